@@ -1,0 +1,114 @@
+//! Generates the messages, their JSON mapping, the services and the method table from `proto/`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use prost::Message as _;
+
+/// One set of protos compiled together, and where its Rust modules will stand.
+struct Family<'a> {
+    /// The folder the imports are relative to; `proto` is always searched as well.
+    root: &'a str,
+    /// Prefix of the generated files, and name of the descriptor file.
+    name: &'a str,
+    /// The Rust path of the module that holds the packages.
+    module: &'a str,
+    /// The packages to make JSON mappings and method tables for.
+    packages: &'a [&'a str],
+}
+
+fn main() -> Result<()> {
+    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=tests/fixture/proto");
+    let out = PathBuf::from(std::env::var("OUT_DIR").context("OUT_DIR is not set")?);
+    generate(
+        &Family { root: "proto", name: "omnirelay", module: "crate::wire::pb", packages: &[".omnirelay"] },
+        &out,
+    )?;
+    // The fixture service that only the tests have; see tests/surface.
+    generate(
+        &Family { root: "tests/fixture/proto", name: "fixture", module: "crate::pb", packages: &[".fixture"] },
+        &out.join("fixture"),
+    )
+}
+
+fn generate(family: &Family, out: &Path) -> Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot create `{}`", out.display()))?;
+    let mut compiler = protox::Compiler::new([family.root, "proto"])?;
+    compiler.include_imports(true).include_source_info(true).open_files(protos(Path::new(family.root))?)?;
+    // Encoded by the compiler itself: a round trip through prost-types would drop the options.
+    let encoded = compiler.encode_file_descriptor_set();
+    let descriptors = out.join(format!("{}.bin", family.name));
+    std::fs::write(&descriptors, &encoded)
+        .with_context(|| format!("cannot write `{}`", descriptors.display()))?;
+
+    let set = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
+    tonic_prost_build::configure()
+        .out_dir(out)
+        .compile_well_known_types(true)
+        .extern_path(".google.protobuf", "::pbjson_types")
+        .btree_map(".")
+        .compile_fds(set.clone())?;
+    pbjson_build::Builder::new()
+        .register_descriptors(&encoded)?
+        .out_dir(out)
+        .btree_map(["."])
+        .extern_path(".google.protobuf", "::pbjson_types")
+        .emit_fields()
+        .build(family.packages)?;
+    std::fs::write(out.join("methods.rs"), method_table(family, &set))?;
+    Ok(())
+}
+
+/// Every `.proto` file below `root`, in a stable order, relative to it.
+fn protos(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list `{}`", folder.display()))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ext| ext == "proto") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The table from each method to the two converters between its messages and JSON.
+fn method_table(family: &Family, set: &prost_types::FileDescriptorSet) -> String {
+    let mut table = String::from("&[\n");
+    for file in &set.file {
+        let package = file.package();
+        if !family.packages.iter().any(|prefix| package.starts_with(prefix.trim_start_matches('.'))) {
+            continue;
+        }
+        for service in &file.service {
+            for method in &service.method {
+                let request = rust_path(family.module, method.input_type());
+                let response = rust_path(family.module, method.output_type());
+                let _ = writeln!(
+                    table,
+                    "    MethodJson::new::<{request}, {response}>(\"/{package}.{}/{}\"),",
+                    service.name(),
+                    method.name(),
+                );
+            }
+        }
+    }
+    table.push(']');
+    table
+}
+
+/// `.a.b.v1.Message` as a Rust path; only messages at the top of a file may be a method's.
+fn rust_path(module: &str, proto: &str) -> String {
+    match proto.strip_prefix(".google.protobuf.") {
+        Some("Empty") => "()".to_owned(),
+        Some(well_known) => format!("::pbjson_types::{well_known}"),
+        None => format!("{module}::{}", proto.trim_start_matches('.').replace('.', "::")),
+    }
+}

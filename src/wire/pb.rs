@@ -1,0 +1,37 @@
+//! The generated messages and services, one module per proto package.
+#![allow(missing_docs, clippy::all, clippy::pedantic)]
+
+pub mod omnirelay {
+    pub mod api {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/omnirelay.api.v1.rs"));
+            include!(concat!(env!("OUT_DIR"), "/omnirelay.api.v1.serde.rs"));
+        }
+    }
+    pub mod dev {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/omnirelay.dev.v1.rs"));
+            include!(concat!(env!("OUT_DIR"), "/omnirelay.dev.v1.serde.rs"));
+        }
+    }
+    pub mod mesh {
+        pub mod control {
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/omnirelay.mesh.control.v1.rs"));
+                include!(concat!(env!("OUT_DIR"), "/omnirelay.mesh.control.v1.serde.rs"));
+            }
+        }
+    }
+    pub mod security {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/omnirelay.security.v1.rs"));
+            include!(concat!(env!("OUT_DIR"), "/omnirelay.security.v1.serde.rs"));
+        }
+    }
+    pub mod store {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/omnirelay.store.v1.rs"));
+            include!(concat!(env!("OUT_DIR"), "/omnirelay.store.v1.serde.rs"));
+        }
+    }
+}
