@@ -28,7 +28,12 @@ fn main() -> Result<()> {
     )?;
     // The fixture service that only the tests have; see tests/surface.
     generate(
-        &Family { root: "tests/fixture/proto", name: "fixture", module: "crate::pb", packages: &[".fixture"] },
+        &Family {
+            root: "tests/fixture/proto",
+            name: "fixture",
+            module: "crate::pb",
+            packages: &[".fixture"],
+        },
         &out.join("fixture"),
     )
 }
@@ -66,7 +71,9 @@ fn protos(root: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list `{}`", folder.display()))? {
+        for entry in
+            std::fs::read_dir(&folder).with_context(|| format!("cannot list `{}`", folder.display()))?
+        {
             let path = entry?.path();
             if path.is_dir() {
                 folders.push(path);

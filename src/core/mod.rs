@@ -1,1 +1,6 @@
-//! TODO
+//! Decisions: no async, no clock, no I/O and no randomness of their own.
+//!
+//! Time, chance and what is known are arguments; what to do is the result.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod time;

@@ -1,1 +1,3 @@
-//! TODO
+//! The control daemon.
+
+pub mod store;

@@ -1,1 +1,1 @@
-//! TODO
+//! What a service links: typed client, caches and gates.

@@ -45,8 +45,10 @@ impl MethodJson {
 }
 
 fn request_from_json<M: Message + DeserializeOwned>(json: Value) -> Result<Vec<u8>, JsonError> {
-    let message: M = serde_path_to_error::deserialize(json)
-        .map_err(|error| JsonError::Request { field: error.path().to_string(), source: error.into_inner() })?;
+    let message: M = serde_path_to_error::deserialize(json).map_err(|error| JsonError::Request {
+        field: error.path().to_string(),
+        source: error.into_inner(),
+    })?;
     Ok(message.encode_to_vec())
 }
 

@@ -1,0 +1,422 @@
+//! The store port: what every backend promises to the registry.
+//!
+//! A store keeps records, groups (the holders of deadlines), leases and one log. It knows no
+//! object. Every call is one atomic step, judged by the store's own clock; every change is one
+//! log entry whose revision is greater than all before it. `tests/store` holds the contract
+//! suite that every backend passes.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::core::time::Millis;
+
+/// The most writes and lease operations of one commit together.
+pub const COMMIT_WRITES_MAX: usize = 256;
+/// The longest key in bytes.
+pub const KEY_BYTES_MAX: usize = 512;
+/// The largest value in bytes.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// The most records or log entries of one page.
+pub const PAGE_MAX: usize = 4096;
+
+/// Names one life of the registry. It changes whenever revisions could repeat: a new store, a
+/// flush, a promotion that lost writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
+
+/// The place of a commit in the log. Rises with each commit, not always by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+/// Counts the changes of one record; 0 means that it does not exist. It goes on after a deletion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+/// A kind of record, such as `peer`: `[a-z][a-z0-9_-]*`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind(pub Cow<'static, str>);
+
+/// Which record: keys are unique within a kind and ordered by their bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId {
+    pub kind: Kind,
+    /// 1 to [`KEY_BYTES_MAX`] bytes.
+    pub key: String,
+}
+
+/// What the store keeps under a [`RecordId`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub id: RecordId,
+    /// Empty for a tombstone.
+    pub value: Bytes,
+    pub version: Version,
+    /// The commit that wrote it last.
+    pub revision: Revision,
+    /// The group whose end is this record's end; `None` for one that stays.
+    pub group: Option<GroupId>,
+    pub created_at: Millis,
+    pub updated_at: Millis,
+    /// The node that wrote it last.
+    pub writer: String,
+    /// True: a tombstone, kept so that versions go on and watchers hear of the end.
+    pub deleted: bool,
+}
+
+/// Names a group: a node's session, or a set of records that live and die together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub String);
+
+/// One life of a group. A group that was opened anew has a greater instance, and what the old
+/// instance held is void.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupRef {
+    pub id: GroupId,
+    pub instance: u64,
+}
+
+/// A group as the store knows it. It lives while `now < deadline`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub of: GroupRef,
+    pub ttl: Duration,
+    /// The first instant at which it is gone, swept or not. A closed group has the instant of
+    /// its closing here.
+    pub deadline: Millis,
+    /// When it was opened or renewed last.
+    pub renewed_at: Millis,
+    /// True: its holder closed it.
+    pub closed: bool,
+}
+
+/// Asks for a new life of a group.
+#[derive(Clone, Debug)]
+pub struct OpenGroup {
+    pub id: GroupId,
+    /// 1 ms or longer.
+    pub ttl: Duration,
+    /// Whoever presents the secret of a live group replaces it at once; anyone else waits for
+    /// its end. Never shown again.
+    pub secret: String,
+}
+
+/// A live lease binds a scope to a session. It is valid while `holder` is the group's current
+/// instance and alive, and it was not released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub scope: String,
+    pub holder: GroupRef,
+    /// Rises by one with each new holder.
+    pub term: u64,
+    /// The fence: greater with each new holder, never repeated or lowered.
+    pub token: u64,
+    pub acquired_at: Millis,
+    pub released: bool,
+}
+
+/// A lease operation inside a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseOp {
+    /// Takes a free scope, or confirms a lease that `holder` has (term and token stay). The token
+    /// is the greatest of: the last token + 1, store time in ms, `token_floor` + 1.
+    Acquire { scope: String, holder: GroupRef, token_floor: u64 },
+    /// Gives a scope back; nothing happens if `token` is not its current one.
+    Release { scope: String, token: u64 },
+}
+
+/// Something that must hold for a commit to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// The record has this version; 0: it does not exist.
+    Version { id: RecordId, version: Version },
+    /// This life of the group is live.
+    GroupLive(GroupRef),
+    /// This life of the group is over, and no later one is live. Refused during a quarantine.
+    GroupOver(GroupRef),
+}
+
+/// One change of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Writes the value; a group binds the record's life to it and must be live.
+    Put { id: RecordId, value: Bytes, group: Option<GroupRef> },
+    /// Leaves a tombstone; nothing happens if there is no record.
+    Delete { id: RecordId },
+}
+
+/// Proves that the writer leads `scope`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    pub scope: String,
+    pub token: u64,
+}
+
+/// Makes a commit repeatable: the second with the same key gets the answer of the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    pub key: IdempotencyKey,
+    /// Of the request; another one under the same key is refused.
+    pub request_hash: u64,
+    /// What to answer the repetition with.
+    pub answer: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IdempotencyKey {
+    pub principal: String,
+    pub method: String,
+    pub id: String,
+}
+
+/// Changes that are made together or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// The epoch the caller read in; `None` takes any.
+    pub epoch: Option<Epoch>,
+    pub preconditions: Vec<Precondition>,
+    /// Not two of one record.
+    pub writes: Vec<Write>,
+    pub leases: Vec<LeaseOp>,
+    pub fence: Option<Fence>,
+    pub idempotency: Option<Idempotency>,
+    /// The node that commits.
+    pub writer: String,
+}
+
+/// What became of a commit.
+#[derive(Clone, Debug)]
+pub enum Committed {
+    /// It was made; a commit that changes nothing gets the current head and an empty entry.
+    Done(Arc<LogEntry>),
+    /// It had been made before under this idempotency key.
+    Replayed { revision: Revision, answer: Bytes },
+}
+
+/// One commit in the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogEntry {
+    pub revision: Revision,
+    /// The revision of the entry before; a reader that does not know it has missed something.
+    pub previous: Revision,
+    pub at: Millis,
+    pub writer: String,
+    pub changes: Vec<Change>,
+    /// The leases that were acquired (by a new holder) or released, as they are after it.
+    pub leases: Vec<Lease>,
+}
+
+/// One record's change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// `None`: it did not exist, or was a tombstone.
+    pub before: Option<Record>,
+    /// As it is after; a tombstone when it was deleted.
+    pub after: Record,
+    /// True: its group's end took it, not a writer.
+    pub expired: bool,
+}
+
+/// Renews groups and asks what has moved: the heartbeat between a daemon and its store.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse {
+    /// In the order of [`Beat::renewed`].
+    pub renew: Vec<GroupRef>,
+    /// Report groups opened, renewed or closed at this instant or later; 0 reports all.
+    pub moved_since: Millis,
+}
+
+/// What a pulse found.
+#[derive(Clone, Debug)]
+pub struct Beat {
+    pub now: Millis,
+    pub epoch: Epoch,
+    pub head: Revision,
+    /// The new deadline, or `None` for a group that is over: it cannot be renewed, only opened anew.
+    pub renewed: Vec<Option<Millis>>,
+    pub moved: Vec<Group>,
+    /// Until then nobody is granted a scope and nobody is judged gone.
+    pub quarantine_until: Millis,
+}
+
+/// What became of [`Store::open_group`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// A new life has begun. Leases of the lives before pass to nobody before those lives'
+    /// deadlines, unless they were closed.
+    Open(Group),
+    /// A live group under another secret has the id.
+    Held { until: Millis },
+}
+
+/// A page of the records of one kind in the order of their keys, tombstones included.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    pub kind: Kind,
+    /// Begin behind this key; `None` begins at the first (the last, when `backwards`).
+    pub after: Option<String>,
+    pub backwards: bool,
+    /// 1 to [`PAGE_MAX`].
+    pub limit: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct ScanPage {
+    pub epoch: Epoch,
+    /// The head when the page was read.
+    pub head: Revision,
+    pub records: Vec<Record>,
+    /// False: this was the last page.
+    pub more: bool,
+}
+
+/// A piece of the log.
+#[derive(Clone, Debug)]
+pub struct LogPage {
+    pub epoch: Epoch,
+    pub head: Revision,
+    /// In order; the first one's `previous` is the revision asked for, unless `compacted`.
+    pub entries: Vec<Arc<LogEntry>>,
+    /// True: the log does not reach back to the revision asked for; the records must be read anew.
+    pub compacted: bool,
+}
+
+/// How much to keep. Everything older, or beyond the count, may go.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    pub log_age: Duration,
+    pub log_entries_max: usize,
+    pub tombstone_age: Duration,
+    pub idempotency_age: Duration,
+    pub idempotency_entries_max: usize,
+}
+
+/// What one housekeeping step did. Call again at once while `more`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Housekept {
+    pub records_expired: usize,
+    pub log_entries_trimmed: usize,
+    pub tombstones_collected: usize,
+    pub answers_forgotten: usize,
+    pub more: bool,
+}
+
+/// Why a call of the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was changed. Try again.
+    #[error("the store cannot be reached")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store has no room. Nothing was changed.
+    #[error("the store is full")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It may or may not have happened; repeat it under the same idempotency key.
+    #[error("the store did not say whether the change was made")]
+    OutcomeUnknown(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What is stored cannot be understood. Nothing was changed.
+    #[error("the store holds something that this version does not understand: {what}")]
+    Incompatible { what: String },
+    /// The call breaks a limit of the port. Nothing was changed.
+    #[error("{what}")]
+    Invalid { what: String },
+}
+
+/// Why a commit was not made. Nothing was changed, except as [`StoreError::OutcomeUnknown`] says.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    #[error("`{id}` has version {actual}, not {expected}")]
+    Conflict { id: RecordId, expected: Version, actual: Version },
+    /// A [`Precondition::GroupLive`] or a write's group.
+    #[error("group `{0}` is over")]
+    GroupOver(GroupRef),
+    /// A [`Precondition::GroupOver`].
+    #[error("group `{group}` is live until {until}")]
+    GroupLive { group: GroupId, until: Millis },
+    /// `current` is `None` when nobody holds the scope.
+    #[error("token {token} of scope `{scope}` is not the current one")]
+    Fenced { scope: String, token: u64, current: Option<u64> },
+    #[error("scope `{scope}` is held until {until}")]
+    LeaseHeld { scope: String, holder: Option<GroupRef>, until: Millis },
+    #[error("the idempotency key was used for another request")]
+    IdempotencyReused,
+    #[error("the registry has begun a new epoch")]
+    EpochChanged { current: Epoch },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A backend. Calls may be made from any runtime; each is atomic.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// What an operator calls it: `embedded`, `memory`, or a URL without its secrets.
+    fn name(&self) -> &str;
+
+    /// Renews and reports deadlines. No revision, no log entry.
+    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError>;
+
+    /// Begins a new life of a group. No log entry.
+    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError>;
+
+    /// Ends a life of a group now; its leases are free at once. False: it was over already.
+    async fn close_group(&self, group: GroupRef) -> Result<bool, StoreError>;
+
+    /// Makes the changes together, durably, before it returns.
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
+
+    /// Looks for the answer of an earlier commit.
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError>;
+
+    /// Reads records. Those of a group that is over are left out.
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError>;
+
+    /// Reads every lease that was ever granted and not collected.
+    async fn leases(&self) -> Result<Vec<Lease>, StoreError>;
+
+    /// Reads the log behind `after`; with nothing there, waits up to `wait` for something.
+    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError>;
+
+    /// Deletes the records of groups that are over (each batch one log entry with tombstones
+    /// marked `expired`) and trims what `keep` allows, in one bounded step.
+    async fn housekeep(&self, keep: Retention) -> Result<Housekept, StoreError>;
+}
+
+impl Kind {
+    /// A kind known when the program was written.
+    pub const fn of(name: &'static str) -> Self {
+        Self(Cow::Borrowed(name))
+    }
+}
+
+impl RecordId {
+    /// The record `key` of `kind`.
+    pub fn new(kind: Kind, key: impl Into<String>) -> Self {
+        Self { kind, key: key.into() }
+    }
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.0, self.key)
+    }
+}
+
+macro_rules! display_inner {
+    ($($name:ty),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", self.0)
+            }
+        }
+    )*};
+}
+display_inner!(Epoch, Revision, Version, Kind, GroupId);
+
+impl fmt::Display for GroupRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.id, self.instance)
+    }
+}
