@@ -1,3 +1,6 @@
 //! The control daemon.
 
+pub mod audit;
+pub mod caller;
+pub mod registry;
 pub mod store;
