@@ -27,3 +27,14 @@ pub struct Caller {
     /// The ETag the caller has already.
     pub if_none_match: Option<String>,
 }
+
+impl Scope {
+    /// As in the proto: `mesh.read`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Read => "mesh.read",
+            Self::Operate => "mesh.operate",
+            Self::Admin => "mesh.admin",
+        }
+    }
+}

@@ -2,5 +2,7 @@
 
 pub mod audit;
 pub mod caller;
+pub mod objects;
+pub mod readiness;
 pub mod registry;
 pub mod store;
