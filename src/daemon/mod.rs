@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod caller;
+pub mod config;
 pub mod objects;
 pub mod readiness;
 pub mod registry;
