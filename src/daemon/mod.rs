@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod caller;
 pub mod config;
+pub mod data_dir;
 pub mod objects;
 pub mod readiness;
 pub mod registry;

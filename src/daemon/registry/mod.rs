@@ -6,6 +6,9 @@ pub mod mutate;
 pub mod view;
 pub mod watch;
 
+#[cfg(test)]
+mod registry_test;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 

@@ -4,6 +4,7 @@
 //! group's deadline, and the newest commits of the log.
 
 use std::any::Any;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::{Duration, Instant};
@@ -295,10 +296,15 @@ impl State {
         self.recent.front().map_or(self.head.revision, |entry| entry.previous)
     }
 
+    /// A record whose group this view has not heard of yet is live: the group was live when the
+    /// record was committed, and the next beat will tell of it.
     fn is_live(&self, record: &ViewRecord, now: Millis) -> bool {
-        match &record.record.group {
-            None => true,
-            Some(id) => self.groups.get(id).is_some_and(|group| now < group.deadline),
+        let Some(bound) = &record.record.group else { return true };
+        let Some(group) = self.groups.get(&bound.id) else { return true };
+        match group.of.instance.cmp(&bound.instance) {
+            Ordering::Less => true,
+            Ordering::Equal => now < group.deadline,
+            Ordering::Greater => false,
         }
     }
 

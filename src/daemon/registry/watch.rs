@@ -68,6 +68,8 @@ pub struct Step {
 }
 
 type Filter = Box<dyn Fn(&ViewRecord) -> bool + Send + Sync>;
+/// Makes the event of a step.
+type Make = fn(Step) -> WatchEvent;
 
 /// A running watch of one kind.
 pub struct Watch {
@@ -195,7 +197,7 @@ impl Watch {
         self.examined = Cursor::at(self.examined.epoch, entry.revision);
     }
 
-    fn event_of(&self, change: &ViewChange) -> Option<(fn(Step) -> WatchEvent, Arc<ViewRecord>)> {
+    fn event_of(&self, change: &ViewChange) -> Option<(Make, Arc<ViewRecord>)> {
         let matches = |record: &&Arc<ViewRecord>| (self.filter)(record);
         let before = change.before.as_ref().filter(matches);
         let after = change.live().filter(matches);
