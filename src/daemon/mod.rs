@@ -8,3 +8,4 @@ pub mod objects;
 pub mod readiness;
 pub mod registry;
 pub mod store;
+pub mod surface;
