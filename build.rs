@@ -14,6 +14,8 @@ struct Family<'a> {
     name: &'a str,
     /// The Rust path of the module that holds the packages.
     module: &'a str,
+    /// The Rust path of our `google.protobuf.Timestamp`.
+    timestamp: &'a str,
     /// The packages to make JSON mappings and method tables for.
     packages: &'a [&'a str],
 }
@@ -23,7 +25,13 @@ fn main() -> Result<()> {
     println!("cargo:rerun-if-changed=tests/fixture/proto");
     let out = PathBuf::from(std::env::var("OUT_DIR").context("OUT_DIR is not set")?);
     generate(
-        &Family { root: "proto", name: "omnirelay", module: "crate::wire::pb", packages: &[".omnirelay"] },
+        &Family {
+            root: "proto",
+            name: "omnirelay",
+            module: "crate::wire::pb",
+            timestamp: "crate::wire::timestamp::Timestamp",
+            packages: &[".omnirelay"],
+        },
         &out,
     )?;
     // The fixture service that only the tests have; see tests/surface.
@@ -32,6 +40,7 @@ fn main() -> Result<()> {
             root: "tests/fixture/proto",
             name: "fixture",
             module: "crate::pb",
+            timestamp: "::omnirelay::wire::timestamp::Timestamp",
             packages: &[".fixture"],
         },
         &out.join("fixture"),
@@ -52,6 +61,7 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
     tonic_prost_build::configure()
         .out_dir(out)
         .compile_well_known_types(true)
+        .extern_path(".google.protobuf.Timestamp", family.timestamp)
         .extern_path(".google.protobuf", "::pbjson_types")
         .btree_map(".")
         .compile_fds(set.clone())?;
@@ -59,6 +69,7 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
         .register_descriptors(&encoded)?
         .out_dir(out)
         .btree_map(["."])
+        .extern_path(".google.protobuf.Timestamp", family.timestamp)
         .extern_path(".google.protobuf", "::pbjson_types")
         .emit_fields()
         .build(family.packages)?;

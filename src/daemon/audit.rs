@@ -14,12 +14,12 @@ pub const AUDIT: Kind = Kind::of("audit");
 /// What is recorded of a mutation.
 pub fn body(mutation: &Mutation<'_>, changes: &[String], node_id: &str) -> AuditValue {
     AuditValue {
-        actor: mutation.caller.principal.clone(),
+        actor: mutation.caller.principal.to_string(),
         action: mutation.action.to_owned(),
         object: mutation.object.to_string(),
         reason: mutation.reason.to_owned(),
         node_id: node_id.to_owned(),
-        request_id: mutation.caller.request_id.clone(),
+        request_id: mutation.caller.request_id.to_string(),
         dry_run: mutation.dry_run,
         changes: changes.to_vec(),
     }

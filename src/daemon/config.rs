@@ -26,6 +26,7 @@ pub struct Config {
     pub store: StoreConfig,
     pub control: ControlConfig,
     pub mesh: MeshConfig,
+    pub relay: RelayConfig,
     pub session: SessionConfig,
     pub peers: PeersConfig,
     pub history: HistoryConfig,
@@ -43,6 +44,8 @@ pub struct NodeConfig {
     pub cluster: String,
     pub region: String,
     pub zone: String,
+    /// Services to switch on: `relay`, `registry`.
+    pub services: Vec<String>,
     /// Labels it begins with; what operators set later wins.
     pub labels: Labels,
     /// Where it keeps what must survive a restart. Locked by the process.
@@ -76,15 +79,25 @@ pub struct ControlConfig {
 }
 
 /// The port of the mesh; bound once the node has an identity.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct MeshConfig {
-    /// Where the mesh will listen, `host:port`; default `0.0.0.0:17421`.
-    pub listen: Option<SocketAddr>,
+    /// Where the mesh listens.
+    pub listen: SocketAddr,
     /// The address other nodes reach it at; default the listen address.
     pub advertise: Option<String>,
     /// Other nodes to join, each `host:port`.
     pub seeds: Vec<String>,
+}
+
+/// The ports of the relay; bound when the service is switched on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RelayConfig {
+    /// Where agents connect.
+    pub listen: SocketAddr,
+    /// Where its metrics and health are served.
+    pub http_listen: SocketAddr,
 }
 
 /// The session that carries a node's presence and leases.
@@ -148,6 +161,7 @@ impl Default for NodeConfig {
             cluster: "default".to_owned(),
             region: String::new(),
             zone: String::new(),
+            services: Vec::new(),
             labels: BTreeMap::new(),
             data_dir: None,
         }
@@ -169,6 +183,21 @@ impl Default for ControlConfig {
             connections_max: 16_384,
             watches_max: 16_384,
             drain_grace: Span(Duration::from_secs(10)),
+        }
+    }
+}
+
+impl Default for MeshConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 17421)), advertise: None, seeds: Vec::new() }
+    }
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 50051)),
+            http_listen: SocketAddr::from(([0, 0, 0, 0], 2112)),
         }
     }
 }
@@ -235,6 +264,13 @@ impl Config {
             if !text.is_empty() {
                 name(key, text)?;
             }
+        }
+        if let Some(service) = self.node.services.first() {
+            let what = match service.as_str() {
+                "relay" | "registry" => format!("`{service}` is not in this version yet"),
+                _ => format!("`{service}` is no service; there are `relay` and `registry`"),
+            };
+            return Err(("node.services", what));
         }
         labels::update(&Labels::new(), labels, &[], false)
             .map_err(|error| ("node.labels", error.to_string()))?;

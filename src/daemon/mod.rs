@@ -1,11 +1,16 @@
 //! The control daemon.
 
+pub mod args;
 pub mod audit;
-pub mod caller;
 pub mod config;
 pub mod data_dir;
+pub mod fleet;
+pub mod metrics;
+pub mod node;
 pub mod objects;
 pub mod readiness;
 pub mod registry;
+pub mod run;
 pub mod store;
 pub mod surface;
+pub mod telemetry;

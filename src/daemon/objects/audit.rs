@@ -101,7 +101,7 @@ impl Audit {
 }
 
 /// The smallest key a record of this time or later can have.
-fn oldest_key(since: Option<&pbjson_types::Timestamp>) -> String {
+fn oldest_key(since: Option<&crate::wire::timestamp::Timestamp>) -> String {
     let Some(since) = since else { return String::new() };
     let ms = since.seconds.saturating_mul(1000).saturating_add(i64::from(since.nanos / 1_000_000));
     format!("{:013x}", u64::try_from(ms).unwrap_or(0))

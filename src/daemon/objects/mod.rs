@@ -3,16 +3,17 @@
 //! An operation loads, decides and commits. It publishes nothing: the commit is the event.
 
 pub mod audit;
+pub mod dev;
 pub mod listing;
 pub mod node;
 pub mod peers;
 
-use pbjson_types::Timestamp;
+use crate::wire::timestamp::Timestamp;
 use tonic::{Request, Response};
 
 use crate::core::time::Millis;
-use crate::daemon::caller::Caller;
 use crate::daemon::registry::Registry;
+use crate::daemon::surface::Caller;
 use crate::wire::fault::Fault;
 
 /// The version of the JSON documents; additions do not change it.
@@ -82,12 +83,6 @@ impl Envelope {
             stale_ms: silence.map(|age| u32::try_from(age.as_millis()).unwrap_or(u32::MAX)),
         }
     }
-}
-
-/// Whether the caller has this tag already (`If-None-Match`, weakly compared).
-pub fn has_tag(caller: &Caller, tag: &str) -> bool {
-    let bare = |text: &str| text.trim().trim_start_matches("W/").to_owned();
-    caller.if_none_match.as_ref().is_some_and(|held| held.split(',').any(|one| bare(one) == bare(tag)))
 }
 
 /// An answer with its tag and cursor in the headers.

@@ -6,10 +6,10 @@ use tonic::{Request, Response, Status};
 
 use super::{CURSOR, Envelope, caller, tagged, timestamp};
 use crate::core::time::Millis;
-use crate::daemon::caller::Scope;
 use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::surface::Scope;
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::node_service_server::NodeService;
 
@@ -47,8 +47,8 @@ impl NodeService for Node {
             store: self.registry.store().name().to_owned(),
             store_time: Some(timestamp(view.now())),
             started_at: Some(timestamp(self.started_at)),
-            principal: caller.principal,
-            scopes: caller.scopes.iter().copied().map(Scope::word).map(str::to_owned).collect(),
+            principal: caller.principal.to_string(),
+            scopes: caller.scopes.iter().map(Scope::word).map(str::to_owned).collect(),
             ready: self.readiness.is_ready(),
             readiness: self.readiness.items(),
             client_version_min: CLIENT_VERSION_MIN.to_owned(),

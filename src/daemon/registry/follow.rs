@@ -115,10 +115,7 @@ async fn read_log(store: &dyn Store, beat: &Beat) -> Result<Option<Vec<Arc<LogEn
 /// Renews the node's groups and learns which deadlines moved, at a steady pace for ever.
 ///
 /// After each answer `after_beat` is called with the groups of this node that are over.
-pub async fn beat_heart<F>(registry: Arc<Registry>, every: Duration, mut after_beat: F)
-where
-    F: AsyncFnMut(Vec<GroupRef>),
-{
+pub async fn beat_heart(registry: Arc<Registry>, every: Duration, after_beat: impl Fn(&[GroupRef])) {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut asked_last = Millis(0);
@@ -131,7 +128,7 @@ where
                 registry.view().note_beat(&beat);
                 asked_last = Millis(beat.now.0.saturating_sub(MOVED_SLACK.as_millis() as u64));
                 let over = renew.into_iter().zip(&beat.renewed).filter(|(_, renewed)| renewed.is_none());
-                after_beat(over.map(|(group, _)| group).collect()).await;
+                after_beat(&over.map(|(group, _)| group).collect::<Vec<_>>());
             }
             Ok(Err(error)) => {
                 debug!(error = %chain(&error), "pulse failed");

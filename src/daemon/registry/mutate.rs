@@ -13,11 +13,11 @@ use super::cursor::Cursor;
 use super::follow::chain;
 use super::view::ViewRecord;
 use crate::daemon::audit;
-use crate::daemon::caller::Caller;
 use crate::daemon::store::{
     Commit, CommitError, Committed, Idempotency, IdempotencyKey, LogEntry, Precondition, RecordId,
     StoreError, Version, Write,
 };
+use crate::daemon::surface::{Caller, IfMatch};
 use crate::wire::fault::{Code, Fault};
 
 /// How often a mutation without an expected version decides anew after a conflict.
@@ -32,8 +32,8 @@ pub struct Mutation<'a> {
     /// `expected`.
     pub object: RecordId,
     pub reason: &'a str,
-    /// The version the caller read; 0: it must not exist.
-    pub expected: Option<u64>,
+    /// What the caller expects `object` to be; `None` takes it as it is.
+    pub expected: Option<IfMatch>,
     pub dry_run: bool,
     /// Of the whole request, so that a reused idempotency key is noticed.
     pub request_hash: u64,
@@ -148,10 +148,14 @@ impl Registry {
         let Some(expected) = mutation.expected else { return Ok(()) };
         let record = reader.get(&mutation.object);
         let actual = record.as_ref().map_or(Version(0), |record| record.record.version);
-        if actual.0 == expected {
-            return Ok(());
-        }
-        let mut fault = conflict_fault(mutation, Version(expected), actual);
+        let wanted = match expected {
+            IfMatch::Exists if record.is_some() => return Ok(()),
+            IfMatch::Version(version) if actual.0 == version => return Ok(()),
+            IfMatch::Version(version) => Version(version),
+            // Any version would do, and the first is the least there can be.
+            IfMatch::Exists => Version(1),
+        };
+        let mut fault = conflict_fault(mutation, wanted, actual);
         if let Some(record) = record {
             fault = fault.detail("lastWriterId", &record.record.writer);
         }
@@ -222,7 +226,7 @@ impl Registry {
 
 fn idempotency_key(mutation: &Mutation<'_>) -> Option<IdempotencyKey> {
     mutation.caller.idempotency_key.as_ref().map(|id| IdempotencyKey {
-        principal: mutation.caller.principal.clone(),
+        principal: mutation.caller.principal.to_string(),
         method: mutation.action.to_owned(),
         id: id.clone(),
     })

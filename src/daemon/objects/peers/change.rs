@@ -8,12 +8,12 @@ use prost::Message;
 use super::{PEER, check_node_id, not_found, pb, peer, peer_id};
 use crate::core::labels;
 use crate::core::peer::{difference, may_forget};
-use crate::daemon::caller::Caller;
 use crate::daemon::objects::{SCHEMA_VERSION, check_reason, timestamp};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled, request_hash};
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::store::{LogEntry, Write};
+use crate::daemon::surface::{Caller, IfMatch};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::store::v1::PeerValue;
 use pb::peer::Status;
@@ -151,7 +151,7 @@ impl Asked<'_> {
             action: self.action,
             object: id.clone(),
             reason: &self.reason,
-            expected: self.expected_version.or(self.caller.if_match),
+            expected: self.expected_version.map(IfMatch::Version).or(self.caller.if_match),
             dry_run: self.dry_run,
             request_hash: self.hash,
         };

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 
 use super::listing::{self, PageToken};
-use super::{Envelope, caller, has_tag, not_modified, tagged, timestamp};
+use super::{Envelope, caller, not_modified, tagged, timestamp};
 use crate::core::names::check_node_name;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
@@ -60,7 +60,7 @@ impl Peers {
         let envelope = Envelope::of(&self.registry);
         let (cursor, records) = self.read_list(token.as_ref())?;
         let tag = self.list_tag(&asked, envelope.stale);
-        if has_tag(&caller, &tag) {
+        if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
         }
         let view = self.registry.view();
@@ -128,7 +128,7 @@ impl Peers {
         let record = record.ok_or_else(|| not_found(&asked.node_id))?;
         let cursor = Cursor::at(head.epoch, head.revision).to_string();
         let tag = format!("\"{}\"", record.record.version);
-        if has_tag(&caller, &tag) {
+        if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor));
         }
         let envelope = Envelope::of(&self.registry);

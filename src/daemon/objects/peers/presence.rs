@@ -289,7 +289,7 @@ impl Presence {
     }
 }
 
-fn millis(at: Option<pbjson_types::Timestamp>) -> Millis {
+fn millis(at: Option<crate::wire::timestamp::Timestamp>) -> Millis {
     let at = at.unwrap_or_default();
     let seconds = u64::try_from(at.seconds).unwrap_or(0);
     Millis(seconds * 1000 + u64::try_from(at.nanos).unwrap_or(0) / 1_000_000)
