@@ -7,10 +7,11 @@ use std::any::Any;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prost::Message;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::cursor::Cursor;
 use crate::core::time::Millis;

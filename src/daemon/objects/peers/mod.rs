@@ -2,6 +2,8 @@
 
 mod change;
 mod filter;
+#[cfg(test)]
+mod peers_test;
 pub mod presence;
 
 use std::pin::Pin;
