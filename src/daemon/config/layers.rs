@@ -385,4 +385,13 @@ mod tests {
         let loaded = load(None, std::iter::empty(), &["node.labels.Tier=std".to_owned()], &[]).unwrap();
         assert_eq!(loaded.config.node.labels["Tier"], "std");
     }
+
+    #[test]
+    fn the_sample_configurations_are_sound() {
+        for name in ["dev", "prod"] {
+            let path = format!("{}/deploy/config/omnirelayd.{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+            let loaded = load(Some(Path::new(&path)), std::iter::empty(), &[], &[]);
+            assert!(loaded.is_ok(), "{name}: {}", loaded.unwrap_err());
+        }
+    }
 }
