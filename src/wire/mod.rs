@@ -5,3 +5,4 @@ pub mod fault;
 pub mod json;
 pub mod pb;
 pub mod problem;
+pub mod timestamp;
