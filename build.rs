@@ -14,8 +14,8 @@ struct Family<'a> {
     name: &'a str,
     /// The Rust path of the module that holds the packages.
     module: &'a str,
-    /// The Rust path of our `google.protobuf.Timestamp`.
-    timestamp: &'a str,
+    /// The Rust path of the module that holds what both sides of the wire share.
+    wire: &'a str,
     /// The packages to make JSON mappings and method tables for.
     packages: &'a [&'a str],
 }
@@ -29,7 +29,7 @@ fn main() -> Result<()> {
             root: "proto",
             name: "omnirelay",
             module: "crate::wire::pb",
-            timestamp: "crate::wire::timestamp::Timestamp",
+            wire: "crate::wire",
             packages: &[".omnirelay"],
         },
         &out,
@@ -40,7 +40,7 @@ fn main() -> Result<()> {
             root: "tests/fixture/proto",
             name: "fixture",
             module: "crate::pb",
-            timestamp: "::omnirelay::wire::timestamp::Timestamp",
+            wire: "::omnirelay::wire",
             packages: &[".fixture"],
         },
         &out.join("fixture"),
@@ -57,11 +57,13 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
     std::fs::write(&descriptors, &encoded)
         .with_context(|| format!("cannot write `{}`", descriptors.display()))?;
 
+    // The converters of `pbjson_types` write times with an offset; the canonical mapping ends them in `Z`.
+    let timestamp = format!("{}::timestamp::Timestamp", family.wire);
     let set = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
     tonic_prost_build::configure()
         .out_dir(out)
         .compile_well_known_types(true)
-        .extern_path(".google.protobuf.Timestamp", family.timestamp)
+        .extern_path(".google.protobuf.Timestamp", &timestamp)
         .extern_path(".google.protobuf", "::pbjson_types")
         .btree_map(".")
         .compile_fds(set.clone())?;
@@ -69,7 +71,7 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
         .register_descriptors(&encoded)?
         .out_dir(out)
         .btree_map(["."])
-        .extern_path(".google.protobuf.Timestamp", family.timestamp)
+        .extern_path(".google.protobuf.Timestamp", &timestamp)
         .extern_path(".google.protobuf", "::pbjson_types")
         .emit_fields()
         .build(family.packages)?;

@@ -130,7 +130,11 @@ impl FixtureService for Operations {
                 match request.fail_with.as_str() {
                     "" => None,
                     "hang" => std::future::pending().await,
-                    "panic" => panic!("the password is hunter2"),
+                    "panic" => {
+                        // What was sent before is on its way by then.
+                        tokio::task::yield_now().await;
+                        panic!("the password is hunter2")
+                    }
                     "secret" => Some((Err(Status::internal("the password is hunter2")), (number, open))),
                     words => {
                         let fault = Fault::new(Code::Unavailable, "COUNTER_GONE", words);

@@ -1,5 +1,5 @@
 //! The generated messages and service of the fixture.
-#![allow(missing_docs, clippy::all, clippy::pedantic)]
+#![allow(missing_docs, dead_code, clippy::all, clippy::pedantic)]
 
 pub mod fixture {
     pub mod v1 {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use omnirelay::wire::timestamp::Timestamp;
 use serde_json::json;
 
 use crate::fixture::{Served, json};
@@ -22,7 +23,7 @@ fn every_kind() -> EchoRequest {
         inners: vec![Inner { text: "one".to_owned(), big: 1 }, Inner::default()],
         counts: BTreeMap::from([("k".to_owned(), -1)]),
         colour: colour::Name::Green.into(),
-        at: Some(omnirelay::wire::timestamp::Timestamp { seconds: 1_700_000_000, nanos: 500_000_000 }),
+        at: Some(Timestamp { seconds: 1_700_000_000, nanos: 500_000_000 }),
         inner: Some(Inner { text: "deep \"quoted\" \u{1f600}".to_owned(), big: i64::MAX }),
         choice: Some(Choice::Number(0)),
     }
