@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod metrics;
 pub mod node;
 pub mod objects;
+pub mod presence;
 pub mod readiness;
 pub mod registry;
 pub mod run;

@@ -20,10 +20,11 @@ use super::objects::dev::{Dev, Process};
 use super::objects::node::Node as NodeObject;
 use super::objects::peers::presence::{Presence, PresenceSettings};
 use super::objects::peers::{PEER, Peers};
+use super::presence::keep_present;
 use super::readiness::Readiness;
 use super::registry::Registry;
-use super::registry::follow::{beat_heart, follow_log, wait_for};
-use super::store::{Kind, Retention, Revision, Store};
+use super::registry::follow::follow_log;
+use super::store::{Kind, Retention, Store};
 use super::surface::{
     Drained, FinishedCall, Hosts, Insecure, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceError, serve,
 };
@@ -94,12 +95,7 @@ impl Node {
 
         let mut tasks = JoinSet::new();
         tasks.spawn(follow_log(registry.clone()));
-        tasks.spawn(keep_beating(registry.clone(), presence.clone(), spec.config.session.renew_every.0));
-        let keeper = (registry.clone(), presence.clone());
-        tasks.spawn(async move {
-            wait_for(keeper.0.view(), Revision(0)).await;
-            keeper.1.keep().await;
-        });
+        tasks.spawn(keep_present(registry.clone(), presence.clone(), spec.config.session.renew_every.0));
         tasks.spawn(registry.clone().keep_house(retention(&spec.config), HOUSEKEEPING_EVERY));
         let (stop_serving, stopped) = oneshot::channel();
         let (say_served, served) = watch::channel(None);
@@ -148,10 +144,6 @@ impl Node {
         self.presence.leave().await;
         self.tasks.shutdown().await;
     }
-}
-
-async fn keep_beating(registry: Arc<Registry>, presence: Arc<Presence>, every: std::time::Duration) {
-    beat_heart(registry, every, |over| presence.note_beat(over)).await;
 }
 
 fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr) -> Presence {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -127,10 +128,10 @@ fn data_dir(config: &Config) -> PathBuf {
     if let Some(path) = &config.node.data_dir {
         return path.clone();
     }
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_else(|| PathBuf::from("."));
-    if home == Path::new("/root") || std::env::var("USER").is_ok_and(|user| user == "root") {
+    if std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
         return PathBuf::from("/var/lib/omnirelay");
     }
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_else(|| PathBuf::from("."));
     let state = std::env::var_os("XDG_STATE_HOME").map_or_else(|| home.join(".local/state"), PathBuf::from);
     state.join("omnirelay")
 }
@@ -140,16 +141,9 @@ fn open_store(config: &Config, directory: &Path) -> Result<Arc<dyn Store>, Failu
         return Ok(Arc::new(MemoryStore::system()));
     }
     if !config.mesh.seeds.is_empty() {
-        let seeds = config.mesh.seeds.join(" ");
-        eprint_warning(&format!(
-            "the embedded store is this host's alone: {seeds} share no registry with it"
-        ));
+        warn!(seeds = %config.mesh.seeds.join(" "), "the embedded store shares no registry with other nodes");
     }
     Ok(Arc::new(EmbeddedStore::system()))
-}
-
-fn eprint_warning(text: &str) {
-    warn!("{text}");
 }
 
 fn listen(config: &Config) -> Result<TcpListener, Failure> {

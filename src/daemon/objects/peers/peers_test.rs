@@ -14,7 +14,8 @@ use super::presence::{Presence, PresenceSettings};
 use super::*;
 use crate::core::time::Millis;
 use crate::daemon::audit::AUDIT;
-use crate::daemon::registry::follow::{beat_heart, follow_log, wait_for};
+use crate::daemon::presence::keep_present;
+use crate::daemon::registry::follow::{follow_log, wait_for};
 use crate::daemon::store::*;
 use crate::daemon::surface::{Caller, IfMatch, RequestId, Scopes};
 use pb::peer::Status as PeerStatus;
@@ -103,11 +104,8 @@ async fn daemon(store: &Arc<Counting>, node_id: &str, secret: &str) -> Daemon {
     let presence = Arc::new(Presence::new(registry.clone(), settings, profile));
     let mut tasks = JoinSet::new();
     tasks.spawn(follow_log(registry.clone()));
-    let (beaten, heard) = (presence.clone(), registry.clone());
-    tasks.spawn(async move { beat_heart(heard, TTL / 4, |over| beaten.note_beat(over)).await });
+    tasks.spawn(keep_present(registry.clone(), presence.clone(), TTL / 4));
     wait_for(registry.view(), Revision(0)).await;
-    let kept = presence.clone();
-    tasks.spawn(async move { kept.keep().await });
     let peers = Peers::new(registry.clone(), 100);
     Daemon { peers, registry, presence, _tasks: tasks }
 }

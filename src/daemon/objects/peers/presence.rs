@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -46,48 +45,29 @@ pub struct Presence {
     settings: PresenceSettings,
     /// What the node says about itself; the labels are those of its configuration.
     profile: pb::PeerMetadata,
-    beaten: Notify,
 }
 
 impl Presence {
     pub fn new(registry: Arc<Registry>, settings: PresenceSettings, profile: pb::PeerMetadata) -> Self {
-        Self { registry, settings, profile, beaten: Notify::new() }
+        Self { registry, settings, profile }
     }
 
-    /// Notes an answered heartbeat, and which groups of this node the store says are over.
-    pub fn note_beat(&self, over: &[GroupRef]) {
+    /// Notes which groups of this node the store says are over.
+    pub fn note_over(&self, over: &[GroupRef]) {
         for group in over {
             warn!(group = %group, "session had ended before it was renewed");
             self.registry.drop_group(group);
         }
-        self.beaten.notify_one();
+    }
+
+    /// How long a session lives without a renewal.
+    pub fn session_ttl(&self) -> Duration {
+        self.settings.session_ttl
     }
 
     /// Whether this node has a session that the store has not called over.
     pub fn has_session(&self) -> bool {
         self.session().is_some()
-    }
-
-    /// Enters the record and keeps it, for ever: begins a new session whenever the last one is
-    /// over, and judges peers that have fallen silent.
-    pub async fn keep(&self) {
-        self.join("registered").await;
-        let mut listening_since = Instant::now();
-        let mut beat = Instant::now();
-        loop {
-            self.beaten.notified().await;
-            // After a gap, whether ours or the store's, others first get time to be heard again.
-            if beat.elapsed() > self.settings.session_ttl {
-                listening_since = Instant::now();
-            }
-            beat = Instant::now();
-            if !self.has_session() {
-                self.join("resumed").await;
-            }
-            if listening_since.elapsed() >= self.settings.session_ttl {
-                self.judge_others().await;
-            }
-        }
     }
 
     /// Leaves on purpose: says so in the record and ends the session. Best effort.
@@ -109,7 +89,7 @@ impl Presence {
     }
 
     /// Opens a session and enters the record as alive, however long it takes.
-    async fn join(&self, reason: &str) {
+    pub async fn join(&self, reason: &str) {
         let mut retry = RETRY_FIRST;
         loop {
             let session = self.open_session().await;
@@ -208,7 +188,9 @@ impl Presence {
         value
     }
 
-    async fn judge_others(&self) {
+    /// Records what has become of peers that have fallen silent. Call it after an answered
+    /// heartbeat, and only when there has been time to hear of everyone.
+    pub async fn judge_others(&self) {
         let view = self.registry.view();
         let now = view.now();
         if now < view.quarantine_until() || view.silence().is_some() {
