@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::rules::{self, Behind, GroupState, Keep, State, Step, Stretch, Table, Tables, TablesMut, Visit};
+use super::rules::{
+    self, Behind, GroupState, Keep, State, Step, Stretch, Table, Tables, TablesMut, Visit, log_row,
+};
 use super::{
     Beat, Clock, Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Housekept, IdempotencyKey, Lease,
-    LogPage, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store, StoreError, SystemClock,
-    limits,
+    LogEntry, LogPage, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store, StoreError,
+    SystemClock, limits,
 };
 use crate::core::time::Millis;
 
@@ -53,9 +55,8 @@ impl MemoryStore {
 
     /// From now on for `length`, grants nobody a scope and judges nobody gone.
     pub fn quarantine(&self, length: Duration) {
-        self.step(|step| {
-            step.state.quarantine_until = step.state.quarantine_until.max(step.now.after(length))
-        });
+        // Memory does not fail.
+        let _ = self.step(|step| step.quarantine(length));
     }
 
     /// Runs one step at the present instant and wakes the readers of what it logged.
@@ -181,6 +182,14 @@ impl TablesMut for MemoryTables {
         if let Some(rows) = self.rows.get_mut(&table) {
             rows.remove(key);
         }
+        Ok(())
+    }
+
+    fn append(&mut self, key: &[u8], entry: &Arc<LogEntry>) -> Result<(), StoreError> {
+        self.put(Table::Log, key, &log_row(entry))
+    }
+
+    fn note_state(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -16,11 +16,13 @@ use bytes::Bytes;
 use crate::core::time::Millis;
 
 pub mod clock;
+pub mod embedded;
 mod limits;
 pub mod memory;
 mod rules;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use embedded::EmbeddedStore;
 pub use memory::MemoryStore;
 
 /// The most writes and lease operations of one commit together.
@@ -259,6 +261,7 @@ pub struct Beat {
     pub head: Revision,
     /// The new deadline, or `None` for a group that is over: it cannot be renewed, only opened anew.
     pub renewed: Vec<Option<Millis>>,
+    /// In no order.
     pub moved: Vec<Group>,
     /// Until then nobody is granted a scope and nobody is judged gone.
     pub quarantine_until: Millis,

@@ -36,7 +36,7 @@ impl<T: TablesMut> Step<'_, T> {
         }
         let entry = self.write(plan.changes, plan.leases, &commit.writer)?;
         self.keep_answer(commit, entry.revision)?;
-        Ok(Committed::Done(Arc::new(entry)))
+        Ok(Committed::Done(entry))
     }
 
     fn plan(&self, commit: &Commit) -> Result<Plan, CommitError> {
@@ -163,7 +163,7 @@ impl<T: TablesMut> Step<'_, T> {
         changes: Vec<Planned>,
         leases: Vec<Lease>,
         writer: &str,
-    ) -> Result<LogEntry, StoreError> {
+    ) -> Result<Arc<LogEntry>, StoreError> {
         let previous = self.state.head;
         let revision = if changes.is_empty() && leases.is_empty() { previous } else { self.next_revision() };
         for planned in &changes {
@@ -173,9 +173,16 @@ impl<T: TablesMut> Step<'_, T> {
             self.tables.put(Table::Leases, lease.scope.as_bytes(), &rows::lease_row(lease))?;
         }
         let changes = changes.into_iter().map(Change::from).collect();
-        let entry = LogEntry { revision, previous, at: self.now, writer: writer.to_owned(), changes, leases };
+        let entry = Arc::new(LogEntry {
+            revision,
+            previous,
+            at: self.now,
+            writer: writer.to_owned(),
+            changes,
+            leases,
+        });
         if revision > previous {
-            self.tables.put(Table::Log, &keys::revision(revision), &rows::log_row(&entry))?;
+            self.tables.append(&keys::revision(revision), &entry)?;
             self.state.head = revision;
             self.state.log_entries += 1;
         }

@@ -51,6 +51,16 @@ impl GroupState {
         }
     }
 
+    /// Takes over what `known`, the same group in memory, knows of renewals that were not written.
+    pub fn remember(&mut self, known: &Self) {
+        if known.instance != self.instance || self.closed || self.ended {
+            return;
+        }
+        self.deadline = self.deadline.max(known.deadline);
+        self.renewed_at = self.renewed_at.max(known.renewed_at);
+        self.swept_through = self.swept_through.max(known.swept_through);
+    }
+
     fn keep_renewal(&self) -> Keep {
         if self.ttl < RENEWALS_KEPT_FROM { Keep::WhileRunning } else { Keep::Durably }
     }

@@ -8,7 +8,7 @@ use crate::core::time::Millis;
 const KIND_END: u8 = 0;
 
 /// The first key behind all that begin with `prefix`; `None` if there is none.
-pub(super) fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|&byte| byte < u8::MAX)?;
     let mut end = prefix.get(..=last)?.to_vec();
     if let Some(byte) = end.last_mut() {

@@ -14,18 +14,21 @@ mod records;
 mod rows;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Epoch, GroupId, Revision, StoreError};
+use super::{Epoch, GroupId, LogEntry, Revision, StoreError};
 use crate::core::time::Millis;
 
 pub(super) use answers::recall;
 pub(super) use groups::GroupState;
+pub(super) use keys::end_of_prefix;
 pub(super) use leases::leases;
 pub(super) use log::{Behind, behind, log_behind};
 pub(super) use records::scan;
-pub(super) use rows::{group_from_row, group_row, state_from_row, state_row};
+pub(super) use rows::{group_from_row, group_row, log_row, state_from_row, state_row};
 
 /// An ordered table of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +89,12 @@ pub(super) trait TablesMut: Tables {
 
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError>;
 
+    /// Appends `entry` to the log.
+    fn append(&mut self, key: &[u8], entry: &Arc<LogEntry>) -> Result<(), StoreError>;
+
+    /// Has the state written, although no row is.
+    fn note_state(&mut self) -> Result<(), StoreError>;
+
     fn put_group(&mut self, id: &GroupId, group: GroupState, keep: Keep) -> Result<(), StoreError>;
 
     fn delete_group(&mut self, id: &GroupId) -> Result<(), StoreError>;
@@ -127,6 +136,16 @@ impl Stretch {
     /// All rows of `table`.
     pub fn whole(table: Table) -> Self {
         Self::prefixed(table, Vec::new())
+    }
+}
+
+impl<T: TablesMut> Step<'_, T> {
+    /// From now on for `length`, nobody is granted a scope or judged gone.
+    pub fn quarantine(&mut self, length: Duration) -> Result<(), StoreError> {
+        let until = self.state.quarantine_until.max(self.now.after(length));
+        self.tables.note_state()?;
+        self.state.quarantine_until = until;
+        Ok(())
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn log_at(revision: Revision, row: &[u8]) -> Result<Millis, StoreErro
     Ok(Millis(row.at_ms))
 }
 
-pub(super) fn log_row(entry: &LogEntry) -> Vec<u8> {
+pub(crate) fn log_row(entry: &LogEntry) -> Vec<u8> {
     pb::LogRow {
         previous: entry.previous.0,
         at_ms: entry.at.0,
