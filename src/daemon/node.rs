@@ -87,7 +87,7 @@ impl Node {
         debug_assert!(!MIRRORED.contains(&AUDIT));
         let presence = Arc::new(presence(&registry, &spec, control));
         let present = presence.clone();
-        let readiness = Arc::new(Readiness::new(registry.clone(), move || present.has_session()));
+        let readiness = Arc::new(Readiness::new(registry.clone(), move || present.is_registered()));
         let metrics = Arc::new(Metrics::new()?);
         let surface = surface(&spec, &registry, &readiness, &metrics)?;
         spec.listener.set_nonblocking(true).map_err(NodeError::Listen)?;

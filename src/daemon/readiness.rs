@@ -9,14 +9,14 @@ use crate::wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
 /// What a daemon needs to be of full use.
 pub struct Readiness {
     registry: Arc<Registry>,
-    has_session: Box<dyn Fn() -> bool + Send + Sync>,
+    is_registered: Box<dyn Fn() -> bool + Send + Sync>,
     draining: AtomicBool,
 }
 
 impl Readiness {
-    /// `has_session` says whether the node is registered.
-    pub fn new(registry: Arc<Registry>, has_session: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self { registry, has_session: Box::new(has_session), draining: AtomicBool::new(false) }
+    /// `is_registered` says whether the node's record is entered.
+    pub fn new(registry: Arc<Registry>, is_registered: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { registry, is_registered: Box::new(is_registered), draining: AtomicBool::new(false) }
     }
 
     /// Says that the daemon is stopping: it is not ready from now on.
@@ -40,7 +40,7 @@ impl Readiness {
             )
         });
         let caught_up = view.head().caught_up;
-        let session = (self.has_session)();
+        let session = (self.is_registered)();
         let serving = !self.draining.load(Ordering::Relaxed);
         vec![
             item("serving", true, (!serving).then(|| "the daemon is stopping".to_owned())),

@@ -1,6 +1,7 @@
 //! How a node enters its own record, keeps it true, and judges the silence of others.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,17 +46,19 @@ pub struct Presence {
     settings: PresenceSettings,
     /// What the node says about itself; the labels are those of its configuration.
     profile: pb::PeerMetadata,
+    registered: AtomicBool,
 }
 
 impl Presence {
     pub fn new(registry: Arc<Registry>, settings: PresenceSettings, profile: pb::PeerMetadata) -> Self {
-        Self { registry, settings, profile }
+        Self { registry, settings, profile, registered: AtomicBool::new(false) }
     }
 
     /// Notes which groups of this node the store says are over.
     pub fn note_over(&self, over: &[GroupRef]) {
         for group in over {
             warn!(group = %group, "session had ended before it was renewed");
+            self.registered.store(false, Ordering::Relaxed);
             self.registry.drop_group(group);
         }
     }
@@ -68,6 +71,11 @@ impl Presence {
     /// Whether this node has a session that the store has not called over.
     pub fn has_session(&self) -> bool {
         self.session().is_some()
+    }
+
+    /// Whether the record says that this node is alive, in the session it has.
+    pub fn is_registered(&self) -> bool {
+        self.registered.load(Ordering::Relaxed)
     }
 
     /// Leaves on purpose: says so in the record and ends the session. Best effort.
@@ -95,6 +103,7 @@ impl Presence {
             let session = self.open_session().await;
             match self.enter(Status::Alive, reason, &session).await {
                 Ok(()) => {
+                    self.registered.store(true, Ordering::Relaxed);
                     info!(
                         peer = self.registry.node_id(),
                         session = session.instance,
