@@ -1,12 +1,13 @@
 //! Where the bytes of an embedded store are, and a watch on what happens to them.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fs4::fs_std::FileExt;
 use redb::backends::FileBackend;
@@ -40,6 +41,7 @@ pub trait Disk: Send + 'static {
 pub(super) struct FileDisk {
     path: PathBuf,
     prepared: PathBuf,
+    locked: Option<File>,
 }
 
 /// What a disk gives to keep the bytes in.
@@ -62,31 +64,40 @@ pub(super) struct Watched {
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     syncs: AtomicU64,
-    failed_syncs: AtomicU64,
     failure: Mutex<Option<(io::ErrorKind, String)>>,
+    /// What was written since the last sync that succeeded: lengths by offset.
+    unsynced: Mutex<BTreeMap<u64, usize>>,
 }
 
 impl FileDisk {
     pub fn new(path: PathBuf) -> Self {
         let prepared = path.with_extension("new");
-        Self { path, prepared }
+        Self { path, prepared, locked: None }
     }
 
-    fn open_file(&self) -> io::Result<File> {
+    fn open_file(&mut self) -> io::Result<File> {
+        self.lock()?;
         if self.path.try_exists()? {
             return open_private(&self.path);
         }
         let file = open_private(&self.prepared)?;
+        // Whatever is there was never finished.
+        file.set_len(0)?;
+        Ok(file)
+    }
+
+    /// Keeps others out for as long as this disk lives, and so between one opening and the next.
+    fn lock(&mut self) -> io::Result<()> {
+        if self.locked.is_some() {
+            return Ok(());
+        }
+        let file = open_private(&self.path.with_extension("lock"))?;
         match file.try_lock() {
-            Ok(()) => {}
+            Ok(()) => self.locked = Some(file),
             Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::ResourceBusy.into()),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        if self.path.try_exists()? {
-            return open_private(&self.path);
-        }
-        file.set_len(0)?;
-        Ok(file)
+        Ok(())
     }
 }
 
@@ -124,8 +135,10 @@ fn open_private(path: &Path) -> io::Result<File> {
 }
 
 impl Watched {
-    pub fn new(medium: Medium, seen: Arc<Seen>) -> Self {
-        Self { medium, seen }
+    /// Watches `medium`, which holds for certain what the watched ones before it were given.
+    pub fn over(medium: Medium, seen: Arc<Seen>) -> io::Result<Self> {
+        seen.confirm(medium.backend.as_ref())?;
+        Ok(Self { medium, seen })
     }
 
     fn grow(&self, len: u64) -> io::Result<()> {
@@ -154,13 +167,34 @@ impl Seen {
         self.syncs.load(Ordering::Relaxed)
     }
 
-    pub fn failed_syncs(&self) -> u64 {
-        self.failed_syncs.load(Ordering::Relaxed)
-    }
-
     /// The first failure since this was asked last.
     pub fn take_failure(&self) -> Option<(io::ErrorKind, String)> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Writes again what no sync has confirmed, and syncs it.
+    ///
+    /// After a sync that failed, an operating system may show what was written and never write it
+    /// out: then only what is written once more can be relied on, or is found to be missing.
+    fn confirm(&self, backend: &dyn StorageBackend) -> io::Result<()> {
+        let mut unsynced = self.unsynced();
+        if unsynced.is_empty() {
+            return Ok(());
+        }
+        let end = backend.len()?;
+        for (&offset, &length) in unsynced.iter() {
+            let there = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
+            let mut data = vec![0; length.min(there)];
+            backend.read(offset, &mut data)?;
+            backend.write(offset, &data)?;
+        }
+        backend.sync_data()?;
+        unsynced.clear();
+        Ok(())
+    }
+
+    fn unsynced(&self) -> MutexGuard<'_, BTreeMap<u64, usize>> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -179,15 +213,18 @@ impl StorageBackend for Watched {
 
     fn sync_data(&self) -> io::Result<()> {
         self.seen.syncs.fetch_add(1, Ordering::Relaxed);
-        let result = self.medium.backend.sync_data();
-        if result.is_err() {
-            self.seen.failed_syncs.fetch_add(1, Ordering::Relaxed);
-        }
-        self.note("syncing", result)
+        let mut unsynced = self.seen.unsynced();
+        self.note("syncing", self.medium.backend.sync_data())?;
+        unsynced.clear();
+        Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.note("writing", self.medium.backend.write(offset, data))
+        self.note("writing", self.medium.backend.write(offset, data))?;
+        let mut unsynced = self.seen.unsynced();
+        let length = unsynced.entry(offset).or_default();
+        *length = data.len().max(*length);
+        Ok(())
     }
 
     fn close(&self) -> io::Result<()> {

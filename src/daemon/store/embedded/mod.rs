@@ -7,6 +7,7 @@ mod shared;
 mod tables;
 mod writer;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -271,7 +272,9 @@ fn spawn(
 
 fn serve_reads(shared: &Shared, mut reads: mpsc::Receiver<Read>) {
     while let Some(read) = reads.blocking_recv() {
-        read(shared);
+        // A panic of the engine below must not end the only reader; the caller hears that its
+        // call was dropped.
+        let _ = catch_unwind(AssertUnwindSafe(|| read(shared)));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -105,14 +106,16 @@ pub(super) fn reopen(disk: &mut dyn Disk, shared: &Shared) -> Result<(Database, 
 
 fn open_database(disk: &mut dyn Disk, seen: &Arc<Seen>, cache_bytes: usize) -> Result<Database, OpenError> {
     let path = disk.path().to_path_buf();
-    let medium = match disk.open() {
-        Ok(medium) => medium,
+    let watched = match disk.open().and_then(|medium| Watched::over(medium, Arc::clone(seen))) {
+        Ok(watched) => watched,
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Err(OpenError::Held { path }),
         Err(source) => return Err(OpenError::Io { path, source }),
     };
-    let database = Builder::new()
-        .set_cache_size(cache_bytes)
-        .create_with_backend(Watched::new(medium, Arc::clone(seen)));
+    // What is in a damaged file must not end the process.
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        Builder::new().set_cache_size(cache_bytes).create_with_backend(watched)
+    }));
+    let Ok(database) = opened else { return Err(damaged(&path, "the storage engine gave up reading it")) };
     database.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => OpenError::Held { path },
         DatabaseError::Storage(StorageError::Io(source)) if source.kind() != io::ErrorKind::InvalidData => {

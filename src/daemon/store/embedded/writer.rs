@@ -60,7 +60,7 @@ enum Failed {
     /// Before it was committed: nothing of it is in the file.
     Before,
     /// While it was committed; the number of its batch tells whether it was.
-    Committing { batch: u64, failed_syncs: u64 },
+    Committing { batch: u64 },
 }
 
 impl Writer {
@@ -114,8 +114,7 @@ impl Writer {
             self.shared.show(&written, changed);
             return Ok(());
         }
-        let failed_syncs = self.shared.seen.failed_syncs();
-        transaction.commit().map_err(|_| Failed::Committing { batch: written.batch, failed_syncs })?;
+        transaction.commit().map_err(|_| Failed::Committing { batch: written.batch })?;
         self.shared.counted.transactions.fetch_add(1, Ordering::Relaxed);
         self.shared.show(&written, changed);
         self.pause = None;
@@ -159,12 +158,11 @@ impl Writer {
         self.hold_off(failure.clone());
         self.shared.use_database(None);
         let reopened = self.reopen();
-        let Failed::Committing { batch, failed_syncs } = failed else { return Fate::NotMade(failure) };
+        let Failed::Committing { batch } = failed else { return Fate::NotMade(failure) };
         match reopened {
             Ok(written) if written.batch < batch => Fate::NotMade(failure),
-            // What a failed sync left behind may be in memory only, whatever the file shows now.
-            Ok(_) if self.shared.seen.failed_syncs() == failed_syncs => Fate::Kept,
-            Ok(_) | Err(_) => Fate::Unknown(failure),
+            Ok(_) => Fate::Kept,
+            Err(_) => Fate::Unknown(failure),
         }
     }
 

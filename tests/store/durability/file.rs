@@ -1,0 +1,224 @@
+//! The file of the embedded store, and what it costs.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use omnirelay::core::time::Millis;
+use omnirelay::daemon::store::embedded::{FILE_NAME, OpenError, Options};
+use omnirelay::daemon::store::{
+    Commit, CommitError, EmbeddedStore, GroupId, GroupRef, Kind, LeaseOp, ManualClock, OpenGroup, Opened,
+    Pulse, RecordId, Retention, Revision, Store, Write,
+};
+use redb::{Database, TableDefinition};
+
+use super::disks::{Faults, SimDisk};
+use super::power_loss::open;
+
+const HOLD_IN: &str = "STORE_TEST_HOLD_IN";
+const SHORT: Duration = Duration::from_secs(2);
+const LONG: Duration = Duration::from_secs(30);
+const KEEP: Retention = Retention {
+    log_age: LONG,
+    log_entries_max: 100,
+    tombstone_age: LONG,
+    idempotency_age: LONG,
+    idempotency_entries_max: 100,
+};
+
+async fn open_group(store: &EmbeddedStore, id: &str, ttl: Duration) -> GroupRef {
+    let open = OpenGroup { id: GroupId(id.into()), ttl, secret: "secret".into() };
+    match store.open_group(open).await.unwrap() {
+        Opened::Open(group) => group.of,
+        Opened::Held { until } => panic!("held until {until}"),
+    }
+}
+
+async fn renew(store: &EmbeddedStore, group: &GroupRef) -> Option<Millis> {
+    store.pulse(Pulse { renew: vec![group.clone()], moved_since: Millis(0) }).await.unwrap().renewed[0]
+}
+
+fn put(key: &str) -> Commit {
+    let id = RecordId::new(Kind::of("thing"), key);
+    Commit {
+        writes: vec![Write::Put { id, value: Bytes::from_static(b"x"), group: None }],
+        ..Commit::default()
+    }
+}
+
+#[tokio::test]
+async fn heartbeats_and_idleness_cost_no_sync() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    let session = open_group(&store, "s", SHORT).await;
+    store.commit(put("a")).await.unwrap();
+    let before = disk.operations();
+    for _ in 0..20 {
+        renew(&store, &session).await.expect("a deadline");
+        store.housekeep(KEEP).await.unwrap();
+        store.leases().await.unwrap();
+    }
+    let nothing = LeaseOp::Release { scope: "never held".into(), token: 1 };
+    store.commit(Commit { leases: vec![nothing], ..Commit::default() }).await.unwrap();
+    assert_eq!(disk.operations(), before, "nothing was written");
+    let long = open_group(&store, "long", LONG).await;
+    let syncs = disk.syncs();
+    renew(&store, &long).await.expect("a deadline");
+    assert_eq!(disk.syncs(), syncs + 1, "the renewal of a long group is durable");
+}
+
+#[tokio::test]
+async fn a_short_session_gets_one_full_ttl_after_a_restart() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(Millis(1_000_000)));
+    let reopen = || EmbeddedStore::open_with(dir.path(), clock.clone(), Options::default()).unwrap();
+    let store = reopen();
+    let holder = open_group(&store, "holder", SHORT).await;
+    let rival = open_group(&store, "rival", LONG).await;
+    let acquire = |holder: &GroupRef| Commit {
+        leases: vec![LeaseOp::Acquire { scope: "x".into(), holder: holder.clone(), token_floor: 0 }],
+        ..Commit::default()
+    };
+    store.commit(acquire(&holder)).await.unwrap();
+    clock.advance(Duration::from_millis(1500));
+    let trusted_until = renew(&store, &holder).await.expect("a deadline");
+    drop(store);
+    // The file has only the first deadline, which is past.
+    clock.advance(Duration::from_millis(1500));
+    let store = reopen();
+    let refused = store.commit(acquire(&rival)).await;
+    let Err(CommitError::LeaseHeld { until, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!(until, Millis(1_003_000).after(SHORT));
+    assert!(until >= trusted_until);
+    clock.advance(SHORT);
+    store.commit(acquire(&rival)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_file_is_for_its_owner_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(&dir.path().join("new")).unwrap();
+    let dir = dir.path().join("new");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&dir), mode(&dir.join(FILE_NAME))), (0o700, 0o600));
+    drop(store);
+    std::fs::set_permissions(dir.join(FILE_NAME), PermissionsExt::from_mode(0o644)).unwrap();
+    let _store = EmbeddedStore::open(&dir).unwrap();
+    assert_eq!(mode(&dir.join(FILE_NAME)), 0o600);
+}
+
+/// Not a test of its own: what the child of the test below does.
+#[test]
+fn child_that_holds_the_file() {
+    let Some(dir) = std::env::var_os(HOLD_IN) else { return };
+    let _store = EmbeddedStore::open(dir.as_ref()).unwrap();
+    println!("\nholding");
+    // Until the other end is closed.
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+#[test]
+fn a_file_in_use_is_a_clear_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |who: &str| match EmbeddedStore::open(dir.path()) {
+        Err(error @ OpenError::Held { .. }) => {
+            let path = dir.path().join(FILE_NAME).display().to_string();
+            assert!(error.to_string().contains(&path), "{error}");
+        }
+        Err(other) => panic!("{who}: {other}"),
+        Ok(_) => panic!("{who}: opened twice"),
+    };
+    let name = concat!(module_path!(), "::child_that_holds_the_file").split_once("::").unwrap().1;
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(HOLD_IN, dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "holding"));
+    refused("another process");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let _store = EmbeddedStore::open(dir.path()).unwrap();
+    refused("the same process");
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_refused_untouched() {
+    const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE_NAME);
+    drop(EmbeddedStore::open(dir.path()).unwrap());
+    let database = Database::open(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(ROWS).unwrap().insert([0, 0].as_slice(), 7_u32.to_be_bytes().as_slice()).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let before = std::fs::read(&path).unwrap();
+    match EmbeddedStore::open(dir.path()) {
+        Err(OpenError::Newer { found: 7, .. }) => {}
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("opened"),
+    }
+    assert!(std::fs::read(&path).unwrap() == before, "the file was written to");
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE_NAME);
+    let junk = b"not a store, but somebody's file".repeat(1000);
+    std::fs::write(&path, &junk).unwrap();
+    let refused = EmbeddedStore::open(dir.path());
+    assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{:?}", refused.err());
+    assert!(std::fs::read(&path).unwrap() == junk);
+}
+
+#[tokio::test]
+async fn a_store_that_was_never_finished_is_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("registry.new"), vec![0; 100_000]).unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    store.commit(put("a")).await.unwrap();
+    assert!(!dir.path().join("registry.new").exists());
+}
+
+#[tokio::test]
+async fn calls_in_flight_share_syncs() {
+    let disk = SimDisk::new();
+    let store = Arc::new(open(&disk));
+    disk.set_faults(Faults { sync_takes: Duration::from_millis(3), ..Faults::default() });
+    let before = disk.syncs();
+    let clients = (0..64).map(|client| {
+        let store = Arc::clone(&store);
+        async move {
+            for number in 0..10 {
+                store.commit(put(&format!("k{client}-{number}"))).await.unwrap();
+            }
+        }
+    });
+    futures_util::future::join_all(clients).await;
+    let per_sync = 640 / (disk.syncs() - before);
+    println!("{per_sync} commits per sync");
+    assert!(per_sync >= 16);
+}
+
+#[tokio::test]
+async fn the_log_is_whole_where_memory_ends() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    for number in 0..1500 {
+        store.commit(put(&format!("k{}", number % 7))).await.unwrap();
+    }
+    for after in [0, 1, 470, 476, 477, 1000, 1498] {
+        let page = store.log(Revision(after), 100, Duration::ZERO).await.unwrap();
+        assert_eq!(page.entries[0].previous, Revision(after));
+        assert_eq!(page.entries.len() as u64, (1500 - after).min(100));
+        assert!(page.entries.windows(2).all(|two| two[1].previous == two[0].revision));
+    }
+}

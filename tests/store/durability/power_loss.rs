@@ -1,0 +1,67 @@
+//! The power goes at any point, and any part of what was not synced is lost.
+
+use std::sync::Arc;
+
+use omnirelay::daemon::store::embedded::Options;
+use omnirelay::daemon::store::{EmbeddedStore, Store, SystemClock};
+
+use super::disks::{Faults, SimDisk};
+use super::{Chance, Counting, Ledger};
+
+const ROUNDS: usize = 500;
+/// A disk lives through this many power losses before a fresh one is taken.
+const LOSSES_PER_DISK: usize = 10;
+const WRITERS: u64 = 4;
+
+pub fn open(disk: &SimDisk) -> EmbeddedStore {
+    // A cache that is too small, so that pages are written before the commit as well.
+    let options = Options { cache_bytes: 64 * 1024 };
+    EmbeddedStore::open_on(disk.clone(), SystemClock::start(), options).unwrap()
+}
+
+/// Counts on with all writers, each until its commit fails or it has made `steps`.
+pub async fn count_on(store: &Arc<EmbeddedStore>, ledger: &Ledger, steps: u64) {
+    let writers = (0..WRITERS).map(|number| {
+        let (store, ledger) = (Arc::clone(store), ledger.clone());
+        async move {
+            let Ok(mut counting) = Counting::resume(store.as_ref(), &format!("w{number}")).await else {
+                return;
+            };
+            for _ in 0..steps {
+                let result = store.commit(counting.commit()).await;
+                if !ledger.note(&counting.id(), &result) {
+                    return;
+                }
+                counting.count += 1;
+            }
+        }
+    });
+    futures_util::future::join_all(writers).await;
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_with_the_power() {
+    let mut chance = Chance::seeded("power_loss");
+    let (mut made, mut unknown) = (0, 0);
+    let (mut disk, mut ledger) = (SimDisk::new(), Ledger::default());
+    for round in 0..ROUNDS {
+        if round % LOSSES_PER_DISK == 0 {
+            (disk, ledger) = (SimDisk::new(), Ledger::default());
+        }
+        let store = Arc::new(open(&disk));
+        let power_lost_at = Some(disk.operations() + 1 + chance.below(150));
+        disk.set_faults(Faults { power_lost_at, ..Faults::default() });
+        count_on(&store, &ledger, 200).await;
+        drop(store);
+        disk = disk.after_power_loss(&mut chance);
+        let store = open(&disk);
+        ledger.check(&store).await;
+        drop(store);
+        if round % LOSSES_PER_DISK == LOSSES_PER_DISK - 1 {
+            made += ledger.counts().0;
+            unknown += ledger.counts().2;
+        }
+    }
+    println!("{ROUNDS} power losses, {made} acknowledged commits, {unknown} of unknown outcome");
+    assert!(made > ROUNDS && unknown > 0, "the power went while commits were made");
+}
