@@ -120,6 +120,11 @@ impl PeerInfo {
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
+    /// The id of work that no request asked for.
+    pub fn of_static(text: &'static str) -> Self {
+        Self(HeaderValue::from_static(text))
+    }
+
     /// Empty never: every value was checked or made here.
     pub fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
