@@ -15,3 +15,4 @@ pub mod run;
 pub mod store;
 pub mod surface;
 pub mod telemetry;
+pub mod up;
