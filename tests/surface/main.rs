@@ -2,9 +2,12 @@
 //! its operations.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so when it fails")]
 
+mod contract;
 mod discovery;
 mod fixture;
+mod generated;
 mod listener;
+mod openapi;
 mod pb;
 mod pipeline;
 mod refusals;

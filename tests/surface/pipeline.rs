@@ -306,8 +306,11 @@ async fn a_page_of_another_origin_cannot_speak_for_the_operator() {
     assert_eq!(named.send().await.unwrap().status(), 200);
 }
 
+/// Method, protocol, code, whether it streamed, and principal.
+type Row = (String, Protocol, Code, bool, String);
+
 #[derive(Default)]
-struct Seen(Mutex<Vec<(String, Protocol, Code, bool, String)>>);
+struct Seen(Mutex<Vec<Row>>);
 
 impl RequestObserver for Seen {
     fn finished(&self, call: &FinishedCall<'_>) {

@@ -8,6 +8,7 @@ mod accept;
 mod answer;
 mod auth;
 mod body;
+mod builder;
 mod caller;
 mod deadline;
 mod frame;
@@ -15,6 +16,7 @@ mod guard;
 mod json;
 mod method;
 mod observe;
+mod openapi;
 mod pipeline;
 mod query;
 mod routes;
@@ -23,7 +25,6 @@ mod shape;
 mod sse;
 mod template;
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -33,49 +34,30 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::Body as HttpBody;
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
-use tokio::sync::watch;
 use tonic::body::Body;
-use tonic::server::NamedService;
-use tonic_health::server::{HealthReporter, health_reporter};
+use tonic_health::server::HealthReporter;
 use tower::ServiceExt as _;
 
 pub use auth::{Authenticator, Hosts, Insecure, Loopback};
+pub use builder::{SurfaceBuilder, SurfaceError};
 pub use caller::{Caller, IfMatch, PeerInfo, Principal, RequestId, Scope, Scopes};
 pub use deadline::Deadlines;
 pub use method::{Definition, OMNIRELAY};
 pub use observe::{FinishedCall, Protocol, RequestObserver};
+pub use openapi::openapi;
 pub use serve::{Drained, Limits, serve};
 
 use answer::Refusal;
+use builder::NoRoute;
 use caller::RequestIds;
-use method::Method;
-use observe::Unobserved;
-use pipeline::{GrpcService, Pipeline, Target, fault_response, stamp};
+use openapi::Document;
+use pipeline::{Pipeline, fault_response, stamp};
 use routes::{Found, Routes};
 
 use crate::wire::fault::Code;
-
-/// Why a surface cannot be built: always a mistake in a definition, found at start.
-#[derive(Debug, thiserror::Error)]
-pub enum SurfaceError {
-    #[error("the descriptors cannot be read")]
-    Descriptors(#[source] prost_reflect::DescriptorError),
-    #[error("the descriptors lack the option `{option}`")]
-    NoOption { option: &'static str },
-    #[error("method {method} has no JSON converter: its table and its descriptors differ")]
-    NoConverter { method: String },
-    #[error("method {method} declares no known scope: `{scope}`")]
-    UnknownScope { method: String, scope: String },
-    #[error("method {method} cannot be reached at `{template}`: {why}")]
-    Template { method: String, template: String, why: &'static str },
-    #[error("service {service} is served but not defined")]
-    Undefined { service: &'static str },
-    #[error("reflection cannot be built from the descriptors")]
-    Reflection(#[source] tonic_reflection::server::Error),
-}
 
 /// Everything a listener serves. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -91,31 +73,13 @@ struct Parts {
     /// Routes made by hand, such as `/healthz`.
     extra: Router,
     health: HealthReporter,
-}
-
-/// Gathers what a [`Surface`] serves.
-pub struct SurfaceBuilder {
-    definitions: Vec<Definition>,
-    services: HashMap<&'static str, Arc<dyn GrpcService>>,
-    authenticator: Arc<dyn Authenticator>,
-    observer: Arc<dyn RequestObserver>,
-    hosts: Hosts,
-    deadlines: Deadlines,
-    extra: Router,
+    document: Document,
 }
 
 impl Surface {
     /// Begins a surface for the services these definitions define.
     pub fn builder(definitions: impl IntoIterator<Item = Definition>) -> SurfaceBuilder {
-        SurfaceBuilder {
-            definitions: definitions.into_iter().collect(),
-            services: HashMap::new(),
-            authenticator: Arc::new(Loopback::default()),
-            observer: Arc::new(Unobserved),
-            hosts: Hosts::default(),
-            deadlines: Deadlines::default(),
-            extra: Router::new(),
-        }
+        SurfaceBuilder::new(definitions)
     }
 
     /// Sets what gRPC health says of each service; the name `""` is the daemon as a whole.
@@ -164,8 +128,32 @@ impl Surface {
             }
             Found::WrongVerb(verbs) if parts.method == http::Method::OPTIONS => options(&verbs, &request_id),
             Found::WrongVerb(verbs) => wrong_verb(&parts.method, &path, &verbs, &request_id),
+            Found::Nothing if routes::canonical(&path) == openapi::PATH => {
+                self.document(&parts.method, &parts.headers, &request_id)
+            }
             Found::Nothing => self.extra(Request::from_parts(parts, body), &path, request_id).await,
         }
+    }
+
+    /// Serves the OpenAPI document.
+    fn document(&self, verb: &http::Method, headers: &HeaderMap, id: &RequestId) -> Response<HttpBody> {
+        let verbs = [http::Method::GET];
+        match *verb {
+            http::Method::GET | http::Method::HEAD => {}
+            http::Method::OPTIONS => return options(&verbs, id),
+            _ => return wrong_verb(verb, openapi::PATH, &verbs, id),
+        }
+        let document = &self.parts.document;
+        let mut response = if headers.get(IF_NONE_MATCH) == Some(&document.etag) {
+            let mut response = Response::new(HttpBody::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        } else {
+            answer::json(document.json.to_vec(), headers, HeaderMap::new())
+        };
+        response.headers_mut().insert(ETAG, document.etag.clone());
+        stamp(response.headers_mut(), id);
+        response
     }
 
     /// Serves a route made by hand, or says that there is none.
@@ -179,99 +167,6 @@ impl Surface {
         }
         stamp(response.headers_mut(), &request_id);
         response
-    }
-}
-
-impl SurfaceBuilder {
-    /// Serves a generated tonic service; its routes follow from its definition.
-    ///
-    /// Whether its messages are compressed on gRPC is said on the service itself.
-    #[must_use]
-    pub fn service<S>(mut self, service: S) -> Self
-    where
-        S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-            + NamedService
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send,
-    {
-        self.services.insert(S::NAME, Arc::new(service));
-        self
-    }
-
-    /// Says who proves callers; without it only loopback callers are let in.
-    #[must_use]
-    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
-        self.authenticator = Arc::new(authenticator);
-        self
-    }
-
-    /// Says by which names the daemon may be called; without it only by those of this host.
-    #[must_use]
-    pub fn hosts(mut self, hosts: Hosts) -> Self {
-        self.hosts = hosts;
-        self
-    }
-
-    /// Says who hears of finished calls.
-    #[must_use]
-    pub fn observer(mut self, observer: Arc<dyn RequestObserver>) -> Self {
-        self.observer = observer;
-        self
-    }
-
-    #[must_use]
-    pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
-        self.deadlines = deadlines;
-        self
-    }
-
-    /// Adds routes made by hand, such as `/healthz`: they pass the host check, but no authentication.
-    #[must_use]
-    pub fn routes(mut self, routes: Router) -> Self {
-        self.extra = self.extra.merge(routes);
-        self
-    }
-
-    /// Puts the surface together.
-    ///
-    /// # Errors
-    /// [`SurfaceError`] when a definition cannot be served as it is.
-    pub fn build(self) -> Result<Surface, SurfaceError> {
-        let described = method::describe(&self.definitions, |service| self.services.contains_key(service))?;
-        let routes = Routes::of(&described)?;
-        let (health, health_service) = health_reporter();
-        let mut open = reflection(&self.definitions, &self.services)?;
-        open.insert(named(&health_service), open_target("/grpc.health.v1.Health", health_service));
-        let mut methods = HashMap::new();
-        for described in &described {
-            let name = described.descriptor.parent_service().full_name().to_owned();
-            if let Some(service) = self.services.get(name.as_str()) {
-                let target = Target { method: Arc::clone(&described.method), service: Arc::clone(service) };
-                methods.insert(described.method.path, target);
-            }
-        }
-        for service in self.services.keys() {
-            let prefix = format!("/{service}/");
-            if !methods.keys().any(|path: &&str| path.starts_with(&prefix)) {
-                return Err(SurfaceError::Undefined { service });
-            }
-        }
-        let pipeline = Pipeline {
-            methods,
-            open,
-            authenticator: self.authenticator,
-            observer: self.observer,
-            deadlines: self.deadlines,
-            unknown: "-".into(),
-            draining: watch::Sender::new(false),
-        };
-        let extra = self.extra.fallback(no_route);
-        let parts =
-            Parts { pipeline, routes, hosts: self.hosts, request_ids: RequestIds::new(), extra, health };
-        Ok(Surface { parts: Arc::new(parts) })
     }
 }
 
@@ -301,56 +196,11 @@ where
     }
 }
 
-/// Reflection in both its versions, of what is served and of health.
-fn reflection(
-    definitions: &[Definition],
-    services: &HashMap<&'static str, Arc<dyn GrpcService>>,
-) -> Result<HashMap<&'static str, Target>, SurfaceError> {
-    let configured = || {
-        let mut builder = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .with_service_name("grpc.health.v1.Health")
-            .with_service_name("grpc.reflection.v1.ServerReflection")
-            .with_service_name("grpc.reflection.v1alpha.ServerReflection");
-        let mut names: Vec<_> = services.keys().copied().collect();
-        names.sort_unstable();
-        for name in names {
-            builder = builder.with_service_name(name);
-        }
-        definitions.iter().fold(builder, |builder, definition| {
-            builder.register_encoded_file_descriptor_set(definition.descriptors)
-        })
-    };
-    let v1 = configured().build_v1().map_err(SurfaceError::Reflection)?;
-    let v1alpha = configured().build_v1alpha().map_err(SurfaceError::Reflection)?;
-    Ok(HashMap::from([
-        (named(&v1), open_target("/grpc.reflection.v1.ServerReflection", v1)),
-        (named(&v1alpha), open_target("/grpc.reflection.v1alpha.ServerReflection", v1alpha)),
-    ]))
-}
-
-fn named<S: NamedService>(_service: &S) -> &'static str {
-    S::NAME
-}
-
-fn open_target(path: &'static str, service: impl GrpcService + 'static) -> Target {
-    let method = Method { path, policy: None, streams: true };
-    Target { method: Arc::new(method), service: Arc::new(service) }
-}
-
 fn is_grpc(request: &Request<Body>) -> bool {
     let media = request.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let rest = media.strip_prefix(b"application/grpc");
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
         && request.method() == http::Method::POST
-}
-
-/// Marks the answer of the fallback of hand-made routes.
-#[derive(Clone)]
-struct NoRoute;
-
-async fn no_route() -> axum::Extension<NoRoute> {
-    axum::Extension(NoRoute)
 }
 
 fn unknown_route(path: &str) -> Refusal {
