@@ -1,3 +1,4 @@
 //! The control daemon.
 
 pub mod store;
+pub mod up;
