@@ -15,14 +15,26 @@ use bytes::Bytes;
 
 use crate::core::time::Millis;
 
+pub mod clock;
+pub mod embedded;
+mod limits;
+pub mod memory;
+mod rules;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use embedded::EmbeddedStore;
+pub use memory::MemoryStore;
+
 /// The most writes and lease operations of one commit together.
 pub const COMMIT_WRITES_MAX: usize = 256;
 /// The longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 512;
 /// The largest value in bytes.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
-/// The most records or log entries of one page.
+/// The most records or log entries of one page, and the most groups that one pulse renews.
 pub const PAGE_MAX: usize = 4096;
+/// The greatest [`LeaseOp::Acquire::token_floor`]: what a double can still count.
+pub const TOKEN_FLOOR_MAX: u64 = (1 << 53) - 1;
 
 /// Names one life of the registry. It changes whenever revisions could repeat: a new store, a
 /// flush, a promotion that lost writes.
@@ -33,7 +45,8 @@ pub struct Epoch(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
-/// Counts the changes of one record; 0 means that it does not exist. It goes on after a deletion.
+/// Counts the changes of one record; 0 means that it does not exist. It goes on after a deletion,
+/// and after the tombstone was collected: a new record of the kind begins above all collected ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
@@ -58,11 +71,11 @@ pub struct Record {
     pub version: Version,
     /// The commit that wrote it last.
     pub revision: Revision,
-    /// The group whose end is this record's end; `None` for one that stays.
-    pub group: Option<GroupId>,
+    /// The life of a group whose end is this record's end; `None` for one that stays.
+    pub group: Option<GroupRef>,
     pub created_at: Millis,
     pub updated_at: Millis,
-    /// The node that wrote it last.
+    /// The node that wrote it last; empty where the store itself did, at the end of a group.
     pub writer: String,
     /// True: a tombstone, kept so that versions go on and watchers hear of the end.
     pub deleted: bool,
@@ -122,8 +135,9 @@ pub struct Lease {
 /// A lease operation inside a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseOp {
-    /// Takes a free scope, or confirms a lease that `holder` has (term and token stay). The token
-    /// is the greatest of: the last token + 1, store time in ms, `token_floor` + 1.
+    /// Takes a free scope, or confirms a lease that `holder` has (term and token stay). `holder`
+    /// must be live. The token is the greatest of: the last token + 1, store time in ms,
+    /// `token_floor` + 1; a floor is at most [`TOKEN_FLOOR_MAX`].
     Acquire { scope: String, holder: GroupRef, token_floor: u64 },
     /// Gives a scope back; nothing happens if `token` is not its current one.
     Release { scope: String, token: u64 },
@@ -132,7 +146,7 @@ pub enum LeaseOp {
 /// Something that must hold for a commit to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Precondition {
-    /// The record has this version; 0: it does not exist.
+    /// The record has this version; 0: it does not exist, or its group is over.
     Version { id: RecordId, version: Version },
     /// This life of the group is live.
     GroupLive(GroupRef),
@@ -145,7 +159,7 @@ pub enum Precondition {
 pub enum Write {
     /// Writes the value; a group binds the record's life to it and must be live.
     Put { id: RecordId, value: Bytes, group: Option<GroupRef> },
-    /// Leaves a tombstone; nothing happens if there is no record.
+    /// Leaves a tombstone; nothing happens if there is no record, or its group is over.
     Delete { id: RecordId },
 }
 
@@ -174,6 +188,10 @@ pub struct IdempotencyKey {
 }
 
 /// Changes that are made together or not at all.
+///
+/// What stands in the way is told in this order: a limit of the port, the idempotency key (of a
+/// commit made before: its answer, whatever has changed since), the epoch, the fence, the
+/// preconditions, the groups of the writes, the leases.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// The epoch the caller read in; `None` takes any.
@@ -181,6 +199,7 @@ pub struct Commit {
     pub preconditions: Vec<Precondition>,
     /// Not two of one record.
     pub writes: Vec<Write>,
+    /// Made in this order: a release frees its scope for an acquisition behind it.
     pub leases: Vec<LeaseOp>,
     pub fence: Option<Fence>,
     pub idempotency: Option<Idempotency>,
@@ -191,7 +210,8 @@ pub struct Commit {
 /// What became of a commit.
 #[derive(Clone, Debug)]
 pub enum Committed {
-    /// It was made; a commit that changes nothing gets the current head and an empty entry.
+    /// It was made. One that changes nothing leaves no entry in the log: it gets an empty one
+    /// whose `revision` and `previous` are both the current head.
     Done(Arc<LogEntry>),
     /// It had been made before under this idempotency key.
     Replayed { revision: Revision, answer: Bytes },
@@ -206,14 +226,17 @@ pub struct LogEntry {
     pub at: Millis,
     pub writer: String,
     pub changes: Vec<Change>,
-    /// The leases that were acquired (by a new holder) or released, as they are after it.
+    /// The leases that were acquired (by a new holder) or released, as they are after it, in the
+    /// order of their scopes.
     pub leases: Vec<Lease>,
 }
 
 /// One record's change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// `None`: it did not exist, or was a tombstone.
+    /// As the log last had it. `None`: it did not exist, or was a tombstone. A record that is
+    /// written again after its group's end, but before housekeeping deleted it, stands here as
+    /// it was.
     pub before: Option<Record>,
     /// As it is after; a tombstone when it was deleted.
     pub after: Record,
@@ -238,6 +261,7 @@ pub struct Beat {
     pub head: Revision,
     /// The new deadline, or `None` for a group that is over: it cannot be renewed, only opened anew.
     pub renewed: Vec<Option<Millis>>,
+    /// In no order.
     pub moved: Vec<Group>,
     /// Until then nobody is granted a scope and nobody is judged gone.
     pub quarantine_until: Millis,
@@ -279,9 +303,10 @@ pub struct ScanPage {
 pub struct LogPage {
     pub epoch: Epoch,
     pub head: Revision,
-    /// In order; the first one's `previous` is the revision asked for, unless `compacted`.
+    /// In order; the first one's `previous` is the revision asked for. Empty when `compacted`.
     pub entries: Vec<Arc<LogEntry>>,
-    /// True: the log does not reach back to the revision asked for; the records must be read anew.
+    /// True: the log does not reach back to the revision asked for, or never came as far; the
+    /// records must be read anew.
     pub compacted: bool,
 }
 
@@ -362,6 +387,7 @@ pub trait Store: Send + Sync + 'static {
     async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError>;
 
     /// Ends a life of a group now; its leases are free at once. False: it was over already.
+    /// No log entry.
     async fn close_group(&self, group: GroupRef) -> Result<bool, StoreError>;
 
     /// Makes the changes together, durably, before it returns.
@@ -373,14 +399,16 @@ pub trait Store: Send + Sync + 'static {
     /// Reads records. Those of a group that is over are left out.
     async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError>;
 
-    /// Reads every lease that was ever granted and not collected.
+    /// Reads the lease of every scope that was ever held, released or not, in the order of the
+    /// scopes.
     async fn leases(&self) -> Result<Vec<Lease>, StoreError>;
 
     /// Reads the log behind `after`; with nothing there, waits up to `wait` for something.
     async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError>;
 
-    /// Deletes the records of groups that are over (each batch one log entry with tombstones
-    /// marked `expired`) and trims what `keep` allows, in one bounded step.
+    /// Deletes the records of groups that are over (at most [`COMMIT_WRITES_MAX`], in one log
+    /// entry, marked `expired`; none during a quarantine) and trims what `keep` allows, in one
+    /// bounded step. A store that has nothing to do writes nothing.
     async fn housekeep(&self, keep: Retention) -> Result<Housekept, StoreError>;
 }
 

@@ -1,0 +1,220 @@
+//! Where the bytes of an embedded store are, and a watch on what happens to them.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::ops::Bound;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fs4::fs_std::FileExt;
+use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
+
+/// Only the owner may read what the registry holds.
+const FILE_MODE: u32 = 0o600;
+
+/// Something that can be opened, and opened again after it failed.
+pub trait Disk: Send + 'static {
+    /// What messages call it.
+    fn path(&self) -> &Path;
+
+    /// Opens the bytes. Empty ones become a new store.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::ResourceBusy`] when somebody else has them open.
+    fn open(&mut self) -> io::Result<Medium>;
+
+    /// Makes a new store findable, once it holds everything that a store must hold.
+    ///
+    /// # Errors
+    /// Whatever stands in the way; the store is not used then.
+    fn settle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file. A new one is prepared under another name, so that a crash leaves none that is half made.
+#[derive(Debug)]
+pub(super) struct FileDisk {
+    path: PathBuf,
+    prepared: PathBuf,
+}
+
+/// What a disk gives to keep the bytes in.
+#[derive(Debug)]
+pub struct Medium {
+    pub backend: Box<dyn StorageBackend>,
+    /// The file behind it, if room shall be taken from the file system before the file grows: a
+    /// full disk is then found out before anything has been changed.
+    pub file: Option<File>,
+}
+
+/// Counts syncs and remembers failures of the medium that it passes everything on to.
+#[derive(Debug)]
+pub(super) struct Watched {
+    medium: Medium,
+    seen: Arc<Seen>,
+}
+
+/// What a [`Watched`] backend has seen.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    syncs: AtomicU64,
+    failed_syncs: AtomicU64,
+    failure: Mutex<Option<(io::ErrorKind, String)>>,
+}
+
+impl FileDisk {
+    pub fn new(path: PathBuf) -> Self {
+        let prepared = path.with_extension("new");
+        Self { path, prepared }
+    }
+
+    fn open_file(&self) -> io::Result<File> {
+        if self.path.try_exists()? {
+            return open_private(&self.path);
+        }
+        let file = open_private(&self.prepared)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::ResourceBusy.into()),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        if self.path.try_exists()? {
+            return open_private(&self.path);
+        }
+        file.set_len(0)?;
+        Ok(file)
+    }
+}
+
+impl Disk for FileDisk {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open(&mut self) -> io::Result<Medium> {
+        let file = self.open_file()?;
+        let backend = FileBackend::new(file.try_clone()?).map_err(io::Error::other)?;
+        Ok(Medium { backend: Box::new(backend), file: Some(file) })
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        if !self.path.try_exists()? {
+            std::fs::rename(&self.prepared, &self.path)?;
+        }
+        match self.path.parent() {
+            Some(dir) => File::open(dir)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+}
+
+fn open_private(path: &Path) -> io::Result<File> {
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
+    let mut permissions = file.metadata()?.permissions();
+    if permissions.mode() & 0o777 != FILE_MODE {
+        permissions.set_mode(FILE_MODE);
+        file.set_permissions(permissions)?;
+    }
+    Ok(file)
+}
+
+impl Watched {
+    pub fn new(medium: Medium, seen: Arc<Seen>) -> Self {
+        Self { medium, seen }
+    }
+
+    fn grow(&self, len: u64) -> io::Result<()> {
+        let Some(file) = &self.medium.file else { return Ok(()) };
+        if len <= self.medium.backend.len()? {
+            return Ok(());
+        }
+        match FileExt::allocate(file, len) {
+            // A file system that cannot promise room: the writes will find out.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+            result => result,
+        }
+    }
+
+    fn note<R>(&self, what: &str, result: io::Result<R>) -> io::Result<R> {
+        if let Err(error) = &result {
+            let mut failure = self.seen.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert_with(|| (error.kind(), format!("{what} failed: {error}")));
+        }
+        result
+    }
+}
+
+impl Seen {
+    pub fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    pub fn failed_syncs(&self) -> u64 {
+        self.failed_syncs.load(Ordering::Relaxed)
+    }
+
+    /// The first failure since this was asked last.
+    pub fn take_failure(&self) -> Option<(io::ErrorKind, String)> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl StorageBackend for Watched {
+    fn len(&self) -> io::Result<u64> {
+        self.note("asking for the length", self.medium.backend.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.note("reading", self.medium.backend.read(offset, out))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.note("changing the length", self.grow(len).and_then(|()| self.medium.backend.set_len(len)))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.seen.syncs.fetch_add(1, Ordering::Relaxed);
+        let result = self.medium.backend.sync_data();
+        if result.is_err() {
+            self.seen.failed_syncs.fetch_add(1, Ordering::Relaxed);
+        }
+        self.note("syncing", result)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.note("writing", self.medium.backend.write(offset, data))
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.medium.backend.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.medium.backend.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.medium.backend.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.medium.backend.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.medium.backend.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.medium.backend.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.medium.backend.query_lock_range(start, end)
+    }
+}

@@ -1,0 +1,286 @@
+//! The embedded backend: one durable file, one process at a time, fsync before the answer.
+
+mod disk;
+mod failure;
+mod open;
+mod shared;
+mod tables;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+
+use self::disk::FileDisk;
+use self::shared::{Shared, log_page};
+use self::tables::{Batch, Snapshot};
+use self::writer::{Fate, Job, Writer};
+use super::rules::{self, Behind, Step};
+use super::{
+    Beat, Clock, Commit, CommitError, Committed, GroupRef, Housekept, IdempotencyKey, Lease, LogPage,
+    OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store, StoreError, SystemClock, limits,
+};
+
+pub use self::disk::{Disk, Medium};
+pub use self::open::OpenError;
+
+/// The name of the file in its directory.
+pub const FILE_NAME: &str = "registry.redb";
+
+/// The most calls that wait for the writer; more wait outside.
+const WRITES_WAITING_MAX: usize = 1024;
+/// The most calls that wait for the reader.
+const READS_WAITING_MAX: usize = 64;
+
+/// A store in one file. It owns two threads, which end when it is dropped.
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    /// `None` only while it is dropped.
+    calls: Option<Calls>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Calls {
+    writes: mpsc::Sender<Job>,
+    reads: mpsc::Sender<Read>,
+}
+
+/// A call that reads the file.
+type Read = Box<dyn FnOnce(&Shared) + Send>;
+
+/// How to use the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The most memory for pages of the file, in bytes. Less than the pages that are in use
+    /// costs reads from the operating system's cache, more costs memory.
+    pub cache_bytes: usize,
+}
+
+/// What a store has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Log entries written.
+    pub commits: u64,
+    /// Transactions of the file: each holds all that waited when it began.
+    pub transactions: u64,
+    /// Syncs of the file, those of opening it included.
+    pub syncs: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cache_bytes: 8 * 1024 * 1024 }
+    }
+}
+
+impl EmbeddedStore {
+    /// Opens [`FILE_NAME`] in `dir`, or makes both.
+    ///
+    /// # Errors
+    /// [`OpenError`] says which file, and what to do.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        Self::open_with(dir, SystemClock::start(), Options::default())
+    }
+
+    /// As [`EmbeddedStore::open`], with a clock and options. Store time is never behind what the
+    /// file has seen.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`].
+    pub fn open_with(dir: &Path, clock: impl Clock, options: Options) -> Result<Self, OpenError> {
+        open::make_directory(dir)?;
+        let path = dir.join(FILE_NAME);
+        open::refuse_newer(&path)?;
+        Self::open_on(FileDisk::new(path), clock, options)
+    }
+
+    /// Opens the store on any disk.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`].
+    pub fn open_on(mut disk: impl Disk, clock: impl Clock, options: Options) -> Result<Self, OpenError> {
+        let shared = Arc::new(open::open(&mut disk, Box::new(clock), &options)?);
+        let (writes, jobs) = mpsc::channel(WRITES_WAITING_MAX);
+        let (reads, reading) = mpsc::channel(READS_WAITING_MAX);
+        let writer = Writer::new(Arc::clone(&shared), Box::new(disk), jobs);
+        let reader = Arc::clone(&shared);
+        let threads = vec![
+            spawn(&shared, "store-write", move || writer.run())?,
+            spawn(&shared, "store-read", move || serve_reads(&reader, reading))?,
+        ];
+        Ok(Self { shared, calls: Some(Calls { writes, reads }), threads })
+    }
+
+    /// Counts what it has done.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            commits: self.shared.counted.commits.load(Ordering::Relaxed),
+            transactions: self.shared.counted.transactions.load(Ordering::Relaxed),
+            syncs: self.shared.seen.syncs(),
+        }
+    }
+
+    /// From now on for `length`, grants nobody a scope and judges nobody gone.
+    ///
+    /// # Errors
+    /// As a commit's.
+    pub async fn quarantine(&self, length: Duration) -> Result<(), StoreError> {
+        self.write(move |step| step.quarantine(length)).await
+    }
+
+    /// Has the writer make a step, and waits until it is durable.
+    async fn write<R, E>(
+        &self,
+        step: impl for<'a, 'b> FnOnce(&mut Step<'a, Batch<'b>>) -> Result<R, E> + Send + 'static,
+    ) -> Result<R, E>
+    where
+        R: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |open| {
+            let result = open.map(step);
+            Box::new(move |fate| {
+                // Whoever asked may be gone.
+                let _ = reply.send(told(result, fate));
+            })
+        });
+        let gone = || StoreError::OutcomeUnknown("the writer of the store has ended".into());
+        let calls = self.calls.as_ref().ok_or_else(gone)?;
+        calls.writes.send(job).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Has the reader read a snapshot of the file.
+    async fn read<R: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Shared, &Snapshot<'_>) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let call: Read = Box::new(move |shared| {
+            // Whoever asked may be gone.
+            let _ = reply.send(shared.read(|snapshot| read(shared, snapshot)));
+        });
+        let gone = || StoreError::Unavailable("the reader of the store has ended".into());
+        let calls = self.calls.as_ref().ok_or_else(gone)?;
+        calls.reads.send(call).await.map_err(|_| gone())?;
+        let result = answer.await.map_err(|_| gone())?;
+        if matches!(result, Err(StoreError::Unavailable(_))) {
+            // The writer finds out what is wrong with the file, and opens it again.
+            let _ = calls.writes.try_send(Box::new(|_| Box::new(|_| {})));
+        }
+        result
+    }
+
+    async fn log_now(&self, after: Revision, limit: usize) -> Result<(Behind, LogPage), StoreError> {
+        if let Some(found) = self.shared.log_from_memory(after, limit) {
+            return Ok(found);
+        }
+        self.read(move |_, snapshot| {
+            let state = snapshot.written()?.state;
+            let behind = rules::behind(&state, after);
+            let entries = match behind {
+                Behind::Something => rules::log_behind(snapshot, after, limit)?,
+                Behind::Nothing | Behind::Compacted => Vec::new(),
+            };
+            Ok((behind, log_page(&state, behind, entries)))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    fn name(&self) -> &str {
+        "embedded"
+    }
+
+    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+        self.write(move |step| step.pulse(&pulse)).await
+    }
+
+    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
+        self.write(move |step| step.open_group(&open)).await
+    }
+
+    async fn close_group(&self, group: GroupRef) -> Result<bool, StoreError> {
+        self.write(move |step| step.close_group(&group)).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        self.write(move |step| step.commit(&commit)).await
+    }
+
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
+        let key = key.clone();
+        self.read(move |_, snapshot| rules::recall(snapshot, &key)).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
+        self.read(move |shared, snapshot| {
+            rules::scan(snapshot, &snapshot.written()?.state, shared.clock.now(), &scan)
+        })
+        .await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+        self.read(|_, snapshot| rules::leases(snapshot)).await
+    }
+
+    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
+        limits::page(limit)?;
+        let mut heads = self.shared.head.subscribe();
+        let (behind, page) = self.log_now(after, limit).await?;
+        if behind != Behind::Nothing || wait.is_zero() {
+            return Ok(page);
+        }
+        // Whether it came in time or not is in the page.
+        let _ = tokio::time::timeout(wait, heads.wait_for(|head| *head > after)).await;
+        Ok(self.log_now(after, limit).await?.1)
+    }
+
+    async fn housekeep(&self, keep: Retention) -> Result<Housekept, StoreError> {
+        self.write(move |step| step.housekeep(&keep)).await
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        // Without callers both threads end; the writer closes the file before it does.
+        self.calls = None;
+        for thread in self.threads.drain(..) {
+            // A panic was reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn spawn(
+    shared: &Shared,
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, OpenError> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    spawned.map_err(|source| OpenError::Io { path: shared.path.to_path_buf(), source })
+}
+
+fn serve_reads(shared: &Shared, mut reads: mpsc::Receiver<Read>) {
+    while let Some(read) = reads.blocking_recv() {
+        read(shared);
+    }
+}
+
+/// What the caller of a step is told; `result` is `None` if the file failed before the step.
+fn told<R, E: From<StoreError>>(result: Option<Result<R, E>>, fate: &Fate) -> Result<R, E> {
+    match (fate, result) {
+        (Fate::Kept, Some(result)) => result,
+        (Fate::Kept, None) => Err(StoreError::Unavailable("the store file failed".into()).into()),
+        (Fate::NotMade(failure), _) => Err(failure.not_made().into()),
+        (Fate::Unknown(failure), _) => Err(failure.unknown().into()),
+    }
+}

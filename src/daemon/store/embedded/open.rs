@@ -1,0 +1,153 @@
+//! Opening the file of an embedded store: for the first time, and again after a failure.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
+
+use super::super::rules::State;
+use super::super::{Clock, Epoch, GroupId, StoreError};
+use super::Options;
+use super::disk::{Disk, Seen, Watched};
+use super::failure::Failure;
+use super::shared::{Groups, Shared, StoreClock};
+use super::tables::{self, SCHEMA, Snapshot, Written};
+
+/// Why an embedded store could not be opened. The file is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "store file `{}` is in use by another process: stop it, or choose another data directory",
+        path.display()
+    )]
+    Held { path: PathBuf },
+    #[error(
+        "store file `{}` was written by a newer version of this program (its schema is {found}, this one knows {SCHEMA})",
+        path.display()
+    )]
+    Newer { path: PathBuf, found: u32 },
+    #[error(
+        "store file `{}` is damaged, or is no store file: restore it from a copy, or move it away to begin anew",
+        path.display()
+    )]
+    Damaged { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("cannot open store file `{}`", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// Makes sure that the directory is there, readable for its owner only if it is new.
+pub(super) fn make_directory(dir: &Path) -> Result<(), OpenError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| OpenError::Io { path: dir.to_path_buf(), source })
+}
+
+/// Refuses a file of a newer version without writing to it.
+///
+/// A file that was not closed cleanly cannot be read without repairing it; the check after
+/// opening it for writing then has to do.
+pub(super) fn refuse_newer(path: &Path) -> Result<(), OpenError> {
+    if !path.try_exists().map_err(|source| OpenError::Io { path: path.to_path_buf(), source })? {
+        return Ok(());
+    }
+    match Builder::new().open_read_only(path) {
+        Ok(database) => {
+            let schema =
+                database.begin_read().map_err(redb::Error::from).and_then(|read| tables::schema(&read));
+            check_schema(path, schema).map(|_| ())
+        }
+        Err(DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::Held { path: path.to_path_buf() }),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Opens the file, makes a store of it if it is empty, and shows what it holds.
+pub(super) fn open(
+    disk: &mut dyn Disk,
+    clock: Box<dyn Clock>,
+    options: &Options,
+) -> Result<Shared, OpenError> {
+    let path = disk.path().to_path_buf();
+    let seen = Arc::new(Seen::default());
+    let database = open_database(disk, &seen, options.cache_bytes)?;
+    let read =
+        |database: &Database| -> Result<Option<u32>, redb::Error> { tables::schema(&database.begin_read()?) };
+    let created = check_schema(&path, read(&database))?.is_none();
+    if created {
+        create(&database, clock.now().0).map_err(|error| damaged(&path, error))?;
+        disk.settle().map_err(|source| OpenError::Io { path: path.clone(), source })?;
+    }
+    let (written, mut groups) = load(&database).map_err(|error| damaged(&path, error))?;
+    let clock = StoreClock::at_least(clock, written.clock);
+    let now = clock.now();
+    groups.values_mut().for_each(|group| group.recover(now));
+    let shared = Shared::new(path, clock, seen, options.cache_bytes);
+    shared.use_database(Some(database));
+    shared.show_file(&written, groups);
+    Ok(shared)
+}
+
+/// Opens the file again after a failure. Deadlines that only memory knows stay.
+pub(super) fn reopen(disk: &mut dyn Disk, shared: &Shared) -> Result<(Database, Written, Groups), Failure> {
+    let failure = |error: &dyn std::error::Error| Failure::new(&shared.path, error.to_string());
+    let database = open_database(disk, &shared.seen, shared.cache_bytes).map_err(|error| failure(&error))?;
+    let (written, mut groups) = load(&database).map_err(|error| failure(&error))?;
+    let shown = shared.shown();
+    for (id, group) in &mut groups {
+        if let Some(known) = shown.groups.get(id) {
+            group.remember(known);
+        }
+    }
+    Ok((database, written, groups))
+}
+
+fn open_database(disk: &mut dyn Disk, seen: &Arc<Seen>, cache_bytes: usize) -> Result<Database, OpenError> {
+    let path = disk.path().to_path_buf();
+    let medium = match disk.open() {
+        Ok(medium) => medium,
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Err(OpenError::Held { path }),
+        Err(source) => return Err(OpenError::Io { path, source }),
+    };
+    let database = Builder::new()
+        .set_cache_size(cache_bytes)
+        .create_with_backend(Watched::new(medium, Arc::clone(seen)));
+    database.map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::Held { path },
+        DatabaseError::Storage(StorageError::Io(source)) if source.kind() != io::ErrorKind::InvalidData => {
+            OpenError::Io { path, source }
+        }
+        error => OpenError::Damaged { path, source: error.into() },
+    })
+}
+
+/// The schema of the file if this program knows it; `None` for an empty file.
+fn check_schema(path: &Path, schema: Result<Option<u32>, redb::Error>) -> Result<Option<u32>, OpenError> {
+    match schema {
+        Ok(Some(found)) if found > SCHEMA => Err(OpenError::Newer { path: path.to_path_buf(), found }),
+        Ok(schema) => Ok(schema),
+        Err(error) => Err(damaged(path, error)),
+    }
+}
+
+/// Makes a store of an empty file; its epoch is the time of its making.
+fn create(database: &Database, now_ms: u64) -> Result<(), redb::Error> {
+    let state = State { epoch: Epoch(now_ms.max(1)), ..State::default() };
+    let transaction = database.begin_write()?;
+    tables::create(&transaction, &Written { state, ..Written::default() })?;
+    Ok(transaction.commit()?)
+}
+
+fn load(database: &Database) -> Result<(Written, Groups), StoreError> {
+    let engine = |error: redb::Error| StoreError::Unavailable(error.into());
+    let transaction = database.begin_read().map_err(|error| engine(error.into()))?;
+    let nobody = |_: &GroupId| None;
+    let snapshot = Snapshot::of(&transaction, &nobody).map_err(|error| engine(error.into()))?;
+    let groups: BTreeMap<_, _> = snapshot.written_groups()?;
+    Ok((snapshot.written()?, groups))
+}
+
+fn damaged(path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpenError {
+    OpenError::Damaged { path: path.to_path_buf(), source: error.into() }
+}

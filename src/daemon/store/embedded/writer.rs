@@ -1,0 +1,232 @@
+//! The one thread that writes: it takes all calls that wait and makes them in one transaction.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use redb::WriteTransaction;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::super::rules::Step;
+use super::disk::Disk;
+use super::failure::Failure;
+use super::open;
+use super::shared::{Groups, Shared};
+use super::tables::{Batch, Changed, Written};
+
+/// The most calls that share one transaction.
+const BATCH_MAX: usize = 256;
+/// How long a file that failed is left alone, at first and at most.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// A call: makes its step, unless the file has failed before it, and then waits for its fate.
+pub(super) type Job = Box<dyn for<'a, 'b> FnOnce(Option<&mut Step<'a, Batch<'b>>>) -> Finish + Send>;
+/// Answers the call.
+pub(super) type Finish = Box<dyn FnOnce(&Fate) + Send>;
+
+/// What became of a transaction.
+#[derive(Debug)]
+pub(super) enum Fate {
+    Kept,
+    NotMade(Failure),
+    Unknown(Failure),
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    disk: Box<dyn Disk>,
+    jobs: mpsc::Receiver<Job>,
+    pause: Option<Pause>,
+}
+
+/// After a failure: why, and until when nothing is written.
+struct Pause {
+    failure: Failure,
+    length: Duration,
+    until: Instant,
+}
+
+/// A call that has made its step.
+struct Waiting {
+    finish: Finish,
+    changed: bool,
+}
+
+/// Where a transaction failed.
+enum Failed {
+    /// Before it was committed: nothing of it is in the file.
+    Before,
+    /// While it was committed; the number of its batch tells whether it was.
+    Committing { batch: u64, failed_syncs: u64 },
+}
+
+impl Writer {
+    pub fn new(shared: Arc<Shared>, disk: Box<dyn Disk>, jobs: mpsc::Receiver<Job>) -> Self {
+        Self { shared, disk, jobs, pause: None }
+    }
+
+    /// Works until nobody can call any more, then closes the file.
+    pub fn run(mut self) {
+        let mut jobs = Vec::with_capacity(BATCH_MAX);
+        while self.jobs.blocking_recv_many(&mut jobs, BATCH_MAX) > 0 {
+            self.carry_out(&mut jobs);
+        }
+        self.close();
+    }
+
+    fn carry_out(&mut self, jobs: &mut Vec<Job>) {
+        if let Err(failure) = self.ready() {
+            let fate = Fate::NotMade(failure);
+            jobs.drain(..).for_each(|job| job(None)(&fate));
+            return;
+        }
+        let mut waiting = Vec::with_capacity(jobs.len());
+        // A panic of the engine below must not end the only writer.
+        let attempt = catch_unwind(AssertUnwindSafe(|| self.transact(jobs, &mut waiting)));
+        let fate = match attempt {
+            Ok(Ok(())) => Fate::Kept,
+            Ok(Err(failed)) => self.judge(failed),
+            Err(_) => {
+                self.shared.use_database(None);
+                let failure = Failure::new(&self.shared.path, "the storage engine gave up");
+                self.hold_off(failure.clone());
+                Fate::Unknown(failure)
+            }
+        };
+        jobs.drain(..).for_each(|job| waiting.push(Waiting { finish: job(None), changed: false }));
+        for Waiting { finish, changed } in waiting {
+            match &fate {
+                Fate::Unknown(failure) if !changed => finish(&Fate::NotMade(failure.clone())),
+                fate => finish(fate),
+            }
+        }
+    }
+
+    /// Makes all steps in one transaction and commits it, if there is anything to commit.
+    fn transact(&mut self, jobs: &mut Vec<Job>, waiting: &mut Vec<Waiting>) -> Result<(), Failed> {
+        let transaction = self.begin()?;
+        let (written, changed) = self.step_all(&transaction, jobs, waiting)?;
+        if changed.writes == 0 {
+            transaction.abort().map_err(|_| Failed::Before)?;
+            self.shared.show(&written, changed);
+            return Ok(());
+        }
+        let failed_syncs = self.shared.seen.failed_syncs();
+        transaction.commit().map_err(|_| Failed::Committing { batch: written.batch, failed_syncs })?;
+        self.shared.counted.transactions.fetch_add(1, Ordering::Relaxed);
+        self.shared.show(&written, changed);
+        self.pause = None;
+        Ok(())
+    }
+
+    fn step_all(
+        &self,
+        transaction: &WriteTransaction,
+        jobs: &mut Vec<Job>,
+        waiting: &mut Vec<Waiting>,
+    ) -> Result<(Written, Changed), Failed> {
+        let shown = self.shared.shown();
+        let refusal = self.pause.as_ref().filter(|pause| Instant::now() < pause.until);
+        let refusal = refusal.map(|pause| &pause.failure);
+        let mut tables = Batch::of(transaction, &shown.groups, refusal).map_err(|_| Failed::Before)?;
+        let mut written = Written { state: shown.state, clock: self.shared.clock.now(), batch: shown.batch };
+        for job in jobs.drain(..) {
+            let writes = tables.changed.writes;
+            let now = self.shared.clock.now();
+            let broken = tables.is_broken();
+            let mut step = Step { tables: &mut tables, state: &mut written.state, now };
+            let finish = job((!broken).then_some(&mut step));
+            written.clock = now;
+            waiting.push(Waiting { finish, changed: tables.changed.writes > writes });
+        }
+        if tables.changed.writes > 0 {
+            written.batch += 1;
+            // A failure is remembered by the tables.
+            let _ = tables.put_written(&written);
+        }
+        if tables.is_broken() {
+            return Err(Failed::Before);
+        }
+        Ok((written, std::mem::take(&mut tables.changed)))
+    }
+
+    /// Opens the file anew after a failure, and finds out from it what became of the batch.
+    fn judge(&mut self, failed: Failed) -> Fate {
+        let failure = self.failure();
+        self.hold_off(failure.clone());
+        self.shared.use_database(None);
+        let reopened = self.reopen();
+        let Failed::Committing { batch, failed_syncs } = failed else { return Fate::NotMade(failure) };
+        match reopened {
+            Ok(written) if written.batch < batch => Fate::NotMade(failure),
+            // What a failed sync left behind may be in memory only, whatever the file shows now.
+            Ok(_) if self.shared.seen.failed_syncs() == failed_syncs => Fate::Kept,
+            Ok(_) | Err(_) => Fate::Unknown(failure),
+        }
+    }
+
+    /// Makes sure that the file is open, if it is time to try.
+    fn ready(&mut self) -> Result<(), Failure> {
+        if self.shared.database().is_some() {
+            return Ok(());
+        }
+        if let Some(pause) = self.pause.as_ref().filter(|pause| Instant::now() < pause.until) {
+            return Err(pause.failure.clone());
+        }
+        self.reopen().map(|_| ()).inspect_err(|failure| self.hold_off(failure.clone()))
+    }
+
+    fn reopen(&mut self) -> Result<Written, Failure> {
+        let (database, written, groups) = open::reopen(self.disk.as_mut(), &self.shared)?;
+        self.shared.use_database(Some(database));
+        self.shared.show_file(&written, groups);
+        info!(path = %self.shared.path.display(), revision = written.state.head.0, "store file opened again");
+        Ok(written)
+    }
+
+    /// What the medium reported, or that nothing is known.
+    fn failure(&self) -> Failure {
+        let path = &self.shared.path;
+        match self.shared.seen.take_failure() {
+            Some((kind, what)) => Failure::of_medium(path, kind, what),
+            None => Failure::new(path, "the storage engine refused the transaction"),
+        }
+    }
+
+    fn hold_off(&mut self, failure: Failure) {
+        let length = self.pause.as_ref().map_or(PAUSE_MIN, |pause| (pause.length * 2).min(PAUSE_MAX));
+        if self.pause.is_none() {
+            error!(path = %self.shared.path.display(), error = %failure, "store file failed");
+        }
+        self.pause = Some(Pause { failure, length, until: Instant::now() + length });
+    }
+
+    /// Writes down the time, so that the next start is not before it, and closes the file. The
+    /// next start copes with what fails here, as it does after a crash.
+    fn close(self) {
+        if self.pause.is_none() && self.write_clock().is_err() {
+            warn!(path = %self.shared.path.display(), "store file could not be closed cleanly");
+        }
+        self.shared.use_database(None);
+    }
+
+    fn write_clock(&self) -> Result<(), Failed> {
+        let transaction = self.begin()?;
+        let groups = Groups::default();
+        let mut tables = Batch::of(&transaction, &groups, None).map_err(|_| Failed::Before)?;
+        let (state, batch) = (self.shared.shown().state, self.shared.shown().batch + 1);
+        let clock = self.shared.clock.now();
+        tables.put_written(&Written { state, clock, batch }).map_err(|_| Failed::Before)?;
+        drop(tables);
+        transaction.commit().map_err(|_| Failed::Before)
+    }
+
+    fn begin(&self) -> Result<WriteTransaction, Failed> {
+        let database = self.shared.database();
+        let database = database.as_ref().ok_or(Failed::Before)?;
+        database.begin_write().map_err(|_| Failed::Before)
+    }
+}

@@ -1,0 +1,139 @@
+//! The limits of the port, checked before a call reaches any state.
+
+use std::collections::BTreeSet;
+
+use super::{
+    COMMIT_WRITES_MAX, Commit, Fence, GroupId, Idempotency, KEY_BYTES_MAX, Kind, LeaseOp, OpenGroup,
+    PAGE_MAX, Precondition, Pulse, RecordId, Scan, StoreError, TOKEN_FLOOR_MAX, VALUE_BYTES_MAX, Write,
+};
+
+pub(super) fn commit(commit: &Commit) -> Result<(), StoreError> {
+    let count = commit.writes.len().saturating_add(commit.leases.len());
+    if count > COMMIT_WRITES_MAX {
+        return refuse(format!(
+            "a commit has {count} writes and lease operations, more than {COMMIT_WRITES_MAX}"
+        ));
+    }
+    if commit.preconditions.len() > COMMIT_WRITES_MAX {
+        let count = commit.preconditions.len();
+        return refuse(format!("a commit has {count} preconditions, more than {COMMIT_WRITES_MAX}"));
+    }
+    if commit.writer.len() > KEY_BYTES_MAX {
+        return refuse(format!("a writer's name is longer than {KEY_BYTES_MAX} bytes"));
+    }
+    commit.preconditions.iter().try_for_each(precondition)?;
+    writes(&commit.writes)?;
+    commit.leases.iter().try_for_each(lease)?;
+    commit.fence.iter().try_for_each(|Fence { scope, .. }| name("scope", scope))?;
+    commit.idempotency.iter().try_for_each(idempotency)
+}
+
+pub(super) fn open_group(open: &OpenGroup) -> Result<(), StoreError> {
+    group(&open.id)?;
+    if open.ttl.as_millis() == 0 {
+        return refuse(format!("the TTL of group `{}` is shorter than 1 ms", open.id));
+    }
+    name("secret", &open.secret)
+}
+
+pub(super) fn pulse(pulse: &Pulse) -> Result<(), StoreError> {
+    let count = pulse.renew.len();
+    if count > PAGE_MAX {
+        return refuse(format!("a pulse renews {count} groups, more than {PAGE_MAX}"));
+    }
+    Ok(())
+}
+
+pub(super) fn scan(scan: &Scan) -> Result<(), StoreError> {
+    kind(&scan.kind)?;
+    page(scan.limit)
+}
+
+/// Checks the size of a page of records or log entries.
+pub(super) fn page(limit: usize) -> Result<(), StoreError> {
+    if (1..=PAGE_MAX).contains(&limit) {
+        return Ok(());
+    }
+    refuse(format!("a page of {limit} is not between 1 and {PAGE_MAX}"))
+}
+
+fn precondition(of: &Precondition) -> Result<(), StoreError> {
+    match of {
+        Precondition::Version { id, .. } => record(id),
+        Precondition::GroupLive(of) | Precondition::GroupOver(of) => group(&of.id),
+    }
+}
+
+fn writes(writes: &[Write]) -> Result<(), StoreError> {
+    let mut seen = BTreeSet::new();
+    for write in writes {
+        let id = match write {
+            Write::Put { id, value, group: bound } => {
+                if value.len() > VALUE_BYTES_MAX {
+                    return refuse(format!("the value of `{id}` is larger than {VALUE_BYTES_MAX} bytes"));
+                }
+                bound.iter().try_for_each(|bound| group(&bound.id))?;
+                id
+            }
+            Write::Delete { id } => id,
+        };
+        record(id)?;
+        if !seen.insert(id) {
+            return refuse(format!("a commit writes `{id}` twice"));
+        }
+    }
+    Ok(())
+}
+
+fn lease(op: &LeaseOp) -> Result<(), StoreError> {
+    match op {
+        LeaseOp::Acquire { scope, holder, token_floor } => {
+            if *token_floor > TOKEN_FLOOR_MAX {
+                return refuse(format!("the token floor of scope `{scope}` is above {TOKEN_FLOOR_MAX}"));
+            }
+            group(&holder.id)?;
+            name("scope", scope)
+        }
+        LeaseOp::Release { scope, .. } => name("scope", scope),
+    }
+}
+
+fn idempotency(of: &Idempotency) -> Result<(), StoreError> {
+    if of.answer.len() > VALUE_BYTES_MAX {
+        return refuse(format!("an answer is larger than {VALUE_BYTES_MAX} bytes"));
+    }
+    if of.key.principal.len() > KEY_BYTES_MAX || of.key.method.len() > KEY_BYTES_MAX {
+        return refuse(format!("part of an idempotency key is longer than {KEY_BYTES_MAX} bytes"));
+    }
+    name("idempotency id", &of.key.id)
+}
+
+fn record(id: &RecordId) -> Result<(), StoreError> {
+    kind(&id.kind)?;
+    name("record's key", &id.key)
+}
+
+fn kind(Kind(name): &Kind) -> Result<(), StoreError> {
+    let letters =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+    let fits = name.len() <= KEY_BYTES_MAX
+        && name.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
+        && name.bytes().all(letters);
+    if fits { Ok(()) } else { refuse(format!("`{name}` is no kind: `[a-z][a-z0-9_-]*` is")) }
+}
+
+fn group(GroupId(id): &GroupId) -> Result<(), StoreError> {
+    name("group's id", id)
+}
+
+fn name(what: &str, name: &str) -> Result<(), StoreError> {
+    match name.len() {
+        0 => refuse(format!("a {what} is empty")),
+        1..=KEY_BYTES_MAX => Ok(()),
+        bytes => refuse(format!("a {what} has {bytes} bytes, more than {KEY_BYTES_MAX}")),
+    }
+}
+
+fn refuse(what: String) -> Result<(), StoreError> {
+    Err(StoreError::Invalid { what })
+}

@@ -1,0 +1,213 @@
+//! Commits: what must hold, and what is written when it does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::super::{
+    Change, Commit, CommitError, Committed, GroupRef, Lease, LogEntry, Precondition, Record, RecordId,
+    Revision, StoreError, Version, Write, limits,
+};
+use super::records::Planned;
+use super::{Step, Table, TablesMut, keys, rows};
+
+/// What a commit will write, judged as a whole before any of it is.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub changes: Vec<Planned>,
+    pub leases: Vec<Lease>,
+    /// Lives of groups whose end this commit acts upon.
+    pub ends: Vec<GroupRef>,
+}
+
+/// The records that a commit names, each read once.
+type Seen<'a> = BTreeMap<&'a RecordId, Option<Record>>;
+
+impl<T: TablesMut> Step<'_, T> {
+    /// Makes a commit, or says why not: the answer of the same commit made before goes first,
+    /// then epoch, fence, preconditions, the groups of the writes, the leases.
+    pub fn commit(&mut self, commit: &Commit) -> Result<Committed, CommitError> {
+        limits::commit(commit)?;
+        if let Some(replayed) = self.replay(commit)? {
+            return Ok(replayed);
+        }
+        let plan = self.plan(commit)?;
+        for end in &plan.ends {
+            self.keep_end(end)?;
+        }
+        let entry = self.write(plan.changes, plan.leases, &commit.writer)?;
+        self.keep_answer(commit, entry.revision)?;
+        Ok(Committed::Done(entry))
+    }
+
+    fn plan(&self, commit: &Commit) -> Result<Plan, CommitError> {
+        let current = self.state.epoch;
+        if commit.epoch.is_some_and(|epoch| epoch != current) {
+            return Err(CommitError::EpochChanged { current });
+        }
+        commit.fence.iter().try_for_each(|fence| self.check_fence(fence))?;
+        let mut plan = Plan::default();
+        let mut seen = Seen::new();
+        for precondition in &commit.preconditions {
+            self.check(precondition, &mut seen, &mut plan)?;
+        }
+        for write in &commit.writes {
+            let planned = self.plan_write(write, &commit.writer, &mut seen)?;
+            plan.changes.extend(planned);
+        }
+        self.plan_leases(&commit.leases, &mut plan)?;
+        Ok(plan)
+    }
+
+    fn check<'a>(
+        &self,
+        precondition: &'a Precondition,
+        seen: &mut Seen<'a>,
+        plan: &mut Plan,
+    ) -> Result<(), CommitError> {
+        match precondition {
+            Precondition::Version { id, version } => self.check_version(id, *version, seen),
+            Precondition::GroupLive(of) => {
+                self.live_group(of).map(|_| ()).ok_or_else(|| CommitError::GroupOver(of.clone()))
+            }
+            Precondition::GroupOver(of) => {
+                self.check_over(of)?;
+                plan.ends.push(of.clone());
+                Ok(())
+            }
+        }
+    }
+
+    fn check_version<'a>(
+        &self,
+        id: &'a RecordId,
+        expected: Version,
+        seen: &mut Seen<'a>,
+    ) -> Result<(), CommitError> {
+        let stored = self.see(id, seen)?;
+        let actual =
+            stored.filter(|stored| self.is_there(stored)).map_or(Version(0), |stored| stored.version);
+        if actual == expected {
+            return Ok(());
+        }
+        Err(CommitError::Conflict { id: id.clone(), expected, actual })
+    }
+
+    fn check_over(&self, of: &GroupRef) -> Result<(), CommitError> {
+        let live = self.tables.group(&of.id).filter(|group| group.is_live(self.now));
+        let quarantined = self.now < self.state.quarantine_until;
+        let until = match live {
+            Some(group) => group.deadline,
+            None if quarantined => self.state.quarantine_until,
+            None => return Ok(()),
+        };
+        Err(CommitError::GroupLive { group: of.id.clone(), until })
+    }
+
+    /// The change that `write` makes; `None` when it deletes what is not there.
+    fn plan_write<'a>(
+        &self,
+        write: &'a Write,
+        writer: &str,
+        seen: &mut Seen<'a>,
+    ) -> Result<Option<Planned>, CommitError> {
+        let (Write::Put { id, .. } | Write::Delete { id }) = write;
+        let stored = self.see(id, seen)?.cloned();
+        let there = stored.as_ref().filter(|stored| self.is_there(stored));
+        let after = match write {
+            Write::Put { value, group, .. } => {
+                if let Some(of) = group.as_ref().filter(|of| self.live_group(of).is_none()) {
+                    return Err(CommitError::GroupOver(of.clone()));
+                }
+                let version = match &stored {
+                    Some(stored) => Version(stored.version.0.saturating_add(1)),
+                    None => self.first_version(&id.kind)?,
+                };
+                Record {
+                    id: id.clone(),
+                    value: value.clone(),
+                    version,
+                    revision: self.next_revision(),
+                    group: group.clone(),
+                    created_at: there.map_or(self.now, |there| there.created_at),
+                    updated_at: self.now,
+                    writer: writer.to_owned(),
+                    deleted: false,
+                }
+            }
+            Write::Delete { .. } => match there {
+                Some(there) => self.tombstone(there, writer),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Planned { stored, after, expired: false }))
+    }
+
+    /// What `record` leaves behind when it is deleted in the next entry.
+    pub(super) fn tombstone(&self, record: &Record, writer: &str) -> Record {
+        Record {
+            id: record.id.clone(),
+            value: bytes::Bytes::new(),
+            version: Version(record.version.0.saturating_add(1)),
+            revision: self.next_revision(),
+            group: None,
+            created_at: record.created_at,
+            updated_at: self.now,
+            writer: writer.to_owned(),
+            deleted: true,
+        }
+    }
+
+    /// Writes the changes and their one log entry; the empty entry at the head if there are none.
+    pub(super) fn write(
+        &mut self,
+        changes: Vec<Planned>,
+        leases: Vec<Lease>,
+        writer: &str,
+    ) -> Result<Arc<LogEntry>, StoreError> {
+        let previous = self.state.head;
+        let revision = if changes.is_empty() && leases.is_empty() { previous } else { self.next_revision() };
+        for planned in &changes {
+            self.write_record(planned)?;
+        }
+        for lease in &leases {
+            self.tables.put(Table::Leases, lease.scope.as_bytes(), &rows::lease_row(lease))?;
+        }
+        let changes = changes.into_iter().map(Change::from).collect();
+        let entry = Arc::new(LogEntry {
+            revision,
+            previous,
+            at: self.now,
+            writer: writer.to_owned(),
+            changes,
+            leases,
+        });
+        if revision > previous {
+            self.tables.append(&keys::revision(revision), &entry)?;
+            self.state.head = revision;
+            self.state.log_entries += 1;
+        }
+        Ok(entry)
+    }
+
+    fn see<'a, 's>(
+        &self,
+        id: &'a RecordId,
+        seen: &'s mut Seen<'a>,
+    ) -> Result<Option<&'s Record>, StoreError> {
+        if !seen.contains_key(id) {
+            seen.insert(id, self.stored(id)?);
+        }
+        Ok(seen.get(id).and_then(Option::as_ref))
+    }
+
+    fn next_revision(&self) -> Revision {
+        Revision(self.state.head.0.saturating_add(1))
+    }
+}
+
+impl From<Planned> for Change {
+    fn from(planned: Planned) -> Self {
+        let before = planned.stored.filter(|stored| !stored.deleted);
+        Self { before, after: planned.after, expired: planned.expired }
+    }
+}

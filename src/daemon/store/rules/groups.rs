@@ -1,0 +1,173 @@
+//! Groups: lives that end at a deadline.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::super::{Beat, Group, GroupId, GroupRef, OpenGroup, Opened, Pulse, StoreError, limits};
+use super::{Keep, Step, Tables, TablesMut};
+use crate::core::time::Millis;
+
+/// From this TTL on each renewal is written durably. Below it a restart gives one full TTL
+/// instead, so that the heartbeat of a short session costs no fsync.
+pub(crate) const RENEWALS_KEPT_FROM: Duration = Duration::from_secs(10);
+
+/// A group's current life, and what is left of those before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupState {
+    pub instance: u64,
+    pub ttl: Duration,
+    pub deadline: Millis,
+    /// When it was opened or renewed last.
+    pub renewed_at: Millis,
+    pub closed: bool,
+    /// Its end was acted upon: no restart gives it time again.
+    pub ended: bool,
+    pub secret_hash: [u8; 32],
+    /// The greatest deadline of the instances that were replaced while they lived: until then
+    /// their leases pass to nobody.
+    pub barrier: Millis,
+    /// The newest of those instances.
+    pub barrier_through: u64,
+    /// No record is bound to an instance up to this one.
+    pub swept_through: u64,
+}
+
+impl GroupState {
+    pub fn is_live(&self, now: Millis) -> bool {
+        !self.closed && !self.ended && now < self.deadline
+    }
+
+    /// The newest instance that is over at `now`.
+    pub fn over_through(&self, now: Millis) -> u64 {
+        if self.is_live(now) { self.instance.saturating_sub(1) } else { self.instance }
+    }
+
+    /// Makes good for the renewals that a crash may have lost: at a start at `now` a short group
+    /// that had not visibly ended gets one full TTL.
+    pub fn recover(&mut self, now: Millis) {
+        if self.ttl < RENEWALS_KEPT_FROM && !self.closed && !self.ended {
+            self.deadline = self.deadline.max(now.after(self.ttl));
+        }
+    }
+
+    /// Takes over what `known`, the same group in memory, knows of renewals that were not written.
+    pub fn remember(&mut self, known: &Self) {
+        if known.instance != self.instance || self.closed || self.ended {
+            return;
+        }
+        self.deadline = self.deadline.max(known.deadline);
+        self.renewed_at = self.renewed_at.max(known.renewed_at);
+        self.swept_through = self.swept_through.max(known.swept_through);
+    }
+
+    fn keep_renewal(&self) -> Keep {
+        if self.ttl < RENEWALS_KEPT_FROM { Keep::WhileRunning } else { Keep::Durably }
+    }
+
+    fn moved_at(&self) -> Millis {
+        if self.closed { self.deadline } else { self.renewed_at }
+    }
+
+    fn shown(&self, id: &GroupId) -> Group {
+        Group {
+            of: GroupRef { id: id.clone(), instance: self.instance },
+            ttl: self.ttl,
+            deadline: self.deadline,
+            renewed_at: self.renewed_at,
+            closed: self.closed,
+        }
+    }
+}
+
+/// True when the life `of` a group is over at `now`.
+///
+/// A life that `tables` does not know yet counts as live: a reader may see a record a moment
+/// before it sees the group that was opened for it.
+pub(super) fn is_over(tables: &impl Tables, of: &GroupRef, now: Millis) -> bool {
+    tables.group(&of.id).is_some_and(|group| group.over_through(now) >= of.instance)
+}
+
+impl<T: TablesMut> Step<'_, T> {
+    pub fn pulse(&mut self, pulse: &Pulse) -> Result<Beat, StoreError> {
+        limits::pulse(pulse)?;
+        let mut renewed = Vec::with_capacity(pulse.renew.len());
+        for of in &pulse.renew {
+            renewed.push(self.renew(of)?);
+        }
+        let mut moved = Vec::new();
+        self.tables.visit_groups(&mut |id, group| {
+            if group.moved_at() >= pulse.moved_since {
+                moved.push(group.shown(id));
+            }
+        });
+        Ok(Beat {
+            now: self.now,
+            epoch: self.state.epoch,
+            head: self.state.head,
+            renewed,
+            moved,
+            quarantine_until: self.state.quarantine_until,
+        })
+    }
+
+    pub fn open_group(&mut self, open: &OpenGroup) -> Result<Opened, StoreError> {
+        limits::open_group(open)?;
+        let secret_hash: [u8; 32] = Sha256::digest(open.secret.as_bytes()).into();
+        let old = self.tables.group(&open.id);
+        let live = old.filter(|old| old.is_live(self.now));
+        if let Some(live) = live.filter(|live| live.secret_hash != secret_hash) {
+            return Ok(Opened::Held { until: live.deadline });
+        }
+        let floor = self.state.instance_floor;
+        let mut group = GroupState {
+            instance: old.map_or(floor, |old| old.instance).saturating_add(1),
+            ttl: open.ttl,
+            deadline: self.now.after(open.ttl),
+            renewed_at: self.now,
+            closed: false,
+            ended: false,
+            secret_hash,
+            barrier: old.map_or(Millis(0), |old| old.barrier),
+            barrier_through: old.map_or(0, |old| old.barrier_through),
+            swept_through: old.map_or(floor, |old| old.swept_through),
+        };
+        if let Some(live) = live {
+            group.barrier = group.barrier.max(live.deadline);
+            group.barrier_through = live.instance;
+        }
+        self.tables.put_group(&open.id, group, Keep::Durably)?;
+        Ok(Opened::Open(group.shown(&open.id)))
+    }
+
+    pub fn close_group(&mut self, of: &GroupRef) -> Result<bool, StoreError> {
+        let Some(mut group) = self.live_group(of) else { return Ok(false) };
+        group.closed = true;
+        group.deadline = self.now;
+        self.tables.put_group(&of.id, group, Keep::Durably)?;
+        Ok(true)
+    }
+
+    /// The group if this very life of it is live.
+    pub(super) fn live_group(&self, of: &GroupRef) -> Option<GroupState> {
+        self.tables.group(&of.id).filter(|group| group.instance == of.instance && group.is_live(self.now))
+    }
+
+    /// Writes down that somebody acted upon the end of this life, so that no restart revives it.
+    pub(super) fn keep_end(&mut self, of: &GroupRef) -> Result<(), StoreError> {
+        let Some(mut group) = self.tables.group(&of.id) else { return Ok(()) };
+        if group.instance != of.instance || group.closed || group.ended {
+            return Ok(());
+        }
+        group.ended = true;
+        self.tables.put_group(&of.id, group, Keep::Durably)
+    }
+
+    fn renew(&mut self, of: &GroupRef) -> Result<Option<Millis>, StoreError> {
+        let Some(mut group) = self.live_group(of) else { return Ok(None) };
+        group.deadline = group.deadline.max(self.now.after(group.ttl));
+        group.renewed_at = self.now;
+        self.tables.put_group(&of.id, group, group.keep_renewal())?;
+        Ok(Some(group.deadline))
+    }
+}

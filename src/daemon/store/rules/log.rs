@@ -1,0 +1,48 @@
+//! The log: reading it behind a revision.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::super::{LogEntry, Revision, StoreError};
+use super::{State, Stretch, Table, Tables, keys, rows};
+
+/// Where a reader of the log stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// It has seen everything.
+    Nothing,
+    /// There is more for it.
+    Something,
+    /// What it knows is not, or no longer, in the log: it must read the records anew.
+    Compacted,
+}
+
+/// Compares the revision that a reader has with the log that there is.
+pub(crate) fn behind(state: &State, after: Revision) -> Behind {
+    if after < state.trimmed_through || after > state.head {
+        Behind::Compacted
+    } else if after == state.head {
+        Behind::Nothing
+    } else {
+        Behind::Something
+    }
+}
+
+/// Reads up to `limit` entries behind `after`.
+pub(crate) fn log_behind(
+    tables: &impl Tables,
+    after: Revision,
+    limit: usize,
+) -> Result<Vec<Arc<LogEntry>>, StoreError> {
+    let mut stretch = Stretch::whole(Table::Log);
+    stretch.from = keys::revision(Revision(after.0.saturating_add(1))).to_vec();
+    let mut entries = Vec::new();
+    tables.visit(&stretch, &mut |key, row| {
+        if entries.len() == limit {
+            return Ok(ControlFlow::Break(()));
+        }
+        entries.push(Arc::new(rows::log_entry(keys::revision_of(key)?, row)?));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(entries)
+}

@@ -1,0 +1,242 @@
+//! Stores with one defect each, to show that the contract suite would notice.
+//!
+//! A [`Defect`] says where a store differs from a sound one; everything else is the memory
+//! store's. Each function below it makes one, named by what the store does wrong.
+
+mod commits;
+mod groups;
+mod leases;
+mod records;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use omnirelay::core::time::Millis;
+use omnirelay::daemon::store::{
+    Beat, Commit, CommitError, Committed, GroupRef, Housekept, IdempotencyKey, Lease, LogEntry, LogPage,
+    ManualClock, MemoryStore, OpenGroup, Opened, Pulse, Record, Retention, Revision, Scan, ScanPage, Store,
+    StoreError,
+};
+
+pub use self::commits::*;
+pub use self::groups::*;
+pub use self::leases::*;
+pub use self::records::*;
+use crate::harness::{BEGIN, Harness};
+
+type Alter<T> = Box<dyn Fn(T) -> T + Send + Sync>;
+type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+type Instead<Q, R> = Box<dyn for<'a> Fn(&'a MemoryStore, Q) -> Answer<'a, R> + Send + Sync>;
+
+/// Where a store differs from a sound one: requests that arrive altered, answers that leave
+/// altered, and calls that do something else instead.
+#[derive(Default)]
+pub struct Defect {
+    commit: Option<Alter<Commit>>,
+    scan: Option<Alter<Scan>>,
+    pulse: Option<Alter<Pulse>>,
+    open: Option<Alter<OpenGroup>>,
+    log: Option<Alter<(usize, Duration)>>,
+    keep: Option<Alter<Retention>>,
+    record: Option<Alter<Record>>,
+    page: Option<Alter<ScanPage>>,
+    entry: Option<Alter<LogEntry>>,
+    log_page: Option<Alter<LogPage>>,
+    leases: Option<Alter<Vec<Lease>>>,
+    beat: Option<Alter<Beat>>,
+    opened: Option<Alter<Opened>>,
+    recalled: Option<Alter<Option<(u64, Committed)>>>,
+    commit_instead: Option<Instead<Commit, Result<Committed, CommitError>>>,
+    scan_instead: Option<Instead<Scan, Result<ScanPage, StoreError>>>,
+    pulse_instead: Option<Instead<Pulse, Result<Beat, StoreError>>>,
+    open_instead: Option<Instead<OpenGroup, Result<Opened, StoreError>>>,
+    close_instead: Option<Instead<GroupRef, Result<bool, StoreError>>>,
+    housekeep_instead: Option<Instead<Retention, Result<Housekept, StoreError>>>,
+    pub no_quarantine: bool,
+    pub restart: Restart,
+}
+
+/// What a store with a defect does when it is opened again.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Restart {
+    #[default]
+    KeepsAll,
+    LosesAll,
+    /// Opens every group anew under its old secret, so that the old lives look live.
+    RevivesGroups,
+    BelievesTheWallClock,
+}
+
+/// A memory store with a defect.
+pub struct Broken {
+    sound: MemoryStore,
+    defect: Defect,
+}
+
+/// A [`Broken`] store on a clock that stands still.
+pub struct BrokenHarness {
+    clock: ManualClock,
+    store: Arc<Broken>,
+    defect: fn() -> Defect,
+}
+
+fn alter<T>(how: &Option<Alter<T>>, what: T) -> T {
+    match how {
+        Some(alter) => alter(what),
+        None => what,
+    }
+}
+
+/// Alters what it is given in place.
+pub fn altering<T: 'static>(alter: impl Fn(&mut T) + Send + Sync + 'static) -> Option<Alter<T>> {
+    Some(Box::new(move |mut what| {
+        alter(&mut what);
+        what
+    }))
+}
+
+/// A junk commit: what a store writes that should have written nothing.
+pub async fn write_junk(store: &MemoryStore) {
+    use omnirelay::daemon::store::{Kind, RecordId, Write};
+    let id = RecordId::new(Kind::of("junk"), "junk");
+    let writes = vec![Write::Put { id, value: bytes::Bytes::new(), group: None }];
+    store.commit(Commit { writes, ..Commit::default() }).await.expect("a junk commit");
+}
+
+impl Broken {
+    fn shown_entry(&self, entry: &LogEntry) -> Arc<LogEntry> {
+        let mut entry = entry.clone();
+        for change in &mut entry.changes {
+            change.after = alter(&self.defect.record, change.after.clone());
+        }
+        if let Some(leases) = &self.defect.leases {
+            entry.leases = entry.leases.into_iter().flat_map(|lease| leases(vec![lease])).collect();
+        }
+        Arc::new(alter(&self.defect.entry, entry))
+    }
+
+    fn shown_commit(&self, committed: Committed) -> Committed {
+        match committed {
+            Committed::Done(entry) => Committed::Done(self.shown_entry(&entry)),
+            replayed @ Committed::Replayed { .. } => replayed,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Broken {
+    fn name(&self) -> &str {
+        "broken"
+    }
+
+    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+        let pulse = alter(&self.defect.pulse, pulse);
+        let beat = match &self.defect.pulse_instead {
+            Some(instead) => instead(&self.sound, pulse).await?,
+            None => self.sound.pulse(pulse).await?,
+        };
+        Ok(alter(&self.defect.beat, beat))
+    }
+
+    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
+        let open = alter(&self.defect.open, open);
+        let opened = match &self.defect.open_instead {
+            Some(instead) => instead(&self.sound, open).await?,
+            None => self.sound.open_group(open).await?,
+        };
+        Ok(alter(&self.defect.opened, opened))
+    }
+
+    async fn close_group(&self, group: GroupRef) -> Result<bool, StoreError> {
+        match &self.defect.close_instead {
+            Some(instead) => instead(&self.sound, group).await,
+            None => self.sound.close_group(group).await,
+        }
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        let commit = alter(&self.defect.commit, commit);
+        let committed = match &self.defect.commit_instead {
+            Some(instead) => instead(&self.sound, commit).await?,
+            None => self.sound.commit(commit).await?,
+        };
+        Ok(self.shown_commit(committed))
+    }
+
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
+        Ok(alter(&self.defect.recalled, self.sound.recall(key).await?))
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
+        let scan = alter(&self.defect.scan, scan);
+        let mut page = match &self.defect.scan_instead {
+            Some(instead) => instead(&self.sound, scan).await?,
+            None => self.sound.scan(scan).await?,
+        };
+        page.records = page.records.into_iter().map(|record| alter(&self.defect.record, record)).collect();
+        Ok(alter(&self.defect.page, page))
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+        Ok(alter(&self.defect.leases, self.sound.leases().await?))
+    }
+
+    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
+        let (limit, wait) = alter(&self.defect.log, (limit, wait));
+        let mut page = self.sound.log(after, limit, wait).await?;
+        page.entries = page.entries.iter().map(|entry| self.shown_entry(entry)).collect();
+        Ok(alter(&self.defect.log_page, page))
+    }
+
+    async fn housekeep(&self, keep: Retention) -> Result<Housekept, StoreError> {
+        let keep = alter(&self.defect.keep, keep);
+        match &self.defect.housekeep_instead {
+            Some(instead) => instead(&self.sound, keep).await,
+            None => self.sound.housekeep(keep).await,
+        }
+    }
+}
+
+impl BrokenHarness {
+    pub async fn fresh(defect: fn() -> Defect) -> Box<dyn Harness> {
+        let clock = ManualClock::at(BEGIN);
+        Box::new(Self { store: Arc::new(Self::store(&clock, defect)), clock, defect })
+    }
+
+    fn store(clock: &ManualClock, defect: fn() -> Defect) -> Broken {
+        Broken { sound: MemoryStore::new(clock.clone()), defect: defect() }
+    }
+}
+
+#[async_trait]
+impl Harness for BrokenHarness {
+    fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    async fn advance(&mut self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    async fn reopen(&mut self, wall_back: Duration) {
+        match self.store.defect.restart {
+            Restart::KeepsAll => {}
+            Restart::LosesAll => self.store = Arc::new(Self::store(&self.clock, self.defect)),
+            Restart::RevivesGroups => groups::revive(&self.store.sound).await,
+            Restart::BelievesTheWallClock => {
+                let now = self.clock.advance(Duration::ZERO);
+                self.clock = ManualClock::at(Millis(now.0 - wall_back.as_millis() as u64));
+                self.store = Arc::new(Self::store(&self.clock, self.defect));
+            }
+        }
+    }
+
+    async fn quarantine(&self, length: Duration) {
+        if !self.store.defect.no_quarantine {
+            self.store.sound.quarantine(length);
+        }
+    }
+}

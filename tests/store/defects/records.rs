@@ -1,0 +1,224 @@
+//! Defects of records, scans, the log and housekeeping.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use omnirelay::daemon::store::{
+    Housekept, Kind, LogEntry, LogPage, PAGE_MAX, Record, RecordId, Retention, Revision, Scan, ScanPage,
+    Store, Version, Write,
+};
+
+use super::{Defect, Restart, altering, write_junk};
+
+pub fn loses_the_end_of_values() -> Defect {
+    let record = altering(|record: &mut Record| {
+        record.value.truncate(record.value.len().saturating_sub(1));
+    });
+    Defect { record, ..Defect::default() }
+}
+
+pub fn skips_versions() -> Defect {
+    Defect {
+        record: altering(|record: &mut Record| record.version.0 += u64::from(record.version.0 > 1)),
+        ..Defect::default()
+    }
+}
+
+pub fn hides_tombstones() -> Defect {
+    Defect {
+        page: altering(|page: &mut ScanPage| page.records.retain(|record| !record.deleted)),
+        ..Defect::default()
+    }
+}
+
+pub fn forgets_versions_at_deletion() -> Defect {
+    let deleted: Mutex<BTreeMap<RecordId, Version>> = Mutex::default();
+    let record = altering(move |record: &mut Record| {
+        let mut deleted = deleted.lock().unwrap();
+        if record.deleted {
+            deleted.insert(record.id.clone(), record.version);
+        } else if let Some(before) = deleted.get(&record.id) {
+            record.version.0 -= before.0;
+        }
+    });
+    Defect { record, ..Defect::default() }
+}
+
+pub fn forgets_versions_at_collection() -> Defect {
+    let collected: Mutex<bool> = Mutex::default();
+    Defect {
+        // Only a record that begins above the floor has a first version above one.
+        entry: altering(move |entry: &mut LogEntry| {
+            let mut collected = collected.lock().unwrap();
+            for change in &mut entry.changes {
+                *collected |= change.after.deleted;
+                if *collected && change.before.is_none() && change.after.id.key == "a" {
+                    change.after.version = Version(1);
+                }
+            }
+        }),
+        ..Defect::default()
+    }
+}
+
+pub fn forgets_when_records_were_created() -> Defect {
+    Defect {
+        record: altering(|record: &mut Record| record.created_at = record.updated_at),
+        ..Defect::default()
+    }
+}
+
+pub fn forgets_writers() -> Defect {
+    Defect { record: altering(|record: &mut Record| record.writer.clear()), ..Defect::default() }
+}
+
+pub fn ignores_the_direction() -> Defect {
+    Defect { scan: altering(|scan: &mut Scan| scan.backwards = false), ..Defect::default() }
+}
+
+pub fn loses_the_first_of_a_page() -> Defect {
+    let page = altering(|page: &mut ScanPage| {
+        if page.records.len() > 1 {
+            page.records.remove(0);
+        }
+    });
+    Defect { page, ..Defect::default() }
+}
+
+pub fn mixes_kinds() -> Defect {
+    Defect {
+        scan_instead: Some(Box::new(|store, scan| {
+            Box::pin(async move {
+                let other = Scan { kind: Kind::of("things"), ..scan.clone() };
+                let mut page = store.scan(scan).await?;
+                page.records.extend(store.scan(other).await?.records);
+                Ok(page)
+            })
+        })),
+        ..Defect::default()
+    }
+}
+
+pub fn drops_a_log_entry() -> Defect {
+    let log_page = altering(|page: &mut LogPage| {
+        if page.entries.len() > 2 {
+            page.entries.remove(1);
+        }
+    });
+    Defect { log_page, ..Defect::default() }
+}
+
+pub fn ignores_page_limits() -> Defect {
+    Defect { log: altering(|(limit, _): &mut (usize, Duration)| *limit = PAGE_MAX), ..Defect::default() }
+}
+
+pub fn does_not_wait() -> Defect {
+    Defect { log: altering(|(_, wait): &mut (usize, Duration)| *wait = Duration::ZERO), ..Defect::default() }
+}
+
+pub fn waits_forever() -> Defect {
+    Defect {
+        log: altering(|(_, wait): &mut (usize, Duration)| *wait = Duration::from_secs(3600)),
+        ..Defect::default()
+    }
+}
+
+pub fn serves_gaps_silently() -> Defect {
+    Defect { log_page: altering(|page: &mut LogPage| page.compacted = false), ..Defect::default() }
+}
+
+pub fn trusts_the_future() -> Defect {
+    serves_gaps_silently()
+}
+
+pub fn never_trims() -> Defect {
+    let keep = altering(|keep: &mut Retention| {
+        keep.log_entries_max = usize::MAX;
+        keep.log_age = Duration::MAX;
+    });
+    Defect { keep, ..Defect::default() }
+}
+
+pub fn collects_tombstones_early() -> Defect {
+    Defect { keep: altering(|keep: &mut Retention| keep.tombstone_age = Duration::ZERO), ..Defect::default() }
+}
+
+pub fn keeps_answers_forever() -> Defect {
+    let keep = altering(|keep: &mut Retention| {
+        keep.idempotency_age = Duration::MAX;
+        keep.idempotency_entries_max = usize::MAX;
+    });
+    Defect { keep, ..Defect::default() }
+}
+
+pub fn logs_housekeeping() -> Defect {
+    Defect {
+        housekeep_instead: Some(Box::new(|store, keep| {
+            Box::pin(async move {
+                write_junk(store).await;
+                store.housekeep(keep).await
+            })
+        })),
+        ..Defect::default()
+    }
+}
+
+pub fn expires_everything_at_once() -> Defect {
+    Defect {
+        housekeep_instead: Some(Box::new(|store, keep| {
+            Box::pin(async move {
+                let mut all = Housekept::default();
+                loop {
+                    let step = store.housekeep(keep).await?;
+                    all.records_expired += step.records_expired;
+                    if !step.more {
+                        return Ok(all);
+                    }
+                }
+            })
+        })),
+        ..Defect::default()
+    }
+}
+
+pub fn forgets_to_mark_expiry() -> Defect {
+    let entry = altering(|entry: &mut LogEntry| {
+        entry.changes.iter_mut().for_each(|change| change.expired = false);
+    });
+    Defect { entry, ..Defect::default() }
+}
+
+pub fn clamps_pages() -> Defect {
+    Defect {
+        scan: altering(|scan: &mut Scan| scan.limit = scan.limit.clamp(1, PAGE_MAX)),
+        log: altering(|(limit, _): &mut (usize, Duration)| *limit = (*limit).clamp(1, PAGE_MAX)),
+        ..Defect::default()
+    }
+}
+
+pub fn loses_everything_at_restart() -> Defect {
+    Defect { restart: Restart::LosesAll, ..Defect::default() }
+}
+
+pub fn believes_the_wall_clock() -> Defect {
+    Defect { restart: Restart::BelievesTheWallClock, ..Defect::default() }
+}
+
+/// The record that a write is of.
+pub fn written(write: &Write) -> &RecordId {
+    match write {
+        Write::Put { id, .. } | Write::Delete { id } => id,
+    }
+}
+
+/// All records of a kind, the log's head aside.
+pub async fn all(store: &impl Store, kind: Kind) -> Vec<Record> {
+    let scan = Scan { kind, after: None, backwards: false, limit: PAGE_MAX };
+    store.scan(scan).await.expect("a page").records
+}
+
+/// The head of the log.
+pub async fn head(store: &impl Store) -> Revision {
+    store.log(Revision(0), 1, Duration::ZERO).await.expect("a page").head
+}

@@ -1,0 +1,56 @@
+//! The contract of the store, kept by every backend, and what the embedded one adds to it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+
+mod defects;
+mod harness;
+mod suite;
+
+/// Runs every rule on stores made by `$fresh`, each as a test of its own.
+macro_rules! contract {
+    ($fresh:expr; $($module:ident { $($rule:ident: $defect:ident,)* })*) => {$(
+        mod $module {
+            $(
+                #[tokio::test]
+                async fn $rule() {
+                    crate::suite::rule::$module::$rule($fresh.await).await;
+                }
+            )*
+        }
+    )*};
+}
+
+/// Runs every rule on a store with the defect that it must catch.
+macro_rules! catches_defects {
+    ($($module:ident { $($rule:ident: $defect:ident,)* })*) => {$(
+        mod $module {
+            $(
+                #[tokio::test]
+                async fn $rule() {
+                    let broken = crate::defects::BrokenHarness::fresh(crate::defects::$defect).await;
+                    let verdict = tokio::spawn(crate::suite::rule::$module::$rule(broken)).await;
+                    assert!(verdict.is_err(), "a store that {} was not noticed", stringify!($defect));
+                }
+            )*
+        }
+    )*};
+}
+
+mod memory {
+    crate::every_rule!(contract crate::harness::Memory::fresh(););
+}
+
+mod embedded {
+    crate::every_rule!(contract crate::harness::Embedded::fresh(););
+    crate::every_restart_rule!(contract crate::harness::Embedded::fresh(););
+}
+
+mod defects_are_caught {
+    crate::every_rule!(catches_defects);
+    crate::every_restart_rule!(catches_defects);
+}
+
+/// What a defect is put into keeps the rules itself, so that only the defect can break them.
+mod without_a_defect {
+    crate::every_rule!(contract crate::defects::BrokenHarness::fresh(crate::defects::Defect::default););
+    crate::every_restart_rule!(contract crate::defects::BrokenHarness::fresh(crate::defects::Defect::default););
+}

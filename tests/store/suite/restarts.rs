@@ -1,0 +1,130 @@
+//! What a durable store still knows after it was closed and opened.
+
+use std::time::Duration;
+
+use omnirelay::daemon::store::{Commit, Committed, Precondition, Retention, Revision, Version};
+
+use super::{KEEP_ALL, TTL, Trial, acquire, commit, key, leasing, once, put, put_in, release, version};
+
+const LONG: Duration = Duration::from_secs(60);
+const SAME_CLOCK: Duration = Duration::ZERO;
+
+pub async fn everything_is_there_after_a_restart(t: &mut Trial) {
+    let group = t.open("s", LONG, "secret").await;
+    t.done(commit(vec![put("a", "one"), put_in(&group, "b", "bound")])).await;
+    t.delete("a").await;
+    t.acquire("x", &group).await;
+    let before =
+        (t.records().await, t.log(Revision(0)).await.entries, t.store.leases().await.expect("leases"));
+    let epoch = t.pulse(&[]).await.epoch;
+    t.reopen(SAME_CLOCK).await;
+    let after =
+        (t.records().await, t.log(Revision(0)).await.entries, t.store.leases().await.expect("leases"));
+    assert_eq!(after, before);
+    assert_eq!(t.pulse(&[]).await.epoch, epoch);
+}
+
+pub async fn versions_and_revisions_go_on_after_a_restart(t: &mut Trial) {
+    t.put("a", "one").await;
+    t.put("gone", "x").await;
+    let collected = t.delete("gone").await;
+    t.housekeep(Retention { tombstone_age: Duration::ZERO, log_entries_max: 1, ..KEEP_ALL }).await;
+    t.reopen(SAME_CLOCK).await;
+    let next = t.done(commit(vec![put("a", "two"), put("gone", "again")])).await;
+    assert_eq!((next.previous, next.changes[0].after.version), (collected.revision, Version(2)));
+    assert!(next.changes[1].after.version > collected.version, "the floor was kept");
+    assert!(t.log(Revision(0)).await.compacted, "what was trimmed stays so");
+}
+
+pub async fn terms_and_tokens_go_on_after_a_restart(t: &mut Trial) {
+    let (a, b) = (t.open("a", LONG, "secret").await, t.open("b", LONG, "secret").await);
+    t.done(leasing(vec![acquire("x", &a, 1 << 50)])).await;
+    let lease = t.lease("x").await;
+    t.reopen(SAME_CLOCK).await;
+    t.refused(leasing(vec![acquire("x", &b, 0)])).await;
+    t.done(leasing(vec![release("x", lease.token)])).await;
+    t.reopen(SAME_CLOCK).await;
+    let again = t.acquire("x", &b).await;
+    assert_eq!((again.term, again.token), (lease.term + 1, lease.token + 1));
+}
+
+pub async fn instances_go_on_after_a_restart(t: &mut Trial) {
+    t.open("s", LONG, "secret").await;
+    let second = t.open("s", LONG, "secret").await;
+    let collected = t.open("gone", LONG, "secret").await;
+    t.store.close_group(collected.clone()).await.expect("an answer");
+    for _ in 0..2 {
+        t.housekeep(Retention { tombstone_age: Duration::ZERO, ..KEEP_ALL }).await;
+    }
+    t.reopen(SAME_CLOCK).await;
+    assert!(t.is_live(&second).await);
+    assert!(t.open("s", LONG, "secret").await.instance > second.instance);
+    assert!(t.open("gone", LONG, "secret").await.instance > collected.instance);
+}
+
+pub async fn an_answer_outlives_a_restart(t: &mut Trial) {
+    let request = || Commit {
+        idempotency: once("k", 9, "done"),
+        preconditions: vec![version("a", 0)],
+        ..commit(vec![put("a", "x")])
+    };
+    let first = t.done(request()).await;
+    t.reopen(SAME_CLOCK).await;
+    match t.store.commit(request()).await.expect("an answer") {
+        Committed::Replayed { revision, answer } => {
+            assert_eq!((revision, answer.as_ref()), (first.revision, b"done".as_slice()));
+        }
+        Committed::Done(_) => panic!("made twice"),
+    }
+    assert!(matches!(t.store.recall(&key("k")).await, Ok(Some((9, _)))));
+}
+
+pub async fn what_ended_stays_ended_after_a_restart(t: &mut Trial) {
+    let closed = t.open("closed", TTL, "secret").await;
+    let swept = t.open("swept", TTL, "secret").await;
+    let judged = t.open("judged", TTL, "secret").await;
+    let ousted = t.open("ousted", TTL, "secret").await;
+    let heir = t.open("heir", LONG, "secret").await;
+    t.done(commit(vec![put_in(&swept, "a", "x")])).await;
+    t.acquire("x", &ousted).await;
+    t.store.close_group(closed.clone()).await.expect("an answer");
+    t.advance(TTL).await;
+    t.housekeep(KEEP_ALL).await;
+    let verdict =
+        Commit { preconditions: vec![Precondition::GroupOver(judged.clone())], ..Commit::default() };
+    t.done(verdict).await;
+    t.acquire("x", &heir).await;
+    t.reopen(SAME_CLOCK).await;
+    for over in [&closed, &swept, &judged, &ousted] {
+        assert!(!t.is_live(over).await, "{over}");
+        assert_eq!(t.pulse(&[over]).await.renewed, [None], "{over}");
+    }
+    assert!(t.is_live(&heir).await);
+    assert_eq!(t.lease("x").await.holder, heir);
+}
+
+pub async fn a_long_deadline_is_kept_by_a_restart(t: &mut Trial) {
+    let group = t.open("s", LONG, "secret").await;
+    t.done(commit(vec![put_in(&group, "a", "x")])).await;
+    t.advance(LONG / 2).await;
+    let deadline = t.pulse(&[&group]).await.renewed[0];
+    t.reopen(SAME_CLOCK).await;
+    assert_eq!(t.pulse(&[]).await.moved[0].deadline, deadline.expect("a deadline"));
+    t.advance(LONG - TTL).await;
+    assert_eq!(t.keys().await, ["a"]);
+    t.reopen(SAME_CLOCK).await;
+    t.advance(TTL).await;
+    assert!(t.keys().await.is_empty() && !t.is_live(&group).await);
+}
+
+pub async fn time_does_not_go_back_with_a_restart(t: &mut Trial) {
+    let group = t.open("s", LONG, "secret").await;
+    let before = t.done(commit(vec![put_in(&group, "a", "x")])).await.at;
+    t.advance(TTL).await;
+    t.put("b", "x").await;
+    t.reopen(Duration::from_secs(3600)).await;
+    assert!(t.pulse(&[]).await.now >= before.after(TTL));
+    assert!(t.put("b", "y").await.updated_at >= before.after(TTL));
+    t.advance(LONG).await;
+    assert!(!t.is_live(&group).await, "the time to live did not grow");
+}
