@@ -38,7 +38,7 @@ pub async fn fetch(
     loop {
         match pages(session, name, args, limit, &request).await {
             Err(error)
-                if error.reason() == "PAGE_TOKEN_STALE"
+                if error.reason() == "PAGE_TOKEN_EXPIRED"
                     && restarts < RESTARTS_MAX
                     && args.page_token.is_none() =>
             {

@@ -17,7 +17,7 @@ use super::config::{self, Config, ConfigError, Loaded};
 use super::data_dir::{DataDir, write_whole};
 use super::node::{Node, NodeSpec};
 use super::registry::follow::chain;
-use super::store::{MemoryStore as EmbeddedStore, MemoryStore, Store};
+use super::store::{EmbeddedStore, MemoryStore, Store};
 use super::telemetry::{self, LogControl};
 use crate::wire::fault::Exit;
 
@@ -143,7 +143,7 @@ fn open_store(config: &Config, directory: &Path) -> Result<Arc<dyn Store>, Failu
     if !config.mesh.seeds.is_empty() {
         warn!(seeds = %config.mesh.seeds.join(" "), "the embedded store shares no registry with other nodes");
     }
-    Ok(Arc::new(EmbeddedStore::system()))
+    Ok(Arc::new(EmbeddedStore::open(directory)?))
 }
 
 fn listen(config: &Config) -> Result<TcpListener, Failure> {
