@@ -4,3 +4,4 @@ mod abuse;
 mod daemon;
 mod lifecycle;
 mod process;
+mod up;

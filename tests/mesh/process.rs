@@ -85,9 +85,14 @@ impl Place {
     }
 }
 
-/// The program, without input and without the caller's settings.
+/// The daemon's program, without input and without the caller's settings.
 pub fn omnirelayd() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_omnirelayd"));
+    clean(env!("CARGO_BIN_EXE_omnirelayd"))
+}
+
+/// A program without input, output and the caller's settings.
+pub fn clean(program: &str) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars() {
         if name.starts_with("OMNIRELAY") && !name.starts_with("OMNIRELAY_TEST") {
             command.env_remove(name);

@@ -1,0 +1,230 @@
+//! `omnirelay up` as a newcomer runs it.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::process::{PATIENCE, clean};
+
+/// A mesh in a directory, with the contexts of a user of its own.
+struct Mesh {
+    directory: tempfile::TempDir,
+}
+
+/// A running `up`; killed when it is dropped.
+struct Up(Child);
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Up {
+    /// Ctrl-C, and waits for the end.
+    fn interrupt(mut self) -> Result<()> {
+        let status = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status()?;
+        ensure!(status.success(), "cannot interrupt");
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if let Some(status) = self.0.try_wait()? {
+                ensure!(status.success(), "up ended with {status}");
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        bail!("up does not end")
+    }
+}
+
+impl Mesh {
+    fn new() -> Result<Self> {
+        Ok(Self { directory: tempfile::tempdir()? })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The command line, with this user's contexts.
+    fn omnirelay(&self, arguments: &[&str]) -> Command {
+        let mut command = clean(env!("CARGO_BIN_EXE_omnirelay"));
+        command.env("OMNIRELAY_CONFIG", self.path("config.yaml")).args(arguments);
+        command
+    }
+
+    fn up(&self) -> Result<Up> {
+        let (data, ready) = (self.path("mesh"), self.path("ready.json"));
+        let log = std::fs::File::create(self.path("up.log"))?;
+        let arguments = ["up", "--data", &data.to_string_lossy(), "--ready-file", &ready.to_string_lossy()];
+        let mut up = Up(self.omnirelay(&arguments).stderr(log).spawn()?);
+        let begun = Instant::now();
+        while !ready.exists() {
+            if let Some(status) = up.0.try_wait()? {
+                bail!("up ended with {status}: {}", std::fs::read_to_string(self.path("up.log"))?);
+            }
+            ensure!(begun.elapsed() < PATIENCE, "the mesh is not ready");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(up)
+    }
+
+    /// Runs a command that must succeed and returns what it printed.
+    fn run(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.omnirelay(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).output()?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{arguments:?}: {} {complaint}", output.status);
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn json(&self, arguments: &[&str]) -> Result<Value> {
+        Ok(serde_json::from_str(&self.run(arguments)?)?)
+    }
+
+    fn status_of(&self, node_id: &str) -> Result<String> {
+        let peer = self.json(&["mesh", "peers", "get", node_id, "-o", "json"])?;
+        Ok(peer["peer"]["status"].as_str().context("status")?.to_owned())
+    }
+
+    fn wait_for(&self, node_id: &str, status: &str) -> Result<()> {
+        let begun = Instant::now();
+        while self.status_of(node_id)? != status {
+            ensure!(begun.elapsed() < PATIENCE, "{node_id} does not become {status}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+}
+
+/// A watch that runs in the background; its lines are read when it is stopped.
+struct Watch {
+    child: Child,
+    lines: std::sync::mpsc::Receiver<Value>,
+}
+
+impl Watch {
+    fn start(mesh: &Mesh) -> Result<Self> {
+        let mut child = mesh
+            .omnirelay(&["mesh", "peers", "list", "--watch", "-o", "jsonl"])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = child.stdout.take().context("stdout")?;
+        let (say, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let Ok(event) = serde_json::from_str(&line) else { return };
+                if say.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { child, lines })
+    }
+
+    /// The next event as `[type, node, status, cordoned]`.
+    fn next(&self) -> Result<String> {
+        let event = self.lines.recv_timeout(PATIENCE).context("no further event")?;
+        let peer = &event["peer"];
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        let cordoned = if peer["cordoned"] == true { " cordoned" } else { "" };
+        Ok(format!("{} {} {}{cordoned}", text(&event["type"]), text(&peer["nodeId"]), text(&peer["status"])))
+    }
+
+    fn quiet_for(&self, duration: Duration) -> Result<()> {
+        match self.lines.recv_timeout(duration) {
+            Ok(event) => bail!("nothing was to happen, but: {event}"),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn three_nodes_are_seen_the_same_everywhere() -> Result<()> {
+    let mesh = Mesh::new()?;
+    let _up = mesh.up()?;
+    let list = mesh.json(&["mesh", "peers", "list", "-o", "json"])?;
+    let ids: Vec<_> =
+        list["peers"].as_array().context("peers")?.iter().map(|peer| peer["nodeId"].clone()).collect();
+    assert_eq!(ids, ["node-1", "node-2", "node-3"]);
+    let context = mesh.json(&["context", "current", "-o", "json"])?;
+    assert_eq!(context["name"], "dev");
+    for address in context["addresses"].as_array().context("addresses")? {
+        let address = address.as_str().context("text")?;
+        let names = mesh.run(&["--addr", address, "mesh", "peers", "list", "-o", "name"])?;
+        assert_eq!(names, "peer/node-1\npeer/node-2\npeer/node-3\n", "{address}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_watch_outlives_a_restart_of_the_mesh_and_loses_nothing() -> Result<()> {
+    let mesh = Mesh::new()?;
+    let up = mesh.up()?;
+    let watch = Watch::start(&mesh)?;
+    for expected in ["snapshot node-1 alive", "snapshot node-2 alive", "snapshot node-3 alive", "synced - -"]
+    {
+        assert_eq!(watch.next()?, expected);
+    }
+    watch.quiet_for(Duration::from_secs(2))?;
+    mesh.run(&["mesh", "peers", "cordon", "node-2", "--reason", "x"])?;
+    assert_eq!(watch.next()?, "modified node-2 alive cordoned");
+    up.interrupt()?;
+    let _up = mesh.up()?;
+    let mut seen: Vec<String> = (0..6).map(|_| watch.next()).collect::<Result<_>>()?;
+    seen.sort();
+    let expected = [
+        "modified node-1 alive",
+        "modified node-1 left",
+        "modified node-2 alive cordoned",
+        "modified node-2 left cordoned",
+        "modified node-3 alive",
+        "modified node-3 left",
+    ];
+    assert_eq!(seen, expected, "the departures it missed, the new registrations, and no reset");
+    let audit = mesh.json(&["audit", "list", "-o", "json"])?;
+    assert_eq!(audit["records"][0]["reason"], "x");
+    Ok(())
+}
+
+#[test]
+fn killed_and_paused_nodes_are_noticed_and_come_back() -> Result<()> {
+    let mesh = Mesh::new()?;
+    let _up = mesh.up()?;
+    mesh.run(&["dev", "kill", "node-3"])?;
+    mesh.wait_for("node-3", "suspect")?;
+    mesh.wait_for("node-3", "dead")?;
+    mesh.run(&["dev", "resume", "node-3"])?;
+    mesh.wait_for("node-3", "alive")?;
+    // The first address of the context is the one that freezes: the others must do.
+    mesh.run(&["dev", "pause", "node-1"])?;
+    mesh.wait_for("node-1", "suspect")?;
+    mesh.run(&["mesh", "peers", "cordon", "node-2"])?;
+    mesh.run(&["dev", "resume", "node-1"])?;
+    mesh.wait_for("node-1", "alive")?;
+    Ok(())
+}
+
+#[test]
+fn a_directory_serves_one_mesh_at_a_time() -> Result<()> {
+    let mesh = Mesh::new()?;
+    let _up = mesh.up()?;
+    let data = mesh.path("mesh");
+    let output =
+        mesh.omnirelay(&["up", "--data", &data.to_string_lossy()]).stderr(Stdio::piped()).output()?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("in use"), "{complaint}");
+    Ok(())
+}
