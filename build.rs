@@ -14,6 +14,8 @@ struct Family<'a> {
     name: &'a str,
     /// The Rust path of the module that holds the packages.
     module: &'a str,
+    /// The Rust path of the module that holds what both sides of the wire share.
+    wire: &'a str,
     /// The packages to make JSON mappings and method tables for.
     packages: &'a [&'a str],
 }
@@ -23,7 +25,13 @@ fn main() -> Result<()> {
     println!("cargo:rerun-if-changed=tests/fixture/proto");
     let out = PathBuf::from(std::env::var("OUT_DIR").context("OUT_DIR is not set")?);
     generate(
-        &Family { root: "proto", name: "omnirelay", module: "crate::wire::pb", packages: &[".omnirelay"] },
+        &Family {
+            root: "proto",
+            name: "omnirelay",
+            module: "crate::wire::pb",
+            wire: "crate::wire",
+            packages: &[".omnirelay"],
+        },
         &out,
     )?;
     // The fixture service that only the tests have; see tests/surface.
@@ -32,6 +40,7 @@ fn main() -> Result<()> {
             root: "tests/fixture/proto",
             name: "fixture",
             module: "crate::pb",
+            wire: "::omnirelay::wire",
             packages: &[".fixture"],
         },
         &out.join("fixture"),
@@ -48,10 +57,13 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
     std::fs::write(&descriptors, &encoded)
         .with_context(|| format!("cannot write `{}`", descriptors.display()))?;
 
+    // The converters of `pbjson_types` write times with an offset; the canonical mapping ends them in `Z`.
+    let timestamp = format!("{}::timestamp::Timestamp", family.wire);
     let set = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
     tonic_prost_build::configure()
         .out_dir(out)
         .compile_well_known_types(true)
+        .extern_path(".google.protobuf.Timestamp", &timestamp)
         .extern_path(".google.protobuf", "::pbjson_types")
         .btree_map(".")
         .compile_fds(set.clone())?;
@@ -59,6 +71,7 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
         .register_descriptors(&encoded)?
         .out_dir(out)
         .btree_map(["."])
+        .extern_path(".google.protobuf.Timestamp", &timestamp)
         .extern_path(".google.protobuf", "::pbjson_types")
         .emit_fields()
         .build(family.packages)?;

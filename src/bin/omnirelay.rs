@@ -1,3 +1,5 @@
 //! The operator's command line.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    omnirelay::cli::main()
+}

@@ -1,3 +1,7 @@
-//! The operator's command line.
+//! The control daemon.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    omnirelay::daemon::run::main()
+}

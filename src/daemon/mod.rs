@@ -1,3 +1,18 @@
 //! The control daemon.
 
+pub mod args;
+pub mod audit;
+pub mod config;
+pub mod data_dir;
+pub mod fleet;
+pub mod metrics;
+pub mod node;
+pub mod objects;
+pub mod presence;
+pub mod readiness;
+pub mod registry;
+pub mod run;
 pub mod store;
+pub mod surface;
+pub mod telemetry;
+pub mod up;

@@ -190,6 +190,15 @@ impl Fault {
         Self::new(Code::InvalidArgument, "INVALID_ARGUMENT", message)
     }
 
+    /// What a caller is told of a failure of our own: nothing of its inside, only where to look.
+    pub fn internal(request_id: impl fmt::Display) -> Self {
+        Self::new(
+            Code::Internal,
+            "INTERNAL",
+            format!("the daemon failed to answer; its log says why under request {request_id}"),
+        )
+    }
+
     /// The exit code of the command line.
     pub fn exit(&self) -> Exit {
         self.code.exit()
@@ -222,8 +231,9 @@ impl From<&tonic::Status> for Fault {
     fn from(status: &tonic::Status) -> Self {
         let code = Code::from_grpc(status.code());
         let Some(info) = status.get_details_error_info() else {
-            let reason = code.word().to_ascii_uppercase();
-            return Self::new(code, reason, status.message());
+            let words = code.word().replace('_', " ");
+            let message = if status.message().is_empty() { words.as_str() } else { status.message() };
+            return Self::new(code, code.word().to_ascii_uppercase(), message);
         };
         let mut details: BTreeMap<String, String> = info.metadata.into_iter().collect();
         let hint = details.remove(HINT);

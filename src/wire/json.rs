@@ -35,7 +35,8 @@ pub enum JsonError {
 }
 
 impl MethodJson {
-    const fn new<Request, Response>(path: &'static str) -> Self
+    /// The converters of a method whose messages are these; `path` is `/package.Service/Method`.
+    pub const fn new<Request, Response>(path: &'static str) -> Self
     where
         Request: Message + DeserializeOwned,
         Response: Message + Serialize + Default,

@@ -4,3 +4,5 @@ pub mod descriptors;
 pub mod fault;
 pub mod json;
 pub mod pb;
+pub mod problem;
+pub mod timestamp;

@@ -1,0 +1,116 @@
+//! One commit to the last of many watchers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use omnirelay::daemon::node::Node;
+use omnirelay::daemon::store::EmbeddedStore;
+use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
+use pb::peer_event::Type;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use crate::load::quantile;
+use crate::served::{client, node};
+
+/// A node on an embedded store with a few peers.
+async fn durable_node() -> Result<(Node, tempfile::TempDir)> {
+    let place = tempfile::tempdir()?;
+    let node = node(Arc::new(EmbeddedStore::open(place.path())?), 10).await?;
+    Ok((node, place))
+}
+
+/// Cordons a peer again and again and takes the time until all watchers have said so.
+async fn rounds(
+    node: &Node,
+    count: usize,
+    watchers: usize,
+    heard: &mut mpsc::Receiver<Instant>,
+) -> Result<Vec<Duration>> {
+    let mut operator = client(node.control()).await?;
+    let mut times = Vec::new();
+    for round in 0..count {
+        let request = pb::CordonPeerRequest {
+            node_id: "peer-00003".to_owned(),
+            reason: format!("round {round}"),
+            ..Default::default()
+        };
+        let begun = Instant::now();
+        operator.cordon(request).await?;
+        let mut last = begun;
+        for _ in 0..watchers {
+            let at = tokio::time::timeout(Duration::from_secs(10), heard.recv())
+                .await?
+                .context("a watcher ended")?;
+            last = last.max(at);
+        }
+        times.push(last - begun);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(times)
+}
+
+pub async fn grpc_watchers() -> Result<()> {
+    const WATCHERS: usize = 100;
+    let (node, _place) = durable_node().await?;
+    let (say, mut heard) = mpsc::channel(WATCHERS * 4);
+    for _ in 0..WATCHERS {
+        let mut client = client(node.control()).await?;
+        let mut events = client.watch(pb::WatchPeersRequest::default()).await?.into_inner();
+        let say = say.clone();
+        while events.message().await?.context("no snapshot")?.r#type() != Type::Synced {}
+        tokio::spawn(async move {
+            while let Ok(Some(event)) = events.message().await {
+                if event.r#type() == Type::Modified && say.send(Instant::now()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    let mut times = rounds(&node, 200, WATCHERS, &mut heard).await?;
+    println!(
+        "commit to the last of {WATCHERS} gRPC watchers: p50 {:.2} ms, p99 {:.2} ms (asked: 0.9 ms at the median, fsync included)",
+        quantile(&mut times, 0.5),
+        quantile(&mut times, 0.99)
+    );
+    Ok(())
+}
+
+pub async fn sse_watchers() -> Result<()> {
+    const WATCHERS: usize = 1000;
+    let (node, _place) = durable_node().await?;
+    let (say, mut heard) = mpsc::channel(WATCHERS * 4);
+    for _ in 0..WATCHERS {
+        let mut lines = sse(node.control()).await?;
+        let say = say.clone();
+        loop {
+            let line = lines.next_line().await?.context("no snapshot")?;
+            if line == "event: synced" {
+                break;
+            }
+        }
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line == "event: modified" && say.send(Instant::now()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    let mut times = rounds(&node, 100, WATCHERS, &mut heard).await?;
+    println!(
+        "commit to the last of {WATCHERS} SSE watchers: p50 {:.2} ms, p99 {:.2} ms (asked: 50 ms at p99)",
+        quantile(&mut times, 0.5),
+        quantile(&mut times, 0.99)
+    );
+    Ok(())
+}
+
+async fn sse(address: std::net::SocketAddr) -> Result<tokio::io::Lines<BufReader<TcpStream>>> {
+    let mut stream = TcpStream::connect(address).await?;
+    let head = format!("GET /control/peers HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    Ok(BufReader::new(stream).lines())
+}

@@ -1,0 +1,132 @@
+//! The servers that are measured: a node with peers, and a bare one that answers the same bytes.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use futures_util::stream::Empty;
+use omnirelay::daemon::config::Config;
+use omnirelay::daemon::node::{Node, NodeSpec};
+use omnirelay::daemon::objects::peers::PEER;
+use omnirelay::daemon::store::{Commit, RecordId, Store, Write};
+use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay::wire::pb::omnirelay::store::v1::PeerValue;
+use pb::peer_control_service_client::PeerControlServiceClient;
+use pb::peer_control_service_server::{PeerControlService, PeerControlServiceServer};
+use prost::Message;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Response, Status};
+
+/// A node over `store` with `peers` further peers in its registry.
+pub async fn node(store: Arc<dyn Store>, peers: usize) -> Result<Node> {
+    for first in (0..peers).step_by(200) {
+        let writes = (first..peers.min(first + 200)).map(|number| {
+            let value = Bytes::from(peer_value(number).encode_to_vec());
+            Write::Put { id: RecordId::new(PEER, format!("peer-{number:05}")), value, group: None }
+        });
+        store
+            .commit(Commit { writes: writes.collect(), writer: "bench".to_owned(), ..Commit::default() })
+            .await?;
+    }
+    let spec = NodeSpec {
+        node_id: "bench".to_owned(),
+        config: Arc::new(Config::default()),
+        store,
+        session_secret: "bench".to_owned(),
+        listener: TcpListener::bind("127.0.0.1:0")?,
+        process: None,
+    };
+    let node = Node::start(spec).await?;
+    node.ready().await;
+    Ok(node)
+}
+
+/// A peer that has left, so that nobody judges it: about 210 bytes as the API shows it.
+fn peer_value(number: usize) -> PeerValue {
+    let metadata = pb::PeerMetadata {
+        role: "worker".to_owned(),
+        cluster_id: "eu-1".to_owned(),
+        region: "eu-west-1".to_owned(),
+        zone: format!("eu-west-1{}", ['a', 'b', 'c'][number % 3]),
+        mesh_version: "0.1.0".to_owned(),
+        metadata_version: 9,
+        labels: [("tier".to_owned(), "std".to_owned())].into(),
+        endpoints: Some(pb::PeerEndpoints {
+            control: Some("10.0.2.7:17420".to_owned()),
+            mesh: None,
+            relay: None,
+        }),
+        ..Default::default()
+    };
+    PeerValue {
+        status: pb::peer::Status::Left.into(),
+        status_reason: "stopped".to_owned(),
+        status_since: Some(
+            std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .map(|since| omnirelay::wire::timestamp::Timestamp {
+                    seconds: since.as_secs() as i64,
+                    nanos: 0,
+                })
+                .unwrap_or_default(),
+        ),
+        metadata: Some(metadata),
+        ..Default::default()
+    }
+}
+
+/// Answers every Get with the same message, and nothing else.
+struct Bare(pb::GetPeerResponse);
+
+#[tonic::async_trait]
+impl PeerControlService for Bare {
+    type WatchStream = Empty<Result<pb::PeerEvent, Status>>;
+
+    async fn get(&self, _: Request<pb::GetPeerRequest>) -> Result<Response<pb::GetPeerResponse>, Status> {
+        Ok(Response::new(self.0.clone()))
+    }
+    async fn list(
+        &self,
+        _: Request<pb::ListPeersRequest>,
+    ) -> Result<Response<pb::ListPeersResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn watch(&self, _: Request<pb::WatchPeersRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn cordon(&self, _: Request<pb::CordonPeerRequest>) -> Result<Response<pb::PeerChange>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn uncordon(
+        &self,
+        _: Request<pb::UncordonPeerRequest>,
+    ) -> Result<Response<pb::PeerChange>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn update_labels(
+        &self,
+        _: Request<pb::UpdatePeerLabelsRequest>,
+    ) -> Result<Response<pb::PeerChange>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn forget(&self, _: Request<pb::ForgetPeerRequest>) -> Result<Response<pb::PeerChange>, Status> {
+        Err(Status::unimplemented(""))
+    }
+}
+
+/// A bare tonic server that answers `reply`.
+pub async fn bare(reply: pb::GetPeerResponse) -> Result<SocketAddr> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+    let service = PeerControlServiceServer::new(Bare(reply));
+    tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
+    Ok(address)
+}
+
+pub async fn client(address: SocketAddr) -> Result<PeerControlServiceClient<Channel>> {
+    let channel =
+        Endpoint::from_shared(format!("http://{address}"))?.connect().await.context("cannot connect")?;
+    Ok(PeerControlServiceClient::new(channel).max_decoding_message_size(64 << 20))
+}

@@ -1,0 +1,37 @@
+# Shorthands. Each recipe is one command that works without `just`.
+
+_list:
+    @just --list --unsorted
+
+# Check format, lints and dependencies; writes nothing
+check:
+    .ci/run format lints dependencies
+
+# Rewrite what format and lints can put right themselves
+fix:
+    cargo clippy --fix --allow-dirty --allow-staged --all-targets --locked
+    cargo fmt
+
+# Write the generated files anew: man pages, completions, OpenAPI, transcripts
+gen:
+    OMNIRELAY_GENERATE=1 TRYCMD=overwrite cargo test --locked
+
+# Run every test, or some: just test --test rules
+test *args:
+    scripts/test {{args}}
+
+# Run the tests with many more random cases than the default
+sim *args:
+    PROPTEST_CASES=10000 cargo test --locked {{args}}
+
+# Run the benchmarks
+bench *args:
+    cargo bench --locked {{args}}
+
+# Check licences, bans, sources and advisories of the dependencies
+deny:
+    cargo deny --locked check
+
+# Run what a change must pass
+ci:
+    .ci/run

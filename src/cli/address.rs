@@ -1,0 +1,97 @@
+//! The address of a daemon: a URL with its scheme, without a trailing slash.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use reqwest::Url;
+
+/// The address that is used when nothing says otherwise.
+pub const BUILT_IN: &str = "http://127.0.0.1:17420";
+
+/// Where a daemon's control port is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    text: String,
+    loopback: bool,
+}
+
+/// Text that is no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    #[error("`{0}` is no address: write http://HOST:PORT")]
+    Syntax(String),
+    #[error("`{0}`: this version speaks http only, not {1}")]
+    Scheme(String, String),
+}
+
+impl Address {
+    /// The built-in address of a development daemon.
+    pub fn built_in() -> Self {
+        Self { text: BUILT_IN.to_owned(), loopback: true }
+    }
+
+    /// With scheme, without a trailing slash.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it is on this machine, so that no proxy can be meant.
+    pub fn is_loopback(&self) -> bool {
+        self.loopback
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let syntax = || AddressError::Syntax(text.to_owned());
+        let url = Url::parse(&full).map_err(|_| syntax())?;
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(syntax)?;
+        if url.scheme() != "http" {
+            return Err(AddressError::Scheme(text.to_owned(), url.scheme().to_owned()));
+        }
+        let plain = url.username().is_empty() && url.password().is_none();
+        if !plain || url.query().is_some() || url.fragment().is_some() {
+            return Err(syntax());
+        }
+        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let loopback = ip.map_or(host == "localhost", |ip| ip.is_loopback());
+        Ok(Self { text: full.trim_end_matches('/').to_owned(), loopback })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_completed_and_checked() {
+        let cases = [
+            ("scheme is added", "127.0.0.1:1", Ok(("http://127.0.0.1:1", true))),
+            ("slash is taken off", "http://eu-ctl:17420/", Ok(("http://eu-ctl:17420", false))),
+            ("name of this machine", "localhost:1", Ok(("http://localhost:1", true))),
+            ("IPv6", "http://[::1]:1", Ok(("http://[::1]:1", true))),
+            ("other scheme", "https://a:1", Err("speaks http only")),
+            ("nothing", "", Err("is no address")),
+            ("password", "http://u:p@a:1", Err("is no address")),
+        ];
+        for (what, text, expected) in cases {
+            match (text.parse::<Address>(), expected) {
+                (Ok(address), Ok((text, loopback))) => {
+                    assert_eq!((address.as_str(), address.is_loopback()), (text, loopback), "{what}");
+                }
+                (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{what}: {error}"),
+                (got, _) => panic!("{what}: {got:?}"),
+            }
+        }
+    }
+}

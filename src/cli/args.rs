@@ -1,0 +1,221 @@
+//! Flags that several commands share.
+
+use clap::Args;
+
+use super::error::CliError;
+use super::global::Span;
+use super::session::Session;
+use super::table::{Layout, SortBy};
+
+/// Which columns, how wide.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Table options")]
+pub struct TableArgs {
+    /// Sort by a column; add :desc for the other direction
+    #[arg(long, value_name = "COLUMN[:desc]")]
+    pub sort_by: Option<SortBy>,
+
+    /// Show these columns, in this order
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
+    pub columns: Vec<String>,
+
+    /// Leave the headings out
+    #[arg(long)]
+    pub no_headers: bool,
+
+    /// Never drop columns or shorten cells
+    #[arg(long, hide_short_help = true)]
+    pub no_trunc: bool,
+
+    /// Times in UTC instead of ages
+    #[arg(long, hide_short_help = true)]
+    pub absolute: bool,
+}
+
+impl TableArgs {
+    pub fn layout(&self) -> Layout {
+        Layout { columns: self.columns.clone(), no_headers: self.no_headers, no_trunc: self.no_trunc }
+    }
+}
+
+/// How much of a list.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "List options")]
+pub struct PageArgs {
+    /// At most this many in all; 0 is all of them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub limit: usize,
+
+    /// At most this many per request, 1 to 1000
+    #[arg(long, value_name = "N", hide_short_help = true,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub page_size: Option<u32>,
+
+    /// Begin with this page: nextPageToken of the page before
+    #[arg(long, value_name = "TOKEN", hide_short_help = true)]
+    pub page_token: Option<String>,
+
+    /// Exit with 10 when the list is empty
+    #[arg(long)]
+    pub fail_empty: bool,
+}
+
+/// What a list is narrowed to.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "List options")]
+pub struct FilterArgs {
+    /// Label selector, such as tier=std,zone in (a,b),!canary
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+
+    /// Fields and values, such as status=suspect,role=gateway; several values of a field are alternatives
+    #[arg(long, value_name = "FIELD=VALUE,...", value_delimiter = ',', value_parser = pair)]
+    pub filter: Vec<(String, String)>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no FIELD=VALUE"))?;
+    if name.is_empty() || value.is_empty() {
+        return Err(format!("`{text}` is no FIELD=VALUE"));
+    }
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+impl FilterArgs {
+    /// The filter in words, such as `role=gateway, tier=std`; empty when there is none.
+    pub fn describe(&self) -> String {
+        let mut parts: Vec<String> =
+            self.filter.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        parts.extend(self.selector.clone());
+        parts.join(", ")
+    }
+}
+
+/// How a watch begins, what it prints and when it ends.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Watch options")]
+pub struct WatchArgs {
+    /// Resume after this cursor instead of beginning with a snapshot
+    #[arg(long, value_name = "EPOCH:REVISION")]
+    pub since: Option<String>,
+
+    /// Resume from the cursor in this file, and keep it up to date
+    #[arg(long, value_name = "FILE")]
+    pub cursor_file: Option<std::path::PathBuf>,
+
+    /// End with 0 once this is true of every watched object, such as status==alive
+    #[arg(long, value_name = "FIELD==VALUE")]
+    pub until: Option<super::watch::until::Until>,
+
+    /// End with 0 after this many changes; the snapshot does not count
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_events: Option<u64>,
+
+    /// End with 0 after this time
+    #[arg(long = "for", value_name = "DURATION")]
+    pub for_duration: Option<Span>,
+
+    /// End with 8 when --until or --max-events is not met after this time
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<Span>,
+
+    /// One line per event, on a terminal as well
+    #[arg(long)]
+    pub append: bool,
+}
+
+impl WatchArgs {
+    /// Whether a flag was given that makes sense for a watch only.
+    pub fn is_set(&self) -> bool {
+        let ends = self.until.is_some() || self.max_events.is_some() || self.for_duration.is_some();
+        ends || self.since.is_some() || self.cursor_file.is_some() || self.timeout.is_some() || self.append
+    }
+}
+
+/// How a change is made.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Change options")]
+pub struct WriteArgs {
+    /// Have the daemon check and compute the change, and change nothing
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "server", value_parser = ["server"])]
+    dry_run: Option<String>,
+
+    /// Exit with 10 when something changes, or would with --dry-run
+    #[arg(long, hide_short_help = true)]
+    pub exit_code: bool,
+
+    /// Confirm without being asked
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// Why, for the audit trail
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+
+    /// Only if the object still has this version
+    #[arg(long, value_name = "VERSION")]
+    pub if_match: Option<u64>,
+
+    /// Key under which repeating this change is safe [default: a fresh one]
+    #[arg(long, value_name = "KEY", hide_short_help = true)]
+    pub idempotency_key: Option<String>,
+}
+
+impl WriteArgs {
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run.is_some()
+    }
+
+    /// The same change as a dry run.
+    #[must_use]
+    pub fn for_preview(&self) -> Self {
+        Self { dry_run: Some("server".to_owned()), ..self.clone() }
+    }
+
+    pub fn reason_text(&self) -> String {
+        self.reason.clone().unwrap_or_default()
+    }
+
+    /// Checks what holds for every change of `items` objects at the target of `session`.
+    ///
+    /// # Errors
+    /// Usage, when a protected context lacks a reason or one version is to match several objects.
+    pub fn check(&self, session: &Session, items: usize) -> Result<(), CliError> {
+        let target = session.target()?;
+        if target.protected && self.reason.as_deref().unwrap_or_default().is_empty() {
+            let message = format!("context `{}` is protected: a change there needs a reason", target.context);
+            return Err(CliError::usage(message).hint("add --reason TEXT"));
+        }
+        if self.if_match.is_some() && items > 1 {
+            return Err(CliError::usage(format!("--if-match is one version, but there are {items} objects"))
+                .hint("change them one by one"));
+        }
+        Ok(())
+    }
+
+    /// Has a destructive change confirmed: by `--yes`, or by typing.
+    ///
+    /// # Errors
+    /// Usage, when nobody confirmed and nobody can be asked.
+    pub fn confirm(&self, session: &Session, question: &str) -> Result<(), CliError> {
+        let target = session.target()?;
+        if !target.protected {
+            return if self.yes {
+                Ok(())
+            } else {
+                session.confirm(&format!("{question} [y/N]"), &["y", "yes"], "--yes")
+            };
+        }
+        if self.yes && target.named_by_flag {
+            return Ok(());
+        }
+        let word = target.confirmation();
+        let flags = format!("--yes --context {}", target.context);
+        if self.yes {
+            let message = format!("context `{}` is protected: --yes alone does not confirm", target.context);
+            return Err(CliError::usage(message).hint(format!("add --context {} as well", target.context)));
+        }
+        session.confirm(&format!("{question} Type `{word}` to confirm:"), &[word], &flags)
+    }
+}

@@ -1,0 +1,105 @@
+//! One command on several objects: all are tried, every failure is told.
+
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use super::output::{Text, View};
+use super::session::Session;
+use crate::wire::fault::Exit;
+
+/// The outcomes of one command, one per object.
+#[derive(Debug)]
+pub struct Batch {
+    kind: &'static str,
+    /// The field that holds an object's answer in the JSON of several.
+    answer: &'static str,
+    /// What the summary says of objects that failed: `was not cordoned`.
+    failed: &'static str,
+    outcomes: Vec<(String, Result<Value, CliError>)>,
+}
+
+impl Batch {
+    pub fn new(kind: &'static str, answer: &'static str, failed: &'static str) -> Self {
+        Self { kind, answer, failed, outcomes: Vec::new() }
+    }
+
+    pub fn push(&mut self, id: String, outcome: Result<Value, CliError>) {
+        self.outcomes.push((id, outcome));
+    }
+
+    /// The failure after which the others need not be tried: nobody answers, or nobody lets us in.
+    pub fn hopeless(&self) -> Option<CliError> {
+        let (_, last) = self.outcomes.last()?;
+        let error = last.as_ref().err()?;
+        matches!(error.exit(), Exit::Unavailable | Exit::Unauthenticated).then(|| error.clone())
+    }
+
+    /// Writes the outcomes: of one object the API's own document, of several `results[]`.
+    ///
+    /// # Errors
+    /// The failure of the only object; a partial failure when some failed, the first when all did.
+    pub fn finish(
+        mut self,
+        session: &mut Session,
+        text: impl Fn(&str, &Value) -> String,
+    ) -> Result<Exit, CliError> {
+        if self.outcomes.len() == 1
+            && let Some((id, outcome)) = self.outcomes.pop()
+        {
+            let document = outcome?;
+            let lines = text(&id, &document);
+            session.show(&View::lines(document.clone(), self.name(&id, &document), lines))?;
+            return Ok(Exit::Ok);
+        }
+        let results: Vec<Value> =
+            self.outcomes.iter().map(|(id, outcome)| self.result(id, outcome)).collect();
+        let succeeded = self.outcomes.iter().filter_map(|(id, outcome)| Some((id, outcome.as_ref().ok()?)));
+        let names = succeeded.clone().map(|(id, document)| self.name(id, document)).collect();
+        let lines = succeeded.map(|(id, document)| text(id, document)).collect::<Vec<_>>();
+        let separator = if lines.iter().any(|lines| lines.lines().count() > 3) { "\n" } else { "" };
+        session.show(&View {
+            document: json!({"schemaVersion": "v1", "results": results}),
+            items: Some(results),
+            names,
+            text: Text::Lines(lines.join(separator)),
+        })?;
+        self.verdict(session)
+    }
+
+    fn name(&self, id: &str, document: &Value) -> String {
+        let exact = document.pointer("/peer/nodeId").and_then(Value::as_str).unwrap_or(id);
+        format!("{}/{exact}", self.kind)
+    }
+
+    fn result(&self, id: &str, outcome: &Result<Value, CliError>) -> Value {
+        match outcome {
+            Ok(document) => {
+                json!({"name": self.name(id, document), "status": "ok", (self.answer): document})
+            }
+            Err(error) => json!({
+                "name": format!("{}/{id}", self.kind), "status": "error", "error": error.to_json(),
+            }),
+        }
+    }
+
+    fn verdict(&self, session: &Session) -> Result<Exit, CliError> {
+        let failures: Vec<(&String, &CliError)> =
+            self.outcomes.iter().filter_map(|(id, outcome)| Some((id, outcome.as_ref().err()?))).collect();
+        let Some((_, first)) = failures.first() else { return Ok(Exit::Ok) };
+        if !session.format().is_json() {
+            for (id, error) in &failures {
+                session.notes().write(&format!("{}/{id}: {}", self.kind, error.body().message));
+            }
+        }
+        let (failed, all) = (failures.len(), self.outcomes.len());
+        let message = format!("{failed} of {all} {}s {}", self.kind, self.failed);
+        let mut error = CliError::partial(message);
+        if failed == all {
+            error = error.exiting(first.exit());
+        }
+        for (id, failure) in failures {
+            error = error.detail(json!({"name": format!("{}/{id}", self.kind), "error": failure.to_json()}));
+        }
+        Err(error.hint("repeat the command for those that failed"))
+    }
+}

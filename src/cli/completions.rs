@@ -1,0 +1,57 @@
+//! `omnirelay completions`.
+
+use clap::{Args, ValueEnum};
+use clap_complete::Shell;
+use serde_json::json;
+
+use super::error::CliError;
+use super::output::View;
+use super::rpc::Leaf;
+use super::session::Session;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::local("completions", "writes a script made from the command tree");
+
+const EXAMPLES: &str = "\
+Examples:
+  source <(omnirelay completions bash)
+  omnirelay completions zsh > \"${fpath[1]}/_omnirelay\"
+  omnirelay completions fish > ~/.config/fish/completions/omnirelay.fish";
+
+/// Print the completion script of a shell
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+/// Prints the script.
+///
+/// # Errors
+/// When standard output does not take it.
+pub fn run(args: &CompletionsArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let script = script(args.shell);
+    let shell = args.shell.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let document = json!({"schemaVersion": "v1", "shell": shell, "script": script});
+    session.show(&View::lines(document, format!("completions/{shell}"), script))?;
+    Ok(Exit::Ok)
+}
+
+/// The completion script of a shell.
+pub fn script(shell: Shell) -> String {
+    let mut bytes = Vec::new();
+    clap_complete::generate(shell, &mut super::command(), "omnirelay", &mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+/// Every shell and the file its script is kept in.
+pub static FILES: &[(Shell, &str)] = &[
+    (Shell::Bash, "omnirelay.bash"),
+    (Shell::Zsh, "_omnirelay"),
+    (Shell::Fish, "omnirelay.fish"),
+    (Shell::PowerShell, "omnirelay.ps1"),
+    (Shell::Elvish, "omnirelay.elv"),
+];

@@ -1,0 +1,57 @@
+//! `context add`.
+
+use clap::Args;
+
+use super::file::{self, Context};
+use super::{LOCAL, Shape, checked_name, describe, document, exists};
+use crate::cli::error::CliError;
+use crate::cli::output::View;
+use crate::cli::rpc::Leaf;
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::local("context add", LOCAL).exiting("0 1 2 4");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay context add dev --address http://127.0.0.1:17420
+  omnirelay context add prod-eu --address http://eu-1:17420 --cluster eu-1 --protected";
+
+/// Add a context; the first one becomes the current one
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct AddArgs {
+    /// Name of the new context
+    #[arg(value_name = "NAME", value_parser = checked_name)]
+    name: String,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+pub fn run(args: &AddArgs, session: &mut Session) -> Result<Exit, CliError> {
+    if args.shape.addresses.is_empty() {
+        return Err(CliError::usage("a context needs an address").hint("add --address http://HOST:17420"));
+    }
+    let context = Context {
+        name: args.name.clone(),
+        addresses: args.shape.addresses.clone(),
+        cluster: args.shape.cluster.clone(),
+        protected: args.shape.protected,
+    };
+    let current = file::edit(&session.settings.config_path, |file| {
+        if file.context(&args.name).is_ok() {
+            return Err(exists(&args.name));
+        }
+        file.put(context.clone());
+        if file.contexts.len() == 1 {
+            file.select(Some(&args.name));
+        }
+        Ok(file.current.as_deref() == Some(&args.name))
+    })?;
+    let name = format!("context/{}", context.name);
+    session.show(&View::lines(document(&context, current), name, describe(&context)))?;
+    if !current {
+        session.notes().say(&format!("hint: omnirelay context use {}", args.name));
+    }
+    Ok(Exit::Ok)
+}

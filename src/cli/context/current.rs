@@ -1,0 +1,54 @@
+//! `context current`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::LOCAL;
+use crate::cli::address::Address;
+use crate::cli::error::CliError;
+use crate::cli::output::{Text, View};
+use crate::cli::peers::get::listing;
+use crate::cli::rpc::Leaf;
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::local("context current", LOCAL);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay context current
+  omnirelay context current -v          # where each value comes from
+  curl \"$(omnirelay context current -o json | jq -r .address)/control/peers\"";
+
+/// Show whom commands talk to now
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct CurrentArgs {}
+
+pub fn run(_: &CurrentArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let target = session.target()?.clone();
+    let addresses: Vec<&str> = target.addresses.iter().map(Address::as_str).collect();
+    let cluster = target.cluster.as_deref().unwrap_or_default();
+    let document = json!({
+        "schemaVersion": "v1",
+        "name": target.context,
+        "address": addresses.first().copied().unwrap_or_default(),
+        "addresses": addresses,
+        "cluster": cluster,
+    });
+    let text = listing(&[
+        ("name", target.context.clone()),
+        ("address", addresses.join(", ")),
+        ("cluster", cluster.to_owned()),
+    ]);
+    let names =
+        if target.context.is_empty() { Vec::new() } else { vec![format!("context/{}", target.context)] };
+    session.show(&View { document, items: None, names, text: Text::Lines(text) })?;
+    let settings = &session.settings;
+    session.notes().step(1, || format!("context and address are from: {}", target.source));
+    session.notes().step(1, || format!("configuration file: {}", settings.config_path.display()));
+    session
+        .notes()
+        .step(1, || format!("request timeout: {}", humantime::format_duration(settings.request_timeout)));
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,40 @@
+//! `context delete`.
+
+use clap::Args;
+
+use super::{LOCAL, document, file};
+use crate::cli::error::CliError;
+use crate::cli::output::View;
+use crate::cli::rpc::Leaf;
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::local("context delete", LOCAL);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay context delete dev";
+
+/// Delete a context; the mesh it leads to is left alone
+#[derive(Args, Debug)]
+#[command(visible_alias = "rm", before_long_help = EXAMPLES)]
+pub struct DeleteArgs {
+    /// Name of the context
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+pub fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let (context, was_current) = file::edit(&session.settings.config_path, |file| {
+        let context = file.context(&args.name)?.clone();
+        let was_current = file.current.as_deref() == Some(&args.name);
+        file.remove(&args.name);
+        Ok((context, was_current))
+    })?;
+    let name = format!("context/{}", context.name);
+    session.show(&View::lines(document(&context, false), name.clone(), format!("{name} deleted\n")))?;
+    if was_current {
+        session.notes().say("No context is the current one now: omnirelay context use NAME");
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,504 @@
+//! The file that holds the contexts: read with exact errors, written whole under a lock.
+//!
+//! Keys this version does not know are kept when it writes, and reported when it reads.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::cli::address::Address;
+use crate::cli::env::{self, Env};
+use crate::cli::error::{CliError, chain};
+use crate::wire::fault::Code;
+
+/// What `apiVersion` says in files of this layout.
+pub const API_VERSION: &str = "omnirelay.io/config/v1";
+const KEYS: &[&str] = &["apiVersion", "currentContext", "defaults", "contexts"];
+const DEFAULTS_KEYS: &[&str] = &["output", "color", "requestTimeout", "connectTimeout"];
+const CONTEXT_KEYS: &[&str] =
+    &["name", "address", "addresses", "cluster", "namespace", "protected", "tls", "auth"];
+
+/// One context: where a mesh is and how careful to be with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    pub name: String,
+    /// Tried in order; at least one.
+    pub addresses: Vec<Address>,
+    pub cluster: Option<String>,
+    /// True: mutations need a reason, destructive ones a typed confirmation.
+    pub protected: bool,
+}
+
+/// What applies where neither flag nor variable says otherwise.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Defaults {
+    pub output: Option<String>,
+    pub color: Option<String>,
+    pub request_timeout: Option<String>,
+    pub connect_timeout: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawContext {
+    name: String,
+    address: Option<OneOrMany>,
+    addresses: Option<OneOrMany>,
+    cluster: Option<String>,
+    #[serde(default)]
+    protected: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    fn into_vec(self) -> Vec<String> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Many(many) => many,
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct RawFile {
+    current_context: Option<String>,
+    defaults: Defaults,
+    contexts: Vec<RawContext>,
+}
+
+/// The contents of the file; empty when there is no file.
+#[derive(Clone, Debug, Default)]
+pub struct ContextFile {
+    pub path: PathBuf,
+    /// Permission bits; `None` when there is no file.
+    pub mode: Option<u32>,
+    pub current: Option<String>,
+    pub defaults: Defaults,
+    pub contexts: Vec<Context>,
+    /// Keys of the file that mean nothing to this version.
+    pub unknown_keys: Vec<String>,
+    /// Everything but the contexts, as it was read.
+    tree: Map<String, Value>,
+    /// The contexts as they were read.
+    entries: Vec<Value>,
+}
+
+/// Where the file is: `--config`, `$OMNIRELAY_CONFIG`, `$XDG_CONFIG_HOME`, `~/.config`.
+pub fn path(flag: Option<&Path>, env: &Env) -> PathBuf {
+    if let Some(path) = flag {
+        return path.to_path_buf();
+    }
+    if let Some(path) = env.get(env::CONFIG) {
+        return PathBuf::from(path);
+    }
+    let folder = env.get(env::XDG_CONFIG_HOME).map(PathBuf::from);
+    let folder = folder.or_else(|| Some(Path::new(env.get(env::HOME)?).join(".config")));
+    folder.unwrap_or_default().join("omnirelay").join("config.yaml")
+}
+
+impl ContextFile {
+    /// Reads the file at `path`; a file that is not there is an empty one.
+    ///
+    /// # Errors
+    /// Usage, when the file cannot be read or does not say what it should.
+    pub fn load(path: &Path) -> Result<Self, CliError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(Self { path: path.to_path_buf(), ..Self::default() });
+            }
+            Err(error) => return Err(unreadable(path, &error)),
+        };
+        let mode = std::fs::metadata(path).ok().map(|metadata| metadata.mode() & 0o777);
+        Self::parse(path, &text).map(|file| Self { mode, ..file })
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, CliError> {
+        let tree = if text.trim().is_empty() { json!({}) } else { parse_yaml(path, text)? };
+        let raw: RawFile = serde_path_to_error::deserialize(tree.clone()).map_err(|error| {
+            let key = error.path().to_string();
+            invalid(path, format!("`{key}`: {}", error.into_inner()))
+        })?;
+        let Value::Object(mut tree) = tree else { return Err(invalid(path, "it is not a mapping")) };
+        if let Some(version) = tree.get("apiVersion").filter(|version| *version != API_VERSION) {
+            return Err(invalid(path, format!("`apiVersion` is {version}, expected {API_VERSION:?}"))
+                .hint("a newer omnirelay may have written it"));
+        }
+        let contexts =
+            raw.contexts.into_iter().map(|context| checked(path, context)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            mode: None,
+            current: raw.current_context.filter(|name| !name.is_empty()),
+            defaults: raw.defaults,
+            contexts,
+            unknown_keys: unknown_keys(&tree),
+            entries: match tree.shift_remove("contexts") {
+                Some(Value::Array(entries)) => entries,
+                _ => Vec::new(),
+            },
+            tree,
+        })
+    }
+
+    /// The context called `name`.
+    ///
+    /// # Errors
+    /// Usage, with the names there are.
+    pub fn context(&self, name: &str) -> Result<&Context, CliError> {
+        self.contexts.iter().find(|context| context.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.contexts.iter().map(|context| context.name.as_str()).collect();
+            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            CliError::new(Code::InvalidArgument, "CONTEXT_UNKNOWN", format!("there is no context `{name}`"))
+                .cause(format!("contexts in {}: {known}", self.path.display()))
+                .hint("omnirelay context list")
+        })
+    }
+
+    /// Whether others than the owner may read or write the file.
+    pub fn is_loose(&self) -> bool {
+        self.mode.is_some_and(|mode| mode & 0o077 != 0)
+    }
+
+    /// Puts `context` in, in place of the one with its name.
+    pub fn put(&mut self, context: Context) {
+        let entry = self.entries.iter().position(|entry| entry["name"] == json!(context.name));
+        let mut fields = match entry {
+            Some(at) => self.entries[at].as_object().cloned().unwrap_or_default(),
+            None => Map::new(),
+        };
+        write_fields(&mut fields, &context);
+        match entry {
+            Some(at) => self.entries[at] = Value::Object(fields),
+            None => self.entries.push(Value::Object(fields)),
+        }
+        match self.contexts.iter_mut().find(|known| known.name == context.name) {
+            Some(known) => *known = context,
+            None => self.contexts.push(context),
+        }
+    }
+
+    /// Gives a context another name; the current one stays current.
+    pub fn rename(&mut self, old: &str, new: &str) {
+        for entry in self.entries.iter_mut().filter(|entry| entry["name"] == json!(old)) {
+            entry["name"] = json!(new);
+        }
+        for context in self.contexts.iter_mut().filter(|context| context.name == old) {
+            new.clone_into(&mut context.name);
+        }
+        if self.current.as_deref() == Some(old) {
+            self.select(Some(new));
+        }
+    }
+
+    /// Takes a context out; if it was the current one, none is.
+    pub fn remove(&mut self, name: &str) {
+        self.entries.retain(|entry| entry["name"] != json!(name));
+        self.contexts.retain(|context| context.name != name);
+        if self.current.as_deref() == Some(name) {
+            self.select(None);
+        }
+    }
+
+    /// Makes `name` the current context.
+    pub fn select(&mut self, name: Option<&str>) {
+        self.current = name.map(str::to_owned);
+        match name {
+            Some(name) => drop(self.tree.insert("currentContext".into(), json!(name))),
+            None => drop(self.tree.shift_remove("currentContext")),
+        }
+    }
+
+    fn to_yaml(&self) -> Result<String, CliError> {
+        let mut tree = Map::new();
+        tree.insert("apiVersion".into(), json!(API_VERSION));
+        tree.extend(self.tree.clone());
+        tree.insert("apiVersion".into(), json!(API_VERSION));
+        tree.insert("contexts".into(), json!(self.entries));
+        serde_yaml::to_string(&tree)
+            .map_err(|error| CliError::local("ENCODING", "cannot write the contexts as YAML", &error))
+    }
+}
+
+/// Changes the file at `path` under its lock: read, `change`, write to a new file, rename.
+///
+/// # Errors
+/// Those of reading and of `change`; or exit code 1 when the file cannot be written. Nothing changes then.
+pub fn edit<T>(
+    path: &Path,
+    change: impl FnOnce(&mut ContextFile) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
+    let _lock = lock(&path)?;
+    let mut file = ContextFile::load(&path)?;
+    let result = change(&mut file)?;
+    replace(&path, &file.to_yaml()?).map_err(|error| unwritable(&path, &error))?;
+    Ok(result)
+}
+
+/// Takes the lock of the file; it ends when the value is dropped.
+fn lock(path: &Path) -> Result<File, CliError> {
+    const WAIT_MAX: Duration = Duration::from_secs(5);
+    let lock_path = path.with_extension("yaml.lock");
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(|error| unwritable(&lock_path, &error))?;
+    let since = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::Error(error)) => return Err(unwritable(&lock_path, &error)),
+            Err(TryLockError::WouldBlock) if since.elapsed() < WAIT_MAX => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(CliError::new(
+                    Code::Unknown,
+                    "CONFIG_LOCKED",
+                    format!("cannot change {}: another process keeps it locked", path.display()),
+                ));
+            }
+        }
+    }
+}
+
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let temporary = path.with_extension(format!("yaml.{}.tmp", std::process::id()));
+    let written = (|| {
+        let mut file =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn parse_yaml(path: &Path, text: &str) -> Result<Value, CliError> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        let place = error.location().map(|at| format!("line {}, column {}: ", at.line(), at.column()));
+        let message = error.to_string();
+        let first = message.lines().next().unwrap_or_default();
+        invalid(path, format!("{}{first}", place.unwrap_or_default()))
+    })
+}
+
+fn checked(path: &Path, raw: RawContext) -> Result<Context, CliError> {
+    let mut addresses = raw.address.map(OneOrMany::into_vec).unwrap_or_default();
+    for address in raw.addresses.map(OneOrMany::into_vec).unwrap_or_default() {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    let name = raw.name;
+    if addresses.is_empty() {
+        return Err(invalid(path, format!("context `{name}` has no `address`")));
+    }
+    let parsed = addresses.iter().map(|address| address.parse()).collect::<Result<_, _>>();
+    let addresses = parsed.map_err(|error| invalid(path, format!("context `{name}`: {error}")))?;
+    Ok(Context { name, addresses, cluster: raw.cluster, protected: raw.protected })
+}
+
+/// Writes what this version knows of `context` over `fields`, leaving the rest alone.
+fn write_fields(fields: &mut Map<String, Value>, context: &Context) {
+    fields.insert("name".into(), json!(context.name));
+    let addresses: Vec<&str> = context.addresses.iter().map(Address::as_str).collect();
+    fields.shift_remove("address");
+    fields.shift_remove("addresses");
+    match addresses.as_slice() {
+        [one] => drop(fields.insert("address".into(), json!(one))),
+        several => drop(fields.insert("addresses".into(), json!(several))),
+    }
+    match &context.cluster {
+        Some(cluster) => drop(fields.insert("cluster".into(), json!(cluster))),
+        None => drop(fields.shift_remove("cluster")),
+    }
+    if context.protected {
+        fields.insert("protected".into(), json!(true));
+    } else {
+        fields.shift_remove("protected");
+    }
+}
+
+fn unknown_keys(tree: &Map<String, Value>) -> Vec<String> {
+    let stray = |map: &Map<String, Value>, known: &[&str], prefix: &str| -> Vec<String> {
+        map.keys().filter(|key| !known.contains(&key.as_str())).map(|key| format!("{prefix}{key}")).collect()
+    };
+    let mut keys = stray(tree, KEYS, "");
+    if let Some(Value::Object(defaults)) = tree.get("defaults") {
+        keys.extend(stray(defaults, DEFAULTS_KEYS, "defaults."));
+    }
+    for (index, context) in tree.get("contexts").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        if let Value::Object(context) = context {
+            keys.extend(stray(context, CONTEXT_KEYS, &format!("contexts[{index}].")));
+        }
+    }
+    keys
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::new(Code::InvalidArgument, "CONFIG_UNREADABLE", format!("cannot read {}", path.display()))
+        .cause(chain(error))
+        .hint("name another file with --config or OMNIRELAY_CONFIG")
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::local(
+        "CONFIG_UNWRITABLE",
+        format!("cannot write {}; no context was changed", path.display()),
+        error,
+    )
+}
+
+fn invalid(path: &Path, cause: impl Into<String>) -> CliError {
+    CliError::new(
+        Code::InvalidArgument,
+        "CONFIG_INVALID",
+        format!("{} is not a valid configuration", path.display()),
+    )
+    .cause(cause)
+    .hint("correct the file, or name another with --config")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "\
+apiVersion: omnirelay.io/config/v1
+currentContext: prod
+colour: blue
+contexts:
+- name: prod
+  address: http://a:1
+  addresses: [http://b:2]
+  protected: true
+  tls: {ca: /etc/ca.pem}
+";
+
+    fn parse(text: &str) -> Result<ContextFile, CliError> {
+        ContextFile::parse(Path::new("config.yaml"), text)
+    }
+
+    #[test]
+    fn addresses_are_kept_in_order() {
+        let file = parse(FILE).unwrap();
+        let context = file.context("prod").unwrap();
+        assert_eq!(
+            context.addresses.iter().map(Address::as_str).collect::<Vec<_>>(),
+            ["http://a:1", "http://b:2"]
+        );
+        assert!(context.protected);
+        assert_eq!(file.unknown_keys, ["colour"]);
+    }
+
+    #[test]
+    fn writing_keeps_what_it_does_not_know() {
+        let mut file = parse(FILE).unwrap();
+        let mut context = file.context("prod").unwrap().clone();
+        context.cluster = Some("eu-1".into());
+        file.put(context);
+        file.rename("prod", "live");
+        let text = file.to_yaml().unwrap();
+        for kept in ["colour: blue", "ca: /etc/ca.pem", "currentContext: live", "cluster: eu-1", "name: live"]
+        {
+            assert!(text.contains(kept), "{kept} is missing from:\n{text}");
+        }
+        assert_eq!(parse(&text).unwrap().contexts, file.contexts);
+    }
+
+    #[test]
+    fn removing_the_current_context_leaves_none() {
+        let mut file = parse(FILE).unwrap();
+        file.remove("prod");
+        assert_eq!(file.current, None);
+        assert!(!file.to_yaml().unwrap().contains("currentContext"));
+    }
+
+    #[test]
+    fn errors_name_place_and_key() {
+        let cases = [
+            ("syntax", "contexts:\n- name: [", "line 2"),
+            ("type", "contexts:\n- name: a\n  protected: perhaps\n", "contexts[0].protected"),
+            ("no address", "contexts:\n- name: a\n", "context `a` has no `address`"),
+            ("bad address", "contexts:\n- name: a\n  address: ftp://x\n", "context `a`: "),
+            ("other version", "apiVersion: omnirelay.io/config/v9\n", "apiVersion"),
+            ("no mapping", "- a\n", "not a mapping"),
+        ];
+        for (what, text, expected) in cases {
+            let error = parse(text).expect_err(what).to_text();
+            assert!(error.contains(expected), "{what}: {error}");
+        }
+    }
+
+    #[test]
+    fn edit_writes_a_private_file_and_keeps_the_old_one_on_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/config.yaml");
+        edit(&path, |file| {
+            file.put(Context {
+                name: "dev".into(),
+                addresses: vec!["http://127.0.0.1:1".parse().unwrap()],
+                ..Context::default()
+            });
+            Ok(())
+        })
+        .unwrap();
+        let file = ContextFile::load(&path).unwrap();
+        assert_eq!(file.mode, Some(0o600));
+        assert_eq!(file.contexts.len(), 1);
+        let before = std::fs::read_to_string(&path).unwrap();
+        edit(&path, |file| -> Result<(), CliError> {
+            file.remove("dev");
+            Err(CliError::usage("no"))
+        })
+        .unwrap_err();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn parallel_edits_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        std::thread::scope(|scope| {
+            for index in 0..8 {
+                let path = &path;
+                scope.spawn(move || {
+                    edit(path, |file| {
+                        file.put(Context {
+                            name: format!("c{index}"),
+                            addresses: vec!["http://127.0.0.1:1".parse().unwrap()],
+                            ..Context::default()
+                        });
+                        Ok(())
+                    })
+                    .unwrap();
+                });
+            }
+        });
+        assert_eq!(ContextFile::load(&path).unwrap().contexts.len(), 8);
+    }
+}

@@ -1,0 +1,36 @@
+//! `context get`.
+
+use clap::Args;
+
+use super::file::ContextFile;
+use super::{LOCAL, describe, document};
+use crate::cli::error::CliError;
+use crate::cli::output::View;
+use crate::cli::rpc::Leaf;
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::local("context get", LOCAL);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay context get dev
+  omnirelay context get dev -o json | jq -r .address";
+
+/// Show one context
+#[derive(Args, Debug)]
+#[command(visible_alias = "show", before_long_help = EXAMPLES)]
+pub struct GetArgs {
+    /// Name of the context
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+pub fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let file = ContextFile::load(&session.settings.config_path)?;
+    let context = file.context(&args.name)?;
+    let current = file.current.as_deref() == Some(&args.name);
+    let name = format!("context/{}", context.name);
+    session.show(&View::lines(document(context, current), name, describe(context)))?;
+    Ok(Exit::Ok)
+}

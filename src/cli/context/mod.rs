@@ -1,0 +1,177 @@
+//! `omnirelay context`: which meshes there are and which one is meant.
+
+mod add;
+mod current;
+mod delete;
+pub mod file;
+mod get;
+mod list;
+mod rename;
+mod set;
+mod test;
+mod use_;
+
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use self::file::Context;
+use super::address::Address;
+use super::error::CliError;
+use super::peers::get::listing;
+use super::rpc::Leaf;
+use super::session::Session;
+use crate::wire::fault::{Code, Exit};
+
+/// Why the verbs that only touch the file call no method.
+const LOCAL: &str = "reads and writes the file of contexts on this machine";
+
+pub static LEAVES: &[Leaf] = &[
+    list::LEAF,
+    current::LEAF,
+    use_::LEAF,
+    get::LEAF,
+    set::LEAF,
+    add::LEAF,
+    rename::LEAF,
+    delete::LEAF,
+    test::LEAF,
+];
+
+#[derive(Args, Debug)]
+pub struct ContextArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    List(list::ListArgs),
+    Current(current::CurrentArgs),
+    Use(use_::UseArgs),
+    Get(get::GetArgs),
+    Set(set::SetArgs),
+    Add(add::AddArgs),
+    Rename(rename::RenameArgs),
+    Delete(delete::DeleteArgs),
+    Test(test::TestArgs),
+}
+
+/// Runs a verb of `context`.
+///
+/// # Errors
+/// Those of the verb.
+pub async fn run(args: &ContextArgs, session: &mut Session) -> Result<Exit, CliError> {
+    match &args.verb {
+        Verb::List(args) => list::run(args, session),
+        Verb::Current(args) => current::run(args, session),
+        Verb::Use(args) => use_::run(args, session),
+        Verb::Get(args) => get::run(args, session),
+        Verb::Set(args) => set::run(args, session),
+        Verb::Add(args) => add::run(args, session),
+        Verb::Rename(args) => rename::run(args, session),
+        Verb::Delete(args) => delete::run(args, session),
+        Verb::Test(args) => test::run(args, session).await,
+    }
+}
+
+/// Writes the context `name` with these addresses, and makes it the current one if none is.
+///
+/// `path` is the file of contexts, see [`file::path`]. Returns whether it is the current one now
+/// because of this call or was so before.
+///
+/// # Errors
+/// When the file cannot be read or written; nothing changes then.
+pub fn put_context(
+    path: &Path,
+    name: &str,
+    addresses: Vec<Address>,
+    cluster: &str,
+) -> Result<bool, CliError> {
+    let context = Context {
+        name: name.to_owned(),
+        addresses,
+        cluster: Some(cluster.to_owned()).filter(|cluster| !cluster.is_empty()),
+        protected: false,
+    };
+    file::edit(path, |file| {
+        file.put(context);
+        if file.current.is_none() {
+            file.select(Some(name));
+        }
+        Ok(file.current.as_deref() == Some(name))
+    })
+}
+
+/// What a context is called and where it leads to.
+#[derive(Args, Clone, Debug)]
+struct Shape {
+    /// Address of a daemon; repeatable, tried in order
+    #[arg(long = "address", value_name = "URL")]
+    addresses: Vec<Address>,
+    /// Name of the cluster
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// Ask for a reason and a typed confirmation before changes
+    #[arg(long, overrides_with = "no_protected")]
+    protected: bool,
+    /// Do not
+    #[arg(long, overrides_with = "protected")]
+    no_protected: bool,
+}
+
+/// The name of a context: something that can be typed.
+fn checked_name(name: &str) -> Result<String, String> {
+    let good = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
+    if name.is_empty() || name.len() > 63 || !good {
+        return Err(format!("`{name}` is no name: 1 to 63 letters, digits, `-`, `.` or `_`"));
+    }
+    Ok(name.to_owned())
+}
+
+fn exists(name: &str) -> CliError {
+    CliError::new(Code::AlreadyExists, "CONTEXT_EXISTS", format!("there is a context `{name}` already"))
+        .hint(format!("omnirelay context set {name} ...    # to change it"))
+}
+
+/// `{schemaVersion, name, address, addresses, cluster}`, and what else is known.
+fn document(context: &Context, current: bool) -> Value {
+    let mut object = object(context, current);
+    if let Some(fields) = object.as_object_mut() {
+        fields.shift_insert(0, "schemaVersion".to_owned(), json!("v1"));
+    }
+    object
+}
+
+fn object(context: &Context, current: bool) -> Value {
+    let addresses: Vec<&str> = context.addresses.iter().map(Address::as_str).collect();
+    json!({
+        "name": context.name,
+        "address": addresses.first().copied().unwrap_or_default(),
+        "addresses": addresses,
+        "cluster": context.cluster.as_deref().unwrap_or_default(),
+        "protected": context.protected,
+        "current": current,
+    })
+}
+
+fn describe(context: &Context) -> String {
+    let addresses: Vec<&str> = context.addresses.iter().map(Address::as_str).collect();
+    listing(&[
+        ("name", context.name.clone()),
+        ("address", addresses.join(", ")),
+        ("cluster", context.cluster.clone().unwrap_or_default()),
+        ("protected", if context.protected { "yes" } else { "no" }.to_owned()),
+    ])
+}
+
+/// Says that a variable keeps the current context from being used.
+fn warn_of_override(session: &Session) {
+    use super::env;
+    for variable in [env::ADDR, env::CONTEXT] {
+        if let Some(value) = session.settings.env.get(variable) {
+            session.notes().warn(&format!("{} is {value}, which wins in this shell", variable.name));
+        }
+    }
+}

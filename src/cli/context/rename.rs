@@ -1,0 +1,42 @@
+//! `context rename`.
+
+use clap::Args;
+
+use super::{LOCAL, checked_name, describe, document, exists, file};
+use crate::cli::error::CliError;
+use crate::cli::output::View;
+use crate::cli::rpc::Leaf;
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::local("context rename", LOCAL).exiting("0 1 2 4");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay context rename dev laptop";
+
+/// Give a context another name
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct RenameArgs {
+    /// Name of the context
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Its new name
+    #[arg(value_name = "NEW", value_parser = checked_name)]
+    new: String,
+}
+
+pub fn run(args: &RenameArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let (context, current) = file::edit(&session.settings.config_path, |file| {
+        file.context(&args.name)?;
+        if args.name != args.new && file.context(&args.new).is_ok() {
+            return Err(exists(&args.new));
+        }
+        file.rename(&args.name, &args.new);
+        Ok((file.context(&args.new)?.clone(), file.current.as_deref() == Some(&args.new)))
+    })?;
+    let name = format!("context/{}", context.name);
+    session.show(&View::lines(document(&context, current), name, describe(&context)))?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,51 @@
+//! `context set`.
+
+use clap::Args;
+
+use super::{LOCAL, Shape, describe, document, file};
+use crate::cli::error::CliError;
+use crate::cli::output::View;
+use crate::cli::rpc::Leaf;
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::local("context set", LOCAL);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay context set prod-eu --address http://eu-1:17420 --address http://eu-2:17420
+  omnirelay context set prod-eu --protected";
+
+/// Change a context
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct SetArgs {
+    /// Name of the context
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+pub fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let shape = &args.shape;
+    let says_nothing = shape.addresses.is_empty() && shape.cluster.is_none();
+    if says_nothing && !shape.protected && !shape.no_protected {
+        return Err(CliError::usage("nothing to set").hint("add --address, --cluster or --[no-]protected"));
+    }
+    let (context, current) = file::edit(&session.settings.config_path, |file| {
+        let mut context = file.context(&args.name)?.clone();
+        if !shape.addresses.is_empty() {
+            context.addresses.clone_from(&shape.addresses);
+        }
+        if let Some(cluster) = &shape.cluster {
+            context.cluster = Some(cluster.clone()).filter(|cluster| !cluster.is_empty());
+        }
+        context.protected = (context.protected || shape.protected) && !shape.no_protected;
+        file.put(context.clone());
+        Ok((context, file.current.as_deref() == Some(&args.name)))
+    })?;
+    let name = format!("context/{}", context.name);
+    session.show(&View::lines(document(&context, current), name, describe(&context)))?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,101 @@
+//! `context test`.
+
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::file::ContextFile;
+use crate::cli::check::NODE;
+use crate::cli::client::Client;
+use crate::cli::document::text;
+use crate::cli::error::CliError;
+use crate::cli::output::{Text, View};
+use crate::cli::rpc::{Call, Leaf};
+use crate::cli::session::Session;
+use crate::cli::settings::{Source, Target};
+use crate::cli::table::{Column, Layout, Moment, Table};
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::read("context test", &[&NODE]).exiting("0 1 2 5 6 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay context test
+  omnirelay context test prod-eu -o json";
+
+/// Ask every address of a context who answers there
+///
+/// Exits with 0 when at least one does.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct TestArgs {
+    /// Name of the context [default: the current one]
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("address", |row, _| text(row, "address").to_owned()).keep(),
+    Column::new("result", |row, _| text(row, "result").to_owned()).keep(),
+    Column::new("node", |row, _| text(row, "nodeId").to_owned()),
+    Column::new("version", |row, _| text(row, "version").to_owned()),
+    Column::new("took", |row, _| format!("{}ms", row["durationMs"])),
+];
+
+pub async fn run(args: &TestArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let target = match &args.name {
+        Some(name) => named(session, name)?,
+        None => session.target()?.clone(),
+    };
+    let mut rows = Vec::new();
+    let mut failure = None;
+    let mut answered = false;
+    for address in &target.addresses {
+        let single = Target { addresses: vec![address.clone()], ..target.clone() };
+        let started = Instant::now();
+        let asked = Client::new(&session.settings, single)?.call(&Call::of(&NODE, &json!({}))?).await;
+        let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        answered |= asked.is_ok();
+        rows.push(row(address.as_str(), &asked, ms));
+        failure = failure.or(asked.err());
+    }
+    let names = rows.iter().map(|row| format!("address/{}", text(row, "address"))).collect();
+    let moment = Moment { now_ms: None, absolute: false };
+    let table = Table::of(COLUMNS, &rows, moment, &Layout::default())?;
+    session.show(&View {
+        document: json!({"schemaVersion": "v1", "name": target.context, "addresses": rows}),
+        items: Some(rows),
+        names,
+        text: Text::Table(table),
+    })?;
+    match failure {
+        Some(error) if !answered => Err(error),
+        _ => Ok(Exit::Ok),
+    }
+}
+
+fn named(session: &Session, name: &str) -> Result<Target, CliError> {
+    let file = ContextFile::load(&session.settings.config_path)?;
+    let context = file.context(name)?.clone();
+    Ok(Target {
+        context: context.name,
+        addresses: context.addresses,
+        cluster: context.cluster,
+        protected: context.protected,
+        source: Source::File,
+        named_by_flag: true,
+    })
+}
+
+fn row(address: &str, asked: &Result<Value, CliError>, ms: u64) -> Value {
+    match asked {
+        Ok(node) => json!({
+            "address": address, "result": "ok", "nodeId": text(node, "localNodeId"),
+            "version": text(node, "version"), "durationMs": ms,
+        }),
+        Err(error) => json!({
+            "address": address, "result": error.reason(), "error": error.to_json(), "durationMs": ms,
+        }),
+    }
+}

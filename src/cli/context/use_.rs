@@ -1,0 +1,38 @@
+//! `context use`.
+
+use clap::Args;
+
+use super::{LOCAL, describe, document, file, warn_of_override};
+use crate::cli::error::CliError;
+use crate::cli::output::View;
+use crate::cli::rpc::Leaf;
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::local("context use", LOCAL);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay context use prod-eu
+  export OMNIRELAY_CONTEXT=prod-eu      # for this shell only";
+
+/// Make a context the current one
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct UseArgs {
+    /// Name of the context
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+pub fn run(args: &UseArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let context = file::edit(&session.settings.config_path, |file| {
+        let context = file.context(&args.name)?.clone();
+        file.select(Some(&args.name));
+        Ok(context)
+    })?;
+    warn_of_override(session);
+    let name = format!("context/{}", context.name);
+    session.show(&View::lines(document(&context, true), name, describe(&context)))?;
+    Ok(Exit::Ok)
+}

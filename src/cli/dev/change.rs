@@ -1,0 +1,53 @@
+//! What kill, pause and resume have in common.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::batch::Batch;
+use crate::cli::client::fresh_key;
+use crate::cli::document::{field, flag, text};
+use crate::cli::error::CliError;
+use crate::cli::ids;
+use crate::cli::rpc::{Call, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+/// The kind in `node/ID`.
+const KIND: &str = "node";
+
+#[derive(Args, Debug)]
+pub struct NodesArgs {
+    /// Ids of nodes of `omnirelay up`; - reads them from standard input
+    #[arg(required = true, value_name = "NODE")]
+    nodes: Vec<String>,
+}
+
+/// Carries `rpc` out on every node named.
+///
+/// # Errors
+/// As of [`Batch::finish`].
+pub async fn run(rpc: &Rpc, args: &NodesArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let nodes = ids::expand(&args.nodes, KIND)?;
+    session.announce_target()?;
+    let mut batch = Batch::new(KIND, "change", "could not be changed");
+    for node in nodes {
+        let outcome = match batch.hopeless() {
+            Some(error) => Err(error),
+            None => one(rpc, &node, session).await,
+        };
+        batch.push(node, outcome);
+    }
+    batch.finish(session, describe)
+}
+
+async fn one(rpc: &Rpc, node: &str, session: &Session) -> Result<Value, CliError> {
+    let mut call = Call::of(rpc, &json!({ "nodeId": node }))?;
+    call.idempotency_key = Some(fresh_key()?);
+    session.call(&call).await
+}
+
+fn describe(node: &str, document: &Value) -> String {
+    let state = text(field(document, "node"), "state");
+    let unchanged = if flag(document, "changed") { "" } else { " already" };
+    format!("{KIND}/{node} is{unchanged} {state}\n")
+}

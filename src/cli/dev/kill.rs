@@ -1,0 +1,36 @@
+//! `dev kill`.
+
+use clap::Args;
+
+use super::change::{self, NodesArgs};
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc, Verb};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const KILL: Rpc = Rpc {
+    method: "omnirelay.dev.v1.DevService/Kill",
+    verb: Verb::Post,
+    path: "/control/dev/nodes/{node_id}:kill",
+    scope: "mesh.admin",
+};
+pub const LEAF: Leaf = Leaf::write("dev kill", &[&KILL]).exiting("0 1 2 3 4 5 6 7 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay dev kill  the mesh sees it as suspect, then dead.:node-3
+  omnirelay dev kill node-2 node-3";
+
+/// End nodes as a crash would
+///
+/// Tasks and sockets are dropped and nothing is released
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct KillArgs {
+    #[command(flatten)]
+    nodes: NodesArgs,
+}
+
+pub async fn run(args: &KillArgs, session: &mut Session) -> Result<Exit, CliError> {
+    change::run(&KILL, &args.nodes, session).await
+}

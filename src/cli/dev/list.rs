@@ -1,0 +1,45 @@
+//! `dev list`.
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::document::{items, text};
+use crate::cli::error::CliError;
+use crate::cli::output::{Text, View};
+use crate::cli::rpc::{Call, Leaf, Rpc, Verb};
+use crate::cli::session::Session;
+use crate::cli::table::{Column, Layout, Moment, Table};
+use crate::wire::fault::Exit;
+
+pub const LIST: Rpc = Rpc {
+    method: "omnirelay.dev.v1.DevService/List",
+    verb: Verb::Get,
+    path: "/control/dev/nodes",
+    scope: "mesh.read",
+};
+pub const LEAF: Leaf = Leaf::read("dev list", &[&LIST]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay dev list
+  omnirelay dev list -o json | jq -r '.nodes[] | select(.state == \"running\") | .control'";
+
+/// List the nodes of `omnirelay up` and whether they run
+#[derive(Args, Debug)]
+#[command(visible_alias = "ls", before_long_help = EXAMPLES)]
+pub struct ListArgs {}
+
+static COLUMNS: &[Column] = &[
+    Column::new("node", |node, _| text(node, "nodeId").to_owned()).keep(),
+    Column::new("state", |node, _| text(node, "state").to_owned()).keep(),
+    Column::new("control", |node, _| text(node, "control").to_owned()),
+];
+
+pub async fn run(_: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
+    let nodes = items(&document, "nodes").to_vec();
+    let names = nodes.iter().map(|node| format!("node/{}", text(node, "nodeId"))).collect();
+    let table = Table::of(COLUMNS, &nodes, Moment { now_ms: None, absolute: false }, &Layout::default())?;
+    session.show(&View { document, items: Some(nodes), names, text: Text::Table(table) })?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,36 @@
+//! `dev pause`.
+
+use clap::Args;
+
+use super::change::{self, NodesArgs};
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc, Verb};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const PAUSE: Rpc = Rpc {
+    method: "omnirelay.dev.v1.DevService/Pause",
+    verb: Verb::Post,
+    path: "/control/dev/nodes/{node_id}:pause",
+    scope: "mesh.admin",
+};
+pub const LEAF: Leaf = Leaf::write("dev pause", &[&PAUSE]).exiting("0 1 2 3 4 5 6 7 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay dev pause  it does not renew its session.:node-2
+  omnirelay dev pause node-2 node-3";
+
+/// Freeze nodes
+///
+/// A paused node keeps its sockets and does nothing
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct PauseArgs {
+    #[command(flatten)]
+    nodes: NodesArgs,
+}
+
+pub async fn run(args: &PauseArgs, session: &mut Session) -> Result<Exit, CliError> {
+    change::run(&PAUSE, &args.nodes, session).await
+}

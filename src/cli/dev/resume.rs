@@ -1,0 +1,36 @@
+//! `dev resume`.
+
+use clap::Args;
+
+use super::change::{self, NodesArgs};
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc, Verb};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const RESUME: Rpc = Rpc {
+    method: "omnirelay.dev.v1.DevService/Resume",
+    verb: Verb::Post,
+    path: "/control/dev/nodes/{node_id}:resume",
+    scope: "mesh.admin",
+};
+pub const LEAF: Leaf = Leaf::write("dev resume", &[&RESUME]).exiting("0 1 2 3 4 5 6 7 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay dev resume node-2
+  omnirelay dev resume node-2 node-3";
+
+/// Let paused nodes go on, and start killed ones again
+///
+/// A node that runs already is left alone.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct ResumeArgs {
+    #[command(flatten)]
+    nodes: NodesArgs,
+}
+
+pub async fn run(args: &ResumeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    change::run(&RESUME, &args.nodes, session).await
+}

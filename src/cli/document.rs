@@ -1,0 +1,40 @@
+//! Reading the API's documents without insisting on more than is needed.
+//!
+//! Documents stay JSON: fields a newer daemon adds pass through, words it adds are shown as they are.
+
+use serde_json::Value;
+
+/// What `document` has at `path`, names separated by dots; null when it has nothing there.
+pub fn field<'a>(document: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(document, |value, name| value.get(name).unwrap_or(&Value::Null))
+}
+
+/// The text at `path`; empty when there is none.
+pub fn text<'a>(document: &'a Value, path: &str) -> &'a str {
+    field(document, path).as_str().unwrap_or_default()
+}
+
+/// The flag at `path`; false when there is none.
+pub fn flag(document: &Value, path: &str) -> bool {
+    field(document, path).as_bool().unwrap_or(false)
+}
+
+/// The items at `path`; empty when there are none.
+pub fn items<'a>(document: &'a Value, path: &str) -> &'a [Value] {
+    field(document, path).as_array().map_or(&[], Vec::as_slice)
+}
+
+/// `k=v` pairs of the object at `path`, joined by commas.
+pub fn pairs(document: &Value, path: &str) -> String {
+    let pairs = field(document, path).as_object().into_iter().flatten();
+    pairs.map(|(key, value)| format!("{key}={}", plain(value))).collect::<Vec<_>>().join(",")
+}
+
+/// A value as text without quotes.
+pub fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

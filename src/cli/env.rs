@@ -1,0 +1,116 @@
+//! Every environment variable the command line reads, in one place.
+//!
+//! An empty variable counts as unset everywhere.
+
+use std::collections::BTreeMap;
+
+/// One environment variable and what it does.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    pub name: &'static str,
+    /// One line for `omnirelay help environment`.
+    pub help: &'static str,
+}
+
+const fn var(name: &'static str, help: &'static str) -> Variable {
+    Variable { name, help }
+}
+
+pub const ADDR: Variable = var("OMNIRELAY_ADDR", "address of the daemon, instead of a context's");
+pub const CONTEXT: Variable = var("OMNIRELAY_CONTEXT", "context to use, instead of the current one");
+pub const CONFIG: Variable = var("OMNIRELAY_CONFIG", "file that holds the contexts");
+pub const OUTPUT: Variable = var("OMNIRELAY_OUTPUT", "output format, as of --output");
+pub const TIMEOUT: Variable = var("OMNIRELAY_TIMEOUT", "longest time for one request, such as 30s");
+pub const COLOR: Variable = var("OMNIRELAY_COLOR", "auto, always or never");
+pub const LOG: Variable = var("OMNIRELAY_LOG", "log filter of the nodes that `omnirelay up` runs");
+pub const NO_COLOR: Variable = var("NO_COLOR", "no colour when set");
+pub const CLICOLOR: Variable = var("CLICOLOR", "no colour when 0");
+pub const CLICOLOR_FORCE: Variable = var("CLICOLOR_FORCE", "colour into pipes as well when set and not 0");
+pub const TERM: Variable = var("TERM", "no colour and no redrawing when dumb");
+pub const COLUMNS: Variable = var("COLUMNS", "width of a terminal; pipes are never cut");
+pub const CI: Variable = var("CI", "never ask for confirmation when set");
+pub const XDG_CONFIG_HOME: Variable = var("XDG_CONFIG_HOME", "folder of omnirelay/config.yaml");
+pub const HOME: Variable = var("HOME", "~/.config is used without XDG_CONFIG_HOME");
+pub const LC_ALL: Variable = var("LC_ALL", "ASCII signs unless a UTF-8 locale is set here,");
+pub const LC_CTYPE: Variable = var("LC_CTYPE", "here,");
+pub const LANG: Variable = var("LANG", "or here");
+
+/// Every variable, in the order `omnirelay help environment` shows them.
+pub static ALL: &[Variable] = &[
+    ADDR,
+    CONTEXT,
+    CONFIG,
+    OUTPUT,
+    TIMEOUT,
+    COLOR,
+    LOG,
+    NO_COLOR,
+    CLICOLOR,
+    CLICOLOR_FORCE,
+    TERM,
+    COLUMNS,
+    CI,
+    XDG_CONFIG_HOME,
+    HOME,
+    LC_ALL,
+    LC_CTYPE,
+    LANG,
+];
+
+/// The variables as they were when the process began.
+#[derive(Clone, Debug, Default)]
+pub struct Env(BTreeMap<&'static str, String>);
+
+impl Env {
+    /// Reads every declared variable of this process.
+    pub fn of_process() -> Self {
+        Self::from_source(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    /// Reads every declared variable from `source`; empty ones are left out.
+    pub fn from_source(source: impl Fn(&str) -> Option<String>) -> Self {
+        let values = ALL.iter().filter_map(|variable| {
+            let value = source(variable.name).filter(|value| !value.is_empty())?;
+            Some((variable.name, value))
+        });
+        Self(values.collect())
+    }
+
+    /// The value of `variable`; `None` when it is unset or empty.
+    pub fn get(&self, variable: Variable) -> Option<&str> {
+        self.0.get(variable.name).map(String::as_str)
+    }
+
+    /// Whether the locale is a UTF-8 one.
+    pub fn is_utf8(&self) -> bool {
+        [LC_ALL, LC_CTYPE, LANG].into_iter().find_map(|variable| self.get(variable)).is_some_and(|locale| {
+            let locale = locale.to_ascii_lowercase();
+            locale.contains("utf-8") || locale.contains("utf8")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_variable_counts_as_unset() {
+        let env = Env::from_source(|name| (name == OUTPUT.name).then(String::new));
+        assert_eq!(env.get(OUTPUT), None);
+    }
+
+    #[test]
+    fn first_set_locale_variable_decides() {
+        let env = |lc_all: &'static str, lang: &'static str| {
+            Env::from_source(move |name| match name {
+                "LC_ALL" => Some(lc_all.to_owned()),
+                "LANG" => Some(lang.to_owned()),
+                _ => None,
+            })
+        };
+        assert!(env("", "en_US.UTF-8").is_utf8(), "LANG counts when LC_ALL is empty");
+        assert!(!env("C", "en_US.UTF-8").is_utf8(), "LC_ALL wins over LANG");
+        assert!(env("C.utf8", "").is_utf8(), "the spelling without a hyphen");
+    }
+}

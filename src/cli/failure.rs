@@ -1,0 +1,163 @@
+//! Why a request got no answer, in words: refused, unknown name, too slow, not HTTP, cut off.
+
+use std::error::Error;
+use std::io;
+
+use super::error::chain;
+
+/// What kept the answer away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    Refused,
+    UnknownName,
+    ConnectTimeout,
+    /// The connection could not be made for another reason.
+    Unreachable,
+    /// What answered does not speak HTTP.
+    NotHttp,
+    /// Connected and sent, but no answer in time.
+    Timeout,
+    /// The connection was cut before the answer was complete.
+    Lost,
+}
+
+/// A request that got no answer from one address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}")]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// One line, without the address.
+    pub cause: String,
+}
+
+impl FailureKind {
+    /// Every kind, for tests that must not forget one.
+    #[cfg(test)]
+    pub const ALL: &[Self] = &[
+        Self::Refused,
+        Self::UnknownName,
+        Self::ConnectTimeout,
+        Self::Unreachable,
+        Self::NotHttp,
+        Self::Timeout,
+        Self::Lost,
+    ];
+
+    /// As in `error.reason`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Refused => "CONNECTION_REFUSED",
+            Self::UnknownName => "NAME_NOT_RESOLVED",
+            Self::ConnectTimeout => "CONNECT_TIMEOUT",
+            Self::Unreachable => "CONNECT_FAILED",
+            Self::NotHttp => "NOT_HTTP",
+            Self::Timeout => "REQUEST_TIMEOUT",
+            Self::Lost => "CONNECTION_LOST",
+        }
+    }
+
+    /// Whether the request may have reached a daemon that carried it out.
+    pub fn may_have_arrived(self) -> bool {
+        match self {
+            Self::Refused | Self::UnknownName | Self::ConnectTimeout | Self::Unreachable | Self::NotHttp => {
+                false
+            }
+            Self::Timeout | Self::Lost => true,
+        }
+    }
+}
+
+impl Failure {
+    fn new(kind: FailureKind, cause: impl Into<String>) -> Self {
+        Self { kind, cause: cause.into() }
+    }
+
+    /// A request to which nothing was answered in time.
+    pub fn timeout() -> Self {
+        Self::new(FailureKind::Timeout, "connected, but there was no answer in time")
+    }
+
+    /// A stream on which nothing, not even a heartbeat, was seen for too long.
+    pub fn silent(seconds: u64) -> Self {
+        Self::new(FailureKind::Lost, format!("nothing was heard for {seconds}s"))
+    }
+
+    /// A stream that ended.
+    pub fn closed() -> Self {
+        Self::new(FailureKind::Lost, "the daemon closed the stream")
+    }
+
+    /// A stream that carries something else than events.
+    pub fn garbled(what: impl Into<String>) -> Self {
+        Self::new(FailureKind::Lost, what)
+    }
+
+    /// What `error` means.
+    pub fn of(error: &reqwest::Error) -> Self {
+        let io_kind = find::<io::Error>(error).map(io::Error::kind);
+        if error.is_connect() {
+            return Self::of_connect(error, io_kind);
+        }
+        if error.is_timeout() {
+            return Self::timeout();
+        }
+        match find::<hyper::Error>(error) {
+            Some(error) if error.is_parse() => {
+                Self::new(FailureKind::NotHttp, "what answers there does not speak HTTP")
+            }
+            Some(error) if error.is_incomplete_message() || error.is_closed() => {
+                Self::new(FailureKind::Lost, "the connection was closed before the answer was complete")
+            }
+            Some(error) if error.is_canceled() => {
+                Self::new(FailureKind::Unreachable, "the connection was closed before the request was sent")
+            }
+            Some(_) | None => Self::new(FailureKind::Lost, describe_io(io_kind, error)),
+        }
+    }
+
+    fn of_connect(error: &reqwest::Error, io_kind: Option<io::ErrorKind>) -> Self {
+        if error.is_timeout() || io_kind == Some(io::ErrorKind::TimedOut) {
+            return Self::new(
+                FailureKind::ConnectTimeout,
+                "no connection in time; is a firewall in between?",
+            );
+        }
+        if io_kind == Some(io::ErrorKind::ConnectionRefused) {
+            return Self::new(FailureKind::Refused, "connection refused");
+        }
+        // The resolver's failures have no type of their own to look for.
+        if chain(error).contains("dns error") {
+            return Self::new(FailureKind::UnknownName, "the host name is not known");
+        }
+        Self::new(FailureKind::Unreachable, describe_io(io_kind, error))
+    }
+}
+
+fn describe_io(kind: Option<io::ErrorKind>, error: &reqwest::Error) -> String {
+    match kind {
+        Some(io::ErrorKind::ConnectionReset) => "the connection was reset".to_owned(),
+        Some(io::ErrorKind::NetworkUnreachable) => "the network cannot be reached from here".to_owned(),
+        Some(io::ErrorKind::HostUnreachable) => "the host cannot be reached from here".to_owned(),
+        Some(_) | None => {
+            // The innermost message says what happened; the outer ones only where in the client.
+            let mut source: &dyn Error = error;
+            while let Some(next) = source.source() {
+                source = next;
+            }
+            let text = source.to_string();
+            text.split(" (os error").next().unwrap_or_default().to_owned()
+        }
+    }
+}
+
+/// The first error of type `T` in the chain of `error`.
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        current = error.source();
+    }
+    None
+}

@@ -1,0 +1,106 @@
+//! The flags every command takes.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+
+use super::output::{Color, Format};
+
+/// A duration as people write it: `30s`, `2m`, `1h 5m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        humantime::parse_duration(text).map(Self).map_err(|_| {
+            format!("`{text}` is no duration: write a number and a unit, such as 30s, 250ms or 2m")
+        })
+    }
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct GlobalArgs {
+    /// Output format
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        help_heading = "Output options",
+        hide_possible_values = false
+    )]
+    pub output: Option<Format>,
+
+    /// Same as --output json
+    // Rewritten to `--output=json` before parsing, so that the last of the two wins at every level.
+    #[arg(long, global = true, help_heading = "Output options")]
+    pub json: bool,
+
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", help_heading = "Output options", hide_short_help = true)]
+    pub color: Option<Color>,
+
+    /// Print data and errors only
+    #[arg(short, long, global = true, help_heading = "Output options")]
+    pub quiet: bool,
+
+    /// Say what is done: -v steps, -vv requests, -vvv headers and bodies
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output options")]
+    pub verbose: u8,
+
+    /// Context to use, instead of the current one
+    #[arg(short, long, global = true, value_name = "NAME", help_heading = "Connection options")]
+    pub context: Option<String>,
+
+    /// Address of the daemon, instead of the context's
+    #[arg(long, global = true, value_name = "URL", help_heading = "Connection options")]
+    pub addr: Option<String>,
+
+    /// File that holds the contexts
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Connection options",
+        hide_short_help = true
+    )]
+    pub config: Option<PathBuf>,
+
+    /// Longest time for one request, its retries included [default: 10s]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        help_heading = "Connection options",
+        hide_short_help = true
+    )]
+    pub request_timeout: Option<Span>,
+
+    /// Longest time to connect [default: 3s]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        help_heading = "Connection options",
+        hide_short_help = true
+    )]
+    pub connect_timeout: Option<Span>,
+
+    /// Request id to send, for finding the request in logs
+    #[arg(
+        long,
+        global = true,
+        value_name = "ID",
+        help_heading = "Connection options",
+        hide_short_help = true
+    )]
+    pub request_id: Option<String>,
+
+    /// Never ask; fail where a question would be needed
+    #[arg(long, global = true, help_heading = "Connection options", hide_short_help = true)]
+    pub no_input: bool,
+}

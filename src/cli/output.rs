@@ -1,0 +1,279 @@
+//! What goes to standard output and to standard error, and in which form.
+//!
+//! Standard output carries data and nothing else; everything else goes to standard error.
+
+use std::io::{ErrorKind, IsTerminal as _, Write};
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use super::error::CliError;
+use super::table::Table;
+
+/// How data is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table for people; its columns may change
+    Table,
+    /// A table with more columns
+    Wide,
+    /// One JSON document
+    Json,
+    /// One JSON object per line
+    Jsonl,
+    /// The JSON document as YAML
+    Yaml,
+    /// `kind/id`, one per line
+    Name,
+}
+
+impl Format {
+    /// Whether errors are written as JSON as well.
+    pub fn is_json(self) -> bool {
+        matches!(self, Self::Json | Self::Jsonl)
+    }
+
+    /// Whether a person reads it.
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// The data of one command, in every form it may be asked for.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The document of `json` and `yaml`.
+    pub document: Value,
+    /// The lines of `jsonl`; `None`: the document is the only one.
+    pub items: Option<Vec<Value>>,
+    /// The lines of `name`.
+    pub names: Vec<String>,
+    pub text: Text,
+}
+
+/// The form for people.
+#[derive(Clone, Debug)]
+pub enum Text {
+    Table(Table),
+    /// Complete lines.
+    Lines(String),
+}
+
+impl View {
+    /// A document with one name and ready-made text.
+    pub fn lines(document: Value, name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { document, items: None, names: vec![name.into()], text: Text::Lines(text.into()) }
+    }
+}
+
+/// What is known of standard output.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Screen {
+    pub tty: bool,
+    pub color: bool,
+    /// Columns of the terminal; `None`: never cut.
+    pub width: Option<usize>,
+    /// Rows of the terminal.
+    pub height: Option<usize>,
+    pub unicode: bool,
+}
+
+/// Standard output. Every byte of data passes here, and every failure to write comes back.
+#[derive(Debug)]
+pub struct Out {
+    format: Format,
+    screen: Screen,
+    buffer: Vec<u8>,
+}
+
+impl Out {
+    pub fn new(format: Format, screen: Screen) -> Self {
+        Self { format, screen, buffer: Vec::new() }
+    }
+
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    pub fn screen(&self) -> Screen {
+        self.screen
+    }
+
+    /// Writes `view` in the chosen form.
+    ///
+    /// # Errors
+    /// When standard output does not take it.
+    pub fn show(&mut self, view: &View) -> Result<(), CliError> {
+        match self.format {
+            Format::Table | Format::Wide => match &view.text {
+                Text::Table(table) => {
+                    let text = table.render(self.format == Format::Wide, self.screen);
+                    self.write(text.lines.as_bytes())?;
+                }
+                Text::Lines(lines) => self.write(lines.as_bytes())?,
+            },
+            Format::Json => self.document(&view.document)?,
+            Format::Jsonl => match &view.items {
+                Some(items) => items.iter().try_for_each(|item| self.line(item))?,
+                None => self.line(&view.document)?,
+            },
+            Format::Yaml => self.yaml(&view.document)?,
+            Format::Name => view.names.iter().try_for_each(|name| self.write_line(name))?,
+        }
+        self.flush()
+    }
+
+    /// One JSON document: pretty for a person, compact for a pipe.
+    fn document(&mut self, document: &Value) -> Result<(), CliError> {
+        if !self.screen.tty {
+            return self.line(document);
+        }
+        let text = serde_json::to_string_pretty(document)
+            .map_err(|error| CliError::local("ENCODING", "cannot write the answer as JSON", &error))?;
+        self.write_line(&text)
+    }
+
+    /// One compact JSON object and a line feed.
+    ///
+    /// # Errors
+    /// When standard output does not take it.
+    pub fn line(&mut self, object: &Value) -> Result<(), CliError> {
+        self.write_line(&object.to_string())
+    }
+
+    /// One YAML document.
+    ///
+    /// # Errors
+    /// When standard output does not take it.
+    pub fn yaml(&mut self, document: &Value) -> Result<(), CliError> {
+        let text = serde_yaml::to_string(document)
+            .map_err(|error| CliError::local("ENCODING", "cannot write the answer as YAML", &error))?;
+        self.write(text.as_bytes())
+    }
+
+    /// One line of text.
+    ///
+    /// # Errors
+    /// When standard output does not take it.
+    pub fn write_line(&mut self, line: &str) -> Result<(), CliError> {
+        self.write(line.as_bytes())?;
+        self.write(b"\n")
+    }
+
+    /// Bytes as they are.
+    ///
+    /// # Errors
+    /// When standard output does not take them.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        const BUFFERED_BYTES_MAX: usize = 64 * 1024;
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BUFFERED_BYTES_MAX { self.flush() } else { Ok(()) }
+    }
+
+    /// Hands everything to the operating system.
+    ///
+    /// # Errors
+    /// When standard output does not take it; `broken_pipe` when its reader has gone.
+    pub fn flush(&mut self) -> Result<(), CliError> {
+        let mut stdout = std::io::stdout().lock();
+        let written = stdout.write_all(&self.buffer).and_then(|()| stdout.flush());
+        self.buffer.clear();
+        written.map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe => CliError::broken_pipe(),
+            _ => CliError::local("OUTPUT", "cannot write to standard output", &error),
+        })
+    }
+}
+
+/// Standard error: hints, warnings, questions, what is being done.
+#[derive(Clone, Copy, Debug)]
+pub struct Notes {
+    /// Data and errors only.
+    pub quiet: bool,
+    /// Standard output or the caller is a program: no chatter.
+    pub machine: bool,
+    pub verbose: u8,
+    pub color: bool,
+}
+
+impl Notes {
+    /// Something a person may want to know; not said to programs, nor with `--quiet`.
+    pub fn say(self, line: &str) {
+        if !self.quiet && (!self.machine || self.verbose > 0) {
+            self.write(line);
+        }
+    }
+
+    /// How a long command goes; programs hear of it only on a terminal.
+    pub fn progress(self, line: &str) {
+        if self.machine && !self.quiet && std::io::stderr().is_terminal() {
+            self.write(line);
+        } else {
+            self.say(line);
+        }
+    }
+
+    /// Something that is probably wrong.
+    pub fn warn(self, line: &str) {
+        self.say(&format!("warning: {line}"));
+    }
+
+    /// A step, from `level` times `-v` on.
+    pub fn step(self, level: u8, line: impl FnOnce() -> String) {
+        if self.verbose >= level {
+            self.write(&line());
+        }
+    }
+
+    /// The failure of the command, as JSON when `json`.
+    pub fn failure(self, error: &CliError, json: bool) {
+        if json {
+            self.write(&serde_json::json!({ "error": error.to_json() }).to_string());
+        } else {
+            let text = error.to_text();
+            let text = text.trim_end();
+            match text.strip_prefix("error:") {
+                Some(rest) if self.color => self.write(&format!("\x1b[1;31merror:\x1b[0m{rest}")),
+                _ => self.write(text),
+            }
+        }
+    }
+
+    /// Writes one line; a standard error that takes nothing is nobody's business.
+    pub fn write(self, line: &str) {
+        let mut stderr = std::io::stderr().lock();
+        let _ = writeln!(stderr, "{line}");
+    }
+
+    /// Whether a question can be put: both standard input and standard error are terminals.
+    pub fn can_ask(self) -> bool {
+        std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
+}
+
+/// `text` with control characters made visible, so that data cannot drive a terminal.
+pub fn printable(text: &str) -> String {
+    if !text.chars().any(char::is_control) {
+        return text.to_owned();
+    }
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_made_visible() {
+        assert_eq!(printable("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\nc");
+        assert_eq!(printable("größe"), "größe");
+    }
+}

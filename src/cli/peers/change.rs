@@ -1,0 +1,140 @@
+//! What cordon, uncordon, label and forget have in common: who is meant, and how it is told.
+
+use serde_json::{Value, json};
+
+use super::list::filters;
+use super::{KIND, LIST, resolve};
+use crate::cli::args::{FilterArgs, PageArgs, WriteArgs};
+use crate::cli::batch::Batch;
+use crate::cli::client::fresh_key;
+use crate::cli::document::{flag, items, text};
+use crate::cli::error::CliError;
+use crate::cli::ids;
+use crate::cli::list::{self, Page};
+use crate::cli::output::printable;
+use crate::cli::rpc::{Call, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+use crate::wire::pb::omnirelay::mesh::control::v1::ListPeersRequest;
+
+/// A change of peers.
+pub struct Change<'a> {
+    pub rpc: &'a Rpc,
+    pub write: &'a WriteArgs,
+    /// `cordoned`, as in "peer/a cordoned".
+    pub done: &'static str,
+    /// `already cordoned`, as in "peer/a unchanged: already cordoned".
+    pub already: &'static str,
+    /// `was not cordoned`, for the summary of failures.
+    pub failed: &'static str,
+    /// The fields of the request that every peer's has, reason and the like apart.
+    pub fields: Value,
+}
+
+/// The peers meant by ids and by a selector, which are joined.
+///
+/// # Errors
+/// Usage, when neither names a peer; what kept the list away.
+pub async fn meant(
+    session: &Session,
+    given: &[String],
+    selector: Option<&str>,
+) -> Result<Vec<String>, CliError> {
+    let mut ids = if given.is_empty() && selector.is_some() { Vec::new() } else { ids::expand(given, KIND)? };
+    let Some(selector) = selector else { return Ok(ids) };
+    let filter = FilterArgs { selector: Some(selector.to_owned()), ..FilterArgs::default() };
+    let filters = filters(&filter)?;
+    let request = |page: &Page| {
+        Call::of(&LIST, &ListPeersRequest { page_token: page.token.clone(), ..filters.clone() })
+    };
+    let document = list::fetch(session, "peers", &PageArgs::default(), true, request).await?;
+    for peer in items(&document, "peers") {
+        let id = text(peer, "nodeId").to_owned();
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+impl Change<'_> {
+    /// Carries the change out on every one of `ids`.
+    ///
+    /// # Errors
+    /// As of [`Batch::finish`]; usage, when the flags do not fit.
+    pub async fn run(&self, session: &mut Session, ids: Vec<String>) -> Result<Exit, CliError> {
+        if ids.is_empty() {
+            session.notes().say("No peers match.");
+            return Ok(Exit::Ok);
+        }
+        self.write.check(session, ids.len())?;
+        session.announce_target()?;
+        let key = match &self.write.idempotency_key {
+            Some(key) => key.clone(),
+            None => fresh_key()?,
+        };
+        let several = ids.len() > 1;
+        let mut changed = false;
+        let mut batch = Batch::new(KIND, "change", self.failed);
+        for id in ids {
+            let outcome = match batch.hopeless() {
+                Some(error) => Err(error),
+                None => self.one(session, &id, &key, several, self.write.if_match).await,
+            };
+            changed |= outcome.as_ref().is_ok_and(|document| flag(document, "changed"));
+            batch.push(id, outcome);
+        }
+        let exit = batch.finish(session, |id, document| self.describe(id, document))?;
+        Ok(if changed && self.write.exit_code && exit == Exit::Ok { Exit::Negative } else { exit })
+    }
+
+    /// The change of one peer, by its id or the beginning of it.
+    pub async fn one(
+        &self,
+        session: &Session,
+        id: &str,
+        key: &str,
+        several: bool,
+        version: Option<u64>,
+    ) -> Result<Value, CliError> {
+        match session.call(&self.call(id, key, several, version)?).await {
+            Err(error) if error.exit() == Exit::NotFound => {
+                let id = resolve::by_prefix(session, id, error).await?;
+                session.call(&self.call(&id, key, several, version)?).await
+            }
+            result => result,
+        }
+    }
+
+    fn call(&self, id: &str, key: &str, several: bool, version: Option<u64>) -> Result<Call, CliError> {
+        let mut request = self.fields.clone();
+        request["nodeId"] = json!(id);
+        request["reason"] = json!(self.write.reason_text());
+        request["dryRun"] = json!(self.write.is_dry_run());
+        if let Some(version) = version {
+            request["expectedVersion"] = json!(version.to_string());
+        }
+        let mut call = Call::of(self.rpc, &request)?;
+        // One key per request: the same key with another request is a conflict.
+        let mut key = if several { format!("{key}/{id}") } else { key.to_owned() };
+        if self.write.is_dry_run() {
+            key.push_str("/dry-run");
+        }
+        call.idempotency_key = Some(key);
+        Ok(call)
+    }
+
+    /// `peer/a cordoned`, and below it what changed.
+    pub fn describe(&self, id: &str, document: &Value) -> String {
+        let id = document.pointer("/peer/nodeId").and_then(Value::as_str).unwrap_or(id);
+        let head = match (flag(document, "changed"), flag(document, "dryRun")) {
+            (true, false) => format!("{KIND}/{id} {}", self.done),
+            (true, true) => format!("{KIND}/{id} would be {} (dry run)", self.done),
+            (false, false) => format!("{KIND}/{id} unchanged: {}", self.already),
+            (false, true) => format!("{KIND}/{id} would stay as it is: {} (dry run)", self.already),
+        };
+        let lines = items(document, "changes").iter().filter_map(Value::as_str);
+        let lines = lines.map(|line| format!("  {}\n", printable(line))).collect::<String>();
+        format!("{}\n{lines}", printable(&head))
+    }
+}

@@ -1,0 +1,59 @@
+//! The columns of a table of peers.
+
+use serde_json::Value;
+
+use crate::cli::document::{field, flag, pairs, text};
+use crate::cli::table::Column;
+use crate::cli::time;
+
+/// The columns, those of `-o wide` last: wide only adds on the right.
+pub static COLUMNS: &[Column] = &[
+    Column::new("id", |peer, _| text(peer, "nodeId").to_owned()).keep(),
+    Column::new("role", |peer, _| text(peer, "metadata.role").to_owned()),
+    Column::new("status", |peer, _| status(peer)).keep(),
+    Column::new("cluster", |peer, _| text(peer, "metadata.clusterId").to_owned()),
+    Column::new("zone", |peer, _| text(peer, "metadata.zone").to_owned()),
+    Column::new("rtt", |peer, _| rtt(peer)).number(|peer| field(peer, "rttMs").as_f64().unwrap_or(f64::MAX)),
+    Column::new("version", |peer, _| text(peer, "metadata.meshVersion").to_owned()),
+    Column::new("age", |peer, moment| time::ago(field(peer, "createdAt"), moment)).ranked(|peer| {
+        // An older peer has the greater age.
+        -(time::millis(field(peer, "createdAt")).unwrap_or(0) as f64)
+    }),
+    Column::new("endpoint", |peer, _| text(peer, "metadata.endpoint").to_owned()).wide(),
+    Column::new("control", |peer, _| text(peer, "metadata.endpoints.control").to_owned()).wide(),
+    Column::new("region", |peer, _| text(peer, "metadata.region").to_owned()).wide(),
+    Column::new("last-seen", |peer, moment| time::ago(field(peer, "lastSeen"), moment))
+        .ranked(|peer| time::millis(field(peer, "lastSeen")).unwrap_or(0) as f64)
+        .wide(),
+    Column::new("reason", |peer, _| text(peer, "statusReason").to_owned()).wide(),
+    Column::new("record", |peer, _| text(peer, "version").to_owned())
+        .number(|peer| text(peer, "version").parse().unwrap_or(0.0))
+        .wide(),
+    Column::new("labels", |peer, _| pairs(peer, "metadata.labels")).wide(),
+];
+
+/// `alive`, `alive,cordoned`, `suspect,draining`.
+pub fn status(peer: &Value) -> String {
+    let mut words = vec![text(peer, "status")];
+    words.extend(flag(peer, "cordoned").then_some("cordoned"));
+    words.extend(flag(peer, "draining").then_some("draining"));
+    words.join(",")
+}
+
+fn rtt(peer: &Value) -> String {
+    match field(peer, "rttMs").as_f64() {
+        Some(ms) if ms >= 10.0 => format!("{ms:.0}ms"),
+        Some(ms) => format!("{ms:.1}ms"),
+        None => String::new(),
+    }
+}
+
+/// What a line of a watch says of a peer.
+pub fn summary(peer: &Value) -> String {
+    format!(
+        "{} role={} cluster={}",
+        status(peer),
+        text(peer, "metadata.role"),
+        text(peer, "metadata.clusterId")
+    )
+}

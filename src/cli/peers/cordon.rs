@@ -1,0 +1,50 @@
+//! `mesh peers cordon`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::change::{Change, meant};
+use super::{LIST, peer_rpc};
+use crate::cli::args::WriteArgs;
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const CORDON: Rpc = peer_rpc!("Cordon", Post, "/control/peers/{node_id}:cordon", "mesh.operate");
+pub const LEAF: Leaf = Leaf::write("mesh peers cordon", &[&CORDON, &LIST]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh peers cordon node-2 --reason \"disk errors, INC-4711\"
+  omnirelay mesh peers list --filter status=suspect -o name | omnirelay mesh peers cordon -
+  omnirelay mesh peers cordon -l zone=eu-west-1b --dry-run";
+
+/// Keep new shards and leases away from peers
+///
+/// What a cordoned peer already has stays with it. Repeating it changes nothing.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct CordonArgs {
+    /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
+    #[arg(required_unless_present = "selector", value_name = "ID")]
+    ids: Vec<String>,
+    /// The peers with these labels
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Option<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &CordonArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let ids = meant(session, &args.ids, args.selector.as_deref()).await?;
+    let change = Change {
+        rpc: &CORDON,
+        write: &args.write,
+        done: "cordoned",
+        already: "already cordoned",
+        failed: "could not be cordoned",
+        fields: json!({}),
+    };
+    change.run(session, ids).await
+}

@@ -1,0 +1,71 @@
+//! `mesh peers forget`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::change::Change;
+use super::{KIND, LIST, peer_rpc};
+use crate::cli::args::WriteArgs;
+use crate::cli::client::fresh_key;
+use crate::cli::error::CliError;
+use crate::cli::ids;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const FORGET: Rpc = peer_rpc!("Forget", Delete, "/control/peers/{node_id}", "mesh.admin");
+pub const LEAF: Leaf = Leaf::write("mesh peers forget", &[&FORGET, &LIST]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh peers forget node-3 --reason \"host is gone\"
+  omnirelay mesh peers forget node-3 --dry-run
+  omnirelay mesh peers list --filter status=dead -o name | omnirelay mesh peers forget - --yes";
+
+/// Remove the records of peers that are dead or have left
+///
+/// A peer that is alive or suspect is refused. Asks before it removes anything, unless --yes.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct ForgetArgs {
+    /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &ForgetArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let ids = ids::expand(&args.ids, KIND)?;
+    if !args.write.is_dry_run() {
+        args.write.check(session, ids.len())?;
+        if !args.write.yes && !session.settings.no_input && session.notes().can_ask() {
+            let write = args.write.for_preview();
+            preview(session, &forget(&write), &ids).await?;
+        }
+        let names = ids.iter().map(|id| format!("{KIND}/{id}")).collect::<Vec<_>>().join(", ");
+        args.write.confirm(session, &format!("Forget {names}?"))?;
+    }
+    forget(&args.write).run(session, ids).await
+}
+
+/// Shows what would be removed, as the daemon computes it, before the question.
+async fn preview(session: &Session, change: &Change<'_>, ids: &[String]) -> Result<(), CliError> {
+    let key = fresh_key()?;
+    for id in ids {
+        let document = change.one(session, id, &key, ids.len() > 1, change.write.if_match).await?;
+        session.notes().write(change.describe(id, &document).trim_end());
+    }
+    Ok(())
+}
+
+fn forget(write: &WriteArgs) -> Change<'_> {
+    Change {
+        rpc: &FORGET,
+        write,
+        done: "forgotten",
+        already: "it was gone already",
+        failed: "could not be forgotten",
+        fields: json!({}),
+    }
+}

@@ -1,0 +1,109 @@
+//! `mesh peers get`.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{KIND, peer_rpc, resolve};
+use crate::cli::batch::Batch;
+use crate::cli::document::{field, flag, pairs, plain, text};
+use crate::cli::error::CliError;
+use crate::cli::ids;
+use crate::cli::output::printable;
+use crate::cli::rpc::{Call, Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::cli::table::Moment;
+use crate::cli::time;
+use crate::wire::fault::Exit;
+
+pub const GET: Rpc = peer_rpc!("Get", Get, "/control/peers/{node_id}", "mesh.read");
+pub const LEAF: Leaf = Leaf::read("mesh peers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh peers get node-1
+  omnirelay mesh peers get node-1 node-2 -o yaml
+  omnirelay mesh peers get node-1 -o json | jq -r .peer.version
+  omnirelay mesh peers list -o name | omnirelay mesh peers get - -o json";
+
+/// Show everything known of one or more peers
+#[derive(Args, Debug)]
+#[command(visible_alias = "show", before_long_help = EXAMPLES)]
+pub struct GetArgs {
+    /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+    /// Times in UTC instead of ages
+    #[arg(long, hide_short_help = true)]
+    absolute: bool,
+}
+
+pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let ids = ids::expand(&args.ids, KIND)?;
+    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+    for id in ids {
+        let result = one(session, &id).await;
+        batch.push(id, result);
+    }
+    let absolute = args.absolute;
+    batch.finish(session, |_, document| describe(document, absolute))
+}
+
+/// The answer for one peer, by its id or the beginning of it.
+pub async fn one(session: &Session, id: &str) -> Result<Value, CliError> {
+    match session.call(&Call::of(&GET, &json!({ "nodeId": id }))?).await {
+        Err(error) => {
+            let id = resolve::by_prefix(session, id, error).await?;
+            session.call(&Call::of(&GET, &json!({ "nodeId": id }))?).await
+        }
+        found => found,
+    }
+}
+
+/// Everything of a peer, one line per field.
+fn describe(document: &Value, absolute: bool) -> String {
+    let peer = field(document, "peer");
+    let moment = Moment { now_ms: time::millis(field(document, "generatedAt")), absolute };
+    let ago = |path: &str| match (time::ago(field(peer, path), moment), absolute) {
+        (age, _) if age.is_empty() => age,
+        (age, true) => age,
+        (age, false) => format!("{age} ago"),
+    };
+    let cordoned = match (flag(peer, "cordoned"), text(peer, "cordonReason")) {
+        (false, _) => "no".to_owned(),
+        (true, "") => "yes".to_owned(),
+        (true, reason) => format!("yes: {reason}"),
+    };
+    let rows = [
+        ("id", text(peer, "nodeId").to_owned()),
+        ("status", format!("{} ({})", text(peer, "status"), text(peer, "statusReason"))),
+        ("since", ago("statusSince")),
+        ("last seen", ago("lastSeen")),
+        ("cordoned", cordoned),
+        ("draining", if flag(peer, "draining") { "yes" } else { "no" }.to_owned()),
+        ("role", text(peer, "metadata.role").to_owned()),
+        ("cluster", text(peer, "metadata.clusterId").to_owned()),
+        ("region", text(peer, "metadata.region").to_owned()),
+        ("zone", text(peer, "metadata.zone").to_owned()),
+        ("mesh version", text(peer, "metadata.meshVersion").to_owned()),
+        ("control", text(peer, "metadata.endpoints.control").to_owned()),
+        ("mesh", text(peer, "metadata.endpoints.mesh").to_owned()),
+        ("relay", text(peer, "metadata.endpoints.relay").to_owned()),
+        ("rtt", field(peer, "rttMs").as_f64().map(|ms| format!("{ms}ms")).unwrap_or_default()),
+        ("labels", pairs(peer, "metadata.labels")),
+        ("version", plain(field(peer, "version"))),
+        ("written by", text(peer, "lastWriterId").to_owned()),
+        ("created", ago("createdAt")),
+        ("updated", ago("updatedAt")),
+    ];
+    listing(&rows)
+}
+
+/// Names and values below each other; empty values are a hyphen.
+pub fn listing(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let line = |(name, value): &(&str, String)| {
+        let value = if value.is_empty() { "-".to_owned() } else { printable(value) };
+        format!("{name:width$}  {value}\n")
+    };
+    rows.iter().map(line).collect()
+}

@@ -1,0 +1,117 @@
+//! `mesh peers label`.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use serde_json::json;
+
+use super::change::{Change, meant};
+use super::{LIST, peer_rpc};
+use crate::cli::args::WriteArgs;
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const UPDATE_LABELS: Rpc =
+    peer_rpc!("UpdateLabels", Patch, "/control/peers/{node_id}/labels", "mesh.operate");
+pub const LEAF: Leaf = Leaf::write("mesh peers label", &[&UPDATE_LABELS, &LIST]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh peers label node-1 tier=std
+  omnirelay mesh peers label node-1 node-2 tier=gold canary- --overwrite
+  omnirelay mesh peers label -l zone=a maintenance=true --dry-run";
+
+/// Set and remove labels of peers
+///
+/// KEY=VALUE sets a label, KEY- removes it. A label that has another value is changed with
+/// --overwrite only.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct LabelArgs {
+    /// Ids (- reads them from standard input), and labels as KEY=VALUE or KEY-
+    #[arg(required = true, value_name = "ID|KEY=VALUE|KEY-")]
+    words: Vec<String>,
+    /// The peers with these labels
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Option<String>,
+    /// Change labels that have another value
+    #[arg(long)]
+    overwrite: bool,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+/// What the words of the command line mean. No id contains `=` or ends in `-`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Words {
+    ids: Vec<String>,
+    set: BTreeMap<String, String>,
+    remove: Vec<String>,
+}
+
+fn sort_out(words: &[String]) -> Result<Words, CliError> {
+    let mut sorted = Words::default();
+    for word in words {
+        if let Some((key, value)) = word.split_once('=') {
+            if sorted.set.insert(key.to_owned(), value.to_owned()).is_some() {
+                return Err(CliError::usage(format!("label `{key}` is set twice")));
+            }
+        } else if let Some(key) = word.strip_suffix('-').filter(|key| !key.is_empty()) {
+            sorted.remove.push(key.to_owned());
+        } else {
+            sorted.ids.push(word.clone());
+        }
+    }
+    if let Some(key) = sorted.remove.iter().find(|key| sorted.set.contains_key(*key)) {
+        return Err(CliError::usage(format!("label `{key}` is both set and removed")));
+    }
+    if sorted.set.is_empty() && sorted.remove.is_empty() {
+        return Err(
+            CliError::usage("no label was named").hint("add KEY=VALUE to set one, KEY- to remove one")
+        );
+    }
+    Ok(sorted)
+}
+
+pub async fn run(args: &LabelArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let words = sort_out(&args.words)?;
+    let ids = meant(session, &words.ids, args.selector.as_deref()).await?;
+    let change = Change {
+        rpc: &UPDATE_LABELS,
+        write: &args.write,
+        done: "labelled",
+        already: "the labels are so already",
+        failed: "could not be labelled",
+        fields: json!({"set": words.set, "remove": words.remove, "overwrite": args.overwrite}),
+    };
+    change.run(session, ids).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sorted(words: &[&str]) -> Result<Words, CliError> {
+        sort_out(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn words_are_ids_settings_and_removals() {
+        let words = sorted(&["a", "-", "tier=std", "empty=", "canary-"]).unwrap();
+        assert_eq!(words.ids, ["a", "-"]);
+        assert_eq!(
+            words.set,
+            BTreeMap::from([("tier".into(), "std".into()), ("empty".into(), String::new())])
+        );
+        assert_eq!(words.remove, ["canary"]);
+    }
+
+    #[test]
+    fn contradictions_and_nothing_are_refused() {
+        for words in [&["a"] as &[&str], &["a", "k=1", "k=2"], &["a", "k=1", "k-"]] {
+            assert!(sorted(words).is_err(), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! `mesh peers list`.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::columns::{COLUMNS, summary};
+use super::watch::WATCH;
+use super::{KIND, peer_rpc};
+use crate::cli::args::{FilterArgs, PageArgs, TableArgs, WatchArgs};
+use crate::cli::client::count;
+use crate::cli::document::{field, flag, items, text};
+use crate::cli::error::CliError;
+use crate::cli::list::{self, Page};
+use crate::cli::output::{Text, View};
+use crate::cli::rpc::{Call, Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::cli::table::{self, Moment, Table};
+use crate::cli::time;
+use crate::cli::watch::{self as stream, Feed};
+use crate::wire::fault::Exit;
+use crate::wire::pb::omnirelay::mesh::control::v1::{ListPeersRequest, WatchPeersRequest, peer};
+
+pub const LIST: Rpc = peer_rpc!("List", Get, "/control/peers", "mesh.read");
+pub const LEAF: Leaf = Leaf::read("mesh peers list", &[&LIST, &WATCH]).exiting("0 1 2 3 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh peers list
+  omnirelay mesh peers list -o wide --sort-by rtt:desc
+  omnirelay mesh peers list --filter status=suspect,role=gateway -l zone=a
+  omnirelay mesh peers list -o json | jq -r '.peers[].nodeId'
+  omnirelay mesh peers list --watch -o jsonl --cursor-file peers.cursor";
+
+/// List peers, or watch them
+#[derive(Args, Debug)]
+#[command(visible_alias = "ls", before_long_help = EXAMPLES)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub page: PageArgs,
+    #[command(flatten)]
+    pub table: TableArgs,
+    /// Go on with changes as they happen
+    #[arg(short, long, help_heading = "Watch options")]
+    pub watch: bool,
+    #[command(flatten)]
+    pub watching: WatchArgs,
+}
+
+pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+    if args.watching.is_set() && !args.watch {
+        return Err(CliError::usage("options of a watch were given, but not --watch").hint("add --watch"));
+    }
+    if args.watch {
+        return watch(&args.filter, &args.watching, &args.table, session).await;
+    }
+    let filters = filters(&args.filter)?;
+    let order = args.table.sort_by.as_ref().map(order_by);
+    // A column the daemon does not sort by is sorted here, so all of the list is needed first.
+    let sorts_here = matches!(order, Some(None));
+    let request = |page: &Page| {
+        let request = ListPeersRequest {
+            order_by: order.clone().flatten().unwrap_or_default(),
+            page_size: page.size,
+            page_token: page.token.clone(),
+            ..filters.clone()
+        };
+        Call::of(&LIST, &request)
+    };
+    if let Some(by) = &args.table.sort_by {
+        table::find(COLUMNS, &by.column, "--sort-by")?;
+    }
+    let mut document = list::fetch(session, "peers", &args.page, sorts_here, request).await?;
+    if let (true, Some(by), Some(peers)) =
+        (sorts_here, &args.table.sort_by, document.get_mut("peers").and_then(Value::as_array_mut))
+    {
+        table::sort(COLUMNS, peers, by)?;
+    }
+    list::limit(session, &mut document, "peers", &args.page);
+    show(args, session, document)
+}
+
+fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+    let peers = items(&document, "peers").to_vec();
+    let moment = Moment {
+        now_ms: time::millis(field(&document, "generatedAt")).or_else(time::now_ms),
+        absolute: args.table.absolute,
+    };
+    // Made before the emptiness check, so that a wrong --columns is an error in any case.
+    let table = Table::of(COLUMNS, &peers, moment, &args.table.layout())?;
+    let empty = peers.is_empty();
+    if empty && session.format().is_text() {
+        session.notes().say(&nothing(&args.filter));
+    } else {
+        let names = peers.iter().map(|peer| format!("{KIND}/{}", text(peer, "nodeId"))).collect();
+        let view =
+            View { document: document.clone(), items: Some(peers.clone()), names, text: Text::Table(table) };
+        session.show(&view)?;
+        if session.format().is_text() {
+            footer(session, &document, &peers);
+        }
+    }
+    Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
+}
+
+fn nothing(filter: &FilterArgs) -> String {
+    match filter.describe() {
+        words if words.is_empty() => "There are no peers.".to_owned(),
+        words => format!("No peers match {words}."),
+    }
+}
+
+/// `5 peers: 4 alive (1 cordoned), 1 suspect - rev 7f2c:48213`, and what to do next.
+fn footer(session: &Session, document: &Value, peers: &[Value]) {
+    let mut parts = Vec::new();
+    for word in ["alive", "suspect", "dead", "left"] {
+        let with: Vec<&Value> = peers.iter().filter(|peer| text(peer, "status") == word).collect();
+        let cordoned = with.iter().filter(|peer| flag(peer, "cordoned")).count();
+        match (with.len(), cordoned) {
+            (0, _) => {}
+            (some, 0) => parts.push(format!("{some} {word}")),
+            (some, cordoned) => parts.push(format!("{some} {word} ({cordoned} cordoned)")),
+        }
+    }
+    let cursor = text(document, "cursor");
+    session.notes().say(&format!(
+        "{}: {}, rev {cursor}",
+        count(peers.len() as u64, "peer"),
+        parts.join(", ")
+    ));
+    if flag(document, "stale") {
+        let ms = field(document, "staleMs").as_u64().unwrap_or(0);
+        session.notes().warn(&format!("the store is out of reach; this was known {ms}ms ago"));
+    }
+    if let Some(peer) = peers.iter().find(|peer| text(peer, "status") == "suspect") {
+        let id = text(peer, "nodeId");
+        session.notes().say(&format!("hint: {id} is suspect: omnirelay mesh peers status {id}"));
+    }
+}
+
+/// Watches instead of listing.
+pub async fn watch(
+    filter: &FilterArgs,
+    watching: &WatchArgs,
+    table: &TableArgs,
+    session: &mut Session,
+) -> Result<Exit, CliError> {
+    if session.format().is_text() {
+        for column in &table.columns {
+            table::find(COLUMNS, column, "--columns")?;
+        }
+    }
+    let filters = filters(filter)?;
+    let request = WatchPeersRequest {
+        role: filters.role,
+        cluster: filters.cluster,
+        status: filters.status,
+        version: filters.version,
+        region: filters.region,
+        zone: filters.zone,
+        selector: filters.selector,
+        ..WatchPeersRequest::default()
+    };
+    let feed =
+        Feed { call: Call::of(&WATCH, &request)?, object: KIND, id: "nodeId", columns: COLUMNS, summary };
+    stream::run(session, feed, watching, table).await
+}
+
+/// The filter fields of a request.
+pub fn filters(args: &FilterArgs) -> Result<ListPeersRequest, CliError> {
+    let mut request = ListPeersRequest {
+        selector: args.selector.clone().unwrap_or_default(),
+        ..ListPeersRequest::default()
+    };
+    for (name, value) in &args.filter {
+        let value = value.clone();
+        match name.as_str() {
+            "role" => request.role.push(value),
+            "cluster" => request.cluster.push(value),
+            "version" => request.version.push(value),
+            "region" => request.region.push(value),
+            "zone" => request.zone.push(value),
+            "status" => match peer::Status::from_str_name(&value) {
+                Some(status) => request.status.push(status.into()),
+                None => {
+                    return Err(CliError::usage(format!("there is no status `{value}`"))
+                        .hint("status: alive, suspect, dead, left"));
+                }
+            },
+            other => {
+                return Err(CliError::usage(format!("peers cannot be filtered by `{other}`"))
+                    .hint("fields: role, cluster, status, version, region, zone; labels go into -l"));
+            }
+        }
+    }
+    Ok(request)
+}
+
+/// The daemon's name of an order; `None` when it does not sort by that column.
+fn order_by(by: &table::SortBy) -> Option<String> {
+    let name = match by.column.as_str() {
+        "id" => "node_id",
+        "last-seen" | "last_seen" => "last_seen",
+        name @ ("role" | "cluster" | "status" | "version" | "region" | "zone") => name,
+        _ => return None,
+    };
+    Some(if by.descending { format!("{name} desc") } else { name.to_owned() })
+}

@@ -1,0 +1,84 @@
+//! `omnirelay mesh peers`: the nodes of a mesh.
+
+mod change;
+mod columns;
+mod cordon;
+mod forget;
+pub mod get;
+mod label;
+mod list;
+mod resolve;
+mod status;
+mod uncordon;
+mod watch;
+
+use clap::{Args, Subcommand};
+
+use super::error::CliError;
+use super::rpc::Leaf;
+use super::session::Session;
+use crate::wire::fault::Exit;
+
+pub use list::LIST;
+
+/// The kind in `peer/ID`.
+pub const KIND: &str = "peer";
+
+pub static LEAVES: &[Leaf] = &[
+    list::LEAF,
+    get::LEAF,
+    status::LEAF,
+    watch::LEAF,
+    cordon::LEAF,
+    uncordon::LEAF,
+    label::LEAF,
+    forget::LEAF,
+];
+
+#[derive(Args, Debug)]
+pub struct PeersArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    List(list::ListArgs),
+    Get(get::GetArgs),
+    Status(status::StatusArgs),
+    Watch(watch::WatchVerbArgs),
+    Cordon(cordon::CordonArgs),
+    Uncordon(uncordon::UncordonArgs),
+    Label(label::LabelArgs),
+    Forget(forget::ForgetArgs),
+}
+
+/// Runs a verb of `mesh peers`.
+///
+/// # Errors
+/// Those of the verb.
+pub async fn run(args: &PeersArgs, session: &mut Session) -> Result<Exit, CliError> {
+    match &args.verb {
+        Verb::List(args) => list::run(args, session).await,
+        Verb::Get(args) => get::run(args, session).await,
+        Verb::Status(args) => status::run(args, session).await,
+        Verb::Watch(args) => watch::run(args, session).await,
+        Verb::Cordon(args) => cordon::run(args, session).await,
+        Verb::Uncordon(args) => uncordon::run(args, session).await,
+        Verb::Label(args) => label::run(args, session).await,
+        Verb::Forget(args) => forget::run(args, session).await,
+    }
+}
+
+/// The service's own name of a method, for its [`Rpc`].
+macro_rules! peer_rpc {
+    ($name:literal, $verb:ident, $path:literal, $scope:literal) => {
+        $crate::cli::rpc::Rpc {
+            method: concat!("omnirelay.mesh.control.v1.PeerControlService/", $name),
+            verb: $crate::cli::rpc::Verb::$verb,
+            path: $path,
+            scope: $scope,
+        }
+    };
+}
+pub(super) use peer_rpc;

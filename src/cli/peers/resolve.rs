@@ -1,0 +1,39 @@
+//! From the beginning of an id to the one peer that has it.
+
+use serde_json::Value;
+
+use super::LIST;
+use crate::cli::args::PageArgs;
+use crate::cli::document::{items, text};
+use crate::cli::error::CliError;
+use crate::cli::ids;
+use crate::cli::list::{self, Page};
+use crate::cli::rpc::Call;
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+use crate::wire::pb::omnirelay::mesh::control::v1::ListPeersRequest;
+
+/// The id that `given` begins, asked for only after `missing` said that it is no id itself.
+///
+/// # Errors
+/// `missing`, when no id begins so; usage, when several do.
+pub async fn by_prefix(session: &Session, given: &str, missing: CliError) -> Result<String, CliError> {
+    let names_the_peer = missing.exit() == Exit::NotFound;
+    if !names_the_peer || given.chars().count() < ids::PREFIX_MIN {
+        return Err(missing);
+    }
+    let request = |page: &Page| {
+        let request = ListPeersRequest { page_token: page.token.clone(), ..ListPeersRequest::default() };
+        Call::of(&LIST, &request)
+    };
+    let document = list::fetch(session, "peers", &PageArgs::default(), true, request).await?;
+    let known: Vec<&str> =
+        items(&document, "peers").iter().map(|peer: &Value| text(peer, "nodeId")).collect();
+    match ids::by_prefix(given, &known, super::KIND)? {
+        Some(id) => {
+            session.notes().say(&format!("{given} is {}/{id}", super::KIND));
+            Ok(id.to_owned())
+        }
+        None => Err(missing),
+    }
+}

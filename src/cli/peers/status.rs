@@ -1,0 +1,128 @@
+//! `mesh peers status`: how a peer is, or how all of them are, and why.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::get::{GET, listing, one};
+use super::list::LIST;
+use super::{KIND, columns};
+use crate::cli::args::PageArgs;
+use crate::cli::client::count;
+use crate::cli::document::{field, flag, items, text};
+use crate::cli::error::CliError;
+use crate::cli::ids;
+use crate::cli::list::{self, Page};
+use crate::cli::output::{Text, View};
+use crate::cli::rpc::{Call, Leaf};
+use crate::cli::session::Session;
+use crate::cli::table::Moment;
+use crate::cli::time;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::read("mesh peers status", &[&GET, &LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh peers status
+  omnirelay mesh peers status node-2
+  omnirelay mesh peers status -o json | jq '[.peers[] | select(.status != \"alive\")]'";
+
+/// Show how peers are and why; without an id, the whole fleet
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct StatusArgs {
+    /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+}
+
+pub async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
+    if args.ids.is_empty() {
+        return fleet(session).await;
+    }
+    let ids = ids::expand(&args.ids, KIND)?;
+    let mut batch = crate::cli::batch::Batch::new(KIND, "response", "was not found or could not be read");
+    for id in ids {
+        let result = one(session, &id).await;
+        batch.push(id, result);
+    }
+    batch.finish(session, |_, document| {
+        let moment = Moment { now_ms: time::millis(field(document, "generatedAt")), absolute: false };
+        verdict(field(document, "peer"), moment)
+    })
+}
+
+async fn fleet(session: &mut Session) -> Result<Exit, CliError> {
+    let request = |page: &Page| Call::of(&LIST, &json!({"pageToken": page.token}));
+    let document = list::fetch(session, "peers", &PageArgs::default(), true, request).await?;
+    let moment = Moment { now_ms: time::millis(field(&document, "generatedAt")), absolute: false };
+    let peers = items(&document, "peers").to_vec();
+    let names = peers.iter().map(|peer| format!("{KIND}/{}", text(peer, "nodeId"))).collect();
+    let lines = fleet_lines(&peers, moment);
+    session.show(&View { document, items: Some(peers), names, text: Text::Lines(lines) })?;
+    Ok(Exit::Ok)
+}
+
+/// One line for the fleet, then one for each peer that is not simply alive.
+fn fleet_lines(peers: &[Value], moment: Moment) -> String {
+    let healthy = |peer: &&Value| columns::status(peer) == "alive";
+    let alive = peers.iter().filter(healthy).count();
+    let all = count(peers.len() as u64, "peer");
+    let mut lines = match peers.len() - alive {
+        0 => format!("{all}, all alive\n"),
+        others => format!("{all}, {alive} alive, {others} to look at\n"),
+    };
+    for peer in peers.iter().filter(|peer| !healthy(peer)) {
+        lines.push_str(&format!("  {}\n", headline(peer, moment)));
+    }
+    lines
+}
+
+/// `node-2  suspect for 14s (session_expired), last seen 16s ago`
+fn headline(peer: &Value, moment: Moment) -> String {
+    let since = time::ago(field(peer, "statusSince"), moment);
+    let seen = time::ago(field(peer, "lastSeen"), moment);
+    format!(
+        "{}  {} for {since} ({}), last seen {seen} ago",
+        text(peer, "nodeId"),
+        columns::status(peer),
+        text(peer, "statusReason"),
+    )
+}
+
+fn verdict(peer: &Value, moment: Moment) -> String {
+    let id = text(peer, "nodeId");
+    let mut rows = vec![("why", why(text(peer, "statusReason")))];
+    if flag(peer, "cordoned") {
+        rows.push(("cordoned", text(peer, "cordonReason").to_owned()));
+    }
+    if let Some(ms) = field(peer, "rttMs").as_f64() {
+        rows.push(("rtt", format!("{ms}ms")));
+    }
+    rows.push(("next", next(peer, id)));
+    let rows = listing(&rows);
+    let indented: String = rows.lines().map(|line| format!("  {line}\n")).collect();
+    format!("{}\n{indented}", headline(peer, moment))
+}
+
+/// What a status reason means.
+fn why(reason: &str) -> String {
+    match reason {
+        "registered" => "it registered and renews its session".to_owned(),
+        "resumed" => "it came back and renews its session again".to_owned(),
+        "session_expired" => "its session was not renewed in time".to_owned(),
+        "silent" => "it has been silent for longer than peers.deadAfter".to_owned(),
+        "stopped" => "it stopped cleanly".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn next(peer: &Value, id: &str) -> String {
+    match text(peer, "status") {
+        "alive" if flag(peer, "cordoned") => format!("omnirelay mesh peers uncordon {id}"),
+        "alive" => "nothing to do".to_owned(),
+        "suspect" => format!("omnirelay mesh peers watch --until status==alive  # or see why {id} is silent"),
+        "dead" | "left" => format!("start it again, or omnirelay mesh peers forget {id}"),
+        _ => format!("omnirelay mesh peers get {id}"),
+    }
+}

@@ -1,0 +1,47 @@
+//! `mesh peers uncordon`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::change::{Change, meant};
+use super::{LIST, peer_rpc};
+use crate::cli::args::WriteArgs;
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const UNCORDON: Rpc = peer_rpc!("Uncordon", Post, "/control/peers/{node_id}:uncordon", "mesh.operate");
+pub const LEAF: Leaf = Leaf::write("mesh peers uncordon", &[&UNCORDON, &LIST]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh peers uncordon node-2 --reason \"disk replaced\"
+  omnirelay mesh peers uncordon -l zone=eu-west-1b --dry-run";
+
+/// Take the cordon of peers back
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct UncordonArgs {
+    /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
+    #[arg(required_unless_present = "selector", value_name = "ID")]
+    ids: Vec<String>,
+    /// The peers with these labels
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Option<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &UncordonArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let ids = meant(session, &args.ids, args.selector.as_deref()).await?;
+    let change = Change {
+        rpc: &UNCORDON,
+        write: &args.write,
+        done: "uncordoned",
+        already: "not cordoned",
+        failed: "could not be uncordoned",
+        fields: json!({}),
+    };
+    change.run(session, ids).await
+}

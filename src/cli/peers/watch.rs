@@ -1,0 +1,35 @@
+//! `mesh peers watch`: `mesh peers list --watch --append`.
+
+use clap::Args;
+
+use super::{list, peer_rpc};
+use crate::cli::args::{FilterArgs, TableArgs, WatchArgs};
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const WATCH: Rpc = peer_rpc!("Watch", Get, "/control/peers", "mesh.read");
+pub const LEAF: Leaf = Leaf::read("mesh peers watch", &[&WATCH]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh peers watch
+  omnirelay mesh peers watch --filter status=suspect --max-events 1
+  omnirelay mesh peers watch -o jsonl --cursor-file peers.cursor
+  omnirelay mesh peers watch --until status==alive --timeout 2m";
+
+/// Watch changes of peers, one line each
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct WatchVerbArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    watching: WatchArgs,
+}
+
+pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let watching = WatchArgs { append: true, ..args.watching.clone() };
+    list::watch(&args.filter, &watching, &TableArgs::default(), session).await
+}

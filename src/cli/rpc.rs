@@ -1,0 +1,238 @@
+//! How a command calls a method: its route, and what goes where.
+//!
+//! The parity test holds every [`Rpc`] against the descriptors.
+
+use reqwest::Method;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::error::CliError;
+
+/// One method of the API as the command line calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rpc {
+    /// `package.Service/Method`.
+    pub method: &'static str,
+    pub verb: Verb,
+    /// With `{field_name}` where a field of the request stands.
+    pub path: &'static str,
+    /// The scope a caller must hold.
+    pub scope: &'static str,
+}
+
+/// The HTTP method of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Get,
+    Post,
+    Patch,
+    Delete,
+}
+
+impl Verb {
+    pub fn method(self) -> Method {
+        match self {
+            Self::Get => Method::GET,
+            Self::Post => Method::POST,
+            Self::Patch => Method::PATCH,
+            Self::Delete => Method::DELETE,
+        }
+    }
+}
+
+/// What a leaf of the command tree does and which methods it calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaf {
+    /// As typed: `mesh peers list`.
+    pub path: &'static str,
+    pub calls: &'static [&'static Rpc],
+    /// Why it calls no method; `None` when it does.
+    pub local: Option<&'static str>,
+    /// The exit codes it may end with, signals apart.
+    pub exits: &'static str,
+}
+
+impl Leaf {
+    /// A command that reads.
+    pub const fn read(path: &'static str, calls: &'static [&'static Rpc]) -> Self {
+        Self { path, calls, local: None, exits: "0 1 2 3 5 6 8 9 11" }
+    }
+
+    /// A command that changes something.
+    pub const fn write(path: &'static str, calls: &'static [&'static Rpc]) -> Self {
+        Self { path, calls, local: None, exits: "0 1 2 3 4 5 6 7 8 9 10 11" }
+    }
+
+    /// A command that needs no daemon, and why.
+    pub const fn local(path: &'static str, reason: &'static str) -> Self {
+        Self { path, calls: &[], local: Some(reason), exits: "0 1 2" }
+    }
+
+    #[must_use]
+    pub const fn exiting(mut self, exits: &'static str) -> Self {
+        self.exits = exits;
+        self
+    }
+}
+
+/// A request ready to be sent to any address.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub method: Method,
+    /// Path and query, beginning with `/`.
+    pub path: String,
+    pub body: Option<String>,
+    /// Sent with mutations; repeating with the same key is safe.
+    pub idempotency_key: Option<String>,
+    pub headers: Vec<(String, String)>,
+}
+
+impl Call {
+    /// The call of `rpc` with `request`: path fields into the path, the rest into the query of a
+    /// GET or DELETE and into the body of the others. Fields with their default value are left out.
+    ///
+    /// # Errors
+    /// When a path field is empty, or the request cannot be written as JSON.
+    pub fn of(rpc: &Rpc, request: &impl Serialize) -> Result<Self, CliError> {
+        let fields = serde_json::to_value(request)
+            .map_err(|error| CliError::local("ENCODING", "cannot write the request as JSON", &error))?;
+        let Value::Object(mut fields) = fields else {
+            return Err(CliError::usage(format!("the request of {} is not an object", rpc.method)));
+        };
+        let mut path = expand(rpc.path, &mut fields)?;
+        fields.retain(|_, value| !is_default(value));
+        let mut body = None;
+        match rpc.verb {
+            Verb::Get | Verb::Delete => {
+                let query = query_of(&fields);
+                if !query.is_empty() {
+                    path = format!("{path}?{query}");
+                }
+            }
+            Verb::Post | Verb::Patch => body = Some(Value::Object(fields).to_string()),
+        }
+        Ok(Self { method: rpc.verb.method(), path, body, idempotency_key: None, headers: Vec::new() })
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_read(&self) -> bool {
+        self.method == Method::GET || self.method == Method::HEAD
+    }
+}
+
+/// Puts the fields of the request into the places of `template`, and takes them out of `fields`.
+fn expand(template: &str, fields: &mut Map<String, Value>) -> Result<String, CliError> {
+    let mut path = String::new();
+    let mut rest = template;
+    while let Some((before, from)) = rest.split_once('{') {
+        let (name, after) = from.split_once('}').unwrap_or((from, ""));
+        let value = fields.shift_remove(&lower_camel(name));
+        let value = value.as_ref().and_then(Value::as_str).unwrap_or_default();
+        if value.is_empty() {
+            return Err(CliError::usage(format!("`{name}` must not be empty")));
+        }
+        path.push_str(before);
+        path.push_str(&segment(value));
+        rest = after;
+    }
+    path.push_str(rest);
+    Ok(path)
+}
+
+/// `value` percent-encoded as one segment of a path or one value of a query.
+fn segment(value: &str) -> String {
+    let mut encoded = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte))
+            }
+            other => encoded.push_str(&format!("%{other:02X}")),
+        }
+    }
+    encoded
+}
+
+/// The fields as a query: lists repeat their name.
+pub fn query_of(fields: &Map<String, Value>) -> String {
+    let mut pairs = Vec::new();
+    for (name, value) in fields {
+        match value {
+            Value::Array(values) => pairs.extend(values.iter().map(|value| (name.as_str(), plain(value)))),
+            other => pairs.push((name.as_str(), plain(other))),
+        }
+    }
+    query(&pairs)
+}
+
+/// `pairs` as an encoded query.
+pub fn query(pairs: &[(&str, String)]) -> String {
+    let encoded = pairs.iter().map(|(name, value)| format!("{}={}", segment(name), segment(value)));
+    encoded.collect::<Vec<_>>().join("&")
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn is_default(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
+/// `node_id` as JSON names it: `nodeId`.
+pub fn lower_camel(name: &str) -> String {
+    let mut parts = name.split('_');
+    let mut camel = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let mut letters = part.chars();
+        camel.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        camel.push_str(letters.as_str());
+    }
+    camel
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const CORDON: Rpc = Rpc {
+        method: "a.B/C",
+        verb: Verb::Post,
+        path: "/control/peers/{node_id}:cordon",
+        scope: "mesh.operate",
+    };
+    const LIST: Rpc = Rpc { method: "a.B/L", verb: Verb::Get, path: "/control/peers", scope: "mesh.read" };
+
+    #[test]
+    fn path_fields_leave_the_body() {
+        let request = json!({"nodeId": "a b/c", "reason": "disk", "dryRun": false, "expectedVersion": "0"});
+        let call = Call::of(&CORDON, &request).unwrap();
+        assert_eq!(call.path, "/control/peers/a%20b%2Fc:cordon");
+        assert_eq!(call.body.as_deref(), Some(r#"{"reason":"disk","expectedVersion":"0"}"#));
+    }
+
+    #[test]
+    fn lists_repeat_their_name_and_defaults_are_left_out() {
+        let request = json!({"role": ["a", "b"], "selector": "x in (a,b)", "pageSize": 0, "pageToken": ""});
+        let call = Call::of(&LIST, &request).unwrap();
+        assert_eq!(call.path, "/control/peers?role=a&role=b&selector=x%20in%20%28a%2Cb%29");
+        assert_eq!(call.body, None);
+    }
+
+    #[test]
+    fn empty_path_field_is_refused() {
+        assert!(Call::of(&CORDON, &json!({"nodeId": ""})).is_err());
+    }
+}

@@ -1,0 +1,124 @@
+//! One run of one command: its settings, its output and its client.
+
+use std::cell::OnceCell;
+use std::io::BufRead as _;
+
+use serde_json::Value;
+
+use super::client::Client;
+use super::error::CliError;
+use super::output::{Format, Notes, Out, Text, View};
+use super::rpc::Call;
+use super::settings::{Settings, Target};
+use crate::wire::fault::Code;
+
+/// What a command runs with.
+#[derive(Debug)]
+pub struct Session {
+    pub settings: Settings,
+    pub out: Out,
+    client: OnceCell<Client>,
+}
+
+impl Session {
+    pub fn new(settings: Settings) -> Self {
+        let out = Out::new(settings.format, settings.screen);
+        Self { settings, out, client: OnceCell::new() }
+    }
+
+    pub fn notes(&self) -> Notes {
+        self.settings.notes
+    }
+
+    pub fn format(&self) -> Format {
+        self.settings.format
+    }
+
+    /// Whom this command talks to.
+    ///
+    /// # Errors
+    /// Usage, when the configuration does not say.
+    pub fn target(&self) -> Result<&Target, CliError> {
+        self.settings.target.as_ref().map_err(Clone::clone)
+    }
+
+    /// The client, made when it is first needed.
+    ///
+    /// # Errors
+    /// When there is no target.
+    pub fn client(&self) -> Result<&Client, CliError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        self.warn_of_config();
+        let client = Client::new(&self.settings, self.target()?.clone())?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Calls a method and gives back the document it answers.
+    ///
+    /// # Errors
+    /// As of [`Client::call`].
+    pub async fn call(&self, call: &Call) -> Result<Value, CliError> {
+        self.client()?.call(call).await
+    }
+
+    /// Writes the data of the command, and how many columns did not fit.
+    ///
+    /// # Errors
+    /// When standard output does not take it.
+    pub fn show(&mut self, view: &View) -> Result<(), CliError> {
+        self.out.show(view)?;
+        if let (Text::Table(table), true) = (&view.text, self.format().is_text()) {
+            let hidden = table.render(self.format() == Format::Wide, self.out.screen()).hidden;
+            if hidden > 0 {
+                let columns = super::client::count(hidden as u64, "column");
+                self.notes().say(&format!(
+                    "{columns} hidden, the terminal is too narrow (see --no-trunc, --columns)"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says on standard error whom a mutation goes to.
+    ///
+    /// # Errors
+    /// When there is no target.
+    pub fn announce_target(&self) -> Result<(), CliError> {
+        let address = self.client()?.address().to_string();
+        self.notes().say(&format!("Target: {}", self.target()?.describe(&address)));
+        Ok(())
+    }
+
+    /// Asks a question that must be answered with `expected`.
+    ///
+    /// # Errors
+    /// Usage naming `flag`, when nobody can be asked; interrupted, when the answer is another.
+    pub fn confirm(&self, question: &str, expected: &[&str], flag: &str) -> Result<(), CliError> {
+        let notes = self.notes();
+        if self.settings.no_input || !notes.can_ask() {
+            return Err(CliError::usage("this needs a confirmation, and there is nobody to ask")
+                .hint(format!("add {flag} to confirm")));
+        }
+        notes.write(question);
+        let mut answer = String::new();
+        let read = std::io::stdin().lock().read_line(&mut answer);
+        let answer = answer.trim().to_ascii_lowercase();
+        if read.is_ok() && expected.iter().any(|word| word.to_ascii_lowercase() == answer) {
+            return Ok(());
+        }
+        Err(CliError::new(Code::Cancelled, "DECLINED", "not confirmed; nothing was changed"))
+    }
+
+    fn warn_of_config(&self) {
+        let Ok(config) = &self.settings.config else { return };
+        let path = config.path.display();
+        if config.is_loose() {
+            self.notes().warn(&format!("{path} can be read by others (chmod 600 {path})"));
+        }
+        if !config.unknown_keys.is_empty() {
+            self.notes().warn(&format!("{path}: unknown keys: {}", config.unknown_keys.join(", ")));
+        }
+    }
+}

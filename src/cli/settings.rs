@@ -1,0 +1,348 @@
+//! What a command works with: flags before variables before the context before what is built in.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::address::Address;
+use super::context::file::{self, ContextFile};
+use super::env::{self, Env};
+use super::error::CliError;
+use super::global::GlobalArgs;
+use super::output::{Color, Format, Notes, Screen};
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Flag(&'static str),
+    Variable(&'static str),
+    File,
+    BuiltIn,
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flag(name) => write!(f, "flag {name}"),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::File => f.write_str("configuration file"),
+            Self::BuiltIn => f.write_str("built in"),
+        }
+    }
+}
+
+/// Whom to talk to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The context's name; empty when an address was given or nothing is configured.
+    pub context: String,
+    /// Tried in order; at least one.
+    pub addresses: Vec<Address>,
+    pub cluster: Option<String>,
+    pub protected: bool,
+    pub source: Source,
+    /// Whether the context was named on the command line itself.
+    pub named_by_flag: bool,
+}
+
+impl Target {
+    /// `dev (http://127.0.0.1:17420)`, or the address alone.
+    pub fn describe(&self, address: &str) -> String {
+        match (self.context.as_str(), &self.cluster) {
+            ("", _) => address.to_owned(),
+            (name, Some(cluster)) => format!("{name} (cluster {cluster}, {address})"),
+            (name, None) => format!("{name} ({address})"),
+        }
+    }
+
+    /// As in `error.target`.
+    pub fn to_json(&self, address: &str) -> Value {
+        json!({"context": self.context, "cluster": self.cluster.as_deref().unwrap_or(""), "address": address})
+    }
+
+    /// What has to be typed before something is destroyed here.
+    pub fn confirmation(&self) -> &str {
+        self.cluster.as_deref().unwrap_or(&self.context)
+    }
+}
+
+/// Everything a command needs to know before it starts.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Fails when the configuration does; commands that need no daemon do not look.
+    pub target: Result<Target, CliError>,
+    pub config_path: PathBuf,
+    /// The configuration; the failure to read it is in `target`, unless an address was given.
+    pub config: Result<ContextFile, CliError>,
+    pub format: Format,
+    pub screen: Screen,
+    pub notes: Notes,
+    /// Never ask.
+    pub no_input: bool,
+    /// The longest time for one request with its retries.
+    pub request_timeout: Duration,
+    pub connect_timeout: Duration,
+    pub request_id: Option<String>,
+    pub env: Env,
+}
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+impl Settings {
+    /// Resolves every setting from flags, variables and the configuration file, in this order.
+    ///
+    /// # Errors
+    /// Usage, when a variable or a default of the file is not what it should be.
+    pub fn resolve(flags: &GlobalArgs, env: Env) -> Result<Self, CliError> {
+        let config_path = file::path(flags.config.as_deref(), &env);
+        let config = ContextFile::load(&config_path);
+        let defaults = config.as_ref().map(|file| file.defaults.clone()).unwrap_or_default();
+        let format = match flags.output {
+            Some(format) => format,
+            None => word(&env, env::OUTPUT, defaults.output.as_deref(), "output")?.unwrap_or(Format::Table),
+        };
+        let color = match flags.color {
+            Some(color) => color,
+            None => word(&env, env::COLOR, defaults.color.as_deref(), "color")?.unwrap_or(Color::Auto),
+        };
+        let request_timeout = match flags.request_timeout {
+            Some(given) => given.0,
+            None => duration(&env, env::TIMEOUT, defaults.request_timeout.as_deref(), REQUEST_TIMEOUT)?,
+        };
+        let connect_timeout = match (flags.connect_timeout, defaults.connect_timeout.as_deref()) {
+            (Some(given), _) => given.0,
+            (None, Some(text)) => parse_duration("defaults.connectTimeout", text)?,
+            (None, None) => CONNECT_TIMEOUT,
+        };
+        Ok(Self {
+            target: target(flags, &env, &config),
+            config_path,
+            config,
+            format,
+            screen: screen(color, &env),
+            notes: Notes {
+                quiet: flags.quiet,
+                machine: format.is_json(),
+                verbose: flags.verbose,
+                color: colored(color, &env, std::io::stderr().is_terminal()),
+            },
+            no_input: flags.no_input || env.get(env::CI).is_some(),
+            request_timeout,
+            connect_timeout,
+            request_id: flags.request_id.clone(),
+            env,
+        })
+    }
+}
+
+/// Whom to talk to. A context that does not exist is an error, never another target.
+fn target(flags: &GlobalArgs, env: &Env, config: &Result<ContextFile, CliError>) -> Result<Target, CliError> {
+    let direct = |text: &str, source: Source| {
+        let address = text
+            .parse()
+            .map_err(|error| CliError::usage(format!("cannot use the address of {source}: {error}")))?;
+        Ok(Target {
+            context: String::new(),
+            addresses: vec![address],
+            cluster: None,
+            protected: false,
+            source,
+            named_by_flag: false,
+        })
+    };
+    let named = |name: &str, source: Source| {
+        let context = config.as_ref().map_err(Clone::clone)?.context(name)?;
+        Ok(Target {
+            context: context.name.clone(),
+            addresses: context.addresses.clone(),
+            cluster: context.cluster.clone(),
+            protected: context.protected,
+            source,
+            named_by_flag: matches!(source, Source::Flag(_)),
+        })
+    };
+    match (&flags.addr, &flags.context) {
+        (Some(addr), None) => return direct(addr, Source::Flag("--addr")),
+        (None, Some(name)) => return named(name, Source::Flag("--context")),
+        (Some(addr), Some(name)) => {
+            let addresses = direct(addr, Source::Flag("--addr"))?.addresses;
+            return Ok(Target { addresses, ..named(name, Source::Flag("--context"))? });
+        }
+        (None, None) => {}
+    }
+    match (env.get(env::ADDR), env.get(env::CONTEXT)) {
+        (Some(addr), None) => return direct(addr, Source::Variable(env::ADDR.name)),
+        (None, Some(name)) => return named(name, Source::Variable(env::CONTEXT.name)),
+        (Some(addr), Some(name)) => {
+            let addresses = direct(addr, Source::Variable(env::ADDR.name))?.addresses;
+            return Ok(Target { addresses, ..named(name, Source::Variable(env::CONTEXT.name))? });
+        }
+        (None, None) => {}
+    }
+    match &config.as_ref().map_err(Clone::clone)?.current {
+        Some(name) => named(name, Source::File),
+        None => direct(super::address::BUILT_IN, Source::BuiltIn),
+    }
+}
+
+/// A word of `T` from a variable or else from the file.
+fn word<T: clap::ValueEnum>(
+    env: &Env,
+    variable: env::Variable,
+    default: Option<&str>,
+    key: &str,
+) -> Result<Option<T>, CliError> {
+    let (text, source) = match (env.get(variable), default) {
+        (Some(text), _) => (text, variable.name.to_owned()),
+        (None, Some(text)) => (text, format!("defaults.{key} of the configuration")),
+        (None, None) => return Ok(None),
+    };
+    T::from_str(text, true).map(Some).map_err(|_| {
+        let words: Vec<String> = T::value_variants()
+            .iter()
+            .filter_map(|value| value.to_possible_value())
+            .map(|value| value.get_name().to_owned())
+            .collect();
+        CliError::usage(format!("{source} is `{text}`")).hint(format!("one of: {}", words.join(", ")))
+    })
+}
+
+fn duration(
+    env: &Env,
+    variable: env::Variable,
+    default: Option<&str>,
+    built_in: Duration,
+) -> Result<Duration, CliError> {
+    match (env.get(variable), default) {
+        (Some(text), _) => parse_duration(variable.name, text),
+        (None, Some(text)) => parse_duration("defaults.requestTimeout", text),
+        (None, None) => Ok(built_in),
+    }
+}
+
+fn parse_duration(source: &str, text: &str) -> Result<Duration, CliError> {
+    text.parse::<super::global::Span>()
+        .map(|span| span.0)
+        .map_err(|error| CliError::usage(format!("{source}: {error}")))
+}
+
+fn screen(color: Color, env: &Env) -> Screen {
+    let tty = std::io::stdout().is_terminal();
+    let size = if tty { terminal_size::terminal_size_of(std::io::stdout()) } else { None };
+    let columns = env.get(env::COLUMNS).and_then(|text| text.parse().ok()).filter(|&width: &usize| width > 0);
+    Screen {
+        tty,
+        color: colored(color, env, tty),
+        width: if tty { columns.or(size.map(|(width, _)| usize::from(width.0))) } else { None },
+        height: size.map(|(_, height)| usize::from(height.0)),
+        unicode: tty && env.is_utf8(),
+    }
+}
+
+/// Whether to colour a stream: flag, `NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`, `TERM`, the stream itself.
+pub fn colored(color: Color, env: &Env, tty: bool) -> bool {
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto if env.get(env::NO_COLOR).is_some() => false,
+        Color::Auto if env.get(env::CLICOLOR_FORCE).is_some_and(|value| value != "0") => true,
+        Color::Auto if env.get(env::CLICOLOR) == Some("0") || env.get(env::TERM) == Some("dumb") => false,
+        Color::Auto => tty,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(values: &'static [(&'static str, &'static str)]) -> Env {
+        Env::from_source(|name| values.iter().find(|(key, _)| *key == name).map(|(_, v)| (*v).to_owned()))
+    }
+
+    fn config() -> ContextFile {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        std::fs::write(
+            &path,
+            "currentContext: here\ncontexts:\n- {name: here, address: 'http://h:1'}\n\
+             - {name: there, address: 'http://t:1', cluster: eu-1, protected: true}\n",
+        )
+        .unwrap();
+        ContextFile::load(&path).unwrap()
+    }
+
+    #[test]
+    fn nearest_source_of_the_target_wins() {
+        const BOTH: &[(&str, &str)] = &[("OMNIRELAY_ADDR", "http://e:1"), ("OMNIRELAY_CONTEXT", "there")];
+        const ADDR: &[(&str, &str)] = &[("OMNIRELAY_ADDR", "http://e:1")];
+        let (file, none) = (Ok(config()), Ok(ContextFile::default()));
+        let flags = |addr: Option<&str>, context: Option<&str>| GlobalArgs {
+            addr: addr.map(str::to_owned),
+            context: context.map(str::to_owned),
+            ..GlobalArgs::default()
+        };
+        let cases = [
+            ("flag before variable", flags(Some("http://f:1"), None), BOTH, &file, "http://f:1", ""),
+            (
+                "context flag before address variable",
+                flags(None, Some("here")),
+                ADDR,
+                &file,
+                "http://h:1",
+                "here",
+            ),
+            ("address and context together", flags(None, None), BOTH, &file, "http://e:1", "there"),
+            ("variable before file", flags(None, None), ADDR, &file, "http://e:1", ""),
+            ("file before built-in", flags(None, None), &[], &file, "http://h:1", "here"),
+            ("built-in", flags(None, None), &[], &none, "http://127.0.0.1:17420", ""),
+        ];
+        for (what, flags, variables, file, address, context) in cases {
+            let target = target(&flags, &env(variables), file).expect(what);
+            assert_eq!((target.addresses[0].as_str(), target.context.as_str()), (address, context), "{what}");
+        }
+    }
+
+    #[test]
+    fn unknown_context_is_an_error_and_never_another_target() {
+        let flags = GlobalArgs { context: Some("nope".into()), ..GlobalArgs::default() };
+        let error = target(&flags, &env(&[]), &Ok(config())).unwrap_err();
+        assert_eq!(error.exit() as u8, 2);
+        assert!(error.to_text().contains("here, there"), "{}", error.to_text());
+    }
+
+    #[test]
+    fn broken_configuration_matters_only_when_it_is_needed() {
+        let broken = || Err(CliError::usage("broken"));
+        let flags = GlobalArgs { addr: Some("http://a:1".into()), ..GlobalArgs::default() };
+        assert!(target(&flags, &env(&[]), &broken()).is_ok());
+        assert!(target(&GlobalArgs::default(), &env(&[]), &broken()).is_err());
+    }
+
+    #[test]
+    fn colour_follows_the_first_that_speaks() {
+        let cases: [(&str, Color, &'static [(&str, &str)], bool, bool); 8] = [
+            ("flag", Color::Always, &[("NO_COLOR", "1")], false, true),
+            ("flag never", Color::Never, &[("CLICOLOR_FORCE", "1")], true, false),
+            ("NO_COLOR", Color::Auto, &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")], true, false),
+            ("force", Color::Auto, &[("CLICOLOR_FORCE", "1"), ("TERM", "dumb")], false, true),
+            ("force 0", Color::Auto, &[("CLICOLOR_FORCE", "0")], false, false),
+            ("CLICOLOR=0", Color::Auto, &[("CLICOLOR", "0")], true, false),
+            ("dumb", Color::Auto, &[("TERM", "dumb")], true, false),
+            ("terminal", Color::Auto, &[], true, true),
+        ];
+        for (what, color, variables, tty, expected) in cases {
+            assert_eq!(colored(color, &env(variables), tty), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn variable_with_a_wrong_word_names_the_right_ones() {
+        let error =
+            word::<Format>(&env(&[("OMNIRELAY_OUTPUT", "xml")]), env::OUTPUT, None, "output").unwrap_err();
+        assert!(error.to_text().contains("OMNIRELAY_OUTPUT"), "{}", error.to_text());
+        assert!(error.to_text().contains("jsonl"), "{}", error.to_text());
+    }
+}

@@ -1,0 +1,264 @@
+//! The whole command tree, held against itself and against the descriptors.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::{Command, FromArgMatches as _};
+use prost_reflect::{DescriptorPool, MethodDescriptor, Value as Reflected};
+
+use super::output::Format;
+use super::rpc::{Rpc, Verb};
+use super::*;
+use crate::wire::descriptors::ENCODED;
+
+fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+    let args = last_output_wins(args.iter().map(OsString::from));
+    command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches))
+}
+
+fn leaf_commands() -> Vec<(String, Command)> {
+    fn walk(command: &Command, path: &str, found: &mut Vec<(String, Command)>) {
+        if !command.has_subcommands() {
+            found.push((path.to_owned(), command.clone()));
+        }
+        for sub in command.get_subcommands() {
+            let path = if path.is_empty() {
+                sub.get_name().to_owned()
+            } else {
+                format!("{path} {}", sub.get_name())
+            };
+            walk(sub, &path, found);
+        }
+    }
+    let mut root = command();
+    root.build();
+    let mut found = Vec::new();
+    walk(&root, "", &mut found);
+    found
+}
+
+#[test]
+fn tree_is_sound() {
+    command().debug_assert();
+}
+
+#[test]
+fn last_output_flag_wins_at_every_level() {
+    let cases: &[(&[&str], Format)] = &[
+        (&["omnirelay", "-o", "yaml", "mesh", "peers", "list", "--json"], Format::Json),
+        (&["omnirelay", "--json", "mesh", "peers", "list", "-o", "yaml"], Format::Yaml),
+        (&["omnirelay", "mesh", "peers", "list", "-o", "json", "-o", "name"], Format::Name),
+        (&["omnirelay", "mesh", "peers", "list", "-o", "yaml", "--json"], Format::Json),
+        (&["omnirelay", "mesh", "-o", "jsonl", "peers", "list"], Format::Jsonl),
+    ];
+    for (args, expected) in cases {
+        assert_eq!(parse(args).unwrap().global.output, Some(*expected), "{args:?}");
+    }
+}
+
+#[test]
+fn repeated_flags_of_an_alias_are_no_error() {
+    let args = [
+        "omnirelay",
+        "mesh",
+        "peers",
+        "ls",
+        "--context",
+        "a",
+        "--context",
+        "b",
+        "--limit",
+        "1",
+        "--limit",
+        "2",
+    ];
+    assert_eq!(parse(&args).unwrap().global.context.as_deref(), Some("b"));
+}
+
+#[test]
+fn every_leaf_explains_itself() {
+    for (path, mut command) in leaf_commands() {
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        assert!(!about.is_empty() && about.chars().count() <= 72, "{path}: `{about}`");
+        assert!(!about.ends_with('.'), "{path}: help lines have no full stop");
+        let help = command.render_long_help().to_string();
+        let example = help.split("Examples:").nth(1).unwrap_or_default();
+        assert!(example.contains("omnirelay "), "{path} has no example");
+        assert!(help.contains("Exit codes: 0 "), "{path} does not say its exit codes");
+        assert!(help.contains("--output <FORMAT>") && help.contains("--json"), "{path} has no --output");
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{path}: {} has no help", argument.get_id());
+        }
+    }
+}
+
+#[test]
+fn examples_can_be_parsed() {
+    for (path, command) in leaf_commands() {
+        let examples = command.get_before_long_help().map(ToString::to_string).unwrap_or_default();
+        let mut own = 0;
+        for words in examples.lines().skip(1).flat_map(calls) {
+            let borrowed: Vec<&str> = words.iter().map(String::as_str).collect();
+            if let Err(error) = parse(&borrowed) {
+                panic!("{path}: example {words:?}: {error}");
+            }
+            own += usize::from(words[1..].join(" ").starts_with(&path));
+        }
+        assert!(own > 0, "{path}: no example shows the command itself");
+    }
+}
+
+/// The calls of `omnirelay` in a line of shell, as words.
+fn calls(line: &str) -> Vec<Vec<String>> {
+    let line = line.replace("$(omnirelay", "| omnirelay").replace("<(omnirelay", "| omnirelay");
+    let mut words: Vec<String> = Vec::new();
+    let (mut word, mut quote) = (String::new(), None);
+    for c in line.chars().chain([' ']) {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '|') => words.push("|".into()),
+            (None, ' ') => words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty())),
+            (_, c) => word.push(c),
+        }
+    }
+    let ends = |word: &String| {
+        word == "|" || word == ">" || word == "#" || word.starts_with("2>") || word.ends_with(')')
+    };
+    let mut calls = Vec::new();
+    let mut rest = words.as_slice();
+    while let Some(at) = rest.iter().position(|word| word == "omnirelay") {
+        let mut call: Vec<String> = rest[at..].iter().take_while(|word| !ends(word)).cloned().collect();
+        if let Some(last) = rest.get(at + call.len()).filter(|word| word.ends_with(')')) {
+            call.push(last.trim_end_matches(')').to_owned());
+        }
+        rest = &rest[at + 1..];
+        // What a shell would put in place of `$(...)` is not known here.
+        if !call.iter().any(|word| word == "omnirelay" && call.len() == 1) {
+            calls.push(call);
+        }
+    }
+    calls
+}
+
+#[test]
+fn every_leaf_is_listed_once_and_nothing_else_is() {
+    let tree: BTreeSet<String> = leaf_commands().into_iter().map(|(path, _)| path).collect();
+    let listed: Vec<String> = leaves().iter().map(|leaf| leaf.path.to_owned()).collect();
+    let unique: BTreeSet<String> = listed.iter().cloned().collect();
+    assert_eq!(unique.len(), listed.len(), "a leaf is listed twice");
+    assert_eq!(tree, unique);
+}
+
+#[test]
+fn leaf_calls_a_method_or_says_why_not() {
+    for leaf in leaves() {
+        assert_eq!(leaf.calls.is_empty(), leaf.local.is_some(), "{}", leaf.path);
+    }
+}
+
+/// Every method of the descriptors by its name: `package.Service/Method`.
+fn methods() -> BTreeMap<String, MethodDescriptor> {
+    let pool = DescriptorPool::decode(ENCODED).unwrap();
+    let services = pool.services().filter(|service| service.full_name().starts_with("omnirelay."));
+    let methods: Vec<MethodDescriptor> = services.flat_map(|s| s.methods().collect::<Vec<_>>()).collect();
+    methods
+        .into_iter()
+        .map(|method| (format!("{}/{}", method.parent_service().full_name(), method.name()), method))
+        .collect()
+}
+
+/// The verb, the path and the scope that a method declares.
+fn declared(method: &MethodDescriptor) -> (Verb, String, String) {
+    let options = method.options();
+    let extension = |name: &str| {
+        let (descriptor, value) = options.extensions().find(|(e, _)| e.full_name() == name).unwrap();
+        drop(descriptor);
+        value.as_message().unwrap().clone()
+    };
+    let http = extension("google.api.http");
+    let (field, value) =
+        http.fields().find(|(field, _)| ["get", "post", "patch", "delete"].contains(&field.name())).unwrap();
+    let verb = match field.name() {
+        "get" => Verb::Get,
+        "post" => Verb::Post,
+        "patch" => Verb::Patch,
+        "delete" => Verb::Delete,
+        other => panic!("no command uses {other} yet"),
+    };
+    let policy = extension("omnirelay.api.v1.policy");
+    let scope = match policy.get_field_by_name("scope").unwrap().into_owned() {
+        Reflected::String(scope) => scope,
+        other => panic!("{other:?}"),
+    };
+    (verb, value.as_str().unwrap().to_owned(), scope)
+}
+
+#[test]
+fn every_method_has_a_command() {
+    let called: BTreeSet<&str> =
+        leaves().iter().flat_map(|leaf| leaf.calls).map(|call| call.method).collect();
+    for name in methods().keys() {
+        assert!(called.contains(name.as_str()), "no command calls {name}");
+    }
+}
+
+#[test]
+fn every_call_is_what_the_descriptors_declare() {
+    let methods = methods();
+    let calls: Vec<&Rpc> = leaves().iter().flat_map(|leaf| leaf.calls.iter().copied()).collect();
+    for call in calls {
+        let method = methods.get(call.method).unwrap_or_else(|| panic!("there is no method {}", call.method));
+        let (verb, path, scope) = declared(method);
+        assert_eq!(
+            (call.verb, call.path, call.scope),
+            (verb, path.as_str(), scope.as_str()),
+            "{}",
+            call.method
+        );
+    }
+}
+
+#[test]
+fn generated_files_are_fresh() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<(String, String)> = super::completions::FILES
+        .iter()
+        .map(|(shell, name)| (format!("completions/{name}"), super::completions::script(*shell)))
+        .collect();
+    files.extend(super::man::files().into_iter().map(|(name, page)| (format!("man/{name}"), page)));
+    if std::env::var_os("OMNIRELAY_GENERATE").is_some() {
+        for folder in ["completions", "man"] {
+            let _ = std::fs::remove_dir_all(root.join(folder));
+            std::fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        for (name, text) in &files {
+            std::fs::write(root.join(name), text).unwrap();
+        }
+    }
+    for (name, text) in &files {
+        let kept = std::fs::read_to_string(root.join(name)).unwrap_or_default();
+        assert!(kept == *text, "{name} is stale: run the tests with OMNIRELAY_GENERATE=1");
+    }
+    let names: BTreeSet<String> = files.into_iter().map(|(name, _)| name).collect();
+    for folder in ["completions", "man"] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let name = format!("{folder}/{}", entry.unwrap().file_name().to_string_lossy());
+            assert!(names.contains(&name), "{name} belongs to no command");
+        }
+    }
+}
+
+#[test]
+fn usage_errors_know_when_json_is_wanted() {
+    let env = Env::default();
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    for (line, expected) in [
+        ("omnirelay mesh -o json --nope", true),
+        ("omnirelay mesh --output=jsonl --nope", true),
+        ("omnirelay mesh -ojson --nope", true),
+        ("omnirelay mesh -o json -o yaml --nope", false),
+        ("omnirelay mesh --nope", false),
+    ] {
+        assert_eq!(asks_for_json(&words(line), &env), expected, "{line}");
+    }
+}

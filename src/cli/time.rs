@@ -1,0 +1,79 @@
+//! Times as tables show them.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::table::Moment;
+
+/// Milliseconds since the epoch of an RFC 3339 time; `None` when it is none.
+pub fn millis(value: &Value) -> Option<i64> {
+    let time = humantime::parse_rfc3339(value.as_str()?).ok()?;
+    since_epoch(time)
+}
+
+/// Milliseconds since the epoch by this machine's clock.
+pub fn now_ms() -> Option<i64> {
+    since_epoch(SystemTime::now())
+}
+
+fn since_epoch(time: SystemTime) -> Option<i64> {
+    i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
+/// How long ago `value` was: `3s`, `4m`, `19h`, `6d`; or the time itself in UTC to the second.
+pub fn ago(value: &Value, moment: Moment) -> String {
+    let Some(then) = millis(value) else { return String::new() };
+    match moment.now_ms.filter(|_| !moment.absolute) {
+        Some(now) => short(Duration::from_millis(u64::try_from(now - then).unwrap_or(0))),
+        None => clock(then),
+    }
+}
+
+/// A time in UTC to the second: `2026-11-20T06:01:09Z`.
+pub fn clock(ms: i64) -> String {
+    let since = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since).to_string()
+}
+
+/// A duration with one unit: the largest of which there are two, or seconds.
+pub fn short(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{:.1}s", duration.as_secs_f64()),
+        1..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn ages_have_one_unit() {
+        let moment = Moment { now_ms: millis(&json!("2026-11-20T06:00:00Z")), absolute: false };
+        let cases = [
+            ("2026-11-20T05:59:59.600Z", "0.4s"),
+            ("2026-11-20T05:58:05Z", "115s"),
+            ("2026-11-20T05:56:00Z", "4m"),
+            ("2026-11-19T11:00:00Z", "19h"),
+            ("2026-11-14T00:00:00Z", "6d"),
+            ("2026-11-20T06:00:05Z", "0.0s"),
+        ];
+        for (then, expected) in cases {
+            assert_eq!(ago(&json!(then), moment), expected, "{then}");
+        }
+        assert_eq!(ago(&Value::Null, moment), "");
+    }
+
+    #[test]
+    fn absolute_times_are_utc_to_the_second() {
+        let moment = Moment { now_ms: Some(0), absolute: true };
+        assert_eq!(ago(&json!("2026-11-20T06:01:09.020Z"), moment), "2026-11-20T06:01:09Z");
+    }
+}

@@ -1,0 +1,70 @@
+//! `omnirelay version`.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use super::check::NODE;
+use super::client::Client;
+use super::document::text;
+use super::error::CliError;
+use super::output::View;
+use super::rpc::{Call, Leaf};
+use super::session::Session;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::read("version", &[&NODE]).exiting("0 1 2");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay version
+  omnirelay version --client
+  omnirelay version -o json | jq -r .server.version";
+
+/// A daemon that takes longer is left out.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Show the versions of this client and of the daemon
+///
+/// The daemon's is shown if it answers within a second; the exit code is 0 in any case.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct VersionArgs {
+    /// Only this client's, without asking a daemon
+    #[arg(long)]
+    client: bool,
+}
+
+/// Shows the versions.
+///
+/// # Errors
+/// When standard output does not take them.
+pub async fn run(args: &VersionArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let client = env!("CARGO_PKG_VERSION");
+    let mut document = json!({"schemaVersion": "v1", "client": {"version": client}});
+    let mut lines = format!("client {client}\n");
+    if !args.client {
+        match server(session).await {
+            Ok(node) => {
+                let (version, node_id) = (text(&node, "version"), text(&node, "localNodeId"));
+                lines.push_str(&format!("server {version} ({node_id})\n"));
+                document["server"] = json!({
+                    "version": version, "nodeId": node_id, "clientVersionMin": text(&node, "clientVersionMin"),
+                });
+            }
+            Err(error) => {
+                session.notes().warn(&format!("the server's version is not known: {}", error.body().message))
+            }
+        }
+    }
+    session.show(&View::lines(document, format!("version/{client}"), lines))?;
+    Ok(Exit::Ok)
+}
+
+async fn server(session: &Session) -> Result<serde_json::Value, CliError> {
+    let mut settings = session.settings.clone();
+    settings.request_timeout = settings.request_timeout.min(PATIENCE);
+    settings.connect_timeout = settings.connect_timeout.min(PATIENCE);
+    Client::new(&settings, session.target()?.clone())?.call(&Call::of(&NODE, &json!({}))?).await
+}

@@ -1,0 +1,105 @@
+//! The cursor of a watch: read from a file at the start, saved after what it stands for was printed.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::cli::error::CliError;
+
+/// Where a watch stands.
+#[derive(Clone, Debug, Default)]
+pub struct Cursor {
+    /// Empty before the first.
+    at: String,
+    saved: String,
+    file: Option<PathBuf>,
+}
+
+impl Cursor {
+    /// The cursor given by `since`, or else by `file`; a file that is not there is an empty one.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn begin(since: Option<&str>, file: Option<&Path>) -> Result<Self, CliError> {
+        let saved = match file.map(std::fs::read_to_string) {
+            Some(Ok(text)) => text.trim().to_owned(),
+            Some(Err(error)) if error.kind() == ErrorKind::NotFound => String::new(),
+            Some(Err(error)) => return Err(unusable("read", file, &error)),
+            None => String::new(),
+        };
+        let at = since.map_or_else(|| saved.clone(), str::to_owned);
+        Ok(Self { at, saved, file: file.map(Path::to_path_buf) })
+    }
+
+    pub fn at(&self) -> &str {
+        &self.at
+    }
+
+    /// Moves to `cursor`; an empty one, as inside a snapshot, moves nothing.
+    pub fn advance(&mut self, cursor: &str) {
+        if !cursor.is_empty() {
+            cursor.clone_into(&mut self.at);
+        }
+    }
+
+    /// Forgets where it stood, as after a reset.
+    pub fn forget(&mut self) {
+        self.at.clear();
+    }
+
+    /// Whether the file is behind.
+    pub fn is_unsaved(&self) -> bool {
+        self.file.is_some() && !self.at.is_empty() && self.at != self.saved
+    }
+
+    /// Saves the cursor; a crash leaves either the old or the new one.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&mut self) -> Result<(), CliError> {
+        let Some(file) = self.file.as_deref().filter(|_| self.is_unsaved()) else { return Ok(()) };
+        let mut name = file.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = file.with_file_name(name);
+        let written = std::fs::write(&temporary, format!("{}\n", self.at))
+            .and_then(|()| std::fs::rename(&temporary, file));
+        written.map_err(|error| unusable("write", Some(file), &error))?;
+        self.saved.clone_from(&self.at);
+        Ok(())
+    }
+}
+
+fn unusable(what: &str, file: Option<&Path>, error: &std::io::Error) -> CliError {
+    let file = file.unwrap_or(Path::new("")).display();
+    CliError::local("CURSOR_FILE", format!("cannot {what} the cursor file {file}"), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursor_survives_in_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cur");
+        let mut cursor = Cursor::begin(None, Some(&file)).unwrap();
+        assert_eq!(cursor.at(), "");
+        cursor.advance("1:7");
+        cursor.advance("");
+        assert!(cursor.is_unsaved());
+        cursor.save().unwrap();
+        assert!(!cursor.is_unsaved());
+        assert_eq!(Cursor::begin(None, Some(&file)).unwrap().at(), "1:7");
+        assert_eq!(Cursor::begin(Some("1:3"), Some(&file)).unwrap().at(), "1:3");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn forgotten_cursor_is_not_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cur");
+        let mut cursor = Cursor::begin(Some("1:3"), Some(&file)).unwrap();
+        cursor.forget();
+        cursor.save().unwrap();
+        assert!(!file.exists());
+    }
+}

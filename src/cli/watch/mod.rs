@@ -1,0 +1,328 @@
+//! Watching: one stream of events over any number of connections, without loss and without end.
+
+pub mod cursor;
+pub mod printer;
+pub mod stream;
+pub mod until;
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::cursor::Cursor;
+use self::printer::{Known, Printer};
+use self::stream::{Ended, Event, Stream};
+use super::args::{TableArgs, WatchArgs};
+use super::client::chance;
+use super::document::{field, text};
+use super::error::CliError;
+use super::failure::Failure;
+use super::rpc::Call;
+use super::session::Session;
+use super::table::Column;
+use crate::wire::fault::{Code, Exit};
+
+/// The daemon says something at least every 15 s; three times that without a word is a dead peer.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How often the first connection is tried at every address; once it was there, for ever.
+const FIRST_TRIES: u32 = 3;
+/// All events of one revision come together; a pause this long means that they are complete.
+const BATCH_PAUSE: Duration = Duration::from_millis(20);
+/// A live table is drawn at most ten times a second.
+const DRAW_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is watched.
+pub struct Feed<'a> {
+    /// The call that opens the stream, without a cursor.
+    pub call: Call,
+    /// The object's field in an event, and the kind of its name: `peer`.
+    pub object: &'static str,
+    /// The field of the object that holds its id.
+    pub id: &'static str,
+    pub columns: &'a [Column],
+    /// What a line says of an object that is new.
+    pub summary: fn(&Value) -> String,
+}
+
+/// A running watch.
+struct Watch<'a> {
+    feed: Feed<'a>,
+    args: &'a WatchArgs,
+    cursor: Cursor,
+    printer: Printer,
+    known: Known,
+    /// The snapshot is complete, or none was asked for.
+    synced: bool,
+    /// Inside a snapshot of which rows were printed.
+    in_snapshot: bool,
+    changes: u64,
+    show_progress: bool,
+    /// Something was not drawn yet.
+    dirty: bool,
+}
+
+/// Watches until a condition is met, the time is over, a signal comes or the daemon refuses.
+///
+/// # Errors
+/// The daemon's refusal; no connection at the start; the time was over before the condition was met.
+pub async fn run(
+    session: &mut Session,
+    feed: Feed<'_>,
+    args: &WatchArgs,
+    table: &TableArgs,
+) -> Result<Exit, CliError> {
+    let cursor = Cursor::begin(args.since.as_deref(), args.cursor_file.as_deref())?;
+    let mut watch = Watch {
+        synced: !cursor.at().is_empty(),
+        cursor,
+        printer: Printer::of(session, args.append, table.layout(), table.absolute),
+        feed,
+        args,
+        known: Known::new(),
+        in_snapshot: false,
+        changes: 0,
+        show_progress: session.notes().verbose > 0,
+        dirty: false,
+    };
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let ended = tokio::select! {
+        ended = watch.follow(session) => ended.map(|()| Exit::Ok),
+        _ = interrupt.recv() => Ok(Exit::Interrupted),
+        _ = terminate.recv() => Ok(Exit::Terminated),
+        () = pass(args.for_duration.map(|span| span.0)) => Ok(Exit::Ok),
+        () = pass(args.timeout.map(|span| span.0)) => Err(watch_timeout(args)),
+    };
+    watch.cursor.save()?;
+    ended
+}
+
+fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
+    signal(kind).map_err(|error| CliError::local("SIGNALS", "cannot listen for signals", &error))
+}
+
+/// Waits for `time`; for ever when there is none.
+async fn pass(time: Option<Duration>) {
+    match time.filter(|time| !time.is_zero()) {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn watch_timeout(args: &WatchArgs) -> CliError {
+    let span = args.timeout.map(|span| humantime::format_duration(span.0).to_string()).unwrap_or_default();
+    let waited_for = match (&args.until, args.max_events) {
+        (Some(until), _) => until.to_string(),
+        (None, Some(events)) => format!("{events} changes"),
+        (None, None) => "an end of the watch".to_owned(),
+    };
+    CliError::new(Code::DeadlineExceeded, "WATCH_TIMEOUT", format!("waited {span} for {waited_for} in vain"))
+        .hint("wait longer with --timeout")
+}
+
+impl Watch<'_> {
+    /// Follows the stream over as many connections as it takes.
+    async fn follow(&mut self, session: &mut Session) -> Result<(), CliError> {
+        let mut connected_once = false;
+        // Tries since something was last heard.
+        let mut tries: u32 = 0;
+        let mut failures: Vec<(String, Failure)> = Vec::new();
+        let started = Instant::now();
+        loop {
+            let client = session.client()?;
+            let address = client.address().to_string();
+            let failure = match stream::open(client, &self.feed.call, self.cursor.at()).await {
+                Ok(stream) => {
+                    if tries > 0 && connected_once {
+                        self.say_resumed(session, &address);
+                    }
+                    connected_once = true;
+                    match self.listen(session, stream, &mut tries).await? {
+                        Some(failure) => failure,
+                        None => return Ok(()),
+                    }
+                }
+                Err(Ended::Failed(failure)) => failure,
+                Err(Ended::Refused(error)) => return Err(self.refused(session, error, &address)),
+            };
+            tries += 1;
+            let client = session.client()?;
+            client.turn_away();
+            self.interrupt_snapshot(session)?;
+            failures.retain(|(known, _)| *known != address);
+            failures.push((address, failure.clone()));
+            let client = session.client()?;
+            let rounds = tries.div_ceil(client.target().addresses.len().max(1) as u32);
+            if !connected_once && rounds >= FIRST_TRIES {
+                return Err(client.unreachable(&self.feed.call, failures, rounds, started.elapsed()));
+            }
+            self.say_reconnecting(session, tries, &failure);
+            tokio::time::sleep(pause(tries)).await;
+        }
+    }
+
+    /// Takes events until the stream ends; `None` when the watch has seen enough.
+    async fn listen(
+        &mut self,
+        session: &mut Session,
+        mut stream: Stream,
+        tries: &mut u32,
+    ) -> Result<Option<Failure>, CliError> {
+        let mut heard = Instant::now();
+        loop {
+            let wait = self.next_pause(heard);
+            match tokio::time::timeout(wait, stream.next()).await {
+                Ok(Ok(event)) => {
+                    heard = Instant::now();
+                    *tries = 0;
+                    if let Some(event) = event {
+                        self.take(session, event)?;
+                        if self.is_over() {
+                            self.settle(session)?;
+                            return Ok(None);
+                        }
+                    }
+                }
+                Ok(Err(Ended::Failed(failure))) => {
+                    self.settle(session)?;
+                    return Ok(Some(failure));
+                }
+                Ok(Err(Ended::Refused(error))) => return Err(error),
+                Err(_) if heard.elapsed() >= SILENCE_MAX => {
+                    self.settle(session)?;
+                    return Ok(Some(Failure::silent(SILENCE_MAX.as_secs())));
+                }
+                Err(_) => self.settle(session)?,
+            }
+        }
+    }
+
+    /// How long to wait for the next event before something else is due.
+    fn next_pause(&self, heard: Instant) -> Duration {
+        let until_dead = SILENCE_MAX.saturating_sub(heard.elapsed());
+        let due =
+            match (self.dirty && self.printer.is_live(), self.cursor.is_unsaved(), self.printer.is_live()) {
+                (true, _, _) => DRAW_PAUSE,
+                (false, true, _) => BATCH_PAUSE,
+                (false, false, true) => Duration::from_secs(1),
+                (false, false, false) => until_dead,
+            };
+        due.min(until_dead).max(Duration::from_millis(1))
+    }
+
+    /// Draws and saves what is due once a batch is complete.
+    fn settle(&mut self, session: &mut Session) -> Result<(), CliError> {
+        if self.printer.is_live() {
+            let status = format!("rev {}", self.cursor.at());
+            self.printer.settle(&mut session.out, &self.feed, &self.known, &status)?;
+        }
+        self.dirty = false;
+        self.cursor.save()
+    }
+
+    fn take(&mut self, session: &mut Session, event: Event) -> Result<(), CliError> {
+        let event = event.document;
+        let kind = text(&event, "type").to_owned();
+        let object = field(&event, self.feed.object);
+        let id = text(object, self.feed.id).to_owned();
+        let object = object.clone();
+        let mut before = None;
+        match kind.as_str() {
+            "snapshot" => {
+                self.in_snapshot = true;
+                self.known.insert(id, object);
+            }
+            "added" | "modified" => {
+                self.changes += 1;
+                before = self.known.insert(id, object);
+            }
+            "removed" => {
+                self.changes += 1;
+                before = self.known.remove(&id);
+            }
+            "synced" => {
+                self.synced = true;
+                self.in_snapshot = false;
+            }
+            "reset" => {
+                self.known.clear();
+                self.synced = false;
+                self.cursor.forget();
+            }
+            _ => {}
+        }
+        // Saved only when the pause after it shows that nothing else belongs to this revision.
+        let cursor = text(&event, "cursor");
+        if cursor != self.cursor.at() {
+            self.cursor.save()?;
+        }
+        if kind != "progress" || self.show_progress {
+            self.printer.event(&mut session.out, &self.feed, &event, before.as_ref())?;
+        }
+        self.dirty = true;
+        if self.synced {
+            self.cursor.advance(cursor);
+        }
+        Ok(())
+    }
+
+    /// Whether a condition for the end is met.
+    fn is_over(&self) -> bool {
+        let enough = self.args.max_events.is_some_and(|most| self.changes >= most);
+        let until = self.args.until.as_ref().is_some_and(|until| {
+            self.synced && !self.known.is_empty() && self.known.values().all(|object| until.holds(object))
+        });
+        enough || until
+    }
+
+    /// Voids a snapshot that was cut off: the next connection begins it again.
+    fn interrupt_snapshot(&mut self, session: &mut Session) -> Result<(), CliError> {
+        if !self.in_snapshot {
+            return Ok(());
+        }
+        self.in_snapshot = false;
+        self.known.clear();
+        let event = printer::interrupted_snapshot();
+        self.printer.event(&mut session.out, &self.feed, &event, None)
+    }
+
+    fn say_reconnecting(&self, session: &Session, tries: u32, failure: &Failure) {
+        let from = if self.cursor.at().is_empty() { "the beginning" } else { self.cursor.at() };
+        session.notes().progress(&format!("reconnecting (try {tries}, from {from}): {}", failure.cause));
+    }
+
+    fn say_resumed(&self, session: &Session, address: &str) {
+        session.notes().progress(&format!("connected again, to {address}"));
+    }
+
+    fn refused(&self, session: &Session, error: CliError, address: &str) -> CliError {
+        match session.client() {
+            Ok(client) => error.target(client.target().to_json(address)),
+            Err(_) => error,
+        }
+    }
+}
+
+/// How long to wait before try number `tries` + 1: nothing at first, then doubling to two seconds.
+fn pause(tries: u32) -> Duration {
+    let whole = BACKOFF_FIRST.saturating_mul(1 << tries.saturating_sub(1).min(10));
+    whole.min(BACKOFF_MAX).mul_f64(0.5 + chance() / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_two_seconds() {
+        for tries in 1..40 {
+            let pause = pause(tries);
+            assert!(pause >= Duration::from_millis(50) && pause <= BACKOFF_MAX, "try {tries}: {pause:?}");
+        }
+        assert!(pause(1) <= Duration::from_millis(100));
+        assert!(pause(30) >= Duration::from_secs(1));
+    }
+}

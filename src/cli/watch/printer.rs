@@ -1,0 +1,216 @@
+//! What a watch prints: a line per event, or a table that is drawn again in place.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Feed;
+use crate::cli::document::{field, plain, text};
+use crate::cli::error::CliError;
+use crate::cli::output::{Format, Out, printable};
+use crate::cli::session::Session;
+use crate::cli::table::{Layout, Moment, Table};
+use crate::cli::time;
+
+/// The objects of a watch by id, as they were last seen.
+pub type Known = BTreeMap<String, Value>;
+
+/// Prints events as they come.
+#[derive(Debug)]
+pub enum Printer {
+    /// The event's own document, one per line or, for YAML, one per part.
+    Records,
+    /// `kind/id` of what changed.
+    Names,
+    /// A line for people.
+    Log,
+    /// The table, drawn again in place.
+    Live(Live),
+}
+
+impl Printer {
+    pub fn of(session: &Session, append: bool, layout: Layout, absolute: bool) -> Self {
+        match session.format() {
+            Format::Json | Format::Jsonl | Format::Yaml => Self::Records,
+            Format::Name => Self::Names,
+            Format::Table | Format::Wide if session.out.screen().tty && !append => {
+                Self::Live(Live::new(layout, absolute))
+            }
+            Format::Table | Format::Wide => Self::Log,
+        }
+    }
+
+    /// Takes one event. `before` is the object as it was, `known` holds it as it is.
+    ///
+    /// # Errors
+    /// When standard output does not take it.
+    pub fn event(
+        &mut self,
+        out: &mut Out,
+        feed: &Feed,
+        event: &Value,
+        before: Option<&Value>,
+    ) -> Result<(), CliError> {
+        match self {
+            Self::Records if out.format() == Format::Yaml => {
+                out.write(b"---\n")?;
+                out.yaml(event)?;
+            }
+            Self::Records => out.line(event)?,
+            Self::Names => {
+                let id = text(field(event, feed.object), feed.id);
+                if !id.is_empty() {
+                    out.write_line(&format!("{}/{}", feed.object, printable(id)))?;
+                }
+            }
+            Self::Log => out.write_line(&log_line(feed, event, before))?,
+            Self::Live(live) => {
+                live.touch(text(field(event, feed.object), feed.id));
+                return Ok(());
+            }
+        }
+        out.flush()
+    }
+
+    /// Draws what changed since the last time; only the live table waits to be asked.
+    ///
+    /// # Errors
+    /// When standard output does not take it.
+    pub fn settle(
+        &mut self,
+        out: &mut Out,
+        feed: &Feed,
+        known: &Known,
+        status: &str,
+    ) -> Result<(), CliError> {
+        match self {
+            Self::Live(live) => live.draw(out, feed, known, status),
+            Self::Records | Self::Names | Self::Log => Ok(()),
+        }
+    }
+
+    /// Whether the screen changes by itself as time passes.
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Live(_))
+    }
+}
+
+/// `2026-11-20T06:02:11Z  modified  relay-b119  status: suspect -> alive`
+fn log_line(feed: &Feed, event: &Value, before: Option<&Value>) -> String {
+    let at = time::millis(field(event, "time")).or_else(time::now_ms).map(time::clock).unwrap_or_default();
+    let kind = text(event, "type");
+    let object = field(event, feed.object);
+    let id = text(object, feed.id);
+    let what = match (kind, before) {
+        ("modified", Some(before)) => differences(before, object).join(", "),
+        ("reset", _) => format!("reason: {}", text(event, "reason")),
+        ("synced" | "progress", _) => format!("cursor: {}", text(event, "cursor")),
+        _ => (feed.summary)(object),
+    };
+    let id = if id.is_empty() { "-" } else { id };
+    format!("{at}  {kind:<8}  {}  {}", printable(id), printable(&what)).trim_end().to_owned()
+}
+
+/// The fields in which two objects differ, the bookkeeping apart: `cordoned: false -> true`.
+fn differences(before: &Value, after: &Value) -> Vec<String> {
+    const BOOKKEEPING: &[&str] =
+        &["version", "updatedAt", "lastWriterId", "lastSeen", "rttMs", "metadataVersion"];
+    let mut lines = Vec::new();
+    let empty = serde_json::Map::new();
+    let (old, new) = (before.as_object().unwrap_or(&empty), after.as_object().unwrap_or(&empty));
+    let added = old.keys().filter(|key| !new.contains_key(*key));
+    for key in new.keys().chain(added).filter(|key| !BOOKKEEPING.contains(&key.as_str())) {
+        let (old, new) = (field(before, key), field(after, key));
+        if old == new {
+            continue;
+        }
+        if old.is_object() && new.is_object() {
+            lines.extend(differences(old, new).into_iter().map(|line| format!("{key}.{line}")));
+        } else {
+            let word =
+                |value: &Value| Some(plain(value)).filter(|text| !text.is_empty()).unwrap_or("-".into());
+            lines.push(format!("{key}: {} -> {}", word(old), word(new)));
+        }
+    }
+    lines
+}
+
+/// A table on a terminal that is drawn again in place.
+#[derive(Debug)]
+pub struct Live {
+    layout: Layout,
+    absolute: bool,
+    /// Lines on the screen that are ours.
+    drawn: usize,
+    since: Instant,
+    /// When each object changed last.
+    touched: BTreeMap<String, Instant>,
+}
+
+/// How long a changed row stays marked.
+const MARKED: Duration = Duration::from_secs(2);
+
+impl Live {
+    fn new(layout: Layout, absolute: bool) -> Self {
+        Self { layout, absolute, drawn: 0, since: Instant::now(), touched: BTreeMap::new() }
+    }
+
+    fn touch(&mut self, id: &str) {
+        self.touched.retain(|_, at| at.elapsed() < MARKED);
+        self.touched.insert(id.to_owned(), Instant::now());
+    }
+
+    fn draw(&mut self, out: &mut Out, feed: &Feed, known: &Known, status: &str) -> Result<(), CliError> {
+        let moment = Moment { now_ms: time::now_ms(), absolute: self.absolute };
+        let items: Vec<Value> = known.values().cloned().collect();
+        let table = Table::of(feed.columns, &items, moment, &self.layout)?;
+        let screen = out.screen();
+        let text = table.render(out.format() == Format::Wide, screen).lines;
+        let headings = usize::from(!self.layout.no_headers);
+        let room = screen.height.map_or(usize::MAX, |height| height.saturating_sub(3));
+        let mut lines: Vec<String> = text.lines().take(room).map(str::to_owned).collect();
+        for (line, id) in lines.iter_mut().skip(headings).zip(known.keys()) {
+            if self.touched.get(id).is_some_and(|at| at.elapsed() < MARKED) {
+                *line = format!("{}{line}", if screen.color { "\x1b[1m" } else { "" });
+                line.push_str(if screen.color { "\x1b[0m" } else { "  <" });
+            }
+        }
+        let unseen = text.lines().count().saturating_sub(lines.len());
+        if unseen > 0 {
+            lines.push(format!("... {unseen} more"));
+        }
+        let live = time::short(Duration::from_secs(self.since.elapsed().as_secs().max(1)));
+        let dot = if screen.unicode { "·" } else { "-" };
+        lines.push(format!("{status} {dot} live {live} {dot} Ctrl-C to stop"));
+        if self.drawn > 0 {
+            out.write(format!("\x1b[{}A\x1b[J", self.drawn).as_bytes())?;
+        }
+        self.drawn = lines.len();
+        lines.iter().try_for_each(|line| out.write_line(line))?;
+        out.flush()
+    }
+}
+
+/// The event that says that a snapshot was cut off, so that what was printed of it is void.
+pub fn interrupted_snapshot() -> Value {
+    json!({"type": "reset", "cursor": "", "prevCursor": "", "reason": "snapshot_interrupted"})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_leave_bookkeeping_out_and_go_into_objects() {
+        let before =
+            json!({"version": "1", "cordoned": false, "metadata": {"role": "a", "labels": {"x": "1"}}});
+        let after =
+            json!({"version": "2", "cordoned": true, "metadata": {"role": "a", "labels": {"y": "2"}}});
+        assert_eq!(
+            differences(&before, &after),
+            ["cordoned: false -> true", "metadata.labels.y: - -> 2", "metadata.labels.x: 1 -> -"]
+        );
+        assert!(differences(&before, &before).is_empty());
+    }
+}

@@ -1,0 +1,173 @@
+//! One connection to an event stream: server-sent events over the client that makes every other call.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use eventsource_client::{
+    BoxStream, Client as _, ClientBuilder, Error as SseError, ReconnectOptions, Response, SSE,
+};
+use futures_util::StreamExt as _;
+use launchdarkly_sdk_transport::{ByteStream, HttpTransport, Request, ResponseFuture, TransportError};
+use serde_json::Value;
+use sync_wrapper::{SyncFuture, SyncStream};
+
+use crate::cli::client::{Client, EventRequest};
+use crate::cli::error::{self, CliError};
+use crate::cli::failure::Failure;
+use crate::cli::rpc::Call;
+use crate::wire::fault::Code;
+
+/// The largest error document that is read.
+const PROBLEM_BYTES_MAX: usize = 64 * 1024;
+
+/// One event as the daemon sent it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// The document, unchanged.
+    pub document: Value,
+}
+
+/// Why a stream cannot be had or has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ended {
+    /// Try again, here or at another address.
+    Failed(Failure),
+    /// The daemon states a fault; another try would end the same.
+    Refused(CliError),
+}
+
+/// An open stream.
+pub struct Stream {
+    events: BoxStream<Result<SSE, SseError>>,
+    address: String,
+}
+
+/// Opens the stream of `call` at the address the client would ask next.
+///
+/// # Errors
+/// Why it cannot be had.
+pub async fn open(client: &Client, call: &Call, cursor: &str) -> Result<Stream, Ended> {
+    let address = client.address().to_string();
+    let transport = Transport { request: client.event_request() };
+    let url = format!("{address}{}", call.path);
+    let parameter = |error: SseError| Ended::Failed(Failure::garbled(error.to_string()));
+    let mut builder = ClientBuilder::for_url(&url)
+        .map_err(parameter)?
+        .reconnect(ReconnectOptions::reconnect(false).retry_initial(false).build())
+        .redirect_limit(0);
+    if !cursor.is_empty() {
+        builder = builder.last_event_id(cursor.to_owned());
+    }
+    let events = builder.build_with_transport(transport).stream();
+    let mut stream = Stream { events, address };
+    match stream.events.next().await {
+        Some(Ok(SSE::Connected(details))) => stream.accept(details.response()).map(|()| stream),
+        Some(Ok(_)) | None => Err(Ended::Failed(Failure::closed())),
+        Some(Err(error)) => Err(ended(error, &stream.address).await),
+    }
+}
+
+impl Stream {
+    /// The next event; heartbeats that are mere comments are `None`.
+    ///
+    /// # Errors
+    /// Why the stream has ended.
+    pub async fn next(&mut self) -> Result<Option<Event>, Ended> {
+        match self.events.next().await {
+            Some(Ok(SSE::Event(event))) => match serde_json::from_str(&event.data) {
+                Ok(document) => Ok(Some(Event { document })),
+                Err(_) => Err(Ended::Failed(Failure::garbled("an event was not JSON"))),
+            },
+            Some(Ok(SSE::Comment(_) | SSE::Connected(_))) => Ok(None),
+            Some(Err(error)) => Err(ended(error, &self.address).await),
+            None => Err(Ended::Failed(Failure::closed())),
+        }
+    }
+
+    fn accept(&self, response: &Response) -> Result<(), Ended> {
+        let kind = response.get_header_value("content-type").ok().flatten().unwrap_or("no content type");
+        if kind.starts_with("text/event-stream") {
+            return Ok(());
+        }
+        let message = format!("{} did not answer with a stream of events", self.address);
+        Err(Ended::Refused(
+            CliError::new(Code::Unknown, "UNEXPECTED_ANSWER", message)
+                .cause(format!("it answered with {kind}")),
+        ))
+    }
+}
+
+/// What the end of a stream means.
+async fn ended(error: SseError, address: &str) -> Ended {
+    let failure = |error: &TransportError| match error.inner().downcast_ref::<Failure>() {
+        Some(failure) => failure.clone(),
+        None => Failure::garbled(error.to_string()),
+    };
+    match error {
+        SseError::Transport(error) => Ended::Failed(failure(&error)),
+        SseError::UnexpectedResponse(response, body) => {
+            refusal(response.status(), body.into_stream(), address).await
+        }
+        SseError::Eof | SseError::UnexpectedEof => Ended::Failed(Failure::closed()),
+        SseError::TimedOut => Ended::Failed(Failure::timeout()),
+        other => Ended::Failed(Failure::garbled(other.to_string())),
+    }
+}
+
+/// What an answer other than a stream means: to be tried again only when it says so.
+async fn refusal(status: u16, mut body: ByteStream, address: &str) -> Ended {
+    let mut text = Vec::new();
+    while let Some(Ok(bytes)) = body.next().await {
+        text.extend_from_slice(&bytes);
+        if text.len() > PROBLEM_BYTES_MAX {
+            break;
+        }
+    }
+    let stated = serde_json::from_slice(&text).ok().and_then(|problem| error::from_problem(&problem));
+    match stated {
+        Some(error) if error.body().retryable => {
+            Ended::Failed(Failure::garbled(error.body().message.clone()))
+        }
+        Some(error) => Ended::Refused(error),
+        None if status >= 500 => Ended::Failed(Failure::garbled(format!("HTTP {status}"))),
+        None => Ended::Refused(
+            CliError::new(
+                Code::Unknown,
+                "UNEXPECTED_ANSWER",
+                format!("{address} did not answer as omnirelayd does"),
+            )
+            .cause(format!("HTTP {status}")),
+        ),
+    }
+}
+
+/// Makes requests of the event client with the client of every other call.
+#[derive(Clone)]
+struct Transport {
+    request: EventRequest,
+}
+
+impl HttpTransport for Transport {
+    fn request(&self, request: Request<Option<Bytes>>) -> ResponseFuture {
+        let EventRequest { http, headers, timeout } = self.request.clone();
+        Box::pin(SyncFuture::new(async move {
+            let (mut parts, _) = request.into_parts();
+            parts.headers.extend(headers);
+            let request = reqwest::Request::try_from(Request::from_parts(parts, reqwest::Body::default()))
+                .map_err(|error| TransportError::new(Failure::of(&error)))?;
+            let response = tokio::time::timeout(timeout, http.execute(request))
+                .await
+                .map_err(|_| TransportError::new(Failure::timeout()))?
+                .map_err(|error| TransportError::new(Failure::of(&error)))?;
+            let mut answer = launchdarkly_sdk_transport::Response::builder().status(response.status());
+            if let Some(headers) = answer.headers_mut() {
+                headers.clone_from(response.headers());
+            }
+            let bytes = response
+                .bytes_stream()
+                .map(|chunk| chunk.map_err(|error| TransportError::new(Failure::of(&error))));
+            let body: ByteStream = Pin::from(Box::new(SyncStream::new(bytes)) as Box<_>);
+            answer.body(body).map_err(|error| TransportError::new(Failure::garbled(error.to_string())))
+        }))
+    }
+}

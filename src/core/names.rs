@@ -1,0 +1,84 @@
+//! The names of nodes, clusters, roles, regions and zones.
+
+/// The longest node name in bytes; node names are DNS names and SPIFFE path segments too.
+pub const NODE_NAME_BYTES_MAX: usize = 63;
+
+/// Why a text cannot be a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    #[error("it is empty")]
+    Empty,
+    #[error("it is {0} bytes long, the limit is {max}", max = NODE_NAME_BYTES_MAX)]
+    TooLong(usize),
+    #[error("it may hold only a-z, 0-9, `.` and `-`, and must begin and end with a letter or digit")]
+    Characters,
+}
+
+/// Checks the name of a node, cluster, role, region or zone:
+/// `[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?`.
+///
+/// # Errors
+/// What is wrong with it; the text itself is not repeated, because it may hold anything.
+pub fn check_node_name(name: &str) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if name.len() > NODE_NAME_BYTES_MAX {
+        return Err(NameError::TooLong(name.len()));
+    }
+    let edge = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = name.as_bytes();
+    let inside = bytes.iter().all(|&byte| edge(byte) || byte == b'.' || byte == b'-');
+    if inside && edge(bytes[0]) && edge(bytes[bytes.len() - 1]) { Ok(()) } else { Err(NameError::Characters) }
+}
+
+/// The nearest node name to any text, such as a host name; `None` if nothing of it can be kept.
+pub fn to_node_name(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let kept: String = lower
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+        .take(NODE_NAME_BYTES_MAX - 8)
+        .collect();
+    let trimmed = kept.trim_matches(['.', '-']);
+    (!trimmed.is_empty()).then(|| trimmed.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_dns_labels_of_at_most_63_bytes() {
+        let long = "a".repeat(64);
+        let cases = [
+            ("one letter", "a", Ok(())),
+            ("letters, digits, inner dots and dashes", "relay-7.eu-1", Ok(())),
+            ("the longest", &long[..63], Ok(())),
+            ("one too long", &long[..], Err(NameError::TooLong(64))),
+            ("empty", "", Err(NameError::Empty)),
+            ("upper case", "Relay", Err(NameError::Characters)),
+            ("leading dash", "-a", Err(NameError::Characters)),
+            ("trailing dot", "a.", Err(NameError::Characters)),
+            ("control character", "a\nb", Err(NameError::Characters)),
+            ("slash", "a/b", Err(NameError::Characters)),
+            ("letters beyond ASCII", "größe", Err(NameError::Characters)),
+        ];
+        for (what, name, expected) in cases {
+            assert_eq!(check_node_name(name), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_host_name_becomes_a_name() {
+        let cases = [
+            ("kept", "host-1", Some("host-1")),
+            ("lowered", "HOST.Example", Some("host.example")),
+            ("underscores", "_my_host_", Some("my-host")),
+            ("nothing left", "---", None),
+        ];
+        for (what, text, expected) in cases {
+            assert_eq!(to_node_name(text).as_deref(), expected, "{what}");
+        }
+    }
+}

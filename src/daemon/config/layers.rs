@@ -1,0 +1,397 @@
+//! Where settings come from: a file, then the environment, then `--set`, then flags.
+//!
+//! Every value remembers its source, so that an error names the line, the variable or the flag.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::Config;
+
+/// The prefix of every variable, and those that name a part of the mesh section directly.
+const PREFIXES: [(&str, &[&str]); 3] = [
+    ("OMNIRELAYD__", &[]),
+    ("MESH_GOSSIP__", &["mesh", "gossip"]),
+    ("MESH_LEADERSHIP__", &["mesh", "leadership"]),
+];
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    Default,
+    File(PathBuf),
+    Variable(String),
+    Set(String),
+    Flag(&'static str),
+}
+
+/// A configuration and the source of each of its values by key.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub sources: BTreeMap<String, Source>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration `{path}`")]
+    Read { path: PathBuf, source: std::io::Error },
+    /// The text says the line and the column.
+    #[error("`{path}` is no configuration: {what}")]
+    File { path: PathBuf, what: String },
+    #[error("there is no setting `{key}` ({origin}); `{parent}` has {known}")]
+    Unknown { key: String, parent: String, known: String, origin: Source },
+    #[error("`{key}` ({origin}): {what}")]
+    Value { key: String, origin: Source, what: String },
+    #[error("`--set {0}` is not KEY=VALUE")]
+    NotASetting(String),
+}
+
+/// One value from outside the file.
+struct Override {
+    path: Vec<String>,
+    text: String,
+    source: Source,
+}
+
+/// Puts the layers together.
+///
+/// # Errors
+/// [`ConfigError`] for the first unknown key or bad value, with its place.
+pub fn load(
+    file: Option<&Path>,
+    variables: impl Iterator<Item = (String, String)>,
+    set: &[String],
+    flags: &[(&'static str, &str, String)],
+) -> Result<Loaded, ConfigError> {
+    let schema = serde_json::to_value(Config::default()).unwrap_or_default();
+    let mut sources = BTreeMap::new();
+    let mut tree = match file {
+        Some(path) => read_file(path, &schema, &mut sources)?,
+        None => Value::Object(Map::new()),
+    };
+    let mut overrides = from_variables(variables);
+    for text in set {
+        let (key, value) = text.split_once('=').ok_or_else(|| ConfigError::NotASetting(text.clone()))?;
+        let path = key.split('.').map(str::to_owned).collect();
+        overrides.push(Override { path, text: value.to_owned(), source: Source::Set(key.to_owned()) });
+    }
+    for (flag, key, value) in flags {
+        let path = key.split('.').map(str::to_owned).collect();
+        overrides.push(Override { path, text: value.clone(), source: Source::Flag(flag) });
+    }
+    let mut texts = BTreeMap::new();
+    for item in overrides {
+        let path = known_path(&schema, &item)?;
+        let key = path.join(".");
+        insert(&mut tree, &path, typed(&item.text));
+        texts.insert(key.clone(), (path, item.text));
+        sources.insert(key, item.source);
+    }
+    let config = parse(&mut tree, &texts, &sources)?;
+    config.check().map_err(|(key, what)| {
+        let origin = source_of(&sources, key);
+        ConfigError::Value { key: key.to_owned(), origin, what }
+    })?;
+    Ok(Loaded { config, sources })
+}
+
+fn read_file(
+    path: &Path,
+    schema: &Value,
+    sources: &mut BTreeMap<String, Source>,
+) -> Result<Value, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        return Ok(Value::Object(Map::new()));
+    }
+    let refuse =
+        |error: serde_saphyr::Error| ConfigError::File { path: path.to_owned(), what: error.to_string() };
+    // Once into its types, for errors with their line and column, and once as it is.
+    serde_saphyr::from_str::<Config>(&text).map_err(refuse)?;
+    let tree: Value = serde_saphyr::from_str(&text).map_err(refuse)?;
+    note_leaves(&tree, schema, &mut Vec::new(), &Source::File(path.to_owned()), sources);
+    Ok(tree)
+}
+
+/// Notes the source of every value of `tree` down to the depth the schema has.
+fn note_leaves(
+    tree: &Value,
+    schema: &Value,
+    path: &mut Vec<String>,
+    source: &Source,
+    into: &mut BTreeMap<String, Source>,
+) {
+    match (tree, schema) {
+        (Value::Object(fields), Value::Object(known)) if !known.is_empty() => {
+            for (name, value) in fields {
+                path.push(name.clone());
+                note_leaves(value, known.get(name).unwrap_or(&Value::Null), path, source, into);
+                path.pop();
+            }
+        }
+        (_, _) => {
+            into.insert(path.join("."), source.clone());
+        }
+    }
+}
+
+fn from_variables(variables: impl Iterator<Item = (String, String)>) -> Vec<Override> {
+    let mut found: Vec<Override> = variables
+        .filter(|(_, text)| !text.is_empty())
+        .filter_map(|(name, text)| {
+            let upper = name.to_ascii_uppercase();
+            let (prefix, parts) = PREFIXES.iter().find(|(prefix, _)| upper.starts_with(prefix))?;
+            let mut path: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
+            path.extend(name[prefix.len()..].split("__").map(str::to_owned));
+            Some(Override { path, text, source: Source::Variable(name) })
+        })
+        .collect();
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// The path in the schema's own spelling; case, `_` and `-` do not matter.
+fn known_path(schema: &Value, item: &Override) -> Result<Vec<String>, ConfigError> {
+    let mut path = Vec::new();
+    let mut level = schema;
+    for part in &item.path {
+        let Value::Object(fields) = level else { return Err(unknown(&path, part, None, &item.source)) };
+        if fields.is_empty() && !path.is_empty() {
+            // A free map, such as labels: its keys are the operator's.
+            path.push(part.clone());
+            level = &Value::Null;
+            continue;
+        }
+        let Some((name, below)) = fields.iter().find(|(name, _)| fold(name) == fold(part)) else {
+            return Err(unknown(&path, part, Some(fields), &item.source));
+        };
+        path.push(name.clone());
+        level = below;
+    }
+    Ok(path)
+}
+
+fn unknown(path: &[String], part: &str, fields: Option<&Map<String, Value>>, origin: &Source) -> ConfigError {
+    let parent = if path.is_empty() { "the configuration".to_owned() } else { path.join(".") };
+    let known = fields.map_or_else(
+        || "no parts".to_owned(),
+        |fields| fields.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+    );
+    let key = path.iter().map(String::as_str).chain([part]).collect::<Vec<_>>().join(".");
+    ConfigError::Unknown { key, parent, known, origin: origin.clone() }
+}
+
+fn fold(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '_' | '-')).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// Text as YAML would read it, so that numbers, booleans and lists can be given; else as it is.
+fn typed(text: &str) -> Value {
+    serde_yaml::from_str(text).ok().filter(|value: &Value| !value.is_null()).unwrap_or_else(|| text.into())
+}
+
+fn insert(tree: &mut Value, path: &[String], value: Value) {
+    let mut level = tree;
+    for part in path {
+        if !level.is_object() {
+            *level = Value::Object(Map::new());
+        }
+        let Value::Object(fields) = level else { return };
+        level = fields.entry(part.clone()).or_insert(Value::Null);
+    }
+    *level = value;
+}
+
+/// Parses the tree; a value from a text that does not fit as a number or list is tried as text.
+fn parse(
+    tree: &mut Value,
+    texts: &BTreeMap<String, (Vec<String>, String)>,
+    sources: &BTreeMap<String, Source>,
+) -> Result<Config, ConfigError> {
+    let mut retried = std::collections::BTreeSet::new();
+    loop {
+        let error = match serde_path_to_error::deserialize::<_, Config>(&*tree) {
+            Ok(config) => return Ok(config),
+            Err(error) => error,
+        };
+        let key = error.path().to_string();
+        let what = error.into_inner().to_string();
+        match texts.get(&key) {
+            Some((path, text)) if retried.insert(key.clone()) => insert(tree, path, text.as_str().into()),
+            Some(_) | None => {
+                let origin = source_of(sources, &key);
+                return Err(ConfigError::Value { key, origin, what });
+            }
+        }
+    }
+}
+
+/// The source of a key, or of the nearest one above it.
+fn source_of(sources: &BTreeMap<String, Source>, key: &str) -> Source {
+    let mut key = key;
+    loop {
+        if let Some(source) = sources.get(key) {
+            return source.clone();
+        }
+        match key.rsplit_once(['.', '[']) {
+            Some((above, _)) => key = above,
+            None => return Source::Default,
+        }
+    }
+}
+
+impl Loaded {
+    /// Every key with its value and its source, in order.
+    pub fn explain(&self) -> Vec<(String, String, Source)> {
+        let tree = serde_json::to_value(&self.config).unwrap_or_default();
+        let mut rows = Vec::new();
+        explain(&tree, String::new(), &mut rows);
+        rows.into_iter()
+            .map(|(key, value)| {
+                let source = source_of(&self.sources, &key);
+                (key, value, source)
+            })
+            .collect()
+    }
+}
+
+fn explain(value: &Value, key: String, into: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (name, below) in fields {
+                let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                explain(below, key, into);
+            }
+        }
+        Value::String(text) => into.push((key, text.clone())),
+        other => into.push((key, other.to_string())),
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Variable(name) => write!(f, "variable {name}"),
+            Self::Set(key) => write!(f, "--set {key}"),
+            Self::Flag(flag) => write!(f, "{flag}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variable(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn later_layers_win_and_each_value_knows_its_source() {
+        let written = file("node:\n  role: gateway\n  zone: a\n  region: eu\nsession:\n  ttl: 3s\n");
+        let loaded = load(
+            Some(written.path()),
+            [variable("OMNIRELAYD__NODE__ZONE", "b"), variable("omnirelayd__session__renew_every", "250ms")]
+                .into_iter(),
+            &["node.region=us".to_owned()],
+            &[("--role", "node.role", "control".to_owned())],
+        )
+        .unwrap();
+        assert_eq!(loaded.config.node.role, "control");
+        assert_eq!(loaded.config.node.zone, "b");
+        assert_eq!(loaded.config.node.region, "us");
+        assert_eq!(loaded.config.session.ttl.to_string(), "3s");
+        assert_eq!(loaded.sources["node.role"], Source::Flag("--role"));
+        assert_eq!(loaded.sources["node.zone"], Source::Variable("OMNIRELAYD__NODE__ZONE".to_owned()));
+        assert_eq!(loaded.sources["node.region"], Source::Set("node.region".to_owned()));
+        assert_eq!(loaded.sources["session.ttl"], Source::File(written.path().to_owned()));
+        assert_eq!(source_of(&loaded.sources, "node.cluster"), Source::Default);
+    }
+
+    #[test]
+    fn errors_name_the_place_of_the_value() {
+        let none = || std::iter::empty::<(String, String)>();
+        let text = |error: ConfigError| error.to_string();
+        let unknown_in_file = file("node:\n  role: x\n  colour: red\n");
+        let bad_in_file = file("node:\n  role: x\nsession:\n  ttl: 10\n");
+        let out_of_range = file("session:\n  ttl: 1ms\n");
+        let cases = [
+            (
+                "unknown key in a file",
+                text(load(Some(unknown_in_file.path()), none(), &[], &[]).unwrap_err()),
+                "colour",
+            ),
+            ("its line", text(load(Some(unknown_in_file.path()), none(), &[], &[]).unwrap_err()), "3"),
+            (
+                "bare number in a file",
+                text(load(Some(bad_in_file.path()), none(), &[], &[]).unwrap_err()),
+                "no unit",
+            ),
+            ("its line", text(load(Some(bad_in_file.path()), none(), &[], &[]).unwrap_err()), "4"),
+            ("range", text(load(Some(out_of_range.path()), none(), &[], &[]).unwrap_err()), "500ms to 10m"),
+            (
+                "unknown variable",
+                text(
+                    load(None, [variable("OMNIRELAYD__NODE__COLOUR", "red")].into_iter(), &[], &[])
+                        .unwrap_err(),
+                ),
+                "variable OMNIRELAYD__NODE__COLOUR",
+            ),
+            (
+                "bad value in a variable",
+                text(
+                    load(None, [variable("OMNIRELAYD__SESSION__TTL", "10")].into_iter(), &[], &[])
+                        .unwrap_err(),
+                ),
+                "variable OMNIRELAYD__SESSION__TTL",
+            ),
+            (
+                "set without a value",
+                text(load(None, none(), &["node.role".to_owned()], &[]).unwrap_err()),
+                "KEY=VALUE",
+            ),
+            (
+                "missing file",
+                text(load(Some(Path::new("/nowhere.yaml")), none(), &[], &[]).unwrap_err()),
+                "/nowhere.yaml",
+            ),
+        ];
+        for (what, error, expected) in cases {
+            assert!(error.contains(expected), "{what}: {error}");
+        }
+    }
+
+    #[test]
+    fn text_that_looks_like_a_number_can_still_be_a_name() {
+        let loaded = load(None, [variable("OMNIRELAYD__NODE__ID", "17")].into_iter(), &[], &[]).unwrap();
+        assert_eq!(loaded.config.node.id.as_deref(), Some("17"));
+    }
+
+    #[test]
+    fn labels_are_free_keys() {
+        let loaded = load(None, std::iter::empty(), &["node.labels.Tier=std".to_owned()], &[]).unwrap();
+        assert_eq!(loaded.config.node.labels["Tier"], "std");
+    }
+
+    #[test]
+    fn the_sample_configurations_are_sound() {
+        for name in ["dev", "prod"] {
+            let path = format!("{}/deploy/config/omnirelayd.{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+            let loaded = load(Some(Path::new(&path)), std::iter::empty(), &[], &[]);
+            assert!(loaded.is_ok(), "{name}: {}", loaded.unwrap_err());
+        }
+    }
+}

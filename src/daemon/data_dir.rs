@@ -1,0 +1,175 @@
+//! The data directory: what a node keeps across restarts, locked by its process.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::core::names::{check_node_name, to_node_name};
+
+const LOCK: &str = "omnirelayd.lock";
+const NODE_ID: &str = "node-id";
+const SESSION_SECRET: &str = "session-secret";
+/// Longer files are not ours.
+const FILE_BYTES_MAX: u64 = 4096;
+
+/// Why a data directory cannot be used. The directory is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    #[error("cannot use the data directory `{path}`")]
+    Open { path: PathBuf, source: io::Error },
+    #[error(
+        "the data directory `{path}` is in use by another process; stop that one, or choose another \
+         with --data-dir"
+    )]
+    Locked { path: PathBuf },
+    #[error("`{path}` does not hold a node id: {what}; correct it, or give --node-id")]
+    NodeId { path: PathBuf, what: String },
+}
+
+/// A locked data directory. The lock ends with the process or with this value.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if need be (only its owner may look into it) and locks it.
+    ///
+    /// # Errors
+    /// [`DataDirError::Locked`] when another process has it.
+    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        let refuse = |source| DataDirError::Open { path: path.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refuse)?;
+        let lock = private_file().truncate(false).open(path.join(LOCK)).map_err(refuse)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(DataDirError::Locked { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(refuse(source)),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The node id: the configured one, else the one kept here, else a new one from the host
+    /// name, which is kept.
+    ///
+    /// # Errors
+    /// When what is kept is no node id, or cannot be read or written.
+    pub fn node_id(&self, configured: Option<&str>) -> Result<String, DataDirError> {
+        if let Some(id) = configured {
+            return Ok(id.to_owned());
+        }
+        let path = self.path.join(NODE_ID);
+        let id = self.kept(NODE_ID, || {
+            let host = File::open("/proc/sys/kernel/hostname").and_then(read_short).unwrap_or_default();
+            let host = to_node_name(host.trim()).unwrap_or_else(|| "node".to_owned());
+            Ok(format!("{host}-{:04x}", random_u64()? & 0xffff))
+        })?;
+        check_node_name(&id).map_err(|error| DataDirError::NodeId { path, what: error.to_string() })?;
+        Ok(id)
+    }
+
+    /// What lets this node replace a session that it left behind in a crash.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn session_secret(&self) -> Result<String, DataDirError> {
+        self.kept(SESSION_SECRET, || Ok(format!("{:016x}{:016x}", random_u64()?, random_u64()?)))
+    }
+
+    /// The content of a file, which is made when it is not there.
+    fn kept(&self, name: &str, make: impl Fn() -> io::Result<String>) -> Result<String, DataDirError> {
+        let path = self.path.join(name);
+        let refuse = |source| DataDirError::Open { path: path.clone(), source };
+        match File::open(&path).and_then(read_short) {
+            Ok(text) => return Ok(text.trim().to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(refuse(error)),
+        }
+        let text = make().map_err(refuse)?;
+        write_whole(&path, format!("{text}\n").as_bytes()).map_err(refuse)?;
+        Ok(text)
+    }
+}
+
+/// Writes a file so that a reader sees either the old content or the new, whatever happens.
+///
+/// # Errors
+/// Those of the file system; the old file is then untouched.
+pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let mut file = private_file().truncate(true).open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}
+
+fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).mode(0o600);
+    options
+}
+
+fn read_short(file: File) -> io::Result<String> {
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn random_u64() -> io::Result<u64> {
+    let mut bytes = [0u8; 8];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_and_secret_survive_a_restart() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("state");
+        let first = DataDir::open(&path).unwrap();
+        let (id, secret) = (first.node_id(None).unwrap(), first.session_secret().unwrap());
+        drop(first);
+        let second = DataDir::open(&path).unwrap();
+        assert_eq!((second.node_id(None).unwrap(), second.session_secret().unwrap()), (id.clone(), secret));
+        assert_eq!(second.node_id(Some("chosen")).unwrap(), "chosen");
+        assert_eq!(second.node_id(None).unwrap(), id, "a chosen id is not kept");
+    }
+
+    #[test]
+    fn a_directory_in_use_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let _first = DataDir::open(place.path()).unwrap();
+        assert!(matches!(DataDir::open(place.path()), Err(DataDirError::Locked { .. })));
+    }
+
+    #[test]
+    fn a_spoilt_node_id_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join(NODE_ID), "Not An Id\n").unwrap();
+        let error = DataDir::open(place.path()).unwrap().node_id(None).unwrap_err();
+        assert!(error.to_string().contains("node-id"), "{error}");
+    }
+
+    #[test]
+    fn only_the_owner_may_look_inside() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("state");
+        let directory = DataDir::open(&path).unwrap();
+        directory.session_secret().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
+        assert_eq!(mode(&path.join(SESSION_SECRET)), 0o600);
+    }
+}

@@ -1,0 +1,82 @@
+//! What a node counts, in the text form of Prometheus. Each node has its own registry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder};
+
+use super::objects::peers::PEER;
+use super::registry::Registry;
+use crate::wire::pb::omnirelay::mesh::control::v1::peer::Status;
+use crate::wire::pb::omnirelay::store::v1::PeerValue;
+
+/// The metrics of one node.
+pub struct Metrics {
+    all: prometheus::Registry,
+    calls: IntCounterVec,
+    call_seconds: HistogramVec,
+    peers: IntGaugeVec,
+    revision: IntGauge,
+    store_silence_ms: IntGauge,
+    ready: IntGauge,
+}
+
+impl Metrics {
+    /// # Errors
+    /// When two metrics have one name: a mistake in this file.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let all = prometheus::Registry::new();
+        let calls = IntCounterVec::new(
+            Opts::new("omnirelay_rpc_calls_total", "Finished calls by method, code and protocol"),
+            &["method", "code", "protocol"],
+        )?;
+        let call_seconds = HistogramVec::new(
+            HistogramOpts::new(
+                "omnirelay_rpc_duration_seconds",
+                "How long calls took; streams until their end",
+            )
+            .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0]),
+            &["method"],
+        )?;
+        let peers = IntGaugeVec::new(Opts::new("omnirelay_peers", "Peers by status"), &["status"])?;
+        let revision = IntGauge::new("omnirelay_registry_revision", "The newest revision in the view")?;
+        let store_silence_ms = IntGauge::new(
+            "omnirelay_store_silence_milliseconds",
+            "Since when the store has not answered; 0 while it does",
+        )?;
+        let ready = IntGauge::new("omnirelay_ready", "1 while the daemon is ready")?;
+        all.register(Box::new(calls.clone()))?;
+        all.register(Box::new(call_seconds.clone()))?;
+        all.register(Box::new(peers.clone()))?;
+        for gauge in [&revision, &store_silence_ms, &ready] {
+            all.register(Box::new(gauge.clone()))?;
+        }
+        Ok(Self { all, calls, call_seconds, peers, revision, store_silence_ms, ready })
+    }
+
+    /// Counts one finished call.
+    pub fn count_call(&self, method: &str, code: &str, protocol: &str, took: Duration) {
+        self.calls.with_label_values(&[method, code, protocol]).inc();
+        self.call_seconds.with_label_values(&[method]).observe(took.as_secs_f64());
+    }
+
+    /// Everything as Prometheus reads it; gauges are read off the registry now.
+    ///
+    /// # Errors
+    /// When a metric cannot be written: a mistake in this file.
+    pub fn text(&self, registry: &Arc<Registry>, ready: bool) -> Result<String, prometheus::Error> {
+        let view = registry.view();
+        for status in [Status::Alive, Status::Suspect, Status::Dead, Status::Left] {
+            self.peers.with_label_values(&[status.as_str_name()]).set(0);
+        }
+        for record in view.list(&PEER).value {
+            let status = record.value::<PeerValue>().map(|value| value.status()).unwrap_or_default();
+            self.peers.with_label_values(&[status.as_str_name()]).inc();
+        }
+        self.revision.set(i64::try_from(view.head().revision.0).unwrap_or(i64::MAX));
+        let silence = view.silence().unwrap_or_default();
+        self.store_silence_ms.set(i64::try_from(silence.as_millis()).unwrap_or(i64::MAX));
+        self.ready.set(i64::from(ready));
+        TextEncoder::new().encode_to_string(&self.all.gather())
+    }
+}

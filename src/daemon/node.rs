@@ -1,0 +1,285 @@
+//! One node: its registry, its presence and its surface, put together.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use super::audit::AUDIT;
+use super::config::Config;
+use super::metrics::Metrics;
+use super::objects::audit::Audit;
+use super::objects::dev::{Dev, Process};
+use super::objects::node::Node as NodeObject;
+use super::objects::peers::presence::{Presence, PresenceSettings};
+use super::objects::peers::{PEER, Peers};
+use super::presence::keep_present;
+use super::readiness::Readiness;
+use super::registry::Registry;
+use super::registry::follow::follow_log;
+use super::store::{Kind, Retention, Store};
+use super::surface::{
+    Drained, FinishedCall, Hosts, Insecure, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceError, serve,
+};
+use crate::core::time::Millis;
+use crate::wire::pb::omnirelay::dev::v1::dev_service_server::DevServiceServer;
+use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
+use crate::wire::pb::omnirelay::security::v1::audit_service_server::AuditServiceServer;
+use pb::node_service_server::NodeServiceServer;
+use pb::peer_control_service_server::PeerControlServiceServer;
+
+/// The kinds that every daemon holds in memory. The audit trail is not among them.
+static MIRRORED: [Kind; 1] = [PEER];
+const _: () = assert!(MIRRORED.len() == 1, "see AUDIT");
+
+/// How often the store is tidied.
+const HOUSEKEEPING_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What a node is made of.
+pub struct NodeSpec {
+    pub node_id: String,
+    pub config: Arc<Config>,
+    pub store: Arc<dyn Store>,
+    pub session_secret: String,
+    pub listener: TcpListener,
+    /// The process, where it serves faults on demand.
+    pub process: Option<Arc<dyn Process>>,
+}
+
+/// Why a node could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error("cannot serve the API")]
+    Surface(#[from] SurfaceError),
+    #[error("cannot use the listening socket")]
+    Listen(#[source] std::io::Error),
+    #[error("cannot count")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A running node. Dropping it ends it as a crash would.
+pub struct Node {
+    registry: Arc<Registry>,
+    presence: Arc<Presence>,
+    readiness: Arc<Readiness>,
+    control: SocketAddr,
+    stop_serving: Option<oneshot::Sender<()>>,
+    served: watch::Receiver<Option<Drained>>,
+    /// Ended when the node is dropped.
+    tasks: JoinSet<()>,
+}
+
+impl Node {
+    /// Starts everything; returns once the API listens, before the node is ready.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing runs then.
+    pub async fn start(spec: NodeSpec) -> Result<Self, NodeError> {
+        let control = spec.listener.local_addr().map_err(NodeError::Listen)?;
+        let registry = Arc::new(Registry::new(spec.node_id.clone(), spec.store.clone(), &MIRRORED));
+        debug_assert!(!MIRRORED.contains(&AUDIT));
+        let presence = Arc::new(presence(&registry, &spec, control));
+        let present = presence.clone();
+        let readiness = Arc::new(Readiness::new(registry.clone(), move || present.is_registered()));
+        let metrics = Arc::new(Metrics::new()?);
+        let surface = surface(&spec, &registry, &readiness, &metrics)?;
+        spec.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
+        let listener = tokio::net::TcpListener::from_std(spec.listener).map_err(NodeError::Listen)?;
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow_log(registry.clone()));
+        tasks.spawn(keep_present(registry.clone(), presence.clone(), spec.config.session.renew_every.0));
+        tasks.spawn(registry.clone().keep_house(retention(&spec.config), HOUSEKEEPING_EVERY));
+        let (stop_serving, stopped) = oneshot::channel();
+        let (say_served, served) = watch::channel(None);
+        let limits = limits(&spec.config);
+        tasks.spawn(async move {
+            // A dropped sender means the node is being dropped, and this task with it.
+            let stop = async { drop(stopped.await) };
+            let drained = serve(listener, surface, limits, stop).await;
+            say_served.send_replace(Some(drained));
+        });
+        let stop_serving = Some(stop_serving);
+        Ok(Self { registry, presence, readiness, control, stop_serving, served, tasks })
+    }
+
+    pub fn id(&self) -> &str {
+        self.registry.node_id()
+    }
+
+    /// Where the API listens.
+    pub fn control(&self) -> SocketAddr {
+        self.control
+    }
+
+    /// Returns once the view has caught up and the node is registered, or the store is known to
+    /// be away.
+    pub async fn ready(&self) {
+        while !self.readiness.is_ready() && self.registry.view().silence().is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Stops on purpose: no new calls, streams told to go elsewhere, running calls finished, the
+    /// peer marked as left and its session ended.
+    pub async fn stop(mut self) {
+        self.readiness.drain();
+        if let Some(stop) = self.stop_serving.take() {
+            // It may have ended by itself.
+            let _ = stop.send(());
+        }
+        let drained = self.served.wait_for(Option::is_some).await.map_or(None, |drained| *drained);
+        if let Some(Drained { cut }) = drained
+            && cut > 0
+        {
+            tracing::warn!(cut, "connections were cut at the end of the grace period");
+        }
+        self.presence.leave().await;
+        self.tasks.shutdown().await;
+    }
+}
+
+fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr) -> Presence {
+    let config = &spec.config;
+    let settings = PresenceSettings {
+        session_ttl: config.session.ttl.0,
+        dead_after: config.dead_after(),
+        forget_after: config.forget_after(),
+        session_secret: spec.session_secret.clone(),
+    };
+    let node = &config.node;
+    let profile = pb::PeerMetadata {
+        role: node.role.clone(),
+        cluster_id: node.cluster.clone(),
+        region: node.region.clone(),
+        zone: node.zone.clone(),
+        mesh_version: env!("CARGO_PKG_VERSION").to_owned(),
+        http3_support: false,
+        endpoint: None,
+        endpoints: Some(pb::PeerEndpoints { control: Some(control.to_string()), mesh: None, relay: None }),
+        metadata_version: 0,
+        labels: node.labels.clone(),
+    };
+    Presence::new(registry.clone(), settings, profile)
+}
+
+fn retention(config: &Config) -> Retention {
+    let history = &config.history;
+    Retention {
+        log_age: history.age.0,
+        log_entries_max: history.entries_max,
+        tombstone_age: history.tombstone_age.0,
+        idempotency_age: history.idempotency_age.0,
+        idempotency_entries_max: history.idempotency_entries_max,
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        connections_max: config.control.connections_max,
+        grace: config.control.drain_grace.0,
+        ..Limits::default()
+    }
+}
+
+fn surface(
+    spec: &NodeSpec,
+    registry: &Arc<Registry>,
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<Metrics>,
+) -> Result<Surface, SurfaceError> {
+    let config = &spec.config;
+    let peers = Peers::new(registry.clone(), config.control.watches_max);
+    let node = NodeObject {
+        registry: registry.clone(),
+        readiness: readiness.clone(),
+        cluster_id: config.node.cluster.clone(),
+        started_at: started_at(),
+    };
+    let audit = Audit { registry: registry.clone() };
+    let probed =
+        Probed { registry: registry.clone(), readiness: readiness.clone(), metrics: metrics.clone() };
+    let mut builder = Surface::builder([OMNIRELAY])
+        .service(PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip))
+        .service(NodeServiceServer::new(node).send_compressed(Gzip).accept_compressed(Gzip))
+        .service(AuditServiceServer::new(audit).send_compressed(Gzip).accept_compressed(Gzip))
+        .observer(Arc::new(Counter(metrics.clone())))
+        .routes(probes(probed));
+    if let Some(process) = &spec.process {
+        builder = builder.service(DevServiceServer::new(Dev { process: process.clone() }));
+    }
+    builder = if config.control.insecure {
+        builder.authenticator(Insecure::default()).hosts(Hosts::any())
+    } else {
+        builder.hosts(Hosts::loopback_and(config.control.hosts.clone()))
+    };
+    builder.build()
+}
+
+/// By the wall clock, because the store has not been asked yet.
+fn started_at() -> Millis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Millis(crate::core::time::whole_ms(since))
+}
+
+/// Feeds finished calls to the metrics.
+struct Counter(Arc<Metrics>);
+
+impl RequestObserver for Counter {
+    fn finished(&self, call: &FinishedCall<'_>) {
+        let code = format!("{:?}", call.code);
+        self.0.count_call(call.method, &code, call.protocol.word(), call.duration);
+    }
+}
+
+/// What probes and scrapers ask.
+#[derive(Clone)]
+struct Probed {
+    registry: Arc<Registry>,
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+}
+
+fn probes(probed: Probed) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(probed)
+}
+
+/// Answers as long as the process does.
+async fn healthz() -> Response {
+    json(StatusCode::OK, &serde_json::json!({"status": "ok"}))
+}
+
+/// 200 when every required item is fine, else 503; says what is not.
+async fn readyz(State(probed): State<Probed>) -> Response {
+    let ready = probed.readiness.is_ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let items = probed.readiness.items();
+    json(status, &serde_json::json!({"ready": ready, "nodeId": probed.registry.node_id(), "items": items}))
+}
+
+async fn metrics(State(probed): State<Probed>) -> Response {
+    match probed.metrics.text(&probed.registry, probed.readiness.is_ready()) {
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "metrics could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+fn json(status: StatusCode, body: &serde_json::Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}

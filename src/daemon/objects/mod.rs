@@ -1,0 +1,104 @@
+//! The objects: what can be asked of each, one module per noun.
+//!
+//! An operation loads, decides and commits. It publishes nothing: the commit is the event.
+
+pub mod audit;
+pub mod dev;
+pub mod listing;
+pub mod node;
+pub mod peers;
+
+use crate::wire::timestamp::Timestamp;
+use tonic::{Request, Response};
+
+use crate::core::time::Millis;
+use crate::daemon::registry::Registry;
+use crate::daemon::surface::Caller;
+use crate::wire::fault::Fault;
+
+/// The version of the JSON documents; additions do not change it.
+pub const SCHEMA_VERSION: &str = "v1";
+/// The longest reason in characters.
+const REASON_CHARS_MAX: usize = 512;
+
+/// The response header with an object's version or a list's opaque tag.
+pub const ETAG: &str = "etag";
+/// The response header with where the registry stood.
+pub const CURSOR: &str = "omnirelay-cursor";
+/// The response header that says: it is as the caller has it already, the message is empty.
+pub const NOT_MODIFIED: &str = "omnirelay-not-modified";
+
+/// Store time as a timestamp.
+pub fn timestamp(at: Millis) -> Timestamp {
+    let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
+    Timestamp { seconds, nanos: (at.0 % 1000) as i32 * 1_000_000 }
+}
+
+/// The caller that the pipeline proved.
+///
+/// # Errors
+/// `INTERNAL` when a service is served without the pipeline.
+pub fn caller<T>(request: &Request<T>) -> Result<Caller, Fault> {
+    request.extensions().get::<Caller>().cloned().ok_or_else(|| {
+        Fault::new(
+            crate::wire::fault::Code::Internal,
+            "INTERNAL",
+            "the call did not come through the pipeline",
+        )
+    })
+}
+
+/// Checks the words a caller gives for the audit trail.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when they are too long or hold control characters.
+pub fn check_reason(reason: &str) -> Result<(), Fault> {
+    if reason.chars().count() > REASON_CHARS_MAX {
+        return Err(Fault::invalid(format!("field `reason` is longer than {REASON_CHARS_MAX} characters")));
+    }
+    if reason.chars().any(char::is_control) {
+        return Err(Fault::invalid("field `reason` holds control characters"));
+    }
+    Ok(())
+}
+
+/// What every answer of a read begins with.
+pub struct Envelope {
+    pub schema_version: String,
+    pub generated_at: Option<Timestamp>,
+    pub local_node_id: String,
+    pub stale: bool,
+    pub stale_ms: Option<u32>,
+}
+
+impl Envelope {
+    /// As the registry stands now.
+    pub fn of(registry: &Registry) -> Self {
+        let silence = registry.view().silence();
+        Self {
+            schema_version: SCHEMA_VERSION.to_owned(),
+            generated_at: Some(timestamp(registry.view().now())),
+            local_node_id: registry.node_id().to_owned(),
+            stale: silence.is_some(),
+            stale_ms: silence.map(|age| u32::try_from(age.as_millis()).unwrap_or(u32::MAX)),
+        }
+    }
+}
+
+/// An answer with its tag and cursor in the headers.
+pub fn tagged<T>(message: T, tag: &str, cursor: &str) -> Response<T> {
+    let mut response = Response::new(message);
+    for (name, value) in [(ETAG, tag), (CURSOR, cursor)] {
+        if let Ok(value) = value.parse() {
+            response.metadata_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+/// The answer to a caller that has this tag already.
+pub fn not_modified<T: Default>(tag: &str, cursor: &str) -> Response<T> {
+    let mut response = tagged(T::default(), tag, cursor);
+    response.metadata_mut().insert(NOT_MODIFIED, tonic::metadata::MetadataValue::from_static("1"));
+    response
+}

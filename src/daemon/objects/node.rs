@@ -1,0 +1,61 @@
+//! The daemon itself: what it is and how fit it is.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::{CURSOR, Envelope, caller, tagged, timestamp};
+use crate::core::time::Millis;
+use crate::daemon::readiness::Readiness;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::surface::Scope;
+use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
+use pb::node_service_server::NodeService;
+
+/// The oldest client this daemon serves.
+const CLIENT_VERSION_MIN: &str = "0.1.0";
+
+/// Serves `NodeService`.
+pub struct Node {
+    pub registry: Arc<Registry>,
+    pub readiness: Arc<Readiness>,
+    pub cluster_id: String,
+    pub started_at: Millis,
+}
+
+#[tonic::async_trait]
+impl NodeService for Node {
+    async fn get(
+        &self,
+        request: Request<pb::GetNodeRequest>,
+    ) -> Result<Response<pb::GetNodeResponse>, Status> {
+        let caller = caller(&request)?;
+        let envelope = Envelope::of(&self.registry);
+        let view = self.registry.view();
+        let head = view.head();
+        let cursor = Cursor::at(head.epoch, head.revision).to_string();
+        let response = pb::GetNodeResponse {
+            schema_version: envelope.schema_version,
+            generated_at: envelope.generated_at,
+            local_node_id: envelope.local_node_id,
+            cursor: cursor.clone(),
+            stale: envelope.stale,
+            stale_ms: envelope.stale_ms,
+            cluster_id: self.cluster_id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            store: self.registry.store().name().to_owned(),
+            store_time: Some(timestamp(view.now())),
+            started_at: Some(timestamp(self.started_at)),
+            principal: caller.principal.to_string(),
+            scopes: caller.scopes.iter().map(Scope::word).map(str::to_owned).collect(),
+            ready: self.readiness.is_ready(),
+            readiness: self.readiness.items(),
+            client_version_min: CLIENT_VERSION_MIN.to_owned(),
+        };
+        let mut answer = tagged(response, "", &cursor);
+        answer.metadata_mut().remove(super::ETAG);
+        debug_assert!(answer.metadata().contains_key(CURSOR));
+        Ok(answer)
+    }
+}

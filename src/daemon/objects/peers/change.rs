@@ -1,0 +1,226 @@
+//! What operators may do to a peer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::{PEER, check_node_id, not_found, pb, peer, peer_id};
+use crate::core::labels;
+use crate::core::peer::{difference, may_forget};
+use crate::daemon::objects::{SCHEMA_VERSION, check_reason, timestamp};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled, request_hash};
+use crate::daemon::registry::view::ViewRecord;
+use crate::daemon::store::{LogEntry, Write};
+use crate::daemon::surface::{Caller, IfMatch};
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::omnirelay::store::v1::PeerValue;
+use pb::peer::Status;
+
+/// Keeps new shards and leases away from a peer. Repeating it changes at most the reason.
+pub async fn cordon(
+    registry: &Registry,
+    caller: &Caller,
+    request: pb::CordonPeerRequest,
+) -> Result<pb::PeerChange, Fault> {
+    let hash = request_hash(&request);
+    let pb::CordonPeerRequest { node_id, reason, expected_version, dry_run } = request;
+    let asked = Asked { caller, action: "peers.cordon", node_id, reason, expected_version, dry_run, hash };
+    let why = asked.reason.clone();
+    asked
+        .edit(registry, |value| {
+            value.cordoned = true;
+            if !why.is_empty() {
+                value.cordon_reason.clone_from(&why);
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Takes a cordon back. Repeating it changes nothing.
+pub async fn uncordon(
+    registry: &Registry,
+    caller: &Caller,
+    request: pb::UncordonPeerRequest,
+) -> Result<pb::PeerChange, Fault> {
+    let hash = request_hash(&request);
+    let pb::UncordonPeerRequest { node_id, reason, expected_version, dry_run } = request;
+    let asked = Asked { caller, action: "peers.uncordon", node_id, reason, expected_version, dry_run, hash };
+    asked
+        .edit(registry, |value| {
+            value.cordoned = false;
+            value.cordon_reason.clear();
+            Ok(())
+        })
+        .await
+}
+
+/// Sets and removes labels.
+pub async fn update_labels(
+    registry: &Registry,
+    caller: &Caller,
+    request: pb::UpdatePeerLabelsRequest,
+) -> Result<pb::PeerChange, Fault> {
+    let hash = request_hash(&request);
+    let pb::UpdatePeerLabelsRequest { node_id, set, remove, overwrite, reason, expected_version, dry_run } =
+        request;
+    let asked = Asked { caller, action: "peers.label", node_id, reason, expected_version, dry_run, hash };
+    asked
+        .edit(registry, |value| {
+            let metadata = value.metadata.get_or_insert_default();
+            metadata.labels =
+                labels::update(&metadata.labels, &set, &remove, overwrite).map_err(label_fault)?;
+            Ok(())
+        })
+        .await
+}
+
+/// Removes the record of a peer that is dead or has left.
+pub async fn forget(
+    registry: &Registry,
+    caller: &Caller,
+    request: pb::ForgetPeerRequest,
+) -> Result<pb::PeerChange, Fault> {
+    let hash = request_hash(&request);
+    let pb::ForgetPeerRequest { node_id, reason, expected_version, dry_run } = request;
+    let asked = Asked { caller, action: "peers.forget", node_id, reason, expected_version, dry_run, hash };
+    asked
+        .decide(registry, |found| {
+            let value = found.value::<PeerValue>().unwrap_or_default();
+            if !may_forget(value.status()) {
+                return Err(still_there(&found.record.id.key, value.status()));
+            }
+            let answer = answer(peer(registry.view(), found));
+            let writes = vec![Write::Delete { id: found.record.id.clone() }];
+            Ok(Decision { writes, changes: vec!["forgotten".to_owned()], answer })
+        })
+        .await
+}
+
+/// What all mutations of one peer have in common.
+struct Asked<'a> {
+    caller: &'a Caller,
+    action: &'static str,
+    node_id: String,
+    reason: String,
+    expected_version: Option<u64>,
+    dry_run: bool,
+    hash: u64,
+}
+
+impl Asked<'_> {
+    /// Changes the value of the peer's record; nothing is written when it stays the same.
+    async fn edit(
+        &self,
+        registry: &Registry,
+        edit: impl Fn(&mut PeerValue) -> Result<(), Fault>,
+    ) -> Result<pb::PeerChange, Fault> {
+        self.decide(registry, |found| {
+            let before = found.value::<PeerValue>().unwrap_or_default();
+            let mut after = PeerValue::clone(&before);
+            edit(&mut after)?;
+            let mut shown = peer(registry.view(), found);
+            let writes = if *before == after {
+                Vec::new()
+            } else {
+                shown.cordoned = after.cordoned;
+                shown.cordon_reason.clone_from(&after.cordon_reason);
+                shown.metadata.clone_from(&after.metadata);
+                shown.version += 1;
+                registry.node_id().clone_into(&mut shown.last_writer_id);
+                let value = Bytes::from(after.encode_to_vec());
+                vec![Write::Put { id: found.record.id.clone(), value, group: None }]
+            };
+            Ok(Decision { writes, changes: differences(&before, &after), answer: answer(shown) })
+        })
+        .await
+    }
+
+    async fn decide(
+        &self,
+        registry: &Registry,
+        decide: impl Fn(&Arc<ViewRecord>) -> Result<Decision<pb::PeerChange>, Fault>,
+    ) -> Result<pb::PeerChange, Fault> {
+        check_node_id(&self.node_id)?;
+        check_reason(&self.reason)?;
+        let id = peer_id(&self.node_id);
+        let mutation = Mutation {
+            caller: self.caller,
+            action: self.action,
+            object: id.clone(),
+            reason: &self.reason,
+            expected: self.expected_version.map(IfMatch::Version).or(self.caller.if_match),
+            dry_run: self.dry_run,
+            request_hash: self.hash,
+        };
+        debug_assert_eq!(mutation.object.kind, PEER);
+        registry
+            .mutate(mutation, |reader: &Reader<'_>| {
+                let found = reader.get(&id).ok_or_else(|| not_found(&self.node_id))?;
+                let mut decision = decide(&found)?;
+                decision.answer.changes.clone_from(&decision.changes);
+                Ok(decision)
+            })
+            .await
+    }
+}
+
+fn answer(peer: pb::Peer) -> pb::PeerChange {
+    pb::PeerChange { schema_version: SCHEMA_VERSION.to_owned(), peer: Some(peer), ..Default::default() }
+}
+
+fn differences(before: &PeerValue, after: &PeerValue) -> Vec<String> {
+    let labels = |value: &PeerValue| value.metadata.clone().unwrap_or_default().labels;
+    let (held, new) = (labels(before), labels(after));
+    let quoted = |text: &String| format!("\"{text}\"");
+    let mut lines: Vec<String> = [
+        difference("cordoned", before.cordoned, after.cordoned),
+        difference("cordonReason", quoted(&before.cordon_reason), quoted(&after.cordon_reason)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let gone = held.iter().filter(|(key, _)| !new.contains_key(*key));
+    lines.extend(gone.map(|(key, value)| format!("label {key}: {} -> (none)", quoted(value))));
+    for (key, value) in &new {
+        let was = held.get(key).map_or_else(|| "(none)".to_owned(), quoted);
+        lines.extend(difference(&format!("label {key}"), was, quoted(value)));
+    }
+    lines
+}
+
+fn label_fault(error: labels::LabelError) -> Fault {
+    match &error {
+        labels::LabelError::Taken { .. } => {
+            Fault::new(Code::FailedPrecondition, "LABEL_TAKEN", error.to_string())
+                .hint("add --overwrite to change it")
+        }
+        labels::LabelError::Key { .. }
+        | labels::LabelError::Value { .. }
+        | labels::LabelError::TooMany { .. }
+        | labels::LabelError::Contradiction { .. } => Fault::invalid(error.to_string()),
+    }
+}
+
+fn still_there(node_id: &str, status: Status) -> Fault {
+    let message = format!("cannot forget peer `{node_id}`: it is {}", status.as_str_name());
+    Fault::new(Code::FailedPrecondition, "PEER_NOT_GONE", message)
+        .hint("stop it first; a peer can be forgotten when it has left or is dead")
+}
+
+impl Answer for pb::PeerChange {
+    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>) {
+        self.cursor = outcome.cursor.to_string();
+        self.changed = outcome.changed;
+        self.dry_run = outcome.dry_run;
+        let record = entry.and_then(|entry| entry.changes.iter().find(|change| change.after.id.kind == PEER));
+        if let (Some(peer), Some(record)) = (&mut self.peer, record)
+            && !record.after.deleted
+        {
+            peer.version = record.after.version.0;
+            peer.updated_at = Some(timestamp(record.after.updated_at));
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Which peers a list or a watch is about, and in which order.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{pb, session_id};
+use crate::core::selector::Selector;
+use crate::daemon::registry::view::{View, ViewRecord};
+use crate::wire::fault::Fault;
+use crate::wire::pb::omnirelay::store::v1::PeerValue;
+use pb::peer::Status;
+
+/// The most values of one filter.
+const FILTER_VALUES_MAX: usize = 256;
+
+/// A peer passes when it passes each filter that is not empty.
+#[derive(Debug, Default)]
+pub struct PeerFilter {
+    node_id: BTreeSet<String>,
+    role: BTreeSet<String>,
+    cluster: BTreeSet<String>,
+    status: BTreeSet<i32>,
+    version: BTreeSet<String>,
+    region: BTreeSet<String>,
+    zone: BTreeSet<String>,
+    selector: Selector,
+}
+
+impl PeerFilter {
+    /// # Errors
+    /// `INVALID_ARGUMENT` for an unknown status, a bad selector or too many values.
+    pub fn of_list(asked: &pb::ListPeersRequest) -> Result<Self, Fault> {
+        Self {
+            node_id: BTreeSet::new(),
+            role: set("role", &asked.role)?,
+            cluster: set("cluster", &asked.cluster)?,
+            status: statuses(&asked.status)?,
+            version: set("version", &asked.version)?,
+            region: set("region", &asked.region)?,
+            zone: set("zone", &asked.zone)?,
+            selector: Selector::default(),
+        }
+        .selecting(&asked.selector)
+    }
+
+    /// # Errors
+    /// As of [`PeerFilter::of_list`].
+    pub fn of_watch(asked: &pb::WatchPeersRequest) -> Result<Self, Fault> {
+        Self {
+            node_id: set("nodeId", &asked.node_id)?,
+            role: set("role", &asked.role)?,
+            cluster: set("cluster", &asked.cluster)?,
+            status: statuses(&asked.status)?,
+            version: set("version", &asked.version)?,
+            region: set("region", &asked.region)?,
+            zone: set("zone", &asked.zone)?,
+            selector: Selector::default(),
+        }
+        .selecting(&asked.selector)
+    }
+
+    fn selecting(mut self, selector: &str) -> Result<Self, Fault> {
+        self.selector = Selector::parse(selector).map_err(|error| {
+            Fault::invalid(format!("field `selector`: {error}")).hint("such as `tier=std,!canary`")
+        })?;
+        Ok(self)
+    }
+
+    /// Whether the record of a peer passes.
+    pub fn matches(&self, record: &ViewRecord) -> bool {
+        let Some(value) = record.value::<PeerValue>() else { return false };
+        let Some(metadata) = &value.metadata else { return false };
+        let passes = |set: &BTreeSet<String>, text: &String| set.is_empty() || set.contains(text);
+        passes(&self.node_id, &record.record.id.key)
+            && passes(&self.role, &metadata.role)
+            && passes(&self.cluster, &metadata.cluster_id)
+            && passes(&self.version, &metadata.mesh_version)
+            && passes(&self.region, &metadata.region)
+            && passes(&self.zone, &metadata.zone)
+            && (self.status.is_empty() || self.status.contains(&value.status))
+            && self.selector.matches(&metadata.labels)
+    }
+}
+
+fn set(name: &str, values: &[String]) -> Result<BTreeSet<String>, Fault> {
+    if values.len() > FILTER_VALUES_MAX {
+        return Err(Fault::invalid(format!("field `{name}` has more than {FILTER_VALUES_MAX} values")));
+    }
+    Ok(values.iter().cloned().collect())
+}
+
+fn statuses(values: &[i32]) -> Result<BTreeSet<i32>, Fault> {
+    let known = |value: &i32| Status::try_from(*value).is_ok_and(|status| status != Status::Unspecified);
+    match values.iter().find(|value| !known(value)) {
+        Some(_) => Err(Fault::invalid("field `status` must be `alive`, `suspect`, `dead` or `left`")),
+        None => Ok(values.iter().copied().collect()),
+    }
+}
+
+/// What a list is sorted by; the node id settles ties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    NodeId,
+    Role,
+    Cluster,
+    Status,
+    Version,
+    Region,
+    Zone,
+    LastSeen,
+}
+
+const FIELDS: [(&str, Field); 8] = [
+    ("node_id", Field::NodeId),
+    ("role", Field::Role),
+    ("cluster", Field::Cluster),
+    ("status", Field::Status),
+    ("version", Field::Version),
+    ("region", Field::Region),
+    ("zone", Field::Zone),
+    ("last_seen", Field::LastSeen),
+];
+
+/// A total order of peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    field: Field,
+    descending: bool,
+}
+
+impl Order {
+    /// Reads `orderBy`; empty is by node id.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` naming the known fields.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let mut words = text.split_whitespace();
+        let name = words.next().unwrap_or("node_id");
+        let descending = match words.next() {
+            None | Some("asc") => false,
+            Some("desc") => true,
+            Some(_) => return Err(refuse(text)),
+        };
+        let field = FIELDS.iter().find(|(known, _)| same_field(known, name));
+        match (field, words.next()) {
+            (Some((_, field)), None) => Ok(Self { field: *field, descending }),
+            (_, _) => Err(refuse(text)),
+        }
+    }
+
+    /// What a peer is sorted by.
+    pub fn key(&self, view: &View, record: &ViewRecord) -> String {
+        let value = record.value::<PeerValue>().unwrap_or_default();
+        let metadata = value.metadata.clone().unwrap_or_default();
+        match self.field {
+            Field::NodeId => String::new(),
+            Field::Role => metadata.role,
+            Field::Cluster => metadata.cluster_id,
+            Field::Status => Status::try_from(value.status).unwrap_or_default().as_str_name().to_owned(),
+            Field::Version => metadata.mesh_version,
+            Field::Region => metadata.region,
+            Field::Zone => metadata.zone,
+            Field::LastSeen => {
+                let seen =
+                    view.group(&session_id(&record.record.id.key)).map_or(0, |group| group.renewed_at.0);
+                format!("{seen:020}")
+            }
+        }
+    }
+
+    /// Sorts peers that carry their keys.
+    pub fn sort(&self, peers: &mut [(String, Arc<ViewRecord>)]) {
+        // Records come in the order of their ids, so by id alone there is nothing to do.
+        if self.field != Field::NodeId || self.descending {
+            peers.sort_by(|a, b| self.compare((&a.0, &a.1.record.id.key), (&b.0, &b.1.record.id.key)));
+        }
+    }
+
+    /// The place of the first peer behind the last one of the page before.
+    pub fn position_behind(&self, peers: &[(String, Arc<ViewRecord>)], after: &(String, String)) -> usize {
+        peers.partition_point(|(key, record)| {
+            self.compare((key, &record.record.id.key), (&after.0, &after.1)) != Ordering::Greater
+        })
+    }
+
+    fn compare(&self, a: (&str, &str), b: (&str, &str)) -> Ordering {
+        let ascending = a.cmp(&b);
+        if self.descending { ascending.reverse() } else { ascending }
+    }
+}
+
+/// `lastSeen` and `last_seen` name the same field.
+fn same_field(known: &str, name: &str) -> bool {
+    known == name || known.replace('_', "").eq_ignore_ascii_case(name)
+}
+
+fn refuse(text: &str) -> Fault {
+    let shown: String = text.chars().take(40).collect();
+    let known: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
+    Fault::invalid(format!("field `orderBy` cannot be `{shown}`"))
+        .hint(format!("one of {}, optionally followed by ` desc`", known.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_are_read_in_both_spellings() {
+        let order = |field, descending| Ok(Order { field, descending });
+        assert_eq!(Order::parse(""), order(Field::NodeId, false));
+        assert_eq!(Order::parse("lastSeen desc"), order(Field::LastSeen, true));
+        assert_eq!(Order::parse("last_seen"), order(Field::LastSeen, false));
+        for text in ["colour", "role down", "role desc now"] {
+            assert!(Order::parse(text).is_err(), "{text}");
+        }
+    }
+}

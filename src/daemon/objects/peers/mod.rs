@@ -1,0 +1,334 @@
+//! Peers: the nodes of a mesh.
+
+mod change;
+mod filter;
+#[cfg(test)]
+mod peers_test;
+pub mod presence;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Request, Response, Status};
+
+use super::listing::{self, PageToken};
+use super::{Envelope, caller, not_modified, tagged, timestamp};
+use crate::core::names::check_node_name;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::mutate::request_hash;
+use crate::daemon::registry::view::{View, ViewRecord};
+use crate::daemon::registry::watch::{ResetReason, Step, Watch, WatchEvent};
+use crate::daemon::registry::{Registry, parse_cursor};
+use crate::daemon::store::{GroupId, Kind, RecordId};
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
+use crate::wire::pb::omnirelay::store::v1::PeerValue;
+use filter::{Order, PeerFilter};
+use pb::peer_control_service_server::PeerControlService;
+use pb::peer_event::Type;
+
+/// Records of peers; the key is the node id.
+pub const PEER: Kind = Kind::of("peer");
+const PAGE_SIZE_MAX: usize = 1000;
+
+/// Serves `PeerControlService` from a registry.
+pub struct Peers {
+    registry: Arc<Registry>,
+    watches: Arc<Semaphore>,
+}
+
+impl Peers {
+    /// At most `watches_max` watches are served at once.
+    pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
+        Self { registry, watches: Arc::new(Semaphore::new(watches_max)) }
+    }
+
+    async fn list_page(
+        &self,
+        request: Request<pb::ListPeersRequest>,
+    ) -> Result<Response<pb::ListPeersResponse>, Fault> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        let filter = PeerFilter::of_list(&asked)?;
+        let order = Order::parse(&asked.order_by)?;
+        let size = listing::page_size(asked.page_size, PAGE_SIZE_MAX, PAGE_SIZE_MAX)?;
+        self.registry.ready_for(&asked.min_revision).await?;
+
+        let query = query_hash(&asked);
+        let token = PageToken::decode(&asked.page_token, query)?;
+        let envelope = Envelope::of(&self.registry);
+        let (cursor, records) = self.read_list(token.as_ref())?;
+        let tag = self.list_tag(&asked, envelope.stale);
+        if caller.has_seen(&tag) {
+            return Ok(not_modified(&tag, &cursor.to_string()));
+        }
+        let view = self.registry.view();
+        let mut peers: Vec<(String, Arc<ViewRecord>)> = records
+            .into_iter()
+            .filter(|record| filter.matches(record))
+            .map(|record| (order.key(view, &record), record))
+            .collect();
+        order.sort(&mut peers);
+        let total = peers.len();
+        let start = token.map_or(0, |token| order.position_behind(&peers, &token.after));
+        let end = (start + size).min(total);
+        let next_page_token = match peers[start..end].last() {
+            Some((key, last)) if end < total => {
+                PageToken::encode(query, cursor, (key.clone(), last.record.id.key.clone()))
+            }
+            Some(_) | None => String::new(),
+        };
+        let response = pb::ListPeersResponse {
+            schema_version: envelope.schema_version,
+            generated_at: envelope.generated_at,
+            local_node_id: envelope.local_node_id,
+            cursor: cursor.to_string(),
+            stale: envelope.stale,
+            stale_ms: envelope.stale_ms,
+            next_page_token,
+            total_size: total as u32,
+            peers: peers[start..end].iter().map(|(_, record)| peer(view, record)).collect(),
+        };
+        let cursor = response.cursor.clone();
+        Ok(tagged(response, &tag, &cursor))
+    }
+
+    /// The records as they are now, or as they were on the first page.
+    fn read_list(&self, token: Option<&PageToken>) -> Result<(Cursor, Vec<Arc<ViewRecord>>), Fault> {
+        let Some(token) = token else {
+            let reading = self.registry.view().list(&PEER);
+            return Ok((reading.cursor, reading.value));
+        };
+        let cursor = token.cursor()?;
+        if cursor.epoch != self.registry.view().head().epoch {
+            return Err(listing::expired());
+        }
+        let records = self.registry.view().list_at(&PEER, cursor.revision).ok_or_else(listing::expired)?;
+        Ok((cursor, records))
+    }
+
+    /// Differs whenever the answer's stable part may differ.
+    fn list_tag(&self, asked: &pb::ListPeersRequest, stale: bool) -> String {
+        let asked = pb::ListPeersRequest { min_revision: String::new(), ..asked.clone() };
+        let changed = self.registry.view().last_change(&PEER);
+        format!("W/\"{changed}-{:x}{}\"", request_hash(&asked), if stale { "-stale" } else { "" })
+    }
+
+    async fn get_one(
+        &self,
+        request: Request<pb::GetPeerRequest>,
+    ) -> Result<Response<pb::GetPeerResponse>, Fault> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        check_node_id(&asked.node_id)?;
+        self.registry.ready_for(&asked.min_revision).await?;
+        let head = self.registry.view().head();
+        let record = self.registry.view().get(&peer_id(&asked.node_id));
+        let record = record.ok_or_else(|| not_found(&asked.node_id))?;
+        let cursor = Cursor::at(head.epoch, head.revision).to_string();
+        let tag = format!("\"{}\"", record.record.version);
+        if caller.has_seen(&tag) {
+            return Ok(not_modified(&tag, &cursor));
+        }
+        let envelope = Envelope::of(&self.registry);
+        let response = pb::GetPeerResponse {
+            schema_version: envelope.schema_version,
+            generated_at: envelope.generated_at,
+            local_node_id: envelope.local_node_id,
+            cursor: cursor.clone(),
+            stale: envelope.stale,
+            stale_ms: envelope.stale_ms,
+            peer: Some(peer(self.registry.view(), &record)),
+        };
+        Ok(tagged(response, &tag, &cursor))
+    }
+
+    async fn begin_watch(&self, asked: pb::WatchPeersRequest) -> Result<Running, Fault> {
+        let filter = PeerFilter::of_watch(&asked)?;
+        let since = parse_cursor(&asked.since)?;
+        let place = self.watches.clone().try_acquire_owned().map_err(|_| {
+            Fault::new(
+                Code::ResourceExhausted,
+                "TOO_MANY_WATCHES",
+                "this daemon serves as many watches as it may",
+            )
+            .hint("watch on another daemon, or close watches that nobody reads")
+        })?;
+        self.registry.ready_for("").await?;
+        let filter = Box::new(move |record: &ViewRecord| filter.matches(record));
+        let watch = Watch::begin(self.registry.clone(), PEER, filter, since);
+        Ok(Running { watch, registry: self.registry.clone(), _place: place })
+    }
+}
+
+/// A watch being served; its place is free again when it is dropped.
+struct Running {
+    watch: Watch,
+    registry: Arc<Registry>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Running {
+    async fn next(&mut self) -> pb::PeerEvent {
+        let view = self.registry.view();
+        match self.watch.next().await {
+            WatchEvent::Snapshot(record) => pb::PeerEvent {
+                r#type: Type::Snapshot.into(),
+                peer: Some(peer(view, &record)),
+                ..Default::default()
+            },
+            WatchEvent::Synced { cursor } => pb::PeerEvent {
+                r#type: Type::Synced.into(),
+                cursor: cursor.to_string(),
+                ..Default::default()
+            },
+            WatchEvent::Added(step) => step_event(view, Type::Added, &step),
+            WatchEvent::Modified(step) => step_event(view, Type::Modified, &step),
+            WatchEvent::Removed(step) => step_event(view, Type::Removed, &step),
+            WatchEvent::Reset(reason) => {
+                let reason = reset_word(reason).to_owned();
+                pb::PeerEvent { r#type: Type::Reset.into(), reason, ..Default::default() }
+            }
+            WatchEvent::Progress { cursor, previous } => pb::PeerEvent {
+                r#type: Type::Progress.into(),
+                cursor: cursor.to_string(),
+                prev_cursor: previous.to_string(),
+                ..Default::default()
+            },
+        }
+    }
+}
+
+fn step_event(view: &View, kind: Type, step: &Step) -> pb::PeerEvent {
+    pb::PeerEvent {
+        r#type: kind.into(),
+        cursor: step.cursor.to_string(),
+        prev_cursor: step.previous.to_string(),
+        time: Some(timestamp(step.at)),
+        peer: Some(peer(view, &step.record)),
+        reason: String::new(),
+    }
+}
+
+fn reset_word(reason: ResetReason) -> &'static str {
+    match reason {
+        ResetReason::Compacted => "compacted",
+        ResetReason::EpochChanged => "epoch_changed",
+        ResetReason::SlowConsumer => "slow_consumer",
+    }
+}
+
+/// The record of a peer.
+pub fn peer_id(node_id: &str) -> RecordId {
+    RecordId::new(PEER, node_id)
+}
+
+/// The group that carries a node's presence and its leases.
+pub fn session_id(node_id: &str) -> GroupId {
+    GroupId(format!("session/{node_id}"))
+}
+
+/// A peer as the API shows it: the record, and when its session was renewed last.
+fn peer(view: &View, record: &ViewRecord) -> pb::Peer {
+    let value = record.value::<PeerValue>().unwrap_or_default();
+    let node_id = record.record.id.key.clone();
+    let session = view.group(&session_id(&node_id));
+    pb::Peer {
+        status: value.status,
+        status_reason: value.status_reason.clone(),
+        status_since: value.status_since,
+        cordoned: value.cordoned,
+        draining: value.draining,
+        last_seen: session.map(|session| timestamp(session.renewed_at)),
+        rtt_ms: None,
+        metadata: value.metadata.clone(),
+        version: record.record.version.0,
+        last_writer_id: record.record.writer.clone(),
+        cordon_reason: value.cordon_reason.clone(),
+        created_at: Some(timestamp(record.record.created_at)),
+        updated_at: Some(timestamp(record.record.updated_at)),
+        node_id,
+    }
+}
+
+fn query_hash(asked: &pb::ListPeersRequest) -> u64 {
+    request_hash(&pb::ListPeersRequest {
+        page_size: 0,
+        page_token: String::new(),
+        min_revision: String::new(),
+        ..asked.clone()
+    })
+}
+
+fn check_node_id(node_id: &str) -> Result<(), Fault> {
+    check_node_name(node_id).map_err(|error| Fault::invalid(format!("field `nodeId` is no node id: {error}")))
+}
+
+fn not_found(node_id: &str) -> Fault {
+    Fault::new(Code::NotFound, "PEER_NOT_FOUND", format!("there is no peer `{node_id}`"))
+        .hint("omnirelay mesh peers list")
+}
+
+#[tonic::async_trait]
+impl PeerControlService for Peers {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::PeerEvent, Status>> + Send>>;
+
+    async fn list(
+        &self,
+        request: Request<pb::ListPeersRequest>,
+    ) -> Result<Response<pb::ListPeersResponse>, Status> {
+        Ok(self.list_page(request).await?)
+    }
+
+    async fn get(
+        &self,
+        request: Request<pb::GetPeerRequest>,
+    ) -> Result<Response<pb::GetPeerResponse>, Status> {
+        Ok(self.get_one(request).await?)
+    }
+
+    async fn watch(
+        &self,
+        request: Request<pb::WatchPeersRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let running = self.begin_watch(request.into_inner()).await?;
+        let events = unfold(running, |mut running| async move {
+            let event = running.next().await;
+            Some((Ok(event), running))
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn cordon(
+        &self,
+        request: Request<pb::CordonPeerRequest>,
+    ) -> Result<Response<pb::PeerChange>, Status> {
+        Ok(Response::new(change::cordon(&self.registry, &caller(&request)?, request.into_inner()).await?))
+    }
+
+    async fn uncordon(
+        &self,
+        request: Request<pb::UncordonPeerRequest>,
+    ) -> Result<Response<pb::PeerChange>, Status> {
+        Ok(Response::new(change::uncordon(&self.registry, &caller(&request)?, request.into_inner()).await?))
+    }
+
+    async fn update_labels(
+        &self,
+        request: Request<pb::UpdatePeerLabelsRequest>,
+    ) -> Result<Response<pb::PeerChange>, Status> {
+        Ok(Response::new(
+            change::update_labels(&self.registry, &caller(&request)?, request.into_inner()).await?,
+        ))
+    }
+
+    async fn forget(
+        &self,
+        request: Request<pb::ForgetPeerRequest>,
+    ) -> Result<Response<pb::PeerChange>, Status> {
+        Ok(Response::new(change::forget(&self.registry, &caller(&request)?, request.into_inner()).await?))
+    }
+}

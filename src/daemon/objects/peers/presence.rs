@@ -1,0 +1,287 @@
+//! How a node enters its own record, keeps it true, and judges the silence of others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::{PEER, pb, peer_id, session_id};
+use crate::core::peer::{Verdict, judge};
+use crate::core::time::Millis;
+use crate::daemon::objects::timestamp;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::follow::chain;
+use crate::daemon::registry::view::ViewRecord;
+use crate::daemon::store::{
+    Commit, CommitError, GroupRef, OpenGroup, Opened, Precondition, RecordId, Version, Write,
+};
+use crate::wire::pb::omnirelay::store::v1::PeerValue;
+use pb::peer::Status;
+
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// How often a node id that another daemon holds is mentioned in the log.
+const HELD_LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// How presence is kept.
+#[derive(Clone, Debug)]
+pub struct PresenceSettings {
+    /// How long a session lives without a renewal.
+    pub session_ttl: Duration,
+    /// How long a peer is silent before it is dead.
+    pub dead_after: Duration,
+    /// How long the record of a dead or departed peer is kept; a cordoned one stays.
+    pub forget_after: Duration,
+    /// Replaces a session of this node that a crash left behind.
+    pub session_secret: String,
+}
+
+/// Keeps this node's record in the registry.
+pub struct Presence {
+    registry: Arc<Registry>,
+    settings: PresenceSettings,
+    /// What the node says about itself; the labels are those of its configuration.
+    profile: pb::PeerMetadata,
+    registered: AtomicBool,
+}
+
+impl Presence {
+    pub fn new(registry: Arc<Registry>, settings: PresenceSettings, profile: pb::PeerMetadata) -> Self {
+        Self { registry, settings, profile, registered: AtomicBool::new(false) }
+    }
+
+    /// Notes which groups of this node the store says are over.
+    pub fn note_over(&self, over: &[GroupRef]) {
+        for group in over {
+            warn!(group = %group, "session had ended before it was renewed");
+            self.registered.store(false, Ordering::Relaxed);
+            self.registry.drop_group(group);
+        }
+    }
+
+    /// How long a session lives without a renewal.
+    pub fn session_ttl(&self) -> Duration {
+        self.settings.session_ttl
+    }
+
+    /// Whether this node has a session that the store has not called over.
+    pub fn has_session(&self) -> bool {
+        self.session().is_some()
+    }
+
+    /// Whether the record says that this node is alive, in the session it has.
+    pub fn is_registered(&self) -> bool {
+        self.registered.load(Ordering::Relaxed)
+    }
+
+    /// Leaves on purpose: says so in the record and ends the session. Best effort.
+    pub async fn leave(&self) {
+        let Some(session) = self.session() else { return };
+        let entered = self.enter(Status::Left, "stopped", &session).await;
+        if let Err(error) = entered {
+            warn!(error = %chain(&error), "could not record the departure; the session will run out");
+        }
+        self.registry.drop_group(&session);
+        if let Err(error) = self.registry.store().close_group(session).await {
+            warn!(error = %chain(&error), "could not end the session; it will run out");
+        }
+    }
+
+    fn session(&self) -> Option<GroupRef> {
+        let id = session_id(self.registry.node_id());
+        self.registry.own_groups().into_iter().find(|group| group.id == id)
+    }
+
+    /// Opens a session and enters the record as alive, however long it takes.
+    pub async fn join(&self, reason: &str) {
+        let mut retry = RETRY_FIRST;
+        loop {
+            let session = self.open_session().await;
+            match self.enter(Status::Alive, reason, &session).await {
+                Ok(()) => {
+                    self.registered.store(true, Ordering::Relaxed);
+                    info!(
+                        peer = self.registry.node_id(),
+                        session = session.instance,
+                        reason,
+                        "peer registered"
+                    );
+                    return;
+                }
+                Err(error) => warn!(error = %chain(&error), "could not register; trying again"),
+            }
+            tokio::time::sleep(retry).await;
+            retry = (retry * 2).min(RETRY_MAX);
+        }
+    }
+
+    async fn open_session(&self) -> GroupRef {
+        let mut retry = RETRY_FIRST;
+        let mut said: Option<Instant> = None;
+        loop {
+            let open = OpenGroup {
+                id: session_id(self.registry.node_id()),
+                ttl: self.settings.session_ttl,
+                secret: self.settings.session_secret.clone(),
+            };
+            match self.registry.store().open_group(open).await {
+                Ok(Opened::Open(group)) => {
+                    self.registry.keep_group(group.of.clone());
+                    return group.of;
+                }
+                Ok(Opened::Held { until }) => {
+                    if said.is_none_or(|said| said.elapsed() > HELD_LOG_EVERY) {
+                        said = Some(Instant::now());
+                        let peer = self.registry.node_id();
+                        warn!(
+                            peer,
+                            until = until.0,
+                            "another daemon has this node id; waiting for its session to end"
+                        );
+                    }
+                }
+                Err(error) => warn!(error = %chain(&error), "could not open a session; trying again"),
+            }
+            tokio::time::sleep(retry).await;
+            retry = (retry * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// Writes this node's record; what operators said about it stays.
+    async fn enter(&self, status: Status, reason: &str, session: &GroupRef) -> Result<(), CommitError> {
+        let id = peer_id(self.registry.node_id());
+        let mut refused = None;
+        for _ in 0..5 {
+            let held = self.registry.view().get(&id);
+            let version = held.as_ref().map_or(Version(0), |held| held.record.version);
+            let value = self.own_value(held.as_deref(), status, reason, session);
+            let commit = self.put(&id, version, &value, Precondition::GroupLive(session.clone()));
+            match self.registry.commit(commit).await {
+                Ok(_) => return Ok(()),
+                Err(error @ CommitError::Conflict { .. }) => refused = Some(error),
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(RETRY_FIRST).await;
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    fn own_value(
+        &self,
+        held: Option<&ViewRecord>,
+        status: Status,
+        reason: &str,
+        session: &GroupRef,
+    ) -> PeerValue {
+        let held = held.and_then(ViewRecord::value::<PeerValue>).unwrap_or_default();
+        let mut value = PeerValue::clone(&held);
+        if value.status() != status || value.session != session.instance {
+            value.set_status(status);
+            reason.clone_into(&mut value.status_reason);
+            value.status_since = Some(timestamp(self.registry.view().now()));
+        }
+        value.session = session.instance;
+        let was = value.metadata.take().unwrap_or_default();
+        let mut says = self.profile.clone();
+        // Configured labels are a beginning; what an operator set since wins.
+        says.labels.extend(was.labels.clone());
+        says.metadata_version = was.metadata_version;
+        if says != was {
+            says.metadata_version += 1;
+        }
+        value.metadata = Some(says);
+        value
+    }
+
+    /// Records what has become of peers that have fallen silent. Call it after an answered
+    /// heartbeat, and only when there has been time to hear of everyone.
+    pub async fn judge_others(&self) {
+        let view = self.registry.view();
+        let now = view.now();
+        if now < view.quarantine_until() || view.silence().is_some() {
+            return;
+        }
+        for record in view.list(&PEER).value {
+            if record.record.id.key == self.registry.node_id() {
+                continue;
+            }
+            let Some(commit) = self.verdict_on(&record, now) else { continue };
+            match self.registry.commit(commit).await {
+                Ok(_) => info!(peer = %record.record.id.key, "peer judged"),
+                // Somebody else was faster, or it has come back.
+                Err(CommitError::Conflict { .. } | CommitError::GroupLive { .. }) => {}
+                Err(error) => debug!(error = %chain(&error), "verdict was not recorded"),
+            }
+        }
+    }
+
+    /// The commit that records what has become of a silent peer, if anything has.
+    fn verdict_on(&self, record: &ViewRecord, now: Millis) -> Option<Commit> {
+        let value = record.value::<PeerValue>()?;
+        let id = &record.record.id;
+        let session = GroupRef { id: session_id(&id.key), instance: value.session };
+        let since = millis(value.status_since);
+        let (silent_since, last_seen) = match self.registry.view().group(&session.id) {
+            // A newer session: its node is about to say so itself.
+            Some(group) if group.of.instance > session.instance => return None,
+            Some(group) => (group.deadline, group.renewed_at),
+            None => (since, since),
+        };
+        let over = Precondition::GroupOver(session);
+        let verdict = judge(value.status(), silent_since, last_seen, self.settings.dead_after, now);
+        let (status, reason) = match verdict {
+            Verdict::Suspect => (Status::Suspect, "session_expired"),
+            Verdict::Dead => (Status::Dead, "silent"),
+            Verdict::Keep => return self.forget(record, &value, since, now, over),
+        };
+        let mut judged = PeerValue::clone(&value);
+        judged.set_status(status);
+        reason.clone_into(&mut judged.status_reason);
+        judged.status_since = Some(timestamp(now));
+        Some(self.put(id, record.record.version, &judged, over))
+    }
+
+    /// Removes the record of a peer that is long gone.
+    fn forget(
+        &self,
+        record: &ViewRecord,
+        value: &PeerValue,
+        since: Millis,
+        now: Millis,
+        over: Precondition,
+    ) -> Option<Commit> {
+        let gone = matches!(value.status(), Status::Dead | Status::Left);
+        if !gone || value.cordoned || now.since(since) < self.settings.forget_after {
+            return None;
+        }
+        let id = record.record.id.clone();
+        let version = Precondition::Version { id: id.clone(), version: record.record.version };
+        Some(Commit {
+            preconditions: vec![version, over],
+            writes: vec![Write::Delete { id }],
+            writer: self.registry.node_id().to_owned(),
+            ..Commit::default()
+        })
+    }
+
+    fn put(&self, id: &RecordId, version: Version, value: &PeerValue, also: Precondition) -> Commit {
+        let version = Precondition::Version { id: id.clone(), version };
+        let value = Bytes::from(value.encode_to_vec());
+        Commit {
+            preconditions: vec![version, also],
+            writes: vec![Write::Put { id: id.clone(), value, group: None }],
+            writer: self.registry.node_id().to_owned(),
+            ..Commit::default()
+        }
+    }
+}
+
+fn millis(at: Option<crate::wire::timestamp::Timestamp>) -> Millis {
+    let at = at.unwrap_or_default();
+    let seconds = u64::try_from(at.seconds).unwrap_or(0);
+    Millis(seconds * 1000 + u64::try_from(at.nanos).unwrap_or(0) / 1_000_000)
+}

@@ -1,0 +1,159 @@
+//! Keeps the view up to date: loads it, follows the log, and beats the heart of the node's groups.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, timeout};
+use tracing::{debug, info, warn};
+
+use super::Registry;
+use super::view::{Applied, View};
+use crate::core::time::Millis;
+use crate::daemon::store::{
+    Beat, GroupRef, LogEntry, PAGE_MAX, Pulse, Record, Revision, Scan, Store, StoreError,
+};
+
+/// How long one call may wait for the log to grow.
+const LOG_WAIT: Duration = Duration::from_secs(20);
+/// How long a pulse may go unanswered before the store counts as silent.
+const PULSE_TIMEOUT: Duration = Duration::from_millis(400);
+/// How far back a pulse asks what moved, beyond its predecessor: answers may overtake each other.
+const MOVED_SLACK: Duration = Duration::from_millis(250);
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// Loads the view and follows the log for ever.
+pub async fn follow_log(registry: Arc<Registry>) {
+    let mut retry = RETRY_FIRST;
+    loop {
+        let failed = match load(registry.store(), registry.view()).await {
+            Ok(()) => follow(&registry, &mut retry).await,
+            Err(error) => Some(error),
+        };
+        let Some(error) = failed else { continue };
+        registry.view().note_silence();
+        warn!(error = %chain(&error), "store did not answer");
+        tokio::time::sleep(retry).await;
+        retry = (retry * 2).min(RETRY_MAX);
+    }
+}
+
+/// Follows the log until the view must be loaded again (`None`) or the store fails.
+async fn follow(registry: &Registry, retry: &mut Duration) -> Option<StoreError> {
+    loop {
+        let head = registry.view().head();
+        let page = match registry.store().log(head.revision, PAGE_MAX, LOG_WAIT).await {
+            Ok(page) => page,
+            Err(error) => return Some(error),
+        };
+        *retry = RETRY_FIRST;
+        if page.epoch != head.epoch || page.compacted {
+            info!(revision = %head.revision, "view fell behind the log and is loaded again");
+            return None;
+        }
+        for entry in &page.entries {
+            if registry.view().apply(entry) == Applied::Gap {
+                warn!(revision = %entry.revision, "log has a gap; the view is loaded again");
+                return None;
+            }
+        }
+    }
+}
+
+/// Reads everything: revision first, then the records, then the log behind that revision.
+async fn load(store: &dyn Store, view: &View) -> Result<(), StoreError> {
+    let beat = store.pulse(Pulse { renew: Vec::new(), moved_since: Millis(0) }).await?;
+    view.note_beat(&beat);
+    let mut records = Vec::new();
+    for kind in view.mirrored() {
+        read_kind(store, kind, &mut records).await?;
+    }
+    let Some(log) = read_log(store, &beat).await? else {
+        debug!("log was trimmed while the view was being loaded");
+        return Ok(());
+    };
+    let count = records.len();
+    view.replace(beat.epoch, beat.head, records, &log);
+    info!(records = count, revision = %view.head().revision, "view loaded");
+    Ok(())
+}
+
+async fn read_kind(
+    store: &dyn Store,
+    kind: &crate::daemon::store::Kind,
+    into: &mut Vec<Record>,
+) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let scan = Scan { kind: kind.clone(), after, backwards: false, limit: PAGE_MAX };
+        let page = store.scan(scan).await?;
+        after = page.records.last().map(|record| record.id.key.clone());
+        into.extend(page.records);
+        if !page.more || after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// The log behind the beat's head; `None` when it no longer reaches back, so the load is void.
+async fn read_log(store: &dyn Store, beat: &Beat) -> Result<Option<Vec<Arc<LogEntry>>>, StoreError> {
+    let mut entries: Vec<Arc<LogEntry>> = Vec::new();
+    loop {
+        let after = entries.last().map_or(beat.head, |entry| entry.revision);
+        let page = store.log(after, PAGE_MAX, Duration::ZERO).await?;
+        if page.compacted || page.epoch != beat.epoch {
+            return Ok(None);
+        }
+        let caught_up = page.entries.is_empty();
+        entries.extend(page.entries);
+        if caught_up {
+            return Ok(Some(entries));
+        }
+    }
+}
+
+/// Renews the node's groups and learns which deadlines moved, at a steady pace for ever.
+///
+/// After each answer `after_beat` is called with the groups of this node that are over.
+pub async fn beat_heart(registry: Arc<Registry>, every: Duration, after_beat: impl Fn(&[GroupRef])) {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut asked_last = Millis(0);
+    loop {
+        ticks.tick().await;
+        let renew = registry.own_groups();
+        let pulse = Pulse { renew: renew.clone(), moved_since: asked_last };
+        match timeout(PULSE_TIMEOUT, registry.store().pulse(pulse)).await {
+            Ok(Ok(beat)) => {
+                registry.view().note_beat(&beat);
+                asked_last = Millis(beat.now.0.saturating_sub(MOVED_SLACK.as_millis() as u64));
+                let over = renew.into_iter().zip(&beat.renewed).filter(|(_, renewed)| renewed.is_none());
+                after_beat(&over.map(|(group, _)| group).collect::<Vec<_>>());
+            }
+            Ok(Err(error)) => {
+                debug!(error = %chain(&error), "pulse failed");
+                registry.view().note_silence();
+            }
+            Err(_) => registry.view().note_silence(),
+        }
+    }
+}
+
+/// One past the head seen: a revision that a reader may wait for.
+pub async fn wait_for(view: &View, revision: Revision) {
+    let mut head = view.follow_head();
+    // The view lives as long as its registry, so the sender is never gone while we wait.
+    let _ = head.wait_for(|head| head.caught_up && head.revision >= revision).await;
+}
+
+/// The error and all its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,311 @@
+//! The one way to change something: load, decide, commit, and the commit is the event.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use xxhash_rust::xxh64::xxh64;
+
+use super::Registry;
+use super::cursor::Cursor;
+use super::follow::chain;
+use super::view::ViewRecord;
+use crate::daemon::audit;
+use crate::daemon::store::{
+    Commit, CommitError, Committed, Idempotency, IdempotencyKey, LogEntry, Precondition, RecordId,
+    StoreError, Version, Write,
+};
+use crate::daemon::surface::{Caller, IfMatch};
+use crate::wire::fault::{Code, Fault};
+
+/// How often a mutation without an expected version decides anew after a conflict.
+const TRIES_MAX: usize = 5;
+
+/// What a caller asks to be changed.
+pub struct Mutation<'a> {
+    pub caller: &'a Caller,
+    /// `<object>.<verb>`, such as `peers.cordon`.
+    pub action: &'static str,
+    /// What the request names; the record is reported with the audit and checked against
+    /// `expected`.
+    pub object: RecordId,
+    pub reason: &'a str,
+    /// What the caller expects `object` to be; `None` takes it as it is.
+    pub expected: Option<IfMatch>,
+    pub dry_run: bool,
+    /// Of the whole request, so that a reused idempotency key is noticed.
+    pub request_hash: u64,
+}
+
+/// What a decision comes to.
+pub struct Decision<A> {
+    /// Nothing when it is so already.
+    pub writes: Vec<Write>,
+    /// One line per change, such as `cordoned: false -> true`.
+    pub changes: Vec<String>,
+    pub answer: A,
+}
+
+/// An answer that is completed once the commit is known.
+pub trait Answer: Message + Default {
+    /// Fills in what only the commit knows. `entry` is `None` when nothing was committed, or when
+    /// an earlier commit's answer is given again.
+    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>);
+}
+
+/// How a mutation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    pub cursor: Cursor,
+    /// False: it was so already.
+    pub changed: bool,
+    pub dry_run: bool,
+}
+
+/// What a decision may read; each reading becomes a precondition of the commit.
+pub struct Reader<'a> {
+    registry: &'a Registry,
+    seen: RefCell<BTreeMap<RecordId, Version>>,
+}
+
+impl Reader<'_> {
+    /// A record as it is now; `None` if there is none.
+    pub fn get(&self, id: &RecordId) -> Option<Arc<ViewRecord>> {
+        let record = self.registry.view().get(id);
+        let version = record.as_ref().map_or(Version(0), |record| record.record.version);
+        self.seen.borrow_mut().insert(id.clone(), version);
+        record
+    }
+
+    fn preconditions(self) -> Vec<Precondition> {
+        let seen = self.seen.into_inner().into_iter();
+        seen.map(|(id, version)| Precondition::Version { id, version }).collect()
+    }
+}
+
+/// The hash of a request as it came, for idempotency.
+pub fn request_hash(request: &impl Message) -> u64 {
+    xxh64(&request.encode_to_vec(), 0)
+}
+
+impl Registry {
+    /// Carries out a mutation: reads what `decide` asks for, commits what it answers together
+    /// with the audit record, and decides again (at most five times) when somebody else was
+    /// faster and the caller expected no version.
+    ///
+    /// # Errors
+    /// What `decide` refuses; `VERSION_CONFLICT`; `STORE_UNAVAILABLE` (nothing was changed);
+    /// `OUTCOME_UNKNOWN` (repeat with the same idempotency key).
+    pub async fn mutate<A: Answer>(
+        &self,
+        mutation: Mutation<'_>,
+        decide: impl Fn(&Reader<'_>) -> Result<Decision<A>, Fault>,
+    ) -> Result<A, Fault> {
+        self.ready_for("").await?;
+        if let Some(answer) = self.answered_before(&mutation).await? {
+            return Ok(answer);
+        }
+        let mut conflict = None;
+        for _ in 0..TRIES_MAX {
+            let reader = Reader { registry: self, seen: RefCell::default() };
+            self.check_expected(&mutation, &reader)?;
+            let mut decision = decide(&reader)?;
+            if decision.writes.is_empty() {
+                decision.answer.settle(&self.settled(&mutation, false), None);
+                return Ok(decision.answer);
+            }
+            let commit = self.commit_of(&mutation, &decision, reader.preconditions());
+            match self.commit(commit).await {
+                Ok(committed) => return self.answer(&mutation, decision.answer, committed),
+                Err(CommitError::Conflict { id, expected, actual }) if mutation.expected.is_none() => {
+                    // The view is behind the store; let it catch up before deciding again.
+                    conflict = Some(CommitError::Conflict { id, expected, actual });
+                    self.catch_up().await;
+                }
+                Err(error) => return Err(commit_fault(&mutation, &error)),
+            }
+        }
+        let error = conflict.unwrap_or(CommitError::IdempotencyReused);
+        Err(commit_fault(&mutation, &error))
+    }
+
+    /// The answer of an earlier commit under the caller's idempotency key.
+    async fn answered_before<A: Answer>(&self, mutation: &Mutation<'_>) -> Result<Option<A>, Fault> {
+        let Some(key) = idempotency_key(mutation) else { return Ok(None) };
+        let recalled = self.store().recall(&key).await.map_err(|error| store_fault(mutation, &error))?;
+        match recalled {
+            None => Ok(None),
+            Some((hash, _)) if hash != mutation.request_hash => {
+                Err(commit_fault(mutation, &CommitError::IdempotencyReused))
+            }
+            Some((_, committed)) => self.answer(mutation, A::default(), committed).map(Some),
+        }
+    }
+
+    fn check_expected(&self, mutation: &Mutation<'_>, reader: &Reader<'_>) -> Result<(), Fault> {
+        let Some(expected) = mutation.expected else { return Ok(()) };
+        let record = reader.get(&mutation.object);
+        let actual = record.as_ref().map_or(Version(0), |record| record.record.version);
+        let wanted = match expected {
+            IfMatch::Exists if record.is_some() => return Ok(()),
+            IfMatch::Version(version) if actual.0 == version => return Ok(()),
+            IfMatch::Version(version) => Version(version),
+            // Any version would do, and the first is the least there can be.
+            IfMatch::Exists => Version(1),
+        };
+        let mut fault = conflict_fault(mutation, wanted, actual);
+        if let Some(record) = record {
+            fault = fault.detail("lastWriterId", &record.record.writer);
+        }
+        Err(fault)
+    }
+
+    fn commit_of<A: Answer>(
+        &self,
+        mutation: &Mutation<'_>,
+        decision: &Decision<A>,
+        preconditions: Vec<Precondition>,
+    ) -> Commit {
+        let now = self.view().now();
+        let body = audit::body(mutation, &decision.changes, self.node_id());
+        let record = audit::write(now, &body);
+        let (writes, idempotency) = if mutation.dry_run {
+            (vec![record], None)
+        } else {
+            let mut writes = decision.writes.clone();
+            writes.push(record);
+            let answer = Bytes::from(decision.answer.encode_to_vec());
+            let idempotency = idempotency_key(mutation).map(|key| Idempotency {
+                key,
+                request_hash: mutation.request_hash,
+                answer,
+            });
+            (writes, idempotency)
+        };
+        let epoch = Some(self.view().head().epoch);
+        let writer = self.node_id().to_owned();
+        Commit { epoch, preconditions, writes, idempotency, writer, ..Commit::default() }
+    }
+
+    fn answer<A: Answer>(
+        &self,
+        mutation: &Mutation<'_>,
+        mut answer: A,
+        committed: Committed,
+    ) -> Result<A, Fault> {
+        let epoch = self.view().head().epoch;
+        let settled = Settled { changed: true, ..self.settled(mutation, true) };
+        match committed {
+            Committed::Done(entry) => {
+                let settled = Settled { cursor: Cursor::at(epoch, entry.revision), ..settled };
+                answer.settle(&settled, (!mutation.dry_run).then_some(&entry));
+            }
+            Committed::Replayed { revision, answer: bytes } => {
+                answer = A::decode(bytes).map_err(|_| internal(mutation))?;
+                answer.settle(&Settled { cursor: Cursor::at(epoch, revision), ..settled }, None);
+            }
+        }
+        Ok(answer)
+    }
+
+    fn settled(&self, mutation: &Mutation<'_>, changed: bool) -> Settled {
+        let head = self.view().head();
+        Settled { cursor: Cursor::at(head.epoch, head.revision), changed, dry_run: mutation.dry_run }
+    }
+
+    /// Waits until the view has seen what the store had when it refused.
+    async fn catch_up(&self) {
+        let before = self.view().head().revision;
+        let mut head = self.view().follow_head();
+        let moved = head.wait_for(|head| head.revision > before);
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(100), moved).await;
+    }
+}
+
+fn idempotency_key(mutation: &Mutation<'_>) -> Option<IdempotencyKey> {
+    mutation.caller.idempotency_key.as_ref().map(|id| IdempotencyKey {
+        principal: mutation.caller.principal.to_string(),
+        method: mutation.action.to_owned(),
+        id: id.clone(),
+    })
+}
+
+fn internal(mutation: &Mutation<'_>) -> Fault {
+    Fault::new(Code::Internal, "INTERNAL", format!("cannot carry out {}", mutation.action))
+}
+
+fn conflict_fault(mutation: &Mutation<'_>, expected: Version, actual: Version) -> Fault {
+    let Mutation { action, object, .. } = mutation;
+    let message = match actual.0 {
+        0 => format!("cannot carry out {action}: {object} does not exist, version {expected} was expected"),
+        _ => format!("cannot carry out {action}: {object} has version {actual}, not {expected}"),
+    };
+    Fault::new(Code::Aborted, "VERSION_CONFLICT", message)
+        .hint("read it again, then repeat with the version it has now")
+        .detail("expectedVersion", expected)
+        .detail("actualVersion", actual)
+}
+
+fn commit_fault(mutation: &Mutation<'_>, error: &CommitError) -> Fault {
+    let action = mutation.action;
+    match error {
+        CommitError::Conflict { expected, actual, .. } => conflict_fault(mutation, *expected, *actual),
+        CommitError::IdempotencyReused => Fault::new(
+            Code::FailedPrecondition,
+            "IDEMPOTENCY_KEY_REUSED",
+            format!("cannot carry out {action}: its idempotency key was used for another request"),
+        )
+        .hint("use a new key for a new request"),
+        CommitError::EpochChanged { .. } => Fault::new(
+            Code::Aborted,
+            "EPOCH_CHANGED",
+            format!("cannot carry out {action}: the registry has begun a new epoch; nothing was changed"),
+        )
+        .hint("read again, then repeat"),
+        CommitError::Fenced { scope, .. } | CommitError::LeaseHeld { scope, .. } => Fault::new(
+            Code::FailedPrecondition,
+            "FENCED",
+            format!("cannot carry out {action}: this node does not lead `{scope}`"),
+        ),
+        CommitError::GroupOver(group) => Fault::new(
+            Code::FailedPrecondition,
+            "GROUP_OVER",
+            format!("cannot carry out {action}: `{}` has ended", group.id),
+        ),
+        CommitError::GroupLive { group, .. } => Fault::new(
+            Code::FailedPrecondition,
+            "GROUP_LIVE",
+            format!("cannot carry out {action}: `{group}` is live"),
+        ),
+        CommitError::Store(error) => store_fault(mutation, error),
+    }
+}
+
+fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault {
+    let action = mutation.action;
+    tracing::warn!(action, request_id = %mutation.caller.request_id, error = %chain(error), "store refused");
+    match error {
+        StoreError::Unavailable(_) => Fault::new(
+            Code::Unavailable,
+            "STORE_UNAVAILABLE",
+            format!("cannot carry out {action}: the store cannot be reached; nothing was changed"),
+        )
+        .hint("try again; `omnirelay mesh check` shows the state of the store"),
+        StoreError::Full(_) => Fault::new(
+            Code::ResourceExhausted,
+            "STORE_FULL",
+            format!("cannot carry out {action}: the store is full; nothing was changed"),
+        )
+        .hint("make room where the store keeps its data, then try again"),
+        StoreError::OutcomeUnknown(_) => Fault::new(
+            Code::DeadlineExceeded,
+            "OUTCOME_UNKNOWN",
+            format!("{action} was sent to the store, which did not say whether it was made"),
+        )
+        .hint("repeat it with the same idempotency key"),
+        StoreError::Invalid { what } => Fault::invalid(format!("cannot carry out {action}: {what}")),
+        StoreError::Incompatible { .. } => internal(mutation),
+    }
+}

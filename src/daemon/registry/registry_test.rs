@@ -1,0 +1,216 @@
+//! The registry on the memory store: two daemons, one mesh.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::cursor::Cursor;
+use super::follow::{follow_log, wait_for};
+use super::watch::{ResetReason, Watch, WatchEvent};
+use super::{Registry, parse_cursor};
+use crate::daemon::store::{
+    Commit, Committed, Epoch, Kind, MemoryStore, RecordId, Retention, Revision, Store, Write,
+};
+
+const THING: Kind = Kind::of("thing");
+const OTHER: Kind = Kind::of("other");
+static MIRRORED: [Kind; 1] = [THING];
+
+/// A registry that follows its store while the value lives.
+struct Daemon {
+    registry: Arc<Registry>,
+    _task: tokio::task::JoinSet<()>,
+}
+
+async fn daemon(store: &Arc<dyn Store>, node_id: &str) -> Daemon {
+    let registry = Arc::new(Registry::new(node_id, store.clone(), &MIRRORED));
+    let mut task = tokio::task::JoinSet::new();
+    task.spawn(follow_log(registry.clone()));
+    wait_for(registry.view(), Revision(0)).await;
+    Daemon { registry, _task: task }
+}
+
+fn memory() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::system())
+}
+
+fn put(kind: Kind, key: &str, value: &str) -> Write {
+    Write::Put { id: RecordId::new(kind, key), value: Bytes::from(value.to_owned()), group: None }
+}
+
+async fn commit(registry: &Registry, writes: Vec<Write>) -> Revision {
+    let writer = registry.node_id().to_owned();
+    match registry.commit(Commit { writes, writer, ..Commit::default() }).await.unwrap() {
+        Committed::Done(entry) => entry.revision,
+        Committed::Replayed { revision, .. } => revision,
+    }
+}
+
+fn watch_all(daemon: &Daemon, since: Option<Cursor>) -> Watch {
+    Watch::begin(daemon.registry.clone(), THING, Box::new(|_| true), since)
+}
+
+/// What an event is and of which record, with its cursors checked against those before it.
+async fn told(watch: &mut Watch, last: &mut Cursor) -> String {
+    let event = tokio::time::timeout(Duration::from_secs(20), watch.next()).await.unwrap();
+    let (word, step) = match event {
+        WatchEvent::Snapshot(record) => return format!("snapshot {}", record.record.id.key),
+        WatchEvent::Synced { cursor } => {
+            *last = cursor;
+            return "synced".to_owned();
+        }
+        WatchEvent::Reset(reason) => return format!("reset {reason:?}"),
+        WatchEvent::Progress { cursor, previous } => {
+            assert_eq!(previous, *last, "a progress event names the event before it");
+            *last = cursor;
+            return "progress".to_owned();
+        }
+        WatchEvent::Added(step) => ("added", step),
+        WatchEvent::Modified(step) => ("modified", step),
+        WatchEvent::Removed(step) => ("removed", step),
+    };
+    assert_eq!(step.previous, *last, "each event names the event before it");
+    *last = step.cursor;
+    format!("{word} {}", step.record.record.id.key)
+}
+
+#[tokio::test]
+async fn a_commit_is_seen_at_once_by_its_daemon_and_soon_by_the_other() {
+    let store = memory();
+    let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
+    let revision = commit(&a.registry, vec![put(THING, "x", "1")]).await;
+    let id = RecordId::new(THING, "x");
+    assert_eq!(a.registry.view().get(&id).unwrap().record.value, "1");
+    wait_for(b.registry.view(), revision).await;
+    assert_eq!(b.registry.view().get(&id).unwrap().record.writer, "a");
+}
+
+#[tokio::test]
+async fn a_minimum_revision_makes_a_read_wait_for_it_on_any_daemon() {
+    let store = memory();
+    let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
+    let revision = commit(&a.registry, vec![put(THING, "x", "1")]).await;
+    let cursor = Cursor::at(a.registry.view().head().epoch, revision).to_string();
+    b.registry.ready_for(&cursor).await.unwrap();
+    assert!(b.registry.view().get(&RecordId::new(THING, "x")).is_some());
+
+    let elsewhere = Cursor::at(Epoch(1), revision).to_string();
+    assert_eq!(b.registry.ready_for(&elsewhere).await.unwrap_err().reason, "EPOCH_CHANGED");
+    assert_eq!(parse_cursor("nonsense").unwrap_err().reason, "INVALID_CURSOR");
+}
+
+#[tokio::test]
+async fn a_watch_begins_with_a_snapshot_and_goes_on_without_a_gap() {
+    let store = memory();
+    let a = daemon(&store, "a").await;
+    commit(&a.registry, vec![put(THING, "x", "1")]).await;
+    let (mut watch, mut last) = (watch_all(&a, None), Cursor::default());
+    commit(&a.registry, vec![put(THING, "x", "2"), put(THING, "y", "1")]).await;
+    commit(&a.registry, vec![put(OTHER, "z", "1")]).await;
+    commit(&a.registry, vec![Write::Delete { id: RecordId::new(THING, "x") }]).await;
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        seen.push(told(&mut watch, &mut last).await);
+    }
+    assert_eq!(seen, ["snapshot x", "synced", "modified x", "added y", "removed x"]);
+}
+
+#[tokio::test]
+async fn a_watch_resumes_on_another_daemon_even_in_the_middle_of_a_commit() {
+    let store = memory();
+    let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
+    let (mut first, mut last) = (watch_all(&a, None), Cursor::default());
+    assert_eq!(told(&mut first, &mut last).await, "synced");
+    commit(&a.registry, vec![put(THING, "x", "1"), put(THING, "y", "1"), put(THING, "z", "1")]).await;
+    assert_eq!(told(&mut first, &mut last).await, "added x");
+    drop(first);
+    let revision = commit(&a.registry, vec![put(THING, "x", "2")]).await;
+    wait_for(b.registry.view(), revision).await;
+    let since = last.to_string().parse().unwrap();
+    let mut second = watch_all(&b, Some(since));
+    for expected in ["added y", "added z", "modified x"] {
+        assert_eq!(told(&mut second, &mut last).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_watch_behind_the_memory_is_served_from_the_log() {
+    let store = memory();
+    let a = daemon(&store, "a").await;
+    let (mut watch, mut last) = (watch_all(&a, None), Cursor::default());
+    assert_eq!(told(&mut watch, &mut last).await, "synced");
+    let count = 2500;
+    for n in 0..count {
+        commit(&a.registry, vec![put(THING, &format!("k{n:05}"), "1")]).await;
+    }
+    assert!(a.registry.view().recent(last.revision, 1).is_none(), "the view has forgotten the place");
+    for n in 0..count {
+        assert_eq!(told(&mut watch, &mut last).await, format!("added k{n:05}"));
+    }
+}
+
+#[tokio::test]
+async fn a_watch_that_is_too_old_is_reset_and_gets_a_snapshot() {
+    let store = memory();
+    let a = daemon(&store, "a").await;
+    let early =
+        Cursor::at(a.registry.view().head().epoch, commit(&a.registry, vec![put(THING, "x", "0")]).await);
+    for n in 0..2500 {
+        commit(&a.registry, vec![put(THING, "x", &n.to_string())]).await;
+    }
+    let none = Duration::from_secs(0);
+    let keep = Retention {
+        log_age: none,
+        log_entries_max: 1,
+        tombstone_age: none,
+        idempotency_age: none,
+        idempotency_entries_max: 0,
+    };
+    while store.housekeep(keep).await.unwrap().more {}
+    let (mut watch, mut last) = (watch_all(&a, Some(early)), early);
+    for expected in ["reset Compacted", "snapshot x", "synced"] {
+        assert_eq!(told(&mut watch, &mut last).await, expected);
+    }
+    let elsewhere = Cursor::at(Epoch(1), Revision(1));
+    let (mut watch, mut last) = (watch_all(&a, Some(elsewhere)), elsewhere);
+    assert_eq!(told(&mut watch, &mut last).await, format!("reset {:?}", ResetReason::EpochChanged));
+}
+
+#[tokio::test]
+async fn leaving_and_entering_the_filter_is_removal_and_addition() {
+    let store = memory();
+    let a = daemon(&store, "a").await;
+    let red = Box::new(|record: &super::view::ViewRecord| record.record.value == "red");
+    let (mut watch, mut last) = (Watch::begin(a.registry.clone(), THING, red, None), Cursor::default());
+    for value in ["blue", "red", "red", "blue"] {
+        commit(&a.registry, vec![put(THING, "x", value)]).await;
+    }
+    for expected in ["synced", "added x", "modified x", "removed x"] {
+        assert_eq!(told(&mut watch, &mut last).await, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_watch_says_how_far_it_has_looked() {
+    let store = memory();
+    let a = daemon(&store, "a").await;
+    let (mut watch, mut last) = (watch_all(&a, None), Cursor::default());
+    assert_eq!(told(&mut watch, &mut last).await, "synced");
+    let revision = commit(&a.registry, vec![put(OTHER, "x", "1")]).await;
+    assert_eq!(told(&mut watch, &mut last).await, "progress");
+    assert_eq!(last.revision, revision, "what others did has been looked at");
+}
+
+#[tokio::test]
+async fn a_list_can_be_read_as_it_was() {
+    let store = memory();
+    let a = daemon(&store, "a").await;
+    let before = commit(&a.registry, vec![put(THING, "x", "1"), put(THING, "y", "1")]).await;
+    commit(&a.registry, vec![Write::Delete { id: RecordId::new(THING, "x") }, put(THING, "z", "1")]).await;
+    commit(&a.registry, vec![put(THING, "y", "2")]).await;
+    let as_it_was = a.registry.view().list_at(&THING, before).unwrap();
+    let shown: Vec<_> =
+        as_it_was.iter().map(|r| (r.record.id.key.as_str(), r.record.value.as_ref())).collect();
+    assert_eq!(shown, [("x", &b"1"[..]), ("y", &b"1"[..])]);
+}

@@ -1,0 +1,358 @@
+//! The view: the registry as this daemon knows it, in memory.
+//!
+//! It answers every read and feeds every watch. It mirrors the records of some kinds, every
+//! group's deadline, and the newest commits of the log.
+
+use std::any::Any;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, OnceLock, RwLock};
+use std::time::Duration;
+
+use prost::Message;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::cursor::Cursor;
+use crate::core::time::Millis;
+use crate::daemon::store::{Beat, Change, Epoch, Group, GroupId, Kind, LogEntry, Record, RecordId, Revision};
+
+/// How many commits the view keeps to serve watches and pages without asking the store.
+const RECENT_MAX: usize = 1024;
+
+/// A record with its value decoded once, on first use.
+pub struct ViewRecord {
+    pub record: Record,
+    decoded: OnceLock<Option<Arc<dyn Any + Send + Sync>>>,
+}
+
+impl ViewRecord {
+    /// Wraps a record as the store gave it.
+    pub fn new(record: Record) -> Self {
+        Self { record, decoded: OnceLock::new() }
+    }
+
+    /// The value as the message it was written as; `None` if it is not one.
+    pub fn value<M: Message + Default + 'static>(&self) -> Option<Arc<M>> {
+        let decoded = self.decoded.get_or_init(|| {
+            let message = M::decode(self.record.value.clone()).ok()?;
+            Some(Arc::new(message))
+        });
+        decoded.clone()?.downcast::<M>().ok()
+    }
+}
+
+/// One commit of the log with its records decoded at most once for all watchers.
+pub struct ViewEntry {
+    pub revision: Revision,
+    pub previous: Revision,
+    pub at: Millis,
+    /// The changes of mirrored kinds.
+    pub changes: Vec<ViewChange>,
+}
+
+/// One record's change.
+pub struct ViewChange {
+    pub before: Option<Arc<ViewRecord>>,
+    /// A tombstone when it was deleted.
+    pub after: Arc<ViewRecord>,
+}
+
+impl ViewChange {
+    /// The record after the change, unless it was deleted.
+    pub fn live(&self) -> Option<&Arc<ViewRecord>> {
+        (!self.after.record.deleted).then_some(&self.after)
+    }
+}
+
+/// Where the registry stands, as far as this view knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    pub epoch: Epoch,
+    pub revision: Revision,
+    /// False before the first load is complete; what is read before is not the registry.
+    pub caught_up: bool,
+}
+
+type Records = BTreeMap<String, Arc<ViewRecord>>;
+
+/// Everything the view holds; changed only under the lock, in the order of the log.
+#[derive(Default)]
+struct State {
+    head: Head,
+    kinds: BTreeMap<Kind, Records>,
+    /// The newest commits, each one's `previous` the revision before it.
+    recent: VecDeque<Arc<ViewEntry>>,
+    /// The newest commit behind `loaded` that touched a kind.
+    changed: BTreeMap<Kind, Revision>,
+    /// The revision of the last load.
+    loaded: Revision,
+    groups: BTreeMap<GroupId, Group>,
+    quarantine_until: Millis,
+}
+
+/// When the store answered last, and what time it had then.
+#[derive(Clone, Copy)]
+struct Contact {
+    store: Millis,
+    at: Instant,
+    /// Since when the store has not answered; `None` while it does.
+    silent_since: Option<Instant>,
+}
+
+/// The mirror. Cheap to read from many tasks.
+pub struct View {
+    mirrored: &'static [Kind],
+    state: RwLock<State>,
+    contact: RwLock<Contact>,
+    head: watch::Sender<Head>,
+}
+
+/// What became of an entry given to [`View::apply`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    Yes,
+    /// It was known already.
+    Known,
+    /// Entries before it are missing.
+    Gap,
+}
+
+/// A consistent reading: records and the place in the log they belong to.
+pub struct Reading<T> {
+    pub cursor: Cursor,
+    pub value: T,
+}
+
+impl View {
+    /// An empty view of these kinds.
+    pub fn new(mirrored: &'static [Kind]) -> Self {
+        Self {
+            mirrored,
+            state: RwLock::default(),
+            contact: RwLock::new(Contact { store: Millis(0), at: Instant::now(), silent_since: None }),
+            head: watch::Sender::new(Head::default()),
+        }
+    }
+
+    /// The kinds that are mirrored.
+    pub fn mirrored(&self) -> &'static [Kind] {
+        self.mirrored
+    }
+
+    /// Where the view stands.
+    pub fn head(&self) -> Head {
+        *self.head.borrow()
+    }
+
+    /// Wakes whenever the head moves.
+    pub fn follow_head(&self) -> watch::Receiver<Head> {
+        self.head.subscribe()
+    }
+
+    /// Store time now, by the last answer and the time since.
+    pub fn now(&self) -> Millis {
+        let contact = *read(&self.contact);
+        contact.store.after(contact.at.elapsed())
+    }
+
+    /// How long the store has been silent; `None` while it answers.
+    pub fn silence(&self) -> Option<Duration> {
+        read(&self.contact).silent_since.map(|since| since.elapsed())
+    }
+
+    /// Notes that a command of the store went unanswered.
+    pub fn note_silence(&self) {
+        let mut contact = write(&self.contact);
+        contact.silent_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Notes an answer to a pulse that was sent at `sent`.
+    pub fn note_beat(&self, beat: &Beat) {
+        {
+            let mut contact = write(&self.contact);
+            *contact = Contact { store: beat.now, at: Instant::now(), silent_since: None };
+        }
+        let mut state = write(&self.state);
+        state.quarantine_until = beat.quarantine_until;
+        for group in &beat.moved {
+            state.groups.insert(group.of.id.clone(), group.clone());
+        }
+    }
+
+    /// Until when nobody is judged gone, by store time.
+    pub fn quarantine_until(&self) -> Millis {
+        read(&self.state).quarantine_until
+    }
+
+    /// A group as it was last heard of.
+    pub fn group(&self, id: &GroupId) -> Option<Group> {
+        read(&self.state).groups.get(id).cloned()
+    }
+
+    /// Forgets groups whose end is longer ago than `age`.
+    pub fn forget_groups(&self, age: Duration) {
+        let now = self.now();
+        write(&self.state).groups.retain(|_, group| now < group.deadline.after(age));
+    }
+
+    /// One record; `None` if there is none, or its group is over.
+    pub fn get(&self, id: &RecordId) -> Option<Arc<ViewRecord>> {
+        let now = self.now();
+        let state = read(&self.state);
+        let record = state.kinds.get(&id.kind)?.get(&id.key)?;
+        state.is_live(record, now).then(|| record.clone())
+    }
+
+    /// Every record of a kind in the order of their keys, and where that was.
+    pub fn list(&self, kind: &Kind) -> Reading<Vec<Arc<ViewRecord>>> {
+        let now = self.now();
+        let state = read(&self.state);
+        let records = state.kinds.get(kind).map_or_else(Vec::new, |records| {
+            records.values().filter(|record| state.is_live(record, now)).cloned().collect()
+        });
+        Reading { cursor: Cursor::at(state.head.epoch, state.head.revision), value: records }
+    }
+
+    /// Every record of a kind as it was at `revision`; `None` when the view does not reach back.
+    pub fn list_at(&self, kind: &Kind, revision: Revision) -> Option<Vec<Arc<ViewRecord>>> {
+        let now = self.now();
+        let state = read(&self.state);
+        if revision > state.head.revision || revision < state.oldest() {
+            return None;
+        }
+        let mut records = state.kinds.get(kind).cloned().unwrap_or_default();
+        for entry in state.recent.iter().rev().take_while(|entry| entry.revision > revision) {
+            for change in entry.changes.iter().filter(|change| change.after.record.id.kind == *kind) {
+                let key = &change.after.record.id.key;
+                match &change.before {
+                    Some(before) => records.insert(key.clone(), before.clone()),
+                    None => records.remove(key),
+                };
+            }
+        }
+        Some(records.into_values().filter(|record| state.is_live(record, now)).collect())
+    }
+
+    /// The newest commit that touched a kind, or the load if none has since.
+    pub fn last_change(&self, kind: &Kind) -> Cursor {
+        let state = read(&self.state);
+        let revision = state.changed.get(kind).copied().unwrap_or(state.loaded);
+        Cursor::at(state.head.epoch, revision)
+    }
+
+    /// The commits behind `revision`, at most `limit`; `None` when the view does not reach back.
+    pub fn recent(&self, revision: Revision, limit: usize) -> Option<Vec<Arc<ViewEntry>>> {
+        let state = read(&self.state);
+        if revision < state.oldest() {
+            return None;
+        }
+        let first = state.recent.partition_point(|entry| entry.revision <= revision);
+        Some(state.recent.range(first..).take(limit).cloned().collect())
+    }
+
+    /// Takes in one commit.
+    pub fn apply(&self, entry: &LogEntry) -> Applied {
+        let head = {
+            let mut state = write(&self.state);
+            if entry.revision <= state.head.revision || entry.changes.is_empty() && entry.leases.is_empty() {
+                return Applied::Known;
+            }
+            if entry.previous != state.head.revision {
+                return Applied::Gap;
+            }
+            state.take_in(self.mirrored, entry);
+            state.head
+        };
+        self.head.send_replace(head);
+        Applied::Yes
+    }
+
+    /// Puts a complete load in the place of everything held: the records as they were read at
+    /// `revision` or later, and the log behind `revision`.
+    pub fn replace(&self, epoch: Epoch, revision: Revision, records: Vec<Record>, log: &[Arc<LogEntry>]) {
+        let head = {
+            let mut state = write(&self.state);
+            state.kinds.clear();
+            state.recent.clear();
+            state.changed.clear();
+            state.loaded = revision;
+            state.head = Head { epoch, revision, caught_up: true };
+            for record in records.into_iter().filter(|record| !record.deleted) {
+                let of_kind = state.kinds.entry(record.id.kind.clone()).or_default();
+                of_kind.insert(record.id.key.clone(), Arc::new(ViewRecord::new(record)));
+            }
+            for entry in log {
+                state.take_in(self.mirrored, entry);
+            }
+            state.head
+        };
+        self.head.send_replace(head);
+    }
+}
+
+impl State {
+    /// The oldest revision from which the view can still go forward.
+    fn oldest(&self) -> Revision {
+        self.recent.front().map_or(self.head.revision, |entry| entry.previous)
+    }
+
+    /// A record whose group this view has not heard of yet is live: the group was live when the
+    /// record was committed, and the next beat will tell of it.
+    fn is_live(&self, record: &ViewRecord, now: Millis) -> bool {
+        let Some(bound) = &record.record.group else { return true };
+        let Some(group) = self.groups.get(&bound.id) else { return true };
+        match group.of.instance.cmp(&bound.instance) {
+            Ordering::Less => true,
+            Ordering::Equal => now < group.deadline,
+            Ordering::Greater => false,
+        }
+    }
+
+    fn take_in(&mut self, mirrored: &[Kind], entry: &LogEntry) {
+        let changes = entry.changes.iter().filter(|change| mirrored.contains(&change.after.id.kind));
+        let changes: Vec<ViewChange> = changes.map(|change| self.change_record(change)).collect();
+        for change in &changes {
+            self.changed.insert(change.after.record.id.kind.clone(), entry.revision);
+        }
+        self.recent.push_back(Arc::new(ViewEntry {
+            revision: entry.revision,
+            previous: entry.previous,
+            at: entry.at,
+            changes,
+        }));
+        if self.recent.len() > RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.head.revision = entry.revision;
+    }
+
+    /// Applies one change, keeping the newer record when a load was ahead of the log.
+    fn change_record(&mut self, change: &Change) -> ViewChange {
+        let id = &change.after.id;
+        let records = self.kinds.entry(id.kind.clone()).or_default();
+        let known = records.get(&id.key).cloned();
+        let before = change.before.as_ref().map(|before| match &known {
+            Some(known) if known.record.version == before.version => known.clone(),
+            Some(_) | None => Arc::new(ViewRecord::new(before.clone())),
+        });
+        let after = Arc::new(ViewRecord::new(change.after.clone()));
+        if known.is_none_or(|known| known.record.revision < change.after.revision) {
+            if change.after.deleted {
+                records.remove(&id.key);
+            } else {
+                records.insert(id.key.clone(), after.clone());
+            }
+        }
+        ViewChange { before, after }
+    }
+}
+
+/// A lock whose holder panicked is as good as any: every change is made whole or not at all.
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

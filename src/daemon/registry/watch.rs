@@ -1,0 +1,226 @@
+//! Watches: the changes of one kind, from a place in the log on, without a gap.
+//!
+//! A watcher has no queue. It reads the view's newest commits from its own place, and the
+//! store's log when it has fallen behind them; one that has fallen behind the log is told so
+//! with [`WatchEvent::Reset`] and begins anew with a snapshot.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Registry;
+use super::cursor::Cursor;
+use super::view::{Head, ViewChange, ViewEntry, ViewRecord};
+use crate::core::time::Millis;
+use crate::daemon::store::{Kind, LogEntry, StoreError};
+
+/// How often a quiet watch says how far it has looked.
+pub const PROGRESS_EVERY: Duration = Duration::from_secs(15);
+/// How many commits a watcher takes at a time.
+const BATCH: usize = 64;
+/// How long a watcher waits before it asks a silent store again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Why a watch began anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetReason {
+    /// The log no longer reaches back to the cursor.
+    Compacted,
+    /// The cursor is of another epoch.
+    EpochChanged,
+    /// The watcher fell behind the log while it was being served.
+    SlowConsumer,
+}
+
+/// One thing a watcher is told.
+#[derive(Clone)]
+pub enum WatchEvent {
+    /// A record as it was when the snapshot was taken.
+    Snapshot(Arc<ViewRecord>),
+    /// The snapshot is complete up to here.
+    Synced {
+        cursor: Cursor,
+    },
+    /// A record is new, or has come into the filter.
+    Added(Step),
+    Modified(Step),
+    /// A record is gone, or has left the filter; this is what it was last.
+    Removed(Step),
+    /// What was sent before is void; a snapshot follows.
+    Reset(ResetReason),
+    /// Nothing that this watch is about has happened up to `cursor`.
+    Progress {
+        cursor: Cursor,
+        previous: Cursor,
+    },
+}
+
+/// A change and its place in the log.
+#[derive(Clone)]
+pub struct Step {
+    pub cursor: Cursor,
+    /// The cursor of the event before: whoever saw another one has missed something.
+    pub previous: Cursor,
+    pub at: Millis,
+    pub record: Arc<ViewRecord>,
+}
+
+type Filter = Box<dyn Fn(&ViewRecord) -> bool + Send + Sync>;
+/// Makes the event of a step.
+type Make = fn(Step) -> WatchEvent;
+
+/// A running watch of one kind.
+pub struct Watch {
+    registry: Arc<Registry>,
+    kind: Kind,
+    filter: Filter,
+    /// Everything up to here has been looked at.
+    examined: Cursor,
+    /// The cursor of the last event.
+    sent: Cursor,
+    ready: VecDeque<WatchEvent>,
+    /// Once it has served something, falling behind is the watcher's own slowness.
+    serving: bool,
+    quiet_since: Instant,
+}
+
+impl Watch {
+    /// Begins behind `since`, or with a snapshot when there is none.
+    ///
+    /// The view must have caught up.
+    pub fn begin(registry: Arc<Registry>, kind: Kind, filter: Filter, since: Option<Cursor>) -> Self {
+        let mut watch = Self {
+            registry,
+            kind,
+            filter,
+            examined: since.unwrap_or_default(),
+            sent: since.unwrap_or_default(),
+            ready: VecDeque::new(),
+            serving: false,
+            quiet_since: Instant::now(),
+        };
+        if since.is_none() {
+            watch.take_snapshot();
+        }
+        watch
+    }
+
+    /// The next event. Never ends; dropping the call loses nothing.
+    pub async fn next(&mut self) -> WatchEvent {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                self.serving = true;
+                self.quiet_since = Instant::now();
+                return event;
+            }
+            self.look().await;
+        }
+    }
+
+    /// Looks at what is behind `examined`, waiting when there is nothing.
+    async fn look(&mut self) {
+        let mut heads = self.registry.view().follow_head();
+        let head = *heads.borrow_and_update();
+        if head.epoch != self.examined.epoch {
+            return self.reset(ResetReason::EpochChanged);
+        }
+        // A cursor ahead of this daemon's view is fine: the view will get there.
+        if self.examined.revision >= head.revision {
+            return self.wait(&mut heads).await;
+        }
+        match self.registry.view().recent(self.examined.revision, BATCH) {
+            Some(entries) => entries.iter().for_each(|entry| self.examine(entry)),
+            None => self.look_in_store().await,
+        }
+    }
+
+    async fn wait(&mut self, heads: &mut tokio::sync::watch::Receiver<Head>) {
+        let changed = tokio::time::timeout_at(self.quiet_since + PROGRESS_EVERY, heads.changed()).await;
+        if changed.is_err() {
+            let cursor = self.examined;
+            self.ready.push_back(WatchEvent::Progress { cursor, previous: self.sent });
+            self.sent = cursor;
+        }
+    }
+
+    async fn look_in_store(&mut self) {
+        let page = self.registry.store().log(self.examined.revision, BATCH, Duration::ZERO).await;
+        match page {
+            Ok(page) if page.epoch != self.examined.epoch => self.reset(ResetReason::EpochChanged),
+            Ok(page) if page.compacted && self.serving => self.reset(ResetReason::SlowConsumer),
+            Ok(page) if page.compacted => self.reset(ResetReason::Compacted),
+            Ok(page) => page.entries.iter().for_each(|entry| {
+                let entry = self.of_interest(entry);
+                self.examine(&entry);
+            }),
+            Err(StoreError::Incompatible { .. }) => self.reset(ResetReason::Compacted),
+            Err(_) => tokio::time::sleep(RETRY).await,
+        }
+    }
+
+    fn of_interest(&self, entry: &LogEntry) -> ViewEntry {
+        let changes = entry.changes.iter().filter(|change| change.after.id.kind == self.kind);
+        ViewEntry {
+            revision: entry.revision,
+            previous: entry.previous,
+            at: entry.at,
+            changes: changes
+                .map(|change| ViewChange {
+                    before: change.before.clone().map(|before| Arc::new(ViewRecord::new(before))),
+                    after: Arc::new(ViewRecord::new(change.after.clone())),
+                })
+                .collect(),
+        }
+    }
+
+    /// Turns one commit into events; those seen before a resume in its middle are left out.
+    fn examine(&mut self, entry: &ViewEntry) {
+        let seen = self.examined.part as usize;
+        let steps: Vec<_> = entry
+            .changes
+            .iter()
+            .filter(|change| change.after.record.id.kind == self.kind)
+            .filter_map(|change| self.event_of(change))
+            .collect();
+        let count = steps.len();
+        for (place, (make, record)) in steps.into_iter().enumerate().skip(seen) {
+            let cursor = if place + 1 == count {
+                Cursor::at(self.examined.epoch, entry.revision)
+            } else {
+                Cursor { part: place as u32 + 1, revision: entry.previous, ..self.examined }
+            };
+            self.ready.push_back(make(Step { cursor, previous: self.sent, at: entry.at, record }));
+            self.sent = cursor;
+        }
+        self.examined = Cursor::at(self.examined.epoch, entry.revision);
+    }
+
+    fn event_of(&self, change: &ViewChange) -> Option<(Make, Arc<ViewRecord>)> {
+        let matches = |record: &&Arc<ViewRecord>| (self.filter)(record);
+        let before = change.before.as_ref().filter(matches);
+        let after = change.live().filter(matches);
+        match (before, after) {
+            (None, None) => None,
+            (None, Some(after)) => Some((WatchEvent::Added, after.clone())),
+            (Some(_), Some(after)) => Some((WatchEvent::Modified, after.clone())),
+            // A record that has left the filter is shown as it is now; a deleted one as it was.
+            (Some(before), None) => Some((WatchEvent::Removed, change.live().unwrap_or(before).clone())),
+        }
+    }
+
+    fn reset(&mut self, reason: ResetReason) {
+        self.ready.push_back(WatchEvent::Reset(reason));
+        self.take_snapshot();
+    }
+
+    fn take_snapshot(&mut self) {
+        let reading = self.registry.view().list(&self.kind);
+        let records = reading.value.into_iter().filter(|record| (self.filter)(record));
+        self.ready.extend(records.map(WatchEvent::Snapshot));
+        self.ready.push_back(WatchEvent::Synced { cursor: reading.cursor });
+        self.examined = reading.cursor;
+        self.sent = reading.cursor;
+    }
+}

@@ -1,0 +1,240 @@
+//! The process `omnirelayd`: load configuration, assemble, serve, drain.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::args::{ConfigCommand, DaemonArgs, DaemonCommand, SettingArgs};
+use super::config::{self, Config, ConfigError, Loaded};
+use super::data_dir::{DataDir, write_whole};
+use super::node::{Node, NodeSpec};
+use super::registry::follow::chain;
+use super::store::{EmbeddedStore, MemoryStore, Store};
+use super::telemetry::{self, LogControl};
+use crate::wire::fault::Exit;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs the process to its end.
+pub fn main() -> ExitCode {
+    let args = DaemonArgs::parse();
+    let loaded = load(&args.settings);
+    let outcome = match args.command {
+        Some(DaemonCommand::Config(ConfigCommand::Validate)) => validate(loaded),
+        Some(DaemonCommand::Config(ConfigCommand::Print)) => {
+            loaded.map_err(Failure::from).and_then(|l| print(&l))
+        }
+        None => match loaded {
+            Ok(loaded) => serve(&args, &loaded).map(|()| Exit::Ok),
+            Err(error) => Err(error.into()),
+        },
+    };
+    let exit = outcome.unwrap_or_else(|error| {
+        complain(error.as_ref());
+        if error.is::<ConfigError>() { Exit::Usage } else { Exit::Error }
+    });
+    ExitCode::from(exit as u8)
+}
+
+fn load(args: &SettingArgs) -> Result<Loaded, ConfigError> {
+    let given = args.given();
+    let flags: Vec<(&'static str, &str, String)> =
+        given.iter().map(|(flag, key, value)| (*flag, *key, value.clone())).collect();
+    config::load(args.config.as_deref(), std::env::vars(), &args.set, &flags)
+}
+
+/// Says what went wrong and every cause, a line each.
+fn complain(error: &dyn std::error::Error) {
+    let mut text = format!("error: {error}\n");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!("cause: {cause}\n"));
+        source = cause.source();
+    }
+    // With standard error gone there is nobody left to tell.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn validate(loaded: Result<Loaded, ConfigError>) -> Result<Exit, Failure> {
+    match loaded {
+        Ok(_) => {
+            writeln!(std::io::stdout(), "the configuration is sound")?;
+            Ok(Exit::Ok)
+        }
+        Err(error) => {
+            complain(&error);
+            Ok(Exit::Negative)
+        }
+    }
+}
+
+fn print(loaded: &Loaded) -> Result<Exit, Failure> {
+    let rows = loaded.explain();
+    let wide =
+        |pick: fn(&(String, String, config::Source)) -> usize| rows.iter().map(pick).max().unwrap_or(0);
+    let (keys, values) = (wide(|row| row.0.len()), wide(|row| row.1.len()));
+    let mut out = std::io::stdout().lock();
+    for (key, value, source) in &rows {
+        writeln!(out, "{key:keys$}  {value:values$}  # {source}")?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
+    let config = Arc::new(loaded.config.clone());
+    check_exposure(&config)?;
+    let log = telemetry::start(&config.log)?;
+    if let Some(path) = &args.ready_file {
+        remove_if_there(path)?;
+    }
+    let directory = DataDir::open(&data_dir(&config))?;
+    let node_id = directory.node_id(config.node.id.as_deref())?;
+    let spec = NodeSpec {
+        node_id,
+        session_secret: directory.session_secret()?,
+        store: open_store(&config, directory.path())?,
+        listener: listen(&config)?,
+        config,
+        process: None,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(live(spec, args, log));
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Refuses to serve strangers without authentication unless told to in so many words.
+fn check_exposure(config: &Config) -> Result<(), Failure> {
+    let listen = config.control.listen;
+    if listen.ip().is_loopback() || config.control.insecure {
+        return Ok(());
+    }
+    Err(format!(
+        "control.listen is {listen}, which others can reach, and no authentication is configured; listen on \
+         127.0.0.1, or say --insecure to let whoever reaches the port do anything"
+    )
+    .into())
+}
+
+fn data_dir(config: &Config) -> PathBuf {
+    if let Some(path) = &config.node.data_dir {
+        return path.clone();
+    }
+    if std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
+        return PathBuf::from("/var/lib/omnirelay");
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_else(|| PathBuf::from("."));
+    let state = std::env::var_os("XDG_STATE_HOME").map_or_else(|| home.join(".local/state"), PathBuf::from);
+    state.join("omnirelay")
+}
+
+fn open_store(config: &Config, directory: &Path) -> Result<Arc<dyn Store>, Failure> {
+    if config.store.url == "memory:" {
+        return Ok(Arc::new(MemoryStore::system()));
+    }
+    if !config.mesh.seeds.is_empty() {
+        warn!(seeds = %config.mesh.seeds.join(" "), "the embedded store shares no registry with other nodes");
+    }
+    Ok(Arc::new(EmbeddedStore::open(directory)?))
+}
+
+fn listen(config: &Config) -> Result<TcpListener, Failure> {
+    let address = config.control.listen;
+    TcpListener::bind(address).map_err(|error| {
+        format!("cannot listen on {address}: {error}; choose another address with --control-listen").into()
+    })
+}
+
+async fn live(spec: NodeSpec, args: &DaemonArgs, log: LogControl) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let running = spec.config.clone();
+    let node = Node::start(spec).await?;
+    tokio::select! {
+        () = node.ready() => say_ready(args, &node)?,
+        _ = terminate.recv() => return stop(node, args).await,
+        _ = interrupt.recv() => return stop(node, args).await,
+    }
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return stop(node, args).await,
+            _ = interrupt.recv() => return stop(node, args).await,
+            _ = hangup.recv() => reload(args, &running, &log),
+        }
+    }
+}
+
+fn say_ready(args: &DaemonArgs, node: &Node) -> Result<(), Failure> {
+    info!(peer = node.id(), control = %node.control(), "daemon ready");
+    let Some(path) = &args.ready_file else { return Ok(()) };
+    let nodes = [ready_row(node.id(), &node.control().to_string())];
+    write_ready(path, &nodes)
+}
+
+/// What the ready file says of one node; a port that is not bound is null.
+pub fn ready_row(node_id: &str, control: &str) -> serde_json::Value {
+    json!({"nodeId": node_id, "control": control, "mesh": null, "relay": null, "pid": std::process::id()})
+}
+
+/// Writes the ready file whole or not at all.
+///
+/// # Errors
+/// Those of the file system, with the path.
+pub fn write_ready(path: &Path, nodes: &[serde_json::Value]) -> Result<(), Failure> {
+    let text = format!("{}\n", json!({"nodes": nodes}));
+    write_whole(path, text.as_bytes())
+        .map_err(|error| format!("cannot write the ready file `{}`: {error}", path.display()).into())
+}
+
+/// Removes a file; one that is not there is fine.
+///
+/// # Errors
+/// Those of the file system, with the path.
+pub fn remove_if_there(path: &Path) -> Result<(), Failure> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("cannot remove `{}`: {error}", path.display()).into())
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+async fn stop(node: Node, args: &DaemonArgs) -> Result<(), Failure> {
+    info!(peer = node.id(), "daemon stopping");
+    if let Some(path) = &args.ready_file {
+        remove_if_there(path)?;
+    }
+    node.stop().await;
+    info!("daemon stopped");
+    Ok(())
+}
+
+/// Reads the configuration again and takes over what can be changed while running.
+fn reload(args: &DaemonArgs, running: &Config, log: &LogControl) {
+    let loaded = match load(&args.settings) {
+        Ok(loaded) => loaded.config,
+        Err(error) => return error!(error = %chain(&error), "configuration not reloaded; the old one stays"),
+    };
+    if let Err(error) = log.set_filter(&loaded.log.filter) {
+        return error!(error = %chain(&error), "configuration not reloaded; the old one stays");
+    }
+    let fixed = |config: &Config| {
+        let mut config = config.clone();
+        config.log.filter = String::new();
+        config
+    };
+    if fixed(&loaded) == fixed(running) {
+        info!("configuration reloaded");
+    } else {
+        warn!("configuration reloaded: only `log.filter` changes while running, the rest needs a restart");
+    }
+}

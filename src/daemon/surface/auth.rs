@@ -1,0 +1,183 @@
+//! Who the caller is proven to be, and which hosts a browser may call us by.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Uri};
+
+use super::caller::{PeerInfo, Principal, Scopes};
+use crate::wire::fault::{Code, Fault};
+
+/// Proves who calls. Nothing a caller can simply set in a header may grant anything.
+pub trait Authenticator: Send + Sync + 'static {
+    /// Names the principal behind a request, with its scopes.
+    ///
+    /// # Errors
+    /// A fault of code `Unauthenticated` when no identity is proven.
+    fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault>;
+}
+
+/// Takes everyone who comes over the loopback interface for `local`, with all scopes.
+#[derive(Debug)]
+pub struct Loopback(Principal);
+
+impl Default for Loopback {
+    fn default() -> Self {
+        Self(Principal { name: "local".into(), scopes: Scopes::all() })
+    }
+}
+
+impl Authenticator for Loopback {
+    fn authenticate(&self, peer: &PeerInfo, _headers: &HeaderMap) -> Result<Principal, Fault> {
+        if peer.remote.ip().to_canonical().is_loopback() {
+            return Ok(self.0.clone());
+        }
+        Err(Fault::new(
+            Code::Unauthenticated,
+            "NOT_LOOPBACK",
+            "only callers on this host are taken without proof of identity",
+        ))
+    }
+}
+
+/// Takes everyone for `anonymous`, with all scopes: what `--insecure` asks for.
+#[derive(Debug)]
+pub struct Insecure(Principal);
+
+impl Default for Insecure {
+    fn default() -> Self {
+        Self(Principal { name: "anonymous".into(), scopes: Scopes::all() })
+    }
+}
+
+impl Authenticator for Insecure {
+    fn authenticate(&self, _peer: &PeerInfo, _headers: &HeaderMap) -> Result<Principal, Fault> {
+        Ok(self.0.clone())
+    }
+}
+
+/// The names a request may call this daemon by.
+///
+/// Where being on the host is proof enough, a web page could speak for the operator: by a name of its own
+/// that resolves to this host, or across origins. Both show in headers a page cannot set.
+#[derive(Clone, Debug)]
+pub struct Hosts {
+    /// `None`: any host, because callers prove who they are.
+    named: Option<Vec<String>>,
+}
+
+impl Hosts {
+    /// Any name, for listeners that do not trust a caller for where it is.
+    pub fn any() -> Self {
+        Self { named: None }
+    }
+
+    /// `localhost`, loopback addresses, and these names (without port, in any case).
+    pub fn loopback_and(names: impl IntoIterator<Item = String>) -> Self {
+        Self { named: Some(names.into_iter().map(|name| name.to_ascii_lowercase()).collect()) }
+    }
+
+    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
+        let Some(named) = &self.named else { return Ok(()) };
+        let header = |name| headers.get(name).map(|value: &http::HeaderValue| value.to_str().unwrap_or("?"));
+        let host = uri.authority().map(http::uri::Authority::as_str).or_else(|| header(http::header::HOST));
+        if let Some(host) = host
+            && !known(named, host)
+        {
+            return Err(refused("HOST_NOT_ALLOWED", "host", host));
+        }
+        match header(http::header::ORIGIN) {
+            Some(origin) if !known(named, origin.split_once("://").map_or("", |(_, host)| host)) => {
+                Err(refused("ORIGIN_NOT_ALLOWED", "origin", origin))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Default for Hosts {
+    fn default() -> Self {
+        Self::loopback_and([])
+    }
+}
+
+fn refused(reason: &'static str, what: &str, value: &str) -> Fault {
+    let shown: String = value.chars().take(64).collect();
+    Fault::new(
+        Code::PermissionDenied,
+        reason,
+        format!("{what} `{shown}` is not one this loopback listener answers to"),
+    )
+    .hint("call it as localhost, or add the name to the daemon's allowed hosts")
+}
+
+fn known(named: &[String], authority: &str) -> bool {
+    let host = without_port(authority);
+    if host.eq_ignore_ascii_case("localhost") {
+        return true;
+    }
+    match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback() || named.iter().any(|name| name == host),
+        Err(_) => named.iter().any(|name| name.eq_ignore_ascii_case(host)),
+    }
+}
+
+/// `[::1]:80` is `[::1]`, `localhost:80` is `localhost`.
+fn without_port(authority: &str) -> &str {
+    let end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
+    match authority[end..].find(':') {
+        Some(colon) => &authority[..end + colon],
+        None => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(hosts: &Hosts, host: &str, origin: Option<&str>) -> Result<(), String> {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", host.parse().unwrap());
+        if let Some(origin) = origin {
+            headers.insert("origin", origin.parse().unwrap());
+        }
+        hosts.check(&Uri::from_static("/"), &headers).map_err(|fault| fault.reason.into_owned())
+    }
+
+    #[test]
+    fn only_names_of_this_host_pass() {
+        let hosts = Hosts::loopback_and(["Mesh.Internal".to_owned()]);
+        for host in
+            ["localhost", "LOCALHOST:17420", "127.0.0.1:1", "127.8.0.1", "[::1]:17420", "mesh.internal:80"]
+        {
+            assert_eq!(check(&hosts, host, None), Ok(()), "{host}");
+        }
+        for host in
+            ["evil.example", "evil.example:17420", "10.0.0.1", "localhost.evil.example", "", "[::2]:1"]
+        {
+            assert_eq!(check(&hosts, host, None), Err("HOST_NOT_ALLOWED".to_owned()), "{host}");
+        }
+        assert_eq!(check(&Hosts::any(), "evil.example", Some("https://evil.example")), Ok(()));
+    }
+
+    #[test]
+    fn another_origin_is_refused() {
+        let hosts = Hosts::default();
+        assert_eq!(check(&hosts, "localhost", Some("http://localhost:3000")), Ok(()));
+        for origin in ["https://evil.example", "null", "file://"] {
+            assert_eq!(
+                check(&hosts, "localhost", Some(origin)),
+                Err("ORIGIN_NOT_ALLOWED".to_owned()),
+                "{origin}"
+            );
+        }
+    }
+
+    #[test]
+    fn loopback_grants_nothing_to_another_host() {
+        let near = PeerInfo { remote: "[::ffff:127.0.0.1]:5".parse().unwrap() };
+        let far = PeerInfo { remote: "10.0.0.7:5".parse().unwrap() };
+        let loopback = Loopback::default();
+        assert_eq!(loopback.authenticate(&near, &HeaderMap::new()).unwrap().name.as_ref(), "local");
+        assert_eq!(loopback.authenticate(&far, &HeaderMap::new()).unwrap_err().code, Code::Unauthenticated);
+    }
+}

@@ -1,0 +1,126 @@
+//! Reads the JSON body of a request, never more of it than is allowed.
+
+use std::io::Read as _;
+
+use bytes::{Bytes, BytesMut};
+use flate2::read::MultiGzDecoder;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tonic::body::Body;
+
+use super::answer::Refusal;
+use super::shape::shortened;
+use crate::wire::fault::{Code, Fault};
+
+/// Reads and parses a body; `None` when there is none.
+///
+/// # Errors
+/// 413 beyond `bytes_max` (before decompression and after), without reading on; 415 for anything but JSON,
+/// plain or with gzip; 400 naming line and column for what is no JSON.
+pub(super) async fn read_json(
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+) -> Result<Option<Value>, Refusal> {
+    if body.is_end_stream() {
+        return Ok(None);
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > bytes_max as u64) {
+        return Err(too_large(bytes_max));
+    }
+    check_type(headers)?;
+    let zipped = is_gzip(headers)?;
+    let bytes = read(body, bytes_max).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let bytes = if zipped { gunzip(&bytes, bytes_max)? } else { bytes };
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => Err(malformed(&error)),
+    }
+}
+
+async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            Fault::new(Code::Cancelled, "BODY_INCOMPLETE", "the connection ended inside the body")
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
+}
+
+/// What is no JSON is refused, not guessed at: it is also what a page of another origin may send unasked.
+fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let given = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
+    let media = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if media == "application/json" || (media.starts_with("application/") && media.ends_with("+json")) {
+        return Ok(());
+    }
+    let given = if given.is_empty() { "none".to_owned() } else { format!("`{}`", shortened(given)) };
+    Err(unsupported(format!("the body must be application/json; its content-type is {given}")))
+}
+
+fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
+    let given = headers.get(CONTENT_ENCODING).map_or("identity", |value| value.to_str().unwrap_or("?"));
+    match given.trim().to_ascii_lowercase().as_str() {
+        "" | "identity" => Ok(false),
+        "gzip" | "x-gzip" => Ok(true),
+        other => Err(unsupported(format!("content-encoding `{}` is not taken; gzip is", shortened(other)))),
+    }
+}
+
+fn gunzip(bytes: &[u8], bytes_max: usize) -> Result<Bytes, Refusal> {
+    let mut whole = Vec::new();
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    MultiGzDecoder::new(bytes).take(limit).read_to_end(&mut whole).map_err(|_| {
+        Fault::new(Code::InvalidArgument, "MALFORMED_GZIP", "the body is not gzip, or is cut off")
+    })?;
+    if whole.len() > bytes_max {
+        return Err(too_large(bytes_max));
+    }
+    Ok(whole.into())
+}
+
+fn malformed(error: &serde_json::Error) -> Refusal {
+    // The parser's own words end with the position, which is said first here.
+    let text = error.to_string();
+    let what = text.split(" at line ").next().unwrap_or_default();
+    let (line, column) = (error.line(), error.column());
+    Fault::new(
+        Code::InvalidArgument,
+        "MALFORMED_JSON",
+        format!("the body is no JSON: line {line}, column {column}: {what}"),
+    )
+    .detail("line", line)
+    .detail("column", column)
+    .into()
+}
+
+fn unsupported(message: String) -> Refusal {
+    Refusal::with(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Code::InvalidArgument,
+        "UNSUPPORTED_MEDIA_TYPE",
+        message,
+    )
+}
+
+fn too_large(bytes_max: usize) -> Refusal {
+    Refusal::with(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        Code::InvalidArgument,
+        "BODY_TOO_LARGE",
+        format!("the body is larger than the {bytes_max} bytes this route takes"),
+    )
+}

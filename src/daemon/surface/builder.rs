@@ -1,0 +1,203 @@
+//! Puts a surface together, and refuses definitions that could not be served.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use http::{Request, Response};
+use tokio::sync::watch;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic_health::server::health_reporter;
+
+use super::auth::{Authenticator, Hosts, Loopback};
+use super::caller::RequestIds;
+use super::deadline::Deadlines;
+use super::method::{self, Definition, Method};
+use super::observe::{RequestObserver, Unobserved};
+use super::openapi::Document;
+use super::pipeline::{GrpcService, Pipeline, Target};
+use super::routes::Routes;
+use super::{Parts, Surface};
+
+/// Why a surface cannot be built: always a mistake in a definition, found at start.
+#[derive(Debug, thiserror::Error)]
+pub enum SurfaceError {
+    #[error("the descriptors cannot be read")]
+    Descriptors(#[source] prost_reflect::DescriptorError),
+    #[error("the descriptors lack the option `{option}`")]
+    NoOption { option: &'static str },
+    #[error("method {method} has no JSON converter: its table and its descriptors differ")]
+    NoConverter { method: String },
+    #[error("method {method} declares no known scope: `{scope}`")]
+    UnknownScope { method: String, scope: String },
+    #[error("method {method} cannot be reached at `{template}`: {why}")]
+    Template { method: String, template: String, why: &'static str },
+    #[error("service {service} is served but not defined")]
+    Undefined { service: &'static str },
+    #[error("reflection cannot be built from the descriptors")]
+    Reflection(#[source] tonic_reflection::server::Error),
+}
+
+/// Gathers what a [`Surface`] serves.
+pub struct SurfaceBuilder {
+    definitions: Vec<Definition>,
+    services: HashMap<&'static str, Arc<dyn GrpcService>>,
+    authenticator: Arc<dyn Authenticator>,
+    observer: Arc<dyn RequestObserver>,
+    hosts: Hosts,
+    deadlines: Deadlines,
+    extra: Router,
+}
+
+impl SurfaceBuilder {
+    pub(super) fn new(definitions: impl IntoIterator<Item = Definition>) -> Self {
+        Self {
+            definitions: definitions.into_iter().collect(),
+            services: HashMap::new(),
+            authenticator: Arc::new(Loopback::default()),
+            observer: Arc::new(Unobserved),
+            hosts: Hosts::default(),
+            deadlines: Deadlines::default(),
+            extra: Router::new(),
+        }
+    }
+
+    /// Serves a generated tonic service; its routes follow from its definition.
+    ///
+    /// Whether its messages are compressed on gRPC is said on the service itself.
+    #[must_use]
+    pub fn service<S>(mut self, service: S) -> Self
+    where
+        S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send,
+    {
+        self.services.insert(S::NAME, Arc::new(service));
+        self
+    }
+
+    /// Says who proves callers; without it only loopback callers are let in.
+    #[must_use]
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.authenticator = Arc::new(authenticator);
+        self
+    }
+
+    /// Says by which names the daemon may be called; without it only by those of this host.
+    #[must_use]
+    pub fn hosts(mut self, hosts: Hosts) -> Self {
+        self.hosts = hosts;
+        self
+    }
+
+    /// Says who hears of finished calls.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn RequestObserver>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    #[must_use]
+    pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
+    }
+
+    /// Adds routes made by hand, such as `/healthz`: they pass the host check, but no authentication.
+    #[must_use]
+    pub fn routes(mut self, routes: Router) -> Self {
+        self.extra = self.extra.merge(routes);
+        self
+    }
+
+    /// Puts the surface together.
+    ///
+    /// # Errors
+    /// [`SurfaceError`] when a definition cannot be served as it is.
+    pub fn build(self) -> Result<Surface, SurfaceError> {
+        let described = method::describe(&self.definitions, |service| self.services.contains_key(service))?;
+        let routes = Routes::of(&described)?;
+        let (health, health_service) = health_reporter();
+        let mut open = reflection(&self.definitions, &self.services)?;
+        open.insert(named(&health_service), open_target("/grpc.health.v1.Health", health_service));
+        let mut methods = HashMap::new();
+        for described in &described {
+            let name = described.descriptor.parent_service().full_name().to_owned();
+            if let Some(service) = self.services.get(name.as_str()) {
+                let target = Target { method: Arc::clone(&described.method), service: Arc::clone(service) };
+                methods.insert(described.method.path, target);
+            }
+        }
+        for service in self.services.keys() {
+            let prefix = format!("/{service}/");
+            if !methods.keys().any(|path: &&str| path.starts_with(&prefix)) {
+                return Err(SurfaceError::Undefined { service });
+            }
+        }
+        let pipeline = Pipeline {
+            methods,
+            open,
+            authenticator: self.authenticator,
+            observer: self.observer,
+            deadlines: self.deadlines,
+            unknown: "-".into(),
+            draining: watch::Sender::new(false),
+        };
+        let extra = self.extra.fallback(no_route);
+        let document = Document::of(&described);
+        let request_ids = RequestIds::new();
+        let parts = Parts { pipeline, routes, hosts: self.hosts, request_ids, extra, health, document };
+        Ok(Surface { parts: Arc::new(parts) })
+    }
+}
+
+/// Reflection in both its versions, of what is served and of health.
+fn reflection(
+    definitions: &[Definition],
+    services: &HashMap<&'static str, Arc<dyn GrpcService>>,
+) -> Result<HashMap<&'static str, Target>, SurfaceError> {
+    let configured = || {
+        let mut builder = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name("grpc.health.v1.Health")
+            .with_service_name("grpc.reflection.v1.ServerReflection")
+            .with_service_name("grpc.reflection.v1alpha.ServerReflection");
+        let mut names: Vec<_> = services.keys().copied().collect();
+        names.sort_unstable();
+        for name in names {
+            builder = builder.with_service_name(name);
+        }
+        definitions.iter().fold(builder, |builder, definition| {
+            builder.register_encoded_file_descriptor_set(definition.descriptors)
+        })
+    };
+    let v1 = configured().build_v1().map_err(SurfaceError::Reflection)?;
+    let v1alpha = configured().build_v1alpha().map_err(SurfaceError::Reflection)?;
+    Ok(HashMap::from([
+        (named(&v1), open_target("/grpc.reflection.v1.ServerReflection", v1)),
+        (named(&v1alpha), open_target("/grpc.reflection.v1alpha.ServerReflection", v1alpha)),
+    ]))
+}
+
+fn named<S: NamedService>(_service: &S) -> &'static str {
+    S::NAME
+}
+
+fn open_target(path: &'static str, service: impl GrpcService + 'static) -> Target {
+    let method = Method { path, policy: None, streams: true };
+    Target { method: Arc::new(method), service: Arc::new(service) }
+}
+
+/// Marks the answer of the fallback of hand-made routes.
+#[derive(Clone)]
+pub(super) struct NoRoute;
+
+async fn no_route() -> axum::Extension<NoRoute> {
+    axum::Extension(NoRoute)
+}

@@ -1,0 +1,292 @@
+//! Who calls, and what they asked of the pipeline beside the request itself.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::time::Instant;
+
+use crate::wire::fault::{Code, Fault};
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The longest request id or idempotency key taken from a caller, in bytes.
+const KEY_BYTES_MAX: usize = 128;
+/// The longest `If-None-Match` taken from a caller, in bytes.
+const ETAGS_BYTES_MAX: usize = 1024;
+
+/// What a caller may do. Each stands for itself: holding `mesh.admin` alone grants no `mesh.read`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    MeshRead,
+    MeshOperate,
+    MeshAdmin,
+}
+
+impl Scope {
+    pub const ALL: [Self; 3] = [Self::MeshRead, Self::MeshOperate, Self::MeshAdmin];
+
+    /// As in the proto: `mesh.read`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::MeshRead => "mesh.read",
+            Self::MeshOperate => "mesh.operate",
+            Self::MeshAdmin => "mesh.admin",
+        }
+    }
+
+    /// The scope with this word, if there is one.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.word() == word)
+    }
+
+    fn bit(self) -> u8 {
+        match self {
+            Self::MeshRead => 1,
+            Self::MeshOperate => 2,
+            Self::MeshAdmin => 4,
+        }
+    }
+}
+
+/// A set of scopes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    pub const NONE: Self = Self(0);
+
+    /// Every scope there is.
+    pub fn all() -> Self {
+        Scope::ALL.into_iter().collect()
+    }
+
+    pub fn contains(self, scope: Scope) -> bool {
+        self.0 & scope.bit() != 0
+    }
+
+    /// The scopes held, from the weakest up.
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL.into_iter().filter(move |scope| self.contains(*scope))
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().fold(0, |bits, scope| bits | scope.bit()))
+    }
+}
+
+/// `mesh.read, mesh.operate`; `none` for the empty set.
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::NONE {
+            return f.write_str("none");
+        }
+        for (index, scope) in self.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{}", scope.word())?;
+        }
+        Ok(())
+    }
+}
+
+/// Whom the daemon has proved the caller to be, and what that identity may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    pub name: Arc<str>,
+    pub scopes: Scopes,
+}
+
+/// What is known of the other end of a connection before it says anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerInfo {
+    pub remote: SocketAddr,
+}
+
+impl PeerInfo {
+    /// A peer that nothing is known of; no authenticator trusts it for where it is.
+    pub(super) fn unknown() -> Self {
+        Self { remote: SocketAddr::from(([0, 0, 0, 0], 0)) }
+    }
+}
+
+/// The name of one request in answers, faults and logs: visible ASCII, 1 to 128 characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The id of work that no request asked for.
+    pub fn of_static(text: &'static str) -> Self {
+        Self(HeaderValue::from_static(text))
+    }
+
+    /// Empty never: every value was checked or made here.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    pub(super) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+
+    /// The caller's own id, when it is fit to stand in a log line.
+    fn from_caller(headers: &HeaderMap) -> Option<Self> {
+        let value = headers.get(REQUEST_ID)?;
+        let bytes = value.as_bytes();
+        let sane = (1..=KEY_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+        sane.then(|| Self(value.clone()))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Makes the ids of requests that bring none: unique, not secret.
+#[derive(Debug)]
+pub(super) struct RequestIds {
+    prefix: u64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    pub(super) fn new() -> Self {
+        let mut prefix = [0; 8];
+        // Without randomness ids are only unique within this process, which is what the log needs.
+        let _ = getrandom::fill(&mut prefix);
+        Self { prefix: u64::from_le_bytes(prefix), next: AtomicU64::new(1) }
+    }
+
+    pub(super) fn of(&self, headers: &HeaderMap) -> RequestId {
+        RequestId::from_caller(headers).unwrap_or_else(|| {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let id = format!("{:012x}-{number:x}", self.prefix >> 16);
+            RequestId(HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("unnamed")))
+        })
+    }
+}
+
+/// What `If-Match` asks of the object that is to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfMatch {
+    /// It must have exactly this version; 0: it must not exist.
+    Version(u64),
+    /// It must exist, whatever its version (`*`).
+    Exists,
+}
+
+/// Who calls, and how: found in the extensions of every request that passed the pipeline.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The proven identity, such as `local`.
+    pub principal: Arc<str>,
+    pub scopes: Scopes,
+    pub request_id: RequestId,
+    /// 1 to 128 visible ASCII characters.
+    pub idempotency_key: Option<String>,
+    pub if_match: Option<IfMatch>,
+    /// As it came; ask [`Caller::has_seen`].
+    pub if_none_match: Option<String>,
+    /// When the pipeline gives the call up; `None` for a watch without one.
+    pub deadline: Option<Instant>,
+}
+
+impl Caller {
+    /// Whether `If-None-Match` names this entity tag, so that the answer may be 304 without a body.
+    ///
+    /// `etag` is as in the header, with its quotes; weak and strong tags count as equal.
+    pub fn has_seen(&self, etag: &str) -> bool {
+        let Some(tags) = &self.if_none_match else { return false };
+        let wanted = etag.trim_start_matches("W/");
+        tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == wanted)
+    }
+
+    /// How long the call may still take; `None` for a watch without a deadline.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// What the caller's headers say to the operation, checked.
+pub(super) struct Conditions {
+    pub idempotency_key: Option<String>,
+    pub if_match: Option<IfMatch>,
+    pub if_none_match: Option<String>,
+}
+
+impl Conditions {
+    pub(super) fn from_headers(headers: &HeaderMap) -> Result<Self, Fault> {
+        Ok(Self {
+            idempotency_key: idempotency_key(headers)?,
+            if_match: if_match(headers)?,
+            if_none_match: if_none_match(headers)?,
+        })
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fault> {
+    let Some(value) = only(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
+    let bytes = value.as_bytes();
+    if !(1..=KEY_BYTES_MAX).contains(&bytes.len()) {
+        return Err(refused(
+            "Idempotency-Key",
+            format!("has {} characters; 1 to {KEY_BYTES_MAX} are allowed", bytes.len()),
+        ));
+    }
+    if !bytes.iter().all(u8::is_ascii_graphic) {
+        return Err(refused("Idempotency-Key", "must be visible ASCII characters without spaces"));
+    }
+    Ok(value.to_str().ok().map(str::to_owned))
+}
+
+/// Takes `"12"`, `W/"12"`, `12` and `*`.
+fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Fault> {
+    let Some(value) = only(headers, &http::header::IF_MATCH)? else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(Some(IfMatch::Exists));
+    }
+    let tag = text.strip_prefix("W/").unwrap_or(text);
+    let number = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(tag);
+    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    match number.parse() {
+        Ok(version) if digits => Ok(Some(IfMatch::Version(version))),
+        _ => {
+            Err(refused("If-Match", "must be one version as the object's ETag has it, such as \"12\", or *"))
+        }
+    }
+}
+
+fn if_none_match(headers: &HeaderMap) -> Result<Option<String>, Fault> {
+    let Some(value) = only(headers, &http::header::IF_NONE_MATCH)? else { return Ok(None) };
+    match value.to_str() {
+        Ok(text) if text.len() <= ETAGS_BYTES_MAX => Ok(Some(text.to_owned())),
+        _ => Err(refused("If-None-Match", format!("must be at most {ETAGS_BYTES_MAX} visible characters"))),
+    }
+}
+
+/// The header's only value.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Fault> {
+    let Some(first) = headers.get(name) else { return Ok(None) };
+    if headers.get_all(name).iter().nth(1).is_some() {
+        return Err(refused(name.as_str(), "is given more than once"));
+    }
+    Ok(Some(first))
+}
+
+/// The fault of a header that says something unusable.
+pub(super) fn refused(header: &str, why: impl fmt::Display) -> Fault {
+    Fault::new(Code::InvalidArgument, "INVALID_HEADER", format!("header `{header}` {why}"))
+        .detail("header", header)
+}
+
+#[cfg(test)]
+#[path = "caller_test.rs"]
+mod tests;

@@ -1,0 +1,79 @@
+use super::*;
+
+fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers
+            .append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    headers
+}
+
+#[test]
+fn if_match_takes_each_spelling_of_a_version() {
+    let cases = [
+        ("\"12\"", Some(IfMatch::Version(12))),
+        ("W/\"12\"", Some(IfMatch::Version(12))),
+        ("12", Some(IfMatch::Version(12))),
+        ("0", Some(IfMatch::Version(0))),
+        ("*", Some(IfMatch::Exists)),
+        ("\"12", None),
+        ("+12", None),
+        ("\"\"", None),
+        ("\"1\", \"2\"", None),
+        ("18446744073709551616", None),
+        ("abc", None),
+    ];
+    for (text, expected) in cases {
+        let got = if_match(&headers(&[("if-match", text)])).ok().flatten();
+        assert_eq!(got, expected, "{text}");
+    }
+}
+
+#[test]
+fn a_header_that_must_be_single_is_refused_twice() {
+    let fault = Conditions::from_headers(&headers(&[("idempotency-key", "a"), ("idempotency-key", "b")]))
+        .err()
+        .unwrap();
+    assert_eq!(fault.code, Code::InvalidArgument);
+    assert!(fault.message.contains("idempotency-key") && fault.message.contains("more than once"));
+}
+
+#[test]
+fn an_insane_request_id_is_replaced() {
+    let ids = RequestIds::new();
+    assert_eq!(ids.of(&headers(&[("x-request-id", "abc-1")])).as_str(), "abc-1");
+    for bad in ["", "with space", "tab\there", &"x".repeat(129), "\u{fc}"] {
+        let made = ids.of(&headers(&[("x-request-id", bad)]));
+        assert_ne!(made.as_str(), bad);
+        assert!(!made.as_str().is_empty());
+    }
+    assert_ne!(ids.of(&HeaderMap::new()), ids.of(&HeaderMap::new()));
+}
+
+#[test]
+fn seen_etags_compare_weakly() {
+    let caller = |tags: Option<&str>| Caller {
+        principal: "p".into(),
+        scopes: Scopes::NONE,
+        request_id: RequestIds::new().of(&HeaderMap::new()),
+        idempotency_key: None,
+        if_match: None,
+        if_none_match: tags.map(str::to_owned),
+        deadline: None,
+    };
+    assert!(caller(Some("\"a\", W/\"b\"")).has_seen("\"b\""));
+    assert!(caller(Some("\"b\"")).has_seen("W/\"b\""));
+    assert!(caller(Some("*")).has_seen("\"b\""));
+    assert!(!caller(Some("\"bb\"")).has_seen("\"b\""));
+    assert!(!caller(None).has_seen("\"b\""));
+}
+
+#[test]
+fn scopes_print_in_a_fixed_order() {
+    let scopes: Scopes = [Scope::MeshAdmin, Scope::MeshRead].into_iter().collect();
+    assert_eq!(scopes.to_string(), "mesh.read, mesh.admin");
+    assert_eq!(Scopes::NONE.to_string(), "none");
+    assert!(!scopes.contains(Scope::MeshOperate));
+    assert_eq!(Scopes::all().iter().count(), 3);
+}

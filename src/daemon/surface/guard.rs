@@ -1,0 +1,125 @@
+//! A stream under way: ends it at its deadline and when the daemon drains, and survives its panics.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+use tonic::body::Body;
+
+use super::deadline;
+use super::observe::Watched;
+use super::pipeline::{grpc_code, is_internal, panic_text};
+use crate::wire::fault::{Code, Fault};
+
+/// The body of a streaming answer; its end is the end of the call.
+pub(super) struct Guarded {
+    body: Body,
+    /// `None` once the stream is over.
+    watched: Option<Watched>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    draining: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Guarded {
+    pub(super) fn new(
+        body: Body,
+        watched: Watched,
+        deadline: Option<Instant>,
+        mut draining: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            body,
+            watched: Some(watched),
+            deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
+            draining: Box::pin(async move {
+                // The sender lives as long as the surface; when it is gone, so is the daemon.
+                let _ = draining.wait_for(|draining| *draining).await;
+            }),
+        }
+    }
+
+    /// Ends the stream with a fault of the pipeline's own.
+    fn end(&mut self, fault: Fault) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        if let Some(watched) = self.watched.take() {
+            watched.finish(fault.code.grpc());
+        }
+        self.body = Body::empty();
+        Poll::Ready(Some(trailers(fault)))
+    }
+
+    fn why_end_now(&mut self, watched: &str, cx: &mut Context<'_>) -> Option<Fault> {
+        if self.draining.as_mut().poll(cx).is_ready() {
+            return Some(
+                Fault::new(Code::Unavailable, "DRAINING", "the daemon is stopping and ends its streams")
+                    .hint("resume on another daemon, or on this one once it is back"),
+            );
+        }
+        let elapsed = self.deadline.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready());
+        elapsed.then(|| deadline::elapsed(watched, false, None))
+    }
+
+    /// Looks at the trailers the operation ended with.
+    fn ended(&mut self, given: HeaderMap) -> Result<Frame<Bytes>, tonic::Status> {
+        let Some(watched) = self.watched.take() else { return Ok(Frame::trailers(given)) };
+        let code = grpc_code(&given).unwrap_or(tonic::Code::Unknown);
+        if is_internal(code) {
+            watched.log_internal(&given);
+            let fault = Fault::internal(&watched.request_id);
+            watched.finish(tonic::Code::Internal);
+            return trailers(fault);
+        }
+        watched.finish(code);
+        Ok(Frame::trailers(given))
+    }
+
+    fn panicked(&mut self, cause: &str) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        let Some(watched) = &self.watched else { return Poll::Ready(None) };
+        tracing::error!(method = watched.method, request_id = %watched.request_id, cause, "stream panicked");
+        let fault = Fault::internal(&watched.request_id);
+        self.end(fault)
+    }
+}
+
+impl http_body::Body for Guarded {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        let Some(method) = self.watched.as_ref().map(|watched| watched.method) else {
+            return Poll::Ready(None);
+        };
+        if let Some(fault) = self.why_end_now(method, cx) {
+            return self.end(fault);
+        }
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.body).poll_frame(cx)));
+        let frame = match polled {
+            Ok(frame) => ready!(frame),
+            Err(panic) => return self.panicked(panic_text(panic.as_ref())),
+        };
+        match frame.map(|frame| frame.map(Frame::into_trailers)) {
+            Some(Ok(Ok(given))) => Poll::Ready(Some(self.ended(given))),
+            Some(Ok(Err(data))) => Poll::Ready(Some(Ok(data))),
+            Some(Err(status)) => self.panicked(status.message()),
+            None => self.panicked("a stream ended without saying how"),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.watched.is_none()
+    }
+}
+
+fn trailers(fault: Fault) -> Result<Frame<Bytes>, tonic::Status> {
+    let mut map = HeaderMap::new();
+    tonic::Status::from(fault).add_header(&mut map)?;
+    Ok(Frame::trailers(map))
+}

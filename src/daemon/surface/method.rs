@@ -1,0 +1,191 @@
+//! The methods this daemon serves, each with what the pipeline must know of it before it is called.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, MessageDescriptor, MethodDescriptor, Value,
+};
+
+use super::SurfaceError;
+use super::caller::Scope;
+use crate::wire::json::MethodJson;
+
+/// The descriptors of some services, and the JSON converters of their methods.
+#[derive(Clone, Copy)]
+pub struct Definition {
+    /// An encoded `FileDescriptorSet` with options, imports and source information.
+    pub descriptors: &'static [u8],
+    pub methods: &'static [MethodJson],
+}
+
+/// The daemon's own services.
+pub static OMNIRELAY: Definition =
+    Definition { descriptors: crate::wire::descriptors::ENCODED, methods: crate::wire::json::METHODS };
+
+/// The largest HTTP body of a method that sets no limit of its own, in bytes.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// One method of a service that is defined in our descriptors.
+pub(super) struct Method {
+    /// `/package.Service/Method`.
+    pub path: &'static str,
+    /// `None` for health and reflection, which anyone may call.
+    pub policy: Option<Policy>,
+    /// Whether the answer is a stream.
+    pub streams: bool,
+}
+
+/// The `omnirelay.api.v1.policy` option of a method.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Policy {
+    pub scope: Scope,
+    pub body_bytes_max: usize,
+    pub ignore_unknown_fields: bool,
+    pub mutates: bool,
+}
+
+/// A method with its descriptor: what routes and the OpenAPI document are made of, at start only.
+#[derive(Clone)]
+pub(super) struct DescribedMethod {
+    pub method: Arc<Method>,
+    pub policy: Policy,
+    pub json: &'static MethodJson,
+    pub descriptor: MethodDescriptor,
+    pub bindings: Vec<HttpBinding>,
+}
+
+impl DescribedMethod {
+    pub(super) fn input(&self) -> MessageDescriptor {
+        self.descriptor.input()
+    }
+
+    pub(super) fn output(&self) -> MessageDescriptor {
+        self.descriptor.output()
+    }
+}
+
+/// One `google.api.http` rule.
+#[derive(Clone, Debug)]
+pub(super) struct HttpBinding {
+    pub verb: http::Method,
+    pub template: String,
+    /// Empty: no body. `*`: the whole message. Else the name of a field.
+    pub body: String,
+    /// Empty: the whole message.
+    pub response_body: String,
+}
+
+/// Reads every method of `definitions` whose service `is_served`, in the order of the descriptors.
+///
+/// # Errors
+/// [`SurfaceError`] naming the method whose definition cannot be served.
+pub(super) fn describe(
+    definitions: &[Definition],
+    is_served: impl Fn(&str) -> bool,
+) -> Result<Vec<DescribedMethod>, SurfaceError> {
+    let mut pool = DescriptorPool::new();
+    let mut converters = HashMap::new();
+    for definition in definitions {
+        pool.decode_file_descriptor_set(definition.descriptors).map_err(SurfaceError::Descriptors)?;
+        converters.extend(definition.methods.iter().map(|json| (json.path, json)));
+    }
+    let options = Options::of(&pool)?;
+    let mut methods = Vec::new();
+    for service in pool.services().filter(|service| is_served(service.full_name())) {
+        for descriptor in service.methods() {
+            methods.push(describe_one(descriptor, &converters, &options)?);
+        }
+    }
+    Ok(methods)
+}
+
+fn describe_one(
+    descriptor: MethodDescriptor,
+    converters: &HashMap<&'static str, &'static MethodJson>,
+    options: &Options,
+) -> Result<DescribedMethod, SurfaceError> {
+    let path = format!("/{}/{}", descriptor.parent_service().full_name(), descriptor.name());
+    let Some(json) = converters.get(path.as_str()).copied() else {
+        return Err(SurfaceError::NoConverter { method: path });
+    };
+    let policy = options.policy(&descriptor, &path)?;
+    let method = Method { path: json.path, policy: Some(policy), streams: descriptor.is_server_streaming() };
+    let bindings = options.bindings(&descriptor, &path)?;
+    Ok(DescribedMethod { method: Arc::new(method), policy, json, descriptor, bindings })
+}
+
+/// The two extensions of method options that we read.
+struct Options {
+    http: ExtensionDescriptor,
+    policy: ExtensionDescriptor,
+}
+
+impl Options {
+    fn of(pool: &DescriptorPool) -> Result<Self, SurfaceError> {
+        let find = |name: &'static str| {
+            pool.get_extension_by_name(name).ok_or(SurfaceError::NoOption { option: name })
+        };
+        Ok(Self { http: find("google.api.http")?, policy: find("omnirelay.api.v1.policy")? })
+    }
+
+    fn policy(&self, method: &MethodDescriptor, path: &str) -> Result<Policy, SurfaceError> {
+        let options = method.options();
+        let value = options.get_extension(&self.policy);
+        let message = value.as_message();
+        let scope = message.map(|policy| text(policy, "scope")).unwrap_or_default();
+        let Some(scope) = Scope::from_word(&scope) else {
+            return Err(SurfaceError::UnknownScope { method: path.to_owned(), scope });
+        };
+        let flag = |name| message.and_then(|policy| policy.get_field_by_name(name)?.as_bool());
+        let limit = message.and_then(|policy| policy.get_field_by_name("body_bytes_max")?.as_u32());
+        Ok(Policy {
+            scope,
+            body_bytes_max: match limit {
+                None | Some(0) => BODY_BYTES_MAX,
+                Some(limit) => usize::try_from(limit).unwrap_or(BODY_BYTES_MAX),
+            },
+            ignore_unknown_fields: flag("ignore_unknown_fields").unwrap_or(false),
+            mutates: flag("mutates").unwrap_or(false),
+        })
+    }
+
+    fn bindings(&self, method: &MethodDescriptor, path: &str) -> Result<Vec<HttpBinding>, SurfaceError> {
+        let options = method.options();
+        if !options.has_extension(&self.http) {
+            return Ok(Vec::new());
+        }
+        let value = options.get_extension(&self.http);
+        let Some(rule) = value.as_message() else { return Ok(Vec::new()) };
+        let more = rule.get_field_by_name("additional_bindings");
+        let more = more.as_deref().and_then(Value::as_list).unwrap_or_default();
+        std::iter::once(rule)
+            .chain(more.iter().filter_map(Value::as_message))
+            .map(|rule| binding(rule, path))
+            .collect()
+    }
+}
+
+fn binding(rule: &DynamicMessage, method: &str) -> Result<HttpBinding, SurfaceError> {
+    let named = [
+        ("get", http::Method::GET),
+        ("put", http::Method::PUT),
+        ("post", http::Method::POST),
+        ("delete", http::Method::DELETE),
+        ("patch", http::Method::PATCH),
+    ];
+    let (verb, template) = named
+        .into_iter()
+        .find(|(field, _)| rule.has_field_by_name(field))
+        .map(|(field, verb)| (verb, text(rule, field)))
+        .ok_or_else(|| SurfaceError::Template {
+            method: method.to_owned(),
+            template: String::new(),
+            why: "its http rule has no verb we serve",
+        })?;
+    Ok(HttpBinding { verb, template, body: text(rule, "body"), response_body: text(rule, "response_body") })
+}
+
+fn text(message: &DynamicMessage, field: &str) -> String {
+    message.get_field_by_name(field).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}

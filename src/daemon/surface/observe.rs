@@ -1,0 +1,143 @@
+//! What is said of each call when it is over: one log line, and whatever an observer makes of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Response};
+use tonic::body::Body;
+
+use super::caller::RequestId;
+use super::method::Method;
+use super::pipeline::{fault_response, grpc_code};
+use crate::wire::fault::Fault;
+
+/// Hears of every finished call, on the task that served it: it must not wait.
+pub trait RequestObserver: Send + Sync + 'static {
+    fn finished(&self, call: &FinishedCall<'_>);
+}
+
+/// One call that is over; for a stream, the stream with it.
+#[derive(Clone, Copy, Debug)]
+pub struct FinishedCall<'a> {
+    /// `/package.Service/Method`: a bounded set, fit for a metric's label.
+    pub method: &'a str,
+    pub protocol: Protocol,
+    pub code: tonic::Code,
+    pub duration: Duration,
+    pub streamed: bool,
+    pub request_id: &'a RequestId,
+    pub principal: &'a str,
+}
+
+/// How the call came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    Grpc,
+    Http,
+}
+
+impl Protocol {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// Hears of nothing.
+pub(super) struct Unobserved;
+
+impl RequestObserver for Unobserved {
+    fn finished(&self, _call: &FinishedCall<'_>) {}
+}
+
+/// One call under way. However it ends, it is told of once: a call that is dropped was cancelled.
+pub(super) struct Watched {
+    observer: Arc<dyn RequestObserver>,
+    pub method: &'static str,
+    protocol: Protocol,
+    streamed: bool,
+    started: Instant,
+    pub request_id: RequestId,
+    /// `-` before the caller is known.
+    pub principal: Arc<str>,
+    over: bool,
+}
+
+impl Watched {
+    pub(super) fn begin(
+        observer: Arc<dyn RequestObserver>,
+        method: &Method,
+        protocol: Protocol,
+        request_id: RequestId,
+        unknown: Arc<str>,
+    ) -> Self {
+        Self {
+            observer,
+            method: method.path,
+            protocol,
+            streamed: method.streams,
+            started: Instant::now(),
+            request_id,
+            principal: unknown,
+            over: false,
+        }
+    }
+
+    /// Tells of the end.
+    pub(super) fn finish(mut self, code: tonic::Code) {
+        self.tell(code);
+    }
+
+    /// Ends the call with a fault.
+    pub(super) fn refuse(self, fault: Fault) -> Response<Body> {
+        let response = fault_response(fault, &self.request_id);
+        self.finish(grpc_code(response.headers()).unwrap_or(tonic::Code::Unknown));
+        response
+    }
+
+    /// Ends the call with a failure of our own, of which the caller learns nothing.
+    pub(super) fn refuse_internal(self) -> Response<Body> {
+        let fault = Fault::internal(&self.request_id);
+        self.refuse(fault)
+    }
+
+    /// Writes down a status the caller is not shown.
+    pub(super) fn log_internal(&self, status: &HeaderMap) {
+        let cause = tonic::Status::from_header_map(status);
+        let cause = cause.as_ref().map_or("", tonic::Status::message);
+        tracing::error!(method = self.method, request_id = %self.request_id, cause, "operation failed");
+    }
+
+    fn tell(&mut self, code: tonic::Code) {
+        self.over = true;
+        let duration = self.started.elapsed();
+        tracing::debug!(
+            method = self.method,
+            protocol = self.protocol.word(),
+            code = ?code,
+            duration_ms = duration.as_secs_f64() * 1e3,
+            request_id = %self.request_id,
+            principal = %self.principal,
+            "call finished"
+        );
+        self.observer.finished(&FinishedCall {
+            method: self.method,
+            protocol: self.protocol,
+            code,
+            duration,
+            streamed: self.streamed,
+            request_id: &self.request_id,
+            principal: &self.principal,
+        });
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if !self.over {
+            self.tell(tonic::Code::Cancelled);
+        }
+    }
+}

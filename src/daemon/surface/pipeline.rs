@@ -1,0 +1,237 @@
+//! What every call passes, however it came in: authentication, scope, deadline, operation.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use tokio::sync::watch;
+use tonic::body::Body;
+use tower::ServiceExt as _;
+
+use super::auth::Authenticator;
+use super::caller::{Caller, Conditions, PeerInfo, Principal, REQUEST_ID, RequestId, Scope};
+use super::deadline::{self, Deadlines};
+use super::guard::Guarded;
+use super::method::Method;
+use super::observe::{Protocol, RequestObserver, Watched};
+use crate::wire::fault::{Code, Fault};
+
+/// Says which version of the daemon answers.
+pub(super) const SERVER_VERSION: (HeaderName, HeaderValue) = (
+    HeaderName::from_static("omnirelay-server-version"),
+    HeaderValue::from_static(env!("CARGO_PKG_VERSION")),
+);
+
+/// A tonic service of any type.
+pub(super) trait GrpcService: Send + Sync {
+    fn call(&self, request: Request<Body>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+}
+
+impl<S> GrpcService for S
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+{
+    fn call(&self, request: Request<Body>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
+        let answer = self.clone().oneshot(request);
+        Box::pin(async move {
+            match answer.await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        })
+    }
+}
+
+/// A method and the service that carries it out.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub method: Arc<Method>,
+    pub service: Arc<dyn GrpcService>,
+}
+
+/// Everything a call needs on its way to its operation.
+pub(super) struct Pipeline {
+    /// By path: the methods of our own services.
+    pub methods: HashMap<&'static str, Target>,
+    /// By service name: health and reflection, which anyone may call.
+    pub open: HashMap<&'static str, Target>,
+    pub authenticator: Arc<dyn Authenticator>,
+    pub observer: Arc<dyn RequestObserver>,
+    pub deadlines: Deadlines,
+    /// What a caller is called before it is known: `-`.
+    pub unknown: Arc<str>,
+    /// True once the daemon drains: streams end.
+    pub draining: watch::Sender<bool>,
+}
+
+impl Pipeline {
+    /// Serves a native gRPC request.
+    pub(super) async fn grpc(
+        &self,
+        request: Request<Body>,
+        peer: &PeerInfo,
+        request_id: RequestId,
+    ) -> Response<Body> {
+        let Some(target) = self.find(request.uri().path()) else {
+            return fault_response(unknown_method(request.uri().path()), &request_id);
+        };
+        let mut watched = self.watch(&target.method, Protocol::Grpc, request_id);
+        match self.admit(&target.method, request.headers(), peer, &mut watched) {
+            Ok(caller) => self.invoke(target, caller, watched, request).await,
+            Err(fault) => watched.refuse(fault),
+        }
+    }
+
+    /// The method with this path.
+    pub(super) fn find(&self, path: &str) -> Option<&Target> {
+        self.methods.get(path).or_else(|| {
+            let (service, _) = path.strip_prefix('/')?.split_once('/')?;
+            self.open.get(service)
+        })
+    }
+
+    /// Begins the record of a call.
+    pub(super) fn watch(&self, method: &Method, protocol: Protocol, request_id: RequestId) -> Watched {
+        Watched::begin(Arc::clone(&self.observer), method, protocol, request_id, Arc::clone(&self.unknown))
+    }
+
+    /// Lets a caller in, or says why not. `None` for a method that anyone may call.
+    pub(super) fn admit(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        peer: &PeerInfo,
+        watched: &mut Watched,
+    ) -> Result<Option<Caller>, Fault> {
+        let Some(policy) = method.policy else { return Ok(None) };
+        let principal = self.authenticator.authenticate(peer, headers)?;
+        watched.principal = Arc::clone(&principal.name);
+        if !principal.scopes.contains(policy.scope) {
+            return Err(missing_scope(method.path, policy.scope, &principal));
+        }
+        let conditions = Conditions::from_headers(headers)?;
+        Ok(Some(Caller {
+            principal: principal.name,
+            scopes: principal.scopes,
+            request_id: watched.request_id.clone(),
+            idempotency_key: conditions.idempotency_key,
+            if_match: conditions.if_match,
+            if_none_match: conditions.if_none_match,
+            deadline: self.deadlines.of(headers, method.streams)?,
+        }))
+    }
+
+    /// Carries an admitted call out. The answer is a gRPC response that says nothing of our inside.
+    pub(super) async fn invoke(
+        &self,
+        target: &Target,
+        caller: Option<Caller>,
+        watched: Watched,
+        mut request: Request<Body>,
+    ) -> Response<Body> {
+        let method = &target.method;
+        let deadline = caller.as_ref().and_then(|caller| caller.deadline);
+        // Even a stream that may run for days has to begin.
+        let begin_by = deadline.unwrap_or_else(|| tokio::time::Instant::now() + self.deadlines.default);
+        if let Some(caller) = &caller {
+            request.extensions_mut().insert(caller.clone());
+        }
+        let call = AssertUnwindSafe(target.service.call(request)).catch_unwind();
+        let response = match tokio::time::timeout_at(begin_by, call).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(panic)) => {
+                let cause = panic_text(panic.as_ref());
+                tracing::error!(method = method.path, request_id = %watched.request_id, cause, "handler panicked");
+                return watched.refuse_internal();
+            }
+            Err(_elapsed) => {
+                let mutates = method.policy.is_some_and(|policy| policy.mutates);
+                return watched.refuse(deadline::elapsed(method.path, mutates, caller.as_ref()));
+            }
+        };
+        self.finish(method, deadline, watched, response)
+    }
+
+    /// Gives an answer its headers, hides what is internal, and keeps watch over a stream.
+    fn finish(
+        &self,
+        method: &Method,
+        deadline: Option<tokio::time::Instant>,
+        watched: Watched,
+        mut response: Response<Body>,
+    ) -> Response<Body> {
+        let code = grpc_code(response.headers());
+        if let Some(code) = code
+            && is_internal(code)
+        {
+            watched.log_internal(response.headers());
+            return watched.refuse_internal();
+        }
+        stamp(response.headers_mut(), &watched.request_id);
+        if code.is_some() || !method.streams {
+            watched.finish(code.unwrap_or(tonic::Code::Ok));
+            return response;
+        }
+        let draining = self.draining.subscribe();
+        response.map(|body| Body::new(Guarded::new(body, watched, deadline, draining)))
+    }
+}
+
+/// The code in headers or trailers, if they hold one.
+pub(super) fn grpc_code(headers: &HeaderMap) -> Option<tonic::Code> {
+    headers.get("grpc-status").map(|value| tonic::Code::from_bytes(value.as_bytes()))
+}
+
+/// Whether the message of a status with this code may speak of our inside.
+pub(super) fn is_internal(code: tonic::Code) -> bool {
+    matches!(code, tonic::Code::Internal | tonic::Code::Unknown)
+}
+
+/// A gRPC response that holds nothing but a fault.
+pub(super) fn fault_response(fault: Fault, request_id: &RequestId) -> Response<Body> {
+    let mut response = tonic::Status::from(fault).into_http();
+    stamp(response.headers_mut(), request_id);
+    response
+}
+
+/// Adds what every answer carries.
+pub(super) fn stamp(headers: &mut HeaderMap, request_id: &RequestId) {
+    headers.insert(REQUEST_ID, request_id.header());
+    headers.insert(SERVER_VERSION.0, SERVER_VERSION.1);
+}
+
+/// What a panic said, for the log only.
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    panic.downcast_ref::<&str>().copied().or(owned).unwrap_or("a panic without words")
+}
+
+fn unknown_method(path: &str) -> Fault {
+    let shown: String = path.chars().take(200).collect();
+    Fault::new(Code::Unimplemented, "METHOD_UNKNOWN", format!("this daemon has no method {shown}"))
+        .hint("list the services it has by reflection; a newer daemon may have this one")
+}
+
+fn missing_scope(method: &str, needed: Scope, principal: &Principal) -> Fault {
+    let needed = needed.word();
+    Fault::new(
+        Code::PermissionDenied,
+        "MISSING_SCOPE",
+        format!("{method} needs scope {needed}; {} has {}", principal.name, principal.scopes),
+    )
+    .hint(format!("ask an owner of the mesh to grant {needed} to {}", principal.name))
+    .detail("method", method)
+    .detail("missingScope", needed)
+    .detail("principal", &principal.name)
+    .detail("scopes", principal.scopes)
+}

@@ -1,0 +1,166 @@
+//! The HTTP routes, made once from the descriptors.
+
+use std::sync::Arc;
+
+use prost_reflect::{FieldDescriptor, MessageDescriptor};
+
+use super::SurfaceError;
+use super::method::{DescribedMethod, HttpBinding, Method, Policy};
+use super::query::{FieldPath, resolve};
+use super::sse::EventFields;
+use super::template::Template;
+use crate::wire::json::MethodJson;
+
+/// The prefix under which every `/control` route stands as well.
+const ALIAS: &str = "/omnirelay";
+
+/// Every route, the most exact first.
+#[derive(Default)]
+pub(super) struct Routes {
+    places: Vec<Place>,
+}
+
+/// What stands at one path.
+struct Place {
+    template: Template,
+    verbs: Vec<(http::Method, Choice)>,
+}
+
+/// The methods that share a path and a verb: `Accept` says which is meant.
+#[derive(Clone, Default)]
+pub(super) struct Choice {
+    pub unary: Option<Arc<Binding>>,
+    pub stream: Option<Arc<Binding>>,
+}
+
+/// How HTTP reaches one method.
+pub(super) struct Binding {
+    pub method: Arc<Method>,
+    pub policy: Policy,
+    pub json: &'static MethodJson,
+    pub input: MessageDescriptor,
+    pub path_fields: Vec<FieldPath>,
+    pub body: BodyRule,
+    /// The only field of the answer that is shown, if not the whole.
+    pub response_body: Option<FieldDescriptor>,
+    /// Where a stream's messages hold what an event needs.
+    pub event: EventFields,
+}
+
+/// What the body of a request fills.
+pub(super) enum BodyRule {
+    Nothing,
+    Whole,
+    Field(FieldDescriptor),
+}
+
+/// What was found for a path and a verb.
+pub(super) enum Found<'r, 'p> {
+    Route {
+        choice: &'r Choice,
+        values: Vec<&'p str>,
+    },
+    /// The path has these verbs only.
+    WrongVerb(Vec<http::Method>),
+    Nothing,
+}
+
+impl Routes {
+    pub(super) fn of(methods: &[DescribedMethod]) -> Result<Self, SurfaceError> {
+        let mut routes = Self::default();
+        for method in methods {
+            for http in &method.bindings {
+                routes.add(method, http)?;
+            }
+        }
+        routes.places.sort_by_cached_key(|place| place.template.rank());
+        Ok(routes)
+    }
+
+    /// Finds what `verb` means at `path`. A `HEAD` is served by the `GET` of its path.
+    pub(super) fn find<'p>(&self, verb: &http::Method, path: &'p str) -> Found<'_, 'p> {
+        let path = canonical(path);
+        let verb = if verb == http::Method::HEAD { &http::Method::GET } else { verb };
+        let mut allowed = Vec::new();
+        for place in &self.places {
+            let Some(values) = place.template.matches(path) else { continue };
+            if let Some((_, choice)) = place.verbs.iter().find(|(known, _)| known == verb) {
+                return Found::Route { choice, values };
+            }
+            allowed.extend(place.verbs.iter().map(|(known, _)| known.clone()));
+        }
+        if allowed.is_empty() { Found::Nothing } else { Found::WrongVerb(allowed) }
+    }
+
+    fn add(&mut self, method: &DescribedMethod, http: &HttpBinding) -> Result<(), SurfaceError> {
+        let (template, fields) = Template::parse(&http.template).map_err(|why| refused(method, http, why))?;
+        let binding = Arc::new(Binding::of(method, http, &fields)?);
+        let index = match self.places.iter().position(|place| place.template == template) {
+            Some(index) => index,
+            None => {
+                self.places.push(Place { template, verbs: Vec::new() });
+                self.places.len() - 1
+            }
+        };
+        let Some(place) = self.places.get_mut(index) else { return Ok(()) };
+        let choice = match place.verbs.iter_mut().position(|(verb, _)| *verb == http.verb) {
+            Some(known) => &mut place.verbs[known].1,
+            None => &mut place.verbs.push_mut((http.verb.clone(), Choice::default())).1,
+        };
+        let slot = if method.method.streams { &mut choice.stream } else { &mut choice.unary };
+        if slot.replace(binding).is_some() {
+            return Err(refused(method, http, "another method has the same route"));
+        }
+        Ok(())
+    }
+}
+
+/// The path without the alias.
+pub(super) fn canonical(path: &str) -> &str {
+    path.strip_prefix(ALIAS).filter(|rest| rest.starts_with("/control/")).unwrap_or(path)
+}
+
+impl Binding {
+    fn of(method: &DescribedMethod, http: &HttpBinding, fields: &[String]) -> Result<Self, SurfaceError> {
+        let input = method.input();
+        let path_fields = fields
+            .iter()
+            .map(|field| {
+                resolve(&input, field).filter(|path| path.last().is_some_and(|field| !field.is_list()))
+            })
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| refused(method, http, "it names a field that no text can fill"))?;
+        let body = match http.body.as_str() {
+            "" => BodyRule::Nothing,
+            "*" => BodyRule::Whole,
+            name => BodyRule::Field(
+                input
+                    .get_field_by_name(name)
+                    .ok_or_else(|| refused(method, http, "its body is no field of the request"))?,
+            ),
+        };
+        let response_body = match http.response_body.as_str() {
+            "" => None,
+            name => Some(
+                method
+                    .output()
+                    .get_field_by_name(name)
+                    .ok_or_else(|| refused(method, http, "its response_body is no field of the answer"))?,
+            ),
+        };
+        Ok(Self {
+            method: Arc::clone(&method.method),
+            policy: method.policy,
+            json: method.json,
+            path_fields,
+            body,
+            response_body,
+            event: EventFields::of(&method.output()),
+            input,
+        })
+    }
+}
+
+fn refused(method: &DescribedMethod, http: &HttpBinding, why: &'static str) -> SurfaceError {
+    SurfaceError::Template { method: method.method.path.to_owned(), template: http.template.clone(), why }
+}

@@ -1,0 +1,239 @@
+//! The listener: connections of any HTTP version on one port, bounded, and drained at the end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tonic::body::Body;
+
+use super::{PeerInfo, Surface};
+
+/// What one listener allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// More connections than this are closed as soon as they open. Too low: clients are turned away.
+    pub connections_max: usize,
+    /// How long a client may take to send the head of a request, and how long an idle HTTP/1.1
+    /// connection is kept. Too low: slow links fail; too high: idle attackers hold connections.
+    pub header_read_timeout: Duration,
+    /// Streams one HTTP/2 connection may have open at a time.
+    pub streams_max: u32,
+    /// How long an HTTP/2 connection may be silent before it is probed, and then to answer.
+    pub keepalive: Duration,
+    /// How much of an answer is held for a client that does not read, and of a request's head, in bytes.
+    pub buffer_bytes_max: usize,
+    /// How long running calls get to finish once the listener is told to stop.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 16_384,
+            header_read_timeout: Duration::from_secs(15),
+            streams_max: 1024,
+            keepalive: Duration::from_secs(20),
+            buffer_bytes_max: 64 * 1024,
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How a listener ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were cut because their calls outlasted the grace.
+    pub cut: usize,
+}
+
+/// How long accepting pauses when the system is out of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The HTTP/2 preface, and no shorter than the shortest head of a request: until that much has come, no
+/// protocol is chosen and so no timeout of a protocol runs.
+const PREFACE_BYTES: usize = 24;
+
+/// Serves the surface on a listener until `shutdown` is ready, then drains it.
+///
+/// Draining ends streams at once and gives unary calls `limits.grace`. The surface is drained for all its
+/// listeners; each must be told to stop.
+pub async fn serve(
+    listener: TcpListener,
+    surface: Surface,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> Drained {
+    let server = Arc::new(builder(&limits));
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let Some((stream, remote)) = admitted(accepted, connections.len(), &limits).await else { continue };
+        let watcher = graceful.watcher();
+        let (server, surface) = (Arc::clone(&server), surface.clone());
+        connections.spawn(connection(server, surface, stream, remote, limits, watcher));
+    }
+    drop(listener);
+    surface.drain();
+    drain(graceful, connections, limits.grace).await
+}
+
+/// Turns an accepted connection away when there are too many, and waits when none can be accepted.
+async fn admitted(
+    accepted: io::Result<(TcpStream, SocketAddr)>,
+    open: usize,
+    limits: &Limits,
+) -> Option<(TcpStream, SocketAddr)> {
+    match accepted {
+        Ok(_) if open >= limits.connections_max => {
+            tracing::debug!(open, "connection refused: too many are open");
+            None
+        }
+        Ok((stream, remote)) => Some((stream, remote)),
+        // A client that went away before it was accepted is no trouble of ours.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) =>
+        {
+            None
+        }
+        Err(error) => {
+            tracing::warn!(%error, open, "cannot accept connections");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+fn builder(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_read_timeout)
+        .max_buf_size(limits.buffer_bytes_max);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.keepalive)
+        .keep_alive_timeout(limits.keepalive)
+        .max_concurrent_streams(limits.streams_max)
+        .max_header_list_size(u32::try_from(limits.buffer_bytes_max).unwrap_or(u32::MAX))
+        .max_send_buf_size(limits.buffer_bytes_max);
+    builder
+}
+
+async fn connection(
+    server: Arc<Builder<TokioExecutor>>,
+    surface: Surface,
+    stream: TcpStream,
+    remote: SocketAddr,
+    limits: Limits,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    // Small answers go out at once; an error here would only make them slower.
+    let _ = stream.set_nodelay(true);
+    let peer = Arc::new(PeerInfo { remote });
+    let received = Arc::new(AtomicUsize::new(0));
+    let io = TokioIo::new(Counted { stream, received: Arc::clone(&received) });
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (surface, peer) = (surface.clone(), Arc::clone(&peer));
+        async move { Ok::<_, std::convert::Infallible>(surface.handle(request.map(Body::new), &peer).await) }
+    });
+    let served = watcher.watch(server.serve_connection(io, service).into_owned());
+    let mut served = std::pin::pin!(served);
+    let outcome = tokio::select! {
+        outcome = &mut served => outcome,
+        () = silent(&received, limits.header_read_timeout) => {
+            tracing::debug!(%remote, "connection closed: it said too little to be HTTP");
+            return;
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%remote, error, "connection ended");
+    }
+}
+
+/// Is ready only for a connection that has not sent a preface's length when the time is up.
+async fn silent(received: &AtomicUsize, timeout: Duration) {
+    tokio::time::sleep(timeout).await;
+    if received.load(Ordering::Relaxed) >= PREFACE_BYTES {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, grace: Duration) -> Drained {
+    let drained = tokio::time::timeout(grace, async {
+        graceful.shutdown().await;
+        while connections.join_next().await.is_some() {}
+    });
+    if drained.await.is_ok() {
+        return Drained { cut: 0 };
+    }
+    let cut = connections.len();
+    tracing::warn!(cut, "calls outlasted the grace and were cut");
+    connections.shutdown().await;
+    Drained { cut }
+}
+
+/// A stream that counts what it receives.
+struct Counted {
+    stream: TcpStream,
+    received: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.received.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
+        polled
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

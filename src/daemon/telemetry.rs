@@ -1,0 +1,60 @@
+//! The log: one line per change of state, as text or JSON, on standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+use super::config::{LogConfig, LogFormat};
+
+/// Changes what is logged while the process runs.
+#[derive(Clone)]
+pub struct LogControl(reload::Handle<EnvFilter, Registry>);
+
+/// The log could not be set up as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error(
+        "`log.filter` is `{filter}`, which is no filter: {what}; write such as `info` or `warn,omnirelay=debug`"
+    )]
+    Filter { filter: String, what: String },
+    #[error("the log is set up already")]
+    Twice,
+}
+
+/// Begins to log, for the whole process.
+///
+/// # Errors
+/// [`LogError::Filter`] when the filter cannot be read.
+pub fn start(config: &LogConfig) -> Result<LogControl, LogError> {
+    let (filter, control) = reload::Layer::new(read_filter(&config.filter)?);
+    let lines = match config.format {
+        LogFormat::Text => {
+            let colour =
+                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+            fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colour).boxed()
+        }
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|_| LogError::Twice)?;
+    Ok(LogControl(control))
+}
+
+impl LogControl {
+    /// Logs by another filter from now on.
+    ///
+    /// # Errors
+    /// [`LogError::Filter`]; the old filter stays.
+    pub fn set_filter(&self, filter: &str) -> Result<(), LogError> {
+        let parsed = read_filter(filter)?;
+        self.0
+            .reload(parsed)
+            .map_err(|error| LogError::Filter { filter: filter.to_owned(), what: error.to_string() })
+    }
+}
+
+fn read_filter(filter: &str) -> Result<EnvFilter, LogError> {
+    EnvFilter::try_new(filter)
+        .map_err(|error| LogError::Filter { filter: filter.to_owned(), what: error.to_string() })
+}

@@ -1,0 +1,277 @@
+//! `omnirelay up`: a whole mesh in one process, for trying things out and for tests.
+
+use std::collections::BTreeSet;
+use std::fs::DirBuilder;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::config::{Config, LogConfig, LogFormat};
+use super::data_dir::{DataDir, DataDirError, write_whole};
+use super::fleet::{Fleet, FleetError, MemberSpec};
+use super::run::{ready_row, remove_if_there, write_ready};
+use super::store::embedded::OpenError;
+use super::store::{EmbeddedStore, MemoryStore, Store};
+use super::telemetry::{self, LogError};
+use crate::wire::fault::Exit;
+
+/// The most nodes of one process; each is a thread.
+pub const NODES_MAX: u16 = 64;
+/// How many nodes a new mesh has.
+const NODES_DEFAULT: usize = 3;
+/// The control port of the first node; the others follow at this distance.
+const FIRST_PORT: u16 = 17420;
+const PORT_STEP: u16 = 10;
+/// What a mesh of one process remembers of its nodes.
+const STATE: &str = "up.json";
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct UpOptions {
+    /// 1 to [`NODES_MAX`]; `None`: as many as the directory knows, else 3.
+    pub nodes: Option<u16>,
+    /// Where the registry, ids and ports are kept; `None`: nowhere, gone at the end.
+    pub data: Option<PathBuf>,
+    /// Written when all nodes are ready, removed at start and stop.
+    pub ready_file: Option<PathBuf>,
+    /// `embedded:` (default) or `memory:`.
+    pub store: Option<String>,
+    /// Services to switch on.
+    pub services: Vec<String>,
+    pub log_format: LogFormat,
+    /// What to log; `warn` leaves the terminal to the operator.
+    pub log_filter: String,
+}
+
+/// Why the mesh did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    #[error("--nodes is {0}; a process runs 1 to {NODES_MAX} nodes")]
+    Nodes(u16),
+    #[error("`{0}` is no store; there are `embedded:` and `memory:`")]
+    Store(String),
+    #[error("service `{0}` is not in this version")]
+    Service(String),
+    #[error("cannot use the directory `{path}`")]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error(
+        "`{path}` does not say which nodes there were: {what}; remove it to begin with new ids and ports"
+    )]
+    State { path: PathBuf, what: String },
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error("cannot open the store")]
+    OpenStore(#[from] OpenError),
+    #[error("cannot begin to log")]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    #[error("{0}")]
+    ReadyFile(String),
+    #[error("cannot wait for signals")]
+    Signals(#[source] std::io::Error),
+}
+
+/// One node of the mesh as the operator is told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpNode {
+    pub node_id: String,
+    pub control: SocketAddr,
+    #[serde(rename = "sessionSecret")]
+    secret: String,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct State {
+    nodes: Vec<UpNode>,
+}
+
+/// A running mesh.
+pub struct Up {
+    nodes: Vec<UpNode>,
+    fleet: Arc<Fleet>,
+    ready_file: Option<PathBuf>,
+    // In this order: the store is closed before its directory is unlocked and removed.
+    _directory: Directory,
+}
+
+/// Starts the nodes; returns when all are ready.
+///
+/// # Errors
+/// [`UpError`]; nothing runs then.
+pub fn start(options: &UpOptions) -> Result<Up, UpError> {
+    if let Some(count) = options.nodes.filter(|count| !(1..=NODES_MAX).contains(count)) {
+        return Err(UpError::Nodes(count));
+    }
+    if let Some(service) = options.services.first() {
+        return Err(UpError::Service(service.clone()));
+    }
+    let log = LogConfig { format: options.log_format, filter: options.log_filter.clone() };
+    telemetry::start(&log)?;
+    if let Some(path) = &options.ready_file {
+        remove_if_there(path).map_err(|error| UpError::ReadyFile(error.to_string()))?;
+    }
+    let directory = Directory::open(options.data.as_deref())?;
+    let store = open_store(options.store.as_deref(), directory.data.path())?;
+    let nodes = choose_nodes(&directory, options.nodes)?;
+    let config = Arc::new(Config::default());
+    let members = nodes.iter().map(|node| MemberSpec {
+        node_id: node.node_id.clone(),
+        config: config.clone(),
+        session_secret: node.secret.clone(),
+        control: node.control,
+    });
+    let fleet = Fleet::start(members.collect(), &store)?;
+    let up = Up { nodes, fleet, ready_file: options.ready_file.clone(), _directory: directory };
+    up.say_ready()?;
+    Ok(up)
+}
+
+impl Up {
+    /// The nodes in the order of their numbers.
+    pub fn nodes(&self) -> &[UpNode] {
+        &self.nodes
+    }
+
+    /// Serves until Ctrl-C or SIGTERM, then lets every node leave. A second Ctrl-C ends at once.
+    ///
+    /// # Errors
+    /// When signals cannot be waited for.
+    pub fn serve(self) -> Result<Exit, UpError> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(UpError::Signals)?;
+        runtime.block_on(until_told_to_stop()).map_err(UpError::Signals)?;
+        if let Some(path) = &self.ready_file {
+            remove_if_there(path).map_err(|error| UpError::ReadyFile(error.to_string()))?;
+        }
+        // Signals are still heard while the nodes leave, on a thread of their own.
+        let impatient = std::thread::spawn(move || {
+            if runtime.block_on(until_told_to_stop()).is_ok() {
+                std::process::exit(Exit::Interrupted as i32);
+            }
+        });
+        drop(impatient);
+        self.fleet.stop();
+        Ok(Exit::Ok)
+    }
+
+    fn say_ready(&self) -> Result<(), UpError> {
+        let Some(path) = &self.ready_file else { return Ok(()) };
+        let rows: Vec<_> =
+            self.nodes.iter().map(|node| ready_row(&node.node_id, &node.control.to_string())).collect();
+        write_ready(path, &rows).map_err(|error| UpError::ReadyFile(error.to_string()))
+    }
+}
+
+async fn until_told_to_stop() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn open_store(url: Option<&str>, directory: &Path) -> Result<Arc<dyn Store>, UpError> {
+    match url.unwrap_or("embedded:") {
+        "embedded:" => Ok(Arc::new(EmbeddedStore::open(directory)?)),
+        "memory:" => Ok(Arc::new(MemoryStore::system())),
+        other => Err(UpError::Store(other.to_owned())),
+    }
+}
+
+/// The directory of the mesh, locked; one that was made for this run goes with it.
+struct Directory {
+    data: DataDir,
+    kept: bool,
+}
+
+impl Directory {
+    fn open(path: Option<&Path>) -> Result<Self, UpError> {
+        match path {
+            Some(path) => Ok(Self { data: DataDir::open(path)?, kept: true }),
+            None => Ok(Self { data: DataDir::open(&make_ephemeral()?)?, kept: false }),
+        }
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if !self.kept {
+            // A leftover in the temporary directory harms nobody.
+            let _ = std::fs::remove_dir_all(self.data.path());
+        }
+    }
+}
+
+fn make_ephemeral() -> Result<PathBuf, UpError> {
+    let path = std::env::temp_dir().join(format!("omnirelay-up-{}-{:08x}", std::process::id(), chance()));
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&path)
+        .map_err(|source| UpError::Directory { path: path.clone(), source })?;
+    Ok(path)
+}
+
+fn chance() -> u64 {
+    let mut bytes = [0u8; 8];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_be_bytes(bytes),
+        // Only keeps two runs of one process id apart; the directory is made exclusively.
+        Err(_) => 0,
+    }
+}
+
+/// The nodes the directory knows and as many new ones as are missing, each with a free port.
+fn choose_nodes(directory: &Directory, asked: Option<u16>) -> Result<Vec<UpNode>, UpError> {
+    let path = directory.data.path().join(STATE);
+    let mut state = read_state(&path)?;
+    let count = match (asked, state.nodes.len()) {
+        (Some(asked), _) => usize::from(asked),
+        (None, 0) => NODES_DEFAULT,
+        (None, known) => known.min(usize::from(NODES_MAX)),
+    };
+    for number in state.nodes.len() + 1..=count {
+        let offset = PORT_STEP * (number as u16 - 1);
+        state.nodes.push(UpNode {
+            node_id: format!("node-{number}"),
+            control: SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + offset)),
+            secret: format!("{:016x}{:016x}", chance(), chance()),
+        });
+    }
+    state.nodes.truncate(count);
+    let mut chosen = BTreeSet::new();
+    for node in &mut state.nodes {
+        node.control = free(node.control, &chosen)
+            .map_err(|source| UpError::Directory { path: path.clone(), source })?;
+        chosen.insert(node.control);
+    }
+    let text = serde_json::to_vec_pretty(&state).unwrap_or_default();
+    write_whole(&path, &text).map_err(|source| UpError::Directory { path, source })?;
+    Ok(state.nodes)
+}
+
+fn read_state(path: &Path) -> Result<State, UpError> {
+    match std::fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map_err(|error| UpError::State { path: path.to_owned(), what: error.to_string() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(State::default()),
+        Err(source) => Err(UpError::Directory { path: path.to_owned(), source }),
+    }
+}
+
+/// The address, or a free one when somebody else listens there.
+fn free(wanted: SocketAddr, chosen: &BTreeSet<SocketAddr>) -> std::io::Result<SocketAddr> {
+    if !chosen.contains(&wanted)
+        && let Ok(listener) = TcpListener::bind(wanted)
+    {
+        return listener.local_addr();
+    }
+    TcpListener::bind(SocketAddr::new(wanted.ip(), 0))?.local_addr()
+}

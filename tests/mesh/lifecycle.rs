@@ -1,0 +1,144 @@
+//! A daemon's life: crashes, stops, restarts, reloads.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
+
+use crate::process::{Daemon, PATIENCE, Place};
+
+async fn watch(daemon: &Daemon, since: Option<&str>) -> Result<Lines<BufReader<TcpStream>>> {
+    let mut stream = TcpStream::connect(&daemon.control).await?;
+    let resume = since.map_or_else(String::new, |since| format!("last-event-id: {since}\r\n"));
+    let control = &daemon.control;
+    let head = format!(
+        "GET /control/peers HTTP/1.1\r\nhost: {control}\r\naccept: text/event-stream\r\n{resume}\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    Ok(BufReader::new(stream).lines())
+}
+
+/// The next event's word and cursor; `None` when the stream ends.
+async fn next_event(lines: &mut Lines<BufReader<TcpStream>>) -> Result<Option<(String, String)>> {
+    let mut id = String::new();
+    loop {
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await??;
+        let Some(line) = line else { return Ok(None) };
+        if let Some(cursor) = line.strip_prefix("id: ") {
+            cursor.clone_into(&mut id);
+        }
+        if let Some(word) = line.strip_prefix("event: ") {
+            return Ok(Some((word.to_owned(), id)));
+        }
+    }
+}
+
+async fn cordon(daemon: &Daemon, reason: &str) -> Result<()> {
+    let path = format!("/control/peers/{}:cordon", daemon.node_id);
+    let (status, answer) = daemon.post(&path, &json!({"reason": reason})).await?;
+    ensure!(status == 200, "{answer}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_kill_9() -> Result<()> {
+    let place = Place::new(&["--node-id", "a"])?;
+    for round in 0..5 {
+        let daemon = place.start()?;
+        let reason = format!("round {round}");
+        cordon(&daemon, &reason).await?;
+        daemon.kill()?;
+        let daemon = place.start()?;
+        let peer = daemon.get("/control/peers/a").await?["peer"].clone();
+        assert_eq!((&peer["status"], &peer["cordonReason"]), (&json!("alive"), &json!(reason)));
+        daemon.kill()?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stop_ends_watches_and_marks_the_peer_as_left() -> Result<()> {
+    let place = Place::new(&["--node-id", "a"])?;
+    let daemon = place.start()?;
+    let mut events = watch(&daemon, None).await?;
+    while next_event(&mut events).await?.context("no snapshot")?.0 != "synced" {}
+    daemon.signal("TERM")?;
+    let mut last = String::new();
+    while let Some((word, _)) = next_event(&mut events).await? {
+        last = word;
+    }
+    assert_eq!(last, "error", "the stream says that the daemon is stopping");
+    assert!(daemon.wait()?.success());
+    assert!(!place.ready_file().exists());
+
+    // Whoever opens the registry next sees what it left behind.
+    let other = Place::new(&["--node-id", "b"])?;
+    std::fs::create_dir_all(other.data_dir())?;
+    std::fs::copy(place.data_dir().join("registry.redb"), other.data_dir().join("registry.redb"))?;
+    let peer = other.start()?.get("/control/peers/a").await?["peer"].clone();
+    assert_eq!((&peer["status"], &peer["statusReason"]), (&json!("left"), &json!("stopped")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_watch_resumes_behind_a_restart_with_what_it_missed() -> Result<()> {
+    let place = Place::new(&["--node-id", "a"])?;
+    let daemon = place.start()?;
+    let mut events = watch(&daemon, None).await?;
+    let (mut word, mut cursor) = (String::new(), String::new());
+    while word != "synced" {
+        (word, cursor) = next_event(&mut events).await?.context("no snapshot")?;
+    }
+    cordon(&daemon, "missed").await?;
+    daemon.kill()?;
+    let daemon = place.start()?;
+    let mut events = watch(&daemon, Some(&cursor)).await?;
+    let mut words = Vec::new();
+    for _ in 0..2 {
+        words.push(next_event(&mut events).await?.context("ended")?.0);
+    }
+    assert_eq!(words, ["modified", "modified"], "the cordon and the new registration, and no reset");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hangup_reloads_the_log_filter() -> Result<()> {
+    let place = Place::new(&[])?;
+    let config = place.directory.path().join("omnirelayd.yaml");
+    std::fs::write(&config, "log:\n  filter: info\n")?;
+    let config_text = config.display().to_string();
+    let place = Place::new(&["--config", &config_text])?;
+    let daemon = place.start()?;
+    std::fs::write(&config, "log:\n  filter: debug\n")?;
+    daemon.signal("HUP")?;
+    let begun = Instant::now();
+    while !place.log().contains("configuration reloaded") {
+        ensure!(begun.elapsed() < PATIENCE, "{}", place.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    std::fs::write(&config, "log:\n  colour: red\n")?;
+    daemon.signal("HUP")?;
+    while !place.log().contains("the old one stays") {
+        ensure!(begun.elapsed() < PATIENCE, "{}", place.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(daemon.get("/readyz").await?["ready"].as_bool().unwrap_or_default());
+    Ok(())
+}
+
+#[tokio::test]
+async fn probes_and_metrics_answer() -> Result<()> {
+    let place = Place::new(&["--node-id", "a"])?;
+    let daemon = place.start()?;
+    assert_eq!(daemon.get("/healthz").await?["status"], "ok");
+    let ready = daemon.get("/readyz").await?;
+    let mesh = ready["items"].as_array().context("items")?.iter().find(|item| item["name"] == "mesh");
+    assert_eq!(mesh.context("mesh")?["message"], "not enrolled");
+    let metrics = reqwest::get(daemon.url("/metrics")).await?.text().await?;
+    for line in ["omnirelay_ready 1", "omnirelay_peers{status=\"alive\"} 1"] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    Ok(())
+}

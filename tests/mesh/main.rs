@@ -1,0 +1,6 @@
+//! Real processes, real sockets, real signals: daemons as their operator runs them.
+
+mod abuse;
+mod daemon;
+mod lifecycle;
+mod process;

@@ -1,0 +1,181 @@
+//! A daemon process of a test, and how to talk to it.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+/// How long anything that should happen may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running `omnirelayd`; killed when it is dropped.
+pub struct Daemon {
+    child: Child,
+    pub control: String,
+    pub node_id: String,
+}
+
+/// Where a daemon keeps its state, and what it is started with.
+pub struct Place {
+    pub directory: tempfile::TempDir,
+    arguments: Vec<String>,
+}
+
+impl Place {
+    pub fn new(arguments: &[&str]) -> Result<Self> {
+        let arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
+        Ok(Self { directory: tempfile::tempdir()?, arguments })
+    }
+
+    pub fn ready_file(&self) -> PathBuf {
+        self.directory.path().join("ready.json")
+    }
+
+    pub fn log_file(&self) -> PathBuf {
+        self.directory.path().join("daemon.log")
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut command = omnirelayd();
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file())?;
+        command
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .arg("--ready-file")
+            .arg(self.ready_file())
+            .args(["--control-listen", "127.0.0.1:0"])
+            .args(&self.arguments)
+            .stderr(log);
+        Ok(command)
+    }
+
+    /// Starts the daemon and waits until it says that it is ready.
+    pub fn start(&self) -> Result<Daemon> {
+        let mut child = self.command()?.spawn().context("cannot start omnirelayd")?;
+        let begun = Instant::now();
+        loop {
+            let ready = read_json(&self.ready_file());
+            // A process that was killed has left its own behind.
+            if let Some(ready) = ready.filter(|ready| ready["nodes"][0]["pid"] == child.id()) {
+                let node = &ready["nodes"][0];
+                let text = |key: &str| node[key].as_str().unwrap_or_default().to_owned();
+                return Ok(Daemon { control: text("control"), node_id: text("nodeId"), child });
+            }
+            if let Some(status) = child.try_wait()? {
+                bail!("the daemon ended with {status}: {}", self.log());
+            }
+            if begun.elapsed() > PATIENCE {
+                child.kill()?;
+                child.wait()?;
+                bail!("the daemon is not ready: {}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// The program, without input and without the caller's settings.
+pub fn omnirelayd() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_omnirelayd"));
+    for (name, _) in std::env::vars() {
+        if name.starts_with("OMNIRELAY") && !name.starts_with("OMNIRELAY_TEST") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Runs the program to its end and returns how it ended, its output and its complaints.
+pub fn run(arguments: &[&str]) -> Result<(Option<i32>, String, String)> {
+    let output = omnirelayd().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok((output.status.code(), text(&output.stdout), text(&output.stderr)))
+}
+
+impl Daemon {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.control)
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status()?;
+        ensure!(status.success(), "cannot send {name}");
+        Ok(())
+    }
+
+    /// `kill -9`, and waits for the end.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Waits for the daemon to end by itself.
+    pub fn wait(mut self) -> Result<ExitStatus> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        bail!("the daemon does not end")
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+        let kib: u64 = line.split_whitespace().nth(1).context("no figure")?.parse()?;
+        Ok(kib * 1024)
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        let response = reqwest::get(self.url(path)).await?;
+        let status = response.status();
+        let body = response.bytes().await?;
+        ensure!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&body));
+        Ok(serde_json::from_slice(&body)?)
+    }
+
+    /// Posts JSON; returns the status and the answer.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
+        let request = reqwest::Client::new()
+            .post(self.url(path))
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        let response = request.send().await?;
+        let status = response.status().as_u16();
+        Ok((status, serde_json::from_slice(&response.bytes().await?)?))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_json(path: &Path) -> Option<Value> {
+    let mut text = String::new();
+    std::fs::File::open(path).ok()?.read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}

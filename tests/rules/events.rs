@@ -1,0 +1,60 @@
+//! Rule 4: handlers never publish. Events come only from a source's log.
+
+use anyhow::Result;
+
+use crate::objects::OBJECTS;
+use crate::paths::{paths, reaches};
+use crate::repository::{File, Finding, expect_findings, refuse, some_rust_files};
+use crate::tokens::{TokenKind, code};
+
+/// What an event could leave an object through.
+const CHANNELS: [&str; 6] = [
+    "tokio::sync::broadcast",
+    "tokio::sync::mpsc",
+    "tokio::sync::watch",
+    "tokio::sync::Notify",
+    "std::sync::mpsc",
+    "futures_util::channel",
+];
+
+fn publications(file: &File) -> Vec<Finding> {
+    let tokens = code(file);
+    let mut found = Vec::new();
+    for named in paths(file, &tokens) {
+        if CHANNELS.iter().any(|channel| reaches(&named.path, channel)) {
+            found.push(file.finding(named.line, format!("`{}`: the commit is the event", named.path)));
+        }
+    }
+    for (at, token) in tokens.iter().enumerate() {
+        let is_call = token.is_word("publish") && at > 0 && tokens[at - 1].is_symbol(".");
+        let is_sender = token.kind == TokenKind::Word && token.text.ends_with("Sender");
+        if is_call || is_sender {
+            found.push(file.finding(token.line, format!("`{}`: the commit is the event", token.text)));
+        }
+    }
+    found
+}
+
+#[test]
+fn objects_publish_nothing() -> Result<()> {
+    let found: Vec<Finding> = some_rust_files(OBJECTS)?.iter().flat_map(publications).collect();
+    refuse(&found);
+    Ok(())
+}
+
+#[test]
+fn a_publication_is_found() {
+    let path = "src/daemon/objects/peers.rs";
+    expect_findings(
+        publications,
+        &[
+            ("broadcast", path, "use tokio::sync::broadcast;", 1),
+            ("channel in place", path, "fn f() { tokio::sync::mpsc::channel(1); }", 1),
+            ("channel through its module", path, "use tokio::sync; fn f() { sync::watch::channel(1); }", 1),
+            ("sender", path, "fn f(events: &EventSender) {}", 1),
+            ("call", path, "fn f(bus: &Bus) { bus.publish(event); }", 1),
+            ("a watch of the registry", path, "fn f() { registry.watch(filter) }", 0),
+            ("prose", path, "// broadcast::Sender\n", 0),
+        ],
+    );
+}

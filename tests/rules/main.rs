@@ -1,0 +1,18 @@
+//! The rules of the house, checked on the source tree.
+//!
+//! `ARCHITECTURE.md` says why they are. Each check is a function from files to findings; each is
+//! run on this repository, and on small planted files that it must and must not find fault with.
+
+mod core;
+mod decisions;
+mod events;
+mod links;
+mod objects;
+mod paths;
+mod ports;
+mod repository;
+mod scripts;
+mod size;
+mod tokens;
+mod unfinished;
+mod words;

@@ -1,0 +1,109 @@
+//! The files of this repository, and what a check found in them.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// A text file.
+pub struct File {
+    /// Relative to the root of the repository, with `/`.
+    pub path: String,
+    pub text: String,
+}
+
+/// A place where a rule does not hold.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub path: String,
+    /// From 1; 0 stands for the whole file.
+    pub line: usize,
+    /// What is wrong, and what to do instead.
+    pub what: String,
+}
+
+impl File {
+    /// A file that exists only in a test.
+    pub fn planted(path: &str, text: &str) -> Self {
+        Self { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    /// A finding at `line` of this file.
+    pub fn finding(&self, line: usize, what: impl Into<String>) -> Finding {
+        Finding { path: self.path.clone(), line, what: what.into() }
+    }
+
+    /// Whether the file stands below `folder`, which ends with `/`.
+    pub fn is_below(&self, folder: &str) -> bool {
+        self.path.starts_with(folder)
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path, self.line, self.what)
+    }
+}
+
+/// Where the repository is.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every text file of the repository, in the order of their paths; what is built is left out.
+pub fn files() -> Result<Vec<File>> {
+    let root = root();
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        let entries =
+            std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_symlink() || is_left_out(&root, &path) {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(text) = String::from_utf8(std::fs::read(&path)?) {
+                found.push(File { path: relative(&root, &path), text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+/// The Rust files below `folder`, which must hold some: a check of nothing proves nothing.
+pub fn rust_files(folder: &str) -> Result<Vec<File>> {
+    let found = some_rust_files(folder)?;
+    anyhow::ensure!(!found.is_empty(), "no Rust file below {folder}: was it moved?");
+    Ok(found)
+}
+
+/// The Rust files below `folder`, if any.
+pub fn some_rust_files(folder: &str) -> Result<Vec<File>> {
+    Ok(files()?.into_iter().filter(|file| file.is_below(folder) && file.path.ends_with(".rs")).collect())
+}
+
+fn is_left_out(root: &Path, path: &Path) -> bool {
+    [".git", "target"].iter().any(|name| path == root.join(name))
+}
+
+fn relative(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).to_string_lossy().replace('\\', "/")
+}
+
+/// Fails with all findings, one a line.
+pub fn refuse(findings: &[Finding]) {
+    let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    assert!(lines.is_empty(), "the rule does not hold here:\n{}", lines.join("\n"));
+}
+
+/// Runs a check on planted files, one at a time: `(what, path, text, findings expected)`.
+pub fn expect_findings(check: impl Fn(&File) -> Vec<Finding>, cases: &[(&str, &str, &str, usize)]) {
+    for (what, path, text, expected) in cases {
+        let found = check(&File::planted(path, text));
+        assert_eq!(found.len(), *expected, "{what}: {found:?}");
+    }
+}

@@ -1,0 +1,230 @@
+//! The fixture's operations, a daemon that serves them on a real socket, and clients to call it with.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::Stream;
+use omnirelay::daemon::surface::{
+    Authenticator, Caller, Definition, Drained, Limits, OMNIRELAY, Surface, SurfaceBuilder, serve,
+};
+use omnirelay::wire::fault::{Code, Fault};
+use omnirelay::wire::json::MethodJson;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::codec::CompressionEncoding;
+use tonic::{Request, Response, Status};
+
+use crate::pb::fixture::v1::fixture_service_client::FixtureServiceClient;
+use crate::pb::fixture::v1::fixture_service_server::{FixtureService, FixtureServiceServer};
+use crate::pb::fixture::v1::{
+    CountRequest, CountResponse, EchoRequest, EchoResponse, PutRequest, PutResponse,
+};
+
+pub static FIXTURE: Definition = Definition {
+    descriptors: include_bytes!(concat!(env!("OUT_DIR"), "/fixture/fixture.bin")),
+    methods: include!(concat!(env!("OUT_DIR"), "/fixture/methods.rs")),
+};
+
+/// The operations. What they do is chosen by the request, so that every test can share them.
+#[derive(Clone, Default)]
+pub struct Operations {
+    /// Streams that are open now.
+    pub streams: Arc<AtomicUsize>,
+    /// Messages that streams were asked for.
+    pub produced: Arc<AtomicUsize>,
+}
+
+/// Counts a stream as open until it is dropped.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Operations {
+    async fn answer(&self, request: Request<EchoRequest>) -> Result<Response<EchoResponse>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let caller = caller.ok_or_else(|| Status::internal("no caller in the extensions"))?;
+        let request = request.into_inner();
+        match request.name.as_str() {
+            "missing" => {
+                let fault = Fault::new(Code::NotFound, "THING_NOT_FOUND", "there is no thing `missing`")
+                    .hint("list the things")
+                    .detail("thing", "missing");
+                return Err(fault.into());
+            }
+            "bare" => return Err(Status::already_exists("it is there already")),
+            "secret" => return Err(Status::internal("the password is hunter2")),
+            "unknown" => return Err(Status::unknown("the password is hunter2")),
+            "panic" => panic!("the password is hunter2"),
+            "slow" => tokio::time::sleep(Duration::from_secs(30)).await,
+            _ => {}
+        }
+        let etag = format!("\"{}\"", request.int32_field);
+        let seen = caller.has_seen(&etag);
+        let principal = format!(
+            "{} key={:?} match={:?} id={}",
+            caller.principal, caller.idempotency_key, caller.if_match, caller.request_id
+        );
+        let mut response = Response::new(EchoResponse { request: Some(request), principal });
+        let metadata = response.metadata_mut();
+        metadata.insert("etag", etag.parse().unwrap());
+        metadata.insert("omnirelay-cursor", "1:42".parse().unwrap());
+        metadata.insert("x-internal", "hidden".parse().unwrap());
+        if seen {
+            metadata.insert("omnirelay-not-modified", "1".parse().unwrap());
+        }
+        Ok(response)
+    }
+}
+
+#[tonic::async_trait]
+impl FixtureService for Operations {
+    async fn echo(&self, request: Request<EchoRequest>) -> Result<Response<EchoResponse>, Status> {
+        self.answer(request).await
+    }
+
+    async fn find(&self, request: Request<EchoRequest>) -> Result<Response<EchoResponse>, Status> {
+        self.answer(request).await
+    }
+
+    async fn lenient(&self, request: Request<EchoRequest>) -> Result<Response<EchoResponse>, Status> {
+        self.answer(request).await
+    }
+
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        let request = request.into_inner();
+        if request.name == "slow" {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+        }
+        Ok(Response::new(PutResponse { inner: request.inner }))
+    }
+
+    type CountStream = Pin<Box<dyn Stream<Item = Result<CountResponse, Status>> + Send>>;
+
+    /// Counts from after `since` to `up_to`, then ends as `fail_with` says: with its error, in a panic, or
+    /// (`hang`) not at all. `up_to` 0 with `refuse` fails before the stream begins.
+    async fn count(&self, request: Request<CountRequest>) -> Result<Response<Self::CountStream>, Status> {
+        let request = request.into_inner();
+        if request.fail_with == "refuse" {
+            return Err(Status::failed_precondition("not now"));
+        }
+        self.streams.fetch_add(1, Ordering::SeqCst);
+        let open = Open(Arc::clone(&self.streams));
+        let produced = Arc::clone(&self.produced);
+        let first = request.since.parse().unwrap_or(0) + 1;
+        let stream = futures_util::stream::unfold((first, open), move |(number, open)| {
+            let (request, produced) = (request.clone(), Arc::clone(&produced));
+            async move {
+                if number <= request.up_to {
+                    produced.fetch_add(1, Ordering::SeqCst);
+                    let message = CountResponse { number, cursor: number.to_string() };
+                    return Some((Ok(message), (number + 1, open)));
+                }
+                match request.fail_with.as_str() {
+                    "" => None,
+                    "hang" => std::future::pending().await,
+                    "panic" => {
+                        // What was sent before is on its way by then.
+                        tokio::task::yield_now().await;
+                        panic!("the password is hunter2")
+                    }
+                    "secret" => Some((Err(Status::internal("the password is hunter2")), (number, open))),
+                    words => {
+                        let fault = Fault::new(Code::Unavailable, "COUNTER_GONE", words);
+                        Some((Err(fault.into()), (number, open)))
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+}
+
+/// A daemon that serves the fixture (and nothing else) on a port of its own.
+pub struct Served {
+    pub address: SocketAddr,
+    pub surface: Surface,
+    pub operations: Operations,
+    pub http: reqwest::Client,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<Drained>,
+}
+
+impl Served {
+    pub async fn start() -> Self {
+        Self::start_with(|builder| builder, Limits::default()).await
+    }
+
+    pub async fn start_as(authenticator: impl Authenticator) -> Self {
+        Self::start_with(|builder| builder.authenticator(authenticator), Limits::default()).await
+    }
+
+    pub async fn start_with(
+        configure: impl FnOnce(SurfaceBuilder) -> SurfaceBuilder,
+        limits: Limits,
+    ) -> Self {
+        let operations = Operations::default();
+        let service = FixtureServiceServer::new(operations.clone())
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip);
+        let builder = Surface::builder([OMNIRELAY, FIXTURE]).service(service);
+        let surface = configure(builder).build().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(serve(listener, surface.clone(), limits, async move {
+            let _ = stopped.await;
+        }));
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { address, surface, operations, http, stop: Some(stop), running }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        self.http.get(self.url(path)).send().await.unwrap()
+    }
+
+    pub async fn post(&self, path: &str, json: impl Into<reqwest::Body>) -> reqwest::Response {
+        let request = self.http.post(self.url(path)).header("content-type", "application/json");
+        request.body(json).send().await.unwrap()
+    }
+
+    pub async fn channel(&self) -> tonic::transport::Channel {
+        tonic::transport::Endpoint::from_shared(self.url("")).unwrap().connect().await.unwrap()
+    }
+
+    pub async fn grpc(&self) -> FixtureServiceClient<tonic::transport::Channel> {
+        FixtureServiceClient::new(self.channel().await)
+    }
+
+    /// Tells the listener to stop.
+    pub fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits until the listener has stopped.
+    pub async fn stopped(self) -> Drained {
+        self.running.await.unwrap()
+    }
+}
+
+/// The JSON of an answer.
+pub async fn json(response: reqwest::Response) -> serde_json::Value {
+    let bytes = response.bytes().await.unwrap();
+    serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("no JSON: {bytes:?}"))
+}
+
+/// A header of an answer.
+pub fn header<'r>(response: &'r reqwest::Response, name: &str) -> Option<&'r str> {
+    response.headers().get(name).map(|value| value.to_str().unwrap())
+}

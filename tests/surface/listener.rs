@@ -1,0 +1,137 @@
+//! The listener: one port for all, bounded, slow clients dropped, drained at the end.
+
+use std::time::{Duration, Instant};
+
+use omnirelay::daemon::surface::Limits;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tonic::Code;
+
+use crate::fixture::{Served, header, json as document};
+use crate::pb::fixture::v1::{CountRequest, EchoRequest};
+
+/// How long until the daemon closes a connection that sends `bytes` and then nothing.
+async fn closed_after(served: &Served, bytes: &[u8]) -> Duration {
+    let begun = Instant::now();
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut rest = Vec::new();
+    let reading = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
+    assert!(reading.is_ok(), "still open: {bytes:?}");
+    begun.elapsed()
+}
+
+#[tokio::test]
+async fn a_client_that_dawdles_over_its_head_is_dropped() {
+    let limits = Limits { header_read_timeout: Duration::from_millis(300), ..Limits::default() };
+    let served = Served::start_with(|builder| builder, limits).await;
+    for bytes in
+        [&b""[..], b"P", b"PRI * HTTP/2.0\r\n\r\n", b"GET /fixture/x HTTP/1.1\r\nhost: localhost\r\nx-slow: "]
+    {
+        let elapsed = closed_after(&served, bytes).await;
+        assert!(elapsed < Duration::from_secs(5), "{elapsed:?} for {bytes:?}");
+        assert!(elapsed >= Duration::from_millis(250), "{elapsed:?} for {bytes:?}");
+    }
+    // A byte now and then does not help.
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(b"GET /fixture/x HTTP/1.1\r\nhost: localhost\r\nx-slow: ").await.unwrap();
+    let begun = Instant::now();
+    while stream.write_all(b"x").await.is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "still open");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // An idle gRPC connection is not a slow one.
+    let mut client = served.grpc().await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    client.find(EchoRequest { name: "x".to_owned(), ..EchoRequest::default() }).await.unwrap();
+}
+
+#[tokio::test]
+async fn more_connections_than_allowed_are_closed_at_once() {
+    let limits = Limits { connections_max: 2, ..Limits::default() };
+    let served = Served::start_with(|builder| builder, limits).await;
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(b"GET /fixture/x HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+        kept.push(stream);
+    }
+    let mut refused = TcpStream::connect(served.address).await.unwrap();
+    let mut rest = Vec::new();
+    let _ = refused.read_to_end(&mut rest).await;
+    assert_eq!(rest, b"");
+    kept.pop();
+    for _ in 0..100 {
+        if let Ok(response) = served.http.get(served.url("/fixture/x")).send().await {
+            assert_eq!(response.status(), 200);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("a freed place is never given to another");
+}
+
+#[tokio::test]
+async fn draining_ends_streams_and_lets_calls_finish() {
+    let mut served = Served::start().await;
+    let http = served.http.clone();
+    let request = CountRequest { up_to: 1, fail_with: "hang".to_owned(), ..CountRequest::default() };
+    let mut stream = served.grpc().await.count(request).await.unwrap().into_inner();
+    assert!(stream.message().await.unwrap().is_some());
+    let url = served.url("/fixture?upTo=1&failWith=hang");
+    let events = http.get(url).send().await.unwrap();
+    // A call that ends at its deadline, after the daemon was told to stop.
+    let url = served.url("/fixture/slow");
+    let slow = tokio::spawn(http.get(url).header("omnirelay-timeout", "500ms").send());
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    served.stop();
+
+    let status = stream.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("stopping"), "{status:?}");
+    let text = events.text().await.unwrap();
+    assert!(text.contains("event: error\n") && text.contains("\"reason\":\"DRAINING\""), "{text}");
+    assert_eq!(slow.await.unwrap().unwrap().status(), 504);
+    let address = served.address;
+    assert_eq!(served.stopped().await.cut, 0);
+    assert!(TcpStream::connect(address).await.is_err(), "the port is closed");
+}
+
+#[tokio::test]
+async fn calls_that_outlast_the_grace_are_cut() {
+    let limits = Limits { grace: Duration::from_millis(200), ..Limits::default() };
+    let mut served = Served::start_with(|builder| builder, limits).await;
+    let slow = tokio::spawn(served.http.get(served.url("/fixture/slow")).send());
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    served.stop();
+    assert_eq!(served.stopped().await.cut, 1);
+    assert!(slow.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn http2_without_grpc_is_served_on_the_same_port() {
+    let served = Served::start().await;
+    let http2 = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let response = http2.get(served.url("/fixture/x")).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.version()), (200, reqwest::Version::HTTP_2));
+    assert_eq!(document(response).await["request"]["name"], "x");
+    let head = http2.head(served.url("/fixture/x")).send().await.unwrap();
+    assert_eq!(head.status(), 200);
+    assert_eq!(head.bytes().await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn hand_made_routes_stand_beside_the_generated() {
+    let routes = axum::Router::new().route("/healthz", axum::routing::get(|| async { "ok\n" }));
+    let served = Served::start_with(|builder| builder.routes(routes), Limits::default()).await;
+    let response = served.get("/healthz").await;
+    assert!(header(&response, "x-request-id").is_some());
+    assert_eq!(response.text().await.unwrap(), "ok\n");
+    assert_eq!(served.get("/healthy").await.status(), 404);
+    let response =
+        served.http.get(served.url("/healthz")).header("host", "evil.example").send().await.unwrap();
+    assert_eq!(response.status(), 403);
+}

@@ -1,0 +1,15 @@
+//! The surface, proven on a service that only these tests have: nothing was written for it but its proto and
+//! its operations.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so when it fails")]
+
+mod contract;
+mod discovery;
+mod fixture;
+mod generated;
+mod listener;
+mod openapi;
+mod pb;
+mod pipeline;
+mod refusals;
+mod stream;
+mod unary;
