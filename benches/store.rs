@@ -1,9 +1,10 @@
 //! The embedded store: commits per second and per sync, listing, reopening.
 //!
 //! `cargo bench --bench store` prints one line per figure; nothing is asserted. A commit is one
-//! record of 512 bytes under a version precondition, one audit-like record of 256 bytes, and an
-//! idempotency key; each answer waits for its sync. `STORE_BENCH_DIR` says where the file is
-//! (default: a temporary directory), `STORE_BENCH_SECONDS` how long each load lasts (default 3).
+//! record of 512 bytes under a version precondition and one audit-like record of 256 bytes, in
+//! the loads called `keyed` under an idempotency key as well; each answer waits for its sync. `STORE_BENCH_DIR` says where the file is
+//! (default: a temporary directory), `STORE_BENCH_SECONDS` how long each load lasts (default 3),
+//! `STORE_BENCH_IN_FLIGHT` which loads (default `1,16,64`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ struct Client {
     store: Arc<EmbeddedStore>,
     number: usize,
     load: usize,
+    keyed: bool,
 }
 
 #[expect(clippy::print_stdout, reason = "what a benchmark is for")]
@@ -44,20 +46,29 @@ fn main() -> Result<()> {
     let dir = std::env::var_os("STORE_BENCH_DIR").map_or_else(|| own.path().to_path_buf(), Into::into);
     let seconds = std::env::var("STORE_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    for load in [1, 16, 64] {
-        let dir = dir.join(format!("load-{load}"));
-        runtime.block_on(commits(&dir, load, Duration::from_secs(seconds)))?;
+    for load in loads() {
+        for keyed in [false, true] {
+            let dir = dir.join(format!("load-{load}-{keyed}"));
+            runtime.block_on(commits(&dir, load, keyed, Duration::from_secs(seconds)))?;
+        }
     }
     runtime.block_on(list_and_reopen(&dir.join("list")))
 }
 
-async fn commits(dir: &Path, load: usize, length: Duration) -> Result<()> {
+/// How many commits are in flight in each load.
+fn loads() -> Vec<usize> {
+    let given = std::env::var("STORE_BENCH_IN_FLIGHT").ok();
+    let given = given.map(|text| text.split(',').filter_map(|load| load.parse().ok()).collect());
+    given.unwrap_or_else(|| vec![1, 16, 64])
+}
+
+async fn commits(dir: &Path, load: usize, keyed: bool, length: Duration) -> Result<()> {
     let store = Arc::new(EmbeddedStore::open(dir)?);
     let (before, begin) = (store.stats(), Instant::now());
     let slowest_us = Arc::new(AtomicU64::new(0));
     let clients: Vec<_> = (0..load)
         .map(|number| {
-            let client = Client { store: Arc::clone(&store), number, load };
+            let client = Client { store: Arc::clone(&store), number, load, keyed };
             tokio::spawn(client.run(begin + length, Arc::clone(&slowest_us)))
         })
         .collect();
@@ -68,13 +79,14 @@ async fn commits(dir: &Path, load: usize, length: Duration) -> Result<()> {
     let commits = (stats.commits - before.commits) as f64;
     let syncs = (stats.syncs - before.syncs) as f64;
     say(&format!(
-        "commits  in_flight={load:<3} commits/s={:<8.0} syncs/s={:<7.0} commits/sync={:<6.1} slowest_ms={:.1}",
+        "{}  in_flight={load:<3} commits/s={:<8.0} syncs/s={:<7.0} commits/sync={:<6.1} slowest_ms={:.1}",
+        if keyed { "keyed  " } else { "commits" },
         commits / spent,
         syncs / spent,
         commits / syncs,
         slowest_us.load(Ordering::Relaxed) as f64 / 1e3,
     ));
-    Ok(())
+    reopen_after_crash(dir, &store).await
 }
 
 impl Client {
@@ -104,18 +116,16 @@ impl Client {
                 Write::Put { id, value: Bytes::from(vec![7; RECORD_BYTES]), group: None },
                 put("audit", &format!("{audit:020}"), AUDIT_BYTES),
             ],
-            idempotency: Some(Idempotency {
-                key: IdempotencyKey {
-                    principal: "local".into(),
-                    method: "/bench/Put".into(),
-                    id: format!("{}-{count}", self.number),
-                },
-                request_hash: count,
-                answer: Bytes::from(vec![1; 64]),
-            }),
+            idempotency: self.keyed.then(|| self.idempotency(count)),
             writer: "node-1".into(),
             ..Commit::default()
         }
+    }
+
+    fn idempotency(&self, count: u64) -> Idempotency {
+        let (principal, method) = ("local".into(), "/bench/Put".into());
+        let key = IdempotencyKey { principal, method, id: format!("{}-{count}", self.number) };
+        Idempotency { key, request_hash: count, answer: Bytes::from(vec![1; 64]) }
     }
 }
 
@@ -134,11 +144,11 @@ async fn list_and_reopen(dir: &Path) -> Result<()> {
     let store = EmbeddedStore::open(dir)?;
     say(&format!("reopen   records={LISTED} clean_ms={:.1}", begin.elapsed().as_secs_f64() * 1e3));
     list(&store, "cold").await?;
-    reopen_after_crash(dir, store).await
+    reopen_after_crash(dir, &store).await
 }
 
 /// Copies the file while it is in use, which is what a kill leaves, and opens the copy.
-async fn reopen_after_crash(dir: &Path, store: EmbeddedStore) -> Result<()> {
+async fn reopen_after_crash(dir: &Path, store: &EmbeddedStore) -> Result<()> {
     store.commit(Commit { writes: vec![put("peer", "last", RECORD_BYTES)], ..Commit::default() }).await?;
     let crashed = dir.join("crashed");
     std::fs::create_dir_all(&crashed)?;
@@ -147,7 +157,7 @@ async fn reopen_after_crash(dir: &Path, store: EmbeddedStore) -> Result<()> {
     let begin = Instant::now();
     let reopened = EmbeddedStore::open(&crashed)?;
     say(&format!(
-        "reopen   records={LISTED} after_crash_ms={:.1} file_mib={:.1}",
+        "reopen   after_crash_ms={:.1} file_mib={:.1}",
         begin.elapsed().as_secs_f64() * 1e3,
         bytes as f64 / f64::from(1 << 20),
     ));

@@ -1,5 +1,11 @@
 //! The contract of the store, kept by every backend, and what the embedded one adds to it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what it finds"
+)]
 
 mod defects;
 mod durability;

@@ -33,6 +33,9 @@ pub const KEY_BYTES_MAX: usize = 512;
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
 /// The most records or log entries of one page, and the most groups that one pulse renews.
 pub const PAGE_MAX: usize = 4096;
+/// Where a page of records or log entries ends early: the first one that brings it to so many
+/// bytes of values is its last.
+pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The greatest [`LeaseOp::Acquire::token_floor`]: what a double can still count.
 pub const TOKEN_FLOOR_MAX: u64 = (1 << 53) - 1;
 
@@ -231,6 +234,16 @@ pub struct LogEntry {
     pub leases: Vec<Lease>,
 }
 
+impl LogEntry {
+    /// The bytes of the values in it.
+    pub fn value_bytes(&self) -> usize {
+        let values = self.changes.iter().map(|change| {
+            change.after.value.len() + change.before.as_ref().map_or(0, |before| before.value.len())
+        });
+        values.sum()
+    }
+}
+
 /// One record's change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -284,7 +297,7 @@ pub struct Scan {
     /// Begin behind this key; `None` begins at the first (the last, when `backwards`).
     pub after: Option<String>,
     pub backwards: bool,
-    /// 1 to [`PAGE_MAX`].
+    /// 1 to [`PAGE_MAX`]. A page of large values may hold fewer; see [`PAGE_BYTES_MAX`].
     pub limit: usize,
 }
 

@@ -100,6 +100,24 @@ pub fn mixes_kinds() -> Defect {
     }
 }
 
+pub fn ignores_the_bytes_of_a_page() -> Defect {
+    Defect {
+        scan_instead: Some(Box::new(|store, scan| {
+            Box::pin(async move {
+                let mut page = store.scan(scan.clone()).await?;
+                while page.more && page.records.len() < scan.limit {
+                    let after = page.records.last().map(|record| record.id.key.clone());
+                    let next = store.scan(Scan { after, ..scan.clone() }).await?;
+                    page.more = next.more;
+                    page.records.extend(next.records);
+                }
+                Ok(page)
+            })
+        })),
+        ..Defect::default()
+    }
+}
+
 pub fn drops_a_log_entry() -> Defect {
     let log_page = altering(|page: &mut LogPage| {
         if page.entries.len() > 2 {

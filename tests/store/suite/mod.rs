@@ -39,6 +39,7 @@ macro_rules! every_rule {
             a_scan_goes_both_ways: ignores_the_direction,
             a_scan_goes_page_by_page_without_loss: loses_the_first_of_a_page,
             a_scan_keeps_to_its_kind: mixes_kinds,
+            a_page_of_large_values_ends_early: ignores_the_bytes_of_a_page,
         }
         commits {
             a_refused_commit_leaves_nothing: loses_atomicity,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::{Kind, PAGE_MAX, RecordId, Retention, Scan, Version, Write};
+use omnirelay::daemon::store::{
+    Kind, PAGE_BYTES_MAX, PAGE_MAX, RecordId, Retention, Revision, Scan, VALUE_BYTES_MAX, Version, Write,
+};
 
 use super::{KEEP_ALL, Trial, commit, delete, put};
 
@@ -117,4 +119,21 @@ pub async fn a_scan_keeps_to_its_kind(t: &mut Trial) {
     let scan = Scan { kind: Kind::of("things"), after: None, backwards: false, limit: 10 };
     let page = t.store.scan(scan).await.expect("a page");
     assert_eq!((page.records.len(), page.records[0].created_at > Millis(0)), (1, true));
+}
+
+pub async fn a_page_of_large_values_ends_early(t: &mut Trial) {
+    let large = "x".repeat(VALUE_BYTES_MAX);
+    for number in 0..12 {
+        t.put(&format!("k{number:02}"), &large).await;
+    }
+    let bound = PAGE_BYTES_MAX + VALUE_BYTES_MAX;
+    let page = t.scan(None, false, PAGE_MAX).await;
+    let bytes: usize = page.records.iter().map(|record| record.value.len()).sum();
+    assert!(page.more && bytes <= bound, "{bytes} bytes");
+    let last = page.records.last().expect("a record").id.key.clone();
+    let rest = t.scan(Some(&last), false, PAGE_MAX).await;
+    assert_eq!((page.records.len() + rest.records.len(), rest.more), (12, false));
+    let log = t.log(Revision(0)).await;
+    let bytes: usize = log.entries.iter().map(|entry| entry.value_bytes()).sum();
+    assert!(bytes <= bound && log.entries[0].previous == Revision(0), "{bytes} bytes");
 }

@@ -38,7 +38,7 @@ const WRITES_WAITING_MAX: usize = 1024;
 /// The most calls that wait for the reader.
 const READS_WAITING_MAX: usize = 64;
 
-/// A store in one file. It owns two threads, which end when it is dropped.
+/// A store in one file. It owns two threads; dropping it waits for them, and so for the last sync.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     /// `None` only while it is dropped.
@@ -151,7 +151,7 @@ impl EmbeddedStore {
                 let _ = reply.send(told(result, fate));
             })
         });
-        let gone = || StoreError::OutcomeUnknown("the writer of the store has ended".into());
+        let gone = || StoreError::OutcomeUnknown("the store gave no answer".into());
         let calls = self.calls.as_ref().ok_or_else(gone)?;
         calls.writes.send(job).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -167,7 +167,7 @@ impl EmbeddedStore {
             // Whoever asked may be gone.
             let _ = reply.send(shared.read(|snapshot| read(shared, snapshot)));
         });
-        let gone = || StoreError::Unavailable("the reader of the store has ended".into());
+        let gone = || StoreError::Unavailable("the store gave no answer".into());
         let calls = self.calls.as_ref().ok_or_else(gone)?;
         calls.reads.send(call).await.map_err(|_| gone())?;
         let result = answer.await.map_err(|_| gone())?;

@@ -1,6 +1,7 @@
 //! Opening the file of an embedded store: for the first time, and again after a failure.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +22,7 @@ use super::tables::{self, SCHEMA, Snapshot, Written};
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(
-        "store file `{}` is in use by another process: stop it, or choose another data directory",
+        "store file `{}` is open elsewhere: stop the process that uses it, or choose another data directory",
         path.display()
     )]
     Held { path: PathBuf },
@@ -41,8 +42,16 @@ pub enum OpenError {
 
 /// Makes sure that the directory is there, readable for its owner only if it is new.
 pub(super) fn make_directory(dir: &Path) -> Result<(), OpenError> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|source| OpenError::Io { path: dir.to_path_buf(), source })
+    let made = || {
+        let missing: Vec<_> = dir.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        // What a power loss must not take is reached through these.
+        for parent in missing.iter().filter_map(|made| made.parent()).filter(|parent| parent.is_dir()) {
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(())
+    };
+    made().map_err(|source| OpenError::Io { path: dir.to_path_buf(), source })
 }
 
 /// Refuses a file of a newer version without writing to it.

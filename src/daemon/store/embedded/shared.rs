@@ -178,11 +178,11 @@ pub(super) fn log_page(state: &State, behind: Behind, entries: Vec<Arc<LogEntry>
 
 impl Ring {
     fn push(&mut self, entry: Arc<LogEntry>) {
-        self.bytes += bytes_of(&entry);
+        self.bytes += entry.value_bytes();
         self.entries.push_back(entry);
         while self.entries.len() > RING_ENTRIES_MAX || self.bytes > RING_BYTES_MAX {
             let Some(oldest) = self.entries.pop_front() else { break };
-            self.bytes -= bytes_of(&oldest);
+            self.bytes -= oldest.value_bytes();
         }
     }
 
@@ -192,12 +192,4 @@ impl Ring {
         let first = self.entries.get(from)?;
         (first.previous <= after).then(|| self.entries.iter().skip(from).take(limit).cloned().collect())
     }
-}
-
-/// Roughly what an entry holds in memory.
-fn bytes_of(entry: &LogEntry) -> usize {
-    let values = entry.changes.iter().map(|change| {
-        change.after.value.len() + change.before.as_ref().map_or(0, |before| before.value.len())
-    });
-    values.sum()
 }

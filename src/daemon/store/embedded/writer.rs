@@ -18,6 +18,9 @@ use super::tables::{Batch, Changed, Written};
 
 /// The most calls that share one transaction.
 const BATCH_MAX: usize = 256;
+/// From how many calls in a batch on the next one waits for its callers, and for how long.
+const GATHER_FROM: usize = 8;
+const GATHER_TIME: Duration = Duration::from_micros(100);
 /// How long a file that failed is left alone, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -71,10 +74,30 @@ impl Writer {
     /// Works until nobody can call any more, then closes the file.
     pub fn run(mut self) {
         let mut jobs = Vec::with_capacity(BATCH_MAX);
+        let mut before = 0;
         while self.jobs.blocking_recv_many(&mut jobs, BATCH_MAX) > 0 {
-            self.carry_out(&mut jobs);
+            self.gather(&mut jobs, before);
+            before = jobs.len();
+            // A panic of the engine below must not end the only writer. Whoever it leaves without
+            // an answer is told that the outcome is unknown.
+            if catch_unwind(AssertUnwindSafe(|| self.carry_out(&mut jobs))).is_err() {
+                jobs.clear();
+            }
         }
         self.close();
+    }
+
+    /// Waits a moment for those who were answered with the last batch and will call again at once:
+    /// the first of them would else have a sync for itself, and all others wait for it.
+    fn gather(&mut self, jobs: &mut Vec<Job>, before: usize) {
+        if before < GATHER_FROM || jobs.len() * 2 > before {
+            return;
+        }
+        std::thread::sleep(GATHER_TIME);
+        while jobs.len() < BATCH_MAX {
+            let Ok(job) = self.jobs.try_recv() else { break };
+            jobs.push(job);
+        }
     }
 
     fn carry_out(&mut self, jobs: &mut Vec<Job>) {
@@ -84,7 +107,6 @@ impl Writer {
             return;
         }
         let mut waiting = Vec::with_capacity(jobs.len());
-        // A panic of the engine below must not end the only writer.
         let attempt = catch_unwind(AssertUnwindSafe(|| self.transact(jobs, &mut waiting)));
         let fate = match attempt {
             Ok(Ok(())) => Fate::Kept,

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::super::{LogEntry, Revision, StoreError};
+use super::super::{LogEntry, PAGE_BYTES_MAX, Revision, StoreError};
 use super::{State, Stretch, Table, Tables, keys, rows};
 
 /// Where a reader of the log stands.
@@ -36,12 +36,14 @@ pub(crate) fn log_behind(
 ) -> Result<Vec<Arc<LogEntry>>, StoreError> {
     let mut stretch = Stretch::whole(Table::Log);
     stretch.from = keys::revision(Revision(after.0.saturating_add(1))).to_vec();
-    let mut entries = Vec::new();
+    let (mut bytes, mut entries) = (0, Vec::new());
     tables.visit(&stretch, &mut |key, row| {
-        if entries.len() == limit {
+        if entries.len() == limit || bytes >= PAGE_BYTES_MAX {
             return Ok(ControlFlow::Break(()));
         }
-        entries.push(Arc::new(rows::log_entry(keys::revision_of(key)?, row)?));
+        let entry = rows::log_entry(keys::revision_of(key)?, row)?;
+        bytes += entry.value_bytes();
+        entries.push(Arc::new(entry));
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(entries)

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::super::{Kind, Record, RecordId, Scan, ScanPage, StoreError, Version, limits};
+use super::super::{Kind, PAGE_BYTES_MAX, Record, RecordId, Scan, ScanPage, StoreError, Version, limits};
 use super::{State, Step, Stretch, Table, Tables, TablesMut, groups, keys, rows};
 use crate::core::time::Millis;
 
@@ -23,16 +23,17 @@ pub(crate) fn scan(
 ) -> Result<ScanPage, StoreError> {
     limits::scan(scan)?;
     let mut records = Vec::new();
-    let mut more = false;
+    let (mut bytes, mut more) = (0, false);
     tables.visit(&stretch_of(scan), &mut |key, row| {
         let record = rows::record(keys::record_of(key)?, row)?;
         if record.group.as_ref().is_some_and(|of| groups::is_over(tables, of, now)) {
             return Ok(ControlFlow::Continue(()));
         }
-        more = records.len() == scan.limit;
+        more = records.len() == scan.limit || bytes >= PAGE_BYTES_MAX;
         if more {
             return Ok(ControlFlow::Break(()));
         }
+        bytes += record.value.len();
         records.push(record);
         Ok(ControlFlow::Continue(()))
     })?;
