@@ -79,6 +79,7 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
+    let mut door = Door { starved: false };
     loop {
         let accepted = tokio::select! {
             biased;
@@ -86,7 +87,7 @@ pub async fn serve(
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        let Some((stream, remote)) = admitted(accepted, connections.len(), &limits).await else { continue };
+        let Some((stream, remote)) = door.admit(accepted, connections.len(), &limits).await else { continue };
         let watcher = graceful.watcher();
         let (server, surface) = (Arc::clone(&server), surface.clone());
         connections.spawn(connection(server, surface, stream, remote, limits, watcher));
@@ -96,29 +97,41 @@ pub async fn serve(
     drain(graceful, connections, limits.grace).await
 }
 
-/// Turns an accepted connection away when there are too many, and waits when none can be accepted.
-async fn admitted(
-    accepted: io::Result<(TcpStream, SocketAddr)>,
-    open: usize,
-    limits: &Limits,
-) -> Option<(TcpStream, SocketAddr)> {
-    match accepted {
-        Ok(_) if open >= limits.connections_max => {
-            tracing::debug!(open, "connection refused: too many are open");
-            None
-        }
-        Ok((stream, remote)) => Some((stream, remote)),
+/// Decides on connections as they come.
+struct Door {
+    /// Whether the last try failed for want of descriptors or memory: it is said once, not twenty times a second.
+    starved: bool,
+}
+
+impl Door {
+    /// Turns a connection away when there are too many, and waits when none can be accepted.
+    async fn admit(
+        &mut self,
+        accepted: io::Result<(TcpStream, SocketAddr)>,
+        open: usize,
+        limits: &Limits,
+    ) -> Option<(TcpStream, SocketAddr)> {
+        let error = match accepted {
+            Ok(_) if open >= limits.connections_max => {
+                tracing::debug!(open, "connection refused: too many are open");
+                return None;
+            }
+            Ok(connection) => {
+                self.starved = false;
+                return Some(connection);
+            }
+            Err(error) => error,
+        };
         // A client that went away before it was accepted is no trouble of ours.
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) =>
-        {
-            None
+        if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+            return None;
         }
-        Err(error) => {
+        if !self.starved {
             tracing::warn!(%error, open, "cannot accept connections");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
         }
+        self.starved = true;
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+        None
     }
 }
 

@@ -305,3 +305,7 @@ impl Recent {
         Ok(frame)
     }
 }
+
+#[cfg(test)]
+#[path = "sse_test.rs"]
+mod tests;
