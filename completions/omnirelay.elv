@@ -1196,7 +1196,7 @@ set edit:completion:arg-completer[omnirelay] = {|@words|
             cand --version 'Print version'
         }
         &'omnirelay;up'= {
-            cand --nodes 'How many nodes, 1 to 100'
+            cand --nodes 'How many nodes, 1 to 64 [default: as many as DIR knows, else 3]'
             cand --data 'Folder that keeps store, ids and ports; without it nothing outlives the process'
             cand --ready-file 'File to write once all nodes are ready; removed at start and stop'
             cand --store 'Store that the nodes share [default: embedded:]'

@@ -567,7 +567,7 @@ complete -c omnirelay -n "__fish_omnirelay_using_subcommand context; and __fish_
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand context; and __fish_seen_subcommand_from test" -l no-input -d 'Never ask; fail where a question would be needed'
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand context; and __fish_seen_subcommand_from test" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand context; and __fish_seen_subcommand_from test" -s V -l version -d 'Print version'
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand up" -l nodes -d 'How many nodes, 1 to 100' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand up" -l nodes -d 'How many nodes, 1 to 64 [default: as many as DIR knows, else 3]' -r
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand up" -l data -d 'Folder that keeps store, ids and ports; without it nothing outlives the process' -r -F
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand up" -l ready-file -d 'File to write once all nodes are ready; removed at start and stop' -r -F
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand up" -l store -d 'Store that the nodes share [default: embedded:]' -r

@@ -1240,7 +1240,7 @@ Register-ArgumentCompleter -Native -CommandName 'omnirelay' -ScriptBlock {
             break
         }
         'omnirelay;up' {
-            [CompletionResult]::new('--nodes', '--nodes', [CompletionResultType]::ParameterName, 'How many nodes, 1 to 100')
+            [CompletionResult]::new('--nodes', '--nodes', [CompletionResultType]::ParameterName, 'How many nodes, 1 to 64 [default: as many as DIR knows, else 3]')
             [CompletionResult]::new('--data', '--data', [CompletionResultType]::ParameterName, 'Folder that keeps store, ids and ports; without it nothing outlives the process')
             [CompletionResult]::new('--ready-file', '--ready-file', [CompletionResultType]::ParameterName, 'File to write once all nodes are ready; removed at start and stop')
             [CompletionResult]::new('--store', '--store', [CompletionResultType]::ParameterName, 'Store that the nodes share [default: embedded:]')

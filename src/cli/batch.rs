@@ -94,6 +94,9 @@ impl Batch {
         let (failed, all) = (failures.len(), self.outcomes.len());
         let message = format!("{failed} of {all} {}s {}", self.kind, self.failed);
         let mut error = CliError::partial(message);
+        if let Some(target) = &first.body().target {
+            error = error.target(target.clone());
+        }
         if failed == all {
             error = error.exiting(first.exit());
         }

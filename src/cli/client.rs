@@ -161,7 +161,7 @@ impl Client {
         attempts.failures.clear();
         for _ in 0..self.target.addresses.len() {
             let address = self.address();
-            match self.attempt(address, call, deadline).await {
+            match self.attempt(address, call, self.patience(deadline)).await {
                 Ok(answer) => return Some(answer),
                 Err(failure) => {
                     let arrived = failure.kind.may_have_arrived();
@@ -177,9 +177,15 @@ impl Client {
         None
     }
 
-    async fn attempt(&self, address: &Address, call: &Call, deadline: Instant) -> Result<Answer, Failure> {
+    /// How long one try may take. Where there is another address, a daemon that hangs gets a part of
+    /// the time only.
+    fn patience(&self, deadline: Instant) -> Duration {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if self.target.addresses.len() > 1 { left / TRIES } else { left }
+    }
+
+    async fn attempt(&self, address: &Address, call: &Call, left: Duration) -> Result<Answer, Failure> {
         let started = Instant::now();
-        let left = deadline.saturating_duration_since(started);
         if left.is_zero() {
             return Err(Failure::timeout());
         }

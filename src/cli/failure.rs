@@ -111,6 +111,9 @@ impl Failure {
             Some(error) if error.is_canceled() => {
                 Self::new(FailureKind::Unreachable, "the connection was closed before the request was sent")
             }
+            Some(_) | None if error.is_body() || error.is_decode() => {
+                Self::new(FailureKind::Lost, "the connection was cut off in the middle of an answer")
+            }
             Some(_) | None => Self::new(FailureKind::Lost, describe_io(io_kind, error)),
         }
     }

@@ -104,7 +104,7 @@ struct MeshArgs {
 enum Noun {
     /// The nodes of the mesh
     #[command(visible_alias = "p", alias = "peer", arg_required_else_help = true)]
-    Peers(peers::PeersArgs),
+    Peers(Box<peers::PeersArgs>),
     Check(check::CheckArgs),
 }
 

@@ -323,7 +323,8 @@ mod tests {
 
     #[test]
     fn colour_follows_the_first_that_speaks() {
-        let cases: [(&str, Color, &'static [(&str, &str)], bool, bool); 8] = [
+        type Case = (&'static str, Color, &'static [(&'static str, &'static str)], bool, bool);
+        let cases: [Case; 8] = [
             ("flag", Color::Always, &[("NO_COLOR", "1")], false, true),
             ("flag never", Color::Never, &[("CLICOLOR_FORCE", "1")], true, false),
             ("NO_COLOR", Color::Auto, &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")], true, false),

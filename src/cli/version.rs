@@ -54,7 +54,7 @@ pub async fn run(args: &VersionArgs, session: &mut Session) -> Result<Exit, CliE
                 });
             }
             Err(error) => {
-                session.notes().warn(&format!("the server's version is not known: {}", error.body().message))
+                session.notes().warn(&format!("the server's version is not known: {}", error.body().message));
             }
         }
     }

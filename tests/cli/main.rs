@@ -1,1 +1,14 @@
+//! The program `omnirelay` from outside: what it prints, where, and how it ends.
 
+mod contexts;
+mod exits;
+mod mesh;
+mod program;
+mod prompts;
+mod retries;
+mod shells;
+mod streams;
+mod stub;
+mod terminal;
+mod transcripts;
+mod watch;

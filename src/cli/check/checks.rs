@@ -94,8 +94,9 @@ impl Finding {
     }
 }
 
-fn unknown(error: &CliError) -> Finding {
-    finding(Verdict::Unknown, format!("could not be asked: {}", error.body().message))
+/// The report tells once, where it belongs, why nobody could be asked.
+fn unknown(_: &CliError) -> Finding {
+    finding(Verdict::Unknown, "could not be asked")
 }
 
 /// Judges the answer about the daemon; unknown without one.
@@ -111,7 +112,9 @@ fn of_peers(facts: &Facts, judge: impl FnOnce(&[Value]) -> Finding) -> Finding {
 fn config(facts: &Facts) -> Finding {
     let file = match &facts.config {
         Ok(file) => file,
-        Err(error) if error.reason() == "CONFIG_UNREADABLE" => return unknown(error),
+        Err(error) if error.reason() == "CONFIG_UNREADABLE" => {
+            return finding(Verdict::Unknown, error.body().message.clone());
+        }
         Err(error) => {
             let cause = error.body().cause.clone().unwrap_or_default();
             return finding(Verdict::Fail, format!("{}: {cause}", error.body().message));
@@ -159,7 +162,7 @@ fn reachable(facts: &Facts) -> Finding {
         }
         Err(error) if error.exit() == Exit::Usage => unknown(error),
         Err(error) => {
-            let cause = error.body().cause.clone().unwrap_or_default();
+            let cause = error.body().cause.clone().unwrap_or_default().replace('\n', "; ");
             let found = finding(Verdict::Fail, format!("{}: {cause}", error.body().message));
             match error.body().hints.first() {
                 Some(hint) => found.hint(hint.clone()),
@@ -196,7 +199,11 @@ fn ready(facts: &Facts) -> Finding {
             .collect();
         match (flag(node, "ready"), open.is_empty()) {
             (true, true) => finding(Verdict::Pass, format!("{} is ready", text(node, "localNodeId"))),
-            (true, false) => finding(Verdict::Warn, format!("ready, but not complete: {}", open.join("; "))),
+            // What is not required does not keep it from serving.
+            (true, false) => finding(
+                Verdict::Pass,
+                format!("{} is ready ({})", text(node, "localNodeId"), open.join("; ")),
+            ),
             (false, _) => finding(Verdict::Fail, format!("not ready: {}", open.join("; "))),
         }
     })

@@ -96,45 +96,79 @@ mod tests {
     use super::*;
     use crate::cli::failure::FailureKind;
 
-    /// The words in quotes after `marker` in every source file below `folder`.
-    fn words(folder: &Path, found: &mut BTreeSet<String>) {
+    /// Reasons, each with the code it stands beside, if it stands beside one.
+    type Found = BTreeSet<(String, Option<String>)>;
+
+    /// Every reason in the source files below `folder`.
+    fn search(folder: &Path, found: &mut Found) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                words(&path, found);
-            } else if path.extension().is_some_and(|ext| ext == "rs") {
+                search(&path, found);
+            } else if is_production(&path) {
                 let text = std::fs::read_to_string(&path).unwrap();
-                let production = text.split("#[cfg(test)]").next().unwrap();
+                let production = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
                 found.extend(reasons(production));
             }
         }
     }
 
-    /// The quoted words that stand where a reason does: after a code, or first in `CliError::local`.
-    fn reasons(source: &str) -> Vec<String> {
-        let after_code = source.split("Code::").skip(1).filter_map(|call| {
-            let (code, rest) = call.split_once(',')?;
-            code.chars().all(char::is_alphanumeric).then_some(rest)
-        });
-        let words = after_code.chain(source.split("CliError::local(").skip(1));
-        words
-            .filter_map(|rest| {
-                let word = rest.trim_start().strip_prefix('"')?.split('"').next()?;
-                let is_reason = word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
-                is_reason.then(|| word.to_owned())
-            })
-            .collect()
+    fn is_production(path: &Path) -> bool {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.ends_with(".rs") && !name.ends_with("_test.rs") && name != "tests.rs"
+    }
+
+    /// The quoted words that stand where a reason does: after a code, or first in a call that makes
+    /// a fault of it.
+    fn reasons(source: &str) -> Found {
+        let mut found = Found::new();
+        for call in source.split("Code::").skip(1) {
+            let Some((code, rest)) = call.split_once(',') else { continue };
+            if code.chars().all(char::is_alphanumeric) {
+                found.extend(word(rest).map(|word| (word, Some(code.to_owned()))));
+            }
+        }
+        let calls = source.split("CliError::local(").skip(1).chain(source.split("refused(").skip(1));
+        found.extend(calls.filter_map(word).map(|word| (word, None)));
+        found
+    }
+
+    fn word(rest: &str) -> Option<String> {
+        let word = rest.trim_start().strip_prefix('"')?.split('"').next()?;
+        let is_reason = word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+        is_reason.then(|| word.to_owned())
     }
 
     #[test]
     fn every_reason_in_the_source_is_explained() {
-        let mut found = BTreeSet::new();
-        words(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
-        assert!(found.contains("OUTCOME_UNKNOWN"), "the search itself works: {found:?}");
-        found.extend(FailureKind::ALL.iter().map(|kind| kind.reason().to_owned()));
-        let known: BTreeSet<String> = REASONS.iter().map(|known| known.reason.to_owned()).collect();
-        let missing: Vec<&String> = found.difference(&known).collect();
-        assert!(missing.is_empty(), "add to explain/reasons.rs: {missing:?}");
+        let mut found = Found::new();
+        search(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+        found.extend(FailureKind::ALL.iter().map(|kind| (kind.reason().to_owned(), None)));
+        for reason in ["OUTCOME_UNKNOWN", "PEER_NOT_FOUND", "HOST_NOT_ALLOWED", "CONFIG_UNWRITABLE"] {
+            assert!(found.iter().any(|(known, _)| known == reason), "the search misses {reason}");
+        }
+        for (reason, code) in &found {
+            let known = REASONS.iter().find(|known| known.reason == reason);
+            let known = known.unwrap_or_else(|| panic!("explain/reasons.rs lacks {reason}"));
+            if let Some(code) = code {
+                // One reason may stand for several codes; the first named is the usual one.
+                let codes =
+                    found.iter().filter(|(other, _)| other == reason).filter_map(|(_, code)| code.as_ref());
+                let codes: Vec<&String> = codes.collect();
+                let told = format!("{:?}", known.code);
+                assert!(codes.contains(&&told), "{reason} is told as {told}, but is {code}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_explanation_has_lost_its_reason() {
+        let mut found = Found::new();
+        search(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+        found.extend(FailureKind::ALL.iter().map(|kind| (kind.reason().to_owned(), None)));
+        for known in REASONS {
+            assert!(found.iter().any(|(reason, _)| reason == known.reason), "nothing says {}", known.reason);
+        }
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn log_line(feed: &Feed, event: &Value, before: Option<&Value>) -> String {
 /// The fields in which two objects differ, the bookkeeping apart: `cordoned: false -> true`.
 fn differences(before: &Value, after: &Value) -> Vec<String> {
     const BOOKKEEPING: &[&str] =
-        &["version", "updatedAt", "lastWriterId", "lastSeen", "rttMs", "metadataVersion"];
+        &["version", "updatedAt", "lastWriterId", "lastSeen", "rttMs", "statusSince", "metadataVersion"];
     let mut lines = Vec::new();
     let empty = serde_json::Map::new();
     let (old, new) = (before.as_object().unwrap_or(&empty), after.as_object().unwrap_or(&empty));

@@ -74,6 +74,7 @@ impl Stream {
     /// Why the stream has ended.
     pub async fn next(&mut self) -> Result<Option<Event>, Ended> {
         match self.events.next().await {
+            Some(Ok(SSE::Event(event))) if event.event_type == "error" => Err(fault(&event.data)),
             Some(Ok(SSE::Event(event))) => match serde_json::from_str(&event.data) {
                 Ok(document) => Ok(Some(Event { document })),
                 Err(_) => Err(Ended::Failed(Failure::garbled("an event was not JSON"))),
@@ -94,6 +95,17 @@ impl Stream {
             CliError::new(Code::Unknown, "UNEXPECTED_ANSWER", message)
                 .cause(format!("it answered with {kind}")),
         ))
+    }
+}
+
+/// What a fault means that the daemon states inside a stream, as the last event of it.
+fn fault(data: &str) -> Ended {
+    match serde_json::from_str(data).ok().and_then(|problem| error::from_problem(&problem)) {
+        Some(error) if error.body().retryable => {
+            Ended::Failed(Failure::garbled(error.body().message.clone()))
+        }
+        Some(error) => Ended::Refused(error),
+        None => Ended::Failed(Failure::garbled("the daemon ended the stream without saying why")),
     }
 }
 

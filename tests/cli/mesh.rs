@@ -1,0 +1,205 @@
+//! The program against a mesh of its own: `omnirelay up`, and what an operator does with it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::program::Program;
+
+/// A mesh of three nodes, and the program that knows it.
+struct Mesh {
+    program: Program,
+    child: Child,
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Mesh {
+    fn up() -> Self {
+        let program = Program::new();
+        let child = start(&program);
+        Self { program, child }
+    }
+
+    fn stop(&mut self) {
+        signal(&self.child, "INT");
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    fn restart(&mut self) {
+        self.child = start(&self.program);
+    }
+
+    /// Repeats `line` until it succeeds and its document fits.
+    fn until(&self, line: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let ended = self.program.run(line);
+            if ended.code == 0 && fits(&ended.json()) {
+                return ended.json();
+            }
+            assert!(Instant::now() < deadline, "{line}: {ended:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start(program: &Program) -> Child {
+    let ready: PathBuf = program.home.path().join("ready.json");
+    let data = program.home.path().join("mesh");
+    let line = format!("up --data {} --ready-file {} -q", data.display(), ready.display());
+    let mut child = program.start(&line);
+    let deadline = Instant::now() + PATIENCE;
+    while !ready.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "up has ended");
+        assert!(Instant::now() < deadline, "up is not ready");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
+
+fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
+/// The lines of a watch, as they come.
+struct Lines(Receiver<Value>);
+
+impl Lines {
+    fn of(child: &mut Child) -> Self {
+        let (sender, receiver) = channel();
+        let reader = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in reader.lines().map_while(Result::ok) {
+                if sender.send(serde_json::from_str(&line).unwrap()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self(receiver)
+    }
+
+    /// Every line up to the first that fits.
+    fn until(&self, fits: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let mut seen = Vec::new();
+        loop {
+            let line = self.0.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no such line: {seen:?}"));
+            let found = fits(&line);
+            seen.push(line);
+            if found {
+                return seen;
+            }
+        }
+    }
+}
+
+#[test]
+fn operator_sees_changes_marks_and_survives_a_restart() {
+    let mut mesh = Mesh::up();
+    let program = &mesh.program;
+    assert_eq!(program.run("context current -o name").stdout, "context/dev\n");
+    let peers = mesh.until("mesh peers list -o json", |list| list["totalSize"] == 3);
+    assert_eq!(peers["peers"][1]["nodeId"], "node-2");
+
+    let mut watch = program.start("mesh peers list --watch -o jsonl");
+    let lines = Lines::of(&mut watch);
+    assert_eq!(lines.until(|line| line["type"] == "synced").len(), 4);
+    // Several session renewals pass, none of which is an event.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(program.run("mesh peers cordon node-2 --reason broken").code, 0);
+    let seen = lines.until(|line| line["type"] == "modified");
+    assert_eq!((seen.len(), seen[0]["peer"]["cordoned"].as_bool()), (1, Some(true)), "{seen:?}");
+    let peer = program.run("mesh peers get node-2 -o json").json();
+    assert_eq!(peer["peer"]["cordonReason"], "broken");
+    let audit = program.run("audit list --object peer/node-2 -o json").json();
+    assert_eq!(
+        (audit["records"][0]["action"].as_str(), audit["records"][0]["reason"].as_str()),
+        (Some("peers.cordon"), Some("broken"))
+    );
+
+    mesh.stop();
+    assert_eq!(mesh.program.run("mesh peers list").code, 6);
+    mesh.restart();
+    mesh.until("mesh peers list --filter status=alive -o json", |list| list["totalSize"] == 3);
+    assert_eq!(mesh.program.run("mesh peers uncordon node-2").code, 0);
+    let seen = lines.until(|line| line["peer"]["nodeId"] == "node-2" && line["peer"]["cordoned"] == false);
+    assert!(seen.iter().all(|line| line["type"] == "modified"), "no reset and no snapshot: {seen:?}");
+    let chained = seen.windows(2).all(|pair| pair[0]["cursor"] == pair[1]["prevCursor"]);
+    assert!(chained, "nothing was lost: {seen:?}");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    mesh.stop();
+}
+
+#[test]
+fn killed_node_is_suspect_then_dead_and_can_be_forgotten() {
+    let mut mesh = Mesh::up();
+    let program = &mesh.program;
+    mesh.until("mesh peers list --filter status=alive -o json", |list| list["totalSize"] == 3);
+    let mut watch = program.start("mesh peers watch --since 0:0 -o jsonl");
+    let lines = Lines::of(&mut watch);
+    assert_eq!(program.run("dev kill node-3").code, 0);
+    lines.until(|line| line["peer"]["nodeId"] == "node-3" && line["peer"]["status"] == "suspect");
+    assert_eq!(program.run("mesh peers forget node-3 --yes").code, 4, "a suspect may come back");
+    lines.until(|line| line["peer"]["nodeId"] == "node-3" && line["peer"]["status"] == "dead");
+    assert_eq!(program.run("mesh check").code, 10);
+    assert_eq!(program.run("mesh peers forget node-3 --yes --dry-run").code, 0);
+    assert_eq!(program.run("mesh peers get node-3").code, 0, "a dry run removes nothing");
+    assert_eq!(program.run("mesh peers forget node-3 --yes").code, 0);
+    lines.until(|line| line["peer"]["nodeId"] == "node-3" && line["type"] == "removed");
+    assert_eq!(program.run("mesh peers get node-3").code, 3);
+    assert_eq!(program.run("dev resume node-3").code, 0);
+    mesh.until("mesh peers list --filter status=alive -o json", |list| list["totalSize"] == 3);
+    assert_eq!(program.run("mesh check").code, 0);
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    mesh.stop();
+}
+
+#[test]
+fn lists_and_changes_are_what_the_daemon_makes_of_them() {
+    let mut mesh = Mesh::up();
+    let program = &mesh.program;
+    let list = mesh.until("mesh peers list -o json", |list| list["totalSize"] == 3);
+    let pages = program.run("mesh peers list --page-size 1 -o json").json();
+    assert_eq!(pages["peers"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        program.run("mesh peers list --sort-by id:desc -o name").stdout,
+        "peer/node-3\npeer/node-2\npeer/node-1\n"
+    );
+    let version = list["peers"][0]["version"].as_str().unwrap();
+    assert_eq!(program.run(&format!("mesh peers label node-1 tier=std --if-match {version}")).code, 0);
+    assert_eq!(
+        program.run(&format!("mesh peers label node-1 tier=std2 --overwrite --if-match {version}")).code,
+        4
+    );
+    assert_eq!(program.run("mesh peers label node-1 tier=gold").code, 4, "another value needs --overwrite");
+    assert_eq!(program.run("mesh peers list -l tier=std -o name").stdout, "peer/node-1\n");
+    let key = "--idempotency-key once -o json";
+    let first = program.run(&format!("mesh peers cordon -l tier=std --reason a {key}")).json();
+    let again = program.run(&format!("mesh peers cordon -l tier=std --reason a {key}")).json();
+    assert_eq!(first, again, "the answer of the first");
+    assert_eq!(program.run(&format!("mesh peers cordon node-1 --reason other {key}")).code, 4);
+    let plan = program.run("mesh peers uncordon node-1 --dry-run -o json").json();
+    let real = program.run("mesh peers uncordon node-1 -o json").json();
+    assert_eq!(plan["changes"], real["changes"]);
+    for line in ["mesh peers list -l a=(", "mesh peers list --page-token x", "audit list --page-token x"] {
+        assert_eq!(program.run(line).code, 2, "{line}");
+    }
+    assert_eq!(program.run("api GET /control/nothing").code, 3);
+    assert_eq!(program.run("context test").code, 0);
+    assert_eq!(program.run("version -o json").json()["server"]["nodeId"], "node-1");
+    mesh.stop();
+}

@@ -1,0 +1,267 @@
+//! A daemon that says what a test wants: HTTP/1.1 on loopback, one answer per connection.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// What a client sent.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What is done with a request.
+pub enum Reply {
+    Json(u16, Value),
+    /// Status, content type and body.
+    Text(u16, &'static str, String),
+    /// Server-sent events; then the connection is closed, or kept open in silence.
+    Events(Vec<String>, After),
+    /// Bytes that need not be HTTP.
+    Raw(&'static str),
+    /// The connection is closed without a word.
+    Close,
+    /// Nothing for this long, then the connection is closed.
+    Hang(Duration),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    Close,
+    Stay,
+}
+
+/// A running stub. It ends with the process of the test.
+pub struct Stub {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Stub {
+    /// Answers every request with what `answer` makes of it and of how many came before.
+    pub fn start(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = requests.clone();
+        let answer = Arc::new(answer);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (seen, answer) = (seen.clone(), answer.clone());
+                thread::spawn(move || serve(stream.unwrap(), &seen, &*answer));
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// With scheme.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request, usize) -> Reply) {
+    let Some(request) = read(&stream) else { return };
+    let before = {
+        let mut seen = seen.lock().unwrap();
+        seen.push(request.clone());
+        seen.len() - 1
+    };
+    let head = |status: u16, kind: &str, rest: &str| {
+        format!(
+            "HTTP/1.1 {status} Status\r\ncontent-type: {kind}\r\nx-request-id: stub-1\r\nconnection: close\r\n{rest}\r\n"
+        )
+    };
+    // A client that has gone is no failure of the stub.
+    let _ = match answer(&request, before) {
+        Reply::Json(status, value) => {
+            let kind = if status < 400 { "application/json" } else { "application/problem+json" };
+            let body = value.to_string();
+            stream.write_all(format!("{}{body}", head(status, kind, &length(&body))).as_bytes())
+        }
+        Reply::Text(status, kind, body) => {
+            stream.write_all(format!("{}{body}", head(status, kind, &length(&body))).as_bytes())
+        }
+        Reply::Events(events, after) => {
+            let text = format!("{}retry: 2000\n\n{}", head(200, "text/event-stream", ""), events.concat());
+            let written = stream.write_all(text.as_bytes());
+            if after == After::Stay {
+                // Until the client closes it.
+                let _ = stream.read(&mut [0]);
+            }
+            written
+        }
+        Reply::Raw(text) => stream.write_all(text.as_bytes()),
+        Reply::Close => Ok(()),
+        Reply::Hang(time) => {
+            thread::sleep(time);
+            Ok(())
+        }
+    };
+}
+
+fn length(body: &str) -> String {
+    format!("content-length: {}\r\n", body.len())
+}
+
+fn read(stream: &TcpStream) -> Option<Request> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let mut words = line.split_whitespace();
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim().split_once(':') else { break };
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let mut body = vec![0; length.map_or(0, |(_, value)| value.parse().unwrap())];
+    reader.read_exact(&mut body).ok()?;
+    Some(Request { method, path, headers, body: String::from_utf8(body).unwrap() })
+}
+
+/// A fault as the API states it.
+pub fn problem(code: &str, reason: &str, status: u16) -> Reply {
+    Reply::Json(
+        status,
+        json!({
+            "type": "about:blank", "title": "t", "status": status, "code": code, "reason": reason,
+            "message": format!("the daemon says {code}"), "hint": "do something else",
+            "exitCode": 99, "retryable": matches!(code, "unavailable" | "resource_exhausted"),
+            "requestId": "r-1", "details": [],
+        }),
+    )
+}
+
+/// One event of a stream.
+pub fn event(document: &Value) -> String {
+    let kind = document["type"].as_str().unwrap();
+    let id = document["cursor"].as_str().filter(|id| !id.is_empty());
+    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    format!("{id}event: {kind}\ndata: {document}\n\n")
+}
+
+/// A peer of the mesh that [`mesh`] serves.
+pub fn peer(id: &str, status: &str, cordoned: bool) -> Value {
+    json!({
+        "nodeId": id, "status": status, "statusReason": "registered", "statusSince": "2026-11-20T06:00:46Z",
+        "cordoned": cordoned, "draining": false, "lastSeen": "2026-11-20T06:00:58Z", "rttMs": 1.8,
+        "metadata": {
+            "role": "worker", "clusterId": "eu-1", "region": "eu-west-1", "zone": "eu-west-1b",
+            "meshVersion": env!("CARGO_PKG_VERSION"), "http3Support": false, "endpoints": {"control": "10.0.2.7:17420"},
+            "metadataVersion": "1", "labels": {"tier": "std"},
+        },
+        "version": "9007199254740993", "lastWriterId": "relay-a7f3",
+        "cordonReason": if cordoned { "disk errors" } else { "" },
+        "createdAt": "2026-11-14T06:01:00Z", "updatedAt": "2026-11-20T06:00:46Z",
+    })
+}
+
+/// The head of an answer.
+fn answer(mut rest: Value) -> Reply {
+    let head = json!({
+        "schemaVersion": "v1", "generatedAt": "2026-11-20T06:01:00Z", "localNodeId": "relay-a7f3",
+        "cursor": "7f2c:48213", "stale": false,
+    });
+    let mut document = head.as_object().unwrap().clone();
+    document.append(rest.as_object_mut().unwrap());
+    Reply::Json(200, Value::Object(document))
+}
+
+/// A small mesh with fixed times, for what commands print.
+pub fn mesh(request: &Request) -> Reply {
+    let path = request.path.split('?').next().unwrap();
+    let peers = [
+        peer("relay-a7f3", "alive", false),
+        peer("relay-b119", "suspect", false),
+        peer("relay-c0de", "alive", true),
+    ];
+    let change = |changed: bool, cordoned: bool, lines: &[&str]| {
+        let dry = request.body.contains("\"dryRun\":true") || request.path.contains("dryRun=true");
+        Reply::Json(
+            200,
+            json!({
+                "schemaVersion": "v1", "cursor": "7f2c:48214", "changed": changed, "dryRun": dry,
+                "peer": peer("relay-b119", "suspect", cordoned), "changes": lines,
+            }),
+        )
+    };
+    match (request.method.as_str(), path) {
+        ("GET", "/control/peers")
+            if request.header("accept").is_some_and(|kind| kind.contains("event-stream")) =>
+        {
+            let snapshot =
+                peers.iter().map(|peer| event(&json!({"type": "snapshot", "cursor": "", "peer": peer})));
+            let mut events: Vec<String> = snapshot.collect();
+            events.push(event(&json!({"type": "synced", "cursor": "7f2c:48213", "prevCursor": ""})));
+            events.push(event(&json!({
+                "type": "modified", "cursor": "7f2c:48214", "prevCursor": "7f2c:48213",
+                "time": "2026-11-20T06:01:09Z", "peer": peer("relay-b119", "alive", false),
+            })));
+            Reply::Events(events, After::Stay)
+        }
+        ("GET", "/control/peers") if request.path.contains("role=gateway") => {
+            answer(json!({"nextPageToken": "", "totalSize": 0, "peers": []}))
+        }
+        ("GET", "/control/peers") => answer(json!({"nextPageToken": "", "totalSize": 3, "peers": peers})),
+        ("GET", "/control/node") => answer(json!({
+            "clusterId": "eu-1", "version": env!("CARGO_PKG_VERSION"), "store": "embedded", "principal": "local",
+            "scopes": ["mesh.read", "mesh.operate", "mesh.admin"], "ready": true, "readiness": [],
+            "clientVersionMin": "0.1.0",
+        })),
+        ("GET", "/control/audit") => answer(json!({"nextPageToken": "", "records": [{
+            "recordId": "01", "revision": "48214", "time": "2026-11-20T06:00:55Z", "actor": "local",
+            "action": "peers.cordon", "object": "peer/relay-c0de", "reason": "disk errors", "nodeId": "relay-a7f3",
+            "requestId": "r-1", "dryRun": false, "changes": ["cordoned: false -> true"],
+        }]})),
+        ("GET", "/control/dev/nodes") => Reply::Json(
+            200,
+            json!({
+                "schemaVersion": "v1", "nodes": [{"nodeId": "node-1", "state": "running", "control": "127.0.0.1:17420"}],
+            }),
+        ),
+        ("POST", "/control/dev/nodes/node-1:kill") => dev("killed"),
+        ("POST", "/control/dev/nodes/node-1:pause") => dev("paused"),
+        ("POST", "/control/dev/nodes/node-1:resume") => dev("running"),
+        ("POST", "/control/peers/relay-b119:cordon") => {
+            change(true, true, &["cordoned: false -> true", "cordonReason: \"\" -> \"disk errors\""])
+        }
+        ("POST", "/control/peers/relay-b119:uncordon") => change(false, false, &[]),
+        ("PATCH", "/control/peers/relay-b119/labels") => {
+            change(true, false, &["label tier: \"std\" -> \"gold\""])
+        }
+        ("DELETE", "/control/peers/relay-b119") => change(true, false, &["forgotten"]),
+        ("GET", path)
+            if let Some(found) = peers.iter().find(|p| path.ends_with(p["nodeId"].as_str().unwrap())) =>
+        {
+            answer(json!({ "peer": found }))
+        }
+        _ => problem("not_found", "PEER_NOT_FOUND", 404),
+    }
+}
+
+fn dev(state: &str) -> Reply {
+    let node = json!({"nodeId": "node-1", "state": state, "control": "127.0.0.1:17420"});
+    Reply::Json(200, json!({"schemaVersion": "v1", "changed": true, "node": node}))
+}

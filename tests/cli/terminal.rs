@@ -1,0 +1,179 @@
+//! What a person at a terminal sees.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::program::Program;
+use crate::stub::{Stub, mesh};
+
+/// The program on a terminal of its own.
+struct Terminal {
+    master: File,
+    child: Child,
+    seen: String,
+}
+
+impl Terminal {
+    fn start(program: &Program, line: &str, columns: u16) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&master, size).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let open = || File::options().read(true).write(true).open(&name).unwrap();
+        let mut command = program.command(line);
+        command.stdin(Stdio::from(open())).stdout(Stdio::from(open())).stderr(Stdio::from(open()));
+        Self { child: command.spawn().unwrap(), master: File::from(master), seen: String::new() }
+    }
+
+    /// Reads until `words` are seen.
+    fn wait_for(&mut self, words: &str) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.seen.contains(words) {
+            assert!(Instant::now() < deadline, "`{words}` never came: {}", self.seen);
+            let mut bytes = [0; 4096];
+            // The other end is closed once the program has ended.
+            let Ok(read) = self.master.read(&mut bytes) else { break };
+            self.seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        }
+        assert!(self.seen.contains(words), "`{words}` never came: {}", self.seen);
+    }
+
+    fn type_line(&mut self, text: &str) {
+        self.master.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The exit code and everything that was shown.
+    fn end(mut self) -> (i32, String) {
+        let mut bytes = [0; 4096];
+        while let Ok(read) = self.master.read(&mut bytes) {
+            if read == 0 {
+                break;
+            }
+            self.seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        }
+        (self.child.wait().unwrap().code().unwrap(), self.seen)
+    }
+}
+
+fn program() -> (Stub, Program) {
+    let stub = Stub::start(|request, _| mesh(request));
+    let program = Program::at(&stub.url()).with("LANG", "C.UTF-8");
+    (stub, program)
+}
+
+#[test]
+fn table_fits_the_terminal_and_keeps_ids_whole() {
+    let (_stub, program) = program();
+    for (columns, last_heading) in [(40, "STATUS"), (60, "ZONE"), (80, "AGE"), (200, "AGE")] {
+        let (code, seen) = Terminal::start(&program, "mesh peers list --color never", columns).end();
+        assert_eq!(code, 0, "{seen}");
+        let table: Vec<&str> = seen.lines().take(4).map(str::trim_end).collect();
+        assert!(table[0].ends_with(last_heading), "{columns}: {seen}");
+        for (line, id) in table[1..].iter().zip(["relay-a7f3", "relay-b119", "relay-c0de"]) {
+            assert!(line.starts_with(id), "{columns}: {line}");
+            assert!(line.chars().count() <= usize::from(columns), "{columns}: {line}");
+        }
+        assert_eq!(seen.contains("hidden, the terminal is too narrow"), columns < 80, "{columns}: {seen}");
+    }
+}
+
+#[test]
+fn columns_variable_wins_over_the_terminal() {
+    let stub = Stub::start(|request, _| mesh(request));
+    let narrow = Program::at(&stub.url()).with("COLUMNS", "40");
+    let (_, seen) = Terminal::start(&narrow, "mesh peers list --color never", 200).end();
+    assert!(seen.lines().next().unwrap().trim_end().ends_with("STATUS"), "{seen}");
+    let (_, seen) = Terminal::start(&narrow, "mesh peers list --color never --no-trunc", 200).end();
+    assert!(seen.lines().next().unwrap().trim_end().ends_with("AGE"), "{seen}");
+}
+
+#[test]
+fn colour_marks_words_on_a_terminal_only() {
+    let (_stub, program) = program();
+    let (_, seen) = Terminal::start(&program, "mesh peers list", 100).end();
+    assert!(seen.contains("\x1b[32malive\x1b[0m") && seen.contains("\x1b[33msuspect\x1b[0m"), "{seen}");
+    let dumb = Program::at(&_stub.url()).with("TERM", "dumb");
+    let (_, seen) = Terminal::start(&dumb, "mesh peers list", 100).end();
+    assert!(!seen.contains('\x1b'), "{seen}");
+}
+
+#[test]
+fn json_is_pretty_on_a_terminal() {
+    let (_stub, program) = program();
+    let (_, seen) = Terminal::start(&program, "mesh peers list -o json", 100).end();
+    assert!(seen.starts_with("{\r\n  \"schemaVersion\": \"v1\""), "{seen}");
+}
+
+#[test]
+fn watch_draws_its_table_again_in_place() {
+    let (_stub, program) = program();
+    let mut terminal = Terminal::start(&program, "mesh peers list --watch --color never", 100);
+    terminal.wait_for("rev 7f2c:48214");
+    terminal.wait_for("Ctrl-C to stop");
+    assert!(terminal.seen.contains("ID          ROLE"), "{}", terminal.seen);
+    terminal.wait_for("A\x1b[J");
+    assert!(!terminal.seen.contains("snapshot"), "no log of events: {}", terminal.seen);
+    let id = terminal.child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert_eq!(terminal.end().0, 130);
+    let mut terminal = Terminal::start(&program, "mesh peers watch --max-events 1", 100);
+    terminal.wait_for("modified");
+    assert!(!terminal.end().1.contains("\x1b[J"), "a log is not drawn again");
+}
+
+#[test]
+fn question_shows_what_would_happen_and_takes_no_for_an_answer() {
+    let (stub, program) = program();
+    for (answer, code) in [("y\n", 0), ("yes\n", 0), ("\n", 130), ("n\n", 130)] {
+        let mut terminal = Terminal::start(&program, "mesh peers forget relay-b119", 100);
+        terminal.wait_for("Forget peer/relay-b119? [y/N]");
+        assert!(terminal.seen.contains("would be forgotten"), "{}", terminal.seen);
+        let before = stub.requests().len();
+        terminal.type_line(answer);
+        let (ended, seen) = terminal.end();
+        assert_eq!(ended, code, "{answer:?}: {seen}");
+        assert_eq!(stub.requests().len() - before, usize::from(code == 0), "{answer:?}");
+    }
+}
+
+#[test]
+fn protected_context_has_its_cluster_typed() {
+    let (stub, _) = program();
+    let program = Program::new();
+    program.write_config(&format!(
+        "currentContext: prod\ncontexts: [{{name: prod, address: '{}', cluster: eu-1, protected: true}}]",
+        stub.url()
+    ));
+    for (answer, code) in [("y\n", 130), ("eu-1\n", 0)] {
+        let mut terminal = Terminal::start(&program, "mesh peers forget relay-b119 --reason gone", 100);
+        terminal.wait_for("Type `eu-1` to confirm:");
+        terminal.type_line(answer);
+        assert_eq!(terminal.end().0, code, "{answer:?}");
+    }
+}
+
+#[test]
+fn nobody_is_asked_where_questions_are_unwelcome() {
+    let (stub, _) = program();
+    let ci = Program::at(&stub.url()).with("CI", "true");
+    assert_eq!(Terminal::start(&ci, "mesh peers forget relay-b119", 100).end().0, 2);
+    let (_stub, program) = program();
+    assert_eq!(Terminal::start(&program, "mesh peers forget relay-b119 --no-input", 100).end().0, 2);
+}
+
+#[test]
+fn check_uses_signs_where_they_can_be_shown() {
+    let (stub, program) = program();
+    let (_, seen) = Terminal::start(&program, "mesh check --skip client-clock --color never", 100).end();
+    assert!(seen.contains("  ✓ ") && seen.contains("  ! suspect: relay-b119"), "{seen}");
+    let ascii = Program::at(&stub.url()).with("LANG", "C");
+    let (_, seen) = Terminal::start(&ascii, "mesh check --skip client-clock --color never", 100).end();
+    assert!(seen.contains("  ok   ") && seen.is_ascii(), "{seen}");
+}
