@@ -62,6 +62,7 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
     let set = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
     tonic_prost_build::configure()
         .out_dir(out)
+        .codec_path(format!("{}::codec::SmallBuffers", family.wire))
         .compile_well_known_types(true)
         .extern_path(".google.protobuf.Timestamp", &timestamp)
         .extern_path(".google.protobuf", "::pbjson_types")

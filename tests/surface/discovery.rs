@@ -1,6 +1,7 @@
 //! What a client can find out by itself: reflection, health, unknown methods.
 
 use futures_util::StreamExt as _;
+use omnirelay::daemon::surface::{OMNIRELAY, Surface};
 use tonic::Code;
 use tonic::client::Grpc;
 use tonic_health::ServingStatus;
@@ -8,7 +9,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 
-use crate::fixture::Served;
+use crate::fixture::{Operations, Served};
+use crate::pb::fixture::v1::fixture_service_server::FixtureServiceServer;
 use crate::pb::fixture::v1::{EchoRequest, EchoResponse};
 
 const SERVICES: [&str; 4] = [
@@ -79,6 +81,13 @@ async fn health_says_what_the_daemon_set() {
     assert_eq!(watch.message().await.unwrap().unwrap().status, 2);
     served.surface.drain();
     assert_eq!(watch.message().await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_service_without_a_definition_is_not_served() {
+    let service = FixtureServiceServer::new(Operations::default());
+    let refused = Surface::builder([OMNIRELAY]).service(service).build().err().unwrap();
+    assert_eq!(refused.to_string(), "service fixture.v1.FixtureService is served but not defined");
 }
 
 #[tokio::test]

@@ -164,3 +164,42 @@ impl Binding {
 fn refused(method: &DescribedMethod, http: &HttpBinding, why: &'static str) -> SurfaceError {
     SurfaceError::Template { method: method.method.path.to_owned(), template: http.template.clone(), why }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::surface::method::{OMNIRELAY, describe};
+
+    fn found(routes: &Routes, verb: &str, path: &str) -> String {
+        match routes.find(&verb.parse().unwrap(), path) {
+            Found::Route { choice, values } => {
+                let name = |binding: &Option<Arc<Binding>>| {
+                    binding.as_ref().map_or("-", |binding| binding.method.path.rsplit('/').next().unwrap())
+                };
+                format!("{} {} {values:?}", name(&choice.unary), name(&choice.stream))
+            }
+            Found::WrongVerb(verbs) => format!("only {verbs:?}"),
+            Found::Nothing => "nothing".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_daemons_own_routes_are_found() {
+        let routes = Routes::of(&describe(&[OMNIRELAY], |_| true).unwrap()).unwrap();
+        let cases = [
+            ("GET", "/control/peers", "List Watch []"),
+            ("GET", "/omnirelay/control/peers", "List Watch []"),
+            ("HEAD", "/control/peers/a", "Get - [\"a\"]"),
+            ("POST", "/control/peers/a:cordon", "Cordon - [\"a\"]"),
+            ("POST", "/omnirelay/control/peers/a.b:uncordon", "Uncordon - [\"a.b\"]"),
+            ("PATCH", "/control/peers/a/labels", "UpdateLabels - [\"a\"]"),
+            ("PUT", "/control/peers/a", "only [GET, DELETE]"),
+            ("GET", "/control/peers/", "nothing"),
+            ("GET", "/omnirelay/omnirelay/control/peers", "nothing"),
+            ("GET", "/omnirelay", "nothing"),
+        ];
+        for (verb, path, expected) in cases {
+            assert_eq!(found(&routes, verb, path), expected, "{verb} {path}");
+        }
+    }
+}

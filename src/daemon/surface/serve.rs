@@ -33,7 +33,8 @@ pub struct Limits {
     pub streams_max: u32,
     /// How long an HTTP/2 connection may be silent before it is probed, and then to answer.
     pub keepalive: Duration,
-    /// How much of an answer is held for a client that does not read, and of a request's head, in bytes.
+    /// How much of a stream is held for a client that does not read, and of a request's head, in bytes;
+    /// at least 8192. Too high: clients that never read fill the memory.
     pub buffer_bytes_max: usize,
     /// How long running calls get to finish once the listener is told to stop.
     pub grace: Duration,
@@ -46,7 +47,7 @@ impl Default for Limits {
             header_read_timeout: Duration::from_secs(15),
             streams_max: 1024,
             keepalive: Duration::from_secs(20),
-            buffer_bytes_max: 64 * 1024,
+            buffer_bytes_max: 32 * 1024,
             grace: Duration::from_secs(10),
         }
     }
@@ -64,6 +65,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The HTTP/2 preface, and no shorter than the shortest head of a request: until that much has come, no
 /// protocol is chosen and so no timeout of a protocol runs.
 const PREFACE_BYTES: usize = 24;
+
+/// How much one HTTP/2 stream may have on its way, in bytes: less slows large lists down.
+const HTTP2_SEND_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves the surface on a listener until `shutdown` is ready, then drains it.
 ///
@@ -141,7 +145,7 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read_timeout)
-        .max_buf_size(limits.buffer_bytes_max);
+        .max_buf_size(limits.buffer_bytes_max.max(8192));
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -149,7 +153,7 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
         .keep_alive_timeout(limits.keepalive)
         .max_concurrent_streams(limits.streams_max)
         .max_header_list_size(u32::try_from(limits.buffer_bytes_max).unwrap_or(u32::MAX))
-        .max_send_buf_size(limits.buffer_bytes_max);
+        .max_send_buf_size(HTTP2_SEND_BYTES_MAX);
     builder
 }
 
