@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -14,15 +15,21 @@ use crate::program::Program;
 struct Mesh {
     program: Program,
     child: Child,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// One mesh at a time, so that none takes the ports another comes back to.
+static ALONE: Mutex<()> = Mutex::new(());
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Mesh {
     fn up() -> Self {
+        // A test that failed has left nothing behind that matters to the next.
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let program = Program::new();
         let child = start(&program);
-        Self { program, child }
+        Self { program, child, _alone: alone }
     }
 
     fn stop(&mut self) {
@@ -58,7 +65,7 @@ impl Drop for Mesh {
 fn start(program: &Program) -> Child {
     let ready: PathBuf = program.home.path().join("ready.json");
     let data = program.home.path().join("mesh");
-    let line = format!("up --data {} --ready-file {} -q", data.display(), ready.display());
+    let line = format!("up --data {} --ready-file {} -o json", data.display(), ready.display());
     let mut child = program.start(&line);
     let deadline = Instant::now() + PATIENCE;
     while !ready.exists() {
@@ -172,6 +179,11 @@ fn killed_node_is_suspect_then_dead_and_can_be_forgotten() {
 fn lists_and_changes_are_what_the_daemon_makes_of_them() {
     let mut mesh = Mesh::up();
     let program = &mesh.program;
+    let mut line = String::new();
+    BufReader::new(mesh.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let told: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((told["context"].as_str(), told["current"].as_bool()), (Some("dev"), Some(true)));
+    assert_eq!(told["nodes"][0]["address"], program.run("context current -o json").json()["address"]);
     let list = mesh.until("mesh peers list -o json", |list| list["totalSize"] == 3);
     let pages = program.run("mesh peers list --page-size 1 -o json").json();
     assert_eq!(pages["peers"].as_array().unwrap().len(), 3);

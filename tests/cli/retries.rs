@@ -94,6 +94,30 @@ fn keys_of_several_objects_differ_and_can_be_repeated() {
 }
 
 #[test]
+fn lost_answer_of_one_of_several_names_the_key_of_the_command() {
+    let stub = Stub::start(|request, _| match request.path.as_str() {
+        "/control/peers/b:cordon" => Reply::Close,
+        _ => Reply::Json(200, json!({"changed": true, "peer": {"nodeId": "a"}, "changes": []})),
+    });
+    let ended = Program::at(&stub.url()).run("mesh peers cordon a b --idempotency-key k");
+    assert_eq!(ended.code, 7, "{ended:?}");
+    assert!(ended.stderr.contains("--idempotency-key k; that is safe"), "{}", ended.stderr);
+    assert_eq!(stub.requests()[1].header("idempotency-key"), Some("k/b"));
+}
+
+#[test]
+fn keys_and_request_ids_are_checked_before_anything_is_sent() {
+    let program = Program::at("http://127.0.0.1:1");
+    let long = "x".repeat(57);
+    for line in [
+        format!("mesh peers cordon a --idempotency-key {long}"),
+        format!("mesh peers list --request-id {long}"),
+    ] {
+        assert_eq!(program.run(&line).code, 2, "{line}");
+    }
+}
+
+#[test]
 fn addresses_of_a_context_are_tried_in_order() {
     let stub = Stub::start(|request, _| mesh(request));
     let program = Program::new();
