@@ -2,14 +2,15 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::program::Program;
+use crate::program::{Program, signal};
 
 /// A mesh of three nodes, and the program that knows it.
 struct Mesh {
@@ -33,7 +34,7 @@ impl Mesh {
     }
 
     fn stop(&mut self) {
-        signal(&self.child, "INT");
+        signal(&self.child, Signal::INT);
         assert!(self.child.wait().unwrap().success());
     }
 
@@ -74,11 +75,6 @@ fn start(program: &Program) -> Child {
         std::thread::sleep(Duration::from_millis(20));
     }
     child
-}
-
-fn signal(child: &Child, name: &str) {
-    let status = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
-    assert!(status.unwrap().success());
 }
 
 /// The lines of a watch, as they come.
