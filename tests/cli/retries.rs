@@ -44,7 +44,8 @@ fn change_is_repeated_with_the_same_key() {
 
 #[test]
 fn lost_answer_of_a_change_is_eight_and_names_the_key() {
-    let cases: [(&str, fn() -> Reply); 4] = [
+    type Case = (&'static str, fn() -> Reply);
+    let cases: [Case; 4] = [
         ("connection closed", || Reply::Close),
         ("no answer", || Reply::Hang(Duration::from_secs(20))),
         ("gateway error without a fault", || Reply::Text(502, "text/html", "bad gateway".into())),

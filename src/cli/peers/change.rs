@@ -134,6 +134,7 @@ impl Change<'_> {
             (false, true) => format!("{KIND}/{id} would stay as it is: {} (dry run)", self.already),
         };
         let lines = items(document, "changes").iter().filter_map(Value::as_str);
+        let lines = lines.filter(|line| *line != self.done);
         let lines = lines.map(|line| format!("  {}\n", printable(line))).collect::<String>();
         format!("{}\n{lines}", printable(&head))
     }
