@@ -23,6 +23,7 @@ fn main() -> Result<()> {
         load::get_peer().await?;
         load::list_peers().await?;
         load::commits().await?;
+        load::store_commits().await?;
         fanout::grpc_watchers().await?;
         fanout::sse_watchers().await
     })

@@ -125,8 +125,11 @@ pub async fn bare(reply: pb::GetPeerResponse) -> Result<SocketAddr> {
     Ok(address)
 }
 
+pub async fn channel(address: SocketAddr) -> Result<Channel> {
+    Endpoint::from_shared(format!("http://{address}"))?.connect().await.context("cannot connect")
+}
+
 pub async fn client(address: SocketAddr) -> Result<PeerControlServiceClient<Channel>> {
-    let channel =
-        Endpoint::from_shared(format!("http://{address}"))?.connect().await.context("cannot connect")?;
+    let channel = channel(address).await?;
     Ok(PeerControlServiceClient::new(channel).max_decoding_message_size(64 << 20))
 }

@@ -239,7 +239,7 @@ fn list_beside_etcdctl() -> Result<()> {
 /// Many watches that are open and read nothing.
 fn watches() -> Result<()> {
     let pid = std::process::id().to_string();
-    let limit = format!("--nofile={0}:{0}", 2 * WATCHES + 1000);
+    let limit = format!("--nofile={0}:{0}", WATCHES + 1000);
     let raised = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
     ensure!(raised.is_ok_and(|status| status.success()), "the limit of open files cannot be raised");
     let place = tempfile::tempdir()?;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::client::fresh_key;
 use super::error::CliError;
 use super::failure::Failure;
+use super::global::token;
 use super::output::Format;
 use super::rpc::{Call, Leaf, query};
 use super::session::Session;
@@ -48,7 +49,7 @@ pub struct ApiArgs {
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
     /// Key under which repeating this request is safe [default: a fresh one]
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = token)]
     idempotency_key: Option<String>,
 }
 
@@ -139,7 +140,14 @@ fn call(args: &ApiArgs) -> Result<Call, CliError> {
         None if args.method == Method::GET => None,
         None => Some(fresh_key()?),
     };
-    Ok(Call { method: args.method.clone(), path, body, idempotency_key, headers: args.headers.clone() })
+    Ok(Call {
+        method: args.method.clone(),
+        path,
+        body,
+        repeat_with: idempotency_key.clone(),
+        idempotency_key,
+        headers: args.headers.clone(),
+    })
 }
 
 /// `true`, `null` and numbers as such, everything else as text.

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::error::CliError;
-use super::global::Span;
+use super::global::{Span, token};
 use super::session::Session;
 use super::table::{Layout, SortBy};
 
@@ -158,7 +158,7 @@ pub struct WriteArgs {
     pub if_match: Option<u64>,
 
     /// Key under which repeating this change is safe [default: a fresh one]
-    #[arg(long, value_name = "KEY", hide_short_help = true)]
+    #[arg(long, value_name = "KEY", hide_short_help = true, value_parser = token)]
     pub idempotency_key: Option<String>,
 }
 

@@ -100,9 +100,11 @@ impl Batch {
         if failed == all {
             error = error.exiting(first.exit());
         }
+        let unknown = failures.iter().find(|(_, failure)| failure.reason() == "OUTCOME_UNKNOWN");
+        let hint = unknown.and_then(|(_, failure)| failure.body().hints.first().cloned());
         for (id, failure) in failures {
             error = error.detail(json!({"name": format!("{}/{id}", self.kind), "error": failure.to_json()}));
         }
-        Err(error.hint("repeat the command for those that failed"))
+        Err(error.hint(hint.unwrap_or_else(|| "repeat the command for those that failed".to_owned())))
     }
 }

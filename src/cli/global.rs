@@ -22,6 +22,13 @@ impl FromStr for Span {
     }
 }
 
+/// A request id or an idempotency key, short enough for what is appended to it.
+pub fn token(text: &str) -> Result<String, String> {
+    const CHARS_MAX: usize = 56;
+    let good = (1..=CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if good { Ok(text.to_owned()) } else { Err(format!("must be 1 to {CHARS_MAX} visible ASCII characters")) }
+}
+
 #[derive(Args, Clone, Debug, Default)]
 pub struct GlobalArgs {
     /// Output format
@@ -94,7 +101,7 @@ pub struct GlobalArgs {
     #[arg(
         long,
         global = true,
-        value_name = "ID",
+        value_name = "ID", value_parser = token,
         help_heading = "Connection options",
         hide_short_help = true
     )]

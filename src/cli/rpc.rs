@@ -84,6 +84,8 @@ pub struct Call {
     pub body: Option<String>,
     /// Sent with mutations; repeating with the same key is safe.
     pub idempotency_key: Option<String>,
+    /// What to give to `--idempotency-key` so that the same command sends that key again.
+    pub repeat_with: Option<String>,
     pub headers: Vec<(String, String)>,
 }
 
@@ -111,7 +113,22 @@ impl Call {
             }
             Verb::Post | Verb::Patch => body = Some(Value::Object(fields).to_string()),
         }
-        Ok(Self { method: rpc.verb.method(), path, body, idempotency_key: None, headers: Vec::new() })
+        Ok(Self {
+            method: rpc.verb.method(),
+            path,
+            body,
+            idempotency_key: None,
+            repeat_with: None,
+            headers: Vec::new(),
+        })
+    }
+
+    /// The same call with a key of its own, made from `key` and what tells it from the others of its command.
+    #[must_use]
+    pub fn keyed(mut self, key: &str, part: &str) -> Self {
+        self.idempotency_key = Some(format!("{key}{part}"));
+        self.repeat_with = Some(key.to_owned());
+        self
     }
 
     /// Whether it changes nothing.

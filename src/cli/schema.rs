@@ -92,7 +92,7 @@ pub fn run(args: &SchemaArgs, session: &mut Session) -> Result<Exit, CliError> {
             "SCHEMA_UNKNOWN",
             format!("there is no document `{kind}`"),
         )
-        .hint(format!("kinds: {}", kinds.join(", "))));
+        .hint(format!("choose from {}", kinds.join(", "))));
     };
     let schema = schema_of(document)?;
     let text = serde_json::to_string_pretty(&schema).unwrap_or_default();

@@ -206,7 +206,7 @@ fn word<T: clap::ValueEnum>(
             .filter_map(|value| value.to_possible_value())
             .map(|value| value.get_name().to_owned())
             .collect();
-        CliError::usage(format!("{source} is `{text}`")).hint(format!("one of: {}", words.join(", ")))
+        CliError::usage(format!("{source} is `{text}`")).hint(format!("choose from {}", words.join(", ")))
     })
 }
 

@@ -275,7 +275,7 @@ pub fn find<'a>(columns: &'a [Column], name: &str, flag: &str) -> Result<&'a Col
     columns.iter().find(|column| column.name == wanted).ok_or_else(|| {
         let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
         CliError::usage(format!("there is no column `{name}` for {flag}"))
-            .hint(format!("columns: {}", names.join(", ")))
+            .hint(format!("choose from {}", names.join(", ")))
     })
 }
 
@@ -399,7 +399,7 @@ relay-b119                alive…oned
         let layout = Layout { columns: vec!["nope".into()], ..Layout::default() };
         let moment = Moment { now_ms: None, absolute: false };
         let error = Table::of(COLUMNS, &[], moment, &layout).unwrap_err();
-        assert!(error.to_text().contains("columns: id, status, zone"), "{}", error.to_text());
+        assert!(error.to_text().contains("choose from id, status, zone"), "{}", error.to_text());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// The program and its environment.
@@ -93,6 +94,11 @@ impl Program {
         self.clean(&mut command);
         ended(command.stdin(Stdio::null()).output().unwrap())
     }
+}
+
+/// Sends a signal to a program that was started here.
+pub fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 pub fn ended(output: Output) -> Ended {

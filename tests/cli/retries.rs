@@ -44,7 +44,8 @@ fn change_is_repeated_with_the_same_key() {
 
 #[test]
 fn lost_answer_of_a_change_is_eight_and_names_the_key() {
-    let cases: [(&str, fn() -> Reply); 4] = [
+    type Case = (&'static str, fn() -> Reply);
+    let cases: [Case; 4] = [
         ("connection closed", || Reply::Close),
         ("no answer", || Reply::Hang(Duration::from_secs(20))),
         ("gateway error without a fault", || Reply::Text(502, "text/html", "bad gateway".into())),
@@ -90,6 +91,30 @@ fn keys_of_several_objects_differ_and_can_be_repeated() {
     let keys: Vec<String> =
         stub.requests().iter().map(|request| request.header("idempotency-key").unwrap().to_owned()).collect();
     assert_eq!(keys, ["k/a/dry-run", "k/b/dry-run", "k/a", "k/b"]);
+}
+
+#[test]
+fn lost_answer_of_one_of_several_names_the_key_of_the_command() {
+    let stub = Stub::start(|request, _| match request.path.as_str() {
+        "/control/peers/b:cordon" => Reply::Close,
+        _ => Reply::Json(200, json!({"changed": true, "peer": {"nodeId": "a"}, "changes": []})),
+    });
+    let ended = Program::at(&stub.url()).run("mesh peers cordon a b --idempotency-key k");
+    assert_eq!(ended.code, 7, "{ended:?}");
+    assert!(ended.stderr.contains("--idempotency-key k; that is safe"), "{}", ended.stderr);
+    assert_eq!(stub.requests()[1].header("idempotency-key"), Some("k/b"));
+}
+
+#[test]
+fn keys_and_request_ids_are_checked_before_anything_is_sent() {
+    let program = Program::at("http://127.0.0.1:1");
+    let long = "x".repeat(57);
+    for line in [
+        format!("mesh peers cordon a --idempotency-key {long}"),
+        format!("mesh peers list --request-id {long}"),
+    ] {
+        assert_eq!(program.run(&line).code, 2, "{line}");
+    }
 }
 
 #[test]

@@ -169,7 +169,7 @@ pub fn peer(id: &str, status: &str, cordoned: bool) -> Value {
         "cordoned": cordoned, "draining": false, "lastSeen": "2026-11-20T06:00:58Z", "rttMs": 1.8,
         "metadata": {
             "role": "worker", "clusterId": "eu-1", "region": "eu-west-1", "zone": "eu-west-1b",
-            "meshVersion": env!("CARGO_PKG_VERSION"), "http3Support": false, "endpoints": {"control": "10.0.2.7:17420"},
+            "meshVersion": "0.9.3", "http3Support": false, "endpoints": {"control": "10.0.2.7:17420"},
             "metadataVersion": "1", "labels": {"tier": "std"},
         },
         "version": "9007199254740993", "lastWriterId": "relay-a7f3",
@@ -224,6 +224,7 @@ pub fn mesh(request: &Request) -> Reply {
         ("GET", "/control/peers") if request.path.contains("role=gateway") => {
             answer(json!({"nextPageToken": "", "totalSize": 0, "peers": []}))
         }
+        ("GET", "/control/nothing") => problem("unimplemented", "ROUTE_UNKNOWN", 404),
         ("GET", "/control/peers") => answer(json!({"nextPageToken": "", "totalSize": 3, "peers": peers})),
         ("GET", "/control/node") => answer(json!({
             "clusterId": "eu-1", "version": env!("CARGO_PKG_VERSION"), "store": "embedded", "principal": "local",

@@ -5,10 +5,11 @@ use std::io::{Read as _, Write as _};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::program::Program;
+use crate::program::{Program, signal};
 use crate::stub::{Stub, mesh};
 
 /// The program on a terminal of its own.
@@ -120,8 +121,7 @@ fn watch_draws_its_table_again_in_place() {
     assert!(terminal.seen.contains("ID          ROLE"), "{}", terminal.seen);
     terminal.wait_for("A\x1b[J");
     assert!(!terminal.seen.contains("snapshot"), "no log of events: {}", terminal.seen);
-    let id = terminal.child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    signal(&terminal.child, Signal::INT);
     assert_eq!(terminal.end().0, 130);
     let mut terminal = Terminal::start(&program, "mesh peers watch --max-events 1", 100);
     terminal.wait_for("modified");

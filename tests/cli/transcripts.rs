@@ -4,6 +4,16 @@ use crate::stub::{Stub, mesh};
 
 #[test]
 fn transcripts_hold() {
+    hold("tests/cli/transcripts/*.trycmd");
+}
+
+/// Apart from the others, because these change the file of contexts.
+#[test]
+fn transcripts_of_contexts_hold() {
+    hold("tests/cli/transcripts/contexts/*.trycmd");
+}
+
+fn hold(files: &str) {
     let stub = Stub::start(|request, _| mesh(request));
     let home = tempfile::tempdir().unwrap();
     let cases = trycmd::TestCases::new();
@@ -11,7 +21,8 @@ fn transcripts_hold() {
         .register_bin("omnirelay", std::path::PathBuf::from(env!("CARGO_BIN_EXE_omnirelay")))
         .env("HOME", home.path().to_str().unwrap())
         .env("OMNIRELAY_ADDR", stub.url())
-        .case("tests/cli/transcripts/*.trycmd");
+        .env("COLUMNS", "100")
+        .case(files);
     for name in [
         "OMNIRELAY_CONTEXT",
         "OMNIRELAY_CONFIG",
@@ -27,4 +38,22 @@ fn transcripts_hold() {
     cases.insert_var("[HOME]", home.path().to_str().unwrap().to_owned()).unwrap();
     cases.insert_var("[VERSION]", env!("CARGO_PKG_VERSION")).unwrap();
     cases.run();
+}
+
+#[test]
+fn every_command_has_a_transcript() {
+    let mut texts = String::new();
+    for folder in ["tests/cli/transcripts", "tests/cli/transcripts/contexts"] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                texts.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    for leaf in omnirelay::cli::leaves() {
+        let call = format!("$ omnirelay {}", leaf.path);
+        let found = texts.lines().any(|line| line == call || line.starts_with(&format!("{call} ")));
+        assert!(found, "no transcript shows `omnirelay {}`", leaf.path);
+    }
 }

@@ -3,9 +3,10 @@
 use std::io::{BufRead as _, BufReader};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::program::{Program, ended};
+use crate::program::{Program, ended, signal};
 use crate::stub::{After, Reply, Stub, event, mesh, peer, problem};
 
 fn modified(revision: u32) -> String {
@@ -213,7 +214,7 @@ fn addresses_of_the_context_take_turns() {
 
 #[test]
 fn each_line_is_there_at_once_and_signals_end_it() {
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+    for (name, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let stub = Stub::start(|request, _| mesh(request));
         let mut child = Program::at(&stub.url()).start("mesh peers watch -o jsonl");
         let mut reader = BufReader::new(child.stdout.take().unwrap());
@@ -222,12 +223,9 @@ fn each_line_is_there_at_once_and_signals_end_it() {
             reader.read_line(&mut line).unwrap();
             assert!(line.starts_with("{\"type\":"), "{line}");
         }
-        let status = std::process::Command::new("kill")
-            .args([&format!("-{signal}"), &child.id().to_string()])
-            .status();
-        assert!(status.unwrap().success());
+        signal(&child, name);
         let ended = ended(child.wait_with_output().unwrap());
-        assert_eq!((ended.code, ended.stderr.as_str()), (code, ""), "{signal}");
+        assert_eq!((ended.code, ended.stderr.as_str()), (code, ""), "{name:?}");
     }
 }
 

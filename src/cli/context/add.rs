@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::file::{self, Context};
+use super::edit;
+use super::file::Context;
 use super::{LOCAL, Shape, checked_name, describe, document, exists};
 use crate::cli::error::CliError;
 use crate::cli::output::View;
@@ -38,7 +39,7 @@ pub fn run(args: &AddArgs, session: &mut Session) -> Result<Exit, CliError> {
         cluster: args.shape.cluster.clone(),
         protected: args.shape.protected,
     };
-    let current = file::edit(&session.settings.config_path, |file| {
+    let current = edit::edit(&session.settings.config_path, |file| {
         if file.context(&args.name).is_ok() {
             return Err(exists(&args.name));
         }

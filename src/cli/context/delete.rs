@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{LOCAL, document, file};
+use super::{LOCAL, document, edit};
 use crate::cli::error::CliError;
 use crate::cli::output::View;
 use crate::cli::rpc::Leaf;
@@ -25,7 +25,7 @@ pub struct DeleteArgs {
 }
 
 pub fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let (context, was_current) = file::edit(&session.settings.config_path, |file| {
+    let (context, was_current) = edit::edit(&session.settings.config_path, |file| {
         let context = file.context(&args.name)?.clone();
         let was_current = file.current.as_deref() == Some(&args.name);
         file.remove(&args.name);

@@ -3,6 +3,7 @@
 mod add;
 mod current;
 mod delete;
+pub mod edit;
 pub mod file;
 mod get;
 mod list;
@@ -95,7 +96,7 @@ pub fn put_context(
         cluster: Some(cluster.to_owned()).filter(|cluster| !cluster.is_empty()),
         protected: false,
     };
-    file::edit(path, |file| {
+    edit::edit(path, |file| {
         file.put(context);
         if file.current.is_none() {
             file.select(Some(name));
@@ -173,5 +174,23 @@ fn warn_of_override(session: &Session) {
         if let Some(value) = session.settings.env.get(variable) {
             session.notes().warn(&format!("{} is {value}, which wins in this shell", variable.name));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file::ContextFile;
+    use super::*;
+
+    #[test]
+    fn context_that_is_put_becomes_current_only_if_none_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        let put = |name: &str| put_context(&path, name, vec![Address::built_in()], "default").unwrap();
+        assert!(put("dev"));
+        assert!(!put("other"));
+        assert!(put("dev"), "it still is");
+        let file = ContextFile::load(&path).unwrap();
+        assert_eq!((file.current.as_deref(), file.contexts.len()), (Some("dev"), 2));
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{LOCAL, checked_name, describe, document, exists, file};
+use super::{LOCAL, checked_name, describe, document, edit, exists};
 use crate::cli::error::CliError;
 use crate::cli::output::View;
 use crate::cli::rpc::Leaf;
@@ -28,7 +28,7 @@ pub struct RenameArgs {
 }
 
 pub fn run(args: &RenameArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let (context, current) = file::edit(&session.settings.config_path, |file| {
+    let (context, current) = edit::edit(&session.settings.config_path, |file| {
         file.context(&args.name)?;
         if args.name != args.new && file.context(&args.new).is_ok() {
             return Err(exists(&args.new));

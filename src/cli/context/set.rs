@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{LOCAL, Shape, describe, document, file};
+use super::{LOCAL, Shape, describe, document, edit};
 use crate::cli::error::CliError;
 use crate::cli::output::View;
 use crate::cli::rpc::Leaf;
@@ -33,7 +33,7 @@ pub fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
     if says_nothing && !shape.protected && !shape.no_protected {
         return Err(CliError::usage("nothing to set").hint("add --address, --cluster or --[no-]protected"));
     }
-    let (context, current) = file::edit(&session.settings.config_path, |file| {
+    let (context, current) = edit::edit(&session.settings.config_path, |file| {
         let mut context = file.context(&args.name)?.clone();
         if !shape.addresses.is_empty() {
             context.addresses.clone_from(&shape.addresses);

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{LOCAL, describe, document, file, warn_of_override};
+use super::{LOCAL, describe, document, edit, warn_of_override};
 use crate::cli::error::CliError;
 use crate::cli::output::View;
 use crate::cli::rpc::Leaf;
@@ -26,7 +26,7 @@ pub struct UseArgs {
 }
 
 pub fn run(args: &UseArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let context = file::edit(&session.settings.config_path, |file| {
+    let context = edit::edit(&session.settings.config_path, |file| {
         let context = file.context(&args.name)?.clone();
         file.select(Some(&args.name));
         Ok(context)

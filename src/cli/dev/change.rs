@@ -41,8 +41,7 @@ pub async fn run(rpc: &Rpc, args: &NodesArgs, session: &mut Session) -> Result<E
 }
 
 async fn one(rpc: &Rpc, node: &str, session: &Session) -> Result<Value, CliError> {
-    let mut call = Call::of(rpc, &json!({ "nodeId": node }))?;
-    call.idempotency_key = Some(fresh_key()?);
+    let call = Call::of(rpc, &json!({ "nodeId": node }))?.keyed(&fresh_key()?, "");
     session.call(&call).await
 }
 

@@ -308,7 +308,7 @@ pub static REASONS: &[Explanation] = &[
     ),
     explain(
         "ROUTE_UNKNOWN",
-        Code::NotFound,
+        Code::Unimplemented,
         "the daemon serves nothing at that path",
         "omnirelay api GET /control/openapi.json",
     ),

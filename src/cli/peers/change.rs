@@ -114,14 +114,12 @@ impl Change<'_> {
         if let Some(version) = version {
             request["expectedVersion"] = json!(version.to_string());
         }
-        let mut call = Call::of(self.rpc, &request)?;
         // One key per request: the same key with another request is a conflict.
-        let mut key = if several { format!("{key}/{id}") } else { key.to_owned() };
+        let mut part = if several { format!("/{id}") } else { String::new() };
         if self.write.is_dry_run() {
-            key.push_str("/dry-run");
+            part.push_str("/dry-run");
         }
-        call.idempotency_key = Some(key);
-        Ok(call)
+        Ok(Call::of(self.rpc, &request)?.keyed(key, &part))
     }
 
     /// `peer/a cordoned`, and below it what changed.
@@ -134,6 +132,7 @@ impl Change<'_> {
             (false, true) => format!("{KIND}/{id} would stay as it is: {} (dry run)", self.already),
         };
         let lines = items(document, "changes").iter().filter_map(Value::as_str);
+        let lines = lines.filter(|line| *line != self.done);
         let lines = lines.map(|line| format!("  {}\n", printable(line))).collect::<String>();
         format!("{}\n{lines}", printable(&head))
     }

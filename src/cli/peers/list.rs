@@ -185,12 +185,12 @@ pub fn filters(args: &FilterArgs) -> Result<ListPeersRequest, CliError> {
                 Some(status) => request.status.push(status.into()),
                 None => {
                     return Err(CliError::usage(format!("there is no status `{value}`"))
-                        .hint("status: alive, suspect, dead, left"));
+                        .hint("choose from alive, suspect, dead, left"));
                 }
             },
             other => {
                 return Err(CliError::usage(format!("peers cannot be filtered by `{other}`"))
-                    .hint("fields: role, cluster, status, version, region, zone; labels go into -l"));
+                    .hint("filter by role, cluster, status, version, region or zone; labels go into -l"));
             }
         }
     }

@@ -237,9 +237,11 @@ impl Writer {
         let transaction = self.begin()?;
         let groups = Groups::default();
         let mut tables = Batch::of(&transaction, &groups, None).map_err(|_| Failed::Before)?;
-        let (state, batch) = (self.shared.shown().state, self.shared.shown().batch + 1);
-        let clock = self.shared.clock.now();
-        tables.put_written(&Written { state, clock, batch }).map_err(|_| Failed::Before)?;
+        let written = {
+            let shown = self.shared.shown();
+            Written { state: shown.state, clock: self.shared.clock.now(), batch: shown.batch + 1 }
+        };
+        tables.put_written(&written).map_err(|_| Failed::Before)?;
         drop(tables);
         transaction.commit().map_err(|_| Failed::Before)
     }

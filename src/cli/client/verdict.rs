@@ -1,0 +1,126 @@
+//! What an answer means, and what it means that there is none.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Answer, Attempts, Client, count};
+use crate::cli::error::{self, CliError};
+use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::rpc::Call;
+use crate::wire::fault::{Code, Exit};
+
+impl Client {
+    /// The failure when a call that may be repeated freely was answered by none of its addresses.
+    pub fn unreachable(
+        &self,
+        call: &Call,
+        failures: Vec<(String, Failure)>,
+        made: u32,
+        took: Duration,
+    ) -> CliError {
+        let may_have_arrived = failures.iter().any(|(_, failure)| failure.kind.may_have_arrived());
+        self.no_answer(call, &Attempts { made, failures, may_have_arrived }, took)
+    }
+
+    /// The failure that `answer` states.
+    pub(super) fn fault(&self, call: &Call, answer: &Answer, attempts: &Attempts) -> CliError {
+        let stated = serde_json::from_slice(&answer.body).ok().and_then(|body| error::from_problem(&body));
+        let unknown = !call.is_read() && (answer.status >= 500 || attempts.may_have_arrived);
+        let error = match stated {
+            Some(error) if error.reason() == "OUTCOME_UNKNOWN" => outcome_unknown(call, error),
+            // "Nothing was changed" is said of this try; an earlier one may have arrived.
+            Some(error) if unknown && error.exit() == Exit::Unavailable && attempts.may_have_arrived => {
+                outcome_unknown(call, error)
+            }
+            Some(error) => error,
+            None if unknown => {
+                let cause = format!("{} answered HTTP {} without saying why", answer.address, answer.status);
+                outcome_unknown(
+                    call,
+                    CliError::new(Code::DeadlineExceeded, "OUTCOME_UNKNOWN", "").cause(cause),
+                )
+            }
+            None => self.unexpected(call, answer),
+        };
+        let id = answer.header("x-request-id").map(str::to_owned);
+        error.request_id(id).target(self.target.to_json(&answer.address))
+    }
+
+    /// An answer no daemon of ours gives.
+    pub(super) fn unexpected(&self, call: &Call, answer: &Answer) -> CliError {
+        let kind = answer.header("content-type").unwrap_or("no content type");
+        let bad_gateway = matches!(answer.status, 502..=504);
+        let code = if bad_gateway { Code::Unavailable } else { Code::Unknown };
+        let message = format!("{} did not answer as omnirelayd does", answer.address);
+        CliError::new(code, "UNEXPECTED_ANSWER", message)
+            .cause(format!("{} {}: HTTP {}, {kind}", call.method, call.path, answer.status))
+            .hint("omnirelay context current -v     # where the address comes from")
+            .target(self.target.to_json(&answer.address))
+    }
+
+    /// The failure when no address answered.
+    pub(super) fn no_answer(&self, call: &Call, attempts: &Attempts, took: Duration) -> CliError {
+        let Some((address, failure)) = attempts.failures.last() else {
+            return CliError::new(Code::Internal, "NO_ADDRESS", "there is no address to ask");
+        };
+        let made = format!("{} in {:.1}s", count(attempts.made, "attempt"), took.as_secs_f64());
+        let cause = match attempts.failures.as_slice() {
+            [(_, one)] => format!("{} ({made})", one.cause),
+            several => {
+                let each = several.iter().map(|(address, failure)| format!("{address}: {}", failure.cause));
+                format!("{}\n({made})", each.collect::<Vec<_>>().join("\n"))
+            }
+        };
+        let target = self.target.to_json(address);
+        if attempts.may_have_arrived && !call.is_read() {
+            let error = CliError::new(Code::DeadlineExceeded, "OUTCOME_UNKNOWN", "").cause(cause);
+            return outcome_unknown(call, error).target(target);
+        }
+        let code = match failure.kind {
+            FailureKind::Timeout => Code::DeadlineExceeded,
+            _ => Code::Unavailable,
+        };
+        let message = match (failure.kind, attempts.failures.len()) {
+            (FailureKind::Timeout, _) => format!("omnirelayd at {address} did not answer in time"),
+            (FailureKind::Lost, _) => format!("lost the connection to omnirelayd at {address}"),
+            (_, 1) => format!("cannot reach omnirelayd at {address}"),
+            (_, several) => format!("cannot reach omnirelayd at any of {several} addresses"),
+        };
+        let error = CliError::new(code, failure.kind.reason(), message).cause(cause);
+        self.hints(error, failure.kind).target(target)
+    }
+
+    fn hints(&self, error: CliError, kind: FailureKind) -> CliError {
+        let origin = match self.target.context.as_str() {
+            "" => format!("the address is from: {}", self.target.source),
+            name => format!("the address is from: context `{name}`"),
+        };
+        match kind {
+            FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable => error
+                .hint("omnirelay up                  # start a development mesh here")
+                .hint("omnirelay context list        # or choose another mesh")
+                .hint(origin),
+            FailureKind::Timeout => error.hint("repeat with a longer --request-timeout").hint(origin),
+            FailureKind::UnknownName | FailureKind::ConnectTimeout | FailureKind::NotHttp => {
+                error.hint("omnirelay context current -v  # where the address comes from").hint(origin)
+            }
+        }
+    }
+}
+
+/// A mutation of which nobody can say whether it was carried out.
+fn outcome_unknown(call: &Call, error: CliError) -> CliError {
+    let key = call.repeat_with.clone().unwrap_or_default();
+    let cause = error.body().cause.clone().unwrap_or_else(|| error.body().message.clone());
+    CliError::new(
+        Code::DeadlineExceeded,
+        "OUTCOME_UNKNOWN",
+        "the answer was lost: the change may have been made or not",
+    )
+    .exiting(Exit::Timeout)
+    .cause(cause)
+    .hint(format!("repeat the command with --idempotency-key {key}; that is safe"))
+    .detail(json!({ "idempotencyKey": key }))
+    .request_id(error.body().request_id.clone())
+}
