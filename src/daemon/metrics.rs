@@ -69,7 +69,7 @@ impl Metrics {
         for status in [Status::Alive, Status::Suspect, Status::Dead, Status::Left] {
             self.peers.with_label_values(&[status.as_str_name()]).set(0);
         }
-        for record in view.list(&PEER).value {
+        for record in view.list(&PEER).records {
             let status = record.value::<PeerValue>().map(|value| value.status()).unwrap_or_default();
             self.peers.with_label_values(&[status.as_str_name()]).inc();
         }
