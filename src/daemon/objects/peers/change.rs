@@ -131,6 +131,8 @@ impl Asked<'_> {
                 shown.metadata.clone_from(&after.metadata);
                 shown.version += 1;
                 registry.node_id().clone_into(&mut shown.last_writer_id);
+                // For a dry run and a repetition; a commit's own answer gets the exact time.
+                shown.updated_at = Some(timestamp(registry.view().now()));
                 let value = Bytes::from(after.encode_to_vec());
                 vec![Write::Put { id: found.record.id.clone(), value, group: None }]
             };
