@@ -203,7 +203,8 @@ fn from_query(
     Ok(())
 }
 
-/// A client that reconnects says by header where it was; the query has the last word.
+/// A client that reconnects says by header where it was. That is later than what its query says: a browser
+/// reconnects to the address it began with.
 fn resume_from_header(
     binding: &Binding,
     headers: &HeaderMap,
@@ -214,7 +215,7 @@ fn resume_from_header(
         return Ok(());
     };
     let last = last.to_str().map_err(|_| super::caller::refused("Last-Event-ID", "is not visible ASCII"))?;
-    message.entry(SINCE).or_insert_with(|| Value::String(last.to_owned()));
+    message.insert(SINCE.to_owned(), Value::String(last.to_owned()));
     Ok(())
 }
 

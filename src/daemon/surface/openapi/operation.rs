@@ -262,7 +262,7 @@ pub(super) fn parameters() -> Value {
         "IfNoneMatch": header("If-None-Match",
             "An ETag: when the answer would be the same, it is 304 without a body.", json!({"type": "string"})),
         "LastEventId": header("Last-Event-ID",
-            "The id of the last event that was read; fills `since` when the query does not.",
+            "The id of the last event that was read, as browsers send it when they reconnect; goes before `since`.",
             json!({"type": "string"})),
         "RequestId": header("x-request-id",
             "Names the request in answers and logs; made up when absent.", key),
