@@ -269,11 +269,6 @@ async fn a_deadline_ends_the_call_and_says_what_is_known() {
     assert_eq!(problem["details"][0]["idempotencyKey"], "k-9");
     let problem = document(put().send().await.unwrap()).await;
     assert_eq!(problem["reason"], "OUTCOME_UNKNOWN");
-
-    let mut request = tonic::Request::new(named("slow"));
-    request.metadata_mut().insert("grpc-timeout", "100m".parse().unwrap());
-    let status = served.grpc().await.find(request).await.unwrap_err();
-    assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status:?}");
     assert!(begun.elapsed() < Duration::from_secs(10));
 }
 

@@ -12,18 +12,21 @@ use serde_json::Value;
 use tonic::body::Body;
 
 use super::answer::Refusal;
+use super::in_flight::Share;
 use super::shape::shortened;
 use crate::wire::fault::{Code, Fault};
 
 /// Reads and parses a body; `None` when there is none.
 ///
 /// # Errors
-/// 413 beyond `bytes_max` (before decompression and after), without reading on; 415 for anything but JSON,
+/// 413 beyond `bytes_max` (before decompression and after), without reading on; 429 when all calls together
+/// hold too much; 415 for anything but JSON,
 /// plain or with gzip; 400 naming line and column for what is no JSON.
 pub(super) async fn read_json(
     headers: &HeaderMap,
     body: Body,
     bytes_max: usize,
+    share: &Share,
 ) -> Result<Option<Value>, Refusal> {
     if body.is_end_stream() {
         return Ok(None);
@@ -34,7 +37,7 @@ pub(super) async fn read_json(
     }
     check_type(headers)?;
     let zipped = is_gzip(headers)?;
-    let bytes = read(body, bytes_max).await?;
+    let bytes = read(body, bytes_max, share).await?;
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -45,7 +48,7 @@ pub(super) async fn read_json(
     }
 }
 
-async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
+async fn read(mut body: Body, bytes_max: usize, share: &Share) -> Result<Bytes, Refusal> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| {
@@ -55,6 +58,7 @@ async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
         if whole.len() + data.len() > bytes_max {
             return Err(too_large(bytes_max));
         }
+        share.cover(whole.len() + data.len())?;
         whole.extend_from_slice(&data);
     }
     Ok(whole.freeze())

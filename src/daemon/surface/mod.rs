@@ -13,12 +13,14 @@ mod caller;
 mod deadline;
 mod frame;
 mod guard;
+mod in_flight;
 mod json;
 mod method;
 mod observe;
 mod openapi;
 mod pipeline;
 mod query;
+mod received;
 mod routes;
 mod serve;
 mod shape;
@@ -150,7 +152,15 @@ impl Surface {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             response
         } else {
-            answer::json(document.json.to_vec(), headers, HeaderMap::new())
+            match answer::json(
+                document.json.clone(),
+                headers,
+                HeaderMap::new(),
+                &self.parts.pipeline.in_flight,
+            ) {
+                Ok(response) => response,
+                Err(fault) => return Refusal::from(fault).answer(id),
+            }
         };
         response.headers_mut().insert(ETAG, document.etag.clone());
         stamp(response.headers_mut(), id);
