@@ -19,6 +19,7 @@ mod method;
 mod observe;
 mod openapi;
 mod pipeline;
+mod preface;
 mod query;
 mod received;
 mod routes;
@@ -94,6 +95,12 @@ impl Surface {
     /// Streams that begin later end at once; unary calls are served as before.
     pub fn drain(&self) {
         self.parts.pipeline.draining.send_replace(true);
+    }
+
+    /// Is ready once streams end.
+    async fn draining(&self) {
+        // The sender lives as long as the surface.
+        let _ = self.parts.pipeline.draining.subscribe().wait_for(|draining| *draining).await;
     }
 
     /// Serves one request of the peer.
