@@ -12,6 +12,7 @@ use serde_json::Value;
 use tonic::body::Body;
 
 use super::answer::Refusal;
+use super::distinct::Distinct;
 use super::in_flight::Share;
 use super::shape::shortened;
 use crate::wire::fault::{Code, Fault};
@@ -21,7 +22,8 @@ use crate::wire::fault::{Code, Fault};
 /// # Errors
 /// 413 beyond `bytes_max` (before decompression and after), without reading on; 429 when all calls together
 /// hold too much; 415 for anything but JSON,
-/// plain or with gzip; 400 naming line and column for what is no JSON.
+/// plain or with gzip; 400 naming line and column for what is no JSON,
+/// or has a key twice.
 pub(super) async fn read_json(
     headers: &HeaderMap,
     body: Body,
@@ -43,7 +45,7 @@ pub(super) async fn read_json(
     }
     let bytes = if zipped { gunzip(&bytes, bytes_max)? } else { bytes };
     match serde_json::from_slice(&bytes) {
-        Ok(value) => Ok(Some(value)),
+        Ok(Distinct(value)) => Ok(Some(value)),
         Err(error) => Err(malformed(&error)),
     }
 }
@@ -101,10 +103,11 @@ fn malformed(error: &serde_json::Error) -> Refusal {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or_default();
     let (line, column) = (error.line(), error.column());
+    let body = if error.is_data() { "the body is ambiguous" } else { "the body is no JSON" };
     Fault::new(
         Code::InvalidArgument,
         "MALFORMED_JSON",
-        format!("the body is no JSON: line {line}, column {column}: {what}"),
+        format!("{body}: line {line}, column {column}: {what}"),
     )
     .detail("line", line)
     .detail("column", column)

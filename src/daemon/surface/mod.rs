@@ -11,6 +11,7 @@ mod body;
 mod builder;
 mod caller;
 mod deadline;
+mod distinct;
 mod frame;
 mod guard;
 mod in_flight;
