@@ -67,8 +67,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_preface_is_known_in_pieces_and_nothing_else_is_taken_for_it() {
-        let cases: [(&str, &[&[u8]], Option<Version>); 7] = [
-            ("a preface", &[PREFACE], Some(Version::Http2)),
+        let whole: &[&[u8]] = &[PREFACE];
+        let cases = [
+            ("a preface", whole, Some(Version::Http2)),
             ("a preface and more", &[PREFACE, b"\0\0\0"], Some(Version::Http2)),
             ("a preface in pieces", &[b"P", b"RI * HTTP/2.0\r\n", b"\r\nSM\r\n\r\n"], Some(Version::Http2)),
             ("a get", &[b"GET / HTTP/1.1\r\n"], Some(Version::Http1)),
