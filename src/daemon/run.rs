@@ -48,7 +48,7 @@ fn load(args: &SettingArgs) -> Result<Loaded, ConfigError> {
     let given = args.given();
     let flags: Vec<(&'static str, &str, String)> =
         given.iter().map(|(flag, key, value)| (*flag, *key, value.clone())).collect();
-    config::load(args.config.as_deref(), std::env::vars(), &args.set, &flags)
+    config::load(args.config.as_deref(), std::env::vars_os(), &args.set, &flags)
 }
 
 /// Says what went wrong and every cause, a line each.

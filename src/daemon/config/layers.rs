@@ -3,6 +3,7 @@
 //! Every value remembers its source, so that an error names the line, the variable or the flag.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -48,6 +49,8 @@ pub enum ConfigError {
     Value { key: String, origin: Source, what: String },
     #[error("`--set {0}` is not KEY=VALUE")]
     NotASetting(String),
+    #[error("variable `{name}` is not UTF-8; write it anew")]
+    NotText { name: String },
 }
 
 /// One value from outside the file.
@@ -63,7 +66,7 @@ struct Override {
 /// [`ConfigError`] for the first unknown key or bad value, with its place.
 pub fn load(
     file: Option<&Path>,
-    variables: impl Iterator<Item = (String, String)>,
+    variables: impl Iterator<Item = (OsString, OsString)>,
     set: &[String],
     flags: &[(&'static str, &str, String)],
 ) -> Result<Loaded, ConfigError> {
@@ -73,7 +76,7 @@ pub fn load(
         Some(path) => read_file(path, &schema, &mut sources)?,
         None => Value::Object(Map::new()),
     };
-    let mut overrides = from_variables(variables);
+    let mut overrides = from_variables(variables)?;
     for text in set {
         let (key, value) = text.split_once('=').ok_or_else(|| ConfigError::NotASetting(text.clone()))?;
         let path = key.split('.').map(str::to_owned).collect();
@@ -140,19 +143,26 @@ fn note_leaves(
     }
 }
 
-fn from_variables(variables: impl Iterator<Item = (String, String)>) -> Vec<Override> {
-    let mut found: Vec<Override> = variables
-        .filter(|(_, text)| !text.is_empty())
-        .filter_map(|(name, text)| {
-            let upper = name.to_ascii_uppercase();
-            let (prefix, parts) = PREFIXES.iter().find(|(prefix, _)| upper.starts_with(prefix))?;
-            let mut path: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
-            path.extend(name[prefix.len()..].split("__").map(str::to_owned));
-            Some(Override { path, text, source: Source::Variable(name) })
-        })
-        .collect();
+/// What the variables with one of our prefixes say; all others may hold whatever they like.
+fn from_variables(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Vec<Override>, ConfigError> {
+    let mut found = Vec::new();
+    for (name, text) in variables.filter(|(_, text)| !text.is_empty()) {
+        let shown = name.to_string_lossy().into_owned();
+        let upper = shown.to_ascii_uppercase();
+        let Some((prefix, parts)) = PREFIXES.iter().find(|(prefix, _)| upper.starts_with(prefix)) else {
+            continue;
+        };
+        let (Ok(name), Ok(text)) = (name.into_string(), text.into_string()) else {
+            return Err(ConfigError::NotText { name: shown });
+        };
+        let mut path: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
+        path.extend(name[prefix.len()..].split("__").map(str::to_owned));
+        found.push(Override { path, text, source: Source::Variable(name) });
+    }
     found.sort_by(|a, b| a.path.cmp(&b.path));
-    found
+    Ok(found)
 }
 
 /// The path in the schema's own spelling; case, `_` and `-` do not matter.
@@ -289,8 +299,8 @@ impl fmt::Display for Source {
 mod tests {
     use super::*;
 
-    fn variable(name: &str, value: &str) -> (String, String) {
-        (name.to_owned(), value.to_owned())
+    fn variable(name: &str, value: &str) -> (OsString, OsString) {
+        (name.into(), value.into())
     }
 
     fn file(text: &str) -> tempfile::NamedTempFile {
@@ -323,7 +333,7 @@ mod tests {
 
     #[test]
     fn errors_name_the_place_of_the_value() {
-        let none = || std::iter::empty::<(String, String)>();
+        let none = || std::iter::empty::<(OsString, OsString)>();
         let text = |error: ConfigError| error.to_string();
         let unknown_in_file = file("node:\n  role: x\n  colour: red\n");
         let bad_in_file = file("node:\n  role: x\nsession:\n  ttl: 10\n");
@@ -378,6 +388,17 @@ mod tests {
     fn text_that_looks_like_a_number_can_still_be_a_name() {
         let loaded = load(None, [variable("OMNIRELAYD__NODE__ID", "17")].into_iter(), &[], &[]).unwrap();
         assert_eq!(loaded.config.node.id.as_deref(), Some("17"));
+    }
+
+    #[test]
+    fn only_our_own_variables_must_be_utf_8() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = || OsString::from_vec(vec![b'a', 0xff]);
+        let foreign = [(OsString::from("LESSOPEN"), odd()), (odd(), odd())];
+        assert!(load(None, foreign.into_iter(), &[], &[]).is_ok());
+        let ours = [(OsString::from("OMNIRELAYD__NODE__ROLE"), odd())];
+        let error = load(None, ours.into_iter(), &[], &[]).unwrap_err().to_string();
+        assert!(error.contains("OMNIRELAYD__NODE__ROLE") && error.contains("UTF-8"), "{error}");
     }
 
     #[test]
