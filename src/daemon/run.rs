@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use serde_json::json;
@@ -17,9 +18,13 @@ use super::config::{self, Config, ConfigError, Loaded};
 use super::data_dir::{DataDir, write_whole};
 use super::node::{Node, NodeSpec};
 use super::registry::follow::chain;
+use super::signals::EndSignals;
 use super::store::{EmbeddedStore, MemoryStore, Store};
 use super::telemetry::{self, LogControl};
 use crate::wire::fault::Exit;
+
+/// How long leaving may take once running calls have had their time.
+pub const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -92,6 +97,7 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     let config = Arc::new(loaded.config.clone());
     check_exposure(&config)?;
     let log = telemetry::start(&config.log)?;
+    let end = EndSignals::listen(config.control.drain_grace.0 + LEAVE_LIMIT)?;
     if let Some(path) = &args.ready_file {
         remove_if_there(path)?;
     }
@@ -106,7 +112,7 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
         process: None,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(live(spec, args, log));
+    let outcome = runtime.block_on(live(spec, args, log, end));
     runtime.shutdown_background();
     outcome
 }
@@ -153,24 +159,22 @@ fn listen(config: &Config) -> Result<TcpListener, Failure> {
     })
 }
 
-async fn live(spec: NodeSpec, args: &DaemonArgs, log: LogControl) -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+async fn live(spec: NodeSpec, args: &DaemonArgs, log: LogControl, end: EndSignals) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup())?;
     let running = spec.config.clone();
     let node = Node::start(spec).await?;
     tokio::select! {
         () = node.ready() => say_ready(args, &node)?,
-        _ = terminate.recv() => return stop(node, args).await,
-        _ = interrupt.recv() => return stop(node, args).await,
+        () = end.asked() => {}
     }
     loop {
         tokio::select! {
-            _ = terminate.recv() => return stop(node, args).await,
-            _ = interrupt.recv() => return stop(node, args).await,
+            () = end.asked() => break,
             _ = hangup.recv() => reload(args, &running, &log),
         }
     }
+    stop(node, args).await;
+    Ok(())
 }
 
 fn say_ready(args: &DaemonArgs, node: &Node) -> Result<(), Failure> {
@@ -208,14 +212,18 @@ pub fn remove_if_there(path: &Path) -> Result<(), Failure> {
     }
 }
 
-async fn stop(node: Node, args: &DaemonArgs) -> Result<(), Failure> {
+async fn stop(node: Node, args: &DaemonArgs) {
     info!(peer = node.id(), "daemon stopping");
-    if let Some(path) = &args.ready_file {
-        remove_if_there(path)?;
-    }
+    withdraw_ready(args.ready_file.as_deref());
     node.stop().await;
     info!("daemon stopped");
-    Ok(())
+}
+
+/// Removes the ready file; a file system in trouble is no reason not to leave the mesh.
+pub fn withdraw_ready(path: Option<&Path>) {
+    if let Some(Err(error)) = path.map(remove_if_there) {
+        warn!(%error, "ready file stays behind");
+    }
 }
 
 /// Reads the configuration again and takes over what can be changed while running.
