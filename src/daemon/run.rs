@@ -71,7 +71,7 @@ fn complain(error: &dyn std::error::Error) {
 fn validate(loaded: Result<Loaded, ConfigError>) -> Result<Exit, Failure> {
     match loaded {
         Ok(_) => {
-            writeln!(std::io::stdout(), "the configuration is sound")?;
+            say("the configuration is sound\n")?;
             Ok(Exit::Ok)
         }
         Err(error) => {
@@ -86,11 +86,18 @@ fn print(loaded: &Loaded) -> Result<Exit, Failure> {
     let wide =
         |pick: fn(&(String, String, config::Source)) -> usize| rows.iter().map(pick).max().unwrap_or(0);
     let (keys, values) = (wide(|row| row.0.len()), wide(|row| row.1.len()));
-    let mut out = std::io::stdout().lock();
-    for (key, value, source) in &rows {
-        writeln!(out, "{key:keys$}  {value:values$}  # {source}")?;
-    }
+    let lines = rows.iter().map(|(key, value, source)| format!("{key:keys$}  {value:values$}  # {source}\n"));
+    say(&lines.collect::<String>())?;
     Ok(Exit::Ok)
+}
+
+/// Writes to standard output. That its reader has seen enough is no error.
+fn say(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
@@ -138,7 +145,8 @@ fn data_dir(config: &Config) -> PathBuf {
         return PathBuf::from("/var/lib/omnirelay");
     }
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_else(|| PathBuf::from("."));
-    let state = std::env::var_os("XDG_STATE_HOME").map_or_else(|| home.join(".local/state"), PathBuf::from);
+    let state = std::env::var_os("XDG_STATE_HOME").filter(|path| !path.is_empty());
+    let state = state.map_or_else(|| home.join(".local/state"), PathBuf::from);
     state.join("omnirelay")
 }
 

@@ -1,8 +1,10 @@
 //! `omnirelayd` before it serves: arguments, configuration, what it refuses.
 
+use std::process::Stdio;
+
 use anyhow::Result;
 
-use crate::process::{Place, run};
+use crate::process::{Place, omnirelayd, run};
 
 #[test]
 fn configuration_faults_are_named_and_exit_2() -> Result<()> {
@@ -41,6 +43,15 @@ fn print_shows_each_value_with_its_source() -> Result<()> {
     assert!(row("node.role").contains("gateway") && row("node.role").ends_with("# --role"), "{output}");
     assert!(row("session.ttl").ends_with("# --set session.ttl"), "{output}");
     assert!(row("session.renewEvery").ends_with("# default"), "{output}");
+    Ok(())
+}
+
+#[test]
+fn print_into_a_closed_pipe_is_no_failure() -> Result<()> {
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    let output = omnirelayd().args(["config", "print"]).stdout(writer).stderr(Stdio::piped()).output()?;
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
     Ok(())
 }
 
