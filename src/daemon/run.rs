@@ -102,7 +102,6 @@ fn say(text: &str) -> std::io::Result<()> {
 
 fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     let config = Arc::new(loaded.config.clone());
-    check_exposure(&config)?;
     let log = telemetry::start(&config.log)?;
     let end = EndSignals::listen(config.control.drain_grace.0 + LEAVE_LIMIT)?;
     if let Some(path) = &args.ready_file {
@@ -122,19 +121,6 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     let outcome = runtime.block_on(live(spec, args, log, end));
     runtime.shutdown_background();
     outcome
-}
-
-/// Refuses to serve strangers without authentication unless told to in so many words.
-fn check_exposure(config: &Config) -> Result<(), Failure> {
-    let listen = config.control.listen;
-    if listen.ip().is_loopback() || config.control.insecure {
-        return Ok(());
-    }
-    Err(format!(
-        "control.listen is {listen}, which others can reach, and no authentication is configured; listen on \
-         127.0.0.1, or say --insecure to let whoever reaches the port do anything"
-    )
-    .into())
 }
 
 fn data_dir(config: &Config) -> PathBuf {

@@ -60,8 +60,9 @@ fn strangers_are_not_served_without_authentication() -> Result<()> {
     let place = tempfile::tempdir()?;
     let data = place.path().display().to_string();
     let (code, _, complaint) = run(&["--data-dir", &data, "--control-listen", "0.0.0.0:0"])?;
-    assert_eq!(code, Some(1));
-    assert!(complaint.contains("--insecure"), "{complaint}");
+    assert_eq!(code, Some(2));
+    assert!(complaint.contains("--insecure") && complaint.contains("--control-listen"), "{complaint}");
+    assert_eq!(run(&["config", "validate", "--control-listen", "0.0.0.0:0"])?.0, Some(10));
     Ok(())
 }
 
