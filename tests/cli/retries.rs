@@ -214,3 +214,24 @@ fn pages_are_joined_and_a_moved_list_is_begun_again() {
     assert!(ended.stderr.contains("Stopped at --limit 2"), "{}", ended.stderr);
     assert_eq!(ended.stdout.lines().count(), 3);
 }
+
+#[test]
+fn order_by_last_seen_is_made_of_all_pages() {
+    let stub = Stub::start(|request, _| {
+        let page = |id: &str, seen: u32, next: &str| {
+            let peer = json!({"nodeId": id, "lastSeen": format!("2026-11-20T06:00:0{seen}Z")});
+            Reply::Json(200, json!({"cursor": "1:1", "nextPageToken": next, "peers": [peer]}))
+        };
+        match request.path.split_once("pageToken=").map(|(_, token)| token) {
+            None => page("a", 2, "t1"),
+            Some("t1") => page("b", 3, "t2"),
+            Some(_) => page("c", 1, ""),
+        }
+    });
+    let program = Program::at(&stub.url());
+    assert_eq!(
+        program.run("mesh peers list --sort-by last-seen:desc -o name --limit 2").stdout,
+        "peer/b\npeer/a\n"
+    );
+    assert!(stub.requests().iter().all(|request| !request.path.contains("orderBy")));
+}
