@@ -14,6 +14,7 @@ use super::rpc::Leaf;
 use super::session::Session;
 use super::table::{Column, Layout, Moment, Table};
 use crate::daemon::config::LogFormat;
+use crate::daemon::fleet::FleetError;
 use crate::daemon::up::{self, UpError, UpNode, UpOptions};
 use crate::wire::fault::Exit;
 
@@ -86,7 +87,12 @@ pub fn run(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
         // By default only what needs attention comes between the operator and the terminal.
         log_filter: session.settings.env.get(env::LOG).unwrap_or("warn").to_owned(),
     };
-    let mesh = up::start(&options).map_err(|error| not_started(&error))?;
+    let mesh = match up::start(&options) {
+        Ok(mesh) => mesh,
+        // Asked to stop while it started: that is a clean end too.
+        Err(UpError::Fleet(FleetError::Stopped)) => return Ok(Exit::Ok),
+        Err(error) => return Err(not_started(&error)),
+    };
     announce(session, mesh.nodes())?;
     mesh.serve().map_err(|error| not_started(&error))
 }

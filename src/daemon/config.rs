@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::core::labels::{self, Labels};
-use crate::core::names::check_node_name;
+use crate::core::labels::Labels;
 
+mod check;
 mod layers;
 
 pub use layers::{ConfigError, Loaded, Source, load};
@@ -228,58 +228,6 @@ impl Default for LogConfig {
 }
 
 impl Config {
-    /// Checks what types alone cannot say: the first key that is out of its range, and the range.
-    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
-        self.check_names()?;
-        let ms = Duration::from_millis;
-        let hour = Duration::from_secs(3600);
-        within("session.ttl", self.session.ttl, ms(500), Duration::from_secs(600))?;
-        within("session.renewEvery", self.session.renew_every, ms(50), self.session.ttl.0 / 2)?;
-        within("peers.deadAfter", Span(self.dead_after()), self.session.ttl.0, hour * 24)?;
-        within("peers.forgetAfter", Span(self.forget_after()), self.dead_after(), hour * 24 * 365)?;
-        within("control.drainGrace", self.control.drain_grace, ms(0), Duration::from_secs(600))?;
-        within("history.age", self.history.age, Duration::from_secs(1), hour * 24 * 365)?;
-        within("history.tombstoneAge", self.history.tombstone_age, Duration::from_secs(1), hour * 24 * 365)?;
-        within(
-            "history.idempotencyAge",
-            self.history.idempotency_age,
-            Duration::from_secs(1),
-            hour * 24 * 30,
-        )?;
-        count("control.connectionsMax", self.control.connections_max, 1, 100_000)?;
-        count("control.watchesMax", self.control.watches_max, 1, 100_000)?;
-        count("history.entriesMax", self.history.entries_max, 1000, 10_000_000)?;
-        count("history.idempotencyEntriesMax", self.history.idempotency_entries_max, 1000, 10_000_000)
-    }
-
-    fn check_names(&self) -> Result<(), (&'static str, String)> {
-        let NodeConfig { id, role, cluster, region, zone, labels, .. } = &self.node;
-        let name = |key, name: &str| check_node_name(name).map_err(|error| (key, error.to_string()));
-        if let Some(id) = id {
-            name("node.id", id)?;
-        }
-        name("node.role", role)?;
-        name("node.cluster", cluster)?;
-        for (key, text) in [("node.region", region), ("node.zone", zone)] {
-            if !text.is_empty() {
-                name(key, text)?;
-            }
-        }
-        if let Some(service) = self.node.services.first() {
-            let what = match service.as_str() {
-                "relay" | "registry" => format!("`{service}` is not in this version yet"),
-                _ => format!("`{service}` is no service; there are `relay` and `registry`"),
-            };
-            return Err(("node.services", what));
-        }
-        labels::update(&Labels::new(), labels, &[], false)
-            .map_err(|error| ("node.labels", error.to_string()))?;
-        match self.store.url.as_str() {
-            "embedded:" | "memory:" => Ok(()),
-            other => Err(("store.url", format!("`{other}` is no store; it is `embedded:` or `memory:`"))),
-        }
-    }
-
     /// How long a peer is silent before it is dead.
     pub fn dead_after(&self) -> Duration {
         self.peers.dead_after.map_or(self.session.ttl.0 * 5, |span| span.0)
@@ -288,26 +236,6 @@ impl Config {
     /// How long the record of a peer that is gone is kept.
     pub fn forget_after(&self) -> Duration {
         self.peers.forget_after.map_or(Duration::from_secs(72 * 3600), |span| span.0)
-    }
-}
-
-fn within(
-    key: &'static str,
-    value: Span,
-    min: Duration,
-    max: Duration,
-) -> Result<(), (&'static str, String)> {
-    if value.0 >= min && value.0 <= max {
-        return Ok(());
-    }
-    Err((key, format!("{value} is out of range: {} to {}", Span(min), Span(max))))
-}
-
-fn count(key: &'static str, value: usize, min: usize, max: usize) -> Result<(), (&'static str, String)> {
-    if (min..=max).contains(&value) {
-        Ok(())
-    } else {
-        Err((key, format!("{value} is out of range: {min} to {max}")))
     }
 }
 
@@ -415,19 +343,5 @@ mod tests {
             let read = text.parse::<Span>().ok().map(|span| span.0.as_millis());
             assert_eq!(read, expected, "{what}");
         }
-    }
-
-    #[test]
-    fn the_defaults_are_within_their_own_limits() {
-        assert_eq!(Config::default().check(), Ok(()));
-    }
-
-    #[test]
-    fn a_value_out_of_range_names_its_key_and_range() {
-        let mut config = Config::default();
-        config.session.renew_every = Span(Duration::from_secs(2));
-        let (key, text) = config.check().unwrap_err();
-        assert_eq!(key, "session.renewEvery");
-        assert!(text.contains("50ms to 1s"), "{text}");
     }
 }

@@ -3,18 +3,19 @@
 //! A node can be ended as a crash would end it, or frozen: its thread is held, so that its
 //! timers, sockets and heartbeats stand still together.
 
+use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, error, info_span};
 
 use super::config::Config;
 use super::node::{Node, NodeSpec};
-use super::objects::dev::{Fate, Process};
+use super::objects::dev::{Decree, Fate, Process};
 use super::store::Store;
 use crate::wire::pb::omnirelay::dev::v1 as pb;
 use pb::dev_node::State;
@@ -28,6 +29,8 @@ pub struct MemberSpec {
     pub config: Arc<Config>,
     pub session_secret: String,
     pub control: SocketAddr,
+    /// Bound to `control`: taken when the address was chosen, so that nobody takes it in between.
+    pub listener: TcpListener,
 }
 
 /// The nodes of this process.
@@ -37,20 +40,34 @@ pub struct Fleet {
 
 /// One node and what became of it.
 struct Member {
-    spec: MemberSpec,
+    node_id: String,
+    config: Arc<Config>,
+    session_secret: String,
+    control: SocketAddr,
+    /// Of the first life; later ones bind anew.
+    listener: Mutex<Option<TcpListener>>,
     store: Arc<dyn Store>,
     fleet: OnceLock<Weak<Fleet>>,
-    /// What its thread is to do; the receiver is the thread's.
-    orders: watch::Sender<Order>,
-    freezer: Arc<Freezer>,
     life: Mutex<Life>,
 }
 
+/// The life a node is in, or the one it had last.
 #[derive(Default)]
 struct Life {
+    /// Tells a life from the one before it.
+    number: u64,
     state: State,
     thread: Option<JoinHandle<()>>,
-    runtime: Option<Handle>,
+    reins: Option<Reins>,
+}
+
+/// What leads one life; it means nothing to the next.
+#[derive(Clone)]
+struct Reins {
+    runtime: Handle,
+    /// What the thread is to do; the receiver is the thread's.
+    orders: Arc<watch::Sender<Order>>,
+    freezer: Arc<Freezer>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,133 +107,173 @@ pub enum FleetError {
     Thread { node_id: String, source: std::io::Error },
     #[error("node `{node_id}` did not come up: {what}")]
     Node { node_id: String, what: String },
+    #[error("cannot wait for the nodes")]
+    Wait(#[source] std::io::Error),
+    #[error("told to stop before all nodes were ready")]
+    Stopped,
 }
 
 impl Fleet {
-    /// Starts every node and returns when all are ready.
+    /// Starts every node and returns when all are ready, or when `asked` to stop.
     ///
     /// # Errors
-    /// The first node that did not come up; the others are ended.
-    pub fn start(specs: Vec<MemberSpec>, store: &Arc<dyn Store>) -> Result<Arc<Self>, FleetError> {
+    /// The first node that did not come up, or [`FleetError::Stopped`]; no node runs then.
+    pub fn start(
+        specs: Vec<MemberSpec>,
+        store: &Arc<dyn Store>,
+        asked: impl Future<Output = ()>,
+    ) -> Result<Arc<Self>, FleetError> {
+        let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(FleetError::Wait)?;
         let members = specs.into_iter().map(|spec| Arc::new(Member::new(spec, store.clone()))).collect();
         let fleet = Arc::new(Self { members });
-        let (said, mut heard) = mpsc::unbounded_channel();
+        let (said, heard) = mpsc::unbounded_channel();
         for member in &fleet.members {
             let _ = member.fleet.set(Arc::downgrade(&fleet));
-            member.launch(Some(said.clone()))?;
+            let said = said.clone();
+            let node_id = member.node_id.clone();
+            // Nobody listens any more once another node has failed.
+            let say = Box::new(move |what| drop(said.send((node_id, what))));
+            let spoken = member.launch(&mut lock(&member.life), say);
+            let node_id = || member.node_id.clone();
+            spoken.map_err(|source| FleetError::Thread { node_id: node_id(), source })?;
         }
         drop(said);
-        for _ in &fleet.members {
-            match heard.blocking_recv() {
-                Some((_, Ok(()))) => {}
-                Some((node_id, Err(what))) => return Err(FleetError::Node { node_id, what }),
-                None => {
-                    let what = "its thread ended".to_owned();
-                    return Err(FleetError::Node { node_id: "?".to_owned(), what });
+        waiting.block_on(async {
+            tokio::select! {
+                outcome = all_ready(fleet.members.len(), heard) => outcome,
+                () = asked => {
+                    fleet.stop();
+                    Err(FleetError::Stopped)
                 }
             }
-        }
+        })?;
         Ok(fleet)
     }
 
     /// Ends every node on purpose and waits for them.
     pub fn stop(&self) {
+        self.end(Order::Stop);
+    }
+
+    fn end(&self, order: Order) {
         for member in &self.members {
-            member.order(Order::Stop);
+            member.order(order);
         }
         for member in &self.members {
             member.join();
         }
     }
+}
+
+async fn all_ready(
+    count: usize,
+    mut heard: mpsc::UnboundedReceiver<(String, Result<(), String>)>,
+) -> Result<(), FleetError> {
+    for _ in 0..count {
+        match heard.recv().await {
+            Some((_, Ok(()))) => {}
+            Some((node_id, Err(what))) => return Err(FleetError::Node { node_id, what }),
+            None => {
+                let what = "its thread ended".to_owned();
+                return Err(FleetError::Node { node_id: "?".to_owned(), what });
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        for member in &self.members {
-            member.order(Order::Die);
-            member.join();
-        }
+        self.end(Order::Die);
     }
 }
 
-type Said = mpsc::UnboundedSender<(String, Result<(), String>)>;
+/// Says once how a node's start ended.
+type Say = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 impl Member {
     fn new(spec: MemberSpec, store: Arc<dyn Store>) -> Self {
-        Self {
-            spec,
-            store,
-            fleet: OnceLock::new(),
-            orders: watch::Sender::new(Order::Run),
-            freezer: Arc::default(),
-            life: Mutex::default(),
-        }
+        let MemberSpec { node_id, config, session_secret, control, listener } = spec;
+        let listener = Mutex::new(Some(listener));
+        let (fleet, life) = (OnceLock::new(), Mutex::default());
+        Self { node_id, config, session_secret, control, listener, store, fleet, life }
     }
 
-    /// Starts the node's thread; what became of it is said once.
-    fn launch(self: &Arc<Self>, said: Option<Said>) -> Result<(), FleetError> {
-        let node_id = self.spec.node_id.clone();
-        let refuse = |source| FleetError::Thread { node_id: node_id.clone(), source };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refuse)?;
-        self.orders.send_replace(Order::Run);
-        let handle = runtime.handle().clone();
+    /// Begins the node's next life, which waits for the end of the one before. On an error the
+    /// node is killed.
+    fn launch(self: &Arc<Self>, life: &mut Life, say: Say) -> std::io::Result<()> {
+        life.state = State::Killed;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let number = life.number + 1;
+        let (orders, heard) = watch::channel(Order::Run);
+        let reins =
+            Reins { runtime: runtime.handle().clone(), orders: Arc::new(orders), freezer: Arc::default() };
         let member = self.clone();
-        let thread = std::thread::Builder::new().name(node_id.clone()).spawn(move || {
-            let span = info_span!("node", peer = %member.spec.node_id);
-            runtime.block_on(member.live(said).instrument(span));
-            // Whatever is left is dropped where it stands.
-            runtime.shutdown_background();
-        });
-        let mut life = lock(&self.life);
-        *life = Life { state: State::Running, thread: Some(thread.map_err(refuse)?), runtime: Some(handle) };
+        let former = life.thread.take();
+        let thread = std::thread::Builder::new().name(self.node_id.clone()).spawn(move || {
+            // A thread that panicked is as gone as one that ended.
+            drop(former.map(JoinHandle::join));
+            let _end = End { member: &member, number };
+            member.run(runtime, heard, say);
+        })?;
+        *life = Life { number, state: State::Running, thread: Some(thread), reins: Some(reins) };
         Ok(())
     }
 
-    async fn live(&self, said: Option<Said>) {
-        let mut orders = self.orders.subscribe();
+    fn run(&self, runtime: Runtime, orders: watch::Receiver<Order>, say: Say) {
+        let span = info_span!("node", peer = %self.node_id);
+        runtime.block_on(self.live(orders, say).instrument(span));
+        // Whatever is left is dropped where it stands.
+        runtime.shutdown_background();
+    }
+
+    async fn live(&self, mut orders: watch::Receiver<Order>, say: Say) {
         let node = match self.start_node().await {
             Ok(node) => node,
             Err(what) => {
                 error!(error = what, "node did not start");
-                self.say(said.as_ref(), Err(what));
-                return;
+                return say(Err(what));
             }
         };
-        node.ready().await;
-        self.say(said.as_ref(), Ok(()));
-        // The sender lives in this value, so waiting ends only with an order.
-        let order = orders.wait_for(|order| *order != Order::Run).await.map_or(Order::Die, |order| *order);
+        let order = tokio::select! {
+            biased;
+            order = next_order(&mut orders) => {
+                say(Err("it was told to end before it was ready".to_owned()));
+                order
+            }
+            () = node.ready() => {
+                say(Ok(()));
+                next_order(&mut orders).await
+            }
+        };
         match order {
             Order::Stop => node.stop().await,
             Order::Run | Order::Die => drop(node),
         }
     }
 
-    fn say(&self, said: Option<&Said>, what: Result<(), String>) {
-        if let Some(said) = said {
-            // Nobody listens any more once another node has failed.
-            let _ = said.send((self.spec.node_id.clone(), what));
-        }
-    }
-
     async fn start_node(&self) -> Result<Node, String> {
-        let listener = TcpListener::bind(self.spec.control)
-            .map_err(|error| format!("cannot listen on {}: {error}", self.spec.control))?;
-        let fleet = self.fleet.get().and_then(Weak::upgrade);
+        let kept = lock(&self.listener).take();
+        let listener = kept
+            .map_or_else(|| TcpListener::bind(self.control), Ok)
+            .map_err(|error| format!("cannot listen on {}: {error}", self.control))?;
+        let fleet = self.fleet.get().cloned().unwrap_or_default();
         let spec = NodeSpec {
-            node_id: self.spec.node_id.clone(),
-            config: self.spec.config.clone(),
+            node_id: self.node_id.clone(),
+            config: self.config.clone(),
             store: self.store.clone(),
-            session_secret: self.spec.session_secret.clone(),
+            session_secret: self.session_secret.clone(),
             listener,
-            process: fleet.map(|fleet| fleet as Arc<dyn Process>),
+            process: Some(Arc::new(Reach(fleet))),
         };
         Node::start(spec).await.map_err(|error| super::registry::follow::chain(&error))
     }
 
     fn order(&self, order: Order) {
-        self.orders.send_replace(order);
-        self.freezer.set(false);
+        let reins = lock(&self.life).reins.clone();
+        if let Some(reins) = reins {
+            reins.order(order);
+        }
     }
 
     fn join(&self) {
@@ -231,76 +288,112 @@ impl Member {
 
     fn shown(&self) -> pb::DevNode {
         let state = lock(&self.life).state;
-        pb::DevNode {
-            node_id: self.spec.node_id.clone(),
-            state: state.into(),
-            control: self.spec.control.to_string(),
-        }
+        pb::DevNode { node_id: self.node_id.clone(), state: state.into(), control: self.control.to_string() }
     }
 
-    fn kill(self: &Arc<Self>) -> bool {
-        let was = std::mem::replace(&mut lock(&self.life).state, State::Killed);
-        if was == State::Killed {
-            return false;
-        }
-        let member = self.clone();
-        self.later(move || member.order(Order::Die));
-        true
-    }
-
-    fn pause(&self) -> bool {
+    fn kill(&self) -> Decree {
         let mut life = lock(&self.life);
-        if life.state != State::Running {
-            return false;
-        }
-        life.state = State::Paused;
-        self.freezer.set(true);
-        if let Some(runtime) = &life.runtime {
-            let freezer = self.freezer.clone();
-            runtime.spawn(async move {
-                tokio::time::sleep(DECREE_DELAY).await;
-                // The runtime has this one thread: while it is held, the node stands still.
-                freezer.hold();
-            });
-        }
-        true
-    }
-
-    fn resume(self: &Arc<Self>) -> bool {
-        let was = lock(&self.life).state;
-        match was {
-            State::Paused => {
-                lock(&self.life).state = State::Running;
-                self.freezer.set(false);
-                true
-            }
-            State::Killed => {
-                self.join();
-                self.launch(None).is_ok()
-            }
-            State::Running | State::Unspecified => false,
-        }
-    }
-
-    /// Does it on a thread of its own, a moment from now.
-    fn later(&self, what: impl FnOnce() + Send + 'static) {
+        let Some(reins) = life.reins.clone().filter(|_| life.state != State::Killed) else {
+            return Decree::Unchanged;
+        };
+        life.state = State::Killed;
+        // On a thread that is no node's, because a node's may be held.
         let started = std::thread::Builder::new().name("decree".to_owned()).spawn(move || {
             std::thread::sleep(DECREE_DELAY);
-            what();
+            reins.order(Order::Die);
         });
         if let Err(error) = started {
             error!(%error, "decree could not be carried out");
         }
+        Decree::Done
+    }
+
+    fn pause(&self) -> Decree {
+        let mut life = lock(&self.life);
+        let Some(reins) = life.reins.clone().filter(|_| life.state == State::Running) else {
+            return Decree::Unchanged;
+        };
+        life.state = State::Paused;
+        reins.freezer.set(true);
+        reins.runtime.spawn(async move {
+            tokio::time::sleep(DECREE_DELAY).await;
+            // The runtime has this one thread: while it is held, the node stands still.
+            reins.freezer.hold();
+        });
+        Decree::Done
+    }
+
+    fn resume(self: &Arc<Self>) -> Decree {
+        let mut life = lock(&self.life);
+        match life.state {
+            State::Paused => {
+                life.state = State::Running;
+                if let Some(reins) = &life.reins {
+                    reins.freezer.set(false);
+                }
+                Decree::Done
+            }
+            State::Killed => {
+                let (say, end) = oneshot::channel();
+                // A caller that did not wait does not want to know.
+                let say = Box::new(move |what| drop(say.send(what)));
+                if let Err(error) = self.launch(&mut life, say) {
+                    error!(%error, "node could not be started");
+                }
+                Decree::Starting(end)
+            }
+            State::Running | State::Unspecified => Decree::Unchanged,
+        }
     }
 }
 
-impl Process for Fleet {
+impl Reins {
+    fn order(&self, order: Order) {
+        self.orders.send_replace(order);
+        self.freezer.set(false);
+    }
+}
+
+/// The next order; without anybody to give one, the node dies.
+async fn next_order(orders: &mut watch::Receiver<Order>) -> Order {
+    orders.wait_for(|order| *order != Order::Run).await.map_or(Order::Die, |order| *order)
+}
+
+/// Notes the end of a life, however it comes.
+struct End<'a> {
+    member: &'a Member,
+    number: u64,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let mut life = lock(&self.member.life);
+        if life.number == self.number {
+            life.state = State::Killed;
+        }
+    }
+}
+
+/// The fleet as its nodes reach it: they do not keep it alive.
+struct Reach(Weak<Fleet>);
+
+impl Process for Reach {
+    fn nodes(&self) -> Vec<pb::DevNode> {
+        self.0.upgrade().map(|fleet| fleet.nodes()).unwrap_or_default()
+    }
+
+    fn decree(&self, node_id: &str, fate: Fate) -> Option<Decree> {
+        self.0.upgrade()?.decree(node_id, fate)
+    }
+}
+
+impl Fleet {
     fn nodes(&self) -> Vec<pb::DevNode> {
         self.members.iter().map(|member| member.shown()).collect()
     }
 
-    fn decree(&self, node_id: &str, fate: Fate) -> Option<bool> {
-        let member = self.members.iter().find(|member| member.spec.node_id == node_id)?;
+    fn decree(&self, node_id: &str, fate: Fate) -> Option<Decree> {
+        let member = self.members.iter().find(|member| member.node_id == node_id)?;
         Some(match fate {
             Fate::Kill => member.kill(),
             Fate::Pause => member.pause(),
@@ -311,4 +404,86 @@ impl Process for Fleet {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::store::MemoryStore;
+    use super::*;
+
+    fn start(count: usize, asked: impl Future<Output = ()>) -> Result<Arc<Fleet>, FleetError> {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::system());
+        let specs = (0..count).map(|number| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            MemberSpec {
+                node_id: format!("n{number}"),
+                config: Arc::default(),
+                session_secret: format!("secret {number}"),
+                control: listener.local_addr().unwrap(),
+                listener,
+            }
+        });
+        Fleet::start(specs.collect(), &store, asked)
+    }
+
+    fn running(count: usize) -> Arc<Fleet> {
+        start(count, std::future::pending()).unwrap()
+    }
+
+    fn resume(fleet: &Fleet, node_id: &str) -> Option<Result<(), String>> {
+        match fleet.decree(node_id, Fate::Resume).unwrap() {
+            Decree::Starting(end) => Some(end.blocking_recv().unwrap()),
+            Decree::Unchanged | Decree::Done => None,
+        }
+    }
+
+    fn states(fleet: &Fleet) -> Vec<State> {
+        fleet.nodes().iter().map(pb::DevNode::state).collect()
+    }
+
+    #[test]
+    fn a_fleet_that_is_dropped_ends_its_nodes() {
+        let fleet = running(2);
+        let controls: Vec<_> = fleet.members.iter().map(|member| member.control).collect();
+        drop(fleet);
+        for control in controls {
+            assert!(TcpListener::bind(control).is_ok(), "{control} is still served");
+        }
+    }
+
+    #[test]
+    fn a_stop_is_heard_before_all_are_ready() {
+        assert!(matches!(start(1, std::future::ready(())), Err(FleetError::Stopped)));
+    }
+
+    #[test]
+    fn a_node_that_cannot_come_back_stays_killed() {
+        let fleet = running(2);
+        let control = fleet.members[0].control;
+        assert!(matches!(fleet.decree("n0", Fate::Kill), Some(Decree::Done)));
+        let thread = lock(&fleet.members[0].life).thread.take().unwrap();
+        thread.join().unwrap();
+        let taken = TcpListener::bind(control).unwrap();
+        let end = resume(&fleet, "n0").unwrap();
+        assert!(end.unwrap_err().contains("cannot listen"));
+        let thread = lock(&fleet.members[0].life).thread.take().unwrap();
+        thread.join().unwrap();
+        assert_eq!(states(&fleet), [State::Killed, State::Running]);
+        assert!(matches!(fleet.decree("n0", Fate::Pause), Some(Decree::Unchanged)));
+        drop(taken);
+        assert_eq!(resume(&fleet, "n0"), Some(Ok(())));
+        assert_eq!(states(&fleet), [State::Running, State::Running]);
+    }
+
+    #[test]
+    fn a_resume_on_the_heels_of_a_kill_is_a_new_life() {
+        let fleet = running(1);
+        assert!(matches!(fleet.decree("n0", Fate::Kill), Some(Decree::Done)));
+        // The old life is still to hear of its end; of two resumes only one begins the next.
+        let decrees = [Fate::Resume; 2].map(|fate| fleet.decree("n0", fate).unwrap());
+        let [Decree::Starting(end), Decree::Unchanged] = decrees else { panic!("two lives at once") };
+        assert_eq!(end.blocking_recv(), Ok(Ok(())));
+        std::thread::sleep(2 * DECREE_DELAY);
+        assert_eq!(states(&fleet), [State::Running], "the old life's end is not the new one's");
+    }
 }

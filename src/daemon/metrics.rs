@@ -66,12 +66,16 @@ impl Metrics {
     /// When a metric cannot be written: a mistake in this file.
     pub fn text(&self, registry: &Arc<Registry>, ready: bool) -> Result<String, prometheus::Error> {
         let view = registry.view();
-        for status in [Status::Alive, Status::Suspect, Status::Dead, Status::Left] {
-            self.peers.with_label_values(&[status.as_str_name()]).set(0);
-        }
-        for record in view.list(&PEER).records {
-            let status = record.value::<PeerValue>().map(|value| value.status()).unwrap_or_default();
-            self.peers.with_label_values(&[status.as_str_name()]).inc();
+        // Counted first and then set, so that two scrapes at once say the same.
+        let found: Vec<Status> = view
+            .list(&PEER)
+            .value
+            .iter()
+            .map(|record| record.value::<PeerValue>().map(|value| value.status()).unwrap_or_default())
+            .collect();
+        for status in [Status::Unspecified, Status::Alive, Status::Suspect, Status::Dead, Status::Left] {
+            let count = found.iter().filter(|found| **found == status).count();
+            self.peers.with_label_values(&[status.as_str_name()]).set(count as i64);
         }
         self.revision.set(i64::try_from(view.head().revision.0).unwrap_or(i64::MAX));
         let silence = view.silence().unwrap_or_default();

@@ -12,6 +12,7 @@ pub mod presence;
 pub mod readiness;
 pub mod registry;
 pub mod run;
+pub mod signals;
 pub mod store;
 pub mod surface;
 pub mod telemetry;

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use serde_json::json;
@@ -17,9 +18,13 @@ use super::config::{self, Config, ConfigError, Loaded};
 use super::data_dir::{DataDir, write_whole};
 use super::node::{Node, NodeSpec};
 use super::registry::follow::chain;
+use super::signals::EndSignals;
 use super::store::{EmbeddedStore, MemoryStore, Store};
 use super::telemetry::{self, LogControl};
 use crate::wire::fault::Exit;
+
+/// How long leaving may take once running calls have had their time.
+pub const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -48,7 +53,7 @@ fn load(args: &SettingArgs) -> Result<Loaded, ConfigError> {
     let given = args.given();
     let flags: Vec<(&'static str, &str, String)> =
         given.iter().map(|(flag, key, value)| (*flag, *key, value.clone())).collect();
-    config::load(args.config.as_deref(), std::env::vars(), &args.set, &flags)
+    config::load(args.config.as_deref(), std::env::vars_os(), &args.set, &flags)
 }
 
 /// Says what went wrong and every cause, a line each.
@@ -66,7 +71,7 @@ fn complain(error: &dyn std::error::Error) {
 fn validate(loaded: Result<Loaded, ConfigError>) -> Result<Exit, Failure> {
     match loaded {
         Ok(_) => {
-            writeln!(std::io::stdout(), "the configuration is sound")?;
+            say("the configuration is sound\n")?;
             Ok(Exit::Ok)
         }
         Err(error) => {
@@ -81,17 +86,24 @@ fn print(loaded: &Loaded) -> Result<Exit, Failure> {
     let wide =
         |pick: fn(&(String, String, config::Source)) -> usize| rows.iter().map(pick).max().unwrap_or(0);
     let (keys, values) = (wide(|row| row.0.len()), wide(|row| row.1.len()));
-    let mut out = std::io::stdout().lock();
-    for (key, value, source) in &rows {
-        writeln!(out, "{key:keys$}  {value:values$}  # {source}")?;
-    }
+    let lines = rows.iter().map(|(key, value, source)| format!("{key:keys$}  {value:values$}  # {source}\n"));
+    say(&lines.collect::<String>())?;
     Ok(Exit::Ok)
+}
+
+/// Writes to standard output. That its reader has seen enough is no error.
+fn say(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     let config = Arc::new(loaded.config.clone());
-    check_exposure(&config)?;
     let log = telemetry::start(&config.log)?;
+    let end = EndSignals::listen(config.control.drain_grace.0 + LEAVE_LIMIT)?;
     if let Some(path) = &args.ready_file {
         remove_if_there(path)?;
     }
@@ -106,22 +118,9 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
         process: None,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(live(spec, args, log));
+    let outcome = runtime.block_on(live(spec, args, log, end));
     runtime.shutdown_background();
     outcome
-}
-
-/// Refuses to serve strangers without authentication unless told to in so many words.
-fn check_exposure(config: &Config) -> Result<(), Failure> {
-    let listen = config.control.listen;
-    if listen.ip().is_loopback() || config.control.insecure {
-        return Ok(());
-    }
-    Err(format!(
-        "control.listen is {listen}, which others can reach, and no authentication is configured; listen on \
-         127.0.0.1, or say --insecure to let whoever reaches the port do anything"
-    )
-    .into())
 }
 
 fn data_dir(config: &Config) -> PathBuf {
@@ -132,7 +131,8 @@ fn data_dir(config: &Config) -> PathBuf {
         return PathBuf::from("/var/lib/omnirelay");
     }
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_else(|| PathBuf::from("."));
-    let state = std::env::var_os("XDG_STATE_HOME").map_or_else(|| home.join(".local/state"), PathBuf::from);
+    let state = std::env::var_os("XDG_STATE_HOME").filter(|path| !path.is_empty());
+    let state = state.map_or_else(|| home.join(".local/state"), PathBuf::from);
     state.join("omnirelay")
 }
 
@@ -153,24 +153,22 @@ fn listen(config: &Config) -> Result<TcpListener, Failure> {
     })
 }
 
-async fn live(spec: NodeSpec, args: &DaemonArgs, log: LogControl) -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+async fn live(spec: NodeSpec, args: &DaemonArgs, log: LogControl, end: EndSignals) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup())?;
     let running = spec.config.clone();
     let node = Node::start(spec).await?;
     tokio::select! {
         () = node.ready() => say_ready(args, &node)?,
-        _ = terminate.recv() => return stop(node, args).await,
-        _ = interrupt.recv() => return stop(node, args).await,
+        () = end.asked() => {}
     }
     loop {
         tokio::select! {
-            _ = terminate.recv() => return stop(node, args).await,
-            _ = interrupt.recv() => return stop(node, args).await,
+            () = end.asked() => break,
             _ = hangup.recv() => reload(args, &running, &log),
         }
     }
+    stop(node, args).await;
+    Ok(())
 }
 
 fn say_ready(args: &DaemonArgs, node: &Node) -> Result<(), Failure> {
@@ -208,14 +206,18 @@ pub fn remove_if_there(path: &Path) -> Result<(), Failure> {
     }
 }
 
-async fn stop(node: Node, args: &DaemonArgs) -> Result<(), Failure> {
+async fn stop(node: Node, args: &DaemonArgs) {
     info!(peer = node.id(), "daemon stopping");
-    if let Some(path) = &args.ready_file {
-        remove_if_there(path)?;
-    }
+    withdraw_ready(args.ready_file.as_deref());
     node.stop().await;
     info!("daemon stopped");
-    Ok(())
+}
+
+/// Removes the ready file; a file system in trouble is no reason not to leave the mesh.
+pub fn withdraw_ready(path: Option<&Path>) {
+    if let Some(Err(error)) = path.map(remove_if_there) {
+        warn!(%error, "ready file stays behind");
+    }
 }
 
 /// Reads the configuration again and takes over what can be changed while running.

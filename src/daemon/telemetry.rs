@@ -15,9 +15,7 @@ pub struct LogControl(reload::Handle<EnvFilter, Registry>);
 /// The log could not be set up as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    #[error(
-        "`log.filter` is `{filter}`, which is no filter: {what}; write such as `info` or `warn,omnirelay=debug`"
-    )]
+    #[error("`{filter}` is no log filter: {what}; write such as `info` or `warn,omnirelay=debug`")]
     Filter { filter: String, what: String },
     #[error("the log is set up already")]
     Twice,
@@ -52,6 +50,14 @@ impl LogControl {
             .reload(parsed)
             .map_err(|error| LogError::Filter { filter: filter.to_owned(), what: error.to_string() })
     }
+}
+
+/// Says whether a filter can be read.
+///
+/// # Errors
+/// [`LogError::Filter`].
+pub fn check_filter(filter: &str) -> Result<(), LogError> {
+    read_filter(filter).map(drop)
 }
 
 fn read_filter(filter: &str) -> Result<EnvFilter, LogError> {

@@ -1,23 +1,21 @@
 //! `omnirelay up`: a whole mesh in one process, for trying things out and for tests.
 
-use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
-
 use super::config::{Config, LogConfig, LogFormat};
 use super::data_dir::{DataDir, DataDirError, write_whole};
 use super::fleet::{Fleet, FleetError, MemberSpec};
-use super::run::{ready_row, remove_if_there, write_ready};
+use super::run::{LEAVE_LIMIT, ready_row, remove_if_there, withdraw_ready, write_ready};
+use super::signals::EndSignals;
 use super::store::embedded::OpenError;
 use super::store::{EmbeddedStore, MemoryStore, Store};
 use super::telemetry::{self, LogError};
 use crate::wire::fault::Exit;
+use serde::{Deserialize, Serialize};
 
 /// The most nodes of one process; each is a thread.
 pub const NODES_MAX: u16 = 64;
@@ -95,6 +93,7 @@ struct State {
 pub struct Up {
     nodes: Vec<UpNode>,
     fleet: Arc<Fleet>,
+    end: EndSignals,
     ready_file: Option<PathBuf>,
     // In this order: the store is closed before its directory is unlocked and removed.
     _directory: Directory,
@@ -113,21 +112,23 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
     }
     let log = LogConfig { format: options.log_format, filter: options.log_filter.clone() };
     telemetry::start(&log)?;
+    let config = Arc::new(Config::default());
+    let end = EndSignals::listen(config.control.drain_grace.0 + LEAVE_LIMIT).map_err(UpError::Signals)?;
     if let Some(path) = &options.ready_file {
         remove_if_there(path).map_err(|error| UpError::ReadyFile(error.to_string()))?;
     }
     let directory = Directory::open(options.data.as_deref())?;
     let store = open_store(options.store.as_deref(), directory.data.path())?;
-    let nodes = choose_nodes(&directory, options.nodes)?;
-    let config = Arc::new(Config::default());
-    let members = nodes.iter().map(|node| MemberSpec {
+    let (nodes, listeners) = choose_nodes(&directory, options.nodes)?;
+    let members = nodes.iter().zip(listeners).map(|(node, listener)| MemberSpec {
         node_id: node.node_id.clone(),
         config: config.clone(),
         session_secret: node.secret.clone(),
         control: node.control,
+        listener,
     });
-    let fleet = Fleet::start(members.collect(), &store)?;
-    let up = Up { nodes, fleet, ready_file: options.ready_file.clone(), _directory: directory };
+    let fleet = Fleet::start(members.collect(), &store, end.asked())?;
+    let up = Up { nodes, fleet, end, ready_file: options.ready_file.clone(), _directory: directory };
     up.say_ready()?;
     Ok(up)
 }
@@ -138,25 +139,14 @@ impl Up {
         &self.nodes
     }
 
-    /// Serves until Ctrl-C or SIGTERM, then lets every node leave. A second Ctrl-C ends at once.
+    /// Serves until Ctrl-C or SIGTERM, then lets every node leave. A second signal ends at once.
     ///
     /// # Errors
     /// When signals cannot be waited for.
     pub fn serve(self) -> Result<Exit, UpError> {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(UpError::Signals)?;
-        runtime.block_on(until_told_to_stop()).map_err(UpError::Signals)?;
-        if let Some(path) = &self.ready_file {
-            remove_if_there(path).map_err(|error| UpError::ReadyFile(error.to_string()))?;
-        }
-        // Signals are still heard while the nodes leave, on a thread of their own.
-        let impatient = std::thread::spawn(move || {
-            if runtime.block_on(until_told_to_stop()).is_ok() {
-                std::process::exit(Exit::Interrupted as i32);
-            }
-        });
-        drop(impatient);
-        self.fleet.stop();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(UpError::Signals)?;
+        runtime.block_on(self.end.asked());
+        drop(self);
         Ok(Exit::Ok)
     }
 
@@ -168,14 +158,12 @@ impl Up {
     }
 }
 
-async fn until_told_to_stop() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+impl Drop for Up {
+    fn drop(&mut self) {
+        // However it ends: whoever reads the file must not believe that the nodes are there.
+        withdraw_ready(self.ready_file.as_deref());
+        self.fleet.stop();
     }
-    Ok(())
 }
 
 fn open_store(url: Option<&str>, directory: &Path) -> Result<Arc<dyn Store>, UpError> {
@@ -228,9 +216,14 @@ fn chance() -> u64 {
     }
 }
 
-/// The nodes the directory knows and as many new ones as are missing, each with a free port.
-fn choose_nodes(directory: &Directory, asked: Option<u16>) -> Result<Vec<UpNode>, UpError> {
+/// The nodes to start, each with its port taken: the first that the directory knows, and as many
+/// new ones as are missing. Those that are not started now keep their ids, ports and secrets.
+fn choose_nodes(
+    directory: &Directory,
+    asked: Option<u16>,
+) -> Result<(Vec<UpNode>, Vec<TcpListener>), UpError> {
     let path = directory.data.path().join(STATE);
+    let refuse = |source| UpError::Directory { path: path.clone(), source };
     let mut state = read_state(&path)?;
     let count = match (asked, state.nodes.len()) {
         (Some(asked), _) => usize::from(asked),
@@ -245,16 +238,16 @@ fn choose_nodes(directory: &Directory, asked: Option<u16>) -> Result<Vec<UpNode>
             secret: format!("{:016x}{:016x}", chance(), chance()),
         });
     }
-    state.nodes.truncate(count);
-    let mut chosen = BTreeSet::new();
-    for node in &mut state.nodes {
-        node.control = free(node.control, &chosen)
-            .map_err(|source| UpError::Directory { path: path.clone(), source })?;
-        chosen.insert(node.control);
+    let mut listeners = Vec::new();
+    for node in &mut state.nodes[..count] {
+        let listener = listen(node.control).map_err(refuse)?;
+        node.control = listener.local_addr().map_err(refuse)?;
+        listeners.push(listener);
     }
     let text = serde_json::to_vec_pretty(&state).unwrap_or_default();
-    write_whole(&path, &text).map_err(|source| UpError::Directory { path, source })?;
-    Ok(state.nodes)
+    write_whole(&path, &text).map_err(refuse)?;
+    state.nodes.truncate(count);
+    Ok((state.nodes, listeners))
 }
 
 fn read_state(path: &Path) -> Result<State, UpError> {
@@ -266,12 +259,24 @@ fn read_state(path: &Path) -> Result<State, UpError> {
     }
 }
 
-/// The address, or a free one when somebody else listens there.
-fn free(wanted: SocketAddr, chosen: &BTreeSet<SocketAddr>) -> std::io::Result<SocketAddr> {
-    if !chosen.contains(&wanted)
-        && let Ok(listener) = TcpListener::bind(wanted)
-    {
-        return listener.local_addr();
+/// Listens on the address, or on a free one when somebody else listens there.
+fn listen(wanted: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(wanted).or_else(|_| TcpListener::bind(SocketAddr::new(wanted.ip(), 0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_are_not_started_are_remembered() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = Directory::open(Some(place.path())).unwrap();
+        let chosen = |asked| choose_nodes(&directory, asked).unwrap().0;
+        let all = chosen(Some(3));
+        assert_eq!(chosen(Some(1)).len(), 1);
+        let secrets = |nodes: &[UpNode]| nodes.iter().map(|node| node.secret.clone()).collect::<Vec<_>>();
+        assert_eq!(secrets(&chosen(None)), secrets(&all));
+        assert_eq!(secrets(&chosen(Some(4)))[..3], secrets(&all)[..]);
     }
-    TcpListener::bind(SocketAddr::new(wanted.ip(), 0))?.local_addr()
 }

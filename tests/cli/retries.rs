@@ -1,6 +1,6 @@
 //! What is tried again, and with what.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -147,16 +147,35 @@ fn hanging_daemon_leaves_time_for_the_next_address() {
 }
 
 #[test]
+fn hanging_daemon_costs_a_second_and_a_slow_one_gets_the_rest() {
+    let hanging = Stub::start(|_, _| Reply::Hang(Duration::from_secs(20)));
+    let slow = Stub::start(|request, _| {
+        std::thread::sleep(Duration::from_millis(1500));
+        mesh(request)
+    });
+    let program = Program::new();
+    let addresses = format!("['{}', '{}']", hanging.url(), slow.url());
+    program.write_config(&format!("contexts: [{{name: dev, addresses: {addresses}}}]"));
+    for line in ["mesh peers list -c dev", "mesh peers cordon relay-b119 -c dev"] {
+        let (begun, slow_before) = (Instant::now(), slow.requests().len());
+        let ended = program.run(line);
+        assert_eq!(ended.code, 0, "{line}: {ended:?}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{line}: {:?}", begun.elapsed());
+        assert_eq!(slow.requests().len(), slow_before + 1, "{line}: the slow one is asked once");
+    }
+}
+
+#[test]
 fn requests_carry_what_was_asked_for() {
     let stub = Stub::start(|request, _| mesh(request));
     let program = Program::at(&stub.url());
-    program.run("mesh peers list --filter status=suspect,status=dead,role=gateway -l tier!=std --limit 5 --sort-by last-seen:desc --request-id me-1 --request-timeout 4s");
+    program.run("mesh peers list --filter status=suspect,status=dead,role=gateway -l tier!=std --limit 5 --sort-by zone:desc --request-id me-1 --request-timeout 4s");
     program.run("mesh peers label relay-b119 a=1 b- --overwrite --reason why --if-match 0");
     program.run("mesh peers forget relay-b119 --yes --dry-run --reason gone");
     let requests = stub.requests();
     assert_eq!(
         requests[0].path,
-        "/control/peers?role=gateway&status=suspect&status=dead&selector=tier%21%3Dstd&orderBy=last_seen%20desc&pageSize=5"
+        "/control/peers?role=gateway&status=suspect&status=dead&selector=tier%21%3Dstd&orderBy=zone%20desc&pageSize=5"
     );
     assert_eq!(requests[0].header("x-request-id"), Some("me-1"));
     let timeout = requests[0].header("omnirelay-timeout").unwrap();
@@ -194,4 +213,25 @@ fn pages_are_joined_and_a_moved_list_is_begun_again() {
     let ended = program.run("mesh peers list --limit 2");
     assert!(ended.stderr.contains("Stopped at --limit 2"), "{}", ended.stderr);
     assert_eq!(ended.stdout.lines().count(), 3);
+}
+
+#[test]
+fn order_by_last_seen_is_made_of_all_pages() {
+    let stub = Stub::start(|request, _| {
+        let page = |id: &str, seen: u32, next: &str| {
+            let peer = json!({"nodeId": id, "lastSeen": format!("2026-11-20T06:00:0{seen}Z")});
+            Reply::Json(200, json!({"cursor": "1:1", "nextPageToken": next, "peers": [peer]}))
+        };
+        match request.path.split_once("pageToken=").map(|(_, token)| token) {
+            None => page("a", 2, "t1"),
+            Some("t1") => page("b", 3, "t2"),
+            Some(_) => page("c", 1, ""),
+        }
+    });
+    let program = Program::at(&stub.url());
+    assert_eq!(
+        program.run("mesh peers list --sort-by last-seen:desc -o name --limit 2").stdout,
+        "peer/b\npeer/a\n"
+    );
+    assert!(stub.requests().iter().all(|request| !request.path.contains("orderBy")));
 }

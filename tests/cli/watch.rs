@@ -161,6 +161,29 @@ fn cursor_file_carries_over_to_the_next_run() {
 }
 
 #[test]
+fn watch_that_ends_inside_a_revision_goes_on_with_its_rest() {
+    let part = |cursor: &str, id: &str| {
+        event(&json!({"type": "modified", "cursor": cursor, "peer": peer(id, "alive", false)}))
+    };
+    let stub = Stub::start(move |request, _| match request.header("last-event-id") {
+        None => Reply::Events(
+            vec![synced("1:5"), part("1:5.1", "a"), part("1:5.2", "b"), part("1:6", "c")],
+            After::Stay,
+        ),
+        Some("1:5.1") => Reply::Events(vec![part("1:5.2", "b"), part("1:6", "c")], After::Stay),
+        Some("1:5.2") => Reply::Events(vec![part("1:6", "c")], After::Stay),
+        Some(other) => panic!("resumed from {other}"),
+    });
+    let program = Program::at(&stub.url());
+    let file = program.home.path().join("cur");
+    let line = format!("mesh peers watch -o name --max-events 1 --cursor-file {}", file.display());
+    for (printed, saved) in [("a", "1:5.1"), ("b", "1:5.2"), ("c", "1:6")] {
+        assert_eq!(program.run(&line).stdout, format!("peer/{printed}\n"));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{saved}\n"));
+    }
+}
+
+#[test]
 fn until_ends_the_watch_and_timeout_says_that_it_did_not() {
     let stub = Stub::start(|_, _| {
         let suspect = event(&json!({"type": "snapshot", "cursor": "", "peer": peer("a", "suspect", false)}));

@@ -1,8 +1,10 @@
 //! `omnirelayd` before it serves: arguments, configuration, what it refuses.
 
+use std::process::Stdio;
+
 use anyhow::Result;
 
-use crate::process::{Place, run};
+use crate::process::{Place, omnirelayd, run};
 
 #[test]
 fn configuration_faults_are_named_and_exit_2() -> Result<()> {
@@ -45,12 +47,22 @@ fn print_shows_each_value_with_its_source() -> Result<()> {
 }
 
 #[test]
+fn print_into_a_closed_pipe_is_no_failure() -> Result<()> {
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    let output = omnirelayd().args(["config", "print"]).stdout(writer).stderr(Stdio::piped()).output()?;
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    Ok(())
+}
+
+#[test]
 fn strangers_are_not_served_without_authentication() -> Result<()> {
     let place = tempfile::tempdir()?;
     let data = place.path().display().to_string();
     let (code, _, complaint) = run(&["--data-dir", &data, "--control-listen", "0.0.0.0:0"])?;
-    assert_eq!(code, Some(1));
-    assert!(complaint.contains("--insecure"), "{complaint}");
+    assert_eq!(code, Some(2));
+    assert!(complaint.contains("--insecure") && complaint.contains("--control-listen"), "{complaint}");
+    assert_eq!(run(&["config", "validate", "--control-listen", "0.0.0.0:0"])?.0, Some(10));
     Ok(())
 }
 

@@ -83,6 +83,45 @@ async fn a_stop_ends_watches_and_marks_the_peer_as_left() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_second_signal_ends_a_stop_that_takes_long() -> Result<()> {
+    let place = Place::new(&["--set", "control.drainGrace=10m"])?;
+    let daemon = place.start()?;
+    // A call whose body never comes holds the stop up.
+    let mut stream = TcpStream::connect(&daemon.control).await?;
+    let control = &daemon.control;
+    let head = format!(
+        "POST /control/peers/x:cordon HTTP/1.1\r\nhost: {control}\r\ncontent-type: application/json\r\n\
+         expect: 100-continue\r\ncontent-length: 9\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    let mut line = String::new();
+    BufReader::new(&mut stream).read_line(&mut line).await?;
+    ensure!(line.contains("100"), "the call is running: {line}");
+    daemon.signal("TERM")?;
+    let begun = Instant::now();
+    while place.ready_file().exists() {
+        ensure!(begun.elapsed() < PATIENCE, "{}", place.log());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    daemon.signal("TERM")?;
+    assert_eq!(daemon.wait()?.code(), Some(143));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_ready_file_that_cannot_be_removed_does_not_keep_the_daemon_from_leaving() -> Result<()> {
+    let place = Place::new(&[])?;
+    let daemon = place.start()?;
+    std::fs::remove_file(place.ready_file())?;
+    std::fs::create_dir(place.ready_file())?;
+    daemon.signal("TERM")?;
+    assert!(daemon.wait()?.success());
+    let log = place.log();
+    assert!(log.contains("stays behind") && log.contains("daemon stopped"), "{log}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_watch_resumes_behind_a_restart_with_what_it_missed() -> Result<()> {
     let place = Place::new(&["--node-id", "a"])?;
     let daemon = place.start()?;

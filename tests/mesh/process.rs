@@ -93,8 +93,9 @@ pub fn omnirelayd() -> Command {
 /// A program without input, output and the caller's settings.
 pub fn clean(program: &str) -> Command {
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars() {
-        if name.starts_with("OMNIRELAY") && !name.starts_with("OMNIRELAY_TEST") {
+    for (name, _) in std::env::vars_os() {
+        let shown = name.to_string_lossy();
+        if shown.starts_with("OMNIRELAY") && !shown.starts_with("OMNIRELAY_TEST") {
             command.env_remove(name);
         }
     }

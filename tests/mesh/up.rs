@@ -228,3 +228,30 @@ fn a_directory_serves_one_mesh_at_a_time() -> Result<()> {
     assert!(complaint.contains("in use"), "{complaint}");
     Ok(())
 }
+
+#[test]
+fn a_mesh_that_cannot_be_announced_leaves_no_ready_file() -> Result<()> {
+    let mesh = Mesh::new()?;
+    let ready = mesh.path("ready.json");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full")?;
+    let status = mesh
+        .omnirelay(&["up", "--nodes", "1", "--store", "memory:", "--ready-file", &ready.to_string_lossy()])
+        .stdout(full)
+        .status()?;
+    assert_eq!(status.code(), Some(1));
+    assert!(!ready.exists());
+    Ok(())
+}
+
+#[test]
+fn a_node_can_be_resumed_at_once_and_says_how_it_is() -> Result<()> {
+    let mesh = Mesh::new()?;
+    let _up = mesh.up()?;
+    let state = |verb: &str| -> Result<Value> {
+        Ok(mesh.json(&["dev", verb, "node-3", "-o", "json"])?["node"]["state"].clone())
+    };
+    assert_eq!(state("kill")?, "killed");
+    assert_eq!(state("pause")?, "killed", "a killed node cannot be paused");
+    assert_eq!(state("resume")?, "running");
+    Ok(())
+}

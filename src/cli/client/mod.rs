@@ -22,6 +22,9 @@ const TRIES: u32 = 3;
 /// The longest answer that is taken: a thousand peers are 0.6 MB.
 const BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// How long a daemon may hang while there is another address to ask. The same idempotency key
+/// protects what is asked twice.
+const HANG_MAX: Duration = Duration::from_secs(1);
 
 /// Speaks to the daemons of one target.
 #[derive(Debug)]
@@ -165,7 +168,7 @@ impl Client {
         attempts.failures.clear();
         for _ in 0..self.target.addresses.len() {
             let address = self.address();
-            match self.attempt(address, call, self.patience(deadline)).await {
+            match self.attempt(address, call, self.patience(deadline, attempts.made)).await {
                 Ok(answer) => return Some(answer),
                 Err(failure) => {
                     let arrived = failure.kind.may_have_arrived();
@@ -181,11 +184,11 @@ impl Client {
         None
     }
 
-    /// How long one try may take. Where there is another address, a daemon that hangs gets a part of
-    /// the time only.
-    fn patience(&self, deadline: Instant) -> Duration {
+    /// How long try number `made` may take: what is left, once every address had a short try.
+    fn patience(&self, deadline: Instant, made: u32) -> Duration {
         let left = deadline.saturating_duration_since(Instant::now());
-        if self.target.addresses.len() > 1 { left / TRIES } else { left }
+        let is_last = made >= TRIES || made as usize >= self.target.addresses.len();
+        if is_last { left } else { (left / TRIES).min(HANG_MAX) }
     }
 
     async fn attempt(&self, address: &Address, call: &Call, left: Duration) -> Result<Answer, Failure> {

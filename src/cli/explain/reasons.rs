@@ -244,6 +244,12 @@ pub static REASONS: &[Explanation] = &[
     ),
     explain("NODE_NOT_FOUND", Code::NotFound, "the process does not run that node", "omnirelay dev list"),
     explain(
+        "NODE_NOT_STARTED",
+        Code::FailedPrecondition,
+        "a killed node could not be started again; the message says why",
+        "remove the cause, such as another process on its port, then omnirelay dev resume NODE",
+    ),
+    explain(
         "NOT_ACCEPTABLE",
         Code::InvalidArgument,
         "the method cannot answer in the form that was asked for",

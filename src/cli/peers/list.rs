@@ -201,7 +201,6 @@ pub fn filters(args: &FilterArgs) -> Result<ListPeersRequest, CliError> {
 fn order_by(by: &table::SortBy) -> Option<String> {
     let name = match by.column.as_str() {
         "id" => "node_id",
-        "last-seen" | "last_seen" => "last_seen",
         name @ ("role" | "cluster" | "status" | "version" | "region" | "zone") => name,
         _ => return None,
     };

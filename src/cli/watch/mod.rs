@@ -29,7 +29,7 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How often the first connection is tried at every address; once it was there, for ever.
 const FIRST_TRIES: u32 = 3;
-/// All events of one revision come together; a pause this long means that they are complete.
+/// Events that come together are saved together: a pause this long means that they are complete.
 const BATCH_PAUSE: Duration = Duration::from_millis(20);
 /// A live table is drawn at most ten times a second.
 const DRAW_PAUSE: Duration = Duration::from_millis(100);
@@ -254,7 +254,7 @@ impl Watch<'_> {
             }
             _ => {}
         }
-        // Saved only when the pause after it shows that nothing else belongs to this revision.
+        // Every cursor stands for exactly what was printed, in the middle of a revision too.
         let cursor = text(&event, "cursor");
         if cursor != self.cursor.at() {
             self.cursor.save()?;

@@ -3,10 +3,13 @@
 //! Every value remembers its source, so that an error names the line, the variable or the flag.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
+use serde_saphyr::Spanned;
 
 use super::Config;
 
@@ -21,7 +24,8 @@ const PREFIXES: [(&str, &[&str]); 3] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     Default,
-    File(PathBuf),
+    /// The line counts from 1; `None` where it cannot be told.
+    File(PathBuf, Option<u64>),
     Variable(String),
     Set(String),
     Flag(&'static str),
@@ -48,11 +52,15 @@ pub enum ConfigError {
     Value { key: String, origin: Source, what: String },
     #[error("`--set {0}` is not KEY=VALUE")]
     NotASetting(String),
+    #[error("variable `{name}` is not UTF-8; write it anew")]
+    NotText { name: String },
 }
 
 /// One value from outside the file.
 struct Override {
     path: Vec<String>,
+    /// What the path was split at.
+    separator: &'static str,
     text: String,
     source: Source,
 }
@@ -63,7 +71,7 @@ struct Override {
 /// [`ConfigError`] for the first unknown key or bad value, with its place.
 pub fn load(
     file: Option<&Path>,
-    variables: impl Iterator<Item = (String, String)>,
+    variables: impl Iterator<Item = (OsString, OsString)>,
     set: &[String],
     flags: &[(&'static str, &str, String)],
 ) -> Result<Loaded, ConfigError> {
@@ -73,25 +81,26 @@ pub fn load(
         Some(path) => read_file(path, &schema, &mut sources)?,
         None => Value::Object(Map::new()),
     };
-    let mut overrides = from_variables(variables);
+    let mut overrides = from_variables(variables)?;
+    let dotted = |key: &str, text: &str, source| {
+        let path = key.split('.').map(str::to_owned).collect();
+        Override { path, separator: ".", text: text.to_owned(), source }
+    };
     for text in set {
         let (key, value) = text.split_once('=').ok_or_else(|| ConfigError::NotASetting(text.clone()))?;
-        let path = key.split('.').map(str::to_owned).collect();
-        overrides.push(Override { path, text: value.to_owned(), source: Source::Set(key.to_owned()) });
+        overrides.push(dotted(key, value, Source::Set(key.to_owned())));
     }
-    for (flag, key, value) in flags {
-        let path = key.split('.').map(str::to_owned).collect();
-        overrides.push(Override { path, text: value.clone(), source: Source::Flag(flag) });
-    }
-    let mut texts = BTreeMap::new();
+    overrides.extend(flags.iter().map(|(flag, key, value)| dotted(key, value, Source::Flag(flag))));
     for item in overrides {
-        let path = known_path(&schema, &item)?;
-        let key = path.join(".");
-        insert(&mut tree, &path, typed(&item.text));
-        texts.insert(key.clone(), (path, item.text));
-        sources.insert(key, item.source);
+        let (path, known) = known_path(&schema, &item)?;
+        insert(&mut tree, &path, typed(&item.text, known));
+        sources.insert(path.join("."), item.source);
     }
-    let config = parse(&mut tree, &texts, &sources)?;
+    let config = serde_path_to_error::deserialize::<_, Config>(&tree).map_err(|error| {
+        let key = error.path().to_string();
+        let origin = source_of(&sources, &key);
+        ConfigError::Value { key, origin, what: error.into_inner().to_string() }
+    })?;
     config.check().map_err(|(key, what)| {
         let origin = source_of(&sources, key);
         ConfigError::Value { key: key.to_owned(), origin, what }
@@ -113,9 +122,35 @@ fn read_file(
         |error: serde_saphyr::Error| ConfigError::File { path: path.to_owned(), what: error.to_string() };
     // Once into its types, for errors with their line and column, and once as it is.
     serde_saphyr::from_str::<Config>(&text).map_err(refuse)?;
-    let tree: Value = serde_saphyr::from_str(&text).map_err(refuse)?;
-    note_leaves(&tree, schema, &mut Vec::new(), &Source::File(path.to_owned()), sources);
+    let mut tree: Value = serde_saphyr::from_str(&text).map_err(refuse)?;
+    drop_empty_sections(&mut tree, schema);
+    let lines = lines_of(&text);
+    let source = |key: &str| Source::File(path.to_owned(), lines.get(key).copied());
+    note_leaves(&tree, schema, &mut Vec::new(), &source, sources);
     Ok(tree)
+}
+
+/// Removes sections that are named and left empty, which YAML reads as null.
+fn drop_empty_sections(tree: &mut Value, schema: &Value) {
+    let (Value::Object(fields), Value::Object(known)) = (tree, schema) else { return };
+    fields.retain(|name, value| !(value.is_null() && known.get(name).is_some_and(Value::is_object)));
+    for (name, value) in fields {
+        drop_empty_sections(value, known.get(name).unwrap_or(&Value::Null));
+    }
+}
+
+/// The line of each value by its key, as far as the section has the form that ours have.
+fn lines_of(text: &str) -> BTreeMap<String, u64> {
+    type Places = BTreeMap<String, Option<BTreeMap<String, Spanned<IgnoredAny>>>>;
+    let places: Places = serde_saphyr::from_str(text).unwrap_or_default();
+    let sections = places.into_iter().filter_map(|(section, values)| Some((section, values?)));
+    sections
+        .flat_map(|(section, values)| {
+            values
+                .into_iter()
+                .map(move |(name, value)| (format!("{section}.{name}"), value.referenced.line()))
+        })
+        .collect()
 }
 
 /// Notes the source of every value of `tree` down to the depth the schema has.
@@ -123,7 +158,7 @@ fn note_leaves(
     tree: &Value,
     schema: &Value,
     path: &mut Vec<String>,
-    source: &Source,
+    source: &impl Fn(&str) -> Source,
     into: &mut BTreeMap<String, Source>,
 ) {
     match (tree, schema) {
@@ -135,37 +170,45 @@ fn note_leaves(
             }
         }
         (_, _) => {
-            into.insert(path.join("."), source.clone());
+            let key = path.join(".");
+            into.insert(key.clone(), source(&key));
         }
     }
 }
 
-fn from_variables(variables: impl Iterator<Item = (String, String)>) -> Vec<Override> {
-    let mut found: Vec<Override> = variables
-        .filter(|(_, text)| !text.is_empty())
-        .filter_map(|(name, text)| {
-            let upper = name.to_ascii_uppercase();
-            let (prefix, parts) = PREFIXES.iter().find(|(prefix, _)| upper.starts_with(prefix))?;
-            let mut path: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
-            path.extend(name[prefix.len()..].split("__").map(str::to_owned));
-            Some(Override { path, text, source: Source::Variable(name) })
-        })
-        .collect();
+/// What the variables with one of our prefixes say; all others may hold whatever they like.
+fn from_variables(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Vec<Override>, ConfigError> {
+    let mut found = Vec::new();
+    for (name, text) in variables.filter(|(_, text)| !text.is_empty()) {
+        let shown = name.to_string_lossy().into_owned();
+        let upper = shown.to_ascii_uppercase();
+        let Some((prefix, parts)) = PREFIXES.iter().find(|(prefix, _)| upper.starts_with(prefix)) else {
+            continue;
+        };
+        let (Ok(name), Ok(text)) = (name.into_string(), text.into_string()) else {
+            return Err(ConfigError::NotText { name: shown });
+        };
+        let mut path: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
+        path.extend(name[prefix.len()..].split("__").map(str::to_owned));
+        found.push(Override { path, separator: "__", text, source: Source::Variable(name) });
+    }
     found.sort_by(|a, b| a.path.cmp(&b.path));
-    found
+    Ok(found)
 }
 
-/// The path in the schema's own spelling; case, `_` and `-` do not matter.
-fn known_path(schema: &Value, item: &Override) -> Result<Vec<String>, ConfigError> {
+/// The path in the schema's own spelling, in which case, `_` and `-` do not matter, and what the
+/// schema has there.
+fn known_path<'a>(schema: &'a Value, item: &Override) -> Result<(Vec<String>, &'a Value), ConfigError> {
     let mut path = Vec::new();
     let mut level = schema;
-    for part in &item.path {
+    for (at, part) in item.path.iter().enumerate() {
         let Value::Object(fields) = level else { return Err(unknown(&path, part, None, &item.source)) };
-        if fields.is_empty() && !path.is_empty() {
-            // A free map, such as labels: its keys are the operator's.
-            path.push(part.clone());
-            level = &Value::Null;
-            continue;
+        if fields.is_empty() {
+            // A free map, such as labels: its keys are the operator's, whatever they hold.
+            path.push(item.path[at..].join(item.separator));
+            return Ok((path, &Value::Null));
         }
         let Some((name, below)) = fields.iter().find(|(name, _)| fold(name) == fold(part)) else {
             return Err(unknown(&path, part, Some(fields), &item.source));
@@ -173,7 +216,7 @@ fn known_path(schema: &Value, item: &Override) -> Result<Vec<String>, ConfigErro
         path.push(name.clone());
         level = below;
     }
-    Ok(path)
+    Ok((path, level))
 }
 
 fn unknown(path: &[String], part: &str, fields: Option<&Map<String, Value>>, origin: &Source) -> ConfigError {
@@ -190,9 +233,15 @@ fn fold(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '_' | '-')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// Text as YAML would read it, so that numbers, booleans and lists can be given; else as it is.
-fn typed(text: &str) -> Value {
-    serde_yaml::from_str(text).ok().filter(|value: &Value| !value.is_null()).unwrap_or_else(|| text.into())
+/// The text itself where the schema has a text, or nothing because the text is optional; elsewhere
+/// as YAML would read it, so that numbers, booleans and lists can be given.
+fn typed(text: &str, known: &Value) -> Value {
+    match known {
+        Value::String(_) | Value::Null => text.into(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            serde_yaml::from_str(text).unwrap_or_else(|_| text.into())
+        }
+    }
 }
 
 fn insert(tree: &mut Value, path: &[String], value: Value) {
@@ -205,30 +254,6 @@ fn insert(tree: &mut Value, path: &[String], value: Value) {
         level = fields.entry(part.clone()).or_insert(Value::Null);
     }
     *level = value;
-}
-
-/// Parses the tree; a value from a text that does not fit as a number or list is tried as text.
-fn parse(
-    tree: &mut Value,
-    texts: &BTreeMap<String, (Vec<String>, String)>,
-    sources: &BTreeMap<String, Source>,
-) -> Result<Config, ConfigError> {
-    let mut retried = std::collections::BTreeSet::new();
-    loop {
-        let error = match serde_path_to_error::deserialize::<_, Config>(&*tree) {
-            Ok(config) => return Ok(config),
-            Err(error) => error,
-        };
-        let key = error.path().to_string();
-        let what = error.into_inner().to_string();
-        match texts.get(&key) {
-            Some((path, text)) if retried.insert(key.clone()) => insert(tree, path, text.as_str().into()),
-            Some(_) | None => {
-                let origin = source_of(sources, &key);
-                return Err(ConfigError::Value { key, origin, what });
-            }
-        }
-    }
 }
 
 /// The source of a key, or of the nearest one above it.
@@ -277,7 +302,8 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::File(path, Some(line)) => write!(f, "file {}:{line}", path.display()),
+            Self::File(path, None) => write!(f, "file {}", path.display()),
             Self::Variable(name) => write!(f, "variable {name}"),
             Self::Set(key) => write!(f, "--set {key}"),
             Self::Flag(flag) => write!(f, "{flag}"),
@@ -289,8 +315,8 @@ impl fmt::Display for Source {
 mod tests {
     use super::*;
 
-    fn variable(name: &str, value: &str) -> (String, String) {
-        (name.to_owned(), value.to_owned())
+    fn variable(name: &str, value: &str) -> (OsString, OsString) {
+        (name.into(), value.into())
     }
 
     fn file(text: &str) -> tempfile::NamedTempFile {
@@ -317,17 +343,19 @@ mod tests {
         assert_eq!(loaded.sources["node.role"], Source::Flag("--role"));
         assert_eq!(loaded.sources["node.zone"], Source::Variable("OMNIRELAYD__NODE__ZONE".to_owned()));
         assert_eq!(loaded.sources["node.region"], Source::Set("node.region".to_owned()));
-        assert_eq!(loaded.sources["session.ttl"], Source::File(written.path().to_owned()));
+        let line = Some(6);
+        assert_eq!(loaded.sources["session.ttl"], Source::File(written.path().to_owned(), line));
         assert_eq!(source_of(&loaded.sources, "node.cluster"), Source::Default);
     }
 
     #[test]
     fn errors_name_the_place_of_the_value() {
-        let none = || std::iter::empty::<(String, String)>();
+        let none = || std::iter::empty::<(OsString, OsString)>();
         let text = |error: ConfigError| error.to_string();
         let unknown_in_file = file("node:\n  role: x\n  colour: red\n");
         let bad_in_file = file("node:\n  role: x\nsession:\n  ttl: 10\n");
-        let out_of_range = file("session:\n  ttl: 1ms\n");
+        let out_of_range =
+            file("# all of it\nnode:\n  labels:\nmesh:\nsession:\n  # too short\n  ttl: 1ms\n");
         let cases = [
             (
                 "unknown key in a file",
@@ -342,6 +370,7 @@ mod tests {
             ),
             ("its line", text(load(Some(bad_in_file.path()), none(), &[], &[]).unwrap_err()), "4"),
             ("range", text(load(Some(out_of_range.path()), none(), &[], &[]).unwrap_err()), "500ms to 10m"),
+            ("its line", text(load(Some(out_of_range.path()), none(), &[], &[]).unwrap_err()), ":7)"),
             (
                 "unknown variable",
                 text(
@@ -381,9 +410,36 @@ mod tests {
     }
 
     #[test]
+    fn only_our_own_variables_must_be_utf_8() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = || OsString::from_vec(vec![b'a', 0xff]);
+        let foreign = [(OsString::from("LESSOPEN"), odd()), (odd(), odd())];
+        assert!(load(None, foreign.into_iter(), &[], &[]).is_ok());
+        let ours = [(OsString::from("OMNIRELAYD__NODE__ROLE"), odd())];
+        let error = load(None, ours.into_iter(), &[], &[]).unwrap_err().to_string();
+        assert!(error.contains("OMNIRELAYD__NODE__ROLE") && error.contains("UTF-8"), "{error}");
+    }
+
+    #[test]
     fn labels_are_free_keys() {
         let loaded = load(None, std::iter::empty(), &["node.labels.Tier=std".to_owned()], &[]).unwrap();
         assert_eq!(loaded.config.node.labels["Tier"], "std");
+        let set = ["node.labels.example.com/tier=1".to_owned()];
+        let variables = [variable("OMNIRELAYD__NODE__LABELS__a__b", "2")];
+        let loaded = load(None, variables.into_iter(), &set, &[]).unwrap();
+        let labels = [("a__b", "2"), ("example.com/tier", "1")];
+        assert!(loaded.config.node.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).eq(labels));
+        let key = "node.labels.example.com/tier";
+        assert!(matches!(source_of(&loaded.sources, key), Source::Set(_)));
+    }
+
+    #[test]
+    fn text_is_taken_as_it_is() {
+        for text in ["/srv/a #b", "'quoted'", "null", "- a", "true"] {
+            let flag = [("--data-dir", "node.dataDir", text.to_owned())];
+            let loaded = load(None, std::iter::empty(), &[], &flag).unwrap();
+            assert_eq!(loaded.config.node.data_dir.as_deref(), Some(Path::new(text)));
+        }
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
 use super::SCHEMA_VERSION;
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::dev::v1 as pb;
-use pb::dev_node::State;
 use pb::dev_service_server::DevService;
 
 /// What is to become of a node.
@@ -21,13 +21,22 @@ pub enum Fate {
     Resume,
 }
 
+/// What a fate came to.
+pub enum Decree {
+    /// The node was so already, or is not in a state from which it could become so.
+    Unchanged,
+    Done,
+    /// The node is being started; says once how that ended.
+    Starting(oneshot::Receiver<Result<(), String>>),
+}
+
 /// The process that runs the nodes; it is not one of them, so it can freeze each.
 pub trait Process: Send + Sync + 'static {
     /// The nodes in the order they were started.
     fn nodes(&self) -> Vec<pb::DevNode>;
 
-    /// Carries out a fate; returns whether anything changed, or `None` for an unknown node.
-    fn decree(&self, node_id: &str, fate: Fate) -> Option<bool>;
+    /// Carries out a fate; `None` for an unknown node. Does not block.
+    fn decree(&self, node_id: &str, fate: Fate) -> Option<Decree>;
 }
 
 /// Serves `DevService` for a process.
@@ -36,22 +45,32 @@ pub struct Dev {
 }
 
 impl Dev {
-    fn decree(&self, node_id: &str, fate: Fate) -> Result<Response<pb::DevNodeChange>, Status> {
+    async fn decree(&self, node_id: &str, fate: Fate) -> Result<Response<pb::DevNodeChange>, Status> {
         let unknown = || {
             Fault::new(Code::NotFound, "NODE_NOT_FOUND", "this process does not run that node")
                 .hint("omnirelay dev list")
         };
-        let changed = self.process.decree(node_id, fate).ok_or_else(unknown)?;
-        let mut node = self.process.nodes().into_iter().find(|node| node.node_id == node_id);
-        if let Some(node) = &mut node {
-            node.set_state(match fate {
-                Fate::Kill => State::Killed,
-                Fate::Pause => State::Paused,
-                Fate::Resume => State::Running,
-            });
-        }
+        let changed = match self.process.decree(node_id, fate).ok_or_else(unknown)? {
+            Decree::Unchanged => false,
+            Decree::Done => true,
+            Decree::Starting(end) => {
+                let end = end.await.unwrap_or_else(|_| Err("its thread ended".to_owned()));
+                end.map_err(|what| not_started(node_id, &what))?;
+                true
+            }
+        };
+        let node = self.process.nodes().into_iter().find(|node| node.node_id == node_id);
         Ok(Response::new(pb::DevNodeChange { schema_version: SCHEMA_VERSION.to_owned(), changed, node }))
     }
+}
+
+fn not_started(node_id: &str, what: &str) -> Fault {
+    Fault::new(
+        Code::FailedPrecondition,
+        "NODE_NOT_STARTED",
+        format!("node `{node_id}` did not come up: {what}"),
+    )
+    .hint(format!("omnirelay dev resume {node_id}"))
 }
 
 #[tonic::async_trait]
@@ -68,20 +87,20 @@ impl DevService for Dev {
         &self,
         request: Request<pb::KillDevNodeRequest>,
     ) -> Result<Response<pb::DevNodeChange>, Status> {
-        self.decree(&request.into_inner().node_id, Fate::Kill)
+        self.decree(&request.into_inner().node_id, Fate::Kill).await
     }
 
     async fn pause(
         &self,
         request: Request<pb::PauseDevNodeRequest>,
     ) -> Result<Response<pb::DevNodeChange>, Status> {
-        self.decree(&request.into_inner().node_id, Fate::Pause)
+        self.decree(&request.into_inner().node_id, Fate::Pause).await
     }
 
     async fn resume(
         &self,
         request: Request<pb::ResumeDevNodeRequest>,
     ) -> Result<Response<pb::DevNodeChange>, Status> {
-        self.decree(&request.into_inner().node_id, Fate::Resume)
+        self.decree(&request.into_inner().node_id, Fate::Resume).await
     }
 }
