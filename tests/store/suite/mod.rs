@@ -139,6 +139,7 @@ macro_rules! every_restart_rule {
             instances_go_on_after_a_restart: loses_everything_at_restart,
             an_answer_outlives_a_restart: loses_everything_at_restart,
             what_ended_stays_ended_after_a_restart: revives_groups_at_restart,
+            a_record_taken_from_an_ended_group_stays_so_after_a_restart: revives_groups_at_restart,
             a_long_deadline_is_kept_by_a_restart: loses_everything_at_restart,
             time_does_not_go_back_with_a_restart: believes_the_wall_clock,
         }

@@ -103,6 +103,22 @@ pub async fn what_ended_stays_ended_after_a_restart(t: &mut Trial) {
     assert_eq!(t.lease("x").await.holder, heir);
 }
 
+pub async fn a_record_taken_from_an_ended_group_stays_so_after_a_restart(t: &mut Trial) {
+    let overwritten = t.open("overwritten", TTL, "secret").await;
+    let found_gone = t.open("found gone", TTL, "secret").await;
+    t.done(commit(vec![put_in(&overwritten, "a", "x"), put_in(&overwritten, "b", "x")])).await;
+    t.done(commit(vec![put_in(&found_gone, "c", "x")])).await;
+    t.advance(TTL).await;
+    t.put("a", "another's").await;
+    t.done(Commit { preconditions: vec![version("c", 0)], ..Commit::default() }).await;
+    t.reopen(SAME_CLOCK).await;
+    for over in [&overwritten, &found_gone] {
+        assert!(!t.is_live(over).await, "{over}");
+        assert_eq!(t.pulse(&[over]).await.renewed, [None], "{over}");
+    }
+    assert_eq!(t.keys().await, ["a"]);
+}
+
 pub async fn a_long_deadline_is_kept_by_a_restart(t: &mut Trial) {
     let group = t.open("s", LONG, "secret").await;
     t.done(commit(vec![put_in(&group, "a", "x")])).await;
