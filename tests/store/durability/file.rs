@@ -188,6 +188,15 @@ async fn a_store_that_was_never_finished_is_begun_anew() {
     assert!(!dir.path().join("registry.new").exists());
 }
 
+#[test]
+fn each_start_makes_the_file_findable() {
+    let disk = SimDisk::new();
+    for starts in 1..=2 {
+        drop(open(&disk));
+        assert_eq!(disk.settled(), starts, "the first may have ended before it had done so");
+    }
+}
+
 #[tokio::test]
 async fn calls_in_flight_share_syncs() {
     let disk = SimDisk::new();

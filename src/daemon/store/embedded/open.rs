@@ -87,8 +87,8 @@ pub(super) fn open(
     let created = check_schema(&path, read(&database))?.is_none();
     if created {
         create(&database, clock.now().0).map_err(|error| damaged(&path, error))?;
-        disk.settle().map_err(|source| OpenError::Io { path: path.clone(), source })?;
     }
+    disk.settle().map_err(|source| OpenError::Io { path: path.clone(), source })?;
     let (written, mut groups) = load(&database).map_err(|error| damaged(&path, error))?;
     let clock = StoreClock::at_least(clock, written.clock);
     let now = clock.now();
