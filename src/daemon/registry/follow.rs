@@ -62,7 +62,7 @@ async fn follow(registry: &Registry, retry: &mut Duration) -> Option<StoreError>
 
 /// Reads everything: revision first, then the records, then the log behind that revision.
 async fn load(store: &dyn Store, view: &View) -> Result<(), StoreError> {
-    let beat = store.pulse(Pulse { renew: Vec::new(), moved_since: Millis(0) }).await?;
+    let beat = store.pulse(Pulse::default()).await?;
     view.note_beat(&beat);
     let mut records = Vec::new();
     for kind in view.mirrored() {
@@ -122,7 +122,8 @@ pub async fn beat_heart(registry: Arc<Registry>, every: Duration, after_beat: im
     loop {
         ticks.tick().await;
         let renew = registry.own_groups();
-        let pulse = Pulse { renew: renew.clone(), moved_since: asked_last };
+        let epoch = (!renew.is_empty()).then(|| registry.view().head().epoch);
+        let pulse = Pulse { epoch, renew: renew.clone(), moved_since: asked_last };
         match timeout(PULSE_TIMEOUT, registry.store().pulse(pulse)).await {
             Ok(Ok(beat)) => {
                 registry.view().note_beat(&beat);

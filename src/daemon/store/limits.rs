@@ -41,6 +41,9 @@ pub(super) fn pulse(pulse: &Pulse) -> Result<(), StoreError> {
     if count > PAGE_MAX {
         return refuse(format!("a pulse renews {count} groups, more than {PAGE_MAX}"));
     }
+    if pulse.epoch.is_none() && count > 0 {
+        return refuse(format!("a pulse renews {count} groups and names no epoch"));
+    }
     Ok(())
 }
 

@@ -40,7 +40,7 @@ pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const TOKEN_FLOOR_MAX: u64 = (1 << 53) - 1;
 
 /// Names one life of the registry. It changes whenever revisions could repeat: a new store, a
-/// flush, a promotion that lost writes.
+/// flush, a promotion that lost writes. No store has epoch 0: a call that names none is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
@@ -113,6 +113,8 @@ pub struct Group {
 /// Asks for a new life of a group.
 #[derive(Clone, Debug)]
 pub struct OpenGroup {
+    /// The epoch that the caller knows.
+    pub epoch: Epoch,
     pub id: GroupId,
     /// 1 ms or longer.
     pub ttl: Duration,
@@ -197,8 +199,8 @@ pub struct IdempotencyKey {
 /// preconditions, the groups of the writes, the leases.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// The epoch the caller read in; `None` takes any.
-    pub epoch: Option<Epoch>,
+    /// The epoch that the caller read in.
+    pub epoch: Epoch,
     pub preconditions: Vec<Precondition>,
     /// Not two of one record.
     pub writes: Vec<Write>,
@@ -260,6 +262,8 @@ pub struct Change {
 /// Renews groups and asks what has moved: the heartbeat between a daemon and its store.
 #[derive(Clone, Debug, Default)]
 pub struct Pulse {
+    /// The epoch that the caller knows. `None` learns it, and renews nothing.
+    pub epoch: Option<Epoch>,
     /// In the order of [`Beat::renewed`].
     pub renew: Vec<GroupRef>,
     /// Report groups opened, renewed or closed at this instant or later; 0 reports all.
@@ -361,6 +365,10 @@ pub enum StoreError {
     /// The call breaks a limit of the port. Nothing was changed.
     #[error("{what}")]
     Invalid { what: String },
+    /// The call was made for another epoch. Nothing was changed; what the caller knows of
+    /// records, groups and leases is void.
+    #[error("the registry has begun a new epoch, {current}")]
+    EpochChanged { current: Epoch },
 }
 
 /// Why a commit was not made. Nothing was changed, except as [`StoreError::OutcomeUnknown`] says.
@@ -381,8 +389,6 @@ pub enum CommitError {
     LeaseHeld { scope: String, holder: Option<GroupRef>, until: Millis },
     #[error("the idempotency key was used for another request")]
     IdempotencyReused,
-    #[error("the registry has begun a new epoch")]
-    EpochChanged { current: Epoch },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -401,7 +407,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends a life of a group now; its leases are free at once. False: it was over already.
     /// No log entry.
-    async fn close_group(&self, group: GroupRef) -> Result<bool, StoreError>;
+    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError>;
 
     /// Makes the changes together, durably, before it returns.
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;

@@ -16,16 +16,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use omnirelay::core::time::Millis;
 use omnirelay::daemon::store::{
-    Beat, Commit, CommitError, Committed, GroupRef, Housekept, IdempotencyKey, Lease, LogEntry, LogPage,
-    ManualClock, MemoryStore, OpenGroup, Opened, Pulse, Record, Retention, Revision, Scan, ScanPage, Store,
-    StoreError,
+    Beat, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey, Lease, LogEntry,
+    LogPage, ManualClock, MemoryStore, OpenGroup, Opened, Pulse, Record, Retention, Revision, Scan, ScanPage,
+    Store, StoreError,
 };
 
 pub use self::commits::*;
 pub use self::groups::*;
 pub use self::leases::*;
 pub use self::records::*;
-use crate::harness::{BEGIN, Harness};
+use crate::harness::{BEGIN, Harness, epoch};
 
 type Alter<T> = Box<dyn Fn(T) -> T + Send + Sync>;
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -53,7 +53,7 @@ pub struct Defect {
     scan_instead: Option<Instead<Scan, Result<ScanPage, StoreError>>>,
     pulse_instead: Option<Instead<Pulse, Result<Beat, StoreError>>>,
     open_instead: Option<Instead<OpenGroup, Result<Opened, StoreError>>>,
-    close_instead: Option<Instead<GroupRef, Result<bool, StoreError>>>,
+    close_instead: Option<Instead<(Epoch, GroupRef), Result<bool, StoreError>>>,
     housekeep_instead: Option<Instead<Retention, Result<Housekept, StoreError>>>,
     pub no_quarantine: bool,
     pub restart: Restart,
@@ -98,12 +98,17 @@ pub fn altering<T: 'static>(alter: impl Fn(&mut T) + Send + Sync + 'static) -> O
     }))
 }
 
+/// An empty commit in the present epoch.
+pub async fn blank(store: &MemoryStore) -> Commit {
+    Commit { epoch: epoch(store).await, ..Commit::default() }
+}
+
 /// A junk commit: what a store writes that should have written nothing.
 pub async fn write_junk(store: &MemoryStore) {
     use omnirelay::daemon::store::{Kind, RecordId, Write};
     let id = RecordId::new(Kind::of("junk"), "junk");
     let writes = vec![Write::Put { id, value: bytes::Bytes::new(), group: None }];
-    store.commit(Commit { writes, ..Commit::default() }).await.expect("a junk commit");
+    store.commit(Commit { writes, ..blank(store).await }).await.expect("a junk commit");
 }
 
 impl Broken {
@@ -150,10 +155,10 @@ impl Store for Broken {
         Ok(alter(&self.defect.opened, opened))
     }
 
-    async fn close_group(&self, group: GroupRef) -> Result<bool, StoreError> {
+    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
         match &self.defect.close_instead {
-            Some(instead) => instead(&self.sound, group).await,
-            None => self.sound.close_group(group).await,
+            Some(instead) => instead(&self.sound, (epoch, group)).await,
+            None => self.sound.close_group(epoch, group).await,
         }
     }
 

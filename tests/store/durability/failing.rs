@@ -13,6 +13,7 @@ use omnirelay::daemon::store::{
 use super::disks::{Faults, SimDisk};
 use super::power_loss::{count_on, open};
 use super::{Chance, Counting, Ledger};
+use crate::harness::epoch;
 
 const ROUNDS: usize = 30;
 
@@ -101,8 +102,10 @@ async fn a_disk_that_promised_too_much_room_is_full_as_well() {
 async fn a_failed_transaction_leaves_no_group() {
     let disk = SimDisk::new();
     let store = Arc::new(open(&disk));
+    let epoch = epoch(store.as_ref()).await;
     let open_group = |secret: &str| {
         let open = OpenGroup {
+            epoch,
             id: omnirelay::daemon::store::GroupId("s".into()),
             ttl: Duration::from_secs(60),
             secret: secret.into(),
@@ -122,6 +125,7 @@ async fn a_failed_transaction_leaves_no_group() {
     let omnirelay::daemon::store::Opened::Open(group) = opened else { panic!("{opened:?}") };
     assert_eq!(group.of.instance, 1);
     let live = omnirelay::daemon::store::Commit {
+        epoch,
         preconditions: vec![Precondition::GroupLive(group.of)],
         ..Default::default()
     };
@@ -151,15 +155,17 @@ async fn a_renewal_beside_a_commit_whose_sync_failed_is_remembered() {
     let (disk, gate) = (SimDisk::new(), Gate::default());
     let store = EmbeddedStore::open_on(disk.clone(), gate.clone(), Options::default()).unwrap();
     let id = omnirelay::daemon::store::GroupId("s".into());
-    let open = OpenGroup { id, ttl: Duration::from_secs(2), secret: "secret".into() };
+    let epoch = epoch(&store).await;
+    let open = OpenGroup { epoch, id, ttl: Duration::from_secs(2), secret: "secret".into() };
     let Opened::Open(group) = store.open_group(open).await.unwrap() else { panic!("held") };
     gate.clock.advance(Duration::from_millis(500));
 
     // The writer stands at the gate with one call, so that the next two share a batch.
     gate.shut.store(true, Ordering::SeqCst);
     let ahead = store.pulse(Pulse::default());
-    let renewal = store.pulse(Pulse { renew: vec![group.of.clone()], ..Pulse::default() });
-    let counting = Counting { writer: "w".into(), count: 0 };
+    let renewal =
+        store.pulse(Pulse { epoch: Some(epoch), renew: vec![group.of.clone()], ..Pulse::default() });
+    let counting = Counting { epoch, writer: "w".into(), count: 0 };
     let gather = async {
         while !gate.reached.load(Ordering::SeqCst) {
             tokio::task::yield_now().await;

@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay::daemon::store::{
-    Beat, Commit, CommitError, Committed, GroupId, GroupRef, Housekept, Idempotency, IdempotencyKey, Kind,
-    Lease, LeaseOp, LogEntry, LogPage, OpenGroup, Opened, PAGE_MAX, Precondition, Pulse, Record, RecordId,
-    Retention, Revision, Scan, Store, Version, Write,
+    Beat, Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Housekept, Idempotency, IdempotencyKey,
+    Kind, Lease, LeaseOp, LogEntry, LogPage, OpenGroup, Opened, PAGE_MAX, Precondition, Pulse, Record,
+    RecordId, Retention, Revision, Scan, Store, Version, Write,
 };
 
-use crate::harness::Harness;
+use crate::harness::{Harness, InEpoch};
 
 /// Passes every rule and its defect to the macro `$with`, behind `$argument`.
 #[macro_export]
@@ -49,7 +49,7 @@ macro_rules! every_rule {
             a_commit_leaves_one_entry_with_what_was_before: forgets_what_was_before,
             a_commit_that_changes_nothing_leaves_no_entry: logs_empty_commits,
             revisions_rise_and_name_the_one_before: breaks_the_chain,
-            a_commit_of_another_epoch_is_refused: ignores_the_epoch,
+            a_commit_of_another_epoch_is_refused: commits_in_any_epoch,
             a_fenced_out_writer_hears_of_the_fence_first: judges_preconditions_before_fences,
         }
         idempotency {
@@ -83,6 +83,10 @@ macro_rules! every_rule {
             a_commit_can_want_a_group_live: ignores_that_a_group_must_live,
             a_verdict_needs_the_group_to_be_over: ignores_that_a_group_must_be_over,
             nobody_is_judged_gone_in_a_quarantine: ignores_the_quarantine,
+            a_renewal_of_another_epoch_is_refused: renews_in_any_epoch,
+            a_pulse_without_an_epoch_renews_nothing: takes_no_epoch_for_the_present_one,
+            a_group_opens_in_the_present_epoch_only: opens_in_any_epoch,
+            a_group_is_closed_in_the_present_epoch_only: closes_in_any_epoch,
             an_old_group_is_collected: remembers_closed_groups,
             a_collected_group_opens_with_a_greater_instance: restarts_instances_at_collection,
         }
@@ -148,6 +152,7 @@ macro_rules! every_restart_rule {
 /// What a rule works on.
 pub struct Trial {
     harness: Box<dyn Harness>,
+    /// Stands for the present epoch where a call names none.
     pub store: Arc<dyn Store>,
 }
 
@@ -168,7 +173,7 @@ macro_rules! rules_of {
         $(pub mod $module {
             $(
                 pub async fn $rule(harness: Box<dyn $crate::harness::Harness>) {
-                    let mut trial = $crate::suite::Trial::new(harness);
+                    let mut trial = $crate::suite::Trial::new(harness).await;
                     $crate::suite::$module::$rule(&mut trial).await;
                 }
             )*
@@ -183,9 +188,14 @@ pub mod rule {
 }
 
 impl Trial {
-    pub fn new(harness: Box<dyn Harness>) -> Self {
-        let store = harness.store();
+    pub async fn new(harness: Box<dyn Harness>) -> Self {
+        let store = Arc::new(InEpoch::of(harness.store()).await);
         Self { harness, store }
+    }
+
+    /// The store itself.
+    pub fn plain(&self) -> Arc<dyn Store> {
+        self.harness.store()
     }
 
     pub async fn advance(&mut self, by: Duration) {
@@ -200,7 +210,7 @@ impl Trial {
         // The harness must hold the last reference when it closes the store.
         self.store = Arc::new(omnirelay::daemon::store::MemoryStore::system());
         self.harness.reopen(wall_back).await;
-        self.store = self.harness.store();
+        self.store = Arc::new(InEpoch::of(self.harness.store()).await);
     }
 
     /// Makes a commit that must be made.
@@ -258,6 +268,10 @@ impl Trial {
     pub async fn pulse(&self, renew: &[&GroupRef]) -> Beat {
         let renew = renew.iter().copied().cloned().collect();
         self.store.pulse(Pulse { renew, ..Pulse::default() }).await.expect("a beat")
+    }
+
+    pub async fn close(&self, group: GroupRef) -> bool {
+        self.store.close_group(Epoch(0), group).await.expect("an answer")
     }
 
     /// Whether this life of a group is live, asked without renewing it.
@@ -321,7 +335,12 @@ pub fn version(key: &str, version: u64) -> Precondition {
 }
 
 pub fn open(id: &str, ttl: Duration, secret: &str) -> OpenGroup {
-    OpenGroup { id: GroupId(id.into()), ttl, secret: secret.into() }
+    OpenGroup { epoch: Epoch(0), id: GroupId(id.into()), ttl, secret: secret.into() }
+}
+
+/// What a caller may take for the epoch of a store in `present`, the absence of one included.
+pub fn other_epochs(Epoch(present): Epoch) -> [Epoch; 3] {
+    [Epoch(0), Epoch(present - 1), Epoch(present + 1)]
 }
 
 pub fn acquire(scope: &str, holder: &GroupRef, token_floor: u64) -> LeaseOp {

@@ -52,7 +52,7 @@ pub async fn instances_go_on_after_a_restart(t: &mut Trial) {
     t.open("s", LONG, "secret").await;
     let second = t.open("s", LONG, "secret").await;
     let collected = t.open("gone", LONG, "secret").await;
-    t.store.close_group(collected.clone()).await.expect("an answer");
+    t.close(collected.clone()).await;
     for _ in 0..2 {
         t.housekeep(Retention { tombstone_age: Duration::ZERO, ..KEEP_ALL }).await;
     }
@@ -87,7 +87,7 @@ pub async fn what_ended_stays_ended_after_a_restart(t: &mut Trial) {
     let heir = t.open("heir", LONG, "secret").await;
     t.done(commit(vec![put_in(&swept, "a", "x")])).await;
     t.acquire("x", &ousted).await;
-    t.store.close_group(closed.clone()).await.expect("an answer");
+    t.close(closed.clone()).await;
     t.advance(TTL).await;
     t.housekeep(KEEP_ALL).await;
     let verdict =

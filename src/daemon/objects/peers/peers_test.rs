@@ -49,8 +49,8 @@ impl Store for Counting {
     async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
         self.inner.open_group(open).await
     }
-    async fn close_group(&self, group: GroupRef) -> Result<bool, StoreError> {
-        self.inner.close_group(group).await
+    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
+        self.inner.close_group(epoch, group).await
     }
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         self.calls.fetch_add(1, Ordering::Relaxed);

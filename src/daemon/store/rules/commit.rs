@@ -40,10 +40,7 @@ impl<T: TablesMut> Step<'_, T> {
     }
 
     fn plan(&self, commit: &Commit) -> Result<Plan, CommitError> {
-        let current = self.state.epoch;
-        if commit.epoch.is_some_and(|epoch| epoch != current) {
-            return Err(CommitError::EpochChanged { current });
-        }
+        self.check_epoch(commit.epoch)?;
         commit.fence.iter().try_for_each(|fence| self.check_fence(fence))?;
         let mut plan = Plan::default();
         let mut seen = Seen::new();
