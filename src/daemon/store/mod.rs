@@ -27,6 +27,9 @@ pub use memory::MemoryStore;
 
 /// The most writes and lease operations of one commit together.
 pub const COMMIT_WRITES_MAX: usize = 256;
+/// The most bytes of values that one log entry holds, those from before it included: a commit
+/// that needs more is refused.
+pub const COMMIT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 512;
 /// The largest value in bytes.
@@ -196,7 +199,8 @@ pub struct IdempotencyKey {
 ///
 /// What stands in the way is told in this order: a limit of the port, the idempotency key (of a
 /// commit made before: its answer, whatever has changed since), the epoch, the fence, the
-/// preconditions, the groups of the writes, the leases.
+/// preconditions, the groups of the writes, [`COMMIT_BYTES_MAX`] with the values from before, the
+/// leases.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// The epoch that the caller read in.
@@ -239,10 +243,7 @@ pub struct LogEntry {
 impl LogEntry {
     /// The bytes of the values in it.
     pub fn value_bytes(&self) -> usize {
-        let values = self.changes.iter().map(|change| {
-            change.after.value.len() + change.before.as_ref().map_or(0, |before| before.value.len())
-        });
-        values.sum()
+        self.changes.iter().map(Change::value_bytes).sum()
     }
 }
 
@@ -257,6 +258,12 @@ pub struct Change {
     pub after: Record,
     /// True: its group's end took it, not a writer.
     pub expired: bool,
+}
+
+impl Change {
+    fn value_bytes(&self) -> usize {
+        self.after.value.len() + self.before.as_ref().map_or(0, |before| before.value.len())
+    }
 }
 
 /// Renews groups and asks what has moved: the heartbeat between a daemon and its store.
@@ -425,8 +432,8 @@ pub trait Store: Send + Sync + 'static {
     /// Reads the log behind `after`; with nothing there, waits up to `wait` for something.
     async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError>;
 
-    /// Deletes the records of groups that are over (at most [`COMMIT_WRITES_MAX`], in one log
-    /// entry, marked `expired`; none during a quarantine) and trims what `keep` allows, in one
+    /// Deletes the records of groups that are over (at most [`COMMIT_WRITES_MAX`] with at most
+    /// [`COMMIT_BYTES_MAX`], in one log entry, marked `expired`; none during a quarantine) and trims what `keep` allows, in one
     /// bounded step. A store that has nothing to do writes nothing.
     async fn housekeep(&self, keep: Retention) -> Result<Housekept, StoreError>;
 }

@@ -180,6 +180,20 @@ pub fn splits_large_commits() -> Defect {
     })
 }
 
+pub fn ignores_the_bytes_of_a_commit() -> Defect {
+    instead(|store, commit| {
+        Box::pin(async move {
+            let whole = store.commit(commit.clone()).await;
+            let Err(CommitError::Store(StoreError::Invalid { .. })) = whole else { return whole };
+            let mut done = whole;
+            for write in commit.writes {
+                done = store.commit(Commit { writes: vec![write], ..blank(store).await }).await;
+            }
+            done
+        })
+    })
+}
+
 pub fn takes_the_last_of_two() -> Defect {
     altered(|commit| {
         let mut seen = BTreeSet::new();

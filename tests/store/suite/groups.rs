@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use omnirelay::daemon::store::{
-    COMMIT_WRITES_MAX, Commit, CommitError, Epoch, GroupId, GroupRef, OpenGroup, Opened, Precondition, Pulse,
-    Retention, Revision, StoreError,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Epoch, GroupId, GroupRef, OpenGroup, Opened,
+    Precondition, Pulse, Retention, Revision, StoreError, VALUE_BYTES_MAX,
 };
 
 use super::{HALF, KEEP_ALL, TTL, Trial, commit, open, other_epochs, put, put_in, version};
@@ -236,6 +236,24 @@ pub async fn many_expired_records_are_deleted_by_and_by(t: &mut Trial) {
     assert_eq!(expired.iter().sum::<usize>(), 2 * (COMMIT_WRITES_MAX - 20));
     assert!(expired.iter().all(|count| *count <= COMMIT_WRITES_MAX), "{expired:?}");
     assert!(t.records().await.iter().all(|record| record.deleted));
+}
+
+pub async fn large_expired_records_are_deleted_by_and_by(t: &mut Trial) {
+    let group = t.open("s", LATER, "secret").await;
+    let large = "x".repeat(VALUE_BYTES_MAX);
+    for number in 0..12 {
+        t.done(commit(vec![put_in(&group, &format!("k{number}"), &large)])).await;
+    }
+    t.advance(LATER).await;
+    let head = t.head().await;
+    let mut left = 12;
+    while left > 0 {
+        let step = t.housekeep(KEEP_ALL).await;
+        assert!(step.records_expired * VALUE_BYTES_MAX <= COMMIT_BYTES_MAX, "{step:?}");
+        left -= step.records_expired;
+        assert!(step.records_expired > 0 && step.more == (left > 0), "{step:?}");
+    }
+    assert!(t.log(head).await.entries.iter().all(|entry| entry.value_bytes() <= COMMIT_BYTES_MAX));
 }
 
 pub async fn a_commit_can_want_a_group_live(t: &mut Trial) {

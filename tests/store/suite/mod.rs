@@ -80,6 +80,7 @@ macro_rules! every_rule {
             an_expired_record_counts_as_absent: counts_expired_records,
             expired_records_are_deleted_in_a_marked_entry: forgets_to_mark_expiry,
             many_expired_records_are_deleted_by_and_by: expires_everything_at_once,
+            large_expired_records_are_deleted_by_and_by: expires_everything_at_once,
             a_commit_can_want_a_group_live: ignores_that_a_group_must_live,
             a_verdict_needs_the_group_to_be_over: ignores_that_a_group_must_be_over,
             nobody_is_judged_gone_in_a_quarantine: ignores_the_quarantine,
@@ -124,6 +125,7 @@ macro_rules! every_rule {
         }
         limits {
             a_commit_of_too_many_writes_is_refused: splits_large_commits,
+            a_commit_of_too_many_bytes_is_refused: ignores_the_bytes_of_a_commit,
             a_record_written_twice_in_one_commit_is_refused: takes_the_last_of_two,
             bad_names_are_refused: takes_any_name,
             a_value_that_is_too_large_is_refused: cuts_large_values,

@@ -50,6 +50,7 @@ impl<T: TablesMut> Step<'_, T> {
         for write in &commit.writes {
             self.plan_write(write, &commit.writer, &mut seen, &mut plan)?;
         }
+        limits::commit_bytes(plan.changes.iter().map(Planned::value_bytes).sum())?;
         self.plan_leases(&commit.leases, &mut plan)?;
         Ok(plan)
     }
@@ -209,6 +210,13 @@ impl<T: TablesMut> Step<'_, T> {
 
     fn next_revision(&self) -> Revision {
         Revision(self.state.head.0.saturating_add(1))
+    }
+}
+
+impl Planned {
+    /// The bytes of the values that the log entry has for it.
+    fn value_bytes(&self) -> usize {
+        self.after.value.len() + self.stored.as_ref().map_or(0, |stored| stored.value.len())
     }
 }
 
