@@ -30,6 +30,7 @@ use crate::harness::{BEGIN, Harness, epoch};
 type Alter<T> = Box<dyn Fn(T) -> T + Send + Sync>;
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 type Instead<Q, R> = Box<dyn for<'a> Fn(&'a MemoryStore, Q) -> Answer<'a, R> + Send + Sync>;
+type LogCall = (Revision, usize, Duration);
 
 /// Where a store differs from a sound one: requests that arrive altered, answers that leave
 /// altered, and calls that do something else instead.
@@ -54,6 +55,7 @@ pub struct Defect {
     pulse_instead: Option<Instead<Pulse, Result<Beat, StoreError>>>,
     open_instead: Option<Instead<OpenGroup, Result<Opened, StoreError>>>,
     close_instead: Option<Instead<(Epoch, GroupRef), Result<bool, StoreError>>>,
+    log_instead: Option<Instead<LogCall, Result<LogPage, StoreError>>>,
     housekeep_instead: Option<Instead<Retention, Result<Housekept, StoreError>>>,
     pub no_quarantine: bool,
     pub restart: Restart,
@@ -191,7 +193,10 @@ impl Store for Broken {
 
     async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
         let (limit, wait) = alter(&self.defect.log, (limit, wait));
-        let mut page = self.sound.log(after, limit, wait).await?;
+        let mut page = match &self.defect.log_instead {
+            Some(instead) => instead(&self.sound, (after, limit, wait)).await?,
+            None => self.sound.log(after, limit, wait).await?,
+        };
         page.entries = page.entries.iter().map(|entry| self.shown_entry(entry)).collect();
         Ok(alter(&self.defect.log_page, page))
     }

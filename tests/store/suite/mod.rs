@@ -116,6 +116,7 @@ macro_rules! every_rule {
             the_log_is_read_behind_a_revision: drops_a_log_entry,
             a_log_page_keeps_to_its_limit: ignores_page_limits,
             a_waiting_reader_wakes_with_the_next_commit: does_not_wait,
+            a_commit_that_races_a_wait_ends_it: subscribes_after_reading,
             a_wait_ends_without_news: waits_forever,
             a_reader_behind_the_trimmed_log_is_told: serves_gaps_silently,
             a_reader_ahead_of_the_log_is_told: trusts_the_future,
