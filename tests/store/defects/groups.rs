@@ -11,7 +11,7 @@ use omnirelay::daemon::store::{
 
 use super::commits::instead;
 use super::records::{all, written};
-use super::{Defect, Restart, altering, blank, write_junk};
+use super::{Defect, altering, blank, write_junk};
 use crate::harness::epoch;
 
 const KIND: Kind = Kind::of("thing");
@@ -312,14 +312,4 @@ pub fn restarts_instances_at_collection() -> Defect {
         }
     });
     Defect { opened, ..Defect::default() }
-}
-
-pub fn revives_groups_at_restart() -> Defect {
-    Defect { restart: Restart::RevivesGroups, beat: altering(revived), ..Defect::default() }
-}
-
-/// Shows the present life of a group for whichever was asked for.
-fn revived(beat: &mut Beat) {
-    let live = beat.moved.iter().find(|group| group.deadline > beat.now).map(|group| group.deadline);
-    beat.renewed.iter_mut().for_each(|renewed| *renewed = renewed.or(live));
 }

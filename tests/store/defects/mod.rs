@@ -7,6 +7,8 @@ mod commits;
 mod groups;
 mod leases;
 mod records;
+mod restarts;
+mod verdict;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,6 +27,8 @@ pub use self::commits::*;
 pub use self::groups::*;
 pub use self::leases::*;
 pub use self::records::*;
+pub use self::restarts::*;
+pub use self::verdict::{assert_noticed, watch_panics};
 use crate::harness::{BEGIN, Harness, epoch};
 
 type Alter<T> = Box<dyn Fn(T) -> T + Send + Sync>;
@@ -62,11 +66,12 @@ pub struct Defect {
 }
 
 /// What a store with a defect does when it is opened again.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default)]
 pub enum Restart {
     #[default]
     KeepsAll,
-    LosesAll,
+    /// Has this defect from then on.
+    Has(fn() -> Defect),
     /// Opens every group anew under its old secret, so that the old lives look live.
     RevivesGroups,
     BelievesTheWallClock,
@@ -74,7 +79,7 @@ pub enum Restart {
 
 /// A memory store with a defect.
 pub struct Broken {
-    sound: MemoryStore,
+    sound: Arc<MemoryStore>,
     defect: Defect,
 }
 
@@ -217,7 +222,7 @@ impl BrokenHarness {
     }
 
     fn store(clock: &ManualClock, defect: fn() -> Defect) -> Broken {
-        Broken { sound: MemoryStore::new(clock.clone()), defect: defect() }
+        Broken { sound: Arc::new(MemoryStore::new(clock.clone())), defect: defect() }
     }
 }
 
@@ -234,7 +239,10 @@ impl Harness for BrokenHarness {
     async fn reopen(&mut self, wall_back: Duration) {
         match self.store.defect.restart {
             Restart::KeepsAll => {}
-            Restart::LosesAll => self.store = Arc::new(Self::store(&self.clock, self.defect)),
+            Restart::Has(defect) => {
+                let sound = Arc::clone(&self.store.sound);
+                self.store = Arc::new(Broken { sound, defect: defect() });
+            }
             Restart::RevivesGroups => groups::revive(&self.store.sound).await,
             Restart::BelievesTheWallClock => {
                 let now = self.clock.advance(Duration::ZERO);

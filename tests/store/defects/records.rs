@@ -9,7 +9,7 @@ use omnirelay::daemon::store::{
     Store, Version, Write,
 };
 
-use super::{Defect, Restart, altering, write_junk};
+use super::{Defect, altering, write_junk};
 
 pub fn loses_the_end_of_values() -> Defect {
     let record = altering(|record: &mut Record| {
@@ -232,14 +232,6 @@ pub fn clamps_pages() -> Defect {
         log: altering(|(limit, _): &mut (usize, Duration)| *limit = (*limit).clamp(1, PAGE_MAX)),
         ..Defect::default()
     }
-}
-
-pub fn loses_everything_at_restart() -> Defect {
-    Defect { restart: Restart::LosesAll, ..Defect::default() }
-}
-
-pub fn believes_the_wall_clock() -> Defect {
-    Defect { restart: Restart::BelievesTheWallClock, ..Defect::default() }
 }
 
 /// The record that a write is of.

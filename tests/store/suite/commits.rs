@@ -12,7 +12,7 @@ pub async fn a_refused_commit_leaves_nothing(t: &mut Trial) {
     let mut refused = commit(vec![put("a", "two"), put("b", "two"), put_in(&session, "c", "two")]);
     refused.leases = vec![acquire("scope", &session, 0)];
     refused.preconditions = vec![version("a", 1), version("b", 4)];
-    t.refused(refused).await;
+    t.conflicts(refused).await;
     assert_eq!(t.keys().await, ["a"]);
     assert_eq!(t.record("a").await.expect("a record").value.as_ref(), b"one");
     assert_eq!((t.head().await, t.store.leases().await.expect("leases").len()), (head, 0));

@@ -190,7 +190,7 @@ pub async fn an_expired_record_counts_as_absent(t: &mut Trial) {
     t.advance(TTL).await;
     let mut conflicting = commit(vec![put("a", "x")]);
     conflicting.preconditions = vec![version("a", 1)];
-    t.refused(conflicting).await;
+    t.conflicts(conflicting).await;
     let mut create = commit(vec![put("a", "new"), super::delete("b")]);
     create.preconditions = vec![version("a", 0)];
     let entry = t.done(create).await;
