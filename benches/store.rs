@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use omnirelay::daemon::store::{
-    Commit, Committed, EmbeddedStore, Idempotency, IdempotencyKey, Kind, Precondition, RecordId, Revision,
-    Scan, Store, Version, Write,
+    Commit, Committed, EmbeddedStore, Epoch, Idempotency, IdempotencyKey, Kind, Precondition, Pulse,
+    RecordId, Revision, Scan, Store, Version, Write,
 };
 
 const RECORD_BYTES: usize = 512;
@@ -30,6 +30,7 @@ struct Client {
     number: usize,
     load: usize,
     keyed: bool,
+    epoch: Epoch,
 }
 
 #[expect(clippy::print_stdout, reason = "what a benchmark is for")]
@@ -66,9 +67,10 @@ async fn commits(dir: &Path, load: usize, keyed: bool, length: Duration) -> Resu
     let store = Arc::new(EmbeddedStore::open(dir)?);
     let (before, begin) = (store.stats(), Instant::now());
     let slowest_us = Arc::new(AtomicU64::new(0));
+    let epoch = epoch(&store).await?;
     let clients: Vec<_> = (0..load)
         .map(|number| {
-            let client = Client { store: Arc::clone(&store), number, load, keyed };
+            let client = Client { store: Arc::clone(&store), number, load, keyed, epoch };
             tokio::spawn(client.run(begin + length, Arc::clone(&slowest_us)))
         })
         .collect();
@@ -118,6 +120,7 @@ impl Client {
             ],
             idempotency: self.keyed.then(|| self.idempotency(count)),
             writer: "node-1".into(),
+            epoch: self.epoch,
             ..Commit::default()
         }
     }
@@ -129,13 +132,19 @@ impl Client {
     }
 }
 
+async fn epoch(store: &EmbeddedStore) -> Result<Epoch> {
+    Ok(store.pulse(Pulse::default()).await?.epoch)
+}
+
 async fn list_and_reopen(dir: &Path) -> Result<()> {
     let store = EmbeddedStore::open(dir)?;
+    let epoch = epoch(&store).await?;
     let all: Vec<usize> = (0..LISTED).collect();
     for some in all.chunks(200) {
         let writes =
             some.iter().map(|number| put("peer", &format!("node-{number:06}"), RECORD_BYTES)).collect();
-        let done = store.commit(Commit { writes, writer: "node-1".into(), ..Commit::default() }).await?;
+        let done =
+            store.commit(Commit { epoch, writes, writer: "node-1".into(), ..Commit::default() }).await?;
         anyhow::ensure!(matches!(done, Committed::Done(_)), "a commit without a key is never replayed");
     }
     list(&store, "warm").await?;
@@ -149,7 +158,8 @@ async fn list_and_reopen(dir: &Path) -> Result<()> {
 
 /// Copies the file while it is in use, which is what a kill leaves, and opens the copy.
 async fn reopen_after_crash(dir: &Path, store: &EmbeddedStore) -> Result<()> {
-    store.commit(Commit { writes: vec![put("peer", "last", RECORD_BYTES)], ..Commit::default() }).await?;
+    let writes = vec![put("peer", "last", RECORD_BYTES)];
+    store.commit(Commit { epoch: epoch(store).await?, writes, ..Commit::default() }).await?;
     let crashed = dir.join("crashed");
     std::fs::create_dir_all(&crashed)?;
     let name = omnirelay::daemon::store::embedded::FILE_NAME;

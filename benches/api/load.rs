@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bytes::Bytes;
-use omnirelay::daemon::store::{Commit, EmbeddedStore, Kind, MemoryStore, RecordId, Store, Write};
+use omnirelay::daemon::store::{Commit, EmbeddedStore, Kind, MemoryStore, Pulse, RecordId, Store, Write};
 use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::peer_control_service_client::PeerControlServiceClient;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -150,6 +150,7 @@ async fn split_peers(channel: &Channel) -> Result<usize> {
 pub async fn store_commits() -> Result<()> {
     let place = tempfile::tempdir()?;
     let store = Arc::new(EmbeddedStore::open(place.path())?);
+    let epoch = store.pulse(Pulse::default()).await?.epoch;
     let etcd = Etcd::start().await?;
     let (mut ratios, mut rates) = (Vec::new(), Vec::new());
     let before = store.stats();
@@ -162,7 +163,7 @@ pub async fn store_commits() -> Result<()> {
                     let id = RecordId::new(Kind::of("bench"), format!("key-{number:05}"));
                     let value = Bytes::from_static(&[7u8; 512]);
                     let writes = vec![Write::Put { id, value, group: None }];
-                    let commit = Commit { writes, writer: "bench".to_owned(), ..Commit::default() };
+                    let commit = Commit { epoch, writes, writer: "bench".to_owned(), ..Commit::default() };
                     store.commit(commit).await.map(drop).unwrap_or_else(|error| panic!("{error}"));
                 }
             })

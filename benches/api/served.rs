@@ -9,7 +9,7 @@ use futures_util::stream::Empty;
 use omnirelay::daemon::config::Config;
 use omnirelay::daemon::node::{Node, NodeSpec};
 use omnirelay::daemon::objects::peers::PEER;
-use omnirelay::daemon::store::{Commit, RecordId, Store, Write};
+use omnirelay::daemon::store::{Commit, Pulse, RecordId, Store, Write};
 use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay::wire::pb::omnirelay::store::v1::PeerValue;
 use pb::peer_control_service_client::PeerControlServiceClient;
@@ -20,13 +20,19 @@ use tonic::{Request, Response, Status};
 
 /// A node over `store` with `peers` further peers in its registry.
 pub async fn node(store: Arc<dyn Store>, peers: usize) -> Result<Node> {
+    let epoch = store.pulse(Pulse::default()).await?.epoch;
     for first in (0..peers).step_by(200) {
         let writes = (first..peers.min(first + 200)).map(|number| {
             let value = Bytes::from(peer_value(number).encode_to_vec());
             Write::Put { id: RecordId::new(PEER, format!("peer-{number:05}")), value, group: None }
         });
         store
-            .commit(Commit { writes: writes.collect(), writer: "bench".to_owned(), ..Commit::default() })
+            .commit(Commit {
+                epoch,
+                writes: writes.collect(),
+                writer: "bench".to_owned(),
+                ..Commit::default()
+            })
             .await?;
     }
     let spec = NodeSpec {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use omnirelay::daemon::objects::peers::PEER;
-use omnirelay::daemon::store::{Commit, EmbeddedStore, RecordId, Store, Write as StoreWrite};
+use omnirelay::daemon::store::{Commit, EmbeddedStore, Pulse, RecordId, Store, Write as StoreWrite};
 use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay::wire::pb::omnirelay::store::v1::PeerValue;
 use prost::Message;
@@ -104,13 +104,15 @@ fn filled(data: &Path, records: usize) -> Result<()> {
         ..Default::default()
     };
     let value = Bytes::from(value.encode_to_vec());
+    let epoch = runtime.block_on(store.pulse(Pulse::default()))?.epoch;
     for first in (0..records).step_by(250) {
         let writes = (first..records.min(first + 250)).map(|number| StoreWrite::Put {
             id: RecordId::new(PEER, format!("peer-{number:05}")),
             value: value.clone(),
             group: None,
         });
-        let commit = Commit { writes: writes.collect(), writer: "bench".to_owned(), ..Commit::default() };
+        let commit =
+            Commit { epoch, writes: writes.collect(), writer: "bench".to_owned(), ..Commit::default() };
         runtime.block_on(store.commit(commit))?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use omnirelay::daemon::objects::peers::PEER;
-use omnirelay::daemon::store::{Commit, EmbeddedStore, RecordId, Store, Write};
+use omnirelay::daemon::store::{Commit, EmbeddedStore, Pulse, RecordId, Store, Write};
 use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay::wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay::wire::timestamp::Timestamp;
@@ -33,6 +33,7 @@ async fn fill(data: &Path) -> Result<()> {
     };
     let value = Bytes::from(value.encode_to_vec());
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(data)?);
+    let epoch = store.pulse(Pulse::default()).await?.epoch;
     for first in (0..PEERS).step_by(250) {
         let writes = (first..first + 250).map(|number| Write::Put {
             id: RecordId::new(PEER, format!("peer-{number:05}")),
@@ -40,7 +41,12 @@ async fn fill(data: &Path) -> Result<()> {
             group: None,
         });
         store
-            .commit(Commit { writes: writes.collect(), writer: "test".to_owned(), ..Commit::default() })
+            .commit(Commit {
+                epoch,
+                writes: writes.collect(),
+                writer: "test".to_owned(),
+                ..Commit::default()
+            })
             .await?;
     }
     Ok(())

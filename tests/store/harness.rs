@@ -6,8 +6,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use omnirelay::core::time::Millis;
 use omnirelay::daemon::store::embedded::Options;
-use omnirelay::daemon::store::{EmbeddedStore, ManualClock, MemoryStore, Store};
+use omnirelay::daemon::store::{
+    Beat, Commit, CommitError, Committed, EmbeddedStore, Epoch, GroupRef, Housekept, IdempotencyKey, Lease,
+    LogPage, ManualClock, MemoryStore, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store,
+    StoreError,
+};
 use tempfile::TempDir;
+
+/// Passes calls on to a store; those that name no epoch are made in the one it had at first.
+pub struct InEpoch {
+    store: Arc<dyn Store>,
+    epoch: Epoch,
+}
 
 /// One fresh store, and a way to move its time.
 #[async_trait]
@@ -102,5 +112,66 @@ impl Harness for Embedded {
 
     async fn quarantine(&self, length: Duration) {
         self.opened().quarantine(length).await.unwrap();
+    }
+}
+
+/// The epoch that a store is in.
+pub async fn epoch(store: &dyn Store) -> Epoch {
+    store.pulse(Pulse::default()).await.expect("a beat").epoch
+}
+
+impl InEpoch {
+    pub async fn of(store: Arc<dyn Store>) -> Self {
+        Self { epoch: epoch(store.as_ref()).await, store }
+    }
+
+    fn named(&self, epoch: Epoch) -> Epoch {
+        if epoch == Epoch(0) { self.epoch } else { epoch }
+    }
+}
+
+#[async_trait]
+impl Store for InEpoch {
+    fn name(&self) -> &str {
+        self.store.name()
+    }
+
+    async fn pulse(&self, mut pulse: Pulse) -> Result<Beat, StoreError> {
+        pulse.epoch = pulse.epoch.or(Some(self.epoch));
+        self.store.pulse(pulse).await
+    }
+
+    async fn open_group(&self, mut open: OpenGroup) -> Result<Opened, StoreError> {
+        open.epoch = self.named(open.epoch);
+        self.store.open_group(open).await
+    }
+
+    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
+        self.store.close_group(self.named(epoch), group).await
+    }
+
+    async fn commit(&self, mut commit: Commit) -> Result<Committed, CommitError> {
+        commit.epoch = self.named(commit.epoch);
+        self.store.commit(commit).await
+    }
+
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
+        self.store.recall(key).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
+        self.store.scan(scan).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+        self.store.leases().await
+    }
+
+    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
+        self.store.log(after, limit, wait).await
+    }
+
+    async fn housekeep(&self, keep: Retention) -> Result<Housekept, StoreError> {
+        self.store.housekeep(keep).await
     }
 }

@@ -14,7 +14,7 @@ mod suite;
 
 /// Runs every rule on stores made by `$fresh`, each as a test of its own.
 macro_rules! contract {
-    ($fresh:expr; $($module:ident { $($rule:ident: $defect:ident,)* })*) => {$(
+    ($fresh:expr; $($module:ident { $($rule:ident: $defect:ident $(=> $says:literal)?,)* })*) => {$(
         mod $module {
             $(
                 #[tokio::test]
@@ -26,16 +26,19 @@ macro_rules! contract {
     )*};
 }
 
-/// Runs every rule on a store with the defect that it must catch.
+/// Runs every rule on a store with the defect that it must catch, and looks whether it fails
+/// where the list says.
 macro_rules! catches_defects {
-    ($($module:ident { $($rule:ident: $defect:ident,)* })*) => {$(
+    ($($module:ident { $($rule:ident: $defect:ident $(=> $says:literal)?,)* })*) => {$(
         mod $module {
             $(
                 #[tokio::test]
                 async fn $rule() {
+                    crate::defects::watch_panics();
                     let broken = crate::defects::BrokenHarness::fresh(crate::defects::$defect).await;
                     let verdict = tokio::spawn(crate::suite::rule::$module::$rule(broken)).await;
-                    assert!(verdict.is_err(), "a store that {} was not noticed", stringify!($defect));
+                    let says: &[&str] = &[$($says)?];
+                    crate::defects::assert_noticed(stringify!($defect), verdict, says);
                 }
             )*
         }

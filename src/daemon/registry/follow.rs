@@ -64,7 +64,7 @@ async fn follow(registry: &Registry, retry: &mut Duration) -> Option<StoreError>
 
 /// Reads everything: revision first, then the records, then the log behind that revision.
 async fn load(store: &dyn Store, view: &View) -> Result<(), StoreError> {
-    let beat = store.pulse(Pulse { renew: Vec::new(), moved_since: Millis(0) }).await?;
+    let beat = store.pulse(Pulse::default()).await?;
     view.note_beat(&beat);
     let mut records = Vec::new();
     for kind in view.mirrored() {
@@ -134,7 +134,8 @@ pub async fn beat_heart(registry: Arc<Registry>, renew_every: Duration, after_be
         // A tick may come a little early; half a step is nothing to a deadline.
         let due = renewed.is_none_or(|last| now + POLL_EVERY / 2 >= last + renew_every);
         let renew = if due { registry.own_groups() } else { Vec::new() };
-        let pulse = Pulse { renew: renew.clone(), moved_since: asked_last };
+        let epoch = (!renew.is_empty()).then(|| registry.view().head().epoch);
+        let pulse = Pulse { epoch, renew: renew.clone(), moved_since: asked_last };
         match timeout(PULSE_TIMEOUT, registry.store().pulse(pulse)).await {
             Ok(Ok(beat)) => {
                 registry.view().note_beat(&beat);
@@ -143,6 +144,8 @@ pub async fn beat_heart(registry: Arc<Registry>, renew_every: Duration, after_be
                 let over = renew.into_iter().zip(&beat.renewed).filter(|(_, renewed)| renewed.is_none());
                 after_beat(Heard::Over(&over.map(|(group, _)| group).collect::<Vec<_>>()));
             }
+            // The store answers, but what this node held is void.
+            Ok(Err(StoreError::EpochChanged { .. })) => after_beat(Heard::Over(&renew)),
             Ok(Err(error)) => {
                 debug!(error = %chain(&error), "pulse failed");
                 registry.view().note_silence();

@@ -202,7 +202,7 @@ impl Registry {
                 Idempotency { key, request_hash: mutation.request_hash, answer }
             });
         }
-        let epoch = Some(self.view().head().epoch);
+        let epoch = self.view().head().epoch;
         let writer = self.node_id().to_owned();
         Ok(Commit { epoch, preconditions, writes, idempotency, writer, ..Commit::default() })
     }
@@ -315,12 +315,6 @@ fn commit_fault(mutation: &Mutation<'_>, error: &CommitError) -> Fault {
             format!("cannot carry out {action}: its idempotency key was used for another request"),
         )
         .hint("use a new key for a new request"),
-        CommitError::EpochChanged { .. } => Fault::new(
-            Code::Aborted,
-            "EPOCH_CHANGED",
-            format!("cannot carry out {action}: the registry has begun a new epoch; nothing was changed"),
-        )
-        .hint("read again, then repeat"),
         CommitError::Fenced { scope, .. } | CommitError::LeaseHeld { scope, .. } => Fault::new(
             Code::FailedPrecondition,
             "FENCED",
@@ -358,6 +352,12 @@ fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault {
         .hint("make room where the store keeps its data, then try again"),
         StoreError::OutcomeUnknown(_) => outcome_unknown(mutation),
         StoreError::Invalid { what } => Fault::invalid(format!("cannot carry out {action}: {what}")),
+        StoreError::EpochChanged { .. } => Fault::new(
+            Code::Aborted,
+            "EPOCH_CHANGED",
+            format!("cannot carry out {action}: the registry has begun a new epoch; nothing was changed"),
+        )
+        .hint("read again, then repeat"),
         StoreError::Incompatible { .. } => internal(mutation),
     }
 }

@@ -41,7 +41,8 @@ fn put(kind: Kind, key: &str, value: &str) -> Write {
 
 async fn commit(registry: &Registry, writes: Vec<Write>) -> Revision {
     let writer = registry.node_id().to_owned();
-    match registry.commit(Commit { writes, writer, ..Commit::default() }).await.unwrap() {
+    let epoch = registry.view().head().epoch;
+    match registry.commit(Commit { epoch, writes, writer, ..Commit::default() }).await.unwrap() {
         Committed::Done(entry) => entry.revision,
         Committed::Replayed { revision, .. } => revision,
     }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    COMMIT_WRITES_MAX, Commit, Fence, GroupId, Idempotency, KEY_BYTES_MAX, Kind, LeaseOp, OpenGroup,
-    PAGE_MAX, Precondition, Pulse, RecordId, Scan, StoreError, TOKEN_FLOOR_MAX, VALUE_BYTES_MAX, Write,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, Fence, GroupId, Idempotency, KEY_BYTES_MAX, Kind, LeaseOp,
+    OpenGroup, PAGE_MAX, Precondition, Pulse, RecordId, Scan, StoreError, TOKEN_FLOOR_MAX, VALUE_BYTES_MAX,
+    Write,
 };
 
 pub(super) fn commit(commit: &Commit) -> Result<(), StoreError> {
@@ -41,6 +42,9 @@ pub(super) fn pulse(pulse: &Pulse) -> Result<(), StoreError> {
     if count > PAGE_MAX {
         return refuse(format!("a pulse renews {count} groups, more than {PAGE_MAX}"));
     }
+    if pulse.epoch.is_none() && count > 0 {
+        return refuse(format!("a pulse renews {count} groups and names no epoch"));
+    }
     Ok(())
 }
 
@@ -66,12 +70,14 @@ fn precondition(of: &Precondition) -> Result<(), StoreError> {
 
 fn writes(writes: &[Write]) -> Result<(), StoreError> {
     let mut seen = BTreeSet::new();
+    let mut bytes = 0;
     for write in writes {
         let id = match write {
             Write::Put { id, value, group: bound } => {
                 if value.len() > VALUE_BYTES_MAX {
                     return refuse(format!("the value of `{id}` is larger than {VALUE_BYTES_MAX} bytes"));
                 }
+                bytes += value.len();
                 bound.iter().try_for_each(|bound| group(&bound.id))?;
                 id
             }
@@ -82,7 +88,17 @@ fn writes(writes: &[Write]) -> Result<(), StoreError> {
             return refuse(format!("a commit writes `{id}` twice"));
         }
     }
-    Ok(())
+    commit_bytes(bytes)
+}
+
+/// Checks the bytes of the values of one log entry.
+pub(super) fn commit_bytes(bytes: usize) -> Result<(), StoreError> {
+    if bytes <= COMMIT_BYTES_MAX {
+        return Ok(());
+    }
+    refuse(format!(
+        "a commit has {bytes} bytes of values, those it replaces included, more than {COMMIT_BYTES_MAX}"
+    ))
 }
 
 fn lease(op: &LeaseOp) -> Result<(), StoreError> {

@@ -106,8 +106,8 @@ impl Store for MemoryStore {
         self.step(|step| step.open_group(&open))
     }
 
-    async fn close_group(&self, group: GroupRef) -> Result<bool, StoreError> {
-        self.step(|step| step.close_group(&group))
+    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
+        self.step(|step| step.close_group(epoch, &group))
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
@@ -209,12 +209,13 @@ mod tests {
     use super::super::{Kind, ManualClock, Precondition, RecordId, Version, Write};
     use super::*;
 
-    fn put(key: &str, version: u64) -> Commit {
+    fn put(epoch: Epoch, key: &str, version: u64) -> Commit {
         let id = RecordId::new(Kind::of("peer"), key);
         Commit {
             preconditions: vec![Precondition::Version { id: id.clone(), version: Version(version) }],
             writes: vec![Write::Put { id, value: Bytes::from_static(b"v"), group: None }],
             writer: "n1".into(),
+            epoch,
             ..Commit::default()
         }
     }
@@ -222,6 +223,7 @@ mod tests {
     #[tokio::test]
     async fn a_refused_commit_leaves_nothing() {
         let store = MemoryStore::new(ManualClock::at(Millis(1_000)));
+        let put = |key, version| put(Epoch(1_000), key, version);
         assert!(
             matches!(store.commit(put("a", 0)).await, Ok(Committed::Done(entry)) if entry.revision.0 == 1)
         );

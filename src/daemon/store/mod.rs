@@ -27,6 +27,9 @@ pub use memory::MemoryStore;
 
 /// The most writes and lease operations of one commit together.
 pub const COMMIT_WRITES_MAX: usize = 256;
+/// The most bytes of values that one log entry holds, those from before it included: a commit
+/// that needs more is refused.
+pub const COMMIT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 512;
 /// The largest value in bytes.
@@ -40,7 +43,7 @@ pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const TOKEN_FLOOR_MAX: u64 = (1 << 53) - 1;
 
 /// Names one life of the registry. It changes whenever revisions could repeat: a new store, a
-/// flush, a promotion that lost writes.
+/// flush, a promotion that lost writes. No store has epoch 0: a call that names none is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
@@ -113,6 +116,8 @@ pub struct Group {
 /// Asks for a new life of a group.
 #[derive(Clone, Debug)]
 pub struct OpenGroup {
+    /// The epoch that the caller knows.
+    pub epoch: Epoch,
     pub id: GroupId,
     /// 1 ms or longer.
     pub ttl: Duration,
@@ -194,11 +199,12 @@ pub struct IdempotencyKey {
 ///
 /// What stands in the way is told in this order: a limit of the port, the idempotency key (of a
 /// commit made before: its answer, whatever has changed since), the epoch, the fence, the
-/// preconditions, the groups of the writes, the leases.
+/// preconditions, the groups of the writes, [`COMMIT_BYTES_MAX`] with the values from before, the
+/// leases.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// The epoch the caller read in; `None` takes any.
-    pub epoch: Option<Epoch>,
+    /// The epoch that the caller read in.
+    pub epoch: Epoch,
     pub preconditions: Vec<Precondition>,
     /// Not two of one record.
     pub writes: Vec<Write>,
@@ -237,10 +243,7 @@ pub struct LogEntry {
 impl LogEntry {
     /// The bytes of the values in it.
     pub fn value_bytes(&self) -> usize {
-        let values = self.changes.iter().map(|change| {
-            change.after.value.len() + change.before.as_ref().map_or(0, |before| before.value.len())
-        });
-        values.sum()
+        self.changes.iter().map(Change::value_bytes).sum()
     }
 }
 
@@ -257,9 +260,17 @@ pub struct Change {
     pub expired: bool,
 }
 
+impl Change {
+    fn value_bytes(&self) -> usize {
+        self.after.value.len() + self.before.as_ref().map_or(0, |before| before.value.len())
+    }
+}
+
 /// Renews groups and asks what has moved: the heartbeat between a daemon and its store.
 #[derive(Clone, Debug, Default)]
 pub struct Pulse {
+    /// The epoch that the caller knows. `None` learns it, and renews nothing.
+    pub epoch: Option<Epoch>,
     /// In the order of [`Beat::renewed`].
     pub renew: Vec<GroupRef>,
     /// Report groups opened, renewed or closed at this instant or later; 0 reports all.
@@ -361,6 +372,10 @@ pub enum StoreError {
     /// The call breaks a limit of the port. Nothing was changed.
     #[error("{what}")]
     Invalid { what: String },
+    /// The call was made for another epoch. Nothing was changed; what the caller knows of
+    /// records, groups and leases is void.
+    #[error("the registry has begun a new epoch, {current}")]
+    EpochChanged { current: Epoch },
 }
 
 /// Why a commit was not made. Nothing was changed, except as [`StoreError::OutcomeUnknown`] says.
@@ -381,8 +396,6 @@ pub enum CommitError {
     LeaseHeld { scope: String, holder: Option<GroupRef>, until: Millis },
     #[error("the idempotency key was used for another request")]
     IdempotencyReused,
-    #[error("the registry has begun a new epoch")]
-    EpochChanged { current: Epoch },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -401,7 +414,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends a life of a group now; its leases are free at once. False: it was over already.
     /// No log entry.
-    async fn close_group(&self, group: GroupRef) -> Result<bool, StoreError>;
+    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError>;
 
     /// Makes the changes together, durably, before it returns.
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
@@ -419,8 +432,8 @@ pub trait Store: Send + Sync + 'static {
     /// Reads the log behind `after`; with nothing there, waits up to `wait` for something.
     async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError>;
 
-    /// Deletes the records of groups that are over (at most [`COMMIT_WRITES_MAX`], in one log
-    /// entry, marked `expired`; none during a quarantine) and trims what `keep` allows, in one
+    /// Deletes the records of groups that are over (at most [`COMMIT_WRITES_MAX`] with at most
+    /// [`COMMIT_BYTES_MAX`], in one log entry, marked `expired`; none during a quarantine) and trims what `keep` allows, in one
     /// bounded step. A store that has nothing to do writes nothing.
     async fn housekeep(&self, keep: Retention) -> Result<Housekept, StoreError>;
 }

@@ -10,7 +10,8 @@ use omnirelay::daemon::store::{
 };
 
 use super::records::{all, head, written};
-use super::{Answer, Defect, altering, write_junk};
+use super::{Answer, Defect, altering, blank, write_junk};
+use crate::harness::epoch;
 
 type Made<'a> = Answer<'a, Result<Committed, CommitError>>;
 
@@ -48,7 +49,7 @@ pub fn loses_atomicity() -> Defect {
     instead(|store, commit| {
         Box::pin(async move {
             if let Some(first) = commit.writes.first() {
-                store.commit(Commit { writes: vec![first.clone()], ..Commit::default() }).await?;
+                store.commit(Commit { writes: vec![first.clone()], ..blank(store).await }).await?;
             }
             store.commit(commit).await
         })
@@ -100,8 +101,13 @@ pub fn breaks_the_chain() -> Defect {
     Defect { entry: altering(|entry: &mut LogEntry| entry.previous = Revision(0)), ..Defect::default() }
 }
 
-pub fn ignores_the_epoch() -> Defect {
-    altered(|commit| commit.epoch = None)
+pub fn commits_in_any_epoch() -> Defect {
+    instead(|store, mut commit| {
+        Box::pin(async move {
+            commit.epoch = epoch(store).await;
+            store.commit(commit).await
+        })
+    })
 }
 
 pub fn judges_preconditions_before_fences() -> Defect {
@@ -139,7 +145,7 @@ pub fn keeps_answers_of_refusals() -> Defect {
             let idempotency = commit.idempotency.clone();
             let result = store.commit(commit).await;
             if result.is_err() {
-                store.commit(Commit { idempotency, ..Commit::default() }).await?;
+                store.commit(Commit { idempotency, ..blank(store).await }).await?;
             }
             result
         })
@@ -167,9 +173,23 @@ pub fn splits_large_commits() -> Defect {
         Box::pin(async move {
             let mut done = nothing_done(store).await;
             for writes in commit.writes.chunks(100) {
-                done = store.commit(Commit { writes: writes.to_vec(), ..Commit::default() }).await?;
+                done = store.commit(Commit { writes: writes.to_vec(), ..blank(store).await }).await?;
             }
             Ok(done)
+        })
+    })
+}
+
+pub fn ignores_the_bytes_of_a_commit() -> Defect {
+    instead(|store, commit| {
+        Box::pin(async move {
+            let whole = store.commit(commit.clone()).await;
+            let Err(CommitError::Store(StoreError::Invalid { .. })) = whole else { return whole };
+            let mut done = whole;
+            for write in commit.writes {
+                done = store.commit(Commit { writes: vec![write], ..blank(store).await }).await;
+            }
+            done
         })
     })
 }

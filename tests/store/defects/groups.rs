@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use omnirelay::core::time::Millis;
 use omnirelay::daemon::store::{
-    Beat, Commit, CommitError, Group, GroupRef, Kind, MemoryStore, OpenGroup, Opened, Precondition, Pulse,
-    Record, RecordId, ScanPage, Store, Version, Write,
+    Beat, Commit, CommitError, Epoch, Group, GroupRef, Kind, MemoryStore, OpenGroup, Opened, Precondition,
+    Pulse, Record, RecordId, ScanPage, Store, Version, Write,
 };
 
 use super::commits::instead;
 use super::records::{all, written};
-use super::{Defect, Restart, altering, write_junk};
+use super::{Defect, altering, blank, write_junk};
+use crate::harness::epoch;
 
 const KIND: Kind = Kind::of("thing");
 const SECRET: &str = "secret";
@@ -30,7 +31,8 @@ async fn present(store: &MemoryStore, of: &GroupRef) -> GroupRef {
 pub async fn revive(store: &MemoryStore) {
     let now = store.pulse(Pulse::default()).await.expect("a beat").now;
     for group in groups(store).await.into_iter().filter(|group| group.deadline <= now) {
-        let open = OpenGroup { id: group.of.id, ttl: group.ttl, secret: SECRET.into() };
+        let open =
+            OpenGroup { epoch: epoch(store).await, id: group.of.id, ttl: group.ttl, secret: SECRET.into() };
         store.open_group(open).await.expect("an answer");
     }
 }
@@ -42,13 +44,59 @@ pub fn renews_what_is_over() -> Defect {
                 let asked = pulse.renew.clone();
                 let mut beat = store.pulse(pulse).await?;
                 for (of, renewed) in asked.into_iter().zip(&mut beat.renewed) {
-                    let open = OpenGroup { id: of.id, ttl: Duration::from_secs(1), secret: SECRET.into() };
+                    let open = OpenGroup {
+                        epoch: epoch(store).await,
+                        id: of.id,
+                        ttl: Duration::from_secs(1),
+                        secret: SECRET.into(),
+                    };
                     if let (None, Opened::Open(group)) = (&renewed, store.open_group(open).await?) {
                         *renewed = Some(group.deadline);
                     }
                 }
                 Ok(beat)
             })
+        })),
+        ..Defect::default()
+    }
+}
+
+fn pulses_in(epoch_for: fn(Option<Epoch>, Epoch) -> Option<Epoch>) -> Defect {
+    Defect {
+        pulse_instead: Some(Box::new(move |store, mut pulse| {
+            Box::pin(async move {
+                pulse.epoch = epoch_for(pulse.epoch, epoch(store).await);
+                store.pulse(pulse).await
+            })
+        })),
+        ..Defect::default()
+    }
+}
+
+pub fn renews_in_any_epoch() -> Defect {
+    pulses_in(|named, present| named.and(Some(present)))
+}
+
+pub fn takes_no_epoch_for_the_present_one() -> Defect {
+    pulses_in(|named, present| named.or(Some(present)))
+}
+
+pub fn opens_in_any_epoch() -> Defect {
+    Defect {
+        open_instead: Some(Box::new(|store, open| {
+            Box::pin(async move {
+                let epoch = epoch(store).await;
+                store.open_group(OpenGroup { epoch, ..open }).await
+            })
+        })),
+        ..Defect::default()
+    }
+}
+
+pub fn closes_in_any_epoch() -> Defect {
+    Defect {
+        close_instead: Some(Box::new(|store, (_, of)| {
+            Box::pin(async move { store.close_group(epoch(store).await, of).await })
         })),
         ..Defect::default()
     }
@@ -87,10 +135,10 @@ pub fn closes_late() -> Defect {
 
 pub fn closes_any_instance() -> Defect {
     Defect {
-        close_instead: Some(Box::new(|store, of| {
+        close_instead: Some(Box::new(|store, (epoch, of)| {
             Box::pin(async move {
                 let present = present(store, &of).await;
-                store.close_group(present).await
+                store.close_group(epoch, present).await
             })
         })),
         ..Defect::default()
@@ -160,7 +208,7 @@ pub fn binds_records_to_any_instance() -> Defect {
                         group: group.clone(),
                     };
                     let writes = bound.into_iter().map(put).collect();
-                    store.commit(Commit { writes, ..Commit::default() }).await.expect("bound anew");
+                    store.commit(Commit { writes, ..blank(store).await }).await.expect("bound anew");
                 }
                 Ok(opened)
             })
@@ -264,14 +312,4 @@ pub fn restarts_instances_at_collection() -> Defect {
         }
     });
     Defect { opened, ..Defect::default() }
-}
-
-pub fn revives_groups_at_restart() -> Defect {
-    Defect { restart: Restart::RevivesGroups, beat: altering(revived), ..Defect::default() }
-}
-
-/// Shows the present life of a group for whichever was asked for.
-fn revived(beat: &mut Beat) {
-    let live = beat.moved.iter().find(|group| group.deadline > beat.now).map(|group| group.deadline);
-    beat.renewed.iter_mut().for_each(|renewed| *renewed = renewed.or(live));
 }

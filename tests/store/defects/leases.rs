@@ -9,7 +9,7 @@ use omnirelay::daemon::store::{
 };
 
 use super::commits::{instead, nothing_done};
-use super::{Defect, altering};
+use super::{Defect, altering, blank};
 
 async fn lease(store: &MemoryStore, scope: &str) -> Option<Lease> {
     store.leases().await.expect("the leases").into_iter().find(|lease| lease.scope == scope)
@@ -151,7 +151,7 @@ pub fn forgets_the_barrier() -> Defect {
                     let again = store.open_group(open.clone()).await?;
                     for lease in store.leases().await?.into_iter().filter(|lease| lease.holder == live.of) {
                         let op = LeaseOp::Release { scope: lease.scope, token: lease.token };
-                        store.commit(Commit { leases: vec![op], ..Commit::default() }).await.expect("freed");
+                        store.commit(Commit { leases: vec![op], ..blank(store).await }).await.expect("freed");
                     }
                     return Ok(again);
                 }
@@ -192,9 +192,9 @@ pub fn blocks_after_closing() -> Defect {
             }
         })
     });
-    defect.close_instead = Some(Box::new(move |store, of| {
+    defect.close_instead = Some(Box::new(move |store, (epoch, of)| {
         closed.store(true, Ordering::SeqCst);
-        Box::pin(async move { store.close_group(of).await })
+        Box::pin(async move { store.close_group(epoch, of).await })
     }));
     defect
 }

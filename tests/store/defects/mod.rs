@@ -7,6 +7,8 @@ mod commits;
 mod groups;
 mod leases;
 mod records;
+mod restarts;
+mod verdict;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,20 +18,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use omnirelay::core::time::Millis;
 use omnirelay::daemon::store::{
-    Beat, Commit, CommitError, Committed, GroupRef, Housekept, IdempotencyKey, Lease, LogEntry, LogPage,
-    ManualClock, MemoryStore, OpenGroup, Opened, Pulse, Record, Retention, Revision, Scan, ScanPage, Store,
-    StoreError,
+    Beat, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey, Lease, LogEntry,
+    LogPage, ManualClock, MemoryStore, OpenGroup, Opened, Pulse, Record, Retention, Revision, Scan, ScanPage,
+    Store, StoreError,
 };
 
 pub use self::commits::*;
 pub use self::groups::*;
 pub use self::leases::*;
 pub use self::records::*;
-use crate::harness::{BEGIN, Harness};
+pub use self::restarts::*;
+pub use self::verdict::{assert_noticed, watch_panics};
+use crate::harness::{BEGIN, Harness, epoch};
 
 type Alter<T> = Box<dyn Fn(T) -> T + Send + Sync>;
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 type Instead<Q, R> = Box<dyn for<'a> Fn(&'a MemoryStore, Q) -> Answer<'a, R> + Send + Sync>;
+type LogCall = (Revision, usize, Duration);
 
 /// Where a store differs from a sound one: requests that arrive altered, answers that leave
 /// altered, and calls that do something else instead.
@@ -53,18 +58,20 @@ pub struct Defect {
     scan_instead: Option<Instead<Scan, Result<ScanPage, StoreError>>>,
     pulse_instead: Option<Instead<Pulse, Result<Beat, StoreError>>>,
     open_instead: Option<Instead<OpenGroup, Result<Opened, StoreError>>>,
-    close_instead: Option<Instead<GroupRef, Result<bool, StoreError>>>,
+    close_instead: Option<Instead<(Epoch, GroupRef), Result<bool, StoreError>>>,
+    log_instead: Option<Instead<LogCall, Result<LogPage, StoreError>>>,
     housekeep_instead: Option<Instead<Retention, Result<Housekept, StoreError>>>,
     pub no_quarantine: bool,
     pub restart: Restart,
 }
 
 /// What a store with a defect does when it is opened again.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default)]
 pub enum Restart {
     #[default]
     KeepsAll,
-    LosesAll,
+    /// Has this defect from then on.
+    Has(fn() -> Defect),
     /// Opens every group anew under its old secret, so that the old lives look live.
     RevivesGroups,
     BelievesTheWallClock,
@@ -72,7 +79,7 @@ pub enum Restart {
 
 /// A memory store with a defect.
 pub struct Broken {
-    sound: MemoryStore,
+    sound: Arc<MemoryStore>,
     defect: Defect,
 }
 
@@ -98,12 +105,17 @@ pub fn altering<T: 'static>(alter: impl Fn(&mut T) + Send + Sync + 'static) -> O
     }))
 }
 
+/// An empty commit in the present epoch.
+pub async fn blank(store: &MemoryStore) -> Commit {
+    Commit { epoch: epoch(store).await, ..Commit::default() }
+}
+
 /// A junk commit: what a store writes that should have written nothing.
 pub async fn write_junk(store: &MemoryStore) {
     use omnirelay::daemon::store::{Kind, RecordId, Write};
     let id = RecordId::new(Kind::of("junk"), "junk");
     let writes = vec![Write::Put { id, value: bytes::Bytes::new(), group: None }];
-    store.commit(Commit { writes, ..Commit::default() }).await.expect("a junk commit");
+    store.commit(Commit { writes, ..blank(store).await }).await.expect("a junk commit");
 }
 
 impl Broken {
@@ -150,10 +162,10 @@ impl Store for Broken {
         Ok(alter(&self.defect.opened, opened))
     }
 
-    async fn close_group(&self, group: GroupRef) -> Result<bool, StoreError> {
+    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
         match &self.defect.close_instead {
-            Some(instead) => instead(&self.sound, group).await,
-            None => self.sound.close_group(group).await,
+            Some(instead) => instead(&self.sound, (epoch, group)).await,
+            None => self.sound.close_group(epoch, group).await,
         }
     }
 
@@ -186,7 +198,10 @@ impl Store for Broken {
 
     async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
         let (limit, wait) = alter(&self.defect.log, (limit, wait));
-        let mut page = self.sound.log(after, limit, wait).await?;
+        let mut page = match &self.defect.log_instead {
+            Some(instead) => instead(&self.sound, (after, limit, wait)).await?,
+            None => self.sound.log(after, limit, wait).await?,
+        };
         page.entries = page.entries.iter().map(|entry| self.shown_entry(entry)).collect();
         Ok(alter(&self.defect.log_page, page))
     }
@@ -207,7 +222,7 @@ impl BrokenHarness {
     }
 
     fn store(clock: &ManualClock, defect: fn() -> Defect) -> Broken {
-        Broken { sound: MemoryStore::new(clock.clone()), defect: defect() }
+        Broken { sound: Arc::new(MemoryStore::new(clock.clone())), defect: defect() }
     }
 }
 
@@ -224,7 +239,10 @@ impl Harness for BrokenHarness {
     async fn reopen(&mut self, wall_back: Duration) {
         match self.store.defect.restart {
             Restart::KeepsAll => {}
-            Restart::LosesAll => self.store = Arc::new(Self::store(&self.clock, self.defect)),
+            Restart::Has(defect) => {
+                let sound = Arc::clone(&self.store.sound);
+                self.store = Arc::new(Broken { sound, defect: defect() });
+            }
             Restart::RevivesGroups => groups::revive(&self.store.sound).await,
             Restart::BelievesTheWallClock => {
                 let now = self.clock.advance(Duration::ZERO);

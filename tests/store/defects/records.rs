@@ -9,7 +9,7 @@ use omnirelay::daemon::store::{
     Store, Version, Write,
 };
 
-use super::{Defect, Restart, altering, write_junk};
+use super::{Defect, altering, write_junk};
 
 pub fn loses_the_end_of_values() -> Defect {
     let record = altering(|record: &mut Record| {
@@ -135,6 +135,25 @@ pub fn does_not_wait() -> Defect {
     Defect { log: altering(|(_, wait): &mut (usize, Duration)| *wait = Duration::ZERO), ..Defect::default() }
 }
 
+pub fn subscribes_after_reading() -> Defect {
+    Defect {
+        log_instead: Some(Box::new(|store, (after, limit, wait)| {
+            Box::pin(async move {
+                let page = store.log(after, limit, Duration::ZERO).await?;
+                if wait.is_zero() || page.compacted || !page.entries.is_empty() {
+                    return Ok(page);
+                }
+                // Gives the commit of the rule time to come in between.
+                std::thread::sleep(Duration::from_micros(50));
+                let subscribed_at = head(store).await;
+                store.log(subscribed_at, limit, wait).await?;
+                store.log(after, limit, Duration::ZERO).await
+            })
+        })),
+        ..Defect::default()
+    }
+}
+
 pub fn waits_forever() -> Defect {
     Defect {
         log: altering(|(_, wait): &mut (usize, Duration)| *wait = Duration::from_secs(3600)),
@@ -213,14 +232,6 @@ pub fn clamps_pages() -> Defect {
         log: altering(|(limit, _): &mut (usize, Duration)| *limit = (*limit).clamp(1, PAGE_MAX)),
         ..Defect::default()
     }
-}
-
-pub fn loses_everything_at_restart() -> Defect {
-    Defect { restart: Restart::LosesAll, ..Defect::default() }
-}
-
-pub fn believes_the_wall_clock() -> Defect {
-    Defect { restart: Restart::BelievesTheWallClock, ..Defect::default() }
 }
 
 /// The record that a write is of.

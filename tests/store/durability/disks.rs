@@ -29,6 +29,7 @@ struct Sim {
     faults: Faults,
     operations: u64,
     syncs: u64,
+    settled: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +70,11 @@ impl SimDisk {
 
     pub fn syncs(&self) -> u64 {
         self.lock().syncs
+    }
+
+    /// How often it was told to make what it holds findable.
+    pub fn settled(&self) -> u64 {
+        self.lock().settled
     }
 
     pub fn bytes(&self) -> usize {
@@ -226,5 +232,10 @@ impl Disk for SimDisk {
     fn open(&mut self) -> io::Result<Medium> {
         self.lock().powered()?;
         Ok(Medium { backend: Box::new(self.clone()), file: None })
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        self.lock().settled += 1;
+        Ok(())
     }
 }

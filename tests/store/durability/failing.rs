@@ -1,13 +1,19 @@
 //! The disk fails now and then, or is full; the store says so and goes on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use omnirelay::daemon::store::{CommitError, EmbeddedStore, OpenGroup, Precondition, Store, StoreError};
+use omnirelay::core::time::Millis;
+use omnirelay::daemon::store::embedded::Options;
+use omnirelay::daemon::store::{
+    Clock, CommitError, EmbeddedStore, ManualClock, OpenGroup, Opened, Precondition, Pulse, Store, StoreError,
+};
 
 use super::disks::{Faults, SimDisk};
 use super::power_loss::{count_on, open};
 use super::{Chance, Counting, Ledger};
+use crate::harness::epoch;
 
 const ROUNDS: usize = 30;
 
@@ -96,8 +102,10 @@ async fn a_disk_that_promised_too_much_room_is_full_as_well() {
 async fn a_failed_transaction_leaves_no_group() {
     let disk = SimDisk::new();
     let store = Arc::new(open(&disk));
+    let epoch = epoch(store.as_ref()).await;
     let open_group = |secret: &str| {
         let open = OpenGroup {
+            epoch,
             id: omnirelay::daemon::store::GroupId("s".into()),
             ttl: Duration::from_secs(60),
             secret: secret.into(),
@@ -117,8 +125,62 @@ async fn a_failed_transaction_leaves_no_group() {
     let omnirelay::daemon::store::Opened::Open(group) = opened else { panic!("{opened:?}") };
     assert_eq!(group.of.instance, 1);
     let live = omnirelay::daemon::store::Commit {
+        epoch,
         preconditions: vec![Precondition::GroupLive(group.of)],
         ..Default::default()
     };
     store.commit(live).await.unwrap();
+}
+
+/// A clock that makes whoever asks it wait while it is shut.
+#[derive(Clone, Default)]
+struct Gate {
+    clock: ManualClock,
+    shut: Arc<AtomicBool>,
+    reached: Arc<AtomicBool>,
+}
+
+impl Clock for Gate {
+    fn now(&self) -> Millis {
+        while self.shut.load(Ordering::SeqCst) {
+            self.reached.store(true, Ordering::SeqCst);
+            std::thread::yield_now();
+        }
+        self.clock.now()
+    }
+}
+
+#[tokio::test]
+async fn a_renewal_beside_a_commit_whose_sync_failed_is_remembered() {
+    let (disk, gate) = (SimDisk::new(), Gate::default());
+    let store = EmbeddedStore::open_on(disk.clone(), gate.clone(), Options::default()).unwrap();
+    let id = omnirelay::daemon::store::GroupId("s".into());
+    let epoch = epoch(&store).await;
+    let open = OpenGroup { epoch, id, ttl: Duration::from_secs(2), secret: "secret".into() };
+    let Opened::Open(group) = store.open_group(open).await.unwrap() else { panic!("held") };
+    gate.clock.advance(Duration::from_millis(500));
+
+    // The writer stands at the gate with one call, so that the next two share a batch.
+    gate.shut.store(true, Ordering::SeqCst);
+    let ahead = store.pulse(Pulse::default());
+    let renewal =
+        store.pulse(Pulse { epoch: Some(epoch), renew: vec![group.of.clone()], ..Pulse::default() });
+    let counting = Counting { epoch, writer: "w".into(), count: 0 };
+    let gather = async {
+        while !gate.reached.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
+        let release = async {
+            disk.set_faults(Faults { failing: vec![0], failing_syncs: true, ..Faults::default() });
+            gate.shut.store(false, Ordering::SeqCst);
+        };
+        tokio::join!(biased; renewal, store.commit(counting.commit()), release)
+    };
+    let (_, (beat, made, ())) = tokio::join!(ahead, gather);
+
+    made.expect("a commit that is in the file");
+    let told = beat.expect("a beat").renewed[0].expect("a deadline");
+    assert_eq!(told, group.deadline.after(Duration::from_millis(500)));
+    let known = store.pulse(Pulse::default()).await.unwrap().moved;
+    assert_eq!(known[0].deadline, told, "nobody else is granted its scopes before");
 }

@@ -11,13 +11,14 @@ use bytes::Bytes;
 use omnirelay::core::time::Millis;
 use omnirelay::daemon::store::embedded::{FILE_NAME, OpenError, Options};
 use omnirelay::daemon::store::{
-    Commit, CommitError, EmbeddedStore, GroupId, GroupRef, Kind, LeaseOp, ManualClock, OpenGroup, Opened,
-    Pulse, RecordId, Retention, Revision, Store, Write,
+    Commit, CommitError, Committed, EmbeddedStore, GroupId, GroupRef, Kind, LeaseOp, ManualClock, OpenGroup,
+    Opened, Pulse, RecordId, Retention, Revision, Store, Write,
 };
 use redb::{Database, TableDefinition};
 
 use super::disks::{Faults, SimDisk};
 use super::power_loss::open;
+use crate::harness::epoch;
 
 const HOLD_IN: &str = "STORE_TEST_HOLD_IN";
 const SHORT: Duration = Duration::from_secs(2);
@@ -31,7 +32,7 @@ const KEEP: Retention = Retention {
 };
 
 async fn open_group(store: &EmbeddedStore, id: &str, ttl: Duration) -> GroupRef {
-    let open = OpenGroup { id: GroupId(id.into()), ttl, secret: "secret".into() };
+    let open = OpenGroup { epoch: epoch(store).await, id: GroupId(id.into()), ttl, secret: "secret".into() };
     match store.open_group(open).await.unwrap() {
         Opened::Open(group) => group.of,
         Opened::Held { until } => panic!("held until {until}"),
@@ -39,7 +40,12 @@ async fn open_group(store: &EmbeddedStore, id: &str, ttl: Duration) -> GroupRef 
 }
 
 async fn renew(store: &EmbeddedStore, group: &GroupRef) -> Option<Millis> {
-    store.pulse(Pulse { renew: vec![group.clone()], moved_since: Millis(0) }).await.unwrap().renewed[0]
+    let epoch = Some(epoch(store).await);
+    store.pulse(Pulse { epoch, renew: vec![group.clone()], ..Pulse::default() }).await.unwrap().renewed[0]
+}
+
+async fn make(store: &EmbeddedStore, commit: Commit) -> Result<Committed, CommitError> {
+    store.commit(Commit { epoch: epoch(store).await, ..commit }).await
 }
 
 fn put(key: &str) -> Commit {
@@ -55,7 +61,7 @@ async fn heartbeats_and_idleness_cost_no_sync() {
     let disk = SimDisk::new();
     let store = open(&disk);
     let session = open_group(&store, "s", SHORT).await;
-    store.commit(put("a")).await.unwrap();
+    make(&store, put("a")).await.unwrap();
     let before = disk.operations();
     for _ in 0..20 {
         renew(&store, &session).await.expect("a deadline");
@@ -63,7 +69,7 @@ async fn heartbeats_and_idleness_cost_no_sync() {
         store.leases().await.unwrap();
     }
     let nothing = LeaseOp::Release { scope: "never held".into(), token: 1 };
-    store.commit(Commit { leases: vec![nothing], ..Commit::default() }).await.unwrap();
+    make(&store, Commit { leases: vec![nothing], ..Commit::default() }).await.unwrap();
     assert_eq!(disk.operations(), before, "nothing was written");
     let long = open_group(&store, "long", LONG).await;
     let syncs = disk.syncs();
@@ -82,19 +88,19 @@ async fn a_short_session_gets_one_full_ttl_after_a_restart() {
         leases: vec![LeaseOp::Acquire { scope: "x".into(), holder: holder.clone(), token_floor: 0 }],
         ..Commit::default()
     };
-    store.commit(acquire(&holder)).await.unwrap();
+    make(&store, acquire(&holder)).await.unwrap();
     clock.advance(Duration::from_millis(1500));
     let trusted_until = renew(&store, &holder).await.expect("a deadline");
     drop(store);
     // The file has only the first deadline, which is past.
     clock.advance(Duration::from_millis(1500));
     let store = reopen();
-    let refused = store.commit(acquire(&rival)).await;
+    let refused = make(&store, acquire(&rival)).await;
     let Err(CommitError::LeaseHeld { until, .. }) = refused else { panic!("{refused:?}") };
     assert_eq!(until, Millis(1_003_000).after(SHORT));
     assert!(until >= trusted_until);
     clock.advance(SHORT);
-    store.commit(acquire(&rival)).await.unwrap();
+    make(&store, acquire(&rival)).await.unwrap();
 }
 
 #[tokio::test]
@@ -184,8 +190,17 @@ async fn a_store_that_was_never_finished_is_begun_anew() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("registry.new"), vec![0; 100_000]).unwrap();
     let store = EmbeddedStore::open(dir.path()).unwrap();
-    store.commit(put("a")).await.unwrap();
+    make(&store, put("a")).await.unwrap();
     assert!(!dir.path().join("registry.new").exists());
+}
+
+#[test]
+fn each_start_makes_the_file_findable() {
+    let disk = SimDisk::new();
+    for starts in 1..=2 {
+        drop(open(&disk));
+        assert_eq!(disk.settled(), starts, "the first may have ended before it had done so");
+    }
 }
 
 #[tokio::test]
@@ -198,7 +213,7 @@ async fn calls_in_flight_share_syncs() {
         let store = Arc::clone(&store);
         async move {
             for number in 0..10 {
-                store.commit(put(&format!("k{client}-{number}"))).await.unwrap();
+                make(&store, put(&format!("k{client}-{number}"))).await.unwrap();
             }
         }
     });
@@ -213,7 +228,7 @@ async fn the_log_is_whole_where_memory_ends() {
     let disk = SimDisk::new();
     let store = open(&disk);
     for number in 0..1500 {
-        store.commit(put(&format!("k{}", number % 7))).await.unwrap();
+        make(&store, put(&format!("k{}", number % 7))).await.unwrap();
     }
     for after in [0, 1, 470, 476, 477, 1000, 1498] {
         let page = store.log(Revision(after), 100, Duration::ZERO).await.unwrap();

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay::daemon::store::{
-    Commit, CommitError, Committed, Idempotency, IdempotencyKey, Kind, LogEntry, PAGE_MAX, Precondition,
-    RecordId, Revision, Scan, Store, StoreError, Version, Write,
+    Commit, CommitError, Committed, Epoch, Idempotency, IdempotencyKey, Kind, LogEntry, PAGE_MAX,
+    Precondition, Pulse, RecordId, Revision, Scan, Store, StoreError, Version, Write,
 };
 
 const COUNTERS: Kind = Kind::of("counter");
@@ -32,6 +32,7 @@ struct Told {
 
 /// A writer that counts one record up, with an audit record beside it, under a key for each step.
 pub struct Counting {
+    pub epoch: Epoch,
     pub writer: String,
     pub count: u64,
 }
@@ -54,6 +55,7 @@ impl Counting {
             ],
             idempotency: Some(Idempotency { key: key(&self.id()), request_hash: 1, answer: Bytes::new() }),
             writer: self.writer.clone(),
+            epoch: self.epoch,
             ..Commit::default()
         }
     }
@@ -62,7 +64,8 @@ impl Counting {
     pub async fn resume(store: &dyn Store, writer: &str) -> Result<Self, StoreError> {
         let records = all(store, COUNTERS).await?;
         let version = records.get(writer).map_or(0, |version| version.0);
-        Ok(Self { writer: writer.to_owned(), count: version })
+        let epoch = store.pulse(Pulse::default()).await?.epoch;
+        Ok(Self { epoch, writer: writer.to_owned(), count: version })
     }
 }
 

@@ -1,9 +1,9 @@
 //! Commits: all or nothing, in one order.
 
 use futures_util::future::join_all;
-use omnirelay::daemon::store::{Commit, CommitError, Committed, Epoch, Fence, Revision, Version};
+use omnirelay::daemon::store::{Commit, CommitError, Committed, Fence, Revision, StoreError, Version};
 
-use super::{TTL, Trial, acquire, commit, delete, leasing, put, put_in, version};
+use super::{TTL, Trial, acquire, commit, delete, leasing, other_epochs, put, put_in, version};
 
 pub async fn a_refused_commit_leaves_nothing(t: &mut Trial) {
     t.put("a", "one").await;
@@ -12,7 +12,7 @@ pub async fn a_refused_commit_leaves_nothing(t: &mut Trial) {
     let mut refused = commit(vec![put("a", "two"), put("b", "two"), put_in(&session, "c", "two")]);
     refused.leases = vec![acquire("scope", &session, 0)];
     refused.preconditions = vec![version("a", 1), version("b", 4)];
-    t.refused(refused).await;
+    t.conflicts(refused).await;
     assert_eq!(t.keys().await, ["a"]);
     assert_eq!(t.record("a").await.expect("a record").value.as_ref(), b"one");
     assert_eq!((t.head().await, t.store.leases().await.expect("leases").len()), (head, 0));
@@ -113,14 +113,15 @@ pub async fn revisions_rise_and_name_the_one_before(t: &mut Trial) {
 pub async fn a_commit_of_another_epoch_is_refused(t: &mut Trial) {
     let epoch = t.pulse(&[]).await.epoch;
     assert_eq!((t.log(Revision(0)).await.epoch, t.scan(None, false, 1).await.epoch), (epoch, epoch));
-    let of = |epoch| Commit { epoch: Some(Epoch(epoch)), ..commit(vec![put("a", "x")]) };
-    for other in [epoch.0 - 1, epoch.0 + 1] {
-        match t.refused(of(other)).await {
-            CommitError::EpochChanged { current } => assert_eq!(current, epoch),
-            other => panic!("{other}"),
+    let of = |epoch| Commit { epoch, ..commit(vec![put("a", "x")]) };
+    for other in other_epochs(epoch) {
+        match t.plain().commit(of(other)).await {
+            Err(CommitError::Store(StoreError::EpochChanged { current })) => assert_eq!(current, epoch),
+            told => panic!("{told:?}"),
         }
     }
-    assert!(matches!(t.store.commit(of(epoch.0)).await, Ok(Committed::Done(_))));
+    assert!(t.keys().await.is_empty());
+    assert!(matches!(t.plain().commit(of(epoch)).await, Ok(Committed::Done(_))));
 }
 
 pub async fn a_fenced_out_writer_hears_of_the_fence_first(t: &mut Trial) {

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use omnirelay::daemon::store::{
-    COMMIT_WRITES_MAX, Commit, CommitError, GroupId, GroupRef, Opened, Precondition, Pulse, Retention,
-    Revision,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Epoch, GroupId, GroupRef, OpenGroup, Opened,
+    Precondition, Pulse, Retention, Revision, StoreError, VALUE_BYTES_MAX,
 };
 
-use super::{HALF, KEEP_ALL, TTL, Trial, commit, open, put, put_in, version};
+use super::{HALF, KEEP_ALL, TTL, Trial, commit, open, other_epochs, put, put_in, version};
 
 const LATER: Duration = Duration::from_secs(5);
 
@@ -23,7 +23,7 @@ pub async fn a_group_is_over_at_its_deadline(t: &mut Trial) {
     assert!(!t.is_live(&group).await);
     assert_eq!(t.pulse(&[&group]).await.renewed, [None], "it cannot be renewed");
     assert!(!t.is_live(&group).await);
-    assert!(!t.store.close_group(group).await.expect("an answer"), "it was over already");
+    assert!(!t.close(group).await, "it was over already");
 }
 
 pub async fn a_renewal_moves_the_deadline(t: &mut Trial) {
@@ -59,7 +59,7 @@ pub async fn an_instance_never_repeats(t: &mut Trial) {
         last = group.instance;
         match round {
             0 => t.advance(TTL).await,
-            1 => assert!(t.store.close_group(group).await.expect("an answer")),
+            1 => assert!(t.close(group).await),
             _ => {}
         }
     }
@@ -69,19 +69,19 @@ pub async fn an_instance_never_repeats(t: &mut Trial) {
 
 pub async fn a_closed_group_is_over_at_once(t: &mut Trial) {
     let group = t.open("s", TTL, "secret").await;
-    assert!(t.store.close_group(group.clone()).await.expect("an answer"));
+    assert!(t.close(group.clone()).await);
     assert!(!t.is_live(&group).await);
     assert_eq!(t.pulse(&[&group]).await.renewed, [None]);
-    assert!(!t.store.close_group(group).await.expect("an answer"), "it was closed already");
+    assert!(!t.close(group).await, "it was closed already");
     t.open("s", TTL, "another secret").await;
 }
 
 pub async fn an_old_instance_closes_nothing(t: &mut Trial) {
     let first = t.open("s", TTL, "secret").await;
     let second = t.open("s", TTL, "secret").await;
-    assert!(!t.store.close_group(first).await.expect("an answer"));
+    assert!(!t.close(first).await);
     let unknown = GroupRef { id: GroupId("never".into()), instance: 1 };
-    assert!(!t.store.close_group(unknown).await.expect("an answer"));
+    assert!(!t.close(unknown).await);
     assert!(t.is_live(&second).await);
 }
 
@@ -101,7 +101,7 @@ pub async fn a_pulse_reports_what_moved_since(t: &mut Trial) {
     assert_eq!(all.moved.len(), 2, "since 0 is all");
     let since = all.moved.iter().find(|group| group.of == second).expect("the group").renewed_at;
     let moved = async |renew: Vec<GroupRef>, moved_since| {
-        let beat = t.store.pulse(Pulse { renew, moved_since }).await.expect("a beat");
+        let beat = t.store.pulse(Pulse { renew, moved_since, ..Pulse::default() }).await.expect("a beat");
         beat.moved.into_iter().map(|group| group.of).collect::<BTreeSet<_>>()
     };
     assert_eq!(moved(vec![], since).await, [second.clone()].into(), "at this instant or later");
@@ -112,8 +112,8 @@ pub async fn a_pulse_reports_a_closed_group(t: &mut Trial) {
     let group = t.open("s", LATER, "secret").await;
     t.advance(HALF).await;
     let since = t.pulse(&[]).await.now;
-    t.store.close_group(group.clone()).await.expect("an answer");
-    let beat = t.store.pulse(Pulse { renew: vec![], moved_since: since }).await.expect("a beat");
+    t.close(group.clone()).await;
+    let beat = t.store.pulse(Pulse { moved_since: since, ..Pulse::default() }).await.expect("a beat");
     let closed = beat.moved.iter().find(|moved| moved.of == group).expect("the closed group");
     assert!(closed.closed && closed.deadline >= since && closed.deadline <= beat.now);
 }
@@ -123,7 +123,7 @@ pub async fn groups_leave_no_log_entry(t: &mut Trial) {
     let head = t.head().await;
     let group = t.open("s", TTL, "secret").await;
     assert_eq!(t.pulse(&[&group]).await.head, head);
-    t.store.close_group(group).await.expect("an answer");
+    t.close(group).await;
     t.open("s", TTL, "another").await;
     assert_eq!((t.head().await, t.log(head).await.entries.len()), (head, 0));
 }
@@ -190,7 +190,7 @@ pub async fn an_expired_record_counts_as_absent(t: &mut Trial) {
     t.advance(TTL).await;
     let mut conflicting = commit(vec![put("a", "x")]);
     conflicting.preconditions = vec![version("a", 1)];
-    t.refused(conflicting).await;
+    t.conflicts(conflicting).await;
     let mut create = commit(vec![put("a", "new"), super::delete("b")]);
     create.preconditions = vec![version("a", 0)];
     let entry = t.done(create).await;
@@ -238,6 +238,24 @@ pub async fn many_expired_records_are_deleted_by_and_by(t: &mut Trial) {
     assert!(t.records().await.iter().all(|record| record.deleted));
 }
 
+pub async fn large_expired_records_are_deleted_by_and_by(t: &mut Trial) {
+    let group = t.open("s", LATER, "secret").await;
+    let large = "x".repeat(VALUE_BYTES_MAX);
+    for number in 0..12 {
+        t.done(commit(vec![put_in(&group, &format!("k{number}"), &large)])).await;
+    }
+    t.advance(LATER).await;
+    let head = t.head().await;
+    let mut left = 12;
+    while left > 0 {
+        let step = t.housekeep(KEEP_ALL).await;
+        assert!(step.records_expired * VALUE_BYTES_MAX <= COMMIT_BYTES_MAX, "{step:?}");
+        left -= step.records_expired;
+        assert!(step.records_expired > 0 && step.more == (left > 0), "{step:?}");
+    }
+    assert!(t.log(head).await.entries.iter().all(|entry| entry.value_bytes() <= COMMIT_BYTES_MAX));
+}
+
 pub async fn a_commit_can_want_a_group_live(t: &mut Trial) {
     let group = t.open("s", TTL, "secret").await;
     t.done(wanting(Precondition::GroupLive(group.clone()))).await;
@@ -280,12 +298,62 @@ pub async fn nobody_is_judged_gone_in_a_quarantine(t: &mut Trial) {
     assert_eq!(t.housekeep(KEEP_ALL).await.records_expired, 1);
 }
 
+fn of_another_epoch<R: std::fmt::Debug>(told: Result<R, StoreError>, present: Epoch) {
+    match told {
+        Err(StoreError::EpochChanged { current }) => assert_eq!(current, present),
+        told => panic!("{told:?}"),
+    }
+}
+
+pub async fn a_renewal_of_another_epoch_is_refused(t: &mut Trial) {
+    let group = t.open("s", TTL, "secret").await;
+    let before = t.pulse(&[]).await;
+    t.advance(HALF).await;
+    let renewal = |epoch| Pulse { epoch: Some(epoch), renew: vec![group.clone()], ..Pulse::default() };
+    for other in other_epochs(before.epoch) {
+        of_another_epoch(t.plain().pulse(renewal(other)).await, before.epoch);
+    }
+    assert_eq!(t.pulse(&[]).await.moved, before.moved);
+    let renewed = t.plain().pulse(renewal(before.epoch)).await.expect("a beat").renewed;
+    assert!(renewed[0].is_some());
+}
+
+pub async fn a_pulse_without_an_epoch_renews_nothing(t: &mut Trial) {
+    let group = t.open("s", TTL, "secret").await;
+    let learned = t.plain().pulse(Pulse::default()).await.expect("a beat");
+    assert_eq!((learned.epoch, learned.moved.len()), (t.pulse(&[]).await.epoch, 1));
+    t.advance(HALF).await;
+    let blind = t.plain().pulse(Pulse { renew: vec![group], ..Pulse::default() }).await;
+    assert!(matches!(blind, Err(StoreError::Invalid { .. })), "{blind:?}");
+    assert_eq!(t.pulse(&[]).await.moved, learned.moved);
+}
+
+pub async fn a_group_opens_in_the_present_epoch_only(t: &mut Trial) {
+    let present = t.pulse(&[]).await.epoch;
+    let of = |epoch| OpenGroup { epoch, ..open("s", TTL, "secret") };
+    for other in other_epochs(present) {
+        of_another_epoch(t.plain().open_group(of(other)).await, present);
+    }
+    assert!(t.pulse(&[]).await.moved.is_empty());
+    assert!(matches!(t.plain().open_group(of(present)).await, Ok(Opened::Open(_))));
+}
+
+pub async fn a_group_is_closed_in_the_present_epoch_only(t: &mut Trial) {
+    let group = t.open("s", TTL, "secret").await;
+    let present = t.pulse(&[]).await.epoch;
+    for other in other_epochs(present) {
+        of_another_epoch(t.plain().close_group(other, group.clone()).await, present);
+    }
+    assert!(t.is_live(&group).await);
+    assert!(matches!(t.plain().close_group(present, group).await, Ok(true)));
+}
+
 pub async fn an_old_group_is_collected(t: &mut Trial) {
     let closed = t.open("closed", LATER, "secret").await;
     let bound = t.open("expired", TTL, "secret").await;
     t.done(commit(vec![put_in(&bound, "a", "x")])).await;
     t.open("live", Duration::from_secs(1000), "secret").await;
-    t.store.close_group(closed).await.expect("an answer");
+    t.close(closed).await;
     t.advance(TTL).await;
     let keep = Retention { tombstone_age: HALF, ..KEEP_ALL };
     t.housekeep(keep).await;
@@ -301,7 +369,7 @@ pub async fn an_old_group_is_collected(t: &mut Trial) {
 pub async fn a_collected_group_opens_with_a_greater_instance(t: &mut Trial) {
     t.open("s", TTL, "secret").await;
     let last = t.open("s", TTL, "secret").await;
-    t.store.close_group(last.clone()).await.expect("an answer");
+    t.close(last.clone()).await;
     t.advance(TTL).await;
     let keep = Retention { tombstone_age: Duration::ZERO, ..KEEP_ALL };
     for _ in 0..2 {

@@ -52,7 +52,7 @@ pub async fn an_answer_can_be_recalled(t: &mut Trial) {
 
 pub async fn a_refused_commit_keeps_no_answer(t: &mut Trial) {
     let refused = Commit { preconditions: vec![version("a", 5)], ..keyed("k", 1, "done") };
-    t.refused(refused).await;
+    t.conflicts(refused).await;
     assert!(t.store.recall(&key("k")).await.expect("an answer").is_none());
     t.done(keyed("k", 2, "another request under it")).await;
 }

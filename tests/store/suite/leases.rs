@@ -129,7 +129,7 @@ pub async fn a_lease_of_a_replaced_session_waits_for_its_deadline(t: &mut Trial)
     }
     t.advance(HALF).await;
     let third = t.open("a", LONG, "secret").await;
-    t.store.close_group(third).await.expect("an answer");
+    t.close(third).await;
     assert_eq!(held(t, "x", &rival).await.0, Some(first), "whatever became of the replacement");
     // The second was live when it was replaced, so its own deadline counts as well.
     t.advance(LONG).await;
@@ -150,7 +150,7 @@ pub async fn a_lease_of_a_closed_group_is_free_at_once(t: &mut Trial) {
     let (a, b) = (t.open("a", LONG, "secret").await, t.open("b", LONG, "secret").await);
     t.acquire("x", &a).await;
     t.acquire("y", &a).await;
-    t.store.close_group(a).await.expect("an answer");
+    t.close(a).await;
     t.acquire("x", &b).await;
     let again = t.open("a", LONG, "secret").await;
     t.acquire("y", &again).await;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay::daemon::store::{
-    COMMIT_WRITES_MAX, Commit, CommitError, GroupId, GroupRef, KEY_BYTES_MAX, Kind, PAGE_MAX, Precondition,
-    Pulse, RecordId, Scan, StoreError, TOKEN_FLOOR_MAX, VALUE_BYTES_MAX, Version, Write,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, GroupId, GroupRef, KEY_BYTES_MAX, Kind,
+    PAGE_MAX, Precondition, Pulse, RecordId, Scan, StoreError, TOKEN_FLOOR_MAX, VALUE_BYTES_MAX, Version,
+    Write,
 };
 
 use super::{TTL, Trial, acquire, commit, delete, id, leasing, open, put, release};
@@ -15,6 +16,13 @@ async fn invalid(t: &Trial, what: &str, commit: Commit) {
         Err(CommitError::Store(StoreError::Invalid { .. })) => {}
         other => panic!("{what}: {other:?}"),
     }
+}
+
+fn large(keys: std::ops::Range<usize>) -> Commit {
+    let value = Bytes::from(vec![1; VALUE_BYTES_MAX]);
+    commit(
+        keys.map(|key| Write::Put { id: id(&key.to_string()), value: value.clone(), group: None }).collect(),
+    )
 }
 
 fn sized(bytes: usize) -> Commit {
@@ -29,6 +37,16 @@ pub async fn a_commit_of_too_many_writes_is_refused(t: &mut Trial) {
     full.leases.push(release("y", 1));
     invalid(t, "writes and leases together", full).await;
     invalid(t, "writes", commit(writes(COMMIT_WRITES_MAX + 1))).await;
+}
+
+pub async fn a_commit_of_too_many_bytes_is_refused(t: &mut Trial) {
+    let full = COMMIT_BYTES_MAX / VALUE_BYTES_MAX;
+    invalid(t, "values", large(0..full + 1)).await;
+    t.done(large(0..full)).await;
+    invalid(t, "values and those before them", large(0..full / 2 + 1)).await;
+    let entry = t.done(large(0..full / 2)).await;
+    assert_eq!(entry.value_bytes(), COMMIT_BYTES_MAX);
+    assert_eq!(t.scan(None, false, 1).await.head, entry.revision, "the refused left nothing");
 }
 
 pub async fn a_record_written_twice_in_one_commit_is_refused(t: &mut Trial) {

@@ -1,9 +1,10 @@
 //! The log and housekeeping.
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use omnirelay::daemon::store::{LogEntry, Retention, Revision};
+use tokio::runtime::Handle;
 
 use super::{KEEP_ALL, Trial, commit, put};
 
@@ -42,6 +43,34 @@ pub async fn a_waiting_reader_wakes_with_the_next_commit(t: &mut Trial) {
     let page = reader.await.expect("the reader ends").expect("a page");
     assert_eq!(page.entries, [entry]);
     assert!(begin.elapsed() < Duration::from_secs(10), "it woke, and did not wait on");
+}
+
+pub async fn a_commit_that_races_a_wait_ends_it(t: &mut Trial) {
+    const WAIT: Duration = Duration::from_secs(3);
+    let begin = Instant::now();
+    let mut head = entries(t, 1).await[0].revision;
+    let commit_takes = begin.elapsed();
+    for round in 0..200 {
+        let (store, start) = (Arc::clone(&t.store), Arc::new(Barrier::new(2)));
+        let (runtime, started) = (Handle::current(), Arc::clone(&start));
+        // From before the commit to after it, a little later each time.
+        let later = commit_takes * (round % 40) / 30;
+        let reader = tokio::task::spawn_blocking(move || {
+            started.wait();
+            let begin = Instant::now();
+            while begin.elapsed() < later {
+                std::hint::spin_loop();
+            }
+            let begin = Instant::now();
+            (runtime.block_on(store.log(head, 10, WAIT)), begin.elapsed())
+        });
+        start.wait();
+        let entry = t.done(commit(vec![put("news", "x")])).await;
+        let (page, waited) = reader.await.expect("the reader ends");
+        assert!(waited < WAIT, "the reader of round {round} slept through the commit");
+        head = entry.revision;
+        assert_eq!(page.expect("a page").entries, [entry], "in round {round}");
+    }
 }
 
 pub async fn a_wait_ends_without_news(t: &mut Trial) {

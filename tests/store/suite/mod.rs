@@ -1,7 +1,8 @@
 //! The contract suite: every behaviour of the port, once.
 //!
 //! A rule gets a fresh store and panics where the store breaks it. The list below is the only one:
-//! it names each rule with the defect that it must catch, so no rule can be without one.
+//! it names each rule with the defect that it must catch, so no rule can be without one, and where
+//! many states could be lost in the same way, with what the rule must then say.
 
 mod commits;
 mod groups;
@@ -17,12 +18,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay::daemon::store::{
-    Beat, Commit, CommitError, Committed, GroupId, GroupRef, Housekept, Idempotency, IdempotencyKey, Kind,
-    Lease, LeaseOp, LogEntry, LogPage, OpenGroup, Opened, PAGE_MAX, Precondition, Pulse, Record, RecordId,
-    Retention, Revision, Scan, Store, Version, Write,
+    Beat, Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Housekept, Idempotency, IdempotencyKey,
+    Kind, Lease, LeaseOp, LogEntry, LogPage, OpenGroup, Opened, PAGE_MAX, Precondition, Pulse, Record,
+    RecordId, Retention, Revision, Scan, Store, Version, Write,
 };
 
-use crate::harness::Harness;
+use crate::harness::{Harness, InEpoch};
 
 /// Passes every rule and its defect to the macro `$with`, behind `$argument`.
 #[macro_export]
@@ -49,7 +50,7 @@ macro_rules! every_rule {
             a_commit_leaves_one_entry_with_what_was_before: forgets_what_was_before,
             a_commit_that_changes_nothing_leaves_no_entry: logs_empty_commits,
             revisions_rise_and_name_the_one_before: breaks_the_chain,
-            a_commit_of_another_epoch_is_refused: ignores_the_epoch,
+            a_commit_of_another_epoch_is_refused: commits_in_any_epoch,
             a_fenced_out_writer_hears_of_the_fence_first: judges_preconditions_before_fences,
         }
         idempotency {
@@ -80,9 +81,14 @@ macro_rules! every_rule {
             an_expired_record_counts_as_absent: counts_expired_records,
             expired_records_are_deleted_in_a_marked_entry: forgets_to_mark_expiry,
             many_expired_records_are_deleted_by_and_by: expires_everything_at_once,
+            large_expired_records_are_deleted_by_and_by: expires_everything_at_once,
             a_commit_can_want_a_group_live: ignores_that_a_group_must_live,
             a_verdict_needs_the_group_to_be_over: ignores_that_a_group_must_be_over,
             nobody_is_judged_gone_in_a_quarantine: ignores_the_quarantine,
+            a_renewal_of_another_epoch_is_refused: renews_in_any_epoch,
+            a_pulse_without_an_epoch_renews_nothing: takes_no_epoch_for_the_present_one,
+            a_group_opens_in_the_present_epoch_only: opens_in_any_epoch,
+            a_group_is_closed_in_the_present_epoch_only: closes_in_any_epoch,
             an_old_group_is_collected: remembers_closed_groups,
             a_collected_group_opens_with_a_greater_instance: restarts_instances_at_collection,
         }
@@ -111,6 +117,7 @@ macro_rules! every_rule {
             the_log_is_read_behind_a_revision: drops_a_log_entry,
             a_log_page_keeps_to_its_limit: ignores_page_limits,
             a_waiting_reader_wakes_with_the_next_commit: does_not_wait,
+            a_commit_that_races_a_wait_ends_it: subscribes_after_reading,
             a_wait_ends_without_news: waits_forever,
             a_reader_behind_the_trimmed_log_is_told: serves_gaps_silently,
             a_reader_ahead_of_the_log_is_told: trusts_the_future,
@@ -120,6 +127,7 @@ macro_rules! every_rule {
         }
         limits {
             a_commit_of_too_many_writes_is_refused: splits_large_commits,
+            a_commit_of_too_many_bytes_is_refused: ignores_the_bytes_of_a_commit,
             a_record_written_twice_in_one_commit_is_refused: takes_the_last_of_two,
             bad_names_are_refused: takes_any_name,
             a_value_that_is_too_large_is_refused: cuts_large_values,
@@ -133,20 +141,30 @@ macro_rules! every_rule {
 macro_rules! every_restart_rule {
     ($with:ident $($argument:tt)*) => { $with! { $($argument)*
         restarts {
-            everything_is_there_after_a_restart: loses_everything_at_restart,
-            versions_and_revisions_go_on_after_a_restart: loses_everything_at_restart,
-            terms_and_tokens_go_on_after_a_restart: loses_everything_at_restart,
-            instances_go_on_after_a_restart: loses_everything_at_restart,
-            an_answer_outlives_a_restart: loses_everything_at_restart,
-            what_ended_stays_ended_after_a_restart: revives_groups_at_restart,
-            a_long_deadline_is_kept_by_a_restart: loses_everything_at_restart,
-            time_does_not_go_back_with_a_restart: believes_the_wall_clock,
+            records_are_there_after_a_restart: loses_records_at_restart => "the records",
+            the_log_is_there_after_a_restart: loses_the_log_at_restart => "the log",
+            leases_are_there_after_a_restart: loses_leases_at_restart => "the leases",
+            the_epoch_goes_on_through_a_restart: begins_an_epoch_at_restart => "the epoch",
+            revisions_go_on_after_a_restart: forgets_the_head_at_restart => "the revision before",
+            versions_go_on_after_a_restart: forgets_versions_at_restart => "the version",
+            a_version_floor_outlives_a_restart: forgets_version_floors_at_restart => "the floor",
+            a_trimmed_log_stays_so_after_a_restart: forgets_trimming_at_restart => "what was trimmed",
+            terms_and_tokens_go_on_after_a_restart: forgets_tokens_at_restart => "term and token",
+            instances_go_on_after_a_restart: forgets_instances_at_restart => "a greater instance",
+            an_instance_floor_outlives_a_restart: forgets_instances_at_restart => "the collected one",
+            an_answer_outlives_a_restart: forgets_answers_at_restart => "made twice",
+            what_ended_stays_ended_after_a_restart: revives_groups_at_restart => "cannot be renewed",
+            a_record_taken_from_an_ended_group_stays_so_after_a_restart:
+                revives_groups_at_restart => "cannot be renewed",
+            a_long_deadline_is_kept_by_a_restart: renews_groups_at_restart => "the deadline",
+            time_does_not_go_back_with_a_restart: believes_the_wall_clock => "store time",
         }
     } };
 }
 /// What a rule works on.
 pub struct Trial {
     harness: Box<dyn Harness>,
+    /// Stands for the present epoch where a call names none.
     pub store: Arc<dyn Store>,
 }
 
@@ -163,11 +181,11 @@ pub const TTL: Duration = Duration::from_millis(600);
 pub const HALF: Duration = Duration::from_millis(300);
 
 macro_rules! rules_of {
-    ($($module:ident { $($rule:ident: $defect:ident,)* })*) => {
+    ($($module:ident { $($rule:ident: $defect:ident $(=> $says:literal)?,)* })*) => {
         $(pub mod $module {
             $(
                 pub async fn $rule(harness: Box<dyn $crate::harness::Harness>) {
-                    let mut trial = $crate::suite::Trial::new(harness);
+                    let mut trial = $crate::suite::Trial::new(harness).await;
                     $crate::suite::$module::$rule(&mut trial).await;
                 }
             )*
@@ -182,9 +200,14 @@ pub mod rule {
 }
 
 impl Trial {
-    pub fn new(harness: Box<dyn Harness>) -> Self {
-        let store = harness.store();
+    pub async fn new(harness: Box<dyn Harness>) -> Self {
+        let store = Arc::new(InEpoch::of(harness.store()).await);
         Self { harness, store }
+    }
+
+    /// The store itself.
+    pub fn plain(&self) -> Arc<dyn Store> {
+        self.harness.store()
     }
 
     pub async fn advance(&mut self, by: Duration) {
@@ -199,7 +222,7 @@ impl Trial {
         // The harness must hold the last reference when it closes the store.
         self.store = Arc::new(omnirelay::daemon::store::MemoryStore::system());
         self.harness.reopen(wall_back).await;
-        self.store = self.harness.store();
+        self.store = Arc::new(InEpoch::of(self.harness.store()).await);
     }
 
     /// Makes a commit that must be made.
@@ -210,9 +233,19 @@ impl Trial {
         }
     }
 
-    /// Makes a commit that must be refused.
+    /// Makes a commit that must be refused for what the store holds.
     pub async fn refused(&self, commit: Commit) -> CommitError {
-        self.store.commit(commit).await.expect_err("the commit is refused")
+        match self.store.commit(commit).await {
+            Ok(made) => panic!("the commit is not refused: {made:?}"),
+            Err(CommitError::Store(failure)) => panic!("the store fails: {failure}"),
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// Makes a commit that must be refused for the version of a record.
+    pub async fn conflicts(&self, commit: Commit) {
+        let refusal = self.refused(commit).await;
+        assert!(matches!(refusal, CommitError::Conflict { .. }), "refused for something else: {refusal}");
     }
 
     pub async fn put(&self, key: &str, value: &str) -> Record {
@@ -259,10 +292,18 @@ impl Trial {
         self.store.pulse(Pulse { renew, ..Pulse::default() }).await.expect("a beat")
     }
 
+    pub async fn close(&self, group: GroupRef) -> bool {
+        self.store.close_group(Epoch(0), group).await.expect("an answer")
+    }
+
     /// Whether this life of a group is live, asked without renewing it.
     pub async fn is_live(&self, of: &GroupRef) -> bool {
         let preconditions = vec![Precondition::GroupLive(of.clone())];
-        self.store.commit(Commit { preconditions, ..Commit::default() }).await.is_ok()
+        match self.store.commit(Commit { preconditions, ..Commit::default() }).await {
+            Ok(_) => true,
+            Err(CommitError::GroupOver(told)) if told == *of => false,
+            Err(other) => panic!("{other}"),
+        }
     }
 
     pub async fn acquire(&self, scope: &str, holder: &GroupRef) -> Lease {
@@ -320,7 +361,12 @@ pub fn version(key: &str, version: u64) -> Precondition {
 }
 
 pub fn open(id: &str, ttl: Duration, secret: &str) -> OpenGroup {
-    OpenGroup { id: GroupId(id.into()), ttl, secret: secret.into() }
+    OpenGroup { epoch: Epoch(0), id: GroupId(id.into()), ttl, secret: secret.into() }
+}
+
+/// What a caller may take for the epoch of a store in `present`, the absence of one included.
+pub fn other_epochs(Epoch(present): Epoch) -> [Epoch; 3] {
+    [Epoch(0), Epoch(present - 1), Epoch(present + 1)]
 }
 
 pub fn acquire(scope: &str, holder: &GroupRef, token_floor: u64) -> LeaseOp {

@@ -2,38 +2,82 @@
 
 use std::time::Duration;
 
-use omnirelay::daemon::store::{Commit, Committed, Precondition, Retention, Revision, Version};
+use omnirelay::daemon::store::{
+    Commit, CommitError, Committed, Lease, Precondition, Pulse, Retention, Revision, Version,
+};
 
 use super::{KEEP_ALL, TTL, Trial, acquire, commit, key, leasing, once, put, put_in, release, version};
 
 const LONG: Duration = Duration::from_secs(60);
 const SAME_CLOCK: Duration = Duration::ZERO;
 
-pub async fn everything_is_there_after_a_restart(t: &mut Trial) {
+pub async fn records_are_there_after_a_restart(t: &mut Trial) {
+    let group = t.open("s", LONG, "secret").await;
+    t.done(commit(vec![put("a", "one"), put("b", "two"), put_in(&group, "c", "bound")])).await;
+    t.delete("a").await;
+    let before = t.records().await;
+    t.reopen(SAME_CLOCK).await;
+    assert_eq!(t.records().await, before, "the records");
+}
+
+pub async fn the_log_is_there_after_a_restart(t: &mut Trial) {
     let group = t.open("s", LONG, "secret").await;
     t.done(commit(vec![put("a", "one"), put_in(&group, "b", "bound")])).await;
     t.delete("a").await;
     t.acquire("x", &group).await;
-    let before =
-        (t.records().await, t.log(Revision(0)).await.entries, t.store.leases().await.expect("leases"));
-    let epoch = t.pulse(&[]).await.epoch;
+    let before = t.log(Revision(0)).await.entries;
     t.reopen(SAME_CLOCK).await;
-    let after =
-        (t.records().await, t.log(Revision(0)).await.entries, t.store.leases().await.expect("leases"));
-    assert_eq!(after, before);
-    assert_eq!(t.pulse(&[]).await.epoch, epoch);
+    assert_eq!(t.log(Revision(0)).await.entries, before, "the log");
 }
 
-pub async fn versions_and_revisions_go_on_after_a_restart(t: &mut Trial) {
+pub async fn leases_are_there_after_a_restart(t: &mut Trial) {
+    let group = t.open("s", LONG, "secret").await;
+    let (held, released) = (t.acquire("x", &group).await, t.acquire("y", &group).await);
+    t.done(leasing(vec![release("y", released.token)])).await;
+    t.reopen(SAME_CLOCK).await;
+    let leases = t.store.leases().await.expect("leases");
+    assert_eq!(leases, [held, Lease { released: true, ..released }], "the leases");
+}
+
+pub async fn the_epoch_goes_on_through_a_restart(t: &mut Trial) {
+    let before = t.pulse(&[]).await.epoch;
+    t.reopen(SAME_CLOCK).await;
+    let beat = t.plain().pulse(Pulse::default()).await.expect("a beat");
+    assert_eq!(beat.epoch, before, "the epoch");
+}
+
+pub async fn revisions_go_on_after_a_restart(t: &mut Trial) {
     t.put("a", "one").await;
+    let last = t.put("a", "two").await.revision;
+    t.reopen(SAME_CLOCK).await;
+    let next = t.done(commit(vec![put("b", "x")])).await;
+    assert_eq!(next.previous, last, "the revision before");
+    assert!(next.revision > last);
+}
+
+pub async fn versions_go_on_after_a_restart(t: &mut Trial) {
+    t.put("a", "one").await;
+    t.reopen(SAME_CLOCK).await;
+    assert_eq!(t.put("a", "two").await.version, Version(2), "the version");
+}
+
+pub async fn a_version_floor_outlives_a_restart(t: &mut Trial) {
     t.put("gone", "x").await;
     let collected = t.delete("gone").await;
-    t.housekeep(Retention { tombstone_age: Duration::ZERO, log_entries_max: 1, ..KEEP_ALL }).await;
+    let step = t.housekeep(Retention { tombstone_age: Duration::ZERO, ..KEEP_ALL }).await;
+    assert_eq!(step.tombstones_collected, 1);
     t.reopen(SAME_CLOCK).await;
-    let next = t.done(commit(vec![put("a", "two"), put("gone", "again")])).await;
-    assert_eq!((next.previous, next.changes[0].after.version), (collected.revision, Version(2)));
-    assert!(next.changes[1].after.version > collected.version, "the floor was kept");
-    assert!(t.log(Revision(0)).await.compacted, "what was trimmed stays so");
+    assert!(t.put("gone", "again").await.version > collected.version, "the floor");
+}
+
+pub async fn a_trimmed_log_stays_so_after_a_restart(t: &mut Trial) {
+    t.put("a", "one").await;
+    let last = t.put("a", "two").await.revision;
+    t.housekeep(Retention { log_entries_max: 1, ..KEEP_ALL }).await;
+    t.reopen(SAME_CLOCK).await;
+    let page = t.log(Revision(0)).await;
+    assert!(page.compacted, "what was trimmed");
+    assert_eq!(page.head, last);
 }
 
 pub async fn terms_and_tokens_go_on_after_a_restart(t: &mut Trial) {
@@ -41,33 +85,36 @@ pub async fn terms_and_tokens_go_on_after_a_restart(t: &mut Trial) {
     t.done(leasing(vec![acquire("x", &a, 1 << 50)])).await;
     let lease = t.lease("x").await;
     t.reopen(SAME_CLOCK).await;
-    t.refused(leasing(vec![acquire("x", &b, 0)])).await;
+    let rival = t.refused(leasing(vec![acquire("x", &b, 0)])).await;
+    assert!(matches!(rival, CommitError::LeaseHeld { .. }), "{rival}");
     t.done(leasing(vec![release("x", lease.token)])).await;
     t.reopen(SAME_CLOCK).await;
     let again = t.acquire("x", &b).await;
-    assert_eq!((again.term, again.token), (lease.term + 1, lease.token + 1));
+    assert_eq!((again.term, again.token), (lease.term + 1, lease.token + 1), "term and token");
 }
 
 pub async fn instances_go_on_after_a_restart(t: &mut Trial) {
     t.open("s", LONG, "secret").await;
     let second = t.open("s", LONG, "secret").await;
+    t.reopen(SAME_CLOCK).await;
+    assert!(t.is_live(&second).await);
+    assert!(t.open("s", LONG, "secret").await.instance > second.instance, "a greater instance");
+}
+
+pub async fn an_instance_floor_outlives_a_restart(t: &mut Trial) {
     let collected = t.open("gone", LONG, "secret").await;
-    t.store.close_group(collected.clone()).await.expect("an answer");
+    t.close(collected.clone()).await;
     for _ in 0..2 {
         t.housekeep(Retention { tombstone_age: Duration::ZERO, ..KEEP_ALL }).await;
     }
+    assert!(t.pulse(&[]).await.moved.is_empty());
     t.reopen(SAME_CLOCK).await;
-    assert!(t.is_live(&second).await);
-    assert!(t.open("s", LONG, "secret").await.instance > second.instance);
-    assert!(t.open("gone", LONG, "secret").await.instance > collected.instance);
+    let again = t.open("gone", LONG, "secret").await;
+    assert!(again.instance > collected.instance, "above the collected one");
 }
 
 pub async fn an_answer_outlives_a_restart(t: &mut Trial) {
-    let request = || Commit {
-        idempotency: once("k", 9, "done"),
-        preconditions: vec![version("a", 0)],
-        ..commit(vec![put("a", "x")])
-    };
+    let request = || Commit { idempotency: once("k", 9, "done"), ..commit(vec![put("a", "x")]) };
     let first = t.done(request()).await;
     t.reopen(SAME_CLOCK).await;
     match t.store.commit(request()).await.expect("an answer") {
@@ -87,7 +134,7 @@ pub async fn what_ended_stays_ended_after_a_restart(t: &mut Trial) {
     let heir = t.open("heir", LONG, "secret").await;
     t.done(commit(vec![put_in(&swept, "a", "x")])).await;
     t.acquire("x", &ousted).await;
-    t.store.close_group(closed.clone()).await.expect("an answer");
+    t.close(closed.clone()).await;
     t.advance(TTL).await;
     t.housekeep(KEEP_ALL).await;
     let verdict =
@@ -97,10 +144,26 @@ pub async fn what_ended_stays_ended_after_a_restart(t: &mut Trial) {
     t.reopen(SAME_CLOCK).await;
     for over in [&closed, &swept, &judged, &ousted] {
         assert!(!t.is_live(over).await, "{over}");
-        assert_eq!(t.pulse(&[over]).await.renewed, [None], "{over}");
+        assert_eq!(t.pulse(&[over]).await.renewed, [None], "{over} cannot be renewed");
     }
     assert!(t.is_live(&heir).await);
     assert_eq!(t.lease("x").await.holder, heir);
+}
+
+pub async fn a_record_taken_from_an_ended_group_stays_so_after_a_restart(t: &mut Trial) {
+    let overwritten = t.open("overwritten", TTL, "secret").await;
+    let found_gone = t.open("found gone", TTL, "secret").await;
+    t.done(commit(vec![put_in(&overwritten, "a", "x"), put_in(&overwritten, "b", "x")])).await;
+    t.done(commit(vec![put_in(&found_gone, "c", "x")])).await;
+    t.advance(TTL).await;
+    t.put("a", "another's").await;
+    t.done(Commit { preconditions: vec![version("c", 0)], ..Commit::default() }).await;
+    t.reopen(SAME_CLOCK).await;
+    for over in [&overwritten, &found_gone] {
+        assert!(!t.is_live(over).await, "{over}");
+        assert_eq!(t.pulse(&[over]).await.renewed, [None], "{over} cannot be renewed");
+    }
+    assert_eq!(t.keys().await, ["a"]);
 }
 
 pub async fn a_long_deadline_is_kept_by_a_restart(t: &mut Trial) {
@@ -108,9 +171,10 @@ pub async fn a_long_deadline_is_kept_by_a_restart(t: &mut Trial) {
     t.done(commit(vec![put_in(&group, "a", "x")])).await;
     t.advance(LONG / 2).await;
     let deadline = t.pulse(&[&group]).await.renewed[0];
+    t.advance(TTL).await;
     t.reopen(SAME_CLOCK).await;
-    assert_eq!(t.pulse(&[]).await.moved[0].deadline, deadline.expect("a deadline"));
-    t.advance(LONG - TTL).await;
+    assert_eq!(t.pulse(&[]).await.moved[0].deadline, deadline.expect("a deadline"), "the deadline");
+    t.advance(LONG - 2 * TTL).await;
     assert_eq!(t.keys().await, ["a"]);
     t.reopen(SAME_CLOCK).await;
     t.advance(TTL).await;
@@ -123,7 +187,7 @@ pub async fn time_does_not_go_back_with_a_restart(t: &mut Trial) {
     t.advance(TTL).await;
     t.put("b", "x").await;
     t.reopen(Duration::from_secs(3600)).await;
-    assert!(t.pulse(&[]).await.now >= before.after(TTL));
+    assert!(t.pulse(&[]).await.now >= before.after(TTL), "store time");
     assert!(t.put("b", "y").await.updated_at >= before.after(TTL));
     t.advance(LONG).await;
     assert!(!t.is_live(&group).await, "the time to live did not grow");

@@ -54,8 +54,8 @@ impl Store for Counting {
     async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
         self.inner.open_group(open).await
     }
-    async fn close_group(&self, group: GroupRef) -> Result<bool, StoreError> {
-        self.inner.close_group(group).await
+    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
+        self.inner.close_group(epoch, group).await
     }
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
@@ -555,7 +555,8 @@ async fn a_node_that_dies_before_it_says_that_it_is_back_is_suspect_all_the_same
     let (a, b) = (joined(&store, "a").await, joined(&store, "b").await);
     sleep(TTL * 2).await;
     drop(b);
-    let open = OpenGroup { id: session_id("b"), ttl: TTL, secret: "b".to_owned() };
+    let epoch = a.registry.view().head().epoch;
+    let open = OpenGroup { epoch, id: session_id("b"), ttl: TTL, secret: "b".to_owned() };
     assert!(matches!(store.inner.open_group(open).await.unwrap(), Opened::Open(_)));
     sleep(TTL * 2).await;
     assert_eq!(status_of(&a, "b"), Some(PeerStatus::Suspect));

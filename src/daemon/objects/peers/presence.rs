@@ -86,7 +86,9 @@ impl Presence {
             warn!(error = %chain(&error), "could not record the departure; the session will run out");
         }
         self.registry.drop_group(&session);
-        if let Err(error) = self.registry.store().close_group(session).await {
+        if let Err(error) =
+            self.registry.store().close_group(self.registry.view().head().epoch, session).await
+        {
             warn!(error = %chain(&error), "could not end the session; it will run out");
         }
     }
@@ -124,6 +126,7 @@ impl Presence {
         let mut said: Option<Instant> = None;
         loop {
             let open = OpenGroup {
+                epoch: self.registry.view().head().epoch,
                 id: session_id(self.registry.node_id()),
                 ttl: self.settings.session_ttl,
                 secret: self.settings.session_secret.clone(),
@@ -268,6 +271,7 @@ impl Presence {
             preconditions: vec![version, over],
             writes: vec![Write::Delete { id }],
             writer: self.registry.node_id().to_owned(),
+            epoch: self.registry.view().head().epoch,
             ..Commit::default()
         })
     }
@@ -279,6 +283,7 @@ impl Presence {
             preconditions: vec![version, also],
             writes: vec![Write::Put { id: id.clone(), value, group: None }],
             writer: self.registry.node_id().to_owned(),
+            epoch: self.registry.view().head().epoch,
             ..Commit::default()
         }
     }

@@ -27,7 +27,8 @@ pub trait Disk: Send + 'static {
     /// [`io::ErrorKind::ResourceBusy`] when somebody else has them open.
     fn open(&mut self) -> io::Result<Medium>;
 
-    /// Makes a new store findable, once it holds everything that a store must hold.
+    /// Makes the store findable after a power loss, once it holds everything that a store must
+    /// hold. Called at each start: the one that made the store may have ended before this.
     ///
     /// # Errors
     /// Whatever stands in the way; the store is not used then.

@@ -23,7 +23,7 @@ use self::tables::{Batch, Snapshot};
 use self::writer::{Fate, Job, Writer};
 use super::rules::{self, Behind, Step};
 use super::{
-    Beat, Clock, Commit, CommitError, Committed, GroupRef, Housekept, IdempotencyKey, Lease, LogPage,
+    Beat, Clock, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey, Lease, LogPage,
     OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store, StoreError, SystemClock, limits,
 };
 
@@ -209,8 +209,8 @@ impl Store for EmbeddedStore {
         self.write(move |step| step.open_group(&open)).await
     }
 
-    async fn close_group(&self, group: GroupRef) -> Result<bool, StoreError> {
-        self.write(move |step| step.close_group(&group)).await
+    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
+        self.write(move |step| step.close_group(epoch, &group)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {

@@ -87,8 +87,8 @@ pub(super) fn open(
     let created = check_schema(&path, read(&database))?.is_none();
     if created {
         create(&database, clock.now().0).map_err(|error| damaged(&path, error))?;
-        disk.settle().map_err(|source| OpenError::Io { path: path.clone(), source })?;
     }
+    disk.settle().map_err(|source| OpenError::Io { path: path.clone(), source })?;
     let (written, mut groups) = load(&database).map_err(|error| damaged(&path, error))?;
     let clock = StoreClock::at_least(clock, written.clock);
     let now = clock.now();
@@ -104,13 +104,17 @@ pub(super) fn reopen(disk: &mut dyn Disk, shared: &Shared) -> Result<(Database, 
     let failure = |error: &dyn std::error::Error| Failure::new(&shared.path, error.to_string());
     let database = open_database(disk, &shared.seen, shared.cache_bytes).map_err(|error| failure(&error))?;
     let (written, mut groups) = load(&database).map_err(|error| failure(&error))?;
-    let shown = shared.shown();
-    for (id, group) in &mut groups {
-        if let Some(known) = shown.groups.get(id) {
+    remember(&mut groups, &shared.shown().groups);
+    Ok((database, written, groups))
+}
+
+/// Takes over what memory knows of renewals that were not written.
+pub(super) fn remember(groups: &mut Groups, known: &Groups) {
+    for (id, group) in groups {
+        if let Some(known) = known.get(id) {
             group.remember(known);
         }
     }
-    Ok((database, written, groups))
 }
 
 fn open_database(disk: &mut dyn Disk, seen: &Arc<Seen>, cache_bytes: usize) -> Result<Database, OpenError> {

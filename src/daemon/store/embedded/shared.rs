@@ -155,6 +155,10 @@ impl Shared {
     /// The log behind `after` as far as memory tells; `None`: only the file can tell.
     pub fn log_from_memory(&self, after: Revision, limit: usize) -> Option<(Behind, LogPage)> {
         let shown = self.shown();
+        if after > shown.state.head {
+            // The file may be a commit ahead of what is shown, and its readers with it.
+            return None;
+        }
         let behind = rules::behind(&shown.state, after);
         let entries = match behind {
             Behind::Something => shown.ring.behind(after, limit)?,
@@ -191,5 +195,22 @@ impl Ring {
         let from = self.entries.partition_point(|entry| entry.revision <= after);
         let first = self.entries.get(from)?;
         (first.previous <= after).then(|| self.entries.iter().skip(from).take(limit).cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::ManualClock;
+    use super::*;
+
+    #[test]
+    fn only_the_file_knows_whether_a_revision_ahead_of_memory_is_there() {
+        let clock = StoreClock::at_least(Box::new(ManualClock::at(Millis(1))), Millis(0));
+        let shared = Shared::new(PathBuf::from("test"), clock, Arc::default(), 0);
+        let state = State { head: Revision(7), ..State::default() };
+        shared.show_file(&Written { state, ..Written::default() }, Groups::new());
+        assert!(shared.log_from_memory(Revision(8), 10).is_none());
+        let (behind, page) = shared.log_from_memory(Revision(7), 10).unwrap();
+        assert_eq!((behind, page.head, page.compacted), (Behind::Nothing, Revision(7), false));
     }
 }

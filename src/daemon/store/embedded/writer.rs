@@ -62,8 +62,27 @@ struct Waiting {
 enum Failed {
     /// Before it was committed: nothing of it is in the file.
     Before,
-    /// While it was committed; the number of its batch tells whether it was.
-    Committing { batch: u64 },
+    /// While it was committed.
+    Committing(Attempt),
+}
+
+/// A batch of which only the file knows whether it was committed.
+struct Attempt {
+    /// Its number: the file has this one or a later one if it was.
+    batch: u64,
+    /// The groups as its callers are told they are, renewals that are not written included.
+    groups: Groups,
+}
+
+impl Attempt {
+    fn of(batch: u64, changed: Changed) -> Self {
+        let groups = changed.groups.into_iter().filter_map(|(id, group)| Some((id, group?))).collect();
+        Self { batch, groups }
+    }
+
+    fn is_in(&self, file: &Written) -> bool {
+        self.batch <= file.batch
+    }
 }
 
 impl Writer {
@@ -136,7 +155,9 @@ impl Writer {
             self.shared.show(&written, changed);
             return Ok(());
         }
-        transaction.commit().map_err(|_| Failed::Committing { batch: written.batch })?;
+        if transaction.commit().is_err() {
+            return Err(Failed::Committing(Attempt::of(written.batch, changed)));
+        }
         self.shared.counted.transactions.fetch_add(1, Ordering::Relaxed);
         self.shared.show(&written, changed);
         self.pause = None;
@@ -179,11 +200,15 @@ impl Writer {
         let failure = self.failure();
         self.hold_off(failure.clone());
         self.shared.use_database(None);
-        let reopened = self.reopen();
-        let Failed::Committing { batch } = failed else { return Fate::NotMade(failure) };
+        let attempt = match failed {
+            Failed::Before => None,
+            Failed::Committing(attempt) => Some(attempt),
+        };
+        let reopened = self.reopen(attempt.as_ref());
+        let Some(attempt) = attempt else { return Fate::NotMade(failure) };
         match reopened {
-            Ok(written) if written.batch < batch => Fate::NotMade(failure),
-            Ok(_) => Fate::Kept,
+            Ok(written) if attempt.is_in(&written) => Fate::Kept,
+            Ok(_) => Fate::NotMade(failure),
             Err(_) => Fate::Unknown(failure),
         }
     }
@@ -196,11 +221,15 @@ impl Writer {
         if let Some(pause) = self.pause.as_ref().filter(|pause| Instant::now() < pause.until) {
             return Err(pause.failure.clone());
         }
-        self.reopen().map(|_| ()).inspect_err(|failure| self.hold_off(failure.clone()))
+        self.reopen(None).map(|_| ()).inspect_err(|failure| self.hold_off(failure.clone()))
     }
 
-    fn reopen(&mut self) -> Result<Written, Failure> {
-        let (database, written, groups) = open::reopen(self.disk.as_mut(), &self.shared)?;
+    /// Opens the file; if `attempt` is in it, with the renewals that only memory has of it.
+    fn reopen(&mut self, attempt: Option<&Attempt>) -> Result<Written, Failure> {
+        let (database, written, mut groups) = open::reopen(self.disk.as_mut(), &self.shared)?;
+        if let Some(attempt) = attempt.filter(|attempt| attempt.is_in(&written)) {
+            open::remember(&mut groups, &attempt.groups);
+        }
         self.shared.use_database(Some(database));
         self.shared.show_file(&written, groups);
         info!(path = %self.shared.path.display(), revision = written.state.head.0, "store file opened again");

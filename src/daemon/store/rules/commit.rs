@@ -40,10 +40,7 @@ impl<T: TablesMut> Step<'_, T> {
     }
 
     fn plan(&self, commit: &Commit) -> Result<Plan, CommitError> {
-        let current = self.state.epoch;
-        if commit.epoch.is_some_and(|epoch| epoch != current) {
-            return Err(CommitError::EpochChanged { current });
-        }
+        self.check_epoch(commit.epoch)?;
         commit.fence.iter().try_for_each(|fence| self.check_fence(fence))?;
         let mut plan = Plan::default();
         let mut seen = Seen::new();
@@ -51,9 +48,9 @@ impl<T: TablesMut> Step<'_, T> {
             self.check(precondition, &mut seen, &mut plan)?;
         }
         for write in &commit.writes {
-            let planned = self.plan_write(write, &commit.writer, &mut seen)?;
-            plan.changes.extend(planned);
+            self.plan_write(write, &commit.writer, &mut seen, &mut plan)?;
         }
+        limits::commit_bytes(plan.changes.iter().map(Planned::value_bytes).sum())?;
         self.plan_leases(&commit.leases, &mut plan)?;
         Ok(plan)
     }
@@ -65,7 +62,7 @@ impl<T: TablesMut> Step<'_, T> {
         plan: &mut Plan,
     ) -> Result<(), CommitError> {
         match precondition {
-            Precondition::Version { id, version } => self.check_version(id, *version, seen),
+            Precondition::Version { id, version } => self.check_version(id, *version, seen, plan),
             Precondition::GroupLive(of) => {
                 self.live_group(of).map(|_| ()).ok_or_else(|| CommitError::GroupOver(of.clone()))
             }
@@ -82,11 +79,13 @@ impl<T: TablesMut> Step<'_, T> {
         id: &'a RecordId,
         expected: Version,
         seen: &mut Seen<'a>,
+        plan: &mut Plan,
     ) -> Result<(), CommitError> {
         let stored = self.see(id, seen)?;
-        let actual =
-            stored.filter(|stored| self.is_there(stored)).map_or(Version(0), |stored| stored.version);
+        let there = stored.filter(|stored| self.is_there(stored));
+        let actual = there.map_or(Version(0), |there| there.version);
         if actual == expected {
+            plan.ends.extend(self.end_that_hides(stored));
             return Ok(());
         }
         Err(CommitError::Conflict { id: id.clone(), expected, actual })
@@ -103,13 +102,20 @@ impl<T: TablesMut> Step<'_, T> {
         Err(CommitError::GroupLive { group: of.id.clone(), until })
     }
 
-    /// The change that `write` makes; `None` when it deletes what is not there.
+    /// The life whose end is why nobody finds the record that is `stored`.
+    fn end_that_hides(&self, stored: Option<&Record>) -> Option<GroupRef> {
+        let stored = stored.filter(|stored| !stored.deleted && !self.is_there(stored))?;
+        stored.group.clone()
+    }
+
+    /// Adds to `plan` the change that `write` makes; none when it deletes what is not there.
     fn plan_write<'a>(
         &self,
         write: &'a Write,
         writer: &str,
         seen: &mut Seen<'a>,
-    ) -> Result<Option<Planned>, CommitError> {
+        plan: &mut Plan,
+    ) -> Result<(), CommitError> {
         let (Write::Put { id, .. } | Write::Delete { id }) = write;
         let stored = self.see(id, seen)?.cloned();
         let there = stored.as_ref().filter(|stored| self.is_there(stored));
@@ -118,6 +124,7 @@ impl<T: TablesMut> Step<'_, T> {
                 if let Some(of) = group.as_ref().filter(|of| self.live_group(of).is_none()) {
                     return Err(CommitError::GroupOver(of.clone()));
                 }
+                plan.ends.extend(self.end_that_hides(stored.as_ref()));
                 let version = match &stored {
                     Some(stored) => Version(stored.version.0.saturating_add(1)),
                     None => self.first_version(&id.kind)?,
@@ -136,10 +143,11 @@ impl<T: TablesMut> Step<'_, T> {
             }
             Write::Delete { .. } => match there {
                 Some(there) => self.tombstone(there, writer),
-                None => return Ok(None),
+                None => return Ok(()),
             },
         };
-        Ok(Some(Planned { stored, after, expired: false }))
+        plan.changes.push(Planned { stored, after, expired: false });
+        Ok(())
     }
 
     /// What `record` leaves behind when it is deleted in the next entry.
@@ -202,6 +210,13 @@ impl<T: TablesMut> Step<'_, T> {
 
     fn next_revision(&self) -> Revision {
         Revision(self.state.head.0.saturating_add(1))
+    }
+}
+
+impl Planned {
+    /// The bytes of the values that the log entry has for it.
+    fn value_bytes(&self) -> usize {
+        self.after.value.len() + self.stored.as_ref().map_or(0, |stored| stored.value.len())
     }
 }
 

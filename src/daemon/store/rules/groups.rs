@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::super::{Beat, Group, GroupId, GroupRef, OpenGroup, Opened, Pulse, StoreError, limits};
+use super::super::{Beat, Epoch, Group, GroupId, GroupRef, OpenGroup, Opened, Pulse, StoreError, limits};
 use super::{Keep, Step, Tables, TablesMut};
 use crate::core::time::Millis;
 
@@ -91,6 +91,7 @@ pub(super) fn is_over(tables: &impl Tables, of: &GroupRef, now: Millis) -> bool 
 impl<T: TablesMut> Step<'_, T> {
     pub fn pulse(&mut self, pulse: &Pulse) -> Result<Beat, StoreError> {
         limits::pulse(pulse)?;
+        pulse.epoch.iter().try_for_each(|epoch| self.check_epoch(*epoch))?;
         let mut renewed = Vec::with_capacity(pulse.renew.len());
         for of in &pulse.renew {
             renewed.push(self.renew(of)?);
@@ -113,6 +114,7 @@ impl<T: TablesMut> Step<'_, T> {
 
     pub fn open_group(&mut self, open: &OpenGroup) -> Result<Opened, StoreError> {
         limits::open_group(open)?;
+        self.check_epoch(open.epoch)?;
         let secret_hash: [u8; 32] = Sha256::digest(open.secret.as_bytes()).into();
         let old = self.tables.group(&open.id);
         let live = old.filter(|old| old.is_live(self.now));
@@ -140,7 +142,8 @@ impl<T: TablesMut> Step<'_, T> {
         Ok(Opened::Open(group.shown(&open.id)))
     }
 
-    pub fn close_group(&mut self, of: &GroupRef) -> Result<bool, StoreError> {
+    pub fn close_group(&mut self, epoch: Epoch, of: &GroupRef) -> Result<bool, StoreError> {
+        self.check_epoch(epoch)?;
         let Some(mut group) = self.live_group(of) else { return Ok(false) };
         group.closed = true;
         group.deadline = self.now;

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::super::{
-    COMMIT_WRITES_MAX, GroupId, GroupRef, Housekept, Record, Retention, Revision, StoreError,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, GroupId, GroupRef, Housekept, Record, Retention, Revision,
+    StoreError,
 };
 use super::records::Planned;
 use super::{GroupState, Keep, Step, Stretch, Table, TablesMut, keys, rows};
@@ -12,6 +13,12 @@ use crate::core::time::Millis;
 
 /// The most rows of one sort that one step removes.
 const STEP_ROWS_MAX: usize = 512;
+
+/// What one log entry has left for expired records.
+struct Room {
+    records: usize,
+    bytes: usize,
+}
 
 impl<T: TablesMut> Step<'_, T> {
     pub fn housekeep(&mut self, keep: &Retention) -> Result<Housekept, StoreError> {
@@ -29,24 +36,25 @@ impl<T: TablesMut> Step<'_, T> {
         if self.now < self.state.quarantine_until {
             return Ok(());
         }
+        let mut room = Room { records: COMMIT_WRITES_MAX, bytes: COMMIT_BYTES_MAX };
         let mut changes = Vec::new();
         let mut ends = Vec::new();
         for (id, mut group) in self.unswept_groups() {
             let over_through = group.over_through(self.now);
-            let members = self.members_through(&id, over_through, COMMIT_WRITES_MAX + 1 - changes.len())?;
-            if members.is_empty() {
+            let (members, whole) = self.members_through(&id, over_through, &mut room)?;
+            if members.is_empty() && whole {
                 group.swept_through = over_through;
                 self.tables.put_group(&id, group, Keep::WhileRunning)?;
-                continue;
             }
-            ends.push(GroupRef { id, instance: over_through });
+            if !members.is_empty() {
+                ends.push(GroupRef { id, instance: over_through });
+            }
             for stored in members {
                 let after = self.tombstone(&stored, "");
                 changes.push(Planned { stored: Some(stored), after, expired: true });
             }
-            done.more |= changes.len() > COMMIT_WRITES_MAX;
-            changes.truncate(COMMIT_WRITES_MAX);
-            if done.more {
+            if !whole {
+                done.more = true;
                 break;
             }
         }
@@ -68,8 +76,29 @@ impl<T: TablesMut> Step<'_, T> {
         found
     }
 
-    /// Up to `limit` records bound to the lives of the group up to `instance`.
-    fn members_through(&self, id: &GroupId, instance: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
+    /// The records bound to the lives of the group up to `instance`, as far as there is room;
+    /// true if these are all.
+    fn members_through(
+        &self,
+        id: &GroupId,
+        instance: u64,
+        room: &mut Room,
+    ) -> Result<(Vec<Record>, bool), StoreError> {
+        let mut records = Vec::new();
+        for key in self.member_keys(id, instance, room.records.saturating_add(1))? {
+            let Some(record) = self.stored(&keys::record_of(&key)?)? else { continue };
+            if room.records == 0 || room.bytes < record.value.len() {
+                return Ok((records, false));
+            }
+            room.records -= 1;
+            room.bytes -= record.value.len();
+            records.push(record);
+        }
+        Ok((records, true))
+    }
+
+    /// The keys of up to `limit` records bound to the lives of the group up to `instance`.
+    fn member_keys(&self, id: &GroupId, instance: u64, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
         let life = GroupRef { id: id.clone(), instance };
         let from = keys::members(&id.0);
         let records_at = from.len() + size_of::<u64>();
@@ -80,11 +109,7 @@ impl<T: TablesMut> Step<'_, T> {
             members.push(key.get(records_at..).unwrap_or_default().to_vec());
             Ok(if members.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
-        let mut records = Vec::with_capacity(members.len());
-        for key in members {
-            records.extend(self.stored(&keys::record_of(&key)?)?);
-        }
-        Ok(records)
+        Ok(members)
     }
 
     /// Drops log entries that are too old or too many, the oldest first.

@@ -140,6 +140,12 @@ impl Stretch {
 }
 
 impl<T: TablesMut> Step<'_, T> {
+    /// Refuses a call that was made for another epoch.
+    fn check_epoch(&self, epoch: Epoch) -> Result<(), StoreError> {
+        let current = self.state.epoch;
+        if epoch == current { Ok(()) } else { Err(StoreError::EpochChanged { current }) }
+    }
+
     /// From now on for `length`, nobody is granted a scope or judged gone.
     pub fn quarantine(&mut self, length: Duration) -> Result<(), StoreError> {
         let until = self.state.quarantine_until.max(self.now.after(length));
