@@ -44,7 +44,7 @@ impl Default for Limits {
             header_read_timeout: Duration::from_secs(15),
             streams_max: 1024,
             keepalive: Duration::from_secs(20),
-            buffer_bytes_max: 32 * 1024,
+            buffer_bytes_max: 16 * 1024,
             grace: Duration::from_secs(10),
         }
     }
