@@ -81,6 +81,7 @@ async fn ten_thousand_watches_of_which_a_thousand_never_read_fit_into_memory() -
         }
         held.push(stream);
     }
+    println!("resident with {WATCHES} watches open: {} MB", daemon.resident()? / 1_000_000);
     // Changes that the silent ones never read pile up nowhere.
     for round in 0..20 {
         let body = serde_json::json!({"reason": format!("{round} {}", "x".repeat(400))});
