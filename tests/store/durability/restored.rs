@@ -7,7 +7,7 @@ use bytes::Bytes;
 use omnirelay::core::time::Millis;
 use omnirelay::daemon::store::embedded::{FILE_NAME, Options};
 use omnirelay::daemon::store::{
-    Commit, CommitError, EmbeddedStore, Epoch, GroupId, Kind, LeaseOp, ManualClock, OpenGroup, Opened,
+    Commit, CommitError, EmbeddedStore, Epoch, GroupId, Kind, LeaseOp, ManualClock, OpenGroup, Opened, Pulse,
     RecordId, Store, StoreError, Write,
 };
 use tempfile::TempDir;
@@ -52,8 +52,10 @@ async fn put(store: &EmbeddedStore, key: &str) {
 }
 
 /// Wants a new epoch, and that no scope is granted in it at first.
-async fn began_anew(store: &EmbeddedStore, clock: &ManualClock, before: Epoch) {
-    let present = epoch(store).await;
+async fn began_anew(store: &EmbeddedStore, clock: &ManualClock, before: Epoch, quarantine: Duration) {
+    let beat = store.pulse(Pulse::default()).await.unwrap();
+    let present = beat.epoch;
+    assert_eq!(beat.quarantine_until, beat.now.after(quarantine));
     assert!(present > before);
     let open = |epoch| OpenGroup {
         epoch,
@@ -71,8 +73,13 @@ async fn began_anew(store: &EmbeddedStore, clock: &ManualClock, before: Epoch) {
     };
     let refused = store.commit(acquire()).await;
     assert!(matches!(refused, Err(CommitError::LeaseHeld { holder: None, .. })), "{refused:?}");
-    clock.advance(Duration::from_secs(60));
+    clock.advance(quarantine);
     store.commit(acquire()).await.unwrap();
+}
+
+async fn open_session(store: &EmbeddedStore, ttl: Duration) {
+    let (id, epoch) = (GroupId("session".into()), epoch(store).await);
+    store.open_group(OpenGroup { epoch, id, ttl, secret: "secret".into() }).await.unwrap();
 }
 
 #[tokio::test]
@@ -99,7 +106,7 @@ async fn a_copy_from_an_earlier_run_begins_a_new_epoch() {
     put(&place.open(), "b").await;
     place.restore(&copy);
     let store = place.open();
-    began_anew(&store, &place.clock, before).await;
+    began_anew(&store, &place.clock, before, Duration::from_secs(60)).await;
     let after = epoch(&store).await;
     drop(store);
     assert_eq!(epoch(&place.open()).await, after, "once");
@@ -113,11 +120,12 @@ async fn a_copy_from_the_same_run_begins_a_new_epoch() {
     let store = place.open();
     put(&store, "a").await;
     let before = epoch(&store).await;
+    open_session(&store, Duration::from_secs(90)).await;
     let copy = place.copy("backup");
     put(&store, "b").await;
     drop(store);
     place.restore(&copy);
-    began_anew(&place.open(), &place.clock, before).await;
+    began_anew(&place.open(), &place.clock, before, Duration::from_secs(90)).await;
 }
 
 #[tokio::test]

@@ -22,9 +22,11 @@ use super::shared::{Groups, Shared, StoreClock};
 use super::tables::{self, SCHEMA, Snapshot, Written};
 use crate::core::time::Millis;
 
-/// How long a file that is not the one used last grants no scope: longer than a session may trust
-/// what the other file gave it.
-const QUARANTINE: Duration = Duration::from_secs(60);
+/// How long a file that is not the one used last grants no scope, at least and at most: as long as
+/// a session may trust what the other file gave it. The longest session that can be configured
+/// lasts the most; sessions much longer than those that the file knows are not foreseen.
+const QUARANTINE_MIN: Duration = Duration::from_secs(60);
+const QUARANTINE_MAX: Duration = Duration::from_secs(600);
 
 /// Why an embedded store could not be opened. The file is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -102,13 +104,14 @@ pub(super) fn open(
     let this = random().map_err(io)?;
     let created = check_schema(&path, read(&database))?.is_none();
     if created {
-        create(&database, clock.now().0, this).map_err(|error| damaged(&path, error))?;
+        create(&database, clock.now().0, this).map_err(|error| not_written(&path, error))?;
     }
     let (mut written, mut groups) = load(&database).map_err(|error| damaged(&path, error))?;
     let clock = StoreClock::at_least(clock, written.clock);
     let noted = disk.noted().map_err(io)?;
     if !created && !noted.is_some_and(|noted| noted.agrees_with(&written)) {
-        begin_epoch(&database, &mut written, clock.now(), this).map_err(|error| damaged(&path, error))?;
+        begin_epoch(&database, &mut written, &groups, clock.now(), this)
+            .map_err(|error| not_written(&path, error))?;
         let Epoch(epoch) = written.state.epoch;
         warn!(path = %path.display(), epoch, "store file is a copy or was moved here; a new epoch has begun");
     }
@@ -183,18 +186,28 @@ fn create(database: &Database, now_ms: u64, opening: u64) -> Result<(), redb::Er
 fn begin_epoch(
     database: &Database,
     written: &mut Written,
+    groups: &Groups,
     now: Millis,
     opening: u64,
 ) -> Result<(), redb::Error> {
+    let longest = groups.values().map(|group| group.ttl).max().unwrap_or_default();
+    let quarantine = longest.clamp(QUARANTINE_MIN, QUARANTINE_MAX);
     let state = &mut written.state;
     state.epoch = Epoch(state.epoch.0.saturating_add(1).max(now.0));
-    state.quarantine_until = state.quarantine_until.max(now.after(QUARANTINE));
+    state.quarantine_until = state.quarantine_until.max(now.after(quarantine));
     written.clock = now;
     written.batch += 1;
     written.opening = Opening { id: opening, before: opening };
     let transaction = database.begin_write()?;
     tables::create(&transaction, written)?;
     Ok(transaction.commit()?)
+}
+
+fn not_written(path: &Path, error: redb::Error) -> OpenError {
+    match error {
+        redb::Error::Io(source) => OpenError::Io { path: path.to_path_buf(), source },
+        error => damaged(path, error),
+    }
 }
 
 fn random() -> io::Result<u64> {
