@@ -335,10 +335,17 @@ pub struct LogPage {
 }
 
 /// How much to keep. Everything older, or beyond the count, may go.
+///
+/// There is one log with one window for all kinds: an entry holds changes of several, and a reader
+/// resumes by the chain of revisions, which has no gap. A kind that is written often shortens the
+/// history of all others.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
+    /// Of log entries, whatever kinds they change.
     pub log_age: Duration,
+    /// Of the whole log, not of each kind.
     pub log_entries_max: usize,
+    /// Of tombstones, and of groups that are over.
     pub tombstone_age: Duration,
     pub idempotency_age: Duration,
     pub idempotency_entries_max: usize,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use omnirelay::daemon::store::embedded::{Disk, Medium};
+use omnirelay::daemon::store::embedded::{Disk, Medium, Note};
 use redb::StorageBackend;
 
 use super::Chance;
@@ -30,6 +30,8 @@ struct Sim {
     operations: u64,
     syncs: u64,
     settled: u64,
+    /// What was noted, from the last one that is certainly durable on.
+    notes: Vec<Note>,
 }
 
 #[derive(Clone, Debug)]
@@ -93,7 +95,9 @@ impl SimDisk {
                 change.apply_part(&mut platter, chance);
             }
         }
-        Self(Arc::new(Mutex::new(Sim { shown: platter.clone(), platter, ..Sim::default() })))
+        let kept = chance.below(sim.notes.len().max(1) as u64) as usize;
+        let notes = sim.notes.get(kept).into_iter().copied().collect();
+        Self(Arc::new(Mutex::new(Sim { shown: platter.clone(), platter, notes, ..Sim::default() })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Sim> {
@@ -235,7 +239,21 @@ impl Disk for SimDisk {
     }
 
     fn settle(&mut self) -> io::Result<()> {
-        self.lock().settled += 1;
+        let mut sim = self.lock();
+        sim.settled += 1;
+        let durable = sim.notes.pop();
+        sim.notes = durable.into_iter().collect();
+        Ok(())
+    }
+
+    fn noted(&mut self) -> io::Result<Option<Note>> {
+        Ok(self.lock().notes.last().copied())
+    }
+
+    fn note(&mut self, note: Note) -> io::Result<()> {
+        let mut sim = self.lock();
+        sim.powered()?;
+        sim.notes.push(note);
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use omnirelay::daemon::store::{Committed, EmbeddedStore, Revision, Store};
 
 use super::{Chance, Counting, Ledger};
+use crate::harness::epoch;
 
 /// How the test tells its child where to write.
 const CHILD_DIR: &str = "STORE_TEST_WRITE_IN";
@@ -94,9 +95,12 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     for _ in 0..DIRS {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::default();
+        let mut first_epoch = None;
         for _ in 0..ROUNDS {
             write_and_kill(dir.path(), &ledger, &mut chance);
             let store = EmbeddedStore::open(dir.path()).unwrap();
+            let found = epoch(&store).await;
+            assert_eq!(found, *first_epoch.get_or_insert(found), "a killed process leaves no copy");
             ledger.check(&store).await;
         }
         acknowledged += ledger.counts().0;

@@ -5,6 +5,7 @@ mod failing;
 mod file;
 mod kill;
 mod power_loss;
+mod restored;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

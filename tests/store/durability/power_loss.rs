@@ -7,6 +7,7 @@ use omnirelay::daemon::store::{EmbeddedStore, Store, SystemClock};
 
 use super::disks::{Faults, SimDisk};
 use super::{Chance, Counting, Ledger};
+use crate::harness::epoch;
 
 const ROUNDS: usize = 500;
 /// A disk lives through this many power losses before a fresh one is taken.
@@ -49,12 +50,14 @@ async fn nothing_acknowledged_is_lost_with_the_power() {
             (disk, ledger) = (SimDisk::new(), Ledger::default());
         }
         let store = Arc::new(open(&disk));
+        let epoch_before = epoch(store.as_ref()).await;
         let power_lost_at = Some(disk.operations() + 1 + chance.below(150));
         disk.set_faults(Faults { power_lost_at, ..Faults::default() });
         count_on(&store, &ledger, 200).await;
         drop(store);
         disk = disk.after_power_loss(&mut chance);
         let store = open(&disk);
+        assert_eq!(epoch(&store).await, epoch_before, "what was there is no copy");
         ledger.check(&store).await;
         drop(store);
         if round % LOSSES_PER_DISK == LOSSES_PER_DISK - 1 {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Bound;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fs4::fs_std::FileExt;
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
+
+use super::opening::Note;
 
 /// Only the owner may read what the registry holds.
 const FILE_MODE: u32 = 0o600;
@@ -27,17 +29,29 @@ pub trait Disk: Send + 'static {
     /// [`io::ErrorKind::ResourceBusy`] when somebody else has them open.
     fn open(&mut self) -> io::Result<Medium>;
 
+    /// What was noted last beside the bytes; `None` if nothing readable is there.
+    ///
+    /// # Errors
+    /// Whatever stands in the way; the store is not used then.
+    fn noted(&mut self) -> io::Result<Option<Note>>;
+
+    /// Notes something in the place of what was noted before, without waiting for it to be
+    /// durable. It becomes so before [`Disk::settle`] returns.
+    ///
+    /// # Errors
+    /// Whatever stands in the way; what was noted before may stay.
+    fn note(&mut self, note: Note) -> io::Result<()>;
+
     /// Makes the store findable after a power loss, once it holds everything that a store must
     /// hold. Called at each start: the one that made the store may have ended before this.
     ///
     /// # Errors
     /// Whatever stands in the way; the store is not used then.
-    fn settle(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    fn settle(&mut self) -> io::Result<()>;
 }
 
 /// A file. A new one is prepared under another name, so that a crash leaves none that is half made.
+/// The file that is locked to keep others out holds the note.
 #[derive(Debug)]
 pub(super) struct FileDisk {
     path: PathBuf,
@@ -88,17 +102,12 @@ impl FileDisk {
     }
 
     /// Keeps others out for as long as this disk lives, and so between one opening and the next.
-    fn lock(&mut self) -> io::Result<()> {
-        if self.locked.is_some() {
-            return Ok(());
-        }
-        let file = open_private(&self.path.with_extension("lock"))?;
-        match file.try_lock() {
-            Ok(()) => self.locked = Some(file),
-            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::ResourceBusy.into()),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        Ok(())
+    fn lock(&mut self) -> io::Result<&File> {
+        let file = match self.locked.take() {
+            Some(file) => file,
+            None => lock_file(&self.path.with_extension("lock"))?,
+        };
+        Ok(self.locked.insert(file))
     }
 }
 
@@ -113,7 +122,21 @@ impl Disk for FileDisk {
         Ok(Medium { backend: Box::new(backend), file: Some(file) })
     }
 
+    fn noted(&mut self) -> io::Result<Option<Note>> {
+        let mut text = [0; Note::BYTES];
+        match self.lock()?.read_exact_at(&mut text, 0) {
+            Ok(()) => Ok(std::str::from_utf8(&text).ok().and_then(Note::from_text)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn note(&mut self, note: Note) -> io::Result<()> {
+        self.lock()?.write_all_at(note.to_text().as_bytes(), 0)
+    }
+
     fn settle(&mut self) -> io::Result<()> {
+        self.lock()?.sync_data()?;
         if !self.path.try_exists()? {
             std::fs::rename(&self.prepared, &self.path)?;
         }
@@ -121,6 +144,15 @@ impl Disk for FileDisk {
             Some(dir) => File::open(dir)?.sync_all(),
             None => Ok(()),
         }
+    }
+}
+
+fn lock_file(path: &Path) -> io::Result<File> {
+    let file = open_private(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::ResourceBusy.into()),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -3,6 +3,7 @@
 mod disk;
 mod failure;
 mod open;
+mod opening;
 mod shared;
 mod tables;
 mod writer;
@@ -29,6 +30,7 @@ use super::{
 
 pub use self::disk::{Disk, Medium};
 pub use self::open::OpenError;
+pub use self::opening::Note;
 
 /// The name of the file in its directory.
 pub const FILE_NAME: &str = "registry.redb";

@@ -7,16 +7,26 @@ use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
+use tracing::warn;
 
 use super::super::rules::State;
 use super::super::{Clock, Epoch, GroupId, StoreError};
 use super::Options;
 use super::disk::{Disk, Seen, Watched};
 use super::failure::Failure;
+use super::opening::{Note, Opening};
 use super::shared::{Groups, Shared, StoreClock};
 use super::tables::{self, SCHEMA, Snapshot, Written};
+use crate::core::time::Millis;
+
+/// How long a file that is not the one used last grants no scope, at least and at most: as long as
+/// a session may trust what the other file gave it. The longest session that can be configured
+/// lasts the most; sessions much longer than those that the file knows are not foreseen.
+const QUARANTINE_MIN: Duration = Duration::from_secs(60);
+const QUARANTINE_MAX: Duration = Duration::from_secs(600);
 
 /// Why an embedded store could not be opened. The file is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +84,12 @@ pub(super) fn refuse_newer(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Opens the file, makes a store of it if it is empty, and shows what it holds.
+///
+/// A file that is not the one used here last (an older copy was restored, or the file came from
+/// elsewhere without its lock file) begins a new epoch with a quarantine: revisions, terms and
+/// instances would else be given out a second time. What evades this: copying or rolling back the
+/// whole directory, the lock file included; and after a power loss a copy taken in the last
+/// moments before it, whose batches the operating system had not noted yet.
 pub(super) fn open(
     disk: &mut dyn Disk,
     clock: Box<dyn Clock>,
@@ -84,16 +100,26 @@ pub(super) fn open(
     let database = open_database(disk, &seen, options.cache_bytes)?;
     let read =
         |database: &Database| -> Result<Option<u32>, redb::Error> { tables::schema(&database.begin_read()?) };
+    let io = |source| OpenError::Io { path: path.clone(), source };
+    let this = random().map_err(io)?;
     let created = check_schema(&path, read(&database))?.is_none();
     if created {
-        create(&database, clock.now().0).map_err(|error| damaged(&path, error))?;
+        create(&database, clock.now().0, this).map_err(|error| not_written(&path, error))?;
     }
-    disk.settle().map_err(|source| OpenError::Io { path: path.clone(), source })?;
-    let (written, mut groups) = load(&database).map_err(|error| damaged(&path, error))?;
+    let (mut written, mut groups) = load(&database).map_err(|error| damaged(&path, error))?;
     let clock = StoreClock::at_least(clock, written.clock);
+    let noted = disk.noted().map_err(io)?;
+    if !created && !noted.is_some_and(|noted| noted.agrees_with(&written)) {
+        begin_epoch(&database, &mut written, &groups, clock.now(), this)
+            .map_err(|error| not_written(&path, error))?;
+        let Epoch(epoch) = written.state.epoch;
+        warn!(path = %path.display(), epoch, "store file is a copy or was moved here; a new epoch has begun");
+    }
+    disk.note(Note::of(&written)).and_then(|()| disk.settle()).map_err(io)?;
+    let opening = Opening { id: this, before: written.opening.id };
     let now = clock.now();
     groups.values_mut().for_each(|group| group.recover(now));
-    let shared = Shared::new(path, clock, seen, options.cache_bytes);
+    let shared = Shared::new(path, clock, seen, options.cache_bytes, opening);
     shared.use_database(Some(database));
     shared.show_file(&written, groups);
     Ok(shared)
@@ -148,11 +174,46 @@ fn check_schema(path: &Path, schema: Result<Option<u32>, redb::Error>) -> Result
 }
 
 /// Makes a store of an empty file; its epoch is the time of its making.
-fn create(database: &Database, now_ms: u64) -> Result<(), redb::Error> {
+fn create(database: &Database, now_ms: u64, opening: u64) -> Result<(), redb::Error> {
     let state = State { epoch: Epoch(now_ms.max(1)), ..State::default() };
+    let opening = Opening { id: opening, before: 0 };
     let transaction = database.begin_write()?;
-    tables::create(&transaction, &Written { state, ..Written::default() })?;
+    tables::create(&transaction, &Written { state, opening, ..Written::default() })?;
     Ok(transaction.commit()?)
+}
+
+/// Begins a new epoch in a file that may be behind what its users have seen.
+fn begin_epoch(
+    database: &Database,
+    written: &mut Written,
+    groups: &Groups,
+    now: Millis,
+    opening: u64,
+) -> Result<(), redb::Error> {
+    let longest = groups.values().map(|group| group.ttl).max().unwrap_or_default();
+    let quarantine = longest.clamp(QUARANTINE_MIN, QUARANTINE_MAX);
+    let state = &mut written.state;
+    state.epoch = Epoch(state.epoch.0.saturating_add(1).max(now.0));
+    state.quarantine_until = state.quarantine_until.max(now.after(quarantine));
+    written.clock = now;
+    written.batch += 1;
+    written.opening = Opening { id: opening, before: opening };
+    let transaction = database.begin_write()?;
+    tables::create(&transaction, written)?;
+    Ok(transaction.commit()?)
+}
+
+fn not_written(path: &Path, error: redb::Error) -> OpenError {
+    match error {
+        redb::Error::Io(source) => OpenError::Io { path: path.to_path_buf(), source },
+        error => damaged(path, error),
+    }
+}
+
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 fn load(database: &Database) -> Result<(Written, Groups), StoreError> {

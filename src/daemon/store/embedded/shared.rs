@@ -12,6 +12,7 @@ use super::super::rules::{self, Behind, GroupState, State};
 use super::super::{Clock, GroupId, LogEntry, LogPage, Revision, StoreError};
 use super::disk::Seen;
 use super::failure::Failure;
+use super::opening::Opening;
 use super::tables::{Changed, Snapshot, Written};
 use crate::core::time::Millis;
 
@@ -27,6 +28,8 @@ pub(super) struct Shared {
     pub clock: StoreClock,
     pub seen: Arc<Seen>,
     pub cache_bytes: usize,
+    /// This opening, as every batch has it written.
+    pub opening: Opening,
     pub head: watch::Sender<Revision>,
     pub counted: Counted,
     /// `None` while the file cannot be used.
@@ -75,12 +78,19 @@ impl StoreClock {
 }
 
 impl Shared {
-    pub fn new(path: PathBuf, clock: StoreClock, seen: Arc<Seen>, cache_bytes: usize) -> Self {
+    pub fn new(
+        path: PathBuf,
+        clock: StoreClock,
+        seen: Arc<Seen>,
+        cache_bytes: usize,
+        opening: Opening,
+    ) -> Self {
         Self {
             path: Arc::new(path),
             clock,
             seen,
             cache_bytes,
+            opening,
             head: watch::Sender::new(Revision(0)),
             counted: Counted::default(),
             database: RwLock::new(None),
@@ -206,7 +216,7 @@ mod tests {
     #[test]
     fn only_the_file_knows_whether_a_revision_ahead_of_memory_is_there() {
         let clock = StoreClock::at_least(Box::new(ManualClock::at(Millis(1))), Millis(0));
-        let shared = Shared::new(PathBuf::from("test"), clock, Arc::default(), 0);
+        let shared = Shared::new(PathBuf::from("test"), clock, Arc::default(), 0, Opening::default());
         let state = State { head: Revision(7), ..State::default() };
         shared.show_file(&Written { state, ..Written::default() }, Groups::new());
         assert!(shared.log_from_memory(Revision(8), 10).is_none());

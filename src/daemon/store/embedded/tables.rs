@@ -18,6 +18,7 @@ use super::super::rules::{
 };
 use super::super::{GroupId, LogEntry, StoreError};
 use super::failure::Failure;
+use super::opening::Opening;
 use super::shared::Groups;
 use crate::core::time::Millis;
 
@@ -31,12 +32,14 @@ const SCHEMA_KEY: &[u8] = &[0, 0];
 const STATE_KEY: &[u8] = &[0, 1];
 const GROUPS_PREFIX: u8 = 1;
 
-/// The state as a file has it, the greatest time written to it, and the number of its last batch.
+/// The state as a file has it, the greatest time written to it, the number of its last batch, and
+/// which opening of the file wrote it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Written {
     pub state: State,
     pub clock: Millis,
     pub batch: u64,
+    pub opening: Opening,
 }
 
 /// A snapshot of the file, with the groups as they are now.
@@ -83,8 +86,15 @@ pub(super) fn create(transaction: &WriteTransaction, written: &Written) -> Resul
     let mut rows = transaction.open_table(ROWS)?;
     transaction.open_table(LOG)?;
     rows.insert(SCHEMA_KEY, SCHEMA.to_be_bytes().as_slice())?;
-    rows.insert(STATE_KEY, state_row(&written.state, written.clock, written.batch).as_slice())?;
+    rows.insert(STATE_KEY, written.row().as_slice())?;
     Ok(())
+}
+
+impl Written {
+    fn row(&self) -> Vec<u8> {
+        let Opening { id, before } = self.opening;
+        state_row(&self.state, self.clock, self.batch, [id, before])
+    }
 }
 
 impl<'a> Snapshot<'a> {
@@ -98,8 +108,8 @@ impl<'a> Snapshot<'a> {
     pub fn written(&self) -> Result<Written, StoreError> {
         let row = self.rows.get(STATE_KEY).map_err(unavailable)?;
         let row = row.ok_or_else(|| incompatible("a file without the row about the store itself"))?;
-        let (state, clock, batch) = state_from_row(row.value())?;
-        Ok(Written { state, clock, batch })
+        let (state, clock, batch, [id, before]) = state_from_row(row.value())?;
+        Ok(Written { state, clock, batch, opening: Opening { id, before } })
     }
 
     /// Reads all groups from the file itself.
@@ -156,11 +166,7 @@ impl<'a> Batch<'a> {
     }
 
     pub fn put_written(&mut self, written: &Written) -> Result<(), StoreError> {
-        self.insert(
-            STATE_KEY.to_vec(),
-            Table::Records,
-            &state_row(&written.state, written.clock, written.batch),
-        )
+        self.insert(STATE_KEY.to_vec(), Table::Records, &written.row())
     }
 
     fn insert(&mut self, key: Vec<u8>, table: Table, row: &[u8]) -> Result<(), StoreError> {

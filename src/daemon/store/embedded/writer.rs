@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use redb::WriteTransaction;
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::super::rules::Step;
 use super::disk::Disk;
 use super::failure::Failure;
 use super::open;
+use super::opening::Note;
 use super::shared::{Groups, Shared};
 use super::tables::{Batch, Changed, Written};
 
@@ -158,10 +159,18 @@ impl Writer {
         if transaction.commit().is_err() {
             return Err(Failed::Committing(Attempt::of(written.batch, changed)));
         }
+        self.note(&written);
         self.shared.counted.transactions.fetch_add(1, Ordering::Relaxed);
         self.shared.show(&written, changed);
         self.pause = None;
         Ok(())
+    }
+
+    /// Notes what the file holds now. A note that stays behind is no harm.
+    fn note(&mut self, written: &Written) {
+        if let Err(error) = self.disk.note(Note::of(written)) {
+            debug!(path = %self.shared.path.display(), %error, "batch was not noted beside the store file");
+        }
     }
 
     fn step_all(
@@ -174,7 +183,9 @@ impl Writer {
         let refusal = self.pause.as_ref().filter(|pause| Instant::now() < pause.until);
         let refusal = refusal.map(|pause| &pause.failure);
         let mut tables = Batch::of(transaction, &shown.groups, refusal).map_err(|_| Failed::Before)?;
-        let mut written = Written { state: shown.state, clock: self.shared.clock.now(), batch: shown.batch };
+        let opening = self.shared.opening;
+        let mut written =
+            Written { state: shown.state, clock: self.shared.clock.now(), batch: shown.batch, opening };
         for job in jobs.drain(..) {
             let writes = tables.changed.writes;
             let now = self.shared.clock.now();
@@ -255,24 +266,27 @@ impl Writer {
 
     /// Writes down the time, so that the next start is not before it, and closes the file. The
     /// next start copes with what fails here, as it does after a crash.
-    fn close(self) {
+    fn close(mut self) {
         if self.pause.is_none() && self.write_clock().is_err() {
             warn!(path = %self.shared.path.display(), "store file could not be closed cleanly");
         }
         self.shared.use_database(None);
     }
 
-    fn write_clock(&self) -> Result<(), Failed> {
+    fn write_clock(&mut self) -> Result<(), Failed> {
         let transaction = self.begin()?;
         let groups = Groups::default();
         let mut tables = Batch::of(&transaction, &groups, None).map_err(|_| Failed::Before)?;
         let written = {
             let shown = self.shared.shown();
-            Written { state: shown.state, clock: self.shared.clock.now(), batch: shown.batch + 1 }
+            let opening = self.shared.opening;
+            Written { state: shown.state, clock: self.shared.clock.now(), batch: shown.batch + 1, opening }
         };
         tables.put_written(&written).map_err(|_| Failed::Before)?;
         drop(tables);
-        transaction.commit().map_err(|_| Failed::Before)
+        transaction.commit().map_err(|_| Failed::Before)?;
+        self.note(&written);
+        Ok(())
     }
 
     fn begin(&self) -> Result<WriteTransaction, Failed> {

@@ -127,8 +127,9 @@ pub(crate) fn group_row(group: &GroupState) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Reads the row that [`state_row`] made: the state, the greatest time written, the batch.
-pub(crate) fn state_from_row(row: &[u8]) -> Result<(State, Millis, u64), StoreError> {
+/// Reads the row that [`state_row`] made: the state, and about the file that it is in the greatest
+/// time written, the batch, and the opening that wrote it with the one before.
+pub(crate) fn state_from_row(row: &[u8]) -> Result<(State, Millis, u64, [u64; 2]), StoreError> {
     let row = pb::StateRow::decode(row).map_err(|_| incompatible("the row about the store itself"))?;
     let state = State {
         epoch: Epoch(row.epoch),
@@ -139,10 +140,10 @@ pub(crate) fn state_from_row(row: &[u8]) -> Result<(State, Millis, u64), StoreEr
         instance_floor: row.instance_floor,
         quarantine_until: Millis(row.quarantine_until_ms),
     };
-    Ok((state, Millis(row.clock_ms), row.batch))
+    Ok((state, Millis(row.clock_ms), row.batch, [row.opening, row.opening_before]))
 }
 
-pub(crate) fn state_row(state: &State, clock: Millis, batch: u64) -> Vec<u8> {
+pub(crate) fn state_row(state: &State, clock: Millis, batch: u64, openings: [u64; 2]) -> Vec<u8> {
     pb::StateRow {
         epoch: state.epoch.0,
         head: state.head.0,
@@ -153,6 +154,8 @@ pub(crate) fn state_row(state: &State, clock: Millis, batch: u64) -> Vec<u8> {
         instance_floor: state.instance_floor,
         quarantine_until_ms: state.quarantine_until.0,
         batch,
+        opening: openings[0],
+        opening_before: openings[1],
     }
     .encode_to_vec()
 }
