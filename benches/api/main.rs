@@ -24,7 +24,8 @@ fn main() -> Result<()> {
         load::list_peers().await?;
         load::commits().await?;
         load::store_commits().await?;
-        fanout::grpc_watchers().await?;
+        fanout::grpc_watchers(100).await?;
+        fanout::grpc_watchers(4).await?;
         fanout::sse_watchers().await
     })
 }

@@ -72,6 +72,8 @@ pub struct Node {
     control: SocketAddr,
     stop_serving: Option<oneshot::Sender<()>>,
     served: watch::Receiver<Option<Drained>>,
+    /// Keeps the node present; ended before it leaves, so that nothing brings it back.
+    keeping: JoinSet<()>,
     /// Ended when the node is dropped.
     tasks: JoinSet<()>,
 }
@@ -95,7 +97,8 @@ impl Node {
 
         let mut tasks = JoinSet::new();
         tasks.spawn(follow_log(registry.clone()));
-        tasks.spawn(keep_present(registry.clone(), presence.clone(), spec.config.session.renew_every.0));
+        let mut keeping = JoinSet::new();
+        keeping.spawn(keep_present(registry.clone(), presence.clone(), spec.config.session.renew_every.0));
         tasks.spawn(registry.clone().keep_house(retention(&spec.config), HOUSEKEEPING_EVERY));
         let (stop_serving, stopped) = oneshot::channel();
         let (say_served, served) = watch::channel(None);
@@ -107,7 +110,7 @@ impl Node {
             say_served.send_replace(Some(drained));
         });
         let stop_serving = Some(stop_serving);
-        Ok(Self { registry, presence, readiness, control, stop_serving, served, tasks })
+        Ok(Self { registry, presence, readiness, control, stop_serving, served, keeping, tasks })
     }
 
     pub fn id(&self) -> &str {
@@ -141,6 +144,7 @@ impl Node {
         {
             tracing::warn!(cut, "connections were cut at the end of the grace period");
         }
+        self.keeping.shutdown().await;
         self.presence.leave().await;
         self.tasks.shutdown().await;
     }

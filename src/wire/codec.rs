@@ -2,8 +2,11 @@
 
 use std::marker::PhantomData;
 
+use http::HeaderMap;
 use prost::Message;
-use tonic::codec::{BufferSettings, Codec};
+use tonic::Status;
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
+use tonic::metadata::MetadataValue;
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 /// What a call begins with, in bytes; it grows with its messages. Every open stream holds one: at tonic's own
@@ -30,13 +33,45 @@ where
     type Encode = T;
     type Decode = U;
     type Encoder = ProstEncoder<T>;
-    type Decoder = ProstDecoder<U>;
+    type Decoder = Marking<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
         ProstCodec::<T, U>::raw_encoder(BufferSettings::new(BUFFER_BYTES, GATHER_BYTES))
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<T, U>::raw_decoder(BufferSettings::new(BUFFER_BYTES, GATHER_BYTES))
+        Marking(ProstCodec::<T, U>::raw_decoder(BufferSettings::new(BUFFER_BYTES, GATHER_BYTES)))
     }
+}
+
+/// Set on the status of what could not be decoded: tonic reports it like a failure of our own.
+const UNDECODABLE: &str = "omnirelay-undecodable";
+/// How tonic begins to speak of a message that could not be decompressed.
+const NOT_DECOMPRESSED: &str = "Error decompressing: ";
+
+/// A decoder that marks its errors.
+#[derive(Debug)]
+pub struct Marking<U>(ProstDecoder<U>);
+
+impl<U: Message + Default> Decoder for Marking<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        self.0.decode(buf).map_err(|mut status| {
+            status.metadata_mut().insert(UNDECODABLE, MetadataValue::from_static("1"));
+            status
+        })
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.0.buffer_settings()
+    }
+}
+
+/// Says what was wrong with a request's message; `None` when this is the status of anything else.
+pub fn undecodable(status: &HeaderMap) -> Option<String> {
+    let marked = status.contains_key(UNDECODABLE);
+    let message = Status::from_header_map(status)?.message().to_owned();
+    (marked || message.starts_with(NOT_DECOMPRESSED)).then_some(message)
 }

@@ -1,19 +1,58 @@
 //! Clients that mean no good, or do not know better.
 
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use omnirelay::daemon::objects::peers::PEER;
+use omnirelay::daemon::store::{Commit, EmbeddedStore, RecordId, Store, Write};
+use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay::wire::pb::omnirelay::store::v1::PeerValue;
+use omnirelay::wire::timestamp::Timestamp;
+use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::process::Place;
 
+const PEERS: usize = 1_000;
 const WATCHES: usize = 10_000;
 const SILENT: usize = 1_000;
 const RESIDENT_BYTES_MAX: u64 = 300_000_000;
 
-/// One connection with a watch on it, its answer begun.
-async fn open_watch(control: &str) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect(control).await?;
-    let head = format!("GET /control/peers HTTP/1.1\r\nhost: {control}\r\naccept: text/event-stream\r\n\r\n");
+/// A registry of peers that have left, so that a snapshot is larger than any socket's buffer.
+async fn fill(data: &Path) -> Result<()> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    let value = PeerValue {
+        status: pb::peer::Status::Left.into(),
+        status_since: Some(Timestamp { seconds: now.as_secs().try_into()?, nanos: 0 }),
+        metadata: Some(pb::PeerMetadata { role: "worker".to_owned(), ..Default::default() }),
+        ..Default::default()
+    };
+    let value = Bytes::from(value.encode_to_vec());
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(data)?);
+    for first in (0..PEERS).step_by(250) {
+        let writes = (first..first + 250).map(|number| Write::Put {
+            id: RecordId::new(PEER, format!("peer-{number:05}")),
+            value: value.clone(),
+            group: None,
+        });
+        store
+            .commit(Commit { writes: writes.collect(), writer: "test".to_owned(), ..Commit::default() })
+            .await?;
+    }
+    Ok(())
+}
+
+/// A connection with a watch on it. A small window leaves what is not read with the daemon.
+async fn open_watch(control: &str, query: &str) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(4096)?;
+    let mut stream = socket.connect(control.parse::<SocketAddr>()?).await?;
+    let head =
+        format!("GET /control/peers{query} HTTP/1.1\r\nhost: {control}\r\naccept: text/event-stream\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;
     Ok(stream)
 }
@@ -22,10 +61,13 @@ async fn open_watch(control: &str) -> Result<TcpStream> {
 async fn ten_thousand_watches_of_which_a_thousand_never_read_fit_into_memory() -> Result<()> {
     raise_descriptor_limit()?;
     let place = Place::new(&["--node-id", "a"])?;
+    fill(&place.data_dir()).await?;
     let daemon = place.start()?;
     let mut held = Vec::new();
     for number in 0..WATCHES {
-        let mut stream = open_watch(&daemon.control).await?;
+        // The silent ones are stuck inside a snapshot of all peers; the others are about few.
+        let query = if number < SILENT { "" } else { "?status=alive" };
+        let mut stream = open_watch(&daemon.control, query).await?;
         if number >= SILENT {
             let mut begun = [0u8; 12];
             stream.read_exact(&mut begun).await?;

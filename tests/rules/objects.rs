@@ -1,16 +1,16 @@
 //! Rule 3: an object writes only under its own kind.
 //!
 //! Who can name a kind can write under it. So every kind is declared once, in the file of its
-//! object (that of the audit trail, the one exception, beside the code that adds it), and the
-//! declaration is of no use to another object.
+//! object (that of the audit trail, the one exception, beside the code that adds it), as a constant that
+//! no other object names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
 use crate::paths::paths;
 use crate::repository::{File, Finding, expect_findings, refuse, rust_files};
-use crate::tokens::{TokenKind, code, starts_with};
+use crate::tokens::{Token, TokenKind, code, starts_with};
 
 pub const OBJECTS: &str = "src/daemon/objects/";
 
@@ -26,6 +26,31 @@ pub fn kinds_declared(file: &File) -> Vec<(usize, String)> {
         .filter(|argument| argument.kind == TokenKind::Text)
         .map(|argument| (argument.line, argument.text.clone()))
         .collect()
+}
+
+/// The constants that `file` declares as kinds: `const PEER: Kind = ...`.
+fn constants_declared(file: &File) -> Vec<(usize, String)> {
+    let tokens = code(file);
+    let declared = (0..tokens.len()).filter(|at| {
+        let word = tokens.get(at + 1).is_some_and(|name| name.kind == TokenKind::Word);
+        let keyword = tokens[*at].is_word("const") || tokens[*at].is_word("static");
+        keyword && word && is_of_kind(&tokens[at + 2..])
+    });
+    declared.map(|at| (tokens[at].line, tokens[at + 1].text.clone())).collect()
+}
+
+/// Whether a declaration goes on with `: Kind =`, by whatever path the type is named.
+fn is_of_kind(tokens: &[Token]) -> bool {
+    let colon = tokens.first().is_some_and(|token| token.is_symbol(":"));
+    let equals = tokens.iter().position(|token| token.is_symbol("="));
+    let named = equals.and_then(|at| tokens.get(at.checked_sub(1)?));
+    // A type of more tokens than `&'static crate::daemon::store::Kind` has is another's `=`.
+    colon && equals.is_some_and(|at| at <= 12) && named.is_some_and(|token| token.is_word("Kind"))
+}
+
+/// The constant of each kind in `files`.
+fn kind_constants(files: &[File]) -> BTreeSet<String> {
+    files.iter().flat_map(constants_declared).map(|(_, name)| name).collect()
 }
 
 /// The object a file belongs to: `src/daemon/objects/peers/labels.rs` is about `peers`.
@@ -59,7 +84,9 @@ fn misplaced_kinds(files: &[File]) -> Vec<Finding> {
 }
 
 /// Other ways by which an object could come by a kind: making one up, or taking that of another object.
-fn borrowed_kinds(file: &File) -> Vec<Finding> {
+///
+/// `constants` are the names of all kinds there are.
+fn borrowed_kinds(file: &File, constants: &BTreeSet<String>) -> Vec<Finding> {
     let Some(noun) = noun(&file.path) else { return Vec::new() };
     let tokens = code(file);
     let mut found = Vec::new();
@@ -73,17 +100,22 @@ fn borrowed_kinds(file: &File) -> Vec<Finding> {
             );
         }
     }
-    let others = paths(file, &tokens).into_iter().filter(|named| is_kind_of_another(&named.path, noun));
+    let others =
+        paths(file, &tokens).into_iter().filter(|named| is_kind_of_another(&named.path, noun, constants));
     found.extend(others.map(|named| file.finding(named.line, format!("`{}` is another's kind", named.path))));
     found
 }
 
 /// Whether `path` is the kind of an object other than `noun`; the audit trail's belongs to `audit`.
-fn is_kind_of_another(path: &str, noun: &str) -> bool {
-    let last = path.rsplit("::").next().unwrap_or_default();
-    let is_kind = last == "KIND" || last.ends_with("_KIND");
-    let own = [format!("crate::daemon::objects::{noun}::"), format!("crate::daemon::{noun}::")];
-    is_kind && path.starts_with("crate::") && !own.iter().any(|module| path.starts_with(module))
+///
+/// A whole module of another object, with its kind in it, is the same.
+fn is_kind_of_another(path: &str, noun: &str, constants: &BTreeSet<String>) -> bool {
+    let Some((module, last)) = path.rsplit_once("::") else { return false };
+    let own = [format!("crate::daemon::objects::{noun}"), format!("crate::daemon::{noun}")];
+    let is_own = own.iter().any(|own| module == own || module.starts_with(&format!("{own}::")));
+    let is_object = module.starts_with("crate::daemon::objects::") || module == "crate::daemon::audit";
+    let is_kind = constants.contains(last) && path.starts_with("crate::");
+    !is_own && (is_kind || is_object && last == "*")
 }
 
 #[test]
@@ -94,8 +126,13 @@ fn every_kind_is_declared_by_its_object() -> Result<()> {
 
 #[test]
 fn no_object_takes_the_kind_of_another() -> Result<()> {
-    let found: Vec<Finding> = rust_files("src/daemon/")?.iter().flat_map(borrowed_kinds).collect();
-    refuse(&found);
+    let files = rust_files("src/daemon/")?;
+    let constants = kind_constants(&files);
+    // One for each kind: a declaration of another form would make the check blind.
+    let kinds: BTreeSet<String> = files.iter().flat_map(kinds_declared).map(|(_, kind)| kind).collect();
+    anyhow::ensure!(!kinds.is_empty(), "no kind was found: were they moved?");
+    anyhow::ensure!(constants.len() == kinds.len(), "kinds {kinds:?} have the constants {constants:?}");
+    refuse(&files.iter().flat_map(|file| borrowed_kinds(file, &constants)).collect::<Vec<_>>());
     Ok(())
 }
 
@@ -135,17 +172,34 @@ fn a_misplaced_kind_is_found() {
 #[test]
 fn a_borrowed_kind_is_found() {
     let path = "src/daemon/objects/shards.rs";
+    let declared = [
+        File::planted("src/daemon/objects/peers/mod.rs", "pub const PEER: Kind = Kind::of(\"peer\");"),
+        File::planted("src/daemon/audit.rs", "pub const AUDIT: store::Kind = store::Kind::of(\"audit\");"),
+        File::planted(path, "pub(super) const SHARD: Kind = Kind::of(\"shard\"); const PEERS_MAX: u32 = 1;"),
+    ];
+    let constants = kind_constants(&declared);
+    assert_eq!(constants.iter().map(String::as_str).collect::<Vec<_>>(), ["AUDIT", "PEER", "SHARD"]);
     expect_findings(
-        borrowed_kinds,
+        |file| borrowed_kinds(file, &constants),
         &[
-            ("imported", path, "use super::peers::KIND;", 1),
-            ("imported by another name", path, "use super::peers::KIND as PEER;", 1),
-            ("in place", path, "fn f() { g(super::peers::PEER_KIND); }", 1),
+            ("imported", path, "use super::peers::PEER;", 1),
+            ("imported among others", path, "use crate::daemon::objects::peers::{Peers, PEER};", 1),
+            ("imported by another name", path, "use super::peers::PEER as MINE;", 1),
+            ("imported with all else", path, "use super::peers::*;", 1),
+            ("in place", path, "fn f() { g(super::peers::PEER); }", 1),
+            ("through its module", path, "use super::peers; fn f() { g(peers::PEER); }", 1),
             ("constructed", path, "fn f() { Kind(name.into()); }", 1),
             ("computed", path, "fn f() { Kind::of(name); }", 1),
-            ("its own", path, "const KIND: Kind = Kind::of(\"shard\"); fn f() { g(KIND, self::KIND); }", 0),
-            ("the audit trail's", path, "use crate::daemon::audit::KIND;", 1),
-            ("the trail reads its own", "src/daemon/objects/audit.rs", "use crate::daemon::audit::KIND;", 0),
+            (
+                "its own",
+                path,
+                "const SHARD: Kind = Kind::of(\"shard\"); fn f() { g(SHARD, self::SHARD); }",
+                0,
+            ),
+            ("its own in another file", "src/daemon/objects/peers/labels.rs", "use super::PEER;", 0),
+            ("another constant", path, "use super::peers::PEERS_MAX;", 0),
+            ("the audit trail's", path, "use crate::daemon::audit::AUDIT;", 1),
+            ("the trail reads its own", "src/daemon/objects/audit.rs", "use crate::daemon::audit::AUDIT;", 0),
             ("not an object", "src/daemon/registry/mod.rs", "fn f(k: &str) -> Kind { Kind(k.into()) }", 0),
         ],
     );

@@ -101,6 +101,23 @@ async fn draining_ends_streams_and_lets_calls_finish() {
 }
 
 #[tokio::test]
+async fn a_client_that_has_said_nothing_does_not_hold_the_end_up() {
+    let mut served = Served::start().await;
+    let mut silent = Vec::new();
+    for begun in [&b""[..], b"PRI * HTTP"] {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(begun).await.unwrap();
+        silent.push(stream);
+    }
+    // Answered on a later connection, so the others are accepted by then.
+    assert_eq!(served.get("/fixture/x").await.status(), 200);
+    served.stop();
+    let begun = Instant::now();
+    assert_eq!(served.stopped().await.cut, 0);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn calls_that_outlast_the_grace_are_cut() {
     let limits = Limits { grace: Duration::from_millis(200), ..Limits::default() };
     let mut served = Served::start_with(|builder| builder, limits).await;

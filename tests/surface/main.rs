@@ -10,6 +10,7 @@ mod listener;
 mod openapi;
 mod pb;
 mod pipeline;
+mod raw;
 mod refusals;
 mod stream;
 mod unary;

@@ -119,7 +119,45 @@ fn every_kind_of_field_has_its_schema() {
         "Who the pipeline took the caller for."
     );
     let peer = &schemas["omnirelay.mesh.control.v1.Peer"]["properties"];
-    assert_eq!(peer["nodeId"]["pattern"], "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$");
+    let name = "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$";
+    assert_eq!(peer["nodeId"]["pattern"], name);
+    let metadata = &schemas["omnirelay.mesh.control.v1.PeerMetadata"]["properties"];
+    assert_eq!(
+        (&metadata["role"]["pattern"], &metadata["clusterId"]["pattern"]),
+        (&json!(name), &json!(name))
+    );
+    for place in ["region", "zone"] {
+        assert_eq!(metadata[place]["pattern"], "^([a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?)?$", "{place}");
+    }
+}
+
+#[test]
+fn only_what_is_answered_by_304_is_said_to_be() {
+    let document = of(&[FIXTURE, OMNIRELAY]);
+    let cases = [
+        // verb, path, cacheable
+        ("get", "/control/peers", true),
+        ("get", "/control/peers/{nodeId}", true),
+        ("get", "/fixture/{name}", true),
+        ("get", "/fixture", false),
+        ("get", "/control/node", false),
+        ("get", "/control/audit", false),
+        ("get", "/control/dev/nodes", false),
+        ("post", "/control/dev/nodes/{nodeId}:kill", false),
+        ("post", "/control/peers/{nodeId}:cordon", false),
+    ];
+    for (verb, path, cacheable) in cases {
+        let operation = &document["paths"][path][verb];
+        assert!(operation.is_object(), "{verb} {path}");
+        let takes = operation["parameters"].to_string().contains("IfNoneMatch");
+        let answers = &operation["responses"];
+        let tagged = answers["200"]["headers"].get("ETag").is_some();
+        assert_eq!(
+            (takes, tagged, answers.get("304").is_some()),
+            (cacheable, cacheable, cacheable),
+            "{verb} {path}"
+        );
+    }
 }
 
 #[test]

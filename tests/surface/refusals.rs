@@ -29,6 +29,11 @@ async fn a_body_that_does_not_fit_is_refused_where_it_does_not_fit() {
         // body, reason, what the message must say
         (r#"{"tags":["#, "MALFORMED_JSON", "line 1, column 9"),
         ("{\n  \"maybe\": 1\n  \"tags\": []\n}", "MALFORMED_JSON", "line 3, column 3: expected `,` or `}`"),
+        (
+            r#"{"maybe":"a","maybe":"b"}"#,
+            "MALFORMED_JSON",
+            "ambiguous: line 1, column 20: key `maybe` is given twice",
+        ),
         ("[]", "INVALID_FIELD", "the document must be an object, not an array"),
         ("7", "INVALID_FIELD", "the document must be an object, not 7"),
         (r#"{"colur":"red"}"#, "UNKNOWN_FIELD", "unknown field `colur`; known are `name`, `int32Field`"),

@@ -219,6 +219,12 @@ pub static REASONS: &[Explanation] = &[
         "correct what the message names",
     ),
     explain(
+        "MALFORMED_MESSAGE",
+        Code::InvalidArgument,
+        "the gRPC request holds no message that can be read",
+        "use a client made from the protos the daemon has",
+    ),
+    explain(
         "METHOD_UNKNOWN",
         Code::Unimplemented,
         "the daemon does not know this method",
@@ -343,6 +349,12 @@ pub static REASONS: &[Explanation] = &[
         Code::ResourceExhausted,
         "the daemon serves as many watches as it can",
         "close some, or ask another daemon",
+    ),
+    explain(
+        "TOO_MUCH_IN_FLIGHT",
+        Code::ResourceExhausted,
+        "requests and unread answers already hold all the memory they may",
+        "try again; read answers as they come, and ask for smaller pages",
     ),
     explain(
         "UNEXPECTED_ANSWER",

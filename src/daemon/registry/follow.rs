@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tracing::{debug, info, warn};
 
 use super::Registry;
 use super::view::{Applied, View};
-use crate::core::time::Millis;
+use crate::core::time::{Millis, whole_ms};
 use crate::daemon::store::{
     Beat, GroupRef, LogEntry, PAGE_MAX, Pulse, Record, Revision, Scan, Store, StoreError,
 };
@@ -17,6 +17,8 @@ use crate::daemon::store::{
 const LOG_WAIT: Duration = Duration::from_secs(20);
 /// How long a pulse may go unanswered before the store counts as silent.
 const PULSE_TIMEOUT: Duration = Duration::from_millis(400);
+/// How often deadlines are asked for, however seldom groups are renewed.
+const POLL_EVERY: Duration = Duration::from_millis(500);
 /// How far back a pulse asks what moved, beyond its predecessor: answers may overtake each other.
 const MOVED_SLACK: Duration = Duration::from_millis(250);
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -112,34 +114,49 @@ async fn read_log(store: &dyn Store, beat: &Beat) -> Result<Option<Vec<Arc<LogEn
     }
 }
 
-/// Renews the node's groups and learns which deadlines moved, at a steady pace for ever.
-///
-/// After each answer `after_beat` is called with the groups of this node that are over.
-pub async fn beat_heart(registry: Arc<Registry>, every: Duration, after_beat: impl Fn(&[GroupRef])) {
-    let mut ticks = tokio::time::interval(every);
+/// What became of one heartbeat.
+pub enum Heard<'a> {
+    /// The store answered; these groups of this node are over.
+    Over(&'a [GroupRef]),
+    /// It did not answer in time.
+    Nothing,
+}
+
+/// Renews the node's groups every `renew_every` and learns which deadlines moved at least twice a
+/// second, for ever. `after_beat` is called with what became of each beat.
+pub async fn beat_heart(registry: Arc<Registry>, renew_every: Duration, after_beat: impl Fn(Heard<'_>)) {
+    let mut ticks = tokio::time::interval(renew_every.min(POLL_EVERY));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut asked_last = Millis(0);
+    let mut renewed: Option<Instant> = None;
     loop {
-        ticks.tick().await;
-        let renew = registry.own_groups();
+        let now = ticks.tick().await;
+        // A tick may come a little early; half a step is nothing to a deadline.
+        let due = renewed.is_none_or(|last| now + POLL_EVERY / 2 >= last + renew_every);
+        let renew = if due { registry.own_groups() } else { Vec::new() };
         let pulse = Pulse { renew: renew.clone(), moved_since: asked_last };
         match timeout(PULSE_TIMEOUT, registry.store().pulse(pulse)).await {
             Ok(Ok(beat)) => {
                 registry.view().note_beat(&beat);
-                asked_last = Millis(beat.now.0.saturating_sub(MOVED_SLACK.as_millis() as u64));
+                asked_last = Millis(beat.now.0.saturating_sub(whole_ms(MOVED_SLACK)));
+                renewed = if due { Some(now) } else { renewed };
                 let over = renew.into_iter().zip(&beat.renewed).filter(|(_, renewed)| renewed.is_none());
-                after_beat(&over.map(|(group, _)| group).collect::<Vec<_>>());
+                after_beat(Heard::Over(&over.map(|(group, _)| group).collect::<Vec<_>>()));
             }
             Ok(Err(error)) => {
                 debug!(error = %chain(&error), "pulse failed");
                 registry.view().note_silence();
+                after_beat(Heard::Nothing);
             }
-            Err(_) => registry.view().note_silence(),
+            Err(_) => {
+                registry.view().note_silence();
+                after_beat(Heard::Nothing);
+            }
         }
     }
 }
 
-/// One past the head seen: a revision that a reader may wait for.
+/// Waits until the view has loaded and has seen `revision`.
 pub async fn wait_for(view: &View, revision: Revision) {
     let mut head = view.follow_head();
     // The view lives as long as its registry, so the sender is never gone while we wait.

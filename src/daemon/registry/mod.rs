@@ -92,13 +92,16 @@ impl Registry {
     pub async fn ready_for(&self, min_revision: &str) -> Result<(), Fault> {
         let cursor = parse_cursor(min_revision)?.unwrap_or_default();
         let head = self.view.head();
-        if head.caught_up && (min_revision.is_empty() || head.revision >= cursor.revision) {
+        if head.caught_up && (min_revision.is_empty() || cursor.part == 0 && head.revision >= cursor.revision)
+        {
             return self.check_epoch(min_revision, cursor);
         }
         follow::wait_for(&self.view, Revision(0)).await;
         self.check_epoch(min_revision, cursor)?;
-        follow::wait_for(&self.view, cursor.revision).await;
-        Ok(())
+        // A cursor inside a commit is behind it only once that commit is there.
+        let behind = Revision(cursor.revision.0 + u64::from(cursor.part > 0));
+        follow::wait_for(&self.view, behind).await;
+        self.check_epoch(min_revision, cursor)
     }
 
     fn check_epoch(&self, min_revision: &str, cursor: Cursor) -> Result<(), Fault> {

@@ -14,13 +14,13 @@ use super::follow::chain;
 use super::view::ViewRecord;
 use crate::daemon::audit;
 use crate::daemon::store::{
-    Commit, CommitError, Committed, Idempotency, IdempotencyKey, LogEntry, Precondition, RecordId,
+    Commit, CommitError, Committed, Idempotency, IdempotencyKey, LogEntry, Precondition, RecordId, Revision,
     StoreError, Version, Write,
 };
 use crate::daemon::surface::{Caller, IfMatch};
 use crate::wire::fault::{Code, Fault};
 
-/// How often a mutation without an expected version decides anew after a conflict.
+/// How often a mutation decides, and how often it waits for the view.
 const TRIES_MAX: usize = 5;
 
 /// What a caller asks to be changed.
@@ -53,6 +53,9 @@ pub trait Answer: Message + Default {
     /// Fills in what only the commit knows. `entry` is `None` when nothing was committed, or when
     /// an earlier commit's answer is given again.
     fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>);
+
+    /// Says where the registry stood after the commit that this is the answer of.
+    fn set_cursor(&mut self, cursor: Cursor);
 }
 
 /// How a mutation ended.
@@ -107,28 +110,52 @@ impl Registry {
         if let Some(answer) = self.answered_before(&mutation).await? {
             return Ok(answer);
         }
-        let mut conflict = None;
-        for _ in 0..TRIES_MAX {
+        match self.decide_and_commit(&mutation, decide).await {
+            Ok(answer) => Ok(answer),
+            // The same request may have been carried out meanwhile, by another daemon or a moment
+            // ago; then its own effect is what stands in the way.
+            Err(refusal) => match self.answered_before(&mutation).await {
+                Ok(Some(answer)) => Ok(answer),
+                Ok(None) | Err(_) => Err(refusal),
+            },
+        }
+    }
+
+    async fn decide_and_commit<A: Answer>(
+        &self,
+        mutation: &Mutation<'_>,
+        decide: impl Fn(&Reader<'_>) -> Result<Decision<A>, Fault>,
+    ) -> Result<A, Fault> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            self.see_expected(mutation).await;
             let reader = Reader { registry: self, seen: RefCell::default() };
-            self.check_expected(&mutation, &reader)?;
-            let mut decision = decide(&reader)?;
-            if decision.writes.is_empty() {
-                decision.answer.settle(&self.settled(&mutation, false), None);
-                return Ok(decision.answer);
-            }
-            let commit = self.commit_of(&mutation, &decision, reader.preconditions());
+            check_expected(mutation, &reader)?;
+            let decision = decide(&reader)?;
+            // What changes nothing is committed too: only the store knows that it still is so.
+            let commit = self.commit_of(mutation, &decision, reader.preconditions())?;
             match self.commit(commit).await {
-                Ok(committed) => return self.answer(&mutation, decision.answer, committed),
-                Err(CommitError::Conflict { id, expected, actual }) if mutation.expected.is_none() => {
+                Ok(committed) => return self.answer(mutation, decision, committed),
+                Err(CommitError::Conflict { .. }) if tries < TRIES_MAX && may_decide_again(mutation) => {
                     // The view is behind the store; let it catch up before deciding again.
-                    conflict = Some(CommitError::Conflict { id, expected, actual });
                     self.catch_up().await;
                 }
-                Err(error) => return Err(commit_fault(&mutation, &error)),
+                Err(error) => return Err(commit_fault(mutation, &error)),
             }
         }
-        let error = conflict.unwrap_or(CommitError::IdempotencyReused);
-        Err(commit_fault(&mutation, &error))
+    }
+
+    /// Gives the view a moment to show the version that the caller has read elsewhere.
+    async fn see_expected(&self, mutation: &Mutation<'_>) {
+        let Some(IfMatch::Version(expected)) = mutation.expected else { return };
+        for _ in 0..TRIES_MAX {
+            let shown = self.view().get(&mutation.object);
+            if shown.map_or(0, |record| record.record.version.0) >= expected {
+                return;
+            }
+            self.catch_up().await;
+        }
     }
 
     /// The answer of an earlier commit under the caller's idempotency key.
@@ -140,26 +167,11 @@ impl Registry {
             Some((hash, _)) if hash != mutation.request_hash => {
                 Err(commit_fault(mutation, &CommitError::IdempotencyReused))
             }
-            Some((_, committed)) => self.answer(mutation, A::default(), committed).map(Some),
+            Some((_, Committed::Replayed { revision, answer })) => {
+                self.replayed(mutation, revision, answer).map(Some)
+            }
+            Some((_, Committed::Done(_))) => Err(internal(mutation)),
         }
-    }
-
-    fn check_expected(&self, mutation: &Mutation<'_>, reader: &Reader<'_>) -> Result<(), Fault> {
-        let Some(expected) = mutation.expected else { return Ok(()) };
-        let record = reader.get(&mutation.object);
-        let actual = record.as_ref().map_or(Version(0), |record| record.record.version);
-        let wanted = match expected {
-            IfMatch::Exists if record.is_some() => return Ok(()),
-            IfMatch::Version(version) if actual.0 == version => return Ok(()),
-            IfMatch::Version(version) => Version(version),
-            // Any version would do, and the first is the least there can be.
-            IfMatch::Exists => Version(1),
-        };
-        let mut fault = conflict_fault(mutation, wanted, actual);
-        if let Some(record) = record {
-            fault = fault.detail("lastWriterId", &record.record.writer);
-        }
-        Err(fault)
     }
 
     fn commit_of<A: Answer>(
@@ -167,46 +179,62 @@ impl Registry {
         mutation: &Mutation<'_>,
         decision: &Decision<A>,
         preconditions: Vec<Precondition>,
-    ) -> Commit {
-        let now = self.view().now();
-        let body = audit::body(mutation, &decision.changes, self.node_id());
-        let record = audit::write(now, &body);
-        let (writes, idempotency) = if mutation.dry_run {
-            (vec![record], None)
+    ) -> Result<Commit, Fault> {
+        let foreign = |write: &&Write| write_id(write).kind != mutation.object.kind;
+        if let Some(write) = decision.writes.iter().find(foreign) {
+            tracing::error!(action = mutation.action, record = %write_id(write), "an object wrote under another's kind");
+            return Err(internal(mutation));
+        }
+        let mut writes = decision.writes.clone();
+        if !writes.is_empty() {
+            let body = audit::body(mutation, &decision.changes, self.node_id());
+            writes.push(audit::write(self.view().now(), &body));
+        }
+        let mut idempotency = None;
+        if mutation.dry_run {
+            // Of a dry run only the audit record is written.
+            writes = writes.split_off(decision.writes.len());
         } else {
-            let mut writes = decision.writes.clone();
-            writes.push(record);
-            let answer = Bytes::from(decision.answer.encode_to_vec());
-            let idempotency = idempotency_key(mutation).map(|key| Idempotency {
-                key,
-                request_hash: mutation.request_hash,
-                answer,
+            idempotency = idempotency_key(mutation).map(|key| {
+                let mut answer = A::decode(decision.answer.encode_to_vec().as_slice()).unwrap_or_default();
+                answer.settle(&self.settled(mutation, !decision.writes.is_empty()), None);
+                let answer = Bytes::from(answer.encode_to_vec());
+                Idempotency { key, request_hash: mutation.request_hash, answer }
             });
-            (writes, idempotency)
-        };
+        }
         let epoch = Some(self.view().head().epoch);
         let writer = self.node_id().to_owned();
-        Commit { epoch, preconditions, writes, idempotency, writer, ..Commit::default() }
+        Ok(Commit { epoch, preconditions, writes, idempotency, writer, ..Commit::default() })
     }
 
     fn answer<A: Answer>(
         &self,
         mutation: &Mutation<'_>,
-        mut answer: A,
+        decision: Decision<A>,
         committed: Committed,
     ) -> Result<A, Fault> {
-        let epoch = self.view().head().epoch;
-        let settled = Settled { changed: true, ..self.settled(mutation, true) };
         match committed {
             Committed::Done(entry) => {
-                let settled = Settled { cursor: Cursor::at(epoch, entry.revision), ..settled };
+                let Decision { writes, mut answer, .. } = decision;
+                let epoch = self.view().head().epoch;
+                let cursor = Cursor::at(epoch, entry.revision);
+                let settled = Settled { cursor, ..self.settled(mutation, !writes.is_empty()) };
                 answer.settle(&settled, (!mutation.dry_run).then_some(&entry));
+                Ok(answer)
             }
-            Committed::Replayed { revision, answer: bytes } => {
-                answer = A::decode(bytes).map_err(|_| internal(mutation))?;
-                answer.settle(&Settled { cursor: Cursor::at(epoch, revision), ..settled }, None);
-            }
+            Committed::Replayed { revision, answer } => self.replayed(mutation, revision, answer),
         }
+    }
+
+    /// The answer as it was given first, with the cursor of its commit.
+    fn replayed<A: Answer>(
+        &self,
+        mutation: &Mutation<'_>,
+        revision: Revision,
+        bytes: Bytes,
+    ) -> Result<A, Fault> {
+        let mut answer = A::decode(bytes).map_err(|_| internal(mutation))?;
+        answer.set_cursor(Cursor::at(self.view().head().epoch, revision));
         Ok(answer)
     }
 
@@ -222,6 +250,35 @@ impl Registry {
         let moved = head.wait_for(|head| head.revision > before);
         let _ = tokio::time::timeout(std::time::Duration::from_millis(100), moved).await;
     }
+}
+
+/// Whether somebody else's change is a reason to decide anew, and not to refuse.
+fn may_decide_again(mutation: &Mutation<'_>) -> bool {
+    !matches!(mutation.expected, Some(IfMatch::Version(_)))
+}
+
+fn write_id(write: &Write) -> &RecordId {
+    match write {
+        Write::Put { id, .. } | Write::Delete { id } => id,
+    }
+}
+
+fn check_expected(mutation: &Mutation<'_>, reader: &Reader<'_>) -> Result<(), Fault> {
+    let Some(expected) = mutation.expected else { return Ok(()) };
+    let record = reader.get(&mutation.object);
+    let actual = record.as_ref().map_or(Version(0), |record| record.record.version);
+    let wanted = match expected {
+        IfMatch::Exists if record.is_some() => return Ok(()),
+        IfMatch::Version(version) if actual.0 == version => return Ok(()),
+        IfMatch::Version(version) => Version(version),
+        // Any version would do, and the first is the least there can be.
+        IfMatch::Exists => Version(1),
+    };
+    let mut fault = conflict_fault(mutation, wanted, actual);
+    if let Some(record) = record {
+        fault = fault.detail("lastWriterId", &record.record.writer);
+    }
+    Err(fault)
 }
 
 fn idempotency_key(mutation: &Mutation<'_>) -> Option<IdempotencyKey> {
@@ -299,13 +356,20 @@ fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault {
             format!("cannot carry out {action}: the store is full; nothing was changed"),
         )
         .hint("make room where the store keeps its data, then try again"),
-        StoreError::OutcomeUnknown(_) => Fault::new(
-            Code::DeadlineExceeded,
-            "OUTCOME_UNKNOWN",
-            format!("{action} was sent to the store, which did not say whether it was made"),
-        )
-        .hint("repeat it with the same idempotency key"),
+        StoreError::OutcomeUnknown(_) => outcome_unknown(mutation),
         StoreError::Invalid { what } => Fault::invalid(format!("cannot carry out {action}: {what}")),
         StoreError::Incompatible { .. } => internal(mutation),
+    }
+}
+
+fn outcome_unknown(mutation: &Mutation<'_>) -> Fault {
+    let action = mutation.action;
+    let message = format!("{action} was sent to the store, which did not say whether it was made");
+    let fault = Fault::new(Code::DeadlineExceeded, "OUTCOME_UNKNOWN", message);
+    match &mutation.caller.idempotency_key {
+        Some(key) => {
+            fault.hint("repeat it with the same idempotency key; that is safe").detail("idempotencyKey", key)
+        }
+        None => fault.hint("read what it was about to see whether it was made"),
     }
 }

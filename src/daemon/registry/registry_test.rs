@@ -211,6 +211,49 @@ async fn a_list_can_be_read_as_it_was() {
     commit(&a.registry, vec![put(THING, "y", "2")]).await;
     let as_it_was = a.registry.view().list_at(&THING, before).unwrap();
     let shown: Vec<_> =
-        as_it_was.iter().map(|r| (r.record.id.key.as_str(), r.record.value.as_ref())).collect();
+        as_it_was.records.iter().map(|r| (r.record.id.key.as_str(), r.record.value.as_ref())).collect();
     assert_eq!(shown, [("x", &b"1"[..]), ("y", &b"1"[..])]);
+}
+
+#[tokio::test]
+async fn a_cursor_that_the_log_never_reached_is_reset() {
+    let store = memory();
+    let a = daemon(&store, "a").await;
+    commit(&a.registry, vec![put(THING, "x", "1")]).await;
+    let beyond = Cursor::at(a.registry.view().head().epoch, Revision(1_000_000));
+    let (mut watch, mut last) = (watch_all(&a, Some(beyond)), beyond);
+    for expected in ["reset Compacted", "snapshot x", "synced"] {
+        assert_eq!(told(&mut watch, &mut last).await, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heads_are_heard_in_order_however_many_commit() {
+    let store = memory();
+    let a = daemon(&store, "a").await;
+    let mut heads = a.registry.view().follow_head();
+    let listener = tokio::spawn(async move {
+        let mut last = Revision(0);
+        while last < Revision(2000) {
+            heads.changed().await.unwrap();
+            let head = heads.borrow_and_update().revision;
+            assert!(head >= last, "{head} was heard after {last}");
+            last = head;
+        }
+    });
+    let committers: Vec<_> = (0..4)
+        .map(|number| {
+            let registry = a.registry.clone();
+            tokio::spawn(async move {
+                for _ in 0..500 {
+                    commit(&registry, vec![put(THING, &format!("k{number}"), "1")]).await;
+                }
+            })
+        })
+        .collect();
+    for committer in committers {
+        committer.await.unwrap();
+    }
+    tokio::time::timeout(Duration::from_secs(20), listener).await.unwrap().unwrap();
+    assert_eq!(a.registry.view().head().revision, Revision(2000));
 }

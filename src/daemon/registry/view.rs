@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use prost::Message;
@@ -119,9 +119,23 @@ pub enum Applied {
 }
 
 /// A consistent reading: records and the place in the log they belong to.
-pub struct Reading<T> {
+pub struct Reading {
     pub cursor: Cursor,
-    pub value: T,
+    /// The newest commit that touched the kind, or the load if none has since.
+    pub changed: Cursor,
+    pub records: Vec<Arc<ViewRecord>>,
+}
+
+/// When groups were renewed last, read under one lock. Hold it shortly.
+pub struct Renewals<'a> {
+    state: RwLockReadGuard<'a, State>,
+}
+
+impl Renewals<'_> {
+    /// When the group was renewed last, as far as was heard.
+    pub fn of(&self, id: &GroupId) -> Option<Millis> {
+        self.state.groups.get(id).map(|group| group.renewed_at)
+    }
 }
 
 impl View {
@@ -167,7 +181,7 @@ impl View {
         contact.silent_since.get_or_insert_with(Instant::now);
     }
 
-    /// Notes an answer to a pulse that was sent at `sent`.
+    /// Notes an answer to a pulse: the store's time, and the deadlines that moved.
     pub fn note_beat(&self, beat: &Beat) {
         {
             let mut contact = write(&self.contact);
@@ -204,18 +218,25 @@ impl View {
         state.is_live(record, now).then(|| record.clone())
     }
 
+    /// When groups were renewed last.
+    pub fn renewals(&self) -> Renewals<'_> {
+        Renewals { state: read(&self.state) }
+    }
+
     /// Every record of a kind in the order of their keys, and where that was.
-    pub fn list(&self, kind: &Kind) -> Reading<Vec<Arc<ViewRecord>>> {
+    pub fn list(&self, kind: &Kind) -> Reading {
         let now = self.now();
         let state = read(&self.state);
         let records = state.kinds.get(kind).map_or_else(Vec::new, |records| {
             records.values().filter(|record| state.is_live(record, now)).cloned().collect()
         });
-        Reading { cursor: Cursor::at(state.head.epoch, state.head.revision), value: records }
+        let changed = state.changed.get(kind).copied().unwrap_or(state.loaded);
+        let at = |revision| Cursor::at(state.head.epoch, revision);
+        Reading { cursor: at(state.head.revision), changed: at(changed), records }
     }
 
-    /// Every record of a kind as it was at `revision`; `None` when the view does not reach back.
-    pub fn list_at(&self, kind: &Kind, revision: Revision) -> Option<Vec<Arc<ViewRecord>>> {
+    /// Every record of a kind as it was at a revision; `None` when the view does not reach back.
+    pub fn list_at(&self, kind: &Kind, revision: Revision) -> Option<Reading> {
         let now = self.now();
         let state = read(&self.state);
         if revision > state.head.revision || revision < state.oldest() {
@@ -231,14 +252,9 @@ impl View {
                 };
             }
         }
-        Some(records.into_values().filter(|record| state.is_live(record, now)).collect())
-    }
-
-    /// The newest commit that touched a kind, or the load if none has since.
-    pub fn last_change(&self, kind: &Kind) -> Cursor {
-        let state = read(&self.state);
-        let revision = state.changed.get(kind).copied().unwrap_or(state.loaded);
-        Cursor::at(state.head.epoch, revision)
+        let records = records.into_values().filter(|record| state.is_live(record, now)).collect();
+        let cursor = Cursor::at(state.head.epoch, revision);
+        Some(Reading { cursor, changed: cursor, records })
     }
 
     /// The commits behind `revision`, at most `limit`; `None` when the view does not reach back.
@@ -253,41 +269,36 @@ impl View {
 
     /// Takes in one commit.
     pub fn apply(&self, entry: &LogEntry) -> Applied {
-        let head = {
-            let mut state = write(&self.state);
-            if entry.revision <= state.head.revision || entry.changes.is_empty() && entry.leases.is_empty() {
-                return Applied::Known;
-            }
-            if entry.previous != state.head.revision {
-                return Applied::Gap;
-            }
-            state.take_in(self.mirrored, entry);
-            state.head
-        };
-        self.head.send_replace(head);
+        let mut state = write(&self.state);
+        if entry.revision <= state.head.revision || entry.changes.is_empty() && entry.leases.is_empty() {
+            return Applied::Known;
+        }
+        if entry.previous != state.head.revision {
+            return Applied::Gap;
+        }
+        state.take_in(self.mirrored, entry);
+        // Said under the lock, so that heads are heard in order.
+        self.head.send_replace(state.head);
         Applied::Yes
     }
 
     /// Puts a complete load in the place of everything held: the records as they were read at
     /// `revision` or later, and the log behind `revision`.
     pub fn replace(&self, epoch: Epoch, revision: Revision, records: Vec<Record>, log: &[Arc<LogEntry>]) {
-        let head = {
-            let mut state = write(&self.state);
-            state.kinds.clear();
-            state.recent.clear();
-            state.changed.clear();
-            state.loaded = revision;
-            state.head = Head { epoch, revision, caught_up: true };
-            for record in records.into_iter().filter(|record| !record.deleted) {
-                let of_kind = state.kinds.entry(record.id.kind.clone()).or_default();
-                of_kind.insert(record.id.key.clone(), Arc::new(ViewRecord::new(record)));
-            }
-            for entry in log {
-                state.take_in(self.mirrored, entry);
-            }
-            state.head
-        };
-        self.head.send_replace(head);
+        let mut state = write(&self.state);
+        state.kinds.clear();
+        state.recent.clear();
+        state.changed.clear();
+        state.loaded = revision;
+        state.head = Head { epoch, revision, caught_up: true };
+        for record in records.into_iter().filter(|record| !record.deleted) {
+            let of_kind = state.kinds.entry(record.id.kind.clone()).or_default();
+            of_kind.insert(record.id.key.clone(), Arc::new(ViewRecord::new(record)));
+        }
+        for entry in log {
+            state.take_in(self.mirrored, entry);
+        }
+        self.head.send_replace(state.head);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Watches: the changes of one kind, from a place in the log on, without a gap.
 //!
-//! A watcher has no queue. It reads the view's newest commits from its own place, and the
-//! store's log when it has fallen behind them; one that has fallen behind the log is told so
-//! with [`WatchEvent::Reset`] and begins anew with a snapshot.
+//! A watcher has no queue that others fill. It reads the view's newest commits from its own
+//! place, a few at a time, and the store's log when it has fallen behind them; one that has fallen
+//! behind the log is told so with [`WatchEvent::Reset`] and begins anew with a snapshot.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ use crate::daemon::store::{Kind, LogEntry, StoreError};
 pub const PROGRESS_EVERY: Duration = Duration::from_secs(15);
 /// How many commits a watcher takes at a time.
 const BATCH: usize = 64;
+/// How many events a watcher keeps room for while it is idle.
+const READY_KEPT: usize = 4;
 /// How long a watcher waits before it asks a silent store again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -67,6 +69,12 @@ pub struct Step {
     pub record: Arc<ViewRecord>,
 }
 
+/// The records of a snapshot that have not been told of yet.
+struct Snapshot {
+    records: std::vec::IntoIter<Arc<ViewRecord>>,
+    cursor: Cursor,
+}
+
 type Filter = Box<dyn Fn(&ViewRecord) -> bool + Send + Sync>;
 /// Makes the event of a step.
 type Make = fn(Step) -> WatchEvent;
@@ -80,7 +88,10 @@ pub struct Watch {
     examined: Cursor,
     /// The cursor of the last event.
     sent: Cursor,
+    /// The events of the commits looked at last.
     ready: VecDeque<WatchEvent>,
+    /// What is left of a snapshot; goes out when `ready` is empty.
+    snapshot: Option<Snapshot>,
     /// Once it has served something, falling behind is the watcher's own slowness.
     serving: bool,
     quiet_since: Instant,
@@ -98,6 +109,7 @@ impl Watch {
             examined: since.unwrap_or_default(),
             sent: since.unwrap_or_default(),
             ready: VecDeque::new(),
+            snapshot: None,
             serving: false,
             quiet_since: Instant::now(),
         };
@@ -110,13 +122,25 @@ impl Watch {
     /// The next event. Never ends; dropping the call loses nothing.
     pub async fn next(&mut self) -> WatchEvent {
         loop {
-            if let Some(event) = self.ready.pop_front() {
+            if let Some(event) = self.ready.pop_front().or_else(|| self.next_of_snapshot()) {
                 self.serving = true;
                 self.quiet_since = Instant::now();
                 return event;
             }
+            // A burst leaves no room behind: there may be ten thousand watchers.
+            self.ready.shrink_to(READY_KEPT);
             self.look().await;
         }
+    }
+
+    fn next_of_snapshot(&mut self) -> Option<WatchEvent> {
+        let snapshot = self.snapshot.as_mut()?;
+        if let Some(record) = snapshot.records.find(|record| (self.filter)(record)) {
+            return Some(WatchEvent::Snapshot(record));
+        }
+        let cursor = snapshot.cursor;
+        self.snapshot = None;
+        Some(WatchEvent::Synced { cursor })
     }
 
     /// Looks at what is behind `examined`, waiting when there is nothing.
@@ -126,9 +150,16 @@ impl Watch {
         if head.epoch != self.examined.epoch {
             return self.reset(ResetReason::EpochChanged);
         }
-        // A cursor ahead of this daemon's view is fine: the view will get there.
-        if self.examined.revision >= head.revision {
+        if self.examined.revision == head.revision {
             return self.wait(&mut heads).await;
+        }
+        if self.examined.revision > head.revision {
+            // Either this daemon's view is behind, or the log never came as far: the store knows.
+            self.look_in_store().await;
+            if self.snapshot.is_none() && self.ready.is_empty() {
+                self.wait(&mut heads).await;
+            }
+            return;
         }
         match self.registry.view().recent(self.examined.revision, BATCH) {
             Some(entries) => entries.iter().for_each(|entry| self.examine(entry)),
@@ -217,9 +248,7 @@ impl Watch {
 
     fn take_snapshot(&mut self) {
         let reading = self.registry.view().list(&self.kind);
-        let records = reading.value.into_iter().filter(|record| (self.filter)(record));
-        self.ready.extend(records.map(WatchEvent::Snapshot));
-        self.ready.push_back(WatchEvent::Synced { cursor: reading.cursor });
+        self.snapshot = Some(Snapshot { records: reading.records.into_iter(), cursor: reading.cursor });
         self.examined = reading.cursor;
         self.sent = reading.cursor;
     }

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::accept::weight;
 use super::caller::RequestId;
+use super::in_flight::InFlight;
 use super::pipeline::stamp;
 use crate::wire::fault::{Code, Fault};
 use crate::wire::problem::{self, Problem};
@@ -66,7 +67,15 @@ pub(super) fn allow(verbs: &[http::Method]) -> HeaderValue {
 }
 
 /// An answer in JSON, compressed when the caller takes it and it pays.
-pub(super) fn json(json: Vec<u8>, request: &HeaderMap, mut headers: HeaderMap) -> Response<Body> {
+///
+/// # Errors
+/// `ResourceExhausted` when too much is in flight already.
+pub(super) fn json(
+    json: Bytes,
+    request: &HeaderMap,
+    mut headers: HeaderMap,
+    in_flight: &InFlight,
+) -> Result<Response<Body>, Fault> {
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
     let mut bytes = json;
@@ -75,11 +84,11 @@ pub(super) fn json(json: Vec<u8>, request: &HeaderMap, mut headers: HeaderMap) -
         && let Ok(small) = gzip(&bytes)
     {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        bytes = small;
+        bytes = small.into();
     }
-    let mut response = Response::new(Body::from(Bytes::from(bytes)));
+    let mut response = Response::new(Body::from(in_flight.hold(bytes)?));
     *response.headers_mut() = headers;
-    response
+    Ok(response)
 }
 
 fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {

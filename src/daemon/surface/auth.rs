@@ -59,38 +59,54 @@ impl Authenticator for Insecure {
 ///
 /// Where being on the host is proof enough, a web page could speak for the operator: by a name of its own
 /// that resolves to this host, or across origins. Both show in headers a page cannot set.
+///
+/// A browser names the origin of a page in every request that changes something. It must be the one that
+/// is called, to the port: a page of another port of this host is another's.
 #[derive(Clone, Debug)]
 pub struct Hosts {
-    /// `None`: any host, because callers prove who they are.
+    /// `None`: any host.
     named: Option<Vec<String>>,
 }
 
 impl Hosts {
-    /// Any name, for listeners that do not trust a caller for where it is.
+    /// Any name, for listeners that do not trust a caller for where it is. Origins are checked still.
     pub fn any() -> Self {
         Self { named: None }
     }
 
     /// `localhost`, loopback addresses, and these names (without port, in any case).
+    ///
+    /// Pages that stand at these names, at the port of their scheme, may call as well.
     pub fn loopback_and(names: impl IntoIterator<Item = String>) -> Self {
         Self { named: Some(names.into_iter().map(|name| name.to_ascii_lowercase()).collect()) }
     }
 
     pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
-        let Some(named) = &self.named else { return Ok(()) };
         let header = |name| headers.get(name).map(|value: &http::HeaderValue| value.to_str().unwrap_or("?"));
         let host = uri.authority().map(http::uri::Authority::as_str).or_else(|| header(http::header::HOST));
-        if let Some(host) = host
+        if let (Some(host), Some(named)) = (host, &self.named)
             && !known(named, host)
         {
-            return Err(refused("HOST_NOT_ALLOWED", "host", host));
+            return Err(refused("HOST_NOT_ALLOWED", "host", host)
+                .hint("call it as localhost, or add the name to the daemon's allowed hosts"));
         }
         match header(http::header::ORIGIN) {
-            Some(origin) if !known(named, origin.split_once("://").map_or("", |(_, host)| host)) => {
-                Err(refused("ORIGIN_NOT_ALLOWED", "origin", origin))
+            Some(origin) if !self.is_own(origin, host) => {
+                Err(refused("ORIGIN_NOT_ALLOWED", "origin", origin)
+                    .hint("a web page may call only the daemon it came from, or one that names its host"))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a page of this origin may call the daemon as `host`.
+    fn is_own(&self, origin: &str, host: Option<&str>) -> bool {
+        let Some((_, authority)) = origin.split_once("://").filter(|(_, authority)| !authority.is_empty())
+        else {
+            return false;
+        };
+        let named = self.named.iter().flatten().map(String::as_str);
+        named.chain(host).any(|own| own.eq_ignore_ascii_case(authority))
     }
 }
 
@@ -105,9 +121,8 @@ fn refused(reason: &'static str, what: &str, value: &str) -> Fault {
     Fault::new(
         Code::PermissionDenied,
         reason,
-        format!("{what} `{shown}` is not one this loopback listener answers to"),
+        format!("{what} `{shown}` is not one this listener answers to"),
     )
-    .hint("call it as localhost, or add the name to the daemon's allowed hosts")
 }
 
 fn known(named: &[String], authority: &str) -> bool {
@@ -156,20 +171,38 @@ mod tests {
         {
             assert_eq!(check(&hosts, host, None), Err("HOST_NOT_ALLOWED".to_owned()), "{host}");
         }
-        assert_eq!(check(&Hosts::any(), "evil.example", Some("https://evil.example")), Ok(()));
+        assert_eq!(check(&Hosts::any(), "mesh.example", None), Ok(()));
     }
 
     #[test]
     fn another_origin_is_refused() {
-        let hosts = Hosts::default();
-        assert_eq!(check(&hosts, "localhost", Some("http://localhost:3000")), Ok(()));
-        for origin in ["https://evil.example", "null", "file://"] {
-            assert_eq!(
-                check(&hosts, "localhost", Some(origin)),
-                Err("ORIGIN_NOT_ALLOWED".to_owned()),
-                "{origin}"
-            );
+        let named = Hosts::loopback_and(["Mesh.Internal".to_owned()]);
+        let cases = [
+            // hosts, host, origin, passes
+            (&named, "localhost:17420", "http://localhost:17420", true),
+            (&named, "LOCALHOST:17420", "http://localhost:17420", true),
+            (&named, "[::1]:17420", "http://[::1]:17420", true),
+            (&named, "localhost:17420", "https://mesh.internal", true),
+            (&named, "localhost:17420", "https://mesh.internal:8443", false),
+            (&named, "localhost:17420", "http://localhost:3000", false),
+            (&named, "localhost:17420", "http://localhost", false),
+            (&named, "localhost:17420", "http://127.0.0.1:17420", false),
+            (&named, "localhost", "https://evil.example", false),
+            (&named, "localhost", "null", false),
+            (&named, "localhost", "file://", false),
+            (&Hosts::any(), "mesh.example:17420", "http://mesh.example:17420", true),
+            (&Hosts::any(), "mesh.example:17420", "http://mesh.example:3000", false),
+            (&Hosts::any(), "mesh.example", "https://evil.example", false),
+        ];
+        for (hosts, host, origin, passes) in cases {
+            let expected = if passes { Ok(()) } else { Err("ORIGIN_NOT_ALLOWED".to_owned()) };
+            assert_eq!(check(hosts, host, Some(origin)), expected, "{origin} calls {host}");
         }
+        let mut headers = HeaderMap::new();
+        headers.insert("origin", "http://localhost".parse().unwrap());
+        assert!(Hosts::any().check(&Uri::from_static("/"), &headers).is_err(), "without a host");
+        let absolute = Uri::from_static("http://localhost/");
+        assert!(Hosts::any().check(&absolute, &headers).is_ok(), "the host stands in the address");
     }
 
     #[test]

@@ -12,18 +12,23 @@ use serde_json::Value;
 use tonic::body::Body;
 
 use super::answer::Refusal;
+use super::distinct::Distinct;
+use super::in_flight::Share;
 use super::shape::shortened;
 use crate::wire::fault::{Code, Fault};
 
 /// Reads and parses a body; `None` when there is none.
 ///
 /// # Errors
-/// 413 beyond `bytes_max` (before decompression and after), without reading on; 415 for anything but JSON,
-/// plain or with gzip; 400 naming line and column for what is no JSON.
+/// 413 beyond `bytes_max` (before decompression and after), without reading on; 429 when all calls together
+/// hold too much; 415 for anything but JSON,
+/// plain or with gzip; 400 naming line and column for what is no JSON,
+/// or has a key twice.
 pub(super) async fn read_json(
     headers: &HeaderMap,
     body: Body,
     bytes_max: usize,
+    share: &Share,
 ) -> Result<Option<Value>, Refusal> {
     if body.is_end_stream() {
         return Ok(None);
@@ -34,18 +39,18 @@ pub(super) async fn read_json(
     }
     check_type(headers)?;
     let zipped = is_gzip(headers)?;
-    let bytes = read(body, bytes_max).await?;
+    let bytes = read(body, bytes_max, share).await?;
     if bytes.is_empty() {
         return Ok(None);
     }
     let bytes = if zipped { gunzip(&bytes, bytes_max)? } else { bytes };
     match serde_json::from_slice(&bytes) {
-        Ok(value) => Ok(Some(value)),
+        Ok(Distinct(value)) => Ok(Some(value)),
         Err(error) => Err(malformed(&error)),
     }
 }
 
-async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
+async fn read(mut body: Body, bytes_max: usize, share: &Share) -> Result<Bytes, Refusal> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| {
@@ -55,6 +60,7 @@ async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
         if whole.len() + data.len() > bytes_max {
             return Err(too_large(bytes_max));
         }
+        share.cover(whole.len() + data.len())?;
         whole.extend_from_slice(&data);
     }
     Ok(whole.freeze())
@@ -97,10 +103,11 @@ fn malformed(error: &serde_json::Error) -> Refusal {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or_default();
     let (line, column) = (error.line(), error.column());
+    let body = if error.is_data() { "the body is ambiguous" } else { "the body is no JSON" };
     Fault::new(
         Code::InvalidArgument,
         "MALFORMED_JSON",
-        format!("the body is no JSON: line {line}, column {column}: {what}"),
+        format!("{body}: line {line}, column {column}: {what}"),
     )
     .detail("line", line)
     .detail("column", column)

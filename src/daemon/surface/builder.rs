@@ -14,6 +14,7 @@ use tonic_health::server::health_reporter;
 use super::auth::{Authenticator, Hosts, Loopback};
 use super::caller::RequestIds;
 use super::deadline::Deadlines;
+use super::in_flight::InFlight;
 use super::method::{self, Definition, Method};
 use super::observe::{RequestObserver, Unobserved};
 use super::openapi::Document;
@@ -48,8 +49,12 @@ pub struct SurfaceBuilder {
     observer: Arc<dyn RequestObserver>,
     hosts: Hosts,
     deadlines: Deadlines,
+    in_flight_bytes_max: usize,
     extra: Router,
 }
+
+/// How much requests and unread answers may hold together, in bytes, unless the builder is told.
+const IN_FLIGHT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 impl SurfaceBuilder {
     pub(super) fn new(definitions: impl IntoIterator<Item = Definition>) -> Self {
@@ -60,6 +65,7 @@ impl SurfaceBuilder {
             observer: Arc::new(Unobserved),
             hosts: Hosts::default(),
             deadlines: Deadlines::default(),
+            in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
             extra: Router::new(),
         }
     }
@@ -109,6 +115,16 @@ impl SurfaceBuilder {
         self
     }
 
+    /// Says how many bytes of requests and unread answers are held over all connections; without it 256 MiB.
+    ///
+    /// Those of at most 4 KiB are not counted, and streams have bounds of their own. Too low: large lists are
+    /// refused while others are read; too high: clients that never read fill the memory.
+    #[must_use]
+    pub fn in_flight_bytes_max(mut self, bytes_max: usize) -> Self {
+        self.in_flight_bytes_max = bytes_max;
+        self
+    }
+
     /// Adds routes made by hand, such as `/healthz`: they pass the host check, but no authentication.
     #[must_use]
     pub fn routes(mut self, routes: Router) -> Self {
@@ -146,6 +162,7 @@ impl SurfaceBuilder {
             authenticator: self.authenticator,
             observer: self.observer,
             deadlines: self.deadlines,
+            in_flight: InFlight::new(self.in_flight_bytes_max),
             unknown: "-".into(),
             draining: watch::Sender::new(false),
         };

@@ -7,8 +7,12 @@ const HEADER_BYTES: usize = 5;
 /// A body that is not made of frames.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum FrameError {
-    #[error("a message is compressed although nothing asked for it")]
+    #[error("a message is compressed, but by nothing that was agreed on")]
     Compressed,
+    #[error("a message has flag {0}; 0 and 1 are known")]
+    Flag(u8),
+    #[error("there is no message in the body")]
+    Empty,
     #[error("the body ends inside a message")]
     Truncated,
 }
@@ -62,6 +66,79 @@ impl Frames {
     }
 }
 
+/// Looks at the frames of a request as its pieces pass by.
+#[derive(Debug)]
+pub(super) struct Scan {
+    /// Whether messages may be compressed.
+    compressed: bool,
+    /// Whether there must be one.
+    needed: bool,
+    header: [u8; HEADER_BYTES],
+    header_bytes: usize,
+    /// What has come of the message, and what has not, in bytes.
+    message: usize,
+    missing: usize,
+}
+
+impl Scan {
+    pub(super) fn new(compressed: bool, needed: bool) -> Self {
+        Self { compressed, needed, header: [0; HEADER_BYTES], header_bytes: 0, message: 0, missing: 0 }
+    }
+
+    /// Reads on, and says how much there is of the largest message it saw in this piece, in bytes.
+    pub(super) fn push(&mut self, mut data: &[u8]) -> Result<usize, FrameError> {
+        let mut largest = 0;
+        while !data.is_empty() {
+            if self.missing == 0 && self.header_bytes == HEADER_BYTES {
+                self.header_bytes = 0;
+            }
+            if self.header_bytes < HEADER_BYTES {
+                let (begun, rest) = data.split_at(data.len().min(HEADER_BYTES - self.header_bytes));
+                for (slot, byte) in self.header.iter_mut().skip(self.header_bytes).zip(begun) {
+                    *slot = *byte;
+                }
+                self.header_bytes += begun.len();
+                self.begin()?;
+                data = rest;
+                continue;
+            }
+            let (of_message, rest) = data.split_at(data.len().min(self.missing));
+            self.message += of_message.len();
+            self.missing -= of_message.len();
+            largest = largest.max(self.message);
+            data = rest;
+        }
+        Ok(largest)
+    }
+
+    /// Reads what there is of a header.
+    fn begin(&mut self) -> Result<(), FrameError> {
+        let [flag, length @ ..] = self.header;
+        match flag {
+            0 => {}
+            1 if self.compressed => {}
+            1 => return Err(FrameError::Compressed),
+            other => return Err(FrameError::Flag(other)),
+        }
+        if self.header_bytes == HEADER_BYTES {
+            self.needed = false;
+            self.message = 0;
+            self.missing = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        }
+        Ok(())
+    }
+
+    /// Says whether the body ended where a message did.
+    pub(super) fn finish(&self) -> Result<(), FrameError> {
+        match self.header_bytes {
+            0 if self.needed => Err(FrameError::Empty),
+            0 => Ok(()),
+            HEADER_BYTES if self.missing == 0 => Ok(()),
+            _ => Err(FrameError::Truncated),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +160,34 @@ mod tests {
             }
             assert_eq!(got, [&b"one"[..], b"", b"three"], "pieces of {size}");
             assert_eq!(frames.finish(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_scan_sees_the_same_at_any_split() {
+        let message = encode(&[7; 300]);
+        let cases = [
+            // what, body, compression agreed, a message needed, what is wrong
+            ("one", message.to_vec(), false, true, Ok(())),
+            ("an empty one", encode(b"").to_vec(), false, true, Ok(())),
+            ("two", [&message[..], &message[..]].concat(), false, true, Ok(())),
+            ("none", vec![], false, true, Err(FrameError::Empty)),
+            ("none needed", vec![], false, false, Ok(())),
+            ("half a header", message[..3].to_vec(), false, true, Err(FrameError::Truncated)),
+            ("half a message", message[..100].to_vec(), false, true, Err(FrameError::Truncated)),
+            ("a byte behind", [&message[..], &[0]].concat(), false, true, Err(FrameError::Truncated)),
+            ("compressed", vec![1, 0, 0, 0, 0], true, true, Ok(())),
+            ("compressed unasked", vec![1, 0, 0, 0, 0], false, true, Err(FrameError::Compressed)),
+            ("another flag", vec![2], true, true, Err(FrameError::Flag(2))),
+        ];
+        for (what, body, compressed, needed, expected) in cases {
+            for size in 1..=body.len().max(1) {
+                let mut scan = Scan::new(compressed, needed);
+                let pushed: Result<Vec<_>, _> = body.chunks(size).map(|piece| scan.push(piece)).collect();
+                let largest = pushed.as_ref().map_or(0, |sizes| sizes.iter().copied().max().unwrap_or(0));
+                assert_eq!(pushed.and_then(|_| scan.finish()), expected, "{what}, pieces of {size}");
+                assert!(largest == 0 || largest == 300 || expected.is_err(), "{what}: {largest}");
+            }
         }
     }
 

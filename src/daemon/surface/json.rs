@@ -18,6 +18,7 @@ use super::body::read_json;
 use super::caller::{Caller, PeerInfo, REQUEST_ID, RequestId};
 use super::deadline;
 use super::frame::{self, Frames};
+use super::in_flight::Share;
 use super::observe::{Protocol, Watched};
 use super::pipeline::{Pipeline, Target};
 use super::query;
@@ -101,10 +102,12 @@ async fn run(
     };
     let mut watched = pipeline.watch(method, Protocol::Http, call.request_id.clone());
     let admitted = pipeline.admit(method, &call.parts.headers, call.peer, &mut watched);
+    // Held until the operation has answered.
+    let share = pipeline.in_flight.share();
     let prepared = match admitted {
-        Ok(caller) => {
-            prepare(pipeline, binding, &call, caller.as_ref(), body).await.map(|bytes| (caller, bytes))
-        }
+        Ok(caller) => prepare(pipeline, binding, &call, caller.as_ref(), body, &share)
+            .await
+            .map(|bytes| (caller, bytes)),
         Err(fault) => Err(fault.into()),
     };
     let (caller, message) = match prepared {
@@ -115,8 +118,9 @@ async fn run(
         }
     };
     let response = invoke(pipeline, target, caller, watched, &message).await;
+    drop((message, share));
     match form {
-        Form::Json => unary_answer(binding, response, &call).await,
+        Form::Json => unary_answer(pipeline, binding, response, &call).await,
         Form::EventStream | Form::Lines => stream_answer(binding, response, form, call.request_id).await,
     }
 }
@@ -142,10 +146,11 @@ async fn prepare(
     call: &Call<'_>,
     caller: Option<&Caller>,
     body: Body,
+    share: &Share,
 ) -> Result<Vec<u8>, Refusal> {
     let begin_by = tokio::time::Instant::now() + pipeline.deadlines.default;
     let deadline = caller.and_then(|caller| caller.deadline).unwrap_or(begin_by);
-    let reading = read_json(&call.parts.headers, body, binding.policy.body_bytes_max);
+    let reading = read_json(&call.parts.headers, body, binding.policy.body_bytes_max, share);
     let body = match tokio::time::timeout_at(deadline, reading).await {
         Ok(body) => body?,
         // The operation has not begun, so nothing can have changed.
@@ -203,7 +208,8 @@ fn from_query(
     Ok(())
 }
 
-/// A client that reconnects says by header where it was; the query has the last word.
+/// A client that reconnects says by header where it was. That is later than what its query says: a browser
+/// reconnects to the address it began with.
 fn resume_from_header(
     binding: &Binding,
     headers: &HeaderMap,
@@ -214,7 +220,7 @@ fn resume_from_header(
         return Ok(());
     };
     let last = last.to_str().map_err(|_| super::caller::refused("Last-Event-ID", "is not visible ASCII"))?;
-    message.entry(SINCE).or_insert_with(|| Value::String(last.to_owned()));
+    message.insert(SINCE.to_owned(), Value::String(last.to_owned()));
     Ok(())
 }
 
@@ -226,6 +232,7 @@ fn not_converted(error: &JsonError) -> Fault {
 }
 
 async fn unary_answer(
+    pipeline: &Pipeline,
     binding: &Binding,
     response: Response<Body>,
     call: &Call<'_>,
@@ -245,7 +252,7 @@ async fn unary_answer(
         tracing::error!(method = binding.method.path, request_id = %call.request_id, %error, "answer is no JSON");
         Fault::internal(&call.request_id)
     })?;
-    Ok(answer::json(json, &call.parts.headers, headers))
+    Ok(answer::json(json.into(), &call.parts.headers, headers, &pipeline.in_flight)?)
 }
 
 /// The one message of a unary answer, or the fault it is instead.

@@ -43,6 +43,8 @@ pub(super) struct Policy {
     pub body_bytes_max: usize,
     pub ignore_unknown_fields: bool,
     pub mutates: bool,
+    /// Whether its answers have an ETag and `If-None-Match` is heard.
+    pub cacheable: bool,
 }
 
 /// A method with its descriptor: what routes and the OpenAPI document are made of, at start only.
@@ -147,6 +149,7 @@ impl Options {
             },
             ignore_unknown_fields: flag("ignore_unknown_fields").unwrap_or(false),
             mutates: flag("mutates").unwrap_or(false),
+            cacheable: flag("cacheable").unwrap_or(false),
         })
     }
 

@@ -11,14 +11,18 @@ mod body;
 mod builder;
 mod caller;
 mod deadline;
+mod distinct;
 mod frame;
 mod guard;
+mod in_flight;
 mod json;
 mod method;
 mod observe;
 mod openapi;
 mod pipeline;
+mod preface;
 mod query;
+mod received;
 mod routes;
 mod serve;
 mod shape;
@@ -94,6 +98,12 @@ impl Surface {
         self.parts.pipeline.draining.send_replace(true);
     }
 
+    /// Is ready once streams end.
+    async fn draining(&self) {
+        // The sender lives as long as the surface.
+        let _ = self.parts.pipeline.draining.subscribe().wait_for(|draining| *draining).await;
+    }
+
     /// Serves one request of the peer.
     pub async fn handle(&self, request: Request<Body>, peer: &PeerInfo) -> Response<HttpBody> {
         let request_id = self.parts.request_ids.of(request.headers());
@@ -150,7 +160,15 @@ impl Surface {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             response
         } else {
-            answer::json(document.json.to_vec(), headers, HeaderMap::new())
+            match answer::json(
+                document.json.clone(),
+                headers,
+                HeaderMap::new(),
+                &self.parts.pipeline.in_flight,
+            ) {
+                Ok(response) => response,
+                Err(fault) => return Refusal::from(fault).answer(id),
+            }
         };
         response.headers_mut().insert(ETAG, document.etag.clone());
         stamp(response.headers_mut(), id);

@@ -7,8 +7,10 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, BodyStream, StreamBody};
 use tokio::sync::watch;
 use tonic::body::Body;
 use tower::ServiceExt as _;
@@ -16,9 +18,13 @@ use tower::ServiceExt as _;
 use super::auth::Authenticator;
 use super::caller::{Caller, Conditions, PeerInfo, Principal, REQUEST_ID, RequestId, Scope};
 use super::deadline::{self, Deadlines};
+use super::frame::Scan;
 use super::guard::Guarded;
+use super::in_flight::InFlight;
 use super::method::Method;
 use super::observe::{Protocol, RequestObserver, Watched};
+use super::received::{self, Received};
+use crate::wire::codec::undecodable;
 use crate::wire::fault::{Code, Fault};
 
 /// Says which version of the daemon answers.
@@ -26,6 +32,9 @@ pub(super) const SERVER_VERSION: (HeaderName, HeaderValue) = (
     HeaderName::from_static("omnirelay-server-version"),
     HeaderValue::from_static(env!("CARGO_PKG_VERSION")),
 );
+
+/// Says how the messages of a request are compressed, if some are.
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// A tonic service of any type.
 pub(super) trait GrpcService: Send + Sync {
@@ -68,6 +77,7 @@ pub(super) struct Pipeline {
     pub authenticator: Arc<dyn Authenticator>,
     pub observer: Arc<dyn RequestObserver>,
     pub deadlines: Deadlines,
+    pub in_flight: InFlight,
     /// What a caller is called before it is known: `-`.
     pub unknown: Arc<str>,
     /// True once the daemon drains: streams end.
@@ -86,10 +96,16 @@ impl Pipeline {
             return fault_response(unknown_method(request.uri().path()), &request_id);
         };
         let mut watched = self.watch(&target.method, Protocol::Grpc, request_id);
-        match self.admit(&target.method, request.headers(), peer, &mut watched) {
-            Ok(caller) => self.invoke(target, caller, watched, request).await,
-            Err(fault) => watched.refuse(fault),
-        }
+        let caller = match self.admit(&target.method, request.headers(), peer, &mut watched) {
+            Ok(caller) => caller,
+            Err(fault) => return watched.refuse(fault),
+        };
+        let share = Arc::new(self.in_flight.share());
+        // Ours take one message each; what health and reflection take is theirs to say.
+        let compressed = request.headers().get(GRPC_ENCODING).is_some_and(|encoding| encoding != "identity");
+        let scan = Scan::new(compressed, caller.is_some());
+        let request = request.map(|body| Body::new(Received::new(body, scan, Arc::clone(&share))));
+        self.invoke(target, caller, watched, request).await
     }
 
     /// The method with this path.
@@ -162,6 +178,22 @@ impl Pipeline {
         self.finish(method, deadline, watched, response)
     }
 
+    /// The answer of a unary call, counted until it is sent.
+    ///
+    /// It is encoded here: until then nobody knows how large it is.
+    fn hold(&self, mut body: Body) -> Result<Body, Fault> {
+        let first = match body.frame().now_or_never() {
+            Some(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => Ok(Frame::data(self.in_flight.hold(data)?)),
+                Err(frame) => Ok(frame),
+            },
+            Some(Some(Err(status))) => Err(status),
+            Some(None) | None => return Ok(body),
+        };
+        let first = futures_util::stream::iter([first]);
+        Ok(Body::new(StreamBody::new(first.chain(BodyStream::new(body)))))
+    }
+
     /// Gives an answer its headers, hides what is internal, and keeps watch over a stream.
     fn finish(
         &self,
@@ -174,13 +206,26 @@ impl Pipeline {
         if let Some(code) = code
             && is_internal(code)
         {
+            if let Some(why) = undecodable(response.headers()) {
+                return watched.refuse(received::malformed(why));
+            }
             watched.log_internal(response.headers());
             return watched.refuse_internal();
         }
         stamp(response.headers_mut(), &watched.request_id);
-        if code.is_some() || !method.streams {
-            watched.finish(code.unwrap_or(tonic::Code::Ok));
+        if let Some(code) = code {
+            watched.finish(code);
             return response;
+        }
+        if !method.streams {
+            let (parts, body) = response.into_parts();
+            return match self.hold(body) {
+                Ok(body) => {
+                    watched.finish(tonic::Code::Ok);
+                    Response::from_parts(parts, body)
+                }
+                Err(fault) => watched.refuse(fault),
+            };
         }
         let draining = self.draining.subscribe();
         response.map(|body| Body::new(Guarded::new(body, watched, deadline, draining)))

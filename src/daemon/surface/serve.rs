@@ -2,23 +2,20 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tonic::body::Body;
 
+use super::preface::{self, Version};
 use super::{PeerInfo, Surface};
 
 /// What one listener allows.
@@ -62,9 +59,6 @@ pub struct Drained {
 
 /// How long accepting pauses when the system is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The HTTP/2 preface, and no shorter than the shortest head of a request: until that much has come, no
-/// protocol is chosen and so no timeout of a protocol runs.
-const PREFACE_BYTES: usize = 24;
 
 /// How much one HTTP/2 stream may have on its way, in bytes: less slows large lists down.
 const HTTP2_SEND_BYTES_MAX: usize = 64 * 1024;
@@ -79,7 +73,7 @@ pub async fn serve(
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
-    let server = Arc::new(builder(&limits));
+    let servers = Arc::new(Servers::new(&limits));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
@@ -93,8 +87,8 @@ pub async fn serve(
         };
         let Some((stream, remote)) = door.admit(accepted, connections.len(), &limits).await else { continue };
         let watcher = graceful.watcher();
-        let (server, surface) = (Arc::clone(&server), surface.clone());
-        connections.spawn(connection(server, surface, stream, remote, limits, watcher));
+        let (servers, surface) = (Arc::clone(&servers), surface.clone());
+        connections.spawn(connection(servers, surface, stream, remote, limits, watcher));
     }
     drop(listener);
     surface.drain();
@@ -139,26 +133,33 @@ impl Door {
     }
 }
 
-fn builder(limits: &Limits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_read_timeout)
-        .max_buf_size(limits.buffer_bytes_max.max(8192));
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(limits.keepalive)
-        .keep_alive_timeout(limits.keepalive)
-        .max_concurrent_streams(limits.streams_max)
-        .max_header_list_size(u32::try_from(limits.buffer_bytes_max).unwrap_or(u32::MAX))
-        .max_send_buf_size(HTTP2_SEND_BYTES_MAX);
-    builder
+/// What speaks each version of HTTP.
+struct Servers {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Servers {
+    fn new(limits: &Limits) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_read_timeout)
+            .max_buf_size(limits.buffer_bytes_max.max(8192));
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(limits.keepalive)
+            .keep_alive_timeout(limits.keepalive)
+            .max_concurrent_streams(limits.streams_max)
+            .max_header_list_size(u32::try_from(limits.buffer_bytes_max).unwrap_or(u32::MAX))
+            .max_send_buf_size(HTTP2_SEND_BYTES_MAX);
+        Self { http1, http2 }
+    }
 }
 
 async fn connection(
-    server: Arc<Builder<TokioExecutor>>,
+    servers: Arc<Servers>,
     surface: Surface,
     stream: TcpStream,
     remote: SocketAddr,
@@ -167,32 +168,32 @@ async fn connection(
 ) {
     // Small answers go out at once; an error here would only make them slower.
     let _ = stream.set_nodelay(true);
+    let Some(version) = begun(&stream, &surface, limits.header_read_timeout).await else {
+        tracing::debug!(%remote, "connection closed: it said too little to be HTTP");
+        return;
+    };
     let peer = Arc::new(PeerInfo { remote });
-    let received = Arc::new(AtomicUsize::new(0));
-    let io = TokioIo::new(Counted { stream, received: Arc::clone(&received) });
+    let io = TokioIo::new(stream);
     let service = service_fn(move |request: Request<Incoming>| {
         let (surface, peer) = (surface.clone(), Arc::clone(&peer));
         async move { Ok::<_, std::convert::Infallible>(surface.handle(request.map(Body::new), &peer).await) }
     });
-    let served = watcher.watch(server.serve_connection(io, service).into_owned());
-    let mut served = std::pin::pin!(served);
-    let outcome = tokio::select! {
-        outcome = &mut served => outcome,
-        () = silent(&received, limits.header_read_timeout) => {
-            tracing::debug!(%remote, "connection closed: it said too little to be HTTP");
-            return;
-        }
+    let outcome = match version {
+        Version::Http1 => watcher.watch(servers.http1.serve_connection(io, service)).await,
+        // Boxed so that connections of the other version do not keep room for it.
+        Version::Http2 => Box::pin(watcher.watch(servers.http2.serve_connection(io, service))).await,
     };
     if let Err(error) = outcome {
-        tracing::debug!(%remote, error, "connection ended");
+        tracing::debug!(%remote, error = &error as &dyn std::error::Error, "connection ended");
     }
 }
 
-/// Is ready only for a connection that has not sent a preface's length when the time is up.
-async fn silent(received: &AtomicUsize, timeout: Duration) {
-    tokio::time::sleep(timeout).await;
-    if received.load(Ordering::Relaxed) >= PREFACE_BYTES {
-        std::future::pending::<()>().await;
+/// The version a client speaks; `None` when it does not say in time, or the daemon stops meanwhile.
+async fn begun(stream: &TcpStream, surface: &Surface, timeout: Duration) -> Option<Version> {
+    tokio::select! {
+        version = preface::version(stream) => version.ok().flatten(),
+        () = surface.draining() => None,
+        () = tokio::time::sleep(timeout) => None,
     }
 }
 
@@ -208,49 +209,4 @@ async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, grace: 
     tracing::warn!(cut, "calls outlasted the grace and were cut");
     connections.shutdown().await;
     Drained { cut }
-}
-
-/// A stream that counts what it receives.
-struct Counted {
-    stream: TcpStream,
-    received: Arc<AtomicUsize>,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.received.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
-        polled
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }

@@ -10,6 +10,7 @@ use crate::core::labels;
 use crate::core::peer::{difference, may_forget};
 use crate::daemon::objects::{SCHEMA_VERSION, check_reason, timestamp};
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled, request_hash};
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::store::{LogEntry, Write};
@@ -130,12 +131,24 @@ impl Asked<'_> {
                 shown.metadata.clone_from(&after.metadata);
                 shown.version += 1;
                 registry.node_id().clone_into(&mut shown.last_writer_id);
+                // For a dry run and a repetition; a commit's own answer gets the exact time.
+                shown.updated_at = Some(timestamp(registry.view().now()));
                 let value = Bytes::from(after.encode_to_vec());
                 vec![Write::Put { id: found.record.id.clone(), value, group: None }]
             };
             Ok(Decision { writes, changes: differences(&before, &after), answer: answer(shown) })
         })
         .await
+    }
+
+    /// The version the caller expects, said in the message or by `If-Match`.
+    fn expected(&self) -> Result<Option<IfMatch>, Fault> {
+        match (self.expected_version.map(IfMatch::Version), self.caller.if_match) {
+            (Some(said), Some(header)) if said != header => {
+                Err(Fault::invalid("field `expectedVersion` and header `If-Match` contradict each other"))
+            }
+            (said, header) => Ok(said.or(header)),
+        }
     }
 
     async fn decide(
@@ -145,17 +158,17 @@ impl Asked<'_> {
     ) -> Result<pb::PeerChange, Fault> {
         check_node_id(&self.node_id)?;
         check_reason(&self.reason)?;
+        let expected = self.expected()?;
         let id = peer_id(&self.node_id);
         let mutation = Mutation {
             caller: self.caller,
             action: self.action,
             object: id.clone(),
             reason: &self.reason,
-            expected: self.expected_version.map(IfMatch::Version).or(self.caller.if_match),
+            expected,
             dry_run: self.dry_run,
             request_hash: self.hash,
         };
-        debug_assert_eq!(mutation.object.kind, PEER);
         registry
             .mutate(mutation, |reader: &Reader<'_>| {
                 let found = reader.get(&id).ok_or_else(|| not_found(&self.node_id))?;
@@ -211,8 +224,12 @@ fn still_there(node_id: &str, status: Status) -> Fault {
 }
 
 impl Answer for pb::PeerChange {
+    fn set_cursor(&mut self, cursor: Cursor) {
+        self.cursor = cursor.to_string();
+    }
+
     fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>) {
-        self.cursor = outcome.cursor.to_string();
+        self.set_cursor(outcome.cursor);
         self.changed = outcome.changed;
         self.dry_run = outcome.dry_run;
         let record = entry.and_then(|entry| entry.changes.iter().find(|change| change.after.id.kind == PEER));

@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{pb, session_id};
+use super::pb;
 use crate::core::selector::Selector;
-use crate::daemon::registry::view::{View, ViewRecord};
+use crate::daemon::registry::view::ViewRecord;
 use crate::wire::fault::Fault;
 use crate::wire::pb::omnirelay::store::v1::PeerValue;
 use pb::peer::Status;
@@ -108,10 +108,10 @@ enum Field {
     Version,
     Region,
     Zone,
-    LastSeen,
 }
 
-const FIELDS: [(&str, Field); 8] = [
+/// What stands still while pages are read. When a peer was seen does not, so it is no order.
+const FIELDS: [(&str, Field); 7] = [
     ("node_id", Field::NodeId),
     ("role", Field::Role),
     ("cluster", Field::Cluster),
@@ -119,7 +119,6 @@ const FIELDS: [(&str, Field); 8] = [
     ("version", Field::Version),
     ("region", Field::Region),
     ("zone", Field::Zone),
-    ("last_seen", Field::LastSeen),
 ];
 
 /// A total order of peers.
@@ -150,7 +149,7 @@ impl Order {
     }
 
     /// What a peer is sorted by.
-    pub fn key(&self, view: &View, record: &ViewRecord) -> String {
+    pub fn key(&self, record: &ViewRecord) -> String {
         let value = record.value::<PeerValue>().unwrap_or_default();
         let metadata = value.metadata.clone().unwrap_or_default();
         match self.field {
@@ -161,11 +160,6 @@ impl Order {
             Field::Version => metadata.mesh_version,
             Field::Region => metadata.region,
             Field::Zone => metadata.zone,
-            Field::LastSeen => {
-                let seen =
-                    view.group(&session_id(&record.record.id.key)).map_or(0, |group| group.renewed_at.0);
-                format!("{seen:020}")
-            }
         }
     }
 
@@ -190,7 +184,7 @@ impl Order {
     }
 }
 
-/// `lastSeen` and `last_seen` name the same field.
+/// `nodeId` and `node_id` name the same field.
 fn same_field(known: &str, name: &str) -> bool {
     known == name || known.replace('_', "").eq_ignore_ascii_case(name)
 }
@@ -210,9 +204,9 @@ mod tests {
     fn orders_are_read_in_both_spellings() {
         let order = |field, descending| Ok(Order { field, descending });
         assert_eq!(Order::parse(""), order(Field::NodeId, false));
-        assert_eq!(Order::parse("lastSeen desc"), order(Field::LastSeen, true));
-        assert_eq!(Order::parse("last_seen"), order(Field::LastSeen, false));
-        for text in ["colour", "role down", "role desc now"] {
+        assert_eq!(Order::parse("nodeId desc"), order(Field::NodeId, true));
+        assert_eq!(Order::parse("node_id"), order(Field::NodeId, false));
+        for text in ["colour", "last_seen", "role down", "role desc now"] {
             assert!(Order::parse(text).is_err(), "{text}");
         }
     }

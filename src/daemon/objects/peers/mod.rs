@@ -19,7 +19,7 @@ use super::{Envelope, caller, not_modified, tagged, timestamp};
 use crate::core::names::check_node_name;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::view::{View, ViewRecord};
+use crate::daemon::registry::view::{Reading, Renewals, View, ViewRecord};
 use crate::daemon::registry::watch::{ResetReason, Step, Watch, WatchEvent};
 use crate::daemon::registry::{Registry, parse_cursor};
 use crate::daemon::store::{GroupId, Kind, RecordId};
@@ -60,8 +60,8 @@ impl Peers {
         let query = query_hash(&asked);
         let token = PageToken::decode(&asked.page_token, query)?;
         let envelope = Envelope::of(&self.registry);
-        let (cursor, records) = self.read_list(token.as_ref())?;
-        let tag = self.list_tag(&asked, envelope.stale);
+        let Reading { cursor, changed, records } = self.read_list(token.as_ref()).await?;
+        let tag = list_tag(&asked, changed, envelope.stale);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
         }
@@ -69,7 +69,7 @@ impl Peers {
         let mut peers: Vec<(String, Arc<ViewRecord>)> = records
             .into_iter()
             .filter(|record| filter.matches(record))
-            .map(|record| (order.key(view, &record), record))
+            .map(|record| (order.key(&record), record))
             .collect();
         order.sort(&mut peers);
         let total = peers.len();
@@ -90,31 +90,24 @@ impl Peers {
             stale_ms: envelope.stale_ms,
             next_page_token,
             total_size: total as u32,
-            peers: peers[start..end].iter().map(|(_, record)| peer(view, record)).collect(),
+            peers: show_all(view, &peers[start..end]),
         };
         let cursor = response.cursor.clone();
         Ok(tagged(response, &tag, &cursor))
     }
 
     /// The records as they are now, or as they were on the first page.
-    fn read_list(&self, token: Option<&PageToken>) -> Result<(Cursor, Vec<Arc<ViewRecord>>), Fault> {
+    async fn read_list(&self, token: Option<&PageToken>) -> Result<Reading, Fault> {
         let Some(token) = token else {
-            let reading = self.registry.view().list(&PEER);
-            return Ok((reading.cursor, reading.value));
+            return Ok(self.registry.view().list(&PEER));
         };
         let cursor = token.cursor()?;
+        // The page before may have come from a daemon that is ahead of this one.
+        self.registry.ready_for(&cursor.to_string()).await.map_err(|_| listing::expired())?;
         if cursor.epoch != self.registry.view().head().epoch {
             return Err(listing::expired());
         }
-        let records = self.registry.view().list_at(&PEER, cursor.revision).ok_or_else(listing::expired)?;
-        Ok((cursor, records))
-    }
-
-    /// Differs whenever the answer's stable part may differ.
-    fn list_tag(&self, asked: &pb::ListPeersRequest, stale: bool) -> String {
-        let asked = pb::ListPeersRequest { min_revision: String::new(), ..asked.clone() };
-        let changed = self.registry.view().last_change(&PEER);
-        format!("W/\"{changed}-{:x}{}\"", request_hash(&asked), if stale { "-stale" } else { "" })
+        self.registry.view().list_at(&PEER, cursor.revision).ok_or_else(listing::expired)
     }
 
     async fn get_one(
@@ -233,16 +226,25 @@ pub fn session_id(node_id: &str) -> GroupId {
 
 /// A peer as the API shows it: the record, and when its session was renewed last.
 fn peer(view: &View, record: &ViewRecord) -> pb::Peer {
+    show(&view.renewals(), record)
+}
+
+fn show_all(view: &View, records: &[(String, Arc<ViewRecord>)]) -> Vec<pb::Peer> {
+    let renewals = view.renewals();
+    records.iter().map(|(_, record)| show(&renewals, record)).collect()
+}
+
+fn show(renewals: &Renewals<'_>, record: &ViewRecord) -> pb::Peer {
     let value = record.value::<PeerValue>().unwrap_or_default();
     let node_id = record.record.id.key.clone();
-    let session = view.group(&session_id(&node_id));
+    let last_seen = renewals.of(&session_id(&node_id));
     pb::Peer {
         status: value.status,
         status_reason: value.status_reason.clone(),
         status_since: value.status_since,
         cordoned: value.cordoned,
         draining: value.draining,
-        last_seen: session.map(|session| timestamp(session.renewed_at)),
+        last_seen: last_seen.map(timestamp),
         rtt_ms: None,
         metadata: value.metadata.clone(),
         version: record.record.version.0,
@@ -252,6 +254,12 @@ fn peer(view: &View, record: &ViewRecord) -> pb::Peer {
         updated_at: Some(timestamp(record.record.updated_at)),
         node_id,
     }
+}
+
+/// Differs whenever the answer's stable part may differ.
+fn list_tag(asked: &pb::ListPeersRequest, changed: Cursor, stale: bool) -> String {
+    let asked = pb::ListPeersRequest { min_revision: String::new(), ..asked.clone() };
+    format!("W/\"{changed}-{:x}{}\"", request_hash(&asked), if stale { "-stale" } else { "" })
 }
 
 fn query_hash(asked: &pb::ListPeersRequest) -> u64 {

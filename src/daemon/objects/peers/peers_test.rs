@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -36,6 +36,8 @@ impl Clock for PausedClock {
 struct Counting {
     inner: MemoryStore,
     calls: AtomicUsize,
+    /// True: heartbeats fail.
+    mute: AtomicBool,
 }
 
 #[tonic::async_trait]
@@ -44,6 +46,9 @@ impl Store for Counting {
         self.inner.name()
     }
     async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+        if self.mute.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("mute".into()));
+        }
         self.inner.pulse(pulse).await
     }
     async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
@@ -80,7 +85,7 @@ impl Store for Counting {
 
 fn store() -> Arc<Counting> {
     let inner = MemoryStore::new(PausedClock(Instant::now()));
-    Arc::new(Counting { inner, calls: AtomicUsize::new(0) })
+    Arc::new(Counting { inner, calls: AtomicUsize::new(0), mute: AtomicBool::new(false) })
 }
 
 /// A daemon without its listener. Dropping it is a crash.
@@ -88,7 +93,7 @@ struct Daemon {
     peers: Peers,
     registry: Arc<Registry>,
     presence: Arc<Presence>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 async fn daemon(store: &Arc<Counting>, node_id: &str, secret: &str) -> Daemon {
@@ -107,7 +112,7 @@ async fn daemon(store: &Arc<Counting>, node_id: &str, secret: &str) -> Daemon {
     tasks.spawn(keep_present(registry.clone(), presence.clone(), TTL / 4));
     wait_for(registry.view(), Revision(0)).await;
     let peers = Peers::new(registry.clone(), 100);
-    Daemon { peers, registry, presence, _tasks: tasks }
+    Daemon { peers, registry, presence, tasks }
 }
 
 /// A daemon that has registered.
@@ -523,4 +528,85 @@ async fn watches_are_bounded_in_number() {
     assert_eq!(reason_of(refused), "TOO_MANY_WATCHES");
     held.pop();
     a.peers.watch(called(pb::WatchPeersRequest::default(), |_| {})).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_silence_of_the_store_makes_nobody_suspect() {
+    let store = store();
+    let (a, b) = (joined(&store, "a").await, joined(&store, "b").await);
+    sleep(TTL * 3 + Duration::from_millis(130)).await;
+    let versions = || [shown(&a, "a").unwrap().version, shown(&a, "b").unwrap().version];
+    let before = versions();
+    for silence in [900, 1600, 1900] {
+        store.mute.store(true, Ordering::Relaxed);
+        sleep(Duration::from_millis(silence)).await;
+        store.mute.store(false, Ordering::Relaxed);
+        sleep(TTL * 3).await;
+        let statuses = [status_of(&a, "a"), status_of(&b, "b")];
+        assert_eq!(statuses, [Some(PeerStatus::Alive); 2], "after {silence} ms");
+    }
+    // Whoever's session ran out has registered anew; nobody was called suspect in between.
+    assert!(versions()[1] <= before[1] + 2, "{:?} {before:?}", versions());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_dies_before_it_says_that_it_is_back_is_suspect_all_the_same() {
+    let store = store();
+    let (a, b) = (joined(&store, "a").await, joined(&store, "b").await);
+    sleep(TTL * 2).await;
+    drop(b);
+    let open = OpenGroup { id: session_id("b"), ttl: TTL, secret: "b".to_owned() };
+    assert!(matches!(store.inner.open_group(open).await.unwrap(), Opened::Open(_)));
+    sleep(TTL * 2).await;
+    assert_eq!(status_of(&a, "b"), Some(PeerStatus::Suspect));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configured_label_that_was_removed_stays_away() {
+    let store = store();
+    let (a, b) = (joined(&store, "a").await, joined(&store, "b").await);
+    let remove = vec!["tier".to_owned()];
+    let request = pb::UpdatePeerLabelsRequest { node_id: "b".to_owned(), remove, ..Default::default() };
+    a.peers.update_labels(called(request, |_| {})).await.unwrap();
+    drop(b);
+    sleep(TTL * 2).await;
+    let _b = joined(&store, "b").await;
+    assert_eq!(shown(&a, "b").unwrap().metadata.unwrap().labels, BTreeMap::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_is_behind_does_not_say_that_it_is_so_already() {
+    let store = store();
+    let (a, mut b) = (joined(&store, "a").await, joined(&store, "b").await);
+    a.peers.cordon(called(cordon("a", "disk"), |_| {})).await.unwrap();
+    sleep(Duration::from_millis(50)).await;
+    assert!(shown(&b, "a").unwrap().cordoned);
+    b.tasks.shutdown().await;
+    let uncordon = pb::UncordonPeerRequest { node_id: "a".to_owned(), ..Default::default() };
+    a.peers.uncordon(called(uncordon, |_| {})).await.unwrap();
+    let outcome = b.peers.cordon(called(cordon("a", "disk"), |_| {})).await;
+    assert_eq!(reason_of(outcome), "VERSION_CONFLICT", "its view still shows the cordon");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nothing_changed_is_kept_as_well() {
+    let store = store();
+    let a = joined(&store, "a").await;
+    let keyed = |caller: &mut Caller| caller.idempotency_key = Some("k1".to_owned());
+    a.peers.cordon(called(cordon("a", "disk"), |_| {})).await.unwrap();
+    let first = a.peers.cordon(called(cordon("a", "disk"), keyed)).await.unwrap().into_inner();
+    assert!(!first.changed);
+    let uncordon = pb::UncordonPeerRequest { node_id: "a".to_owned(), ..Default::default() };
+    a.peers.uncordon(called(uncordon, |_| {})).await.unwrap();
+    let again = a.peers.cordon(called(cordon("a", "disk"), keyed)).await.unwrap().into_inner();
+    assert!(!again.changed && !shown(&a, "a").unwrap().cordoned, "the answer of then, and nothing done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn contradicting_expectations_are_refused() {
+    let store = store();
+    let a = joined(&store, "a").await;
+    let request = pb::CordonPeerRequest { expected_version: Some(1), ..cordon("a", "") };
+    let header = |caller: &mut Caller| caller.if_match = Some(IfMatch::Version(2));
+    assert_eq!(reason_of(a.peers.cordon(called(request, header)).await), "INVALID_ARGUMENT");
 }

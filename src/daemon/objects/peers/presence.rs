@@ -177,7 +177,9 @@ impl Presence {
         reason: &str,
         session: &GroupRef,
     ) -> PeerValue {
-        let held = held.and_then(ViewRecord::value::<PeerValue>).unwrap_or_default();
+        let held = held.and_then(ViewRecord::value::<PeerValue>);
+        let known = held.is_some();
+        let held = held.unwrap_or_default();
         let mut value = PeerValue::clone(&held);
         if value.status() != status || value.session != session.instance {
             value.set_status(status);
@@ -187,8 +189,10 @@ impl Presence {
         value.session = session.instance;
         let was = value.metadata.take().unwrap_or_default();
         let mut says = self.profile.clone();
-        // Configured labels are a beginning; what an operator set since wins.
-        says.labels.extend(was.labels.clone());
+        // Configured labels are a beginning; what an operator set or removed since wins.
+        if known {
+            says.labels.clone_from(&was.labels);
+        }
         says.metadata_version = was.metadata_version;
         if says != was {
             says.metadata_version += 1;
@@ -205,7 +209,7 @@ impl Presence {
         if now < view.quarantine_until() || view.silence().is_some() {
             return;
         }
-        for record in view.list(&PEER).value {
+        for record in view.list(&PEER).records {
             if record.record.id.key == self.registry.node_id() {
                 continue;
             }
@@ -226,8 +230,8 @@ impl Presence {
         let session = GroupRef { id: session_id(&id.key), instance: value.session };
         let since = millis(value.status_since);
         let (silent_since, last_seen) = match self.registry.view().group(&session.id) {
-            // A newer session: its node is about to say so itself.
-            Some(group) if group.of.instance > session.instance => return None,
+            // A newer session that lives: its node is about to say so itself.
+            Some(group) if group.of.instance > session.instance && now < group.deadline => return None,
             Some(group) => (group.deadline, group.renewed_at),
             None => (since, since),
         };

@@ -87,12 +87,18 @@ fn operation_parameters(bindings: &[Bound<'_>], comments: &Comments, schemas: &m
     if main.policy.mutates {
         refer("IdempotencyKey");
         refer("IfMatch");
-    } else if bindings.iter().any(|(method, _)| !method.method.streams) {
+    }
+    if bindings.iter().any(is_cacheable) {
         refer("IfNoneMatch");
     }
     refer("Timeout");
     refer("RequestId");
     parameters
+}
+
+/// Whether an answer the caller has already is not sent again.
+fn is_cacheable((method, binding): &Bound<'_>) -> bool {
+    method.policy.cacheable && !method.method.streams && binding.verb == http::Method::GET
 }
 
 /// The parameters of each method once; one that only some take says which.
@@ -202,7 +208,6 @@ fn request_body(
 
 fn answers(bindings: &[Bound<'_>], comments: &Comments, schemas: &mut Schemas) -> Value {
     let mut content = Map::new();
-    let mut reads = false;
     for (method, binding) in bindings {
         let output = method.output();
         let schema = match output.get_field_by_name(&binding.response_body) {
@@ -210,7 +215,6 @@ fn answers(bindings: &[Bound<'_>], comments: &Comments, schemas: &mut Schemas) -
             None => schemas.message(&output),
         };
         if !method.method.streams {
-            reads |= binding.verb == http::Method::GET;
             content.insert(Form::Json.media_type().to_owned(), json!({"schema": schema}));
             continue;
         }
@@ -226,13 +230,14 @@ fn answers(bindings: &[Bound<'_>], comments: &Comments, schemas: &mut Schemas) -
             content.insert(form.media_type().to_owned(), json!({"schema": stream}));
         }
     }
-    let headers = json!({
-        "ETag": {"$ref": "#/components/headers/ETag"},
-        "omnirelay-cursor": {"$ref": "#/components/headers/Cursor"},
-        "x-request-id": {"$ref": "#/components/headers/RequestId"},
-    });
+    let cacheable = bindings.iter().any(is_cacheable);
+    let mut headers = Map::new();
+    let names = [("ETag", "ETag"), ("omnirelay-cursor", "Cursor"), ("x-request-id", "RequestId")];
+    for (name, component) in names.into_iter().filter(|(name, _)| cacheable || *name != "ETag") {
+        headers.insert(name.to_owned(), json!({"$ref": format!("#/components/headers/{component}")}));
+    }
     let mut answers = json!({"200": {"description": "The answer.", "headers": headers, "content": content}});
-    if reads {
+    if cacheable {
         answers["304"] = json!({"$ref": "#/components/responses/NotModified"});
     }
     answers["default"] = json!({"$ref": "#/components/responses/Problem"});
@@ -262,7 +267,7 @@ pub(super) fn parameters() -> Value {
         "IfNoneMatch": header("If-None-Match",
             "An ETag: when the answer would be the same, it is 304 without a body.", json!({"type": "string"})),
         "LastEventId": header("Last-Event-ID",
-            "The id of the last event that was read; fills `since` when the query does not.",
+            "The id of the last event that was read, as browsers send it when they reconnect; goes before `since`.",
             json!({"type": "string"})),
         "RequestId": header("x-request-id",
             "Names the request in answers and logs; made up when absent.", key),

@@ -10,12 +10,19 @@ use crate::daemon::surface::shape::is_well_known;
 
 /// Names that DNS and certificates must be able to carry.
 const DNS_NAME: &str = "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$";
+/// The same, or nothing where it is not known.
+const DNS_NAME_OR_EMPTY: &str = "^([a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?)?$";
 /// Names of everything else.
 const NAME: &str = "^[A-Za-z0-9.:-][A-Za-z0-9._:-]{0,127}$";
 
 /// The patterns of fields, by their proto names.
-const PATTERNS: [(&str, &str); 5] = [
+const PATTERNS: [(&str, &str); 10] = [
     ("node_id", DNS_NAME),
+    ("role", DNS_NAME),
+    ("cluster", DNS_NAME),
+    ("cluster_id", DNS_NAME),
+    ("region", DNS_NAME_OR_EMPTY),
+    ("zone", DNS_NAME_OR_EMPTY),
     ("agent_id", NAME),
     ("relay_id", NAME),
     ("shard_id", NAME),
