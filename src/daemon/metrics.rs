@@ -69,7 +69,7 @@ impl Metrics {
         // Counted first and then set, so that two scrapes at once say the same.
         let found: Vec<Status> = view
             .list(&PEER)
-            .value
+            .records
             .iter()
             .map(|record| record.value::<PeerValue>().map(|value| value.status()).unwrap_or_default())
             .collect();
