@@ -15,7 +15,8 @@ use clap::{Args, Parser, Subcommand};
                   then --set, then flags.",
     after_help = "Examples:\n  omnirelayd\n  omnirelayd --config /etc/omnirelay/omnirelayd.yaml\n  \
                   omnirelayd --node-id relay-a --set session.ttl=3s\n  omnirelayd config validate --config omnirelayd.yaml\n\n\
-                  Exit codes: 0 stopped on request, 1 failed, 2 bad arguments or configuration, 10 `config validate` found a fault",
+                  Exit codes: 0 stopped on request, 1 failed, 2 bad arguments or configuration, 10 `config validate` found a fault, \
+                  130 or 143 ended by a second signal",
     max_term_width = 100,
     args_override_self = true
 )]

@@ -244,6 +244,25 @@ fn a_mesh_that_cannot_be_announced_leaves_no_ready_file() -> Result<()> {
 }
 
 #[test]
+fn a_mesh_interrupted_while_it_starts_leaves_nothing() -> Result<()> {
+    let mesh = Mesh::new()?;
+    let (ready, temporary) = (mesh.path("ready.json"), mesh.path("tmp"));
+    std::fs::create_dir(&temporary)?;
+    let left = || -> Result<usize> { Ok(std::fs::read_dir(&temporary)?.count()) };
+    let mut command = mesh.omnirelay(&["up", "--nodes", "16", "--ready-file", &ready.to_string_lossy()]);
+    let mut up = Up(command.env("TMPDIR", &temporary).spawn()?);
+    let begun = Instant::now();
+    while left()? == 0 {
+        ensure!(begun.elapsed() < PATIENCE && up.0.try_wait()?.is_none(), "no directory was made");
+        std::thread::yield_now();
+    }
+    up.interrupt()?;
+    assert!(!ready.exists());
+    assert_eq!(left()?, 0);
+    Ok(())
+}
+
+#[test]
 fn a_node_can_be_resumed_at_once_and_says_how_it_is() -> Result<()> {
     let mesh = Mesh::new()?;
     let _up = mesh.up()?;
