@@ -32,8 +32,10 @@ impl Token {
 
 /// The code of `file` without its comments and without its tests.
 pub fn code(file: &File) -> Vec<Token> {
-    let is_tests =
-        file.path.ends_with("/tests.rs") || file.path.ends_with("_test.rs") || file.path.contains("/tests/");
+    let is_tests = file.path.ends_with("/tests.rs")
+        || file.path.ends_with("_test.rs")
+        || file.path.contains("_test/")
+        || file.path.contains("/tests/");
     if is_tests && file.is_below("src/") {
         return Vec::new();
     }

@@ -81,6 +81,8 @@ type Records = BTreeMap<String, Arc<ViewRecord>>;
 struct State {
     head: Head,
     kinds: BTreeMap<Kind, Records>,
+    /// The records of each kind as a list, made when it is first asked for after a change.
+    lists: BTreeMap<Kind, OnceLock<Arc<Vec<Arc<ViewRecord>>>>>,
     /// The newest commits, each one's `previous` the revision before it.
     recent: VecDeque<Arc<ViewEntry>>,
     /// The newest commit behind `loaded` that touched a kind.
@@ -123,7 +125,8 @@ pub struct Reading {
     pub cursor: Cursor,
     /// The newest commit that touched the kind, or the load if none has since.
     pub changed: Cursor,
-    pub records: Vec<Arc<ViewRecord>>,
+    /// Shared by all who read it before the next change.
+    pub records: Arc<Vec<Arc<ViewRecord>>>,
 }
 
 /// When groups were renewed last, read under one lock. Hold it shortly.
@@ -143,7 +146,10 @@ impl View {
     pub fn new(mirrored: &'static [Kind]) -> Self {
         Self {
             mirrored,
-            state: RwLock::default(),
+            state: RwLock::new(State {
+                lists: mirrored.iter().map(|kind| (kind.clone(), OnceLock::new())).collect(),
+                ..State::default()
+            }),
             contact: RwLock::new(Contact { store: Millis(0), at: Instant::now(), silent_since: None }),
             head: watch::Sender::new(Head::default()),
         }
@@ -227,9 +233,7 @@ impl View {
     pub fn list(&self, kind: &Kind) -> Reading {
         let now = self.now();
         let state = read(&self.state);
-        let records = state.kinds.get(kind).map_or_else(Vec::new, |records| {
-            records.values().filter(|record| state.is_live(record, now)).cloned().collect()
-        });
+        let records = state.live(state.shared_list(kind), now);
         let changed = state.changed.get(kind).copied().unwrap_or(state.loaded);
         let at = |revision| Cursor::at(state.head.epoch, revision);
         Reading { cursor: at(state.head.revision), changed: at(changed), records }
@@ -252,7 +256,7 @@ impl View {
                 };
             }
         }
-        let records = records.into_values().filter(|record| state.is_live(record, now)).collect();
+        let records = state.live(Arc::new(records.into_values().collect()), now);
         let cursor = Cursor::at(state.head.epoch, revision);
         Some(Reading { cursor, changed: cursor, records })
     }
@@ -287,6 +291,7 @@ impl View {
     pub fn replace(&self, epoch: Epoch, revision: Revision, records: Vec<Record>, log: &[Arc<LogEntry>]) {
         let mut state = write(&self.state);
         state.kinds.clear();
+        state.lists.values_mut().for_each(|list| *list = OnceLock::new());
         state.recent.clear();
         state.changed.clear();
         state.loaded = revision;
@@ -308,6 +313,22 @@ impl State {
         self.recent.front().map_or(self.head.revision, |entry| entry.previous)
     }
 
+    fn shared_list(&self, kind: &Kind) -> Arc<Vec<Arc<ViewRecord>>> {
+        let make = || {
+            let records = self.kinds.get(kind).into_iter().flat_map(BTreeMap::values);
+            Arc::new(records.cloned().collect())
+        };
+        self.lists.get(kind).map_or_else(make, |list| list.get_or_init(make).clone())
+    }
+
+    /// The list without the records whose group is over; itself when there are none.
+    fn live(&self, records: Arc<Vec<Arc<ViewRecord>>>, now: Millis) -> Arc<Vec<Arc<ViewRecord>>> {
+        if records.iter().all(|record| self.is_live(record, now)) {
+            return records;
+        }
+        Arc::new(records.iter().filter(|record| self.is_live(record, now)).cloned().collect())
+    }
+
     /// A record whose group this view has not heard of yet is live: the group was live when the
     /// record was committed, and the next beat will tell of it.
     fn is_live(&self, record: &ViewRecord, now: Millis) -> bool {
@@ -324,7 +345,11 @@ impl State {
         let changes = entry.changes.iter().filter(|change| mirrored.contains(&change.after.id.kind));
         let changes: Vec<ViewChange> = changes.map(|change| self.change_record(change)).collect();
         for change in &changes {
-            self.changed.insert(change.after.record.id.kind.clone(), entry.revision);
+            let kind = &change.after.record.id.kind;
+            self.changed.insert(kind.clone(), entry.revision);
+            if let Some(list) = self.lists.get_mut(kind) {
+                *list = OnceLock::new();
+            }
         }
         self.recent.push_back(Arc::new(ViewEntry {
             revision: entry.revision,

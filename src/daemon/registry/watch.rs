@@ -71,7 +71,9 @@ pub struct Step {
 
 /// The records of a snapshot that have not been told of yet.
 struct Snapshot {
-    records: std::vec::IntoIter<Arc<ViewRecord>>,
+    records: Arc<Vec<Arc<ViewRecord>>>,
+    /// How many have been looked at.
+    seen: usize,
     cursor: Cursor,
 }
 
@@ -135,8 +137,11 @@ impl Watch {
 
     fn next_of_snapshot(&mut self) -> Option<WatchEvent> {
         let snapshot = self.snapshot.as_mut()?;
-        if let Some(record) = snapshot.records.find(|record| (self.filter)(record)) {
-            return Some(WatchEvent::Snapshot(record));
+        while let Some(record) = snapshot.records.get(snapshot.seen) {
+            snapshot.seen += 1;
+            if (self.filter)(record) {
+                return Some(WatchEvent::Snapshot(record.clone()));
+            }
         }
         let cursor = snapshot.cursor;
         self.snapshot = None;
@@ -248,7 +253,7 @@ impl Watch {
 
     fn take_snapshot(&mut self) {
         let reading = self.registry.view().list(&self.kind);
-        self.snapshot = Some(Snapshot { records: reading.records.into_iter(), cursor: reading.cursor });
+        self.snapshot = Some(Snapshot { records: reading.records, seen: 0, cursor: reading.cursor });
         self.examined = reading.cursor;
         self.sent = reading.cursor;
     }

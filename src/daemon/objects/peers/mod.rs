@@ -66,11 +66,9 @@ impl Peers {
             return Ok(not_modified(&tag, &cursor.to_string()));
         }
         let view = self.registry.view();
-        let mut peers: Vec<(String, Arc<ViewRecord>)> = records
-            .into_iter()
-            .filter(|record| filter.matches(record))
-            .map(|record| (order.key(&record), record))
-            .collect();
+        let matching = records.iter().filter(|record| filter.matches(record));
+        let mut peers: Vec<(String, Arc<ViewRecord>)> =
+            matching.map(|record| (order.key(record), record.clone())).collect();
         order.sort(&mut peers);
         let total = peers.len();
         let start = token.map_or(0, |token| order.position_behind(&peers, &token.after));

@@ -212,11 +212,11 @@ impl Presence {
         if now < view.quarantine_until() || view.silence().is_some() {
             return;
         }
-        for record in view.list(&PEER).records {
+        for record in view.list(&PEER).records.iter() {
             if record.record.id.key == self.registry.node_id() {
                 continue;
             }
-            let Some(commit) = self.verdict_on(&record, now) else { continue };
+            let Some(commit) = self.verdict_on(record, now) else { continue };
             match self.registry.commit(commit).await {
                 Ok(_) => info!(peer = %record.record.id.key, "peer judged"),
                 // Somebody else was faster, or it has come back.

@@ -1,0 +1,133 @@
+//! Lists, pages, tags and watches.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn filters_and_orders_choose_and_sort() {
+    let store = store();
+    let (a, b, _c) = (joined(&store, "a").await, joined(&store, "b").await, joined(&store, "c").await);
+    b.presence.leave().await;
+    drop(b);
+    sleep(Duration::from_millis(50)).await;
+    let cases = [
+        ("all by id", pb::ListPeersRequest::default(), vec!["a", "b", "c"]),
+        (
+            "by status",
+            pb::ListPeersRequest { status: vec![PeerStatus::Left.into()], ..Default::default() },
+            vec!["b"],
+        ),
+        (
+            "descending",
+            pb::ListPeersRequest { order_by: "node_id desc".to_owned(), ..Default::default() },
+            vec!["c", "b", "a"],
+        ),
+        (
+            "by status, then id",
+            pb::ListPeersRequest { order_by: "status desc".to_owned(), ..Default::default() },
+            vec!["b", "c", "a"],
+        ),
+        (
+            "by selector",
+            pb::ListPeersRequest { selector: "tier!=std".to_owned(), ..Default::default() },
+            vec![],
+        ),
+        ("by role", pb::ListPeersRequest { role: vec!["gateway".to_owned()], ..Default::default() }, vec![]),
+    ];
+    for (what, request, expected) in cases {
+        assert_eq!(ids(&list(&a, request).await), expected, "{what}");
+    }
+    let bad = pb::ListPeersRequest { status: vec![77], ..Default::default() };
+    assert_eq!(reason_of(a.peers.list(called(bad, |_| {})).await), "INVALID_ARGUMENT");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_show_one_revision_whatever_changes_meanwhile() {
+    let store = store();
+    let a = joined(&store, "a").await;
+    let _others = [joined(&store, "b").await, joined(&store, "c").await];
+    let first = list(&a, pb::ListPeersRequest { page_size: 2, ..Default::default() }).await;
+    assert_eq!((ids(&first), first.total_size), (vec!["a", "b"], 3));
+    let _late = joined(&store, "bb").await;
+    a.peers.cordon(called(cordon("c", "disk"), |_| {})).await.unwrap();
+    let next = pb::ListPeersRequest {
+        page_size: 2,
+        page_token: first.next_page_token.clone(),
+        ..Default::default()
+    };
+    let second = list(&a, next.clone()).await;
+    assert_eq!((ids(&second), second.cursor.as_str()), (vec!["c"], first.cursor.as_str()));
+    assert!(!second.peers[0].cordoned, "as it was on the first page");
+    assert_eq!(second.next_page_token, "");
+
+    let other = pb::ListPeersRequest { order_by: "role".to_owned(), ..next };
+    assert_eq!(reason_of(a.peers.list(called(other, |_| {})).await), "INVALID_PAGE_TOKEN");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_token_that_is_too_old_says_so() {
+    let store = store();
+    let a = joined(&store, "a").await;
+    let _b = joined(&store, "b").await;
+    let first = list(&a, pb::ListPeersRequest { page_size: 1, ..Default::default() }).await;
+    for n in 0..1100 {
+        a.peers.cordon(called(cordon("a", &n.to_string()), |_| {})).await.unwrap();
+    }
+    let next = pb::ListPeersRequest { page_size: 1, page_token: first.next_page_token, ..Default::default() };
+    assert_eq!(reason_of(a.peers.list(called(next, |_| {})).await), "PAGE_TOKEN_EXPIRED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unchanged_list_is_not_sent_again() {
+    let store = store();
+    let a = joined(&store, "a").await;
+    let tag = |response: &Response<pb::ListPeersResponse>| {
+        response.metadata().get("etag").unwrap().to_str().unwrap().to_owned()
+    };
+    let first = a.peers.list(called(pb::ListPeersRequest::default(), |_| {})).await.unwrap();
+    let held = tag(&first);
+    sleep(TTL).await;
+    let with = |held: &str| {
+        let held = held.to_owned();
+        move |caller: &mut Caller| caller.if_none_match = Some(held)
+    };
+    let again = a.peers.list(called(pb::ListPeersRequest::default(), with(&held))).await.unwrap();
+    assert!(
+        again.metadata().contains_key(crate::daemon::objects::NOT_MODIFIED),
+        "renewals do not change a list"
+    );
+    a.peers.cordon(called(cordon("a", ""), |_| {})).await.unwrap();
+    let changed = a.peers.list(called(pb::ListPeersRequest::default(), with(&held))).await.unwrap();
+    assert!(!changed.metadata().contains_key(crate::daemon::objects::NOT_MODIFIED));
+    assert_ne!(tag(&changed), held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_ask_nothing_of_the_store() {
+    let store = store();
+    let a = joined(&store, "a").await;
+    let before = store.calls.load(Ordering::Relaxed);
+    for _ in 0..100 {
+        list(&a, pb::ListPeersRequest::default()).await;
+        let get = pb::GetPeerRequest { node_id: "a".to_owned(), ..Default::default() };
+        a.peers.get(called(get, |_| {})).await.unwrap();
+    }
+    let watch = a.peers.watch(called(pb::WatchPeersRequest::default(), |_| {})).await.unwrap();
+    let events: Vec<_> = watch.into_inner().take(2).collect().await;
+    assert_eq!(events.len(), 2);
+    assert_eq!(store.calls.load(Ordering::Relaxed), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_are_bounded_in_number() {
+    let store = store();
+    let a = joined(&store, "a").await;
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        held.push(a.peers.watch(called(pb::WatchPeersRequest::default(), |_| {})).await.unwrap());
+    }
+    let refused =
+        a.peers.watch(called(pb::WatchPeersRequest::default(), |_| {})).await.map(|_| Response::new(()));
+    assert_eq!(reason_of(refused), "TOO_MANY_WATCHES");
+    held.pop();
+    a.peers.watch(called(pb::WatchPeersRequest::default(), |_| {})).await.unwrap();
+}
