@@ -34,6 +34,12 @@ pub fn timestamp(at: Millis) -> Timestamp {
     Timestamp { seconds, nanos: (at.0 % 1000) as i32 * 1_000_000 }
 }
 
+/// Store time now; `None` before the store has answered for the first time.
+pub fn store_time(registry: &Registry) -> Option<Timestamp> {
+    let view = registry.view();
+    view.head().caught_up.then(|| timestamp(view.now()))
+}
+
 /// The caller that the pipeline proved.
 ///
 /// # Errors
@@ -77,7 +83,7 @@ impl Envelope {
         let silence = registry.view().silence();
         Self {
             schema_version: SCHEMA_VERSION.to_owned(),
-            generated_at: Some(timestamp(registry.view().now())),
+            generated_at: store_time(registry),
             local_node_id: registry.node_id().to_owned(),
             stale: silence.is_some(),
             stale_ms: silence.map(|age| u32::try_from(age.as_millis()).unwrap_or(u32::MAX)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{CURSOR, Envelope, caller, tagged, timestamp};
+use super::{CURSOR, Envelope, caller, store_time, tagged, timestamp};
 use crate::core::time::Millis;
 use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
@@ -45,7 +45,7 @@ impl NodeService for Node {
             cluster_id: self.cluster_id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             store: self.registry.store().name().to_owned(),
-            store_time: Some(timestamp(view.now())),
+            store_time: store_time(&self.registry),
             started_at: Some(timestamp(self.started_at)),
             principal: caller.principal.to_string(),
             scopes: caller.scopes.iter().map(Scope::word).map(str::to_owned).collect(),
