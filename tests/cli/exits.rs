@@ -98,7 +98,7 @@ fn each_way_of_not_reaching_a_daemon_has_its_own_words() {
 
 #[test]
 fn usage_errors_are_two_and_json_when_asked_for() {
-    let program = Program::new();
+    let program = Program::at(&format!("http://127.0.0.1:{}", closed_port()));
     for line in [
         "mesh peers list --nope",
         "mesh",

@@ -160,7 +160,7 @@ fn hanging_daemon_costs_a_second_and_a_slow_one_gets_the_rest() {
         let (begun, slow_before) = (Instant::now(), slow.requests().len());
         let ended = program.run(line);
         assert_eq!(ended.code, 0, "{line}: {ended:?}");
-        assert!(begun.elapsed() < Duration::from_secs(5), "{line}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(9), "{line}: {:?}", begun.elapsed());
         assert_eq!(slow.requests().len(), slow_before + 1, "{line}: the slow one is asked once");
     }
 }
