@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use prost::Message;
+use xxhash_rust::xxh64::xxh64;
 
 use crate::core::time::Millis;
+use crate::daemon::chance::random_u64;
 use crate::daemon::registry::mutate::Mutation;
 use crate::daemon::store::{Kind, RecordId, Write};
 use crate::wire::pb::omnirelay::store::v1::AuditValue;
@@ -27,12 +29,8 @@ pub fn body(mutation: &Mutation<'_>, changes: &[String], node_id: &str) -> Audit
 
 /// The write that records it, under a key that sorts by time.
 pub fn write(now: Millis, body: &AuditValue) -> Write {
-    let mut chance = [0u8; 8];
-    // Without chance two records of one millisecond could only collide, which the commit's
-    // precondition-free put would show as a rewrite; the request id keeps them apart.
-    if getrandom::fill(&mut chance).is_err() {
-        chance = xxhash_rust::xxh64::xxh64(body.request_id.as_bytes(), now.0).to_be_bytes();
-    }
-    let key = format!("{:013x}-{:016x}", now.0, u64::from_be_bytes(chance));
+    // Without chance the request id keeps two records of one millisecond apart.
+    let number = random_u64().unwrap_or_else(|_| xxh64(body.request_id.as_bytes(), now.0));
+    let key = format!("{:013x}-{number:016x}", now.0);
     Write::Put { id: RecordId::new(AUDIT, key), value: Bytes::from(body.encode_to_vec()), group: None }
 }

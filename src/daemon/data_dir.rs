@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::chance::{random_secret, random_u64};
 use crate::core::names::{check_node_name, to_node_name};
 
 const LOCK: &str = "omnirelayd.lock";
@@ -79,7 +80,7 @@ impl DataDir {
     /// # Errors
     /// When it cannot be read or written.
     pub fn session_secret(&self) -> Result<String, DataDirError> {
-        self.kept(SESSION_SECRET, || Ok(format!("{:016x}{:016x}", random_u64()?, random_u64()?)))
+        self.kept(SESSION_SECRET, random_secret)
     }
 
     /// The content of a file, which is made when it is not there.
@@ -121,12 +122,6 @@ fn read_short(file: File) -> io::Result<String> {
     let mut text = String::new();
     file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
-}
-
-fn random_u64() -> io::Result<u64> {
-    let mut bytes = [0u8; 8];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(u64::from_be_bytes(bytes))
 }
 
 #[cfg(test)]

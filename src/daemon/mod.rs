@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod audit;
+pub mod chance;
 pub mod config;
 pub mod data_dir;
 pub mod fleet;

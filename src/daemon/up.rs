@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::chance::{random_secret, random_u64};
 use super::config::{Config, LogConfig, LogFormat};
 use super::data_dir::{DataDir, DataDirError, write_whole};
 use super::fleet::{Fleet, FleetError, MemberSpec};
@@ -199,21 +200,15 @@ impl Drop for Directory {
 }
 
 fn make_ephemeral() -> Result<PathBuf, UpError> {
-    let path = std::env::temp_dir().join(format!("omnirelay-up-{}-{:08x}", std::process::id(), chance()));
+    let temporary = std::env::temp_dir();
+    let refuse = |source| UpError::Directory { path: temporary.clone(), source };
+    let number = random_u64().map_err(refuse)?;
+    let path = temporary.join(format!("omnirelay-up-{}-{number:08x}", std::process::id()));
     DirBuilder::new()
         .mode(0o700)
         .create(&path)
         .map_err(|source| UpError::Directory { path: path.clone(), source })?;
     Ok(path)
-}
-
-fn chance() -> u64 {
-    let mut bytes = [0u8; 8];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => u64::from_be_bytes(bytes),
-        // Only keeps two runs of one process id apart; the directory is made exclusively.
-        Err(_) => 0,
-    }
 }
 
 /// The nodes to start, each with its port taken: the first that the directory knows, and as many
@@ -235,7 +230,7 @@ fn choose_nodes(
         state.nodes.push(UpNode {
             node_id: format!("node-{number}"),
             control: SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + offset)),
-            secret: format!("{:016x}{:016x}", chance(), chance()),
+            secret: random_secret().map_err(refuse)?,
         });
     }
     let mut listeners = Vec::new();

@@ -93,11 +93,17 @@ impl Envelope {
 
 /// An answer with its tag and cursor in the headers.
 pub fn tagged<T>(message: T, tag: &str, cursor: &str) -> Response<T> {
-    let mut response = Response::new(message);
-    for (name, value) in [(ETAG, tag), (CURSOR, cursor)] {
-        if let Ok(value) = value.parse() {
-            response.metadata_mut().insert(name, value);
-        }
+    with_header(at_cursor(message, cursor), ETAG, tag)
+}
+
+/// An answer with its cursor in the headers.
+pub fn at_cursor<T>(message: T, cursor: &str) -> Response<T> {
+    with_header(Response::new(message), CURSOR, cursor)
+}
+
+fn with_header<T>(mut response: Response<T>, name: &'static str, value: &str) -> Response<T> {
+    if let Ok(value) = value.parse() {
+        response.metadata_mut().insert(name, value);
     }
     response
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{CURSOR, Envelope, caller, store_time, tagged, timestamp};
+use super::{Envelope, at_cursor, caller, store_time, timestamp};
 use crate::core::time::Millis;
 use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
@@ -53,9 +53,6 @@ impl NodeService for Node {
             readiness: self.readiness.items(),
             client_version_min: CLIENT_VERSION_MIN.to_owned(),
         };
-        let mut answer = tagged(response, "", &cursor);
-        answer.metadata_mut().remove(super::ETAG);
-        debug_assert!(answer.metadata().contains_key(CURSOR));
-        Ok(answer)
+        Ok(at_cursor(response, &cursor))
     }
 }

@@ -7,10 +7,11 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tracing::{debug, info, warn};
 
 use super::Registry;
+use super::backoff::Backoff;
 use super::view::{Applied, View};
 use crate::core::time::{Millis, whole_ms};
 use crate::daemon::store::{
-    Beat, GroupRef, LogEntry, PAGE_MAX, Pulse, Record, Revision, Scan, Store, StoreError,
+    Beat, GroupRef, Kind, LogEntry, PAGE_MAX, Pulse, Record, Revision, Scan, Store, StoreError,
 };
 
 /// How long one call may wait for the log to grow.
@@ -21,34 +22,31 @@ const PULSE_TIMEOUT: Duration = Duration::from_millis(400);
 const POLL_EVERY: Duration = Duration::from_millis(500);
 /// How far back a pulse asks what moved, beyond its predecessor: answers may overtake each other.
 const MOVED_SLACK: Duration = Duration::from_millis(250);
-const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// Loads the view and follows the log for ever.
 pub async fn follow_log(registry: Arc<Registry>) {
-    let mut retry = RETRY_FIRST;
+    let mut backoff = Backoff::new();
     loop {
         let failed = match load(registry.store(), registry.view()).await {
-            Ok(()) => follow(&registry, &mut retry).await,
+            Ok(()) => follow(&registry, &mut backoff).await,
             Err(error) => Some(error),
         };
         let Some(error) = failed else { continue };
         registry.view().note_silence();
         warn!(error = %chain(&error), "store did not answer");
-        tokio::time::sleep(retry).await;
-        retry = (retry * 2).min(RETRY_MAX);
+        backoff.wait().await;
     }
 }
 
 /// Follows the log until the view must be loaded again (`None`) or the store fails.
-async fn follow(registry: &Registry, retry: &mut Duration) -> Option<StoreError> {
+async fn follow(registry: &Registry, backoff: &mut Backoff) -> Option<StoreError> {
     loop {
         let head = registry.view().head();
         let page = match registry.store().log(head.revision, PAGE_MAX, LOG_WAIT).await {
             Ok(page) => page,
             Err(error) => return Some(error),
         };
-        *retry = RETRY_FIRST;
+        *backoff = Backoff::new();
         if page.epoch != head.epoch || page.compacted {
             info!(revision = %head.revision, "view fell behind the log and is loaded again");
             return None;
@@ -80,11 +78,7 @@ async fn load(store: &dyn Store, view: &View) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn read_kind(
-    store: &dyn Store,
-    kind: &crate::daemon::store::Kind,
-    into: &mut Vec<Record>,
-) -> Result<(), StoreError> {
+async fn read_kind(store: &dyn Store, kind: &Kind, into: &mut Vec<Record>) -> Result<(), StoreError> {
     let mut after = None;
     loop {
         let scan = Scan { kind: kind.clone(), after, backwards: false, limit: PAGE_MAX };

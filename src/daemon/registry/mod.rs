@@ -1,5 +1,6 @@
 //! The registry: commits, the view, watches and sessions, on any store.
 
+pub mod backoff;
 pub mod cursor;
 pub mod follow;
 pub mod mutate;
@@ -142,13 +143,9 @@ pub fn parse_cursor(text: &str) -> Result<Option<Cursor>, Fault> {
     if text.is_empty() {
         return Ok(None);
     }
-    match text.parse() {
+    match text.parse::<Cursor>() {
         Ok(cursor) => Ok(Some(cursor)),
-        Err(error) => Err(Fault::new(Code::InvalidArgument, "INVALID_CURSOR", error_text(&error))
+        Err(error) => Err(Fault::new(Code::InvalidArgument, "INVALID_CURSOR", error.to_string())
             .hint("give a cursor as an answer's `cursor` field or an event's id gave it, or none")),
     }
-}
-
-fn error_text(error: &cursor::NotACursor) -> String {
-    error.to_string()
 }

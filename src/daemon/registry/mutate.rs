@@ -49,7 +49,7 @@ pub struct Decision<A> {
 }
 
 /// An answer that is completed once the commit is known.
-pub trait Answer: Message + Default {
+pub trait Answer: Message + Default + Clone {
     /// Fills in what only the commit knows. `entry` is `None` when nothing was committed, or when
     /// an earlier commit's answer is given again.
     fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>);
@@ -180,9 +180,9 @@ impl Registry {
         decision: &Decision<A>,
         preconditions: Vec<Precondition>,
     ) -> Result<Commit, Fault> {
-        let foreign = |write: &&Write| write_id(write).kind != mutation.object.kind;
+        let foreign = |write: &&Write| write.id().kind != mutation.object.kind;
         if let Some(write) = decision.writes.iter().find(foreign) {
-            tracing::error!(action = mutation.action, record = %write_id(write), "an object wrote under another's kind");
+            tracing::error!(action = mutation.action, record = %write.id(), "an object wrote under another's kind");
             return Err(internal(mutation));
         }
         let mut writes = decision.writes.clone();
@@ -196,7 +196,7 @@ impl Registry {
             writes = writes.split_off(decision.writes.len());
         } else {
             idempotency = idempotency_key(mutation).map(|key| {
-                let mut answer = A::decode(decision.answer.encode_to_vec().as_slice()).unwrap_or_default();
+                let mut answer = decision.answer.clone();
                 answer.settle(&self.settled(mutation, !decision.writes.is_empty()), None);
                 let answer = Bytes::from(answer.encode_to_vec());
                 Idempotency { key, request_hash: mutation.request_hash, answer }
@@ -255,12 +255,6 @@ impl Registry {
 /// Whether somebody else's change is a reason to decide anew, and not to refuse.
 fn may_decide_again(mutation: &Mutation<'_>) -> bool {
     !matches!(mutation.expected, Some(IfMatch::Version(_)))
-}
-
-fn write_id(write: &Write) -> &RecordId {
-    match write {
-        Write::Put { id, .. } | Write::Delete { id } => id,
-    }
 }
 
 fn check_expected(mutation: &Mutation<'_>, reader: &Reader<'_>) -> Result<(), Fault> {

@@ -445,6 +445,15 @@ pub trait Store: Send + Sync + 'static {
     async fn housekeep(&self, keep: Retention) -> Result<Housekept, StoreError>;
 }
 
+impl Write {
+    /// The record it is about.
+    pub fn id(&self) -> &RecordId {
+        match self {
+            Self::Put { id, .. } | Self::Delete { id } => id,
+        }
+    }
+}
+
 impl Kind {
     /// A kind known when the program was written.
     pub const fn of(name: &'static str) -> Self {

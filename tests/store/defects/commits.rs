@@ -9,7 +9,7 @@ use omnirelay::daemon::store::{
     Store, StoreError, VALUE_BYTES_MAX, Version, Write,
 };
 
-use super::records::{all, head, written};
+use super::records::{all, head};
 use super::{Answer, Defect, altering, blank, write_junk};
 use crate::harness::epoch;
 
@@ -198,7 +198,7 @@ pub fn takes_the_last_of_two() -> Defect {
     altered(|commit| {
         let mut seen = BTreeSet::new();
         commit.writes.reverse();
-        commit.writes.retain(|write| seen.insert(written(write).clone()));
+        commit.writes.retain(|write| seen.insert(write.id().clone()));
     })
 }
 

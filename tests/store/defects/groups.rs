@@ -10,7 +10,7 @@ use omnirelay::daemon::store::{
 };
 
 use super::commits::instead;
-use super::records::{all, written};
+use super::records::all;
 use super::{Defect, altering, blank, write_junk};
 use crate::harness::epoch;
 
@@ -222,7 +222,7 @@ pub fn binds_records_forever() -> Defect {
         Box::pin(async move {
             let known = all(store, KIND).await;
             for write in &mut commit.writes {
-                let bound = known.iter().find(|record| record.id == *written(write));
+                let bound = known.iter().find(|record| record.id == *write.id());
                 if let (Write::Put { group, .. }, Some(Record { group: Some(of), .. })) = (write, bound) {
                     *group = Some(of.clone());
                 }
@@ -261,7 +261,7 @@ pub fn counts_expired_records() -> Defect {
                     return Err(CommitError::Conflict { id: id.clone(), expected: *version, actual });
                 }
             }
-            ever.lock().unwrap().extend(commit.writes.iter().map(|write| written(write).clone()));
+            ever.lock().unwrap().extend(commit.writes.iter().map(|write| write.id().clone()));
             store.commit(commit).await
         })
     })

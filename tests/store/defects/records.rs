@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use omnirelay::daemon::store::{
     Housekept, Kind, LogEntry, LogPage, PAGE_MAX, Record, RecordId, Retention, Revision, Scan, ScanPage,
-    Store, Version, Write,
+    Store, Version,
 };
 
 use super::{Defect, altering, write_junk};
@@ -231,13 +231,6 @@ pub fn clamps_pages() -> Defect {
         scan: altering(|scan: &mut Scan| scan.limit = scan.limit.clamp(1, PAGE_MAX)),
         log: altering(|(limit, _): &mut (usize, Duration)| *limit = (*limit).clamp(1, PAGE_MAX)),
         ..Defect::default()
-    }
-}
-
-/// The record that a write is of.
-pub fn written(write: &Write) -> &RecordId {
-    match write {
-        Write::Put { id, .. } | Write::Delete { id } => id,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::core::peer::{Verdict, judge};
 use crate::core::time::Millis;
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::backoff::Backoff;
 use crate::daemon::registry::follow::chain;
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::store::{
@@ -22,8 +23,9 @@ use crate::daemon::store::{
 use crate::wire::pb::omnirelay::store::v1::PeerValue;
 use pb::peer::Status;
 
-const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_MAX: Duration = Duration::from_secs(2);
+/// How often the own record is written again when somebody else was faster, and how long apart.
+const ENTER_TRIES: usize = 5;
+const ENTER_AGAIN: Duration = Duration::from_millis(50);
 /// How often a node id that another daemon holds is mentioned in the log.
 const HELD_LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -100,7 +102,7 @@ impl Presence {
 
     /// Opens a session and enters the record as alive, however long it takes.
     pub async fn join(&self, reason: &str) {
-        let mut retry = RETRY_FIRST;
+        let mut backoff = Backoff::new();
         loop {
             let session = self.open_session().await;
             match self.enter(Status::Alive, reason, &session).await {
@@ -116,13 +118,12 @@ impl Presence {
                 }
                 Err(error) => warn!(error = %chain(&error), "could not register; trying again"),
             }
-            tokio::time::sleep(retry).await;
-            retry = (retry * 2).min(RETRY_MAX);
+            backoff.wait().await;
         }
     }
 
     async fn open_session(&self) -> GroupRef {
-        let mut retry = RETRY_FIRST;
+        let mut backoff = Backoff::new();
         let mut said: Option<Instant> = None;
         loop {
             let open = OpenGroup {
@@ -149,8 +150,7 @@ impl Presence {
                 }
                 Err(error) => warn!(error = %chain(&error), "could not open a session; trying again"),
             }
-            tokio::time::sleep(retry).await;
-            retry = (retry * 2).min(RETRY_MAX);
+            backoff.wait().await;
         }
     }
 
@@ -158,7 +158,7 @@ impl Presence {
     async fn enter(&self, status: Status, reason: &str, session: &GroupRef) -> Result<(), CommitError> {
         let id = peer_id(self.registry.node_id());
         let mut refused = None;
-        for _ in 0..5 {
+        for _ in 0..ENTER_TRIES {
             let held = self.registry.view().get(&id);
             let version = held.as_ref().map_or(Version(0), |held| held.record.version);
             let value = self.own_value(held.as_deref(), status, reason, session);
@@ -168,7 +168,7 @@ impl Presence {
                 Err(error @ CommitError::Conflict { .. }) => refused = Some(error),
                 Err(error) => return Err(error),
             }
-            tokio::time::sleep(RETRY_FIRST).await;
+            tokio::time::sleep(ENTER_AGAIN).await;
         }
         refused.map_or(Ok(()), Err)
     }
@@ -265,25 +265,22 @@ impl Presence {
         if !gone || value.cordoned || now.since(since) < self.settings.forget_after {
             return None;
         }
-        let id = record.record.id.clone();
-        let version = Precondition::Version { id: id.clone(), version: record.record.version };
-        Some(Commit {
-            preconditions: vec![version, over],
-            writes: vec![Write::Delete { id }],
-            writer: self.registry.node_id().to_owned(),
-            epoch: self.registry.view().head().epoch,
-            ..Commit::default()
-        })
+        let write = Write::Delete { id: record.record.id.clone() };
+        Some(self.commit(record.record.version, write, over))
     }
 
     fn put(&self, id: &RecordId, version: Version, value: &PeerValue, also: Precondition) -> Commit {
-        let version = Precondition::Version { id: id.clone(), version };
         let value = Bytes::from(value.encode_to_vec());
+        self.commit(version, Write::Put { id: id.clone(), value, group: None }, also)
+    }
+
+    /// One write, on the condition that the record still has this version.
+    fn commit(&self, version: Version, write: Write, also: Precondition) -> Commit {
         Commit {
-            preconditions: vec![version, also],
-            writes: vec![Write::Put { id: id.clone(), value, group: None }],
-            writer: self.registry.node_id().to_owned(),
             epoch: self.registry.view().head().epoch,
+            preconditions: vec![Precondition::Version { id: write.id().clone(), version }, also],
+            writes: vec![write],
+            writer: self.registry.node_id().to_owned(),
             ..Commit::default()
         }
     }

@@ -21,6 +21,7 @@ use super::opening::{Note, Opening};
 use super::shared::{Groups, Shared, StoreClock};
 use super::tables::{self, SCHEMA, Snapshot, Written};
 use crate::core::time::Millis;
+use crate::daemon::chance::random_u64;
 
 /// How long a file that is not the one used last grants no scope, at least and at most: as long as
 /// a session may trust what the other file gave it. The longest session that can be configured
@@ -101,7 +102,7 @@ pub(super) fn open(
     let read =
         |database: &Database| -> Result<Option<u32>, redb::Error> { tables::schema(&database.begin_read()?) };
     let io = |source| OpenError::Io { path: path.clone(), source };
-    let this = random().map_err(io)?;
+    let this = random_u64().map_err(io)?;
     let created = check_schema(&path, read(&database))?.is_none();
     if created {
         create(&database, clock.now().0, this).map_err(|error| not_written(&path, error))?;
@@ -208,12 +209,6 @@ fn not_written(path: &Path, error: redb::Error) -> OpenError {
         redb::Error::Io(source) => OpenError::Io { path: path.to_path_buf(), source },
         error => damaged(path, error),
     }
-}
-
-fn random() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(u64::from_be_bytes(bytes))
 }
 
 fn load(database: &Database) -> Result<(Written, Groups), StoreError> {

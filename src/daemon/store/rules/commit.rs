@@ -116,7 +116,7 @@ impl<T: TablesMut> Step<'_, T> {
         seen: &mut Seen<'a>,
         plan: &mut Plan,
     ) -> Result<(), CommitError> {
-        let (Write::Put { id, .. } | Write::Delete { id }) = write;
+        let id = write.id();
         let stored = self.see(id, seen)?.cloned();
         let there = stored.as_ref().filter(|stored| self.is_there(stored));
         let after = match write {
