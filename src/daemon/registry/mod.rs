@@ -100,7 +100,7 @@ impl Registry {
         follow::wait_for(&self.view, Revision(0)).await;
         self.check_epoch(min_revision, cursor)?;
         // A cursor inside a commit is behind it only once that commit is there.
-        let behind = Revision(cursor.revision.0 + u64::from(cursor.part > 0));
+        let behind = Revision(cursor.revision.0.saturating_add(u64::from(cursor.part > 0)));
         follow::wait_for(&self.view, behind).await;
         self.check_epoch(min_revision, cursor)
     }

@@ -258,3 +258,13 @@ async fn heads_are_heard_in_order_however_many_commit() {
     tokio::time::timeout(Duration::from_secs(20), listener).await.unwrap().unwrap();
     assert_eq!(a.registry.view().head().revision, Revision(2000));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_last_possible_cursor_is_waited_for_like_any_other() {
+    let store = memory();
+    let a = daemon(&store, "a").await;
+    let last = Cursor { epoch: a.registry.view().head().epoch, revision: Revision(u64::MAX), part: 1 };
+    let text = last.to_string();
+    let waited = tokio::time::timeout(Duration::from_secs(1), a.registry.ready_for(&text)).await;
+    assert!(waited.is_err(), "nobody has seen that far");
+}
