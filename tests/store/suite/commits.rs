@@ -15,7 +15,7 @@ pub async fn a_refused_commit_leaves_nothing(t: &mut Trial) {
     t.conflicts(refused).await;
     assert_eq!(t.keys().await, ["a"]);
     assert_eq!(t.record("a").await.expect("a record").value.as_ref(), b"one");
-    assert_eq!((t.head().await, t.store.leases().await.expect("leases").len()), (head, 0));
+    assert_eq!((t.head().await, t.store.leases().await.expect("leases").leases.len()), (head, 0));
 }
 
 pub async fn a_commit_is_refused_when_a_version_differs(t: &mut Trial) {
