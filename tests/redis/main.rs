@@ -6,3 +6,4 @@ mod servers;
 mod faults;
 mod linked;
 mod standalone;
+mod topologies;

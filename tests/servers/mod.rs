@@ -3,7 +3,11 @@
 //! Test binaries take this folder in with `#[path = "../servers/mod.rs"] mod servers;`.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+mod cluster;
 mod ports;
+mod sentinels;
 mod server;
 
+pub use cluster::Cluster;
+pub use sentinels::Sentinels;
 pub use server::{PATIENCE, RedisServer, eventually};

@@ -116,9 +116,9 @@ impl RedisServer {
             _ => (None, own.as_slice()),
         };
         command.args(file);
+        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string()]);
         if !self.is_sentinel() {
-            command.args(["--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]);
-            command.args(["--port", &self.port.to_string()]);
+            command.args(["--save", "", "--appendonly", "no"]);
         }
         command.args(own).current_dir(self.directory.path());
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
