@@ -19,6 +19,7 @@ pub mod clock;
 pub mod embedded;
 mod limits;
 pub mod memory;
+pub mod redis;
 mod rules;
 
 pub use clock::{Clock, ManualClock, SystemClock};
