@@ -19,6 +19,7 @@ use super::data_dir::{DataDir, write_whole};
 use super::node::{Node, NodeSpec};
 use super::registry::follow::chain;
 use super::signals::EndSignals;
+use super::store::redis::url::redacted;
 use super::store::{EmbeddedStore, MemoryStore, Store};
 use super::telemetry::{self, LogControl};
 use crate::wire::fault::Exit;
@@ -69,7 +70,8 @@ fn complain(error: &dyn std::error::Error) {
 }
 
 fn validate(loaded: Result<Loaded, ConfigError>) -> Result<Exit, Failure> {
-    match loaded {
+    // With the files that it names, on the host that it is for.
+    match loaded.and_then(|loaded| loaded.redis()) {
         Ok(_) => {
             say("the configuration is sound\n")?;
             Ok(Exit::Ok)
@@ -139,6 +141,11 @@ fn data_dir(config: &Config) -> PathBuf {
 fn open_store(config: &Config, directory: &Path) -> Result<Arc<dyn Store>, Failure> {
     if config.store.url == "memory:" {
         return Ok(Arc::new(MemoryStore::system()));
+    }
+    if config.store.url != "embedded:" {
+        return Err(
+            format!("a store such as `{}` is not in this version yet", redacted(&config.store.url)).into()
+        );
     }
     if !config.mesh.seeds.is_empty() {
         warn!(seeds = %config.mesh.seeds.join(" "), "the embedded store shares no registry with other nodes");

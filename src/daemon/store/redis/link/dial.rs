@@ -110,12 +110,12 @@ fn settle(stream: TcpStream) -> io::Result<TcpStream> {
 }
 
 async fn introduce(dialed: &mut Dialed, manner: &Manner) -> Result<(), Failure> {
-    if let Some(password) = &manner.password {
+    if manner.username.is_some() || manner.password.is_some() {
         let mut auth = cmd("AUTH");
-        if let Some(username) = &manner.username {
-            auth.arg(username);
-        }
-        dialed.ask(auth.arg(password.reveal()), "authenticate").await?;
+        auth.arg(manner.username.as_slice());
+        // There are users that any password is right for.
+        auth.arg(manner.password.as_ref().map_or("", Secret::reveal));
+        dialed.ask(&auth, "authenticate").await?;
     }
     // For whoever looks at CLIENT LIST; a user need not have the permission.
     match ask(&mut dialed.multiplexed, cmd("CLIENT").arg("SETNAME").arg("omnirelayd")).await {
