@@ -134,6 +134,11 @@ impl RedisServer {
             .replace("{dir}", &self.directory.path().to_string_lossy())
     }
 
+    /// `None`: it does not run.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }
