@@ -69,7 +69,8 @@ fn complain(error: &dyn std::error::Error) {
 }
 
 fn validate(loaded: Result<Loaded, ConfigError>) -> Result<Exit, Failure> {
-    match loaded {
+    // With the files that it names, on the host that it is for.
+    match loaded.and_then(|loaded| loaded.redis()) {
         Ok(_) => {
             say("the configuration is sound\n")?;
             Ok(Exit::Ok)
@@ -112,7 +113,7 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     let spec = NodeSpec {
         node_id,
         session_secret: directory.session_secret()?,
-        store: open_stores(&config, directory.path())?.of_node(),
+        store: open_stores(loaded, directory.path())?.of_node(),
         listener: listen(&config)?,
         config,
         process: None,
@@ -136,11 +137,12 @@ fn data_dir(config: &Config) -> PathBuf {
     state.join("omnirelay")
 }
 
-fn open_stores(config: &Config, directory: &Path) -> Result<Stores, Failure> {
+fn open_stores(loaded: &Loaded, directory: &Path) -> Result<Stores, Failure> {
+    let config = &loaded.config;
     if config.store.url == "embedded:" && !config.mesh.seeds.is_empty() {
         warn!(seeds = %config.mesh.seeds.join(" "), "the embedded store shares no registry with other nodes");
     }
-    Ok(Stores::open(config, directory)?)
+    Ok(Stores::open(config, loaded.redis()?, directory)?)
 }
 
 fn listen(config: &Config) -> Result<TcpListener, Failure> {

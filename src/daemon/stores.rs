@@ -32,23 +32,20 @@ pub struct Mesh {
     quarantine: Duration,
 }
 
-/// Why there is no store.
-#[derive(Debug, thiserror::Error)]
-pub enum StoresError {
-    #[error("setting `{key}`: {what}")]
-    Setting { key: &'static str, what: String },
-    #[error("cannot open the store")]
-    Open(#[from] OpenError),
-}
-
 impl Stores {
-    /// The stores that are configured; an embedded one keeps its file in `directory`. A server
-    /// that cannot be reached is no error: nodes wait for it.
+    /// The stores that are configured, `redis` as [`StoreConfig::redis`] has it; an embedded one
+    /// keeps its file in `directory`. A server that cannot be reached is no error: nodes wait for
+    /// it.
     ///
     /// # Errors
-    /// [`StoresError`].
-    pub fn open(config: &Config, directory: &Path) -> Result<Self, StoresError> {
-        let redis = config.store.redis().map_err(|(key, what)| StoresError::Setting { key, what })?;
+    /// When the file cannot be opened.
+    ///
+    /// [`StoreConfig::redis`]: super::config::StoreConfig::redis
+    pub fn open(
+        config: &Config,
+        redis: Option<(RedisUrl, RedisOptions)>,
+        directory: &Path,
+    ) -> Result<Self, OpenError> {
         if let Some((url, options)) = redis {
             let cluster = config.node.cluster.clone();
             let quarantine = config.session.ttl.0 + SESSION_MARGIN;

@@ -12,7 +12,8 @@ use super::data_dir::{DataDir, DataDirError, write_whole};
 use super::fleet::{Fleet, FleetError, MemberSpec};
 use super::run::{LEAVE_LIMIT, ready_row, remove_if_there, withdraw_ready, write_ready};
 use super::signals::EndSignals;
-use super::stores::{Stores, StoresError};
+use super::store::embedded::OpenError;
+use super::stores::Stores;
 use super::telemetry::{self, LogError};
 use crate::wire::fault::Exit;
 use serde::{Deserialize, Serialize};
@@ -60,8 +61,10 @@ pub enum UpError {
     State { path: PathBuf, what: String },
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    #[error(transparent)]
-    Stores(#[from] StoresError),
+    #[error("--store: {0}")]
+    Store(String),
+    #[error("cannot open the store")]
+    OpenStore(#[from] OpenError),
     #[error("cannot begin to log")]
     Log(#[from] LogError),
     #[error(transparent)]
@@ -114,13 +117,14 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
     if let Some(url) = &options.store {
         config.store.url.clone_from(url);
     }
+    let redis = config.store.redis().map_err(|(_, what)| UpError::Store(what))?;
     let config = Arc::new(config);
     let end = EndSignals::listen(config.control.drain_grace.0 + LEAVE_LIMIT).map_err(UpError::Signals)?;
     if let Some(path) = &options.ready_file {
         remove_if_there(path).map_err(|error| UpError::ReadyFile(error.to_string()))?;
     }
     let directory = Directory::open(options.data.as_deref())?;
-    let stores = Stores::open(&config, directory.data.path())?;
+    let stores = Stores::open(&config, redis, directory.data.path())?;
     let (nodes, listeners) = choose_nodes(&directory, options.nodes)?;
     let members = nodes.iter().zip(listeners).map(|(node, listener)| MemberSpec {
         node_id: node.node_id.clone(),

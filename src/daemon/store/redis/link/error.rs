@@ -69,7 +69,8 @@ impl From<RedisError> for LinkError {
                 Self::Refused { code: code.to_owned(), detail: error.detail().unwrap_or_default().to_owned() }
             }
             None if error.is_timeout() => Self::Lost(Failure::new("no answer within the response timeout")),
-            None => Self::Lost(Failure::because("the connection broke", error)),
+            // The crate's error and its source say the same.
+            None => Self::Lost(Failure::new(format!("the connection broke: {error}"))),
         }
     }
 }
