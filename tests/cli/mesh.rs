@@ -69,7 +69,8 @@ fn start(program: &Program) -> Child {
     let line = format!("up --data {} --ready-file {} -o json", data.display(), ready.display());
     let mut child = program.start(&line);
     let deadline = Instant::now() + PATIENCE;
-    while !ready.exists() {
+    // The context is written when the nodes are ready already.
+    while !(ready.exists() && program.config().exists()) {
         assert!(child.try_wait().unwrap().is_none(), "up has ended");
         assert!(Instant::now() < deadline, "up is not ready");
         std::thread::sleep(Duration::from_millis(20));
