@@ -40,6 +40,22 @@ async fn a_failover_by_sentinel_is_followed() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_sentinel_replaces_while_it_lives_is_left() -> Result<()> {
+    let group = Sentinels::start(1)?;
+    let (link, _) = link(&group.url())?;
+    link.call(&incr()).await?;
+    eventually("a failover begins", || {
+        Ok(group.sentinels[0].cli::<()>(&["SENTINEL", "FAILOVER", "mesh"]).is_ok())
+    })?;
+    tokio::task::block_in_place(|| group.wait_for_failover(0))?;
+    eventually("the old master follows", || Ok(group.servers[0].info("role")? == "slave"))?;
+    write_until_done(&link).await?;
+    assert_eq!(link.connection().await?.address().to_string(), group.servers[1].address());
+    assert_eq!(group.servers[0].connections()?, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinels_that_are_down_are_passed_over() -> Result<()> {
     let mut group = Sentinels::start(1)?;
     let url = group.url();
