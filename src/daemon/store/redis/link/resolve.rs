@@ -67,6 +67,24 @@ impl Maker {
         .await
     }
 
+    /// Whether Sentinels say where the master is.
+    pub fn has_sentinels(&self) -> bool {
+        matches!(self.url.servers, Servers::Sentinels { .. })
+    }
+
+    /// Where the first Sentinel that answers says that the master is.
+    pub async fn named(&self) -> Option<Address> {
+        let Servers::Sentinels { service, .. } = &self.url.servers else { return None };
+        let manner = self.manner().await.ok()?;
+        for sentinel in self.known() {
+            match self.master_by(&sentinel, service, &manner).await {
+                Ok(at) => return Some(at),
+                Err(_) => self.postpone(&sentinel),
+            }
+        }
+        None
+    }
+
     async fn greeted(&self, mut dialed: Dialed) -> Result<Dialed, Failure> {
         let what = |error: LinkError| Failure::because(format!("{} is not fit for use", dialed.at), error);
         let greeting = self.hello.greet(&mut dialed.multiplexed);
@@ -224,6 +242,36 @@ fn unfit(at: &Address, info: &Info) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Nobody;
+
+    #[async_trait::async_trait]
+    impl Hello for Nobody {
+        async fn greet(&self, _: &mut redis::aio::MultiplexedConnection) -> Result<(), LinkError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn whoever_helped_is_asked_first_and_whoever_did_not_last() {
+        let url: RedisUrl = "redis://a,b,c".parse().unwrap();
+        let maker = Maker::new(url, RedisOptions::default(), Arc::new(Nobody));
+        let of = |host: &str| Address { host: host.to_owned(), port: 6379 };
+        let hosts = || maker.known().into_iter().map(|known| known.host).collect::<Vec<_>>().join(" ");
+        maker.postpone(&of("a"));
+        assert_eq!(hosts(), "b c a");
+        maker.postpone(&of("c"));
+        assert_eq!(hosts(), "b a c");
+        maker.remember(&of("c"), &[]);
+        assert_eq!(hosts(), "c b a");
+        maker.remember(&of("b"), &[of("d"), of("b"), of("e")]);
+        assert_eq!(hosts(), "b a c d e");
+        maker.remember(&of("e"), &[of("f")]);
+        assert_eq!(hosts(), "e a b c f", "what was learned before is forgotten");
+        let many: Vec<Address> = (0..200).map(|at| of(&format!("h{at}"))).collect();
+        maker.remember(&of("a"), &many);
+        assert_eq!(maker.known().len(), KNOWN_MAX);
+    }
 
     #[test]
     fn what_cannot_take_writes_is_unfit() {

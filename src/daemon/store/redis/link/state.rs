@@ -23,6 +23,13 @@ const ADVICE_AGE: Duration = Duration::from_secs(300);
 /// How long asking for it may take.
 const ADVICE_LIMIT: Duration = Duration::from_secs(2);
 
+/// How often the Sentinels are asked whether the master is still the one that is connected. A master
+/// that was replaced while it lives, or that only they and its replicas have lost sight of, goes on
+/// taking writes that are lost when it comes back.
+const NAMED_AGE: Duration = Duration::from_secs(1);
+/// How long asking them may take.
+const NAMED_LIMIT: Duration = Duration::from_secs(2);
+
 /// What came of an attempt to connect; `None` while it goes on.
 pub(super) type Attempt = watch::Receiver<Option<Result<Connection, Failure>>>;
 
@@ -60,6 +67,8 @@ struct State {
     advice: Arc<[String]>,
     advised: Option<Instant>,
     advising: Option<AbortHandle>,
+    named: Option<Instant>,
+    asking: Option<AbortHandle>,
 }
 
 impl Shared {
@@ -97,6 +106,7 @@ impl Shared {
         if let Some(present) = state.present.clone() {
             if !present.driver.is_over() {
                 self.advise_if_due(&mut state, &present);
+                self.ask_sentinels_if_due(&mut state, &present);
                 return Found::Connection(present);
             }
             let failure = Failure::new(format!("{} has closed the connection", present.at));
@@ -171,6 +181,26 @@ impl Shared {
         state.advising = Some(task.abort_handle());
     }
 
+    /// Asks the Sentinels, on the side, whether this is still the master. Without an answer it is.
+    fn ask_sentinels_if_due(&self, state: &mut State, connection: &Connection) {
+        let asked = state.named.unwrap_or(connection.made).max(connection.made);
+        let asking = state.asking.as_ref().is_some_and(|task| !task.is_finished());
+        if asking || !self.maker.has_sentinels() || asked.elapsed() < NAMED_AGE {
+            return;
+        }
+        state.named = Some(Instant::now());
+        let (this, maker) = (self.this.clone(), Arc::clone(&self.maker));
+        let (generation, at) = (connection.generation, connection.at.clone());
+        let task = tokio::spawn(async move {
+            let named = timeout(NAMED_LIMIT, maker.named()).await.ok().flatten();
+            let Some(other) = named.filter(|named| *named != at) else { return };
+            if let Some(shared) = this.upgrade() {
+                shared.give_up(generation, &format!("the Sentinels name {other} in place of {at}"));
+            }
+        });
+        state.asking = Some(task.abort_handle());
+    }
+
     fn take_advice(&self, advice: Vec<String>) {
         let mut state = self.locked();
         for line in advice.iter().filter(|line| !state.advice.contains(line)) {
@@ -187,7 +217,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let mut state = self.locked();
-        let tasks = [state.attempting.take(), state.advising.take()];
+        let tasks = [state.attempting.take(), state.advising.take(), state.asking.take()];
         tasks.into_iter().flatten().for_each(|task| task.abort());
     }
 }
@@ -206,6 +236,8 @@ impl State {
             advice: Arc::new([]),
             advised: None,
             advising: None,
+            named: None,
+            asking: None,
         }
     }
 
