@@ -19,8 +19,7 @@ use super::data_dir::{DataDir, write_whole};
 use super::node::{Node, NodeSpec};
 use super::registry::follow::chain;
 use super::signals::EndSignals;
-use super::store::redis::url::redacted;
-use super::store::{EmbeddedStore, MemoryStore, Store};
+use super::stores::Stores;
 use super::telemetry::{self, LogControl};
 use crate::wire::fault::Exit;
 
@@ -114,7 +113,7 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     let spec = NodeSpec {
         node_id,
         session_secret: directory.session_secret()?,
-        store: open_store(&config, directory.path())?,
+        store: open_stores(loaded, directory.path())?.of_node(),
         listener: listen(&config)?,
         config,
         process: None,
@@ -138,19 +137,12 @@ fn data_dir(config: &Config) -> PathBuf {
     state.join("omnirelay")
 }
 
-fn open_store(config: &Config, directory: &Path) -> Result<Arc<dyn Store>, Failure> {
-    if config.store.url == "memory:" {
-        return Ok(Arc::new(MemoryStore::system()));
-    }
-    if config.store.url != "embedded:" {
-        return Err(
-            format!("a store such as `{}` is not in this version yet", redacted(&config.store.url)).into()
-        );
-    }
-    if !config.mesh.seeds.is_empty() {
+fn open_stores(loaded: &Loaded, directory: &Path) -> Result<Stores, Failure> {
+    let config = &loaded.config;
+    if config.store.url == "embedded:" && !config.mesh.seeds.is_empty() {
         warn!(seeds = %config.mesh.seeds.join(" "), "the embedded store shares no registry with other nodes");
     }
-    Ok(Arc::new(EmbeddedStore::open(directory)?))
+    Ok(Stores::open(config, loaded.redis()?, directory)?)
 }
 
 fn listen(config: &Config) -> Result<TcpListener, Failure> {

@@ -4,6 +4,7 @@
 //! store's. Each function below it makes one, named by what the store does wrong.
 
 mod commits;
+mod graces;
 mod groups;
 mod leases;
 mod records;
@@ -24,6 +25,7 @@ use omnirelay::daemon::store::{
 };
 
 pub use self::commits::*;
+pub use self::graces::*;
 pub use self::groups::*;
 pub use self::leases::*;
 pub use self::records::*;
