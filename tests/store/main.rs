@@ -10,6 +10,7 @@
 mod defects;
 mod durability;
 mod harness;
+mod linearizable;
 mod suite;
 
 /// Runs every rule on stores made by `$fresh`, each as a test of its own.

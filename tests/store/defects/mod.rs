@@ -5,6 +5,7 @@
 
 mod commits;
 mod groups;
+mod histories;
 mod leases;
 mod records;
 mod restarts;
@@ -25,6 +26,7 @@ use omnirelay::daemon::store::{
 
 pub use self::commits::*;
 pub use self::groups::*;
+pub use self::histories::*;
 pub use self::leases::*;
 pub use self::records::*;
 pub use self::restarts::*;
