@@ -19,11 +19,13 @@ pub mod clock;
 pub mod embedded;
 mod limits;
 pub mod memory;
+pub mod redis;
 mod rules;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::EmbeddedStore;
 pub use memory::MemoryStore;
+pub use redis::RedisStore;
 
 /// The most writes and lease operations of one commit together.
 pub const COMMIT_WRITES_MAX: usize = 256;
