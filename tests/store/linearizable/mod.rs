@@ -30,6 +30,7 @@ use self::model::Step;
 use self::plan::Plan;
 use self::search::{Operation, Verdict};
 use crate::harness::{Embedded, Memory};
+use crate::redis::Redis;
 
 /// How many rounds are run; each store has its own number for the ordinary test run.
 const ROUNDS: &str = "OMNIRELAY_LINEARIZABLE_ROUNDS";
@@ -111,6 +112,16 @@ async fn embedded() {
     holds("embedded", 12, async || {
         let harness = Embedded::fresh().await;
         move |_| harness.store()
+    })
+    .await;
+}
+
+/// Each client has a connection of its own, as a daemon has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn redis() {
+    holds("redis", 12, async || {
+        let mesh = Redis::standalone_mesh();
+        move |_| mesh.another()
     })
     .await;
 }
