@@ -17,16 +17,19 @@ async fn until_on_the_only_master(link: &Link, servers: &[RedisServer]) -> Resul
     loop {
         write_until_done(link).await?;
         let at = link.connection().await.map(|connection| connection.address().to_string());
-        let mut seen = Vec::new();
-        for server in servers {
+        let look = |server: &RedisServer| {
             let is_at = at.as_ref().is_ok_and(|at| *at == server.address());
-            seen.push((server.info("role")?, server.connections()?, is_at));
-        }
+            Ok((server.info("role")?, server.connections()?, is_at))
+        };
+        // A server that is made a replica breaks the connections of all, this one as well.
+        let seen = servers.iter().map(look).collect::<Result<Vec<_>>>();
         let right = |(role, connections, is_at): &(String, usize, bool)| match role.as_str() {
             "master" => *is_at && *connections == 1,
             _ => !is_at && *connections == 0,
         };
-        if seen.iter().filter(|server| server.0 == "master").count() == 1 && seen.iter().all(right) {
+        let masters =
+            |seen: &[(String, usize, bool)]| seen.iter().filter(|server| server.0 == "master").count();
+        if seen.as_ref().is_ok_and(|seen| masters(seen) == 1 && seen.iter().all(right)) {
             return Ok(());
         }
         ensure!(begun.elapsed() < PATIENCE, "role, connections, whether it is connected: {seen:?}");
