@@ -4,6 +4,7 @@
 mod completion;
 mod contexts;
 mod exits;
+mod guides;
 mod mesh;
 mod program;
 mod prompts;

@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::program::{Program, ended, signal};
 
 /// A mesh of three nodes, and the program that knows it.
-struct Mesh {
-    program: Program,
+pub struct Mesh {
+    pub program: Program,
     child: Child,
     _alone: MutexGuard<'static, ()>,
 }
@@ -25,7 +25,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Mesh {
-    fn up() -> Self {
+    pub fn up() -> Self {
         // A test that failed has left nothing behind that matters to the next.
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let program = Program::new();
@@ -33,7 +33,7 @@ impl Mesh {
         Self { program, child, _alone: alone }
     }
 
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         signal(&self.child, Signal::INT);
         assert!(self.child.wait().unwrap().success());
     }
@@ -43,7 +43,7 @@ impl Mesh {
     }
 
     /// Repeats `line` until it succeeds and its document fits.
-    fn until(&self, line: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub fn until(&self, line: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let ended = self.program.run(line);
