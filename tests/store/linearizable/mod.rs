@@ -30,6 +30,7 @@ use self::model::Step;
 use self::plan::Plan;
 use self::search::{Operation, Verdict};
 use crate::harness::{Embedded, Memory};
+use crate::redis::Redis;
 
 /// How many rounds are run; each store has its own number for the ordinary test run.
 const ROUNDS: &str = "OMNIRELAY_LINEARIZABLE_ROUNDS";
@@ -110,6 +111,15 @@ async fn memory() {
 async fn embedded() {
     holds("embedded", 12, async || {
         let harness = Embedded::fresh().await;
+        move |_| harness.store()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn redis() {
+    holds("redis", 12, async || {
+        let harness = Redis::standalone().await;
         move |_| harness.store()
     })
     .await;
