@@ -67,18 +67,18 @@ impl Hello for Greeting {
         command.arg(SCHEMA).arg(self.seen.epoch().0).arg(self.seen.head().0).arg(whole_ms(self.quarantine));
         let answer = command.query_async(connection).await.map_err(LinkError::from);
         let answer = answer.inspect_err(|error| self.seen.refuse(garbage(error)))?;
-        let refused = |code: &str, detail| Err(LinkError::Refused { code: code.to_owned(), detail });
+        let turned_away = |code: &str, detail| Err(LinkError::Refused { code: code.to_owned(), detail });
         match self.heed(answer) {
             Ok(Greeted::Welcome) => {
                 self.seen.refuse(None);
                 Ok(())
             }
-            Ok(Greeted::Replica) => refused("READONLY", "the server is a replica".to_owned()),
+            Ok(Greeted::Replica) => turned_away("READONLY", "the server is a replica".to_owned()),
             Ok(Greeted::Foreign(what)) | Err(StoreError::Incompatible { what }) => {
                 self.seen.refuse(Some(what.clone()));
-                refused("GREETING", what)
+                turned_away("GREETING", what)
             }
-            Err(other) => refused("GREETING", other.to_string()),
+            Err(other) => turned_away("GREETING", other.to_string()),
         }
     }
 }
