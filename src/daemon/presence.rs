@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tracing::debug;
 
 use super::objects::peers::presence::Presence;
 use super::registry::Registry;
-use super::registry::follow::wait_for;
+use super::registry::follow::{chain, in_time, wait_for};
 use super::registry::heart::{Heard, Pace, beat_heart};
 use super::store::Revision;
+
+/// How long the audit record of a new epoch may take.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Renews the node's groups every `every` and keeps its record true, for ever.
 ///
@@ -36,7 +40,15 @@ async fn follow_beats(registry: &Registry, presence: &Presence, beaten: &Notify)
         if presence.join(reason).await {
             reason = "resumed";
             presence.judge_others().await;
+            record_epochs(registry).await;
         }
         beaten.notified().await;
+    }
+}
+
+/// Says in the audit trail what a new epoch has cost, once this node has restored its own.
+async fn record_epochs(registry: &Registry) {
+    if let Err(error) = in_time(RECORD_TIMEOUT, registry.record_epochs()).await {
+        debug!(error = %chain(&error), "a new epoch was not recorded; trying again");
     }
 }

@@ -139,7 +139,8 @@ async fn load_from(registry: &Registry, beat: &Beat) -> Result<(), Reload> {
         return Err(Reload::Behind);
     };
     let count = records.len();
-    view.replace(beat.epoch, beat.head, records, &log);
+    let lose = |change| registry.losses().note(change, beat.now);
+    view.replace(beat.epoch, beat.head, records, &log, lose);
     view.contact().note_log(true);
     info!(records = count, revision = %view.head().revision, "view loaded");
     Ok(())

@@ -59,12 +59,13 @@ pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Hea
 
 impl Heart<'_> {
     async fn beat(&mut self, now: Instant) -> Heard {
-        let Standing { valid, mut run_out } = self.registry.own().standing();
+        let known = self.registry.view().head().epoch;
+        let Standing { valid, mut run_out } = self.registry.own().standing(known);
         // A tick may come a little early; half a step is nothing to a deadline.
         let due = self.renewed.is_none_or(|last| now + POLL_EVERY / 2 >= last + self.pace.renew_every);
         let renew = if due { valid } else { Vec::new() };
         let asked = Instant::now();
-        let pulse = self.registry.store().pulse(self.pulse(renew.clone()));
+        let pulse = self.registry.store().pulse(self.pulse(known, renew.clone()));
         let failed = match timeout(PULSE_TIMEOUT, pulse).await {
             Ok(Ok(beat)) => {
                 self.note(&beat);
@@ -86,8 +87,8 @@ impl Heart<'_> {
         Heard::Nothing
     }
 
-    fn pulse(&self, renew: Vec<GroupRef>) -> Pulse {
-        let epoch = (!renew.is_empty()).then(|| self.registry.view().head().epoch);
+    fn pulse(&self, known: Epoch, renew: Vec<GroupRef>) -> Pulse {
+        let epoch = (!renew.is_empty()).then_some(known);
         Pulse { epoch, renew, moved_since: self.asked_last, grace: self.pace.grace }
     }
 

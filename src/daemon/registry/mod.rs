@@ -5,6 +5,7 @@ pub mod contact;
 pub mod cursor;
 pub mod follow;
 pub mod heart;
+pub mod loss;
 pub mod mutate;
 pub mod own;
 pub mod view;
@@ -13,6 +14,8 @@ pub mod watch;
 #[cfg(test)]
 pub mod faulty;
 #[cfg(test)]
+mod loss_test;
+#[cfg(test)]
 mod outage_test;
 #[cfg(test)]
 mod registry_test;
@@ -20,11 +23,16 @@ mod registry_test;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use crate::daemon::audit;
 use crate::daemon::store::{
-    Commit, CommitError, Committed, Kind, LogEntry, Retention, Revision, Store, StoreError,
+    Commit, CommitError, Committed, Idempotency, IdempotencyKey, Kind, LogEntry, Retention, Revision, Store,
+    StoreError,
 };
 use crate::wire::fault::{Code, Fault};
 use cursor::Cursor;
+use loss::Losses;
 use own::OwnGroups;
 use view::{Applied, View};
 
@@ -42,13 +50,20 @@ pub struct Registry {
     store: Arc<dyn Store>,
     view: View,
     own: OwnGroups,
+    losses: Losses,
 }
 
 impl Registry {
     /// A registry of `node_id` over a store, mirroring these kinds. Nothing runs until
     /// [`follow::follow_log`] and [`heart::beat_heart`] do.
     pub fn new(node_id: impl Into<String>, store: Arc<dyn Store>, mirrored: &'static [Kind]) -> Self {
-        Self { node_id: node_id.into(), store, view: View::new(mirrored), own: OwnGroups::default() }
+        Self {
+            node_id: node_id.into(),
+            store,
+            view: View::new(mirrored),
+            own: OwnGroups::default(),
+            losses: Losses::default(),
+        }
     }
 
     /// The node whose daemon this is.
@@ -67,6 +82,40 @@ impl Registry {
     /// The groups this node renews.
     pub fn own(&self) -> &OwnGroups {
         &self.own
+    }
+
+    /// What new epochs have cost.
+    pub fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    /// Leaves an audit record of each new epoch that this daemon has met.
+    ///
+    /// # Errors
+    /// Those of the store; call it again then.
+    pub async fn record_epochs(&self) -> Result<(), CommitError> {
+        for loss in self.losses.unrecorded(&self.view) {
+            let body = audit::epoch_body(&self.node_id, loss.epoch, loss.lines());
+            let commit = Commit {
+                epoch: self.view.head().epoch,
+                writes: vec![audit::write(self.view.now(), &body)],
+                // A reply that was lost leaves no second record.
+                idempotency: Some(Idempotency {
+                    key: IdempotencyKey {
+                        principal: self.node_id.clone(),
+                        method: body.action.clone(),
+                        id: format!("{:x}", loss.epoch.0),
+                    },
+                    request_hash: loss.epoch.0,
+                    answer: Bytes::new(),
+                }),
+                writer: self.node_id.clone(),
+                ..Commit::default()
+            };
+            self.commit(commit).await?;
+            self.losses.note_recorded(loss.epoch);
+        }
+        Ok(())
     }
 
     /// Commits and shows the result in this daemon's view before it returns.
@@ -132,6 +181,7 @@ impl Registry {
                 tracing::debug!(error = %follow::chain(&error), "housekeeping failed");
             }
             self.view.forget_groups(keep.tombstone_age);
+            self.losses.settle(&self.view);
         }
     }
 

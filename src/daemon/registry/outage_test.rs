@@ -62,7 +62,7 @@ impl Daemon {
         let Opened::Open(group) = self.registry.store().open_group(open).await.unwrap() else {
             panic!("`{id}` is held");
         };
-        self.registry.own().keep(&group, asked);
+        self.registry.own().keep(&group, epoch, asked);
         group.of
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::daemon::store::{Group, GroupRef};
+use crate::daemon::store::{Epoch, Group, GroupRef};
 
 /// How much earlier than the store a holder takes its group for over.
 const MARGIN: Duration = Duration::from_millis(250);
@@ -15,6 +15,7 @@ const MARGIN_PART: u32 = 8;
 /// A group of this node.
 struct Own {
     of: GroupRef,
+    epoch: Epoch,
     ttl: Duration,
     valid_until: Instant,
 }
@@ -27,19 +28,19 @@ pub struct OwnGroups(Mutex<Vec<Own>>);
 pub struct Standing {
     /// May be renewed.
     pub valid: Vec<GroupRef>,
-    /// Nobody confirmed them in time: the store may already have given away what they held, so
-    /// they are replaced and never renewed, even where the store would still do it.
+    /// Nobody confirmed them in time, or they are of another epoch: the store may already have given
+    /// away what they held, so they are replaced and never renewed, even where it would still do it.
     pub run_out: Vec<GroupRef>,
 }
 
 impl OwnGroups {
     /// Renews this life of a group from now on, in place of an older one. `asked` is the instant
-    /// before it was opened.
-    pub fn keep(&self, group: &Group, asked: Instant) {
+    /// before it was opened in `epoch`.
+    pub fn keep(&self, group: &Group, epoch: Epoch, asked: Instant) {
         let mut own = self.lock();
         own.retain(|kept| kept.of.id != group.of.id);
         let valid_until = valid_until(asked, group.ttl);
-        own.push(Own { of: group.of.clone(), ttl: group.ttl, valid_until });
+        own.push(Own { of: group.of.clone(), epoch, ttl: group.ttl, valid_until });
     }
 
     /// Renews this life of a group no more.
@@ -52,12 +53,12 @@ impl OwnGroups {
         self.lock().iter().map(|own| own.of.clone()).collect()
     }
 
-    /// Which may be renewed now and which may not.
-    pub(super) fn standing(&self) -> Standing {
+    /// Which may be renewed now, in `epoch`, and which may not.
+    pub(super) fn standing(&self, epoch: Epoch) -> Standing {
         let now = Instant::now();
         let own = self.lock();
         let pick = |valid: bool| {
-            let picked = own.iter().filter(|own| (now < own.valid_until) == valid);
+            let picked = own.iter().filter(|own| (own.epoch == epoch && now < own.valid_until) == valid);
             picked.map(|own| own.of.clone()).collect()
         };
         Standing { valid: pick(true), run_out: pick(false) }

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::contact::Contact;
 use super::cursor::Cursor;
+use super::loss::{EpochChange, Lost, Reach};
 use crate::core::time::Millis;
 use crate::daemon::store::{
     Beat, Change, Epoch, Grace, Group, GroupId, Kind, LogEntry, Record, RecordId, Revision,
@@ -96,6 +97,8 @@ struct State {
     groups_epoch: Epoch,
     quarantine_until: Millis,
     grace: Option<Grace>,
+    /// Store time of the last answer in the epoch of `head`.
+    heard_at: Millis,
 }
 
 /// The mirror. Cheap to read from many tasks.
@@ -187,6 +190,9 @@ impl View {
         let mut state = write(&self.state);
         if std::mem::replace(&mut state.groups_epoch, beat.epoch) != beat.epoch {
             state.groups.clear();
+        }
+        if beat.epoch == state.head.epoch {
+            state.heard_at = beat.now;
         }
         state.quarantine_until = beat.quarantine_until;
         state.grace = beat.grace;
@@ -294,10 +300,19 @@ impl View {
     }
 
     /// Puts a complete load in the place of everything held: the records as they were read at
-    /// `revision` or later, and the log behind `revision`.
-    pub fn replace(&self, epoch: Epoch, revision: Revision, records: Vec<Record>, log: &[Arc<LogEntry>]) {
+    /// `revision` or later, and the log behind `revision`. `lose` is told, before anybody can read
+    /// them, what is lost where they are of another epoch than what they replace.
+    pub fn replace(
+        &self,
+        epoch: Epoch,
+        revision: Revision,
+        records: Vec<Record>,
+        log: &[Arc<LogEntry>],
+        lose: impl FnOnce(EpochChange),
+    ) {
         let mut state = write(&self.state);
-        state.kinds.clear();
+        let old = std::mem::take(&mut state.kinds);
+        let before = state.head;
         state.lists.values_mut().for_each(|list| *list = OnceLock::new());
         state.recent.clear();
         state.changed.clear();
@@ -310,11 +325,25 @@ impl View {
         for entry in log {
             state.take_in(self.mirrored, entry);
         }
+        if before.caught_up && before.epoch != epoch {
+            lose(state.change_from(before, &old));
+        }
         self.head.send_replace(state.head);
     }
 }
 
 impl State {
+    /// What the present records lack of the `old` ones, which were those of another epoch.
+    fn change_from(&self, before: Head, old: &BTreeMap<Kind, Records>) -> EpochChange {
+        let reach = Reach { revision: before.revision, at: self.heard_at };
+        let lost = old.values().flat_map(BTreeMap::values).filter_map(|held| {
+            let id = &held.record.id;
+            let copy = self.kinds.get(&id.kind).and_then(|records| records.get(&id.key));
+            Lost::of(held, copy.map(|copy| &copy.record), reach)
+        });
+        EpochChange { before: before.epoch, after: self.head.epoch, lost: lost.collect() }
+    }
+
     /// The oldest revision from which the view can still go forward.
     fn oldest(&self) -> Revision {
         self.recent.front().map_or(self.head.revision, |entry| entry.previous)

@@ -122,11 +122,12 @@ async fn embedded() {
     .await;
 }
 
+/// Each client has a connection of its own, as a daemon has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn redis() {
     holds("redis", 12, async || {
-        let harness = Redis::standalone().await;
-        move |_| harness.store()
+        let mesh = Redis::standalone_mesh();
+        move |_| mesh.another()
     })
     .await;
 }

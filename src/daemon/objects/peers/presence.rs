@@ -61,7 +61,12 @@ impl Presence {
     /// Notes which groups of this node the store says are over.
     pub fn note_over(&self, over: &[GroupRef]) {
         for group in over {
-            warn!(group = %group, "session had ended before it was renewed");
+            let now = self.registry.view().group(&group.id);
+            if now.is_some_and(|now| now.of.instance > group.instance) {
+                warn!(group = %group, "another daemon with this node's id and secret has replaced its session");
+            } else {
+                warn!(group = %group, "session had ended before it was renewed");
+            }
             self.registered.store(false, Ordering::Relaxed);
             self.registry.own().drop(group);
         }
@@ -96,6 +101,11 @@ impl Presence {
         }
     }
 
+    /// This node's record as it was, if a new epoch has lost it.
+    fn lost(&self) -> Option<Arc<ViewRecord>> {
+        self.registry.losses().of(self.registry.view(), &peer_id(self.registry.node_id()))
+    }
+
     fn session(&self) -> Option<GroupRef> {
         let id = session_id(self.registry.node_id());
         self.registry.own().all().into_iter().find(|group| group.id == id)
@@ -104,7 +114,7 @@ impl Presence {
     /// Opens a session and enters the record as alive, unless it is so already. False: it was not
     /// possible now; try again after the next beat.
     pub async fn join(&self, reason: &str) -> bool {
-        if self.has_session() && self.is_registered() {
+        if self.has_session() && self.is_registered() && self.lost().is_none() {
             return true;
         }
         let session = match self.session() {
@@ -131,8 +141,9 @@ impl Presence {
     }
 
     async fn open_session(&self) -> Option<GroupRef> {
+        let epoch = self.registry.view().head().epoch;
         let open = OpenGroup {
-            epoch: self.registry.view().head().epoch,
+            epoch,
             id: session_id(self.registry.node_id()),
             ttl: self.settings.session_ttl,
             secret: self.settings.session_secret.clone(),
@@ -140,7 +151,7 @@ impl Presence {
         let asked = Instant::now();
         match in_time(CALL_TIMEOUT, self.registry.store().open_group(open)).await {
             Ok(Opened::Open(group)) => {
-                self.registry.own().keep(&group, asked);
+                self.registry.own().keep(&group, epoch, asked);
                 return Some(group.of);
             }
             Ok(Opened::Held { until }) => self.complain(|| {
@@ -169,14 +180,15 @@ impl Presence {
         }
     }
 
-    /// Writes this node's record; what operators said about it stays.
+    /// Writes this node's record; what operators said about it stays, through a new epoch as well.
     async fn enter(&self, status: Status, reason: &str, session: &GroupRef) -> Result<(), CommitError> {
         let id = peer_id(self.registry.node_id());
         let mut refused = None;
         for _ in 0..ENTER_TRIES {
             let held = self.registry.view().get(&id);
             let version = held.as_ref().map_or(Version(0), |held| held.record.version);
-            let value = self.own_value(held.as_deref(), status, reason, session);
+            let known = self.lost().or(held);
+            let value = self.own_value(known.as_deref(), status, reason, session);
             let commit = self.put(&id, version, &value, Precondition::GroupLive(session.clone()));
             match self.registry.commit(commit).await {
                 Ok(_) => return Ok(()),
