@@ -5,5 +5,6 @@ mod servers;
 
 mod faults;
 mod linked;
+mod outages;
 mod standalone;
 mod topologies;
