@@ -16,7 +16,7 @@ use tracing::{Instrument, error, info_span};
 use super::config::Config;
 use super::node::{Node, NodeSpec};
 use super::objects::dev::{Decree, Fate, Process};
-use super::store::Store;
+use super::stores::Stores;
 use crate::wire::pb::omnirelay::dev::v1 as pb;
 use pb::dev_node::State;
 
@@ -46,7 +46,7 @@ struct Member {
     control: SocketAddr,
     /// Of the first life; later ones bind anew.
     listener: Mutex<Option<TcpListener>>,
-    store: Arc<dyn Store>,
+    stores: Stores,
     fleet: OnceLock<Weak<Fleet>>,
     life: Mutex<Life>,
 }
@@ -120,11 +120,11 @@ impl Fleet {
     /// The first node that did not come up, or [`FleetError::Stopped`]; no node runs then.
     pub fn start(
         specs: Vec<MemberSpec>,
-        store: &Arc<dyn Store>,
+        stores: &Stores,
         asked: impl Future<Output = ()>,
     ) -> Result<Arc<Self>, FleetError> {
         let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(FleetError::Wait)?;
-        let members = specs.into_iter().map(|spec| Arc::new(Member::new(spec, store.clone()))).collect();
+        let members = specs.into_iter().map(|spec| Arc::new(Member::new(spec, stores.clone()))).collect();
         let fleet = Arc::new(Self { members });
         let (said, heard) = mpsc::unbounded_channel();
         for member in &fleet.members {
@@ -192,11 +192,11 @@ impl Drop for Fleet {
 type Say = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 impl Member {
-    fn new(spec: MemberSpec, store: Arc<dyn Store>) -> Self {
+    fn new(spec: MemberSpec, stores: Stores) -> Self {
         let MemberSpec { node_id, config, session_secret, control, listener } = spec;
         let listener = Mutex::new(Some(listener));
         let (fleet, life) = (OnceLock::new(), Mutex::default());
-        Self { node_id, config, session_secret, control, listener, store, fleet, life }
+        Self { node_id, config, session_secret, control, listener, stores, fleet, life }
     }
 
     /// Begins the node's next life, which waits for the end of the one before. On an error the
@@ -261,7 +261,7 @@ impl Member {
         let spec = NodeSpec {
             node_id: self.node_id.clone(),
             config: self.config.clone(),
-            store: self.store.clone(),
+            store: self.stores.of_node(),
             session_secret: self.session_secret.clone(),
             listener,
             process: Some(Arc::new(Reach(fleet))),
@@ -412,7 +412,7 @@ mod tests {
     use super::*;
 
     fn start(count: usize, asked: impl Future<Output = ()>) -> Result<Arc<Fleet>, FleetError> {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::system());
+        let stores = Stores::One(Arc::new(MemoryStore::system()));
         let specs = (0..count).map(|number| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             MemberSpec {
@@ -423,7 +423,7 @@ mod tests {
                 listener,
             }
         });
-        Fleet::start(specs.collect(), &store, asked)
+        Fleet::start(specs.collect(), &stores, asked)
     }
 
     fn running(count: usize) -> Arc<Fleet> {

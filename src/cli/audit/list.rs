@@ -3,9 +3,11 @@
 use std::time::SystemTime;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
 use crate::cli::args::{PageArgs, TableArgs};
+use crate::cli::complete;
 use crate::cli::document::{field, flag, items, text};
 use crate::cli::error::CliError;
 use crate::cli::list::{self, Page};
@@ -44,7 +46,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "ACTION")]
     action: Option<String>,
     /// Only what was done to this object, such as peer/node-2
-    #[arg(long, value_name = "KIND/ID")]
+    #[arg(long, value_name = "KIND/ID", add = ArgValueCompleter::new(complete::objects))]
     object: Option<String>,
     #[command(flatten)]
     page: PageArgs,

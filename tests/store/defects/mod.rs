@@ -6,6 +6,7 @@
 mod commits;
 mod graces;
 mod groups;
+mod histories;
 mod leases;
 mod records;
 mod restarts;
@@ -27,6 +28,7 @@ use omnirelay::daemon::store::{
 pub use self::commits::*;
 pub use self::graces::*;
 pub use self::groups::*;
+pub use self::histories::*;
 pub use self::leases::*;
 pub use self::records::*;
 pub use self::restarts::*;
