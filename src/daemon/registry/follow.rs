@@ -45,12 +45,15 @@ pub async fn follow_log(registry: Arc<Registry>) {
             backoff = Backoff::new();
         }
         let news = contact.news();
-        // Until the next load is complete, what is shown may be old.
-        contact.note_log(false);
+        if registry.view().head().caught_up {
+            // Until the next load is complete, what is shown may be old.
+            contact.note_log(false);
+        }
         match reload {
             Reload::Now => continue,
             Reload::Behind => {}
             Reload::Failed(error) => {
+                contact.note_log(false);
                 warn!(error = %chain(&error), "log could not be read");
             }
         }
