@@ -6,5 +6,6 @@ mod servers;
 mod encrypted;
 mod faults;
 mod linked;
+mod outages;
 mod standalone;
 mod topologies;

@@ -45,6 +45,10 @@ pub async fn follow_log(registry: Arc<Registry>) {
             backoff = Backoff::new();
         }
         let news = contact.news();
+        if registry.view().head().caught_up {
+            // Until the next load is complete, what is shown may be old.
+            contact.note_log(false);
+        }
         match reload {
             Reload::Now => continue,
             Reload::Behind => {}
