@@ -83,6 +83,7 @@ impl Heart<'_> {
             Err(_) => "no answer in time".to_owned(),
         };
         debug!(error = %failed, "pulse failed");
+        self.registry.view().contact().note_trouble(&failed);
         self.registry.view().contact().note_silence();
         Heard::Nothing
     }

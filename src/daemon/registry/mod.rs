@@ -1,6 +1,7 @@
 //! The registry: commits, the view, watches and sessions, on any store.
 
 pub mod backoff;
+pub mod complaint;
 pub mod contact;
 pub mod cursor;
 pub mod follow;
@@ -31,6 +32,7 @@ use crate::daemon::store::{
     StoreError,
 };
 use crate::wire::fault::{Code, Fault};
+use complaint::Complaint;
 use cursor::Cursor;
 use loss::Losses;
 use own::OwnGroups;
@@ -38,6 +40,9 @@ use view::{Applied, View};
 
 /// How long a commit's caller waits for the view to show it.
 const OWN_COMMIT_WAIT: Duration = Duration::from_secs(2);
+
+/// How often somebody who waits for the first load looks whether the store still answers.
+const LOAD_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How long one step of housekeeping may take.
 const HOUSEKEEPING_TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,6 +56,8 @@ pub struct Registry {
     view: View,
     own: OwnGroups,
     losses: Losses,
+    /// About mutations that the store refused.
+    refusals: Complaint,
 }
 
 impl Registry {
@@ -63,6 +70,7 @@ impl Registry {
             view: View::new(mirrored),
             own: OwnGroups::default(),
             losses: Losses::default(),
+            refusals: Complaint::default(),
         }
     }
 
@@ -145,8 +153,9 @@ impl Registry {
     /// Waits until the view has loaded, and has seen `min_revision` if one is given.
     ///
     /// # Errors
-    /// `EPOCH_CHANGED` when the cursor is of another epoch, `INVALID_CURSOR` when it is none.
-    /// It waits without limit: the caller's deadline ends it.
+    /// `EPOCH_CHANGED` when the cursor is of another epoch, `INVALID_CURSOR` when it is none,
+    /// `STORE_UNAVAILABLE` when nothing was loaded yet and the store does not answer. Otherwise it
+    /// waits without limit: the caller's deadline ends it.
     pub async fn ready_for(&self, min_revision: &str) -> Result<(), Fault> {
         let cursor = parse_cursor(min_revision)?.unwrap_or_default();
         let head = self.view.head();
@@ -154,12 +163,28 @@ impl Registry {
         {
             return self.check_epoch(min_revision, cursor);
         }
-        follow::wait_for(&self.view, Revision(0)).await;
+        self.loaded().await?;
         self.check_epoch(min_revision, cursor)?;
         // A cursor inside a commit is behind it only once that commit is there.
         let behind = Revision(cursor.revision.0.saturating_add(u64::from(cursor.part > 0)));
         follow::wait_for(&self.view, behind).await;
         self.check_epoch(min_revision, cursor)
+    }
+
+    /// Waits for the first load as long as it can succeed: a client that knows other daemons does
+    /// better with them than with this one's silence.
+    async fn loaded(&self) -> Result<(), Fault> {
+        loop {
+            let loaded = follow::wait_for(&self.view, Revision(0));
+            if tokio::time::timeout(LOAD_LOOK_EVERY, loaded).await.is_ok() {
+                return Ok(());
+            }
+            if self.view.silence().is_some() {
+                let message = "this daemon has not loaded the registry yet: the store cannot be reached";
+                return Err(Fault::new(Code::Unavailable, "STORE_UNAVAILABLE", message)
+                    .hint("try again, or another daemon; `/readyz` of this one says how its store is"));
+            }
+        }
     }
 
     fn check_epoch(&self, min_revision: &str, cursor: Cursor) -> Result<(), Fault> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
+use tracing::{debug, warn};
 use xxhash_rust::xxh64::xxh64;
 
 use super::Registry;
@@ -141,7 +142,12 @@ impl Registry {
                     // The view is behind the store; let it catch up before deciding again.
                     self.catch_up().await;
                 }
-                Err(error) => return Err(commit_fault(mutation, &error)),
+                Err(error) => {
+                    if let CommitError::Store(error) = &error {
+                        self.note_refusal(mutation, error);
+                    }
+                    return Err(commit_fault(mutation, &error));
+                }
             }
         }
     }
@@ -158,10 +164,23 @@ impl Registry {
         }
     }
 
+    /// Says what the store refuses: the first of many is told, because every caller may try again.
+    fn note_refusal(&self, mutation: &Mutation<'_>, error: &StoreError) {
+        let (action, request_id) = (mutation.action, &mutation.caller.request_id);
+        if self.refusals.is_due(error) {
+            warn!(action, %request_id, error = %chain(error), "store refused");
+        } else {
+            debug!(action, %request_id, error = %chain(error), "store refused");
+        }
+    }
+
     /// The answer of an earlier commit under the caller's idempotency key.
     async fn answered_before<A: Answer>(&self, mutation: &Mutation<'_>) -> Result<Option<A>, Fault> {
         let Some(key) = idempotency_key(mutation) else { return Ok(None) };
-        let recalled = self.store().recall(&key).await.map_err(|error| store_fault(mutation, &error))?;
+        let recalled = self.store().recall(&key).await.map_err(|error| {
+            self.note_refusal(mutation, &error);
+            store_fault(mutation, &error)
+        })?;
         match recalled {
             None => Ok(None),
             Some((hash, _)) if hash != mutation.request_hash => {
@@ -330,7 +349,6 @@ fn commit_fault(mutation: &Mutation<'_>, error: &CommitError) -> Fault {
 
 fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault {
     let action = mutation.action;
-    tracing::warn!(action, request_id = %mutation.caller.request_id, error = %chain(error), "store refused");
     match error {
         StoreError::Unavailable(_) => Fault::new(
             Code::Unavailable,
@@ -352,7 +370,11 @@ fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault {
             format!("cannot carry out {action}: the registry has begun a new epoch; nothing was changed"),
         )
         .hint("read again, then repeat"),
-        StoreError::Incompatible { .. } => internal(mutation),
+        StoreError::Incompatible { what } => Fault::new(
+            Code::Internal,
+            "INTERNAL",
+            format!("cannot carry out {action}: what the store holds cannot be understood: {what}"),
+        ),
     }
 }
 
