@@ -200,10 +200,16 @@ impl Registry {
 
     /// Does the store's housekeeping at this pace for ever.
     pub async fn keep_house(self: Arc<Self>, keep: Retention, every: Duration) {
+        let complaint = Complaint::default();
         loop {
             tokio::time::sleep(every).await;
-            if let Err(error) = self.tidy(keep).await {
-                tracing::debug!(error = %follow::chain(&error), "housekeeping failed");
+            match self.tidy(keep).await {
+                // Nobody else may ever meet what stops it, and the store grows.
+                Err(error @ StoreError::Incompatible { .. }) if complaint.is_due(&error) => {
+                    tracing::warn!(error = %follow::chain(&error), "housekeeping failed");
+                }
+                Err(error) => tracing::debug!(error = %follow::chain(&error), "housekeeping failed"),
+                Ok(()) => {}
             }
             self.view.forget_groups(keep.tombstone_age);
             self.losses.settle(&self.view);
