@@ -3,6 +3,7 @@
 
 mod api;
 mod full;
+mod garbage;
 mod mesh;
 mod outages;
 mod proxy;
