@@ -69,9 +69,10 @@ fn item(name: &str, required: bool, trouble: Option<String>) -> ReadinessItem {
 fn silence(registry: &Registry, age: Duration) -> String {
     let since = rfc3339(Millis(registry.view().now().0.saturating_sub(whole_ms(age))));
     let age = age.as_millis();
+    let trouble = registry.view().contact().trouble().unwrap_or_default();
     format!(
         "the store has not answered since {since} ({age} ms ago): reads and watches go on with what was \
-         known then, changes are refused, and nobody is judged gone"
+         known then, changes are refused, and nobody is judged gone: {trouble}"
     )
 }
 

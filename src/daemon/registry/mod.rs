@@ -1,6 +1,7 @@
 //! The registry: commits, the view, watches and sessions, on any store.
 
 pub mod backoff;
+pub mod complaint;
 pub mod contact;
 pub mod cursor;
 pub mod follow;
@@ -33,6 +34,7 @@ use crate::daemon::store::{
     Revision, Store, StoreError,
 };
 use crate::wire::fault::{Code, Fault};
+use complaint::Complaint;
 use cursor::Cursor;
 use loss::Losses;
 use own::OwnGroups;
@@ -44,6 +46,9 @@ const OWN_COMMIT_WAIT: Duration = Duration::from_secs(2);
 /// How many watches read the store's log at once, and how long each may take.
 const LOG_READERS_MAX: usize = 8;
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often somebody who waits for the first load looks whether the store still answers.
+const LOAD_LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// How long one step of housekeeping may take.
 const HOUSEKEEPING_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many steps one round has at most.
@@ -57,6 +62,8 @@ pub struct Registry {
     own: OwnGroups,
     losses: Losses,
     log_turns: Semaphore,
+    /// About mutations that the store refused.
+    refusals: Complaint,
 }
 
 impl Registry {
@@ -70,6 +77,7 @@ impl Registry {
             own: OwnGroups::default(),
             losses: Losses::default(),
             log_turns: Semaphore::new(LOG_READERS_MAX),
+            refusals: Complaint::default(),
         }
     }
 
@@ -161,8 +169,9 @@ impl Registry {
     /// Waits until the view has loaded, and has seen `min_revision` if one is given.
     ///
     /// # Errors
-    /// `EPOCH_CHANGED` when the cursor is of another epoch, `INVALID_CURSOR` when it is none.
-    /// It waits without limit: the caller's deadline ends it.
+    /// `EPOCH_CHANGED` when the cursor is of another epoch, `INVALID_CURSOR` when it is none,
+    /// `STORE_UNAVAILABLE` when nothing was loaded yet and the store does not answer. Otherwise it
+    /// waits without limit: the caller's deadline ends it.
     pub async fn ready_for(&self, min_revision: &str) -> Result<(), Fault> {
         let cursor = parse_cursor(min_revision)?.unwrap_or_default();
         let head = self.view.head();
@@ -170,12 +179,28 @@ impl Registry {
         {
             return self.check_epoch(min_revision, cursor);
         }
-        follow::wait_for(&self.view, Revision(0)).await;
+        self.loaded().await?;
         self.check_epoch(min_revision, cursor)?;
         // A cursor inside a commit is behind it only once that commit is there.
         let behind = Revision(cursor.revision.0.saturating_add(u64::from(cursor.part > 0)));
         follow::wait_for(&self.view, behind).await;
         self.check_epoch(min_revision, cursor)
+    }
+
+    /// Waits for the first load as long as it can succeed: a client that knows other daemons does
+    /// better with them than with this one's silence.
+    async fn loaded(&self) -> Result<(), Fault> {
+        loop {
+            let loaded = follow::wait_for(&self.view, Revision(0));
+            if tokio::time::timeout(LOAD_LOOK_EVERY, loaded).await.is_ok() {
+                return Ok(());
+            }
+            if self.view.silence().is_some() {
+                let message = "this daemon has not loaded the registry yet: the store cannot be reached";
+                return Err(Fault::new(Code::Unavailable, "STORE_UNAVAILABLE", message)
+                    .hint("try again, or another daemon; `/readyz` of this one says how its store is"));
+            }
+        }
     }
 
     fn check_epoch(&self, min_revision: &str, cursor: Cursor) -> Result<(), Fault> {
@@ -191,10 +216,16 @@ impl Registry {
 
     /// Does the store's housekeeping at this pace for ever.
     pub async fn keep_house(self: Arc<Self>, keep: Retention, every: Duration) {
+        let complaint = Complaint::default();
         loop {
             tokio::time::sleep(every).await;
-            if let Err(error) = self.tidy(keep).await {
-                tracing::debug!(error = %follow::chain(&error), "housekeeping failed");
+            match self.tidy(keep).await {
+                // Nobody else may ever meet what stops it, and the store grows.
+                Err(error @ StoreError::Incompatible { .. }) if complaint.is_due(&error) => {
+                    tracing::warn!(error = %follow::chain(&error), "housekeeping failed");
+                }
+                Err(error) => tracing::debug!(error = %follow::chain(&error), "housekeeping failed"),
+                Ok(()) => {}
             }
             self.view.forget_groups(keep.tombstone_age);
             self.losses.settle(&self.view);
