@@ -38,6 +38,12 @@ impl Registry {
         Self { node_id: node_id.into(), store, view: View::new(mirrored), own_groups: Mutex::default() }
     }
 
+    /// Has watches told of these kinds too, whose records the view does not hold.
+    #[must_use]
+    pub fn following(self, followed: &'static [Kind]) -> Self {
+        Self { view: self.view.following(followed), ..self }
+    }
+
     /// The node whose daemon this is.
     pub fn node_id(&self) -> &str {
         &self.node_id

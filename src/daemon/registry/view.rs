@@ -47,7 +47,7 @@ pub struct ViewEntry {
     pub revision: Revision,
     pub previous: Revision,
     pub at: Millis,
-    /// The changes of mirrored kinds.
+    /// The changes of mirrored and followed kinds.
     pub changes: Vec<ViewChange>,
 }
 
@@ -59,6 +59,14 @@ pub struct ViewChange {
 }
 
 impl ViewChange {
+    /// A change as the log has it.
+    pub fn of(change: &Change) -> Self {
+        Self {
+            before: change.before.clone().map(|before| Arc::new(ViewRecord::new(before))),
+            after: Arc::new(ViewRecord::new(change.after.clone())),
+        }
+    }
+
     /// The record after the change, unless it was deleted.
     pub fn live(&self) -> Option<&Arc<ViewRecord>> {
         (!self.after.record.deleted).then_some(&self.after)
@@ -105,6 +113,7 @@ struct Contact {
 /// The mirror. Cheap to read from many tasks.
 pub struct View {
     mirrored: &'static [Kind],
+    followed: &'static [Kind],
     state: RwLock<State>,
     contact: RwLock<Contact>,
     head: watch::Sender<Head>,
@@ -146,6 +155,7 @@ impl View {
     pub fn new(mirrored: &'static [Kind]) -> Self {
         Self {
             mirrored,
+            followed: &[],
             state: RwLock::new(State {
                 lists: mirrored.iter().map(|kind| (kind.clone(), OnceLock::new())).collect(),
                 ..State::default()
@@ -153,6 +163,12 @@ impl View {
             contact: RwLock::new(Contact { store: Millis(0), at: Instant::now(), silent_since: None }),
             head: watch::Sender::new(Head::default()),
         }
+    }
+
+    /// Follows these kinds as well: their changes are told to watches, their records are not held.
+    #[must_use]
+    pub fn following(self, followed: &'static [Kind]) -> Self {
+        Self { followed, ..self }
     }
 
     /// The kinds that are mirrored.
@@ -280,7 +296,7 @@ impl View {
         if entry.previous != state.head.revision {
             return Applied::Gap;
         }
-        state.take_in(self.mirrored, entry);
+        state.take_in(self.mirrored, self.followed, entry);
         // Said under the lock, so that heads are heard in order.
         self.head.send_replace(state.head);
         Applied::Yes
@@ -301,7 +317,7 @@ impl View {
             of_kind.insert(record.id.key.clone(), Arc::new(ViewRecord::new(record)));
         }
         for entry in log {
-            state.take_in(self.mirrored, entry);
+            state.take_in(self.mirrored, self.followed, entry);
         }
         self.head.send_replace(state.head);
     }
@@ -341,9 +357,13 @@ impl State {
         }
     }
 
-    fn take_in(&mut self, mirrored: &[Kind], entry: &LogEntry) {
-        let changes = entry.changes.iter().filter(|change| mirrored.contains(&change.after.id.kind));
-        let changes: Vec<ViewChange> = changes.map(|change| self.change_record(change)).collect();
+    fn take_in(&mut self, mirrored: &[Kind], followed: &[Kind], entry: &LogEntry) {
+        let changes = entry.changes.iter().filter_map(|change| match &change.after.id.kind {
+            kind if mirrored.contains(kind) => Some(self.change_record(change)),
+            kind if followed.contains(kind) => Some(ViewChange::of(change)),
+            _ => None,
+        });
+        let changes: Vec<ViewChange> = changes.collect();
         for change in &changes {
             let kind = &change.after.record.id.kind;
             self.changed.insert(kind.clone(), entry.revision);
