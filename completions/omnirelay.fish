@@ -173,29 +173,34 @@ complete -c omnirelay -n "__fish_omnirelay_using_subcommand mesh; and __fish_see
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand mesh; and __fish_seen_subcommand_from check" -l no-input -d 'Never ask; fail where a question would be needed'
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand mesh; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand mesh; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -s o -l output -d 'Output format' -r -f -a "table\t'A table for people; its columns may change'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -s o -l output -d 'Output format' -r -f -a "table\t'A table for people; its columns may change'
 wide\t'A table with more columns'
 json\t'One JSON document'
 jsonl\t'One JSON object per line'
 yaml\t'The JSON document as YAML'
 name\t'`kind/id`, one per line'"
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -l color -d 'When to use colours' -r -f -a "auto\t''
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -l color -d 'When to use colours' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -s c -l context -d 'Context to use, instead of the current one' -r
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -l addr -d 'Address of the daemon, instead of the context\'s' -r
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -l config -d 'File that holds the contexts' -r -F
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -l request-timeout -d 'Longest time for one request, its retries included [default: 10s]' -r
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -l connect-timeout -d 'Longest time to connect [default: 3s]' -r
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -l request-id -d 'Request id to send, for finding the request in logs' -r
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -l json -d 'Same as --output json'
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -s q -l quiet -d 'Print data and errors only'
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -s v -l verbose -d 'Say what is done: -v steps, -vv requests, -vvv headers and bodies'
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -l no-input -d 'Never ask; fail where a question would be needed'
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -s V -l version -d 'Print version'
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -f -a "list" -d 'List audit records, newest first'
-complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls" -f -a "ls" -d 'List audit records, newest first'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -s c -l context -d 'Context to use, instead of the current one' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -l addr -d 'Address of the daemon, instead of the context\'s' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -l config -d 'File that holds the contexts' -r -F
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -l request-timeout -d 'Longest time for one request, its retries included [default: 10s]' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -l connect-timeout -d 'Longest time to connect [default: 3s]' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -l request-id -d 'Request id to send, for finding the request in logs' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -l json -d 'Same as --output json'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -s q -l quiet -d 'Print data and errors only'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -s v -l verbose -d 'Say what is done: -v steps, -vv requests, -vvv headers and bodies'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -l no-input -d 'Never ask; fail where a question would be needed'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -s V -l version -d 'Print version'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -f -a "list" -d 'List audit records, newest first'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -f -a "ls" -d 'List audit records, newest first'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -f -a "tail" -d 'Show the newest audit records, then new ones as they come'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -f -a "get" -d 'Show everything of one or more audit records'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -f -a "show" -d 'Show everything of one or more audit records'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -f -a "verify" -d 'Check that no audit record was changed, removed, moved or added'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and not __fish_seen_subcommand_from list ls tail get show verify export" -f -a "export" -d 'Write the trail and its seals as JSON lines'
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from list" -l since -d 'Only from here on: a time in UTC, or how long ago, such as 10m' -r
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from list" -l actor -d 'Only what this principal did' -r
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from list" -l action -d 'Only this action, such as peers.cordon; peers.* is all of an object\'s' -r
@@ -264,6 +269,129 @@ complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_se
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from ls" -l no-input -d 'Never ask; fail where a question would be needed'
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from ls" -s V -l version -d 'Print version'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l since -d 'Only from here on: a time in UTC, or how long ago, such as 10m' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l actor -d 'Only what this principal did' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l action -d 'Only this action, such as peers.cordon; peers.* is all of an object\'s' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l object -d 'Only what was done to this object, such as peer/node-2' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l limit -d 'How many records to begin with' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l cursor-file -d 'Resume from the cursor in this file, and keep it up to date' -r -F
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l max-events -d 'End with 0 after this many new records' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l for -d 'End with 0 after this time' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l timeout -d 'End with 8 when --max-events is not met after this time' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s o -l output -d 'Output format' -r -f -a "table\t'A table for people; its columns may change'
+wide\t'A table with more columns'
+json\t'One JSON document'
+jsonl\t'One JSON object per line'
+yaml\t'The JSON document as YAML'
+name\t'`kind/id`, one per line'"
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l color -d 'When to use colours' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s c -l context -d 'Context to use, instead of the current one' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l addr -d 'Address of the daemon, instead of the context\'s' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l config -d 'File that holds the contexts' -r -F
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l request-timeout -d 'Longest time for one request, its retries included [default: 10s]' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l connect-timeout -d 'Longest time to connect [default: 3s]' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l request-id -d 'Request id to send, for finding the request in logs' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l no-follow -d 'End once the newest records are shown'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l json -d 'Same as --output json'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s q -l quiet -d 'Print data and errors only'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s v -l verbose -d 'Say what is done: -v steps, -vv requests, -vvv headers and bodies'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l no-input -d 'Never ask; fail where a question would be needed'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s V -l version -d 'Print version'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from get" -s o -l output -d 'Output format' -r -f -a "table\t'A table for people; its columns may change'
+wide\t'A table with more columns'
+json\t'One JSON document'
+jsonl\t'One JSON object per line'
+yaml\t'The JSON document as YAML'
+name\t'`kind/id`, one per line'"
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from get" -l color -d 'When to use colours' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from get" -s c -l context -d 'Context to use, instead of the current one' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from get" -l addr -d 'Address of the daemon, instead of the context\'s' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from get" -l config -d 'File that holds the contexts' -r -F
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from get" -l request-timeout -d 'Longest time for one request, its retries included [default: 10s]' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from get" -l connect-timeout -d 'Longest time to connect [default: 3s]' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from get" -l request-id -d 'Request id to send, for finding the request in logs' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from get" -l absolute -d 'Times in UTC instead of ages'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from get" -l json -d 'Same as --output json'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from get" -s q -l quiet -d 'Print data and errors only'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from get" -s v -l verbose -d 'Say what is done: -v steps, -vv requests, -vvv headers and bodies'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from get" -l no-input -d 'Never ask; fail where a question would be needed'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from get" -s V -l version -d 'Print version'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from show" -s o -l output -d 'Output format' -r -f -a "table\t'A table for people; its columns may change'
+wide\t'A table with more columns'
+json\t'One JSON document'
+jsonl\t'One JSON object per line'
+yaml\t'The JSON document as YAML'
+name\t'`kind/id`, one per line'"
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from show" -l color -d 'When to use colours' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from show" -s c -l context -d 'Context to use, instead of the current one' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from show" -l addr -d 'Address of the daemon, instead of the context\'s' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from show" -l config -d 'File that holds the contexts' -r -F
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from show" -l request-timeout -d 'Longest time for one request, its retries included [default: 10s]' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from show" -l connect-timeout -d 'Longest time to connect [default: 3s]' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from show" -l request-id -d 'Request id to send, for finding the request in logs' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from show" -l absolute -d 'Times in UTC instead of ages'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from show" -l json -d 'Same as --output json'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print data and errors only'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Say what is done: -v steps, -vv requests, -vvv headers and bodies'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from show" -l no-input -d 'Never ask; fail where a question would be needed'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from show" -s V -l version -d 'Print version'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l since -d 'Only records from here on: a time in UTC, or how long ago' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l key -d 'The audit key that a node is known by, in base64 as its peer record has it; only with FILE' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -s o -l output -d 'Output format' -r -f -a "table\t'A table for people; its columns may change'
+wide\t'A table with more columns'
+json\t'One JSON document'
+jsonl\t'One JSON object per line'
+yaml\t'The JSON document as YAML'
+name\t'`kind/id`, one per line'"
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l color -d 'When to use colours' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -s c -l context -d 'Context to use, instead of the current one' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l addr -d 'Address of the daemon, instead of the context\'s' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l config -d 'File that holds the contexts' -r -F
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l request-timeout -d 'Longest time for one request, its retries included [default: 10s]' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l connect-timeout -d 'Longest time to connect [default: 3s]' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l request-id -d 'Request id to send, for finding the request in logs' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l json -d 'Same as --output json'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -s q -l quiet -d 'Print data and errors only'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -s v -l verbose -d 'Say what is done: -v steps, -vv requests, -vvv headers and bodies'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l no-input -d 'Never ask; fail where a question would be needed'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -l since -d 'Only from here on: a time in UTC, or how long ago, such as 10m' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -l actor -d 'Only what this principal did' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -l action -d 'Only this action, such as peers.cordon; peers.* is all of an object\'s' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -l object -d 'Only what was done to this object, such as peer/node-2' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -s o -l output -d 'Output format' -r -f -a "table\t'A table for people; its columns may change'
+wide\t'A table with more columns'
+json\t'One JSON document'
+jsonl\t'One JSON object per line'
+yaml\t'The JSON document as YAML'
+name\t'`kind/id`, one per line'"
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -l color -d 'When to use colours' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -s c -l context -d 'Context to use, instead of the current one' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -l addr -d 'Address of the daemon, instead of the context\'s' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -l config -d 'File that holds the contexts' -r -F
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -l request-timeout -d 'Longest time for one request, its retries included [default: 10s]' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -l connect-timeout -d 'Longest time to connect [default: 3s]' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -l request-id -d 'Request id to send, for finding the request in logs' -r
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -l json -d 'Same as --output json'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -s q -l quiet -d 'Print data and errors only'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -s v -l verbose -d 'Say what is done: -v steps, -vv requests, -vvv headers and bodies'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -l no-input -d 'Never ask; fail where a question would be needed'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omnirelay -n "__fish_omnirelay_using_subcommand audit; and __fish_seen_subcommand_from export" -s V -l version -d 'Print version'
 complete -c omnirelay -n "__fish_omnirelay_using_subcommand context; and not __fish_seen_subcommand_from list ls current use get show set add rename delete rm test" -s o -l output -d 'Output format' -r -f -a "table\t'A table for people; its columns may change'
 wide\t'A table with more columns'
 json\t'One JSON document'

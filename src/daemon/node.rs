@@ -12,9 +12,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::codec::CompressionEncoding::Gzip;
 
+use super::audit::AUDIT;
+use super::audit::files::{AuditFiles, AuditFilesError};
+use super::audit::heads::{Heads, follow_seals};
+use super::audit::sealer::Sealer;
 use super::config::Config;
 use super::metrics::Metrics;
-use super::objects::audit::Audit;
+use super::objects::audit::{AUDIT_SEAL, Audit};
 use super::objects::dev::{Dev, Process};
 use super::objects::node::Node as NodeObject;
 use super::objects::peers::presence::{Presence, PresenceSettings};
@@ -36,6 +40,8 @@ use pb::peer_control_service_server::PeerControlServiceServer;
 
 /// The kinds that every daemon holds in memory. The audit trail is not among them.
 static MIRRORED: [Kind; 1] = [PEER];
+/// Those of which it only tells what changes.
+static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
 
 /// How often the store is tidied.
 const HOUSEKEEPING_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
@@ -47,6 +53,8 @@ pub struct NodeSpec {
     pub store: Arc<dyn Store>,
     pub session_secret: String,
     pub listener: TcpListener,
+    /// Where it keeps what it knows of the audit trail.
+    pub audit: AuditFiles,
     /// The process, where it serves faults on demand.
     pub process: Option<Arc<dyn Process>>,
 }
@@ -58,6 +66,8 @@ pub enum NodeError {
     Surface(#[from] SurfaceError),
     #[error("cannot use the listening socket")]
     Listen(#[source] std::io::Error),
+    #[error("cannot keep the audit trail")]
+    Audit(#[from] AuditFilesError),
     #[error("cannot count")]
     Metrics(#[from] prometheus::Error),
 }
@@ -83,17 +93,24 @@ impl Node {
     /// [`NodeError`]; nothing runs then.
     pub async fn start(spec: NodeSpec) -> Result<Self, NodeError> {
         let control = spec.listener.local_addr().map_err(NodeError::Listen)?;
-        let registry = Arc::new(Registry::new(spec.node_id.clone(), spec.store.clone(), &MIRRORED));
-        let presence = Arc::new(presence(&registry, &spec, control));
+        let registry = Registry::new(spec.node_id.clone(), spec.store.clone(), &MIRRORED);
+        let registry = Arc::new(registry.following(&FOLLOWED));
+        let audit_key = spec.audit.key(&spec.node_id)?;
+        let heads = Arc::new(Heads::new(spec.audit.heads()?));
+        let presence = Arc::new(presence(&registry, &spec, control, audit_key.public()));
         let present = presence.clone();
         let readiness = Arc::new(Readiness::new(registry.clone(), move || present.is_registered()));
         let metrics = Arc::new(Metrics::new()?);
-        let surface = surface(&spec, &registry, &readiness, &metrics)?;
+        let audit = Audit::new(registry.clone(), heads.clone(), spec.config.control.watches_max);
+        let surface = surface(&spec, &registry, &readiness, &metrics, audit)?;
         spec.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
         let listener = tokio::net::TcpListener::from_std(spec.listener).map_err(NodeError::Listen)?;
 
         let mut tasks = JoinSet::new();
         tasks.spawn(follow_log(registry.clone()));
+        let (files, keep) = (spec.audit.clone(), spec.config.audit.age.0);
+        tasks.spawn(Sealer::new(registry.clone(), audit_key, files, heads.clone(), keep).run());
+        tasks.spawn(follow_seals(registry.clone(), heads, spec.audit.clone()));
         let mut keeping = JoinSet::new();
         keeping.spawn(keep_present(registry.clone(), presence.clone(), spec.config.session.renew_every.0));
         tasks.spawn(registry.clone().keep_house(retention(&spec.config), HOUSEKEEPING_EVERY));
@@ -147,7 +164,7 @@ impl Node {
     }
 }
 
-fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr) -> Presence {
+fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr, audit_key: &[u8]) -> Presence {
     let config = &spec.config;
     let settings = PresenceSettings {
         session_ttl: config.session.ttl.0,
@@ -167,6 +184,7 @@ fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr) -> P
         endpoints: Some(pb::PeerEndpoints { control: Some(control.to_string()), mesh: None, relay: None }),
         metadata_version: 0,
         labels: node.labels.clone(),
+        audit_key: audit_key.to_vec(),
     };
     Presence::new(registry.clone(), settings, profile)
 }
@@ -195,6 +213,7 @@ fn surface(
     registry: &Arc<Registry>,
     readiness: &Arc<Readiness>,
     metrics: &Arc<Metrics>,
+    audit: Audit,
 ) -> Result<Surface, SurfaceError> {
     let config = &spec.config;
     let peers = Peers::new(registry.clone(), config.control.watches_max);
@@ -204,7 +223,6 @@ fn surface(
         cluster_id: config.node.cluster.clone(),
         started_at: started_at(),
     };
-    let audit = Audit { registry: registry.clone() };
     let probed =
         Probed { registry: registry.clone(), readiness: readiness.clone(), metrics: metrics.clone() };
     let mut builder = Surface::builder([OMNIRELAY])
