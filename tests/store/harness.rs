@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use omnirelay::core::time::Millis;
 use omnirelay::daemon::store::embedded::Options;
 use omnirelay::daemon::store::{
-    Beat, Commit, CommitError, Committed, EmbeddedStore, Epoch, GroupRef, Housekept, IdempotencyKey, Lease,
+    Beat, Commit, CommitError, Committed, EmbeddedStore, Epoch, GroupRef, Housekept, IdempotencyKey, Leases,
     LogPage, ManualClock, MemoryStore, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store,
     StoreError,
 };
@@ -163,7 +163,7 @@ impl Store for InEpoch {
         self.store.scan(scan).await
     }
 
-    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+    async fn leases(&self) -> Result<Leases, StoreError> {
         self.store.leases().await
     }
 
@@ -171,7 +171,7 @@ impl Store for InEpoch {
         self.store.log(after, limit, wait).await
     }
 
-    async fn housekeep(&self, keep: Retention) -> Result<Housekept, StoreError> {
-        self.store.housekeep(keep).await
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
+        self.store.housekeep(self.named(epoch), keep).await
     }
 }

@@ -10,6 +10,9 @@
 mod defects;
 mod durability;
 mod harness;
+mod redis;
+#[path = "../servers/mod.rs"]
+mod servers;
 mod suite;
 
 /// Runs every rule on stores made by `$fresh`, each as a test of its own.
@@ -52,6 +55,21 @@ mod memory {
 mod embedded {
     crate::every_rule!(contract crate::harness::Embedded::fresh(););
     crate::every_restart_rule!(contract crate::harness::Embedded::fresh(););
+}
+
+mod redis_standalone {
+    crate::every_rule!(contract crate::redis::Redis::standalone(););
+    crate::every_restart_rule!(contract crate::redis::Redis::standalone(););
+}
+
+mod redis_sentinel {
+    crate::every_rule!(contract crate::redis::Redis::sentinel(););
+    crate::every_restart_rule!(contract crate::redis::Redis::sentinel(););
+}
+
+mod redis_cluster {
+    crate::every_rule!(contract crate::redis::Redis::cluster(););
+    crate::every_restart_rule!(contract crate::redis::Redis::cluster(););
 }
 
 mod defects_are_caught {

@@ -129,7 +129,7 @@ pub async fn beat_heart(registry: Arc<Registry>, renew_every: Duration, after_be
         let due = renewed.is_none_or(|last| now + POLL_EVERY / 2 >= last + renew_every);
         let renew = if due { registry.own_groups() } else { Vec::new() };
         let epoch = (!renew.is_empty()).then(|| registry.view().head().epoch);
-        let pulse = Pulse { epoch, renew: renew.clone(), moved_since: asked_last };
+        let pulse = Pulse { epoch, renew: renew.clone(), moved_since: asked_last, ..Pulse::default() };
         match timeout(PULSE_TIMEOUT, registry.store().pulse(pulse)).await {
             Ok(Ok(beat)) => {
                 registry.view().note_beat(&beat);

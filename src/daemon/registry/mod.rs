@@ -127,7 +127,7 @@ impl Registry {
         loop {
             tokio::time::sleep(every).await;
             loop {
-                match self.store.housekeep(keep).await {
+                match self.store.housekeep(self.view.head().epoch, keep).await {
                     Ok(done) if done.more => tokio::task::yield_now().await,
                     Ok(_) => break,
                     Err(error) => {

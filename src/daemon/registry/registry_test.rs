@@ -168,7 +168,8 @@ async fn a_watch_that_is_too_old_is_reset_and_gets_a_snapshot() {
         idempotency_age: none,
         idempotency_entries_max: 0,
     };
-    while store.housekeep(keep).await.unwrap().more {}
+    let epoch = a.registry.view().head().epoch;
+    while store.housekeep(epoch, keep).await.unwrap().more {}
     let (mut watch, mut last) = (watch_all(&a, Some(early)), early);
     for expected in ["reset Compacted", "snapshot x", "synced"] {
         assert_eq!(told(&mut watch, &mut last).await, expected);

@@ -13,7 +13,7 @@ use super::rules::{
     self, Behind, GroupState, Keep, State, Step, Stretch, Table, Tables, TablesMut, Visit, log_row,
 };
 use super::{
-    Beat, Clock, Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Housekept, IdempotencyKey, Lease,
+    Beat, Clock, Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Housekept, IdempotencyKey, Leases,
     LogEntry, LogPage, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store, StoreError,
     SystemClock, limits,
 };
@@ -123,8 +123,9 @@ impl Store for MemoryStore {
         rules::scan(&kept.tables, &kept.state, kept.latest, &scan)
     }
 
-    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
-        rules::leases(&self.kept().tables)
+    async fn leases(&self) -> Result<Leases, StoreError> {
+        let kept = self.kept();
+        rules::leases(&kept.tables, &kept.state)
     }
 
     async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
@@ -139,8 +140,8 @@ impl Store for MemoryStore {
         Ok(self.log_now(after, limit)?.1)
     }
 
-    async fn housekeep(&self, keep: Retention) -> Result<Housekept, StoreError> {
-        self.step(|step| step.housekeep(&keep))
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
+        self.step(|step| step.housekeep(epoch, &keep))
     }
 }
 

@@ -19,11 +19,13 @@ pub mod clock;
 pub mod embedded;
 mod limits;
 pub mod memory;
+pub mod redis;
 mod rules;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::EmbeddedStore;
 pub use memory::MemoryStore;
+pub use redis::RedisStore;
 
 /// The most writes and lease operations of one commit together.
 pub const COMMIT_WRITES_MAX: usize = 256;
@@ -158,7 +160,8 @@ pub enum Precondition {
     Version { id: RecordId, version: Version },
     /// This life of the group is live.
     GroupLive(GroupRef),
-    /// This life of the group is over, and no later one is live. Refused during a quarantine.
+    /// This life of the group is over, and no later one is live. Refused during a quarantine or a
+    /// [`Grace`].
     GroupOver(GroupRef),
 }
 
@@ -275,6 +278,22 @@ pub struct Pulse {
     pub renew: Vec<GroupRef>,
     /// Report groups opened, renewed or closed at this instant or later; 0 reports all.
     pub moved_since: Millis,
+    /// How long the holders of groups get to renew once the store is heard again after a time in
+    /// which nobody could: see [`Grace`]. 0 gives none.
+    pub grace: Duration,
+}
+
+/// After a time in which the store heard no renewal at all (it was away, or everybody else was),
+/// silence says nothing about anyone: until `until` nobody is judged gone, and a record is there
+/// if its group was live at `from`, when a renewal was heard last. Groups and leases themselves
+/// end at their deadlines all the same.
+///
+/// It begins with a pulse that renews something, more than half of [`Pulse::grace`] after the one
+/// before it. Between the two nobody is judged gone either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grace {
+    pub from: Millis,
+    pub until: Millis,
 }
 
 /// What a pulse found.
@@ -289,6 +308,15 @@ pub struct Beat {
     pub moved: Vec<Group>,
     /// Until then nobody is granted a scope and nobody is judged gone.
     pub quarantine_until: Millis,
+    /// What is left of a silence of all.
+    pub grace: Option<Grace>,
+}
+
+/// The lease of every scope that was ever held, released or not, in the order of the scopes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leases {
+    pub epoch: Epoch,
+    pub leases: Vec<Lease>,
 }
 
 /// What became of [`Store::open_group`].
@@ -432,17 +460,22 @@ pub trait Store: Send + Sync + 'static {
     /// Reads records. Those of a group that is over are left out.
     async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError>;
 
-    /// Reads the lease of every scope that was ever held, released or not, in the order of the
-    /// scopes.
-    async fn leases(&self) -> Result<Vec<Lease>, StoreError>;
+    /// Reads the lease of every scope.
+    async fn leases(&self) -> Result<Leases, StoreError>;
 
     /// Reads the log behind `after`; with nothing there, waits up to `wait` for something.
     async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError>;
 
     /// Deletes the records of groups that are over (at most [`COMMIT_WRITES_MAX`] with at most
-    /// [`COMMIT_BYTES_MAX`], in one log entry, marked `expired`; none during a quarantine) and trims what `keep` allows, in one
-    /// bounded step. A store that has nothing to do writes nothing.
-    async fn housekeep(&self, keep: Retention) -> Result<Housekept, StoreError>;
+    /// [`COMMIT_BYTES_MAX`], in one log entry, marked `expired`; none during a quarantine or a
+    /// [`Grace`]) and trims what `keep` allows, in one bounded step. A store that has nothing to do
+    /// writes nothing.
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError>;
+
+    /// What is risky about how the store is set up: what, why, and what to set, a line each.
+    fn advice(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl Write {

@@ -295,10 +295,10 @@ pub fn remembers_closed_groups() -> Defect {
     });
     Defect {
         beat,
-        housekeep_instead: Some(Box::new(|store, mut keep| {
+        housekeep_instead: Some(Box::new(|store, (epoch, mut keep)| {
             Box::pin(async move {
                 keep.tombstone_age = Duration::MAX;
-                store.housekeep(keep).await
+                store.housekeep(epoch, keep).await
             })
         })),
         ..Defect::default()

@@ -12,7 +12,7 @@ use super::commits::{instead, nothing_done};
 use super::{Defect, altering, blank};
 
 async fn lease(store: &MemoryStore, scope: &str) -> Option<Lease> {
-    store.leases().await.expect("the leases").into_iter().find(|lease| lease.scope == scope)
+    store.leases().await.expect("the leases").leases.into_iter().find(|lease| lease.scope == scope)
 }
 
 fn scope_of(op: &LeaseOp) -> &str {
@@ -149,7 +149,9 @@ pub fn forgets_the_barrier() -> Defect {
                 let live = groups.into_iter().find(|group| group.of.id == open.id);
                 if let (Opened::Open(_), Some(live)) = (store.open_group(open.clone()).await?, live) {
                     let again = store.open_group(open.clone()).await?;
-                    for lease in store.leases().await?.into_iter().filter(|lease| lease.holder == live.of) {
+                    for lease in
+                        store.leases().await?.leases.into_iter().filter(|lease| lease.holder == live.of)
+                    {
                         let op = LeaseOp::Release { scope: lease.scope, token: lease.token };
                         store.commit(Commit { leases: vec![op], ..blank(store).await }).await.expect("freed");
                     }

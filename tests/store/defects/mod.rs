@@ -18,9 +18,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use omnirelay::core::time::Millis;
 use omnirelay::daemon::store::{
-    Beat, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey, Lease, LogEntry,
-    LogPage, ManualClock, MemoryStore, OpenGroup, Opened, Pulse, Record, Retention, Revision, Scan, ScanPage,
-    Store, StoreError,
+    Beat, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey, Lease, Leases,
+    LogEntry, LogPage, ManualClock, MemoryStore, OpenGroup, Opened, Pulse, Record, Retention, Revision, Scan,
+    ScanPage, Store, StoreError,
 };
 
 pub use self::commits::*;
@@ -60,7 +60,7 @@ pub struct Defect {
     open_instead: Option<Instead<OpenGroup, Result<Opened, StoreError>>>,
     close_instead: Option<Instead<(Epoch, GroupRef), Result<bool, StoreError>>>,
     log_instead: Option<Instead<LogCall, Result<LogPage, StoreError>>>,
-    housekeep_instead: Option<Instead<Retention, Result<Housekept, StoreError>>>,
+    housekeep_instead: Option<Instead<(Epoch, Retention), Result<Housekept, StoreError>>>,
     pub no_quarantine: bool,
     pub restart: Restart,
 }
@@ -192,8 +192,9 @@ impl Store for Broken {
         Ok(alter(&self.defect.page, page))
     }
 
-    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
-        Ok(alter(&self.defect.leases, self.sound.leases().await?))
+    async fn leases(&self) -> Result<Leases, StoreError> {
+        let Leases { epoch, leases } = self.sound.leases().await?;
+        Ok(Leases { epoch, leases: alter(&self.defect.leases, leases) })
     }
 
     async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
@@ -206,11 +207,11 @@ impl Store for Broken {
         Ok(alter(&self.defect.log_page, page))
     }
 
-    async fn housekeep(&self, keep: Retention) -> Result<Housekept, StoreError> {
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
         let keep = alter(&self.defect.keep, keep);
         match &self.defect.housekeep_instead {
-            Some(instead) => instead(&self.sound, keep).await,
-            None => self.sound.housekeep(keep).await,
+            Some(instead) => instead(&self.sound, (epoch, keep)).await,
+            None => self.sound.housekeep(epoch, keep).await,
         }
     }
 }

@@ -191,10 +191,10 @@ pub fn keeps_answers_forever() -> Defect {
 
 pub fn logs_housekeeping() -> Defect {
     Defect {
-        housekeep_instead: Some(Box::new(|store, keep| {
+        housekeep_instead: Some(Box::new(|store, (epoch, keep)| {
             Box::pin(async move {
                 write_junk(store).await;
-                store.housekeep(keep).await
+                store.housekeep(epoch, keep).await
             })
         })),
         ..Defect::default()
@@ -203,11 +203,11 @@ pub fn logs_housekeeping() -> Defect {
 
 pub fn expires_everything_at_once() -> Defect {
     Defect {
-        housekeep_instead: Some(Box::new(|store, keep| {
+        housekeep_instead: Some(Box::new(|store, (epoch, keep)| {
             Box::pin(async move {
                 let mut all = Housekept::default();
                 loop {
-                    let step = store.housekeep(keep).await?;
+                    let step = store.housekeep(epoch, keep).await?;
                     all.records_expired += step.records_expired;
                     if !step.more {
                         return Ok(all);

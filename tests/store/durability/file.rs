@@ -63,9 +63,10 @@ async fn heartbeats_and_idleness_cost_no_sync() {
     let session = open_group(&store, "s", SHORT).await;
     make(&store, put("a")).await.unwrap();
     let before = disk.operations();
+    let epoch = crate::harness::epoch(&store).await;
     for _ in 0..20 {
         renew(&store, &session).await.expect("a deadline");
-        store.housekeep(KEEP).await.unwrap();
+        store.housekeep(epoch, KEEP).await.unwrap();
         store.leases().await.unwrap();
     }
     let nothing = LeaseOp::Release { scope: "never held".into(), token: 1 };

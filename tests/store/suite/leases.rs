@@ -230,5 +230,5 @@ pub async fn released_leases_are_listed(t: &mut Trial) {
     let (x, y) = (t.acquire("x", &a).await, t.acquire("y", &a).await);
     t.done(leasing(vec![release("x", x.token)])).await;
     let leases = t.store.leases().await.expect("the leases");
-    assert_eq!(leases, [Lease { released: true, ..x }, y]);
+    assert_eq!(leases.leases, [Lease { released: true, ..x }, y]);
 }

@@ -312,7 +312,7 @@ impl Trial {
     }
 
     pub async fn lease(&self, scope: &str) -> Lease {
-        let leases = self.store.leases().await.expect("the leases");
+        let leases = self.store.leases().await.expect("the leases").leases;
         leases.into_iter().find(|lease| lease.scope == scope).expect("a lease of the scope")
     }
 
@@ -325,7 +325,7 @@ impl Trial {
     }
 
     pub async fn housekeep(&self, keep: Retention) -> Housekept {
-        self.store.housekeep(keep).await.expect("a step of housekeeping")
+        self.store.housekeep(Epoch(0), keep).await.expect("a step of housekeeping")
     }
 }
 

@@ -35,7 +35,7 @@ pub async fn leases_are_there_after_a_restart(t: &mut Trial) {
     let (held, released) = (t.acquire("x", &group).await, t.acquire("y", &group).await);
     t.done(leasing(vec![release("y", released.token)])).await;
     t.reopen(SAME_CLOCK).await;
-    let leases = t.store.leases().await.expect("leases");
+    let leases = t.store.leases().await.expect("leases").leases;
     assert_eq!(leases, [held, Lease { released: true, ..released }], "the leases");
 }
 

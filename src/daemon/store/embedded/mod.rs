@@ -22,9 +22,9 @@ use self::disk::FileDisk;
 use self::shared::{Shared, log_page};
 use self::tables::{Batch, Snapshot};
 use self::writer::{Fate, Job, Writer};
-use super::rules::{self, Behind, Step};
+use super::rules::{self, Behind, State, Step};
 use super::{
-    Beat, Clock, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey, Lease, LogPage,
+    Beat, Clock, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey, Leases, LogPage,
     OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store, StoreError, SystemClock, limits,
 };
 
@@ -226,13 +226,15 @@ impl Store for EmbeddedStore {
 
     async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
         self.read(move |shared, snapshot| {
-            rules::scan(snapshot, &snapshot.written()?.state, shared.clock.now(), &scan)
+            let State { heard, grace, .. } = shared.shown().state;
+            let state = State { heard, grace, ..snapshot.written()?.state };
+            rules::scan(snapshot, &state, shared.clock.now(), &scan)
         })
         .await
     }
 
-    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
-        self.read(|_, snapshot| rules::leases(snapshot)).await
+    async fn leases(&self) -> Result<Leases, StoreError> {
+        self.read(|_, snapshot| rules::leases(snapshot, &snapshot.written()?.state)).await
     }
 
     async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
@@ -247,8 +249,8 @@ impl Store for EmbeddedStore {
         Ok(self.log_now(after, limit).await?.1)
     }
 
-    async fn housekeep(&self, keep: Retention) -> Result<Housekept, StoreError> {
-        self.write(move |step| step.housekeep(&keep)).await
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
+        self.write(move |step| step.housekeep(epoch, &keep)).await
     }
 }
 

@@ -93,12 +93,8 @@ impl<T: TablesMut> Step<'_, T> {
 
     fn check_over(&self, of: &GroupRef) -> Result<(), CommitError> {
         let live = self.tables.group(&of.id).filter(|group| group.is_live(self.now));
-        let quarantined = self.now < self.state.quarantine_until;
-        let until = match live {
-            Some(group) => group.deadline,
-            None if quarantined => self.state.quarantine_until,
-            None => return Ok(()),
-        };
+        let spared_until = live.map(|group| group.deadline).or_else(|| self.spared_until());
+        let Some(until) = spared_until else { return Ok(()) };
         Err(CommitError::GroupLive { group: of.id.clone(), until })
     }
 

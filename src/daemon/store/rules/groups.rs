@@ -92,6 +92,9 @@ impl<T: TablesMut> Step<'_, T> {
     pub fn pulse(&mut self, pulse: &Pulse) -> Result<Beat, StoreError> {
         limits::pulse(pulse)?;
         pulse.epoch.iter().try_for_each(|epoch| self.check_epoch(*epoch))?;
+        if !pulse.renew.is_empty() {
+            self.state.hear(self.now, pulse.grace);
+        }
         let mut renewed = Vec::with_capacity(pulse.renew.len());
         for of in &pulse.renew {
             renewed.push(self.renew(of)?);
@@ -109,6 +112,7 @@ impl<T: TablesMut> Step<'_, T> {
             renewed,
             moved,
             quarantine_until: self.state.quarantine_until,
+            grace: self.state.grace_at(self.now),
         })
     }
 

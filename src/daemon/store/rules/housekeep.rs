@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::super::{
-    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, GroupId, GroupRef, Housekept, Record, Retention, Revision,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Epoch, GroupId, GroupRef, Housekept, Record, Retention, Revision,
     StoreError,
 };
 use super::records::Planned;
@@ -21,7 +21,8 @@ struct Room {
 }
 
 impl<T: TablesMut> Step<'_, T> {
-    pub fn housekeep(&mut self, keep: &Retention) -> Result<Housekept, StoreError> {
+    pub fn housekeep(&mut self, epoch: Epoch, keep: &Retention) -> Result<Housekept, StoreError> {
+        self.check_epoch(epoch)?;
         let mut done = Housekept::default();
         self.expire_records(&mut done)?;
         self.trim_log(keep, &mut done)?;
@@ -33,7 +34,7 @@ impl<T: TablesMut> Step<'_, T> {
 
     /// Deletes records of lives that are over, at most one entry full of them.
     fn expire_records(&mut self, done: &mut Housekept) -> Result<(), StoreError> {
-        if self.now < self.state.quarantine_until {
+        if self.spared_until().is_some() {
             return Ok(());
         }
         let mut room = Room { records: COMMIT_WRITES_MAX, bytes: COMMIT_BYTES_MAX };

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::super::{CommitError, Fence, GroupRef, Lease, LeaseOp, StoreError};
+use super::super::{CommitError, Fence, GroupRef, Lease, LeaseOp, Leases, StoreError};
 use super::commit::Plan;
-use super::{Step, Stretch, Table, Tables, TablesMut, rows};
+use super::{State, Step, Stretch, Table, Tables, TablesMut, rows};
 use crate::core::time::Millis;
 
 /// What stands between a scope and a new holder.
@@ -22,13 +22,13 @@ enum Hold {
 }
 
 /// Reads every lease, released ones included. No lease is ever collected: its token would be.
-pub(crate) fn leases(tables: &impl Tables) -> Result<Vec<Lease>, StoreError> {
+pub(crate) fn leases(tables: &impl Tables, state: &State) -> Result<Leases, StoreError> {
     let mut leases = Vec::new();
     tables.visit(&Stretch::whole(Table::Leases), &mut |scope, row| {
         leases.push(rows::lease(String::from_utf8_lossy(scope).into_owned(), row)?);
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok(leases)
+    Ok(Leases { epoch: state.epoch, leases })
 }
 
 impl<T: TablesMut> Step<'_, T> {

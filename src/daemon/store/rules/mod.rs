@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Epoch, GroupId, LogEntry, Revision, StoreError};
+use super::{Epoch, Grace, GroupId, LogEntry, Revision, StoreError};
 use crate::core::time::Millis;
 
 pub(super) use answers::recall;
@@ -112,6 +112,18 @@ pub(super) struct State {
     /// The greatest instance of a group that was collected.
     pub instance_floor: u64,
     pub quarantine_until: Millis,
+    /// When something was renewed last and how much grace was asked for then; forgotten when the
+    /// process ends, since the next one gives its groups time of its own accord.
+    pub heard: Heard,
+    pub grace: Option<Grace>,
+}
+
+/// The last renewal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// 0: none yet.
+    pub at: Millis,
+    pub grace: Duration,
 }
 
 /// One step: the tables and the state it works on, and the instant it happens at.
@@ -139,11 +151,39 @@ impl Stretch {
     }
 }
 
+impl State {
+    /// The instant that decides at `now` whether a record's group is over.
+    pub fn judged_at(&self, now: Millis) -> Millis {
+        self.grace_at(now).map_or(now, |grace| grace.from)
+    }
+
+    /// The grace that has been given, or that will be once somebody is heard again.
+    fn grace_at(&self, now: Millis) -> Option<Grace> {
+        let given = self.grace.filter(|grace| now < grace.until);
+        let Heard { at, grace } = self.heard;
+        let silent = at > Millis(0) && !grace.is_zero() && now.since(at) > grace / 2;
+        given.or_else(|| silent.then(|| Grace { from: at, until: now.after(grace) }))
+    }
+
+    /// Notes a renewal at `now` whose sender asks for `grace`.
+    fn hear(&mut self, now: Millis, grace: Duration) {
+        self.grace = self.grace_at(now);
+        self.heard = Heard { at: now, grace };
+    }
+}
+
 impl<T: TablesMut> Step<'_, T> {
     /// Refuses a call that was made for another epoch.
     fn check_epoch(&self, epoch: Epoch) -> Result<(), StoreError> {
         let current = self.state.epoch;
         if epoch == current { Ok(()) } else { Err(StoreError::EpochChanged { current }) }
+    }
+
+    /// Until when nobody is judged gone, if nobody is now.
+    fn spared_until(&self) -> Option<Millis> {
+        let quarantine = Some(self.state.quarantine_until).filter(|until| self.now < *until);
+        let grace = self.state.grace_at(self.now).map(|grace| grace.until);
+        quarantine.max(grace)
     }
 
     /// From now on for `length`, nobody is granted a scope or judged gone.

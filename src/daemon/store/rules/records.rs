@@ -22,11 +22,12 @@ pub(crate) fn scan(
     scan: &Scan,
 ) -> Result<ScanPage, StoreError> {
     limits::scan(scan)?;
+    let judged_at = state.judged_at(now);
     let mut records = Vec::new();
     let (mut bytes, mut more) = (0, false);
     tables.visit(&stretch_of(scan), &mut |key, row| {
         let record = rows::record(keys::record_of(key)?, row)?;
-        if record.group.as_ref().is_some_and(|of| groups::is_over(tables, of, now)) {
+        if record.group.as_ref().is_some_and(|of| groups::is_over(tables, of, judged_at)) {
             return Ok(ControlFlow::Continue(()));
         }
         more = records.len() == scan.limit || bytes >= PAGE_BYTES_MAX;
@@ -65,7 +66,8 @@ impl<T: TablesMut> Step<'_, T> {
 
     /// True if a reader finds this record: no tombstone, and no record whose group is over.
     pub(super) fn is_there(&self, record: &Record) -> bool {
-        let over = |of| groups::is_over(self.tables, of, self.now);
+        let judged_at = self.state.judged_at(self.now);
+        let over = |of| groups::is_over(self.tables, of, judged_at);
         !record.deleted && !record.group.as_ref().is_some_and(over)
     }
 

@@ -139,6 +139,7 @@ pub(crate) fn state_from_row(row: &[u8]) -> Result<(State, Millis, u64, [u64; 2]
         answers: row.answers,
         instance_floor: row.instance_floor,
         quarantine_until: Millis(row.quarantine_until_ms),
+        ..State::default()
     };
     Ok((state, Millis(row.clock_ms), row.batch, [row.opening, row.opening_before]))
 }

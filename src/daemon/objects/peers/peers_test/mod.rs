@@ -72,7 +72,7 @@ impl Store for Counting {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.inner.scan(scan).await
     }
-    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+    async fn leases(&self) -> Result<Leases, StoreError> {
         self.inner.leases().await
     }
     async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
@@ -81,8 +81,8 @@ impl Store for Counting {
         }
         self.inner.log(after, limit, wait).await
     }
-    async fn housekeep(&self, keep: Retention) -> Result<Housekept, StoreError> {
-        self.inner.housekeep(keep).await
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
+        self.inner.housekeep(epoch, keep).await
     }
 }
 

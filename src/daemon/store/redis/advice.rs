@@ -1,0 +1,131 @@
+//! What is risky about a server: settings under which the registry can be lost.
+
+use redis::aio::MultiplexedConnection;
+use redis::cmd;
+
+use super::link::Info;
+
+/// Reads what the server says of itself and returns what is risky, a sentence each: what, why, and
+/// what to set. What the user may not read is left out.
+pub async fn advise(connection: &mut MultiplexedConnection) -> Vec<String> {
+    let Ok(info) = cmd("INFO").query_async::<String>(connection).await else { return Vec::new() };
+    let settings = Settings::read(connection).await;
+    judge(&Info::new(info), &settings)
+}
+
+/// The settings that matter; `None`: not to be read.
+#[derive(Clone, Debug, Default)]
+struct Settings {
+    appendonly: Option<String>,
+    appendfsync: Option<String>,
+    save: Option<String>,
+    min_replicas: Option<String>,
+}
+
+impl Settings {
+    async fn read(connection: &mut MultiplexedConnection) -> Self {
+        Self {
+            appendonly: setting(connection, "appendonly").await,
+            appendfsync: setting(connection, "appendfsync").await,
+            save: setting(connection, "save").await,
+            min_replicas: setting(connection, "min-replicas-to-write").await,
+        }
+    }
+}
+
+async fn setting(connection: &mut MultiplexedConnection, name: &str) -> Option<String> {
+    let mut command = cmd("CONFIG");
+    let answer = command.arg("GET").arg(name).query_async::<Vec<String>>(connection).await;
+    answer.ok()?.into_iter().nth(1)
+}
+
+fn judge(info: &Info, settings: &Settings) -> Vec<String> {
+    let replicas = info.number("connected_slaves").unwrap_or(0);
+    [memory(info), persistence(info, settings), flushing(info, settings), replication(replicas, settings)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn memory(info: &Info) -> Option<String> {
+    let policy = info.get("maxmemory_policy").filter(|policy| *policy != "noeviction")?;
+    let limit = info.get("maxmemory").filter(|limit| *limit != "0");
+    let when = if limit.is_some() { "when memory is full" } else { "once maxmemory is set and reached" };
+    Some(format!(
+        "maxmemory-policy is {policy}: {when}, Redis deletes parts of the registry; set maxmemory-policy noeviction"
+    ))
+}
+
+fn persistence(info: &Info, settings: &Settings) -> Option<String> {
+    if info.get("aof_enabled") == Some("1") || settings.appendonly.as_deref() == Some("yes") {
+        return None;
+    }
+    Some(match settings.save.as_deref() {
+        Some("") => "appendonly is no and nothing is saved: a restart of Redis loses the registry; set \
+                     appendonly yes"
+            .to_owned(),
+        Some(_) | None => "appendonly is no: a crash of Redis loses what was committed since the last \
+                           snapshot; set appendonly yes"
+            .to_owned(),
+    })
+}
+
+fn flushing(info: &Info, settings: &Settings) -> Option<String> {
+    let appends = info.get("aof_enabled") == Some("1");
+    let policy = settings.appendfsync.as_deref().filter(|policy| appends && *policy != "always")?;
+    let lost =
+        if policy == "no" { "what the system has not written yet" } else { "up to a second of commits" };
+    Some(format!(
+        "appendfsync is {policy}: a crash of the host loses {lost}; set appendfsync always if that matters"
+    ))
+}
+
+fn replication(replicas: u64, settings: &Settings) -> Option<String> {
+    if replicas == 0 {
+        return Some(
+            "no replica is connected: the registry is gone when this server is; add a replica".to_owned(),
+        );
+    }
+    settings.min_replicas.as_deref().filter(|count| *count == "0").map(|_| {
+        "min-replicas-to-write is 0: a master that was cut off goes on taking commits that are lost when it \
+         comes back; set min-replicas-to-write 1"
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_risk_is_told_with_its_remedy() {
+        let sound = "maxmemory_policy:noeviction\r\naof_enabled:1\r\nconnected_slaves:1\r\n";
+        let settings = |fsync: &str, save: &str, replicas: &str| Settings {
+            appendonly: None,
+            appendfsync: Some(fsync.to_owned()),
+            save: Some(save.to_owned()),
+            min_replicas: Some(replicas.to_owned()),
+        };
+        let all = || settings("always", "", "1");
+        let no_aof = sound.replace("aof_enabled:1", "aof_enabled:0");
+        let lru = sound.replace("noeviction", "allkeys-lru");
+        let alone = sound.replace("connected_slaves:1", "connected_slaves:0");
+        let cases = [
+            ("nothing", sound.to_owned(), all(), None),
+            ("eviction", lru, all(), Some("set maxmemory-policy noeviction")),
+            ("nothing is kept", no_aof.clone(), all(), Some("a restart of Redis loses the registry")),
+            ("snapshots", no_aof, settings("always", "60 1", "1"), Some("since the last snapshot")),
+            ("a second", sound.to_owned(), settings("everysec", "", "1"), Some("up to a second")),
+            ("no replica", alone, all(), Some("add a replica")),
+            ("cut off", sound.to_owned(), settings("always", "", "0"), Some("min-replicas-to-write 1")),
+            ("settings not to be read", sound.to_owned(), Settings::default(), None),
+        ];
+        for (what, info, settings, expected) in cases {
+            let told = judge(&Info::new(info), &settings);
+            assert_eq!(told.len(), usize::from(expected.is_some()), "{what}: {told:?}");
+            if let (Some(line), Some(expected)) = (told.first(), expected) {
+                assert!(line.contains(expected), "{what}: {line}");
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! One connection to one server: TCP, TLS, who we are.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
+use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, Value, cmd};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::super::url::{Address, Secret};
+use super::error::{Failure, LinkError};
+use super::info::Info;
+
+/// The most commands on one connection that wait for their answers; further ones queue.
+const IN_FLIGHT_MAX: usize = 4096;
+/// When a connection on which nothing is said is asked whether it lives, and how often.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(3);
+const KEEPALIVE_TRIES: u32 = 3;
+/// How long sent bytes may stay unacknowledged before the system breaks the connection.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How a connection is made.
+pub(super) struct Manner {
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    pub tls: Option<TlsConnector>,
+    pub connect_timeout: Duration,
+    pub response_timeout: Duration,
+}
+
+/// A connection that nobody else uses yet.
+pub(super) struct Dialed {
+    pub multiplexed: MultiplexedConnection,
+    pub driver: Driver,
+    pub at: Address,
+}
+
+/// The task that reads and writes a connection. Dropping it closes the connection.
+pub(super) struct Driver(JoinHandle<()>);
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// Connects and says who we are.
+pub(super) async fn dial(at: &Address, manner: &Manner) -> Result<Dialed, Failure> {
+    let stream = timeout(manner.connect_timeout, open(at, manner))
+        .await
+        .map_err(|_| Failure::new(format!("{at} did not accept a connection in time")))??;
+    let config = AsyncConnectionConfig::new()
+        .set_response_timeout(Some(manner.response_timeout))
+        .set_concurrency_limit(IN_FLIGHT_MAX);
+    // Who we are is said below, where a refusal can be told in the server's own words.
+    let silent = RedisConnectionInfo::default().set_skip_set_lib_name();
+    let (multiplexed, driver) = MultiplexedConnection::new_with_config(&silent, stream, config)
+        .await
+        .map_err(|error| Failure::because(format!("cannot use the connection to {at}"), error))?;
+    let driver = Driver(tokio::spawn(driver));
+    let mut dialed = Dialed { multiplexed, driver, at: at.clone() };
+    introduce(&mut dialed, manner).await?;
+    Ok(dialed)
+}
+
+async fn open(at: &Address, manner: &Manner) -> Result<Box<dyn Stream>, Failure> {
+    let tcp = connect(at, manner.connect_timeout)
+        .await
+        .map_err(|error| Failure::because(format!("cannot connect to {at}"), error))?;
+    let Some(tls) = &manner.tls else { return Ok(Box::new(tcp)) };
+    let name = ServerName::try_from(at.host.clone())
+        .map_err(|error| Failure::because(format!("a certificate cannot name `{}`", at.host), error))?;
+    let stream = tls
+        .connect(name, tcp)
+        .await
+        .map_err(|error| Failure::because(format!("cannot agree on TLS with {at}"), error))?;
+    Ok(Box::new(stream))
+}
+
+/// Tries the addresses of a name in turn; none of them may take the time of the others.
+async fn connect(at: &Address, limit: Duration) -> io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> = lookup_host((at.host.as_str(), at.port)).await?.collect();
+    let share = limit / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return settle(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::Error::from(io::ErrorKind::TimedOut),
+        }
+    }
+    Err(last)
+}
+
+/// Sends small commands at once, and notices a peer that is gone without a word.
+fn settle(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(&stream);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_TRIES))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN))?;
+    Ok(stream)
+}
+
+async fn introduce(dialed: &mut Dialed, manner: &Manner) -> Result<(), Failure> {
+    if let Some(password) = &manner.password {
+        let mut auth = cmd("AUTH");
+        if let Some(username) = &manner.username {
+            auth.arg(username);
+        }
+        dialed.ask(auth.arg(password.reveal()), "authenticate").await?;
+    }
+    // For whoever looks at CLIENT LIST; a user need not have the permission.
+    let _ = ask(&mut dialed.multiplexed, cmd("CLIENT").arg("SETNAME").arg("omnirelayd")).await;
+    Ok(())
+}
+
+/// Sends one command and waits for its answer.
+pub(super) async fn ask(connection: &mut MultiplexedConnection, command: &Cmd) -> Result<Value, LinkError> {
+    Ok(command.query_async(connection).await?)
+}
+
+impl Dialed {
+    /// Sends a command that the connection is of no use without.
+    pub async fn ask(&mut self, command: &Cmd, purpose: &str) -> Result<Value, Failure> {
+        let at = &self.at;
+        ask(&mut self.multiplexed, command)
+            .await
+            .map_err(|error| Failure::because(format!("{at} did not let us {purpose}"), error))
+    }
+
+    /// Takes a database other than the first.
+    pub async fn select(&mut self, database: u32) -> Result<(), Failure> {
+        if database != 0 {
+            self.ask(cmd("SELECT").arg(database), "take the database").await?;
+        }
+        Ok(())
+    }
+
+    /// Asks the server what it is.
+    pub async fn info(&mut self) -> Result<Info, Failure> {
+        let value = self.ask(&cmd("INFO"), "read INFO").await?;
+        redis::from_redis_value(value).map(Info::new).map_err(|error| {
+            Failure::because(format!("{} answered INFO with something else", self.at), error)
+        })
+    }
+}
+
+impl Driver {
+    /// Whether the connection has ended: nothing that is sent from now on reaches the server.
+    pub fn is_over(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Gives a step of several commands its time.
+pub(super) async fn within<T>(
+    limit: Duration,
+    what: &str,
+    step: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timeout(limit, step).await.unwrap_or_else(|_| Err(Failure::new(format!("{what} took too long"))))
+}

@@ -1,0 +1,192 @@
+//! What can go wrong on the way to the master, told apart by what it means for a command.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use redis::RedisError;
+
+/// Why a command has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The command was not sent.
+    #[error("the store cannot be reached")]
+    Unreachable(#[source] Failure),
+    /// The command was sent, or part of it, and no answer came. The server may carry it out, even
+    /// later.
+    #[error("the store did not answer")]
+    Lost(#[source] Failure),
+    /// The server answered with an error. Nothing was done.
+    #[error("the store refused: {code} {detail}")]
+    Refused {
+        /// The first word of the answer, such as `OOM` or `NOSCRIPT`, or a script's own.
+        code: String,
+        /// All behind the first word.
+        detail: String,
+    },
+}
+
+/// What failed, and why.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    what: String,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// The answers after which another server is looked for, or this one is authenticated to anew.
+const ENDING: [&str; 8] =
+    ["READONLY", "MOVED", "ASK", "CLUSTERDOWN", "MASTERDOWN", "NOAUTH", "UNBLOCKED", "LOADING"];
+
+impl LinkError {
+    /// The first word of the server's answer, if an error of the server is what it came from: also
+    /// of one that kept the connection from being made.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            Self::Unreachable(failure) | Self::Lost(failure) => failure.code(),
+        }
+    }
+
+    /// Whether the connection it came from is of no use any more.
+    pub fn ends_connection(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Lost(_) => true,
+            Self::Refused { code, .. } => ENDING.contains(&code.as_str()),
+        }
+    }
+
+    /// The error and its causes in one line.
+    pub fn chain(&self) -> String {
+        chain(self)
+    }
+}
+
+impl From<RedisError> for LinkError {
+    /// What an error means that came from a connection after something was sent.
+    fn from(error: RedisError) -> Self {
+        match error.code() {
+            Some(code) => {
+                Self::Refused { code: code.to_owned(), detail: error.detail().unwrap_or_default().to_owned() }
+            }
+            None if error.is_timeout() => Self::Lost(Failure::new("no answer within the response timeout")),
+            None => Self::Lost(Failure::because("the connection broke", error)),
+        }
+    }
+}
+
+impl Failure {
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), source: None }
+    }
+
+    pub(super) fn because(what: impl Into<String>, source: impl Error + Send + Sync + 'static) -> Self {
+        Self { what: what.into(), source: Some(Arc::new(source)) }
+    }
+
+    /// Several attempts, none of which succeeded; the only one is itself the failure.
+    pub(super) fn of_all(what: &str, mut tried: Vec<Failure>) -> Self {
+        match tried.len() {
+            1 => tried.swap_remove(0),
+            _ => Self::because(what, Tried(tried)),
+        }
+    }
+
+    /// The first word of the server's answer that it came from.
+    pub fn code(&self) -> Option<&str> {
+        let source = self.source.as_deref()?;
+        if let Some(error) = source.downcast_ref::<LinkError>() {
+            return error.code();
+        }
+        if let Some(failure) = source.downcast_ref::<Failure>() {
+            return failure.code();
+        }
+        source.downcast_ref::<Tried>()?.0.iter().find_map(Failure::code)
+    }
+
+    /// The failure and its causes in one line.
+    pub fn chain(&self) -> String {
+        chain(self)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+/// The failures of several attempts.
+#[derive(Debug)]
+struct Tried(Vec<Failure>);
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<String> = self.0.iter().map(Failure::chain).collect();
+        f.write_str(&all.join("; "))
+    }
+}
+
+impl Error for Tried {}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_found_through_all_causes() {
+        let refused = LinkError::Refused { code: "WRONGPASS".to_owned(), detail: "no".to_owned() };
+        let one = Failure::because("a:1 refused", refused.clone());
+        let all = Failure::of_all("nobody", vec![Failure::new("b:1 is silent"), one.clone()]);
+        let cases = [
+            ("itself", refused.clone()),
+            ("as a cause", LinkError::Unreachable(one)),
+            ("among several", LinkError::Unreachable(Failure::because("no master", all))),
+        ];
+        for (what, error) in cases {
+            assert_eq!(error.code(), Some("WRONGPASS"), "{what}: {}", error.chain());
+        }
+        assert_eq!(LinkError::Lost(Failure::new("x")).code(), None);
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let refused = LinkError::Refused { code: "NOAUTH".to_owned(), detail: "first".to_owned() };
+        let failure = Failure::because("a:1 refused", refused);
+        let all = Failure::of_all("no server is a master", vec![failure, Failure::new("b:1 is silent")]);
+        assert_eq!(
+            LinkError::Unreachable(all).chain(),
+            "the store cannot be reached: no server is a master: a:1 refused: the store refused: NOAUTH first; \
+             b:1 is silent"
+        );
+    }
+
+    #[test]
+    fn errors_of_the_crate_are_told_apart() {
+        use redis::ErrorKind;
+        let io = |kind: std::io::ErrorKind| RedisError::from(std::io::Error::from(kind));
+        assert!(matches!(LinkError::from(io(std::io::ErrorKind::TimedOut)), LinkError::Lost(_)));
+        assert!(matches!(LinkError::from(io(std::io::ErrorKind::BrokenPipe)), LinkError::Lost(_)));
+        let garbled = RedisError::from((ErrorKind::Parse, "garbled"));
+        assert!(matches!(LinkError::from(garbled), LinkError::Lost(_)));
+        let moved = RedisError::from((redis::ServerErrorKind::Moved.into(), "x", "1 a:1".to_owned()));
+        let moved = LinkError::from(moved);
+        assert_eq!(moved.code(), Some("MOVED"));
+        assert!(moved.ends_connection());
+    }
+}

@@ -1,0 +1,181 @@
+//! The connection to the master of a Redis store, wherever it is at the moment.
+//!
+//! All keys of a store have one hash tag and so live on one server at a time, in a Cluster as well.
+//! So one connection, made anew when it fails or when the server is not the master any more, does
+//! for standalone servers, Sentinel and Cluster; they differ in how the master is found.
+
+mod backoff;
+mod blocking;
+mod dial;
+mod error;
+mod info;
+mod options;
+mod resolve;
+mod slots;
+mod state;
+mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Value};
+use tokio::time::{Instant, timeout};
+
+use super::url::{Address, RedisUrl};
+use dial::{Dialed, Driver};
+use resolve::Maker;
+use state::{Found, Shared};
+
+pub use error::{Failure, LinkError};
+pub(super) use info::Info;
+pub use options::{RedisOptions, TlsFiles};
+
+/// What is done first on every new connection, blocking ones too: nobody else uses the connection
+/// before it has succeeded.
+#[async_trait]
+pub trait Hello: Send + Sync + 'static {
+    /// Makes sure that the server is fit for use.
+    ///
+    /// # Errors
+    /// The connection is then closed, and counts as one that could not be made.
+    async fn greet(&self, connection: &mut MultiplexedConnection) -> Result<(), LinkError>;
+}
+
+/// The way to the master. Cheap to clone; all clones share one connection.
+#[derive(Clone)]
+pub struct Link {
+    shared: Arc<Shared>,
+}
+
+/// A connection to the master. Cheap to clone; may be used by many at once.
+#[derive(Clone)]
+pub struct Connection {
+    multiplexed: MultiplexedConnection,
+    generation: u64,
+    at: Address,
+    made: Instant,
+    driver: Arc<Driver>,
+}
+
+impl Link {
+    /// Begins without connecting; the first use connects.
+    pub fn new(url: RedisUrl, options: RedisOptions, hello: Arc<dyn Hello>) -> Self {
+        Self { shared: Shared::new(Maker::new(url, options, hello)) }
+    }
+
+    /// The URL without its secrets.
+    pub fn name(&self) -> &str {
+        self.shared.name()
+    }
+
+    /// The connection to the master: the present one, or a new one.
+    ///
+    /// Returns within the connect timeout and twice the response timeout. A search for the master
+    /// that takes longer goes on; the next call waits for it.
+    ///
+    /// # Errors
+    /// [`LinkError::Unreachable`]. For a moment after a failure (20 ms, then longer, up to 500 ms)
+    /// it is returned at once, with what failed.
+    pub async fn connection(&self) -> Result<Connection, LinkError> {
+        let mut attempt = match self.shared.find() {
+            Found::Connection(connection) => return Ok(connection),
+            Found::Failed(failure) => return Err(LinkError::Unreachable(failure)),
+            Found::Attempt(attempt) => attempt,
+        };
+        let options = self.shared.options();
+        let patience = options.connect_timeout + 2 * options.response_timeout;
+        let unreachable = |what: &str| LinkError::Unreachable(Failure::new(what));
+        match timeout(patience, attempt.wait_for(Option::is_some)).await {
+            Ok(Ok(outcome)) => match outcome.as_ref() {
+                Some(Ok(connection)) => Ok(connection.clone()),
+                Some(Err(failure)) => Err(LinkError::Unreachable(failure.clone())),
+                None => Err(unreachable("the attempt to connect has no outcome")),
+            },
+            Ok(Err(_)) => Err(unreachable("the attempt to connect was broken off")),
+            Err(_) => Err(unreachable("the attempt to connect takes long and goes on")),
+        }
+    }
+
+    /// Sends one command and waits for its answer, at most for the response timeout.
+    ///
+    /// # Errors
+    /// Those of [`Connection::call`], and of [`Link::connection`]. A connection that is of no use
+    /// any more is given up.
+    pub async fn call(&self, command: &Cmd) -> Result<Value, LinkError> {
+        let mut connection = self.connection().await?;
+        let answer = connection.call(command).await;
+        if let Err(error) = &answer {
+            self.heed(connection.generation, error);
+        }
+        answer
+    }
+
+    /// Sends a command that the server answers after up to `wait`, on a connection of its own,
+    /// which is kept for the next. One such command at a time: further ones wait for their turn.
+    ///
+    /// # Errors
+    /// As of [`Link::call`]; [`LinkError::Lost`] also when the connection of the others was given
+    /// up meanwhile, because the master may be another one now.
+    pub async fn call_blocking(&self, command: &Cmd, wait: Duration) -> Result<Value, LinkError> {
+        blocking::call(self, command, wait).await
+    }
+
+    /// Gives up the connection of this generation, unless that has been done: the next use finds
+    /// the master anew.
+    pub fn renew(&self, generation: u64) {
+        self.shared.give_up(generation, "the connection was to be made anew");
+    }
+
+    /// Gives up the connection of this generation if the error means that it is of no use any
+    /// more. For commands that were not sent through [`Link::call`].
+    pub fn heed(&self, generation: u64, error: &LinkError) {
+        if error.ends_connection() {
+            self.shared.give_up(generation, &error.chain());
+        }
+    }
+
+    /// What is risky about the server, as read at most every five minutes; a sentence each.
+    pub fn advice(&self) -> Arc<[String]> {
+        self.shared.advice()
+    }
+}
+
+impl Connection {
+    fn new(dialed: Dialed, generation: u64) -> Self {
+        let Dialed { multiplexed, driver, at } = dialed;
+        Self { multiplexed, generation, at, made: Instant::now(), driver: Arc::new(driver) }
+    }
+
+    /// Which connection it is; rises by one with each that is made.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Where the server is.
+    pub fn address(&self) -> &Address {
+        &self.at
+    }
+
+    /// The connection itself, for pipelines and scripts: `LinkError::from` tells what an error of
+    /// it means, and [`Link::heed`] must hear of it.
+    pub fn multiplexed(&mut self) -> &mut MultiplexedConnection {
+        &mut self.multiplexed
+    }
+
+    /// Sends one command and waits for its answer, at most for the response timeout.
+    ///
+    /// # Errors
+    /// [`LinkError::Unreachable`] if the connection had ended before; nothing was sent.
+    /// [`LinkError::Lost`] if no answer came. [`LinkError::Refused`] if the answer is an error.
+    pub async fn call(&mut self, command: &Cmd) -> Result<Value, LinkError> {
+        if self.driver.is_over() {
+            return Err(LinkError::Unreachable(Failure::new(format!(
+                "{} has closed the connection",
+                self.at
+            ))));
+        }
+        dial::ask(&mut self.multiplexed, command).await
+    }
+}

@@ -1,0 +1,205 @@
+//! Where the master is, and how a connection to it is made.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::{Value, cmd};
+
+use super::super::url::{Address, RedisUrl, Servers};
+use super::dial::{Dialed, Manner, dial, within};
+use super::error::{Failure, LinkError};
+use super::info::{Info, Role};
+use super::options::RedisOptions;
+use super::slots::{SlotMap, slot};
+use super::{Hello, tls};
+
+/// How long a search for the master may take altogether.
+const SEARCH_MAX: Duration = Duration::from_secs(5);
+/// The most servers that are remembered.
+const KNOWN_MAX: usize = 64;
+/// The first version whose scripts say in their flags what they do.
+const VERSION_MIN: (u32, u32) = (7, 0);
+
+/// Makes connections to the master.
+pub(super) struct Maker {
+    url: RedisUrl,
+    name: String,
+    pub options: RedisOptions,
+    hello: Arc<dyn Hello>,
+    /// The servers to ask (Sentinels, or nodes of a Cluster, or servers one of which is the
+    /// master), the one that last knew the master first.
+    known: Mutex<Vec<Address>>,
+}
+
+impl Maker {
+    pub fn new(url: RedisUrl, options: RedisOptions, hello: Arc<dyn Hello>) -> Self {
+        let known = Mutex::new(url.addresses().to_vec());
+        Self { name: url.name(), url, options, hello, known }
+    }
+
+    /// The URL without its secrets.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Finds the master, connects and greets.
+    pub async fn make(&self) -> Result<Dialed, Failure> {
+        within(SEARCH_MAX, "the search for the master", async {
+            let manner = self.manner().await?;
+            let mut dialed = match &self.url.servers {
+                Servers::Redis(_) => self.among(&manner).await?,
+                Servers::Sentinels { service, .. } => self.by_sentinels(service, &manner).await?,
+            };
+            dialed.select(self.url.database).await?;
+            self.greeted(dialed).await
+        })
+        .await
+    }
+
+    /// Makes a further connection to the master that was found before.
+    pub async fn make_further(&self, at: &Address) -> Result<Dialed, Failure> {
+        within(SEARCH_MAX, "a further connection", async {
+            let mut dialed = dial(at, &self.manner().await?).await?;
+            dialed.select(self.url.database).await?;
+            self.greeted(dialed).await
+        })
+        .await
+    }
+
+    async fn greeted(&self, mut dialed: Dialed) -> Result<Dialed, Failure> {
+        let what = |error: LinkError| Failure::because(format!("{} is not fit for use", dialed.at), error);
+        let greeting = self.hello.greet(&mut dialed.multiplexed);
+        greeting.await.map_err(what)?;
+        Ok(dialed)
+    }
+
+    async fn manner(&self) -> Result<Manner, Failure> {
+        let Self { url, options, .. } = self;
+        Ok(Manner {
+            username: options.username.clone().or_else(|| url.username.clone()),
+            password: options.password.clone().or_else(|| url.password.clone()),
+            tls: if url.tls { Some(tls::connector(&options.tls).await?) } else { None },
+            connect_timeout: options.connect_timeout,
+            response_timeout: options.response_timeout,
+        })
+    }
+
+    /// Asks the known servers in turn until one is the master, or knows it as a node of a Cluster.
+    async fn among(&self, manner: &Manner) -> Result<Dialed, Failure> {
+        let mut tried = Vec::new();
+        for at in self.known() {
+            let found = match inspect(&at, manner).await {
+                Ok((dialed, info)) if info.in_cluster() => self.owner(dialed, manner).await,
+                Ok(inspected) => master(inspected).inspect(|_| self.remember(&at, &[])),
+                Err(failure) => Err(failure),
+            };
+            match found {
+                Ok(found) => return Ok(found),
+                Err(failure) => tried.push(failure),
+            }
+        }
+        Err(Failure::of_all("no server is a master that can be used", tried))
+    }
+
+    /// Asks a node of a Cluster who has the slot of our keys, and connects there.
+    async fn owner(&self, mut asked: Dialed, manner: &Manner) -> Result<Dialed, Failure> {
+        let database = self.url.database;
+        if database != 0 {
+            let what = format!("{} is a node of a Cluster, which has no database {database}", asked.at);
+            return Err(Failure::new(what));
+        }
+        let slot = slot(self.options.hash_tag.as_deref().unwrap_or(&self.url.prefix));
+        let answer = asked.ask(cmd("CLUSTER").arg("SLOTS"), "read CLUSTER SLOTS").await?;
+        let map = SlotMap::read(&answer, &asked.at);
+        let Some(owner) = map.owner(slot).cloned() else {
+            return Err(Failure::new(format!("{} knows no node that has slot {slot}", asked.at)));
+        };
+        self.remember(&asked.at, &map.nodes);
+        drop(asked);
+        master(inspect(&owner, manner).await?)
+    }
+
+    /// Asks the Sentinels in turn until one names a server that is a master indeed.
+    async fn by_sentinels(&self, service: &str, manner: &Manner) -> Result<Dialed, Failure> {
+        let mut tried = Vec::new();
+        let mut named = BTreeSet::new();
+        for sentinel in self.known() {
+            let found = match self.master_by(&sentinel, service, manner).await {
+                // Another Sentinel said the same.
+                Ok(at) if !named.insert(at.clone()) => continue,
+                Ok(at) => inspect(&at, manner).await.and_then(master),
+                Err(failure) => Err(failure),
+            };
+            match found {
+                Ok(found) => {
+                    self.remember(&sentinel, &[]);
+                    return Ok(found);
+                }
+                Err(failure) => tried.push(failure),
+            }
+        }
+        Err(Failure::of_all("no Sentinel names a master that can be used", tried))
+    }
+
+    async fn master_by(&self, at: &Address, service: &str, manner: &Manner) -> Result<Address, Failure> {
+        let manner = Manner {
+            username: self.options.sentinel_username.clone(),
+            password: self.options.sentinel_password.clone(),
+            tls: manner.tls.clone(),
+            ..*manner
+        };
+        let mut sentinel = dial(at, &manner).await?;
+        let mut command = cmd("SENTINEL");
+        let command = command.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
+        match sentinel.ask(command, "ask for the master").await? {
+            Value::Nil => Err(Failure::new(format!("Sentinel {at} watches no `{service}`"))),
+            answer => redis::from_redis_value(answer)
+                .map(|(host, port)| Address { host, port })
+                .map_err(|error| Failure::because(format!("Sentinel {at} named no address"), error)),
+        }
+    }
+
+    fn known(&self) -> Vec<Address> {
+        self.locked().clone()
+    }
+
+    /// Puts a server that knew the master before all others, and learns of further ones.
+    fn remember(&self, first: &Address, learned: &[Address]) {
+        let mut known = self.locked();
+        let mut seen = BTreeSet::new();
+        let all: Vec<Address> = if learned.is_empty() {
+            [std::slice::from_ref(first), known.as_slice()].concat()
+        } else {
+            // What is learned replaces what was learned before; the URL's own stay.
+            [std::slice::from_ref(first), self.url.addresses(), learned].concat()
+        };
+        *known = all.into_iter().filter(|address| seen.insert(address.clone())).take(KNOWN_MAX).collect();
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Vec<Address>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Connects and asks the server what it is.
+async fn inspect(at: &Address, manner: &Manner) -> Result<(Dialed, Info), Failure> {
+    let mut dialed = dial(at, manner).await?;
+    let info = dialed.info().await?;
+    Ok((dialed, info))
+}
+
+/// Refuses a server that cannot take writes.
+fn master((dialed, info): (Dialed, Info)) -> Result<Dialed, Failure> {
+    let at = &dialed.at;
+    let why = match (info.role(), info.version()) {
+        (Role::Sentinel, _) => format!("{at} is a Sentinel: its URL is redis+sentinel://{at}/SERVICE"),
+        (_, Some(version)) if version < VERSION_MIN => {
+            format!("{at} is Redis {}.{}; it takes 7.0 or later", version.0, version.1)
+        }
+        (Role::Replica(of), _) => format!("{at} is a replica, of {of}"),
+        (Role::Master, _) if info.is_loading() => format!("{at} is still loading its data"),
+        (Role::Master, _) => return Ok(dialed),
+    };
+    Err(Failure::new(why))
+}

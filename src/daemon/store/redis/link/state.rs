@@ -1,0 +1,246 @@
+//! What the users of a link share: the present connection, or the attempt to make one.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info, warn};
+
+use super::super::advice::advise;
+use super::super::url::Address;
+use super::Connection;
+use super::backoff::{Backoff, SETTLED};
+use super::blocking::Blocking;
+use super::dial::Dialed;
+use super::error::Failure;
+use super::options::RedisOptions;
+use super::resolve::Maker;
+
+/// How old advice is before it is asked for again.
+const ADVICE_AGE: Duration = Duration::from_secs(300);
+/// How long asking for it may take.
+const ADVICE_LIMIT: Duration = Duration::from_secs(2);
+
+/// What came of an attempt to connect; `None` while it goes on.
+pub(super) type Attempt = watch::Receiver<Option<Result<Connection, Failure>>>;
+
+/// What the link has for a caller right now.
+pub(super) enum Found {
+    Connection(Connection),
+    Attempt(Attempt),
+    /// The pause after a failure is on.
+    Failed(Failure),
+}
+
+pub(super) struct Shared {
+    pub maker: Arc<Maker>,
+    state: Mutex<State>,
+    /// The generation that was given up last; those who wait long listen to it.
+    given_up: watch::Sender<u64>,
+    pub blocking: Mutex<Blocking>,
+    pub blocking_turn: Semaphore,
+    this: Weak<Shared>,
+}
+
+struct State {
+    /// Of the connection that was made last.
+    generation: u64,
+    present: Option<Connection>,
+    attempt: Option<Attempt>,
+    task: Option<AbortHandle>,
+    backoff: Backoff,
+    /// Why there is no connection.
+    last: Failure,
+    /// Since when the store is out of reach.
+    away_since: Option<Instant>,
+    /// Where the master was last.
+    at: Option<Address>,
+    advice: Arc<[String]>,
+    advised: Option<Instant>,
+}
+
+impl Shared {
+    pub fn new(maker: Maker) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            maker: Arc::new(maker),
+            state: Mutex::new(State::new()),
+            given_up: watch::Sender::new(0),
+            blocking: Mutex::default(),
+            blocking_turn: Semaphore::new(1),
+            this: this.clone(),
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        self.maker.name()
+    }
+
+    pub fn options(&self) -> &RedisOptions {
+        &self.maker.options
+    }
+
+    pub fn advice(&self) -> Arc<[String]> {
+        Arc::clone(&self.locked().advice)
+    }
+
+    /// Tells of the generations that are given up from now on.
+    pub fn given_up(&self) -> watch::Receiver<u64> {
+        self.given_up.subscribe()
+    }
+
+    /// The present connection, the running attempt, the pause, or else a new attempt.
+    pub fn find(&self) -> Found {
+        let mut state = self.locked();
+        if let Some(present) = &state.present {
+            if !present.driver.is_over() {
+                return Found::Connection(present.clone());
+            }
+            let failure = Failure::new(format!("{} has closed the connection", present.at));
+            state.drop_present(failure);
+            self.given_up.send_replace(state.generation);
+        }
+        // An attempt whose runtime has ended comes to nothing.
+        if let Some(attempt) = state.attempt.as_ref().filter(|attempt| attempt.has_changed().is_ok()) {
+            return Found::Attempt(attempt.clone());
+        }
+        if state.backoff.is_on() {
+            return Found::Failed(state.last.clone());
+        }
+        Found::Attempt(self.begin(&mut state))
+    }
+
+    /// Drops the connection of this generation, unless that has been done.
+    pub fn give_up(&self, generation: u64, why: &str) {
+        let mut state = self.locked();
+        if state.generation == generation && state.present.is_some() {
+            debug!(store = self.name(), generation, reason = why, "store connection given up");
+            state.drop_present(Failure::new(format!("the last connection failed: {why}")));
+            self.given_up.send_replace(generation);
+        }
+    }
+
+    /// Begins an attempt. It goes on when its callers have left, so that it comes to an end
+    /// however little time each of them has.
+    fn begin(&self, state: &mut State) -> Attempt {
+        let (outcome, attempt) = watch::channel(None);
+        let (maker, this) = (Arc::clone(&self.maker), self.this.clone());
+        let task = tokio::spawn(async move {
+            let made = maker.make().await;
+            let Some(shared) = this.upgrade() else { return };
+            let made = shared.ended(made);
+            outcome.send_replace(Some(made.clone()));
+            drop(shared);
+            if let Ok(connection) = made {
+                ask_for_advice(&this, connection).await;
+            }
+        });
+        // All that is left of the one before is to ask for advice on a connection that is gone.
+        if let Some(before) = state.task.replace(task.abort_handle()) {
+            before.abort();
+        }
+        state.attempt = Some(attempt.clone());
+        attempt
+    }
+
+    fn ended(&self, made: Result<Dialed, Failure>) -> Result<Connection, Failure> {
+        let mut state = self.locked();
+        state.attempt = None;
+        match made {
+            Ok(dialed) => Ok(state.took(dialed, self.name())),
+            Err(failure) => {
+                state.failed(&failure, self.name());
+                Err(failure)
+            }
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(task) = self.locked().task.take() {
+            task.abort();
+        }
+    }
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            generation: 0,
+            present: None,
+            attempt: None,
+            task: None,
+            backoff: Backoff::default(),
+            last: Failure::new("no connection was made yet"),
+            away_since: None,
+            at: None,
+            advice: Arc::new([]),
+            advised: None,
+        }
+    }
+
+    /// A connection that did not last counts as a failure: a server that takes connections and
+    /// then refuses each command is left in peace as well.
+    fn drop_present(&mut self, why: Failure) {
+        if let Some(connection) = self.present.take() {
+            if connection.made.elapsed() < SETTLED {
+                self.backoff.failed();
+            } else {
+                self.backoff.succeeded();
+            }
+            self.last = why;
+        }
+    }
+
+    fn took(&mut self, dialed: Dialed, store: &str) -> Connection {
+        self.generation += 1;
+        let connection = Connection::new(dialed, self.generation);
+        let at = &connection.at;
+        match self.away_since.take() {
+            Some(since) => {
+                let duration_ms = since.elapsed().as_millis();
+                info!(store, %at, duration_ms, "store is back in reach");
+            }
+            None if self.at.as_ref() != Some(at) => info!(store, %at, "store reached"),
+            None => debug!(store, %at, generation = self.generation, "store connection made anew"),
+        }
+        self.at = Some(at.clone());
+        self.present = Some(connection.clone());
+        connection
+    }
+
+    fn failed(&mut self, failure: &Failure, store: &str) {
+        self.backoff.failed();
+        self.last = failure.clone();
+        let error = failure.chain();
+        if self.away_since.is_none() {
+            self.away_since = Some(Instant::now());
+            warn!(store, %error, "store out of reach");
+        } else {
+            debug!(store, %error, "store still out of reach");
+        }
+    }
+}
+
+/// Part of the attempt's task, behind its outcome: nobody waits for it.
+async fn ask_for_advice(link: &Weak<Shared>, mut connection: Connection) {
+    let is_old = |at: Option<Instant>| at.is_none_or(|at| at.elapsed() >= ADVICE_AGE);
+    if !link.upgrade().is_some_and(|shared| is_old(shared.locked().advised)) {
+        return;
+    }
+    let Ok(advice) = timeout(ADVICE_LIMIT, advise(&mut connection.multiplexed)).await else { return };
+    if let Some(shared) = link.upgrade() {
+        let mut state = shared.locked();
+        for line in &advice {
+            warn!(store = shared.name(), advice = %line, "store is at risk");
+        }
+        state.advised = Some(Instant::now());
+        state.advice = advice.into();
+    }
+}

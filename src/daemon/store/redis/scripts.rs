@@ -1,0 +1,79 @@
+//! The scripts: each is one atomic step on the server.
+
+use redis::{Cmd, cmd};
+
+/// Runs although the server is full.
+const ALLOW_OOM: &str = "flags=allow-oom";
+const NO_WRITES: &str = "flags=no-writes";
+const WRITES: &str = "";
+
+/// A script and the name that the server knows it by.
+pub(super) struct Script {
+    source: String,
+    hash: String,
+}
+
+/// All scripts of the store.
+pub(super) struct Scripts {
+    pub commit: Script,
+    /// The same for commits that only free something.
+    pub commit_freeing: Script,
+    pub recall: Script,
+    pub pulse: Script,
+    pub open_group: Script,
+    pub close_group: Script,
+    pub scan: Script,
+    pub leases: Script,
+    pub log: Script,
+    pub housekeep: Script,
+    pub quarantine: Script,
+}
+
+impl Scripts {
+    pub fn new() -> Self {
+        let commit = include_str!("scripts/commit.lua");
+        Self {
+            commit: Script::new(WRITES, commit),
+            commit_freeing: Script::new(ALLOW_OOM, commit),
+            recall: Script::new(NO_WRITES, include_str!("scripts/recall.lua")),
+            pulse: Script::new(ALLOW_OOM, include_str!("scripts/pulse.lua")),
+            open_group: Script::new(WRITES, include_str!("scripts/open_group.lua")),
+            close_group: Script::new(ALLOW_OOM, include_str!("scripts/close_group.lua")),
+            scan: Script::new(NO_WRITES, include_str!("scripts/scan.lua")),
+            leases: Script::new(NO_WRITES, include_str!("scripts/leases.lua")),
+            log: Script::new(NO_WRITES, include_str!("scripts/log.lua")),
+            housekeep: Script::new(ALLOW_OOM, include_str!("scripts/housekeep.lua")),
+            quarantine: Script::new(ALLOW_OOM, include_str!("scripts/quarantine.lua")),
+        }
+    }
+}
+
+impl Script {
+    /// The script that every new connection runs first.
+    pub fn greet() -> Self {
+        Self::new(ALLOW_OOM, include_str!("scripts/greet.lua"))
+    }
+
+    fn new(flags: &str, body: &str) -> Self {
+        let common = include_str!("scripts/common.lua");
+        let source = format!("#!lua {flags}\n{common}\n{body}");
+        let hash = redis::Script::new(&source).get_hash().to_owned();
+        Self { source, hash }
+    }
+
+    /// Calls it by its hash, which the server may have forgotten; its arguments go behind.
+    pub fn by_hash(&self, meta: &str) -> Cmd {
+        command("EVALSHA", &self.hash, meta)
+    }
+
+    /// Calls it by its text, after which the server knows the hash.
+    pub fn by_text(&self, meta: &str) -> Cmd {
+        command("EVAL", &self.source, meta)
+    }
+}
+
+fn command(name: &str, script: &str, meta: &str) -> Cmd {
+    let mut command = cmd(name);
+    command.arg(script).arg(1).arg(meta);
+    command
+}

@@ -1,0 +1,207 @@
+-- Makes a commit: everything is judged first, in the order that the port names, and written then.
+--
+-- ARGV: epoch, writer, fence scope (empty: none), fence token, idempotency key (empty: none), request hash,
+-- answer, limit of value bytes, counts of preconditions, writes and lease operations; then these themselves:
+--   v kind key version | l group instance | o group instance
+--   p kind key value group(empty: none) instance | d kind key
+--   a scope group instance floor | r scope token
+
+local at = 12
+
+local function take()
+  local argument = ARGV[at]
+  at = at + 1
+  return argument
+end
+
+local state = load_state()
+if not state then return { 'epoch', 0 } end
+local now = state.now
+local writer = ARGV[2]
+
+if ARGV[5] ~= '' then
+  local row = redis.call('HGET', ANSWERS, ARGV[5])
+  if row then
+    local revision, hash = struct.unpack('>I8c8', row)
+    if hash ~= ARGV[6] then return { 'reused' } end
+    return { 'replayed', revision, string.sub(row, 25) }
+  end
+end
+
+if tonumber(ARGV[1]) ~= state.epoch then return { 'epoch', state.epoch } end
+
+local function read_lease(scope)
+  local row = redis.call('HGET', LEASES, scope)
+  if not row then return nil end
+  local term, token, acquired, released, instance, group = struct.unpack('>I8I8I8BI8I2c0', row)
+  return {
+    term = term, token = token, acquired = acquired, released = released == 1, instance = instance, group = group,
+  }
+end
+
+local function lease_row(lease)
+  return struct.pack('>I8I8I8BI8I2c0', lease.term, lease.token, lease.acquired, lease.released and 1 or 0,
+    lease.instance, #lease.group, lease.group)
+end
+
+local function is_valid(lease)
+  return not lease.released and live_group(lease.group, lease.instance, now) ~= nil
+end
+
+if ARGV[3] ~= '' then
+  local lease = read_lease(ARGV[3])
+  local current = lease and is_valid(lease) and lease.token or nil
+  if current ~= tonumber(ARGV[4]) then return { 'fenced', current or -1 } end
+end
+
+local judged = judged_at(state)
+local seen = {}
+
+-- The record as it is stored, read once; nil if there is none.
+local function stored(kind, key)
+  local id = kind .. '\0' .. key
+  local record = seen[id]
+  if record == nil then
+    local row = redis.call('HGET', records_key(kind), key)
+    record = row and read_record(row) or false
+    seen[id] = record
+  end
+  return record or nil
+end
+
+for index = 1, tonumber(ARGV[9]) do
+  local what = take()
+  if what == 'v' then
+    local record = stored(take(), take())
+    local actual = record and is_there(record, judged) and record.version or 0
+    if actual ~= tonumber(take()) then return { 'conflict', index, actual } end
+  else
+    local id, instance = take(), tonumber(take())
+    if what == 'l' then
+      if not live_group(id, instance, now) then return { 'over', id, instance } end
+    else
+      local group = group_of(id)
+      local until_ = group and is_live(group, now) and group.deadline or spared_until(state)
+      if until_ then return { 'live', id, until_ } end
+    end
+  end
+end
+
+local revision = state.head + 1
+local value_bytes = 0
+local planned = {}
+
+local function first_version(kind)
+  return (tonumber(redis.call('HGET', FLOORS, kind) or 0)) + 1
+end
+
+for _ = 1, tonumber(ARGV[10]) do
+  local what, kind, key = take(), take(), take()
+  local record = stored(kind, key)
+  local there = record and is_there(record, judged)
+  local plan = { kind = kind, key = key, record = record }
+  if what == 'p' then
+    local value, group, instance = take(), take(), tonumber(take())
+    if group ~= '' then
+      if not live_group(group, instance, now) then return { 'over', group, instance } end
+      plan.group, plan.instance = group, instance
+    end
+    plan.version = record and record.version + 1 or first_version(kind)
+    plan.created = there and record.created or now
+    plan.after = record_row(plan.group and BOUND or 0, plan.version, revision, plan.created, now,
+      instance, group, writer, value)
+    value_bytes = value_bytes + #value
+    planned[#planned + 1] = plan
+  elseif there then
+    plan.deleted = true
+    plan.version = record.version + 1
+    plan.created = record.created
+    plan.after = record_row(DELETED, plan.version, revision, plan.created, now, 0, '', writer, '')
+    planned[#planned + 1] = plan
+  end
+  if planned[#planned] == plan and record then value_bytes = value_bytes + record.value_bytes end
+end
+if value_bytes > tonumber(ARGV[8]) then return { 'bytes', value_bytes } end
+
+local leases, scopes = {}, {}
+for _ = 1, tonumber(ARGV[11]) do
+  local what, scope = take(), take()
+  local lease = leases[scope] or read_lease(scope)
+  local after
+  if what == 'a' then
+    local group, instance, floor = take(), tonumber(take()), tonumber(take())
+    if not live_group(group, instance, now) then return { 'over', group, instance } end
+    if not (lease and lease.group == group and lease.instance == instance and is_valid(lease)) then
+      local holder = lease and not lease.released and group_of(lease.group)
+      if holder then
+        if holder.instance == lease.instance and is_live(holder, now) then
+          return { 'held', scope, holder.deadline, lease.group, lease.instance }
+        end
+        if lease.instance <= holder.barrier_through and now < holder.barrier then
+          return { 'held', scope, holder.barrier, lease.group, lease.instance }
+        end
+      end
+      if now < state.quarantine then return { 'held', scope, state.quarantine } end
+      after = {
+        term = (lease and lease.term or 0) + 1,
+        token = math.max((lease and lease.token or 0) + 1, floor + 1, now),
+        acquired = now, released = false, instance = instance, group = group,
+      }
+    end
+  else
+    local token = tonumber(take())
+    if lease and lease.token == token and not lease.released then
+      after = {
+        term = lease.term, token = token, acquired = lease.acquired, released = true,
+        instance = lease.instance, group = lease.group,
+      }
+    end
+  end
+  if after then
+    if not leases[scope] then scopes[#scopes + 1] = scope end
+    leases[scope] = after
+  end
+end
+
+-- All that is judged is judged: from here on everything is written.
+for _, plan in ipairs(planned) do
+  if not plan.record then check_type(order_key(plan.kind), 'zset') end
+  if plan.deleted or plan.record and plan.record.deleted then check_type(TOMBSTONES, 'zset') end
+  if plan.group or plan.record and plan.record.group then check_type(MEMBERS, 'zset') end
+end
+if ARGV[5] ~= '' then check_type(ANSWER_TIMES, 'zset') end
+
+local answer = { 'done', state.head, state.head, now }
+if #planned > 0 or #scopes > 0 then
+  local changes, lease_changes = {}, {}
+  for index, plan in ipairs(planned) do
+    local before = plan.record and not plan.record.deleted and plan.record.row or ''
+    changes[index] = change_blob(false, plan.kind, plan.key, before, plan.after)
+    answer[#answer + 1] = { plan.version, plan.created, before, plan.key, plan.kind }
+  end
+  for index, scope in ipairs(scopes) do
+    lease_changes[index] = struct.pack('>I2c0', #scope, scope) .. lease_row(leases[scope])
+    answer[#answer + 1] = lease_changes[index]
+  end
+  answer[2] = append(state, writer, changes, lease_changes)
+end
+for _, plan in ipairs(planned) do
+  local kind, key, record = plan.kind, plan.key, plan.record
+  redis.call('HSET', records_key(kind), key, plan.after)
+  if not record then
+    redis.call('ZADD', order_key(kind), 0, key)
+  else
+    if record.deleted then redis.call('ZREM', TOMBSTONES, kind .. '\0' .. key) end
+    if record.group then redis.call('ZREM', MEMBERS, member_of(record.group, record.instance, kind, key)) end
+  end
+  if plan.group then redis.call('ZADD', MEMBERS, 0, member_of(plan.group, plan.instance, kind, key)) end
+  if plan.deleted then redis.call('ZADD', TOMBSTONES, now, kind .. '\0' .. key) end
+end
+for _, scope in ipairs(scopes) do
+  redis.call('HSET', LEASES, scope, lease_row(leases[scope]))
+end
+if ARGV[5] ~= '' then
+  redis.call('HSET', ANSWERS, ARGV[5], struct.pack('>I8c8I8', answer[2], ARGV[6], now) .. ARGV[7])
+  redis.call('ZADD', ANSWER_TIMES, now, ARGV[5])
+end
+return answer

@@ -1,0 +1,188 @@
+-- What every script begins with: the state of the store, its time, and the rows.
+--
+-- KEYS[1] is the hash `meta`; all other keys have its prefix, and with it its hash tag.
+-- Numbers stay below 2^53, which a double counts exactly.
+
+local PREFIX = string.sub(KEYS[1], 1, -5)
+local META = KEYS[1]
+local LOG = PREFIX .. 'log'
+local GROUPS = PREFIX .. 'groups'
+local SECRETS = PREFIX .. 'secrets'
+local ENDED = PREFIX .. 'ended'
+local DUE = PREFIX .. 'due'
+local STALE = PREFIX .. 'stale'
+local MEMBERS = PREFIX .. 'members'
+local LEASES = PREFIX .. 'leases'
+local ANSWERS = PREFIX .. 'answers'
+local ANSWER_TIMES = PREFIX .. 'answer_times'
+local TOMBSTONES = PREFIX .. 'tombstones'
+local FLOORS = PREFIX .. 'floors'
+
+local DELETED, BOUND = 1, 2
+
+local function records_key(kind) return PREFIX .. 'records:' .. kind end
+local function order_key(kind) return PREFIX .. 'order:' .. kind end
+
+local function digits(number) return string.format('%.0f', number) end
+
+-- The state of the store, or nil when there is none.
+local function load_state()
+  local row = redis.call('HMGET', META, 'epoch', 'head', 'offset', 'clock', 'quarantine',
+    'heard', 'heard_grace', 'grace_from', 'grace_until', 'origin')
+  if not row[1] or not row[2] then return nil end
+  local time = redis.call('TIME')
+  local ms = time[1] * 1000 + math.floor(time[2] / 1000)
+  local state = {
+    epoch = tonumber(row[1]), head = tonumber(row[2]), offset = tonumber(row[3]) or 0,
+    quarantine = tonumber(row[5]) or 0, heard = tonumber(row[6]) or 0, heard_grace = tonumber(row[7]) or 0,
+    grace_from = tonumber(row[8]) or 0, grace_until = tonumber(row[9]) or 0, origin = tonumber(row[10]),
+  }
+  local clock = tonumber(row[4]) or 0
+  state.now = ms + state.offset
+  -- The server's clock went back, or this is another server: time goes on from where it was.
+  if state.now < clock then
+    state.now = clock
+    state.offset = clock - ms
+  end
+  return state
+end
+
+-- When the grace that runs, or will once somebody is heard again, began and ends; nil if there is none.
+local function grace_of(state)
+  if state.now < state.grace_until then return state.grace_from, state.grace_until end
+  if state.heard > 0 and state.heard_grace > 0 and state.now - state.heard > state.heard_grace / 2 then
+    return state.heard, state.now + state.heard_grace
+  end
+  return nil
+end
+
+-- The instant that decides whether a record's group is over.
+local function judged_at(state)
+  local from = grace_of(state)
+  return from or state.now
+end
+
+-- Until when nobody is judged gone; nil if somebody may be.
+local function spared_until(state)
+  local _, until_ = grace_of(state)
+  if state.now < state.quarantine and state.quarantine > (until_ or 0) then return state.quarantine end
+  return until_
+end
+
+local function read_group(row)
+  local instance, ttl, deadline, renewed, closed, barrier, barrier_through = struct.unpack('>I8I8I8I8BI8I8', row)
+  return {
+    instance = instance, ttl = ttl, deadline = deadline, renewed = renewed, closed = closed == 1,
+    barrier = barrier, barrier_through = barrier_through,
+  }
+end
+
+local function group_row(group)
+  return struct.pack('>I8I8I8I8BI8I8', group.instance, group.ttl, group.deadline, group.renewed,
+    group.closed and 1 or 0, group.barrier, group.barrier_through)
+end
+
+-- Renewals are reported in buckets of time: strings that whole reports are appended to and read from.
+local BUCKET_MS, BUCKET_KEPT_MS = 250, 15000
+
+local function bucket_key(number) return PREFIX .. 'moved:' .. digits(number) end
+
+-- Writes a group and reports that it moved.
+local function put_group(state, id, group)
+  redis.call('HSET', GROUPS, id, group_row(group))
+  local key = bucket_key(math.floor(state.now / BUCKET_MS))
+  local report = struct.pack('>I2c0I6I6I6I6B', #id, id, group.instance, group.ttl, group.deadline, group.renewed,
+    group.closed and 1 or 0)
+  if redis.call('APPEND', key, report) == #report then redis.call('PEXPIRE', key, BUCKET_KEPT_MS) end
+end
+
+local groups_read = {}
+
+local function group_of(id)
+  local group = groups_read[id]
+  if group == nil then
+    local row = redis.call('HGET', GROUPS, id)
+    group = row and read_group(row) or false
+    groups_read[id] = group
+  end
+  return group
+end
+
+local function is_live(group, at) return not group.closed and at < group.deadline end
+
+-- The group if this very life of it is live.
+local function live_group(id, instance, at)
+  local group = group_of(id)
+  if group and group.instance == instance and is_live(group, at) then return group end
+  return nil
+end
+
+-- A life that is not known counts as live: its row may be on its way.
+local function is_over(id, instance, at)
+  local group = group_of(id)
+  if not group then return false end
+  local through = is_live(group, at) and group.instance - 1 or group.instance
+  return through >= instance
+end
+
+-- A record's row: flags, version, revision, created, updated; of a bound one the instance and the id of its
+-- group; the writer; the value to the end.
+local function read_record(row)
+  local flags, version, revision, created, updated, at = struct.unpack('>BI8I8I8I8', row)
+  local record = { row = row, deleted = flags == DELETED, version = version, created = created, updated = updated }
+  if flags == BOUND then
+    record.instance, record.group, at = struct.unpack('>I8I2c0', row, at)
+  end
+  local writer_bytes = struct.unpack('>I2', row, at)
+  record.value_bytes = #row - (at + 1 + writer_bytes)
+  return record
+end
+
+local function record_row(flags, version, revision, created, updated, instance, group, writer, value)
+  local head = struct.pack('>BI8I8I8I8', flags, version, revision, created, updated)
+  if flags == BOUND then head = head .. struct.pack('>I8I2c0', instance, #group, group) end
+  return head .. struct.pack('>I2c0', #writer, writer) .. value
+end
+
+-- True if a reader finds this record.
+local function is_there(record, at)
+  if record.deleted then return false end
+  return not (record.group and is_over(record.group, record.instance, at))
+end
+
+local function members_prefix(group) return struct.pack('>I2c0', #group, group) end
+
+local function member_of(group, instance, kind, key)
+  return members_prefix(group) .. struct.pack('>I8', instance) .. kind .. '\0' .. key
+end
+
+-- Fails before anything is written when a key holds something else than it should.
+local function check_type(key, expected)
+  local found = redis.call('TYPE', key).ok
+  if found ~= 'none' and found ~= expected then
+    error({ err = 'WRONGTYPE ' .. key .. ' holds a ' .. found .. ', not a ' .. expected })
+  end
+end
+
+-- A change as it stands in the log: flags (1: expired), kind, key, the row before (may be empty), the row after.
+local function change_blob(expired, kind, key, before, after)
+  return struct.pack('>BI2c0I2c0I4c0', expired and 1 or 0, #kind, kind, #key, key, #before, before) .. after
+end
+
+-- Appends an entry and moves the head. The first write of a step, so that a log that refuses it stops all.
+local function append(state, writer, changes, leases)
+  local revision = state.head + 1
+  local entry = { 'h', struct.pack('>I8I8I8I2c0', state.epoch, state.head, state.now, #writer, writer) }
+  for _, change in ipairs(changes) do
+    entry[#entry + 1] = 'c'
+    entry[#entry + 1] = change
+  end
+  for _, lease in ipairs(leases) do
+    entry[#entry + 1] = 'l'
+    entry[#entry + 1] = lease
+  end
+  redis.call('XADD', LOG, digits(revision) .. '-0', unpack(entry))
+  redis.call('HSET', META, 'head', revision, 'clock', state.now, 'offset', state.offset)
+  state.head = revision
+  return revision
+end

@@ -1,0 +1,176 @@
+-- One bounded step of housekeeping. ARGV: epoch; log age in ms, log entries; tombstone age; answer age, answers;
+-- the most records and bytes of values that one entry takes; the most rows of one sort that go.
+
+local state = load_state()
+if not state then return { 'epoch', 0 } end
+if tonumber(ARGV[1]) ~= state.epoch then return { 'epoch', state.epoch } end
+local now = state.now
+local log_age, log_max = tonumber(ARGV[2]), tonumber(ARGV[3])
+local tombstone_age = tonumber(ARGV[4])
+local answer_age, answers_max = tonumber(ARGV[5]), tonumber(ARGV[6])
+local room, bytes_room, rows_max = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local expired, trimmed, collected, forgotten, more = 0, 0, 0, 0, false
+
+-- The records bound to the lives of a group up to `through`, as far as there is room; true if these are all.
+local function bound(id, through, into)
+  local prefix = members_prefix(id)
+  local from = '[' .. prefix
+  local to = '(' .. prefix .. struct.pack('>I8', through + 1)
+  local found = redis.call('ZRANGEBYLEX', MEMBERS, from, to, 'LIMIT', 0, room + 1)
+  for _, member in ipairs(found) do
+    local id_at = #prefix + 9
+    local split = string.find(member, '\0', id_at, true)
+    local kind, key = string.sub(member, id_at, split - 1), string.sub(member, split + 1)
+    local row = redis.call('HGET', records_key(kind), key)
+    if row then
+      local record = read_record(row)
+      if room == 0 or bytes_room < record.value_bytes then return false end
+      room = room - 1
+      bytes_room = bytes_room - record.value_bytes
+      into[#into + 1] = { kind = kind, key = key, record = record, member = member }
+    else
+      redis.call('ZREM', MEMBERS, member)
+    end
+  end
+  return true
+end
+
+local function expire()
+  if spared_until(state) then return end
+  local plans, swept = {}, {}
+  local function sweep(id, is_due)
+    local group = group_of(id)
+    if not group then
+      swept[#swept + 1] = { id = id, is_due = is_due }
+      return true
+    end
+    local live = is_live(group, now)
+    local before = #plans
+    local whole = bound(id, live and group.instance - 1 or group.instance, plans)
+    if #plans == before and whole then
+      swept[#swept + 1] = { id = id, is_due = is_due, deadline = group.deadline, is_live = live }
+    end
+    return whole
+  end
+  local whole = true
+  for _, id in ipairs(redis.call('ZRANGE', STALE, 0, 63)) do
+    if whole then whole = sweep(id, false) end
+  end
+  local due = redis.call('ZRANGE', DUE, '-inf', now, 'BYSCORE', 'LIMIT', 0, 64)
+  for _, id in ipairs(due) do
+    -- One that is stale as well has been looked at.
+    if whole and not redis.call('ZSCORE', STALE, id) then whole = sweep(id, true) end
+  end
+  more = not whole or #due == 64
+  if #plans > 0 then
+    check_type(TOMBSTONES, 'zset')
+    local changes = {}
+    for index, plan in ipairs(plans) do
+      local record = plan.record
+      plan.after = record_row(DELETED, record.version + 1, state.head + 1, record.created, now, 0, '', '', '')
+      changes[index] = change_blob(true, plan.kind, plan.key, record.row, plan.after)
+    end
+    append(state, '', changes, {})
+    for _, plan in ipairs(plans) do
+      redis.call('HSET', records_key(plan.kind), plan.key, plan.after)
+      redis.call('ZREM', MEMBERS, plan.member)
+      redis.call('ZADD', TOMBSTONES, now, plan.kind .. '\0' .. plan.key)
+    end
+    expired = #plans
+  end
+  for _, of in ipairs(swept) do
+    if not of.is_due then
+      redis.call('ZREM', STALE, of.id)
+    elseif of.is_live then
+      redis.call('ZADD', DUE, of.deadline, of.id)
+    else
+      redis.call('ZREM', DUE, of.id)
+      if of.deadline then redis.call('ZADD', ENDED, of.deadline, of.id) end
+    end
+  end
+end
+
+local function trim_log()
+  local surplus = math.max(0, redis.call('XLEN', LOG) - log_max)
+  local bytes, from, last = 0, '-', nil
+  while trimmed < rows_max and bytes < bytes_room + 1 do
+    local found = redis.call('XRANGE', LOG, from, '+', 'COUNT', trimmed == 0 and 1 or 16)
+    if #found == 0 then break end
+    for _, entry in ipairs(found) do
+      local _, _, at = struct.unpack('>I8I8I8', entry[2][2])
+      if trimmed == rows_max or not (trimmed < surplus or now >= at + log_age) then
+        more = more or trimmed == rows_max
+        from = nil
+        break
+      end
+      trimmed = trimmed + 1
+      last = entry[1]
+      for _, part in ipairs(entry[2]) do bytes = bytes + #part end
+    end
+    if not from then break end
+    from = '(' .. last
+  end
+  if last then
+    local id = tonumber(string.match(last, '^%d+'))
+    redis.call('XTRIM', LOG, 'MINID', '=', digits(id + 1) .. '-0')
+    if bytes > bytes_room then more = true end
+  end
+end
+
+local function collect_tombstones()
+  local old = redis.call('ZRANGE', TOMBSTONES, '-inf', now - tombstone_age, 'BYSCORE', 'LIMIT', 0, rows_max)
+  for _, id in ipairs(old) do
+    local split = string.find(id, '\0', 1, true)
+    local kind, key = string.sub(id, 1, split - 1), string.sub(id, split + 1)
+    local row = redis.call('HGET', records_key(kind), key)
+    if row then
+      local version = read_record(row).version
+      if version > tonumber(redis.call('HGET', FLOORS, kind) or 0) then redis.call('HSET', FLOORS, kind, version) end
+    end
+    redis.call('HDEL', records_key(kind), key)
+    redis.call('ZREM', order_key(kind), key)
+    redis.call('ZREM', TOMBSTONES, id)
+  end
+  collected = #old
+  if #old == rows_max then more = true end
+end
+
+local function forget_answers()
+  local surplus = math.min(math.max(0, redis.call('ZCARD', ANSWER_TIMES) - answers_max), rows_max)
+  local function forget(keys)
+    for _, key in ipairs(keys) do
+      redis.call('HDEL', ANSWERS, key)
+      redis.call('ZREM', ANSWER_TIMES, key)
+    end
+    forgotten = forgotten + #keys
+    if #keys == rows_max then more = true end
+  end
+  if surplus > 0 then forget(redis.call('ZRANGE', ANSWER_TIMES, 0, surplus - 1)) end
+  forget(redis.call('ZRANGE', ANSWER_TIMES, '-inf', now - answer_age, 'BYSCORE', 'LIMIT', 0, rows_max))
+end
+
+-- Drops groups that ended long ago, once nothing is bound to them or waits for them.
+local function collect_groups()
+  local old = redis.call('ZRANGE', ENDED, '-inf', now - tombstone_age, 'BYSCORE', 'LIMIT', 0, rows_max)
+  local floor = tonumber(redis.call('HGET', META, 'instance_floor') or 0)
+  local greatest = floor
+  for _, id in ipairs(old) do
+    local group = group_of(id)
+    local over = not group or not is_live(group, now) and now >= group.barrier
+    if over and not redis.call('ZSCORE', STALE, id) then
+      redis.call('HDEL', GROUPS, id)
+      redis.call('HDEL', SECRETS, id)
+      redis.call('ZREM', ENDED, id)
+      if group then greatest = math.max(greatest, group.instance) end
+    end
+  end
+  if #old == rows_max then more = true end
+  if greatest > floor then redis.call('HSET', META, 'instance_floor', greatest) end
+end
+
+expire()
+trim_log()
+collect_tombstones()
+forget_answers()
+collect_groups()
+return { 'kept', expired, trimmed, collected, forgotten, more and 1 or 0 }

@@ -1,0 +1,39 @@
+-- Renews groups and reports what moved. ARGV: epoch (0: none, renews nothing), moved since, grace in ms; then
+-- the groups to renew, each as id, instance.
+
+local state = load_state()
+if not state then return { 'epoch', 0 } end
+if ARGV[1] ~= '0' and tonumber(ARGV[1]) ~= state.epoch then return { 'epoch', state.epoch } end
+local now = state.now
+
+local renewed = {}
+if #ARGV > 3 then
+  local from, until_ = grace_of(state)
+  state.grace_from, state.grace_until = from or 0, until_ or 0
+  state.heard, state.heard_grace = now, tonumber(ARGV[3])
+  for at = 4, #ARGV, 2 do
+    local id = ARGV[at]
+    local group = live_group(id, tonumber(ARGV[at + 1]), now)
+    if group then
+      group.deadline = math.max(group.deadline, now + group.ttl)
+      group.renewed = now
+      put_group(state, id, group)
+    end
+    renewed[#renewed + 1] = group and group.deadline or 0
+  end
+  redis.call('HSET', META, 'clock', now, 'offset', state.offset, 'heard', now, 'heard_grace', ARGV[3],
+    'grace_from', state.grace_from, 'grace_until', state.grace_until)
+end
+
+-- Reports of all since then, as far as there are reports; else all groups.
+local since = tonumber(ARGV[2])
+local reports, all = {}, false
+if since > now - BUCKET_KEPT_MS + 5000 then
+  for bucket = math.floor(since / BUCKET_MS), math.floor(now / BUCKET_MS) do
+    reports[#reports + 1] = redis.call('GET', bucket_key(bucket)) or nil
+  end
+else
+  all = redis.call('HGETALL', GROUPS)
+end
+local from, until_ = grace_of(state)
+return { 'beat', now, state.epoch, state.head, state.quarantine, from or 0, until_ or 0, renewed, reports, all or {} }

@@ -1,0 +1,6 @@
+-- Looks for an answer. ARGV: the idempotency key.
+
+local row = redis.call('HGET', ANSWERS, ARGV[1])
+if not row then return false end
+local revision, hash = struct.unpack('>I8c8', row)
+return { revision, hash, string.sub(row, 25) }

@@ -1,0 +1,33 @@
+-- Reads a page of the records of one kind. ARGV: kind, key to begin behind (with its `(`, or an end), backwards
+-- (0 or 1), limit, where a page of values ends.
+
+local state = load_state()
+if not state then return { 'epoch', 0 } end
+local kind, from, backwards = ARGV[1], ARGV[2], ARGV[3] == '1'
+local limit, bytes_max = tonumber(ARGV[4]), tonumber(ARGV[5])
+local judged = judged_at(state)
+local keys, rows, bytes = {}, {}, 0
+
+local function some(count)
+  if backwards then return redis.call('ZRANGE', order_key(kind), from, '-', 'BYLEX', 'REV', 'LIMIT', 0, count) end
+  return redis.call('ZRANGE', order_key(kind), from, '+', 'BYLEX', 'LIMIT', 0, count)
+end
+
+while true do
+  local found = some(math.min(limit - #keys + 1, 256))
+  if #found == 0 then return { 'page', state.epoch, state.head, 0, keys, rows } end
+  local values = redis.call('HMGET', records_key(kind), unpack(found))
+  for index, key in ipairs(found) do
+    local row = values[index]
+    local record = row and read_record(row)
+    if record and not (record.group and is_over(record.group, record.instance, judged)) then
+      if #keys == limit or bytes >= bytes_max then
+        return { 'page', state.epoch, state.head, 1, keys, rows }
+      end
+      bytes = bytes + record.value_bytes
+      keys[#keys + 1] = key
+      rows[#rows + 1] = row
+    end
+  end
+  from = '(' .. found[#found]
+end

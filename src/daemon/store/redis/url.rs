@@ -1,0 +1,401 @@
+//! The URL of a Redis store: which servers to ask, and as whom.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+use percent_encoding::percent_decode_str;
+
+/// What the keys of a store begin with, unless the URL says otherwise.
+const PREFIX_DEFAULT: &str = "omnirelay";
+const REDIS_PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
+/// The most servers of one URL.
+const SERVERS_MAX: usize = 32;
+/// The longest prefix, in bytes.
+const PREFIX_BYTES_MAX: usize = 64;
+/// The greatest number that Redis accepts as a database is configured; this is beyond all use.
+const DATABASE_MAX: u32 = 65_535;
+
+/// A text that is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    /// A name, an IPv4 address, or an IPv6 address without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+/// What the servers of the URL are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Servers {
+    /// Redis servers, one of which is the master; or nodes of a Cluster, which the connection
+    /// finds out by itself.
+    Redis(Vec<Address>),
+    /// Sentinels that know where the master of `service` is.
+    Sentinels { sentinels: Vec<Address>, service: String },
+}
+
+/// A URL in its parts. Shown without its secrets, whichever way it is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl {
+    pub servers: Servers,
+    /// True: TLS to the servers, and to the Sentinels.
+    pub tls: bool,
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    /// 0 unless given; a Cluster has 0 only.
+    pub database: u32,
+    /// What every key begins with.
+    pub prefix: String,
+}
+
+/// Why a text is no URL of a Redis store. Holds nothing of its user information.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    #[error(
+        "the scheme is none of `redis://`, `rediss://` (TLS), `redis+sentinel://` and `rediss+sentinel://`"
+    )]
+    Scheme,
+    #[error("the user information is not percent-encoded UTF-8")]
+    UserInformation,
+    #[error("there is no host between commas or before the path")]
+    NoHost,
+    #[error("`{0}` is no host: a name, an IPv4 address, or an IPv6 address in brackets")]
+    Host(String),
+    #[error("`{0}` is no port: 1 to 65535")]
+    Port(String),
+    #[error("there are more than {SERVERS_MAX} hosts")]
+    TooMany,
+    #[error("`{0}` is no database: 0 to {DATABASE_MAX}")]
+    Database(String),
+    #[error("the Sentinels' name of the service is missing: redis+sentinel://HOST/SERVICE")]
+    NoService,
+    #[error("`{0}` is no service: letters, digits, `.`, `-` and `_`")]
+    Service(String),
+    #[error("`{0}` goes on after the database")]
+    Path(String),
+    #[error("there is no option `{0}`; there is `prefix`")]
+    Option(String),
+    #[error("option `{0}` is given twice")]
+    Twice(String),
+    #[error("`{0}` is no prefix: 1 to {PREFIX_BYTES_MAX} letters, digits, `.`, `-`, `_` and `:`")]
+    Prefix(String),
+    #[error("a fragment (`#`) means nothing here")]
+    Fragment,
+}
+
+/// The schemes, and of each whether it is of Sentinels and whether it is of TLS.
+const SCHEMES: [(&str, bool, bool); 4] = [
+    ("redis://", false, false),
+    ("rediss://", false, true),
+    ("redis+sentinel://", true, false),
+    ("rediss+sentinel://", true, true),
+];
+
+impl RedisUrl {
+    /// Whether the text has the scheme of a Redis store.
+    pub fn is_meant(text: &str) -> bool {
+        scheme(text).is_some()
+    }
+
+    /// The URL without its secrets: what an operator calls the store.
+    pub fn name(&self) -> String {
+        self.to_string()
+    }
+
+    /// Every server of the URL, in its order.
+    pub fn addresses(&self) -> &[Address] {
+        match &self.servers {
+            Servers::Redis(addresses) | Servers::Sentinels { sentinels: addresses, .. } => addresses,
+        }
+    }
+}
+
+/// A text that may be a URL, without what could be a secret in it.
+pub fn redacted(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    match rest.rsplit_once('@') {
+        Some((user, place)) => match user.split_once(':') {
+            Some((name, _)) => format!("{scheme}://{name}:***@{place}"),
+            None => format!("{scheme}://{user}@{place}"),
+        },
+        None => text.to_owned(),
+    }
+}
+
+fn scheme(text: &str) -> Option<(bool, bool, &str)> {
+    SCHEMES.iter().find_map(|(scheme, sentinel, tls)| {
+        let begin = text.get(..scheme.len())?;
+        begin.eq_ignore_ascii_case(scheme).then(|| (*sentinel, *tls, &text[scheme.len()..]))
+    })
+}
+
+impl FromStr for RedisUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let (sentinel, tls, rest) = scheme(text).ok_or(UrlError::Scheme)?;
+        // At the last one, so that no part of a password that was not encoded is taken for a place,
+        // which an error would show.
+        let (user, place) = rest.rsplit_once('@').unwrap_or(("", rest));
+        if place.contains('#') {
+            return Err(UrlError::Fragment);
+        }
+        let (place, query) = place.split_once('?').unwrap_or((place, ""));
+        let (hosts, path) = place.split_once('/').unwrap_or((place, ""));
+        let (username, password) = user_information(user)?;
+        let addresses = addresses(hosts, if sentinel { SENTINEL_PORT } else { REDIS_PORT })?;
+        let (servers, database) = if sentinel {
+            let (service, database) = path.split_once('/').unwrap_or((path, ""));
+            (Servers::Sentinels { sentinels: addresses, service: check_service(service)? }, database)
+        } else {
+            (Servers::Redis(addresses), path)
+        };
+        let database = read_database(database)?;
+        Ok(Self { servers, tls, username, password, database, prefix: prefix(query)? })
+    }
+}
+
+fn user_information(text: &str) -> Result<(Option<String>, Option<Secret>), UrlError> {
+    let decoded = |text: &str| {
+        let decoded = percent_decode_str(text).decode_utf8().map_err(|_| UrlError::UserInformation)?;
+        Ok(Some(decoded.into_owned()).filter(|text| !text.is_empty()))
+    };
+    let (name, password) = text.split_once(':').unwrap_or((text, ""));
+    Ok((decoded(name)?, decoded(password)?.map(Secret)))
+}
+
+fn addresses(text: &str, port: u16) -> Result<Vec<Address>, UrlError> {
+    let addresses: Vec<Address> =
+        text.split(',').map(|part| address(part, port)).collect::<Result<_, _>>()?;
+    if addresses.len() > SERVERS_MAX { Err(UrlError::TooMany) } else { Ok(addresses) }
+}
+
+fn address(text: &str, default: u16) -> Result<Address, UrlError> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, behind) = rest.split_once(']').ok_or_else(|| UrlError::Host(text.to_owned()))?;
+            host.parse::<Ipv6Addr>().map_err(|_| UrlError::Host(text.to_owned()))?;
+            match behind.strip_prefix(':') {
+                Some(port) => (host, Some(port)),
+                None if behind.is_empty() => (host, None),
+                None => return Err(UrlError::Host(text.to_owned())),
+            }
+        }
+        None => {
+            let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+            check_host(host)?;
+            (host, port)
+        }
+    };
+    Ok(Address { host: host.to_owned(), port: port.map_or(Ok(default), read_port)? })
+}
+
+fn check_host(host: &str) -> Result<(), UrlError> {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if host.is_empty() {
+        return Err(UrlError::NoHost);
+    }
+    if host.len() > 253 || !host.bytes().all(letter) {
+        return Err(UrlError::Host(host.to_owned()));
+    }
+    Ok(())
+}
+
+fn read_port(text: &str) -> Result<u16, UrlError> {
+    let port = text.parse().ok().filter(|port: &u16| *port > 0 && !text.starts_with('+'));
+    port.ok_or_else(|| UrlError::Port(text.to_owned()))
+}
+
+fn check_service(text: &str) -> Result<String, UrlError> {
+    if text.is_empty() {
+        return Err(UrlError::NoService);
+    }
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    text.bytes().all(letter).then(|| text.to_owned()).ok_or_else(|| UrlError::Service(text.to_owned()))
+}
+
+fn read_database(text: &str) -> Result<u32, UrlError> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    if let Some((_, behind)) = text.split_once('/') {
+        return Err(UrlError::Path(format!("/{behind}")));
+    }
+    let number = text.parse().ok().filter(|number| *number <= DATABASE_MAX && !text.starts_with('+'));
+    number.ok_or_else(|| UrlError::Database(text.to_owned()))
+}
+
+fn prefix(query: &str) -> Result<String, UrlError> {
+    let mut prefix = PREFIX_DEFAULT.to_owned();
+    let mut seen = BTreeSet::new();
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        if key != "prefix" {
+            return Err(UrlError::Option(key.to_owned()));
+        }
+        if !seen.insert(key) {
+            return Err(UrlError::Twice(key.to_owned()));
+        }
+        prefix = check_prefix(value)?;
+    }
+    Ok(prefix)
+}
+
+/// Neither braces, which would move the hash tag, nor anything that a shell or an ACL pattern reads.
+fn check_prefix(text: &str) -> Result<String, UrlError> {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+    let sound = (1..=PREFIX_BYTES_MAX).contains(&text.len()) && text.bytes().all(letter);
+    sound.then(|| text.to_owned()).ok_or_else(|| UrlError::Prefix(text.to_owned()))
+}
+
+impl Secret {
+    /// Wraps what must not be shown.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.tls { "rediss" } else { "redis" })?;
+        f.write_str(match self.servers {
+            Servers::Redis(_) => "://",
+            Servers::Sentinels { .. } => "+sentinel://",
+        })?;
+        for (at, address) in self.addresses().iter().enumerate() {
+            write!(f, "{}{address}", if at == 0 { "" } else { "," })?;
+        }
+        if let Servers::Sentinels { service, .. } = &self.servers {
+            write!(f, "/{service}")?;
+        }
+        if self.database != 0 {
+            write!(f, "/{}", self.database)?;
+        }
+        if self.prefix != PREFIX_DEFAULT {
+            write!(f, "?prefix={}", self.prefix)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisUrl({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<RedisUrl, UrlError> {
+        text.parse()
+    }
+
+    #[test]
+    fn urls_are_read_and_shown() {
+        let cases = [
+            ("defaults", "redis://a", "redis://a:6379"),
+            ("port and database", "redis://a:1/2", "redis://a:1/2"),
+            ("several servers", "rediss://a,b:7000/", "rediss://a:6379,b:7000"),
+            ("IPv6", "redis://[::1],[fd00::1]:7/", "redis://[::1]:6379,[fd00::1]:7"),
+            ("sentinels", "redis+sentinel://a,b:7/main", "redis+sentinel://a:26379,b:7/main"),
+            ("sentinels, database", "rediss+sentinel://a/m/3", "rediss+sentinel://a:26379/m/3"),
+            ("prefix", "redis://a?prefix=eu:1", "redis://a:6379?prefix=eu:1"),
+            ("scheme in capitals", "REDIS://a", "redis://a:6379"),
+            ("an empty user", "redis://@a", "redis://a:6379"),
+            ("database 0", "redis://a/0", "redis://a:6379"),
+        ];
+        for (what, text, shown) in cases {
+            assert_eq!(read(text).map(|url| url.name()), Ok(shown.to_owned()), "{what}");
+        }
+    }
+
+    #[test]
+    fn faults_are_named() {
+        use UrlError as E;
+        let of = |text: &str| text.to_owned();
+        let cases = [
+            ("another scheme", "http://a", E::Scheme),
+            ("no scheme", "a:6379", E::Scheme),
+            ("no host", "redis://", E::NoHost),
+            ("no host before the path", "redis:///1", E::NoHost),
+            ("no host behind a comma", "redis://a,", E::NoHost),
+            ("port 0", "redis://a:0", E::Port(of("0"))),
+            ("a great port", "redis://a:65536", E::Port(of("65536"))),
+            ("no port behind a colon", "redis://a:", E::Port(of(""))),
+            ("IPv6 without brackets", "redis://::1", E::NoHost),
+            ("a broken bracket", "redis://[::1", E::Host(of("[::1"))),
+            ("not IPv6", "redis://[a]", E::Host(of("[a]"))),
+            ("a blank", "redis://a b", E::Host(of("a b"))),
+            ("a word as database", "redis://a/x", E::Database(of("x"))),
+            ("a negative database", "redis://a/-1", E::Database(of("-1"))),
+            ("a longer path", "redis://a/1/2", E::Path(of("/2"))),
+            ("no service", "redis+sentinel://a", E::NoService),
+            ("no service before the database", "redis+sentinel://a//1", E::NoService),
+            ("an unknown option", "redis://a?timeout=1", E::Option(of("timeout"))),
+            ("an option twice", "redis://a?prefix=a&prefix=b", E::Twice(of("prefix"))),
+            ("an empty prefix", "redis://a?prefix=", E::Prefix(of(""))),
+            ("braces in the prefix", "redis://a?prefix={a}", E::Prefix(of("{a}"))),
+            ("a fragment", "redis://h#b", E::Fragment),
+            ("not UTF-8", "redis://u:%ff@h", E::UserInformation),
+        ];
+        for (what, text, error) in cases {
+            assert_eq!(read(text), Err(error), "{what}");
+        }
+        let many = format!("redis://{}", vec!["a"; SERVERS_MAX + 1].join(","));
+        assert_eq!(read(&many), Err(UrlError::TooMany));
+    }
+
+    #[test]
+    fn user_information_is_decoded() {
+        let cases = [
+            ("both", "redis://me:p%40ss%3a@h", Some("me"), Some("p@ss:")),
+            ("password alone", "redis://:pass@h", None, Some("pass")),
+            ("user alone", "redis://me@h", Some("me"), None),
+            ("an at sign that was not encoded", "redis://me:p@ss@h", Some("me"), Some("p@ss")),
+            ("more that was not encoded", "redis://me:p/1?#@h", Some("me"), Some("p/1?#")),
+        ];
+        for (what, text, username, password) in cases {
+            let url = read(text).unwrap();
+            assert_eq!(url.username.as_deref(), username, "{what}");
+            assert_eq!(url.password.as_ref().map(Secret::reveal), password, "{what}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let text = "rediss://me:hunter2@a,b/1?prefix=x";
+        let url = read(text).unwrap();
+        for shown in [url.name(), format!("{url:?}"), format!("{:?}", url.password), redacted(text)] {
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+        assert_eq!(redacted(text), "rediss://me:***@a,b/1?prefix=x");
+        assert_eq!(redacted("redis://:a@b@c"), "redis://:***@c");
+        assert_eq!(redacted("embedded:"), "embedded:");
+    }
+}

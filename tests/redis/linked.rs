@@ -1,0 +1,73 @@
+//! A link of a test, and what it did.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use async_trait::async_trait;
+use omnirelay::daemon::store::redis::link::{Hello, Link, LinkError, RedisOptions};
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Value, cmd};
+
+use crate::servers::PATIENCE;
+
+/// Counts greetings.
+#[derive(Default)]
+pub struct Greeter(AtomicU64);
+
+#[async_trait]
+impl Hello for Greeter {
+    async fn greet(&self, connection: &mut MultiplexedConnection) -> Result<(), LinkError> {
+        cmd("PING").exec_async(connection).await?;
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+impl Greeter {
+    pub fn greetings(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+pub fn link(url: &str) -> Result<(Link, Arc<Greeter>)> {
+    link_with(url, RedisOptions::default())
+}
+
+pub fn link_with(url: &str, options: RedisOptions) -> Result<(Link, Arc<Greeter>)> {
+    let greeter = Arc::new(Greeter::default());
+    Ok((Link::new(url.parse()?, options, Arc::clone(&greeter) as Arc<dyn Hello>), greeter))
+}
+
+/// A write that shows how often it was done.
+pub fn incr() -> Cmd {
+    let mut command = cmd("INCR");
+    command.arg("{omnirelay}:count");
+    command
+}
+
+/// Writes until it succeeds, as a daemon would; returns how long that took.
+pub async fn write_until_done(link: &Link) -> Result<Duration> {
+    let begun = Instant::now();
+    loop {
+        match link.call(&incr()).await {
+            Ok(_) => return Ok(begun.elapsed()),
+            Err(error) if begun.elapsed() > PATIENCE => bail!("no write succeeds: {}", error.chain()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+/// The error that a call must end with.
+pub fn refusal(answer: Result<Value, LinkError>) -> Result<LinkError> {
+    match answer {
+        Ok(value) => bail!("the call succeeded with {value:?}"),
+        Err(error) => Ok(error),
+    }
+}
+
+/// Several attempts must not be answered by the pause after the first.
+pub async fn pause_of_the_link() {
+    tokio::time::sleep(Duration::from_millis(600)).await;
+}

@@ -1,0 +1,146 @@
+//! Sentinel and Cluster: the master moves, and the link follows.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use omnirelay::daemon::store::redis::link::{LinkError, RedisOptions};
+use redis::Value;
+
+use crate::linked::{incr, link, link_with, refusal, write_until_done};
+use crate::servers::{Cluster, RedisServer, Sentinels, eventually};
+
+const TAG: &str = "omnirelay";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_by_sentinel_is_followed() -> Result<()> {
+    let mut group = Sentinels::start(1)?;
+    let (link, greeter) = link(&group.url())?;
+    link.call(&incr()).await?;
+    assert_eq!(link.connection().await?.address().to_string(), group.servers[0].address());
+
+    let before = group.kill_master()?;
+    // A daemon that writes all the time, as the one that is measured here, and one that does not.
+    let writer = tokio::spawn({
+        let link = link.clone();
+        async move { write_until_done(&link).await.map(|_| Instant::now()) }
+    });
+    let now = tokio::task::block_in_place(|| group.wait_for_failover(before))?;
+    let announced = Instant::now();
+    let late = writer.await??.saturating_duration_since(announced);
+    println!("first write {late:?} after the announcement");
+    assert_eq!(link.connection().await?.address().to_string(), group.servers[now].address());
+    assert_eq!(greeter.greetings(), 2);
+
+    // The old one comes back, is made a replica, and nobody is drawn to it.
+    group.servers[before].restart()?;
+    eventually("the old master follows", || Ok(group.servers[before].info("role")? == "slave"))?;
+    link.call(&incr()).await?;
+    assert_eq!(group.servers[before].connections()?, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_that_are_down_are_passed_over() -> Result<()> {
+    let mut group = Sentinels::start(1)?;
+    let url = group.url();
+    group.sentinels[0].kill()?;
+    group.sentinels[1].pause()?;
+    let (link, _) = link(&url)?;
+    write_until_done(&link).await?;
+    // Two Sentinels name no master, and it needs none.
+    let generation = link.connection().await?.generation();
+    group.sentinels[1].kill()?;
+    link.renew(generation);
+    write_until_done(&link).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_sentinels_do_not_know_is_told() -> Result<()> {
+    let group = Sentinels::start(0)?;
+    let (other, _) = link(&group.url().replace("/mesh", "/other"))?;
+    let error = refusal(other.call(&incr()).await)?;
+    ensure!(matches!(error, LinkError::Unreachable(_)), "{error:?}");
+    ensure!(error.chain().contains("watches no `other`"), "{}", error.chain());
+
+    let (as_server, _) = link(&group.sentinels[0].url())?;
+    let error = refusal(as_server.call(&incr()).await)?;
+    ensure!(error.chain().contains("is a Sentinel"), "{}", error.chain());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_owner_of_the_slot_is_found_from_any_node() -> Result<()> {
+    let cluster = Cluster::start()?;
+    let owner = cluster.owner(TAG)?;
+    for node in 0..cluster.nodes.len() {
+        let (link, greeter) = link(&cluster.url(&[node]))?;
+        link.call(&incr()).await?;
+        assert_eq!(link.connection().await?.address().to_string(), cluster.nodes[owner].address());
+        assert_eq!(greeter.greetings(), 1, "only the owner is greeted");
+    }
+    eventually("all others were left", || {
+        let connections: Vec<usize> =
+            cluster.nodes.iter().map(RedisServer::connections).collect::<Result<_>>()?;
+        Ok(connections.iter().sum::<usize>() == 0)
+    })?;
+    let (database, _) = link(&format!("{}/1", cluster.url(&[0])))?;
+    let error = refusal(database.call(&incr()).await)?;
+    ensure!(error.chain().contains("has no database 1"), "{}", error.chain());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hash_tag_of_ones_own_decides_the_node() -> Result<()> {
+    let cluster = Cluster::start()?;
+    let mut seen = std::collections::BTreeSet::new();
+    for number in 0..12 {
+        let tag = format!("mesh-{number}");
+        let owner = cluster.owner(&tag)?;
+        let options = RedisOptions { hash_tag: Some(tag.clone()), ..RedisOptions::default() };
+        let (link, _) = link_with(&cluster.url(&[0]), options)?;
+        let mut set = redis::cmd("SET");
+        assert_eq!(link.call(set.arg(format!("{{{tag}}}:x")).arg(1)).await?, Value::Okay);
+        assert_eq!(link.connection().await?.address().to_string(), cluster.nodes[owner].address());
+        seen.insert(owner);
+    }
+    assert_eq!(seen.len(), 3, "the tags are spread");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_in_a_cluster_is_followed() -> Result<()> {
+    let mut cluster = Cluster::start_with_replica(TAG)?;
+    let owner = cluster.owner(TAG)?;
+    // Learned from the owner alone, which is about to die.
+    let (link, _) = link(&cluster.url(&[owner]))?;
+    link.call(&incr()).await?;
+    assert_eq!(link.connection().await?.address().to_string(), cluster.nodes[owner].address());
+    cluster.nodes[owner].kill()?;
+    let took = write_until_done(&link).await?;
+    println!("first write {took:?} after the owner died");
+    assert_eq!(link.connection().await?.address().to_string(), cluster.nodes[3].address());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_moved_is_followed() -> Result<()> {
+    let cluster = Cluster::start()?;
+    let owner = cluster.owner(TAG)?;
+    let to = (owner + 1) % 3;
+    let (link, greeter) = link(&cluster.url(&[0]))?;
+    // Longer than a pause, so that what follows is made at once.
+    link.connection().await?;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let slot: u16 = cluster.nodes[0].cli(&["CLUSTER", "KEYSLOT", "{omnirelay}"])?;
+    let id: String = cluster.nodes[to].cli(&["CLUSTER", "MYID"])?;
+    for node in [to, owner, (owner + 2) % 3] {
+        cluster.nodes[node].cli::<()>(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &id])?;
+    }
+    let error = refusal(link.call(&incr()).await)?;
+    ensure!(matches!(&error, LinkError::Refused { code, .. } if code == "MOVED"), "{error:?}");
+    assert_eq!(link.call(&incr()).await?, Value::Int(1));
+    assert_eq!(link.connection().await?.address().to_string(), cluster.nodes[to].address());
+    assert_eq!(greeter.greetings(), 2);
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! Real Redis servers for tests: each on ports and in a directory of its own, gone with its value.
+//!
+//! Test binaries take this folder in with `#[path = "../servers/mod.rs"] mod servers;`.
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
+
+mod cluster;
+mod ports;
+mod sentinels;
+mod server;
+
+pub use cluster::Cluster;
+pub use sentinels::Sentinels;
+pub use server::{PATIENCE, RedisServer, eventually};

@@ -1,0 +1,163 @@
+//! Stores in real Redis servers, which the tests start themselves.
+//!
+//! The servers of a topology are shared by all rules, each with keys of its own, and end with the
+//! process of the tests.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use omnirelay::daemon::store::redis::link::RedisOptions;
+use omnirelay::daemon::store::{RedisStore, Store};
+
+use crate::harness::Harness;
+use crate::servers::{Cluster, RedisServer, Sentinels};
+
+const MESH: &str = "mesh";
+
+/// A store of its own on servers that are shared.
+pub struct Redis {
+    servers: &'static Servers,
+    prefix: String,
+    store: Option<Arc<RedisStore>>,
+}
+
+enum Servers {
+    Standalone(RedisServer),
+    Sentinel(Sentinels),
+    Cluster(Cluster),
+}
+
+/// The servers of one topology, and what ends them.
+struct Shared {
+    servers: Servers,
+    _guard: Guard,
+}
+
+/// A process that waits for the end of this one and then ends the servers: what is static is never
+/// dropped.
+struct Guard(Child);
+
+static STANDALONE: OnceLock<Shared> = OnceLock::new();
+static SENTINEL: OnceLock<Shared> = OnceLock::new();
+static CLUSTER: OnceLock<Shared> = OnceLock::new();
+static PREFIXES: AtomicU64 = AtomicU64::new(0);
+
+impl Shared {
+    fn start(start: impl FnOnce() -> anyhow::Result<Servers>) -> Self {
+        let servers = start().expect("the servers start");
+        let _guard = Guard::over(servers.all());
+        Self { servers, _guard }
+    }
+}
+
+impl Guard {
+    /// Its standard input is a pipe from this process, which ends when this process does.
+    fn over(servers: Vec<&RedisServer>) -> Self {
+        let pids: Vec<String> =
+            servers.iter().filter_map(|server| server.pid()).map(|pid| pid.to_string()).collect();
+        let mut guard = Command::new("sh");
+        guard.args(["-c", "cat >/dev/null; kill -KILL $PIDS; rm -rf \"$@\"", "guard"]);
+        guard.args(servers.iter().map(|server| server.directory()));
+        guard.env("PIDS", pids.join(" ")).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(guard.spawn().expect("the guard starts"))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+impl Servers {
+    fn all(&self) -> Vec<&RedisServer> {
+        match self {
+            Self::Standalone(server) => vec![server],
+            Self::Sentinel(sentinels) => sentinels.servers.iter().chain(&sentinels.sentinels).collect(),
+            Self::Cluster(cluster) => cluster.nodes.iter().collect(),
+        }
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Standalone(server) => server.url(),
+            Self::Sentinel(sentinels) => sentinels.url(),
+            Self::Cluster(cluster) => cluster.url(&[0, 1, 2]),
+        }
+    }
+
+    /// The server that has the keys of a hash tag.
+    fn keeper(&self, tag: &str) -> &RedisServer {
+        match self {
+            Self::Standalone(server) => server,
+            Self::Sentinel(sentinels) => &sentinels.servers[sentinels.announced().unwrap()],
+            Self::Cluster(cluster) => &cluster.nodes[cluster.owner(tag).unwrap()],
+        }
+    }
+}
+
+impl Redis {
+    pub async fn standalone() -> Box<dyn Harness> {
+        let start = || Shared::start(|| Ok(Servers::Standalone(RedisServer::start(&[])?)));
+        Self::on(&STANDALONE.get_or_init(start).servers)
+    }
+
+    /// A master with a replica and three Sentinels.
+    pub async fn sentinel() -> Box<dyn Harness> {
+        let start = || Shared::start(|| Ok(Servers::Sentinel(Sentinels::start(1)?)));
+        Self::on(&SENTINEL.get_or_init(start).servers)
+    }
+
+    /// Three masters; the rules' keys are on all of them.
+    pub async fn cluster() -> Box<dyn Harness> {
+        let start = || Shared::start(|| Ok(Servers::Cluster(Cluster::start()?)));
+        Self::on(&CLUSTER.get_or_init(start).servers)
+    }
+
+    fn on(servers: &'static Servers) -> Box<dyn Harness> {
+        let prefix = format!("rule-{}", PREFIXES.fetch_add(1, Ordering::Relaxed));
+        let mut harness = Self { servers, prefix, store: None };
+        harness.open();
+        Box::new(harness)
+    }
+
+    fn open(&mut self) {
+        let url = format!("{}?prefix={}", self.servers.url(), self.prefix);
+        // The rules ask for a quarantine where they want one.
+        let store = RedisStore::new(url.parse().unwrap(), RedisOptions::default(), MESH, Duration::ZERO);
+        self.store = Some(Arc::new(store));
+    }
+
+    /// Moves the time of the store, which goes on from there.
+    fn shift(&self, ms: i64) {
+        let tag = format!("{}:{MESH}", self.prefix);
+        let meta = format!("{{{tag}}}:meta");
+        let shifted = self.servers.keeper(&tag).cli::<i64>(&["HINCRBY", &meta, "offset", &ms.to_string()]);
+        shifted.expect("the time of the store is moved");
+    }
+}
+
+#[async_trait]
+impl Harness for Redis {
+    fn store(&self) -> Arc<dyn Store> {
+        self.store.clone().expect("open between the calls of the harness")
+    }
+
+    async fn advance(&mut self, by: Duration) {
+        self.shift(by.as_millis() as i64);
+    }
+
+    async fn reopen(&mut self, wall_back: Duration) {
+        self.store = None;
+        self.shift(-(wall_back.as_millis() as i64));
+        self.open();
+    }
+
+    async fn quarantine(&self, length: Duration) {
+        self.store.as_ref().expect("open").quarantine(length).await.expect("a quarantine");
+    }
+}
