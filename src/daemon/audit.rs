@@ -1,5 +1,7 @@
 //! The audit record of a mutation, which is committed together with it, and the seals of the trail.
 
+#[cfg(test)]
+mod audit_test;
 mod backlog;
 pub mod files;
 pub mod heads;

@@ -170,6 +170,7 @@ impl<'p> Check<'p> {
             for seal in &seals {
                 self.trail.seal(&mut check, &seal.key, &seal.value);
             }
+            self.trail.close(&check);
             followed.push(check);
         }
         self.followed = Some(followed);

@@ -63,6 +63,7 @@ struct Node {
     key: Ed25519KeyPair,
     head: Option<Head>,
     oldest_kept: u64,
+    epoch: u64,
 }
 
 #[derive(Clone, Default)]
@@ -75,7 +76,7 @@ type BTreeMapOf = std::collections::BTreeMap<String, Vec<u8>>;
 
 impl Node {
     fn new(id: &'static str, seed: u8) -> Self {
-        Self { id, key: pair(seed), head: None, oldest_kept: 1 }
+        Self { id, key: pair(seed), head: None, oldest_kept: 1, epoch: 1 }
     }
 
     fn chain(&self) -> ChainId {
@@ -89,7 +90,7 @@ impl Node {
             public_key: self.key.public_key().as_ref().to_vec(),
             sequence: self.head.map_or(0, |head| head.sequence) + 1,
             previous: self.head.map(|head| head.hash.0.to_vec()).unwrap_or_default(),
-            epoch: 1,
+            epoch: self.epoch,
             through,
             sealed_at_ms: 5000,
             oldest_kept: self.oldest_kept,
@@ -136,6 +137,7 @@ fn verify(store: &Store, nodes: &[&Node]) -> (Vec<Finding>, u64) {
         for key in keys {
             trail.seal(&mut check, key, &store.seals[key]);
         }
+        trail.close(&check);
         trail.findings.extend(check.end());
     }
     for record in store.records.values() {
@@ -289,6 +291,18 @@ fn a_pruned_beginning_is_no_truncation_and_a_truncation_no_pruning() {
     assert_eq!(verify(&store, &[&a, &b]).0, Vec::new(), "all of it is gone");
     store.seals.remove(&a.chain().key(3));
     assert_eq!(verify(&store, &[&a, &b]).0[0].wrong(), Wrong::Missing, "more than that is gone");
+}
+
+#[test]
+fn revisions_may_begin_anew_with_an_epoch_and_not_otherwise() {
+    for (epoch, expected) in [(2, None), (1, Some(Wrong::Reordered)), (0, Some(Wrong::Reordered))] {
+        let (mut store, mut a, b) = sealed();
+        a.epoch = epoch;
+        let again = Record { key: "anew".to_owned(), ..Record::new("a", 3) };
+        a.seal(&mut store, &[again]);
+        let (findings, _) = verify(&store, &[&a, &b]);
+        assert_eq!(findings.first().map(Finding::wrong), expected, "epoch {epoch}: {findings:?}");
+    }
 }
 
 #[test]

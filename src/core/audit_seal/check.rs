@@ -27,13 +27,14 @@ pub struct ChainCheck {
     /// Its hash, when it was sound.
     last_hash: Option<Digest256>,
     newest: Option<Opened>,
-    through: u64,
+    /// Where the seal before ended: its epoch, and what it covers up to.
+    at: (u64, u64),
     seals: u64,
 }
 
 impl ChainCheck {
     pub fn new(chain: ChainId, known: Known) -> Self {
-        Self { chain, known, last: 0, last_hash: None, newest: None, through: 0, seals: 0 }
+        Self { chain, known, last: 0, last_hash: None, newest: None, at: (0, 0), seals: 0 }
     }
 
     pub fn chain(&self) -> &ChainId {
@@ -52,7 +53,7 @@ impl ChainCheck {
 
     /// Every record of the node up to this revision is sealed.
     pub fn through(&self) -> u64 {
-        self.through
+        self.at.1
     }
 
     /// Whether the records of a seal may be gone.
@@ -104,7 +105,7 @@ impl ChainCheck {
         if !self.in_order(&opened.seal) {
             found.push(self.finding(Wrong::Reordered, sequence, "its records are not in order"));
         }
-        self.through = self.through.max(opened.seal.through);
+        self.at = (opened.seal.epoch, opened.seal.through);
         let seal = opened.seal.clone();
         self.newest = Some(opened);
         Some(seal)
@@ -150,13 +151,18 @@ impl ChainCheck {
         None
     }
 
+    /// Whether the revisions of a seal rise, from those of the seal before it.
+    ///
+    /// They may begin anew where an epoch does: a store that was lost is followed by an empty one.
     fn in_order(&self, seal: &AuditSeal) -> bool {
-        let mut last = (self.through, "");
+        let (epoch, covered) = self.at;
+        let before = if seal.epoch > epoch { 0 } else { covered };
+        let mut last = (before, "");
         let rising = seal.leaves.iter().all(|leaf| {
-            let before = std::mem::replace(&mut last, (leaf.revision, leaf.key.as_str()));
-            before < last && leaf.revision > self.through && leaf.revision <= seal.through
+            let behind = std::mem::replace(&mut last, (leaf.revision, leaf.key.as_str()));
+            behind < last && leaf.revision > before && leaf.revision <= seal.through
         });
-        rising && (seal.through >= self.through)
+        rising && seal.epoch >= epoch && seal.through >= before
     }
 }
 

@@ -129,6 +129,10 @@ impl Trail {
     pub fn seal(&mut self, check: &mut ChainCheck, key: &str, value: &[u8]) {
         let Some(seal) = check.take(key, value, &mut self.findings) else { return };
         expect(check, &seal, &mut self.leaves, &mut self.findings);
+    }
+
+    /// Takes note of what a chain covers, once all its seals were taken.
+    pub fn close(&mut self, check: &ChainCheck) {
         let count = self.counts.entry(check.chain().node_id.clone()).or_default();
         count.through = count.through.max(check.through());
     }

@@ -85,7 +85,8 @@ async fn remove_some(sealer: &mut Sealer, pace: &mut Pace) -> Result<Step, SealE
     let seals: Vec<AuditSeal> = old.iter().filter_map(|one| Some(open(&one.value).ok()?.seal)).collect();
     if let Some(newest) = seals.last().map(|seal| seal.sequence) {
         if tip.oldest_kept <= newest {
-            sealer.seal(Vec::new(), tip.head.through, Some(newest + 1)).await?;
+            let through = sealer.through();
+            sealer.seal(Vec::new(), through, Some(newest + 1)).await?;
         }
         for seal in &seals {
             remove(sealer, seal).await?;

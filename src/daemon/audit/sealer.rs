@@ -65,6 +65,10 @@ pub struct Sealer {
     tip: Option<Tip>,
     /// Before the first seal: what chains under older keys cover.
     covered: u64,
+    /// True: the store was lost and began anew, so that its revisions may be below those that were sealed.
+    anew: bool,
+    /// True: the log does not reach back to what was sealed last.
+    behind_log: bool,
 }
 
 /// Records that wait for their seal, in the order of their revisions.
@@ -83,7 +87,7 @@ impl Sealer {
         heads: Arc<Heads>,
         keep: Duration,
     ) -> Self {
-        Self { registry, key, files, heads, keep, tip: None, covered: 0 }
+        Self { registry, key, files, heads, keep, tip: None, covered: 0, anew: false, behind_log: false }
     }
 
     pub(super) fn registry(&self) -> &Arc<Registry> {
@@ -133,6 +137,9 @@ impl Sealer {
         let stored = stored.filter(|(opened, _)| opened.chain() == *self.key.chain());
         let sequence = |opened: Option<&Opened>| opened.map_or(0, |opened| opened.seal.sequence);
         let behind = sequence(stored.as_ref().map(|(opened, _)| opened));
+        let epoch = self.registry.view().head().epoch;
+        let is_of_before = |opened: &Opened| opened.seal.epoch != epoch.0;
+        self.anew = behind == 0 && signed.as_ref().is_some_and(|(opened, _)| is_of_before(opened));
         match (signed, stored) {
             (Some((opened, value)), _) if opened.seal.sequence > behind => {
                 if behind + 1 < opened.seal.sequence {
@@ -181,6 +188,9 @@ impl Sealer {
 
     /// Everything of this node up to here is sealed.
     pub(super) fn through(&self) -> u64 {
+        if self.anew {
+            return 0;
+        }
         self.tip.map_or(self.covered, |tip| tip.head.through)
     }
 
@@ -189,9 +199,12 @@ impl Sealer {
         let head = self.registry.view().head();
         let since = match self.tip {
             // The log says exactly what has come since.
-            Some(tip) if tip.epoch == head.epoch => Cursor::at(head.epoch, Revision(tip.head.through)),
+            Some(tip) if tip.epoch == head.epoch && !self.behind_log => {
+                Cursor::at(head.epoch, Revision(tip.head.through))
+            }
             Some(_) | None => {
                 self.seal_backlog(head.revision).await?;
+                self.behind_log = false;
                 Cursor::at(head.epoch, head.revision)
             }
         };
@@ -207,8 +220,8 @@ impl Sealer {
             tokio::select! {
                 event = watch.next(), if pending.leaves.len() < PENDING_MAX => {
                     if let WatchEvent::Reset(_) = event {
-                        let head = self.registry.view().head().revision;
-                        return self.seal_backlog(head).await;
+                        self.behind_log = true;
+                        return Ok(());
                     }
                     pending.take(event, self.through());
                 }
@@ -225,7 +238,7 @@ impl Sealer {
     /// Seals every record of this node that is not sealed yet, up to a revision.
     async fn seal_backlog(&mut self, until: Revision) -> Result<(), SealError> {
         loop {
-            let since = self.tip.map(|tip| tip.sealed_at_ms);
+            let since = self.tip.filter(|_| !self.anew).map(|tip| tip.sealed_at_ms);
             let own = self.registry.node_id();
             let backlog = Backlog::read(self.registry.store(), own, self.through(), until.0, since).await?;
             let complete = backlog.complete;
@@ -280,6 +293,7 @@ impl Sealer {
         self.commit(&opened, value.into()).await?;
         debug!(sequence = opened.seal.sequence, records, revision = through, "audit records sealed");
         self.stand_at(&opened);
+        self.anew = false;
         Ok(())
     }
 
