@@ -6,6 +6,7 @@ mod backlog;
 pub mod files;
 pub mod heads;
 mod prune;
+pub mod refusals;
 pub mod sealer;
 pub mod store;
 pub mod verify;
@@ -41,11 +42,16 @@ pub fn body(mutation: &Mutation<'_>, changes: &[String], node_id: &str) -> Audit
     }
 }
 
+/// A new key for a record of this time: keys sort by it.
+fn record_key(now: Millis, else_by: &[u8]) -> String {
+    // Without chance, what is different of two records of one millisecond keeps them apart.
+    let number = random_u64().unwrap_or_else(|_| xxh64(else_by, now.0));
+    format!("{:013x}-{number:016x}", now.0)
+}
+
 /// The write that records it, under a key that sorts by time.
 pub fn write(now: Millis, body: &AuditValue) -> Write {
-    // Without chance the request id keeps two records of one millisecond apart.
-    let number = random_u64().unwrap_or_else(|_| xxh64(body.request_id.as_bytes(), now.0));
-    let key = format!("{:013x}-{number:016x}", now.0);
+    let key = record_key(now, body.request_id.as_bytes());
     Write::Put { id: RecordId::new(AUDIT, key), value: Bytes::from(body.encode_to_vec()), group: None }
 }
 

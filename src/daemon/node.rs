@@ -15,6 +15,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 use super::audit::AUDIT;
 use super::audit::files::{AuditFiles, AuditFilesError};
 use super::audit::heads::{Heads, follow_seals};
+use super::audit::refusals::{Refusals, enter_refusals};
 use super::audit::sealer::Sealer;
 use super::config::Config;
 use super::metrics::Metrics;
@@ -102,7 +103,9 @@ impl Node {
         let readiness = Arc::new(Readiness::new(registry.clone(), move || present.is_registered()));
         let metrics = Arc::new(Metrics::new()?);
         let audit = Audit::new(registry.clone(), heads.clone(), spec.config.control.watches_max);
-        let surface = surface(&spec, &registry, &readiness, &metrics, audit)?;
+        let refusals = Arc::new(Refusals::open(&spec.audit)?);
+        let observer = Arc::new(Observer { metrics: metrics.clone(), refusals: refusals.clone() });
+        let surface = surface(&spec, &registry, &readiness, &metrics, audit, observer)?;
         spec.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
         let listener = tokio::net::TcpListener::from_std(spec.listener).map_err(NodeError::Listen)?;
 
@@ -110,6 +113,7 @@ impl Node {
         tasks.spawn(follow_log(registry.clone()));
         let (files, keep) = (spec.audit.clone(), spec.config.audit.age.0);
         tasks.spawn(Sealer::new(registry.clone(), audit_key, files, heads.clone(), keep).run());
+        tasks.spawn(enter_refusals(registry.clone(), refusals, spec.audit.clone()));
         tasks.spawn(follow_seals(registry.clone(), heads, spec.audit.clone()));
         let mut keeping = JoinSet::new();
         keeping.spawn(keep_present(registry.clone(), presence.clone(), spec.config.session.renew_every.0));
@@ -214,6 +218,7 @@ fn surface(
     readiness: &Arc<Readiness>,
     metrics: &Arc<Metrics>,
     audit: Audit,
+    observer: Arc<Observer>,
 ) -> Result<Surface, SurfaceError> {
     let config = &spec.config;
     let peers = Peers::new(registry.clone(), config.control.watches_max);
@@ -229,7 +234,7 @@ fn surface(
         .service(PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip))
         .service(NodeServiceServer::new(node).send_compressed(Gzip).accept_compressed(Gzip))
         .service(AuditServiceServer::new(audit).send_compressed(Gzip).accept_compressed(Gzip))
-        .observer(Arc::new(Counter(metrics.clone())))
+        .observer(observer)
         .routes(probes(probed));
     if let Some(process) = &spec.process {
         builder = builder.service(DevServiceServer::new(Dev { process: process.clone() }));
@@ -248,13 +253,17 @@ fn started_at() -> Millis {
     Millis(crate::core::time::whole_ms(since))
 }
 
-/// Feeds finished calls to the metrics.
-struct Counter(Arc<Metrics>);
+/// Feeds finished calls to the metrics, and refused ones to the audit trail.
+struct Observer {
+    metrics: Arc<Metrics>,
+    refusals: Arc<Refusals>,
+}
 
-impl RequestObserver for Counter {
+impl RequestObserver for Observer {
     fn finished(&self, call: &FinishedCall<'_>) {
         let code = format!("{:?}", call.code);
-        self.0.count_call(call.method, &code, call.protocol.word(), call.duration);
+        self.metrics.count_call(call.method, &code, call.protocol.word(), call.duration);
+        self.refusals.note(call);
     }
 }
 
