@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 use serde_json::json;
 
+use super::complete::script;
 use super::error::CliError;
 use super::output::View;
 use super::rpc::Leaf;
@@ -19,6 +20,9 @@ Examples:
   omnirelay completions fish > ~/.config/fish/completions/omnirelay.fish";
 
 /// Print the completion script of a shell
+///
+/// The script asks `omnirelay` itself what could follow: commands and flags, and the ids of the peers
+/// that the daemon of the context knows, if it answers within a quarter of a second.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct CompletionsArgs {
@@ -37,13 +41,6 @@ pub fn run(args: &CompletionsArgs, session: &mut Session) -> Result<Exit, CliErr
     let document = json!({"schemaVersion": "v1", "shell": shell, "script": script});
     session.show(&View::lines(document, format!("completions/{shell}"), script))?;
     Ok(Exit::Ok)
-}
-
-/// The completion script of a shell.
-pub fn script(shell: Shell) -> String {
-    let mut bytes = Vec::new();
-    clap_complete::generate(shell, &mut super::command(), "omnirelay", &mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -30,7 +30,11 @@ pub const TERM: Variable = var("TERM", "no colour and no redrawing when dumb");
 pub const COLUMNS: Variable = var("COLUMNS", "width of a terminal; pipes are never cut");
 pub const CI: Variable = var("CI", "never ask for confirmation when set");
 pub const XDG_CONFIG_HOME: Variable = var("XDG_CONFIG_HOME", "folder of omnirelay/config.yaml");
-pub const HOME: Variable = var("HOME", "~/.config is used without XDG_CONFIG_HOME");
+pub const XDG_CACHE_HOME: Variable =
+    var("XDG_CACHE_HOME", "folder of what completions remember, for seconds");
+pub const HOME: Variable = var("HOME", "~/.config and ~/.cache are used without them");
+pub const COMPLETE: Variable = var("OMNIRELAY_COMPLETE", "set by completion scripts: the shell that asks");
+pub const COMPLETE_INDEX: Variable = var("_CLAP_COMPLETE_INDEX", "set by them too: the word at the cursor");
 pub const LC_ALL: Variable = var("LC_ALL", "ASCII signs unless a UTF-8 locale is set here,");
 pub const LC_CTYPE: Variable = var("LC_CTYPE", "here,");
 pub const LANG: Variable = var("LANG", "or here");
@@ -51,7 +55,10 @@ pub static ALL: &[Variable] = &[
     COLUMNS,
     CI,
     XDG_CONFIG_HOME,
+    XDG_CACHE_HOME,
     HOME,
+    COMPLETE,
+    COMPLETE_INDEX,
     LC_ALL,
     LC_CTYPE,
     LANG,

@@ -7,6 +7,7 @@ mod audit;
 mod batch;
 mod check;
 mod client;
+mod complete;
 mod completions;
 pub mod context;
 mod dev;
@@ -155,6 +156,9 @@ fn dress(command: Command, path: &str) -> Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    if let Some(answered) = complete::answer(std::env::args_os().collect(), &Env::of_process()) {
+        return answered;
+    }
     std::panic::set_hook(Box::new(|info| {
         let text = format!("error: a bug in omnirelay: {info}\n  try: report it, with the command you ran");
         Notes { quiet: false, machine: false, verbose: 0, color: false }.write(&text);

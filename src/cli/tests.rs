@@ -223,7 +223,7 @@ fn generated_files_are_fresh() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files: Vec<(String, String)> = super::completions::FILES
         .iter()
-        .map(|(shell, name)| (format!("completions/{name}"), super::completions::script(*shell)))
+        .map(|(shell, name)| (format!("completions/{name}"), complete::script(*shell)))
         .collect();
     files.extend(super::man::files().into_iter().map(|(name, page)| (format!("man/{name}"), page)));
     if std::env::var_os("OMNIRELAY_GENERATE").is_some() {

@@ -24,11 +24,12 @@ const EXAMPLES: &str = "\
 Examples:
   omnirelay up
   omnirelay up --nodes 5 --data ./mesh
+  omnirelay up --store redis://127.0.0.1:6379
   omnirelay up --data ./mesh --ready-file ./mesh/ready.json";
 
 /// Run a development mesh until Ctrl-C
 ///
-/// Starts complete nodes that share one embedded store, writes the context `dev` with their
+/// Starts complete nodes that share one store, embedded or in Redis, writes the context `dev` with their
 /// addresses, and prints what to try next. Ctrl-C is a clean leave of all of them.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
@@ -42,7 +43,7 @@ pub struct UpArgs {
     /// File to write once all nodes are ready; removed at start and stop
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
-    /// Store that the nodes share [default: embedded:]
+    /// Store that the nodes share: embedded:, memory: or the URL of a Redis store [default: embedded:]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// Services to switch on besides the control plane, such as relay

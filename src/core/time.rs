@@ -1,7 +1,10 @@
 //! Time as the store tells it.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// The last instant that RFC 3339 can write.
+const WRITABLE_MAX: u64 = 253_402_300_799_000;
 
 /// Milliseconds since the Unix epoch by the store's clock, which never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +26,12 @@ impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
+}
+
+/// An instant as `2026-01-31T09:30:00Z`, at most the end of the year 9999.
+pub fn rfc3339(at: Millis) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(at.0.min(WRITABLE_MAX));
+    humantime::format_rfc3339_seconds(at).to_string()
 }
 
 /// The whole milliseconds of `duration`, at most `u64::MAX`.

@@ -86,7 +86,7 @@ pub struct SettingArgs {
     #[arg(long, value_name = "DIR", global = true)]
     pub data_dir: Option<PathBuf>,
 
-    /// Where the registry is kept: embedded: or memory: [default: embedded:]
+    /// Where the registry is kept: embedded:, memory: or the URL of a Redis [default: embedded:]
     #[arg(long, value_name = "URL", global = true)]
     pub store: Option<String>,
 

@@ -11,8 +11,10 @@ use crate::core::labels::Labels;
 
 mod check;
 mod layers;
+mod store;
 
 pub use layers::{ConfigError, Loaded, Source, load};
+pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};
 
 /// A duration as people write it: `1s`, `250ms`, `1h 5m` or `00:00:05`; never a bare number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,14 +53,6 @@ pub struct NodeConfig {
     pub labels: Labels,
     /// Where it keeps what must survive a restart. Locked by the process.
     pub data_dir: Option<PathBuf>,
-}
-
-/// Where the registry is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct StoreConfig {
-    /// `embedded:` (in the data directory) or `memory:` (gone with the process).
-    pub url: String,
 }
 
 /// The port of the API.
@@ -175,12 +169,6 @@ impl Default for NodeConfig {
             labels: BTreeMap::new(),
             data_dir: None,
         }
-    }
-}
-
-impl Default for StoreConfig {
-    fn default() -> Self {
-        Self { url: "embedded:".to_owned() }
     }
 }
 

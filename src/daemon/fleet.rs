@@ -17,7 +17,7 @@ use super::audit::files::AuditFiles;
 use super::config::Config;
 use super::node::{Node, NodeSpec};
 use super::objects::dev::{Decree, Fate, Process};
-use super::store::Store;
+use super::stores::Stores;
 use crate::wire::pb::omnirelay::dev::v1 as pb;
 use pb::dev_node::State;
 
@@ -50,7 +50,7 @@ struct Member {
     audit: AuditFiles,
     /// Of the first life; later ones bind anew.
     listener: Mutex<Option<TcpListener>>,
-    store: Arc<dyn Store>,
+    stores: Stores,
     fleet: OnceLock<Weak<Fleet>>,
     life: Mutex<Life>,
 }
@@ -124,11 +124,11 @@ impl Fleet {
     /// The first node that did not come up, or [`FleetError::Stopped`]; no node runs then.
     pub fn start(
         specs: Vec<MemberSpec>,
-        store: &Arc<dyn Store>,
+        stores: &Stores,
         asked: impl Future<Output = ()>,
     ) -> Result<Arc<Self>, FleetError> {
         let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(FleetError::Wait)?;
-        let members = specs.into_iter().map(|spec| Arc::new(Member::new(spec, store.clone()))).collect();
+        let members = specs.into_iter().map(|spec| Arc::new(Member::new(spec, stores.clone()))).collect();
         let fleet = Arc::new(Self { members });
         let (said, heard) = mpsc::unbounded_channel();
         for member in &fleet.members {
@@ -196,11 +196,11 @@ impl Drop for Fleet {
 type Say = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 impl Member {
-    fn new(spec: MemberSpec, store: Arc<dyn Store>) -> Self {
+    fn new(spec: MemberSpec, stores: Stores) -> Self {
         let MemberSpec { node_id, config, session_secret, control, audit, listener } = spec;
         let listener = Mutex::new(Some(listener));
         let (fleet, life) = (OnceLock::new(), Mutex::default());
-        Self { node_id, config, session_secret, control, audit, listener, store, fleet, life }
+        Self { node_id, config, session_secret, control, audit, listener, stores, fleet, life }
     }
 
     /// Begins the node's next life, which waits for the end of the one before. On an error the
@@ -265,7 +265,7 @@ impl Member {
         let spec = NodeSpec {
             node_id: self.node_id.clone(),
             config: self.config.clone(),
-            store: self.store.clone(),
+            store: self.stores.of_node(),
             session_secret: self.session_secret.clone(),
             listener,
             audit: self.audit.clone(),
@@ -431,7 +431,7 @@ mod tests {
     }
 
     fn start(count: usize, asked: impl Future<Output = ()>) -> Result<Running, FleetError> {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::system());
+        let stores = Stores::One(Arc::new(MemoryStore::system()));
         let place = tempfile::tempdir().unwrap();
         let specs = (0..count).map(|number| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -444,7 +444,7 @@ mod tests {
                 listener,
             }
         });
-        let fleet = Fleet::start(specs.collect(), &store, asked)?;
+        let fleet = Fleet::start(specs.collect(), &stores, asked)?;
         Ok(Running { fleet, _place: place })
     }
 

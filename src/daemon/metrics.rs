@@ -1,9 +1,11 @@
 //! What a node counts, in the text form of Prometheus. Each node has its own registry.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder,
+};
 
 use super::objects::peers::PEER;
 use super::registry::Registry;
@@ -19,6 +21,10 @@ pub struct Metrics {
     revision: IntGauge,
     store_silence_ms: IntGauge,
     ready: IntGauge,
+    epoch_changes: IntCounter,
+    records_lost: IntCounterVec,
+    /// One scrape at a time, so that nothing is counted twice.
+    scrape: Mutex<()>,
 }
 
 impl Metrics {
@@ -45,13 +51,34 @@ impl Metrics {
             "Since when the store has not answered; 0 while it does",
         )?;
         let ready = IntGauge::new("omnirelay_ready", "1 while the daemon is ready")?;
+        let epoch_changes = IntCounter::new(
+            "mesh_registry_epoch_changes_total",
+            "New epochs of the registry that this daemon has met",
+        )?;
+        let records_lost = IntCounterVec::new(
+            Opts::new("mesh_registry_records_lost_total", "Records that were gone or older in a new epoch"),
+            &["kind"],
+        )?;
+        all.register(Box::new(epoch_changes.clone()))?;
+        all.register(Box::new(records_lost.clone()))?;
         all.register(Box::new(calls.clone()))?;
         all.register(Box::new(call_seconds.clone()))?;
         all.register(Box::new(peers.clone()))?;
         for gauge in [&revision, &store_silence_ms, &ready] {
             all.register(Box::new(gauge.clone()))?;
         }
-        Ok(Self { all, calls, call_seconds, peers, revision, store_silence_ms, ready })
+        Ok(Self {
+            all,
+            calls,
+            call_seconds,
+            peers,
+            revision,
+            store_silence_ms,
+            ready,
+            epoch_changes,
+            records_lost,
+            scrape: Mutex::default(),
+        })
     }
 
     /// Counts one finished call.
@@ -65,6 +92,8 @@ impl Metrics {
     /// # Errors
     /// When a metric cannot be written: a mistake in this file.
     pub fn text(&self, registry: &Arc<Registry>, ready: bool) -> Result<String, prometheus::Error> {
+        let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        self.count_losses(registry);
         let view = registry.view();
         // Counted first and then set, so that two scrapes at once say the same.
         let found: Vec<Status> = view
@@ -82,5 +111,14 @@ impl Metrics {
         self.store_silence_ms.set(i64::try_from(silence.as_millis()).unwrap_or(i64::MAX));
         self.ready.set(i64::from(ready));
         TextEncoder::new().encode_to_string(&self.all.gather())
+    }
+
+    fn count_losses(&self, registry: &Registry) {
+        let totals = registry.losses().totals();
+        self.epoch_changes.inc_by(totals.changes.saturating_sub(self.epoch_changes.get()));
+        for (kind, count) in totals.lost {
+            let counter = self.records_lost.with_label_values(&[kind.0.as_ref()]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
     }
 }

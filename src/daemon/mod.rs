@@ -15,6 +15,7 @@ pub mod registry;
 pub mod run;
 pub mod signals;
 pub mod store;
+pub mod stores;
 pub mod surface;
 pub mod telemetry;
 pub mod up;

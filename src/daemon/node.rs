@@ -17,6 +17,7 @@ use super::audit::files::{AuditFiles, AuditFilesError};
 use super::audit::heads::{Heads, follow_seals};
 use super::audit::refusals::{Refusals, enter_refusals};
 use super::audit::sealer::Sealer;
+use super::audit::store::newest_revision_of;
 use super::config::Config;
 use super::metrics::Metrics;
 use super::objects::audit::{AUDIT_SEAL, Audit};
@@ -43,6 +44,9 @@ use pb::peer_control_service_server::PeerControlServiceServer;
 static MIRRORED: [Kind; 1] = [PEER];
 /// Those of which it only tells what changes.
 static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
+
+/// How long a node that stops waits for its last audit records to be sealed.
+const LAST_SEAL_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// How often the store is tidied.
 const HOUSEKEEPING_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
@@ -78,6 +82,7 @@ pub struct Node {
     registry: Arc<Registry>,
     presence: Arc<Presence>,
     readiness: Arc<Readiness>,
+    heads: Arc<Heads>,
     control: SocketAddr,
     stop_serving: Option<oneshot::Sender<()>>,
     served: watch::Receiver<Option<Drained>>,
@@ -114,7 +119,7 @@ impl Node {
         let (files, keep) = (spec.audit.clone(), spec.config.audit.age.0);
         tasks.spawn(Sealer::new(registry.clone(), audit_key, files, heads.clone(), keep).run());
         tasks.spawn(enter_refusals(registry.clone(), refusals, spec.audit.clone()));
-        tasks.spawn(follow_seals(registry.clone(), heads, spec.audit.clone()));
+        tasks.spawn(follow_seals(registry.clone(), heads.clone(), spec.audit.clone()));
         let mut keeping = JoinSet::new();
         keeping.spawn(keep_present(registry.clone(), presence.clone(), spec.config.session.renew_every.0));
         tasks.spawn(registry.clone().keep_house(retention(&spec.config), HOUSEKEEPING_EVERY));
@@ -128,7 +133,7 @@ impl Node {
             say_served.send_replace(Some(drained));
         });
         let stop_serving = Some(stop_serving);
-        Ok(Self { registry, presence, readiness, control, stop_serving, served, keeping, tasks })
+        Ok(Self { registry, presence, readiness, heads, control, stop_serving, served, keeping, tasks })
     }
 
     pub fn id(&self) -> &str {
@@ -162,9 +167,25 @@ impl Node {
         {
             tracing::warn!(cut, "connections were cut at the end of the grace period");
         }
+        self.seal_last().await;
         self.keeping.shutdown().await;
         self.presence.leave().await;
         self.tasks.shutdown().await;
+    }
+
+    /// Gives what was done last the time to be sealed: a node that never comes back seals nothing.
+    async fn seal_last(&self) {
+        if self.registry.view().silence().is_some() {
+            return;
+        }
+        let sealed = async {
+            let newest = newest_revision_of(self.registry.store(), self.registry.node_id()).await;
+            let newest = newest.unwrap_or(0);
+            self.heads.wait_through(self.registry.node_id(), newest, LAST_SEAL_WAIT).await
+        };
+        if tokio::time::timeout(LAST_SEAL_WAIT, sealed).await != Ok(true) {
+            tracing::warn!("the last audit records are not sealed; they are at the next start");
+        }
     }
 }
 

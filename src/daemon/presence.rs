@@ -1,50 +1,54 @@
 //! Keeps a node present: its heart beats, its record is entered, and silent peers are judged.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tracing::debug;
 
 use super::objects::peers::presence::Presence;
 use super::registry::Registry;
-use super::registry::follow::{Heard, beat_heart, wait_for};
+use super::registry::follow::{chain, in_time, wait_for};
+use super::registry::heart::{Heard, Pace, beat_heart};
 use super::store::Revision;
+
+/// How long the audit record of a new epoch may take.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Renews the node's groups every `every` and keeps its record true, for ever.
 ///
 /// The heart does not wait for what follows from a beat: commits may be slower than heartbeats.
 pub async fn keep_present(registry: Arc<Registry>, presence: Arc<Presence>, every: Duration) {
     let beaten = Notify::new();
-    let missed = AtomicBool::new(false);
-    let heart = beat_heart(registry.clone(), every, |heard| match heard {
+    let pace = Pace { renew_every: every, grace: presence.session_ttl() };
+    let heart = beat_heart(&registry, pace, |heard| match heard {
         Heard::Over(over) => {
-            presence.note_over(over);
+            presence.note_over(&over);
             beaten.notify_one();
         }
-        Heard::Nothing => missed.store(true, Ordering::Relaxed),
+        Heard::Nothing => {}
     });
-    tokio::join!(heart, follow_beats(&registry, &presence, &beaten, &missed));
+    tokio::join!(heart, follow_beats(&registry, &presence, &beaten));
 }
 
-async fn follow_beats(registry: &Registry, presence: &Presence, beaten: &Notify, missed: &AtomicBool) {
+/// Acts after each answered beat, and only then: while the store is silent there is nothing to
+/// do, and once it is heard again every moment counts.
+async fn follow_beats(registry: &Registry, presence: &Presence, beaten: &Notify) {
     wait_for(registry.view(), Revision(0)).await;
-    presence.join("registered").await;
-    let mut listening_since = Instant::now();
-    let mut last = Instant::now();
+    let mut reason = "registered";
     loop {
-        beaten.notified().await;
-        // After a gap, whether ours or the store's, others first get time to be heard again.
-        if missed.swap(false, Ordering::Relaxed) || last.elapsed() > presence.session_ttl() / 2 {
-            listening_since = Instant::now();
-        }
-        last = Instant::now();
-        if !presence.has_session() {
-            presence.join("resumed").await;
-        }
-        if listening_since.elapsed() >= presence.session_ttl() {
+        if presence.join(reason).await {
+            reason = "resumed";
             presence.judge_others().await;
+            record_epochs(registry).await;
         }
+        beaten.notified().await;
+    }
+}
+
+/// Says in the audit trail what a new epoch has cost, once this node has restored its own.
+async fn record_epochs(registry: &Registry) {
+    if let Err(error) = in_time(RECORD_TIMEOUT, registry.record_epochs()).await {
+        debug!(error = %chain(&error), "a new epoch was not recorded; trying again");
     }
 }

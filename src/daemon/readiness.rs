@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use crate::core::time::{Millis, rfc3339, whole_ms};
 use crate::daemon::registry::Registry;
 use crate::wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
 
@@ -32,13 +34,9 @@ impl Readiness {
     /// Each need by name, with what to do where it is not met.
     pub fn items(&self) -> Vec<ReadinessItem> {
         let view = self.registry.view();
-        let silence = view.silence();
-        let store = silence.map(|age| {
-            format!(
-                "the store has not answered for {} ms; reads are stale, changes are refused",
-                age.as_millis()
-            )
-        });
+        let store = view.silence().map(|age| silence(&self.registry, age));
+        let advice = self.registry.store().advice();
+        let settings = (!advice.is_empty()).then(|| advice.join("; "));
         let caught_up = view.head().caught_up;
         let session = (self.is_registered)();
         let serving = !self.draining.load(Ordering::Relaxed);
@@ -46,6 +44,8 @@ impl Readiness {
             item("serving", true, (!serving).then(|| "the daemon is stopping".to_owned())),
             item("view", true, (!caught_up).then(|| "the registry is still being loaded".to_owned())),
             item("store", false, store),
+            item("store-settings", false, settings),
+            history(&self.registry),
             item(
                 "session",
                 true,
@@ -62,5 +62,27 @@ fn item(name: &str, required: bool, trouble: Option<String>) -> ReadinessItem {
         ok: trouble.is_none(),
         message: trouble.unwrap_or_default(),
         required,
+    }
+}
+
+/// What still works while the store does not.
+fn silence(registry: &Registry, age: Duration) -> String {
+    let since = rfc3339(Millis(registry.view().now().0.saturating_sub(whole_ms(age))));
+    let age = age.as_millis();
+    format!(
+        "the store has not answered since {since} ({age} ms ago): reads and watches go on with what was \
+         known then, changes are refused, and nobody is judged gone"
+    )
+}
+
+/// The new epochs of the last day, until everything that they cost is restored not fine.
+fn history(registry: &Registry) -> ReadinessItem {
+    let told = registry.losses().told(registry.view());
+    let lines: Vec<String> = told.iter().map(ToString::to_string).collect();
+    ReadinessItem {
+        name: "history".to_owned(),
+        ok: told.iter().all(|loss| loss.restored >= loss.count()),
+        message: lines.join("; "),
+        required: false,
     }
 }

@@ -20,7 +20,7 @@ use super::data_dir::{DataDir, write_whole};
 use super::node::{Node, NodeSpec};
 use super::registry::follow::chain;
 use super::signals::EndSignals;
-use super::store::{EmbeddedStore, MemoryStore, Store};
+use super::stores::Stores;
 use super::telemetry::{self, LogControl};
 use crate::wire::fault::Exit;
 
@@ -70,7 +70,8 @@ fn complain(error: &dyn std::error::Error) {
 }
 
 fn validate(loaded: Result<Loaded, ConfigError>) -> Result<Exit, Failure> {
-    match loaded {
+    // With the files that it names, on the host that it is for.
+    match loaded.and_then(|loaded| loaded.redis()) {
         Ok(_) => {
             say("the configuration is sound\n")?;
             Ok(Exit::Ok)
@@ -118,7 +119,7 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
         node_id,
         audit,
         session_secret: directory.session_secret()?,
-        store: open_store(&config, directory.path())?,
+        store: open_stores(loaded, directory.path())?.of_node(),
         listener: listen(&config)?,
         config,
         process: None,
@@ -142,14 +143,12 @@ fn data_dir(config: &Config) -> PathBuf {
     state.join("omnirelay")
 }
 
-fn open_store(config: &Config, directory: &Path) -> Result<Arc<dyn Store>, Failure> {
-    if config.store.url == "memory:" {
-        return Ok(Arc::new(MemoryStore::system()));
-    }
-    if !config.mesh.seeds.is_empty() {
+fn open_stores(loaded: &Loaded, directory: &Path) -> Result<Stores, Failure> {
+    let config = &loaded.config;
+    if config.store.url == "embedded:" && !config.mesh.seeds.is_empty() {
         warn!(seeds = %config.mesh.seeds.join(" "), "the embedded store shares no registry with other nodes");
     }
-    Ok(Arc::new(EmbeddedStore::open(directory)?))
+    Ok(Stores::open(config, loaded.redis()?, directory)?)
 }
 
 fn listen(config: &Config) -> Result<TcpListener, Failure> {

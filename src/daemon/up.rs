@@ -14,7 +14,7 @@ use super::fleet::{Fleet, FleetError, MemberSpec};
 use super::run::{LEAVE_LIMIT, ready_row, remove_if_there, withdraw_ready, write_ready};
 use super::signals::EndSignals;
 use super::store::embedded::OpenError;
-use super::store::{EmbeddedStore, MemoryStore, Store};
+use super::stores::Stores;
 use super::telemetry::{self, LogError};
 use crate::wire::fault::Exit;
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ pub struct UpOptions {
     pub data: Option<PathBuf>,
     /// Written when all nodes are ready, removed at start and stop.
     pub ready_file: Option<PathBuf>,
-    /// `embedded:` (default) or `memory:`.
+    /// `embedded:` (default), `memory:` or the URL of a Redis store.
     pub store: Option<String>,
     /// Services to switch on.
     pub services: Vec<String>,
@@ -52,8 +52,6 @@ pub struct UpOptions {
 pub enum UpError {
     #[error("--nodes is {0}; a process runs 1 to {NODES_MAX} nodes")]
     Nodes(u16),
-    #[error("`{0}` is no store; there are `embedded:` and `memory:`")]
-    Store(String),
     #[error("service `{0}` is not in this version")]
     Service(String),
     #[error("cannot use the directory `{path}`")]
@@ -66,6 +64,8 @@ pub enum UpError {
     DataDir(#[from] DataDirError),
     #[error("cannot keep the audit trail")]
     Audit(#[from] AuditFilesError),
+    #[error("--store: {0}")]
+    Store(String),
     #[error("cannot open the store")]
     OpenStore(#[from] OpenError),
     #[error("cannot begin to log")]
@@ -116,13 +116,18 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
     }
     let log = LogConfig { format: options.log_format, filter: options.log_filter.clone() };
     telemetry::start(&log)?;
-    let config = Arc::new(Config::default());
+    let mut config = Config::default();
+    if let Some(url) = &options.store {
+        config.store.url.clone_from(url);
+    }
+    let redis = config.store.redis().map_err(|(_, what)| UpError::Store(what))?;
+    let config = Arc::new(config);
     let end = EndSignals::listen(config.control.drain_grace.0 + LEAVE_LIMIT).map_err(UpError::Signals)?;
     if let Some(path) = &options.ready_file {
         remove_if_there(path).map_err(|error| UpError::ReadyFile(error.to_string()))?;
     }
     let directory = Directory::open(options.data.as_deref())?;
-    let store = open_store(options.store.as_deref(), directory.data.path())?;
+    let stores = Stores::open(&config, redis, directory.data.path())?;
     let (nodes, listeners) = choose_nodes(&directory, options.nodes)?;
     let mut members = Vec::new();
     for (node, listener) in nodes.iter().zip(listeners) {
@@ -139,7 +144,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
             listener,
         });
     }
-    let fleet = Fleet::start(members, &store, end.asked())?;
+    let fleet = Fleet::start(members, &stores, end.asked())?;
     let up = Up { nodes, fleet, end, ready_file: options.ready_file.clone(), _directory: directory };
     up.say_ready()?;
     Ok(up)
@@ -175,14 +180,6 @@ impl Drop for Up {
         // However it ends: whoever reads the file must not believe that the nodes are there.
         withdraw_ready(self.ready_file.as_deref());
         self.fleet.stop();
-    }
-}
-
-fn open_store(url: Option<&str>, directory: &Path) -> Result<Arc<dyn Store>, UpError> {
-    match url.unwrap_or("embedded:") {
-        "embedded:" => Ok(Arc::new(EmbeddedStore::open(directory)?)),
-        "memory:" => Ok(Arc::new(MemoryStore::system())),
-        other => Err(UpError::Store(other.to_owned())),
     }
 }
 

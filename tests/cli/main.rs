@@ -1,8 +1,10 @@
 //! The program `omnirelay` from outside: what it prints, where, and how it ends.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so when it fails")]
 
+mod completion;
 mod contexts;
 mod exits;
+mod guides;
 mod mesh;
 mod program;
 mod prompts;

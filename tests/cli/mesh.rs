@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::program::{Program, signal};
+use crate::program::{Program, ended, signal};
 
 /// A mesh of three nodes, and the program that knows it.
-struct Mesh {
-    program: Program,
+pub struct Mesh {
+    pub program: Program,
     child: Child,
     _alone: MutexGuard<'static, ()>,
 }
@@ -25,7 +25,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Mesh {
-    fn up() -> Self {
+    pub fn up() -> Self {
         // A test that failed has left nothing behind that matters to the next.
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let program = Program::new();
@@ -33,7 +33,7 @@ impl Mesh {
         Self { program, child, _alone: alone }
     }
 
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         signal(&self.child, Signal::INT);
         assert!(self.child.wait().unwrap().success());
     }
@@ -43,7 +43,7 @@ impl Mesh {
     }
 
     /// Repeats `line` until it succeeds and its document fits.
-    fn until(&self, line: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub fn until(&self, line: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let ended = self.program.run(line);
@@ -69,7 +69,8 @@ fn start(program: &Program) -> Child {
     let line = format!("up --data {} --ready-file {} -o json", data.display(), ready.display());
     let mut child = program.start(&line);
     let deadline = Instant::now() + PATIENCE;
-    while !ready.exists() {
+    // The context is written when the nodes are ready already.
+    while !(ready.exists() && program.config().exists()) {
         assert!(child.try_wait().unwrap().is_none(), "up has ended");
         assert!(Instant::now() < deadline, "up is not ready");
         std::thread::sleep(Duration::from_millis(20));
@@ -139,8 +140,7 @@ fn operator_sees_changes_marks_and_survives_a_restart() {
     assert_eq!(mesh.program.run("mesh peers uncordon node-2").code, 0);
     let seen = lines.until(|line| line["peer"]["nodeId"] == "node-2" && line["peer"]["cordoned"] == false);
     assert!(seen.iter().all(|line| line["type"] == "modified"), "no reset and no snapshot: {seen:?}");
-    let chained = seen.windows(2).all(|pair| pair[0]["cursor"] == pair[1]["prevCursor"]);
-    assert!(chained, "nothing was lost: {seen:?}");
+    assert!(chained(&seen), "nothing was lost: {seen:?}");
     watch.kill().unwrap();
     watch.wait().unwrap();
     mesh.stop();
@@ -166,6 +166,57 @@ fn killed_node_is_suspect_then_dead_and_can_be_forgotten() {
     assert_eq!(program.run("dev resume node-3").code, 0);
     mesh.until("mesh peers list --filter status=alive -o json", |list| list["totalSize"] == 3);
     assert_eq!(program.run("mesh check").code, 0);
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    mesh.stop();
+}
+
+/// Whether each event names the one before it, so that none is missing and none there twice.
+fn chained(events: &[Value]) -> bool {
+    events.windows(2).all(|pair| pair[0]["cursor"] == pair[1]["prevCursor"])
+}
+
+#[test]
+fn watch_outlives_a_daemon_that_is_killed_and_started_again() {
+    let mut mesh = Mesh::up();
+    mesh.until("mesh peers list --filter status=alive -o json", |list| list["totalSize"] == 3);
+    let mut watch = mesh.program.start("mesh peers watch -o jsonl -v");
+    let lines = Lines::of(&mut watch);
+    lines.until(|line| line["type"] == "synced");
+    let mut seen = Vec::new();
+    for round in ["0", "1", "2"] {
+        mesh.child.kill().unwrap();
+        mesh.child.wait().unwrap();
+        mesh.restart();
+        let label = format!("mesh peers label node-1 round={round} --overwrite -o json");
+        mesh.until(&label, |answer| answer["changed"] == true);
+        seen.extend(lines.until(|line| line["peer"]["metadata"]["labels"]["round"] == *round));
+    }
+    let goes_on = |line: &Value| line["type"] == "modified" || line["type"] == "progress";
+    assert!(seen.iter().all(goes_on), "no reset and no snapshot: {seen:?}");
+    assert!(chained(&seen), "{seen:?}");
+    signal(&watch, Signal::INT);
+    let said = ended(watch.wait_with_output().unwrap()).stderr;
+    let told = |what: &str| said.lines().filter(|line| line.starts_with(what)).count();
+    assert_eq!(told("connection lost"), told("connected again"), "{said}");
+    assert!((3..10).contains(&told("connection lost")), "once for each time it was: {said}");
+    mesh.stop();
+}
+
+#[test]
+fn watch_moves_to_another_node_when_its_own_is_killed() {
+    let mut mesh = Mesh::up();
+    let program = &mesh.program;
+    mesh.until("mesh peers list --filter status=alive -o json", |list| list["totalSize"] == 3);
+    let mut watch = program.start("mesh peers watch -o jsonl");
+    let lines = Lines::of(&mut watch);
+    let mut seen = lines.until(|line| line["type"] == "synced").split_off(3);
+    assert_eq!(program.run("dev kill node-1").code, 0);
+    seen.extend(lines.until(|line| line["peer"]["nodeId"] == "node-1" && line["peer"]["status"] == "dead"));
+    assert_eq!(program.run("mesh peers cordon node-3").code, 0);
+    seen.extend(lines.until(|line| line["peer"]["nodeId"] == "node-3" && line["peer"]["cordoned"] == true));
+    assert!(seen[1..].iter().all(|line| line["type"] == "modified"), "{seen:?}");
+    assert!(chained(&seen), "{seen:?}");
     watch.kill().unwrap();
     watch.wait().unwrap();
     mesh.stop();

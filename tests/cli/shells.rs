@@ -20,32 +20,14 @@ fn run(name: &str, args: &[&str]) -> String {
 }
 
 #[test]
-fn bash_completes() {
-    let file = root().join("completions/omnirelay.bash");
-    let script = format!(
-        "source {}; COMP_WORDS=(omnirelay mesh pe); COMP_CWORD=2; _omnirelay omnirelay pe mesh; echo \"${{COMPREPLY[@]}}\"",
-        file.display()
-    );
-    assert_eq!(run("bash", &["--norc", "-c", &script]).trim(), "peers");
-}
-
-#[test]
-fn zsh_loads_the_script() {
-    let folder = root().join("completions");
-    let script = format!(
-        "fpath=({} $fpath); autoload -Uz compinit; compinit -u -D; which _omnirelay",
-        folder.display()
-    );
-    let shown = run("zsh", &["-f", "-c", &script]);
-    assert!(shown.contains("autoload"), "{shown}");
-    run("zsh", &["-n", &folder.join("_omnirelay").display().to_string()]);
-}
-
-#[test]
-fn fish_completes() {
-    let file = root().join("completions/omnirelay.fish");
-    let script = format!("source {}; complete -C 'omnirelay mesh peers cord'", file.display());
-    assert!(run("fish", &["--no-config", "-c", &script]).contains("cordon"));
+fn completions_load_as_they_are_checked_in() {
+    let folder = root().join("completions").display().to_string();
+    let bash = format!("source {folder}/omnirelay.bash; complete -p omnirelay");
+    assert!(run("bash", &["--norc", "-c", &bash]).contains("-F _omnirelay omnirelay"));
+    let zsh = format!("fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D; which _omnirelay");
+    assert!(run("zsh", &["-f", "-c", &zsh]).contains("autoload"));
+    run("zsh", &["-n", &format!("{folder}/_omnirelay")]);
+    run("fish", &["--no-config", "-c", &format!("source {folder}/omnirelay.fish")]);
 }
 
 #[test]

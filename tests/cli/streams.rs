@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::process::Stdio;
 
+use serde_json::json;
+
 use crate::program::{Program, ended};
-use crate::stub::{Stub, mesh, problem};
+use crate::stub::{Reply, Stub, mesh, peer, problem};
 
 /// A call of every command that ends by itself and succeeds.
 const CALLS: &[&str] = &[
@@ -151,7 +153,10 @@ fn reader_that_goes_away_ends_the_program_in_silence() {
         assert_eq!(ended.stderr, "", "{call}");
     }
     // More than a pipe holds, so the write must fail.
-    let ended = program.shell("omnirelay completions bash -o json | true; echo ${PIPESTATUS[0]}");
+    let peers: Vec<_> = (0..1000).map(|number| peer(&format!("relay-{number}"), "alive", false)).collect();
+    let many = Stub::start(move |_, _| Reply::Json(200, json!({"nextPageToken": "", "peers": peers})));
+    let ended =
+        Program::at(&many.url()).shell("omnirelay mesh peers list -o json | true; echo ${PIPESTATUS[0]}");
     assert!(matches!(ended.stdout.trim(), "0" | "141"), "{ended:?}");
     let ended =
         program.shell("set -o pipefail; omnirelay mesh peers watch -o jsonl | head -n 1 >/dev/null; echo $?");

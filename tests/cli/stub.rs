@@ -33,6 +33,8 @@ pub enum Reply {
     Events(Vec<String>, After),
     /// Bytes that need not be HTTP.
     Raw(&'static str),
+    /// The same, and then the connection is kept open in silence.
+    Stall(&'static str),
     /// The connection is closed without a word.
     Close,
     /// Nothing for this long, then the connection is closed.
@@ -110,6 +112,12 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(&Req
             written
         }
         Reply::Raw(text) => stream.write_all(text.as_bytes()),
+        Reply::Stall(text) => {
+            let written = stream.write_all(text.as_bytes());
+            // Until the client closes it.
+            let _ = stream.read(&mut [0]);
+            written
+        }
         Reply::Close => Ok(()),
         Reply::Hang(time) => {
             thread::sleep(time);

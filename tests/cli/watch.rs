@@ -1,7 +1,7 @@
 //! Watches: what is printed, how they end, and that nothing is lost on the way.
 
 use std::io::{BufRead as _, BufReader};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -85,16 +85,76 @@ fn broken_stream_is_taken_up_where_it_was() {
     assert_eq!(asked, [None, Some("1:6".to_owned()), Some("1:6".to_owned()), Some("1:6".to_owned())]);
 }
 
+/// Longer than any test may take: a daemon that is waited for in vain.
+const HANG: Duration = Duration::from_secs(600);
+
 #[test]
-fn reconnecting_is_told_on_standard_error() {
-    let stub = Stub::start(|_, before| match before {
-        0 => Reply::Events(vec![synced("1:5")], After::Close),
-        _ => Reply::Events(vec![modified(6)], After::Stay),
+fn reconnecting_is_said_once_and_being_back_once_however_many_tries_it_takes() {
+    let stub = Stub::start(|request, before| {
+        assert_eq!(request.header("last-event-id"), (before > 0).then_some("1:5"));
+        match before {
+            0 => Reply::Events(vec![synced("1:5")], After::Close),
+            1 => Reply::Close,
+            2 => problem("unavailable", "DRAINING", 503),
+            3 => problem("internal", "BUG", 500),
+            4 => Reply::Text(502, "text/html", "<html>bad gateway</html>".to_owned()),
+            5 => Reply::Raw("not HTTP\r\n\r\n"),
+            6 => Reply::Events(Vec::new(), After::Close),
+            _ => Reply::Events(vec![modified(6)], After::Stay),
+        }
     });
     let ended = Program::at(&stub.url()).run("mesh peers watch --max-events 1");
-    assert!(ended.stderr.contains("reconnecting (try 1, from 1:5)"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("connected again"), "{}", ended.stderr);
+    let said: Vec<&str> = ended.stderr.lines().collect();
+    let back = format!("connected again, to {}", stub.url());
+    let lost = "connection lost, reconnecting from 1:5: the daemon closed the stream";
+    assert_eq!((ended.code, said), (0, vec![lost, back.as_str()]));
+    assert_eq!(stub.requests().len(), 8);
     assert!(!ended.stdout.contains("connect"), "{}", ended.stdout);
+}
+
+#[test]
+fn daemon_that_accepts_and_says_nothing_is_not_waited_for() {
+    let problem =
+        "HTTP/1.1 503 Later\r\ncontent-type: application/problem+json\r\ncontent-length: 99\r\n\r\n{";
+    let stub = Stub::start(move |_, before| match before {
+        0 => Reply::Events(vec![synced("1:5")], After::Close),
+        1 => Reply::Hang(HANG),
+        2 => Reply::Stall("HTTP/1.1 200 OK\r\n"),
+        3 => Reply::Stall(problem),
+        _ => Reply::Events(vec![modified(6)], After::Stay),
+    });
+    let started = Instant::now();
+    let ended =
+        Program::at(&stub.url()).run("mesh peers watch --max-events 1 -o jsonl --request-timeout 200ms");
+    assert_eq!((ended.code, types(&ended.lines())), (0, vec!["synced", "modified"]), "{ended:?}");
+    assert_eq!(stub.requests().len(), 5);
+    assert!(started.elapsed() < HANG / 4);
+}
+
+#[test]
+fn event_that_was_cut_off_is_asked_for_again() {
+    let whole = modified(6);
+    for kept in [whole.len() - 40, whole.len() - 2, whole.len() - 1] {
+        let cut = whole[..kept].to_owned();
+        let stub = Stub::start(move |request, before| match (before, request.header("last-event-id")) {
+            (0, None) => Reply::Events(vec![synced("1:5"), cut.clone()], After::Close),
+            (_, Some("1:5")) => Reply::Events(vec![modified(6), modified(7)], After::Stay),
+            (_, other) => panic!("resumed from {other:?}"),
+        });
+        let ended = Program::at(&stub.url()).run("mesh peers watch --max-events 2 -o jsonl");
+        let cursors: Vec<Value> = ended.lines().iter().map(|line| line["cursor"].clone()).collect();
+        assert_eq!(cursors, ["1:5", "1:6", "1:7"], "{kept}: neither lost nor twice");
+    }
+}
+
+#[test]
+fn fault_that_lasts_at_the_start_is_the_error_of_the_watch() {
+    for (code, reason, status, exit) in [("unavailable", "DRAINING", 503, 6), ("internal", "BUG", 500, 1)] {
+        let stub = Stub::start(move |_, _| problem(code, reason, status));
+        let ended = Program::at(&stub.url()).run("mesh peers watch -o jsonl");
+        assert_eq!((ended.code, ended.error()["reason"].as_str()), (exit, Some(reason)), "{ended:?}");
+        assert_eq!(stub.requests().len(), 3, "tried again before that");
+    }
 }
 
 #[test]

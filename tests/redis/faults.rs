@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use omnirelay::daemon::store::redis::link::{LinkError, RedisOptions};
 use redis::{Value, cmd};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::linked::{incr, link, link_with, pause_of_the_link, refusal, write_until_done};
 use crate::servers::{RedisServer, eventually};
@@ -51,6 +51,49 @@ async fn a_listener_that_never_answers_holds_nobody() -> Result<()> {
     let error = refusal(link.call(&incr()).await)?;
     ensure!(matches!(error, LinkError::Unreachable(_)), "{error:?}");
     ensure!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    Ok(())
+}
+
+/// A port to which nothing can connect, as if its packets were lost: the queue of its listener is
+/// full, and the system drops what comes.
+async fn black_hole() -> Result<(TcpListener, TcpStream, TcpStream)> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind("127.0.0.1:0".parse()?)?;
+    let listener = socket.listen(0)?;
+    let at = listener.local_addr()?;
+    let held = TcpStream::connect(at).await?;
+    // The system's queue is one longer than it was told.
+    let second = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(at)).await;
+    let second = match second {
+        Ok(second) => second?,
+        Err(_) => TcpStream::connect(TcpListener::bind("127.0.0.1:0").await?.local_addr()?).await?,
+    };
+    let third = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(at)).await;
+    ensure!(third.is_err(), "the port takes connections");
+    Ok((listener, held, second))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_swallow_all_are_passed_over() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let mut holes = Vec::new();
+    for _ in 0..5 {
+        holes.push(black_hole().await?);
+    }
+    let mut hosts =
+        holes.iter().map(|hole| Ok(hole.0.local_addr()?.to_string())).collect::<Result<Vec<_>>>()?;
+    hosts.push(server.address());
+    let (link, _) = link(&format!("redis://{}", hosts.join(",")))?;
+    // Five times 400 ms is longer than a caller waits; the search goes on without it.
+    let begun = Instant::now();
+    let error = refusal(link.call(&incr()).await)?;
+    ensure!(error.chain().contains("goes on"), "{}", error.chain());
+    ensure!(begun.elapsed() < Duration::from_millis(1900), "{:?}", begun.elapsed());
+    write_until_done(&link).await?;
+    // The server that was found is asked first from now on.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    link.renew(link.connection().await?.generation());
+    link.call(&incr()).await?;
     Ok(())
 }
 
@@ -281,7 +324,7 @@ async fn what_is_risky_is_told() -> Result<()> {
     link.call(&incr()).await?;
     eventually("the advice is there", || Ok(!link.advice().is_empty()))?;
     let advice = link.advice().join("\n");
-    for expected in ["maxmemory-policy noeviction", "appendonly yes", "add a replica"] {
+    for expected in ["maxmemory-policy noeviction", "appendonly yes", "add a replica", "set requirepass"] {
         ensure!(advice.contains(expected), "{expected}: {advice}");
     }
     Ok(())

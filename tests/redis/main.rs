@@ -3,6 +3,7 @@
 #[path = "../servers/mod.rs"]
 mod servers;
 
+mod encrypted;
 mod faults;
 mod linked;
 mod standalone;

@@ -7,7 +7,7 @@ use omnirelay::daemon::store::redis::link::{LinkError, RedisOptions};
 use redis::Value;
 
 use crate::linked::{incr, link, link_with, refusal, write_until_done};
-use crate::servers::{Cluster, RedisServer, Sentinels, eventually};
+use crate::servers::{Cluster, PATIENCE, RedisServer, Sentinels, eventually};
 
 const TAG: &str = "omnirelay";
 
@@ -36,6 +36,32 @@ async fn a_failover_by_sentinel_is_followed() -> Result<()> {
     eventually("the old master follows", || Ok(group.servers[before].info("role")? == "slave"))?;
     link.call(&incr()).await?;
     assert_eq!(group.servers[before].connections()?, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_sentinel_replaces_while_it_lives_is_left() -> Result<()> {
+    let group = Sentinels::start(1)?;
+    let (link, _) = link(&group.url())?;
+    link.call(&incr()).await?;
+    // Nobody can tell the old master that it is none, so it goes on taking writes.
+    group.servers[0].cli::<()>(&["ACL", "SETUSER", "default", "-replicaof", "-slaveof"])?;
+    eventually("a failover begins", || {
+        Ok(group.sentinels[0].cli::<()>(&["SENTINEL", "FAILOVER", "mesh"]).is_ok())
+    })?;
+    tokio::task::block_in_place(|| group.wait_for_failover(0))?;
+    let begun = Instant::now();
+    loop {
+        match link.connection().await {
+            Ok(connection) if connection.address().port == group.servers[1].port() => break,
+            Ok(_) | Err(_) => ensure!(begun.elapsed() < PATIENCE, "the old master is not left"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!("left {:?} after the announcement", begun.elapsed());
+    link.call(&incr()).await?;
+    assert_eq!(group.servers[0].connections()?, 0);
+    assert_eq!(group.servers[0].info("role")?, "master");
     Ok(())
 }
 

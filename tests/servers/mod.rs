@@ -7,7 +7,9 @@ mod cluster;
 mod ports;
 mod sentinels;
 mod server;
+mod tls;
 
 pub use cluster::Cluster;
 pub use sentinels::Sentinels;
 pub use server::{PATIENCE, RedisServer, eventually};
+pub use tls::Authority;

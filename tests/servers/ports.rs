@@ -10,8 +10,9 @@ use anyhow::{Result, bail};
 /// its own port back. Above them are the ports of the cluster bus.
 const FIRST: u16 = 14_000;
 const COUNT: u16 = 8_000;
-/// How far the cluster bus is above the port of a node.
-const BUS: u16 = 10_000;
+/// How far the cluster bus is above the port of a node. The port is free as well where there is no
+/// cluster.
+pub const BUS: u16 = 10_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 

@@ -50,8 +50,8 @@ impl RedisServer {
         Self::start_in(tempfile::tempdir()?, arguments)
     }
 
-    /// As [`RedisServer::start`], in a directory that may hold files for it. `{port}` and `{dir}`
-    /// in an argument stand for its port and its directory.
+    /// As [`RedisServer::start`], in a directory that may hold files for it. In an argument,
+    /// `{dir}` stands for that directory, and `{tls}` for a free port beside its own.
     pub fn start_in(directory: TempDir, arguments: &[&str]) -> Result<Self> {
         let arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
         let mut server = Self { child: None, port: 0, directory, arguments };
@@ -130,7 +130,7 @@ impl RedisServer {
     }
 
     fn filled(&self, text: &str) -> String {
-        text.replace("{port}", &self.port.to_string())
+        text.replace("{tls}", &self.tls_port().to_string())
             .replace("{dir}", &self.directory.path().to_string_lossy())
     }
 
@@ -141,6 +141,11 @@ impl RedisServer {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What `{tls}` stands for in its arguments.
+    pub fn tls_port(&self) -> u16 {
+        self.port + ports::BUS
     }
 
     /// `127.0.0.1:PORT`
@@ -235,7 +240,10 @@ impl Drop for RedisServer {
             let _ = child.kill();
             let _ = child.wait();
         }
-        // The test harness shows it only if the test fails.
+        // The test harness shows it only if the test fails; a benchmark would always.
+        if !cfg!(test) {
+            return;
+        }
         let output = self.output();
         let tail = output.get(output.len().saturating_sub(OUTPUT_SHOWN)..).unwrap_or(&output);
         println!("the server on port {} said:\n{tail}", self.port);

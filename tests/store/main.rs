@@ -10,6 +10,7 @@
 mod defects;
 mod durability;
 mod harness;
+mod linearizable;
 mod redis;
 #[path = "../servers/mod.rs"]
 mod servers;

@@ -102,34 +102,47 @@ impl Servers {
 
 impl Redis {
     pub async fn standalone() -> Box<dyn Harness> {
+        Box::new(Self::standalone_mesh())
+    }
+
+    /// Keys of their own on the standalone server.
+    pub fn standalone_mesh() -> Self {
         let start = || Shared::start(|| Ok(Servers::Standalone(RedisServer::start(&[])?)));
         Self::on(&STANDALONE.get_or_init(start).servers)
+    }
+
+    /// Another store on the same keys, with a connection of its own.
+    pub fn another(&self) -> Arc<dyn Store> {
+        self.connect()
     }
 
     /// A master with a replica and three Sentinels.
     pub async fn sentinel() -> Box<dyn Harness> {
         let start = || Shared::start(|| Ok(Servers::Sentinel(Sentinels::start(1)?)));
-        Self::on(&SENTINEL.get_or_init(start).servers)
+        Box::new(Self::on(&SENTINEL.get_or_init(start).servers))
     }
 
     /// Three masters; the rules' keys are on all of them.
     pub async fn cluster() -> Box<dyn Harness> {
         let start = || Shared::start(|| Ok(Servers::Cluster(Cluster::start()?)));
-        Self::on(&CLUSTER.get_or_init(start).servers)
+        Box::new(Self::on(&CLUSTER.get_or_init(start).servers))
     }
 
-    fn on(servers: &'static Servers) -> Box<dyn Harness> {
+    fn on(servers: &'static Servers) -> Self {
         let prefix = format!("rule-{}", PREFIXES.fetch_add(1, Ordering::Relaxed));
         let mut harness = Self { servers, prefix, store: None };
         harness.open();
-        Box::new(harness)
+        harness
     }
 
     fn open(&mut self) {
+        self.store = Some(self.connect());
+    }
+
+    fn connect(&self) -> Arc<RedisStore> {
         let url = format!("{}?prefix={}", self.servers.url(), self.prefix);
         // The rules ask for a quarantine where they want one.
-        let store = RedisStore::new(url.parse().unwrap(), RedisOptions::default(), MESH, Duration::ZERO);
-        self.store = Some(Arc::new(store));
+        Arc::new(RedisStore::new(url.parse().unwrap(), RedisOptions::default(), MESH, Duration::ZERO))
     }
 
     /// Moves the time of the store, which goes on from there.

@@ -8,8 +8,10 @@ mod tail;
 mod verify;
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
+use super::complete;
 use super::document::{flag, items, text};
 use super::error::CliError;
 use super::rpc::Leaf;
@@ -63,7 +65,7 @@ struct RecordArgs {
     #[arg(long, value_name = "ACTION")]
     action: Option<String>,
     /// Only what was done to this object, such as peer/node-2
-    #[arg(long, value_name = "KIND/ID")]
+    #[arg(long, value_name = "KIND/ID", add = ArgValueCompleter::new(complete::objects))]
     object: Option<String>,
 }
 

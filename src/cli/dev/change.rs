@@ -1,10 +1,12 @@
 //! What kill, pause and resume have in common.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
 use crate::cli::batch::Batch;
 use crate::cli::client::fresh_key;
+use crate::cli::complete;
 use crate::cli::document::{field, flag, text};
 use crate::cli::error::CliError;
 use crate::cli::ids;
@@ -18,7 +20,7 @@ const KIND: &str = "node";
 #[derive(Args, Debug)]
 pub struct NodesArgs {
     /// Ids of nodes of `omnirelay up`; - reads them from standard input
-    #[arg(required = true, value_name = "NODE")]
+    #[arg(required = true, value_name = "NODE", add = ArgValueCompleter::new(complete::ids))]
     nodes: Vec<String>,
 }
 

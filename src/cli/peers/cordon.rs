@@ -1,11 +1,13 @@
 //! `mesh peers cordon`.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
 use super::change::{Change, meant};
 use super::{LIST, peer_rpc};
 use crate::cli::args::WriteArgs;
+use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
@@ -27,7 +29,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct CordonArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
-    #[arg(required_unless_present = "selector", value_name = "ID")]
+    #[arg(required_unless_present = "selector", value_name = "ID", add = ArgValueCompleter::new(complete::ids))]
     ids: Vec<String>,
     /// The peers with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR")]

@@ -1,12 +1,14 @@
 //! `mesh peers forget`.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
 use super::change::Change;
 use super::{KIND, LIST, peer_rpc};
 use crate::cli::args::WriteArgs;
 use crate::cli::client::fresh_key;
+use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::ids;
 use crate::cli::rpc::{Leaf, Rpc};
@@ -29,7 +31,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct ForgetArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::ids))]
     ids: Vec<String>,
     #[command(flatten)]
     write: WriteArgs,

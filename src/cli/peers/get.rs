@@ -1,10 +1,12 @@
 //! `mesh peers get`.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
 use super::{KIND, peer_rpc, resolve};
 use crate::cli::batch::Batch;
+use crate::cli::complete;
 use crate::cli::document::{field, flag, pairs, plain, text};
 use crate::cli::error::CliError;
 use crate::cli::ids;
@@ -30,7 +32,7 @@ Examples:
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
 pub struct GetArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::ids))]
     ids: Vec<String>,
     /// Times in UTC instead of ages
     #[arg(long, hide_short_help = true)]

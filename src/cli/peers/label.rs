@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
 use super::change::{Change, meant};
 use super::{LIST, peer_rpc};
 use crate::cli::args::WriteArgs;
+use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
@@ -31,7 +33,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct LabelArgs {
     /// Ids (- reads them from standard input), and labels as KEY=VALUE or KEY-
-    #[arg(required = true, value_name = "ID|KEY=VALUE|KEY-")]
+    #[arg(required = true, value_name = "ID|KEY=VALUE|KEY-", add = ArgValueCompleter::new(complete::ids))]
     words: Vec<String>,
     /// The peers with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR")]

@@ -1,6 +1,7 @@
 //! `mesh peers status`: how a peer is, or how all of them are, and why.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
 use super::get::{GET, listing, one};
@@ -8,6 +9,7 @@ use super::list::LIST;
 use super::{KIND, columns};
 use crate::cli::args::PageArgs;
 use crate::cli::client::count;
+use crate::cli::complete;
 use crate::cli::document::{field, flag, items, text};
 use crate::cli::error::CliError;
 use crate::cli::ids;
@@ -32,7 +34,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct StatusArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = ArgValueCompleter::new(complete::ids))]
     ids: Vec<String>,
 }
 

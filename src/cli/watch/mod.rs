@@ -6,10 +6,11 @@ pub mod stream;
 pub mod until;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use self::cursor::Cursor;
 use self::printer::{Known, Printer};
@@ -28,6 +29,8 @@ use crate::wire::fault::{Code, Exit};
 const SILENCE_MAX: Duration = Duration::from_secs(45);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// A connection that stands this long is back, although nothing was heard on it yet.
+const BACK_AFTER: Duration = Duration::from_secs(2);
 /// How often the first connection is tried at every address; once it was there, for ever.
 const FIRST_TRIES: u32 = 3;
 /// Events that come together are saved together: a pause this long means that they are complete.
@@ -75,6 +78,23 @@ struct Watch<'a> {
     show_progress: bool,
     /// Something was not drawn yet.
     dirty: bool,
+    /// Where the watch is with its connections.
+    link: Link,
+}
+
+/// A watch's connections, one after the other.
+#[derive(Debug, Default)]
+struct Link {
+    /// There was one, so that there will be one again: it is tried for ever.
+    connected_once: bool,
+    /// It was said that the connection was lost, and not yet that it is back.
+    away: bool,
+    /// Tries since something was last heard.
+    tries: u32,
+    /// The last failure of each address.
+    failures: Vec<(String, Failure)>,
+    /// What a daemon stated at the last try.
+    stated: Option<CliError>,
 }
 
 /// Watches until a condition is met, the time is over, a signal comes or the daemon refuses.
@@ -99,6 +119,7 @@ pub async fn run(
         changes: 0,
         show_progress: session.notes().verbose > 0,
         dirty: false,
+        link: Link::default(),
     };
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
@@ -139,41 +160,50 @@ fn watch_timeout(args: &WatchArgs) -> CliError {
 impl Watch<'_> {
     /// Follows the stream over as many connections as it takes.
     async fn follow(&mut self, session: &mut Session) -> Result<(), CliError> {
-        let mut connected_once = false;
-        // Tries since something was last heard.
-        let mut tries: u32 = 0;
-        let mut failures: Vec<(String, Failure)> = Vec::new();
         let started = Instant::now();
         loop {
             let client = session.client()?;
             let address = client.address().to_string();
-            let failure = match stream::open(client, &self.feed.call, self.cursor.at()).await {
+            let ended = match stream::open(client, &self.feed.call, self.cursor.at()).await {
                 Ok(stream) => {
-                    if tries > 0 && connected_once {
-                        self.say_resumed(session, &address);
-                    }
-                    connected_once = true;
-                    match self.listen(session, stream, &mut tries).await? {
-                        Some(failure) => failure,
+                    self.link.connected_once = true;
+                    match self.listen(session, stream, &address).await? {
+                        Some(ended) => ended,
                         None => return Ok(()),
                     }
                 }
-                Err(Ended::Failed(failure)) => failure,
-                Err(Ended::Refused(error)) => return Err(self.refused(session, error, &address)),
+                Err(ended) => ended,
             };
-            tries += 1;
-            let client = session.client()?;
-            client.turn_away();
+            let cause = match ended {
+                Ended::Refused(error) => return Err(refused(session, error, &address)),
+                ended => self.link.failed(&address, ended),
+            };
+            session.client()?.turn_away();
             self.interrupt_snapshot(session)?;
-            failures.retain(|(known, _)| *known != address);
-            failures.push((address, failure.clone()));
-            let client = session.client()?;
-            let rounds = tries.div_ceil(client.target().addresses.len().max(1) as u32);
-            if !connected_once && rounds >= FIRST_TRIES {
-                return Err(client.unreachable(&self.feed.call, failures, rounds, started.elapsed()));
+            self.give_up_at_the_start(session, &address, started)?;
+            self.say_lost(session, &cause);
+            tokio::time::sleep(pause(self.link.tries)).await;
+        }
+    }
+
+    /// Ends a watch that never was connected, once every address was tried often enough.
+    fn give_up_at_the_start(
+        &mut self,
+        session: &Session,
+        address: &str,
+        started: Instant,
+    ) -> Result<(), CliError> {
+        let client = session.client()?;
+        let rounds = self.link.tries.div_ceil(client.target().addresses.len().max(1) as u32);
+        if self.link.connected_once || rounds < FIRST_TRIES {
+            return Ok(());
+        }
+        match self.link.stated.take() {
+            Some(error) => Err(refused(session, error, address)),
+            None => {
+                let failures = std::mem::take(&mut self.link.failures);
+                Err(client.unreachable(&self.feed.call, failures, rounds, started.elapsed()))
             }
-            self.say_reconnecting(session, tries, &failure);
-            tokio::time::sleep(pause(tries)).await;
         }
     }
 
@@ -182,15 +212,17 @@ impl Watch<'_> {
         &mut self,
         session: &mut Session,
         mut stream: Stream,
-        tries: &mut u32,
-    ) -> Result<Option<Failure>, CliError> {
-        let mut heard = Instant::now();
+        address: &str,
+    ) -> Result<Option<Ended>, CliError> {
+        let opened = Instant::now();
+        let mut heard = opened;
         loop {
             let wait = self.next_pause(heard);
             match tokio::time::timeout(wait, stream.next()).await {
                 Ok(Ok(event)) => {
                     heard = Instant::now();
-                    *tries = 0;
+                    self.link.tries = 0;
+                    self.say_back(session, address);
                     if let Some(event) = event {
                         self.take(session, event)?;
                         if self.is_over() {
@@ -199,16 +231,20 @@ impl Watch<'_> {
                         }
                     }
                 }
-                Ok(Err(Ended::Failed(failure))) => {
+                Ok(Err(ended)) => {
                     self.settle(session)?;
-                    return Ok(Some(failure));
+                    return Ok(Some(ended));
                 }
-                Ok(Err(Ended::Refused(error))) => return Err(error),
                 Err(_) if heard.elapsed() >= SILENCE_MAX => {
                     self.settle(session)?;
-                    return Ok(Some(Failure::silent(SILENCE_MAX.as_secs())));
+                    return Ok(Some(Ended::Failed(Failure::silent(SILENCE_MAX.as_secs()))));
                 }
-                Err(_) => self.settle(session)?,
+                Err(_) => {
+                    if opened.elapsed() >= BACK_AFTER {
+                        self.say_back(session, address);
+                    }
+                    self.settle(session)?;
+                }
             }
         }
     }
@@ -223,6 +259,7 @@ impl Watch<'_> {
                 (false, false, true) => Duration::from_secs(1),
                 (false, false, false) => until_dead,
             };
+        let due = if self.link.away { due.min(BACK_AFTER) } else { due };
         due.min(until_dead).max(Duration::from_millis(1))
     }
 
@@ -319,20 +356,52 @@ impl Watch<'_> {
         self.printer.event(&mut session.out, &self.feed, &event, None)
     }
 
-    fn say_reconnecting(&self, session: &Session, tries: u32, failure: &Failure) {
-        let from = if self.cursor.at().is_empty() { "the beginning" } else { self.cursor.at() };
-        session.notes().progress(&format!("reconnecting (try {tries}, from {from}): {}", failure.cause));
-    }
-
-    fn say_resumed(&self, session: &Session, address: &str) {
-        session.notes().progress(&format!("connected again, to {address}"));
-    }
-
-    fn refused(&self, session: &Session, error: CliError, address: &str) -> CliError {
-        match session.client() {
-            Ok(client) => error.target(client.target().to_json(address)),
-            Err(_) => error,
+    /// Says once that the connection is lost, however many tries it takes.
+    fn say_lost(&mut self, session: &Session, cause: &str) {
+        let tries = self.link.tries;
+        if self.link.away || !self.link.connected_once {
+            session.notes().step(1, || format!("trying again (after {tries}): {cause}"));
+            return;
         }
+        self.link.away = true;
+        let from = if self.cursor.at().is_empty() { "the beginning" } else { self.cursor.at() };
+        session.notes().progress(&format!("connection lost, reconnecting from {from}: {cause}"));
+    }
+
+    /// Says that the connection is back, if it was said to be lost.
+    fn say_back(&mut self, session: &Session, address: &str) {
+        if std::mem::take(&mut self.link.away) {
+            session.notes().progress(&format!("connected again, to {address}"));
+        }
+    }
+}
+
+impl Link {
+    /// Notes that a try at `address` has ended and why; gives the cause in words.
+    fn failed(&mut self, address: &str, ended: Ended) -> String {
+        self.tries = self.tries.saturating_add(1);
+        let failure = match ended {
+            Ended::Failed(failure) => {
+                self.stated = None;
+                failure
+            }
+            Ended::Later(error) | Ended::Refused(error) => {
+                let failure = Failure::garbled(error.body().message.clone());
+                self.stated = Some(error);
+                failure
+            }
+        };
+        let cause = failure.cause.clone();
+        self.failures.retain(|(known, _)| known != address);
+        self.failures.push((address.to_owned(), failure));
+        cause
+    }
+}
+
+fn refused(session: &Session, error: CliError, address: &str) -> CliError {
+    match session.client() {
+        Ok(client) => error.target(client.target().to_json(address)),
+        Err(_) => error,
     }
 }
 
@@ -343,16 +412,4 @@ fn pause(tries: u32) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_two_seconds() {
-        for tries in 1..40 {
-            let pause = pause(tries);
-            assert!(pause >= Duration::from_millis(50) && pause <= BACKOFF_MAX, "try {tries}: {pause:?}");
-        }
-        assert!(pause(1) <= Duration::from_millis(100));
-        assert!(pause(30) >= Duration::from_secs(1));
-    }
-}
+mod tests;

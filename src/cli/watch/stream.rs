@@ -15,7 +15,7 @@ use crate::cli::client::{Client, EventRequest};
 use crate::cli::error::{self, CliError};
 use crate::cli::failure::Failure;
 use crate::cli::rpc::Call;
-use crate::wire::fault::Code;
+use crate::wire::fault::{Code, Exit};
 
 /// The largest error document that is read.
 const PROBLEM_BYTES_MAX: usize = 64 * 1024;
@@ -32,6 +32,8 @@ pub struct Event {
 pub enum Ended {
     /// Try again, here or at another address.
     Failed(Failure),
+    /// The daemon states a fault that may pass: try again as well.
+    Later(CliError),
     /// The daemon states a fault; another try would end the same.
     Refused(CliError),
 }
@@ -42,13 +44,34 @@ pub struct Stream {
     address: String,
 }
 
+impl Ended {
+    /// What a fault means. One that is nobody's doing, such as an internal error, may pass as well.
+    fn of(error: CliError) -> Self {
+        if error.body().retryable || error.exit() == Exit::Error {
+            Self::Later(error)
+        } else {
+            Self::Refused(error)
+        }
+    }
+}
+
 /// Opens the stream of `call` at the address the client would ask next.
+///
+/// It has the time of one request for it: a daemon may accept and then say nothing, or begin to say why
+/// it refuses and not come to an end.
 ///
 /// # Errors
 /// Why it cannot be had.
 pub async fn open(client: &Client, call: &Call, cursor: &str) -> Result<Stream, Ended> {
+    let request = client.event_request();
+    let patience = request.timeout;
+    let opened = tokio::time::timeout(patience, connect(client, request, call, cursor)).await;
+    opened.unwrap_or_else(|_| Err(Ended::Failed(Failure::timeout())))
+}
+
+async fn connect(client: &Client, request: EventRequest, call: &Call, cursor: &str) -> Result<Stream, Ended> {
     let address = client.address().to_string();
-    let transport = Transport { request: client.event_request() };
+    let transport = Transport { request };
     let url = format!("{address}{}", call.path);
     let parameter = |error: SseError| Ended::Failed(Failure::garbled(error.to_string()));
     let mut builder = ClientBuilder::for_url(&url)
@@ -68,6 +91,12 @@ pub async fn open(client: &Client, call: &Call, cursor: &str) -> Result<Stream, 
 }
 
 impl Stream {
+    /// A stream of the given events, without a connection.
+    #[cfg(test)]
+    pub fn of(events: BoxStream<Result<SSE, SseError>>) -> Self {
+        Self { events, address: String::new() }
+    }
+
     /// The next event; heartbeats that are mere comments are `None`.
     ///
     /// # Errors
@@ -101,10 +130,7 @@ impl Stream {
 /// What a fault means that the daemon states inside a stream, as the last event of it.
 fn fault(data: &str) -> Ended {
     match serde_json::from_str(data).ok().and_then(|problem| error::from_problem(&problem)) {
-        Some(error) if error.body().retryable => {
-            Ended::Failed(Failure::garbled(error.body().message.clone()))
-        }
-        Some(error) => Ended::Refused(error),
+        Some(error) => Ended::of(error),
         None => Ended::Failed(Failure::garbled("the daemon ended the stream without saying why")),
     }
 }
@@ -137,10 +163,7 @@ async fn refusal(status: u16, mut body: ByteStream, address: &str) -> Ended {
     }
     let stated = serde_json::from_slice(&text).ok().and_then(|problem| error::from_problem(&problem));
     match stated {
-        Some(error) if error.body().retryable => {
-            Ended::Failed(Failure::garbled(error.body().message.clone()))
-        }
-        Some(error) => Ended::Refused(error),
+        Some(error) => Ended::of(error),
         None if status >= 500 => Ended::Failed(Failure::garbled(format!("HTTP {status}"))),
         None => Ended::Refused(
             CliError::new(

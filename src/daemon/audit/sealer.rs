@@ -110,19 +110,23 @@ impl Sealer {
     pub async fn run(mut self) {
         wait_for(self.registry.view(), Revision(0)).await;
         let mut backoff = Backoff::new();
+        // Said once, not at each try: the store may be away for long.
+        let mut said = false;
         loop {
-            match self.settle().await {
-                Ok(()) => backoff = Backoff::new(),
-                Err(error) => {
-                    warn!(error = %chain(&error), "audit records could not be sealed; trying again");
-                    backoff.wait().await;
-                    continue;
+            let error = match self.settle().await {
+                Ok(()) => {
+                    (backoff, said) = (Backoff::new(), false);
+                    self.seal_what_comes().await.err()
                 }
+                Err(error) => Some(error),
+            };
+            let Some(error) = error else { continue };
+            if std::mem::replace(&mut said, true) {
+                debug!(error = %chain(&error), "audit records could not be sealed");
+            } else {
+                warn!(error = %chain(&error), "audit records could not be sealed; trying again");
             }
-            if let Err(error) = self.seal_what_comes().await {
-                debug!(error = %chain(&error), "sealing was interrupted");
-                backoff.wait().await;
-            }
+            backoff.wait().await;
         }
     }
 

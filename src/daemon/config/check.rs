@@ -12,6 +12,7 @@ impl Config {
     pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
         self.check_names()?;
         self.check_addresses()?;
+        self.store.check()?;
         if let Err(error) = telemetry::check_filter(&self.log.filter) {
             return Err(("log.filter", error.to_string()));
         }
@@ -59,10 +60,7 @@ impl Config {
         }
         labels::update(&Labels::new(), labels, &[], false)
             .map_err(|error| ("node.labels", error.to_string()))?;
-        match self.store.url.as_str() {
-            "embedded:" | "memory:" => Ok(()),
-            other => Err(("store.url", format!("`{other}` is no store; it is `embedded:` or `memory:`"))),
-        }
+        Ok(())
     }
 
     fn check_addresses(&self) -> Result<(), (&'static str, String)> {

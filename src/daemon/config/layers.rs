@@ -12,6 +12,8 @@ use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 
 use super::Config;
+use crate::daemon::store::redis::link::RedisOptions;
+use crate::daemon::store::redis::url::{RedisUrl, redacted};
 
 /// The prefix of every variable, and those that name a part of the mesh section directly.
 const PREFIXES: [(&str, &[&str]); 3] = [
@@ -101,11 +103,9 @@ pub fn load(
         let origin = source_of(&sources, &key);
         ConfigError::Value { key, origin, what: error.into_inner().to_string() }
     })?;
-    config.check().map_err(|(key, what)| {
-        let origin = source_of(&sources, key);
-        ConfigError::Value { key: key.to_owned(), origin, what }
-    })?;
-    Ok(Loaded { config, sources })
+    let loaded = Loaded { config, sources };
+    loaded.config.check().map_err(|(key, what)| loaded.refuse(key, what))?;
+    Ok(loaded)
 }
 
 fn read_file(
@@ -125,7 +125,7 @@ fn read_file(
     let mut tree: Value = serde_saphyr::from_str(&text).map_err(refuse)?;
     drop_empty_sections(&mut tree, schema);
     let lines = lines_of(&text);
-    let source = |key: &str| Source::File(path.to_owned(), lines.get(key).copied());
+    let source = |key: &str| Source::File(path.to_owned(), line_of(&lines, key));
     note_leaves(&tree, schema, &mut Vec::new(), &source, sources);
     Ok(tree)
 }
@@ -151,6 +151,12 @@ fn lines_of(text: &str) -> BTreeMap<String, u64> {
                 .map(move |(name, value)| (format!("{section}.{name}"), value.referenced.line()))
         })
         .collect()
+}
+
+/// The line of a key, or of the nearest one above it.
+fn line_of(lines: &BTreeMap<String, u64>, key: &str) -> Option<u64> {
+    let above = || line_of(lines, key.rsplit_once('.')?.0);
+    lines.get(key).copied().or_else(above)
 }
 
 /// Notes the source of every value of `tree` down to the depth the schema has.
@@ -271,6 +277,18 @@ fn source_of(sources: &BTreeMap<String, Source>, key: &str) -> Source {
 }
 
 impl Loaded {
+    /// The Redis store that is configured, with what its files hold; `None` for another store.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] for the setting whose file cannot be used.
+    pub fn redis(&self) -> Result<Option<(RedisUrl, RedisOptions)>, ConfigError> {
+        self.config.store.redis().map_err(|(key, what)| self.refuse(key, what))
+    }
+
+    fn refuse(&self, key: &str, what: String) -> ConfigError {
+        ConfigError::Value { key: key.to_owned(), origin: source_of(&self.sources, key), what }
+    }
+
     /// Every key with its value and its source, in order.
     pub fn explain(&self) -> Vec<(String, String, Source)> {
         let tree = serde_json::to_value(&self.config).unwrap_or_default();
@@ -293,6 +311,8 @@ fn explain(value: &Value, key: String, into: &mut Vec<(String, String)>) {
                 explain(below, key, into);
             }
         }
+        // It may hold a password.
+        Value::String(text) if key == "store.url" => into.push((key, redacted(text))),
         Value::String(text) => into.push((key, text.clone())),
         other => into.push((key, other.to_string())),
     }
@@ -404,6 +424,25 @@ mod tests {
     }
 
     #[test]
+    fn a_password_in_a_url_is_not_printed() {
+        let set = ["store.url=redis://me:hunter2@a".to_owned()];
+        let loaded = load(None, std::iter::empty(), &set, &[]).unwrap();
+        assert!(loaded.config.store.url.contains("hunter2"));
+        let printed = format!("{:?} {loaded:?}", loaded.explain());
+        assert!(printed.contains("redis://me:***@a") && !printed.contains("hunter2"), "{printed}");
+        let set = ["store.url=redis://me:hunter2@a:0".to_owned()];
+        let error = load(None, std::iter::empty(), &set, &[]).unwrap_err().to_string();
+        assert!(error.contains("store.url") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_fault_deep_in_a_section_names_its_line_or_that_of_its_part() {
+        let written = file("store:\n  url: rediss://a\n  tls:\n    cert: /nowhere.pem\n");
+        let error = load(Some(written.path()), std::iter::empty(), &[], &[]).unwrap_err().to_string();
+        assert!(error.contains("`store.tls.cert`") && error.contains(":4)"), "{error}");
+    }
+
+    #[test]
     fn text_that_looks_like_a_number_can_still_be_a_name() {
         let loaded = load(None, [variable("OMNIRELAYD__NODE__ID", "17")].into_iter(), &[], &[]).unwrap();
         assert_eq!(loaded.config.node.id.as_deref(), Some("17"));
@@ -444,7 +483,7 @@ mod tests {
 
     #[test]
     fn the_sample_configurations_are_sound() {
-        for name in ["dev", "prod"] {
+        for name in ["dev", "prod", "redis"] {
             let path = format!("{}/deploy/config/omnirelayd.{name}.yaml", env!("CARGO_MANIFEST_DIR"));
             let loaded = load(Some(Path::new(&path)), std::iter::empty(), &[], &[]);
             assert!(loaded.is_ok(), "{name}: {}", loaded.unwrap_err());

@@ -1,88 +1,164 @@
-//! Keeps the view up to date: loads it, follows the log, and beats the heart of the node's groups.
+//! Keeps the view up to date: loads it and follows the log.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::Registry;
 use super::backoff::Backoff;
 use super::view::{Applied, View};
-use crate::core::time::{Millis, whole_ms};
 use crate::daemon::store::{
-    Beat, GroupRef, Kind, LogEntry, PAGE_MAX, Pulse, Record, Revision, Scan, Store, StoreError,
+    Beat, Epoch, Kind, LogEntry, LogPage, PAGE_MAX, Pulse, Record, Revision, Scan, Store, StoreError,
 };
 
 /// How long one call may wait for the log to grow.
 const LOG_WAIT: Duration = Duration::from_secs(20);
-/// How long a pulse may go unanswered before the store counts as silent.
-const PULSE_TIMEOUT: Duration = Duration::from_millis(400);
-/// How often deadlines are asked for, however seldom groups are renewed.
-const POLL_EVERY: Duration = Duration::from_millis(500);
-/// How far back a pulse asks what moved, beyond its predecessor: answers may overtake each other.
-const MOVED_SLACK: Duration = Duration::from_millis(250);
+/// How much longer than that its answer may take, and how long any other call of a load.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// After so long without trouble, the next is met without patience.
+const CALM: Duration = Duration::from_secs(10);
+/// How soon the log is asked again that answered at once, and with nothing new.
+const NOTHING_NEW: Duration = Duration::from_millis(50);
+
+/// Why the view must be loaded.
+enum Reload {
+    /// The store said something that changes everything, or has come back: at once.
+    Now,
+    /// The log does not reach back, or has a gap.
+    Behind,
+    Failed(StoreError),
+}
 
 /// Loads the view and follows the log for ever.
 pub async fn follow_log(registry: Arc<Registry>) {
+    let contact = registry.view().contact();
     let mut backoff = Backoff::new();
     loop {
-        let failed = match load(registry.store(), registry.view()).await {
-            Ok(()) => follow(&registry, &mut backoff).await,
-            Err(error) => Some(error),
+        let begun = Instant::now();
+        let reload = match load(&registry).await {
+            Ok(()) => follow(&registry).await,
+            Err(reload) => reload,
         };
-        let Some(error) = failed else { continue };
-        registry.view().note_silence();
-        warn!(error = %chain(&error), "store did not answer");
-        backoff.wait().await;
-    }
-}
-
-/// Follows the log until the view must be loaded again (`None`) or the store fails.
-async fn follow(registry: &Registry, backoff: &mut Backoff) -> Option<StoreError> {
-    loop {
-        let head = registry.view().head();
-        let page = match registry.store().log(head.revision, PAGE_MAX, LOG_WAIT).await {
-            Ok(page) => page,
-            Err(error) => return Some(error),
-        };
-        *backoff = Backoff::new();
-        if page.epoch != head.epoch || page.compacted {
-            info!(revision = %head.revision, "view fell behind the log and is loaded again");
-            return None;
+        if begun.elapsed() > CALM {
+            backoff = Backoff::new();
         }
-        for entry in &page.entries {
-            if registry.view().apply(entry) == Applied::Gap {
-                warn!(revision = %entry.revision, "log has a gap; the view is loaded again");
-                return None;
+        let news = contact.news();
+        match reload {
+            Reload::Now => continue,
+            Reload::Behind => {}
+            Reload::Failed(error) => {
+                contact.note_log(false);
+                warn!(error = %chain(&error), "log could not be read");
             }
         }
+        // Whoever loads again and again because the log runs away is slowed down as well.
+        tokio::select! {
+            () = backoff.wait() => {}
+            () = news => {}
+        }
     }
 }
 
-/// Reads everything: revision first, then the records, then the log behind that revision.
-async fn load(store: &dyn Store, view: &View) -> Result<(), StoreError> {
-    let beat = store.pulse(Pulse::default()).await?;
-    view.note_beat(&beat);
+/// Follows the log until the view must be loaded again.
+async fn follow(registry: &Registry) -> Reload {
+    loop {
+        let head = registry.view().head();
+        let contact = registry.view().contact();
+        let news = contact.news();
+        if contact.epoch() != head.epoch {
+            info!(epoch = contact.epoch().0, "registry began a new epoch; the view is loaded again");
+            return Reload::Now;
+        }
+        let asked = Instant::now();
+        let page = registry.store().log(head.revision, PAGE_MAX, LOG_WAIT);
+        let page = tokio::select! {
+            page = in_time(LOG_WAIT + CALL_TIMEOUT, page) => page,
+            // After a silence the call may be waiting for a connection that is gone.
+            () = news => continue,
+        };
+        match page {
+            Ok(page) if must_load_again(registry.view(), head.epoch, &page) => return Reload::Behind,
+            Ok(_) => contact.note_log(true),
+            Err(error) => return Reload::Failed(error),
+        }
+        if registry.view().head() == head && asked.elapsed() < NOTHING_NEW {
+            tokio::time::sleep(NOTHING_NEW).await;
+        }
+    }
+}
+
+/// Takes in a page of the log, unless something is missing before it.
+fn must_load_again(view: &View, epoch: Epoch, page: &LogPage) -> bool {
+    if page.epoch != epoch || page.compacted {
+        info!(revision = %view.head().revision, "view fell behind the log and is loaded again");
+        return true;
+    }
+    let gap = page.entries.iter().find(|entry| view.apply(entry) == Applied::Gap);
+    if let Some(entry) = gap {
+        warn!(revision = %entry.revision, "log has a gap; the view is loaded again");
+    }
+    gap.is_some()
+}
+
+/// Gives a call so long to answer.
+pub async fn in_time<T, E: From<StoreError>>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let late = |_| Err(StoreError::Unavailable("no answer in time".into()).into());
+    timeout(limit, call).await.unwrap_or_else(late)
+}
+
+/// Reads everything, unless the store has come back meanwhile from where a call may be lost.
+async fn load(registry: &Registry) -> Result<(), Reload> {
+    let (store, contact) = (registry.store(), registry.view().contact());
+    let beat = tokio::select! {
+        biased;
+        beat = in_time(CALL_TIMEOUT, store.pulse(Pulse::default())) => beat.map_err(Reload::Failed)?,
+        () = contact.news() => return Err(Reload::Now),
+    };
+    registry.view().note_beat(&beat);
+    tokio::select! {
+        biased;
+        loaded = load_from(registry, &beat) => loaded,
+        () = contact.news() => Err(Reload::Now),
+    }
+}
+
+/// Reads the records and then the log behind the revision that the beat found.
+async fn load_from(registry: &Registry, beat: &Beat) -> Result<(), Reload> {
+    let (store, view) = (registry.store(), registry.view());
     let mut records = Vec::new();
     for kind in view.mirrored() {
-        read_kind(store, kind, &mut records).await?;
+        read_kind(store, beat.epoch, kind, &mut records).await?;
     }
-    let Some(log) = read_log(store, &beat).await? else {
+    let Some(log) = read_log(store, beat).await.map_err(Reload::Failed)? else {
         debug!("log was trimmed while the view was being loaded");
-        return Ok(());
+        return Err(Reload::Behind);
     };
     let count = records.len();
-    view.replace(beat.epoch, beat.head, records, &log);
+    let lose = |change| registry.losses().note(change, beat.now);
+    view.replace(beat.epoch, beat.head, records, &log, lose);
+    view.contact().note_log(true);
     info!(records = count, revision = %view.head().revision, "view loaded");
     Ok(())
 }
 
-async fn read_kind(store: &dyn Store, kind: &Kind, into: &mut Vec<Record>) -> Result<(), StoreError> {
+async fn read_kind(
+    store: &dyn Store,
+    epoch: Epoch,
+    kind: &Kind,
+    into: &mut Vec<Record>,
+) -> Result<(), Reload> {
     let mut after = None;
     loop {
         let scan = Scan { kind: kind.clone(), after, backwards: false, limit: PAGE_MAX };
-        let page = store.scan(scan).await?;
+        let page = in_time(CALL_TIMEOUT, store.scan(scan)).await.map_err(Reload::Failed)?;
+        if page.epoch != epoch {
+            return Err(Reload::Behind);
+        }
         after = page.records.last().map(|record| record.id.key.clone());
         into.extend(page.records);
         if !page.more || after.is_none() {
@@ -96,7 +172,7 @@ async fn read_log(store: &dyn Store, beat: &Beat) -> Result<Option<Vec<Arc<LogEn
     let mut entries: Vec<Arc<LogEntry>> = Vec::new();
     loop {
         let after = entries.last().map_or(beat.head, |entry| entry.revision);
-        let page = store.log(after, PAGE_MAX, Duration::ZERO).await?;
+        let page = in_time(CALL_TIMEOUT, store.log(after, PAGE_MAX, Duration::ZERO)).await?;
         if page.compacted || page.epoch != beat.epoch {
             return Ok(None);
         }
@@ -104,51 +180,6 @@ async fn read_log(store: &dyn Store, beat: &Beat) -> Result<Option<Vec<Arc<LogEn
         entries.extend(page.entries);
         if caught_up {
             return Ok(Some(entries));
-        }
-    }
-}
-
-/// What became of one heartbeat.
-pub enum Heard<'a> {
-    /// The store answered; these groups of this node are over.
-    Over(&'a [GroupRef]),
-    /// It did not answer in time.
-    Nothing,
-}
-
-/// Renews the node's groups every `renew_every` and learns which deadlines moved at least twice a
-/// second, for ever. `after_beat` is called with what became of each beat.
-pub async fn beat_heart(registry: Arc<Registry>, renew_every: Duration, after_beat: impl Fn(Heard<'_>)) {
-    let mut ticks = tokio::time::interval(renew_every.min(POLL_EVERY));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut asked_last = Millis(0);
-    let mut renewed: Option<Instant> = None;
-    loop {
-        let now = ticks.tick().await;
-        // A tick may come a little early; half a step is nothing to a deadline.
-        let due = renewed.is_none_or(|last| now + POLL_EVERY / 2 >= last + renew_every);
-        let renew = if due { registry.own_groups() } else { Vec::new() };
-        let epoch = (!renew.is_empty()).then(|| registry.view().head().epoch);
-        let pulse = Pulse { epoch, renew: renew.clone(), moved_since: asked_last, ..Pulse::default() };
-        match timeout(PULSE_TIMEOUT, registry.store().pulse(pulse)).await {
-            Ok(Ok(beat)) => {
-                registry.view().note_beat(&beat);
-                asked_last = Millis(beat.now.0.saturating_sub(whole_ms(MOVED_SLACK)));
-                renewed = if due { Some(now) } else { renewed };
-                let over = renew.into_iter().zip(&beat.renewed).filter(|(_, renewed)| renewed.is_none());
-                after_beat(Heard::Over(&over.map(|(group, _)| group).collect::<Vec<_>>()));
-            }
-            // The store answers, but what this node held is void.
-            Ok(Err(StoreError::EpochChanged { .. })) => after_beat(Heard::Over(&renew)),
-            Ok(Err(error)) => {
-                debug!(error = %chain(&error), "pulse failed");
-                registry.view().note_silence();
-                after_beat(Heard::Nothing);
-            }
-            Err(_) => {
-                registry.view().note_silence();
-                after_beat(Heard::Nothing);
-            }
         }
     }
 }

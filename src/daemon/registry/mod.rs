@@ -1,41 +1,69 @@
 //! The registry: commits, the view, watches and sessions, on any store.
 
 pub mod backoff;
+pub mod contact;
 pub mod cursor;
 pub mod follow;
+pub mod heart;
+pub mod loss;
 pub mod mutate;
+pub mod own;
 pub mod view;
 pub mod watch;
 
 #[cfg(test)]
+pub mod faulty;
+#[cfg(test)]
+mod loss_test;
+#[cfg(test)]
+mod outage_test;
+#[cfg(test)]
 mod registry_test;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use crate::daemon::audit;
 use crate::daemon::store::{
-    Commit, CommitError, Committed, GroupRef, Kind, LogEntry, Retention, Revision, Store,
+    Commit, CommitError, Committed, Idempotency, IdempotencyKey, Kind, LogEntry, Retention, Revision, Store,
+    StoreError,
 };
 use crate::wire::fault::{Code, Fault};
 use cursor::Cursor;
+use loss::Losses;
+use own::OwnGroups;
 use view::{Applied, View};
 
 /// How long a commit's caller waits for the view to show it.
 const OWN_COMMIT_WAIT: Duration = Duration::from_secs(2);
+
+/// How long one step of housekeeping may take.
+const HOUSEKEEPING_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many steps one round has at most.
+const HOUSEKEEPING_STEPS_MAX: usize = 1000;
 
 /// One daemon's registry.
 pub struct Registry {
     node_id: String,
     store: Arc<dyn Store>,
     view: View,
-    own_groups: Mutex<Vec<GroupRef>>,
+    own: OwnGroups,
+    losses: Losses,
 }
 
 impl Registry {
     /// A registry of `node_id` over a store, mirroring these kinds. Nothing runs until
-    /// [`follow::follow_log`] and [`follow::beat_heart`] do.
+    /// [`follow::follow_log`] and [`heart::beat_heart`] do.
     pub fn new(node_id: impl Into<String>, store: Arc<dyn Store>, mirrored: &'static [Kind]) -> Self {
-        Self { node_id: node_id.into(), store, view: View::new(mirrored), own_groups: Mutex::default() }
+        Self {
+            node_id: node_id.into(),
+            store,
+            view: View::new(mirrored),
+            own: OwnGroups::default(),
+            losses: Losses::default(),
+        }
     }
 
     /// Has watches told of these kinds too, whose records the view does not hold.
@@ -58,29 +86,58 @@ impl Registry {
     }
 
     /// The groups this node renews.
-    pub fn own_groups(&self) -> Vec<GroupRef> {
-        self.own_groups.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn own(&self) -> &OwnGroups {
+        &self.own
     }
 
-    /// Renews this life of a group from now on, in place of an older one.
-    pub fn keep_group(&self, group: GroupRef) {
-        let mut own = self.own_groups.lock().unwrap_or_else(PoisonError::into_inner);
-        own.retain(|kept| kept.id != group.id);
-        own.push(group);
+    /// What new epochs have cost.
+    pub fn losses(&self) -> &Losses {
+        &self.losses
     }
 
-    /// Renews this life of a group no more.
-    pub fn drop_group(&self, group: &GroupRef) {
-        self.own_groups.lock().unwrap_or_else(PoisonError::into_inner).retain(|kept| kept != group);
+    /// Leaves an audit record of each new epoch that this daemon has met.
+    ///
+    /// # Errors
+    /// Those of the store; call it again then.
+    pub async fn record_epochs(&self) -> Result<(), CommitError> {
+        for loss in self.losses.unrecorded(&self.view) {
+            let body = audit::epoch_body(&self.node_id, loss.epoch, loss.lines());
+            let commit = Commit {
+                epoch: self.view.head().epoch,
+                writes: vec![audit::write(self.view.now(), &body)],
+                // A reply that was lost leaves no second record.
+                idempotency: Some(Idempotency {
+                    key: IdempotencyKey {
+                        principal: self.node_id.clone(),
+                        method: body.action.clone(),
+                        id: format!("{:x}", loss.epoch.0),
+                    },
+                    request_hash: loss.epoch.0,
+                    answer: Bytes::new(),
+                }),
+                writer: self.node_id.clone(),
+                ..Commit::default()
+            };
+            self.commit(commit).await?;
+            self.losses.note_recorded(loss.epoch);
+        }
+        Ok(())
     }
 
     /// Commits and shows the result in this daemon's view before it returns.
     pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        let committed = self.store.commit(commit).await?;
+        let committed = self.store.commit(commit).await.inspect_err(|error| self.note_epoch_of(error))?;
         if let Committed::Done(entry) = &committed {
             self.show(entry).await;
         }
         Ok(committed)
+    }
+
+    /// A refusal in another epoch is news to the view as well.
+    fn note_epoch_of(&self, error: &CommitError) {
+        if let CommitError::Store(StoreError::EpochChanged { current }) = error {
+            self.view.contact().note_epoch(*current);
+        }
     }
 
     async fn show(&self, entry: &LogEntry) {
@@ -126,18 +183,24 @@ impl Registry {
     pub async fn keep_house(self: Arc<Self>, keep: Retention, every: Duration) {
         loop {
             tokio::time::sleep(every).await;
-            loop {
-                match self.store.housekeep(self.view.head().epoch, keep).await {
-                    Ok(done) if done.more => tokio::task::yield_now().await,
-                    Ok(_) => break,
-                    Err(error) => {
-                        tracing::debug!(error = %follow::chain(&error), "housekeeping failed");
-                        break;
-                    }
-                }
+            if let Err(error) = self.tidy(keep).await {
+                tracing::debug!(error = %follow::chain(&error), "housekeeping failed");
             }
             self.view.forget_groups(keep.tombstone_age);
+            self.losses.settle(&self.view);
         }
+    }
+
+    /// One round of housekeeping; what it leaves is for the next.
+    async fn tidy(&self, keep: Retention) -> Result<(), StoreError> {
+        for _ in 0..HOUSEKEEPING_STEPS_MAX {
+            let step = self.store.housekeep(self.view.head().epoch, keep);
+            if !follow::in_time(HOUSEKEEPING_TIMEOUT, step).await?.more {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 }
 

@@ -11,11 +11,14 @@ use std::time::Duration;
 
 use prost::Message;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
+use super::contact::Contact;
 use super::cursor::Cursor;
+use super::loss::{EpochChange, Lost, Reach};
 use crate::core::time::Millis;
-use crate::daemon::store::{Beat, Change, Epoch, Group, GroupId, Kind, LogEntry, Record, RecordId, Revision};
+use crate::daemon::store::{
+    Beat, Change, Epoch, Grace, Group, GroupId, Kind, LogEntry, Record, RecordId, Revision,
+};
 
 /// How many commits the view keeps to serve watches and pages without asking the store.
 const RECENT_MAX: usize = 1024;
@@ -98,16 +101,12 @@ struct State {
     /// The revision of the last load.
     loaded: Revision,
     groups: BTreeMap<GroupId, Group>,
+    /// The epoch of `groups`: what was heard in another says nothing about them.
+    groups_epoch: Epoch,
     quarantine_until: Millis,
-}
-
-/// When the store answered last, and what time it had then.
-#[derive(Clone, Copy)]
-struct Contact {
-    store: Millis,
-    at: Instant,
-    /// Since when the store has not answered; `None` while it does.
-    silent_since: Option<Instant>,
+    grace: Option<Grace>,
+    /// Store time of the last answer in the epoch of `head`.
+    heard_at: Millis,
 }
 
 /// The mirror. Cheap to read from many tasks.
@@ -115,7 +114,7 @@ pub struct View {
     mirrored: &'static [Kind],
     followed: &'static [Kind],
     state: RwLock<State>,
-    contact: RwLock<Contact>,
+    contact: Contact,
     head: watch::Sender<Head>,
 }
 
@@ -160,7 +159,7 @@ impl View {
                 lists: mirrored.iter().map(|kind| (kind.clone(), OnceLock::new())).collect(),
                 ..State::default()
             }),
-            contact: RwLock::new(Contact { store: Millis(0), at: Instant::now(), silent_since: None }),
+            contact: Contact::new(),
             head: watch::Sender::new(Head::default()),
         }
     }
@@ -186,39 +185,46 @@ impl View {
         self.head.subscribe()
     }
 
+    /// The contact with the store.
+    pub fn contact(&self) -> &Contact {
+        &self.contact
+    }
+
     /// Store time now, by the last answer and the time since.
     pub fn now(&self) -> Millis {
-        let contact = *read(&self.contact);
-        contact.store.after(contact.at.elapsed())
+        self.contact.now()
     }
 
     /// How long the store has been silent; `None` while it answers.
     pub fn silence(&self) -> Option<Duration> {
-        read(&self.contact).silent_since.map(|since| since.elapsed())
-    }
-
-    /// Notes that a command of the store went unanswered.
-    pub fn note_silence(&self) {
-        let mut contact = write(&self.contact);
-        contact.silent_since.get_or_insert_with(Instant::now);
+        self.contact.silence()
     }
 
     /// Notes an answer to a pulse: the store's time, and the deadlines that moved.
     pub fn note_beat(&self, beat: &Beat) {
-        {
-            let mut contact = write(&self.contact);
-            *contact = Contact { store: beat.now, at: Instant::now(), silent_since: None };
-        }
+        self.contact.note_answer(beat.now, beat.epoch);
         let mut state = write(&self.state);
+        if std::mem::replace(&mut state.groups_epoch, beat.epoch) != beat.epoch {
+            state.groups.clear();
+        }
+        if beat.epoch == state.head.epoch {
+            state.heard_at = beat.now;
+        }
         state.quarantine_until = beat.quarantine_until;
+        state.grace = beat.grace;
         for group in &beat.moved {
             state.groups.insert(group.of.id.clone(), group.clone());
         }
     }
 
-    /// Until when nobody is judged gone, by store time.
-    pub fn quarantine_until(&self) -> Millis {
-        read(&self.state).quarantine_until
+    /// Whether nobody is to be judged gone now: in a quarantine, in a grace, and while the store
+    /// does not answer.
+    pub fn spares_all(&self) -> bool {
+        let now = self.now();
+        let state = read(&self.state);
+        now < state.quarantine_until
+            || state.grace.is_some_and(|grace| now < grace.until)
+            || self.silence().is_some()
     }
 
     /// A group as it was last heard of.
@@ -228,14 +234,14 @@ impl View {
 
     /// Forgets groups whose end is longer ago than `age`.
     pub fn forget_groups(&self, age: Duration) {
-        let now = self.now();
+        let now = self.contact.judged_now();
         write(&self.state).groups.retain(|_, group| now < group.deadline.after(age));
     }
 
     /// One record; `None` if there is none, or its group is over.
     pub fn get(&self, id: &RecordId) -> Option<Arc<ViewRecord>> {
-        let now = self.now();
         let state = read(&self.state);
+        let now = self.judged_at(&state);
         let record = state.kinds.get(&id.kind)?.get(&id.key)?;
         state.is_live(record, now).then(|| record.clone())
     }
@@ -247,8 +253,8 @@ impl View {
 
     /// Every record of a kind in the order of their keys, and where that was.
     pub fn list(&self, kind: &Kind) -> Reading {
-        let now = self.now();
         let state = read(&self.state);
+        let now = self.judged_at(&state);
         let records = state.live(state.shared_list(kind), now);
         let changed = state.changed.get(kind).copied().unwrap_or(state.loaded);
         let at = |revision| Cursor::at(state.head.epoch, revision);
@@ -257,8 +263,8 @@ impl View {
 
     /// Every record of a kind as it was at a revision; `None` when the view does not reach back.
     pub fn list_at(&self, kind: &Kind, revision: Revision) -> Option<Reading> {
-        let now = self.now();
         let state = read(&self.state);
+        let now = self.judged_at(&state);
         if revision > state.head.revision || revision < state.oldest() {
             return None;
         }
@@ -287,6 +293,13 @@ impl View {
         Some(state.recent.range(first..).take(limit).cloned().collect())
     }
 
+    /// The instant by which it is judged whether a record's group is over: the last one at which
+    /// the store could be heard, and all others by the store.
+    fn judged_at(&self, state: &State) -> Millis {
+        let now = self.contact.judged_now();
+        state.grace.filter(|grace| now < grace.until).map_or(now, |grace| grace.from)
+    }
+
     /// Takes in one commit.
     pub fn apply(&self, entry: &LogEntry) -> Applied {
         let mut state = write(&self.state);
@@ -303,10 +316,19 @@ impl View {
     }
 
     /// Puts a complete load in the place of everything held: the records as they were read at
-    /// `revision` or later, and the log behind `revision`.
-    pub fn replace(&self, epoch: Epoch, revision: Revision, records: Vec<Record>, log: &[Arc<LogEntry>]) {
+    /// `revision` or later, and the log behind `revision`. `lose` is told, before anybody can read
+    /// them, what is lost where they are of another epoch than what they replace.
+    pub fn replace(
+        &self,
+        epoch: Epoch,
+        revision: Revision,
+        records: Vec<Record>,
+        log: &[Arc<LogEntry>],
+        lose: impl FnOnce(EpochChange),
+    ) {
         let mut state = write(&self.state);
-        state.kinds.clear();
+        let old = std::mem::take(&mut state.kinds);
+        let before = state.head;
         state.lists.values_mut().for_each(|list| *list = OnceLock::new());
         state.recent.clear();
         state.changed.clear();
@@ -319,11 +341,25 @@ impl View {
         for entry in log {
             state.take_in(self.mirrored, self.followed, entry);
         }
+        if before.caught_up && before.epoch != epoch {
+            lose(state.change_from(before, &old));
+        }
         self.head.send_replace(state.head);
     }
 }
 
 impl State {
+    /// What the present records lack of the `old` ones, which were those of another epoch.
+    fn change_from(&self, before: Head, old: &BTreeMap<Kind, Records>) -> EpochChange {
+        let reach = Reach { revision: before.revision, at: self.heard_at };
+        let lost = old.values().flat_map(BTreeMap::values).filter_map(|held| {
+            let id = &held.record.id;
+            let copy = self.kinds.get(&id.kind).and_then(|records| records.get(&id.key));
+            Lost::of(held, copy.map(|copy| &copy.record), reach)
+        });
+        EpochChange { before: before.epoch, after: self.head.epoch, lost: lost.collect() }
+    }
+
     /// The oldest revision from which the view can still go forward.
     fn oldest(&self) -> Revision {
         self.recent.front().map_or(self.head.revision, |entry| entry.previous)
@@ -352,7 +388,7 @@ impl State {
         let Some(group) = self.groups.get(&bound.id) else { return true };
         match group.of.instance.cmp(&bound.instance) {
             Ordering::Less => true,
-            Ordering::Equal => now < group.deadline,
+            Ordering::Equal => !group.closed && now < group.deadline,
             Ordering::Greater => false,
         }
     }

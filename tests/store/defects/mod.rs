@@ -4,7 +4,9 @@
 //! store's. Each function below it makes one, named by what the store does wrong.
 
 mod commits;
+mod graces;
 mod groups;
+mod histories;
 mod leases;
 mod records;
 mod restarts;
@@ -24,7 +26,9 @@ use omnirelay::daemon::store::{
 };
 
 pub use self::commits::*;
+pub use self::graces::*;
 pub use self::groups::*;
+pub use self::histories::*;
 pub use self::leases::*;
 pub use self::records::*;
 pub use self::restarts::*;

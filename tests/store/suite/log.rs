@@ -3,10 +3,10 @@
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use omnirelay::daemon::store::{LogEntry, Retention, Revision};
+use omnirelay::daemon::store::{LogEntry, Retention, Revision, StoreError};
 use tokio::runtime::Handle;
 
-use super::{KEEP_ALL, Trial, commit, put};
+use super::{KEEP_ALL, Trial, commit, other_epochs, put};
 
 async fn entries(t: &Trial, count: usize) -> Vec<Arc<LogEntry>> {
     let mut made = Vec::new();
@@ -137,4 +137,18 @@ pub async fn housekeeping_without_work_changes_nothing(t: &mut Trial) {
     let step = t.housekeep(KEEP_ALL).await;
     assert_eq!(step, omnirelay::daemon::store::Housekept::default());
     assert_eq!((t.head().await, t.records().await), before);
+}
+
+pub async fn housekeeping_of_another_epoch_is_refused(t: &mut Trial) {
+    let made = entries(t, 3).await;
+    let present = t.pulse(&[]).await.epoch;
+    let keep = Retention { log_entries_max: 1, ..KEEP_ALL };
+    for other in other_epochs(present) {
+        match t.plain().housekeep(other, keep).await {
+            Err(StoreError::EpochChanged { current }) => assert_eq!(current, present),
+            told => panic!("{told:?}"),
+        }
+    }
+    assert_eq!(t.log(Revision(0)).await.entries, made, "nothing has gone");
+    assert_eq!(t.plain().housekeep(present, keep).await.expect("a step").log_entries_trimmed, 2);
 }

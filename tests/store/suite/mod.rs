@@ -5,6 +5,7 @@
 //! many states could be lost in the same way, with what the rule must then say.
 
 mod commits;
+mod graces;
 mod groups;
 mod idempotency;
 mod leases;
@@ -92,6 +93,18 @@ macro_rules! every_rule {
             an_old_group_is_collected: remembers_closed_groups,
             a_collected_group_opens_with_a_greater_instance: restarts_instances_at_collection,
         }
+        graces {
+            nobody_is_judged_gone_for_a_silence_of_all: forgets_silences,
+            a_bound_record_outlives_a_silence_of_all: forgets_silences,
+            a_record_that_was_gone_before_a_silence_stays_so: closes_late,
+            nothing_expires_in_a_silence_of_all: expires_records_in_a_grace,
+            a_silence_of_all_prolongs_no_session: renews_what_is_over,
+            one_renewal_is_enough_to_break_the_silence: begins_a_grace_with_each_renewal,
+            renewals_do_not_prolong_a_grace: prolongs_graces,
+            a_beat_tells_of_a_grace: keeps_graces_to_itself,
+            a_pulse_that_renews_nothing_begins_no_grace: takes_any_pulse_for_a_renewal,
+            who_asks_for_no_grace_gets_none: gives_grace_unasked,
+        }
         leases {
             a_lease_is_granted_to_a_live_group_only: grants_to_the_dead,
             a_held_scope_is_refused_to_others: steals_leases,
@@ -124,6 +137,7 @@ macro_rules! every_rule {
             the_log_is_trimmed_by_age_and_by_number: never_trims,
             tombstones_are_collected_at_their_age: collects_tombstones_early,
             housekeeping_without_work_changes_nothing: logs_housekeeping,
+            housekeeping_of_another_epoch_is_refused: keeps_house_in_any_epoch,
         }
         limits {
             a_commit_of_too_many_writes_is_refused: splits_large_commits,

@@ -1,7 +1,7 @@
 //! How a node enters its own record, keeps it true, and judges the silence of others.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,11 +14,10 @@ use crate::core::peer::{Verdict, judge};
 use crate::core::time::Millis;
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::backoff::Backoff;
-use crate::daemon::registry::follow::chain;
+use crate::daemon::registry::follow::{chain, in_time};
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::store::{
-    Commit, CommitError, GroupRef, OpenGroup, Opened, Precondition, RecordId, Version, Write,
+    Commit, CommitError, GroupRef, OpenGroup, Opened, Precondition, RecordId, StoreError, Version, Write,
 };
 use crate::wire::pb::omnirelay::store::v1::PeerValue;
 use pb::peer::Status;
@@ -26,8 +25,10 @@ use pb::peer::Status;
 /// How often the own record is written again when somebody else was faster, and how long apart.
 const ENTER_TRIES: usize = 5;
 const ENTER_AGAIN: Duration = Duration::from_millis(50);
-/// How often a node id that another daemon holds is mentioned in the log.
-const HELD_LOG_EVERY: Duration = Duration::from_secs(10);
+/// How long one call of the store may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it is mentioned in the log what keeps this node from being registered.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// How presence is kept.
 #[derive(Clone, Debug)]
@@ -49,19 +50,25 @@ pub struct Presence {
     /// What the node says about itself; the labels are those of its configuration.
     profile: pb::PeerMetadata,
     registered: AtomicBool,
+    complained: Mutex<Option<Instant>>,
 }
 
 impl Presence {
     pub fn new(registry: Arc<Registry>, settings: PresenceSettings, profile: pb::PeerMetadata) -> Self {
-        Self { registry, settings, profile, registered: AtomicBool::new(false) }
+        Self { registry, settings, profile, registered: AtomicBool::new(false), complained: Mutex::default() }
     }
 
     /// Notes which groups of this node the store says are over.
     pub fn note_over(&self, over: &[GroupRef]) {
         for group in over {
-            warn!(group = %group, "session had ended before it was renewed");
+            let now = self.registry.view().group(&group.id);
+            if now.is_some_and(|now| now.of.instance > group.instance) {
+                warn!(group = %group, "another daemon with this node's id and secret has replaced its session");
+            } else {
+                warn!(group = %group, "session had ended before it was renewed");
+            }
             self.registered.store(false, Ordering::Relaxed);
-            self.registry.drop_group(group);
+            self.registry.own().drop(group);
         }
     }
 
@@ -83,85 +90,105 @@ impl Presence {
     /// Leaves on purpose: says so in the record and ends the session. Best effort.
     pub async fn leave(&self) {
         let Some(session) = self.session() else { return };
-        let entered = self.enter(Status::Left, "stopped", &session).await;
+        let entered = in_time(CALL_TIMEOUT, self.enter(Status::Left, "stopped", &session)).await;
         if let Err(error) = entered {
             warn!(error = %chain(&error), "could not record the departure; the session will run out");
         }
-        self.registry.drop_group(&session);
-        if let Err(error) =
-            self.registry.store().close_group(self.registry.view().head().epoch, session).await
-        {
+        self.registry.own().drop(&session);
+        let closed = self.registry.store().close_group(self.registry.view().head().epoch, session);
+        if let Err(error) = in_time(CALL_TIMEOUT, closed).await {
             warn!(error = %chain(&error), "could not end the session; it will run out");
         }
     }
 
+    /// This node's record as it was, if a new epoch has lost it.
+    fn lost(&self) -> Option<Arc<ViewRecord>> {
+        self.registry.losses().of(self.registry.view(), &peer_id(self.registry.node_id()))
+    }
+
     fn session(&self) -> Option<GroupRef> {
         let id = session_id(self.registry.node_id());
-        self.registry.own_groups().into_iter().find(|group| group.id == id)
+        self.registry.own().all().into_iter().find(|group| group.id == id)
     }
 
-    /// Opens a session and enters the record as alive, however long it takes.
-    pub async fn join(&self, reason: &str) {
-        let mut backoff = Backoff::new();
-        loop {
-            let session = self.open_session().await;
-            match self.enter(Status::Alive, reason, &session).await {
-                Ok(()) => {
-                    self.registered.store(true, Ordering::Relaxed);
-                    info!(
-                        peer = self.registry.node_id(),
-                        session = session.instance,
-                        reason,
-                        "peer registered"
-                    );
-                    return;
-                }
-                Err(error) => warn!(error = %chain(&error), "could not register; trying again"),
+    /// Opens a session and enters the record as alive, unless it is so already. False: it was not
+    /// possible now; try again after the next beat.
+    pub async fn join(&self, reason: &str) -> bool {
+        if self.has_session() && self.is_registered() && self.lost().is_none() {
+            return true;
+        }
+        let session = match self.session() {
+            Some(session) => session,
+            None => match self.open_session().await {
+                Some(session) => session,
+                None => return false,
+            },
+        };
+        match in_time(CALL_TIMEOUT, self.enter(Status::Alive, reason, &session)).await {
+            Ok(()) => {
+                self.registered.store(true, Ordering::Relaxed);
+                info!(peer = self.registry.node_id(), session = session.instance, reason, "peer registered");
+                true
             }
-            backoff.wait().await;
+            Err(error) => {
+                if let CommitError::GroupOver(over) = &error {
+                    self.registry.own().drop(over);
+                }
+                self.complain(|| warn!(error = %chain(&error), "could not register; trying again"));
+                false
+            }
         }
     }
 
-    async fn open_session(&self) -> GroupRef {
-        let mut backoff = Backoff::new();
-        let mut said: Option<Instant> = None;
-        loop {
-            let open = OpenGroup {
-                epoch: self.registry.view().head().epoch,
-                id: session_id(self.registry.node_id()),
-                ttl: self.settings.session_ttl,
-                secret: self.settings.session_secret.clone(),
-            };
-            match self.registry.store().open_group(open).await {
-                Ok(Opened::Open(group)) => {
-                    self.registry.keep_group(group.of.clone());
-                    return group.of;
-                }
-                Ok(Opened::Held { until }) => {
-                    if said.is_none_or(|said| said.elapsed() > HELD_LOG_EVERY) {
-                        said = Some(Instant::now());
-                        let peer = self.registry.node_id();
-                        warn!(
-                            peer,
-                            until = until.0,
-                            "another daemon has this node id; waiting for its session to end"
-                        );
-                    }
-                }
-                Err(error) => warn!(error = %chain(&error), "could not open a session; trying again"),
+    async fn open_session(&self) -> Option<GroupRef> {
+        let epoch = self.registry.view().head().epoch;
+        let open = OpenGroup {
+            epoch,
+            id: session_id(self.registry.node_id()),
+            ttl: self.settings.session_ttl,
+            secret: self.settings.session_secret.clone(),
+        };
+        let asked = Instant::now();
+        match in_time(CALL_TIMEOUT, self.registry.store().open_group(open)).await {
+            Ok(Opened::Open(group)) => {
+                self.registry.own().keep(&group, epoch, asked);
+                return Some(group.of);
             }
-            backoff.wait().await;
+            Ok(Opened::Held { until }) => self.complain(|| {
+                let peer = self.registry.node_id();
+                warn!(
+                    peer,
+                    until = until.0,
+                    "another daemon has this node id; waiting for its session to end"
+                );
+            }),
+            // The view is about to be loaded in it.
+            Err(StoreError::EpochChanged { current }) => self.registry.view().contact().note_epoch(current),
+            Err(error) => {
+                self.complain(|| warn!(error = %chain(&error), "could not open a session; trying again"));
+            }
+        }
+        None
+    }
+
+    /// Says what keeps this node from being registered, now and then.
+    fn complain(&self, say: impl FnOnce()) {
+        let mut said = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|said| said.elapsed() > COMPLAIN_EVERY) {
+            *said = Some(Instant::now());
+            say();
         }
     }
 
-    /// Writes this node's record; what operators said about it stays.
+    /// Writes this node's record; what operators said about it stays, through a new epoch as well.
     async fn enter(&self, status: Status, reason: &str, session: &GroupRef) -> Result<(), CommitError> {
         let id = peer_id(self.registry.node_id());
         let mut refused = None;
         for _ in 0..ENTER_TRIES {
             let held = self.registry.view().get(&id);
             let version = held.as_ref().map_or(Version(0), |held| held.record.version);
-            let value = self.own_value(held.as_deref(), status, reason, session);
+            let known = self.lost().or(held);
+            let value = self.own_value(known.as_deref(), status, reason, session);
             let commit = self.put(&id, version, &value, Precondition::GroupLive(session.clone()));
             match self.registry.commit(commit).await {
                 Ok(_) => return Ok(()),
@@ -205,23 +232,23 @@ impl Presence {
     }
 
     /// Records what has become of peers that have fallen silent. Call it after an answered
-    /// heartbeat, and only when there has been time to hear of everyone.
+    /// heartbeat: the store refuses a verdict on whoever it has heard, whatever was heard here.
     pub async fn judge_others(&self) {
         let view = self.registry.view();
-        let now = view.now();
-        if now < view.quarantine_until() || view.silence().is_some() {
+        if view.spares_all() {
             return;
         }
+        let now = view.now();
         for record in view.list(&PEER).records.iter() {
             if record.record.id.key == self.registry.node_id() {
                 continue;
             }
             let Some(commit) = self.verdict_on(record, now) else { continue };
-            match self.registry.commit(commit).await {
+            match in_time(CALL_TIMEOUT, self.registry.commit(commit)).await {
                 Ok(_) => info!(peer = %record.record.id.key, "peer judged"),
                 // Somebody else was faster, or it has come back.
                 Err(CommitError::Conflict { .. } | CommitError::GroupLive { .. }) => {}
-                Err(error) => debug!(error = %chain(&error), "verdict was not recorded"),
+                Err(error) => return debug!(error = %chain(&error), "verdict was not recorded"),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What is risky about a server: settings under which the registry can be lost.
 
 use redis::aio::MultiplexedConnection;
-use redis::cmd;
+use redis::{Value, cmd};
 
 use super::link::Info;
 
@@ -20,6 +20,8 @@ struct Settings {
     appendfsync: Option<String>,
     save: Option<String>,
     min_replicas: Option<String>,
+    /// Whether the server takes whoever comes for its default user.
+    open: bool,
 }
 
 impl Settings {
@@ -29,6 +31,7 @@ impl Settings {
             appendfsync: setting(connection, "appendfsync").await,
             save: setting(connection, "save").await,
             min_replicas: setting(connection, "min-replicas-to-write").await,
+            open: is_open(connection).await,
         }
     }
 }
@@ -39,12 +42,28 @@ async fn setting(connection: &mut MultiplexedConnection, name: &str) -> Option<S
     answer.ok()?.into_iter().nth(1)
 }
 
+async fn is_open(connection: &mut MultiplexedConnection) -> bool {
+    let mut command = cmd("ACL");
+    let answer = command.arg("GETUSER").arg("default").query_async::<Vec<Value>>(connection).await;
+    // `flags` is the first field, and its value stands behind it.
+    let flags = answer
+        .ok()
+        .and_then(|fields| redis::from_redis_value::<Vec<String>>(fields.into_iter().nth(1)?).ok());
+    flags.is_some_and(|flags| ["on", "nopass"].iter().all(|flag| flags.iter().any(|has| has == flag)))
+}
+
 fn judge(info: &Info, settings: &Settings) -> Vec<String> {
     let replicas = info.number("connected_slaves").unwrap_or(0);
-    [memory(info), persistence(info, settings), flushing(info, settings), replication(replicas, settings)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        memory(info),
+        persistence(info, settings),
+        flushing(info, settings),
+        replication(replicas, settings),
+        access(settings),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn memory(info: &Info) -> Option<String> {
@@ -93,6 +112,14 @@ fn replication(replicas: u64, settings: &Settings) -> Option<String> {
     })
 }
 
+fn access(settings: &Settings) -> Option<String> {
+    settings.open.then(|| {
+        "the default user has no password: whoever reaches Redis can change the registry; set requirepass, or \
+         switch the user off"
+            .to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +132,7 @@ mod tests {
             appendfsync: Some(fsync.to_owned()),
             save: Some(save.to_owned()),
             min_replicas: Some(replicas.to_owned()),
+            open: false,
         };
         let all = || settings("always", "", "1");
         let no_aof = sound.replace("aof_enabled:1", "aof_enabled:0");
@@ -118,6 +146,7 @@ mod tests {
             ("a second", sound.to_owned(), settings("everysec", "", "1"), Some("up to a second")),
             ("no replica", alone, all(), Some("add a replica")),
             ("cut off", sound.to_owned(), settings("always", "", "0"), Some("min-replicas-to-write 1")),
+            ("open", sound.to_owned(), Settings { open: true, ..all() }, Some("set requirepass")),
             ("settings not to be read", sound.to_owned(), Settings::default(), None),
         ];
         for (what, info, settings, expected) in cases {

@@ -68,6 +68,11 @@ impl RedisStore {
         Self { link, scripts: Scripts::new(), seen, meta, log }
     }
 
+    /// The way to the servers.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
     /// From now on for `length`, grants nobody a scope and judges nobody gone.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Peers on the memory store, in paused time: several daemons, one mesh.
 mod changes;
+mod outages;
 mod presence;
 mod reads;
 
@@ -15,9 +16,9 @@ use tonic::{Request, Response, Status};
 
 use super::presence::{Presence, PresenceSettings};
 use super::*;
-use crate::core::time::Millis;
 use crate::daemon::audit::AUDIT;
 use crate::daemon::presence::keep_present;
+use crate::daemon::registry::faulty::PausedClock;
 use crate::daemon::registry::follow::{follow_log, wait_for};
 use crate::daemon::store::*;
 use crate::daemon::surface::{Caller, IfMatch, RequestId, Scopes};
@@ -25,15 +26,6 @@ use pb::peer::Status as PeerStatus;
 
 static MIRRORED: [Kind; 1] = [PEER];
 const TTL: Duration = Duration::from_secs(2);
-
-/// Tokio's time as the store's: both stand still together.
-struct PausedClock(Instant);
-
-impl Clock for PausedClock {
-    fn now(&self) -> Millis {
-        Millis(1_795_000_000_000).after(self.0.elapsed())
-    }
-}
 
 /// Counts the calls of a store that are made for reads and changes, not for heartbeats.
 struct Counting {
@@ -99,7 +91,7 @@ struct Daemon {
     tasks: JoinSet<()>,
 }
 
-async fn daemon(store: &Arc<Counting>, node_id: &str, secret: &str) -> Daemon {
+async fn daemon<S: Store>(store: &Arc<S>, node_id: &str, secret: &str) -> Daemon {
     let registry = Arc::new(Registry::new(node_id, store.clone(), &MIRRORED));
     let settings = PresenceSettings {
         session_ttl: TTL,
@@ -119,7 +111,7 @@ async fn daemon(store: &Arc<Counting>, node_id: &str, secret: &str) -> Daemon {
 }
 
 /// A daemon that has registered.
-async fn joined(store: &Arc<Counting>, node_id: &str) -> Daemon {
+async fn joined<S: Store>(store: &Arc<S>, node_id: &str) -> Daemon {
     let daemon = daemon(store, node_id, node_id).await;
     while status_of(&daemon, node_id) != Some(PeerStatus::Alive) {
         sleep(Duration::from_millis(10)).await;

@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::super::url::{Address, Secret};
@@ -52,9 +52,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// Connects and says who we are.
 pub(super) async fn dial(at: &Address, manner: &Manner) -> Result<Dialed, Failure> {
-    let stream = timeout(manner.connect_timeout, open(at, manner))
-        .await
-        .map_err(|_| Failure::new(format!("{at} did not accept a connection in time")))??;
+    let stream = open(at, manner).await?;
     let config = AsyncConnectionConfig::new()
         .set_response_timeout(Some(manner.response_timeout))
         .set_concurrency_limit(IN_FLIGHT_MAX);
@@ -70,15 +68,17 @@ pub(super) async fn dial(at: &Address, manner: &Manner) -> Result<Dialed, Failur
 }
 
 async fn open(at: &Address, manner: &Manner) -> Result<Box<dyn Stream>, Failure> {
-    let tcp = connect(at, manner.connect_timeout)
+    let end = Instant::now() + manner.connect_timeout;
+    let tcp = timeout_at(end, connect(at, manner.connect_timeout))
         .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         .map_err(|error| Failure::because(format!("cannot connect to {at}"), error))?;
     let Some(tls) = &manner.tls else { return Ok(Box::new(tcp)) };
     let name = ServerName::try_from(at.host.clone())
         .map_err(|error| Failure::because(format!("a certificate cannot name `{}`", at.host), error))?;
-    let stream = tls
-        .connect(name, tcp)
+    let stream = timeout_at(end, tls.connect(name, tcp))
         .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         .map_err(|error| Failure::because(format!("cannot agree on TLS with {at}"), error))?;
     Ok(Box::new(stream))
 }
@@ -110,16 +110,19 @@ fn settle(stream: TcpStream) -> io::Result<TcpStream> {
 }
 
 async fn introduce(dialed: &mut Dialed, manner: &Manner) -> Result<(), Failure> {
-    if let Some(password) = &manner.password {
+    if manner.username.is_some() || manner.password.is_some() {
         let mut auth = cmd("AUTH");
-        if let Some(username) = &manner.username {
-            auth.arg(username);
-        }
-        dialed.ask(auth.arg(password.reveal()), "authenticate").await?;
+        auth.arg(manner.username.as_slice());
+        // There are users that any password is right for.
+        auth.arg(manner.password.as_ref().map_or("", Secret::reveal));
+        dialed.ask(&auth, "authenticate").await?;
     }
     // For whoever looks at CLIENT LIST; a user need not have the permission.
-    let _ = ask(&mut dialed.multiplexed, cmd("CLIENT").arg("SETNAME").arg("omnirelayd")).await;
-    Ok(())
+    match ask(&mut dialed.multiplexed, cmd("CLIENT").arg("SETNAME").arg("omnirelayd")).await {
+        Ok(_) | Err(LinkError::Refused { .. }) => Ok(()),
+        // A server that does not like the certificate says so in place of its first answer.
+        Err(error) => Err(Failure::because(format!("{} does not accept us", dialed.at), error)),
+    }
 }
 
 /// Sends one command and waits for its answer.

@@ -69,7 +69,8 @@ impl From<RedisError> for LinkError {
                 Self::Refused { code: code.to_owned(), detail: error.detail().unwrap_or_default().to_owned() }
             }
             None if error.is_timeout() => Self::Lost(Failure::new("no answer within the response timeout")),
-            None => Self::Lost(Failure::because("the connection broke", error)),
+            // The crate's error and its source say the same.
+            None => Self::Lost(Failure::new(format!("the connection broke: {error}"))),
         }
     }
 }
@@ -184,9 +185,13 @@ mod tests {
         assert!(matches!(LinkError::from(io(std::io::ErrorKind::BrokenPipe)), LinkError::Lost(_)));
         let garbled = RedisError::from((ErrorKind::Parse, "garbled"));
         assert!(matches!(LinkError::from(garbled), LinkError::Lost(_)));
-        let moved = RedisError::from((redis::ServerErrorKind::Moved.into(), "x", "1 a:1".to_owned()));
-        let moved = LinkError::from(moved);
-        assert_eq!(moved.code(), Some("MOVED"));
-        assert!(moved.ends_connection());
+        for answer in ["-MOVED 1 a:1\r\n", "-OOM no room\r\n", "-FENCED\r\n"] {
+            let value = redis::parse_redis_value(answer.as_bytes()).unwrap();
+            let error = LinkError::from(value.extract_error().unwrap_err());
+            let code = answer.trim_start_matches('-').split_whitespace().next();
+            assert!(matches!(error, LinkError::Refused { .. }), "{error:?}");
+            assert_eq!(error.code(), code);
+            assert_eq!(error.ends_connection(), code == Some("MOVED"), "{answer}");
+        }
     }
 }

@@ -67,6 +67,24 @@ impl Maker {
         .await
     }
 
+    /// Whether Sentinels say where the master is.
+    pub fn has_sentinels(&self) -> bool {
+        matches!(self.url.servers, Servers::Sentinels { .. })
+    }
+
+    /// Where the first Sentinel that answers says that the master is.
+    pub async fn named(&self) -> Option<Address> {
+        let Servers::Sentinels { service, .. } = &self.url.servers else { return None };
+        let manner = self.manner().await.ok()?;
+        for sentinel in self.known() {
+            match self.master_by(&sentinel, service, &manner).await {
+                Ok(at) => return Some(at),
+                Err(_) => self.postpone(&sentinel),
+            }
+        }
+        None
+    }
+
     async fn greeted(&self, mut dialed: Dialed) -> Result<Dialed, Failure> {
         let what = |error: LinkError| Failure::because(format!("{} is not fit for use", dialed.at), error);
         let greeting = self.hello.greet(&mut dialed.multiplexed);
@@ -98,6 +116,7 @@ impl Maker {
                 Ok(found) => return Ok(found),
                 Err(failure) => tried.push(failure),
             }
+            self.postpone(&at);
         }
         Err(Failure::of_all("no server is a master that can be used", tried))
     }
@@ -138,6 +157,7 @@ impl Maker {
                 }
                 Err(failure) => tried.push(failure),
             }
+            self.postpone(&sentinel);
         }
         Err(Failure::of_all("no Sentinel names a master that can be used", tried))
     }
@@ -177,6 +197,15 @@ impl Maker {
         *known = all.into_iter().filter(|address| seen.insert(address.clone())).take(KNOWN_MAX).collect();
     }
 
+    /// Puts a server that was of no use behind all others, so that a search that runs out of time
+    /// is followed by one that begins where it ended.
+    fn postpone(&self, useless: &Address) {
+        let mut known = self.locked();
+        if let Some(at) = known.iter().position(|address| address == useless) {
+            known[at..].rotate_left(1);
+        }
+    }
+
     fn locked(&self) -> MutexGuard<'_, Vec<Address>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -191,15 +220,74 @@ async fn inspect(at: &Address, manner: &Manner) -> Result<(Dialed, Info), Failur
 
 /// Refuses a server that cannot take writes.
 fn master((dialed, info): (Dialed, Info)) -> Result<Dialed, Failure> {
-    let at = &dialed.at;
-    let why = match (info.role(), info.version()) {
-        (Role::Sentinel, _) => format!("{at} is a Sentinel: its URL is redis+sentinel://{at}/SERVICE"),
+    match unfit(&dialed.at, &info) {
+        Some(why) => Err(Failure::new(why)),
+        None => Ok(dialed),
+    }
+}
+
+/// Why a server is of no use as the master.
+fn unfit(at: &Address, info: &Info) -> Option<String> {
+    match (info.role(), info.version()) {
+        (Role::Sentinel, _) => Some(format!("{at} is a Sentinel: its URL is redis+sentinel://{at}/SERVICE")),
         (_, Some(version)) if version < VERSION_MIN => {
-            format!("{at} is Redis {}.{}; it takes 7.0 or later", version.0, version.1)
+            Some(format!("{at} is Redis {}.{}; it takes 7.0 or later", version.0, version.1))
         }
-        (Role::Replica(of), _) => format!("{at} is a replica, of {of}"),
-        (Role::Master, _) if info.is_loading() => format!("{at} is still loading its data"),
-        (Role::Master, _) => return Ok(dialed),
-    };
-    Err(Failure::new(why))
+        (Role::Replica(of), _) => Some(format!("{at} is a replica, of {of}")),
+        (Role::Master, _) if info.is_loading() => Some(format!("{at} is still loading its data")),
+        (Role::Master, _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    #[async_trait::async_trait]
+    impl Hello for Nobody {
+        async fn greet(&self, _: &mut redis::aio::MultiplexedConnection) -> Result<(), LinkError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn whoever_helped_is_asked_first_and_whoever_did_not_last() {
+        let url: RedisUrl = "redis://a,b,c".parse().unwrap();
+        let maker = Maker::new(url, RedisOptions::default(), Arc::new(Nobody));
+        let of = |host: &str| Address { host: host.to_owned(), port: 6379 };
+        let hosts = || maker.known().into_iter().map(|known| known.host).collect::<Vec<_>>().join(" ");
+        maker.postpone(&of("a"));
+        assert_eq!(hosts(), "b c a");
+        maker.postpone(&of("c"));
+        assert_eq!(hosts(), "b a c");
+        maker.remember(&of("c"), &[]);
+        assert_eq!(hosts(), "c b a");
+        maker.remember(&of("b"), &[of("d"), of("b"), of("e")]);
+        assert_eq!(hosts(), "b a c d e");
+        maker.remember(&of("e"), &[of("f")]);
+        assert_eq!(hosts(), "e a b c f", "what was learned before is forgotten");
+        let many: Vec<Address> = (0..200).map(|at| of(&format!("h{at}"))).collect();
+        maker.remember(&of("a"), &many);
+        assert_eq!(maker.known().len(), KNOWN_MAX);
+    }
+
+    #[test]
+    fn what_cannot_take_writes_is_unfit() {
+        let at = Address { host: "a".to_owned(), port: 1 };
+        let cases = [
+            ("a master", "redis_version:7.0.15\nrole:master", None),
+            ("a later one", "redis_version:8.2.1\nrole:master", None),
+            ("an old one", "redis_version:6.2.14\nrole:master", Some("takes 7.0 or later")),
+            ("a replica", "redis_version:7.0.0\nrole:slave\nmaster_host:b\nmaster_port:2", Some("of b:2")),
+            ("a Sentinel", "redis_version:7.0.0\nredis_mode:sentinel", Some("redis+sentinel://a:1")),
+            ("one that loads", "redis_version:7.0.0\nrole:master\nloading:1", Some("still loading")),
+        ];
+        for (what, info, expected) in cases {
+            let why = unfit(&at, &Info::new(info.to_owned()));
+            assert_eq!(why.is_some(), expected.is_some(), "{what}: {why:?}");
+            assert!(why.unwrap_or_default().contains(expected.unwrap_or_default()), "{what}");
+        }
+    }
 }

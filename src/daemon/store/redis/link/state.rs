@@ -23,6 +23,13 @@ const ADVICE_AGE: Duration = Duration::from_secs(300);
 /// How long asking for it may take.
 const ADVICE_LIMIT: Duration = Duration::from_secs(2);
 
+/// How often the Sentinels are asked whether the master is still the one that is connected. A master
+/// that was replaced while it lives, or that only they and its replicas have lost sight of, goes on
+/// taking writes that are lost when it comes back.
+const NAMED_AGE: Duration = Duration::from_secs(1);
+/// How long asking them may take.
+const NAMED_LIMIT: Duration = Duration::from_secs(2);
+
 /// What came of an attempt to connect; `None` while it goes on.
 pub(super) type Attempt = watch::Receiver<Option<Result<Connection, Failure>>>;
 
@@ -49,7 +56,7 @@ struct State {
     generation: u64,
     present: Option<Connection>,
     attempt: Option<Attempt>,
-    task: Option<AbortHandle>,
+    attempting: Option<AbortHandle>,
     backoff: Backoff,
     /// Why there is no connection.
     last: Failure,
@@ -59,6 +66,9 @@ struct State {
     at: Option<Address>,
     advice: Arc<[String]>,
     advised: Option<Instant>,
+    advising: Option<AbortHandle>,
+    named: Option<Instant>,
+    asking: Option<AbortHandle>,
 }
 
 impl Shared {
@@ -93,9 +103,11 @@ impl Shared {
     /// The present connection, the running attempt, the pause, or else a new attempt.
     pub fn find(&self) -> Found {
         let mut state = self.locked();
-        if let Some(present) = &state.present {
+        if let Some(present) = state.present.clone() {
             if !present.driver.is_over() {
-                return Found::Connection(present.clone());
+                self.advise_if_due(&mut state, &present);
+                self.ask_sentinels_if_due(&mut state, &present);
+                return Found::Connection(present);
             }
             let failure = Failure::new(format!("{} has closed the connection", present.at));
             state.drop_present(failure);
@@ -129,17 +141,9 @@ impl Shared {
         let task = tokio::spawn(async move {
             let made = maker.make().await;
             let Some(shared) = this.upgrade() else { return };
-            let made = shared.ended(made);
-            outcome.send_replace(Some(made.clone()));
-            drop(shared);
-            if let Ok(connection) = made {
-                ask_for_advice(&this, connection).await;
-            }
+            outcome.send_replace(Some(shared.ended(made)));
         });
-        // All that is left of the one before is to ask for advice on a connection that is gone.
-        if let Some(before) = state.task.replace(task.abort_handle()) {
-            before.abort();
-        }
+        state.attempting = Some(task.abort_handle());
         state.attempt = Some(attempt.clone());
         attempt
     }
@@ -148,12 +152,61 @@ impl Shared {
         let mut state = self.locked();
         state.attempt = None;
         match made {
-            Ok(dialed) => Ok(state.took(dialed, self.name())),
+            Ok(dialed) => {
+                let connection = state.took(dialed, self.name());
+                self.advise_if_due(&mut state, &connection);
+                Ok(connection)
+            }
             Err(failure) => {
                 state.failed(&failure, self.name());
                 Err(failure)
             }
         }
+    }
+
+    /// Asks what is risky, on the side: nobody waits for it.
+    fn advise_if_due(&self, state: &mut State, connection: &Connection) {
+        if state.advised.is_some_and(|at| at.elapsed() < ADVICE_AGE) {
+            return;
+        }
+        state.advised = Some(Instant::now());
+        let (this, mut connection) = (self.this.clone(), connection.clone());
+        let task = tokio::spawn(async move {
+            let advice = timeout(ADVICE_LIMIT, advise(&mut connection.multiplexed)).await;
+            if let (Ok(advice), Some(shared)) = (advice, this.upgrade()) {
+                shared.take_advice(advice);
+            }
+        });
+        // One that is older than its limit has ended.
+        state.advising = Some(task.abort_handle());
+    }
+
+    /// Asks the Sentinels, on the side, whether this is still the master. Without an answer it is.
+    fn ask_sentinels_if_due(&self, state: &mut State, connection: &Connection) {
+        let asked = state.named.unwrap_or(connection.made).max(connection.made);
+        let asking = state.asking.as_ref().is_some_and(|task| !task.is_finished());
+        if asking || !self.maker.has_sentinels() || asked.elapsed() < NAMED_AGE {
+            return;
+        }
+        state.named = Some(Instant::now());
+        let (this, maker) = (self.this.clone(), Arc::clone(&self.maker));
+        let (generation, at) = (connection.generation, connection.at.clone());
+        let task = tokio::spawn(async move {
+            let named = timeout(NAMED_LIMIT, maker.named()).await.ok().flatten();
+            let Some(other) = named.filter(|named| *named != at) else { return };
+            if let Some(shared) = this.upgrade() {
+                shared.give_up(generation, &format!("the Sentinels name {other} in place of {at}"));
+            }
+        });
+        state.asking = Some(task.abort_handle());
+    }
+
+    fn take_advice(&self, advice: Vec<String>) {
+        let mut state = self.locked();
+        for line in advice.iter().filter(|line| !state.advice.contains(line)) {
+            warn!(store = self.name(), advice = %line, "store is at risk");
+        }
+        state.advice = advice.into();
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
@@ -163,9 +216,9 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if let Some(task) = self.locked().task.take() {
-            task.abort();
-        }
+        let mut state = self.locked();
+        let tasks = [state.attempting.take(), state.advising.take(), state.asking.take()];
+        tasks.into_iter().flatten().for_each(|task| task.abort());
     }
 }
 
@@ -175,13 +228,16 @@ impl State {
             generation: 0,
             present: None,
             attempt: None,
-            task: None,
+            attempting: None,
             backoff: Backoff::default(),
             last: Failure::new("no connection was made yet"),
             away_since: None,
             at: None,
             advice: Arc::new([]),
             advised: None,
+            advising: None,
+            named: None,
+            asking: None,
         }
     }
 
@@ -225,22 +281,5 @@ impl State {
         } else {
             debug!(store, %error, "store still out of reach");
         }
-    }
-}
-
-/// Part of the attempt's task, behind its outcome: nobody waits for it.
-async fn ask_for_advice(link: &Weak<Shared>, mut connection: Connection) {
-    let is_old = |at: Option<Instant>| at.is_none_or(|at| at.elapsed() >= ADVICE_AGE);
-    if !link.upgrade().is_some_and(|shared| is_old(shared.locked().advised)) {
-        return;
-    }
-    let Ok(advice) = timeout(ADVICE_LIMIT, advise(&mut connection.multiplexed)).await else { return };
-    if let Some(shared) = link.upgrade() {
-        let mut state = shared.locked();
-        for line in &advice {
-            warn!(store = shared.name(), advice = %line, "store is at risk");
-        }
-        state.advised = Some(Instant::now());
-        state.advice = advice.into();
     }
 }

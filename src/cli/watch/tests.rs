@@ -1,0 +1,111 @@
+//! How long a watch waits: before a try, and on a stream that is silent.
+
+use eventsource_client::{Error as SseError, SSE};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self as streams, BoxStream};
+
+use super::*;
+use crate::cli::env::Env;
+use crate::cli::global::GlobalArgs;
+use crate::cli::rpc::{Rpc, Verb};
+use crate::cli::settings::Settings;
+
+const LIST: Rpc = Rpc { method: "a.B/L", verb: Verb::Get, path: "/control/things", scope: "mesh.read" };
+
+#[test]
+fn pauses_grow_to_two_seconds_and_no_further() {
+    for tries in (1..40).chain([u32::MAX]) {
+        let pause = pause(tries);
+        assert!(pause >= Duration::from_millis(50) && pause <= BACKOFF_MAX, "try {tries}: {pause:?}");
+    }
+    assert!(pause(1) <= Duration::from_millis(100));
+    assert!(pause(30) >= Duration::from_secs(1));
+}
+
+fn session() -> Session {
+    Session::new(
+        Settings::resolve(&GlobalArgs { quiet: true, ..GlobalArgs::default() }, Env::default()).unwrap(),
+    )
+}
+
+fn watch<'a>(session: &Session, args: &'a WatchArgs) -> Watch<'a> {
+    Watch {
+        feed: Feed {
+            call: Call::of(&LIST, &serde_json::json!({})).unwrap(),
+            kind: "thing",
+            keep: Keep::Latest,
+            object: "thing",
+            id: "id",
+            columns: &[],
+            summary: |_| String::new(),
+        },
+        args,
+        cursor: Cursor::default(),
+        printer: Printer::of(session, true, TableArgs::default().layout(), false),
+        known: Known::new(),
+        synced: true,
+        in_snapshot: false,
+        changes: 0,
+        show_progress: false,
+        dirty: false,
+        link: Link::default(),
+    }
+}
+
+/// What comes, and how many seconds after what came before.
+type Timed = (u64, Result<SSE, SseError>);
+
+/// How a watch on `events` ends, and after what time.
+async fn listened(watch: &mut Watch<'_>, events: Vec<Timed>) -> (Option<Ended>, Duration) {
+    let mut session = session();
+    let started = Instant::now();
+    let spaced = streams::iter(events).then(|(after, item)| async move {
+        tokio::time::sleep(Duration::from_secs(after)).await;
+        item
+    });
+    let endless: BoxStream<_> = Box::pin(spaced.chain(streams::pending()));
+    let stream = Stream::of(Box::pin(sync_wrapper::SyncStream::new(endless)));
+    let ended = watch.listen(&mut session, stream, "http://h:1").await.unwrap();
+    (ended, started.elapsed())
+}
+
+fn silent() -> Option<Ended> {
+    Some(Ended::Failed(Failure::silent(45)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_that_never_says_a_word_is_given_up_after_three_intervals() {
+    let (args, session) = (WatchArgs::default(), session());
+    let (ended, after) = listened(&mut watch(&session, &args), Vec::new()).await;
+    assert_eq!(ended, silent());
+    assert!((45..47).contains(&after.as_secs()), "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_keep_a_stream_and_their_end_ends_it() {
+    let (args, session) = (WatchArgs::default(), session());
+    let beat = || (44, Ok(SSE::Comment("alive".to_owned())));
+    let (ended, after) = listened(&mut watch(&session, &args), (0..20).map(|_| beat()).collect()).await;
+    assert_eq!(ended, silent());
+    let expected = 20 * 44 + 45;
+    assert!((expected..expected + 2).contains(&after.as_secs()), "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_is_back_when_something_is_heard_or_it_stands_for_a_while() {
+    let (args, session) = (WatchArgs::default(), session());
+    let lost = |events: Vec<Timed>| {
+        let mut watch = watch(&session, &args);
+        watch.link = Link { connected_once: true, away: true, tries: 7, ..Link::default() };
+        async move {
+            let (ended, _) = listened(&mut watch, events).await;
+            (ended, watch.link.away, watch.link.tries)
+        }
+    };
+    let closed = || Err(SseError::Eof);
+    let ended = Some(Ended::Failed(Failure::closed()));
+    let beat = || Ok(SSE::Comment("alive".to_owned()));
+    assert_eq!(lost(vec![(1, closed())]).await, (ended.clone(), true, 7), "closed at once");
+    assert_eq!(lost(vec![(0, beat()), (1, closed())]).await, (ended.clone(), false, 0), "heard");
+    assert_eq!(lost(vec![(5, closed())]).await, (ended, false, 7), "it stood for a while");
+}

@@ -1,0 +1,253 @@
+//! Where the registry is, and who the daemon is to the servers that keep it.
+
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::daemon::store::redis::link::{RedisOptions, TlsFiles};
+use crate::daemon::store::redis::url::{RedisUrl, Secret, Servers, redacted};
+
+/// Longer files are no passwords.
+const PASSWORD_BYTES_MAX: u64 = 4096;
+
+/// Where the registry is.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// `embedded:` (in the data directory), `memory:` (gone with the process), or the URL of Redis
+    /// servers, Sentinels or a Cluster: `redis://`, `rediss://`, `redis+sentinel://`,
+    /// `rediss+sentinel://`.
+    pub url: String,
+    /// The Redis user; wins over the URL's.
+    pub username: Option<String>,
+    /// A file whose only line is the user's password; wins over the URL's. Read at start.
+    pub password_file: Option<PathBuf>,
+    pub tls: StoreTlsConfig,
+    pub sentinel: StoreSentinelConfig,
+}
+
+/// Files in PEM for `rediss://` and `rediss+sentinel://`, read for each connection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StoreTlsConfig {
+    /// Whoever may have signed the servers' certificates; default the public authorities.
+    pub ca: Option<PathBuf>,
+    /// The certificate that the daemon shows, with its chain; default none.
+    pub cert: Option<PathBuf>,
+    /// The private key of `cert`.
+    pub key: Option<PathBuf>,
+}
+
+/// Who the daemon is to the Sentinels, whose users are not those of the servers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StoreSentinelConfig {
+    pub username: Option<String>,
+    /// A file whose only line is the password. Read at start.
+    pub password_file: Option<PathBuf>,
+}
+
+/// What is wrong with a setting: its key, and what.
+type Fault = (&'static str, String);
+
+impl StoreConfig {
+    /// The URL and what belongs to it, with what its files hold; `None` for a store that is not
+    /// Redis.
+    ///
+    /// # Errors
+    /// The key of the setting that is wrong, or of the file that cannot be used, and why.
+    pub fn redis(&self) -> Result<Option<(RedisUrl, RedisOptions)>, (&'static str, String)> {
+        self.check()?;
+        if !RedisUrl::is_meant(&self.url) {
+            return Ok(None);
+        }
+        let StoreTlsConfig { ca, cert, key } = self.tls.clone();
+        for (name, file) in [("store.tls.ca", &ca), ("store.tls.cert", &cert), ("store.tls.key", &key)] {
+            if let Some(path) = file {
+                std::fs::File::open(path).map_err(|error| unreadable(name, path, &error.to_string()))?;
+            }
+        }
+        let options = RedisOptions {
+            username: self.username.clone(),
+            password: password("store.passwordFile", self.password_file.as_deref())?,
+            sentinel_username: self.sentinel.username.clone(),
+            sentinel_password: password(
+                "store.sentinel.passwordFile",
+                self.sentinel.password_file.as_deref(),
+            )?,
+            tls: TlsFiles { ca, cert, key },
+            ..RedisOptions::default()
+        };
+        Ok(Some((parsed(&self.url)?, options)))
+    }
+
+    /// Checks what can be said without looking into files.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        let url = match self.url.as_str() {
+            "embedded:" | "memory:" => None,
+            text => Some(parsed(text)?),
+        };
+        let tls = url.as_ref().is_some_and(|url| url.tls);
+        let by_sentinels = url.as_ref().is_some_and(|url| matches!(url.servers, Servers::Sentinels { .. }));
+        let given = [
+            ("store.username", self.username.is_some(), url.is_some(), "a Redis URL"),
+            ("store.passwordFile", self.password_file.is_some(), url.is_some(), "a Redis URL"),
+            ("store.tls.ca", self.tls.ca.is_some(), tls, "TLS: rediss:// or rediss+sentinel://"),
+            ("store.tls.cert", self.tls.cert.is_some(), tls, "TLS: rediss:// or rediss+sentinel://"),
+            ("store.tls.key", self.tls.key.is_some(), tls, "TLS: rediss:// or rediss+sentinel://"),
+            ("store.sentinel.username", self.sentinel.username.is_some(), by_sentinels, "Sentinels"),
+            ("store.sentinel.passwordFile", self.sentinel.password_file.is_some(), by_sentinels, "Sentinels"),
+        ];
+        if let Some((key, _, _, with)) = given.into_iter().find(|(_, given, fits, _)| *given && !fits) {
+            return Err((key, format!("it means nothing here: `store.url` has no {with}")));
+        }
+        match (&self.tls.cert, &self.tls.key) {
+            (Some(_), None) => Err(("store.tls.cert", "its key is missing: `store.tls.key`".to_owned())),
+            (None, Some(_)) => {
+                Err(("store.tls.key", "its certificate is missing: `store.tls.cert`".to_owned()))
+            }
+            (_, _) => Ok(()),
+        }
+    }
+}
+
+fn parsed(text: &str) -> Result<RedisUrl, Fault> {
+    let shown = redacted(text);
+    if !RedisUrl::is_meant(text) {
+        let what = format!(
+            "`{shown}` is no store; it is `embedded:`, `memory:`, or a URL that begins with `redis://`, \
+             `rediss://`, `redis+sentinel://` or `rediss+sentinel://`"
+        );
+        return Err(("store.url", what));
+    }
+    text.parse().map_err(|error| ("store.url", format!("`{shown}` is no store: {error}")))
+}
+
+/// The only line of a file.
+fn password(key: &'static str, path: Option<&Path>) -> Result<Option<Secret>, Fault> {
+    let Some(path) = path else { return Ok(None) };
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(PASSWORD_BYTES_MAX + 1).read_to_string(&mut text))
+        .map_err(|error| unreadable(key, path, &error.to_string()))?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() || line.contains('\n') || text.len() as u64 > PASSWORD_BYTES_MAX {
+        return Err((key, format!("`{}` does not hold one line with a password", path.display())));
+    }
+    Ok(Some(Secret::new(line)))
+}
+
+fn unreadable(key: &'static str, path: &Path, why: &str) -> Fault {
+    (key, format!("cannot read `{}`: {why}", path.display()))
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            url: "embedded:".to_owned(),
+            username: None,
+            password_file: None,
+            tls: StoreTlsConfig::default(),
+            sentinel: StoreSentinelConfig::default(),
+        }
+    }
+}
+
+/// Without the password that the URL may hold.
+impl fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, username, password_file, tls, sentinel } = self;
+        f.debug_struct("StoreConfig")
+            .field("url", &redacted(url))
+            .field("username", username)
+            .field("password_file", password_file)
+            .field("tls", tls)
+            .field("sentinel", sentinel)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(url: &str, change: fn(&mut StoreConfig)) -> StoreConfig {
+        let mut config = StoreConfig { url: url.to_owned(), ..StoreConfig::default() };
+        change(&mut config);
+        config
+    }
+
+    #[test]
+    fn each_fault_names_its_key() {
+        type Case = (&'static str, &'static str, &'static str, fn(&mut StoreConfig));
+        let cases: [Case; 12] = [
+            ("no store", "store.url", "postgres://a", |_| ()),
+            ("a directory", "store.url", "embedded:/srv", |_| ()),
+            ("a bad port", "store.url", "redis://a:0", |_| ()),
+            ("no service", "store.url", "redis+sentinel://a", |_| ()),
+            ("a user of no server", "store.username", "embedded:", |c| c.username = Some("a".into())),
+            ("a password for nobody", "store.passwordFile", "memory:", |c| {
+                c.password_file = Some("a".into());
+            }),
+            ("TLS without TLS", "store.tls.ca", "redis://a", |c| c.tls.ca = Some("a".into())),
+            ("a certificate without TLS", "store.tls.cert", "redis://a", |c| c.tls.cert = Some("a".into())),
+            ("no key", "store.tls.cert", "rediss://a", |c| c.tls.cert = Some("a".into())),
+            ("no certificate", "store.tls.key", "rediss://a", |c| c.tls.key = Some("a".into())),
+            ("no Sentinels", "store.sentinel.username", "redis://a", |c| {
+                c.sentinel.username = Some("a".into());
+            }),
+            ("no Sentinels", "store.sentinel.passwordFile", "redis://a", |c| {
+                c.sentinel.password_file = Some("a".into());
+            }),
+        ];
+        for (what, key, url, change) in cases {
+            assert_eq!(config(url, change).check().unwrap_err().0, key, "{what}");
+        }
+        for url in ["embedded:", "memory:", "redis://a", "rediss://a,b/1", "rediss+sentinel://a/b"] {
+            assert_eq!(config(url, |_| ()).check(), Ok(()), "{url}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_shown_nowhere() {
+        for url in ["redis://me:hunter2@a:0", "redis://me:hunter2@a", "other://me:hunter2@a"] {
+            let config = config(url, |_| ());
+            let shown = format!("{config:?} {:?} {:?}", config.check(), config.redis());
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn files_are_read_and_what_is_wrong_with_them_names_their_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            Some(path)
+        };
+        let mut config = config("rediss+sentinel://a/b", |_| ());
+        config.password_file = file("password", "p w\n");
+        config.sentinel.password_file = file("other", "s\r\n");
+        config.tls.ca = file("ca", "");
+        let (_, options) = config.redis().unwrap().unwrap();
+        assert_eq!(options.password.as_ref().map(Secret::reveal), Some("p w"));
+        assert_eq!(options.sentinel_password.as_ref().map(Secret::reveal), Some("s"));
+
+        for (what, path) in [
+            ("empty", file("empty", "\n")),
+            ("two lines", file("two", "a\nb\n")),
+            ("long", file("long", &"a".repeat(5000))),
+            ("missing", Some(directory.path().join("nowhere"))),
+        ] {
+            let mut config = config.clone();
+            config.password_file = path;
+            assert_eq!(config.redis().unwrap_err().0, "store.passwordFile", "{what}");
+        }
+        config.tls.ca = Some(directory.path().join("nowhere"));
+        assert_eq!(config.redis().unwrap_err().0, "store.tls.ca");
+        assert!(super::StoreConfig::default().redis().unwrap().is_none());
+    }
+}

@@ -1,0 +1,221 @@
+//! What an outage of the store does to peers: nothing, except to those who do not come back.
+
+use prost::Message;
+
+use super::*;
+use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill};
+use crate::wire::pb::omnirelay::store::v1::AuditValue;
+
+/// Nodes whose paths to one store fall ill each on its own.
+struct Mesh {
+    paths: Vec<Arc<Faulty>>,
+    daemons: Vec<Daemon>,
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+async fn mesh(node_ids: &[&str]) -> Mesh {
+    let shared = Arc::new(MemoryStore::new(PausedClock(Instant::now())));
+    let mut mesh = Mesh { paths: Vec::new(), daemons: Vec::new() };
+    for node_id in node_ids {
+        let path = Faulty::over(shared.clone());
+        mesh.daemons.push(joined(&path, node_id).await);
+        mesh.paths.push(path);
+    }
+    sleep(TTL * 3 + MS * 130).await;
+    mesh
+}
+
+/// Every status that a record of a peer has had, from the log.
+async fn verdicts(store: &Faulty) -> Vec<(String, PeerStatus)> {
+    let page = store.log(Revision(0), PAGE_MAX, Duration::ZERO).await.unwrap();
+    let changes = page.entries.iter().flat_map(|entry| entry.changes.iter());
+    let of_peers = changes.filter(|change| change.after.id.kind == PEER && !change.after.deleted);
+    let shown = of_peers.map(|change| {
+        let value = PeerValue::decode(change.after.value.clone()).unwrap();
+        (change.after.id.key.clone(), value.status())
+    });
+    shown.filter(|(_, status)| *status != PeerStatus::Alive).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_judged_for_an_outage_however_long_and_of_whatever_kind() {
+    for ill in [Ill::Fails, Ill::Hangs, Ill::LosesReplies] {
+        let mesh = mesh(&["a", "b", "c"]).await;
+        for outage in [700, 1200, 1990, 2600, 9000, 61_000] {
+            mesh.paths.iter().for_each(|path| path.fall_ill(EVERY_CALL, ill));
+            sleep(MS * outage).await;
+            mesh.paths.iter().for_each(|path| path.recover());
+            let back = Instant::now();
+            while !mesh.daemons.iter().all(|daemon| daemon.presence.is_registered()) {
+                sleep(MS * 5).await;
+            }
+            assert!(back.elapsed() < TTL / 2, "{ill:?}: back after {:?}", back.elapsed());
+            sleep(TTL * 4).await;
+            let all_there = mesh.daemons.iter().all(|daemon| daemon.presence.is_registered());
+            assert!(all_there, "{ill:?} for {outage} ms");
+        }
+        assert_eq!(verdicts(&mesh.paths[0]).await, [], "{ill:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_come_back_after_an_outage_is_judged_after_the_grace() {
+    let mut mesh = mesh(&["a", "b", "c"]).await;
+    mesh.paths.iter().for_each(|path| path.fall_ill(EVERY_CALL, Ill::Hangs));
+    sleep(TTL * 10).await;
+    drop(mesh.daemons.pop());
+    mesh.paths.iter().for_each(|path| path.recover());
+    sleep(TTL).await;
+    assert_eq!(verdicts(&mesh.paths[0]).await, []);
+    sleep(TTL).await;
+    assert_eq!(verdicts(&mesh.paths[0]).await[0], ("c".to_owned(), PeerStatus::Suspect));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_cut_off_alone_judges_nobody_when_it_is_back() {
+    let mesh = mesh(&["a", "b", "c"]).await;
+    mesh.paths[0].fall_ill(EVERY_CALL, Ill::Hangs);
+    sleep(TTL * 3).await;
+    assert_eq!(verdicts(&mesh.paths[1]).await, [("a".to_owned(), PeerStatus::Suspect)]);
+    mesh.paths[0].recover();
+    sleep(TTL * 3).await;
+    assert_eq!(verdicts(&mesh.paths[1]).await.len(), 1, "b and c were heard by the store all the time");
+    assert_eq!(status_of(&mesh.daemons[1], "a"), Some(PeerStatus::Alive));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_starts_judges_who_is_gone_and_nobody_else() {
+    let mut mesh = mesh(&["a", "b"]).await;
+    drop(mesh.daemons.pop());
+    sleep(TTL * 2).await;
+    let path = mesh.paths[1].clone();
+    mesh.daemons.push(joined(&path, "c").await);
+    sleep(TTL * 2).await;
+    assert_eq!(verdicts(&path).await, [("b".to_owned(), PeerStatus::Suspect)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_store_costs_a_node_few_calls() {
+    let mesh = mesh(&["a", "b"]).await;
+    mesh.paths[0].fall_ill(EVERY_CALL, Ill::Hangs);
+    sleep(MS * 10_000).await;
+    let calls = || EVERY_CALL.map(|call| mesh.paths[0].count(call)).iter().sum::<usize>();
+    let before = calls();
+    sleep(MS * 600_000).await;
+    assert!(calls() - before <= 3 * 600, "{} calls in ten minutes", calls() - before);
+    assert!(mesh.paths[0].most_at_once() <= 4);
+    mesh.paths[0].recover();
+    mesh.paths[0].fall_ill([Call::Open, Call::Commit], Ill::Fails);
+    sleep(MS * 10_000).await;
+    let before = calls();
+    sleep(MS * 60_000).await;
+    assert!(calls() - before <= 5 * 60, "{} calls in a minute", calls() - before);
+}
+
+/// A store in another epoch whose clock agrees with the first one's.
+fn next_store(clock: PausedClock) -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new(clock))
+}
+
+/// Puts another store in the place of the present one, with the quarantine that a new epoch has.
+fn fail_over(mesh: &Mesh, next: &Arc<MemoryStore>) {
+    next.quarantine(TTL + TTL / 2);
+    mesh.paths.iter().for_each(|path| path.swap(next.clone()));
+}
+
+async fn audited(store: &MemoryStore) -> Vec<AuditValue> {
+    let scan = Scan { kind: AUDIT, after: None, backwards: false, limit: 100 };
+    let records = store.scan(scan).await.unwrap().records;
+    records.into_iter().map(|record| AuditValue::decode(record.value).unwrap()).collect()
+}
+
+async fn copy(from: &Faulty, key: &str, to: &MemoryStore) {
+    let scan = Scan { kind: PEER, after: None, backwards: false, limit: 100 };
+    let records = from.scan(scan).await.unwrap().records;
+    let value = records.into_iter().find(|record| record.id.key == key).unwrap().value;
+    put_peer(to, key, value).await;
+}
+
+async fn put_peer(store: &MemoryStore, key: &str, value: bytes::Bytes) {
+    let epoch = store.pulse(Pulse::default()).await.unwrap().epoch;
+    let writes = vec![Write::Put { id: peer_id(key), value, group: None }];
+    store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
+}
+
+async fn label(daemon: &Daemon, node_id: &str, value: &str) {
+    let set = BTreeMap::from([("tier".to_owned(), value.to_owned())]);
+    let request = pb::UpdatePeerLabelsRequest {
+        node_id: node_id.to_owned(),
+        set,
+        overwrite: true,
+        ..Default::default()
+    };
+    daemon.peers.update_labels(called(request, |_| {})).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_flush_each_node_restores_its_own_record_and_the_rest_is_counted() {
+    let clock = PausedClock(Instant::now());
+    let mut mesh = mesh(&["a", "b", "c"]).await;
+    mesh.daemons[0].peers.cordon(called(cordon("b", "disk"), |_| {})).await.unwrap();
+    label(&mesh.daemons[0], "b", "ctl").await;
+    mesh.daemons[2].presence.leave().await;
+    drop(mesh.daemons.pop());
+    sleep(TTL).await;
+    let next = next_store(clock);
+    fail_over(&mesh, &next);
+    sleep(TTL).await;
+    for daemon in &mesh.daemons {
+        assert!(daemon.presence.is_registered(), "a quarantine keeps nobody from coming back");
+        let told = daemon.registry.losses().told(daemon.registry.view());
+        assert_eq!((told.len(), told[0].count() - told[0].restored), (1, 1), "c alone: {told:?}");
+    }
+    let b = shown(&mesh.daemons[0], "b").unwrap();
+    assert_eq!((b.status(), b.cordoned, b.cordon_reason.as_str()), (PeerStatus::Alive, true, "disk"));
+    assert_eq!(b.metadata.unwrap().labels["tier"], "ctl");
+    assert!(shown(&mesh.daemons[0], "c").is_none(), "nobody restores what is another's");
+    let audited = audited(&next).await;
+    let actors: Vec<_> = audited.iter().map(|body| (body.actor.as_str(), body.action.as_str())).collect();
+    assert_eq!(audited.len(), 2, "{actors:?}");
+    assert!(audited.iter().all(|body| body.action == "registry.epoch-changed"));
+    assert!(audited[0].changes.iter().any(|line| line.ends_with(" lost")), "{:?}", audited[0].changes);
+    sleep(TTL * 10).await;
+    assert_eq!(verdicts(&mesh.paths[0]).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cordon_that_a_failover_lost_is_restored_by_its_node() {
+    let clock = PausedClock(Instant::now());
+    let mesh = mesh(&["a", "b"]).await;
+    let next = next_store(clock);
+    copy(&mesh.paths[0], "a", &next).await;
+    copy(&mesh.paths[0], "b", &next).await;
+    sleep(TTL).await;
+    mesh.daemons[0].peers.cordon(called(cordon("b", "disk"), |_| {})).await.unwrap();
+    sleep(TTL).await;
+    fail_over(&mesh, &next);
+    sleep(TTL).await;
+    let b = shown(&mesh.daemons[0], "b").unwrap();
+    assert_eq!((b.status(), b.cordoned, b.cordon_reason.as_str()), (PeerStatus::Alive, true, "disk"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_operator_said_in_the_new_epoch_is_not_undone() {
+    let clock = PausedClock(Instant::now());
+    let mesh = mesh(&["a", "b"]).await;
+    let next = next_store(clock);
+    copy(&mesh.paths[0], "b", &next).await;
+    sleep(TTL).await;
+    mesh.daemons[0].peers.cordon(called(cordon("b", "disk"), |_| {})).await.unwrap();
+    sleep(TTL).await;
+    mesh.paths[1].fall_ill(EVERY_CALL, Ill::Hangs);
+    fail_over(&mesh, &next);
+    sleep(TTL).await;
+    label(&mesh.daemons[0], "b", "new").await;
+    mesh.paths[1].recover();
+    sleep(TTL).await;
+    let b = shown(&mesh.daemons[0], "b").unwrap();
+    assert_eq!((b.status(), b.cordoned), (PeerStatus::Alive, false), "the operator saw it uncordoned");
+    assert_eq!(b.metadata.unwrap().labels["tier"], "new");
+}

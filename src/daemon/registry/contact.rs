@@ -1,0 +1,117 @@
+//! What a daemon hears of its store: its time, its epoch, and since when it has been silent.
+
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::core::time::Millis;
+use crate::daemon::store::Epoch;
+
+/// When the store answered last, and what it said.
+#[derive(Clone, Copy)]
+struct Last {
+    store: Millis,
+    at: Instant,
+    /// True from the first pulse without an answer to the next one with.
+    silent: bool,
+    /// Since when the log cannot be read; `None` while it can.
+    unread_since: Option<Instant>,
+}
+
+/// What others wait for.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct News {
+    epoch: Epoch,
+    /// How often the store has answered again after a silence.
+    returns: u64,
+}
+
+/// The daemon's contact with its store.
+pub struct Contact {
+    last: RwLock<Last>,
+    news: watch::Sender<News>,
+}
+
+impl Contact {
+    /// No contact yet.
+    pub(super) fn new() -> Self {
+        let last = Last { store: Millis(0), at: Instant::now(), silent: false, unread_since: None };
+        Self { last: RwLock::new(last), news: watch::Sender::new(News::default()) }
+    }
+
+    /// Store time now, by the last answer and the time since.
+    pub fn now(&self) -> Millis {
+        let last = self.last();
+        last.store.after(last.at.elapsed())
+    }
+
+    /// The instant by which deadlines are judged: it stands still while the store is silent.
+    pub(super) fn judged_now(&self) -> Millis {
+        let last = self.last();
+        if last.silent { last.store } else { last.store.after(last.at.elapsed()) }
+    }
+
+    /// How old the newest answer is, if the store has been asked in vain since; `None` while it
+    /// answers.
+    pub fn silence(&self) -> Option<Duration> {
+        let last = self.last();
+        let unread = last.unread_since.map(|since| since.elapsed());
+        if last.silent { unread.max(Some(last.at.elapsed())) } else { unread }
+    }
+
+    /// The epoch that the store named last.
+    pub fn epoch(&self) -> Epoch {
+        self.news.borrow().epoch
+    }
+
+    /// Notes that a pulse went unanswered.
+    pub fn note_silence(&self) {
+        self.change(|last| last.silent = true);
+    }
+
+    /// Notes whether the log can be read.
+    pub(super) fn note_log(&self, readable: bool) {
+        if self.last().unread_since.is_none() == readable {
+            return;
+        }
+        self.change(|last| last.unread_since = (!readable).then(Instant::now));
+    }
+
+    /// Notes what time the store has, and its epoch.
+    pub(super) fn note_answer(&self, store: Millis, epoch: Epoch) {
+        let silent = self.last().silent;
+        self.change(|last| *last = Last { store, at: Instant::now(), silent: false, ..*last });
+        self.news.send_if_modified(|news| {
+            let before = *news;
+            news.epoch = epoch;
+            news.returns += u64::from(silent);
+            *news != before
+        });
+    }
+
+    /// Notes an epoch that the store named in a refusal.
+    pub fn note_epoch(&self, epoch: Epoch) {
+        self.news.send_if_modified(|news| std::mem::replace(&mut news.epoch, epoch) != epoch);
+    }
+
+    /// Waits until the store is known to be in another epoch than `known`, or answers again after
+    /// a silence.
+    pub(super) fn news(&self) -> impl Future<Output = ()> + use<> {
+        let mut heard = self.news.subscribe();
+        let before = *heard.borrow();
+        async move {
+            // The sender lives as long as the registry that is waited in.
+            let _ = heard.wait_for(|news| *news != before).await;
+        }
+    }
+
+    fn last(&self) -> Last {
+        *self.last.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Last)) {
+        change(&mut self.last.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}

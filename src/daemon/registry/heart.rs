@@ -1,0 +1,110 @@
+//! The heartbeat: renews the node's groups and learns which deadlines moved.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tracing::debug;
+
+use super::Registry;
+use super::follow::chain;
+use super::own::Standing;
+use crate::core::time::{Millis, whole_ms};
+use crate::daemon::store::{Beat, Epoch, GroupRef, Pulse, StoreError};
+
+/// How long a pulse may go unanswered before the store counts as silent.
+const PULSE_TIMEOUT: Duration = Duration::from_millis(400);
+/// How often deadlines are asked for, however seldom groups are renewed.
+const POLL_EVERY: Duration = Duration::from_millis(500);
+/// How far back a pulse asks what moved, beyond its predecessor: answers may overtake each other.
+const MOVED_SLACK: Duration = Duration::from_millis(250);
+
+/// How a heart beats.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How often groups are renewed.
+    pub renew_every: Duration,
+    /// How long others get to be heard after a silence of all.
+    pub grace: Duration,
+}
+
+/// What became of one heartbeat.
+pub enum Heard {
+    /// The store answered; these groups of this node are over.
+    Over(Vec<GroupRef>),
+    /// It did not answer in time.
+    Nothing,
+}
+
+/// What one beat knows of those before it.
+struct Heart<'a> {
+    registry: &'a Registry,
+    pace: Pace,
+    /// The epoch of the last answer, and where to ask on from in it.
+    epoch: Epoch,
+    asked_last: Millis,
+    renewed: Option<Instant>,
+}
+
+/// Renews the node's groups and learns which deadlines moved at least twice a second, for ever.
+/// `after_beat` is called with what became of each beat.
+pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Heard)) {
+    let mut ticks = tokio::time::interval(pace.renew_every.min(POLL_EVERY));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heart = Heart { registry, pace, epoch: Epoch(0), asked_last: Millis(0), renewed: None };
+    loop {
+        let now = ticks.tick().await;
+        after_beat(heart.beat(now).await);
+    }
+}
+
+impl Heart<'_> {
+    async fn beat(&mut self, now: Instant) -> Heard {
+        let known = self.registry.view().head().epoch;
+        let Standing { valid, mut run_out } = self.registry.own().standing(known);
+        // A tick may come a little early; half a step is nothing to a deadline.
+        let due = self.renewed.is_none_or(|last| now + POLL_EVERY / 2 >= last + self.pace.renew_every);
+        let renew = if due { valid } else { Vec::new() };
+        let asked = Instant::now();
+        let pulse = self.registry.store().pulse(self.pulse(known, renew.clone()));
+        let failed = match timeout(PULSE_TIMEOUT, pulse).await {
+            Ok(Ok(beat)) => {
+                self.note(&beat);
+                self.renewed = if due { Some(now) } else { self.renewed };
+                run_out.extend(self.not_renewed(renew, &beat, asked));
+                return Heard::Over(run_out);
+            }
+            Ok(Err(StoreError::EpochChanged { current })) => {
+                // The store answers, but what this node held is void. The view learns the epoch;
+                // with no group left, the next pulse names none and is answered.
+                self.registry.view().contact().note_epoch(current);
+                return Heard::Over(self.registry.own().all());
+            }
+            Ok(Err(error)) => chain(&error),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        debug!(error = %failed, "pulse failed");
+        self.registry.view().contact().note_silence();
+        Heard::Nothing
+    }
+
+    fn pulse(&self, known: Epoch, renew: Vec<GroupRef>) -> Pulse {
+        let epoch = (!renew.is_empty()).then_some(known);
+        Pulse { epoch, renew, moved_since: self.asked_last, grace: self.pace.grace }
+    }
+
+    fn note(&mut self, beat: &Beat) {
+        self.registry.view().note_beat(beat);
+        // In another epoch everything is new.
+        let on = if beat.epoch == self.epoch { beat.now.0 } else { 0 };
+        self.epoch = beat.epoch;
+        self.asked_last = Millis(on.saturating_sub(whole_ms(MOVED_SLACK)));
+    }
+
+    /// Notes which groups were renewed and returns the others.
+    fn not_renewed(&self, asked_for: Vec<GroupRef>, beat: &Beat, asked: Instant) -> Vec<GroupRef> {
+        let (renewed, over): (Vec<_>, Vec<_>) =
+            asked_for.into_iter().zip(&beat.renewed).partition(|(_, deadline)| deadline.is_some());
+        renewed.iter().for_each(|(group, _)| self.registry.own().note_renewed(group, asked));
+        over.into_iter().map(|(group, _)| group).collect()
+    }
+}

@@ -1,0 +1,300 @@
+//! What a daemon knows, says and asks while its store is ill, in paused time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::Registry;
+use super::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
+use super::follow::{follow_log, wait_for};
+use super::heart::{Heard, Pace, beat_heart};
+use crate::daemon::store::*;
+
+const THING: Kind = Kind::of("thing");
+static MIRRORED: [Kind; 1] = [THING];
+const TTL: Duration = Duration::from_secs(2);
+const MS: Duration = Duration::from_millis(1);
+const KEEP: Retention = Retention {
+    log_age: Duration::from_secs(3600),
+    log_entries_max: 1000,
+    tombstone_age: Duration::from_secs(3600),
+    idempotency_age: Duration::from_secs(3600),
+    idempotency_entries_max: 1000,
+};
+
+fn memory() -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new(PausedClock(Instant::now())))
+}
+
+/// A registry that follows its store, beats its heart and keeps house, while the value lives.
+struct Daemon {
+    registry: Arc<Registry>,
+    tasks: JoinSet<()>,
+}
+
+async fn daemon(store: Arc<dyn Store>, node_id: &str) -> Daemon {
+    let registry = Arc::new(Registry::new(node_id, store, &MIRRORED));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(follow_log(registry.clone()));
+    tasks.spawn(registry.clone().keep_house(KEEP, Duration::from_secs(5)));
+    let heart = registry.clone();
+    tasks.spawn(async move {
+        let pace = Pace { renew_every: TTL / 4, grace: TTL };
+        let drop_over = |heard| {
+            if let Heard::Over(over) = heard {
+                over.iter().for_each(|group| heart.own().drop(group));
+            }
+        };
+        beat_heart(&heart, pace, drop_over).await;
+    });
+    wait_for(registry.view(), Revision(0)).await;
+    Daemon { registry, tasks }
+}
+
+impl Daemon {
+    async fn open(&self, id: &str) -> GroupRef {
+        let epoch = self.registry.view().head().epoch;
+        let open = OpenGroup { epoch, id: GroupId(id.to_owned()), ttl: TTL, secret: id.to_owned() };
+        let asked = Instant::now();
+        let Opened::Open(group) = self.registry.store().open_group(open).await.unwrap() else {
+            panic!("`{id}` is held");
+        };
+        self.registry.own().keep(&group, epoch, asked);
+        group.of
+    }
+
+    async fn put(&self, key: &str, group: Option<&GroupRef>) {
+        let id = RecordId::new(THING, key);
+        let writes = vec![Write::Put { id, value: Bytes::from_static(b"x"), group: group.cloned() }];
+        let epoch = self.registry.view().head().epoch;
+        self.registry.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let records = self.registry.view().list(&THING).records;
+        records.iter().map(|record| record.record.id.key.clone()).collect()
+    }
+
+    /// Waits until the view is of this epoch.
+    async fn in_epoch(&self, epoch: Epoch) {
+        let mut heads = self.registry.view().follow_head();
+        heads.wait_for(|head| head.epoch == epoch).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_are_stale_within_a_second_of_the_first_call_without_an_answer() {
+    for (place, ill) in [Ill::Hangs, Ill::Fails].into_iter().enumerate() {
+        for offset in [0, 90, 250, 499] {
+            let store = Faulty::over(memory());
+            let a = daemon(store.clone(), "a").await;
+            sleep(MS * (5000 + offset)).await;
+            assert_eq!(a.registry.view().silence(), None);
+            store.fall_ill(EVERY_CALL, ill);
+            let begun = Instant::now();
+            while a.registry.view().silence().is_none() {
+                sleep(MS * 10).await;
+            }
+            let took = begun.elapsed();
+            assert!(took <= MS * 910, "case {place}, at {offset}: after {took:?}");
+            assert!(a.registry.view().silence().unwrap() >= took, "the age is that of the last answer");
+            sleep(MS * 60_000).await;
+            assert!(a.registry.view().silence().unwrap() >= MS * 60_000);
+            store.recover();
+            sleep(MS * 1000).await;
+            assert_eq!(a.registry.view().silence().map(|age| age > MS * 500), None, "case {place}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_for_long_costs_few_calls_and_holds_up_nothing() {
+    let store = Faulty::over(memory());
+    let a = daemon(store.clone(), "a").await;
+    let calls = || EVERY_CALL.map(|call| store.count(call)).iter().sum::<usize>();
+    store.fall_ill(EVERY_CALL, Ill::Hangs);
+    sleep(MS * 30_000).await;
+    let before = calls();
+    sleep(MS * 600_000).await;
+    let per_second = (calls() - before) / 600;
+    assert!(per_second <= 3, "{per_second} calls a second");
+    assert!(store.most_at_once() <= 4, "{} calls at once", store.most_at_once());
+    store.recover();
+    sleep(MS * 3000).await;
+    a.put("x", None).await;
+    assert_eq!((a.keys(), a.tasks.len()), (vec!["x".to_owned()], 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_call_that_hangs_is_asked_again_when_the_store_is_back() {
+    let shared = memory();
+    let store = Faulty::over(shared.clone());
+    let (a, b) = (daemon(store.clone(), "a").await, daemon(shared, "b").await);
+    store.fall_ill(EVERY_CALL, Ill::Hangs);
+    // The call under way hears of this; the next one hangs.
+    b.put("x", None).await;
+    sleep(MS * 3000).await;
+    b.put("y", None).await;
+    store.recover();
+    sleep(MS * 1100).await;
+    assert_eq!(a.keys(), ["x", "y"], "long before the hanging call would have been given up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_hangs_alone_is_given_up_and_said() {
+    let store = Faulty::over(memory());
+    let a = daemon(store.clone(), "a").await;
+    store.fall_ill([Call::Log, Call::Scan], Ill::Hangs);
+    a.put("x", None).await;
+    sleep(MS * 30_000).await;
+    assert!(a.registry.view().silence().is_some(), "what is shown may be old");
+    store.recover();
+    sleep(MS * 10_000).await;
+    assert_eq!(a.registry.view().silence(), None);
+}
+
+/// A store whose log never reaches back.
+struct Forgetful(Arc<MemoryStore>, Arc<Faulty>);
+
+#[tonic::async_trait]
+impl Store for Forgetful {
+    fn name(&self) -> &str {
+        "forgetful"
+    }
+    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+        self.1.pulse(pulse).await
+    }
+    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
+        self.0.open_group(open).await
+    }
+    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
+        self.0.close_group(epoch, group).await
+    }
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        self.0.commit(commit).await
+    }
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
+        self.0.recall(key).await
+    }
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
+        self.1.scan(scan).await
+    }
+    async fn leases(&self) -> Result<Leases, StoreError> {
+        self.0.leases().await
+    }
+    async fn log(&self, after: Revision, limit: usize, _: Duration) -> Result<LogPage, StoreError> {
+        let mut page = self.1.log(after, limit, Duration::ZERO).await?;
+        page.compacted = true;
+        page.entries.clear();
+        Ok(page)
+    }
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
+        self.0.housekeep(epoch, keep).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_always_too_short_is_not_loaded_without_pause() {
+    let inner = memory();
+    let counted = Faulty::over(inner.clone());
+    let registry = Arc::new(Registry::new("a", Arc::new(Forgetful(inner, counted.clone())), &MIRRORED));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(follow_log(registry));
+    sleep(MS * 60_000).await;
+    let loads = counted.count(Call::Scan);
+    assert!((20..=40).contains(&loads), "{loads} loads in a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bound_records_outlive_a_silence_of_all_and_a_grace() {
+    let store = Faulty::over(memory());
+    let (a, b) = (daemon(store.clone(), "a").await, daemon(store.clone(), "b").await);
+    a.open("a").await;
+    let (group, closed) = (b.open("b").await, b.open("c").await);
+    b.put("x", Some(&group)).await;
+    b.put("y", Some(&closed)).await;
+    sleep(TTL * 2).await;
+    assert_eq!(a.keys(), ["x", "y"]);
+    store.fall_ill(EVERY_CALL, Ill::Hangs);
+    drop(b);
+    for _ in 0..300 {
+        sleep(TTL / 20).await;
+        assert_eq!(a.keys(), ["x", "y"], "while the store is silent");
+    }
+    store.recover();
+    sleep(TTL / 2).await;
+    let epoch = a.registry.view().head().epoch;
+    let close_late = store.close_group(epoch, closed).await.unwrap();
+    assert!(!close_late, "the session is over for its holder");
+    a.open("a").await;
+    sleep(TTL / 2).await;
+    assert_eq!(a.keys(), ["x", "y"], "while its holder may come back");
+    sleep(TTL * 2).await;
+    assert!(a.keys().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_closed_in_a_grace_is_over_at_once() {
+    let store = Faulty::over(memory());
+    let a = daemon(store.clone(), "a").await;
+    a.open("a").await;
+    sleep(TTL).await;
+    store.fall_ill(EVERY_CALL, Ill::Fails);
+    sleep(TTL * 2).await;
+    store.recover();
+    sleep(TTL / 4).await;
+    let group = a.open("a").await;
+    a.put("x", Some(&group)).await;
+    sleep(TTL / 3).await;
+    assert_eq!(a.keys(), ["x"]);
+    assert!(a.registry.view().spares_all(), "a grace");
+    assert!(store.close_group(group_epoch(&a), group).await.unwrap());
+    sleep(TTL / 4 + MS).await;
+    assert!(a.registry.view().spares_all(), "still a grace");
+    assert!(a.keys().is_empty());
+}
+
+fn group_epoch(daemon: &Daemon) -> Epoch {
+    daemon.registry.view().head().epoch
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_nobody_confirmed_in_time_is_never_renewed() {
+    let store = Faulty::over(memory());
+    let a = daemon(store.clone(), "a").await;
+    let group = a.open("a").await;
+    sleep(TTL * 2).await;
+    // The store goes on renewing, but its holder does not know.
+    store.fall_ill([Call::Pulse], Ill::LosesReplies);
+    sleep(TTL + MS * 100).await;
+    store.recover();
+    sleep(MS * 600).await;
+    assert!(a.registry.own().all().is_empty(), "it is given up, although it is live");
+    let wanted = vec![Precondition::GroupLive(group)];
+    let epoch = group_epoch(&a);
+    store.commit(Commit { epoch, preconditions: wanted, ..Commit::default() }).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_epoch_is_loaded_at_once_although_the_log_call_hangs() {
+    let store = Faulty::over(memory());
+    let a = daemon(store.clone(), "a").await;
+    a.open("a").await;
+    a.put("x", None).await;
+    sleep(MS * 5000).await;
+    let next = memory_later(MS).await;
+    let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
+    store.swap(next);
+    tokio::time::timeout(MS * 700, a.in_epoch(epoch)).await.expect("soon");
+    assert!(a.keys().is_empty() && a.registry.own().all().is_empty());
+}
+
+/// An empty store in another epoch.
+async fn memory_later(by: Duration) -> Arc<MemoryStore> {
+    let clock = PausedClock(Instant::now());
+    sleep(by).await;
+    Arc::new(MemoryStore::new(clock))
+}

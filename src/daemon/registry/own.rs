@@ -1,0 +1,81 @@
+//! The groups that this node holds, and how long it may rely on them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::daemon::store::{Epoch, Group, GroupRef};
+
+/// How much earlier than the store a holder takes its group for over.
+const MARGIN: Duration = Duration::from_millis(250);
+/// For a short group the margin is this part of its time to live.
+const MARGIN_PART: u32 = 8;
+
+/// A group of this node.
+struct Own {
+    of: GroupRef,
+    epoch: Epoch,
+    ttl: Duration,
+    valid_until: Instant,
+}
+
+/// The groups of this node.
+#[derive(Default)]
+pub struct OwnGroups(Mutex<Vec<Own>>);
+
+/// The groups of this node at one instant.
+pub struct Standing {
+    /// May be renewed.
+    pub valid: Vec<GroupRef>,
+    /// Nobody confirmed them in time, or they are of another epoch: the store may already have given
+    /// away what they held, so they are replaced and never renewed, even where it would still do it.
+    pub run_out: Vec<GroupRef>,
+}
+
+impl OwnGroups {
+    /// Renews this life of a group from now on, in place of an older one. `asked` is the instant
+    /// before it was opened in `epoch`.
+    pub fn keep(&self, group: &Group, epoch: Epoch, asked: Instant) {
+        let mut own = self.lock();
+        own.retain(|kept| kept.of.id != group.of.id);
+        let valid_until = valid_until(asked, group.ttl);
+        own.push(Own { of: group.of.clone(), epoch, ttl: group.ttl, valid_until });
+    }
+
+    /// Renews this life of a group no more.
+    pub fn drop(&self, group: &GroupRef) {
+        self.lock().retain(|kept| kept.of != *group);
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<GroupRef> {
+        self.lock().iter().map(|own| own.of.clone()).collect()
+    }
+
+    /// Which may be renewed now, in `epoch`, and which may not.
+    pub(super) fn standing(&self, epoch: Epoch) -> Standing {
+        let now = Instant::now();
+        let own = self.lock();
+        let pick = |valid: bool| {
+            let picked = own.iter().filter(|own| (own.epoch == epoch && now < own.valid_until) == valid);
+            picked.map(|own| own.of.clone()).collect()
+        };
+        Standing { valid: pick(true), run_out: pick(false) }
+    }
+
+    /// Notes that a renewal which was sent at `asked` was acknowledged.
+    pub(super) fn note_renewed(&self, group: &GroupRef, asked: Instant) {
+        if let Some(own) = self.lock().iter_mut().find(|own| own.of == *group) {
+            own.valid_until = own.valid_until.max(valid_until(asked, own.ttl));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Own>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn valid_until(asked: Instant, ttl: Duration) -> Instant {
+    asked + ttl.saturating_sub(MARGIN.min(ttl / MARGIN_PART))
+}

@@ -1,0 +1,70 @@
+//! The stores of the nodes of a process.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::Config;
+use super::store::embedded::OpenError;
+use super::store::redis::link::RedisOptions;
+use super::store::redis::url::RedisUrl;
+use super::store::{EmbeddedStore, MemoryStore, RedisStore, Store};
+
+/// How long before its deadline a session stops trusting what was granted to it.
+pub const SESSION_MARGIN: Duration = Duration::from_millis(250);
+
+/// What every node of a process gets its store from.
+#[derive(Clone)]
+pub enum Stores {
+    /// All have the same.
+    One(Arc<dyn Store>),
+    /// Each has its own connections, which its own runtime serves: they end with the node, and
+    /// stand still when it does.
+    Redis(Box<Mesh>),
+}
+
+/// The registry of a mesh in Redis.
+#[derive(Clone)]
+pub struct Mesh {
+    url: RedisUrl,
+    options: RedisOptions,
+    cluster: String,
+    quarantine: Duration,
+}
+
+impl Stores {
+    /// The stores that are configured, `redis` as [`StoreConfig::redis`] has it; an embedded one
+    /// keeps its file in `directory`. A server that cannot be reached is no error: nodes wait for
+    /// it.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    ///
+    /// [`StoreConfig::redis`]: super::config::StoreConfig::redis
+    pub fn open(
+        config: &Config,
+        redis: Option<(RedisUrl, RedisOptions)>,
+        directory: &Path,
+    ) -> Result<Self, OpenError> {
+        if let Some((url, options)) = redis {
+            let cluster = config.node.cluster.clone();
+            let quarantine = config.session.ttl.0 + SESSION_MARGIN;
+            return Ok(Self::Redis(Box::new(Mesh { url, options, cluster, quarantine })));
+        }
+        Ok(Self::One(match config.store.url.as_str() {
+            "memory:" => Arc::new(MemoryStore::system()),
+            _ => Arc::new(EmbeddedStore::open(directory)?),
+        }))
+    }
+
+    /// The store of one life of a node.
+    pub fn of_node(&self) -> Arc<dyn Store> {
+        match self {
+            Self::One(store) => store.clone(),
+            Self::Redis(mesh) => {
+                let Mesh { url, options, cluster, quarantine } = mesh.as_ref();
+                Arc::new(RedisStore::new(url.clone(), options.clone(), cluster, *quarantine))
+            }
+        }
+    }
+}
