@@ -282,3 +282,31 @@ async fn a_refused_change_is_in_the_trail_once_its_minute_is_over() -> Result<()
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_tail_goes_on_where_it_ended() -> Result<()> {
+    let place = Place::new(&["--node-id", "a"])?;
+    let daemon = place.start()?;
+    act(&daemon, 4).await?;
+    let cursor = place.directory.path().join("audit.cursor").display().to_string();
+    let tail = |more: &[&str]| -> Result<Vec<Value>> {
+        let follow = ["audit", "tail", "-o", "jsonl", "--cursor-file", &cursor];
+        let ended = omnirelay(Some(&daemon), &[&follow, more].concat())?;
+        ensure!(ended.code == Some(0), "{}", ended.output);
+        ended.output.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    };
+    // Nothing new comes: it ends with the time, and its cursor stands behind what it showed.
+    let first = tail(&["--limit", "2", "--for", "500ms"])?;
+    let kinds = |lines: &[Value]| -> Vec<String> {
+        lines.iter().map(|line| line["type"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(kinds(&first), ["snapshot", "snapshot"]);
+    act(&daemon, 2).await?;
+    let second = tail(&["--max-events", "2", "--timeout", "30s"])?;
+    assert_eq!(kinds(&second).iter().filter(|kind| *kind == "added").count(), 2, "{second:?}");
+    assert!(second.iter().all(|line| !first.iter().any(|told| told["record"] == line["record"])));
+    act(&daemon, 1).await?;
+    let third = tail(&["--max-events", "1", "--timeout", "30s"])?;
+    assert_eq!(kinds(&third), ["added"], "nothing is told twice: {third:?}");
+    Ok(())
+}
