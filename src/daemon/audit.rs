@@ -58,7 +58,12 @@ pub fn epoch_body(node_id: &str, epoch: Epoch, changes: Vec<String>) -> AuditVal
 fn record_key(now: Millis, else_by: &[u8]) -> String {
     // Without chance, what is different of two records of one millisecond keeps them apart.
     let number = random_u64().unwrap_or_else(|_| xxh64(else_by, now.0));
-    format!("{:013x}-{number:016x}", now.0)
+    format!("{}-{number:016x}", oldest_key(now.0))
+}
+
+/// The smallest key that a record of this time or later can have.
+pub fn oldest_key(ms: u64) -> String {
+    format!("{ms:013x}")
 }
 
 /// The write that records it, under a key that sorts by time.

@@ -166,7 +166,7 @@ impl<'p> Check<'p> {
                 let first = seals.first().and_then(|seal| Some(ChainId::parse(&seal.key)?.1));
                 oldest_kept = oldest_kept.max(first.unwrap_or(1));
             }
-            let mut check = ChainCheck::new(chain, Known { oldest_kept, remembered: None });
+            let mut check = ChainCheck::new(chain, Known { oldest_kept, ..Known::default() });
             for seal in &seals {
                 self.trail.seal(&mut check, &seal.key, &seal.value);
             }

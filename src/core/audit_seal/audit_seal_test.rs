@@ -68,6 +68,8 @@ struct Node {
 
 #[derive(Clone, Default)]
 struct Store {
+    /// From when on it is verified.
+    since_ms: u64,
     seals: BTreeMapOf,
     records: std::collections::BTreeMap<String, Record>,
 }
@@ -132,6 +134,7 @@ fn verify(store: &Store, nodes: &[&Node]) -> (Vec<Finding>, u64) {
         let known = Known {
             oldest_kept: newest.map_or(1, |opened| opened.seal.oldest_kept),
             remembered: node.and_then(|node| node.remembered()),
+            since_ms: store.since_ms,
         };
         let mut check = ChainCheck::new(chain, known);
         for key in keys {
@@ -291,6 +294,19 @@ fn a_pruned_beginning_is_no_truncation_and_a_truncation_no_pruning() {
     assert_eq!(verify(&store, &[&a, &b]).0, Vec::new(), "all of it is gone");
     store.seals.remove(&a.chain().key(3));
     assert_eq!(verify(&store, &[&a, &b]).0[0].wrong(), Wrong::Missing, "more than that is gone");
+}
+
+#[test]
+fn what_was_lost_before_the_time_asked_for_is_no_finding() {
+    // All seals are of 5000.
+    for (since_ms, expected) in [(0, 1), (5000, 1), (5001, 0)] {
+        let (mut store, a, b) = sealed();
+        store.seals.remove(&a.chain().key(2));
+        store.since_ms = since_ms;
+        let (findings, _) = verify(&store, &[&a, &b]);
+        let gaps = findings.iter().filter(|finding| finding.record_id.is_empty()).count();
+        assert_eq!(gaps, expected, "since {since_ms}: {findings:?}");
+    }
 }
 
 #[test]

@@ -15,6 +15,9 @@ pub struct Known {
     pub oldest_kept: u64,
     /// The newest seal that was seen here before.
     pub remembered: Option<(u64, Digest256)>,
+    /// What was lost before a seal of an earlier time than this is not asked for, in milliseconds since the
+    /// Unix epoch; 0: all of it is.
+    pub since_ms: u64,
 }
 
 /// Takes the seals of a chain in the order of their keys.
@@ -73,11 +76,16 @@ impl ChainCheck {
             found.push(self.finding(Wrong::Added, 0, format!("`{key}` is no key of a seal")));
             return None;
         };
-        self.check_gap(sequence, found);
+        let gap = self.gap_before(sequence);
         let follows = self.last_hash.filter(|_| self.last + 1 == sequence);
         let is_first = sequence == 1;
         (self.last, self.last_hash) = (sequence, None);
-        let opened = match open(value) {
+        let opened = open(value);
+        let is_asked_for = |opened: &Opened| opened.seal.sealed_at_ms >= self.known.since_ms;
+        if opened.as_ref().map_or(true, is_asked_for) {
+            found.extend(gap);
+        }
+        let opened = match opened {
             Ok(opened) => opened,
             Err(NotASeal::Unreadable) => {
                 found.push(self.finding(Wrong::Changed, sequence, "it cannot be read as a seal"));
@@ -128,15 +136,16 @@ impl ChainCheck {
         seal_finding(&self.chain, wrong, sequence, what)
     }
 
-    fn check_gap(&self, sequence: u64, found: &mut Vec<Finding>) {
+    /// What is missing right before a seal.
+    fn gap_before(&self, sequence: u64) -> Option<Finding> {
         let expected = if self.last == 0 { self.known.oldest_kept.max(1) } else { self.last + 1 };
         let begins_before = self.last == 0 && sequence < expected;
         if sequence == expected || begins_before {
-            return;
+            return None;
         }
         // Keys are unique and sorted: what is not expected comes later.
         let what = format!("seals {expected} to {} are gone", sequence.saturating_sub(1));
-        found.push(self.finding(Wrong::Missing, expected, what));
+        Some(self.finding(Wrong::Missing, expected, what))
     }
 
     fn misplaced(&self, opened: &Opened, sequence: u64) -> Option<Finding> {

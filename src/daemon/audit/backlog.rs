@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
+use super::oldest_key;
 use super::store::{records_page, stored};
 use crate::core::audit_seal::leaf;
 use crate::daemon::store::{Record, Store, StoreError};
@@ -44,7 +45,7 @@ impl Backlog {
         until: u64,
         since_ms: Option<u64>,
     ) -> Result<Self, StoreError> {
-        let oldest = format!("{:013x}", since_ms.unwrap_or(0).saturating_sub(SLACK_MS));
+        let oldest = oldest_key(since_ms.unwrap_or(0).saturating_sub(SLACK_MS));
         let mut found: BTreeMap<(u64, String), AuditLeaf> = BTreeMap::new();
         // The first revision of which something was left out.
         let mut left_out = u64::MAX;

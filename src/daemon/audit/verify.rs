@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::heads::Heads;
-use super::published_key;
 use super::store::{newest_of, node_of, record_of, records_page, seals_of, stored, stored_chains};
+use super::{oldest_key, published_key};
 use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
 use crate::core::audit_seal::trail::{Count, FINDINGS_MAX, Leaves, added, compare, expect, unreadable};
 use crate::core::audit_seal::{ChainId, Opened, open};
@@ -48,17 +48,20 @@ pub struct Report {
 /// A run of the check.
 struct Run<'a> {
     store: &'a dyn Store,
-    /// Records before this key are not looked at.
+    /// What is older than this is not looked at.
+    since_ms: u64,
+    /// The first key that a record of this time can have.
     from: String,
     report: Report,
 }
 
-/// Checks the trail from the record key `from` on; empty is all of it.
+/// Checks the trail from this time on, in milliseconds since the Unix epoch; 0 is all of it.
 ///
 /// # Errors
 /// Those of the store: then nothing is known.
-pub async fn verify(registry: &Registry, heads: &Heads, from: String) -> Result<Report, StoreError> {
-    let mut run = Run { store: registry.store(), from, report: Report::default() };
+pub async fn verify(registry: &Registry, heads: &Heads, since_ms: u64) -> Result<Report, StoreError> {
+    let from = if since_ms == 0 { String::new() } else { oldest_key(since_ms) };
+    let mut run = Run { store: registry.store(), since_ms, from, report: Report::default() };
     // What is remembered first: the store holds at least that.
     let mut chains: BTreeSet<ChainId> = heads.chains().into_iter().collect();
     let remembered: BTreeMap<ChainId, _> =
@@ -103,7 +106,7 @@ impl Run<'_> {
         let mut oldest_kept = self.oldest_kept(id).await?;
         let mut tries = 1;
         let run = loop {
-            let run = self.read_chain(id, Known { oldest_kept, remembered }).await?;
+            let run = self.read_chain(id, Known { oldest_kept, remembered, since_ms: self.since_ms }).await?;
             let missing = run.findings.iter().any(|finding| finding.wrong() == Wrong::Missing);
             if !missing || tries == TRIES_MAX {
                 break run;

@@ -241,7 +241,7 @@ impl Node {
     }
 
     async fn verify(&self) -> Report {
-        verify(&self.registry, &self.heads, String::new()).await.unwrap()
+        verify(&self.registry, &self.heads, 0).await.unwrap()
     }
 
     /// The first finding, which there must be.

@@ -194,7 +194,7 @@ async fn a_check_from_a_time_on_looks_at_no_older_record() {
     let a = sealed(&place).await;
     let records = place.all(AUDIT).await;
     place.write(vec![delete(&records[1])]).await;
-    let from = |record: &Record| record.id.key.split('-').next().unwrap().to_owned();
+    let from = |record: &Record| record.created_at.0;
     let since = verify(&a.registry, &a.heads, from(&records[5])).await.unwrap();
     assert_eq!((since.findings, since.counts["a"].sealed), (Vec::new(), 6), "two rounds of three");
     let since = verify(&a.registry, &a.heads, from(&records[1])).await.unwrap();

@@ -29,7 +29,7 @@ use crate::wire::pb::omnirelay::security::v1 as pb;
 use export::Export;
 use pb::audit_service_server::AuditService;
 pub use seals::AUDIT_SEAL;
-use shape::{Filter, decode, oldest_key, show};
+use shape::{Filter, decode, millis, oldest_key, show};
 
 const PAGE_SIZE_DEFAULT: usize = 100;
 const PAGE_SIZE_MAX: usize = 1000;
@@ -146,8 +146,9 @@ impl Audit {
 
     async fn check(&self, asked: pb::VerifyAuditRequest) -> Result<pb::VerifyAuditResponse, Fault> {
         self.registry.ready_for("").await?;
-        let from = oldest_key(asked.since.as_ref());
-        let report = verify(&self.registry, &self.heads, from).await.map_err(|error| unreadable(&error))?;
+        let since_ms = asked.since.as_ref().map_or(0, millis);
+        let report = verify(&self.registry, &self.heads, since_ms).await;
+        let report = report.map_err(|error| unreadable(&error))?;
         let envelope = Envelope::of(&self.registry);
         Ok(pb::VerifyAuditResponse {
             schema_version: envelope.schema_version,

@@ -4,6 +4,7 @@ use prost::Message;
 
 use super::pb;
 use crate::core::audit_record::readable;
+use crate::daemon::audit;
 use crate::daemon::audit::store::stored;
 use crate::daemon::store::Record;
 use crate::wire::pb::omnirelay::store::v1::AuditValue;
@@ -40,7 +41,7 @@ impl Filter {
 /// The smallest key a record of this time or later can have.
 pub fn oldest_key(since: Option<&Timestamp>) -> String {
     let Some(since) = since else { return String::new() };
-    format!("{:013x}", millis(since))
+    audit::oldest_key(millis(since))
 }
 
 /// A time in milliseconds since the Unix epoch; 0 for one before that.
