@@ -1,6 +1,7 @@
 //! Real processes, real sockets, real signals: daemons as their operator runs them.
 
 mod abuse;
+mod audit;
 mod daemon;
 mod lifecycle;
 mod process;

@@ -81,6 +81,12 @@ impl Registry {
         }
     }
 
+    /// Has watches told of these kinds too, whose records the view does not hold.
+    #[must_use]
+    pub fn following(self, followed: &'static [Kind]) -> Self {
+        Self { view: self.view.following(followed), ..self }
+    }
+
     /// The node whose daemon this is.
     pub fn node_id(&self) -> &str {
         &self.node_id

@@ -201,12 +201,7 @@ impl Watch {
             revision: entry.revision,
             previous: entry.previous,
             at: entry.at,
-            changes: changes
-                .map(|change| ViewChange {
-                    before: change.before.clone().map(|before| Arc::new(ViewRecord::new(before))),
-                    after: Arc::new(ViewRecord::new(change.after.clone())),
-                })
-                .collect(),
+            changes: changes.map(ViewChange::of).collect(),
         }
     }
 
