@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use omnirelay::core::time::{Millis, whole_ms};
+use omnirelay::daemon::audit::files::AuditFiles;
 use omnirelay::daemon::config::Config;
 use omnirelay::daemon::node::{Node, NodeSpec};
 use omnirelay::daemon::store::redis::link::RedisOptions;
@@ -25,6 +26,7 @@ fn store(server: &RedisServer) -> Result<Arc<RedisStore>> {
 async fn node(node_id: &str, server: &RedisServer) -> Result<Node> {
     let spec = NodeSpec {
         node_id: node_id.to_owned(),
+        audit: AuditFiles::open(server.directory(), node_id)?,
         config: Arc::new(Config::default()),
         store: store(server)?,
         session_secret: node_id.to_owned(),

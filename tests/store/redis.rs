@@ -84,7 +84,11 @@ fn user_of(whom: &str) -> Vec<&'static str> {
     let block = GUIDE.split("```text").skip(1).filter_map(|rest| rest.split("```").next());
     let mut found = block.filter_map(|block| block.trim().strip_prefix(&format!("# {whom}\n")));
     let command = found.next().unwrap_or_else(|| panic!("the guide has no user of {whom}"));
-    command.split_whitespace().map(|word| word.trim_end_matches('\\')).filter(|word| !word.is_empty()).collect()
+    command
+        .split_whitespace()
+        .map(|word| word.trim_end_matches('\\'))
+        .filter(|word| !word.is_empty())
+        .collect()
 }
 
 impl Servers {
