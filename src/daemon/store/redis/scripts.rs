@@ -11,6 +11,8 @@ const WRITES: &str = "";
 pub(super) struct Script {
     source: String,
     hash: String,
+    /// The same script, whose errors name the key that they are about.
+    naming: String,
 }
 
 /// All scripts of the store.
@@ -51,19 +53,27 @@ impl Scripts {
 impl Script {
     /// The script that every new connection runs first.
     pub fn greet() -> Self {
-        Self::new(ALLOW_OOM, include_str!("scripts/greet.lua"))
+        let greet = Self::new(ALLOW_OOM, include_str!("scripts/greet.lua"));
+        // It runs seldom enough.
+        Self { source: greet.naming.clone(), ..greet }
     }
 
     fn new(flags: &str, body: &str) -> Self {
         let common = include_str!("scripts/common.lua");
         let source = format!("#!lua {flags}\n{common}\n{body}");
+        let naming = format!("#!lua {flags}\n{}\n{common}\n{body}", include_str!("scripts/naming.lua"));
         let hash = redis::Script::new(&source).get_hash().to_owned();
-        Self { source, hash }
+        Self { source, hash, naming }
     }
 
     /// Calls it by its hash, which the server may have forgotten; its arguments go behind.
     pub fn by_hash(&self, meta: &str) -> Cmd {
         command("EVALSHA", &self.hash, meta)
+    }
+
+    /// Calls it again after an error that did not say which key it is about.
+    pub fn by_text_naming_keys(&self, meta: &str) -> Cmd {
+        command("EVAL", &self.naming, meta)
     }
 
     /// Calls it by its text, after which the server knows the hash.
