@@ -164,7 +164,22 @@ impl Sealer {
             }
             (_, None) => self.covered = self.covered_by_older_keys().await?,
         }
+        self.heed_head();
         Ok(())
+    }
+
+    /// Goes on from what was seen of the own chain, should both the last seal and its copy here be lost: no
+    /// sequence is signed twice.
+    fn heed_head(&mut self) {
+        let Some(head) = self.heads.head(self.key.chain()) else { return };
+        let sequence = self.tip.map_or(0, |tip| tip.head.sequence);
+        if sequence >= head.sequence {
+            return;
+        }
+        error!(sequence, sealed = head.sequence, "the newest seals of this node are lost");
+        let tip = self.tip.map_or((0, 1), |tip| (tip.sealed_at_ms, tip.oldest_kept));
+        // Of an epoch that is none: what is not sealed is looked for among the records.
+        self.tip = Some(Tip { head, epoch: Epoch(0), sealed_at_ms: tip.0, oldest_kept: tip.1 });
     }
 
     /// What the chains of this node under other keys cover: a new key does not seal it again.
