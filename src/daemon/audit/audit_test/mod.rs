@@ -262,6 +262,7 @@ fn called<T>(message: T) -> Request<T> {
         scopes: Scopes::all(),
         request_id: RequestId::of_static("test"),
         idempotency_key: None,
+        generated_key: None,
         if_match: None,
         if_none_match: None,
         deadline: None,
