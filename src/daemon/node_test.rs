@@ -14,14 +14,14 @@ use super::node::{Node, NodeSpec};
 use super::registry::faulty::{Call, EVERY_CALL, Faulty, Ill};
 use super::store::{MemoryStore, Store};
 
-async fn node(node_id: &str, store: Arc<dyn Store>, place: &Path) -> Node {
+async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
     let spec = NodeSpec {
         node_id: node_id.to_owned(),
+        audit: AuditFiles::open(directory, node_id).unwrap(),
         config: Arc::new(Config::default()),
         store,
         session_secret: node_id.to_owned(),
         listener: TcpListener::bind("127.0.0.1:0").unwrap(),
-        audit: AuditFiles::open(place, node_id).unwrap(),
         process: None,
     };
     let node = Node::start(spec).await.unwrap();
@@ -57,8 +57,8 @@ fn item(ready: &str, name: &str) -> Value {
 async fn an_unknown_outcome_is_repeated_over_http_on_another_daemon() {
     let shared = Arc::new(MemoryStore::system());
     let path = Faulty::over(shared.clone());
-    let place = tempfile::tempdir().unwrap();
-    let (a, b) = (node("a", path.clone(), place.path()).await, node("b", shared, place.path()).await);
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b) = (node("a", directory.path(), path.clone()).await, node("b", directory.path(), shared).await);
     path.fall_ill([Call::Commit], Ill::LosesReplies);
     path.fall_ill([Call::Recall], Ill::Fails);
     let (status, problem) = answer(cordon(&a)).await;
@@ -75,8 +75,8 @@ async fn an_unknown_outcome_is_repeated_over_http_on_another_daemon() {
 #[tokio::test]
 async fn readiness_tells_of_settings_silence_and_lost_history() {
     let path = Faulty::over(Arc::new(MemoryStore::system()));
-    let place = tempfile::tempdir().unwrap();
-    let a = node("a", path.clone(), place.path()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let a = node("a", directory.path(), path.clone()).await;
     let settings = item(&get(&a, "/readyz").await, "store-settings");
     assert_eq!((&settings["ok"], &settings["required"]), (&false.into(), &false.into()), "{settings}");
     assert!(settings["message"].as_str().unwrap().contains("appendonly"), "{settings}");

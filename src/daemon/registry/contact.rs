@@ -1,6 +1,6 @@
 //! What a daemon hears of its store: its time, its epoch, and since when it has been silent.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -31,6 +31,8 @@ struct News {
 /// The daemon's contact with its store.
 pub struct Contact {
     last: RwLock<Last>,
+    /// Why the last call failed that did.
+    trouble: Mutex<String>,
     news: watch::Sender<News>,
 }
 
@@ -38,7 +40,7 @@ impl Contact {
     /// No contact yet.
     pub(super) fn new() -> Self {
         let last = Last { store: Millis(0), at: Instant::now(), silent: false, unread_since: None };
-        Self { last: RwLock::new(last), news: watch::Sender::new(News::default()) }
+        Self { last: RwLock::new(last), trouble: Mutex::default(), news: watch::Sender::new(News::default()) }
     }
 
     /// Store time now, by the last answer and the time since.
@@ -74,6 +76,17 @@ impl Contact {
     /// The epoch that the store named last.
     pub fn epoch(&self) -> Epoch {
         self.news.borrow().epoch
+    }
+
+    /// Why the store is silent, while it is.
+    pub fn trouble(&self) -> Option<String> {
+        self.silence()?;
+        Some(self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Notes why a call failed.
+    pub(super) fn note_trouble(&self, why: &str) {
+        why.clone_into(&mut self.trouble.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Notes that a pulse went unanswered.

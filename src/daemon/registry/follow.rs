@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 
 use super::Registry;
 use super::backoff::Backoff;
+use super::complaint::Complaint;
 use super::view::{Applied, View};
 use crate::daemon::store::{
     Beat, Epoch, Kind, LogEntry, LogPage, PAGE_MAX, Pulse, Record, Revision, Scan, Store, StoreError,
@@ -34,7 +35,7 @@ enum Reload {
 /// Loads the view and follows the log for ever.
 pub async fn follow_log(registry: Arc<Registry>) {
     let contact = registry.view().contact();
-    let mut backoff = Backoff::new();
+    let (mut backoff, complaint) = (Backoff::new(), Complaint::default());
     loop {
         let begun = Instant::now();
         let reload = match load(&registry).await {
@@ -45,12 +46,21 @@ pub async fn follow_log(registry: Arc<Registry>) {
             backoff = Backoff::new();
         }
         let news = contact.news();
+        if registry.view().head().caught_up {
+            // Until the next load is complete, what is shown may be old.
+            contact.note_log(false);
+        }
         match reload {
             Reload::Now => continue,
             Reload::Behind => {}
             Reload::Failed(error) => {
+                contact.note_trouble(&chain(&error));
                 contact.note_log(false);
-                warn!(error = %chain(&error), "log could not be read");
+                if complaint.is_due(&error) {
+                    warn!(error = %chain(&error), "log could not be read; trying again");
+                } else {
+                    debug!(error = %chain(&error), "log could still not be read");
+                }
             }
         }
         // Whoever loads again and again because the log runs away is slowed down as well.
@@ -68,7 +78,7 @@ async fn follow(registry: &Registry) -> Reload {
         let contact = registry.view().contact();
         let news = contact.news();
         if contact.epoch() != head.epoch {
-            info!(epoch = contact.epoch().0, "registry began a new epoch; the view is loaded again");
+            info!(epoch = %contact.epoch(), "registry began a new epoch; the view is loaded again");
             return Reload::Now;
         }
         let asked = Instant::now();

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Registry;
+use super::complaint::Complaint;
 use super::follow::chain;
 use super::own::Standing;
 use crate::core::time::{Millis, whole_ms};
@@ -43,6 +44,7 @@ struct Heart<'a> {
     epoch: Epoch,
     asked_last: Millis,
     renewed: Option<Instant>,
+    complaint: Complaint,
 }
 
 /// Renews the node's groups and learns which deadlines moved at least twice a second, for ever.
@@ -50,14 +52,31 @@ struct Heart<'a> {
 pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Heard)) {
     let mut ticks = tokio::time::interval(pace.renew_every.min(POLL_EVERY));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heart = Heart { registry, pace, epoch: Epoch(0), asked_last: Millis(0), renewed: None };
+    let mut heart = Heart {
+        registry,
+        pace,
+        epoch: Epoch(0),
+        asked_last: Millis(0),
+        renewed: None,
+        complaint: Complaint::default(),
+    };
     loop {
-        let now = ticks.tick().await;
+        let now = tokio::select! {
+            now = ticks.tick() => now,
+            // A silence of all is noticed from the first renewal on, so that comes at once.
+            () = registry.own().kept() => heart.begin_anew(),
+        };
         after_beat(heart.beat(now).await);
     }
 }
 
 impl Heart<'_> {
+    /// Makes all groups due.
+    fn begin_anew(&mut self) -> Instant {
+        self.renewed = None;
+        Instant::now()
+    }
+
     async fn beat(&mut self, now: Instant) -> Heard {
         let known = self.registry.view().head().epoch;
         let Standing { valid, mut run_out } = self.registry.own().standing(known);
@@ -79,10 +98,17 @@ impl Heart<'_> {
                 self.registry.view().contact().note_epoch(current);
                 return Heard::Over(self.registry.own().all());
             }
-            Ok(Err(error)) => chain(&error),
+            Ok(Err(error)) => {
+                // That the store is away is told by whoever connects to it.
+                if matches!(error, StoreError::Incompatible { .. }) && self.complaint.is_due(&error) {
+                    warn!(error = %chain(&error), "session could not be renewed; trying again");
+                }
+                chain(&error)
+            }
             Err(_) => "no answer in time".to_owned(),
         };
         debug!(error = %failed, "pulse failed");
+        self.registry.view().contact().note_trouble(&failed);
         self.registry.view().contact().note_silence();
         Heard::Nothing
     }

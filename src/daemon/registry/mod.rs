@@ -1,6 +1,7 @@
 //! The registry: commits, the view, watches and sessions, on any store.
 
 pub mod backoff;
+pub mod complaint;
 pub mod contact;
 pub mod cursor;
 pub mod follow;
@@ -25,13 +26,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use crate::daemon::audit;
 use crate::daemon::store::{
-    Commit, CommitError, Committed, Idempotency, IdempotencyKey, Kind, LogEntry, Retention, Revision, Store,
-    StoreError,
+    Commit, CommitError, Committed, Idempotency, IdempotencyKey, Kind, LogEntry, LogPage, Retention,
+    Revision, Store, StoreError,
 };
 use crate::wire::fault::{Code, Fault};
+use complaint::Complaint;
 use cursor::Cursor;
 use loss::Losses;
 use own::OwnGroups;
@@ -39,6 +42,12 @@ use view::{Applied, View};
 
 /// How long a commit's caller waits for the view to show it.
 const OWN_COMMIT_WAIT: Duration = Duration::from_secs(2);
+
+/// How many watches read the store's log at once, and how long each may take.
+const LOG_READERS_MAX: usize = 8;
+const LOG_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often somebody who waits for the first load looks whether the store still answers.
+const LOAD_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How long one step of housekeeping may take.
 const HOUSEKEEPING_TIMEOUT: Duration = Duration::from_secs(30);
@@ -52,6 +61,9 @@ pub struct Registry {
     view: View,
     own: OwnGroups,
     losses: Losses,
+    log_turns: Semaphore,
+    /// About mutations that the store refused.
+    refusals: Complaint,
 }
 
 impl Registry {
@@ -64,6 +76,8 @@ impl Registry {
             view: View::new(mirrored),
             own: OwnGroups::default(),
             losses: Losses::default(),
+            log_turns: Semaphore::new(LOG_READERS_MAX),
+            refusals: Complaint::default(),
         }
     }
 
@@ -125,6 +139,15 @@ impl Registry {
         Ok(())
     }
 
+    /// The log behind a revision, for those who are behind the view: a few at a time, and nobody
+    /// while the store is silent.
+    async fn log_behind(&self, after: Revision, limit: usize) -> Result<LogPage, StoreError> {
+        self.view.contact().heard().await;
+        // The semaphore is never closed.
+        let _turn = self.log_turns.acquire().await;
+        follow::in_time(LOG_TIMEOUT, self.store.log(after, limit, Duration::ZERO)).await
+    }
+
     /// Commits and shows the result in this daemon's view before it returns.
     pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         let committed = self.store.commit(commit).await.inspect_err(|error| self.note_epoch_of(error))?;
@@ -152,8 +175,9 @@ impl Registry {
     /// Waits until the view has loaded, and has seen `min_revision` if one is given.
     ///
     /// # Errors
-    /// `EPOCH_CHANGED` when the cursor is of another epoch, `INVALID_CURSOR` when it is none.
-    /// It waits without limit: the caller's deadline ends it.
+    /// `EPOCH_CHANGED` when the cursor is of another epoch, `INVALID_CURSOR` when it is none,
+    /// `STORE_UNAVAILABLE` when nothing was loaded yet and the store does not answer. Otherwise it
+    /// waits without limit: the caller's deadline ends it.
     pub async fn ready_for(&self, min_revision: &str) -> Result<(), Fault> {
         let cursor = parse_cursor(min_revision)?.unwrap_or_default();
         let head = self.view.head();
@@ -161,12 +185,28 @@ impl Registry {
         {
             return self.check_epoch(min_revision, cursor);
         }
-        follow::wait_for(&self.view, Revision(0)).await;
+        self.loaded().await?;
         self.check_epoch(min_revision, cursor)?;
         // A cursor inside a commit is behind it only once that commit is there.
         let behind = Revision(cursor.revision.0.saturating_add(u64::from(cursor.part > 0)));
         follow::wait_for(&self.view, behind).await;
         self.check_epoch(min_revision, cursor)
+    }
+
+    /// Waits for the first load as long as it can succeed: a client that knows other daemons does
+    /// better with them than with this one's silence.
+    async fn loaded(&self) -> Result<(), Fault> {
+        loop {
+            let loaded = follow::wait_for(&self.view, Revision(0));
+            if tokio::time::timeout(LOAD_LOOK_EVERY, loaded).await.is_ok() {
+                return Ok(());
+            }
+            if self.view.silence().is_some() {
+                let message = "this daemon has not loaded the registry yet: the store cannot be reached";
+                return Err(Fault::new(Code::Unavailable, "STORE_UNAVAILABLE", message)
+                    .hint("try again, or another daemon; `/readyz` of this one says how its store is"));
+            }
+        }
     }
 
     fn check_epoch(&self, min_revision: &str, cursor: Cursor) -> Result<(), Fault> {
@@ -182,10 +222,16 @@ impl Registry {
 
     /// Does the store's housekeeping at this pace for ever.
     pub async fn keep_house(self: Arc<Self>, keep: Retention, every: Duration) {
+        let complaint = Complaint::default();
         loop {
             tokio::time::sleep(every).await;
-            if let Err(error) = self.tidy(keep).await {
-                tracing::debug!(error = %follow::chain(&error), "housekeeping failed");
+            match self.tidy(keep).await {
+                // Nobody else may ever meet what stops it, and the store grows.
+                Err(error @ StoreError::Incompatible { .. }) if complaint.is_due(&error) => {
+                    tracing::warn!(error = %follow::chain(&error), "housekeeping failed");
+                }
+                Err(error) => tracing::debug!(error = %follow::chain(&error), "housekeeping failed"),
+                Ok(()) => {}
             }
             self.view.forget_groups(keep.tombstone_age);
             self.losses.settle(&self.view);

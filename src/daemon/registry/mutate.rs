@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use tokio::time::timeout;
+use tracing::{debug, warn};
 use xxhash_rust::xxh64::xxh64;
 
 use super::Registry;
 use super::cursor::Cursor;
-use super::follow::in_time;
+use super::follow::{chain, in_time};
 use super::refusal::{OUTCOME_UNKNOWN, commit_fault, conflict_fault, internal, store_fault, unavailable};
 use super::view::ViewRecord;
 use crate::daemon::audit;
@@ -176,7 +177,12 @@ impl Registry {
                     // The view is behind the store; let it catch up before deciding again.
                     self.catch_up().await;
                 }
-                Err(error) => return Err(commit_fault(mutation, &error)),
+                Err(error) => {
+                    if let CommitError::Store(error) = &error {
+                        self.note_refusal(mutation, error);
+                    }
+                    return Err(commit_fault(mutation, &error));
+                }
             }
         }
     }
@@ -199,6 +205,16 @@ impl Registry {
         }
     }
 
+    /// Says what the store refuses: the first of many is told, because every caller may try again.
+    fn note_refusal(&self, mutation: &Mutation<'_>, error: &StoreError) {
+        let (action, request_id) = (mutation.action, &mutation.caller.request_id);
+        if self.refusals.is_due(error) {
+            warn!(action, %request_id, error = %chain(error), "store refused");
+        } else {
+            debug!(action, %request_id, error = %chain(error), "store refused");
+        }
+    }
+
     /// The answer of an earlier commit under this idempotency key.
     async fn answered_before<A: Answer>(
         &self,
@@ -207,7 +223,10 @@ impl Registry {
     ) -> Result<Option<A>, Fault> {
         let key = idempotency_key(mutation, key);
         let recalled = in_time(RECALL_TIMEOUT, self.store().recall(&key)).await;
-        let recalled = recalled.map_err(|error| store_fault(mutation, &error))?;
+        let recalled = recalled.map_err(|error| {
+            self.note_refusal(mutation, &error);
+            store_fault(mutation, &error)
+        })?;
         match recalled {
             None => Ok(None),
             Some((hash, _)) if hash != mutation.request_hash => {

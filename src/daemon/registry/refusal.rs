@@ -1,6 +1,5 @@
 //! Why a mutation was not carried out, as its caller is told.
 
-use super::follow::chain;
 use super::mutate::Mutation;
 use crate::daemon::store::{CommitError, StoreError, Version};
 use crate::wire::fault::{Code, Fault};
@@ -55,7 +54,6 @@ pub(super) fn commit_fault(mutation: &Mutation<'_>, error: &CommitError) -> Faul
 
 pub(super) fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault {
     let action = mutation.action;
-    tracing::warn!(action, request_id = %mutation.caller.request_id, error = %chain(error), "store refused");
     match error {
         StoreError::Unavailable(_) => unavailable(mutation, "the store cannot be reached"),
         StoreError::Full(_) => Fault::new(
@@ -72,7 +70,11 @@ pub(super) fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault 
             format!("cannot carry out {action}: the registry has begun a new epoch; nothing was changed"),
         )
         .hint("read again, then repeat"),
-        StoreError::Incompatible { .. } => internal(mutation),
+        StoreError::Incompatible { what } => Fault::new(
+            Code::Internal,
+            "INTERNAL",
+            format!("cannot carry out {action}: what the store holds cannot be understood: {what}"),
+        ),
     }
 }
 

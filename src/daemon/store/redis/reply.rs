@@ -238,7 +238,13 @@ fn lease_of(scope: String, mut row: Row) -> Result<Lease, StoreError> {
 pub(super) fn log_entry(value: Value) -> Result<(LogHead, Arc<LogEntry>), StoreError> {
     let mut entry = Reply::of(value)?;
     let revision = revision_of(&entry.text()?)?;
-    let mut fields = entry.list()?;
+    log_fields(revision, entry.list()?).map_err(|error| match error {
+        StoreError::Incompatible { what } => incompatible(&format!("log entry {revision}: {what}")),
+        other => other,
+    })
+}
+
+fn log_fields(revision: Revision, mut fields: Reply) -> Result<(LogHead, Arc<LogEntry>), StoreError> {
     let (mut head, mut changes, mut leases) = (None, Vec::new(), Vec::new());
     while !fields.is_empty() {
         let (name, value) = (fields.text()?, fields.bytes()?);
@@ -246,10 +252,10 @@ pub(super) fn log_entry(value: Value) -> Result<(LogHead, Arc<LogEntry>), StoreE
             "h" => head = Some(log_head(value)?),
             "c" => changes.push(change(value)?),
             "l" => leases.push(scoped_lease(value)?),
-            _ => return Err(incompatible(&format!("log entry {revision}"))),
+            other => return Err(incompatible(&format!("a field `{other}`"))),
         }
     }
-    let (head, at, writer) = head.ok_or_else(|| incompatible(&format!("log entry {revision}")))?;
+    let (head, at, writer) = head.ok_or_else(|| incompatible("it has no head"))?;
     leases.sort_by(|one, other| one.scope.cmp(&other.scope));
     let entry = LogEntry { revision, previous: head.previous, at, writer, changes, leases };
     Ok((head, Arc::new(entry)))

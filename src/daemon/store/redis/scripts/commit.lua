@@ -22,7 +22,7 @@ local writer = ARGV[2]
 if ARGV[5] ~= '' then
   local row = redis.call('HGET', ANSWERS, ARGV[5])
   if row then
-    local revision, hash = struct.unpack('>I8c8', row)
+    local revision, hash = parts(ANSWERS, 'an answer', '>I8c8', row)
     if hash ~= ARGV[6] then return { 'reused' } end
     return { 'replayed', revision, string.sub(row, 25) }
   end
@@ -33,7 +33,7 @@ if tonumber(ARGV[1]) ~= state.epoch then return { 'epoch', state.epoch } end
 local function read_lease(scope)
   local row = redis.call('HGET', LEASES, scope)
   if not row then return nil end
-  local term, token, acquired, released, instance, group = struct.unpack('>I8I8I8BI8I2c0', row)
+  local term, token, acquired, released, instance, group = parts(LEASES, scope, '>I8I8I8BI8I2c0', row)
   return {
     term = term, token = token, acquired = acquired, released = released == 1, instance = instance, group = group,
   }
@@ -63,7 +63,7 @@ local function stored(kind, key)
   local record = seen[id]
   if record == nil then
     local row = redis.call('HGET', records_key(kind), key)
-    record = row and read_record(row) or false
+    record = row and read_record(kind, key, row) or false
     seen[id] = record
   end
   return record or nil

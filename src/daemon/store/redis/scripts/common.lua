@@ -3,6 +3,31 @@
 -- KEYS[1] is the hash `meta`; all other keys have its prefix, and with it its hash tag.
 -- Numbers stay below 2^53, which a double counts exactly.
 
+-- An error of a command says what is wrong, and not with which key: this one says both.
+local server = redis
+local redis = {
+  call = function(...)
+    local answer = server.pcall(...)
+    if type(answer) == 'table' and answer.err then
+      answer.err = answer.err .. ' (' .. (...) .. ' ' .. tostring(select(2, ...)) .. ')'
+      error(answer)
+    end
+    return answer
+  end,
+}
+
+local function refuse(key, what) error({ err = 'ERR ' .. key .. ': ' .. what }) end
+
+local function read_or_refuse(key, field, ok, ...)
+  if not ok then refuse(key, '`' .. field .. '` holds what nobody wrote') end
+  return ...
+end
+
+-- The parts of a row that stands in a field of a key.
+local function parts(key, field, format, row, at)
+  return read_or_refuse(key, field, pcall(struct.unpack, format, row, at or 1))
+end
+
 local PREFIX = string.sub(KEYS[1], 1, -5)
 local META = KEYS[1]
 local LOG = PREFIX .. 'log'
@@ -25,6 +50,12 @@ local function order_key(kind) return PREFIX .. 'order:' .. kind end
 
 local function digits(number) return string.format('%.0f', number) end
 
+-- A number in META; 0 where there is none.
+local function number(field, text)
+  if not text then return 0 end
+  return tonumber(text) or refuse(META, '`' .. field .. '` is no number')
+end
+
 -- The state of the store, or nil when there is none.
 local function load_state()
   local row = redis.call('HMGET', META, 'epoch', 'head', 'offset', 'clock', 'quarantine',
@@ -33,11 +64,12 @@ local function load_state()
   local time = redis.call('TIME')
   local ms = time[1] * 1000 + math.floor(time[2] / 1000)
   local state = {
-    epoch = tonumber(row[1]), head = tonumber(row[2]), offset = tonumber(row[3]) or 0,
-    quarantine = tonumber(row[5]) or 0, heard = tonumber(row[6]) or 0, heard_grace = tonumber(row[7]) or 0,
-    grace_from = tonumber(row[8]) or 0, grace_until = tonumber(row[9]) or 0, origin = tonumber(row[10]),
+    epoch = number('epoch', row[1]), head = number('head', row[2]), offset = number('offset', row[3]),
+    quarantine = number('quarantine', row[5]), heard = number('heard', row[6]),
+    heard_grace = number('heard_grace', row[7]), grace_from = number('grace_from', row[8]),
+    grace_until = number('grace_until', row[9]), origin = number('origin', row[10]),
   }
-  local clock = tonumber(row[4]) or 0
+  local clock = number('clock', row[4])
   state.now = ms + state.offset
   -- The server's clock went back, or this is another server: time goes on from where it was.
   if state.now < clock then
@@ -69,8 +101,9 @@ local function spared_until(state)
   return until_
 end
 
-local function read_group(row)
-  local instance, ttl, deadline, renewed, closed, barrier, barrier_through = struct.unpack('>I8I8I8I8BI8I8', row)
+local function read_group(id, row)
+  local instance, ttl, deadline, renewed, closed, barrier, barrier_through =
+    parts(GROUPS, id, '>I8I8I8I8BI8I8', row)
   return {
     instance = instance, ttl = ttl, deadline = deadline, renewed = renewed, closed = closed == 1,
     barrier = barrier, barrier_through = barrier_through,
@@ -102,7 +135,7 @@ local function group_of(id)
   local group = groups_read[id]
   if group == nil then
     local row = redis.call('HGET', GROUPS, id)
-    group = row and read_group(row) or false
+    group = row and read_group(id, row) or false
     groups_read[id] = group
   end
   return group
@@ -127,13 +160,14 @@ end
 
 -- A record's row: flags, version, revision, created, updated; of a bound one the instance and the id of its
 -- group; the writer; the value to the end.
-local function read_record(row)
-  local flags, version, revision, created, updated, at = struct.unpack('>BI8I8I8I8', row)
+local function read_record(kind, key, row)
+  local hash = records_key(kind)
+  local flags, version, revision, created, updated, at = parts(hash, key, '>BI8I8I8I8', row)
   local record = { row = row, deleted = flags == DELETED, version = version, created = created, updated = updated }
   if flags == BOUND then
-    record.instance, record.group, at = struct.unpack('>I8I2c0', row, at)
+    record.instance, record.group, at = parts(hash, key, '>I8I2c0', row, at)
   end
-  local writer_bytes = struct.unpack('>I2', row, at)
+  local writer_bytes = parts(hash, key, '>I2', row, at)
   record.value_bytes = #row - (at + 1 + writer_bytes)
   return record
 end

@@ -10,29 +10,35 @@ end
 
 local row = redis.call('HMGET', META, 'schema', 'epoch', 'head', 'run', 'replication', 'offset', 'clock',
   'quarantine', 'quarantine_ms')
-local schema = tonumber(row[1])
+local schema = row[1] and number('schema', row[1])
 if schema and schema > tonumber(ARGV[1]) then return { 'newer', schema } end
 if told('replication', 'role') ~= 'master' then return { 'replica' } end
 local run, replication = told('server', 'run_id'), told('replication', 'master_replid')
-if row[2] and row[3] and row[4] == run and row[5] == replication then return { 'same', tonumber(row[2]), tonumber(row[3]) } end
+-- A server that lived on beside its successor is still in the life that it wrote; whoever has seen a later one
+-- holds leases and sessions that it knows nothing of.
+local is_latest = row[2] and number('epoch', row[2]) >= tonumber(ARGV[2])
+if is_latest and row[3] and row[4] == run and row[5] == replication then
+  return { 'same', number('epoch', row[2]), number('head', row[3]) }
+end
 
 local time = redis.call('TIME')
 local us = time[1] * 1000000 + time[2]
 local ms = math.floor(us / 1000)
-local offset, clock = tonumber(row[6]) or 0, tonumber(row[7]) or 0
+local before, head_before = number('epoch', row[2]), number('head', row[3])
+local offset, clock = number('offset', row[6]), number('clock', row[7])
 if ms + offset < clock then offset = clock - ms end
 local now = ms + offset
 
 check_type(LOG, 'stream')
 local newest = redis.call('EXISTS', LOG) == 1 and redis.call('XREVRANGE', LOG, '+', '-', 'COUNT', 1)[1]
 local logged = newest and tonumber(string.match(newest[1], '^%d+')) or 0
-local epoch = math.max((tonumber(row[2]) or 0) + 1, ms, tonumber(ARGV[2]) + 1)
-local head = math.max((tonumber(row[3]) or 0) + 1, us, tonumber(ARGV[3]) + 1, logged + 1)
-local length = math.max(tonumber(ARGV[4]), tonumber(row[9]) or 0)
-local quarantine = math.max(tonumber(row[8]) or 0, now + length)
+local epoch = math.max(before + 1, ms, tonumber(ARGV[2]) + 1)
+local head = math.max(head_before + 1, us, tonumber(ARGV[3]) + 1, logged + 1)
+local length = math.max(tonumber(ARGV[4]), number('quarantine_ms', row[9]))
+local quarantine = math.max(number('quarantine', row[8]), now + length)
 -- Only of a store that begins empty does the log tell everything.
 local origin = (newest or row[2]) and 0 or head
 redis.call('HSET', META, 'schema', schema or ARGV[1], 'epoch', epoch, 'head', head, 'run', run,
   'replication', replication, 'offset', offset, 'clock', now, 'quarantine', quarantine, 'quarantine_ms', ARGV[4],
   'origin', origin)
-return { 'new', epoch, head, tonumber(row[2]) or 0 }
+return { 'new', epoch, head, before }

@@ -23,7 +23,7 @@ local function bound(id, through, into)
     local kind, key = string.sub(member, id_at, split - 1), string.sub(member, split + 1)
     local row = redis.call('HGET', records_key(kind), key)
     if row then
-      local record = read_record(row)
+      local record = read_record(kind, key, row)
       if room == 0 or bytes_room < record.value_bytes then return false end
       room = room - 1
       bytes_room = bytes_room - record.value_bytes
@@ -97,7 +97,7 @@ local function trim_log()
     local found = redis.call('XRANGE', LOG, from, '+', 'COUNT', trimmed == 0 and 1 or 16)
     if #found == 0 then break end
     for _, entry in ipairs(found) do
-      local _, _, at = struct.unpack('>I8I8I8', entry[2][2])
+      local _, _, at = parts(LOG, entry[1], '>I8I8I8', entry[2][2])
       if trimmed == rows_max or not (trimmed < surplus or now >= at + log_age) then
         more = more or trimmed == rows_max
         from = nil
@@ -124,7 +124,7 @@ local function collect_tombstones()
     local kind, key = string.sub(id, 1, split - 1), string.sub(id, split + 1)
     local row = redis.call('HGET', records_key(kind), key)
     if row then
-      local version = read_record(row).version
+      local version = read_record(kind, key, row).version
       if version > tonumber(redis.call('HGET', FLOORS, kind) or 0) then redis.call('HSET', FLOORS, kind, version) end
     end
     redis.call('HDEL', records_key(kind), key)

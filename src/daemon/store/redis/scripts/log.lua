@@ -23,7 +23,7 @@ while #entries < limit and bytes < bytes_max do
   some = math.min(some * 2, 256)
 end
 if #entries == 0 then return compacted end
-local _, previous = struct.unpack('>I8I8', entries[1][2][2])
+local _, previous = parts(LOG, entries[1][1], '>I8I8', entries[1][2][2])
 -- A log that is whole from the beginning reaches back to every revision before its first.
 if previous > after and previous ~= state.origin then return compacted end
 return { 'log', state.epoch, head, 0, entries }

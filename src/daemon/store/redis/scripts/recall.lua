@@ -2,5 +2,5 @@
 
 local row = redis.call('HGET', ANSWERS, ARGV[1])
 if not row then return false end
-local revision, hash = struct.unpack('>I8c8', row)
+local revision, hash = parts(ANSWERS, 'an answer', '>I8c8', row)
 return { revision, hash, string.sub(row, 25) }

@@ -19,7 +19,7 @@ while true do
   local values = redis.call('HMGET', records_key(kind), unpack(found))
   for index, key in ipairs(found) do
     local row = values[index]
-    local record = row and read_record(row)
+    local record = row and read_record(kind, key, row)
     if record and not (record.group and is_over(record.group, record.instance, judged)) then
       if #keys == limit or bytes >= bytes_max then
         return { 'page', state.epoch, state.head, 1, keys, rows }

@@ -1,0 +1,94 @@
+//! Daemons that share a store.
+
+use anyhow::{Result, ensure};
+
+use super::api::{Api, until};
+use super::vitals::Vitals;
+use crate::process::{Daemon, Place};
+
+/// A daemon with its directory.
+pub struct Node {
+    pub place: Place,
+    pub daemon: Daemon,
+    pub api: Api,
+}
+
+/// Daemons `n1`, `n2`, ...
+pub struct Mesh {
+    pub nodes: Vec<Node>,
+}
+
+impl Node {
+    /// Starts a daemon, and waits until it is ready or knows that its store is away.
+    pub fn start(id: &str, store: &str, settings: &[&str]) -> Result<Self> {
+        Self::start_in(Place::new(&[&["--node-id", id, "--store", store], settings].concat())?)
+    }
+
+    fn start_in(place: Place) -> Result<Self> {
+        let daemon = place.start()?;
+        let api = Api::new(&daemon.control)?;
+        Ok(Self { place, daemon, api })
+    }
+
+    pub fn id(&self) -> &str {
+        &self.daemon.node_id
+    }
+}
+
+impl Mesh {
+    /// Starts daemons, and waits until each is ready and lists all as alive.
+    pub async fn start(store: &str, count: usize) -> Result<Self> {
+        let mut nodes = Vec::new();
+        for number in 1..=count {
+            nodes.push(Node::start(&format!("n{number}"), store, &[])?);
+        }
+        let mesh = Self { nodes };
+        mesh.until_whole().await?;
+        Ok(mesh)
+    }
+
+    pub fn first(&self) -> &Api {
+        &self.nodes[0].api
+    }
+
+    /// Waits until each daemon is ready, hears its store and lists all as alive.
+    pub async fn until_whole(&self) -> Result<()> {
+        for node in &self.nodes {
+            until(&format!("{} is ready and lists all as alive", node.id()), async || {
+                let peers = node.api.peers().await?;
+                let alive = peers.iter().filter(|peer| peer["status"] == "alive").count();
+                let (heard, _) = node.api.item("store").await?;
+                Ok(node.api.is_ready().await? && heard && alive == self.nodes.len())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until each daemon says that its store is away.
+    pub async fn until_away(&self) -> Result<()> {
+        for node in &self.nodes {
+            until("the store is away", async || Ok(!node.api.item("store").await?.0)).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses peers that anybody takes for gone: nobody dies of an outage.
+    pub async fn expect_all_alive(&self) -> Result<()> {
+        for node in &self.nodes {
+            for peer in node.api.peers().await? {
+                ensure!(peer["status"] == "alive", "{}: {peer}", node.id());
+            }
+        }
+        Ok(())
+    }
+
+    pub fn vitals(&self) -> Result<Vec<Vitals>> {
+        self.nodes.iter().map(Vitals::of).collect()
+    }
+
+    /// Refuses daemons that were anything but calm since `before`.
+    pub fn expect_calm(&self, before: &[Vitals]) -> Result<()> {
+        self.nodes.iter().zip(before).try_for_each(|(node, before)| before.expect_calm(node))
+    }
+}

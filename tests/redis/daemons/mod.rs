@@ -1,0 +1,13 @@
+//! Real daemons on real servers, and every fault of the store that `docs/guides/storage-faults.md`
+//! tells of.
+
+mod api;
+mod full;
+mod garbage;
+mod mesh;
+mod outages;
+mod proxy;
+mod restarts;
+mod several;
+mod vitals;
+mod watcher;

@@ -1,0 +1,111 @@
+//! Servers that die and come back, with their data or without.
+
+use anyhow::{Result, ensure};
+
+use super::api::until;
+use super::mesh::Mesh;
+use super::watcher::Watcher;
+use crate::servers::RedisServer;
+
+/// What a test does to the registry.
+type Blow = fn(&mut RedisServer) -> Result<()>;
+
+fn die_and_come_back(server: &mut RedisServer) -> Result<()> {
+    server.kill()?;
+    server.restart()
+}
+
+fn flush(server: &mut RedisServer) -> Result<()> {
+    server.cli(&["FLUSHALL"])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_comes_back_with_its_data_has_lost_nothing() -> Result<()> {
+    let mut server = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"])?;
+    let mesh = Mesh::start(&server.url(), 2).await?;
+    for number in 0..10 {
+        mesh.first().cordon("n2", &format!("kept {number}")).await?.ok()?;
+    }
+    let (watcher, before) = (watched(&mesh).await?, mesh.vitals()?);
+    die_and_come_back(&mut server)?;
+    until_new_epoch(&mesh, &watcher).await?;
+    for node in &mesh.nodes {
+        let peer = node.api.peer("n2").await?;
+        ensure!(peer["cordonReason"] == "kept 9", "{peer}");
+        let (ok, message) = node.api.item("history").await?;
+        ensure!(ok && message.contains("nothing was lost"), "{message}");
+    }
+    let kept = mesh.first().audit().await?;
+    let kept = kept.iter().filter(|record| record["reason"].as_str().is_some_and(|r| r.starts_with("kept")));
+    ensure!(kept.count() == 10);
+    mesh.expect_calm(&before)?;
+    watcher.expect_gapless()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_comes_back_empty_gets_back_what_the_daemons_own() -> Result<()> {
+    registry_is_emptied(die_and_come_back).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flushed_server_gets_back_what_the_daemons_own() -> Result<()> {
+    registry_is_emptied(flush).await
+}
+
+async fn registry_is_emptied(blow: Blow) -> Result<()> {
+    let mut server = RedisServer::start(&[])?;
+    let mesh = Mesh::start(&server.url(), 3).await?;
+    mesh.first().cordon("n2", "disk").await?.ok()?;
+    for node in &mesh.nodes {
+        until("it is seen", async || Ok(node.api.peer("n2").await?["cordonReason"] == "disk")).await?;
+    }
+    let (watcher, before) = (watched(&mesh).await?, mesh.vitals()?);
+    blow(&mut server)?;
+    until_new_epoch(&mesh, &watcher).await?;
+    for node in &mesh.nodes {
+        until("its cordon is restored", async || Ok(node.api.peer("n2").await?["cordonReason"] == "disk"))
+            .await?;
+        until("all of it is said to be restored", async || Ok(node.api.item("history").await?.0)).await?;
+        let (_, message) = node.api.item("history").await?;
+        ensure!(message.contains("3 records were lost (3 peer), 3 restored"), "{message}");
+    }
+    until("the loss is recorded", async || {
+        let records = mesh.first().audit().await?;
+        let told = |record: &&serde_json::Value| record["action"] == "registry.epoch-changed";
+        Ok(records.iter().filter(told).count() == mesh.nodes.len())
+    })
+    .await?;
+    mesh.expect_calm(&before)?;
+    watcher.expect_gapless()?;
+    // One for commands and one that waits for the log, of each daemon.
+    until("no connection is left behind", async || Ok(server.connections()? <= 6)).await
+}
+
+async fn watched(mesh: &Mesh) -> Result<Watcher> {
+    let watcher = Watcher::start(vec![mesh.nodes[1].api.clone()], None);
+    until("the watch is up", async || Ok(watcher.seen().last.is_some())).await?;
+    Ok(watcher)
+}
+
+/// Waits until the mesh is whole in a new epoch, of which a watch was told by a reset, and the
+/// watch has what is read.
+async fn until_new_epoch(mesh: &Mesh, watcher: &Watcher) -> Result<()> {
+    until("the watch is told", async || Ok(watcher.seen().resets == ["epoch_changed"])).await?;
+    mesh.until_whole().await?;
+    for node in &mesh.nodes {
+        until("the new epoch is told", async || {
+            Ok(node.api.item("history").await?.1.contains("the registry began epoch"))
+        })
+        .await?;
+    }
+    until("the watch has what is read", async || {
+        let read = mesh.first().peers().await?;
+        let seen = watcher.seen().peers;
+        Ok(read.len() == seen.len()
+            && read.iter().all(|peer| {
+                let id = peer["nodeId"].as_str().unwrap_or_default();
+                seen.get(id).is_some_and(|version| *version == peer["version"])
+            }))
+    })
+    .await
+}
