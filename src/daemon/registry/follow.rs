@@ -68,7 +68,7 @@ async fn follow(registry: &Registry) -> Reload {
         let contact = registry.view().contact();
         let news = contact.news();
         if contact.epoch() != head.epoch {
-            info!(epoch = contact.epoch().0, "registry began a new epoch; the view is loaded again");
+            info!(epoch = %contact.epoch(), "registry began a new epoch; the view is loaded again");
             return Reload::Now;
         }
         let asked = Instant::now();
