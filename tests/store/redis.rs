@@ -11,9 +11,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use omnirelay::daemon::store::redis::link::RedisOptions;
 use omnirelay::daemon::store::redis::url::Secret;
-use omnirelay::daemon::store::{RedisStore, Store};
+use omnirelay::daemon::store::{Epoch, Pulse, RedisStore, Store, StoreError};
 
-use crate::harness::Harness;
+use crate::harness::{Harness, epoch};
 use crate::servers::{Cluster, RedisServer, Sentinels};
 
 const MESH: &str = "mesh";
@@ -223,4 +223,26 @@ impl Harness for Redis {
     async fn quarantine(&self, length: Duration) {
         self.store.as_ref().expect("open").quarantine(length).await.expect("a quarantine");
     }
+}
+
+/// A master that was cut off goes on in the epoch that it was in; its successor began another one and
+/// granted leases in it. When the successor fails and the old master is taken back, whoever has seen
+/// the later epoch must not go on in the earlier.
+#[tokio::test]
+async fn a_server_in_an_earlier_epoch_begins_a_later_one() {
+    let mesh = Redis::standalone_mesh();
+    let store = mesh.another();
+    let seen = epoch(store.as_ref()).await;
+    mesh.change_state("epoch", -10);
+    let ask = || store.pulse(Pulse { epoch: Some(seen), ..Pulse::default() });
+    let earlier = Epoch(seen.0 - 10);
+    assert!(matches!(ask().await, Err(StoreError::EpochChanged { current }) if current == earlier));
+    let found = loop {
+        match ask().await {
+            Err(StoreError::EpochChanged { current }) => break current,
+            Err(StoreError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(found > seen, "{found} after {seen}");
 }

@@ -14,7 +14,10 @@ local schema = tonumber(row[1])
 if schema and schema > tonumber(ARGV[1]) then return { 'newer', schema } end
 if told('replication', 'role') ~= 'master' then return { 'replica' } end
 local run, replication = told('server', 'run_id'), told('replication', 'master_replid')
-if row[2] and row[3] and row[4] == run and row[5] == replication then return { 'same', tonumber(row[2]), tonumber(row[3]) } end
+-- A server that lived on beside its successor is still in the life that it wrote; whoever has seen a later one
+-- holds leases and sessions that it knows nothing of.
+local is_latest = row[2] and tonumber(row[2]) >= tonumber(ARGV[2])
+if is_latest and row[3] and row[4] == run and row[5] == replication then return { 'same', tonumber(row[2]), tonumber(row[3]) } end
 
 local time = redis.call('TIME')
 local us = time[1] * 1000000 + time[2]
