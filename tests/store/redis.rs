@@ -246,3 +246,20 @@ async fn a_server_in_an_earlier_epoch_begins_a_later_one() {
     };
     assert!(found > seen, "{found} after {seen}");
 }
+
+/// Half of a commit would be made: Redis does not take back what a script has written.
+#[tokio::test]
+async fn a_user_that_lacks_a_command_is_refused_at_once() {
+    let mesh = Redis::standalone_mesh();
+    let mut command = user_of("servers");
+    command[2] = "lacking";
+    command.extend(["-zadd", "-xtrim"]);
+    let Servers::Standalone(server) = mesh.servers else { panic!("another server") };
+    server.cli::<()>(&command).expect("the user is made");
+    let store = mesh.connect_as("lacking");
+    let error = store.pulse(Pulse::default()).await.expect_err("a refusal");
+    let StoreError::Unavailable(cause) = error else { panic!("{error:?}") };
+    let cause = std::iter::successors(Some(cause.as_ref() as &dyn std::error::Error), |error| error.source());
+    let said: Vec<String> = cause.map(ToString::to_string).collect();
+    assert!(said.iter().any(|said| said.ends_with("NOPERM the user needs +xtrim +zadd")), "{said:?}");
+}

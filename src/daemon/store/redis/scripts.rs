@@ -103,6 +103,19 @@ mod tests {
         all.flat_map(called).chain(SENT.map(str::to_owned)).collect()
     }
 
+    /// What the first script on a connection asks the server about before it goes on.
+    #[test]
+    fn every_command_is_asked_for() {
+        let greet = Script::greet();
+        let list = greet.source.split("local NEEDED = {").nth(1).and_then(|rest| rest.split("\n}").next());
+        let asked = list.unwrap_or_default().split("{ '").skip(1).filter_map(|rest| rest.split('\'').next());
+        let asked: BTreeSet<String> = asked.map(str::to_lowercase).collect();
+        let mut needed = done();
+        // Without these two nothing asks.
+        needed.retain(|command| !["eval", "evalsha"].contains(&command.as_str()));
+        assert_eq!(asked, needed);
+    }
+
     #[test]
     fn the_guides_user_may_do_what_is_done_and_no_more() {
         let done = done();
