@@ -8,6 +8,8 @@ pub mod data_dir;
 pub mod fleet;
 pub mod metrics;
 pub mod node;
+#[cfg(test)]
+mod node_test;
 pub mod objects;
 pub mod presence;
 pub mod readiness;

@@ -236,7 +236,8 @@ pub fn mesh(request: &Request) -> Reply {
         ("GET", "/control/peers") => answer(json!({"nextPageToken": "", "totalSize": 3, "peers": peers})),
         ("GET", "/control/node") => answer(json!({
             "clusterId": "eu-1", "version": env!("CARGO_PKG_VERSION"), "store": "embedded", "principal": "local",
-            "scopes": ["mesh.read", "mesh.operate", "mesh.admin"], "ready": true, "readiness": [],
+            "scopes": ["mesh.read", "mesh.operate", "mesh.admin"], "ready": true,
+            "readiness": [{"name": "store-settings", "ok": true}, {"name": "history", "ok": true}],
             "clientVersionMin": "0.1.0",
         })),
         ("GET", "/control/audit") => answer(json!({"nextPageToken": "", "records": [{

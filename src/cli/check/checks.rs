@@ -60,6 +60,8 @@ pub static CHECKS: &[Check] = &[
     check("control-api-access", "control-api", "the caller is known and may read", access),
     check("control-api-ready", "control-api", "the daemon is ready to serve", ready),
     check("registry-store", "registry", "the store answers and keeps what it is given", store),
+    check("registry-settings", "registry", "the store is set up as it should be", settings),
+    check("registry-history", "registry", "the registry has lost nothing in the last day", history),
     check("membership-known", "membership", "the daemon that answers is a live peer", known),
     check("membership-suspect", "membership", "no peer is suspect", suspect),
     check("membership-dead", "membership", "no peer is dead", dead),
@@ -190,11 +192,14 @@ fn access(facts: &Facts) -> Finding {
     }
 }
 
+/// What readiness says of these is a finding of its own.
+const ITEMS_WITH_A_CHECK: [&str; 2] = ["store-settings", "history"];
+
 fn ready(facts: &Facts) -> Finding {
     of_node(facts, |node| {
         let open: Vec<String> = items(node, "readiness")
             .iter()
-            .filter(|item| !flag(item, "ok"))
+            .filter(|item| !flag(item, "ok") && !ITEMS_WITH_A_CHECK.contains(&text(item, "name")))
             .map(|item| format!("{}: {}", text(item, "name"), text(item, "message")))
             .collect();
         match (flag(node, "ready"), open.is_empty()) {
@@ -224,6 +229,24 @@ fn store(facts: &Facts) -> Finding {
             "" => finding(Verdict::Unknown, "the daemon did not name its store"),
             kind => finding(Verdict::Pass, format!("the {kind} store answers")),
         }
+    })
+}
+
+fn settings(facts: &Facts) -> Finding {
+    of_item(facts, "store-settings", "the store has no advice")
+}
+
+fn history(facts: &Facts) -> Finding {
+    of_item(facts, "history", "no new epoch of the registry in the last day")
+}
+
+/// Judges what readiness says of one item; a daemon that does not know it is older than this check.
+fn of_item(facts: &Facts, name: &str, fine: &str) -> Finding {
+    of_node(facts, |node| match items(node, "readiness").iter().find(|item| text(item, "name") == name) {
+        None => finding(Verdict::Skip, "the daemon does not say"),
+        Some(item) if !flag(item, "ok") => finding(Verdict::Warn, text(item, "message").to_owned()),
+        Some(item) if text(item, "message").is_empty() => finding(Verdict::Pass, fine),
+        Some(item) => finding(Verdict::Pass, text(item, "message").to_owned()),
     })
 }
 

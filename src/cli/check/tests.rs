@@ -15,7 +15,11 @@ fn node() -> Value {
         "generatedAt": "2026-11-20T06:00:00Z", "localNodeId": "node-1", "stale": false,
         "version": env!("CARGO_PKG_VERSION"), "store": "embedded", "principal": "local",
         "scopes": ["mesh.read", "mesh.operate"], "ready": true,
-        "readiness": [{"name": "store", "ok": true, "message": "", "required": true}],
+        "readiness": [
+            {"name": "store", "ok": true, "message": "", "required": true},
+            {"name": "store-settings", "ok": true, "message": "", "required": false},
+            {"name": "history", "ok": true, "message": "", "required": false},
+        ],
         "clientVersionMin": "0.1.0",
     })
 }
@@ -47,6 +51,14 @@ fn with_node(change: impl FnOnce(&mut Value)) -> Facts {
     let mut node = node();
     change(&mut node);
     Facts { node: Ok(node), ..facts() }
+}
+
+/// An item of readiness that is not fine.
+fn with_trouble(place: usize, message: &str) -> Facts {
+    with_node(|node| {
+        node["readiness"][place]["ok"] = json!(false);
+        node["readiness"][place]["message"] = json!(message);
+    })
 }
 
 fn with_peers(peers: Value) -> Facts {
@@ -113,6 +125,8 @@ fn bad_cases_of_the_mesh() -> Vec<Case> {
             "1200ms",
         ),
         ("registry-store", with_node(|node| node["store"] = json!("memory")), Verdict::Warn, "lost"),
+        ("registry-settings", with_trouble(1, "set appendonly yes"), Verdict::Warn, "appendonly"),
+        ("registry-history", with_trouble(2, "3 records were lost"), Verdict::Warn, "3 records"),
         ("membership-known", with_peers(json!([])), Verdict::Fail, "no peer"),
         (
             "membership-known",
@@ -167,6 +181,8 @@ fn unknown_cases() -> Vec<(&'static str, Facts)> {
         "control-api-access",
         "control-api-ready",
         "registry-store",
+        "registry-settings",
+        "registry-history",
         "membership-known",
         "membership-suspect",
         "membership-dead",
@@ -263,5 +279,15 @@ fn warnings_fail_only_when_strict() {
     for (strict, success) in [(false, true), (true, false)] {
         let args = CheckArgs { short: false, category: Vec::new(), skip: Vec::new(), strict, wait: None };
         assert_eq!(judge(&args, &facts, Duration::ZERO).success(), success, "strict: {strict}");
+    }
+}
+
+#[test]
+fn settings_and_history_are_said_once() {
+    for (place, id) in [(1, "registry-settings"), (2, "registry-history")] {
+        let older = with_node(|node| node["readiness"] = json!([]));
+        assert_eq!(found(id, &older).verdict, Verdict::Skip, "an older daemon");
+        let ready = found("control-api-ready", &with_trouble(place, "set it"));
+        assert_eq!(ready.text, "node-1 is ready");
     }
 }

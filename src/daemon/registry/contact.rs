@@ -61,6 +61,16 @@ impl Contact {
         if last.silent { unread.max(Some(last.at.elapsed())) } else { unread }
     }
 
+    /// Waits until the store answers pulses; at once while it does.
+    pub(super) async fn heard(&self) {
+        while self.last().silent {
+            let news = self.news();
+            if self.last().silent {
+                news.await;
+            }
+        }
+    }
+
     /// The epoch that the store named last.
     pub fn epoch(&self) -> Epoch {
         self.news.borrow().epoch

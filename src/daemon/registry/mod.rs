@@ -8,6 +8,7 @@ pub mod heart;
 pub mod loss;
 pub mod mutate;
 pub mod own;
+mod refusal;
 pub mod view;
 pub mod watch;
 

@@ -3,14 +3,17 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
+use tokio::time::timeout;
 use xxhash_rust::xxh64::xxh64;
 
 use super::Registry;
 use super::cursor::Cursor;
-use super::follow::chain;
+use super::follow::in_time;
+use super::refusal::{OUTCOME_UNKNOWN, commit_fault, conflict_fault, internal, store_fault, unavailable};
 use super::view::ViewRecord;
 use crate::daemon::audit;
 use crate::daemon::store::{
@@ -18,10 +21,20 @@ use crate::daemon::store::{
     StoreError, Version, Write,
 };
 use crate::daemon::surface::{Caller, IfMatch};
-use crate::wire::fault::{Code, Fault};
+use crate::wire::fault::Fault;
 
 /// How often a mutation decides, and how often it waits for the view.
 const TRIES_MAX: usize = 5;
+
+/// How long a mutation waits for a view that is not loaded yet.
+const LOAD_WAIT: Duration = Duration::from_secs(5);
+/// How long it waits for a store that is silent; nothing is sent to it meanwhile, so that an outage
+/// piles nothing up.
+const RETURN_WAIT: Duration = Duration::from_secs(1);
+/// How long the answer of an earlier commit may take.
+const RECALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a commit may take before nobody knows what became of it.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a caller asks to be changed.
 pub struct Mutation<'a> {
@@ -106,18 +119,40 @@ impl Registry {
         mutation: Mutation<'_>,
         decide: impl Fn(&Reader<'_>) -> Result<Decision<A>, Fault>,
     ) -> Result<A, Fault> {
-        self.ready_for("").await?;
-        if let Some(answer) = self.answered_before(&mutation).await? {
+        self.reachable(&mutation).await?;
+        if let Some(key) = &mutation.caller.idempotency_key
+            && let Some(answer) = self.answered_before(&mutation, key).await?
+        {
             return Ok(answer);
         }
         match self.decide_and_commit(&mutation, decide).await {
             Ok(answer) => Ok(answer),
-            // The same request may have been carried out meanwhile, by another daemon or a moment
-            // ago; then its own effect is what stands in the way.
-            Err(refusal) => match self.answered_before(&mutation).await {
-                Ok(Some(answer)) => Ok(answer),
-                Ok(None) | Err(_) => Err(refusal),
-            },
+            Err(refusal) => self.answered_all_the_same(&mutation, refusal).await,
+        }
+    }
+
+    /// Waits a moment for a view and a store that answers.
+    async fn reachable(&self, mutation: &Mutation<'_>) -> Result<(), Fault> {
+        let loaded = timeout(LOAD_WAIT, self.ready_for("")).await;
+        loaded.map_err(|_| unavailable(mutation, "the registry is still being loaded"))??;
+        let heard = timeout(RETURN_WAIT, self.view().contact().heard()).await;
+        heard.map_err(|_| unavailable(mutation, "the store does not answer"))
+    }
+
+    /// The answer of a commit that was made although it was refused just now: the same request may
+    /// have been carried out meanwhile, by another daemon or a moment ago, and its own effect is
+    /// what stands in the way; or the reply was lost.
+    async fn answered_all_the_same<A: Answer>(
+        &self,
+        mutation: &Mutation<'_>,
+        refusal: Fault,
+    ) -> Result<A, Fault> {
+        // Nobody else knows a key that was made for this very call.
+        let asked = mutation.caller.idempotency_key.is_some() || refusal.reason == OUTCOME_UNKNOWN;
+        let Some(key) = mutation.caller.repeat_key().filter(|_| asked) else { return Err(refusal) };
+        match self.answered_before(mutation, key).await {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) | Err(_) => Err(refusal),
         }
     }
 
@@ -135,7 +170,7 @@ impl Registry {
             let decision = decide(&reader)?;
             // What changes nothing is committed too: only the store knows that it still is so.
             let commit = self.commit_of(mutation, &decision, reader.preconditions())?;
-            match self.commit(commit).await {
+            match self.commit_in_time(commit).await {
                 Ok(committed) => return self.answer(mutation, decision, committed),
                 Err(CommitError::Conflict { .. }) if tries < TRIES_MAX && may_decide_again(mutation) => {
                     // The view is behind the store; let it catch up before deciding again.
@@ -144,6 +179,12 @@ impl Registry {
                 Err(error) => return Err(commit_fault(mutation, &error)),
             }
         }
+    }
+
+    /// Commits; what has been sent and is not answered may have happened.
+    async fn commit_in_time(&self, commit: Commit) -> Result<Committed, CommitError> {
+        let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
+        timeout(COMMIT_TIMEOUT, self.commit(commit)).await.unwrap_or_else(late)
     }
 
     /// Gives the view a moment to show the version that the caller has read elsewhere.
@@ -158,10 +199,15 @@ impl Registry {
         }
     }
 
-    /// The answer of an earlier commit under the caller's idempotency key.
-    async fn answered_before<A: Answer>(&self, mutation: &Mutation<'_>) -> Result<Option<A>, Fault> {
-        let Some(key) = idempotency_key(mutation) else { return Ok(None) };
-        let recalled = self.store().recall(&key).await.map_err(|error| store_fault(mutation, &error))?;
+    /// The answer of an earlier commit under this idempotency key.
+    async fn answered_before<A: Answer>(
+        &self,
+        mutation: &Mutation<'_>,
+        key: &str,
+    ) -> Result<Option<A>, Fault> {
+        let key = idempotency_key(mutation, key);
+        let recalled = in_time(RECALL_TIMEOUT, self.store().recall(&key)).await;
+        let recalled = recalled.map_err(|error| store_fault(mutation, &error))?;
         match recalled {
             None => Ok(None),
             Some((hash, _)) if hash != mutation.request_hash => {
@@ -195,7 +241,8 @@ impl Registry {
             // Of a dry run only the audit record is written.
             writes = writes.split_off(decision.writes.len());
         } else {
-            idempotency = idempotency_key(mutation).map(|key| {
+            idempotency = mutation.caller.repeat_key().map(|key| {
+                let key = idempotency_key(mutation, key);
                 let mut answer = decision.answer.clone();
                 answer.settle(&self.settled(mutation, !decision.writes.is_empty()), None);
                 let answer = Bytes::from(answer.encode_to_vec());
@@ -248,7 +295,7 @@ impl Registry {
         let before = self.view().head().revision;
         let mut head = self.view().follow_head();
         let moved = head.wait_for(|head| head.revision > before);
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(100), moved).await;
+        let _ = timeout(Duration::from_millis(100), moved).await;
     }
 }
 
@@ -275,95 +322,10 @@ fn check_expected(mutation: &Mutation<'_>, reader: &Reader<'_>) -> Result<(), Fa
     Err(fault)
 }
 
-fn idempotency_key(mutation: &Mutation<'_>) -> Option<IdempotencyKey> {
-    mutation.caller.idempotency_key.as_ref().map(|id| IdempotencyKey {
+fn idempotency_key(mutation: &Mutation<'_>, id: &str) -> IdempotencyKey {
+    IdempotencyKey {
         principal: mutation.caller.principal.to_string(),
         method: mutation.action.to_owned(),
-        id: id.clone(),
-    })
-}
-
-fn internal(mutation: &Mutation<'_>) -> Fault {
-    Fault::new(Code::Internal, "INTERNAL", format!("cannot carry out {}", mutation.action))
-}
-
-fn conflict_fault(mutation: &Mutation<'_>, expected: Version, actual: Version) -> Fault {
-    let Mutation { action, object, .. } = mutation;
-    let message = match actual.0 {
-        0 => format!("cannot carry out {action}: {object} does not exist, version {expected} was expected"),
-        _ => format!("cannot carry out {action}: {object} has version {actual}, not {expected}"),
-    };
-    Fault::new(Code::Aborted, "VERSION_CONFLICT", message)
-        .hint("read it again, then repeat with the version it has now")
-        .detail("expectedVersion", expected)
-        .detail("actualVersion", actual)
-}
-
-fn commit_fault(mutation: &Mutation<'_>, error: &CommitError) -> Fault {
-    let action = mutation.action;
-    match error {
-        CommitError::Conflict { expected, actual, .. } => conflict_fault(mutation, *expected, *actual),
-        CommitError::IdempotencyReused => Fault::new(
-            Code::FailedPrecondition,
-            "IDEMPOTENCY_KEY_REUSED",
-            format!("cannot carry out {action}: its idempotency key was used for another request"),
-        )
-        .hint("use a new key for a new request"),
-        CommitError::Fenced { scope, .. } | CommitError::LeaseHeld { scope, .. } => Fault::new(
-            Code::FailedPrecondition,
-            "FENCED",
-            format!("cannot carry out {action}: this node does not lead `{scope}`"),
-        ),
-        CommitError::GroupOver(group) => Fault::new(
-            Code::FailedPrecondition,
-            "GROUP_OVER",
-            format!("cannot carry out {action}: `{}` has ended", group.id),
-        ),
-        CommitError::GroupLive { group, .. } => Fault::new(
-            Code::FailedPrecondition,
-            "GROUP_LIVE",
-            format!("cannot carry out {action}: `{group}` is live"),
-        ),
-        CommitError::Store(error) => store_fault(mutation, error),
-    }
-}
-
-fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault {
-    let action = mutation.action;
-    tracing::warn!(action, request_id = %mutation.caller.request_id, error = %chain(error), "store refused");
-    match error {
-        StoreError::Unavailable(_) => Fault::new(
-            Code::Unavailable,
-            "STORE_UNAVAILABLE",
-            format!("cannot carry out {action}: the store cannot be reached; nothing was changed"),
-        )
-        .hint("try again; `omnirelay mesh check` shows the state of the store"),
-        StoreError::Full(_) => Fault::new(
-            Code::ResourceExhausted,
-            "STORE_FULL",
-            format!("cannot carry out {action}: the store is full; nothing was changed"),
-        )
-        .hint("make room where the store keeps its data, then try again"),
-        StoreError::OutcomeUnknown(_) => outcome_unknown(mutation),
-        StoreError::Invalid { what } => Fault::invalid(format!("cannot carry out {action}: {what}")),
-        StoreError::EpochChanged { .. } => Fault::new(
-            Code::Aborted,
-            "EPOCH_CHANGED",
-            format!("cannot carry out {action}: the registry has begun a new epoch; nothing was changed"),
-        )
-        .hint("read again, then repeat"),
-        StoreError::Incompatible { .. } => internal(mutation),
-    }
-}
-
-fn outcome_unknown(mutation: &Mutation<'_>) -> Fault {
-    let action = mutation.action;
-    let message = format!("{action} was sent to the store, which did not say whether it was made");
-    let fault = Fault::new(Code::DeadlineExceeded, "OUTCOME_UNKNOWN", message);
-    match &mutation.caller.idempotency_key {
-        Some(key) => {
-            fault.hint("repeat it with the same idempotency key; that is safe").detail("idempotencyKey", key)
-        }
-        None => fault.hint("read what it was about to see whether it was made"),
+        id: id.to_owned(),
     }
 }

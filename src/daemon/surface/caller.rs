@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
+use crate::daemon::chance::random_secret;
 use crate::wire::fault::{Code, Fault};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -191,6 +192,8 @@ pub struct Caller {
     pub request_id: RequestId,
     /// 1 to 128 visible ASCII characters.
     pub idempotency_key: Option<String>,
+    /// Stands in for the key that the caller of a mutation did not give: nobody has used it before.
+    pub generated_key: Option<String>,
     pub if_match: Option<IfMatch>,
     /// As it came; ask [`Caller::has_seen`].
     pub if_none_match: Option<String>,
@@ -206,6 +209,11 @@ impl Caller {
         let Some(tags) = &self.if_none_match else { return false };
         let wanted = etag.trim_start_matches("W/");
         tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == wanted)
+    }
+
+    /// The key under which a mutation may be repeated: the caller's, or the one made for it.
+    pub fn repeat_key(&self) -> Option<&str> {
+        self.idempotency_key.as_deref().or(self.generated_key.as_deref())
     }
 
     /// How long the call may still take; `None` for a watch without a deadline.
@@ -229,6 +237,11 @@ impl Conditions {
             if_none_match: if_none_match(headers)?,
         })
     }
+}
+
+/// A new idempotency key; `None` where the operating system has no chance to give.
+pub(super) fn generated_key() -> Option<String> {
+    random_secret().ok().map(|secret| format!("auto-{secret}"))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fault> {

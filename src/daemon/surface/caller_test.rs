@@ -58,6 +58,7 @@ fn seen_etags_compare_weakly() {
         scopes: Scopes::NONE,
         request_id: RequestIds::new().of(&HeaderMap::new()),
         idempotency_key: None,
+        generated_key: None,
         if_match: None,
         if_none_match: tags.map(str::to_owned),
         deadline: None,

@@ -89,7 +89,7 @@ pub(super) fn elapsed(method: &str, mutates: bool, caller: Option<&Caller>) -> F
         "OUTCOME_UNKNOWN",
         format!("{method} did not answer before its deadline; whether it was applied is not known"),
     );
-    match caller.and_then(|caller| caller.idempotency_key.as_deref()) {
+    match caller.and_then(Caller::repeat_key) {
         Some(key) => fault
             .hint(format!("repeat it with the same idempotency key, {key}: it is applied at most once"))
             .detail("idempotencyKey", key),

@@ -16,7 +16,7 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 
 use super::auth::Authenticator;
-use super::caller::{Caller, Conditions, PeerInfo, Principal, REQUEST_ID, RequestId, Scope};
+use super::caller::{Caller, Conditions, PeerInfo, Principal, REQUEST_ID, RequestId, Scope, generated_key};
 use super::deadline::{self, Deadlines};
 use super::frame::Scan;
 use super::guard::Guarded;
@@ -136,11 +136,13 @@ impl Pipeline {
             return Err(missing_scope(method.path, policy.scope, &principal));
         }
         let conditions = Conditions::from_headers(headers)?;
+        let unnamed = policy.mutates && conditions.idempotency_key.is_none();
         Ok(Some(Caller {
             principal: principal.name,
             scopes: principal.scopes,
             request_id: watched.request_id.clone(),
             idempotency_key: conditions.idempotency_key,
+            generated_key: unnamed.then(generated_key).flatten(),
             if_match: conditions.if_match,
             if_none_match: conditions.if_none_match,
             deadline: self.deadlines.of(headers, method.streams)?,

@@ -98,7 +98,7 @@ fn page(name: &str, at: Span, head: u64, found: Option<Found>) -> Read {
 
 /// What is wrong with a history of these commits, pages and log entries, as `judge` sees it.
 fn said(judge: Judge, changes: &[Change], reads: &[Read], log: &[Logged]) -> String {
-    let history = History { changes: changes.to_vec(), reads: reads.to_vec(), log: log.to_vec() };
+    let history = History { changes: changes.to_vec(), reads: reads.to_vec(), log: Some(log.to_vec()) };
     judge(&history).err().unwrap_or_default()
 }
 

@@ -82,8 +82,16 @@ pub struct Logged {
 pub struct History {
     pub changes: Vec<Change>,
     pub reads: Vec<Read>,
-    /// The log as it was read after the last answer.
-    pub log: Vec<Logged>,
+    /// The log as it was read after the last answer; `None` when the store began another epoch meanwhile:
+    /// then revisions mean nothing from one to the other.
+    pub log: Option<Vec<Logged>>,
+}
+
+impl History {
+    /// The log; empty when there is none of the whole round.
+    pub fn logged(&self) -> &[Logged] {
+        self.log.as_deref().unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Span {

@@ -56,9 +56,26 @@ impl Register {
         if self.value.is_some() { self.version } else { 0 }
     }
 
+    pub fn version(self) -> u64 {
+        self.version
+    }
+
     /// What a scan finds.
     pub fn found(self) -> Option<Found> {
         (self.version > 0).then_some(Found { version: self.version, value: self.value })
+    }
+}
+
+impl Step {
+    /// The one version at which the record can have answered so; `None` when several can. Versions
+    /// never fall, so a record that is past it never will.
+    pub fn needs(&self) -> Option<u64> {
+        match self {
+            Self::Read(found) => Some(found.map_or(0, |found| found.version)),
+            Self::Change(_, Outcome::Done { version: Some(left), .. }) => left.checked_sub(1),
+            Self::Change(_, Outcome::Refused { actual }) => Some(*actual).filter(|&actual| actual > 0),
+            Self::Change(_, Outcome::Done { version: None, .. } | Outcome::Failed | Outcome::Unknown) => None,
+        }
     }
 }
 

@@ -34,7 +34,7 @@ pub fn revisions_follow_time(history: &History) -> Result<(), String> {
     }
     // A commit whose answer was lost is where the log has it.
     for change in history.changes.iter().filter(|change| change.outcome == Outcome::Unknown) {
-        let logged = history.log.iter().filter(|logged| logged.writer == change.name);
+        let logged = history.logged().iter().filter(|logged| logged.writer == change.name);
         placed.extend(logged.map(|logged| (logged.revision, 0, change.span, change.name.as_str())));
     }
     placed.extend(history.reads.iter().map(|read| (read.head, 1, read.span, read.name.as_str())));
@@ -59,7 +59,7 @@ pub fn revisions_follow_time(history: &History) -> Result<(), String> {
 /// unknown each at most once.
 pub fn log_is_what_was_told(history: &History) -> Result<(), String> {
     let mut logged: BTreeMap<&str, &Logged> = BTreeMap::new();
-    for entry in &history.log {
+    for entry in history.logged() {
         if logged.insert(&entry.writer, entry).is_some() {
             return Err(format!("{} is in the log twice", entry.writer));
         }
@@ -97,7 +97,7 @@ fn judge_entry(change: &Change, entry: Option<&Logged>) -> Result<(), String> {
 
 /// Wants that every page is what the log says at the page's head.
 pub fn pages_are_snapshots(history: &History) -> Result<(), String> {
-    let mut log: Vec<&Logged> = history.log.iter().collect();
+    let mut log: Vec<&Logged> = history.logged().iter().collect();
     log.sort_by_key(|entry| entry.revision);
     for read in &history.reads {
         let mut at_head: BTreeMap<Key, Found> = BTreeMap::new();

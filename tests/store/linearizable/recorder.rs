@@ -20,6 +20,8 @@ const KIND: Kind = Kind::of("linearizable");
 /// How often, and how far apart, what frames a round is asked for while a store comes back.
 const FRAME_TRIES: u32 = 100;
 const FRAME_PAUSE: Duration = Duration::from_millis(100);
+/// How long a client waits after a call that failed, so that it still has some when the store is back.
+const FAILED_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where the calls of a round begin.
 #[derive(Clone)]
@@ -36,6 +38,8 @@ struct Client {
     number: usize,
     store: Arc<dyn Store>,
     chance: Chance,
+    /// The one it commits in: that of the last answer which named one.
+    epoch: Epoch,
     /// The version that each key was seen at last.
     seen: Vec<u64>,
     changes: Vec<Change>,
@@ -65,7 +69,9 @@ pub async fn record(plan: &Plan, store_of: impl Fn(usize) -> Arc<dyn Store>) -> 
         history.changes.extend(changes);
         history.reads.extend(reads);
     }
-    history.log = round.logged(observer.as_ref()).await;
+    let (epoch, read) = round.last_read(observer.as_ref()).await;
+    history.reads.push(read);
+    history.log = round.logged(observer.as_ref()).await.filter(|_| epoch == round.epoch);
     history
 }
 
@@ -105,12 +111,27 @@ impl Round {
         id.key.strip_prefix(&self.prefix())?.parse().ok()
     }
 
-    async fn logged(&self, store: &dyn Store) -> Vec<Logged> {
+    /// What is there in the end, which clients were told before must be in it.
+    async fn last_read(&self, store: &dyn Store) -> (Epoch, Read) {
+        let invoked = self.tick();
+        let after = Some(self.prefix());
+        let scan = || Scan { kind: KIND, after: after.clone(), backwards: false, limit: self.plan.keys };
+        let page = persist(|| store.scan(scan())).await;
+        let span = Span { invoked, answered: self.tick() };
+        let found = self.covered(&page, 0);
+        (page.epoch, Read { name: "last read".to_owned(), span, head: page.head, found })
+    }
+
+    /// The log of the round; `None` when the store has begun another epoch, and with it another log.
+    async fn logged(&self, store: &dyn Store) -> Option<Vec<Logged>> {
         let (mut after, mut logged) = (self.head, Vec::new());
         loop {
             let page: LogPage = persist(|| store.log(after, PAGE_MAX, Duration::ZERO)).await;
-            assert!(!page.compacted && page.epoch == self.epoch, "the log of the round is gone");
-            let Some(last) = page.entries.last() else { return logged };
+            if page.epoch != self.epoch {
+                return None;
+            }
+            assert!(!page.compacted, "the log of the round is gone");
+            let Some(last) = page.entries.last() else { return Some(logged) };
             after = last.revision;
             for entry in &page.entries {
                 for change in &entry.changes {
@@ -120,6 +141,16 @@ impl Round {
                 }
             }
         }
+    }
+
+    /// What a page says of each key it covers, from `first` on: those that it leaves out are not there.
+    fn covered(&self, page: &ScanPage, first: Key) -> BTreeMap<Key, Option<Found>> {
+        let ours = |record: &Record| Some((self.key(&record.id)?, found(record)));
+        let last = page.records.last().filter(|_| page.more).and_then(ours);
+        let end = last.map_or(self.plan.keys, |(key, _)| key + 1);
+        let mut covered: BTreeMap<Key, Option<Found>> = (first..end).map(|key| (key, None)).collect();
+        covered.extend(page.records.iter().filter_map(ours).map(|(key, found)| (key, Some(found))));
+        covered
     }
 }
 
@@ -131,7 +162,8 @@ fn found(record: &Record) -> Found {
 impl Client {
     fn new(round: &Round, number: usize, store: Arc<dyn Store>) -> Self {
         let (chance, seen) = (round.plan.chance_of(number), vec![0; round.plan.keys]);
-        Self { round: round.clone(), number, store, chance, seen, changes: Vec::new(), reads: Vec::new() }
+        let (round, epoch) = (round.clone(), round.epoch);
+        Self { round, number, store, chance, epoch, seen, changes: Vec::new(), reads: Vec::new() }
     }
 
     async fn run(mut self) -> (Vec<Change>, Vec<Read>) {
@@ -163,6 +195,9 @@ impl Client {
         let answer = unless_hurried(hurried, self.store.commit(commit)).await;
         self.meet_others().await;
         let answered = self.round.tick();
+        if let Some(Err(CommitError::Store(StoreError::EpochChanged { current }))) = &answer {
+            self.epoch = *current;
+        }
         let outcome = answer.map_or(Outcome::Unknown, outcome);
         let answered = if outcome == Outcome::Unknown { NEVER } else { answered };
         match outcome {
@@ -170,7 +205,8 @@ impl Client {
                 self.seen[key] = if call.put.is_some() { version } else { 0 };
             }
             Outcome::Refused { actual } => self.seen[key] = actual,
-            Outcome::Done { version: None, .. } | Outcome::Failed | Outcome::Unknown => {}
+            Outcome::Failed => tokio::time::sleep(FAILED_PAUSE).await,
+            Outcome::Done { version: None, .. } | Outcome::Unknown => {}
         }
         self.changes.push(Change { name, key, span: Span { invoked, answered }, call, outcome });
     }
@@ -194,7 +230,7 @@ impl Client {
             None => Write::Delete { id },
         };
         Commit {
-            epoch: self.round.epoch,
+            epoch: self.epoch,
             preconditions: version.into_iter().collect(),
             writes: vec![write],
             writer: name.to_owned(),
@@ -217,24 +253,14 @@ impl Client {
         self.meet_others().await;
         let answered = self.round.tick();
         // A read that was not answered says nothing.
-        let Ok(page) = answer else { return };
-        assert_eq!(page.epoch, self.round.epoch, "a round is of one epoch");
-        let found = self.covered(&page, first);
+        let Ok(page) = answer else { return tokio::time::sleep(FAILED_PAUSE).await };
+        self.epoch = page.epoch;
+        let found = self.round.covered(&page, first);
         for (&key, found) in &found {
             let live = found.filter(|found| found.value.is_some());
             self.seen[key] = live.map_or(0, |found| found.version);
         }
         self.reads.push(Read { name, span: Span { invoked, answered }, head: page.head, found });
-    }
-
-    /// What a page says of each key it covers, from `first` on: those that it leaves out are not there.
-    fn covered(&self, page: &ScanPage, first: Key) -> BTreeMap<Key, Option<Found>> {
-        let ours = |record: &Record| Some((self.round.key(&record.id)?, found(record)));
-        let last = page.records.last().filter(|_| page.more).and_then(ours);
-        let end = last.map_or(self.round.plan.keys, |(key, _)| key + 1);
-        let mut covered: BTreeMap<Key, Option<Found>> = (first..end).map(|key| (key, None)).collect();
-        covered.extend(page.records.iter().filter_map(ours).map(|(key, found)| (key, Some(found))));
-        covered
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! The search of Wing and Gong: of the calls that no other precedes, take one that the register allows
 //! and go on from there, else go back. Lowe's addition keeps it bounded in practice: a set of calls
-//! taken and the state they led to are never tried twice.
+//! taken and the state they led to are never tried twice. A call that was never answered need not be
+//! taken at all, and is only where it can explain something.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-use super::history::Span;
+use super::history::{NEVER, Span};
 use super::model::{Register, Step};
 
 /// One call on the record.
@@ -73,15 +74,21 @@ struct Search<'a> {
     /// The list of events that are not taken out, in the order of their time.
     next: Vec<usize>,
     before: Vec<usize>,
-    /// Where the call and the answer of each operation are.
+    /// Where the call and the answer of each operation are; `HEAD`: it was never answered.
     places: Vec<(usize, usize)>,
     state: Register,
     taken: Vec<u64>,
+    /// Of what is not taken: the version that it needs, and which it is.
+    needed: BTreeSet<(u64, usize)>,
     /// What was taken, and the state before.
     path: Vec<(usize, Register)>,
     tried: HashSet<(Vec<u64>, Register)>,
     /// The longest path, and the answer that ended it.
     best: (Vec<usize>, Option<usize>),
+}
+
+fn needed((number, operation): (usize, &Operation)) -> Option<(u64, usize)> {
+    Some((operation.step.needs()?, number))
 }
 
 impl<'a> Search<'a> {
@@ -90,7 +97,9 @@ impl<'a> Search<'a> {
         for (number, operation) in operations.iter().enumerate() {
             // At one instant a call comes before an answer, so that both count as concurrent.
             timed.push((operation.span.invoked, 0, number));
-            timed.push((operation.span.answered, 1, number));
+            if operation.span.answered != NEVER {
+                timed.push((operation.span.answered, 1, number));
+            }
         }
         timed.sort_unstable();
         let count = timed.len() + 2;
@@ -102,6 +111,7 @@ impl<'a> Search<'a> {
             places: vec![(HEAD, HEAD); operations.len()],
             state: Register::default(),
             taken: vec![0; operations.len().div_ceil(64)],
+            needed: operations.iter().enumerate().filter_map(needed).collect(),
             path: Vec::new(),
             tried: HashSet::new(),
             best: (Vec::new(), None),
@@ -126,27 +136,46 @@ impl<'a> Search<'a> {
 
     /// Takes an operation next, if the register allows it and it leads to something new.
     fn take(&mut self, operation: usize) -> bool {
-        let Some(state) = self.state.after(&self.operations[operation].step) else { return false };
+        let asked = &self.operations[operation];
+        let Some(state) = self.state.after(&asked.step) else { return false };
+        if asked.span.answered == NEVER && !self.explains_something(state) {
+            return false;
+        }
         self.flip(operation);
         if !self.tried.insert((self.taken.clone(), state)) {
             self.flip(operation);
             return false;
         }
+        if let Some(need) = needed((operation, asked)) {
+            self.needed.remove(&need);
+        }
         self.path.push((operation, self.state));
         self.state = state;
         let (call, answer) = self.places[operation];
         self.unlink(call);
-        self.unlink(answer);
+        if answer != HEAD {
+            self.unlink(answer);
+        }
         true
+    }
+
+    /// Whether a call that was never answered can be of use by leading to `state`: it must change the
+    /// record, and not beyond what an answer still to be explained needs.
+    fn explains_something(&self, state: Register) -> bool {
+        let passed = self.needed.first().is_some_and(|(version, _)| *version < state.version());
+        state != self.state && !passed
     }
 
     /// Gives the operation taken last back; the place of its call.
     fn give_back(&mut self) -> Option<usize> {
         let (operation, state) = self.path.pop()?;
         self.state = state;
+        self.needed.extend(needed((operation, &self.operations[operation])));
         self.flip(operation);
         let (call, answer) = self.places[operation];
-        self.link(answer);
+        if answer != HEAD {
+            self.link(answer);
+        }
         self.link(call);
         Some(call)
     }
@@ -181,7 +210,7 @@ impl<'a> Search<'a> {
         let line =
             |operation: &Operation| format!("{} {} {}", operation.span, operation.name, operation.step);
         let mut lines =
-            vec![format!("{} of {} calls can be ordered, the last:", path.len(), self.events.len() / 2 - 1)];
+            vec![format!("{} of {} calls can be ordered, the last:", path.len(), self.operations.len())];
         let shown = path.iter().skip(path.len().saturating_sub(SHOWN_MAX));
         lines.extend(shown.map(|&operation| format!("  {}", line(&self.operations[operation]))));
         lines.push(format!("the record is then {:?}, which does not explain:", state.found()));

@@ -210,3 +210,21 @@ fn hundreds_of_concurrent_calls_are_decided() {
     operations.push(at(300, 301, read(3)));
     assert!(matches!(judge(&operations), Verdict::Violated(_)));
 }
+
+#[test]
+fn calls_that_were_never_answered_do_not_multiply() {
+    // Forty that were lost at the start, of which a few were made; each version is seen by somebody.
+    let mut operations: Vec<_> =
+        (0..40).map(|number| at(0, NEVER, unknown(Some(1000 + number), None))).collect();
+    operations.extend((0..40).map(|number| at(0, NEVER, unknown(Some(2000 + number), Some(number)))));
+    for version in 1..=100 {
+        let step = match version % 10 {
+            0 => Step::Read(Some(Found { version, value: Some(1000 + version / 10) })),
+            _ => put(version),
+        };
+        operations.push(at(version * 10, version * 10 + 9, step));
+    }
+    assert_eq!(judge(&operations), Verdict::Linearizable);
+    operations.push(at(2000, 2001, read(50)));
+    assert!(matches!(judge(&operations), Verdict::Violated(_)));
+}

@@ -9,9 +9,9 @@ use omnirelay::daemon::store::{Beat, Commit, CommitError, Grace, GroupRef, Preco
 use super::{KEEP_ALL, TTL, Trial, acquire, commit, leasing, put, put_in, version};
 
 /// What the renewals here ask for; a silence is anything longer than its half.
-const GRACE: Duration = Duration::from_millis(1200);
+const GRACE: Duration = Duration::from_secs(16);
 /// Far below half a grace, so that a store on a real clock may be slow.
-const STEP: Duration = Duration::from_millis(100);
+const STEP: Duration = Duration::from_millis(1300);
 /// The time to live of a group that outlives each rule.
 const LONG: Duration = Duration::from_secs(60);
 

@@ -10,7 +10,7 @@ use omnirelay::daemon::store::{
 
 use super::{HALF, KEEP_ALL, TTL, Trial, commit, open, other_epochs, put, put_in, version};
 
-const LATER: Duration = Duration::from_secs(5);
+const LATER: Duration = Duration::from_secs(80);
 
 fn wanting(precondition: Precondition) -> Commit {
     Commit { preconditions: vec![precondition], ..commit(vec![put("verdict", "x")]) }

@@ -91,9 +91,9 @@ pub async fn old_and_surplus_answers_are_forgotten(t: &mut Trial) {
     assert_eq!(t.housekeep(two).await.answers_forgotten, 1, "the oldest");
     assert!(t.store.recall(&key("k1")).await.expect("an answer").is_none());
     assert!(t.store.recall(&key("k2")).await.expect("an answer").is_some());
-    t.advance(Duration::from_millis(200)).await;
+    t.advance(Duration::from_secs(4)).await;
     t.done(keyed("k4", 1, "done")).await;
-    let young = Retention { idempotency_age: Duration::from_millis(150), ..KEEP_ALL };
+    let young = Retention { idempotency_age: Duration::from_secs(3), ..KEEP_ALL };
     assert_eq!(t.housekeep(young).await.answers_forgotten, 2);
     assert!(t.store.recall(&key("k4")).await.expect("an answer").is_some());
     t.done(keyed("k1", 2, "a new request under a forgotten key")).await;

@@ -104,12 +104,12 @@ pub async fn a_reader_ahead_of_the_log_is_told(t: &mut Trial) {
 
 pub async fn the_log_is_trimmed_by_age_and_by_number(t: &mut Trial) {
     let old = entries(t, 4).await;
-    t.advance(Duration::from_millis(400)).await;
+    t.advance(Duration::from_secs(8)).await;
     let young = entries(t, 3).await;
     assert_eq!(t.housekeep(KEEP_ALL).await.log_entries_trimmed, 0);
     let six = Retention { log_entries_max: 6, ..KEEP_ALL };
     assert_eq!(t.housekeep(six).await.log_entries_trimmed, 1, "the oldest");
-    let recent = Retention { log_age: Duration::from_millis(300), ..KEEP_ALL };
+    let recent = Retention { log_age: Duration::from_secs(6), ..KEEP_ALL };
     assert_eq!(t.housekeep(recent).await.log_entries_trimmed, 3);
     assert_eq!(t.log(old[3].revision).await.entries, young);
     assert_eq!(t.keys().await.len(), 4, "the records stay");
@@ -118,16 +118,16 @@ pub async fn the_log_is_trimmed_by_age_and_by_number(t: &mut Trial) {
 pub async fn tombstones_are_collected_at_their_age(t: &mut Trial) {
     entries(t, 3).await;
     t.delete("k0").await;
-    let keep = Retention { tombstone_age: Duration::from_millis(500), ..KEEP_ALL };
-    t.advance(Duration::from_millis(300)).await;
+    let keep = Retention { tombstone_age: Duration::from_secs(10), ..KEEP_ALL };
+    t.advance(Duration::from_secs(6)).await;
     t.delete("k1").await;
     assert_eq!(t.housekeep(keep).await.tombstones_collected, 0, "too young");
-    t.advance(Duration::from_millis(300)).await;
+    t.advance(Duration::from_secs(6)).await;
     let head = t.head().await;
     assert_eq!(t.housekeep(keep).await.tombstones_collected, 1);
     assert_eq!((t.keys().await, t.head().await), (vec!["k1".into(), "k2".into()], head));
     t.put("k1", "again").await;
-    t.advance(Duration::from_millis(600)).await;
+    t.advance(Duration::from_secs(12)).await;
     assert_eq!(t.housekeep(keep).await.tombstones_collected, 0, "it was made anew");
 }
 

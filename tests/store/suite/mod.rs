@@ -190,9 +190,10 @@ pub const KEEP_ALL: Retention = Retention {
     idempotency_entries_max: usize::MAX,
 };
 
-/// The time to live of most groups here: long enough for a store on a real clock.
-pub const TTL: Duration = Duration::from_millis(600);
-pub const HALF: Duration = Duration::from_millis(300);
+/// The time to live of most groups here: long enough for a real clock that goes on while a busy
+/// machine does something else, and short enough that a restart gives it anew.
+pub const TTL: Duration = Duration::from_secs(8);
+pub const HALF: Duration = Duration::from_secs(4);
 
 macro_rules! rules_of {
     ($($module:ident { $($rule:ident: $defect:ident $(=> $says:literal)?,)* })*) => {

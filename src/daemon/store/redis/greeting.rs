@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use tracing::{info, warn};
 
-use super::super::{Epoch, Revision};
+use super::super::{Epoch, Revision, StoreError};
 use super::link::{Hello, LinkError};
 use super::reply::Reply;
 use super::scripts::Script;
@@ -67,21 +67,33 @@ impl Hello for Greeting {
         command.arg(SCHEMA).arg(self.seen.epoch().0).arg(self.seen.head().0).arg(whole_ms(self.quarantine));
         let answer = command.query_async(connection).await.map_err(LinkError::from);
         let answer = answer.inspect_err(|error| self.seen.refuse(garbage(error)))?;
-        let refusal = match self.heed(answer) {
-            Ok(refusal) => refusal,
-            Err(error) => Some(error.to_string()),
-        };
-        self.seen.refuse(refusal.clone());
-        match refusal {
-            None => Ok(()),
-            Some(detail) => Err(LinkError::Refused { code: "GREETING".to_owned(), detail }),
+        let turned_away = |code: &str, detail| Err(LinkError::Refused { code: code.to_owned(), detail });
+        match self.heed(answer) {
+            Ok(Greeted::Welcome) => {
+                self.seen.refuse(None);
+                Ok(())
+            }
+            Ok(Greeted::Replica) => turned_away("READONLY", "the server is a replica".to_owned()),
+            Ok(Greeted::Foreign(what)) | Err(StoreError::Incompatible { what }) => {
+                self.seen.refuse(Some(what.clone()));
+                turned_away("GREETING", what)
+            }
+            Err(other) => turned_away("GREETING", other.to_string()),
         }
     }
 }
 
+/// What a server is to a store.
+enum Greeted {
+    Welcome,
+    /// It was the master a moment ago, or will be.
+    Replica,
+    /// It holds what this version must not touch.
+    Foreign(String),
+}
+
 impl Greeting {
-    /// Takes in the answer; says why the server is of no use, if it is not.
-    fn heed(&self, answer: redis::Value) -> Result<Option<String>, super::super::StoreError> {
+    fn heed(&self, answer: redis::Value) -> Result<Greeted, StoreError> {
         let mut reply = Reply::of(answer)?;
         match reply.text()?.as_str() {
             "same" => self.seen.note(Epoch(reply.number()?), Revision(reply.number()?)),
@@ -99,14 +111,14 @@ impl Greeting {
             }
             "newer" => {
                 let schema = reply.number()?;
-                return Ok(Some(format!(
+                return Ok(Greeted::Foreign(format!(
                     "the store was written by a newer version (its schema is {schema}, this one knows {SCHEMA}); nothing was touched"
                 )));
             }
-            "replica" => return Ok(Some("the server is a replica".to_owned())),
-            other => return Ok(Some(format!("the server greets with `{other}`"))),
+            "replica" => return Ok(Greeted::Replica),
+            other => return Ok(Greeted::Foreign(format!("the server greets with `{other}`"))),
         }
-        Ok(None)
+        Ok(Greeted::Welcome)
     }
 }
 

@@ -239,16 +239,16 @@ impl Store for RedisStore {
 
     async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
         limits::pulse(&pulse)?;
+        // To the script 0 stands for none.
+        if pulse.epoch == Some(Epoch(0)) {
+            return Err(StoreError::EpochChanged { current: self.pulse(Pulse::default()).await?.epoch });
+        }
         let answer = self.ask(&self.scripts.pulse, |command| {
             command.arg(pulse.epoch.map_or(0, |epoch| epoch.0)).arg(pulse.moved_since.0).arg(ms(pulse.grace));
             for of in &pulse.renew {
                 command.arg(&of.id.0).arg(of.instance);
             }
         });
-        // Epoch 0 stands for none; a caller that names it is refused as for any other.
-        if pulse.epoch == Some(Epoch(0)) {
-            return Err(StoreError::EpochChanged { current: self.pulse(Pulse::default()).await?.epoch });
-        }
         let mut beat = expect(answer.await?, "beat")?;
         let (now, epoch, head) = (beat.millis()?, Epoch(beat.number()?), Revision(beat.number()?));
         self.seen.note(epoch, head);

@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status};
 use super::presence::{Presence, PresenceSettings};
 use super::*;
 use crate::daemon::audit::AUDIT;
+use crate::daemon::chance::random_secret;
 use crate::daemon::presence::keep_present;
 use crate::daemon::registry::faulty::PausedClock;
 use crate::daemon::registry::follow::{follow_log, wait_for};
@@ -134,6 +135,7 @@ fn called<T>(message: T, change: impl FnOnce(&mut Caller)) -> Request<T> {
         scopes: Scopes::all(),
         request_id: RequestId::of_static("test"),
         idempotency_key: None,
+        generated_key: Some(format!("auto-{}", random_secret().unwrap())),
         if_match: None,
         if_none_match: None,
         deadline: None,

@@ -219,3 +219,58 @@ async fn what_an_operator_said_in_the_new_epoch_is_not_undone() {
     assert_eq!((b.status(), b.cordoned), (PeerStatus::Alive, false), "the operator saw it uncordoned");
     assert_eq!(b.metadata.unwrap().labels["tier"], "new");
 }
+
+async fn cordoned(daemon: &Daemon, key: Option<&str>) -> Result<pb::PeerChange, Fault> {
+    let key = key.map(str::to_owned);
+    let request = called(cordon("a", "disk"), |caller| caller.idempotency_key = key);
+    daemon.peers.cordon(request).await.map(Response::into_inner).map_err(|status| Fault::from(&status))
+}
+
+fn repeat_key(fault: &Fault) -> String {
+    fault.details.get("idempotencyKey").expect("a key to repeat it with").clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_without_a_reply_is_looked_for_before_it_is_called_unknown() {
+    let mesh = mesh(&["a", "b"]).await;
+    mesh.paths[0].fall_ill([Call::Commit], Ill::LosesReplies);
+    let done = cordoned(&mesh.daemons[0], None).await.unwrap();
+    assert!(done.changed, "its answer was there");
+    assert_eq!(mesh.paths[0].count(Call::Recall), 1, "only after the fact");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_outcome_can_be_repeated_on_another_daemon_with_the_key_it_names() {
+    for ill in [Ill::LosesReplies, Ill::Hangs] {
+        let mesh = mesh(&["a", "b"]).await;
+        mesh.paths[0].fall_ill([Call::Commit], ill);
+        mesh.paths[0].fall_ill([Call::Recall], Ill::Fails);
+        let fault = cordoned(&mesh.daemons[0], None).await.unwrap_err();
+        assert_eq!(fault.reason, "OUTCOME_UNKNOWN");
+        let key = repeat_key(&fault);
+        assert!(key.starts_with("auto-") && fault.hint.as_deref().unwrap().contains(&key), "{fault:?}");
+        let done = cordoned(&mesh.daemons[1], Some(&key)).await.unwrap();
+        assert!(done.changed, "{ill:?}: done once, by whichever of the two");
+        mesh.paths[0].recover();
+        let again = cordoned(&mesh.daemons[0], Some(&key)).await.unwrap();
+        assert_eq!((again.changed, again.cursor), (true, done.cursor), "{ill:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_an_outage_a_change_is_refused_soon_and_nothing_is_sent() {
+    let mesh = mesh(&["a", "b"]).await;
+    mesh.paths[0].fall_ill(EVERY_CALL, Ill::Hangs);
+    sleep(TTL).await;
+    let sent = mesh.paths[0].count(Call::Commit);
+    let asked = Instant::now();
+    for _ in 0..100 {
+        let fault = cordoned(&mesh.daemons[0], None).await.unwrap_err();
+        assert_eq!(fault.reason, "STORE_UNAVAILABLE");
+        assert!(fault.message.contains("nothing was changed"), "{fault}");
+    }
+    assert!(asked.elapsed() <= MS * 1000 * 101, "{:?}", asked.elapsed());
+    assert_eq!(mesh.paths[0].count(Call::Commit), sent);
+    mesh.paths[0].recover();
+    cordoned(&mesh.daemons[0], None).await.expect("as soon as the store is back");
+}

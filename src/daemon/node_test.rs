@@ -1,0 +1,101 @@
+//! Whole nodes over HTTP, on a store that falls ill.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, StatusCode};
+use serde_json::Value;
+
+use super::config::Config;
+use super::node::{Node, NodeSpec};
+use super::registry::faulty::{Call, EVERY_CALL, Faulty, Ill};
+use super::store::{MemoryStore, Store};
+
+async fn node(node_id: &str, store: Arc<dyn Store>) -> Node {
+    let spec = NodeSpec {
+        node_id: node_id.to_owned(),
+        config: Arc::new(Config::default()),
+        store,
+        session_secret: node_id.to_owned(),
+        listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+        process: None,
+    };
+    let node = Node::start(spec).await.unwrap();
+    node.ready().await;
+    node
+}
+
+fn cordon(node: &Node) -> RequestBuilder {
+    let url = format!("http://{}/control/peers/a:cordon", node.control());
+    let client = Client::builder().no_proxy().build().unwrap();
+    client.post(url).header("content-type", "application/json").body(r#"{"reason":"disk"}"#)
+}
+
+async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+}
+
+async fn get(node: &Node, path: &str) -> String {
+    let client = Client::builder().no_proxy().build().unwrap();
+    let response = client.get(format!("http://{}{path}", node.control())).send().await.unwrap();
+    String::from_utf8(response.bytes().await.unwrap().to_vec()).unwrap()
+}
+
+fn item(ready: &str, name: &str) -> Value {
+    let ready: Value = serde_json::from_str(ready).unwrap();
+    let items = ready["items"].as_array().unwrap();
+    items.iter().find(|item| item["name"] == name).unwrap_or(&Value::Null).clone()
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_repeated_over_http_on_another_daemon() {
+    let shared = Arc::new(MemoryStore::system());
+    let path = Faulty::over(shared.clone());
+    let (a, b) = (node("a", path.clone()).await, node("b", shared).await);
+    path.fall_ill([Call::Commit], Ill::LosesReplies);
+    path.fall_ill([Call::Recall], Ill::Fails);
+    let (status, problem) = answer(cordon(&a)).await;
+    assert_eq!((status, &problem["reason"]), (StatusCode::GATEWAY_TIMEOUT, &"OUTCOME_UNKNOWN".into()));
+    let key = problem["details"][0]["idempotencyKey"].as_str().expect("a key to repeat it with");
+    let (status, done) = answer(cordon(&b).header("idempotency-key", key)).await;
+    assert_eq!((status, &done["changed"]), (StatusCode::OK, &true.into()), "{done}");
+    let (_, again) = answer(cordon(&b)).await;
+    assert_eq!(again["changed"], false, "it was done");
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn readiness_tells_of_settings_silence_and_lost_history() {
+    let path = Faulty::over(Arc::new(MemoryStore::system()));
+    let a = node("a", path.clone()).await;
+    let settings = item(&get(&a, "/readyz").await, "store-settings");
+    assert_eq!((&settings["ok"], &settings["required"]), (&false.into(), &false.into()), "{settings}");
+    assert!(settings["message"].as_str().unwrap().contains("appendonly"), "{settings}");
+    path.fall_ill(EVERY_CALL, Ill::Fails);
+    let silent = loop {
+        let store = item(&get(&a, "/readyz").await, "store");
+        if store["ok"] == false {
+            break store;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert!(silent["message"].as_str().unwrap().contains("reads and watches go on"), "{silent}");
+    path.recover();
+    path.swap(Arc::new(MemoryStore::system()));
+    let told = loop {
+        let history = item(&get(&a, "/readyz").await, "history");
+        if history["message"].as_str().is_some_and(|text| text.contains("1 restored")) {
+            break history;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert_eq!(told["ok"], true, "{told}");
+    let metrics = get(&a, "/metrics").await;
+    assert!(metrics.contains("mesh_registry_epoch_changes_total 1"), "{metrics}");
+    assert!(metrics.contains("mesh_registry_records_lost_total{kind=\"peer\"} 1"), "{metrics}");
+    a.stop().await;
+}

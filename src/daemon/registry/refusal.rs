@@ -1,0 +1,101 @@
+//! Why a mutation was not carried out, as its caller is told.
+
+use super::follow::chain;
+use super::mutate::Mutation;
+use crate::daemon::store::{CommitError, StoreError, Version};
+use crate::wire::fault::{Code, Fault};
+
+/// The reason of a fault after which the change may have been made.
+pub(super) const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
+
+pub(super) fn internal(mutation: &Mutation<'_>) -> Fault {
+    Fault::new(Code::Internal, "INTERNAL", format!("cannot carry out {}", mutation.action))
+}
+
+pub(super) fn conflict_fault(mutation: &Mutation<'_>, expected: Version, actual: Version) -> Fault {
+    let Mutation { action, object, .. } = mutation;
+    let message = match actual.0 {
+        0 => format!("cannot carry out {action}: {object} does not exist, version {expected} was expected"),
+        _ => format!("cannot carry out {action}: {object} has version {actual}, not {expected}"),
+    };
+    Fault::new(Code::Aborted, "VERSION_CONFLICT", message)
+        .hint("read it again, then repeat with the version it has now")
+        .detail("expectedVersion", expected)
+        .detail("actualVersion", actual)
+}
+
+pub(super) fn commit_fault(mutation: &Mutation<'_>, error: &CommitError) -> Fault {
+    let action = mutation.action;
+    match error {
+        CommitError::Conflict { expected, actual, .. } => conflict_fault(mutation, *expected, *actual),
+        CommitError::IdempotencyReused => Fault::new(
+            Code::FailedPrecondition,
+            "IDEMPOTENCY_KEY_REUSED",
+            format!("cannot carry out {action}: its idempotency key was used for another request"),
+        )
+        .hint("use a new key for a new request"),
+        CommitError::Fenced { scope, .. } | CommitError::LeaseHeld { scope, .. } => Fault::new(
+            Code::FailedPrecondition,
+            "FENCED",
+            format!("cannot carry out {action}: this node does not lead `{scope}`"),
+        ),
+        CommitError::GroupOver(group) => Fault::new(
+            Code::FailedPrecondition,
+            "GROUP_OVER",
+            format!("cannot carry out {action}: `{}` has ended", group.id),
+        ),
+        CommitError::GroupLive { group, .. } => Fault::new(
+            Code::FailedPrecondition,
+            "GROUP_LIVE",
+            format!("cannot carry out {action}: `{group}` is live"),
+        ),
+        CommitError::Store(error) => store_fault(mutation, error),
+    }
+}
+
+pub(super) fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault {
+    let action = mutation.action;
+    tracing::warn!(action, request_id = %mutation.caller.request_id, error = %chain(error), "store refused");
+    match error {
+        StoreError::Unavailable(_) => unavailable(mutation, "the store cannot be reached"),
+        StoreError::Full(_) => Fault::new(
+            Code::ResourceExhausted,
+            "STORE_FULL",
+            format!("cannot carry out {action}: the store is full; nothing was changed"),
+        )
+        .hint("make room where the store keeps its data, then try again"),
+        StoreError::OutcomeUnknown(_) => outcome_unknown(mutation),
+        StoreError::Invalid { what } => Fault::invalid(format!("cannot carry out {action}: {what}")),
+        StoreError::EpochChanged { .. } => Fault::new(
+            Code::Aborted,
+            "EPOCH_CHANGED",
+            format!("cannot carry out {action}: the registry has begun a new epoch; nothing was changed"),
+        )
+        .hint("read again, then repeat"),
+        StoreError::Incompatible { .. } => internal(mutation),
+    }
+}
+
+/// The fault of a change that did not get as far as the store.
+pub(super) fn unavailable(mutation: &Mutation<'_>, why: &str) -> Fault {
+    let action = mutation.action;
+    Fault::new(
+        Code::Unavailable,
+        "STORE_UNAVAILABLE",
+        format!("cannot carry out {action}: {why}; nothing was changed"),
+    )
+    .hint("try again; `omnirelay mesh check` shows the state of the store")
+}
+
+fn outcome_unknown(mutation: &Mutation<'_>) -> Fault {
+    let action = mutation.action;
+    let message = format!("{action} was sent to the store, which did not say whether it was made");
+    let fault = Fault::new(Code::DeadlineExceeded, OUTCOME_UNKNOWN, message);
+    // Of a dry run nothing is kept to answer a repetition with; nothing is changed by one either.
+    match mutation.caller.repeat_key().filter(|_| !mutation.dry_run) {
+        Some(key) => fault
+            .hint(format!("repeat it with the idempotency key {key}; it is applied at most once"))
+            .detail("idempotencyKey", key),
+        None => fault.hint("read what it was about to see whether it was made"),
+    }
+}
