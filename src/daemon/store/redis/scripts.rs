@@ -87,3 +87,54 @@ fn command(name: &str, script: &str, meta: &str) -> Cmd {
     command.arg(script).arg(1).arg(meta);
     command
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const GUIDE: &str = include_str!("../../../../docs/guides/storage.md");
+    /// What is sent beside what the scripts call.
+    const SENT: [&str; 4] = ["eval", "evalsha", "info", "xread"];
+
+    fn called(script: &Script) -> impl Iterator<Item = String> {
+        let calls = script.source.split("redis.call('").skip(1);
+        calls.filter_map(|rest| rest.split('\'').next()).map(str::to_lowercase)
+    }
+
+    /// Every command that is sent or called.
+    fn done() -> BTreeSet<String> {
+        let (scripts, greet) = (Scripts::new(), Script::greet());
+        let Scripts { commit, commit_freeing, recall, pulse, open_group, close_group, .. } = &scripts;
+        let Scripts { scan, leases, log, housekeep, quarantine, .. } = &scripts;
+        let all = [commit, commit_freeing, recall, pulse, open_group, close_group];
+        let all = all.into_iter().chain([scan, leases, log, housekeep, quarantine, &greet]);
+        all.flat_map(called).chain(SENT.map(str::to_owned)).collect()
+    }
+
+    /// What the first script on a connection asks the server about before it goes on.
+    #[test]
+    fn every_command_is_asked_for() {
+        let greet = Script::greet();
+        let list = greet.source.split("local NEEDED = {").nth(1).and_then(|rest| rest.split("\n}").next());
+        let asked = list.unwrap_or_default().split("{ '").skip(1).filter_map(|rest| rest.split('\'').next());
+        let asked: BTreeSet<String> = asked.map(str::to_lowercase).collect();
+        let mut needed = done();
+        // Without these two nothing asks.
+        needed.retain(|command| !["eval", "evalsha"].contains(&command.as_str()));
+        assert_eq!(asked, needed);
+    }
+
+    #[test]
+    fn the_guides_user_may_do_what_is_done_and_no_more() {
+        let done = done();
+        for (whom, further) in [("# servers", None), ("# nodes of a Cluster", Some("cluster|slots"))] {
+            let line = GUIDE.split(whom).nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default();
+            let allowed = line.split_whitespace().filter_map(|word| word.strip_prefix('+'));
+            let allowed: BTreeSet<String> = allowed.map(str::to_owned).collect();
+            let needed = done.iter().cloned().chain(further.map(str::to_owned)).collect();
+            assert_eq!(allowed, needed, "{whom}");
+        }
+    }
+}
