@@ -1,9 +1,13 @@
 //! Daemons that share a store.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, ensure};
+use serde_json::Value;
 
 use super::api::{Api, until};
 use super::vitals::Vitals;
+use super::watcher::Watcher;
 use crate::process::{Daemon, Place};
 
 /// A daemon with its directory.
@@ -83,6 +87,17 @@ impl Mesh {
         Ok(())
     }
 
+    /// Waits until a watch has what the first daemon reads.
+    pub async fn until_shown(&self, watcher: &Watcher) -> Result<()> {
+        until("the watch has what is read", async || {
+            let read = self.first().peers().await?;
+            let seen = watcher.seen();
+            let versions = read.iter().map(|peer| (text(&peer["nodeId"]), text(&peer["version"])));
+            Ok(!seen.in_snapshot && versions.collect::<BTreeMap<_, _>>() == seen.peers)
+        })
+        .await
+    }
+
     pub fn vitals(&self) -> Result<Vec<Vitals>> {
         self.nodes.iter().map(Vitals::of).collect()
     }
@@ -91,4 +106,8 @@ impl Mesh {
     pub fn expect_calm(&self, before: &[Vitals]) -> Result<()> {
         self.nodes.iter().zip(before).try_for_each(|(node, before)| before.expect_calm(node))
     }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }

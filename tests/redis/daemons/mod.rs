@@ -2,8 +2,10 @@
 //! tells of.
 
 mod api;
+mod failover;
 mod full;
 mod garbage;
+mod load;
 mod mesh;
 mod outages;
 mod proxy;

@@ -98,14 +98,5 @@ async fn until_new_epoch(mesh: &Mesh, watcher: &Watcher) -> Result<()> {
         })
         .await?;
     }
-    until("the watch has what is read", async || {
-        let read = mesh.first().peers().await?;
-        let seen = watcher.seen().peers;
-        Ok(read.len() == seen.len()
-            && read.iter().all(|peer| {
-                let id = peer["nodeId"].as_str().unwrap_or_default();
-                seen.get(id).is_some_and(|version| *version == peer["version"])
-            }))
-    })
-    .await
+    mesh.until_shown(watcher).await
 }

@@ -26,6 +26,8 @@ pub struct Seen {
     /// Versions by node, as the events have them.
     pub peers: BTreeMap<String, String>,
     fresh: BTreeMap<String, String>,
+    /// After a reset, until the snapshot is complete.
+    pub in_snapshot: bool,
     /// `added`, `modified` and `removed`.
     pub changes: usize,
     pub resets: Vec<String>,
@@ -97,11 +99,13 @@ impl Seen {
             "synced" => {
                 self.peers = std::mem::take(&mut self.fresh);
                 self.last = Some(text(&data["cursor"]));
+                self.in_snapshot = false;
             }
             "added" | "modified" | "removed" | "progress" => self.step(word, &data)?,
             "reset" => {
                 self.resets.push(text(&data["reason"]));
                 self.fresh.clear();
+                self.in_snapshot = true;
             }
             other => bail!("{other}: {data}"),
         }
