@@ -1,7 +1,9 @@
 //! Real processes, real sockets, real signals: daemons as their operator runs them.
 
+#[path = "../process/mod.rs"]
+mod process;
+
 mod abuse;
 mod daemon;
 mod lifecycle;
-mod process;
 mod up;

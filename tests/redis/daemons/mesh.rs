@@ -28,7 +28,8 @@ impl Node {
         Self::start_in(Place::new(&[&["--node-id", id, "--store", store], settings].concat())?)
     }
 
-    fn start_in(place: Place) -> Result<Self> {
+    /// As [`Node::start`], in a place of its own.
+    pub fn start_in(place: Place) -> Result<Self> {
         let daemon = place.start()?;
         let api = Api::new(&daemon.control)?;
         Ok(Self { place, daemon, api })

@@ -2,6 +2,8 @@
 //! tells of.
 
 mod api;
+mod clocks;
+mod demo;
 mod failover;
 mod full;
 mod garbage;

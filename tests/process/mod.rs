@@ -1,4 +1,7 @@
 //! A daemon process of a test, and how to talk to it.
+//!
+//! Test binaries take this folder in with `#[path = "../process/mod.rs"] mod process;`.
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -22,12 +25,20 @@ pub struct Daemon {
 pub struct Place {
     pub directory: tempfile::TempDir,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Place {
     pub fn new(arguments: &[&str]) -> Result<Self> {
         let arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
-        Ok(Self { directory: tempfile::tempdir()?, arguments })
+        Ok(Self { directory: tempfile::tempdir()?, arguments, environment: Vec::new() })
+    }
+
+    /// With these variables in the environment.
+    pub fn with(mut self, environment: &[(&str, &str)]) -> Self {
+        let pairs = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.environment.extend(pairs);
+        self
     }
 
     pub fn ready_file(&self) -> PathBuf {
@@ -56,6 +67,7 @@ impl Place {
             .arg(self.ready_file())
             .args(["--control-listen", "127.0.0.1:0"])
             .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
             .stderr(log);
         Ok(command)
     }
