@@ -85,6 +85,7 @@ async fn what_a_failover_has_lost_is_said() -> Result<()> {
     let of = |reason: &str| audit.iter().filter(|record| record["reason"] == reason).count();
     ensure!((of("kept"), of("lost")) == (1, 0), "the trail of what was lost is lost: {audit:?}");
     mesh.until_shown(&watcher).await?;
+    watcher.expect_nobody_gone()?;
     watcher.expect_gapless()
 }
 

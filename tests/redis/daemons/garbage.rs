@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::api::until;
 use super::mesh::{Mesh, Node};
+use crate::process::Place;
 use crate::servers::RedisServer;
 
 /// A key, as it stands behind the prefix, and what somebody does to it.
@@ -39,10 +40,26 @@ const MET: [Garbage; 17] = [
     Garbage::Field("records:peer", "n1"),
 ];
 
+/// What a daemon meets when it starts.
+const MET_AT_START: [Garbage; 5] = [
+    Garbage::Text("secrets"),
+    Garbage::Text("order:peer"),
+    Garbage::Text("records:peer"),
+    Garbage::Field("records:peer", "n1"),
+    Garbage::Field("meta", "schema"),
+];
+
 impl Garbage {
     fn key(self) -> &'static str {
         match self {
             Self::Text(key) | Self::Field(key, _) => key,
+        }
+    }
+
+    fn write(self, server: &RedisServer, key: &str) -> Result<()> {
+        match self {
+            Self::Text(_) => server.cli(&["SET", key, "garbage"]),
+            Self::Field(_, field) => server.cli(&["HSET", key, field, "garbage"]),
         }
     }
 }
@@ -58,6 +75,38 @@ async fn garbage_is_named_and_harms_nobody() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_that_a_start_meets_is_named_and_harms_nobody() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let all = MET_AT_START.into_iter().enumerate();
+    let all = all.map(|(number, garbage)| start_on(&server, format!("s{number}"), garbage));
+    let failures: Vec<_> = join_all(all).await.into_iter().filter_map(Result::err).collect();
+    let failures: Vec<_> = failures.iter().map(|error| format!("{error:#}")).collect();
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
+
+/// Starts a daemon in a mesh whose registry is spoilt, and mends it.
+async fn start_on(server: &RedisServer, prefix: String, garbage: Garbage) -> Result<()> {
+    let url = format!("{}?prefix={prefix}", server.url());
+    let mesh = Mesh { nodes: vec![Node::start("n1", &url, &[])?] };
+    mesh.until_whole().await?;
+    drop(mesh);
+    let key = format!("{{{prefix}:default}}:{}", garbage.key());
+    let kept: Option<Vec<u8>> = server.cli(&["DUMP", &key])?;
+    garbage.write(server, &key)?;
+    let place = Place::new(&["--node-id", "n2", "--store", &url])?;
+    let daemon = place.begin()?;
+    until(&format!("{key} is named"), async || Ok(place.log().contains(&key))).await?;
+    mend(server, &key, kept)?;
+    let daemon = place.ready(daemon)?;
+    let node = Node::of(place, daemon)?;
+    until(&format!("{key} is mended"), async || {
+        Ok(node.api.is_ready().await? && node.api.cordon("n2", "after").await?.status == 200)
+    })
+    .await
+}
+
 /// Spoils a key of a mesh of its own, and mends it.
 async fn spoil(server: &RedisServer, prefix: String, garbage: Garbage) -> Result<()> {
     let what = match garbage {
@@ -71,10 +120,7 @@ async fn spoil(server: &RedisServer, prefix: String, garbage: Garbage) -> Result
     let (before, lines) = (mesh.vitals()?, mesh.nodes[0].place.log().lines().count());
     let key = format!("{{{prefix}:default}}:{}", garbage.key());
     let kept: Option<Vec<u8>> = server.cli(&["DUMP", &key])?;
-    match garbage {
-        Garbage::Text(_) => server.cli::<()>(&["SET", &key, "garbage"])?,
-        Garbage::Field(_, field) => server.cli::<()>(&["HSET", &key, field, "garbage"])?,
-    }
+    garbage.write(server, &key)?;
     until(&format!("{what} is named"), async || {
         // Somebody has to ask, and the answer does not matter.
         let (body, key_of) = (json!({"reason": "try"}), [("idempotency-key", "try")]);

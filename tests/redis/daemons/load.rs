@@ -85,6 +85,7 @@ impl Load {
         for watcher in &self.watchers {
             mesh.until_shown(watcher).await?;
             watcher.expect_gapless()?;
+            watcher.expect_nobody_gone()?;
         }
         let made = made(mesh.first()).await?;
         let twice: Vec<_> = made.iter().filter(|(_, count)| **count > 1).collect();

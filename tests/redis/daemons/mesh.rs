@@ -31,6 +31,11 @@ impl Node {
     /// As [`Node::start`], in a place of its own.
     pub fn start_in(place: Place) -> Result<Self> {
         let daemon = place.start()?;
+        Self::of(place, daemon)
+    }
+
+    /// A daemon that is ready.
+    pub fn of(place: Place, daemon: Daemon) -> Result<Self> {
         let api = Api::new(&daemon.control)?;
         Ok(Self { place, daemon, api })
     }

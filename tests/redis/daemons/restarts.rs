@@ -39,6 +39,7 @@ async fn a_server_that_comes_back_with_its_data_has_lost_nothing() -> Result<()>
     let kept = kept.iter().filter(|record| record["reason"].as_str().is_some_and(|r| r.starts_with("kept")));
     ensure!(kept.count() == 10);
     mesh.expect_calm(&before)?;
+    watcher.expect_nobody_gone()?;
     watcher.expect_gapless()
 }
 
@@ -76,6 +77,7 @@ async fn registry_is_emptied(blow: Blow) -> Result<()> {
     })
     .await?;
     mesh.expect_calm(&before)?;
+    watcher.expect_nobody_gone()?;
     watcher.expect_gapless()?;
     // One for commands and one that waits for the log, of each daemon.
     until("no connection is left behind", async || Ok(server.connections()? <= 6)).await
