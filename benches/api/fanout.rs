@@ -13,10 +13,10 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::load::quantile;
-use crate::served::{client, node};
+use crate::served::{Served, client, node};
 
 /// A node on an embedded store with a few peers.
-async fn durable_node() -> Result<(Node, tempfile::TempDir)> {
+async fn durable_node() -> Result<(Served, tempfile::TempDir)> {
     let place = tempfile::tempdir()?;
     let node = node(Arc::new(EmbeddedStore::open(place.path())?), 10).await?;
     Ok((node, place))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use futures_util::stream::Empty;
+use omnirelay::daemon::audit::files::AuditFiles;
 use omnirelay::daemon::config::Config;
 use omnirelay::daemon::node::{Node, NodeSpec};
 use omnirelay::daemon::objects::peers::PEER;
@@ -18,8 +19,23 @@ use prost::Message;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
 
+/// A running node and its directory.
+pub struct Served {
+    node: Node,
+    _place: tempfile::TempDir,
+}
+
+impl std::ops::Deref for Served {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.node
+    }
+}
+
 /// A node over `store` with `peers` further peers in its registry.
-pub async fn node(store: Arc<dyn Store>, peers: usize) -> Result<Node> {
+pub async fn node(store: Arc<dyn Store>, peers: usize) -> Result<Served> {
+    let place = tempfile::tempdir()?;
     let epoch = store.pulse(Pulse::default()).await?.epoch;
     for first in (0..peers).step_by(200) {
         let writes = (first..peers.min(first + 200)).map(|number| {
@@ -41,11 +57,12 @@ pub async fn node(store: Arc<dyn Store>, peers: usize) -> Result<Node> {
         store,
         session_secret: "bench".to_owned(),
         listener: TcpListener::bind("127.0.0.1:0")?,
+        audit: AuditFiles::open(place.path(), "bench")?,
         process: None,
     };
     let node = Node::start(spec).await?;
     node.ready().await;
-    Ok(node)
+    Ok(Served { node, _place: place })
 }
 
 /// A peer that has left, so that nobody judges it: about 210 bytes as the API shows it.

@@ -19,7 +19,8 @@ use crate::{MESH, ROUNDS, epoch, median, store};
 const DAEMON: &str = env!("CARGO_BIN_EXE_omnirelayd");
 const MEASURED: Duration = Duration::from_secs(10);
 const RECORDS: usize = 10_000;
-const READS: usize = 5_000;
+const READERS: usize = 4;
+const READING: Duration = Duration::from_secs(2);
 /// The commands that a daemon sends; what its scripts call is counted by the server as well.
 const SENT: [&str; 7] = ["evalsha", "eval", "xread", "get", "info", "ping", "config|get"];
 
@@ -50,20 +51,64 @@ pub fn idle() -> Result<()> {
     }
     let worst = rates.iter().copied().fold(0.0, f64::max);
     println!("idle      commands/s={:.2} worst={worst:.2}", median(rates));
-    let (before, at) = (sent(&server)?, Instant::now());
-    for _ in 0..READS {
-        ensure!(
-            get(&daemon.control, "/control/peers/bench").is_ok_and(|status| status == 200),
-            "a read failed"
-        );
+    reads(&server, &daemon)
+}
+
+/// Reads of one peer, beside a daemon on the embedded store, and what they ask of the server.
+fn reads(server: &RedisServer, on_redis: &Daemon) -> Result<()> {
+    let embedded = Daemon::start("embedded:")?;
+    let (mut ratios, mut rates, mut commands) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let beside = read_rate(&embedded.control)?;
+        let before = sent(server)?;
+        let rate = read_rate(&on_redis.control)?;
+        commands.push((sent(server)? - before) as f64 / READING.as_secs_f64());
+        ratios.push(rate / beside);
+        rates.push(rate);
     }
-    let (commands, spent) = (sent(&server)? - before, at.elapsed());
+    let worst = ratios.iter().copied().fold(f64::INFINITY, f64::min);
     println!(
-        "reads     reads={READS} in_s={:.1} commands_meanwhile={commands} of_an_idle_daemon={:.0}",
-        spent.as_secs_f64(),
-        spent.as_secs_f64() * 3.0,
+        "reads     reads/s={:.0} of_embedded={:.2} worst={worst:.2} commands/s_meanwhile={:.2}",
+        median(rates),
+        median(ratios),
+        median(commands),
     );
     Ok(())
+}
+
+/// How many peers a second are read over a few connections.
+fn read_rate(control: &str) -> Result<f64> {
+    let begun = Instant::now();
+    let readers: Vec<_> = (0..READERS)
+        .map(|_| {
+            let control = control.to_owned();
+            std::thread::spawn(move || read_for(&control, begun + READING))
+        })
+        .collect();
+    let mut reads = 0;
+    for reader in readers {
+        reads += reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
+    }
+    Ok(reads as f64 / begun.elapsed().as_secs_f64())
+}
+
+fn read_for(control: &str, until: Instant) -> Result<u64> {
+    let mut stream = TcpStream::connect(control)?;
+    stream.set_nodelay(true)?;
+    let request = format!("GET /control/peers/bench HTTP/1.1\r\nhost: {control}\r\n\r\n");
+    let mut answer = vec![0; 16 * 1024];
+    let mut reads = 0;
+    while Instant::now() < until {
+        stream.write_all(request.as_bytes())?;
+        let count = stream.read(&mut answer)?;
+        // Small enough to come in one piece.
+        ensure!(
+            answer.get(..count).is_some_and(|answer| answer.starts_with(b"HTTP/1.1 200")),
+            "a read failed"
+        );
+        reads += 1;
+    }
+    Ok(reads)
 }
 
 /// What ten thousand records weigh on the server and in a daemon.

@@ -47,6 +47,10 @@ struct Document {
 
 static DOCUMENTS: &[Document] = &[
     message("audit", "audit list", "omnirelay.security.v1.ListAuditRecordsResponse"),
+    message("audit-event", "audit tail", "omnirelay.security.v1.AuditEvent"),
+    message("audit-export-line", "audit export", "omnirelay.security.v1.AuditExportItem"),
+    message("audit-record", "audit get", "omnirelay.security.v1.GetAuditRecordResponse"),
+    message("audit-verdict", "audit verify", "omnirelay.security.v1.VerifyAuditResponse"),
     own("check", "mesh check", check),
     own("context", "context current, get, use, add, set, rename, delete", context),
     own("contexts", "context list", contexts),

@@ -3,6 +3,8 @@
 //! Time, chance and what is known are arguments; what to do is the result.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod audit_record;
+pub mod audit_seal;
 pub mod labels;
 pub mod names;
 pub mod peer;

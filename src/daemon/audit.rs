@@ -1,14 +1,28 @@
-//! The audit record of a mutation, which is committed together with it.
+//! The audit record of a mutation, which is committed together with it, and the seals of the trail.
+
+#[cfg(test)]
+mod audit_test;
+mod backlog;
+pub mod files;
+pub mod heads;
+mod prune;
+pub mod refusals;
+pub mod sealer;
+pub mod store;
+pub mod verify;
 
 use bytes::Bytes;
 use prost::Message;
 use xxhash_rust::xxh64::xxh64;
 
+use crate::core::audit_seal::fingerprint;
 use crate::core::time::Millis;
 use crate::daemon::chance::random_u64;
+use crate::daemon::objects::peers::peer_id;
 use crate::daemon::registry::mutate::Mutation;
+use crate::daemon::registry::view::View;
 use crate::daemon::store::{Epoch, Kind, RecordId, Write};
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
+use crate::wire::pb::omnirelay::store::v1::{AuditValue, PeerValue};
 
 /// Audit records; not mirrored, because there are many and few are read.
 pub const AUDIT: Kind = Kind::of("audit");
@@ -24,6 +38,7 @@ pub fn body(mutation: &Mutation<'_>, changes: &[String], node_id: &str) -> Audit
         request_id: mutation.caller.request_id.to_string(),
         dry_run: mutation.dry_run,
         changes: changes.to_vec(),
+        ..AuditValue::default()
     }
 }
 
@@ -39,10 +54,27 @@ pub fn epoch_body(node_id: &str, epoch: Epoch, changes: Vec<String>) -> AuditVal
     }
 }
 
+/// A new key for a record of this time: keys sort by it.
+fn record_key(now: Millis, else_by: &[u8]) -> String {
+    // Without chance, what is different of two records of one millisecond keeps them apart.
+    let number = random_u64().unwrap_or_else(|_| xxh64(else_by, now.0));
+    format!("{}-{number:016x}", oldest_key(now.0))
+}
+
+/// The smallest key that a record of this time or later can have.
+pub fn oldest_key(ms: u64) -> String {
+    format!("{ms:013x}")
+}
+
 /// The write that records it, under a key that sorts by time.
 pub fn write(now: Millis, body: &AuditValue) -> Write {
-    // Without chance the request id keeps two records of one millisecond apart.
-    let number = random_u64().unwrap_or_else(|_| xxh64(body.request_id.as_bytes(), now.0));
-    let key = format!("{:013x}-{number:016x}", now.0);
+    let key = record_key(now, body.request_id.as_bytes());
     Write::Put { id: RecordId::new(AUDIT, key), value: Bytes::from(body.encode_to_vec()), group: None }
+}
+
+/// Names the key that a node publishes in its peer record; `None` when it publishes none.
+pub fn published_key(view: &View, node_id: &str) -> Option<String> {
+    let value = view.get(&peer_id(node_id))?.value::<PeerValue>()?;
+    let key = value.metadata.as_ref().map(|says| says.audit_key.as_slice()).unwrap_or_default();
+    (!key.is_empty()).then(|| fingerprint(key))
 }

@@ -32,6 +32,7 @@ pub struct Config {
     pub session: SessionConfig,
     pub peers: PeersConfig,
     pub history: HistoryConfig,
+    pub audit: AuditConfig,
     pub log: LogConfig,
 }
 
@@ -130,6 +131,15 @@ pub struct HistoryConfig {
     pub idempotency_entries_max: usize,
 }
 
+/// The audit trail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AuditConfig {
+    /// How long the records of this node are kept, 1 h to 10 years; default 400 days. Too low: what happened
+    /// before the last review is gone.
+    pub age: Span,
+}
+
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -206,6 +216,12 @@ impl Default for HistoryConfig {
             idempotency_age: day,
             idempotency_entries_max: 100_000,
         }
+    }
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self { age: Span(Duration::from_secs(400 * 24 * 3600)) }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, error, info_span};
 
+use super::audit::files::AuditFiles;
 use super::config::Config;
 use super::node::{Node, NodeSpec};
 use super::objects::dev::{Decree, Fate, Process};
@@ -29,6 +30,8 @@ pub struct MemberSpec {
     pub config: Arc<Config>,
     pub session_secret: String,
     pub control: SocketAddr,
+    /// Where the node keeps what it knows of the audit trail.
+    pub audit: AuditFiles,
     /// Bound to `control`: taken when the address was chosen, so that nobody takes it in between.
     pub listener: TcpListener,
 }
@@ -44,6 +47,7 @@ struct Member {
     config: Arc<Config>,
     session_secret: String,
     control: SocketAddr,
+    audit: AuditFiles,
     /// Of the first life; later ones bind anew.
     listener: Mutex<Option<TcpListener>>,
     stores: Stores,
@@ -193,10 +197,10 @@ type Say = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 impl Member {
     fn new(spec: MemberSpec, stores: Stores) -> Self {
-        let MemberSpec { node_id, config, session_secret, control, listener } = spec;
+        let MemberSpec { node_id, config, session_secret, control, audit, listener } = spec;
         let listener = Mutex::new(Some(listener));
         let (fleet, life) = (OnceLock::new(), Mutex::default());
-        Self { node_id, config, session_secret, control, listener, stores, fleet, life }
+        Self { node_id, config, session_secret, control, audit, listener, stores, fleet, life }
     }
 
     /// Begins the node's next life, which waits for the end of the one before. On an error the
@@ -264,6 +268,7 @@ impl Member {
             store: self.stores.of_node(),
             session_secret: self.session_secret.clone(),
             listener,
+            audit: self.audit.clone(),
             process: Some(Arc::new(Reach(fleet))),
         };
         Node::start(spec).await.map_err(|error| super::registry::follow::chain(&error))
@@ -411,8 +416,23 @@ mod tests {
     use super::super::store::MemoryStore;
     use super::*;
 
-    fn start(count: usize, asked: impl Future<Output = ()>) -> Result<Arc<Fleet>, FleetError> {
+    /// A fleet and the directory of its nodes.
+    struct Running {
+        fleet: Arc<Fleet>,
+        _place: tempfile::TempDir,
+    }
+
+    impl std::ops::Deref for Running {
+        type Target = Arc<Fleet>;
+
+        fn deref(&self) -> &Arc<Fleet> {
+            &self.fleet
+        }
+    }
+
+    fn start(count: usize, asked: impl Future<Output = ()>) -> Result<Running, FleetError> {
         let stores = Stores::One(Arc::new(MemoryStore::system()));
+        let place = tempfile::tempdir().unwrap();
         let specs = (0..count).map(|number| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             MemberSpec {
@@ -420,13 +440,15 @@ mod tests {
                 config: Arc::default(),
                 session_secret: format!("secret {number}"),
                 control: listener.local_addr().unwrap(),
+                audit: AuditFiles::open(place.path(), &format!("n{number}")).unwrap(),
                 listener,
             }
         });
-        Fleet::start(specs.collect(), &stores, asked)
+        let fleet = Fleet::start(specs.collect(), &stores, asked)?;
+        Ok(Running { fleet, _place: place })
     }
 
-    fn running(count: usize) -> Arc<Fleet> {
+    fn running(count: usize) -> Running {
         start(count, std::future::pending()).unwrap()
     }
 

@@ -12,9 +12,15 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::codec::CompressionEncoding::Gzip;
 
+use super::audit::AUDIT;
+use super::audit::files::{AuditFiles, AuditFilesError};
+use super::audit::heads::{Heads, follow_seals};
+use super::audit::refusals::{Refusals, enter_refusals};
+use super::audit::sealer::Sealer;
+use super::audit::store::newest_revision_of;
 use super::config::Config;
 use super::metrics::Metrics;
-use super::objects::audit::Audit;
+use super::objects::audit::{AUDIT_SEAL, Audit};
 use super::objects::dev::{Dev, Process};
 use super::objects::node::Node as NodeObject;
 use super::objects::peers::presence::{Presence, PresenceSettings};
@@ -36,6 +42,11 @@ use pb::peer_control_service_server::PeerControlServiceServer;
 
 /// The kinds that every daemon holds in memory. The audit trail is not among them.
 static MIRRORED: [Kind; 1] = [PEER];
+/// Those of which it only tells what changes.
+static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
+
+/// How long a node that stops waits for its last audit records to be sealed.
+const LAST_SEAL_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// How often the store is tidied.
 const HOUSEKEEPING_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
@@ -47,6 +58,8 @@ pub struct NodeSpec {
     pub store: Arc<dyn Store>,
     pub session_secret: String,
     pub listener: TcpListener,
+    /// Where it keeps what it knows of the audit trail.
+    pub audit: AuditFiles,
     /// The process, where it serves faults on demand.
     pub process: Option<Arc<dyn Process>>,
 }
@@ -58,6 +71,8 @@ pub enum NodeError {
     Surface(#[from] SurfaceError),
     #[error("cannot use the listening socket")]
     Listen(#[source] std::io::Error),
+    #[error("cannot keep the audit trail")]
+    Audit(#[from] AuditFilesError),
     #[error("cannot count")]
     Metrics(#[from] prometheus::Error),
 }
@@ -67,6 +82,7 @@ pub struct Node {
     registry: Arc<Registry>,
     presence: Arc<Presence>,
     readiness: Arc<Readiness>,
+    heads: Arc<Heads>,
     control: SocketAddr,
     stop_serving: Option<oneshot::Sender<()>>,
     served: watch::Receiver<Option<Drained>>,
@@ -83,17 +99,27 @@ impl Node {
     /// [`NodeError`]; nothing runs then.
     pub async fn start(spec: NodeSpec) -> Result<Self, NodeError> {
         let control = spec.listener.local_addr().map_err(NodeError::Listen)?;
-        let registry = Arc::new(Registry::new(spec.node_id.clone(), spec.store.clone(), &MIRRORED));
-        let presence = Arc::new(presence(&registry, &spec, control));
+        let registry = Registry::new(spec.node_id.clone(), spec.store.clone(), &MIRRORED);
+        let registry = Arc::new(registry.following(&FOLLOWED));
+        let audit_key = spec.audit.key(&spec.node_id)?;
+        let heads = Arc::new(Heads::new(spec.audit.heads()?));
+        let presence = Arc::new(presence(&registry, &spec, control, audit_key.public()));
         let present = presence.clone();
         let readiness = Arc::new(Readiness::new(registry.clone(), move || present.is_registered()));
         let metrics = Arc::new(Metrics::new()?);
-        let surface = surface(&spec, &registry, &readiness, &metrics)?;
+        let audit = Audit::new(registry.clone(), heads.clone(), spec.config.control.watches_max);
+        let refusals = Arc::new(Refusals::open(&spec.audit)?);
+        let observer = Arc::new(Observer { metrics: metrics.clone(), refusals: refusals.clone() });
+        let surface = surface(&spec, &registry, &readiness, &metrics, audit, observer)?;
         spec.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
         let listener = tokio::net::TcpListener::from_std(spec.listener).map_err(NodeError::Listen)?;
 
         let mut tasks = JoinSet::new();
         tasks.spawn(follow_log(registry.clone()));
+        let (files, keep) = (spec.audit.clone(), spec.config.audit.age.0);
+        tasks.spawn(Sealer::new(registry.clone(), audit_key, files, heads.clone(), keep).run());
+        tasks.spawn(enter_refusals(registry.clone(), refusals, spec.audit.clone()));
+        tasks.spawn(follow_seals(registry.clone(), heads.clone(), spec.audit.clone()));
         let mut keeping = JoinSet::new();
         keeping.spawn(keep_present(registry.clone(), presence.clone(), spec.config.session.renew_every.0));
         tasks.spawn(registry.clone().keep_house(retention(&spec.config), HOUSEKEEPING_EVERY));
@@ -107,7 +133,7 @@ impl Node {
             say_served.send_replace(Some(drained));
         });
         let stop_serving = Some(stop_serving);
-        Ok(Self { registry, presence, readiness, control, stop_serving, served, keeping, tasks })
+        Ok(Self { registry, presence, readiness, heads, control, stop_serving, served, keeping, tasks })
     }
 
     pub fn id(&self) -> &str {
@@ -141,13 +167,29 @@ impl Node {
         {
             tracing::warn!(cut, "connections were cut at the end of the grace period");
         }
+        self.seal_last().await;
         self.keeping.shutdown().await;
         self.presence.leave().await;
         self.tasks.shutdown().await;
     }
+
+    /// Gives what was done last the time to be sealed: a node that never comes back seals nothing.
+    async fn seal_last(&self) {
+        if self.registry.view().silence().is_some() {
+            return;
+        }
+        let sealed = async {
+            let newest = newest_revision_of(self.registry.store(), self.registry.node_id()).await;
+            let newest = newest.unwrap_or(0);
+            self.heads.wait_through(self.registry.node_id(), newest, LAST_SEAL_WAIT).await
+        };
+        if tokio::time::timeout(LAST_SEAL_WAIT, sealed).await != Ok(true) {
+            tracing::warn!("the last audit records are not sealed; they are at the next start");
+        }
+    }
 }
 
-fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr) -> Presence {
+fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr, audit_key: &[u8]) -> Presence {
     let config = &spec.config;
     let settings = PresenceSettings {
         session_ttl: config.session.ttl.0,
@@ -167,6 +209,7 @@ fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr) -> P
         endpoints: Some(pb::PeerEndpoints { control: Some(control.to_string()), mesh: None, relay: None }),
         metadata_version: 0,
         labels: node.labels.clone(),
+        audit_key: audit_key.to_vec(),
     };
     Presence::new(registry.clone(), settings, profile)
 }
@@ -195,6 +238,8 @@ fn surface(
     registry: &Arc<Registry>,
     readiness: &Arc<Readiness>,
     metrics: &Arc<Metrics>,
+    audit: Audit,
+    observer: Arc<Observer>,
 ) -> Result<Surface, SurfaceError> {
     let config = &spec.config;
     let peers = Peers::new(registry.clone(), config.control.watches_max);
@@ -204,14 +249,13 @@ fn surface(
         cluster_id: config.node.cluster.clone(),
         started_at: started_at(),
     };
-    let audit = Audit { registry: registry.clone() };
     let probed =
         Probed { registry: registry.clone(), readiness: readiness.clone(), metrics: metrics.clone() };
     let mut builder = Surface::builder([OMNIRELAY])
         .service(PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip))
         .service(NodeServiceServer::new(node).send_compressed(Gzip).accept_compressed(Gzip))
         .service(AuditServiceServer::new(audit).send_compressed(Gzip).accept_compressed(Gzip))
-        .observer(Arc::new(Counter(metrics.clone())))
+        .observer(observer)
         .routes(probes(probed));
     if let Some(process) = &spec.process {
         builder = builder.service(DevServiceServer::new(Dev { process: process.clone() }));
@@ -230,13 +274,17 @@ fn started_at() -> Millis {
     Millis(crate::core::time::whole_ms(since))
 }
 
-/// Feeds finished calls to the metrics.
-struct Counter(Arc<Metrics>);
+/// Feeds finished calls to the metrics, and refused ones to the audit trail.
+struct Observer {
+    metrics: Arc<Metrics>,
+    refusals: Arc<Refusals>,
+}
 
-impl RequestObserver for Counter {
+impl RequestObserver for Observer {
     fn finished(&self, call: &FinishedCall<'_>) {
         let code = format!("{:?}", call.code);
-        self.0.count_call(call.method, &code, call.protocol.word(), call.duration);
+        self.metrics.count_call(call.method, &code, call.protocol.word(), call.duration);
+        self.refusals.note(call);
     }
 }
 

@@ -1,20 +1,23 @@
 //! Whole nodes over HTTP, on a store that falls ill.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 
+use super::audit::files::AuditFiles;
 use super::config::Config;
 use super::node::{Node, NodeSpec};
 use super::registry::faulty::{Call, EVERY_CALL, Faulty, Ill};
 use super::store::{MemoryStore, Store};
 
-async fn node(node_id: &str, store: Arc<dyn Store>) -> Node {
+async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
     let spec = NodeSpec {
         node_id: node_id.to_owned(),
+        audit: AuditFiles::open(directory, node_id).unwrap(),
         config: Arc::new(Config::default()),
         store,
         session_secret: node_id.to_owned(),
@@ -54,7 +57,8 @@ fn item(ready: &str, name: &str) -> Value {
 async fn an_unknown_outcome_is_repeated_over_http_on_another_daemon() {
     let shared = Arc::new(MemoryStore::system());
     let path = Faulty::over(shared.clone());
-    let (a, b) = (node("a", path.clone()).await, node("b", shared).await);
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b) = (node("a", directory.path(), path.clone()).await, node("b", directory.path(), shared).await);
     path.fall_ill([Call::Commit], Ill::LosesReplies);
     path.fall_ill([Call::Recall], Ill::Fails);
     let (status, problem) = answer(cordon(&a)).await;
@@ -71,7 +75,8 @@ async fn an_unknown_outcome_is_repeated_over_http_on_another_daemon() {
 #[tokio::test]
 async fn readiness_tells_of_settings_silence_and_lost_history() {
     let path = Faulty::over(Arc::new(MemoryStore::system()));
-    let a = node("a", path.clone()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let a = node("a", directory.path(), path.clone()).await;
     let settings = item(&get(&a, "/readyz").await, "store-settings");
     assert_eq!((&settings["ok"], &settings["required"]), (&false.into(), &false.into()), "{settings}");
     assert!(settings["message"].as_str().unwrap().contains("appendonly"), "{settings}");

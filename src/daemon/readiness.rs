@@ -67,11 +67,18 @@ fn item(name: &str, required: bool, trouble: Option<String>) -> ReadinessItem {
 
 /// What still works while the store does not.
 fn silence(registry: &Registry, age: Duration) -> String {
-    let since = rfc3339(Millis(registry.view().now().0.saturating_sub(whole_ms(age))));
-    let age = age.as_millis();
+    let now = registry.view().now();
+    let age_ms = age.as_millis();
     let trouble = registry.view().contact().trouble().unwrap_or_default();
+    if now == Millis(0) {
+        return format!(
+            "the store has never answered ({age_ms} ms so far): nothing is known yet, and the daemon goes on \
+             asking: {trouble}"
+        );
+    }
+    let since = rfc3339(Millis(now.0.saturating_sub(whole_ms(age))));
     format!(
-        "the store has not answered since {since} ({age} ms ago): reads and watches go on with what was \
+        "the store has not answered since {since} ({age_ms} ms ago): reads and watches go on with what was \
          known then, changes are refused, and nobody is judged gone: {trouble}"
     )
 }

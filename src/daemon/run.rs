@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::args::{ConfigCommand, DaemonArgs, DaemonCommand, SettingArgs};
+use super::audit::files::AuditFiles;
 use super::config::{self, Config, ConfigError, Loaded};
 use super::data_dir::{DataDir, write_whole};
 use super::node::{Node, NodeSpec};
@@ -110,8 +111,13 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     }
     let directory = DataDir::open(&data_dir(&config))?;
     let node_id = directory.node_id(config.node.id.as_deref())?;
+    let audit = AuditFiles::open(directory.path(), &node_id)?;
+    if config.store.url == "memory:" {
+        audit.begin_anew()?;
+    }
     let spec = NodeSpec {
         node_id,
+        audit,
         session_secret: directory.session_secret()?,
         store: open_stores(loaded, directory.path())?.of_node(),
         listener: listen(&config)?,

@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::audit::files::{AuditFiles, AuditFilesError};
 use super::chance::{random_secret, random_u64};
 use super::config::{Config, LogConfig, LogFormat};
 use super::data_dir::{DataDir, DataDirError, write_whole};
@@ -61,6 +62,8 @@ pub enum UpError {
     State { path: PathBuf, what: String },
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    #[error("cannot keep the audit trail")]
+    Audit(#[from] AuditFilesError),
     #[error("--store: {0}")]
     Store(String),
     #[error("cannot open the store")]
@@ -126,14 +129,22 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
     let directory = Directory::open(options.data.as_deref())?;
     let stores = Stores::open(&config, redis, directory.data.path())?;
     let (nodes, listeners) = choose_nodes(&directory, options.nodes)?;
-    let members = nodes.iter().zip(listeners).map(|(node, listener)| MemberSpec {
-        node_id: node.node_id.clone(),
-        config: config.clone(),
-        session_secret: node.secret.clone(),
-        control: node.control,
-        listener,
-    });
-    let fleet = Fleet::start(members.collect(), &stores, end.asked())?;
+    let mut members = Vec::new();
+    for (node, listener) in nodes.iter().zip(listeners) {
+        let audit = AuditFiles::open(directory.data.path(), &node.node_id)?;
+        if options.store.as_deref() == Some("memory:") {
+            audit.begin_anew()?;
+        }
+        members.push(MemberSpec {
+            node_id: node.node_id.clone(),
+            config: config.clone(),
+            session_secret: node.secret.clone(),
+            control: node.control,
+            audit,
+            listener,
+        });
+    }
+    let fleet = Fleet::start(members, &stores, end.asked())?;
     let up = Up { nodes, fleet, end, ready_file: options.ready_file.clone(), _directory: directory };
     up.say_ready()?;
     Ok(up)

@@ -240,11 +240,7 @@ pub fn mesh(request: &Request) -> Reply {
             "readiness": [{"name": "store-settings", "ok": true}, {"name": "history", "ok": true}],
             "clientVersionMin": "0.1.0",
         })),
-        ("GET", "/control/audit") => answer(json!({"nextPageToken": "", "records": [{
-            "recordId": "01", "revision": "48214", "time": "2026-11-20T06:00:55Z", "actor": "local",
-            "action": "peers.cordon", "object": "peer/relay-c0de", "reason": "disk errors", "nodeId": "relay-a7f3",
-            "requestId": "r-1", "dryRun": false, "changes": ["cordoned: false -> true"],
-        }]})),
+        ("GET", path) if path.starts_with("/control/audit") => audit(request, path),
         ("GET", "/control/dev/nodes") => Reply::Json(
             200,
             json!({
@@ -268,6 +264,53 @@ pub fn mesh(request: &Request) -> Reply {
             answer(json!({ "peer": found }))
         }
         _ => problem("not_found", "PEER_NOT_FOUND", 404),
+    }
+}
+
+/// An audit record of the mesh.
+fn record(id: &str, object: &str) -> Value {
+    json!({
+        "recordId": id, "revision": "48214", "time": "2026-11-20T06:00:55Z", "actor": "local",
+        "action": "peers.cordon", "object": object, "reason": "disk errors", "nodeId": "relay-a7f3",
+        "requestId": "r-1", "dryRun": false, "changes": ["cordoned: false -> true"], "sealed": id == "01",
+        "refused": false, "count": 0, "refusal": "",
+    })
+}
+
+/// The audit trail of the mesh: one record is sealed, one comes while it is watched, one was changed.
+fn audit(request: &Request, path: &str) -> Reply {
+    match path {
+        "/control/audit" if request.header("accept").is_some_and(|kind| kind.contains("event-stream")) => {
+            let added = json!({
+                "type": "added", "cursor": "7f2c:48215", "prevCursor": "7f2c:48213",
+                "time": "2026-11-20T06:01:09Z", "record": record("02", "peer/relay-b119"),
+            });
+            Reply::Events(vec![event(&added)], After::Stay)
+        }
+        "/control/audit" => {
+            answer(json!({"nextPageToken": "", "records": [record("01", "peer/relay-c0de")]}))
+        }
+        "/control/audit/01" => answer(json!({"record": record("01", "peer/relay-c0de")})),
+        "/control/audit:verify" => {
+            let chain =
+                json!({"fingerprint": "a5902a54691ddb78d444c034a8b64b3a", "sequence": "7", "seals": "7"});
+            let node = json!({"nodeId": "relay-a7f3", "sealed": "1203", "unsealed": "2", "chains": [chain]});
+            let finding = json!({
+                "wrong": "changed", "nodeId": "relay-a7f3", "recordId": "01",
+                "seal": "a5902a54691ddb78d444c034a8b64b3a/6", "what": "it is not what was sealed",
+            });
+            let since = request.path.contains("since=");
+            let findings = if since { vec![] } else { vec![finding] };
+            answer(json!({
+                "ok": since, "sealed": "1203", "unsealed": "2", "nodes": [node], "findings": findings,
+            }))
+        }
+        "/control/audit:export" => {
+            let head = json!({"head": {"schemaVersion": "v1", "localNodeId": "relay-a7f3", "complete": true,
+                                       "sealed": false}});
+            Reply::Text(200, "application/x-ndjson", format!("{head}\n"))
+        }
+        _ => problem("not_found", "AUDIT_RECORD_NOT_FOUND", 404),
     }
 }
 

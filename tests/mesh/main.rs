@@ -4,6 +4,7 @@
 mod process;
 
 mod abuse;
+mod audit;
 mod daemon;
 mod lifecycle;
 mod up;

@@ -11,5 +11,6 @@ mod daemons;
 mod encrypted;
 mod faults;
 mod linked;
+mod outages;
 mod standalone;
 mod topologies;

@@ -241,7 +241,7 @@ impl Drop for RedisServer {
             let _ = child.wait();
         }
         // The test harness shows it only if the test fails; a benchmark would always.
-        if !cfg!(test) {
+        if std::env::args().any(|argument| argument == "--bench") {
             return;
         }
         let output = self.output();

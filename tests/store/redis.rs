@@ -10,12 +10,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omnirelay::daemon::store::redis::link::RedisOptions;
-use omnirelay::daemon::store::{RedisStore, Store};
+use omnirelay::daemon::store::redis::url::Secret;
+use omnirelay::daemon::store::{Epoch, Pulse, RedisStore, Store, StoreError};
 
-use crate::harness::Harness;
+use crate::harness::{Harness, epoch};
 use crate::servers::{Cluster, RedisServer, Sentinels};
 
 const MESH: &str = "mesh";
+/// The guide whose users the stores are: what it lets them do must be all that they need.
+const GUIDE: &str = include_str!("../../docs/guides/storage.md");
+const USER: &str = "omnirelay";
+/// Stands for the password in the guide.
+const PASSWORD: &str = "PASSWORD";
 
 /// A store of its own on servers that are shared.
 pub struct Redis {
@@ -47,7 +53,7 @@ static PREFIXES: AtomicU64 = AtomicU64::new(0);
 
 impl Shared {
     fn start(start: impl FnOnce() -> anyhow::Result<Servers>) -> Self {
-        let servers = start().expect("the servers start");
+        let servers = start().and_then(Servers::admit_users).expect("the servers start");
         let _guard = Guard::over(servers.all());
         Self { servers, _guard }
     }
@@ -73,7 +79,35 @@ impl Drop for Guard {
     }
 }
 
+/// The command by which the guide makes its user of `whom`, as words.
+fn user_of(whom: &str) -> Vec<&'static str> {
+    let block = GUIDE.split("```text").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut found = block.filter_map(|block| block.trim().strip_prefix(&format!("# {whom}\n")));
+    let command = found.next().unwrap_or_else(|| panic!("the guide has no user of {whom}"));
+    command
+        .split_whitespace()
+        .map(|word| word.trim_end_matches('\\'))
+        .filter(|word| !word.is_empty())
+        .collect()
+}
+
 impl Servers {
+    /// Makes the guide's users; all that the stores do is done by them.
+    fn admit_users(self) -> anyhow::Result<Self> {
+        let (servers, sentinels, whom) = match &self {
+            Self::Standalone(server) => (vec![server], Vec::new(), "servers"),
+            Self::Sentinel(all) => (all.servers.iter().collect(), all.sentinels.iter().collect(), "servers"),
+            Self::Cluster(cluster) => (cluster.nodes.iter().collect(), Vec::new(), "nodes of a Cluster"),
+        };
+        for server in servers {
+            server.cli::<()>(&user_of(whom))?;
+        }
+        for sentinel in sentinels {
+            sentinel.cli::<()>(&user_of("Sentinels"))?;
+        }
+        Ok(self)
+    }
+
     fn all(&self) -> Vec<&RedisServer> {
         match self {
             Self::Standalone(server) => vec![server],
@@ -129,7 +163,7 @@ impl Redis {
     }
 
     fn on(servers: &'static Servers) -> Self {
-        let prefix = format!("rule-{}", PREFIXES.fetch_add(1, Ordering::Relaxed));
+        let prefix = format!("omnirelay:rule-{}", PREFIXES.fetch_add(1, Ordering::Relaxed));
         let mut harness = Self { servers, prefix, store: None };
         harness.open();
         harness
@@ -141,16 +175,28 @@ impl Redis {
 
     fn connect(&self) -> Arc<RedisStore> {
         let url = format!("{}?prefix={}", self.servers.url(), self.prefix);
+        let (user, password) = (Some(USER.to_owned()), Some(Secret::new(PASSWORD)));
+        let options = RedisOptions {
+            username: user.clone(),
+            password: password.clone(),
+            sentinel_username: user,
+            sentinel_password: password,
+            ..RedisOptions::default()
+        };
         // The rules ask for a quarantine where they want one.
-        Arc::new(RedisStore::new(url.parse().unwrap(), RedisOptions::default(), MESH, Duration::ZERO))
+        Arc::new(RedisStore::new(url.parse().unwrap(), options, MESH, Duration::ZERO))
     }
 
     /// Moves the time of the store, which goes on from there.
     fn shift(&self, ms: i64) {
+        self.change_state("offset", ms);
+    }
+
+    fn change_state(&self, field: &str, by: i64) {
         let tag = format!("{}:{MESH}", self.prefix);
         let meta = format!("{{{tag}}}:meta");
-        let shifted = self.servers.keeper(&tag).cli::<i64>(&["HINCRBY", &meta, "offset", &ms.to_string()]);
-        shifted.expect("the time of the store is moved");
+        let changed = self.servers.keeper(&tag).cli::<i64>(&["HINCRBY", &meta, field, &by.to_string()]);
+        changed.expect("the state of the store is changed");
     }
 }
 
@@ -173,4 +219,26 @@ impl Harness for Redis {
     async fn quarantine(&self, length: Duration) {
         self.store.as_ref().expect("open").quarantine(length).await.expect("a quarantine");
     }
+}
+
+/// A master that was cut off goes on in the epoch that it was in; its successor began another one and
+/// granted leases in it. When the successor fails and the old master is taken back, whoever has seen
+/// the later epoch must not go on in the earlier.
+#[tokio::test]
+async fn a_server_in_an_earlier_epoch_begins_a_later_one() {
+    let mesh = Redis::standalone_mesh();
+    let store = mesh.another();
+    let seen = epoch(store.as_ref()).await;
+    mesh.change_state("epoch", -10);
+    let ask = || store.pulse(Pulse { epoch: Some(seen), ..Pulse::default() });
+    let earlier = Epoch(seen.0 - 10);
+    assert!(matches!(ask().await, Err(StoreError::EpochChanged { current }) if current == earlier));
+    let found = loop {
+        match ask().await {
+            Err(StoreError::EpochChanged { current }) => break current,
+            Err(StoreError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(found > seen, "{found} after {seen}");
 }

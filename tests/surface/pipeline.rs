@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use omnirelay::daemon::surface::{
     Authenticator, FinishedCall, Hosts, Insecure, Limits, PeerInfo, Principal, Protocol, RequestObserver,
-    Scope, Scopes,
+    Scope, Scopes, SurfaceBuilder,
 };
 use omnirelay::wire::fault::{Code as FaultCode, Fault};
 use omnirelay::wire::problem::Problem;
@@ -358,5 +358,47 @@ async fn every_call_is_told_of_once() {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    assert_eq!(*seen.0.lock().unwrap(), expected);
+}
+
+/// Method, protocol, reason and principal of the calls that would have changed something.
+type Refused = (String, Protocol, String, String);
+
+#[derive(Default)]
+struct RefusedChanges(Mutex<Vec<Refused>>);
+
+impl RequestObserver for RefusedChanges {
+    fn finished(&self, call: &FinishedCall<'_>) {
+        if call.mutates {
+            let method = call.method.rsplit('/').next().unwrap().to_owned();
+            let row = (method, call.protocol, call.reason.to_owned(), call.principal.to_owned());
+            self.0.lock().unwrap().push(row);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_change_is_told_of_with_its_reason() {
+    let seen = Arc::new(RefusedChanges::default());
+    let observer = Arc::clone(&seen);
+    let build = |builder: SurfaceBuilder| builder.observer(observer).authenticator(Readers);
+    let served = Served::start_with(build, Limits::default()).await;
+    let put = || served.http.put(served.url("/fixture/x/inner"));
+    put().send().await.unwrap();
+    put().header("authorization", "Bearer t").send().await.unwrap();
+    put().header("origin", "https://evil.example").send().await.unwrap();
+    served.http.get(served.url("/fixture/x")).send().await.unwrap();
+    let mut request = tonic::Request::new(PutRequest::default());
+    request.metadata_mut().insert("authorization", "Bearer t".parse().unwrap());
+    served.grpc().await.put(request).await.unwrap_err();
+    let row = |protocol, reason: &str, principal: &str| {
+        ("Put".to_owned(), protocol, reason.to_owned(), principal.to_owned())
+    };
+    let expected = [
+        row(Protocol::Http, "NO_TOKEN", "-"),
+        row(Protocol::Http, "MISSING_SCOPE", "reader"),
+        row(Protocol::Http, "ORIGIN_NOT_ALLOWED", "-"),
+        row(Protocol::Grpc, "MISSING_SCOPE", "reader"),
+    ];
     assert_eq!(*seen.0.lock().unwrap(), expected);
 }

@@ -1,15 +1,41 @@
-//! `omnirelay audit`: who changed what, when and why.
+//! `omnirelay audit`: who changed what, when and why, and whether the trail is as it was written.
 
+mod export;
+mod get;
 mod list;
+mod offline;
+mod tail;
+mod verify;
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::{Value, json};
 
+use super::complete;
+use super::document::{flag, items, text};
 use super::error::CliError;
 use super::rpc::Leaf;
 use super::session::Session;
+use super::table::{Column, Moment};
+use super::time;
 use crate::wire::fault::Exit;
 
-pub static LEAVES: &[Leaf] = &[list::LEAF];
+pub static LEAVES: &[Leaf] = &[list::LEAF, tail::LEAF, get::LEAF, verify::LEAF, export::LEAF];
+
+/// The kind in the names of audit records.
+const KIND: &str = "audit";
+
+macro_rules! audit_rpc {
+    ($name:literal, $path:literal) => {
+        $crate::cli::rpc::Rpc {
+            method: concat!("omnirelay.security.v1.AuditService/", $name),
+            verb: $crate::cli::rpc::Verb::Get,
+            path: $path,
+            scope: "mesh.admin",
+        }
+    };
+}
+use audit_rpc;
 
 #[derive(Args, Debug)]
 pub struct AuditArgs {
@@ -20,6 +46,97 @@ pub struct AuditArgs {
 #[derive(Debug, Subcommand)]
 enum Verb {
     List(list::ListArgs),
+    Tail(tail::TailArgs),
+    Get(get::GetArgs),
+    Verify(verify::VerifyArgs),
+    Export(export::ExportArgs),
+}
+
+/// Which records.
+#[derive(Args, Clone, Debug, Default)]
+struct RecordArgs {
+    /// Only from here on: a time in UTC, or how long ago, such as 10m
+    #[arg(long, value_name = "TIME|DURATION", value_parser = since)]
+    since: Option<String>,
+    /// Only what this principal did
+    #[arg(long, value_name = "PRINCIPAL")]
+    actor: Option<String>,
+    /// Only this action, such as peers.cordon; peers.* is all of an object's
+    #[arg(long, value_name = "ACTION")]
+    action: Option<String>,
+    /// Only what was done to this object, such as peer/node-2
+    #[arg(long, value_name = "KIND/ID", add = ArgValueCompleter::new(complete::objects))]
+    object: Option<String>,
+}
+
+impl RecordArgs {
+    /// The fields of a request.
+    fn request(&self) -> Value {
+        json!({"actor": self.actor, "action": self.action, "object": self.object, "since": self.since})
+    }
+}
+
+/// The time itself, or now less a duration, as RFC 3339.
+fn since(given: &str) -> Result<String, String> {
+    use std::time::SystemTime;
+    if humantime::parse_rfc3339(given).is_ok() {
+        return Ok(given.to_owned());
+    }
+    let ago = humantime::parse_duration(given).map_err(|_| {
+        format!("`{given}` is neither a time such as 2026-11-20T06:00:00Z nor a duration such as 10m")
+    })?;
+    let then = SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH);
+    Ok(humantime::format_rfc3339_millis(then.max(SystemTime::UNIX_EPOCH)).to_string())
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("time", |record, moment| time::ago(super::document::field(record, "time"), moment))
+        .ranked(|record| time::millis(super::document::field(record, "time")).unwrap_or(0) as f64)
+        .keep(),
+    Column::new("actor", |record, _| text(record, "actor").to_owned()),
+    Column::new("action", |record, _| action(record)).keep(),
+    Column::new("object", |record, _| text(record, "object").to_owned()).keep(),
+    Column::new("changes", |record, _| changes(record)),
+    Column::new("reason", |record, _| text(record, "reason").to_owned()),
+    Column::new("node", |record, _| text(record, "nodeId").to_owned()).wide(),
+    Column::new("revision", |record, _| text(record, "revision").to_owned())
+        .number(|record| text(record, "revision").parse().unwrap_or(0.0))
+        .wide(),
+    Column::new("sealed", |record, _| if flag(record, "sealed") { "yes" } else { "no" }.to_owned()).wide(),
+    Column::new("request", |record, _| text(record, "requestId").to_owned()).wide(),
+    Column::new("record", |record, _| text(record, "recordId").to_owned()).wide(),
+];
+
+fn action(record: &Value) -> String {
+    let dry = if flag(record, "dryRun") { " (dry run)" } else { "" };
+    let refused = if flag(record, "refused") { " (refused)" } else { "" };
+    format!("{}{dry}{refused}", text(record, "action"))
+}
+
+fn changes(record: &Value) -> String {
+    if flag(record, "refused") {
+        let count = super::document::field(record, "count");
+        return format!("refused {count} times: {}", text(record, "refusal"));
+    }
+    let lines = items(record, "changes").iter().filter_map(Value::as_str);
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+/// What a line says of a record that is new.
+fn summary(record: &Value) -> String {
+    let parts = [text(record, "actor").to_owned(), action(record), text(record, "object").to_owned()];
+    let parts = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    let changes = Some(changes(record)).filter(|changes| !changes.is_empty());
+    let reason = Some(text(record, "reason")).filter(|reason| !reason.is_empty());
+    let changes = changes.map(|changes| format!(": {changes}")).unwrap_or_default();
+    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    format!("{parts}{changes}{reason}")
+}
+
+/// A moment for ages, by the clock of the daemon that answered.
+fn moment(document: &Value, absolute: bool) -> Moment {
+    let now_ms = time::millis(super::document::field(document, "generatedAt")).or_else(time::now_ms);
+    Moment { now_ms, absolute }
 }
 
 /// Runs a verb of `audit`.
@@ -29,5 +146,34 @@ enum Verb {
 pub async fn run(args: &AuditArgs, session: &mut Session) -> Result<Exit, CliError> {
     match &args.verb {
         Verb::List(args) => list::run(args, session).await,
+        Verb::Tail(args) => tail::run(args, session).await,
+        Verb::Get(args) => get::run(args, session).await,
+        Verb::Verify(args) => verify::run(args, session).await,
+        Verb::Export(args) => export::run(args, session).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_takes_a_time_or_an_age() {
+        assert_eq!(since("2026-11-20T06:00:00Z").unwrap(), "2026-11-20T06:00:00Z");
+        assert!(humantime::parse_rfc3339(&since("10m").unwrap()).is_ok());
+        assert!(since("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_line_says_who_did_what_and_why() {
+        let record = json!({
+            "actor": "local", "action": "peers.cordon", "object": "peer/a",
+            "changes": ["cordoned: false -> true"], "reason": "disk",
+        });
+        assert_eq!(summary(&record), "local peers.cordon peer/a: cordoned: false -> true (disk)");
+        let refusal = json!({
+            "actor": "bob", "action": "peers.cordon", "refused": true, "count": 3, "refusal": "MISSING_SCOPE",
+        });
+        assert_eq!(summary(&refusal), "bob peers.cordon (refused): refused 3 times: MISSING_SCOPE");
     }
 }

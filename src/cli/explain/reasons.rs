@@ -23,6 +23,12 @@ pub static REASONS: &[Explanation] = &[
         "give more of the id",
     ),
     explain(
+        "AUDIT_RECORD_NOT_FOUND",
+        Code::NotFound,
+        "there is no audit record with this id",
+        "list the ids with omnirelay audit list -o wide",
+    ),
+    explain(
         "BODY_INCOMPLETE",
         Code::Cancelled,
         "the connection ended inside the body of a request",
@@ -137,6 +143,12 @@ pub static REASONS: &[Explanation] = &[
         Code::Aborted,
         "the registry began anew, so what was read before means nothing",
         "read again, then repeat the change",
+    ),
+    explain(
+        "EXPORT_INCOMPLETE",
+        Code::Unavailable,
+        "an export of the audit trail ended too soon; what there is of it cannot be checked",
+        "export again",
     ),
     explain(
         "FENCED",
@@ -283,7 +295,7 @@ pub static REASONS: &[Explanation] = &[
     explain(
         "OUTPUT",
         Code::Unknown,
-        "standard output does not take the data",
+        "standard output, or the file that was named, does not take the data",
         "check the space left where it goes",
     ),
     explain(

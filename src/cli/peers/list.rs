@@ -16,7 +16,7 @@ use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{self, Moment, Table};
 use crate::cli::time;
-use crate::cli::watch::{self as stream, Feed};
+use crate::cli::watch::{self as stream, Feed, Keep};
 use crate::wire::fault::Exit;
 use crate::wire::pb::omnirelay::mesh::control::v1::{ListPeersRequest, WatchPeersRequest, peer};
 
@@ -162,8 +162,15 @@ pub async fn watch(
         selector: filters.selector,
         ..WatchPeersRequest::default()
     };
-    let feed =
-        Feed { call: Call::of(&WATCH, &request)?, object: KIND, id: "nodeId", columns: COLUMNS, summary };
+    let feed = Feed {
+        call: Call::of(&WATCH, &request)?,
+        object: KIND,
+        kind: KIND,
+        id: "nodeId",
+        columns: COLUMNS,
+        summary,
+        keep: Keep::Latest,
+    };
     stream::run(session, feed, watching, table).await
 }
 

@@ -5,6 +5,7 @@ pub mod printer;
 pub mod stream;
 pub mod until;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -41,13 +42,25 @@ const DRAW_PAUSE: Duration = Duration::from_millis(100);
 pub struct Feed<'a> {
     /// The call that opens the stream, without a cursor.
     pub call: Call,
-    /// The object's field in an event, and the kind of its name: `peer`.
+    /// The object's field in an event: `peer`.
     pub object: &'static str,
+    /// The kind in its name: `peer`.
+    pub kind: &'static str,
     /// The field of the object that holds its id.
     pub id: &'static str,
     pub columns: &'a [Column],
     /// What a line says of an object that is new.
     pub summary: fn(&Value) -> String,
+    /// What is kept of the objects.
+    pub keep: Keep,
+}
+
+/// Which objects of a watch are kept in memory.
+pub enum Keep {
+    /// All, as they are now: there are as many as there are objects.
+    Latest,
+    /// None: each is told once. These ids were told already.
+    Nothing(BTreeSet<String>),
 }
 
 /// A running watch.
@@ -267,10 +280,15 @@ impl Watch<'_> {
         let id = text(object, self.feed.id).to_owned();
         let object = object.clone();
         let mut before = None;
+        let mut told = false;
         match kind.as_str() {
             "snapshot" => {
                 self.in_snapshot = true;
                 self.known.insert(id, object);
+            }
+            "added" | "modified" | "removed" if !self.keeps() => {
+                told = self.was_told(&id);
+                self.changes += u64::from(!told);
             }
             "added" | "modified" => {
                 self.changes += 1;
@@ -296,7 +314,7 @@ impl Watch<'_> {
         if cursor != self.cursor.at() {
             self.cursor.save()?;
         }
-        if kind != "progress" || self.show_progress {
+        if !told && (kind != "progress" || self.show_progress) {
             self.printer.event(&mut session.out, &self.feed, &event, before.as_ref())?;
         }
         self.dirty = true;
@@ -304,6 +322,18 @@ impl Watch<'_> {
             self.cursor.advance(cursor);
         }
         Ok(())
+    }
+
+    fn keeps(&self) -> bool {
+        matches!(self.feed.keep, Keep::Latest)
+    }
+
+    /// Whether an object was told before the watch began.
+    fn was_told(&self, id: &str) -> bool {
+        match &self.feed.keep {
+            Keep::Latest => false,
+            Keep::Nothing(told) => told.contains(id),
+        }
     }
 
     /// Whether a condition for the end is met.

@@ -61,7 +61,7 @@ impl Printer {
             Self::Names => {
                 let id = text(field(event, feed.object), feed.id);
                 if !id.is_empty() {
-                    out.write_line(&format!("{}/{}", feed.object, printable(id)))?;
+                    out.write_line(&format!("{}/{}", feed.kind, printable(id)))?;
                 }
             }
             Self::Log => out.write_line(&log_line(feed, event, before))?,

@@ -32,6 +32,8 @@ fn watch<'a>(session: &Session, args: &'a WatchArgs) -> Watch<'a> {
     Watch {
         feed: Feed {
             call: Call::of(&LIST, &serde_json::json!({})).unwrap(),
+            kind: "thing",
+            keep: Keep::Latest,
             object: "thing",
             id: "id",
             columns: &[],

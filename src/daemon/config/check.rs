@@ -31,6 +31,7 @@ impl Config {
             Duration::from_secs(1),
             hour * 24 * 30,
         )?;
+        within("audit.age", self.audit.age, hour, hour * 24 * 3650)?;
         count("control.connectionsMax", self.control.connections_max, 1, 100_000)?;
         count("control.watchesMax", self.control.watches_max, 1, 100_000)?;
         count("history.entriesMax", self.history.entries_max, 1000, 10_000_000)?;

@@ -46,6 +46,10 @@ pub async fn follow_log(registry: Arc<Registry>) {
             backoff = Backoff::new();
         }
         let news = contact.news();
+        if registry.view().head().caught_up {
+            // Until the next load is complete, what is shown may be old.
+            contact.note_log(false);
+        }
         match reload {
             Reload::Now => continue,
             Reload::Behind => {}
@@ -74,7 +78,7 @@ async fn follow(registry: &Registry) -> Reload {
         let contact = registry.view().contact();
         let news = contact.news();
         if contact.epoch() != head.epoch {
-            info!(epoch = contact.epoch().0, "registry began a new epoch; the view is loaded again");
+            info!(epoch = %contact.epoch(), "registry began a new epoch; the view is loaded again");
             return Reload::Now;
         }
         let asked = Instant::now();

@@ -61,12 +61,22 @@ pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Hea
         complaint: Complaint::default(),
     };
     loop {
-        let now = ticks.tick().await;
+        let now = tokio::select! {
+            now = ticks.tick() => now,
+            // A silence of all is noticed from the first renewal on, so that comes at once.
+            () = registry.own().kept() => heart.begin_anew(),
+        };
         after_beat(heart.beat(now).await);
     }
 }
 
 impl Heart<'_> {
+    /// Makes all groups due.
+    fn begin_anew(&mut self) -> Instant {
+        self.renewed = None;
+        Instant::now()
+    }
+
     async fn beat(&mut self, now: Instant) -> Heard {
         let known = self.registry.view().head().epoch;
         let Standing { valid, mut run_out } = self.registry.own().standing(known);

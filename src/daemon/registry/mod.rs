@@ -26,11 +26,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use crate::daemon::audit;
 use crate::daemon::store::{
-    Commit, CommitError, Committed, Idempotency, IdempotencyKey, Kind, LogEntry, Retention, Revision, Store,
-    StoreError,
+    Commit, CommitError, Committed, Idempotency, IdempotencyKey, Kind, LogEntry, LogPage, Retention,
+    Revision, Store, StoreError,
 };
 use crate::wire::fault::{Code, Fault};
 use complaint::Complaint;
@@ -42,6 +43,9 @@ use view::{Applied, View};
 /// How long a commit's caller waits for the view to show it.
 const OWN_COMMIT_WAIT: Duration = Duration::from_secs(2);
 
+/// How many watches read the store's log at once, and how long each may take.
+const LOG_READERS_MAX: usize = 8;
+const LOG_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often somebody who waits for the first load looks whether the store still answers.
 const LOAD_LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -57,6 +61,7 @@ pub struct Registry {
     view: View,
     own: OwnGroups,
     losses: Losses,
+    log_turns: Semaphore,
     /// About mutations that the store refused.
     refusals: Complaint,
 }
@@ -71,8 +76,15 @@ impl Registry {
             view: View::new(mirrored),
             own: OwnGroups::default(),
             losses: Losses::default(),
+            log_turns: Semaphore::new(LOG_READERS_MAX),
             refusals: Complaint::default(),
         }
+    }
+
+    /// Has watches told of these kinds too, whose records the view does not hold.
+    #[must_use]
+    pub fn following(self, followed: &'static [Kind]) -> Self {
+        Self { view: self.view.following(followed), ..self }
     }
 
     /// The node whose daemon this is.
@@ -125,6 +137,15 @@ impl Registry {
             self.losses.note_recorded(loss.epoch);
         }
         Ok(())
+    }
+
+    /// The log behind a revision, for those who are behind the view: a few at a time, and nobody
+    /// while the store is silent.
+    async fn log_behind(&self, after: Revision, limit: usize) -> Result<LogPage, StoreError> {
+        self.view.contact().heard().await;
+        // The semaphore is never closed.
+        let _turn = self.log_turns.acquire().await;
+        follow::in_time(LOG_TIMEOUT, self.store.log(after, limit, Duration::ZERO)).await
     }
 
     /// Commits and shows the result in this daemon's view before it returns.

@@ -298,3 +298,23 @@ async fn memory_later(by: Duration) -> Arc<MemoryStore> {
     sleep(by).await;
     Arc::new(MemoryStore::new(clock))
 }
+
+#[tokio::test(start_paused = true)]
+async fn epochs_that_come_and_go_are_loaded_at_a_bounded_pace() {
+    let (one, other) = (memory(), memory_later(MS).await);
+    let store = Faulty::over(one.clone());
+    let a = daemon(store.clone(), "a").await;
+    a.put("x", None).await;
+    for _ in 0..100 {
+        store.swap(other.clone());
+        sleep(MS * 300).await;
+        store.swap(one.clone());
+        sleep(MS * 300).await;
+    }
+    let loads = store.count(Call::Scan);
+    assert!((20..=250).contains(&loads), "{loads} loads in a minute");
+    let told = a.registry.losses().told(a.registry.view());
+    assert!(told.len() <= 8, "the oldest are told no more");
+    sleep(MS * 5000).await;
+    assert_eq!((a.keys(), a.registry.view().silence()), (vec!["x".to_owned()], None));
+}

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::daemon::store::{Epoch, Group, GroupRef};
@@ -22,7 +23,11 @@ struct Own {
 
 /// The groups of this node.
 #[derive(Default)]
-pub struct OwnGroups(Mutex<Vec<Own>>);
+pub struct OwnGroups {
+    own: Mutex<Vec<Own>>,
+    /// Told of each new one.
+    kept: Notify,
+}
 
 /// The groups of this node at one instant.
 pub struct Standing {
@@ -41,6 +46,12 @@ impl OwnGroups {
         own.retain(|kept| kept.of.id != group.of.id);
         let valid_until = valid_until(asked, group.ttl);
         own.push(Own { of: group.of.clone(), epoch, ttl: group.ttl, valid_until });
+        self.kept.notify_one();
+    }
+
+    /// Waits for a new group, one that nobody has waited for yet.
+    pub(super) async fn kept(&self) {
+        self.kept.notified().await;
     }
 
     /// Renews this life of a group no more.
@@ -72,7 +83,7 @@ impl OwnGroups {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Own>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -50,7 +50,7 @@ pub struct ViewEntry {
     pub revision: Revision,
     pub previous: Revision,
     pub at: Millis,
-    /// The changes of mirrored kinds.
+    /// The changes of mirrored and followed kinds.
     pub changes: Vec<ViewChange>,
 }
 
@@ -62,6 +62,14 @@ pub struct ViewChange {
 }
 
 impl ViewChange {
+    /// A change as the log has it.
+    pub fn of(change: &Change) -> Self {
+        Self {
+            before: change.before.clone().map(|before| Arc::new(ViewRecord::new(before))),
+            after: Arc::new(ViewRecord::new(change.after.clone())),
+        }
+    }
+
     /// The record after the change, unless it was deleted.
     pub fn live(&self) -> Option<&Arc<ViewRecord>> {
         (!self.after.record.deleted).then_some(&self.after)
@@ -104,6 +112,7 @@ struct State {
 /// The mirror. Cheap to read from many tasks.
 pub struct View {
     mirrored: &'static [Kind],
+    followed: &'static [Kind],
     state: RwLock<State>,
     contact: Contact,
     head: watch::Sender<Head>,
@@ -145,6 +154,7 @@ impl View {
     pub fn new(mirrored: &'static [Kind]) -> Self {
         Self {
             mirrored,
+            followed: &[],
             state: RwLock::new(State {
                 lists: mirrored.iter().map(|kind| (kind.clone(), OnceLock::new())).collect(),
                 ..State::default()
@@ -152,6 +162,12 @@ impl View {
             contact: Contact::new(),
             head: watch::Sender::new(Head::default()),
         }
+    }
+
+    /// Follows these kinds as well: their changes are told to watches, their records are not held.
+    #[must_use]
+    pub fn following(self, followed: &'static [Kind]) -> Self {
+        Self { followed, ..self }
     }
 
     /// The kinds that are mirrored.
@@ -293,7 +309,7 @@ impl View {
         if entry.previous != state.head.revision {
             return Applied::Gap;
         }
-        state.take_in(self.mirrored, entry);
+        state.take_in(self.mirrored, self.followed, entry);
         // Said under the lock, so that heads are heard in order.
         self.head.send_replace(state.head);
         Applied::Yes
@@ -323,7 +339,7 @@ impl View {
             of_kind.insert(record.id.key.clone(), Arc::new(ViewRecord::new(record)));
         }
         for entry in log {
-            state.take_in(self.mirrored, entry);
+            state.take_in(self.mirrored, self.followed, entry);
         }
         if before.caught_up && before.epoch != epoch {
             lose(state.change_from(before, &old));
@@ -377,9 +393,13 @@ impl State {
         }
     }
 
-    fn take_in(&mut self, mirrored: &[Kind], entry: &LogEntry) {
-        let changes = entry.changes.iter().filter(|change| mirrored.contains(&change.after.id.kind));
-        let changes: Vec<ViewChange> = changes.map(|change| self.change_record(change)).collect();
+    fn take_in(&mut self, mirrored: &[Kind], followed: &[Kind], entry: &LogEntry) {
+        let changes = entry.changes.iter().filter_map(|change| match &change.after.id.kind {
+            kind if mirrored.contains(kind) => Some(self.change_record(change)),
+            kind if followed.contains(kind) => Some(ViewChange::of(change)),
+            _ => None,
+        });
+        let changes: Vec<ViewChange> = changes.collect();
         for change in &changes {
             let kind = &change.after.record.id.kind;
             self.changed.insert(kind.clone(), entry.revision);

@@ -182,8 +182,7 @@ impl Watch {
     }
 
     async fn look_in_store(&mut self) {
-        let page = self.registry.store().log(self.examined.revision, BATCH, Duration::ZERO).await;
-        match page {
+        match self.registry.log_behind(self.examined.revision, BATCH).await {
             Ok(page) if page.epoch != self.examined.epoch => self.reset(ResetReason::EpochChanged),
             Ok(page) if page.compacted && self.serving => self.reset(ResetReason::SlowConsumer),
             Ok(page) if page.compacted => self.reset(ResetReason::Compacted),
@@ -202,12 +201,7 @@ impl Watch {
             revision: entry.revision,
             previous: entry.previous,
             at: entry.at,
-            changes: changes
-                .map(|change| ViewChange {
-                    before: change.before.clone().map(|before| Arc::new(ViewRecord::new(before))),
-                    after: Arc::new(ViewRecord::new(change.after.clone())),
-                })
-                .collect(),
+            changes: changes.map(ViewChange::of).collect(),
         }
     }
 

@@ -516,7 +516,14 @@ macro_rules! display_inner {
         }
     )*};
 }
-display_inner!(Epoch, Revision, Version, Kind, GroupId);
+display_inner!(Revision, Version, Kind, GroupId);
+
+/// As it stands in cursors.
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
 
 impl fmt::Display for GroupRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

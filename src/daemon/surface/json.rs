@@ -113,7 +113,7 @@ async fn run(
     let (caller, message) = match prepared {
         Ok(prepared) => prepared,
         Err(refusal) => {
-            watched.finish(refusal.fault.code.grpc());
+            watched.fail(&refusal.fault);
             return Err(refusal);
         }
     };

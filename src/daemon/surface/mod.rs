@@ -61,7 +61,7 @@ use openapi::Document;
 use pipeline::{Pipeline, fault_response, stamp};
 use routes::{Found, Routes};
 
-use crate::wire::fault::Code;
+use crate::wire::fault::{Code, Fault};
 
 /// Everything a listener serves. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -109,6 +109,7 @@ impl Surface {
         let request_id = self.parts.request_ids.of(request.headers());
         let grpc = is_grpc(&request);
         if let Err(fault) = self.parts.hosts.check(request.uri(), request.headers()) {
+            self.tell_of_stranger(&request, grpc, &fault, &request_id);
             return match grpc {
                 true => fault_response(fault, &request_id).map(HttpBody::new),
                 false => Refusal::from(fault).answer(&request_id),
@@ -121,6 +122,23 @@ impl Surface {
         // Boxed so that connections, which keep the room of their last call, keep little.
         let response = Box::pin(self.http(request, peer, request_id)).await;
         if head { without_body(response) } else { response }
+    }
+
+    /// Tells of a call that was turned away for where it came from.
+    fn tell_of_stranger(&self, request: &Request<Body>, grpc: bool, fault: &Fault, id: &RequestId) {
+        let (pipeline, path) = (&self.parts.pipeline, request.uri().path());
+        let found = if grpc {
+            pipeline.find(path).map(|target| (&target.method, Protocol::Grpc))
+        } else {
+            match self.parts.routes.find(request.method(), path) {
+                Found::Route { choice, .. } => choice.unary.as_ref().or(choice.stream.as_ref()),
+                Found::WrongVerb(_) | Found::Nothing => None,
+            }
+            .map(|binding| (&binding.method, Protocol::Http))
+        };
+        if let Some((method, protocol)) = found {
+            pipeline.watch(method, protocol, id.clone()).fail(fault);
+        }
     }
 
     async fn http(

@@ -1,5 +1,6 @@
 //! What is said of each call when it is over: one log line, and whatever an observer makes of it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,10 @@ pub struct FinishedCall<'a> {
     pub code: tonic::Code,
     pub duration: Duration,
     pub streamed: bool,
+    /// Whether it would have changed something.
+    pub mutates: bool,
+    /// The reason of the fault it ended with, as far as the pipeline knows it; else empty.
+    pub reason: &'a str,
     pub request_id: &'a RequestId,
     pub principal: &'a str,
 }
@@ -58,6 +63,8 @@ pub(super) struct Watched {
     pub method: &'static str,
     protocol: Protocol,
     streamed: bool,
+    mutates: bool,
+    reason: Cow<'static, str>,
     started: Instant,
     pub request_id: RequestId,
     /// `-` before the caller is known.
@@ -78,6 +85,8 @@ impl Watched {
             method: method.path,
             protocol,
             streamed: method.streams,
+            mutates: method.policy.is_some_and(|policy| policy.mutates),
+            reason: Cow::Borrowed(""),
             started: Instant::now(),
             request_id,
             principal: unknown,
@@ -90,8 +99,24 @@ impl Watched {
         self.tell(code);
     }
 
+    /// Tells of the end by a fault.
+    pub(super) fn fail(mut self, fault: &Fault) {
+        self.reason = fault.reason.clone();
+        self.finish(fault.code.grpc());
+    }
+
+    /// Notes the fault that an operation answered, where it is about the caller.
+    pub(super) fn note_refusal(&mut self, code: tonic::Code, answer: &HeaderMap) {
+        if matches!(code, tonic::Code::PermissionDenied | tonic::Code::Unauthenticated)
+            && let Some(status) = tonic::Status::from_header_map(answer)
+        {
+            self.reason = Fault::from(&status).reason;
+        }
+    }
+
     /// Ends the call with a fault.
-    pub(super) fn refuse(self, fault: Fault) -> Response<Body> {
+    pub(super) fn refuse(mut self, fault: Fault) -> Response<Body> {
+        self.reason = fault.reason.clone();
         let response = fault_response(fault, &self.request_id);
         self.finish(grpc_code(response.headers()).unwrap_or(tonic::Code::Unknown));
         response
@@ -128,6 +153,8 @@ impl Watched {
             code,
             duration,
             streamed: self.streamed,
+            mutates: self.mutates,
+            reason: &self.reason,
             request_id: &self.request_id,
             principal: &self.principal,
         });

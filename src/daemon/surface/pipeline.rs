@@ -201,7 +201,7 @@ impl Pipeline {
         &self,
         method: &Method,
         deadline: Option<tokio::time::Instant>,
-        watched: Watched,
+        mut watched: Watched,
         mut response: Response<Body>,
     ) -> Response<Body> {
         let code = grpc_code(response.headers());
@@ -216,6 +216,7 @@ impl Pipeline {
         }
         stamp(response.headers_mut(), &watched.request_id);
         if let Some(code) = code {
+            watched.note_refusal(code, response.headers());
             watched.finish(code);
             return response;
         }

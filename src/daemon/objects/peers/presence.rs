@@ -50,12 +50,21 @@ pub struct Presence {
     /// What the node says about itself; the labels are those of its configuration.
     profile: pb::PeerMetadata,
     registered: AtomicBool,
+    /// Another daemon with this node's id and secret has taken its session.
+    replaced: AtomicBool,
     complained: Mutex<Option<Instant>>,
 }
 
 impl Presence {
     pub fn new(registry: Arc<Registry>, settings: PresenceSettings, profile: pb::PeerMetadata) -> Self {
-        Self { registry, settings, profile, registered: AtomicBool::new(false), complained: Mutex::default() }
+        Self {
+            registry,
+            settings,
+            profile,
+            registered: AtomicBool::new(false),
+            replaced: AtomicBool::new(false),
+            complained: Mutex::default(),
+        }
     }
 
     /// Notes which groups of this node the store says are over.
@@ -63,7 +72,9 @@ impl Presence {
         for group in over {
             let now = self.registry.view().group(&group.id);
             if now.is_some_and(|now| now.of.instance > group.instance) {
-                warn!(group = %group, "another daemon with this node's id and secret has replaced its session");
+                let peer = self.registry.node_id();
+                warn!(peer, group = %group, "another daemon with this node id and secret has replaced the session");
+                self.replaced.store(true, Ordering::Relaxed);
             } else {
                 warn!(group = %group, "session had ended before it was renewed");
             }
@@ -140,7 +151,21 @@ impl Presence {
         }
     }
 
+    /// Whether another daemon with this node's id and secret took its session and still holds it.
+    /// The newer one keeps it: taking it back would only go on for ever.
+    fn is_replaced(&self) -> bool {
+        let view = self.registry.view();
+        let group = view.group(&session_id(self.registry.node_id()));
+        let lives = group.is_some_and(|group| !group.closed && view.now() < group.deadline);
+        self.replaced.fetch_and(lives, Ordering::Relaxed) && lives
+    }
+
     async fn open_session(&self) -> Option<GroupRef> {
+        if self.is_replaced() {
+            let peer = self.registry.node_id();
+            self.complain(|| warn!(peer, "another daemon has this node id; waiting for its session to end"));
+            return None;
+        }
         let epoch = self.registry.view().head().epoch;
         let open = OpenGroup {
             epoch,

@@ -113,8 +113,8 @@ pub(super) fn open(
     if !created && !noted.is_some_and(|noted| noted.agrees_with(&written)) {
         begin_epoch(&database, &mut written, &groups, clock.now(), this)
             .map_err(|error| not_written(&path, error))?;
-        let Epoch(epoch) = written.state.epoch;
-        warn!(path = %path.display(), epoch, "store file is a copy or was moved here; a new epoch has begun");
+        let epoch = written.state.epoch;
+        warn!(path = %path.display(), %epoch, "store file is a copy or was moved here; a new epoch has begun");
     }
     disk.note(Note::of(&written)).and_then(|()| disk.settle()).map_err(io)?;
     let opening = Opening { id: this, before: written.opening.id };

@@ -100,10 +100,11 @@ impl Greeting {
             "new" => {
                 let (epoch, head) = (Epoch(reply.number()?), Revision(reply.number()?));
                 match reply.number()? {
-                    0 => info!(epoch = epoch.0, "registry begun in an empty store"),
+                    0 => info!(epoch = %epoch, "registry begun in an empty store"),
                     before => warn!(
-                        epoch = epoch.0,
-                        before, "store is another one, or has restarted; a new epoch has begun"
+                        epoch = %epoch,
+                        before = %Epoch(before),
+                        "store is another one, or has restarted; a new epoch has begun"
                     ),
                 }
                 self.seen.note(epoch, head);

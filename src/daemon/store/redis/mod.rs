@@ -141,7 +141,9 @@ impl RedisStore {
             LinkError::Refused { code, detail } if matches!(code.as_str(), "WRONGTYPE" | "ERR") => {
                 StoreError::Incompatible { what: format!("{code} {detail}") }
             }
-            LinkError::Refused { .. } | LinkError::Unreachable(_) => StoreError::Unavailable(error.into()),
+            LinkError::Refused { .. } => StoreError::Unavailable(error.into()),
+            // It says the same as the error of the port.
+            LinkError::Unreachable(failure) => StoreError::Unavailable(failure.clone().into()),
         }
     }
 

@@ -60,6 +60,18 @@ async fn nobody_is_judged_for_an_outage_however_long_and_of_whatever_kind() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_outage_right_after_the_first_start_judges_nobody_either() {
+    let path = Faulty::over(Arc::new(MemoryStore::new(PausedClock(Instant::now()))));
+    let daemons = [joined(&path, "a").await, joined(&path, "b").await];
+    path.fall_ill(EVERY_CALL, Ill::Fails);
+    sleep(TTL * 10).await;
+    path.recover();
+    sleep(TTL * 4).await;
+    assert!(daemons.iter().all(|daemon| daemon.presence.is_registered()));
+    assert_eq!(verdicts(&path).await, []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_does_not_come_back_after_an_outage_is_judged_after_the_grace() {
     let mut mesh = mesh(&["a", "b", "c"]).await;
     mesh.paths.iter().for_each(|path| path.fall_ill(EVERY_CALL, Ill::Hangs));

@@ -105,6 +105,23 @@ async fn the_holder_of_the_secret_replaces_its_session_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_two_daemons_with_one_id_and_secret_the_newer_keeps_the_session() {
+    let store = store();
+    let first = joined(&store, "a").await;
+    sleep(TTL).await;
+    let second = daemon(&store, "a", "a").await;
+    sleep(TTL).await;
+    let session = || first.registry.view().group(&session_id("a")).unwrap().of;
+    let held = session();
+    assert!(second.presence.has_session() && !first.presence.has_session());
+    sleep(TTL * 10).await;
+    assert_eq!(session(), held, "they do not take turns");
+    drop(second);
+    sleep(TTL * 2).await;
+    assert!(first.presence.is_registered(), "the other one is gone");
+}
+
+#[tokio::test(start_paused = true)]
 async fn long_gone_peers_are_collected_unless_cordoned() {
     let store = store();
     let (a, b, c) = (joined(&store, "a").await, joined(&store, "b").await, joined(&store, "c").await);

@@ -14,7 +14,10 @@ local schema = row[1] and number('schema', row[1])
 if schema and schema > tonumber(ARGV[1]) then return { 'newer', schema } end
 if told('replication', 'role') ~= 'master' then return { 'replica' } end
 local run, replication = told('server', 'run_id'), told('replication', 'master_replid')
-if row[2] and row[3] and row[4] == run and row[5] == replication then
+-- A server that lived on beside its successor is still in the life that it wrote; whoever has seen a later one
+-- holds leases and sessions that it knows nothing of.
+local is_latest = row[2] and number('epoch', row[2]) >= tonumber(ARGV[2])
+if is_latest and row[3] and row[4] == run and row[5] == replication then
   return { 'same', number('epoch', row[2]), number('head', row[3]) }
 end
 

@@ -1,0 +1,73 @@
+//! `audit get`.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{KIND, action, audit_rpc, changes, moment};
+use crate::cli::batch::Batch;
+use crate::cli::document::{field, flag, text};
+use crate::cli::error::CliError;
+use crate::cli::ids;
+use crate::cli::peers::get::listing;
+use crate::cli::rpc::{Call, Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::cli::time;
+use crate::wire::fault::Exit;
+
+pub const GET: Rpc = audit_rpc!("Get", "/control/audit/{record_id}");
+pub const LEAF: Leaf = Leaf::read("audit get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay audit get 019a0f4c1b2a3-5f0c9a7b3e1d2486
+  omnirelay audit list --actor local -o name | omnirelay audit get - -o yaml";
+
+/// Show everything of one or more audit records
+#[derive(Args, Debug)]
+#[command(visible_alias = "show", before_long_help = EXAMPLES)]
+pub struct GetArgs {
+    /// Ids of records or audit/ID; - reads them from standard input
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+    /// Times in UTC instead of ages
+    #[arg(long, hide_short_help = true)]
+    absolute: bool,
+}
+
+pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let ids = ids::expand(&args.ids, KIND)?;
+    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+    for id in ids {
+        let result = session.call(&Call::of(&GET, &json!({ "recordId": id }))?).await;
+        batch.push(id, result);
+    }
+    let absolute = args.absolute;
+    batch.finish(session, |_, document| describe(document, absolute))
+}
+
+fn describe(document: &Value, absolute: bool) -> String {
+    let record = field(document, "record");
+    let moment = moment(document, absolute);
+    let ago = |path: &str| match time::ago(field(record, path), moment) {
+        age if age.is_empty() || absolute => age,
+        age => format!("{age} ago"),
+    };
+    let said = |path: &str| text(record, path).to_owned();
+    let mut rows = vec![
+        ("record", said("recordId")),
+        ("time", ago("time")),
+        ("actor", said("actor")),
+        ("action", action(record)),
+        ("object", said("object")),
+        ("changes", changes(record)),
+        ("reason", said("reason")),
+        ("node", said("nodeId")),
+        ("request", said("requestId")),
+        ("revision", said("revision")),
+        ("sealed", if flag(record, "sealed") { "yes" } else { "no" }.to_owned()),
+    ];
+    if flag(record, "refused") {
+        rows.extend([("first", ago("firstAt")), ("last", ago("lastAt"))]);
+    }
+    listing(&rows)
+}

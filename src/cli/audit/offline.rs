@@ -1,0 +1,260 @@
+//! Checks an export without a daemon.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read as _};
+use std::path::Path;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use prost::Message as _;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::export::end_line;
+use crate::cli::error::CliError;
+use crate::core::audit_record::readable;
+use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
+use crate::core::audit_seal::trail::{FINDINGS_MAX, Trail};
+use crate::core::audit_seal::{ChainId, PUBLIC_KEY_BYTES, Stored, fingerprint, open};
+use crate::wire::pb::omnirelay::security::v1 as pb;
+use crate::wire::pb::omnirelay::store::v1::AuditValue;
+use pb::audit_export_item::Item;
+
+/// The longest line that is read.
+const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The key that a node is known by.
+#[derive(Clone, Debug)]
+pub struct Pin {
+    node_id: String,
+    fingerprint: String,
+}
+
+impl FromStr for Pin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (node_id, key) = text.split_once('=').ok_or_else(|| format!("`{text}` is no NODE=BASE64"))?;
+        let key = BASE64.decode(key).ok().filter(|key| key.len() == PUBLIC_KEY_BYTES);
+        let key =
+            key.ok_or_else(|| format!("`{text}` holds no key of {PUBLIC_KEY_BYTES} bytes in base64"))?;
+        Ok(Self { node_id: node_id.to_owned(), fingerprint: fingerprint(&key) })
+    }
+}
+
+/// What was read so far.
+struct Check<'p> {
+    pins: &'p [Pin],
+    trail: Trail,
+    /// The seals, by chain and in their order.
+    seals: BTreeMap<ChainId, Vec<pb::AuditExportSeal>>,
+    /// The chains that were followed, once the first record has come.
+    followed: Option<Vec<ChainCheck>>,
+    hash: Sha256,
+    lines: u64,
+    records: u64,
+    sealed_lines: u64,
+    head: Option<pb::AuditExportHead>,
+    ended: bool,
+}
+
+/// Checks a file; `-` is standard input.
+///
+/// # Errors
+/// When it cannot be read. What is wrong with it is in the document.
+pub fn verify(file: &Path, pins: &[Pin]) -> Result<Value, CliError> {
+    let unreadable =
+        |error: &std::io::Error| CliError::local("INPUT", format!("cannot read `{}`", file.display()), error);
+    let mut input: Box<dyn BufRead> = if file.as_os_str() == "-" {
+        Box::new(BufReader::new(std::io::stdin()))
+    } else {
+        Box::new(BufReader::new(std::fs::File::open(file).map_err(|error| unreadable(&error))?))
+    };
+    let mut check = Check::new(pins);
+    loop {
+        let mut line = Vec::new();
+        let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        if read.map_err(|error| unreadable(&error))? == 0 {
+            return Ok(check.end());
+        }
+        check.line(&line);
+    }
+}
+
+impl<'p> Check<'p> {
+    fn new(pins: &'p [Pin]) -> Self {
+        Self {
+            pins,
+            trail: Trail::default(),
+            seals: BTreeMap::new(),
+            followed: None,
+            hash: Sha256::new(),
+            lines: 0,
+            records: 0,
+            sealed_lines: 0,
+            head: None,
+            ended: false,
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        self.lines += 1;
+        if self.ended {
+            return self.spoilt("there are lines behind the last one");
+        }
+        let end = end_line(self.records, self.sealed_lines, &self.hash);
+        if line == end.as_bytes() {
+            self.ended = true;
+            return;
+        }
+        self.hash.update(line);
+        let item: Option<pb::AuditExportItem> = serde_json::from_slice(line).ok();
+        match item.and_then(|item| item.item) {
+            Some(Item::Head(head)) if self.lines == 1 => {
+                self.trail.complete = head.complete;
+                self.head = Some(head);
+            }
+            Some(Item::Seal(seal)) if self.followed.is_none() => {
+                self.sealed_lines += 1;
+                match ChainId::parse(&seal.key) {
+                    Some((chain, _)) => self.seals.entry(chain).or_default().push(seal),
+                    None => self.spoilt("it is a seal without a name"),
+                }
+            }
+            Some(Item::Record(record)) => {
+                self.records += 1;
+                self.follow();
+                self.record(record);
+            }
+            Some(Item::Head(_) | Item::Seal(_)) | None => self.spoilt("it is no line of an export"),
+        }
+    }
+
+    /// Notes that a line is not what an export has there.
+    fn spoilt(&mut self, what: &str) {
+        let what = format!("line {}: {what}", self.lines);
+        self.find(Finding { wrong: Wrong::Changed.into(), seal: "-".to_owned(), what, ..Finding::default() });
+    }
+
+    fn find(&mut self, finding: Finding) {
+        if self.trail.findings.len() < FINDINGS_MAX {
+            self.trail.findings.push(finding);
+        }
+    }
+
+    /// Follows the chains, once all seals are here.
+    fn follow(&mut self) {
+        if self.followed.is_some() {
+            return;
+        }
+        let mut followed = Vec::new();
+        for (chain, seals) in std::mem::take(&mut self.seals) {
+            let pinned = self.pins.iter().filter(|pin| pin.node_id == chain.node_id);
+            let mut seen: Vec<String> = pinned.map(|pin| pin.fingerprint.clone()).collect();
+            if self.pins.is_empty() {
+                seen.push(chain.fingerprint.clone());
+            }
+            if let Err(finding) = check_key(&chain, None, &seen) {
+                self.find(finding);
+                continue;
+            }
+            let newest = seals.last().and_then(|seal| open(&seal.value).ok());
+            let mut oldest_kept = newest.map_or(1, |opened| opened.seal.oldest_kept);
+            if !self.trail.complete {
+                // What was left out at the beginning is no loss.
+                let first = seals.first().and_then(|seal| Some(ChainId::parse(&seal.key)?.1));
+                oldest_kept = oldest_kept.max(first.unwrap_or(1));
+            }
+            let mut check = ChainCheck::new(chain, Known { oldest_kept, ..Known::default() });
+            for seal in &seals {
+                self.trail.seal(&mut check, &seal.key, &seal.value);
+            }
+            self.trail.close(&check);
+            followed.push(check);
+        }
+        self.followed = Some(followed);
+    }
+
+    fn record(&mut self, line: pb::AuditExportRecord) {
+        let shown = line.record.unwrap_or_default();
+        let stored = Stored {
+            key: &shown.record_id,
+            value: &line.value,
+            version: line.version,
+            revision: shown.revision,
+            created_at_ms: line.created_at_ms,
+            updated_at_ms: line.updated_at_ms,
+            writer: &line.writer,
+        };
+        let value = AuditValue::decode(line.value.as_slice()).ok();
+        let node_id = value.as_ref().map(|value| value.node_id.clone());
+        self.trail.record(node_id.as_deref(), &stored);
+        if readable(&stored, value) != shown {
+            self.find(Finding {
+                wrong: Wrong::Changed.into(),
+                node_id: node_id.unwrap_or_default(),
+                record_id: shown.record_id.clone(),
+                what: format!("line {}: what is to be read is not what the record says", self.lines),
+                ..Finding::default()
+            });
+        }
+    }
+
+    fn end(mut self) -> Value {
+        self.follow();
+        if self.head.is_none() {
+            self.find(Finding {
+                wrong: Wrong::Missing.into(),
+                seal: "-".to_owned(),
+                what: "it does not begin as an export does".to_owned(),
+                ..Finding::default()
+            });
+        }
+        if !self.ended {
+            self.find(Finding {
+                wrong: Wrong::Truncated.into(),
+                seal: "-".to_owned(),
+                what: "its last line is missing or is not that of the lines before it".to_owned(),
+                ..Finding::default()
+            });
+        }
+        let chains = self.followed.unwrap_or_default();
+        let (mut verdict, left_out) = self.trail.end();
+        verdict.findings.truncate(FINDINGS_MAX);
+        let nodes = verdict.counts.iter().map(|(node_id, count)| pb::AuditNodeTally {
+            node_id: node_id.clone(),
+            sealed: count.sealed,
+            unsealed: count.unsealed,
+            chains: chains.iter().filter(|one| one.chain().node_id == *node_id).map(shown).collect(),
+        });
+        let head = self.head.unwrap_or_default();
+        let answer = pb::VerifyAuditResponse {
+            schema_version: "v1".to_owned(),
+            generated_at: head.generated_at,
+            local_node_id: head.local_node_id,
+            ok: verdict.findings.is_empty(),
+            sealed: verdict.counts.values().map(|count| count.sealed).sum(),
+            unsealed: verdict.counts.values().map(|count| count.unsealed).sum(),
+            nodes: nodes.collect(),
+            findings: verdict.findings,
+        };
+        let mut document = serde_json::to_value(answer).unwrap_or_default();
+        document["keysFrom"] = json!(if self.pins.is_empty() { "file" } else { "arguments" });
+        document["leftOut"] = json!(left_out.to_string());
+        document
+    }
+}
+
+fn shown(check: &ChainCheck) -> pb::AuditChain {
+    let newest = check.newest();
+    pb::AuditChain {
+        fingerprint: check.chain().fingerprint.clone(),
+        public_key: newest.map(|opened| opened.seal.public_key.clone()).unwrap_or_default(),
+        seals: check.seals(),
+        sequence: newest.map_or(0, |opened| opened.seal.sequence),
+        through: check.through(),
+        sealed_at: None,
+        hash: newest.map(|opened| opened.hash.0.to_vec()).unwrap_or_default(),
+    }
+}

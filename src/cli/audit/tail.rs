@@ -1,0 +1,121 @@
+//! `audit tail`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::list::{LIST, fetch};
+use super::{COLUMNS, KIND, RecordArgs, audit_rpc, summary};
+use crate::cli::args::{PageArgs, TableArgs, WatchArgs};
+use crate::cli::document::{field, items, text};
+use crate::cli::error::CliError;
+use crate::cli::global::Span;
+use crate::cli::rpc::{Call, Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::cli::watch::printer::Printer;
+use crate::cli::watch::{self, Feed, Keep};
+use crate::wire::fault::Exit;
+
+pub const WATCH: Rpc = audit_rpc!("Watch", "/control/audit");
+pub const LEAF: Leaf = Leaf::read("audit tail", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay audit tail
+  omnirelay audit tail --limit 50 --no-follow
+  omnirelay audit tail --action 'peers.*' -o jsonl --cursor-file audit.cursor";
+
+/// Show the newest audit records, then new ones as they come
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct TailArgs {
+    #[command(flatten)]
+    records: RecordArgs,
+    /// How many records to begin with
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    limit: usize,
+    /// End once the newest records are shown
+    #[arg(long)]
+    no_follow: bool,
+    /// Resume from the cursor in this file, and keep it up to date
+    #[arg(long, value_name = "FILE")]
+    cursor_file: Option<PathBuf>,
+    /// End with 0 after this many new records
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_events: Option<u64>,
+    /// End with 0 after this time
+    #[arg(long = "for", value_name = "DURATION")]
+    for_duration: Option<Span>,
+    /// End with 8 when --max-events is not met after this time
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Span>,
+}
+
+pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let mut request = args.records.request();
+    // What is new is later than any time in the past.
+    request["since"] = Value::Null;
+    let mut feed = Feed {
+        call: Call::of(&WATCH, &request)?,
+        object: "record",
+        kind: KIND,
+        id: "recordId",
+        columns: COLUMNS,
+        summary,
+        keep: Keep::Nothing(Default::default()),
+    };
+    let mut since = None;
+    if args.no_follow || !resumes(args) {
+        let (cursor, told) = show_newest(args, session, &feed).await?;
+        since = Some(cursor).filter(|cursor| !cursor.is_empty());
+        feed.keep = Keep::Nothing(told.into_iter().collect());
+    }
+    if args.no_follow {
+        return Ok(Exit::Ok);
+    }
+    let watching = WatchArgs {
+        since,
+        cursor_file: args.cursor_file.clone(),
+        until: None,
+        max_events: args.max_events,
+        for_duration: args.for_duration,
+        timeout: args.timeout,
+        append: true,
+    };
+    watch::run(session, feed, &watching, &TableArgs::default()).await
+}
+
+/// Whether there is a cursor to go on from.
+fn resumes(args: &TailArgs) -> bool {
+    let kept = args.cursor_file.as_deref().and_then(|file| std::fs::read_to_string(file).ok());
+    kept.is_some_and(|kept| !kept.trim().is_empty())
+}
+
+/// Prints the newest records, oldest first; returns where to go on and what was told.
+async fn show_newest(
+    args: &TailArgs,
+    session: &mut Session,
+    feed: &Feed<'_>,
+) -> Result<(String, Vec<String>), CliError> {
+    if args.limit == 0 {
+        // Only where the registry stands is of interest.
+        let pages = PageArgs { limit: 1, ..PageArgs::default() };
+        let document = fetch(session, &args.records, &pages, false).await?;
+        return Ok((text(&document, "cursor").to_owned(), Vec::new()));
+    }
+    let pages = PageArgs { limit: args.limit, ..PageArgs::default() };
+    let document = fetch(session, &args.records, &pages, false).await?;
+    let records = items(&document, "records");
+    let mut printer = Printer::of(session, true, TableArgs::default().layout(), false);
+    let mut told = Vec::new();
+    for record in records.iter().take(args.limit).rev() {
+        told.push(text(record, "recordId").to_owned());
+        let event = json!({
+            "type": "snapshot", "cursor": "", "prevCursor": "", "time": field(record, "time"),
+            "record": record, "reason": "",
+        });
+        printer.event(&mut session.out, feed, &event, None)?;
+    }
+    Ok((text(&document, "cursor").to_owned(), told))
+}

@@ -1,0 +1,169 @@
+//! Checks records against the seals that cover them.
+
+use std::collections::BTreeMap;
+
+use super::check::{ChainCheck, Finding, Wrong, seal_name};
+use super::{ChainId, Digest256, Stored, leaf_hash};
+use crate::wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal};
+
+/// The most findings that are kept.
+pub const FINDINGS_MAX: usize = 100;
+
+/// A sealed record that has not been looked at yet.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    pub hash: Digest256,
+    pub chain: ChainId,
+    pub sequence: u64,
+    /// True: it was old enough to be removed, and may be gone.
+    pub pruned: bool,
+}
+
+/// Sealed records by their keys.
+pub type Leaves = BTreeMap<String, Expected>;
+
+/// What was counted of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Records that are as they were sealed.
+    pub sealed: u64,
+    /// Records that no seal covers yet.
+    pub unsealed: u64,
+    /// Records that should be covered, whether a seal names them or not.
+    pub covered: u64,
+    /// What the seals of the node cover up to.
+    pub through: u64,
+}
+
+/// Puts the leaves of a seal among those that are expected.
+pub fn expect(check: &ChainCheck, seal: &AuditSeal, leaves: &mut Leaves, found: &mut Vec<Finding>) {
+    for leaf in &seal.leaves {
+        let Some(hash) = digest(leaf) else {
+            let what = format!("the hash of record `{}` in it is none", leaf.key);
+            found.push(check.finding(Wrong::Changed, seal.sequence, what));
+            continue;
+        };
+        let expected = Expected {
+            hash,
+            chain: check.chain().clone(),
+            sequence: seal.sequence,
+            pruned: check.is_pruned(seal.sequence),
+        };
+        if let Some(other) = leaves.insert(leaf.key.clone(), expected) {
+            let what = format!("record `{}` is sealed twice, by {} too", leaf.key, seal_of(&other));
+            found.push(check.finding(Wrong::Changed, seal.sequence, what));
+        }
+    }
+}
+
+fn digest(leaf: &AuditLeaf) -> Option<Digest256> {
+    leaf.hash.as_slice().try_into().ok().map(Digest256)
+}
+
+fn seal_of(expected: &Expected) -> String {
+    format!("{}/{}", expected.chain, expected.sequence)
+}
+
+/// Compares a record with its leaf.
+///
+/// # Errors
+/// The finding, when it is another or none.
+pub fn compare(key: &str, expected: &Expected, record: Option<&Stored<'_>>) -> Result<(), Finding> {
+    let (wrong, what) = match record {
+        Some(record) if leaf_hash(record) == expected.hash => return Ok(()),
+        Some(_) => (Wrong::Changed, "it is not what was sealed"),
+        None if expected.pruned => return Ok(()),
+        None => (Wrong::Missing, "it was sealed and is gone"),
+    };
+    Err(Finding {
+        wrong: wrong.into(),
+        node_id: expected.chain.node_id.clone(),
+        record_id: key.to_owned(),
+        seal: seal_name(&expected.chain, expected.sequence),
+        what: what.to_owned(),
+    })
+}
+
+/// The finding of a record that stands where its node had sealed without it.
+pub fn added(node_id: &str, key: &str) -> Finding {
+    Finding {
+        wrong: Wrong::Added.into(),
+        node_id: node_id.to_owned(),
+        record_id: key.to_owned(),
+        seal: String::new(),
+        what: "it stands where its node had sealed already, and no seal names it".to_owned(),
+    }
+}
+
+/// The finding of a record that cannot be read.
+pub fn unreadable(key: &str) -> Finding {
+    Finding {
+        wrong: Wrong::Added.into(),
+        record_id: key.to_owned(),
+        what: "it is no audit record".to_owned(),
+        ..Finding::default()
+    }
+}
+
+/// What a whole trail comes to.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    pub counts: BTreeMap<String, Count>,
+    pub findings: Vec<Finding>,
+}
+
+/// A trail that is held in memory, such as an export: seals first, then records.
+#[derive(Debug, Default)]
+pub struct Trail {
+    pub leaves: Leaves,
+    pub counts: BTreeMap<String, Count>,
+    pub findings: Vec<Finding>,
+    /// False: records may have been left out, so that a missing one is no finding.
+    pub complete: bool,
+    /// Sealed records that were left out.
+    pub left_out: u64,
+}
+
+impl Trail {
+    /// Takes the next seal of a chain.
+    pub fn seal(&mut self, check: &mut ChainCheck, key: &str, value: &[u8]) {
+        let Some(seal) = check.take(key, value, &mut self.findings) else { return };
+        expect(check, &seal, &mut self.leaves, &mut self.findings);
+    }
+
+    /// Takes note of what a chain covers, once all its seals were taken.
+    pub fn close(&mut self, check: &ChainCheck) {
+        let count = self.counts.entry(check.chain().node_id.clone()).or_default();
+        count.through = count.through.max(check.through());
+    }
+
+    /// Takes a record. `node_id` is what it says of its node; `None` when it cannot be read.
+    pub fn record(&mut self, node_id: Option<&str>, record: &Stored<'_>) {
+        if let Some(expected) = self.leaves.remove(record.key) {
+            match compare(record.key, &expected, Some(record)) {
+                Ok(()) => self.counts.entry(expected.chain.node_id).or_default().sealed += 1,
+                Err(finding) => self.findings.push(finding),
+            }
+            return;
+        }
+        let Some(node_id) = node_id else { return self.findings.push(unreadable(record.key)) };
+        let count = self.counts.entry(node_id.to_owned()).or_default();
+        if record.revision > count.through {
+            count.unsealed += 1;
+        } else {
+            self.findings.push(added(node_id, record.key));
+        }
+    }
+
+    /// What it comes to once everything was taken.
+    pub fn end(mut self) -> (Verdict, u64) {
+        for (key, expected) in &self.leaves {
+            if !self.complete {
+                self.left_out += 1;
+            } else if let Err(finding) = compare(key, expected, None) {
+                self.findings.push(finding);
+            }
+        }
+        (Verdict { counts: self.counts, findings: self.findings }, self.left_out)
+    }
+}

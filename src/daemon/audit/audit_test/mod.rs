@@ -1,0 +1,276 @@
+//! The trail on the memory store, in paused time: nodes that seal, and a store that is tampered with.
+
+mod sealing;
+mod tampering;
+mod trail;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tonic::Request;
+
+use super::files::AuditFiles;
+use super::heads::{Heads, follow_seals};
+use super::sealer::Sealer;
+use super::store::{newest_of, stored};
+use super::verify::{Report, verify};
+use crate::core::audit_seal::check::{Finding, Wrong};
+use crate::core::audit_seal::{ChainId, open};
+use crate::core::time::Millis;
+use crate::daemon::audit::AUDIT;
+use crate::daemon::objects::audit::{AUDIT_SEAL, Audit};
+use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
+use crate::daemon::objects::peers::{PEER, Peers};
+use crate::daemon::presence::keep_present;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::follow::{follow_log, wait_for};
+use crate::daemon::store::*;
+use crate::daemon::surface::{Caller, RequestId, Scopes};
+use crate::wire::pb::omnirelay::mesh::control::v1 as mesh;
+use crate::wire::pb::omnirelay::security::v1 as pb;
+use crate::wire::pb::omnirelay::store::v1::AuditValue;
+use mesh::peer_control_service_server::PeerControlService as _;
+use pb::audit_service_server::AuditService as _;
+
+static MIRRORED: [Kind; 1] = [PEER];
+static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
+const KEEP: Duration = Duration::from_secs(24 * 3600);
+/// Longer than anything takes that happens once a second.
+const SOON: Duration = Duration::from_millis(4000);
+/// How far what is done is from the seals before and after.
+const BETWEEN: Duration = Duration::from_millis(500);
+
+/// Tokio's time as the store's: both stand still together.
+struct PausedClock(Instant);
+
+impl Clock for PausedClock {
+    fn now(&self) -> Millis {
+        Millis(1_795_000_000_000).after(self.0.elapsed())
+    }
+}
+
+type Warp = Box<dyn Fn(&mut Vec<Record>) + Send>;
+type Refuse = Box<dyn FnMut(&Commit) -> Option<Answer> + Send>;
+
+/// What becomes of a commit that does not go well.
+enum Answer {
+    /// It is not made.
+    Lost,
+    /// It is made and nobody is told.
+    Unheard,
+}
+
+/// A store that shows its records otherwise than they are, or loses commits.
+struct Warped {
+    inner: Mutex<Arc<MemoryStore>>,
+    warp: Mutex<Option<Warp>>,
+    refuse: Mutex<Option<Refuse>>,
+}
+
+impl Warped {
+    /// The store as it is.
+    fn inner(&self) -> Arc<MemoryStore> {
+        self.inner.lock().unwrap().clone()
+    }
+}
+
+#[tonic::async_trait]
+impl Store for Warped {
+    fn name(&self) -> &str {
+        "warped"
+    }
+    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+        self.inner().pulse(pulse).await
+    }
+    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
+        self.inner().open_group(open).await
+    }
+    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
+        self.inner().close_group(epoch, group).await
+    }
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        let answer = self.refuse.lock().unwrap().as_mut().and_then(|refuse| refuse(&commit));
+        match answer {
+            None => self.inner().commit(commit).await,
+            Some(Answer::Lost) => Err(StoreError::Unavailable("lost".into()).into()),
+            Some(Answer::Unheard) => {
+                self.inner().commit(commit).await?;
+                Err(StoreError::OutcomeUnknown("unheard".into()).into())
+            }
+        }
+    }
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
+        self.inner().recall(key).await
+    }
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
+        let mut page = self.inner().scan(scan).await?;
+        if let Some(warp) = self.warp.lock().unwrap().as_ref() {
+            warp(&mut page.records);
+        }
+        Ok(page)
+    }
+    async fn leases(&self) -> Result<Leases, StoreError> {
+        self.inner().leases().await
+    }
+    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
+        self.inner().log(after, limit, wait).await
+    }
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
+        self.inner().housekeep(epoch, keep).await
+    }
+}
+
+/// A store and the directories of the nodes.
+struct Place {
+    store: Arc<Warped>,
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let inner = Mutex::new(Arc::new(MemoryStore::new(PausedClock(Instant::now()))));
+        let store = Arc::new(Warped { inner, warp: Mutex::default(), refuse: Mutex::default() });
+        Self { store, directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// Puts an empty store in the place of the one there is, as a flush does.
+    fn flush(&self) {
+        let begun = Instant::now() - Duration::from_secs(3600);
+        *self.store.inner.lock().unwrap() = Arc::new(MemoryStore::new(PausedClock(begun)));
+    }
+
+    fn files(&self, node_id: &str) -> AuditFiles {
+        AuditFiles::open(self.directory.path(), node_id).unwrap()
+    }
+
+    /// A node that has registered and seals.
+    async fn node(&self, node_id: &str) -> Node {
+        self.node_that_keeps(node_id, KEEP).await
+    }
+
+    async fn node_that_keeps(&self, node_id: &str, keep: Duration) -> Node {
+        let registry = Registry::new(node_id, self.store.clone(), &MIRRORED).following(&FOLLOWED);
+        let registry = Arc::new(registry);
+        let files = self.files(node_id);
+        let key = files.key(node_id).unwrap();
+        let chain = key.chain().clone();
+        let heads = Arc::new(Heads::new(files.heads().unwrap()));
+        let settings = PresenceSettings {
+            session_ttl: Duration::from_secs(2),
+            dead_after: Duration::from_secs(10),
+            forget_after: Duration::from_secs(3600),
+            session_secret: node_id.to_owned(),
+        };
+        let profile = mesh::PeerMetadata { audit_key: key.public().to_vec(), ..Default::default() };
+        let presence = Arc::new(Presence::new(registry.clone(), settings, profile));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow_log(registry.clone()));
+        tasks.spawn(keep_present(registry.clone(), presence.clone(), Duration::from_millis(500)));
+        wait_for(registry.view(), Revision(0)).await;
+        while !presence.is_registered() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        tasks.spawn(Sealer::new(registry.clone(), key, files.clone(), heads.clone(), keep).run());
+        tasks.spawn(follow_seals(registry.clone(), heads.clone(), files));
+        sleep(BETWEEN).await;
+        let audit = Audit::new(registry.clone(), heads.clone(), 100);
+        let peers = Peers::new(registry.clone(), 100);
+        Node { registry, heads, chain, audit, peers, _tasks: tasks }
+    }
+
+    /// Everything that is stored of a kind, as it is.
+    async fn all(&self, kind: Kind) -> Vec<Record> {
+        let scan = Scan { kind, after: None, backwards: false, limit: PAGE_MAX };
+        let records = self.store.inner().scan(scan).await.unwrap().records;
+        records.into_iter().filter(|record| !record.deleted).collect()
+    }
+
+    /// Writes to the store behind the daemons' backs.
+    async fn write(&self, writes: Vec<Write>) {
+        let epoch = self.store.inner().pulse(Pulse::default()).await.unwrap().epoch;
+        let commit = Commit { epoch, writes, writer: "intruder".to_owned(), ..Commit::default() };
+        self.store.inner().commit(commit).await.unwrap();
+    }
+
+    fn warp(&self, warp: impl Fn(&mut Vec<Record>) + Send + 'static) {
+        *self.store.warp.lock().unwrap() = Some(Box::new(warp));
+    }
+
+    fn refuse(&self, refuse: impl FnMut(&Commit) -> Option<Answer> + Send + 'static) {
+        *self.store.refuse.lock().unwrap() = Some(Box::new(refuse));
+    }
+}
+
+/// A node without its listener. Dropping it is a crash.
+struct Node {
+    registry: Arc<Registry>,
+    heads: Arc<Heads>,
+    chain: ChainId,
+    audit: Audit,
+    peers: Peers,
+    _tasks: JoinSet<()>,
+}
+
+impl Node {
+    /// Changes something, which leaves one audit record.
+    async fn act(&self, value: usize) {
+        let set = [("n".to_owned(), value.to_string())].into();
+        let node_id = self.registry.node_id().to_owned();
+        let request = mesh::UpdatePeerLabelsRequest { node_id, set, overwrite: true, ..Default::default() };
+        self.peers.update_labels(called(request)).await.unwrap();
+    }
+
+    /// Does this many changes and has them sealed.
+    async fn act_and_seal(&self, changes: usize) {
+        for value in 0..changes {
+            self.act(value + 1).await;
+        }
+        self.sealed().await;
+    }
+
+    /// Returns once everything is sealed.
+    async fn sealed(&self) {
+        sleep(SOON).await;
+        let through = self.heads.through(self.registry.node_id());
+        let newest = super::store::newest_revision_of(self.registry.store(), self.registry.node_id());
+        assert_eq!(through, newest.await.unwrap(), "everything is sealed");
+    }
+
+    async fn verify(&self) -> Report {
+        verify(&self.registry, &self.heads, 0).await.unwrap()
+    }
+
+    /// The first finding, which there must be.
+    async fn found(&self, what: &str) -> Finding {
+        let report = self.verify().await;
+        report.findings.into_iter().next().unwrap_or_else(|| panic!("{what}: nothing was found"))
+    }
+
+    async fn newest_seal(&self) -> Record {
+        newest_of(self.registry.store(), &self.chain).await.unwrap().unwrap()
+    }
+}
+
+fn called<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(Caller {
+        principal: "alice".into(),
+        scopes: Scopes::all(),
+        request_id: RequestId::of_static("test"),
+        idempotency_key: None,
+        generated_key: None,
+        if_match: None,
+        if_none_match: None,
+        deadline: None,
+    });
+    request
+}
+
+fn total(report: &Report) -> (u64, u64) {
+    let counts = report.counts.values();
+    counts.fold((0, 0), |(sealed, unsealed), count| (sealed + count.sealed, unsealed + count.unsealed))
+}

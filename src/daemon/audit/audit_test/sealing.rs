@@ -1,0 +1,220 @@
+//! What is committed gets sealed, whatever comes between.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn new_records_are_sealed_within_a_second_or_two() {
+    let place = Place::new();
+    let (a, b) = (place.node("a").await, place.node("b").await);
+    a.act(1).await;
+    b.act(2).await;
+    assert_eq!(total(&a.verify().await), (0, 2), "unsealed records are counted, not judged");
+    a.sealed().await;
+    b.sealed().await;
+    for node in [&a, &b] {
+        let report = node.verify().await;
+        assert_eq!((report.findings.len(), total(&report)), (0, (2, 0)));
+    }
+    let before = a.newest_seal().await;
+    sleep(SOON).await;
+    assert_eq!(a.newest_seal().await, before, "nothing new, nothing sealed");
+    assert_eq!(place.all(AUDIT).await.len(), 2, "a seal leaves no audit record");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_crash_left_unsealed_is_sealed_at_the_next_start() {
+    let place = Place::new();
+    let a = place.node("a").await;
+    a.act_and_seal(3).await;
+    a.act(7).await;
+    drop(a);
+    assert_eq!(place.all(AUDIT_SEAL).await.len(), 1);
+    let a = place.node("a").await;
+    a.sealed().await;
+    assert_eq!(total(&a.verify().await), (4, 0));
+    assert_eq!(place.all(AUDIT_SEAL).await.len(), 2, "what was sealed is not sealed again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_left_unsealed_is_found_when_the_log_was_trimmed_meanwhile() {
+    let place = Place::new();
+    let (a, b) = (place.node("a").await, place.node("b").await);
+    a.act_and_seal(3).await;
+    a.act(7).await;
+    drop(a);
+    for value in 0..5 {
+        b.act(value).await;
+    }
+    let keep = Retention {
+        log_age: Duration::from_secs(3600),
+        log_entries_max: 1,
+        tombstone_age: KEEP,
+        idempotency_age: KEEP,
+        idempotency_entries_max: 1000,
+    };
+    let epoch = b.registry.view().head().epoch;
+    while place.store.housekeep(epoch, keep).await.unwrap().more {}
+    assert!(place.store.log(Revision(1), 1, Duration::ZERO).await.unwrap().compacted);
+    let a = place.node("a").await;
+    a.act(8).await;
+    a.sealed().await;
+    b.sealed().await;
+    let report = a.verify().await;
+    assert_eq!((report.findings, report.counts["a"].sealed), (Vec::new(), 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_start_on_an_old_trail_seals_all_of_it() {
+    let place = Place::new();
+    let records = (0..1500).map(|number| {
+        let value = AuditValue { node_id: "a".to_owned(), reason: number.to_string(), ..Default::default() };
+        let id = RecordId::new(AUDIT, format!("{:013x}-{number:016x}", 1_700_000_000_000_u64 + number));
+        Write::Put { id, value: Bytes::from(value.encode_to_vec()), group: None }
+    });
+    let records: Vec<Write> = records.collect();
+    // Some commits hold many records, which no seal may tear apart.
+    for writes in records.chunks(200) {
+        place.write(writes.to_vec()).await;
+    }
+    let a = place.node("a").await;
+    a.sealed().await;
+    let report = a.verify().await;
+    assert_eq!((report.findings, report.counts["a"].sealed), (Vec::new(), 1500));
+    let seals = place.all(AUDIT_SEAL).await;
+    let sizes: Vec<usize> = seals.iter().map(|seal| open(&seal.value).unwrap().seal.leaves.len()).collect();
+    assert_eq!(sizes, [400, 400, 400, 300]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seal_that_was_lost_or_not_confirmed_is_repeated_as_it_was() {
+    for unheard in [false, true] {
+        let place = Place::new();
+        let a = place.node("a").await;
+        let mut trouble = 3;
+        place.refuse(move |commit| {
+            let seals = commit.writes.iter().any(|write| write.id().kind == AUDIT_SEAL);
+            trouble -= i32::from(seals && trouble > 0);
+            let answer = if unheard { Answer::Unheard } else { Answer::Lost };
+            (seals && trouble > 0).then_some(answer)
+        });
+        a.act(1).await;
+        sleep(SOON).await;
+        a.act(2).await;
+        a.sealed().await;
+        let report = a.verify().await;
+        assert_eq!((report.findings, a.newest_seal().await.version), (Vec::new(), Version(1)));
+        assert_eq!(place.all(AUDIT_SEAL).await.len(), 2, "unheard: {unheard}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seal_that_was_signed_before_a_crash_is_the_one_that_is_committed_after_it() {
+    let place = Place::new();
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+    place.refuse(|commit| {
+        commit.writes.iter().any(|write| write.id().kind == AUDIT_SEAL).then_some(Answer::Lost)
+    });
+    a.act(2).await;
+    sleep(SOON).await;
+    let signed = place.files("a").last_seal(&a.chain).unwrap().unwrap().0;
+    drop(a);
+    *place.store.refuse.lock().unwrap() = None;
+    let a = place.node("a").await;
+    a.act(3).await;
+    a.sealed().await;
+    let seals = place.all(AUDIT_SEAL).await;
+    assert_eq!(open(&seals[1].value).unwrap(), signed);
+    assert_eq!((a.verify().await.findings, seals.len()), (Vec::new(), 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_lost_its_key_begins_a_chain_that_is_not_trusted_before_it_is_said_to_be() {
+    let place = Place::new();
+    let (a, b) = (place.node("a").await, place.node("b").await);
+    a.act_and_seal(2).await;
+    let old = a.chain.clone();
+    drop(a);
+    std::fs::remove_file(place.directory.path().join("audit/a/key")).unwrap();
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+    assert_ne!(a.chain, old);
+    let finding = b.found("another key").await;
+    assert_eq!((finding.wrong(), finding.node_id.as_str()), (Wrong::UnknownKey, "a"));
+    assert_eq!(finding.seal, a.chain.fingerprint);
+    let opened = open(&a.newest_seal().await.value).unwrap();
+    assert_eq!((opened.seal.sequence, opened.seal.leaves.len()), (1, 1), "nothing is sealed twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_records_are_removed_by_their_node_and_nobody_takes_it_for_tampering() {
+    let place = Place::new();
+    let (a, b) = (place.node_that_keeps("a", Duration::from_secs(3600)).await, place.node("b").await);
+    for value in 0..20 {
+        a.act(value + 100).await;
+        a.sealed().await;
+    }
+    b.act_and_seal(2).await;
+    sleep(Duration::from_secs(1800)).await;
+    a.act_and_seal(3).await;
+    sleep(Duration::from_secs(2 * 3600)).await;
+    for node in [&a, &b] {
+        let report = node.verify().await;
+        assert_eq!(report.findings, Vec::new());
+        assert_eq!(report.counts["b"].sealed, 2, "those of others stay");
+    }
+    let records = place.all(AUDIT).await;
+    assert!(records.len() < 10, "{} records are left", records.len());
+    let seals = place.all(AUDIT_SEAL).await;
+    let of_a: Vec<&Record> = seals.iter().filter(|seal| seal.id.key.starts_with("a/")).collect();
+    let oldest = open(&of_a.last().unwrap().value).unwrap().seal.oldest_kept;
+    assert_eq!(ChainId::parse(&of_a[0].id.key).unwrap().1, oldest, "the newest seal says how far");
+    // After a restart what is gone is no riddle either.
+    drop(a);
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+    assert_eq!(a.verify().await.findings, Vec::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn seals_that_come_while_the_trail_is_checked_raise_no_alarm() {
+    let place = Place::new();
+    let (a, b) = (place.node("a").await, place.node_that_keeps("b", Duration::from_secs(3600)).await);
+    let acting = async {
+        for value in 0..400 {
+            a.act(value).await;
+            b.act(value).await;
+            sleep(Duration::from_millis(37)).await;
+        }
+    };
+    let checking = async {
+        for _ in 0..200 {
+            let report = b.verify().await;
+            assert_eq!(report.findings, Vec::new());
+            sleep(Duration::from_millis(61)).await;
+        }
+    };
+    tokio::join!(acting, checking);
+    a.sealed().await;
+    assert_eq!(total(&b.verify().await).1, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_flush_a_chain_goes_on_from_its_own_head_and_what_is_lost_is_said() {
+    let place = Place::new();
+    let a = place.node("a").await;
+    a.act_and_seal(2).await;
+    a.act_and_seal(2).await;
+    let last = a.newest_seal().await;
+    place.flush();
+    sleep(Duration::from_secs(30)).await;
+    a.act_and_seal(1).await;
+    let seals = place.all(AUDIT_SEAL).await;
+    let sequences: Vec<u64> = seals.iter().map(|seal| ChainId::parse(&seal.id.key).unwrap().1).collect();
+    assert_eq!(sequences, [2, 3, 4], "that of the new epoch's own record among them");
+    assert_eq!(seals[0].value, last.value, "no sequence is signed twice");
+    let report = a.verify().await;
+    let wrong: Vec<Wrong> = report.findings.iter().map(Finding::wrong).collect();
+    assert_eq!(wrong, [Wrong::Missing; 3], "a seal and two records: {:?}", report.findings);
+    assert_eq!(report.counts["a"].sealed, 2);
+}

@@ -1,0 +1,82 @@
+//! The records of a node that are not sealed yet, as they are found in the store.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+
+use super::oldest_key;
+use super::store::{records_page, stored};
+use crate::core::audit_seal::leaf;
+use crate::daemon::store::{Record, Store, StoreError};
+use crate::wire::pb::omnirelay::store::v1::{AuditLeaf, AuditValue};
+
+/// The most records that are taken at once; the oldest come first.
+const RECORDS_MAX: usize = 8192;
+/// How many records are read at a time.
+const PAGE: usize = 1024;
+/// How long a record may have been on its way to the store when a newer one was sealed, and how far the
+/// clock of the store may have been off, in milliseconds: further back nothing is looked for.
+const SLACK_MS: u64 = 24 * 3600 * 1000;
+
+/// What waits for a seal.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    /// In the order of their revisions.
+    pub leaves: Vec<AuditLeaf>,
+    /// False: there is more behind these.
+    pub complete: bool,
+}
+
+/// The leaf of a record.
+pub fn own_leaf(record: &Record) -> AuditLeaf {
+    leaf(&stored(record))
+}
+
+impl Backlog {
+    /// Reads the records of a node behind the revision `through` and up to `until`, from the newest back to
+    /// those that were old when the last seal was made at `since_ms`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn read(
+        store: &dyn Store,
+        node_id: &str,
+        through: u64,
+        until: u64,
+        since_ms: Option<u64>,
+    ) -> Result<Self, StoreError> {
+        let oldest = oldest_key(since_ms.unwrap_or(0).saturating_sub(SLACK_MS));
+        let mut found: BTreeMap<(u64, String), AuditLeaf> = BTreeMap::new();
+        // The first revision of which something was left out.
+        let mut left_out = u64::MAX;
+        let mut after = None;
+        loop {
+            let page = records_page(store, after, true, PAGE).await?;
+            after = page.records.last().map(|record| record.id.key.clone());
+            let wanted = page.records.iter().filter(|record| {
+                let revision = record.revision.0;
+                !record.deleted && revision > through && revision <= until && is_of(record, node_id)
+            });
+            for record in wanted {
+                found.insert((record.revision.0, record.id.key.clone()), own_leaf(record));
+                if found.len() > RECORDS_MAX
+                    && let Some(((revision, _), _)) = found.pop_last()
+                {
+                    left_out = left_out.min(revision);
+                }
+            }
+            let passed = after.as_ref().is_none_or(|after| *after < oldest);
+            if !page.more || passed {
+                break;
+            }
+        }
+        // The records of one revision are sealed together or not at all.
+        let leaves = found.into_iter().filter(|((revision, _), _)| *revision < left_out);
+        let leaves: Vec<AuditLeaf> = leaves.map(|(_, leaf)| leaf).collect();
+        Ok(Self { leaves, complete: left_out == u64::MAX })
+    }
+}
+
+fn is_of(record: &Record, node_id: &str) -> bool {
+    AuditValue::decode(record.value.clone()).is_ok_and(|value| value.node_id == node_id)
+}

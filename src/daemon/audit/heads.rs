@@ -1,0 +1,206 @@
+//! How far this node has seen the chains of seals, so that a truncated one is noticed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{debug, warn};
+
+use super::files::AuditFiles;
+use super::published_key;
+use super::store::{newest_of, stored_chains};
+use crate::core::audit_seal::{ChainId, Digest256, Head, Opened, open};
+use crate::daemon::objects::audit::AUDIT_SEAL;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::backoff::Backoff;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::follow::{chain, wait_for};
+use crate::daemon::registry::watch::{Watch, WatchEvent};
+use crate::daemon::store::{Revision, StoreError};
+
+/// The most chains that are remembered; those that come later are not.
+const CHAINS_MAX: usize = 4096;
+/// How often what was seen is written down at most.
+const KEPT_EVERY: Duration = Duration::from_secs(5);
+
+/// The chains that this node has seen, with the key by which it knew each node first.
+pub struct Heads {
+    state: Mutex<State>,
+    /// Rung when a head has moved.
+    moved: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    chains: BTreeMap<ChainId, Head>,
+    /// Something is not written down yet.
+    dirty: bool,
+    /// Chains that were mentioned in the log as not trusted.
+    told: BTreeSet<ChainId>,
+}
+
+impl Heads {
+    pub fn new(chains: BTreeMap<ChainId, Head>) -> Self {
+        Self { state: Mutex::new(State { chains, ..State::default() }), moved: Notify::new() }
+    }
+
+    /// The fingerprints of the keys that a node was known by.
+    pub fn seen(&self, node_id: &str) -> Vec<String> {
+        let state = self.lock();
+        let of_node = state.chains.keys().filter(|chain| chain.node_id == node_id);
+        of_node.map(|chain| chain.fingerprint.clone()).collect()
+    }
+
+    /// Every chain that was seen.
+    pub fn chains(&self) -> Vec<ChainId> {
+        self.lock().chains.keys().cloned().collect()
+    }
+
+    /// The newest seal that was seen of a chain.
+    pub fn remembered(&self, chain: &ChainId) -> Option<(u64, Digest256)> {
+        self.lock().chains.get(chain).map(|head| (head.sequence, head.hash))
+    }
+
+    /// Up to which revision the records of a node are sealed, as far as was seen.
+    pub fn through(&self, node_id: &str) -> u64 {
+        let state = self.lock();
+        let of_node = state.chains.iter().filter(|(chain, _)| chain.node_id == node_id);
+        of_node.map(|(_, head)| head.through).max().unwrap_or(0)
+    }
+
+    /// Waits until the records of a node are sealed up to `revision`; false when that takes longer than
+    /// `limit`.
+    pub async fn wait_through(&self, node_id: &str, revision: u64, limit: Duration) -> bool {
+        let sealed = async {
+            loop {
+                let moved = self.moved.notified();
+                if self.through(node_id) >= revision {
+                    return;
+                }
+                moved.await;
+            }
+        };
+        timeout(limit, sealed).await.is_ok()
+    }
+
+    /// Takes the head of this node's own chain, whatever was seen before.
+    pub fn own(&self, chain: &ChainId, head: Head) {
+        let mut state = self.lock();
+        if state.chains.insert(chain.clone(), head) != Some(head) {
+            state.dirty = true;
+        }
+        self.moved.notify_waiters();
+    }
+
+    /// Takes note of a seal that passed. `published` names the key in the peer record of its node.
+    ///
+    /// A node is known by the key that it was seen with first; another one is not remembered, and neither is
+    /// a seal that does not follow from the one before.
+    pub fn note(&self, opened: &Opened, published: Option<&str>) {
+        let (id, head) = (opened.chain(), opened.head());
+        let mut state = self.lock();
+        let known = state.chains.get(&id).copied();
+        let refusal = match known {
+            Some(known) if head.sequence <= known.sequence => return,
+            Some(known) if head.sequence == known.sequence + 1 && opened.seal.previous != known.hash.0 => {
+                Some("a seal does not follow from the one before")
+            }
+            Some(_) => None,
+            None if state.chains.keys().any(|chain| chain.node_id == id.node_id) => {
+                Some("a node seals under another key than it was known by")
+            }
+            None if published != Some(id.fingerprint.as_str()) => {
+                Some("a seal is signed by a key that its node does not publish")
+            }
+            None if state.chains.len() >= CHAINS_MAX => return,
+            None => None,
+        };
+        if let Some(what) = refusal {
+            if state.told.len() < CHAINS_MAX && state.told.insert(id.clone()) {
+                warn!(peer = %id.node_id, key = %id.fingerprint, what, "audit trail is not as it was known");
+            }
+            return;
+        }
+        state.chains.insert(id, head);
+        state.dirty = true;
+        self.moved.notify_waiters();
+    }
+
+    /// What is to be written down; `None` when nothing has changed.
+    fn unkept(&self) -> Option<BTreeMap<ChainId, Head>> {
+        let mut state = self.lock();
+        std::mem::take(&mut state.dirty).then(|| state.chains.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sees the seals of all nodes pass and writes down how far, for ever.
+pub async fn follow_seals(registry: Arc<Registry>, heads: Arc<Heads>, files: AuditFiles) {
+    wait_for(registry.view(), Revision(0)).await;
+    tokio::join!(see_seals(&registry, &heads), keep_heads(&heads, &files));
+}
+
+async fn see_seals(registry: &Arc<Registry>, heads: &Heads) {
+    let mut backoff = Backoff::new();
+    loop {
+        let head = registry.view().head();
+        // The watch first, so that no seal passes between the two.
+        let since = Cursor::at(head.epoch, head.revision);
+        let mut watch = Watch::begin(registry.clone(), AUDIT_SEAL, Box::new(|_| true), Some(since));
+        if let Err(error) = look_around(registry, heads).await {
+            debug!(error = %chain(&error), "seals could not be looked at");
+            backoff.wait().await;
+            continue;
+        }
+        backoff = Backoff::new();
+        loop {
+            match watch.next().await {
+                WatchEvent::Added(step) | WatchEvent::Modified(step) => {
+                    see(registry, heads, &step.record.record.value);
+                }
+                // What was missed is looked at in the store.
+                WatchEvent::Reset(_) => break,
+                WatchEvent::Snapshot(_)
+                | WatchEvent::Synced { .. }
+                | WatchEvent::Removed(_)
+                | WatchEvent::Progress { .. } => {}
+            }
+        }
+    }
+}
+
+/// Looks at the newest seal of every chain that is stored.
+async fn look_around(registry: &Registry, heads: &Heads) -> Result<(), StoreError> {
+    for id in stored_chains(registry.store()).await? {
+        if let Some(record) = newest_of(registry.store(), &id).await? {
+            see(registry, heads, &record.value);
+        }
+    }
+    Ok(())
+}
+
+fn see(registry: &Registry, heads: &Heads, value: &[u8]) {
+    let Ok(opened) = open(value) else { return };
+    // This node keeps its own head, when it signs.
+    if opened.seal.node_id != registry.node_id() {
+        heads.note(&opened, published_key(registry.view(), &opened.seal.node_id).as_deref());
+    }
+}
+
+async fn keep_heads(heads: &Heads, files: &AuditFiles) {
+    let mut ticks = interval(KEPT_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(chains) = heads.unkept() else { continue };
+        if let Err(error) = files.keep_heads(&chains).await {
+            warn!(error = %chain(&error), "how far the audit trail was seen could not be written down");
+            heads.lock().dirty = true;
+        }
+    }
+}

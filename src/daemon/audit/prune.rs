@@ -1,0 +1,115 @@
+//! Removes the records of this node that are old enough, and the seals that cover them.
+//!
+//! A seal says first which seals are kept; only then are older ones removed, oldest first and each after its
+//! records. So whoever finds the beginning gone can tell whether its node meant it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::info;
+
+use super::sealer::{SealError, Sealer};
+use super::store::seals_of;
+use crate::core::audit_seal::open;
+use crate::core::time::whole_ms;
+use crate::daemon::audit::AUDIT;
+use crate::daemon::objects::audit::AUDIT_SEAL;
+use crate::daemon::store::{COMMIT_WRITES_MAX, Commit, Epoch, Record, RecordId, Write};
+use crate::wire::pb::omnirelay::store::v1::AuditSeal;
+
+/// How often old seals are looked for, and how soon again while there are more.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
+const GO_ON_AFTER: Duration = Duration::from_secs(1);
+/// How soon after the start they are looked for first.
+const FIRST_LOOK_AFTER: Duration = Duration::from_secs(30);
+/// The most seals that are removed in one step.
+const SEALS_MAX: usize = 16;
+
+/// Whether a step has left more to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Done,
+    More,
+}
+
+/// When and where to look next.
+#[derive(Debug)]
+pub struct Pace {
+    at: Instant,
+    /// Up to this key nothing is left.
+    after: Option<String>,
+}
+
+impl Pace {
+    pub fn new() -> Self {
+        Self { at: Instant::now() + FIRST_LOOK_AFTER, after: None }
+    }
+
+    pub fn is_due(&self) -> bool {
+        Instant::now() >= self.at
+    }
+
+    fn note(&mut self, step: Step) {
+        self.at = Instant::now()
+            + match step {
+                Step::Done => LOOK_EVERY,
+                Step::More => GO_ON_AFTER,
+            };
+    }
+}
+
+/// Removes what is old enough, at most [`SEALS_MAX`] seals with their records.
+///
+/// # Errors
+/// Those of sealing; what was not removed is the next time.
+pub async fn step(sealer: &mut Sealer, pace: &mut Pace) -> Result<(), SealError> {
+    let step = remove_some(sealer, pace).await?;
+    pace.note(step);
+    Ok(())
+}
+
+async fn remove_some(sealer: &mut Sealer, pace: &mut Pace) -> Result<Step, SealError> {
+    let Some(tip) = sealer.tip() else { return Ok(Step::Done) };
+    let now = sealer.registry().view().now().0;
+    let keep_ms = whole_ms(sealer.keep());
+    let page = seals_of(sealer.registry().store(), sealer.chain(), pace.after.clone(), SEALS_MAX);
+    let (records, more) = page.await?;
+    let may_go = |record: &Record| {
+        let Ok(opened) = open(&record.value) else { return false };
+        // The newest seal always stays: the chain hangs on it.
+        opened.seal.sequence < tip.head.sequence && opened.seal.sealed_at_ms.saturating_add(keep_ms) <= now
+    };
+    let old: Vec<Record> = records.into_iter().take_while(|one| one.deleted || may_go(one)).collect();
+    let Some(last) = old.last() else { return Ok(Step::Done) };
+    let last = last.id.key.clone();
+    let seals: Vec<AuditSeal> = old.iter().filter_map(|one| Some(open(&one.value).ok()?.seal)).collect();
+    if let Some(newest) = seals.last().map(|seal| seal.sequence) {
+        if tip.oldest_kept <= newest {
+            let through = sealer.through();
+            sealer.seal(Vec::new(), through, Some(newest + 1)).await?;
+        }
+        for seal in &seals {
+            remove(sealer, seal).await?;
+        }
+        info!(seals = seals.len(), oldest_kept = newest + 1, "old audit records removed");
+    }
+    pace.after = Some(last);
+    Ok(if more && old.len() == SEALS_MAX { Step::More } else { Step::Done })
+}
+
+async fn remove(sealer: &Sealer, seal: &AuditSeal) -> Result<(), SealError> {
+    let leaves = seal.leaves.iter().map(|leaf| RecordId::new(AUDIT, leaf.key.clone()));
+    let mut ids: Vec<RecordId> = leaves.collect();
+    ids.push(RecordId::new(AUDIT_SEAL, sealer.chain().key(seal.sequence)));
+    let epoch: Epoch = sealer.registry().view().head().epoch;
+    for ids in ids.chunks(COMMIT_WRITES_MAX) {
+        let commit = Commit {
+            epoch,
+            writes: ids.iter().map(|id| Write::Delete { id: id.clone() }).collect(),
+            writer: sealer.registry().node_id().to_owned(),
+            ..Commit::default()
+        };
+        sealer.registry().commit(commit).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,311 @@
+//! Calls that were refused for who the caller is: counted by the minute, and then entered in the trail.
+//!
+//! Whoever is refused may call as often as it likes. So what is remembered is bounded, in memory as in the
+//! file, and alike refusals of one minute are one record.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use prost::Message;
+use serde::{Deserialize, Serialize};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, warn};
+
+use super::files::{AuditFiles, AuditFilesError};
+use super::store::record_of;
+use super::{AUDIT, record_key};
+use crate::core::time::{Millis, whole_ms};
+use crate::daemon::objects::timestamp;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::follow::{chain, wait_for};
+use crate::daemon::store::{
+    Commit, CommitError, Precondition, RecordId, Revision, StoreError, Version, Write,
+};
+use crate::daemon::surface::FinishedCall;
+use crate::wire::pb::omnirelay::store::v1::AuditValue;
+
+/// The most sorts of refusals that are kept apart; what comes beyond is counted together.
+const SORTS_MAX: usize = 1024;
+/// The most records of one commit.
+const BATCH_MAX: usize = 64;
+/// The longest principal that is kept, in characters.
+const PRINCIPAL_CHARS_MAX: usize = 256;
+const MINUTE_MS: u64 = 60_000;
+/// How often is looked whether a minute is over; what came since the last look is lost in a crash.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a batch is repeated under its keys. They begin with the time, and the trail is read by it.
+const KEYS_FOR_MS: u64 = 10 * MINUTE_MS;
+
+/// What a record of an action that no table names is called.
+const UNNAMED: &str = "call";
+/// What refusals beyond [`SORTS_MAX`] are called.
+const DROPPED: &str = "audit.dropped";
+
+/// What each method that changes something is called in the trail, as its own records call it.
+const ACTIONS: [(&str, &str); 4] = [
+    ("/omnirelay.mesh.control.v1.PeerControlService/Cordon", "peers.cordon"),
+    ("/omnirelay.mesh.control.v1.PeerControlService/Uncordon", "peers.uncordon"),
+    ("/omnirelay.mesh.control.v1.PeerControlService/UpdateLabels", "peers.label"),
+    ("/omnirelay.mesh.control.v1.PeerControlService/Forget", "peers.forget"),
+];
+
+/// Refusals that are alike and of one minute.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Sort {
+    minute: u64,
+    principal: String,
+    action: String,
+    reason: String,
+}
+
+/// How many there were, and when, by the clock of this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Seen {
+    count: u32,
+    first_ms: u64,
+    last_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Row {
+    #[serde(flatten)]
+    sort: Sort,
+    #[serde(flatten)]
+    seen: Seen,
+}
+
+/// Records that are being written, under the keys they were first written under.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Batch {
+    keyed_at_ms: u64,
+    keys: Vec<String>,
+    rows: Vec<Row>,
+}
+
+/// What is spooled.
+#[derive(Default, Serialize, Deserialize)]
+struct Spool {
+    rows: Vec<Row>,
+    batch: Option<Batch>,
+}
+
+#[derive(Default)]
+struct State {
+    sorts: BTreeMap<Sort, Seen>,
+    batch: Option<Batch>,
+    /// Something is not spooled yet.
+    dirty: bool,
+}
+
+/// The refusals of this node that are not in the trail yet.
+#[derive(Default)]
+pub struct Refusals(Mutex<State>);
+
+/// Why refusals were not entered. They still are remembered.
+#[derive(Debug, thiserror::Error)]
+enum EnterError {
+    #[error(transparent)]
+    Files(#[from] AuditFilesError),
+    #[error("the store did not take refusals")]
+    Commit(#[from] CommitError),
+    #[error("the store did not answer")]
+    Store(#[from] StoreError),
+}
+
+impl Refusals {
+    /// Takes up what was spooled before.
+    ///
+    /// # Errors
+    /// When the file cannot be read. One that says nothing sensible is left behind: it is lossy anyway.
+    pub fn open(files: &AuditFiles) -> Result<Self, AuditFilesError> {
+        let Some(text) = files.refusals()? else { return Ok(Self::default()) };
+        let spool: Spool = serde_json::from_slice(&text).unwrap_or_else(|error| {
+            warn!(%error, "spooled refusals could not be read and are lost");
+            Spool::default()
+        });
+        let sorts = spool.rows.into_iter().take(SORTS_MAX).map(|row| (row.sort, row.seen)).collect();
+        Ok(Self(Mutex::new(State { sorts, batch: spool.batch, dirty: false })))
+    }
+
+    /// Takes note of a call that is over, if it was refused for who the caller is.
+    pub fn note(&self, call: &FinishedCall<'_>) {
+        let refused = matches!(call.code, tonic::Code::Unauthenticated | tonic::Code::PermissionDenied);
+        if call.mutates && refused {
+            let reason = if call.reason.is_empty() { "REFUSED" } else { call.reason };
+            self.note_at(call.principal, action_of(call.method), reason, wall_ms());
+        }
+    }
+
+    fn note_at(&self, principal: &str, action: &str, reason: &str, now_ms: u64) {
+        let sort = Sort {
+            minute: now_ms / MINUTE_MS,
+            principal: principal.chars().take(PRINCIPAL_CHARS_MAX).collect(),
+            action: action.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let mut state = self.lock();
+        let full = state.sorts.len() >= SORTS_MAX && !state.sorts.contains_key(&sort);
+        let sort = if full { dropped(sort.minute) } else { sort };
+        let seen = state.sorts.entry(sort);
+        let seen = seen.or_insert(Seen { count: 0, first_ms: now_ms, last_ms: now_ms });
+        seen.count = seen.count.saturating_add(1);
+        seen.last_ms = seen.last_ms.max(now_ms);
+        state.dirty = true;
+    }
+
+    /// What is to be spooled; `None` when nothing has changed.
+    fn unspooled(&self) -> Option<Vec<u8>> {
+        let mut state = self.lock();
+        if !std::mem::take(&mut state.dirty) {
+            return None;
+        }
+        let rows = state.sorts.iter().map(|(sort, seen)| Row { sort: sort.clone(), seen: *seen });
+        let spool = Spool { rows: rows.collect(), batch: state.batch.clone() };
+        serde_json::to_vec(&spool).ok()
+    }
+
+    /// Puts what is of minutes that are over into a batch, unless there is one already.
+    fn begin_batch(&self, now_ms: u64, store_now: Millis) -> Option<Batch> {
+        let mut state = self.lock();
+        if state.batch.is_none() {
+            let current = now_ms / MINUTE_MS;
+            let over = state.sorts.keys().filter(|sort| sort.minute < current).take(BATCH_MAX);
+            let over: Vec<Sort> = over.cloned().collect();
+            if over.is_empty() {
+                return None;
+            }
+            let rows = over.into_iter().filter_map(|sort| Some((state.sorts.remove(&sort)?, sort)));
+            let rows: Vec<Row> = rows.map(|(seen, sort)| Row { sort, seen }).collect();
+            state.batch = Some(Batch::keyed(rows, store_now));
+            state.dirty = true;
+        }
+        state.batch.clone()
+    }
+
+    /// Gives a batch that was not written new keys, or ends one that was.
+    fn set_batch(&self, batch: Option<Batch>) {
+        let mut state = self.lock();
+        state.batch = batch;
+        state.dirty = true;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Batch {
+    fn keyed(rows: Vec<Row>, now: Millis) -> Self {
+        let keys = rows.iter().map(|row| record_key(now, row.sort.principal.as_bytes())).collect();
+        Self { keyed_at_ms: now.0, keys, rows }
+    }
+}
+
+/// Where refusals are counted that are of too many sorts.
+fn dropped(minute: u64) -> Sort {
+    Sort { minute, principal: String::new(), action: DROPPED.to_owned(), reason: "TOO_MANY".to_owned() }
+}
+
+fn action_of(method: &str) -> &'static str {
+    ACTIONS.iter().find(|(known, _)| *known == method).map_or(UNNAMED, |(_, action)| action)
+}
+
+fn wall_ms() -> u64 {
+    whole_ms(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+/// Spools refusals and enters them in the trail, for ever.
+pub async fn enter_refusals(registry: Arc<Registry>, refusals: Arc<Refusals>, files: AuditFiles) {
+    wait_for(registry.view(), Revision(0)).await;
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = enter_some(&registry, &refusals, &files, wall_ms()).await {
+            debug!(error = %chain(&error), "refusals could not be entered in the audit trail");
+        }
+    }
+}
+
+async fn enter_some(
+    registry: &Registry,
+    refusals: &Refusals,
+    files: &AuditFiles,
+    now_ms: u64,
+) -> Result<(), EnterError> {
+    let batch = refusals.begin_batch(now_ms, registry.view().now());
+    // The keys are in the file before they are in the store, so that a batch is entered once.
+    spool(refusals, files).await?;
+    let Some(batch) = batch else { return Ok(()) };
+    let now = registry.view().now();
+    let old = now.0.saturating_sub(batch.keyed_at_ms) > KEYS_FOR_MS;
+    if old && !is_entered(registry, &batch).await? {
+        refusals.set_batch(Some(Batch::keyed(batch.rows, now)));
+        return Ok(());
+    }
+    if !old {
+        enter(registry, &batch).await?;
+    }
+    refusals.set_batch(None);
+    spool(refusals, files).await
+}
+
+async fn spool(refusals: &Refusals, files: &AuditFiles) -> Result<(), EnterError> {
+    let Some(text) = refusals.unspooled() else { return Ok(()) };
+    if let Err(error) = files.keep_refusals(text).await {
+        warn!(error = %chain(&error), "refusals could not be spooled");
+        refusals.lock().dirty = true;
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+async fn is_entered(registry: &Registry, batch: &Batch) -> Result<bool, StoreError> {
+    match batch.keys.first() {
+        Some(key) => Ok(record_of(registry.store(), key).await?.is_some()),
+        None => Ok(true),
+    }
+}
+
+/// Commits a batch; one that was committed already stays as it is.
+async fn enter(registry: &Registry, batch: &Batch) -> Result<(), CommitError> {
+    let ids: Vec<RecordId> = batch.keys.iter().map(|key| RecordId::new(AUDIT, key.clone())).collect();
+    let absent = ids.iter().map(|id| Precondition::Version { id: id.clone(), version: Version(0) });
+    let writes = ids.iter().zip(&batch.rows).map(|(id, row)| {
+        let value = Bytes::from(value_of(row, registry.node_id()).encode_to_vec());
+        Write::Put { id: id.clone(), value, group: None }
+    });
+    let commit = Commit {
+        epoch: registry.view().head().epoch,
+        preconditions: absent.collect(),
+        writes: writes.collect(),
+        writer: registry.node_id().to_owned(),
+        ..Commit::default()
+    };
+    match registry.commit(commit).await {
+        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn value_of(row: &Row, node_id: &str) -> AuditValue {
+    AuditValue {
+        actor: row.sort.principal.clone(),
+        action: row.sort.action.clone(),
+        node_id: node_id.to_owned(),
+        refused: true,
+        count: row.seen.count,
+        refusal: row.sort.reason.clone(),
+        first_at: Some(timestamp(Millis(row.seen.first_ms))),
+        last_at: Some(timestamp(Millis(row.seen.last_ms))),
+        ..AuditValue::default()
+    }
+}
+
+#[cfg(test)]
+#[path = "refusals_test.rs"]
+mod tests;

@@ -1,0 +1,141 @@
+//! Refusals are counted, spooled and entered once, and never without a bound.
+
+use prost_reflect::DescriptorPool;
+
+use super::*;
+use crate::daemon::registry::follow::follow_log;
+use crate::daemon::store::{Kind, MemoryStore, PAGE_MAX, Record, Scan};
+use crate::wire::descriptors::ENCODED;
+
+const MINUTE: u64 = 29_900_000;
+static NOTHING: [Kind; 0] = [];
+
+fn at(minute: u64) -> u64 {
+    minute * MINUTE_MS
+}
+
+struct Place {
+    registry: Arc<Registry>,
+    files: AuditFiles,
+    _directory: tempfile::TempDir,
+    _task: tokio::task::JoinSet<()>,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(MemoryStore::system());
+        let registry = Arc::new(Registry::new("a", store, &NOTHING));
+        let mut task = tokio::task::JoinSet::new();
+        task.spawn(follow_log(registry.clone()));
+        wait_for(registry.view(), Revision(0)).await;
+        let files = AuditFiles::open(directory.path(), "a").unwrap();
+        Self { registry, files, _directory: directory, _task: task }
+    }
+
+    async fn enter(&self, refusals: &Refusals, now_ms: u64) {
+        enter_some(&self.registry, refusals, &self.files, now_ms).await.unwrap();
+    }
+
+    async fn entered(&self) -> Vec<AuditValue> {
+        let scan = Scan { kind: AUDIT, after: None, backwards: false, limit: PAGE_MAX };
+        let records = self.registry.store().scan(scan).await.unwrap().records;
+        let decode = |record: &Record| AuditValue::decode(record.value.clone()).unwrap();
+        records.iter().map(decode).collect()
+    }
+}
+
+#[tokio::test]
+async fn alike_refusals_of_a_minute_are_one_record_once_it_is_over() {
+    let place = Place::new().await;
+    let refusals = Refusals::default();
+    for second in 0..50 {
+        refusals.note_at("bob", "peers.cordon", "MISSING_SCOPE", at(MINUTE) + second * 1000);
+    }
+    refusals.note_at("eve", "peers.cordon", "MISSING_SCOPE", at(MINUTE));
+    place.enter(&refusals, at(MINUTE) + 59_999).await;
+    assert_eq!(place.entered().await.len(), 0, "the minute is not over");
+    place.enter(&refusals, at(MINUTE + 1)).await;
+    place.enter(&refusals, at(MINUTE + 1) + 1).await;
+    let mut entered = place.entered().await;
+    entered.sort_by(|a, b| a.actor.cmp(&b.actor));
+    assert_eq!(entered.len(), 2);
+    let bob = &entered[0];
+    assert_eq!((bob.actor.as_str(), bob.count, bob.refused), ("bob", 50, true));
+    assert_eq!((bob.action.as_str(), bob.refusal.as_str()), ("peers.cordon", "MISSING_SCOPE"));
+    assert_eq!(bob.last_at.unwrap().seconds - bob.first_at.unwrap().seconds, 49);
+}
+
+#[tokio::test]
+async fn what_was_spooled_is_entered_once_after_a_crash() {
+    let place = Place::new().await;
+    let refusals = Refusals::default();
+    refusals.note_at("bob", "peers.cordon", "MISSING_SCOPE", at(MINUTE));
+    place.enter(&refusals, at(MINUTE) + 1000).await;
+    refusals.note_at("eve", "peers.cordon", "MISSING_SCOPE", at(MINUTE));
+    drop(refusals);
+    let refusals = Refusals::open(&place.files).unwrap();
+    place.enter(&refusals, at(MINUTE + 1)).await;
+    assert_eq!(place.entered().await.len(), 1, "what was not spooled is lost, and nothing else");
+
+    // The crash may come between the commit and the note that it was made.
+    refusals.note_at("eve", "peers.cordon", "MISSING_SCOPE", at(MINUTE + 1));
+    let batch = refusals.begin_batch(at(MINUTE + 2), place.registry.view().now()).unwrap();
+    spool(&refusals, &place.files).await.unwrap();
+    enter(&place.registry, &batch).await.unwrap();
+    drop(refusals);
+    let refusals = Refusals::open(&place.files).unwrap();
+    place.enter(&refusals, at(MINUTE + 2)).await;
+    assert_eq!(place.entered().await.len(), 2);
+    drop(refusals);
+    let refusals = Refusals::open(&place.files).unwrap();
+    assert!(refusals.begin_batch(at(MINUTE + 9), Millis(0)).is_none(), "nothing is left");
+}
+
+#[tokio::test]
+async fn a_batch_that_is_old_gets_new_keys_unless_it_was_entered() {
+    for was_entered in [false, true] {
+        let place = Place::new().await;
+        let refusals = Refusals::default();
+        refusals.note_at("bob", "peers.cordon", "MISSING_SCOPE", at(MINUTE));
+        let long_ago = Millis(place.registry.view().now().0 - KEYS_FOR_MS - 1);
+        let batch = refusals.begin_batch(at(MINUTE + 1), long_ago).unwrap();
+        if was_entered {
+            enter(&place.registry, &batch).await.unwrap();
+        }
+        place.enter(&refusals, at(MINUTE + 1)).await;
+        place.enter(&refusals, at(MINUTE + 1)).await;
+        assert_eq!(place.entered().await.len(), 1, "was entered: {was_entered}");
+        let found = record_of(place.registry.store(), &batch.keys[0]).await.unwrap();
+        assert_eq!(found.is_some(), was_entered);
+    }
+}
+
+#[tokio::test]
+async fn too_many_sorts_are_counted_together() {
+    let place = Place::new().await;
+    let refusals = Refusals::default();
+    for number in 0..SORTS_MAX + 500 {
+        let principal = format!("{}{number}", "x".repeat(PRINCIPAL_CHARS_MAX - 6));
+        refusals.note_at(&principal, "peers.cordon", "MISSING_SCOPE", at(MINUTE));
+    }
+    for _ in 0..=SORTS_MAX / BATCH_MAX {
+        place.enter(&refusals, at(MINUTE + 1)).await;
+    }
+    let entered = place.entered().await;
+    let dropped = entered.iter().find(|value| value.action == DROPPED).unwrap();
+    assert_eq!((entered.len(), dropped.count), (SORTS_MAX + 1, 500));
+}
+
+#[test]
+fn every_method_that_changes_something_has_a_name_in_the_trail() {
+    let pool = DescriptorPool::decode(ENCODED).unwrap();
+    let policy = pool.get_extension_by_name("omnirelay.api.v1.policy").unwrap();
+    for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
+        let options = method.options();
+        let mutates = options.get_extension(&policy);
+        let mutates = mutates.as_message().unwrap().get_field_by_name("mutates").unwrap().as_bool();
+        let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+        assert_eq!(mutates == Some(true), action_of(&path) != UNNAMED, "{path}");
+    }
+}

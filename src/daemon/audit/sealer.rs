@@ -1,0 +1,367 @@
+//! Seals the audit records of this node, once a second while there are new ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, error, info, warn};
+
+use super::backlog::{Backlog, own_leaf};
+use super::files::{AuditFiles, AuditFilesError, AuditKey};
+use super::heads::Heads;
+use super::prune;
+use super::store::{newest_of, seal_of, stored_chains};
+use crate::core::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
+use crate::daemon::audit::AUDIT;
+use crate::daemon::objects::audit::AUDIT_SEAL;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::backoff::Backoff;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::follow::{chain, wait_for};
+use crate::daemon::registry::view::ViewRecord;
+use crate::daemon::registry::watch::{Watch, WatchEvent};
+use crate::daemon::store::{
+    Commit, CommitError, Epoch, Precondition, RecordId, Revision, StoreError, Version, Write,
+};
+use crate::wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal, AuditValue};
+
+/// How often new records are sealed.
+const SEAL_EVERY: Duration = Duration::from_secs(1);
+/// How many records wait for their seal at most; more are read once these are sealed.
+const PENDING_MAX: usize = 4096;
+
+/// Why sealing paused. What was to be sealed still is.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    #[error(transparent)]
+    Files(#[from] AuditFilesError),
+    #[error("the store did not take a seal")]
+    Commit(#[from] CommitError),
+    #[error("the store did not answer")]
+    Store(#[from] StoreError),
+}
+
+/// Where a chain stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Tip {
+    pub head: Head,
+    /// The epoch in which its last seal was made.
+    pub epoch: Epoch,
+    pub sealed_at_ms: u64,
+    pub oldest_kept: u64,
+}
+
+/// Seals the records of one node.
+pub struct Sealer {
+    registry: Arc<Registry>,
+    key: AuditKey,
+    files: AuditFiles,
+    heads: Arc<Heads>,
+    /// How long records are kept.
+    keep: Duration,
+    /// The last seal that was signed; `None` before the first.
+    tip: Option<Tip>,
+    /// Before the first seal: what chains under older keys cover.
+    covered: u64,
+    /// True: the store was lost and began anew, so that its revisions may be below those that were sealed.
+    anew: bool,
+    /// True: the log does not reach back to what was sealed last.
+    behind_log: bool,
+}
+
+/// Records that wait for their seal, in the order of their revisions.
+#[derive(Debug, Default)]
+struct Pending {
+    leaves: Vec<AuditLeaf>,
+    /// How many of them belong to commits of which all records are here.
+    whole: usize,
+}
+
+impl Sealer {
+    pub fn new(
+        registry: Arc<Registry>,
+        key: AuditKey,
+        files: AuditFiles,
+        heads: Arc<Heads>,
+        keep: Duration,
+    ) -> Self {
+        Self { registry, key, files, heads, keep, tip: None, covered: 0, anew: false, behind_log: false }
+    }
+
+    pub(super) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    pub(super) fn chain(&self) -> &ChainId {
+        self.key.chain()
+    }
+
+    pub(super) fn tip(&self) -> Option<Tip> {
+        self.tip
+    }
+
+    pub(super) fn keep(&self) -> Duration {
+        self.keep
+    }
+
+    /// Seals for ever.
+    pub async fn run(mut self) {
+        wait_for(self.registry.view(), Revision(0)).await;
+        let mut backoff = Backoff::new();
+        // Said once, not at each try: the store may be away for long.
+        let mut said = false;
+        loop {
+            let error = match self.settle().await {
+                Ok(()) => {
+                    (backoff, said) = (Backoff::new(), false);
+                    self.seal_what_comes().await.err()
+                }
+                Err(error) => Some(error),
+            };
+            let Some(error) = error else { continue };
+            if std::mem::replace(&mut said, true) {
+                debug!(error = %chain(&error), "audit records could not be sealed");
+            } else {
+                warn!(error = %chain(&error), "audit records could not be sealed; trying again");
+            }
+            backoff.wait().await;
+        }
+    }
+
+    /// Brings the chain in the store and the one that was signed together.
+    ///
+    /// What was signed counts. The store may be a step behind, when a crash or a lost reply came between, or
+    /// further, when it lost commits; it is ahead only when the data directory was restored.
+    async fn settle(&mut self) -> Result<(), SealError> {
+        let signed = self.files.last_seal(self.key.chain())?;
+        let stored = newest_of(self.registry.store(), self.key.chain()).await?;
+        let stored = stored.and_then(|record| Some((open(&record.value).ok()?, record.value)));
+        let stored = stored.filter(|(opened, _)| opened.chain() == *self.key.chain());
+        let sequence = |opened: Option<&Opened>| opened.map_or(0, |opened| opened.seal.sequence);
+        let behind = sequence(stored.as_ref().map(|(opened, _)| opened));
+        let epoch = self.registry.view().head().epoch;
+        let is_of_before = |opened: &Opened| opened.seal.epoch != epoch.0;
+        self.anew = behind == 0 && signed.as_ref().is_some_and(|(opened, _)| is_of_before(opened));
+        match (signed, stored) {
+            (Some((opened, value)), _) if opened.seal.sequence > behind => {
+                if behind + 1 < opened.seal.sequence {
+                    warn!(behind, sealed = opened.seal.sequence, "the store has lost seals of this node");
+                }
+                self.commit(&opened, value.into()).await?;
+                self.stand_at(&opened);
+            }
+            (Some((opened, _)), Some((there, _))) if opened.seal.sequence == behind => {
+                if opened.hash != there.hash {
+                    error!(sequence = behind, "the store holds a seal that this node did not sign last");
+                }
+                self.stand_at(&opened);
+            }
+            (_, Some((opened, value))) => {
+                self.files.keep_seal(value.to_vec()).await?;
+                self.stand_at(&opened);
+            }
+            (_, None) => self.covered = self.covered_by_older_keys().await?,
+        }
+        Ok(())
+    }
+
+    /// What the chains of this node under other keys cover: a new key does not seal it again.
+    async fn covered_by_older_keys(&self) -> Result<u64, StoreError> {
+        let mut covered = 0;
+        let own = self.registry.node_id();
+        for id in stored_chains(self.registry.store()).await?.iter().filter(|id| id.node_id == own) {
+            let newest = newest_of(self.registry.store(), id).await?;
+            let opened = newest.and_then(|record| open(&record.value).ok());
+            covered = covered.max(opened.map_or(0, |opened| opened.seal.through));
+        }
+        Ok(covered)
+    }
+
+    fn stand_at(&mut self, opened: &Opened) {
+        let seal = &opened.seal;
+        self.tip = Some(Tip {
+            head: opened.head(),
+            epoch: Epoch(seal.epoch),
+            sealed_at_ms: seal.sealed_at_ms,
+            oldest_kept: seal.oldest_kept.max(1),
+        });
+        self.heads.own(self.key.chain(), opened.head());
+    }
+
+    /// Everything of this node up to here is sealed.
+    pub(super) fn through(&self) -> u64 {
+        if self.anew {
+            return 0;
+        }
+        self.tip.map_or(self.covered, |tip| tip.head.through)
+    }
+
+    /// Seals what was left behind and then what comes, until the log has to be read anew.
+    async fn seal_what_comes(&mut self) -> Result<(), SealError> {
+        let head = self.registry.view().head();
+        let since = match self.tip {
+            // The log says exactly what has come since.
+            Some(tip) if tip.epoch == head.epoch && !self.behind_log => {
+                Cursor::at(head.epoch, Revision(tip.head.through))
+            }
+            Some(_) | None => {
+                self.seal_backlog(head.revision).await?;
+                self.behind_log = false;
+                Cursor::at(head.epoch, head.revision)
+            }
+        };
+        let own = self.registry.node_id().to_owned();
+        let is_own =
+            move |record: &ViewRecord| record.value::<AuditValue>().is_some_and(|value| value.node_id == own);
+        let mut watch = Watch::begin(self.registry.clone(), AUDIT, Box::new(is_own), Some(since));
+        let mut pending = Pending::default();
+        let mut ticks = interval(SEAL_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pruning = prune::Pace::new();
+        loop {
+            tokio::select! {
+                event = watch.next(), if pending.leaves.len() < PENDING_MAX => {
+                    if let WatchEvent::Reset(_) = event {
+                        self.behind_log = true;
+                        return Ok(());
+                    }
+                    pending.take(event, self.through());
+                }
+                _ = ticks.tick() => {
+                    self.seal_pending(&mut pending).await?;
+                    if pruning.is_due() {
+                        prune::step(self, &mut pruning).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Seals every record of this node that is not sealed yet, up to a revision.
+    async fn seal_backlog(&mut self, until: Revision) -> Result<(), SealError> {
+        loop {
+            let since = self.tip.filter(|_| !self.anew).map(|tip| tip.sealed_at_ms);
+            let own = self.registry.node_id();
+            let backlog = Backlog::read(self.registry.store(), own, self.through(), until.0, since).await?;
+            let complete = backlog.complete;
+            let mut pending = Pending { whole: backlog.leaves.len(), leaves: backlog.leaves };
+            if pending.whole > 0 {
+                info!(records = pending.whole, "audit records of before are sealed");
+            }
+            self.seal_pending(&mut pending).await?;
+            if complete {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn seal_pending(&mut self, pending: &mut Pending) -> Result<(), SealError> {
+        while pending.whole > 0 {
+            let count = batch(&pending.leaves[..pending.whole], LEAVES_MAX);
+            let leaves = pending.leaves[..count].to_vec();
+            let through = leaves.last().map_or(0, |leaf| leaf.revision);
+            self.seal(leaves, through, None).await?;
+            pending.leaves.drain(..count);
+            pending.whole -= count;
+        }
+        Ok(())
+    }
+
+    /// Signs, keeps and commits the next seal.
+    pub(super) async fn seal(
+        &mut self,
+        leaves: Vec<AuditLeaf>,
+        through: u64,
+        oldest_kept: Option<u64>,
+    ) -> Result<(), SealError> {
+        let view = self.registry.view();
+        let seal = AuditSeal {
+            node_id: self.registry.node_id().to_owned(),
+            public_key: self.key.public().to_vec(),
+            sequence: self.tip.map_or(0, |tip| tip.head.sequence) + 1,
+            previous: self.tip.map(|tip| tip.head.hash.0.to_vec()).unwrap_or_default(),
+            epoch: view.head().epoch.0,
+            through,
+            sealed_at_ms: view.now().0,
+            oldest_kept: oldest_kept.or(self.tip.map(|tip| tip.oldest_kept)).unwrap_or(1),
+            leaves,
+        };
+        let records = seal.leaves.len();
+        let value = sign(self.key.pair(), &seal);
+        let opened = Opened { hash: crate::core::audit_seal::seal_hash(&value.body), seal };
+        let value = value.encode_to_vec();
+        // From here on this is the seal of its sequence, whatever becomes of the commit.
+        self.files.keep_seal(value.clone()).await?;
+        self.commit(&opened, value.into()).await?;
+        debug!(sequence = opened.seal.sequence, records, revision = through, "audit records sealed");
+        self.stand_at(&opened);
+        self.anew = false;
+        Ok(())
+    }
+
+    /// Commits a seal; may be repeated.
+    async fn commit(&self, opened: &Opened, value: Bytes) -> Result<(), SealError> {
+        let key = self.key.chain().key(opened.seal.sequence);
+        let id = RecordId::new(AUDIT_SEAL, key.clone());
+        let commit = Commit {
+            epoch: self.registry.view().head().epoch,
+            preconditions: vec![Precondition::Version { id: id.clone(), version: Version(0) }],
+            writes: vec![Write::Put { id, value: value.clone(), group: None }],
+            writer: self.registry.node_id().to_owned(),
+            ..Commit::default()
+        };
+        match self.registry.commit(commit).await {
+            Ok(_) => Ok(()),
+            Err(CommitError::Conflict { .. }) => {
+                // Mostly this very seal, whose answer was lost.
+                let there = seal_of(self.registry.store(), &key).await?;
+                if there.is_none_or(|record| record.value != value) {
+                    error!(seal = key, "another record stands where this node's seal belongs");
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Pending {
+    /// Takes in an event of the log; what is sealed already is left out.
+    fn take(&mut self, event: WatchEvent, through: u64) {
+        match event {
+            WatchEvent::Added(step) => {
+                if step.record.record.revision.0 > through {
+                    self.leaves.push(own_leaf(&step.record.record));
+                }
+                // Inside a commit there is more to come.
+                if step.cursor.part == 0 {
+                    self.settle();
+                }
+            }
+            WatchEvent::Modified(step) => {
+                let record = &step.record.record.id.key;
+                error!(record, "an audit record was changed");
+                if step.cursor.part == 0 {
+                    self.settle();
+                }
+            }
+            WatchEvent::Removed(step) => {
+                if step.cursor.part == 0 {
+                    self.settle();
+                }
+            }
+            WatchEvent::Snapshot(_)
+            | WatchEvent::Synced { .. }
+            | WatchEvent::Reset(_)
+            | WatchEvent::Progress { .. } => {}
+        }
+    }
+
+    /// All records of the commits that are here are here, in the order that seals have.
+    fn settle(&mut self) {
+        self.leaves[self.whole..].sort_by(|a, b| (a.revision, &a.key).cmp(&(b.revision, &b.key)));
+        self.whole = self.leaves.len();
+    }
+}

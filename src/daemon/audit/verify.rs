@@ -1,0 +1,307 @@
+//! Checks the trail in the store: every chain of seals, every record that a seal covers, and that there is
+//! nothing beside them.
+//!
+//! It goes through the store page by page and holds a bounded number of leaves. What is sealed meanwhile
+//! makes no difference: chains are read first, and only records that these cover are judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::heads::Heads;
+use super::store::{newest_of, node_of, record_of, records_page, seals_of, stored, stored_chains};
+use super::{oldest_key, published_key};
+use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
+use crate::core::audit_seal::trail::{Count, FINDINGS_MAX, Leaves, added, compare, expect, unreadable};
+use crate::core::audit_seal::{ChainId, Opened, open};
+use crate::daemon::registry::Registry;
+use crate::daemon::store::{Record, Store, StoreError};
+
+/// How many leaves are held at once, beside those of one seal.
+const LEAVES_HELD: usize = 8192;
+/// How many seals and records are read at a time.
+const SEALS_PAGE: usize = 32;
+const RECORDS_PAGE: usize = 1024;
+/// How often a chain is read again when its beginning was removed meanwhile.
+const TRIES_MAX: usize = 3;
+/// The most nodes that are counted one by one; records of others are counted together.
+const NODES_MAX: usize = 4096;
+/// Where they are counted.
+const OTHER_NODES: &str = "(others)";
+
+/// What was found of a chain.
+#[derive(Debug)]
+pub struct ChainReport {
+    pub chain: ChainId,
+    pub seals: u64,
+    /// The newest sound seal.
+    pub newest: Option<Opened>,
+}
+
+/// What was found of the trail.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub counts: BTreeMap<String, Count>,
+    pub chains: Vec<ChainReport>,
+    /// At most [`FINDINGS_MAX`].
+    pub findings: Vec<Finding>,
+}
+
+/// A run of the check.
+struct Run<'a> {
+    store: &'a dyn Store,
+    /// What is older than this is not looked at.
+    since_ms: u64,
+    /// The first key that a record of this time can have.
+    from: String,
+    report: Report,
+}
+
+/// Checks the trail from this time on, in milliseconds since the Unix epoch; 0 is all of it.
+///
+/// # Errors
+/// Those of the store: then nothing is known.
+pub async fn verify(registry: &Registry, heads: &Heads, since_ms: u64) -> Result<Report, StoreError> {
+    let from = if since_ms == 0 { String::new() } else { oldest_key(since_ms) };
+    let mut run = Run { store: registry.store(), since_ms, from, report: Report::default() };
+    // What is remembered first: the store holds at least that.
+    let mut chains: BTreeSet<ChainId> = heads.chains().into_iter().collect();
+    let remembered: BTreeMap<ChainId, _> =
+        chains.iter().filter_map(|id| Some((id.clone(), heads.remembered(id)?))).collect();
+    chains.extend(stored_chains(run.store).await?);
+    let mut trusted = Vec::new();
+    for id in chains {
+        let published = published_key(registry.view(), &id.node_id);
+        match check_key(&id, published.as_deref(), &heads.seen(&id.node_id)) {
+            Ok(()) => {
+                run.chain(&id, remembered.get(&id).copied()).await?;
+                trusted.push(id);
+            }
+            Err(finding) => run.find(finding),
+        }
+    }
+    run.count_records().await?;
+    run.search_added(&trusted).await?;
+    Ok(run.report)
+}
+
+/// What one reading of a chain comes to.
+struct ChainRun {
+    check: ChainCheck,
+    sealed: u64,
+    findings: Vec<Finding>,
+}
+
+impl Run<'_> {
+    fn find(&mut self, finding: Finding) {
+        if self.report.findings.len() < FINDINGS_MAX {
+            self.report.findings.push(finding);
+        }
+    }
+
+    /// Follows a chain and looks at every record it covers.
+    async fn chain(
+        &mut self,
+        id: &ChainId,
+        remembered: Option<(u64, crate::core::audit_seal::Digest256)>,
+    ) -> Result<(), StoreError> {
+        let mut oldest_kept = self.oldest_kept(id).await?;
+        let mut tries = 1;
+        let run = loop {
+            let run = self.read_chain(id, Known { oldest_kept, remembered, since_ms: self.since_ms }).await?;
+            let missing = run.findings.iter().any(|finding| finding.wrong() == Wrong::Missing);
+            if !missing || tries == TRIES_MAX {
+                break run;
+            }
+            // Its node may have removed what was old enough while it was read.
+            let now = self.oldest_kept(id).await?;
+            if now == oldest_kept {
+                break run;
+            }
+            (oldest_kept, tries) = (now, tries + 1);
+        };
+        let count = self.report.counts.entry(id.node_id.clone()).or_default();
+        count.sealed += run.sealed;
+        count.through = count.through.max(run.check.through());
+        self.report.chains.push(ChainReport {
+            chain: id.clone(),
+            seals: run.check.seals(),
+            newest: run.check.newest().cloned(),
+        });
+        run.findings.into_iter().for_each(|finding| self.find(finding));
+        Ok(())
+    }
+
+    async fn oldest_kept(&self, id: &ChainId) -> Result<u64, StoreError> {
+        let newest = newest_of(self.store, id).await?;
+        Ok(newest.and_then(|record| open(&record.value).ok()).map_or(1, |opened| opened.seal.oldest_kept))
+    }
+
+    async fn read_chain(&self, id: &ChainId, known: Known) -> Result<ChainRun, StoreError> {
+        let check = ChainCheck::new(id.clone(), known);
+        let mut run = ChainRun { check, sealed: 0, findings: Vec::new() };
+        let mut leaves = Leaves::new();
+        let mut after = None;
+        loop {
+            let (records, more) = seals_of(self.store, id, after.take(), SEALS_PAGE).await?;
+            after = records.last().map(|record| record.id.key.clone());
+            for record in records.iter().filter(|record| !record.deleted) {
+                let seal = run.check.take(&record.id.key, &record.value, &mut run.findings);
+                if let Some(seal) = seal {
+                    expect(&run.check, &seal, &mut leaves, &mut run.findings);
+                    leaves = leaves.split_off(&self.from);
+                }
+                if leaves.len() >= LEAVES_HELD {
+                    self.compare_all(std::mem::take(&mut leaves), &mut run).await?;
+                }
+            }
+            if !more || after.is_none() {
+                break;
+            }
+        }
+        self.compare_all(leaves, &mut run).await?;
+        run.findings.extend(run.check.end());
+        Ok(run)
+    }
+
+    /// Compares leaves with the records they are of, in the order of their keys.
+    async fn compare_all(&self, mut leaves: Leaves, run: &mut ChainRun) -> Result<(), StoreError> {
+        while let Some(first) = leaves.keys().next() {
+            let page = records_page(self.store, before(first), false, RECORDS_PAGE).await?;
+            let last = page.records.last().map(|record| record.id.key.clone());
+            for record in page.records.iter().filter(|record| !record.deleted) {
+                if let Some(expected) = leaves.remove(&record.id.key) {
+                    match compare(&record.id.key, &expected, Some(&stored(record))) {
+                        Ok(()) => run.sealed += 1,
+                        Err(finding) => run.findings.push(finding),
+                    }
+                }
+            }
+            let rest = match last.filter(|_| page.more) {
+                Some(last) => leaves.split_off(&format!("{last}\0")),
+                None => Leaves::new(),
+            };
+            for (key, expected) in std::mem::replace(&mut leaves, rest) {
+                run.findings.extend(compare(&key, &expected, None).err());
+            }
+            run.findings.truncate(FINDINGS_MAX);
+        }
+        Ok(())
+    }
+
+    /// Counts the records that are covered and those that are not yet.
+    async fn count_records(&mut self) -> Result<(), StoreError> {
+        let mut after = before(&self.from);
+        loop {
+            let page = records_page(self.store, after.take(), false, RECORDS_PAGE).await?;
+            after = page.records.last().map(|record| record.id.key.clone());
+            for record in page.records.iter().filter(|record| !record.deleted) {
+                if record.id.key < self.from {
+                    continue;
+                }
+                match node_of(record) {
+                    Some(node_id) => self.count(record, node_id),
+                    None if self.is_named(record) => {}
+                    None => self.find(unreadable(&record.id.key)),
+                }
+            }
+            if !page.more || after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn count(&mut self, record: &Record, node_id: String) {
+        let counts = &mut self.report.counts;
+        let full = counts.len() >= NODES_MAX && !counts.contains_key(&node_id);
+        let count = counts.entry(if full { OTHER_NODES.to_owned() } else { node_id }).or_default();
+        if record.revision.0 > count.through {
+            count.unsealed += 1;
+        } else {
+            count.covered += 1;
+        }
+    }
+
+    fn is_named(&self, record: &Record) -> bool {
+        self.report.findings.iter().any(|finding| finding.record_id == record.id.key)
+    }
+
+    /// Names the records that are covered and in no seal, of nodes that have more than their seals name.
+    async fn search_added(&mut self, trusted: &[ChainId]) -> Result<(), StoreError> {
+        let counts = self.report.counts.iter();
+        let suspects: Vec<(String, u64)> = counts
+            .filter(|(_, count)| count.covered > count.sealed)
+            .map(|(node_id, count)| (node_id.clone(), count.through))
+            .collect();
+        for (node_id, through) in suspects {
+            let chains: Vec<&ChainId> = trusted.iter().filter(|id| id.node_id == node_id).collect();
+            let mut after = before(&self.from);
+            loop {
+                let (mut keys, next) = self.covered_keys(&node_id, through, after.take()).await?;
+                for chain in &chains {
+                    self.strike_out(chain, &mut keys).await?;
+                }
+                for key in keys {
+                    // A record that is gone by now was removed with its seal, because it was old enough.
+                    if record_of(self.store, &key).await?.is_some()
+                        && self.report.findings.len() < FINDINGS_MAX
+                    {
+                        self.find(added(&node_id, &key));
+                    }
+                }
+                after = next;
+                if after.is_none() || self.report.findings.len() >= FINDINGS_MAX {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys of some covered records of a node, and where to go on.
+    async fn covered_keys(
+        &self,
+        node_id: &str,
+        through: u64,
+        mut after: Option<String>,
+    ) -> Result<(BTreeSet<String>, Option<String>), StoreError> {
+        let mut keys = BTreeSet::new();
+        loop {
+            let page = records_page(self.store, after.take(), false, RECORDS_PAGE).await?;
+            after = page.records.last().map(|record| record.id.key.clone());
+            let covered = page.records.iter().filter(|record| {
+                let live = !record.deleted && record.id.key >= self.from;
+                live && record.revision.0 <= through && node_of(record).is_some_and(|node| node == node_id)
+            });
+            keys.extend(covered.map(|record| record.id.key.clone()));
+            if !page.more || after.is_none() {
+                return Ok((keys, None));
+            }
+            if keys.len() >= LEAVES_HELD {
+                return Ok((keys, after));
+            }
+        }
+    }
+
+    /// Takes away the keys that a chain names.
+    async fn strike_out(&self, chain: &ChainId, keys: &mut BTreeSet<String>) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let (records, more) = seals_of(self.store, chain, after.take(), SEALS_PAGE).await?;
+            after = records.last().map(|record| record.id.key.clone());
+            for opened in records.iter().filter_map(|record| open(&record.value).ok()) {
+                for leaf in &opened.seal.leaves {
+                    keys.remove(&leaf.key);
+                }
+            }
+            if !more || after.is_none() || keys.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A key right before this one, near enough that nothing is between them as a rule.
+fn before(key: &str) -> Option<String> {
+    let mut before = key.to_owned();
+    before.pop()?;
+    (!before.is_empty()).then_some(before)
+}

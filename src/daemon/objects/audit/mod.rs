@@ -1,0 +1,257 @@
+//! The audit trail as it is read and checked.
+
+mod export;
+mod seals;
+pub mod shape;
+mod watching;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status};
+
+use super::listing::{self, PageToken};
+use super::{Envelope, caller, timestamp};
+use crate::core::time::Millis;
+use crate::daemon::audit::heads::Heads;
+use crate::daemon::audit::store::{record_of, records_page};
+use crate::daemon::audit::verify::{ChainReport, Report, verify};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::follow::chain;
+use crate::daemon::registry::mutate::request_hash;
+use crate::daemon::store::{KEY_BYTES_MAX, PAGE_MAX, Record, StoreError};
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::omnirelay::security::v1 as pb;
+use export::Export;
+use pb::audit_service_server::AuditService;
+pub use seals::AUDIT_SEAL;
+use shape::{Filter, decode, millis, oldest_key, show};
+
+const PAGE_SIZE_DEFAULT: usize = 100;
+const PAGE_SIZE_MAX: usize = 1000;
+/// How many records one call looks at before it hands back what it has and a page token.
+const EXAMINED_MAX: usize = 4 * PAGE_MAX;
+
+/// Serves `AuditService`.
+///
+/// The trail is not mirrored in memory: there is much of it and little is read. So these are the
+/// reads that ask the store.
+pub struct Audit {
+    registry: Arc<Registry>,
+    heads: Arc<Heads>,
+    watches: Arc<Semaphore>,
+}
+
+impl Audit {
+    /// At most `watches_max` watches and exports are served at once.
+    pub fn new(registry: Arc<Registry>, heads: Arc<Heads>, watches_max: usize) -> Self {
+        Self { registry, heads, watches: Arc::new(Semaphore::new(watches_max)) }
+    }
+
+    async fn list_page(
+        &self,
+        asked: pb::ListAuditRecordsRequest,
+    ) -> Result<pb::ListAuditRecordsResponse, Fault> {
+        let size = listing::page_size(asked.page_size, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)?;
+        let query = request_hash(&pb::ListAuditRecordsRequest {
+            page_size: 0,
+            page_token: String::new(),
+            ..asked.clone()
+        });
+        let token = PageToken::decode(&asked.page_token, query)?;
+        let filter =
+            Filter { actor: asked.actor, action: asked.action, object: asked.object, since: asked.since };
+        self.registry.ready_for("").await?;
+        let head = self.registry.view().head();
+        let cursor = Cursor::at(head.epoch, head.revision);
+        let (records, after) = self.find(&filter, token.map(|token| token.after.1), size).await?;
+        let next_page_token =
+            after.map(|after| PageToken::encode(query, cursor, (String::new(), after))).unwrap_or_default();
+        let envelope = Envelope::of(&self.registry);
+        Ok(pb::ListAuditRecordsResponse {
+            schema_version: envelope.schema_version,
+            generated_at: envelope.generated_at,
+            local_node_id: envelope.local_node_id,
+            next_page_token,
+            records,
+            cursor: cursor.to_string(),
+        })
+    }
+
+    /// At most `size` records behind `after`, and where the next page begins.
+    async fn find(
+        &self,
+        filter: &Filter,
+        mut after: Option<String>,
+        size: usize,
+    ) -> Result<(Vec<pb::AuditRecord>, Option<String>), Fault> {
+        let since = oldest_key(filter.since.as_ref());
+        let (mut records, mut examined, mut more) = (Vec::new(), 0, true);
+        while more && records.len() < size && examined < EXAMINED_MAX {
+            let limit = size.clamp(256, PAGE_MAX);
+            let page = records_page(self.registry.store(), after.clone(), true, limit).await;
+            let page = page.map_err(|error| unreadable(&error))?;
+            more = page.more;
+            for record in page.records {
+                if records.len() == size {
+                    more = true;
+                    break;
+                }
+                if record.id.key < since {
+                    more = false;
+                    break;
+                }
+                examined += 1;
+                after = Some(record.id.key.clone());
+                records.extend(self.matching(filter, &record));
+            }
+        }
+        Ok((records, after.filter(|_| more)))
+    }
+
+    fn matching(&self, filter: &Filter, record: &Record) -> Option<pb::AuditRecord> {
+        let value = decode(record).filter(|value| filter.matches(value))?;
+        let through = self.heads.through(&value.node_id);
+        Some(show(record, value, through))
+    }
+
+    async fn get_one(&self, asked: pb::GetAuditRecordRequest) -> Result<pb::GetAuditRecordResponse, Fault> {
+        let id = asked.record_id;
+        if id.is_empty() || id.len() >= KEY_BYTES_MAX {
+            return Err(Fault::invalid("field `recordId` is no id of an audit record"));
+        }
+        self.registry.ready_for("").await?;
+        let found = record_of(self.registry.store(), &id).await.map_err(|error| unreadable(&error))?;
+        let record = found.as_ref().and_then(|record| self.matching(&Filter::default(), record));
+        let Some(record) = record else {
+            return Err(Fault::new(
+                Code::NotFound,
+                "AUDIT_RECORD_NOT_FOUND",
+                format!("there is no audit record `{id}`"),
+            )
+            .hint("omnirelay audit list -o wide"));
+        };
+        let envelope = Envelope::of(&self.registry);
+        Ok(pb::GetAuditRecordResponse {
+            schema_version: envelope.schema_version,
+            generated_at: envelope.generated_at,
+            local_node_id: envelope.local_node_id,
+            record: Some(record),
+        })
+    }
+
+    async fn check(&self, asked: pb::VerifyAuditRequest) -> Result<pb::VerifyAuditResponse, Fault> {
+        self.registry.ready_for("").await?;
+        let since_ms = asked.since.as_ref().map_or(0, millis);
+        let report = verify(&self.registry, &self.heads, since_ms).await;
+        let report = report.map_err(|error| unreadable(&error))?;
+        let envelope = Envelope::of(&self.registry);
+        Ok(pb::VerifyAuditResponse {
+            schema_version: envelope.schema_version,
+            generated_at: envelope.generated_at,
+            local_node_id: envelope.local_node_id,
+            ok: report.findings.is_empty(),
+            sealed: report.counts.values().map(|count| count.sealed).sum(),
+            unsealed: report.counts.values().map(|count| count.unsealed).sum(),
+            nodes: tallies(&report),
+            findings: report.findings,
+        })
+    }
+}
+
+fn tallies(report: &Report) -> Vec<pb::AuditNodeTally> {
+    let tally = |(node_id, count): (&String, &crate::core::audit_seal::trail::Count)| pb::AuditNodeTally {
+        node_id: node_id.clone(),
+        sealed: count.sealed,
+        unsealed: count.unsealed,
+        chains: report.chains.iter().filter(|one| one.chain.node_id == *node_id).map(chain_shown).collect(),
+    };
+    report.counts.iter().map(tally).collect()
+}
+
+fn chain_shown(report: &ChainReport) -> pb::AuditChain {
+    let newest = report.newest.as_ref();
+    let seal = newest.map(|opened| &opened.seal);
+    pb::AuditChain {
+        fingerprint: report.chain.fingerprint.clone(),
+        public_key: seal.map(|seal| seal.public_key.clone()).unwrap_or_default(),
+        seals: report.seals,
+        sequence: seal.map_or(0, |seal| seal.sequence),
+        through: seal.map_or(0, |seal| seal.through),
+        sealed_at: seal.map(|seal| timestamp(Millis(seal.sealed_at_ms))),
+        hash: newest.map(|opened| opened.hash.0.to_vec()).unwrap_or_default(),
+    }
+}
+
+/// The fault of a trail that the store does not hand out.
+fn unreadable(error: &StoreError) -> Fault {
+    tracing::warn!(error = %chain(error), "audit trail could not be read");
+    Fault::new(
+        Code::Unavailable,
+        "STORE_UNAVAILABLE",
+        "cannot read the audit trail: the store does not answer",
+    )
+    .hint("try again; `omnirelay mesh check` shows the state of the store")
+}
+
+type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AuditService for Audit {
+    type WatchStream = Streamed<pb::AuditEvent>;
+    type ExportStream = Streamed<pb::AuditExportItem>;
+
+    async fn list(
+        &self,
+        request: Request<pb::ListAuditRecordsRequest>,
+    ) -> Result<Response<pb::ListAuditRecordsResponse>, Status> {
+        caller(&request)?;
+        Ok(Response::new(self.list_page(request.into_inner()).await?))
+    }
+
+    async fn get(
+        &self,
+        request: Request<pb::GetAuditRecordRequest>,
+    ) -> Result<Response<pb::GetAuditRecordResponse>, Status> {
+        caller(&request)?;
+        Ok(Response::new(self.get_one(request.into_inner()).await?))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<pb::WatchAuditRecordsRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        caller(&request)?;
+        let running = self.begin_watch(request.into_inner()).await?;
+        let events = unfold(running, |mut running| async move {
+            let event = running.next().await;
+            Some((Ok(event), running))
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn verify(
+        &self,
+        request: Request<pb::VerifyAuditRequest>,
+    ) -> Result<Response<pb::VerifyAuditResponse>, Status> {
+        caller(&request)?;
+        Ok(Response::new(self.check(request.into_inner()).await?))
+    }
+
+    async fn export(
+        &self,
+        request: Request<pb::ExportAuditRequest>,
+    ) -> Result<Response<Self::ExportStream>, Status> {
+        caller(&request)?;
+        let export = Export::begin(self, request.into_inner()).await?;
+        let items = unfold(export, |mut export| async move {
+            let item = export.next().await.transpose()?;
+            Some((item.map_err(Status::from), export))
+        });
+        Ok(Response::new(Box::pin(items)))
+    }
+}
