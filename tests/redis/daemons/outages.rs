@@ -11,8 +11,8 @@ use super::proxy::{Proxy, Wire};
 use super::watcher::Watcher;
 use crate::servers::RedisServer;
 
-/// How long a server stalls: longer than a session lives.
-const STALL: Duration = Duration::from_secs(5);
+/// How long a server stalls once that is noticed, which takes a second: longer than a session lives.
+const STALL: Duration = Duration::from_secs(4);
 /// How many callers want to change something meanwhile.
 const MUTATIONS: usize = 20;
 
