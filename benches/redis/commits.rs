@@ -66,7 +66,12 @@ async fn load(store: &Arc<RedisStore>, what: What, in_flight: usize, round: usiz
     let begun = Instant::now();
     let clients: Vec<_> = (0..in_flight)
         .map(|number| {
-            tokio::spawn(client(store.clone(), what.clone(), format!("{round}-{number}"), begun + LOAD))
+            tokio::spawn(client(
+                store.clone(),
+                what.clone(),
+                format!("{in_flight}-{round}-{number}"),
+                begun + LOAD,
+            ))
         })
         .collect();
     let mut made = 0;

@@ -66,6 +66,11 @@ pub fn oldest_key(ms: u64) -> String {
     format!("{ms:013x}")
 }
 
+/// The time that a key of a record begins with; 0 when it is no such key.
+pub fn made_at(key: &str) -> u64 {
+    key.split_once('-').and_then(|(ms, _)| u64::from_str_radix(ms, 16).ok()).unwrap_or(0)
+}
+
 /// The write that records it, under a key that sorts by time.
 pub fn write(now: Millis, body: &AuditValue) -> Write {
     let key = record_key(now, body.request_id.as_bytes());

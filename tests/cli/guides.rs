@@ -1,10 +1,11 @@
-//! The examples of a guide print what the guide says, on a running mesh.
+//! The examples of a guide print what the guide says.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::mesh::Mesh;
-use crate::program::ended;
+use crate::program::{Program, ended};
 
 /// A command of a guide and what it prints.
 struct Example {
@@ -57,16 +58,34 @@ fn fits(said: &str, line: &str) -> bool {
     true
 }
 
-/// Runs all examples in one shell; what each printed.
-fn printed(mesh: &Mesh, examples: &[Example]) -> Vec<Vec<String>> {
+/// The examples of a guide of this name.
+fn guide(name: &str) -> Vec<Example> {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides").join(name);
+    examples(&std::fs::read_to_string(guide).unwrap())
+}
+
+/// Runs all examples in one shell, which begins with `before`, and compares what each prints.
+fn check(program: &Program, before: &str, examples: &[Example]) {
+    let outputs = printed(program, before, examples);
+    for (example, output) in examples.iter().zip(&outputs) {
+        let same = example.printed.len() == output.len()
+            && example.printed.iter().zip(output).all(|(said, line)| fits(said, line));
+        let (line, command, said) = (example.line, &example.command, example.printed.join("\n"));
+        assert!(same, "line {line}: {command}\nprints:\n{}\ninstead of:\n{said}", output.join("\n"));
+    }
+    assert!(outputs.len() > examples.len(), "the shell ended before the last example");
+}
+
+/// What each example printed.
+fn printed(program: &Program, before: &str, examples: &[Example]) -> Vec<Vec<String>> {
     const MARK: &str = "=== end of an example";
     let script: Vec<String> = examples.iter().map(|e| format!("{}\necho '{MARK}'\n", e.command)).collect();
     let folder = tempfile::tempdir().unwrap();
     let programs = Path::new(env!("CARGO_BIN_EXE_omnirelay")).parent().unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("bash");
-    mesh.program.clean(&mut command);
-    command.args(["-c", &format!("exec 2>&1\n{}", script.concat())]).env("PATH", path);
+    program.clean(&mut command);
+    command.args(["-c", &format!("exec 2>&1\n{before}\n{}", script.concat())]).env("PATH", path);
     let ended = ended(command.current_dir(folder.path()).stdin(Stdio::null()).output().unwrap());
     let mut outputs: Vec<Vec<String>> = vec![Vec::new()];
     for line in ended.stdout.lines() {
@@ -82,17 +101,23 @@ fn printed(mesh: &Mesh, examples: &[Example]) -> Vec<Vec<String>> {
 fn http_clients() {
     let mut mesh = Mesh::up();
     mesh.until("mesh peers list --filter status=alive -o json", |list| list["totalSize"] == 3);
-    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides/http-clients.md");
-    let examples = examples(&std::fs::read_to_string(guide).unwrap());
+    let examples = guide("http-clients.md");
     assert!(examples.len() > 20, "the examples were found");
-    let outputs = printed(&mesh, &examples);
-    for (example, output) in examples.iter().zip(&outputs) {
-        let same = example.printed.len() == output.len()
-            && example.printed.iter().zip(output).all(|(said, line)| fits(said, line));
-        let (line, command, said) = (example.line, &example.command, example.printed.join("\n"));
-        assert!(same, "line {line}: {command}\nprints:\n{}\ninstead of:\n{said}", output.join("\n"));
-    }
+    check(&mesh.program, "", &examples);
     mesh.stop();
+}
+
+/// With free ports in place of those in the guide, and an end for what an example that failed leaves.
+#[test]
+fn operations() {
+    let free = || TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).unwrap().port();
+    let (control, redis) = (format!("127.0.0.1:{}", free()), free().to_string());
+    let program = Program::at(&format!("http://{control}")).with("OMNIRELAYD__CONTROL__LISTEN", &control);
+    let mut examples = guide("operations.md");
+    assert!(examples.len() > 20, "the examples were found");
+    examples.iter_mut().for_each(|example| example.command = example.command.replace("6379", &redis));
+    let end = format!("trap 'kill $(jobs -p); redis-cli -p {redis} shutdown nosave' EXIT");
+    check(&program, &end, &examples);
 }
 
 #[test]

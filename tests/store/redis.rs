@@ -174,8 +174,12 @@ impl Redis {
     }
 
     fn connect(&self) -> Arc<RedisStore> {
+        self.connect_as(USER)
+    }
+
+    fn connect_as(&self, user: &str) -> Arc<RedisStore> {
         let url = format!("{}?prefix={}", self.servers.url(), self.prefix);
-        let (user, password) = (Some(USER.to_owned()), Some(Secret::new(PASSWORD)));
+        let (user, password) = (Some(user.to_owned()), Some(Secret::new(PASSWORD)));
         let options = RedisOptions {
             username: user.clone(),
             password: password.clone(),
@@ -241,4 +245,21 @@ async fn a_server_in_an_earlier_epoch_begins_a_later_one() {
         }
     };
     assert!(found > seen, "{found} after {seen}");
+}
+
+/// Half of a commit would be made: Redis does not take back what a script has written.
+#[tokio::test]
+async fn a_user_that_lacks_a_command_is_refused_at_once() {
+    let mesh = Redis::standalone_mesh();
+    let mut command = user_of("servers");
+    command[2] = "lacking";
+    command.extend(["-zadd", "-xtrim"]);
+    let Servers::Standalone(server) = mesh.servers else { panic!("another server") };
+    server.cli::<()>(&command).expect("the user is made");
+    let store = mesh.connect_as("lacking");
+    let error = store.pulse(Pulse::default()).await.expect_err("a refusal");
+    let StoreError::Unavailable(cause) = error else { panic!("{error:?}") };
+    let cause = std::iter::successors(Some(cause.as_ref() as &dyn std::error::Error), |error| error.source());
+    let said: Vec<String> = cause.map(ToString::to_string).collect();
+    assert!(said.iter().any(|said| said.ends_with("NOPERM the user needs +xtrim +zadd")), "{said:?}");
 }

@@ -14,8 +14,8 @@ use crate::wire::pb::omnirelay::store::v1::{AuditLeaf, AuditValue};
 const RECORDS_MAX: usize = 8192;
 /// How many records are read at a time.
 const PAGE: usize = 1024;
-/// How long a record may have been on its way to the store when a newer one was sealed, and how far the
-/// clock of the store may have been off, in milliseconds: further back nothing is looked for.
+/// How much older than one before it in the log a record may be by its key, in milliseconds: it was so long
+/// on its way to the store, or the clock of the store was off. Further back nothing is looked for.
 const SLACK_MS: u64 = 24 * 3600 * 1000;
 
 /// What waits for a seal.
@@ -34,7 +34,7 @@ pub fn own_leaf(record: &Record) -> AuditLeaf {
 
 impl Backlog {
     /// Reads the records of a node behind the revision `through` and up to `until`, from the newest back to
-    /// those that were old when the last seal was made at `since_ms`.
+    /// those that were old when the newest sealed one was made, at `since_ms`.
     ///
     /// # Errors
     /// Those of the store.
@@ -43,9 +43,9 @@ impl Backlog {
         node_id: &str,
         through: u64,
         until: u64,
-        since_ms: Option<u64>,
+        since_ms: u64,
     ) -> Result<Self, StoreError> {
-        let oldest = oldest_key(since_ms.unwrap_or(0).saturating_sub(SLACK_MS));
+        let oldest = oldest_key(since_ms.saturating_sub(SLACK_MS));
         let mut found: BTreeMap<(u64, String), AuditLeaf> = BTreeMap::new();
         // The first revision of which something was left out.
         let mut left_out = u64::MAX;

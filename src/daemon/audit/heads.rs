@@ -85,10 +85,16 @@ impl Heads {
         timeout(limit, sealed).await.is_ok()
     }
 
-    /// Takes the head of this node's own chain, whatever was seen before.
+    /// The head of a chain, as far as it was seen.
+    pub fn head(&self, chain: &ChainId) -> Option<Head> {
+        self.lock().chains.get(chain).copied()
+    }
+
+    /// Takes the head of this node's own chain, which only moves forward.
     pub fn own(&self, chain: &ChainId, head: Head) {
         let mut state = self.lock();
-        if state.chains.insert(chain.clone(), head) != Some(head) {
+        if state.chains.get(chain).is_none_or(|known| known.sequence < head.sequence) {
+            state.chains.insert(chain.clone(), head);
             state.dirty = true;
         }
         self.moved.notify_waiters();

@@ -11,6 +11,7 @@ use tracing::{debug, error, info, warn};
 use super::backlog::{Backlog, own_leaf};
 use super::files::{AuditFiles, AuditFilesError, AuditKey};
 use super::heads::Heads;
+use super::made_at;
 use super::prune;
 use super::store::{newest_of, seal_of, stored_chains};
 use crate::core::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
@@ -49,7 +50,8 @@ pub struct Tip {
     pub head: Head,
     /// The epoch in which its last seal was made.
     pub epoch: Epoch,
-    pub sealed_at_ms: u64,
+    /// When the newest sealed record was made; 0 when that is not known.
+    pub newest_ms: u64,
     pub oldest_kept: u64,
 }
 
@@ -164,7 +166,22 @@ impl Sealer {
             }
             (_, None) => self.covered = self.covered_by_older_keys().await?,
         }
+        self.heed_head();
         Ok(())
+    }
+
+    /// Goes on from what was seen of the own chain, should both the last seal and its copy here be lost: no
+    /// sequence is signed twice.
+    fn heed_head(&mut self) {
+        let Some(head) = self.heads.head(self.key.chain()) else { return };
+        let sequence = self.tip.map_or(0, |tip| tip.head.sequence);
+        if sequence >= head.sequence {
+            return;
+        }
+        error!(sequence, sealed = head.sequence, "the newest seals of this node are lost");
+        let tip = self.tip.map_or((0, 1), |tip| (tip.newest_ms, tip.oldest_kept));
+        // Of an epoch that is none: what is not sealed is looked for among the records.
+        self.tip = Some(Tip { head, epoch: Epoch(0), newest_ms: tip.0, oldest_kept: tip.1 });
     }
 
     /// What the chains of this node under other keys cover: a new key does not seal it again.
@@ -181,10 +198,15 @@ impl Sealer {
 
     fn stand_at(&mut self, opened: &Opened) {
         let seal = &opened.seal;
+        let newest_ms = match seal.leaves.last() {
+            Some(leaf) => made_at(&leaf.key),
+            // A seal without records says only what is kept.
+            None => self.tip.map_or(0, |tip| tip.newest_ms),
+        };
         self.tip = Some(Tip {
             head: opened.head(),
             epoch: Epoch(seal.epoch),
-            sealed_at_ms: seal.sealed_at_ms,
+            newest_ms,
             oldest_kept: seal.oldest_kept.max(1),
         });
         self.heads.own(self.key.chain(), opened.head());
@@ -242,7 +264,7 @@ impl Sealer {
     /// Seals every record of this node that is not sealed yet, up to a revision.
     async fn seal_backlog(&mut self, until: Revision) -> Result<(), SealError> {
         loop {
-            let since = self.tip.filter(|_| !self.anew).map(|tip| tip.sealed_at_ms);
+            let since = self.tip.filter(|_| !self.anew).map_or(0, |tip| tip.newest_ms);
             let own = self.registry.node_id();
             let backlog = Backlog::read(self.registry.store(), own, self.through(), until.0, since).await?;
             let complete = backlog.complete;

@@ -42,7 +42,7 @@ const KEEP: Duration = Duration::from_secs(24 * 3600);
 /// Longer than anything takes that happens once a second.
 const SOON: Duration = Duration::from_millis(4000);
 /// How far what is done is from the seals before and after.
-const BETWEEN: Duration = Duration::from_millis(500);
+const BETWEEN: Duration = Duration::from_millis(300);
 
 /// Tokio's time as the store's: both stand still together.
 struct PausedClock(Instant);

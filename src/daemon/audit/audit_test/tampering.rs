@@ -165,6 +165,22 @@ async fn a_chain_that_was_cut_while_its_node_was_away_is_found_after_its_return(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_lost_its_last_seal_in_both_places_does_not_sign_another_in_its_place() {
+    let place = Place::new();
+    let a = sealed(&place).await;
+    sleep(Duration::from_secs(10)).await;
+    drop(a);
+    let seals = place.all(AUDIT_SEAL).await;
+    place.write(vec![delete(&seals[2])]).await;
+    std::fs::remove_file(place.directory.path().join("audit/a/seal")).unwrap();
+    let a = place.node("a").await;
+    a.act_and_seal(7).await;
+    let finding = a.found("lost").await;
+    assert_eq!((finding.wrong(), finding.seal.ends_with("/3")), (Wrong::Missing, true), "{finding:?}");
+    assert_eq!(open(&a.newest_seal().await.value).unwrap().seal.sequence, 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_remembers_the_chains_of_others_over_its_own_restart() {
     let place = Place::new();
     let (a, b) = (sealed(&place).await, place.node("b").await);

@@ -107,7 +107,7 @@ fn replication(replicas: u64, settings: &Settings) -> Option<String> {
     }
     settings.min_replicas.as_deref().filter(|count| *count == "0").map(|_| {
         "min-replicas-to-write is 0: a master that was cut off goes on taking commits that are lost when it \
-         comes back; set min-replicas-to-write 1"
+         comes back; have two replicas and set min-replicas-to-write 1"
             .to_owned()
     })
 }
@@ -122,7 +122,45 @@ fn access(settings: &Settings) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    const GUIDE: &str = include_str!("../../../../docs/guides/storage.md");
+
+    /// What is said of a server with these lines in INFO and these settings, for all of them.
+    fn all_that_is_told() -> BTreeSet<String> {
+        let text = |text: &str| Some(text.to_owned());
+        let mut told = BTreeSet::new();
+        for policy in ["noeviction", "allkeys-lru"] {
+            for (limit, appends, replicas) in (0..8).map(|bits| (bits & 1, bits >> 1 & 1, bits >> 2)) {
+                let info = Info::new(format!(
+                    "maxmemory_policy:{policy}\r\nmaxmemory:{limit}\r\naof_enabled:{appends}\r\n\
+                     connected_slaves:{replicas}\r\n"
+                ));
+                for (appendfsync, save, min_replicas, open) in
+                    [("always", "", "0", true), ("everysec", "60 1", "1", false), ("no", "", "1", false)]
+                {
+                    let (appendfsync, save, min_replicas) =
+                        (text(appendfsync), text(save), text(min_replicas));
+                    told.extend(judge(
+                        &info,
+                        &Settings { appendonly: None, appendfsync, save, min_replicas, open },
+                    ));
+                }
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn the_guide_lists_what_is_told() {
+        let section = GUIDE.split("## Settings of Redis").nth(1).expect("the section");
+        let listed = section.split("\n## ").next().unwrap_or_default().lines();
+        let listed = listed.filter_map(|line| line.strip_prefix("- `")?.strip_suffix('`'));
+        let listed: BTreeSet<String> = listed.map(str::to_owned).collect();
+        assert_eq!(listed, all_that_is_told());
+    }
 
     #[test]
     fn each_risk_is_told_with_its_remedy() {

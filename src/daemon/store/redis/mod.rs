@@ -107,6 +107,10 @@ impl RedisStore {
         if answer.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT")) {
             answer = connection.call(&command(script.by_text(&self.meta))).await;
         }
+        if answer.as_ref().is_err_and(is_about_a_key) {
+            // Nothing was done; what is done this time, if the key was put right, is what was asked.
+            answer = connection.call(&command(script.by_text_naming_keys(&self.meta))).await;
+        }
         match &answer {
             Ok(answer) => {
                 // Somebody greeted this server, or another in its place, after this connection did.
@@ -138,7 +142,7 @@ impl RedisStore {
         match &error {
             LinkError::Lost(_) => lost(error.into()),
             LinkError::Refused { code, .. } if code == "OOM" => StoreError::Full(error.into()),
-            LinkError::Refused { code, detail } if matches!(code.as_str(), "WRONGTYPE" | "ERR") => {
+            LinkError::Refused { code, detail } if is_about_a_key(&error) => {
                 StoreError::Incompatible { what: format!("{code} {detail}") }
             }
             LinkError::Refused { .. } => StoreError::Unavailable(error.into()),
@@ -385,6 +389,11 @@ impl Store for RedisStore {
     fn advice(&self) -> Vec<String> {
         self.link.advice().to_vec()
     }
+}
+
+/// True for a refusal of what a script found under a key.
+fn is_about_a_key(error: &LinkError) -> bool {
+    matches!(error, LinkError::Refused { code, .. } if matches!(code.as_str(), "WRONGTYPE" | "ERR"))
 }
 
 /// The epoch that a script names in place of an answer; 0: there is no store.

@@ -142,12 +142,6 @@ impl Row {
         self.take(usize::from(count))
     }
 
-    /// Bytes behind their length in four bytes.
-    fn long(&mut self) -> Result<Bytes, StoreError> {
-        let count = self.take(4)?.get_u32();
-        self.take(usize::try_from(count).unwrap_or(usize::MAX))
-    }
-
     fn text(&mut self) -> Result<String, StoreError> {
         let bytes = self.short()?;
         String::from_utf8(bytes.into()).map_err(|_| incompatible(self.what))
@@ -250,7 +244,7 @@ fn log_fields(revision: Revision, mut fields: Reply) -> Result<(LogHead, Arc<Log
         let (name, value) = (fields.text()?, fields.bytes()?);
         match name.as_str() {
             "h" => head = Some(log_head(value)?),
-            "c" => changes.push(change(value)?),
+            "c" => changes.push(change(value, &mut fields)?),
             "l" => leases.push(scoped_lease(value)?),
             other => return Err(incompatible(&format!("a field `{other}`"))),
         }
@@ -272,14 +266,22 @@ fn log_head(bytes: Bytes) -> Result<(LogHead, Millis, String), StoreError> {
     Ok((head, row.millis()?, row.text()?))
 }
 
-fn change(bytes: Bytes) -> Result<Change, StoreError> {
+/// A change: what it is about, and behind it the row before, if there was one, and the row after.
+fn change(bytes: Bytes, fields: &mut Reply) -> Result<Change, StoreError> {
     let mut row = Row::of("a change in the log", bytes);
     let expired = row.u8()? == 1;
     let kind = Kind(row.text()?.into());
     let id = RecordId { kind, key: row.text()? };
-    let before = row.long()?;
-    let before = (!before.is_empty()).then(|| record(id.clone(), before)).transpose()?;
-    Ok(Change { before, after: record(id, row.bytes)?, expired })
+    let (mut name, mut value) = (fields.text()?, fields.bytes()?);
+    let mut before = None;
+    if name == "b" {
+        before = Some(record(id.clone(), value)?);
+        (name, value) = (fields.text()?, fields.bytes()?);
+    }
+    if name != "a" {
+        return Err(incompatible(&format!("a field `{name}`")));
+    }
+    Ok(Change { before, after: record(id, value)?, expired })
 }
 
 /// Something in the store that cannot be understood.

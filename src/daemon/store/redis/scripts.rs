@@ -11,6 +11,8 @@ const WRITES: &str = "";
 pub(super) struct Script {
     source: String,
     hash: String,
+    /// The same script, whose errors name the key that they are about.
+    naming: String,
 }
 
 /// All scripts of the store.
@@ -51,19 +53,27 @@ impl Scripts {
 impl Script {
     /// The script that every new connection runs first.
     pub fn greet() -> Self {
-        Self::new(ALLOW_OOM, include_str!("scripts/greet.lua"))
+        let greet = Self::new(ALLOW_OOM, include_str!("scripts/greet.lua"));
+        // It runs seldom enough.
+        Self { source: greet.naming.clone(), ..greet }
     }
 
     fn new(flags: &str, body: &str) -> Self {
         let common = include_str!("scripts/common.lua");
         let source = format!("#!lua {flags}\n{common}\n{body}");
+        let naming = format!("#!lua {flags}\n{}\n{common}\n{body}", include_str!("scripts/naming.lua"));
         let hash = redis::Script::new(&source).get_hash().to_owned();
-        Self { source, hash }
+        Self { source, hash, naming }
     }
 
     /// Calls it by its hash, which the server may have forgotten; its arguments go behind.
     pub fn by_hash(&self, meta: &str) -> Cmd {
         command("EVALSHA", &self.hash, meta)
+    }
+
+    /// Calls it again after an error that did not say which key it is about.
+    pub fn by_text_naming_keys(&self, meta: &str) -> Cmd {
+        command("EVAL", &self.naming, meta)
     }
 
     /// Calls it by its text, after which the server knows the hash.
@@ -76,4 +86,55 @@ fn command(name: &str, script: &str, meta: &str) -> Cmd {
     let mut command = cmd(name);
     command.arg(script).arg(1).arg(meta);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const GUIDE: &str = include_str!("../../../../docs/guides/storage.md");
+    /// What is sent beside what the scripts call.
+    const SENT: [&str; 4] = ["eval", "evalsha", "info", "xread"];
+
+    fn called(script: &Script) -> impl Iterator<Item = String> {
+        let calls = script.source.split("redis.call('").skip(1);
+        calls.filter_map(|rest| rest.split('\'').next()).map(str::to_lowercase)
+    }
+
+    /// Every command that is sent or called.
+    fn done() -> BTreeSet<String> {
+        let (scripts, greet) = (Scripts::new(), Script::greet());
+        let Scripts { commit, commit_freeing, recall, pulse, open_group, close_group, .. } = &scripts;
+        let Scripts { scan, leases, log, housekeep, quarantine, .. } = &scripts;
+        let all = [commit, commit_freeing, recall, pulse, open_group, close_group];
+        let all = all.into_iter().chain([scan, leases, log, housekeep, quarantine, &greet]);
+        all.flat_map(called).chain(SENT.map(str::to_owned)).collect()
+    }
+
+    /// What the first script on a connection asks the server about before it goes on.
+    #[test]
+    fn every_command_is_asked_for() {
+        let greet = Script::greet();
+        let list = greet.source.split("local NEEDED = {").nth(1).and_then(|rest| rest.split("\n}").next());
+        let asked = list.unwrap_or_default().split("{ '").skip(1).filter_map(|rest| rest.split('\'').next());
+        let asked: BTreeSet<String> = asked.map(str::to_lowercase).collect();
+        let mut needed = done();
+        // Without these two nothing asks.
+        needed.retain(|command| !["eval", "evalsha"].contains(&command.as_str()));
+        assert_eq!(asked, needed);
+    }
+
+    #[test]
+    fn the_guides_user_may_do_what_is_done_and_no_more() {
+        let done = done();
+        for (whom, further) in [("# servers", None), ("# nodes of a Cluster", Some("cluster|slots"))] {
+            let line = GUIDE.split(whom).nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default();
+            let allowed = line.split_whitespace().filter_map(|word| word.strip_prefix('+'));
+            let allowed: BTreeSet<String> = allowed.map(str::to_owned).collect();
+            let needed = done.iter().cloned().chain(further.map(str::to_owned)).collect();
+            assert_eq!(allowed, needed, "{whom}");
+        }
+    }
 }

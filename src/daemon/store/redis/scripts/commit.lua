@@ -173,17 +173,19 @@ if ARGV[5] ~= '' then check_type(ANSWER_TIMES, 'zset') end
 
 local answer = { 'done', state.head, state.head, now }
 if #planned > 0 or #scopes > 0 then
-  local changes, lease_changes = {}, {}
-  for index, plan in ipairs(planned) do
-    local before = plan.record and not plan.record.deleted and plan.record.row or ''
-    changes[index] = change_blob(false, plan.kind, plan.key, before, plan.after)
-    answer[#answer + 1] = { plan.version, plan.created, before, plan.key, plan.kind }
+  local entry = new_entry(state, writer)
+  for _, plan in ipairs(planned) do
+    local before = plan.record and not plan.record.deleted and plan.record.row
+    add_change(entry, false, plan.kind, plan.key, before, plan.after)
+    answer[#answer + 1] = { plan.version, plan.created, before or '', plan.key, plan.kind }
   end
-  for index, scope in ipairs(scopes) do
-    lease_changes[index] = struct.pack('>I2c0', #scope, scope) .. lease_row(leases[scope])
-    answer[#answer + 1] = lease_changes[index]
+  for _, scope in ipairs(scopes) do
+    local lease = struct.pack('>I2c0', #scope, scope) .. lease_row(leases[scope])
+    entry[#entry + 1] = 'l'
+    entry[#entry + 1] = lease
+    answer[#answer + 1] = lease
   end
-  answer[2] = append(state, writer, changes, lease_changes)
+  answer[2] = append(state, entry)
 end
 for _, plan in ipairs(planned) do
   local kind, key, record = plan.kind, plan.key, plan.record

@@ -3,19 +3,6 @@
 -- KEYS[1] is the hash `meta`; all other keys have its prefix, and with it its hash tag.
 -- Numbers stay below 2^53, which a double counts exactly.
 
--- An error of a command says what is wrong, and not with which key: this one says both.
-local server = redis
-local redis = {
-  call = function(...)
-    local answer = server.pcall(...)
-    if type(answer) == 'table' and answer.err then
-      answer.err = answer.err .. ' (' .. (...) .. ' ' .. tostring(select(2, ...)) .. ')'
-      error(answer)
-    end
-    return answer
-  end,
-}
-
 local function refuse(key, what) error({ err = 'ERR ' .. key .. ': ' .. what }) end
 
 local function read_or_refuse(key, field, ok, ...)
@@ -198,25 +185,31 @@ local function check_type(key, expected)
   end
 end
 
--- A change as it stands in the log: flags (1: expired), kind, key, the row before (may be empty), the row after.
-local function change_blob(expired, kind, key, before, after)
-  return struct.pack('>BI2c0I2c0I4c0', expired and 1 or 0, #kind, kind, #key, key, #before, before) .. after
+-- An entry of the log: its fields, which `append` writes. A long value is a field of its own: what Lua does not
+-- put together it does not hash either.
+local function new_entry(state, writer)
+  return { 'h', struct.pack('>I8I8I8I2c0', state.epoch, state.head, state.now, #writer, writer) }
+end
+
+-- Adds a change: flags (1: expired) with kind and key, the row before if there was one, the row after.
+local function add_change(entry, expired, kind, key, before, after)
+  local at = #entry
+  entry[at + 1] = 'c'
+  entry[at + 2] = struct.pack('>BI2c0I2c0', expired and 1 or 0, #kind, kind, #key, key)
+  if before then
+    entry[at + 3] = 'b'
+    entry[at + 4] = before
+    at = at + 2
+  end
+  entry[at + 3] = 'a'
+  entry[at + 4] = after
 end
 
 -- Appends an entry and moves the head. The first write of a step, so that a log that refuses it stops all.
-local function append(state, writer, changes, leases)
-  local revision = state.head + 1
-  local entry = { 'h', struct.pack('>I8I8I8I2c0', state.epoch, state.head, state.now, #writer, writer) }
-  for _, change in ipairs(changes) do
-    entry[#entry + 1] = 'c'
-    entry[#entry + 1] = change
-  end
-  for _, lease in ipairs(leases) do
-    entry[#entry + 1] = 'l'
-    entry[#entry + 1] = lease
-  end
-  redis.call('XADD', LOG, digits(revision) .. '-0', unpack(entry))
-  redis.call('HSET', META, 'head', revision, 'clock', state.now, 'offset', state.offset)
-  state.head = revision
-  return revision
+local function append(state, entry)
+  local revision = digits(state.head + 1)
+  redis.call('XADD', LOG, revision .. '-0', unpack(entry))
+  redis.call('HSET', META, 'head', revision, 'clock', digits(state.now), 'offset', state.offset)
+  state.head = state.head + 1
+  return state.head
 end

@@ -64,13 +64,13 @@ local function expire()
   more = not whole or #due == 64
   if #plans > 0 then
     check_type(TOMBSTONES, 'zset')
-    local changes = {}
-    for index, plan in ipairs(plans) do
+    local entry = new_entry(state, '')
+    for _, plan in ipairs(plans) do
       local record = plan.record
       plan.after = record_row(DELETED, record.version + 1, state.head + 1, record.created, now, 0, '', '', '')
-      changes[index] = change_blob(true, plan.kind, plan.key, record.row, plan.after)
+      add_change(entry, true, plan.kind, plan.key, record.row, plan.after)
     end
-    append(state, '', changes, {})
+    append(state, entry)
     for _, plan in ipairs(plans) do
       redis.call('HSET', records_key(plan.kind), plan.key, plan.after)
       redis.call('ZREM', MEMBERS, plan.member)
