@@ -19,7 +19,7 @@ fn the_demo_kills_a_master_and_says_what_became_of_it() -> Result<()> {
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success() && complaint.is_empty(), "{said}{complaint}");
     for expected in
-        ["mesh  ", "load  ", "killed  ", "failover  ", "changes  ", "watches   0 gaps", "result  "]
+        ["alone  ", "mesh  ", "load  ", "killed  ", "failover  ", "changes  ", "watches   0 gaps", "result  "]
     {
         ensure!(said.lines().any(|line| line.starts_with(expected)), "no {expected}: {said}");
     }
