@@ -38,6 +38,9 @@ pub struct Count {
 /// Puts the leaves of a seal among those that are expected.
 pub fn expect(check: &ChainCheck, seal: &AuditSeal, leaves: &mut Leaves, found: &mut Vec<Finding>) {
     for leaf in &seal.leaves {
+        if leaf.foreign && check.is_asked_for(seal) {
+            found.push(foreign(check, seal, leaf));
+        }
         let Some(hash) = digest(leaf) else {
             let what = format!("the hash of record `{}` in it is none", leaf.key);
             found.push(check.finding(Wrong::Changed, seal.sequence, what));
@@ -53,6 +56,19 @@ pub fn expect(check: &ChainCheck, seal: &AuditSeal, leaves: &mut Leaves, found: 
             let what = format!("record `{}` is sealed twice, by {} too", leaf.key, seal_of(&other));
             found.push(check.finding(Wrong::Changed, seal.sequence, what));
         }
+    }
+}
+
+/// The finding of a record that its node has sealed as not its own: the seal alone tells of it, whether the
+/// record is still there or not.
+fn foreign(check: &ChainCheck, seal: &AuditSeal, leaf: &AuditLeaf) -> Finding {
+    let node_id = check.chain().node_id.clone();
+    Finding {
+        wrong: Wrong::Foreign.into(),
+        record_id: leaf.key.clone(),
+        seal: seal_name(check.chain(), seal.sequence),
+        what: format!("it claims to be of node `{node_id}`, which did not write it"),
+        node_id,
     }
 }
 

@@ -14,6 +14,7 @@ use super::heads::Heads;
 use super::made_at;
 use super::prune;
 use super::store::{newest_of, seal_of, stored_chains};
+use crate::core::audit_seal::mac::MacKey;
 use crate::core::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
 use crate::daemon::audit::AUDIT;
 use crate::daemon::objects::audit::AUDIT_SEAL;
@@ -249,7 +250,7 @@ impl Sealer {
                         self.behind_log = true;
                         return Ok(());
                     }
-                    pending.take(event, self.through());
+                    pending.take(event, self.through(), self.key.mac());
                 }
                 _ = ticks.tick() => {
                     self.seal_pending(&mut pending).await?;
@@ -265,7 +266,7 @@ impl Sealer {
     async fn seal_backlog(&mut self, until: Revision) -> Result<(), SealError> {
         loop {
             let since = self.tip.filter(|_| !self.anew).map_or(0, |tip| tip.newest_ms);
-            let own = self.registry.node_id();
+            let own = (self.registry.node_id(), self.key.mac());
             let backlog = Backlog::read(self.registry.store(), own, self.through(), until.0, since).await?;
             let complete = backlog.complete;
             let mut pending = Pending { whole: backlog.leaves.len(), leaves: backlog.leaves };
@@ -351,11 +352,11 @@ impl Sealer {
 
 impl Pending {
     /// Takes in an event of the log; what is sealed already is left out.
-    fn take(&mut self, event: WatchEvent, through: u64) {
+    fn take(&mut self, event: WatchEvent, through: u64, mac: &MacKey) {
         match event {
             WatchEvent::Added(step) => {
                 if step.record.record.revision.0 > through {
-                    self.leaves.push(own_leaf(&step.record.record));
+                    self.leaves.push(own_leaf(&step.record.record, mac));
                 }
                 // Inside a commit there is more to come.
                 if step.cursor.part == 0 {

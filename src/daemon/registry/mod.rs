@@ -28,6 +28,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use crate::core::audit_seal::mac::MacKey;
 use crate::daemon::audit;
 use crate::daemon::store::{
     Commit, CommitError, Committed, Idempotency, IdempotencyKey, Kind, LogEntry, LogPage, Retention,
@@ -64,6 +65,8 @@ pub struct Registry {
     log_turns: Semaphore,
     /// About mutations that the store refused.
     refusals: Complaint,
+    /// Of the audit records that this node makes; `None` where nothing is sealed.
+    audit_mac: Option<MacKey>,
 }
 
 impl Registry {
@@ -78,6 +81,7 @@ impl Registry {
             losses: Losses::default(),
             log_turns: Semaphore::new(LOG_READERS_MAX),
             refusals: Complaint::default(),
+            audit_mac: None,
         }
     }
 
@@ -85,6 +89,17 @@ impl Registry {
     #[must_use]
     pub fn following(self, followed: &'static [Kind]) -> Self {
         Self { view: self.view.following(followed), ..self }
+    }
+
+    /// Has its audit records carry a MAC, by which the sealer of this node knows them for its own.
+    #[must_use]
+    pub fn marking_audit(self, mac: MacKey) -> Self {
+        Self { audit_mac: Some(mac), ..self }
+    }
+
+    /// What the MACs of audit records are made with.
+    pub fn audit_mac(&self) -> Option<&MacKey> {
+        self.audit_mac.as_ref()
     }
 
     /// The node whose daemon this is.
@@ -119,7 +134,7 @@ impl Registry {
             let body = audit::epoch_body(&self.node_id, loss.epoch, loss.lines());
             let commit = Commit {
                 epoch: self.view.head().epoch,
-                writes: vec![audit::write(self.view.now(), &body)],
+                writes: vec![audit::write(self.view.now(), &body, self.audit_mac())],
                 // A reply that was lost leaves no second record.
                 idempotency: Some(Idempotency {
                     key: IdempotencyKey {

@@ -1,5 +1,6 @@
 //! The trail on the memory store, in paused time: nodes that seal, and a store that is tampered with.
 
+mod forging;
 mod sealing;
 mod tampering;
 mod trail;
@@ -153,10 +154,10 @@ impl Place {
     }
 
     async fn node_that_keeps(&self, node_id: &str, keep: Duration) -> Node {
-        let registry = Registry::new(node_id, self.store.clone(), &MIRRORED).following(&FOLLOWED);
-        let registry = Arc::new(registry);
         let files = self.files(node_id);
         let key = files.key(node_id).unwrap();
+        let registry = Registry::new(node_id, self.store.clone(), &MIRRORED).following(&FOLLOWED);
+        let registry = Arc::new(registry.marking_audit(key.mac().clone()));
         let chain = key.chain().clone();
         let heads = Arc::new(Heads::new(files.heads().unwrap()));
         let settings = PresenceSettings {
@@ -194,6 +195,20 @@ impl Place {
         let epoch = self.store.inner().pulse(Pulse::default()).await.unwrap().epoch;
         let commit = Commit { epoch, writes, writer: "intruder".to_owned(), ..Commit::default() };
         self.store.inner().commit(commit).await.unwrap();
+    }
+
+    /// Has the store forget its log.
+    async fn trim_log(&self) {
+        let keep = Retention {
+            log_age: Duration::from_secs(3600),
+            log_entries_max: 1,
+            tombstone_age: KEEP,
+            idempotency_age: KEEP,
+            idempotency_entries_max: 1000,
+        };
+        let epoch = self.store.inner().pulse(Pulse::default()).await.unwrap().epoch;
+        while self.store.housekeep(epoch, keep).await.unwrap().more {}
+        assert!(self.store.log(Revision(1), 1, Duration::ZERO).await.unwrap().compacted);
     }
 
     fn warp(&self, warp: impl Fn(&mut Vec<Record>) + Send + 'static) {
