@@ -2,9 +2,11 @@
 
 #[cfg(test)]
 mod audit_test;
+pub mod awaiting;
 mod backlog;
 pub mod files;
 pub mod heads;
+mod pending;
 mod prune;
 pub mod refusals;
 pub mod sealer;

@@ -97,6 +97,7 @@ impl Node {
             sealed_at_ms: 5000,
             oldest_kept: self.oldest_kept,
             leaves: records.iter().map(|record| leaf(&record.stored())).collect(),
+            missing: Vec::new(),
         }
     }
 
@@ -334,6 +335,19 @@ fn a_record_that_its_node_sealed_as_not_its_own_is_told_of_as_long_as_its_seal_i
         let wrong: Vec<Wrong> = findings.iter().map(Finding::wrong).collect();
         assert_eq!(wrong, expected, "{what}: {findings:?}");
         assert!(findings.iter().all(|finding| finding.record_id == forged.key), "{what}: {findings:?}");
+    }
+}
+
+#[test]
+fn a_record_that_was_gone_before_it_could_be_sealed_is_told_of() {
+    for (since_ms, expected) in [(0, 1), (5001, 0)] {
+        let (mut store, mut a, b) = sealed();
+        let seal = AuditSeal { missing: vec!["gone".to_owned()], ..a.draft(&[]) };
+        a.seal_as(&mut store, &seal);
+        store.since_ms = since_ms;
+        let (findings, _) = verify(&store, &[&a, &b]);
+        let told = findings.iter().filter(|one| one.wrong() == Wrong::Missing && one.record_id == "gone");
+        assert_eq!((told.count(), findings.len()), (expected, expected), "{findings:?}");
     }
 }
 

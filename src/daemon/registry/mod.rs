@@ -30,6 +30,7 @@ use tokio::sync::Semaphore;
 
 use crate::core::audit_seal::mac::MacKey;
 use crate::daemon::audit;
+use crate::daemon::audit::awaiting::Awaiting;
 use crate::daemon::store::{
     Commit, CommitError, Committed, Idempotency, IdempotencyKey, Kind, LogEntry, LogPage, Retention,
     Revision, Store, StoreError,
@@ -67,6 +68,7 @@ pub struct Registry {
     refusals: Complaint,
     /// Of the audit records that this node makes; `None` where nothing is sealed.
     audit_mac: Option<MacKey>,
+    awaiting_seal: Awaiting,
 }
 
 impl Registry {
@@ -82,6 +84,7 @@ impl Registry {
             log_turns: Semaphore::new(LOG_READERS_MAX),
             refusals: Complaint::default(),
             audit_mac: None,
+            awaiting_seal: Awaiting::default(),
         }
     }
 
@@ -100,6 +103,11 @@ impl Registry {
     /// What the MACs of audit records are made with.
     pub fn audit_mac(&self) -> Option<&MacKey> {
         self.audit_mac.as_ref()
+    }
+
+    /// The audit records that this node has made and not sealed yet.
+    pub fn awaiting_seal(&self) -> &Awaiting {
+        &self.awaiting_seal
     }
 
     /// The node whose daemon this is.
@@ -165,8 +173,12 @@ impl Registry {
 
     /// Commits and shows the result in this daemon's view before it returns.
     pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        let epoch = commit.epoch;
         let committed = self.store.commit(commit).await.inspect_err(|error| self.note_epoch_of(error))?;
         if let Committed::Done(entry) = &committed {
+            if self.audit_mac.is_some() {
+                self.awaiting_seal.note(epoch, entry);
+            }
             self.show(entry).await;
         }
         Ok(committed)

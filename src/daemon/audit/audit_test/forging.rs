@@ -142,3 +142,63 @@ async fn a_change_whose_reply_was_lost_leaves_one_record_and_that_is_genuine() {
     let report = a.verify().await;
     assert_eq!((report.findings, report.counts["a"].sealed), (Vec::new(), 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_taken_away_before_it_is_sealed_is_missed() {
+    let place = Place::new();
+    let (a, b) = (place.node("a").await, place.node("b").await);
+    a.act_and_seal(2).await;
+    a.act(7).await;
+    let newest = place.all(AUDIT).await.pop().unwrap();
+    place.write(vec![Write::Delete { id: newest.id.clone() }]).await;
+    sleep(SOON).await;
+    for node in [&a, &b] {
+        let finding = node.found("taken away").await;
+        assert_eq!((finding.wrong(), finding.record_id), (Wrong::Missing, newest.id.key.clone()));
+    }
+}
+
+/// Has the store confirm the next change and keep nothing of it, as if it was taken out of the log as well.
+fn swallow_next(place: &Place) {
+    let mut swallowed = false;
+    place.refuse(move |commit| {
+        let audited = commit.writes.iter().any(|write| write.id().kind == AUDIT);
+        (audited && !std::mem::replace(&mut swallowed, audited)).then_some(Answer::Swallowed)
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_taken_out_of_the_log_too_is_missed() {
+    let place = Place::new();
+    let (a, b) = (place.node("a").await, place.node("b").await);
+    a.act_and_seal(2).await;
+    swallow_next(&place);
+    a.act(7).await;
+    a.act(8).await;
+    sleep(SOON * 2).await;
+    let sealed = open(&a.newest_seal().await.value).unwrap().seal;
+    assert_eq!((sealed.missing.len(), sealed.leaves.len()), (1, 0));
+    for node in [&a, &b] {
+        let report = node.verify().await;
+        let found: Vec<(Wrong, &str)> =
+            report.findings.iter().map(|one| (one.wrong(), &*one.record_id)).collect();
+        assert_eq!(found, [(Wrong::Missing, &*sealed.missing[0])]);
+        assert_eq!(report.counts["a"].sealed, 3);
+    }
+    sleep(SOON * 2).await;
+    assert_eq!(open(&a.newest_seal().await.value).unwrap().seal, sealed, "it is said once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_lost_with_its_store_is_not_missed_one_by_one() {
+    let place = Place::new();
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+    swallow_next(&place);
+    a.act(7).await;
+    place.flush();
+    sleep(Duration::from_secs(30)).await;
+    a.act_and_seal(8).await;
+    let seals = place.all(AUDIT_SEAL).await;
+    assert!(seals.iter().all(|seal| open(&seal.value).unwrap().seal.missing.is_empty()));
+}

@@ -63,6 +63,8 @@ enum Answer {
     Lost,
     /// It is made and nobody is told.
     Unheard,
+    /// It is confirmed and not made.
+    Swallowed,
 }
 
 /// A store that shows its records otherwise than they are, or loses commits.
@@ -102,6 +104,7 @@ impl Store for Warped {
                 self.inner().commit(commit).await?;
                 Err(StoreError::OutcomeUnknown("unheard".into()).into())
             }
+            Some(Answer::Swallowed) => Ok(Committed::Done(Arc::new(confirmation(&commit)))),
         }
     }
     async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
@@ -123,6 +126,28 @@ impl Store for Warped {
     async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
         self.inner().housekeep(epoch, keep).await
     }
+}
+
+/// What a store says that has made a commit.
+fn confirmation(commit: &Commit) -> LogEntry {
+    let changes = commit.writes.iter().filter_map(|write| match write {
+        Write::Put { id, value, .. } => {
+            let after = Record {
+                id: id.clone(),
+                value: value.clone(),
+                version: Version(1),
+                revision: Revision(1),
+                created_at: Millis(1),
+                updated_at: Millis(1),
+                writer: commit.writer.clone(),
+                group: None,
+                deleted: false,
+            };
+            Some(Change { before: None, after, expired: false })
+        }
+        _ => None,
+    });
+    LogEntry { revision: Revision(1), changes: changes.collect(), ..LogEntry::default() }
 }
 
 /// A store and the directories of the nodes.
