@@ -1,8 +1,10 @@
 //! Real processes, real sockets, real signals: daemons as their operator runs them.
 
+#[path = "../process/mod.rs"]
+mod process;
+
 mod abuse;
 mod audit;
 mod daemon;
 mod lifecycle;
-mod process;
 mod up;

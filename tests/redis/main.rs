@@ -4,8 +4,7 @@
 #[path = "../servers/mod.rs"]
 mod servers;
 
-#[allow(dead_code, reason = "each test binary uses its own part")]
-#[path = "../mesh/process.rs"]
+#[path = "../process/mod.rs"]
 mod process;
 
 mod daemons;

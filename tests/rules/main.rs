@@ -6,6 +6,7 @@
 mod core;
 mod decisions;
 mod events;
+mod faults;
 mod links;
 mod objects;
 mod paths;

@@ -1,10 +1,22 @@
 //! A server without room.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use omnirelay::daemon::store::redis::link::RedisOptions;
+use omnirelay::daemon::store::{
+    Commit, CommitError, Committed, Epoch, GroupId, Kind, LeaseOp, OpenGroup, Opened, Pulse, RecordId,
+    RedisStore, Store, StoreError, Write,
+};
 
 use super::api::until;
 use super::mesh::Mesh;
 use crate::servers::RedisServer;
+
+const NOTE: Kind = Kind::of("note");
+/// Longer than a session lives without a renewal.
+const LONG: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_server_refuses_changes_and_nobody_dies() -> Result<()> {
@@ -16,9 +28,8 @@ async fn a_full_server_refuses_changes_and_nobody_dies() -> Result<()> {
         let refused = mesh.first().cordon("n2", "full").await?;
         ensure!(refused.status == 429 && refused.reason() == "STORE_FULL", "{refused:?}");
     }
-    // Longer than a session lives: renewals pass.
     let session = mesh.first().peer("n2").await?["statusSince"].clone();
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    tokio::time::sleep(LONG).await;
     mesh.expect_all_alive().await?;
     let (heard, message) = mesh.first().item("store").await?;
     ensure!(heard, "{message}");
@@ -26,16 +37,42 @@ async fn a_full_server_refuses_changes_and_nobody_dies() -> Result<()> {
     ensure!(list["stale"] == false, "{list}");
     mesh.expect_calm(&before)?;
 
-    // A session ends all the same: what only gives back passes.
-    let left = mesh.nodes.pop().map(|node| node.daemon);
-    if let Some(left) = left {
-        left.signal("TERM")?;
-        ensure!(left.wait()?.success());
-    }
+    // A daemon that stops ends its session; it cannot write why.
+    let last = mesh.nodes.pop().context("no daemon")?.daemon;
+    last.signal("TERM")?;
+    ensure!(last.wait()?.success());
     server.cli::<()>(&["CONFIG", "SET", "maxmemory", "0"])?;
     until("there is room again", async || Ok(mesh.first().cordon("n2", "room").await?.status == 200)).await?;
     let peer = mesh.first().peer("n2").await?;
     ensure!(peer["statusSince"] == session, "its session went on: {peer}");
     let gone = async || Ok(mesh.first().peer("n3").await?["status"] == "suspect");
     until("the session that was closed is over", gone).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_server_takes_what_only_gives_back() -> Result<()> {
+    let server = RedisServer::start(&["--maxmemory-policy", "noeviction"])?;
+    let store = RedisStore::new(server.url().parse()?, RedisOptions::default(), "full", Duration::ZERO);
+    let epoch = store.pulse(Pulse::default()).await?.epoch;
+    let open = OpenGroup { epoch, id: GroupId("g".into()), ttl: LONG * 100, secret: "s".into() };
+    let Opened::Open(group) = store.open_group(open).await? else { anyhow::bail!("held") };
+    let id = RecordId::new(NOTE, "a");
+    let put = Write::Put { id: id.clone(), value: Bytes::from("a"), group: None };
+    let acquire = LeaseOp::Acquire { scope: "s".into(), holder: group.of.clone(), token_floor: 0 };
+    let commit = |writes, leases| Commit { epoch, writes, leases, writer: "w".into(), ..Commit::default() };
+    let Committed::Done(entry) = store.commit(commit(vec![put.clone()], vec![acquire])).await? else {
+        anyhow::bail!("replayed")
+    };
+    let token = entry.leases.first().context("no lease")?.token;
+    server.cli::<()>(&["CONFIG", "SET", "maxmemory", "1"])?;
+    let refused = store.commit(commit(vec![put], vec![])).await;
+    ensure!(matches!(refused, Err(CommitError::Store(StoreError::Full(_)))), "{refused:?}");
+    let renew = Pulse { epoch: Some(epoch), renew: vec![group.of.clone()], ..Pulse::default() };
+    ensure!(store.pulse(renew).await?.renewed.iter().all(Option::is_some));
+    store.commit(commit(vec![], vec![LeaseOp::Release { scope: "s".into(), token }])).await?;
+    ensure!(store.leases().await?.leases.iter().all(|lease| lease.released));
+    store.commit(commit(vec![Write::Delete { id }], vec![])).await?;
+    ensure!(store.close_group(epoch, group.of).await?);
+    ensure!(epoch > Epoch(0));
+    Ok(())
 }

@@ -1,12 +1,13 @@
 //! What others wrote under the store's keys: it is named, nobody ends of it, and nothing stays once
 //! it is removed.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use serde_json::json;
 
 use super::api::until;
 use super::mesh::{Mesh, Node};
+use crate::process::Place;
 use crate::servers::RedisServer;
 
 /// A key, as it stands behind the prefix, and what somebody does to it.
@@ -16,10 +17,12 @@ enum Garbage {
     Text(&'static str),
     /// A field of a hash that nobody could have written.
     Field(&'static str, &'static str),
+    /// An entry of the log that is far ahead.
+    Entry,
 }
 
 /// The keys that a running daemon meets. `secrets` and `leases` are met by one that starts or leads.
-const MET: [Garbage; 17] = [
+const MET: [Garbage; 18] = [
     Garbage::Text("meta"),
     Garbage::Text("log"),
     Garbage::Text("groups"),
@@ -37,12 +40,47 @@ const MET: [Garbage; 17] = [
     Garbage::Field("meta", "head"),
     Garbage::Field("groups", "session/n1"),
     Garbage::Field("records:peer", "n1"),
+    Garbage::Entry,
 ];
+
+/// What a daemon meets when it starts.
+const MET_AT_START: [Garbage; 5] = [
+    Garbage::Text("secrets"),
+    Garbage::Text("order:peer"),
+    Garbage::Text("records:peer"),
+    Garbage::Field("records:peer", "n1"),
+    Garbage::Field("meta", "schema"),
+];
+
+/// The greatest id of the log, or nearly.
+const AHEAD: &str = "9000000000000000-0";
 
 impl Garbage {
     fn key(self) -> &'static str {
         match self {
             Self::Text(key) | Self::Field(key, _) => key,
+            Self::Entry => "log",
+        }
+    }
+
+    fn write(self, server: &RedisServer, key: &str) -> Result<()> {
+        match self {
+            Self::Text(_) => server.cli(&["SET", key, "garbage"]),
+            Self::Field(_, field) => server.cli(&["HSET", key, field, "garbage"]),
+            Self::Entry => server.cli::<String>(&["XADD", key, AHEAD, "x", "y"]).map(drop),
+        }
+    }
+
+    fn mend(self, server: &RedisServer, key: &str, kept: Option<Vec<u8>>) -> Result<()> {
+        match self {
+            Self::Text(_) | Self::Field(..) => put_back(server, key, kept),
+            Self::Entry => {
+                server.cli::<i64>(&["XDEL", key, AHEAD])?;
+                let newest: Vec<(String, Vec<Vec<u8>>)> =
+                    server.cli(&["XREVRANGE", key, "+", "-", "COUNT", "1"])?;
+                let (id, _) = newest.first().context("the log is empty")?;
+                server.cli(&["XSETID", key, id])
+            }
         }
     }
 }
@@ -58,11 +96,44 @@ async fn garbage_is_named_and_harms_nobody() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_that_a_start_meets_is_named_and_harms_nobody() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let all = MET_AT_START.into_iter().enumerate();
+    let all = all.map(|(number, garbage)| start_on(&server, format!("s{number}"), garbage));
+    let failures: Vec<_> = join_all(all).await.into_iter().filter_map(Result::err).collect();
+    let failures: Vec<_> = failures.iter().map(|error| format!("{error:#}")).collect();
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
+
+/// Starts a daemon in a mesh whose registry is spoilt, and mends it.
+async fn start_on(server: &RedisServer, prefix: String, garbage: Garbage) -> Result<()> {
+    let url = format!("{}?prefix={prefix}", server.url());
+    let mesh = Mesh { nodes: vec![Node::start("n1", &url, &[])?] };
+    mesh.until_whole().await?;
+    drop(mesh);
+    let key = format!("{{{prefix}:default}}:{}", garbage.key());
+    let kept: Option<Vec<u8>> = server.cli(&["DUMP", &key])?;
+    garbage.write(server, &key)?;
+    let place = Place::new(&["--node-id", "n2", "--store", &url])?;
+    let daemon = place.begin()?;
+    until(&format!("{key} is named"), async || Ok(place.log().contains(&key))).await?;
+    garbage.mend(server, &key, kept)?;
+    let daemon = place.ready(daemon)?;
+    let node = Node::of(place, daemon)?;
+    until(&format!("{key} is mended"), async || {
+        Ok(node.api.is_ready().await? && node.api.cordon("n2", "after").await?.status == 200)
+    })
+    .await
+}
+
 /// Spoils a key of a mesh of its own, and mends it.
 async fn spoil(server: &RedisServer, prefix: String, garbage: Garbage) -> Result<()> {
     let what = match garbage {
         Garbage::Text(key) => format!("{prefix}: a text at {key}"),
         Garbage::Field(key, field) => format!("{prefix}: {field} of {key}"),
+        Garbage::Entry => format!("{prefix}: an entry of the log"),
     };
     let url = format!("{}?prefix={prefix}", server.url());
     let mesh = Mesh { nodes: vec![Node::start("n1", &url, &[])?] };
@@ -71,10 +142,7 @@ async fn spoil(server: &RedisServer, prefix: String, garbage: Garbage) -> Result
     let (before, lines) = (mesh.vitals()?, mesh.nodes[0].place.log().lines().count());
     let key = format!("{{{prefix}:default}}:{}", garbage.key());
     let kept: Option<Vec<u8>> = server.cli(&["DUMP", &key])?;
-    match garbage {
-        Garbage::Text(_) => server.cli::<()>(&["SET", &key, "garbage"])?,
-        Garbage::Field(_, field) => server.cli::<()>(&["HSET", &key, field, "garbage"])?,
-    }
+    garbage.write(server, &key)?;
     until(&format!("{what} is named"), async || {
         // Somebody has to ask, and the answer does not matter.
         let (body, key_of) = (json!({"reason": "try"}), [("idempotency-key", "try")]);
@@ -85,7 +153,7 @@ async fn spoil(server: &RedisServer, prefix: String, garbage: Garbage) -> Result
     })
     .await?;
     mesh.expect_all_alive().await?;
-    mend(server, &key, kept)?;
+    garbage.mend(server, &key, kept)?;
     until(&format!("{what}: all is well again"), async || {
         let (heard, _) = mesh.first().item("store").await?;
         Ok(heard && mesh.first().cordon("n1", "after").await?.status == 200)
@@ -96,7 +164,7 @@ async fn spoil(server: &RedisServer, prefix: String, garbage: Garbage) -> Result
 }
 
 /// Puts back what was there.
-fn mend(server: &RedisServer, key: &str, kept: Option<Vec<u8>>) -> Result<()> {
+fn put_back(server: &RedisServer, key: &str, kept: Option<Vec<u8>>) -> Result<()> {
     server.cli::<()>(&["DEL", key])?;
     if let Some(kept) = kept {
         let client = redis::Client::open(server.url())?;

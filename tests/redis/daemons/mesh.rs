@@ -1,9 +1,13 @@
 //! Daemons that share a store.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, ensure};
+use serde_json::Value;
 
 use super::api::{Api, until};
 use super::vitals::Vitals;
+use super::watcher::Watcher;
 use crate::process::{Daemon, Place};
 
 /// A daemon with its directory.
@@ -24,8 +28,14 @@ impl Node {
         Self::start_in(Place::new(&[&["--node-id", id, "--store", store], settings].concat())?)
     }
 
-    fn start_in(place: Place) -> Result<Self> {
+    /// As [`Node::start`], in a place of its own.
+    pub fn start_in(place: Place) -> Result<Self> {
         let daemon = place.start()?;
+        Self::of(place, daemon)
+    }
+
+    /// A daemon that is ready.
+    pub fn of(place: Place, daemon: Daemon) -> Result<Self> {
         let api = Api::new(&daemon.control)?;
         Ok(Self { place, daemon, api })
     }
@@ -83,6 +93,17 @@ impl Mesh {
         Ok(())
     }
 
+    /// Waits until a watch has what the first daemon reads.
+    pub async fn until_shown(&self, watcher: &Watcher) -> Result<()> {
+        until("the watch has what is read", async || {
+            let read = self.first().peers().await?;
+            let seen = watcher.seen();
+            let versions = read.iter().map(|peer| (text(&peer["nodeId"]), text(&peer["version"])));
+            Ok(!seen.in_snapshot && versions.collect::<BTreeMap<_, _>>() == seen.peers)
+        })
+        .await
+    }
+
     pub fn vitals(&self) -> Result<Vec<Vitals>> {
         self.nodes.iter().map(Vitals::of).collect()
     }
@@ -91,4 +112,8 @@ impl Mesh {
     pub fn expect_calm(&self, before: &[Vitals]) -> Result<()> {
         self.nodes.iter().zip(before).try_for_each(|(node, before)| before.expect_calm(node))
     }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }

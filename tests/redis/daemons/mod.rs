@@ -2,8 +2,12 @@
 //! tells of.
 
 mod api;
+mod clocks;
+mod demo;
+mod failover;
 mod full;
 mod garbage;
+mod load;
 mod mesh;
 mod outages;
 mod proxy;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use futures_util::future::join_all;
 
 use super::api::until;
 use super::mesh::{Mesh, Node};
@@ -10,8 +11,10 @@ use super::proxy::{Proxy, Wire};
 use super::watcher::Watcher;
 use crate::servers::RedisServer;
 
-/// How long a server stalls: longer than a session lives.
-const STALL: Duration = Duration::from_secs(5);
+/// How long a server stalls once that is noticed, which takes a second: longer than a session lives.
+const STALL: Duration = Duration::from_secs(4);
+/// How many callers want to change something meanwhile.
+const MUTATIONS: usize = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_starts_without_its_store_and_waits_for_it() -> Result<()> {
@@ -30,6 +33,19 @@ async fn a_daemon_starts_without_its_store_and_waits_for_it() -> Result<()> {
     let refused = node.api.cordon("n1", "too early").await?;
     ensure!(refused.status == 503 && refused.reason() == "STORE_UNAVAILABLE", "{refused:?}");
     server.restart()?;
+    let mesh = Mesh { nodes: vec![node] };
+    mesh.until_whole().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_starts_before_a_silent_store_and_waits_for_it() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let proxy = Proxy::before(&server.address()).await?;
+    proxy.set(Wire::Silent);
+    let node = Node::start("n1", &proxy.url(), &[])?;
+    let refused = node.api.get("/control/peers").await?;
+    ensure!(refused.status == 503 && refused.reason() == "STORE_UNAVAILABLE", "{refused:?}");
+    proxy.set(Wire::Whole);
     let mesh = Mesh { nodes: vec![node] };
     mesh.until_whole().await
 }
@@ -66,8 +82,7 @@ async fn stall(
     watcher.expect_gapless()?;
     let seen = watcher.seen();
     ensure!(seen.resets.is_empty(), "{:?}", seen.resets);
-    let gone = |told: &&String| !told.starts_with("modified");
-    ensure!(!seen.told.iter().any(|told| gone(&told)), "nobody was taken for gone: {:?}", seen.told);
+    watcher.expect_nobody_gone()?;
     // One for commands and one that waits for the log, of each daemon.
     until("no connection is left behind", async || Ok(server.connections()? <= 4)).await
 }
@@ -75,8 +90,10 @@ async fn stall(
 /// While the store is silent: what is read says how old it is, and what is to be changed is refused.
 async fn expect_refused_and_stale(mesh: &Mesh) -> Result<()> {
     for node in &mesh.nodes {
-        let refused = node.api.cordon("n1", "refused").await?;
-        ensure!(refused.status == 503 && refused.reason() == "STORE_UNAVAILABLE", "{refused:?}");
+        for refused in join_all((0..MUTATIONS).map(|_| node.api.cordon("n1", "refused"))).await {
+            let refused = refused?;
+            ensure!(refused.status == 503 && refused.reason() == "STORE_UNAVAILABLE", "{refused:?}");
+        }
         let list = node.api.get("/control/peers").await?.ok()?;
         ensure!(list["stale"] == true && list["staleMs"].is_u64(), "{list}");
         ensure!(node.api.is_ready().await?, "it goes on serving");

@@ -39,6 +39,7 @@ async fn a_server_that_comes_back_with_its_data_has_lost_nothing() -> Result<()>
     let kept = kept.iter().filter(|record| record["reason"].as_str().is_some_and(|r| r.starts_with("kept")));
     ensure!(kept.count() == 10);
     mesh.expect_calm(&before)?;
+    watcher.expect_nobody_gone()?;
     watcher.expect_gapless()
 }
 
@@ -76,6 +77,7 @@ async fn registry_is_emptied(blow: Blow) -> Result<()> {
     })
     .await?;
     mesh.expect_calm(&before)?;
+    watcher.expect_nobody_gone()?;
     watcher.expect_gapless()?;
     // One for commands and one that waits for the log, of each daemon.
     until("no connection is left behind", async || Ok(server.connections()? <= 6)).await
@@ -98,14 +100,5 @@ async fn until_new_epoch(mesh: &Mesh, watcher: &Watcher) -> Result<()> {
         })
         .await?;
     }
-    until("the watch has what is read", async || {
-        let read = mesh.first().peers().await?;
-        let seen = watcher.seen().peers;
-        Ok(read.len() == seen.len()
-            && read.iter().all(|peer| {
-                let id = peer["nodeId"].as_str().unwrap_or_default();
-                seen.get(id).is_some_and(|version| *version == peer["version"])
-            }))
-    })
-    .await
+    mesh.until_shown(watcher).await
 }

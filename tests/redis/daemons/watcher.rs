@@ -26,11 +26,15 @@ pub struct Seen {
     /// Versions by node, as the events have them.
     pub peers: BTreeMap<String, String>,
     fresh: BTreeMap<String, String>,
+    /// After a reset, until the snapshot is complete.
+    pub in_snapshot: bool,
     /// `added`, `modified` and `removed`.
     pub changes: usize,
     pub resets: Vec<String>,
     /// Events that do not follow the one before.
     pub broken: Vec<String>,
+    /// Events that say that somebody is gone.
+    pub gone: Vec<String>,
     /// Every change as `word node cordonReason`.
     pub told: Vec<String>,
 }
@@ -60,6 +64,13 @@ impl Watcher {
     pub fn expect_gapless(&self) -> Result<()> {
         let seen = self.seen();
         ensure!(seen.broken.is_empty(), "gaps: {:#?}", seen.broken);
+        Ok(())
+    }
+
+    /// Refuses a sequence in which somebody was taken for gone.
+    pub fn expect_nobody_gone(&self) -> Result<()> {
+        let gone = self.seen().gone;
+        ensure!(gone.is_empty(), "taken for gone: {gone:#?}");
         Ok(())
     }
 }
@@ -97,11 +108,13 @@ impl Seen {
             "synced" => {
                 self.peers = std::mem::take(&mut self.fresh);
                 self.last = Some(text(&data["cursor"]));
+                self.in_snapshot = false;
             }
             "added" | "modified" | "removed" | "progress" => self.step(word, &data)?,
             "reset" => {
                 self.resets.push(text(&data["reason"]));
                 self.fresh.clear();
+                self.in_snapshot = true;
             }
             other => bail!("{other}: {data}"),
         }
@@ -118,6 +131,10 @@ impl Seen {
             return Ok(());
         }
         self.changes += 1;
+        if word == "removed" || matches!(text(&data["peer"]["status"]).as_str(), "suspect" | "dead" | "left")
+        {
+            self.gone.push(data.to_string());
+        }
         let (node, version) = node_of(data)?;
         self.told.push(format!("{word} {node} {}", text(&data["peer"]["cordonReason"])));
         match word {

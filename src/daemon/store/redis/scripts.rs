@@ -60,8 +60,8 @@ impl Script {
 
     fn new(flags: &str, body: &str) -> Self {
         let common = include_str!("scripts/common.lua");
-        let source = format!("#!lua {flags}\n{common}\n{body}");
-        let naming = format!("#!lua {flags}\n{}\n{common}\n{body}", include_str!("scripts/naming.lua"));
+        let with = |names| format!("#!lua {flags}\nlocal NAMES_KEYS = {names}\n{common}\n{body}");
+        let (source, naming) = (with(false), with(true));
         let hash = redis::Script::new(&source).get_hash().to_owned();
         Self { source, hash, naming }
     }

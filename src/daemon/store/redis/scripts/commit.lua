@@ -54,7 +54,6 @@ if ARGV[3] ~= '' then
   if current ~= tonumber(ARGV[4]) then return { 'fenced', current or -1 } end
 end
 
-local judged = judged_at(state)
 local seen = {}
 
 -- The record as it is stored, read once; nil if there is none.
@@ -73,7 +72,7 @@ for index = 1, tonumber(ARGV[9]) do
   local what = take()
   if what == 'v' then
     local record = stored(take(), take())
-    local actual = record and is_there(record, judged) and record.version or 0
+    local actual = record and is_there(record, state) and record.version or 0
     if actual ~= tonumber(take()) then return { 'conflict', index, actual } end
   else
     local id, instance = take(), tonumber(take())
@@ -98,7 +97,7 @@ end
 for _ = 1, tonumber(ARGV[10]) do
   local what, kind, key = take(), take(), take()
   local record = stored(kind, key)
-  local there = record and is_there(record, judged)
+  local there = record and is_there(record, state)
   local plan = { kind = kind, key = key, record = record }
   if what == 'p' then
     local value, group, instance = take(), take(), tonumber(take())
@@ -141,7 +140,7 @@ for _ = 1, tonumber(ARGV[11]) do
           return { 'held', scope, holder.barrier, lease.group, lease.instance }
         end
       end
-      if now < state.quarantine then return { 'held', scope, state.quarantine } end
+      if now < load_mercy(state).quarantine then return { 'held', scope, state.quarantine } end
       after = {
         term = (lease and lease.term or 0) + 1,
         token = math.max((lease and lease.token or 0) + 1, floor + 1, now),

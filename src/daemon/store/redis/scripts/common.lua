@@ -3,6 +3,20 @@
 -- KEYS[1] is the hash `meta`; all other keys have its prefix, and with it its hash tag.
 -- Numbers stay below 2^53, which a double counts exactly.
 
+-- An error of a command says what is wrong, and not with which key. With NAMES_KEYS it says both: a script that has
+-- failed is run once more like that, because it costs too much to be there always.
+local server = redis
+local redis = NAMES_KEYS and setmetatable({
+  call = function(...)
+    local answer = server.pcall(...)
+    if type(answer) == 'table' and answer.err then
+      answer.err = answer.err .. ' (' .. (...) .. ' ' .. tostring(select(2, ...)) .. ')'
+      error(answer)
+    end
+    return answer
+  end,
+}, { __index = server }) or server
+
 local function refuse(key, what) error({ err = 'ERR ' .. key .. ': ' .. what }) end
 
 local function read_or_refuse(key, field, ok, ...)
@@ -12,6 +26,7 @@ end
 
 -- The parts of a row that stands in a field of a key.
 local function parts(key, field, format, row, at)
+  if not NAMES_KEYS then return struct.unpack(format, row, at or 1) end
   return read_or_refuse(key, field, pcall(struct.unpack, format, row, at or 1))
 end
 
@@ -35,7 +50,7 @@ local DELETED, BOUND = 1, 2
 local function records_key(kind) return PREFIX .. 'records:' .. kind end
 local function order_key(kind) return PREFIX .. 'order:' .. kind end
 
-local function digits(number) return string.format('%.0f', number) end
+local function digits(number) return string.format('%d', number) end
 
 -- A number in META; 0 where there is none.
 local function number(field, text)
@@ -43,18 +58,14 @@ local function number(field, text)
   return tonumber(text) or refuse(META, '`' .. field .. '` is no number')
 end
 
--- The state of the store, or nil when there is none.
+-- What every script needs of the state of the store, or nil when there is none.
 local function load_state()
-  local row = redis.call('HMGET', META, 'epoch', 'head', 'offset', 'clock', 'quarantine',
-    'heard', 'heard_grace', 'grace_from', 'grace_until', 'origin')
+  local row = redis.call('HMGET', META, 'epoch', 'head', 'offset', 'clock')
   if not row[1] or not row[2] then return nil end
   local time = redis.call('TIME')
   local ms = time[1] * 1000 + math.floor(time[2] / 1000)
   local state = {
-    epoch = number('epoch', row[1]), head = number('head', row[2]), offset = number('offset', row[3]),
-    quarantine = number('quarantine', row[5]), heard = number('heard', row[6]),
-    heard_grace = number('heard_grace', row[7]), grace_from = number('grace_from', row[8]),
-    grace_until = number('grace_until', row[9]), origin = number('origin', row[10]),
+    epoch = number('epoch', row[1]), head = number('head', row[2]), offset = number('offset', row[3]), now = ms,
   }
   local clock = number('clock', row[4])
   state.now = ms + state.offset
@@ -66,8 +77,19 @@ local function load_state()
   return state
 end
 
+-- What some scripts need of it: the quarantine, the last renewal and the grace that runs.
+local function load_mercy(state)
+  if state.quarantine then return state end
+  local row = redis.call('HMGET', META, 'quarantine', 'heard', 'heard_grace', 'grace_from', 'grace_until')
+  state.quarantine, state.heard = number('quarantine', row[1]), number('heard', row[2])
+  state.heard_grace = number('heard_grace', row[3])
+  state.grace_from, state.grace_until = number('grace_from', row[4]), number('grace_until', row[5])
+  return state
+end
+
 -- When the grace that runs, or will once somebody is heard again, began and ends; nil if there is none.
 local function grace_of(state)
+  load_mercy(state)
   if state.now < state.grace_until then return state.grace_from, state.grace_until end
   if state.heard > 0 and state.heard_grace > 0 and state.now - state.heard > state.heard_grace / 2 then
     return state.heard, state.now + state.heard_grace
@@ -166,9 +188,9 @@ local function record_row(flags, version, revision, created, updated, instance, 
 end
 
 -- True if a reader finds this record.
-local function is_there(record, at)
+local function is_there(record, state)
   if record.deleted then return false end
-  return not (record.group and is_over(record.group, record.instance, at))
+  return not (record.group and is_over(record.group, record.instance, judged_at(state)))
 end
 
 local function members_prefix(group) return struct.pack('>I2c0', #group, group) end
@@ -209,7 +231,7 @@ end
 local function append(state, entry)
   local revision = digits(state.head + 1)
   redis.call('XADD', LOG, revision .. '-0', unpack(entry))
-  redis.call('HSET', META, 'head', revision, 'clock', digits(state.now), 'offset', state.offset)
+  redis.call('HSET', META, 'head', revision, 'clock', digits(state.now), 'offset', digits(state.offset))
   state.head = state.head + 1
   return state.head
 end

@@ -5,7 +5,6 @@ local state = load_state()
 if not state then return { 'epoch', 0 } end
 local kind, from, backwards = ARGV[1], ARGV[2], ARGV[3] == '1'
 local limit, bytes_max = tonumber(ARGV[4]), tonumber(ARGV[5])
-local judged = judged_at(state)
 local keys, rows, bytes = {}, {}, 0
 
 local function some(count)
@@ -20,7 +19,7 @@ while true do
   for index, key in ipairs(found) do
     local row = values[index]
     local record = row and read_record(kind, key, row)
-    if record and not (record.group and is_over(record.group, record.instance, judged)) then
+    if record and (record.deleted or is_there(record, state)) then
       if #keys == limit or bytes >= bytes_max then
         return { 'page', state.epoch, state.head, 1, keys, rows }
       end

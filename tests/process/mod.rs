@@ -1,4 +1,7 @@
 //! A daemon process of a test, and how to talk to it.
+//!
+//! Test binaries take this folder in with `#[path = "../process/mod.rs"] mod process;`.
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -22,12 +25,20 @@ pub struct Daemon {
 pub struct Place {
     pub directory: tempfile::TempDir,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Place {
     pub fn new(arguments: &[&str]) -> Result<Self> {
         let arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
-        Ok(Self { directory: tempfile::tempdir()?, arguments })
+        Ok(Self { directory: tempfile::tempdir()?, arguments, environment: Vec::new() })
+    }
+
+    /// With these variables in the environment.
+    pub fn with(mut self, environment: &[(&str, &str)]) -> Self {
+        let pairs = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.environment.extend(pairs);
+        self
     }
 
     pub fn ready_file(&self) -> PathBuf {
@@ -56,30 +67,38 @@ impl Place {
             .arg(self.ready_file())
             .args(["--control-listen", "127.0.0.1:0"])
             .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
             .stderr(log);
         Ok(command)
     }
 
     /// Starts the daemon and waits until it says that it is ready.
     pub fn start(&self) -> Result<Daemon> {
-        let mut child = self.command()?.spawn().context("cannot start omnirelayd")?;
+        self.ready(self.begin()?)
+    }
+
+    /// Starts the daemon; where it listens is not known yet.
+    pub fn begin(&self) -> Result<Daemon> {
+        let child = self.command()?.spawn().context("cannot start omnirelayd")?;
+        Ok(Daemon { child, control: String::new(), node_id: String::new() })
+    }
+
+    /// Waits until a daemon that has begun says that it is ready.
+    pub fn ready(&self, mut daemon: Daemon) -> Result<Daemon> {
         let begun = Instant::now();
         loop {
             let ready = read_json(&self.ready_file());
             // A process that was killed has left its own behind.
-            if let Some(ready) = ready.filter(|ready| ready["nodes"][0]["pid"] == child.id()) {
+            if let Some(ready) = ready.filter(|ready| ready["nodes"][0]["pid"] == daemon.pid()) {
                 let node = &ready["nodes"][0];
                 let text = |key: &str| node[key].as_str().unwrap_or_default().to_owned();
-                return Ok(Daemon { control: text("control"), node_id: text("nodeId"), child });
+                (daemon.control, daemon.node_id) = (text("control"), text("nodeId"));
+                return Ok(daemon);
             }
-            if let Some(status) = child.try_wait()? {
+            if let Some(status) = daemon.child.try_wait()? {
                 bail!("the daemon ended with {status}: {}", self.log());
             }
-            if begun.elapsed() > PATIENCE {
-                child.kill()?;
-                child.wait()?;
-                bail!("the daemon is not ready: {}", self.log());
-            }
+            ensure!(begun.elapsed() < PATIENCE, "the daemon is not ready: {}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -1,0 +1,142 @@
+//! Writers and watches on all daemons of a mesh, and what they must find afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::api::{Api, until};
+use super::mesh::Mesh;
+use super::watcher::Watcher;
+
+/// How long a writer waits before it repeats what was not acknowledged.
+const AGAIN: Duration = Duration::from_millis(50);
+/// How long a writer rests between two changes.
+const REST: Duration = Duration::from_millis(5);
+
+/// A running load: each writer changes a label of a peer again and again, each time under a key of
+/// its own, and repeats what was not acknowledged under the same key on the next daemon.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    writers: JoinSet<Result<BTreeSet<String>>>,
+    watchers: Vec<Watcher>,
+}
+
+/// What a load has left.
+pub struct Outcome {
+    /// The reasons of all changes that were acknowledged.
+    pub acknowledged: BTreeSet<String>,
+    /// Those of them that are not in the registry.
+    pub lost: Vec<String>,
+    /// How many watches had a reset.
+    pub resets: usize,
+    /// How many changes all watches were told of together.
+    pub told: usize,
+}
+
+impl Load {
+    /// Starts writers and watches, spread over the daemons, and waits until every watch is up.
+    pub async fn start(mesh: &Mesh, writers: usize, watches: usize) -> Result<Self> {
+        let apis: Vec<Api> = mesh.nodes.iter().map(|node| node.api.clone()).collect();
+        let from = |at: usize| {
+            let mut apis = apis.clone();
+            apis.rotate_left(at % mesh.nodes.len());
+            apis
+        };
+        let watchers: Vec<_> = (0..watches).map(|at| Watcher::start(from(at), None)).collect();
+        for watcher in &watchers {
+            until("the watch is up", async || Ok(watcher.seen().last.is_some())).await?;
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        for writer in 0..writers {
+            let node = mesh.nodes[writer % mesh.nodes.len()].id().to_owned();
+            tasks.spawn(write(from(writer), writer, node, stop.clone()));
+        }
+        Ok(Self { stop, writers: tasks, watchers })
+    }
+
+    /// How many changes the first watch was told of.
+    pub fn progress(&self) -> usize {
+        self.watchers.first().map_or(0, |watcher| watcher.seen().changes)
+    }
+
+    /// Waits for so many further changes.
+    pub async fn goes_on(&self, changes: usize) -> Result<()> {
+        let enough = self.progress() + changes;
+        until("changes are made", async || Ok(self.progress() >= enough)).await
+    }
+
+    /// Stops the writers, waits until all daemons and watches show the same, and compares.
+    ///
+    /// # Errors
+    /// When a watch has a gap, daemons differ, or a change was made twice.
+    pub async fn end(mut self, mesh: &Mesh) -> Result<Outcome> {
+        self.stop.store(true, Ordering::SeqCst);
+        let mut acknowledged = BTreeSet::new();
+        while let Some(writer) = self.writers.join_next().await {
+            acknowledged.extend(writer??);
+        }
+        mesh.until_whole().await?;
+        for watcher in &self.watchers {
+            mesh.until_shown(watcher).await?;
+            watcher.expect_gapless()?;
+            watcher.expect_nobody_gone()?;
+        }
+        let made = made(mesh.first()).await?;
+        let twice: Vec<_> = made.iter().filter(|(_, count)| **count > 1).collect();
+        ensure!(twice.is_empty(), "made twice: {twice:?}");
+        let lost = acknowledged.iter().filter(|reason| !made.contains_key(*reason)).cloned().collect();
+        let seen: Vec<_> = self.watchers.iter().map(Watcher::seen).collect();
+        let resets = seen.iter().filter(|seen| !seen.resets.is_empty()).count();
+        let told = seen.iter().map(|seen| seen.changes).sum();
+        Ok(Outcome { acknowledged, lost, resets, told })
+    }
+}
+
+/// How often each change of the load is in the audit trail.
+async fn made(daemon: &Api) -> Result<BTreeMap<String, usize>> {
+    let mut made = BTreeMap::new();
+    for record in daemon.audit().await? {
+        if let Some(reason) = record["reason"].as_str().filter(|reason| reason.starts_with("load-")) {
+            *made.entry(reason.to_owned()).or_default() += 1;
+        }
+    }
+    Ok(made)
+}
+
+async fn write(
+    daemons: Vec<Api>,
+    writer: usize,
+    node: String,
+    stop: Arc<AtomicBool>,
+) -> Result<BTreeSet<String>> {
+    let (mut acknowledged, mut at) = (BTreeSet::new(), 0);
+    let label = format!("w{writer}");
+    for number in 0.. {
+        let reason = format!("load-{writer}-{number}");
+        let body = json!({"set": {label.clone(): number.to_string()}, "overwrite": true, "reason": reason});
+        loop {
+            if stop.load(Ordering::SeqCst) {
+                return Ok(acknowledged);
+            }
+            let daemon = daemons.iter().cycle().nth(at).context("no daemon")?;
+            let path = format!("/control/peers/{node}/labels");
+            let key = [("idempotency-key", reason.as_str())];
+            let answer = daemon.change(&path, &body, &key).await.map_or(0, |answer| answer.status);
+            ensure!(answer != 400, "the request itself is refused");
+            if answer == 200 {
+                acknowledged.insert(reason);
+                break;
+            }
+            at += 1;
+            tokio::time::sleep(AGAIN).await;
+        }
+        tokio::time::sleep(REST).await;
+    }
+    Ok(acknowledged)
+}
