@@ -1,0 +1,192 @@
+//! A Cluster that moves the slot of a store from one node to another: as long as its keys are on
+//! both, the store cannot be used, and nothing in it counts as garbage.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use omnirelay::daemon::store::redis::link::{Link, LinkError, RedisOptions};
+use omnirelay::daemon::store::{
+    Commit, CommitError, Epoch, GroupId, Kind, OpenGroup, Pulse, RecordId, RedisStore, Retention, Revision,
+    Scan, Store, StoreError, Write,
+};
+use redis::{Cmd, cmd};
+
+use crate::linked::{link_with, refusal};
+use crate::servers::{Cluster, PATIENCE, RedisServer};
+
+const TAG: &str = "omnirelay:mesh";
+const META: &str = "{omnirelay:mesh}:meta";
+const LOG: &str = "{omnirelay:mesh}:log";
+const NOTE: Kind = Kind::of("note");
+
+/// A slot on its way.
+struct Move<'a> {
+    slot: u16,
+    from: &'a RedisServer,
+    to: &'a RedisServer,
+    other: &'a RedisServer,
+}
+
+impl<'a> Move<'a> {
+    fn begin(cluster: &'a Cluster) -> Result<Self> {
+        let owner = cluster.owner(TAG)?;
+        let [from, to, other] = [0, 1, 2].map(|step| &cluster.nodes[(owner + step) % 3]);
+        let slot: u16 = from.cli(&["CLUSTER", "KEYSLOT", META])?;
+        let ids = [from, to].map(|node| node.cli::<String>(&["CLUSTER", "MYID"]));
+        let [from_id, to_id] = ids;
+        to.cli::<()>(&["CLUSTER", "SETSLOT", &slot.to_string(), "IMPORTING", &from_id?])?;
+        from.cli::<()>(&["CLUSTER", "SETSLOT", &slot.to_string(), "MIGRATING", &to_id?])?;
+        Ok(Self { slot, from, to, other })
+    }
+
+    /// Every key that is still where it was.
+    fn keys(&self) -> Result<Vec<String>> {
+        self.from.cli(&["CLUSTER", "GETKEYSINSLOT", &self.slot.to_string(), "1000"])
+    }
+
+    fn take(&self, key: &str) -> Result<()> {
+        self.from.cli(&["MIGRATE", "127.0.0.1", &self.to.port().to_string(), key, "0", "5000"])
+    }
+
+    fn end(self) -> Result<()> {
+        let id: String = self.to.cli(&["CLUSTER", "MYID"])?;
+        for node in [self.to, self.from, self.other] {
+            node.cli::<()>(&["CLUSTER", "SETSLOT", &self.slot.to_string(), "NODE", &id])?;
+        }
+        Ok(())
+    }
+}
+
+fn options() -> RedisOptions {
+    let timeout = Duration::from_secs(5);
+    RedisOptions {
+        hash_tag: Some(TAG.to_owned()),
+        connect_timeout: timeout,
+        response_timeout: timeout,
+        ..RedisOptions::default()
+    }
+}
+
+fn put(epoch: Epoch, key: &str) -> Commit {
+    let write = Write::Put { id: RecordId::new(NOTE, key), value: Bytes::from("x"), group: None };
+    Commit { epoch, writes: vec![write], writer: "w".to_owned(), ..Commit::default() }
+}
+
+fn scan() -> Scan {
+    Scan { kind: NOTE, after: None, backwards: false, limit: 10 }
+}
+
+/// Sends a command until the server itself refuses it, which the link may have to find anew.
+async fn refused(link: &Link, command: &Cmd) -> Result<LinkError> {
+    let begun = Instant::now();
+    loop {
+        match refusal(link.call(command).await)? {
+            refused @ LinkError::Refused { .. } => return Ok(refused),
+            error => ensure!(begun.elapsed() < PATIENCE, "not refused: {}", error.chain()),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn expect_elsewhere(link: &Link, code: &str, command: &Cmd) -> Result<()> {
+    let error = refused(link, command).await?;
+    ensure!(error.code() == Some(code) && error.is_elsewhere(), "not {code}: {}", error.chain());
+    Ok(())
+}
+
+/// Every call of the store, by name, with why it failed.
+async fn calls(store: &RedisStore, epoch: Epoch) -> Vec<(&'static str, Option<StoreError>)> {
+    let open = OpenGroup {
+        epoch,
+        id: GroupId("other".into()),
+        ttl: Duration::from_secs(60),
+        secret: "s".to_owned(),
+    };
+    let keep = Retention {
+        log_age: Duration::from_secs(3600),
+        log_entries_max: 1000,
+        tombstone_age: Duration::from_secs(3600),
+        idempotency_age: Duration::from_secs(3600),
+        idempotency_entries_max: 1000,
+    };
+    let commit = match store.commit(put(epoch, "lost")).await {
+        Ok(_) => None,
+        Err(CommitError::Store(error)) => Some(error),
+        Err(other) => Some(StoreError::Invalid { what: other.to_string() }),
+    };
+    vec![
+        ("pulse", store.pulse(Pulse::default()).await.err()),
+        ("open_group", store.open_group(open).await.err()),
+        ("commit", commit),
+        ("scan", store.scan(scan()).await.err()),
+        ("leases", store.leases().await.err()),
+        ("log", store.log(Revision(0), 10, Duration::ZERO).await.err()),
+        ("housekeep", store.housekeep(epoch, keep).await.err()),
+    ]
+}
+
+/// What needs no more than is where it was may succeed; all else finds the store unavailable.
+async fn expect_unavailable(store: &RedisStore, epoch: Epoch, needed: &[&str]) -> Result<()> {
+    for (call, failed) in calls(store, epoch).await {
+        match failed {
+            None => ensure!(!needed.contains(&call), "{call} succeeds without its keys"),
+            Some(StoreError::Unavailable(_)) => {}
+            Some(error) => bail!("{call}: {error:?}"),
+        }
+    }
+    Ok(())
+}
+
+/// Writes until it succeeds; the epoch is another one, because the server is.
+async fn until_usable(store: &RedisStore) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let failed = match store.pulse(Pulse::default()).await {
+            Ok(beat) => match store.commit(put(beat.epoch, "after")).await {
+                Ok(_) => return Ok(()),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        ensure!(begun.elapsed() < PATIENCE, "the store cannot be used again: {failed}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_on_its_way_makes_the_store_unavailable() -> Result<()> {
+    let cluster = Cluster::start()?;
+    let url = cluster.url(&[0]);
+    let store = RedisStore::new(url.parse()?, options(), "mesh", Duration::ZERO);
+    let epoch = store.pulse(Pulse::default()).await?.epoch;
+    store.commit(put(epoch, "before")).await?;
+    let (link, _) = link_with(&url, options())?;
+    link.connection().await?;
+
+    let moving = Move::begin(&cluster)?;
+    for key in moving.keys()?.iter().filter(|key| *key != META) {
+        moving.take(key)?;
+    }
+    // What the link says of the answers.
+    let mut script = cmd("EVAL");
+    script.arg("return redis.call('EXISTS', ARGV[1])").arg(1).arg(META).arg(LOG);
+    expect_elsewhere(&link, "ERR", &script).await?;
+    expect_elsewhere(&link, "TRYAGAIN", cmd("EXISTS").arg(META).arg(LOG)).await?;
+    expect_elsewhere(&link, "ASK", cmd("EXISTS").arg(LOG)).await?;
+    // What the store makes of them.
+    expect_unavailable(&store, epoch, &["commit", "scan", "log"]).await?;
+    moving.take(META)?;
+    expect_elsewhere(&link, "ASK", cmd("EXISTS").arg(META)).await?;
+    expect_unavailable(&store, epoch, &["pulse", "commit", "scan", "leases", "log", "housekeep"]).await?;
+
+    let to = moving.to.address();
+    moving.end()?;
+    until_usable(&store).await?;
+    let at = store.link().connection().await.map(|connection| connection.address().to_string());
+    assert_eq!(at.context("no connection")?, to);
+    let page = store.scan(scan()).await?;
+    let keys: Vec<&str> = page.records.iter().map(|record| record.id.key.as_ref()).collect();
+    assert_eq!(keys, ["after", "before"], "what was refused was not made");
+    Ok(())
+}
