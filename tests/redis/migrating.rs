@@ -167,6 +167,8 @@ async fn a_slot_on_its_way_makes_the_store_unavailable() -> Result<()> {
     let moving = Move::begin(&cluster)?;
     for key in moving.keys()?.iter().filter(|key| *key != META) {
         moving.take(key)?;
+        // What the store makes of the answers, whichever keys it misses first.
+        expect_unavailable(&store, epoch, &[]).await?;
     }
     // What the link says of the answers.
     let mut script = cmd("EVAL");
@@ -174,8 +176,10 @@ async fn a_slot_on_its_way_makes_the_store_unavailable() -> Result<()> {
     expect_elsewhere(&link, "ERR", &script).await?;
     expect_elsewhere(&link, "TRYAGAIN", cmd("EXISTS").arg(META).arg(LOG)).await?;
     expect_elsewhere(&link, "ASK", cmd("EXISTS").arg(LOG)).await?;
-    // What the store makes of them.
     expect_unavailable(&store, epoch, &["commit", "scan", "log"]).await?;
+    // A daemon that comes now greets what it finds.
+    let late = RedisStore::new(url.parse()?, options(), "mesh", Duration::ZERO);
+    expect_unavailable(&late, epoch, &["commit", "scan", "log"]).await?;
     moving.take(META)?;
     expect_elsewhere(&link, "ASK", cmd("EXISTS").arg(META)).await?;
     expect_unavailable(&store, epoch, &["pulse", "commit", "scan", "leases", "log", "housekeep"]).await?;
@@ -188,5 +192,8 @@ async fn a_slot_on_its_way_makes_the_store_unavailable() -> Result<()> {
     let page = store.scan(scan()).await?;
     let keys: Vec<&str> = page.records.iter().map(|record| record.id.key.as_ref()).collect();
     assert_eq!(keys, ["after", "before"], "what was refused was not made");
+    let log = store.log(Revision(0), 100, Duration::ZERO).await?;
+    let told = log.entries.iter().flat_map(|entry| &entry.changes);
+    ensure!(told.into_iter().all(|change| change.after.id.key != "lost"), "nor told: {:?}", log.entries);
     Ok(())
 }
