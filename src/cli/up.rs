@@ -95,6 +95,9 @@ pub fn run(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
         Err(error) => return Err(not_started(&error)),
     };
     announce(session, mesh.nodes())?;
+    if let Some(why) = mesh.awaited() {
+        session.notes().warn(&format!("the nodes wait for their store: {why}"));
+    }
     mesh.serve().map_err(|error| not_started(&error))
 }
 

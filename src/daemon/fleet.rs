@@ -39,6 +39,8 @@ pub struct MemberSpec {
 /// The nodes of this process.
 pub struct Fleet {
     members: Vec<Arc<Member>>,
+    /// Why a node was started that is not ready: what it has heard of its store.
+    awaited: OnceLock<String>,
 }
 
 /// One node and what became of it.
@@ -118,7 +120,8 @@ pub enum FleetError {
 }
 
 impl Fleet {
-    /// Starts every node and returns when all are ready, or when `asked` to stop.
+    /// Starts every node and returns when all are ready, or when `asked` to stop. A node whose store
+    /// is away counts as ready.
     ///
     /// # Errors
     /// The first node that did not come up, or [`FleetError::Stopped`]; no node runs then.
@@ -129,7 +132,7 @@ impl Fleet {
     ) -> Result<Arc<Self>, FleetError> {
         let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(FleetError::Wait)?;
         let members = specs.into_iter().map(|spec| Arc::new(Member::new(spec, stores.clone()))).collect();
-        let fleet = Arc::new(Self { members });
+        let fleet = Arc::new(Self { members, awaited: OnceLock::new() });
         let (said, heard) = mpsc::unbounded_channel();
         for member in &fleet.members {
             let _ = member.fleet.set(Arc::downgrade(&fleet));
@@ -142,7 +145,7 @@ impl Fleet {
             spoken.map_err(|source| FleetError::Thread { node_id: node_id(), source })?;
         }
         drop(said);
-        waiting.block_on(async {
+        let awaited = waiting.block_on(async {
             tokio::select! {
                 outcome = all_ready(fleet.members.len(), heard) => outcome,
                 () = asked => {
@@ -151,7 +154,15 @@ impl Fleet {
                 }
             }
         })?;
+        if let Some(why) = awaited {
+            let _ = fleet.awaited.set(why);
+        }
         Ok(fleet)
+    }
+
+    /// Why the store was away when the nodes were started, if it was.
+    pub fn awaited(&self) -> Option<&str> {
+        self.awaited.get().map(String::as_str)
     }
 
     /// Ends every node on purpose and waits for them.
@@ -171,11 +182,12 @@ impl Fleet {
 
 async fn all_ready(
     count: usize,
-    mut heard: mpsc::UnboundedReceiver<(String, Result<(), String>)>,
-) -> Result<(), FleetError> {
+    mut heard: mpsc::UnboundedReceiver<(String, Result<Option<String>, String>)>,
+) -> Result<Option<String>, FleetError> {
+    let mut awaited = None;
     for _ in 0..count {
         match heard.recv().await {
-            Some((_, Ok(()))) => {}
+            Some((_, Ok(why))) => awaited = awaited.or(why),
             Some((node_id, Err(what))) => return Err(FleetError::Node { node_id, what }),
             None => {
                 let what = "its thread ended".to_owned();
@@ -183,7 +195,7 @@ async fn all_ready(
             }
         }
     }
-    Ok(())
+    Ok(awaited)
 }
 
 impl Drop for Fleet {
@@ -192,8 +204,8 @@ impl Drop for Fleet {
     }
 }
 
-/// Says once how a node's start ended.
-type Say = Box<dyn FnOnce(Result<(), String>) + Send>;
+/// Says once how a node's start ended; if the store is away, with what is known of that.
+type Say = Box<dyn FnOnce(Result<Option<String>, String>) + Send>;
 
 impl Member {
     fn new(spec: MemberSpec, stores: Stores) -> Self {
@@ -246,7 +258,7 @@ impl Member {
                 order
             }
             () = node.ready() => {
-                say(Ok(()));
+                say(Ok(node.awaited()));
                 next_order(&mut orders).await
             }
         };
@@ -341,7 +353,7 @@ impl Member {
             State::Killed => {
                 let (say, end) = oneshot::channel();
                 // A caller that did not wait does not want to know.
-                let say = Box::new(move |what| drop(say.send(what)));
+                let say = Box::new(move |what: Result<_, _>| drop(say.send(what.map(drop))));
                 if let Err(error) = self.launch(&mut life, say) {
                     error!(%error, "node could not be started");
                 }

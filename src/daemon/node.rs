@@ -153,6 +153,13 @@ impl Node {
         }
     }
 
+    /// Why the store does not answer, while the node is not ready because of that.
+    pub fn awaited(&self) -> Option<String> {
+        let view = self.registry.view();
+        let waits = !self.readiness.is_ready() && view.silence().is_some();
+        waits.then(|| view.contact().trouble().unwrap_or_default())
+    }
+
     /// Stops on purpose: no new calls, streams told to go elsewhere, running calls finished, the
     /// peer marked as left and its session ended.
     pub async fn stop(mut self) {

@@ -156,6 +156,11 @@ impl Up {
         &self.nodes
     }
 
+    /// Why the store was away at the start, if it was: the nodes wait for it.
+    pub fn awaited(&self) -> Option<&str> {
+        self.fleet.awaited()
+    }
+
     /// Serves until Ctrl-C or SIGTERM, then lets every node leave. A second signal ends at once.
     ///
     /// # Errors

@@ -8,3 +8,7 @@ mod audit;
 mod daemon;
 mod lifecycle;
 mod up;
+mod up_redis;
+
+#[path = "../servers/mod.rs"]
+mod servers;

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,13 +11,20 @@ use serde_json::Value;
 
 use crate::process::{PATIENCE, clean};
 
+/// Held while a mesh takes its ports, and while a node is killed: another mesh would take its port.
+static PORTS: Mutex<()> = Mutex::new(());
+
+pub fn hold_ports() -> MutexGuard<'static, ()> {
+    PORTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A mesh in a directory, with the contexts of a user of its own.
-struct Mesh {
+pub struct Mesh {
     directory: tempfile::TempDir,
 }
 
 /// A running `up`; killed when it is dropped.
-struct Up(Child);
+pub struct Up(Child);
 
 impl Drop for Up {
     fn drop(&mut self) {
@@ -27,7 +35,7 @@ impl Drop for Up {
 
 impl Up {
     /// Ctrl-C, and waits for the end.
-    fn interrupt(mut self) -> Result<()> {
+    pub fn interrupt(mut self) -> Result<()> {
         let status = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status()?;
         ensure!(status.success(), "cannot interrupt");
         let begun = Instant::now();
@@ -43,11 +51,11 @@ impl Up {
 }
 
 impl Mesh {
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         Ok(Self { directory: tempfile::tempdir()? })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -58,10 +66,17 @@ impl Mesh {
         command
     }
 
-    fn up(&self) -> Result<Up> {
+    pub fn up(&self) -> Result<Up> {
+        self.up_with(&[])
+    }
+
+    /// With further arguments.
+    pub fn up_with(&self, further: &[&str]) -> Result<Up> {
+        let _ports = hold_ports();
         let (data, ready) = (self.path("mesh"), self.path("ready.json"));
         let log = std::fs::File::create(self.path("up.log"))?;
         let arguments = ["up", "--data", &data.to_string_lossy(), "--ready-file", &ready.to_string_lossy()];
+        let arguments = [&arguments, further].concat();
         let mut up = Up(self.omnirelay(&arguments).stderr(log).spawn()?);
         let begun = Instant::now();
         while !ready.exists() {
@@ -75,23 +90,23 @@ impl Mesh {
     }
 
     /// Runs a command that must succeed and returns what it printed.
-    fn run(&self, arguments: &[&str]) -> Result<String> {
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
         let output = self.omnirelay(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).output()?;
         let complaint = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{arguments:?}: {} {complaint}", output.status);
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    fn json(&self, arguments: &[&str]) -> Result<Value> {
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
         Ok(serde_json::from_str(&self.run(arguments)?)?)
     }
 
-    fn status_of(&self, node_id: &str) -> Result<String> {
+    pub fn status_of(&self, node_id: &str) -> Result<String> {
         let peer = self.json(&["mesh", "peers", "get", node_id, "-o", "json"])?;
         Ok(peer["peer"]["status"].as_str().context("status")?.to_owned())
     }
 
-    fn wait_for(&self, node_id: &str, status: &str) -> Result<()> {
+    pub fn wait_for(&self, node_id: &str, status: &str) -> Result<()> {
         let begun = Instant::now();
         while self.status_of(node_id)? != status {
             ensure!(begun.elapsed() < PATIENCE, "{node_id} does not become {status}");
@@ -202,10 +217,12 @@ fn a_watch_outlives_a_restart_of_the_mesh_and_loses_nothing() -> Result<()> {
 fn killed_and_paused_nodes_are_noticed_and_come_back() -> Result<()> {
     let mesh = Mesh::new()?;
     let _up = mesh.up()?;
+    let ports = hold_ports();
     mesh.run(&["dev", "kill", "node-3"])?;
     mesh.wait_for("node-3", "suspect")?;
     mesh.wait_for("node-3", "dead")?;
     mesh.run(&["dev", "resume", "node-3"])?;
+    drop(ports);
     mesh.wait_for("node-3", "alive")?;
     // The first address of the context is the one that freezes: the others must do.
     mesh.run(&["dev", "pause", "node-1"])?;
@@ -232,7 +249,7 @@ fn a_directory_serves_one_mesh_at_a_time() -> Result<()> {
 #[test]
 fn a_mesh_that_cannot_be_announced_leaves_no_ready_file() -> Result<()> {
     let mesh = Mesh::new()?;
-    let ready = mesh.path("ready.json");
+    let (ready, _ports) = (mesh.path("ready.json"), hold_ports());
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full")?;
     let status = mesh
         .omnirelay(&["up", "--nodes", "1", "--store", "memory:", "--ready-file", &ready.to_string_lossy()])
@@ -250,6 +267,7 @@ fn a_mesh_interrupted_while_it_starts_leaves_nothing() -> Result<()> {
     std::fs::create_dir(&temporary)?;
     let left = || -> Result<usize> { Ok(std::fs::read_dir(&temporary)?.count()) };
     let mut command = mesh.omnirelay(&["up", "--nodes", "16", "--ready-file", &ready.to_string_lossy()]);
+    let _ports = hold_ports();
     let mut up = Up(command.env("TMPDIR", &temporary).spawn()?);
     let begun = Instant::now();
     while left()? == 0 {
@@ -266,6 +284,7 @@ fn a_mesh_interrupted_while_it_starts_leaves_nothing() -> Result<()> {
 fn a_node_can_be_resumed_at_once_and_says_how_it_is() -> Result<()> {
     let mesh = Mesh::new()?;
     let _up = mesh.up()?;
+    let _ports = hold_ports();
     let state = |verb: &str| -> Result<Value> {
         Ok(mesh.json(&["dev", verb, "node-3", "-o", "json"])?["node"]["state"].clone())
     };

@@ -11,6 +11,7 @@ mod daemons;
 mod encrypted;
 mod faults;
 mod linked;
+mod migrating;
 mod outages;
 mod standalone;
 mod topologies;

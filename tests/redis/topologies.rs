@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use omnirelay::daemon::store::redis::link::{Link, LinkError, RedisOptions};
 use redis::Value;
 
+use crate::daemons::proxy::Proxy;
 use crate::linked::{hasty_link, incr, link, link_with, refusal, write_until_done};
 use crate::servers::{Cluster, PATIENCE, RedisServer, Sentinels, eventually};
 
@@ -102,6 +103,36 @@ async fn sentinels_that_are_down_are_passed_over() -> Result<()> {
     group.sentinels[1].kill()?;
     link.renew(generation);
     write_until_done(&link).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_is_asked_on_one_connection() -> Result<()> {
+    let group = Sentinels::start(0)?;
+    let sentinel = &group.sentinels[0];
+    let proxy = Proxy::before(&sentinel.address()).await?;
+    let (link, _) = link(&format!("redis+sentinel://{}/mesh", proxy.address()))?;
+    until_asked(&link, &proxy, 5).await?;
+    assert_eq!(proxy.connections(), 1, "the one on which the master was found");
+    let clients: String = sentinel.cli(&["CLIENT", "LIST"])?;
+    ensure!(!clients.contains("name=omnirelayd"), "it was told a name: {clients}");
+
+    // One that breaks is made anew, once.
+    sentinel.cli::<()>(&["CLIENT", "KILL", "TYPE", "normal"])?;
+    until_asked(&link, &proxy, 3).await?;
+    assert_eq!(proxy.connections(), 2);
+    assert_eq!(link.connection().await?.generation(), 1, "the master is the same");
+    Ok(())
+}
+
+/// Uses the link until the Sentinel behind the proxy was asked so many times more.
+async fn until_asked(link: &Link, proxy: &Proxy, times: usize) -> Result<()> {
+    let (begun, before) = (Instant::now(), proxy.said());
+    while proxy.said() < before + times {
+        ensure!(begun.elapsed() < PATIENCE, "asked {} times", proxy.said() - before);
+        link.call(&incr()).await?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     Ok(())
 }
 

@@ -12,8 +12,10 @@ use super::own::Standing;
 use crate::core::time::{Millis, whole_ms};
 use crate::daemon::store::{Beat, Epoch, GroupRef, Pulse, StoreError};
 
-/// How long a pulse may go unanswered before the store counts as silent.
-const PULSE_TIMEOUT: Duration = Duration::from_millis(400);
+/// How long a pulse may go unanswered before the store counts as silent. A little more than a store
+/// waits for its server (400 ms): a pulse that is dropped before that leaves the store in the belief
+/// that its connection is alive.
+const PULSE_TIMEOUT: Duration = Duration::from_millis(450);
 /// How often deadlines are asked for, however seldom groups are renewed.
 const POLL_EVERY: Duration = Duration::from_millis(500);
 /// How far back a pulse asks what moved, beyond its predecessor: answers may overtake each other.

@@ -10,7 +10,7 @@ mod garbage;
 mod load;
 mod mesh;
 mod outages;
-mod proxy;
+pub mod proxy;
 mod restarts;
 mod several;
 mod vitals;

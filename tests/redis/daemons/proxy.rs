@@ -25,18 +25,30 @@ pub enum Wire {
 pub struct Proxy {
     address: String,
     wire: Arc<watch::Sender<Wire>>,
-    lost: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
     _serving: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Counts {
+    connections: AtomicUsize,
+    said: AtomicUsize,
+    lost: AtomicUsize,
 }
 
 impl Proxy {
     pub async fn before(server: &str) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
-        let (wire, lost) = (Arc::new(watch::Sender::new(Wire::Whole)), Arc::new(AtomicUsize::new(0)));
+        let (wire, counts) = (Arc::new(watch::Sender::new(Wire::Whole)), Arc::<Counts>::default());
         let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, server.to_owned(), wire.clone(), lost.clone()));
-        Ok(Self { address, wire, lost, _serving: serving })
+        serving.spawn(serve(listener, server.to_owned(), wire.clone(), counts.clone()));
+        Ok(Self { address, wire, counts, _serving: serving })
+    }
+
+    /// `127.0.0.1:PORT`
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     pub fn url(&self) -> String {
@@ -49,23 +61,29 @@ impl Proxy {
 
     /// How many answers were lost.
     pub fn lost(&self) -> usize {
-        self.lost.load(Ordering::SeqCst)
+        self.counts.lost.load(Ordering::SeqCst)
+    }
+
+    /// How many connections were made to it.
+    pub fn connections(&self) -> usize {
+        self.counts.connections.load(Ordering::SeqCst)
+    }
+
+    /// How often a client said something: one small command at a time is one each.
+    pub fn said(&self) -> usize {
+        self.counts.said.load(Ordering::SeqCst)
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    server: String,
-    wire: Arc<watch::Sender<Wire>>,
-    lost: Arc<AtomicUsize>,
-) {
+async fn serve(listener: TcpListener, server: String, wire: Arc<watch::Sender<Wire>>, counts: Arc<Counts>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        let (server, wire, lost) = (server.clone(), wire.subscribe(), lost.clone());
+        counts.connections.fetch_add(1, Ordering::SeqCst);
+        let (server, wire, counts) = (server.clone(), wire.subscribe(), counts.clone());
         connections.spawn(async move {
             let Ok(server) = TcpStream::connect(&server).await else { return };
             // However a connection ends: the daemon has to live with it.
-            let _ = join(client, server, wire, lost).await;
+            let _ = join(client, server, wire, &counts).await;
         });
         while connections.try_join_next().is_some() {}
     }
@@ -75,14 +93,14 @@ async fn join(
     client: TcpStream,
     server: TcpStream,
     wire: watch::Receiver<Wire>,
-    lost: Arc<AtomicUsize>,
+    counts: &Counts,
 ) -> Result<()> {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let (doomed, doom) = watch::channel(false);
     tokio::select! {
-        up = upwards(from_client, to_server, wire.clone(), doomed) => up,
-        down = downwards(from_server, to_client, wire, doom, lost) => down,
+        up = upwards(from_client, to_server, wire.clone(), doomed, counts) => up,
+        down = downwards(from_server, to_client, wire, doom, counts) => down,
     }
 }
 
@@ -91,6 +109,7 @@ async fn upwards(
     mut to: OwnedWriteHalf,
     mut wire: watch::Receiver<Wire>,
     doomed: watch::Sender<bool>,
+    counts: &Counts,
 ) -> Result<()> {
     let mut bytes = vec![0; 64 * 1024];
     loop {
@@ -98,6 +117,7 @@ async fn upwards(
         if count == 0 {
             return Ok(());
         }
+        counts.said.fetch_add(1, Ordering::SeqCst);
         let wire = wire.wait_for(|wire| *wire != Wire::Silent).await?.clone();
         if let Wire::LosesAnswerTo(text) = wire
             && bytes[..count].windows(text.len()).any(|part| part == text)
@@ -113,7 +133,7 @@ async fn downwards(
     mut to: OwnedWriteHalf,
     mut wire: watch::Receiver<Wire>,
     doom: watch::Receiver<bool>,
-    lost: Arc<AtomicUsize>,
+    counts: &Counts,
 ) -> Result<()> {
     let mut bytes = vec![0; 64 * 1024];
     loop {
@@ -122,7 +142,7 @@ async fn downwards(
             return Ok(());
         }
         if *doom.borrow() {
-            lost.fetch_add(1, Ordering::SeqCst);
+            counts.lost.fetch_add(1, Ordering::SeqCst);
             return Ok(());
         }
         wire.wait_for(|wire| *wire != Wire::Silent).await?;

@@ -35,6 +35,8 @@ pub(super) struct Manner {
     pub tls: Option<TlsConnector>,
     pub connect_timeout: Duration,
     pub response_timeout: Duration,
+    /// Whether the server is told our name, for whoever looks at `CLIENT LIST`.
+    pub names_itself: bool,
 }
 
 /// A connection that nobody else uses yet.
@@ -117,7 +119,10 @@ async fn introduce(dialed: &mut Dialed, manner: &Manner) -> Result<(), Failure> 
         auth.arg(manner.password.as_ref().map_or("", Secret::reveal));
         dialed.ask(&auth, "authenticate").await?;
     }
-    // For whoever looks at CLIENT LIST; a user need not have the permission.
+    if !manner.names_itself {
+        return Ok(());
+    }
+    // A user need not have the permission.
     match ask(&mut dialed.multiplexed, cmd("CLIENT").arg("SETNAME").arg("omnirelayd")).await {
         Ok(_) | Err(LinkError::Refused { .. }) => Ok(()),
         // A server that does not like the certificate says so in place of its first answer.

@@ -34,8 +34,13 @@ pub struct Failure {
 }
 
 /// The answers after which another server is looked for, or this one is authenticated to anew.
-const ENDING: [&str; 8] =
-    ["READONLY", "MOVED", "ASK", "CLUSTERDOWN", "MASTERDOWN", "NOAUTH", "UNBLOCKED", "LOADING"];
+const ENDING: [&str; 9] =
+    ["READONLY", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "NOAUTH", "UNBLOCKED", "LOADING"];
+/// What a node of a Cluster answers when another one has the slot, has a part of its keys, or
+/// nobody has it.
+const ELSEWHERE: [&str; 4] = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"];
+/// How it says that of a key that a script came upon; the code is `ERR`.
+const NOT_LOCAL: &str = "non local key";
 
 impl LinkError {
     /// The first word of the server's answer, if an error of the server is what it came from: also
@@ -52,6 +57,17 @@ impl LinkError {
         match self {
             Self::Unreachable(_) | Self::Lost(_) => true,
             Self::Refused { code, .. } => ENDING.contains(&code.as_str()),
+        }
+    }
+
+    /// Whether the answer says where keys are in a Cluster and nothing of what is under them: while
+    /// a slot is moved from one node to another, the store cannot be used for a while.
+    pub fn is_elsewhere(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Lost(_) => false,
+            Self::Refused { code, detail } => {
+                ELSEWHERE.contains(&code.as_str()) || (code == "ERR" && detail.contains(NOT_LOCAL))
+            }
         }
     }
 
@@ -185,13 +201,40 @@ mod tests {
         assert!(matches!(LinkError::from(io(std::io::ErrorKind::BrokenPipe)), LinkError::Lost(_)));
         let garbled = RedisError::from((ErrorKind::Parse, "garbled"));
         assert!(matches!(LinkError::from(garbled), LinkError::Lost(_)));
-        for answer in ["-MOVED 1 a:1\r\n", "-OOM no room\r\n", "-FENCED\r\n"] {
-            let value = redis::parse_redis_value(answer.as_bytes()).unwrap();
-            let error = LinkError::from(value.extract_error().unwrap_err());
-            let code = answer.trim_start_matches('-').split_whitespace().next();
+        for answer in ["MOVED 1 a:1", "OOM no room", "FENCED"] {
+            let error = refused(answer);
+            let code = answer.split_whitespace().next();
             assert!(matches!(error, LinkError::Refused { .. }), "{error:?}");
             assert_eq!(error.code(), code);
             assert_eq!(error.ends_connection(), code == Some("MOVED"), "{answer}");
         }
+    }
+
+    #[test]
+    fn a_key_on_another_node_is_told_from_a_key_of_something_else() {
+        let of_script =
+            "Script attempted to access a non local key in a cluster node script: 12, on @user_script:3.";
+        // The answer, whether keys are elsewhere, and whether the connection ends with it.
+        let cases = [
+            ("MOVED 1 a:1".to_owned(), true, true),
+            ("ASK 1 a:1".to_owned(), true, true),
+            ("TRYAGAIN Multiple keys request during rehashing of slot".to_owned(), true, true),
+            ("CLUSTERDOWN Hash slot not served".to_owned(), true, true),
+            (format!("ERR {of_script}"), true, false),
+            ("ERR Bad data format".to_owned(), false, false),
+            ("WRONGTYPE Operation against a key".to_owned(), false, false),
+            ("READONLY You can't write against a read only replica.".to_owned(), false, true),
+        ];
+        for (answer, elsewhere, ends) in cases {
+            let error = refused(&answer);
+            assert_eq!((error.is_elsewhere(), error.ends_connection()), (elsewhere, ends), "{answer}");
+        }
+        assert!(!LinkError::Lost(Failure::new("MOVED")).is_elsewhere());
+    }
+
+    /// The error that an answer of the server comes to.
+    fn refused(answer: &str) -> LinkError {
+        let value = redis::parse_redis_value(format!("-{answer}\r\n").as_bytes()).unwrap();
+        LinkError::from(value.extract_error().unwrap_err())
     }
 }

@@ -30,12 +30,15 @@ pub(super) struct Maker {
     /// The servers to ask (Sentinels, or nodes of a Cluster, or servers one of which is the
     /// master), the one that last knew the master first.
     known: Mutex<Vec<Address>>,
+    /// The connection to the Sentinel that answered last. Taken out while it is asked: one whose
+    /// answer nobody waits for any more is closed.
+    sentinel: Mutex<Option<Dialed>>,
 }
 
 impl Maker {
     pub fn new(url: RedisUrl, options: RedisOptions, hello: Arc<dyn Hello>) -> Self {
         let known = Mutex::new(url.addresses().to_vec());
-        Self { name: url.name(), url, options, hello, known }
+        Self { name: url.name(), url, options, hello, known, sentinel: Mutex::default() }
     }
 
     /// The URL without its secrets.
@@ -75,9 +78,8 @@ impl Maker {
     /// Where the first Sentinel that answers says that the master is.
     pub async fn named(&self) -> Option<Address> {
         let Servers::Sentinels { service, .. } = &self.url.servers else { return None };
-        let manner = self.manner().await.ok()?;
         for sentinel in self.known() {
-            match self.master_by(&sentinel, service, &manner).await {
+            match self.master_by(&sentinel, service).await {
                 Ok(at) => return Some(at),
                 Err(_) => self.postpone(&sentinel),
             }
@@ -97,9 +99,30 @@ impl Maker {
         Ok(Manner {
             username: options.username.clone().or_else(|| url.username.clone()),
             password: options.password.clone().or_else(|| url.password.clone()),
+            names_itself: true,
+            ..self.manner_of_all().await?
+        })
+    }
+
+    /// To Sentinels we have no name: their users are seldom permitted to give one.
+    async fn manner_with_sentinels(&self) -> Result<Manner, Failure> {
+        let Self { options, .. } = self;
+        Ok(Manner {
+            username: options.sentinel_username.clone(),
+            password: options.sentinel_password.clone(),
+            ..self.manner_of_all().await?
+        })
+    }
+
+    async fn manner_of_all(&self) -> Result<Manner, Failure> {
+        let Self { url, options, .. } = self;
+        Ok(Manner {
+            username: None,
+            password: None,
             tls: if url.tls { Some(tls::connector(&options.tls).await?) } else { None },
             connect_timeout: options.connect_timeout,
             response_timeout: options.response_timeout,
+            names_itself: false,
         })
     }
 
@@ -144,7 +167,7 @@ impl Maker {
         let mut tried = Vec::new();
         let mut named = BTreeSet::new();
         for sentinel in self.known() {
-            let found = match self.master_by(&sentinel, service, manner).await {
+            let found = match self.master_by(&sentinel, service).await {
                 // Another Sentinel said the same.
                 Ok(at) if !named.insert(at.clone()) => continue,
                 Ok(at) => inspect(&at, manner).await.and_then(master),
@@ -162,22 +185,30 @@ impl Maker {
         Err(Failure::of_all("no Sentinel names a master that can be used", tried))
     }
 
-    async fn master_by(&self, at: &Address, service: &str, manner: &Manner) -> Result<Address, Failure> {
-        let manner = Manner {
-            username: self.options.sentinel_username.clone(),
-            password: self.options.sentinel_password.clone(),
-            tls: manner.tls.clone(),
-            ..*manner
-        };
-        let mut sentinel = dial(at, &manner).await?;
-        let mut command = cmd("SENTINEL");
-        let command = command.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
-        match sentinel.ask(command, "ask for the master").await? {
-            Value::Nil => Err(Failure::new(format!("Sentinel {at} watches no `{service}`"))),
-            answer => redis::from_redis_value(answer)
-                .map(|(host, port)| Address { host, port })
-                .map_err(|error| Failure::because(format!("Sentinel {at} named no address"), error)),
+    /// Asks on the connection that is kept, and on a new one if that is not this Sentinel's or fails.
+    async fn master_by(&self, at: &Address, service: &str) -> Result<Address, Failure> {
+        if let Some(mut kept) = self.take_kept(at)
+            && let Ok(master) = ask_sentinel(&mut kept, service).await
+        {
+            self.keep(kept);
+            return Ok(master);
         }
+        let mut sentinel = dial(at, &self.manner_with_sentinels().await?).await?;
+        let master = ask_sentinel(&mut sentinel, service).await?;
+        self.keep(sentinel);
+        Ok(master)
+    }
+
+    fn take_kept(&self, at: &Address) -> Option<Dialed> {
+        self.locked_sentinel().take_if(|kept| kept.at == *at).filter(|kept| !kept.driver.is_over())
+    }
+
+    fn keep(&self, sentinel: Dialed) {
+        *self.locked_sentinel() = Some(sentinel);
+    }
+
+    fn locked_sentinel(&self) -> MutexGuard<'_, Option<Dialed>> {
+        self.sentinel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> Vec<Address> {
@@ -208,6 +239,19 @@ impl Maker {
 
     fn locked(&self) -> MutexGuard<'_, Vec<Address>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn ask_sentinel(sentinel: &mut Dialed, service: &str) -> Result<Address, Failure> {
+    let mut command = cmd("SENTINEL");
+    let command = command.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
+    let answer = sentinel.ask(command, "ask for the master").await?;
+    let at = &sentinel.at;
+    match answer {
+        Value::Nil => Err(Failure::new(format!("Sentinel {at} watches no `{service}`"))),
+        answer => redis::from_redis_value(answer)
+            .map(|(host, port)| Address { host, port })
+            .map_err(|error| Failure::because(format!("Sentinel {at} named no address"), error)),
     }
 }
 
