@@ -127,6 +127,9 @@ impl Greeting {
 
 /// What is under the store's keys, if that is why the greeting failed.
 fn garbage(error: &LinkError) -> Option<String> {
+    if error.is_elsewhere() {
+        return None;
+    }
     match error {
         LinkError::Refused { code, detail } if matches!(code.as_str(), "WRONGTYPE" | "GARBAGE" | "ERR") => {
             Some(format!("{code} {detail}"))

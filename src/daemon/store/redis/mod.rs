@@ -400,7 +400,7 @@ impl Store for RedisStore {
 /// only where it stood.
 fn is_about_a_key(error: &LinkError) -> bool {
     let LinkError::Refused { code, detail } = error else { return false };
-    let unread = code == "ERR" && detail.contains("user_script") && !detail.contains("non local key");
+    let unread = code == "ERR" && detail.contains("user_script") && !error.is_elsewhere();
     is_of_a_key(code) || unread && !detail.contains("Write commands are not allowed")
 }
 
