@@ -70,12 +70,13 @@ impl Registry {
     /// A registry of `node_id` over a store, mirroring these kinds. Nothing runs until
     /// [`follow::follow_log`] and [`heart::beat_heart`] do.
     pub fn new(node_id: impl Into<String>, store: Arc<dyn Store>, mirrored: &'static [Kind]) -> Self {
+        let node_id = node_id.into();
         Self {
-            node_id: node_id.into(),
+            losses: Losses::new(node_id.clone()),
+            node_id,
             store,
             view: View::new(mirrored),
             own: OwnGroups::default(),
-            losses: Losses::default(),
             log_turns: Semaphore::new(LOG_READERS_MAX),
             refusals: Complaint::default(),
         }
