@@ -2,9 +2,11 @@
 
 #[cfg(test)]
 mod audit_test;
+pub mod awaiting;
 mod backlog;
 pub mod files;
 pub mod heads;
+mod pending;
 mod prune;
 pub mod refusals;
 pub mod sealer;
@@ -16,6 +18,7 @@ use prost::Message;
 use xxhash_rust::xxh64::xxh64;
 
 use crate::core::audit_seal::fingerprint;
+use crate::core::audit_seal::mac::MacKey;
 use crate::core::time::Millis;
 use crate::daemon::chance::random_u64;
 use crate::daemon::objects::peers::peer_id;
@@ -72,9 +75,16 @@ pub fn made_at(key: &str) -> u64 {
 }
 
 /// The write that records it, under a key that sorts by time.
-pub fn write(now: Millis, body: &AuditValue) -> Write {
-    let key = record_key(now, body.request_id.as_bytes());
-    Write::Put { id: RecordId::new(AUDIT, key), value: Bytes::from(body.encode_to_vec()), group: None }
+///
+/// Without a key for its MAC, where nothing is sealed, a record has none.
+pub fn write(now: Millis, body: &AuditValue, mac: Option<&MacKey>) -> Write {
+    write_under(record_key(now, body.request_id.as_bytes()), body, mac)
+}
+
+/// The write that records it under this key.
+fn write_under(key: String, body: &AuditValue, mac: Option<&MacKey>) -> Write {
+    let value = mac.map_or_else(|| body.encode_to_vec(), |mac| mac.mark(&key, body));
+    Write::Put { id: RecordId::new(AUDIT, key), value: Bytes::from(value), group: None }
 }
 
 /// Names the key that a node publishes in its peer record; `None` when it publishes none.

@@ -100,8 +100,8 @@ impl Node {
     pub async fn start(spec: NodeSpec) -> Result<Self, NodeError> {
         let control = spec.listener.local_addr().map_err(NodeError::Listen)?;
         let registry = Registry::new(spec.node_id.clone(), spec.store.clone(), &MIRRORED);
-        let registry = Arc::new(registry.following(&FOLLOWED));
         let audit_key = spec.audit.key(&spec.node_id)?;
+        let registry = Arc::new(registry.following(&FOLLOWED).marking_audit(audit_key.mac().clone()));
         let heads = Arc::new(Heads::new(spec.audit.heads()?));
         let presence = Arc::new(presence(&registry, &spec, control, audit_key.public()));
         let present = presence.clone();

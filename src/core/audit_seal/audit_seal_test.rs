@@ -97,16 +97,21 @@ impl Node {
             sealed_at_ms: 5000,
             oldest_kept: self.oldest_kept,
             leaves: records.iter().map(|record| leaf(&record.stored())).collect(),
+            missing: Vec::new(),
         }
     }
 
     fn seal(&mut self, store: &mut Store, records: &[Record]) {
         let seal = self.draft(records);
-        let value = sign(&self.key, &seal);
+        self.seal_as(store, &seal);
+        store.records.extend(records.iter().map(|record| (record.key.clone(), record.clone())));
+    }
+
+    fn seal_as(&mut self, store: &mut Store, seal: &AuditSeal) {
+        let value = sign(&self.key, seal);
         self.head =
             Some(Head { sequence: seal.sequence, hash: seal_hash(&value.body), through: seal.through });
         store.seals.insert(self.chain().key(seal.sequence), value.encode_to_vec());
-        store.records.extend(records.iter().map(|record| (record.key.clone(), record.clone())));
     }
 
     fn remembered(&self) -> Option<(u64, Digest256)> {
@@ -294,6 +299,56 @@ fn a_pruned_beginning_is_no_truncation_and_a_truncation_no_pruning() {
     assert_eq!(verify(&store, &[&a, &b]).0, Vec::new(), "all of it is gone");
     store.seals.remove(&a.chain().key(3));
     assert_eq!(verify(&store, &[&a, &b]).0[0].wrong(), Wrong::Missing, "more than that is gone");
+}
+
+#[test]
+fn a_record_that_its_node_sealed_as_not_its_own_is_told_of_as_long_as_its_seal_is_kept() {
+    type Then = fn(&mut Store, &mut Node);
+    let cases: [(&str, Then, &[Wrong]); 5] = [
+        ("it is there", |_, _| {}, &[Wrong::Foreign]),
+        (
+            "it was taken away again",
+            |s, _| drop(s.records.remove(&key_of(s, 50))),
+            &[Wrong::Foreign, Wrong::Missing],
+        ),
+        ("it was changed", |s, _| change(s, 50, |r| r.version = 2), &[Wrong::Foreign, Wrong::Changed]),
+        ("it is of before what is asked for", |s, _| s.since_ms = 5001, &[]),
+        (
+            "its seal is old enough to go",
+            |s, a| {
+                a.oldest_kept = 5;
+                a.seal(s, &[]);
+            },
+            &[],
+        ),
+    ];
+    for (what, then, expected) in cases {
+        let (mut store, mut a, b) = sealed();
+        store.records.retain(|_, record| record.revision != 100);
+        let forged = Record::new("a", 50);
+        let mut seal = a.draft(std::slice::from_ref(&forged));
+        seal.leaves[0].foreign = true;
+        a.seal_as(&mut store, &seal);
+        store.records.insert(forged.key.clone(), forged.clone());
+        then(&mut store, &mut a);
+        let (findings, _) = verify(&store, &[&a, &b]);
+        let wrong: Vec<Wrong> = findings.iter().map(Finding::wrong).collect();
+        assert_eq!(wrong, expected, "{what}: {findings:?}");
+        assert!(findings.iter().all(|finding| finding.record_id == forged.key), "{what}: {findings:?}");
+    }
+}
+
+#[test]
+fn a_record_that_was_gone_before_it_could_be_sealed_is_told_of() {
+    for (since_ms, expected) in [(0, 1), (5001, 0)] {
+        let (mut store, mut a, b) = sealed();
+        let seal = AuditSeal { missing: vec!["gone".to_owned()], ..a.draft(&[]) };
+        a.seal_as(&mut store, &seal);
+        store.since_ms = since_ms;
+        let (findings, _) = verify(&store, &[&a, &b]);
+        let told = findings.iter().filter(|one| one.wrong() == Wrong::Missing && one.record_id == "gone");
+        assert_eq!((told.count(), findings.len()), (expected, expected), "{findings:?}");
+    }
 }
 
 #[test]

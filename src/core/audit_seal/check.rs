@@ -64,6 +64,11 @@ impl ChainCheck {
         sequence < self.known.oldest_kept
     }
 
+    /// Whether what a seal tells of is to be told: it is of the time asked for, and was not removed since.
+    pub fn is_asked_for(&self, seal: &AuditSeal) -> bool {
+        seal.sealed_at_ms >= self.known.since_ms && !self.is_pruned(seal.sequence)
+    }
+
     /// Notes that older seals were removed meanwhile.
     pub fn prune_to(&mut self, oldest_kept: u64) {
         self.known.oldest_kept = self.known.oldest_kept.max(oldest_kept);

@@ -4,10 +4,13 @@
 //! the whole chain of its node. [`check`] follows a chain, [`trail`] checks records against chains.
 
 pub mod check;
+pub mod mac;
 pub mod trail;
 
 #[cfg(test)]
 mod audit_seal_test;
+#[cfg(test)]
+mod mac_test;
 
 use std::fmt;
 
@@ -94,7 +97,7 @@ pub fn leaf_hash(record: &Stored<'_>) -> Digest256 {
 /// The leaf that seals a record.
 pub fn leaf(record: &Stored<'_>) -> AuditLeaf {
     let hash = leaf_hash(record).0.to_vec();
-    AuditLeaf { key: record.key.to_owned(), revision: record.revision, hash }
+    AuditLeaf { key: record.key.to_owned(), revision: record.revision, hash, foreign: false }
 }
 
 /// Names a public key in 32 hex digits.

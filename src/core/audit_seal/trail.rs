@@ -37,6 +37,9 @@ pub struct Count {
 
 /// Puts the leaves of a seal among those that are expected.
 pub fn expect(check: &ChainCheck, seal: &AuditSeal, leaves: &mut Leaves, found: &mut Vec<Finding>) {
+    if check.is_asked_for(seal) {
+        found.extend(told_by(check, seal));
+    }
     for leaf in &seal.leaves {
         let Some(hash) = digest(leaf) else {
             let what = format!("the hash of record `{}` in it is none", leaf.key);
@@ -54,6 +57,27 @@ pub fn expect(check: &ChainCheck, seal: &AuditSeal, leaves: &mut Leaves, found: 
             found.push(check.finding(Wrong::Changed, seal.sequence, what));
         }
     }
+}
+
+/// What a node has found itself and sealed: the seal alone tells of it, whatever is in the store.
+fn told_by(check: &ChainCheck, seal: &AuditSeal) -> impl Iterator<Item = Finding> {
+    let node_id = &check.chain().node_id;
+    let finding = move |wrong: Wrong, key: &String, what: String| Finding {
+        wrong: wrong.into(),
+        node_id: node_id.clone(),
+        record_id: key.clone(),
+        seal: seal_name(check.chain(), seal.sequence),
+        what,
+    };
+    let foreign = seal.leaves.iter().filter(|leaf| leaf.foreign).map(move |leaf| {
+        let what = format!("it claims to be of node `{node_id}`, which did not write it");
+        finding(Wrong::Foreign, &leaf.key, what)
+    });
+    let missing = seal.missing.iter().map(move |key| {
+        let what = format!("node `{node_id}` wrote it, and it was gone before it could be sealed");
+        finding(Wrong::Missing, key, what)
+    });
+    foreign.chain(missing)
 }
 
 fn digest(leaf: &AuditLeaf) -> Option<Digest256> {

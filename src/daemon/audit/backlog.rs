@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
+use tracing::error;
 
 use super::oldest_key;
 use super::store::{records_page, stored};
 use crate::core::audit_seal::leaf;
+use crate::core::audit_seal::mac::MacKey;
 use crate::daemon::store::{Record, Store, StoreError};
 use crate::wire::pb::omnirelay::store::v1::{AuditLeaf, AuditValue};
 
@@ -27,9 +29,14 @@ pub struct Backlog {
     pub complete: bool,
 }
 
-/// The leaf of a record.
-pub fn own_leaf(record: &Record) -> AuditLeaf {
-    leaf(&stored(record))
+/// The leaf of a record that claims to be of this node; one that the node did not write is marked.
+pub fn own_leaf(record: &Record, mac: &MacKey) -> AuditLeaf {
+    let stored = stored(record);
+    let foreign = !mac.made(&stored);
+    if foreign {
+        error!(record = stored.key, "an audit record claims to be of this node, which did not write it");
+    }
+    AuditLeaf { foreign, ..leaf(&stored) }
 }
 
 impl Backlog {
@@ -40,7 +47,7 @@ impl Backlog {
     /// Those of the store.
     pub async fn read(
         store: &dyn Store,
-        node_id: &str,
+        (node_id, mac): (&str, &MacKey),
         through: u64,
         until: u64,
         since_ms: u64,
@@ -58,7 +65,7 @@ impl Backlog {
                 !record.deleted && revision > through && revision <= until && is_of(record, node_id)
             });
             for record in wanted {
-                found.insert((record.revision.0, record.id.key.clone()), own_leaf(record));
+                found.insert((record.revision.0, record.id.key.clone()), own_leaf(record, mac));
                 if found.len() > RECORDS_MAX
                     && let Some(((revision, _), _)) = found.pop_last()
                 {

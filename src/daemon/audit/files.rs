@@ -14,6 +14,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::{Deserialize, Serialize};
 
+use crate::core::audit_seal::mac::MacKey;
 use crate::core::audit_seal::{ChainId, Digest256, Head, Opened, open};
 use crate::daemon::data_dir::write_whole;
 
@@ -45,6 +46,7 @@ pub enum AuditFilesError {
 pub struct AuditKey {
     pair: Ed25519KeyPair,
     chain: ChainId,
+    mac: MacKey,
 }
 
 /// The audit directory of one node. Cheap to clone; all clones are one.
@@ -72,6 +74,11 @@ impl AuditKey {
 
     pub fn pair(&self) -> &Ed25519KeyPair {
         &self.pair
+    }
+
+    /// The key of the MACs in the records of the node. It is kept nowhere: it follows from this one.
+    pub fn mac(&self) -> &MacKey {
+        &self.mac
     }
 
     /// The chain that this key signs.
@@ -123,7 +130,7 @@ impl AuditFiles {
         };
         let pair = Ed25519KeyPair::from_pkcs8(&document).map_err(|_| self.bad_key())?;
         let chain = ChainId::of(node_id, pair.public_key().as_ref());
-        Ok(AuditKey { pair, chain })
+        Ok(AuditKey { pair, chain, mac: MacKey::derive(&document) })
     }
 
     fn make_key(&self) -> Result<Vec<u8>, AuditFilesError> {

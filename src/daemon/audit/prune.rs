@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::sealer::{SealError, Sealer};
+use super::sealer::{Draft, SealError, Sealer};
 use super::store::seals_of;
 use crate::core::audit_seal::open;
 use crate::core::time::whole_ms;
@@ -86,7 +86,7 @@ async fn remove_some(sealer: &mut Sealer, pace: &mut Pace) -> Result<Step, SealE
     if let Some(newest) = seals.last().map(|seal| seal.sequence) {
         if tip.oldest_kept <= newest {
             let through = sealer.through();
-            sealer.seal(Vec::new(), through, Some(newest + 1)).await?;
+            sealer.seal(Draft { through, oldest_kept: Some(newest + 1), ..Draft::default() }).await?;
         }
         for seal in &seals {
             remove(sealer, seal).await?;

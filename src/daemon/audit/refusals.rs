@@ -7,22 +7,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use prost::Message;
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::files::{AuditFiles, AuditFilesError};
 use super::store::record_of;
-use super::{AUDIT, record_key};
+use super::{AUDIT, record_key, write_under};
 use crate::core::time::{Millis, whole_ms};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::{chain, wait_for};
-use crate::daemon::store::{
-    Commit, CommitError, Precondition, RecordId, Revision, StoreError, Version, Write,
-};
+use crate::daemon::store::{Commit, CommitError, Precondition, RecordId, Revision, StoreError, Version};
 use crate::daemon::surface::FinishedCall;
 use crate::wire::pb::omnirelay::store::v1::AuditValue;
 
@@ -275,10 +271,11 @@ async fn is_entered(registry: &Registry, batch: &Batch) -> Result<bool, StoreErr
 async fn enter(registry: &Registry, batch: &Batch) -> Result<(), CommitError> {
     let ids: Vec<RecordId> = batch.keys.iter().map(|key| RecordId::new(AUDIT, key.clone())).collect();
     let absent = ids.iter().map(|id| Precondition::Version { id: id.clone(), version: Version(0) });
-    let writes = ids.iter().zip(&batch.rows).map(|(id, row)| {
-        let value = Bytes::from(value_of(row, registry.node_id()).encode_to_vec());
-        Write::Put { id: id.clone(), value, group: None }
-    });
+    // The same key and value have the same MAC: a repeated batch is the same to the byte.
+    let writes =
+        batch.keys.iter().zip(&batch.rows).map(|(key, row)| {
+            write_under(key.clone(), &value_of(row, registry.node_id()), registry.audit_mac())
+        });
     let commit = Commit {
         epoch: registry.view().head().epoch,
         preconditions: absent.collect(),

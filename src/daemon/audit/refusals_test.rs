@@ -1,8 +1,10 @@
 //! Refusals are counted, spooled and entered once, and never without a bound.
 
+use prost::Message as _;
 use prost_reflect::DescriptorPool;
 
 use super::*;
+use crate::daemon::audit::store::stored;
 use crate::daemon::registry::follow::follow_log;
 use crate::daemon::store::{Kind, MemoryStore, PAGE_MAX, Record, Scan};
 use crate::wire::descriptors::ENCODED;
@@ -25,11 +27,12 @@ impl Place {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(MemoryStore::system());
-        let registry = Arc::new(Registry::new("a", store, &NOTHING));
+        let files = AuditFiles::open(directory.path(), "a").unwrap();
+        let key = files.key("a").unwrap();
+        let registry = Arc::new(Registry::new("a", store, &NOTHING).marking_audit(key.mac().clone()));
         let mut task = tokio::task::JoinSet::new();
         task.spawn(follow_log(registry.clone()));
         wait_for(registry.view(), Revision(0)).await;
-        let files = AuditFiles::open(directory.path(), "a").unwrap();
         Self { registry, files, _directory: directory, _task: task }
     }
 
@@ -40,7 +43,11 @@ impl Place {
     async fn entered(&self) -> Vec<AuditValue> {
         let scan = Scan { kind: AUDIT, after: None, backwards: false, limit: PAGE_MAX };
         let records = self.registry.store().scan(scan).await.unwrap().records;
-        let decode = |record: &Record| AuditValue::decode(record.value.clone()).unwrap();
+        let mac = self.registry.audit_mac().unwrap();
+        let decode = |record: &Record| {
+            assert!(mac.made(&stored(record)), "it is known for one of this node");
+            AuditValue::decode(record.value.clone()).unwrap()
+        };
         records.iter().map(decode).collect()
     }
 }

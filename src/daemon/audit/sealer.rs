@@ -8,10 +8,11 @@ use prost::Message;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
-use super::backlog::{Backlog, own_leaf};
+use super::backlog::Backlog;
 use super::files::{AuditFiles, AuditFilesError, AuditKey};
 use super::heads::Heads;
 use super::made_at;
+use super::pending::Pending;
 use super::prune;
 use super::store::{newest_of, seal_of, stored_chains};
 use crate::core::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
@@ -73,12 +74,15 @@ pub struct Sealer {
     behind_log: bool,
 }
 
-/// Records that wait for their seal, in the order of their revisions.
+/// What goes into the next seal.
 #[derive(Debug, Default)]
-struct Pending {
-    leaves: Vec<AuditLeaf>,
-    /// How many of them belong to commits of which all records are here.
-    whole: usize,
+pub(super) struct Draft {
+    pub leaves: Vec<AuditLeaf>,
+    /// Records that were gone before they could be sealed.
+    pub missing: Vec<String>,
+    pub through: u64,
+    /// `None`: as before.
+    pub oldest_kept: Option<u64>,
 }
 
 impl Sealer {
@@ -210,6 +214,8 @@ impl Sealer {
             oldest_kept: seal.oldest_kept.max(1),
         });
         self.heads.own(self.key.chain(), opened.head());
+        let named = seal.leaves.iter().map(|leaf| &leaf.key).chain(&seal.missing);
+        named.for_each(|key| self.registry.awaiting_seal().forget(key));
     }
 
     /// Everything of this node up to here is sealed.
@@ -249,10 +255,11 @@ impl Sealer {
                         self.behind_log = true;
                         return Ok(());
                     }
-                    pending.take(event, self.through());
+                    pending.take(event, self.through(), self.key.mac());
                 }
                 _ = ticks.tick() => {
                     self.seal_pending(&mut pending).await?;
+                    self.seal_missing().await?;
                     if pruning.is_due() {
                         prune::step(self, &mut pruning).await?;
                     }
@@ -265,7 +272,7 @@ impl Sealer {
     async fn seal_backlog(&mut self, until: Revision) -> Result<(), SealError> {
         loop {
             let since = self.tip.filter(|_| !self.anew).map_or(0, |tip| tip.newest_ms);
-            let own = self.registry.node_id();
+            let own = (self.registry.node_id(), self.key.mac());
             let backlog = Backlog::read(self.registry.store(), own, self.through(), until.0, since).await?;
             let complete = backlog.complete;
             let mut pending = Pending { whole: backlog.leaves.len(), leaves: backlog.leaves };
@@ -284,20 +291,26 @@ impl Sealer {
             let count = batch(&pending.leaves[..pending.whole], LEAVES_MAX);
             let leaves = pending.leaves[..count].to_vec();
             let through = leaves.last().map_or(0, |leaf| leaf.revision);
-            self.seal(leaves, through, None).await?;
+            self.seal(Draft { leaves, through, ..Draft::default() }).await?;
             pending.leaves.drain(..count);
             pending.whole -= count;
         }
         Ok(())
     }
 
+    /// Seals that records are gone which the store had confirmed.
+    async fn seal_missing(&mut self) -> Result<(), SealError> {
+        let through = self.through();
+        let missing = self.registry.awaiting_seal().missing(self.registry.store(), through).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        error!(records = missing.join(" "), "audit records were gone before they could be sealed");
+        self.seal(Draft { missing, through, ..Draft::default() }).await
+    }
+
     /// Signs, keeps and commits the next seal.
-    pub(super) async fn seal(
-        &mut self,
-        leaves: Vec<AuditLeaf>,
-        through: u64,
-        oldest_kept: Option<u64>,
-    ) -> Result<(), SealError> {
+    pub(super) async fn seal(&mut self, draft: Draft) -> Result<(), SealError> {
         let view = self.registry.view();
         let seal = AuditSeal {
             node_id: self.registry.node_id().to_owned(),
@@ -305,10 +318,11 @@ impl Sealer {
             sequence: self.tip.map_or(0, |tip| tip.head.sequence) + 1,
             previous: self.tip.map(|tip| tip.head.hash.0.to_vec()).unwrap_or_default(),
             epoch: view.head().epoch.0,
-            through,
+            through: draft.through,
             sealed_at_ms: view.now().0,
-            oldest_kept: oldest_kept.or(self.tip.map(|tip| tip.oldest_kept)).unwrap_or(1),
-            leaves,
+            oldest_kept: draft.oldest_kept.or(self.tip.map(|tip| tip.oldest_kept)).unwrap_or(1),
+            leaves: draft.leaves,
+            missing: draft.missing,
         };
         let records = seal.leaves.len();
         let value = sign(self.key.pair(), &seal);
@@ -317,7 +331,12 @@ impl Sealer {
         // From here on this is the seal of its sequence, whatever becomes of the commit.
         self.files.keep_seal(value.clone()).await?;
         self.commit(&opened, value.into()).await?;
-        debug!(sequence = opened.seal.sequence, records, revision = through, "audit records sealed");
+        debug!(
+            sequence = opened.seal.sequence,
+            records,
+            revision = opened.seal.through,
+            "audit records sealed"
+        );
         self.stand_at(&opened);
         self.anew = false;
         Ok(())
@@ -346,44 +365,5 @@ impl Sealer {
             }
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-impl Pending {
-    /// Takes in an event of the log; what is sealed already is left out.
-    fn take(&mut self, event: WatchEvent, through: u64) {
-        match event {
-            WatchEvent::Added(step) => {
-                if step.record.record.revision.0 > through {
-                    self.leaves.push(own_leaf(&step.record.record));
-                }
-                // Inside a commit there is more to come.
-                if step.cursor.part == 0 {
-                    self.settle();
-                }
-            }
-            WatchEvent::Modified(step) => {
-                let record = &step.record.record.id.key;
-                error!(record, "an audit record was changed");
-                if step.cursor.part == 0 {
-                    self.settle();
-                }
-            }
-            WatchEvent::Removed(step) => {
-                if step.cursor.part == 0 {
-                    self.settle();
-                }
-            }
-            WatchEvent::Snapshot(_)
-            | WatchEvent::Synced { .. }
-            | WatchEvent::Reset(_)
-            | WatchEvent::Progress { .. } => {}
-        }
-    }
-
-    /// All records of the commits that are here are here, in the order that seals have.
-    fn settle(&mut self) {
-        self.leaves[self.whole..].sort_by(|a, b| (a.revision, &a.key).cmp(&(b.revision, &b.key)));
-        self.whole = self.leaves.len();
     }
 }

@@ -28,7 +28,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use crate::core::audit_seal::mac::MacKey;
 use crate::daemon::audit;
+use crate::daemon::audit::awaiting::Awaiting;
 use crate::daemon::store::{
     Commit, CommitError, Committed, Idempotency, IdempotencyKey, Kind, LogEntry, LogPage, Retention,
     Revision, Store, StoreError,
@@ -64,6 +66,9 @@ pub struct Registry {
     log_turns: Semaphore,
     /// About mutations that the store refused.
     refusals: Complaint,
+    /// Of the audit records that this node makes; `None` where nothing is sealed.
+    audit_mac: Option<MacKey>,
+    awaiting_seal: Awaiting,
 }
 
 impl Registry {
@@ -79,6 +84,8 @@ impl Registry {
             own: OwnGroups::default(),
             log_turns: Semaphore::new(LOG_READERS_MAX),
             refusals: Complaint::default(),
+            audit_mac: None,
+            awaiting_seal: Awaiting::default(),
         }
     }
 
@@ -86,6 +93,22 @@ impl Registry {
     #[must_use]
     pub fn following(self, followed: &'static [Kind]) -> Self {
         Self { view: self.view.following(followed), ..self }
+    }
+
+    /// Has its audit records carry a MAC, by which the sealer of this node knows them for its own.
+    #[must_use]
+    pub fn marking_audit(self, mac: MacKey) -> Self {
+        Self { audit_mac: Some(mac), ..self }
+    }
+
+    /// What the MACs of audit records are made with.
+    pub fn audit_mac(&self) -> Option<&MacKey> {
+        self.audit_mac.as_ref()
+    }
+
+    /// The audit records that this node has made and not sealed yet.
+    pub fn awaiting_seal(&self) -> &Awaiting {
+        &self.awaiting_seal
     }
 
     /// The node whose daemon this is.
@@ -120,7 +143,7 @@ impl Registry {
             let body = audit::epoch_body(&self.node_id, loss.epoch, loss.lines());
             let commit = Commit {
                 epoch: self.view.head().epoch,
-                writes: vec![audit::write(self.view.now(), &body)],
+                writes: vec![audit::write(self.view.now(), &body, self.audit_mac())],
                 // A reply that was lost leaves no second record.
                 idempotency: Some(Idempotency {
                     key: IdempotencyKey {
@@ -151,8 +174,12 @@ impl Registry {
 
     /// Commits and shows the result in this daemon's view before it returns.
     pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        let epoch = commit.epoch;
         let committed = self.store.commit(commit).await.inspect_err(|error| self.note_epoch_of(error))?;
         if let Committed::Done(entry) = &committed {
+            if self.audit_mac.is_some() {
+                self.awaiting_seal.note(epoch, entry);
+            }
             self.show(entry).await;
         }
         Ok(committed)

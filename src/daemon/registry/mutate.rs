@@ -253,7 +253,7 @@ impl Registry {
         let mut writes = decision.writes.clone();
         if !writes.is_empty() {
             let body = audit::body(mutation, &decision.changes, self.node_id());
-            writes.push(audit::write(self.view().now(), &body));
+            writes.push(audit::write(self.view().now(), &body, self.audit_mac()));
         }
         let mut idempotency = None;
         if mutation.dry_run {

@@ -1,5 +1,6 @@
 //! The trail on the memory store, in paused time: nodes that seal, and a store that is tampered with.
 
+mod forging;
 mod sealing;
 mod tampering;
 mod trail;
@@ -62,6 +63,8 @@ enum Answer {
     Lost,
     /// It is made and nobody is told.
     Unheard,
+    /// It is confirmed and not made.
+    Swallowed,
 }
 
 /// A store that shows its records otherwise than they are, or loses commits.
@@ -101,6 +104,7 @@ impl Store for Warped {
                 self.inner().commit(commit).await?;
                 Err(StoreError::OutcomeUnknown("unheard".into()).into())
             }
+            Some(Answer::Swallowed) => Ok(Committed::Done(Arc::new(confirmation(&commit)))),
         }
     }
     async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
@@ -122,6 +126,28 @@ impl Store for Warped {
     async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
         self.inner().housekeep(epoch, keep).await
     }
+}
+
+/// What a store says that has made a commit.
+fn confirmation(commit: &Commit) -> LogEntry {
+    let changes = commit.writes.iter().filter_map(|write| match write {
+        Write::Put { id, value, .. } => {
+            let after = Record {
+                id: id.clone(),
+                value: value.clone(),
+                version: Version(1),
+                revision: Revision(1),
+                created_at: Millis(1),
+                updated_at: Millis(1),
+                writer: commit.writer.clone(),
+                group: None,
+                deleted: false,
+            };
+            Some(Change { before: None, after, expired: false })
+        }
+        _ => None,
+    });
+    LogEntry { revision: Revision(1), changes: changes.collect(), ..LogEntry::default() }
 }
 
 /// A store and the directories of the nodes.
@@ -153,10 +179,10 @@ impl Place {
     }
 
     async fn node_that_keeps(&self, node_id: &str, keep: Duration) -> Node {
-        let registry = Registry::new(node_id, self.store.clone(), &MIRRORED).following(&FOLLOWED);
-        let registry = Arc::new(registry);
         let files = self.files(node_id);
         let key = files.key(node_id).unwrap();
+        let registry = Registry::new(node_id, self.store.clone(), &MIRRORED).following(&FOLLOWED);
+        let registry = Arc::new(registry.marking_audit(key.mac().clone()));
         let chain = key.chain().clone();
         let heads = Arc::new(Heads::new(files.heads().unwrap()));
         let settings = PresenceSettings {
@@ -194,6 +220,20 @@ impl Place {
         let epoch = self.store.inner().pulse(Pulse::default()).await.unwrap().epoch;
         let commit = Commit { epoch, writes, writer: "intruder".to_owned(), ..Commit::default() };
         self.store.inner().commit(commit).await.unwrap();
+    }
+
+    /// Has the store forget its log.
+    async fn trim_log(&self) {
+        let keep = Retention {
+            log_age: Duration::from_secs(3600),
+            log_entries_max: 1,
+            tombstone_age: KEEP,
+            idempotency_age: KEEP,
+            idempotency_entries_max: 1000,
+        };
+        let epoch = self.store.inner().pulse(Pulse::default()).await.unwrap().epoch;
+        while self.store.housekeep(epoch, keep).await.unwrap().more {}
+        assert!(self.store.log(Revision(1), 1, Duration::ZERO).await.unwrap().compacted);
     }
 
     fn warp(&self, warp: impl Fn(&mut Vec<Record>) + Send + 'static) {

@@ -45,16 +45,7 @@ async fn what_was_left_unsealed_is_found_when_the_log_was_trimmed_meanwhile() {
     for value in 0..5 {
         b.act(value).await;
     }
-    let keep = Retention {
-        log_age: Duration::from_secs(3600),
-        log_entries_max: 1,
-        tombstone_age: KEEP,
-        idempotency_age: KEEP,
-        idempotency_entries_max: 1000,
-    };
-    let epoch = b.registry.view().head().epoch;
-    while place.store.housekeep(epoch, keep).await.unwrap().more {}
-    assert!(place.store.log(Revision(1), 1, Duration::ZERO).await.unwrap().compacted);
+    place.trim_log().await;
     let a = place.node("a").await;
     a.act(8).await;
     a.sealed().await;
@@ -63,13 +54,16 @@ async fn what_was_left_unsealed_is_found_when_the_log_was_trimmed_meanwhile() {
     assert_eq!((report.findings, report.counts["a"].sealed), (Vec::new(), 5));
 }
 
-/// Writes records of a node as a version left them that did not seal, some of them in one commit.
+/// Writes records of a node as it leaves them that was killed before it sealed any, some of them in one
+/// commit.
 async fn leave_records(place: &Place, node_id: &str, count: u64) {
+    let key = place.files(node_id).key(node_id).unwrap();
     let records = (0..count).map(|number| {
         let reason = number.to_string();
         let value = AuditValue { node_id: node_id.to_owned(), reason, ..Default::default() };
-        let id = RecordId::new(AUDIT, format!("{:013x}-{number:016x}", 1_700_000_000_000 + number * 60_000));
-        Write::Put { id, value: Bytes::from(value.encode_to_vec()), group: None }
+        let id = format!("{:013x}-{number:016x}", 1_700_000_000_000 + number * 60_000);
+        let value = Bytes::from(key.mac().mark(&id, &value));
+        Write::Put { id: RecordId::new(AUDIT, id), value, group: None }
     });
     let records: Vec<Write> = records.collect();
     for writes in records.chunks(200) {

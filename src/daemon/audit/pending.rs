@@ -1,0 +1,55 @@
+//! The records of a node that wait for their seal, as they come in the log.
+
+use tracing::error;
+
+use super::backlog::own_leaf;
+use crate::core::audit_seal::mac::MacKey;
+use crate::daemon::registry::watch::WatchEvent;
+use crate::wire::pb::omnirelay::store::v1::AuditLeaf;
+
+/// Records that wait for their seal, in the order of their revisions.
+#[derive(Debug, Default)]
+pub struct Pending {
+    pub leaves: Vec<AuditLeaf>,
+    /// How many of them belong to commits of which all records are here.
+    pub whole: usize,
+}
+
+impl Pending {
+    /// Takes in an event of the log; what is sealed already is left out.
+    pub fn take(&mut self, event: WatchEvent, through: u64, mac: &MacKey) {
+        match event {
+            WatchEvent::Added(step) => {
+                if step.record.record.revision.0 > through {
+                    self.leaves.push(own_leaf(&step.record.record, mac));
+                }
+                // Inside a commit there is more to come.
+                if step.cursor.part == 0 {
+                    self.settle();
+                }
+            }
+            WatchEvent::Modified(step) => {
+                let record = &step.record.record.id.key;
+                error!(record, "an audit record was changed");
+                if step.cursor.part == 0 {
+                    self.settle();
+                }
+            }
+            WatchEvent::Removed(step) => {
+                if step.cursor.part == 0 {
+                    self.settle();
+                }
+            }
+            WatchEvent::Snapshot(_)
+            | WatchEvent::Synced { .. }
+            | WatchEvent::Reset(_)
+            | WatchEvent::Progress { .. } => {}
+        }
+    }
+
+    /// All records of the commits that are here are here, in the order that seals have.
+    fn settle(&mut self) {
+        self.leaves[self.whole..].sort_by(|a, b| (a.revision, &a.key).cmp(&(b.revision, &b.key)));
+        self.whole = self.leaves.len();
+    }
+}
