@@ -15,6 +15,7 @@ use crate::core::audit_seal::{ChainId, Digest256, Head, Opened, open};
 use crate::daemon::objects::audit::AUDIT_SEAL;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::backoff::Backoff;
+use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::follow::{chain, wait_for};
 use crate::daemon::registry::watch::{Watch, WatchEvent};
@@ -201,11 +202,14 @@ fn see(registry: &Registry, heads: &Heads, value: &[u8]) {
 async fn keep_heads(heads: &Heads, files: &AuditFiles) {
     let mut ticks = interval(KEPT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let complaint = Complaint::default();
     loop {
         ticks.tick().await;
         let Some(chains) = heads.unkept() else { continue };
         if let Err(error) = files.keep_heads(&chains).await {
-            warn!(error = %chain(&error), "how far the audit trail was seen could not be written down");
+            if complaint.is_due(&error) {
+                warn!(error = %chain(&error), "how far the audit trail was seen could not be written down");
+            }
             heads.lock().dirty = true;
         }
     }

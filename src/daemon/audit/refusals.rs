@@ -17,6 +17,7 @@ use super::{AUDIT, record_key, write_under};
 use crate::core::time::{Millis, whole_ms};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::follow::{chain, wait_for};
 use crate::daemon::store::{Commit, CommitError, Precondition, RecordId, Revision, StoreError, Version};
 use crate::daemon::surface::FinishedCall;
@@ -99,7 +100,10 @@ struct State {
 
 /// The refusals of this node that are not in the trail yet.
 #[derive(Default)]
-pub struct Refusals(Mutex<State>);
+pub struct Refusals {
+    state: Mutex<State>,
+    complaint: Complaint<AuditFilesError>,
+}
 
 /// Why refusals were not entered. They still are remembered.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +128,8 @@ impl Refusals {
             Spool::default()
         });
         let sorts = spool.rows.into_iter().take(SORTS_MAX).map(|row| (row.sort, row.seen)).collect();
-        Ok(Self(Mutex::new(State { sorts, batch: spool.batch, dirty: false })))
+        let state = Mutex::new(State { sorts, batch: spool.batch, dirty: false });
+        Ok(Self { state, complaint: Complaint::default() })
     }
 
     /// Takes note of a call that is over, if it was refused for who the caller is.
@@ -190,7 +195,7 @@ impl Refusals {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -253,7 +258,9 @@ async fn enter_some(
 async fn spool(refusals: &Refusals, files: &AuditFiles) -> Result<(), EnterError> {
     let Some(text) = refusals.unspooled() else { return Ok(()) };
     if let Err(error) = files.keep_refusals(text).await {
-        warn!(error = %chain(&error), "refusals could not be spooled");
+        if refusals.complaint.is_due(&error) {
+            warn!(error = %chain(&error), "refusals could not be spooled");
+        }
         refusals.lock().dirty = true;
         return Err(error.into());
     }

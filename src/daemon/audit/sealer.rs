@@ -20,6 +20,7 @@ use crate::daemon::audit::AUDIT;
 use crate::daemon::objects::audit::AUDIT_SEAL;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::backoff::Backoff;
+use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::follow::{chain, wait_for};
 use crate::daemon::registry::view::ViewRecord;
@@ -72,6 +73,8 @@ pub struct Sealer {
     anew: bool,
     /// True: the log does not reach back to what was sealed last.
     behind_log: bool,
+    /// True: a seal was made since it was last asked.
+    kept: bool,
 }
 
 /// What goes into the next seal.
@@ -93,7 +96,8 @@ impl Sealer {
         heads: Arc<Heads>,
         keep: Duration,
     ) -> Self {
-        Self { registry, key, files, heads, keep, tip: None, covered: 0, anew: false, behind_log: false }
+        let (anew, behind_log, kept) = (false, false, false);
+        Self { registry, key, files, heads, keep, tip: None, covered: 0, anew, behind_log, kept }
     }
 
     pub(super) fn registry(&self) -> &Arc<Registry> {
@@ -115,22 +119,21 @@ impl Sealer {
     /// Seals for ever.
     pub async fn run(mut self) {
         wait_for(self.registry.view(), Revision(0)).await;
-        let mut backoff = Backoff::new();
-        // Said once, not at each try: the store may be away for long.
-        let mut said = false;
+        let (mut backoff, complaint) = (Backoff::new(), Complaint::default());
         loop {
-            let error = match self.settle().await {
-                Ok(()) => {
-                    (backoff, said) = (Backoff::new(), false);
-                    self.seal_what_comes().await.err()
-                }
-                Err(error) => Some(error),
+            let ended = match self.settle().await {
+                Ok(()) => self.seal_what_comes().await,
+                Err(error) => Err(error),
             };
-            let Some(error) = error else { continue };
-            if std::mem::replace(&mut said, true) {
-                debug!(error = %chain(&error), "audit records could not be sealed");
-            } else {
+            // Only a seal shows that sealing works: the store may answer while the disk does not.
+            if std::mem::take(&mut self.kept) {
+                backoff = Backoff::new();
+            }
+            let Err(error) = ended else { continue };
+            if complaint.is_due(&error) {
                 warn!(error = %chain(&error), "audit records could not be sealed; trying again");
+            } else {
+                debug!(error = %chain(&error), "audit records could not be sealed");
             }
             backoff.wait().await;
         }
@@ -338,7 +341,7 @@ impl Sealer {
             "audit records sealed"
         );
         self.stand_at(&opened);
-        self.anew = false;
+        (self.anew, self.kept) = (false, true);
         Ok(())
     }
 

@@ -221,3 +221,23 @@ async fn after_a_flush_a_chain_goes_on_from_its_own_head_and_what_is_lost_is_sai
     assert_eq!(wrong, [Wrong::Missing; 3], "a seal and two records: {:?}", report.findings);
     assert_eq!(report.counts["a"].sealed, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_cannot_be_written_is_tried_at_a_bounded_pace() {
+    let place = Place::new();
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+    let in_the_way = place.directory.path().join("audit/a/seal.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    a.act(7).await;
+    sleep(SOON).await;
+    let reads = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = reads.clone();
+    place.warp(move |_| drop(counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed)));
+    sleep(Duration::from_secs(60)).await;
+    let reads = reads.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((10..300).contains(&reads), "{reads} reads in a minute");
+    std::fs::remove_dir(in_the_way).unwrap();
+    a.sealed().await;
+    assert_eq!(total(&a.verify().await), (2, 0));
+}
