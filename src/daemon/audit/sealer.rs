@@ -14,7 +14,7 @@ use super::heads::Heads;
 use super::made_at;
 use super::pending::Pending;
 use super::prune;
-use super::store::{newest_of, seal_of, stored_chains};
+use super::store::{newest_of, seal_of};
 use crate::core::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
 use crate::daemon::audit::AUDIT;
 use crate::daemon::objects::audit::AUDIT_SEAL;
@@ -192,12 +192,16 @@ impl Sealer {
     }
 
     /// What the chains of this node under other keys cover: a new key does not seal it again.
+    ///
+    /// Only those count that it remembers to have signed: anybody who can write to the store can sign a seal
+    /// in its name under a key of their own.
     async fn covered_by_older_keys(&self) -> Result<u64, StoreError> {
         let mut covered = 0;
         let own = self.registry.node_id();
-        for id in stored_chains(self.registry.store()).await?.iter().filter(|id| id.node_id == own) {
+        for id in self.heads.chains().iter().filter(|id| id.node_id == own) {
             let newest = newest_of(self.registry.store(), id).await?;
             let opened = newest.and_then(|record| open(&record.value).ok());
+            let opened = opened.filter(|opened| opened.chain() == *id);
             covered = covered.max(opened.map_or(0, |opened| opened.seal.through));
         }
         Ok(covered)

@@ -1,6 +1,8 @@
 //! What is committed gets sealed, whatever comes between.
 
 use super::*;
+use crate::core::audit_seal::sign;
+use crate::wire::pb::omnirelay::store::v1::AuditSeal;
 
 #[tokio::test(start_paused = true)]
 async fn new_records_are_sealed_within_a_second_or_two() {
@@ -240,4 +242,20 @@ async fn a_directory_that_cannot_be_written_is_tried_at_a_bounded_pace() {
     std::fs::remove_dir(in_the_way).unwrap();
     a.sealed().await;
     assert_eq!(total(&a.verify().await), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_chain_in_a_nodes_name_keeps_nothing_from_being_sealed() {
+    let place = Place::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let key = AuditFiles::open(elsewhere.path(), "a").unwrap().key("a").unwrap();
+    let public_key = key.public().to_vec();
+    let (node_id, through) = ("a".to_owned(), u64::MAX);
+    let seal = AuditSeal { node_id, public_key, sequence: 1, through, oldest_kept: 1, ..Default::default() };
+    let value = Bytes::from(sign(key.pair(), &seal).encode_to_vec());
+    let id = RecordId::new(AUDIT_SEAL, key.chain().key(1));
+    place.write(vec![Write::Put { id, value, group: None }]).await;
+    let a = place.node("a").await;
+    a.act_and_seal(2).await;
+    assert_eq!(open(&a.newest_seal().await.value).unwrap().seal.leaves.len(), 2);
 }
