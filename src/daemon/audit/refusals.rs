@@ -18,8 +18,8 @@ use crate::core::time::{Millis, whole_ms};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::complaint::Complaint;
-use crate::daemon::registry::follow::{chain, wait_for};
-use crate::daemon::store::{Commit, CommitError, Precondition, RecordId, Revision, StoreError, Version};
+use crate::daemon::registry::follow::chain;
+use crate::daemon::store::{Commit, CommitError, Precondition, RecordId, StoreError, Version};
 use crate::daemon::surface::FinishedCall;
 use crate::wire::pb::omnirelay::store::v1::AuditValue;
 
@@ -94,6 +94,8 @@ struct Spool {
 struct State {
     sorts: BTreeMap<Sort, Seen>,
     batch: Option<Batch>,
+    /// The minute of the one sort of what was too much, as long as there is one.
+    dropped: Option<u64>,
     /// Something is not spooled yet.
     dirty: bool,
 }
@@ -127,8 +129,13 @@ impl Refusals {
             warn!(%error, "spooled refusals could not be read and are lost");
             Spool::default()
         });
-        let sorts = spool.rows.into_iter().take(SORTS_MAX).map(|row| (row.sort, row.seen)).collect();
-        let state = Mutex::new(State { sorts, batch: spool.batch, dirty: false });
+        let mut sorts: BTreeMap<_, _> = spool.rows.into_iter().map(|row| (row.sort, row.seen)).collect();
+        // One more, for what is dropped. The oldest come first.
+        while sorts.len() > SORTS_MAX + 1 {
+            sorts.pop_first();
+        }
+        let dropped = sorts.keys().find(|sort| sort.action == DROPPED).map(|sort| sort.minute);
+        let state = Mutex::new(State { sorts, batch: spool.batch, dropped, dirty: false });
         Ok(Self { state, complaint: Complaint::default() })
     }
 
@@ -150,7 +157,8 @@ impl Refusals {
         };
         let mut state = self.lock();
         let full = state.sorts.len() >= SORTS_MAX && !state.sorts.contains_key(&sort);
-        let sort = if full { dropped(sort.minute) } else { sort };
+        // One for all minutes: an outage of the store may last for many.
+        let sort = if full { dropped(*state.dropped.get_or_insert(sort.minute)) } else { sort };
         let seen = state.sorts.entry(sort);
         let seen = seen.or_insert(Seen { count: 0, first_ms: now_ms, last_ms: now_ms });
         seen.count = seen.count.saturating_add(1);
@@ -181,6 +189,9 @@ impl Refusals {
             }
             let rows = over.into_iter().filter_map(|sort| Some((state.sorts.remove(&sort)?, sort)));
             let rows: Vec<Row> = rows.map(|(seen, sort)| Row { sort, seen }).collect();
+            if rows.iter().any(|row| row.sort.action == DROPPED) {
+                state.dropped = None;
+            }
             state.batch = Some(Batch::keyed(rows, store_now));
             state.dirty = true;
         }
@@ -219,14 +230,18 @@ fn wall_ms() -> u64 {
     whole_ms(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
-/// Spools refusals and enters them in the trail, for ever.
+/// Spools refusals, from the beginning, and enters them in the trail while the store is there, for ever.
 pub async fn enter_refusals(registry: Arc<Registry>, refusals: Arc<Refusals>, files: AuditFiles) {
-    wait_for(registry.view(), Revision(0)).await;
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = enter_some(&registry, &refusals, &files, wall_ms()).await {
+        let entered = if registry.view().head().caught_up {
+            enter_some(&registry, &refusals, &files, wall_ms()).await
+        } else {
+            spool(&refusals, &files).await
+        };
+        if let Err(error) = entered {
             debug!(error = %chain(&error), "refusals could not be entered in the audit trail");
         }
     }
