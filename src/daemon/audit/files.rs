@@ -157,6 +157,14 @@ impl AuditFiles {
         Ok((opened.chain() == *chain).then_some((opened, value)))
     }
 
+    /// The chain of the last seal that was kept, under whatever key; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn last_chain(&self) -> Result<Option<ChainId>, AuditFilesError> {
+        Ok(self.load(SEAL)?.and_then(|value| Some(open(&value).ok()?.chain())))
+    }
+
     /// Keeps a seal before it is committed: what was signed once is never signed otherwise.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Seals the audit records of this node, once a second while there are new ones.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -195,13 +196,14 @@ impl Sealer {
     ///
     /// Only those count that it remembers to have signed: anybody who can write to the store can sign a seal
     /// in its name under a key of their own.
-    async fn covered_by_older_keys(&self) -> Result<u64, StoreError> {
+    async fn covered_by_older_keys(&self) -> Result<u64, SealError> {
         let mut covered = 0;
         let own = self.registry.node_id();
-        for id in self.heads.chains().iter().filter(|id| id.node_id == own) {
-            let newest = newest_of(self.registry.store(), id).await?;
+        let known = self.heads.chains().into_iter().chain(self.files.last_chain()?);
+        for id in known.filter(|id| id.node_id == own).collect::<BTreeSet<_>>() {
+            let newest = newest_of(self.registry.store(), &id).await?;
             let opened = newest.and_then(|record| open(&record.value).ok());
-            let opened = opened.filter(|opened| opened.chain() == *id);
+            let opened = opened.filter(|opened| opened.chain() == id);
             covered = covered.max(opened.map_or(0, |opened| opened.seal.through));
         }
         Ok(covered)
