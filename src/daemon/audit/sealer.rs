@@ -19,6 +19,7 @@ use super::store::{newest_of, seal_of};
 use crate::core::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
 use crate::daemon::audit::AUDIT;
 use crate::daemon::objects::audit::AUDIT_SEAL;
+use crate::daemon::objects::peers::session_id;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::backoff::Backoff;
 use crate::daemon::registry::complaint::Complaint;
@@ -45,6 +46,11 @@ pub enum SealError {
     Commit(#[from] CommitError),
     #[error("the store did not answer")]
     Store(#[from] StoreError),
+    /// Nothing that is signed from here on could be told from what is forged.
+    #[error("another seal stands at `{key}`, where this node's belongs")]
+    Foreign { key: String },
+    #[error("another daemon has this node's session, and seals")]
+    Replaced,
 }
 
 /// Where a chain stands.
@@ -117,7 +123,7 @@ impl Sealer {
         self.keep
     }
 
-    /// Seals for ever.
+    /// Seals until a foreign seal stands in its way, and that is for ever.
     pub async fn run(mut self) {
         wait_for(self.registry.view(), Revision(0)).await;
         let (mut backoff, complaint) = (Backoff::new(), Complaint::default());
@@ -131,7 +137,12 @@ impl Sealer {
                 backoff = Backoff::new();
             }
             let Err(error) = ended else { continue };
-            if complaint.is_due(&error) {
+            if matches!(error, SealError::Foreign { .. }) {
+                self.stop(&error);
+                return;
+            }
+            // That it was replaced its session says.
+            if !matches!(error, SealError::Replaced) && complaint.is_due(&error) {
                 warn!(error = %chain(&error), "audit records could not be sealed; trying again");
             } else {
                 debug!(error = %chain(&error), "audit records could not be sealed");
@@ -140,11 +151,35 @@ impl Sealer {
         }
     }
 
+    fn stop(&self, why: &SealError) {
+        let faults = self.registry.audit_faults();
+        faults.note();
+        let said = format!(
+            "audit records are not sealed any more: {why}; find out who wrote it with `omnirelay audit verify`, \
+             then remove it, or `key` and `seal` of this node's audit directory, and restart the daemon"
+        );
+        if faults.stop(said) {
+            error!(error = %why, "audit records are not sealed any more");
+        }
+    }
+
+    /// Refuses while another process with the same data holds the session of this node: both would sign.
+    fn check_not_replaced(&self) -> Result<(), SealError> {
+        let view = self.registry.view();
+        let group = view.group(&session_id(self.registry.node_id()));
+        let group = group.filter(|group| !group.closed && view.now() < group.deadline);
+        match group {
+            Some(group) if !self.registry.own().all().contains(&group.of) => Err(SealError::Replaced),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Brings the chain in the store and the one that was signed together.
     ///
     /// What was signed counts. The store may be a step behind, when a crash or a lost reply came between, or
     /// further, when it lost commits; it is ahead only when the data directory was restored.
     async fn settle(&mut self) -> Result<(), SealError> {
+        self.check_not_replaced()?;
         let signed = self.files.last_seal(self.key.chain())?;
         let stored = newest_of(self.registry.store(), self.key.chain()).await?;
         let stored = stored.and_then(|record| Some((open(&record.value).ok()?, record.value)));
@@ -164,7 +199,7 @@ impl Sealer {
             }
             (Some((opened, _)), Some((there, _))) if opened.seal.sequence == behind => {
                 if opened.hash != there.hash {
-                    error!(sequence = behind, "the store holds a seal that this node did not sign last");
+                    return Err(SealError::Foreign { key: self.key.chain().key(behind) });
                 }
                 self.stand_at(&opened);
             }
@@ -320,6 +355,7 @@ impl Sealer {
 
     /// Signs, keeps and commits the next seal.
     pub(super) async fn seal(&mut self, draft: Draft) -> Result<(), SealError> {
+        self.check_not_replaced()?;
         let view = self.registry.view();
         let seal = AuditSeal {
             node_id: self.registry.node_id().to_owned(),
@@ -364,14 +400,12 @@ impl Sealer {
         };
         match self.registry.commit(commit).await {
             Ok(_) => Ok(()),
-            Err(CommitError::Conflict { .. }) => {
+            Err(error @ CommitError::Conflict { .. }) => match seal_of(self.registry.store(), &key).await? {
                 // Mostly this very seal, whose answer was lost.
-                let there = seal_of(self.registry.store(), &key).await?;
-                if there.is_none_or(|record| record.value != value) {
-                    error!(seal = key, "another record stands where this node's seal belongs");
-                }
-                Ok(())
-            }
+                Some(record) if record.value == value => Ok(()),
+                Some(_) => Err(SealError::Foreign { key }),
+                None => Err(error.into()),
+            },
             Err(error) => Err(error.into()),
         }
     }

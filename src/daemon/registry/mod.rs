@@ -31,6 +31,7 @@ use tokio::sync::Semaphore;
 use crate::core::audit_seal::mac::MacKey;
 use crate::daemon::audit;
 use crate::daemon::audit::awaiting::Awaiting;
+use crate::daemon::audit::faults::Faults;
 use crate::daemon::store::{
     Commit, CommitError, Committed, Idempotency, IdempotencyKey, Kind, LogEntry, LogPage, Retention,
     Revision, Store, StoreError,
@@ -69,6 +70,7 @@ pub struct Registry {
     /// Of the audit records that this node makes; `None` where nothing is sealed.
     audit_mac: Option<MacKey>,
     awaiting_seal: Awaiting,
+    audit_faults: Faults,
 }
 
 impl Registry {
@@ -86,6 +88,7 @@ impl Registry {
             refusals: Complaint::default(),
             audit_mac: None,
             awaiting_seal: Awaiting::default(),
+            audit_faults: Faults::default(),
         }
     }
 
@@ -109,6 +112,11 @@ impl Registry {
     /// The audit records that this node has made and not sealed yet.
     pub fn awaiting_seal(&self) -> &Awaiting {
         &self.awaiting_seal
+    }
+
+    /// What was noticed of the audit trail.
+    pub fn audit_faults(&self) -> &Faults {
+        &self.audit_faults
     }
 
     /// The node whose daemon this is.

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::core::audit_seal::sign;
+use crate::daemon::objects::peers::session_id;
+use crate::daemon::readiness::Readiness;
 use crate::wire::pb::omnirelay::store::v1::AuditSeal;
 
 #[tokio::test(start_paused = true)]
@@ -260,4 +262,51 @@ async fn a_foreign_chain_in_a_nodes_name_keeps_nothing_from_being_sealed() {
     let a = place.node("a").await;
     a.act_and_seal(2).await;
     assert_eq!(open(&a.newest_seal().await.value).unwrap().seal.leaves.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_stops_sealing_at_a_foreign_seal_and_says_so() {
+    let place = Place::new();
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+    let id = RecordId::new(AUDIT_SEAL, a.chain.key(2));
+    let value = a.newest_seal().await.value;
+    place.write(vec![Write::Put { id: id.clone(), value, group: None }]).await;
+    assert_eq!(a.registry.audit_faults().stopped(), None);
+    a.act(7).await;
+    sleep(SOON).await;
+    a.act(8).await;
+    sleep(SOON).await;
+    let why = a.registry.audit_faults().stopped().unwrap().to_owned();
+    assert!(why.contains(&id.key), "{why}");
+    assert_eq!(place.all(AUDIT_SEAL).await.len(), 2, "nothing is sealed behind it");
+    let items = Readiness::new(a.registry.clone(), || true).items();
+    let item = items.iter().find(|item| item.name == "audit").unwrap();
+    assert_eq!((item.ok, item.required, item.message == why), (false, false, true));
+    // Neither is it after a restart, until somebody acts.
+    drop(a);
+    let a = place.node("a").await;
+    a.act(9).await;
+    sleep(SOON).await;
+    assert!(a.registry.audit_faults().stopped().is_some());
+    place.write(vec![Write::Delete { id }]).await;
+    drop(a);
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_session_another_process_took_seals_nothing() {
+    let place = Place::new();
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+    let epoch = a.registry.view().head().epoch;
+    let ttl = Duration::from_secs(3600);
+    let open = OpenGroup { epoch, id: session_id("a"), ttl, secret: "a".to_owned() };
+    place.store.open_group(open).await.unwrap();
+    sleep(SOON).await;
+    a.act(7).await;
+    sleep(SOON).await;
+    assert_eq!(place.all(AUDIT_SEAL).await.len(), 1);
+    assert_eq!(a.registry.audit_faults().stopped(), None);
 }
