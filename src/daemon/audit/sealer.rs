@@ -193,6 +193,7 @@ impl Sealer {
             (Some((opened, value)), _) if opened.seal.sequence > behind => {
                 if behind + 1 < opened.seal.sequence {
                     warn!(behind, sealed = opened.seal.sequence, "the store has lost seals of this node");
+                    self.registry.audit_faults().note();
                 }
                 self.commit(&opened, value.into()).await?;
                 self.stand_at(&opened);
@@ -222,6 +223,7 @@ impl Sealer {
             return;
         }
         error!(sequence, sealed = head.sequence, "the newest seals of this node are lost");
+        self.registry.audit_faults().note();
         let tip = self.tip.map_or((0, 1), |tip| (tip.newest_ms, tip.oldest_kept));
         // Of an epoch that is none: what is not sealed is looked for among the records.
         self.tip = Some(Tip { head, epoch: Epoch(0), newest_ms: tip.0, oldest_kept: tip.1 });
@@ -299,6 +301,9 @@ impl Sealer {
                         self.behind_log = true;
                         return Ok(());
                     }
+                    if let WatchEvent::Modified(_) = event {
+                        self.registry.audit_faults().note();
+                    }
                     pending.take(event, self.through(), self.key.mac());
                 }
                 _ = ticks.tick() => {
@@ -350,6 +355,7 @@ impl Sealer {
             return Ok(());
         }
         error!(records = missing.join(" "), "audit records were gone before they could be sealed");
+        self.registry.audit_faults().note();
         self.seal(Draft { missing, through, ..Draft::default() }).await
     }
 
@@ -369,7 +375,7 @@ impl Sealer {
             leaves: draft.leaves,
             missing: draft.missing,
         };
-        let records = seal.leaves.len();
+        let (records, foreign) = (seal.leaves.len(), seal.leaves.iter().any(|leaf| leaf.foreign));
         let value = sign(self.key.pair(), &seal);
         let opened = Opened { hash: crate::core::audit_seal::seal_hash(&value.body), seal };
         let value = value.encode_to_vec();
@@ -384,6 +390,9 @@ impl Sealer {
         );
         self.stand_at(&opened);
         (self.anew, self.kept) = (false, true);
+        if foreign {
+            self.registry.audit_faults().note();
+        }
         Ok(())
     }
 

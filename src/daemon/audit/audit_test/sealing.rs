@@ -279,6 +279,8 @@ async fn a_node_stops_sealing_at_a_foreign_seal_and_says_so() {
     sleep(SOON).await;
     let why = a.registry.audit_faults().stopped().unwrap().to_owned();
     assert!(why.contains(&id.key), "{why}");
+    assert_eq!(a.registry.audit_faults().noticed(), 1);
+    assert_eq!(a.registry.awaiting_seal().count(), 2);
     assert_eq!(place.all(AUDIT_SEAL).await.len(), 2, "nothing is sealed behind it");
     let items = Readiness::new(a.registry.clone(), || true).items();
     let item = items.iter().find(|item| item.name == "audit").unwrap();
