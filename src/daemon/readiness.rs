@@ -8,6 +8,10 @@ use crate::core::time::{Millis, rfc3339, whole_ms};
 use crate::daemon::registry::Registry;
 use crate::wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
 
+/// What still works while the store has no room.
+const FULL: &str = "the store is full: changes are refused, the last one among them, until there is room; nobody \
+                    loses a session over it, and none begins";
+
 /// What a daemon needs to be of full use.
 pub struct Readiness {
     registry: Arc<Registry>,
@@ -34,7 +38,8 @@ impl Readiness {
     /// Each need by name, with what to do where it is not met.
     pub fn items(&self) -> Vec<ReadinessItem> {
         let view = self.registry.view();
-        let store = view.silence().map(|age| silence(&self.registry, age));
+        let full = || self.registry.is_full().then(|| FULL.to_owned());
+        let store = view.silence().map(|age| silence(&self.registry, age)).or_else(full);
         let advice = self.registry.store().advice();
         let settings = (!advice.is_empty()).then(|| advice.join("; "));
         let caught_up = view.head().caught_up;

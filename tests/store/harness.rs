@@ -115,6 +115,11 @@ impl Harness for Embedded {
     }
 }
 
+/// The time of a store.
+pub async fn now(store: &dyn Store) -> Millis {
+    store.pulse(Pulse::default()).await.expect("a beat").now
+}
+
 /// The epoch that a store is in.
 pub async fn epoch(store: &dyn Store) -> Epoch {
     store.pulse(Pulse::default()).await.expect("a beat").epoch

@@ -23,6 +23,7 @@ mod outage_test;
 mod registry_test;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -67,6 +68,8 @@ pub struct Registry {
     log_turns: Semaphore,
     /// About mutations that the store refused.
     refusals: Complaint,
+    /// True: the last commit found no room.
+    full: AtomicBool,
     /// Of the audit records that this node makes; `None` where nothing is sealed.
     audit_mac: Option<MacKey>,
     awaiting_seal: Awaiting,
@@ -86,6 +89,7 @@ impl Registry {
             own: OwnGroups::default(),
             log_turns: Semaphore::new(LOG_READERS_MAX),
             refusals: Complaint::default(),
+            full: AtomicBool::new(false),
             audit_mac: None,
             awaiting_seal: Awaiting::default(),
             audit_faults: Faults::default(),
@@ -183,7 +187,9 @@ impl Registry {
     /// Commits and shows the result in this daemon's view before it returns.
     pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         let epoch = commit.epoch;
-        let committed = self.store.commit(commit).await.inspect_err(|error| self.note_epoch_of(error))?;
+        let committed = self.store.commit(commit).await.inspect_err(|error| self.note_epoch_of(error));
+        self.note_room(&committed);
+        let committed = committed?;
         if let Committed::Done(entry) = &committed {
             if self.audit_mac.is_some() {
                 self.awaiting_seal.note(epoch, entry);
@@ -191,6 +197,19 @@ impl Registry {
             self.show(entry).await;
         }
         Ok(committed)
+    }
+
+    /// Whether the last commit was refused for want of room. A store that is full goes on otherwise.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    fn note_room(&self, committed: &Result<Committed, CommitError>) {
+        match committed {
+            Ok(_) => self.full.store(false, Ordering::Relaxed),
+            Err(CommitError::Store(StoreError::Full(_))) => self.full.store(true, Ordering::Relaxed),
+            Err(_) => {}
+        }
     }
 
     /// A refusal in another epoch is news to the view as well.

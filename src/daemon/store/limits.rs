@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{
     COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, Fence, GroupId, Idempotency, KEY_BYTES_MAX, Kind, LeaseOp,
-    OpenGroup, PAGE_MAX, Precondition, Pulse, RecordId, Scan, StoreError, TOKEN_FLOOR_MAX, VALUE_BYTES_MAX,
-    Write,
+    OpenGroup, PAGE_MAX, Precondition, Pulse, RecordId, Scan, StoreError, TOKEN_FLOOR_MAX, TTL_MAX,
+    VALUE_BYTES_MAX, Write,
 };
 
 pub(super) fn commit(commit: &Commit) -> Result<(), StoreError> {
@@ -33,6 +33,9 @@ pub(super) fn open_group(open: &OpenGroup) -> Result<(), StoreError> {
     group(&open.id)?;
     if open.ttl.as_millis() == 0 {
         return refuse(format!("the TTL of group `{}` is shorter than 1 ms", open.id));
+    }
+    if open.ttl > TTL_MAX {
+        return refuse(format!("the TTL of group `{}` is longer than {TTL_MAX:?}", open.id));
     }
     name("secret", &open.secret)
 }

@@ -41,8 +41,11 @@ pub const PAGE_MAX: usize = 4096;
 /// Where a page of records or log entries ends early: the first one that brings it to so many
 /// bytes of values is its last.
 pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// The greatest [`LeaseOp::Acquire::token_floor`]: what a double can still count.
-pub const TOKEN_FLOOR_MAX: u64 = (1 << 53) - 1;
+/// The greatest [`LeaseOp::Acquire::token_floor`]: half of what a double can still count, so that
+/// tokens go on from there.
+pub const TOKEN_FLOOR_MAX: u64 = 1 << 52;
+/// The longest time to live of a group, 4,000 years: what is longer never ends.
+pub const TTL_MAX: Duration = Duration::from_millis(1 << 47);
 
 /// Names one life of the registry. It changes whenever revisions could repeat: a new store, a
 /// flush, a promotion that lost writes. No store has epoch 0: a call that names none is refused.
@@ -121,7 +124,7 @@ pub struct OpenGroup {
     /// The epoch that the caller knows.
     pub epoch: Epoch,
     pub id: GroupId,
-    /// 1 ms or longer.
+    /// 1 ms to [`TTL_MAX`].
     pub ttl: Duration,
     /// Whoever presents the secret of a live group replaces it at once; anyone else waits for
     /// its end. Never shown again.

@@ -74,6 +74,14 @@ pub async fn a_token_is_above_its_floor(t: &mut Trial) {
     assert_eq!(first.token, floor + 1);
     t.done(leasing(vec![release("x", first.token)])).await;
     assert_eq!(t.acquire("x", &a).await.token, floor + 2, "it is not lowered again");
+    let mut tokens = Vec::new();
+    for _ in 0..3 {
+        t.done(leasing(vec![acquire("y", &a, TOKEN_FLOOR_MAX)])).await;
+        let lease = t.lease("y").await;
+        t.done(leasing(vec![release("y", lease.token)])).await;
+        tokens.push(lease.token - TOKEN_FLOOR_MAX);
+    }
+    assert_eq!(tokens, [1, 2, 3], "the greatest floor is not the greatest token");
 }
 
 pub async fn a_token_is_not_below_store_time(t: &mut Trial) {

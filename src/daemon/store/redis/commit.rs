@@ -104,6 +104,22 @@ pub(super) fn outcome(commit: Commit, mut reply: Reply) -> Result<Committed, Com
     }
 }
 
+/// True for a refusal that no time undoes: the same commit, if it comes later, is refused as well.
+pub(super) fn is_final(refusal: &CommitError) -> bool {
+    match refusal {
+        CommitError::Conflict { expected, actual, .. } => *expected > Version(0) && expected < actual,
+        CommitError::GroupOver(_) | CommitError::Fenced { .. } | CommitError::IdempotencyReused => true,
+        CommitError::GroupLive { .. } | CommitError::LeaseHeld { .. } => false,
+        CommitError::Store(StoreError::EpochChanged { .. } | StoreError::Invalid { .. }) => true,
+        CommitError::Store(
+            StoreError::Unavailable(_)
+            | StoreError::Full(_)
+            | StoreError::OutcomeUnknown(_)
+            | StoreError::Incompatible { .. },
+        ) => false,
+    }
+}
+
 fn conflict(commit: &Commit, reply: &mut Reply) -> Result<CommitError, StoreError> {
     let (place, actual) = (reply.count()?, Version(reply.number()?));
     match commit.preconditions.get(place.saturating_sub(1)) {

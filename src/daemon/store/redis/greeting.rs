@@ -17,6 +17,9 @@ use crate::core::time::whole_ms;
 /// The newest schema that this version knows.
 const SCHEMA: u64 = 1;
 
+/// The code of a greeting that ended with a server that is of no use.
+pub(super) const TURNED_AWAY: &str = "GREETING";
+
 /// The greatest epoch and revision that this process has seen.
 #[derive(Default)]
 pub(super) struct Seen {
@@ -76,9 +79,9 @@ impl Hello for Greeting {
             Ok(Greeted::Replica) => turned_away("READONLY", "the server is a replica".to_owned()),
             Ok(Greeted::Foreign(what)) | Err(StoreError::Incompatible { what }) => {
                 self.seen.refuse(Some(what.clone()));
-                turned_away("GREETING", what)
+                turned_away(TURNED_AWAY, what)
             }
-            Err(other) => turned_away("GREETING", other.to_string()),
+            Err(other) => turned_away(TURNED_AWAY, other.to_string()),
         }
     }
 }
@@ -125,7 +128,7 @@ impl Greeting {
 /// What is under the store's keys, if that is why the greeting failed.
 fn garbage(error: &LinkError) -> Option<String> {
     match error {
-        LinkError::Refused { code, detail } if matches!(code.as_str(), "WRONGTYPE" | "ERR") => {
+        LinkError::Refused { code, detail } if matches!(code.as_str(), "WRONGTYPE" | "GARBAGE" | "ERR") => {
             Some(format!("{code} {detail}"))
         }
         LinkError::Refused { .. } | LinkError::Unreachable(_) | LinkError::Lost(_) => None,

@@ -23,11 +23,11 @@ use tokio::time::Instant;
 
 use super::{
     Beat, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Committed, Epoch, Grace, GroupRef,
-    Housekept, IdempotencyKey, Kind, Leases, LogEntry, LogPage, OpenGroup, Opened, PAGE_BYTES_MAX, Pulse,
-    RecordId, Retention, Revision, Scan, ScanPage, Store, StoreError, limits,
+    Housekept, IdempotencyKey, Kind, Leases, LogEntry, LogPage, OpenGroup, Opened, Pulse, RecordId,
+    Retention, Revision, Scan, ScanPage, Store, StoreError, limits,
 };
 use crate::core::time::{Millis, whole_ms};
-use greeting::{Greeting, Seen};
+use greeting::{Greeting, Seen, TURNED_AWAY};
 use link::{Link, LinkError, RedisOptions};
 use reply::{Reply, incompatible};
 use scripts::{Script, Scripts};
@@ -43,7 +43,10 @@ const STEP_ROWS_MAX: usize = 512;
 /// The longest time that is written as milliseconds: what is longer is for ever.
 const AGE_MS_MAX: u64 = 1 << 50;
 /// The most entries of the log that are read at a time while waiting for the first.
-const WAITED_ENTRIES_MAX: usize = 64;
+const WAITED_ENTRIES_MAX: usize = 16;
+/// Where a page of values ends: it must come within the response timeout, on a slow line too, and
+/// heartbeats wait behind it.
+const REPLY_BYTES_MAX: usize = 256 * 1024;
 
 /// A store in Redis.
 pub struct RedisStore {
@@ -73,19 +76,6 @@ impl RedisStore {
         &self.link
     }
 
-    /// From now on for `length`, grants nobody a scope and judges nobody gone.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn quarantine(&self, length: Duration) -> Result<(), StoreError> {
-        let answer = self
-            .ask(&self.scripts.quarantine, |command| {
-                command.arg(whole_ms(length));
-            })
-            .await?;
-        expect(answer, "quarantined").map(drop)
-    }
-
     /// Runs a script. One that finds no store at all has the server greeted anew and is repeated:
     /// it changed nothing.
     async fn run(&self, script: &Script, add: impl Fn(&mut Cmd)) -> Result<Value, LinkError> {
@@ -108,8 +98,12 @@ impl RedisStore {
             answer = connection.call(&command(script.by_text(&self.meta))).await;
         }
         if answer.as_ref().is_err_and(is_about_a_key) {
-            // Nothing was done; what is done this time, if the key was put right, is what was asked.
-            answer = connection.call(&command(script.by_text_naming_keys(&self.meta))).await;
+            let named = connection.call(&command(script.by_text_naming_keys(&self.meta))).await;
+            if let Err(error @ LinkError::Refused { .. }) = named
+                && is_about_a_key(&error)
+            {
+                answer = Err(error);
+            }
         }
         match &answer {
             Ok(answer) => {
@@ -136,9 +130,6 @@ impl RedisStore {
         error: LinkError,
         lost: fn(Box<dyn std::error::Error + Send + Sync>) -> StoreError,
     ) -> StoreError {
-        if let Some(what) = self.seen.refusal() {
-            return StoreError::Incompatible { what };
-        }
         match &error {
             LinkError::Lost(_) => lost(error.into()),
             LinkError::Refused { code, .. } if code == "OOM" => StoreError::Full(error.into()),
@@ -146,40 +137,53 @@ impl RedisStore {
                 StoreError::Incompatible { what: format!("{code} {detail}") }
             }
             LinkError::Refused { .. } => StoreError::Unavailable(error.into()),
-            // It says the same as the error of the port.
-            LinkError::Unreachable(failure) => StoreError::Unavailable(failure.clone().into()),
+            LinkError::Unreachable(failure) => match self.seen.refusal() {
+                Some(what) if error.code().is_some_and(|code| code == TURNED_AWAY || is_of_a_key(code)) => {
+                    StoreError::Incompatible { what }
+                }
+                // It says the same as the error of the port.
+                Some(_) | None => StoreError::Unavailable(failure.clone().into()),
+            },
         }
     }
 
     /// Makes the commit, again and again while its answer is lost and repeating it is safe.
-    async fn make(&self, commit: &Commit) -> Result<Reply, StoreError> {
+    async fn make(&self, commit: Commit) -> Result<Committed, CommitError> {
         let script =
-            if commit::only_frees(commit) { &self.scripts.commit_freeing } else { &self.scripts.commit };
-        let mut lost = None;
+            if commit::only_frees(&commit) { &self.scripts.commit_freeing } else { &self.scripts.commit };
+        let mut lost: Option<LinkError> = None;
         let begun = Instant::now();
         loop {
-            match self.run(script, |command| commit::add_arguments(command, commit)).await {
-                Ok(answer) => return Reply::of(answer),
+            match self.run(script, |command| commit::add_arguments(command, &commit)).await {
+                Ok(answer) => {
+                    let outcome = commit::outcome(commit, Reply::of(answer)?);
+                    return match (outcome, lost) {
+                        // What was sent first may still come, and find it otherwise.
+                        (Err(refusal), Some(lost)) if !commit::is_final(&refusal) => {
+                            Err(StoreError::OutcomeUnknown(lost.into()).into())
+                        }
+                        (outcome, _) => outcome,
+                    };
+                }
                 Err(error @ LinkError::Lost(_)) => lost = Some(error),
+                Err(error) if lost.is_none() => {
+                    return Err(self.failure(error, StoreError::OutcomeUnknown).into());
+                }
                 // What was sent before may be made even though this try was not.
-                Err(error) => match (&lost, &error) {
-                    (None, _) => return Err(self.failure(error, StoreError::OutcomeUnknown)),
-                    (Some(_), LinkError::Unreachable(_) | LinkError::Refused { .. } | LinkError::Lost(_)) => {
-                    }
-                },
+                Err(_) => {}
             }
-            if commit.idempotency.is_none() || begun.elapsed() > REPEAT_FOR {
-                break;
+            if let Some(error) =
+                lost.take_if(|_| commit.idempotency.is_none() || begun.elapsed() > REPEAT_FOR)
+            {
+                return Err(StoreError::OutcomeUnknown(error.into()).into());
             }
             tokio::time::sleep(REPEAT_EVERY).await;
         }
-        let error = lost.map_or_else(|| "no answer".into(), Into::into);
-        Err(StoreError::OutcomeUnknown(error))
     }
 
     async fn log_now(&self, after: Revision, limit: usize) -> Result<LogPage, StoreError> {
         let answer = self.ask(&self.scripts.log, |command| {
-            command.arg(after.0).arg(limit).arg(PAGE_BYTES_MAX);
+            command.arg(after.0).arg(limit).arg(REPLY_BYTES_MAX);
         });
         let mut page = expect(answer.await?, "log")?;
         let (epoch, head) = (Epoch(page.number()?), Revision(page.number()?));
@@ -294,11 +298,12 @@ impl Store for RedisStore {
 
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         limits::commit(&commit)?;
-        let outcome = commit::outcome(commit.clone(), self.make(&commit).await?)?;
-        if let Committed::Done(entry) = &outcome {
-            self.seen.note(commit.epoch, entry.revision);
+        let epoch = commit.epoch;
+        let committed = self.make(commit).await?;
+        if let Committed::Done(entry) = &committed {
+            self.seen.note(epoch, entry.revision);
         }
-        Ok(outcome)
+        Ok(committed)
     }
 
     async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
@@ -327,7 +332,7 @@ impl Store for RedisStore {
         };
         let answer = self.ask(&self.scripts.scan, |command| {
             command.arg(scan.kind.0.as_ref()).arg(&from).arg(u8::from(scan.backwards));
-            command.arg(scan.limit).arg(PAGE_BYTES_MAX);
+            command.arg(scan.limit).arg(REPLY_BYTES_MAX);
         });
         let mut page = expect(answer.await?, "page")?;
         let (epoch, head) = (Epoch(page.number()?), Revision(page.number()?));
@@ -391,9 +396,17 @@ impl Store for RedisStore {
     }
 }
 
-/// True for a refusal of what a script found under a key.
+/// True for a refusal of what a script found under a key. A script that could not read a row says
+/// only where it stood.
 fn is_about_a_key(error: &LinkError) -> bool {
-    matches!(error, LinkError::Refused { code, .. } if matches!(code.as_str(), "WRONGTYPE" | "ERR"))
+    let LinkError::Refused { code, detail } = error else { return false };
+    let unread = code == "ERR" && detail.contains("user_script") && !detail.contains("non local key");
+    is_of_a_key(code) || unread && !detail.contains("Write commands are not allowed")
+}
+
+/// True for the first word of an error that says what is wrong with a key.
+fn is_of_a_key(code: &str) -> bool {
+    matches!(code, "WRONGTYPE" | "GARBAGE")
 }
 
 /// The epoch that a script names in place of an answer; 0: there is no store.

@@ -28,7 +28,6 @@ pub(super) struct Scripts {
     pub leases: Script,
     pub log: Script,
     pub housekeep: Script,
-    pub quarantine: Script,
 }
 
 impl Scripts {
@@ -45,25 +44,22 @@ impl Scripts {
             leases: Script::new(NO_WRITES, include_str!("scripts/leases.lua")),
             log: Script::new(NO_WRITES, include_str!("scripts/log.lua")),
             housekeep: Script::new(ALLOW_OOM, include_str!("scripts/housekeep.lua")),
-            quarantine: Script::new(ALLOW_OOM, include_str!("scripts/quarantine.lua")),
         }
     }
 }
 
 impl Script {
-    /// The script that every new connection runs first.
+    /// The script that every new connection runs first. It runs seldom enough to name its keys.
     pub fn greet() -> Self {
-        let greet = Self::new(ALLOW_OOM, include_str!("scripts/greet.lua"));
-        // It runs seldom enough.
-        Self { source: greet.naming.clone(), ..greet }
+        let body = include_str!("scripts/greet.lua");
+        Self { source: text(ALLOW_OOM, true, body), ..Self::new(ALLOW_OOM, body) }
     }
 
     fn new(flags: &str, body: &str) -> Self {
-        let common = include_str!("scripts/common.lua");
-        let with = |names| format!("#!lua {flags}\nlocal NAMES_KEYS = {names}\n{common}\n{body}");
-        let (source, naming) = (with(false), with(true));
+        let source = text(flags, false, body);
         let hash = redis::Script::new(&source).get_hash().to_owned();
-        Self { source, hash, naming }
+        // It is run to be told what was wrong, and must change nothing.
+        Self { source, hash, naming: text(NO_WRITES, true, body) }
     }
 
     /// Calls it by its hash, which the server may have forgotten; its arguments go behind.
@@ -71,7 +67,7 @@ impl Script {
         command("EVALSHA", &self.hash, meta)
     }
 
-    /// Calls it again after an error that did not say which key it is about.
+    /// Calls it again after an error that did not say which key it is about. Writes nothing.
     pub fn by_text_naming_keys(&self, meta: &str) -> Cmd {
         command("EVAL", &self.naming, meta)
     }
@@ -80,6 +76,11 @@ impl Script {
     pub fn by_text(&self, meta: &str) -> Cmd {
         command("EVAL", &self.source, meta)
     }
+}
+
+fn text(flags: &str, names_keys: bool, body: &str) -> String {
+    let common = include_str!("scripts/common.lua");
+    format!("#!lua {flags}\nlocal NAMES_KEYS = {names_keys}\n{common}\n{body}")
 }
 
 fn command(name: &str, script: &str, meta: &str) -> Cmd {
@@ -99,7 +100,8 @@ mod tests {
     const SENT: [&str; 4] = ["eval", "evalsha", "info", "xread"];
 
     fn called(script: &Script) -> impl Iterator<Item = String> {
-        let calls = script.source.split("redis.call('").skip(1);
+        let calls =
+            script.source.split("redis.call('").skip(1).chain(script.source.split("redis.pcall('").skip(1));
         calls.filter_map(|rest| rest.split('\'').next()).map(str::to_lowercase)
     }
 
@@ -107,9 +109,9 @@ mod tests {
     fn done() -> BTreeSet<String> {
         let (scripts, greet) = (Scripts::new(), Script::greet());
         let Scripts { commit, commit_freeing, recall, pulse, open_group, close_group, .. } = &scripts;
-        let Scripts { scan, leases, log, housekeep, quarantine, .. } = &scripts;
+        let Scripts { scan, leases, log, housekeep, .. } = &scripts;
         let all = [commit, commit_freeing, recall, pulse, open_group, close_group];
-        let all = all.into_iter().chain([scan, leases, log, housekeep, quarantine, &greet]);
+        let all = all.into_iter().chain([scan, leases, log, housekeep, &greet]);
         all.flat_map(called).chain(SENT.map(str::to_owned)).collect()
     }
 

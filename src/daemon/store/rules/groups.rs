@@ -35,7 +35,7 @@ pub(crate) struct GroupState {
 
 impl GroupState {
     pub fn is_live(&self, now: Millis) -> bool {
-        !self.closed && !self.ended && now < self.deadline
+        !self.closed && now < self.deadline
     }
 
     /// The newest instance that is over at `now`.

@@ -187,14 +187,9 @@ if #planned > 0 or #scopes > 0 then
   answer[2] = append(state, entry)
 end
 for _, plan in ipairs(planned) do
-  local kind, key, record = plan.kind, plan.key, plan.record
+  local kind, key = plan.kind, plan.key
   redis.call('HSET', records_key(kind), key, plan.after)
-  if not record then
-    redis.call('ZADD', order_key(kind), 0, key)
-  else
-    if record.deleted then redis.call('ZREM', TOMBSTONES, kind .. '\0' .. key) end
-    if record.group then redis.call('ZREM', MEMBERS, member_of(record.group, record.instance, kind, key)) end
-  end
+  if not plan.record then redis.call('ZADD', order_key(kind), 0, key) end
   if plan.group then redis.call('ZADD', MEMBERS, 0, member_of(plan.group, plan.instance, kind, key)) end
   if plan.deleted then redis.call('ZADD', TOMBSTONES, now, kind .. '\0' .. key) end
 end
@@ -204,5 +199,13 @@ end
 if ARGV[5] ~= '' then
   redis.call('HSET', ANSWERS, ARGV[5], struct.pack('>I8c8I8', answer[2], ARGV[6], now) .. ARGV[7])
   redis.call('ZADD', ANSWER_TIMES, now, ARGV[5])
+end
+-- Last, because what empties a key of a slot that is on its way to another node leaves nothing to write to.
+for _, plan in ipairs(planned) do
+  local kind, key, record = plan.kind, plan.key, plan.record
+  if record and record.deleted then redis.call('ZREM', TOMBSTONES, kind .. '\0' .. key) end
+  if record and record.group and not (record.group == plan.group and record.instance == plan.instance) then
+    redis.call('ZREM', MEMBERS, member_of(record.group, record.instance, kind, key))
+  end
 end
 return answer

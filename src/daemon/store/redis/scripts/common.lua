@@ -17,7 +17,7 @@ local redis = NAMES_KEYS and setmetatable({
   end,
 }, { __index = server }) or server
 
-local function refuse(key, what) error({ err = 'ERR ' .. key .. ': ' .. what }) end
+local function refuse(key, what) error({ err = 'GARBAGE ' .. key .. ': ' .. what }) end
 
 local function read_or_refuse(key, field, ok, ...)
   if not ok then refuse(key, '`' .. field .. '` holds what nobody wrote') end
@@ -129,13 +129,13 @@ local BUCKET_MS, BUCKET_KEPT_MS = 250, 15000
 
 local function bucket_key(number) return PREFIX .. 'moved:' .. digits(number) end
 
--- Writes a group and reports that it moved.
+-- Reports that a group moved, and writes it; the report comes first, since its key may hold anything.
 local function put_group(state, id, group)
-  redis.call('HSET', GROUPS, id, group_row(group))
   local key = bucket_key(math.floor(state.now / BUCKET_MS))
   local report = struct.pack('>I2c0I6I6I6I6B', #id, id, group.instance, group.ttl, group.deadline, group.renewed,
     group.closed and 1 or 0)
   if redis.call('APPEND', key, report) == #report then redis.call('PEXPIRE', key, BUCKET_KEPT_MS) end
+  redis.call('HSET', GROUPS, id, group_row(group))
 end
 
 local groups_read = {}
@@ -230,7 +230,8 @@ end
 -- Appends an entry and moves the head. The first write of a step, so that a log that refuses it stops all.
 local function append(state, entry)
   local revision = digits(state.head + 1)
-  redis.call('XADD', LOG, revision .. '-0', unpack(entry))
+  local added = redis.pcall('XADD', LOG, revision .. '-0', unpack(entry))
+  if type(added) == 'table' and added.err then error({ err = added.err .. ' (XADD ' .. LOG .. ')' }) end
   redis.call('HSET', META, 'head', revision, 'clock', digits(state.now), 'offset', digits(state.offset))
   state.head = state.head + 1
   return state.head

@@ -53,7 +53,8 @@ local function expire()
     return whole
   end
   local whole = true
-  for _, id in ipairs(redis.call('ZRANGE', STALE, 0, 63)) do
+  local stale = redis.call('ZRANGE', STALE, 0, 63)
+  for _, id in ipairs(stale) do
     if whole then whole = sweep(id, false) end
   end
   local due = redis.call('ZRANGE', DUE, '-inf', now, 'BYSCORE', 'LIMIT', 0, 64)
@@ -61,7 +62,7 @@ local function expire()
     -- One that is stale as well has been looked at.
     if whole and not redis.call('ZSCORE', STALE, id) then whole = sweep(id, true) end
   end
-  more = not whole or #due == 64
+  more = not whole or #stale == 64 or #due == 64
   if #plans > 0 then
     check_type(TOMBSTONES, 'zset')
     local entry = new_entry(state, '')
@@ -98,8 +99,9 @@ local function trim_log()
     if #found == 0 then break end
     for _, entry in ipairs(found) do
       local _, _, at = parts(LOG, entry[1], '>I8I8I8', entry[2][2])
-      if trimmed == rows_max or not (trimmed < surplus or now >= at + log_age) then
-        more = more or trimmed == rows_max
+      local goes = trimmed < surplus or now >= at + log_age
+      if trimmed == rows_max or not goes then
+        more = more or goes
         from = nil
         break
       end
@@ -153,19 +155,23 @@ end
 local function collect_groups()
   local old = redis.call('ZRANGE', ENDED, '-inf', now - tombstone_age, 'BYSCORE', 'LIMIT', 0, rows_max)
   local floor = tonumber(redis.call('HGET', META, 'instance_floor') or 0)
-  local greatest = floor
+  local greatest, over = floor, {}
   for _, id in ipairs(old) do
     local group = group_of(id)
-    local over = not group or not is_live(group, now) and now >= group.barrier
-    if over and not redis.call('ZSCORE', STALE, id) then
-      redis.call('HDEL', GROUPS, id)
-      redis.call('HDEL', SECRETS, id)
-      redis.call('ZREM', ENDED, id)
+    local is_over = not group or not is_live(group, now) and now >= group.barrier
+    if is_over and not redis.call('ZSCORE', STALE, id) then
+      over[#over + 1] = id
       if group then greatest = math.max(greatest, group.instance) end
     end
   end
+  -- Before any of them is forgotten: a lower instance would revive what an old life held.
+  if greatest > floor then redis.call('HSET', META, 'instance_floor', digits(greatest)) end
+  for _, id in ipairs(over) do
+    redis.call('HDEL', GROUPS, id)
+    redis.call('HDEL', SECRETS, id)
+    redis.call('ZREM', ENDED, id)
+  end
   if #old == rows_max then more = true end
-  if greatest > floor then redis.call('HSET', META, 'instance_floor', greatest) end
 end
 
 expire()

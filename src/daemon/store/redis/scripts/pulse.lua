@@ -21,9 +21,12 @@ if #ARGV > 3 then
     end
     renewed[#renewed + 1] = group and group.deadline or 0
   end
-  redis.call('HSET', META, 'clock', now, 'offset', state.offset, 'heard', now, 'heard_grace', ARGV[3],
-    'grace_from', state.grace_from, 'grace_until', state.grace_until)
+  redis.call('HSET', META, 'heard', now, 'heard_grace', ARGV[3], 'grace_from', state.grace_from,
+    'grace_until', state.grace_until)
 end
+
+-- Whoever was told a time must find it kept: what moves from now on moves later.
+redis.call('HSET', META, 'clock', digits(now), 'offset', digits(state.offset))
 
 -- Reports of all since then, as far as there are reports; else all groups.
 local since = tonumber(ARGV[2])

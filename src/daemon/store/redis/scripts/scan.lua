@@ -5,7 +5,7 @@ local state = load_state()
 if not state then return { 'epoch', 0 } end
 local kind, from, backwards = ARGV[1], ARGV[2], ARGV[3] == '1'
 local limit, bytes_max = tonumber(ARGV[4]), tonumber(ARGV[5])
-local keys, rows, bytes = {}, {}, 0
+local keys, rows, bytes, chunk = {}, {}, 0, 4
 
 local function some(count)
   if backwards then return redis.call('ZRANGE', order_key(kind), from, '-', 'BYLEX', 'REV', 'LIMIT', 0, count) end
@@ -13,7 +13,9 @@ local function some(count)
 end
 
 while true do
-  local found = some(math.min(limit - #keys + 1, 256))
+  local found = some(math.min(limit - #keys + 1, chunk))
+  -- Rows are read before their bytes are known.
+  chunk = math.min(chunk * 2, 256)
   if #found == 0 then return { 'page', state.epoch, state.head, 0, keys, rows } end
   local values = redis.call('HMGET', records_key(kind), unpack(found))
   for index, key in ipairs(found) do
