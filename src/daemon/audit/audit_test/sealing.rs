@@ -229,8 +229,8 @@ async fn after_a_flush_a_chain_goes_on_from_its_own_head_and_what_is_lost_is_sai
 #[tokio::test(start_paused = true)]
 async fn a_directory_that_cannot_be_written_is_tried_at_a_bounded_pace() {
     let place = Place::new();
+    // Before its first seal a node looks for what is not sealed among all records, at each try.
     let a = place.node("a").await;
-    a.act_and_seal(1).await;
     let in_the_way = place.directory.path().join("audit/a/seal.new");
     std::fs::create_dir(&in_the_way).unwrap();
     a.act(7).await;
@@ -245,7 +245,7 @@ async fn a_directory_that_cannot_be_written_is_tried_at_a_bounded_pace() {
     assert!((10..300).contains(&reads), "{reads} reads in a minute");
     std::fs::remove_dir(in_the_way).unwrap();
     a.sealed().await;
-    assert_eq!(total(&a.verify().await), (2, 0));
+    assert_eq!(total(&a.verify().await), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
