@@ -1,9 +1,12 @@
 //! What becomes of a peer's record.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::labels::LABELS_MAX;
 use super::time::Millis;
 use crate::wire::pb::omnirelay::mesh::control::v1::peer::Status;
+use crate::wire::pb::omnirelay::store::v1::PeerValue;
 
 /// A verdict on a peer whose session is not live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,52 @@ pub fn may_forget(status: Status) -> bool {
     }
 }
 
+/// Puts together what was `lost` of a peer's record and what was written of it since: `base` is what the
+/// registry fell back to, `now` what it is. What nobody has touched since is as it was lost.
+pub fn restore(lost: &PeerValue, base: &PeerValue, now: &PeerValue) -> PeerValue {
+    let mut restored = lost.clone();
+    if now.status != base.status {
+        restored.status = now.status;
+        restored.status_reason.clone_from(&now.status_reason);
+        restored.status_since = now.status_since;
+    }
+    if (now.cordoned, &now.cordon_reason) != (base.cordoned, &base.cordon_reason) {
+        restored.cordoned = now.cordoned;
+        restored.cordon_reason.clone_from(&now.cordon_reason);
+    }
+    if now.draining != base.draining {
+        restored.draining = now.draining;
+    }
+    let labels = |value: &PeerValue| value.metadata.as_ref().map(|says| says.labels.clone());
+    let [was, base, now_has] = [lost, base, now].map(|value| labels(value).unwrap_or_default());
+    let merged = restore_labels(was, &base, &now_has);
+    let version = |value: &PeerValue| value.metadata.as_ref().map_or(0, |says| says.metadata_version);
+    let says = restored.metadata.get_or_insert_default();
+    says.metadata_version = version(lost).max(version(now) + u64::from(merged != now_has));
+    says.labels = merged;
+    restored
+}
+
+type Labels = BTreeMap<String, String>;
+
+/// Each label as it was lost, unless it was set or removed since.
+fn restore_labels(lost: Labels, base: &Labels, now: &Labels) -> Labels {
+    let mut merged = lost;
+    for key in base.keys().chain(now.keys()).filter(|key| base.get(*key) != now.get(*key)) {
+        match now.get(key) {
+            Some(value) => merged.insert(key.clone(), value.clone()),
+            None => merged.remove(key),
+        };
+    }
+    // Two full sets may come to more than one may be; what is there now stays.
+    let surplus = merged.len().saturating_sub(LABELS_MAX);
+    let old: Vec<_> = merged.keys().filter(|key| !now.contains_key(*key)).take(surplus).cloned().collect();
+    for key in old {
+        merged.remove(&key);
+    }
+    merged
+}
+
 /// One line for what changed, such as `cordoned: false -> true`; nothing when it is the same.
 pub fn difference<T: PartialEq + std::fmt::Display>(name: &str, before: T, after: T) -> Option<String> {
     (before != after).then(|| format!("{name}: {before} -> {after}"))
@@ -51,6 +100,7 @@ pub fn difference<T: PartialEq + std::fmt::Display>(name: &str, before: T, after
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::pb::omnirelay::mesh::control::v1::PeerMetadata;
 
     #[test]
     fn silence_makes_suspect_and_then_dead() {
@@ -77,5 +127,65 @@ mod tests {
             .filter(|status| may_forget(*status))
             .collect();
         assert_eq!(forgettable, [Status::Dead, Status::Left]);
+    }
+
+    fn said(cordoned: bool, draining: bool, labels: &[(&str, &str)]) -> PeerValue {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let cordon_reason = if cordoned { "disk" } else { "" }.to_owned();
+        let metadata = Some(PeerMetadata { labels, metadata_version: 1, ..Default::default() });
+        PeerValue { cordoned, cordon_reason, draining, metadata, ..Default::default() }
+    }
+
+    #[test]
+    fn what_was_lost_is_restored_beside_what_was_changed_since() {
+        let plain = || said(false, false, &[]);
+        let cases = [
+            ("nothing since", said(true, true, &[("a", "1")]), plain(), plain(), (true, true, "a=1")),
+            (
+                "a label since",
+                said(true, false, &[]),
+                plain(),
+                said(false, false, &[("b", "2")]),
+                (true, false, "b=2"),
+            ),
+            (
+                "both",
+                said(true, false, &[("a", "1")]),
+                plain(),
+                said(false, true, &[("b", "2")]),
+                (true, true, "a=1 b=2"),
+            ),
+            (
+                "what is uncordoned, unset or set anew since stays so",
+                said(true, false, &[("a", "1"), ("b", "2")]),
+                said(true, false, &[("a", "1"), ("b", "1")]),
+                said(false, false, &[("b", "3")]),
+                (false, false, "b=3"),
+            ),
+            (
+                "a removal that was lost is repeated",
+                said(false, false, &[]),
+                said(true, true, &[("a", "1")]),
+                said(true, true, &[("a", "1")]),
+                (false, false, ""),
+            ),
+        ];
+        for (what, lost, base, now, expected) in cases {
+            let restored = restore(&lost, &base, &now);
+            let says = restored.metadata.unwrap_or_default();
+            let labels: Vec<_> = says.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let labels = labels.join(" ");
+            assert_eq!((restored.cordoned, restored.draining, labels.as_str()), expected, "{what}");
+            assert_eq!(restored.cordoned, !restored.cordon_reason.is_empty(), "{what}");
+        }
+    }
+
+    #[test]
+    fn two_full_sets_of_labels_come_to_one() {
+        let set = |prefix: &str| {
+            (0..LABELS_MAX).map(|n| (format!("{prefix}{n}"), String::new())).collect::<Labels>()
+        };
+        let merged = restore_labels(set("lost"), &Labels::new(), &set("now"));
+        assert_eq!(merged, set("now"));
     }
 }

@@ -23,8 +23,36 @@ pub struct Metrics {
     ready: IntGauge,
     epoch_changes: IntCounter,
     records_lost: IntCounterVec,
+    audit: AuditMetrics,
     /// One scrape at a time, so that nothing is counted twice.
     scrape: Mutex<()>,
+}
+
+/// What is counted of the audit trail.
+struct AuditMetrics {
+    unsealed: IntGauge,
+    faults: IntCounter,
+}
+
+impl AuditMetrics {
+    fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+        let unsealed = IntGauge::new(
+            "mesh_audit_unsealed_records",
+            "Audit records that this daemon has made and not sealed yet; at most 8192 are counted",
+        )?;
+        let faults = IntCounter::new(
+            "mesh_audit_faults_total",
+            "What this daemon has noticed of the audit trail that should not be; its log says what",
+        )?;
+        all.register(Box::new(unsealed.clone()))?;
+        all.register(Box::new(faults.clone()))?;
+        Ok(Self { unsealed, faults })
+    }
+
+    fn read(&self, registry: &Registry) {
+        self.unsealed.set(i64::try_from(registry.awaiting_seal().count()).unwrap_or(i64::MAX));
+        self.faults.inc_by(registry.audit_faults().noticed().saturating_sub(self.faults.get()));
+    }
 }
 
 impl Metrics {
@@ -68,6 +96,7 @@ impl Metrics {
             all.register(Box::new(gauge.clone()))?;
         }
         Ok(Self {
+            audit: AuditMetrics::new(&all)?,
             all,
             calls,
             call_seconds,
@@ -94,6 +123,7 @@ impl Metrics {
     pub fn text(&self, registry: &Arc<Registry>, ready: bool) -> Result<String, prometheus::Error> {
         let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.count_losses(registry);
+        self.audit.read(registry);
         let view = registry.view();
         // Counted first and then set, so that two scrapes at once say the same.
         let found: Vec<Status> = view

@@ -101,6 +101,8 @@ async fn readiness_tells_of_settings_silence_and_lost_history() {
     assert_eq!(told["ok"], true, "{told}");
     let metrics = get(&a, "/metrics").await;
     assert!(metrics.contains("mesh_registry_epoch_changes_total 1"), "{metrics}");
+    assert!(metrics.contains("mesh_audit_faults_total 0"), "{metrics}");
+    assert!(metrics.contains("mesh_audit_unsealed_records "), "{metrics}");
     assert!(metrics.contains("mesh_registry_records_lost_total{kind=\"peer\"} 1"), "{metrics}");
     a.stop().await;
 }

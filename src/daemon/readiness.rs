@@ -51,6 +51,7 @@ impl Readiness {
             item("store", false, store),
             item("store-settings", false, settings),
             history(&self.registry),
+            item("audit", false, self.registry.audit_faults().stopped().map(str::to_owned)),
             item(
                 "session",
                 true,

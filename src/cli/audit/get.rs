@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{KIND, action, audit_rpc, changes, moment};
+use super::{KIND, action, audit_rpc, changes, covered, moment};
 use crate::cli::batch::Batch;
 use crate::cli::document::{field, flag, text};
 use crate::cli::error::CliError;
@@ -64,7 +64,7 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("node", said("nodeId")),
         ("request", said("requestId")),
         ("revision", said("revision")),
-        ("sealed", if flag(record, "sealed") { "yes" } else { "no" }.to_owned()),
+        ("sealed", covered(record)),
     ];
     if flag(record, "refused") {
         rows.extend([("first", ago("firstAt")), ("last", ago("lastAt"))]);

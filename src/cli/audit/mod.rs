@@ -102,10 +102,15 @@ static COLUMNS: &[Column] = &[
     Column::new("revision", |record, _| text(record, "revision").to_owned())
         .number(|record| text(record, "revision").parse().unwrap_or(0.0))
         .wide(),
-    Column::new("sealed", |record, _| if flag(record, "sealed") { "yes" } else { "no" }.to_owned()).wide(),
+    Column::new("sealed", |record, _| covered(record)).wide(),
     Column::new("request", |record, _| text(record, "requestId").to_owned()).wide(),
     Column::new("record", |record, _| text(record, "recordId").to_owned()).wide(),
 ];
+
+/// Whether a seal reaches as far as the record. It was not compared with the seal.
+fn covered(record: &Value) -> String {
+    if flag(record, "sealed") { "unverified" } else { "not yet" }.to_owned()
+}
 
 fn action(record: &Value) -> String {
     let dry = if flag(record, "dryRun") { " (dry run)" } else { "" };

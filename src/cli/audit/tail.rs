@@ -66,13 +66,19 @@ pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliErro
         keep: Keep::Nothing(Default::default()),
     };
     let mut since = None;
-    if args.no_follow || !resumes(args) {
+    let resumes = resumes(args);
+    if args.no_follow || !resumes {
         let (cursor, told) = show_newest(args, session, &feed).await?;
         since = Some(cursor).filter(|cursor| !cursor.is_empty());
         feed.keep = Keep::Nothing(told.into_iter().collect());
     }
     if args.no_follow {
         return Ok(Exit::Ok);
+    }
+    if let Some(file) = args.cursor_file.as_deref().filter(|_| resumes) {
+        let file = file.display();
+        let note = format!("going on from the cursor in {file}; --limit and --since do not apply");
+        session.notes().progress(&note);
     }
     let watching = WatchArgs {
         since,

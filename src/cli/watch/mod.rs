@@ -287,7 +287,8 @@ impl Watch<'_> {
                 self.known.insert(id, object);
             }
             "added" | "modified" | "removed" if !self.keeps() => {
-                told = self.was_told(&id);
+                // That it is there was told; that it was changed or removed since was not.
+                told = kind == "added" && self.was_told(&id);
                 self.changes += u64::from(!told);
             }
             "added" | "modified" => {

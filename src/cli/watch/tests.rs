@@ -109,3 +109,20 @@ async fn connection_is_back_when_something_is_heard_or_it_stands_for_a_while() {
     assert_eq!(lost(vec![(0, beat()), (1, closed())]).await, (ended.clone(), false, 0), "heard");
     assert_eq!(lost(vec![(5, closed())]).await, (ended, false, 7), "it stood for a while");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_becomes_of_a_record_that_was_told_before_is_told_too() {
+    let (args, session) = (WatchArgs::default(), session());
+    let event = |kind: &str, id: &str| {
+        let data = serde_json::json!({ "type": kind, "cursor": "", "thing": { "id": id } }).to_string();
+        let (event_type, id, retry) = (kind.to_owned(), None, None);
+        (0, Ok(SSE::Event(eventsource_client::Event { event_type, data, id, retry })))
+    };
+    let cases = [("added", "old", 0), ("modified", "old", 1), ("removed", "old", 1), ("added", "new", 1)];
+    for (kind, id, changes) in cases {
+        let mut watch = watch(&session, &args);
+        watch.feed.keep = Keep::Nothing(["old".to_owned()].into());
+        listened(&mut watch, vec![event(kind, id)]).await;
+        assert_eq!(watch.changes, changes, "{kind} {id}");
+    }
+}

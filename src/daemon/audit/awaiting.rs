@@ -42,6 +42,11 @@ impl Awaiting {
         }
     }
 
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Takes note of a record that is in a seal.
     pub fn forget(&self, key: &str) {
         self.lock().remove(key);

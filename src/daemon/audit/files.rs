@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::core::audit_seal::mac::MacKey;
 use crate::core::audit_seal::{ChainId, Digest256, Head, Opened, open};
@@ -126,11 +127,23 @@ impl AuditFiles {
     pub fn key(&self, node_id: &str) -> Result<AuditKey, AuditFilesError> {
         let document = match self.load(KEY)? {
             Some(text) => BASE64.decode(text.trim_ascii()).map_err(|_| self.bad_key())?,
-            None => self.make_key()?,
+            None => {
+                if self.has_sealed(node_id) {
+                    let path = self.path(KEY);
+                    warn!(path = %path.display(), "audit key was lost; records are sealed under a new one");
+                }
+                self.make_key()?
+            }
         };
         let pair = Ed25519KeyPair::from_pkcs8(&document).map_err(|_| self.bad_key())?;
         let chain = ChainId::of(node_id, pair.public_key().as_ref());
         Ok(AuditKey { pair, chain, mac: MacKey::derive(&document) })
+    }
+
+    /// Whether this node has sealed before, by what is kept. What cannot be read is told elsewhere.
+    fn has_sealed(&self, node_id: &str) -> bool {
+        let seen = self.heads().is_ok_and(|heads| heads.keys().any(|chain| chain.node_id == node_id));
+        seen || self.last_chain().is_ok_and(|chain| chain.is_some_and(|chain| chain.node_id == node_id))
     }
 
     fn make_key(&self) -> Result<Vec<u8>, AuditFilesError> {
@@ -155,6 +168,14 @@ impl AuditFiles {
         let opened = opened.ok_or_else(refuse)?;
         // After the loss of its key a node begins a new chain; the old seal is of no use to it.
         Ok((opened.chain() == *chain).then_some((opened, value)))
+    }
+
+    /// The chain of the last seal that was kept, under whatever key; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn last_chain(&self) -> Result<Option<ChainId>, AuditFilesError> {
+        Ok(self.load(SEAL)?.and_then(|value| Some(open(&value).ok()?.chain())))
     }
 
     /// Keeps a seal before it is committed: what was signed once is never signed otherwise.

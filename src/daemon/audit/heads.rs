@@ -15,6 +15,7 @@ use crate::core::audit_seal::{ChainId, Digest256, Head, Opened, open};
 use crate::daemon::objects::audit::AUDIT_SEAL;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::backoff::Backoff;
+use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::follow::{chain, wait_for};
 use crate::daemon::registry::watch::{Watch, WatchEvent};
@@ -104,12 +105,13 @@ impl Heads {
     ///
     /// A node is known by the key that it was seen with first; another one is not remembered, and neither is
     /// a seal that does not follow from the one before.
-    pub fn note(&self, opened: &Opened, published: Option<&str>) {
+    /// True: it did not pass, and that is said for the first time.
+    pub fn note(&self, opened: &Opened, published: Option<&str>) -> bool {
         let (id, head) = (opened.chain(), opened.head());
         let mut state = self.lock();
         let known = state.chains.get(&id).copied();
         let refusal = match known {
-            Some(known) if head.sequence <= known.sequence => return,
+            Some(known) if head.sequence <= known.sequence => return false,
             Some(known) if head.sequence == known.sequence + 1 && opened.seal.previous != known.hash.0 => {
                 Some("a seal does not follow from the one before")
             }
@@ -120,18 +122,20 @@ impl Heads {
             None if published != Some(id.fingerprint.as_str()) => {
                 Some("a seal is signed by a key that its node does not publish")
             }
-            None if state.chains.len() >= CHAINS_MAX => return,
+            None if state.chains.len() >= CHAINS_MAX => return false,
             None => None,
         };
         if let Some(what) = refusal {
-            if state.told.len() < CHAINS_MAX && state.told.insert(id.clone()) {
+            let first = state.told.len() < CHAINS_MAX && state.told.insert(id.clone());
+            if first {
                 warn!(peer = %id.node_id, key = %id.fingerprint, what, "audit trail is not as it was known");
             }
-            return;
+            return first;
         }
         state.chains.insert(id, head);
         state.dirty = true;
         self.moved.notify_waiters();
+        false
     }
 
     /// What is to be written down; `None` when nothing has changed.
@@ -194,18 +198,24 @@ fn see(registry: &Registry, heads: &Heads, value: &[u8]) {
     let Ok(opened) = open(value) else { return };
     // This node keeps its own head, when it signs.
     if opened.seal.node_id != registry.node_id() {
-        heads.note(&opened, published_key(registry.view(), &opened.seal.node_id).as_deref());
+        let published = published_key(registry.view(), &opened.seal.node_id);
+        if heads.note(&opened, published.as_deref()) {
+            registry.audit_faults().note();
+        }
     }
 }
 
 async fn keep_heads(heads: &Heads, files: &AuditFiles) {
     let mut ticks = interval(KEPT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let complaint = Complaint::default();
     loop {
         ticks.tick().await;
         let Some(chains) = heads.unkept() else { continue };
         if let Err(error) = files.keep_heads(&chains).await {
-            warn!(error = %chain(&error), "how far the audit trail was seen could not be written down");
+            if complaint.is_due(&error) {
+                warn!(error = %chain(&error), "how far the audit trail was seen could not be written down");
+            }
             heads.lock().dirty = true;
         }
     }

@@ -17,8 +17,9 @@ use super::{AUDIT, record_key, write_under};
 use crate::core::time::{Millis, whole_ms};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::follow::{chain, wait_for};
-use crate::daemon::store::{Commit, CommitError, Precondition, RecordId, Revision, StoreError, Version};
+use crate::daemon::registry::complaint::Complaint;
+use crate::daemon::registry::follow::chain;
+use crate::daemon::store::{Commit, CommitError, Precondition, RecordId, StoreError, Version};
 use crate::daemon::surface::FinishedCall;
 use crate::wire::pb::omnirelay::store::v1::AuditValue;
 
@@ -93,13 +94,18 @@ struct Spool {
 struct State {
     sorts: BTreeMap<Sort, Seen>,
     batch: Option<Batch>,
+    /// The minute of the one sort of what was too much, as long as there is one.
+    dropped: Option<u64>,
     /// Something is not spooled yet.
     dirty: bool,
 }
 
 /// The refusals of this node that are not in the trail yet.
 #[derive(Default)]
-pub struct Refusals(Mutex<State>);
+pub struct Refusals {
+    state: Mutex<State>,
+    complaint: Complaint<AuditFilesError>,
+}
 
 /// Why refusals were not entered. They still are remembered.
 #[derive(Debug, thiserror::Error)]
@@ -123,8 +129,14 @@ impl Refusals {
             warn!(%error, "spooled refusals could not be read and are lost");
             Spool::default()
         });
-        let sorts = spool.rows.into_iter().take(SORTS_MAX).map(|row| (row.sort, row.seen)).collect();
-        Ok(Self(Mutex::new(State { sorts, batch: spool.batch, dirty: false })))
+        let mut sorts: BTreeMap<_, _> = spool.rows.into_iter().map(|row| (row.sort, row.seen)).collect();
+        // One more, for what is dropped. The oldest come first.
+        while sorts.len() > SORTS_MAX + 1 {
+            sorts.pop_first();
+        }
+        let dropped = sorts.keys().find(|sort| sort.action == DROPPED).map(|sort| sort.minute);
+        let state = Mutex::new(State { sorts, batch: spool.batch, dropped, dirty: false });
+        Ok(Self { state, complaint: Complaint::default() })
     }
 
     /// Takes note of a call that is over, if it was refused for who the caller is.
@@ -145,7 +157,8 @@ impl Refusals {
         };
         let mut state = self.lock();
         let full = state.sorts.len() >= SORTS_MAX && !state.sorts.contains_key(&sort);
-        let sort = if full { dropped(sort.minute) } else { sort };
+        // One for all minutes: an outage of the store may last for many.
+        let sort = if full { dropped(*state.dropped.get_or_insert(sort.minute)) } else { sort };
         let seen = state.sorts.entry(sort);
         let seen = seen.or_insert(Seen { count: 0, first_ms: now_ms, last_ms: now_ms });
         seen.count = seen.count.saturating_add(1);
@@ -176,6 +189,9 @@ impl Refusals {
             }
             let rows = over.into_iter().filter_map(|sort| Some((state.sorts.remove(&sort)?, sort)));
             let rows: Vec<Row> = rows.map(|(seen, sort)| Row { sort, seen }).collect();
+            if rows.iter().any(|row| row.sort.action == DROPPED) {
+                state.dropped = None;
+            }
             state.batch = Some(Batch::keyed(rows, store_now));
             state.dirty = true;
         }
@@ -190,7 +206,7 @@ impl Refusals {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -214,14 +230,18 @@ fn wall_ms() -> u64 {
     whole_ms(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
-/// Spools refusals and enters them in the trail, for ever.
+/// Spools refusals, from the beginning, and enters them in the trail while the store is there, for ever.
 pub async fn enter_refusals(registry: Arc<Registry>, refusals: Arc<Refusals>, files: AuditFiles) {
-    wait_for(registry.view(), Revision(0)).await;
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = enter_some(&registry, &refusals, &files, wall_ms()).await {
+        let entered = if registry.view().head().caught_up {
+            enter_some(&registry, &refusals, &files, wall_ms()).await
+        } else {
+            spool(&refusals, &files).await
+        };
+        if let Err(error) = entered {
             debug!(error = %chain(&error), "refusals could not be entered in the audit trail");
         }
     }
@@ -253,7 +273,9 @@ async fn enter_some(
 async fn spool(refusals: &Refusals, files: &AuditFiles) -> Result<(), EnterError> {
     let Some(text) = refusals.unspooled() else { return Ok(()) };
     if let Err(error) = files.keep_refusals(text).await {
-        warn!(error = %chain(&error), "refusals could not be spooled");
+        if refusals.complaint.is_due(&error) {
+            warn!(error = %chain(&error), "refusals could not be spooled");
+        }
         refusals.lock().dirty = true;
         return Err(error.into());
     }

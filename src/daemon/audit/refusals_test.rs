@@ -5,8 +5,8 @@ use prost_reflect::DescriptorPool;
 
 use super::*;
 use crate::daemon::audit::store::stored;
-use crate::daemon::registry::follow::follow_log;
-use crate::daemon::store::{Kind, MemoryStore, PAGE_MAX, Record, Scan};
+use crate::daemon::registry::follow::{follow_log, wait_for};
+use crate::daemon::store::{Kind, MemoryStore, PAGE_MAX, Record, Revision, Scan};
 use crate::wire::descriptors::ENCODED;
 
 const MINUTE: u64 = 29_900_000;
@@ -145,4 +145,55 @@ fn every_method_that_changes_something_has_a_name_in_the_trail() {
         let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
         assert_eq!(mutates == Some(true), action_of(&path) != UNNAMED, "{path}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_are_spooled_before_the_registry_was_loaded() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = AuditFiles::open(directory.path(), "a").unwrap();
+    // Nobody loads its view.
+    let registry = Arc::new(Registry::new("a", Arc::new(MemoryStore::system()), &NOTHING));
+    let refusals = Arc::new(Refusals::default());
+    refusals.note_at("bob", "peers.cordon", "MISSING_SCOPE", at(MINUTE));
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(enter_refusals(registry, refusals, files.clone()));
+    tokio::time::sleep(LOOK_EVERY * 3).await;
+    let spooled = Refusals::open(&files).unwrap();
+    assert_eq!(spooled.lock().sorts.len(), 1);
+}
+
+#[tokio::test]
+async fn a_long_outage_does_not_grow_the_spool() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = AuditFiles::open(directory.path(), "a").unwrap();
+    let refusals = Refusals::default();
+    for minute in 0..5 {
+        for number in 0..SORTS_MAX {
+            let principal = format!("p{number}");
+            refusals.note_at(&principal, "peers.cordon", "MISSING_SCOPE", at(MINUTE + minute));
+        }
+    }
+    assert_eq!(refusals.lock().sorts.len(), SORTS_MAX + 1);
+    spool(&refusals, &files).await.unwrap();
+    let opened = Refusals::open(&files).unwrap();
+    opened.note_at("new", "peers.cordon", "MISSING_SCOPE", at(MINUTE + 9));
+    let state = opened.lock();
+    let dropped: Vec<u32> =
+        state.sorts.iter().filter(|(sort, _)| sort.action == DROPPED).map(|(_, seen)| seen.count).collect();
+    assert_eq!((state.sorts.len(), dropped), (SORTS_MAX + 1, vec![4 * SORTS_MAX as u32 + 1]));
+}
+
+#[tokio::test]
+async fn of_a_spool_that_is_too_long_the_newest_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = AuditFiles::open(directory.path(), "a").unwrap();
+    let rows = (0..2 * SORTS_MAX as u64).map(|minute| Row {
+        sort: Sort { minute, principal: "p".into(), action: "call".into(), reason: "R".into() },
+        seen: Seen { count: 1, first_ms: 0, last_ms: 0 },
+    });
+    let text = serde_json::to_vec(&Spool { rows: rows.collect(), batch: None }).unwrap();
+    files.keep_refusals(text).await.unwrap();
+    let opened = Refusals::open(&files).unwrap();
+    let newest = opened.lock().sorts.last_key_value().map(|(sort, _)| sort.minute);
+    assert_eq!(newest, Some(2 * SORTS_MAX as u64 - 1));
 }

@@ -1,5 +1,6 @@
 //! Seals the audit records of this node, once a second while there are new ones.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +15,14 @@ use super::heads::Heads;
 use super::made_at;
 use super::pending::Pending;
 use super::prune;
-use super::store::{newest_of, seal_of, stored_chains};
+use super::store::{newest_of, seal_of};
 use crate::core::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
 use crate::daemon::audit::AUDIT;
 use crate::daemon::objects::audit::AUDIT_SEAL;
+use crate::daemon::objects::peers::session_id;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::backoff::Backoff;
+use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::follow::{chain, wait_for};
 use crate::daemon::registry::view::ViewRecord;
@@ -43,6 +46,11 @@ pub enum SealError {
     Commit(#[from] CommitError),
     #[error("the store did not answer")]
     Store(#[from] StoreError),
+    /// Nothing that is signed from here on could be told from what is forged.
+    #[error("another seal stands at `{key}`, where this node's belongs")]
+    Foreign { key: String },
+    #[error("another daemon has this node's session, and seals")]
+    Replaced,
 }
 
 /// Where a chain stands.
@@ -72,6 +80,8 @@ pub struct Sealer {
     anew: bool,
     /// True: the log does not reach back to what was sealed last.
     behind_log: bool,
+    /// True: a seal was made since it was last asked.
+    kept: bool,
 }
 
 /// What goes into the next seal.
@@ -93,7 +103,8 @@ impl Sealer {
         heads: Arc<Heads>,
         keep: Duration,
     ) -> Self {
-        Self { registry, key, files, heads, keep, tip: None, covered: 0, anew: false, behind_log: false }
+        let (anew, behind_log, kept) = (false, false, false);
+        Self { registry, key, files, heads, keep, tip: None, covered: 0, anew, behind_log, kept }
     }
 
     pub(super) fn registry(&self) -> &Arc<Registry> {
@@ -112,27 +123,54 @@ impl Sealer {
         self.keep
     }
 
-    /// Seals for ever.
+    /// Seals until a foreign seal stands in its way, and that is for ever.
     pub async fn run(mut self) {
         wait_for(self.registry.view(), Revision(0)).await;
-        let mut backoff = Backoff::new();
-        // Said once, not at each try: the store may be away for long.
-        let mut said = false;
+        let (mut backoff, complaint) = (Backoff::new(), Complaint::default());
         loop {
-            let error = match self.settle().await {
-                Ok(()) => {
-                    (backoff, said) = (Backoff::new(), false);
-                    self.seal_what_comes().await.err()
-                }
-                Err(error) => Some(error),
+            let ended = match self.settle().await {
+                Ok(()) => self.seal_what_comes().await,
+                Err(error) => Err(error),
             };
-            let Some(error) = error else { continue };
-            if std::mem::replace(&mut said, true) {
-                debug!(error = %chain(&error), "audit records could not be sealed");
-            } else {
+            // Only a seal shows that sealing works: the store may answer while the disk does not.
+            if std::mem::take(&mut self.kept) {
+                backoff = Backoff::new();
+            }
+            let Err(error) = ended else { continue };
+            if matches!(error, SealError::Foreign { .. }) {
+                self.stop(&error);
+                return;
+            }
+            // That it was replaced its session says.
+            if !matches!(error, SealError::Replaced) && complaint.is_due(&error) {
                 warn!(error = %chain(&error), "audit records could not be sealed; trying again");
+            } else {
+                debug!(error = %chain(&error), "audit records could not be sealed");
             }
             backoff.wait().await;
+        }
+    }
+
+    fn stop(&self, why: &SealError) {
+        let faults = self.registry.audit_faults();
+        faults.note();
+        let said = format!(
+            "audit records are not sealed any more: {why}; find out who wrote it with `omnirelay audit verify`, \
+             then remove it, or `key` and `seal` of this node's audit directory, and restart the daemon"
+        );
+        if faults.stop(said) {
+            error!(error = %why, "audit records are not sealed any more");
+        }
+    }
+
+    /// Refuses while another process with the same data holds the session of this node: both would sign.
+    fn check_not_replaced(&self) -> Result<(), SealError> {
+        let view = self.registry.view();
+        let group = view.group(&session_id(self.registry.node_id()));
+        let group = group.filter(|group| !group.closed && view.now() < group.deadline);
+        match group {
+            Some(group) if !self.registry.own().all().contains(&group.of) => Err(SealError::Replaced),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -141,6 +179,7 @@ impl Sealer {
     /// What was signed counts. The store may be a step behind, when a crash or a lost reply came between, or
     /// further, when it lost commits; it is ahead only when the data directory was restored.
     async fn settle(&mut self) -> Result<(), SealError> {
+        self.check_not_replaced()?;
         let signed = self.files.last_seal(self.key.chain())?;
         let stored = newest_of(self.registry.store(), self.key.chain()).await?;
         let stored = stored.and_then(|record| Some((open(&record.value).ok()?, record.value)));
@@ -154,13 +193,14 @@ impl Sealer {
             (Some((opened, value)), _) if opened.seal.sequence > behind => {
                 if behind + 1 < opened.seal.sequence {
                     warn!(behind, sealed = opened.seal.sequence, "the store has lost seals of this node");
+                    self.registry.audit_faults().note();
                 }
                 self.commit(&opened, value.into()).await?;
                 self.stand_at(&opened);
             }
             (Some((opened, _)), Some((there, _))) if opened.seal.sequence == behind => {
                 if opened.hash != there.hash {
-                    error!(sequence = behind, "the store holds a seal that this node did not sign last");
+                    return Err(SealError::Foreign { key: self.key.chain().key(behind) });
                 }
                 self.stand_at(&opened);
             }
@@ -183,18 +223,24 @@ impl Sealer {
             return;
         }
         error!(sequence, sealed = head.sequence, "the newest seals of this node are lost");
+        self.registry.audit_faults().note();
         let tip = self.tip.map_or((0, 1), |tip| (tip.newest_ms, tip.oldest_kept));
         // Of an epoch that is none: what is not sealed is looked for among the records.
         self.tip = Some(Tip { head, epoch: Epoch(0), newest_ms: tip.0, oldest_kept: tip.1 });
     }
 
     /// What the chains of this node under other keys cover: a new key does not seal it again.
-    async fn covered_by_older_keys(&self) -> Result<u64, StoreError> {
+    ///
+    /// Only those count that it remembers to have signed: anybody who can write to the store can sign a seal
+    /// in its name under a key of their own.
+    async fn covered_by_older_keys(&self) -> Result<u64, SealError> {
         let mut covered = 0;
         let own = self.registry.node_id();
-        for id in stored_chains(self.registry.store()).await?.iter().filter(|id| id.node_id == own) {
-            let newest = newest_of(self.registry.store(), id).await?;
+        let known = self.heads.chains().into_iter().chain(self.files.last_chain()?);
+        for id in known.filter(|id| id.node_id == own).collect::<BTreeSet<_>>() {
+            let newest = newest_of(self.registry.store(), &id).await?;
             let opened = newest.and_then(|record| open(&record.value).ok());
+            let opened = opened.filter(|opened| opened.chain() == id);
             covered = covered.max(opened.map_or(0, |opened| opened.seal.through));
         }
         Ok(covered)
@@ -255,6 +301,9 @@ impl Sealer {
                         self.behind_log = true;
                         return Ok(());
                     }
+                    if let WatchEvent::Modified(_) = event {
+                        self.registry.audit_faults().note();
+                    }
                     pending.take(event, self.through(), self.key.mac());
                 }
                 _ = ticks.tick() => {
@@ -306,11 +355,13 @@ impl Sealer {
             return Ok(());
         }
         error!(records = missing.join(" "), "audit records were gone before they could be sealed");
+        self.registry.audit_faults().note();
         self.seal(Draft { missing, through, ..Draft::default() }).await
     }
 
     /// Signs, keeps and commits the next seal.
     pub(super) async fn seal(&mut self, draft: Draft) -> Result<(), SealError> {
+        self.check_not_replaced()?;
         let view = self.registry.view();
         let seal = AuditSeal {
             node_id: self.registry.node_id().to_owned(),
@@ -324,7 +375,7 @@ impl Sealer {
             leaves: draft.leaves,
             missing: draft.missing,
         };
-        let records = seal.leaves.len();
+        let (records, foreign) = (seal.leaves.len(), seal.leaves.iter().any(|leaf| leaf.foreign));
         let value = sign(self.key.pair(), &seal);
         let opened = Opened { hash: crate::core::audit_seal::seal_hash(&value.body), seal };
         let value = value.encode_to_vec();
@@ -338,7 +389,10 @@ impl Sealer {
             "audit records sealed"
         );
         self.stand_at(&opened);
-        self.anew = false;
+        (self.anew, self.kept) = (false, true);
+        if foreign {
+            self.registry.audit_faults().note();
+        }
         Ok(())
     }
 
@@ -355,14 +409,12 @@ impl Sealer {
         };
         match self.registry.commit(commit).await {
             Ok(_) => Ok(()),
-            Err(CommitError::Conflict { .. }) => {
+            Err(error @ CommitError::Conflict { .. }) => match seal_of(self.registry.store(), &key).await? {
                 // Mostly this very seal, whose answer was lost.
-                let there = seal_of(self.registry.store(), &key).await?;
-                if there.is_none_or(|record| record.value != value) {
-                    error!(seal = key, "another record stands where this node's seal belongs");
-                }
-                Ok(())
-            }
+                Some(record) if record.value == value => Ok(()),
+                Some(_) => Err(SealError::Foreign { key }),
+                None => Err(error.into()),
+            },
             Err(error) => Err(error.into()),
         }
     }

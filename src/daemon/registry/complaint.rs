@@ -11,20 +11,26 @@ use crate::daemon::store::StoreError;
 /// How long a fault of one sort is not told again.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// When a fault of the store was told last, and of which sort it was.
-#[derive(Default)]
-pub struct Complaint(Mutex<Option<(Instant, Discriminant<StoreError>)>>);
+/// When faults of each sort were told last; a sort is a variant of `E`, so there are few.
+pub struct Complaint<E = StoreError>(Mutex<Vec<(Discriminant<E>, Instant)>>);
 
-impl Complaint {
-    /// Whether this one is to be told: it is of another sort than the last, or the last is long ago.
-    pub fn is_due(&self, error: &StoreError) -> bool {
+impl<E> Complaint<E> {
+    /// Whether this one is to be told: none of its sort was, or the last is long ago.
+    pub fn is_due(&self, error: &E) -> bool {
         let sort = discriminant(error);
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_some_and(|(at, last)| last == sort && at.elapsed() < EVERY) {
+        if told.iter().any(|(of, at)| *of == sort && at.elapsed() < EVERY) {
             return false;
         }
-        *told = Some((Instant::now(), sort));
+        told.retain(|(of, _)| *of != sort);
+        told.push((sort, Instant::now()));
         true
+    }
+}
+
+impl<E> Default for Complaint<E> {
+    fn default() -> Self {
+        Self(Mutex::default())
     }
 }
 
@@ -44,5 +50,16 @@ mod tests {
         assert!(complaint.is_due(&away));
         assert!(complaint.is_due(&full));
         assert!(!complaint.is_due(&full));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn faults_of_two_sorts_that_alternate_are_each_told_once_a_minute() {
+        let complaint = Complaint::default();
+        let away = StoreError::Unavailable("x".into());
+        let unknown = StoreError::OutcomeUnknown("x".into());
+        let told = |times: usize| (0..times).filter(|_| complaint.is_due(&away) | complaint.is_due(&unknown));
+        assert!(complaint.is_due(&away) && complaint.is_due(&unknown));
+        assert_eq!(told(100).count(), 0);
+        tokio::time::advance(EVERY).await;
+        assert_eq!(told(100).count(), 1);
     }
 }

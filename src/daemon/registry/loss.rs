@@ -1,7 +1,8 @@
 //! What a new epoch has cost: the records that this daemon held and that are gone or older now.
 //!
-//! Each daemon restores what it owns: whoever owns a record asks [`Losses::of`] what it was and
-//! writes it again. The rest stays gone, is counted and told.
+//! Each daemon restores what it owns: whoever owns a record asks [`Losses::of`] what it was, writes it
+//! again together with what was written meanwhile, and says so to [`Losses::note_restored`]. The rest stays
+//! gone, is counted and told. The owner of a record is the node that its key names.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,14 +11,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::Registry;
 use super::view::{View, ViewRecord};
 use crate::core::time::{Millis, rfc3339};
-use crate::daemon::store::{Epoch, Kind, Record, RecordId, Revision};
+use crate::daemon::store::{Epoch, Kind, Record, RecordId, Revision, StoreError};
 
 /// How long a lost record is held for its owner.
 const HELD_FOR: Duration = Duration::from_secs(600);
 /// How long a new epoch is told of.
 const TOLD_FOR: Duration = Duration::from_secs(24 * 3600);
+/// How many writes of one record in the new epoch are followed back at most.
+const WRITES_BACK_MAX: usize = 64;
 /// How many new epochs are told of at once.
 const TOLD_MAX: usize = 8;
 
@@ -32,9 +36,27 @@ pub struct EpochChange {
 pub struct Lost {
     pub held: Arc<ViewRecord>,
     /// The copy in the new epoch, which is older or another; `None` if there is none.
-    pub found: Option<Revision>,
-    /// Somebody has written it anew in the new epoch: nothing is left to restore.
-    pub rewritten: bool,
+    pub found: Option<Record>,
+    pub(super) reach: Reach,
+}
+
+/// A lost record, as its owner gets it.
+pub struct ToRestore {
+    /// The newest that is known of it.
+    pub record: Arc<ViewRecord>,
+    /// The copy in the new epoch, when the view first saw it.
+    found: Option<Record>,
+    reach: Reach,
+}
+
+/// What the new epoch began with, before anybody wrote the record there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Untouched {
+    Record(Record),
+    /// There was no such record.
+    Absent,
+    /// The log does not tell.
+    Unknown,
 }
 
 /// How far the view had come in the epoch before.
@@ -59,7 +81,8 @@ pub struct Loss {
 /// A lost record that may be restored.
 struct Held {
     record: Arc<ViewRecord>,
-    found: Option<Revision>,
+    found: Option<Record>,
+    reach: Reach,
     epoch: Epoch,
     since: Instant,
 }
@@ -85,34 +108,72 @@ pub struct Totals {
 }
 
 /// What new epochs have cost since this daemon started.
-#[derive(Default)]
-pub struct Losses(Mutex<Inner>);
+pub struct Losses {
+    node_id: String,
+    inner: Mutex<Inner>,
+}
+
+impl Reach {
+    /// Whether a copy was written in the new epoch: what the old one had not shown by its last answer is
+    /// somebody's newer word.
+    fn is_passed(&self, copy: &Record, was: &Record) -> bool {
+        copy.revision > self.revision || copy.updated_at > self.at.max(was.updated_at)
+    }
+}
 
 impl Lost {
     /// Compares a record with its copy in the new epoch; `None`: nothing of it is lost.
     pub(super) fn of(held: &Arc<ViewRecord>, copy: Option<&Record>, reach: Reach) -> Option<Self> {
         let was = &held.record;
-        let Some(copy) = copy else {
-            return Some(Self { held: held.clone(), found: None, rewritten: false });
-        };
-        let other = copy.value != was.value;
-        let behind = copy.version < was.version;
-        let forked = other && (copy.version == was.version || copy.revision < was.revision);
-        if !behind && !forked {
-            return None;
+        let found = copy.cloned();
+        if let Some(copy) = copy {
+            let other = copy.value != was.value;
+            let behind = copy.version < was.version;
+            let forked = other && (copy.version == was.version || copy.revision < was.revision);
+            if !behind && !forked {
+                return None;
+            }
         }
-        // What the old epoch had not shown by its last answer is somebody's newer word.
-        let rewritten = copy.revision > reach.revision || copy.updated_at > reach.at.max(was.updated_at);
-        Some(Self { held: held.clone(), found: Some(copy.revision), rewritten })
+        Some(Self { held: held.clone(), found, reach })
+    }
+
+    /// Whether its owner has written it in the new epoch already.
+    fn is_restored(&self) -> bool {
+        let was = &self.held.record;
+        self.found.as_ref().is_some_and(|copy| self.reach.is_passed(copy, was) && is_owners(copy))
     }
 }
 
+/// Whether the owner of a record wrote it last.
+fn is_owners(record: &Record) -> bool {
+    record.writer == record.id.key
+}
+
 impl Losses {
-    /// The newest that is known of a record, if the new epoch has lost it and nobody has written
-    /// it since.
-    pub fn of(&self, view: &View, id: &RecordId) -> Option<Arc<ViewRecord>> {
-        let (record, found) = self.lock().held.get(id).map(|held| (held.record.clone(), held.found))?;
-        (shown(view, id) == found).then_some(record)
+    /// The losses of a node's daemon.
+    pub fn new(node_id: impl Into<String>) -> Self {
+        Self { node_id: node_id.into(), inner: Mutex::default() }
+    }
+
+    /// What is known of a record that the new epoch has lost and that its owner has not restored yet. One
+    /// whose older copy was deleted since is not to be restored: who deletes it has the last word.
+    pub fn of(&self, view: &View, id: &RecordId) -> Option<ToRestore> {
+        let shown = view.get(id);
+        let mut inner = self.lock();
+        let held = inner.held.get(id)?;
+        if held.found.is_some() && shown.is_none() {
+            inner.held.remove(id);
+            return None;
+        }
+        Some(ToRestore { record: held.record.clone(), found: held.found.clone(), reach: held.reach })
+    }
+
+    /// Notes that this node has restored a record of its own.
+    pub fn note_restored(&self, id: &RecordId) {
+        let mut inner = self.lock();
+        if let Some(held) = inner.held.remove(id) {
+            inner.count_restored(held.epoch);
+        }
     }
 
     /// The new epochs of the last day, the oldest first.
@@ -142,10 +203,12 @@ impl Losses {
     pub(super) fn settle(&self, view: &View) {
         // The view notes a new epoch under its own lock, so it is not asked under this one.
         let held: Vec<_> = self.lock().held.iter().map(|(id, held)| (id.clone(), held.epoch)).collect();
-        let now: Vec<_> = held.into_iter().map(|(id, epoch)| (shown(view, &id), id, epoch)).collect();
+        let now: Vec<_> = held.into_iter().map(|(id, epoch)| (view.get(&id), id, epoch)).collect();
         let mut inner = self.lock();
         for (shown, id, epoch) in now {
-            inner.settle(&id, epoch, shown);
+            // What is this node's own it restores itself, and says so.
+            let foreign = id.key != self.node_id;
+            inner.settle(&id, epoch, shown.as_deref(), foreign);
         }
         inner.told.retain(|told| told.since.elapsed() < TOLD_FOR);
     }
@@ -156,17 +219,19 @@ impl Losses {
         let mut loss = Loss { epoch_before: change.before, epoch, at, lost: BTreeMap::new(), restored: 0 };
         let mut inner = self.lock();
         inner.totals.changes += 1;
-        for Lost { held: record, found, rewritten } in change.lost {
+        for lost in change.lost {
+            let restored = lost.is_restored();
+            let Lost { held: record, found, reach } = lost;
             let id = record.record.id.clone();
             *loss.lost.entry(id.kind.clone()).or_default() += 1;
             *inner.totals.lost.entry(id.kind.clone()).or_default() += 1;
-            if rewritten {
+            if restored {
                 loss.restored += 1;
                 continue;
             }
             // What an earlier change has cost, and nobody has restored yet, was newer.
             let newest = inner.held.remove(&id).map_or(record, |held| held.record);
-            inner.held.insert(id, Held { record: newest, found, epoch, since });
+            inner.held.insert(id, Held { record: newest, found, reach, epoch, since });
         }
         loss.say();
         inner.told.push_back(Told { loss, since, recorded: false });
@@ -176,30 +241,58 @@ impl Losses {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
-    /// Releases a record that was lost to `epoch` and stands at `shown` now, unless it is as it was
-    /// found.
-    fn settle(&mut self, id: &RecordId, epoch: Epoch, shown: Option<Revision>) {
+    /// Releases a record that was lost to `epoch` and is as `shown` now, once another node that owns it has
+    /// written it, somebody has deleted its older copy, or nobody wanted it.
+    fn settle(&mut self, id: &RecordId, epoch: Epoch, shown: Option<&ViewRecord>, foreign: bool) {
         let Some(held) = self.held.get(id).filter(|held| held.epoch == epoch) else { return };
-        let written = shown != held.found;
-        if !written && held.since.elapsed() < HELD_FOR {
+        let found = held.found.as_ref().map(|found| found.revision);
+        let restored =
+            foreign && shown.is_some_and(|now| Some(now.record.revision) != found && is_owners(&now.record));
+        let deleted = found.is_some() && shown.is_none();
+        if !restored && !deleted && held.since.elapsed() < HELD_FOR {
             return;
         }
         self.held.remove(id);
-        // Whoever wrote it has the last word; so has who deleted the older copy.
+        if restored {
+            self.count_restored(epoch);
+        }
+    }
+
+    fn count_restored(&mut self, epoch: Epoch) {
         if let Some(told) = self.told.iter_mut().find(|told| told.loss.epoch == epoch) {
-            told.loss.restored += usize::from(written && shown.is_some());
+            told.loss.restored += 1;
         }
     }
 }
 
-/// Where the view shows a record now.
-fn shown(view: &View, id: &RecordId) -> Option<Revision> {
-    view.get(id).map(|now| now.record.revision)
+impl Registry {
+    /// What the new epoch began with of a lost record: the log is followed back from the copy that was found.
+    ///
+    /// # Errors
+    /// Those of the store; ask again then.
+    pub async fn untouched(&self, lost: &ToRestore) -> Result<Untouched, StoreError> {
+        let Some(mut copy) = lost.found.clone() else { return Ok(Untouched::Absent) };
+        for _ in 0..WRITES_BACK_MAX {
+            if !lost.reach.is_passed(&copy, &lost.record.record) {
+                return Ok(Untouched::Record(copy));
+            }
+            let after = Revision(copy.revision.0.saturating_sub(1));
+            let page = self.store().log(after, 1, Duration::ZERO).await?;
+            let entry = page.entries.first().filter(|entry| entry.revision == copy.revision);
+            let change = entry.and_then(|entry| entry.changes.iter().find(|it| it.after.id == copy.id));
+            let Some(change) = change else { return Ok(Untouched::Unknown) };
+            match &change.before {
+                Some(before) if !before.deleted => copy = before.clone(),
+                Some(_) | None => return Ok(Untouched::Absent),
+            }
+        }
+        Ok(Untouched::Unknown)
+    }
 }
 
 impl Loss {

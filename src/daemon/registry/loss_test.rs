@@ -33,11 +33,17 @@ async fn epoch_of(store: &dyn Store) -> Epoch {
     store.pulse(Pulse::default()).await.unwrap().epoch
 }
 
+/// Writes as the record's owner.
 async fn put(store: &dyn Store, key: &str, value: &str) {
+    put_by(store, key, key, value).await;
+}
+
+async fn put_by(store: &dyn Store, writer: &str, key: &str, value: &str) {
     let epoch = epoch_of(store).await;
     let value = Bytes::copy_from_slice(value.as_bytes());
     let writes = vec![Write::Put { id: RecordId::new(THING, key), value, group: None }];
-    store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
+    let writer = writer.to_owned();
+    store.commit(Commit { epoch, writes, writer, ..Commit::default() }).await.unwrap();
 }
 
 impl Trial {
@@ -78,7 +84,7 @@ impl Trial {
     /// The value that the owner of a record would restore.
     fn lost(&self, key: &str) -> Option<Bytes> {
         let lost = self.registry.losses().of(self.registry.view(), &RecordId::new(THING, key));
-        lost.map(|lost| lost.record.value.clone())
+        lost.map(|lost| lost.record.record.value.clone())
     }
 
     async fn audited(&self) -> usize {
@@ -106,7 +112,10 @@ async fn records_that_are_gone_or_older_are_lost_until_someone_writes_them() {
     assert_eq!(told, [Loss { epoch_before: before, epoch, at, lost, restored: 0 }]);
     assert_eq!((t.lost("gone"), t.lost("older")), (Some("1".into()), Some("2".into())));
     assert_eq!((t.lost("same"), t.lost("kept"), t.lost("new")), (None, None, None));
-    put(t.path.as_ref(), "older", "3").await;
+    put_by(t.path.as_ref(), "operator's", "older", "3").await;
+    sleep(SECOND).await;
+    assert_eq!((t.told()[0].restored, t.lost("older")), (0, Some("2".into())), "its owner has not come yet");
+    put(t.path.as_ref(), "older", "4").await;
     sleep(SECOND).await;
     assert_eq!((t.told()[0].restored, t.lost("older")), (1, None));
     let text = t.told()[0].to_string();
@@ -115,7 +124,7 @@ async fn records_that_are_gone_or_older_are_lost_until_someone_writes_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_written_in_the_new_epoch_is_not_to_be_restored() {
+async fn what_its_owner_or_who_deletes_it_did_in_the_new_epoch_is_the_last_word() {
     let t = Trial::new().await;
     for value in ["1", "2", "3"] {
         put(t.path.as_ref(), "x", value).await;
@@ -127,7 +136,7 @@ async fn what_was_written_in_the_new_epoch_is_not_to_be_restored() {
     sleep(SECOND * 2).await;
     t.path.fall_ill([Call::Pulse], Ill::Fails);
     sleep(SECOND).await;
-    put(t.next.as_ref(), "x", "somebody's").await;
+    put(t.next.as_ref(), "x", "its owner's").await;
     t.path.recover();
     t.fail_over_at_once().await;
     assert_eq!((t.lost("x"), t.lost("y")), (None, Some("2".into())));

@@ -32,6 +32,7 @@ use tokio::sync::Semaphore;
 use crate::core::audit_seal::mac::MacKey;
 use crate::daemon::audit;
 use crate::daemon::audit::awaiting::Awaiting;
+use crate::daemon::audit::faults::Faults;
 use crate::daemon::store::{
     Commit, CommitError, Committed, Idempotency, IdempotencyKey, Kind, LogEntry, LogPage, Retention,
     Revision, Store, StoreError,
@@ -72,23 +73,26 @@ pub struct Registry {
     /// Of the audit records that this node makes; `None` where nothing is sealed.
     audit_mac: Option<MacKey>,
     awaiting_seal: Awaiting,
+    audit_faults: Faults,
 }
 
 impl Registry {
     /// A registry of `node_id` over a store, mirroring these kinds. Nothing runs until
     /// [`follow::follow_log`] and [`heart::beat_heart`] do.
     pub fn new(node_id: impl Into<String>, store: Arc<dyn Store>, mirrored: &'static [Kind]) -> Self {
+        let node_id = node_id.into();
         Self {
-            node_id: node_id.into(),
+            losses: Losses::new(node_id.clone()),
+            node_id,
             store,
             view: View::new(mirrored),
             own: OwnGroups::default(),
-            losses: Losses::default(),
             log_turns: Semaphore::new(LOG_READERS_MAX),
             refusals: Complaint::default(),
             full: AtomicBool::new(false),
             audit_mac: None,
             awaiting_seal: Awaiting::default(),
+            audit_faults: Faults::default(),
         }
     }
 
@@ -112,6 +116,11 @@ impl Registry {
     /// The audit records that this node has made and not sealed yet.
     pub fn awaiting_seal(&self) -> &Awaiting {
         &self.awaiting_seal
+    }
+
+    /// What was noticed of the audit trail.
+    pub fn audit_faults(&self) -> &Faults {
+        &self.audit_faults
     }
 
     /// The node whose daemon this is.

@@ -1,6 +1,10 @@
 //! What is committed gets sealed, whatever comes between.
 
 use super::*;
+use crate::core::audit_seal::sign;
+use crate::daemon::objects::peers::session_id;
+use crate::daemon::readiness::Readiness;
+use crate::wire::pb::omnirelay::store::v1::AuditSeal;
 
 #[tokio::test(start_paused = true)]
 async fn new_records_are_sealed_within_a_second_or_two() {
@@ -220,4 +224,91 @@ async fn after_a_flush_a_chain_goes_on_from_its_own_head_and_what_is_lost_is_sai
     let wrong: Vec<Wrong> = report.findings.iter().map(Finding::wrong).collect();
     assert_eq!(wrong, [Wrong::Missing; 3], "a seal and two records: {:?}", report.findings);
     assert_eq!(report.counts["a"].sealed, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_cannot_be_written_is_tried_at_a_bounded_pace() {
+    let place = Place::new();
+    // Before its first seal a node looks for what is not sealed among all records, at each try.
+    let a = place.node("a").await;
+    let in_the_way = place.directory.path().join("audit/a/seal.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    a.act(7).await;
+    sleep(SOON).await;
+    let reads = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = reads.clone();
+    place.warp(move |_| {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    });
+    sleep(Duration::from_secs(60)).await;
+    let reads = reads.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((10..300).contains(&reads), "{reads} reads in a minute");
+    std::fs::remove_dir(in_the_way).unwrap();
+    a.sealed().await;
+    assert_eq!(total(&a.verify().await), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_chain_in_a_nodes_name_keeps_nothing_from_being_sealed() {
+    let place = Place::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let key = AuditFiles::open(elsewhere.path(), "a").unwrap().key("a").unwrap();
+    let public_key = key.public().to_vec();
+    let (node_id, through) = ("a".to_owned(), u64::MAX);
+    let seal = AuditSeal { node_id, public_key, sequence: 1, through, oldest_kept: 1, ..Default::default() };
+    let value = Bytes::from(sign(key.pair(), &seal).encode_to_vec());
+    let id = RecordId::new(AUDIT_SEAL, key.chain().key(1));
+    place.write(vec![Write::Put { id, value, group: None }]).await;
+    let a = place.node("a").await;
+    a.act_and_seal(2).await;
+    assert_eq!(open(&a.newest_seal().await.value).unwrap().seal.leaves.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_stops_sealing_at_a_foreign_seal_and_says_so() {
+    let place = Place::new();
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+    let id = RecordId::new(AUDIT_SEAL, a.chain.key(2));
+    let value = a.newest_seal().await.value;
+    place.write(vec![Write::Put { id: id.clone(), value, group: None }]).await;
+    assert_eq!(a.registry.audit_faults().stopped(), None);
+    a.act(7).await;
+    sleep(SOON).await;
+    a.act(8).await;
+    sleep(SOON).await;
+    let why = a.registry.audit_faults().stopped().unwrap().to_owned();
+    assert!(why.contains(&id.key), "{why}");
+    assert_eq!(a.registry.audit_faults().noticed(), 1);
+    assert_eq!(a.registry.awaiting_seal().count(), 2);
+    assert_eq!(place.all(AUDIT_SEAL).await.len(), 2, "nothing is sealed behind it");
+    let items = Readiness::new(a.registry.clone(), || true).items();
+    let item = items.iter().find(|item| item.name == "audit").unwrap();
+    assert_eq!((item.ok, item.required, item.message == why), (false, false, true));
+    // Neither is it after a restart, until somebody acts.
+    drop(a);
+    let a = place.node("a").await;
+    a.act(9).await;
+    sleep(SOON).await;
+    assert!(a.registry.audit_faults().stopped().is_some());
+    place.write(vec![Write::Delete { id }]).await;
+    drop(a);
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_session_another_process_took_seals_nothing() {
+    let place = Place::new();
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+    let epoch = a.registry.view().head().epoch;
+    let ttl = Duration::from_secs(3600);
+    let open = OpenGroup { epoch, id: session_id("a"), ttl, secret: "a".to_owned() };
+    place.store.open_group(open).await.unwrap();
+    sleep(SOON).await;
+    a.act(7).await;
+    sleep(SOON).await;
+    assert_eq!(place.all(AUDIT_SEAL).await.len(), 1);
+    assert_eq!(a.registry.audit_faults().stopped(), None);
 }

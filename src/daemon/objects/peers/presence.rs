@@ -10,11 +10,12 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{PEER, pb, peer_id, session_id};
-use crate::core::peer::{Verdict, judge};
+use crate::core::peer::{Verdict, judge, restore};
 use crate::core::time::Millis;
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::{chain, in_time};
+use crate::daemon::registry::loss::{ToRestore, Untouched};
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::store::{
     Commit, CommitError, GroupRef, OpenGroup, Opened, Precondition, RecordId, StoreError, Version, Write,
@@ -113,7 +114,7 @@ impl Presence {
     }
 
     /// This node's record as it was, if a new epoch has lost it.
-    fn lost(&self) -> Option<Arc<ViewRecord>> {
+    fn lost(&self) -> Option<ToRestore> {
         self.registry.losses().of(self.registry.view(), &peer_id(self.registry.node_id()))
     }
 
@@ -212,11 +213,18 @@ impl Presence {
         for _ in 0..ENTER_TRIES {
             let held = self.registry.view().get(&id);
             let version = held.as_ref().map_or(Version(0), |held| held.record.version);
-            let known = self.lost().or(held);
-            let value = self.own_value(known.as_deref(), status, reason, session);
+            let held = held.and_then(|held| held.value::<PeerValue>()).map(|held| PeerValue::clone(&held));
+            let known = match self.lost() {
+                Some(lost) => self.restored(&lost, held).await?,
+                None => held,
+            };
+            let value = self.own_value(known, status, reason, session);
             let commit = self.put(&id, version, &value, Precondition::GroupLive(session.clone()));
             match self.registry.commit(commit).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    self.registry.losses().note_restored(&id);
+                    return Ok(());
+                }
                 Err(error @ CommitError::Conflict { .. }) => refused = Some(error),
                 Err(error) => return Err(error),
             }
@@ -225,17 +233,32 @@ impl Presence {
         refused.map_or(Ok(()), Err)
     }
 
+    /// What was lost, together with what was written in the new epoch before this node came to restore it.
+    async fn restored(
+        &self,
+        lost: &ToRestore,
+        held: Option<PeerValue>,
+    ) -> Result<Option<PeerValue>, StoreError> {
+        let Some(was) = lost.record.value::<PeerValue>() else { return Ok(held) };
+        let Some(held) = held else { return Ok(Some(PeerValue::clone(&was))) };
+        let base = match self.registry.untouched(lost).await? {
+            Untouched::Record(record) => PeerValue::decode(record.value).unwrap_or_default(),
+            Untouched::Absent => PeerValue::default(),
+            // Whatever differs may be an operator's newer word.
+            Untouched::Unknown => return Ok(Some(held)),
+        };
+        Ok(Some(restore(&was, &base, &held)))
+    }
+
     fn own_value(
         &self,
-        held: Option<&ViewRecord>,
+        held: Option<PeerValue>,
         status: Status,
         reason: &str,
         session: &GroupRef,
     ) -> PeerValue {
-        let held = held.and_then(ViewRecord::value::<PeerValue>);
         let known = held.is_some();
-        let held = held.unwrap_or_default();
-        let mut value = PeerValue::clone(&held);
+        let mut value = held.unwrap_or_default();
         if value.status() != status || value.session != session.instance {
             value.set_status(status);
             reason.clone_into(&mut value.status_reason);

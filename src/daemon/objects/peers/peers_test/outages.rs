@@ -213,7 +213,7 @@ async fn a_cordon_that_a_failover_lost_is_restored_by_its_node() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_operator_said_in_the_new_epoch_is_not_undone() {
+async fn a_lost_cordon_is_restored_beside_what_an_operator_said_in_the_new_epoch() {
     let clock = PausedClock(Instant::now());
     let mesh = mesh(&["a", "b"]).await;
     let next = next_store(clock);
@@ -225,10 +225,16 @@ async fn what_an_operator_said_in_the_new_epoch_is_not_undone() {
     fail_over(&mesh, &next);
     sleep(TTL).await;
     label(&mesh.daemons[0], "b", "new").await;
+    let told = mesh.daemons[0].registry.losses().told(mesh.daemons[0].registry.view());
+    assert_eq!(told[0].restored, 1, "a alone, which has entered itself again: {told:?}");
     mesh.paths[1].recover();
     sleep(TTL).await;
     let b = shown(&mesh.daemons[0], "b").unwrap();
-    assert_eq!((b.status(), b.cordoned), (PeerStatus::Alive, false), "the operator saw it uncordoned");
+    assert_eq!((b.status(), b.cordoned, b.cordon_reason.as_str()), (PeerStatus::Alive, true, "disk"));
+    for daemon in &mesh.daemons {
+        let told = daemon.registry.losses().told(daemon.registry.view());
+        assert_eq!(told[0].restored, told[0].count(), "{told:?}");
+    }
     assert_eq!(b.metadata.unwrap().labels["tier"], "new");
 }
 

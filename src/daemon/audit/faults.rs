@@ -1,0 +1,33 @@
+//! What this node has noticed of its audit trail that should not be.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counted since the start of the daemon.
+#[derive(Debug, Default)]
+pub struct Faults {
+    noticed: AtomicU64,
+    stopped: OnceLock<String>,
+}
+
+impl Faults {
+    /// Counts one more.
+    pub fn note(&self) {
+        self.noticed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn noticed(&self) -> u64 {
+        self.noticed.load(Ordering::Relaxed)
+    }
+
+    /// Notes that this node seals no more until an operator has acted and started it again. True: it is the
+    /// first time.
+    pub fn stop(&self, why: String) -> bool {
+        self.stopped.set(why).is_ok()
+    }
+
+    /// Why nothing is sealed any more; `None` while it is.
+    pub fn stopped(&self) -> Option<&str> {
+        self.stopped.get().map(String::as_str)
+    }
+}
