@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod audit_test;
 mod backlog;
+mod claims;
 pub mod files;
 pub mod heads;
 mod prune;

@@ -105,6 +105,17 @@ pub fn unreadable(key: &str) -> Finding {
     }
 }
 
+/// The finding of a record of which even the row in the store cannot be read.
+pub fn no_row(key: &str, expected: Option<&Expected>) -> Finding {
+    Finding {
+        wrong: Wrong::Unreadable.into(),
+        node_id: expected.map(|expected| expected.chain.node_id.clone()).unwrap_or_default(),
+        record_id: key.to_owned(),
+        seal: expected.map(|expected| seal_name(&expected.chain, expected.sequence)).unwrap_or_default(),
+        what: "what the store holds in its place cannot be read".to_owned(),
+    }
+}
+
 /// What a whole trail comes to.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {

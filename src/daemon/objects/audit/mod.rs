@@ -190,6 +190,10 @@ fn chain_shown(report: &ChainReport) -> pb::AuditChain {
 /// The fault of a trail that the store does not hand out.
 fn unreadable(error: &StoreError) -> Fault {
     tracing::warn!(error = %chain(error), "audit trail could not be read");
+    if let StoreError::Incompatible { what, .. } = error {
+        let detail = format!("cannot read the audit trail: the store holds what is none of it: {what}");
+        return Fault::new(Code::DataLoss, "AUDIT_UNREADABLE", detail).hint("omnirelay audit verify");
+    }
     Fault::new(
         Code::Unavailable,
         "STORE_UNAVAILABLE",

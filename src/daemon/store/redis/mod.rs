@@ -137,18 +137,25 @@ impl RedisStore {
         lost: fn(Box<dyn std::error::Error + Send + Sync>) -> StoreError,
     ) -> StoreError {
         if let Some(what) = self.seen.refusal() {
-            return StoreError::Incompatible { what };
+            return StoreError::Incompatible { what, record: None };
         }
         match &error {
             LinkError::Lost(_) => lost(error.into()),
             LinkError::Refused { code, .. } if code == "OOM" => StoreError::Full(error.into()),
             LinkError::Refused { code, detail } if is_about_a_key(&error) => {
-                StoreError::Incompatible { what: format!("{code} {detail}") }
+                StoreError::Incompatible { what: format!("{code} {detail}"), record: None }
             }
             LinkError::Refused { .. } => StoreError::Unavailable(error.into()),
             // It says the same as the error of the port.
             LinkError::Unreachable(failure) => StoreError::Unavailable(failure.clone().into()),
         }
+    }
+
+    /// The failure of a row that is no record.
+    fn not_a_record(&self, id: RecordId) -> StoreError {
+        let prefix = self.meta.strip_suffix("meta").unwrap_or(&self.meta);
+        let what = format!("ERR {prefix}records:{}: `{}` holds what nobody wrote", id.kind.0, id.key);
+        StoreError::Incompatible { what, record: Some(Box::new(id)) }
     }
 
     /// Makes the commit, again and again while its answer is lost and repeating it is safe.
@@ -337,7 +344,8 @@ impl Store for RedisStore {
         let mut records = Vec::new();
         while !keys.is_empty() {
             let id = RecordId { kind: Kind::clone(&scan.kind), key: keys.text()? };
-            records.push(reply::record(id, rows.bytes()?)?);
+            let row = rows.bytes()?;
+            records.push(reply::record(id.clone(), row).map_err(|_| self.not_a_record(id))?);
         }
         Ok(ScanPage { epoch, head, records, more })
     }
