@@ -12,7 +12,7 @@ use super::store::{newest_of, node_of, record_of, seals_stretch, stored, stored_
 use super::{oldest_key, published_key};
 use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
 use crate::core::audit_seal::trail::{
-    Count, FINDINGS_MAX, Leaves, added, compare, expect, no_row, unreadable,
+    Count, FINDINGS_MAX, Leaves, added, compare, expect, keep, no_row, told, unreadable,
 };
 use crate::core::audit_seal::{ChainId, Opened, open};
 use crate::daemon::audit::AUDIT;
@@ -94,6 +94,7 @@ pub async fn verify(registry: &Registry, heads: &Heads, since_ms: u64) -> Result
     run.count_records().await?;
     // What an untrusted chain names was not added beside it: the key is what is wrong, and is told.
     run.search_added(&chains).await?;
+    run.report.findings = told(std::mem::take(&mut run.report.findings));
     Ok(run.report)
 }
 
@@ -106,9 +107,7 @@ struct ChainRun {
 
 impl Run<'_> {
     fn find(&mut self, finding: Finding) {
-        if self.report.findings.len() < FINDINGS_MAX {
-            self.report.findings.push(finding);
-        }
+        keep(&mut self.report.findings, finding);
     }
 
     /// Follows a chain and looks at every record it covers.
@@ -277,7 +276,7 @@ impl Run<'_> {
             .collect();
         for (node_id, through) in suspects {
             let chains: Vec<&ChainId> = chains.iter().filter(|id| id.node_id == node_id).collect();
-            let mut after = before(&self.from);
+            let (mut after, mut found) = (before(&self.from), 0);
             loop {
                 let (mut keys, next) = self.covered_keys(&node_id, through, after.take()).await?;
                 for chain in &chains {
@@ -285,14 +284,13 @@ impl Run<'_> {
                 }
                 for key in keys {
                     // A record that is gone by now was removed with its seal, because it was old enough.
-                    if record_of(self.store, &key).await?.is_some()
-                        && self.report.findings.len() < FINDINGS_MAX
-                    {
+                    if found < FINDINGS_MAX && record_of(self.store, &key).await?.is_some() {
                         self.find(added(&node_id, &key));
+                        found += 1;
                     }
                 }
                 after = next;
-                if after.is_none() || self.report.findings.len() >= FINDINGS_MAX {
+                if after.is_none() || found == FINDINGS_MAX {
                     break;
                 }
             }
