@@ -83,6 +83,8 @@ pub struct Settings {
     pub no_input: bool,
     /// The longest time for one request with its retries.
     pub request_timeout: Duration,
+    /// True: somebody chose it, in whichever way.
+    pub request_timeout_given: bool,
     pub connect_timeout: Duration,
     pub request_id: Option<String>,
     pub env: Env,
@@ -112,6 +114,9 @@ impl Settings {
             Some(given) => given.0,
             None => duration(&env, env::TIMEOUT, defaults.request_timeout.as_deref(), REQUEST_TIMEOUT)?,
         };
+        let request_timeout_given = flags.request_timeout.is_some()
+            || env.get(env::TIMEOUT).is_some()
+            || defaults.request_timeout.is_some();
         let connect_timeout = match (flags.connect_timeout, defaults.connect_timeout.as_deref()) {
             (Some(given), _) => given.0,
             (None, Some(text)) => parse_duration("defaults.connectTimeout", text)?,
@@ -131,6 +136,7 @@ impl Settings {
             },
             no_input: flags.no_input || env.get(env::CI).is_some(),
             request_timeout,
+            request_timeout_given,
             connect_timeout,
             request_id: flags.request_id.clone(),
             env,

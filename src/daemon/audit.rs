@@ -4,6 +4,7 @@
 mod audit_test;
 pub mod awaiting;
 mod backlog;
+mod claims;
 pub mod faults;
 pub mod files;
 pub mod heads;

@@ -12,6 +12,7 @@ use omnirelay::daemon::store::{
     Commit, EmbeddedStore, Kind, PAGE_MAX, Pulse, Record, RecordId, Scan, Store, Write,
 };
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::process::{Daemon, PATIENCE, Place, clean};
 
@@ -236,6 +237,19 @@ fn verify_file(file: &Path, more: &[&str]) -> Result<Ended> {
     omnirelay(None, &[&["audit", "verify", &file, "-o", "json"], more].concat())
 }
 
+/// An export without its seals, ended anew.
+fn without_seals(export: &[u8]) -> Vec<u8> {
+    let lines: Vec<&[u8]> = export.split_inclusive(|byte| *byte == b'\n').collect();
+    let is_seal = |line: &&&[u8]| line.starts_with(b"{\"seal\"");
+    let kept: Vec<&[u8]> = lines[..lines.len() - 1].iter().filter(|line| !is_seal(line)).copied().collect();
+    let mut edited = kept.concat();
+    let hash: String = Sha256::digest(&edited).iter().map(|byte| format!("{byte:02x}")).collect();
+    // All but the first are records now.
+    let end = json!({"end": {"records": kept.len() - 1, "seals": 0, "sha256": hash}});
+    edited.extend_from_slice(format!("{end}\n").as_bytes());
+    edited
+}
+
 #[tokio::test]
 async fn an_export_is_checked_without_a_daemon_and_every_byte_of_it_counts() -> Result<()> {
     let place = Place::new(&["--node-id", "a"])?;
@@ -275,6 +289,13 @@ async fn an_export_is_checked_without_a_daemon_and_every_byte_of_it_counts() -> 
         std::fs::write(&spoilt, kept[..kept.len() - cut].concat())?;
         assert_eq!(verify_file(&spoilt, &[])?.code, Some(10), "{what} is cut off");
     }
+    std::fs::write(&spoilt, without_seals(&text))?;
+    let verdict = verify_file(&spoilt, &["--key", &key])?;
+    let finding = &verdict.json()?["findings"][0];
+    assert_eq!(
+        (verdict.code, &finding["wrong"], &finding["nodeId"]),
+        (Some(10), &json!("missing"), &json!("a"))
+    );
     Ok(())
 }
 

@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
 
 use super::{RecordArgs, audit_rpc};
 use crate::cli::client::count;
@@ -24,6 +26,9 @@ pub const LEAF: Leaf = Leaf::read("audit export", &[&EXPORT]).exiting("0 1 2 5 6
 
 /// The longest line: a seal or a record with its largest value twice, in base64 and to read.
 const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long a daemon may say nothing inside an export.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,7 +75,7 @@ pub async fn run(args: &ExportArgs, session: &mut Session) -> Result<Exit, CliEr
     let mut sealed = true;
     let mut chunks = response.bytes_stream();
     let mut rest: Vec<u8> = Vec::new();
-    while let Some(chunk) = chunks.next().await {
+    while let Some(chunk) = timeout(SILENCE_MAX, chunks.next()).await.map_err(|_| cut(&Failure::timeout()))? {
         let chunk = chunk.map_err(|error| cut(&Failure::of(&error)))?;
         rest.extend_from_slice(&chunk);
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {

@@ -1,6 +1,6 @@
 //! Checks an export without a daemon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ use super::export::end_line;
 use crate::cli::error::CliError;
 use crate::core::audit_record::readable;
 use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
-use crate::core::audit_seal::trail::{FINDINGS_MAX, Trail};
+use crate::core::audit_seal::trail::{Trail, keep, told};
 use crate::core::audit_seal::{ChainId, PUBLIC_KEY_BYTES, Stored, fingerprint, open};
 use crate::wire::pb::omnirelay::security::v1 as pb;
 use crate::wire::pb::omnirelay::store::v1::AuditValue;
@@ -23,6 +23,8 @@ use pb::audit_export_item::Item;
 
 /// The longest line that is read.
 const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How far the clock of a record may be behind that of the head of its export.
+const CLOCK_SLACK_SECONDS: u64 = 10;
 
 /// The key that a node is known by.
 #[derive(Clone, Debug)]
@@ -138,9 +140,7 @@ impl<'p> Check<'p> {
     }
 
     fn find(&mut self, finding: Finding) {
-        if self.trail.findings.len() < FINDINGS_MAX {
-            self.trail.findings.push(finding);
-        }
+        keep(&mut self.trail.findings, finding);
     }
 
     /// Follows the chains, once all seals are here.
@@ -190,6 +190,15 @@ impl<'p> Check<'p> {
         let value = AuditValue::decode(line.value.as_slice()).ok();
         let node_id = value.as_ref().map(|value| value.node_id.clone());
         self.trail.record(node_id.as_deref(), &stored);
+        if node_id.as_ref().is_some_and(|node_id| self.should_be_sealed(node_id, &stored)) {
+            self.find(Finding {
+                wrong: Wrong::Unclaimed.into(),
+                node_id: node_id.clone().unwrap_or_default(),
+                record_id: shown.record_id.clone(),
+                what: "the export says that it was sealed, and holds no seal of it".to_owned(),
+                ..Finding::default()
+            });
+        }
         if readable(&stored, value) != shown {
             self.find(Finding {
                 wrong: Wrong::Changed.into(),
@@ -201,8 +210,36 @@ impl<'p> Check<'p> {
         }
     }
 
+    /// Whether a record that no seal covers was there when the exporting node had sealed everything.
+    fn should_be_sealed(&self, node_id: &str, record: &Stored<'_>) -> bool {
+        let Some(head) = self.head.as_ref().filter(|head| head.sealed && head.local_node_id == node_id)
+        else {
+            return false;
+        };
+        let through = self.trail.counts.get(node_id).map_or(0, |count| count.through);
+        let begun = head.generated_at.as_ref().and_then(|at| u64::try_from(at.seconds).ok()).unwrap_or(0);
+        record.revision > through && record.created_at_ms / 1000 + CLOCK_SLACK_SECONDS < begun
+    }
+
+    /// Notes the pinned nodes of which a complete export holds no chain.
+    fn find_absent(&mut self) {
+        let chains = self.followed.iter().flatten().map(|check| check.chain().node_id.clone());
+        let present: BTreeSet<String> = chains.collect();
+        let absent = self.pins.iter().filter(|pin| self.trail.complete && !present.contains(&pin.node_id));
+        for node_id in absent.map(|pin| pin.node_id.clone()).collect::<BTreeSet<_>>() {
+            self.find(Finding {
+                wrong: Wrong::Missing.into(),
+                node_id,
+                seal: "-".to_owned(),
+                what: "there is no seal under the key that was given for it".to_owned(),
+                ..Finding::default()
+            });
+        }
+    }
+
     fn end(mut self) -> Value {
         self.follow();
+        self.find_absent();
         if self.head.is_none() {
             self.find(Finding {
                 wrong: Wrong::Missing.into(),
@@ -221,7 +258,7 @@ impl<'p> Check<'p> {
         }
         let chains = self.followed.unwrap_or_default();
         let (mut verdict, left_out) = self.trail.end();
-        verdict.findings.truncate(FINDINGS_MAX);
+        verdict.findings = told(verdict.findings);
         let nodes = verdict.counts.iter().map(|(node_id, count)| pb::AuditNodeTally {
             node_id: node_id.clone(),
             sealed: count.sealed,

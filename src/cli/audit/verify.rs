@@ -1,6 +1,7 @@
 //! `audit verify`: the trail of a mesh, or an export of it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -18,6 +19,9 @@ use crate::wire::fault::Exit;
 pub const VERIFY: Rpc = audit_rpc!("Verify", "/control/audit:verify");
 pub const LEAF: Leaf = Leaf::read("audit verify", &[&VERIFY]).exiting("0 1 2 5 6 8 9 10 11");
 
+/// How long the check of a whole trail may take when nobody says: longer than any other call.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 const EXAMPLES: &str = "\
 Examples:
   omnirelay audit verify
@@ -27,7 +31,8 @@ Examples:
 /// Check that no audit record was changed, removed, moved or added
 ///
 /// Without a file the daemon checks the trail in the store. With one an export is checked, and no daemon is
-/// needed. Exits with 10 when something is wrong.
+/// needed. Exits with 10 when something is wrong. The daemon is waited for up to 10 minutes unless
+/// --request-timeout says otherwise.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct VerifyArgs {
@@ -45,7 +50,12 @@ pub struct VerifyArgs {
 pub async fn run(args: &VerifyArgs, session: &mut Session) -> Result<Exit, CliError> {
     let document = match &args.file {
         Some(file) => offline::verify(file, &args.keys)?,
-        None => session.call(&Call::of(&VERIFY, &json!({"since": args.since}))?).await?,
+        None => {
+            if !session.settings.request_timeout_given {
+                session.settings.request_timeout = PATIENCE;
+            }
+            session.call(&Call::of(&VERIFY, &json!({"since": args.since}))?).await?
+        }
     };
     let sound = flag(&document, "ok");
     let view = View::lines(document.clone(), "audit/verify", describe(&document));

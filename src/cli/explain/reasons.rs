@@ -29,6 +29,12 @@ pub static REASONS: &[Explanation] = &[
         "list the ids with omnirelay audit list -o wide",
     ),
     explain(
+        "AUDIT_UNREADABLE",
+        Code::DataLoss,
+        "the store holds something in the audit trail that is no record; somebody else wrote it",
+        "omnirelay audit verify names it",
+    ),
+    explain(
         "BODY_INCOMPLETE",
         Code::Cancelled,
         "the connection ended inside the body of a request",

@@ -5,7 +5,7 @@ use prost::Message as _;
 use ring::signature::KeyPair as _;
 
 use super::check::{ChainCheck, Finding, Known, Wrong, check_key};
-use super::trail::Trail;
+use super::trail::{FINDINGS_MAX, Trail, added, keep, told};
 use super::*;
 use crate::wire::pb::omnirelay::store::v1::AuditValue;
 
@@ -523,4 +523,21 @@ proptest! {
         let named = findings.iter().all(|one| !one.record_id.is_empty() || !one.seal.is_empty());
         prop_assert!(named, "{findings:?}");
     }
+}
+
+#[test]
+fn many_findings_of_one_node_do_not_hide_those_of_others() {
+    let mut findings = Vec::new();
+    for number in 0..2 * FINDINGS_MAX {
+        keep(&mut findings, added("a", &number.to_string()));
+    }
+    for number in 0..3 {
+        keep(&mut findings, added("b", &number.to_string()));
+    }
+    keep(&mut findings, added("c", "0"));
+    let told = told(findings);
+    let first: Vec<_> =
+        told.iter().take(4).map(|one| (one.node_id.as_str(), one.record_id.as_str())).collect();
+    assert_eq!(first, [("a", "0"), ("b", "0"), ("c", "0"), ("a", "1")]);
+    assert_eq!(told.len(), FINDINGS_MAX);
 }

@@ -6,8 +6,10 @@ use super::check::{ChainCheck, Finding, Wrong, seal_name};
 use super::{ChainId, Digest256, Stored, leaf_hash};
 use crate::wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal};
 
-/// The most findings that are kept.
+/// The most findings that are told.
 pub const FINDINGS_MAX: usize = 100;
+/// The most nodes of which the first finding is kept, whatever was found of others.
+const FIRST_FINDINGS_MAX: usize = 4096;
 
 /// A sealed record that has not been looked at yet.
 #[derive(Clone, Debug)]
@@ -127,6 +129,41 @@ pub fn unreadable(key: &str) -> Finding {
         what: "it is no audit record".to_owned(),
         ..Finding::default()
     }
+}
+
+/// The finding of a record of which even the row in the store cannot be read.
+pub fn no_row(key: &str, expected: Option<&Expected>) -> Finding {
+    Finding {
+        wrong: Wrong::Unreadable.into(),
+        node_id: expected.map(|expected| expected.chain.node_id.clone()).unwrap_or_default(),
+        record_id: key.to_owned(),
+        seal: expected.map(|expected| seal_name(&expected.chain, expected.sequence)).unwrap_or_default(),
+        what: "what the store holds in its place cannot be read".to_owned(),
+    }
+}
+
+/// Takes a finding; when there are many, only of a node of which there is none yet.
+pub fn keep(findings: &mut Vec<Finding>, finding: Finding) {
+    let room = findings.len() < FINDINGS_MAX
+        || findings.len() < FINDINGS_MAX + FIRST_FINDINGS_MAX
+            && findings.iter().all(|other| other.node_id != finding.node_id);
+    if room {
+        findings.push(finding);
+    }
+}
+
+/// At most [`FINDINGS_MAX`] findings: the first of each node first, then the second of each, and so on.
+pub fn told(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut rounds: BTreeMap<String, usize> = BTreeMap::new();
+    let mut ranked: Vec<(usize, Finding)> = Vec::with_capacity(findings.len());
+    for finding in findings {
+        let round = rounds.entry(finding.node_id.clone()).or_default();
+        *round += 1;
+        ranked.push((*round, finding));
+    }
+    ranked.sort_by_key(|(round, _)| *round);
+    ranked.truncate(FINDINGS_MAX);
+    ranked.into_iter().map(|(_, finding)| finding).collect()
 }
 
 /// What a whole trail comes to.

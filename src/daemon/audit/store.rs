@@ -13,6 +13,47 @@ pub const CHAINS_MAX: usize = 4096;
 /// Sorts behind every sequence, which is written in digits.
 const BEHIND_DIGITS: &str = "~";
 
+/// A page that goes on behind a record that cannot be read.
+#[derive(Debug)]
+pub struct Stretch {
+    pub records: Vec<Record>,
+    /// The key of the record that cannot be read, which is the only one then.
+    pub unreadable: Option<String>,
+    /// Where the store stood.
+    pub head: u64,
+    /// Where the next page begins; `None` when there is none.
+    pub next: Option<String>,
+}
+
+/// Reads records behind `after`, or says which one cannot be read.
+///
+/// # Errors
+/// Those of the store, but for a record that cannot be read.
+pub async fn stretch(
+    store: &dyn Store,
+    kind: Kind,
+    after: Option<String>,
+    mut limit: usize,
+) -> Result<Stretch, StoreError> {
+    loop {
+        let scan = Scan { kind: kind.clone(), after: after.clone(), backwards: false, limit };
+        match store.scan(scan).await {
+            Ok(page) => {
+                let last = page.records.last().map(|record| record.id.key.clone());
+                let next = last.filter(|_| page.more);
+                return Ok(Stretch { records: page.records, unreadable: None, head: page.head.0, next });
+            }
+            // Those before it are read first.
+            Err(StoreError::Incompatible { record: Some(_), .. }) if limit > 1 => limit = limit.div_ceil(2),
+            Err(StoreError::Incompatible { record: Some(id), .. }) => {
+                let next = Some(id.key.clone());
+                return Ok(Stretch { records: Vec::new(), unreadable: Some(id.key), head: 0, next });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// A record as a seal protects it.
 pub fn stored(record: &Record) -> Stored<'_> {
     Stored {
@@ -34,27 +75,33 @@ pub async fn stored_chains(store: &dyn Store) -> Result<Vec<ChainId>, StoreError
     let mut chains = Vec::new();
     let mut after = None;
     while chains.len() < CHAINS_MAX {
-        let Some(record) = next_live(store, AUDIT_SEAL, after.take(), false).await? else { break };
-        after = Some(match ChainId::parse(&record.id.key) {
+        let Some(found) = next_live(store, AUDIT_SEAL, after.take(), false).await? else { break };
+        let key = found.map_or_else(|unreadable| unreadable, |record| record.id.key);
+        after = Some(match ChainId::parse(&key) {
             Some((chain, _)) => {
                 let behind = format!("{}{BEHIND_DIGITS}", chain.prefix());
                 chains.push(chain);
                 behind
             }
-            None => record.id.key,
+            None => key,
         });
     }
     Ok(chains)
 }
 
-/// The newest seal of a chain as it is stored.
+/// The newest seal of a chain as it is stored; what cannot be read is passed over.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn newest_of(store: &dyn Store, chain: &ChainId) -> Result<Option<Record>, StoreError> {
-    let behind = format!("{}{BEHIND_DIGITS}", chain.prefix());
-    let found = next_live(store, AUDIT_SEAL, Some(behind), true).await?;
-    Ok(found.filter(|record| record.id.key.starts_with(&chain.prefix())))
+    let mut behind = format!("{}{BEHIND_DIGITS}", chain.prefix());
+    loop {
+        match next_live(store, AUDIT_SEAL, Some(behind), true).await? {
+            Some(Err(unreadable)) if unreadable.starts_with(&chain.prefix()) => behind = unreadable,
+            Some(Ok(record)) if record.id.key.starts_with(&chain.prefix()) => return Ok(Some(record)),
+            Some(_) | None => return Ok(None),
+        }
+    }
 }
 
 /// The seals of a chain behind `after`, in their order; false when there are no more.
@@ -74,6 +121,25 @@ pub async fn seals_of(
     let passed = page.records.last().is_some_and(|record| !record.id.key.starts_with(&prefix));
     let records = page.records.into_iter().filter(|record| record.id.key.starts_with(&prefix));
     Ok((records.collect(), page.more && !passed))
+}
+
+/// As [`seals_of`], and goes on behind a seal that cannot be read.
+///
+/// # Errors
+/// Those of the store, but for a seal that cannot be read.
+pub async fn seals_stretch(
+    store: &dyn Store,
+    chain: &ChainId,
+    after: Option<String>,
+    limit: usize,
+) -> Result<Stretch, StoreError> {
+    let prefix = chain.prefix();
+    let after = after.unwrap_or_else(|| prefix.clone());
+    let mut page = stretch(store, AUDIT_SEAL, Some(after), limit).await?;
+    page.records.retain(|record| record.id.key.starts_with(&prefix));
+    page.unreadable = page.unreadable.filter(|key| key.starts_with(&prefix));
+    page.next = page.next.filter(|key| key.starts_with(&prefix));
+    Ok(page)
 }
 
 /// A page of audit records.
@@ -111,23 +177,37 @@ async fn at_key(store: &dyn Store, kind: Kind, key: &str) -> Result<Option<Recor
     // From behind comes whatever is last before the key with a NUL at its end, which is the key itself.
     let behind = format!("{key}\0");
     let scan = Scan { kind, after: Some(behind), backwards: true, limit: 1 };
-    Ok(store.scan(scan).await?.records.into_iter().next().filter(|record| record.id.key == key))
+    match store.scan(scan).await {
+        Ok(page) => Ok(page.records.into_iter().next().filter(|record| record.id.key == key)),
+        // It is another that cannot be read.
+        Err(StoreError::Incompatible { record: Some(id), .. }) if id.key != key => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
-/// The first record behind `after` that is no tombstone.
+/// The first record behind `after` that is no tombstone, or the key of one before it that cannot be read.
 async fn next_live(
     store: &dyn Store,
     kind: Kind,
     mut after: Option<String>,
     backwards: bool,
-) -> Result<Option<Record>, StoreError> {
+) -> Result<Option<Result<Record, String>>, StoreError> {
     let mut limit = 1;
     loop {
-        let page = store.scan(Scan { kind: kind.clone(), after, backwards, limit }).await?;
+        let scan = Scan { kind: kind.clone(), after: after.clone(), backwards, limit };
+        let page = match store.scan(scan).await {
+            Ok(page) => page,
+            Err(StoreError::Incompatible { record: Some(_), .. }) if limit > 1 => {
+                limit = 1;
+                continue;
+            }
+            Err(StoreError::Incompatible { record: Some(id), .. }) => return Ok(Some(Err(id.key))),
+            Err(error) => return Err(error),
+        };
         after = page.records.last().map(|record| record.id.key.clone());
         let more = page.more && after.is_some();
         if let Some(record) = page.records.into_iter().find(|record| !record.deleted) {
-            return Ok(Some(record));
+            return Ok(Some(Ok(record)));
         }
         if !more {
             return Ok(None);

@@ -6,12 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::claims::Claims;
 use super::heads::Heads;
-use super::store::{newest_of, node_of, record_of, records_page, seals_of, stored, stored_chains};
+use super::store::{newest_of, node_of, record_of, seals_stretch, stored, stored_chains, stretch};
 use super::{oldest_key, published_key};
 use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
-use crate::core::audit_seal::trail::{Count, FINDINGS_MAX, Leaves, added, compare, expect, unreadable};
+use crate::core::audit_seal::trail::{
+    Count, FINDINGS_MAX, Leaves, added, compare, expect, keep, no_row, told, unreadable,
+};
 use crate::core::audit_seal::{ChainId, Opened, open};
+use crate::daemon::audit::AUDIT;
 use crate::daemon::registry::Registry;
 use crate::daemon::store::{Record, Store, StoreError};
 
@@ -22,10 +26,14 @@ const SEALS_PAGE: usize = 32;
 const RECORDS_PAGE: usize = 1024;
 /// How often a chain is read again when its beginning was removed meanwhile.
 const TRIES_MAX: usize = 3;
+/// What is taken for a seal of which the row cannot be read.
+const NOT_A_SEAL: &[u8] = b"\xff";
 /// The most nodes that are counted one by one; records of others are counted together.
 const NODES_MAX: usize = 4096;
 /// Where they are counted.
 const OTHER_NODES: &str = "(others)";
+/// After this many records that cannot be read the check goes no further: each takes several reads.
+const UNREADABLE_MAX: usize = 100;
 
 /// What was found of a chain.
 #[derive(Debug)]
@@ -52,6 +60,7 @@ struct Run<'a> {
     since_ms: u64,
     /// The first key that a record of this time can have.
     from: String,
+    claims: Claims<'a>,
     report: Report,
 }
 
@@ -61,25 +70,31 @@ struct Run<'a> {
 /// Those of the store: then nothing is known.
 pub async fn verify(registry: &Registry, heads: &Heads, since_ms: u64) -> Result<Report, StoreError> {
     let from = if since_ms == 0 { String::new() } else { oldest_key(since_ms) };
-    let mut run = Run { store: registry.store(), since_ms, from, report: Report::default() };
+    let mut run = Run {
+        store: registry.store(),
+        since_ms,
+        from,
+        claims: Claims::new(registry.view()),
+        report: Report::default(),
+    };
     // What is remembered first: the store holds at least that.
     let mut chains: BTreeSet<ChainId> = heads.chains().into_iter().collect();
     let remembered: BTreeMap<ChainId, _> =
         chains.iter().filter_map(|id| Some((id.clone(), heads.remembered(id)?))).collect();
     chains.extend(stored_chains(run.store).await?);
-    let mut trusted = Vec::new();
-    for id in chains {
+    for id in &chains {
         let published = published_key(registry.view(), &id.node_id);
-        match check_key(&id, published.as_deref(), &heads.seen(&id.node_id)) {
-            Ok(()) => {
-                run.chain(&id, remembered.get(&id).copied()).await?;
-                trusted.push(id);
-            }
+        let trusted = check_key(id, published.as_deref(), &heads.seen(&id.node_id));
+        run.claims.chain(&id.node_id, trusted.is_ok());
+        match trusted {
+            Ok(()) => run.chain(id, remembered.get(id).copied()).await?,
             Err(finding) => run.find(finding),
         }
     }
     run.count_records().await?;
-    run.search_added(&trusted).await?;
+    // What an untrusted chain names was not added beside it: the key is what is wrong, and is told.
+    run.search_added(&chains).await?;
+    run.report.findings = told(std::mem::take(&mut run.report.findings));
     Ok(run.report)
 }
 
@@ -92,9 +107,7 @@ struct ChainRun {
 
 impl Run<'_> {
     fn find(&mut self, finding: Finding) {
-        if self.report.findings.len() < FINDINGS_MAX {
-            self.report.findings.push(finding);
-        }
+        keep(&mut self.report.findings, finding);
     }
 
     /// Follows a chain and looks at every record it covers.
@@ -141,9 +154,11 @@ impl Run<'_> {
         let mut leaves = Leaves::new();
         let mut after = None;
         loop {
-            let (records, more) = seals_of(self.store, id, after.take(), SEALS_PAGE).await?;
-            after = records.last().map(|record| record.id.key.clone());
-            for record in records.iter().filter(|record| !record.deleted) {
+            let page = seals_stretch(self.store, id, after.take(), SEALS_PAGE).await?;
+            if let Some(key) = page.unreadable {
+                run.check.take(&key, NOT_A_SEAL, &mut run.findings);
+            }
+            for record in page.records.iter().filter(|record| !record.deleted) {
                 let seal = run.check.take(&record.id.key, &record.value, &mut run.findings);
                 if let Some(seal) = seal {
                     expect(&run.check, &seal, &mut leaves, &mut run.findings);
@@ -153,7 +168,8 @@ impl Run<'_> {
                     self.compare_all(std::mem::take(&mut leaves), &mut run).await?;
                 }
             }
-            if !more || after.is_none() {
+            after = page.next;
+            if after.is_none() {
                 break;
             }
         }
@@ -164,9 +180,15 @@ impl Run<'_> {
 
     /// Compares leaves with the records they are of, in the order of their keys.
     async fn compare_all(&self, mut leaves: Leaves, run: &mut ChainRun) -> Result<(), StoreError> {
+        let mut passed = None;
         while let Some(first) = leaves.keys().next() {
-            let page = records_page(self.store, before(first), false, RECORDS_PAGE).await?;
-            let last = page.records.last().map(|record| record.id.key.clone());
+            let after = before(first).max(passed.take());
+            let page = stretch(self.store, AUDIT, after, RECORDS_PAGE).await?;
+            if let Some(key) = page.unreadable
+                && let Some(expected) = leaves.remove(&key)
+            {
+                run.findings.push(no_row(&key, Some(&expected)));
+            }
             for record in page.records.iter().filter(|record| !record.deleted) {
                 if let Some(expected) = leaves.remove(&record.id.key) {
                     match compare(&record.id.key, &expected, Some(&stored(record))) {
@@ -175,7 +197,8 @@ impl Run<'_> {
                     }
                 }
             }
-            let rest = match last.filter(|_| page.more) {
+            passed = page.next;
+            let rest = match &passed {
                 Some(last) => leaves.split_off(&format!("{last}\0")),
                 None => Leaves::new(),
             };
@@ -189,34 +212,54 @@ impl Run<'_> {
 
     /// Counts the records that are covered and those that are not yet.
     async fn count_records(&mut self) -> Result<(), StoreError> {
-        let mut after = before(&self.from);
+        let (mut after, mut without_row) = (before(&self.from), 0);
         loop {
-            let page = records_page(self.store, after.take(), false, RECORDS_PAGE).await?;
-            after = page.records.last().map(|record| record.id.key.clone());
+            let page = stretch(self.store, AUDIT, after.take(), RECORDS_PAGE).await?;
+            if let Some(key) = page.unreadable.filter(|key| *key >= self.from) {
+                without_row += 1;
+                self.find_no_row(&key, without_row == UNREADABLE_MAX);
+            }
             for record in page.records.iter().filter(|record| !record.deleted) {
                 if record.id.key < self.from {
                     continue;
                 }
                 match node_of(record) {
-                    Some(node_id) => self.count(record, node_id),
+                    Some(node_id) => self.count(record, node_id, page.head),
                     None if self.is_named(record) => {}
                     None => self.find(unreadable(&record.id.key)),
                 }
             }
-            if !page.more || after.is_none() {
+            after = page.next;
+            if after.is_none() || without_row == UNREADABLE_MAX {
                 return Ok(());
             }
         }
     }
 
-    fn count(&mut self, record: &Record, node_id: String) {
+    fn find_no_row(&mut self, key: &str, last: bool) {
+        if self.report.findings.iter().any(|finding| finding.record_id == key) {
+            return;
+        }
+        let mut finding = no_row(key, None);
+        if last {
+            finding.what.push_str("; so are many before it, and what is behind it was not counted");
+        }
+        self.find(finding);
+    }
+
+    fn count(&mut self, record: &Record, node_id: String, head: u64) {
         let counts = &mut self.report.counts;
         let full = counts.len() >= NODES_MAX && !counts.contains_key(&node_id);
-        let count = counts.entry(if full { OTHER_NODES.to_owned() } else { node_id }).or_default();
-        if record.revision.0 > count.through {
-            count.unsealed += 1;
-        } else {
+        let name = if full { OTHER_NODES.to_owned() } else { node_id.clone() };
+        let count = counts.entry(name).or_default();
+        let objection = self.claims.objection(record, &node_id, head, count);
+        if record.revision.0 <= count.through {
             count.covered += 1;
+        } else if objection.is_none() {
+            count.unsealed += 1;
+        }
+        if let Some(finding) = objection.filter(|_| !self.is_named(record)) {
+            self.find(finding);
         }
     }
 
@@ -225,15 +268,15 @@ impl Run<'_> {
     }
 
     /// Names the records that are covered and in no seal, of nodes that have more than their seals name.
-    async fn search_added(&mut self, trusted: &[ChainId]) -> Result<(), StoreError> {
+    async fn search_added(&mut self, chains: &BTreeSet<ChainId>) -> Result<(), StoreError> {
         let counts = self.report.counts.iter();
         let suspects: Vec<(String, u64)> = counts
             .filter(|(_, count)| count.covered > count.sealed)
             .map(|(node_id, count)| (node_id.clone(), count.through))
             .collect();
         for (node_id, through) in suspects {
-            let chains: Vec<&ChainId> = trusted.iter().filter(|id| id.node_id == node_id).collect();
-            let mut after = before(&self.from);
+            let chains: Vec<&ChainId> = chains.iter().filter(|id| id.node_id == node_id).collect();
+            let (mut after, mut found) = (before(&self.from), 0);
             loop {
                 let (mut keys, next) = self.covered_keys(&node_id, through, after.take()).await?;
                 for chain in &chains {
@@ -241,14 +284,13 @@ impl Run<'_> {
                 }
                 for key in keys {
                     // A record that is gone by now was removed with its seal, because it was old enough.
-                    if record_of(self.store, &key).await?.is_some()
-                        && self.report.findings.len() < FINDINGS_MAX
-                    {
+                    if found < FINDINGS_MAX && record_of(self.store, &key).await?.is_some() {
                         self.find(added(&node_id, &key));
+                        found += 1;
                     }
                 }
                 after = next;
-                if after.is_none() || self.report.findings.len() >= FINDINGS_MAX {
+                if after.is_none() || found == FINDINGS_MAX {
                     break;
                 }
             }
@@ -265,14 +307,14 @@ impl Run<'_> {
     ) -> Result<(BTreeSet<String>, Option<String>), StoreError> {
         let mut keys = BTreeSet::new();
         loop {
-            let page = records_page(self.store, after.take(), false, RECORDS_PAGE).await?;
-            after = page.records.last().map(|record| record.id.key.clone());
+            let page = stretch(self.store, AUDIT, after.take(), RECORDS_PAGE).await?;
+            after = page.next;
             let covered = page.records.iter().filter(|record| {
                 let live = !record.deleted && record.id.key >= self.from;
                 live && record.revision.0 <= through && node_of(record).is_some_and(|node| node == node_id)
             });
             keys.extend(covered.map(|record| record.id.key.clone()));
-            if !page.more || after.is_none() {
+            if after.is_none() {
                 return Ok((keys, None));
             }
             if keys.len() >= LEAVES_HELD {
@@ -285,14 +327,14 @@ impl Run<'_> {
     async fn strike_out(&self, chain: &ChainId, keys: &mut BTreeSet<String>) -> Result<(), StoreError> {
         let mut after = None;
         loop {
-            let (records, more) = seals_of(self.store, chain, after.take(), SEALS_PAGE).await?;
-            after = records.last().map(|record| record.id.key.clone());
-            for opened in records.iter().filter_map(|record| open(&record.value).ok()) {
+            let page = seals_stretch(self.store, chain, after.take(), SEALS_PAGE).await?;
+            after = page.next;
+            for opened in page.records.iter().filter_map(|record| open(&record.value).ok()) {
                 for leaf in &opened.seal.leaves {
                     keys.remove(&leaf.key);
                 }
             }
-            if !more || after.is_none() || keys.is_empty() {
+            if after.is_none() || keys.is_empty() {
                 return Ok(());
             }
         }

@@ -70,7 +70,7 @@ pub(super) fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault 
             format!("cannot carry out {action}: the registry has begun a new epoch; nothing was changed"),
         )
         .hint("read again, then repeat"),
-        StoreError::Incompatible { what } => Fault::new(
+        StoreError::Incompatible { what, .. } => Fault::new(
             Code::Internal,
             "INTERNAL",
             format!("cannot carry out {action}: what the store holds cannot be understood: {what}"),

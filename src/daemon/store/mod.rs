@@ -406,7 +406,11 @@ pub enum StoreError {
     OutcomeUnknown(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// What is stored cannot be understood. Nothing was changed.
     #[error("the store holds something that this version does not understand: {what}")]
-    Incompatible { what: String },
+    Incompatible {
+        what: String,
+        /// The record that it is, when it is one.
+        record: Option<Box<RecordId>>,
+    },
     /// The call breaks a limit of the port. Nothing was changed.
     #[error("{what}")]
     Invalid { what: String },

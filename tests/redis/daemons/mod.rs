@@ -2,6 +2,7 @@
 //! tells of.
 
 mod api;
+mod audit;
 mod clocks;
 mod demo;
 mod failover;

@@ -1,7 +1,7 @@
 //! What is committed gets sealed, whatever comes between.
 
 use super::*;
-use crate::core::audit_seal::sign;
+use crate::core::audit_seal::{Digest256, Head, sign};
 use crate::daemon::objects::peers::session_id;
 use crate::daemon::readiness::Readiness;
 use crate::wire::pb::omnirelay::store::v1::AuditSeal;
@@ -151,6 +151,34 @@ async fn a_node_that_lost_its_key_begins_a_chain_that_is_not_trusted_before_it_i
     assert_eq!(finding.seal, a.chain.fingerprint);
     let opened = open(&a.newest_seal().await.value).unwrap();
     assert_eq!((opened.seal.sequence, opened.seal.leaves.len()), (1, 1), "nothing is sealed twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_replaced_node_only_its_old_key_is_told_until_it_is_trusted() {
+    let place = Place::new();
+    let a = place.node("a").await;
+    a.act_and_seal(2).await;
+    let old = a.chain.clone();
+    drop(a);
+    std::fs::remove_dir_all(place.directory.path().join("audit/a")).unwrap();
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+    // To somebody who comes later it is the old key that the node does not have.
+    let late = place.node("late").await;
+    sleep(SOON).await;
+    for node in [&a, &late] {
+        let findings = node.verify().await.findings;
+        let told: Vec<_> = findings.iter().map(|finding| (finding.wrong(), finding.seal.as_str())).collect();
+        assert_eq!(told, [(Wrong::UnknownKey, old.fingerprint.as_str())], "its records are not added ones");
+    }
+    drop(a);
+    let mut heads = place.files("a").heads().unwrap();
+    heads.insert(old, Head { sequence: 0, hash: Digest256([0; 32]), through: 0 });
+    place.files("a").keep_heads(&heads).await.unwrap();
+    let a = place.node("a").await;
+    a.sealed().await;
+    let report = a.verify().await;
+    assert_eq!((report.findings, report.counts["a"].sealed), (Vec::new(), 3), "both keys count");
 }
 
 #[tokio::test(start_paused = true)]

@@ -217,3 +217,42 @@ async fn a_check_from_a_time_on_looks_at_no_older_record() {
     assert_eq!(since.findings[0].record_id, records[1].id.key);
     assert_eq!(stored(&records[1]).key, records[1].id.key);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_record_in_the_name_of_a_node_that_did_not_seal_it_is_found() {
+    let place = Place::new();
+    let (a, b) = (sealed(&place).await, place.node("b").await);
+    b.act_and_seal(1).await;
+    sleep(Duration::from_secs(60)).await;
+    let taken = place.all(AUDIT).await[4].clone();
+    let (id, head) = (taken.id.clone(), a.registry.view().head().revision.0);
+    let forge = |node_id: &str, revision: u64| {
+        let (mut record, id) = (taken.clone(), RecordId::new(AUDIT, format!("{}0", taken.id.key)));
+        let value = AuditValue::decode(record.value.clone()).unwrap();
+        record.value = AuditValue { node_id: node_id.to_owned(), ..value }.encode_to_vec().into();
+        (record.id, record.revision.0) = (id, revision);
+        place.warp(move |page| {
+            if page.first().is_some_and(|first| first.id.kind == AUDIT) {
+                let at = page.partition_point(|one| one.id.key < record.id.key);
+                page.insert(at, record.clone());
+            }
+        });
+    };
+    for (node_id, revision, wrong) in [
+        ("nobody", 1, Wrong::Unclaimed),
+        ("nobody", head, Wrong::Unclaimed),
+        ("a", head, Wrong::Unclaimed),
+        ("a", head + 1, Wrong::Added),
+        ("nobody", (1 << 53) - 2, Wrong::Added),
+    ] {
+        forge(node_id, revision);
+        let finding = a.found(node_id).await;
+        assert_eq!((finding.wrong(), finding.record_id), (wrong, format!("{}0", id.key)), "{node_id}");
+    }
+    // What a node left that is away is not sealed yet, and is no finding.
+    drop(b);
+    sleep(Duration::from_secs(60)).await;
+    forge("b", head);
+    let report = a.verify().await;
+    assert_eq!((report.findings, report.counts["b"].unsealed), (Vec::new(), 1));
+}

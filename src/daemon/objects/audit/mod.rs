@@ -44,12 +44,14 @@ pub struct Audit {
     registry: Arc<Registry>,
     heads: Arc<Heads>,
     watches: Arc<Semaphore>,
+    /// Checks go over the whole trail: one at a time, the others wait.
+    checks: Semaphore,
 }
 
 impl Audit {
     /// At most `watches_max` watches and exports are served at once.
     pub fn new(registry: Arc<Registry>, heads: Arc<Heads>, watches_max: usize) -> Self {
-        Self { registry, heads, watches: Arc::new(Semaphore::new(watches_max)) }
+        Self { registry, heads, watches: Arc::new(Semaphore::new(watches_max)), checks: Semaphore::new(1) }
     }
 
     async fn list_page(
@@ -147,6 +149,8 @@ impl Audit {
     async fn check(&self, asked: pb::VerifyAuditRequest) -> Result<pb::VerifyAuditResponse, Fault> {
         self.registry.ready_for("").await?;
         let since_ms = asked.since.as_ref().map_or(0, millis);
+        // Nobody closes it; without a place there is nothing to wait for.
+        let _place = self.checks.acquire().await.ok();
         let report = verify(&self.registry, &self.heads, since_ms).await;
         let report = report.map_err(|error| unreadable(&error))?;
         let envelope = Envelope::of(&self.registry);
@@ -190,6 +194,10 @@ fn chain_shown(report: &ChainReport) -> pb::AuditChain {
 /// The fault of a trail that the store does not hand out.
 fn unreadable(error: &StoreError) -> Fault {
     tracing::warn!(error = %chain(error), "audit trail could not be read");
+    if let StoreError::Incompatible { what, .. } = error {
+        let detail = format!("cannot read the audit trail: the store holds what is none of it: {what}");
+        return Fault::new(Code::DataLoss, "AUDIT_UNREADABLE", detail).hint("omnirelay audit verify");
+    }
     Fault::new(
         Code::Unavailable,
         "STORE_UNAVAILABLE",

@@ -77,7 +77,7 @@ impl Hello for Greeting {
                 Ok(())
             }
             Ok(Greeted::Replica) => turned_away("READONLY", "the server is a replica".to_owned()),
-            Ok(Greeted::Foreign(what)) | Err(StoreError::Incompatible { what }) => {
+            Ok(Greeted::Foreign(what)) | Err(StoreError::Incompatible { what, .. }) => {
                 self.seen.refuse(Some(what.clone()));
                 turned_away(TURNED_AWAY, what)
             }

@@ -134,17 +134,24 @@ impl RedisStore {
             LinkError::Lost(_) => lost(error.into()),
             LinkError::Refused { code, .. } if code == "OOM" => StoreError::Full(error.into()),
             LinkError::Refused { code, detail } if is_about_a_key(&error) => {
-                StoreError::Incompatible { what: format!("{code} {detail}") }
+                StoreError::Incompatible { what: format!("{code} {detail}"), record: None }
             }
             LinkError::Refused { .. } => StoreError::Unavailable(error.into()),
             LinkError::Unreachable(failure) => match self.seen.refusal() {
                 Some(what) if error.code().is_some_and(|code| code == TURNED_AWAY || is_of_a_key(code)) => {
-                    StoreError::Incompatible { what }
+                    StoreError::Incompatible { what, record: None }
                 }
                 // It says the same as the error of the port.
                 Some(_) | None => StoreError::Unavailable(failure.clone().into()),
             },
         }
+    }
+
+    /// The failure of a row that is no record.
+    fn not_a_record(&self, id: RecordId) -> StoreError {
+        let prefix = self.meta.strip_suffix("meta").unwrap_or(&self.meta);
+        let what = format!("ERR {prefix}records:{}: `{}` holds what nobody wrote", id.kind.0, id.key);
+        StoreError::Incompatible { what, record: Some(Box::new(id)) }
     }
 
     /// Makes the commit, again and again while its answer is lost and repeating it is safe.
@@ -342,7 +349,8 @@ impl Store for RedisStore {
         let mut records = Vec::new();
         while !keys.is_empty() {
             let id = RecordId { kind: Kind::clone(&scan.kind), key: keys.text()? };
-            records.push(reply::record(id, rows.bytes()?)?);
+            let row = rows.bytes()?;
+            records.push(reply::record(id.clone(), row).map_err(|_| self.not_a_record(id))?);
         }
         Ok(ScanPage { epoch, head, records, more })
     }

@@ -233,7 +233,7 @@ pub(super) fn log_entry(value: Value) -> Result<(LogHead, Arc<LogEntry>), StoreE
     let mut entry = Reply::of(value)?;
     let revision = revision_of(&entry.text()?)?;
     log_fields(revision, entry.list()?).map_err(|error| match error {
-        StoreError::Incompatible { what } => incompatible(&format!("log entry {revision}: {what}")),
+        StoreError::Incompatible { what, .. } => incompatible(&format!("log entry {revision}: {what}")),
         other => other,
     })
 }
@@ -286,7 +286,7 @@ fn change(bytes: Bytes, fields: &mut Reply) -> Result<Change, StoreError> {
 
 /// Something in the store that cannot be understood.
 pub(super) fn incompatible(what: &str) -> StoreError {
-    StoreError::Incompatible { what: what.to_owned() }
+    StoreError::Incompatible { what: what.to_owned(), record: None }
 }
 
 fn odd(value: &Value) -> StoreError {

@@ -197,5 +197,5 @@ impl<T: TablesMut> Step<'_, T> {
 
 /// A row that cannot be read.
 pub(super) fn incompatible(what: impl Into<String>) -> StoreError {
-    StoreError::Incompatible { what: what.into() }
+    StoreError::Incompatible { what: what.into(), record: None }
 }

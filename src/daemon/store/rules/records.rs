@@ -26,7 +26,14 @@ pub(crate) fn scan(
     let mut records = Vec::new();
     let (mut bytes, mut more) = (0, false);
     tables.visit(&stretch_of(scan), &mut |key, row| {
-        let record = rows::record(keys::record_of(key)?, row)?;
+        let record = match rows::record(keys::record_of(key)?, row) {
+            // It is of the next page.
+            Err(_) if records.len() == scan.limit => {
+                more = true;
+                return Ok(ControlFlow::Break(()));
+            }
+            record => record?,
+        };
         if record.group.as_ref().is_some_and(|of| groups::is_over(tables, of, judged_at)) {
             return Ok(ControlFlow::Continue(()));
         }

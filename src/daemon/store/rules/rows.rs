@@ -22,8 +22,13 @@ pub(super) struct Answer {
 }
 
 pub(super) fn record(id: RecordId, row: &[u8]) -> Result<Record, StoreError> {
-    let row = pb::RecordRow::decode(row).map_err(|_| incompatible(format!("the row of `{id}`")))?;
-    Ok(record_from(id, row))
+    match pb::RecordRow::decode(row) {
+        Ok(row) => Ok(record_from(id, row)),
+        Err(_) => {
+            let what = format!("the row of `{id}`");
+            Err(StoreError::Incompatible { what, record: Some(Box::new(id)) })
+        }
+    }
 }
 
 pub(super) fn record_row(record: &Record) -> Vec<u8> {

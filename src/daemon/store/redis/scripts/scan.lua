@@ -20,7 +20,10 @@ while true do
   local values = redis.call('HMGET', records_key(kind), unpack(found))
   for index, key in ipairs(found) do
     local row = values[index]
-    local record = row and read_record(kind, key, row)
+    local readable, record = true, nil
+    if row then readable, record = pcall(read_record, kind, key, row) end
+    -- Whoever asked sees which one it is.
+    if not readable then record = { deleted = true, value_bytes = #row } end
     if record and (record.deleted or is_there(record, state)) then
       if #keys == limit or bytes >= bytes_max then
         return { 'page', state.epoch, state.head, 1, keys, rows }
