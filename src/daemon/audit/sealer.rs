@@ -15,7 +15,7 @@ use super::heads::Heads;
 use super::made_at;
 use super::pending::Pending;
 use super::prune;
-use super::store::{newest_of, seal_of};
+use super::store::{newest_of, seal_of, stored_chains};
 use crate::core::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
 use crate::daemon::audit::AUDIT;
 use crate::daemon::objects::audit::AUDIT_SEAL;
@@ -230,18 +230,19 @@ impl Sealer {
     }
 
     /// What the chains of this node under other keys cover: a new key does not seal it again.
-    ///
-    /// Only those count that it remembers to have signed: anybody who can write to the store can sign a seal
-    /// in its name under a key of their own.
     async fn covered_by_older_keys(&self) -> Result<u64, SealError> {
         let mut covered = 0;
         let own = self.registry.node_id();
         let known = self.heads.chains().into_iter().chain(self.files.last_chain()?);
-        for id in known.filter(|id| id.node_id == own).collect::<BTreeSet<_>>() {
+        // One that nobody here knows may be planted: it covers nothing that comes from now on, and
+        // its key is told by everybody who checks.
+        let head = self.registry.view().head().revision.0;
+        let stored = stored_chains(self.registry.store()).await?;
+        for id in known.chain(stored).filter(|id| id.node_id == own).collect::<BTreeSet<_>>() {
             let newest = newest_of(self.registry.store(), &id).await?;
             let opened = newest.and_then(|record| open(&record.value).ok());
             let opened = opened.filter(|opened| opened.chain() == id);
-            covered = covered.max(opened.map_or(0, |opened| opened.seal.through));
+            covered = covered.max(opened.map_or(0, |opened| opened.seal.through.min(head)));
         }
         Ok(covered)
     }
