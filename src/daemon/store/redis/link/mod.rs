@@ -158,12 +158,6 @@ impl Connection {
         &self.at
     }
 
-    /// The connection itself, for pipelines and scripts: `LinkError::from` tells what an error of
-    /// it means, and [`Link::heed`] must hear of it.
-    pub fn multiplexed(&mut self) -> &mut MultiplexedConnection {
-        &mut self.multiplexed
-    }
-
     /// Sends one command and waits for its answer, at most for the response timeout.
     ///
     /// # Errors
