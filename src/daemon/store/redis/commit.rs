@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redis::Cmd;
 
+use super::super::rules::answer_key;
 use super::super::{
-    COMMIT_BYTES_MAX, Change, Commit, CommitError, Committed, Epoch, GroupRef, IdempotencyKey, LeaseOp,
-    LogEntry, Precondition, Record, RecordId, Revision, StoreError, Version, Write, limits,
+    COMMIT_BYTES_MAX, Change, Commit, CommitError, Committed, Epoch, GroupRef, LeaseOp, LogEntry,
+    Precondition, Record, RecordId, Revision, StoreError, Version, Write, limits,
 };
 use super::reply::{self, Reply, incompatible};
 
@@ -34,18 +35,6 @@ pub(super) fn only_frees(commit: &Commit) -> bool {
     let deletes = commit.writes.iter().all(|write| matches!(write, Write::Delete { .. }));
     let releases = commit.leases.iter().all(|op| matches!(op, LeaseOp::Release { .. }));
     deletes && releases && commit.idempotency.is_none()
-}
-
-/// The key of an answer: its three parts, the first two behind their lengths.
-pub(super) fn answer_key(key: &IdempotencyKey) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(key.principal.len() + key.method.len() + key.id.len() + 4);
-    for part in [&key.principal, &key.method] {
-        // The limits of the port keep every part below 64 KiB.
-        bytes.extend_from_slice(&u16::try_from(part.len()).unwrap_or(u16::MAX).to_be_bytes());
-        bytes.extend_from_slice(part.as_bytes());
-    }
-    bytes.extend_from_slice(key.id.as_bytes());
-    bytes
 }
 
 fn add_precondition(command: &mut Cmd, of: &Precondition) {

@@ -18,13 +18,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::{Cmd, Value, cmd};
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::{
     Beat, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Committed, Epoch, Grace, GroupRef,
     Housekept, IdempotencyKey, Kind, Leases, LogEntry, LogPage, OpenGroup, Opened, Pulse, RecordId,
-    Retention, Revision, Scan, ScanPage, Store, StoreError, limits,
+    Retention, Revision, Scan, ScanPage, Store, StoreError, limits, rules,
 };
 use crate::core::time::{Millis, whole_ms};
 use greeting::{Greeting, Seen, TURNED_AWAY};
@@ -38,8 +37,6 @@ const REPEAT_FOR: Duration = Duration::from_secs(2);
 const REPEAT_EVERY: Duration = Duration::from_millis(50);
 /// The longest wait for the log on the server: after it the epoch is looked at.
 const LOG_WAIT_MAX: Duration = Duration::from_secs(10);
-/// The most rows of one sort that one step of housekeeping removes.
-const STEP_ROWS_MAX: usize = 512;
 /// The longest time that is written as milliseconds: what is longer is for ever.
 const AGE_MS_MAX: u64 = 1 << 50;
 /// The most entries of the log that are read at a time while waiting for the first.
@@ -281,7 +278,7 @@ impl Store for RedisStore {
 
     async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
         limits::open_group(&open)?;
-        let secret_hash: [u8; 32] = Sha256::digest(open.secret.as_bytes()).into();
+        let secret_hash = rules::secret_hash(&open.secret);
         let answer = self.run(&self.scripts.open_group, |command| {
             command.arg(open.epoch.0).arg(&open.id.0).arg(ms(open.ttl)).arg(&secret_hash);
         });
@@ -314,7 +311,7 @@ impl Store for RedisStore {
     }
 
     async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
-        let key = commit::answer_key(key);
+        let key = rules::answer_key(key);
         let answer = self
             .run(&self.scripts.recall, |command| {
                 command.arg(&key);
@@ -387,7 +384,7 @@ impl Store for RedisStore {
         let answer = self.ask(&self.scripts.housekeep, |command| {
             command.arg(epoch.0).arg(ms(keep.log_age)).arg(keep.log_entries_max).arg(ms(keep.tombstone_age));
             command.arg(ms(keep.idempotency_age)).arg(keep.idempotency_entries_max);
-            command.arg(COMMIT_WRITES_MAX).arg(COMMIT_BYTES_MAX).arg(STEP_ROWS_MAX);
+            command.arg(COMMIT_WRITES_MAX).arg(COMMIT_BYTES_MAX).arg(rules::STEP_ROWS_MAX);
         });
         let mut kept = expect(answer.await?, "kept")?;
         Ok(Housekept {

@@ -80,6 +80,11 @@ impl GroupState {
     }
 }
 
+/// What is kept of a secret.
+pub(crate) fn secret_hash(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
 /// True when the life `of` a group is over at `now`.
 ///
 /// A life that `tables` does not know yet counts as live: a reader may see a record a moment
@@ -119,7 +124,7 @@ impl<T: TablesMut> Step<'_, T> {
     pub fn open_group(&mut self, open: &OpenGroup) -> Result<Opened, StoreError> {
         limits::open_group(open)?;
         self.check_epoch(open.epoch)?;
-        let secret_hash: [u8; 32] = Sha256::digest(open.secret.as_bytes()).into();
+        let secret_hash = secret_hash(&open.secret);
         let old = self.tables.group(&open.id);
         let live = old.filter(|old| old.is_live(self.now));
         if let Some(live) = live.filter(|live| live.secret_hash != secret_hash) {

@@ -12,7 +12,7 @@ use super::{GroupState, Keep, Step, Stretch, Table, TablesMut, keys, rows};
 use crate::core::time::Millis;
 
 /// The most rows of one sort that one step removes.
-const STEP_ROWS_MAX: usize = 512;
+pub(crate) const STEP_ROWS_MAX: usize = 512;
 
 /// What one log entry has left for expired records.
 struct Room {

@@ -62,7 +62,7 @@ pub(super) fn member(group: &GroupRef, record: &[u8]) -> Vec<u8> {
     key
 }
 
-pub(super) fn answer(of: &IdempotencyKey) -> Vec<u8> {
+pub(crate) fn answer(of: &IdempotencyKey) -> Vec<u8> {
     let mut key = Vec::with_capacity(of.principal.len() + of.method.len() + of.id.len() + 4);
     push_part(&mut key, &of.principal);
     push_part(&mut key, &of.method);

@@ -23,8 +23,9 @@ use super::{Epoch, Grace, GroupId, LogEntry, Revision, StoreError};
 use crate::core::time::Millis;
 
 pub(super) use answers::recall;
-pub(super) use groups::GroupState;
-pub(super) use keys::end_of_prefix;
+pub(super) use groups::{GroupState, secret_hash};
+pub(super) use housekeep::STEP_ROWS_MAX;
+pub(super) use keys::{answer as answer_key, end_of_prefix};
 pub(super) use leases::leases;
 pub(super) use log::{Behind, behind, log_behind};
 pub(super) use records::scan;
