@@ -25,25 +25,10 @@ pub struct Running {
     _place: OwnedSemaphorePermit,
 }
 
-/// A place among those that are served.
-///
-/// # Errors
-/// `TOO_MANY_WATCHES`.
-pub fn place(watches: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {
-    watches.clone().try_acquire_owned().map_err(|_| {
-        Fault::new(
-            Code::ResourceExhausted,
-            "TOO_MANY_WATCHES",
-            "this daemon serves as many watches as it may",
-        )
-        .hint("watch on another daemon, or close watches that nobody reads")
-    })
-}
-
 impl Audit {
     pub(super) async fn begin_watch(&self, asked: pb::WatchAuditRecordsRequest) -> Result<Running, Fault> {
         let since = parse_cursor(&asked.since)?;
-        let place = place(&self.watches)?;
+        let place = watch_place(&self.watches)?;
         self.registry.ready_for("").await?;
         let head = self.registry.view().head();
         let now = Cursor::at(head.epoch, head.revision);
