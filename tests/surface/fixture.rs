@@ -21,7 +21,8 @@ use tonic::{Request, Response, Status};
 use crate::pb::fixture::v1::fixture_service_client::FixtureServiceClient;
 use crate::pb::fixture::v1::fixture_service_server::{FixtureService, FixtureServiceServer};
 use crate::pb::fixture::v1::{
-    CountRequest, CountResponse, EchoRequest, EchoResponse, PutRequest, PutResponse,
+    CountRequest, CountResponse, EchoRequest, EchoResponse, PutRequest, PutResponse, ScopeRequest,
+    ScopeResponse,
 };
 
 pub static FIXTURE: Definition = Definition {
@@ -84,6 +85,11 @@ impl Operations {
     }
 }
 
+fn scope_answer(method: &str, request: Request<ScopeRequest>) -> Result<Response<ScopeResponse>, Status> {
+    let request = Some(request.into_inner());
+    Ok(Response::new(ScopeResponse { method: method.to_owned(), request }))
+}
+
 #[tonic::async_trait]
 impl FixtureService for Operations {
     async fn echo(&self, request: Request<EchoRequest>) -> Result<Response<EchoResponse>, Status> {
@@ -104,6 +110,25 @@ impl FixtureService for Operations {
             tokio::time::sleep(Duration::from_secs(30)).await;
         }
         Ok(Response::new(PutResponse { inner: request.inner }))
+    }
+
+    async fn get_scope(&self, request: Request<ScopeRequest>) -> Result<Response<ScopeResponse>, Status> {
+        scope_answer("get", request)
+    }
+
+    async fn scope_history(&self, request: Request<ScopeRequest>) -> Result<Response<ScopeResponse>, Status> {
+        scope_answer("history", request)
+    }
+
+    async fn transfer_scope(
+        &self,
+        request: Request<ScopeRequest>,
+    ) -> Result<Response<ScopeResponse>, Status> {
+        scope_answer("transfer", request)
+    }
+
+    async fn scope_leader(&self, request: Request<ScopeRequest>) -> Result<Response<ScopeResponse>, Status> {
+        scope_answer("leader", request)
     }
 
     type CountStream = Pin<Box<dyn Stream<Item = Result<CountResponse, Status>> + Send>>;

@@ -195,6 +195,39 @@ fn every_route_is_described_from_its_rule() {
     );
 }
 
+#[test]
+fn a_path_that_takes_slashes_says_so() {
+    let document = of(&[FIXTURE, OMNIRELAY]);
+    let cases = [
+        // verb, path, method, whether its variable takes slashes
+        ("get", "/scopes/{scopeName}", "GetScope", true),
+        ("get", "/scopes/{scopeName}:history", "ScopeHistory", true),
+        ("post", "/scopes/{scopeName}:transfer", "TransferScope", true),
+        ("get", "/scopes/{scopeName}/leader", "ScopeLeader", false),
+    ];
+    for (verb, path, method, takes_slashes) in cases {
+        let operation = &document["paths"][path][verb];
+        assert_eq!(operation["operationId"], format!("FixtureService_{method}"), "{path}");
+        let mut said = "What is asked about.".to_owned();
+        if takes_slashes {
+            said.push_str(
+                "\n\nIt may hold slashes, sent as they are or encoded; no part between them is empty.",
+            );
+        }
+        assert_eq!(
+            operation["parameters"][0],
+            json!({
+                "name": "scopeName", "in": "path", "required": true, "description": said,
+                "schema": {"type": "string"},
+            }),
+            "{path}"
+        );
+    }
+    // Only of the variable, not of a field that the query may fill.
+    let others = document["paths"]["/scopes/{scopeName}"]["get"]["parameters"].as_array().unwrap();
+    assert_eq!(others[1], json!({"name": "to", "in": "query", "schema": {"type": "string"}}));
+}
+
 #[tokio::test]
 async fn the_document_of_what_is_served_is_served() {
     let served = Served::start().await;
