@@ -21,8 +21,8 @@ use tonic::{Request, Response, Status};
 use crate::pb::fixture::v1::fixture_service_client::FixtureServiceClient;
 use crate::pb::fixture::v1::fixture_service_server::{FixtureService, FixtureServiceServer};
 use crate::pb::fixture::v1::{
-    CountRequest, CountResponse, EchoRequest, EchoResponse, PutRequest, PutResponse, ScopeRequest,
-    ScopeResponse,
+    CountRequest, CountResponse, EchoRequest, EchoResponse, FollowResponse, Inner, PutRequest, PutResponse,
+    ScopeRequest, ScopeResponse,
 };
 
 pub static FIXTURE: Definition = Definition {
@@ -129,6 +129,23 @@ impl FixtureService for Operations {
 
     async fn scope_leader(&self, request: Request<ScopeRequest>) -> Result<Response<ScopeResponse>, Status> {
         scope_answer("leader", request)
+    }
+
+    type FollowStream = Pin<Box<dyn Stream<Item = Result<FollowResponse, Status>> + Send>>;
+
+    /// Counts from after `since` to `up_to`, then fails with `fail_with` unless that is empty.
+    async fn follow(&self, request: Request<CountRequest>) -> Result<Response<Self::FollowStream>, Status> {
+        let request = request.into_inner();
+        let numbers = request.since.parse().unwrap_or(0) + 1..=request.up_to;
+        let messages = numbers.map(|number| {
+            let inner = Inner { text: "odd".to_owned(), big: number.into() };
+            Ok(FollowResponse {
+                cursor: if number % 4 == 0 { String::new() } else { number.to_string() },
+                inner: (number % 2 == 1).then_some(inner),
+            })
+        });
+        let failed = (!request.fail_with.is_empty()).then(|| Err(Status::unavailable(request.fail_with)));
+        Ok(Response::new(Box::pin(futures_util::stream::iter(messages.chain(failed)))))
     }
 
     type CountStream = Pin<Box<dyn Stream<Item = Result<CountResponse, Status>> + Send>>;

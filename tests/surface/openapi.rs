@@ -176,6 +176,16 @@ fn every_route_is_described_from_its_rule() {
     assert_eq!(put["requestBody"]["content"]["application/json"]["schema"], inner);
     assert_eq!(put["responses"]["200"]["content"]["application/json"]["schema"], inner);
 
+    let follow = &paths["/inners"]["get"]["responses"]["200"]["content"];
+    for form in ["text/event-stream", "application/x-ndjson"] {
+        assert_eq!(follow[form]["schema"]["contentSchema"]["$ref"], inner["$ref"], "{form}");
+    }
+    let moves = |path: &str| {
+        let events = &paths[path]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"];
+        events["description"].as_str().unwrap().contains("without data only moves the id")
+    };
+    assert_eq!((moves("/inners"), moves("/fixture")), (true, false));
+
     let find = paths["/fixture/{name}"]["get"]["parameters"].as_array().unwrap();
     let names: Vec<_> = find.iter().filter_map(|parameter| parameter["name"].as_str()).collect();
     assert_eq!(names[..3], ["name", "int32Field", "int64Field"]);

@@ -228,10 +228,13 @@ fn answers(bindings: &[Bound<'_>], comments: &Comments, schemas: &mut Schemas) -
             content.insert(Form::Json.media_type().to_owned(), json!({"schema": schema}));
             continue;
         }
-        for (form, text) in [
-            (Form::EventStream, "Server-sent events; the data of each is a document."),
-            (Form::Lines, "One document a line."),
-        ] {
+        let events = match binding.response_body.as_str() {
+            "" => "Server-sent events; the data of each is a document.",
+            _ => {
+                "Server-sent events; the data of each is a document. One without data only moves the id to resume from."
+            }
+        };
+        for (form, text) in [(Form::EventStream, events), (Form::Lines, "One document a line.")] {
             // What a stream's pieces are has no keyword of its own before OpenAPI 3.2.
             let stream = json!({
                 "type": "string", "description": text,
