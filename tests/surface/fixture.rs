@@ -85,9 +85,14 @@ impl Operations {
     }
 }
 
+fn protocol_of<T>(request: &Request<T>) -> String {
+    request.extensions().get::<Caller>().unwrap().protocol.negotiated().to_owned()
+}
+
 fn scope_answer(method: &str, request: Request<ScopeRequest>) -> Result<Response<ScopeResponse>, Status> {
+    let protocol = protocol_of(&request);
     let request = Some(request.into_inner());
-    Ok(Response::new(ScopeResponse { method: method.to_owned(), request }))
+    Ok(Response::new(ScopeResponse { method: method.to_owned(), request, protocol }))
 }
 
 #[tonic::async_trait]
@@ -135,10 +140,11 @@ impl FixtureService for Operations {
 
     /// Counts from after `since` to `up_to`, then fails with `fail_with` unless that is empty.
     async fn follow(&self, request: Request<CountRequest>) -> Result<Response<Self::FollowStream>, Status> {
+        let protocol = protocol_of(&request);
         let request = request.into_inner();
         let numbers = request.since.parse().unwrap_or(0) + 1..=request.up_to;
-        let messages = numbers.map(|number| {
-            let inner = Inner { text: "odd".to_owned(), big: number.into() };
+        let messages = numbers.map(move |number| {
+            let inner = Inner { text: protocol.clone(), big: number.into() };
             Ok(FollowResponse {
                 cursor: if number % 4 == 0 { String::new() } else { number.to_string() },
                 inner: (number % 2 == 1).then_some(inner),

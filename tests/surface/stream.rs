@@ -85,13 +85,13 @@ async fn one_field_of_a_message_is_the_data_and_another_the_id() {
     assert_eq!(
         events(&served, "/inners?upTo=5", None).await.text().await.unwrap(),
         "retry: 2000\n\n\
-         id: 1\ndata: {\"text\":\"odd\",\"big\":\"1\"}\n\n\
+         id: 1\ndata: {\"text\":\"http/1.1\",\"big\":\"1\"}\n\n\
          id: 2\n\n\
-         id: 3\ndata: {\"text\":\"odd\",\"big\":\"3\"}\n\n\
-         id: 5\ndata: {\"text\":\"odd\",\"big\":\"5\"}\n\n"
+         id: 3\ndata: {\"text\":\"http/1.1\",\"big\":\"3\"}\n\n\
+         id: 5\ndata: {\"text\":\"http/1.1\",\"big\":\"5\"}\n\n"
     );
     let resumed = events(&served, "/inners?upTo=4", Some("2")).await.text().await.unwrap();
-    assert_eq!(resumed, "retry: 2000\n\nid: 3\ndata: {\"text\":\"odd\",\"big\":\"3\"}\n\n");
+    assert_eq!(resumed, "retry: 2000\n\nid: 3\ndata: {\"text\":\"http/1.1\",\"big\":\"3\"}\n\n");
     let nothing = events(&served, "/inners?upTo=4", Some("3")).await.text().await.unwrap();
     assert_eq!(nothing, "retry: 2000\n\n");
 
@@ -101,7 +101,7 @@ async fn one_field_of_a_message_is_the_data_and_another_the_id() {
     };
     assert_eq!(
         lines("/inners?upTo=4").await,
-        "{\"text\":\"odd\",\"big\":\"1\"}\n{\"text\":\"odd\",\"big\":\"3\"}\n"
+        "{\"text\":\"http/1.1\",\"big\":\"1\"}\n{\"text\":\"http/1.1\",\"big\":\"3\"}\n"
     );
     assert_eq!(lines("/inners?upTo=4&since=3").await, "");
 

@@ -100,7 +100,8 @@ async fn run(
     let Some(target) = pipeline.find(method.path) else {
         return Err(Fault::internal(&call.request_id).into());
     };
-    let mut watched = pipeline.watch(method, Protocol::Http, call.request_id.clone());
+    let protocol = Protocol::of_http(call.parts.version);
+    let mut watched = pipeline.watch(method, protocol, call.request_id.clone());
     let admitted = pipeline.admit(method, &call.parts.headers, call.peer, &mut watched);
     // Held until the operation has answered.
     let share = pipeline.in_flight.share();
