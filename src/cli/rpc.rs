@@ -14,7 +14,7 @@ pub struct Rpc {
     /// `package.Service/Method`.
     pub method: &'static str,
     pub verb: Verb,
-    /// With `{field_name}` where a field of the request stands.
+    /// With `{field_name}` where a field of the request stands, `{field_name=**}` where it may hold slashes.
     pub path: &'static str,
     /// The scope a caller must hold.
     pub scope: &'static str,
@@ -94,7 +94,8 @@ impl Call {
     /// GET or DELETE and into the body of the others. Fields with their default value are left out.
     ///
     /// # Errors
-    /// When a path field is empty, or the request cannot be written as JSON.
+    /// When a path field is empty or could not be told from another path, or the request cannot be written
+    /// as JSON.
     pub fn of(rpc: &Rpc, request: &impl Serialize) -> Result<Self, CliError> {
         let fields = serde_json::to_value(request)
             .map_err(|error| CliError::local("ENCODING", "cannot write the request as JSON", &error))?;
@@ -143,17 +144,28 @@ fn expand(template: &str, fields: &mut Map<String, Value>) -> Result<String, Cli
     let mut rest = template;
     while let Some((before, from)) = rest.split_once('{') {
         let (name, after) = from.split_once('}').unwrap_or((from, ""));
+        let (name, pattern) = name.split_once('=').unwrap_or((name, "*"));
         let value = fields.shift_remove(&lower_camel(name));
         let value = value.as_ref().and_then(Value::as_str).unwrap_or_default();
         if value.is_empty() {
             return Err(CliError::usage(format!("`{name}` must not be empty")));
         }
         path.push_str(before);
-        path.push_str(&segment(value));
+        path.push_str(&if pattern == "**" { segments(name, value)? } else { segment(value) });
         rest = after;
     }
     path.push_str(rest);
     Ok(path)
+}
+
+/// `value` percent-encoded as the segments of a path that its slashes make of it.
+fn segments(name: &str, value: &str) -> Result<String, CliError> {
+    // The first is no path of the daemon; the others are resolved before the request is sent.
+    if value.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        let why = format!("`{name}` must have a name before, between and after its slashes, not `{value}`");
+        return Err(CliError::usage(why));
+    }
+    Ok(value.split('/').map(segment).collect::<Vec<_>>().join("/"))
 }
 
 /// `value` percent-encoded as one segment of a path or one value of a query.
@@ -249,7 +261,32 @@ mod tests {
     }
 
     #[test]
-    fn empty_path_field_is_refused() {
+    fn slashes_stay_where_the_path_takes_them() {
+        let rpc = |path| Rpc { method: "a.B/T", verb: Verb::Post, path, scope: "mesh.operate" };
+        let cases = [
+            ("/control/leaders/{scope=**}", "shard/orders/03", "/control/leaders/shard/orders/03"),
+            ("/control/leaders/{scope=**}:transfer", "shard/03", "/control/leaders/shard/03:transfer"),
+            (
+                "/control/leaders/{scope=**}",
+                "a:b/c d%2F?#/é",
+                "/control/leaders/a%3Ab/c%20d%252F%3F%23/%C3%A9",
+            ),
+            ("/control/leaders/{scope=**}", "global", "/control/leaders/global"),
+            ("/control/leaders/{scope=*}:x", "a/b", "/control/leaders/a%2Fb:x"),
+        ];
+        for (path, scope, expected) in cases {
+            let call = Call::of(&rpc(path), &json!({"scope": scope})).unwrap();
+            assert_eq!((call.path.as_str(), call.body.as_deref()), (expected, Some("{}")), "{path} {scope}");
+        }
+    }
+
+    #[test]
+    fn path_field_that_makes_another_path_is_refused() {
+        let rpc = Rpc { path: "/control/leaders/{scope=**}", ..LIST };
+        for scope in ["", "/", "a/", "/a", "a//b", ".", "..", "../peers", "a/./b"] {
+            assert!(Call::of(&rpc, &json!({"scope": scope})).is_err(), "{scope}");
+        }
+        assert!(Call::of(&rpc, &json!({"scope": "a/..b/.c"})).is_ok());
         assert!(Call::of(&CORDON, &json!({"nodeId": ""})).is_err());
     }
 }
