@@ -132,7 +132,10 @@ impl Policy {
             }
             Ok((filter, prefer.priority))
         });
-        Ok(Self { eligible: Filter::of(policy.eligible.as_ref())?, prefer: prefer.collect::<Result<_, _>>()? })
+        Ok(Self {
+            eligible: Filter::of(policy.eligible.as_ref())?,
+            prefer: prefer.collect::<Result<_, _>>()?,
+        })
     }
 
     /// Everything that keeps a node from leading; nothing when it may.
@@ -175,7 +178,8 @@ impl Policy {
     /// that scopes spread. `last` comes last, whatever its priority.
     pub fn rank<'a>(&self, scope: &str, nodes: &[Node<'a>], last: Option<&str>) -> Vec<Ranked<'a>> {
         let may = nodes.iter().filter(|node| self.exclusions(node).is_empty());
-        let mut ranked: Vec<_> = may.map(|node| Ranked { id: node.id, priority: self.priority(node) }).collect();
+        let mut ranked: Vec<_> =
+            may.map(|node| Ranked { id: node.id, priority: self.priority(node) }).collect();
         ranked.sort_by_cached_key(|ranked| {
             let weight = weight(scope, ranked.id);
             (last == Some(ranked.id), Reverse(ranked.priority), Reverse(weight), ranked.id.to_owned())
@@ -207,7 +211,8 @@ impl Filter {
     fn mismatches(&self, node: &Node<'_>) -> Vec<Exclusion> {
         let nobody = pb::PeerMetadata::default();
         let says = node.peer.metadata.as_ref().unwrap_or(&nobody);
-        let outside = |list: &[String], value: &str| !list.is_empty() && !list.iter().any(|name| name == value);
+        let outside =
+            |list: &[String], value: &str| !list.is_empty() && !list.iter().any(|name| name == value);
         let labels: &Labels = &says.labels;
         [
             (outside(&self.names.nodes, node.id), Exclusion::Node),

@@ -15,7 +15,9 @@ use crate::core::time::{Millis, millis};
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 use candidates::place_of;
-pub use candidates::{Exclusion, NAMES_MAX, Node, PREFERENCES_MAX, PRIORITY_MAX, Policy, PolicyError, Ranked};
+pub use candidates::{
+    Exclusion, NAMES_MAX, Node, PREFERENCES_MAX, PRIORITY_MAX, Policy, PolicyError, Ranked,
+};
 use pb::leadership_order::Verb;
 use pb::tenure::End;
 pub use tenure::{Numbers, PAST_MAX, Transition, current, elect, elections_since, transitions, vacate};
@@ -158,7 +160,8 @@ fn fill(scene: &Scene<'_>) -> Move {
     let order = scene.value.order.as_ref();
     let Some(my_session) = scene.my_session else { return Move::Rest };
     let ending = how_it_ended(scene);
-    let free_at = ending.map_or(scene.value.vacant_since.as_ref().map_or(Millis(0), millis), |(_, free)| free);
+    let free_at =
+        ending.map_or(scene.value.vacant_since.as_ref().map_or(Millis(0), millis), |(_, free)| free);
     let free_at = free_at.max(scene.not_before);
     let ending = ending.map(|(ending, _)| ending);
     if order.is_some_and(|order| order.verb() == Verb::Delete) {
@@ -203,7 +206,9 @@ fn how_it_ended(scene: &Scene<'_>) -> Option<(Ending, Millis)> {
     };
     let (end, reason, at, free) = match held.standing {
         Standing::Live { .. } => return None,
-        Standing::Expired { renewed_at, at } => (End::Expired, "lease_expired", renewed_at, at),
+        Standing::Expired { renewed_at, at } => {
+            (End::Expired, "lease_expired", renewed_at.max(held.acquired_at), at)
+        }
         Standing::Closed { at } => (End::SteppedDown, "shutdown", at, at),
         Standing::Replaced { at } => (End::Lost, "session_replaced", at, at),
         Standing::Released => (End::SteppedDown, "step_down", scene.now, scene.now),

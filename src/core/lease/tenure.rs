@@ -122,14 +122,21 @@ pub fn transitions(
 ) -> Vec<Transition> {
     let led_before = before.and_then(|value| value.current.as_ref());
     let leads_after = after.and_then(|value| value.current.as_ref());
-    let is_same = |one: &LeadershipTenure, other: &LeadershipTenure| one.correlation_id == other.correlation_id;
+    let is_same =
+        |one: &LeadershipTenure, other: &LeadershipTenure| one.correlation_id == other.correlation_id;
     let mut found = Vec::new();
     if let Some(led) = led_before.filter(|led| leads_after.is_none_or(|leads| !is_same(led, leads))) {
         let recorded = after.and_then(|value| value.past.first());
-        found.push(Transition::Ended(match recorded.filter(|past| past.correlation_id == led.correlation_id) {
-            Some(past) => past.clone(),
-            None => end(current(scope, led, numbers), Ending { end: End::SteppedDown, reason: SCOPE_DELETED, at }, &led.correlation_id),
-        }));
+        found.push(Transition::Ended(
+            match recorded.filter(|past| past.correlation_id == led.correlation_id) {
+                Some(past) => past.clone(),
+                None => end(
+                    current(scope, led, numbers),
+                    Ending { end: End::SteppedDown, reason: SCOPE_DELETED, at },
+                    &led.correlation_id,
+                ),
+            },
+        ));
     }
     if let Some(leads) = leads_after.filter(|leads| led_before.is_none_or(|led| !is_same(led, leads))) {
         found.push(Transition::Elected(current(scope, leads, numbers)));

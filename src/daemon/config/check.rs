@@ -45,7 +45,8 @@ impl Config {
             within("mesh.leadership.leaseDuration", lease, ms(500), Duration::from_secs(600))?;
             let default = SessionConfig::default().ttl;
             if self.session.ttl != default && self.session.ttl != lease {
-                let what = format!("{lease} contradicts `session.ttl`, {}: a lease lives as long", self.session.ttl);
+                let what =
+                    format!("{lease} contradicts `session.ttl`, {}: a lease lives as long", self.session.ttl);
                 return Err(("mesh.leadership.leaseDuration", what));
             }
         }

@@ -110,7 +110,8 @@ impl LeadershipConfig {
         const SHARDS: &str = "mesh.leadership.shards";
         for scope in &self.scopes {
             let name = scope.name();
-            let kind = ScopeKind::of(&name).map_err(|error| (SCOPES, format!("`{name}` is no scope: {error}")))?;
+            let kind =
+                ScopeKind::of(&name).map_err(|error| (SCOPES, format!("`{name}` is no scope: {error}")))?;
             if !scope.kind.is_empty() && scope.kind != kind.word() {
                 let what = format!("scope `{name}` is of kind `{}`, not `{}`", kind.word(), scope.kind);
                 return Err((SCOPES, what));

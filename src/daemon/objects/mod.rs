@@ -17,8 +17,8 @@ use tonic::{Request, Response};
 
 pub use crate::core::time::timestamp;
 use crate::daemon::registry::Registry;
-use crate::daemon::surface::Caller;
 use crate::daemon::registry::watch::ResetReason;
+use crate::daemon::surface::Caller;
 use crate::wire::fault::{Code, Fault};
 
 /// The version of the JSON documents; additions do not change it.
@@ -44,13 +44,11 @@ pub fn store_time(registry: &Registry) -> Option<Timestamp> {
 /// # Errors
 /// `INTERNAL` when a service is served without the pipeline.
 pub fn caller<T>(request: &Request<T>) -> Result<Caller, Fault> {
-    request.extensions().get::<Caller>().cloned().ok_or_else(|| {
-        Fault::new(
-            Code::Internal,
-            "INTERNAL",
-            "the call did not come through the pipeline",
-        )
-    })
+    request
+        .extensions()
+        .get::<Caller>()
+        .cloned()
+        .ok_or_else(|| Fault::new(Code::Internal, "INTERNAL", "the call did not come through the pipeline"))
 }
 
 /// Checks the words a caller gives for the audit trail.

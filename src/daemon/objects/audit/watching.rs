@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::shape::{Filter, show};
 use super::{Audit, pb, timestamp};
 use crate::daemon::audit::AUDIT;
 use crate::daemon::audit::heads::Heads;
+use crate::daemon::objects::watch_place;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::parse_cursor;
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::registry::watch::{ResetReason, Step, Watch, WatchEvent};
-use crate::wire::fault::{Code, Fault};
+use crate::wire::fault::Fault;
 use crate::wire::pb::omnirelay::store::v1::AuditValue;
 use pb::audit_event::Type;
 

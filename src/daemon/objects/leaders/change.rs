@@ -186,7 +186,12 @@ impl Asked<'_> {
     }
 
     /// Writes the record, unless it is so already.
-    fn put(&self, found: Option<&Known>, after: LeadershipValue, changes: Vec<String>) -> Decision<pb::LeaderChange> {
+    fn put(
+        &self,
+        found: Option<&Known>,
+        after: LeadershipValue,
+        changes: Vec<String>,
+    ) -> Decision<pb::LeaderChange> {
         let mut shown = found.map(Known::leadership).unwrap_or_else(|| new(&self.scope));
         if found.is_some_and(|known| *known.value == after) {
             return Decision { writes: Vec::new(), changes: Vec::new(), answer: answer(shown) };
@@ -331,7 +336,8 @@ impl Answer for pb::LeaderChange {
         self.set_cursor(outcome.cursor);
         self.changed = outcome.changed;
         self.dry_run = outcome.dry_run;
-        let change = entry.and_then(|entry| entry.changes.iter().find(|change| change.after.id.kind == LEADERSHIP));
+        let change =
+            entry.and_then(|entry| entry.changes.iter().find(|change| change.after.id.kind == LEADERSHIP));
         if let (Some(shown), Some(change)) = (&mut self.leadership, change)
             && !change.after.deleted
         {

@@ -98,9 +98,9 @@ fn incumbent(candidates: &[pb::LeadershipCandidate], leader: &str) -> Option<Str
     let excluded = led_by.excluded_by.join(", ");
     let first = candidates.first().filter(|first| first.eligible && first.node_id != leader);
     match first {
-        _ if led_by.excluded_by.iter().any(|why| why == "cordoned") => {
-            Some(format!("{leader} would not be elected now ({excluded}); a cordoned node keeps what it leads"))
-        }
+        _ if led_by.excluded_by.iter().any(|why| why == "cordoned") => Some(format!(
+            "{leader} would not be elected now ({excluded}); a cordoned node keeps what it leads"
+        )),
         _ if !led_by.eligible => Some(format!("{leader} would not be elected now ({excluded})")),
         Some(first) if first.priority > led_by.priority => Some(format!(
             "{} has a higher priority ({} against {}); a leader is not replaced for that, a transfer does it",
@@ -127,7 +127,11 @@ fn why_nobody(candidates: &[pb::LeadershipCandidate], leader: &str) -> String {
     }
     let counted: Vec<_> = counts.iter().map(|(why, count)| format!("{count} {why}")).collect();
     let who = if leader.is_empty() { "no node may lead it" } else { "no other node may lead it" };
-    if counted.is_empty() { format!("{who}: there is none") } else { format!("{who}: {}", counted.join(", ")) }
+    if counted.is_empty() {
+        format!("{who}: there is none")
+    } else {
+        format!("{who}: {}", counted.join(", "))
+    }
 }
 
 /// What keeps each of these scopes at the node that leads it.
@@ -140,7 +144,8 @@ pub fn blocked_by(view: &View, leader: &str, scopes: Vec<String>) -> Vec<pb::Dra
         let other = candidates.iter().any(|candidate| candidate.eligible && candidate.node_id != leader);
         (!other).then(|| why_nobody(&candidates, leader))
     };
-    let remainder = |scope: String| pb::DrainRemainder { blocked_by: blocked(&scope).unwrap_or_default(), scope };
+    let remainder =
+        |scope: String| pb::DrainRemainder { blocked_by: blocked(&scope).unwrap_or_default(), scope };
     scopes.into_iter().map(remainder).collect()
 }
 

@@ -55,9 +55,12 @@ impl ScopeFilter {
     /// # Errors
     /// `INVALID_ARGUMENT` for a kind that there is not.
     fn of(scopes: &[String], kinds: &[String], leaders: &[String]) -> Result<Self, Fault> {
-        if let Some(kind) = kinds.iter().find(|kind| !["global", "shard", "custom"].contains(&kind.as_str())) {
+        if let Some(kind) = kinds.iter().find(|kind| !["global", "shard", "custom"].contains(&kind.as_str()))
+        {
             let kind: String = kind.chars().filter(|c| !c.is_control()).take(40).collect();
-            return Err(Fault::invalid(format!("field `kind`: `{kind}` is none of global, shard and custom")));
+            return Err(Fault::invalid(format!(
+                "field `kind`: `{kind}` is none of global, shard and custom"
+            )));
         }
         let scopes = scopes.iter().filter(|scope| !scope.is_empty()).cloned().collect();
         Ok(Self { scopes, kinds: kinds.to_vec(), leaders: leaders.to_vec() })
@@ -65,7 +68,8 @@ impl ScopeFilter {
 
     /// Whether a scope of this name is meant, whoever leads it.
     fn names(&self, scope: &str) -> bool {
-        let named = self.scopes.is_empty() || self.scopes.iter().any(|named| named.eq_ignore_ascii_case(scope));
+        let named =
+            self.scopes.is_empty() || self.scopes.iter().any(|named| named.eq_ignore_ascii_case(scope));
         named && (self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == ScopeKind::word_of(scope)))
     }
 
@@ -107,7 +111,8 @@ impl Leaders {
         }
         let matching: Vec<&Known> = all.scopes.iter().filter(|known| filter.matches(known)).collect();
         // Deadlines move all the time, so pages show what is; a scope is on one of them by its name.
-        let start = token.map_or(0, |token| matching.partition_point(|known| known.scope() <= token.after.1.as_str()));
+        let start = token
+            .map_or(0, |token| matching.partition_point(|known| known.scope() <= token.after.1.as_str()));
         let end = (start + size).min(matching.len());
         let page = &matching[start..end];
         let next_page_token = match page.last() {
@@ -132,10 +137,7 @@ impl Leaders {
         Ok(tagged(response, &tag, &cursor))
     }
 
-    async fn get_one(
-        &self,
-        request: pb::GetLeaderRequest,
-    ) -> Result<Response<pb::GetLeaderResponse>, Fault> {
+    async fn get_one(&self, request: pb::GetLeaderRequest) -> Result<Response<pb::GetLeaderResponse>, Fault> {
         check_scope(&request.scope)?;
         self.registry.ready_for(&request.min_revision).await?;
         let cursor = cursor_of(self.registry.view());

@@ -39,7 +39,7 @@ impl Leaders {
         &self,
         request: Request<pb::LeadershipSubscribeRequest>,
     ) -> Result<Events<pb::LeadershipEvent>, Fault> {
-        let filter = ScopeFilter::of(&[request.get_ref().scope.clone()], &[], &[])?;
+        let filter = ScopeFilter::of(std::slice::from_ref(&request.get_ref().scope), &[], &[])?;
         let running = self.begin(&request, filter, "").await?;
         let events = unfold(running, |mut running| async move {
             loop {
@@ -56,7 +56,7 @@ impl Leaders {
         request: Request<pb::LeadershipEventsRequest>,
     ) -> Result<Events<pb::LeadershipNotice>, Fault> {
         let asked = request.get_ref();
-        let filter = ScopeFilter::of(&[asked.scope.clone()], &[], &[])?;
+        let filter = ScopeFilter::of(std::slice::from_ref(&asked.scope), &[], &[])?;
         let running = self.begin(&request, filter, &asked.since).await?;
         let events = unfold(running, |mut running| async move {
             loop {
@@ -120,7 +120,8 @@ impl Running {
         match self.watch.next().await {
             WatchEvent::Snapshot(record) => pb::LeaderEvent {
                 r#type: Type::Snapshot.into(),
-                leadership: Known::of(&self.registry.view().tenancy(), &record).map(|known| known.leadership()),
+                leadership: Known::of(&self.registry.view().tenancy(), &record)
+                    .map(|known| known.leadership()),
                 ..pb::LeaderEvent::default()
             },
             WatchEvent::Synced { cursor } => pb::LeaderEvent {
@@ -146,7 +147,8 @@ impl Running {
     }
 
     fn of_step(&self, step: &Step) -> pb::LeaderEvent {
-        let transition = step.change().and_then(|change| of_change(&step.entry, change).into_iter().nth(step.part));
+        let transition =
+            step.change().and_then(|change| of_change(&step.entry, change).into_iter().nth(step.part));
         let (kind, tenure) = match transition {
             Some(Transition::Elected(tenure)) => (Type::Elected, Some(tenure)),
             Some(Transition::Ended(tenure)) => (ending_type(&tenure), Some(tenure)),
@@ -185,11 +187,8 @@ fn of_change(entry: &ViewEntry, change: &ViewChange) -> Vec<Transition> {
     let before = change.before.as_ref().and_then(|before| value(before));
     let after = change.live().and_then(|after| value(after));
     let lease = entry.leases.iter().find(|lease| lease.scope == *scope);
-    let numbers = lease.map(|lease| Numbers {
-        term: lease.term,
-        token: lease.token,
-        acquired_at: lease.acquired_at,
-    });
+    let numbers =
+        lease.map(|lease| Numbers { term: lease.term, token: lease.token, acquired_at: lease.acquired_at });
     transitions(scope, before.as_deref(), after.as_deref(), numbers.unwrap_or_default(), entry.at)
 }
 

@@ -6,7 +6,6 @@ use prost::Message;
 use tracing::{debug, info};
 
 use super::{AllKnown, Campaigner};
-use crate::core::lease::Node;
 use crate::daemon::objects::leaders::{LEADERSHIP, leadership_id};
 use crate::daemon::registry::follow::{chain, in_time};
 use crate::daemon::store::{Commit, GroupRef, Precondition, RecordId, Version, Write};
@@ -19,12 +18,12 @@ const COMMIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
 impl Campaigner {
     /// Enters what is missing, once in each epoch.
-    pub(super) async fn enter_scopes(&self, all: &AllKnown, nodes: &[Node<'_>], session: &GroupRef) {
+    pub(super) async fn enter_scopes(&self, all: &AllKnown, session: &GroupRef) {
         let epoch = self.registry.view().head().epoch;
         if self.lock().entered == Some(epoch) {
             return;
         }
-        let mut missing = self.lost_scopes(all, nodes);
+        let mut missing = self.lost_scopes(all);
         for (scope, labels) in &self.settings.entered {
             let is_there = |id: &RecordId| id.key == *scope;
             let known = all.scopes.iter().any(|known| known.scope() == scope);
@@ -34,10 +33,13 @@ impl Campaigner {
             }
         }
         for batch in missing.chunks(BATCH_MAX) {
-            let writes = batch.iter().map(|(id, value)| {
-                Write::Put { id: id.clone(), value: Bytes::from(value.encode_to_vec()), group: None }
+            let writes = batch.iter().map(|(id, value)| Write::Put {
+                id: id.clone(),
+                value: Bytes::from(value.encode_to_vec()),
+                group: None,
             });
-            let versions = batch.iter().map(|(id, _)| Precondition::Version { id: id.clone(), version: Version(0) });
+            let versions =
+                batch.iter().map(|(id, _)| Precondition::Version { id: id.clone(), version: Version(0) });
             let live = Precondition::GroupLive(session.clone());
             let commit = Commit {
                 epoch,
@@ -59,7 +61,7 @@ impl Campaigner {
     }
 
     /// What a new epoch has lost of scopes, as it is entered again: who led it is not known any more.
-    fn lost_scopes(&self, all: &AllKnown, _nodes: &[Node<'_>]) -> Vec<(RecordId, LeadershipValue)> {
+    fn lost_scopes(&self, all: &AllKnown) -> Vec<(RecordId, LeadershipValue)> {
         let losses = self.registry.losses();
         let lost = losses.lost_of(&LEADERSHIP).into_iter().filter_map(|id| {
             let known = all.scopes.iter().any(|known| known.scope() == id.key);

@@ -69,8 +69,6 @@ struct State {
     doubted: BTreeSet<String>,
     /// The epoch in which the node's scopes were entered.
     entered: Option<Epoch>,
-    /// When a new epoch was first seen, for those who restore in turn.
-    epoch_seen: Option<(Epoch, Millis)>,
     jitter: u64,
 }
 
@@ -123,7 +121,10 @@ impl Campaigner {
         let all = AllKnown::of(self.registry.view());
         let roster = Roster::of(self.registry.view());
         if timeout(LEAVE_WAIT, self.give_all_up(&all, &roster.nodes())).await.is_err() {
-            warn!(runbook = RUNBOOK, "what this node leads was not handed over in time; its leases are ended");
+            warn!(
+                runbook = RUNBOOK,
+                "what this node leads was not handed over in time; its leases are ended"
+            );
         }
     }
 
@@ -145,7 +146,13 @@ impl Campaigner {
         Seen { peers: peers::changed(view), scopes: view.changed(&LEADERSHIP), session: self.session() }
     }
 
-    fn scene<'a>(&'a self, all: &AllKnown, known: &'a Known, nodes: &'a [Node<'a>], session: Option<&GroupRef>) -> Scene<'a> {
+    fn scene<'a>(
+        &'a self,
+        all: &AllKnown,
+        known: &'a Known,
+        nodes: &'a [Node<'a>],
+        session: Option<&GroupRef>,
+    ) -> Scene<'a> {
         Scene {
             scope: known.scope(),
             value: &known.value,
@@ -170,7 +177,8 @@ impl Campaigner {
         let mine: Vec<_> = mine.collect();
         let mut state = self.lock();
         state.yielding.retain(|scope| mine.iter().any(|(known, _)| known.scope() == scope));
-        let now: BTreeMap<String, u64> = mine.iter().map(|(known, token)| (known.scope().to_owned(), *token)).collect();
+        let now: BTreeMap<String, u64> =
+            mine.iter().map(|(known, token)| (known.scope().to_owned(), *token)).collect();
         let before = std::mem::replace(&mut state.leading, now.clone());
         drop(state);
         for (known, token) in mine.iter().filter(|(known, token)| before.get(known.scope()) != Some(token)) {
@@ -199,7 +207,14 @@ impl Campaigner {
         self.metrics.observe_election(&shown.scope_kind, took);
         if took > self.settings.max_election_window {
             let duration_ms = crate::core::time::whole_ms(took);
-            warn!(scope, term, duration_ms, correlation_id, runbook = RUNBOOK, "election took longer than it should");
+            warn!(
+                scope,
+                term,
+                duration_ms,
+                correlation_id,
+                runbook = RUNBOOK,
+                "election took longer than it should"
+            );
         }
     }
 

@@ -31,12 +31,6 @@ pub(super) struct Piece {
     pub correlation_id: String,
 }
 
-/// What becomes of a record.
-enum Outcome {
-    Put(LeadershipValue),
-    Delete,
-}
-
 impl Campaigner {
     /// What `act` changes; `None`: nothing.
     pub(super) fn piece(
@@ -74,7 +68,8 @@ struct Making<'a> {
 impl<'a> Making<'a> {
     fn of(campaigner: &'a Campaigner, known: &'a Known) -> Self {
         let order = known.value.order.as_ref().map(|order| order.correlation_id.clone());
-        let correlation_id = order.filter(|id| !id.is_empty()).unwrap_or_else(|| correlation_id(known.scope()));
+        let correlation_id =
+            order.filter(|id| !id.is_empty()).unwrap_or_else(|| correlation_id(known.scope()));
         let numbers = known.held.as_ref().map(Numbers::of).unwrap_or_default();
         Self { campaigner, known, numbers, correlation_id }
     }
@@ -86,7 +81,7 @@ impl<'a> Making<'a> {
         let mut transitions = self.ended(ending);
         transitions.push((me.to_owned(), "elected"));
         let leases = vec![self.acquire(session)];
-        Piece { leases, transitions, ..self.whole("leaders.elected", Outcome::Put(value)) }
+        Piece { leases, transitions, ..self.whole("leaders.elected", Some(&value)) }
     }
 
     fn hand_over(self, to: &str, session: &GroupRef, reason: &'static str) -> Option<Piece> {
@@ -98,7 +93,7 @@ impl<'a> Making<'a> {
         let mut transitions = self.ended(Some(ending));
         transitions.push((to.to_owned(), "elected"));
         let also = Some(Precondition::GroupLive(session.clone()));
-        let whole = self.whole("leaders.handed-over", Outcome::Put(value));
+        let whole = self.whole("leaders.handed-over", Some(&value));
         Some(Piece { leases, fence: Some(fence), also, yields: true, transitions, ..whole })
     }
 
@@ -108,7 +103,7 @@ impl<'a> Making<'a> {
         let fence = self.fence()?;
         let leases = vec![LeaseOp::Release { scope: fence.scope.clone(), token: fence.token }];
         let transitions = self.ended(Some(ending));
-        let whole = self.whole("leaders.stepped-down", Outcome::Put(value));
+        let whole = self.whole("leaders.stepped-down", Some(&value));
         Some(Piece { leases, fence: Some(fence), yields: true, transitions, ..whole })
     }
 
@@ -118,14 +113,14 @@ impl<'a> Making<'a> {
         let release = fence.clone().map(|fence| LeaseOp::Release { scope: fence.scope, token: fence.token });
         let transitions = self.ended(Some(ending));
         let yields = fence.is_some();
-        let whole = self.whole("leaders.removed", Outcome::Delete);
+        let whole = self.whole("leaders.removed", None);
         Piece { leases: release.into_iter().collect(), fence, yields, transitions, ..whole }
     }
 
     fn drop_order(self) -> Option<Piece> {
         let value = LeadershipValue { order: None, ..LeadershipValue::clone(&self.known.value) };
         let fence = self.fence()?;
-        let whole = self.whole("leaders.order-dropped", Outcome::Put(value));
+        let whole = self.whole("leaders.order-dropped", Some(&value));
         Some(Piece { fence: Some(fence), ..whole })
     }
 
@@ -141,7 +136,7 @@ impl<'a> Making<'a> {
             "stepped_down" => "leaders.stepped-down",
             _ => "leaders.lost",
         };
-        Piece { also, transitions, ..self.whole(action, Outcome::Put(value)) }
+        Piece { also, transitions, ..self.whole(action, Some(&value)) }
     }
 
     fn vacated(&self, ending: Option<Ending>) -> LeadershipValue {
@@ -155,7 +150,8 @@ impl<'a> Making<'a> {
 
     fn ended(&self, ending: Option<Ending>) -> Vec<(String, &'static str)> {
         let current = self.known.value.current.as_ref();
-        let ended = ending.and_then(|ending| current.map(|led| (led.leader_id.clone(), end_word(ending.end))));
+        let ended =
+            ending.and_then(|ending| current.map(|led| (led.leader_id.clone(), end_word(ending.end))));
         ended.into_iter().collect()
     }
 
@@ -174,14 +170,10 @@ impl<'a> Making<'a> {
         mine.then(|| Fence { scope: self.known.scope().to_owned(), token: held.token })
     }
 
-    /// A piece without leases: the record and its audit record.
-    fn whole(self, action: &'static str, outcome: Outcome) -> Piece {
+    /// A piece without leases: the record, which is deleted when there is none after, and its audit record.
+    fn whole(self, action: &'static str, after: Option<&LeadershipValue>) -> Piece {
         let registry = &self.campaigner.registry;
         let id = leadership_id(self.known.scope());
-        let after = match &outcome {
-            Outcome::Put(value) => Some(value),
-            Outcome::Delete => None,
-        };
         let changes = self.changes(after);
         let mut body = audit::own_body(registry.node_id(), action, id.to_string(), changes);
         body.request_id.clone_from(&self.correlation_id);
@@ -191,11 +183,12 @@ impl<'a> Making<'a> {
         let audited = audit::write(self.known.now, &body, registry.audit_mac());
         let current = after.and_then(|value| value.current.as_ref());
         let past = after.and_then(|value| value.past.first());
-        let reason = current.map(|current| current.reason.as_str()).or(past.map(|past| past.end_reason.as_str()));
+        let reason =
+            current.map(|current| current.reason.as_str()).or(past.map(|past| past.end_reason.as_str()));
         let reason = reason.unwrap_or("scope_deleted").to_owned();
-        let write = match outcome {
-            Outcome::Put(value) => Write::Put { id, value: Bytes::from(value.encode_to_vec()), group: None },
-            Outcome::Delete => Write::Delete { id },
+        let write = match after {
+            Some(value) => Write::Put { id, value: Bytes::from(value.encode_to_vec()), group: None },
+            None => Write::Delete { id },
         };
         Piece {
             scope: self.known.scope().to_owned(),

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::pieces::Piece;
-use super::{AllKnown, Campaigner, Roster, RUNBOOK};
+use super::{AllKnown, Campaigner, RUNBOOK, Roster};
 use crate::core::lease::{Ending, Move, Node, decide, successor};
 use crate::core::time::Millis;
 use crate::daemon::objects::leaders::known::Known;
@@ -41,7 +41,7 @@ impl Campaigner {
                 return again;
             }
             if let Some(session) = &session {
-                self.enter_scopes(&all, &nodes, session).await;
+                self.enter_scopes(&all, session).await;
             }
             let (due, look) = self.moves(&all, &nodes, session.as_ref());
             let acted = !due.is_empty();
@@ -99,7 +99,9 @@ impl Campaigner {
     async fn carry_out(&self, due: Vec<(&Known, Move)>, nodes: &[Node<'_>], session: &GroupRef) {
         let pieces = due.into_iter().filter_map(|(known, act)| self.piece(known, &act, nodes, session));
         let (fenced, free): (Vec<_>, Vec<_>) = pieces.partition(|piece| piece.fence.is_some());
-        self.lock().yielding.extend(fenced.iter().filter(|piece| piece.yields).map(|piece| piece.scope.clone()));
+        self.lock()
+            .yielding
+            .extend(fenced.iter().filter(|piece| piece.yields).map(|piece| piece.scope.clone()));
         stream::iter(fenced).for_each_concurrent(FENCED_AT_ONCE, |piece| self.commit_fenced(piece)).await;
         let mut free = free;
         while !free.is_empty() {
@@ -118,7 +120,10 @@ impl Campaigner {
             Ok(Committed::Replayed { .. }) => {}
             Err(error) => {
                 warn!(scope = piece.scope, error = %chain(&error), "what a leader wanted to do was not done; trying again");
-                self.leave_alone(&piece.scope, self.registry.view().now().after(self.settings.election_backoff));
+                self.leave_alone(
+                    &piece.scope,
+                    self.registry.view().now().after(self.settings.election_backoff),
+                );
                 // Otherwise it is not known whether it leads still: then it does not act.
                 if !matches!(error, CommitError::Store(crate::daemon::store::StoreError::OutcomeUnknown(_))) {
                     self.lock().yielding.remove(&piece.scope);
@@ -162,14 +167,16 @@ impl Campaigner {
     }
 
     fn commit_of(&self, pieces: &[Piece], session: Option<&GroupRef>) -> Commit {
-        let versions = pieces.iter().map(|piece| Precondition::Version {
-            id: leadership_id(&piece.scope),
-            version: piece.version,
-        });
+        let versions = pieces
+            .iter()
+            .map(|piece| Precondition::Version { id: leadership_id(&piece.scope), version: piece.version });
         let live = session.map(|session| Precondition::GroupLive(session.clone()));
         Commit {
             epoch: self.registry.view().head().epoch,
-            preconditions: versions.chain(live).chain(pieces.iter().filter_map(|piece| piece.also.clone())).collect(),
+            preconditions: versions
+                .chain(live)
+                .chain(pieces.iter().filter_map(|piece| piece.also.clone()))
+                .collect(),
             writes: pieces.iter().flat_map(|piece| piece.writes.clone()).collect(),
             leases: pieces.iter().flat_map(|piece| piece.leases.clone()).collect(),
             fence: pieces.first().and_then(|piece| piece.fence.clone()),
@@ -185,7 +192,15 @@ impl Campaigner {
         for (leader, transition) in &piece.transitions {
             self.metrics.count_transition(scope, leader, transition);
             match *transition {
-                "elected" => tracing::info!(scope, peer = leader, term, token, reason, correlation_id, "leader elected"),
+                "elected" => tracing::info!(
+                    scope,
+                    peer = leader,
+                    term,
+                    token,
+                    reason,
+                    correlation_id,
+                    "leader elected"
+                ),
                 ended => warn_or_info(ended, scope, leader, reason, correlation_id),
             }
         }
