@@ -14,7 +14,7 @@ pub struct Rpc {
     /// `package.Service/Method`.
     pub method: &'static str,
     pub verb: Verb,
-    /// With `{field_name}` where a field of the request stands.
+    /// With `{field_name}` where a field of the request stands, `{field_name=**}` where it may hold slashes.
     pub path: &'static str,
     /// The scope a caller must hold.
     pub scope: &'static str,
@@ -25,6 +25,7 @@ pub struct Rpc {
 pub enum Verb {
     Get,
     Post,
+    Put,
     Patch,
     Delete,
 }
@@ -34,6 +35,7 @@ impl Verb {
         match self {
             Self::Get => Method::GET,
             Self::Post => Method::POST,
+            Self::Put => Method::PUT,
             Self::Patch => Method::PATCH,
             Self::Delete => Method::DELETE,
         }
@@ -87,6 +89,8 @@ pub struct Call {
     /// What to give to `--idempotency-key` so that the same command sends that key again.
     pub repeat_with: Option<String>,
     pub headers: Vec<(String, String)>,
+    /// Answered only when the work is done, so that silence is no sign of a daemon that hangs.
+    pub awaits_work: bool,
 }
 
 impl Call {
@@ -111,7 +115,7 @@ impl Call {
                     path = format!("{path}?{query}");
                 }
             }
-            Verb::Post | Verb::Patch => body = Some(Value::Object(fields).to_string()),
+            Verb::Post | Verb::Put | Verb::Patch => body = Some(Value::Object(fields).to_string()),
         }
         Ok(Self {
             method: rpc.verb.method(),
@@ -120,6 +124,7 @@ impl Call {
             idempotency_key: None,
             repeat_with: None,
             headers: Vec::new(),
+            awaits_work: false,
         })
     }
 
@@ -142,14 +147,18 @@ fn expand(template: &str, fields: &mut Map<String, Value>) -> Result<String, Cli
     let mut path = String::new();
     let mut rest = template;
     while let Some((before, from)) = rest.split_once('{') {
-        let (name, after) = from.split_once('}').unwrap_or((from, ""));
+        let (place, after) = from.split_once('}').unwrap_or((from, ""));
+        let (name, pattern) = place.split_once('=').unwrap_or((place, "*"));
         let value = fields.shift_remove(&lower_camel(name));
         let value = value.as_ref().and_then(Value::as_str).unwrap_or_default();
         if value.is_empty() {
             return Err(CliError::usage(format!("`{name}` must not be empty")));
         }
         path.push_str(before);
-        path.push_str(&segment(value));
+        path.push_str(&match pattern {
+            "**" => segments(name, value)?,
+            _ => segment(value),
+        });
         rest = after;
     }
     path.push_str(rest);
@@ -168,6 +177,15 @@ fn segment(value: &str) -> String {
         }
     }
     encoded
+}
+
+/// `value` as several segments of a path: its slashes stay, the rest is percent-encoded.
+fn segments(name: &str, value: &str) -> Result<String, CliError> {
+    // Whoever reads a URL takes these out of it, and what is left would name something else.
+    if value.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(CliError::usage(format!("`{value}` is no {name}: a part of it is empty, `.` or `..`")));
+    }
+    Ok(value.split('/').map(segment).collect::<Vec<_>>().join("/"))
 }
 
 /// The fields as a query: lists repeat their name.
@@ -238,6 +256,27 @@ mod tests {
         let call = Call::of(&CORDON, &request).unwrap();
         assert_eq!(call.path, "/control/peers/a%20b%2Fc:cordon");
         assert_eq!(call.body.as_deref(), Some(r#"{"reason":"disk","expectedVersion":"0"}"#));
+    }
+
+    #[test]
+    fn field_of_several_segments_keeps_its_slashes_and_no_others() {
+        const TRANSFER: Rpc = Rpc { path: "/control/leaders/{scope=**}:transfer", ..CORDON };
+        let cases = [
+            ("global-control", Some("/control/leaders/global-control:transfer")),
+            ("shard/orders/03", Some("/control/leaders/shard/orders/03:transfer")),
+            ("a:b/c?d#e%f", Some("/control/leaders/a%3Ab/c%3Fd%23e%25f:transfer")),
+            ("", None),
+            ("a//b", None),
+            ("/a", None),
+            ("a/..", None),
+            ("./a", None),
+            ("a/..b", Some("/control/leaders/a/..b:transfer")),
+        ];
+        for (scope, path) in cases {
+            let call = Call::of(&TRANSFER, &json!({"scope": scope, "to": "x"})).ok();
+            assert_eq!(call.as_ref().map(|call| call.path.as_str()), path, "{scope}");
+            assert!(call.is_none_or(|call| call.body.as_deref() == Some(r#"{"to":"x"}"#)), "{scope}");
+        }
     }
 
     #[test]
