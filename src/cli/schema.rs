@@ -57,6 +57,16 @@ static DOCUMENTS: &[Document] = &[
     message("dev-node-change", "dev kill, pause, resume", "omnirelay.dev.v1.DevNodeChange"),
     message("dev-nodes", "dev list", "omnirelay.dev.v1.ListDevNodesResponse"),
     own("error", "every command that fails, on standard error", error),
+    message("leader", "mesh leaders get", "omnirelay.mesh.control.v1.GetLeaderResponse"),
+    message(
+        "leader-change",
+        "mesh leaders transfer, step-down, create, set, delete",
+        "omnirelay.mesh.control.v1.LeaderChange",
+    ),
+    message("leader-event", "mesh leaders watch, list --watch", "omnirelay.mesh.control.v1.LeaderEvent"),
+    message("leader-explanation", "mesh leaders explain", "omnirelay.mesh.control.v1.ExplainLeaderResponse"),
+    message("leader-history", "mesh leaders history", "omnirelay.mesh.control.v1.LeadershipHistoryResponse"),
+    message("leaders", "mesh leaders list, status", "omnirelay.mesh.control.v1.ListLeadersResponse"),
     message("node", "api GET /control/node", "omnirelay.mesh.control.v1.GetNodeResponse"),
     message("peer", "mesh peers get, status", "omnirelay.mesh.control.v1.GetPeerResponse"),
     message(

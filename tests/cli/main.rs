@@ -5,6 +5,8 @@ mod completion;
 mod contexts;
 mod exits;
 mod guides;
+mod leaders;
+mod leadership;
 mod mesh;
 mod program;
 mod prompts;

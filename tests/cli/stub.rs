@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::leadership::leaders;
+
 /// What a client sent.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -187,7 +189,7 @@ pub fn peer(id: &str, status: &str, cordoned: bool) -> Value {
 }
 
 /// The head of an answer.
-fn answer(mut rest: Value) -> Reply {
+pub fn answer(mut rest: Value) -> Reply {
     let head = json!({
         "schemaVersion": "v1", "generatedAt": "2026-11-20T06:01:00Z", "localNodeId": "relay-a7f3",
         "cursor": "7f2c:48213", "stale": false,
@@ -241,6 +243,7 @@ pub fn mesh(request: &Request) -> Reply {
             "clientVersionMin": "0.1.0",
         })),
         ("GET", path) if path.starts_with("/control/audit") => audit(request, path),
+        (_, path) if path.starts_with("/control/leaders") => leaders(request, path),
         ("GET", "/control/dev/nodes") => Reply::Json(
             200,
             json!({
