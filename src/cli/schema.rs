@@ -71,7 +71,7 @@ static DOCUMENTS: &[Document] = &[
     message("peer", "mesh peers get, status", "omnirelay.mesh.control.v1.GetPeerResponse"),
     message(
         "peer-change",
-        "mesh peers cordon, uncordon, label, forget",
+        "mesh peers cordon, uncordon, drain, undrain, label, forget",
         "omnirelay.mesh.control.v1.PeerChange",
     ),
     message("peer-event", "mesh peers watch, list --watch", "omnirelay.mesh.control.v1.PeerEvent"),

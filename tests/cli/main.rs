@@ -3,6 +3,7 @@
 
 mod completion;
 mod contexts;
+mod drain;
 mod exits;
 mod guides;
 mod leaders;
