@@ -61,11 +61,14 @@ fn each_verb_is_one_request_of_the_api() {
 fn set_replaces_what_it_read_and_only_what_its_flags_name() {
     let sent = |line: &str| {
         let stub = Stub::start(|request, _| mesh(request));
-        let ended = Program::at(&stub.url()).run(&format!("mesh leaders set global-control {line} -o json"));
+        let ended = Program::at(&stub.url())
+            .run(&format!("mesh leaders set global-control {line} --idempotency-key k -o json"));
         assert_eq!(ended.code, 0, "{line}: {ended:?}");
         let requests = stub.requests();
         let methods: Vec<&str> = requests.iter().map(|request| request.method.as_str()).collect();
         assert_eq!(methods, ["GET", "PUT"], "{line}");
+        // Repeated after it was made it reads another version, so it is another request.
+        assert_eq!(requests[1].header("idempotency-key"), Some("k/41"), "{line}");
         serde_json::from_str::<Value>(&requests[1].body).unwrap()
     };
     let was = scope("global-control", "relay-a7f3");
