@@ -147,6 +147,7 @@ fn call(args: &ApiArgs) -> Result<Call, CliError> {
         repeat_with: idempotency_key.clone(),
         idempotency_key,
         headers: args.headers.clone(),
+        awaits_work: false,
     })
 }
 

@@ -136,7 +136,8 @@ objects, those that failed are in results[] on standard output as well.
 A watch prints one line per event into a pipe and redraws a table on a terminal; --append prints
 lines there as well, and -o json means -o jsonl. Its types: snapshot for each object at the start,
 synced once that is complete, then added, modified and removed; reset when all before is void and a
-snapshot follows; progress, with -v only. Each carries the cursor to resume from with --since.
+snapshot follows; progress, with -v only. Of leaders it is elected, lost, expired, stepped_down and
+changed instead of added and modified. Each carries the cursor to resume from with --since.
 
 Tables on a terminal drop columns that do not fit, the rightmost first, and never shorten an id.
 Into a pipe nothing is cut.
@@ -153,6 +154,9 @@ Scripting.
 
   # cordon whatever a list says
   omnirelay mesh peers list --filter zone=a -o name | omnirelay mesh peers cordon - --reason move
+
+  # reboot a node once it leads nothing
+  omnirelay mesh peers drain \"$N\" --yes --timeout 10m && ssh \"$N\" reboot
 
   # change only what was read
   V=$(omnirelay mesh peers get node-1 -o json | jq -r .peer.version)

@@ -19,6 +19,7 @@ mod failure;
 mod global;
 mod help;
 mod ids;
+mod leaders;
 mod list;
 mod man;
 mod output;
@@ -106,6 +107,9 @@ enum Noun {
     /// The nodes of the mesh
     #[command(visible_alias = "p", alias = "peer", arg_required_else_help = true)]
     Peers(Box<peers::PeersArgs>),
+    /// The scopes of the mesh and who leads them
+    #[command(alias = "leader", arg_required_else_help = true)]
+    Leaders(Box<leaders::LeadersArgs>),
     Check(check::CheckArgs),
 }
 
@@ -122,7 +126,10 @@ pub fn leaves() -> Vec<&'static Leaf> {
         help::LEAF,
         explain::LEAF,
     ];
-    [peers::LEAVES, audit::LEAVES, context::LEAVES, dev::LEAVES, SINGLE].into_iter().flatten().collect()
+    [peers::LEAVES, leaders::LEAVES, audit::LEAVES, context::LEAVES, dev::LEAVES, SINGLE]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The command tree, its help laid out.
@@ -235,6 +242,7 @@ fn execute(command: &Cmd, session: &mut Session) -> Result<Exit, CliError> {
 async fn ask(command: &Cmd, session: &mut Session) -> Result<Exit, CliError> {
     match command {
         Cmd::Mesh(MeshArgs { noun: Noun::Peers(args) }) => peers::run(args, session).await,
+        Cmd::Mesh(MeshArgs { noun: Noun::Leaders(args) }) => leaders::run(args, session).await,
         Cmd::Mesh(MeshArgs { noun: Noun::Check(args) }) => check::run(args, session).await,
         Cmd::Audit(args) => audit::run(args, session).await,
         Cmd::Context(args) => context::run(args, session).await,

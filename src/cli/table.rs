@@ -24,8 +24,10 @@ pub struct Moment {
 /// One column of objects of a kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
-    /// As in `--columns` and `--sort-by`, in lower case with hyphens; the heading is its capitals.
+    /// As in `--columns` and `--sort-by`, in lower case with hyphens.
     pub name: &'static str,
+    /// The heading; `None`: the capitals of the name.
+    pub title: Option<&'static str>,
     /// The text of the cell.
     pub cell: fn(&Value, Moment) -> String,
     /// What to sort by; `None`: the text.
@@ -39,7 +41,13 @@ pub struct Column {
 
 impl Column {
     pub const fn new(name: &'static str, cell: fn(&Value, Moment) -> String) -> Self {
-        Self { name, cell, rank: None, wide: false, keep: false, right: false }
+        Self { name, title: None, cell, rank: None, wide: false, keep: false, right: false }
+    }
+
+    #[must_use]
+    pub const fn titled(mut self, title: &'static str) -> Self {
+        self.title = Some(title);
+        self
     }
 
     #[must_use]
@@ -69,7 +77,8 @@ impl Column {
 
     /// The heading: `last-seen` is `LAST SEEN`.
     pub fn heading(&self) -> String {
-        self.name.replace('-', " ").to_ascii_uppercase()
+        let capitals = || self.name.replace('-', " ").to_ascii_uppercase();
+        self.title.map_or_else(capitals, str::to_owned)
     }
 }
 

@@ -48,6 +48,15 @@ pub fn short(duration: Duration) -> String {
     }
 }
 
+/// How long something took: `340ms`, `1.9s`, then as [`short`].
+pub fn span(ms: u64) -> String {
+    match ms {
+        0..1000 => format!("{ms}ms"),
+        1000..10_000 => format!("{:.1}s", ms as f64 / 1000.0),
+        _ => short(Duration::from_millis(ms)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -69,6 +78,15 @@ mod tests {
             assert_eq!(ago(&json!(then), moment), expected, "{then}");
         }
         assert_eq!(ago(&Value::Null, moment), "");
+    }
+
+    #[test]
+    fn spans_are_as_exact_as_they_are_short() {
+        let cases =
+            [(0, "0ms"), (999, "999ms"), (1900, "1.9s"), (9999, "10.0s"), (10_000, "10s"), (300_000, "5m")];
+        for (ms, expected) in cases {
+            assert_eq!(span(ms), expected, "{ms}");
+        }
     }
 
     #[test]

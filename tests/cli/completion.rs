@@ -139,7 +139,7 @@ fn bash_words_split_at_colons_are_one_word_again() {
 fn every_argument_that_names_a_peer_is_completed() {
     let stub = Stub::start(|request, _| mesh(request));
     let program = at(&stub);
-    let verbs = ["get", "status", "cordon", "uncordon", "label", "forget"];
+    let verbs = ["get", "status", "cordon", "uncordon", "drain", "undrain", "label", "forget"];
     for verb in verbs {
         assert_eq!(offered(&program, &["mesh", "peers", verb, ""]), PEERS, "{verb}");
         assert_eq!(offered(&program, &["mesh", "p", verb, "relay-c"]), ["relay-c0de"], "{verb}");
@@ -151,6 +151,35 @@ fn every_argument_that_names_a_peer_is_completed() {
     assert_eq!(offered(&program, &["audit", "list", "--object", ""]), prefixed);
     assert_eq!(offered(&program, &["mesh", "peers", "get", "peer/relay-b"]), ["peer/relay-b119"]);
     assert_eq!(offered(&program, &["mesh", "peers", "get", "relay-a7f3", ""]), PEERS[1..], "named already");
+}
+
+#[test]
+fn every_argument_that_names_a_scope_is_completed() {
+    let stub = Stub::start(|request, _| mesh(request));
+    let program = at(&stub);
+    let scopes = ["global-control", "shard/orders/03", "shard/orders/04"];
+    for verb in ["status", "get", "watch", "history", "explain", "transfer", "step-down", "set", "delete"] {
+        assert_eq!(offered(&program, &["mesh", "leaders", verb, ""]), scopes, "{verb}");
+        assert_eq!(offered(&program, &["mesh", "leader", verb, "shard/"]), scopes[1..], "{verb}");
+    }
+    assert!(offered(&program, &["mesh", "leaders", "create", ""]).is_empty(), "what is created is new");
+    assert_eq!(offered(&program, &["mesh", "leaders", "get", "leader/g"]), ["leader/global-control"]);
+    let described = asked(&program, &["mesh", "leaders", "get", ""]).stdout;
+    let help = ["led by relay-a7f3", "led by relay-c0de", "no leader"];
+    let expected: String =
+        scopes.iter().zip(help).map(|(scope, help)| format!("{scope}\t{help}\n")).collect();
+    assert_eq!(described, expected);
+    for line in [
+        ["mesh", "leaders", "transfer", "a", "--to"],
+        ["mesh", "leaders", "list", "-q", "--leader"],
+        ["mesh", "leaders", "create", "a", "--node"],
+    ] {
+        assert_eq!(offered(&program, &[&line[..], &[""]].concat()), PEERS, "{line:?}");
+    }
+    let line = "omnirelay mesh leaders explain shard/orders/0";
+    let words = ["omnirelay", "mesh", "leaders", "explain", "shard/orders/0"];
+    assert_eq!(bash(&program, line, &words), scopes[1..]);
+    assert_eq!(fish(&program, line), ["shard/orders/03\tled by relay-c0de", "shard/orders/04\tno leader"]);
 }
 
 #[test]

@@ -3,8 +3,11 @@
 
 mod completion;
 mod contexts;
+mod drain;
 mod exits;
 mod guides;
+mod leaders;
+mod leadership;
 mod mesh;
 mod program;
 mod prompts;

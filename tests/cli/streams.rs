@@ -20,8 +20,24 @@ const CALLS: &[&str] = &[
     "mesh peers cordon relay-b119",
     "mesh peers cordon relay-b119 relay-b119",
     "mesh peers uncordon relay-b119",
+    "mesh peers drain relay-b119 --yes",
+    "mesh peers drain relay-b119 --yes --no-wait",
+    "mesh peers undrain relay-b119",
     "mesh peers label relay-b119 tier=gold --overwrite",
     "mesh peers forget relay-b119 --yes",
+    "mesh leaders list",
+    "mesh leaders list --watch --max-events 1",
+    "mesh leaders status global-control",
+    "mesh leaders get global-control",
+    "mesh leaders get global-control shard/orders/03",
+    "mesh leaders watch --max-events 1",
+    "mesh leaders history",
+    "mesh leaders explain shard/orders/04",
+    "mesh leaders transfer global-control --to relay-c0de --yes",
+    "mesh leaders step-down global-control --yes",
+    "mesh leaders create jobs/nightly",
+    "mesh leaders set global-control --zone a",
+    "mesh leaders delete jobs/nightly --yes",
     "mesh check --skip client-clock",
     "audit list",
     "dev list",
@@ -119,7 +135,7 @@ fn failing_command_leaves_standard_output_empty_and_one_object_on_standard_error
     let program = Program::at(&stub.url());
     let local = ["context", "schema", "version", "completions", "man", "help", "explain", "mesh check"];
     for call in CALLS.iter().filter(|call| !local.iter().any(|name| call.starts_with(name))) {
-        let several = call.contains("relay-a7f3 relay-b119");
+        let several = call.contains("relay-a7f3 relay-b119") || call.contains("global-control shard");
         for flag in ["-o json", "-o jsonl"] {
             let ended = program.run(&format!("{call} {flag}"));
             assert_eq!(ended.code, 5, "{call}: {ended:?}");

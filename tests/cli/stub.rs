@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::leadership::leaders;
+
 /// What a client sent.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -183,11 +185,12 @@ pub fn peer(id: &str, status: &str, cordoned: bool) -> Value {
         "version": "9007199254740993", "lastWriterId": "relay-a7f3",
         "cordonReason": if cordoned { "disk errors" } else { "" },
         "createdAt": "2026-11-14T06:01:00Z", "updatedAt": "2026-11-20T06:00:46Z",
+        "leads": if id == "relay-a7f3" { json!(["global-control"]) } else { json!([]) },
     })
 }
 
 /// The head of an answer.
-fn answer(mut rest: Value) -> Reply {
+pub fn answer(mut rest: Value) -> Reply {
     let head = json!({
         "schemaVersion": "v1", "generatedAt": "2026-11-20T06:01:00Z", "localNodeId": "relay-a7f3",
         "cursor": "7f2c:48213", "stale": false,
@@ -219,15 +222,7 @@ pub fn mesh(request: &Request) -> Reply {
         ("GET", "/control/peers")
             if request.header("accept").is_some_and(|kind| kind.contains("event-stream")) =>
         {
-            let snapshot =
-                peers.iter().map(|peer| event(&json!({"type": "snapshot", "cursor": "", "peer": peer})));
-            let mut events: Vec<String> = snapshot.collect();
-            events.push(event(&json!({"type": "synced", "cursor": "7f2c:48213", "prevCursor": ""})));
-            events.push(event(&json!({
-                "type": "modified", "cursor": "7f2c:48214", "prevCursor": "7f2c:48213",
-                "time": "2026-11-20T06:01:09Z", "peer": peer("relay-b119", "alive", false),
-            })));
-            Reply::Events(events, After::Stay)
+            Reply::Events(peer_events(&peers), After::Stay)
         }
         ("GET", "/control/peers") if request.path.contains("role=gateway") => {
             answer(json!({"nextPageToken": "", "totalSize": 0, "peers": []}))
@@ -241,6 +236,7 @@ pub fn mesh(request: &Request) -> Reply {
             "clientVersionMin": "0.1.0",
         })),
         ("GET", path) if path.starts_with("/control/audit") => audit(request, path),
+        (_, path) if path.starts_with("/control/leaders") => leaders(request, path),
         ("GET", "/control/dev/nodes") => Reply::Json(
             200,
             json!({
@@ -254,6 +250,13 @@ pub fn mesh(request: &Request) -> Reply {
             change(true, true, &["cordoned: false -> true", "cordonReason: \"\" -> \"disk errors\""])
         }
         ("POST", "/control/peers/relay-b119:uncordon") => change(false, false, &[]),
+        ("POST", "/control/peers/relay-b119:drain") => {
+            change(true, true, &["cordoned: false -> true", "draining: false -> true"])
+        }
+        ("POST", "/control/peers/relay-b119:undrain") => change(true, false, &["draining: true -> false"]),
+        ("GET", "/control/peers/relay-b119/drain") => {
+            answer(json!({"nodeId": "relay-b119", "draining": true, "drained": true, "remaining": []}))
+        }
         ("PATCH", "/control/peers/relay-b119/labels") => {
             change(true, false, &["label tier: \"std\" -> \"gold\""])
         }
@@ -265,6 +268,18 @@ pub fn mesh(request: &Request) -> Reply {
         }
         _ => problem("not_found", "PEER_NOT_FOUND", 404),
     }
+}
+
+/// What a watch of peers is told: the snapshot, and that one is alive again.
+fn peer_events(peers: &[Value]) -> Vec<String> {
+    let snapshot = peers.iter().map(|peer| event(&json!({"type": "snapshot", "cursor": "", "peer": peer})));
+    let mut events: Vec<String> = snapshot.collect();
+    events.push(event(&json!({"type": "synced", "cursor": "7f2c:48213", "prevCursor": ""})));
+    events.push(event(&json!({
+        "type": "modified", "cursor": "7f2c:48214", "prevCursor": "7f2c:48213",
+        "time": "2026-11-20T06:01:09Z", "peer": peer("relay-b119", "alive", false),
+    })));
+    events
 }
 
 /// An audit record of the mesh.

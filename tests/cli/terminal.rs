@@ -160,6 +160,45 @@ fn protected_context_has_its_cluster_typed() {
 }
 
 #[test]
+fn leader_steps_down_only_when_a_person_has_seen_what_changes_and_says_so() {
+    let (stub, program) = program();
+    for (answer, code, made) in [("n\n", 130, 1), ("y\n", 0, 2)] {
+        let before = stub.requests().len();
+        let mut terminal = Terminal::start(&program, "mesh leaders step-down global-control", 100);
+        terminal.wait_for("Have the leader of global-control step down? [y/N]");
+        assert!(terminal.seen.contains("leader: relay-a7f3 -> -"), "the plan comes first: {}", terminal.seen);
+        terminal.type_line(answer);
+        assert_eq!(terminal.end().0, code, "{answer:?}");
+        let bodies: Vec<String> =
+            stub.requests()[before..].iter().map(|request| request.body.clone()).collect();
+        assert_eq!(bodies.len(), made, "{bodies:?}");
+        assert!(bodies[0].contains("\"dryRun\":true"), "{bodies:?}");
+        assert!(bodies[1..].iter().all(|body| !body.contains("dryRun")), "{bodies:?}");
+    }
+}
+
+#[test]
+fn lease_has_a_bar_where_it_can_be_shown() {
+    let (stub, program) = program();
+    let (_, seen) = Terminal::start(&program, "mesh leaders status --color never", 100).end();
+    assert!(seen.contains("  ▇▇▇▇▇▇▁▁ 1.4s  "), "{seen}");
+    let ascii = Program::at(&stub.url()).with("LANG", "C");
+    let (_, seen) = Terminal::start(&ascii, "mesh leaders status --color never", 100).end();
+    assert!(seen.contains("  1.4s   ") && seen.is_ascii(), "{seen}");
+}
+
+#[test]
+fn watch_of_leaders_is_drawn_in_place_without_leases() {
+    let (_stub, program) = program();
+    let mut terminal = Terminal::start(&program, "mesh leaders status --watch --color never", 100);
+    terminal.wait_for("rev 7f2c:48241");
+    terminal.wait_for("relay-b119");
+    assert!(terminal.seen.contains("FLAPS/1h") && !terminal.seen.contains("LEASE"), "{}", terminal.seen);
+    signal(&terminal.child, Signal::INT);
+    assert_eq!(terminal.end().0, 130);
+}
+
+#[test]
 fn nobody_is_asked_where_questions_are_unwelcome() {
     let (stub, _) = program();
     let ci = Program::at(&stub.url()).with("CI", "true");

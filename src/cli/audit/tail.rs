@@ -63,6 +63,7 @@ pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliErro
         id: "recordId",
         columns: COLUMNS,
         summary,
+        line: None,
         keep: Keep::Nothing(Default::default()),
     };
     let mut since = None;

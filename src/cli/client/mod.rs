@@ -168,7 +168,7 @@ impl Client {
         attempts.failures.clear();
         for _ in 0..self.target.addresses.len() {
             let address = self.address();
-            match self.attempt(address, call, self.patience(deadline, attempts.made)).await {
+            match self.attempt(address, call, self.patience(call, deadline, attempts.made)).await {
                 Ok(answer) => return Some(answer),
                 Err(failure) => {
                     let arrived = failure.kind.may_have_arrived();
@@ -184,11 +184,12 @@ impl Client {
         None
     }
 
-    /// How long try number `made` may take: what is left, once every address had a short try.
-    fn patience(&self, deadline: Instant, made: u32) -> Duration {
+    /// How long try number `made` may take: what is left, once every address had a short try, or at once
+    /// when the call is answered only when its work is done.
+    fn patience(&self, call: &Call, deadline: Instant, made: u32) -> Duration {
         let left = deadline.saturating_duration_since(Instant::now());
         let is_last = made >= TRIES || made as usize >= self.target.addresses.len();
-        if is_last { left } else { (left / TRIES).min(HANG_MAX) }
+        if is_last || call.awaits_work { left } else { (left / TRIES).min(HANG_MAX) }
     }
 
     async fn attempt(&self, address: &Address, call: &Call, left: Duration) -> Result<Answer, Failure> {

@@ -1,4 +1,4 @@
-//! The ids that were known a moment ago, a file for each target.
+//! The ids that were known a moment ago, a file for each target and kind.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
-use super::peers::{Known, PEERS_MAX};
+use super::objects::{Kind, Known, OBJECTS_MAX};
 use crate::cli::env::{self, Env};
 use crate::cli::settings::Target;
 
@@ -18,12 +18,13 @@ pub const FRESH: Duration = Duration::from_secs(5);
 pub const STALE: Duration = Duration::from_secs(5 * 60);
 /// A thousand ids of the longest kind.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Of more targets than this the oldest files go.
+/// Of more targets than this the oldest files of the kind go.
 const FILES_MAX: usize = 32;
 
-/// Where the ids of one target are kept.
+/// Where the ids of one kind and target are kept.
 #[derive(Debug)]
 pub struct Cache {
+    kind: &'static Kind,
     folder: PathBuf,
     target: String,
 }
@@ -31,15 +32,15 @@ pub struct Cache {
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct File {
-    /// Whose peers these are: file names could collide.
+    /// Whose objects these are: file names could collide.
     target: String,
     written_at_ms: u64,
-    peers: Vec<Known>,
+    known: Vec<Known>,
 }
 
 impl Cache {
     /// The cache of `target` below the user's cache folder; `None` when there is no such folder.
-    pub fn of(target: &Target, env: &Env) -> Option<Self> {
+    pub fn of(kind: &'static Kind, target: &Target, env: &Env) -> Option<Self> {
         let folder = match (env.get(env::XDG_CACHE_HOME), env.get(env::HOME)) {
             (Some(folder), _) => PathBuf::from(folder),
             (None, Some(home)) => Path::new(home).join(".cache"),
@@ -47,14 +48,14 @@ impl Cache {
         };
         let addresses = target.addresses.iter().map(ToString::to_string);
         let words: Vec<String> = std::iter::once(target.context.clone()).chain(addresses).collect();
-        Some(Self { folder: folder.join("omnirelay"), target: words.join(" ") })
+        Some(Self { kind, folder: folder.join("omnirelay"), target: words.join(" ") })
     }
 
     fn path(&self) -> PathBuf {
-        self.folder.join(format!("peers-{:016x}.json", xxh64(self.target.as_bytes(), 0)))
+        self.folder.join(format!("{}-{:016x}.json", self.kind.list, xxh64(self.target.as_bytes(), 0)))
     }
 
-    /// The peers that were written at most `age_max` before `now`; whatever is wrong with the file is `None`.
+    /// The objects that were written at most `age_max` before `now`; whatever is wrong with the file is `None`.
     pub fn read(&self, now: SystemTime, age_max: Duration) -> Option<Vec<Known>> {
         let mut text = String::new();
         let file = std::fs::File::open(self.path()).ok()?;
@@ -63,15 +64,15 @@ impl Cache {
         let written = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(file.written_at_ms))?;
         // A time that is still to come says nothing about an age.
         let fresh = now.duration_since(written).ok()? <= age_max;
-        let good = fresh && file.target == self.target && file.peers.len() <= PEERS_MAX;
-        (good && file.peers.iter().all(Known::is_harmless)).then_some(file.peers)
+        let good = fresh && file.target == self.target && file.known.len() <= OBJECTS_MAX;
+        (good && file.known.iter().all(|one| one.is_harmless(self.kind))).then_some(file.known)
     }
 
-    /// Keeps `peers`, whole or not at all; a cache that cannot be written is no failure.
-    pub fn write(&self, peers: &[Known], now: SystemTime) {
+    /// Keeps `known`, whole or not at all; a cache that cannot be written is no failure.
+    pub fn write(&self, known: &[Known], now: SystemTime) {
         let Ok(since) = now.duration_since(SystemTime::UNIX_EPOCH) else { return };
         let written_at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        let file = File { target: self.target.clone(), written_at_ms, peers: peers.to_vec() };
+        let file = File { target: self.target.clone(), written_at_ms, known: known.to_vec() };
         let Ok(text) = serde_json::to_vec(&file) else { return };
         let path = self.path();
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
@@ -92,8 +93,10 @@ impl Cache {
     /// Removes the oldest files when there are too many, those of writers that were killed included.
     fn prune(&self) {
         let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
-        let ours =
-            entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"peers-"));
+        let mark = format!("{}-", self.kind.list);
+        let ours = entries
+            .flatten()
+            .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(mark.as_bytes()));
         let aged = |entry: std::fs::DirEntry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()));
         let mut files: Vec<_> = ours.filter_map(aged).collect();
         files.sort();
@@ -109,9 +112,14 @@ mod tests {
 
     use super::*;
     use crate::cli::address::Address;
+    use crate::cli::complete::objects::{PEERS, SCOPES};
     use crate::cli::settings::Source;
 
     fn cache(folder: &Path, context: &str) -> Cache {
+        of_kind(&PEERS, folder, context)
+    }
+
+    fn of_kind(kind: &'static Kind, folder: &Path, context: &str) -> Cache {
         let target = Target {
             context: context.to_owned(),
             addresses: vec![Address::built_in()],
@@ -122,7 +130,7 @@ mod tests {
         };
         let folder = folder.display().to_string();
         let env = Env::from_source(|name| (name == env::XDG_CACHE_HOME.name).then(|| folder.clone()));
-        Cache::of(&target, &env).unwrap()
+        Cache::of(kind, &target, &env).unwrap()
     }
 
     fn peers() -> Vec<Known> {
@@ -139,6 +147,7 @@ mod tests {
         assert_eq!(prod.read(now, FRESH), None, "each target has its own");
         assert_eq!(std::fs::metadata(dev.path()).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(&dev.folder).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(of_kind(&SCOPES, folder.path(), "dev").read(now, FRESH), None, "and each kind");
         std::fs::copy(dev.path(), prod.path()).unwrap();
         assert_eq!(prod.read(now, FRESH), None, "a file of another target is not taken");
     }

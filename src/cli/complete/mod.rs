@@ -4,7 +4,7 @@
 //! silence: no candidates, nothing on standard error, exit code 0.
 
 mod cache;
-mod peers;
+mod objects;
 mod script;
 
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ use clap_complete::engine::{self, CompletionCandidate};
 
 use super::env::{self, Env};
 
-pub use self::peers::{ids, objects};
+pub use self::objects::{ids, objects, scopes};
 pub use self::script::script;
 
 /// Answers a script of a shell that asks for candidates; `None` when this is an ordinary run.

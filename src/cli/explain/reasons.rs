@@ -139,6 +139,18 @@ pub static REASONS: &[Explanation] = &[
         "ask another daemon of the mesh",
     ),
     explain(
+        "DRAIN_TAKEN_BACK",
+        Code::Aborted,
+        "while a drain was waited for, somebody took it back",
+        "find out who with omnirelay audit list --object peer/ID, then drain again",
+    ),
+    explain(
+        "DRAIN_TIMEOUT",
+        Code::DeadlineExceeded,
+        "a drained peer still leads something after the time it was given; the drain goes on",
+        "see what blocks it with omnirelay mesh peers status ID, or wait longer with --timeout",
+    ),
+    explain(
         "ENCODING",
         Code::Unknown,
         "a document could not be written in the form asked for",

@@ -1,4 +1,4 @@
-//! What cordon, uncordon, label and forget have in common: who is meant, and how it is told.
+//! What cordon, uncordon, drain, undrain, label and forget have in common: who is meant, and how it is told.
 
 use serde_json::{Value, json};
 
@@ -69,10 +69,7 @@ impl Change<'_> {
         }
         self.write.check(session, ids.len())?;
         session.announce_target()?;
-        let key = match &self.write.idempotency_key {
-            Some(key) => key.clone(),
-            None => fresh_key()?,
-        };
+        let key = self.key()?;
         let several = ids.len() > 1;
         let mut changed = false;
         let mut batch = Batch::new(KIND, "change", self.failed);
@@ -86,6 +83,27 @@ impl Change<'_> {
         }
         let exit = batch.finish(session, |id, document| self.describe(id, document))?;
         Ok(if changed && self.write.exit_code && exit == Exit::Ok { Exit::Negative } else { exit })
+    }
+
+    /// The idempotency key of the command.
+    ///
+    /// # Errors
+    /// When the operating system has no random numbers.
+    pub fn key(&self) -> Result<String, CliError> {
+        self.write.idempotency_key.clone().map_or_else(fresh_key, Ok)
+    }
+
+    /// Shows what would change, as the daemon computes it, before a question.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub async fn preview(&self, session: &Session, ids: &[String]) -> Result<(), CliError> {
+        let key = fresh_key()?;
+        for id in ids {
+            let document = self.one(session, id, &key, ids.len() > 1, self.write.if_match).await?;
+            session.notes().write(self.describe(id, &document).trim_end());
+        }
+        Ok(())
     }
 
     /// The change of one peer, by its id or the beginning of it.

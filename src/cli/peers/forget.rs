@@ -7,7 +7,6 @@ use serde_json::json;
 use super::change::Change;
 use super::{KIND, LIST, peer_rpc};
 use crate::cli::args::WriteArgs;
-use crate::cli::client::fresh_key;
 use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::ids;
@@ -43,22 +42,12 @@ pub async fn run(args: &ForgetArgs, session: &mut Session) -> Result<Exit, CliEr
         args.write.check(session, ids.len())?;
         if !args.write.yes && !session.settings.no_input && session.notes().can_ask() {
             let write = args.write.for_preview();
-            preview(session, &forget(&write), &ids).await?;
+            forget(&write).preview(session, &ids).await?;
         }
         let names = ids.iter().map(|id| format!("{KIND}/{id}")).collect::<Vec<_>>().join(", ");
         args.write.confirm(session, &format!("Forget {names}?"))?;
     }
     forget(&args.write).run(session, ids).await
-}
-
-/// Shows what would be removed, as the daemon computes it, before the question.
-async fn preview(session: &Session, change: &Change<'_>, ids: &[String]) -> Result<(), CliError> {
-    let key = fresh_key()?;
-    for id in ids {
-        let document = change.one(session, id, &key, ids.len() > 1, change.write.if_match).await?;
-        session.notes().write(change.describe(id, &document).trim_end());
-    }
-    Ok(())
 }
 
 fn forget(write: &WriteArgs) -> Change<'_> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{KIND, peer_rpc, resolve};
 use crate::cli::batch::Batch;
 use crate::cli::complete;
-use crate::cli::document::{field, flag, pairs, plain, text};
+use crate::cli::document::{field, flag, items, pairs, plain, text};
 use crate::cli::error::CliError;
 use crate::cli::ids;
 use crate::cli::output::printable;
@@ -82,6 +82,7 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("last seen", ago("lastSeen")),
         ("cordoned", cordoned),
         ("draining", if flag(peer, "draining") { "yes" } else { "no" }.to_owned()),
+        ("leads", leads(peer)),
         ("role", text(peer, "metadata.role").to_owned()),
         ("cluster", text(peer, "metadata.clusterId").to_owned()),
         ("region", text(peer, "metadata.region").to_owned()),
@@ -100,6 +101,21 @@ fn describe(document: &Value, absolute: bool) -> String {
     listing(&rows)
 }
 
+/// `2: global-control, shard/orders/03`: how many scopes it leads, and the first of them.
+fn leads(peer: &Value) -> String {
+    const NAMED_MAX: usize = 10;
+    let scopes = items(peer, "leads");
+    if scopes.is_empty() {
+        return "nothing".to_owned();
+    }
+    let named: Vec<&str> = scopes.iter().take(NAMED_MAX).filter_map(Value::as_str).collect();
+    let more = match scopes.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}: {}{more}", scopes.len(), named.join(", "))
+}
+
 /// Names and values below each other; empty values are a hyphen.
 pub fn listing(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -108,4 +124,24 @@ pub fn listing(rows: &[(&str, String)]) -> String {
         format!("{name:width$}  {value}\n")
     };
     rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leads_are_counted_and_ten_of_them_named() {
+        let peer = |count: usize| json!({"leads": (0..count).map(|at| format!("s{at}")).collect::<Vec<_>>()});
+        let ten = "s0, s1, s2, s3, s4, s5, s6, s7, s8, s9";
+        let cases = [
+            (0, "nothing".to_owned()),
+            (1, "1: s0".to_owned()),
+            (10, format!("10: {ten}")),
+            (12, format!("12: {ten} and 2 more")),
+        ];
+        for (count, expected) in cases {
+            assert_eq!(leads(&peer(count)), expected);
+        }
+    }
 }

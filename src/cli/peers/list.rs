@@ -169,6 +169,7 @@ pub async fn watch(
         id: "nodeId",
         columns: COLUMNS,
         summary,
+        line: None,
         keep: Keep::Latest,
     };
     stream::run(session, feed, watching, table).await

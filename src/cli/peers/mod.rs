@@ -3,6 +3,7 @@
 mod change;
 mod columns;
 mod cordon;
+mod drain;
 mod forget;
 pub mod get;
 mod label;
@@ -10,6 +11,7 @@ mod list;
 mod resolve;
 mod status;
 mod uncordon;
+mod undrain;
 mod watch;
 
 use clap::{Args, Subcommand};
@@ -31,6 +33,8 @@ pub static LEAVES: &[Leaf] = &[
     watch::LEAF,
     cordon::LEAF,
     uncordon::LEAF,
+    drain::LEAF,
+    undrain::LEAF,
     label::LEAF,
     forget::LEAF,
 ];
@@ -49,6 +53,8 @@ enum Verb {
     Watch(watch::WatchVerbArgs),
     Cordon(cordon::CordonArgs),
     Uncordon(uncordon::UncordonArgs),
+    Drain(drain::DrainArgs),
+    Undrain(undrain::UndrainArgs),
     Label(label::LabelArgs),
     Forget(forget::ForgetArgs),
 }
@@ -65,6 +71,8 @@ pub async fn run(args: &PeersArgs, session: &mut Session) -> Result<Exit, CliErr
         Verb::Watch(args) => watch::run(args, session).await,
         Verb::Cordon(args) => cordon::run(args, session).await,
         Verb::Uncordon(args) => uncordon::run(args, session).await,
+        Verb::Drain(args) => drain::run(args, session).await,
+        Verb::Undrain(args) => undrain::run(args, session).await,
         Verb::Label(args) => label::run(args, session).await,
         Verb::Forget(args) => forget::run(args, session).await,
     }

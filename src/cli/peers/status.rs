@@ -1,9 +1,12 @@
 //! `mesh peers status`: how a peer is, or how all of them are, and why.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
+use super::drain::{GET_DRAIN, remaining};
 use super::get::{GET, listing, one};
 use super::list::LIST;
 use super::{KIND, columns};
@@ -21,7 +24,8 @@ use crate::cli::table::Moment;
 use crate::cli::time;
 use crate::wire::fault::Exit;
 
-pub const LEAF: Leaf = Leaf::read("mesh peers status", &[&GET, &LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
+pub const LEAF: Leaf =
+    Leaf::read("mesh peers status", &[&GET, &LIST, &GET_DRAIN]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,14 +48,35 @@ pub async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliEr
     }
     let ids = ids::expand(&args.ids, KIND)?;
     let mut batch = crate::cli::batch::Batch::new(KIND, "response", "was not found or could not be read");
+    let mut drains = BTreeMap::new();
     for id in ids {
         let result = one(session, &id).await;
+        if let Some(peer) = result.as_ref().ok().map(|document| field(document, "peer"))
+            && flag(peer, "draining")
+            && session.format().is_text()
+        {
+            drains.insert(text(peer, "nodeId").to_owned(), drain(session, peer).await);
+        }
         batch.push(id, result);
     }
     batch.finish(session, |_, document| {
         let moment = Moment { now_ms: time::millis(field(document, "generatedAt")), absolute: false };
-        verdict(field(document, "peer"), moment)
+        let peer = field(document, "peer");
+        verdict(peer, moment, drains.get(text(peer, "nodeId")))
     })
+}
+
+/// How far the drain of a peer is, in words.
+async fn drain(session: &Session, peer: &Value) -> String {
+    let progress = match Call::of(&GET_DRAIN, &json!({ "nodeId": text(peer, "nodeId") })) {
+        Ok(call) => session.call(&call).await,
+        Err(error) => Err(error),
+    };
+    match progress {
+        Ok(progress) if flag(&progress, "drained") => "done: it leads nothing".to_owned(),
+        Ok(progress) => format!("still leads {}", remaining(&progress)),
+        Err(error) => format!("not known: {}", error.body().message),
+    }
 }
 
 async fn fleet(session: &mut Session) -> Result<Exit, CliError> {
@@ -92,12 +117,13 @@ fn headline(peer: &Value, moment: Moment) -> String {
     )
 }
 
-fn verdict(peer: &Value, moment: Moment) -> String {
+fn verdict(peer: &Value, moment: Moment, drain: Option<&String>) -> String {
     let id = text(peer, "nodeId");
     let mut rows = vec![("why", why(text(peer, "statusReason")))];
     if flag(peer, "cordoned") {
         rows.push(("cordoned", text(peer, "cordonReason").to_owned()));
     }
+    rows.extend(drain.map(|drain| ("drain", drain.clone())));
     if let Some(ms) = field(peer, "rttMs").as_f64() {
         rows.push(("rtt", format!("{ms}ms")));
     }
@@ -121,6 +147,7 @@ fn why(reason: &str) -> String {
 
 fn next(peer: &Value, id: &str) -> String {
     match text(peer, "status") {
+        "alive" if flag(peer, "draining") => format!("omnirelay mesh peers undrain {id}"),
         "alive" if flag(peer, "cordoned") => format!("omnirelay mesh peers uncordon {id}"),
         "alive" => "nothing to do".to_owned(),
         "suspect" => format!("omnirelay mesh peers watch --until status==alive  # or see why {id} is silent"),

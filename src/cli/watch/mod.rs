@@ -51,6 +51,8 @@ pub struct Feed<'a> {
     pub columns: &'a [Column],
     /// What a line says of an object that is new.
     pub summary: fn(&Value) -> String,
+    /// What a line says of an event, its time apart; `None`: its type, the id, and what differs or is new.
+    pub line: Option<fn(&Value) -> String>,
     /// What is kept of the objects.
     pub keep: Keep,
 }
@@ -286,19 +288,6 @@ impl Watch<'_> {
                 self.in_snapshot = true;
                 self.known.insert(id, object);
             }
-            "added" | "modified" | "removed" if !self.keeps() => {
-                // That it is there was told; that it was changed or removed since was not.
-                told = kind == "added" && self.was_told(&id);
-                self.changes += u64::from(!told);
-            }
-            "added" | "modified" => {
-                self.changes += 1;
-                before = self.known.insert(id, object);
-            }
-            "removed" => {
-                self.changes += 1;
-                before = self.known.remove(&id);
-            }
             "synced" => {
                 self.synced = true;
                 self.in_snapshot = false;
@@ -308,7 +297,21 @@ impl Watch<'_> {
                 self.synced = false;
                 self.cursor.forget();
             }
-            _ => {}
+            _ if object.is_null() => {}
+            change if !self.keeps() => {
+                // That it is there was told; that it was changed or removed since was not.
+                told = change == "added" && self.was_told(&id);
+                self.changes += u64::from(!told);
+            }
+            "removed" => {
+                self.changes += 1;
+                before = self.known.remove(&id);
+            }
+            // Whatever else has happened to it, this is how it is now.
+            _ => {
+                self.changes += 1;
+                before = self.known.insert(id, object);
+            }
         }
         // Every cursor stands for exactly what was printed, in the middle of a revision too.
         let cursor = text(&event, "cursor");

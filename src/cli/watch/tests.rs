@@ -38,6 +38,7 @@ fn watch<'a>(session: &Session, args: &'a WatchArgs) -> Watch<'a> {
             id: "id",
             columns: &[],
             summary: |_| String::new(),
+            line: None,
         },
         args,
         cursor: Cursor::default(),

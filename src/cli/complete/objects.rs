@@ -1,4 +1,4 @@
-//! The ids of the peers that the daemon knows, in time for somebody who waits with a key pressed.
+//! The names of the objects that the daemon knows, in time for somebody who waits with a key pressed.
 
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, SystemTime};
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use clap_complete::engine::CompletionCandidate;
 use futures_util::future::select_ok;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::cache::{Cache, FRESH, STALE};
 use crate::cli::client::Client;
@@ -15,19 +15,37 @@ use crate::cli::env::Env;
 use crate::cli::error::CliError;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::Notes;
-use crate::cli::peers::{KIND, LIST};
-use crate::cli::rpc::Call;
+use crate::cli::rpc::{Call, Rpc};
 use crate::cli::settings::{Settings, Target};
-use crate::wire::pb::omnirelay::mesh::control::v1::ListPeersRequest;
+use crate::cli::{leaders, peers};
 
 /// How long the daemons may take, of the 250 ms that a completion may take in all.
 const ASK_MAX: Duration = Duration::from_millis(200);
 /// Of the addresses of a context, how many are asked at once.
 const ADDRESSES_MAX: usize = 3;
 /// As many as one page of the list holds.
-pub const PEERS_MAX: usize = 1000;
+pub const OBJECTS_MAX: usize = 1000;
 
-/// What a candidate shows of a peer.
+/// A kind of objects that is completed.
+#[derive(Debug)]
+pub struct Kind {
+    /// As in `peer/ID`.
+    name: &'static str,
+    /// The field of the list that holds them, and the beginning of their files.
+    pub list: &'static str,
+    rpc: &'static Rpc,
+    /// The id of one and what is said of it.
+    known: fn(&Value) -> Known,
+    /// What an id may hold besides letters and digits.
+    signs: &'static [u8],
+}
+
+pub static PEERS: Kind =
+    Kind { name: peers::KIND, list: "peers", rpc: &peers::LIST, known: peer, signs: b"-._" };
+pub static SCOPES: Kind =
+    Kind { name: leaders::KIND, list: "scopes", rpc: &leaders::LIST, known: scope, signs: b"-._/:" };
+
+/// What a candidate shows of an object.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Known {
     pub id: String,
@@ -36,22 +54,30 @@ pub struct Known {
 
 /// Completes an argument that takes `ID` or `peer/ID`.
 pub fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
-    let prefixed = current.to_string_lossy().starts_with(&format!("{KIND}/"));
-    matching(current, prefixed)
+    matching(&PEERS, current, is_prefixed(&PEERS, current))
+}
+
+/// Completes an argument that takes `SCOPE` or `leader/SCOPE`.
+pub fn scopes(current: &OsStr) -> Vec<CompletionCandidate> {
+    matching(&SCOPES, current, is_prefixed(&SCOPES, current))
 }
 
 /// Completes an argument that takes `peer/ID` only.
 pub fn objects(current: &OsStr) -> Vec<CompletionCandidate> {
-    matching(current, true)
+    matching(&PEERS, current, true)
 }
 
-fn matching(current: &OsStr, prefixed: bool) -> Vec<CompletionCandidate> {
+fn is_prefixed(kind: &Kind, current: &OsStr) -> bool {
+    current.to_string_lossy().starts_with(&format!("{}/", kind.name))
+}
+
+fn matching(kind: &'static Kind, current: &OsStr, prefixed: bool) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str() else { return Vec::new() };
     let words = super::words(std::env::args_os());
     let named = |value: &str| words.iter().any(|word| word == value);
-    let value = |peer: &Known| if prefixed { format!("{KIND}/{}", peer.id) } else { peer.id.clone() };
-    let peers = known(&words, Env::of_process()).unwrap_or_default();
-    let candidates = peers.iter().map(|peer| (value(peer), peer.status.clone()));
+    let value = |one: &Known| if prefixed { format!("{}/{}", kind.name, one.id) } else { one.id.clone() };
+    let found = known(kind, &words, Env::of_process()).unwrap_or_default();
+    let candidates = found.iter().map(|one| (value(one), one.status.clone()));
     // What the line names already is not offered a second time, unless it is the word at the cursor.
     candidates
         .filter(|(value, _)| value.starts_with(current) && (value == current || !named(value)))
@@ -59,21 +85,21 @@ fn matching(current: &OsStr, prefixed: bool) -> Vec<CompletionCandidate> {
         .collect()
 }
 
-/// The peers of the target that the line means; `None` when nobody says in time.
-fn known(words: &[OsString], env: Env) -> Option<Vec<Known>> {
+/// The objects of the target that the line means; `None` when nobody says in time.
+fn known(kind: &'static Kind, words: &[OsString], env: Env) -> Option<Vec<Known>> {
     let settings = Settings::resolve(&flags(words), env).ok()?;
     let target = settings.target.clone().ok()?;
-    let cache = Cache::of(&target, &settings.env);
+    let cache = Cache::of(kind, &target, &settings.env);
     let now = SystemTime::now();
-    if let Some(peers) = cache.as_ref().and_then(|cache| cache.read(now, FRESH)) {
-        return Some(peers);
+    if let Some(found) = cache.as_ref().and_then(|cache| cache.read(now, FRESH)) {
+        return Some(found);
     }
-    match ask(&settings, &target) {
-        Some(peers) => {
+    match ask(kind, &settings, &target) {
+        Some(found) => {
             if let Some(cache) = &cache {
-                cache.write(&peers, now);
+                cache.write(&found, now);
             }
-            Some(peers)
+            Some(found)
         }
         None => cache?.read(now, STALE),
     }
@@ -108,7 +134,7 @@ fn flags(words: &[OsString]) -> GlobalArgs {
 }
 
 /// Asks the daemons of `target` at once; the first list counts.
-fn ask(settings: &Settings, target: &Target) -> Option<Vec<Known>> {
+fn ask(kind: &Kind, settings: &Settings, target: &Target) -> Option<Vec<Known>> {
     let settings = Settings {
         request_timeout: ASK_MAX,
         connect_timeout: ASK_MAX,
@@ -116,52 +142,56 @@ fn ask(settings: &Settings, target: &Target) -> Option<Vec<Known>> {
         ..settings.clone()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-    let peers = runtime.block_on(async {
+    let found = runtime.block_on(async {
         let addresses = target.addresses.iter().take(ADDRESSES_MAX);
         let lists = addresses.map(|address| {
-            Box::pin(list(&settings, Target { addresses: vec![address.clone()], ..target.clone() }))
+            Box::pin(list(kind, &settings, Target { addresses: vec![address.clone()], ..target.clone() }))
         });
         let first = tokio::time::timeout(ASK_MAX, select_ok(lists)).await;
-        first.ok()?.ok().map(|(peers, _)| peers)
+        first.ok()?.ok().map(|(found, _)| found)
     });
     // A name that is still being resolved must not be waited for.
     runtime.shutdown_background();
-    peers
+    found
 }
 
-async fn list(settings: &Settings, target: Target) -> Result<Vec<Known>, CliError> {
-    let request = ListPeersRequest { page_size: PEERS_MAX as u32, ..ListPeersRequest::default() };
-    let document = Client::new(settings, target)?.call(&Call::of(&LIST, &request)?).await?;
-    let peers = items(&document, "peers").iter().take(PEERS_MAX);
-    Ok(peers.filter_map(shown).collect())
+async fn list(kind: &Kind, settings: &Settings, target: Target) -> Result<Vec<Known>, CliError> {
+    let call = Call::of(kind.rpc, &json!({ "pageSize": OBJECTS_MAX }))?;
+    let document = Client::new(settings, target)?.call(&call).await?;
+    let found = items(&document, kind.list).iter().take(OBJECTS_MAX);
+    // An id that must not be put into a command line is not shown.
+    Ok(found.map(kind.known).filter(|one| one.is_harmless(kind)).collect())
 }
 
-/// What is shown of a peer; `None` when its id must not be put into a command line.
-fn shown(peer: &Value) -> Option<Known> {
-    let id = text(peer, "nodeId");
+fn scope(scope: &Value) -> Known {
+    let status = match text(scope, "leaderId") {
+        "" => "no leader".to_owned(),
+        leader => format!("led by {leader}"),
+    };
+    Known { id: text(scope, "scope").to_owned(), status }
+}
+
+fn peer(peer: &Value) -> Known {
     let status = match (text(peer, "status"), flag(peer, "cordoned")) {
         (status, true) => format!("{status}, cordoned"),
         (status, false) => status.to_owned(),
     };
-    let known = Known { id: id.to_owned(), status };
-    known.is_harmless().then_some(known)
+    Known { id: text(peer, "nodeId").to_owned(), status }
 }
 
 impl Known {
     /// Whether a shell takes the id for a word and nothing else, whoever claims to be the daemon.
-    pub fn is_harmless(&self) -> bool {
-        const CHARS_MAX: usize = 253;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    pub fn is_harmless(&self, kind: &Kind) -> bool {
+        const CHARS_MAX: usize = 256;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || kind.signs.contains(&byte);
         let id = (1..=CHARS_MAX).contains(&self.id.len()) && self.id.bytes().all(plain);
-        let status = |c: char| c.is_ascii_alphanumeric() || ", -_".contains(c);
+        let status = |c: char| c.is_ascii_alphanumeric() || ", -_.".contains(c);
         id && !self.id.starts_with('-') && self.status.len() <= CHARS_MAX && self.status.chars().all(status)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn parsed(line: &str) -> GlobalArgs {
@@ -188,12 +218,15 @@ mod tests {
 
     #[test]
     fn ids_that_mean_something_to_a_shell_are_left_out() {
-        let shown = |id: &str| shown(&json!({"nodeId": id, "status": "alive"})).is_some();
+        let shown = |id: &str| peer(&json!({"nodeId": id, "status": "alive"})).is_harmless(&PEERS);
         for id in ["node-1", "relay-a7f3.eu_1"] {
             assert!(shown(id), "{id}");
         }
         for id in ["", "-rf", "*", "$(reboot)", "a b", "a\nb", "a;b", "a:b", &"x".repeat(300)] {
             assert!(!shown(id), "{id}");
         }
+        let shown = |id: &str| scope(&json!({"scope": id, "leaderId": "n.1"})).is_harmless(&SCOPES);
+        assert!(shown("shard/orders/03") && shown("jobs:nightly"));
+        assert!(!shown("a b") && !shown("a;b") && !shown("-rf") && !shown(""));
     }
 }

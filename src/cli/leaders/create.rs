@@ -1,0 +1,57 @@
+//! `mesh leaders create`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::change::{Change, Told};
+use super::leader_rpc;
+use super::policy::PolicyArgs;
+use crate::cli::args::WriteArgs;
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const SET_SCOPE: Rpc = leader_rpc!("SetScope", Put, "/control/leaders/{scope=**}", "mesh.admin");
+pub const LEAF: Leaf = Leaf::write("mesh leaders create", &[&SET_SCOPE]).exiting("0 1 2 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh leaders create jobs/nightly
+  omnirelay mesh leaders create jobs/nightly --role worker --region eu,us --label team=billing
+  omnirelay mesh leaders create jobs/nightly --prefer 10:region=eu --prefer 5:node=node-1 --dry-run
+  omnirelay mesh leaders create jobs/nightly -l 'tier=std,!canary' --prefer '10:selector=disk in (ssd,nvme)'";
+
+/// Create a scope, and say who may lead it and who should
+///
+/// Without flags every node may lead it. The nodes that may are those that match all of --node, --role,
+/// --region, --zone and --selector; of several values of one flag any will do. Of these, one with the
+/// highest priority is elected; a leader is not replaced because a better one has come.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct CreateArgs {
+    /// Its name: parts of letters, digits and . _ : -, with / between them
+    #[arg(value_name = "SCOPE", value_parser = super::scope)]
+    scope: String,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let (policy, labels) = args.policy.applied_to(&json!({}))?;
+    let change = Change {
+        rpc: &SET_SCOPE,
+        scope: &args.scope,
+        write: &args.write,
+        question: None,
+        done: "created",
+        already: "it is so already",
+        told: Told::Lines,
+        // It must not exist.
+        version: Some(0),
+        fields: json!({ "policy": policy, "labels": labels }),
+    };
+    change.run(session).await
+}

@@ -1,0 +1,51 @@
+//! `mesh leaders delete`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::json;
+
+use super::change::{Change, Told};
+use super::leader_rpc;
+use crate::cli::args::WriteArgs;
+use crate::cli::complete;
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const DELETE: Rpc = leader_rpc!("DeleteScope", Delete, "/control/leaders/{scope=**}", "mesh.admin");
+pub const LEAF: Leaf = Leaf::write("mesh leaders delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh leaders delete jobs/nightly --dry-run
+  omnirelay mesh leaders delete jobs/nightly --yes --reason \"moved to a queue\"";
+
+/// Remove a scope; its leader steps down
+///
+/// A scope of that name that is created later goes on with its terms and fence tokens. Asks before it
+/// removes anything, unless --yes.
+#[derive(Args, Debug)]
+#[command(visible_alias = "rm", before_long_help = EXAMPLES)]
+pub struct DeleteArgs {
+    /// A scope or leader/SCOPE, in full
+    #[arg(value_name = "SCOPE", value_parser = super::scope, add = ArgValueCompleter::new(complete::scopes))]
+    scope: String,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let change = Change {
+        rpc: &DELETE,
+        scope: &args.scope,
+        write: &args.write,
+        question: Some(format!("Delete the scope {}?", args.scope)),
+        done: "deleted",
+        already: "it was gone already",
+        told: Told::Lines,
+        version: None,
+        fields: json!({}),
+    };
+    change.run(session).await
+}

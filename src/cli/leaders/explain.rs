@@ -1,0 +1,79 @@
+//! `mesh leaders explain`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::{Value, json};
+
+use super::{KIND, leader_rpc, moment, warn_if_stale};
+use crate::cli::args::TableArgs;
+use crate::cli::complete;
+use crate::cli::document::{field, flag, items, plain, text};
+use crate::cli::error::CliError;
+use crate::cli::output::{Format, View, printable};
+use crate::cli::rpc::{Call, Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::cli::table::{self, Column, Table};
+use crate::wire::fault::Exit;
+
+pub const EXPLAIN: Rpc = leader_rpc!("Explain", Get, "/control/leaders/{scope=**}:explain", "mesh.read");
+pub const LEAF: Leaf = Leaf::read("mesh leaders explain", &[&EXPLAIN]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh leaders explain global-control
+  omnirelay mesh leaders explain shard/orders/04 -o json | jq -r '.candidates[] | select(.eligible) | .nodeId'";
+
+/// Explain who leads a scope, who would be next and who may not
+#[derive(Args, Debug)]
+#[command(visible_alias = "why", before_long_help = EXAMPLES)]
+pub struct ExplainArgs {
+    /// A scope or leader/SCOPE, in full
+    #[arg(value_name = "SCOPE", value_parser = super::scope, add = ArgValueCompleter::new(complete::scopes))]
+    scope: String,
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("rank", |candidate, _| rank(candidate))
+        // Those who may not lead come last.
+        .number(|candidate| match field(candidate, "rank").as_f64() {
+            Some(rank) if rank > 0.0 => rank,
+            Some(_) | None => f64::MAX,
+        })
+        .keep(),
+    Column::new("node", |candidate, _| text(candidate, "nodeId").to_owned()).keep(),
+    Column::new("priority", |candidate, _| plain(field(candidate, "priority")))
+        .number(|candidate| field(candidate, "priority").as_f64().unwrap_or(0.0)),
+    Column::new("leads", |candidate, _| if flag(candidate, "leads") { "yes" } else { "" }.to_owned()),
+    Column::new("excluded-by", |candidate, _| {
+        let reasons = items(candidate, "excludedBy").iter().filter_map(Value::as_str);
+        reasons.collect::<Vec<_>>().join(",")
+    })
+    .titled("EXCLUDED-BY"),
+];
+
+fn rank(candidate: &Value) -> String {
+    Some(plain(field(candidate, "rank"))).filter(|rank| rank != "0").unwrap_or_default()
+}
+
+pub async fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
+    if let Some(by) = &args.table.sort_by {
+        table::find(COLUMNS, &by.column, "--sort-by")?;
+    }
+    let mut document = session.call(&Call::of(&EXPLAIN, &json!({ "scope": args.scope }))?).await?;
+    if let (Some(by), Some(candidates)) =
+        (&args.table.sort_by, document.get_mut("candidates").and_then(Value::as_array_mut))
+    {
+        table::sort(COLUMNS, candidates, by)?;
+    }
+    let moment = moment(&document, args.table.absolute);
+    let table = Table::of(COLUMNS, items(&document, "candidates"), moment, &args.table.layout())?;
+    let because = items(&document, "because").iter().filter_map(Value::as_str);
+    let because: String = because.map(|sentence| format!("{}\n", printable(sentence))).collect();
+    let rows = table.render(session.format() == Format::Wide, session.out.screen()).lines;
+    let name = format!("{KIND}/{}", args.scope);
+    warn_if_stale(session, &document);
+    session.show(&View::lines(document, name, format!("{because}\n{rows}")))?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,91 @@
+//! `mesh leaders history`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::{Value, json};
+
+use super::columns::{led_ms, ms};
+use super::{KIND, leader_rpc, moment, warn_if_stale};
+use crate::cli::args::TableArgs;
+use crate::cli::complete;
+use crate::cli::document::{field, items, text};
+use crate::cli::error::CliError;
+use crate::cli::output::{Text, View};
+use crate::cli::rpc::{Call, Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::cli::table::{self, Column, Table};
+use crate::cli::time;
+use crate::wire::fault::Exit;
+
+pub const HISTORY: Rpc = leader_rpc!("History", Get, "/control/leaders:history", "mesh.read");
+pub const LEAF: Leaf = Leaf::read("mesh leaders history", &[&HISTORY]).exiting("0 1 2 3 5 6 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh leaders history
+  omnirelay mesh leaders history shard/orders/04 --limit 5 --absolute
+  omnirelay mesh leaders history global-control -o json | jq -r '.tenures[].endReason'";
+
+/// Show who led scopes, from when to when, and why it ended
+///
+/// The newest first. The newest 16 of each scope are kept; the audit trail has all.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct HistoryArgs {
+    /// A scope or leader/SCOPE, in full [default: all]
+    #[arg(value_name = "SCOPE", value_parser = super::scope, add = ArgValueCompleter::new(complete::scopes))]
+    scope: Option<String>,
+    /// At most this many, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("when", |tenure, moment| time::ago(field(tenure, "electedAt"), moment))
+        .ranked(|tenure| time::millis(field(tenure, "electedAt")).unwrap_or(0) as f64)
+        .keep(),
+    Column::new("scope", |tenure, _| text(tenure, "scope").to_owned()).keep(),
+    Column::new("leader", |tenure, _| text(tenure, "leaderId").to_owned()).keep(),
+    Column::new("term", |tenure, _| text(tenure, "term").to_owned())
+        .number(|tenure| text(tenure, "term").parse().unwrap_or(0.0)),
+    Column::new("fence", |tenure, _| text(tenure, "fenceToken").to_owned())
+        .number(|tenure| text(tenure, "fenceToken").parse().unwrap_or(0.0)),
+    Column::new("led-for", |tenure, moment| {
+        led_ms(tenure, moment.now_ms).map(time::span).unwrap_or_default()
+    })
+    .titled("LED-FOR"),
+    Column::new("reason", |tenure, _| text(tenure, "reason").to_owned()),
+    Column::new("ended", |tenure, _| text(tenure, "endReason").to_owned()),
+    Column::new("leaderless", |tenure, _| {
+        ms(field(tenure, "leaderlessMs")).map(time::span).unwrap_or_default()
+    })
+    .number(|tenure| ms(field(tenure, "leaderlessMs")).unwrap_or(0) as f64),
+    Column::new("until", |tenure, moment| time::ago(field(tenure, "endedAt"), moment)).wide(),
+    Column::new("correlation", |tenure, _| text(tenure, "correlationId").to_owned()).wide(),
+];
+
+pub async fn run(args: &HistoryArgs, session: &mut Session) -> Result<Exit, CliError> {
+    if let Some(by) = &args.table.sort_by {
+        table::find(COLUMNS, &by.column, "--sort-by")?;
+    }
+    let request = json!({ "scope": args.scope, "limit": args.limit });
+    let mut document = session.call(&Call::of(&HISTORY, &request)?).await?;
+    if let (Some(by), Some(tenures)) =
+        (&args.table.sort_by, document.get_mut("tenures").and_then(Value::as_array_mut))
+    {
+        table::sort(COLUMNS, tenures, by)?;
+    }
+    let tenures = items(&document, "tenures").to_vec();
+    let table = Table::of(COLUMNS, &tenures, moment(&document, args.table.absolute), &args.table.layout())?;
+    warn_if_stale(session, &document);
+    if tenures.is_empty() && session.format().is_text() {
+        let whom = args.scope.as_deref().unwrap_or("any scope");
+        session.notes().say(&format!("Nobody has led {whom} yet."));
+        return Ok(Exit::Ok);
+    }
+    let names = tenures.iter().map(|tenure| format!("{KIND}/{}", text(tenure, "scope"))).collect();
+    session.show(&View { document, items: Some(tenures), names, text: Text::Table(table) })?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,186 @@
+//! `mesh leaders list`, and what it has in common with `status` and `watch`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::{Value, json};
+
+use super::columns::{WATCHED, columns, line, summary};
+use super::watch::WATCH;
+use super::{KIND, leader_rpc, moment, warn_if_stale};
+use crate::cli::args::{PageArgs, TableArgs, WatchArgs};
+use crate::cli::client::count;
+use crate::cli::complete;
+use crate::cli::document::{items, text};
+use crate::cli::error::CliError;
+use crate::cli::list::{self, Page};
+use crate::cli::output::{Text, View};
+use crate::cli::rpc::{Call, Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::cli::table::{self, Table};
+use crate::cli::watch::{self as stream, Feed, Keep};
+use crate::wire::fault::Exit;
+
+pub const LIST: Rpc = leader_rpc!("List", Get, "/control/leaders", "mesh.read");
+pub const LEAF: Leaf = Leaf::read("mesh leaders list", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh leaders list
+  omnirelay mesh leaders list --leader node-2 -o name
+  omnirelay mesh leaders list --kind shard --sort-by flaps:desc
+  omnirelay mesh leaders list -o json | jq -r '.scopes[] | select(.leaderId == \"\") | .scope'";
+
+/// List every scope and who leads it, or watch them
+#[derive(Args, Debug)]
+#[command(visible_alias = "ls", before_long_help = EXAMPLES)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub rows: RowArgs,
+}
+
+/// Which scopes, and how they are shown.
+#[derive(Args, Clone, Debug)]
+pub struct RowArgs {
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub page: PageArgs,
+    #[command(flatten)]
+    pub table: TableArgs,
+    /// Go on with what happens to them
+    #[arg(short, long, help_heading = "Watch options")]
+    pub watch: bool,
+    #[command(flatten)]
+    pub watching: WatchArgs,
+}
+
+/// What a list of scopes is narrowed to; several values of a flag are alternatives.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "List options")]
+pub struct FilterArgs {
+    /// Only scopes of this kind: global, shard or custom
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = ["global", "shard", "custom"])]
+    pub kind: Vec<String>,
+
+    /// Only what this node leads; not with --watch
+    #[arg(long, value_name = "NODE", value_delimiter = ',', add = ArgValueCompleter::new(complete::ids))]
+    pub leader: Vec<String>,
+}
+
+impl FilterArgs {
+    /// In words, such as `shard/orders/03, kind=shard`; empty when all scopes are meant.
+    fn describe(&self, scopes: &[String]) -> String {
+        let mut parts = scopes.to_vec();
+        parts.extend(self.kind.iter().map(|kind| format!("kind={kind}")));
+        parts.extend(self.leader.iter().map(|leader| format!("leader={leader}")));
+        parts.join(", ")
+    }
+}
+
+pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+    rows(&[], &args.rows, session).await
+}
+
+/// Lists or watches `scopes`, all of them when none is named.
+pub async fn rows(scopes: &[String], args: &RowArgs, session: &mut Session) -> Result<Exit, CliError> {
+    if args.watching.is_set() && !args.watch {
+        return Err(CliError::usage("options of a watch were given, but not --watch").hint("add --watch"));
+    }
+    if args.watch {
+        return watch(scopes, &args.filter, &args.watching, &args.table, session).await;
+    }
+    let columns = columns(session.out.screen());
+    if let Some(by) = &args.table.sort_by {
+        table::find(columns, &by.column, "--sort-by")?;
+    }
+    let request = |page: &Page| {
+        Call::of(
+            &LIST,
+            &json!({
+                "scope": scopes, "kind": args.filter.kind, "leader": args.filter.leader,
+                "pageSize": page.size, "pageToken": page.token,
+            }),
+        )
+    };
+    // The daemon sorts by name only, so for another order all of the list is needed first.
+    let sorts_here = args.table.sort_by.is_some();
+    let mut document = list::fetch(session, "scopes", &args.page, sorts_here, request).await?;
+    if let (Some(by), Some(found)) =
+        (&args.table.sort_by, document.get_mut("scopes").and_then(Value::as_array_mut))
+    {
+        table::sort(columns, found, by)?;
+    }
+    list::limit(session, &mut document, "scopes", &args.page);
+    show(scopes, args, session, document)
+}
+
+fn show(scopes: &[String], args: &RowArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+    let found = items(&document, "scopes").to_vec();
+    let moment = moment(&document, args.table.absolute);
+    // Made before the emptiness check, so that a wrong --columns is an error in any case.
+    let table = Table::of(columns(session.out.screen()), &found, moment, &args.table.layout())?;
+    let empty = found.is_empty();
+    if empty && session.format().is_text() {
+        session.notes().say(&match args.filter.describe(scopes) {
+            words if words.is_empty() => "There are no scopes.".to_owned(),
+            words => format!("No scopes match {words}."),
+        });
+    } else {
+        let names = found.iter().map(|scope| format!("{KIND}/{}", text(scope, "scope"))).collect();
+        let view =
+            View { document: document.clone(), items: Some(found.clone()), names, text: Text::Table(table) };
+        session.show(&view)?;
+        if session.format().is_text() {
+            footer(session, &document, &found);
+        }
+    }
+    warn_if_stale(session, &document);
+    Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
+}
+
+/// `3 scopes: 2 led, 1 without a leader, rev 7f2c:48240`
+fn footer(session: &Session, document: &Value, found: &[Value]) {
+    let vacant = found.iter().filter(|scope| text(scope, "leaderId").is_empty());
+    let (led, without) = (found.len() - vacant.clone().count(), vacant.clone().count());
+    let mut parts = vec![format!("{led} led")];
+    parts.extend((without > 0).then(|| format!("{without} without a leader")));
+    let cursor = text(document, "cursor");
+    session.notes().say(&format!(
+        "{}: {}, rev {cursor}",
+        count(found.len() as u64, "scope"),
+        parts.join(", ")
+    ));
+    if let Some(scope) = vacant.map(|scope| text(scope, "scope")).next() {
+        session.notes().say(&format!("hint: nobody leads {scope}: omnirelay mesh leaders explain {scope}"));
+    }
+}
+
+/// Watches instead of listing.
+pub async fn watch(
+    scopes: &[String],
+    filter: &FilterArgs,
+    watching: &WatchArgs,
+    table: &TableArgs,
+    session: &mut Session,
+) -> Result<Exit, CliError> {
+    if !filter.leader.is_empty() {
+        return Err(CliError::usage("--leader narrows a list, not a watch: who leads is what changes")
+            .hint("name scopes, or use --kind"));
+    }
+    if session.format().is_text() {
+        for column in &table.columns {
+            table::find(WATCHED, column, "--columns")?;
+        }
+    }
+    let feed = Feed {
+        call: Call::of(&WATCH, &json!({ "scope": scopes, "kind": filter.kind }))?,
+        object: "leadership",
+        kind: KIND,
+        id: "scope",
+        columns: WATCHED,
+        summary,
+        line: Some(line),
+        keep: Keep::Latest,
+    };
+    stream::run(session, feed, watching, table).await
+}

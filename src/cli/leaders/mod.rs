@@ -1,0 +1,141 @@
+//! `omnirelay mesh leaders`: the scopes of a mesh and who leads them.
+
+mod change;
+mod columns;
+mod create;
+mod delete;
+mod explain;
+mod get;
+mod history;
+mod list;
+mod policy;
+mod set;
+mod status;
+mod step_down;
+mod transfer;
+mod watch;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::document::{field, flag};
+use super::error::CliError;
+use super::rpc::Leaf;
+use super::session::Session;
+use super::table::Moment;
+use super::time;
+use crate::wire::fault::Exit;
+
+pub use list::LIST;
+
+/// The kind in `leader/SCOPE`.
+pub const KIND: &str = "leader";
+
+pub static LEAVES: &[Leaf] = &[
+    list::LEAF,
+    status::LEAF,
+    get::LEAF,
+    watch::LEAF,
+    history::LEAF,
+    explain::LEAF,
+    transfer::LEAF,
+    step_down::LEAF,
+    create::LEAF,
+    set::LEAF,
+    delete::LEAF,
+];
+
+#[derive(Args, Debug)]
+pub struct LeadersArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    List(list::ListArgs),
+    Status(status::StatusArgs),
+    Get(get::GetArgs),
+    Watch(watch::WatchVerbArgs),
+    History(history::HistoryArgs),
+    Explain(explain::ExplainArgs),
+    Transfer(transfer::TransferArgs),
+    StepDown(step_down::StepDownArgs),
+    Create(create::CreateArgs),
+    Set(set::SetArgs),
+    Delete(delete::DeleteArgs),
+}
+
+/// Runs a verb of `mesh leaders`.
+///
+/// # Errors
+/// Those of the verb.
+pub async fn run(args: &LeadersArgs, session: &mut Session) -> Result<Exit, CliError> {
+    match &args.verb {
+        Verb::List(args) => list::run(args, session).await,
+        Verb::Status(args) => status::run(args, session).await,
+        Verb::Get(args) => get::run(args, session).await,
+        Verb::Watch(args) => watch::run(args, session).await,
+        Verb::History(args) => history::run(args, session).await,
+        Verb::Explain(args) => explain::run(args, session).await,
+        Verb::Transfer(args) => transfer::run(args, session).await,
+        Verb::StepDown(args) => step_down::run(args, session).await,
+        Verb::Create(args) => create::run(args, session).await,
+        Verb::Set(args) => set::run(args, session).await,
+        Verb::Delete(args) => delete::run(args, session).await,
+    }
+}
+
+/// The service's own name of a method, for its [`Rpc`](super::rpc::Rpc).
+macro_rules! leader_rpc {
+    ($name:literal, $verb:ident, $path:literal, $scope:literal) => {
+        $crate::cli::rpc::Rpc {
+            method: concat!("omnirelay.mesh.control.v1.LeadershipControlService/", $name),
+            verb: $crate::cli::rpc::Verb::$verb,
+            path: $path,
+            scope: $scope,
+        }
+    };
+}
+use leader_rpc;
+
+/// A scope as it was given: `leader/` is taken off once, for what `-o name` prints can be given again.
+fn scope(given: &str) -> Result<String, String> {
+    let scope = given.strip_prefix("leader/").unwrap_or(given);
+    if scope.is_empty() { Err("an empty text is no scope".to_owned()) } else { Ok(scope.to_owned()) }
+}
+
+/// A moment for ages, by the clock of the daemon that answered.
+fn moment(document: &Value, absolute: bool) -> Moment {
+    let now_ms = time::millis(field(document, "generatedAt")).or_else(time::now_ms);
+    Moment { now_ms, absolute }
+}
+
+/// Says that an answer is not of this moment, when it is not.
+fn warn_if_stale(session: &Session, document: &Value) {
+    if session.format().is_text() && flag(document, "stale") {
+        let ms = field(document, "staleMs").as_u64().unwrap_or(0);
+        session.notes().warn(&format!("the store is out of reach; this was known {ms}ms ago"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scope_loses_the_kind_and_nothing_else() {
+        let cases = [
+            ("global-control", Ok("global-control")),
+            ("leader/global-control", Ok("global-control")),
+            ("shard/orders/03", Ok("shard/orders/03")),
+            ("leader/shard/orders/03", Ok("shard/orders/03")),
+            ("leader/leader/x", Ok("leader/x")),
+            ("leader/", Err(())),
+            ("", Err(())),
+        ];
+        for (given, expected) in cases {
+            assert_eq!(scope(given).map_err(|_| ()), expected.map(str::to_owned), "{given}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `mesh leaders set`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::json;
+
+use super::change::{Change, Told};
+use super::create::SET_SCOPE;
+use super::get::{GET, one};
+use super::policy::PolicyArgs;
+use crate::cli::args::WriteArgs;
+use crate::cli::complete;
+use crate::cli::document::{field, text};
+use crate::cli::error::CliError;
+use crate::cli::rpc::Leaf;
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf =
+    Leaf::write("mesh leaders set", &[&GET, &SET_SCOPE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh leaders set jobs/nightly --zone eu-west-1a,eu-west-1b
+  omnirelay mesh leaders set jobs/nightly --prefer 10:region=eu --reason \"closer to the data\"
+  omnirelay mesh leaders set jobs/nightly --clear-policy --label team=ops --label draft-";
+
+/// Change who may lead a scope, who should, and its labels
+///
+/// Changes what the flags name and nothing else: each flag replaces all values that were there before,
+/// and an empty value, as in --zone '', takes a restriction away. --label KEY- removes a label. Who leads
+/// goes on if the policy still lets it, and hands over otherwise.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct SetArgs {
+    /// A scope or leader/SCOPE, in full
+    #[arg(value_name = "SCOPE", value_parser = super::scope, add = ArgValueCompleter::new(complete::scopes))]
+    scope: String,
+    /// Begin with no policy at all, so that every node may lead it
+    #[arg(long, help_heading = "Policy options")]
+    clear_policy: bool,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
+    if !args.clear_policy && args.policy.is_empty() {
+        return Err(CliError::usage("nothing was named that is to be changed")
+            .hint("see omnirelay help mesh leaders set"));
+    }
+    args.write.check(session, 1)?;
+    let document = one(session, &args.scope).await?;
+    let mut before = field(&document, "leadership").clone();
+    if args.clear_policy {
+        before["policy"] = json!({});
+    }
+    let (policy, labels) = args.policy.applied_to(&before)?;
+    let change = Change {
+        rpc: &SET_SCOPE,
+        scope: &args.scope,
+        write: &args.write,
+        question: None,
+        done: "changed",
+        already: "it is so already",
+        told: Told::Lines,
+        version: text(&before, "version").parse().ok(),
+        fields: json!({ "policy": policy, "labels": labels }),
+    };
+    change.run(session).await
+}

@@ -1,0 +1,40 @@
+//! `mesh leaders status`: who leads which scope, by which token, and for how long yet.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+
+use super::list::{LIST, RowArgs, rows};
+use super::watch::WATCH;
+use crate::cli::complete;
+use crate::cli::error::CliError;
+use crate::cli::rpc::Leaf;
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::read("mesh leaders status", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh leaders status
+  omnirelay mesh leaders status global-control
+  omnirelay mesh leaders status --watch
+  omnirelay mesh leaders status global-control -o json | jq -r '.tokens[0].fenceToken'";
+
+/// Show who leads scopes, their leases and how often they changed hands
+///
+/// Without a scope it shows all of them. A scope that nobody leads has `-` for a leader and says why,
+/// and SINCE is since when. `!` marks two elections or more in the last hour. A watch hears of no renewal,
+/// so it has no LEASE.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct StatusArgs {
+    /// Scopes or leader/SCOPE, in full
+    #[arg(value_name = "SCOPE", value_parser = super::scope, add = ArgValueCompleter::new(complete::scopes))]
+    scopes: Vec<String>,
+    #[command(flatten)]
+    rows: RowArgs,
+}
+
+pub async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
+    rows(&args.scopes, &args.rows, session).await
+}

@@ -1,0 +1,52 @@
+//! `mesh leaders step-down`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::json;
+
+use super::change::{Change, Told};
+use super::leader_rpc;
+use crate::cli::args::WriteArgs;
+use crate::cli::complete;
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const STEP_DOWN: Rpc =
+    leader_rpc!("StepDown", Post, "/control/leaders/{scope=**}:stepDown", "mesh.admin");
+pub const LEAF: Leaf =
+    Leaf::write("mesh leaders step-down", &[&STEP_DOWN]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh leaders step-down global-control --dry-run
+  omnirelay mesh leaders step-down global-control --yes --reason \"INC-4711\"";
+
+/// Have the leader of a scope give it up, and let an election decide
+///
+/// Ends when the leader has given it up. Asks before it changes anything, unless --yes.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct StepDownArgs {
+    /// A scope or leader/SCOPE, in full
+    #[arg(value_name = "SCOPE", value_parser = super::scope, add = ArgValueCompleter::new(complete::scopes))]
+    scope: String,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &StepDownArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let change = Change {
+        rpc: &STEP_DOWN,
+        scope: &args.scope,
+        write: &args.write,
+        question: Some(format!("Have the leader of {} step down?", args.scope)),
+        done: "given up",
+        already: "nobody leads it",
+        told: Told::Handover,
+        version: None,
+        fields: json!({}),
+    };
+    change.run(session).await
+}

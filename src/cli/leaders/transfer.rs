@@ -1,0 +1,57 @@
+//! `mesh leaders transfer`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::json;
+
+use super::change::{Change, Told};
+use super::leader_rpc;
+use crate::cli::args::WriteArgs;
+use crate::cli::complete;
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const TRANSFER: Rpc =
+    leader_rpc!("Transfer", Post, "/control/leaders/{scope=**}:transfer", "mesh.operate");
+pub const LEAF: Leaf = Leaf::write("mesh leaders transfer", &[&TRANSFER]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh leaders transfer global-control --to node-2 --dry-run
+  omnirelay mesh leaders transfer global-control --to node-2 --yes --reason \"upgrade of node-1\"
+  omnirelay mesh leaders transfer shard/orders/03 --to node-3 --yes --if-match 41";
+
+/// Have the leader of a scope hand it over to another node
+///
+/// Ends when the other node leads, or says why it does not; --request-timeout bounds the wait. Asks
+/// before it changes anything, unless --yes.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct TransferArgs {
+    /// A scope or leader/SCOPE, in full
+    #[arg(value_name = "SCOPE", value_parser = super::scope, add = ArgValueCompleter::new(complete::scopes))]
+    scope: String,
+    /// The node to lead it
+    #[arg(long, value_name = "NODE", required = true, add = ArgValueCompleter::new(complete::ids))]
+    to: String,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &TransferArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let to = args.to.strip_prefix("peer/").unwrap_or(&args.to);
+    let change = Change {
+        rpc: &TRANSFER,
+        scope: &args.scope,
+        write: &args.write,
+        question: Some(format!("Transfer {} to {to}?", args.scope)),
+        done: "transferred",
+        already: "that node leads it already",
+        told: Told::Handover,
+        version: None,
+        fields: json!({ "to": to }),
+    };
+    change.run(session).await
+}

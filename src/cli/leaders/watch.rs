@@ -1,0 +1,43 @@
+//! `mesh leaders watch`: `mesh leaders list --watch --append`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+
+use super::leader_rpc;
+use super::list::{self, FilterArgs};
+use crate::cli::args::{TableArgs, WatchArgs};
+use crate::cli::complete;
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const WATCH: Rpc = leader_rpc!("Watch", Get, "/control/leaders", "mesh.read");
+pub const LEAF: Leaf = Leaf::read("mesh leaders watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh leaders watch
+  omnirelay mesh leaders watch global-control --max-events 1
+  omnirelay mesh leaders watch --kind shard -o jsonl --cursor-file leaders.cursor
+  omnirelay mesh leaders watch global-control --until leaderId==node-2 --timeout 1m";
+
+/// Watch elections and losses, one line each
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct WatchVerbArgs {
+    /// Scopes or leader/SCOPE, in full [default: all]
+    #[arg(value_name = "SCOPE", value_parser = super::scope, add = ArgValueCompleter::new(complete::scopes))]
+    scopes: Vec<String>,
+    /// Only scopes of this kind: global, shard or custom
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = ["global", "shard", "custom"])]
+    kind: Vec<String>,
+    #[command(flatten)]
+    watching: WatchArgs,
+}
+
+pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let watching = WatchArgs { append: true, ..args.watching.clone() };
+    let filter = FilterArgs { kind: args.kind.clone(), ..FilterArgs::default() };
+    list::watch(&args.scopes, &filter, &watching, &TableArgs::default(), session).await
+}

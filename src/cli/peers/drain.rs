@@ -1,0 +1,215 @@
+//! `mesh peers drain`: a peer gets nothing new and hands over what it leads.
+
+use std::time::Duration;
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::change::Change;
+use super::{KIND, LIST, peer_rpc};
+use crate::cli::args::WriteArgs;
+use crate::cli::batch::Batch;
+use crate::cli::client::count;
+use crate::cli::complete;
+use crate::cli::document::{flag, items, text};
+use crate::cli::error::CliError;
+use crate::cli::global::Span;
+use crate::cli::ids;
+use crate::cli::output::printable;
+use crate::cli::rpc::{Call, Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::{Code, Exit};
+
+pub const DRAIN: Rpc = peer_rpc!("Drain", Post, "/control/peers/{node_id}:drain", "mesh.operate");
+pub const GET_DRAIN: Rpc = peer_rpc!("GetDrain", Get, "/control/peers/{node_id}/drain", "mesh.read");
+pub const LEAF: Leaf = Leaf::write("mesh peers drain", &[&DRAIN, &GET_DRAIN, &LIST]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh peers drain node-2 --yes --reason \"kernel upgrade\" && ssh node-2 reboot
+  omnirelay mesh peers drain node-2 node-3 --yes --timeout 5m
+  omnirelay mesh peers drain node-2 --yes --no-wait
+  omnirelay mesh peers drain node-2 --dry-run";
+
+/// The first pause between two looks at what is left; it doubles.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Of what is left, how many scopes are named.
+const NAMED_MAX: usize = 10;
+
+/// Cordon peers, and have them hand over what they lead
+///
+/// One peer after the other, each until it leads nothing. What is left and what blocks it is said on
+/// standard error. Interrupted or after --timeout the drain itself goes on: mesh peers undrain takes it
+/// back. Asks before it changes anything, unless --yes.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct DrainArgs {
+    /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
+    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::ids))]
+    ids: Vec<String>,
+    /// End once the drain is ordered
+    #[arg(long, help_heading = "Wait options")]
+    no_wait: bool,
+    /// End with 8 when a peer still leads something after this time; 0s is for ever
+    #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Wait options")]
+    timeout: Span,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &DrainArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let ids = ids::expand(&args.ids, KIND)?;
+    let drain = drain(&args.write);
+    args.write.check(session, ids.len())?;
+    if !args.write.is_dry_run() {
+        if !args.write.yes && !session.settings.no_input && session.notes().can_ask() {
+            let write = args.write.for_preview();
+            self::drain(&write).preview(session, &ids).await?;
+        }
+        let names = ids.iter().map(|id| format!("{KIND}/{id}")).collect::<Vec<_>>().join(", ");
+        args.write.confirm(session, &format!("Drain {names}?"))?;
+    }
+    session.announce_target()?;
+    tokio::select! {
+        outcome = all(args, session, &drain, ids) => outcome,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.map_err(|error| CliError::local("SIGNALS", "cannot listen for signals", &error))?;
+            session.notes().say("The drain goes on; omnirelay mesh peers undrain takes it back.");
+            Ok(Exit::Interrupted)
+        }
+    }
+}
+
+fn drain(write: &WriteArgs) -> Change<'_> {
+    Change {
+        rpc: &DRAIN,
+        write,
+        done: "draining",
+        already: "it is draining already",
+        failed: "could not be drained",
+        fields: json!({}),
+    }
+}
+
+async fn all(
+    args: &DrainArgs,
+    session: &mut Session,
+    drain: &Change<'_>,
+    ids: Vec<String>,
+) -> Result<Exit, CliError> {
+    let key = drain.key()?;
+    let several = ids.len() > 1;
+    let waits = !args.no_wait && !args.write.is_dry_run();
+    let mut changed = false;
+    let mut batch = Batch::new(KIND, "change", drain.failed);
+    for id in ids {
+        let ordered = match batch.hopeless() {
+            Some(error) => Err(error),
+            None => drain.one(session, &id, &key, several, args.write.if_match).await,
+        };
+        changed |= ordered.as_ref().is_ok_and(|document| flag(document, "changed"));
+        let outcome = match ordered {
+            Ok(document) if waits => wait(session, &document, args.timeout.0).await.map(|()| document),
+            outcome => outcome,
+        };
+        batch.push(id, outcome);
+    }
+    let exit = batch.finish(session, |id, document| {
+        let ordered = drain.describe(id, document);
+        if waits { format!("{ordered}{KIND}/{} drained\n", text(document, "peer.nodeId")) } else { ordered }
+    })?;
+    Ok(if changed && args.write.exit_code && exit == Exit::Ok { Exit::Negative } else { exit })
+}
+
+/// Waits until the peer of `ordered` leads nothing; what is left is said whenever it changes.
+///
+/// # Errors
+/// `DRAIN_TIMEOUT` when that is not so in time, `DRAIN_TAKEN_BACK` when somebody has taken it back; what
+/// keeps the daemon from saying.
+async fn wait(session: &Session, ordered: &Value, timeout: Duration) -> Result<(), CliError> {
+    let id = text(ordered, "peer.nodeId");
+    let call = Call::of(&GET_DRAIN, &json!({ "nodeId": id, "minRevision": text(ordered, "cursor") }))?;
+    let deadline = Some(timeout).filter(|timeout| !timeout.is_zero()).map(|timeout| Instant::now() + timeout);
+    let (mut pause, mut left) = (PAUSE_FIRST, String::new());
+    loop {
+        match session.call(&call).await {
+            Ok(progress) if !flag(&progress, "draining") => return Err(taken_back(id)),
+            Ok(progress) if flag(&progress, "drained") => return Ok(()),
+            Ok(progress) => {
+                let now = remaining(&progress);
+                if now != left {
+                    session.notes().progress(&format!("{KIND}/{id} still leads {}", printable(&now)));
+                    left = now;
+                }
+            }
+            // The daemon may be back before the time is over.
+            Err(error) if matches!(error.exit(), Exit::Unavailable | Exit::Timeout) => {
+                session.notes().step(1, || format!("asking again: {}", error.body().message));
+            }
+            Err(error) => return Err(error),
+        }
+        if deadline.is_some_and(|deadline| Instant::now() + pause > deadline) {
+            return Err(too_slow(id, timeout, &left));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// `2 scopes: global-control, shard/orders/03 (no other node may lead it: 1 dead)`
+pub fn remaining(progress: &Value) -> String {
+    let left = items(progress, "remaining");
+    let one = |scope: &Value| match text(scope, "blockedBy") {
+        "" => text(scope, "scope").to_owned(),
+        blocked => format!("{} ({blocked})", text(scope, "scope")),
+    };
+    // What is blocked is what somebody must look at.
+    let (blocked, others): (Vec<&Value>, Vec<&Value>) =
+        left.iter().partition(|scope| !text(scope, "blockedBy").is_empty());
+    let mut named: Vec<String> = blocked.into_iter().chain(others).take(NAMED_MAX).map(one).collect();
+    if left.len() > NAMED_MAX {
+        named.push(format!("and {} more", left.len() - NAMED_MAX));
+    }
+    format!("{}: {}", count(left.len() as u64, "scope"), named.join(", "))
+}
+
+fn too_slow(id: &str, timeout: Duration, left: &str) -> CliError {
+    let span = humantime::format_duration(timeout);
+    let left = if left.is_empty() {
+        "the daemon did not say what it still leads".to_owned()
+    } else {
+        format!("it still leads {left}")
+    };
+    CliError::new(
+        Code::DeadlineExceeded,
+        "DRAIN_TIMEOUT",
+        format!("{KIND}/{id} is not drained after {span}; the drain goes on"),
+    )
+    .cause(left)
+    .hint(format!("omnirelay mesh peers status {id}     # how far it is"))
+    .hint(format!("omnirelay mesh peers undrain {id}    # take it back"))
+}
+
+fn taken_back(id: &str) -> CliError {
+    CliError::new(Code::Aborted, "DRAIN_TAKEN_BACK", format!("{KIND}/{id} is no longer draining"))
+        .cause("somebody has taken the drain back")
+        .hint(format!("omnirelay audit list --object {KIND}/{id}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_names_what_is_blocked_first_and_ten_at_most() {
+        let scope = |name: &str, blocked: &str| json!({"scope": name, "blockedBy": blocked});
+        let progress = json!({"remaining": [scope("a", ""), scope("b", "nobody else may")]});
+        assert_eq!(remaining(&progress), "2 scopes: b (nobody else may), a");
+        let many: Vec<Value> = (0..12).map(|number| scope(&format!("s{number}"), "")).collect();
+        let words = remaining(&json!({ "remaining": many }));
+        assert!(words.starts_with("12 scopes: s0, ") && words.ends_with("s9, and 2 more"), "{words}");
+    }
+}

@@ -1,0 +1,51 @@
+//! `mesh peers undrain`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::json;
+
+use super::change::{Change, meant};
+use super::{LIST, peer_rpc};
+use crate::cli::args::WriteArgs;
+use crate::cli::complete;
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const UNDRAIN: Rpc = peer_rpc!("Undrain", Post, "/control/peers/{node_id}:undrain", "mesh.operate");
+pub const LEAF: Leaf = Leaf::write("mesh peers undrain", &[&UNDRAIN, &LIST]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh peers undrain node-2 --reason \"upgrade done\"
+  omnirelay mesh peers undrain -l zone=eu-west-1b --dry-run";
+
+/// Take the drain of peers back, and the cordon that came with it
+///
+/// What was handed over stays where it is.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct UndrainArgs {
+    /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
+    #[arg(required_unless_present = "selector", value_name = "ID", add = ArgValueCompleter::new(complete::ids))]
+    ids: Vec<String>,
+    /// The peers with these labels
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Option<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &UndrainArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let ids = meant(session, &args.ids, args.selector.as_deref()).await?;
+    let change = Change {
+        rpc: &UNDRAIN,
+        write: &args.write,
+        done: "undrained",
+        already: "not draining",
+        failed: "could not be undrained",
+        fields: json!({}),
+    };
+    change.run(session, ids).await
+}
