@@ -25,6 +25,7 @@ pub struct Rpc {
 pub enum Verb {
     Get,
     Post,
+    Put,
     Patch,
     Delete,
 }
@@ -34,6 +35,7 @@ impl Verb {
         match self {
             Self::Get => Method::GET,
             Self::Post => Method::POST,
+            Self::Put => Method::PUT,
             Self::Patch => Method::PATCH,
             Self::Delete => Method::DELETE,
         }
@@ -87,6 +89,8 @@ pub struct Call {
     /// What to give to `--idempotency-key` so that the same command sends that key again.
     pub repeat_with: Option<String>,
     pub headers: Vec<(String, String)>,
+    /// Answered only when the work is done, so that silence is no sign of a daemon that hangs.
+    pub awaits_work: bool,
 }
 
 impl Call {
@@ -94,8 +98,7 @@ impl Call {
     /// GET or DELETE and into the body of the others. Fields with their default value are left out.
     ///
     /// # Errors
-    /// When a path field is empty or could not be told from another path, or the request cannot be written
-    /// as JSON.
+    /// When a path field is empty, or the request cannot be written as JSON.
     pub fn of(rpc: &Rpc, request: &impl Serialize) -> Result<Self, CliError> {
         let fields = serde_json::to_value(request)
             .map_err(|error| CliError::local("ENCODING", "cannot write the request as JSON", &error))?;
@@ -112,7 +115,7 @@ impl Call {
                     path = format!("{path}?{query}");
                 }
             }
-            Verb::Post | Verb::Patch => body = Some(Value::Object(fields).to_string()),
+            Verb::Post | Verb::Put | Verb::Patch => body = Some(Value::Object(fields).to_string()),
         }
         Ok(Self {
             method: rpc.verb.method(),
@@ -121,6 +124,7 @@ impl Call {
             idempotency_key: None,
             repeat_with: None,
             headers: Vec::new(),
+            awaits_work: false,
         })
     }
 
@@ -143,29 +147,22 @@ fn expand(template: &str, fields: &mut Map<String, Value>) -> Result<String, Cli
     let mut path = String::new();
     let mut rest = template;
     while let Some((before, from)) = rest.split_once('{') {
-        let (name, after) = from.split_once('}').unwrap_or((from, ""));
-        let (name, pattern) = name.split_once('=').unwrap_or((name, "*"));
+        let (place, after) = from.split_once('}').unwrap_or((from, ""));
+        let (name, pattern) = place.split_once('=').unwrap_or((place, "*"));
         let value = fields.shift_remove(&lower_camel(name));
         let value = value.as_ref().and_then(Value::as_str).unwrap_or_default();
         if value.is_empty() {
             return Err(CliError::usage(format!("`{name}` must not be empty")));
         }
         path.push_str(before);
-        path.push_str(&if pattern == "**" { segments(name, value)? } else { segment(value) });
+        path.push_str(&match pattern {
+            "**" => segments(name, value)?,
+            _ => segment(value),
+        });
         rest = after;
     }
     path.push_str(rest);
     Ok(path)
-}
-
-/// `value` percent-encoded as the segments of a path that its slashes make of it.
-fn segments(name: &str, value: &str) -> Result<String, CliError> {
-    // The first is no path of the daemon; the others are resolved before the request is sent.
-    if value.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        let why = format!("`{name}` must have a name before, between and after its slashes, not `{value}`");
-        return Err(CliError::usage(why));
-    }
-    Ok(value.split('/').map(segment).collect::<Vec<_>>().join("/"))
 }
 
 /// `value` percent-encoded as one segment of a path or one value of a query.
@@ -180,6 +177,15 @@ fn segment(value: &str) -> String {
         }
     }
     encoded
+}
+
+/// `value` as several segments of a path: its slashes stay, the rest is percent-encoded.
+fn segments(name: &str, value: &str) -> Result<String, CliError> {
+    // Whoever reads a URL takes these out of it, and what is left would name something else.
+    if value.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(CliError::usage(format!("`{value}` is no {name}: a part of it is empty, `.` or `..`")));
+    }
+    Ok(value.split('/').map(segment).collect::<Vec<_>>().join("/"))
 }
 
 /// The fields as a query: lists repeat their name.
@@ -253,6 +259,27 @@ mod tests {
     }
 
     #[test]
+    fn field_of_several_segments_keeps_its_slashes_and_no_others() {
+        const TRANSFER: Rpc = Rpc { path: "/control/leaders/{scope=**}:transfer", ..CORDON };
+        let cases = [
+            ("global-control", Some("/control/leaders/global-control:transfer")),
+            ("shard/orders/03", Some("/control/leaders/shard/orders/03:transfer")),
+            ("a:b/c?d#e%f", Some("/control/leaders/a%3Ab/c%3Fd%23e%25f:transfer")),
+            ("", None),
+            ("a//b", None),
+            ("/a", None),
+            ("a/..", None),
+            ("./a", None),
+            ("a/..b", Some("/control/leaders/a/..b:transfer")),
+        ];
+        for (scope, path) in cases {
+            let call = Call::of(&TRANSFER, &json!({"scope": scope, "to": "x"})).ok();
+            assert_eq!(call.as_ref().map(|call| call.path.as_str()), path, "{scope}");
+            assert!(call.is_none_or(|call| call.body.as_deref() == Some(r#"{"to":"x"}"#)), "{scope}");
+        }
+    }
+
+    #[test]
     fn lists_repeat_their_name_and_defaults_are_left_out() {
         let request = json!({"role": ["a", "b"], "selector": "x in (a,b)", "pageSize": 0, "pageToken": ""});
         let call = Call::of(&LIST, &request).unwrap();
@@ -261,32 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn slashes_stay_where_the_path_takes_them() {
-        let rpc = |path| Rpc { method: "a.B/T", verb: Verb::Post, path, scope: "mesh.operate" };
-        let cases = [
-            ("/control/leaders/{scope=**}", "shard/orders/03", "/control/leaders/shard/orders/03"),
-            ("/control/leaders/{scope=**}:transfer", "shard/03", "/control/leaders/shard/03:transfer"),
-            (
-                "/control/leaders/{scope=**}",
-                "a:b/c d%2F?#/é",
-                "/control/leaders/a%3Ab/c%20d%252F%3F%23/%C3%A9",
-            ),
-            ("/control/leaders/{scope=**}", "global", "/control/leaders/global"),
-            ("/control/leaders/{scope=*}:x", "a/b", "/control/leaders/a%2Fb:x"),
-        ];
-        for (path, scope, expected) in cases {
-            let call = Call::of(&rpc(path), &json!({"scope": scope})).unwrap();
-            assert_eq!((call.path.as_str(), call.body.as_deref()), (expected, Some("{}")), "{path} {scope}");
-        }
-    }
-
-    #[test]
-    fn path_field_that_makes_another_path_is_refused() {
-        let rpc = Rpc { path: "/control/leaders/{scope=**}", ..LIST };
-        for scope in ["", "/", "a/", "/a", "a//b", ".", "..", "../peers", "a/./b"] {
-            assert!(Call::of(&rpc, &json!({"scope": scope})).is_err(), "{scope}");
-        }
-        assert!(Call::of(&rpc, &json!({"scope": "a/..b/.c"})).is_ok());
+    fn empty_path_field_is_refused() {
         assert!(Call::of(&CORDON, &json!({"nodeId": ""})).is_err());
     }
 }
