@@ -18,7 +18,7 @@ pub const LEAF: Leaf = Leaf::write("dev kill", &[&KILL]).exiting("0 1 2 3 4 5 6 
 
 const EXAMPLES: &str = "\
 Examples:
-  omnirelay dev kill  the mesh sees it as suspect, then dead.:node-3
+  omnirelay dev kill node-3
   omnirelay dev kill node-2 node-3";
 
 /// End nodes as a crash would

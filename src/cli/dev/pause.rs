@@ -18,7 +18,7 @@ pub const LEAF: Leaf = Leaf::write("dev pause", &[&PAUSE]).exiting("0 1 2 3 4 5 
 
 const EXAMPLES: &str = "\
 Examples:
-  omnirelay dev pause  it does not renew its session.:node-2
+  omnirelay dev pause node-2
   omnirelay dev pause node-2 node-3";
 
 /// Freeze nodes
