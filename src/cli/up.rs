@@ -139,11 +139,13 @@ fn announce(session: &mut Session, nodes: &[UpNode]) -> Result<(), CliError> {
             notes.say(&format!("In another shell:\n  export OMNIRELAY_ADDR={first}"));
         }
     }
-    notes.say("  omnirelay mesh peers list\n  omnirelay mesh peers watch");
-    if let Some(last) = nodes.last() {
+    notes.say(
+        "  omnirelay mesh peers list\n  omnirelay mesh peers watch\n  omnirelay mesh leaders status --watch",
+    );
+    if let (Some(first), Some(last)) = (nodes.first(), nodes.last()) {
+        let (first, last) = (&first.node_id, &last.node_id);
         notes.say(&format!(
-            "  omnirelay mesh peers cordon {0} --reason test\n  omnirelay dev kill {0}",
-            last.node_id
+            "  omnirelay mesh peers cordon {last} --reason test\n  omnirelay dev kill {first}"
         ));
     }
     notes.say("Ctrl-C stops them all.");

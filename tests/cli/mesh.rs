@@ -1,6 +1,6 @@
 //! The program against a mesh of its own: `omnirelay up`, and what an operator does with it.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::mpsc::{Receiver, channel};
@@ -29,7 +29,7 @@ impl Mesh {
         // A test that failed has left nothing behind that matters to the next.
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let program = Program::new();
-        let child = start(&program);
+        let child = start(&program, "-o json");
         Self { program, child, _alone: alone }
     }
 
@@ -39,7 +39,15 @@ impl Mesh {
     }
 
     fn restart(&mut self) {
-        self.child = start(&self.program);
+        self.child = start(&self.program, "-o json");
+    }
+
+    /// Ends it, and returns what it said on standard error.
+    pub fn stop_and_tell(&mut self) -> String {
+        self.stop();
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        said
     }
 
     /// Repeats `line` until it succeeds and its document fits.
@@ -63,10 +71,10 @@ impl Drop for Mesh {
     }
 }
 
-fn start(program: &Program) -> Child {
+fn start(program: &Program, flags: &str) -> Child {
     let ready: PathBuf = program.home.path().join("ready.json");
     let data = program.home.path().join("mesh");
-    let line = format!("up --data {} --ready-file {} -o json", data.display(), ready.display());
+    let line = format!("up --data {} --ready-file {} {flags}", data.display(), ready.display());
     let mut child = program.start(&line);
     let deadline = Instant::now() + PATIENCE;
     // The context is written when the nodes are ready already.
@@ -264,4 +272,18 @@ fn lists_and_changes_are_what_the_daemon_makes_of_them() {
     assert_eq!(program.run("context test").code, 0);
     assert_eq!(program.run("version -o json").json()["server"]["nodeId"], "node-1");
     mesh.stop();
+}
+
+#[test]
+fn what_up_says_to_try_next_can_be_tried() {
+    let mut mesh = Mesh::up();
+    mesh.stop();
+    mesh.child = start(&mesh.program, "-o table");
+    let said = mesh.stop_and_tell();
+    let lines: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("  omnirelay ")).collect();
+    assert!(lines.contains(&"mesh leaders status --watch"), "{said}");
+    assert!(lines.contains(&"dev kill node-1"), "{said}");
+    for line in lines {
+        assert_eq!(mesh.program.run(&format!("{line} --help")).code, 0, "{line}");
+    }
 }
