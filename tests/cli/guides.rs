@@ -1,8 +1,10 @@
-//! The examples of a guide print what the guide says.
+//! The examples of a guide or a runbook print what it says.
 
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use serde_json::Value;
 
 use crate::mesh::Mesh;
 use crate::program::{Program, ended};
@@ -12,21 +14,25 @@ struct Example {
     line: usize,
     command: String,
     printed: Vec<String>,
+    /// It only prepares the next one: whatever it prints is right.
+    scene: bool,
 }
 
-/// The commands in the `console` blocks of a guide, in their order.
+/// The commands in the `console` blocks of a guide, and those of its comments that begin with `scene:`, in
+/// their order.
 fn examples(text: &str) -> Vec<Example> {
     let mut examples: Vec<Example> = Vec::new();
     let mut inside = false;
     for (number, line) in text.lines().enumerate() {
         match (inside, line) {
             (false, "```console") => inside = true,
+            (false, line) => {
+                let scene = line.strip_prefix("<!-- scene: ").and_then(|rest| rest.strip_suffix(" -->"));
+                examples.extend(scene.map(|command| Example::new(number + 1, command, true)));
+            }
             (true, "```") => inside = false,
             (true, line) => match (line.strip_prefix("$ "), line.strip_prefix("> "), examples.last_mut()) {
-                (Some(command), _, _) => {
-                    let command = command.to_owned();
-                    examples.push(Example { line: number + 1, command, printed: Vec::new() });
-                }
+                (Some(command), _, _) => examples.push(Example::new(number + 1, command, false)),
                 (None, Some(more), Some(example)) if example.printed.is_empty() => {
                     example.command.push('\n');
                     example.command.push_str(more);
@@ -34,10 +40,15 @@ fn examples(text: &str) -> Vec<Example> {
                 (None, _, Some(example)) => example.printed.push(line.to_owned()),
                 (None, _, None) => panic!("line {}: output of no command", number + 1),
             },
-            (false, _) => {}
         }
     }
     examples
+}
+
+impl Example {
+    fn new(line: usize, command: &str, scene: bool) -> Self {
+        Self { line, command: command.to_owned(), printed: Vec::new(), scene }
+    }
 }
 
 /// Whether `line` is what the guide says; `[..]` is any text.
@@ -58,34 +69,48 @@ fn fits(said: &str, line: &str) -> bool {
     true
 }
 
-/// The examples of a guide of this name.
-fn guide(name: &str) -> Vec<Example> {
-    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides").join(name);
-    examples(&std::fs::read_to_string(guide).unwrap())
+/// The examples of a document below `docs`.
+fn document(path: &str) -> Vec<Example> {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(path);
+    examples(&std::fs::read_to_string(document).unwrap())
 }
 
-/// Runs all examples in one shell, which begins with `before`, and compares what each prints.
-fn check(program: &Program, before: &str, examples: &[Example]) {
+/// Runs all examples in one shell, which begins with `before`; the first that prints something else is the
+/// error.
+fn check(program: &Program, before: &str, examples: &[Example]) -> Result<(), String> {
     let outputs = printed(program, before, examples);
     for (example, output) in examples.iter().zip(&outputs) {
-        let same = example.printed.len() == output.len()
-            && example.printed.iter().zip(output).all(|(said, line)| fits(said, line));
-        let (line, command, said) = (example.line, &example.command, example.printed.join("\n"));
-        assert!(same, "line {line}: {command}\nprints:\n{}\ninstead of:\n{said}", output.join("\n"));
+        let same = example.scene
+            || example.printed.len() == output.len()
+                && example.printed.iter().zip(output).all(|(said, line)| fits(said, line));
+        if !same {
+            let (line, command, said) = (example.line, &example.command, example.printed.join("\n"));
+            let output = output.join("\n");
+            return Err(format!("line {line}: {command}\nprints:\n{output}\ninstead of:\n{said}"));
+        }
     }
-    assert!(outputs.len() > examples.len(), "the shell ended before the last example");
+    match examples.get(outputs.len() - 1) {
+        Some(last) => Err(format!("line {}: {}\nended the shell", last.line, last.command)),
+        None => Ok(()),
+    }
 }
 
-/// What each example printed.
+/// What each example printed, up to the one at which the shell ended.
 fn printed(program: &Program, before: &str, examples: &[Example]) -> Vec<Vec<String>> {
     const MARK: &str = "=== end of an example";
-    let script: Vec<String> = examples.iter().map(|e| format!("{}\necho '{MARK}'\n", e.command)).collect();
+    let line = |example: &Example| match example.scene {
+        true => format!("{{ {}; }} || exit 1\necho '{MARK}'\n", example.command),
+        false => format!("{}\necho '{MARK}'\n", example.command),
+    };
+    let script: Vec<String> = examples.iter().map(line).collect();
     let folder = tempfile::tempdir().unwrap();
     let programs = Path::new(env!("CARGO_BIN_EXE_omnirelay")).parent().unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-    let mut command = Command::new("bash");
+    // What waits for something that never comes ends as well.
+    let mut command = Command::new("timeout");
     program.clean(&mut command);
-    command.args(["-c", &format!("exec 2>&1\n{before}\n{}", script.concat())]).env("PATH", path);
+    let script = format!("exec 2>&1\n{before}\n{}", script.concat());
+    command.args(["300", "bash", "-c", &script]).env("PATH", path);
     let ended = ended(command.current_dir(folder.path()).stdin(Stdio::null()).output().unwrap());
     let mut outputs: Vec<Vec<String>> = vec![Vec::new()];
     for line in ended.stdout.lines() {
@@ -97,14 +122,38 @@ fn printed(program: &Program, before: &str, examples: &[Example]) -> Vec<Vec<Str
     outputs
 }
 
+/// Runs the examples of a document on a mesh whose nodes are alive and whose one scope is led. A machine that
+/// stands still for longer than a session ends it, and then the mesh rightly shows something else: once more.
+fn check_on_a_mesh(path: &str) {
+    let examples = document(path);
+    assert!(examples.len() > 20, "the examples were found");
+    for tries_left in (0..5).rev() {
+        let mut mesh = Mesh::up();
+        mesh.until("mesh peers list --filter status=alive -o json", |list| list["totalSize"] == 3);
+        let led = |list: &Value| list["tokens"].as_array().is_some_and(|led| led.len() == 1);
+        mesh.until("mesh leaders list -o json", led);
+        let checked = check(&mesh.program, "", &examples);
+        let stood_still = mesh.stop_and_tell().contains("session had ended before it was renewed");
+        match checked {
+            Ok(()) => return,
+            Err(what) => assert!(stood_still && tries_left > 0, "{what}"),
+        }
+    }
+}
+
 #[test]
 fn http_clients() {
-    let mut mesh = Mesh::up();
-    mesh.until("mesh peers list --filter status=alive -o json", |list| list["totalSize"] == 3);
-    let examples = guide("http-clients.md");
-    assert!(examples.len() > 20, "the examples were found");
-    check(&mesh.program, "", &examples);
-    mesh.stop();
+    check_on_a_mesh("guides/http-clients.md");
+}
+
+#[test]
+fn leadership() {
+    check_on_a_mesh("guides/leadership.md");
+}
+
+#[test]
+fn runbook_of_leadership() {
+    check_on_a_mesh("runbooks/leadership.md");
 }
 
 /// With free ports in place of those in the guide, and an end for what an example that failed leaves.
@@ -113,11 +162,11 @@ fn operations() {
     let free = || TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).unwrap().port();
     let (control, redis) = (format!("127.0.0.1:{}", free()), free().to_string());
     let program = Program::at(&format!("http://{control}")).with("OMNIRELAYD__CONTROL__LISTEN", &control);
-    let mut examples = guide("operations.md");
+    let mut examples = document("guides/operations.md");
     assert!(examples.len() > 20, "the examples were found");
     examples.iter_mut().for_each(|example| example.command = example.command.replace("6379", &redis));
     let end = format!("trap 'kill $(jobs -p); redis-cli -p {redis} shutdown nosave' EXIT");
-    check(&program, &end, &examples);
+    check(&program, &end, &examples).unwrap();
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod objects;
 mod paths;
 mod ports;
 mod repository;
+mod runbooks;
 mod scripts;
 mod size;
 mod tokens;
