@@ -45,7 +45,7 @@ pub enum Standing {
     /// The leader ended its session.
     Closed { at: Millis },
     /// The node has another session.
-    Replaced { at: Millis },
+    Replaced,
     /// The session is one that the store no longer has.
     Unknown,
 }
@@ -60,6 +60,8 @@ pub struct Scene<'a> {
     pub me: &'a str,
     /// Its session, as long as it may rely on it.
     pub my_session: Option<u64>,
+    /// When the node last knew the scope to be led.
+    pub last_led: Option<Millis>,
     /// All nodes of the mesh.
     pub nodes: &'a [Node<'a>],
     pub now: Millis,
@@ -118,7 +120,7 @@ fn wait_for_end(held: &Held) -> Move {
         Standing::Released
         | Standing::Expired { .. }
         | Standing::Closed { .. }
-        | Standing::Replaced { .. }
+        | Standing::Replaced
         | Standing::Unknown => Move::Rest,
     }
 }
@@ -197,24 +199,25 @@ fn in_turn(scene: &Scene<'_>, free_at: Millis, place: usize, then: Move) -> Move
     if scene.now >= at { then } else { Move::Look { at } }
 }
 
-/// How the tenure that the record shows has ended, and since when the scope is free.
+/// How the tenure that the record shows has ended, and since when the scope is free: the same for every node,
+/// and however often it is asked, because candidates take turns from there.
 fn how_it_ended(scene: &Scene<'_>) -> Option<(Ending, Millis)> {
     let current = scene.value.current.as_ref()?;
+    let last_led = scene.last_led.unwrap_or(scene.now);
+    let lost = |reason, free| (Ending { end: End::Lost, reason, at: last_led }, free);
     let of_current = |held: &&Held| held.node == current.leader_id && held.session == current.session;
-    let Some(held) = scene.held.filter(of_current) else {
-        return Some((Ending { end: End::Lost, reason: "epoch_changed", at: scene.now }, scene.now));
-    };
-    let (end, reason, at, free) = match held.standing {
-        Standing::Live { .. } => return None,
+    let Some(held) = scene.held.filter(of_current) else { return Some(lost("epoch_changed", Millis(0))) };
+    match held.standing {
+        Standing::Live { .. } => None,
         Standing::Expired { renewed_at, at } => {
-            (End::Expired, "lease_expired", renewed_at.max(held.acquired_at), at)
+            let last_heard = renewed_at.max(held.acquired_at);
+            Some((Ending { end: End::Expired, reason: "lease_expired", at: last_heard }, at))
         }
-        Standing::Closed { at } => (End::SteppedDown, "shutdown", at, at),
-        Standing::Replaced { at } => (End::Lost, "session_replaced", at, at),
-        Standing::Released => (End::SteppedDown, "step_down", scene.now, scene.now),
-        Standing::Unknown => (End::Lost, "epoch_changed", scene.now, scene.now),
-    };
-    Some((Ending { end, reason, at }, free))
+        Standing::Closed { at } => Some((Ending { end: End::SteppedDown, reason: "shutdown", at }, at)),
+        Standing::Replaced => Some(lost("session_replaced", held.acquired_at)),
+        // Its release would have changed the record in the same commit.
+        Standing::Released | Standing::Unknown => Some(lost("epoch_changed", held.acquired_at)),
+    }
 }
 
 /// The node that was told to step down last, if nobody has led since: it may lead again if nobody else can.

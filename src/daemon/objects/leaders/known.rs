@@ -75,7 +75,7 @@ impl Known {
             Standing::Released
             | Standing::Expired { .. }
             | Standing::Closed { .. }
-            | Standing::Replaced { .. }
+            | Standing::Replaced
             | Standing::Unknown => None,
         }
     }
@@ -169,7 +169,7 @@ impl Known {
         over.map(|over| over.leader_id.as_str()).or(last)
     }
 
-    /// Since when nobody leads; `None` while somebody does.
+    /// Since when nobody leads; `None` while somebody does, and where nothing tells.
     fn vacant_since(&self) -> Option<Millis> {
         if self.valid().is_some() {
             return None;
@@ -181,8 +181,9 @@ impl Known {
         match self.held.as_ref()?.standing {
             Standing::Live { .. } => None,
             Standing::Expired { renewed_at, .. } => Some(renewed_at),
-            Standing::Closed { at } | Standing::Replaced { at } => Some(at),
-            Standing::Released | Standing::Unknown => Some(self.record.record.updated_at),
+            Standing::Closed { at } => Some(at),
+            // Nothing tells.
+            Standing::Replaced | Standing::Released | Standing::Unknown => None,
         }
     }
 
@@ -191,9 +192,8 @@ impl Known {
         match self.held.as_ref().map(|held| held.standing) {
             Some(Standing::Expired { .. }) => "lease_expired",
             Some(Standing::Closed { .. }) => "shutdown",
-            Some(Standing::Replaced { .. }) => "session_replaced",
-            Some(Standing::Released) => "step_down",
-            Some(Standing::Live { .. } | Standing::Unknown) | None => "epoch_changed",
+            Some(Standing::Replaced) => "session_replaced",
+            Some(Standing::Live { .. } | Standing::Released | Standing::Unknown) | None => "epoch_changed",
         }
     }
 }

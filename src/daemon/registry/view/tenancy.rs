@@ -72,7 +72,7 @@ impl<'a> Tenancy<'a> {
             return self.unheard(lease);
         };
         if group.of.instance > lease.holder.instance {
-            return Standing::Replaced { at: group.renewed_at.min(self.now) };
+            return Standing::Replaced;
         }
         let (until, renewed_at) = (group.deadline, group.renewed_at);
         match (group.closed, self.now < until) {
