@@ -133,6 +133,18 @@ impl PeerControlService for Bare {
     ) -> Result<Response<pb::PeerChange>, Status> {
         Err(Status::unimplemented(""))
     }
+    async fn drain(&self, _: Request<pb::DrainPeerRequest>) -> Result<Response<pb::PeerChange>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn undrain(&self, _: Request<pb::UndrainPeerRequest>) -> Result<Response<pb::PeerChange>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn get_drain(
+        &self,
+        _: Request<pb::GetDrainRequest>,
+    ) -> Result<Response<pb::GetDrainResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
     async fn forget(&self, _: Request<pb::ForgetPeerRequest>) -> Result<Response<pb::PeerChange>, Status> {
         Err(Status::unimplemented(""))
     }

@@ -6,7 +6,9 @@
 pub mod audit_record;
 pub mod audit_seal;
 pub mod labels;
+pub mod lease;
 pub mod names;
 pub mod peer;
+pub mod scope;
 pub mod selector;
 pub mod time;

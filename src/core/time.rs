@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::wire::timestamp::Timestamp;
+
 /// The last instant that RFC 3339 can write.
 const WRITABLE_MAX: u64 = 253_402_300_799_000;
 
@@ -37,4 +39,16 @@ pub fn rfc3339(at: Millis) -> String {
 /// The whole milliseconds of `duration`, at most `u64::MAX`.
 pub fn whole_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An instant as messages hold it.
+pub fn timestamp(at: Millis) -> Timestamp {
+    let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
+    Timestamp { seconds, nanos: (at.0 % 1000) as i32 * 1_000_000 }
+}
+
+/// The instant that a message holds; what is before the Unix epoch is that.
+pub fn millis(at: &Timestamp) -> Millis {
+    let seconds = u64::try_from(at.seconds).unwrap_or(0);
+    Millis(seconds.saturating_mul(1000).saturating_add(u64::try_from(at.nanos).unwrap_or(0) / 1_000_000))
 }

@@ -26,7 +26,7 @@ use crate::daemon::chance::random_u64;
 use crate::daemon::objects::peers::peer_id;
 use crate::daemon::registry::mutate::Mutation;
 use crate::daemon::registry::view::View;
-use crate::daemon::store::{Epoch, Kind, RecordId, Write};
+use crate::daemon::store::{Kind, RecordId, Write};
 use crate::wire::pb::omnirelay::store::v1::{AuditValue, PeerValue};
 
 /// Audit records; not mirrored, because there are many and few are read.
@@ -47,12 +47,12 @@ pub fn body(mutation: &Mutation<'_>, changes: &[String], node_id: &str) -> Audit
     }
 }
 
-/// What is recorded of a new epoch that a node has met: no caller asked for it.
-pub fn epoch_body(node_id: &str, epoch: Epoch, changes: Vec<String>) -> AuditValue {
+/// What is recorded of something that a node did by itself: no caller asked for it.
+pub fn own_body(node_id: &str, action: &str, object: String, changes: Vec<String>) -> AuditValue {
     AuditValue {
         actor: node_id.to_owned(),
-        action: "registry.epoch-changed".to_owned(),
-        object: format!("registry/{:x}", epoch.0),
+        action: action.to_owned(),
+        object,
         node_id: node_id.to_owned(),
         changes,
         ..AuditValue::default()

@@ -11,9 +11,11 @@ use crate::core::labels::Labels;
 
 mod check;
 mod layers;
+mod leadership;
 mod store;
 
 pub use layers::{ConfigError, Loaded, Source, load};
+pub use leadership::{LeadershipConfig, ScopeConfig, ShardsConfig};
 pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};
 
 /// A duration as people write it: `1s`, `250ms`, `1h 5m` or `00:00:05`; never a bare number.
@@ -83,6 +85,7 @@ pub struct MeshConfig {
     pub advertise: Option<String>,
     /// Other nodes to join, each `host:port`.
     pub seeds: Vec<String>,
+    pub leadership: LeadershipConfig,
 }
 
 /// The ports of the relay; bound when the service is switched on.
@@ -187,7 +190,12 @@ impl Default for ControlConfig {
 
 impl Default for MeshConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([0, 0, 0, 0], 17421)), advertise: None, seeds: Vec::new() }
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 17421)),
+            advertise: None,
+            seeds: Vec::new(),
+            leadership: LeadershipConfig::default(),
+        }
     }
 }
 
@@ -232,9 +240,21 @@ impl Default for LogConfig {
 }
 
 impl Config {
+    /// How long a session, and so a lease, lives without a renewal.
+    pub fn session_ttl(&self) -> Duration {
+        self.mesh.leadership.lease_duration.map_or(self.session.ttl.0, |span| span.0)
+    }
+
+    /// How often a session is renewed.
+    pub fn renew_every(&self) -> Duration {
+        let lead = self.mesh.leadership.renewal_lead_time;
+        let every = lead.map(|lead| self.session_ttl().saturating_sub(lead.0));
+        every.unwrap_or_else(|| self.session.renew_every.0.min(self.session_ttl() / 2))
+    }
+
     /// How long a peer is silent before it is dead.
     pub fn dead_after(&self) -> Duration {
-        self.peers.dead_after.map_or(self.session.ttl.0 * 5, |span| span.0)
+        self.peers.dead_after.map_or(self.session_ttl() * 5, |span| span.0)
     }
 
     /// How long the record of a peer that is gone is kept.

@@ -1,11 +1,15 @@
 //! What a node counts, in the text form of Prometheus. Each node has its own registry.
 
+mod leadership;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder,
 };
+
+pub use leadership::LeadershipMetrics;
 
 use super::objects::peers::PEER;
 use super::registry::Registry;
@@ -24,6 +28,7 @@ pub struct Metrics {
     epoch_changes: IntCounter,
     records_lost: IntCounterVec,
     audit: AuditMetrics,
+    leadership: Arc<LeadershipMetrics>,
     /// One scrape at a time, so that nothing is counted twice.
     scrape: Mutex<()>,
 }
@@ -97,6 +102,7 @@ impl Metrics {
         }
         Ok(Self {
             audit: AuditMetrics::new(&all)?,
+            leadership: Arc::new(LeadershipMetrics::new(&all)?),
             all,
             calls,
             call_seconds,
@@ -108,6 +114,11 @@ impl Metrics {
             records_lost,
             scrape: Mutex::default(),
         })
+    }
+
+    /// What is counted of leadership.
+    pub fn leadership(&self) -> Arc<LeadershipMetrics> {
+        self.leadership.clone()
     }
 
     /// Counts one finished call.
@@ -124,6 +135,7 @@ impl Metrics {
         let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.count_losses(registry);
         self.audit.read(registry);
+        self.leadership.read(registry);
         let view = registry.view();
         // Counted first and then set, so that two scrapes at once say the same.
         let found: Vec<Status> = view

@@ -18,10 +18,13 @@ use super::audit::heads::{Heads, follow_seals};
 use super::audit::refusals::{Refusals, enter_refusals};
 use super::audit::sealer::Sealer;
 use super::audit::store::newest_revision_of;
+use super::chance::random_u64;
 use super::config::Config;
 use super::metrics::Metrics;
 use super::objects::audit::{AUDIT_SEAL, Audit};
 use super::objects::dev::{Dev, Process};
+use super::objects::leaders::campaign::{CampaignSettings, Campaigner};
+use super::objects::leaders::{LEADERSHIP, Leaders};
 use super::objects::node::Node as NodeObject;
 use super::objects::peers::presence::{Presence, PresenceSettings};
 use super::objects::peers::{PEER, Peers};
@@ -37,11 +40,12 @@ use crate::core::time::Millis;
 use crate::wire::pb::omnirelay::dev::v1::dev_service_server::DevServiceServer;
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use crate::wire::pb::omnirelay::security::v1::audit_service_server::AuditServiceServer;
+use pb::leadership_control_service_server::LeadershipControlServiceServer;
 use pb::node_service_server::NodeServiceServer;
 use pb::peer_control_service_server::PeerControlServiceServer;
 
 /// The kinds that every daemon holds in memory. The audit trail is not among them.
-static MIRRORED: [Kind; 1] = [PEER];
+static MIRRORED: [Kind; 2] = [PEER, LEADERSHIP];
 /// Those of which it only tells what changes.
 static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
 
@@ -88,6 +92,9 @@ pub struct Node {
     served: watch::Receiver<Option<Drained>>,
     /// Keeps the node present; ended before it leaves, so that nothing brings it back.
     keeping: JoinSet<()>,
+    campaigner: Arc<Campaigner>,
+    /// Ended before what the node leads is handed over.
+    campaigning: JoinSet<()>,
     /// Ended when the node is dropped.
     tasks: JoinSet<()>,
 }
@@ -121,7 +128,12 @@ impl Node {
         tasks.spawn(enter_refusals(registry.clone(), refusals, spec.audit.clone()));
         tasks.spawn(follow_seals(registry.clone(), heads.clone(), spec.audit.clone()));
         let mut keeping = JoinSet::new();
-        keeping.spawn(keep_present(registry.clone(), presence.clone(), spec.config.session.renew_every.0));
+        keeping.spawn(keep_present(registry.clone(), presence.clone(), spec.config.renew_every()));
+        let settings = campaign_settings(&spec.config);
+        let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics.leadership()));
+        let mut campaigning = JoinSet::new();
+        let candidate = campaigner.clone();
+        campaigning.spawn(async move { candidate.run().await });
         tasks.spawn(registry.clone().keep_house(retention(&spec.config), HOUSEKEEPING_EVERY));
         let (stop_serving, stopped) = oneshot::channel();
         let (say_served, served) = watch::channel(None);
@@ -133,7 +145,19 @@ impl Node {
             say_served.send_replace(Some(drained));
         });
         let stop_serving = Some(stop_serving);
-        Ok(Self { registry, presence, readiness, heads, control, stop_serving, served, keeping, tasks })
+        Ok(Self {
+            registry,
+            presence,
+            readiness,
+            heads,
+            control,
+            stop_serving,
+            served,
+            keeping,
+            campaigner,
+            campaigning,
+            tasks,
+        })
     }
 
     pub fn id(&self) -> &str {
@@ -164,6 +188,9 @@ impl Node {
     /// peer marked as left and its session ended.
     pub async fn stop(mut self) {
         self.readiness.drain();
+        // First of all: others are waiting for it.
+        self.campaigning.shutdown().await;
+        self.campaigner.leave().await;
         if let Some(stop) = self.stop_serving.take() {
             // It may have ended by itself.
             let _ = stop.send(());
@@ -199,7 +226,7 @@ impl Node {
 fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr, audit_key: &[u8]) -> Presence {
     let config = &spec.config;
     let settings = PresenceSettings {
-        session_ttl: config.session.ttl.0,
+        session_ttl: config.session_ttl(),
         dead_after: config.dead_after(),
         forget_after: config.forget_after(),
         session_secret: spec.session_secret.clone(),
@@ -217,8 +244,22 @@ fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr, audi
         metadata_version: 0,
         labels: node.labels.clone(),
         audit_key: audit_key.to_vec(),
+        campaigns: config.mesh.leadership.enabled,
     };
     Presence::new(registry.clone(), settings, profile)
+}
+
+fn campaign_settings(config: &Config) -> CampaignSettings {
+    let leadership = &config.mesh.leadership;
+    CampaignSettings {
+        enabled: leadership.enabled,
+        evaluation_interval: leadership.evaluation_interval.0,
+        election_backoff: leadership.election_backoff.0,
+        max_election_window: leadership.max_election_window.0,
+        entered: leadership.entered(),
+        // Without chance they wait alike, which costs a refused commit now and then.
+        seed: random_u64().unwrap_or(1),
+    }
 }
 
 fn retention(config: &Config) -> Retention {
@@ -250,6 +291,7 @@ fn surface(
 ) -> Result<Surface, SurfaceError> {
     let config = &spec.config;
     let peers = Peers::new(registry.clone(), config.control.watches_max);
+    let leaders = Leaders::new(registry.clone(), config.control.watches_max);
     let node = NodeObject {
         registry: registry.clone(),
         readiness: readiness.clone(),
@@ -260,6 +302,7 @@ fn surface(
         Probed { registry: registry.clone(), readiness: readiness.clone(), metrics: metrics.clone() };
     let mut builder = Surface::builder([OMNIRELAY])
         .service(PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip))
+        .service(LeadershipControlServiceServer::new(leaders).send_compressed(Gzip).accept_compressed(Gzip))
         .service(NodeServiceServer::new(node).send_compressed(Gzip).accept_compressed(Gzip))
         .service(AuditServiceServer::new(audit).send_compressed(Gzip).accept_compressed(Gzip))
         .observer(observer)

@@ -93,7 +93,7 @@ async fn readiness_tells_of_settings_silence_and_lost_history() {
     path.swap(Arc::new(MemoryStore::system()));
     let told = loop {
         let history = item(&get(&a, "/readyz").await, "history");
-        if history["message"].as_str().is_some_and(|text| text.contains("1 restored")) {
+        if history["message"].as_str().is_some_and(|text| text.contains("2 restored")) {
             break history;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

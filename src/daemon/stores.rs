@@ -48,7 +48,7 @@ impl Stores {
     ) -> Result<Self, OpenError> {
         if let Some((url, options)) = redis {
             let cluster = config.node.cluster.clone();
-            let quarantine = config.session.ttl.0 + SESSION_MARGIN;
+            let quarantine = config.session_ttl() + SESSION_MARGIN;
             return Ok(Self::Redis(Box::new(Mesh { url, options, cluster, quarantine })));
         }
         Ok(Self::One(match config.store.url.as_str() {

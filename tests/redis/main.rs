@@ -10,6 +10,7 @@ mod process;
 mod daemons;
 mod encrypted;
 mod faults;
+mod fencing;
 mod linked;
 mod migrating;
 mod outages;

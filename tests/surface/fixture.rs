@@ -21,7 +21,8 @@ use tonic::{Request, Response, Status};
 use crate::pb::fixture::v1::fixture_service_client::FixtureServiceClient;
 use crate::pb::fixture::v1::fixture_service_server::{FixtureService, FixtureServiceServer};
 use crate::pb::fixture::v1::{
-    CountRequest, CountResponse, EchoRequest, EchoResponse, PutRequest, PutResponse,
+    CountRequest, CountResponse, EchoRequest, EchoResponse, FollowResponse, Inner, PutRequest, PutResponse,
+    ScopeRequest, ScopeResponse,
 };
 
 pub static FIXTURE: Definition = Definition {
@@ -84,6 +85,16 @@ impl Operations {
     }
 }
 
+fn protocol_of<T>(request: &Request<T>) -> String {
+    request.extensions().get::<Caller>().unwrap().protocol.negotiated().to_owned()
+}
+
+fn scope_answer(method: &str, request: Request<ScopeRequest>) -> Result<Response<ScopeResponse>, Status> {
+    let protocol = protocol_of(&request);
+    let request = Some(request.into_inner());
+    Ok(Response::new(ScopeResponse { method: method.to_owned(), request, protocol }))
+}
+
 #[tonic::async_trait]
 impl FixtureService for Operations {
     async fn echo(&self, request: Request<EchoRequest>) -> Result<Response<EchoResponse>, Status> {
@@ -104,6 +115,43 @@ impl FixtureService for Operations {
             tokio::time::sleep(Duration::from_secs(30)).await;
         }
         Ok(Response::new(PutResponse { inner: request.inner }))
+    }
+
+    async fn get_scope(&self, request: Request<ScopeRequest>) -> Result<Response<ScopeResponse>, Status> {
+        scope_answer("get", request)
+    }
+
+    async fn scope_history(&self, request: Request<ScopeRequest>) -> Result<Response<ScopeResponse>, Status> {
+        scope_answer("history", request)
+    }
+
+    async fn transfer_scope(
+        &self,
+        request: Request<ScopeRequest>,
+    ) -> Result<Response<ScopeResponse>, Status> {
+        scope_answer("transfer", request)
+    }
+
+    async fn scope_leader(&self, request: Request<ScopeRequest>) -> Result<Response<ScopeResponse>, Status> {
+        scope_answer("leader", request)
+    }
+
+    type FollowStream = Pin<Box<dyn Stream<Item = Result<FollowResponse, Status>> + Send>>;
+
+    /// Counts from after `since` to `up_to`, then fails with `fail_with` unless that is empty.
+    async fn follow(&self, request: Request<CountRequest>) -> Result<Response<Self::FollowStream>, Status> {
+        let protocol = protocol_of(&request);
+        let request = request.into_inner();
+        let numbers = request.since.parse().unwrap_or(0) + 1..=request.up_to;
+        let messages = numbers.map(move |number| {
+            let inner = Inner { text: protocol.clone(), big: number.into() };
+            Ok(FollowResponse {
+                cursor: if number % 4 == 0 { String::new() } else { number.to_string() },
+                inner: (number % 2 == 1).then_some(inner),
+            })
+        });
+        let failed = (!request.fail_with.is_empty()).then(|| Err(Status::unavailable(request.fail_with)));
+        Ok(Response::new(Box::pin(futures_util::stream::iter(messages.chain(failed)))))
     }
 
     type CountStream = Pin<Box<dyn Stream<Item = Result<CountResponse, Status>> + Send>>;

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tonic::Code;
 
 use crate::fixture::{Served, header, json as document};
-use crate::pb::fixture::v1::{CountRequest, EchoRequest};
+use crate::pb::fixture::v1::{CountRequest, EchoRequest, ScopeRequest};
 
 /// How long until the daemon closes a connection that sends `bytes` and then nothing.
 async fn closed_after(served: &Served, bytes: &[u8]) -> Duration {
@@ -138,6 +138,28 @@ async fn http2_without_grpc_is_served_on_the_same_port() {
     let head = http2.head(served.url("/fixture/x")).send().await.unwrap();
     assert_eq!(head.status(), 200);
     assert_eq!(head.bytes().await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn an_operation_is_told_what_its_call_came_by() {
+    let served = Served::start().await;
+    let http2 = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    for (http, expected) in [(&served.http, "http/1.1"), (&http2, "http/2")] {
+        let unary = document(http.get(served.url("/scopes/a/b")).send().await.unwrap()).await;
+        assert_eq!(unary["protocol"], expected);
+        for (accept, begin) in [("text/event-stream", "data: "), ("application/x-ndjson", "")] {
+            let stream = http.get(served.url("/inners?upTo=1")).header("accept", accept).send();
+            let text = stream.await.unwrap().text().await.unwrap();
+            let message = format!("{begin}{{\"text\":\"{expected}\",\"big\":\"1\"}}\n");
+            assert!(text.contains(&message), "{accept}: {text}");
+        }
+    }
+    let mut grpc = served.grpc().await;
+    let scope = ScopeRequest { scope_name: "a/b".to_owned(), ..ScopeRequest::default() };
+    assert_eq!(grpc.get_scope(scope).await.unwrap().into_inner().protocol, "grpc");
+    let request = CountRequest { up_to: 1, ..CountRequest::default() };
+    let first = grpc.follow(request).await.unwrap().into_inner().message().await.unwrap().unwrap();
+    assert_eq!(first.inner.unwrap().text, "grpc");
 }
 
 #[tokio::test]

@@ -12,5 +12,6 @@ mod pb;
 mod pipeline;
 mod raw;
 mod refusals;
+mod slashes;
 mod stream;
 mod unary;

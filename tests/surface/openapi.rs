@@ -176,6 +176,16 @@ fn every_route_is_described_from_its_rule() {
     assert_eq!(put["requestBody"]["content"]["application/json"]["schema"], inner);
     assert_eq!(put["responses"]["200"]["content"]["application/json"]["schema"], inner);
 
+    let follow = &paths["/inners"]["get"]["responses"]["200"]["content"];
+    for form in ["text/event-stream", "application/x-ndjson"] {
+        assert_eq!(follow[form]["schema"]["contentSchema"]["$ref"], inner["$ref"], "{form}");
+    }
+    let moves = |path: &str| {
+        let events = &paths[path]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"];
+        events["description"].as_str().unwrap().contains("without data only moves the id")
+    };
+    assert_eq!((moves("/inners"), moves("/fixture")), (true, false));
+
     let find = paths["/fixture/{name}"]["get"]["parameters"].as_array().unwrap();
     let names: Vec<_> = find.iter().filter_map(|parameter| parameter["name"].as_str()).collect();
     assert_eq!(names[..3], ["name", "int32Field", "int64Field"]);
@@ -193,6 +203,39 @@ fn every_route_is_described_from_its_rule() {
         content["text/event-stream"]["schema"]["contentSchema"]["$ref"],
         "#/components/schemas/omnirelay.mesh.control.v1.PeerEvent"
     );
+}
+
+#[test]
+fn a_path_that_takes_slashes_says_so() {
+    let document = of(&[FIXTURE, OMNIRELAY]);
+    let cases = [
+        // verb, path, method, whether its variable takes slashes
+        ("get", "/scopes/{scopeName}", "GetScope", true),
+        ("get", "/scopes/{scopeName}:history", "ScopeHistory", true),
+        ("post", "/scopes/{scopeName}:transfer", "TransferScope", true),
+        ("get", "/scopes/{scopeName}/leader", "ScopeLeader", false),
+    ];
+    for (verb, path, method, takes_slashes) in cases {
+        let operation = &document["paths"][path][verb];
+        assert_eq!(operation["operationId"], format!("FixtureService_{method}"), "{path}");
+        let mut said = "What is asked about.".to_owned();
+        if takes_slashes {
+            said.push_str(
+                "\n\nIt may hold slashes, sent as they are or encoded; no part between them is empty.",
+            );
+        }
+        assert_eq!(
+            operation["parameters"][0],
+            json!({
+                "name": "scopeName", "in": "path", "required": true, "description": said,
+                "schema": {"type": "string"},
+            }),
+            "{path}"
+        );
+    }
+    // Only of the variable, not of a field that the query may fill.
+    let others = document["paths"]["/scopes/{scopeName}"]["get"]["parameters"].as_array().unwrap();
+    assert_eq!(others[1], json!({"name": "to", "in": "query", "schema": {"type": "string"}}));
 }
 
 #[tokio::test]

@@ -338,11 +338,11 @@ async fn every_call_is_told_of_once() {
     let mut expected = Vec::new();
 
     served.get("/fixture/x").await;
-    expected.push(row("Find", Protocol::Http, Code::Ok, false));
+    expected.push(row("Find", Protocol::Http1, Code::Ok, false));
     served.get("/fixture/missing").await;
-    expected.push(row("Find", Protocol::Http, Code::NotFound, false));
+    expected.push(row("Find", Protocol::Http1, Code::NotFound, false));
     served.get("/fixture/x?no=1").await;
-    expected.push(row("Find", Protocol::Http, Code::InvalidArgument, false));
+    expected.push(row("Find", Protocol::Http1, Code::InvalidArgument, false));
     served.grpc().await.find(named("panic")).await.unwrap_err();
     expected.push(row("Find", Protocol::Grpc, Code::Internal, false));
     let request = CountRequest { up_to: 2, ..CountRequest::default() };
@@ -351,7 +351,7 @@ async fn every_call_is_told_of_once() {
     expected.push(row("Count", Protocol::Grpc, Code::Ok, true));
     let url = served.url("/fixture?upTo=1&failWith=hang");
     drop(served.http.get(url).send().await.unwrap());
-    expected.push(row("Count", Protocol::Http, Code::Cancelled, true));
+    expected.push(row("Count", Protocol::Http1, Code::Cancelled, true));
     for _ in 0..500 {
         if seen.0.lock().unwrap().len() >= expected.len() {
             break;
@@ -395,9 +395,9 @@ async fn a_refused_change_is_told_of_with_its_reason() {
         ("Put".to_owned(), protocol, reason.to_owned(), principal.to_owned())
     };
     let expected = [
-        row(Protocol::Http, "NO_TOKEN", "-"),
-        row(Protocol::Http, "MISSING_SCOPE", "reader"),
-        row(Protocol::Http, "ORIGIN_NOT_ALLOWED", "-"),
+        row(Protocol::Http1, "NO_TOKEN", "-"),
+        row(Protocol::Http1, "MISSING_SCOPE", "reader"),
+        row(Protocol::Http1, "ORIGIN_NOT_ALLOWED", "-"),
         row(Protocol::Grpc, "MISSING_SCOPE", "reader"),
     ];
     assert_eq!(*seen.0.lock().unwrap(), expected);

@@ -106,6 +106,21 @@ async fn the_server_itself_ends_a_grpc_call_at_its_deadline() {
 }
 
 #[tokio::test]
+async fn a_message_that_shows_nothing_is_no_piece_of_its_stream() {
+    let served = Served::start().await;
+    // Of five messages one has nothing to show as an event, and two nothing as lines.
+    for (accept, pieces) in [("text/event-stream", 1 + 4), ("application/x-ndjson", 3)] {
+        let request = Request::get("/inners?upTo=5").header("host", "localhost").header("accept", accept);
+        let mut body = handle(&served.surface, request.body(Body::empty()).unwrap()).await.into_body();
+        let mut sizes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            sizes.push(frame.unwrap().into_data().unwrap().len());
+        }
+        assert!(sizes.len() == pieces && !sizes.contains(&0), "{accept}: {sizes:?}");
+    }
+}
+
+#[tokio::test]
 async fn answers_that_nobody_reads_do_not_pile_up() {
     let served = Served::start_with(|builder| builder.in_flight_bytes_max(130_000), Limits::default()).await;
     let http = |size: usize| {

@@ -79,6 +79,50 @@ async fn a_stream_is_lines_for_who_wants_lines() {
 }
 
 #[tokio::test]
+async fn one_field_of_a_message_is_the_data_and_another_the_id() {
+    let served = Served::start().await;
+    // 2 has no such field and moves the id only; 4 has no cursor either.
+    assert_eq!(
+        events(&served, "/inners?upTo=5", None).await.text().await.unwrap(),
+        "retry: 2000\n\n\
+         id: 1\ndata: {\"text\":\"http/1.1\",\"big\":\"1\"}\n\n\
+         id: 2\n\n\
+         id: 3\ndata: {\"text\":\"http/1.1\",\"big\":\"3\"}\n\n\
+         id: 5\ndata: {\"text\":\"http/1.1\",\"big\":\"5\"}\n\n"
+    );
+    let resumed = events(&served, "/inners?upTo=4", Some("2")).await.text().await.unwrap();
+    assert_eq!(resumed, "retry: 2000\n\nid: 3\ndata: {\"text\":\"http/1.1\",\"big\":\"3\"}\n\n");
+    let nothing = events(&served, "/inners?upTo=4", Some("3")).await.text().await.unwrap();
+    assert_eq!(nothing, "retry: 2000\n\n");
+
+    let lines = |path: &'static str| {
+        let request = served.http.get(served.url(path)).header("accept", "application/x-ndjson");
+        async move { request.send().await.unwrap().text().await.unwrap() }
+    };
+    assert_eq!(
+        lines("/inners?upTo=4").await,
+        "{\"text\":\"http/1.1\",\"big\":\"1\"}\n{\"text\":\"http/1.1\",\"big\":\"3\"}\n"
+    );
+    assert_eq!(lines("/inners?upTo=4&since=3").await, "");
+
+    // An error is whole.
+    let failed = events(&served, "/inners?upTo=2&failWith=boom", None).await.text().await.unwrap();
+    let (before, error) = failed.split_once("event: error\ndata: ").unwrap();
+    assert!(before.ends_with("\n\nid: 2\n\n"), "{failed}");
+    assert_eq!(serde_json::from_str::<Value>(error).unwrap()["code"], "unavailable");
+
+    let request = CountRequest { up_to: 4, ..CountRequest::default() };
+    let stream = served.grpc().await.follow(request).await.unwrap().into_inner();
+    let whole: Vec<_> = stream
+        .map(|message| message.unwrap())
+        .map(|message| (message.cursor, message.inner.map(|inner| inner.big)))
+        .collect()
+        .await;
+    let expected = [("1", Some(1)), ("2", None), ("3", Some(3)), ("", None)];
+    assert_eq!(whole, expected.map(|(cursor, big)| (cursor.to_owned(), big)));
+}
+
+#[tokio::test]
 async fn an_error_before_the_first_message_is_a_plain_answer() {
     let served = Served::start().await;
     for (path, status, code) in [

@@ -104,6 +104,9 @@ async fn one_field_is_the_body_and_one_the_answer() {
     assert_eq!(response.status(), 200);
     assert_eq!(response.text().await.unwrap(), r#"{"text":"t","big":"9007199254740993"}"#);
 
+    let absent = served.http.put(served.url("/fixture/x/inner")).send().await.unwrap();
+    assert_eq!((absent.status().as_u16(), absent.text().await.unwrap().as_str()), (200, "null"));
+
     let inner = Some(Inner { text: "t".to_owned(), big: 9_007_199_254_740_993 });
     let request = PutRequest { name: "x".to_owned(), inner: inner.clone() };
     assert_eq!(served.grpc().await.put(request).await.unwrap().into_inner().inner, inner);

@@ -286,6 +286,12 @@ pub static REASONS: &[Explanation] = &[
         "leave the accept header out",
     ),
     explain(
+        "NOT_ELIGIBLE",
+        Code::FailedPrecondition,
+        "that node may not lead the scope: it is not alive, it is cordoned or draining, or the policy of the scope excludes it",
+        "omnirelay mesh leaders explain SCOPE says why, and who may",
+    ),
+    explain(
         "NOT_HTTP",
         Code::Unavailable,
         "what answers at that address does not speak HTTP",
@@ -298,6 +304,24 @@ pub static REASONS: &[Explanation] = &[
         "call it on its own host; read SECURITY.md",
     ),
     explain("NO_ADDRESS", Code::Internal, "there is no address to ask", "report it as a bug"),
+    explain(
+        "NO_LEADER",
+        Code::FailedPrecondition,
+        "nobody leads the scope now, so nobody can hand it over or step down",
+        "omnirelay mesh leaders explain SCOPE says why",
+    ),
+    explain(
+        "ORDER_DROPPED",
+        Code::FailedPrecondition,
+        "the leader did not do what was ordered: it lost the scope, or the node to lead it may no longer",
+        "omnirelay mesh leaders explain SCOPE, then order again",
+    ),
+    explain(
+        "ORDER_PENDING",
+        Code::DeadlineExceeded,
+        "the leader has not done yet what was ordered; the order stands, and the next leader heeds it",
+        "omnirelay mesh leaders get SCOPE shows it; watch it, or check whether the leader hangs",
+    ),
     explain(
         "ORIGIN_NOT_ALLOWED",
         Code::PermissionDenied,
@@ -361,6 +385,12 @@ pub static REASONS: &[Explanation] = &[
         "check the limits of the system",
     ),
     explain("SCHEMA_UNKNOWN", Code::NotFound, "there is no document of that kind", "omnirelay schema"),
+    explain(
+        "SCOPE_NOT_FOUND",
+        Code::NotFound,
+        "there is no leadership scope of that name",
+        "omnirelay mesh leaders list",
+    ),
     explain("SIGNALS", Code::Unknown, "the program could not listen for signals", "report it as a bug"),
     explain(
         "STORE_FULL",

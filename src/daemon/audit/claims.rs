@@ -85,7 +85,7 @@ impl<'a> Claims<'a> {
         };
         let since = value.status_since.as_ref().map(|at| at.seconds.saturating_mul(1000));
         let since = since.and_then(|ms| u64::try_from(ms).ok());
-        let renewed = self.view.renewals().of(&session_id(node_id));
+        let renewed = self.view.tenancy().renewed_at(&session_id(node_id));
         value.status == i32::from(Status::Alive)
             && since.is_some_and(|since| since < self.young.0)
             && renewed.is_some_and(|at| at > self.young)

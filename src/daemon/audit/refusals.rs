@@ -41,11 +41,17 @@ const UNNAMED: &str = "call";
 const DROPPED: &str = "audit.dropped";
 
 /// What each method that changes something is called in the trail, as its own records call it.
-const ACTIONS: [(&str, &str); 4] = [
+const ACTIONS: [(&str, &str); 10] = [
     ("/omnirelay.mesh.control.v1.PeerControlService/Cordon", "peers.cordon"),
     ("/omnirelay.mesh.control.v1.PeerControlService/Uncordon", "peers.uncordon"),
     ("/omnirelay.mesh.control.v1.PeerControlService/UpdateLabels", "peers.label"),
     ("/omnirelay.mesh.control.v1.PeerControlService/Forget", "peers.forget"),
+    ("/omnirelay.mesh.control.v1.PeerControlService/Drain", "peers.drain"),
+    ("/omnirelay.mesh.control.v1.PeerControlService/Undrain", "peers.undrain"),
+    ("/omnirelay.mesh.control.v1.LeadershipControlService/Transfer", "leaders.transfer"),
+    ("/omnirelay.mesh.control.v1.LeadershipControlService/StepDown", "leaders.step-down"),
+    ("/omnirelay.mesh.control.v1.LeadershipControlService/SetScope", "leaders.set"),
+    ("/omnirelay.mesh.control.v1.LeadershipControlService/DeleteScope", "leaders.delete"),
 ];
 
 /// Refusals that are alike and of one minute.

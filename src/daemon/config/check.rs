@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Config, ControlConfig, NodeConfig, Span};
+use super::{Config, ControlConfig, NodeConfig, SessionConfig, Span};
 use crate::core::labels::{self, Labels};
 use crate::core::names::check_node_name;
 use crate::daemon::telemetry;
@@ -20,7 +20,8 @@ impl Config {
         let hour = Duration::from_secs(3600);
         within("session.ttl", self.session.ttl, ms(500), Duration::from_secs(600))?;
         within("session.renewEvery", self.session.renew_every, ms(50), self.session.ttl.0 / 2)?;
-        within("peers.deadAfter", Span(self.dead_after()), self.session.ttl.0, hour * 24)?;
+        self.check_leadership()?;
+        within("peers.deadAfter", Span(self.dead_after()), self.session_ttl(), hour * 24)?;
         within("peers.forgetAfter", Span(self.forget_after()), self.dead_after(), hour * 24 * 365)?;
         within("control.drainGrace", self.control.drain_grace, ms(0), Duration::from_secs(600))?;
         within("history.age", self.history.age, Duration::from_secs(1), hour * 24 * 365)?;
@@ -36,6 +37,28 @@ impl Config {
         count("control.watchesMax", self.control.watches_max, 1, 100_000)?;
         count("history.entriesMax", self.history.entries_max, 1000, 10_000_000)?;
         count("history.idempotencyEntriesMax", self.history.idempotency_entries_max, 1000, 10_000_000)
+    }
+
+    fn check_leadership(&self) -> Result<(), (&'static str, String)> {
+        let (ms, leadership) = (Duration::from_millis, &self.mesh.leadership);
+        if let Some(lease) = leadership.lease_duration {
+            within("mesh.leadership.leaseDuration", lease, ms(500), Duration::from_secs(600))?;
+            let default = SessionConfig::default().ttl;
+            if self.session.ttl != default && self.session.ttl != lease {
+                let what =
+                    format!("{lease} contradicts `session.ttl`, {}: a lease lives as long", self.session.ttl);
+                return Err(("mesh.leadership.leaseDuration", what));
+            }
+        }
+        if let Some(lead) = leadership.renewal_lead_time {
+            let ttl = self.session_ttl();
+            within("mesh.leadership.renewalLeadTime", lead, ttl / 2, ttl.saturating_sub(ms(50)))?;
+        }
+        let (second, interval) = (Duration::from_secs(1), leadership.evaluation_interval);
+        within("mesh.leadership.evaluationInterval", interval, ms(100), second * 10)?;
+        within("mesh.leadership.electionBackoff", leadership.election_backoff, ms(10), second * 5)?;
+        within("mesh.leadership.maxElectionWindow", leadership.max_election_window, second, second * 30)?;
+        leadership.check_scopes()
     }
 
     fn check_names(&self) -> Result<(), (&'static str, String)> {

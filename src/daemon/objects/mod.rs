@@ -4,17 +4,22 @@
 
 pub mod audit;
 pub mod dev;
+pub mod leaders;
 pub mod listing;
 pub mod node;
 pub mod peers;
 
+use std::sync::Arc;
+
 use crate::wire::timestamp::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response};
 
-use crate::core::time::Millis;
+pub use crate::core::time::timestamp;
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::watch::ResetReason;
 use crate::daemon::surface::Caller;
-use crate::wire::fault::Fault;
+use crate::wire::fault::{Code, Fault};
 
 /// The version of the JSON documents; additions do not change it.
 pub const SCHEMA_VERSION: &str = "v1";
@@ -28,12 +33,6 @@ pub const CURSOR: &str = "omnirelay-cursor";
 /// The response header that says: it is as the caller has it already, the message is empty.
 pub const NOT_MODIFIED: &str = "omnirelay-not-modified";
 
-/// Store time as a timestamp.
-pub fn timestamp(at: Millis) -> Timestamp {
-    let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
-    Timestamp { seconds, nanos: (at.0 % 1000) as i32 * 1_000_000 }
-}
-
 /// Store time now; `None` before the store has answered for the first time.
 pub fn store_time(registry: &Registry) -> Option<Timestamp> {
     let view = registry.view();
@@ -45,13 +44,11 @@ pub fn store_time(registry: &Registry) -> Option<Timestamp> {
 /// # Errors
 /// `INTERNAL` when a service is served without the pipeline.
 pub fn caller<T>(request: &Request<T>) -> Result<Caller, Fault> {
-    request.extensions().get::<Caller>().cloned().ok_or_else(|| {
-        Fault::new(
-            crate::wire::fault::Code::Internal,
-            "INTERNAL",
-            "the call did not come through the pipeline",
-        )
-    })
+    request
+        .extensions()
+        .get::<Caller>()
+        .cloned()
+        .ok_or_else(|| Fault::new(Code::Internal, "INTERNAL", "the call did not come through the pipeline"))
 }
 
 /// Checks the words a caller gives for the audit trail.
@@ -113,4 +110,25 @@ pub fn not_modified<T: Default>(tag: &str, cursor: &str) -> Response<T> {
     let mut response = tagged(T::default(), tag, cursor);
     response.metadata_mut().insert(NOT_MODIFIED, tonic::metadata::MetadataValue::from_static("1"));
     response
+}
+
+/// A place for one more watch; it is free again when it is dropped.
+///
+/// # Errors
+/// `TOO_MANY_WATCHES` when there is none.
+pub fn watch_place(watches: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {
+    watches.clone().try_acquire_owned().map_err(|_| {
+        let message = "this daemon serves as many watches as it may";
+        Fault::new(Code::ResourceExhausted, "TOO_MANY_WATCHES", message)
+            .hint("watch on another daemon, or close watches that nobody reads")
+    })
+}
+
+/// Why a watch began anew, as its event says it.
+pub fn reset_word(reason: ResetReason) -> &'static str {
+    match reason {
+        ResetReason::Compacted => "compacted",
+        ResetReason::EpochChanged => "epoch_changed",
+        ResetReason::SlowConsumer => "slow_consumer",
+    }
 }

@@ -9,9 +9,9 @@ use tracing::{debug, info, warn};
 use super::Registry;
 use super::backoff::Backoff;
 use super::complaint::Complaint;
-use super::view::{Applied, View};
+use super::view::{Applied, Loaded, View};
 use crate::daemon::store::{
-    Beat, Epoch, Kind, LogEntry, LogPage, PAGE_MAX, Pulse, Record, Revision, Scan, Store, StoreError,
+    Beat, Epoch, Kind, Leases, LogEntry, LogPage, PAGE_MAX, Pulse, Record, Revision, Scan, Store, StoreError,
 };
 
 /// How long one call may wait for the log to grow.
@@ -148,9 +148,13 @@ async fn load_from(registry: &Registry, beat: &Beat) -> Result<(), Reload> {
         debug!("log was trimmed while the view was being loaded");
         return Err(Reload::Behind);
     };
+    let Leases { epoch, leases } = in_time(CALL_TIMEOUT, store.leases()).await.map_err(Reload::Failed)?;
+    if epoch != beat.epoch {
+        return Err(Reload::Behind);
+    }
     let count = records.len();
     let lose = |change| registry.losses().note(change, beat.now);
-    view.replace(beat.epoch, beat.head, records, &log, lose);
+    view.replace(beat.epoch, beat.head, Loaded { records, leases }, &log, lose);
     view.contact().note_log(true);
     info!(records = count, revision = %view.head().revision, "view loaded");
     Ok(())

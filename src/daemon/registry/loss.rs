@@ -168,6 +168,11 @@ impl Losses {
         Some(ToRestore { record: held.record.clone(), found: held.found.clone(), reach: held.reach })
     }
 
+    /// The records of a kind that are lost and not restored.
+    pub fn lost_of(&self, kind: &Kind) -> Vec<RecordId> {
+        self.lock().held.keys().filter(|id| id.kind == *kind).cloned().collect()
+    }
+
     /// Notes that this node has restored a record of its own.
     pub fn note_restored(&self, id: &RecordId) {
         let mut inner = self.lock();

@@ -23,7 +23,7 @@ mod outage_test;
 mod registry_test;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -70,6 +70,8 @@ pub struct Registry {
     refusals: Complaint,
     /// True: the last commit found no room.
     full: AtomicBool,
+    /// How many commits were refused because their fence was stale.
+    fenced: AtomicU64,
     /// Of the audit records that this node makes; `None` where nothing is sealed.
     audit_mac: Option<MacKey>,
     awaiting_seal: Awaiting,
@@ -90,6 +92,7 @@ impl Registry {
             log_turns: Semaphore::new(LOG_READERS_MAX),
             refusals: Complaint::default(),
             full: AtomicBool::new(false),
+            fenced: AtomicU64::new(0),
             audit_mac: None,
             awaiting_seal: Awaiting::default(),
             audit_faults: Faults::default(),
@@ -152,7 +155,8 @@ impl Registry {
     /// Those of the store; call it again then.
     pub async fn record_epochs(&self) -> Result<(), CommitError> {
         for loss in self.losses.unrecorded(&self.view) {
-            let body = audit::epoch_body(&self.node_id, loss.epoch, loss.lines());
+            let object = format!("registry/{}", loss.epoch);
+            let body = audit::own_body(&self.node_id, "registry.epoch-changed", object, loss.lines());
             let commit = Commit {
                 epoch: self.view.head().epoch,
                 writes: vec![audit::write(self.view.now(), &body, self.audit_mac())],
@@ -188,7 +192,7 @@ impl Registry {
     pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         let epoch = commit.epoch;
         let committed = self.store.commit(commit).await.inspect_err(|error| self.note_epoch_of(error));
-        self.note_room(&committed);
+        self.note_refused(&committed);
         let committed = committed?;
         if let Committed::Done(entry) = &committed {
             if self.audit_mac.is_some() {
@@ -204,10 +208,19 @@ impl Registry {
         self.full.load(Ordering::Relaxed)
     }
 
-    fn note_room(&self, committed: &Result<Committed, CommitError>) {
+    /// How many commits of this daemon the store refused because their fence was stale.
+    pub fn fences_refused(&self) -> u64 {
+        self.fenced.load(Ordering::Relaxed)
+    }
+
+    fn note_refused(&self, committed: &Result<Committed, CommitError>) {
         match committed {
             Ok(_) => self.full.store(false, Ordering::Relaxed),
             Err(CommitError::Store(StoreError::Full(_))) => self.full.store(true, Ordering::Relaxed),
+            Err(CommitError::Fenced { scope, token, current }) => {
+                self.fenced.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(scope, token, current, "commit refused: its fence is stale");
+            }
             Err(_) => {}
         }
     }

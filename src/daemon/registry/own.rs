@@ -1,5 +1,6 @@
 //! The groups that this node holds, and how long it may rely on them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct OwnGroups {
     own: Mutex<Vec<Own>>,
     /// Told of each new one.
     kept: Notify,
+    /// How many renewals were acknowledged.
+    renewals: AtomicU64,
 }
 
 /// The groups of this node at one instant.
@@ -64,6 +67,19 @@ impl OwnGroups {
         self.lock().iter().map(|own| own.of.clone()).collect()
     }
 
+    /// How long this node may rely on a life of a group of `epoch`; `None`: no longer.
+    pub fn valid_until(&self, group: &GroupRef, epoch: Epoch) -> Option<Instant> {
+        let now = Instant::now();
+        let own = self.lock();
+        let kept = own.iter().find(|own| own.of == *group && own.epoch == epoch)?;
+        (now < kept.valid_until).then_some(kept.valid_until)
+    }
+
+    /// How many renewals the store has acknowledged since the start.
+    pub fn renewals(&self) -> u64 {
+        self.renewals.load(Ordering::Relaxed)
+    }
+
     /// Which may be renewed now, in `epoch`, and which may not.
     pub(super) fn standing(&self, epoch: Epoch) -> Standing {
         let now = Instant::now();
@@ -79,6 +95,7 @@ impl OwnGroups {
     pub(super) fn note_renewed(&self, group: &GroupRef, asked: Instant) {
         if let Some(own) = self.lock().iter_mut().find(|own| own.of == *group) {
             own.valid_until = own.valid_until.max(valid_until(asked, own.ttl));
+            self.renewals.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -3,21 +3,25 @@
 //! It answers every read and feeds every watch. It mirrors the records of some kinds, every
 //! group's deadline, and the newest commits of the log.
 
+mod tenancy;
+
 use std::any::Any;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use prost::Message;
 use tokio::sync::watch;
+
+pub use tenancy::Tenancy;
 
 use super::contact::Contact;
 use super::cursor::Cursor;
 use super::loss::{EpochChange, Lost, Reach};
 use crate::core::time::Millis;
 use crate::daemon::store::{
-    Beat, Change, Epoch, Grace, Group, GroupId, Kind, LogEntry, Record, RecordId, Revision,
+    Beat, Change, Epoch, Grace, Group, GroupId, Kind, Lease, LogEntry, Record, RecordId, Revision,
 };
 
 /// How many commits the view keeps to serve watches and pages without asking the store.
@@ -52,6 +56,8 @@ pub struct ViewEntry {
     pub at: Millis,
     /// The changes of mirrored and followed kinds.
     pub changes: Vec<ViewChange>,
+    /// The leases that were acquired or released.
+    pub leases: Vec<Lease>,
 }
 
 /// One record's change.
@@ -105,6 +111,14 @@ struct State {
     groups_epoch: Epoch,
     quarantine_until: Millis,
     grace: Option<Grace>,
+    /// By scope.
+    leases: BTreeMap<String, Lease>,
+    /// The scopes of the leases that were not released, by their group.
+    held: BTreeMap<GroupId, BTreeSet<String>>,
+    /// The greatest token that was ever seen of each scope, in whatever epoch.
+    tokens_seen: BTreeMap<String, u64>,
+    /// How many leases came behind one that they should have come before, or with the token of another's.
+    double_leases: u64,
     /// Store time of the last answer in the epoch of `head`.
     heard_at: Millis,
 }
@@ -128,6 +142,13 @@ pub enum Applied {
     Gap,
 }
 
+/// What a load has read.
+#[derive(Default)]
+pub struct Loaded {
+    pub records: Vec<Record>,
+    pub leases: Vec<Lease>,
+}
+
 /// A consistent reading: records and the place in the log they belong to.
 pub struct Reading {
     pub cursor: Cursor,
@@ -135,18 +156,6 @@ pub struct Reading {
     pub changed: Cursor,
     /// Shared by all who read it before the next change.
     pub records: Arc<Vec<Arc<ViewRecord>>>,
-}
-
-/// When groups were renewed last, read under one lock. Hold it shortly.
-pub struct Renewals<'a> {
-    state: RwLockReadGuard<'a, State>,
-}
-
-impl Renewals<'_> {
-    /// When the group was renewed last, as far as was heard.
-    pub fn of(&self, id: &GroupId) -> Option<Millis> {
-        self.state.groups.get(id).map(|group| group.renewed_at)
-    }
 }
 
 impl View {
@@ -246,9 +255,15 @@ impl View {
         state.is_live(record, now).then(|| record.clone())
     }
 
-    /// When groups were renewed last.
-    pub fn renewals(&self) -> Renewals<'_> {
-        Renewals { state: read(&self.state) }
+    /// How many leases were seen with two holders under one token: never any, unless a store is broken.
+    pub fn double_leases(&self) -> u64 {
+        read(&self.state).double_leases
+    }
+
+    /// Groups and leases. They end at their deadlines while the store is silent as well: it may have given
+    /// the leases to somebody else.
+    pub fn tenancy(&self) -> Tenancy<'_> {
+        Tenancy::of_state(read(&self.state), self.contact.now())
     }
 
     /// Every record of a kind in the order of their keys, and where that was.
@@ -283,6 +298,12 @@ impl View {
         Some(Reading { cursor, changed: cursor, records })
     }
 
+    /// The newest commit that touched a kind, or the load if none has since.
+    pub fn changed(&self, kind: &Kind) -> Cursor {
+        let state = read(&self.state);
+        Cursor::at(state.head.epoch, state.changed.get(kind).copied().unwrap_or(state.loaded))
+    }
+
     /// The commits behind `revision`, at most `limit`; `None` when the view does not reach back.
     pub fn recent(&self, revision: Revision, limit: usize) -> Option<Vec<Arc<ViewEntry>>> {
         let state = read(&self.state);
@@ -315,14 +336,14 @@ impl View {
         Applied::Yes
     }
 
-    /// Puts a complete load in the place of everything held: the records as they were read at
+    /// Puts a complete load in the place of everything held: the records and leases as they were read at
     /// `revision` or later, and the log behind `revision`. `lose` is told, before anybody can read
     /// them, what is lost where they are of another epoch than what they replace.
     pub fn replace(
         &self,
         epoch: Epoch,
         revision: Revision,
-        records: Vec<Record>,
+        loaded: Loaded,
         log: &[Arc<LogEntry>],
         lose: impl FnOnce(EpochChange),
     ) {
@@ -334,7 +355,12 @@ impl View {
         state.changed.clear();
         state.loaded = revision;
         state.head = Head { epoch, revision, caught_up: true };
-        for record in records.into_iter().filter(|record| !record.deleted) {
+        state.leases.clear();
+        state.held.clear();
+        for lease in loaded.leases {
+            state.take_lease(lease);
+        }
+        for record in loaded.records.into_iter().filter(|record| !record.deleted) {
             let of_kind = state.kinds.entry(record.id.kind.clone()).or_default();
             of_kind.insert(record.id.key.clone(), Arc::new(ViewRecord::new(record)));
         }
@@ -412,11 +438,35 @@ impl State {
             previous: entry.previous,
             at: entry.at,
             changes,
+            leases: entry.leases.clone(),
         }));
+        for lease in &entry.leases {
+            self.take_lease(lease.clone());
+        }
         if self.recent.len() > RECENT_MAX {
             self.recent.pop_front();
         }
         self.head.revision = entry.revision;
+    }
+
+    /// Takes in a lease, keeping the newer one when a load was ahead of the log.
+    fn take_lease(&mut self, lease: Lease) {
+        let seen = self.tokens_seen.entry(lease.scope.clone()).or_default();
+        *seen = lease.token.max(*seen);
+        let known = self.leases.get(&lease.scope);
+        if known.is_some_and(|known| known.token == lease.token && known.holder != lease.holder) {
+            self.double_leases += 1;
+        }
+        if known.is_some_and(|known| (known.token, known.released) > (lease.token, lease.released)) {
+            return;
+        }
+        if let Some(of_known) = known.and_then(|known| self.held.get_mut(&known.holder.id)) {
+            of_known.remove(&lease.scope);
+        }
+        if !lease.released {
+            self.held.entry(lease.holder.id.clone()).or_default().insert(lease.scope.clone());
+        }
+        self.leases.insert(lease.scope.clone(), lease);
     }
 
     /// Applies one change, keeping the newer record when a load was ahead of the log.

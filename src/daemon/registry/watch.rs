@@ -67,6 +67,19 @@ pub struct Step {
     pub previous: Cursor,
     pub at: Millis,
     pub record: Arc<ViewRecord>,
+    /// The commit that it is of.
+    pub entry: Arc<ViewEntry>,
+    /// Which change of the commit it is.
+    pub place: usize,
+    /// Which of the events of that change; see [`Watch::with_parts`].
+    pub part: usize,
+}
+
+impl Step {
+    /// The change that this is of.
+    pub fn change(&self) -> Option<&ViewChange> {
+        self.entry.changes.get(self.place)
+    }
 }
 
 /// The records of a snapshot that have not been told of yet.
@@ -80,12 +93,15 @@ struct Snapshot {
 type Filter = Box<dyn Fn(&ViewRecord) -> bool + Send + Sync>;
 /// Makes the event of a step.
 type Make = fn(Step) -> WatchEvent;
+/// Says how many events a change of a commit is.
+pub type Parts = fn(&ViewEntry, &ViewChange) -> usize;
 
 /// A running watch of one kind.
 pub struct Watch {
     registry: Arc<Registry>,
     kind: Kind,
     filter: Filter,
+    parts: Parts,
     /// Everything up to here has been looked at.
     examined: Cursor,
     /// The cursor of the last event.
@@ -108,6 +124,7 @@ impl Watch {
             registry,
             kind,
             filter,
+            parts: |_, _| 1,
             examined: since.unwrap_or_default(),
             sent: since.unwrap_or_default(),
             ready: VecDeque::new(),
@@ -119,6 +136,13 @@ impl Watch {
             watch.take_snapshot();
         }
         watch
+    }
+
+    /// Tells a change as so many events, each with a cursor of its own. What it says of a change must not
+    /// differ from one daemon to another.
+    #[must_use]
+    pub fn with_parts(self, parts: Parts) -> Self {
+        Self { parts, ..self }
     }
 
     /// The next event. Never ends; dropping the call loses nothing.
@@ -187,7 +211,7 @@ impl Watch {
             Ok(page) if page.compacted && self.serving => self.reset(ResetReason::SlowConsumer),
             Ok(page) if page.compacted => self.reset(ResetReason::Compacted),
             Ok(page) => page.entries.iter().for_each(|entry| {
-                let entry = self.of_interest(entry);
+                let entry = Arc::new(self.of_interest(entry));
                 self.examine(&entry);
             }),
             Err(StoreError::Incompatible { .. }) => self.reset(ResetReason::Compacted),
@@ -202,26 +226,30 @@ impl Watch {
             previous: entry.previous,
             at: entry.at,
             changes: changes.map(ViewChange::of).collect(),
+            leases: entry.leases.clone(),
         }
     }
 
     /// Turns one commit into events; those seen before a resume in its middle are left out.
-    fn examine(&mut self, entry: &ViewEntry) {
+    fn examine(&mut self, entry: &Arc<ViewEntry>) {
         let seen = self.examined.part as usize;
-        let steps: Vec<_> = entry
-            .changes
-            .iter()
-            .filter(|change| change.after.record.id.kind == self.kind)
-            .filter_map(|change| self.event_of(change))
+        let of_kind =
+            entry.changes.iter().enumerate().filter(|(_, change)| change.after.record.id.kind == self.kind);
+        let steps: Vec<_> = of_kind
+            .filter_map(|(place, change)| self.event_of(change).map(|event| (place, change, event)))
+            .flat_map(|(place, change, (make, record))| {
+                (0..(self.parts)(entry, change)).map(move |part| (place, part, make, record.clone()))
+            })
             .collect();
         let count = steps.len();
-        for (place, (make, record)) in steps.into_iter().enumerate().skip(seen) {
-            let cursor = if place + 1 == count {
+        for (index, (place, part, make, record)) in steps.into_iter().enumerate().skip(seen) {
+            let cursor = if index + 1 == count {
                 Cursor::at(self.examined.epoch, entry.revision)
             } else {
-                Cursor { part: place as u32 + 1, revision: entry.previous, ..self.examined }
+                Cursor { part: index as u32 + 1, revision: entry.previous, ..self.examined }
             };
-            self.ready.push_back(make(Step { cursor, previous: self.sent, at: entry.at, record }));
+            let (previous, at, entry) = (self.sent, entry.at, entry.clone());
+            self.ready.push_back(make(Step { cursor, previous, at, record, entry, place, part }));
             self.sent = cursor;
         }
         self.examined = Cursor::at(self.examined.epoch, entry.revision);

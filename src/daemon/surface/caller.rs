@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
+use super::observe::Protocol;
 use crate::daemon::chance::random_secret;
 use crate::wire::fault::{Code, Fault};
 
@@ -190,6 +191,8 @@ pub struct Caller {
     pub principal: Arc<str>,
     pub scopes: Scopes,
     pub request_id: RequestId,
+    /// What the call came by; of a stream, for as long as it lasts.
+    pub protocol: Protocol,
     /// 1 to 128 visible ASCII characters.
     pub idempotency_key: Option<String>,
     /// Stands in for the key that the caller of a mutation did not give: nobody has used it before.

@@ -57,6 +57,7 @@ fn seen_etags_compare_weakly() {
         principal: "p".into(),
         scopes: Scopes::NONE,
         request_id: RequestIds::new().of(&HeaderMap::new()),
+        protocol: Protocol::Http1,
         idempotency_key: None,
         generated_key: None,
         if_match: None,

@@ -100,7 +100,8 @@ async fn run(
     let Some(target) = pipeline.find(method.path) else {
         return Err(Fault::internal(&call.request_id).into());
     };
-    let mut watched = pipeline.watch(method, Protocol::Http, call.request_id.clone());
+    let protocol = Protocol::of_http(call.parts.version);
+    let mut watched = pipeline.watch(method, protocol, call.request_id.clone());
     let admitted = pipeline.admit(method, &call.parts.headers, call.peer, &mut watched);
     // Held until the operation has answered.
     let share = pipeline.in_flight.share();
@@ -252,7 +253,9 @@ async fn unary_answer(
         tracing::error!(method = binding.method.path, request_id = %call.request_id, %error, "answer is no JSON");
         Fault::internal(&call.request_id)
     })?;
-    Ok(answer::json(json.into(), &call.parts.headers, headers, &pipeline.in_flight)?)
+    // A document has to say something.
+    let json = json.map_or(Bytes::from_static(b"null"), Bytes::from);
+    Ok(answer::json(json, &call.parts.headers, headers, &pipeline.in_flight)?)
 }
 
 /// The one message of a unary answer, or the fault it is instead.
@@ -316,13 +319,12 @@ fn with_metadata(mut response: Response<HttpBody>, metadata: HeaderMap) -> Respo
 }
 
 impl Binding {
-    /// The JSON of an answer's wire bytes, or of the one field of it that is shown.
-    pub(super) fn answer_json(&self, message: &[u8]) -> Result<Vec<u8>, JsonError> {
+    /// The JSON of an answer's wire bytes, or of the one field of it that is shown; `None` when that field is
+    /// not set.
+    pub(super) fn answer_json(&self, message: &[u8]) -> Result<Option<Vec<u8>>, JsonError> {
         let json = (self.json.response)(message)?;
-        let Some(field) = &self.response_body else { return Ok(json) };
+        let Some(field) = &self.response_body else { return Ok(Some(json)) };
         let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(&json).map_err(JsonError::Encode)?;
-        Ok(fields
-            .get(field.json_name())
-            .map_or_else(|| b"null".to_vec(), |value| value.get().as_bytes().to_vec()))
+        Ok(fields.get(field.json_name()).map(|value| value.get().as_bytes().to_vec()))
     }
 }

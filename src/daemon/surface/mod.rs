@@ -134,7 +134,7 @@ impl Surface {
                 Found::Route { choice, .. } => choice.unary.as_ref().or(choice.stream.as_ref()),
                 Found::WrongVerb(_) | Found::Nothing => None,
             }
-            .map(|binding| (&binding.method, Protocol::Http))
+            .map(|binding| (&binding.method, Protocol::of_http(request.version())))
         };
         if let Some((method, protocol)) = found {
             pipeline.watch(method, protocol, id.clone()).fail(fault);

@@ -38,14 +38,32 @@ pub struct FinishedCall<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     Grpc,
-    Http,
+    /// JSON or server-sent events over HTTP/1.1, or an older version.
+    Http1,
+    /// JSON or server-sent events over HTTP/2.
+    Http2,
 }
 
 impl Protocol {
+    /// What a call over HTTP that is no gRPC came by.
+    pub(super) fn of_http(version: http::Version) -> Self {
+        if version < http::Version::HTTP_2 { Self::Http1 } else { Self::Http2 }
+    }
+
+    /// The kind of the protocol, as metrics have it: `grpc` or `http`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Grpc => "grpc",
-            Self::Http => "http",
+            Self::Http1 | Self::Http2 => "http",
+        }
+    }
+
+    /// What client and daemon agreed on: `grpc`, `http/1.1` or `http/2`.
+    pub fn negotiated(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "http/2",
         }
     }
 }
@@ -61,7 +79,7 @@ impl RequestObserver for Unobserved {
 pub(super) struct Watched {
     observer: Arc<dyn RequestObserver>,
     pub method: &'static str,
-    protocol: Protocol,
+    pub protocol: Protocol,
     streamed: bool,
     mutates: bool,
     reason: Cow<'static, str>,
@@ -165,6 +183,26 @@ impl Drop for Watched {
     fn drop(&mut self) {
         if !self.over {
             self.tell(tonic::Code::Cancelled);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Version;
+
+    use super::*;
+
+    #[test]
+    fn versions_differ_for_operations_and_not_for_metrics() {
+        let cases = [
+            (Protocol::Grpc, "grpc", "grpc"),
+            (Protocol::of_http(Version::HTTP_10), "http", "http/1.1"),
+            (Protocol::of_http(Version::HTTP_11), "http", "http/1.1"),
+            (Protocol::of_http(Version::HTTP_2), "http", "http/2"),
+        ];
+        for (protocol, word, negotiated) in cases {
+            assert_eq!((protocol.word(), protocol.negotiated()), (word, negotiated), "{protocol:?}");
         }
     }
 }

@@ -141,6 +141,7 @@ impl Pipeline {
             principal: principal.name,
             scopes: principal.scopes,
             request_id: watched.request_id.clone(),
+            protocol: watched.protocol,
             idempotency_key: conditions.idempotency_key,
             generated_key: unnamed.then(generated_key).flatten(),
             if_match: conditions.if_match,

@@ -26,6 +26,12 @@ struct Place {
     verbs: Vec<(http::Method, Choice)>,
 }
 
+impl Place {
+    fn has(&self, verb: &http::Method) -> bool {
+        self.verbs.iter().any(|(known, _)| known == verb)
+    }
+}
+
 /// The methods that share a path and a verb: `Accept` says which is meant.
 #[derive(Clone, Default)]
 pub(super) struct Choice {
@@ -87,7 +93,11 @@ impl Routes {
             if let Some((_, choice)) = place.verbs.iter().find(|(known, _)| known == verb) {
                 return Found::Route { choice, values };
             }
-            allowed.extend(place.verbs.iter().map(|(known, _)| known.clone()));
+            for (known, _) in &place.verbs {
+                if !allowed.contains(known) {
+                    allowed.push(known.clone());
+                }
+            }
         }
         if allowed.is_empty() { Found::Nothing } else { Found::WrongVerb(allowed) }
     }
@@ -95,6 +105,11 @@ impl Routes {
     fn add(&mut self, method: &DescribedMethod, http: &HttpBinding) -> Result<(), SurfaceError> {
         let (template, fields) = Template::parse(&http.template).map_err(|why| refused(method, http, why))?;
         let binding = Arc::new(Binding::of(method, http, &fields)?);
+        // They would be one path in the OpenAPI document, and `Accept` could not choose between them.
+        let alike = |place: &Place| place.template != template && place.template.reads_like(&template);
+        if self.places.iter().any(|place| alike(place) && place.has(&http.verb)) {
+            return Err(refused(method, http, "another route differs only in whether it takes slashes"));
+        }
         let index = match self.places.iter().position(|place| place.template == template) {
             Some(index) => index,
             None => {
@@ -180,6 +195,70 @@ mod tests {
             }
             Found::WrongVerb(verbs) => format!("only {verbs:?}"),
             Found::Nothing => "nothing".to_owned(),
+        }
+    }
+
+    /// The daemon's methods, after a change of one rule of the peers' service.
+    fn changed(method: &str, change: impl Fn(&mut HttpBinding)) -> Vec<DescribedMethod> {
+        let mut methods = describe(&[OMNIRELAY], |_| true).unwrap();
+        let path = format!("/omnirelay.mesh.control.v1.PeerControlService/{method}");
+        let found = methods.iter_mut().find(|known| known.method.path == path).unwrap();
+        change(&mut found.bindings[0]);
+        methods
+    }
+
+    #[test]
+    fn rules_that_cannot_be_served_are_refused() {
+        type Change = fn(&mut HttpBinding);
+        let cases: [(&str, &str, Change, &str); 7] = [
+            ("a template", "Get", |rule| rule.template = "peers".to_owned(), "does not start with `/`"),
+            ("a field", "Get", |rule| rule.template = "/a/{nobody=**}".to_owned(), "no text can fill"),
+            ("a body", "Cordon", |rule| rule.body = "nothing".to_owned(), "no field of the request"),
+            (
+                "a unary answer",
+                "Get",
+                |rule| rule.response_body = "nothing".to_owned(),
+                "no field of the answer",
+            ),
+            (
+                "a streamed answer",
+                "Watch",
+                |rule| rule.response_body = "nothing".to_owned(),
+                "no field of the answer",
+            ),
+            (
+                "a route twice",
+                "Get",
+                |rule| rule.template = "/control/peers".to_owned(),
+                "has the same route",
+            ),
+            (
+                "a route but for slashes",
+                "Watch",
+                |rule| rule.template = "/control/peers/{since=**}".to_owned(),
+                "whether it takes slashes",
+            ),
+        ];
+        for (what, method, change, says) in cases {
+            let refused = Routes::of(&changed(method, change)).err().map(|error| error.to_string());
+            let refused = refused.unwrap_or_else(|| panic!("{what}"));
+            assert!(refused.contains(says) && refused.contains(method), "{what}: {refused}");
+        }
+    }
+
+    #[test]
+    fn an_exact_route_goes_before_one_that_takes_the_rest() {
+        let methods = changed("Cordon", |rule| rule.template = "/control/{node_id=**}:cordon".to_owned());
+        let routes = Routes::of(&methods).unwrap();
+        let cases = [
+            ("POST", "/control/peers/a:cordon", "Cordon - [\"peers/a\"]"),
+            ("POST", "/control/peers/a:uncordon", "Uncordon - [\"a\"]"),
+            ("POST", "/omnirelay/control/x/y%2Fz:cordon", "Cordon - [\"x/y%2Fz\"]"),
+            ("PUT", "/control/x/y:cordon", "only [POST]"),
+            ("GET", "/control/x/y", "nothing"),
+        ];
+        for (verb, path, expected) in cases {
+            assert_eq!(found(&routes, verb, path), expected, "{verb} {path}");
         }
     }
 

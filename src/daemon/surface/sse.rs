@@ -133,17 +133,20 @@ impl EventStream {
         Ok(stream)
     }
 
+    /// What is sent of a message; empty when that is nothing.
     fn encode(&self, message: &[u8]) -> Result<Bytes, JsonError> {
         if self.form == Form::Lines {
-            let mut line = self.binding.answer_json(message)?;
-            line.push(b'\n');
+            let mut line = self.binding.answer_json(message)?.unwrap_or_default();
+            if !line.is_empty() {
+                line.push(b'\n');
+            }
             return Ok(line.into());
         }
         let event = &self.binding.event;
         event.recent.get_or_encode(message, || {
             let json = self.binding.answer_json(message)?;
             let (cursor, kind) = event.read(message);
-            Ok(event_frame(cursor, kind, &json))
+            Ok(event_frame(cursor, kind, json.as_deref()))
         })
     }
 
@@ -153,7 +156,7 @@ impl EventStream {
         self.upstream = Body::empty();
         let problem = Problem::new(fault, self.request_id.as_str()).to_json();
         if self.form != Form::Lines {
-            return event_frame(None, Some("error"), &problem);
+            return event_frame(None, Some("error"), Some(&problem));
         }
         [&b"{\"error\":"[..], &problem, b"}\n"].concat().into()
     }
@@ -166,13 +169,18 @@ impl EventStream {
 
     /// The next piece to send, if what was read so far holds one.
     fn next_piece(&mut self) -> Option<Bytes> {
-        match self.frames.next() {
-            Ok(Some(message)) => Some(match self.encode(&message) {
-                Ok(piece) => piece,
+        loop {
+            let piece = match self.frames.next() {
+                Ok(Some(message)) => match self.encode(&message) {
+                    Ok(piece) => piece,
+                    Err(error) => self.broken(&error),
+                },
+                Ok(None) => return None,
                 Err(error) => self.broken(&error),
-            }),
-            Ok(None) => None,
-            Err(error) => Some(self.broken(&error)),
+            };
+            if !piece.is_empty() {
+                return Some(piece);
+            }
         }
     }
 
@@ -251,16 +259,25 @@ fn ended_with(trailers: &HeaderMap) -> Option<Fault> {
 }
 
 /// One event. The JSON is on one line; an id that could break the frame is left out.
-fn event_frame(id: Option<&str>, event: Option<&str>, json: &[u8]) -> Bytes {
+///
+/// Without JSON it only moves the id to resume from: a client is shown no event. Empty when it has neither.
+fn event_frame(id: Option<&str>, event: Option<&str>, json: Option<&[u8]>) -> Bytes {
+    let id = id.filter(|id| !id.contains(char::is_control));
+    if id.is_none() && json.is_none() {
+        return Bytes::new();
+    }
     let mut head = String::new();
-    if let Some(id) = id.filter(|id| !id.contains(char::is_control)) {
+    if let Some(id) = id {
         let _ = writeln!(head, "id: {id}");
     }
     if let Some(event) = event {
         let _ = writeln!(head, "event: {event}");
     }
-    head.push_str("data: ");
-    [head.as_bytes(), json, b"\n\n"].concat().into()
+    if let Some(json) = json {
+        return [head.as_bytes(), b"data: ", json, b"\n\n"].concat().into();
+    }
+    head.push('\n');
+    head.into()
 }
 
 /// The latest events as they were sent, so that one change is encoded once for all its watchers.

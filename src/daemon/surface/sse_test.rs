@@ -39,10 +39,23 @@ fn cursor_and_type_are_read_off_the_wire() {
 }
 
 #[test]
-fn an_id_cannot_break_the_frame() {
-    let frame = |id| String::from_utf8(event_frame(Some(id), Some("added"), b"{}").to_vec()).unwrap();
-    assert_eq!(frame("1:7"), "id: 1:7\nevent: added\ndata: {}\n\n");
-    assert_eq!(frame("1\ndata: forged"), "event: added\ndata: {}\n\n");
+fn a_frame_has_what_there_is_and_no_id_can_break_it() {
+    let cases = [
+        // id, event, JSON, frame
+        (Some("1:7"), Some("added"), Some("{}"), "id: 1:7\nevent: added\ndata: {}\n\n"),
+        (Some("1:7"), None, Some("{}"), "id: 1:7\ndata: {}\n\n"),
+        (None, None, Some("{}"), "data: {}\n\n"),
+        (Some("1\ndata: forged"), Some("added"), Some("{}"), "event: added\ndata: {}\n\n"),
+        (Some("1:7"), None, None, "id: 1:7\n\n"),
+        (Some("1:7"), Some("progress"), None, "id: 1:7\nevent: progress\n\n"),
+        (None, Some("progress"), None, ""),
+        (Some("1\ndata: forged"), None, None, ""),
+        (None, None, None, ""),
+    ];
+    for (id, event, json, expected) in cases {
+        let frame = event_frame(id, event, json.map(str::as_bytes));
+        assert_eq!(std::str::from_utf8(&frame).unwrap(), expected, "{id:?} {event:?} {json:?}");
+    }
 }
 
 #[test]

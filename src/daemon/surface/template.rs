@@ -1,4 +1,4 @@
-//! Path templates of `google.api.http`: literals, `{field}` and a verb at the end.
+//! Path templates of `google.api.http`: literals, `{field}`, a last `{field=**}` and a verb at the end.
 
 /// A parsed template. Two that differ only in the names of their fields are equal in shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,11 +8,13 @@ pub(super) struct Template {
     verb: Option<String>,
 }
 
-/// Literals sort before variables, so that the more exact template is tried first.
+/// What matches less sorts before what matches more, so that the more exact template is tried first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Segment {
     Literal(String),
     Variable,
+    /// One segment or more, with the slashes between them: always the last.
+    Rest,
 }
 
 impl Template {
@@ -33,13 +35,14 @@ impl Template {
         let mut fields = Vec::new();
         let mut segments = Vec::new();
         for segment in path.split('/') {
+            if segments.last() == Some(&Segment::Rest) {
+                return Err("a `{field=**}` must be its last segment");
+            }
             segments.push(match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-                Some(field) if field.contains(['=', '*', '{']) => {
-                    return Err("patterns inside braces are not supported");
-                }
-                Some(field) => {
+                Some(variable) => {
+                    let (field, segment) = Segment::of_variable(variable)?;
                     fields.push(field.to_owned());
-                    Segment::Variable
+                    segment
                 }
                 None if segment.is_empty() => return Err("it has an empty segment"),
                 None if segment.contains(['{', '}', '*']) => return Err("a field must fill its segment"),
@@ -51,29 +54,71 @@ impl Template {
 
     /// What the variables stand for in `path`, still percent-encoded; `None` when it does not match.
     ///
-    /// A variable is never empty. An encoded colon is part of a value, never the start of a verb.
+    /// A variable is never empty, nor is a segment of the last one. An encoded colon is part of a value, never
+    /// the start of a verb.
     pub(super) fn matches<'p>(&self, path: &'p str) -> Option<Vec<&'p str>> {
         let mut path = path.strip_prefix('/')?;
         if let Some(verb) = &self.verb {
             path = path.strip_suffix(verb.as_str())?.strip_suffix(':')?;
         }
         let mut values = Vec::new();
-        let mut given = path.split('/');
+        let mut left = Some(path);
         for segment in &self.segments {
-            let part = given.next()?;
+            let given = left?;
+            let (part, after) =
+                given.split_once('/').map_or((given, None), |(part, after)| (part, Some(after)));
+            left = after;
             match segment {
                 Segment::Literal(literal) if literal == part => {}
                 Segment::Variable if !part.is_empty() => values.push(part),
-                Segment::Literal(_) | Segment::Variable => return None,
+                Segment::Rest if !has_gap(given) => {
+                    values.push(given);
+                    left = None;
+                }
+                Segment::Literal(_) | Segment::Variable | Segment::Rest => return None,
             }
         }
-        given.next().is_none().then_some(values)
+        left.is_none().then_some(values)
+    }
+
+    /// Whether the last variable may hold slashes.
+    pub(super) fn takes_slashes(&self) -> bool {
+        self.segments.last() == Some(&Segment::Rest)
+    }
+
+    /// Whether the two would be one if slashes were no part of values.
+    pub(super) fn reads_like(&self, other: &Self) -> bool {
+        let plain = |segment: &Segment| match segment {
+            Segment::Literal(_) | Segment::Variable => segment.clone(),
+            Segment::Rest => Segment::Variable,
+        };
+        self.verb == other.verb && self.segments.iter().map(plain).eq(other.segments.iter().map(plain))
     }
 
     /// Sorts a more exact template before one that matches more.
     pub(super) fn rank(&self) -> impl Ord + use<> {
-        (self.verb.is_none(), self.segments.clone(), self.verb.clone())
+        (self.verb.is_none(), self.takes_slashes(), self.segments.clone(), self.verb.clone())
     }
+}
+
+impl Segment {
+    /// Reads what stands in braces: the field, and how much of a path it takes.
+    fn of_variable(variable: &str) -> Result<(&str, Self), &'static str> {
+        let (field, segment) = match variable.split_once('=').unwrap_or((variable, "*")) {
+            (field, "*") => (field, Self::Variable),
+            (field, "**") => (field, Self::Rest),
+            _ => return Err("no patterns inside braces are supported but `*` and `**`"),
+        };
+        if field.contains(['*', '{']) {
+            return Err("a field in braces has a name and nothing else");
+        }
+        Ok((field, segment))
+    }
+}
+
+/// Whether a segment of a value is empty; its slashes may be encoded.
+fn has_gap(value: &str) -> bool {
+    value.split('/').flat_map(|part| part.split("%2F")).flat_map(|part| part.split("%2f")).any(str::is_empty)
 }
 
 #[cfg(test)]
@@ -96,6 +141,27 @@ mod tests {
             ("/control/peers/{id}:cordon", "/control/peers/acordon", None),
             ("/a/{x}/b/{y.z}", "/a/1/b/2", Some(vec!["1", "2"])),
             ("/control/keys:rotate", "/control/keys:rotate", Some(vec![])),
+            ("/a/{x=*}", "/a/1", Some(vec!["1"])),
+            ("/a/{x=*}", "/a/1/2", None),
+            ("/a/{x=**}", "/a/1", Some(vec!["1"])),
+            ("/a/{x=**}", "/a/1/2/3", Some(vec!["1/2/3"])),
+            ("/a/{x=**}", "/a/1%2F2/3", Some(vec!["1%2F2/3"])),
+            ("/a/{x=**}", "/a/1/b:go", Some(vec!["1/b:go"])),
+            ("/a/{x=**}", "/a", None),
+            ("/a/{x=**}", "/a/", None),
+            ("/a/{x=**}", "/a/1/", None),
+            ("/a/{x=**}", "/a//1", None),
+            ("/a/{x=**}", "/a/1//2", None),
+            ("/a/{x=**}", "/a/1%2F", None),
+            ("/a/{x=**}", "/a/%2f1", None),
+            ("/a/{x=**}", "/a/1%2F/2", None),
+            ("/a/{x}/{y=**}", "/a/1/2/3", Some(vec!["1", "2/3"])),
+            ("/a/{x=**}:go", "/a/1/2:go", Some(vec!["1/2"])),
+            ("/a/{x=**}:go", "/a/1:b/2:go", Some(vec!["1:b/2"])),
+            ("/a/{x=**}:go", "/a/1/2%3Ago", None),
+            ("/a/{x=**}:go", "/a/1/2", None),
+            ("/a/{x=**}:go", "/a/1/:go", None),
+            ("/a/{x=**}:go", "/a/:go", None),
         ];
         for (template, path, expected) in cases {
             let (template, _) = Template::parse(template).unwrap();
@@ -105,20 +171,48 @@ mod tests {
 
     #[test]
     fn unsupported_templates_are_refused() {
-        for text in ["control", "/a//b", "/a/{x=**}", "/a/x{y}", "/a/*", "/a/{x}:"] {
+        let texts = [
+            "control",
+            "/a//b",
+            "/a/x{y}",
+            "/a/*",
+            "/a/**",
+            "/a/{x}:",
+            "/a/{x=b/*}",
+            "/a/{x=b}",
+            "/a/{x=***}",
+            "/a/{x=*=*}",
+            "/a/{x*}",
+            "/a/{x=**}/b",
+            "/a/{x=**}/{y}",
+            "/a/{x=**}/{y=**}",
+            "/a/x{y=**}",
+        ];
+        for text in texts {
             assert!(Template::parse(text).is_err(), "{text}");
         }
         assert_eq!(Template::parse("/a/{x}/{y.z}:go").unwrap().1, ["x", "y.z"]);
+        assert_eq!(Template::parse("/a/{x=*}/{y.z=**}:go").unwrap().1, ["x", "y.z"]);
     }
 
     #[test]
     fn exact_templates_come_first() {
-        let mut templates: Vec<_> = ["/a/{x}", "/a/{x}:go", "/a/b", "/{x}/b"]
-            .iter()
-            .map(|text| (Template::parse(text).unwrap().0.rank(), *text))
-            .collect();
+        let expected = [
+            "/a/{x}:go",
+            "/a/b/{x=**}:go",
+            "/a/{x=**}:go",
+            "/a/b",
+            "/a/{x}",
+            "/a/{x}/b",
+            "/{x}/b",
+            "/a/b/{x=**}",
+            "/a/{x=**}",
+            "/{x=**}",
+        ];
+        let mut templates: Vec<_> =
+            expected.iter().rev().map(|text| (Template::parse(text).unwrap().0.rank(), *text)).collect();
         templates.sort_by(|a, b| a.0.cmp(&b.0));
         let order: Vec<_> = templates.into_iter().map(|(_, text)| text).collect();
-        assert_eq!(order, ["/a/{x}:go", "/a/b", "/a/{x}", "/{x}/b"]);
+        assert_eq!(order, expected);
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::shape::{Filter, decode, millis, oldest_key};
-use super::watching::place;
 use super::{Audit, Envelope, pb, unreadable};
 use crate::core::audit_record::readable;
 use crate::core::audit_seal::{ChainId, open};
 use crate::daemon::audit::store::{newest_revision_of, records_page, seals_of, stored, stored_chains};
+use crate::daemon::objects::watch_place;
 use crate::daemon::registry::Registry;
 use crate::daemon::store::{Record, StoreError};
 use crate::wire::fault::Fault;
@@ -46,7 +46,7 @@ impl Export {
     /// # Errors
     /// When the store does not answer, or too many are served.
     pub async fn begin(audit: &Audit, asked: pb::ExportAuditRequest) -> Result<Self, Fault> {
-        let place = place(&audit.watches)?;
+        let place = watch_place(&audit.watches)?;
         let registry = audit.registry.clone();
         registry.ready_for("").await?;
         let (store, own) = (registry.store(), registry.node_id());

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::shape::{Filter, show};
 use super::{Audit, pb, timestamp};
 use crate::daemon::audit::AUDIT;
 use crate::daemon::audit::heads::Heads;
+use crate::daemon::objects::watch_place;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::parse_cursor;
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::registry::watch::{ResetReason, Step, Watch, WatchEvent};
-use crate::wire::fault::{Code, Fault};
+use crate::wire::fault::Fault;
 use crate::wire::pb::omnirelay::store::v1::AuditValue;
 use pb::audit_event::Type;
 
@@ -25,25 +26,10 @@ pub struct Running {
     _place: OwnedSemaphorePermit,
 }
 
-/// A place among those that are served.
-///
-/// # Errors
-/// `TOO_MANY_WATCHES`.
-pub fn place(watches: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {
-    watches.clone().try_acquire_owned().map_err(|_| {
-        Fault::new(
-            Code::ResourceExhausted,
-            "TOO_MANY_WATCHES",
-            "this daemon serves as many watches as it may",
-        )
-        .hint("watch on another daemon, or close watches that nobody reads")
-    })
-}
-
 impl Audit {
     pub(super) async fn begin_watch(&self, asked: pb::WatchAuditRecordsRequest) -> Result<Running, Fault> {
         let since = parse_cursor(&asked.since)?;
-        let place = place(&self.watches)?;
+        let place = watch_place(&self.watches)?;
         self.registry.ready_for("").await?;
         let head = self.registry.view().head();
         let now = Cursor::at(head.epoch, head.revision);

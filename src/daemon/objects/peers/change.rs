@@ -58,6 +58,41 @@ pub async fn uncordon(
         .await
 }
 
+/// Has a peer hand over what it leads, and keeps new leases and shards away from it. Repeating it changes
+/// nothing.
+pub async fn drain(
+    registry: &Registry,
+    caller: &Caller,
+    request: pb::DrainPeerRequest,
+) -> Result<pb::PeerChange, Fault> {
+    let hash = request_hash(&request);
+    let pb::DrainPeerRequest { node_id, reason, expected_version, dry_run } = request;
+    let asked = Asked { caller, action: "peers.drain", node_id, reason, expected_version, dry_run, hash };
+    asked
+        .edit(registry, |value| {
+            value.draining = true;
+            Ok(())
+        })
+        .await
+}
+
+/// Takes a drain back. Repeating it changes nothing.
+pub async fn undrain(
+    registry: &Registry,
+    caller: &Caller,
+    request: pb::UndrainPeerRequest,
+) -> Result<pb::PeerChange, Fault> {
+    let hash = request_hash(&request);
+    let pb::UndrainPeerRequest { node_id, reason, expected_version, dry_run } = request;
+    let asked = Asked { caller, action: "peers.undrain", node_id, reason, expected_version, dry_run, hash };
+    asked
+        .edit(registry, |value| {
+            value.draining = false;
+            Ok(())
+        })
+        .await
+}
+
 /// Sets and removes labels.
 pub async fn update_labels(
     registry: &Registry,
@@ -127,6 +162,7 @@ impl Asked<'_> {
                 Vec::new()
             } else {
                 shown.cordoned = after.cordoned;
+                shown.draining = after.draining;
                 shown.cordon_reason.clone_from(&after.cordon_reason);
                 shown.metadata.clone_from(&after.metadata);
                 shown.version += 1;
@@ -190,6 +226,7 @@ fn differences(before: &PeerValue, after: &PeerValue) -> Vec<String> {
     let quoted = |text: &String| format!("\"{text}\"");
     let mut lines: Vec<String> = [
         difference("cordoned", before.cordoned, after.cordoned),
+        difference("draining", before.draining, after.draining),
         difference("cordonReason", quoted(&before.cordon_reason), quoted(&after.cordon_reason)),
     ]
     .into_iter()

@@ -1,6 +1,7 @@
 //! Peers: the nodes of a mesh.
 
 mod change;
+mod drain;
 mod filter;
 #[cfg(test)]
 mod peers_test;
@@ -15,14 +16,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 
 use super::listing::{self, PageToken};
-use super::{Envelope, caller, not_modified, tagged, timestamp};
+use super::{Envelope, caller, not_modified, reset_word, tagged, timestamp, watch_place};
+use crate::core::lease::Node;
 use crate::core::names::check_node_name;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::view::{Reading, Renewals, View, ViewRecord};
-use crate::daemon::registry::watch::{ResetReason, Step, Watch, WatchEvent};
+use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
+use crate::daemon::registry::watch::{Step, Watch, WatchEvent};
 use crate::daemon::registry::{Registry, parse_cursor};
-use crate::daemon::store::{GroupId, Kind, RecordId};
+use crate::daemon::store::{GroupId, GroupRef, Kind, RecordId};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use crate::wire::pb::omnirelay::store::v1::PeerValue;
@@ -140,14 +142,7 @@ impl Peers {
     async fn begin_watch(&self, asked: pb::WatchPeersRequest) -> Result<Running, Fault> {
         let filter = PeerFilter::of_watch(&asked)?;
         let since = parse_cursor(&asked.since)?;
-        let place = self.watches.clone().try_acquire_owned().map_err(|_| {
-            Fault::new(
-                Code::ResourceExhausted,
-                "TOO_MANY_WATCHES",
-                "this daemon serves as many watches as it may",
-            )
-            .hint("watch on another daemon, or close watches that nobody reads")
-        })?;
+        let place = watch_place(&self.watches)?;
         self.registry.ready_for("").await?;
         let filter = Box::new(move |record: &ViewRecord| filter.matches(record));
         let watch = Watch::begin(self.registry.clone(), PEER, filter, since);
@@ -204,14 +199,6 @@ fn step_event(view: &View, kind: Type, step: &Step) -> pb::PeerEvent {
     }
 }
 
-fn reset_word(reason: ResetReason) -> &'static str {
-    match reason {
-        ResetReason::Compacted => "compacted",
-        ResetReason::EpochChanged => "epoch_changed",
-        ResetReason::SlowConsumer => "slow_consumer",
-    }
-}
-
 /// The record of a peer.
 pub fn peer_id(node_id: &str) -> RecordId {
     RecordId::new(PEER, node_id)
@@ -222,21 +209,65 @@ pub fn session_id(node_id: &str) -> GroupId {
     GroupId(format!("session/{node_id}"))
 }
 
-/// A peer as the API shows it: the record, and when its session was renewed last.
+/// The node whose session this is; `None`: it is another group.
+pub fn node_of_session(id: &GroupId) -> Option<&str> {
+    id.0.strip_prefix("session/")
+}
+
+/// All nodes, as those see them who elect.
+pub struct Roster {
+    peers: Vec<(Arc<ViewRecord>, Arc<PeerValue>, bool)>,
+}
+
+impl Roster {
+    /// Reads it off a view.
+    pub fn of(view: &View) -> Self {
+        let records = view.list(&PEER).records;
+        let tenancy = view.tenancy();
+        let peers = records.iter().filter_map(|record| {
+            let value = record.value::<PeerValue>()?;
+            let session = GroupRef { id: session_id(&record.record.id.key), instance: value.session };
+            let live = tenancy.is_live(&session);
+            Some((record.clone(), value, live))
+        });
+        Self { peers: peers.collect() }
+    }
+
+    /// The nodes in the order of their ids.
+    pub fn nodes(&self) -> Vec<Node<'_>> {
+        self.peers
+            .iter()
+            .map(|(record, peer, session_live)| Node {
+                id: &record.record.id.key,
+                peer,
+                session_live: *session_live,
+            })
+            .collect()
+    }
+}
+
+/// Differs after every change of a peer's record.
+pub fn changed(view: &View) -> Cursor {
+    view.changed(&PEER)
+}
+
+/// A peer as the API shows it: the record, when its session was renewed last, and what it leads.
 fn peer(view: &View, record: &ViewRecord) -> pb::Peer {
-    show(&view.renewals(), record)
+    show(&view.tenancy(), record)
 }
 
 fn show_all(view: &View, records: &[(String, Arc<ViewRecord>)]) -> Vec<pb::Peer> {
-    let renewals = view.renewals();
-    records.iter().map(|(_, record)| show(&renewals, record)).collect()
+    let tenancy = view.tenancy();
+    records.iter().map(|(_, record)| show(&tenancy, record)).collect()
 }
 
-fn show(renewals: &Renewals<'_>, record: &ViewRecord) -> pb::Peer {
+fn show(tenancy: &Tenancy<'_>, record: &ViewRecord) -> pb::Peer {
     let value = record.value::<PeerValue>().unwrap_or_default();
     let node_id = record.record.id.key.clone();
-    let last_seen = renewals.of(&session_id(&node_id));
+    let session = session_id(&node_id);
+    let last_seen = tenancy.renewed_at(&session);
     pb::Peer {
+        leads: tenancy.held_by(&session).into_iter().map(|lease| lease.scope.clone()).collect(),
         status: value.status,
         status_reason: value.status_reason.clone(),
         status_since: value.status_since,
@@ -320,6 +351,27 @@ impl PeerControlService for Peers {
         request: Request<pb::UncordonPeerRequest>,
     ) -> Result<Response<pb::PeerChange>, Status> {
         Ok(Response::new(change::uncordon(&self.registry, &caller(&request)?, request.into_inner()).await?))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<pb::DrainPeerRequest>,
+    ) -> Result<Response<pb::PeerChange>, Status> {
+        Ok(Response::new(change::drain(&self.registry, &caller(&request)?, request.into_inner()).await?))
+    }
+
+    async fn undrain(
+        &self,
+        request: Request<pb::UndrainPeerRequest>,
+    ) -> Result<Response<pb::PeerChange>, Status> {
+        Ok(Response::new(change::undrain(&self.registry, &caller(&request)?, request.into_inner()).await?))
+    }
+
+    async fn get_drain(
+        &self,
+        request: Request<pb::GetDrainRequest>,
+    ) -> Result<Response<pb::GetDrainResponse>, Status> {
+        Ok(drain::get(&self.registry, request.into_inner()).await?)
     }
 
     async fn update_labels(

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::{PEER, pb, peer_id, session_id};
 use crate::core::peer::{Verdict, judge, restore};
-use crate::core::time::Millis;
+use crate::core::time::{Millis, millis};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::{chain, in_time};
@@ -306,7 +306,7 @@ impl Presence {
         let value = record.value::<PeerValue>()?;
         let id = &record.record.id;
         let session = GroupRef { id: session_id(&id.key), instance: value.session };
-        let since = millis(value.status_since);
+        let since = value.status_since.as_ref().map(millis).unwrap_or_default();
         let (silent_since, last_seen) = match self.registry.view().group(&session.id) {
             // A newer session that lives: its node is about to say so itself.
             Some(group) if group.of.instance > session.instance && now < group.deadline => return None,
@@ -359,10 +359,4 @@ impl Presence {
             ..Commit::default()
         }
     }
-}
-
-fn millis(at: Option<crate::wire::timestamp::Timestamp>) -> Millis {
-    let at = at.unwrap_or_default();
-    let seconds = u64::try_from(at.seconds).unwrap_or(0);
-    Millis(seconds * 1000 + u64::try_from(at.nanos).unwrap_or(0) / 1_000_000)
 }

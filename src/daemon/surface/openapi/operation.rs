@@ -18,9 +18,13 @@ pub(super) type Bound<'m> = (&'m DescribedMethod, &'m HttpBinding);
 /// How deep query parameters reach into messages.
 const QUERY_DEPTH_MAX: usize = 3;
 
-/// The template as OpenAPI writes it: its fields by their JSON names.
+/// What is said of a variable that takes the rest of its path: OpenAPI cannot write that into the path.
+const TAKES_SLASHES: &str =
+    "It may hold slashes, sent as they are or encoded; no part between them is empty.";
+
+/// The template as OpenAPI writes it: its fields by their JSON names, and nothing of their patterns.
 pub(super) fn path(method: &DescribedMethod, template: &str) -> String {
-    let mut path = template.to_owned();
+    let mut path = template.replace("=**}", "}").replace("=*}", "}");
     for field in path_fields(method, template) {
         let proto: Vec<_> = field.iter().map(FieldDescriptor::name).collect();
         path = path.replace(&format!("{{{}}}", proto.join(".")), &format!("{{{}}}", json_path(&field)));
@@ -140,6 +144,9 @@ fn field_parameters(
     schemas: &mut Schemas,
 ) -> Vec<(String, Value)> {
     let in_path = path_fields(method, &binding.template);
+    let takes_slashes =
+        Template::parse(&binding.template).is_ok_and(|(template, _)| template.takes_slashes());
+    let with_slashes = in_path.last().filter(|_| takes_slashes);
     let mut found: Vec<_> = in_path.iter().map(|field| (field.clone(), "path")).collect();
     if binding.body != "*" {
         let mut fields = Vec::new();
@@ -157,8 +164,11 @@ fn field_parameters(
             if place == "path" {
                 parameter["required"] = json!(true);
             }
-            if let Some(text) = comments.of(&field.parent_file(), field.path()) {
-                parameter["description"] = json!(text);
+            let said = comments.of(&field.parent_file(), field.path());
+            let slashes = (with_slashes == Some(&path)).then_some(TAKES_SLASHES);
+            let texts: Vec<_> = said.into_iter().chain(slashes).collect();
+            if !texts.is_empty() {
+                parameter["description"] = json!(texts.join("\n\n"));
             }
             parameter["schema"] = schemas.field(field, &Comments::default());
             Some((name, parameter))
@@ -218,10 +228,13 @@ fn answers(bindings: &[Bound<'_>], comments: &Comments, schemas: &mut Schemas) -
             content.insert(Form::Json.media_type().to_owned(), json!({"schema": schema}));
             continue;
         }
-        for (form, text) in [
-            (Form::EventStream, "Server-sent events; the data of each is a document."),
-            (Form::Lines, "One document a line."),
-        ] {
+        let events = match binding.response_body.as_str() {
+            "" => "Server-sent events; the data of each is a document.",
+            _ => {
+                "Server-sent events; the data of each is a document. One without data only moves the id to resume from."
+            }
+        };
+        for (form, text) in [(Form::EventStream, events), (Form::Lines, "One document a line.")] {
             // What a stream's pieces are has no keyword of its own before OpenAPI 3.2.
             let stream = json!({
                 "type": "string", "description": text,

@@ -22,7 +22,7 @@ use crate::daemon::presence::keep_present;
 use crate::daemon::registry::faulty::PausedClock;
 use crate::daemon::registry::follow::{follow_log, wait_for};
 use crate::daemon::store::*;
-use crate::daemon::surface::{Caller, IfMatch, RequestId, Scopes};
+use crate::daemon::surface::{Caller, IfMatch, Protocol, RequestId, Scopes};
 use pb::peer::Status as PeerStatus;
 
 static MIRRORED: [Kind; 1] = [PEER];
@@ -134,6 +134,7 @@ fn called<T>(message: T, change: impl FnOnce(&mut Caller)) -> Request<T> {
         principal: "alice".into(),
         scopes: Scopes::all(),
         request_id: RequestId::of_static("test"),
+        protocol: Protocol::Http1,
         idempotency_key: None,
         generated_key: Some(format!("auto-{}", random_secret().unwrap())),
         if_match: None,

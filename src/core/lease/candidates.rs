@@ -1,0 +1,228 @@
+//! Who may lead a scope, and in which order they campaign.
+
+use std::cmp::Reverse;
+
+use xxhash_rust::xxh64::xxh64;
+
+use crate::core::labels::Labels;
+use crate::core::selector::{Selector, SelectorError};
+use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
+use crate::wire::pb::omnirelay::store::v1::PeerValue;
+use pb::peer::Status;
+
+/// The most preferences of a policy.
+pub const PREFERENCES_MAX: usize = 16;
+/// The most names in one list of a filter.
+pub const NAMES_MAX: usize = 64;
+/// The greatest priority; the least is its negative.
+pub const PRIORITY_MAX: i32 = 1000;
+
+/// A node, as those see it who elect.
+#[derive(Clone, Copy, Debug)]
+pub struct Node<'a> {
+    pub id: &'a str,
+    pub peer: &'a PeerValue,
+    /// The session that its peer record names is live.
+    pub session_live: bool,
+}
+
+/// Why a node may not lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exclusion {
+    Disabled,
+    Suspect,
+    Dead,
+    Left,
+    SessionOver,
+    Cordoned,
+    Draining,
+    Node,
+    Role,
+    Region,
+    Zone,
+    Labels,
+}
+
+/// A node that may lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ranked<'a> {
+    pub id: &'a str,
+    pub priority: i32,
+}
+
+/// What is wrong with a policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    #[error("{0} preferences are more than {PREFERENCES_MAX}")]
+    Preferences(usize),
+    #[error("priority {0} is not between -{PRIORITY_MAX} and {PRIORITY_MAX}")]
+    Priority(i32),
+    #[error("a list of {0} names is longer than {NAMES_MAX}")]
+    Names(usize),
+    #[error("a preference names no nodes: it would be for all of them")]
+    Everybody,
+    #[error(transparent)]
+    Selector(#[from] SelectorError),
+}
+
+/// A policy that was checked.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    eligible: Filter,
+    prefer: Vec<(Filter, i32)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Filter {
+    names: pb::NodeFilter,
+    selector: Selector,
+}
+
+impl Exclusion {
+    /// As answers say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Suspect => "suspect",
+            Self::Dead => "dead",
+            Self::Left => "left",
+            Self::SessionOver => "session_over",
+            Self::Cordoned => "cordoned",
+            Self::Draining => "draining",
+            Self::Node => "node",
+            Self::Role => "role",
+            Self::Region => "region",
+            Self::Zone => "zone",
+            Self::Labels => "labels",
+        }
+    }
+
+    /// Whether it is the policy of the scope that excludes, and not how the node is.
+    fn is_of_policy(self) -> bool {
+        match self {
+            Self::Node | Self::Role | Self::Region | Self::Zone | Self::Labels => true,
+            Self::Disabled
+            | Self::Suspect
+            | Self::Dead
+            | Self::Left
+            | Self::SessionOver
+            | Self::Cordoned
+            | Self::Draining => false,
+        }
+    }
+}
+
+impl Policy {
+    /// Checks a policy; none at all lets every node lead.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn of(policy: Option<&pb::LeadershipPolicy>) -> Result<Self, PolicyError> {
+        let Some(policy) = policy else { return Ok(Self::default()) };
+        if policy.prefer.len() > PREFERENCES_MAX {
+            return Err(PolicyError::Preferences(policy.prefer.len()));
+        }
+        let prefer = policy.prefer.iter().map(|prefer| {
+            let filter = Filter::of(prefer.nodes.as_ref())?;
+            if filter.names == pb::NodeFilter::default() {
+                return Err(PolicyError::Everybody);
+            }
+            if prefer.priority.unsigned_abs() > PRIORITY_MAX.unsigned_abs() {
+                return Err(PolicyError::Priority(prefer.priority));
+            }
+            Ok((filter, prefer.priority))
+        });
+        Ok(Self {
+            eligible: Filter::of(policy.eligible.as_ref())?,
+            prefer: prefer.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Everything that keeps a node from leading; nothing when it may.
+    pub fn exclusions(&self, node: &Node<'_>) -> Vec<Exclusion> {
+        let status = match node.peer.status() {
+            Status::Alive => None,
+            Status::Unspecified | Status::Suspect => Some(Exclusion::Suspect),
+            Status::Dead => Some(Exclusion::Dead),
+            Status::Left => Some(Exclusion::Left),
+        };
+        let says = node.peer.metadata.as_ref();
+        let over = status.is_none() && !node.session_live;
+        let mut found: Vec<Exclusion> = [
+            (!says.is_some_and(|says| says.campaigns)).then_some(Exclusion::Disabled),
+            status,
+            over.then_some(Exclusion::SessionOver),
+            node.peer.cordoned.then_some(Exclusion::Cordoned),
+            node.peer.draining.then_some(Exclusion::Draining),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        found.extend(self.eligible.mismatches(node));
+        found
+    }
+
+    /// Whether the policy itself lets a node lead, however the node is.
+    pub fn allows(&self, node: &Node<'_>) -> bool {
+        !self.exclusions(node).into_iter().any(Exclusion::is_of_policy)
+    }
+
+    /// The highest priority of those that a node matches, 0 if none.
+    pub fn priority(&self, node: &Node<'_>) -> i32 {
+        let matching = self.prefer.iter().filter(|(filter, _)| filter.mismatches(node).is_empty());
+        matching.map(|(_, priority)| *priority).max().unwrap_or(0)
+    }
+
+    /// The nodes that may lead `scope`, in the order in which they campaign: by priority, and among equals
+    /// in an order that differs from scope to scope and is the same on every node (rendezvous hashing), so
+    /// that scopes spread. `last` comes last, whatever its priority.
+    pub fn rank<'a>(&self, scope: &str, nodes: &[Node<'a>], last: Option<&str>) -> Vec<Ranked<'a>> {
+        let may = nodes.iter().filter(|node| self.exclusions(node).is_empty());
+        let mut ranked: Vec<_> =
+            may.map(|node| Ranked { id: node.id, priority: self.priority(node) }).collect();
+        ranked.sort_by_cached_key(|ranked| {
+            let weight = weight(scope, ranked.id);
+            (last == Some(ranked.id), Reverse(ranked.priority), Reverse(weight), ranked.id.to_owned())
+        });
+        ranked
+    }
+}
+
+/// The place of `me` among the nodes with a live session, in an order that differs from scope to scope.
+pub(super) fn place_of(scope: &str, nodes: &[Node<'_>], me: &str) -> usize {
+    let mine = (weight(scope, me), me);
+    nodes.iter().filter(|node| node.session_live && (weight(scope, node.id), node.id) > mine).count()
+}
+
+fn weight(scope: &str, node: &str) -> u64 {
+    xxh64(node.as_bytes(), xxh64(scope.as_bytes(), 0))
+}
+
+impl Filter {
+    fn of(filter: Option<&pb::NodeFilter>) -> Result<Self, PolicyError> {
+        let names = filter.cloned().unwrap_or_default();
+        let lists = [&names.nodes, &names.roles, &names.regions, &names.zones];
+        if let Some(long) = lists.into_iter().find(|list| list.len() > NAMES_MAX) {
+            return Err(PolicyError::Names(long.len()));
+        }
+        Ok(Self { selector: Selector::parse(&names.selector)?, names })
+    }
+
+    fn mismatches(&self, node: &Node<'_>) -> Vec<Exclusion> {
+        let nobody = pb::PeerMetadata::default();
+        let says = node.peer.metadata.as_ref().unwrap_or(&nobody);
+        let outside =
+            |list: &[String], value: &str| !list.is_empty() && !list.iter().any(|name| name == value);
+        let labels: &Labels = &says.labels;
+        [
+            (outside(&self.names.nodes, node.id), Exclusion::Node),
+            (outside(&self.names.roles, &says.role), Exclusion::Role),
+            (outside(&self.names.regions, &says.region), Exclusion::Region),
+            (outside(&self.names.zones, &says.zone), Exclusion::Zone),
+            (!self.selector.matches(labels), Exclusion::Labels),
+        ]
+        .into_iter()
+        .filter_map(|(excluded, why)| excluded.then_some(why))
+        .collect()
+    }
+}

@@ -1,0 +1,1 @@
+//! Tables of what candidates and leaders decide.

@@ -1,0 +1,224 @@
+//! What a node does about the leadership of a scope.
+//!
+//! The store grants leases and numbers them; this decides who asks for one, when, and who gives one up.
+//! Candidates campaign one after another in an order that all of them know, so that a free scope is asked
+//! for once, and not by everybody at the same instant.
+
+mod candidates;
+#[cfg(test)]
+mod lease_test;
+mod tenure;
+
+use std::time::Duration;
+
+use crate::core::time::{Millis, millis};
+use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
+use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
+use candidates::place_of;
+pub use candidates::{
+    Exclusion, NAMES_MAX, Node, PREFERENCES_MAX, PRIORITY_MAX, Policy, PolicyError, Ranked,
+};
+use pb::leadership_order::Verb;
+use pb::tenure::End;
+pub use tenure::{Numbers, PAST_MAX, Transition, current, elect, elections_since, transitions, vacate};
+
+/// A lease as the store has it, and how the session that holds it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub node: String,
+    pub session: u64,
+    pub term: u64,
+    pub token: u64,
+    pub acquired_at: Millis,
+    pub standing: Standing,
+}
+
+/// How the session of a lease stands, by the store's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The lease is valid.
+    Live { until: Millis, renewed_at: Millis },
+    /// The leader gave it back.
+    Released,
+    /// The session ran out.
+    Expired { renewed_at: Millis, at: Millis },
+    /// The leader ended its session.
+    Closed { at: Millis },
+    /// The node has another session.
+    Replaced { at: Millis },
+    /// The session is one that the store no longer has.
+    Unknown,
+}
+
+/// What a node knows when it decides about a scope.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a> {
+    pub scope: &'a str,
+    pub value: &'a LeadershipValue,
+    pub held: Option<&'a Held>,
+    /// The node that decides.
+    pub me: &'a str,
+    /// Its session, as long as it may rely on it.
+    pub my_session: Option<u64>,
+    /// All nodes of the mesh.
+    pub nodes: &'a [Node<'a>],
+    pub now: Millis,
+    /// Before this nobody is granted the scope.
+    pub not_before: Millis,
+    /// How much later than the one before it each candidate campaigns.
+    pub backoff: Duration,
+}
+
+/// How a tenure ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    pub end: End,
+    pub reason: &'static str,
+    /// When the leader was last known to lead.
+    pub at: Millis,
+}
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// Nothing, until something changes.
+    Rest,
+    /// Nothing; look again at this instant.
+    Look { at: Millis },
+    /// Ask for the lease; `ending` is how the tenure before ended, if that is not recorded yet.
+    Campaign { ending: Option<Ending> },
+    /// Give the lease to another node in one step.
+    HandOver { to: String, reason: &'static str },
+    /// Give the lease back.
+    StepDown { reason: &'static str },
+    /// Give the lease back, if it is held, and remove the scope.
+    Remove,
+    /// Forget an order that cannot be carried out.
+    DropOrder,
+    /// Record that nobody leads any more.
+    Vacate { ending: Ending },
+}
+
+/// Decides what the node does about the scope.
+pub fn decide(scene: &Scene<'_>) -> Move {
+    match scene.held {
+        Some(held) if matches!(held.standing, Standing::Live { .. }) => {
+            if held.node == scene.me && Some(held.session) == scene.my_session {
+                return lead(scene);
+            }
+            wait_for_end(held)
+        }
+        Some(_) | None => fill(scene),
+    }
+}
+
+fn wait_for_end(held: &Held) -> Move {
+    match held.standing {
+        Standing::Live { until, .. } => Move::Look { at: until },
+        Standing::Released
+        | Standing::Expired { .. }
+        | Standing::Closed { .. }
+        | Standing::Replaced { .. }
+        | Standing::Unknown => Move::Rest,
+    }
+}
+
+/// What a leader does: it goes on, unless somebody else is to lead.
+fn lead(scene: &Scene<'_>) -> Move {
+    let Ok(policy) = Policy::of(scene.value.policy.as_ref()) else { return Move::Rest };
+    let ranked = policy.rank(scene.scope, scene.nodes, None);
+    let may = |node: &str| node != scene.me && ranked.iter().any(|ranked| ranked.id == node);
+    if let Some(order) = &scene.value.order {
+        return match order.verb() {
+            Verb::Delete => Move::Remove,
+            Verb::StepDown => Move::StepDown { reason: "step_down" },
+            Verb::Transfer if may(&order.to) => {
+                Move::HandOver { to: order.to.clone(), reason: "transferred" }
+            }
+            Verb::Transfer | Verb::Unspecified => Move::DropOrder,
+        };
+    }
+    let Some(me) = scene.nodes.iter().find(|node| node.id == scene.me) else { return Move::Rest };
+    let successor = ranked.iter().find(|ranked| ranked.id != scene.me);
+    match (policy.allows(me), me.peer.draining, successor) {
+        (false, _, Some(to)) => Move::HandOver { to: to.id.to_owned(), reason: "not_eligible" },
+        (false, _, None) => Move::StepDown { reason: "not_eligible" },
+        (true, true, Some(to)) => Move::HandOver { to: to.id.to_owned(), reason: "drained" },
+        (true, true, None) | (true, false, _) => Move::Rest,
+    }
+}
+
+/// Whom a leader that stops hands its scope to; `None`: nobody may lead it.
+pub fn successor(scene: &Scene<'_>) -> Option<String> {
+    let policy = Policy::of(scene.value.policy.as_ref()).ok()?;
+    let ranked = policy.rank(scene.scope, scene.nodes, Some(scene.me));
+    ranked.first().filter(|first| first.id != scene.me).map(|first| first.id.to_owned())
+}
+
+/// What a node does about a scope that nobody leads.
+fn fill(scene: &Scene<'_>) -> Move {
+    let order = scene.value.order.as_ref();
+    let Some(my_session) = scene.my_session else { return Move::Rest };
+    let ending = how_it_ended(scene);
+    let free_at =
+        ending.map_or(scene.value.vacant_since.as_ref().map_or(Millis(0), millis), |(_, free)| free);
+    let free_at = free_at.max(scene.not_before);
+    let ending = ending.map(|(ending, _)| ending);
+    if order.is_some_and(|order| order.verb() == Verb::Delete) {
+        return in_turn(scene, free_at, place_of(scene.scope, scene.nodes, scene.me), Move::Remove);
+    }
+    let Ok(policy) = Policy::of(scene.value.policy.as_ref()) else { return Move::Rest };
+    let mut ranked = policy.rank(scene.scope, scene.nodes, stepped_down(scene.value));
+    if let Some(wanted) = order.filter(|order| order.verb() == Verb::Transfer) {
+        // What the leader before did not come to do.
+        ranked.sort_by_key(|ranked| ranked.id != wanted.to);
+    }
+    match (ranked.iter().position(|ranked| ranked.id == scene.me), ending) {
+        (Some(place), ending) if is_in_session(scene, my_session) => {
+            in_turn(scene, free_at, place, Move::Campaign { ending })
+        }
+        (None, Some(ending)) if ranked.is_empty() => {
+            let place = place_of(scene.scope, scene.nodes, scene.me);
+            in_turn(scene, free_at, place, Move::Vacate { ending })
+        }
+        (Some(_) | None, _) => Move::Rest,
+    }
+}
+
+/// Whether the node's record is of the session that it has: otherwise it is about to be entered anew.
+fn is_in_session(scene: &Scene<'_>, session: u64) -> bool {
+    scene.nodes.iter().any(|node| node.id == scene.me && node.peer.session == session)
+}
+
+/// The move, when it is the node's turn.
+fn in_turn(scene: &Scene<'_>, free_at: Millis, place: usize, then: Move) -> Move {
+    let turns = u32::try_from(place).unwrap_or(u32::MAX);
+    let at = free_at.after(scene.backoff.saturating_mul(turns));
+    if scene.now >= at { then } else { Move::Look { at } }
+}
+
+/// How the tenure that the record shows has ended, and since when the scope is free.
+fn how_it_ended(scene: &Scene<'_>) -> Option<(Ending, Millis)> {
+    let current = scene.value.current.as_ref()?;
+    let of_current = |held: &&Held| held.node == current.leader_id && held.session == current.session;
+    let Some(held) = scene.held.filter(of_current) else {
+        return Some((Ending { end: End::Lost, reason: "epoch_changed", at: scene.now }, scene.now));
+    };
+    let (end, reason, at, free) = match held.standing {
+        Standing::Live { .. } => return None,
+        Standing::Expired { renewed_at, at } => {
+            (End::Expired, "lease_expired", renewed_at.max(held.acquired_at), at)
+        }
+        Standing::Closed { at } => (End::SteppedDown, "shutdown", at, at),
+        Standing::Replaced { at } => (End::Lost, "session_replaced", at, at),
+        Standing::Released => (End::SteppedDown, "step_down", scene.now, scene.now),
+        Standing::Unknown => (End::Lost, "epoch_changed", scene.now, scene.now),
+    };
+    Some((Ending { end, reason, at }, free))
+}
+
+/// The node that was told to step down last, if nobody has led since: it may lead again if nobody else can.
+fn stepped_down(value: &LeadershipValue) -> Option<&str> {
+    let last = value.past.first().filter(|_| value.current.is_none())?;
+    (last.end_reason == "step_down").then_some(last.leader_id.as_str())
+}

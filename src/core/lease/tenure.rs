@@ -1,0 +1,154 @@
+//! The record of a scope through elections and losses.
+
+use super::{Ending, Held};
+use crate::core::time::{Millis, millis, timestamp};
+use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
+use crate::wire::pb::omnirelay::store::v1::{LeadershipTenure, LeadershipValue};
+use pb::tenure::End;
+
+/// How many tenures a record keeps.
+pub const PAST_MAX: usize = 16;
+
+/// Why the tenure of a scope ends that is removed.
+const SCOPE_DELETED: &str = "scope_deleted";
+
+/// What the store numbers a tenure with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    pub term: u64,
+    pub token: u64,
+    pub acquired_at: Millis,
+}
+
+/// What a change of a record means to who watches leadership.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Transition {
+    Ended(pb::Tenure),
+    Elected(pb::Tenure),
+    /// The policy, the labels or the order.
+    Changed,
+    Removed,
+}
+
+impl Numbers {
+    /// Those of a lease.
+    pub fn of(held: &Held) -> Self {
+        Self { term: held.term, token: held.token, acquired_at: held.acquired_at }
+    }
+}
+
+/// The tenure that a record shows as going on, with the numbers of its lease.
+pub fn current(scope: &str, tenure: &LeadershipTenure, numbers: Numbers) -> pb::Tenure {
+    let vacant_since = tenure.vacant_since.as_ref().map(millis);
+    pb::Tenure {
+        scope: scope.to_owned(),
+        leader_id: tenure.leader_id.clone(),
+        term: signed(numbers.term),
+        fence_token: signed(numbers.token),
+        elected_at: Some(timestamp(numbers.acquired_at)),
+        reason: tenure.reason.clone(),
+        correlation_id: tenure.correlation_id.clone(),
+        leaderless_ms: vacant_since.map(|since| numbers.acquired_at.0.saturating_sub(since.0)),
+        ..pb::Tenure::default()
+    }
+}
+
+/// That tenure once it is over.
+pub fn end(tenure: pb::Tenure, ending: Ending, correlation_id: &str) -> pb::Tenure {
+    pb::Tenure {
+        ended_at: Some(timestamp(ending.at)),
+        end: ending.end.into(),
+        end_reason: ending.reason.to_owned(),
+        end_correlation_id: correlation_id.to_owned(),
+        ..tenure
+    }
+}
+
+/// The record once nobody leads: `numbers` are those of the tenure that ended.
+#[must_use]
+pub fn vacate(
+    scope: &str,
+    value: &LeadershipValue,
+    numbers: Numbers,
+    ending: Ending,
+    correlation_id: &str,
+) -> LeadershipValue {
+    let mut after = value.clone();
+    after.order = None;
+    if let Some(over) = after.current.take() {
+        after.past.insert(0, end(current(scope, &over, numbers), ending, correlation_id));
+        after.past.truncate(PAST_MAX);
+        after.vacant_since = Some(timestamp(ending.at));
+    }
+    after
+}
+
+/// The record once `leader` leads a vacant scope in its session.
+#[must_use]
+pub fn elect(value: &LeadershipValue, leader: &str, session: u64, correlation_id: &str) -> LeadershipValue {
+    let mut after = value.clone();
+    let vacant_since = after.vacant_since.take();
+    let reason = match after.past.first() {
+        None => "created",
+        Some(last) => last.end_reason.as_str(),
+    };
+    let reason = reason.to_owned();
+    after.order = None;
+    after.current = Some(LeadershipTenure {
+        leader_id: leader.to_owned(),
+        session,
+        reason,
+        correlation_id: correlation_id.to_owned(),
+        vacant_since,
+    });
+    after
+}
+
+/// How many tenures began at `since` or later, the current one included.
+pub fn elections_since(value: &LeadershipValue, elected_at: Option<Millis>, since: Millis) -> u32 {
+    let past = value.past.iter().filter_map(|tenure| tenure.elected_at.as_ref().map(millis));
+    let all = past.chain(elected_at).filter(|at| *at >= since).count();
+    u32::try_from(all).unwrap_or(u32::MAX)
+}
+
+/// What happened between two states of a record. `numbers` are those of the lease that the commit granted or
+/// released, `at` is when it was made.
+pub fn transitions(
+    scope: &str,
+    before: Option<&LeadershipValue>,
+    after: Option<&LeadershipValue>,
+    numbers: Numbers,
+    at: Millis,
+) -> Vec<Transition> {
+    let led_before = before.and_then(|value| value.current.as_ref());
+    let leads_after = after.and_then(|value| value.current.as_ref());
+    let is_same =
+        |one: &LeadershipTenure, other: &LeadershipTenure| one.correlation_id == other.correlation_id;
+    let mut found = Vec::new();
+    if let Some(led) = led_before.filter(|led| leads_after.is_none_or(|leads| !is_same(led, leads))) {
+        let recorded = after.and_then(|value| value.past.first());
+        found.push(Transition::Ended(
+            match recorded.filter(|past| past.correlation_id == led.correlation_id) {
+                Some(past) => past.clone(),
+                None => end(
+                    current(scope, led, numbers),
+                    Ending { end: End::SteppedDown, reason: SCOPE_DELETED, at },
+                    &led.correlation_id,
+                ),
+            },
+        ));
+    }
+    if let Some(leads) = leads_after.filter(|leads| led_before.is_none_or(|led| !is_same(led, leads))) {
+        found.push(Transition::Elected(current(scope, leads, numbers)));
+    }
+    if after.is_none() {
+        found.push(Transition::Removed);
+    } else if found.is_empty() {
+        found.push(Transition::Changed);
+    }
+    found
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,95 @@
+//! What a node counts of leadership.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts};
+
+use crate::core::scope::ScopeKind;
+use crate::core::time::Millis;
+use crate::daemon::registry::Registry;
+
+/// What is counted of leadership. Each transition is counted by the daemon that committed it.
+pub struct LeadershipMetrics {
+    transitions: IntCounterVec,
+    elections: HistogramVec,
+    split_brain: IntCounter,
+    led: IntGauge,
+    lease_age: GaugeVec,
+    renewals: IntCounter,
+    /// What this node leads, and since when.
+    leading: Mutex<Vec<(String, Millis)>>,
+}
+
+impl LeadershipMetrics {
+    /// # Errors
+    /// When two metrics have one name: a mistake in this file.
+    pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+        let transitions = IntCounterVec::new(
+            Opts::new(
+                "mesh_leadership_transitions_total",
+                "Elections and ends of leadership that this daemon committed",
+            ),
+            &["mesh_scope", "mesh_scope_kind", "mesh_leader", "mesh_transition"],
+        )?;
+        let elections = HistogramVec::new(
+            HistogramOpts::new(
+                "mesh_leadership_election_duration_ms",
+                "From when the leader before was last heard of to this node acting in its place, in milliseconds",
+            )
+            .buckets(vec![5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0, 2500.0, 5000.0, 10_000.0]),
+            &["mesh_scope_kind"],
+        )?;
+        let split_brain = IntCounter::new(
+            "mesh_leadership_split_brain_total",
+            "Commits that were refused because their fence was stale, and leases seen with two holders",
+        )?;
+        let led = IntGauge::new("mesh_leadership_scopes_led", "Scopes that this node leads")?;
+        let lease_age = GaugeVec::new(
+            Opts::new("mesh_leadership_lease_age_seconds", "How long this node has led a scope"),
+            &["mesh_scope"],
+        )?;
+        let renewals = IntCounter::new(
+            "mesh_leadership_renewals_total",
+            "Renewals of the session that carries all leases of this node",
+        )?;
+        all.register(Box::new(transitions.clone()))?;
+        all.register(Box::new(elections.clone()))?;
+        all.register(Box::new(lease_age.clone()))?;
+        all.register(Box::new(led.clone()))?;
+        for counter in [&split_brain, &renewals] {
+            all.register(Box::new(counter.clone()))?;
+        }
+        let leading = Mutex::default();
+        Ok(Self { transitions, elections, split_brain, led, lease_age, renewals, leading })
+    }
+
+    /// Counts a transition that this daemon committed.
+    pub fn count_transition(&self, scope: &str, leader: &str, transition: &str) {
+        self.transitions.with_label_values(&[scope, ScopeKind::word_of(scope), leader, transition]).inc();
+    }
+
+    /// Notes how long a scope was without a leader before this node acted.
+    pub fn observe_election(&self, kind: &str, took: Duration) {
+        self.elections.with_label_values(&[kind]).observe(took.as_secs_f64() * 1000.0);
+    }
+
+    /// Notes what this node leads, each since when.
+    pub fn set_led(&self, led: &[(String, Millis)]) {
+        led.clone_into(&mut self.leading.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Brings what is read off the registry up to date.
+    pub(super) fn read(&self, registry: &Registry) {
+        let leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.led.set(i64::try_from(leading.len()).unwrap_or(i64::MAX));
+        self.lease_age.reset();
+        let now = registry.view().now();
+        for (scope, since) in &leading {
+            self.lease_age.with_label_values(&[scope]).set(now.since(*since).as_secs_f64());
+        }
+        let fenced = registry.fences_refused() + registry.view().double_leases();
+        self.split_brain.inc_by(fenced.saturating_sub(self.split_brain.get()));
+        self.renewals.inc_by(registry.own().renewals().saturating_sub(self.renewals.get()));
+    }
+}

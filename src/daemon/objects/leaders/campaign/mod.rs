@@ -1,0 +1,257 @@
+//! Campaigning: how a node comes to lead scopes, goes on leading them, and gives them up.
+//!
+//! It looks at the view whenever something changes there, and at the instants at which leases end. It asks
+//! the store nothing; the one renewal of the node's session is a renewal of all that it leads.
+
+mod entering;
+mod pieces;
+mod rounds;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+
+use super::known::{AllKnown, Known};
+use super::{LEADERSHIP, RUNBOOK};
+use crate::core::labels::Labels;
+use crate::core::lease::{Node, Scene, Standing};
+use crate::core::time::{Millis, millis};
+use crate::daemon::metrics::LeadershipMetrics;
+use crate::daemon::objects::peers::{self, Roster, session_id};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::follow::wait_for;
+use crate::daemon::store::{Epoch, Fence, GroupRef, Revision};
+use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
+
+/// How long a node that stops may take to hand over what it leads.
+const LEAVE_WAIT: Duration = Duration::from_secs(2);
+/// The shortest time between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// How a node campaigns.
+#[derive(Clone, Debug)]
+pub struct CampaignSettings {
+    /// False: it leads nothing.
+    pub enabled: bool,
+    /// How often it looks when nothing changes.
+    pub evaluation_interval: Duration,
+    /// How much later than the one before it each candidate asks, and how long is waited after a failure.
+    pub election_backoff: Duration,
+    /// An election that takes longer is warned of.
+    pub max_election_window: Duration,
+    /// The scopes it enters, with the labels they begin with.
+    pub entered: BTreeMap<String, Labels>,
+    /// Of the jitter.
+    pub seed: u64,
+}
+
+/// What a node leads, and how it comes to it.
+pub struct Campaigner {
+    registry: Arc<Registry>,
+    settings: CampaignSettings,
+    metrics: Arc<LeadershipMetrics>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What was led at the last look, with the token.
+    leading: BTreeMap<String, u64>,
+    /// What is being given up: it is not led any more, whatever the view still says.
+    yielding: BTreeSet<String>,
+    /// Before when a scope is left alone, by store time: somebody else was faster, or it failed.
+    not_before: BTreeMap<String, Millis>,
+    /// Leaders whose peer record is not alive, and that was told.
+    doubted: BTreeSet<String>,
+    /// The epoch in which the node's scopes were entered.
+    entered: Option<Epoch>,
+    jitter: u64,
+}
+
+/// What a look depends on, apart from time.
+#[derive(PartialEq)]
+struct Seen {
+    peers: Cursor,
+    scopes: Cursor,
+    session: Option<GroupRef>,
+}
+
+impl Campaigner {
+    pub fn new(registry: Arc<Registry>, settings: CampaignSettings, metrics: Arc<LeadershipMetrics>) -> Self {
+        let state = State { jitter: settings.seed | 1, ..State::default() };
+        Self { registry, settings, metrics, state: Mutex::new(state) }
+    }
+
+    /// What a leader's commit carries, while this node leads `scope` for certain: not a moment longer than the
+    /// store will keep the scope for it.
+    pub fn fence(&self, scope: &str) -> Option<Fence> {
+        let session = self.session()?;
+        if self.lock().yielding.contains(scope) {
+            return None;
+        }
+        let tenancy = self.registry.view().tenancy();
+        let (lease, standing) = tenancy.of(scope)?;
+        let leads = lease.holder == session && matches!(standing, Standing::Live { .. });
+        leads.then(|| Fence { scope: scope.to_owned(), token: lease.token })
+    }
+
+    /// Campaigns for ever.
+    pub async fn run(&self) {
+        wait_for(self.registry.view(), Revision(0)).await;
+        let mut heads = self.registry.view().follow_head();
+        loop {
+            heads.mark_unchanged();
+            let seen = self.seen();
+            let wake = self.round().await;
+            let wake = wake.max(Instant::now() + LOOK_AGAIN);
+            while self.seen() == seen {
+                if tokio::time::timeout_at(wake, heads.changed()).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Hands over what the node leads, because it stops. Best effort, and bounded.
+    pub async fn leave(&self) {
+        let all = AllKnown::of(self.registry.view());
+        let roster = Roster::of(self.registry.view());
+        if timeout(LEAVE_WAIT, self.give_all_up(&all, &roster.nodes())).await.is_err() {
+            warn!(
+                runbook = RUNBOOK,
+                "what this node leads was not handed over in time; its leases are ended"
+            );
+        }
+    }
+
+    /// The node's session, as long as it may rely on it.
+    fn session(&self) -> Option<GroupRef> {
+        self.session_until().map(|(session, _)| session)
+    }
+
+    fn session_until(&self) -> Option<(GroupRef, Instant)> {
+        let (own, epoch) = (self.registry.own(), self.registry.view().head().epoch);
+        let id = session_id(self.registry.node_id());
+        let session = own.all().into_iter().find(|group| group.id == id)?;
+        let until = own.valid_until(&session, epoch)?;
+        Some((session, until))
+    }
+
+    fn seen(&self) -> Seen {
+        let view = self.registry.view();
+        Seen { peers: peers::changed(view), scopes: view.changed(&LEADERSHIP), session: self.session() }
+    }
+
+    fn scene<'a>(
+        &'a self,
+        all: &AllKnown,
+        known: &'a Known,
+        nodes: &'a [Node<'a>],
+        session: Option<&GroupRef>,
+    ) -> Scene<'a> {
+        Scene {
+            scope: known.scope(),
+            value: &known.value,
+            held: known.held.as_ref(),
+            me: self.registry.node_id(),
+            my_session: session.map(|session| session.instance),
+            nodes,
+            now: all.now,
+            not_before: all.quarantine_until,
+            backoff: self.settings.election_backoff,
+        }
+    }
+
+    /// Says what this node has begun and ceased to lead since the last look.
+    fn note_leading(&self, all: &AllKnown, session: Option<&GroupRef>) {
+        let me = self.registry.node_id();
+        let mine = all.scopes.iter().filter_map(|known| {
+            let (held, ..) = known.valid()?;
+            let leads = held.node == me && Some(held.session) == session.map(|session| session.instance);
+            leads.then_some((known, held.token))
+        });
+        let mine: Vec<_> = mine.collect();
+        let mut state = self.lock();
+        state.yielding.retain(|scope| mine.iter().any(|(known, _)| known.scope() == scope));
+        let now: BTreeMap<String, u64> =
+            mine.iter().map(|(known, token)| (known.scope().to_owned(), *token)).collect();
+        let before = std::mem::replace(&mut state.leading, now.clone());
+        drop(state);
+        for (known, token) in mine.iter().filter(|(known, token)| before.get(known.scope()) != Some(token)) {
+            self.note_gained(known, *token);
+        }
+        for (scope, token) in before.iter().filter(|(scope, token)| now.get(*scope) != Some(token)) {
+            info!(scope, token, "leadership ended");
+        }
+        self.metrics.set_led(&now.keys().filter_map(|scope| self.led_since(all, scope)).collect::<Vec<_>>());
+    }
+
+    fn led_since(&self, all: &AllKnown, scope: &str) -> Option<(String, Millis)> {
+        let known = all.scopes.iter().find(|known| known.scope() == scope)?;
+        Some((scope.to_owned(), known.held.as_ref()?.acquired_at))
+    }
+
+    fn note_gained(&self, known: &Known, token: u64) {
+        let shown = known.leadership();
+        let tenure = known.value.current.as_ref();
+        let (scope, term) = (known.scope(), shown.term);
+        let (reason, correlation_id) = (&shown.reason, &shown.correlation_id);
+        info!(scope, term, token, reason, correlation_id, "leadership began");
+        // To the instant from which this node acts, and not to that of the commit.
+        let Some(since) = tenure.and_then(|tenure| tenure.vacant_since.as_ref()).map(millis) else { return };
+        let took = self.registry.view().now().since(since);
+        self.metrics.observe_election(&shown.scope_kind, took);
+        if took > self.settings.max_election_window {
+            let duration_ms = crate::core::time::whole_ms(took);
+            warn!(
+                scope,
+                term,
+                duration_ms,
+                correlation_id,
+                runbook = RUNBOOK,
+                "election took longer than it should"
+            );
+        }
+    }
+
+    /// Says whose peer record is not alive although it leads.
+    fn note_doubts(&self, all: &AllKnown, nodes: &[Node<'_>]) {
+        let mut led: BTreeMap<&str, usize> = BTreeMap::new();
+        for known in &all.scopes {
+            if let Some(current) = &known.value.current {
+                *led.entry(current.leader_id.as_str()).or_default() += 1;
+            }
+        }
+        let alive = |leader: &str| {
+            let node = nodes.iter().find(|node| node.id == leader);
+            node.is_some_and(|node| node.peer.status() == pb::peer::Status::Alive)
+        };
+        let doubted: BTreeMap<&str, usize> = led.into_iter().filter(|(leader, _)| !alive(leader)).collect();
+        let mut state = self.lock();
+        for (leader, scopes) in &doubted {
+            if state.doubted.insert((*leader).to_owned()) {
+                warn!(peer = leader, scopes, runbook = RUNBOOK, "the peer record of a leader is not alive");
+            }
+        }
+        state.doubted.retain(|leader| doubted.contains_key(leader.as_str()));
+    }
+
+    /// A little chance, so that those who wait for the same instant do not act in the same millisecond.
+    fn jitter(&self) -> Duration {
+        let mut state = self.lock();
+        // Marsaglia's xorshift: it needs not be good, but the same for the same seed.
+        state.jitter ^= state.jitter << 13;
+        state.jitter ^= state.jitter >> 7;
+        state.jitter ^= state.jitter << 17;
+        let most = crate::core::time::whole_ms(self.settings.election_backoff / 8).max(1);
+        Duration::from_millis(state.jitter % most)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,230 @@
+//! What a move of one scope changes.
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::rounds::{end_word, stepping_down};
+use super::{Campaigner, Known};
+use crate::core::lease::{Ending, Held, Move, Node, Numbers, elect, vacate};
+use crate::daemon::audit;
+use crate::daemon::chance::correlation_id;
+use crate::daemon::objects::leaders::leadership_id;
+use crate::daemon::objects::peers::session_id;
+use crate::daemon::store::{Fence, GroupRef, LeaseOp, Precondition, TOKEN_FLOOR_MAX, Version, Write};
+use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
+
+/// What a move of one scope changes, on the condition that its record has this version.
+pub(super) struct Piece {
+    pub scope: String,
+    pub version: Version,
+    /// The record and what the audit trail says of it.
+    pub writes: Vec<Write>,
+    pub leases: Vec<LeaseOp>,
+    /// Of the leader, when it is the leader's move.
+    pub fence: Option<Fence>,
+    pub also: Option<Precondition>,
+    /// The leader gives the scope up.
+    pub yields: bool,
+    /// Whom it makes or unmakes a leader, and how.
+    pub transitions: Vec<(String, &'static str)>,
+    pub reason: String,
+    pub correlation_id: String,
+}
+
+impl Campaigner {
+    /// What `act` changes; `None`: nothing.
+    pub(super) fn piece(
+        &self,
+        known: &Known,
+        act: &Move,
+        nodes: &[Node<'_>],
+        session: &GroupRef,
+    ) -> Option<Piece> {
+        let making = Making::of(self, known);
+        match act {
+            Move::Rest | Move::Look { .. } => None,
+            Move::Campaign { ending } => Some(making.campaign(*ending, session)),
+            Move::HandOver { to, reason } => {
+                let node = nodes.iter().find(|node| node.id == to)?;
+                let session = GroupRef { id: session_id(to), instance: node.peer.session };
+                making.hand_over(to, &session, reason)
+            }
+            Move::StepDown { reason } => making.step_down(reason),
+            Move::Remove => Some(making.remove()),
+            Move::DropOrder => making.drop_order(),
+            Move::Vacate { ending } => Some(making.vacate(*ending)),
+        }
+    }
+}
+
+/// What pieces of one scope are made of.
+struct Making<'a> {
+    campaigner: &'a Campaigner,
+    known: &'a Known,
+    numbers: Numbers,
+    correlation_id: String,
+}
+
+impl<'a> Making<'a> {
+    fn of(campaigner: &'a Campaigner, known: &'a Known) -> Self {
+        let order = known.value.order.as_ref().map(|order| order.correlation_id.clone());
+        let correlation_id =
+            order.filter(|id| !id.is_empty()).unwrap_or_else(|| correlation_id(known.scope()));
+        let numbers = known.held.as_ref().map(Numbers::of).unwrap_or_default();
+        Self { campaigner, known, numbers, correlation_id }
+    }
+
+    fn campaign(self, ending: Option<Ending>, session: &GroupRef) -> Piece {
+        let me = self.campaigner.registry.node_id();
+        let vacant = self.vacated(ending);
+        let value = elect(&vacant, me, session.instance, &self.correlation_id);
+        let mut transitions = self.ended(ending);
+        transitions.push((me.to_owned(), "elected"));
+        let leases = vec![self.acquire(session)];
+        Piece { leases, transitions, ..self.whole("leaders.elected", Some(&value)) }
+    }
+
+    fn hand_over(self, to: &str, session: &GroupRef, reason: &'static str) -> Option<Piece> {
+        let ending = stepping_down(reason, self.known.now);
+        let value = elect(&self.vacated(Some(ending)), to, session.instance, &self.correlation_id);
+        let fence = self.fence()?;
+        let release = LeaseOp::Release { scope: fence.scope.clone(), token: fence.token };
+        let leases = vec![release, self.acquire(session)];
+        let mut transitions = self.ended(Some(ending));
+        transitions.push((to.to_owned(), "elected"));
+        let also = Some(Precondition::GroupLive(session.clone()));
+        let whole = self.whole("leaders.handed-over", Some(&value));
+        Some(Piece { leases, fence: Some(fence), also, yields: true, transitions, ..whole })
+    }
+
+    fn step_down(self, reason: &'static str) -> Option<Piece> {
+        let ending = stepping_down(reason, self.known.now);
+        let value = self.vacated(Some(ending));
+        let fence = self.fence()?;
+        let leases = vec![LeaseOp::Release { scope: fence.scope.clone(), token: fence.token }];
+        let transitions = self.ended(Some(ending));
+        let whole = self.whole("leaders.stepped-down", Some(&value));
+        Some(Piece { leases, fence: Some(fence), yields: true, transitions, ..whole })
+    }
+
+    fn remove(self) -> Piece {
+        let ending = stepping_down("scope_deleted", self.known.now);
+        let fence = self.fence();
+        let release = fence.clone().map(|fence| LeaseOp::Release { scope: fence.scope, token: fence.token });
+        let transitions = self.ended(Some(ending));
+        let yields = fence.is_some();
+        let whole = self.whole("leaders.removed", None);
+        Piece { leases: release.into_iter().collect(), fence, yields, transitions, ..whole }
+    }
+
+    fn drop_order(self) -> Option<Piece> {
+        let value = LeadershipValue { order: None, ..LeadershipValue::clone(&self.known.value) };
+        let fence = self.fence()?;
+        let whole = self.whole("leaders.order-dropped", Some(&value));
+        Some(Piece { fence: Some(fence), ..whole })
+    }
+
+    fn vacate(self, ending: Ending) -> Piece {
+        let value = self.vacated(Some(ending));
+        let transitions = self.ended(Some(ending));
+        let held = self.known.held.as_ref();
+        let also = held.filter(|_| ending.reason == "lease_expired").map(|held| {
+            Precondition::GroupOver(GroupRef { id: session_id(&held.node), instance: held.session })
+        });
+        let action = match end_word(ending.end) {
+            "expired" => "leaders.expired",
+            "stepped_down" => "leaders.stepped-down",
+            _ => "leaders.lost",
+        };
+        Piece { also, transitions, ..self.whole(action, Some(&value)) }
+    }
+
+    fn vacated(&self, ending: Option<Ending>) -> LeadershipValue {
+        match ending {
+            Some(ending) => {
+                vacate(self.known.scope(), &self.known.value, self.numbers, ending, &self.correlation_id)
+            }
+            None => LeadershipValue::clone(&self.known.value),
+        }
+    }
+
+    fn ended(&self, ending: Option<Ending>) -> Vec<(String, &'static str)> {
+        let current = self.known.value.current.as_ref();
+        let ended =
+            ending.and_then(|ending| current.map(|led| (led.leader_id.clone(), end_word(ending.end))));
+        ended.into_iter().collect()
+    }
+
+    fn acquire(&self, session: &GroupRef) -> LeaseOp {
+        LeaseOp::Acquire {
+            scope: self.known.scope().to_owned(),
+            holder: session.clone(),
+            token_floor: self.known.token_seen.min(TOKEN_FLOOR_MAX),
+        }
+    }
+
+    /// That of the lease, while it is valid and this node's.
+    fn fence(&self) -> Option<Fence> {
+        let (held, ..): (&Held, _, _) = self.known.valid()?;
+        let mine = held.node == self.campaigner.registry.node_id();
+        mine.then(|| Fence { scope: self.known.scope().to_owned(), token: held.token })
+    }
+
+    /// A piece without leases: the record, which is deleted when there is none after, and its audit record.
+    fn whole(self, action: &'static str, after: Option<&LeadershipValue>) -> Piece {
+        let registry = &self.campaigner.registry;
+        let id = leadership_id(self.known.scope());
+        let changes = self.changes(after);
+        let mut body = audit::own_body(registry.node_id(), action, id.to_string(), changes);
+        body.request_id.clone_from(&self.correlation_id);
+        if let Some(order) = &self.known.value.order {
+            body.reason.clone_from(&order.reason);
+        }
+        let audited = audit::write(self.known.now, &body, registry.audit_mac());
+        let current = after.and_then(|value| value.current.as_ref());
+        let past = after.and_then(|value| value.past.first());
+        let reason =
+            current.map(|current| current.reason.as_str()).or(past.map(|past| past.end_reason.as_str()));
+        let reason = reason.unwrap_or("scope_deleted").to_owned();
+        let write = match after {
+            Some(value) => Write::Put { id, value: Bytes::from(value.encode_to_vec()), group: None },
+            None => Write::Delete { id },
+        };
+        Piece {
+            scope: self.known.scope().to_owned(),
+            version: self.known.record.record.version,
+            writes: vec![write, audited],
+            leases: Vec::new(),
+            fence: None,
+            also: None,
+            yields: false,
+            transitions: Vec::new(),
+            reason,
+            correlation_id: self.correlation_id,
+        }
+    }
+
+    /// What the audit trail says: the numbers of the new lease are given by the store, so those before it are
+    /// told.
+    fn changes(&self, after: Option<&LeadershipValue>) -> Vec<String> {
+        let leader = |value: &LeadershipValue| {
+            value.current.as_ref().map_or_else(|| "(none)".to_owned(), |current| current.leader_id.clone())
+        };
+        let Some(after) = after else { return vec!["deleted".to_owned()] };
+        let (was, is) = (leader(&self.known.value), leader(after));
+        let mut lines = vec![format!("leader: {was} -> {is}")];
+        if let Some(current) = &after.current {
+            lines.push(format!("term: {}", self.numbers.term + 1));
+            lines.push(format!("because: {}", current.reason));
+        } else if let Some(past) = after.past.first() {
+            lines.push(format!("because: {}", past.end_reason));
+        }
+        if self.numbers.token > 0 {
+            lines.push(format!("fence token before: {}", self.numbers.token));
+        }
+        if let Some(order) = &self.known.value.order {
+            lines.push(format!("ordered by: {}", order.ordered_by));
+        }
+        lines
+    }
+}

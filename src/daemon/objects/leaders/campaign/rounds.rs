@@ -1,0 +1,234 @@
+//! One look at all scopes, and what follows from it.
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::pieces::Piece;
+use super::{AllKnown, Campaigner, RUNBOOK, Roster};
+use crate::core::lease::{Ending, Move, Node, decide, successor};
+use crate::core::time::Millis;
+use crate::daemon::objects::leaders::known::Known;
+use crate::daemon::objects::leaders::leadership_id;
+use crate::daemon::registry::follow::{chain, in_time};
+use crate::daemon::store::{Commit, CommitError, Committed, GroupRef, LogEntry, Precondition};
+use crate::wire::pb::omnirelay::mesh::control::v1::tenure::End;
+
+/// The most scopes of one commit: each takes a record, a lease and an audit record.
+const BATCH_MAX: usize = 64;
+/// How many of a leader's commits are under way at once: each is of one scope, because it carries its fence.
+const FENCED_AT_ONCE: usize = 16;
+/// How long a commit may take.
+const COMMIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long a scope is left alone when somebody else changed its record.
+const CONFLICT_WAIT: std::time::Duration = std::time::Duration::from_millis(20);
+
+impl Campaigner {
+    /// Looks at all scopes, does what is to be done, and says when to look again at the latest.
+    pub(super) async fn round(&self) -> Instant {
+        let again = Instant::now() + self.settings.evaluation_interval;
+        let session = self.session_until();
+        let again = session.as_ref().map_or(again, |(_, until)| again.min(*until));
+        let session = session.map(|(session, _)| session);
+        let (acted, all) = {
+            let all = AllKnown::of(self.registry.view());
+            let roster = Roster::of(self.registry.view());
+            let nodes = roster.nodes();
+            self.note_leading(&all, session.as_ref());
+            self.note_doubts(&all, &nodes);
+            if !self.settings.enabled {
+                return again;
+            }
+            if let Some(session) = &session {
+                self.enter_scopes(&all, session).await;
+            }
+            let (due, look) = self.moves(&all, &nodes, session.as_ref());
+            let acted = !due.is_empty();
+            if let Some(session) = &session {
+                self.carry_out(due, &nodes, session).await;
+            }
+            (acted, look.map(|at| Instant::now() + at.since(self.registry.view().now()) + self.jitter()))
+        };
+        if acted { Instant::now() } else { all.map_or(again, |at| again.min(at)) }
+    }
+
+    /// What is to be done now, and when there will be more.
+    fn moves<'a>(
+        &self,
+        all: &'a AllKnown,
+        nodes: &[Node<'_>],
+        session: Option<&GroupRef>,
+    ) -> (Vec<(&'a Known, Move)>, Option<Millis>) {
+        let mut due = Vec::new();
+        let mut look: Option<Millis> = None;
+        let mut note = |at: Millis| look = Some(look.map_or(at, |look| look.min(at)));
+        let mut state = self.lock();
+        state.not_before.retain(|_, at| *at > all.now);
+        let not_before = state.not_before.clone();
+        drop(state);
+        for known in &all.scopes {
+            if let Some(at) = not_before.get(known.scope()) {
+                note(*at);
+                continue;
+            }
+            match decide(&self.scene(all, known, nodes, session)) {
+                Move::Rest => {}
+                Move::Look { at } => note(at),
+                act => due.push((known, act)),
+            }
+        }
+        (due, look)
+    }
+
+    /// Hands over everything that this node leads.
+    pub(super) async fn give_all_up(&self, all: &AllKnown, nodes: &[Node<'_>]) {
+        let Some(session) = self.session() else { return };
+        let me = self.registry.node_id();
+        let mine = all.scopes.iter().filter(|known| known.leader() == Some(me));
+        let due = mine.map(|known| {
+            let act = match successor(&self.scene(all, known, nodes, Some(&session))) {
+                Some(to) => Move::HandOver { to, reason: "shutdown" },
+                None => Move::StepDown { reason: "shutdown" },
+            };
+            (known, act)
+        });
+        self.carry_out(due.collect(), nodes, &session).await;
+    }
+
+    async fn carry_out(&self, due: Vec<(&Known, Move)>, nodes: &[Node<'_>], session: &GroupRef) {
+        let pieces = due.into_iter().filter_map(|(known, act)| self.piece(known, &act, nodes, session));
+        let (fenced, free): (Vec<_>, Vec<_>) = pieces.partition(|piece| piece.fence.is_some());
+        self.lock()
+            .yielding
+            .extend(fenced.iter().filter(|piece| piece.yields).map(|piece| piece.scope.clone()));
+        stream::iter(fenced).for_each_concurrent(FENCED_AT_ONCE, |piece| self.commit_fenced(piece)).await;
+        let mut free = free;
+        while !free.is_empty() {
+            let rest = free.split_off(free.len().min(BATCH_MAX));
+            if !self.commit_batch(free, session).await {
+                break;
+            }
+            free = rest;
+        }
+    }
+
+    async fn commit_fenced(&self, piece: Piece) {
+        let commit = self.commit_of(std::slice::from_ref(&piece), None);
+        match in_time(COMMIT_TIMEOUT, self.registry.commit(commit)).await {
+            Ok(Committed::Done(entry)) => self.note_done(&piece, &entry),
+            Ok(Committed::Replayed { .. }) => {}
+            Err(error) => {
+                warn!(scope = piece.scope, error = %chain(&error), "what a leader wanted to do was not done; trying again");
+                self.leave_alone(
+                    &piece.scope,
+                    self.registry.view().now().after(self.settings.election_backoff),
+                );
+                // Otherwise it is not known whether it leads still: then it does not act.
+                if !matches!(error, CommitError::Store(crate::daemon::store::StoreError::OutcomeUnknown(_))) {
+                    self.lock().yielding.remove(&piece.scope);
+                }
+            }
+        }
+    }
+
+    /// Commits pieces together, without those that cannot be now. False: nothing more can be done now.
+    async fn commit_batch(&self, mut pieces: Vec<Piece>, session: &GroupRef) -> bool {
+        while !pieces.is_empty() {
+            let commit = self.commit_of(&pieces, Some(session));
+            let error = match in_time(COMMIT_TIMEOUT, self.registry.commit(commit)).await {
+                Ok(Committed::Done(entry)) => {
+                    pieces.iter().for_each(|piece| self.note_done(piece, &entry));
+                    return true;
+                }
+                Ok(Committed::Replayed { .. }) => return true,
+                Err(error) => error,
+            };
+            let now = self.registry.view().now();
+            let (scope, until) = match &error {
+                CommitError::LeaseHeld { scope, until, .. } => (scope.clone(), (*until).max(now)),
+                CommitError::Conflict { id, .. } => (id.key.clone(), now.after(CONFLICT_WAIT)),
+                other => {
+                    debug!(error = %chain(other), "candidacy was not heard; trying again");
+                    let again = now.after(self.settings.election_backoff);
+                    pieces.iter().for_each(|piece| self.leave_alone(&piece.scope, again));
+                    return false;
+                }
+            };
+            debug!(scope, error = %chain(&error), "candidacy was declined");
+            let before = pieces.len();
+            pieces.retain(|piece| piece.scope != scope);
+            self.leave_alone(&scope, until);
+            if pieces.len() == before {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn commit_of(&self, pieces: &[Piece], session: Option<&GroupRef>) -> Commit {
+        let versions = pieces
+            .iter()
+            .map(|piece| Precondition::Version { id: leadership_id(&piece.scope), version: piece.version });
+        let live = session.map(|session| Precondition::GroupLive(session.clone()));
+        Commit {
+            epoch: self.registry.view().head().epoch,
+            preconditions: versions
+                .chain(live)
+                .chain(pieces.iter().filter_map(|piece| piece.also.clone()))
+                .collect(),
+            writes: pieces.iter().flat_map(|piece| piece.writes.clone()).collect(),
+            leases: pieces.iter().flat_map(|piece| piece.leases.clone()).collect(),
+            fence: pieces.first().and_then(|piece| piece.fence.clone()),
+            writer: self.registry.node_id().to_owned(),
+            ..Commit::default()
+        }
+    }
+
+    fn note_done(&self, piece: &Piece, entry: &LogEntry) {
+        let lease = entry.leases.iter().find(|lease| lease.scope == piece.scope);
+        let (term, token) = lease.map_or((0, 0), |lease| (lease.term, lease.token));
+        let Piece { scope, correlation_id, reason, .. } = piece;
+        for (leader, transition) in &piece.transitions {
+            self.metrics.count_transition(scope, leader, transition);
+            match *transition {
+                "elected" => tracing::info!(
+                    scope,
+                    peer = leader,
+                    term,
+                    token,
+                    reason,
+                    correlation_id,
+                    "leader elected"
+                ),
+                ended => warn_or_info(ended, scope, leader, reason, correlation_id),
+            }
+        }
+    }
+
+    fn leave_alone(&self, scope: &str, until: Millis) {
+        self.lock().not_before.insert(scope.to_owned(), until);
+    }
+}
+
+fn warn_or_info(ended: &str, scope: &str, leader: &str, reason: &str, correlation_id: &str) {
+    if ended == end_word(End::SteppedDown) {
+        tracing::info!(scope, peer = leader, reason, correlation_id, "leader stepped down");
+    } else {
+        warn!(scope, peer = leader, reason, correlation_id, runbook = RUNBOOK, "leader lost its lease");
+    }
+}
+
+/// As metrics say it.
+pub(super) fn end_word(end: End) -> &'static str {
+    match end {
+        End::Expired => "expired",
+        End::SteppedDown => "stepped_down",
+        End::Lost | End::Unspecified => "lost",
+    }
+}
+
+/// How a tenure ends that its leader ends itself.
+pub(super) fn stepping_down(reason: &'static str, at: Millis) -> Ending {
+    Ending { end: End::SteppedDown, reason, at }
+}

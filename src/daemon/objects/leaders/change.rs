@@ -1,0 +1,348 @@
+//! What operators may do to a scope.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use tokio::time::{Instant, timeout_at};
+
+use super::explain::exclusions_of;
+use super::known::Known;
+use super::{LEADERSHIP, check_scope, leadership_id, not_found, pb};
+use crate::core::labels::{self, Labels};
+use crate::core::lease::Policy;
+use crate::core::names::check_node_name;
+use crate::core::peer::difference;
+use crate::core::scope::ScopeKind;
+use crate::daemon::chance::correlation_id;
+use crate::daemon::objects::{SCHEMA_VERSION, check_reason, timestamp};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled, request_hash};
+use crate::daemon::store::{LogEntry, Write};
+use crate::daemon::surface::{Caller, IfMatch};
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
+use pb::leadership_order::Verb;
+
+/// How long a leader may take to do what was ordered before the caller is told that it has not yet.
+const ORDER_WAIT: Duration = Duration::from_secs(10);
+/// How much of a caller's time is left for the answer.
+const ANSWER_TIME: Duration = Duration::from_millis(200);
+
+/// Has the leader hand a scope over, and waits for it.
+pub(super) async fn transfer(
+    registry: &Registry,
+    caller: &Caller,
+    request: pb::TransferLeaderRequest,
+) -> Result<pb::LeaderChange, Fault> {
+    check_node_name(&request.to)
+        .map_err(|error| Fault::invalid(format!("field `to` is no node id: {error}")))?;
+    let hash = request_hash(&request);
+    let pb::TransferLeaderRequest { scope, to, reason, expected_version, dry_run } = request;
+    let asked = Asked { caller, action: "leaders.transfer", scope, reason, expected_version, dry_run, hash };
+    let ordered = asked
+        .decide(registry, |found| {
+            let known = found.ok_or_else(|| not_found(&asked.scope))?;
+            let leader = known.leader().ok_or_else(|| no_leader(&asked.scope))?;
+            if leader == to {
+                return Ok(unchanged(known));
+            }
+            may_lead(registry, known, &to)?;
+            Ok(asked.order(known, Verb::Transfer, &to, vec![format!("leader: {leader} -> {to}")]))
+        })
+        .await?;
+    asked.wait(registry, ordered).await
+}
+
+/// Has the leader give a scope up, and waits for it.
+pub(super) async fn step_down(
+    registry: &Registry,
+    caller: &Caller,
+    request: pb::StepDownLeaderRequest,
+) -> Result<pb::LeaderChange, Fault> {
+    let hash = request_hash(&request);
+    let pb::StepDownLeaderRequest { scope, reason, expected_version, dry_run } = request;
+    let asked = Asked { caller, action: "leaders.step-down", scope, reason, expected_version, dry_run, hash };
+    let ordered = asked
+        .decide(registry, |found| {
+            let known = found.ok_or_else(|| not_found(&asked.scope))?;
+            let leader = known.leader().ok_or_else(|| no_leader(&asked.scope))?;
+            Ok(asked.order(known, Verb::StepDown, "", vec![format!("leader: {leader} -> (none)")]))
+        })
+        .await?;
+    asked.wait(registry, ordered).await
+}
+
+/// Creates a scope, or replaces its labels and its policy.
+pub(super) async fn set(
+    registry: &Registry,
+    caller: &Caller,
+    request: pb::SetScopeRequest,
+) -> Result<pb::LeaderChange, Fault> {
+    let hash = request_hash(&request);
+    let pb::SetScopeRequest { scope, labels, policy, reason, expected_version, dry_run } = request;
+    let labels = labels::update(&Labels::new(), &labels, &[], false)
+        .map_err(|error| Fault::invalid(format!("field `labels`: {error}")))?;
+    Policy::of(policy.as_ref()).map_err(|error| Fault::invalid(format!("field `policy`: {error}")))?;
+    let asked = Asked { caller, action: "leaders.set", scope, reason, expected_version, dry_run, hash };
+    asked
+        .decide(registry, |found| {
+            let before = found.map(|known| LeadershipValue::clone(&known.value));
+            let mut after = before.clone().unwrap_or_default();
+            after.labels.clone_from(&labels);
+            after.policy.clone_from(&policy);
+            let changes = differences(before.as_ref(), &after);
+            Ok(asked.put(found, after, changes))
+        })
+        .await
+}
+
+/// Removes a scope, once its leader has stepped down.
+pub(super) async fn delete(
+    registry: &Registry,
+    caller: &Caller,
+    request: pb::DeleteScopeRequest,
+) -> Result<pb::LeaderChange, Fault> {
+    let hash = request_hash(&request);
+    let pb::DeleteScopeRequest { scope, reason, expected_version, dry_run } = request;
+    let asked = Asked { caller, action: "leaders.delete", scope, reason, expected_version, dry_run, hash };
+    let ordered = asked
+        .decide(registry, |found| {
+            let known = found.ok_or_else(|| not_found(&asked.scope))?;
+            let changes = vec!["deleted".to_owned()];
+            if known.value.current.is_some() {
+                return Ok(asked.order(known, Verb::Delete, "", changes));
+            }
+            let writes = vec![Write::Delete { id: leadership_id(&asked.scope) }];
+            Ok(Decision { writes, changes, answer: answer(known.leadership()) })
+        })
+        .await?;
+    asked.wait(registry, ordered).await
+}
+
+/// What all mutations of one scope have in common.
+struct Asked<'a> {
+    caller: &'a Caller,
+    action: &'static str,
+    scope: String,
+    reason: String,
+    expected_version: Option<u64>,
+    dry_run: bool,
+    hash: u64,
+}
+
+impl Asked<'_> {
+    async fn decide(
+        &self,
+        registry: &Registry,
+        decide: impl Fn(Option<&Known>) -> Result<Decision<pb::LeaderChange>, Fault>,
+    ) -> Result<pb::LeaderChange, Fault> {
+        check_scope(&self.scope)?;
+        check_reason(&self.reason)?;
+        let id = leadership_id(&self.scope);
+        let mutation = Mutation {
+            caller: self.caller,
+            action: self.action,
+            object: id.clone(),
+            reason: &self.reason,
+            expected: self.expected()?,
+            dry_run: self.dry_run,
+            request_hash: self.hash,
+        };
+        registry
+            .mutate(mutation, |reader: &Reader<'_>| {
+                let record = reader.get(&id);
+                let known = record.and_then(|record| Known::of(&registry.view().tenancy(), &record));
+                let mut decision = decide(known.as_ref())?;
+                decision.answer.changes.clone_from(&decision.changes);
+                Ok(decision)
+            })
+            .await
+    }
+
+    /// The version the caller expects, said in the message or by `If-Match`.
+    fn expected(&self) -> Result<Option<IfMatch>, Fault> {
+        match (self.expected_version.map(IfMatch::Version), self.caller.if_match) {
+            (Some(said), Some(header)) if said != header => {
+                Err(Fault::invalid("field `expectedVersion` and header `If-Match` contradict each other"))
+            }
+            (said, header) => Ok(said.or(header)),
+        }
+    }
+
+    /// Has the leader of a scope do something.
+    fn order(&self, known: &Known, verb: Verb, to: &str, changes: Vec<String>) -> Decision<pb::LeaderChange> {
+        let order = pb::LeadershipOrder {
+            verb: verb.into(),
+            to: to.to_owned(),
+            ordered_by: self.caller.principal.to_string(),
+            reason: self.reason.clone(),
+            ordered_at: Some(timestamp(known.now)),
+            correlation_id: correlation_id(self.caller.request_id.as_str()),
+        };
+        let after = LeadershipValue { order: Some(order), ..LeadershipValue::clone(&known.value) };
+        self.put(Some(known), after, changes)
+    }
+
+    /// Writes the record, unless it is so already.
+    fn put(
+        &self,
+        found: Option<&Known>,
+        after: LeadershipValue,
+        changes: Vec<String>,
+    ) -> Decision<pb::LeaderChange> {
+        let mut shown = found.map(Known::leadership).unwrap_or_else(|| new(&self.scope));
+        if found.is_some_and(|known| *known.value == after) {
+            return Decision { writes: Vec::new(), changes: Vec::new(), answer: answer(shown) };
+        }
+        let kind = ScopeKind::of(&self.scope).unwrap_or(ScopeKind::Custom);
+        shown.labels = kind.labels(&after.labels);
+        shown.policy.clone_from(&after.policy);
+        shown.order.clone_from(&after.order);
+        shown.version += 1;
+        let value = Bytes::from(after.encode_to_vec());
+        let writes = vec![Write::Put { id: leadership_id(&self.scope), value, group: None }];
+        Decision { writes, changes, answer: answer(shown) }
+    }
+
+    /// Waits until what was ordered is done or dropped.
+    async fn wait(&self, registry: &Registry, ordered: pb::LeaderChange) -> Result<pb::LeaderChange, Fault> {
+        let order = ordered.leadership.as_ref().and_then(|shown| shown.order.clone());
+        let Some(order) = order.filter(|_| ordered.changed && !ordered.dry_run) else { return Ok(ordered) };
+        let left = self.caller.remaining().map_or(ORDER_WAIT, |left| left.saturating_sub(ANSWER_TIME));
+        let until = Instant::now() + left.min(ORDER_WAIT);
+        let mut heads = registry.view().follow_head();
+        loop {
+            heads.mark_unchanged();
+            let known = Known::find(registry.view(), &self.scope);
+            let pending = known.as_ref().and_then(|known| known.value.order.as_ref());
+            if pending.is_none_or(|pending| pending.correlation_id != order.correlation_id) {
+                return self.outcome(registry, ordered, &order, known);
+            }
+            if timeout_at(until, heads.changed()).await.is_err() {
+                return Err(self.not_yet(&order));
+            }
+        }
+    }
+
+    /// What has become of an order that stands no longer.
+    fn outcome(
+        &self,
+        registry: &Registry,
+        ordered: pb::LeaderChange,
+        order: &pb::LeadershipOrder,
+        known: Option<Known>,
+    ) -> Result<pb::LeaderChange, Fault> {
+        let head = registry.view().head();
+        let cursor = Cursor::at(head.epoch, head.revision).to_string();
+        let now = known.as_ref().map(Known::leadership);
+        let was = ordered.leadership.clone().unwrap_or_default();
+        let done = match (order.verb(), &now) {
+            (Verb::Transfer, Some(now)) => now.leader_id == order.to,
+            (Verb::StepDown, Some(now)) => now.term != was.term || now.leader_id.is_empty(),
+            (Verb::Delete, now) => now.is_none(),
+            (Verb::Transfer | Verb::StepDown, None) | (Verb::Unspecified, _) => false,
+        };
+        if done {
+            return Ok(pb::LeaderChange { cursor, leadership: now.or(ordered.leadership), ..ordered });
+        }
+        let instead = match &now {
+            Some(now) if now.leader_id.is_empty() => "nobody leads it now".to_owned(),
+            Some(now) => format!("{} leads it in term {}", now.leader_id, now.term),
+            None => "it is gone".to_owned(),
+        };
+        let message = format!("what was ordered of the leader of `{}` was not done: {instead}", self.scope);
+        Err(Fault::new(Code::FailedPrecondition, "ORDER_DROPPED", message)
+            .hint(format!("omnirelay mesh leaders explain {}", self.scope)))
+    }
+
+    fn not_yet(&self, order: &pb::LeadershipOrder) -> Fault {
+        let message = format!(
+            "the leader of `{}` has not done yet what was ordered; it does it as soon as it can, and whoever is elected \
+             in its place heeds it",
+            self.scope
+        );
+        Fault::new(Code::DeadlineExceeded, "ORDER_PENDING", message)
+            .hint(format!("omnirelay mesh leaders get {}", self.scope))
+            .detail("correlationId", &order.correlation_id)
+    }
+}
+
+/// A scope that there is not yet.
+fn new(scope: &str) -> pb::Leadership {
+    pb::Leadership {
+        scope: scope.to_owned(),
+        scope_kind: ScopeKind::word_of(scope).to_owned(),
+        reason: "never_led".to_owned(),
+        ..pb::Leadership::default()
+    }
+}
+
+fn unchanged(known: &Known) -> Decision<pb::LeaderChange> {
+    Decision { writes: Vec::new(), changes: Vec::new(), answer: answer(known.leadership()) }
+}
+
+fn answer(leadership: pb::Leadership) -> pb::LeaderChange {
+    pb::LeaderChange {
+        schema_version: SCHEMA_VERSION.to_owned(),
+        leadership: Some(leadership),
+        ..pb::LeaderChange::default()
+    }
+}
+
+fn no_leader(scope: &str) -> Fault {
+    Fault::new(Code::FailedPrecondition, "NO_LEADER", format!("nobody leads `{scope}` now"))
+        .hint(format!("omnirelay mesh leaders explain {scope}"))
+}
+
+/// # Errors
+/// `NOT_ELIGIBLE` when a node may not lead a scope, with why.
+fn may_lead(registry: &Registry, known: &Known, node_id: &str) -> Result<(), Fault> {
+    let scope = known.scope();
+    let why = match exclusions_of(registry.view(), known, node_id) {
+        Some(excluded) if excluded.is_empty() => return Ok(()),
+        Some(excluded) => excluded.iter().map(|why| why.word()).collect::<Vec<_>>().join(", "),
+        None => "there is no such node".to_owned(),
+    };
+    let message = format!("`{node_id}` may not lead `{scope}`: {why}");
+    Err(Fault::new(Code::FailedPrecondition, "NOT_ELIGIBLE", message)
+        .hint(format!("omnirelay mesh leaders explain {scope}")))
+}
+
+fn differences(before: Option<&LeadershipValue>, after: &LeadershipValue) -> Vec<String> {
+    let Some(before) = before else { return vec!["created".to_owned()] };
+    let labels = |value: &LeadershipValue| {
+        let labels: Vec<_> = value.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        format!("\"{}\"", labels.join(","))
+    };
+    let policy = |value: &LeadershipValue| {
+        let policy = value.policy.clone().unwrap_or_default();
+        serde_json::to_string(&policy).unwrap_or_default()
+    };
+    let lines = [
+        difference("labels", labels(before), labels(after)),
+        difference("policy", policy(before), policy(after)),
+    ];
+    lines.into_iter().flatten().collect()
+}
+
+impl Answer for pb::LeaderChange {
+    fn set_cursor(&mut self, cursor: Cursor) {
+        self.cursor = cursor.to_string();
+    }
+
+    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>) {
+        self.set_cursor(outcome.cursor);
+        self.changed = outcome.changed;
+        self.dry_run = outcome.dry_run;
+        let change =
+            entry.and_then(|entry| entry.changes.iter().find(|change| change.after.id.kind == LEADERSHIP));
+        if let (Some(shown), Some(change)) = (&mut self.leadership, change)
+            && !change.after.deleted
+        {
+            shown.version = change.after.version.0;
+            shown.updated_at = Some(timestamp(change.after.updated_at));
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! A scope as this daemon knows it: its record, its lease, and how the holder stands.
+
+use std::sync::Arc;
+
+use super::{LEADERSHIP, leadership_id, pb};
+use crate::core::lease::{Held, Numbers, Standing, current, elections_since};
+use crate::core::scope::ScopeKind;
+use crate::core::time::{Millis, millis, timestamp};
+use crate::daemon::objects::peers::node_of_session;
+use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
+use crate::daemon::store::Lease;
+use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
+
+/// An election that is longer ago is not counted.
+const LATELY_MS: u64 = 3_600_000;
+
+/// A scope as this daemon knows it.
+#[derive(Clone)]
+pub struct Known {
+    pub record: Arc<ViewRecord>,
+    pub value: Arc<LeadershipValue>,
+    pub held: Option<Held>,
+    /// The greatest token that was ever seen of it.
+    pub token_seen: u64,
+    /// When it was read, by the store's clock.
+    pub now: Millis,
+}
+
+/// All scopes in the order of their names, and before when nobody is granted one.
+pub struct AllKnown {
+    pub reading: Reading,
+    pub scopes: Vec<Known>,
+    pub now: Millis,
+    pub quarantine_until: Millis,
+}
+
+impl AllKnown {
+    /// Reads them off a view.
+    pub fn of(view: &View) -> Self {
+        let reading = view.list(&LEADERSHIP);
+        let tenancy = view.tenancy();
+        let scopes = reading.records.iter().filter_map(|record| Known::of(&tenancy, record)).collect();
+        let (now, quarantine_until) = (tenancy.now(), tenancy.quarantine_until());
+        drop(tenancy);
+        Self { reading, scopes, now, quarantine_until }
+    }
+}
+
+impl Known {
+    /// A scope by its name; `None` if there is none.
+    pub fn find(view: &View, scope: &str) -> Option<Self> {
+        let record = view.get(&leadership_id(scope))?;
+        Self::of(&view.tenancy(), &record)
+    }
+
+    /// What a record is together with its lease.
+    pub fn of(tenancy: &Tenancy<'_>, record: &Arc<ViewRecord>) -> Option<Self> {
+        let value = record.value::<LeadershipValue>()?;
+        let scope = &record.record.id.key;
+        let held = tenancy.of(scope).and_then(|(lease, standing)| held(lease, standing));
+        let token_seen = tenancy.token_seen(scope);
+        Some(Self { record: record.clone(), value, held, token_seen, now: tenancy.now() })
+    }
+
+    /// Its name.
+    pub fn scope(&self) -> &str {
+        &self.record.record.id.key
+    }
+
+    /// The lease, while it is valid.
+    pub fn valid(&self) -> Option<(&Held, Millis, Millis)> {
+        let held = self.held.as_ref()?;
+        match held.standing {
+            Standing::Live { until, renewed_at } => Some((held, until, renewed_at)),
+            Standing::Released
+            | Standing::Expired { .. }
+            | Standing::Closed { .. }
+            | Standing::Replaced { .. }
+            | Standing::Unknown => None,
+        }
+    }
+
+    /// Who leads; `None`: nobody does now.
+    pub fn leader(&self) -> Option<&str> {
+        self.valid().map(|(held, ..)| held.node.as_str())
+    }
+
+    /// The labels, for a shard with its namespace and id.
+    pub fn labels(&self) -> crate::core::labels::Labels {
+        let kind = ScopeKind::of(self.scope()).unwrap_or(ScopeKind::Custom);
+        kind.labels(&self.value.labels)
+    }
+
+    /// What a leader shows; `None`: nobody leads.
+    pub fn token(&self) -> Option<pb::LeadershipToken> {
+        let (held, until, renewed_at) = self.valid()?;
+        Some(pb::LeadershipToken {
+            issued_at: Some(timestamp(renewed_at)),
+            expires_at: Some(timestamp(until)),
+            ..self.token_of(&held.node, Numbers::of(held))
+        })
+    }
+
+    /// The token that a leader with these numbers had.
+    pub fn token_of(&self, leader: &str, numbers: Numbers) -> pb::LeadershipToken {
+        pb::LeadershipToken {
+            scope: self.scope().to_owned(),
+            scope_kind: ScopeKind::word_of(self.scope()).to_owned(),
+            leader_id: leader.to_owned(),
+            term: signed(numbers.term),
+            fence_token: signed(numbers.token),
+            issued_at: None,
+            expires_at: None,
+            labels: self.labels(),
+        }
+    }
+
+    /// The newest tenures, the current one first.
+    pub fn tenures(&self) -> Vec<pb::Tenure> {
+        let numbers = self.held.as_ref().map(Numbers::of).unwrap_or_default();
+        let current = self.value.current.as_ref().map(|tenure| current(self.scope(), tenure, numbers));
+        current.into_iter().chain(self.value.past.iter().cloned()).collect()
+    }
+
+    /// As answers show it.
+    pub fn leadership(&self) -> pb::Leadership {
+        let value = &self.value;
+        let record = &self.record.record;
+        let numbers = self.held.as_ref().map(Numbers::of).unwrap_or_default();
+        let valid = self.valid();
+        let past = value.past.first();
+        let tenure = value.current.as_ref().filter(|_| valid.is_some());
+        let acquired_at = value.current.as_ref().map(|_| numbers.acquired_at);
+        let since = Millis(self.now.0.saturating_sub(LATELY_MS));
+        let vacant_before = tenure.and_then(|tenure| tenure.vacant_since.as_ref()).map(millis);
+        let (reason, correlation_id) = match (tenure, past) {
+            (Some(tenure), _) => (tenure.reason.clone(), tenure.correlation_id.clone()),
+            (None, _) if value.current.is_some() => (self.unrecorded_end().to_owned(), String::new()),
+            (None, Some(past)) => (past.end_reason.clone(), past.end_correlation_id.clone()),
+            (None, None) => ("never_led".to_owned(), String::new()),
+        };
+        pb::Leadership {
+            scope: self.scope().to_owned(),
+            scope_kind: ScopeKind::word_of(self.scope()).to_owned(),
+            labels: self.labels(),
+            policy: value.policy.clone(),
+            leader_id: valid.map(|(held, ..)| held.node.clone()).unwrap_or_default(),
+            term: signed(numbers.term),
+            fence_token: signed(numbers.token),
+            elected_at: valid.map(|(held, ..)| timestamp(held.acquired_at)),
+            renewed_at: valid.map(|(.., renewed_at)| timestamp(renewed_at)),
+            expires_at: valid.map(|(_, until, _)| timestamp(until)),
+            reason,
+            correlation_id,
+            previous_leader_id: self.previous_leader().unwrap_or_default().to_owned(),
+            leaderless_ms: vacant_before.map(|since| numbers.acquired_at.0.saturating_sub(since.0)),
+            vacant_since: self.vacant_since().map(timestamp),
+            elections_last_hour: elections_since(value, acquired_at, since),
+            order: value.order.clone(),
+            version: record.version.0,
+            updated_at: Some(timestamp(record.updated_at)),
+        }
+    }
+
+    /// Who led before the one who leads, or led last.
+    fn previous_leader(&self) -> Option<&str> {
+        let over = self.value.current.as_ref().filter(|_| self.valid().is_none());
+        let last = self.value.past.first().map(|past| past.leader_id.as_str());
+        over.map(|over| over.leader_id.as_str()).or(last)
+    }
+
+    /// Since when nobody leads; `None` while somebody does.
+    fn vacant_since(&self) -> Option<Millis> {
+        if self.valid().is_some() {
+            return None;
+        }
+        if self.value.current.is_none() {
+            let since = self.value.vacant_since.as_ref().map(millis);
+            return Some(since.unwrap_or(self.record.record.created_at));
+        }
+        match self.held.as_ref()?.standing {
+            Standing::Live { .. } => None,
+            Standing::Expired { renewed_at, .. } => Some(renewed_at),
+            Standing::Closed { at } | Standing::Replaced { at } => Some(at),
+            Standing::Released | Standing::Unknown => Some(self.record.record.updated_at),
+        }
+    }
+
+    /// How the tenure ended that the record still shows.
+    fn unrecorded_end(&self) -> &'static str {
+        match self.held.as_ref().map(|held| held.standing) {
+            Some(Standing::Expired { .. }) => "lease_expired",
+            Some(Standing::Closed { .. }) => "shutdown",
+            Some(Standing::Replaced { .. }) => "session_replaced",
+            Some(Standing::Released) => "step_down",
+            Some(Standing::Live { .. } | Standing::Unknown) | None => "epoch_changed",
+        }
+    }
+}
+
+fn held(lease: &Lease, standing: Standing) -> Option<Held> {
+    Some(Held {
+        node: node_of_session(&lease.holder.id)?.to_owned(),
+        session: lease.holder.instance,
+        term: lease.term,
+        token: lease.token,
+        acquired_at: lease.acquired_at,
+        standing,
+    })
+}
+
+/// Numbers of leases stay far below this limit.
+pub fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

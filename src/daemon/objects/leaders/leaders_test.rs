@@ -1,0 +1,1 @@
+//! What can be asked about scopes, on the memory store.

@@ -1,0 +1,315 @@
+//! Leaders: which node leads a scope.
+
+pub mod campaign;
+mod change;
+mod explain;
+mod known;
+#[cfg(test)]
+mod leaders_test;
+mod watching;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status};
+use xxhash_rust::xxh64::Xxh64;
+
+use super::listing::{self, PageToken};
+use super::{Envelope, at_cursor, caller, not_modified, tagged};
+use crate::core::scope::ScopeKind;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::mutate::request_hash;
+use crate::daemon::registry::view::View;
+use crate::daemon::store::{Kind, RecordId};
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
+pub use explain::blocked_by;
+use known::{AllKnown, Known};
+use pb::leadership_control_service_server::LeadershipControlService;
+
+/// Records of scopes; the key is the scope.
+pub const LEADERSHIP: Kind = Kind::of("leadership");
+const PAGE_SIZE_MAX: usize = 1000;
+const HISTORY_DEFAULT: usize = 100;
+
+/// Where operators read what to do.
+pub const RUNBOOK: &str = "docs/runbooks/leadership.md";
+
+/// Serves `LeadershipControlService` from a registry.
+pub struct Leaders {
+    registry: Arc<Registry>,
+    watches: Arc<Semaphore>,
+}
+
+/// Which scopes are meant.
+struct ScopeFilter {
+    scopes: Vec<String>,
+    kinds: Vec<String>,
+    leaders: Vec<String>,
+}
+
+impl ScopeFilter {
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a kind that there is not.
+    fn of(scopes: &[String], kinds: &[String], leaders: &[String]) -> Result<Self, Fault> {
+        if let Some(kind) = kinds.iter().find(|kind| !["global", "shard", "custom"].contains(&kind.as_str()))
+        {
+            let kind: String = kind.chars().filter(|c| !c.is_control()).take(40).collect();
+            return Err(Fault::invalid(format!(
+                "field `kind`: `{kind}` is none of global, shard and custom"
+            )));
+        }
+        let scopes = scopes.iter().filter(|scope| !scope.is_empty()).cloned().collect();
+        Ok(Self { scopes, kinds: kinds.to_vec(), leaders: leaders.to_vec() })
+    }
+
+    /// Whether a scope of this name is meant, whoever leads it.
+    fn names(&self, scope: &str) -> bool {
+        let named =
+            self.scopes.is_empty() || self.scopes.iter().any(|named| named.eq_ignore_ascii_case(scope));
+        named && (self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == ScopeKind::word_of(scope)))
+    }
+
+    fn matches(&self, known: &Known) -> bool {
+        let leader = known.leader();
+        let led = self.leaders.is_empty() || self.leaders.iter().any(|node| Some(node.as_str()) == leader);
+        led && self.names(known.scope())
+    }
+}
+
+impl Leaders {
+    /// At most `watches_max` watches are served at once.
+    pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
+        Self { registry, watches: Arc::new(Semaphore::new(watches_max)) }
+    }
+
+    async fn list_page(
+        &self,
+        request: Request<pb::ListLeadersRequest>,
+    ) -> Result<Response<pb::ListLeadersResponse>, Fault> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        let filter = ScopeFilter::of(&asked.scope, &asked.kind, &asked.leader)?;
+        let size = listing::page_size(asked.page_size, PAGE_SIZE_MAX, PAGE_SIZE_MAX)?;
+        self.registry.ready_for(&asked.min_revision).await?;
+        let query = request_hash(&pb::ListLeadersRequest {
+            page_size: 0,
+            page_token: String::new(),
+            min_revision: String::new(),
+            ..asked.clone()
+        });
+        let token = PageToken::decode(&asked.page_token, query)?;
+        let envelope = Envelope::of(&self.registry);
+        let all = AllKnown::of(self.registry.view());
+        let cursor = all.reading.cursor;
+        let tag = list_tag(&asked, &all, envelope.stale);
+        if caller.has_seen(&tag) {
+            return Ok(not_modified(&tag, &cursor.to_string()));
+        }
+        let matching: Vec<&Known> = all.scopes.iter().filter(|known| filter.matches(known)).collect();
+        // Deadlines move all the time, so pages show what is; a scope is on one of them by its name.
+        let start = token
+            .map_or(0, |token| matching.partition_point(|known| known.scope() <= token.after.1.as_str()));
+        let end = (start + size).min(matching.len());
+        let page = &matching[start..end];
+        let next_page_token = match page.last() {
+            Some(last) if end < matching.len() => {
+                PageToken::encode(query, cursor, (String::new(), last.scope().to_owned()))
+            }
+            Some(_) | None => String::new(),
+        };
+        let cursor = cursor.to_string();
+        let response = pb::ListLeadersResponse {
+            schema_version: envelope.schema_version,
+            generated_at: envelope.generated_at,
+            local_node_id: envelope.local_node_id,
+            cursor: cursor.clone(),
+            stale: envelope.stale,
+            stale_ms: envelope.stale_ms,
+            next_page_token,
+            total_size: matching.len() as u32,
+            tokens: page.iter().filter_map(|known| known.token()).collect(),
+            scopes: page.iter().map(|known| known.leadership()).collect(),
+        };
+        Ok(tagged(response, &tag, &cursor))
+    }
+
+    async fn get_one(&self, request: pb::GetLeaderRequest) -> Result<Response<pb::GetLeaderResponse>, Fault> {
+        check_scope(&request.scope)?;
+        self.registry.ready_for(&request.min_revision).await?;
+        let cursor = cursor_of(self.registry.view());
+        let known = find(self.registry.view(), &request.scope)?;
+        let envelope = Envelope::of(&self.registry);
+        let response = pb::GetLeaderResponse {
+            schema_version: envelope.schema_version,
+            generated_at: envelope.generated_at,
+            local_node_id: envelope.local_node_id,
+            cursor: cursor.clone(),
+            stale: envelope.stale,
+            stale_ms: envelope.stale_ms,
+            leadership: Some(known.leadership()),
+        };
+        Ok(tagged(response, &format!("\"{}\"", known.record.record.version), &cursor))
+    }
+
+    async fn tell_history(
+        &self,
+        request: pb::LeadershipHistoryRequest,
+    ) -> Result<Response<pb::LeadershipHistoryResponse>, Fault> {
+        let limit = listing::page_size(request.limit, HISTORY_DEFAULT, PAGE_SIZE_MAX)?;
+        self.registry.ready_for(&request.min_revision).await?;
+        let cursor = cursor_of(self.registry.view());
+        let scopes = if request.scope.is_empty() {
+            AllKnown::of(self.registry.view()).scopes
+        } else {
+            check_scope(&request.scope)?;
+            vec![find(self.registry.view(), &request.scope)?]
+        };
+        let mut tenures: Vec<pb::Tenure> = scopes.iter().flat_map(Known::tenures).collect();
+        tenures.sort_by_key(|tenure| {
+            let at = tenure.elected_at.map(|at| (at.seconds, at.nanos));
+            (std::cmp::Reverse(at), tenure.scope.clone())
+        });
+        tenures.truncate(limit);
+        let envelope = Envelope::of(&self.registry);
+        let response = pb::LeadershipHistoryResponse {
+            schema_version: envelope.schema_version,
+            generated_at: envelope.generated_at,
+            local_node_id: envelope.local_node_id,
+            cursor: cursor.clone(),
+            stale: envelope.stale,
+            stale_ms: envelope.stale_ms,
+            tenures,
+        };
+        Ok(at_cursor(response, &cursor))
+    }
+}
+
+/// Differs whenever the answer's stable part may differ: with a commit that touches a scope, and when a
+/// lease ends without one.
+fn list_tag(asked: &pb::ListLeadersRequest, all: &AllKnown, stale: bool) -> String {
+    let mut leaders = Xxh64::new(0);
+    for known in &all.scopes {
+        leaders.update(known.leader().unwrap_or_default().as_bytes());
+        leaders.update(b"\n");
+    }
+    let asked = pb::ListLeadersRequest { min_revision: String::new(), ..asked.clone() };
+    let (changed, asked) = (all.reading.changed, request_hash(&asked));
+    format!("W/\"{changed}-{asked:x}-{:x}{}\"", leaders.digest(), if stale { "-stale" } else { "" })
+}
+
+/// The record of a scope.
+pub fn leadership_id(scope: &str) -> RecordId {
+    RecordId::new(LEADERSHIP, scope)
+}
+
+fn cursor_of(view: &View) -> String {
+    let head = view.head();
+    Cursor::at(head.epoch, head.revision).to_string()
+}
+
+fn find(view: &View, scope: &str) -> Result<Known, Fault> {
+    Known::find(view, scope).ok_or_else(|| not_found(scope))
+}
+
+fn check_scope(scope: &str) -> Result<ScopeKind, Fault> {
+    ScopeKind::of(scope).map_err(|error| Fault::invalid(format!("field `scope` is no scope: {error}")))
+}
+
+fn not_found(scope: &str) -> Fault {
+    Fault::new(Code::NotFound, "SCOPE_NOT_FOUND", format!("there is no scope `{scope}`"))
+        .hint("omnirelay mesh leaders list")
+}
+
+type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl LeadershipControlService for Leaders {
+    type WatchStream = Events<pb::LeaderEvent>;
+    type SubscribeStream = Events<pb::LeadershipEvent>;
+    type EventsStream = Events<pb::LeadershipNotice>;
+
+    async fn list(
+        &self,
+        request: Request<pb::ListLeadersRequest>,
+    ) -> Result<Response<pb::ListLeadersResponse>, Status> {
+        Ok(self.list_page(request).await?)
+    }
+
+    async fn get(
+        &self,
+        request: Request<pb::GetLeaderRequest>,
+    ) -> Result<Response<pb::GetLeaderResponse>, Status> {
+        Ok(self.get_one(request.into_inner()).await?)
+    }
+
+    async fn watch(
+        &self,
+        request: Request<pb::WatchLeadersRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Ok(Response::new(self.serve_watch(request).await?))
+    }
+
+    async fn subscribe(
+        &self,
+        request: Request<pb::LeadershipSubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        Ok(Response::new(self.serve_subscription(request).await?))
+    }
+
+    async fn events(
+        &self,
+        request: Request<pb::LeadershipEventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
+        Ok(Response::new(self.serve_events(request).await?))
+    }
+
+    async fn history(
+        &self,
+        request: Request<pb::LeadershipHistoryRequest>,
+    ) -> Result<Response<pb::LeadershipHistoryResponse>, Status> {
+        Ok(self.tell_history(request.into_inner()).await?)
+    }
+
+    async fn explain(
+        &self,
+        request: Request<pb::ExplainLeaderRequest>,
+    ) -> Result<Response<pb::ExplainLeaderResponse>, Status> {
+        Ok(explain::explain(&self.registry, request.into_inner()).await?)
+    }
+
+    async fn transfer(
+        &self,
+        request: Request<pb::TransferLeaderRequest>,
+    ) -> Result<Response<pb::LeaderChange>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(change::transfer(&self.registry, &caller, request.into_inner()).await?))
+    }
+
+    async fn step_down(
+        &self,
+        request: Request<pb::StepDownLeaderRequest>,
+    ) -> Result<Response<pb::LeaderChange>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(change::step_down(&self.registry, &caller, request.into_inner()).await?))
+    }
+
+    async fn set_scope(
+        &self,
+        request: Request<pb::SetScopeRequest>,
+    ) -> Result<Response<pb::LeaderChange>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(change::set(&self.registry, &caller, request.into_inner()).await?))
+    }
+
+    async fn delete_scope(
+        &self,
+        request: Request<pb::DeleteScopeRequest>,
+    ) -> Result<Response<pb::LeaderChange>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(change::delete(&self.registry, &caller, request.into_inner()).await?))
+    }
+}

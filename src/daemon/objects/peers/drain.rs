@@ -1,0 +1,44 @@
+//! How far a peer has come with handing over what it leads.
+
+use tonic::Response;
+
+use super::{check_node_id, not_found, pb, peer_id, session_id};
+use crate::daemon::objects::leaders::blocked_by;
+use crate::daemon::objects::{Envelope, at_cursor};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::cursor::Cursor;
+use crate::wire::fault::Fault;
+use crate::wire::pb::omnirelay::store::v1::PeerValue;
+
+/// Says what a peer still leads, and what keeps each scope there.
+pub async fn get(
+    registry: &Registry,
+    request: pb::GetDrainRequest,
+) -> Result<Response<pb::GetDrainResponse>, Fault> {
+    check_node_id(&request.node_id)?;
+    registry.ready_for(&request.min_revision).await?;
+    let view = registry.view();
+    let head = view.head();
+    let record = view.get(&peer_id(&request.node_id)).ok_or_else(|| not_found(&request.node_id))?;
+    let value = record.value::<PeerValue>().unwrap_or_default();
+    let leads: Vec<String> = {
+        let tenancy = view.tenancy();
+        tenancy.held_by(&session_id(&request.node_id)).into_iter().map(|lease| lease.scope.clone()).collect()
+    };
+    let remaining = blocked_by(view, &request.node_id, leads);
+    let cursor = Cursor::at(head.epoch, head.revision).to_string();
+    let envelope = Envelope::of(registry);
+    let response = pb::GetDrainResponse {
+        schema_version: envelope.schema_version,
+        generated_at: envelope.generated_at,
+        local_node_id: envelope.local_node_id,
+        cursor: cursor.clone(),
+        stale: envelope.stale,
+        stale_ms: envelope.stale_ms,
+        node_id: request.node_id,
+        draining: value.draining,
+        drained: remaining.is_empty(),
+        remaining,
+    };
+    Ok(at_cursor(response, &cursor))
+}

@@ -1,0 +1,93 @@
+//! The leases of a view, and how those stand who hold them.
+
+use std::sync::RwLockReadGuard;
+use std::time::Duration;
+
+use super::State;
+use crate::core::lease::Standing;
+use crate::core::time::Millis;
+use crate::daemon::store::{GroupId, GroupRef, Lease};
+
+/// Groups and leases and how they stand, read under one lock. Hold it shortly, and ask the view nothing
+/// meanwhile.
+pub struct Tenancy<'a> {
+    state: RwLockReadGuard<'a, State>,
+    now: Millis,
+}
+
+/// How long a group may be unheard of behind its lease: it is told of by the next beat.
+const UNHEARD: Duration = Duration::from_secs(2);
+
+impl<'a> Tenancy<'a> {
+    pub(super) fn of_state(state: RwLockReadGuard<'a, State>, now: Millis) -> Self {
+        Self { state, now }
+    }
+
+    /// Store time.
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// Before this nobody is granted a lease.
+    pub fn quarantine_until(&self) -> Millis {
+        self.state.quarantine_until
+    }
+
+    /// The lease of a scope; `None`: nobody ever held it.
+    pub fn of(&self, scope: &str) -> Option<(&Lease, Standing)> {
+        let lease = self.state.leases.get(scope)?;
+        Some((lease, self.standing(lease)))
+    }
+
+    /// The leases of a group, in whatever life of it, that are valid now: their scopes in order.
+    pub fn held_by(&self, id: &GroupId) -> Vec<&Lease> {
+        let scopes = self.state.held.get(id).into_iter().flatten();
+        let leases = scopes.filter_map(|scope| self.state.leases.get(scope));
+        leases.filter(|lease| matches!(self.standing(lease), Standing::Live { .. })).collect()
+    }
+
+    /// When a group was renewed last, as far as was heard.
+    pub fn renewed_at(&self, id: &GroupId) -> Option<Millis> {
+        self.state.groups.get(id).map(|group| group.renewed_at)
+    }
+
+    /// The greatest token that was ever seen of a scope, in this epoch or before.
+    pub fn token_seen(&self, scope: &str) -> u64 {
+        self.state.tokens_seen.get(scope).copied().unwrap_or(0)
+    }
+
+    /// Whether this life of a group is live, as far as was heard.
+    pub fn is_live(&self, group: &GroupRef) -> bool {
+        self.state.groups.get(&group.id).is_some_and(|known| {
+            known.of.instance == group.instance && !known.closed && self.now < known.deadline
+        })
+    }
+
+    fn standing(&self, lease: &Lease) -> Standing {
+        if lease.released {
+            return Standing::Released;
+        }
+        let known = self.state.groups.get(&lease.holder.id);
+        let Some(group) = known.filter(|group| group.of.instance >= lease.holder.instance) else {
+            return self.unheard(lease);
+        };
+        if group.of.instance > lease.holder.instance {
+            return Standing::Replaced { at: group.renewed_at.min(self.now) };
+        }
+        let (until, renewed_at) = (group.deadline, group.renewed_at);
+        match (group.closed, self.now < until) {
+            (true, _) => Standing::Closed { at: until },
+            (false, true) => Standing::Live { until, renewed_at },
+            (false, false) => Standing::Expired { renewed_at, at: until },
+        }
+    }
+
+    /// A lease was granted to a live group; if no beat tells of that, it is gone since.
+    fn unheard(&self, lease: &Lease) -> Standing {
+        let until = lease.acquired_at.after(UNHEARD);
+        if self.state.heard_at < until {
+            return Standing::Live { until: until.max(self.now), renewed_at: lease.acquired_at };
+        }
+        Standing::Unknown
+    }
+}

@@ -1,0 +1,105 @@
+//! Puts the events of a run into one order, from any thread.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::history::{Event, Gate, History, Outcome, Place, Recorded, Write};
+
+/// Records a run. Each instant it gives is later than all before it, so that two that were taken
+/// one after the other never look like one.
+pub struct Recorder {
+    /// `None`: time stands still until it is moved.
+    began: Option<Instant>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// Where time stands when it is moved by hand.
+    moved_us: u64,
+    last_us: u64,
+    events: Vec<Recorded>,
+}
+
+/// A write that is on its way.
+#[must_use = "say what became of it"]
+pub struct Sent(Write);
+
+impl Recorder {
+    /// Records a run in real time.
+    pub fn new() -> Self {
+        Self { began: Some(Instant::now()), kept: Mutex::default() }
+    }
+
+    /// Records a simulation; its time begins at 0 and is moved with [`Recorder::advance`].
+    pub fn simulated() -> Self {
+        Self { began: None, kept: Mutex::default() }
+    }
+
+    /// Moves the time of a simulation forward.
+    pub fn advance(&self, by: Duration) {
+        let mut kept = self.kept();
+        kept.moved_us += us(by);
+    }
+
+    /// A new instant, later than all before it.
+    pub fn now_us(&self) -> u64 {
+        self.next_us(&mut self.kept())
+    }
+
+    /// Records that `event` has happened, and says at which instant.
+    pub fn push(&self, event: Event) -> u64 {
+        let mut kept = self.kept();
+        let (at_us, seq) = (self.next_us(&mut kept), kept.events.len() as u64);
+        kept.events.push(Recorded { at_us, seq, event });
+        at_us
+    }
+
+    /// Notes the instant before a write is sent.
+    pub fn sending(&self, gate: Gate, node: &str, scope: &str, token: u64) -> Sent {
+        Sent(Write {
+            gate,
+            node: node.to_owned(),
+            scope: scope.to_owned(),
+            token,
+            invoked_us: self.now_us(),
+            returned_us: 0,
+            outcome: Outcome::Unknown,
+            place: None,
+        })
+    }
+
+    /// What was recorded up to now.
+    pub fn history(&self) -> History {
+        History { events: self.kept().events.clone() }
+    }
+
+    fn next_us(&self, kept: &mut Kept) -> u64 {
+        let clock = self.began.map_or(kept.moved_us, |began| us(began.elapsed()));
+        kept.last_us = clock.max(kept.last_us + 1);
+        kept.last_us
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sent {
+    /// Records that the store accepted the write, as this commit.
+    pub fn committed(mut self, recorder: &Recorder, place: Place) {
+        self.0.place = Some(place);
+        self.returned(recorder, Outcome::Accepted);
+    }
+
+    /// Records the write with what became of it.
+    pub fn returned(mut self, recorder: &Recorder, outcome: Outcome) {
+        self.0.returned_us = recorder.now_us();
+        self.0.outcome = outcome;
+        recorder.push(Event::Wrote(self.0));
+    }
+}
+
+fn us(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
