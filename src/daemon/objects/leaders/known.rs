@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{LEADERSHIP, leadership_id, pb};
-use crate::core::lease::{Held, Numbers, Standing, current, elections_since};
+use crate::core::lease::{Ending, Held, Numbers, Standing, current, elections_since, end, ending};
 use crate::core::scope::ScopeKind;
 use crate::core::time::{Millis, millis, timestamp};
 use crate::daemon::objects::peers::node_of_session;
@@ -118,7 +118,13 @@ impl Known {
     /// The newest tenures, the current one first.
     pub fn tenures(&self) -> Vec<pb::Tenure> {
         let numbers = self.held.as_ref().map(Numbers::of).unwrap_or_default();
-        let current = self.value.current.as_ref().map(|tenure| current(self.scope(), tenure, numbers));
+        let current = self.value.current.as_ref().map(|tenure| {
+            let tenure = current(self.scope(), tenure, numbers);
+            match self.unrecorded_end() {
+                Some(ending) => end(tenure, ending, ""),
+                None => tenure,
+            }
+        });
         current.into_iter().chain(self.value.past.iter().cloned()).collect()
     }
 
@@ -135,9 +141,11 @@ impl Known {
         let vacant_before = tenure.and_then(|tenure| tenure.vacant_since.as_ref()).map(millis);
         let (reason, correlation_id) = match (tenure, past) {
             (Some(tenure), _) => (tenure.reason.clone(), tenure.correlation_id.clone()),
-            (None, _) if value.current.is_some() => (self.unrecorded_end().to_owned(), String::new()),
-            (None, Some(past)) => (past.end_reason.clone(), past.end_correlation_id.clone()),
-            (None, None) => ("never_led".to_owned(), String::new()),
+            (None, past) => match (self.unrecorded_end(), past) {
+                (Some(ending), _) => (ending.reason.to_owned(), String::new()),
+                (None, Some(past)) => (past.end_reason.clone(), past.end_correlation_id.clone()),
+                (None, None) => ("never_led".to_owned(), String::new()),
+            },
         };
         pb::Leadership {
             scope: self.scope().to_owned(),
@@ -162,39 +170,48 @@ impl Known {
         }
     }
 
+    /// As it was committed, with the leader of its record, whatever has become of the lease since.
+    pub fn as_committed(&self, numbers: Numbers) -> pb::Leadership {
+        let shown = self.leadership();
+        let Some(tenure) = &self.value.current else { return shown };
+        let tenure = current(self.scope(), tenure, numbers);
+        pb::Leadership {
+            leader_id: tenure.leader_id,
+            term: tenure.term,
+            fence_token: tenure.fence_token,
+            elected_at: tenure.elected_at,
+            reason: tenure.reason,
+            correlation_id: tenure.correlation_id,
+            leaderless_ms: tenure.leaderless_ms,
+            previous_leader_id: self.led_last().unwrap_or_default().to_owned(),
+            vacant_since: None,
+            ..shown
+        }
+    }
+
     /// Who led before the one who leads, or led last.
     fn previous_leader(&self) -> Option<&str> {
         let over = self.value.current.as_ref().filter(|_| self.valid().is_none());
-        let last = self.value.past.first().map(|past| past.leader_id.as_str());
-        over.map(|over| over.leader_id.as_str()).or(last)
+        over.map(|over| over.leader_id.as_str()).or(self.led_last())
     }
 
-    /// Since when nobody leads; `None` while somebody does, and where nothing tells.
+    /// Who led in the newest tenure that is over.
+    fn led_last(&self) -> Option<&str> {
+        self.value.past.first().map(|past| past.leader_id.as_str())
+    }
+
+    /// Since when nobody leads; `None` while somebody does.
     fn vacant_since(&self) -> Option<Millis> {
         if self.valid().is_some() {
             return None;
         }
-        if self.value.current.is_none() {
-            let since = self.value.vacant_since.as_ref().map(millis);
-            return Some(since.unwrap_or(self.record.record.created_at));
-        }
-        match self.held.as_ref()?.standing {
-            Standing::Live { .. } => None,
-            Standing::Expired { renewed_at, .. } => Some(renewed_at),
-            Standing::Closed { at } => Some(at),
-            // Nothing tells.
-            Standing::Replaced | Standing::Released | Standing::Unknown => None,
-        }
+        let recorded = self.value.vacant_since.as_ref().map(millis).unwrap_or(self.record.record.created_at);
+        Some(self.unrecorded_end().map_or(recorded, |ending| ending.at))
     }
 
-    /// How the tenure ended that the record still shows.
-    fn unrecorded_end(&self) -> &'static str {
-        match self.held.as_ref().map(|held| held.standing) {
-            Some(Standing::Expired { .. }) => "lease_expired",
-            Some(Standing::Closed { .. }) => "shutdown",
-            Some(Standing::Replaced) => "session_replaced",
-            Some(Standing::Live { .. } | Standing::Released | Standing::Unknown) | None => "epoch_changed",
-        }
+    /// How the tenure has ended that the record still shows.
+    fn unrecorded_end(&self) -> Option<Ending> {
+        ending(&self.value, self.held.as_ref(), self.record.record.updated_at)
     }
 }
 

@@ -174,6 +174,7 @@ impl Campaigner {
             held: known.held.as_ref(),
             me: self.registry.node_id(),
             my_session: session.map(|session| session.instance),
+            changed_at: known.record.record.updated_at,
             last_led: self.lock().last_led.get(known.scope()).copied(),
             nodes,
             now: all.now,

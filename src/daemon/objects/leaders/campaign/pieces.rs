@@ -5,7 +5,7 @@ use prost::Message;
 
 use super::rounds::{end_word, stepping_down};
 use super::{Campaigner, Known};
-use crate::core::lease::{Ending, Held, Move, Node, Numbers, elect, vacate};
+use crate::core::lease::{Ending, Held, Move, Node, Numbers, SCOPE_DELETED, elect, vacate};
 use crate::daemon::audit;
 use crate::daemon::chance::correlation_id;
 use crate::daemon::objects::leaders::leadership_id;
@@ -108,7 +108,7 @@ impl<'a> Making<'a> {
     }
 
     fn remove(self) -> Piece {
-        let ending = stepping_down("scope_deleted", self.known.now);
+        let ending = stepping_down(SCOPE_DELETED, self.known.now);
         let fence = self.fence();
         let release = fence.clone().map(|fence| LeaseOp::Release { scope: fence.scope, token: fence.token });
         let transitions = self.ended(Some(ending));
@@ -185,7 +185,7 @@ impl<'a> Making<'a> {
         let past = after.and_then(|value| value.past.first());
         let reason =
             current.map(|current| current.reason.as_str()).or(past.map(|past| past.end_reason.as_str()));
-        let reason = reason.unwrap_or("scope_deleted").to_owned();
+        let reason = reason.unwrap_or(SCOPE_DELETED).to_owned();
         let write = match after {
             Some(value) => Write::Put { id, value: Bytes::from(value.encode_to_vec()), group: None },
             None => Write::Delete { id },
