@@ -202,7 +202,7 @@ fn how_it_ended(scene: &Scene<'_>) -> Option<(Ending, Millis)> {
     let current = scene.value.current.as_ref()?;
     let of_current = |held: &&Held| held.node == current.leader_id && held.session == current.session;
     let Some(held) = scene.held.filter(of_current) else {
-        return Some((Ending { end: End::Lost, reason: "epoch_changed", at: scene.now }, scene.now));
+        return Some((Ending { end: End::Lost, reason: "epoch_changed", at: scene.now }, Millis(0)));
     };
     let (end, reason, at, free) = match held.standing {
         Standing::Live { .. } => return None,
@@ -211,8 +211,9 @@ fn how_it_ended(scene: &Scene<'_>) -> Option<(Ending, Millis)> {
         }
         Standing::Closed { at } => (End::SteppedDown, "shutdown", at, at),
         Standing::Replaced { at } => (End::Lost, "session_replaced", at, at),
-        Standing::Released => (End::SteppedDown, "step_down", scene.now, scene.now),
-        Standing::Unknown => (End::Lost, "epoch_changed", scene.now, scene.now),
+        // When it became free is not known, and must not be now: turns would never come.
+        Standing::Released => (End::SteppedDown, "step_down", scene.now, held.acquired_at),
+        Standing::Unknown => (End::Lost, "epoch_changed", scene.now, held.acquired_at),
     };
     Some((Ending { end, reason, at }, free))
 }
