@@ -14,6 +14,9 @@ use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 /// An election that is longer ago is not counted.
 const LATELY_MS: u64 = 3_600_000;
 
+/// Why nobody leads a scope that nobody ever led.
+pub const NEVER_LED: &str = "never_led";
+
 /// A scope as this daemon knows it.
 #[derive(Clone)]
 pub struct Known {
@@ -144,7 +147,7 @@ impl Known {
             (None, past) => match (self.unrecorded_end(), past) {
                 (Some(ending), _) => (ending.reason.to_owned(), String::new()),
                 (None, Some(past)) => (past.end_reason.clone(), past.end_correlation_id.clone()),
-                (None, None) => ("never_led".to_owned(), String::new()),
+                (None, None) => (NEVER_LED.to_owned(), String::new()),
             },
         };
         pb::Leadership {
@@ -170,10 +173,33 @@ impl Known {
         }
     }
 
-    /// As it was committed, with the leader of its record, whatever has become of the lease since.
-    pub fn as_committed(&self, numbers: Numbers) -> pb::Leadership {
+    /// As it was committed, with the leader of its record, whatever has become of the lease since. `numbers` are
+    /// those of a lease that the same commit granted or released.
+    pub fn as_committed(&self, numbers: Option<Numbers>) -> pb::Leadership {
         let shown = self.leadership();
-        let Some(tenure) = &self.value.current else { return shown };
+        let previous_leader_id = self.led_last().unwrap_or_default().to_owned();
+        let Some(tenure) = &self.value.current else {
+            let last = self.value.past.first();
+            return pb::Leadership {
+                leader_id: String::new(),
+                term: last.map_or(0, |last| last.term),
+                fence_token: last.map_or(0, |last| last.fence_token),
+                elected_at: None,
+                renewed_at: None,
+                expires_at: None,
+                reason: last.map_or_else(|| NEVER_LED.to_owned(), |last| last.end_reason.clone()),
+                correlation_id: last.map(|last| last.end_correlation_id.clone()).unwrap_or_default(),
+                previous_leader_id,
+                leaderless_ms: None,
+                vacant_since: Some(timestamp(self.recorded_vacant_since())),
+                ..shown
+            };
+        };
+        let lease = self
+            .held
+            .as_ref()
+            .filter(|held| (&held.node, held.session) == (&tenure.leader_id, tenure.session));
+        let numbers = numbers.or(lease.map(Numbers::of)).unwrap_or_default();
         let tenure = current(self.scope(), tenure, numbers);
         pb::Leadership {
             leader_id: tenure.leader_id,
@@ -183,7 +209,7 @@ impl Known {
             reason: tenure.reason,
             correlation_id: tenure.correlation_id,
             leaderless_ms: tenure.leaderless_ms,
-            previous_leader_id: self.led_last().unwrap_or_default().to_owned(),
+            previous_leader_id,
             vacant_since: None,
             ..shown
         }
@@ -205,8 +231,11 @@ impl Known {
         if self.valid().is_some() {
             return None;
         }
-        let recorded = self.value.vacant_since.as_ref().map(millis).unwrap_or(self.record.record.created_at);
-        Some(self.unrecorded_end().map_or(recorded, |ending| ending.at))
+        Some(self.unrecorded_end().map_or_else(|| self.recorded_vacant_since(), |ending| ending.at))
+    }
+
+    fn recorded_vacant_since(&self) -> Millis {
+        self.value.vacant_since.as_ref().map(millis).unwrap_or(self.record.record.created_at)
     }
 
     /// How the tenure has ended that the record still shows.

@@ -156,10 +156,9 @@ impl Running {
             Some(Transition::Changed) | None => (Type::Changed, None),
         };
         let known = Known::of(&self.registry.view().tenancy(), &step.record);
-        let leadership = known.map(|known| match numbers_of(&step.entry, known.scope()) {
-            _ if kind == Type::Removed => gone(known.leadership()),
-            Some(numbers) => known.as_committed(numbers),
-            None => known.leadership(),
+        let leadership = known.map(|known| {
+            let shown = known.as_committed(numbers_of(&step.entry, known.scope()));
+            if kind == Type::Removed { gone(shown) } else { shown }
         });
         pb::LeaderEvent {
             r#type: kind.into(),

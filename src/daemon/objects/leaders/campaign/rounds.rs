@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::pieces::Piece;
@@ -12,7 +12,7 @@ use crate::core::time::Millis;
 use crate::daemon::objects::leaders::known::Known;
 use crate::daemon::objects::leaders::leadership_id;
 use crate::daemon::registry::follow::{chain, in_time};
-use crate::daemon::store::{Commit, CommitError, Committed, GroupRef, LogEntry, Precondition};
+use crate::daemon::store::{Commit, CommitError, Committed, GroupRef, LogEntry, Precondition, StoreError};
 use crate::wire::pb::omnirelay::mesh::control::v1::tenure::End;
 
 /// The most scopes of one commit: each takes a record, a lease and an audit record.
@@ -122,7 +122,9 @@ impl Campaigner {
 
     async fn commit_fenced(&self, piece: Piece) {
         let commit = self.commit_of(std::slice::from_ref(&piece), None);
-        match in_time(COMMIT_TIMEOUT, self.registry.commit(commit)).await {
+        // One that is not answered in time may have been made, unlike one that is refused.
+        let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
+        match timeout(COMMIT_TIMEOUT, self.registry.commit(commit)).await.unwrap_or_else(late) {
             Ok(Committed::Done(entry)) => self.note_done(&piece, &entry),
             Ok(Committed::Replayed { .. }) => {}
             Err(error) => {
@@ -132,7 +134,7 @@ impl Campaigner {
                     self.registry.view().now().after(self.settings.election_backoff),
                 );
                 // Otherwise it is not known whether it leads still: then it does not act.
-                if !matches!(error, CommitError::Store(crate::daemon::store::StoreError::OutcomeUnknown(_))) {
+                if !matches!(error, CommitError::Store(StoreError::OutcomeUnknown(_))) {
                     self.lock().yielding.remove(&piece.scope);
                 }
             }
