@@ -136,7 +136,7 @@ fn peers_are_drained_one_after_the_other_and_all_are_tried() {
 #[test]
 fn interrupted_drain_goes_on_and_says_so() {
     let stub = daemon(|_| left(&[BLOCKED]));
-    let mut child = Program::at(&stub.url()).start("mesh peers drain relay-b119 --yes --timeout 0s");
+    let mut child = Program::at(&stub.url()).start("mesh peers drain relay-b119 --yes --timeout 60s");
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     while !said.next().unwrap().unwrap().contains("still leads") {}
     signal(&child, Signal::INT);

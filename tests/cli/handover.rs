@@ -1,5 +1,7 @@
 //! `mesh leaders` and `mesh peers drain` against a mesh of their own.
 
+use std::process::Child;
+
 use serde_json::Value;
 
 use crate::mesh::{Lines, Mesh, chained};
@@ -10,17 +12,54 @@ fn elected<'a>(scope: &'a str, leader: &'a str) -> impl Fn(&Value) -> bool + 'a 
     }
 }
 
+/// A watch that ends with its test.
+struct Watching {
+    child: Child,
+    lines: Lines,
+}
+
+impl Watching {
+    /// Starts it, and waits until it stands.
+    fn start(mesh: &Mesh, line: &str) -> Self {
+        let mut child = mesh.program.start(line);
+        let lines = Lines::of(&mut child);
+        let watching = Self { child, lines };
+        watching.lines.until(|line| line["type"] == "synced");
+        watching
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A daemon hears of the session of another within a beat. Whichever leads must know of the others, or it
+/// hands nothing over; then `nodes` of them may lead the scope.
+fn until_eligible(mesh: &Mesh, scope: &str, nodes: usize) {
+    let peers = mesh.program.run("mesh peers list -o json").json();
+    for peer in peers["peers"].as_array().unwrap() {
+        let control = peer["metadata"]["endpoints"]["control"].as_str().unwrap();
+        mesh.until(&format!("mesh leaders explain {scope} -o json --addr http://{control}"), |answer| {
+            let candidates = answer["candidates"].as_array().unwrap();
+            candidates.iter().filter(|candidate| candidate["eligible"] == true).count() == nodes
+        });
+    }
+}
+
 #[test]
 fn scope_is_created_handed_over_drained_away_and_deleted() {
     let mut mesh = Mesh::up();
     mesh.until("mesh peers list --filter status=alive -o json", |list| list["totalSize"] == 3);
     let program = &mesh.program;
-    let mut watch = program.start("mesh leaders watch jobs/nightly -o jsonl");
-    let lines = Lines::of(&mut watch);
-    let mut seen = lines.until(|line| line["type"] == "synced");
+    let watching = Watching::start(&mesh, "mesh leaders watch jobs/nightly -o jsonl");
+    let (lines, mut seen) = (&watching.lines, Vec::new());
 
     assert_eq!(program.run("mesh leaders create jobs/nightly --node node-1,node-2 --reason why").code, 0);
     assert_eq!(program.run("mesh leaders create jobs/nightly").code, 4, "it is there already");
+    until_eligible(&mesh, "jobs/nightly", 2);
     let scope =
         mesh.until("mesh leaders get jobs/nightly -o json", |answer| answer["leadership"]["leaderId"] != "");
     let first = scope["leadership"]["leaderId"].as_str().unwrap().to_owned();
@@ -59,8 +98,7 @@ fn scope_is_created_handed_over_drained_away_and_deleted() {
     assert!(chained(&seen), "nothing was lost: {seen:?}");
     assert_eq!(program.run("mesh leaders get jobs/nightly").code, 3);
     assert_eq!(program.run("mesh leaders status jobs/nightly --fail-empty").code, 10);
-    watch.kill().unwrap();
-    watch.wait().unwrap();
+    drop(watching);
     mesh.stop();
 }
 
@@ -70,12 +108,12 @@ fn leader_that_is_killed_is_succeeded_and_the_next_one_can_step_down() {
     mesh.until("mesh peers list --filter status=alive -o json", |list| list["totalSize"] == 3);
     let program = &mesh.program;
     assert_eq!(program.run("mesh leaders create jobs/x --prefer 10:node=node-3").code, 0);
+    until_eligible(&mesh, "jobs/x", 3);
     mesh.until("mesh leaders status jobs/x -o json", |list| list["tokens"].as_array().unwrap().len() == 1);
     assert_eq!(program.run("mesh leaders transfer jobs/x --to node-3 --yes").code, 0);
     let before = program.run("mesh leaders status jobs/x -o json").json();
-    let mut watch = program.start("mesh leaders watch jobs/x -o jsonl");
-    let lines = Lines::of(&mut watch);
-    lines.until(|line| line["type"] == "synced");
+    let watching = Watching::start(&mesh, "mesh leaders watch jobs/x -o jsonl");
+    let lines = &watching.lines;
     assert_eq!(program.run("dev kill node-3").code, 0);
     let seen = lines.until(|line| line["type"] == "elected");
     assert!(seen.iter().any(|line| line["type"] == "expired"), "{seen:?}");
@@ -85,7 +123,6 @@ fn leader_that_is_killed_is_succeeded_and_the_next_one_can_step_down() {
     let down = program.run("mesh leaders step-down jobs/x --yes");
     assert!(down.code == 0 && down.stdout.starts_with("leader/jobs/x given up: "), "{down:?}");
     lines.until(|line| line["type"] == "elected");
-    watch.kill().unwrap();
-    watch.wait().unwrap();
+    drop(watching);
     mesh.stop();
 }
