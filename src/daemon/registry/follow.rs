@@ -65,6 +65,7 @@ pub async fn follow_log(registry: Arc<Registry>) {
         }
         // Whoever loads again and again because the log runs away is slowed down as well.
         tokio::select! {
+            biased;
             () = backoff.wait() => {}
             () = news => {}
         }
@@ -84,6 +85,7 @@ async fn follow(registry: &Registry) -> Reload {
         let asked = Instant::now();
         let page = registry.store().log(head.revision, PAGE_MAX, LOG_WAIT);
         let page = tokio::select! {
+            biased;
             page = in_time(LOG_WAIT + CALL_TIMEOUT, page) => page,
             // After a silence the call may be waiting for a connection that is gone.
             () = news => continue,
