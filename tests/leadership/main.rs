@@ -17,3 +17,4 @@ mod mutants;
 mod planted;
 mod recorder;
 mod replay;
+mod simulation;
