@@ -18,3 +18,4 @@ mod mutants;
 mod planted;
 mod recorder;
 mod replay;
+mod simulation;

@@ -64,6 +64,7 @@ pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Hea
     };
     loop {
         let now = tokio::select! {
+            biased;
             now = ticks.tick() => now,
             // A silence of all is noticed from the first renewal on, so that comes at once.
             () = registry.own().kept() => heart.begin_anew(),

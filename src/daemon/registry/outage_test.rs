@@ -292,6 +292,24 @@ async fn a_new_epoch_is_loaded_at_once_although_the_log_call_hangs() {
     assert!(a.keys().is_empty() && a.registry.own().all().is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_log_call_that_was_lost_alone_is_asked_again_soon() {
+    let inner = memory();
+    let ill = Faulty::over(inner.clone());
+    let (a, b) = (daemon(ill.clone(), "a").await, daemon(inner, "b").await);
+    ill.fall_ill([Call::Log], Ill::Hangs);
+    b.put("x", None).await;
+    sleep(MS * 100).await;
+    assert_eq!(a.keys(), ["x"], "by the call that was under way");
+    ill.recover();
+    b.put("y", None).await;
+    sleep(MS * 3000).await;
+    assert_eq!(a.keys(), ["x", "y"], "although the call after it is never answered");
+    let calls = ill.count(Call::Log);
+    sleep(MS * 15_000).await;
+    assert_eq!(ill.count(Call::Log), calls, "one that only waits is left alone");
+}
+
 /// An empty store in another epoch.
 async fn memory_later(by: Duration) -> Arc<MemoryStore> {
     let clock = PausedClock(Instant::now());

@@ -121,6 +121,8 @@ struct State {
     double_leases: u64,
     /// Store time of the last answer in the epoch of `head`.
     heard_at: Millis,
+    /// Where the log ended at that time.
+    heard_of: Revision,
 }
 
 /// The mirror. Cheap to read from many tasks.
@@ -218,6 +220,7 @@ impl View {
         }
         if beat.epoch == state.head.epoch {
             state.heard_at = beat.now;
+            state.heard_of = beat.head;
         }
         state.quarantine_until = beat.quarantine_until;
         state.grace = beat.grace;
@@ -234,6 +237,12 @@ impl View {
         now < state.quarantine_until
             || state.grace.is_some_and(|grace| now < grace.until)
             || self.silence().is_some()
+    }
+
+    /// Whether the log goes on behind what this view has seen of it, as a beat has told.
+    pub(super) fn is_behind(&self) -> bool {
+        let state = read(&self.state);
+        state.heard_of > state.head.revision
     }
 
     /// A group as it was last heard of.
@@ -355,6 +364,7 @@ impl View {
         state.changed.clear();
         state.loaded = revision;
         state.head = Head { epoch, revision, caught_up: true };
+        state.heard_of = Revision(0);
         state.leases.clear();
         state.held.clear();
         for lease in loaded.leases {

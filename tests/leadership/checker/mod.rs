@@ -10,6 +10,8 @@ mod writes;
 use std::fmt;
 use std::time::Duration;
 
+pub use spans::{Span, union};
+
 use crate::history::{Event, History, Recorded};
 
 /// What a run was promised to keep, and how much it must hold to prove anything.

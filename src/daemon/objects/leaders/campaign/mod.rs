@@ -24,7 +24,7 @@ use crate::daemon::objects::peers::{self, Roster, session_id};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::follow::wait_for;
-use crate::daemon::store::{Epoch, Fence, GroupRef, Revision};
+use crate::daemon::store::{Epoch, Fence, GroupRef, Revision, Version};
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 
 /// How long a node that stops may take to hand over what it leads.
@@ -62,7 +62,7 @@ struct State {
     /// What was led at the last look, with the token.
     leading: BTreeMap<String, u64>,
     /// What is being given up: it is not led any more, whatever the view still says.
-    yielding: BTreeSet<String>,
+    yielding: BTreeMap<String, Yielding>,
     /// Before when a scope is left alone, by store time: somebody else was faster, or it failed.
     not_before: BTreeMap<String, Millis>,
     /// When each scope was last seen to be led, by store time.
@@ -72,6 +72,13 @@ struct State {
     /// The epoch in which the node's scopes were entered.
     entered: Option<Epoch>,
     jitter: u64,
+}
+
+/// A scope that is being given up by a commit on the condition that its record has this version.
+struct Yielding {
+    version: Version,
+    /// It may have been made, or may be yet: until the record has another version.
+    in_doubt: bool,
 }
 
 /// What a look depends on, apart from time.
@@ -92,7 +99,7 @@ impl Campaigner {
     /// store will keep the scope for it.
     pub fn fence(&self, scope: &str) -> Option<Fence> {
         let session = self.session()?;
-        if self.lock().yielding.contains(scope) {
+        if self.lock().yielding.contains_key(scope) {
             return None;
         }
         let tenancy = self.registry.view().tenancy();
@@ -193,7 +200,11 @@ impl Campaigner {
         });
         let mine: Vec<_> = mine.collect();
         let mut state = self.lock();
-        state.yielding.retain(|scope| mine.iter().any(|(known, _)| known.scope() == scope));
+        state.yielding.retain(|scope, yielding| {
+            let known = mine.iter().find(|(known, _)| known.scope() == scope);
+            // A commit that was made ends the lease as well; one that was not can be made no more.
+            known.is_some_and(|(known, _)| known.record.record.version <= yielding.version)
+        });
         let now: BTreeMap<String, u64> =
             mine.iter().map(|(known, token)| (known.scope().to_owned(), *token)).collect();
         let before = std::mem::replace(&mut state.leading, now.clone());
