@@ -222,7 +222,7 @@ async fn failover(defect: Defect, successors: bool) -> History {
 }
 
 fn verdict(history: &History, at_least: AtLeast) -> Result<Summary, Vec<Violation>> {
-    check(history, &Bounds { leaderless_max: Duration::from_secs(4), at_least })
+    check(history, &Bounds { leaderless_max: Duration::from_secs(4), handover_max: Duration::ZERO, at_least })
 }
 
 fn assert_sound(what: &str, history: &History, at_least: AtLeast) {

@@ -15,5 +15,12 @@ mod history;
 mod lab;
 mod mutants;
 mod planted;
+mod processes;
 mod recorder;
 mod replay;
+
+#[path = "../process/mod.rs"]
+mod process;
+
+#[path = "../servers/mod.rs"]
+mod servers;

@@ -10,6 +10,8 @@ use crate::history::History;
 
 /// For a history that does not say what it was promised.
 const LEADERLESS_MAX: Duration = Duration::from_secs(10);
+/// Of services that ask their daemons; nodes that are recorded themselves hand over at once.
+const HANDOVER_MAX: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_history_from_a_file_is_checked() {
@@ -21,7 +23,10 @@ fn a_history_from_a_file_is_checked() {
     });
     let history = History::read(&path).unwrap();
     let leaderless_max = history.leaderless_max_us().map_or(LEADERLESS_MAX, Duration::from_micros);
-    match check(&history, &Bounds { leaderless_max, at_least: AtLeast::default() }) {
+    match check(
+        &history,
+        &Bounds { leaderless_max, handover_max: HANDOVER_MAX, at_least: AtLeast::default() },
+    ) {
         Ok(summary) => println!("{}: {summary}", path.display()),
         Err(violations) => panic!("{}: {}", path.display(), in_words(&violations)),
     }
