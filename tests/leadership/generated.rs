@@ -187,7 +187,7 @@ pub fn bounds() -> Bounds {
         audited: turns,
         due: Duration::from_secs(24),
     };
-    Bounds { leaderless_max: LEADERLESS_MAX, at_least }
+    Bounds { leaderless_max: LEADERLESS_MAX, handover_max: Duration::ZERO, at_least }
 }
 
 pub const SEEDS: u64 = 60;

@@ -223,7 +223,7 @@ async fn failover(defect: Defect, successors: bool) -> History {
 }
 
 fn bounds(at_least: AtLeast) -> Bounds {
-    Bounds { leaderless_max: Duration::from_secs(4), at_least }
+    Bounds { leaderless_max: Duration::from_secs(4), handover_max: Duration::ZERO, at_least }
 }
 
 fn assert_finds(what: &str, history: &History, rules: &[Rule], says: &str) {

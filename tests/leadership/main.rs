@@ -16,6 +16,13 @@ mod lab;
 mod model;
 mod mutants;
 mod planted;
+mod processes;
 mod recorder;
 mod replay;
 mod simulation;
+
+#[path = "../process/mod.rs"]
+mod process;
+
+#[path = "../servers/mod.rs"]
+mod servers;

@@ -10,6 +10,8 @@ use crate::history::History;
 
 /// For a history that does not say what it was promised.
 const LEADERLESS_MAX: Duration = Duration::from_secs(10);
+/// Of services that ask their daemons; nodes that are recorded themselves hand over at once.
+const HANDOVER_MAX: Duration = Duration::from_secs(2);
 
 /// Checks `history`. One that fails is written to a file, and the panic says what is wrong and how
 /// to see it again.
@@ -41,14 +43,21 @@ fn a_history_from_a_file_is_checked() {
     });
     let history = History::read(&path).unwrap();
     let leaderless_max = history.leaderless_max_us().map_or(LEADERLESS_MAX, Duration::from_micros);
-    assert_kept("replay", &history, &Bounds { leaderless_max, at_least: AtLeast::default() });
+    assert_kept(
+        "replay",
+        &history,
+        &Bounds { leaderless_max, handover_max: HANDOVER_MAX, at_least: AtLeast::default() },
+    );
 }
 
 #[test]
 fn a_history_that_fails_is_kept() {
     let what = "a history that is too short";
-    let bounds =
-        Bounds { leaderless_max: LEADERLESS_MAX, at_least: AtLeast { grants: 1000, ..AtLeast::default() } };
+    let bounds = Bounds {
+        leaderless_max: LEADERLESS_MAX,
+        handover_max: HANDOVER_MAX,
+        at_least: AtLeast { grants: 1000, ..AtLeast::default() },
+    };
     let history = generated::good(5);
     let verdict = std::panic::catch_unwind(|| assert_kept(what, &history, &bounds));
     let said = verdict.expect_err("it is too short").downcast::<String>().expect("words");

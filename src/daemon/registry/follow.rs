@@ -143,13 +143,13 @@ pub async fn in_time<T, E: From<StoreError>>(
 
 /// Reads everything, unless the store has come back meanwhile from where a call may be lost.
 async fn load(registry: &Registry) -> Result<(), Reload> {
-    let (store, contact) = (registry.store(), registry.view().contact());
+    let (store, contact, asked) = (registry.store(), registry.view().contact(), Instant::now());
     let beat = tokio::select! {
         biased;
         beat = in_time(CALL_TIMEOUT, store.pulse(Pulse::default())) => beat.map_err(Reload::Failed)?,
         () = contact.news() => return Err(Reload::Now),
     };
-    registry.view().note_beat(&beat);
+    registry.view().note_beat(&beat, asked);
     tokio::select! {
         biased;
         loaded = load_from(registry, &beat) => loaded,

@@ -336,3 +336,16 @@ async fn epochs_that_come_and_go_are_loaded_at_a_bounded_pace() {
     sleep(MS * 5000).await;
     assert_eq!((a.keys(), a.registry.view().silence()), (vec!["x".to_owned()], None));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_the_store_is_never_behind() {
+    let begun = Instant::now();
+    let store = Faulty::over(memory());
+    let a = daemon(store.clone(), "a").await;
+    store.fall_ill([Call::Pulse], Ill::AnswersLate);
+    for _ in 0..40 {
+        sleep(MS * 100).await;
+        let (known, is) = (a.registry.view().now(), PausedClock(begun).now());
+        assert!(known >= is, "{known:?} is what a leader goes by, and it is {is:?}");
+    }
+}

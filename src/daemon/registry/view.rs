@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use prost::Message;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub use tenancy::Tenancy;
 
@@ -211,9 +212,10 @@ impl View {
         self.contact.silence()
     }
 
-    /// Notes an answer to a pulse: the store's time, and the deadlines that moved.
-    pub fn note_beat(&self, beat: &Beat) {
-        self.contact.note_answer(beat.now, beat.epoch);
+    /// Notes the answer to a pulse that was sent at `asked`: the store's time, and the deadlines that
+    /// moved.
+    pub fn note_beat(&self, beat: &Beat, asked: Instant) {
+        self.contact.note_answer(beat.now, beat.epoch, asked);
         let mut state = write(&self.state);
         if std::mem::replace(&mut state.groups_epoch, beat.epoch) != beat.epoch {
             state.groups.clear();

@@ -21,9 +21,10 @@ async fn quiet() -> Run {
 
 fn assert_kept(what: &str, run: Run) {
     let at_least = AtLeast { grants: 3, beliefs: 3, accepted: 5, ..AtLeast::default() };
-    if let Err(violations) =
-        check(&run.finish().history, &Bounds { leaderless_max: LEADERLESS_MAX, at_least })
-    {
+    if let Err(violations) = check(
+        &run.finish().history,
+        &Bounds { leaderless_max: LEADERLESS_MAX, handover_max: Duration::ZERO, at_least },
+    ) {
         panic!("{what}: {}", in_words(&violations));
     }
 }

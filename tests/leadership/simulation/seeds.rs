@@ -35,7 +35,7 @@ fn verdict(plan: &Plan, ran: &Ran) -> Result<Summary, Vec<Violation>> {
         due: plan.length / 4,
         ..AtLeast::default()
     };
-    check(&ran.history, &Bounds { leaderless_max: LEADERLESS_MAX, at_least })
+    check(&ran.history, &Bounds { leaderless_max: LEADERLESS_MAX, handover_max: Duration::ZERO, at_least })
 }
 
 /// What all seeds have shown together.
