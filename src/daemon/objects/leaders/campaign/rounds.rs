@@ -106,10 +106,19 @@ impl Campaigner {
     async fn carry_out(&self, due: Vec<(&Known, Move)>, nodes: &[Node<'_>], session: &GroupRef) {
         let pieces = due.into_iter().filter_map(|(known, act)| self.piece(known, &act, nodes, session));
         let (fenced, free): (Vec<_>, Vec<_>) = pieces.partition(|piece| piece.fence.is_some());
-        self.lock()
-            .yielding
-            .extend(fenced.iter().filter(|piece| piece.yields).map(|piece| piece.scope.clone()));
-        stream::iter(fenced).for_each_concurrent(FENCED_AT_ONCE, |piece| self.commit_fenced(piece)).await;
+        let doubted = {
+            let mut state = self.lock();
+            let before = state.yielding.clone();
+            state
+                .yielding
+                .extend(fenced.iter().filter(|piece| piece.yields).map(|piece| piece.scope.clone()));
+            before
+        };
+        let commit = |piece: Piece| {
+            let doubted = doubted.contains(&piece.scope);
+            self.commit_fenced(piece, doubted)
+        };
+        stream::iter(fenced).for_each_concurrent(FENCED_AT_ONCE, commit).await;
         let mut free = free;
         while !free.is_empty() {
             let rest = free.split_off(free.len().min(BATCH_MAX));
@@ -120,7 +129,8 @@ impl Campaigner {
         }
     }
 
-    async fn commit_fenced(&self, piece: Piece) {
+    /// `doubted`: an attempt before may have been made.
+    async fn commit_fenced(&self, piece: Piece, doubted: bool) {
         let commit = self.commit_of(std::slice::from_ref(&piece), None);
         // One that is not answered in time may have been made, unlike one that is refused.
         let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
@@ -133,8 +143,7 @@ impl Campaigner {
                     &piece.scope,
                     self.registry.view().now().after(self.settings.election_backoff),
                 );
-                // Otherwise it is not known whether it leads still: then it does not act.
-                if !matches!(error, CommitError::Store(StoreError::OutcomeUnknown(_))) {
+                if leads_still(&error, doubted) {
                     self.lock().yielding.remove(&piece.scope);
                 }
             }
@@ -217,6 +226,19 @@ impl Campaigner {
 
     fn leave_alone(&self, scope: &str, until: Millis) {
         self.lock().not_before.insert(scope.to_owned(), until);
+    }
+}
+
+/// Whether it is certain that a leader leads still whose commit failed. Otherwise it does not act.
+fn leads_still(error: &CommitError, doubted: bool) -> bool {
+    match error {
+        CommitError::Fenced { .. } | CommitError::Store(StoreError::OutcomeUnknown(_)) => false,
+        // These are told only to who leads, and what was sent before would be told the same.
+        CommitError::Conflict { .. }
+        | CommitError::GroupOver(_)
+        | CommitError::GroupLive { .. }
+        | CommitError::LeaseHeld { .. } => true,
+        CommitError::IdempotencyReused | CommitError::Store(_) => !doubted,
     }
 }
 
