@@ -133,6 +133,19 @@ async fn renewals_move_the_deadline_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_does_not_campaign_leads_nothing() {
+    let store = memory();
+    let mut reader = reader(store.clone()).await;
+    reader.campaign();
+    let request = pb::SetScopeRequest { scope: SCOPE.to_owned(), ..Default::default() };
+    reader.leaders.set_scope(called(request, |_| {})).await.unwrap();
+    sleep(TTL * 3).await;
+    assert!(reader.presence.is_registered() && reader.leader(SCOPE).is_empty());
+    let daemons = [daemon(store.clone(), "a", &["billing"]).await, reader];
+    assert_eq!(agreed(&daemons, SCOPE).await.leader_id, "a", "a scope that it did not enter");
+}
+
+#[tokio::test(start_paused = true)]
 async fn cordoned_and_draining_nodes_win_nothing() {
     let store = memory();
     let mut daemons = mesh(&store, &["a", "b", "c"]).await;

@@ -1,11 +1,13 @@
 //! Leaders on the memory store, in paused time: several daemons, one mesh.
 mod electing;
 mod fencing;
+mod mishaps;
 mod ordering;
 mod reading;
 mod storming;
 mod watching;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +53,7 @@ struct Daemon {
     tasks: JoinSet<()>,
 }
 
-/// A daemon that follows the store, and neither registers nor campaigns yet.
+/// A daemon that follows the store, and neither registers nor campaigns yet. Without scopes it never leads.
 async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon {
     let registry = Arc::new(Registry::new(node_id, store, &MIRRORED));
     let settings = PresenceSettings {
@@ -63,7 +65,7 @@ async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon
     let profile = pb::PeerMetadata { campaigns: !scopes.is_empty(), ..pb::PeerMetadata::default() };
     let presence = Arc::new(Presence::new(registry.clone(), settings, profile));
     let settings = CampaignSettings {
-        enabled: true,
+        enabled: !scopes.is_empty(),
         evaluation_interval: MS * 750,
         election_backoff: BACKOFF,
         max_election_window: MS * 5000,
