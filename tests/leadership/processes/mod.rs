@@ -14,6 +14,7 @@ mod zombie;
 mod churn;
 mod clocks;
 mod crashes;
+mod disk;
 mod epochs;
 mod many;
 mod outages;

@@ -1,7 +1,5 @@
 //! A client of one daemon, as simple as can be: it repeats nothing.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
