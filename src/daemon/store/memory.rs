@@ -182,7 +182,7 @@ impl Tables for MemoryTables {
     }
 
     fn group(&self, id: &GroupId) -> Option<GroupState> {
-        self.groups.get(id).copied()
+        self.groups.get(id).cloned()
     }
 
     fn visit_groups(&self, visit: &mut dyn FnMut(&GroupId, &GroupState)) {

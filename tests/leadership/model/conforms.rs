@@ -6,7 +6,7 @@ use bytes::Bytes;
 use omnirelay::core::time::Millis;
 use omnirelay::daemon::store::{
     Commit, CommitError, Committed, Epoch, Fence, GroupId, GroupRef, Kind, LeaseOp, ManualClock, MemoryStore,
-    OpenGroup, Opened, Pulse, RecordId, Store as _, StoreError, Write,
+    OpenGroup, Opened, Pulse, REPLACED_MAX, RecordId, Store as _, StoreError, Write,
 };
 
 use super::store::{Forgets, QUARANTINE, Store, TTL};
@@ -24,6 +24,11 @@ struct Pair {
     real: MemoryStore,
     /// The epoch of the memory store that stands for each of the model's, from 1.
     epochs: Vec<Epoch>,
+    /// The deadlines of each session's lives that were replaced. The model leaves out that there
+    /// is a limit to these.
+    replaced: [Vec<u8>; NODES],
+    /// How often an opening was refused for it.
+    refused: usize,
 }
 
 impl Pair {
@@ -31,7 +36,7 @@ impl Pair {
         let clock = ManualClock::at(Millis(1));
         let real = MemoryStore::new(clock.clone());
         let epochs = vec![Epoch(0), Epoch(1)];
-        Self { model: Store::new(1), clock, real, epochs }
+        Self { model: Store::new(1), clock, real, epochs, replaced: Default::default(), refused: 0 }
     }
 
     fn pass(&mut self) {
@@ -46,12 +51,27 @@ impl Pair {
         self.real = MemoryStore::new(self.clock.clone());
         self.real.quarantine(ms(QUARANTINE));
         self.epochs.push(Epoch(u64::from(self.model.now)));
+        self.replaced = Default::default();
     }
 
     async fn open(&mut self, node: usize) {
         let (epoch, id) = (self.epochs[usize::from(self.model.epoch)], id(node));
         let open = OpenGroup { epoch, id, ttl: ms(TTL), secret: "secret".into() };
-        let Opened::Open(group) = self.real.open_group(open).await.unwrap() else { panic!("held") };
+        let (now, deadline) = (self.model.now, self.model.sessions[node].deadline);
+        self.replaced[node].retain(|deadline| now < *deadline);
+        let is_full = self.replaced[node].len() == REPLACED_MAX && now < deadline;
+        let first = self.replaced[node].iter().min().filter(|_| is_full);
+        let group = match (self.real.open_group(open).await.unwrap(), first) {
+            (Opened::Open(group), None) => group,
+            (Opened::Held { until }, Some(first)) if until.0 == u64::from(*first) => {
+                self.refused += 1;
+                return;
+            }
+            (opened, first) => panic!("{opened:?} until {first:?}"),
+        };
+        if now < deadline {
+            self.replaced[node].push(deadline);
+        }
         let instance = self.model.open(node, FORGETS);
         let deadline = u64::from(self.model.sessions[node].deadline);
         assert_eq!((group.of.instance, group.deadline.0), (u64::from(instance), deadline));
@@ -124,7 +144,7 @@ fn recent(chance: &mut Chance, newest: u8) -> u8 {
     newest.saturating_sub(chance.below(2) as u8).max(1)
 }
 
-async fn walk(seed: u64, settles: bool) {
+async fn walk(seed: u64, settles: bool) -> usize {
     let (mut pair, mut chance) = (Pair::new().await, Chance::of(seed));
     for _ in 0..120 {
         let node = chance.below(NODES as u64) as usize;
@@ -133,7 +153,12 @@ async fn walk(seed: u64, settles: bool) {
         let token = recent(&mut chance, pair.model.lease.token);
         match chance.below(24) {
             0..6 => pair.pass(),
-            6..8 => pair.open(node).await,
+            6 => pair.open(node).await,
+            7 => {
+                for _ in 0..[1, 1, REPLACED_MAX + 2][chance.below(3) as usize] {
+                    pair.open(node).await;
+                }
+            }
             8..12 => pair.renew(node, epoch, instance).await,
             12..18 => pair.acquire(node, epoch, instance).await,
             18 => pair.release(epoch, token).await,
@@ -145,11 +170,14 @@ async fn walk(seed: u64, settles: bool) {
         }
         assert_eq!(pair.token().await, u64::from(pair.model.lease.token));
     }
+    pair.refused
 }
 
 #[tokio::test]
 async fn the_model_answers_as_the_memory_store() {
+    let mut refused = 0;
     for seed in 0..300 {
-        walk(seed, seed % 2 == 0).await;
+        refused += walk(seed, seed % 2 == 0).await;
     }
+    assert!(refused > 0, "the walks come to the limit");
 }

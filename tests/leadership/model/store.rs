@@ -26,7 +26,8 @@ pub struct Session {
     pub instance: u8,
     /// The first instant at which it is over.
     pub deadline: u8,
-    /// Until then the lives that were replaced keep their leases.
+    /// Until then the life keeps its lease that held the scope when it was replaced. Only one can:
+    /// of the others' deadlines nothing follows, so they are not kept.
     pub barrier: u8,
 }
 
@@ -57,13 +58,12 @@ impl<const N: usize> Store<N> {
         session.instance == instance && self.now < session.deadline
     }
 
-    /// Begins a new life of the session, in place of one that may live.
+    /// Begins a new life of the session, in place of one that may live. How often that can be done
+    /// is not limited here.
     pub fn open(&mut self, node: usize, forgets: Forgets) -> u8 {
         let old = self.sessions[node];
-        let barrier = match self.now < old.deadline && !forgets.barrier {
-            true => old.barrier.max(old.deadline),
-            false => old.barrier,
-        };
+        let holds = self.lease.holder == Some((node, old.instance)) && self.now < old.deadline;
+        let barrier = if holds && !forgets.barrier { old.deadline } else { old.barrier };
         let instance = old.instance + 1;
         self.sessions[node] = Session { instance, deadline: self.now + TTL, barrier };
         instance
