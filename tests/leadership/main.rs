@@ -13,7 +13,16 @@ mod checker;
 mod generated;
 mod history;
 mod lab;
+mod model;
 mod mutants;
 mod planted;
+mod processes;
 mod recorder;
 mod replay;
+mod simulation;
+
+#[path = "../process/mod.rs"]
+mod process;
+
+#[path = "../servers/mod.rs"]
+mod servers;

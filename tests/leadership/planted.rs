@@ -87,7 +87,8 @@ fn after_grants(events: Vec<(u64, Event)>) -> Vec<(u64, Event)> {
 }
 
 fn assert_rows(rows: Vec<Row<'_>>) {
-    let bounds = Bounds { leaderless_max: LEADERLESS_MAX, at_least: AtLeast::default() };
+    let bounds =
+        Bounds { leaderless_max: LEADERLESS_MAX, handover_max: Duration::ZERO, at_least: AtLeast::default() };
     for (what, events, expected) in rows {
         let violations = check(&history(events), &bounds).err().unwrap_or_default();
         let told = in_words(&violations);
@@ -345,11 +346,40 @@ fn audit_records_of_transitions() {
     ]);
 }
 
+/// Only a service that hears of a hand-over from somebody else may go on for a moment.
+#[test]
+fn beliefs_beyond_a_hand_over() {
+    let bounds = Bounds {
+        leaderless_max: LEADERLESS_MAX,
+        handover_max: Duration::from_micros(10),
+        at_least: AtLeast::default(),
+    };
+    let led = |until_us, how: Event, beside_us| {
+        let beliefs =
+            vec![(3, begin("a", 10, until_us)), (40, begin("b", 20, 80)), (41, how), (90, away(0, 1))];
+        (after_grants(beliefs), beside_us)
+    };
+    let rows = [
+        // what                          history                      beside each other, where that may be
+        ("a moment", led(50, released(5, 10), Some(10))),
+        ("too long", led(51, released(5, 10), None)),
+        ("it ran out", led(50, expired(10), None)),
+        ("given back after the successor was granted", led(50, released(6, 10), None)),
+        ("of somebody else", led(50, released(5, 9), None)),
+        ("not at all", led(40, released(5, 10), Some(0))),
+    ];
+    for (what, (events, beside_us)) in rows {
+        let summary = check(&history(events), &bounds);
+        let found = summary.as_ref().ok().map(|summary| summary.handover_longest_us);
+        assert_eq!(found, beside_us, "{what}: {summary:?}");
+    }
+}
+
 #[test]
 fn a_history_must_hold_what_was_asked_for() {
     let due = Duration::from_micros(1);
     let at_least = AtLeast { grants: 1, accepted: 1, refused: 1, beliefs: 1, audited: 1, due };
-    let bounds = Bounds { leaderless_max: LEADERLESS_MAX, at_least };
+    let bounds = Bounds { leaderless_max: LEADERLESS_MAX, handover_max: Duration::ZERO, at_least };
     let violations = check(&History::default(), &bounds).expect_err("an empty history");
     assert_eq!(violations.len(), 6, "{}", in_words(&violations));
     assert!(violations.iter().all(|violation| violation.rule == Rule::Enough));

@@ -8,9 +8,17 @@ use crate::history::{Event, Gate, History, Outcome, Place, Recorded, Write};
 /// Records a run. Each instant it gives is later than all before it, so that two that were taken
 /// one after the other never look like one.
 pub struct Recorder {
-    /// `None`: time stands still until it is moved.
-    began: Option<Instant>,
+    time: Time,
     kept: Mutex<Kept>,
+}
+
+/// Where the time comes from.
+enum Time {
+    Real(Instant),
+    /// Of the runtime: it jumps from one deadline to the next where it is paused.
+    Runtime(tokio::time::Instant),
+    /// It stands still until it is moved.
+    Moved,
 }
 
 #[derive(Default)]
@@ -28,12 +36,25 @@ pub struct Sent(Write);
 impl Recorder {
     /// Records a run in real time.
     pub fn new() -> Self {
-        Self { began: Some(Instant::now()), kept: Mutex::default() }
+        Self { time: Time::Real(Instant::now()), kept: Mutex::default() }
     }
 
     /// Records a simulation; its time begins at 0 and is moved with [`Recorder::advance`].
     pub fn simulated() -> Self {
-        Self { began: None, kept: Mutex::default() }
+        Self { time: Time::Moved, kept: Mutex::default() }
+    }
+
+    /// Records a simulation on the time of the runtime, which begins now.
+    pub fn of_runtime() -> Self {
+        Self { time: Time::Runtime(tokio::time::Instant::now()), kept: Mutex::default() }
+    }
+
+    /// An instant of the runtime as the record has it.
+    pub fn us_at(&self, instant: tokio::time::Instant) -> u64 {
+        match self.time {
+            Time::Runtime(began) => us(instant.saturating_duration_since(began)),
+            Time::Real(_) | Time::Moved => 0,
+        }
     }
 
     /// Moves the time of a simulation forward.
@@ -75,7 +96,11 @@ impl Recorder {
     }
 
     fn next_us(&self, kept: &mut Kept) -> u64 {
-        let clock = self.began.map_or(kept.moved_us, |began| us(began.elapsed()));
+        let clock = match self.time {
+            Time::Real(began) => us(began.elapsed()),
+            Time::Runtime(began) => us(began.elapsed()),
+            Time::Moved => kept.moved_us,
+        };
         kept.last_us = clock.max(kept.last_us + 1);
         kept.last_us
     }

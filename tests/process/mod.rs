@@ -41,6 +41,14 @@ impl Place {
         self
     }
 
+    /// Under a clock that is off, such as `+3600s`. What measures durations is left alone, as it is by
+    /// whoever sets a clock.
+    pub fn with_clock(self, shift: &str) -> Result<Self> {
+        let library = libfaketime()?;
+        let library = library.to_str().context("no UTF-8")?;
+        Ok(self.with(&[("LD_PRELOAD", library), ("FAKETIME", shift), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")]))
+    }
+
     pub fn ready_file(&self) -> PathBuf {
         self.directory.path().join("ready.json")
     }
@@ -101,6 +109,23 @@ impl Place {
             ensure!(begun.elapsed() < PATIENCE, "the daemon is not ready: {}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+/// Waits for something that must come true, and says what if it does not. What fails meanwhile is
+/// not true yet.
+pub async fn until(what: &str, mut is_true: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let outcome = is_true().await;
+        if matches!(outcome, Ok(true)) {
+            return Ok(());
+        }
+        if begun.elapsed() > PATIENCE {
+            outcome.with_context(|| what.to_owned())?;
+            bail!("waited in vain: {what}");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -197,6 +222,15 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The library that moves the clocks of a program.
+fn libfaketime() -> Result<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib")?.filter_map(Result::ok).map(|folder| folder.path());
+    let folders = std::iter::once(PathBuf::from("/usr/lib")).chain(folders);
+    let mut found =
+        folders.map(|folder| folder.join("faketime/libfaketime.so.1")).filter(|path| path.exists());
+    found.next().context("libfaketime is not installed: scripts/packages does it")
 }
 
 fn read_json(path: &Path) -> Option<Value> {

@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use omnirelay::daemon::store::redis::link::{Link, LinkError, RedisOptions};
 use redis::Value;
 
-use crate::daemons::proxy::Proxy;
 use crate::linked::{hasty_link, incr, link, link_with, refusal, write_until_done};
+use crate::servers::proxy::Proxy;
 use crate::servers::{Cluster, PATIENCE, RedisServer, Sentinels, eventually};
 
 const TAG: &str = "omnirelay";

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod ports;
+pub mod proxy;
 mod sentinels;
 mod server;
 mod tls;

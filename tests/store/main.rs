@@ -12,6 +12,7 @@ mod durability;
 mod harness;
 mod linearizable;
 mod redis;
+mod replacements;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod suite;

@@ -13,6 +13,8 @@ use crate::daemon::store::Epoch;
 #[derive(Clone, Copy)]
 struct Last {
     store: Millis,
+    /// When it was asked: the store answered at this instant or later, so that its time is never behind
+    /// what is made of it here, however long the answer was on its way or lay unread.
     at: Instant,
     /// True from the first pulse without an answer to the next one with.
     silent: bool,
@@ -43,7 +45,8 @@ impl Contact {
         Self { last: RwLock::new(last), trouble: Mutex::default(), news: watch::Sender::new(News::default()) }
     }
 
-    /// Store time now, by the last answer and the time since.
+    /// Store time now, by the last answer and the time since it was asked for: ahead by at most as long as
+    /// the question was on its way, and never behind.
     pub fn now(&self) -> Millis {
         let last = self.last();
         last.store.after(last.at.elapsed())
@@ -102,10 +105,10 @@ impl Contact {
         self.change(|last| last.unread_since = (!readable).then(Instant::now));
     }
 
-    /// Notes what time the store has, and its epoch.
-    pub(super) fn note_answer(&self, store: Millis, epoch: Epoch) {
+    /// Notes what time the store has, and its epoch, as it answered whoever asked at `asked`.
+    pub(super) fn note_answer(&self, store: Millis, epoch: Epoch, asked: Instant) {
         let silent = self.last().silent;
-        self.change(|last| *last = Last { store, at: Instant::now(), silent: false, ..*last });
+        self.change(|last| *last = Last { store, at: asked, silent: false, ..*last });
         self.news.send_if_modified(|news| {
             let before = *news;
             news.epoch = epoch;

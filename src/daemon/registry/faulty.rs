@@ -29,7 +29,12 @@ pub enum Ill {
     Hangs,
     /// Carried out, but the reply is lost.
     LosesReplies,
+    /// Carried out, and the reply takes [`LATE`].
+    AnswersLate,
 }
+
+/// How long a late reply takes: less than a pulse is waited for.
+pub const LATE: Duration = Duration::from_millis(400);
 
 /// The sorts of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,6 +132,11 @@ impl Faulty {
             Some(Ill::LosesReplies) => {
                 run(inner).await;
                 Err(StoreError::OutcomeUnknown("faulty".into()))
+            }
+            Some(Ill::AnswersLate) => {
+                let answer = run(inner).await;
+                tokio::time::sleep(LATE).await;
+                Ok(answer)
             }
         }
     }

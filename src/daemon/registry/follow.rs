@@ -20,6 +20,8 @@ const LOG_WAIT: Duration = Duration::from_secs(20);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// After so long without trouble, the next is met without patience.
 const CALM: Duration = Duration::from_secs(10);
+/// How long the log may be known to go on while a call that waits for it says nothing.
+const BEHIND_MAX: Duration = Duration::from_secs(1);
 /// How soon the log is asked again that answered at once, and with nothing new.
 const NOTHING_NEW: Duration = Duration::from_millis(50);
 
@@ -65,6 +67,7 @@ pub async fn follow_log(registry: Arc<Registry>) {
         }
         // Whoever loads again and again because the log runs away is slowed down as well.
         tokio::select! {
+            biased;
             () = backoff.wait() => {}
             () = news => {}
         }
@@ -84,9 +87,15 @@ async fn follow(registry: &Registry) -> Reload {
         let asked = Instant::now();
         let page = registry.store().log(head.revision, PAGE_MAX, LOG_WAIT);
         let page = tokio::select! {
+            biased;
             page = in_time(LOG_WAIT + CALL_TIMEOUT, page) => page,
             // After a silence the call may be waiting for a connection that is gone.
             () = news => continue,
+            // Or it is the only one that does: other calls are answered.
+            () = left_behind(registry.view()) => {
+                debug!("log call has missed what beats tell of; asking again");
+                continue;
+            }
         };
         match page {
             Ok(page) if must_load_again(registry.view(), head.epoch, &page) => return Reload::Behind,
@@ -95,6 +104,17 @@ async fn follow(registry: &Registry) -> Reload {
         }
         if registry.view().head() == head && asked.elapsed() < NOTHING_NEW {
             tokio::time::sleep(NOTHING_NEW).await;
+        }
+    }
+}
+
+/// Waits until the log has gone on for so long without this view that its call must have been lost.
+async fn left_behind(view: &View) {
+    loop {
+        let seen = view.head();
+        tokio::time::sleep(BEHIND_MAX).await;
+        if view.is_behind() && view.head() == seen {
+            return;
         }
     }
 }
@@ -123,13 +143,13 @@ pub async fn in_time<T, E: From<StoreError>>(
 
 /// Reads everything, unless the store has come back meanwhile from where a call may be lost.
 async fn load(registry: &Registry) -> Result<(), Reload> {
-    let (store, contact) = (registry.store(), registry.view().contact());
+    let (store, contact, asked) = (registry.store(), registry.view().contact(), Instant::now());
     let beat = tokio::select! {
         biased;
         beat = in_time(CALL_TIMEOUT, store.pulse(Pulse::default())) => beat.map_err(Reload::Failed)?,
         () = contact.news() => return Err(Reload::Now),
     };
-    registry.view().note_beat(&beat);
+    registry.view().note_beat(&beat, asked);
     tokio::select! {
         biased;
         loaded = load_from(registry, &beat) => loaded,

@@ -64,6 +64,7 @@ pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Hea
     };
     loop {
         let now = tokio::select! {
+            biased;
             now = ticks.tick() => now,
             // A silence of all is noticed from the first renewal on, so that comes at once.
             () = registry.own().kept() => heart.begin_anew(),
@@ -89,7 +90,7 @@ impl Heart<'_> {
         let pulse = self.registry.store().pulse(self.pulse(known, renew.clone()));
         let failed = match timeout(PULSE_TIMEOUT, pulse).await {
             Ok(Ok(beat)) => {
-                self.note(&beat);
+                self.note(&beat, asked);
                 self.renewed = if due { Some(now) } else { self.renewed };
                 run_out.extend(self.not_renewed(renew, &beat, asked));
                 return Heard::Over(run_out);
@@ -120,8 +121,8 @@ impl Heart<'_> {
         Pulse { epoch, renew, moved_since: self.asked_last, grace: self.pace.grace }
     }
 
-    fn note(&mut self, beat: &Beat) {
-        self.registry.view().note_beat(beat);
+    fn note(&mut self, beat: &Beat, asked: Instant) {
+        self.registry.view().note_beat(beat, asked);
         // In another epoch everything is new.
         let on = if beat.epoch == self.epoch { beat.now.0 } else { 0 };
         self.epoch = beat.epoch;

@@ -292,6 +292,24 @@ async fn a_new_epoch_is_loaded_at_once_although_the_log_call_hangs() {
     assert!(a.keys().is_empty() && a.registry.own().all().is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_log_call_that_was_lost_alone_is_asked_again_soon() {
+    let inner = memory();
+    let ill = Faulty::over(inner.clone());
+    let (a, b) = (daemon(ill.clone(), "a").await, daemon(inner, "b").await);
+    ill.fall_ill([Call::Log], Ill::Hangs);
+    b.put("x", None).await;
+    sleep(MS * 100).await;
+    assert_eq!(a.keys(), ["x"], "by the call that was under way");
+    ill.recover();
+    b.put("y", None).await;
+    sleep(MS * 3000).await;
+    assert_eq!(a.keys(), ["x", "y"], "although the call after it is never answered");
+    let calls = ill.count(Call::Log);
+    sleep(MS * 15_000).await;
+    assert_eq!(ill.count(Call::Log), calls, "one that only waits is left alone");
+}
+
 /// An empty store in another epoch.
 async fn memory_later(by: Duration) -> Arc<MemoryStore> {
     let clock = PausedClock(Instant::now());
@@ -317,4 +335,17 @@ async fn epochs_that_come_and_go_are_loaded_at_a_bounded_pace() {
     assert!(told.len() <= 8, "the oldest are told no more");
     sleep(MS * 5000).await;
     assert_eq!((a.keys(), a.registry.view().silence()), (vec!["x".to_owned()], None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_the_store_is_never_behind() {
+    let begun = Instant::now();
+    let store = Faulty::over(memory());
+    let a = daemon(store.clone(), "a").await;
+    store.fall_ill([Call::Pulse], Ill::AnswersLate);
+    for _ in 0..40 {
+        sleep(MS * 100).await;
+        let (known, is) = (a.registry.view().now(), PausedClock(begun).now());
+        assert!(known >= is, "{known:?} is what a leader goes by, and it is {is:?}");
+    }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use prost::Message;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub use tenancy::Tenancy;
 
@@ -21,7 +22,7 @@ use super::cursor::Cursor;
 use super::loss::{EpochChange, Lost, Reach};
 use crate::core::time::Millis;
 use crate::daemon::store::{
-    Beat, Change, Epoch, Grace, Group, GroupId, Kind, Lease, LogEntry, Record, RecordId, Revision,
+    Beat, Change, Epoch, Grace, Group, GroupId, GroupRef, Kind, Lease, LogEntry, Record, RecordId, Revision,
 };
 
 /// How many commits the view keeps to serve watches and pages without asking the store.
@@ -121,6 +122,8 @@ struct State {
     double_leases: u64,
     /// Store time of the last answer in the epoch of `head`.
     heard_at: Millis,
+    /// Where the log ended at that time.
+    heard_of: Revision,
 }
 
 /// The mirror. Cheap to read from many tasks.
@@ -209,15 +212,17 @@ impl View {
         self.contact.silence()
     }
 
-    /// Notes an answer to a pulse: the store's time, and the deadlines that moved.
-    pub fn note_beat(&self, beat: &Beat) {
-        self.contact.note_answer(beat.now, beat.epoch);
+    /// Notes the answer to a pulse that was sent at `asked`: the store's time, and the deadlines that
+    /// moved.
+    pub fn note_beat(&self, beat: &Beat, asked: Instant) {
+        self.contact.note_answer(beat.now, beat.epoch, asked);
         let mut state = write(&self.state);
         if std::mem::replace(&mut state.groups_epoch, beat.epoch) != beat.epoch {
             state.groups.clear();
         }
         if beat.epoch == state.head.epoch {
             state.heard_at = beat.now;
+            state.heard_of = beat.head;
         }
         state.quarantine_until = beat.quarantine_until;
         state.grace = beat.grace;
@@ -234,6 +239,12 @@ impl View {
         now < state.quarantine_until
             || state.grace.is_some_and(|grace| now < grace.until)
             || self.silence().is_some()
+    }
+
+    /// Whether the log goes on behind what this view has seen of it, as a beat has told.
+    pub(super) fn is_behind(&self) -> bool {
+        let state = read(&self.state);
+        state.heard_of > state.head.revision
     }
 
     /// A group as it was last heard of.
@@ -355,6 +366,7 @@ impl View {
         state.changed.clear();
         state.loaded = revision;
         state.head = Head { epoch, revision, caught_up: true };
+        state.heard_of = Revision(0);
         state.leases.clear();
         state.held.clear();
         for lease in loaded.leases {
@@ -407,12 +419,15 @@ impl State {
         Arc::new(records.iter().filter(|record| self.is_live(record, now)).cloned().collect())
     }
 
-    /// A record whose group this view has not heard of yet is live: the group was live when the
-    /// record was committed, and the next beat will tell of it.
     fn is_live(&self, record: &ViewRecord, now: Millis) -> bool {
-        let Some(bound) = &record.record.group else { return true };
-        let Some(group) = self.groups.get(&bound.id) else { return true };
-        match group.of.instance.cmp(&bound.instance) {
+        record.record.group.as_ref().is_none_or(|bound| self.lives(bound, now))
+    }
+
+    /// Whether this life of a group is live. One that this view has not heard of yet is: it was when something
+    /// was committed for it, and the next beat will tell of it.
+    fn lives(&self, of: &GroupRef, now: Millis) -> bool {
+        let Some(group) = self.groups.get(&of.id) else { return true };
+        match group.of.instance.cmp(&of.instance) {
             Ordering::Less => true,
             Ordering::Equal => !group.closed && now < group.deadline,
             Ordering::Greater => false,

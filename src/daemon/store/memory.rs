@@ -26,7 +26,7 @@ pub struct MemoryStore {
     head: watch::Sender<Revision>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Kept {
     tables: MemoryTables,
     state: State,
@@ -34,7 +34,7 @@ struct Kept {
     latest: Millis,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct MemoryTables {
     rows: BTreeMap<Table, BTreeMap<Vec<u8>, Bytes>>,
     groups: BTreeMap<GroupId, GroupState>,
@@ -57,6 +57,23 @@ impl MemoryStore {
     pub fn quarantine(&self, length: Duration) {
         // Memory does not fail.
         let _ = self.step(|step| step.quarantine(length));
+    }
+
+    /// A copy of everything as it is now, on the same time: a replica that hears nothing more. It stays in the
+    /// epoch until it is promoted.
+    #[must_use]
+    pub fn replica(&self, clock: impl Clock) -> Self {
+        let kept = self.kept().clone();
+        let head = watch::Sender::new(kept.state.head);
+        Self { clock: Box::new(clock), kept: Mutex::new(kept), head }
+    }
+
+    /// Begins a new epoch with a quarantine of `length`, for a replica that may lack the last commits.
+    pub fn promote(&self, length: Duration) {
+        let mut kept = self.kept();
+        kept.state.epoch = Epoch(kept.state.epoch.0.saturating_add(1).max(kept.latest.0));
+        drop(kept);
+        self.quarantine(length);
     }
 
     /// Runs one step at the present instant and wakes the readers of what it logged.
@@ -165,7 +182,7 @@ impl Tables for MemoryTables {
     }
 
     fn group(&self, id: &GroupId) -> Option<GroupState> {
-        self.groups.get(id).copied()
+        self.groups.get(id).cloned()
     }
 
     fn visit_groups(&self, visit: &mut dyn FnMut(&GroupId, &GroupState)) {

@@ -47,6 +47,10 @@ pub const TOKEN_FLOOR_MAX: u64 = 1 << 52;
 /// The longest time to live of a group, 4,000 years: what is longer never ends.
 pub const TTL_MAX: Duration = Duration::from_millis(1 << 47);
 
+/// The most lives of a group that were replaced while they lived and whose deadlines have not
+/// passed. Each of them may still trust its leases, so a store keeps them all.
+pub const REPLACED_MAX: usize = 8;
+
 /// Names one life of the registry. It changes whenever revisions could repeat: a new store, a
 /// flush, a promotion that lost writes. No store has epoch 0: a call that names none is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,8 +130,9 @@ pub struct OpenGroup {
     pub id: GroupId,
     /// 1 ms to [`TTL_MAX`].
     pub ttl: Duration,
-    /// Whoever presents the secret of a live group replaces it at once; anyone else waits for
-    /// its end. Never shown again.
+    /// Whoever presents the secret of a live group replaces it at once, up to [`REPLACED_MAX`]
+    /// times before the first of the replaced lives would have ended; anyone else waits for its
+    /// end. Never shown again.
     pub secret: String,
 }
 
@@ -325,10 +330,14 @@ pub struct Leases {
 /// What became of [`Store::open_group`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opened {
-    /// A new life has begun. Leases of the lives before pass to nobody before those lives'
-    /// deadlines, unless they were closed.
+    /// A new life has begun. If the one before was live, its leases pass to nobody before the
+    /// deadline that it has now, and are free from then on: whatever becomes of the group later
+    /// moves that deadline neither way. Leases of lives that were closed or ran out are free, and
+    /// stay so.
     Open(Group),
-    /// A live group under another secret has the id.
+    /// Nothing was changed. A live group under another secret has the id, and `until` is its
+    /// deadline; or the present life would be one more than [`REPLACED_MAX`], and `until` is the
+    /// first deadline of all these.
     Held { until: Millis },
 }
 

@@ -5,11 +5,12 @@
 //! again where its deadline has not passed, or from its next check on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::grants::Grants;
 use super::spans::Span;
-use super::{Findings, Rule};
-use crate::history::{Event, Fault, History, Recorded};
+use super::{Bounds, Findings, Rule};
+use crate::history::{Event, Fault, History, How, Recorded};
 
 /// A stretch of time in which a node would have acted as the leader.
 pub struct Belief<'a> {
@@ -36,7 +37,12 @@ struct Reader<'a> {
     beliefs: Vec<Belief<'a>>,
 }
 
-pub fn check<'a>(history: &'a History, grants: &Grants<'_>, found: &mut Findings) -> Vec<Belief<'a>> {
+pub fn check<'a>(
+    history: &'a History,
+    grants: &Grants<'_>,
+    bounds: &Bounds,
+    found: &mut Findings,
+) -> Vec<Belief<'a>> {
     let mut reader = Reader::default();
     history.events.iter().for_each(|recorded| reader.read(recorded));
     let mut beliefs = reader.finish(history);
@@ -46,17 +52,33 @@ pub fn check<'a>(history: &'a History, grants: &Grants<'_>, found: &mut Findings
         check_granted(belief, grants, found);
         let later = beliefs[at + 1..].iter().take_while(|later| later.span.from_us < belief.span.until_us);
         for other in later.filter(|later| later.scope == belief.scope && later.node != belief.node) {
+            let overlap_us = belief.span.overlap_us(other.span);
+            let (earlier, later) = if belief.token < other.token { (belief, other) } else { (other, belief) };
+            if is_handed_over(earlier, later, grants) {
+                let longest_us = &mut found.summary.handover_longest_us;
+                *longest_us = overlap_us.max(*longest_us);
+                if Duration::from_micros(overlap_us) <= bounds.handover_max {
+                    continue;
+                }
+            }
             let says = format!(
-                "`{}` and `{}` both took themselves for the leader of scope `{}` for {} us",
-                belief.node,
-                other.node,
-                belief.scope,
-                belief.span.overlap_us(other.span)
+                "`{}` and `{}` both took themselves for the leader of scope `{}` for {overlap_us} us",
+                belief.node, other.node, belief.scope,
             );
             found.violation(Rule::Beliefs, says, &[belief.told, other.told]);
         }
     }
     beliefs
+}
+
+/// Whether the lease of the one was given back, before or as the other had its own. Whoever believes what
+/// its daemon says hears of that a little later, other than of a lease that runs out.
+fn is_handed_over(earlier: &Belief<'_>, later: &Belief<'_>, grants: &Grants<'_>) -> bool {
+    let Some((grant, _)) = grants.of(later.scope, later.token) else { return false };
+    grants.ended.iter().any(|end| {
+        let is_its = end.scope == earlier.scope && end.token == earlier.token;
+        is_its && end.how == How::Released && end.epoch == grant.epoch && end.revision <= grant.revision
+    })
 }
 
 fn check_granted(belief: &Belief<'_>, grants: &Grants<'_>, found: &mut Findings) {

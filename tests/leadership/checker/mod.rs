@@ -10,6 +10,8 @@ mod writes;
 use std::fmt;
 use std::time::Duration;
 
+pub use spans::{Span, union};
+
 use crate::history::{Event, History, Recorded};
 
 /// What a run was promised to keep, and how much it must hold to prove anything.
@@ -18,6 +20,9 @@ pub struct Bounds {
     /// How long a scope with a living candidate may be without a leader, the time in which the
     /// store granted nothing not counted.
     pub leaderless_max: Duration,
+    /// How long whoever gave a scope away may take itself for the leader after that: as long as a
+    /// service needs to hear of it from its daemon. Zero where it is the node itself that is recorded.
+    pub handover_max: Duration,
     pub at_least: AtLeast,
 }
 
@@ -47,6 +52,8 @@ pub struct Summary {
     /// Time in which a leader was due, over all scopes.
     pub due_us: u64,
     pub leaderless_longest_us: u64,
+    /// How long somebody who had given a scope away took itself for the leader beside its successor.
+    pub handover_longest_us: u64,
     /// How many audit records were compared; `None`: the history has none, nothing was.
     pub audited: Option<usize>,
 }
@@ -93,7 +100,7 @@ pub fn check(history: &History, bounds: &Bounds) -> Result<Summary, Vec<Violatio
     found.summary.faults = history.events.iter().filter(is_fault).count();
     let grants = grants::check(history, &mut found);
     writes::check(history, &grants, &mut found);
-    let beliefs = beliefs::check(history, &grants, &mut found);
+    let beliefs = beliefs::check(history, &grants, bounds, &mut found);
     leaders::check(history, &beliefs, bounds, &mut found);
     audits::check(history, &grants, &mut found);
     found.demand(&bounds.at_least);
@@ -149,6 +156,9 @@ impl fmt::Display for Summary {
         write!(f, "writes: {accepted} accepted, {refused} refused, {unknown} unknown; ")?;
         let (due_ms, longest_ms) = (self.due_us / 1000, self.leaderless_longest_us / 1000);
         write!(f, "a leader was due for {due_ms} ms and missed for {longest_ms} ms at most; ")?;
+        if self.handover_longest_us > 0 {
+            write!(f, "a hand-over was heard of after {} ms at most; ", self.handover_longest_us / 1000)?;
+        }
         match self.audited {
             Some(records) => write!(f, "{records} audit records"),
             None => f.write_str("audit records not checked: none in the history"),

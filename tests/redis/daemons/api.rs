@@ -1,10 +1,9 @@
 //! A client of one daemon, as simple as can be: it repeats nothing.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+pub use crate::process::until;
 use crate::servers::PATIENCE;
 
 /// One daemon's API. Cheap to clone.
@@ -112,21 +111,4 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<Answer> {
     let body = serde_json::from_slice(&bytes)
         .with_context(|| format!("{status} {}", String::from_utf8_lossy(&bytes)))?;
     Ok(Answer { status, body })
-}
-
-/// Waits for something that must come true, and says what if it does not. What fails meanwhile is
-/// not true yet.
-pub async fn until(what: &str, mut is_true: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    let begun = std::time::Instant::now();
-    loop {
-        let outcome = is_true().await;
-        if matches!(outcome, Ok(true)) {
-            return Ok(());
-        }
-        if begun.elapsed() > PATIENCE {
-            outcome.with_context(|| what.to_owned())?;
-            anyhow::bail!("waited in vain: {what}");
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }

@@ -1,6 +1,5 @@
 //! Daemons whose clocks are wrong: the store's clock decides.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -14,24 +13,8 @@ use crate::servers::RedisServer;
 /// How long the daemons live side by side: longer than a session lives without a renewal.
 const TOGETHER: Duration = Duration::from_secs(4);
 
-/// The library that moves the clocks of a program.
-fn libfaketime() -> Result<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib")?.filter_map(Result::ok).map(|folder| folder.path());
-    let folders = std::iter::once(PathBuf::from("/usr/lib")).chain(folders);
-    let mut found =
-        folders.map(|folder| folder.join("faketime/libfaketime.so.1")).filter(|path| path.exists());
-    found.next().context("libfaketime is not installed: scripts/packages does it")
-}
-
 fn start(id: &str, store: &str, shift: &str) -> Result<Node> {
-    let library = libfaketime()?;
-    // What measures durations is left alone, as it is by whoever sets a clock.
-    let environment = [
-        ("LD_PRELOAD", library.to_str().context("no UTF-8")?),
-        ("FAKETIME", shift),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-    ];
-    Node::start_in(Place::new(&["--node-id", id, "--store", store])?.with(&environment))
+    Node::start_in(Place::new(&["--node-id", id, "--store", store])?.with_clock(shift)?)
 }
 
 /// Since 1970.

@@ -11,7 +11,6 @@ mod garbage;
 mod load;
 mod mesh;
 mod outages;
-pub mod proxy;
 mod restarts;
 mod several;
 mod vitals;

@@ -7,9 +7,9 @@ use futures_util::future::join_all;
 
 use super::api::until;
 use super::mesh::{Mesh, Node};
-use super::proxy::{Proxy, Wire};
 use super::watcher::Watcher;
 use crate::servers::RedisServer;
+use crate::servers::proxy::{Proxy, Wire};
 
 /// How long a server stalls once that is noticed, which takes a second: longer than a session lives.
 const STALL: Duration = Duration::from_secs(4);

@@ -6,9 +6,9 @@ use tokio::task::JoinSet;
 
 use super::api::{Api, until};
 use super::mesh::{Mesh, Node};
-use super::proxy::{Proxy, Wire};
 use super::watcher::Watcher;
 use crate::servers::RedisServer;
+use crate::servers::proxy::{Proxy, Wire};
 
 /// Changes that two daemons race for: clients, and changes of each.
 const CLIENTS: usize = 8;

@@ -9,6 +9,7 @@ mod groups;
 mod histories;
 mod leases;
 mod records;
+mod replaced;
 mod restarts;
 mod verdict;
 
@@ -31,6 +32,7 @@ pub use self::groups::*;
 pub use self::histories::*;
 pub use self::leases::*;
 pub use self::records::*;
+pub use self::replaced::*;
 pub use self::restarts::*;
 pub use self::verdict::{assert_noticed, watch_panics};
 use crate::harness::{BEGIN, Harness, epoch};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use omnirelay::daemon::store::{
     COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Epoch, GroupId, GroupRef, OpenGroup, Opened,
-    Precondition, Pulse, Retention, Revision, StoreError, VALUE_BYTES_MAX,
+    Precondition, Pulse, REPLACED_MAX, Retention, Revision, StoreError, VALUE_BYTES_MAX,
 };
 
 use super::{HALF, KEEP_ALL, TTL, Trial, commit, open, other_epochs, put, put_in, version};
@@ -378,4 +378,36 @@ pub async fn a_collected_group_opens_with_a_greater_instance(t: &mut Trial) {
     assert!(t.pulse(&[]).await.moved.is_empty());
     assert!(t.open("s", TTL, "another").await.instance > last.instance);
     assert_eq!(t.log(Revision(0)).await.entries.len(), 0);
+}
+
+pub async fn a_group_replaced_too_often_waits(t: &mut Trial) {
+    let first = t.open("s", TTL, "secret").await;
+    let until = t.pulse(&[&first]).await.renewed[0].expect("a deadline");
+    let mut last = first;
+    for _ in 0..REPLACED_MAX {
+        last = t.open("s", LATER, "secret").await;
+    }
+    let opened = t.store.open_group(open("s", LATER, "secret")).await.expect("an answer");
+    assert_eq!(opened, Opened::Held { until });
+    assert!(t.is_live(&last).await, "nothing was changed");
+    t.open("another", LATER, "secret").await;
+    let short = t.store.open_group(open("s", LATER, "another secret")).await.expect("an answer");
+    assert!(matches!(short, Opened::Held { until: told } if told > until), "for the secret: {short:?}");
+    t.close(last).await;
+    t.open("s", LATER, "another secret").await;
+}
+
+pub async fn a_group_can_be_replaced_again_at_the_first_deadline(t: &mut Trial) {
+    t.open("s", TTL, "secret").await;
+    t.advance(HALF).await;
+    for _ in 0..REPLACED_MAX {
+        t.open("s", TTL, "secret").await;
+    }
+    t.advance(HALF).await;
+    let renewed = t.open("s", LATER, "secret").await;
+    let refused = t.store.open_group(open("s", LATER, "secret")).await.expect("an answer");
+    assert!(matches!(refused, Opened::Held { .. }), "there was one place");
+    t.advance(HALF).await;
+    assert!(t.is_live(&renewed).await);
+    t.open("s", LATER, "secret").await;
 }

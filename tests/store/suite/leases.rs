@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use omnirelay::daemon::store::{
-    Commit, CommitError, Fence, GroupId, GroupRef, Lease, Revision, TOKEN_FLOOR_MAX,
+    Commit, CommitError, Fence, GroupId, GroupRef, Lease, Retention, Revision, TOKEN_FLOOR_MAX,
 };
 
-use super::{HALF, TTL, Trial, acquire, commit, leasing, put, release};
+use super::{HALF, KEEP_ALL, TTL, Trial, acquire, commit, leasing, put, release};
 
 const LONG: Duration = Duration::from_secs(60);
 
-async fn held(t: &Trial, scope: &str, rival: &GroupRef) -> (Option<GroupRef>, u64) {
+pub(super) async fn held(t: &Trial, scope: &str, rival: &GroupRef) -> (Option<GroupRef>, u64) {
     match t.refused(leasing(vec![acquire(scope, rival, 0)])).await {
         CommitError::LeaseHeld { scope: told, holder, until } => {
             assert_eq!(told, scope);
@@ -138,11 +138,73 @@ pub async fn a_lease_of_a_replaced_session_waits_for_its_deadline(t: &mut Trial)
     t.advance(HALF).await;
     let third = t.open("a", LONG, "secret").await;
     t.close(third).await;
-    assert_eq!(held(t, "x", &rival).await.0, Some(first), "whatever became of the replacement");
-    // The second was live when it was replaced, so its own deadline counts as well.
-    t.advance(LONG).await;
-    let rival = t.open("b", LONG, "secret").await;
+    assert_eq!(held(t, "x", &rival).await, (Some(first), until.0), "whatever became of the replacement");
+    t.advance(HALF).await;
     t.acquire("x", &rival).await;
+}
+
+/// A leader that restarts again and again keeps no lease longer than each of its lives was given.
+pub async fn each_lease_of_a_session_that_is_replaced_again_waits_for_its_own_deadline(t: &mut Trial) {
+    let scopes = ["w", "x", "y", "z"];
+    let mut lives = Vec::new();
+    for scope in scopes {
+        let life = t.open("a", LONG, "secret").await;
+        let until = t.pulse(&[&life]).await.renewed[0].expect("a deadline");
+        t.acquire(scope, &life).await;
+        lives.push((scope, life, until));
+        t.advance(LONG / 4).await;
+    }
+    t.open("a", 2 * LONG, "secret").await;
+    let rival = t.open("b", 2 * LONG, "secret").await;
+    for ended in 0..scopes.len() {
+        let (free, waiting) = lives.split_at(ended + 1);
+        t.acquire(free[ended].0, &rival).await;
+        for (scope, life, until) in waiting {
+            assert_eq!(held(t, scope, &rival).await, (Some(life.clone()), until.0), "{scope}");
+        }
+        t.advance(LONG / 4).await;
+    }
+}
+
+pub async fn a_free_lease_stays_free(t: &mut Trial) {
+    let rival = t.open("b", 2 * LONG, "secret").await;
+    let over = t.open("ran out", TTL, "secret").await;
+    let closed = t.open("closed", LONG, "secret").await;
+    let replaced = t.open("replaced", TTL, "secret").await;
+    let lives = [over, closed.clone(), replaced];
+    for life in &lives {
+        t.acquire(&life.id.0, life).await;
+    }
+    t.close(closed).await;
+    t.open("replaced", LONG, "secret").await;
+    t.advance(TTL).await;
+    for life in &lives {
+        for _ in 0..3 {
+            t.open(&life.id.0, LONG, "secret").await;
+        }
+        t.acquire(&life.id.0, &rival).await;
+    }
+}
+
+pub async fn a_group_is_kept_while_a_lease_waits_for_it(t: &mut Trial) {
+    let first = t.open("a", LONG, "secret").await;
+    let until = t.pulse(&[&first]).await.renewed[0].expect("a deadline");
+    t.acquire("x", &first).await;
+    let second = t.open("a", TTL, "secret").await;
+    t.close(second).await;
+    let rival = t.open("b", 2 * LONG, "secret").await;
+    let keep = Retention { tombstone_age: Duration::ZERO, ..KEEP_ALL };
+    t.advance(TTL).await;
+    for _ in 0..2 {
+        t.housekeep(keep).await;
+    }
+    assert_eq!(held(t, "x", &rival).await, (Some(first), until.0));
+    t.advance(LONG).await;
+    for _ in 0..2 {
+        t.housekeep(keep).await;
+    }
+    let left: Vec<_> = t.pulse(&[]).await.moved.into_iter().map(|group| group.of).collect();
+    assert_eq!(left, [rival], "and no longer");
 }
 
 pub async fn a_replaced_session_can_still_release(t: &mut Trial) {

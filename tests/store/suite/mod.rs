@@ -92,6 +92,8 @@ macro_rules! every_rule {
             a_group_is_closed_in_the_present_epoch_only: closes_in_any_epoch,
             an_old_group_is_collected: remembers_closed_groups,
             a_collected_group_opens_with_a_greater_instance: restarts_instances_at_collection,
+            a_group_replaced_too_often_waits: replaces_without_limit,
+            a_group_can_be_replaced_again_at_the_first_deadline: counts_replacements_for_ever,
         }
         graces {
             nobody_is_judged_gone_for_a_silence_of_all: forgets_silences,
@@ -117,6 +119,9 @@ macro_rules! every_rule {
             a_token_goes_on_after_a_release: forgets_tokens_at_release,
             an_old_token_releases_nothing: releases_by_scope_alone,
             a_lease_of_a_replaced_session_waits_for_its_deadline: forgets_the_barrier,
+            each_lease_of_a_session_that_is_replaced_again_waits_for_its_own_deadline: moves_barriers_on,
+            a_free_lease_stays_free: holds_again_what_was_free,
+            a_group_is_kept_while_a_lease_waits_for_it: frees_leases_in_housekeeping,
             a_replaced_session_can_still_release: forgets_releases_of_the_replaced,
             a_lease_of_a_closed_group_is_free_at_once: blocks_after_closing,
             a_quarantine_grants_nothing_and_confirms_what_is: ignores_the_quarantine,
@@ -167,6 +172,8 @@ macro_rules! every_restart_rule {
             instances_go_on_after_a_restart: forgets_instances_at_restart => "a greater instance",
             an_instance_floor_outlives_a_restart: forgets_instances_at_restart => "the collected one",
             an_answer_outlives_a_restart: forgets_answers_at_restart => "made twice",
+            a_lease_of_a_replaced_session_waits_through_a_restart:
+                forgets_barriers_at_restart => "is not refused",
             what_ended_stays_ended_after_a_restart: revives_groups_at_restart => "cannot be renewed",
             a_record_taken_from_an_ended_group_stays_so_after_a_restart:
                 revives_groups_at_restart => "cannot be renewed",

@@ -6,7 +6,8 @@ use omnirelay::daemon::store::{
     Commit, CommitError, Committed, Lease, Precondition, Pulse, Retention, Revision, Version,
 };
 
-use super::{KEEP_ALL, TTL, Trial, acquire, commit, key, leasing, once, put, put_in, release, version};
+use super::leases::held;
+use super::{HALF, KEEP_ALL, TTL, Trial, acquire, commit, key, leasing, once, put, put_in, release, version};
 
 const LONG: Duration = Duration::from_secs(60);
 const SAME_CLOCK: Duration = Duration::ZERO;
@@ -124,6 +125,20 @@ pub async fn an_answer_outlives_a_restart(t: &mut Trial) {
         Committed::Done(_) => panic!("made twice"),
     }
     assert!(matches!(t.store.recall(&key("k")).await, Ok(Some((9, _)))));
+}
+
+pub async fn a_lease_of_a_replaced_session_waits_through_a_restart(t: &mut Trial) {
+    let first = t.open("a", TTL, "secret").await;
+    t.acquire("x", &first).await;
+    t.advance(HALF).await;
+    let until = t.pulse(&[&first]).await.renewed[0].expect("a deadline");
+    t.open("a", TTL, "secret").await;
+    t.reopen(SAME_CLOCK).await;
+    let rival = t.open("b", LONG, "secret").await;
+    assert_eq!(held(t, "x", &rival).await, (Some(first), until.0));
+    // Whatever time the restart gives to the life that took its place.
+    t.advance(TTL).await;
+    t.acquire("x", &rival).await;
 }
 
 pub async fn what_ended_stays_ended_after_a_restart(t: &mut Trial) {

@@ -185,7 +185,7 @@ impl Presence {
                 warn!(
                     peer,
                     until = until.0,
-                    "another daemon has this node id; waiting for its session to end"
+                    "another daemon has this node id, or this one restarted too often; waiting for a session to end"
                 );
             }),
             // The view is about to be loaded in it.

@@ -131,7 +131,7 @@ impl Shared {
         read: impl FnOnce(&Snapshot<'_>) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
         let transaction = self.begin_read()?;
-        let group = |id: &GroupId| self.shown().groups.get(id).copied();
+        let group = |id: &GroupId| self.shown().groups.get(id).cloned();
         let snapshot =
             Snapshot::of(&transaction, &group).map_err(|error| self.read_failure(error).not_made())?;
         read(&snapshot)

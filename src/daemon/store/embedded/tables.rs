@@ -217,8 +217,8 @@ impl Tables for Batch<'_> {
 
     fn group(&self, id: &GroupId) -> Option<GroupState> {
         match self.changed.groups.get(id) {
-            Some(group) => *group,
-            None => self.groups.get(id).copied(),
+            Some(group) => group.clone(),
+            None => self.groups.get(id).cloned(),
         }
     }
 

@@ -22,8 +22,8 @@ use tokio::time::Instant;
 
 use super::{
     Beat, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Committed, Epoch, Grace, GroupRef,
-    Housekept, IdempotencyKey, Kind, Leases, LogEntry, LogPage, OpenGroup, Opened, Pulse, RecordId,
-    Retention, Revision, Scan, ScanPage, Store, StoreError, limits, rules,
+    Housekept, IdempotencyKey, Kind, Leases, LogEntry, LogPage, OpenGroup, Opened, Pulse, REPLACED_MAX,
+    RecordId, Retention, Revision, Scan, ScanPage, Store, StoreError, limits, rules,
 };
 use crate::core::time::{Millis, whole_ms};
 use greeting::{Greeting, Seen, TURNED_AWAY};
@@ -281,6 +281,7 @@ impl Store for RedisStore {
         let secret_hash = rules::secret_hash(&open.secret);
         let answer = self.run(&self.scripts.open_group, |command| {
             command.arg(open.epoch.0).arg(&open.id.0).arg(ms(open.ttl)).arg(&secret_hash);
+            command.arg(REPLACED_MAX);
         });
         let answer = answer.await.map_err(|error| self.failure(error, StoreError::OutcomeUnknown))?;
         let mut answer = Reply::of(answer)?;

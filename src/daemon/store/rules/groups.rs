@@ -5,7 +5,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::super::{Beat, Epoch, Group, GroupId, GroupRef, OpenGroup, Opened, Pulse, StoreError, limits};
-use super::{Keep, Step, Tables, TablesMut};
+use super::{Keep, Replaced, ReplacedLife, Step, Tables, TablesMut};
 use crate::core::time::Millis;
 
 /// From this TTL on each renewal is written durably. Below it a restart gives one full TTL
@@ -13,7 +13,7 @@ use crate::core::time::Millis;
 pub(crate) const RENEWALS_KEPT_FROM: Duration = Duration::from_secs(10);
 
 /// A group's current life, and what is left of those before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GroupState {
     pub instance: u64,
     pub ttl: Duration,
@@ -24,11 +24,9 @@ pub(crate) struct GroupState {
     /// Its end was acted upon: no restart gives it time again.
     pub ended: bool,
     pub secret_hash: [u8; 32],
-    /// The greatest deadline of the instances that were replaced while they lived: until then
-    /// their leases pass to nobody.
-    pub barrier: Millis,
-    /// The newest of those instances.
-    pub barrier_through: u64,
+    /// The lives before whose leases pass to nobody yet. Their deadlines do not move any more:
+    /// they were written with the opening that ended them, so a restart has nothing to make good.
+    pub replaced: Replaced,
     /// No record is bound to an instance up to this one.
     pub swept_through: u64,
 }
@@ -126,12 +124,19 @@ impl<T: TablesMut> Step<'_, T> {
         self.check_epoch(open.epoch)?;
         let secret_hash = secret_hash(&open.secret);
         let old = self.tables.group(&open.id);
-        let live = old.filter(|old| old.is_live(self.now));
-        if let Some(live) = live.filter(|live| live.secret_hash != secret_hash) {
-            return Ok(Opened::Held { until: live.deadline });
+        let old = old.as_ref();
+        let mut replaced = old.map(|old| old.replaced.at(self.now)).unwrap_or_default();
+        if let Some(live) = old.filter(|old| old.is_live(self.now)) {
+            if live.secret_hash != secret_hash {
+                return Ok(Opened::Held { until: live.deadline });
+            }
+            let life = ReplacedLife { instance: live.instance, until: live.deadline };
+            if let Err(until) = replaced.add(life) {
+                return Ok(Opened::Held { until: until.min(live.deadline) });
+            }
         }
         let floor = self.state.instance_floor;
-        let mut group = GroupState {
+        let group = GroupState {
             instance: old.map_or(floor, |old| old.instance).saturating_add(1),
             ttl: open.ttl,
             deadline: self.now.after(open.ttl),
@@ -139,16 +144,12 @@ impl<T: TablesMut> Step<'_, T> {
             closed: false,
             ended: false,
             secret_hash,
-            barrier: old.map_or(Millis(0), |old| old.barrier),
-            barrier_through: old.map_or(0, |old| old.barrier_through),
+            replaced,
             swept_through: old.map_or(floor, |old| old.swept_through),
         };
-        if let Some(live) = live {
-            group.barrier = group.barrier.max(live.deadline);
-            group.barrier_through = live.instance;
-        }
+        let shown = group.shown(&open.id);
         self.tables.put_group(&open.id, group, Keep::Durably)?;
-        Ok(Opened::Open(group.shown(&open.id)))
+        Ok(Opened::Open(shown))
     }
 
     pub fn close_group(&mut self, epoch: Epoch, of: &GroupRef) -> Result<bool, StoreError> {
@@ -179,7 +180,8 @@ impl<T: TablesMut> Step<'_, T> {
         let Some(mut group) = self.live_group(of) else { return Ok(None) };
         group.deadline = group.deadline.max(self.now.after(group.ttl));
         group.renewed_at = self.now;
-        self.tables.put_group(&of.id, group, group.keep_renewal())?;
-        Ok(Some(group.deadline))
+        let (deadline, keep) = (group.deadline, group.keep_renewal());
+        self.tables.put_group(&of.id, group, keep)?;
+        Ok(Some(deadline))
     }
 }

@@ -71,7 +71,7 @@ impl<T: TablesMut> Step<'_, T> {
         let mut found = Vec::new();
         self.tables.visit_groups(&mut |id, group| {
             if group.swept_through < group.over_through(self.now) {
-                found.push((id.clone(), *group));
+                found.push((id.clone(), group.clone()));
             }
         });
         found
@@ -174,7 +174,7 @@ impl<T: TablesMut> Step<'_, T> {
         self.tables.visit_groups(&mut |id, group| {
             let over = group.over_through(self.now) == group.instance;
             let swept = group.swept_through >= group.instance;
-            if over && swept && self.now >= group.barrier && self.is_older(group.deadline, age) {
+            if over && swept && !group.replaced.any(self.now) && self.is_older(group.deadline, age) {
                 old.push((id.clone(), group.instance));
             }
         });

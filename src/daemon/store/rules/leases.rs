@@ -15,7 +15,7 @@ enum Hold {
     Valid {
         until: Millis,
     },
-    /// Its holder was replaced, and may trust its lease until then.
+    /// Its holder was replaced, and may trust its lease until the deadline that it had then.
     Behind {
         until: Millis,
     },
@@ -120,9 +120,9 @@ impl<T: TablesMut> Step<'_, T> {
         if group.instance == holder.instance && group.is_live(self.now) {
             return Hold::Valid { until: group.deadline };
         }
-        if holder.instance <= group.barrier_through && self.now < group.barrier {
-            return Hold::Behind { until: group.barrier };
+        match group.replaced.until(holder.instance, self.now) {
+            Some(until) => Hold::Behind { until },
+            None => Hold::Free,
         }
-        Hold::Free
     }
 }

@@ -11,6 +11,7 @@ mod keys;
 mod leases;
 mod log;
 mod records;
+mod replaced;
 mod rows;
 
 use std::ops::ControlFlow;
@@ -29,6 +30,7 @@ pub(super) use keys::{answer as answer_key, end_of_prefix};
 pub(super) use leases::leases;
 pub(super) use log::{Behind, behind, log_behind};
 pub(super) use records::scan;
+use replaced::{Replaced, ReplacedLife};
 pub(super) use rows::{group_from_row, group_row, log_row, state_from_row, state_row};
 
 /// An ordered table of bytes.

@@ -8,7 +8,7 @@ use prost::Message;
 use super::super::{
     Change, Epoch, GroupId, GroupRef, Kind, Lease, LogEntry, Record, RecordId, Revision, StoreError, Version,
 };
-use super::{GroupState, State, incompatible};
+use super::{GroupState, Replaced, ReplacedLife, State, incompatible};
 use crate::core::time::{Millis, whole_ms};
 use crate::wire::pb::omnirelay::store::v1 as pb;
 
@@ -100,6 +100,7 @@ pub(crate) fn log_row(entry: &LogEntry) -> Vec<u8> {
 /// Reads the row that [`group_row`] made.
 pub(crate) fn group_from_row(id: &GroupId, row: &[u8]) -> Result<GroupState, StoreError> {
     let row = pb::GroupRow::decode(row).map_err(|_| incompatible(format!("the row of group `{id}`")))?;
+    let replaced = replaced_from(&row);
     let secret_hash =
         row.secret_hash.try_into().map_err(|_| incompatible(format!("the secret's hash of group `{id}`")))?;
     Ok(GroupState {
@@ -110,8 +111,7 @@ pub(crate) fn group_from_row(id: &GroupId, row: &[u8]) -> Result<GroupState, Sto
         closed: row.closed,
         ended: row.ended,
         secret_hash,
-        barrier: Millis(row.barrier_ms),
-        barrier_through: row.barrier_through,
+        replaced,
         swept_through: row.swept_through,
     })
 }
@@ -125,9 +125,9 @@ pub(crate) fn group_row(group: &GroupState) -> Vec<u8> {
         closed: group.closed,
         ended: group.ended,
         secret_hash: group.secret_hash.to_vec(),
-        barrier_ms: group.barrier.0,
-        barrier_through: group.barrier_through,
         swept_through: group.swept_through,
+        replaced: group.replaced.lives().iter().map(replaced_to).collect(),
+        ..pb::GroupRow::default()
     }
     .encode_to_vec()
 }
@@ -233,10 +233,65 @@ fn lease_to(lease: &Lease) -> pb::LeaseRow {
     }
 }
 
+/// A row from before there was a list has one life in two fields.
+fn replaced_from(row: &pb::GroupRow) -> Replaced {
+    let alone = pb::ReplacedLife { instance: row.barrier_through, until_ms: row.barrier_ms };
+    let alone = Some(alone).filter(|life| life.until_ms > 0);
+    let lives = alone.iter().chain(&row.replaced);
+    Replaced::of(lives.map(|life| ReplacedLife { instance: life.instance, until: Millis(life.until_ms) }))
+}
+
+fn replaced_to(life: &ReplacedLife) -> pb::ReplacedLife {
+    pb::ReplacedLife { instance: life.instance, until_ms: life.until.0 }
+}
+
 fn life_from(life: pb::GroupLife) -> GroupRef {
     GroupRef { id: GroupId(life.id), instance: life.instance }
 }
 
 fn life_to(life: &GroupRef) -> pb::GroupLife {
     pb::GroupLife { id: life.id.0.clone(), instance: life.instance }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(replaced: Replaced) -> GroupState {
+        GroupState {
+            instance: 7,
+            ttl: Duration::from_secs(3),
+            deadline: Millis(40),
+            renewed_at: Millis(30),
+            closed: false,
+            ended: false,
+            secret_hash: [5; 32],
+            replaced,
+            swept_through: 4,
+        }
+    }
+
+    fn replaced(lives: &[(u64, u64)]) -> Replaced {
+        Replaced::of(
+            lives.iter().map(|(instance, until)| ReplacedLife { instance: *instance, until: Millis(*until) }),
+        )
+    }
+
+    #[test]
+    fn a_group_is_read_as_it_was_written() {
+        let id = GroupId("s".into());
+        for lives in [&[][..], &[(6, 20)], &[(3, 50), (5, 20), (6, 60)]] {
+            let group = group(replaced(lives));
+            assert_eq!(group_from_row(&id, &group_row(&group)).unwrap(), group);
+        }
+    }
+
+    #[test]
+    fn a_row_that_tells_of_one_replaced_life_only_is_read() {
+        let id = GroupId("s".into());
+        let row = pb::GroupRow::decode(group_row(&group(Replaced::default())).as_slice()).unwrap();
+        let row = pb::GroupRow { barrier_ms: 50, barrier_through: 6, ..row };
+        let read = group_from_row(&id, &row.encode_to_vec()).unwrap();
+        assert_eq!(read, group(replaced(&[(6, 50)])));
+    }
 }

@@ -24,7 +24,7 @@ use crate::daemon::objects::peers::{self, Roster, session_id};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::follow::wait_for;
-use crate::daemon::store::{Epoch, Fence, GroupRef, Revision};
+use crate::daemon::store::{Epoch, Fence, GroupRef, Revision, Version};
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 
 /// How long a node that stops may take to hand over what it leads.
@@ -62,14 +62,23 @@ struct State {
     /// What was led at the last look, with the token.
     leading: BTreeMap<String, u64>,
     /// What is being given up: it is not led any more, whatever the view still says.
-    yielding: BTreeSet<String>,
+    yielding: BTreeMap<String, Yielding>,
     /// Before when a scope is left alone, by store time: somebody else was faster, or it failed.
     not_before: BTreeMap<String, Millis>,
+    /// When each scope was last seen to be led, by store time.
+    last_led: BTreeMap<String, Millis>,
     /// Leaders whose peer record is not alive, and that was told.
     doubted: BTreeSet<String>,
     /// The epoch in which the node's scopes were entered.
     entered: Option<Epoch>,
     jitter: u64,
+}
+
+/// A scope that is being given up by a commit on the condition that its record has this version.
+struct Yielding {
+    version: Version,
+    /// It may have been made, or may be yet: until the record has another version.
+    in_doubt: bool,
 }
 
 /// What a look depends on, apart from time.
@@ -90,7 +99,7 @@ impl Campaigner {
     /// store will keep the scope for it.
     pub fn fence(&self, scope: &str) -> Option<Fence> {
         let session = self.session()?;
-        if self.lock().yielding.contains(scope) {
+        if self.lock().yielding.contains_key(scope) {
             return None;
         }
         let tenancy = self.registry.view().tenancy();
@@ -146,6 +155,19 @@ impl Campaigner {
         Seen { peers: peers::changed(view), scopes: view.changed(&LEADERSHIP), session: self.session() }
     }
 
+    /// Remembers when each scope was last heard to be led: a new epoch knows nothing of it.
+    fn note_led(&self, all: &AllKnown) {
+        let mut state = self.lock();
+        for known in &all.scopes {
+            if let Some((_, _, renewed_at)) = known.valid() {
+                state.last_led.insert(known.scope().to_owned(), renewed_at);
+            }
+        }
+        if all.reading.cursor.epoch == self.registry.view().head().epoch {
+            state.last_led.retain(|scope, _| all.scopes.iter().any(|known| known.scope() == scope));
+        }
+    }
+
     fn scene<'a>(
         &'a self,
         all: &AllKnown,
@@ -159,6 +181,8 @@ impl Campaigner {
             held: known.held.as_ref(),
             me: self.registry.node_id(),
             my_session: session.map(|session| session.instance),
+            changed_at: known.record.record.updated_at,
+            last_led: self.lock().last_led.get(known.scope()).copied(),
             nodes,
             now: all.now,
             not_before: all.quarantine_until,
@@ -176,7 +200,11 @@ impl Campaigner {
         });
         let mine: Vec<_> = mine.collect();
         let mut state = self.lock();
-        state.yielding.retain(|scope| mine.iter().any(|(known, _)| known.scope() == scope));
+        state.yielding.retain(|scope, yielding| {
+            let known = mine.iter().find(|(known, _)| known.scope() == scope);
+            // A commit that was made ends the lease as well; one that was not can be made no more.
+            known.is_some_and(|(known, _)| known.record.record.version <= yielding.version)
+        });
         let now: BTreeMap<String, u64> =
             mine.iter().map(|(known, token)| (known.scope().to_owned(), *token)).collect();
         let before = std::mem::replace(&mut state.leading, now.clone());

@@ -2,17 +2,17 @@
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::pieces::Piece;
-use super::{AllKnown, Campaigner, RUNBOOK, Roster};
+use super::{AllKnown, Campaigner, RUNBOOK, Roster, Yielding};
 use crate::core::lease::{Ending, Move, Node, decide, successor};
 use crate::core::time::Millis;
 use crate::daemon::objects::leaders::known::Known;
 use crate::daemon::objects::leaders::leadership_id;
 use crate::daemon::registry::follow::{chain, in_time};
-use crate::daemon::store::{Commit, CommitError, Committed, GroupRef, LogEntry, Precondition};
+use crate::daemon::store::{Commit, CommitError, Committed, GroupRef, LogEntry, Precondition, StoreError};
 use crate::wire::pb::omnirelay::mesh::control::v1::tenure::End;
 
 /// The most scopes of one commit: each takes a record, a lease and an audit record.
@@ -21,6 +21,8 @@ const BATCH_MAX: usize = 64;
 const FENCED_AT_ONCE: usize = 16;
 /// How long a commit may take.
 const COMMIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+/// How often is looked whether a silent store is back.
+const LOOK_FOR_STORE: std::time::Duration = std::time::Duration::from_millis(50);
 /// How long a scope is left alone when somebody else changed its record.
 const CONFLICT_WAIT: std::time::Duration = std::time::Duration::from_millis(20);
 
@@ -37,8 +39,13 @@ impl Campaigner {
             let nodes = roster.nodes();
             self.note_leading(&all, session.as_ref());
             self.note_doubts(&all, &nodes);
+            self.note_led(&all);
             if !self.settings.enabled {
                 return again;
+            }
+            if self.registry.view().silence().is_some() {
+                // Nobody would be granted anything, and its return is no change of the view.
+                return again.min(Instant::now() + LOOK_FOR_STORE);
             }
             if let Some(session) = &session {
                 self.enter_scopes(&all, session).await;
@@ -73,6 +80,10 @@ impl Campaigner {
                 continue;
             }
             match decide(&self.scene(all, known, nodes, session)) {
+                // It does not act on a lease that it may have given back, so nobody would.
+                Move::Rest | Move::Look { .. } if self.is_in_doubt(known.scope()) => {
+                    due.push((known, Move::StepDown { reason: "step_down" }));
+                }
                 Move::Rest => {}
                 Move::Look { at } => note(at),
                 act => due.push((known, act)),
@@ -99,9 +110,9 @@ impl Campaigner {
     async fn carry_out(&self, due: Vec<(&Known, Move)>, nodes: &[Node<'_>], session: &GroupRef) {
         let pieces = due.into_iter().filter_map(|(known, act)| self.piece(known, &act, nodes, session));
         let (fenced, free): (Vec<_>, Vec<_>) = pieces.partition(|piece| piece.fence.is_some());
-        self.lock()
-            .yielding
-            .extend(fenced.iter().filter(|piece| piece.yields).map(|piece| piece.scope.clone()));
+        for piece in fenced.iter().filter(|piece| piece.yields) {
+            self.begin_to_yield(piece);
+        }
         stream::iter(fenced).for_each_concurrent(FENCED_AT_ONCE, |piece| self.commit_fenced(piece)).await;
         let mut free = free;
         while !free.is_empty() {
@@ -115,21 +126,53 @@ impl Campaigner {
 
     async fn commit_fenced(&self, piece: Piece) {
         let commit = self.commit_of(std::slice::from_ref(&piece), None);
-        match in_time(COMMIT_TIMEOUT, self.registry.commit(commit)).await {
+        // What has been sent and is not answered may have been done.
+        let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
+        let committed = timeout(COMMIT_TIMEOUT, self.registry.commit(commit)).await.unwrap_or_else(late);
+        match committed {
             Ok(Committed::Done(entry)) => self.note_done(&piece, &entry),
             Ok(Committed::Replayed { .. }) => {}
             Err(error) => {
                 warn!(scope = piece.scope, error = %chain(&error), "what a leader wanted to do was not done; trying again");
-                self.leave_alone(
-                    &piece.scope,
-                    self.registry.view().now().after(self.settings.election_backoff),
-                );
-                // Otherwise it is not known whether it leads still: then it does not act.
-                if !matches!(error, CommitError::Store(crate::daemon::store::StoreError::OutcomeUnknown(_))) {
-                    self.lock().yielding.remove(&piece.scope);
-                }
+                let again = self.registry.view().now().after(self.settings.election_backoff);
+                self.leave_alone(&piece.scope, again);
+                self.note_not_yielded(&piece, &error);
             }
         }
+    }
+
+    fn begin_to_yield(&self, piece: &Piece) {
+        let (mut state, version) = (self.lock(), piece.version);
+        // What is in doubt stays so, whatever becomes of another attempt on the same version.
+        let before = state.yielding.get(&piece.scope);
+        let in_doubt = before.is_some_and(|before| before.in_doubt && before.version == version);
+        state.yielding.insert(piece.scope.clone(), Yielding { version, in_doubt });
+    }
+
+    /// Goes on leading what could not be given up, if it is certain that it still leads.
+    fn note_not_yielded(&self, piece: &Piece, error: &CommitError) {
+        let mut state = self.lock();
+        let Some(yielding) = state.yielding.get_mut(&piece.scope) else { return };
+        match error {
+            // Its fence was current, and no attempt on this version can be made any more.
+            CommitError::Conflict { .. } => yielding.in_doubt = false,
+            // Or it leads no more, and its view does not show it yet.
+            CommitError::Fenced { .. } | CommitError::Store(StoreError::OutcomeUnknown(_)) => {
+                yielding.in_doubt = true;
+            }
+            CommitError::GroupOver(_)
+            | CommitError::GroupLive { .. }
+            | CommitError::LeaseHeld { .. }
+            | CommitError::IdempotencyReused
+            | CommitError::Store(_) => {}
+        }
+        if !yielding.in_doubt {
+            state.yielding.remove(&piece.scope);
+        }
+    }
+
+    fn is_in_doubt(&self, scope: &str) -> bool {
+        self.lock().yielding.get(scope).is_some_and(|yielding| yielding.in_doubt)
     }
 
     /// Commits pieces together, without those that cannot be now. False: nothing more can be done now.

@@ -136,8 +136,10 @@ for _ = 1, tonumber(ARGV[11]) do
         if holder.instance == lease.instance and is_live(holder, now) then
           return { 'held', scope, holder.deadline, lease.group, lease.instance }
         end
-        if lease.instance <= holder.barrier_through and now < holder.barrier then
-          return { 'held', scope, holder.barrier, lease.group, lease.instance }
+        for _, life in ipairs(standing(holder, now)) do
+          if life.instance == lease.instance then
+            return { 'held', scope, life.until_, lease.group, lease.instance }
+          end
         end
       end
       if now < load_mercy(state).quarantine then return { 'held', scope, state.quarantine } end

@@ -110,18 +110,35 @@ local function spared_until(state)
   return until_
 end
 
+-- A group's row: its life; then, of each life that was replaced while it lived, the deadline it had and its number.
 local function read_group(id, row)
-  local instance, ttl, deadline, renewed, closed, barrier, barrier_through =
-    parts(GROUPS, id, '>I8I8I8I8BI8I8', row)
+  local instance, ttl, deadline, renewed, closed, at = parts(GROUPS, id, '>I8I8I8I8B', row)
+  local replaced = {}
+  while at <= #row do
+    local life = {}
+    life.until_, life.instance, at = parts(GROUPS, id, '>I8I8', row, at)
+    replaced[#replaced + 1] = life
+  end
   return {
     instance = instance, ttl = ttl, deadline = deadline, renewed = renewed, closed = closed == 1,
-    barrier = barrier, barrier_through = barrier_through,
+    replaced = replaced,
   }
 end
 
 local function group_row(group)
-  return struct.pack('>I8I8I8I8BI8I8', group.instance, group.ttl, group.deadline, group.renewed,
-    group.closed and 1 or 0, group.barrier, group.barrier_through)
+  local row = struct.pack('>I8I8I8I8B', group.instance, group.ttl, group.deadline, group.renewed,
+    group.closed and 1 or 0)
+  for _, life in ipairs(group.replaced) do row = row .. struct.pack('>I8I8', life.until_, life.instance) end
+  return row
+end
+
+-- The replaced lives of a group whose leases pass to nobody yet, each for itself alone.
+local function standing(group, at)
+  local lives = {}
+  for _, life in ipairs(group.replaced) do
+    if at < life.until_ then lives[#lives + 1] = life end
+  end
+  return lives
 end
 
 -- Renewals are reported in buckets of time: strings that whole reports are appended to and read from.

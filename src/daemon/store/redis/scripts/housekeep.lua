@@ -158,7 +158,7 @@ local function collect_groups()
   local greatest, over = floor, {}
   for _, id in ipairs(old) do
     local group = group_of(id)
-    local is_over = not group or not is_live(group, now) and now >= group.barrier
+    local is_over = not group or not is_live(group, now) and #standing(group, now) == 0
     if is_over and not redis.call('ZSCORE', STALE, id) then
       over[#over + 1] = id
       if group then greatest = math.max(greatest, group.instance) end

@@ -1,4 +1,5 @@
--- Begins a new life of a group. ARGV: epoch, id, ttl in ms, hash of the secret.
+-- Begins a new life of a group. ARGV: epoch, id, ttl in ms, hash of the secret; the most replaced lives
+-- of a group whose deadlines have not passed.
 
 local state = load_state()
 if not state then return { 'epoch', 0 } end
@@ -8,6 +9,15 @@ local now, id, ttl = state.now, ARGV[2], tonumber(ARGV[3])
 local old = group_of(id)
 local live = old and is_live(old, now)
 if live and redis.call('HGET', SECRETS, id) ~= ARGV[4] then return { 'held', old.deadline } end
+local replaced = old and standing(old, now) or {}
+if live then
+  if #replaced >= tonumber(ARGV[5]) then
+    local first = old.deadline
+    for _, life in ipairs(replaced) do first = math.min(first, life.until_) end
+    return { 'held', first }
+  end
+  replaced[#replaced + 1] = { until_ = old.deadline, instance = old.instance }
+end
 
 check_type(SECRETS, 'hash')
 check_type(ENDED, 'zset')
@@ -16,12 +26,8 @@ check_type(STALE, 'zset')
 local floor = tonumber(redis.call('HGET', META, 'instance_floor') or 0)
 local group = {
   instance = (old and old.instance or floor) + 1, ttl = ttl, deadline = now + ttl, renewed = now, closed = false,
-  barrier = old and old.barrier or 0, barrier_through = old and old.barrier_through or 0,
+  replaced = replaced,
 }
-if live then
-  group.barrier = math.max(group.barrier, old.deadline)
-  group.barrier_through = old.instance
-end
 put_group(state, id, group)
 redis.call('HSET', SECRETS, id, ARGV[4])
 redis.call('ZREM', ENDED, id)

@@ -19,6 +19,19 @@ pub enum Wire {
     /// What the client sends with this text in it reaches the server; its answer is lost, and the
     /// connection with it.
     LosesAnswerTo(&'static [u8]),
+    /// What the client sends with this text in it reaches the server; its answer, and what comes behind
+    /// it, stays on the way until something else is set.
+    KeepsAnswerTo(&'static [u8]),
+    /// Connections are closed, and new ones as soon as they are made.
+    Cut,
+}
+
+/// What becomes of the next answer on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Passes,
+    IsLost,
+    IsKept,
 }
 
 /// A proxy before one server; gone with its value, and all its connections with it.
@@ -34,6 +47,7 @@ struct Counts {
     connections: AtomicUsize,
     said: AtomicUsize,
     lost: AtomicUsize,
+    kept: AtomicUsize,
 }
 
 impl Proxy {
@@ -64,6 +78,11 @@ impl Proxy {
         self.counts.lost.load(Ordering::SeqCst)
     }
 
+    /// How many answers were kept back for a while.
+    pub fn kept(&self) -> usize {
+        self.counts.kept.load(Ordering::SeqCst)
+    }
+
     /// How many connections were made to it.
     pub fn connections(&self) -> usize {
         self.counts.connections.load(Ordering::SeqCst)
@@ -92,15 +111,16 @@ async fn serve(listener: TcpListener, server: String, wire: Arc<watch::Sender<Wi
 async fn join(
     client: TcpStream,
     server: TcpStream,
-    wire: watch::Receiver<Wire>,
+    mut wire: watch::Receiver<Wire>,
     counts: &Counts,
 ) -> Result<()> {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let (doomed, doom) = watch::channel(false);
+    let (told, answer) = watch::channel(Answer::Passes);
     tokio::select! {
-        up = upwards(from_client, to_server, wire.clone(), doomed, counts) => up,
-        down = downwards(from_server, to_client, wire, doom, counts) => down,
+        up = upwards(from_client, to_server, wire.clone(), told, counts) => up,
+        down = downwards(from_server, to_client, wire.clone(), answer, counts) => down,
+        _ = wire.wait_for(|wire| *wire == Wire::Cut) => Ok(()),
     }
 }
 
@@ -108,7 +128,7 @@ async fn upwards(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut wire: watch::Receiver<Wire>,
-    doomed: watch::Sender<bool>,
+    answer: watch::Sender<Answer>,
     counts: &Counts,
 ) -> Result<()> {
     let mut bytes = vec![0; 64 * 1024];
@@ -119,11 +139,14 @@ async fn upwards(
         }
         counts.said.fetch_add(1, Ordering::SeqCst);
         let wire = wire.wait_for(|wire| *wire != Wire::Silent).await?.clone();
-        if let Wire::LosesAnswerTo(text) = wire
-            && bytes[..count].windows(text.len()).any(|part| part == text)
-        {
-            doomed.send_replace(true);
-        }
+        let has = |text: &[u8]| bytes[..count].windows(text.len()).any(|part| part == text);
+        match wire {
+            Wire::LosesAnswerTo(text) if has(text) => answer.send_replace(Answer::IsLost),
+            Wire::KeepsAnswerTo(text) if has(text) => answer.send_replace(Answer::IsKept),
+            Wire::Whole | Wire::Silent | Wire::Cut | Wire::LosesAnswerTo(_) | Wire::KeepsAnswerTo(_) => {
+                Answer::Passes
+            }
+        };
         to.write_all(&bytes[..count]).await?;
     }
 }
@@ -132,7 +155,7 @@ async fn downwards(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut wire: watch::Receiver<Wire>,
-    doom: watch::Receiver<bool>,
+    answer: watch::Receiver<Answer>,
     counts: &Counts,
 ) -> Result<()> {
     let mut bytes = vec![0; 64 * 1024];
@@ -141,9 +164,17 @@ async fn downwards(
         if count == 0 {
             return Ok(());
         }
-        if *doom.borrow() {
-            counts.lost.fetch_add(1, Ordering::SeqCst);
-            return Ok(());
+        let answer = *answer.borrow();
+        match answer {
+            Answer::Passes => {}
+            Answer::IsLost => {
+                counts.lost.fetch_add(1, Ordering::SeqCst);
+                return Ok(());
+            }
+            Answer::IsKept => {
+                counts.kept.fetch_add(1, Ordering::SeqCst);
+                wire.wait_for(|wire| !matches!(wire, Wire::KeepsAnswerTo(_))).await?;
+            }
         }
         wire.wait_for(|wire| *wire != Wire::Silent).await?;
         to.write_all(&bytes[..count]).await?;

@@ -1,0 +1,72 @@
+//! A thousand scopes: who leads most of them dies, and renewing them costs what one costs.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::run::{Run, Setup, recorded};
+use crate::checker::AtLeast;
+use crate::servers::RedisServer;
+
+const SHARDS: usize = 999;
+/// How long calls are counted.
+const COUNTED: Duration = Duration::from_secs(4);
+/// By how many calls in that time two counts may differ: a beat more or less of each daemon, its
+/// housekeeping, and a seal of its audit trail.
+const SLACK: u64 = 24;
+
+/// How often scripts were called.
+fn calls(server: &RedisServer) -> Result<u64> {
+    let stats: String = server.cli(&["INFO", "commandstats"])?;
+    let of = |name: &str| {
+        let line = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":calls="))?;
+        line.split(',').next()?.parse::<u64>().ok()
+    };
+    Ok(of("cmdstat_evalsha").context("no scripts were called")? + of("cmdstat_eval").unwrap_or(0))
+}
+
+/// How often the daemons call scripts while nothing happens and nobody asks them.
+async fn calls_at_rest(run: &Run, server: &RedisServer) -> Result<u64> {
+    let from_us = run.recorder.now_us();
+    for at in 0..run.members.len() {
+        run.rest_service(at).await?;
+    }
+    let before = calls(server)?;
+    tokio::time::sleep(COUNTED).await;
+    let count = calls(server)? - before;
+    for at in 0..run.members.len() {
+        run.wake_service(at)?;
+    }
+    run.until_led().await?;
+    run.no_grants_since("nobody asked who leads", from_us);
+    Ok(count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_scopes_are_renewed_as_one_and_outlive_their_leader() -> Result<()> {
+    let mut one = 0;
+    let server = RedisServer::start(&[])?;
+    let setup = Setup { shards: 0, ..Setup::of("one scope", &server.url()) };
+    recorded(setup, AtLeast { grants: 1, ..AtLeast::default() }, async |run: &mut Run| {
+        one = calls_at_rest(run, &server).await?;
+        Ok(())
+    })
+    .await?;
+    let server = RedisServer::start(&[])?;
+    let ask_every = Duration::from_millis(500);
+    let setup = Setup { shards: SHARDS, ask_every, ..Setup::of("a thousand scopes", &server.url()) };
+    let at_least = AtLeast { grants: 1001, accepted: 1000, refused: 600, ..AtLeast::default() };
+    recorded(setup, at_least, async |run: &mut Run| {
+        let thousand = calls_at_rest(run, &server).await?;
+        println!("script calls of three daemons in {COUNTED:?}: {one} with one scope, {thousand} with 1,000");
+        ensure!(one.abs_diff(thousand) <= SLACK, "{one} calls with one scope, {thousand} with 1,000");
+        let (leader, begun) = (run.leader(), Instant::now());
+        let led = run.kill(leader).await?;
+        let zombie = run.zombie(leader, led.clone());
+        run.until_succeeded(&led).await?;
+        println!("{} scopes of 1,000 have successors after {:?}", led.len(), begun.elapsed());
+        zombie.fall(300).await?;
+        run.until_led().await
+    })
+    .await
+}

@@ -1,0 +1,100 @@
+//! What operators order, by the same services that they reach from outside.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnirelay::daemon::objects::leaders::Leaders;
+use omnirelay::daemon::objects::peers::Peers;
+use omnirelay::daemon::registry::Registry;
+use omnirelay::daemon::surface::{Caller, Protocol, RequestId, Scopes};
+use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
+use pb::leadership_control_service_server::LeadershipControlService;
+use pb::peer_control_service_server::PeerControlService;
+use tokio::time::Instant;
+use tonic::{Request, Status};
+
+/// How long whoever orders something waits.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// One order and its number: repeated, it is the same.
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub number: u64,
+    pub verb: Verb,
+}
+
+#[derive(Clone, Debug)]
+pub enum Verb {
+    Cordon { node: String },
+    Uncordon { node: String },
+    Drain { node: String },
+    Undrain { node: String },
+    Transfer { scope: String, to: String },
+    StepDown { scope: String },
+}
+
+#[derive(Clone)]
+pub struct Services {
+    leaders: Arc<Leaders>,
+    peers: Arc<Peers>,
+}
+
+impl Services {
+    pub fn of(registry: &Arc<Registry>) -> Self {
+        let leaders = Arc::new(Leaders::new(registry.clone(), 1));
+        Self { leaders, peers: Arc::new(Peers::new(registry.clone(), 1)) }
+    }
+
+    /// Orders it. A refusal is an answer as well.
+    pub async fn carry_out(self, order: Order) {
+        drop(tokio::time::timeout(PATIENCE, self.order(order)).await);
+    }
+
+    async fn order(&self, order: Order) -> Result<(), Status> {
+        let (peers, leaders, reason) = (&self.peers, &self.leaders, "simulated".to_owned());
+        let number = order.number;
+        match order.verb {
+            Verb::Cordon { node: node_id } => {
+                let asked = pb::CordonPeerRequest { node_id, reason, ..Default::default() };
+                peers.cordon(request(number, asked)).await?;
+            }
+            Verb::Uncordon { node: node_id } => {
+                let asked = pb::UncordonPeerRequest { node_id, reason, ..Default::default() };
+                peers.uncordon(request(number, asked)).await?;
+            }
+            Verb::Drain { node: node_id } => {
+                let asked = pb::DrainPeerRequest { node_id, reason, ..Default::default() };
+                peers.drain(request(number, asked)).await?;
+            }
+            Verb::Undrain { node: node_id } => {
+                let asked = pb::UndrainPeerRequest { node_id, reason, ..Default::default() };
+                peers.undrain(request(number, asked)).await?;
+            }
+            Verb::Transfer { scope, to } => {
+                let asked = pb::TransferLeaderRequest { scope, to, reason, ..Default::default() };
+                leaders.transfer(request(number, asked)).await?;
+            }
+            Verb::StepDown { scope } => {
+                let asked = pb::StepDownLeaderRequest { scope, reason, ..Default::default() };
+                leaders.step_down(request(number, asked)).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn request<T>(number: u64, asked: T) -> Request<T> {
+    let mut request = Request::new(asked);
+    request.extensions_mut().insert(Caller {
+        principal: "operator".into(),
+        scopes: Scopes::all(),
+        request_id: RequestId::of_static("simulated"),
+        protocol: Protocol::Grpc,
+        idempotency_key: None,
+        generated_key: Some(format!("order-{number}")),
+        if_match: None,
+        if_none_match: None,
+        deadline: Some(Instant::now() + PATIENCE),
+    });
+    request
+}
