@@ -23,14 +23,18 @@ pub fn assert_kept(what: &str, history: &History, bounds: &Bounds) -> Summary {
         }
         Err(violations) => violations,
     };
+    panic!("{what}: {}\n{}", in_words(&violations), kept(what, history));
+}
+
+/// Keeps `history` in a file, and says how to see it again.
+pub fn kept(what: &str, history: &History) -> String {
     let is_plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let name: String = what.chars().map(is_plain).collect();
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.jsonl"));
-    let kept = match history.write(&path) {
+    match history.write(&path) {
         Ok(()) => format!("OMNIRELAY_HISTORY={}", path.display()),
         Err(error) => format!("the history is lost: {error:#}"),
-    };
-    panic!("{what}: {}\n{kept}", in_words(&violations));
+    }
 }
 
 #[test]

@@ -30,8 +30,10 @@ async fn leaders_that_are_cut_off_are_succeeded() -> Result<()> {
     let at_least = AtLeast { grants: 21 + rounds * 2, accepted: 100, refused, ..AtLeast::default() };
     recorded(setup, at_least, async |run: &mut Run| {
         for wire in [Wire::Silent, Wire::Cut].iter().cycle().take(rounds * 2) {
-            // Its service still reaches both gates, and believes what its daemon says.
+            // Its service is busy: it believes what it heard last, for as long as that may be relied on.
+            // Former ones reach both gates all the time.
             let leader = run.leader();
+            run.rest_service(leader).await?;
             let led = run.led_by(leader);
             run.fault(Fault::Partition, Some(leader));
             proxies[leader].set(wire.clone());
@@ -41,6 +43,7 @@ async fn leaders_that_are_cut_off_are_succeeded() -> Result<()> {
             until("it knows that it leads no more", async || Ok(run.led_by(leader).is_empty())).await?;
             run.fault(Fault::Heal, Some(leader));
             proxies[leader].set(Wire::Whole);
+            run.wake_service(leader)?;
             run.until_led().await?;
             until("it hears its store", async || Ok(run.asked(leader).await?["stale"] != true)).await?;
         }

@@ -1,7 +1,6 @@
 //! A recorded run: daemons, their services, and what is done to them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use crate::checker::{AtLeast, Bounds, check, in_words};
 use crate::history::{Event, Fault};
 use crate::process::{Daemon, Place, until};
 use crate::recorder::Recorder;
+use crate::replay::kept;
 
 /// How long a scope may be without a leader. The promise is the time to live of a session and a little;
 /// the machine of a test is busy.
@@ -106,14 +106,7 @@ pub async fn recorded(
     for (id, log) in logs {
         println!("{id} said:\n{log}");
     }
-    let path = kept(what);
-    history.write(&path)?;
-    Err(judged.context(format!("{what}: the history is in {}", path.display())))
-}
-
-fn kept(what: &str) -> PathBuf {
-    let name = format!("omnirelay-{}-{}.jsonl", what.replace(' ', "-"), std::process::id());
-    std::env::temp_dir().join(name)
+    Err(judged.context(format!("{what}: {}", kept(what, &history))))
 }
 
 impl Run {
