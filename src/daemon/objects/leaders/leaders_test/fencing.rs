@@ -55,6 +55,11 @@ async fn a_leader_that_does_not_know_whether_it_handed_over_has_no_fence() {
         };
         let look = async {
             until("the order has come to it", || a.fence(SCOPE).is_none()).await;
+            if let Some(log) = log {
+                // What it tries again is refused, and it does not hear why.
+                path.recover();
+                path.fall_ill([Call::Log], log);
+            }
             for _ in 0..500 {
                 assert!(a.fence(SCOPE).is_none(), "{what}");
                 sleep(MS * 5).await;
