@@ -13,6 +13,8 @@ use crate::process::clean;
 use crate::servers::{RedisServer, Sentinels};
 
 const NODES: usize = 3;
+/// Each write is synced before it is answered, as those are to whom the figures are compared.
+const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 /// Sessions are renewed so often: a crash meets any moment between two renewals.
 const RENEW_EVERY_MS: u64 = 500;
 
@@ -23,7 +25,7 @@ async fn any_moment(round: usize) {
 
 /// From `kill -9` of the leader to another daemon that says of itself that it leads.
 pub async fn on_redis(rounds: usize) -> Result<Figures> {
-    let server = RedisServer::start(&[])?;
+    let server = RedisServer::start(&DURABLE)?;
     let mut mesh = Mesh::start(NODES, &["--store", &server.url()]).await?;
     let mut figures = Figures::default();
     for round in 0..rounds {
@@ -139,7 +141,7 @@ impl Up {
 
 /// From the call to the new leader's daemon saying that it leads.
 pub async fn transfers(rounds: usize) -> Result<Figures> {
-    let server = RedisServer::start(&[])?;
+    let server = RedisServer::start(&DURABLE)?;
     let mesh = Mesh::start(NODES, &["--store", &server.url()]).await?;
     transfers_in(&mesh, rounds).await
 }

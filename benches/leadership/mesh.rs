@@ -121,6 +121,42 @@ impl Mesh {
         Ok(led)
     }
 
+    /// Has one node lead all scopes, by draining the others for as long as that takes.
+    pub async fn gather(&self, leader: &str, scopes: usize) -> Result<()> {
+        let others: Vec<String> = self.nodes().into_iter().filter(|node| node != leader).collect();
+        let daemon = self.daemons.get(leader).context("no such node")?;
+        for node in &others {
+            let (status, answer) = daemon.post(&format!("/control/peers/{node}:drain"), &json!({})).await?;
+            ensure!(status == 200, "drain: {status} {answer}");
+        }
+        let begun = Instant::now();
+        while self.led().await?.get(leader).copied().unwrap_or(0) < scopes {
+            ensure!(begun.elapsed() < PATIENCE, "the others do not hand over");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for node in &others {
+            let (status, answer) = daemon.post(&format!("/control/peers/{node}:undrain"), &json!({})).await?;
+            ensure!(status == 200, "undrain: {status} {answer}");
+        }
+        Ok(())
+    }
+
+    /// How many scopes are led by others than `node`.
+    pub async fn led_by_others(&self, node: &str) -> Result<usize> {
+        Ok(self.led().await?.iter().filter(|(leader, _)| *leader != node).map(|(_, count)| count).sum())
+    }
+
+    /// A counter, added up over all daemons.
+    pub async fn metric(&self, name: &str) -> Result<u64> {
+        let mut sum = 0;
+        for daemon in self.daemons.values() {
+            let text = self.client.get(daemon.url("/metrics")).send().await?.text().await?;
+            let figure = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            sum += figure.context("no such metric")?.trim().parse::<u64>()?;
+        }
+        Ok(sum)
+    }
+
     async fn get(&self, daemon: &Daemon, path: &str) -> Result<Value> {
         let response = self.client.get(daemon.url(path)).send().await?;
         Ok(serde_json::from_slice(&response.bytes().await?)?)

@@ -12,8 +12,8 @@ const NODES: usize = 3;
 const SCOPES: usize = 1000;
 const MEASURED: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What daemons send; what scripts call is counted by the server as well.
-const SENT: [&str; 3] = ["evalsha", "eval", "xread"];
+/// What daemons send in quiet times.
+const SENT: [&str; 4] = ["evalsha", "eval", "xread", "ping"];
 
 /// A configuration with so many scopes.
 fn configuration(scopes: usize) -> Result<tempfile::NamedTempFile> {
@@ -45,52 +45,66 @@ async fn led_again(mesh: &Mesh, scopes: usize) -> Result<()> {
     Ok(())
 }
 
-/// What idle nodes send to the server, with one scope and with a thousand.
+/// What idle nodes ask of the server, with one scope and with a thousand.
 pub async fn renewals() -> Result<()> {
-    let mut rates = Vec::new();
     for scopes in [1, SCOPES] {
         let server = RedisServer::start(&[])?;
-        let (_mesh, _file) = mesh(&server, scopes).await?;
+        let (mesh, _file) = mesh(&server, scopes).await?;
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let (before, at) = (sent(&server)?, Instant::now());
+        let (before, at) = (Traffic::of(&server, &mesh).await?, Instant::now());
         tokio::time::sleep(MEASURED).await;
-        rates.push((sent(&server)? - before) as f64 / at.elapsed().as_secs_f64() / NODES as f64);
+        let (after, took) = (Traffic::of(&server, &mesh).await?, at.elapsed());
+        let rate = |of: fn(&Traffic) -> u64| (of(&after) - of(&before)) as f64 / took.as_secs_f64() / NODES as f64;
+        println!(
+            "renewals  scopes={scopes} of each node a second: renewals={:.2} commands={:.2} bytes_in={:.0} bytes_out={:.0}",
+            rate(|traffic| traffic.renewals),
+            rate(|traffic| traffic.commands),
+            rate(|traffic| traffic.bytes_in),
+            rate(|traffic| traffic.bytes_out),
+        );
     }
-    println!("renewals  commands/s/node with 1 scope={:.2} with {SCOPES}={:.2}", rates[0], rates[1]);
     Ok(())
 }
 
-/// From `kill -9` of the node that leads most to all scopes being led by others.
+/// What was asked of the server so far, by all nodes.
+struct Traffic {
+    renewals: u64,
+    commands: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+impl Traffic {
+    async fn of(server: &RedisServer, mesh: &Mesh) -> Result<Self> {
+        Ok(Self {
+            renewals: mesh.metric("mesh_leadership_renewals_total").await?,
+            commands: sent(server)?,
+            bytes_in: server.info("total_net_input_bytes")?.parse()?,
+            bytes_out: server.info("total_net_output_bytes")?.parse()?,
+        })
+    }
+}
+
+/// From `kill -9` of a node that leads all scopes to all of them being led by others.
 pub async fn failing_over(rounds: usize) -> Result<Figures> {
     let server = RedisServer::start(&[])?;
     let (mut mesh, _file) = mesh(&server, SCOPES).await?;
     let mut figures = Figures::default();
     for _ in 0..rounds {
-        mesh.settle().await?;
-        let led = mesh.led().await?;
-        let (leader, count) = led.into_iter().max_by_key(|(_, count)| *count).context("nobody leads")?;
+        let leader = mesh.settle().await?;
+        mesh.gather(&leader, SCOPES).await?;
         let at = mesh.kill(&leader)?;
-        while mesh
-            .led()
-            .await
-            .unwrap_or_default()
-            .iter()
-            .filter(|(node, _)| **node != leader)
-            .map(|(_, n)| n)
-            .sum::<usize>()
-            < SCOPES
-        {
+        while mesh.led_by_others(&leader).await.unwrap_or(0) < SCOPES {
             ensure!(at.elapsed() < PATIENCE, "not all scopes are led");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         figures.push(at.elapsed());
-        println!("scopes    {leader} led {count} of {SCOPES}");
         mesh.restart(&leader)?;
     }
     Ok(figures)
 }
 
-/// How many commands clients have sent so far.
+/// How many commands clients have sent so far; what scripts call is counted by the server as well.
 fn sent(server: &RedisServer) -> Result<u64> {
     let stats: String = server.cli(&["INFO", "commandstats"])?;
     let calls = |line: &str| -> Option<u64> {
