@@ -23,7 +23,11 @@ fn each_verb_is_one_request_of_the_api() {
         ("status --limit 5", "GET /control/leaders?pageSize=5", ""),
         ("get shard/orders/03", "GET /control/leaders/shard/orders/03", ""),
         ("get leader/jobs:x", "GET /control/leaders/jobs%3Ax", ""),
-        ("watch a --kind custom --max-events 1", "GET /control/leaders?scope=a&kind=custom", ""),
+        (
+            "watch a --kind custom --max-events 1 --timeout 60s",
+            "GET /control/leaders?scope=a&kind=custom",
+            "",
+        ),
         ("history", "GET /control/leaders:history?limit=100", ""),
         ("history a/b --limit 5", "GET /control/leaders:history?scope=a%2Fb&limit=5", ""),
         ("explain shard/orders/04", "GET /control/leaders/shard/orders/04:explain", ""),
@@ -152,7 +156,10 @@ fn watch_goes_on_from_its_cursor_file_over_a_lost_connection() {
     let program = Program::at(&stub.url());
     let file = program.home.path().join("cur");
     let line = |most: u32| {
-        format!("mesh leaders watch --max-events {most} -o jsonl --cursor-file {}", file.display())
+        format!(
+            "mesh leaders watch --max-events {most} --timeout 60s -o jsonl --cursor-file {}",
+            file.display()
+        )
     };
     let cursors = |line: &str| -> Vec<Value> {
         program.run(line).lines().iter().map(|line| line["cursor"].clone()).collect()
@@ -183,7 +190,9 @@ fn every_event_counts_and_is_what_until_looks_at() {
         )
     });
     let program = Program::at(&stub.url());
-    let lines = |flags: &str| program.run(&format!("mesh leaders watch -o jsonl {flags}")).lines().len();
+    let lines = |flags: &str| {
+        program.run(&format!("mesh leaders watch -o jsonl --timeout 60s {flags}")).lines().len()
+    };
     assert_eq!(lines("--max-events 1"), 3);
     assert_eq!(lines("--max-events 3"), 5);
     assert_eq!(lines("--until leaderId==n-2"), 4);

@@ -6,6 +6,7 @@ mod contexts;
 mod drain;
 mod exits;
 mod guides;
+mod handover;
 mod leaders;
 mod leadership;
 mod mesh;

@@ -79,10 +79,10 @@ fn start(program: &Program) -> Child {
 }
 
 /// The lines of a watch, as they come.
-struct Lines(Receiver<Value>);
+pub struct Lines(Receiver<Value>);
 
 impl Lines {
-    fn of(child: &mut Child) -> Self {
+    pub fn of(child: &mut Child) -> Self {
         let (sender, receiver) = channel();
         let reader = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
@@ -96,7 +96,7 @@ impl Lines {
     }
 
     /// Every line up to the first that fits.
-    fn until(&self, fits: impl Fn(&Value) -> bool) -> Vec<Value> {
+    pub fn until(&self, fits: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut seen = Vec::new();
         loop {
             let line = self.0.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no such line: {seen:?}"));
@@ -172,7 +172,7 @@ fn killed_node_is_suspect_then_dead_and_can_be_forgotten() {
 }
 
 /// Whether each event names the one before it, so that none is missing and none there twice.
-fn chained(events: &[Value]) -> bool {
+pub fn chained(events: &[Value]) -> bool {
     events.windows(2).all(|pair| pair[0]["cursor"] == pair[1]["prevCursor"])
 }
 

@@ -59,7 +59,14 @@ impl Terminal {
             }
             self.seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
         }
-        (self.child.wait().unwrap().code().unwrap(), self.seen)
+        (self.child.wait().unwrap().code().unwrap(), std::mem::take(&mut self.seen))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::checker::{AtLeast, Bounds, check, in_words};
+use crate::checker::{AtLeast, Bounds};
 use crate::history::{Action, Event, Fault, Gate, Grant, History, How, Outcome, Place};
 use crate::recorder::Recorder;
+use crate::replay::assert_kept;
 
 pub const SCOPE: &str = "orders";
 const NODES: [&str; 3] = ["a", "b", "c"];
@@ -194,8 +195,6 @@ pub const SEEDS: u64 = 60;
 #[test]
 fn good_histories_pass() {
     for seed in 0..SEEDS {
-        if let Err(violations) = check(&good(seed), &bounds()) {
-            panic!("seed {seed}: {}", in_words(&violations));
-        }
+        assert_kept(&format!("generated from {seed}"), &good(seed), &bounds());
     }
 }

@@ -11,9 +11,10 @@ use omnirelay::daemon::store::{
 };
 
 use crate::broken::{Broken, Defect};
-use crate::checker::{AtLeast, Bounds, Rule, Summary, Violation, check, in_words};
+use crate::checker::{AtLeast, Bounds, Rule, check, in_words};
 use crate::history::{Event, Fault, Gate, History, Outcome, Place};
 use crate::recorder::Recorder;
+use crate::replay::assert_kept;
 
 const SCOPE: &str = "global-control";
 const TTL: Duration = Duration::from_secs(3);
@@ -221,19 +222,12 @@ async fn failover(defect: Defect, successors: bool) -> History {
     lab.finish()
 }
 
-fn verdict(history: &History, at_least: AtLeast) -> Result<Summary, Vec<Violation>> {
-    check(history, &Bounds { leaderless_max: Duration::from_secs(4), at_least })
-}
-
-fn assert_sound(what: &str, history: &History, at_least: AtLeast) {
-    match verdict(history, at_least) {
-        Ok(summary) => println!("{what}: {summary}"),
-        Err(violations) => panic!("{what}: {}", in_words(&violations)),
-    }
+fn bounds(at_least: AtLeast) -> Bounds {
+    Bounds { leaderless_max: Duration::from_secs(4), at_least }
 }
 
 fn assert_finds(what: &str, history: &History, rules: &[Rule], says: &str) {
-    let violations = verdict(history, AtLeast::default()).expect_err(what);
+    let violations = check(history, &bounds(AtLeast::default())).expect_err(what);
     let found: Vec<_> = violations.iter().map(|violation| violation.rule).collect();
     assert_eq!(found, rules, "{what}: {}", in_words(&violations));
     assert!(violations.iter().any(|it| it.says.contains(says)), "{what}: {}", in_words(&violations));
@@ -243,7 +237,7 @@ fn assert_finds(what: &str, history: &History, rules: &[Rule], says: &str) {
 async fn a_store_that_forgets_the_fence_is_found() {
     let sound = stale_write(Defect::Sound).await;
     let at_least = AtLeast { grants: 2, accepted: 3, refused: 1, beliefs: 2, ..AtLeast::default() };
-    assert_sound("sound", &sound, at_least);
+    assert_kept("sound", &sound, &bounds(at_least));
     let broken = stale_write(Defect::ForgetsTheFence).await;
     // Told three ways: by real time after its end, by the log behind it, and by the order of tokens.
     let rules = [Rule::Writes, Rule::Writes, Rule::Writes];
@@ -253,7 +247,7 @@ async fn a_store_that_forgets_the_fence_is_found() {
 #[tokio::test]
 async fn a_renewal_of_a_dead_session_is_found() {
     let sound = delayed_renewal(Defect::Sound).await;
-    assert_sound("sound", &sound, AtLeast { grants: 2, beliefs: 2, ..AtLeast::default() });
+    assert_kept("sound", &sound, &bounds(AtLeast { grants: 2, beliefs: 2, ..AtLeast::default() }));
     let broken = delayed_renewal(Defect::RenewsTheDead).await;
     assert_finds("broken", &broken, &[Rule::Beliefs], "both took themselves for the leader");
 }
@@ -268,7 +262,7 @@ async fn tokens_that_begin_anew_after_a_failover_are_found() {
     for (what, successors, rules, says) in rows {
         let sound = failover(Defect::Sound, successors).await;
         let at_least = AtLeast { grants: 2, accepted: 2, beliefs: 2, ..AtLeast::default() };
-        assert_sound(what, &sound, at_least);
+        assert_kept(what, &sound, &bounds(at_least));
         let broken = failover(Defect::FailsOverToAnOldClock, successors).await;
         assert_finds(what, &broken, rules, says);
     }

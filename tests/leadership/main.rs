@@ -13,6 +13,7 @@ mod checker;
 mod generated;
 mod history;
 mod lab;
+mod model;
 mod mutants;
 mod planted;
 mod recorder;

@@ -1,15 +1,35 @@
-//! Puts a history from a file through the checker: `OMNIRELAY_HISTORY=file cargo test --test
-//! leadership replay`. Without one, a history that is known to be good.
+//! Holds a run to what it was promised, keeps the history of one that failed, and reads it again:
+//! `OMNIRELAY_HISTORY=file cargo test --test leadership replay`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::checker::{AtLeast, Bounds, check, in_words};
+use crate::checker::{AtLeast, Bounds, Summary, check, in_words};
 use crate::generated;
 use crate::history::History;
 
 /// For a history that does not say what it was promised.
 const LEADERLESS_MAX: Duration = Duration::from_secs(10);
+
+/// Checks `history`. One that fails is written to a file, and the panic says what is wrong and how
+/// to see it again.
+pub fn assert_kept(what: &str, history: &History, bounds: &Bounds) -> Summary {
+    let violations = match check(history, bounds) {
+        Ok(summary) => {
+            println!("{what}: {summary}");
+            return summary;
+        }
+        Err(violations) => violations,
+    };
+    let is_plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let name: String = what.chars().map(is_plain).collect();
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.jsonl"));
+    let kept = match history.write(&path) {
+        Ok(()) => format!("OMNIRELAY_HISTORY={}", path.display()),
+        Err(error) => format!("the history is lost: {error:#}"),
+    };
+    panic!("{what}: {}\n{kept}", in_words(&violations));
+}
 
 #[test]
 fn a_history_from_a_file_is_checked() {
@@ -21,10 +41,20 @@ fn a_history_from_a_file_is_checked() {
     });
     let history = History::read(&path).unwrap();
     let leaderless_max = history.leaderless_max_us().map_or(LEADERLESS_MAX, Duration::from_micros);
-    match check(&history, &Bounds { leaderless_max, at_least: AtLeast::default() }) {
-        Ok(summary) => println!("{}: {summary}", path.display()),
-        Err(violations) => panic!("{}: {}", path.display(), in_words(&violations)),
-    }
+    assert_kept("replay", &history, &Bounds { leaderless_max, at_least: AtLeast::default() });
+}
+
+#[test]
+fn a_history_that_fails_is_kept() {
+    let what = "a history that is too short";
+    let bounds =
+        Bounds { leaderless_max: LEADERLESS_MAX, at_least: AtLeast { grants: 1000, ..AtLeast::default() } };
+    let history = generated::good(5);
+    let verdict = std::panic::catch_unwind(|| assert_kept(what, &history, &bounds));
+    let said = verdict.expect_err("it is too short").downcast::<String>().expect("words");
+    let (_, path) = said.split_once("OMNIRELAY_HISTORY=").expect("where it is kept");
+    assert_eq!(History::read(Path::new(path)).unwrap(), history);
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod tenure;
 
 use std::time::Duration;
 
-use crate::core::time::{Millis, millis};
+use crate::core::time::Millis;
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 use candidates::place_of;
@@ -20,7 +20,9 @@ pub use candidates::{
 };
 use pb::leadership_order::Verb;
 use pb::tenure::End;
-pub use tenure::{Numbers, PAST_MAX, Transition, current, elect, elections_since, transitions, vacate};
+pub use tenure::{
+    Numbers, PAST_MAX, SCOPE_DELETED, Transition, current, elect, elections_since, end, transitions, vacate,
+};
 
 /// A lease as the store has it, and how the session that holds it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +47,7 @@ pub enum Standing {
     /// The leader ended its session.
     Closed { at: Millis },
     /// The node has another session.
-    Replaced { at: Millis },
+    Replaced,
     /// The session is one that the store no longer has.
     Unknown,
 }
@@ -60,6 +62,10 @@ pub struct Scene<'a> {
     pub me: &'a str,
     /// Its session, as long as it may rely on it.
     pub my_session: Option<u64>,
+    /// When the record was written last.
+    pub changed_at: Millis,
+    /// When the node last knew the scope to be led.
+    pub last_led: Option<Millis>,
     /// All nodes of the mesh.
     pub nodes: &'a [Node<'a>],
     pub now: Millis,
@@ -118,7 +124,7 @@ fn wait_for_end(held: &Held) -> Move {
         Standing::Released
         | Standing::Expired { .. }
         | Standing::Closed { .. }
-        | Standing::Replaced { .. }
+        | Standing::Replaced
         | Standing::Unknown => Move::Rest,
     }
 }
@@ -160,9 +166,7 @@ fn fill(scene: &Scene<'_>) -> Move {
     let order = scene.value.order.as_ref();
     let Some(my_session) = scene.my_session else { return Move::Rest };
     let ending = how_it_ended(scene);
-    let free_at =
-        ending.map_or(scene.value.vacant_since.as_ref().map_or(Millis(0), millis), |(_, free)| free);
-    let free_at = free_at.max(scene.not_before);
+    let free_at = ending.map_or(scene.changed_at, |(_, free_at)| free_at).max(scene.not_before);
     let ending = ending.map(|(ending, _)| ending);
     if order.is_some_and(|order| order.verb() == Verb::Delete) {
         return in_turn(scene, free_at, place_of(scene.scope, scene.nodes, scene.me), Move::Remove);
@@ -197,24 +201,37 @@ fn in_turn(scene: &Scene<'_>, free_at: Millis, place: usize, then: Move) -> Move
     if scene.now >= at { then } else { Move::Look { at } }
 }
 
-/// How the tenure that the record shows has ended, and since when the scope is free.
+/// How the tenure that the record shows has ended, and since when the scope is free: the same for every node,
+/// and however often it is asked, because candidates take turns from there.
 fn how_it_ended(scene: &Scene<'_>) -> Option<(Ending, Millis)> {
-    let current = scene.value.current.as_ref()?;
-    let of_current = |held: &&Held| held.node == current.leader_id && held.session == current.session;
-    let Some(held) = scene.held.filter(of_current) else {
-        return Some((Ending { end: End::Lost, reason: "epoch_changed", at: scene.now }, scene.now));
-    };
-    let (end, reason, at, free) = match held.standing {
-        Standing::Live { .. } => return None,
-        Standing::Expired { renewed_at, at } => {
-            (End::Expired, "lease_expired", renewed_at.max(held.acquired_at), at)
+    let ending = ending(scene.value, scene.held, scene.last_led.unwrap_or(scene.now))?;
+    let free_at = match scene.held.map(|held| held.standing) {
+        Some(Standing::Expired { at, .. } | Standing::Closed { at }) => at,
+        Some(Standing::Live { .. } | Standing::Released | Standing::Replaced | Standing::Unknown) | None => {
+            scene.changed_at
         }
-        Standing::Closed { at } => (End::SteppedDown, "shutdown", at, at),
-        Standing::Replaced { at } => (End::Lost, "session_replaced", at, at),
-        Standing::Released => (End::SteppedDown, "step_down", scene.now, scene.now),
-        Standing::Unknown => (End::Lost, "epoch_changed", scene.now, scene.now),
     };
-    Some((Ending { end, reason, at }, free))
+    Some((ending, free_at))
+}
+
+/// How the tenure has ended that a record shows as going on; `None`: it goes on, or there is none. `last_led` is
+/// when the scope was last known to be led, for an end that the store cannot tell the time of.
+pub fn ending(value: &LeadershipValue, held: Option<&Held>, last_led: Millis) -> Option<Ending> {
+    let current = value.current.as_ref()?;
+    let lost = |reason| Some(Ending { end: End::Lost, reason, at: last_led });
+    let of_current = |held: &&Held| held.node == current.leader_id && held.session == current.session;
+    let Some(held) = held.filter(of_current) else { return lost("epoch_changed") };
+    match held.standing {
+        Standing::Live { .. } => None,
+        Standing::Expired { renewed_at, .. } => {
+            let last_heard = renewed_at.max(held.acquired_at);
+            Some(Ending { end: End::Expired, reason: "lease_expired", at: last_heard })
+        }
+        Standing::Closed { at } => Some(Ending { end: End::SteppedDown, reason: "shutdown", at }),
+        Standing::Replaced => lost("session_replaced"),
+        // Its release would have changed the record in the same commit.
+        Standing::Released | Standing::Unknown => lost("epoch_changed"),
+    }
 }
 
 /// The node that was told to step down last, if nobody has led since: it may lead again if nobody else can.

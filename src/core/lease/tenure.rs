@@ -10,7 +10,7 @@ use pb::tenure::End;
 pub const PAST_MAX: usize = 16;
 
 /// Why the tenure of a scope ends that is removed.
-const SCOPE_DELETED: &str = "scope_deleted";
+pub const SCOPE_DELETED: &str = "scope_deleted";
 
 /// What the store numbers a tenure with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -87,16 +87,22 @@ impl ScopeConfig {
     }
 }
 
+impl ShardsConfig {
+    fn name_of(&self, shard: &str) -> String {
+        format!("shard/{}/{shard}", self.namespace)
+    }
+}
+
 impl LeadershipConfig {
     /// The scopes to enter, each with the labels it begins with.
     pub fn entered(&self) -> BTreeMap<String, Labels> {
         if !self.enabled {
             return BTreeMap::new();
         }
-        let shards = self.shards.iter().flat_map(|of| {
-            let name = |shard: &String| (format!("shard/{}/{shard}", of.namespace), Labels::new());
-            of.shards.iter().map(name)
-        });
+        let shards = self
+            .shards
+            .iter()
+            .flat_map(|of| of.shards.iter().map(|shard| (of.name_of(shard), Labels::new())));
         let scopes = self.scopes.iter().map(|scope| (scope.name(), scope.labels.clone()));
         let mut entered: BTreeMap<_, _> = shards.chain(scopes).collect();
         if entered.is_empty() {
@@ -123,9 +129,202 @@ impl LeadershipConfig {
         if named > SCOPES_MAX {
             return Err((SHARDS, format!("{named} scopes are more than {SCOPES_MAX}")));
         }
-        for name in self.entered().keys().filter(|_| self.enabled) {
-            ScopeKind::of(name).map_err(|error| (SHARDS, format!("`{name}` is no scope: {error}")))?;
+        let shards = self.shards.iter().flat_map(|of| of.shards.iter().map(|shard| of.name_of(shard)));
+        for name in shards {
+            let kind =
+                ScopeKind::of(&name).map_err(|error| (SHARDS, format!("`{name}` is no scope: {error}")))?;
+            if kind.word() != "shard" {
+                return Err((
+                    SHARDS,
+                    format!("`{name}` is no shard: neither part of its name may hold a `/`"),
+                ));
+            }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layers::{Source, load};
+    use super::super::{Config, Loaded};
+    use super::*;
+
+    fn with(set: &[&str]) -> Result<Loaded, String> {
+        let set: Vec<String> = set.iter().map(|set| (*set).to_owned()).collect();
+        load(None, std::iter::empty(), &set, &[]).map_err(|error| error.to_string())
+    }
+
+    fn written(text: &str) -> Result<Loaded, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        load(Some(file.path()), std::iter::empty(), &[], &[]).map_err(|error| error.to_string())
+    }
+
+    fn entered(config: &Config) -> String {
+        let shown = config.mesh.leadership.entered().into_iter().map(|(scope, labels)| {
+            let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            format!("{scope}[{}]", labels.join(","))
+        });
+        shown.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn without_a_word_every_node_campaigns_for_the_global_scope() {
+        let config = Config::default();
+        let leadership = &config.mesh.leadership;
+        assert!(leadership.enabled);
+        assert_eq!(entered(&config), "global-control[]");
+        let times =
+            [leadership.evaluation_interval, leadership.election_backoff, leadership.max_election_window];
+        assert_eq!(times.map(|time| time.to_string()), ["750ms", "100ms", "5s"]);
+        assert_eq!(
+            [config.session_ttl(), config.renew_every()].map(Span).map(|time| time.to_string()),
+            ["2s", "500ms"]
+        );
+    }
+
+    #[test]
+    fn a_file_says_everything() {
+        let text = "mesh:\n  leadership:\n    leaseDuration: 00:00:08\n    renewalLeadTime: 6s\n    evaluationInterval: 1s\n    \
+                    electionBackoff: 250ms\n    maxElectionWindow: 10s\n    scopes:\n    - scopeId: billing\n      kind: custom\n      \
+                    labels: {tier: gold}\n    - namespace: orders\n      shardId: '07'\n      kind: shard\n    \
+                    shards:\n    - namespace: users\n      shards: [a, b]\n";
+        let config = written(text).unwrap().config;
+        assert_eq!(
+            (config.session_ttl(), config.renew_every()),
+            (Duration::from_secs(8), Duration::from_secs(2))
+        );
+        let leadership = &config.mesh.leadership;
+        let times =
+            [leadership.evaluation_interval, leadership.election_backoff, leadership.max_election_window];
+        assert_eq!(times.map(|time| time.to_string()), ["1s", "250ms", "10s"]);
+        assert_eq!(entered(&config), "billing[tier=gold] shard/orders/07[] shard/users/a[] shard/users/b[]");
+    }
+
+    #[test]
+    fn variables_say_the_same_under_both_prefixes() {
+        for name in [
+            "MESH_LEADERSHIP__LEASEDURATION",
+            "mesh_leadership__LeaseDuration",
+            "OMNIRELAYD__MESH__LEADERSHIP__LEASE_DURATION",
+        ] {
+            let variables = [(name.into(), "3s".into())];
+            let loaded = load(None, variables.into_iter(), &[], &[]).unwrap();
+            assert_eq!(loaded.config.session_ttl(), Duration::from_secs(3), "{name}");
+            let source = &loaded.sources["mesh.leadership.leaseDuration"];
+            assert_eq!(*source, Source::Variable(name.to_owned()));
+        }
+        let variables = [("MESH_LEADERSHIP__ENABLED".into(), "false".into())];
+        let config = load(None, variables.into_iter(), &[], &[]).unwrap().config;
+        assert!(!config.mesh.leadership.enabled);
+        assert_eq!(entered(&config), "", "it enters nothing");
+    }
+
+    #[test]
+    fn a_lease_lives_as_long_as_a_session() {
+        let both = |lease: &str, ttl: &str| {
+            with(&[&format!("mesh.leadership.leaseDuration={lease}"), &format!("session.ttl={ttl}")])
+        };
+        let cases = [
+            ("the lease alone", with(&["mesh.leadership.leaseDuration=3s"]), Ok((3000, 500))),
+            ("the session alone", with(&["session.ttl=3s"]), Ok((3000, 500))),
+            ("both say the same", both("3s", "3000ms"), Ok((3000, 500))),
+            ("they contradict each other", both("3s", "4s"), Err("contradicts `session.ttl`")),
+            (
+                "a short one is renewed in time",
+                with(&["mesh.leadership.leaseDuration=600ms"]),
+                Ok((600, 300)),
+            ),
+            (
+                "what is left when it is renewed",
+                with(&["mesh.leadership.leaseDuration=8s", "mesh.leadership.renewalLeadTime=5s"]),
+                Ok((8000, 3000)),
+            ),
+            ("of a session", with(&["mesh.leadership.renewalLeadTime=1500ms"]), Ok((2000, 500))),
+        ];
+        for (what, loaded, expected) in cases {
+            match (loaded, expected) {
+                (Ok(loaded), Ok(expected)) => {
+                    let times = [loaded.config.session_ttl(), loaded.config.renew_every()];
+                    assert_eq!(times.map(|time| time.as_millis()), [expected.0, expected.1], "{what}");
+                }
+                (Err(error), Err(expected)) => assert!(error.contains(expected), "{what}: {error}"),
+                (loaded, expected) => panic!("{what}: {loaded:?}, not {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn times_out_of_range_name_their_key_and_range() {
+        let cases = [
+            ("leaseDuration=499ms", "500ms to 10m"),
+            ("leaseDuration=601s", "500ms to 10m"),
+            ("renewalLeadTime=999ms", "1s to 1s 950ms"),
+            ("renewalLeadTime=1960ms", "1s to 1s 950ms"),
+            ("evaluationInterval=99ms", "100ms to 10s"),
+            ("evaluationInterval=11s", "100ms to 10s"),
+            ("electionBackoff=9ms", "10ms to 5s"),
+            ("electionBackoff=6s", "10ms to 5s"),
+            ("maxElectionWindow=999ms", "1s to 30s"),
+            ("maxElectionWindow=31s", "1s to 30s"),
+        ];
+        for (set, range) in cases {
+            let error = with(&[&format!("mesh.leadership.{set}")]).unwrap_err();
+            let key = set.split('=').next().unwrap();
+            assert!(
+                error.contains(&format!("mesh.leadership.{key}")) && error.contains(range),
+                "{set}: {error}"
+            );
+        }
+        for edge in
+            ["leaseDuration=500ms", "renewalLeadTime=1s", "renewalLeadTime=1950ms", "electionBackoff=10ms"]
+        {
+            assert!(with(&[&format!("mesh.leadership.{edge}")]).is_ok(), "{edge}");
+        }
+    }
+
+    #[test]
+    fn scopes_that_are_none_are_refused_by_name() {
+        let scopes = |text: &str| {
+            written(&format!("mesh:\n  leadership:\n    {text}\n")).map(|loaded| entered(&loaded.config))
+        };
+        let many: Vec<String> = (0..=SCOPES_MAX).map(|id| format!("s{id}")).collect();
+        let many = format!("shards: [{{namespace: a, shards: [{}]}}]", many.join(","));
+        let cases = [
+            ("a name", "scopes: [{scopeId: billing}]", Ok("billing[]")),
+            ("its kind", "scopes: [{scopeId: global-control, kind: global}]", Ok("global-control[]")),
+            (
+                "another kind",
+                "scopes: [{scopeId: billing, kind: shard}]",
+                Err("`billing` is of kind `custom`, not `shard`"),
+            ),
+            ("no kind at all", "scopes: [{scopeId: billing, kind: shards}]", Err("not `shards`")),
+            ("no name", "scopes: [{labels: {a: b}}]", Err("it is empty")),
+            ("half a shard", "scopes: [{namespace: orders}]", Err("`shard/orders/` is no scope")),
+            ("the other half", "scopes: [{shardId: '1'}]", Err("`shard//1` is no scope")),
+            ("a name that is none", "scopes: [{scopeId: a b}]", Err("`a b` is no scope")),
+            ("a label that is none", "scopes: [{scopeId: a, labels: {'a b': c}}]", Err("scope `a`")),
+            ("an unknown key", "scopes: [{scope: a}]", Err("scope")),
+            ("shards", "shards: [{namespace: a, shards: ['1', '2']}]", Ok("shard/a/1[] shard/a/2[]")),
+            (
+                "a shard that is none",
+                "shards: [{namespace: a, shards: [b c]}]",
+                Err("`shard/a/b c` is no scope"),
+            ),
+            (
+                "a namespace of two parts",
+                "shards: [{namespace: a/b, shards: [c]}]",
+                Err("`shard/a/b/c` is no shard"),
+            ),
+            ("too many", &many, Err("10001 scopes are more than 10000")),
+        ];
+        for (what, text, expected) in cases {
+            match (scopes(text), expected) {
+                (Ok(entered), Ok(expected)) => assert_eq!(entered, expected, "{what}"),
+                (Err(error), Err(expected)) => assert!(error.contains(expected), "{what}: {error}"),
+                (entered, expected) => panic!("{what}: {entered:?}, not {expected:?}"),
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::Registry;
 use super::view::{View, ViewRecord};
 use crate::core::time::{Millis, rfc3339};
-use crate::daemon::store::{Epoch, Kind, Record, RecordId, Revision, StoreError};
+use crate::daemon::store::{Epoch, Kind, Record, RecordId, Revision, StoreError, Version};
 
 /// How long a lost record is held for its owner.
 const HELD_FOR: Duration = Duration::from_secs(600);
@@ -111,6 +111,13 @@ pub struct Totals {
 pub struct Losses {
     node_id: String,
     inner: Mutex<Inner>,
+}
+
+impl ToRestore {
+    /// Whether this version is still the copy that the new epoch began with.
+    pub fn is_untouched(&self, version: Version) -> bool {
+        self.found.as_ref().is_some_and(|found| found.version == version)
+    }
 }
 
 impl Reach {

@@ -21,7 +21,7 @@ use super::cursor::Cursor;
 use super::loss::{EpochChange, Lost, Reach};
 use crate::core::time::Millis;
 use crate::daemon::store::{
-    Beat, Change, Epoch, Grace, Group, GroupId, Kind, Lease, LogEntry, Record, RecordId, Revision,
+    Beat, Change, Epoch, Grace, Group, GroupId, GroupRef, Kind, Lease, LogEntry, Record, RecordId, Revision,
 };
 
 /// How many commits the view keeps to serve watches and pages without asking the store.
@@ -417,12 +417,15 @@ impl State {
         Arc::new(records.iter().filter(|record| self.is_live(record, now)).cloned().collect())
     }
 
-    /// A record whose group this view has not heard of yet is live: the group was live when the
-    /// record was committed, and the next beat will tell of it.
     fn is_live(&self, record: &ViewRecord, now: Millis) -> bool {
-        let Some(bound) = &record.record.group else { return true };
-        let Some(group) = self.groups.get(&bound.id) else { return true };
-        match group.of.instance.cmp(&bound.instance) {
+        record.record.group.as_ref().is_none_or(|bound| self.lives(bound, now))
+    }
+
+    /// Whether this life of a group is live. One that this view has not heard of yet is: it was when something
+    /// was committed for it, and the next beat will tell of it.
+    fn lives(&self, of: &GroupRef, now: Millis) -> bool {
+        let Some(group) = self.groups.get(&of.id) else { return true };
+        match group.of.instance.cmp(&of.instance) {
             Ordering::Less => true,
             Ordering::Equal => !group.closed && now < group.deadline,
             Ordering::Greater => false,

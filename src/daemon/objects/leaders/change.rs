@@ -7,13 +7,14 @@ use prost::Message;
 use tokio::time::{Instant, timeout_at};
 
 use super::explain::exclusions_of;
-use super::known::Known;
+use super::known::{Known, NEVER_LED};
 use super::{LEADERSHIP, check_scope, leadership_id, not_found, pb};
 use crate::core::labels::{self, Labels};
 use crate::core::lease::Policy;
 use crate::core::names::check_node_name;
 use crate::core::peer::difference;
 use crate::core::scope::ScopeKind;
+use crate::core::time::millis;
 use crate::daemon::chance::correlation_id;
 use crate::daemon::objects::{SCHEMA_VERSION, check_reason, timestamp};
 use crate::daemon::registry::Registry;
@@ -237,13 +238,7 @@ impl Asked<'_> {
         let head = registry.view().head();
         let cursor = Cursor::at(head.epoch, head.revision).to_string();
         let now = known.as_ref().map(Known::leadership);
-        let was = ordered.leadership.clone().unwrap_or_default();
-        let done = match (order.verb(), &now) {
-            (Verb::Transfer, Some(now)) => now.leader_id == order.to,
-            (Verb::StepDown, Some(now)) => now.term != was.term || now.leader_id.is_empty(),
-            (Verb::Delete, now) => now.is_none(),
-            (Verb::Transfer | Verb::StepDown, None) | (Verb::Unspecified, _) => false,
-        };
+        let done = known.as_ref().map_or(order.verb() == Verb::Delete, |known| is_done(order, known));
         if done {
             return Ok(pb::LeaderChange { cursor, leadership: now.or(ordered.leadership), ..ordered });
         }
@@ -274,7 +269,7 @@ fn new(scope: &str) -> pb::Leadership {
     pb::Leadership {
         scope: scope.to_owned(),
         scope_kind: ScopeKind::word_of(scope).to_owned(),
-        reason: "never_led".to_owned(),
+        reason: NEVER_LED.to_owned(),
         ..pb::Leadership::default()
     }
 }
@@ -308,6 +303,22 @@ fn may_lead(registry: &Registry, known: &Known, node_id: &str) -> Result<(), Fau
     let message = format!("`{node_id}` may not lead `{scope}`: {why}");
     Err(Fault::new(Code::FailedPrecondition, "NOT_ELIGIBLE", message)
         .hint(format!("omnirelay mesh leaders explain {scope}")))
+}
+
+/// Whether an order was carried out, whatever has happened since: by its correlation id, and a scope that was
+/// deleted by its new life.
+fn is_done(order: &pb::LeadershipOrder, known: &Known) -> bool {
+    let id = &order.correlation_id;
+    match order.verb() {
+        Verb::Transfer => {
+            known.tenures().iter().any(|tenure| tenure.leader_id == order.to && tenure.correlation_id == *id)
+        }
+        Verb::StepDown => known.tenures().iter().any(|tenure| tenure.end_correlation_id == *id),
+        Verb::Delete => {
+            order.ordered_at.as_ref().is_some_and(|at| known.record.record.created_at > millis(at))
+        }
+        Verb::Unspecified => false,
+    }
 }
 
 fn differences(before: Option<&LeadershipValue>, after: &LeadershipValue) -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{LEADERSHIP, leadership_id, pb};
-use crate::core::lease::{Held, Numbers, Standing, current, elections_since};
+use crate::core::lease::{Ending, Held, Numbers, Standing, current, elections_since, end, ending};
 use crate::core::scope::ScopeKind;
 use crate::core::time::{Millis, millis, timestamp};
 use crate::daemon::objects::peers::node_of_session;
@@ -13,6 +13,9 @@ use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 
 /// An election that is longer ago is not counted.
 const LATELY_MS: u64 = 3_600_000;
+
+/// Why nobody leads a scope that nobody ever led.
+pub const NEVER_LED: &str = "never_led";
 
 /// A scope as this daemon knows it.
 #[derive(Clone)]
@@ -75,7 +78,7 @@ impl Known {
             Standing::Released
             | Standing::Expired { .. }
             | Standing::Closed { .. }
-            | Standing::Replaced { .. }
+            | Standing::Replaced
             | Standing::Unknown => None,
         }
     }
@@ -118,7 +121,13 @@ impl Known {
     /// The newest tenures, the current one first.
     pub fn tenures(&self) -> Vec<pb::Tenure> {
         let numbers = self.held.as_ref().map(Numbers::of).unwrap_or_default();
-        let current = self.value.current.as_ref().map(|tenure| current(self.scope(), tenure, numbers));
+        let current = self.value.current.as_ref().map(|tenure| {
+            let tenure = current(self.scope(), tenure, numbers);
+            match self.unrecorded_end() {
+                Some(ending) => end(tenure, ending, ""),
+                None => tenure,
+            }
+        });
         current.into_iter().chain(self.value.past.iter().cloned()).collect()
     }
 
@@ -135,9 +144,11 @@ impl Known {
         let vacant_before = tenure.and_then(|tenure| tenure.vacant_since.as_ref()).map(millis);
         let (reason, correlation_id) = match (tenure, past) {
             (Some(tenure), _) => (tenure.reason.clone(), tenure.correlation_id.clone()),
-            (None, _) if value.current.is_some() => (self.unrecorded_end().to_owned(), String::new()),
-            (None, Some(past)) => (past.end_reason.clone(), past.end_correlation_id.clone()),
-            (None, None) => ("never_led".to_owned(), String::new()),
+            (None, past) => match (self.unrecorded_end(), past) {
+                (Some(ending), _) => (ending.reason.to_owned(), String::new()),
+                (None, Some(past)) => (past.end_reason.clone(), past.end_correlation_id.clone()),
+                (None, None) => (NEVER_LED.to_owned(), String::new()),
+            },
         };
         pb::Leadership {
             scope: self.scope().to_owned(),
@@ -162,11 +173,57 @@ impl Known {
         }
     }
 
+    /// As it was committed, with the leader of its record, whatever has become of the lease since. `numbers` are
+    /// those of a lease that the same commit granted or released.
+    pub fn as_committed(&self, numbers: Option<Numbers>) -> pb::Leadership {
+        let shown = self.leadership();
+        let previous_leader_id = self.led_last().unwrap_or_default().to_owned();
+        let Some(tenure) = &self.value.current else {
+            let last = self.value.past.first();
+            return pb::Leadership {
+                leader_id: String::new(),
+                term: last.map_or(0, |last| last.term),
+                fence_token: last.map_or(0, |last| last.fence_token),
+                elected_at: None,
+                renewed_at: None,
+                expires_at: None,
+                reason: last.map_or_else(|| NEVER_LED.to_owned(), |last| last.end_reason.clone()),
+                correlation_id: last.map(|last| last.end_correlation_id.clone()).unwrap_or_default(),
+                previous_leader_id,
+                leaderless_ms: None,
+                vacant_since: Some(timestamp(self.recorded_vacant_since())),
+                ..shown
+            };
+        };
+        let lease = self
+            .held
+            .as_ref()
+            .filter(|held| (&held.node, held.session) == (&tenure.leader_id, tenure.session));
+        let numbers = numbers.or(lease.map(Numbers::of)).unwrap_or_default();
+        let tenure = current(self.scope(), tenure, numbers);
+        pb::Leadership {
+            leader_id: tenure.leader_id,
+            term: tenure.term,
+            fence_token: tenure.fence_token,
+            elected_at: tenure.elected_at,
+            reason: tenure.reason,
+            correlation_id: tenure.correlation_id,
+            leaderless_ms: tenure.leaderless_ms,
+            previous_leader_id,
+            vacant_since: None,
+            ..shown
+        }
+    }
+
     /// Who led before the one who leads, or led last.
     fn previous_leader(&self) -> Option<&str> {
         let over = self.value.current.as_ref().filter(|_| self.valid().is_none());
-        let last = self.value.past.first().map(|past| past.leader_id.as_str());
-        over.map(|over| over.leader_id.as_str()).or(last)
+        over.map(|over| over.leader_id.as_str()).or(self.led_last())
+    }
+
+    /// Who led in the newest tenure that is over.
+    fn led_last(&self) -> Option<&str> {
+        self.value.past.first().map(|past| past.leader_id.as_str())
     }
 
     /// Since when nobody leads; `None` while somebody does.
@@ -174,27 +231,16 @@ impl Known {
         if self.valid().is_some() {
             return None;
         }
-        if self.value.current.is_none() {
-            let since = self.value.vacant_since.as_ref().map(millis);
-            return Some(since.unwrap_or(self.record.record.created_at));
-        }
-        match self.held.as_ref()?.standing {
-            Standing::Live { .. } => None,
-            Standing::Expired { renewed_at, .. } => Some(renewed_at),
-            Standing::Closed { at } | Standing::Replaced { at } => Some(at),
-            Standing::Released | Standing::Unknown => Some(self.record.record.updated_at),
-        }
+        Some(self.unrecorded_end().map_or_else(|| self.recorded_vacant_since(), |ending| ending.at))
     }
 
-    /// How the tenure ended that the record still shows.
-    fn unrecorded_end(&self) -> &'static str {
-        match self.held.as_ref().map(|held| held.standing) {
-            Some(Standing::Expired { .. }) => "lease_expired",
-            Some(Standing::Closed { .. }) => "shutdown",
-            Some(Standing::Replaced { .. }) => "session_replaced",
-            Some(Standing::Released) => "step_down",
-            Some(Standing::Live { .. } | Standing::Unknown) | None => "epoch_changed",
-        }
+    fn recorded_vacant_since(&self) -> Millis {
+        self.value.vacant_since.as_ref().map(millis).unwrap_or(self.record.record.created_at)
+    }
+
+    /// How the tenure has ended that the record still shows.
+    fn unrecorded_end(&self) -> Option<Ending> {
+        ending(&self.value, self.held.as_ref(), self.record.record.updated_at)
     }
 }
 

@@ -9,7 +9,7 @@ use tracing::info;
 
 use super::known::Known;
 use super::{Events, LEADERSHIP, Leaders, ScopeFilter, pb};
-use crate::core::lease::{Numbers, Transition, transitions};
+use crate::core::lease::{Numbers, SCOPE_DELETED, Transition, transitions};
 use crate::core::time::timestamp;
 use crate::daemon::objects::{caller, reset_word, watch_place};
 use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
@@ -156,12 +156,16 @@ impl Running {
             Some(Transition::Changed) | None => (Type::Changed, None),
         };
         let known = Known::of(&self.registry.view().tenancy(), &step.record);
+        let leadership = known.map(|known| {
+            let shown = known.as_committed(numbers_of(&step.entry, known.scope()));
+            if kind == Type::Removed { gone(shown) } else { shown }
+        });
         pb::LeaderEvent {
             r#type: kind.into(),
             cursor: step.cursor.to_string(),
             prev_cursor: step.previous.to_string(),
             time: Some(timestamp(step.at)),
-            leadership: known.map(|known| known.leadership()),
+            leadership,
             tenure,
             reason: String::new(),
         }
@@ -190,6 +194,18 @@ fn of_change(entry: &ViewEntry, change: &ViewChange) -> Vec<Transition> {
     let numbers =
         lease.map(|lease| Numbers { term: lease.term, token: lease.token, acquired_at: lease.acquired_at });
     transitions(scope, before.as_deref(), after.as_deref(), numbers.unwrap_or_default(), entry.at)
+}
+
+/// Those of the lease that a commit granted or released.
+fn numbers_of(entry: &ViewEntry, scope: &str) -> Option<Numbers> {
+    let lease = entry.leases.iter().find(|lease| lease.scope == scope)?;
+    Some(Numbers { term: lease.term, token: lease.token, acquired_at: lease.acquired_at })
+}
+
+/// A scope that is no more, as it was last.
+fn gone(shown: pb::Leadership) -> pb::Leadership {
+    let reason = SCOPE_DELETED.to_owned();
+    pb::Leadership { leader_id: String::new(), expires_at: None, renewed_at: None, reason, ..shown }
 }
 
 /// The event in the shape of the streams of elections and losses; `None`: it is none of theirs.

@@ -56,11 +56,9 @@ impl<'a> Tenancy<'a> {
         self.state.tokens_seen.get(scope).copied().unwrap_or(0)
     }
 
-    /// Whether this life of a group is live, as far as was heard.
+    /// Whether this life of a group is live. One that was not heard of yet is: the next beat tells of it.
     pub fn is_live(&self, group: &GroupRef) -> bool {
-        self.state.groups.get(&group.id).is_some_and(|known| {
-            known.of.instance == group.instance && !known.closed && self.now < known.deadline
-        })
+        self.state.lives(group, self.now)
     }
 
     fn standing(&self, lease: &Lease) -> Standing {
@@ -72,7 +70,7 @@ impl<'a> Tenancy<'a> {
             return self.unheard(lease);
         };
         if group.of.instance > lease.holder.instance {
-            return Standing::Replaced { at: group.renewed_at.min(self.now) };
+            return Standing::Replaced;
         }
         let (until, renewed_at) = (group.deadline, group.renewed_at);
         match (group.closed, self.now < until) {

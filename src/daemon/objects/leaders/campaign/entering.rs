@@ -16,6 +16,14 @@ const BATCH_MAX: usize = 128;
 /// How long a commit may take.
 const COMMIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// A scope that is to be entered.
+struct Entered {
+    id: RecordId,
+    /// That the registry has of it; 0: none.
+    version: Version,
+    value: LeadershipValue,
+}
+
 impl Campaigner {
     /// Enters what is missing, once in each epoch.
     pub(super) async fn enter_scopes(&self, all: &AllKnown, session: &GroupRef) {
@@ -25,21 +33,21 @@ impl Campaigner {
         }
         let mut missing = self.lost_scopes(all);
         for (scope, labels) in &self.settings.entered {
-            let is_there = |id: &RecordId| id.key == *scope;
+            let id = leadership_id(scope);
             let known = all.scopes.iter().any(|known| known.scope() == scope);
-            if !known && !missing.iter().any(|(id, _)| is_there(id)) {
+            if !known && !missing.iter().any(|entered| entered.id == id) {
                 let value = LeadershipValue { labels: labels.clone(), ..LeadershipValue::default() };
-                missing.push((leadership_id(scope), value));
+                missing.push(Entered { id, version: Version(0), value });
             }
         }
         for batch in missing.chunks(BATCH_MAX) {
-            let writes = batch.iter().map(|(id, value)| Write::Put {
-                id: id.clone(),
-                value: Bytes::from(value.encode_to_vec()),
-                group: None,
+            let writes = batch.iter().map(|entered| {
+                let value = Bytes::from(entered.value.encode_to_vec());
+                Write::Put { id: entered.id.clone(), value, group: None }
             });
-            let versions =
-                batch.iter().map(|(id, _)| Precondition::Version { id: id.clone(), version: Version(0) });
+            let versions = batch
+                .iter()
+                .map(|entered| Precondition::Version { id: entered.id.clone(), version: entered.version });
             let live = Precondition::GroupLive(session.clone());
             let commit = Commit {
                 epoch,
@@ -60,20 +68,25 @@ impl Campaigner {
         self.lock().entered = Some(epoch);
     }
 
-    /// What a new epoch has lost of scopes, as it is entered again: who led it is not known any more.
-    fn lost_scopes(&self, all: &AllKnown) -> Vec<(RecordId, LeadershipValue)> {
+    /// What a new epoch has lost of scopes, as it is entered again: the labels and the policy as they were
+    /// last, unless somebody has changed them since. Who led is not known any more.
+    fn lost_scopes(&self, all: &AllKnown) -> Vec<Entered> {
         let losses = self.registry.losses();
         let lost = losses.lost_of(&LEADERSHIP).into_iter().filter_map(|id| {
-            let known = all.scopes.iter().any(|known| known.scope() == id.key);
-            let lost = losses.of(self.registry.view(), &id).filter(|_| !known)?;
+            let lost = losses.of(self.registry.view(), &id)?;
             let was = lost.record.value::<LeadershipValue>()?;
-            let value = LeadershipValue {
+            let said = |value: &LeadershipValue| LeadershipValue {
                 labels: was.labels.clone(),
                 policy: was.policy.clone(),
-                past: was.past.clone(),
-                ..LeadershipValue::default()
+                ..value.clone()
             };
-            Some((id, value))
+            let Some(known) = all.scopes.iter().find(|known| known.scope() == id.key) else {
+                let past = LeadershipValue { past: was.past.clone(), ..LeadershipValue::default() };
+                return Some(Entered { id, version: Version(0), value: said(&past) });
+            };
+            let version = known.record.record.version;
+            let value = said(&known.value);
+            (lost.is_untouched(version) && value != *known.value).then_some(Entered { id, version, value })
         });
         lost.collect()
     }

@@ -65,6 +65,8 @@ struct State {
     yielding: BTreeMap<String, Yielding>,
     /// Before when a scope is left alone, by store time: somebody else was faster, or it failed.
     not_before: BTreeMap<String, Millis>,
+    /// When each scope was last seen to be led, by store time.
+    last_led: BTreeMap<String, Millis>,
     /// Leaders whose peer record is not alive, and that was told.
     doubted: BTreeSet<String>,
     /// The epoch in which the node's scopes were entered.
@@ -153,6 +155,19 @@ impl Campaigner {
         Seen { peers: peers::changed(view), scopes: view.changed(&LEADERSHIP), session: self.session() }
     }
 
+    /// Remembers when each scope was last heard to be led: a new epoch knows nothing of it.
+    fn note_led(&self, all: &AllKnown) {
+        let mut state = self.lock();
+        for known in &all.scopes {
+            if let Some((_, _, renewed_at)) = known.valid() {
+                state.last_led.insert(known.scope().to_owned(), renewed_at);
+            }
+        }
+        if all.reading.cursor.epoch == self.registry.view().head().epoch {
+            state.last_led.retain(|scope, _| all.scopes.iter().any(|known| known.scope() == scope));
+        }
+    }
+
     fn scene<'a>(
         &'a self,
         all: &AllKnown,
@@ -166,6 +181,8 @@ impl Campaigner {
             held: known.held.as_ref(),
             me: self.registry.node_id(),
             my_session: session.map(|session| session.instance),
+            changed_at: known.record.record.updated_at,
+            last_led: self.lock().last_led.get(known.scope()).copied(),
             nodes,
             now: all.now,
             not_before: all.quarantine_until,

@@ -5,7 +5,7 @@ use prost::Message;
 
 use super::rounds::{end_word, stepping_down};
 use super::{Campaigner, Known};
-use crate::core::lease::{Ending, Held, Move, Node, Numbers, elect, vacate};
+use crate::core::lease::{Ending, Held, Move, Node, Numbers, SCOPE_DELETED, Standing, elect, vacate};
 use crate::daemon::audit;
 use crate::daemon::chance::correlation_id;
 use crate::daemon::objects::leaders::leadership_id;
@@ -107,14 +107,17 @@ impl<'a> Making<'a> {
         Some(Piece { leases, fence: Some(fence), yields: true, transitions, ..whole })
     }
 
+    /// What is left of a lease that is over is released too: so the entry in the log says whose it was.
     fn remove(self) -> Piece {
-        let ending = stepping_down("scope_deleted", self.known.now);
+        let ending = stepping_down(SCOPE_DELETED, self.known.now);
         let fence = self.fence();
-        let release = fence.clone().map(|fence| LeaseOp::Release { scope: fence.scope, token: fence.token });
+        let scope = self.known.scope().to_owned();
+        let release = self.known.held.as_ref().map(|held| LeaseOp::Release { scope, token: held.token });
+        let also = self.over().filter(|_| fence.is_none());
         let transitions = self.ended(Some(ending));
         let yields = fence.is_some();
         let whole = self.whole("leaders.removed", None);
-        Piece { leases: release.into_iter().collect(), fence, yields, transitions, ..whole }
+        Piece { leases: release.into_iter().collect(), fence, also, yields, transitions, ..whole }
     }
 
     fn drop_order(self) -> Option<Piece> {
@@ -127,16 +130,21 @@ impl<'a> Making<'a> {
     fn vacate(self, ending: Ending) -> Piece {
         let value = self.vacated(Some(ending));
         let transitions = self.ended(Some(ending));
-        let held = self.known.held.as_ref();
-        let also = held.filter(|_| ending.reason == "lease_expired").map(|held| {
-            Precondition::GroupOver(GroupRef { id: session_id(&held.node), instance: held.session })
-        });
+        let also = self.over();
         let action = match end_word(ending.end) {
             "expired" => "leaders.expired",
             "stepped_down" => "leaders.stepped-down",
             _ => "leaders.lost",
         };
         Piece { also, transitions, ..self.whole(action, Some(&value)) }
+    }
+
+    /// That the session of a lease which ran out is over for the store as well.
+    fn over(&self) -> Option<Precondition> {
+        let held = self.known.held.as_ref()?;
+        let expired = matches!(held.standing, Standing::Expired { .. });
+        expired
+            .then(|| Precondition::GroupOver(GroupRef { id: session_id(&held.node), instance: held.session }))
     }
 
     fn vacated(&self, ending: Option<Ending>) -> LeadershipValue {
@@ -185,7 +193,7 @@ impl<'a> Making<'a> {
         let past = after.and_then(|value| value.past.first());
         let reason =
             current.map(|current| current.reason.as_str()).or(past.map(|past| past.end_reason.as_str()));
-        let reason = reason.unwrap_or("scope_deleted").to_owned();
+        let reason = reason.unwrap_or(SCOPE_DELETED).to_owned();
         let write = match after {
             Some(value) => Write::Put { id, value: Bytes::from(value.encode_to_vec()), group: None },
             None => Write::Delete { id },

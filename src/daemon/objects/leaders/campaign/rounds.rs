@@ -21,6 +21,8 @@ const BATCH_MAX: usize = 64;
 const FENCED_AT_ONCE: usize = 16;
 /// How long a commit may take.
 const COMMIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+/// How often is looked whether a silent store is back.
+const LOOK_FOR_STORE: std::time::Duration = std::time::Duration::from_millis(50);
 /// How long a scope is left alone when somebody else changed its record.
 const CONFLICT_WAIT: std::time::Duration = std::time::Duration::from_millis(20);
 
@@ -37,8 +39,13 @@ impl Campaigner {
             let nodes = roster.nodes();
             self.note_leading(&all, session.as_ref());
             self.note_doubts(&all, &nodes);
+            self.note_led(&all);
             if !self.settings.enabled {
                 return again;
+            }
+            if self.registry.view().silence().is_some() {
+                // Nobody would be granted anything, and its return is no change of the view.
+                return again.min(Instant::now() + LOOK_FOR_STORE);
             }
             if let Some(session) = &session {
                 self.enter_scopes(&all, session).await;

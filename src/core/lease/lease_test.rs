@@ -1,1 +1,0 @@
-//! Tables of what candidates and leaders decide.

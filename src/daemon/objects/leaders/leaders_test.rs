@@ -1,1 +1,0 @@
-//! What can be asked about scopes, on the memory store.

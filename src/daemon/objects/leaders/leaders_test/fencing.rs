@@ -1,0 +1,140 @@
+//! How long a node leads for certain, and what becomes of who does not.
+
+use super::*;
+use crate::daemon::objects::peers::session_id;
+
+/// How much earlier than the store a node of this time to live takes its session for over.
+const MARGIN: Duration = Duration::from_millis(250);
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_has_no_fence_any_more_before_the_store_gives_its_scope_away() {
+    for ill in [Ill::Hangs, Ill::Fails, Ill::LosesReplies] {
+        let shared = memory();
+        let path = Faulty::over(shared.clone());
+        let a = daemon(path.clone(), "a", &[SCOPE]).await;
+        until("it leads", || a.fence(SCOPE).is_some()).await;
+        sleep(TTL * 2 + MS * 70).await;
+        assert!(a.fence(SCOPE).is_some(), "renewals keep it");
+        path.fall_ill(EVERY_CALL, ill);
+        let silent = Instant::now();
+        sleep(TTL - TTL / 4 - MARGIN - MS * 10).await;
+        assert!(a.fence(SCOPE).is_some(), "{ill:?}: it leads as long as it can be certain");
+        until("it has no fence", || a.fence(SCOPE).is_none()).await;
+        assert!(silent.elapsed() <= TTL - MARGIN + MS * 10, "{ill:?}: after {:?}", silent.elapsed());
+        let beat = shared.pulse(Pulse::default()).await.unwrap();
+        let group = beat.moved.iter().find(|group| group.of.id == session_id("a")).unwrap();
+        assert!(!group.closed && beat.now < group.deadline, "{ill:?}: the store would still have let it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_does_not_know_whether_it_handed_over_has_no_fence() {
+    for ill in [Ill::LosesReplies, Ill::Hangs] {
+        let shared = memory();
+        let (path_a, path_b) = (Faulty::over(shared.clone()), Faulty::over(shared.clone()));
+        let a = daemon(path_a.clone(), "a", &[SCOPE]).await;
+        until("a leads", || a.fence(SCOPE).is_some()).await;
+        let b = daemon(path_b, "b", &[SCOPE]).await;
+        sleep(TTL).await;
+        assert!(a.fence(SCOPE).is_some());
+        path_a.fall_ill([Call::Commit], ill);
+        let order = async {
+            let request = pb::TransferLeaderRequest {
+                scope: SCOPE.to_owned(),
+                to: "b".to_owned(),
+                ..Default::default()
+            };
+            b.leaders.transfer(called(request, |_| {})).await
+        };
+        let look = async {
+            until("the order has come to it", || a.fence(SCOPE).is_none()).await;
+            for _ in 0..500 {
+                assert!(a.fence(SCOPE).is_none(), "{ill:?}");
+                sleep(MS * 5).await;
+            }
+            path_a.recover();
+        };
+        let (ordered, ()) = tokio::join!(order, look);
+        assert_eq!(ordered.unwrap().into_inner().leadership.unwrap().leader_id, "b", "{ill:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_leader_of_before_commits_is_refused_and_counted() {
+    let shared = memory();
+    let path = Faulty::over(shared.clone());
+    let a = daemon(path.clone(), "a", &[SCOPE]).await;
+    until("a leads", || a.fence(SCOPE).is_some()).await;
+    let old = a.fence(SCOPE).unwrap();
+    a.prove(old.clone()).await.unwrap();
+    let b = daemon(shared.clone(), "b", &[SCOPE]).await;
+    path.fall_ill(EVERY_CALL, Ill::Hangs);
+    until("b leads", || b.fence(SCOPE).is_some()).await;
+    path.recover();
+    until("a hears of it", || a.leader(SCOPE) == "b").await;
+    assert_eq!(a.registry.fences_refused(), 0);
+    let refused = a.prove(old.clone()).await.unwrap_err();
+    let new = b.fence(SCOPE).unwrap();
+    assert!(new.token > old.token);
+    let expected = (SCOPE, old.token, Some(new.token));
+    let CommitError::Fenced { scope, token, current } = refused else { panic!("{refused:?}") };
+    assert_eq!((scope.as_str(), token, current), expected);
+    assert_eq!(a.registry.fences_refused(), 1);
+    b.prove(new).await.unwrap();
+    assert!(a.fence(SCOPE).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_longer_than_the_lease_somebody_is_elected_anew() {
+    for ill in [Ill::Hangs, Ill::Fails, Ill::LosesReplies] {
+        let path = Faulty::over(memory());
+        let daemons = [daemon(path.clone(), "a", &[SCOPE]).await, daemon(path.clone(), "b", &[SCOPE]).await];
+        let before = agreed(&daemons, SCOPE).await;
+        let old = daemons.iter().find_map(|daemon| daemon.fence(SCOPE)).unwrap();
+        path.fall_ill(EVERY_CALL, ill);
+        sleep(TTL * 5).await;
+        assert!(daemons.iter().all(|daemon| daemon.fence(SCOPE).is_none()), "{ill:?}");
+        path.recover();
+        let back = Instant::now();
+        let after = agreed(&daemons, SCOPE).await;
+        assert!(back.elapsed() <= TTL, "{ill:?}: after {:?}", back.elapsed());
+        assert!(after.fence_token > before.fence_token && after.term == before.term + 1, "{ill:?}");
+        let refused = daemons[0].prove(old).await;
+        assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{ill:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_shorter_than_the_lease_changes_nothing() {
+    let path = Faulty::over(memory());
+    let daemons = [daemon(path.clone(), "a", &[SCOPE]).await, daemon(path.clone(), "b", &[SCOPE]).await];
+    let before = agreed(&daemons, SCOPE).await;
+    for _ in 0..5 {
+        path.fall_ill(EVERY_CALL, Ill::Fails);
+        sleep(TTL / 2).await;
+        path.recover();
+        sleep(TTL * 2).await;
+        let now = agreed(&daemons, SCOPE).await;
+        assert_eq!((now.term, now.version), (before.term, before.version));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_epoch_grants_nothing_in_its_quarantine_and_greater_tokens_then() {
+    let clock = PausedClock(Instant::now());
+    let path = Faulty::over(Arc::new(MemoryStore::new(clock)));
+    let daemons = [daemon(path.clone(), "a", &[SCOPE]).await, daemon(path.clone(), "b", &[SCOPE]).await];
+    let before = agreed(&daemons, SCOPE).await;
+    let old = daemons.iter().find_map(|daemon| daemon.fence(SCOPE)).unwrap();
+    sleep(TTL).await;
+    let next = Arc::new(MemoryStore::new(clock));
+    next.quarantine(TTL + TTL / 2);
+    path.swap(next.clone());
+    let swapped = Instant::now();
+    let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
+    until("the epoch is known", || daemons[0].registry.view().head().epoch == epoch).await;
+    let after = agreed(&daemons, SCOPE).await;
+    assert!(swapped.elapsed() >= TTL + TTL / 2, "after {:?}", swapped.elapsed());
+    assert!(after.fence_token > before.fence_token, "{} after {}", after.fence_token, before.fence_token);
+    assert!(matches!(daemons[0].prove(old).await, Err(CommitError::Fenced { .. })));
+}

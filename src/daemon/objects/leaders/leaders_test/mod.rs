@@ -1,0 +1,234 @@
+//! Leaders on the memory store, in paused time: several daemons, one mesh.
+mod electing;
+mod fencing;
+mod ordering;
+mod reading;
+mod storming;
+mod watching;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tonic::{Request, Response, Status};
+
+use super::campaign::{CampaignSettings, Campaigner};
+use super::known::Known;
+use super::*;
+use crate::core::labels::Labels;
+use crate::daemon::chance::random_secret;
+use crate::daemon::metrics::LeadershipMetrics;
+use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
+use crate::daemon::objects::peers::{PEER, Peers, Roster};
+use crate::daemon::presence::keep_present;
+use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
+use crate::daemon::registry::follow::{follow_log, wait_for};
+use crate::daemon::store::*;
+use crate::daemon::surface::{Caller, Protocol, RequestId, Scopes};
+use pb::leader_event::Type;
+use pb::peer_control_service_server::PeerControlService;
+
+static MIRRORED: [Kind; 2] = [PEER, LEADERSHIP];
+const TTL: Duration = Duration::from_secs(2);
+const BACKOFF: Duration = Duration::from_millis(100);
+const MS: Duration = Duration::from_millis(1);
+const SCOPE: &str = "shard/orders/03";
+
+fn memory() -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new(PausedClock(Instant::now())))
+}
+
+/// A daemon without its listener. Dropping it is a crash.
+struct Daemon {
+    leaders: Leaders,
+    peers: Peers,
+    registry: Arc<Registry>,
+    presence: Arc<Presence>,
+    campaigner: Arc<Campaigner>,
+    campaigning: JoinSet<()>,
+    tasks: JoinSet<()>,
+}
+
+/// A daemon that follows the store, and neither registers nor campaigns yet.
+async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon {
+    let registry = Arc::new(Registry::new(node_id, store, &MIRRORED));
+    let settings = PresenceSettings {
+        session_ttl: TTL,
+        dead_after: TTL * 5,
+        forget_after: Duration::from_secs(3600),
+        session_secret: node_id.to_owned(),
+    };
+    let profile = pb::PeerMetadata { campaigns: !scopes.is_empty(), ..pb::PeerMetadata::default() };
+    let presence = Arc::new(Presence::new(registry.clone(), settings, profile));
+    let settings = CampaignSettings {
+        enabled: true,
+        evaluation_interval: MS * 750,
+        election_backoff: BACKOFF,
+        max_election_window: MS * 5000,
+        entered: scopes.iter().map(|scope| ((*scope).to_owned(), Labels::new())).collect(),
+        seed: node_id.bytes().map(u64::from).sum(),
+    };
+    let metrics = Arc::new(LeadershipMetrics::new(&prometheus::Registry::new()).unwrap());
+    let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(follow_log(registry.clone()));
+    wait_for(registry.view(), Revision(0)).await;
+    Daemon {
+        leaders: Leaders::new(registry.clone(), 100),
+        peers: Peers::new(registry.clone(), 100),
+        registry,
+        presence,
+        campaigner,
+        campaigning: JoinSet::new(),
+        tasks,
+    }
+}
+
+/// A daemon that registers and campaigns.
+async fn daemon(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon {
+    let mut daemon = silent(store, node_id, scopes).await;
+    daemon.register();
+    daemon.campaign();
+    until("it is registered", || daemon.presence.is_registered()).await;
+    daemon
+}
+
+/// A daemon that registers, and never leads.
+async fn reader(store: Arc<dyn Store>) -> Daemon {
+    let mut daemon = silent(store, "reader", &[]).await;
+    daemon.register();
+    daemon
+}
+
+/// Daemons on one store that enter [`SCOPE`], once it is led and all have heard of each other.
+async fn mesh(store: &Arc<MemoryStore>, node_ids: &[&str]) -> Vec<Daemon> {
+    let mut daemons = Vec::new();
+    for node_id in node_ids {
+        daemons.push(daemon(store.clone(), node_id, &[SCOPE]).await);
+    }
+    acquainted(&daemons).await;
+    agreed(&daemons, SCOPE).await;
+    daemons
+}
+
+/// Waits until each of them has heard of the sessions of all.
+async fn acquainted(daemons: &[Daemon]) {
+    let knows_all = |daemon: &Daemon| {
+        let roster = Roster::of(daemon.registry.view());
+        roster.nodes().iter().filter(|node| node.session_live).count() >= daemons.len()
+    };
+    until("they know each other", || daemons.iter().all(knows_all)).await;
+}
+
+impl Daemon {
+    fn register(&mut self) {
+        self.tasks.spawn(keep_present(self.registry.clone(), self.presence.clone(), TTL / 4));
+    }
+
+    fn campaign(&mut self) {
+        let campaigner = self.campaigner.clone();
+        self.campaigning.spawn(async move { campaigner.run().await });
+    }
+
+    fn id(&self) -> &str {
+        self.registry.node_id()
+    }
+
+    fn shown(&self, scope: &str) -> Option<pb::Leadership> {
+        Known::find(self.registry.view(), scope).map(|known| known.leadership())
+    }
+
+    /// Who leads, as this daemon sees it; empty: nobody.
+    fn leader(&self, scope: &str) -> String {
+        self.shown(scope).map(|shown| shown.leader_id).unwrap_or_default()
+    }
+
+    fn fence(&self, scope: &str) -> Option<Fence> {
+        self.campaigner.fence(scope)
+    }
+
+    /// Stops on purpose, as a node does.
+    async fn stop(mut self) {
+        self.campaigning.shutdown().await;
+        self.campaigner.leave().await;
+        self.presence.leave().await;
+        self.tasks.shutdown().await;
+    }
+
+    async fn list(&self, request: pb::ListLeadersRequest) -> pb::ListLeadersResponse {
+        self.leaders.list(called(request, |_| {})).await.unwrap().into_inner()
+    }
+
+    /// Commits nothing but the proof that `fence` is that of the leader.
+    async fn prove(&self, fence: Fence) -> Result<Committed, CommitError> {
+        let epoch = self.registry.view().head().epoch;
+        self.registry.commit(Commit { epoch, fence: Some(fence), ..Commit::default() }).await
+    }
+}
+
+/// Waits for something that must come to be.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "never: {what}");
+        sleep(MS * 5).await;
+    }
+}
+
+/// Waits until all of them see the same leader, and that one knows that it leads.
+async fn agreed(daemons: &[Daemon], scope: &str) -> pb::Leadership {
+    let agree = || {
+        let leader = daemons[0].leader(scope);
+        let knows = daemons.iter().any(|daemon| daemon.id() == leader && daemon.fence(scope).is_some());
+        knows && daemons.iter().all(|daemon| daemon.leader(scope) == leader)
+    };
+    until(&format!("`{scope}` is led"), agree).await;
+    daemons[0].shown(scope).unwrap()
+}
+
+/// Takes the daemon that leads out of the others.
+fn take_leader(daemons: &mut Vec<Daemon>, scope: &str) -> Daemon {
+    let leader = daemons[0].leader(scope);
+    let place = daemons.iter().position(|daemon| daemon.id() == leader).unwrap();
+    daemons.remove(place)
+}
+
+fn called<T>(message: T, change: impl FnOnce(&mut Caller)) -> Request<T> {
+    let mut caller = Caller {
+        principal: "alice".into(),
+        scopes: Scopes::all(),
+        request_id: RequestId::of_static("test"),
+        protocol: Protocol::Http1,
+        idempotency_key: None,
+        generated_key: Some(format!("auto-{}", random_secret().unwrap())),
+        if_match: None,
+        if_none_match: None,
+        deadline: None,
+    };
+    change(&mut caller);
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(caller);
+    request
+}
+
+fn fault<T: std::fmt::Debug>(outcome: Result<Response<T>, Status>) -> Fault {
+    Fault::from(&outcome.unwrap_err())
+}
+
+fn reason<T: std::fmt::Debug>(outcome: Result<Response<T>, Status>) -> String {
+    fault(outcome).reason.into_owned()
+}
+
+/// Everything in the log of a store.
+async fn log_of(store: &dyn Store) -> Vec<Arc<LogEntry>> {
+    let mut entries = Vec::new();
+    let mut after = Revision(0);
+    loop {
+        let page = store.log(after, PAGE_MAX, Duration::ZERO).await.unwrap();
+        let Some(last) = page.entries.last() else { return entries };
+        after = last.revision;
+        entries.extend(page.entries);
+    }
+}

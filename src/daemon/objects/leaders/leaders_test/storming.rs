@@ -1,0 +1,144 @@
+//! Many watchers on a store that is slow and often fails.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+/// Answers 200 ms late, and fails one call in ten.
+struct Sluggish {
+    inner: Arc<MemoryStore>,
+    calls: AtomicUsize,
+}
+
+impl Sluggish {
+    async fn pass(&self) -> Result<(), StoreError> {
+        sleep(MS * 200).await;
+        // Odd enough that no sort of call is spared, and the same each time.
+        let mixed = xxhash_rust::xxh64::xxh64(&self.calls.fetch_add(1, Ordering::Relaxed).to_le_bytes(), 7);
+        if mixed.is_multiple_of(10) { Err(StoreError::Unavailable("sluggish".into())) } else { Ok(()) }
+    }
+}
+
+#[tonic::async_trait]
+impl Store for Sluggish {
+    fn name(&self) -> &str {
+        "sluggish"
+    }
+    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+        self.pass().await?;
+        self.inner.pulse(pulse).await
+    }
+    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
+        self.pass().await?;
+        self.inner.open_group(open).await
+    }
+    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
+        self.pass().await?;
+        self.inner.close_group(epoch, group).await
+    }
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        self.pass().await?;
+        self.inner.commit(commit).await
+    }
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
+        self.pass().await?;
+        self.inner.recall(key).await
+    }
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
+        self.pass().await?;
+        self.inner.scan(scan).await
+    }
+    async fn leases(&self) -> Result<Leases, StoreError> {
+        self.pass().await?;
+        self.inner.leases().await
+    }
+    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
+        self.pass().await?;
+        self.inner.log(after, limit, wait).await
+    }
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
+        self.pass().await?;
+        self.inner.housekeep(epoch, keep).await
+    }
+}
+
+/// A watcher that goes on where it was, however often it is replaced.
+struct Watcher {
+    scoped: bool,
+    cursor: String,
+    events: Option<Events<pb::LeaderEvent>>,
+    /// Type, leader and token of everything told of [`SCOPE`].
+    told: Vec<(Type, String, i64)>,
+}
+
+impl Watcher {
+    async fn open(&mut self, daemon: &Daemon) {
+        let scope = if self.scoped { vec![SCOPE.to_owned()] } else { Vec::new() };
+        let request = pb::WatchLeadersRequest { scope, since: self.cursor.clone(), ..Default::default() };
+        self.events = Some(daemon.leaders.watch(called(request, |_| {})).await.unwrap().into_inner());
+    }
+
+    /// Takes what there is now.
+    async fn take(&mut self) {
+        let Some(events) = &mut self.events else { return };
+        while let Ok(Some(event)) = tokio::time::timeout(MS, events.next()).await {
+            let event = event.unwrap();
+            assert_ne!(event.r#type(), Type::Reset, "the history reaches back");
+            if !event.cursor.is_empty() {
+                self.cursor.clone_from(&event.cursor);
+            }
+            if let Some(tenure) = event.tenure.as_ref().filter(|tenure| tenure.scope == SCOPE) {
+                self.told.push((event.r#type(), tenure.leader_id.clone(), tenure.fence_token));
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_watchers_see_the_same_however_often_they_are_replaced_and_the_store_fails() {
+    let store = Arc::new(Sluggish { inner: memory(), calls: AtomicUsize::new(0) });
+    let scopes = [SCOPE, "shard/users/1"];
+    let reader = reader(store.clone()).await;
+    let mut watchers: Vec<Watcher> = (0..64)
+        .map(|place| Watcher {
+            scoped: place % 2 == 0,
+            cursor: String::new(),
+            events: None,
+            told: Vec::new(),
+        })
+        .collect();
+    for watcher in &mut watchers {
+        watcher.open(&reader).await;
+        watcher.take().await;
+    }
+    let mut daemons = Vec::new();
+    for node_id in ["a", "b", "c", "d"] {
+        daemons.push(daemon(store.clone(), node_id, &scopes).await);
+    }
+    for round in 0..3 {
+        let before = agreed(&daemons, SCOPE).await;
+        // Some are replaced while nobody leads.
+        drop(take_leader(&mut daemons, SCOPE));
+        for watcher in watchers.iter_mut().skip(round).step_by(3) {
+            watcher.take().await;
+            watcher.open(&reader).await;
+        }
+        let after = agreed(&daemons, SCOPE).await;
+        assert!(after.fence_token > before.fence_token);
+    }
+    let last = agreed(&daemons, SCOPE).await;
+    until("the reader sees it", || {
+        reader.shown(SCOPE).is_some_and(|shown| shown.fence_token == last.fence_token)
+    })
+    .await;
+    for watcher in &mut watchers {
+        watcher.take().await;
+    }
+    let first = watchers[0].told.clone();
+    assert_eq!(first.last().unwrap(), &(Type::Elected, last.leader_id, last.fence_token));
+    let elected: Vec<_> = first.iter().filter(|told| told.0 == Type::Elected).map(|told| told.2).collect();
+    assert!(elected.len() >= 4 && elected.is_sorted_by(|a, b| a < b), "{elected:?}");
+    for (place, watcher) in watchers.iter().enumerate() {
+        assert_eq!(watcher.told, first, "watcher {place}");
+    }
+}
