@@ -54,7 +54,8 @@ pub async fn renewals() -> Result<()> {
         let (before, at) = (Traffic::of(&server, &mesh).await?, Instant::now());
         tokio::time::sleep(MEASURED).await;
         let (after, took) = (Traffic::of(&server, &mesh).await?, at.elapsed());
-        let rate = |of: fn(&Traffic) -> u64| (of(&after) - of(&before)) as f64 / took.as_secs_f64() / NODES as f64;
+        let rate =
+            |of: fn(&Traffic) -> u64| (of(&after) - of(&before)) as f64 / took.as_secs_f64() / NODES as f64;
         println!(
             "renewals  scopes={scopes} of each node a second: renewals={:.2} commands={:.2} bytes_in={:.0} bytes_out={:.0}",
             rate(|traffic| traffic.renewals),

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use omnirelay::daemon::store::redis::link::RedisOptions;
 use omnirelay::daemon::store::{
-    Commit, CommitError, Committed, EmbeddedStore, Epoch, Fence, GroupId, Kind, LeaseOp, MemoryStore, OpenGroup,
-    Opened, Pulse, RecordId, RedisStore, Store, Write,
+    Commit, CommitError, Committed, EmbeddedStore, Epoch, Fence, GroupId, Kind, LeaseOp, MemoryStore,
+    OpenGroup, Opened, Pulse, RecordId, RedisStore, Store, Write,
 };
 use omnirelay::sdk::{FencingGate, Refused};
 
@@ -71,8 +71,11 @@ async fn on(name: &str, store: Arc<dyn Store>) -> Result<()> {
     }
     ensure!(write(store.as_ref(), epoch, current).await?, "the leader's own write was refused");
     let rate = STALE as f64 / begun.elapsed().as_secs_f64();
-    let (attempted, accepted) = (leases.attempted.load(Ordering::Relaxed), leases.accepted.load(Ordering::Relaxed));
-    println!("stale     {name}: attempted={attempted} accepted={accepted} leaders={CHANGES} writes/s={rate:.0}");
+    let (attempted, accepted) =
+        (leases.attempted.load(Ordering::Relaxed), leases.accepted.load(Ordering::Relaxed));
+    println!(
+        "stale     {name}: attempted={attempted} accepted={accepted} leaders={CHANGES} writes/s={rate:.0}"
+    );
     Ok(())
 }
 

@@ -189,7 +189,7 @@ impl Policy {
 }
 
 /// The place of `me` among the nodes with a live session, in an order that differs from scope to scope.
-pub(super) fn place_of(scope: &str, nodes: &[Node<'_>], me: &str) -> usize {
+pub fn place_of(scope: &str, nodes: &[Node<'_>], me: &str) -> usize {
     let mine = (weight(scope, me), me);
     nodes.iter().filter(|node| node.session_live && (weight(scope, node.id), node.id) > mine).count()
 }

@@ -14,9 +14,8 @@ use std::time::Duration;
 use crate::core::time::Millis;
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
-use candidates::place_of;
 pub use candidates::{
-    Exclusion, NAMES_MAX, Node, PREFERENCES_MAX, PRIORITY_MAX, Policy, PolicyError, Ranked,
+    Exclusion, NAMES_MAX, Node, PREFERENCES_MAX, PRIORITY_MAX, Policy, PolicyError, Ranked, place_of,
 };
 use pb::leadership_order::Verb;
 use pb::tenure::End;
@@ -132,25 +131,28 @@ fn wait_for_end(held: &Held) -> Move {
 /// What a leader does: it goes on, unless somebody else is to lead.
 fn lead(scene: &Scene<'_>) -> Move {
     let Ok(policy) = Policy::of(scene.value.policy.as_ref()) else { return Move::Rest };
-    let ranked = policy.rank(scene.scope, scene.nodes, None);
-    let may = |node: &str| node != scene.me && ranked.iter().any(|ranked| ranked.id == node);
     if let Some(order) = &scene.value.order {
+        let ranked = policy.rank(scene.scope, scene.nodes, None);
+        let may = order.to != scene.me && ranked.iter().any(|ranked| ranked.id == order.to);
         return match order.verb() {
             Verb::Delete => Move::Remove,
             Verb::StepDown => Move::StepDown { reason: "step_down" },
-            Verb::Transfer if may(&order.to) => {
-                Move::HandOver { to: order.to.clone(), reason: "transferred" }
-            }
+            Verb::Transfer if may => Move::HandOver { to: order.to.clone(), reason: "transferred" },
             Verb::Transfer | Verb::Unspecified => Move::DropOrder,
         };
     }
     let Some(me) = scene.nodes.iter().find(|node| node.id == scene.me) else { return Move::Rest };
+    let allowed = policy.allows(me);
+    if allowed && !me.peer.draining {
+        return Move::Rest;
+    }
+    let ranked = policy.rank(scene.scope, scene.nodes, None);
     let successor = ranked.iter().find(|ranked| ranked.id != scene.me);
-    match (policy.allows(me), me.peer.draining, successor) {
-        (false, _, Some(to)) => Move::HandOver { to: to.id.to_owned(), reason: "not_eligible" },
-        (false, _, None) => Move::StepDown { reason: "not_eligible" },
-        (true, true, Some(to)) => Move::HandOver { to: to.id.to_owned(), reason: "drained" },
-        (true, true, None) | (true, false, _) => Move::Rest,
+    match (allowed, successor) {
+        (false, Some(to)) => Move::HandOver { to: to.id.to_owned(), reason: "not_eligible" },
+        (false, None) => Move::StepDown { reason: "not_eligible" },
+        (true, Some(to)) => Move::HandOver { to: to.id.to_owned(), reason: "drained" },
+        (true, None) => Move::Rest,
     }
 }
 

@@ -75,8 +75,8 @@ impl LeadershipMetrics {
     }
 
     /// Notes what this node leads, each since when.
-    pub fn set_led(&self, led: &[(String, Millis)]) {
-        led.clone_into(&mut self.leading.lock().unwrap_or_else(PoisonError::into_inner));
+    pub fn set_led(&self, led: Vec<(String, Millis)>) {
+        *self.leading.lock().unwrap_or_else(PoisonError::into_inner) = led;
     }
 
     /// Brings what is read off the registry up to date.

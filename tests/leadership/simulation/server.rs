@@ -268,3 +268,36 @@ impl Server {
         state.tokens.iter().rev().find(is_it).map(|it| it.term)
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_loses_what_came_after_the_copy() {
+    use bytes::Bytes;
+    use omnirelay::daemon::store::{GroupId, OpenGroup, Opened, RecordId, Write};
+
+    let ttl = Duration::from_secs(2);
+    let server = Server::new(Defect::Sound, ttl, Arc::new(Recorder::of_runtime()), Arc::default());
+    let epoch = async || server.store().pulse(Pulse::default()).await.unwrap().epoch;
+    let put = async |key: &str| {
+        let id = RecordId::new(PEER, key);
+        let writes = vec![Write::Put { id, value: Bytes::new(), group: None }];
+        server.commit(Commit { epoch: epoch().await, writes, ..Commit::default() }).await.unwrap();
+    };
+    let before = epoch().await;
+    put("a").await;
+    server.copy();
+    put("b").await;
+    server.fail_over();
+    assert!(epoch().await > before, "a new epoch");
+    let scan = Scan { kind: PEER, after: None, backwards: false, limit: 10 };
+    let records = server.store().scan(scan).await.unwrap().records;
+    assert_eq!(records.iter().map(|record| record.id.key.as_str()).collect::<Vec<_>>(), ["a"]);
+    let id = GroupId("session/a".into());
+    let open = OpenGroup { epoch: epoch().await, id, ttl: ttl * 10, secret: "s".into() };
+    let Opened::Open(group) = server.store().open_group(open).await.unwrap() else { panic!("held") };
+    let acquire = LeaseOp::Acquire { scope: "x".into(), holder: group.of, token_floor: 0 };
+    let campaign = Commit { epoch: epoch().await, leases: vec![acquire], ..Commit::default() };
+    let early = server.commit(campaign.clone()).await;
+    assert!(matches!(early, Err(CommitError::LeaseHeld { .. })), "in quarantine");
+    tokio::time::sleep(server.quarantine()).await;
+    server.commit(campaign).await.unwrap();
+}

@@ -49,6 +49,14 @@ impl AllKnown {
     }
 }
 
+impl AllKnown {
+    /// A scope by its name; `None` if there is none.
+    pub fn find(&self, scope: &str) -> Option<&Known> {
+        let place = self.scopes.binary_search_by(|known| known.scope().cmp(scope)).ok()?;
+        self.scopes.get(place)
+    }
+}
+
 impl Known {
     /// A scope by its name; `None` if there is none.
     pub fn find(view: &View, scope: &str) -> Option<Self> {

@@ -24,7 +24,7 @@ use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 use crate::daemon::registry::watch::{Step, Watch, WatchEvent};
 use crate::daemon::registry::{Registry, parse_cursor};
-use crate::daemon::store::{GroupId, GroupRef, Kind, RecordId};
+use crate::daemon::store::{GroupId, GroupRef, Kind, Precondition, RecordId};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use crate::wire::pb::omnirelay::store::v1::PeerValue;
@@ -231,6 +231,24 @@ impl Roster {
             Some((record.clone(), value, live))
         });
         Self { peers: peers.collect() }
+    }
+
+    /// That a node's record is still the one that was read.
+    pub fn record_of(&self, node_id: &str) -> Option<Precondition> {
+        let (record, ..) = self.find(node_id)?;
+        Some(Precondition::Version { id: record.record.id.clone(), version: record.record.version })
+    }
+
+    /// The session that a node's record names.
+    pub fn session_of(&self, node_id: &str) -> Option<GroupRef> {
+        let (_, peer, _) = self.find(node_id)?;
+        Some(GroupRef { id: session_id(node_id), instance: peer.session })
+    }
+
+    fn find(&self, node_id: &str) -> Option<&(Arc<ViewRecord>, Arc<PeerValue>, bool)> {
+        let place =
+            self.peers.binary_search_by(|(record, ..)| record.record.id.key.as_str().cmp(node_id)).ok()?;
+        self.peers.get(place)
     }
 
     /// The nodes in the order of their ids.

@@ -3,12 +3,17 @@
 
 use bytes::Bytes;
 use prost::Message;
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::{AllKnown, Campaigner};
+use crate::core::lease::{Ending, Node, Numbers, place_of, vacate};
+use crate::core::time::Millis;
+use crate::daemon::chance::correlation_id;
 use crate::daemon::objects::leaders::{LEADERSHIP, leadership_id};
 use crate::daemon::registry::follow::{chain, in_time};
-use crate::daemon::store::{Commit, GroupRef, Precondition, RecordId, Version, Write};
+use crate::daemon::store::{Commit, Epoch, GroupRef, Precondition, RecordId, Version, Write};
+use crate::wire::pb::omnirelay::mesh::control::v1::tenure::End;
 use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 
 /// The most scopes of one commit.
@@ -25,47 +30,70 @@ struct Entered {
 }
 
 impl Campaigner {
-    /// Enters what is missing, once in each epoch.
-    pub(super) async fn enter_scopes(&self, all: &AllKnown, session: &GroupRef) {
+    /// Enters some of what is missing, in each epoch until nothing is. True: something was entered. Nodes take
+    /// turns, so that not all of them enter the same.
+    pub(super) async fn enter_scopes(&self, all: &AllKnown, nodes: &[Node<'_>], session: &GroupRef) -> bool {
         let epoch = self.registry.view().head().epoch;
-        if self.lock().entered == Some(epoch) {
-            return;
+        if !self.is_my_turn(epoch, nodes) {
+            return false;
         }
         let mut missing = self.lost_scopes(all);
         for (scope, labels) in &self.settings.entered {
             let id = leadership_id(scope);
-            let known = all.scopes.iter().any(|known| known.scope() == scope);
-            if !known && !missing.iter().any(|entered| entered.id == id) {
+            if all.find(scope).is_none() && missing.binary_search_by(|entered| entered.id.cmp(&id)).is_err() {
                 let value = LeadershipValue { labels: labels.clone(), ..LeadershipValue::default() };
-                missing.push(Entered { id, version: Version(0), value });
+                let place = missing.partition_point(|entered| entered.id < id);
+                missing.insert(place, Entered { id, version: Version(0), value });
             }
         }
-        for batch in missing.chunks(BATCH_MAX) {
-            let writes = batch.iter().map(|entered| {
-                let value = Bytes::from(entered.value.encode_to_vec());
-                Write::Put { id: entered.id.clone(), value, group: None }
-            });
-            let versions = batch
-                .iter()
-                .map(|entered| Precondition::Version { id: entered.id.clone(), version: entered.version });
-            let live = Precondition::GroupLive(session.clone());
-            let commit = Commit {
-                epoch,
-                preconditions: versions.chain([live]).collect(),
-                writes: writes.collect(),
-                writer: self.registry.node_id().to_owned(),
-                ..Commit::default()
-            };
-            if let Err(error) = in_time(COMMIT_TIMEOUT, self.registry.commit(commit)).await {
-                // Somebody else was faster with one of them: the next look finds what is missing still.
-                return debug!(error = %chain(&error), "scopes were not entered; trying again");
-            }
-            info!(scopes = batch.len(), "scopes entered");
+        if !missing.is_empty() {
+            missing.truncate(BATCH_MAX);
+            return self.enter(epoch, &missing, session).await;
         }
         for id in self.registry.losses().lost_of(&LEADERSHIP) {
             self.registry.losses().note_restored(&id);
         }
         self.lock().entered = Some(epoch);
+        false
+    }
+
+    /// Whether there may be something to enter, and it is for this node to do it.
+    fn is_my_turn(&self, epoch: Epoch, nodes: &[Node<'_>]) -> bool {
+        let mut state = self.lock();
+        if state.entered == Some(epoch) {
+            return false;
+        }
+        let now = Instant::now();
+        let since = state.epoch_since.filter(|(known, _)| *known == epoch).map_or(now, |(_, since)| since);
+        state.epoch_since = Some((epoch, since));
+        let turns = u32::try_from(place_of("", nodes, self.registry.node_id())).unwrap_or(u32::MAX);
+        now >= since + self.settings.election_backoff.saturating_mul(turns)
+    }
+
+    async fn enter(&self, epoch: Epoch, missing: &[Entered], session: &GroupRef) -> bool {
+        let writes = missing.iter().map(|entered| {
+            let value = Bytes::from(entered.value.encode_to_vec());
+            Write::Put { id: entered.id.clone(), value, group: None }
+        });
+        let versions = missing
+            .iter()
+            .map(|entered| Precondition::Version { id: entered.id.clone(), version: entered.version });
+        let commit = Commit {
+            epoch,
+            preconditions: versions.chain([Precondition::GroupLive(session.clone())]).collect(),
+            writes: writes.collect(),
+            writer: self.registry.node_id().to_owned(),
+            ..Commit::default()
+        };
+        match in_time(COMMIT_TIMEOUT, self.registry.commit(commit)).await {
+            Ok(_) => info!(scopes = missing.len(), "scopes entered"),
+            // Somebody else was faster with one of them: the next look finds what is missing still.
+            Err(error) => {
+                debug!(error = %chain(&error), "scopes were not entered; trying again");
+                return false;
+            }
+        }
+        true
     }
 
     /// What a new epoch has lost of scopes, as it is entered again: the labels and the policy as they were
@@ -80,14 +108,23 @@ impl Campaigner {
                 policy: was.policy.clone(),
                 ..value.clone()
             };
-            let Some(known) = all.scopes.iter().find(|known| known.scope() == id.key) else {
-                let past = LeadershipValue { past: was.past.clone(), ..LeadershipValue::default() };
-                return Some(Entered { id, version: Version(0), value: said(&past) });
+            let Some(known) = all.find(&id.key) else {
+                let value = said(&self.as_lost(&id.key, &was, all.now));
+                return Some(Entered { id, version: Version(0), value });
             };
             let version = known.record.record.version;
             let value = said(&known.value);
             (lost.is_untouched(version) && value != *known.value).then_some(Entered { id, version, value })
         });
         lost.collect()
+    }
+
+    /// The record of a scope whose lease is gone with everything else: whoever led has led as long as this node
+    /// has seen it.
+    fn as_lost(&self, scope: &str, was: &LeadershipValue, now: Millis) -> LeadershipValue {
+        let last = self.lock().last_led.get(scope).copied();
+        let (at, numbers) = last.unwrap_or((now, Numbers::default()));
+        let lost = Ending { end: End::Lost, reason: "epoch_changed", at };
+        vacate(scope, was, numbers, lost, &correlation_id(scope))
     }
 }

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::known::{AllKnown, Known};
 use super::{LEADERSHIP, RUNBOOK};
 use crate::core::labels::Labels;
-use crate::core::lease::{Node, Scene, Standing};
+use crate::core::lease::{Node, Numbers, Scene, Standing};
 use crate::core::time::{Millis, millis};
 use crate::daemon::metrics::LeadershipMetrics;
 use crate::daemon::objects::peers::{self, Roster, session_id};
@@ -63,22 +63,40 @@ struct State {
     leading: BTreeMap<String, u64>,
     /// What is being given up: it is not led any more, whatever the view still says.
     yielding: BTreeMap<String, Yielding>,
-    /// Before when a scope is left alone, by store time: somebody else was faster, or it failed.
-    not_before: BTreeMap<String, Millis>,
-    /// When each scope was last seen to be led, by store time.
-    last_led: BTreeMap<String, Millis>,
+    /// What is left alone: somebody else was faster, or it failed.
+    left_alone: BTreeMap<String, LeftAlone>,
+    /// Until when the store said that somebody holds a scope, for as long as nobody leads it: candidates take
+    /// their turns from there.
+    held_until: BTreeMap<String, Millis>,
+    /// When each scope was last seen to be led, by store time, and with which numbers.
+    last_led: BTreeMap<String, (Millis, Numbers)>,
     /// Leaders whose peer record is not alive, and that was told.
     doubted: BTreeSet<String>,
     /// The epoch in which the node's scopes were entered.
     entered: Option<Epoch>,
+    /// Since when an epoch is known, for those who enter scopes in turn.
+    epoch_since: Option<(Epoch, Instant)>,
+    /// The store did not answer at the last look.
+    silent: bool,
+    /// Since when it has answered again, by its time.
+    heard_since: Option<Millis>,
     jitter: u64,
 }
 
 /// A scope that is being given up by a commit on the condition that its record has this version.
 struct Yielding {
     version: Version,
+    /// Of the lease.
+    token: u64,
     /// It may have been made, or may be yet: until the record has another version.
     in_doubt: bool,
+}
+
+/// A scope that is left alone while its record has this version.
+struct LeftAlone {
+    version: Version,
+    /// By store time.
+    until: Millis,
 }
 
 /// What a look depends on, apart from time.
@@ -125,14 +143,23 @@ impl Campaigner {
         }
     }
 
-    /// Hands over what the node leads, because it stops. Best effort, and bounded.
+    /// Hands over what the node leads, because it stops: again and again until it leads nothing. Best effort,
+    /// and bounded. Others must know by then that it campaigns no more.
     pub async fn leave(&self) {
-        let all = AllKnown::of(self.registry.view());
-        let roster = Roster::of(self.registry.view());
-        if timeout(LEAVE_WAIT, self.give_all_up(&all, &roster.nodes())).await.is_err() {
+        let left = timeout(LEAVE_WAIT, async {
+            while self.registry.view().silence().is_none() {
+                let all = AllKnown::of(self.registry.view());
+                let roster = Roster::of(self.registry.view());
+                if !self.give_all_up(&all, &roster).await {
+                    return;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        });
+        if left.await.is_err() {
             warn!(
                 runbook = RUNBOOK,
-                "what this node leads was not handed over in time; its leases are ended"
+                "what this node leads was not handed over in time; its leases end with its session"
             );
         }
     }
@@ -159,13 +186,23 @@ impl Campaigner {
     fn note_led(&self, all: &AllKnown) {
         let mut state = self.lock();
         for known in &all.scopes {
-            if let Some((_, _, renewed_at)) = known.valid() {
-                state.last_led.insert(known.scope().to_owned(), renewed_at);
+            if let Some((held, _, renewed_at)) = known.valid() {
+                state.last_led.insert(known.scope().to_owned(), (renewed_at, Numbers::of(held)));
+                state.held_until.remove(known.scope());
             }
         }
-        if all.reading.cursor.epoch == self.registry.view().head().epoch {
-            state.last_led.retain(|scope, _| all.scopes.iter().any(|known| known.scope() == scope));
+        // What is lost is about to be entered again.
+        if state.entered == Some(all.reading.cursor.epoch) {
+            state.last_led.retain(|scope, _| all.find(scope).is_some());
+            state.held_until.retain(|scope, _| all.find(scope).is_some());
         }
+    }
+
+    /// Before this nobody is granted the scope, and from there on candidates take their turns.
+    fn not_before(&self, all: &AllKnown, scope: &str) -> Millis {
+        let state = self.lock();
+        let held_until = state.held_until.get(scope).copied().unwrap_or_default();
+        all.quarantine_until.max(held_until).max(state.heard_since.unwrap_or_default())
     }
 
     fn scene<'a>(
@@ -182,10 +219,10 @@ impl Campaigner {
             me: self.registry.node_id(),
             my_session: session.map(|session| session.instance),
             changed_at: known.record.record.updated_at,
-            last_led: self.lock().last_led.get(known.scope()).copied(),
+            last_led: self.lock().last_led.get(known.scope()).map(|(at, _)| *at),
             nodes,
             now: all.now,
-            not_before: all.quarantine_until,
+            not_before: self.not_before(all, known.scope()),
             backoff: self.settings.election_backoff,
         }
     }
@@ -201,9 +238,11 @@ impl Campaigner {
         let mine: Vec<_> = mine.collect();
         let mut state = self.lock();
         state.yielding.retain(|scope, yielding| {
-            let known = mine.iter().find(|(known, _)| known.scope() == scope);
-            // A commit that was made ends the lease as well; one that was not can be made no more.
-            known.is_some_and(|(known, _)| known.record.record.version <= yielding.version)
+            // A session that seems to be over may be live after all, so its lease counts as well.
+            let known = all.find(scope).filter(|known| known.record.record.version <= yielding.version);
+            known.and_then(|known| known.held.as_ref()).is_some_and(|held| {
+                held.node == me && held.token == yielding.token && held.standing != Standing::Released
+            })
         });
         let now: BTreeMap<String, u64> =
             mine.iter().map(|(known, token)| (known.scope().to_owned(), *token)).collect();
@@ -215,12 +254,8 @@ impl Campaigner {
         for (scope, token) in before.iter().filter(|(scope, token)| now.get(*scope) != Some(token)) {
             info!(scope, token, "leadership ended");
         }
-        self.metrics.set_led(&now.keys().filter_map(|scope| self.led_since(all, scope)).collect::<Vec<_>>());
-    }
-
-    fn led_since(&self, all: &AllKnown, scope: &str) -> Option<(String, Millis)> {
-        let known = all.scopes.iter().find(|known| known.scope() == scope)?;
-        Some((scope.to_owned(), known.held.as_ref()?.acquired_at))
+        let since = |known: &Known| Some((known.scope().to_owned(), known.held.as_ref()?.acquired_at));
+        self.metrics.set_led(mine.iter().filter_map(|(known, _)| since(known)).collect());
     }
 
     fn note_gained(&self, known: &Known, token: u64) {
@@ -229,9 +264,18 @@ impl Campaigner {
         let (scope, term) = (known.scope(), shown.term);
         let (reason, correlation_id) = (&shown.reason, &shown.correlation_id);
         info!(scope, term, token, reason, correlation_id, "leadership began");
+        let past = known.value.past.first().filter(|past| {
+            let direct = tenure.is_some_and(|tenure| tenure.correlation_id == past.end_correlation_id);
+            direct || past.end_reason == "step_down"
+        });
+        if past.is_none() {
+            // What was missing was a candidate, and not an election.
+            return;
+        }
         // To the instant from which this node acts, and not to that of the commit.
         let Some(since) = tenure.and_then(|tenure| tenure.vacant_since.as_ref()).map(millis) else { return };
         let took = self.registry.view().now().since(since);
+        let took = took.max(Duration::from_millis(shown.leaderless_ms.unwrap_or(0)));
         self.metrics.observe_election(&shown.scope_kind, took);
         if took > self.settings.max_election_window {
             let duration_ms = crate::core::time::whole_ms(took);

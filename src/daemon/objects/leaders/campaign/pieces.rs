@@ -4,13 +4,15 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::rounds::{end_word, stepping_down};
-use super::{Campaigner, Known};
-use crate::core::lease::{Ending, Held, Move, Node, Numbers, SCOPE_DELETED, Standing, elect, vacate};
+use super::{Campaigner, Known, Roster};
+use crate::core::lease::{Ending, Held, Move, Numbers, SCOPE_DELETED, Standing, elect, vacate};
 use crate::daemon::audit;
 use crate::daemon::chance::correlation_id;
 use crate::daemon::objects::leaders::leadership_id;
 use crate::daemon::objects::peers::session_id;
-use crate::daemon::store::{Fence, GroupRef, LeaseOp, Precondition, TOKEN_FLOOR_MAX, Version, Write};
+use crate::daemon::store::{
+    Fence, GroupId, GroupRef, LeaseOp, Precondition, TOKEN_FLOOR_MAX, Version, Write,
+};
 use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 
 /// What a move of one scope changes, on the condition that its record has this version.
@@ -22,7 +24,10 @@ pub(super) struct Piece {
     pub leases: Vec<LeaseOp>,
     /// Of the leader, when it is the leader's move.
     pub fence: Option<Fence>,
-    pub also: Option<Precondition>,
+    /// What must hold besides.
+    pub also: Vec<Precondition>,
+    /// The session of the lease before.
+    pub held_by: Option<GroupRef>,
     /// The leader gives the scope up.
     pub yields: bool,
     /// Whom it makes or unmakes a leader, and how.
@@ -31,13 +36,20 @@ pub(super) struct Piece {
     pub correlation_id: String,
 }
 
+impl Piece {
+    /// Whether it waits for the end of a group.
+    pub fn awaits(&self, group: &GroupId) -> bool {
+        self.also.iter().any(|also| matches!(also, Precondition::GroupOver(over) if over.id == *group))
+    }
+}
+
 impl Campaigner {
     /// What `act` changes; `None`: nothing.
     pub(super) fn piece(
         &self,
         known: &Known,
         act: &Move,
-        nodes: &[Node<'_>],
+        roster: &Roster,
         session: &GroupRef,
     ) -> Option<Piece> {
         let making = Making::of(self, known);
@@ -45,9 +57,10 @@ impl Campaigner {
             Move::Rest | Move::Look { .. } => None,
             Move::Campaign { ending } => Some(making.campaign(*ending, session)),
             Move::HandOver { to, reason } => {
-                let node = nodes.iter().find(|node| node.id == to)?;
-                let session = GroupRef { id: session_id(to), instance: node.peer.session };
-                making.hand_over(to, &session, reason)
+                let session = roster.session_of(to)?;
+                // Not if it is cordoned meanwhile.
+                let also = vec![roster.record_of(to)?, Precondition::GroupLive(session.clone())];
+                Some(Piece { also, ..making.hand_over(to, &session, reason)? })
             }
             Move::StepDown { reason } => making.step_down(reason),
             Move::Remove => Some(making.remove()),
@@ -81,7 +94,10 @@ impl<'a> Making<'a> {
         let mut transitions = self.ended(ending);
         transitions.push((me.to_owned(), "elected"));
         let leases = vec![self.acquire(session)];
-        Piece { leases, transitions, ..self.whole("leaders.elected", Some(&value)) }
+        let ended = ending.map(|ending| self.audited(ended_action(ending), self.changes(Some(&vacant))));
+        let whole = self.whole("leaders.elected", Some(&value));
+        let writes = whole.writes.into_iter().chain(ended).collect();
+        Piece { leases, transitions, writes, ..whole }
     }
 
     fn hand_over(self, to: &str, session: &GroupRef, reason: &'static str) -> Option<Piece> {
@@ -92,9 +108,8 @@ impl<'a> Making<'a> {
         let leases = vec![release, self.acquire(session)];
         let mut transitions = self.ended(Some(ending));
         transitions.push((to.to_owned(), "elected"));
-        let also = Some(Precondition::GroupLive(session.clone()));
         let whole = self.whole("leaders.handed-over", Some(&value));
-        Some(Piece { leases, fence: Some(fence), also, yields: true, transitions, ..whole })
+        Some(Piece { leases, fence: Some(fence), yields: true, transitions, ..whole })
     }
 
     fn step_down(self, reason: &'static str) -> Option<Piece> {
@@ -107,13 +122,15 @@ impl<'a> Making<'a> {
         Some(Piece { leases, fence: Some(fence), yields: true, transitions, ..whole })
     }
 
-    /// What is left of a lease that is over is released too: so the entry in the log says whose it was.
+    /// What is left of a lease that is over is released too: so the entry in the log says whose it was. One
+    /// whose holder was replaced is not, because that may trust it still.
     fn remove(self) -> Piece {
         let ending = stepping_down(SCOPE_DELETED, self.known.now);
         let fence = self.fence();
         let scope = self.known.scope().to_owned();
-        let release = self.known.held.as_ref().map(|held| LeaseOp::Release { scope, token: held.token });
-        let also = self.over().filter(|_| fence.is_none());
+        let held = self.known.held.as_ref().filter(|held| held.standing != Standing::Replaced);
+        let release = held.map(|held| LeaseOp::Release { scope, token: held.token });
+        let also = self.over().filter(|_| fence.is_none()).into_iter().collect();
         let transitions = self.ended(Some(ending));
         let yields = fence.is_some();
         let whole = self.whole("leaders.removed", None);
@@ -130,21 +147,15 @@ impl<'a> Making<'a> {
     fn vacate(self, ending: Ending) -> Piece {
         let value = self.vacated(Some(ending));
         let transitions = self.ended(Some(ending));
-        let also = self.over();
-        let action = match end_word(ending.end) {
-            "expired" => "leaders.expired",
-            "stepped_down" => "leaders.stepped-down",
-            _ => "leaders.lost",
-        };
-        Piece { also, transitions, ..self.whole(action, Some(&value)) }
+        let also = self.over().into_iter().collect();
+        Piece { also, transitions, ..self.whole(ended_action(ending), Some(&value)) }
     }
 
     /// That the session of a lease which ran out is over for the store as well.
     fn over(&self) -> Option<Precondition> {
         let held = self.known.held.as_ref()?;
         let expired = matches!(held.standing, Standing::Expired { .. });
-        expired
-            .then(|| Precondition::GroupOver(GroupRef { id: session_id(&held.node), instance: held.session }))
+        expired.then(|| Precondition::GroupOver(session_of(held)))
     }
 
     fn vacated(&self, ending: Option<Ending>) -> LeadershipValue {
@@ -180,15 +191,8 @@ impl<'a> Making<'a> {
 
     /// A piece without leases: the record, which is deleted when there is none after, and its audit record.
     fn whole(self, action: &'static str, after: Option<&LeadershipValue>) -> Piece {
-        let registry = &self.campaigner.registry;
         let id = leadership_id(self.known.scope());
-        let changes = self.changes(after);
-        let mut body = audit::own_body(registry.node_id(), action, id.to_string(), changes);
-        body.request_id.clone_from(&self.correlation_id);
-        if let Some(order) = &self.known.value.order {
-            body.reason.clone_from(&order.reason);
-        }
-        let audited = audit::write(self.known.now, &body, registry.audit_mac());
+        let audited = self.audited(action, self.changes(after));
         let current = after.and_then(|value| value.current.as_ref());
         let past = after.and_then(|value| value.past.first());
         let reason =
@@ -204,12 +208,25 @@ impl<'a> Making<'a> {
             writes: vec![write, audited],
             leases: Vec::new(),
             fence: None,
-            also: None,
+            also: Vec::new(),
+            held_by: self.known.held.as_ref().map(session_of),
             yields: false,
             transitions: Vec::new(),
             reason,
             correlation_id: self.correlation_id,
         }
+    }
+
+    /// The write that leaves an audit record of this scope.
+    fn audited(&self, action: &'static str, changes: Vec<String>) -> Write {
+        let registry = &self.campaigner.registry;
+        let object = leadership_id(self.known.scope()).to_string();
+        let mut body = audit::own_body(registry.node_id(), action, object, changes);
+        body.request_id.clone_from(&self.correlation_id);
+        if let Some(order) = &self.known.value.order {
+            body.reason.clone_from(&order.reason);
+        }
+        audit::write(self.known.now, &body, registry.audit_mac())
     }
 
     /// What the audit trail says: the numbers of the new lease are given by the store, so those before it are
@@ -234,5 +251,18 @@ impl<'a> Making<'a> {
             lines.push(format!("ordered by: {}", order.ordered_by));
         }
         lines
+    }
+}
+
+fn session_of(held: &Held) -> GroupRef {
+    GroupRef { id: session_id(&held.node), instance: held.session }
+}
+
+/// What the end of a tenure is called in the audit trail.
+fn ended_action(ending: Ending) -> &'static str {
+    match end_word(ending.end) {
+        "expired" => "leaders.expired",
+        "stepped_down" => "leaders.stepped-down",
+        _ => "leaders.lost",
     }
 }

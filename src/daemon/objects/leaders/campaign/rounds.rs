@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::pieces::Piece;
-use super::{AllKnown, Campaigner, RUNBOOK, Roster, Yielding};
+use super::{AllKnown, Campaigner, LeftAlone, RUNBOOK, Roster, Yielding};
 use crate::core::lease::{Ending, Move, Node, decide, successor};
 use crate::core::time::Millis;
 use crate::daemon::objects::leaders::known::Known;
@@ -19,6 +19,8 @@ use crate::wire::pb::omnirelay::mesh::control::v1::tenure::End;
 const BATCH_MAX: usize = 64;
 /// How many of a leader's commits are under way at once: each is of one scope, because it carries its fence.
 const FENCED_AT_ONCE: usize = 16;
+/// How often a batch is made smaller before its scopes are looked at again.
+const REFUSALS_MAX: usize = 4;
 /// How long a commit may take.
 const COMMIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 /// How often is looked whether a silent store is back.
@@ -33,31 +35,39 @@ impl Campaigner {
         let session = self.session_until();
         let again = session.as_ref().map_or(again, |(_, until)| again.min(*until));
         let session = session.map(|(session, _)| session);
-        let (acted, all) = {
-            let all = AllKnown::of(self.registry.view());
-            let roster = Roster::of(self.registry.view());
-            let nodes = roster.nodes();
-            self.note_leading(&all, session.as_ref());
-            self.note_doubts(&all, &nodes);
-            self.note_led(&all);
-            if !self.settings.enabled {
-                return again;
-            }
-            if self.registry.view().silence().is_some() {
-                // Nobody would be granted anything, and its return is no change of the view.
-                return again.min(Instant::now() + LOOK_FOR_STORE);
-            }
-            if let Some(session) = &session {
-                self.enter_scopes(&all, session).await;
-            }
-            let (due, look) = self.moves(&all, &nodes, session.as_ref());
-            let acted = !due.is_empty();
-            if let Some(session) = &session {
-                self.carry_out(due, &nodes, session).await;
-            }
-            (acted, look.map(|at| Instant::now() + at.since(self.registry.view().now()) + self.jitter()))
-        };
-        if acted { Instant::now() } else { all.map_or(again, |at| again.min(at)) }
+        let all = AllKnown::of(self.registry.view());
+        let roster = Roster::of(self.registry.view());
+        self.note_leading(&all, session.as_ref());
+        self.note_doubts(&all, &roster.nodes());
+        self.note_led(&all);
+        if !self.settings.enabled {
+            return again;
+        }
+        let silent = self.registry.view().silence().is_some();
+        self.note_heard(silent, all.now);
+        if silent {
+            // Nobody would be granted anything, and its return is no change of the view.
+            return again.min(Instant::now() + LOOK_FOR_STORE);
+        }
+        let Some(session) = session else { return again };
+        if self.enter_scopes(&all, &roster.nodes(), &session).await {
+            return Instant::now();
+        }
+        let (due, look) = self.moves(&all, &roster.nodes(), &session);
+        if due.is_empty() {
+            let look = look.map(|at| Instant::now() + at.since(self.registry.view().now()) + self.jitter());
+            return look.map_or(again, |at| again.min(at));
+        }
+        self.carry_out(due, &roster, &session).await;
+        Instant::now()
+    }
+
+    /// Notes since when the store is heard again.
+    fn note_heard(&self, silent: bool, now: Millis) {
+        let mut state = self.lock();
+        if std::mem::replace(&mut state.silent, silent) && !silent {
+            state.heard_since = Some(now);
+        }
     }
 
     /// What is to be done now, and when there will be more.
@@ -65,24 +75,20 @@ impl Campaigner {
         &self,
         all: &'a AllKnown,
         nodes: &[Node<'_>],
-        session: Option<&GroupRef>,
+        session: &GroupRef,
     ) -> (Vec<(&'a Known, Move)>, Option<Millis>) {
         let mut due = Vec::new();
         let mut look: Option<Millis> = None;
         let mut note = |at: Millis| look = Some(look.map_or(at, |look| look.min(at)));
-        let mut state = self.lock();
-        state.not_before.retain(|_, at| *at > all.now);
-        let not_before = state.not_before.clone();
-        drop(state);
         for known in &all.scopes {
-            if let Some(at) = not_before.get(known.scope()) {
-                note(*at);
+            if let Some(at) = self.left_alone_until(known) {
+                note(at);
                 continue;
             }
-            match decide(&self.scene(all, known, nodes, session)) {
+            match decide(&self.scene(all, known, nodes, Some(session))) {
                 // It does not act on a lease that it may have given back, so nobody would.
                 Move::Rest | Move::Look { .. } if self.is_in_doubt(known.scope()) => {
-                    due.push((known, Move::StepDown { reason: "step_down" }));
+                    due.push((known, Move::StepDown { reason: "in_doubt" }));
                 }
                 Move::Rest => {}
                 Move::Look { at } => note(at),
@@ -92,32 +98,44 @@ impl Campaigner {
         (due, look)
     }
 
-    /// Hands over everything that this node leads.
-    pub(super) async fn give_all_up(&self, all: &AllKnown, nodes: &[Node<'_>]) {
-        let Some(session) = self.session() else { return };
-        let me = self.registry.node_id();
+    /// Until when a scope is left alone; `None`: no longer, or its record has changed since.
+    fn left_alone_until(&self, known: &Known) -> Option<Millis> {
+        let mut state = self.lock();
+        let alone = state.left_alone.get(known.scope())?;
+        if alone.until > known.now && alone.version == known.record.record.version {
+            return Some(alone.until);
+        }
+        state.left_alone.remove(known.scope());
+        None
+    }
+
+    /// Hands over everything that this node leads. False: it leads nothing.
+    pub(super) async fn give_all_up(&self, all: &AllKnown, roster: &Roster) -> bool {
+        let Some(session) = self.session() else { return false };
+        let (me, nodes) = (self.registry.node_id(), roster.nodes());
         let mine = all.scopes.iter().filter(|known| known.leader() == Some(me));
         let due = mine.map(|known| {
-            let act = match successor(&self.scene(all, known, nodes, Some(&session))) {
+            let act = match successor(&self.scene(all, known, &nodes, Some(&session))) {
                 Some(to) => Move::HandOver { to, reason: "shutdown" },
                 None => Move::StepDown { reason: "shutdown" },
             };
             (known, act)
         });
-        self.carry_out(due.collect(), nodes, &session).await;
+        let due: Vec<_> = due.collect();
+        let some = !due.is_empty();
+        self.carry_out(due, roster, &session).await;
+        some
     }
 
-    async fn carry_out(&self, due: Vec<(&Known, Move)>, nodes: &[Node<'_>], session: &GroupRef) {
-        let pieces = due.into_iter().filter_map(|(known, act)| self.piece(known, &act, nodes, session));
-        let (fenced, free): (Vec<_>, Vec<_>) = pieces.partition(|piece| piece.fence.is_some());
-        for piece in fenced.iter().filter(|piece| piece.yields) {
-            self.begin_to_yield(piece);
-        }
+    async fn carry_out(&self, due: Vec<(&Known, Move)>, roster: &Roster, session: &GroupRef) {
+        let pieces = due.into_iter().filter_map(|(known, act)| self.piece(known, &act, roster, session));
+        let (fenced, mut free): (Vec<_>, Vec<_>) = pieces.partition(|piece| piece.fence.is_some());
         stream::iter(fenced).for_each_concurrent(FENCED_AT_ONCE, |piece| self.commit_fenced(piece)).await;
-        let mut free = free;
+        let own = roster.record_of(self.registry.node_id());
+        let mine: Vec<_> = own.into_iter().chain([Precondition::GroupLive(session.clone())]).collect();
         while !free.is_empty() {
             let rest = free.split_off(free.len().min(BATCH_MAX));
-            if !self.commit_batch(free, session).await {
+            if !self.commit_batch(free, &mine).await {
                 break;
             }
             free = rest;
@@ -125,7 +143,10 @@ impl Campaigner {
     }
 
     async fn commit_fenced(&self, piece: Piece) {
-        let commit = self.commit_of(std::slice::from_ref(&piece), None);
+        if piece.yields {
+            self.begin_to_yield(&piece);
+        }
+        let commit = self.commit_of(std::slice::from_ref(&piece), &[]);
         // What has been sent and is not answered may have been done.
         let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
         let committed = timeout(COMMIT_TIMEOUT, self.registry.commit(commit)).await.unwrap_or_else(late);
@@ -135,7 +156,7 @@ impl Campaigner {
             Err(error) => {
                 warn!(scope = piece.scope, error = %chain(&error), "what a leader wanted to do was not done; trying again");
                 let again = self.registry.view().now().after(self.settings.election_backoff);
-                self.leave_alone(&piece.scope, again);
+                self.leave_alone(&piece, again);
                 self.note_not_yielded(&piece, &error);
             }
         }
@@ -146,7 +167,8 @@ impl Campaigner {
         // What is in doubt stays so, whatever becomes of another attempt on the same version.
         let before = state.yielding.get(&piece.scope);
         let in_doubt = before.is_some_and(|before| before.in_doubt && before.version == version);
-        state.yielding.insert(piece.scope.clone(), Yielding { version, in_doubt });
+        let token = piece.fence.as_ref().map_or(0, |fence| fence.token);
+        state.yielding.insert(piece.scope.clone(), Yielding { version, token, in_doubt });
     }
 
     /// Goes on leading what could not be given up, if it is certain that it still leads.
@@ -175,50 +197,73 @@ impl Campaigner {
         self.lock().yielding.get(scope).is_some_and(|yielding| yielding.in_doubt)
     }
 
-    /// Commits pieces together, without those that cannot be now. False: nothing more can be done now.
-    async fn commit_batch(&self, mut pieces: Vec<Piece>, session: &GroupRef) -> bool {
-        while !pieces.is_empty() {
-            let commit = self.commit_of(&pieces, Some(session));
-            let error = match in_time(COMMIT_TIMEOUT, self.registry.commit(commit)).await {
+    /// Commits pieces together, without those that cannot be now. False: look again before anything else.
+    async fn commit_batch(&self, mut pieces: Vec<Piece>, mine: &[Precondition]) -> bool {
+        for _ in 0..REFUSALS_MAX {
+            if pieces.is_empty() {
+                return true;
+            }
+            let commit = self.commit_of(&pieces, mine);
+            match in_time(COMMIT_TIMEOUT, self.registry.commit(commit)).await {
                 Ok(Committed::Done(entry)) => {
                     pieces.iter().for_each(|piece| self.note_done(piece, &entry));
                     return true;
                 }
                 Ok(Committed::Replayed { .. }) => return true,
-                Err(error) => error,
-            };
-            let now = self.registry.view().now();
-            let (scope, until) = match &error {
-                CommitError::LeaseHeld { scope, until, .. } => (scope.clone(), (*until).max(now)),
-                CommitError::Conflict { id, .. } => (id.key.clone(), now.after(CONFLICT_WAIT)),
-                other => {
-                    debug!(error = %chain(other), "candidacy was not heard; trying again");
-                    let again = now.after(self.settings.election_backoff);
-                    pieces.iter().for_each(|piece| self.leave_alone(&piece.scope, again));
-                    return false;
+                Err(error) => {
+                    debug!(error = %chain(&error), "candidacy was declined");
+                    let (refused, rest) = self.split_refused(pieces, &error);
+                    let now = self.registry.view().now();
+                    let again = match &error {
+                        CommitError::LeaseHeld { until, .. } => (*until).max(now.after(CONFLICT_WAIT)),
+                        CommitError::GroupLive { until, .. } => (*until).max(now.after(CONFLICT_WAIT)),
+                        CommitError::Conflict { .. } => now.after(CONFLICT_WAIT),
+                        CommitError::GroupOver(_)
+                        | CommitError::Fenced { .. }
+                        | CommitError::IdempotencyReused
+                        | CommitError::Store(_) => now.after(self.settings.election_backoff),
+                    };
+                    refused.iter().for_each(|piece| self.leave_alone(piece, again));
+                    if matches!(error, CommitError::LeaseHeld { .. }) {
+                        let held = refused.into_iter().map(|piece| (piece.scope, again));
+                        self.lock().held_until.extend(held);
+                    }
+                    pieces = rest;
                 }
-            };
-            debug!(scope, error = %chain(&error), "candidacy was declined");
-            let before = pieces.len();
-            pieces.retain(|piece| piece.scope != scope);
-            self.leave_alone(&scope, until);
-            if pieces.len() == before {
-                return false;
             }
         }
-        true
+        pieces.is_empty()
     }
 
-    fn commit_of(&self, pieces: &[Piece], session: Option<&GroupRef>) -> Commit {
+    /// Those that an error is about, and the others: all, if it is about none of them.
+    fn split_refused(&self, pieces: Vec<Piece>, error: &CommitError) -> (Vec<Piece>, Vec<Piece>) {
+        let is_about = |piece: &Piece| match error {
+            // Whose session it is holds all that it held before.
+            CommitError::LeaseHeld { scope, holder, .. } => {
+                piece.scope == *scope || holder.is_some() && piece.held_by == *holder
+            }
+            CommitError::Conflict { id, .. } => *id == leadership_id(&piece.scope),
+            CommitError::GroupLive { group, .. } => piece.awaits(group),
+            CommitError::GroupOver(_)
+            | CommitError::Fenced { .. }
+            | CommitError::IdempotencyReused
+            | CommitError::Store(_) => true,
+        };
+        if pieces.iter().any(&is_about) {
+            return pieces.into_iter().partition(is_about);
+        }
+        (pieces, Vec::new())
+    }
+
+    fn commit_of(&self, pieces: &[Piece], mine: &[Precondition]) -> Commit {
         let versions = pieces
             .iter()
             .map(|piece| Precondition::Version { id: leadership_id(&piece.scope), version: piece.version });
-        let live = session.map(|session| Precondition::GroupLive(session.clone()));
         Commit {
             epoch: self.registry.view().head().epoch,
             preconditions: versions
-                .chain(live)
-                .chain(pieces.iter().filter_map(|piece| piece.also.clone()))
+                .chain(mine.iter().cloned())
+                .chain(pieces.iter().flat_map(|piece| piece.also.clone()))
                 .collect(),
             writes: pieces.iter().flat_map(|piece| piece.writes.clone()).collect(),
             leases: pieces.iter().flat_map(|piece| piece.leases.clone()).collect(),
@@ -249,8 +294,9 @@ impl Campaigner {
         }
     }
 
-    fn leave_alone(&self, scope: &str, until: Millis) {
-        self.lock().not_before.insert(scope.to_owned(), until);
+    fn leave_alone(&self, piece: &Piece, until: Millis) {
+        let alone = LeftAlone { version: piece.version, until };
+        self.lock().left_alone.insert(piece.scope.clone(), alone);
     }
 }
 
