@@ -68,7 +68,7 @@ async fn registry_is_emptied(blow: Blow) -> Result<()> {
             .await?;
         until("all of it is said to be restored", async || Ok(node.api.item("history").await?.0)).await?;
         let (_, message) = node.api.item("history").await?;
-        ensure!(message.contains("3 records were lost (3 peer), 3 restored"), "{message}");
+        ensure!(message.contains("4 records were lost (1 leadership, 3 peer), 4 restored"), "{message}");
     }
     until("the loss is recorded", async || {
         let records = mesh.first().audit().await?;
