@@ -190,6 +190,7 @@ impl Node {
         self.readiness.drain();
         // First of all: others are waiting for it.
         self.campaigning.shutdown().await;
+        self.presence.withdraw().await;
         self.campaigner.leave().await;
         if let Some(stop) = self.stop_serving.take() {
             // It may have ended by itself.
@@ -201,6 +202,8 @@ impl Node {
         {
             tracing::warn!(cut, "connections were cut at the end of the grace period");
         }
+        // Somebody may have handed over to it before hearing that it stops.
+        self.campaigner.leave().await;
         self.seal_last().await;
         self.keeping.shutdown().await;
         self.presence.leave().await;

@@ -386,6 +386,12 @@ pub static REASONS: &[Explanation] = &[
     ),
     explain("SCHEMA_UNKNOWN", Code::NotFound, "there is no document of that kind", "omnirelay schema"),
     explain(
+        "SCOPE_NAME_TAKEN",
+        Code::FailedPrecondition,
+        "there is a scope whose name differs from the wanted one by upper and lower case only",
+        "use that scope, or choose another name",
+    ),
+    explain(
         "SCOPE_NOT_FOUND",
         Code::NotFound,
         "there is no leadership scope of that name",
@@ -403,6 +409,12 @@ pub static REASONS: &[Explanation] = &[
         Code::Unavailable,
         "the store is out of reach; nothing was changed",
         "repeat it later; omnirelay mesh check",
+    ),
+    explain(
+        "TOO_MANY_SCOPES",
+        Code::ResourceExhausted,
+        "the mesh has as many scopes as it may have, 10,000",
+        "omnirelay mesh leaders delete SCOPE removes one that nobody needs",
     ),
     explain(
         "TOO_MANY_WATCHES",

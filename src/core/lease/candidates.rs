@@ -2,9 +2,11 @@
 
 use std::cmp::Reverse;
 
+use prost::Message;
 use xxhash_rust::xxh64::xxh64;
 
 use crate::core::labels::Labels;
+use crate::core::names::{NameError, check_node_name};
 use crate::core::selector::{Selector, SelectorError};
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use crate::wire::pb::omnirelay::store::v1::PeerValue;
@@ -14,6 +16,8 @@ use pb::peer::Status;
 pub const PREFERENCES_MAX: usize = 16;
 /// The most names in one list of a filter.
 pub const NAMES_MAX: usize = 64;
+/// The most bytes of a policy, encoded.
+pub const POLICY_BYTES_MAX: usize = 16 * 1024;
 /// The greatest priority; the least is its negative.
 pub const PRIORITY_MAX: i32 = 1000;
 
@@ -59,6 +63,10 @@ pub enum PolicyError {
     Priority(i32),
     #[error("a list of {0} names is longer than {NAMES_MAX}")]
     Names(usize),
+    #[error("`{0}` is no name: {1}")]
+    Name(String, NameError),
+    #[error("{0} bytes are more than {POLICY_BYTES_MAX}")]
+    Bytes(usize),
     #[error("a preference names no nodes: it would be for all of them")]
     Everybody,
     #[error(transparent)]
@@ -119,6 +127,9 @@ impl Policy {
     /// The first thing that is wrong with it.
     pub fn of(policy: Option<&pb::LeadershipPolicy>) -> Result<Self, PolicyError> {
         let Some(policy) = policy else { return Ok(Self::default()) };
+        if policy.encoded_len() > POLICY_BYTES_MAX {
+            return Err(PolicyError::Bytes(policy.encoded_len()));
+        }
         if policy.prefer.len() > PREFERENCES_MAX {
             return Err(PolicyError::Preferences(policy.prefer.len()));
         }
@@ -204,6 +215,12 @@ impl Filter {
         let lists = [&names.nodes, &names.roles, &names.regions, &names.zones];
         if let Some(long) = lists.into_iter().find(|list| list.len() > NAMES_MAX) {
             return Err(PolicyError::Names(long.len()));
+        }
+        for name in lists.into_iter().flatten() {
+            check_node_name(name).map_err(|error| {
+                let shown = name.chars().take(40).map(|c| if c.is_control() { '?' } else { c }).collect();
+                PolicyError::Name(shown, error)
+            })?;
         }
         Ok(Self { selector: Selector::parse(&names.selector)?, names })
     }

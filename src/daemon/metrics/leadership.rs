@@ -1,5 +1,6 @@
 //! What a node counts of leadership.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,13 @@ pub struct LeadershipMetrics {
     renewals: IntCounter,
     /// What this node leads, and since when.
     leading: Mutex<Vec<(String, Millis)>>,
+    /// The scopes and leaders that have series of their own.
+    told_apart: Mutex<BTreeSet<(String, String)>>,
 }
+
+/// How many pairs of a scope and a leader have series of their own; what comes beyond is counted as `other`.
+const TOLD_APART_MAX: usize = 1000;
+const OTHER: &str = "other";
 
 impl LeadershipMetrics {
     /// # Errors
@@ -60,13 +67,19 @@ impl LeadershipMetrics {
         for counter in [&split_brain, &renewals] {
             all.register(Box::new(counter.clone()))?;
         }
-        let leading = Mutex::default();
-        Ok(Self { transitions, elections, split_brain, led, lease_age, renewals, leading })
+        let (leading, told_apart) = (Mutex::default(), Mutex::default());
+        Ok(Self { transitions, elections, split_brain, led, lease_age, renewals, leading, told_apart })
     }
 
     /// Counts a transition that this daemon committed.
     pub fn count_transition(&self, scope: &str, leader: &str, transition: &str) {
-        self.transitions.with_label_values(&[scope, ScopeKind::word_of(scope), leader, transition]).inc();
+        let mut told_apart = self.told_apart.lock().unwrap_or_else(PoisonError::into_inner);
+        let pair = (scope.to_owned(), leader.to_owned());
+        let known =
+            told_apart.contains(&pair) || told_apart.len() < TOLD_APART_MAX && told_apart.insert(pair);
+        drop(told_apart);
+        let (shown, leader) = if known { (scope, leader) } else { (OTHER, OTHER) };
+        self.transitions.with_label_values(&[shown, ScopeKind::word_of(scope), leader, transition]).inc();
     }
 
     /// Notes how long a scope was without a leader before this node acted.

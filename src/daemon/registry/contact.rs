@@ -108,7 +108,11 @@ impl Contact {
     /// Notes what time the store has, and its epoch, as it answered whoever asked at `asked`.
     pub(super) fn note_answer(&self, store: Millis, epoch: Epoch, asked: Instant) {
         let silent = self.last().silent;
-        self.change(|last| *last = Last { store, at: asked, silent: false, ..*last });
+        self.change(|last| {
+            // The answer to an older question is no news of the time.
+            let (store, at) = if asked < last.at && !silent { (last.store, last.at) } else { (store, asked) };
+            *last = Last { store, at, silent: false, ..*last };
+        });
         self.news.send_if_modified(|news| {
             let before = *news;
             news.epoch = epoch;

@@ -34,7 +34,7 @@ use crate::daemon::audit;
 use crate::daemon::audit::awaiting::Awaiting;
 use crate::daemon::audit::faults::Faults;
 use crate::daemon::store::{
-    Commit, CommitError, Committed, Idempotency, IdempotencyKey, Kind, LogEntry, LogPage, Retention,
+    Commit, CommitError, Committed, Epoch, Idempotency, IdempotencyKey, Kind, LogEntry, LogPage, Retention,
     Revision, Store, StoreError,
 };
 use crate::wire::fault::{Code, Fault};
@@ -198,7 +198,7 @@ impl Registry {
             if self.audit_mac.is_some() {
                 self.awaiting_seal.note(epoch, entry);
             }
-            self.show(entry).await;
+            self.show(epoch, entry).await;
         }
         Ok(committed)
     }
@@ -232,8 +232,9 @@ impl Registry {
         }
     }
 
-    async fn show(&self, entry: &LogEntry) {
-        if self.view.apply(entry) == Applied::Gap {
+    async fn show(&self, epoch: Epoch, entry: &LogEntry) {
+        // A reply of another epoch says nothing about this one's log.
+        if self.view.head().epoch == epoch && self.view.apply(entry) == Applied::Gap {
             // Others' commits before it are still on their way.
             let shown = follow::wait_for(&self.view, entry.revision);
             let _ = tokio::time::timeout(OWN_COMMIT_WAIT, shown).await;

@@ -20,12 +20,15 @@ use crate::daemon::objects::{SCHEMA_VERSION, check_reason, timestamp};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled, request_hash};
+use crate::daemon::registry::view::View;
 use crate::daemon::store::{LogEntry, Write};
 use crate::daemon::surface::{Caller, IfMatch};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 use pb::leadership_order::Verb;
 
+/// The most scopes of a mesh.
+const SCOPES_MAX: usize = 10_000;
 /// How long a leader may take to do what was ordered before the caller is told that it has not yet.
 const ORDER_WAIT: Duration = Duration::from_secs(10);
 /// How much of a caller's time is left for the answer.
@@ -89,6 +92,9 @@ pub(super) async fn set(
     let asked = Asked { caller, action: "leaders.set", scope, reason, expected_version, dry_run, hash };
     asked
         .decide(registry, |found| {
+            if found.is_none() {
+                may_create(registry.view(), &asked.scope)?;
+            }
             let before = found.map(|known| LeadershipValue::clone(&known.value));
             let mut after = before.clone().unwrap_or_default();
             after.labels.clone_from(&labels);
@@ -262,6 +268,26 @@ impl Asked<'_> {
             .hint(format!("omnirelay mesh leaders get {}", self.scope))
             .detail("correlationId", &order.correlation_id)
     }
+}
+
+/// # Errors
+/// `SCOPE_NAME_TAKEN` when a scope is there whose name differs by case only, `TOO_MANY_SCOPES` when there are
+/// as many as there may be.
+fn may_create(view: &View, scope: &str) -> Result<(), Fault> {
+    let records = view.list(&LEADERSHIP).records;
+    let mut names = records.iter().map(|record| record.record.id.key.as_str());
+    if let Some(taken) = names.find(|name| name.eq_ignore_ascii_case(scope)) {
+        let message =
+            format!("there is a scope `{taken}` already, which differs from `{scope}` by case only");
+        return Err(Fault::new(Code::FailedPrecondition, "SCOPE_NAME_TAKEN", message)
+            .hint("use that scope, or choose another name"));
+    }
+    if records.len() >= SCOPES_MAX {
+        let message = format!("there are {SCOPES_MAX} scopes already, and no more may be");
+        return Err(Fault::new(Code::ResourceExhausted, "TOO_MANY_SCOPES", message)
+            .hint("remove scopes that nobody needs: omnirelay mesh leaders delete SCOPE"));
+    }
+    Ok(())
 }
 
 /// A scope that there is not yet.

@@ -125,7 +125,13 @@ fn why_nobody(candidates: &[pb::LeadershipCandidate], leader: &str) -> String {
     for other in candidates.iter().filter(|candidate| candidate.node_id != leader) {
         *counts.entry(other.excluded_by.first().map_or("", String::as_str)).or_default() += 1;
     }
-    let counted: Vec<_> = counts.iter().map(|(why, count)| format!("{count} {why}")).collect();
+    let counted: Vec<_> = counts
+        .iter()
+        .map(|(why, count)| match *why {
+            "node" | "role" | "region" | "zone" | "labels" => format!("{count} by {why}"),
+            how => format!("{count} {how}"),
+        })
+        .collect();
     let who = if leader.is_empty() { "no node may lead it" } else { "no other node may lead it" };
     if counted.is_empty() {
         format!("{who}: there is none")
@@ -140,9 +146,9 @@ pub fn blocked_by(view: &View, leader: &str, scopes: Vec<String>) -> Vec<pb::Dra
     let nodes = roster.nodes();
     let blocked = |scope: &str| {
         let known = Known::find(view, scope)?;
-        let candidates = candidates(&known, &nodes);
-        let other = candidates.iter().any(|candidate| candidate.eligible && candidate.node_id != leader);
-        (!other).then(|| why_nobody(&candidates, leader))
+        let policy = Policy::of(known.value.policy.as_ref()).unwrap_or_default();
+        let other = nodes.iter().any(|node| node.id != leader && policy.exclusions(node).is_empty());
+        (!other).then(|| why_nobody(&candidates(&known, &nodes), leader))
     };
     let remainder =
         |scope: String| pb::DrainRemainder { blocked_by: blocked(&scope).unwrap_or_default(), scope };

@@ -43,7 +43,7 @@ impl Leaders {
         let running = self.begin(&request, filter, "").await?;
         let events = unfold(running, |mut running| async move {
             loop {
-                if let Some(event) = notice(&running.next().await).and_then(|notice| notice.event) {
+                if let Some(event) = running.next_notice().await.and_then(|notice| notice.event) {
                     return Some((Ok::<_, Status>(event), running));
                 }
             }
@@ -60,7 +60,7 @@ impl Leaders {
         let running = self.begin(&request, filter, &asked.since).await?;
         let events = unfold(running, |mut running| async move {
             loop {
-                if let Some(notice) = notice(&running.next().await) {
+                if let Some(notice) = running.next_notice().await {
                     return Some((Ok::<_, Status>(notice), running));
                 }
             }
@@ -85,7 +85,7 @@ impl Leaders {
         let transport = caller.protocol.negotiated();
         info!(scope = %scopes, transport, request_id, "leadership stream opened");
         let open = Open { scopes, transport, request_id, _place: place };
-        Ok(Running { watch, registry: self.registry.clone(), _open: open })
+        Ok(Running { watch, registry: self.registry.clone(), told_before: false, _open: open })
     }
 }
 
@@ -112,10 +112,21 @@ impl Drop for Open {
 struct Running {
     watch: Watch,
     registry: Arc<Registry>,
+    /// It has begun anew, and whoever listens may believe in leaders that are none.
+    told_before: bool,
     _open: Open,
 }
 
 impl Running {
+    /// The next event in the shape of the streams of elections and losses; `None`: it is none of theirs.
+    ///
+    /// A snapshot tells of scopes without a leader only where it comes in the place of what was told before.
+    async fn next_notice(&mut self) -> Option<pb::LeadershipNotice> {
+        let event = self.next().await;
+        self.told_before |= event.r#type() == Type::Reset;
+        notice(&event, self.told_before)
+    }
+
     async fn next(&mut self) -> pb::LeaderEvent {
         match self.watch.next().await {
             WatchEvent::Snapshot(record) => pb::LeaderEvent {
@@ -209,7 +220,7 @@ fn gone(shown: pb::Leadership) -> pb::Leadership {
 }
 
 /// The event in the shape of the streams of elections and losses; `None`: it is none of theirs.
-fn notice(event: &pb::LeaderEvent) -> Option<pb::LeadershipNotice> {
+fn notice(event: &pb::LeaderEvent, told_before: bool) -> Option<pb::LeadershipNotice> {
     let kind = match event.r#type() {
         Type::Snapshot => Kind::Snapshot,
         Type::Elected => Kind::Elected,
@@ -222,7 +233,7 @@ fn notice(event: &pb::LeaderEvent) -> Option<pb::LeadershipNotice> {
         Type::Reset | Type::Unspecified => return None,
     };
     let shown = event.leadership.as_ref()?;
-    if kind == Kind::Snapshot && shown.leader_id.is_empty() {
+    if kind == Kind::Snapshot && shown.leader_id.is_empty() && !told_before {
         return None;
     }
     let shown_as = match &event.tenure {

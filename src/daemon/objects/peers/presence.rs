@@ -51,6 +51,8 @@ pub struct Presence {
     /// What the node says about itself; the labels are those of its configuration.
     profile: pb::PeerMetadata,
     registered: AtomicBool,
+    /// It is about to stop, so nobody is to hand anything to it.
+    withdrawn: AtomicBool,
     /// Another daemon with this node's id and secret has taken its session.
     replaced: AtomicBool,
     complained: Mutex<Option<Instant>>,
@@ -63,6 +65,7 @@ impl Presence {
             settings,
             profile,
             registered: AtomicBool::new(false),
+            withdrawn: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
             complained: Mutex::default(),
         }
@@ -97,6 +100,17 @@ impl Presence {
     /// Whether the record says that this node is alive, in the session it has.
     pub fn is_registered(&self) -> bool {
         self.registered.load(Ordering::Relaxed)
+    }
+
+    /// Says in the record that this node leads nothing from now on. Best effort.
+    pub async fn withdraw(&self) {
+        self.withdrawn.store(true, Ordering::Relaxed);
+        let Some(session) = self.session().filter(|_| self.registry.view().silence().is_none()) else {
+            return;
+        };
+        if let Err(error) = in_time(CALL_TIMEOUT, self.enter(Status::Alive, "registered", &session)).await {
+            warn!(error = %chain(&error), "could not record that this node is about to stop");
+        }
     }
 
     /// Leaves on purpose: says so in the record and ends the session. Best effort.
@@ -267,6 +281,7 @@ impl Presence {
         value.session = session.instance;
         let was = value.metadata.take().unwrap_or_default();
         let mut says = self.profile.clone();
+        says.campaigns &= !self.withdrawn.load(Ordering::Relaxed);
         // Configured labels are a beginning; what an operator set or removed since wins.
         if known {
             says.labels.clone_from(&was.labels);

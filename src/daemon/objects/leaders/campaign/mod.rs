@@ -212,6 +212,7 @@ impl Campaigner {
         nodes: &'a [Node<'a>],
         session: Option<&GroupRef>,
     ) -> Scene<'a> {
+        let last_led = self.lock().last_led.get(known.scope()).map(|(at, _)| *at);
         Scene {
             scope: known.scope(),
             value: &known.value,
@@ -219,7 +220,7 @@ impl Campaigner {
             me: self.registry.node_id(),
             my_session: session.map(|session| session.instance),
             changed_at: known.record.record.updated_at,
-            last_led: self.lock().last_led.get(known.scope()).map(|(at, _)| *at),
+            last_led,
             nodes,
             now: all.now,
             not_before: self.not_before(all, known.scope()),
