@@ -5,6 +5,7 @@
 //! What keeps a session is done at once here, and the clocks agree: that it may be late, and that
 //! the store's clock may run ahead, is for the search of nodes that choose freely.
 
+mod conforms;
 mod scene;
 mod searched;
 mod settled;

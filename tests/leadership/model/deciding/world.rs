@@ -120,7 +120,7 @@ impl World {
         if version != after.record.version || after.record.removed {
             return Err(Refused::Conflict);
         }
-        if act.over().is_some_and(|(node, life)| after.lives_or_waits(node, life)) {
+        if act.over().is_some_and(|(node, _)| after.may_live(node)) {
             return Err(Refused::Otherwise);
         }
         if let Some(token) = act.releases() {
@@ -135,11 +135,9 @@ impl World {
         Ok(())
     }
 
-    /// Whether this life of a session, or a later one, cannot be said to be over.
-    fn lives_or_waits(&self, node: usize, life: u8) -> bool {
-        let session = self.store.sessions[node];
-        self.store.now < self.store.quarantine_until
-            || (session.instance >= life && self.store.now < session.deadline)
+    /// Whether it cannot be said of the node that its session is over.
+    fn may_live(&self, node: usize) -> bool {
+        self.store.now < self.store.quarantine_until || self.store.is_live_at(node, self.store.now)
     }
 }
 
