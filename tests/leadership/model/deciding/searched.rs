@@ -6,7 +6,7 @@ use omnirelay::core::lease::{Move, Scene, decide};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::scene::ask;
-use super::{Act, Action, Deciding, LED_WITHIN, NODES, State};
+use super::{Act, Action, Deciding, LED_WITHIN, NODES, State, Verb};
 use crate::generated::Chance;
 use crate::model::node::{Act as Wide, View, decide as may};
 
@@ -161,7 +161,7 @@ fn altered(alter: Alter) -> Deciding {
 
 #[test]
 fn nodes_that_decide_by_the_core_keep_every_promise() {
-    let rows: [(&str, Alter, &[&str]); 3] = [
+    let rows: [(&str, Alter, &[&str]); 4] = [
         (
             "a loss, renewals that are not heard of",
             |model| (model.flushes_max, model.orders, model.beats_unheard) = (1, &[], true),
@@ -171,6 +171,11 @@ fn nodes_that_decide_by_the_core_keep_every_promise() {
             "a drain",
             |model| (model.drains_max, model.orders) = (1, &[]),
             &[HANDS_OVER, SUCCEEDED, VACATES, DOUBTS],
+        ),
+        (
+            "a loss, an order to step down",
+            |model| (model.flushes_max, model.orders) = (1, &[Verb::StepDown]),
+            &[STEPS_DOWN, OBEYED, AFTER_LOSS],
         ),
         ("an order", |_| {}, &[HANDS_OVER, STEPS_DOWN, DROPS, REMOVES, DOUBTS, OBEYED]),
     ];
