@@ -1,10 +1,12 @@
 //! Leadership in the small: two nodes, one scope, a store, and every order in which time passes,
 //! messages are late or lost, nodes stop, and the store loses everything.
 //!
-//! All states up to a horizon are visited. The nodes share one clock; the store's may run ahead of
-//! it, which is what the margin of a holder is for.
+//! All states are visited: those that differ in nothing that could matter are one, so there is an end
+//! of them. Here nodes choose freely what to do; in `deciding` they do what the core says. The nodes
+//! share one clock; the store's may run ahead of it, which is what the margin of a holder is for.
 
 mod conforms;
+mod deciding;
 mod node;
 mod searched;
 mod settle;

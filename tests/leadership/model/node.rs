@@ -20,9 +20,9 @@ pub struct View {
     pub holds: bool,
 }
 
-/// What a candidate may do, what it would rather do first. The model tries each of them at each
-/// instant, so a candidate that makes any choice among them is covered; where the decision is a
-/// function of the core, it is called here.
+/// What a candidate may do, what it would rather do first. It is no decision of the core's, which is
+/// not called here: the model tries each of these at each instant, so that a candidate is covered
+/// which makes any choice among them. That the core chooses among them is for `deciding` to show.
 pub fn decide(view: View) -> &'static [Act] {
     match (view.trusts, view.holds) {
         (false, _) => &[Act::Open],

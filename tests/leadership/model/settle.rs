@@ -90,7 +90,7 @@ impl<const N: usize> State<N> {
 }
 
 /// Gives each number what `of` makes of its rank, from 0.
-fn in_order<'a>(numbers: impl Iterator<Item = &'a mut u8>, of: impl Fn(u8) -> u8) {
+pub fn in_order<'a>(numbers: impl Iterator<Item = &'a mut u8>, of: impl Fn(u8) -> u8) {
     let mut numbers: Vec<_> = numbers.collect();
     numbers.sort_unstable();
     let (mut last, mut rank) = (None, 0);

@@ -58,6 +58,11 @@ impl<const N: usize> Store<N> {
         session.instance == instance && self.now < session.deadline
     }
 
+    /// Whether the session, in whatever life of it, lives at `now`.
+    pub fn is_live_at(&self, node: usize, now: u8) -> bool {
+        now < self.sessions[node].deadline
+    }
+
     /// Begins a new life of the session, in place of one that may live. How often that can be done
     /// is not limited here.
     pub fn open(&mut self, node: usize, forgets: Forgets) -> u8 {
