@@ -36,6 +36,11 @@ pub fn clock(ms: i64) -> String {
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since).to_string()
 }
 
+/// The time of day in UTC: `06:01:09`.
+pub fn of_day(ms: i64) -> String {
+    clock(ms).get(11..19).unwrap_or_default().to_owned()
+}
+
 /// A duration with one unit: the largest of which there are two, or seconds.
 pub fn short(duration: Duration) -> String {
     let seconds = duration.as_secs();

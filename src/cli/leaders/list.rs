@@ -4,7 +4,7 @@ use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
-use super::columns::{WATCHED, columns, line, summary};
+use super::columns::{WATCHED, columns, line, news, summary};
 use super::watch::WATCH;
 use super::{KIND, leader_rpc, moment, warn_if_stale};
 use crate::cli::args::{PageArgs, TableArgs, WatchArgs};
@@ -17,6 +17,7 @@ use crate::cli::output::{Text, View};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{self, Table};
+use crate::cli::watch::live::News;
 use crate::cli::watch::{self as stream, Feed, Keep};
 use crate::wire::fault::Exit;
 
@@ -180,6 +181,7 @@ pub async fn watch(
         columns: WATCHED,
         summary,
         line: Some(line),
+        news: Some(News { line: news, noun: "scope" }),
         keep: Keep::Latest,
     };
     stream::run(session, feed, watching, table).await

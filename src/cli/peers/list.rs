@@ -170,6 +170,7 @@ pub async fn watch(
         columns: COLUMNS,
         summary,
         line: None,
+        news: None,
         keep: Keep::Latest,
     };
     stream::run(session, feed, watching, table).await

@@ -1,6 +1,7 @@
 //! Watching: one stream of events over any number of connections, without loss and without end.
 
 pub mod cursor;
+pub mod live;
 pub mod printer;
 pub mod stream;
 pub mod until;
@@ -13,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use self::cursor::Cursor;
+use self::live::News;
 use self::printer::{Known, Printer};
 use self::stream::{Ended, Event, Stream};
 use super::args::{TableArgs, WatchArgs};
@@ -53,6 +55,8 @@ pub struct Feed<'a> {
     pub summary: fn(&Value) -> String,
     /// What a line says of an event, its time apart; `None`: its type, the id, and what differs or is new.
     pub line: Option<fn(&Value) -> String>,
+    /// What a live table tells below its rows; `None`: only the rows.
+    pub news: Option<News>,
     /// What is kept of the objects.
     pub keep: Keep,
 }
