@@ -27,6 +27,11 @@ impl Batch {
         self.outcomes.push((id, outcome));
     }
 
+    /// The outcomes in the order in which they came.
+    pub fn into_outcomes(self) -> Vec<(String, Result<Value, CliError>)> {
+        self.outcomes
+    }
+
     /// The failure after which the others need not be tried: nobody answers, or nobody lets us in.
     pub fn hopeless(&self) -> Option<CliError> {
         let (_, last) = self.outcomes.last()?;
