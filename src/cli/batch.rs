@@ -87,7 +87,11 @@ impl Batch {
         }
     }
 
-    fn verdict(&self, session: &Session) -> Result<Exit, CliError> {
+    /// What the outcomes come to, without their documents; a person is told of each failure.
+    ///
+    /// # Errors
+    /// A partial failure when some failed, with the exit code of the first when all did.
+    pub fn verdict(&self, session: &Session) -> Result<Exit, CliError> {
         let failures: Vec<(&String, &CliError)> =
             self.outcomes.iter().filter_map(|(id, outcome)| Some((id, outcome.as_ref().err()?))).collect();
         let Some((_, first)) = failures.first() else { return Ok(Exit::Ok) };

@@ -170,6 +170,7 @@ pub async fn watch(
         columns: COLUMNS,
         summary,
         line: None,
+        named: &[],
         news: None,
         keep: Keep::Latest,
     };

@@ -194,6 +194,7 @@ mod tests {
             columns: COLUMNS,
             summary: |_| String::new(),
             line: None,
+            named: &[],
             news,
             keep: Keep::Latest,
         }

@@ -22,6 +22,7 @@ use super::client::chance;
 use super::document::{field, text};
 use super::error::CliError;
 use super::failure::Failure;
+use super::output::printable;
 use super::rpc::Call;
 use super::session::Session;
 use super::table::Column;
@@ -51,6 +52,8 @@ pub struct Feed<'a> {
     /// The field of the object that holds its id.
     pub id: &'static str,
     pub columns: &'a [Column],
+    /// The ids that were named in full; those that are not there when the watch begins are said.
+    pub named: &'a [String],
     /// What a line says of an object that is new.
     pub summary: fn(&Value) -> String,
     /// What a line says of an event, its time apart; `None`: its type, the id, and what differs or is new.
@@ -293,6 +296,7 @@ impl Watch<'_> {
                 self.known.insert(id, object);
             }
             "synced" => {
+                self.say_absent(session);
                 self.synced = true;
                 self.in_snapshot = false;
             }
@@ -330,6 +334,14 @@ impl Watch<'_> {
             self.cursor.advance(cursor);
         }
         Ok(())
+    }
+
+    /// Says which of the objects that were named are not there, once a snapshot is complete.
+    fn say_absent(&self, session: &Session) {
+        let is_known = |id: &String| self.known.keys().any(|known| known.eq_ignore_ascii_case(id));
+        for id in self.feed.named.iter().filter(|id| !self.synced && !is_known(id)) {
+            session.notes().say(&format!("There is no {}/{} yet.", self.feed.kind, printable(id)));
+        }
     }
 
     fn keeps(&self) -> bool {
