@@ -113,6 +113,7 @@ pub fn leaders(request: &Request, path: &str) -> Reply {
         ("POST", "/global-control:stepDown") => {
             change(request, true, &handed("relay-c0de", "relay-a7f3", "340"), &["leader: relay-a7f3 -> -"])
         }
+        ("PUT", "/jobs/taken") => problem("aborted", "VERSION_CONFLICT", 409),
         ("PUT", "/jobs/nightly") => change(request, true, &scope("jobs/nightly", ""), &["created"]),
         ("PUT", "/global-control") => {
             change(request, true, &all[0], &["policy.eligible.zones: [] -> [\"a\"]"])
