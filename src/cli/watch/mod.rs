@@ -56,7 +56,7 @@ pub struct Feed<'a> {
     pub named: &'a [String],
     /// What a line says of an object that is new.
     pub summary: fn(&Value) -> String,
-    /// What a line says of an event, its time apart; `None`: its type, the id, and what differs or is new.
+    /// What a line says of an event behind its time to the millisecond; `None`: its type, the id, and what differs or is new.
     pub line: Option<fn(&Value) -> String>,
     /// What a live table tells below its rows; `None`: only the rows.
     pub news: Option<News>,

@@ -98,10 +98,12 @@ impl Printer {
 
 /// `2026-11-20T06:02:11Z  modified  relay-b119  status: suspect -> alive`
 fn log_line(feed: &Feed, event: &Value, before: Option<&Value>) -> String {
-    let at = time::millis(field(event, "time")).or_else(time::now_ms).map(time::clock).unwrap_or_default();
+    let at = time::millis(field(event, "time")).or_else(time::now_ms);
     if let Some(line) = feed.line {
+        let at = at.map(time::exact_clock).unwrap_or_default();
         return format!("{at}  {}", printable(&line(event))).trim_end().to_owned();
     }
+    let at = at.map(time::clock).unwrap_or_default();
     let kind = text(event, "type");
     let object = field(event, feed.object);
     let id = text(object, feed.id);
