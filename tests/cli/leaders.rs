@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::leadership::{elected, handed, leaders, scope};
 use crate::program::Program;
-use crate::stub::{After, Reply, Stub, event, mesh, problem};
+use crate::stub::{After, Reply, Stub, answer, event, mesh, problem};
 
 #[test]
 fn each_verb_is_one_request_of_the_api() {
@@ -89,6 +89,24 @@ fn set_replaces_what_it_read_and_only_what_its_flags_name() {
     assert_eq!(body["policy"], json!({"eligible": {}}));
     assert_eq!((&body["labels"], &body["expectedVersion"]), (&json!({"a": "b"}), &json!("7")));
     assert_eq!(sent("--prefer 1:node=n-1")["policy"]["eligible"], was["policy"]["eligible"]);
+}
+
+#[test]
+fn set_writes_no_labels_back_that_the_name_of_a_scope_says() {
+    let stub = Stub::start(|request, _| match request.method.as_str() {
+        "GET" => {
+            let mut shard = scope("shard/orders/03", "relay-a7f3");
+            shard["labels"] = json!({"team": "mesh", "namespace": "orders", "shardId": "03"});
+            answer(json!({ "leadership": shard }))
+        }
+        _ => Reply::Json(200, json!({"changed": true, "changes": []})),
+    });
+    let program = Program::at(&stub.url());
+    let ended = program.run("mesh leaders set shard/orders/03 --zone a -o json");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let sent: Value = serde_json::from_str(&stub.requests()[1].body).unwrap();
+    assert_eq!(sent["labels"], json!({"team": "mesh"}));
+    assert_eq!(program.run("mesh leaders set shard/orders/03 --label shardId- -o json").code, 2);
 }
 
 #[test]

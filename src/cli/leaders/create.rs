@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::change::{Change, Told};
+use super::explain::EXPLAIN;
 use super::leader_rpc;
 use super::policy::PolicyArgs;
 use crate::cli::args::WriteArgs;
@@ -14,7 +15,8 @@ use crate::cli::session::Session;
 use crate::wire::fault::{Code, Exit};
 
 pub const SET_SCOPE: Rpc = leader_rpc!("SetScope", Put, "/control/leaders/{scope=**}", "mesh.admin");
-pub const LEAF: Leaf = Leaf::write("mesh leaders create", &[&SET_SCOPE]).exiting("0 1 2 4 5 6 8 9 10 11");
+pub const LEAF: Leaf =
+    Leaf::write("mesh leaders create", &[&SET_SCOPE, &EXPLAIN]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,6 +52,7 @@ pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliEr
         done: "created",
         already: "it is so already",
         told: Told::Lines,
+        led_by: Some(""),
         // It must not exist.
         version: Some(0),
         fields: json!({ "policy": policy, "labels": labels }),
