@@ -27,6 +27,11 @@ impl Batch {
         self.outcomes.push((id, outcome));
     }
 
+    /// The outcomes in the order in which they came.
+    pub fn into_outcomes(self) -> Vec<(String, Result<Value, CliError>)> {
+        self.outcomes
+    }
+
     /// The failure after which the others need not be tried: nobody answers, or nobody lets us in.
     pub fn hopeless(&self) -> Option<CliError> {
         let (_, last) = self.outcomes.last()?;
@@ -82,7 +87,11 @@ impl Batch {
         }
     }
 
-    fn verdict(&self, session: &Session) -> Result<Exit, CliError> {
+    /// What the outcomes come to, without their documents; a person is told of each failure.
+    ///
+    /// # Errors
+    /// A partial failure when some failed, with the exit code of the first when all did.
+    pub fn verdict(&self, session: &Session) -> Result<Exit, CliError> {
         let failures: Vec<(&String, &CliError)> =
             self.outcomes.iter().filter_map(|(id, outcome)| Some((id, outcome.as_ref().err()?))).collect();
         let Some((_, first)) = failures.first() else { return Ok(Exit::Ok) };

@@ -36,6 +36,17 @@ pub fn clock(ms: i64) -> String {
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since).to_string()
 }
 
+/// A time in UTC to the millisecond: `2026-11-20T06:01:09.020Z`.
+pub fn exact_clock(ms: i64) -> String {
+    let since = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since).to_string()
+}
+
+/// The time of day in UTC: `06:01:09`.
+pub fn of_day(ms: i64) -> String {
+    clock(ms).get(11..19).unwrap_or_default().to_owned()
+}
+
 /// A duration with one unit: the largest of which there are two, or seconds.
 pub fn short(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -92,6 +103,9 @@ mod tests {
     #[test]
     fn absolute_times_are_utc_to_the_second() {
         let moment = Moment { now_ms: Some(0), absolute: true };
-        assert_eq!(ago(&json!("2026-11-20T06:01:09.020Z"), moment), "2026-11-20T06:01:09Z");
+        let time = "2026-11-20T06:01:09.020Z";
+        assert_eq!(ago(&json!(time), moment), "2026-11-20T06:01:09Z");
+        let ms = millis(&json!(time)).unwrap();
+        assert_eq!((exact_clock(ms).as_str(), of_day(ms).as_str()), (time, "06:01:09"));
     }
 }

@@ -1,6 +1,7 @@
 //! `mesh peers drain`: until when it waits, and what it says meanwhile.
 
 use std::io::{BufRead as _, BufReader};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ fn ordered(request: &Request) -> Option<Reply> {
     let id = request.path.strip_prefix("/control/peers/")?.strip_suffix(":drain")?;
     let mut drained = peer(id, "alive", true);
     drained["draining"] = true.into();
+    drained["leads"] = json!(["global-control"]);
     Some(Reply::Json(
         200,
         json!({
@@ -31,9 +33,20 @@ fn ordered(request: &Request) -> Option<Reply> {
     ))
 }
 
+/// The peer once it is drained.
+fn got(request: &Request) -> Option<Reply> {
+    let id = request.path.split('?').next()?.strip_prefix("/control/peers/")?;
+    let mut drained = peer(id, "alive", true);
+    drained["leads"] = json!([]);
+    drained["version"] = "99".into();
+    (!id.contains('/') && request.method == "GET").then(|| answer(json!({ "peer": drained })))
+}
+
 /// A daemon that takes every order, and answers look number `n` with `look(n)`; the first is 1.
 fn daemon(look: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Stub {
-    Stub::start(move |request, before| ordered(request).unwrap_or_else(|| look(before)))
+    Stub::start(move |request, before| {
+        ordered(request).or_else(|| got(request)).unwrap_or_else(|| look(before))
+    })
 }
 
 fn paths(stub: &Stub) -> Vec<String> {
@@ -66,8 +79,10 @@ fn drain_ends_when_the_peer_leads_nothing_and_says_each_change_once() {
         ended.stdout,
         "peer/relay-b119 draining\n  draining: false -> true\npeer/relay-b119 drained\n"
     );
-    let looks = &paths(&stub)[1..];
+    let asked = paths(&stub);
+    let (read, looks) = asked[1..].split_last().unwrap();
     assert!(looks.len() == 10, "{looks:?}");
+    assert_eq!(read, "GET /control/peers/relay-b119?minRevision=7f2c%3A48214");
     let look = "GET /control/peers/relay-b119/drain?minRevision=7f2c%3A48214";
     assert!(looks.iter().all(|path| path == look), "it sees the change: {looks:?}");
 }
@@ -83,6 +98,34 @@ fn drain_that_takes_too_long_is_eight_and_names_what_blocks_it() {
     assert_eq!(error["message"], "peer/relay-b119 is not drained after 300ms; the drain goes on");
     assert_eq!(error["cause"], "it still leads 1 scope: shard/orders/03 (no other node may lead it: 1 dead)");
     assert!(error["hint"].as_str().unwrap().contains("omnirelay mesh peers undrain relay-b119"));
+    assert_eq!((&error["target"]["address"], &error["requestId"]), (&json!(stub.url()), &json!("stub-1")));
+}
+
+#[test]
+fn drain_is_given_all_of_its_time_and_looked_at_when_it_is_over() {
+    let stub = daemon(|_| left(&[BLOCKED]));
+    let begun = Instant::now();
+    // The pauses double, so that the rest of the time is shorter than the next of them.
+    let ended = Program::at(&stub.url()).run("mesh peers drain relay-b119 --yes --timeout 500ms");
+    assert!(ended.code == 8 && begun.elapsed() >= Duration::from_millis(500), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn document_of_a_finished_drain_is_the_peer_as_it_is_then() {
+    let program = |stub: &Stub| Program::at(&stub.url());
+    let stub = daemon(|_| left(&[]));
+    let document = program(&stub).run("mesh peers drain relay-b119 --yes -o json").json();
+    assert_eq!((&document["peer"]["leads"], &document["peer"]["version"]), (&json!([]), &json!("99")));
+    assert_eq!(
+        (&document["changed"], &document["changes"]),
+        (&json!(true), &json!(["draining: false -> true"]))
+    );
+    let gone = Stub::start(|request, _| match got(request) {
+        Some(_) => problem("not_found", "PEER_NOT_FOUND", 404),
+        None => ordered(request).unwrap_or_else(|| left(&[])),
+    });
+    let ended = program(&gone).run("mesh peers drain relay-b119 --yes -o json");
+    assert_eq!((ended.code, &ended.json()["peer"]["leads"]), (0, &json!([])), "it is drained all the same");
 }
 
 #[test]
@@ -109,10 +152,11 @@ fn drain_that_somebody_takes_back_is_a_conflict() {
 }
 
 #[test]
-fn peers_are_drained_one_after_the_other_and_all_are_tried() {
+fn all_drains_are_ordered_before_one_is_waited_for_and_all_are_tried() {
     let stub = Stub::start(|request, _| {
         let stays = request.path.starts_with("/control/peers/a/");
-        ordered(request).unwrap_or_else(|| if stays { left(&[BLOCKED]) } else { left(&[]) })
+        let looked = || if stays { left(&[BLOCKED]) } else { left(&[]) };
+        ordered(request).or_else(|| got(request)).unwrap_or_else(looked)
     });
     let program = Program::at(&stub.url());
     let line = "mesh peers drain a b --yes --reason upgrade --idempotency-key k --timeout 250ms -o json";
@@ -122,10 +166,12 @@ fn peers_are_drained_one_after_the_other_and_all_are_tried() {
     assert_eq!((results[0]["status"].as_str(), results[1]["status"].as_str()), (Some("error"), Some("ok")));
     assert_eq!(results[0]["error"]["reason"], "DRAIN_TIMEOUT");
     assert_eq!(results[1]["change"]["peer"]["nodeId"], "b");
+    assert_eq!(results[1]["change"]["peer"]["leads"], json!([]));
     let asked = paths(&stub);
-    let second = asked.iter().position(|path| path == "POST /control/peers/b:drain").unwrap();
-    assert!(asked[..second].iter().all(|path| path.contains("/peers/a")), "{asked:?}");
-    assert!(asked[second + 1..].iter().all(|path| path.contains("/peers/b/drain")), "{asked:?}");
+    assert_eq!(asked[..2], ["POST /control/peers/a:drain", "POST /control/peers/b:drain"]);
+    let second = asked.iter().position(|path| path.contains("/peers/b/drain")).unwrap();
+    assert!(asked[2..second].iter().all(|path| path.contains("/peers/a/drain")), "{asked:?}");
+    assert!(asked[second..].iter().all(|path| path.contains("/peers/b")), "{asked:?}");
     let orders: Vec<Request> =
         stub.requests().into_iter().filter(|request| request.method == "POST").collect();
     let keys: Vec<_> = orders.iter().map(|order| order.header("idempotency-key").unwrap()).collect();

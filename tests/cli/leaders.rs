@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::leadership::{elected, handed, leaders, scope};
 use crate::program::Program;
-use crate::stub::{After, Reply, Stub, event, mesh, problem};
+use crate::stub::{After, Reply, Stub, answer, event, mesh, problem};
 
 #[test]
 fn each_verb_is_one_request_of_the_api() {
@@ -19,7 +19,7 @@ fn each_verb_is_one_request_of_the_api() {
             "GET /control/leaders?kind=shard&kind=custom&leader=n-1",
             "",
         ),
-        ("status a/b leader/C", "GET /control/leaders?scope=a%2Fb&scope=C", ""),
+        ("status a/b leader/C --kind custom", "GET /control/leaders?scope=a%2Fb&scope=C&kind=custom", ""),
         ("status --limit 5", "GET /control/leaders?pageSize=5", ""),
         ("get shard/orders/03", "GET /control/leaders/shard/orders/03", ""),
         ("get leader/jobs:x", "GET /control/leaders/jobs%3Ax", ""),
@@ -92,6 +92,24 @@ fn set_replaces_what_it_read_and_only_what_its_flags_name() {
 }
 
 #[test]
+fn set_writes_no_labels_back_that_the_name_of_a_scope_says() {
+    let stub = Stub::start(|request, _| match request.method.as_str() {
+        "GET" => {
+            let mut shard = scope("shard/orders/03", "relay-a7f3");
+            shard["labels"] = json!({"team": "mesh", "namespace": "orders", "shardId": "03"});
+            answer(json!({ "leadership": shard }))
+        }
+        _ => Reply::Json(200, json!({"changed": true, "changes": []})),
+    });
+    let program = Program::at(&stub.url());
+    let ended = program.run("mesh leaders set shard/orders/03 --zone a -o json");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let sent: Value = serde_json::from_str(&stub.requests()[1].body).unwrap();
+    assert_eq!(sent["labels"], json!({"team": "mesh"}));
+    assert_eq!(program.run("mesh leaders set shard/orders/03 --label shardId- -o json").code, 2);
+}
+
+#[test]
 fn what_is_wrong_with_a_command_is_said_before_anything_is_asked() {
     let stub = Stub::start(|request, _| mesh(request));
     let program = Program::at(&stub.url());
@@ -133,7 +151,7 @@ fn answer_of_a_daemon_without_its_store_says_how_old_it_is() {
         reply => reply,
     });
     let program = Program::at(&stub.url());
-    for line in ["list", "status jobs/none", "get global-control", "history", "explain shard/orders/04"] {
+    for line in ["list", "status", "get global-control", "history", "explain shard/orders/04"] {
         let ended = program.run(&format!("mesh leaders {line}"));
         let warning = "warning: the store is out of reach; this was known 1500ms ago";
         assert!(ended.stderr.contains(warning), "{line}: {ended:?}");
@@ -196,6 +214,27 @@ fn every_event_counts_and_is_what_until_looks_at() {
     assert_eq!(lines("--max-events 1"), 3);
     assert_eq!(lines("--max-events 3"), 5);
     assert_eq!(lines("--until leaderId==n-2"), 4);
+}
+
+#[test]
+fn scope_that_was_named_and_is_not_there_is_an_error_of_status_and_a_note_of_a_watch() {
+    let stub = Stub::start(|request, _| mesh(request));
+    let program = Program::at(&stub.url());
+    let cases = [
+        ("status jobs/x", 3, "SCOPE_NOT_FOUND", 0),
+        ("status jobs/x jobs/y", 3, "PARTIAL_FAILURE", 0),
+        ("status jobs/x global-control", 7, "PARTIAL_FAILURE", 1),
+    ];
+    for (line, code, reason, documents) in cases {
+        let ended = program.run(&format!("mesh leaders {line} -o json"));
+        assert_eq!((ended.code, ended.error()["reason"].as_str()), (code, Some(reason)), "{line}: {ended:?}");
+        assert_eq!(ended.stdout.lines().count(), documents, "{line}");
+        assert_eq!(ended.error()["target"]["address"], stub.url(), "{line}");
+    }
+    let said = |line: &str| program.run(&format!("mesh leaders watch {line} --max-events 1")).stderr;
+    assert_eq!(said("jobs/x Global-Control"), "There is no leader/jobs/x yet.\n");
+    assert_eq!(said("jobs/x -o jsonl"), "");
+    assert_eq!(said("jobs/x --since 7f2c:48240"), "", "nothing is known of what was before");
 }
 
 #[test]

@@ -103,6 +103,16 @@ pub fn leaders(request: &Request, path: &str) -> Reply {
             tenure("shard/orders/04", "relay-b119", "7", ""),
             tenure("shard/orders/04", "relay-c0de", "6", "drained"),
         ]})),
+        ("PUT", "/shard/orders/03") => change(request, true, &all[1], &["eligible.roles: worker -> control"]),
+        ("GET", "/global-control:explain") => answer(json!({"candidates": [
+            {"nodeId": "relay-c0de", "leads": false, "eligible": true, "excludedBy": [], "priority": 0, "rank": 1},
+            {"nodeId": "relay-a7f3", "leads": true, "eligible": false, "excludedBy": ["zone"], "priority": 10,
+             "rank": 0},
+        ]})),
+        ("GET", "/shard/orders/03:explain") => answer(json!({"candidates": [
+            {"nodeId": "relay-c0de", "leads": true, "eligible": false, "excludedBy": ["role"], "priority": 0,
+             "rank": 0},
+        ]})),
         ("GET", "/shard/orders/04:explain") => answer(explained(&all[2])),
         ("POST", "/global-control:transfer") => change(
             request,
@@ -113,10 +123,9 @@ pub fn leaders(request: &Request, path: &str) -> Reply {
         ("POST", "/global-control:stepDown") => {
             change(request, true, &handed("relay-c0de", "relay-a7f3", "340"), &["leader: relay-a7f3 -> -"])
         }
+        ("PUT", "/jobs/taken") => problem("aborted", "VERSION_CONFLICT", 409),
         ("PUT", "/jobs/nightly") => change(request, true, &scope("jobs/nightly", ""), &["created"]),
-        ("PUT", "/global-control") => {
-            change(request, true, &all[0], &["policy.eligible.zones: [] -> [\"a\"]"])
-        }
+        ("PUT", "/global-control") => change(request, true, &all[0], &["eligible.zones: (all) -> a"]),
         ("DELETE", "/jobs/nightly") => change(request, true, &scope("jobs/nightly", ""), &["deleted"]),
         ("GET", path) => match all.iter().find(|scope| path[1..] == *scope["scope"].as_str().unwrap()) {
             Some(found) => answer(json!({ "leadership": found })),

@@ -195,11 +195,15 @@ fn lease_has_a_bar_where_it_can_be_shown() {
 }
 
 #[test]
-fn watch_of_leaders_is_drawn_in_place_without_leases() {
+fn watch_of_leaders_is_drawn_in_place_and_tells_each_transition_below() {
     let (_stub, program) = program();
     let mut terminal = Terminal::start(&program, "mesh leaders status --watch --color never", 100);
     terminal.wait_for("rev 7f2c:48241");
-    terminal.wait_for("relay-b119");
+    let happened =
+        "  ↳ 06:02:11  shard/orders/04  relay-c0de -> relay-b119  cause=lease_expired  without a leader 1.9s";
+    let table = terminal.seen.split("FLAPS/1h").last().unwrap();
+    assert!(table.contains(happened), "{}", terminal.seen);
+    assert!(table.find("shard/orders/03") < table.find(happened), "below the rows: {}", terminal.seen);
     assert!(terminal.seen.contains("FLAPS/1h") && !terminal.seen.contains("LEASE"), "{}", terminal.seen);
     signal(&terminal.child, Signal::INT);
     assert_eq!(terminal.end().0, 130);

@@ -64,6 +64,8 @@ pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliErro
         columns: COLUMNS,
         summary,
         line: None,
+        named: &[],
+        news: None,
         keep: Keep::Nothing(Default::default()),
     };
     let mut since = None;

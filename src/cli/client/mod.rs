@@ -121,8 +121,19 @@ impl Client {
     /// # Errors
     /// The daemon's fault; or what kept the answer away.
     pub async fn call(&self, call: &Call) -> Result<Value, CliError> {
+        self.ask(call).await.map(|(document, _)| document)
+    }
+
+    /// As [`Client::call`], with the answer that holds the document.
+    ///
+    /// # Errors
+    /// As of [`Client::call`].
+    pub async fn ask(&self, call: &Call) -> Result<(Value, Answer), CliError> {
         let answer = self.send(call).await?;
-        serde_json::from_slice(&answer.body).map_err(|_| self.unexpected(call, &answer))
+        match serde_json::from_slice(&answer.body) {
+            Ok(document) => Ok((document, answer)),
+            Err(_) => Err(self.unexpected(call, &answer)),
+        }
     }
 
     /// Sends a request and gives back a successful answer.

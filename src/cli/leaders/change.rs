@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::KIND;
 use super::columns::ms;
+use super::{KIND, explain};
 use crate::cli::args::WriteArgs;
 use crate::cli::client::fresh_key;
 use crate::cli::document::{field, flag, items, text};
@@ -27,6 +27,8 @@ pub struct Change<'a> {
     pub already: &'static str,
     /// What the line of a change says besides.
     pub told: Told,
+    /// Who led the scope before a change of who may lead it, empty for nobody; `None`: who may stays the same.
+    pub led_by: Option<&'a str>,
     /// The version to be replaced, unless `--if-match` says another.
     pub version: Option<u64>,
     /// The fields of the request that only this change has.
@@ -61,7 +63,12 @@ impl Change<'_> {
         let document = session.call(&self.call(&key, self.write.is_dry_run())?).await?;
         let changed = flag(&document, "changed");
         let lines = self.describe(&document);
+        let cursor = text(&document, "cursor").to_owned();
         session.show(&View::lines(document, format!("{KIND}/{}", self.scope), lines))?;
+        let tells = changed && !self.write.is_dry_run() && session.format().is_text();
+        if let Some(leader) = self.led_by.filter(|_| tells) {
+            explain::warn_of_excluded(session, self.scope, leader, &cursor).await;
+        }
         Ok(if changed && self.write.exit_code { Exit::Negative } else { Exit::Ok })
     }
 

@@ -149,6 +149,29 @@ pub fn line(event: &Value) -> String {
     format!("{name}  {word:<12}  {what}")
 }
 
+/// `shard/orders/04  relay-c0de -> relay-b119  cause=lease_expired  without a leader 1.9s`: the line below a
+/// live table; `None` for what changes no leader.
+pub fn news(event: &Value) -> Option<String> {
+    let (scope, tenure) = (field(event, "leadership"), field(event, "tenure"));
+    let name = |id: &str| if id.is_empty() { "-".to_owned() } else { id.to_owned() };
+    let leader = name(text(tenure, "leaderId"));
+    let (change, cause, took) = match text(event, "type") {
+        "elected" => {
+            let took = ms(field(tenure, "leaderlessMs")).map(time::span);
+            let took = took.map(|took| format!("  without a leader {took}"));
+            let previous = name(text(scope, "previousLeaderId"));
+            (format!("{previous} -> {leader}"), text(tenure, "reason"), took)
+        }
+        "lost" | "expired" | "stepped_down" => {
+            let led = led_ms(tenure, None).map(|ms| format!("  led {}", time::span(ms)));
+            (format!("{leader} -> -"), text(tenure, "endReason"), led)
+        }
+        _ => return None,
+    };
+    let scope = Some(text(scope, "scope")).filter(|name| !name.is_empty()).unwrap_or(text(tenure, "scope"));
+    Some(format!("{scope}  {change}  cause={cause}{}", took.unwrap_or_default()))
+}
+
 fn elected(scope: &Value, tenure: &Value) -> String {
     let previous = Some(text(scope, "previousLeaderId")).filter(|id| !id.is_empty());
     let previous = previous.map(|id| format!(" prev={id}")).unwrap_or_default();
@@ -235,6 +258,33 @@ mod tests {
             assert_eq!(flaps(&json!({"electionsLastHour": elections})), expected);
         }
         assert_eq!(flaps(&json!({})), "0");
+    }
+
+    #[test]
+    fn news_are_who_leads_instead_of_whom_why_and_for_how_long() {
+        let scope = json!({"scope": "s", "leaderId": "b", "previousLeaderId": "a"});
+        let tenure = json!({
+            "scope": "s", "leaderId": "b", "reason": "lease_expired", "leaderlessMs": "1900",
+            "electedAt": "2026-11-20T06:00:00Z", "endedAt": "2026-11-20T06:05:00Z", "endReason": "drained",
+        });
+        let first = json!({"scope": "s", "leaderId": "b", "previousLeaderId": ""});
+        let created = json!({"scope": "s", "leaderId": "b", "reason": "created"});
+        let ended = "s  b -> -  cause=drained  led 5m";
+        let cases = [
+            ("elected", &scope, &tenure, Some("s  a -> b  cause=lease_expired  without a leader 1.9s")),
+            ("elected", &first, &created, Some("s  - -> b  cause=created")),
+            ("lost", &scope, &tenure, Some(ended)),
+            ("expired", &scope, &tenure, Some(ended)),
+            ("stepped_down", &scope, &tenure, Some(ended)),
+            ("changed", &scope, &tenure, None),
+            ("removed", &scope, &tenure, None),
+            ("snapshot", &scope, &tenure, None),
+            ("synced", &Value::Null, &Value::Null, None),
+        ];
+        for (word, scope, tenure, expected) in cases {
+            let event = json!({"type": word, "leadership": scope, "tenure": tenure});
+            assert_eq!(news(&event).as_deref(), expected, "{word}");
+        }
     }
 
     #[test]

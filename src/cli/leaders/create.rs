@@ -4,16 +4,19 @@ use clap::Args;
 use serde_json::json;
 
 use super::change::{Change, Told};
+use super::explain::EXPLAIN;
 use super::leader_rpc;
 use super::policy::PolicyArgs;
 use crate::cli::args::WriteArgs;
 use crate::cli::error::CliError;
+use crate::cli::output::printable;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
+use crate::wire::fault::{Code, Exit};
 
 pub const SET_SCOPE: Rpc = leader_rpc!("SetScope", Put, "/control/leaders/{scope=**}", "mesh.admin");
-pub const LEAF: Leaf = Leaf::write("mesh leaders create", &[&SET_SCOPE]).exiting("0 1 2 4 5 6 8 9 10 11");
+pub const LEAF: Leaf =
+    Leaf::write("mesh leaders create", &[&SET_SCOPE, &EXPLAIN]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,9 +52,25 @@ pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliEr
         done: "created",
         already: "it is so already",
         told: Told::Lines,
+        led_by: Some(""),
         // It must not exist.
         version: Some(0),
         fields: json!({ "policy": policy, "labels": labels }),
     };
-    change.run(session).await
+    let must_be_new = args.write.if_match.is_none_or(|version| version == 0);
+    change.run(session).await.map_err(|error| match error.reason() {
+        "VERSION_CONFLICT" if must_be_new => already_there(&args.scope, &error),
+        _ => error,
+    })
+}
+
+/// What the conflict of a scope that must not exist means.
+fn already_there(scope: &str, conflict: &CliError) -> CliError {
+    let body = conflict.body();
+    let message = format!("there is already a scope {}", printable(scope));
+    let error = CliError::new(Code::Aborted, "VERSION_CONFLICT", message)
+        .hint(format!("omnirelay mesh leaders set {scope}"))
+        .request_id(body.request_id.clone());
+    let error = body.target.clone().into_iter().fold(error, CliError::target);
+    body.details.iter().cloned().fold(error, CliError::detail)
 }

@@ -44,6 +44,7 @@ pub async fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliEr
         done: "deleted",
         already: "it was gone already",
         told: Told::Lines,
+        led_by: None,
         version: None,
         fields: json!({}),
     };

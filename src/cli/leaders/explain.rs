@@ -77,3 +77,59 @@ pub async fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliE
     session.show(&View::lines(document, name, format!("{because}\n{rows}")))?;
     Ok(Exit::Ok)
 }
+
+/// What a policy excludes a node for; for all else it would be excluded by any.
+const OF_POLICY: &[&str] = &["node", "role", "region", "zone", "labels"];
+
+/// Says when nobody may lead a scope now, or `leader` may not any longer. It is a help only: when the daemon
+/// does not say, nothing is said.
+pub async fn warn_of_excluded(session: &Session, scope: &str, leader: &str, cursor: &str) {
+    let request = json!({ "scope": scope, "minRevision": cursor });
+    let Ok(call) = Call::of(&EXPLAIN, &request) else { return };
+    let Ok(document) = session.call(&call).await else { return };
+    if let Some(words) = excluded(items(&document, "candidates"), scope, leader) {
+        session.notes().warn(&printable(&words));
+        session.notes().say(&format!("hint: omnirelay mesh leaders explain {scope}"));
+    }
+}
+
+fn excluded(candidates: &[Value], scope: &str, leader: &str) -> Option<String> {
+    if candidates.is_empty() {
+        return None;
+    }
+    if !candidates.iter().any(|candidate| flag(candidate, "eligible")) {
+        return Some(format!("no node may lead {scope} now"));
+    }
+    let incumbent = candidates.iter().find(|candidate| text(candidate, "nodeId") == leader)?;
+    let why = items(incumbent, "excludedBy").iter().filter_map(Value::as_str);
+    let why: Vec<&str> = why.filter(|why| OF_POLICY.contains(why)).collect();
+    (!why.is_empty()).then(|| {
+        format!("{leader}, which led {scope}, may not any longer ({}): it hands over", why.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_excluded_is_said_of_all_and_of_who_led() {
+        let node =
+            |id: &str, why: &[&str]| json!({"nodeId": id, "eligible": why.is_empty(), "excludedBy": why});
+        let cases = [
+            ("all may", vec![node("a", &[]), node("b", &[])], None),
+            ("another may not", vec![node("a", &[]), node("b", &["role"])], None),
+            (
+                "who led may not",
+                vec![node("a", &["role", "zone"]), node("b", &[])],
+                Some("a, which led s, may not any longer (role, zone): it hands over"),
+            ),
+            ("not for the policy", vec![node("a", &["cordoned"]), node("b", &[])], None),
+            ("nobody may", vec![node("a", &["role"]), node("b", &["dead"])], Some("no node may lead s now")),
+            ("nobody says", vec![], None),
+        ];
+        for (what, candidates, expected) in cases {
+            assert_eq!(excluded(&candidates, "s", "a").as_deref(), expected, "{what}");
+        }
+    }
+}

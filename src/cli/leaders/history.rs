@@ -57,11 +57,11 @@ static COLUMNS: &[Column] = &[
     })
     .titled("LED-FOR"),
     Column::new("reason", |tenure, _| text(tenure, "reason").to_owned()),
-    Column::new("ended", |tenure, _| text(tenure, "endReason").to_owned()),
     Column::new("leaderless", |tenure, _| {
         ms(field(tenure, "leaderlessMs")).map(time::span).unwrap_or_default()
     })
     .number(|tenure| ms(field(tenure, "leaderlessMs")).unwrap_or(0) as f64),
+    Column::new("ended", |tenure, _| text(tenure, "endReason").to_owned()),
     Column::new("until", |tenure, moment| time::ago(field(tenure, "endedAt"), moment)).wide(),
     Column::new("correlation", |tenure, _| text(tenure, "correlationId").to_owned()).wide(),
 ];
@@ -85,7 +85,13 @@ pub async fn run(args: &HistoryArgs, session: &mut Session) -> Result<Exit, CliE
         session.notes().say(&format!("Nobody has led {whom} yet."));
         return Ok(Exit::Ok);
     }
-    let names = tenures.iter().map(|tenure| format!("{KIND}/{}", text(tenure, "scope"))).collect();
+    // One scope has many tenures; its name is said once.
+    let mut names: Vec<String> = Vec::new();
+    for name in tenures.iter().map(|tenure| format!("{KIND}/{}", text(tenure, "scope"))) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     session.show(&View { document, items: Some(tenures), names, text: Text::Table(table) })?;
     Ok(Exit::Ok)
 }

@@ -4,10 +4,11 @@ use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
-use super::columns::{WATCHED, columns, line, summary};
+use super::columns::{WATCHED, columns, line, news, summary};
 use super::watch::WATCH;
-use super::{KIND, leader_rpc, moment, warn_if_stale};
+use super::{KIND, get, leader_rpc, moment, warn_if_stale};
 use crate::cli::args::{PageArgs, TableArgs, WatchArgs};
+use crate::cli::batch::Batch;
 use crate::cli::client::count;
 use crate::cli::complete;
 use crate::cli::document::{items, text};
@@ -17,6 +18,7 @@ use crate::cli::output::{Text, View};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{self, Table};
+use crate::cli::watch::live::News;
 use crate::cli::watch::{self as stream, Feed, Keep};
 use crate::wire::fault::Exit;
 
@@ -110,8 +112,45 @@ pub async fn rows(scopes: &[String], args: &RowArgs, session: &mut Session) -> R
     {
         table::sort(columns, found, by)?;
     }
+    let absent = absent(scopes, args, session, &document).await?;
     list::limit(session, &mut document, "scopes", &args.page);
-    show(scopes, args, session, document)
+    let exit = show(scopes, args, session, document)?;
+    absent.map_or(Ok(exit), |absent| absent.verdict(session))
+}
+
+/// The scopes that were named and are not there, beside those that are; `None` when there is none, or when
+/// the list was narrowed otherwise, so that it says nothing of them.
+///
+/// # Errors
+/// When none of them is there.
+async fn absent(
+    scopes: &[String],
+    args: &RowArgs,
+    session: &Session,
+    document: &Value,
+) -> Result<Option<Batch>, CliError> {
+    let filter = &args.filter;
+    let is_whole = args.page.page_token.is_none() && text(document, "nextPageToken").is_empty();
+    if !is_whole || !filter.kind.is_empty() || !filter.leader.is_empty() {
+        return Ok(None);
+    }
+    let found = items(document, "scopes");
+    let is_there = |scope: &str| found.iter().any(|found| text(found, "scope").eq_ignore_ascii_case(scope));
+    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+    let mut first = None;
+    for scope in scopes {
+        let outcome = if is_there(scope) { Ok(Value::Null) } else { get::one(session, scope).await };
+        if let Err(error) = &outcome {
+            first.get_or_insert_with(|| error.clone());
+        }
+        batch.push(scope.clone(), outcome);
+    }
+    match first {
+        None => Ok(None),
+        Some(error) if scopes.len() == 1 => Err(error),
+        Some(_) if found.is_empty() => batch.verdict(session).map(|_| None),
+        Some(_) => Ok(Some(batch)),
+    }
 }
 
 fn show(scopes: &[String], args: &RowArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
@@ -178,8 +217,10 @@ pub async fn watch(
         kind: KIND,
         id: "scope",
         columns: WATCHED,
+        named: scopes,
         summary,
         line: Some(line),
+        news: Some(News { line: news, noun: "scope" }),
         keep: Keep::Latest,
     };
     stream::run(session, feed, watching, table).await

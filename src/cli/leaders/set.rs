@@ -2,10 +2,11 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::change::{Change, Told};
 use super::create::SET_SCOPE;
+use super::explain::EXPLAIN;
 use super::get::{GET, one};
 use super::policy::PolicyArgs;
 use crate::cli::args::WriteArgs;
@@ -14,10 +15,12 @@ use crate::cli::document::{field, text};
 use crate::cli::error::CliError;
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
+use crate::core::labels::Labels;
+use crate::core::scope::ScopeKind;
 use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf =
-    Leaf::write("mesh leaders set", &[&GET, &SET_SCOPE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+    Leaf::write("mesh leaders set", &[&GET, &SET_SCOPE, &EXPLAIN]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,6 +56,7 @@ pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError
     args.write.check(session, 1)?;
     let document = one(session, &args.scope).await?;
     let mut before = field(&document, "leadership").clone();
+    before["labels"] = given_labels(&args.scope, field(&before, "labels"));
     if args.clear_policy {
         before["policy"] = json!({});
     }
@@ -65,8 +69,21 @@ pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError
         done: "changed",
         already: "it is so already",
         told: Told::Lines,
+        led_by: Some(text(&before, "leaderId")),
         version: text(&before, "version").parse().ok(),
         fields: json!({ "policy": policy, "labels": labels }),
     };
     change.run(session).await
+}
+
+/// The labels that were given to a scope: those that its name says are not written back.
+fn given_labels(scope: &str, labels: &Value) -> Value {
+    let kind = ScopeKind::of(scope).unwrap_or(ScopeKind::Custom);
+    let mut given = labels.as_object().cloned().unwrap_or_default();
+    for (name, value) in kind.labels(&Labels::new()) {
+        if given.get(&name).and_then(Value::as_str) == Some(value.as_str()) {
+            given.shift_remove(&name);
+        }
+    }
+    Value::Object(given)
 }

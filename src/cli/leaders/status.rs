@@ -3,6 +3,7 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
+use super::get::GET;
 use super::list::{LIST, RowArgs, rows};
 use super::watch::WATCH;
 use crate::cli::complete;
@@ -11,7 +12,8 @@ use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
 use crate::wire::fault::Exit;
 
-pub const LEAF: Leaf = Leaf::read("mesh leaders status", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 10 11");
+pub const LEAF: Leaf =
+    Leaf::read("mesh leaders status", &[&LIST, &GET, &WATCH]).exiting("0 1 2 3 5 6 7 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,7 +26,8 @@ Examples:
 ///
 /// Without a scope it shows all of them. A scope that nobody leads has `-` for a leader and says why,
 /// and SINCE is since when. `!` marks two elections or more in the last hour. A watch hears of no renewal,
-/// so it has no LEASE.
+/// so it has no LEASE; on a terminal it tells below the table who has followed whom, why, and for how long
+/// nobody led.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct StatusArgs {

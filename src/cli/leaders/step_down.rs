@@ -45,6 +45,7 @@ pub async fn run(args: &StepDownArgs, session: &mut Session) -> Result<Exit, Cli
         done: "given up",
         already: "nobody leads it",
         told: Told::Handover,
+        led_by: None,
         version: None,
         fields: json!({}),
     };

@@ -50,6 +50,7 @@ pub async fn run(args: &TransferArgs, session: &mut Session) -> Result<Exit, Cli
         done: "transferred",
         already: "that node leads it already",
         told: Told::Handover,
+        led_by: None,
         version: None,
         fields: json!({ "to": to }),
     };

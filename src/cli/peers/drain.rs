@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::change::Change;
+use super::get::GET;
 use super::{KIND, LIST, peer_rpc};
 use crate::cli::args::WriteArgs;
 use crate::cli::batch::Batch;
 use crate::cli::client::count;
 use crate::cli::complete;
-use crate::cli::document::{flag, items, text};
+use crate::cli::document::{field, flag, items, text};
 use crate::cli::error::CliError;
 use crate::cli::global::Span;
 use crate::cli::ids;
@@ -24,7 +25,7 @@ use crate::wire::fault::{Code, Exit};
 
 pub const DRAIN: Rpc = peer_rpc!("Drain", Post, "/control/peers/{node_id}:drain", "mesh.operate");
 pub const GET_DRAIN: Rpc = peer_rpc!("GetDrain", Get, "/control/peers/{node_id}/drain", "mesh.read");
-pub const LEAF: Leaf = Leaf::write("mesh peers drain", &[&DRAIN, &GET_DRAIN, &LIST]);
+pub const LEAF: Leaf = Leaf::write("mesh peers drain", &[&DRAIN, &GET_DRAIN, &GET, &LIST]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,8 +42,8 @@ const NAMED_MAX: usize = 10;
 
 /// Cordon peers, and have them hand over what they lead
 ///
-/// One peer after the other, each until it leads nothing. What is left and what blocks it is said on
-/// standard error. Interrupted or after --timeout the drain itself goes on: mesh peers undrain takes it
+/// All of them at once, and until none leads anything. What is left and what blocks it is said on standard
+/// error. Interrupted or after --timeout the drain itself goes on: mesh peers undrain takes it
 /// back. Asks before it changes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
@@ -94,6 +95,7 @@ fn drain(write: &WriteArgs) -> Change<'_> {
     }
 }
 
+/// Orders every drain before it waits for one, so that what one peer hands over does not go to the next.
 async fn all(
     args: &DrainArgs,
     session: &mut Session,
@@ -102,17 +104,22 @@ async fn all(
 ) -> Result<Exit, CliError> {
     let key = drain.key()?;
     let several = ids.len() > 1;
-    let waits = !args.no_wait && !args.write.is_dry_run();
-    let mut changed = false;
-    let mut batch = Batch::new(KIND, "change", drain.failed);
+    let mut orders = Batch::new(KIND, "change", drain.failed);
     for id in ids {
-        let ordered = match batch.hopeless() {
+        let ordered = match orders.hopeless() {
             Some(error) => Err(error),
             None => drain.one(session, &id, &key, several, args.write.if_match).await,
         };
+        orders.push(id, ordered);
+    }
+    let waits = !args.no_wait && !args.write.is_dry_run();
+    let mut wait = Wait::until(args.timeout.0);
+    let mut changed = false;
+    let mut batch = Batch::new(KIND, "change", drain.failed);
+    for (id, ordered) in orders.into_outcomes() {
         changed |= ordered.as_ref().is_ok_and(|document| flag(document, "changed"));
         let outcome = match ordered {
-            Ok(document) if waits => wait(session, &document, args.timeout.0).await.map(|()| document),
+            Ok(document) if waits => wait.drained(session, document).await,
             outcome => outcome,
         };
         batch.push(id, outcome);
@@ -124,39 +131,99 @@ async fn all(
     Ok(if changed && args.write.exit_code && exit == Exit::Ok { Exit::Negative } else { exit })
 }
 
-/// Waits until the peer of `ordered` leads nothing; what is left is said whenever it changes.
-///
-/// # Errors
-/// `DRAIN_TIMEOUT` when that is not so in time, `DRAIN_TAKEN_BACK` when somebody has taken it back; what
-/// keeps the daemon from saying.
-async fn wait(session: &Session, ordered: &Value, timeout: Duration) -> Result<(), CliError> {
-    let id = text(ordered, "peer.nodeId");
-    let call = Call::of(&GET_DRAIN, &json!({ "nodeId": id, "minRevision": text(ordered, "cursor") }))?;
-    let deadline = Some(timeout).filter(|timeout| !timeout.is_zero()).map(|timeout| Instant::now() + timeout);
-    let (mut pause, mut left) = (PAUSE_FIRST, String::new());
-    loop {
-        match session.call(&call).await {
-            Ok(progress) if !flag(&progress, "draining") => return Err(taken_back(id)),
-            Ok(progress) if flag(&progress, "drained") => return Ok(()),
-            Ok(progress) => {
-                let now = remaining(&progress);
-                if now != left {
-                    session.notes().progress(&format!("{KIND}/{id} still leads {}", printable(&now)));
-                    left = now;
-                }
-            }
-            // The daemon may be back before the time is over.
-            Err(error) if matches!(error.exit(), Exit::Unavailable | Exit::Timeout) => {
-                session.notes().step(1, || format!("asking again: {}", error.body().message));
-            }
-            Err(error) => return Err(error),
-        }
-        if deadline.is_some_and(|deadline| Instant::now() + pause > deadline) {
-            return Err(too_slow(id, timeout, &left));
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+/// How long peers are waited for, and who was asked last.
+struct Wait {
+    timeout: Duration,
+    /// `None`: for ever.
+    deadline: Option<Instant>,
+    /// Whom the last look asked, and the id of that request.
+    target: Option<Value>,
+    request_id: Option<String>,
+}
+
+impl Wait {
+    /// A wait that begins now; no time is for ever.
+    fn until(timeout: Duration) -> Self {
+        let deadline = Some(timeout).filter(|timeout| !timeout.is_zero());
+        let deadline = deadline.map(|timeout| Instant::now() + timeout);
+        Self { timeout, deadline, target: None, request_id: None }
     }
+
+    /// Waits until the peer of `ordered` leads nothing, and gives the document with the peer as it is then;
+    /// what is left is said whenever it changes.
+    ///
+    /// # Errors
+    /// `DRAIN_TIMEOUT` when that is not so in time, `DRAIN_TAKEN_BACK` when somebody has taken it back; what
+    /// keeps the daemon from saying.
+    async fn drained(&mut self, session: &Session, ordered: Value) -> Result<Value, CliError> {
+        let id = text(&ordered, "peer.nodeId").to_owned();
+        let request = json!({ "nodeId": id, "minRevision": text(&ordered, "cursor") });
+        let call = Call::of(&GET_DRAIN, &request)?;
+        let (mut pause, mut left) = (PAUSE_FIRST, String::new());
+        loop {
+            match self.look(session, &call).await {
+                Ok(progress) if !flag(&progress, "draining") => return Err(self.asked(taken_back(&id))),
+                Ok(progress) if flag(&progress, "drained") => return as_it_is(session, &id, ordered).await,
+                Ok(progress) => {
+                    let now = remaining(&progress);
+                    if now != left {
+                        session.notes().progress(&format!("{KIND}/{id} still leads {}", printable(&now)));
+                        left = now;
+                    }
+                }
+                // The daemon may be back before the time is over.
+                Err(error) if matches!(error.exit(), Exit::Unavailable | Exit::Timeout) => {
+                    session.notes().step(1, || format!("asking again: {}", error.body().message));
+                }
+                Err(error) => return Err(error),
+            }
+            let rest = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if rest.is_some_and(|rest| rest.is_zero()) {
+                return Err(self.asked(too_slow(&id, self.timeout, &left)));
+            }
+            // The last look is when the time is over.
+            tokio::time::sleep(rest.map_or(pause, |rest| rest.min(pause))).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// How far the drain is; notes who said so.
+    async fn look(&mut self, session: &Session, call: &Call) -> Result<Value, CliError> {
+        let client = session.client()?;
+        match client.ask(call).await {
+            Ok((progress, answer)) => {
+                self.target = Some(client.target().to_json(&answer.address));
+                self.request_id = answer.header("x-request-id").map(str::to_owned);
+                Ok(progress)
+            }
+            Err(error) => {
+                self.target = error.body().target.clone().or(self.target.take());
+                self.request_id.clone_from(&error.body().request_id);
+                Err(error)
+            }
+        }
+    }
+
+    /// `error` with who was asked last.
+    fn asked(&self, error: CliError) -> CliError {
+        let error = error.request_id(self.request_id.clone());
+        self.target.clone().into_iter().fold(error, CliError::target)
+    }
+}
+
+/// The document of a finished drain: the answer to the order, with the peer as it is now.
+async fn as_it_is(session: &Session, id: &str, mut ordered: Value) -> Result<Value, CliError> {
+    let request = json!({ "nodeId": id, "minRevision": text(&ordered, "cursor") });
+    match session.call(&Call::of(&GET, &request)?).await {
+        Ok(now) if field(&now, "peer").is_object() => {
+            for name in ["peer", "cursor"] {
+                ordered[name] = field(&now, name).clone();
+            }
+        }
+        // It is drained, whoever can say the rest; what was read before the drain would be false.
+        Ok(_) | Err(_) => ordered["peer"]["leads"] = json!([]),
+    }
+    Ok(ordered)
 }
 
 /// `2 scopes: global-control, shard/orders/03 (no other node may lead it: 1 dead)`

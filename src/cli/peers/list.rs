@@ -170,6 +170,8 @@ pub async fn watch(
         columns: COLUMNS,
         summary,
         line: None,
+        named: &[],
+        news: None,
         keep: Keep::Latest,
     };
     stream::run(session, feed, watching, table).await

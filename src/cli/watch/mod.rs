@@ -1,6 +1,7 @@
 //! Watching: one stream of events over any number of connections, without loss and without end.
 
 pub mod cursor;
+pub mod live;
 pub mod printer;
 pub mod stream;
 pub mod until;
@@ -13,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use self::cursor::Cursor;
+use self::live::News;
 use self::printer::{Known, Printer};
 use self::stream::{Ended, Event, Stream};
 use super::args::{TableArgs, WatchArgs};
@@ -20,6 +22,7 @@ use super::client::chance;
 use super::document::{field, text};
 use super::error::CliError;
 use super::failure::Failure;
+use super::output::printable;
 use super::rpc::Call;
 use super::session::Session;
 use super::table::Column;
@@ -49,10 +52,14 @@ pub struct Feed<'a> {
     /// The field of the object that holds its id.
     pub id: &'static str,
     pub columns: &'a [Column],
+    /// The ids that were named in full; those that are not there when the watch begins are said.
+    pub named: &'a [String],
     /// What a line says of an object that is new.
     pub summary: fn(&Value) -> String,
-    /// What a line says of an event, its time apart; `None`: its type, the id, and what differs or is new.
+    /// What a line says of an event behind its time to the millisecond; `None`: its type, the id, and what differs or is new.
     pub line: Option<fn(&Value) -> String>,
+    /// What a live table tells below its rows; `None`: only the rows.
+    pub news: Option<News>,
     /// What is kept of the objects.
     pub keep: Keep,
 }
@@ -289,6 +296,7 @@ impl Watch<'_> {
                 self.known.insert(id, object);
             }
             "synced" => {
+                self.say_absent(session);
                 self.synced = true;
                 self.in_snapshot = false;
             }
@@ -326,6 +334,14 @@ impl Watch<'_> {
             self.cursor.advance(cursor);
         }
         Ok(())
+    }
+
+    /// Says which of the objects that were named are not there, once a snapshot is complete.
+    fn say_absent(&self, session: &Session) {
+        let is_known = |id: &String| self.known.keys().any(|known| known.eq_ignore_ascii_case(id));
+        for id in self.feed.named.iter().filter(|id| !self.synced && !is_known(id)) {
+            session.notes().say(&format!("There is no {}/{} yet.", self.feed.kind, printable(id)));
+        }
     }
 
     fn keeps(&self) -> bool {

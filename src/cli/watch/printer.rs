@@ -1,16 +1,16 @@
 //! What a watch prints: a line per event, or a table that is drawn again in place.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::Feed;
+use super::live::Live;
 use crate::cli::document::{field, plain, text};
 use crate::cli::error::CliError;
 use crate::cli::output::{Format, Out, printable};
 use crate::cli::session::Session;
-use crate::cli::table::{Layout, Moment, Table};
+use crate::cli::table::Layout;
 use crate::cli::time;
 
 /// The objects of a watch by id, as they were last seen.
@@ -66,7 +66,7 @@ impl Printer {
             }
             Self::Log => out.write_line(&log_line(feed, event, before))?,
             Self::Live(live) => {
-                live.touch(text(field(event, feed.object), feed.id));
+                live.take(feed, event, out.screen());
                 return Ok(());
             }
         }
@@ -98,10 +98,12 @@ impl Printer {
 
 /// `2026-11-20T06:02:11Z  modified  relay-b119  status: suspect -> alive`
 fn log_line(feed: &Feed, event: &Value, before: Option<&Value>) -> String {
-    let at = time::millis(field(event, "time")).or_else(time::now_ms).map(time::clock).unwrap_or_default();
+    let at = time::millis(field(event, "time")).or_else(time::now_ms);
     if let Some(line) = feed.line {
+        let at = at.map(time::exact_clock).unwrap_or_default();
         return format!("{at}  {}", printable(&line(event))).trim_end().to_owned();
     }
+    let at = at.map(time::clock).unwrap_or_default();
     let kind = text(event, "type");
     let object = field(event, feed.object);
     let id = text(object, feed.id);
@@ -137,62 +139,6 @@ fn differences(before: &Value, after: &Value) -> Vec<String> {
         }
     }
     lines
-}
-
-/// A table on a terminal that is drawn again in place.
-#[derive(Debug)]
-pub struct Live {
-    layout: Layout,
-    absolute: bool,
-    /// Lines on the screen that are ours.
-    drawn: usize,
-    since: Instant,
-    /// When each object changed last.
-    touched: BTreeMap<String, Instant>,
-}
-
-/// How long a changed row stays marked.
-const MARKED: Duration = Duration::from_secs(2);
-
-impl Live {
-    fn new(layout: Layout, absolute: bool) -> Self {
-        Self { layout, absolute, drawn: 0, since: Instant::now(), touched: BTreeMap::new() }
-    }
-
-    fn touch(&mut self, id: &str) {
-        self.touched.retain(|_, at| at.elapsed() < MARKED);
-        self.touched.insert(id.to_owned(), Instant::now());
-    }
-
-    fn draw(&mut self, out: &mut Out, feed: &Feed, known: &Known, status: &str) -> Result<(), CliError> {
-        let moment = Moment { now_ms: time::now_ms(), absolute: self.absolute };
-        let items: Vec<Value> = known.values().cloned().collect();
-        let table = Table::of(feed.columns, &items, moment, &self.layout)?;
-        let screen = out.screen();
-        let text = table.render(out.format() == Format::Wide, screen).lines;
-        let headings = usize::from(!self.layout.no_headers);
-        let room = screen.height.map_or(usize::MAX, |height| height.saturating_sub(3));
-        let mut lines: Vec<String> = text.lines().take(room).map(str::to_owned).collect();
-        for (line, id) in lines.iter_mut().skip(headings).zip(known.keys()) {
-            if self.touched.get(id).is_some_and(|at| at.elapsed() < MARKED) {
-                *line = format!("{}{line}", if screen.color { "\x1b[1m" } else { "" });
-                line.push_str(if screen.color { "\x1b[0m" } else { "  <" });
-            }
-        }
-        let unseen = text.lines().count().saturating_sub(lines.len());
-        if unseen > 0 {
-            lines.push(format!("... {unseen} more"));
-        }
-        let live = time::short(Duration::from_secs(self.since.elapsed().as_secs().max(1)));
-        let dot = if screen.unicode { "·" } else { "-" };
-        lines.push(format!("{status} {dot} live {live} {dot} Ctrl-C to stop"));
-        if self.drawn > 0 {
-            out.write(format!("\x1b[{}A\x1b[J", self.drawn).as_bytes())?;
-        }
-        self.drawn = lines.len();
-        lines.iter().try_for_each(|line| out.write_line(line))?;
-        out.flush()
-    }
 }
 
 /// The event that says that a snapshot was cut off, so that what was printed of it is void.

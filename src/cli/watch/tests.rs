@@ -33,6 +33,8 @@ fn watch<'a>(session: &Session, args: &'a WatchArgs) -> Watch<'a> {
         feed: Feed {
             call: Call::of(&LIST, &serde_json::json!({})).unwrap(),
             kind: "thing",
+            named: &[],
+            news: None,
             keep: Keep::Latest,
             object: "thing",
             id: "id",

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use prost::Message;
 use tokio::time::{Instant, timeout_at};
 
+use super::difference::differences;
 use super::explain::exclusions_of;
 use super::known::{Known, NEVER_LED};
 use super::{LEADERSHIP, check_scope, leadership_id, not_found, pb};
 use crate::core::labels::{self, Labels};
 use crate::core::lease::Policy;
 use crate::core::names::check_node_name;
-use crate::core::peer::difference;
 use crate::core::scope::ScopeKind;
 use crate::core::time::millis;
 use crate::daemon::chance::correlation_id;
@@ -345,23 +345,6 @@ fn is_done(order: &pb::LeadershipOrder, known: &Known) -> bool {
         }
         Verb::Unspecified => false,
     }
-}
-
-fn differences(before: Option<&LeadershipValue>, after: &LeadershipValue) -> Vec<String> {
-    let Some(before) = before else { return vec!["created".to_owned()] };
-    let labels = |value: &LeadershipValue| {
-        let labels: Vec<_> = value.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        format!("\"{}\"", labels.join(","))
-    };
-    let policy = |value: &LeadershipValue| {
-        let policy = value.policy.clone().unwrap_or_default();
-        serde_json::to_string(&policy).unwrap_or_default()
-    };
-    let lines = [
-        difference("labels", labels(before), labels(after)),
-        difference("policy", policy(before), policy(after)),
-    ];
-    lines.into_iter().flatten().collect()
 }
 
 impl Answer for pb::LeaderChange {

@@ -2,6 +2,7 @@
 
 pub mod campaign;
 mod change;
+mod difference;
 mod explain;
 mod known;
 #[cfg(test)]
