@@ -81,7 +81,7 @@ async fn candidates_come_and_go() -> Result<()> {
     let (mut chance, mut orders) = (Chance(seed), Orders::default());
     let mut setup = Setup::of("churn", &server.url());
     setup.nodes = vec![server.url(); NODES];
-    let at_least = AtLeast { grants: 21, accepted: 100, beliefs: 21, ..AtLeast::default() };
+    let at_least = AtLeast { grants: 21, audited: 21, accepted: 100, beliefs: 21, ..AtLeast::default() };
     recorded(setup, at_least, async |run: &mut Run| {
         for _ in 0..rounds * STEPS {
             orders.step(run, &mut chance).await?;

@@ -16,8 +16,13 @@ async fn clocks_that_are_an_hour_off_change_nothing() -> Result<()> {
     let rounds = rounds()?;
     let mut setup = Setup::of("clocks", &server.url());
     setup.clocks = vec!["+3600s", "-3600s", ""];
-    let at_least =
-        AtLeast { grants: 21 + rounds, accepted: 100, refused: rounds * STALE * 2, ..AtLeast::default() };
+    let at_least = AtLeast {
+        grants: 21 + rounds,
+        audited: 21 + rounds,
+        accepted: 100,
+        refused: rounds * STALE * 2,
+        ..AtLeast::default()
+    };
     recorded(setup, at_least, async |run: &mut Run| {
         for at in 0..2 {
             run.fault(Fault::ClockJump, Some(at));

@@ -15,7 +15,14 @@ const STALE: usize = 300;
 /// What a history of so many rounds holds, in each of which one leader is succeeded.
 fn rounds_of(rounds: usize) -> AtLeast {
     let refused = rounds * STALE * 2;
-    AtLeast { grants: 21 + rounds, accepted: 100, refused, beliefs: 21 + rounds, ..AtLeast::default() }
+    AtLeast {
+        grants: 21 + rounds,
+        audited: 21 + rounds,
+        accepted: 100,
+        refused,
+        beliefs: 21 + rounds,
+        ..AtLeast::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -62,7 +62,8 @@ async fn a_leader_whose_disk_hangs_goes_on_or_is_succeeded() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let mut hanging = Vec::new();
     let setup = Setup::of("disk hangs", &server.url());
-    let at_least = AtLeast { grants: 21, accepted: 100, refused: STALE * 2, ..AtLeast::default() };
+    let at_least =
+        AtLeast { grants: 21, audited: 21, accepted: 100, refused: STALE * 2, ..AtLeast::default() };
     recorded(setup, at_least, async |run: &mut Run| {
         run.terminate(0).await?;
         let seal = run.members[0].place.data_dir().join("audit/n1/seal");

@@ -50,8 +50,14 @@ async fn tokens_rise_after_a_failover_that_loses_writes() -> Result<()> {
 /// Kills a master whose replica lacks the newest leases.
 async fn fail_over() -> Result<()> {
     let mut group = tokio::task::block_in_place(|| Sentinels::start(1))?;
-    let at_least =
-        AtLeast { grants: 21 * 2, accepted: 100, refused: STALE * 2, beliefs: 42, ..AtLeast::default() };
+    let at_least = AtLeast {
+        grants: 21 * 2,
+        audited: 21 * 2,
+        accepted: 100,
+        refused: STALE * 2,
+        beliefs: 42,
+        ..AtLeast::default()
+    };
     recorded(Setup::of("failover", &group.url()), at_least, async |run: &mut Run| {
         let (master, replica) = (group.announced()?, 1 - group.announced()?);
         let offset: u64 = group.servers[master].info("master_repl_offset")?.parse()?;

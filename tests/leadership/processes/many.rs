@@ -61,7 +61,7 @@ async fn a_thousand_scopes_are_renewed_as_one_and_outlive_their_leader() -> Resu
     let mut one = 0;
     let server = RedisServer::start(&[])?;
     let setup = Setup { shards: 0, ..Setup::of("one scope", &server.url()) };
-    recorded(setup, AtLeast { grants: 1, ..AtLeast::default() }, async |run: &mut Run| {
+    recorded(setup, AtLeast { grants: 1, audited: 1, ..AtLeast::default() }, async |run: &mut Run| {
         one = calls_at_rest(run, &server, u64::MAX).await?;
         Ok(())
     })
@@ -69,7 +69,8 @@ async fn a_thousand_scopes_are_renewed_as_one_and_outlive_their_leader() -> Resu
     let server = RedisServer::start(&[])?;
     let ask_every = Duration::from_millis(500);
     let setup = Setup { shards: SHARDS, ask_every, ..Setup::of("a thousand scopes", &server.url()) };
-    let at_least = AtLeast { grants: 1001, accepted: 1000, refused: 600, ..AtLeast::default() };
+    let at_least =
+        AtLeast { grants: 1001, audited: 1001, accepted: 1000, refused: 600, ..AtLeast::default() };
     recorded(setup, at_least, async |run: &mut Run| {
         let thousand = calls_at_rest(run, &server, one + SLACK).await?;
         println!("script calls of three daemons in {COUNTED:?}: {one} with one scope, {thousand} with 1,000");

@@ -27,7 +27,13 @@ async fn leaders_that_are_cut_off_are_succeeded() -> Result<()> {
     setup.nodes = proxies.iter().map(Proxy::url).collect();
     let rounds = rounds()?;
     let refused = rounds * 2 * STALE * 2;
-    let at_least = AtLeast { grants: 21 + rounds * 2, accepted: 100, refused, ..AtLeast::default() };
+    let at_least = AtLeast {
+        grants: 21 + rounds * 2,
+        audited: 21 + rounds * 2,
+        accepted: 100,
+        refused,
+        ..AtLeast::default()
+    };
     recorded(setup, at_least, async |run: &mut Run| {
         for wire in [Wire::Silent, Wire::Cut].iter().cycle().take(rounds * 2) {
             // Its service is busy: it believes what it heard last, for as long as that may be relied on.
@@ -73,8 +79,13 @@ async fn away(
 async fn leaders_are_back_with_their_store() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let rounds = rounds()?;
-    let at_least =
-        AtLeast { grants: 21 * (1 + 2 * rounds), accepted: 100, refused: STALE, ..AtLeast::default() };
+    let at_least = AtLeast {
+        grants: 21 * (1 + 2 * rounds),
+        audited: 21 * (1 + 2 * rounds),
+        accepted: 100,
+        refused: STALE,
+        ..AtLeast::default()
+    };
     recorded(Setup::of("store away", &server.url()), at_least, async |run: &mut Run| {
         let first = run.led_by(run.leader());
         let zombie = run.zombie(run.leader(), first.clone());

@@ -7,10 +7,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use omnirelay::daemon::store::{Epoch, GroupRef, LogEntry, LogPage, Pulse, RedisStore, Revision, Store};
+use omnirelay::daemon::audit::AUDIT;
+use omnirelay::daemon::store::{
+    Epoch, GroupRef, LogEntry, LogPage, Pulse, Record, RedisStore, Revision, Store,
+};
+use omnirelay::wire::pb::omnirelay::store::v1::AuditValue;
+use prost::Message;
 
 use super::gates::{Gates, store};
-use crate::history::{Event, How};
+use crate::history::{Action, Event, How};
 use crate::process::PATIENCE;
 use crate::recorder::Recorder;
 
@@ -34,8 +39,15 @@ struct Reader {
     after: Revision,
     /// When the epoch was last seen to go on.
     heard_us: u64,
-    /// The tokens that were granted last.
-    tokens: BTreeMap<String, u64>,
+    /// What was granted last in this epoch.
+    granted: BTreeMap<String, Granted>,
+}
+
+#[derive(Clone)]
+struct Granted {
+    token: u64,
+    term: u64,
+    node: String,
 }
 
 impl Watcher {
@@ -49,7 +61,7 @@ impl Watcher {
             gates,
             epoch: Epoch(0),
             after: Revision(0),
-            tokens: BTreeMap::new(),
+            granted: BTreeMap::new(),
         };
         let (ended, (ready, is_ready)) = (ending.clone(), std::sync::mpsc::channel());
         let thread = std::thread::spawn(move || {
@@ -125,19 +137,46 @@ impl Reader {
     }
 
     fn note_entry(&mut self, entry: &LogEntry) {
+        let before = self.granted.clone();
         for lease in entry.leases.iter().filter(|lease| !lease.released) {
-            let before = self.tokens.insert(lease.scope.clone(), lease.token);
-            // Whoever commits the lease of somebody else has given back his own in the same step.
-            if let Some(token) = before.filter(|_| entry.writer != node_of(&lease.holder)) {
-                let (scope, epoch) = (lease.scope.clone(), self.epoch.0);
+            let node = node_of(&lease.holder);
+            // A leader that commits the lease of somebody else has given back its own in the same step.
+            let handed_over =
+                before.get(&lease.scope).filter(|last| last.node == entry.writer && last.node != node);
+            if let Some(last) = handed_over {
+                let (scope, epoch, token) = (lease.scope.clone(), self.epoch.0, last.token);
                 let revision = entry.revision.0;
                 self.recorder.push(Event::Ended { scope, epoch, revision, token, how: How::Released });
             }
+            let granted = Granted { token: lease.token, term: lease.term, node };
+            self.granted.insert(lease.scope.clone(), granted);
         }
         for event in Event::of_log(self.epoch, entry, node_of) {
             self.recorder.push(event);
         }
+        for change in entry.changes.iter().filter(|change| change.after.id.kind == AUDIT) {
+            self.note_audit(&change.after, &before);
+        }
         self.after = entry.revision;
+    }
+
+    /// What the audit trail says that happened, in its own words; an end is that of the grant `before`.
+    fn note_audit(&self, record: &Record, before: &BTreeMap<String, Granted>) {
+        let audit = AuditValue::decode(record.value.clone()).unwrap_or_default();
+        let Some(scope) = audit.object.strip_prefix("leadership/") else { return };
+        let push = |term: u64, action| {
+            self.recorder.push(Event::Audited { scope: scope.to_owned(), epoch: self.epoch.0, term, action });
+        };
+        let term = audit.changes.iter().find_map(|line| line.strip_prefix("term: ")?.parse().ok());
+        match audit.action.as_str() {
+            "leaders.elected" => push(term.unwrap_or(0), Action::Granted),
+            "leaders.handed-over" => {
+                push(term.unwrap_or(0), Action::Granted);
+                push(before.get(scope).map_or(0, |last| last.term), Action::Ended);
+            }
+            "leaders.stepped-down" => push(before.get(scope).map_or(0, |last| last.term), Action::Ended),
+            _ => {}
+        }
     }
 
     /// Goes on in the epoch that the store is in. It begins with a quarantine, so nothing is granted
@@ -146,6 +185,9 @@ impl Reader {
         let from_us = self.heard_us;
         let beat = self.store.pulse(Pulse::default()).await?;
         let now_us = self.recorder.now_us();
+        if beat.epoch != self.epoch {
+            self.granted.clear();
+        }
         (self.epoch, self.after) = (beat.epoch, beat.head);
         self.gates.note_epoch(beat.epoch);
         let left_ms = beat.quarantine_until.0.saturating_sub(beat.now.0);
