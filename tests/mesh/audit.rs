@@ -37,6 +37,11 @@ fn omnirelay(daemon: Option<&Daemon>, arguments: &[&str]) -> Result<Ended> {
     Ok(Ended { code: output.status.code(), output: String::from_utf8(output.stdout)? })
 }
 
+/// A daemon that leads nothing: its elections would be in the trail as well.
+fn place() -> Result<Place> {
+    Place::new(&["--node-id", "a", "--set", "mesh.leadership.enabled=false"])
+}
+
 /// Changes something `count` times, which leaves as many records.
 async fn act(daemon: &Daemon, count: usize) -> Result<()> {
     for number in 0..count {
@@ -109,7 +114,7 @@ fn delete(record: &Record) -> Write {
 
 #[tokio::test]
 async fn what_a_killed_daemon_left_unsealed_is_sealed_at_its_next_start() -> Result<()> {
-    let place = Place::new(&["--node-id", "a"])?;
+    let place = place()?;
     let mut records = 0;
     for round in 0..3 {
         let daemon = place.start()?;
@@ -132,7 +137,7 @@ async fn what_a_killed_daemon_left_unsealed_is_sealed_at_its_next_start() -> Res
 #[tokio::test]
 async fn what_was_forged_while_a_daemon_was_away_is_told_from_what_it_left_unsealed() -> Result<()> {
     for forged in [false, true] {
-        let place = Place::new(&["--node-id", "a"])?;
+        let place = place()?;
         let daemon = place.start()?;
         act(&daemon, 4).await?;
         sealed(&daemon)?;
@@ -213,7 +218,7 @@ async fn what_an_intruder_did_to_the_store_is_found_and_named() -> Result<()> {
         }),
     ];
     for (what, wrong, tamper) in cases {
-        let place = Place::new(&["--node-id", "a"])?;
+        let place = place()?;
         let daemon = place.start()?;
         act(&daemon, 4).await?;
         sealed(&daemon)?;
@@ -252,7 +257,7 @@ fn without_seals(export: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn an_export_is_checked_without_a_daemon_and_every_byte_of_it_counts() -> Result<()> {
-    let place = Place::new(&["--node-id", "a"])?;
+    let place = place()?;
     let daemon = place.start()?;
     act(&daemon, 5).await?;
     let file = place.directory.path().join("audit.jsonl");
@@ -301,7 +306,7 @@ async fn an_export_is_checked_without_a_daemon_and_every_byte_of_it_counts() -> 
 
 #[tokio::test]
 async fn a_filtered_export_says_what_it_left_out() -> Result<()> {
-    let place = Place::new(&["--node-id", "a"])?;
+    let place = place()?;
     let daemon = place.start()?;
     act(&daemon, 5).await?;
     let file = place.directory.path().join("audit.jsonl");
@@ -317,7 +322,7 @@ async fn a_filtered_export_says_what_it_left_out() -> Result<()> {
 
 #[tokio::test]
 async fn a_refused_change_is_in_the_trail_once_its_minute_is_over() -> Result<()> {
-    let place = Place::new(&["--node-id", "a"])?;
+    let place = place()?;
     let daemon = place.start()?;
     for _ in 0..3 {
         let request = reqwest::Client::new().post(daemon.url("/control/peers/a:cordon"));
@@ -371,7 +376,7 @@ async fn a_refused_change_is_in_the_trail_once_its_minute_is_over() -> Result<()
 
 #[tokio::test]
 async fn a_tail_goes_on_where_it_ended() -> Result<()> {
-    let place = Place::new(&["--node-id", "a"])?;
+    let place = place()?;
     let daemon = place.start()?;
     act(&daemon, 4).await?;
     let cursor = place.directory.path().join("audit.cursor").display().to_string();
