@@ -18,7 +18,7 @@ use tonic::{Request, Response};
 pub use crate::core::time::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::watch::ResetReason;
-use crate::daemon::surface::Caller;
+use crate::daemon::surface::{Caller, IfMatch};
 use crate::wire::fault::{Code, Fault};
 
 /// The version of the JSON documents; additions do not change it.
@@ -63,6 +63,19 @@ pub fn check_reason(reason: &str) -> Result<(), Fault> {
         return Err(Fault::invalid("field `reason` holds control characters"));
     }
     Ok(())
+}
+
+/// The version that a caller expects of an object, said in the message or by `If-Match`.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when the two contradict each other.
+pub fn expected(caller: &Caller, version: Option<u64>) -> Result<Option<IfMatch>, Fault> {
+    match (version.map(IfMatch::Version), caller.if_match) {
+        (Some(said), Some(header)) if said != header => {
+            Err(Fault::invalid("field `expectedVersion` and header `If-Match` contradict each other"))
+        }
+        (said, header) => Ok(said.or(header)),
+    }
 }
 
 /// What every answer of a read begins with.

@@ -16,13 +16,13 @@ use crate::core::names::check_node_name;
 use crate::core::scope::ScopeKind;
 use crate::core::time::millis;
 use crate::daemon::chance::correlation_id;
-use crate::daemon::objects::{SCHEMA_VERSION, check_reason, timestamp};
+use crate::daemon::objects::{SCHEMA_VERSION, check_reason, expected, timestamp};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled, request_hash};
 use crate::daemon::registry::view::View;
 use crate::daemon::store::{LogEntry, Write};
-use crate::daemon::surface::{Caller, IfMatch};
+use crate::daemon::surface::Caller;
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 use pb::leadership_order::Verb;
@@ -153,7 +153,7 @@ impl Asked<'_> {
             action: self.action,
             object: id.clone(),
             reason: &self.reason,
-            expected: self.expected()?,
+            expected: expected(self.caller, self.expected_version)?,
             dry_run: self.dry_run,
             request_hash: self.hash,
         };
@@ -166,16 +166,6 @@ impl Asked<'_> {
                 Ok(decision)
             })
             .await
-    }
-
-    /// The version the caller expects, said in the message or by `If-Match`.
-    fn expected(&self) -> Result<Option<IfMatch>, Fault> {
-        match (self.expected_version.map(IfMatch::Version), self.caller.if_match) {
-            (Some(said), Some(header)) if said != header => {
-                Err(Fault::invalid("field `expectedVersion` and header `If-Match` contradict each other"))
-            }
-            (said, header) => Ok(said.or(header)),
-        }
     }
 
     /// Has the leader of a scope do something.

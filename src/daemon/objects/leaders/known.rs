@@ -203,20 +203,23 @@ impl Known {
                 ..shown
             };
         };
-        let lease = self
-            .held
-            .as_ref()
-            .filter(|held| (&held.node, held.session) == (&tenure.leader_id, tenure.session));
-        let numbers = numbers.or(lease.map(Numbers::of)).unwrap_or_default();
-        let tenure = current(self.scope(), tenure, numbers);
+        let is_its = |held: &&Held| (&held.node, held.session) == (&tenure.leader_id, tenure.session);
+        let lease = self.held.as_ref().filter(is_its);
+        let numbers = numbers.or(lease.map(Numbers::of));
+        // A lease of the same session may be a later one.
+        let is_valid = lease.is_some_and(|lease| numbers.is_some_and(|numbers| numbers.token == lease.token));
+        let known = numbers.is_some();
+        let tenure = current(self.scope(), tenure, numbers.unwrap_or_default());
         pb::Leadership {
             leader_id: tenure.leader_id,
             term: tenure.term,
             fence_token: tenure.fence_token,
-            elected_at: tenure.elected_at,
+            elected_at: tenure.elected_at.filter(|_| known),
+            renewed_at: shown.renewed_at.filter(|_| is_valid),
+            expires_at: shown.expires_at.filter(|_| is_valid),
             reason: tenure.reason,
             correlation_id: tenure.correlation_id,
-            leaderless_ms: tenure.leaderless_ms,
+            leaderless_ms: tenure.leaderless_ms.filter(|_| known),
             previous_leader_id,
             vacant_since: None,
             ..shown

@@ -8,13 +8,13 @@ use prost::Message;
 use super::{PEER, check_node_id, not_found, pb, peer, peer_id};
 use crate::core::labels;
 use crate::core::peer::{difference, may_forget};
-use crate::daemon::objects::{SCHEMA_VERSION, check_reason, timestamp};
+use crate::daemon::objects::{SCHEMA_VERSION, check_reason, expected, timestamp};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled, request_hash};
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::store::{LogEntry, Write};
-use crate::daemon::surface::{Caller, IfMatch};
+use crate::daemon::surface::Caller;
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::store::v1::PeerValue;
 use pb::peer::Status;
@@ -177,16 +177,6 @@ impl Asked<'_> {
         .await
     }
 
-    /// The version the caller expects, said in the message or by `If-Match`.
-    fn expected(&self) -> Result<Option<IfMatch>, Fault> {
-        match (self.expected_version.map(IfMatch::Version), self.caller.if_match) {
-            (Some(said), Some(header)) if said != header => {
-                Err(Fault::invalid("field `expectedVersion` and header `If-Match` contradict each other"))
-            }
-            (said, header) => Ok(said.or(header)),
-        }
-    }
-
     async fn decide(
         &self,
         registry: &Registry,
@@ -194,7 +184,7 @@ impl Asked<'_> {
     ) -> Result<pb::PeerChange, Fault> {
         check_node_id(&self.node_id)?;
         check_reason(&self.reason)?;
-        let expected = self.expected()?;
+        let expected = expected(self.caller, self.expected_version)?;
         let id = peer_id(&self.node_id);
         let mutation = Mutation {
             caller: self.caller,
