@@ -20,7 +20,8 @@ pub use candidates::{
 use pb::leadership_order::Verb;
 use pb::tenure::End;
 pub use tenure::{
-    Numbers, PAST_MAX, SCOPE_DELETED, Transition, current, elect, elections_since, end, transitions, vacate,
+    Numbers, PAST_MAX, SCOPE_DELETED, Transition, current, elect, elections_since, end, signed, transitions,
+    vacate,
 };
 
 /// A lease as the store has it, and how the session that holds it stands.
@@ -106,25 +107,17 @@ pub enum Move {
 
 /// Decides what the node does about the scope.
 pub fn decide(scene: &Scene<'_>) -> Move {
-    match scene.held {
-        Some(held) if matches!(held.standing, Standing::Live { .. }) => {
-            if held.node == scene.me && Some(held.session) == scene.my_session {
-                return lead(scene);
-            }
-            wait_for_end(held)
-        }
-        Some(_) | None => fill(scene),
-    }
-}
-
-fn wait_for_end(held: &Held) -> Move {
+    let Some(held) = scene.held else { return fill(scene) };
     match held.standing {
+        Standing::Live { .. } if held.node == scene.me && Some(held.session) == scene.my_session => {
+            lead(scene)
+        }
         Standing::Live { until, .. } => Move::Look { at: until },
         Standing::Released
         | Standing::Expired { .. }
         | Standing::Closed { .. }
         | Standing::Replaced
-        | Standing::Unknown => Move::Rest,
+        | Standing::Unknown => fill(scene),
     }
 }
 

@@ -149,6 +149,7 @@ pub fn transitions(
     found
 }
 
-fn signed(number: u64) -> i64 {
+/// A term or a token as messages hold it; they stay far below the limit.
+pub fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -17,7 +17,10 @@ use tonic::{Request, Response};
 
 pub use crate::core::time::timestamp;
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::view::View;
 use crate::daemon::registry::watch::ResetReason;
+use crate::daemon::store::{Kind, LogEntry, Record};
 use crate::daemon::surface::{Caller, IfMatch};
 use crate::wire::fault::{Code, Fault};
 
@@ -32,6 +35,18 @@ pub const ETAG: &str = "etag";
 pub const CURSOR: &str = "omnirelay-cursor";
 /// The response header that says: it is as the caller has it already, the message is empty.
 pub const NOT_MODIFIED: &str = "omnirelay-not-modified";
+
+/// Where the registry stands, as answers say it.
+pub fn head_cursor(view: &View) -> String {
+    let head = view.head();
+    Cursor::at(head.epoch, head.revision).to_string()
+}
+
+/// The record of this kind that a commit wrote; `None`: it wrote or left none.
+pub fn written<'e>(entry: Option<&'e LogEntry>, kind: &Kind) -> Option<&'e Record> {
+    let change = entry?.changes.iter().find(|change| change.after.id.kind == *kind)?;
+    (!change.after.deleted).then_some(&change.after)
+}
 
 /// Store time now; `None` before the store has answered for the first time.
 pub fn store_time(registry: &Registry) -> Option<Timestamp> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::daemon::store::{Epoch, Group, GroupRef};
+use crate::daemon::store::{Epoch, Group, GroupId, GroupRef};
 
 /// How much earlier than the store a holder takes its group for over.
 const MARGIN: Duration = Duration::from_millis(250);
@@ -67,12 +67,17 @@ impl OwnGroups {
         self.lock().iter().map(|own| own.of.clone()).collect()
     }
 
-    /// How long this node may rely on a life of a group of `epoch`; `None`: no longer.
-    pub fn valid_until(&self, group: &GroupRef, epoch: Epoch) -> Option<Instant> {
+    /// The life of a group that this node renews, whether it may still rely on it or not.
+    pub fn life_of(&self, id: &GroupId) -> Option<GroupRef> {
+        self.lock().iter().find(|own| own.of.id == *id).map(|own| own.of.clone())
+    }
+
+    /// The life of a group of `epoch` that this node may rely on, and until when.
+    pub fn valid(&self, id: &GroupId, epoch: Epoch) -> Option<(GroupRef, Instant)> {
         let now = Instant::now();
         let own = self.lock();
-        let kept = own.iter().find(|own| own.of == *group && own.epoch == epoch)?;
-        (now < kept.valid_until).then_some(kept.valid_until)
+        let kept = own.iter().find(|own| own.of.id == *id && own.epoch == epoch && now < own.valid_until)?;
+        Some((kept.of.clone(), kept.valid_until))
     }
 
     /// How many renewals the store has acknowledged since the start.

@@ -98,10 +98,8 @@ impl Beliefs {
     }
 
     fn session(&self) -> Option<(GroupRef, Instant)> {
-        let (own, id) = (self.registry.own(), session_id(self.registry.node_id()));
-        let session = own.all().into_iter().find(|group| group.id == id)?;
-        let until = own.valid_until(&session, self.registry.view().head().epoch)?;
-        Some((session, until))
+        let epoch = self.registry.view().head().epoch;
+        self.registry.own().valid(&session_id(self.registry.node_id()), epoch)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::core::names::check_node_name;
 use crate::core::scope::ScopeKind;
 use crate::core::time::millis;
 use crate::daemon::chance::correlation_id;
-use crate::daemon::objects::{SCHEMA_VERSION, check_reason, expected, timestamp};
+use crate::daemon::objects::{SCHEMA_VERSION, check_reason, expected, head_cursor, timestamp, written};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled, request_hash};
@@ -231,8 +231,7 @@ impl Asked<'_> {
         order: &pb::LeadershipOrder,
         known: Option<Known>,
     ) -> Result<pb::LeaderChange, Fault> {
-        let head = registry.view().head();
-        let cursor = Cursor::at(head.epoch, head.revision).to_string();
+        let cursor = head_cursor(registry.view());
         let now = known.as_ref().map(Known::leadership);
         let done = known.as_ref().map_or(order.verb() == Verb::Delete, |known| is_done(order, known));
         if done {
@@ -346,13 +345,9 @@ impl Answer for pb::LeaderChange {
         self.set_cursor(outcome.cursor);
         self.changed = outcome.changed;
         self.dry_run = outcome.dry_run;
-        let change =
-            entry.and_then(|entry| entry.changes.iter().find(|change| change.after.id.kind == LEADERSHIP));
-        if let (Some(shown), Some(change)) = (&mut self.leadership, change)
-            && !change.after.deleted
-        {
-            shown.version = change.after.version.0;
-            shown.updated_at = Some(timestamp(change.after.updated_at));
+        if let (Some(shown), Some(record)) = (&mut self.leadership, written(entry, &LEADERSHIP)) {
+            shown.version = record.version.0;
+            shown.updated_at = Some(timestamp(record.updated_at));
         }
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use tonic::Response;
 
 use super::known::Known;
-use super::{check_scope, cursor_of, find, pb};
-use crate::core::lease::{Exclusion, Node, Policy};
+use super::{check_scope, find, pb};
+use crate::core::lease::{Exclusion, Node};
 use crate::core::time::{Millis, rfc3339};
 use crate::daemon::objects::peers::Roster;
-use crate::daemon::objects::{Envelope, at_cursor};
+use crate::daemon::objects::{Envelope, at_cursor, head_cursor};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::View;
 use crate::wire::fault::Fault;
@@ -23,7 +23,7 @@ pub(super) async fn explain(
     check_scope(&request.scope)?;
     registry.ready_for(&request.min_revision).await?;
     let view = registry.view();
-    let cursor = cursor_of(view);
+    let cursor = head_cursor(view);
     let known = find(view, &request.scope)?;
     let roster = Roster::of(view);
     let nodes = roster.nodes();
@@ -46,7 +46,7 @@ pub(super) async fn explain(
 
 /// Every node: those that may lead in the order in which they would campaign, then the others.
 fn candidates(known: &Known, nodes: &[Node<'_>]) -> Vec<pb::LeadershipCandidate> {
-    let policy = Policy::of(known.value.policy.as_ref()).unwrap_or_default();
+    let policy = known.policy();
     let ranked = policy.rank(known.scope(), nodes, None);
     let mut candidates: Vec<_> = nodes
         .iter()
@@ -146,7 +146,7 @@ pub fn blocked_by(view: &View, leader: &str, scopes: Vec<String>) -> Vec<pb::Dra
     let nodes = roster.nodes();
     let blocked = |scope: &str| {
         let known = Known::find(view, scope)?;
-        let policy = Policy::of(known.value.policy.as_ref()).unwrap_or_default();
+        let policy = known.policy();
         let other = nodes.iter().any(|node| node.id != leader && policy.exclusions(node).is_empty());
         (!other).then(|| why_nobody(&candidates(&known, &nodes), leader))
     };
@@ -159,6 +159,6 @@ pub fn blocked_by(view: &View, leader: &str, scopes: Vec<String>) -> Vec<pb::Dra
 pub(super) fn exclusions_of(view: &View, known: &Known, node_id: &str) -> Option<Vec<Exclusion>> {
     let roster = Roster::of(view);
     let nodes = roster.nodes();
-    let policy = Policy::of(known.value.policy.as_ref()).unwrap_or_default();
+    let policy = known.policy();
     nodes.iter().find(|node| node.id == node_id).map(|node| policy.exclusions(node))
 }

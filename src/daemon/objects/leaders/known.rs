@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::{LEADERSHIP, leadership_id, pb};
-use crate::core::lease::{Ending, Held, Numbers, Standing, current, elections_since, end, ending};
+use crate::core::labels::Labels;
+use crate::core::lease::{
+    Ending, Held, Numbers, Policy, Standing, current, elections_since, end, ending, signed,
+};
 use crate::core::scope::ScopeKind;
 use crate::core::time::{Millis, millis, timestamp};
 use crate::daemon::objects::peers::node_of_session;
@@ -47,9 +50,7 @@ impl AllKnown {
         drop(tenancy);
         Self { reading, scopes, now, quarantine_until }
     }
-}
 
-impl AllKnown {
     /// A scope by its name; `None` if there is none.
     pub fn find(&self, scope: &str) -> Option<&Known> {
         let place = self.scopes.binary_search_by(|known| known.scope().cmp(scope)).ok()?;
@@ -97,33 +98,29 @@ impl Known {
     }
 
     /// The labels, for a shard with its namespace and id.
-    pub fn labels(&self) -> crate::core::labels::Labels {
+    pub fn labels(&self) -> Labels {
         let kind = ScopeKind::of(self.scope()).unwrap_or(ScopeKind::Custom);
         kind.labels(&self.value.labels)
+    }
+
+    /// Who may lead it; it was checked before it was stored.
+    pub fn policy(&self) -> Policy {
+        Policy::of(self.value.policy.as_ref()).unwrap_or_default()
     }
 
     /// What a leader shows; `None`: nobody leads.
     pub fn token(&self) -> Option<pb::LeadershipToken> {
         let (held, until, renewed_at) = self.valid()?;
         Some(pb::LeadershipToken {
-            issued_at: Some(timestamp(renewed_at)),
-            expires_at: Some(timestamp(until)),
-            ..self.token_of(&held.node, Numbers::of(held))
-        })
-    }
-
-    /// The token that a leader with these numbers had.
-    pub fn token_of(&self, leader: &str, numbers: Numbers) -> pb::LeadershipToken {
-        pb::LeadershipToken {
             scope: self.scope().to_owned(),
             scope_kind: ScopeKind::word_of(self.scope()).to_owned(),
-            leader_id: leader.to_owned(),
-            term: signed(numbers.term),
-            fence_token: signed(numbers.token),
-            issued_at: None,
-            expires_at: None,
+            leader_id: held.node.clone(),
+            term: signed(held.term),
+            fence_token: signed(held.token),
+            issued_at: Some(timestamp(renewed_at)),
+            expires_at: Some(timestamp(until)),
             labels: self.labels(),
-        }
+        })
     }
 
     /// The newest tenures, the current one first.
@@ -149,14 +146,13 @@ impl Known {
         let tenure = value.current.as_ref().filter(|_| valid.is_some());
         let acquired_at = value.current.as_ref().map(|_| numbers.acquired_at);
         let since = Millis(self.now.0.saturating_sub(LATELY_MS));
-        let vacant_before = tenure.and_then(|tenure| tenure.vacant_since.as_ref()).map(millis);
-        let (reason, correlation_id) = match (tenure, past) {
-            (Some(tenure), _) => (tenure.reason.clone(), tenure.correlation_id.clone()),
-            (None, past) => match (self.unrecorded_end(), past) {
-                (Some(ending), _) => (ending.reason.to_owned(), String::new()),
-                (None, Some(past)) => (past.end_reason.clone(), past.end_correlation_id.clone()),
-                (None, None) => (NEVER_LED.to_owned(), String::new()),
-            },
+        let shown = tenure.map(|tenure| current(self.scope(), tenure, numbers));
+        let leaderless_ms = shown.as_ref().and_then(|tenure| tenure.leaderless_ms);
+        let (reason, correlation_id) = match (shown, self.unrecorded_end(), past) {
+            (Some(tenure), ..) => (tenure.reason, tenure.correlation_id),
+            (None, Some(ending), _) => (ending.reason.to_owned(), String::new()),
+            (None, None, Some(past)) => (past.end_reason.clone(), past.end_correlation_id.clone()),
+            (None, None, None) => (NEVER_LED.to_owned(), String::new()),
         };
         pb::Leadership {
             scope: self.scope().to_owned(),
@@ -172,7 +168,7 @@ impl Known {
             reason,
             correlation_id,
             previous_leader_id: self.previous_leader().unwrap_or_default().to_owned(),
-            leaderless_ms: vacant_before.map(|since| numbers.acquired_at.0.saturating_sub(since.0)),
+            leaderless_ms,
             vacant_since: self.vacant_since().map(timestamp),
             elections_last_hour: elections_since(value, acquired_at, since),
             order: value.order.clone(),
@@ -264,9 +260,4 @@ fn held(lease: &Lease, standing: Standing) -> Option<Held> {
         acquired_at: lease.acquired_at,
         standing,
     })
-}
-
-/// Numbers of leases stay far below this limit.
-pub fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -18,10 +18,9 @@ use tonic::{Request, Response, Status};
 use xxhash_rust::xxh64::Xxh64;
 
 use super::listing::{self, PageToken};
-use super::{Envelope, at_cursor, caller, not_modified, tagged};
+use super::{Envelope, at_cursor, caller, head_cursor, not_modified, tagged};
 use crate::core::scope::ScopeKind;
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::View;
 use crate::daemon::store::{Kind, RecordId};
@@ -141,7 +140,7 @@ impl Leaders {
     async fn get_one(&self, request: pb::GetLeaderRequest) -> Result<Response<pb::GetLeaderResponse>, Fault> {
         check_scope(&request.scope)?;
         self.registry.ready_for(&request.min_revision).await?;
-        let cursor = cursor_of(self.registry.view());
+        let cursor = head_cursor(self.registry.view());
         let known = find(self.registry.view(), &request.scope)?;
         let envelope = Envelope::of(&self.registry);
         let response = pb::GetLeaderResponse {
@@ -162,7 +161,7 @@ impl Leaders {
     ) -> Result<Response<pb::LeadershipHistoryResponse>, Fault> {
         let limit = listing::page_size(request.limit, HISTORY_DEFAULT, PAGE_SIZE_MAX)?;
         self.registry.ready_for(&request.min_revision).await?;
-        let cursor = cursor_of(self.registry.view());
+        let cursor = head_cursor(self.registry.view());
         let scopes = if request.scope.is_empty() {
             AllKnown::of(self.registry.view()).scopes
         } else {
@@ -205,11 +204,6 @@ fn list_tag(asked: &pb::ListLeadersRequest, all: &AllKnown, stale: bool) -> Stri
 /// The record of a scope.
 pub fn leadership_id(scope: &str) -> RecordId {
     RecordId::new(LEADERSHIP, scope)
-}
-
-fn cursor_of(view: &View) -> String {
-    let head = view.head();
-    Cursor::at(head.epoch, head.revision).to_string()
 }
 
 fn find(view: &View, scope: &str) -> Result<Known, Fault> {

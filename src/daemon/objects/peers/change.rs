@@ -8,7 +8,7 @@ use prost::Message;
 use super::{PEER, check_node_id, not_found, pb, peer, peer_id};
 use crate::core::labels;
 use crate::core::peer::{difference, may_forget};
-use crate::daemon::objects::{SCHEMA_VERSION, check_reason, expected, timestamp};
+use crate::daemon::objects::{SCHEMA_VERSION, check_reason, expected, timestamp, written};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled, request_hash};
@@ -259,12 +259,9 @@ impl Answer for pb::PeerChange {
         self.set_cursor(outcome.cursor);
         self.changed = outcome.changed;
         self.dry_run = outcome.dry_run;
-        let record = entry.and_then(|entry| entry.changes.iter().find(|change| change.after.id.kind == PEER));
-        if let (Some(peer), Some(record)) = (&mut self.peer, record)
-            && !record.after.deleted
-        {
-            peer.version = record.after.version.0;
-            peer.updated_at = Some(timestamp(record.after.updated_at));
+        if let (Some(peer), Some(record)) = (&mut self.peer, written(entry, &PEER)) {
+            peer.version = record.version.0;
+            peer.updated_at = Some(timestamp(record.updated_at));
         }
     }
 }

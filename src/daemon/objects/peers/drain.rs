@@ -4,9 +4,8 @@ use tonic::Response;
 
 use super::{check_node_id, not_found, pb, peer_id, session_id};
 use crate::daemon::objects::leaders::blocked_by;
-use crate::daemon::objects::{Envelope, at_cursor};
+use crate::daemon::objects::{Envelope, at_cursor, head_cursor};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::cursor::Cursor;
 use crate::wire::fault::Fault;
 use crate::wire::pb::omnirelay::store::v1::PeerValue;
 
@@ -18,7 +17,7 @@ pub async fn get(
     check_node_id(&request.node_id)?;
     registry.ready_for(&request.min_revision).await?;
     let view = registry.view();
-    let head = view.head();
+    let cursor = head_cursor(view);
     let record = view.get(&peer_id(&request.node_id)).ok_or_else(|| not_found(&request.node_id))?;
     let value = record.value::<PeerValue>().unwrap_or_default();
     let leads: Vec<String> = {
@@ -26,7 +25,6 @@ pub async fn get(
         tenancy.held_by(&session_id(&request.node_id)).into_iter().map(|lease| lease.scope.clone()).collect()
     };
     let remaining = blocked_by(view, &request.node_id, leads);
-    let cursor = Cursor::at(head.epoch, head.revision).to_string();
     let envelope = Envelope::of(registry);
     let response = pb::GetDrainResponse {
         schema_version: envelope.schema_version,

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 
 use super::listing::{self, PageToken};
-use super::{Envelope, caller, not_modified, reset_word, tagged, timestamp, watch_place};
+use super::{Envelope, caller, head_cursor, not_modified, reset_word, tagged, timestamp, watch_place};
 use crate::core::lease::Node;
 use crate::core::names::check_node_name;
 use crate::daemon::registry::cursor::Cursor;
@@ -118,10 +118,9 @@ impl Peers {
         let asked = request.into_inner();
         check_node_id(&asked.node_id)?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let head = self.registry.view().head();
+        let cursor = head_cursor(self.registry.view());
         let record = self.registry.view().get(&peer_id(&asked.node_id));
         let record = record.ok_or_else(|| not_found(&asked.node_id))?;
-        let cursor = Cursor::at(head.epoch, head.revision).to_string();
         let tag = format!("\"{}\"", record.record.version);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor));

@@ -133,8 +133,7 @@ impl Presence {
     }
 
     fn session(&self) -> Option<GroupRef> {
-        let id = session_id(self.registry.node_id());
-        self.registry.own().all().into_iter().find(|group| group.id == id)
+        self.registry.own().life_of(&session_id(self.registry.node_id()))
     }
 
     /// Opens a session and enters the record as alive, unless it is so already. False: it was not

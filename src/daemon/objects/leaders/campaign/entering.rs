@@ -6,7 +6,7 @@ use prost::Message;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::{AllKnown, Campaigner};
+use super::{AllKnown, COMMIT_TIMEOUT, Campaigner};
 use crate::core::lease::{Ending, Node, Numbers, place_of, vacate};
 use crate::core::time::Millis;
 use crate::daemon::chance::correlation_id;
@@ -18,8 +18,6 @@ use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 
 /// The most scopes of one commit.
 const BATCH_MAX: usize = 128;
-/// How long a commit may take.
-const COMMIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A scope that is to be entered.
 struct Entered {

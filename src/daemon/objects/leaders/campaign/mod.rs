@@ -18,7 +18,7 @@ use super::known::{AllKnown, Known};
 use super::{LEADERSHIP, RUNBOOK};
 use crate::core::labels::Labels;
 use crate::core::lease::{Node, Numbers, Scene, Standing};
-use crate::core::time::{Millis, millis};
+use crate::core::time::{Millis, millis, whole_ms};
 use crate::daemon::metrics::LeadershipMetrics;
 use crate::daemon::objects::peers::{self, Roster, session_id};
 use crate::daemon::registry::Registry;
@@ -29,6 +29,8 @@ use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 
 /// How long a node that stops may take to hand over what it leads.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);
+/// How long a commit may take.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The shortest time between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -170,11 +172,8 @@ impl Campaigner {
     }
 
     fn session_until(&self) -> Option<(GroupRef, Instant)> {
-        let (own, epoch) = (self.registry.own(), self.registry.view().head().epoch);
-        let id = session_id(self.registry.node_id());
-        let session = own.all().into_iter().find(|group| group.id == id)?;
-        let until = own.valid_until(&session, epoch)?;
-        Some((session, until))
+        let epoch = self.registry.view().head().epoch;
+        self.registry.own().valid(&session_id(self.registry.node_id()), epoch)
     }
 
     fn seen(&self) -> Seen {
@@ -198,13 +197,6 @@ impl Campaigner {
         }
     }
 
-    /// Before this nobody is granted the scope, and from there on candidates take their turns.
-    fn not_before(&self, all: &AllKnown, scope: &str) -> Millis {
-        let state = self.lock();
-        let held_until = state.held_until.get(scope).copied().unwrap_or_default();
-        all.quarantine_until.max(held_until).max(state.heard_since.unwrap_or_default())
-    }
-
     fn scene<'a>(
         &'a self,
         all: &AllKnown,
@@ -212,7 +204,11 @@ impl Campaigner {
         nodes: &'a [Node<'a>],
         session: Option<&GroupRef>,
     ) -> Scene<'a> {
-        let last_led = self.lock().last_led.get(known.scope()).map(|(at, _)| *at);
+        let state = self.lock();
+        let last_led = state.last_led.get(known.scope()).map(|(at, _)| *at);
+        let held_until = state.held_until.get(known.scope()).copied().unwrap_or_default();
+        let heard_since = state.heard_since.unwrap_or_default();
+        drop(state);
         Scene {
             scope: known.scope(),
             value: &known.value,
@@ -223,7 +219,8 @@ impl Campaigner {
             last_led,
             nodes,
             now: all.now,
-            not_before: self.not_before(all, known.scope()),
+            // From there on candidates take their turns.
+            not_before: all.quarantine_until.max(held_until).max(heard_since),
             backoff: self.settings.election_backoff,
         }
     }
@@ -279,7 +276,7 @@ impl Campaigner {
         let took = took.max(Duration::from_millis(shown.leaderless_ms.unwrap_or(0)));
         self.metrics.observe_election(&shown.scope_kind, took);
         if took > self.settings.max_election_window {
-            let duration_ms = crate::core::time::whole_ms(took);
+            let duration_ms = whole_ms(took);
             warn!(
                 scope,
                 term,
@@ -320,7 +317,7 @@ impl Campaigner {
         state.jitter ^= state.jitter << 13;
         state.jitter ^= state.jitter >> 7;
         state.jitter ^= state.jitter << 17;
-        let most = crate::core::time::whole_ms(self.settings.election_backoff / 8).max(1);
+        let most = whole_ms(self.settings.election_backoff / 8).max(1);
         Duration::from_millis(state.jitter % most)
     }
 

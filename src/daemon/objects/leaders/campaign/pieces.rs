@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-use super::rounds::{end_word, stepping_down};
+use super::rounds::stepping_down;
 use super::{Campaigner, Known, Roster};
 use crate::core::lease::{Ending, Held, Move, Numbers, SCOPE_DELETED, Standing, elect, vacate};
 use crate::daemon::audit;
@@ -13,6 +13,7 @@ use crate::daemon::objects::peers::session_id;
 use crate::daemon::store::{
     Fence, GroupId, GroupRef, LeaseOp, Precondition, TOKEN_FLOOR_MAX, Version, Write,
 };
+use crate::wire::pb::omnirelay::mesh::control::v1::tenure::End;
 use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 
 /// What a move of one scope changes, on the condition that its record has this version.
@@ -30,8 +31,8 @@ pub(super) struct Piece {
     pub held_by: Option<GroupRef>,
     /// The leader gives the scope up.
     pub yields: bool,
-    /// Whom it makes or unmakes a leader, and how.
-    pub transitions: Vec<(String, &'static str)>,
+    /// Whose tenure ends, and how, and whose begins (`None`).
+    pub transitions: Vec<(String, Option<End>)>,
     pub reason: String,
     pub correlation_id: String,
 }
@@ -92,7 +93,7 @@ impl<'a> Making<'a> {
         let vacant = self.vacated(ending);
         let value = elect(&vacant, me, session.instance, &self.correlation_id);
         let mut transitions = self.ended(ending);
-        transitions.push((me.to_owned(), "elected"));
+        transitions.push((me.to_owned(), None));
         let leases = vec![self.acquire(session)];
         let ended = ending.map(|ending| self.audited(ended_action(ending), self.changes(Some(&vacant))));
         let whole = self.whole("leaders.elected", Some(&value));
@@ -107,7 +108,7 @@ impl<'a> Making<'a> {
         let release = LeaseOp::Release { scope: fence.scope.clone(), token: fence.token };
         let leases = vec![release, self.acquire(session)];
         let mut transitions = self.ended(Some(ending));
-        transitions.push((to.to_owned(), "elected"));
+        transitions.push((to.to_owned(), None));
         let whole = self.whole("leaders.handed-over", Some(&value));
         Some(Piece { leases, fence: Some(fence), yields: true, transitions, ..whole })
     }
@@ -167,10 +168,9 @@ impl<'a> Making<'a> {
         }
     }
 
-    fn ended(&self, ending: Option<Ending>) -> Vec<(String, &'static str)> {
+    fn ended(&self, ending: Option<Ending>) -> Vec<(String, Option<End>)> {
         let current = self.known.value.current.as_ref();
-        let ended =
-            ending.and_then(|ending| current.map(|led| (led.leader_id.clone(), end_word(ending.end))));
+        let ended = ending.and_then(|ending| current.map(|led| (led.leader_id.clone(), Some(ending.end))));
         ended.into_iter().collect()
     }
 
@@ -260,9 +260,9 @@ fn session_of(held: &Held) -> GroupRef {
 
 /// What the end of a tenure is called in the audit trail.
 fn ended_action(ending: Ending) -> &'static str {
-    match end_word(ending.end) {
-        "expired" => "leaders.expired",
-        "stepped_down" => "leaders.stepped-down",
-        _ => "leaders.lost",
+    match ending.end {
+        End::Expired => "leaders.expired",
+        End::SteppedDown => "leaders.stepped-down",
+        End::Lost | End::Unspecified => "leaders.lost",
     }
 }

@@ -1,12 +1,14 @@
 //! One look at all scopes, and what follows from it.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::time::{Instant, timeout};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::pieces::Piece;
-use super::{AllKnown, Campaigner, LeftAlone, RUNBOOK, Roster, Yielding};
+use super::{AllKnown, COMMIT_TIMEOUT, Campaigner, LeftAlone, RUNBOOK, Roster, Yielding};
 use crate::core::lease::{Ending, Move, Node, decide, successor};
 use crate::core::time::Millis;
 use crate::daemon::objects::leaders::known::Known;
@@ -21,12 +23,10 @@ const BATCH_MAX: usize = 64;
 const FENCED_AT_ONCE: usize = 16;
 /// How often a batch is made smaller before its scopes are looked at again.
 const REFUSALS_MAX: usize = 4;
-/// How long a commit may take.
-const COMMIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 /// How often is looked whether a silent store is back.
-const LOOK_FOR_STORE: std::time::Duration = std::time::Duration::from_millis(50);
+const LOOK_FOR_STORE: Duration = Duration::from_millis(50);
 /// How long a scope is left alone when somebody else changed its record.
-const CONFLICT_WAIT: std::time::Duration = std::time::Duration::from_millis(20);
+const CONFLICT_WAIT: Duration = Duration::from_millis(20);
 
 impl Campaigner {
     /// Looks at all scopes, does what is to be done, and says when to look again at the latest.
@@ -37,8 +37,9 @@ impl Campaigner {
         let session = session.map(|(session, _)| session);
         let all = AllKnown::of(self.registry.view());
         let roster = Roster::of(self.registry.view());
+        let nodes = roster.nodes();
         self.note_leading(&all, session.as_ref());
-        self.note_doubts(&all, &roster.nodes());
+        self.note_doubts(&all, &nodes);
         self.note_led(&all);
         if !self.settings.enabled {
             return again;
@@ -50,10 +51,10 @@ impl Campaigner {
             return again.min(Instant::now() + LOOK_FOR_STORE);
         }
         let Some(session) = session else { return again };
-        if self.enter_scopes(&all, &roster.nodes(), &session).await {
+        if self.enter_scopes(&all, &nodes, &session).await {
             return Instant::now();
         }
-        let (due, look) = self.moves(&all, &roster.nodes(), &session);
+        let (due, look) = self.moves(&all, &nodes, &session);
         if due.is_empty() {
             let look = look.map(|at| Instant::now() + at.since(self.registry.view().now()) + self.jitter());
             return look.map_or(again, |at| again.min(at));
@@ -215,8 +216,9 @@ impl Campaigner {
                     let (refused, rest) = self.split_refused(pieces, &error);
                     let now = self.registry.view().now();
                     let again = match &error {
-                        CommitError::LeaseHeld { until, .. } => (*until).max(now.after(CONFLICT_WAIT)),
-                        CommitError::GroupLive { until, .. } => (*until).max(now.after(CONFLICT_WAIT)),
+                        CommitError::LeaseHeld { until, .. } | CommitError::GroupLive { until, .. } => {
+                            (*until).max(now.after(CONFLICT_WAIT))
+                        }
                         CommitError::Conflict { .. } => now.after(CONFLICT_WAIT),
                         CommitError::GroupOver(_)
                         | CommitError::Fenced { .. }
@@ -277,19 +279,23 @@ impl Campaigner {
         let lease = entry.leases.iter().find(|lease| lease.scope == piece.scope);
         let (term, token) = lease.map_or((0, 0), |lease| (lease.term, lease.token));
         let Piece { scope, correlation_id, reason, .. } = piece;
-        for (leader, transition) in &piece.transitions {
-            self.metrics.count_transition(scope, leader, transition);
-            match *transition {
-                "elected" => tracing::info!(
-                    scope,
-                    peer = leader,
-                    term,
-                    token,
-                    reason,
-                    correlation_id,
-                    "leader elected"
-                ),
-                ended => warn_or_info(ended, scope, leader, reason, correlation_id),
+        for (leader, end) in &piece.transitions {
+            self.metrics.count_transition(scope, leader, end.map_or("elected", end_word));
+            match end {
+                None => info!(scope, peer = leader, term, token, reason, correlation_id, "leader elected"),
+                Some(End::SteppedDown) => {
+                    info!(scope, peer = leader, reason, correlation_id, "leader stepped down");
+                }
+                Some(End::Expired | End::Lost | End::Unspecified) => {
+                    warn!(
+                        scope,
+                        peer = leader,
+                        reason,
+                        correlation_id,
+                        runbook = RUNBOOK,
+                        "leader lost its lease"
+                    );
+                }
             }
         }
     }
@@ -300,16 +306,8 @@ impl Campaigner {
     }
 }
 
-fn warn_or_info(ended: &str, scope: &str, leader: &str, reason: &str, correlation_id: &str) {
-    if ended == end_word(End::SteppedDown) {
-        tracing::info!(scope, peer = leader, reason, correlation_id, "leader stepped down");
-    } else {
-        warn!(scope, peer = leader, reason, correlation_id, runbook = RUNBOOK, "leader lost its lease");
-    }
-}
-
 /// As metrics say it.
-pub(super) fn end_word(end: End) -> &'static str {
+fn end_word(end: End) -> &'static str {
     match end {
         End::Expired => "expired",
         End::SteppedDown => "stepped_down",
