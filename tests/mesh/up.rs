@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::process::{PATIENCE, clean};
 
-/// Held while a mesh takes its ports, and while a node is killed: another mesh would take its port.
+/// Held while a mesh takes its ports, and while a node is killed or a mesh is restarted: another mesh would take
+/// its ports.
 static PORTS: Mutex<()> = Mutex::new(());
 
 pub fn hold_ports() -> MutexGuard<'static, ()> {
@@ -72,7 +73,11 @@ impl Mesh {
 
     /// With further arguments.
     pub fn up_with(&self, further: &[&str]) -> Result<Up> {
-        let _ports = hold_ports();
+        self.up_on(hold_ports(), further)
+    }
+
+    /// On ports that nobody else may take meanwhile.
+    fn up_on(&self, _ports: MutexGuard<'static, ()>, further: &[&str]) -> Result<Up> {
         let (data, ready) = (self.path("mesh"), self.path("ready.json"));
         let log = std::fs::File::create(self.path("up.log"))?;
         let arguments = ["up", "--data", &data.to_string_lossy(), "--ready-file", &ready.to_string_lossy()];
@@ -195,8 +200,10 @@ fn a_watch_outlives_a_restart_of_the_mesh_and_loses_nothing() -> Result<()> {
     watch.quiet_for(Duration::from_secs(2))?;
     mesh.run(&["mesh", "peers", "cordon", "node-2", "--reason", "x"])?;
     assert_eq!(watch.next()?, "modified node-2 alive cordoned");
+    // The watch would follow another mesh to the ports of this one.
+    let ports = hold_ports();
     up.interrupt()?;
-    let _up = mesh.up()?;
+    let _up = mesh.up_on(ports, &[])?;
     let mut seen: Vec<String> = (0..9).map(|_| watch.next()).collect::<Result<_>>()?;
     seen.sort();
     // Each says that it leads nothing any more, that it left, and that it is back.
