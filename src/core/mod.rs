@@ -9,6 +9,7 @@ pub mod labels;
 pub mod lease;
 pub mod names;
 pub mod peer;
+pub mod register;
 pub mod scope;
 pub mod selector;
 pub mod time;

@@ -22,6 +22,12 @@ pub mod omnirelay {
             }
         }
     }
+    pub mod registers {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/omnirelay.registers.v1.rs"));
+            include!(concat!(env!("OUT_DIR"), "/omnirelay.registers.v1.serde.rs"));
+        }
+    }
     pub mod security {
         pub mod v1 {
             include!(concat!(env!("OUT_DIR"), "/omnirelay.security.v1.rs"));

@@ -2,12 +2,14 @@
 //!
 //! An operation loads, decides and commits. It publishes nothing: the commit is the event.
 
+pub mod advertisements;
 pub mod audit;
 pub mod dev;
 pub mod leaders;
 pub mod listing;
 pub mod node;
 pub mod peers;
+pub mod registers;
 
 use std::sync::Arc;
 

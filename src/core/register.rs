@@ -1,0 +1,156 @@
+//! Registers: their ids, and what is advertised of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::wire::pb::omnirelay::registers::v1::AdvertisedRegister;
+use crate::wire::pb::omnirelay::registers::v1::advertisement::SyncState;
+use crate::wire::pb::omnirelay::store::v1::{AdvertisementValue, RegisterValue};
+
+/// The longest register id in bytes.
+pub const REGISTER_ID_BYTES_MAX: usize = 128;
+/// What a route of ours calls all registers, so that none can be called so.
+const RESERVED: &str = "available";
+/// Up to so many removals need no consent, whatever part of the whole they are.
+const BRAKE_FROM: usize = 10;
+
+/// Why a text cannot be the id of a register.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterIdError {
+    #[error("it is empty")]
+    Empty,
+    #[error("it is {0} bytes long, the limit is {REGISTER_ID_BYTES_MAX}")]
+    TooLong(usize),
+    #[error("it may hold only A-Z, a-z, 0-9, `.`, `_`, `:` and `-`, and must not begin with `_`")]
+    Characters,
+    #[error("`{RESERVED}` is a word of the API")]
+    Reserved,
+}
+
+/// Checks the id of a register: 1 to 128 of `[A-Za-z0-9._:-]`, not beginning with `_`.
+///
+/// # Errors
+/// What is wrong with it; the text itself is not repeated, because it may hold anything.
+pub fn check_register_id(id: &str) -> Result<(), RegisterIdError> {
+    if id.is_empty() {
+        return Err(RegisterIdError::Empty);
+    }
+    if id.len() > REGISTER_ID_BYTES_MAX {
+        return Err(RegisterIdError::TooLong(id.len()));
+    }
+    let inside =
+        id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-'));
+    if !inside || id.starts_with('_') {
+        return Err(RegisterIdError::Characters);
+    }
+    if id == RESERVED { Err(RegisterIdError::Reserved) } else { Ok(()) }
+}
+
+/// What a node advertises of a register that it hosts.
+pub fn advertisement_of(register: &RegisterValue) -> AdvertisementValue {
+    AdvertisementValue {
+        name: register.name.clone(),
+        description: register.description.clone(),
+        is_public: register.advertise,
+        latest_version: register.latest_version,
+        latest_docket_version: register.latest_docket_version,
+        sync_state: SyncState::Active.into(),
+    }
+}
+
+/// What an entry becomes when its producer pushes `item`: what is absent stays, and versions never go back.
+pub fn advertised(held: Option<&AdvertisementValue>, item: &AdvertisedRegister) -> AdvertisementValue {
+    let mut value = held.cloned().unwrap_or_default();
+    if let Some(name) = &item.name {
+        value.name.clone_from(name);
+    }
+    if let Some(description) = &item.description {
+        value.description.clone_from(description);
+    }
+    value.is_public = item.is_public.unwrap_or(value.is_public);
+    value.latest_version = value.latest_version.max(item.latest_version.unwrap_or(0));
+    value.latest_docket_version = value.latest_docket_version.max(item.latest_docket_version.unwrap_or(0));
+    value.set_sync_state(match item.sync_state.and_then(|state| SyncState::try_from(state).ok()) {
+        None | Some(SyncState::Unspecified | SyncState::Unverified) => SyncState::Active,
+        Some(state) => state,
+    });
+    value
+}
+
+/// Whether so many removals among so many entries are more than is done without consent: more than ten that are
+/// more than half.
+pub fn brakes(removals: usize, entries: usize) -> bool {
+    removals > BRAKE_FROM && removals * 2 > entries
+}
+
+/// What becomes of the entries of a producer that it does not push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rest {
+    Stays,
+    /// These go, the others stay.
+    Withdraw(BTreeSet<String>),
+    /// What is pushed is all there is.
+    WithdrawAll,
+}
+
+/// An entry as it is before a push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub value: AdvertisementValue,
+    /// Whether the store has it.
+    pub stored: Stored,
+}
+
+/// What the store has of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    Same,
+    /// Another value, or under a group that is over.
+    Other,
+    Missing,
+}
+
+/// What a push does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub add: BTreeMap<String, AdvertisementValue>,
+    pub update: BTreeMap<String, AdvertisementValue>,
+    /// How many items change nothing, those that a later one of the same id overrides included.
+    pub unchanged: usize,
+    pub remove: BTreeSet<String>,
+}
+
+/// Says what pushing `items` does to the entries of their producer.
+pub fn plan(held: &BTreeMap<String, Held>, items: &[AdvertisedRegister], rest: &Rest) -> Plan {
+    let mut plan = Plan::default();
+    let mut pushed = BTreeSet::new();
+    // Of two with one id the last counts.
+    for item in items.iter().rev() {
+        if !pushed.insert(item.register_id.as_str()) {
+            plan.unchanged += 1;
+            continue;
+        }
+        let known = held.get(&item.register_id);
+        let value = advertised(known.map(|held| &held.value), item);
+        match known {
+            None => plan.add.insert(item.register_id.clone(), value),
+            Some(held) if held.stored == Stored::Missing => plan.add.insert(item.register_id.clone(), value),
+            Some(held) if held.stored == Stored::Other || held.value != value => {
+                plan.update.insert(item.register_id.clone(), value)
+            }
+            Some(_) => {
+                plan.unchanged += 1;
+                None
+            }
+        };
+    }
+    let goes = |id: &String| match rest {
+        Rest::Stays => false,
+        Rest::Withdraw(these) => these.contains(id),
+        Rest::WithdrawAll => true,
+    };
+    plan.remove = held.keys().filter(|id| !pushed.contains(id.as_str()) && goes(id)).cloned().collect();
+    plan
+}
+
+#[cfg(test)]
+mod register_test;
