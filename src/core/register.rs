@@ -100,6 +100,12 @@ pub struct Held {
     pub stored: Stored,
 }
 
+impl AsRef<Self> for Held {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// What the store has of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
@@ -120,7 +126,7 @@ pub struct Plan {
 }
 
 /// Says what pushing `items` does to the entries of their producer.
-pub fn plan(held: &BTreeMap<String, Held>, items: &[AdvertisedRegister], rest: &Rest) -> Plan {
+pub fn plan<H: AsRef<Held>>(held: &BTreeMap<String, H>, items: &[AdvertisedRegister], rest: &Rest) -> Plan {
     let mut plan = Plan::default();
     let mut pushed = BTreeSet::new();
     // Of two with one id the last counts.
@@ -129,7 +135,7 @@ pub fn plan(held: &BTreeMap<String, Held>, items: &[AdvertisedRegister], rest: &
             plan.unchanged += 1;
             continue;
         }
-        let known = held.get(&item.register_id);
+        let known = held.get(&item.register_id).map(AsRef::as_ref);
         let value = advertised(known.map(|held| &held.value), item);
         match known {
             None => plan.add.insert(item.register_id.clone(), value),

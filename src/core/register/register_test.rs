@@ -120,7 +120,7 @@ fn plan_says_what_a_push_does() {
 #[test]
 fn of_two_with_one_id_the_last_counts() {
     let items = [item("a", Some(5)), item("b", None), item("a", Some(2))];
-    let planned = plan(&BTreeMap::new(), &items, &Rest::Stays);
+    let planned = plan(&BTreeMap::<String, Held>::new(), &items, &Rest::Stays);
     assert_eq!(planned.add["a"].latest_version, 2);
     assert_eq!((planned.add.len(), planned.unchanged), (2, 1));
 }

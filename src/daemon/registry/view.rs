@@ -252,6 +252,14 @@ impl View {
         read(&self.state).groups.get(id).cloned()
     }
 
+    /// Whether this life of a group is live, as its records are judged: while the store is silent no deadline
+    /// passes. One that was not heard of yet is: the next beat tells of it.
+    pub fn is_live(&self, of: &GroupRef) -> bool {
+        let state = read(&self.state);
+        let now = self.judged_at(&state);
+        state.lives(of, now)
+    }
+
     /// Forgets groups whose end is longer ago than `age`.
     pub fn forget_groups(&self, age: Duration) {
         let now = self.contact.judged_now();

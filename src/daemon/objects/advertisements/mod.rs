@@ -1,14 +1,21 @@
 //! Advertisements: which registers the nodes of a mesh offer.
 
 pub mod pool;
+mod reading;
 
-use crate::daemon::store::Kind;
-use crate::wire::pb::omnirelay::registers::v1 as pb;
+use crate::daemon::store::{Kind, RecordId};
+pub use reading::of_register;
 
 /// Records of advertisements; the key is `<source>/<register>/<producer>`.
 pub const ADVERTISEMENT: Kind = Kind::of("advertisement");
 
-/// Who advertises a register, in the order of the sources: what anybody may see, and what this node hides.
-pub fn of_register(_pool: &pool::Pool, _register_id: &str) -> Vec<pb::Advertisement> {
-    Vec::new()
+/// The record of an advertisement.
+pub fn advertisement_id(source: &str, register_id: &str, producer: &str) -> RecordId {
+    RecordId::new(ADVERTISEMENT, format!("{source}/{register_id}/{producer}"))
+}
+
+/// The source, the register and the producer of a record.
+pub fn parts(id: &RecordId) -> Option<(&str, &str, &str)> {
+    let mut parts = id.key.splitn(3, '/');
+    Some((parts.next()?, parts.next()?, parts.next()?))
 }

@@ -19,6 +19,7 @@ use super::listing::{self, PageToken};
 use super::{Envelope, caller, head_cursor, not_modified, reset_word, tagged, timestamp, watch_place};
 use crate::core::lease::Node;
 use crate::core::names::check_node_name;
+use crate::core::time::{Millis, millis};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
@@ -35,6 +36,8 @@ use pb::peer_event::Type;
 /// Records of peers; the key is the node id.
 pub const PEER: Kind = Kind::of("peer");
 const PAGE_SIZE_MAX: usize = 1000;
+/// How far a node's idea of the store's clock may be ahead: as long as a question to the store may take, in ms.
+const AHEAD_MS: u64 = 500;
 
 /// Serves `PeerControlService` from a registry.
 pub struct Peers {
@@ -211,6 +214,15 @@ pub fn session_id(node_id: &str) -> GroupId {
 /// The node whose session this is; `None`: it is another group.
 pub fn node_of_session(id: &GroupId) -> Option<&str> {
     id.0.strip_prefix("session/")
+}
+
+/// Since when a node is alive, in the session it has now; `None`: it is not.
+pub fn alive_since(view: &View, node_id: &str) -> Option<Millis> {
+    let value = view.get(&peer_id(node_id))?.value::<PeerValue>()?;
+    let session = GroupRef { id: session_id(node_id), instance: value.session };
+    let alive = value.status() == pb::peer::Status::Alive && view.is_live(&session);
+    let since = millis(value.status_since.as_ref().filter(|_| alive)?);
+    Some(Millis(since.0.saturating_sub(AHEAD_MS)))
 }
 
 /// All nodes, as those see them who elect.

@@ -4,19 +4,61 @@
 //! a bounded size, at once when it can be reached and as soon as it can otherwise. What other nodes advertise is
 //! read from the view and never touched.
 
+mod keep;
+mod memory;
+#[cfg(test)]
+mod pool_test;
+mod write;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::core::register::{Held, Rest};
+use prost::Message;
+use tokio::sync::Notify;
+
+use super::{ADVERTISEMENT, parts};
+use crate::core::register::{Held, Plan, Rest};
+use crate::core::time::Millis;
+use crate::daemon::audit;
+use crate::daemon::objects::peers::session_id;
 use crate::daemon::registry::Registry;
-use crate::daemon::store::StoreError;
+use crate::daemon::registry::complaint::Complaint;
+use crate::daemon::registry::mutate::Mutation;
+use crate::daemon::registry::view::ViewRecord;
+use crate::daemon::store::{COMMIT_WRITES_MAX, GroupRef, Record, RecordId, Scan, StoreError};
+use crate::daemon::surface::Caller;
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::registers::v1::{AdvertisedRegister, ItemFailure};
+use crate::wire::pb::omnirelay::store::v1::{AdvertisementValue, AuditValue};
+use memory::{Found, Memory, Step};
+use write::{Outcome, Refused};
+
+/// The most changes of one commit: the audit record of the push needs a place as well.
+pub const BATCH_MAX: usize = COMMIT_WRITES_MAX - 1;
+/// The most entries of one producer.
+pub const ENTRIES_MAX: usize = 100_000;
+/// The most producers of one node.
+const PRODUCERS_MAX: usize = 64;
+/// The longest name of a producer in bytes.
+const PRODUCER_BYTES_MAX: usize = 256;
+/// How many records are read at a time: a page keeps the store from serving others.
+const PAGE: usize = 512;
 
 /// Who pushes: `catalogue`, `http:NAME` or `file`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Producer(String);
+
+/// How long the entries of a producer live when it pushes no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    /// As long as this process does.
+    WhileRunning,
+    /// Their group is refreshed once more, so that a producer that pushes once in a TTL never blinks.
+    OnceMore,
+    /// One TTL.
+    NotAtAll,
+}
 
 impl Producer {
     /// The node's own catalogue.
@@ -30,12 +72,28 @@ impl Producer {
     }
 
     /// A register service outside, which calls as `principal`.
-    pub fn http(principal: &str) -> Self {
-        Self(format!("http:{principal}"))
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when its name is too long to be kept.
+    pub fn http(principal: &str) -> Result<Self, Fault> {
+        let name = format!("http:{principal}");
+        if name.len() > PRODUCER_BYTES_MAX {
+            let message = format!("the name of the caller is longer than {PRODUCER_BYTES_MAX} bytes");
+            return Err(Fault::invalid(message));
+        }
+        Ok(Self(name))
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    fn keeping(&self) -> Keeping {
+        match self.0.as_str() {
+            "catalogue" => Keeping::WhileRunning,
+            "file" => Keeping::NotAtAll,
+            _ => Keeping::OnceMore,
+        }
     }
 }
 
@@ -56,9 +114,11 @@ pub struct Push<'a> {
     pub items: &'a [AdvertisedRegister],
     /// What becomes of the producer's other entries.
     pub rest: Rest,
-    /// The most writes of one commit, 1 to 255.
+    /// The most changes of one commit, 1 to [`BATCH_MAX`].
     pub batch: usize,
-    /// Told after each commit how many writes are done, of how many.
+    /// Whose push the audit trail tells of; `None`: nobody's, the daemon keeps its own advertisements true.
+    pub caller: Option<&'a Caller>,
+    /// Told after each commit how many changes are done, of how many.
     pub progress: &'a (dyn Fn(usize, usize) + Send + Sync),
     /// Asked before each commit; true stops it there.
     pub cancelled: &'a (dyn Fn() -> bool + Send + Sync),
@@ -81,44 +141,372 @@ pub struct Pushed {
     pub cancelled: bool,
 }
 
+/// One entry of this node, as readers see it.
+pub struct LocalEntry {
+    pub producer: Producer,
+    pub register_id: String,
+    pub value: AdvertisementValue,
+    /// True: its producer has pushed it since this process started.
+    pub confirmed: bool,
+    pub changed_at: Millis,
+    /// `None`: it is only in memory.
+    pub group: Option<GroupRef>,
+}
+
+/// How many entries there are of this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocalCounts {
+    pub entries: usize,
+    pub unverified: usize,
+    /// What waits for the store, withdrawals included.
+    pub deferred: usize,
+}
+
+type Rival = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// What this node advertises.
 pub struct Pool {
     registry: Arc<Registry>,
     settings: PoolSettings,
+    /// Whether another daemon has this node's id.
+    rival: Rival,
+    memory: Mutex<Memory>,
+    /// One commit at a time, so that each writes what memory wants by then.
+    turn: tokio::sync::Mutex<()>,
+    /// Told when something waits for the store.
+    waiting: Notify,
+    refused: Complaint,
 }
 
 impl Pool {
-    pub fn new(registry: Arc<Registry>, settings: PoolSettings) -> Self {
-        Self { registry, settings }
+    /// A pool of the registry's node. `rival` says whether another daemon is known to have the node's id.
+    pub fn new(
+        registry: Arc<Registry>,
+        settings: PoolSettings,
+        rival: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            registry,
+            settings,
+            rival: Box::new(rival),
+            memory: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            waiting: Notify::new(),
+            refused: Complaint::default(),
+        }
     }
 
-    /// Keeps the store as memory wants it, and what should live from running out; for ever.
-    pub async fn run(&self) {
-        std::future::pending().await
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     /// The entries of a producer, as memory and the last comparison with the store have them.
-    pub fn held(&self, _producer: &Producer) -> BTreeMap<String, Held> {
-        BTreeMap::new()
+    pub fn held(&self, producer: &Producer) -> BTreeMap<String, Held> {
+        self.take_in_epoch();
+        let memory = self.lock();
+        let entries = memory.shelves.get(producer).map(|shelf| &shelf.entries);
+        entries.into_iter().flatten().map(|(id, entry)| (id.clone(), entry.held.clone())).collect()
+    }
+
+    /// What this node advertises, hidden entries included, in the order of producers and ids.
+    pub fn entries(&self) -> Vec<LocalEntry> {
+        self.take_in_epoch();
+        let mut shown = Vec::new();
+        self.visit(|producer, id, entry, group| {
+            shown.push(LocalEntry {
+                producer: producer.clone(),
+                register_id: id.to_owned(),
+                value: entry.held.value.clone(),
+                confirmed: entry.pushed.is_some(),
+                changed_at: entry.changed_at,
+                group: group.cloned(),
+            });
+        });
+        shown
+    }
+
+    /// How many entries there are.
+    pub fn counts(&self) -> LocalCounts {
+        self.take_in_epoch();
+        let mut counts = LocalCounts::default();
+        self.visit(|_, _, entry, _| {
+            counts.entries += 1;
+            counts.unverified += usize::from(entry.pushed.is_none());
+        });
+        counts.deferred = self.lock().waiting();
+        counts
+    }
+
+    /// Shows every entry that has not run out.
+    fn visit(&self, mut show: impl FnMut(&Producer, &str, &memory::Entry, Option<&GroupRef>)) {
+        let memory = self.lock();
+        for (producer, shelf) in &memory.shelves {
+            let keeping = producer.keeping();
+            let lives = shelf.group.as_ref().is_some_and(|group| self.registry.view().is_live(group));
+            for (id, entry) in &shelf.entries {
+                if lives || entry.is_wanted(keeping, self.settings.ttl) {
+                    show(producer, id, entry, shelf.group.as_ref());
+                }
+            }
+        }
     }
 
     /// Compares what the store holds of this node with memory, by reading all of it: what is missing or other there
-    /// is written by the next push or flush, and what memory does not know is held as unverified from now on.
+    /// is written by the next push or soon after, and what memory does not know is held as unverified from now on.
     /// True: they were the same.
     ///
     /// # Errors
     /// Those of the store; memory is as it was.
     pub async fn compare_with_store(&self) -> Result<bool, StoreError> {
-        let _ = (&self.registry, &self.settings);
-        Ok(true)
+        self.take_in_epoch();
+        let epoch = {
+            let mut memory = self.lock();
+            memory.comparing = Some(Default::default());
+            memory.epoch
+        };
+        let read = self.read_store().await;
+        let mut memory = self.lock();
+        let found = read.inspect_err(|_| memory.comparing = None)?;
+        if memory.epoch != epoch {
+            memory.comparing = None;
+            return Ok(false);
+        }
+        let same = memory.take_found(found);
+        drop(memory);
+        if !same {
+            self.waiting.notify_one();
+        }
+        Ok(same)
+    }
+
+    async fn read_store(&self) -> Result<Vec<Found>, StoreError> {
+        let prefix = format!("{}/", self.registry.node_id());
+        let mut found = Vec::new();
+        let mut after = Some(prefix.clone());
+        loop {
+            let scan = Scan { kind: ADVERTISEMENT, after: after.take(), backwards: false, limit: PAGE };
+            let page = write::in_time(self.registry.store().scan(scan)).await?;
+            for record in &page.records {
+                if !record.id.key.starts_with(&prefix) {
+                    return Ok(found);
+                }
+                found.extend(found_of(record).filter(|_| !record.deleted));
+            }
+            match page.records.last().filter(|_| page.more) {
+                Some(last) => after = Some(last.id.key.clone()),
+                None => return Ok(found),
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Takes in what a producer pushes: at once in memory, and in the store before it returns, if the store can be
-    /// reached. Otherwise it is written later, newest first to win.
+    /// reached. Otherwise it is written later, and the newest wins. What is new or changed goes first, what goes
+    /// goes last.
     ///
     /// # Errors
-    /// `NODE_ID_HELD` when another daemon has this node's id.
-    pub async fn push(&self, _push: Push<'_>) -> Result<Pushed, Fault> {
-        Err(Fault::new(Code::Unavailable, "STORE_UNAVAILABLE", "the pool is not there yet"))
+    /// `NODE_ID_HELD` when another daemon has this node's id, `TOO_MANY_ADVERTISEMENTS` when there is no room;
+    /// nothing was changed.
+    pub async fn push(&self, push: Push<'_>) -> Result<Pushed, Fault> {
+        if (self.rival)() {
+            return Err(self.rival_fault());
+        }
+        self.take_in_epoch();
+        let plan = {
+            let mut memory = self.lock();
+            has_room(&memory, &push)?;
+            memory.plan(&push.producer, push.items, &push.rest)
+        };
+        let mut running = Running {
+            pool: self,
+            push: &push,
+            audit: push.caller.map(|caller| self.audit_body(caller, &push.producer, &plan)),
+            reachable: true,
+            pushed: Pushed { processed: push.items.len(), unchanged: plan.unchanged, ..Pushed::default() },
+        };
+        let steps = steps_of(plan);
+        running.audit.take_if(|_| steps.is_empty());
+        let mut done = 0;
+        for chunk in steps.chunks(push.batch.clamp(1, BATCH_MAX)) {
+            if (push.cancelled)() {
+                running.pushed.cancelled = true;
+                break;
+            }
+            running.carry_out(chunk).await;
+            done += chunk.len();
+            (push.progress)(done, steps.len());
+        }
+        let Running { audit, reachable, pushed, .. } = running;
+        if let Some(audit) = audit.filter(|_| pushed.deferred > 0) {
+            self.lock().keep_audit(audit);
+        }
+        if reachable {
+            self.refresh_pushed(&push.producer).await;
+        }
+        if pushed.deferred > 0 || !reachable {
+            self.waiting.notify_one();
+        }
+        Ok(pushed)
     }
+
+    fn audit_body(&self, caller: &Caller, producer: &Producer, plan: &Plan) -> AuditValue {
+        let place = format!("{}/{}", self.registry.node_id(), producer.as_str());
+        let mutation = Mutation {
+            caller,
+            action: "advertisements.push",
+            object: RecordId::new(ADVERTISEMENT, place),
+            reason: "",
+            expected: None,
+            dry_run: false,
+            request_hash: 0,
+        };
+        let counts =
+            [("added", plan.add.len()), ("updated", plan.update.len()), ("removed", plan.remove.len())];
+        let lines =
+            counts.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{what}: {count}"));
+        audit::body(&mutation, &lines.collect::<Vec<_>>(), self.registry.node_id())
+    }
+
+    fn rival_fault(&self) -> Fault {
+        let node = self.registry.node_id();
+        let message = format!("another daemon has node id `{node}`; this one advertises nothing");
+        Fault::new(Code::FailedPrecondition, "NODE_ID_HELD", message)
+            .hint("give each daemon a node id and a data directory of its own, or stop one of the two")
+            .detail("nodeId", node)
+    }
+
+    /// Takes in what the store has of this node, once in each epoch. False: the view has not loaded it.
+    fn take_in_epoch(&self) -> bool {
+        let view = self.registry.view();
+        let head = view.head();
+        if !head.caught_up {
+            return false;
+        }
+        if self.lock().epoch == head.epoch {
+            return true;
+        }
+        let records = view.list(&ADVERTISEMENT).records;
+        let own = records.iter().filter(|record| self.is_own(record));
+        let found = own.filter_map(|record| found_of(&record.record)).collect();
+        let mut memory = self.lock();
+        if memory.epoch != head.epoch {
+            memory.begin_epoch(head.epoch, found);
+        }
+        true
+    }
+
+    fn is_own(&self, record: &ViewRecord) -> bool {
+        parts(&record.record.id).is_some_and(|(source, ..)| source == self.registry.node_id())
+    }
+
+    /// The life of the session that this node's records need.
+    fn session(&self) -> Option<GroupRef> {
+        self.registry.own().life_of(&session_id(self.registry.node_id()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A push on its way.
+struct Running<'a> {
+    pool: &'a Pool,
+    push: &'a Push<'a>,
+    /// What is still to be said of it in the audit trail.
+    audit: Option<AuditValue>,
+    /// False: the store did not answer, so the rest is left to memory.
+    reachable: bool,
+    pushed: Pushed,
+}
+
+impl Running<'_> {
+    /// Makes some changes in memory and in the store.
+    async fn carry_out(&mut self, steps: &[Step]) {
+        let producer = &self.push.producer;
+        let at = self.pool.registry.view().now();
+        let before = self.pool.lock().apply(producer, steps, at);
+        let ids: Vec<String> = steps.iter().map(|step| step.register_id().clone()).collect();
+        let outcome = match self.reachable {
+            true => self.pool.write(producer, &ids, self.audit.as_ref()).await,
+            false => Outcome::Unreachable,
+        };
+        match outcome {
+            Outcome::Written => {
+                self.audit = None;
+                self.count(steps);
+            }
+            Outcome::Unreachable => {
+                self.reachable = false;
+                self.pushed.deferred += steps.len();
+                self.count(steps);
+            }
+            Outcome::Refused(refused) => {
+                self.pool.lock().undo(producer, steps, before);
+                // One of them may be what the store stumbles over.
+                if steps.len() > 1 && !refused.concerns_all {
+                    for step in steps {
+                        Box::pin(self.carry_out(std::slice::from_ref(step))).await;
+                    }
+                } else {
+                    self.fail(&ids, &refused);
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, ids: &[String], refused: &Refused) {
+        self.pushed.failed.extend(ids.iter().map(|id| ItemFailure {
+            register_id: id.clone(),
+            reason: refused.reason.to_owned(),
+            message: refused.message.clone(),
+        }));
+    }
+
+    fn count(&mut self, steps: &[Step]) {
+        for step in steps {
+            match step {
+                Step::Add(..) => self.pushed.added += 1,
+                Step::Update(..) => self.pushed.updated += 1,
+                Step::Remove(_) => self.pushed.removed += 1,
+            }
+        }
+    }
+}
+
+/// What has to be done for a plan, in its order: a reader never misses what stays public.
+fn steps_of(plan: Plan) -> Vec<Step> {
+    let add = plan.add.into_iter().map(|(id, value)| Step::Add(id, value));
+    let update = plan.update.into_iter().map(|(id, value)| Step::Update(id, value));
+    add.chain(update).chain(plan.remove.into_iter().map(Step::Remove)).collect()
+}
+
+fn has_room(memory: &Memory, push: &Push<'_>) -> Result<(), Fault> {
+    let refuse = |message: String| {
+        Err(Fault::new(Code::ResourceExhausted, "TOO_MANY_ADVERTISEMENTS", message)
+            .hint("withdraw what is not needed, or push to another node"))
+    };
+    let known = memory.shelves.get(&push.producer);
+    if known.is_none() && memory.shelves.len() >= PRODUCERS_MAX {
+        return refuse(format!("this node advertises for {PRODUCERS_MAX} producers already"));
+    }
+    let entries = known.map(|shelf| &shelf.entries);
+    let held = entries.filter(|_| push.rest != Rest::WithdrawAll);
+    let new = push.items.iter().filter(|item| held.is_none_or(|held| !held.contains_key(&item.register_id)));
+    // Of a set that is larger only if ids are repeated, nothing is lost by asking for less.
+    if held.map_or(0, BTreeMap::len) + new.count() > ENTRIES_MAX {
+        return refuse(format!("a producer may have {ENTRIES_MAX} advertisements on one node"));
+    }
+    Ok(())
+}
+
+fn found_of(record: &Record) -> Option<Found> {
+    let (_, register, producer) = parts(&record.id)?;
+    Some(Found {
+        producer: Producer(producer.to_owned()),
+        register_id: register.to_owned(),
+        value: AdvertisementValue::decode(record.value.clone()).ok(),
+        group: record.group.clone(),
+        changed_at: record.updated_at,
+    })
 }

@@ -1,0 +1,210 @@
+//! What is advertised: this node's from its memory, everybody else's from the view.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::pool::{LocalEntry, Pool};
+use super::{ADVERTISEMENT, parts};
+use crate::core::time::Millis;
+use crate::daemon::objects::{peers, timestamp};
+use crate::daemon::registry::view::{View, ViewRecord};
+use crate::daemon::store::GroupRef;
+use crate::wire::pb::omnirelay::registers::v1 as pb;
+use crate::wire::pb::omnirelay::store::v1::AdvertisementValue;
+use pb::advertisement::SyncState;
+
+/// Who advertises a register, in the order of the sources: what anybody may see, and what this node hides.
+pub fn of_register(pool: &Pool, register_id: &str) -> Vec<pb::Advertisement> {
+    all(pool, |_, register| register == register_id)
+}
+
+/// The advertisements of the sources and registers that are `wanted`, in the order of source, register and producer;
+/// those that are not public only if they are this node's own.
+pub fn all(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertisement> {
+    let registry = pool.registry();
+    let (view, node) = (registry.view(), registry.node_id());
+    let mut showing = Showing::of(view);
+    let mut shown: Vec<pb::Advertisement> = Vec::new();
+    for record in view.list(&ADVERTISEMENT).records.iter() {
+        let Some((source, register, _)) = parts(&record.record.id) else { continue };
+        if source == node || !wanted(source, register) {
+            continue;
+        }
+        shown.extend(showing.record(record).filter(|shown| shown.is_public));
+    }
+    for entry in pool.entries().into_iter().filter(|entry| wanted(node, &entry.register_id)) {
+        shown.push(showing.local(node, entry));
+    }
+    shown.sort_by(|a, b| {
+        let place = |shown: &'_ pb::Advertisement| {
+            (shown.source.clone(), shown.register_id.clone(), shown.producer.clone())
+        };
+        place(a).cmp(&place(b))
+    });
+    shown
+}
+
+/// How many advertisements of other nodes can be seen.
+pub fn remote_count(pool: &Pool) -> usize {
+    let (view, node) = (pool.registry().view(), pool.registry().node_id());
+    let records = view.list(&ADVERTISEMENT).records;
+    let remote = records.iter().filter(|record| {
+        let foreign = parts(&record.record.id).is_some_and(|(source, ..)| source != node);
+        foreign && record.value::<AdvertisementValue>().is_some_and(|value| value.is_public)
+    });
+    remote.count()
+}
+
+/// The public registers, each once, in the order of their ids; `sources` empty: of all nodes.
+pub fn available(pool: &Pool, sources: &[String]) -> Vec<pb::AvailableRegister> {
+    let node = pool.registry().node_id();
+    let wanted = |source: &str, _: &str| sources.is_empty() || sources.iter().any(|wanted| wanted == source);
+    let mut registers: BTreeMap<String, Gathered> = BTreeMap::new();
+    for shown in all(pool, wanted).into_iter().filter(|shown| shown.is_public) {
+        registers.entry(shown.register_id.clone()).or_default().add(shown, node);
+    }
+    registers.into_iter().map(|(id, gathered)| gathered.register(id)).collect()
+}
+
+/// What is advertised of one register.
+#[derive(Default)]
+struct Gathered {
+    register: pb::AvailableRegister,
+    sources: BTreeSet<String>,
+    others: BTreeSet<String>,
+    replicas: BTreeSet<String>,
+    confirmed: bool,
+    /// What this node says counts before what others say.
+    named_here: bool,
+    described_here: bool,
+}
+
+impl Gathered {
+    fn add(&mut self, shown: pb::Advertisement, node: &str) {
+        let here = shown.source == node;
+        let state = shown.sync_state();
+        let register = &mut self.register;
+        register.latest_version = register.latest_version.max(shown.latest_version);
+        register.latest_docket_version = register.latest_docket_version.max(shown.latest_docket_version);
+        prefer(&mut register.name, shown.name, here, &mut self.named_here);
+        prefer(&mut register.description, shown.description, here, &mut self.described_here);
+        let at = |time: &Option<crate::wire::timestamp::Timestamp>| time.map(|at| (at.seconds, at.nanos));
+        if at(&shown.expires_at) > at(&register.expires_at) {
+            register.expires_at = shown.expires_at;
+        }
+        self.confirmed |= state != SyncState::Unverified;
+        if !here {
+            self.others.insert(shown.source.clone());
+            if state == SyncState::FullyReplicated {
+                self.replicas.insert(shown.source.clone());
+            }
+        }
+        self.sources.insert(shown.source);
+    }
+
+    fn register(self, register_id: String) -> pb::AvailableRegister {
+        let state = if self.confirmed { SyncState::Active } else { SyncState::Unverified };
+        pb::AvailableRegister {
+            register_id,
+            is_public: true,
+            peer_count: self.others.len() as u32,
+            full_replica_peer_count: self.replicas.len() as u32,
+            sources: self.sources.into_iter().collect(),
+            sync_state: state.into(),
+            ..self.register
+        }
+    }
+}
+
+fn prefer(known: &mut String, said: String, here: bool, from_here: &mut bool) {
+    if !said.is_empty() && (known.is_empty() || here && !*from_here) {
+        *known = said;
+        *from_here |= here;
+    }
+}
+
+/// Shows advertisements of one moment; what is asked of a group or a source is asked once.
+pub struct Showing<'a> {
+    view: &'a View,
+    groups: BTreeMap<GroupRef, Standing>,
+    alive_since: BTreeMap<String, Option<Millis>>,
+}
+
+/// How a group stands.
+#[derive(Clone, Copy)]
+struct Standing {
+    deadline: Option<Millis>,
+    /// Whether it was refreshed since its source is there.
+    confirmed: bool,
+}
+
+impl<'a> Showing<'a> {
+    pub fn of(view: &'a View) -> Self {
+        Self { view, groups: BTreeMap::new(), alive_since: BTreeMap::new() }
+    }
+
+    /// An advertisement of another node, or of this one as the store has it.
+    pub fn record(&mut self, record: &ViewRecord) -> Option<pb::Advertisement> {
+        let (source, register_id, producer) = parts(&record.record.id)?;
+        let value = record.value::<AdvertisementValue>()?;
+        let standing = record.record.group.as_ref().map(|group| self.standing(source, group));
+        let state = match standing {
+            Some(Standing { confirmed: true, .. }) => value.sync_state(),
+            Some(_) | None => SyncState::Unverified,
+        };
+        Some(pb::Advertisement {
+            register_id: register_id.to_owned(),
+            source: source.to_owned(),
+            producer: producer.to_owned(),
+            name: value.name.clone(),
+            description: value.description.clone(),
+            is_public: value.is_public,
+            latest_version: value.latest_version,
+            latest_docket_version: value.latest_docket_version,
+            sync_state: state.into(),
+            timestamp: Some(timestamp(record.record.updated_at)),
+            expires_at: standing.and_then(|standing| standing.deadline).map(timestamp),
+        })
+    }
+
+    fn local(&mut self, node: &str, entry: LocalEntry) -> pb::Advertisement {
+        let deadline = entry.group.as_ref().and_then(|group| self.view.group(&group.id));
+        let state = if entry.confirmed { entry.value.sync_state() } else { SyncState::Unverified };
+        pb::Advertisement {
+            register_id: entry.register_id,
+            source: node.to_owned(),
+            producer: entry.producer.as_str().to_owned(),
+            name: entry.value.name,
+            description: entry.value.description,
+            is_public: entry.value.is_public,
+            latest_version: entry.value.latest_version,
+            latest_docket_version: entry.value.latest_docket_version,
+            sync_state: state.into(),
+            timestamp: Some(timestamp(entry.changed_at)),
+            expires_at: deadline.map(|group| timestamp(group.deadline)),
+        }
+    }
+
+    fn standing(&mut self, source: &str, of: &GroupRef) -> Standing {
+        if let Some(known) = self.groups.get(of) {
+            return *known;
+        }
+        let since = match self.alive_since.get(source) {
+            Some(since) => *since,
+            None => {
+                let since = peers::alive_since(self.view, source);
+                self.alive_since.insert(source.to_owned(), since);
+                since
+            }
+        };
+        let standing = match self.view.group(&of.id) {
+            Some(group) => Standing {
+                deadline: Some(group.deadline),
+                confirmed: since.is_some_and(|since| group.renewed_at >= since),
+            },
+            // It was opened a moment ago: the next beat tells of it.
+            None => Standing { deadline: None, confirmed: since.is_some() },
+        };
+        self.groups.insert(of.clone(), standing);
+        standing
+    }
+}
