@@ -45,6 +45,45 @@ pub fn check_register_id(id: &str) -> Result<(), RegisterIdError> {
     if id == RESERVED { Err(RegisterIdError::Reserved) } else { Ok(()) }
 }
 
+/// The longest name of a register in characters.
+pub const NAME_CHARS_MAX: usize = 256;
+/// The longest description of a register in characters.
+pub const DESCRIPTION_CHARS_MAX: usize = 4096;
+
+/// Why a text cannot be the name or the description of a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterTextError {
+    #[error("it is {count} characters long, the limit is {max}")]
+    TooLong { count: usize, max: usize },
+    #[error("it holds control characters")]
+    Control,
+}
+
+/// Checks the name of a register; it may be empty.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_named(name: &str) -> Result<(), RegisterTextError> {
+    check_text(name, NAME_CHARS_MAX, char::is_control)
+}
+
+/// Checks the description of a register; it may be empty, and have lines.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_described(description: &str) -> Result<(), RegisterTextError> {
+    let control = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+    check_text(description, DESCRIPTION_CHARS_MAX, control)
+}
+
+fn check_text(text: &str, max: usize, control: impl Fn(char) -> bool) -> Result<(), RegisterTextError> {
+    let count = text.chars().count();
+    if count > max {
+        return Err(RegisterTextError::TooLong { count, max });
+    }
+    if text.chars().any(control) { Err(RegisterTextError::Control) } else { Ok(()) }
+}
+
 /// What a node advertises of a register that it hosts.
 pub fn advertisement_of(register: &RegisterValue) -> AdvertisementValue {
     AdvertisementValue {

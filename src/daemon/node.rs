@@ -21,6 +21,8 @@ use super::audit::store::newest_revision_of;
 use super::chance::random_u64;
 use super::config::Config;
 use super::metrics::Metrics;
+use super::objects::advertisements::pool::{Pool, PoolSettings};
+use super::objects::advertisements::{ADVERTISEMENT, Advertisements};
 use super::objects::audit::{AUDIT_SEAL, Audit};
 use super::objects::dev::{Dev, Process};
 use super::objects::leaders::campaign::{CampaignSettings, Campaigner};
@@ -28,6 +30,7 @@ use super::objects::leaders::{LEADERSHIP, Leaders};
 use super::objects::node::Node as NodeObject;
 use super::objects::peers::presence::{Presence, PresenceSettings};
 use super::objects::peers::{PEER, Peers};
+use super::objects::registers::REGISTER;
 use super::presence::keep_present;
 use super::readiness::Readiness;
 use super::registry::Registry;
@@ -39,13 +42,14 @@ use super::surface::{
 use crate::core::time::Millis;
 use crate::wire::pb::omnirelay::dev::v1::dev_service_server::DevServiceServer;
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
+use crate::wire::pb::omnirelay::registers::v1::advertisement_service_server::AdvertisementServiceServer;
 use crate::wire::pb::omnirelay::security::v1::audit_service_server::AuditServiceServer;
 use pb::leadership_control_service_server::LeadershipControlServiceServer;
 use pb::node_service_server::NodeServiceServer;
 use pb::peer_control_service_server::PeerControlServiceServer;
 
 /// The kinds that every daemon holds in memory. The audit trail is not among them.
-static MIRRORED: [Kind; 2] = [PEER, LEADERSHIP];
+static MIRRORED: [Kind; 4] = [PEER, LEADERSHIP, REGISTER, ADVERTISEMENT];
 /// Those of which it only tells what changes.
 static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
 
@@ -112,12 +116,13 @@ impl Node {
         let heads = Arc::new(Heads::new(spec.audit.heads()?));
         let presence = Arc::new(presence(&registry, &spec, control, audit_key.public()));
         let present = presence.clone();
+        let pool = Arc::new(pool(&registry, &spec, &presence));
         let readiness = Arc::new(Readiness::new(registry.clone(), move || present.is_registered()));
         let metrics = Arc::new(Metrics::new()?);
         let audit = Audit::new(registry.clone(), heads.clone(), spec.config.control.watches_max);
         let refusals = Arc::new(Refusals::open(&spec.audit)?);
         let observer = Arc::new(Observer { metrics: metrics.clone(), refusals: refusals.clone() });
-        let surface = surface(&spec, &registry, &readiness, &metrics, audit, observer)?;
+        let surface = surface(&spec, &registry, &readiness, &metrics, audit, &pool, observer)?;
         spec.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
         let listener = tokio::net::TcpListener::from_std(spec.listener).map_err(NodeError::Listen)?;
 
@@ -134,6 +139,7 @@ impl Node {
         let mut campaigning = JoinSet::new();
         let candidate = campaigner.clone();
         campaigning.spawn(async move { candidate.run().await });
+        tasks.spawn(async move { pool.run().await });
         tasks.spawn(registry.clone().keep_house(retention(&spec.config), HOUSEKEEPING_EVERY));
         let (stop_serving, stopped) = oneshot::channel();
         let (say_served, served) = watch::channel(None);
@@ -252,6 +258,16 @@ fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr, audi
     Presence::new(registry.clone(), settings, profile)
 }
 
+fn pool(registry: &Arc<Registry>, spec: &NodeSpec, presence: &Arc<Presence>) -> Pool {
+    let settings = PoolSettings {
+        ttl: std::time::Duration::from_secs(300),
+        grace: spec.config.session_ttl(),
+        secret: spec.session_secret.clone(),
+    };
+    let presence = presence.clone();
+    Pool::new(registry.clone(), settings, move || presence.has_rival())
+}
+
 fn campaign_settings(config: &Config) -> CampaignSettings {
     let leadership = &config.mesh.leadership;
     CampaignSettings {
@@ -290,11 +306,13 @@ fn surface(
     readiness: &Arc<Readiness>,
     metrics: &Arc<Metrics>,
     audit: Audit,
+    pool: &Arc<Pool>,
     observer: Arc<Observer>,
 ) -> Result<Surface, SurfaceError> {
     let config = &spec.config;
     let peers = Peers::new(registry.clone(), config.control.watches_max);
     let leaders = Leaders::new(registry.clone(), config.control.watches_max);
+    let advertisements = Advertisements::new(pool.clone(), config.control.watches_max);
     let node = NodeObject {
         registry: registry.clone(),
         readiness: readiness.clone(),
@@ -306,6 +324,9 @@ fn surface(
     let mut builder = Surface::builder([OMNIRELAY])
         .service(PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip))
         .service(LeadershipControlServiceServer::new(leaders).send_compressed(Gzip).accept_compressed(Gzip))
+        .service(
+            AdvertisementServiceServer::new(advertisements).send_compressed(Gzip).accept_compressed(Gzip),
+        )
         .service(NodeServiceServer::new(node).send_compressed(Gzip).accept_compressed(Gzip))
         .service(AuditServiceServer::new(audit).send_compressed(Gzip).accept_compressed(Gzip))
         .observer(observer)

@@ -1,13 +1,36 @@
 //! Advertisements: which registers the nodes of a mesh offer.
 
+mod change;
 pub mod pool;
 mod reading;
+mod watching;
 
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use prost::Message;
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status};
+use xxhash_rust::xxh64::Xxh64;
+
+use super::listing::{self, PageToken};
+use super::{Envelope, caller, head_cursor, not_modified, tagged, watch_place};
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::mutate::request_hash;
+use crate::daemon::registry::parse_cursor;
 use crate::daemon::store::{Kind, RecordId};
-pub use reading::of_register;
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::omnirelay::registers::v1 as pb;
+pub use change::check_items;
+use pb::advertisement_service_server::AdvertisementService;
+use pool::Pool;
+pub use reading::{of_register, remote_count};
 
 /// Records of advertisements; the key is `<source>/<register>/<producer>`.
 pub const ADVERTISEMENT: Kind = Kind::of("advertisement");
+const PAGE_SIZE_MAX: usize = 1000;
 
 /// The record of an advertisement.
 pub fn advertisement_id(source: &str, register_id: &str, producer: &str) -> RecordId {
@@ -18,4 +41,224 @@ pub fn advertisement_id(source: &str, register_id: &str, producer: &str) -> Reco
 pub fn parts(id: &RecordId) -> Option<(&str, &str, &str)> {
     let mut parts = id.key.splitn(3, '/');
     Some((parts.next()?, parts.next()?, parts.next()?))
+}
+
+/// Serves `AdvertisementService`.
+pub struct Advertisements {
+    pool: Arc<Pool>,
+    watches: Arc<Semaphore>,
+}
+
+impl Advertisements {
+    /// At most `watches_max` watches are served at once.
+    pub fn new(pool: Arc<Pool>, watches_max: usize) -> Self {
+        Self { pool, watches: Arc::new(Semaphore::new(watches_max)) }
+    }
+
+    /// Waits until there is something to read: the view, or what was pushed here while the store was away.
+    async fn ready_for(&self, min_revision: &str) -> Result<(), Fault> {
+        let ready = self.pool.registry().ready_for(min_revision).await;
+        let head = self.pool.registry().view().head();
+        match ready {
+            Err(fault) if fault.code == Code::Unavailable && !head.caught_up && min_revision.is_empty() => {
+                if self.pool.counts().entries > 0 {
+                    Ok(())
+                } else {
+                    Err(fault)
+                }
+            }
+            ready => ready,
+        }
+    }
+
+    async fn available_page(
+        &self,
+        request: Request<pb::ListAvailableRequest>,
+    ) -> Result<Response<pb::ListAvailableResponse>, Fault> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        let size = listing::page_size(asked.page_size, usize::MAX, PAGE_SIZE_MAX)?;
+        self.ready_for(&asked.min_revision).await?;
+        let query =
+            request_hash(&pb::ListAvailableRequest { source: asked.source.clone(), ..Default::default() });
+        let token = PageToken::decode(&asked.page_token, query)?;
+        let registry = self.pool.registry();
+        let (cursor, envelope) = (self.cursor(), Envelope::of(registry));
+        let mut registers = reading::available(&self.pool, &asked.source);
+        let total = registers.len();
+        let next = page(&mut registers, size, token, |register| register.register_id.clone());
+        let tag = tag_of(&registers, total, envelope.stale);
+        if caller.has_seen(&tag) {
+            return Ok(not_modified(&tag, &cursor.to_string()));
+        }
+        let response = pb::ListAvailableResponse {
+            schema_version: envelope.schema_version,
+            generated_at: envelope.generated_at,
+            local_node_id: envelope.local_node_id,
+            cursor: cursor.to_string(),
+            stale: envelope.stale,
+            stale_ms: envelope.stale_ms,
+            next_page_token: next.map_or_else(String::new, |after| PageToken::encode(query, cursor, after)),
+            total_size: total as u32,
+            registers,
+        };
+        Ok(tagged(response, &tag, &cursor.to_string()))
+    }
+
+    async fn list_page(
+        &self,
+        asked: pb::ListAdvertisementsRequest,
+    ) -> Result<pb::ListAdvertisementsResponse, Fault> {
+        let size = listing::page_size(asked.page_size, PAGE_SIZE_MAX, PAGE_SIZE_MAX)?;
+        self.ready_for(&asked.min_revision).await?;
+        let filters = pb::ListAdvertisementsRequest {
+            register_id: asked.register_id.clone(),
+            source: asked.source.clone(),
+            ..Default::default()
+        };
+        let query = request_hash(&filters);
+        let token = PageToken::decode(&asked.page_token, query)?;
+        let among = |wanted: &[String], one: &str| wanted.is_empty() || wanted.iter().any(|it| it == one);
+        let (cursor, envelope) = (self.cursor(), Envelope::of(self.pool.registry()));
+        let mut advertisements = reading::all(&self.pool, |source, register| {
+            among(&filters.source, source) && among(&filters.register_id, register)
+        });
+        let total = advertisements.len();
+        let next = page(&mut advertisements, size, token, |shown| {
+            advertisement_id(&shown.source, &shown.register_id, &shown.producer).key
+        });
+        Ok(pb::ListAdvertisementsResponse {
+            schema_version: envelope.schema_version,
+            generated_at: envelope.generated_at,
+            local_node_id: envelope.local_node_id,
+            cursor: cursor.to_string(),
+            stale: envelope.stale,
+            stale_ms: envelope.stale_ms,
+            next_page_token: next.map_or_else(String::new, |after| PageToken::encode(query, cursor, after)),
+            total_size: total as u32,
+            advertisements,
+        })
+    }
+
+    fn cursor(&self) -> Cursor {
+        let head = self.pool.registry().view().head();
+        Cursor::at(head.epoch, head.revision)
+    }
+
+    async fn begin_watch(&self, asked: pb::WatchAdvertisementsRequest) -> Result<watching::Running, Fault> {
+        let since = parse_cursor(&asked.since)?;
+        let place = watch_place(&self.watches)?;
+        let registry = self.pool.registry().clone();
+        registry.ready_for("").await?;
+        Ok(watching::begin(registry, place, asked, since))
+    }
+}
+
+/// Cuts a page out of a list in the order of its keys, and says where the next one begins.
+///
+/// Deadlines pass all the time, so pages show what is; an item is on one of them by its key.
+fn page<T>(
+    items: &mut Vec<T>,
+    size: usize,
+    token: Option<PageToken>,
+    key: impl Fn(&T) -> String,
+) -> Option<(String, String)> {
+    if let Some(token) = token {
+        items.drain(..items.partition_point(|item| key(item) <= token.after.1));
+    }
+    let more = items.len() > size;
+    items.truncate(size);
+    items.last().filter(|_| more).map(|last| (String::new(), key(last)))
+}
+
+/// Differs whenever the answer's stable part differs.
+fn tag_of(registers: &[pb::AvailableRegister], total: usize, stale: bool) -> String {
+    let mut hash = Xxh64::new(total as u64);
+    for register in registers {
+        let stable = pb::AvailableRegister { expires_at: None, ..register.clone() };
+        hash.update(&stable.encode_length_delimited_to_vec());
+    }
+    format!("W/\"{:x}{}\"", hash.digest(), if stale { "-stale" } else { "" })
+}
+
+/// The fault of an item that the store refused.
+fn refused(failure: &pb::ItemFailure) -> Fault {
+    let pb::ItemFailure { register_id, reason, message } = failure;
+    let message = format!("register `{register_id}` was not changed: {message}");
+    match reason.as_str() {
+        "STORE_FULL" => Fault::new(Code::ResourceExhausted, "STORE_FULL", message)
+            .hint("make room where the store keeps its data, then try again"),
+        "STORE_INCOMPATIBLE" => Fault::new(Code::Internal, "STORE_INCOMPATIBLE", message)
+            .hint("docs/guides/storage-faults.md says how to mend a record"),
+        _ => Fault::invalid(message),
+    }
+}
+
+type Events = Pin<Box<dyn Stream<Item = Result<pb::AdvertisementEvent, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AdvertisementService for Advertisements {
+    type WatchStream = Events;
+
+    async fn bulk_advertise(
+        &self,
+        request: Request<pb::BulkAdvertiseRequest>,
+    ) -> Result<Response<pb::BulkAdvertiseResponse>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(change::bulk_advertise(&self.pool, &caller, request.into_inner()).await?))
+    }
+
+    async fn advertise(
+        &self,
+        request: Request<pb::AdvertiseRequest>,
+    ) -> Result<Response<pb::AdvertiseResponse>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(change::advertise(&self.pool, &caller, request.into_inner()).await?))
+    }
+
+    async fn withdraw(
+        &self,
+        request: Request<pb::WithdrawRequest>,
+    ) -> Result<Response<pb::AdvertiseResponse>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(change::withdraw(&self.pool, &caller, request.into_inner()).await?))
+    }
+
+    async fn list_available(
+        &self,
+        request: Request<pb::ListAvailableRequest>,
+    ) -> Result<Response<pb::ListAvailableResponse>, Status> {
+        Ok(self.available_page(request).await?)
+    }
+
+    async fn list(
+        &self,
+        request: Request<pb::ListAdvertisementsRequest>,
+    ) -> Result<Response<pb::ListAdvertisementsResponse>, Status> {
+        let cursor = head_cursor(self.pool.registry().view());
+        Ok(super::at_cursor(self.list_page(request.into_inner()).await?, &cursor))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<pb::WatchAdvertisementsRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let running = self.begin_watch(request.into_inner()).await?;
+        let events = unfold(running, |mut running| async move {
+            let event = running.next().await;
+            Some((Ok(event), running))
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn resync(&self, _: Request<pb::ResyncRequest>) -> Result<Response<pb::ResyncResponse>, Status> {
+        Err(Status::unimplemented("resync"))
+    }
+
+    async fn get_sync_state(
+        &self,
+        _: Request<pb::GetSyncStateRequest>,
+    ) -> Result<Response<pb::GetSyncStateResponse>, Status> {
+        Err(Status::unimplemented("sync state"))
+    }
 }

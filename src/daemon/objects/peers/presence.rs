@@ -55,6 +55,8 @@ pub struct Presence {
     withdrawn: AtomicBool,
     /// Another daemon with this node's id and secret has taken its session.
     replaced: AtomicBool,
+    /// The last time it asked for a session, somebody else had it.
+    refused: AtomicBool,
     complained: Mutex<Option<Instant>>,
 }
 
@@ -67,6 +69,7 @@ impl Presence {
             registered: AtomicBool::new(false),
             withdrawn: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             complained: Mutex::default(),
         }
     }
@@ -100,6 +103,11 @@ impl Presence {
     /// Whether the record says that this node is alive, in the session it has.
     pub fn is_registered(&self) -> bool {
         self.registered.load(Ordering::Relaxed)
+    }
+
+    /// Whether another daemon is known to have this node's id.
+    pub fn has_rival(&self) -> bool {
+        !self.has_session() && (self.refused.load(Ordering::Relaxed) || self.replaced.load(Ordering::Relaxed))
     }
 
     /// Says in the record that this node leads nothing from now on. Best effort.
@@ -190,17 +198,21 @@ impl Presence {
         let asked = Instant::now();
         match in_time(CALL_TIMEOUT, self.registry.store().open_group(open)).await {
             Ok(Opened::Open(group)) => {
+                self.refused.store(false, Ordering::Relaxed);
                 self.registry.own().keep(&group, epoch, asked);
                 return Some(group.of);
             }
-            Ok(Opened::Held { until }) => self.complain(|| {
-                let peer = self.registry.node_id();
-                warn!(
-                    peer,
-                    until = until.0,
-                    "another daemon has this node id, or this one restarted too often; waiting for a session to end"
-                );
-            }),
+            Ok(Opened::Held { until }) => {
+                self.refused.store(true, Ordering::Relaxed);
+                self.complain(|| {
+                    let peer = self.registry.node_id();
+                    warn!(
+                        peer,
+                        until = until.0,
+                        "another daemon has this node id, or this one restarted too often; waiting for a session to end"
+                    );
+                });
+            }
             // The view is about to be loaded in it.
             Err(StoreError::EpochChanged { current }) => self.registry.view().contact().note_epoch(current),
             Err(error) => {

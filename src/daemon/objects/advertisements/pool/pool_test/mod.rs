@@ -1,0 +1,156 @@
+//! Pools on the memory store, in paused time: several daemons, one mesh.
+
+mod expiry;
+mod outages;
+mod pushes;
+mod reading;
+
+use std::collections::BTreeSet;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::daemon::audit::AUDIT;
+use crate::daemon::objects::advertisements::reading::{all, available};
+use crate::daemon::objects::leaders::LEADERSHIP;
+use crate::daemon::objects::peers::PEER;
+use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
+use crate::daemon::presence::keep_present;
+use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
+use crate::daemon::registry::follow::{follow_log, wait_for};
+use crate::daemon::store::*;
+use crate::daemon::surface::{Protocol, RequestId, Scopes};
+use crate::wire::pb::omnirelay::mesh::control::v1 as mesh;
+use crate::wire::pb::omnirelay::registers::v1 as pb;
+use pb::advertisement::SyncState;
+
+static MIRRORED: [Kind; 3] = [PEER, LEADERSHIP, ADVERTISEMENT];
+const SESSION: Duration = Duration::from_secs(2);
+const TTL: Duration = Duration::from_secs(60);
+const MS: Duration = Duration::from_millis(1);
+const KEEP: Retention = Retention {
+    log_age: Duration::from_secs(3600),
+    log_entries_max: 100_000,
+    tombstone_age: Duration::from_secs(3600),
+    idempotency_age: Duration::from_secs(3600),
+    idempotency_entries_max: 1000,
+};
+
+fn memory() -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new(PausedClock(Instant::now())))
+}
+
+/// A daemon without its listener. Dropping it is a crash.
+struct Daemon {
+    pool: Arc<Pool>,
+    registry: Arc<Registry>,
+    presence: Arc<Presence>,
+    _tasks: JoinSet<()>,
+}
+
+/// A daemon that has loaded the registry or could not.
+async fn begun(store: Arc<dyn Store>, node_id: &str, secret: &str) -> Daemon {
+    let registry = Arc::new(Registry::new(node_id, store, &MIRRORED));
+    let settings = PresenceSettings {
+        session_ttl: SESSION,
+        dead_after: SESSION * 5,
+        forget_after: Duration::from_secs(36000),
+        session_secret: secret.to_owned(),
+    };
+    let presence = Arc::new(Presence::new(registry.clone(), settings, mesh::PeerMetadata::default()));
+    let settings = PoolSettings { ttl: TTL, grace: SESSION, secret: secret.to_owned() };
+    let rival = presence.clone();
+    let pool = Arc::new(Pool::new(registry.clone(), settings, move || rival.has_rival()));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(follow_log(registry.clone()));
+    tasks.spawn(keep_present(registry.clone(), presence.clone(), SESSION / 4));
+    tasks.spawn(registry.clone().keep_house(KEEP, Duration::from_secs(5)));
+    let running = pool.clone();
+    tasks.spawn(async move { running.run().await });
+    Daemon { pool, registry, presence, _tasks: tasks }
+}
+
+/// A daemon that has registered.
+async fn daemon(store: Arc<dyn Store>, node_id: &str) -> Daemon {
+    let daemon = begun(store, node_id, node_id).await;
+    wait_for(daemon.registry.view(), Revision(0)).await;
+    while !daemon.presence.is_registered() {
+        sleep(MS * 10).await;
+    }
+    daemon
+}
+
+fn item(id: &str) -> AdvertisedRegister {
+    AdvertisedRegister { register_id: id.to_owned(), is_public: Some(true), ..AdvertisedRegister::default() }
+}
+
+fn items(ids: &[&str]) -> Vec<AdvertisedRegister> {
+    ids.iter().map(|id| item(id)).collect()
+}
+
+/// `added, updated, removed, unchanged, failed, deferred`.
+type Counts = [usize; 6];
+
+fn counts(pushed: &Pushed) -> Counts {
+    let Pushed { added, updated, removed, unchanged, deferred, .. } = pushed;
+    [*added, *updated, *removed, *unchanged, pushed.failed.len(), *deferred]
+}
+
+impl Daemon {
+    async fn try_push(
+        &self,
+        producer: &Producer,
+        items: &[AdvertisedRegister],
+        rest: Rest,
+    ) -> Result<Pushed, Fault> {
+        let push = Push {
+            producer: producer.clone(),
+            items,
+            rest,
+            batch: BATCH_MAX,
+            caller: None,
+            progress: &|_, _| {},
+            cancelled: &|| false,
+        };
+        self.pool.push(push).await
+    }
+
+    async fn push(&self, producer: &Producer, ids: &[&str], rest: Rest) -> Counts {
+        counts(&self.try_push(producer, &items(ids), rest).await.unwrap())
+    }
+
+    /// What anybody sees here: ids of public registers.
+    fn available(&self) -> Vec<String> {
+        available(&self.pool, &[]).into_iter().map(|register| register.register_id).collect()
+    }
+
+    /// Every entry as `source/register/producer state`.
+    fn shown(&self) -> Vec<String> {
+        let shown = all(&self.pool, |_, _| true);
+        let line = |it: pb::Advertisement| {
+            format!("{}/{}/{} {}", it.source, it.register_id, it.producer, it.sync_state().as_str_name())
+        };
+        shown.into_iter().map(line).collect()
+    }
+}
+
+fn catalogue() -> Producer {
+    Producer::catalogue()
+}
+
+fn outside() -> Producer {
+    Producer::http("registers").unwrap()
+}
+
+fn these(ids: &[&str]) -> Rest {
+    Rest::Withdraw(ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>())
+}
+
+/// The keys of a node's records in the store.
+async fn stored(store: &dyn Store, node_id: &str) -> Vec<String> {
+    let scan = Scan { kind: ADVERTISEMENT, after: None, backwards: false, limit: PAGE_MAX };
+    let page = store.scan(scan).await.unwrap();
+    let live = page.records.into_iter().filter(|record| !record.deleted).map(|record| record.id.key);
+    live.filter_map(|key| key.strip_prefix(&format!("{node_id}/")).map(str::to_owned)).collect()
+}

@@ -1,0 +1,69 @@
+//! Who sees what.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn registers_of_all_nodes_are_seen_once_with_the_greatest_versions() {
+    let store = memory();
+    let (a, b, c) =
+        (daemon(store.clone(), "a").await, daemon(store.clone(), "b").await, daemon(store, "c").await);
+    let one = |version, docket, name: &str, state| {
+        vec![AdvertisedRegister {
+            latest_version: Some(version),
+            latest_docket_version: Some(docket),
+            name: Some(name.to_owned()),
+            sync_state: Some(i32::from(state)),
+            ..item("r")
+        }]
+    };
+    a.try_push(&catalogue(), &one(5, 9, "", SyncState::Active), Rest::Stays).await.unwrap();
+    b.try_push(&catalogue(), &one(150, 1, "from b", SyncState::FullyReplicated), Rest::Stays).await.unwrap();
+    b.try_push(&outside(), &one(1, 1, "", SyncState::FullyReplicated), Rest::Stays).await.unwrap();
+    c.try_push(&catalogue(), &one(100, 3, "from c", SyncState::FullyReplicated), Rest::Stays).await.unwrap();
+    sleep(MS * 600).await;
+    let seen = |daemon: &Daemon| {
+        let register = available(&daemon.pool, &[]).remove(0);
+        (
+            register.peer_count,
+            register.full_replica_peer_count,
+            (register.latest_version, register.latest_docket_version),
+            register.name,
+            register.sources.join(" "),
+        )
+    };
+    assert_eq!(seen(&a), (2, 2, (150, 9), "from b".to_owned(), "a b c".to_owned()));
+    assert_eq!(seen(&c), (2, 1, (150, 9), "from c".to_owned(), "a b c".to_owned()), "its own name first");
+    assert_eq!(available(&a.pool, &["nobody".to_owned()]), []);
+    assert_eq!(available(&a.pool, &["c".to_owned()])[0].latest_version, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_hidden_is_seen_by_its_own_node_only() {
+    let store = memory();
+    let (a, b) = (daemon(store.clone(), "a").await, daemon(store, "b").await);
+    let hidden = AdvertisedRegister { is_public: Some(false), ..item("r") };
+    a.try_push(&outside(), &[hidden.clone(), item("open")], Rest::Stays).await.unwrap();
+    sleep(MS * 600).await;
+    assert_eq!((a.available(), b.available()), (vec!["open".to_owned()], vec!["open".to_owned()]));
+    assert_eq!(a.shown(), ["a/open/http:registers active", "a/r/http:registers active"]);
+    assert_eq!(b.shown(), ["a/open/http:registers active"]);
+    // Public again: what was known of it is still there.
+    let version = AdvertisedRegister { latest_version: Some(4), ..hidden };
+    a.try_push(&outside(), &[version], Rest::Stays).await.unwrap();
+    assert_eq!(a.push(&outside(), &["r"], Rest::Stays).await, [0, 1, 0, 0, 0, 0]);
+    sleep(MS * 600).await;
+    assert_eq!(b.available(), ["open", "r"]);
+    assert_eq!(available(&b.pool, &[])[1].latest_version, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_nodes_full_sync_touches_nothing_here() {
+    let store = memory();
+    let (a, b) = (daemon(store.clone(), "a").await, daemon(store, "b").await);
+    a.push(&catalogue(), &["r"], Rest::WithdrawAll).await;
+    b.push(&catalogue(), &["s"], Rest::WithdrawAll).await;
+    b.push(&catalogue(), &[], Rest::WithdrawAll).await;
+    sleep(MS * 600).await;
+    assert_eq!(b.available(), ["r"]);
+    assert_eq!(a.available(), ["r"]);
+}
