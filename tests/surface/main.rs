@@ -8,6 +8,7 @@ mod fixture;
 mod generated;
 mod listener;
 mod openapi;
+mod origin;
 mod pb;
 mod pipeline;
 mod raw;

@@ -35,6 +35,8 @@ pub enum SurfaceError {
     UnknownScope { method: String, scope: String },
     #[error("method {method} cannot be reached at `{template}`: {why}")]
     Template { method: String, template: String, why: &'static str },
+    #[error("method {method} cannot speak the JSON of its origin below `{below}`: {why}")]
+    OriginJson { method: String, below: String, why: &'static str },
     #[error("service {service} is served but not defined")]
     Undefined { service: &'static str },
     #[error("reflection cannot be built from the descriptors")]
