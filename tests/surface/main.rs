@@ -6,6 +6,7 @@ mod contract;
 mod discovery;
 mod fixture;
 mod generated;
+mod large;
 mod listener;
 mod openapi;
 mod origin;

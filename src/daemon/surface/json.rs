@@ -138,7 +138,8 @@ async fn invoke(
     *request.method_mut() = http::Method::POST;
     *request.uri_mut() = http::Uri::from_static(target.method.path);
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    pipeline.invoke(target, caller, watched, request).await
+    // It was made here, from a body that was not too large.
+    pipeline.invoke(target, caller, watched, request, usize::MAX).await
 }
 
 /// Makes the message of a call from its path, query and body, within the call's deadline.

@@ -24,7 +24,7 @@ pub struct Definition {
 pub static OMNIRELAY: Definition =
     Definition { descriptors: crate::wire::descriptors::ENCODED, methods: crate::wire::json::METHODS };
 
-/// The largest HTTP body of a method that sets no limit of its own, in bytes.
+/// The largest HTTP body or gRPC message of a method that sets no limit of its own, in bytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// One method of a service that is defined in our descriptors.
@@ -35,6 +35,13 @@ pub(super) struct Method {
     pub policy: Option<Policy>,
     /// Whether the answer is a stream.
     pub streams: bool,
+}
+
+impl Method {
+    /// The largest message it takes over gRPC, in bytes.
+    pub(super) fn message_bytes_max(&self) -> usize {
+        self.policy.map_or(BODY_BYTES_MAX, |policy| policy.body_bytes_max)
+    }
 }
 
 /// The `omnirelay.api.v1.policy` option of a method.
