@@ -69,6 +69,14 @@ impl<U: Message + Default> Decoder for Marking<U> {
     }
 }
 
+/// How tonic speaks of a message that is too large once it is decompressed.
+const OVERSIZED: &str = "Error decompressing: size limit, ";
+
+/// Whether this is the status of a message that was too large once it was decompressed.
+pub fn oversized(status: &HeaderMap) -> bool {
+    Status::from_header_map(status).is_some_and(|status| status.message().starts_with(OVERSIZED))
+}
+
 /// Says what was wrong with a request's message; `None` when this is the status of anything else.
 pub fn undecodable(status: &HeaderMap) -> Option<String> {
     let marked = status.contains_key(UNDECODABLE);
