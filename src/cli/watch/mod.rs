@@ -49,8 +49,8 @@ pub struct Feed<'a> {
     pub object: &'static str,
     /// The kind in its name: `peer`.
     pub kind: &'static str,
-    /// The field of the object that holds its id.
-    pub id: &'static str,
+    /// The id of an object, empty when it is none.
+    pub id: fn(&Value) -> String,
     pub columns: &'a [Column],
     /// The ids that were named in full; those that are not there when the watch begins are said.
     pub named: &'a [String],
@@ -286,7 +286,7 @@ impl Watch<'_> {
         let event = event.document;
         let kind = text(&event, "type").to_owned();
         let object = field(&event, self.feed.object);
-        let id = text(object, self.feed.id).to_owned();
+        let id = (self.feed.id)(object);
         let object = object.clone();
         let mut before = None;
         let mut told = false;
