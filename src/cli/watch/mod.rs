@@ -29,7 +29,7 @@ use super::table::Column;
 use crate::wire::fault::{Code, Exit};
 
 /// The daemon says something at least every 15 s; three times that without a word is a dead peer.
-const SILENCE_MAX: Duration = Duration::from_secs(45);
+pub const SILENCE_MAX: Duration = Duration::from_secs(45);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// A connection that stands this long is back, although nothing was heard on it yet.
@@ -148,7 +148,7 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
 }
 
 /// Waits for `time`; for ever when there is none.
-async fn pass(time: Option<Duration>) {
+pub async fn pass(time: Option<Duration>) {
     match time.filter(|time| !time.is_zero()) {
         Some(time) => tokio::time::sleep(time).await,
         None => std::future::pending().await,
@@ -426,7 +426,7 @@ fn refused(session: &Session, error: CliError, address: &str) -> CliError {
 }
 
 /// How long to wait before try number `tries` + 1: nothing at first, then doubling to two seconds.
-fn pause(tries: u32) -> Duration {
+pub fn pause(tries: u32) -> Duration {
     let whole = BACKOFF_FIRST.saturating_mul(1 << tries.saturating_sub(1).min(10));
     whole.min(BACKOFF_MAX).mul_f64(0.5 + chance() / 2.0)
 }
