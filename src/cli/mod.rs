@@ -26,6 +26,7 @@ mod node;
 mod ops;
 mod output;
 mod peers;
+mod registers;
 pub mod rpc;
 mod schema;
 mod session;
@@ -77,6 +78,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Cmd {
     Mesh(MeshArgs),
+    /// The registers that nodes host, and who advertises them
+    #[command(visible_alias = "reg", alias = "register", arg_required_else_help = true)]
+    Registers(Box<registers::RegistersArgs>),
     /// What takes a daemon longer than a call
     #[command(alias = "operations", arg_required_else_help = true)]
     Ops(ops::OpsArgs),
@@ -134,6 +138,7 @@ pub fn leaves() -> Vec<&'static Leaf> {
     [
         peers::LEAVES,
         leaders::LEAVES,
+        registers::LEAVES,
         ops::LEAVES,
         audit::LEAVES,
         context::LEAVES,
@@ -242,6 +247,7 @@ fn execute(command: &Cmd, session: &mut Session) -> Result<Exit, CliError> {
         Cmd::Help(args) => help::run(args, session),
         Cmd::Explain(args) => explain::run(args, session),
         Cmd::Mesh(_)
+        | Cmd::Registers(_)
         | Cmd::Ops(_)
         | Cmd::Audit(_)
         | Cmd::Context(_)
@@ -261,6 +267,7 @@ async fn ask(command: &Cmd, session: &mut Session) -> Result<Exit, CliError> {
         Cmd::Mesh(MeshArgs { noun: Noun::Peers(args) }) => peers::run(args, session).await,
         Cmd::Mesh(MeshArgs { noun: Noun::Leaders(args) }) => leaders::run(args, session).await,
         Cmd::Mesh(MeshArgs { noun: Noun::Check(args) }) => check::run(args, session).await,
+        Cmd::Registers(args) => registers::run(args, session).await,
         Cmd::Ops(args) => ops::run(args, session).await,
         Cmd::Audit(args) => audit::run(args, session).await,
         Cmd::Context(args) => context::run(args, session).await,
