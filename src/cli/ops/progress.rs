@@ -52,6 +52,10 @@ impl Progress {
         match &mut self.form {
             Form::Bar { bar, unicode } => draw(bar, *unicode, operation),
             Form::Lines { said, waits } => {
+                // A short operation is told by its result alone.
+                if number(operation, "done") == 0 {
+                    return;
+                }
                 let line = line(operation);
                 let is_due = said.as_ref().is_none_or(|(at, _)| at.elapsed() >= LINE_EVERY);
                 let is_news = said.as_ref().is_none_or(|(_, last)| *last != line);

@@ -112,7 +112,7 @@ pub fn shortfall(operation: &Value, document: &Value, again: &str) -> Option<Cli
             "{} {waits} in memory for the store",
             count(of("deferred"), "advertisement")
         ))
-        .cause("the store is away; the daemon writes them once it is back, and loses them if it stops before")
+        .cause("the store is away; the daemon shows them, and writes them once it is back")
         .hint("omnirelay registers status        # until they are stored")
     })
 }
