@@ -68,7 +68,7 @@ impl Follow {
 
     /// Follows the operation until it has ended; false when somebody does not want to wait any more.
     ///
-    /// The session must stay with the daemon that carries it out.
+    /// Only the daemon that answered last is asked: no other knows of it.
     ///
     /// # Errors
     /// `OPERATION_TIMEOUT` at the deadline, `OPERATION_FORGOTTEN` when the daemon does not know it any more,

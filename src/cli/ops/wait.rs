@@ -62,6 +62,7 @@ pub async fn run(args: &WaitVerbArgs, session: &mut Session) -> Result<Exit, Cli
                 continue;
             }
         };
+        // Another daemon would know nothing of the next one.
         session.stay()?;
         let mut follow = Follow::of(session, field(&document, "operation").clone(), names_node);
         let ended = follow.to_the_end(session, args.timeout.0, deadline).await;

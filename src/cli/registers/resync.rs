@@ -89,8 +89,6 @@ pub async fn run(args: &ResyncArgs, session: &mut Session) -> Result<Exit, CliEr
         session.show(&View::lines(begun, format!("{}/{id}", ops::KIND), format!("{id}\n")))?;
         return Ok(Exit::Ok);
     }
-    // Only the daemon that carries it out knows of it.
-    session.stay()?;
     let timeout = args.wait.timeout.0;
     let mut follow = Follow::of(session, operation, names_node);
     if !follow.to_the_end(session, timeout, Follow::deadline(timeout)).await? {
