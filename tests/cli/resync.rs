@@ -129,7 +129,7 @@ fn brake_is_a_conflict_that_names_yes() {
     let program = Program::at(&stub.url());
     let ended = program.run("registers resync --full");
     assert_eq!((ended.code, ended.stdout.as_str()), (4, ""), "{ended:?}");
-    assert!(ended.stderr.contains("--full --yes"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("; --yes removes them all the same"), "{}", ended.stderr);
     assert_eq!(program.run("registers resync --full -o json").error()["reason"], "REMOVES_TOO_MANY");
     assert_eq!(program.run("registers resync --full --yes").code, 0);
 }

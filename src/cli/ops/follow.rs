@@ -73,7 +73,7 @@ impl Follow {
     /// # Errors
     /// `OPERATION_TIMEOUT` at the deadline, `OPERATION_FORGOTTEN` when the daemon does not know it any more,
     /// `OPERATION_OUT_OF_SIGHT` when it cannot be asked; the daemon's refusal.
-    pub async fn to_the_end(
+    pub async fn until_ended(
         &mut self,
         session: &Session,
         timeout: Duration,

@@ -65,7 +65,7 @@ pub async fn run(args: &WaitVerbArgs, session: &mut Session) -> Result<Exit, Cli
         // Another daemon would know nothing of the next one.
         session.stay()?;
         let mut follow = Follow::of(session, field(&document, "operation").clone(), names_node);
-        let ended = follow.to_the_end(session, args.timeout.0, deadline).await;
+        let ended = follow.until_ended(session, args.timeout.0, deadline).await;
         document["operation"] = follow.operation().clone();
         let outcome = match ended {
             Ok(true) => verdict(follow.operation()).map_or(Ok(Value::Null), Err),

@@ -91,7 +91,7 @@ pub async fn run(args: &ResyncArgs, session: &mut Session) -> Result<Exit, CliEr
     }
     let timeout = args.wait.timeout.0;
     let mut follow = Follow::of(session, operation, names_node);
-    if !follow.to_the_end(session, timeout, Follow::deadline(timeout)).await? {
+    if !follow.until_ended(session, timeout, Follow::deadline(timeout)).await? {
         return Ok(Exit::Interrupted);
     }
     finish(args, session, follow.operation())
@@ -136,12 +136,16 @@ async fn ask(session: &Session, request: &ResyncRequest, key: &str) -> Result<Va
     // One key per request: the same key with another request is a conflict.
     let part = if request.dry_run { "/dry-run" } else { "" };
     let call = Call { awaits_work: true, ..Call::of(&RESYNC, request)?.keyed(key, part) };
-    session.call(&call).await.map_err(|error| match error.reason() {
-        "REMOVES_TOO_MANY" => error
-            .hint("--full --dry-run     # shows which")
-            .hint("--full --yes         # removes them all the same"),
-        _ => error,
-    })
+    session.call(&call).await.map_err(braked)
+}
+
+/// A refusal to remove so many names the flag that has it done, whatever the daemon says.
+fn braked(error: CliError) -> CliError {
+    let is_told = error.body().hints.iter().any(|hint| hint.contains("--yes"));
+    if error.reason() != "REMOVES_TOO_MANY" || is_told {
+        return error;
+    }
+    error.hint("look at the plan with --dry-run; --yes removes them all the same")
 }
 
 async fn dry_run(

@@ -90,31 +90,35 @@ pub fn view(operation: &Value, document: &Value) -> Result<View, CliError> {
 
 /// What a resync comes to that was not carried out in full; `again` is the command that does the rest.
 pub fn shortfall(operation: &Value, document: &Value, again: &str) -> Option<CliError> {
-    let of = |name: &str| number(document, name);
-    let hint = format!("{again}        # unchanged entries cost nothing");
-    if let Some(error) = verdict(operation) {
-        if text(operation, "state") != "partial" {
-            return Some(error.hint(hint));
+    let error = match (text(operation, "state"), waiting(document)) {
+        ("partial", None) => not_synced(document),
+        ("partial", Some(waiting)) => not_synced(document).cause(format!("besides, {waiting}")),
+        ("succeeded", None) => return None,
+        ("succeeded", Some(waiting)) => {
+            return Some(
+                CliError::partial(waiting)
+                    .cause("the store is away; the daemon shows them, and writes them once it is back")
+                    .hint("omnirelay registers status        # until they are stored"),
+            );
         }
-        let was = if of("failed") == 1 { "was" } else { "were" };
-        let message = format!(
-            "{} of {} {was} not synced",
-            of("failed"),
-            count(of("processed").max(of("failed")), "register")
-        );
-        let error =
-            items(document, "results").iter().cloned().fold(CliError::partial(message), CliError::detail);
-        return Some(error.hint(hint));
-    }
-    let waits = if of("deferred") == 1 { "waits" } else { "wait" };
-    (of("deferred") > 0).then(|| {
-        CliError::partial(format!(
-            "{} {waits} in memory for the store",
-            count(of("deferred"), "advertisement")
-        ))
-        .cause("the store is away; the daemon shows them, and writes them once it is back")
-        .hint("omnirelay registers status        # until they are stored")
-    })
+        (_, _) => verdict(operation)?,
+    };
+    Some(error.hint(format!("{again}        # unchanged entries cost nothing")))
+}
+
+/// `1 of 101 registers was not synced`
+fn not_synced(document: &Value) -> CliError {
+    let (failed, processed) = (number(document, "failed"), number(document, "processed"));
+    let was = if failed == 1 { "was" } else { "were" };
+    let message = format!("{failed} of {} {was} not synced", count(processed.max(failed), "register"));
+    items(document, "results").iter().cloned().fold(CliError::partial(message), CliError::detail)
+}
+
+/// `3 advertisements wait in memory for the store`; `None`: none do.
+fn waiting(document: &Value) -> Option<String> {
+    let deferred = number(document, "deferred");
+    let waits = if deferred == 1 { "waits" } else { "wait" };
+    (deferred > 0).then(|| format!("{} {waits} in memory for the store", count(deferred, "advertisement")))
 }
 
 #[cfg(test)]
@@ -169,9 +173,12 @@ mod tests {
     #[test]
     fn partial_result_is_counted_for_a_person() {
         let operation = operation("partial", json!({"added": "3", "failed": "1", "processed": "101"}), 1);
-        let document = document(&operation);
+        let mut document = document(&operation);
         let error = shortfall(&operation, &document, "again").unwrap().to_text();
         assert!(error.starts_with("error: 1 of 101 registers was not synced\n"), "{error}");
-        assert!(error.contains("try: again "), "{error}");
+        assert!(error.contains("try: again ") && !error.contains("memory"), "{error}");
+        document["deferred"] = json!(1);
+        let error = shortfall(&operation, &document, "again").unwrap().to_text();
+        assert!(error.contains("cause: besides, 1 advertisement waits in memory for the store\n"), "{error}");
     }
 }
