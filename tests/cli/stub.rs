@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::leadership::leaders;
+use crate::pool::{operations, registers};
 
 /// What a client sent.
 #[derive(Clone, Debug)]
@@ -237,6 +238,9 @@ pub fn mesh(request: &Request) -> Reply {
         })),
         ("GET", path) if path.starts_with("/control/audit") => audit(request, path),
         (_, path) if path.starts_with("/control/leaders") => leaders(request, path),
+        (_, path) if path.starts_with("/control/registers") => registers(request, path),
+        (_, path) if path.starts_with("/control/advertisements") => registers(request, path),
+        (_, path) if path.starts_with("/control/operations") => operations(request, path),
         ("GET", "/control/dev/nodes") => Reply::Json(
             200,
             json!({

@@ -13,14 +13,14 @@ use crate::program::{Program, signal};
 use crate::stub::{Stub, mesh};
 
 /// The program on a terminal of its own.
-struct Terminal {
+pub struct Terminal {
     master: File,
-    child: Child,
-    seen: String,
+    pub child: Child,
+    pub seen: String,
 }
 
 impl Terminal {
-    fn start(program: &Program, line: &str, columns: u16) -> Self {
+    pub fn start(program: &Program, line: &str, columns: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -34,7 +34,7 @@ impl Terminal {
     }
 
     /// Reads until `words` are seen.
-    fn wait_for(&mut self, words: &str) {
+    pub fn wait_for(&mut self, words: &str) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !self.seen.contains(words) {
             assert!(Instant::now() < deadline, "`{words}` never came: {}", self.seen);
@@ -46,12 +46,12 @@ impl Terminal {
         assert!(self.seen.contains(words), "`{words}` never came: {}", self.seen);
     }
 
-    fn type_line(&mut self, text: &str) {
+    pub fn type_line(&mut self, text: &str) {
         self.master.write_all(text.as_bytes()).unwrap();
     }
 
     /// The exit code and everything that was shown.
-    fn end(mut self) -> (i32, String) {
+    pub fn end(mut self) -> (i32, String) {
         let mut bytes = [0; 4096];
         while let Ok(read) = self.master.read(&mut bytes) {
             if read == 0 {
