@@ -1,6 +1,7 @@
 //! The catalogue of a node: what a register may say, and what a change makes of it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::labels::{self, LabelError, Labels};
 use super::peer::difference;
@@ -124,6 +125,25 @@ pub fn counting(items: &[ImportedRegister]) -> Vec<usize> {
     let mut counting: Vec<usize> = last.into_values().collect();
     counting.sort_unstable();
     counting
+}
+
+/// Cuts items of these sizes into pieces, in their order: each of at most `items_max` items, and of at most
+/// `bytes_max` bytes unless it is a single item.
+pub fn pieces(sizes: &[usize], items_max: usize, bytes_max: usize) -> Vec<Range<usize>> {
+    let mut pieces = Vec::new();
+    let (mut start, mut bytes) = (0, 0_usize);
+    for (at, size) in sizes.iter().enumerate() {
+        let full = at - start >= items_max || bytes.saturating_add(*size) > bytes_max;
+        if full && at > start {
+            pieces.push(start..at);
+            (start, bytes) = (at, 0);
+        }
+        bytes = bytes.saturating_add(*size);
+    }
+    if start < sizes.len() {
+        pieces.push(start..sizes.len());
+    }
+    pieces
 }
 
 /// Whether a change of a register, or its end, is one of what its node advertises.
@@ -300,6 +320,21 @@ mod tests {
             .into();
         assert_eq!(counting(&items), [3, 4, 5]);
         assert!(counting(&[]).is_empty());
+    }
+
+    #[test]
+    fn pieces_are_bounded_by_items_and_by_bytes() {
+        let cases: [(&str, &[usize], &[Range<usize>]); 6] = [
+            ("nothing", &[], &[]),
+            ("one piece", &[1, 1, 1], &[0..3]),
+            ("by items", &[1, 1, 1, 1, 1, 1, 1], &[0..3, 3..6, 6..7]),
+            ("by bytes", &[6, 4, 1, 9, 1], &[0..2, 2..4, 4..5]),
+            ("too large by itself", &[1, 99, 1], &[0..1, 1..2, 2..3]),
+            ("too large at first", &[99, 1, 1], &[0..1, 1..3]),
+        ];
+        for (what, sizes, expected) in cases {
+            assert_eq!(pieces(sizes, 3, 10), expected, "{what}");
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ use super::audit::store::newest_revision_of;
 use super::chance::random_u64;
 use super::config::Config;
 use super::metrics::Metrics;
+use super::objects::advertisements::ADVERTISEMENT;
+use super::objects::advertisements::pool::{Pool, PoolSettings};
 use super::objects::audit::{AUDIT_SEAL, Audit};
 use super::objects::dev::{Dev, Process};
 use super::objects::leaders::campaign::{CampaignSettings, Campaigner};
@@ -28,29 +30,34 @@ use super::objects::leaders::{LEADERSHIP, Leaders};
 use super::objects::node::Node as NodeObject;
 use super::objects::peers::presence::{Presence, PresenceSettings};
 use super::objects::peers::{PEER, Peers};
+use super::objects::registers::{REGISTER, Registers};
 use super::presence::keep_present;
 use super::readiness::Readiness;
 use super::registry::Registry;
 use super::registry::follow::follow_log;
-use super::store::{Kind, Retention, Store};
+use super::store::{Kind, Retention, Revision, Store};
 use super::surface::{
     Drained, FinishedCall, Hosts, Insecure, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceError, serve,
 };
 use crate::core::time::Millis;
 use crate::wire::pb::omnirelay::dev::v1::dev_service_server::DevServiceServer;
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
+use crate::wire::pb::omnirelay::registers::v1::register_service_server::RegisterServiceServer;
 use crate::wire::pb::omnirelay::security::v1::audit_service_server::AuditServiceServer;
 use pb::leadership_control_service_server::LeadershipControlServiceServer;
 use pb::node_service_server::NodeServiceServer;
 use pb::peer_control_service_server::PeerControlServiceServer;
 
 /// The kinds that every daemon holds in memory. The audit trail is not among them.
-static MIRRORED: [Kind; 2] = [PEER, LEADERSHIP];
+static MIRRORED: [Kind; 4] = [PEER, LEADERSHIP, REGISTER, ADVERTISEMENT];
 /// Those of which it only tells what changes.
 static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
 
 /// How long a node that stops waits for its last audit records to be sealed.
 const LAST_SEAL_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How long an advertisement lives without a refresh.
+const ADVERTISEMENT_TTL: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// How often the store is tidied.
 const HOUSEKEEPING_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
@@ -95,8 +102,16 @@ pub struct Node {
     campaigner: Arc<Campaigner>,
     /// Ended before what the node leads is handed over.
     campaigning: JoinSet<()>,
+    /// Tells through which revision the node's catalogue is in its pool.
+    _pushed: watch::Sender<Revision>,
     /// Ended when the node is dropped.
     tasks: JoinSet<()>,
+}
+
+/// The services that are made before the others.
+struct Services {
+    audit: Audit,
+    registers: Registers,
 }
 
 impl Node {
@@ -117,7 +132,11 @@ impl Node {
         let audit = Audit::new(registry.clone(), heads.clone(), spec.config.control.watches_max);
         let refusals = Arc::new(Refusals::open(&spec.audit)?);
         let observer = Arc::new(Observer { metrics: metrics.clone(), refusals: refusals.clone() });
-        let surface = surface(&spec, &registry, &readiness, &metrics, audit, observer)?;
+        let pool = Arc::new(Pool::new(registry.clone(), pool_settings(&spec)));
+        let (say_pushed, pushed) = watch::channel(Revision(0));
+        let registers = Registers::new(registry.clone(), pool, pushed);
+        let services = Services { audit, registers };
+        let surface = surface(&spec, &registry, &readiness, &metrics, services, observer)?;
         spec.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
         let listener = tokio::net::TcpListener::from_std(spec.listener).map_err(NodeError::Listen)?;
 
@@ -156,6 +175,7 @@ impl Node {
             keeping,
             campaigner,
             campaigning,
+            _pushed: say_pushed,
             tasks,
         })
     }
@@ -252,6 +272,14 @@ fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr, audi
     Presence::new(registry.clone(), settings, profile)
 }
 
+fn pool_settings(spec: &NodeSpec) -> PoolSettings {
+    PoolSettings {
+        ttl: ADVERTISEMENT_TTL,
+        grace: spec.config.session_ttl(),
+        secret: spec.session_secret.clone(),
+    }
+}
+
 fn campaign_settings(config: &Config) -> CampaignSettings {
     let leadership = &config.mesh.leadership;
     CampaignSettings {
@@ -289,10 +317,11 @@ fn surface(
     registry: &Arc<Registry>,
     readiness: &Arc<Readiness>,
     metrics: &Arc<Metrics>,
-    audit: Audit,
+    services: Services,
     observer: Arc<Observer>,
 ) -> Result<Surface, SurfaceError> {
     let config = &spec.config;
+    let Services { audit, registers } = services;
     let peers = Peers::new(registry.clone(), config.control.watches_max);
     let leaders = Leaders::new(registry.clone(), config.control.watches_max);
     let node = NodeObject {
@@ -307,6 +336,7 @@ fn surface(
         .service(PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip))
         .service(LeadershipControlServiceServer::new(leaders).send_compressed(Gzip).accept_compressed(Gzip))
         .service(NodeServiceServer::new(node).send_compressed(Gzip).accept_compressed(Gzip))
+        .service(RegisterServiceServer::new(registers).send_compressed(Gzip).accept_compressed(Gzip))
         .service(AuditServiceServer::new(audit).send_compressed(Gzip).accept_compressed(Gzip))
         .observer(observer)
         .routes(probes(probed));
