@@ -421,6 +421,18 @@ pub static REASONS: &[Explanation] = &[
     ),
     explain("REASON_UNKNOWN", Code::NotFound, "this version does not know that reason", "omnirelay explain"),
     explain(
+        "REGISTER_EXISTS",
+        Code::AlreadyExists,
+        "the node hosts a register of that id already",
+        "change it with omnirelay registers update",
+    ),
+    explain(
+        "REGISTER_NOT_FOUND",
+        Code::NotFound,
+        "the node hosts no register of that id; another one may",
+        "omnirelay registers list, with --node for another node's",
+    ),
+    explain(
         "REQUEST_TIMEOUT",
         Code::DeadlineExceeded,
         "the daemon did not answer in time",
@@ -463,6 +475,12 @@ pub static REASONS: &[Explanation] = &[
         Code::Unavailable,
         "the store is out of reach; nothing was changed",
         "repeat it later; omnirelay mesh check",
+    ),
+    explain(
+        "TOO_MANY_REGISTERS",
+        Code::ResourceExhausted,
+        "a node may have 100000 registers, and would have more",
+        "delete registers that are not needed",
     ),
     explain(
         "TOO_MANY_SCOPES",
@@ -524,6 +542,12 @@ pub static REASONS: &[Explanation] = &[
         Code::Aborted,
         "the object changed since it was read",
         "read it again, then repeat the change",
+    ),
+    explain(
+        "VERSION_GOES_BACK",
+        Code::FailedPrecondition,
+        "a version of a register is never lowered",
+        "leave it out, or delete the register and create it anew",
     ),
     explain(
         "WATCH_TIMEOUT",

@@ -316,6 +316,11 @@ impl View {
         if revision > state.head.revision || revision < state.oldest() {
             return None;
         }
+        if state.changed.get(kind).is_none_or(|changed| *changed <= revision) {
+            let records = state.live(state.shared_list(kind), now);
+            let cursor = Cursor::at(state.head.epoch, revision);
+            return Some(Reading { cursor, changed: cursor, records });
+        }
         let mut records = state.kinds.get(kind).cloned().unwrap_or_default();
         for entry in state.recent.iter().rev().take_while(|entry| entry.revision > revision) {
             for change in entry.changes.iter().filter(|change| change.after.record.id.kind == *kind) {
