@@ -61,7 +61,7 @@ async fn daemon(store: Arc<dyn Store>, node_id: &str) -> Daemon {
     tasks.spawn(keep_present(registry.clone(), presence.clone(), TTL / 4));
     wait_for(registry.view(), Revision(0)).await;
     let settings = PoolSettings { ttl: TTL * 100, grace: TTL, secret: node_id.to_owned() };
-    let pool = Arc::new(Pool::new(registry.clone(), settings));
+    let pool = Arc::new(Pool::new(registry.clone(), settings, || false));
     let (pushed, through) = watch::channel(Revision(0));
     let registers = Registers::new(registry.clone(), pool, through);
     while !presence.is_registered() {
