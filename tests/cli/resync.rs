@@ -233,6 +233,17 @@ fn progress_is_a_bar_on_a_terminal() {
 }
 
 #[test]
+fn terminal_that_cannot_draw_gets_lines() {
+    let (stub, _) = program();
+    let program = Program::at(&stub.url()).with("TERM", "dumb");
+    let (code, seen) = Terminal::start(&program, "registers resync", 100).end();
+    assert!(
+        code == 0 && seen.contains("resync: 50/101 (0 failed)") && !seen.contains('\x1b'),
+        "{code}: {seen}"
+    );
+}
+
+#[test]
 fn no_wait_prints_the_id_and_asks_nothing_more() {
     let (stub, program) = program();
     let ended = program.run("registers resync --no-wait");

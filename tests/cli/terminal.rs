@@ -210,6 +210,22 @@ fn watch_of_leaders_is_drawn_in_place_and_tells_each_transition_below() {
 }
 
 #[test]
+fn watch_of_registers_is_a_table_unless_lines_are_wanted() {
+    let (_stub, program) = program();
+    for line in ["registers watch --color never", "registers available --watch --color never"] {
+        let mut terminal = Terminal::start(&program, line, 100);
+        terminal.wait_for("rev 7f2c:48215");
+        let drawn = terminal.seen.split("REGISTER").last().unwrap();
+        assert!(drawn.contains("reg-orders  relay-b119  catalogue  Orders       17"), "{}", terminal.seen);
+        assert!(!drawn.contains("relay-a7f3"), "what was removed has no row: {}", terminal.seen);
+        signal(&terminal.child, Signal::INT);
+        assert_eq!(terminal.end().0, 130);
+    }
+    let (code, seen) = Terminal::start(&program, "registers watch --append --max-events 2", 100).end();
+    assert!(code == 0 && seen.contains("  removed   reg-orders/relay-a7f3/catalogue"), "{code}: {seen}");
+}
+
+#[test]
 fn nobody_is_asked_where_questions_are_unwelcome() {
     let (stub, _) = program();
     let ci = Program::at(&stub.url()).with("CI", "true");

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::cli::document::{number, text};
+use crate::cli::env;
 use crate::cli::output::{Notes, printable};
 use crate::cli::session::Session;
 
@@ -38,7 +39,8 @@ enum Form {
 impl Progress {
     pub fn of(session: &Session) -> Self {
         let notes = session.notes();
-        let form = if std::io::stderr().is_terminal() && !notes.quiet {
+        let is_dumb = session.settings.env.get(env::TERM) == Some("dumb");
+        let form = if std::io::stderr().is_terminal() && !notes.quiet && !is_dumb {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             Form::Bar { bar, unicode: session.settings.env.is_utf8() }
         } else {

@@ -26,9 +26,10 @@ Examples:
   omnirelay registers watch --source node-2 -o jsonl --cursor-file registers.cursor
   omnirelay registers watch --register reg-orders-eu --until syncState==active --timeout 2m";
 
-/// Watch who advertises which register, one line for each change
+/// Watch who advertises which register
 ///
-/// Public advertisements only: one that is hidden is told as removed, one that is merely refreshed is not told.
+/// One line for each change, and on a terminal a table that is drawn again, unless --append. Public advertisements
+/// only: one that is hidden is told as removed, one that is merely refreshed is not told.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct WatchVerbArgs {
@@ -66,8 +67,7 @@ pub static WATCHED: &[Column] = &[
 ];
 
 pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let watching = WatchArgs { append: true, ..args.watching.clone() };
-    watch(&args.register, &args.source, &watching, &TableArgs::default(), session).await
+    watch(&args.register, &args.source, &args.watching, &TableArgs::default(), session).await
 }
 
 /// Watches the advertisements of `registers` by `sources`; of all when none is named.
