@@ -80,7 +80,8 @@ pub async fn run(args: &ResyncArgs, session: &mut Session) -> Result<Exit, CliEr
     if args.write.is_dry_run() {
         return dry_run(args, session, &request).await;
     }
-    confirm(args, session, &request).await?;
+    let agreed = confirm(args, session, &request).await?;
+    let request = ResyncRequest { override_brake: request.override_brake || agreed, ..request };
     let key = args.write.idempotency_key.clone().map_or_else(fresh_key, Ok)?;
     let begun = ask(session, &request, &key).await?;
     let operation = field(&begun, "operation").clone();
@@ -163,19 +164,23 @@ async fn dry_run(
 }
 
 /// Has what a full sync removes seen and confirmed. Where nobody can be asked, `--full` is the consent, unless the
-/// context is protected.
-async fn confirm(args: &ResyncArgs, session: &Session, request: &ResyncRequest) -> Result<(), CliError> {
+/// context is protected. True: somebody has seen what goes, and said yes.
+async fn confirm(args: &ResyncArgs, session: &Session, request: &ResyncRequest) -> Result<bool, CliError> {
     let is_protected = session.target()?.protected;
     let can_ask = !session.settings.no_input && session.notes().can_ask();
     let asks = is_protected || (can_ask && !args.write.yes);
     if !args.full || !asks {
-        return Ok(());
+        return Ok(false);
     }
     let preview = ResyncRequest { dry_run: true, ..request.clone() };
     let document = ask(session, &preview, &fresh_key()?).await?;
     let plan = field(&document, "plan");
     session.notes().write(plan::describe(plan, args.full).trim_end());
-    if plan::may_remove(plan) { args.write.confirm(session, "Continue?") } else { Ok(()) }
+    if !plan::may_remove(plan) {
+        return Ok(false);
+    }
+    args.write.confirm(session, "Continue?")?;
+    Ok(true)
 }
 
 /// The command that does the rest of a resync.
