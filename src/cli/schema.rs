@@ -76,6 +76,14 @@ static DOCUMENTS: &[Document] = &[
     ),
     message("peer-event", "mesh peers watch, list --watch", "omnirelay.mesh.control.v1.PeerEvent"),
     message("peers", "mesh peers list", "omnirelay.mesh.control.v1.ListPeersResponse"),
+    message("register", "registers get", "omnirelay.registers.v1.GetRegisterResponse"),
+    message(
+        "register-change",
+        "registers create, update, delete, advertise, unadvertise",
+        "omnirelay.registers.v1.RegisterChange",
+    ),
+    message("register-import", "registers import", "omnirelay.registers.v1.ImportRegistersResponse"),
+    message("registers", "registers list", "omnirelay.registers.v1.ListRegistersResponse"),
     own("results", "commands that were given several objects", results),
     own("version", "version", version),
 ];
