@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::catalogue::registers;
 use crate::leadership::leaders;
 
 /// What a client sent.
@@ -237,6 +238,7 @@ pub fn mesh(request: &Request) -> Reply {
         })),
         ("GET", path) if path.starts_with("/control/audit") => audit(request, path),
         (_, path) if path.starts_with("/control/leaders") => leaders(request, path),
+        (_, path) if path.starts_with("/control/registers") => registers(request, path),
         ("GET", "/control/dev/nodes") => Reply::Json(
             200,
             json!({
