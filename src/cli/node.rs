@@ -18,8 +18,8 @@ use crate::wire::fault::Code;
 /// Whose daemon is asked.
 #[derive(Args, Clone, Debug, Default)]
 pub struct NodeArgs {
-    /// Ask the daemon of this node, at the address it registered with [default: the one that answers]
-    #[arg(long, value_name = "NODE", help_heading = "Connection options",
+    /// The node that is meant, where need be by asking its own daemon [default: the one that answers]
+    #[arg(long, global = true, value_name = "NODE", help_heading = "Connection options",
           add = ArgValueCompleter::new(complete::ids))]
     pub node: Option<String>,
 }

@@ -1,6 +1,7 @@
 //! The program `omnirelay` from outside: what it prints, where, and how it ends.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so when it fails")]
 
+mod catalogue;
 mod completion;
 mod contexts;
 mod drain;

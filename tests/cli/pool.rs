@@ -172,7 +172,7 @@ pub fn registers(request: &Request, path: &str) -> Reply {
         ("GET", "/control/advertisements") => Reply::Events(advertisement_events(), After::Stay),
         ("GET", "/control/registers:syncState") => answer(sync_state(true)),
         ("POST", "/control/registers:resync") => resync(request),
-        _ => problem("not_found", "REGISTER_NOT_FOUND", 404),
+        _ => crate::catalogue::registers(request, path),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::cli::global::GlobalArgs;
 use crate::cli::output::Notes;
 use crate::cli::rpc::{Call, Rpc};
 use crate::cli::settings::{Settings, Target};
-use crate::cli::{leaders, ops, peers};
+use crate::cli::{leaders, ops, peers, registers as catalogue};
 
 /// How long the daemons may take, of the 250 ms that a completion may take in all.
 const ASK_MAX: Duration = Duration::from_millis(200);
@@ -60,6 +60,14 @@ pub static OPERATIONS: Kind = Kind {
     known: operation,
     signs: b"_",
 };
+pub static REGISTERS: Kind = Kind {
+    name: catalogue::KIND,
+    list: "registers",
+    rpc: &catalogue::LIST,
+    paged: true,
+    known: register,
+    signs: b"-._:",
+};
 
 /// What a candidate shows of an object.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -81,6 +89,17 @@ pub fn scopes(current: &OsStr) -> Vec<CompletionCandidate> {
 /// Completes an argument that takes `ID` or `operation/ID`.
 pub fn operations(current: &OsStr) -> Vec<CompletionCandidate> {
     matching(&OPERATIONS, current, is_prefixed(&OPERATIONS, current))
+}
+
+/// Completes an argument that takes `ID` or `register/ID` of the node that is asked.
+pub fn registers(current: &OsStr) -> Vec<CompletionCandidate> {
+    // Those of another node are not asked for.
+    let words = super::words(std::env::args_os());
+    let elsewhere = |word: &OsString| word == "--node" || word.to_string_lossy().starts_with("--node=");
+    if words.iter().any(elsewhere) {
+        return Vec::new();
+    }
+    matching(&REGISTERS, current, is_prefixed(&REGISTERS, current))
 }
 
 /// Completes an argument that takes `peer/ID` only.
@@ -198,6 +217,11 @@ fn operation(operation: &Value) -> Known {
     Known { id: text(operation, "operationId").to_owned(), status }
 }
 
+fn register(register: &Value) -> Known {
+    let status = if flag(register, "advertise") { "advertised" } else { "hidden" };
+    Known { id: text(register, "registerId").to_owned(), status: status.to_owned() }
+}
+
 fn peer(peer: &Value) -> Known {
     let status = match (text(peer, "status"), flag(peer, "cordoned")) {
         (status, true) => format!("{status}, cordoned"),
@@ -258,5 +282,8 @@ mod tests {
         let shown = |id: &str| scope(&json!({"scope": id, "leaderId": "n.1"})).is_harmless(&SCOPES);
         assert!(shown("shard/orders/03") && shown("jobs:nightly"));
         assert!(!shown("a b") && !shown("a;b") && !shown("-rf") && !shown(""));
+        let shown =
+            |id: &str| register(&json!({"registerId": id, "advertise": true})).is_harmless(&REGISTERS);
+        assert!(shown("orders.2026:eu_1") && !shown("a/b") && !shown("a b") && !shown("*"));
     }
 }

@@ -42,15 +42,13 @@ pub struct CancelArgs {
     ids: Vec<String>,
     #[command(flatten)]
     write: WriteArgs,
-    #[command(flatten)]
-    node: NodeArgs,
 }
 
-pub async fn run(args: &CancelArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &CancelArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
     args.write.without_version("an operation")?;
     args.write.check(session, ids.len())?;
-    args.node.go(session).await?;
+    node.go(session).await?;
     session.announce_target()?;
     let key = args.write.idempotency_key.clone().map_or_else(fresh_key, Ok)?;
     let several = ids.len() > 1;

@@ -41,13 +41,11 @@ pub struct GetArgs {
     /// Times in UTC instead of ages
     #[arg(long, hide_short_help = true)]
     absolute: bool,
-    #[command(flatten)]
-    node: NodeArgs,
 }
 
-pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &GetArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
-    args.node.go(session).await?;
+    node.go(session).await?;
     let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
     for id in ids {
         let result = one(session, &id).await;

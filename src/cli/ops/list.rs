@@ -47,8 +47,6 @@ pub struct ListArgs {
     fail_empty: bool,
     #[command(flatten)]
     table: TableArgs,
-    #[command(flatten)]
-    node: NodeArgs,
 }
 
 static COLUMNS: &[Column] = &[
@@ -73,11 +71,11 @@ pub fn took(operation: &Value) -> String {
     took.map(time::span).unwrap_or_default()
 }
 
-pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
     if let Some(by) = &args.table.sort_by {
         table::find(COLUMNS, &by.column, "--sort-by")?;
     }
-    args.node.go(session).await?;
+    node.go(session).await?;
     let call = Call::of(&LIST, &json!({ "state": args.state, "action": args.action }))?;
     let mut document = session.call(&call).await?;
     if let (Some(by), Some(found)) =

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::document::{number, text};
 use super::error::CliError;
+use super::node::NodeArgs;
 use super::rpc::Leaf;
 use super::session::Session;
 use crate::wire::fault::Exit;
@@ -25,6 +26,8 @@ pub static LEAVES: &[Leaf] = &[list::LEAF, get::LEAF, wait::LEAF, cancel::LEAF];
 
 #[derive(Args, Debug)]
 pub struct OpsArgs {
+    #[command(flatten)]
+    node: NodeArgs,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -42,11 +45,12 @@ enum Verb {
 /// # Errors
 /// Those of the verb.
 pub async fn run(args: &OpsArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let node = &args.node;
     match &args.verb {
-        Verb::List(args) => list::run(args, session).await,
-        Verb::Get(args) => get::run(args, session).await,
-        Verb::Wait(args) => wait::run(args, session).await,
-        Verb::Cancel(args) => cancel::run(args, session).await,
+        Verb::List(args) => list::run(args, node, session).await,
+        Verb::Get(args) => get::run(args, node, session).await,
+        Verb::Wait(args) => wait::run(args, node, session).await,
+        Verb::Cancel(args) => cancel::run(args, node, session).await,
     }
 }
 

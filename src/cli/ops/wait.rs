@@ -44,14 +44,12 @@ pub struct WaitVerbArgs {
     /// End with 8 when one of them goes on after this time; 0s is for ever
     #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = "Wait options")]
     timeout: Span,
-    #[command(flatten)]
-    node: NodeArgs,
 }
 
-pub async fn run(args: &WaitVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &WaitVerbArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
     let ids = ids::expand(&args.ids, KIND)?;
-    let names_node = args.node.is_needed_again(session)?;
-    args.node.go(session).await?;
+    let names_node = node.is_needed_again(session)?;
+    node.go(session).await?;
     let deadline = Follow::deadline(args.timeout.0);
     let (mut documents, mut batch) = (Vec::new(), Batch::new(KIND, "response", "did not succeed"));
     for id in ids {

@@ -10,6 +10,7 @@ use crate::cli::client::count;
 use crate::cli::document::{field, flag, items, number, text};
 use crate::cli::error::CliError;
 use crate::cli::list::{self, Page};
+use crate::cli::node::NodeArgs;
 use crate::cli::output::{Text, View};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
@@ -85,7 +86,8 @@ fn sources(register: &Value) -> String {
     items(register, "sources").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
 }
 
-pub async fn run(args: &AvailableArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &AvailableArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    node.go(session).await?;
     if args.watching.is_set() && !args.watch {
         return Err(CliError::usage("options of a watch were given, but not --watch").hint("add --watch"));
     }

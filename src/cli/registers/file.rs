@@ -9,38 +9,45 @@ use serde_json::{Map, Value};
 
 use crate::cli::error::CliError;
 
-/// As much as one request may carry.
-const BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The fields of an object in which the items may stand.
 const LISTS: [&str; 2] = ["advertisements", "registers"];
 
-/// The items of `file`, each made ready by `prepare` before it is read as a `T`; `-` is standard input.
+/// What is expected of a file of `T`s.
+pub struct Form<T> {
+    /// The longest file in bytes, and what to do with a longer one.
+    pub bytes_max: u64,
+    pub too_long: &'static str,
+    /// Makes an item ready before it is read.
+    pub prepare: fn(&mut Map<String, Value>),
+    /// Says what is wrong with one that was read.
+    pub check: fn(&T) -> Result<(), String>,
+}
+
+/// The items of `file`; `-` is standard input.
 ///
 /// # Errors
 /// When the file cannot be read; usage, naming the item, when something is wrong in it.
-pub fn read<T: DeserializeOwned>(
-    file: &Path,
-    prepare: fn(&mut Map<String, Value>),
-) -> Result<Vec<T>, CliError> {
+pub fn read<T: DeserializeOwned>(file: &Path, form: &Form<T>) -> Result<Vec<T>, CliError> {
     let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
-    let text = text(file, &name)?;
-    items(&text, &name)?.into_iter().enumerate().map(|(at, item)| one(at + 1, item, &name, prepare)).collect()
+    let text = text(file, &name, form)?;
+    items(&text, &name)?.into_iter().enumerate().map(|(at, item)| one(at + 1, item, &name, form)).collect()
 }
 
-fn text(file: &Path, name: &str) -> Result<String, CliError> {
+fn text<T>(file: &Path, name: &str, form: &Form<T>) -> Result<String, CliError> {
+    let bytes_max = form.bytes_max;
     let unreadable = |error: std::io::Error| CliError::local("FILE", format!("cannot read {name}"), &error);
     let mut text = String::new();
     // One byte more, to see whether there is more.
     let read = if file == Path::new("-") {
-        std::io::stdin().lock().take(BYTES_MAX + 1).read_to_string(&mut text)
+        std::io::stdin().lock().take(bytes_max + 1).read_to_string(&mut text)
     } else {
-        File::open(file).map_err(unreadable)?.take(BYTES_MAX + 1).read_to_string(&mut text)
+        File::open(file).map_err(unreadable)?.take(bytes_max + 1).read_to_string(&mut text)
     };
-    match read.map_err(unreadable)? as u64 {
-        0..=BYTES_MAX => Ok(text),
-        _ => Err(CliError::usage(format!("{name} is larger than the 16 MiB that go into one request"))
-            .hint("split it; with --full that is not possible, for what is missing would be withdrawn")),
+    if read.map_err(unreadable)? as u64 > bytes_max {
+        let limit = bytes_max / (1024 * 1024);
+        return Err(CliError::usage(format!("{name} is larger than {limit} MiB")).hint(form.too_long));
     }
+    Ok(text)
 }
 
 /// The items of a document, whatever its shape.
@@ -94,19 +101,14 @@ fn shape(name: &str) -> CliError {
 }
 
 /// One item as a `T`; a field that there is not is an error, for it may be a field that is written wrongly.
-fn one<T: DeserializeOwned>(
-    at: usize,
-    mut item: Value,
-    name: &str,
-    prepare: fn(&mut Map<String, Value>),
-) -> Result<T, CliError> {
+fn one<T: DeserializeOwned>(at: usize, mut item: Value, name: &str, form: &Form<T>) -> Result<T, CliError> {
     let id = item.get("registerId").and_then(Value::as_str).map(|id| format!(" ({id})")).unwrap_or_default();
     let wrong = |cause: String| CliError::usage(format!("{name}: item {at}{id} is no register")).cause(cause);
     match &mut item {
-        Value::Object(fields) => prepare(fields),
+        Value::Object(fields) => (form.prepare)(fields),
         _ => return Err(wrong("it is not an object".to_owned())),
     }
-    serde_path_to_error::deserialize(item).map_err(|error| {
+    let read = serde_path_to_error::deserialize(item).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner().to_string();
         wrong(if path == "." || inner.contains(&format!("`{path}`")) {
@@ -114,7 +116,9 @@ fn one<T: DeserializeOwned>(
         } else {
             format!("{path}: {inner}")
         })
-    })
+    })?;
+    (form.check)(&read).map_err(wrong)?;
+    Ok(read)
 }
 
 #[cfg(test)]
@@ -122,11 +126,18 @@ mod tests {
     use super::*;
     use crate::wire::pb::omnirelay::registers::v1::AdvertisedRegister;
 
+    const FORM: Form<AdvertisedRegister> = Form {
+        bytes_max: 1024 * 1024,
+        too_long: "split it",
+        prepare: |_| {},
+        check: |one| if one.register_id == "wrong" { Err("so it is".to_owned()) } else { Ok(()) },
+    };
+
     fn parse(text: &str) -> Result<Vec<AdvertisedRegister>, CliError> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("registers");
         std::fs::write(&file, text).unwrap();
-        read(&file, |_| {})
+        read(&file, &FORM)
     }
 
     #[test]
@@ -146,6 +157,8 @@ mod tests {
             assert_eq!(told, [("a", Some(7)), ("b", None)], "{shape}");
         }
         assert_eq!(parse(r#"{"registerId": "a"}"#).unwrap().len(), 1, "JSON Lines with one line");
+        let long = format!("[{}]", " ".repeat(1024 * 1024));
+        assert!(parse(&long).unwrap_err().to_text().contains("larger than 1 MiB"));
         assert!(parse("[]").unwrap().is_empty() && parse(r#"{"registers": []}"#).unwrap().is_empty());
     }
 
@@ -157,6 +170,7 @@ mod tests {
             (r#"[{"registerId": "a", "syncState": "odd"}]"#, "item 1 (a)", "odd"),
             ("- registerId: 7\n", "item 1", "registerId"),
             ("[7]", "item 1", "not an object"),
+            (r#"[{"registerId": "a"}, {"registerId": "wrong"}]"#, "item 2 (wrong)", "so it is"),
             (r#"{"registrs": []}"#, "item 1", "`registrs`"),
             (r#"{"registers": [], "fullSync": true}"#, "`fullSync` stands beside the list", "--full"),
             (r#"{"registers": {}}"#, "no list of registers", "one JSON object per line"),
@@ -174,7 +188,7 @@ mod tests {
 
     #[test]
     fn file_that_is_not_there_is_an_error_of_this_machine() {
-        let error = read::<AdvertisedRegister>(Path::new("/nonexistent/x"), |_| {}).unwrap_err();
+        let error = read(Path::new("/nonexistent/x"), &FORM).unwrap_err();
         assert_eq!((error.exit() as u8, error.reason()), (1, "FILE"));
     }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::{advertisement_rpc, file, plan, synced};
+use super::file::{self, Form};
+use super::{advertisement_rpc, plan, synced};
 use crate::cli::args::WriteArgs;
 use crate::cli::check::NODE;
 use crate::cli::client::fresh_key;
@@ -66,16 +67,14 @@ pub struct ResyncArgs {
     wait: WaitArgs,
     #[command(flatten)]
     write: WriteArgs,
-    #[command(flatten)]
-    node: NodeArgs,
 }
 
-pub async fn run(args: &ResyncArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ResyncArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
     args.write.without_version("a resync")?;
     args.write.check(session, 1)?;
     let request = request(args)?;
-    let names_node = args.node.is_needed_again(session)?;
-    let request = ResyncRequest { node_id: args.node.go(session).await?, ..request };
+    let names_node = node.is_needed_again(session)?;
+    let request = ResyncRequest { node_id: node.go(session).await?, ..request };
     session.announce_target()?;
     if args.write.is_dry_run() {
         return dry_run(args, session, &request).await;
@@ -95,14 +94,19 @@ pub async fn run(args: &ResyncArgs, session: &mut Session) -> Result<Exit, CliEr
     if !follow.until_ended(session, timeout, Follow::deadline(timeout)).await? {
         return Ok(Exit::Interrupted);
     }
-    finish(args, session, follow.operation())
+    finish(args, node, session, follow.operation())
 }
 
 /// Shows what was done, and says what was not.
-fn finish(args: &ResyncArgs, session: &mut Session, operation: &Value) -> Result<Exit, CliError> {
+fn finish(
+    args: &ResyncArgs,
+    node: &NodeArgs,
+    session: &mut Session,
+    operation: &Value,
+) -> Result<Exit, CliError> {
     let document = synced::document(operation);
     session.show(&synced::view(operation, &document)?)?;
-    if let Some(error) = synced::shortfall(operation, &document, &again(args)) {
+    if let Some(error) = synced::shortfall(operation, &document, &again(args, node)) {
         return Err(error);
     }
     let changed = text(&document, "result") != "unchanged";
@@ -112,7 +116,7 @@ fn finish(args: &ResyncArgs, session: &mut Session, operation: &Value) -> Result
 /// The request of the command, a dry run and the node apart.
 fn request(args: &ResyncArgs) -> Result<ResyncRequest, CliError> {
     let advertisements: Vec<AdvertisedRegister> = match &args.file {
-        Some(file) => file::read(file, public_unless_said)?,
+        Some(file) => file::read(file, &FORM)?,
         None => Vec::new(),
     };
     Ok(ResyncRequest {
@@ -127,6 +131,14 @@ fn request(args: &ResyncArgs) -> Result<ResyncRequest, CliError> {
         batch_size: args.batch.unwrap_or(0),
     })
 }
+
+/// As much as one request may carry.
+const FORM: Form<AdvertisedRegister> = Form {
+    bytes_max: 16 * 1024 * 1024,
+    too_long: "split it; with --full that is not possible, for what is missing would be withdrawn",
+    prepare: public_unless_said,
+    check: |_| Ok(()),
+};
 
 /// A producer must say whether a register is public; who writes a file means that it is.
 fn public_unless_said(register: &mut Map<String, Value>) {
@@ -184,12 +196,12 @@ async fn confirm(args: &ResyncArgs, session: &Session, request: &ResyncRequest) 
 }
 
 /// The command that does the rest of a resync.
-fn again(args: &ResyncArgs) -> String {
+fn again(args: &ResyncArgs, node: &NodeArgs) -> String {
     let mut words = vec!["omnirelay registers resync".to_owned()];
     words.extend(args.full.then(|| "--full".to_owned()));
     words.extend(args.file.as_ref().map(|file| format!("--file {}", file.display())));
     words.extend(args.peer.as_ref().map(|peer| format!("--peer {peer}")));
-    words.extend(args.node.node.as_ref().map(|node| format!("--node {node}")));
+    words.extend(node.node.as_ref().map(|node| format!("--node {node}")));
     words.join(" ")
 }
 
@@ -204,7 +216,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("registers.json");
         std::fs::write(&path, r#"[{"registerId": "a"}, {"registerId": "b", "isPublic": false}]"#).unwrap();
-        let found: Vec<AdvertisedRegister> = file::read(&path, public_unless_said).unwrap();
+        let found = file::read(&path, &FORM).unwrap();
         let told: Vec<Option<bool>> = found.iter().map(|one| one.is_public).collect();
         assert_eq!(told, [Some(true), Some(false)]);
         let request = ResyncRequest { from_file: true, advertisements: found, ..ResyncRequest::default() };

@@ -39,8 +39,6 @@ pub struct StatusArgs {
     /// Times in UTC instead of ages
     #[arg(long, hide_short_help = true)]
     absolute: bool,
-    #[command(flatten)]
-    node: NodeArgs,
 }
 
 static COLUMNS: &[Column] = &[
@@ -72,8 +70,8 @@ fn last_run(target: &Value) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
-pub async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let node = args.node.go(session).await?;
+pub async fn run(args: &StatusArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let node = node.go(session).await?;
     let document = session.call(&Call::of(&SYNC_STATE, &json!({ "nodeId": node }))?).await?;
     let moment = Moment {
         now_ms: time::millis(field(&document, "generatedAt")).or_else(time::now_ms),

@@ -9,6 +9,7 @@ use crate::cli::args::{TableArgs, WatchArgs};
 use crate::cli::complete;
 use crate::cli::document::{field, number, text};
 use crate::cli::error::CliError;
+use crate::cli::node::NodeArgs;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::Column;
@@ -66,7 +67,8 @@ pub static WATCHED: &[Column] = &[
     Column::new("description", |one, _| text(one, "description").to_owned()).wide(),
 ];
 
-pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &WatchVerbArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    node.go(session).await?;
     watch(&args.register, &args.source, &args.watching, &TableArgs::default(), session).await
 }
 
