@@ -311,6 +311,12 @@ pub static REASONS: &[Explanation] = &[
         "omnirelay mesh leaders explain SCOPE says why",
     ),
     explain(
+        "OPERATION_NOT_FOUND",
+        Code::NotFound,
+        "the daemon that was asked knows no operation of that id: each knows its own, and only since its start",
+        "ask the daemon that began it",
+    ),
+    explain(
         "ORDER_DROPPED",
         Code::FailedPrecondition,
         "the leader did not do what was ordered: it lost the scope, or the node to lead it may no longer",
@@ -409,6 +415,12 @@ pub static REASONS: &[Explanation] = &[
         Code::Unavailable,
         "the store is out of reach; nothing was changed",
         "repeat it later; omnirelay mesh check",
+    ),
+    explain(
+        "TOO_MANY_OPERATIONS",
+        Code::ResourceExhausted,
+        "the daemon carries out as many operations as it may",
+        "wait until one has ended, or cancel one",
     ),
     explain(
         "TOO_MANY_SCOPES",

@@ -41,7 +41,7 @@ const UNNAMED: &str = "call";
 const DROPPED: &str = "audit.dropped";
 
 /// What each method that changes something is called in the trail, as its own records call it.
-const ACTIONS: [(&str, &str); 10] = [
+const ACTIONS: [(&str, &str); 11] = [
     ("/omnirelay.mesh.control.v1.PeerControlService/Cordon", "peers.cordon"),
     ("/omnirelay.mesh.control.v1.PeerControlService/Uncordon", "peers.uncordon"),
     ("/omnirelay.mesh.control.v1.PeerControlService/UpdateLabels", "peers.label"),
@@ -52,6 +52,7 @@ const ACTIONS: [(&str, &str); 10] = [
     ("/omnirelay.mesh.control.v1.LeadershipControlService/StepDown", "leaders.step-down"),
     ("/omnirelay.mesh.control.v1.LeadershipControlService/SetScope", "leaders.set"),
     ("/omnirelay.mesh.control.v1.LeadershipControlService/DeleteScope", "leaders.delete"),
+    ("/omnirelay.mesh.control.v1.OperationService/Cancel", "operations.cancel"),
 ];
 
 /// Refusals that are alike and of one minute.
