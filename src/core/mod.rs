@@ -12,4 +12,5 @@ pub mod peer;
 pub mod register;
 pub mod scope;
 pub mod selector;
+pub mod strays;
 pub mod time;
