@@ -15,6 +15,7 @@ pub mod operations;
 pub mod presence;
 pub mod readiness;
 pub mod registry;
+pub mod resync;
 pub mod run;
 pub mod signals;
 pub mod store;

@@ -19,19 +19,25 @@ use super::audit::refusals::{Refusals, enter_refusals};
 use super::audit::sealer::Sealer;
 use super::audit::store::newest_revision_of;
 use super::chance::random_u64;
-use super::config::Config;
-use super::metrics::Metrics;
+use super::config::{Config, peer_service};
+use super::metrics::{Metrics, PoolCounts};
+use super::objects::advertisements::ADVERTISEMENT;
+use super::objects::advertisements::pool::{Pool, PoolSettings};
 use super::objects::audit::{AUDIT_SEAL, Audit};
 use super::objects::dev::{Dev, Process};
 use super::objects::leaders::campaign::{CampaignSettings, Campaigner};
 use super::objects::leaders::{LEADERSHIP, Leaders};
 use super::objects::node::Node as NodeObject;
+use super::objects::operations::OperationCalls;
 use super::objects::peers::presence::{Presence, PresenceSettings};
-use super::objects::peers::{PEER, Peers};
+use super::objects::peers::{PEER, Peers, session_id};
+use super::objects::registers::REGISTER;
+use super::operations::Operations;
 use super::presence::keep_present;
 use super::readiness::Readiness;
 use super::registry::Registry;
 use super::registry::follow::follow_log;
+use super::resync::{Resync, ResyncParts, ResyncSettings};
 use super::store::{Kind, Retention, Store};
 use super::surface::{
     Drained, FinishedCall, Hosts, Insecure, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceError, serve,
@@ -42,10 +48,11 @@ use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use crate::wire::pb::omnirelay::security::v1::audit_service_server::AuditServiceServer;
 use pb::leadership_control_service_server::LeadershipControlServiceServer;
 use pb::node_service_server::NodeServiceServer;
+use pb::operation_service_server::OperationServiceServer;
 use pb::peer_control_service_server::PeerControlServiceServer;
 
 /// The kinds that every daemon holds in memory. The audit trail is not among them.
-static MIRRORED: [Kind; 2] = [PEER, LEADERSHIP];
+static MIRRORED: [Kind; 4] = [PEER, LEADERSHIP, REGISTER, ADVERTISEMENT];
 /// Those of which it only tells what changes.
 static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
 
@@ -77,6 +84,8 @@ pub enum NodeError {
     Listen(#[source] std::io::Error),
     #[error("cannot keep the audit trail")]
     Audit(#[from] AuditFilesError),
+    #[error("cannot push to the pools of others")]
+    Resync(#[from] reqwest::Error),
     #[error("cannot count")]
     Metrics(#[from] prometheus::Error),
 }
@@ -117,7 +126,11 @@ impl Node {
         let audit = Audit::new(registry.clone(), heads.clone(), spec.config.control.watches_max);
         let refusals = Arc::new(Refusals::open(&spec.audit)?);
         let observer = Arc::new(Observer { metrics: metrics.clone(), refusals: refusals.clone() });
-        let surface = surface(&spec, &registry, &readiness, &metrics, audit, observer)?;
+        let operations = Arc::new(Operations::new(registry.clone()));
+        let resync = Arc::new(resync(&spec, &registry, &presence, &metrics, &operations)?);
+        let operations = OperationCalls::new(registry.clone(), operations, spec.config.control.watches_max);
+        let services = Services { audit, operations };
+        let surface = surface(&spec, &registry, &readiness, &metrics, services, observer)?;
         spec.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
         let listener = tokio::net::TcpListener::from_std(spec.listener).map_err(NodeError::Listen)?;
 
@@ -127,6 +140,7 @@ impl Node {
         tasks.spawn(Sealer::new(registry.clone(), audit_key, files, heads.clone(), keep).run());
         tasks.spawn(enter_refusals(registry.clone(), refusals, spec.audit.clone()));
         tasks.spawn(follow_seals(registry.clone(), heads.clone(), spec.audit.clone()));
+        tasks.spawn(resync.run());
         let mut keeping = JoinSet::new();
         keeping.spawn(keep_present(registry.clone(), presence.clone(), spec.config.renew_every()));
         let settings = campaign_settings(&spec.config);
@@ -265,6 +279,48 @@ fn campaign_settings(config: &Config) -> CampaignSettings {
     }
 }
 
+fn resync(
+    spec: &NodeSpec,
+    registry: &Arc<Registry>,
+    presence: &Arc<Presence>,
+    metrics: &Metrics,
+    operations: &Arc<Operations>,
+) -> Result<Resync, reqwest::Error> {
+    let (config, registers) = (&spec.config, &spec.config.registers);
+    let pool = PoolSettings {
+        ttl: registers.advertisement_ttl.0,
+        grace: config.session_ttl(),
+        secret: spec.session_secret.clone(),
+    };
+    let (present, sessions, counted) = (presence.clone(), registry.clone(), registry.clone());
+    let parts = ResyncParts {
+        registry: registry.clone(),
+        pool: Arc::new(Pool::new(registry.clone(), pool)),
+        operations: operations.clone(),
+        metrics: metrics.registers(),
+        session: Arc::new(move || {
+            let session = sessions.own().life_of(&session_id(sessions.node_id()));
+            session.filter(|_| present.is_registered()).map(|session| session.instance)
+        }),
+        count_pool: Arc::new(move || count_pool(&counted)),
+    };
+    let settings = ResyncSettings {
+        resync_interval: registers.resync_interval.0,
+        push_every: registers.push_every(),
+        // Those that are none were refused with the configuration.
+        peer_services: registers.peer_services.iter().filter_map(|url| peer_service(url).ok()).collect(),
+    };
+    Resync::new(parts, &settings)
+}
+
+/// What the store has of advertisements.
+fn count_pool(registry: &Registry) -> PoolCounts {
+    let all = registry.view().list(&ADVERTISEMENT).records;
+    let source = |key: &str| key.split_once('/').is_some_and(|(source, _)| source == registry.node_id());
+    let local = all.iter().filter(|record| source(&record.record.id.key)).count();
+    PoolCounts { local, remote: all.len() - local, ..PoolCounts::default() }
+}
+
 fn retention(config: &Config) -> Retention {
     let history = &config.history;
     Retention {
@@ -284,12 +340,18 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
+/// The services that need more than the registry.
+struct Services {
+    audit: Audit,
+    operations: OperationCalls,
+}
+
 fn surface(
     spec: &NodeSpec,
     registry: &Arc<Registry>,
     readiness: &Arc<Readiness>,
     metrics: &Arc<Metrics>,
-    audit: Audit,
+    services: Services,
     observer: Arc<Observer>,
 ) -> Result<Surface, SurfaceError> {
     let config = &spec.config;
@@ -307,7 +369,10 @@ fn surface(
         .service(PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip))
         .service(LeadershipControlServiceServer::new(leaders).send_compressed(Gzip).accept_compressed(Gzip))
         .service(NodeServiceServer::new(node).send_compressed(Gzip).accept_compressed(Gzip))
-        .service(AuditServiceServer::new(audit).send_compressed(Gzip).accept_compressed(Gzip))
+        .service(AuditServiceServer::new(services.audit).send_compressed(Gzip).accept_compressed(Gzip))
+        .service(
+            OperationServiceServer::new(services.operations).send_compressed(Gzip).accept_compressed(Gzip),
+        )
         .observer(observer)
         .routes(probes(probed));
     if let Some(process) = &spec.process {

@@ -335,6 +335,12 @@ pub static REASONS: &[Explanation] = &[
         "add the name to the daemon's allowed hosts",
     ),
     explain(
+        "OTHER_NODE",
+        Code::FailedPrecondition,
+        "the request means another node than the one whose daemon was asked",
+        "ask the daemon of that node; omnirelay mesh peers get says where it listens",
+    ),
+    explain(
         "OUTCOME_UNKNOWN",
         Code::DeadlineExceeded,
         "a change was sent and its answer lost: it may have been made or not",
@@ -366,12 +372,24 @@ pub static REASONS: &[Explanation] = &[
         "stop it first, or wait until it is dead",
     ),
     explain(
+        "PEER_SERVICE_FAILED",
+        Code::Unavailable,
+        "a peer service elsewhere could not be pushed to, or answered something else than it should",
+        "read what it said, then try again",
+    ),
+    explain(
         "RANDOM",
         Code::Unknown,
         "the operating system gave no random numbers",
         "give --idempotency-key; check the system",
     ),
     explain("REASON_UNKNOWN", Code::NotFound, "this version does not know that reason", "omnirelay explain"),
+    explain(
+        "REMOVES_TOO_MANY",
+        Code::FailedPrecondition,
+        "the resync would withdraw more than ten advertisements that are more than half of all",
+        "look at the plan with --dry-run; --yes withdraws them all the same",
+    ),
     explain(
         "REQUEST_TIMEOUT",
         Code::DeadlineExceeded,

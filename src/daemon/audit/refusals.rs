@@ -41,7 +41,7 @@ const UNNAMED: &str = "call";
 const DROPPED: &str = "audit.dropped";
 
 /// What each method that changes something is called in the trail, as its own records call it.
-const ACTIONS: [(&str, &str); 11] = [
+const ACTIONS: [(&str, &str); 12] = [
     ("/omnirelay.mesh.control.v1.PeerControlService/Cordon", "peers.cordon"),
     ("/omnirelay.mesh.control.v1.PeerControlService/Uncordon", "peers.uncordon"),
     ("/omnirelay.mesh.control.v1.PeerControlService/UpdateLabels", "peers.label"),
@@ -53,6 +53,7 @@ const ACTIONS: [(&str, &str); 11] = [
     ("/omnirelay.mesh.control.v1.LeadershipControlService/SetScope", "leaders.set"),
     ("/omnirelay.mesh.control.v1.LeadershipControlService/DeleteScope", "leaders.delete"),
     ("/omnirelay.mesh.control.v1.OperationService/Cancel", "operations.cancel"),
+    ("/omnirelay.registers.v1.AdvertisementService/Resync", "registers.resync"),
 ];
 
 /// Refusals that are alike and of one minute.
