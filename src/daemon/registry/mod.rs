@@ -10,6 +10,7 @@ pub mod loss;
 pub mod mutate;
 pub mod own;
 pub mod reached;
+pub mod record;
 mod refusal;
 pub mod view;
 pub mod watch;
