@@ -84,8 +84,6 @@ static DOCUMENTS: &[Document] = &[
     ),
     message("peer-event", "mesh peers watch, list --watch", "omnirelay.mesh.control.v1.PeerEvent"),
     message("peers", "mesh peers list", "omnirelay.mesh.control.v1.ListPeersResponse"),
-    message("registers-available", "registers available", "omnirelay.registers.v1.ListAvailableResponse"),
-    message("registers-status", "registers status", "omnirelay.registers.v1.GetSyncStateResponse"),
     message("register", "registers get", "omnirelay.registers.v1.GetRegisterResponse"),
     message(
         "register-change",
@@ -94,6 +92,8 @@ static DOCUMENTS: &[Document] = &[
     ),
     message("register-import", "registers import", "omnirelay.registers.v1.ImportRegistersResponse"),
     message("registers", "registers list", "omnirelay.registers.v1.ListRegistersResponse"),
+    message("registers-available", "registers available", "omnirelay.registers.v1.ListAvailableResponse"),
+    message("registers-status", "registers status", "omnirelay.registers.v1.GetSyncStateResponse"),
     own("results", "commands that were given several objects", results),
     own("resync", "registers resync", resync),
     message("resync-plan", "registers resync --dry-run, --no-wait", "omnirelay.registers.v1.ResyncResponse"),

@@ -207,5 +207,9 @@ fn a_file_with_anything_wrong_in_it_is_not_sent() {
     let wrong = lines(3) + "{\"registerId\":\"x\",\"colour\":1}";
     let (requests, ended) = imported(&wrong, "", |request, _| mesh(request));
     assert_eq!((ended.code, requests.len()), (2, 0));
-    assert!(ended.stderr.contains("line 4: unknown field `colour`"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("item 4 (x)") && ended.stderr.contains("unknown field `colour`"),
+        "{}",
+        ended.stderr
+    );
 }

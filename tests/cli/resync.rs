@@ -69,7 +69,8 @@ fn person_sees_what_a_full_sync_removes_and_is_asked() {
         let sent = &bodies(&stub)[before..];
         assert_eq!(sent.len(), made, "{typed:?}: {sent:?}");
         assert_eq!(sent[0]["dryRun"], true, "the plan is asked for first");
-        assert!(sent[1..].iter().all(|body| body["dryRun"].is_null() && body["overrideBrake"].is_null()));
+        let agreed = |body: &Value| body["dryRun"].is_null() && body["overrideBrake"] == true;
+        assert!(sent[1..].iter().all(agreed), "who has seen what goes is not braked: {sent:?}");
     }
 }
 

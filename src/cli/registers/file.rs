@@ -61,7 +61,11 @@ fn items(text: &str, name: &str) -> Result<Vec<Value>, CliError> {
 
 /// A JSON document, JSON Lines as an array, or a YAML document.
 fn parsed(text: &str, name: &str) -> Result<Value, CliError> {
-    let broken = |error: String| CliError::usage(format!("cannot understand {name}")).cause(error);
+    let broken = |error: String| {
+        CliError::usage(format!("cannot understand {name}"))
+            .cause(error)
+            .hint("nothing was sent; write a JSON list, JSON Lines or YAML")
+    };
     let begins_as_json = text.trim_start().starts_with(['{', '[']);
     let json = match serde_json::from_str(text) {
         // A file with one line may be meant as one document or as one line: the list says which.
@@ -103,7 +107,9 @@ fn shape(name: &str) -> CliError {
 /// One item as a `T`; a field that there is not is an error, for it may be a field that is written wrongly.
 fn one<T: DeserializeOwned>(at: usize, mut item: Value, name: &str, form: &Form<T>) -> Result<T, CliError> {
     let id = item.get("registerId").and_then(Value::as_str).map(|id| format!(" ({id})")).unwrap_or_default();
-    let wrong = |cause: String| CliError::usage(format!("{name}: item {at}{id} is no register")).cause(cause);
+    let wrong = |cause: String| {
+        CliError::usage(format!("{name}: item {at}{id} is no register")).cause(cause).hint("nothing was sent")
+    };
     match &mut item {
         Value::Object(fields) => (form.prepare)(fields),
         _ => return Err(wrong("it is not an object".to_owned())),

@@ -103,7 +103,9 @@ impl Resync {
         self.check_node(&request.node_id)?;
         check_reason(&request.reason)?;
         let (dry_run, reason) = (request.dry_run, request.reason.clone());
-        let order = self.order(request)?;
+        // A plan removes nothing.
+        let override_brake = request.override_brake || dry_run;
+        let order = self.order(pb::ResyncRequest { override_brake, ..request })?;
         self.parts.registry.ready_for("").await?;
         let planned = self.plan(&order).await?;
         let running = if dry_run {
