@@ -5,7 +5,7 @@ mod reasons;
 use clap::Args;
 use serde_json::{Value, json};
 
-use self::reasons::{Explanation, REASONS};
+use self::reasons::Explanation;
 use super::document::text;
 use super::error::CliError;
 use super::output::{Text, View};
@@ -47,7 +47,7 @@ static COLUMNS: &[Column] = &[
 pub fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
     let Some(wanted) = &args.reason else { return all(session) };
     let wanted = wanted.to_ascii_uppercase().replace('-', "_");
-    let Some(known) = REASONS.iter().find(|known| known.reason == wanted) else {
+    let Some(known) = reasons::all().find(|known| known.reason == wanted) else {
         let message = format!("there is no reason `{wanted}`");
         return Err(CliError::new(Code::NotFound, "REASON_UNKNOWN", message)
             .cause("this version does not know it; a newer daemon may")
@@ -66,13 +66,13 @@ pub fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> 
 }
 
 fn all(session: &mut Session) -> Result<Exit, CliError> {
-    let rows: Vec<Value> = REASONS.iter().map(row).collect();
+    let rows: Vec<Value> = reasons::all().map(row).collect();
     let moment = Moment { now_ms: None, absolute: false };
     let table = Table::of(COLUMNS, &rows, moment, &Layout::default())?;
     session.show(&View {
         document: json!({"schemaVersion": "v1", "reasons": rows}),
         items: Some(rows),
-        names: REASONS.iter().map(|known| format!("reason/{}", known.reason)).collect(),
+        names: reasons::all().map(|known| format!("reason/{}", known.reason)).collect(),
         text: Text::Table(table),
     })?;
     Ok(Exit::Ok)
@@ -148,8 +148,8 @@ mod tests {
             assert!(found.iter().any(|(known, _)| known == reason), "the search misses {reason}");
         }
         for (reason, code) in &found {
-            let known = REASONS.iter().find(|known| known.reason == reason);
-            let known = known.unwrap_or_else(|| panic!("explain/reasons.rs lacks {reason}"));
+            let known = reasons::all().find(|known| known.reason == reason);
+            let known = known.unwrap_or_else(|| panic!("explain/reasons lacks {reason}"));
             if let Some(code) = code {
                 // One reason may stand for several codes; the first named is the usual one.
                 let codes =
@@ -166,13 +166,13 @@ mod tests {
         let mut found = Found::new();
         search(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
         found.extend(FailureKind::ALL.iter().map(|kind| (kind.reason().to_owned(), None)));
-        for known in REASONS {
+        for known in reasons::all() {
             assert!(found.iter().any(|(reason, _)| reason == known.reason), "nothing says {}", known.reason);
         }
     }
 
     #[test]
     fn reasons_are_sorted_and_unique() {
-        assert!(REASONS.is_sorted_by(|a, b| a.reason < b.reason));
+        assert!(reasons::all().is_sorted_by(|a, b| a.reason < b.reason));
     }
 }

@@ -37,10 +37,7 @@ impl Pool {
                     rest_until = Instant::now() + REFUSED_WAIT;
                 }
             }
-            tokio::select! {
-                () = self.waiting.notified() => {}
-                () = sleep(LOOK_EVERY) => {}
-            }
+            sleep(LOOK_EVERY).await;
         }
     }
 

@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prost::Message;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{ADVERTISEMENT, parts};
@@ -140,8 +139,6 @@ pub struct Pool {
     memory: Mutex<Memory>,
     /// One commit at a time, so that each writes what memory wants by then.
     turn: tokio::sync::Mutex<()>,
-    /// Told when something waits for the store.
-    waiting: Notify,
     refused: Complaint,
 }
 
@@ -158,7 +155,6 @@ impl Pool {
             rival: Box::new(rival),
             memory: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
-            waiting: Notify::new(),
             refused: Complaint::default(),
         }
     }

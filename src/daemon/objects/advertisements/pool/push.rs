@@ -91,9 +91,6 @@ impl Pool {
         if reachable {
             self.refresh_pushed(&push.producer).await;
         }
-        if pushed.deferred > 0 || !reachable {
-            self.waiting.notify_one();
-        }
         Ok(pushed)
     }
 
