@@ -32,7 +32,7 @@ pub fn all(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertis
         shown.extend(showing.record(record).filter(|shown| shown.is_public));
     }
     for entry in pool.entries().into_iter().filter(|entry| wanted(node, &entry.register_id)) {
-        shown.push(showing.local(node, entry));
+        shown.push(local(node, entry));
     }
     shown.sort_by(|a, b| {
         let place = |shown: &'_ pb::Advertisement| {
@@ -166,24 +166,6 @@ impl<'a> Showing<'a> {
         })
     }
 
-    fn local(&mut self, node: &str, entry: LocalEntry) -> pb::Advertisement {
-        let deadline = entry.group.as_ref().and_then(|group| self.view.group(&group.id));
-        let state = if entry.confirmed { entry.value.sync_state() } else { SyncState::Unverified };
-        pb::Advertisement {
-            register_id: entry.register_id,
-            source: node.to_owned(),
-            producer: entry.producer.as_str().to_owned(),
-            name: entry.value.name,
-            description: entry.value.description,
-            is_public: entry.value.is_public,
-            latest_version: entry.value.latest_version,
-            latest_docket_version: entry.value.latest_docket_version,
-            sync_state: state.into(),
-            timestamp: Some(timestamp(entry.changed_at)),
-            expires_at: deadline.map(|group| timestamp(group.deadline)),
-        }
-    }
-
     fn standing(&mut self, source: &str, of: &GroupRef) -> Standing {
         if let Some(known) = self.groups.get(of) {
             return *known;
@@ -206,5 +188,23 @@ impl<'a> Showing<'a> {
         };
         self.groups.insert(of.clone(), standing);
         standing
+    }
+}
+
+/// An advertisement of this node.
+fn local(node: &str, entry: LocalEntry) -> pb::Advertisement {
+    let state = if entry.confirmed { entry.value.sync_state() } else { SyncState::Unverified };
+    pb::Advertisement {
+        register_id: entry.register_id,
+        source: node.to_owned(),
+        producer: entry.producer.as_str().to_owned(),
+        name: entry.value.name,
+        description: entry.value.description,
+        is_public: entry.value.is_public,
+        latest_version: entry.value.latest_version,
+        latest_docket_version: entry.value.latest_docket_version,
+        sync_state: state.into(),
+        timestamp: Some(timestamp(entry.changed_at)),
+        expires_at: entry.deadline.map(timestamp),
     }
 }

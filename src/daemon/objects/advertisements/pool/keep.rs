@@ -136,6 +136,7 @@ impl Pool {
             }
             let Some(shelf) = memory.shelves.get_mut(&due.producer) else { continue };
             shelf.refreshed = deadline.is_some().then_some(asked);
+            shelf.deadline = *deadline;
             // A push has set when to do it once more; what was done without one is the last time, but for what lives
             // as long as this process.
             shelf.refresh_at = match due.producer.keeping() {
@@ -151,7 +152,8 @@ impl Pool {
         let unaudited = std::mem::take(&mut self.lock().unaudited);
         let mut unaudited = unaudited.into_iter();
         let (mut all, mut written) = (true, 0);
-        for (producer, ids) in self.waiting_ids() {
+        let waiting = self.lock().waiting();
+        for (producer, ids) in waiting {
             for chunk in ids.chunks(BATCH_MAX) {
                 let audit = unaudited.next();
                 match self.write(&producer, chunk, audit.as_ref()).await {
@@ -181,15 +183,5 @@ impl Pool {
             }
         }
         all
-    }
-
-    /// What waits, by producer; what is to be there before what is to go.
-    fn waiting_ids(&self) -> Vec<(Producer, Vec<String>)> {
-        let memory = self.lock();
-        let waiting = memory.shelves.iter().filter_map(|(producer, shelf)| {
-            let ids: Vec<String> = shelf.dirty.iter().chain(&shelf.withdrawn).cloned().collect();
-            (!ids.is_empty()).then(|| (producer.clone(), ids))
-        });
-        waiting.collect()
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Memory {
     pub shelves: BTreeMap<Producer, Shelf>,
     /// What was written while a comparison reads the store: what it has read of these may be old.
     pub comparing: Option<BTreeSet<(Producer, String)>>,
+    /// What a push is about to write: nobody else need.
+    pub in_flight: BTreeSet<(Producer, String)>,
     /// The audit records of pushes that the store has not heard of.
     pub unaudited: Vec<AuditValue>,
     /// The life of the session in which groups were refreshed last.
@@ -43,6 +45,8 @@ pub(super) struct Shelf {
     pub withdrawn: BTreeSet<String>,
     /// When its group was opened or refreshed last, by this process.
     pub refreshed: Option<Instant>,
+    /// Until when that lets it live; the view hears of it a moment later.
+    pub deadline: Option<Millis>,
     /// When to refresh it without being told; `None`: not at all.
     pub refresh_at: Option<Instant>,
 }
@@ -119,8 +123,9 @@ impl Memory {
         plan
     }
 
-    /// Makes some changes here, and returns what was before.
+    /// Makes some changes here, which their push is about to write, and returns what was before.
     pub fn apply(&mut self, producer: &Producer, steps: &[Step], at: Millis) -> Vec<Before> {
+        self.in_flight.extend(steps.iter().map(|step| (producer.clone(), step.register_id().clone())));
         let shelf = self.shelves.entry(producer.clone()).or_default();
         steps.iter().map(|step| shelf.apply(step, at)).collect()
     }
@@ -151,6 +156,7 @@ impl Memory {
         for shelf in self.shelves.values_mut() {
             shelf.group = None;
             shelf.refreshed = None;
+            shelf.deadline = None;
         }
         self.take_found(found);
     }
@@ -223,6 +229,7 @@ impl Memory {
         }
         shelf.group = None;
         shelf.refreshed = None;
+        shelf.deadline = None;
         let keeping = producer.keeping();
         shelf.entries.retain(|_, entry| entry.is_wanted(keeping, ttl));
         shelf.dirty = shelf.entries.keys().cloned().collect();
@@ -242,9 +249,16 @@ impl Memory {
         }
     }
 
-    /// How many entries wait for the store, withdrawals included.
-    pub fn waiting(&self) -> usize {
-        self.shelves.values().map(|shelf| shelf.dirty.len() + shelf.withdrawn.len()).sum()
+    /// What waits for the store and no push is about to write, by producer; what is to be there before what is to
+    /// go.
+    pub fn waiting(&self) -> Vec<(Producer, Vec<String>)> {
+        let waiting = self.shelves.iter().filter_map(|(producer, shelf)| {
+            let all = shelf.dirty.iter().chain(&shelf.withdrawn);
+            let idle = |id: &&String| !self.in_flight.contains(&(producer.clone(), (*id).clone()));
+            let ids: Vec<String> = all.filter(idle).cloned().collect();
+            (!ids.is_empty()).then(|| (producer.clone(), ids))
+        });
+        waiting.collect()
     }
 }
 

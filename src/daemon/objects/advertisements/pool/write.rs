@@ -131,6 +131,7 @@ impl Pool {
                 let shelf = memory.shelves.entry(producer.clone()).or_default();
                 shelf.group = Some(group.of.clone());
                 shelf.refreshed = Some(Instant::now());
+                shelf.deadline = Some(group.deadline);
                 Ok(group.of)
             }
             Opened::Held { until } => {

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::core::register::Rest;
 use crate::daemon::audit::AUDIT;
 use crate::daemon::objects::advertisements::reading::{all, available};
 use crate::daemon::objects::leaders::LEADERSHIP;
@@ -20,9 +21,11 @@ use crate::daemon::presence::keep_present;
 use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
 use crate::daemon::registry::follow::{follow_log, wait_for};
 use crate::daemon::store::*;
-use crate::daemon::surface::{Protocol, RequestId, Scopes};
+use crate::daemon::surface::{Caller, Protocol, RequestId, Scopes};
 use crate::wire::pb::omnirelay::mesh::control::v1 as mesh;
 use crate::wire::pb::omnirelay::registers::v1 as pb;
+use crate::wire::pb::omnirelay::registers::v1::AdvertisedRegister;
+use crate::wire::pb::omnirelay::store::v1::AuditValue;
 use pb::advertisement::SyncState;
 
 static MIRRORED: [Kind; 3] = [PEER, LEADERSHIP, ADVERTISEMENT];

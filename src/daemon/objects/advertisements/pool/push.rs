@@ -1,0 +1,233 @@
+//! What a push does: decided once, made in pieces, each in memory and in the store.
+
+use std::collections::BTreeMap;
+
+use super::memory::{Memory, Step};
+use super::write::{Outcome, Refused};
+use super::{ADVERTISEMENT, BATCH_MAX, ENTRIES_MAX, PRODUCERS_MAX, Pool, Producer};
+use crate::core::register::{Plan, Rest};
+use crate::daemon::audit;
+use crate::daemon::registry::mutate::Mutation;
+use crate::daemon::store::RecordId;
+use crate::daemon::surface::Caller;
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::omnirelay::registers::v1::{AdvertisedRegister, ItemFailure};
+use crate::wire::pb::omnirelay::store::v1::AuditValue;
+
+/// What a producer pushes. The items were checked: [`super::check_items`].
+pub struct Push<'a> {
+    pub producer: Producer,
+    pub items: &'a [AdvertisedRegister],
+    /// What becomes of the producer's other entries.
+    pub rest: Rest,
+    /// The most changes of one commit, 1 to [`BATCH_MAX`].
+    pub batch: usize,
+    /// Whose push the audit trail tells of; `None`: nobody's, the daemon keeps its own advertisements true.
+    pub caller: Option<&'a Caller>,
+    /// Told after each commit how many changes are done, of how many.
+    pub progress: &'a (dyn Fn(usize, usize) + Send + Sync),
+    /// Asked before each commit; true stops it there.
+    pub cancelled: &'a (dyn Fn() -> bool + Send + Sync),
+}
+
+/// What a push has done.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pushed {
+    /// All items, those of the same id counted each.
+    pub processed: usize,
+    pub added: usize,
+    pub updated: usize,
+    pub removed: usize,
+    pub unchanged: usize,
+    /// What the store refused: not counted above, and not in memory either.
+    pub failed: Vec<ItemFailure>,
+    /// Of those counted above, what waits for the store.
+    pub deferred: usize,
+    /// True: it was stopped; what is counted was done.
+    pub cancelled: bool,
+}
+
+impl Pool {
+    /// Takes in what a producer pushes: at once in memory, and in the store before it returns, if the store can be
+    /// reached. Otherwise it is written later, and the newest wins. What is new or changed goes first, what goes
+    /// goes last.
+    ///
+    /// # Errors
+    /// `NODE_ID_HELD` when another daemon has this node's id, `TOO_MANY_ADVERTISEMENTS` when there is no room;
+    /// nothing was changed.
+    pub async fn push(&self, push: Push<'_>) -> Result<Pushed, Fault> {
+        if (self.rival)() {
+            return Err(self.rival_fault());
+        }
+        self.take_in_epoch();
+        let plan = {
+            let mut memory = self.lock();
+            has_room(&memory, &push)?;
+            memory.plan(&push.producer, push.items, &push.rest)
+        };
+        let mut running = Running {
+            pool: self,
+            push: &push,
+            audit: push.caller.map(|caller| self.audit_body(caller, &push.producer, &plan)),
+            reachable: true,
+            pushed: Pushed { processed: push.items.len(), unchanged: plan.unchanged, ..Pushed::default() },
+        };
+        let steps = steps_of(plan);
+        running.audit.take_if(|_| steps.is_empty());
+        let mut done = 0;
+        for chunk in steps.chunks(push.batch.clamp(1, BATCH_MAX)) {
+            if (push.cancelled)() {
+                running.pushed.cancelled = true;
+                break;
+            }
+            running.carry_out(chunk).await;
+            done += chunk.len();
+            (push.progress)(done, steps.len());
+        }
+        let Running { audit, reachable, pushed, .. } = running;
+        if let Some(audit) = audit.filter(|_| pushed.deferred > 0) {
+            self.lock().keep_audit(audit);
+        }
+        if reachable {
+            self.refresh_pushed(&push.producer).await;
+        }
+        if pushed.deferred > 0 || !reachable {
+            self.waiting.notify_one();
+        }
+        Ok(pushed)
+    }
+
+    fn audit_body(&self, caller: &Caller, producer: &Producer, plan: &Plan) -> AuditValue {
+        let place = format!("{}/{}", self.registry.node_id(), producer.as_str());
+        let mutation = Mutation {
+            caller,
+            action: "advertisements.push",
+            object: RecordId::new(ADVERTISEMENT, place),
+            reason: "",
+            expected: None,
+            dry_run: false,
+            request_hash: 0,
+        };
+        let counts =
+            [("added", plan.add.len()), ("updated", plan.update.len()), ("removed", plan.remove.len())];
+        let lines =
+            counts.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{what}: {count}"));
+        audit::body(&mutation, &lines.collect::<Vec<_>>(), self.registry.node_id())
+    }
+
+    fn rival_fault(&self) -> Fault {
+        let node = self.registry.node_id();
+        let message = format!("another daemon has node id `{node}`; this one advertises nothing");
+        Fault::new(Code::FailedPrecondition, "NODE_ID_HELD", message)
+            .hint("give each daemon a node id and a data directory of its own, or stop one of the two")
+            .detail("nodeId", node)
+    }
+}
+
+/// A push on its way.
+struct Running<'a> {
+    pool: &'a Pool,
+    push: &'a Push<'a>,
+    /// What is still to be said of it in the audit trail.
+    audit: Option<AuditValue>,
+    /// False: the store did not answer, so the rest is left to memory.
+    reachable: bool,
+    pushed: Pushed,
+}
+
+impl Running<'_> {
+    /// Makes some changes in memory and in the store.
+    async fn carry_out(&mut self, steps: &[Step]) {
+        let producer = &self.push.producer;
+        let at = self.pool.registry.view().now();
+        let before = self.pool.lock().apply(producer, steps, at);
+        let ids: Vec<String> = steps.iter().map(|step| step.register_id().clone()).collect();
+        let _flight = Flight { pool: self.pool, producer, ids: &ids };
+        let outcome = match self.reachable {
+            true => self.pool.write(producer, &ids, self.audit.as_ref()).await,
+            false => Outcome::Unreachable,
+        };
+        match outcome {
+            Outcome::Written => {
+                self.audit = None;
+                self.count(steps);
+            }
+            Outcome::Unreachable => {
+                self.reachable = false;
+                self.pushed.deferred += steps.len();
+                self.count(steps);
+            }
+            Outcome::Refused(refused) => {
+                self.pool.lock().undo(producer, steps, before);
+                // One of them may be what the store stumbles over.
+                if steps.len() > 1 && !refused.concerns_all {
+                    for step in steps {
+                        Box::pin(self.carry_out(std::slice::from_ref(step))).await;
+                    }
+                } else {
+                    self.fail(&ids, &refused);
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, ids: &[String], refused: &Refused) {
+        self.pushed.failed.extend(ids.iter().map(|id| ItemFailure {
+            register_id: id.clone(),
+            reason: refused.reason.to_owned(),
+            message: refused.message.clone(),
+        }));
+    }
+
+    fn count(&mut self, steps: &[Step]) {
+        for step in steps {
+            match step {
+                Step::Add(..) => self.pushed.added += 1,
+                Step::Update(..) => self.pushed.updated += 1,
+                Step::Remove(_) => self.pushed.removed += 1,
+            }
+        }
+    }
+}
+
+/// Entries that a push is about to write; whoever keeps the pool lets them alone until this is dropped.
+struct Flight<'a> {
+    pool: &'a Pool,
+    producer: &'a Producer,
+    ids: &'a [String],
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        let mut memory = self.pool.lock();
+        for id in self.ids {
+            memory.in_flight.remove(&(self.producer.clone(), id.clone()));
+        }
+    }
+}
+
+/// What has to be done for a plan, in its order: a reader never misses what stays public.
+fn steps_of(plan: Plan) -> Vec<Step> {
+    let add = plan.add.into_iter().map(|(id, value)| Step::Add(id, value));
+    let update = plan.update.into_iter().map(|(id, value)| Step::Update(id, value));
+    add.chain(update).chain(plan.remove.into_iter().map(Step::Remove)).collect()
+}
+
+fn has_room(memory: &Memory, push: &Push<'_>) -> Result<(), Fault> {
+    let refuse = |message: String| {
+        Err(Fault::new(Code::ResourceExhausted, "TOO_MANY_ADVERTISEMENTS", message)
+            .hint("withdraw what is not needed, or push to another node"))
+    };
+    let known = memory.shelves.get(&push.producer);
+    if known.is_none() && memory.shelves.len() >= PRODUCERS_MAX {
+        return refuse(format!("this node advertises for {PRODUCERS_MAX} producers already"));
+    }
+    let entries = known.map(|shelf| &shelf.entries);
+    let held = entries.filter(|_| push.rest != Rest::WithdrawAll);
+    let new = push.items.iter().filter(|item| held.is_none_or(|held| !held.contains_key(&item.register_id)));
+    // Of a set that is larger only if ids are repeated, nothing is lost by asking for less.
+    if held.map_or(0, BTreeMap::len) + new.count() > ENTRIES_MAX {
+        return refuse(format!("a producer may have {ENTRIES_MAX} advertisements on one node"));
+    }
+    Ok(())
+}
