@@ -77,6 +77,7 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
         .emit_fields()
         .build(family.packages)?;
     std::fs::write(out.join("methods.rs"), method_table(family, &set))?;
+    std::fs::write(out.join("bounded.rs"), bounded_services(family, &set))?;
     Ok(())
 }
 
@@ -105,10 +106,7 @@ fn method_table(family: &Family, set: &prost_types::FileDescriptorSet) -> String
     let mut table = String::from("&[\n");
     for file in &set.file {
         let package = file.package();
-        if !family.packages.iter().any(|prefix| package.starts_with(prefix.trim_start_matches('.'))) {
-            continue;
-        }
-        for service in &file.service {
+        for service in services(family, file) {
             for method in &service.method {
                 let request = rust_path(family.module, method.input_type());
                 let response = rust_path(family.module, method.output_type());
@@ -123,6 +121,48 @@ fn method_table(family: &Family, set: &prost_types::FileDescriptorSet) -> String
     }
     table.push(']');
     table
+}
+
+/// For each service, that its messages can be bounded: nothing of tonic's says so of all of them.
+fn bounded_services(family: &Family, set: &prost_types::FileDescriptorSet) -> String {
+    let mut bounded = String::new();
+    for file in &set.file {
+        for service in services(family, file) {
+            let (name, module) = (service.name(), snake(service.name()));
+            let server =
+                rust_path(family.module, &format!(".{}.{module}_server.{name}Server", file.package()));
+            let _ = writeln!(
+                bounded,
+                "impl<T> {}::bounded::Bounded for {server}<T> {{\n    \
+                     fn with_message_bytes_max(self, bytes: usize) -> Self {{\n        \
+                         self.max_decoding_message_size(bytes)\n    }}\n}}",
+                family.wire,
+            );
+        }
+    }
+    bounded
+}
+
+/// The services of a file that are made for the family.
+fn services<'f>(
+    family: &Family,
+    file: &'f prost_types::FileDescriptorProto,
+) -> impl Iterator<Item = &'f prost_types::ServiceDescriptorProto> {
+    let ours =
+        family.packages.iter().any(|prefix| file.package().starts_with(prefix.trim_start_matches('.')));
+    file.service.iter().filter(move |_| ours)
+}
+
+/// `PeerControlService` as `peer_control_service`.
+fn snake(name: &str) -> String {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
 }
 
 /// `.a.b.v1.Message` as a Rust path; only messages at the top of a file may be a method's.

@@ -194,6 +194,17 @@ impl WriteArgs {
         Ok(())
     }
 
+    /// Refuses a version for `what`, which has none.
+    ///
+    /// # Errors
+    /// Usage, when one was given.
+    pub fn without_version(&self, what: &str) -> Result<(), CliError> {
+        match self.if_match {
+            Some(_) => Err(CliError::usage(format!("--if-match: {what} has no version to match"))),
+            None => Ok(()),
+        }
+    }
+
     /// Has a destructive change confirmed: by `--yes`, or by typing.
     ///
     /// # Errors

@@ -19,6 +19,14 @@ pub fn flag(document: &Value, path: &str) -> bool {
     field(document, path).as_bool().unwrap_or(false)
 }
 
+/// The number at `path`, whether written as one or, as 64 bits are, as text; 0 when there is none.
+pub fn number(document: &Value, path: &str) -> u64 {
+    match field(document, path) {
+        Value::String(text) => text.parse().unwrap_or(0),
+        other => other.as_u64().unwrap_or(0),
+    }
+}
+
 /// The items at `path`; empty when there are none.
 pub fn items<'a>(document: &'a Value, path: &str) -> &'a [Value] {
     field(document, path).as_array().map_or(&[], Vec::as_slice)

@@ -22,8 +22,11 @@ mod ids;
 mod leaders;
 mod list;
 mod man;
+mod node;
+mod ops;
 mod output;
 mod peers;
+mod registers;
 pub mod rpc;
 mod schema;
 mod session;
@@ -75,6 +78,12 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Cmd {
     Mesh(MeshArgs),
+    /// The registers that nodes host, and who advertises them
+    #[command(visible_alias = "reg", alias = "register", arg_required_else_help = true)]
+    Registers(Box<registers::RegistersArgs>),
+    /// What takes a daemon longer than a call
+    #[command(alias = "operations", arg_required_else_help = true)]
+    Ops(ops::OpsArgs),
     /// Read the audit trail
     #[command(arg_required_else_help = true)]
     Audit(audit::AuditArgs),
@@ -126,10 +135,19 @@ pub fn leaves() -> Vec<&'static Leaf> {
         help::LEAF,
         explain::LEAF,
     ];
-    [peers::LEAVES, leaders::LEAVES, audit::LEAVES, context::LEAVES, dev::LEAVES, SINGLE]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        peers::LEAVES,
+        leaders::LEAVES,
+        registers::LEAVES,
+        ops::LEAVES,
+        audit::LEAVES,
+        context::LEAVES,
+        dev::LEAVES,
+        SINGLE,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The command tree, its help laid out.
@@ -228,13 +246,18 @@ fn execute(command: &Cmd, session: &mut Session) -> Result<Exit, CliError> {
         Cmd::Man(args) => man::run(args, session),
         Cmd::Help(args) => help::run(args, session),
         Cmd::Explain(args) => explain::run(args, session),
-        Cmd::Mesh(_) | Cmd::Audit(_) | Cmd::Context(_) | Cmd::Dev(_) | Cmd::Api(_) | Cmd::Version(_) => {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|error| CliError::local("RUNTIME", "cannot prepare to talk to a daemon", &error))?
-                .block_on(ask(command, session))
-        }
+        Cmd::Mesh(_)
+        | Cmd::Registers(_)
+        | Cmd::Ops(_)
+        | Cmd::Audit(_)
+        | Cmd::Context(_)
+        | Cmd::Dev(_)
+        | Cmd::Api(_)
+        | Cmd::Version(_) => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| CliError::local("RUNTIME", "cannot prepare to talk to a daemon", &error))?
+            .block_on(ask(command, session)),
     }
 }
 
@@ -244,6 +267,8 @@ async fn ask(command: &Cmd, session: &mut Session) -> Result<Exit, CliError> {
         Cmd::Mesh(MeshArgs { noun: Noun::Peers(args) }) => peers::run(args, session).await,
         Cmd::Mesh(MeshArgs { noun: Noun::Leaders(args) }) => leaders::run(args, session).await,
         Cmd::Mesh(MeshArgs { noun: Noun::Check(args) }) => check::run(args, session).await,
+        Cmd::Registers(args) => registers::run(args, session).await,
+        Cmd::Ops(args) => ops::run(args, session).await,
         Cmd::Audit(args) => audit::run(args, session).await,
         Cmd::Context(args) => context::run(args, session).await,
         Cmd::Dev(args) => dev::run(args, session).await,

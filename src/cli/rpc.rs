@@ -100,13 +100,26 @@ impl Call {
     /// # Errors
     /// When a path field is empty, or the request cannot be written as JSON.
     pub fn of(rpc: &Rpc, request: &impl Serialize) -> Result<Self, CliError> {
+        Self::without(rpc, request, is_default)
+    }
+
+    /// As [`Call::of`], but a field is left out only when it is null: that another is there says something,
+    /// whatever it holds.
+    ///
+    /// # Errors
+    /// As of [`Call::of`].
+    pub fn exactly(rpc: &Rpc, request: &impl Serialize) -> Result<Self, CliError> {
+        Self::without(rpc, request, Value::is_null)
+    }
+
+    fn without(rpc: &Rpc, request: &impl Serialize, absent: fn(&Value) -> bool) -> Result<Self, CliError> {
         let fields = serde_json::to_value(request)
             .map_err(|error| CliError::local("ENCODING", "cannot write the request as JSON", &error))?;
         let Value::Object(mut fields) = fields else {
             return Err(CliError::usage(format!("the request of {} is not an object", rpc.method)));
         };
         let mut path = expand(rpc.path, &mut fields)?;
-        fields.retain(|_, value| !is_default(value));
+        fields.retain(|_, value| !absent(value));
         let mut body = None;
         match rpc.verb {
             Verb::Get | Verb::Delete => {
@@ -285,6 +298,13 @@ mod tests {
         let call = Call::of(&LIST, &request).unwrap();
         assert_eq!(call.path, "/control/peers?role=a&role=b&selector=x%20in%20%28a%2Cb%29");
         assert_eq!(call.body, None);
+    }
+
+    #[test]
+    fn fields_that_are_given_may_have_to_be_sent() {
+        let request = json!({"nodeId": "a", "advertise": false, "name": "", "reason": null});
+        let call = Call::exactly(&CORDON, &request).unwrap();
+        assert_eq!(call.body.as_deref(), Some(r#"{"advertise":false,"name":""}"#));
     }
 
     #[test]

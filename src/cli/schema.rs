@@ -46,6 +46,11 @@ struct Document {
 }
 
 static DOCUMENTS: &[Document] = &[
+    message(
+        "advertisement-event",
+        "registers watch, available --watch",
+        "omnirelay.registers.v1.AdvertisementEvent",
+    ),
     message("audit", "audit list", "omnirelay.security.v1.ListAuditRecordsResponse"),
     message("audit-event", "audit tail", "omnirelay.security.v1.AuditEvent"),
     message("audit-export-line", "audit export", "omnirelay.security.v1.AuditExportItem"),
@@ -68,6 +73,9 @@ static DOCUMENTS: &[Document] = &[
     message("leader-history", "mesh leaders history", "omnirelay.mesh.control.v1.LeadershipHistoryResponse"),
     message("leaders", "mesh leaders list, status", "omnirelay.mesh.control.v1.ListLeadersResponse"),
     message("node", "api GET /control/node", "omnirelay.mesh.control.v1.GetNodeResponse"),
+    message("operation", "ops get, wait", "omnirelay.mesh.control.v1.GetOperationResponse"),
+    message("operation-change", "ops cancel", "omnirelay.mesh.control.v1.OperationChange"),
+    message("operations", "ops list", "omnirelay.mesh.control.v1.ListOperationsResponse"),
     message("peer", "mesh peers get, status", "omnirelay.mesh.control.v1.GetPeerResponse"),
     message(
         "peer-change",
@@ -76,7 +84,19 @@ static DOCUMENTS: &[Document] = &[
     ),
     message("peer-event", "mesh peers watch, list --watch", "omnirelay.mesh.control.v1.PeerEvent"),
     message("peers", "mesh peers list", "omnirelay.mesh.control.v1.ListPeersResponse"),
+    message("registers-available", "registers available", "omnirelay.registers.v1.ListAvailableResponse"),
+    message("registers-status", "registers status", "omnirelay.registers.v1.GetSyncStateResponse"),
+    message("register", "registers get", "omnirelay.registers.v1.GetRegisterResponse"),
+    message(
+        "register-change",
+        "registers create, update, delete, advertise, unadvertise",
+        "omnirelay.registers.v1.RegisterChange",
+    ),
+    message("register-import", "registers import", "omnirelay.registers.v1.ImportRegistersResponse"),
+    message("registers", "registers list", "omnirelay.registers.v1.ListRegistersResponse"),
     own("results", "commands that were given several objects", results),
+    own("resync", "registers resync", resync),
+    message("resync-plan", "registers resync --dry-run, --no-wait", "omnirelay.registers.v1.ResyncResponse"),
     own("version", "version", version),
 ];
 
@@ -305,6 +325,24 @@ fn check() -> Value {
         }),
         &["schemaVersion", "kind", "success", "summary", "categories"],
     )
+}
+
+fn resync() -> Value {
+    let counts = ["processed", "added", "updated", "removed", "unchanged", "failed", "deferred"];
+    let result = object(
+        json!({"registerId": string(), "reason": string(), "message": string()}),
+        &["registerId", "reason", "message"],
+    );
+    let mut properties = json!({
+        "schemaVersion": string(), "operationId": string(),
+        "result": {"type": "string", "examples": ["unchanged", "synced", "partial", "failed", "cancelled"]},
+    });
+    for name in counts {
+        properties[name] = json!({"type": "integer", "minimum": 0});
+    }
+    properties["results"] = json!({"type": "array", "items": result});
+    let required = [&["schemaVersion", "operationId", "result"], counts.as_slice(), &["results"]].concat();
+    object(properties, &required)
 }
 
 fn version() -> Value {

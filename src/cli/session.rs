@@ -55,6 +55,28 @@ impl Session {
         Ok(self.client.get_or_init(|| client))
     }
 
+    /// Talks to `target` from here on, and to nobody else.
+    ///
+    /// The address may be one that nobody configured, so nothing that is secret may ever be sent along; this
+    /// version has nothing of the kind.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be built.
+    pub fn turn_to(&mut self, target: Target) -> Result<(), CliError> {
+        self.client = OnceCell::from(Client::new(&self.settings, target.clone())?);
+        self.settings.target = Ok(target);
+        Ok(())
+    }
+
+    /// Stays with the daemon that answered last, for what only that one knows.
+    ///
+    /// # Errors
+    /// As of [`Session::turn_to`].
+    pub fn stay(&mut self) -> Result<(), CliError> {
+        let addresses = vec![self.client()?.address().clone()];
+        self.turn_to(Target { addresses, ..self.target()?.clone() })
+    }
+
     /// Calls a method and gives back the document it answers.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ pub enum Source {
     Variable(&'static str),
     File,
     BuiltIn,
+    /// What the node registered with in the mesh.
+    Peer,
 }
 
 impl std::fmt::Display for Source {
@@ -29,6 +31,7 @@ impl std::fmt::Display for Source {
             Self::Variable(name) => write!(f, "environment variable {name}"),
             Self::File => f.write_str("configuration file"),
             Self::BuiltIn => f.write_str("built in"),
+            Self::Peer => f.write_str("what the node registered with, metadata.endpoints.control"),
         }
     }
 }

@@ -206,6 +206,10 @@ const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
         "omnirelay.mesh.control.v1.LeadershipControlService/Events",
         "HTTP clients know it by this route; mesh leaders watch is Watch, which tells more",
     ),
+    (
+        "omnirelay.registers.v1.AdvertisementService/BulkAdvertise",
+        "register services push with it; registers resync --file is an operator's, with a plan and a brake",
+    ),
 ];
 
 #[test]

@@ -30,6 +30,15 @@ pub fn ago(value: &Value, moment: Moment) -> String {
     }
 }
 
+/// How long until `value`: `44s`, `4m`; or the time itself in UTC to the second.
+pub fn left(value: &Value, moment: Moment) -> String {
+    let Some(then) = millis(value) else { return String::new() };
+    match moment.now_ms.filter(|_| !moment.absolute) {
+        Some(now) => short(Duration::from_millis(u64::try_from(then - now).unwrap_or(0))),
+        None => clock(then),
+    }
+}
+
 /// A time in UTC to the second: `2026-11-20T06:01:09Z`.
 pub fn clock(ms: i64) -> String {
     let since = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
@@ -89,6 +98,16 @@ mod tests {
             assert_eq!(ago(&json!(then), moment), expected, "{then}");
         }
         assert_eq!(ago(&Value::Null, moment), "");
+    }
+
+    #[test]
+    fn what_is_left_is_counted_towards_the_time() {
+        let moment = |absolute| Moment { now_ms: millis(&json!("2026-11-20T06:00:00Z")), absolute };
+        let then = json!("2026-11-20T06:01:30Z");
+        assert_eq!(left(&then, moment(false)), "90s");
+        assert_eq!(left(&json!("2026-11-20T05:59:00Z"), moment(false)), "0.0s", "it has run out");
+        assert_eq!(left(&then, moment(true)), "2026-11-20T06:01:30Z");
+        assert_eq!(left(&Value::Null, moment(false)), "");
     }
 
     #[test]

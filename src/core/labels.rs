@@ -65,6 +65,18 @@ pub fn update(
     Ok(updated)
 }
 
+/// One line for each label that differs, such as `label tier: (none) -> "std"`; those that are gone first.
+pub fn differences(before: &Labels, after: &Labels) -> Vec<String> {
+    let gone = before.iter().filter(|(key, _)| !after.contains_key(*key));
+    let mut lines: Vec<String> =
+        gone.map(|(key, value)| format!("label {key}: \"{value}\" -> (none)")).collect();
+    for (key, value) in after.iter().filter(|(key, value)| before.get(*key) != Some(*value)) {
+        let was = before.get(key).map_or_else(|| "(none)".to_owned(), |was| format!("\"{was}\""));
+        lines.push(format!("label {key}: {was} -> \"{value}\""));
+    }
+    lines
+}
+
 /// Checks a label key: `[prefix/]name`.
 ///
 /// # Errors
@@ -149,6 +161,15 @@ mod tests {
         assert_eq!(update(&held, &set, &[], false), Err(taken));
         assert_eq!(update(&held, &set, &[], true), Ok(set.clone()));
         assert_eq!(update(&held, &held, &[], false), Ok(held.clone()), "the same value is no change");
+    }
+
+    #[test]
+    fn each_label_that_differs_has_a_line() {
+        let before = labels(&[("a", "1"), ("b", "1"), ("c", "")]);
+        let after = labels(&[("b", "2"), ("c", ""), ("d", "")]);
+        let lines = ["label a: \"1\" -> (none)", "label b: \"1\" -> \"2\"", "label d: (none) -> \"\""];
+        assert_eq!(differences(&before, &after), lines);
+        assert!(differences(&after, &after).is_empty());
     }
 
     #[test]

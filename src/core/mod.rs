@@ -5,6 +5,7 @@
 
 pub mod audit_record;
 pub mod audit_seal;
+pub mod catalogue;
 pub mod labels;
 pub mod lease;
 pub mod names;

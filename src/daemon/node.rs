@@ -30,12 +30,12 @@ use super::objects::leaders::{LEADERSHIP, Leaders};
 use super::objects::node::Node as NodeObject;
 use super::objects::peers::presence::{Presence, PresenceSettings};
 use super::objects::peers::{PEER, Peers};
-use super::objects::registers::REGISTER;
+use super::objects::registers::{REGISTER, Registers};
 use super::presence::keep_present;
 use super::readiness::Readiness;
 use super::registry::Registry;
 use super::registry::follow::follow_log;
-use super::store::{Kind, Retention, Store};
+use super::store::{Kind, Retention, Revision, Store};
 use super::surface::{
     Drained, FinishedCall, Hosts, Insecure, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceError, serve,
 };
@@ -43,6 +43,7 @@ use crate::core::time::Millis;
 use crate::wire::pb::omnirelay::dev::v1::dev_service_server::DevServiceServer;
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use crate::wire::pb::omnirelay::registers::v1::advertisement_service_server::AdvertisementServiceServer;
+use crate::wire::pb::omnirelay::registers::v1::register_service_server::RegisterServiceServer;
 use crate::wire::pb::omnirelay::security::v1::audit_service_server::AuditServiceServer;
 use pb::leadership_control_service_server::LeadershipControlServiceServer;
 use pb::node_service_server::NodeServiceServer;
@@ -55,6 +56,9 @@ static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
 
 /// How long a node that stops waits for its last audit records to be sealed.
 const LAST_SEAL_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How long an advertisement lives without a refresh.
+const ADVERTISEMENT_TTL: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// How often the store is tidied.
 const HOUSEKEEPING_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
@@ -99,8 +103,17 @@ pub struct Node {
     campaigner: Arc<Campaigner>,
     /// Ended before what the node leads is handed over.
     campaigning: JoinSet<()>,
+    /// Tells through which revision the node's catalogue is in its pool.
+    _pushed: watch::Sender<Revision>,
     /// Ended when the node is dropped.
     tasks: JoinSet<()>,
+}
+
+/// The services that are made before the others.
+struct Services {
+    audit: Audit,
+    registers: Registers,
+    advertisements: Advertisements,
 }
 
 impl Node {
@@ -122,7 +135,14 @@ impl Node {
         let audit = Audit::new(registry.clone(), heads.clone(), spec.config.control.watches_max);
         let refusals = Arc::new(Refusals::open(&spec.audit)?);
         let observer = Arc::new(Observer { metrics: metrics.clone(), refusals: refusals.clone() });
-        let surface = surface(&spec, &registry, &readiness, &metrics, audit, &pool, observer)?;
+        let (say_pushed, pushed) = watch::channel(Revision(0));
+        let watches_max = spec.config.control.watches_max;
+        let services = Services {
+            audit,
+            registers: Registers::new(registry.clone(), pool.clone(), pushed),
+            advertisements: Advertisements::new(pool.clone(), watches_max),
+        };
+        let surface = surface(&spec, &registry, &readiness, &metrics, services, observer)?;
         spec.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
         let listener = tokio::net::TcpListener::from_std(spec.listener).map_err(NodeError::Listen)?;
 
@@ -162,6 +182,7 @@ impl Node {
             keeping,
             campaigner,
             campaigning,
+            _pushed: say_pushed,
             tasks,
         })
     }
@@ -260,7 +281,7 @@ fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr, audi
 
 fn pool(registry: &Arc<Registry>, spec: &NodeSpec, presence: &Arc<Presence>) -> Pool {
     let settings = PoolSettings {
-        ttl: std::time::Duration::from_secs(300),
+        ttl: ADVERTISEMENT_TTL,
         grace: spec.config.session_ttl(),
         secret: spec.session_secret.clone(),
     };
@@ -305,14 +326,13 @@ fn surface(
     registry: &Arc<Registry>,
     readiness: &Arc<Readiness>,
     metrics: &Arc<Metrics>,
-    audit: Audit,
-    pool: &Arc<Pool>,
+    services: Services,
     observer: Arc<Observer>,
 ) -> Result<Surface, SurfaceError> {
     let config = &spec.config;
+    let Services { audit, registers, advertisements } = services;
     let peers = Peers::new(registry.clone(), config.control.watches_max);
     let leaders = Leaders::new(registry.clone(), config.control.watches_max);
-    let advertisements = Advertisements::new(pool.clone(), config.control.watches_max);
     let node = NodeObject {
         registry: registry.clone(),
         readiness: readiness.clone(),
@@ -328,6 +348,7 @@ fn surface(
             AdvertisementServiceServer::new(advertisements).send_compressed(Gzip).accept_compressed(Gzip),
         )
         .service(NodeServiceServer::new(node).send_compressed(Gzip).accept_compressed(Gzip))
+        .service(RegisterServiceServer::new(registers).send_compressed(Gzip).accept_compressed(Gzip))
         .service(AuditServiceServer::new(audit).send_compressed(Gzip).accept_compressed(Gzip))
         .observer(observer)
         .routes(probes(probed));

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use super::objects::peers::presence::Presence;
+use super::objects::registers::restore::restore;
 use super::registry::Registry;
 use super::registry::follow::{chain, in_time, wait_for};
 use super::registry::heart::{Heard, Pace, beat_heart};
@@ -40,9 +41,17 @@ async fn follow_beats(registry: &Registry, presence: &Presence, beaten: &Notify)
         if presence.join(reason).await {
             reason = "resumed";
             presence.judge_others().await;
+            restore_registers(registry).await;
             record_epochs(registry).await;
         }
         beaten.notified().await;
+    }
+}
+
+/// Writes again what a new epoch has lost of the node's catalogue.
+async fn restore_registers(registry: &Registry) {
+    if let Err(error) = restore(registry).await {
+        debug!(error = %chain(&error), "lost registers were not restored; trying again");
     }
 }
 

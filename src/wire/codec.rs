@@ -12,8 +12,9 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 /// What a call begins with, in bytes; it grows with its messages. Every open stream holds one: at tonic's own
 /// 8 KiB the buffers alone of 10,000 watches would be 80 MB.
 const BUFFER_BYTES: usize = 1024;
-/// How much of a busy stream is gathered before it is sent, in bytes. A watcher that does not read holds as much.
-const GATHER_BYTES: usize = 4 * 1024;
+/// How much of a busy stream is gathered before it is sent, in bytes. A stream that has fallen behind may go
+/// on holding a buffer of that size.
+const GATHER_BYTES: usize = BUFFER_BYTES;
 
 /// Protocol buffers by prost, with small buffers.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +68,14 @@ impl<U: Message + Default> Decoder for Marking<U> {
     fn buffer_settings(&self) -> BufferSettings {
         self.0.buffer_settings()
     }
+}
+
+/// How tonic speaks of a message that is too large once it is decompressed.
+const OVERSIZED: &str = "Error decompressing: size limit, ";
+
+/// Whether this is the status of a message that was too large once it was decompressed.
+pub fn oversized(status: &HeaderMap) -> bool {
+    Status::from_header_map(status).is_some_and(|status| status.message().starts_with(OVERSIZED))
 }
 
 /// Says what was wrong with a request's message; `None` when this is the status of anything else.

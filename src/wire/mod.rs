@@ -1,5 +1,6 @@
 //! What both sides of the wire share: messages, descriptors, the JSON mapping, the fault and its codes.
 
+pub mod bounded;
 pub mod codec;
 pub mod descriptors;
 pub mod fault;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
+use crate::pool::{PARTIAL, SYNCED};
 use crate::program::{Ended, Program, ended};
 use crate::stub::{Reply, Stub, mesh, problem};
 
@@ -98,6 +99,18 @@ fn each_shell_offers_the_peers_of_the_mesh() {
     assert_eq!(zsh(&program, &words), expected(":"));
     assert_eq!(fish(&program, "omnirelay mesh peers get "), expected("\t"));
     assert_eq!(fish(&program, "omnirelay mesh peers get relay-b"), ["relay-b119\tsuspect"]);
+}
+
+#[test]
+fn operations_are_offered_with_how_they_are() {
+    let stub = Stub::start(|request, _| mesh(request));
+    let program = at(&stub);
+    for verb in ["get", "wait", "cancel"] {
+        assert_eq!(offered(&program, &["ops", verb, ""]), [SYNCED, PARTIAL], "{verb}");
+    }
+    let said = asked(&program, &["ops", "wait", "operation/op_01JD8Z4Q6W00000S"]).stdout;
+    assert_eq!(said, format!("operation/{SYNCED}\tregisters.resync running\n"));
+    assert_eq!(stub.requests()[0].path, "/control/operations", "the list has no pages");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #[path = "../process/mod.rs"]
 mod process;
 
+mod catalogue;
 mod completion;
 mod contexts;
 mod drain;
@@ -13,8 +14,10 @@ mod handover;
 mod leaders;
 mod leadership;
 mod mesh;
+mod pool;
 mod program;
 mod prompts;
+mod resync;
 mod retries;
 mod shells;
 mod streams;

@@ -38,6 +38,19 @@ const CALLS: &[&str] = &[
     "mesh leaders create jobs/nightly",
     "mesh leaders set global-control --zone a",
     "mesh leaders delete jobs/nightly --yes",
+    "registers available",
+    "registers available --watch --max-events 1",
+    "registers watch --max-events 1",
+    "registers status",
+    "registers resync",
+    "registers resync --full --node relay-a7f3",
+    "registers resync --full --dry-run",
+    "registers resync --no-wait",
+    "ops list",
+    "ops get op_01JD8Z4Q6W00000SYNCED00000",
+    "ops get op_01JD8Z4Q6W00000SYNCED00000 op_01JD8Z4Q6W0000PARTIAL00000",
+    "ops wait op_01JD8Z4Q6W00000SYNCED00000",
+    "ops cancel op_01JD8Z4Q6W00000SYNCED00000",
     "mesh check --skip client-clock",
     "audit list",
     "dev list",
@@ -135,7 +148,9 @@ fn failing_command_leaves_standard_output_empty_and_one_object_on_standard_error
     let program = Program::at(&stub.url());
     let local = ["context", "schema", "version", "completions", "man", "help", "explain", "mesh check"];
     for call in CALLS.iter().filter(|call| !local.iter().any(|name| call.starts_with(name))) {
-        let several = call.contains("relay-a7f3 relay-b119") || call.contains("global-control shard");
+        let several = ["relay-a7f3 relay-b119", "global-control shard", "0 op_"]
+            .iter()
+            .any(|several| call.contains(several));
         for flag in ["-o json", "-o jsonl"] {
             let ended = program.run(&format!("{call} {flag}"));
             assert_eq!(ended.code, 5, "{call}: {ended:?}");
@@ -240,7 +255,7 @@ fn fields_and_words_of_the_future_do_no_harm() {
 #[test]
 fn offline_commands_open_no_connection() {
     let (stub, program) = program();
-    let talks = ["mesh", "audit", "dev", "api", "context test"];
+    let talks = ["mesh", "registers", "ops", "audit", "dev", "api", "context test"];
     let local = CALLS.iter().filter(|call| !talks.iter().any(|name| call.starts_with(name)));
     for call in local.filter(|call| **call != "version").chain(&["--help", "--version", "mesh --help"]) {
         assert_eq!(program.run(call).code, 0, "{call}");

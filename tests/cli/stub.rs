@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::leadership::leaders;
+use crate::pool::{operations, registers};
 pub use crate::process::stub::{After, Reply, Request, Stub};
 
 /// A fault as the API states it.
@@ -91,6 +92,9 @@ pub fn mesh(request: &Request) -> Reply {
         })),
         ("GET", path) if path.starts_with("/control/audit") => audit(request, path),
         (_, path) if path.starts_with("/control/leaders") => leaders(request, path),
+        (_, path) if path.starts_with("/control/registers") => registers(request, path),
+        (_, path) if path.starts_with("/control/advertisements") => registers(request, path),
+        (_, path) if path.starts_with("/control/operations") => operations(request, path),
         ("GET", "/control/dev/nodes") => Reply::Json(
             200,
             json!({

@@ -13,14 +13,14 @@ use crate::program::{Program, signal};
 use crate::stub::{Stub, mesh};
 
 /// The program on a terminal of its own.
-struct Terminal {
+pub struct Terminal {
     master: File,
-    child: Child,
-    seen: String,
+    pub child: Child,
+    pub seen: String,
 }
 
 impl Terminal {
-    fn start(program: &Program, line: &str, columns: u16) -> Self {
+    pub fn start(program: &Program, line: &str, columns: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -34,7 +34,7 @@ impl Terminal {
     }
 
     /// Reads until `words` are seen.
-    fn wait_for(&mut self, words: &str) {
+    pub fn wait_for(&mut self, words: &str) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !self.seen.contains(words) {
             assert!(Instant::now() < deadline, "`{words}` never came: {}", self.seen);
@@ -46,12 +46,12 @@ impl Terminal {
         assert!(self.seen.contains(words), "`{words}` never came: {}", self.seen);
     }
 
-    fn type_line(&mut self, text: &str) {
+    pub fn type_line(&mut self, text: &str) {
         self.master.write_all(text.as_bytes()).unwrap();
     }
 
     /// The exit code and everything that was shown.
-    fn end(mut self) -> (i32, String) {
+    pub fn end(mut self) -> (i32, String) {
         let mut bytes = [0; 4096];
         while let Ok(read) = self.master.read(&mut bytes) {
             if read == 0 {
@@ -207,6 +207,22 @@ fn watch_of_leaders_is_drawn_in_place_and_tells_each_transition_below() {
     assert!(terminal.seen.contains("FLAPS/1h") && !terminal.seen.contains("LEASE"), "{}", terminal.seen);
     signal(&terminal.child, Signal::INT);
     assert_eq!(terminal.end().0, 130);
+}
+
+#[test]
+fn watch_of_registers_is_a_table_unless_lines_are_wanted() {
+    let (_stub, program) = program();
+    for line in ["registers watch --color never", "registers available --watch --color never"] {
+        let mut terminal = Terminal::start(&program, line, 100);
+        terminal.wait_for("rev 7f2c:48215");
+        let drawn = terminal.seen.split("REGISTER").last().unwrap();
+        assert!(drawn.contains("reg-orders  relay-b119  catalogue  Orders       17"), "{}", terminal.seen);
+        assert!(!drawn.contains("relay-a7f3"), "what was removed has no row: {}", terminal.seen);
+        signal(&terminal.child, Signal::INT);
+        assert_eq!(terminal.end().0, 130);
+    }
+    let (code, seen) = Terminal::start(&program, "registers watch --append --max-events 2", 100).end();
+    assert!(code == 0 && seen.contains("  removed   reg-orders/relay-a7f3/catalogue"), "{code}: {seen}");
 }
 
 #[test]

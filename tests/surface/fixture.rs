@@ -21,8 +21,8 @@ use tonic::{Request, Response, Status};
 use crate::pb::fixture::v1::fixture_service_client::FixtureServiceClient;
 use crate::pb::fixture::v1::fixture_service_server::{FixtureService, FixtureServiceServer};
 use crate::pb::fixture::v1::{
-    CountRequest, CountResponse, EchoRequest, EchoResponse, FollowResponse, Inner, PutRequest, PutResponse,
-    ScopeRequest, ScopeResponse,
+    CountRequest, CountResponse, EchoRequest, EchoResponse, FollowResponse, Inner, Numbers, OfferRequest,
+    OfferResponse, PutRequest, PutResponse, ScopeRequest, ScopeResponse,
 };
 
 pub static FIXTURE: Definition = Definition {
@@ -95,6 +95,16 @@ fn scope_answer(method: &str, request: Request<ScopeRequest>) -> Result<Response
     Ok(Response::new(ScopeResponse { method: method.to_owned(), request, protocol }))
 }
 
+fn offered(mut request: OfferRequest) -> OfferResponse {
+    let text_bytes = request.offer.as_ref().map_or(0, |offer| offer.text.len() as u64);
+    if text_bytes > 1024 {
+        request.offer = None;
+    }
+    let counted = |number: u32| Numbers { uint64_field: number.into(), ..Numbers::default() };
+    request.offers.extend((1..=request.count).map(counted));
+    OfferResponse { name: request.name, offer: request.offer, offers: request.offers, text_bytes }
+}
+
 #[tonic::async_trait]
 impl FixtureService for Operations {
     async fn echo(&self, request: Request<EchoRequest>) -> Result<Response<EchoResponse>, Status> {
@@ -134,6 +144,38 @@ impl FixtureService for Operations {
 
     async fn scope_leader(&self, request: Request<ScopeRequest>) -> Result<Response<ScopeResponse>, Status> {
         scope_answer("leader", request)
+    }
+
+    /// Says how long the offer's text is, and not the text: it may be longer than a client's answers.
+    async fn offer(&self, request: Request<OfferRequest>) -> Result<Response<OfferResponse>, Status> {
+        Ok(Response::new(offered(request.into_inner())))
+    }
+
+    async fn list_offers(&self, request: Request<OfferRequest>) -> Result<Response<OfferResponse>, Status> {
+        let answer = offered(request.into_inner());
+        if answer.name == "missing" {
+            return Err(Fault::new(Code::NotFound, "THING_NOT_FOUND", "there is no thing `missing`").into());
+        }
+        let mut response = Response::new(answer);
+        response.metadata_mut().insert("etag", "\"offers\"".parse().unwrap());
+        Ok(response)
+    }
+
+    type FollowOffersStream = Pin<Box<dyn Stream<Item = Result<OfferResponse, Status>> + Send>>;
+
+    async fn follow_offers(
+        &self,
+        request: Request<OfferRequest>,
+    ) -> Result<Response<Self::FollowOffersStream>, Status> {
+        let answer = offered(request.into_inner());
+        Ok(Response::new(Box::pin(futures_util::stream::iter([Ok(answer)]))))
+    }
+
+    async fn withdraw_offer(
+        &self,
+        request: Request<OfferRequest>,
+    ) -> Result<Response<OfferResponse>, Status> {
+        Ok(Response::new(offered(request.into_inner())))
     }
 
     type FollowStream = Pin<Box<dyn Stream<Item = Result<FollowResponse, Status>> + Send>>;

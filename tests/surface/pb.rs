@@ -7,3 +7,5 @@ pub mod fixture {
         include!(concat!(env!("OUT_DIR"), "/fixture/fixture.v1.serde.rs"));
     }
 }
+
+include!(concat!(env!("OUT_DIR"), "/fixture/bounded.rs"));

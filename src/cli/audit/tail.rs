@@ -60,7 +60,7 @@ pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliErro
         call: Call::of(&WATCH, &request)?,
         object: "record",
         kind: KIND,
-        id: "recordId",
+        id: |record| text(record, "recordId").to_owned(),
         columns: COLUMNS,
         summary,
         line: None,

@@ -8,6 +8,7 @@ use super::{Answer, Attempts, Client, count};
 use crate::cli::error::{self, CliError};
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::rpc::Call;
+use crate::cli::settings::Source;
 use crate::wire::fault::{Code, Exit};
 
 impl Client {
@@ -92,9 +93,9 @@ impl Client {
     }
 
     fn hints(&self, error: CliError, kind: FailureKind) -> CliError {
-        let origin = match self.target.context.as_str() {
-            "" => format!("the address is from: {}", self.target.source),
-            name => format!("the address is from: context `{name}`"),
+        let origin = match (self.target.context.as_str(), self.target.source) {
+            ("", source) | (_, source @ Source::Peer) => format!("the address is from: {source}"),
+            (name, _) => format!("the address is from: context `{name}`"),
         };
         match kind {
             FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable => error

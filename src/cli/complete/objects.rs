@@ -17,7 +17,7 @@ use crate::cli::global::GlobalArgs;
 use crate::cli::output::Notes;
 use crate::cli::rpc::{Call, Rpc};
 use crate::cli::settings::{Settings, Target};
-use crate::cli::{leaders, peers};
+use crate::cli::{leaders, ops, peers, registers as catalogue};
 
 /// How long the daemons may take, of the 250 ms that a completion may take in all.
 const ASK_MAX: Duration = Duration::from_millis(200);
@@ -34,6 +34,8 @@ pub struct Kind {
     /// The field of the list that holds them, and the beginning of their files.
     pub list: &'static str,
     rpc: &'static Rpc,
+    /// Whether the list comes in pages.
+    paged: bool,
     /// The id of one and what is said of it.
     known: fn(&Value) -> Known,
     /// What an id may hold besides letters and digits.
@@ -41,9 +43,31 @@ pub struct Kind {
 }
 
 pub static PEERS: Kind =
-    Kind { name: peers::KIND, list: "peers", rpc: &peers::LIST, known: peer, signs: b"-._" };
-pub static SCOPES: Kind =
-    Kind { name: leaders::KIND, list: "scopes", rpc: &leaders::LIST, known: scope, signs: b"-._/:" };
+    Kind { name: peers::KIND, list: "peers", rpc: &peers::LIST, paged: true, known: peer, signs: b"-._" };
+pub static SCOPES: Kind = Kind {
+    name: leaders::KIND,
+    list: "scopes",
+    rpc: &leaders::LIST,
+    paged: true,
+    known: scope,
+    signs: b"-._/:",
+};
+pub static OPERATIONS: Kind = Kind {
+    name: ops::KIND,
+    list: "operations",
+    rpc: &ops::LIST,
+    paged: false,
+    known: operation,
+    signs: b"_",
+};
+pub static REGISTERS: Kind = Kind {
+    name: catalogue::KIND,
+    list: "registers",
+    rpc: &catalogue::LIST,
+    paged: true,
+    known: register,
+    signs: b"-._:",
+};
 
 /// What a candidate shows of an object.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -60,6 +84,22 @@ pub fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
 /// Completes an argument that takes `SCOPE` or `leader/SCOPE`.
 pub fn scopes(current: &OsStr) -> Vec<CompletionCandidate> {
     matching(&SCOPES, current, is_prefixed(&SCOPES, current))
+}
+
+/// Completes an argument that takes `ID` or `operation/ID`.
+pub fn operations(current: &OsStr) -> Vec<CompletionCandidate> {
+    matching(&OPERATIONS, current, is_prefixed(&OPERATIONS, current))
+}
+
+/// Completes an argument that takes `ID` or `register/ID` of the node that is asked.
+pub fn registers(current: &OsStr) -> Vec<CompletionCandidate> {
+    // Those of another node are not asked for.
+    let words = super::words(std::env::args_os());
+    let elsewhere = |word: &OsString| word == "--node" || word.to_string_lossy().starts_with("--node=");
+    if words.iter().any(elsewhere) {
+        return Vec::new();
+    }
+    matching(&REGISTERS, current, is_prefixed(&REGISTERS, current))
 }
 
 /// Completes an argument that takes `peer/ID` only.
@@ -156,7 +196,8 @@ fn ask(kind: &Kind, settings: &Settings, target: &Target) -> Option<Vec<Known>> 
 }
 
 async fn list(kind: &Kind, settings: &Settings, target: Target) -> Result<Vec<Known>, CliError> {
-    let call = Call::of(kind.rpc, &json!({ "pageSize": OBJECTS_MAX }))?;
+    let request = if kind.paged { json!({ "pageSize": OBJECTS_MAX }) } else { json!({}) };
+    let call = Call::of(kind.rpc, &request)?;
     let document = Client::new(settings, target)?.call(&call).await?;
     let found = items(&document, kind.list).iter().take(OBJECTS_MAX);
     // An id that must not be put into a command line is not shown.
@@ -169,6 +210,16 @@ fn scope(scope: &Value) -> Known {
         leader => format!("led by {leader}"),
     };
     Known { id: text(scope, "scope").to_owned(), status }
+}
+
+fn operation(operation: &Value) -> Known {
+    let status = format!("{} {}", text(operation, "action"), text(operation, "state"));
+    Known { id: text(operation, "operationId").to_owned(), status }
+}
+
+fn register(register: &Value) -> Known {
+    let status = if flag(register, "advertise") { "advertised" } else { "hidden" };
+    Known { id: text(register, "registerId").to_owned(), status: status.to_owned() }
 }
 
 fn peer(peer: &Value) -> Known {
@@ -225,8 +276,14 @@ mod tests {
         for id in ["", "-rf", "*", "$(reboot)", "a b", "a\nb", "a;b", "a:b", &"x".repeat(300)] {
             assert!(!shown(id), "{id}");
         }
+        let known =
+            operation(&json!({"operationId": "op_1", "action": "registers.resync", "state": "running"}));
+        assert!(known.is_harmless(&OPERATIONS), "{known:?}");
         let shown = |id: &str| scope(&json!({"scope": id, "leaderId": "n.1"})).is_harmless(&SCOPES);
         assert!(shown("shard/orders/03") && shown("jobs:nightly"));
         assert!(!shown("a b") && !shown("a;b") && !shown("-rf") && !shown(""));
+        let shown =
+            |id: &str| register(&json!({"registerId": id, "advertise": true})).is_harmless(&REGISTERS);
+        assert!(shown("orders.2026:eu_1") && !shown("a/b") && !shown("a b") && !shown("*"));
     }
 }

@@ -175,6 +175,12 @@ pub static REASONS: &[Explanation] = &[
         "ask the node that leads",
     ),
     explain(
+        "FILE",
+        Code::Unknown,
+        "a file of registers cannot be read",
+        "see the cause; check its path and its rights",
+    ),
+    explain(
         "GROUP_LIVE",
         Code::FailedPrecondition,
         "a session or group is still live, so it cannot be judged gone",
@@ -272,6 +278,24 @@ pub static REASONS: &[Explanation] = &[
         "the host name in the address is not known",
         "check the address and the resolver",
     ),
+    explain(
+        "NODE_ADDRESS_UNKNOWN",
+        Code::Unavailable,
+        "a node registered without an address at which its daemon can be asked",
+        "name the address with --addr instead of --node",
+    ),
+    explain(
+        "NODE_IS_ANOTHER",
+        Code::Unavailable,
+        "the address that a node registered with leads to another one from here",
+        "name an address that leads there with --addr, or run the command on the node",
+    ),
+    explain(
+        "NODE_NOT_ALIVE",
+        Code::Unavailable,
+        "a command was to be carried out by a node that is not alive",
+        "omnirelay mesh peers status NODE says since when",
+    ),
     explain("NODE_NOT_FOUND", Code::NotFound, "the process does not run that node", "omnirelay dev list"),
     explain(
         "NODE_NOT_STARTED",
@@ -309,6 +333,36 @@ pub static REASONS: &[Explanation] = &[
         Code::FailedPrecondition,
         "nobody leads the scope now, so nobody can hand it over or step down",
         "omnirelay mesh leaders explain SCOPE says why",
+    ),
+    explain(
+        "OPERATION_CANCELLED",
+        Code::Aborted,
+        "somebody cancelled the operation; what it had done stays",
+        "omnirelay ops get ID says who began it, omnirelay audit list who stopped it",
+    ),
+    explain(
+        "OPERATION_FAILED",
+        Code::Unknown,
+        "the operation did nothing, or could not go on",
+        "see the cause and the details, then repeat the command",
+    ),
+    explain(
+        "OPERATION_FORGOTTEN",
+        Code::DeadlineExceeded,
+        "the daemon that carried the operation out does not know it any more, as after a restart",
+        "repeat the command; what is done already is left as it is",
+    ),
+    explain(
+        "OPERATION_OUT_OF_SIGHT",
+        Code::DeadlineExceeded,
+        "the daemon that carries the operation out cannot be asked any more",
+        "omnirelay ops get ID once it can",
+    ),
+    explain(
+        "OPERATION_TIMEOUT",
+        Code::DeadlineExceeded,
+        "the operation has not ended in the time of --timeout; it goes on",
+        "omnirelay ops wait ID, or omnirelay ops cancel ID",
     ),
     explain(
         "ORDER_DROPPED",
@@ -367,6 +421,18 @@ pub static REASONS: &[Explanation] = &[
     ),
     explain("REASON_UNKNOWN", Code::NotFound, "this version does not know that reason", "omnirelay explain"),
     explain(
+        "REGISTER_EXISTS",
+        Code::AlreadyExists,
+        "the node hosts a register of that id already",
+        "change it with omnirelay registers update",
+    ),
+    explain(
+        "REGISTER_NOT_FOUND",
+        Code::NotFound,
+        "the node hosts no register of that id; another one may",
+        "omnirelay registers list, with --node for another node's",
+    ),
+    explain(
         "REQUEST_TIMEOUT",
         Code::DeadlineExceeded,
         "the daemon did not answer in time",
@@ -409,6 +475,12 @@ pub static REASONS: &[Explanation] = &[
         Code::Unavailable,
         "the store is out of reach; nothing was changed",
         "repeat it later; omnirelay mesh check",
+    ),
+    explain(
+        "TOO_MANY_REGISTERS",
+        Code::ResourceExhausted,
+        "a node may have 100000 registers, and would have more",
+        "delete registers that are not needed",
     ),
     explain(
         "TOO_MANY_SCOPES",
@@ -470,6 +542,12 @@ pub static REASONS: &[Explanation] = &[
         Code::Aborted,
         "the object changed since it was read",
         "read it again, then repeat the change",
+    ),
+    explain(
+        "VERSION_GOES_BACK",
+        Code::FailedPrecondition,
+        "a version of a register is never lowered",
+        "leave it out, or delete the register and create it anew",
     ),
     explain(
         "WATCH_TIMEOUT",

@@ -215,7 +215,7 @@ pub async fn watch(
         call: Call::of(&WATCH, &json!({ "scope": scopes, "kind": filter.kind }))?,
         object: "leadership",
         kind: KIND,
-        id: "scope",
+        id: |scope| text(scope, "scope").to_owned(),
         columns: WATCHED,
         named: scopes,
         summary,

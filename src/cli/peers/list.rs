@@ -166,7 +166,7 @@ pub async fn watch(
         call: Call::of(&WATCH, &request)?,
         object: KIND,
         kind: KIND,
-        id: "nodeId",
+        id: |peer| text(peer, "nodeId").to_owned(),
         columns: COLUMNS,
         summary,
         line: None,

@@ -55,7 +55,7 @@ impl Live {
     pub fn take(&mut self, feed: &Feed, event: &Value, screen: Screen) {
         // With news a change is what has happened, not what is shown for the first time.
         if feed.news.is_none() || text(event, "type") != "snapshot" {
-            self.touched.insert(text(field(event, feed.object), feed.id).to_owned(), Instant::now());
+            self.touched.insert((feed.id)(field(event, feed.object)), Instant::now());
         }
         let Some(line) = feed.news.and_then(|news| (news.line)(event)) else { return };
         let at = time::millis(field(event, "time")).or_else(time::now_ms).map(time::of_day);
@@ -190,7 +190,7 @@ mod tests {
             call: Call::of(&WATCH, &json!({})).unwrap(),
             object: "item",
             kind: "item",
-            id: "id",
+            id: |item| text(item, "id").to_owned(),
             columns: COLUMNS,
             summary: |_| String::new(),
             line: None,

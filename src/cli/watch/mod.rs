@@ -29,7 +29,7 @@ use super::table::Column;
 use crate::wire::fault::{Code, Exit};
 
 /// The daemon says something at least every 15 s; three times that without a word is a dead peer.
-const SILENCE_MAX: Duration = Duration::from_secs(45);
+pub const SILENCE_MAX: Duration = Duration::from_secs(45);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// A connection that stands this long is back, although nothing was heard on it yet.
@@ -49,8 +49,8 @@ pub struct Feed<'a> {
     pub object: &'static str,
     /// The kind in its name: `peer`.
     pub kind: &'static str,
-    /// The field of the object that holds its id.
-    pub id: &'static str,
+    /// The id of an object, empty when it is none.
+    pub id: fn(&Value) -> String,
     pub columns: &'a [Column],
     /// The ids that were named in full; those that are not there when the watch begins are said.
     pub named: &'a [String],
@@ -148,7 +148,7 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
 }
 
 /// Waits for `time`; for ever when there is none.
-async fn pass(time: Option<Duration>) {
+pub async fn pass(time: Option<Duration>) {
     match time.filter(|time| !time.is_zero()) {
         Some(time) => tokio::time::sleep(time).await,
         None => std::future::pending().await,
@@ -286,7 +286,7 @@ impl Watch<'_> {
         let event = event.document;
         let kind = text(&event, "type").to_owned();
         let object = field(&event, self.feed.object);
-        let id = text(object, self.feed.id).to_owned();
+        let id = (self.feed.id)(object);
         let object = object.clone();
         let mut before = None;
         let mut told = false;
@@ -426,7 +426,7 @@ fn refused(session: &Session, error: CliError, address: &str) -> CliError {
 }
 
 /// How long to wait before try number `tries` + 1: nothing at first, then doubling to two seconds.
-fn pause(tries: u32) -> Duration {
+pub fn pause(tries: u32) -> Duration {
     let whole = BACKOFF_FIRST.saturating_mul(1 << tries.saturating_sub(1).min(10));
     whole.min(BACKOFF_MAX).mul_f64(0.5 + chance() / 2.0)
 }

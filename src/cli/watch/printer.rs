@@ -59,9 +59,9 @@ impl Printer {
             }
             Self::Records => out.line(event)?,
             Self::Names => {
-                let id = text(field(event, feed.object), feed.id);
+                let id = (feed.id)(field(event, feed.object));
                 if !id.is_empty() {
-                    out.write_line(&format!("{}/{}", feed.kind, printable(id)))?;
+                    out.write_line(&format!("{}/{}", feed.kind, printable(&id)))?;
                 }
             }
             Self::Log => out.write_line(&log_line(feed, event, before))?,
@@ -106,21 +106,29 @@ fn log_line(feed: &Feed, event: &Value, before: Option<&Value>) -> String {
     let at = at.map(time::clock).unwrap_or_default();
     let kind = text(event, "type");
     let object = field(event, feed.object);
-    let id = text(object, feed.id);
     let what = match (kind, before) {
         ("modified", Some(before)) => differences(before, object).join(", "),
         ("reset", _) => format!("reason: {}", text(event, "reason")),
         ("synced" | "progress", _) => format!("cursor: {}", text(event, "cursor")),
         _ => (feed.summary)(object),
     };
-    let id = if id.is_empty() { "-" } else { id };
-    format!("{at}  {kind:<8}  {}  {}", printable(id), printable(&what)).trim_end().to_owned()
+    let id = Some((feed.id)(object)).filter(|id| !id.is_empty()).unwrap_or_else(|| "-".to_owned());
+    format!("{at}  {kind:<8}  {}  {}", printable(&id), printable(&what)).trim_end().to_owned()
 }
 
 /// The fields in which two objects differ, the bookkeeping apart: `cordoned: false -> true`.
 fn differences(before: &Value, after: &Value) -> Vec<String> {
-    const BOOKKEEPING: &[&str] =
-        &["version", "updatedAt", "lastWriterId", "lastSeen", "rttMs", "statusSince", "metadataVersion"];
+    const BOOKKEEPING: &[&str] = &[
+        "version",
+        "updatedAt",
+        "lastWriterId",
+        "lastSeen",
+        "rttMs",
+        "statusSince",
+        "metadataVersion",
+        "timestamp",
+        "expiresAt",
+    ];
     let mut lines = Vec::new();
     let empty = serde_json::Map::new();
     let (old, new) = (before.as_object().unwrap_or(&empty), after.as_object().unwrap_or(&empty));

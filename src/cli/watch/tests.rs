@@ -37,7 +37,7 @@ fn watch<'a>(session: &Session, args: &'a WatchArgs) -> Watch<'a> {
             news: None,
             keep: Keep::Latest,
             object: "thing",
-            id: "id",
+            id: |item| text(item, "id").to_owned(),
             columns: &[],
             summary: |_| String::new(),
             line: None,

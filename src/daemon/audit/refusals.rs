@@ -41,7 +41,7 @@ const UNNAMED: &str = "call";
 const DROPPED: &str = "audit.dropped";
 
 /// What each method that changes something is called in the trail, as its own records call it.
-const ACTIONS: [(&str, &str); 10] = [
+const ACTIONS: [(&str, &str); 14] = [
     ("/omnirelay.mesh.control.v1.PeerControlService/Cordon", "peers.cordon"),
     ("/omnirelay.mesh.control.v1.PeerControlService/Uncordon", "peers.uncordon"),
     ("/omnirelay.mesh.control.v1.PeerControlService/UpdateLabels", "peers.label"),
@@ -52,6 +52,10 @@ const ACTIONS: [(&str, &str); 10] = [
     ("/omnirelay.mesh.control.v1.LeadershipControlService/StepDown", "leaders.step-down"),
     ("/omnirelay.mesh.control.v1.LeadershipControlService/SetScope", "leaders.set"),
     ("/omnirelay.mesh.control.v1.LeadershipControlService/DeleteScope", "leaders.delete"),
+    ("/omnirelay.registers.v1.RegisterService/Create", "registers.create"),
+    ("/omnirelay.registers.v1.RegisterService/Update", "registers.update"),
+    ("/omnirelay.registers.v1.RegisterService/Delete", "registers.delete"),
+    ("/omnirelay.registers.v1.RegisterService/Import", "registers.import"),
 ];
 
 /// Refusals that are alike and of one minute.

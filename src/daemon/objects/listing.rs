@@ -1,13 +1,98 @@
-//! Pages of a list: each token names its query and the revision all its pages show.
+//! Lists: in which order, and page by page; a token names its query and the revision all its pages show.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::view::{Reading, ViewRecord};
+use crate::daemon::store::Kind;
 use crate::wire::fault::{Code, Fault};
 
 const TOKEN_BYTES_MAX: usize = 2048;
+
+/// The records of a kind as they are now, or as they were on the first page.
+///
+/// # Errors
+/// `PAGE_TOKEN_EXPIRED` when that is no longer known, `INVALID_PAGE_TOKEN`.
+pub async fn read(registry: &Registry, kind: &Kind, token: Option<&PageToken>) -> Result<Reading, Fault> {
+    let Some(token) = token else {
+        return Ok(registry.view().list(kind));
+    };
+    let cursor = token.cursor()?;
+    // The page before may have come from a daemon that is ahead of this one.
+    registry.ready_for(&cursor.to_string()).await.map_err(|_| expired())?;
+    if cursor.epoch != registry.view().head().epoch {
+        return Err(expired());
+    }
+    registry.view().list_at(kind, cursor.revision).ok_or_else(expired)
+}
+
+/// A total order of records by one of their fields; the record's key settles ties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order<F> {
+    pub field: F,
+    descending: bool,
+    /// The field is the record's key, by which records come anyway.
+    natural: bool,
+}
+
+impl<F: Copy + PartialEq> Order<F> {
+    /// Reads `orderBy`; empty is by the first of `fields`, which is the record's key.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` naming the fields.
+    pub fn parse(text: &str, fields: &[(&str, F)]) -> Result<Self, Fault> {
+        let mut words = text.split_whitespace();
+        let name = words.next();
+        let descending = match words.next() {
+            None | Some("asc") => false,
+            Some("desc") => true,
+            Some(_) => return Err(refuse_order(text, fields)),
+        };
+        let found = fields.iter().position(|(known, _)| name.is_none_or(|name| same_field(known, name)));
+        match (found.and_then(|at| Some((at, fields.get(at)?))), words.next()) {
+            (Some((at, (_, field))), None) => Ok(Self { field: *field, descending, natural: at == 0 }),
+            (_, _) => Err(refuse_order(text, fields)),
+        }
+    }
+
+    /// Sorts records that carry what they are sorted by.
+    pub fn sort(&self, records: &mut [(String, Arc<ViewRecord>)]) {
+        // Records come in the order of their keys, so by key alone there is nothing to do.
+        if !self.natural || self.descending {
+            records.sort_by(|a, b| self.compare((&a.0, &a.1.record.id.key), (&b.0, &b.1.record.id.key)));
+        }
+    }
+
+    /// The place of the first record behind the last one of the page before.
+    pub fn position_behind(&self, records: &[(String, Arc<ViewRecord>)], after: &(String, String)) -> usize {
+        records.partition_point(|(key, record)| {
+            self.compare((key, &record.record.id.key), (&after.0, &after.1)) != Ordering::Greater
+        })
+    }
+
+    fn compare(&self, a: (&str, &str), b: (&str, &str)) -> Ordering {
+        let ascending = a.cmp(&b);
+        if self.descending { ascending.reverse() } else { ascending }
+    }
+}
+
+/// `nodeId` and `node_id` name the same field.
+fn same_field(known: &str, name: &str) -> bool {
+    known == name || known.replace('_', "").eq_ignore_ascii_case(name)
+}
+
+fn refuse_order<F>(text: &str, fields: &[(&str, F)]) -> Fault {
+    let shown: String = text.chars().take(40).collect();
+    let known: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+    Fault::invalid(format!("field `orderBy` cannot be `{shown}`"))
+        .hint(format!("one of {}, optionally followed by ` desc`", known.join(", ")))
+}
 
 /// Where the next page begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +173,19 @@ mod tests {
         assert_eq!(PageToken::decode(&text, 2).unwrap_err().reason, "INVALID_PAGE_TOKEN");
         assert_eq!(PageToken::decode("garbage!", 1).unwrap_err().reason, "INVALID_PAGE_TOKEN");
         assert_eq!(PageToken::decode(&"A".repeat(5000), 1).unwrap_err().reason, "INVALID_PAGE_TOKEN");
+    }
+
+    #[test]
+    fn orders_are_read_in_both_spellings() {
+        let fields = [("node_id", 'n'), ("role", 'r')];
+        let read = |text: &str| Order::parse(text, &fields).map(|order| (order.field, order.descending));
+        assert_eq!(read(""), Ok(('n', false)));
+        assert_eq!(read("nodeId desc"), Ok(('n', true)));
+        assert_eq!(read("node_id"), Ok(('n', false)));
+        assert_eq!(read("role asc"), Ok(('r', false)));
+        for text in ["colour", "last_seen", "role down", "role desc now"] {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Each daemon restores what it owns: whoever owns a record asks [`Losses::of`] what it was, writes it
 //! again together with what was written meanwhile, and says so to [`Losses::note_restored`]. The rest stays
-//! gone, is counted and told. The owner of a record is the node that its key names.
+//! gone, is counted and told. The owner of a record is the node that its key names: all of the key, or what
+//! stands before its first `/`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -118,6 +119,11 @@ impl ToRestore {
     pub fn is_untouched(&self, version: Version) -> bool {
         self.found.as_ref().is_some_and(|found| found.version == version)
     }
+
+    /// Whether a copy of it, or the trace of its deletion, was written in the new epoch.
+    pub fn is_older_than(&self, copy: &Record) -> bool {
+        self.reach.is_passed(copy, &self.record.record)
+    }
 }
 
 impl Reach {
@@ -153,7 +159,12 @@ impl Lost {
 
 /// Whether the owner of a record wrote it last.
 fn is_owners(record: &Record) -> bool {
-    record.writer == record.id.key
+    record.writer == owner(&record.id)
+}
+
+/// The node that owns a record: what stands in its key before the first `/`, the whole key when there is none.
+fn owner(id: &RecordId) -> &str {
+    id.key.split_once('/').map_or(id.key.as_str(), |(node, _)| node)
 }
 
 impl Losses {
@@ -178,6 +189,18 @@ impl Losses {
     /// The records of a kind that are lost and not restored.
     pub fn lost_of(&self, kind: &Kind) -> Vec<RecordId> {
         self.lock().held.keys().filter(|id| id.kind == *kind).cloned().collect()
+    }
+
+    /// The records of a kind that are lost, not restored, and this node's own.
+    pub fn own_of(&self, kind: &Kind) -> Vec<RecordId> {
+        let inner = self.lock();
+        let own = inner.held.keys().filter(|id| id.kind == *kind && owner(id) == self.node_id);
+        own.cloned().collect()
+    }
+
+    /// Notes that somebody has written or deleted a record in the new epoch, whose word stands.
+    pub fn note_superseded(&self, id: &RecordId) {
+        self.lock().held.remove(id);
     }
 
     /// Notes that this node has restored a record of its own.
@@ -219,7 +242,7 @@ impl Losses {
         let mut inner = self.lock();
         for (shown, id, epoch) in now {
             // What is this node's own it restores itself, and says so.
-            let foreign = id.key != self.node_id;
+            let foreign = owner(&id) != self.node_id;
             inner.settle(&id, epoch, shown.as_deref(), foreign);
         }
         inner.told.retain(|told| told.since.elapsed() < TOLD_FOR);

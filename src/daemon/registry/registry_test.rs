@@ -7,10 +7,13 @@ use bytes::Bytes;
 
 use super::cursor::Cursor;
 use super::follow::{follow_log, wait_for};
+use super::view::{Applied, Loaded, View};
 use super::watch::{ResetReason, Watch, WatchEvent};
 use super::{Registry, parse_cursor};
+use crate::core::time::Millis;
 use crate::daemon::store::{
-    Commit, Committed, Epoch, Kind, MemoryStore, RecordId, Retention, Revision, Store, Write,
+    Change, Commit, Committed, Epoch, Kind, LogEntry, MemoryStore, Record, RecordId, Retention, Revision,
+    Store, Version, Write,
 };
 
 const THING: Kind = Kind::of("thing");
@@ -148,6 +151,82 @@ async fn a_watch_behind_the_memory_is_served_from_the_log() {
     assert!(a.registry.view().recent(last.revision, 1).is_none(), "the view has forgotten the place");
     for n in 0..count {
         assert_eq!(told(&mut watch, &mut last).await, format!("added k{n:05}"));
+    }
+}
+
+#[tokio::test]
+async fn a_watch_behind_a_few_large_commits_is_served_from_the_log() {
+    let store = memory();
+    let a = daemon(&store, "a").await;
+    let (mut watch, mut last) = (watch_all(&a, None), Cursor::default());
+    assert_eq!(told(&mut watch, &mut last).await, "synced");
+    let (count, value) = (60, "x".repeat(1_000_000));
+    for _ in 0..count {
+        commit(&a.registry, vec![put(THING, "x", &value)]).await;
+    }
+    assert!(a.registry.view().recent(last.revision, 1).is_none(), "the view has forgotten the place");
+    assert_eq!(told(&mut watch, &mut last).await, "added x");
+    for _ in 1..count {
+        assert_eq!(told(&mut watch, &mut last).await, "modified x");
+    }
+    assert_eq!(last.revision, a.registry.view().head().revision);
+}
+
+/// A commit behind the newest of a view, with a value of so many bytes for each record.
+fn entry(view: &View, kind: Kind, values: &[usize]) -> LogEntry {
+    let previous = view.head().revision;
+    let revision = Revision(previous.0 + 1);
+    let changes = values.iter().enumerate().map(|(number, bytes)| {
+        let id = RecordId::new(kind.clone(), format!("{}-{number}", revision.0));
+        let value = Bytes::from(vec![0; *bytes]);
+        let after = Record {
+            id,
+            value,
+            version: Version(1),
+            revision,
+            group: None,
+            created_at: Millis(0),
+            updated_at: Millis(0),
+            writer: String::new(),
+            deleted: false,
+        };
+        Change { before: None, after, expired: false }
+    });
+    LogEntry { revision, previous, changes: changes.collect(), ..LogEntry::default() }
+}
+
+#[test]
+fn a_view_remembers_commits_by_number_and_by_bytes() {
+    const MIB: usize = 1024 * 1024;
+    const UNKNOWN: Kind = Kind::of("unknown");
+    static FOLLOWED: [Kind; 1] = [OTHER];
+    let cases = [
+        // what, kind, values of each commit, commits, how many are remembered
+        ("small ones", THING, vec![10], 2000, 1024),
+        ("large ones", THING, vec![MIB], 100, 32),
+        ("several values each", THING, vec![MIB; 8], 20, 4),
+        ("one that is too large by itself", THING, vec![MIB; 40], 3, 1),
+        ("followed ones", OTHER, vec![MIB], 100, 32),
+        ("ones that are not kept", UNKNOWN, vec![MIB], 100, 100),
+    ];
+    for (what, kind, values, count, remembered) in cases {
+        let view = View::new(&MIRRORED).following(&FOLLOWED);
+        // What was before a load does not count.
+        for _ in 0..2 {
+            view.replace(Epoch(1), Revision(10), Loaded::default(), &[], |_| {});
+            for _ in 0..count {
+                assert_eq!(view.apply(&entry(&view, kind.clone(), &values)), Applied::Yes, "{what}");
+            }
+            let oldest = Revision(view.head().revision.0 - remembered);
+            let recent = view.recent(oldest, usize::MAX).map(|recent| recent.len() as u64);
+            assert_eq!(recent, Some(remembered), "{what}");
+            let before = Revision(oldest.0 - 1);
+            assert!(view.recent(before, 1).is_none(), "{what}: it does not reach back further");
+            assert!(
+                view.list_at(&THING, oldest).is_some() && view.list_at(&THING, before).is_none(),
+                "{what}"
+            );
+        }
     }
 }
 

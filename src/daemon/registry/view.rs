@@ -27,6 +27,9 @@ use crate::daemon::store::{
 
 /// How many commits the view keeps to serve watches and pages without asking the store.
 const RECENT_MAX: usize = 1024;
+/// How many bytes of values those commits may hold; the newest is kept whatever it holds. A watcher that is
+/// further behind reads the store's log.
+const RECENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// A record with its value decoded once, on first use.
 pub struct ViewRecord {
@@ -59,6 +62,15 @@ pub struct ViewEntry {
     pub changes: Vec<ViewChange>,
     /// The leases that were acquired or released.
     pub leases: Vec<Lease>,
+}
+
+impl ViewEntry {
+    /// The bytes of the values in it.
+    fn value_bytes(&self) -> usize {
+        let of = |record: &Arc<ViewRecord>| record.record.value.len();
+        let change = |change: &ViewChange| change.before.as_ref().map_or(0, of) + of(&change.after);
+        self.changes.iter().map(change).sum()
+    }
 }
 
 /// One record's change.
@@ -103,6 +115,8 @@ struct State {
     lists: BTreeMap<Kind, OnceLock<Arc<Vec<Arc<ViewRecord>>>>>,
     /// The newest commits, each one's `previous` the revision before it.
     recent: VecDeque<Arc<ViewEntry>>,
+    /// The bytes of the values in `recent`.
+    recent_bytes: usize,
     /// The newest commit behind `loaded` that touched a kind.
     changed: BTreeMap<Kind, Revision>,
     /// The revision of the last load.
@@ -302,6 +316,11 @@ impl View {
         if revision > state.head.revision || revision < state.oldest() {
             return None;
         }
+        if state.changed.get(kind).is_none_or(|changed| *changed <= revision) {
+            let records = state.live(state.shared_list(kind), now);
+            let cursor = Cursor::at(state.head.epoch, revision);
+            return Some(Reading { cursor, changed: cursor, records });
+        }
         let mut records = state.kinds.get(kind).cloned().unwrap_or_default();
         for entry in state.recent.iter().rev().take_while(|entry| entry.revision > revision) {
             for change in entry.changes.iter().filter(|change| change.after.record.id.kind == *kind) {
@@ -371,6 +390,7 @@ impl View {
         let before = state.head;
         state.lists.values_mut().for_each(|list| *list = OnceLock::new());
         state.recent.clear();
+        state.recent_bytes = 0;
         state.changed.clear();
         state.loaded = revision;
         state.head = Head { epoch, revision, caught_up: true };
@@ -456,20 +476,28 @@ impl State {
                 *list = OnceLock::new();
             }
         }
-        self.recent.push_back(Arc::new(ViewEntry {
+        self.remember(ViewEntry {
             revision: entry.revision,
             previous: entry.previous,
             at: entry.at,
             changes,
             leases: entry.leases.clone(),
-        }));
+        });
         for lease in &entry.leases {
             self.take_lease(lease.clone());
         }
-        if self.recent.len() > RECENT_MAX {
-            self.recent.pop_front();
-        }
         self.head.revision = entry.revision;
+    }
+
+    /// Keeps the newest commit, and of those before it as many as there is room for.
+    fn remember(&mut self, entry: ViewEntry) {
+        self.recent_bytes += entry.value_bytes();
+        self.recent.push_back(Arc::new(entry));
+        while self.recent.len() > RECENT_MAX || self.recent.len() > 1 && self.recent_bytes > RECENT_BYTES_MAX
+        {
+            let forgotten = self.recent.pop_front().map_or(0, |oldest| oldest.value_bytes());
+            self.recent_bytes = self.recent_bytes.saturating_sub(forgotten);
+        }
     }
 
     /// Takes in a lease, keeping the newer one when a load was ahead of the log.

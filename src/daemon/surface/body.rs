@@ -44,6 +44,7 @@ pub(super) async fn read_json(
         return Ok(None);
     }
     let bytes = if zipped { gunzip(&bytes, bytes_max)? } else { bytes };
+    share.cover(bytes.len())?;
     match serde_json::from_slice(&bytes) {
         Ok(Distinct(value)) => Ok(Some(value)),
         Err(error) => Err(malformed(&error)),

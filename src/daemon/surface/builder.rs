@@ -18,9 +18,10 @@ use super::in_flight::InFlight;
 use super::method::{self, Definition, Method};
 use super::observe::{RequestObserver, Unobserved};
 use super::openapi::Document;
-use super::pipeline::{GrpcService, Pipeline, Target};
+use super::pipeline::{Defined, GrpcService, Open, Pipeline, Serves, Target};
 use super::routes::Routes;
 use super::{Parts, Surface};
+use crate::wire::bounded::Bounded;
 
 /// Why a surface cannot be built: always a mistake in a definition, found at start.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,8 @@ pub enum SurfaceError {
     UnknownScope { method: String, scope: String },
     #[error("method {method} cannot be reached at `{template}`: {why}")]
     Template { method: String, template: String, why: &'static str },
+    #[error("method {method} cannot speak the JSON of its origin below `{below}`: {why}")]
+    OriginJson { method: String, below: String, why: &'static str },
     #[error("service {service} is served but not defined")]
     Undefined { service: &'static str },
     #[error("reflection cannot be built from the descriptors")]
@@ -72,19 +75,21 @@ impl SurfaceBuilder {
 
     /// Serves a generated tonic service; its routes follow from its definition.
     ///
-    /// Whether its messages are compressed on gRPC is said on the service itself.
+    /// Whether its messages are compressed on gRPC is said on the service itself; how large they may be, in
+    /// the policies of its methods.
     #[must_use]
     pub fn service<S>(mut self, service: S) -> Self
     where
         S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>
             + NamedService
+            + Bounded
             + Clone
             + Send
             + Sync
             + 'static,
         S::Future: Send,
     {
-        self.services.insert(S::NAME, Arc::new(service));
+        self.services.insert(S::NAME, Arc::new(Defined(service)));
         self
     }
 
@@ -206,9 +211,9 @@ fn named<S: NamedService>(_service: &S) -> &'static str {
     S::NAME
 }
 
-fn open_target(path: &'static str, service: impl GrpcService + 'static) -> Target {
+fn open_target(path: &'static str, service: impl Serves) -> Target {
     let method = Method { path, policy: None, streams: true };
-    Target { method: Arc::new(method), service: Arc::new(service) }
+    Target { method: Arc::new(method), service: Arc::new(Open(service)) }
 }
 
 /// Marks the answer of the fallback of hand-made routes.

@@ -15,6 +15,8 @@ pub(super) enum FrameError {
     Empty,
     #[error("the body ends inside a message")]
     Truncated,
+    #[error("a message has more than the {0} bytes that are taken")]
+    TooLarge(usize),
 }
 
 /// Puts a message into a frame.
@@ -73,6 +75,8 @@ pub(super) struct Scan {
     compressed: bool,
     /// Whether there must be one.
     needed: bool,
+    /// How large one may be as it is sent.
+    bytes_max: usize,
     header: [u8; HEADER_BYTES],
     header_bytes: usize,
     /// What has come of the message, and what has not, in bytes.
@@ -81,8 +85,16 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    pub(super) fn new(compressed: bool, needed: bool) -> Self {
-        Self { compressed, needed, header: [0; HEADER_BYTES], header_bytes: 0, message: 0, missing: 0 }
+    pub(super) fn new(compressed: bool, needed: bool, bytes_max: usize) -> Self {
+        Self {
+            compressed,
+            needed,
+            bytes_max,
+            header: [0; HEADER_BYTES],
+            header_bytes: 0,
+            message: 0,
+            missing: 0,
+        }
     }
 
     /// Reads on, and says how much there is of the largest message it saw in this piece, in bytes.
@@ -124,6 +136,9 @@ impl Scan {
             self.needed = false;
             self.message = 0;
             self.missing = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+            if self.missing > self.bytes_max {
+                return Err(FrameError::TooLarge(self.bytes_max));
+            }
         }
         Ok(())
     }
@@ -179,10 +194,12 @@ mod tests {
             ("compressed", vec![1, 0, 0, 0, 0], true, true, Ok(())),
             ("compressed unasked", vec![1, 0, 0, 0, 0], false, true, Err(FrameError::Compressed)),
             ("another flag", vec![2], true, true, Err(FrameError::Flag(2))),
+            ("as large as may be", encode(&[7; 300]).to_vec(), false, true, Ok(())),
+            ("too large", encode(&[7; 301])[..5].to_vec(), false, true, Err(FrameError::TooLarge(300))),
         ];
         for (what, body, compressed, needed, expected) in cases {
             for size in 1..=body.len().max(1) {
-                let mut scan = Scan::new(compressed, needed);
+                let mut scan = Scan::new(compressed, needed, 300);
                 let pushed: Result<Vec<_>, _> = body.chunks(size).map(|piece| scan.push(piece)).collect();
                 let largest = pushed.as_ref().map_or(0, |sizes| sizes.iter().copied().max().unwrap_or(0));
                 assert_eq!(pushed.and_then(|_| scan.finish()), expected, "{what}, pieces of {size}");

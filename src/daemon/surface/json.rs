@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use prost_reflect::FieldDescriptor;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ use super::observe::{Protocol, Watched};
 use super::pipeline::{Pipeline, Target};
 use super::query;
 use super::routes::{Binding, BodyRule, Choice};
-use super::shape::{Place, Unknown, fit_field, fit_message};
+use super::shape::{Place, fit_field, fit_message};
 use super::sse::EventStream;
 use crate::wire::fault::{Code, Fault};
 use crate::wire::json::JsonError;
@@ -137,7 +138,8 @@ async fn invoke(
     *request.method_mut() = http::Method::POST;
     *request.uri_mut() = http::Uri::from_static(target.method.path);
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    pipeline.invoke(target, caller, watched, request).await
+    // It was made here, from a body that was not too large.
+    pipeline.invoke(target, caller, watched, request, usize::MAX).await
 }
 
 /// Makes the message of a call from its path, query and body, within the call's deadline.
@@ -168,7 +170,7 @@ async fn prepare(
 }
 
 fn from_body(binding: &Binding, body: Option<Value>) -> Result<Map<String, Value>, Refusal> {
-    let unknown = if binding.policy.ignore_unknown_fields { Unknown::Ignore } else { Unknown::Refuse };
+    let unknown = binding.unknown;
     let mut message = Map::new();
     match (&binding.body, body) {
         (_, None) => {}
@@ -323,6 +325,10 @@ impl Binding {
     /// not set.
     pub(super) fn answer_json(&self, message: &[u8]) -> Result<Option<Vec<u8>>, JsonError> {
         let json = (self.json.response)(message)?;
+        if let Some(numbers) = &self.numbers {
+            let only = self.response_body.as_ref().map(FieldDescriptor::json_name);
+            return numbers.rewrite(&json, only).map_err(JsonError::Encode);
+        }
         let Some(field) = &self.response_body else { return Ok(Some(json)) };
         let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(&json).map_err(JsonError::Encode)?;
         Ok(fields.get(field.json_name()).map(|value| value.get().as_bytes().to_vec()))

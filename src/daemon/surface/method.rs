@@ -9,6 +9,7 @@ use prost_reflect::{
 
 use super::SurfaceError;
 use super::caller::Scope;
+use super::dialect::Dialect;
 use crate::wire::json::MethodJson;
 
 /// The descriptors of some services, and the JSON converters of their methods.
@@ -23,7 +24,7 @@ pub struct Definition {
 pub static OMNIRELAY: Definition =
     Definition { descriptors: crate::wire::descriptors::ENCODED, methods: crate::wire::json::METHODS };
 
-/// The largest HTTP body of a method that sets no limit of its own, in bytes.
+/// The largest HTTP body or gRPC message of a method that sets no limit of its own, in bytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// One method of a service that is defined in our descriptors.
@@ -34,6 +35,13 @@ pub(super) struct Method {
     pub policy: Option<Policy>,
     /// Whether the answer is a stream.
     pub streams: bool,
+}
+
+impl Method {
+    /// The largest message it takes over gRPC, in bytes.
+    pub(super) fn message_bytes_max(&self) -> usize {
+        self.policy.map_or(BODY_BYTES_MAX, |policy| policy.body_bytes_max)
+    }
 }
 
 /// The `omnirelay.api.v1.policy` option of a method.
@@ -76,6 +84,7 @@ pub(super) struct HttpBinding {
     pub body: String,
     /// Empty: the whole message.
     pub response_body: String,
+    pub dialect: Dialect,
 }
 
 /// Reads every method of `definitions` whose service `is_served`, in the order of the descriptors.
@@ -155,21 +164,35 @@ impl Options {
 
     fn bindings(&self, method: &MethodDescriptor, path: &str) -> Result<Vec<HttpBinding>, SurfaceError> {
         let options = method.options();
-        if !options.has_extension(&self.http) {
-            return Ok(Vec::new());
-        }
+        let policy = options.get_extension(&self.policy);
+        let below = policy.as_message().map(|policy| text(policy, "origin_json_below")).unwrap_or_default();
         let value = options.get_extension(&self.http);
-        let Some(rule) = value.as_message() else { return Ok(Vec::new()) };
-        let more = rule.get_field_by_name("additional_bindings");
+        let rule = value.as_message().filter(|_| options.has_extension(&self.http));
+        let more = rule.and_then(|rule| rule.get_field_by_name("additional_bindings"));
         let more = more.as_deref().and_then(Value::as_list).unwrap_or_default();
-        std::iter::once(rule)
+        let bindings = rule
+            .into_iter()
             .chain(more.iter().filter_map(Value::as_message))
-            .map(|rule| binding(rule, path))
-            .collect()
+            .map(|rule| binding(rule, path, &below))
+            .collect::<Result<Vec<_>, _>>()?;
+        match useless(&below, &bindings) {
+            Some(why) => Err(SurfaceError::OriginJson { method: path.to_owned(), below, why }),
+            None => Ok(bindings),
+        }
     }
 }
 
-fn binding(rule: &DynamicMessage, method: &str) -> Result<HttpBinding, SurfaceError> {
+/// What is wrong with the beginning of the routes that speak the origin's JSON.
+fn useless(origin_below: &str, bindings: &[HttpBinding]) -> Option<&'static str> {
+    match origin_below {
+        "" => None,
+        below if !below.starts_with('/') => Some("it does not start with `/`"),
+        _ if bindings.iter().any(|binding| binding.dialect == Dialect::Origin) => None,
+        _ => Some("none of the method's routes begins with it"),
+    }
+}
+
+fn binding(rule: &DynamicMessage, method: &str, origin_below: &str) -> Result<HttpBinding, SurfaceError> {
     let named = [
         ("get", http::Method::GET),
         ("put", http::Method::PUT),
@@ -186,7 +209,9 @@ fn binding(rule: &DynamicMessage, method: &str) -> Result<HttpBinding, SurfaceEr
             template: String::new(),
             why: "its http rule has no verb we serve",
         })?;
-    Ok(HttpBinding { verb, template, body: text(rule, "body"), response_body: text(rule, "response_body") })
+    let dialect = Dialect::of(&template, origin_below);
+    let (body, response_body) = (text(rule, "body"), text(rule, "response_body"));
+    Ok(HttpBinding { verb, template, body, response_body, dialect })
 }
 
 fn text(message: &DynamicMessage, field: &str) -> String {

@@ -11,6 +11,7 @@ mod body;
 mod builder;
 mod caller;
 mod deadline;
+mod dialect;
 mod distinct;
 mod frame;
 mod guard;

@@ -24,7 +24,8 @@ use super::in_flight::InFlight;
 use super::method::Method;
 use super::observe::{Protocol, RequestObserver, Watched};
 use super::received::{self, Received};
-use crate::wire::codec::undecodable;
+use crate::wire::bounded::Bounded;
+use crate::wire::codec::{oversized, undecodable};
 use crate::wire::fault::{Code, Fault};
 
 /// Says which version of the daemon answers.
@@ -38,27 +39,58 @@ const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// A tonic service of any type.
 pub(super) trait GrpcService: Send + Sync {
-    fn call(&self, request: Request<Body>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+    /// Serves a request whose message has at most so many bytes.
+    fn call(&self, request: Request<Body>, message_bytes_max: usize) -> Answer;
 }
 
-impl<S> GrpcService for S
-where
-    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+/// An answer that is being made.
+pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// What any tonic service is.
+pub(super) trait Serves:
+    tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> Serves for S where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
         + Clone
         + Send
         + Sync
-        + 'static,
-    S::Future: Send,
+        + 'static
 {
-    fn call(&self, request: Request<Body>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
-        let answer = self.clone().oneshot(request);
-        Box::pin(async move {
-            match answer.await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            }
-        })
+}
+
+/// A service of our own, whose messages have the limits that its definition names.
+pub(super) struct Defined<S>(pub S);
+
+impl<S: Serves + Bounded> GrpcService for Defined<S> {
+    fn call(&self, request: Request<Body>, message_bytes_max: usize) -> Answer {
+        answer(self.0.clone().with_message_bytes_max(message_bytes_max), request)
     }
+}
+
+/// Health or reflection, which have a limit of their own.
+pub(super) struct Open<S>(pub S);
+
+impl<S: Serves> GrpcService for Open<S> {
+    fn call(&self, request: Request<Body>, _message_bytes_max: usize) -> Answer {
+        answer(self.0.clone(), request)
+    }
+}
+
+fn answer(service: impl Serves, request: Request<Body>) -> Answer {
+    let answer = service.oneshot(request);
+    Box::pin(async move {
+        match answer.await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    })
 }
 
 /// A method and the service that carries it out.
@@ -103,9 +135,10 @@ impl Pipeline {
         let share = Arc::new(self.in_flight.share());
         // Ours take one message each; what health and reflection take is theirs to say.
         let compressed = request.headers().get(GRPC_ENCODING).is_some_and(|encoding| encoding != "identity");
-        let scan = Scan::new(compressed, caller.is_some());
+        let message_bytes_max = target.method.message_bytes_max();
+        let scan = Scan::new(compressed, caller.is_some(), message_bytes_max);
         let request = request.map(|body| Body::new(Received::new(body, scan, Arc::clone(&share))));
-        self.invoke(target, caller, watched, request).await
+        self.invoke(target, caller, watched, request, message_bytes_max).await
     }
 
     /// The method with this path.
@@ -157,6 +190,7 @@ impl Pipeline {
         caller: Option<Caller>,
         watched: Watched,
         mut request: Request<Body>,
+        message_bytes_max: usize,
     ) -> Response<Body> {
         let method = &target.method;
         let deadline = caller.as_ref().and_then(|caller| caller.deadline);
@@ -165,7 +199,7 @@ impl Pipeline {
         if let Some(caller) = &caller {
             request.extensions_mut().insert(caller.clone());
         }
-        let call = AssertUnwindSafe(target.service.call(request)).catch_unwind();
+        let call = AssertUnwindSafe(target.service.call(request, message_bytes_max)).catch_unwind();
         let response = match tokio::time::timeout_at(begin_by, call).await {
             Ok(Ok(response)) => response,
             Ok(Err(panic)) => {
@@ -206,6 +240,9 @@ impl Pipeline {
         mut response: Response<Body>,
     ) -> Response<Body> {
         let code = grpc_code(response.headers());
+        if code == Some(tonic::Code::ResourceExhausted) && oversized(response.headers()) {
+            return watched.refuse(received::too_large(method.message_bytes_max()));
+        }
         if let Some(code) = code
             && is_internal(code)
         {

@@ -31,7 +31,7 @@ impl Received {
             Some(Ok(frame)) => {
                 match frame.data_ref() {
                     Some(data) => {
-                        let message_bytes = self.scan.push(data).map_err(malformed)?;
+                        let message_bytes = self.scan.push(data).map_err(refused)?;
                         self.share.cover(message_bytes)?;
                     }
                     None => self.scan.finish().map_err(malformed)?,
@@ -55,6 +55,21 @@ impl http_body::Body for Received {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         Poll::Ready(self.take(frame).map_err(Status::from).transpose())
     }
+}
+
+fn refused(why: FrameError) -> Fault {
+    match why {
+        FrameError::TooLarge(bytes_max) => too_large(bytes_max),
+        FrameError::Compressed | FrameError::Flag(_) | FrameError::Empty | FrameError::Truncated => {
+            malformed(why)
+        }
+    }
+}
+
+/// What a caller is told whose message is too large.
+pub(super) fn too_large(bytes_max: usize) -> Fault {
+    let message = format!("the message is larger than the {bytes_max} bytes this method takes");
+    Fault::new(Code::InvalidArgument, "BODY_TOO_LARGE", message)
 }
 
 /// What a caller is told whose request is not made of messages.

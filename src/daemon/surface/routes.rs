@@ -5,8 +5,10 @@ use std::sync::Arc;
 use prost_reflect::{FieldDescriptor, MessageDescriptor};
 
 use super::SurfaceError;
+use super::dialect::{Dialect, Numbers};
 use super::method::{DescribedMethod, HttpBinding, Method, Policy};
 use super::query::{FieldPath, resolve};
+use super::shape::Unknown;
 use super::sse::EventFields;
 use super::template::Template;
 use crate::wire::json::MethodJson;
@@ -47,8 +49,12 @@ pub(super) struct Binding {
     pub input: MessageDescriptor,
     pub path_fields: Vec<FieldPath>,
     pub body: BodyRule,
+    /// What is done with fields of the body that the message does not have.
+    pub unknown: Unknown,
     /// The only field of the answer that is shown, if not the whole.
     pub response_body: Option<FieldDescriptor>,
+    /// Where answers have 64-bit integers, on a route that shows them as numbers.
+    pub numbers: Option<Numbers>,
     /// Where a stream's messages hold what an event needs.
     pub event: EventFields,
 }
@@ -163,13 +169,19 @@ impl Binding {
                     .ok_or_else(|| refused(method, http, "its response_body is no field of the answer"))?,
             ),
         };
+        let unknown = match method.policy.ignore_unknown_fields {
+            true => Unknown::Ignore,
+            false => http.dialect.unknown(),
+        };
         Ok(Self {
             method: Arc::clone(&method.method),
             policy: method.policy,
             json: method.json,
             path_fields,
             body,
+            unknown,
             response_body,
+            numbers: (http.dialect == Dialect::Origin).then(|| Numbers::of(&method.output())),
             event: EventFields::of(&method.output()),
             input,
         })

@@ -212,7 +212,6 @@ fn answer(peer: pb::Peer) -> pb::PeerChange {
 
 fn differences(before: &PeerValue, after: &PeerValue) -> Vec<String> {
     let labels = |value: &PeerValue| value.metadata.clone().unwrap_or_default().labels;
-    let (held, new) = (labels(before), labels(after));
     let quoted = |text: &String| format!("\"{text}\"");
     let mut lines: Vec<String> = [
         difference("cordoned", before.cordoned, after.cordoned),
@@ -222,12 +221,7 @@ fn differences(before: &PeerValue, after: &PeerValue) -> Vec<String> {
     .into_iter()
     .flatten()
     .collect();
-    let gone = held.iter().filter(|(key, _)| !new.contains_key(*key));
-    lines.extend(gone.map(|(key, value)| format!("label {key}: {} -> (none)", quoted(value))));
-    for (key, value) in &new {
-        let was = held.get(key).map_or_else(|| "(none)".to_owned(), quoted);
-        lines.extend(difference(&format!("label {key}"), was, quoted(value)));
-    }
+    lines.extend(labels::differences(&labels(before), &labels(after)));
     lines
 }
 

@@ -1,11 +1,10 @@
 //! Which peers a list or a watch is about, and in which order.
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::pb;
 use crate::core::selector::Selector;
+use crate::daemon::objects::listing::Order;
 use crate::daemon::registry::view::ViewRecord;
 use crate::wire::fault::Fault;
 use crate::wire::pb::omnirelay::store::v1::PeerValue;
@@ -100,7 +99,7 @@ fn statuses(values: &[i32]) -> Result<BTreeSet<i32>, Fault> {
 
 /// What a list is sorted by; the node id settles ties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Field {
+pub enum Field {
     NodeId,
     Role,
     Cluster,
@@ -121,93 +120,25 @@ const FIELDS: [(&str, Field); 7] = [
     ("zone", Field::Zone),
 ];
 
-/// A total order of peers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Order {
-    field: Field,
-    descending: bool,
+/// Reads `orderBy`; empty is by node id.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming the known fields.
+pub fn order(text: &str) -> Result<Order<Field>, Fault> {
+    Order::parse(text, &FIELDS)
 }
 
-impl Order {
-    /// Reads `orderBy`; empty is by node id.
-    ///
-    /// # Errors
-    /// `INVALID_ARGUMENT` naming the known fields.
-    pub fn parse(text: &str) -> Result<Self, Fault> {
-        let mut words = text.split_whitespace();
-        let name = words.next().unwrap_or("node_id");
-        let descending = match words.next() {
-            None | Some("asc") => false,
-            Some("desc") => true,
-            Some(_) => return Err(refuse(text)),
-        };
-        let field = FIELDS.iter().find(|(known, _)| same_field(known, name));
-        match (field, words.next()) {
-            (Some((_, field)), None) => Ok(Self { field: *field, descending }),
-            (_, _) => Err(refuse(text)),
-        }
-    }
-
-    /// What a peer is sorted by.
-    pub fn key(&self, record: &ViewRecord) -> String {
-        let value = record.value::<PeerValue>().unwrap_or_default();
-        let metadata = value.metadata.clone().unwrap_or_default();
-        match self.field {
-            Field::NodeId => String::new(),
-            Field::Role => metadata.role,
-            Field::Cluster => metadata.cluster_id,
-            Field::Status => Status::try_from(value.status).unwrap_or_default().as_str_name().to_owned(),
-            Field::Version => metadata.mesh_version,
-            Field::Region => metadata.region,
-            Field::Zone => metadata.zone,
-        }
-    }
-
-    /// Sorts peers that carry their keys.
-    pub fn sort(&self, peers: &mut [(String, Arc<ViewRecord>)]) {
-        // Records come in the order of their ids, so by id alone there is nothing to do.
-        if self.field != Field::NodeId || self.descending {
-            peers.sort_by(|a, b| self.compare((&a.0, &a.1.record.id.key), (&b.0, &b.1.record.id.key)));
-        }
-    }
-
-    /// The place of the first peer behind the last one of the page before.
-    pub fn position_behind(&self, peers: &[(String, Arc<ViewRecord>)], after: &(String, String)) -> usize {
-        peers.partition_point(|(key, record)| {
-            self.compare((key, &record.record.id.key), (&after.0, &after.1)) != Ordering::Greater
-        })
-    }
-
-    fn compare(&self, a: (&str, &str), b: (&str, &str)) -> Ordering {
-        let ascending = a.cmp(&b);
-        if self.descending { ascending.reverse() } else { ascending }
-    }
-}
-
-/// `nodeId` and `node_id` name the same field.
-fn same_field(known: &str, name: &str) -> bool {
-    known == name || known.replace('_', "").eq_ignore_ascii_case(name)
-}
-
-fn refuse(text: &str) -> Fault {
-    let shown: String = text.chars().take(40).collect();
-    let known: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
-    Fault::invalid(format!("field `orderBy` cannot be `{shown}`"))
-        .hint(format!("one of {}, optionally followed by ` desc`", known.join(", ")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn orders_are_read_in_both_spellings() {
-        let order = |field, descending| Ok(Order { field, descending });
-        assert_eq!(Order::parse(""), order(Field::NodeId, false));
-        assert_eq!(Order::parse("nodeId desc"), order(Field::NodeId, true));
-        assert_eq!(Order::parse("node_id"), order(Field::NodeId, false));
-        for text in ["colour", "last_seen", "role down", "role desc now"] {
-            assert!(Order::parse(text).is_err(), "{text}");
-        }
+/// What a peer is sorted by.
+pub fn key(field: Field, record: &ViewRecord) -> String {
+    let value = record.value::<PeerValue>().unwrap_or_default();
+    let metadata = value.metadata.clone().unwrap_or_default();
+    match field {
+        Field::NodeId => String::new(),
+        Field::Role => metadata.role,
+        Field::Cluster => metadata.cluster_id,
+        Field::Status => Status::try_from(value.status).unwrap_or_default().as_str_name().to_owned(),
+        Field::Version => metadata.mesh_version,
+        Field::Region => metadata.region,
+        Field::Zone => metadata.zone,
     }
 }

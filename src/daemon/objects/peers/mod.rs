@@ -29,7 +29,7 @@ use crate::daemon::store::{GroupId, GroupRef, Kind, Precondition, RecordId};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use crate::wire::pb::omnirelay::store::v1::PeerValue;
-use filter::{Order, PeerFilter};
+use filter::PeerFilter;
 use pb::peer_control_service_server::PeerControlService;
 use pb::peer_event::Type;
 
@@ -58,14 +58,15 @@ impl Peers {
         let caller = caller(&request)?;
         let asked = request.into_inner();
         let filter = PeerFilter::of_list(&asked)?;
-        let order = Order::parse(&asked.order_by)?;
+        let order = filter::order(&asked.order_by)?;
         let size = listing::page_size(asked.page_size, PAGE_SIZE_MAX, PAGE_SIZE_MAX)?;
         self.registry.ready_for(&asked.min_revision).await?;
 
         let query = query_hash(&asked);
         let token = PageToken::decode(&asked.page_token, query)?;
         let envelope = Envelope::of(&self.registry);
-        let Reading { cursor, changed, records } = self.read_list(token.as_ref()).await?;
+        let Reading { cursor, changed, records } =
+            listing::read(&self.registry, &PEER, token.as_ref()).await?;
         let tag = list_tag(&asked, changed, envelope.stale);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
@@ -73,7 +74,7 @@ impl Peers {
         let view = self.registry.view();
         let matching = records.iter().filter(|record| filter.matches(record));
         let mut peers: Vec<(String, Arc<ViewRecord>)> =
-            matching.map(|record| (order.key(record), record.clone())).collect();
+            matching.map(|record| (filter::key(order.field, record), record.clone())).collect();
         order.sort(&mut peers);
         let total = peers.len();
         let start = token.map_or(0, |token| order.position_behind(&peers, &token.after));
@@ -97,20 +98,6 @@ impl Peers {
         };
         let cursor = response.cursor.clone();
         Ok(tagged(response, &tag, &cursor))
-    }
-
-    /// The records as they are now, or as they were on the first page.
-    async fn read_list(&self, token: Option<&PageToken>) -> Result<Reading, Fault> {
-        let Some(token) = token else {
-            return Ok(self.registry.view().list(&PEER));
-        };
-        let cursor = token.cursor()?;
-        // The page before may have come from a daemon that is ahead of this one.
-        self.registry.ready_for(&cursor.to_string()).await.map_err(|_| listing::expired())?;
-        if cursor.epoch != self.registry.view().head().epoch {
-            return Err(listing::expired());
-        }
-        self.registry.view().list_at(&PEER, cursor.revision).ok_or_else(listing::expired)
     }
 
     async fn get_one(
@@ -275,6 +262,14 @@ impl Roster {
     }
 }
 
+/// Checks that a node has a record, whatever its status.
+///
+/// # Errors
+/// `PEER_NOT_FOUND`.
+pub fn check_known(view: &View, node_id: &str) -> Result<(), Fault> {
+    view.get(&peer_id(node_id)).map(|_| ()).ok_or_else(|| not_found(node_id))
+}
+
 /// Differs after every change of a peer's record.
 pub fn changed(view: &View) -> Cursor {
     view.changed(&PEER)
@@ -329,7 +324,11 @@ fn query_hash(asked: &pb::ListPeersRequest) -> u64 {
     })
 }
 
-fn check_node_id(node_id: &str) -> Result<(), Fault> {
+/// Checks field `nodeId` of a request.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn check_node_id(node_id: &str) -> Result<(), Fault> {
     check_node_name(node_id).map_err(|error| Fault::invalid(format!("field `nodeId` is no node id: {error}")))
 }
 

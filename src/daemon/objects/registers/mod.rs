@@ -1,14 +1,38 @@
 //! Registers: what the nodes of a mesh host.
 
+mod change;
+mod filter;
+mod import;
+mod reads;
+#[cfg(test)]
+mod registers_test;
+pub mod restore;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tonic::{Request, Response, Status};
+
+use super::advertisements::pool::Pool;
+use super::{caller, peers};
+use crate::core::register::check_register_id;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::{View, ViewRecord};
 use crate::daemon::registry::watch::Watch;
-use crate::daemon::store::{Kind, PAGE_MAX, RecordId, Scan, StoreError};
+use crate::daemon::store::{Kind, PAGE_MAX, Record, RecordId, Revision, Scan, StoreError};
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::omnirelay::registers::v1 as pb;
 use crate::wire::pb::omnirelay::store::v1::RegisterValue;
+use pb::register_service_server::RegisterService;
+
+/// The most registers of one node.
+const REGISTERS_MAX: usize = 100_000;
+/// How long a change waits for the pool to show it.
+const PUSH_WAIT: Duration = Duration::from_millis(500);
 
 /// Records of registers; the key is `<node>/<register>`.
 pub const REGISTER: Kind = Kind::of("register");
@@ -26,11 +50,21 @@ pub fn parts(id: &RecordId) -> Option<(&str, &str)> {
 /// The registers that a node hosts, in the order of their ids.
 pub fn catalogue(view: &View, node_id: &str) -> Vec<(String, Arc<RegisterValue>)> {
     let records = view.list(&REGISTER).records;
-    let own = records.iter().filter_map(|record| {
-        let (of, register) = parts(&record.record.id)?;
-        (of == node_id).then(|| Some((register.to_owned(), record.value::<RegisterValue>()?)))?
+    let own = of_node(&records, node_id).iter().filter_map(|record| {
+        let (_, register) = parts(&record.record.id)?;
+        Some((register.to_owned(), record.value::<RegisterValue>()?))
     });
     own.collect()
+}
+
+/// The records of one node, out of those of all in the order of their keys.
+fn of_node<'r>(records: &'r [Arc<ViewRecord>], node_id: &str) -> &'r [Arc<ViewRecord>] {
+    // `0` is what follows `/`.
+    let place = |end: char| {
+        let end = format!("{node_id}{end}");
+        records.partition_point(|record| record.record.id.key < end)
+    };
+    &records[place('/')..place('0')]
 }
 
 /// Tells what changes in the catalogue of a node, behind `since`; without one it begins with what is there.
@@ -50,24 +84,157 @@ pub async fn deleted(
     node_id: &str,
     ids: &BTreeSet<String>,
 ) -> Result<BTreeSet<String>, StoreError> {
-    let mut found = BTreeSet::new();
+    let traces = traces(registry, node_id).await?;
+    let deleted = traces.iter().filter_map(|trace| parts(&trace.id)).map(|(_, register)| register);
+    Ok(deleted.filter(|register| ids.contains(*register)).map(str::to_owned).collect())
+}
+
+/// The traces of deleted registers of a node, in the order of their ids.
+async fn traces(registry: &Registry, node_id: &str) -> Result<Vec<Record>, StoreError> {
+    let mut found = Vec::new();
     let mut after = Some(format!("{node_id}/"));
     loop {
         let scan = Scan { kind: REGISTER, after: after.take(), backwards: false, limit: PAGE_MAX };
         let page = registry.store().scan(scan).await?;
-        for record in &page.records {
+        let last = page.records.last().map(|record| record.id.key.clone()).filter(|_| page.more);
+        for record in page.records {
             match parts(&record.id) {
-                Some((of, register)) if of == node_id => {
-                    if record.deleted && ids.contains(register) {
-                        found.insert(register.to_owned());
-                    }
-                }
+                Some((of, _)) if of == node_id => found.extend(record.deleted.then_some(record)),
                 Some(_) | None => return Ok(found),
             }
         }
-        match page.records.last().filter(|_| page.more) {
-            Some(last) => after = Some(last.id.key.clone()),
+        match last {
+            Some(last) => after = Some(last),
             None => return Ok(found),
         }
+    }
+}
+
+/// Serves `RegisterService` from a registry.
+pub struct Registers {
+    registry: Arc<Registry>,
+    pool: Arc<Pool>,
+    /// Through which revision the node's own catalogue is in the pool.
+    pushed: watch::Receiver<Revision>,
+}
+
+impl Registers {
+    /// `pushed` tells through which revision the node's own catalogue has been brought into the pool.
+    pub fn new(registry: Arc<Registry>, pool: Arc<Pool>, pushed: watch::Receiver<Revision>) -> Self {
+        Self { registry, pool, pushed }
+    }
+
+    /// The node that a request is about; empty is this one.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`.
+    fn node<'a>(&'a self, asked: &'a str) -> Result<&'a str, Fault> {
+        if asked.is_empty() {
+            return Ok(self.registry.node_id());
+        }
+        peers::check_node_id(asked)?;
+        Ok(asked)
+    }
+
+    /// Checks that registers may be entered for a node: this one, or one that has a peer record.
+    ///
+    /// # Errors
+    /// `PEER_NOT_FOUND`.
+    fn check_host(&self, node_id: &str) -> Result<(), Fault> {
+        // Its own record may not be there yet.
+        if node_id == self.registry.node_id() {
+            Ok(())
+        } else {
+            peers::check_known(self.registry.view(), node_id)
+        }
+    }
+
+    /// Waits a moment for the pool to show what was committed at `cursor`; whether it does.
+    async fn wait_for_pool(&self, cursor: &str) -> bool {
+        let Ok(Cursor { revision, .. }) = cursor.parse() else { return false };
+        let mut pushed = self.pushed.clone();
+        let shown = timeout(PUSH_WAIT, pushed.wait_for(|through| *through >= revision)).await;
+        matches!(shown, Ok(Ok(_)))
+    }
+}
+
+/// A register as the API shows it; `None` when the key of the record names none.
+fn show(record: &Record, value: &RegisterValue) -> Option<pb::Register> {
+    let (node_id, register_id) = parts(&record.id)?;
+    Some(pb::Register {
+        register_id: register_id.to_owned(),
+        node_id: node_id.to_owned(),
+        name: value.name.clone(),
+        description: value.description.clone(),
+        advertise: value.advertise,
+        latest_version: value.latest_version,
+        latest_docket_version: value.latest_docket_version,
+        labels: value.labels.clone(),
+        version: record.version.0,
+        last_writer_id: record.writer.clone(),
+        created_at: Some(super::timestamp(record.created_at)),
+        updated_at: Some(super::timestamp(record.updated_at)),
+    })
+}
+
+fn check_id(register_id: &str) -> Result<(), Fault> {
+    check_register_id(register_id)
+        .map_err(|error| Fault::invalid(format!("field `registerId` is no register id: {error}")))
+}
+
+fn not_found(node_id: &str, register_id: &str) -> Fault {
+    let message = format!("`{node_id}` hosts no register `{register_id}`");
+    Fault::new(Code::NotFound, "REGISTER_NOT_FOUND", message)
+        .hint(format!("omnirelay registers list --node {node_id}"))
+}
+
+fn too_many(node_id: &str) -> Fault {
+    let message = format!("`{node_id}` would have more than {REGISTERS_MAX} registers; nothing was changed");
+    Fault::new(Code::ResourceExhausted, "TOO_MANY_REGISTERS", message)
+        .hint("delete registers that are not needed: omnirelay registers delete ID")
+}
+
+#[tonic::async_trait]
+impl RegisterService for Registers {
+    async fn list(
+        &self,
+        request: Request<pb::ListRegistersRequest>,
+    ) -> Result<Response<pb::ListRegistersResponse>, Status> {
+        Ok(self.list_page(request).await?)
+    }
+
+    async fn get(
+        &self,
+        request: Request<pb::GetRegisterRequest>,
+    ) -> Result<Response<pb::GetRegisterResponse>, Status> {
+        Ok(self.get_one(request.into_inner()).await?)
+    }
+
+    async fn create(
+        &self,
+        request: Request<pb::CreateRegisterRequest>,
+    ) -> Result<Response<pb::RegisterChange>, Status> {
+        Ok(self.create_one(&caller(&request)?, request.into_inner()).await?)
+    }
+
+    async fn update(
+        &self,
+        request: Request<pb::UpdateRegisterRequest>,
+    ) -> Result<Response<pb::RegisterChange>, Status> {
+        Ok(self.update_one(&caller(&request)?, request.into_inner()).await?)
+    }
+
+    async fn delete(
+        &self,
+        request: Request<pb::DeleteRegisterRequest>,
+    ) -> Result<Response<pb::RegisterChange>, Status> {
+        Ok(self.delete_one(&caller(&request)?, request.into_inner()).await?)
+    }
+
+    async fn import(
+        &self,
+        request: Request<pb::ImportRegistersRequest>,
+    ) -> Result<Response<pb::ImportRegistersResponse>, Status> {
+        Ok(self.import_all(&caller(&request)?, request.into_inner()).await?)
     }
 }

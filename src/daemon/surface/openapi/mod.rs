@@ -91,7 +91,9 @@ fn info() -> Value {
             times are RFC 3339 in UTC, enums are lower-case words. Fields without presence are always \
             printed; an absent one is unknown. New fields and words may appear at any time. Routes that \
             stream do so when `Accept` names `text/event-stream` or `application/x-ndjson`. Every `/control` \
-            route stands under `/omnirelay/control` as well.",
+            route stands under `/omnirelay/control` as well. Operations with `x-omnirelay-origin-json` speak \
+            the JSON of the system they come from: 64-bit integers are numbers, and unknown fields of a body \
+            are ignored; their requests may have such integers as strings, too.",
         "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         "version": env!("CARGO_PKG_VERSION"),
     })

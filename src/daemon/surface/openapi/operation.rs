@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::comments::{Comments, summary};
 use super::schema::Schemas;
 use crate::daemon::surface::accept::Form;
+use crate::daemon::surface::dialect::Dialect;
 use crate::daemon::surface::method::{DescribedMethod, HttpBinding};
 use crate::daemon::surface::query::{FieldPath, resolve, takes_text};
 use crate::daemon::surface::shape::is_well_known;
@@ -52,6 +53,9 @@ pub(super) fn operation(bindings: &[Bound<'_>], comments: &Comments, schemas: &m
     if let (Some(_), Some((stream, _))) = (unary, stream) {
         insert("x-omnirelay-stream-method", json!(stream.method.path));
     }
+    if binding.dialect == Dialect::Origin {
+        insert("x-omnirelay-origin-json", json!(true));
+    }
     let parameters = operation_parameters(bindings, comments, schemas);
     if !parameters.is_empty() {
         insert("parameters", Value::Array(parameters));
@@ -77,7 +81,8 @@ fn described(bindings: &[Bound<'_>], comments: &Comments) -> String {
 /// `PeerControlService_List`; a further route of a method has its verb and path behind it.
 fn operation_id(method: &DescribedMethod, binding: &HttpBinding) -> String {
     let id = format!("{}_{}", method.descriptor.parent_service().name(), method.descriptor.name());
-    let further = method.bindings.iter().position(|known| known.template == binding.template).unwrap_or(0);
+    let same = |known: &HttpBinding| known.template == binding.template && known.verb == binding.verb;
+    let further = method.bindings.iter().position(same).unwrap_or(0);
     if further == 0 { id } else { format!("{id}_{}", further + 1) }
 }
 
@@ -170,7 +175,7 @@ fn field_parameters(
             if !texts.is_empty() {
                 parameter["description"] = json!(texts.join("\n\n"));
             }
-            parameter["schema"] = schemas.field(field, &Comments::default());
+            parameter["schema"] = schemas.field(field, binding.dialect, &Comments::default());
             Some((name, parameter))
         })
         .collect()
@@ -209,9 +214,9 @@ fn request_body(
         "*" => {
             let in_path = path_fields(method, &binding.template);
             let without: Vec<_> = in_path.into_iter().filter_map(|path| path.first().cloned()).collect();
-            schemas.object(&input, &without, comments)
+            schemas.object(&input, &without, binding.dialect, comments)
         }
-        name => schemas.field(&input.get_field_by_name(name)?, comments),
+        name => schemas.field(&input.get_field_by_name(name)?, binding.dialect, comments),
     };
     Some(json!({"required": false, "content": {Form::Json.media_type(): {"schema": schema}}}))
 }
@@ -221,8 +226,8 @@ fn answers(bindings: &[Bound<'_>], comments: &Comments, schemas: &mut Schemas) -
     for (method, binding) in bindings {
         let output = method.output();
         let schema = match output.get_field_by_name(&binding.response_body) {
-            Some(field) => schemas.field(&field, comments),
-            None => schemas.message(&output),
+            Some(field) => schemas.field(&field, binding.dialect, comments),
+            None => schemas.message(&output, binding.dialect),
         };
         if !method.method.streams {
             content.insert(Form::Json.media_type().to_owned(), json!({"schema": schema}));

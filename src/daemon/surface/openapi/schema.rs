@@ -6,6 +6,7 @@ use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::comments::Comments;
+use crate::daemon::surface::dialect::{Dialect, holds_numbers};
 use crate::daemon::surface::shape::is_well_known;
 
 /// Names that DNS and certificates must be able to carry.
@@ -29,26 +30,35 @@ const PATTERNS: [(&str, &str); 10] = [
     ("register_id", NAME),
 ];
 
+/// What the name of a message ends with where it is written in its origin's JSON; no name of a proto has it.
+const OF_ORIGIN: &str = "-origin";
+
 /// The messages and enums the document speaks of, each described once.
 #[derive(Default)]
 pub(super) struct Schemas {
-    messages: BTreeMap<String, MessageDescriptor>,
+    /// By the name of their schema.
+    messages: BTreeMap<String, (MessageDescriptor, Dialect)>,
     enums: BTreeMap<String, EnumDescriptor>,
 }
 
 impl Schemas {
     /// The schema of a message, by reference.
-    pub(super) fn message(&mut self, message: &MessageDescriptor) -> Value {
+    pub(super) fn message(&mut self, message: &MessageDescriptor, dialect: Dialect) -> Value {
         if is_well_known(message) {
-            return well_known(message.full_name());
+            return well_known(message.full_name(), dialect);
         }
-        self.messages.insert(message.full_name().to_owned(), message.clone());
-        reference(message.full_name())
+        // The others are the same in both.
+        let of_origin = dialect == Dialect::Origin && holds_numbers(message);
+        let (suffix, dialect) = if of_origin { (OF_ORIGIN, dialect) } else { ("", Dialect::Canonical) };
+        let name = format!("{}{suffix}", message.full_name());
+        let schema = reference(&name);
+        self.messages.insert(name, (message.clone(), dialect));
+        schema
     }
 
     /// The schema of a field's value, with what the proto says of it.
-    pub(super) fn field(&mut self, field: &FieldDescriptor, comments: &Comments) -> Value {
-        let mut schema = self.bare_field(field);
+    pub(super) fn field(&mut self, field: &FieldDescriptor, dialect: Dialect, comments: &Comments) -> Value {
+        let mut schema = self.bare_field(field, dialect);
         if let (Value::Object(schema), Some(text)) =
             (&mut schema, comments.of(&field.parent_file(), field.path()))
         {
@@ -62,6 +72,7 @@ impl Schemas {
         &mut self,
         message: &MessageDescriptor,
         without: &[FieldDescriptor],
+        dialect: Dialect,
         comments: &Comments,
     ) -> Value {
         let fields: Vec<_> = message.fields().filter(|field| !without.contains(field)).collect();
@@ -69,10 +80,15 @@ impl Schemas {
         if let Some(text) = comments.of(&message.parent_file(), message.path()) {
             schema.insert("description".to_owned(), json!(text));
         }
-        let properties: Map<_, _> =
-            fields.iter().map(|field| (field.json_name().to_owned(), self.field(field, comments))).collect();
+        let properties: Map<_, _> = fields
+            .iter()
+            .map(|field| (field.json_name().to_owned(), self.field(field, dialect, comments)))
+            .collect();
         if !properties.is_empty() {
             schema.insert("properties".to_owned(), Value::Object(properties));
+        }
+        if dialect == Dialect::Origin {
+            schema.insert("additionalProperties".to_owned(), json!(true));
         }
         let exclusions = exclusions(message, &fields);
         if !exclusions.is_empty() {
@@ -85,10 +101,10 @@ impl Schemas {
     pub(super) fn finish(mut self, comments: &Comments) -> Value {
         let mut done = BTreeMap::new();
         let mut seen = BTreeSet::new();
-        while let Some((name, message)) =
+        while let Some((name, (message, dialect))) =
             self.messages.iter().find(|(name, _)| !seen.contains(*name)).map(|(n, m)| (n.clone(), m.clone()))
         {
-            let schema = self.object(&message, &[], comments);
+            let schema = self.object(&message, &[], dialect, comments);
             seen.insert(name.clone());
             done.insert(name, schema);
         }
@@ -98,21 +114,21 @@ impl Schemas {
         Value::Object(done.into_iter().collect())
     }
 
-    fn bare_field(&mut self, field: &FieldDescriptor) -> Value {
+    fn bare_field(&mut self, field: &FieldDescriptor, dialect: Dialect) -> Value {
         if field.is_map() {
             let entry = field.kind();
             let value = entry.as_message().map(MessageDescriptor::map_entry_value_field);
-            let values = value.map_or(json!({}), |value| self.one(&value));
+            let values = value.map_or(json!({}), |value| self.one(&value, dialect));
             return json!({"type": "object", "additionalProperties": values});
         }
-        let one = self.one(field);
+        let one = self.one(field, dialect);
         if field.is_list() { json!({"type": "array", "items": one}) } else { one }
     }
 
     /// The schema of one value of a field.
-    fn one(&mut self, field: &FieldDescriptor) -> Value {
+    fn one(&mut self, field: &FieldDescriptor, dialect: Dialect) -> Value {
         match field.kind() {
-            Kind::Message(message) => self.message(&message),
+            Kind::Message(message) => self.message(&message, dialect),
             Kind::Enum(words) => {
                 self.enums.insert(words.full_name().to_owned(), words.clone());
                 reference(words.full_name())
@@ -127,12 +143,14 @@ impl Schemas {
             Kind::Float => json!({"type": "number", "format": "float"}),
             Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => json!({"type": "integer", "format": "int32"}),
             Kind::Uint32 | Kind::Fixed32 => json!({"type": "integer", "minimum": 0, "maximum": u32::MAX}),
-            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => {
-                json!({"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"})
-            }
-            Kind::Uint64 | Kind::Fixed64 => {
-                json!({"type": "string", "format": "uint64", "pattern": "^[0-9]+$"})
-            }
+            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => match dialect {
+                Dialect::Canonical => json!({"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"}),
+                Dialect::Origin => json!({"type": "integer", "format": "int64"}),
+            },
+            Kind::Uint64 | Kind::Fixed64 => match dialect {
+                Dialect::Canonical => json!({"type": "string", "format": "uint64", "pattern": "^[0-9]+$"}),
+                Dialect::Origin => json!({"type": "integer", "minimum": 0, "maximum": u64::MAX}),
+            },
         }
     }
 }
@@ -174,14 +192,16 @@ fn enumeration(words: &EnumDescriptor, comments: &Comments) -> Value {
 }
 
 /// Messages that JSON has a form of its own for.
-fn well_known(name: &str) -> Value {
+fn well_known(name: &str, dialect: Dialect) -> Value {
     match name.trim_start_matches("google.protobuf.") {
         "Timestamp" => json!({"type": "string", "format": "date-time"}),
         "Duration" => json!({"type": "string", "pattern": "^-?[0-9]+(\\.[0-9]{1,9})?s$"}),
         "FieldMask" | "StringValue" => json!({"type": "string"}),
         "BytesValue" => json!({"type": "string", "contentEncoding": "base64"}),
-        "Int64Value" | "UInt64Value" => json!({"type": "string", "pattern": "^-?[0-9]+$"}),
-        "Int32Value" | "UInt32Value" => json!({"type": "integer"}),
+        "Int64Value" | "UInt64Value" if dialect == Dialect::Canonical => {
+            json!({"type": "string", "pattern": "^-?[0-9]+$"})
+        }
+        "Int32Value" | "UInt32Value" | "Int64Value" | "UInt64Value" => json!({"type": "integer"}),
         "DoubleValue" | "FloatValue" => json!({"type": "number"}),
         "BoolValue" => json!({"type": "boolean"}),
         "ListValue" => json!({"type": "array", "items": {}}),

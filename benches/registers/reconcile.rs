@@ -1,0 +1,117 @@
+//! What keeping ten thousand registers true costs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::figures::Figures;
+use crate::mesh::{Kind, Service, register};
+
+const REGISTERS: usize = 10_000;
+/// How often another call is made.
+const CALL_EVERY: Duration = Duration::from_millis(5);
+/// For how long they are measured alone.
+const ALONE: Duration = Duration::from_secs(5);
+
+/// Other calls while every one of ten thousand registers is changed by a full sync, beside the same calls alone.
+pub async fn beside_calls(kind: Kind, rounds: usize) -> Result<()> {
+    let service = Service::start(kind, &[])?;
+    let url = service.daemon()?.url("");
+    let (mut alone, mut beside, mut took) = (Figures::default(), Figures::default(), Figures::default());
+    push(&url, 0).await?;
+    for round in 1..=rounds {
+        let measured = calls(&url, Arc::new(AtomicBool::new(false)), Some(ALONE)).await?;
+        measured.into_iter().for_each(|it| alone.push(it));
+        let done = Arc::new(AtomicBool::new(false));
+        let calling = tokio::spawn({
+            let (url, done) = (url.clone(), done.clone());
+            async move { calls(&url, done, None).await }
+        });
+        // Each run changes all of them.
+        took.push(push(&url, round).await?);
+        done.store(true, Ordering::Relaxed);
+        calling.await??.into_iter().for_each(|it| beside.push(it));
+    }
+    let word = kind.word();
+    took.print(&format!("10000 registers reconciled, {word}, limit 3000 ms"));
+    alone.print(&format!("other calls alone, {word}"));
+    beside.print(&format!("other calls beside a run, {word}, limit of p99: that alone + 10 ms"));
+    Ok(())
+}
+
+/// Pushes all registers as one full sync, as a register service outside does; returns how long that took.
+async fn push(url: &str, version: usize) -> Result<Duration> {
+    let item = |number: usize| {
+        let mut item = register(number);
+        item["isPublic"] = json!(true);
+        item["latestVersion"] = json!(version);
+        item
+    };
+    let items: Vec<Value> = (0..REGISTERS).map(item).collect();
+    let body = json!({"advertisements": items, "fullSync": true}).to_string();
+    let request = reqwest::Client::new().post(format!("{url}/api/registers/bulk-advertise"));
+    let begun = Instant::now();
+    let response = request.header("content-type", "application/json").body(body).send().await?;
+    ensure!(response.status().is_success(), "{}", response.status());
+    response.bytes().await?;
+    Ok(begun.elapsed())
+}
+
+/// Makes other calls until told to stop, and returns how long each took.
+async fn calls(url: &str, done: Arc<AtomicBool>, limit: Option<Duration>) -> Result<Vec<Duration>> {
+    let client = reqwest::Client::new();
+    let begun = Instant::now();
+    let mut ticks = tokio::time::interval(CALL_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut took = Vec::new();
+    let mut number = 0_u64;
+    while !done.load(Ordering::Relaxed) && limit.is_none_or(|limit| begun.elapsed() < limit) {
+        ticks.tick().await;
+        number += 1;
+        let request = match number % 4 {
+            0 => {
+                let body = json!({"isPublic": number.is_multiple_of(8)}).to_string();
+                let request = client.post(format!("{url}/api/registers/other/advertise"));
+                request.header("content-type", "application/json").body(body)
+            }
+            1 => client.get(format!("{url}/control/advertisements?registerId={:032x}", number % 10_000)),
+            2 => client.get(format!("{url}/control/registers/available?pageSize=10")),
+            _ => client.get(format!("{url}/control/peers")),
+        };
+        let asked = Instant::now();
+        let response = request.send().await?;
+        ensure!(response.status().is_success(), "{}", response.status());
+        response.bytes().await?;
+        took.push(asked.elapsed());
+    }
+    Ok(took)
+}
+
+/// What runs cost that change nothing.
+pub async fn unchanged(kind: Kind) -> Result<()> {
+    const RUNS: usize = 20;
+    let service = Service::start(kind, &["registers.resyncInterval=1h"])?;
+    service.import(REGISTERS).await?;
+    service.until_visible(REGISTERS).await?;
+    let head = |answer: Value| answer["cursor"].as_str().map(str::to_owned).context("no cursor");
+    let place = |daemon| async move {
+        head(crate::process::Daemon::get(daemon, "/control/advertisements?pageSize=1").await?)
+    };
+    let before = place(service.daemon()?).await?;
+    let mut figures = Figures::default();
+    for _ in 0..RUNS {
+        let begun = Instant::now();
+        let operation = service.resync().await?;
+        figures.push(begun.elapsed());
+        ensure!(operation["counts"]["unchanged"] == REGISTERS.to_string(), "{operation}");
+    }
+    let after = place(service.daemon()?).await?;
+    figures.print(&format!("10000 registers compared and unchanged, {}", kind.word()));
+    println!(
+        "  the registry stood at {before} before {RUNS} runs and at {after} behind them (one audit record each)"
+    );
+    Ok(())
+}

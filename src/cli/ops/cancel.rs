@@ -1,0 +1,113 @@
+//! `ops cancel`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::{Value, json};
+
+use super::{KIND, is_ended, operation_rpc};
+use crate::cli::args::WriteArgs;
+use crate::cli::batch::Batch;
+use crate::cli::check::NODE;
+use crate::cli::client::fresh_key;
+use crate::cli::complete;
+use crate::cli::document::{field, flag, text};
+use crate::cli::error::CliError;
+use crate::cli::ids;
+use crate::cli::node::NodeArgs;
+use crate::cli::output::printable;
+use crate::cli::peers;
+use crate::cli::rpc::{Call, Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const CANCEL: Rpc =
+    operation_rpc!("Cancel", Post, "/control/operations/{operation_id}:cancel", "mesh.operate");
+pub const LEAF: Leaf = Leaf::write("ops cancel", &[&CANCEL, &peers::get::GET, &peers::LIST, &NODE]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay ops cancel op_01JD8Z4Q6W0000000000000000 --reason \"wrong file\"
+  omnirelay ops cancel op_01JD8Z4Q6W0000000000000000 --node node-2
+  omnirelay ops cancel op_01JD8Z4Q6W0000000000000000 && omnirelay ops wait op_01JD8Z4Q6W0000000000000000";
+
+/// Ask operations to stop at the next point at which they can
+///
+/// What they have done stays. Repeating it changes nothing, nor does cancelling one that has ended.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+#[command(mut_arg("if_match", |argument| argument.hide(true)))]
+pub struct CancelArgs {
+    /// Ids or operation/ID; - reads them from standard input
+    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::operations))]
+    ids: Vec<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &CancelArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let ids = ids::expand(&args.ids, KIND)?;
+    args.write.without_version("an operation")?;
+    args.write.check(session, ids.len())?;
+    node.go(session).await?;
+    session.announce_target()?;
+    let key = args.write.idempotency_key.clone().map_or_else(fresh_key, Ok)?;
+    let several = ids.len() > 1;
+    let mut changed = false;
+    let mut batch = Batch::new(KIND, "change", "could not be cancelled");
+    for id in ids {
+        let outcome = match batch.hopeless() {
+            Some(error) => Err(error),
+            None => session.call(&call(&args.write, &id, &key, several)?).await,
+        };
+        changed |= outcome.as_ref().is_ok_and(|document| flag(document, "changed"));
+        batch.push(id, outcome);
+    }
+    let exit = batch.finish(session, describe)?;
+    Ok(if changed && args.write.exit_code && exit == Exit::Ok { Exit::Negative } else { exit })
+}
+
+fn call(write: &WriteArgs, id: &str, key: &str, several: bool) -> Result<Call, CliError> {
+    let request = json!({ "operationId": id, "reason": write.reason_text(), "dryRun": write.is_dry_run() });
+    // One key per request: the same key with another request is a conflict.
+    let mut part = if several { format!("/{id}") } else { String::new() };
+    if write.is_dry_run() {
+        part.push_str("/dry-run");
+    }
+    Ok(Call::of(&CANCEL, &request)?.keyed(key, &part))
+}
+
+/// `operation/op_1 asked to stop`
+fn describe(id: &str, document: &Value) -> String {
+    let operation = field(document, "operation");
+    let already = match is_ended(operation) {
+        true => format!("it has ended, {}", text(operation, "state")),
+        false => "it was asked to stop before".to_owned(),
+    };
+    let said = match (flag(document, "changed"), flag(document, "dryRun")) {
+        (true, false) => format!("{KIND}/{id} asked to stop"),
+        (true, true) => format!("{KIND}/{id} would be asked to stop (dry run)"),
+        (false, false) => format!("{KIND}/{id} unchanged: {already}"),
+        (false, true) => format!("{KIND}/{id} would stay as it is: {already} (dry run)"),
+    };
+    format!("{}\n", printable(&said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answer_says_whether_it_was_asked_to_stop() {
+        let said = |changed: bool, dry_run: bool, state: &str| {
+            let operation = json!({"operationId": "op_1", "state": state});
+            describe("op_1", &json!({"changed": changed, "dryRun": dry_run, "operation": operation}))
+        };
+        assert_eq!(said(true, false, "running"), "operation/op_1 asked to stop\n");
+        assert_eq!(said(true, true, "running"), "operation/op_1 would be asked to stop (dry run)\n");
+        assert_eq!(said(false, false, "partial"), "operation/op_1 unchanged: it has ended, partial\n");
+        assert_eq!(
+            said(false, true, "running"),
+            "operation/op_1 would stay as it is: it was asked to stop before (dry run)\n"
+        );
+    }
+}

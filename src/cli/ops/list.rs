@@ -1,0 +1,118 @@
+//! `ops list`.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{KIND, done, operation_rpc};
+use crate::cli::args::TableArgs;
+use crate::cli::check::NODE;
+use crate::cli::client::count;
+use crate::cli::document::{field, items, text};
+use crate::cli::error::CliError;
+use crate::cli::node::NodeArgs;
+use crate::cli::output::{Text, View};
+use crate::cli::peers;
+use crate::cli::rpc::{Call, Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::cli::table::{self, Column, Moment, Table};
+use crate::cli::time;
+use crate::wire::fault::Exit;
+
+pub const LIST: Rpc = operation_rpc!("List", Get, "/control/operations", "mesh.read");
+pub const LEAF: Leaf =
+    Leaf::read("ops list", &[&LIST, &peers::get::GET, &peers::LIST, &NODE]).exiting("0 1 2 3 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay ops list
+  omnirelay ops list --state running,pending
+  omnirelay ops list --node node-2 --action registers.resync
+  omnirelay ops list --state running -o name | omnirelay ops wait -";
+
+/// List the operations of a daemon, the newest first
+///
+/// Each daemon knows its own, and forgets them when it stops; of those that have ended it keeps the newest.
+#[derive(Args, Debug)]
+#[command(visible_alias = "ls", before_long_help = EXAMPLES)]
+pub struct ListArgs {
+    /// Only those in one of these states
+    #[arg(long, value_name = "STATE,...", value_delimiter = ',', help_heading = "List options",
+          value_parser = ["pending", "running", "succeeded", "failed", "partial", "cancelled"])]
+    state: Vec<String>,
+    /// Only those that do this, such as registers.resync
+    #[arg(long, value_name = "ACTION,...", value_delimiter = ',', help_heading = "List options")]
+    action: Vec<String>,
+    /// Exit with 10 when the list is empty
+    #[arg(long, help_heading = "List options")]
+    fail_empty: bool,
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("id", |operation, _| text(operation, "operationId").to_owned()).keep(),
+    Column::new("action", |operation, _| text(operation, "action").to_owned()),
+    Column::new("state", |operation, _| text(operation, "state").to_owned()).keep(),
+    Column::new("done", |operation, _| done(operation)),
+    Column::new("by", |operation, _| text(operation, "requestedBy").to_owned()),
+    Column::new("age", |operation, moment| time::ago(field(operation, "startedAt"), moment))
+        .ranked(|operation| -(time::millis(field(operation, "startedAt")).unwrap_or(0) as f64)),
+    Column::new("message", |operation, _| text(operation, "message").to_owned()),
+    Column::new("node", |operation, _| text(operation, "nodeId").to_owned()).wide(),
+    Column::new("took", |operation, _| took(operation)).wide(),
+    Column::new("reason", |operation, _| text(operation, "reason").to_owned()).wide(),
+];
+
+/// How long it took, once it has ended.
+pub fn took(operation: &Value) -> String {
+    let at = |name: &str| time::millis(field(operation, name));
+    let took =
+        at("finishedAt").zip(at("startedAt")).map(|(end, start)| u64::try_from(end - start).unwrap_or(0));
+    took.map(time::span).unwrap_or_default()
+}
+
+pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    if let Some(by) = &args.table.sort_by {
+        table::find(COLUMNS, &by.column, "--sort-by")?;
+    }
+    node.go(session).await?;
+    let call = Call::of(&LIST, &json!({ "state": args.state, "action": args.action }))?;
+    let mut document = session.call(&call).await?;
+    if let (Some(by), Some(found)) =
+        (&args.table.sort_by, document.get_mut("operations").and_then(Value::as_array_mut))
+    {
+        table::sort(COLUMNS, found, by)?;
+    }
+    show(args, session, document)
+}
+
+fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+    let found = items(&document, "operations").to_vec();
+    let now_ms = time::millis(field(&document, "generatedAt")).or_else(time::now_ms);
+    let moment = Moment { now_ms, absolute: args.table.absolute };
+    // Made before the emptiness check, so that a wrong --columns is an error in any case.
+    let table = Table::of(COLUMNS, &found, moment, &args.table.layout())?;
+    let node = text(&document, "localNodeId").to_owned();
+    let empty = found.is_empty();
+    if empty && session.format().is_text() {
+        session.notes().say(&nothing(args, &node));
+    } else {
+        let names = found.iter().map(|one| format!("{KIND}/{}", text(one, "operationId"))).collect();
+        let operations = count(found.len() as u64, "operation");
+        session.show(&View { document, items: Some(found), names, text: Text::Table(table) })?;
+        if session.format().is_text() {
+            session.notes().say(&format!("{operations} of {node}"));
+        }
+    }
+    Ok(if empty && args.fail_empty { Exit::Negative } else { Exit::Ok })
+}
+
+fn nothing(args: &ListArgs, node: &str) -> String {
+    let states = args.state.iter().map(|state| format!("state={state}"));
+    let words: Vec<String> =
+        states.chain(args.action.iter().map(|action| format!("action={action}"))).collect();
+    match words.join(", ") {
+        words if words.is_empty() => format!("{node} knows of no operations."),
+        words => format!("No operations of {node} match {words}."),
+    }
+}

@@ -1,0 +1,51 @@
+//! `registers advertise`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::json;
+
+use super::KIND;
+use super::change::Change;
+use super::update::UPDATE;
+use crate::cli::args::WriteArgs;
+use crate::cli::complete;
+use crate::cli::error::CliError;
+use crate::cli::ids;
+use crate::cli::rpc::Leaf;
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::write("registers advertise", &[&UPDATE]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay registers advertise orders
+  omnirelay registers advertise orders invoices --reason \"open to all\"
+  omnirelay registers list -l tier=public -o name | omnirelay registers advertise -";
+
+/// Advertise registers to the mesh
+///
+/// The node that hosts them does so from now on. Repeating it changes nothing.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct AdvertiseArgs {
+    /// Ids or register/ID, in full; - reads them from standard input
+    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::registers))]
+    ids: Vec<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &AdvertiseArgs, node: &str, session: &mut Session) -> Result<Exit, CliError> {
+    let ids = ids::expand(&args.ids, KIND)?;
+    let change = Change {
+        rpc: &UPDATE,
+        node,
+        write: &args.write,
+        done: "marked as advertised",
+        already: "it is marked so already",
+        failed: "could not be marked as advertised",
+        fields: json!({ "advertise": true }),
+    };
+    change.run(session, ids).await
+}

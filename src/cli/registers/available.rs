@@ -1,0 +1,190 @@
+//! `registers available`: what all nodes offer, each register once.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::watch::{self, WATCH, WATCHED};
+use super::{KIND, advertisement_rpc};
+use crate::cli::args::{PageArgs, TableArgs, WatchArgs};
+use crate::cli::client::count;
+use crate::cli::document::{field, flag, items, number, text};
+use crate::cli::error::CliError;
+use crate::cli::list::{self, Page};
+use crate::cli::node::NodeArgs;
+use crate::cli::output::{Text, View};
+use crate::cli::rpc::{Call, Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::cli::table::{self, Column, Moment, Table};
+use crate::cli::time;
+use crate::wire::fault::Exit;
+
+pub const LIST: Rpc = advertisement_rpc!("ListAvailable", Get, "/control/registers/available", "mesh.read");
+pub const LEAF: Leaf = Leaf::read("registers available", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay registers available
+  omnirelay registers available --filter source=node-2 -o wide
+  omnirelay registers available --sort-by peers:desc --limit 10
+  omnirelay registers available -o json | jq -r '.registers[].registerId'
+  omnirelay registers available --watch -o jsonl --cursor-file registers.cursor";
+
+/// List the public registers of all nodes, or watch their advertisements
+///
+/// Each register is shown once, whoever advertises it. With --watch each advertisement is one object: what one
+/// node says of one register.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct AvailableArgs {
+    /// Only what is advertised by a node: source=node-2; several are alternatives
+    #[arg(long, value_name = "source=NODE,...", value_delimiter = ',', value_parser = source,
+          help_heading = "List options")]
+    filter: Vec<String>,
+    #[command(flatten)]
+    page: PageArgs,
+    #[command(flatten)]
+    table: TableArgs,
+    /// Go on with changes of advertisements as they happen
+    #[arg(short, long, help_heading = "Watch options")]
+    watch: bool,
+    #[command(flatten)]
+    watching: WatchArgs,
+}
+
+/// The node in `source=NODE`.
+fn source(given: &str) -> Result<String, String> {
+    match given.split_once('=') {
+        Some(("source", node)) if !node.is_empty() => Ok(node.to_owned()),
+        Some((field, _)) if field != "source" => {
+            Err(format!("registers cannot be filtered by `{field}`, only by source"))
+        }
+        Some(_) | None => Err(format!("`{given}` is no source=NODE")),
+    }
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("register", |register, _| text(register, "registerId").to_owned()).keep(),
+    Column::new("name", |register, _| text(register, "name").to_owned()),
+    Column::new("peers", |register, _| number(register, "peerCount").to_string())
+        .number(|register| number(register, "peerCount") as f64),
+    Column::new("sources", |register, _| sources(register)),
+    Column::new("version", |register, _| number(register, "latestVersion").to_string())
+        .number(|register| number(register, "latestVersion") as f64),
+    Column::new("docket", |register, _| number(register, "latestDocketVersion").to_string())
+        .number(|register| number(register, "latestDocketVersion") as f64),
+    Column::new("state", |register, _| text(register, "syncState").to_owned()),
+    Column::new("ttl", |register, moment| time::left(field(register, "expiresAt"), moment))
+        .ranked(|register| time::millis(field(register, "expiresAt")).unwrap_or(i64::MAX) as f64),
+    Column::new("description", |register, _| text(register, "description").to_owned()).wide(),
+    Column::new("replicas", |register, _| number(register, "fullReplicaPeerCount").to_string())
+        .number(|register| number(register, "fullReplicaPeerCount") as f64)
+        .wide(),
+];
+
+/// `node-1,node-2`
+fn sources(register: &Value) -> String {
+    items(register, "sources").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+}
+
+pub async fn run(args: &AvailableArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    node.go(session).await?;
+    if args.watching.is_set() && !args.watch {
+        return Err(CliError::usage("options of a watch were given, but not --watch").hint("add --watch"));
+    }
+    if args.watch {
+        for column in args.table.columns.iter().filter(|_| session.format().is_text()) {
+            table::find(WATCHED, column, "--columns")?;
+        }
+        return watch::watch(&[], &args.filter, &args.watching, &args.table, session).await;
+    }
+    if let Some(by) = &args.table.sort_by {
+        table::find(COLUMNS, &by.column, "--sort-by")?;
+    }
+    let request = |page: &Page| {
+        let request = json!({ "source": args.filter, "pageSize": page.size, "pageToken": page.token });
+        Call::of(&LIST, &request)
+    };
+    // The daemon sorts by id only, so for another order all of the list is needed first.
+    let sorts_here = args.table.sort_by.is_some();
+    let mut document = list::fetch(session, "registers", &args.page, sorts_here, request).await?;
+    if let (Some(by), Some(found)) =
+        (&args.table.sort_by, document.get_mut("registers").and_then(Value::as_array_mut))
+    {
+        table::sort(COLUMNS, found, by)?;
+    }
+    list::limit(session, &mut document, "registers", &args.page);
+    show(args, session, document)
+}
+
+fn show(args: &AvailableArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+    let found = items(&document, "registers").to_vec();
+    let now_ms = time::millis(field(&document, "generatedAt")).or_else(time::now_ms);
+    let moment = Moment { now_ms, absolute: args.table.absolute };
+    // Made before the emptiness check, so that a wrong --columns is an error in any case.
+    let table = Table::of(COLUMNS, &found, moment, &args.table.layout())?;
+    let empty = found.is_empty();
+    if empty && session.format().is_text() {
+        session.notes().say(&match args.filter.as_slice() {
+            [] => "No node advertises a register.".to_owned(),
+            nodes => format!("No registers match source={}.", nodes.join(",source=")),
+        });
+    } else {
+        let names = found.iter().map(|one| format!("{KIND}/{}", text(one, "registerId"))).collect();
+        let view =
+            View { document: document.clone(), items: Some(found.clone()), names, text: Text::Table(table) };
+        session.show(&view)?;
+        if session.format().is_text() {
+            session.notes().say(&footer(&document, &found));
+        }
+    }
+    warn_if_stale(session, &document);
+    Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
+}
+
+/// `3 registers: 2 active, 1 unverified, rev 7f2c:48213`
+fn footer(document: &Value, found: &[Value]) -> String {
+    let mut states: Vec<(&str, usize)> = Vec::new();
+    for register in found {
+        let state = text(register, "syncState");
+        match states.iter_mut().find(|(known, _)| *known == state) {
+            Some((_, times)) => *times += 1,
+            None => states.push((state, 1)),
+        }
+    }
+    states.sort_unstable();
+    let states: Vec<String> = states.iter().map(|(state, times)| format!("{times} {state}")).collect();
+    format!(
+        "{}: {}, rev {}",
+        count(found.len() as u64, "register"),
+        states.join(", "),
+        text(document, "cursor")
+    )
+}
+
+/// Says that an answer is not of this moment, when it is not.
+pub fn warn_if_stale(session: &Session, document: &Value) {
+    if session.format().is_text() && flag(document, "stale") {
+        let ms = number(document, "staleMs");
+        session.notes().warn(&format!("the store is out of reach; this was known {ms}ms ago"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filter_takes_sources_and_nothing_else() {
+        assert_eq!(source("source=node-2").unwrap(), "node-2");
+        assert!(source("status=alive").unwrap_err().contains("`status`"));
+        assert!(source("source=").is_err() && source("node-2").is_err());
+    }
+
+    #[test]
+    fn footer_counts_each_state() {
+        let register = |state: &str| json!({ "syncState": state });
+        let found = [register("unverified"), register("active"), register("active")];
+        let footer = footer(&json!({"cursor": "1:7"}), &found);
+        assert_eq!(footer, "3 registers: 2 active, 1 unverified, rev 1:7");
+    }
+}

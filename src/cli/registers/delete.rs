@@ -1,0 +1,68 @@
+//! `registers delete`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::json;
+
+use super::change::Change;
+use super::{KIND, register_rpc};
+use crate::cli::args::WriteArgs;
+use crate::cli::complete;
+use crate::cli::error::CliError;
+use crate::cli::ids;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const DELETE: Rpc = register_rpc!("Delete", Delete, "/control/registers/{register_id}", "mesh.admin");
+pub const LEAF: Leaf = Leaf::write("registers delete", &[&DELETE]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay registers delete orders --reason \"closed, INC-4711\"
+  omnirelay registers delete orders --dry-run
+  omnirelay registers list -l legacy=true -o name | omnirelay registers delete - --yes";
+
+/// Remove registers from the catalogue; they are advertised no more
+///
+/// The ledgers themselves are not touched. Asks before it removes anything, unless --yes.
+#[derive(Args, Debug)]
+#[command(visible_alias = "rm", before_long_help = EXAMPLES)]
+pub struct DeleteArgs {
+    /// Ids or register/ID, in full; - reads them from standard input
+    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::registers))]
+    ids: Vec<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &DeleteArgs, node: &str, session: &mut Session) -> Result<Exit, CliError> {
+    const NAMED_MAX: usize = 10;
+    let ids = ids::expand(&args.ids, KIND)?;
+    if !args.write.is_dry_run() {
+        args.write.check(session, ids.len())?;
+        if !args.write.yes && !session.settings.no_input && session.notes().can_ask() {
+            let write = args.write.for_preview();
+            delete(&write, node).preview(session, &ids).await?;
+        }
+        let named: Vec<String> = ids.iter().take(NAMED_MAX).map(|id| format!("{KIND}/{id}")).collect();
+        let more = match ids.len().saturating_sub(NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        args.write.confirm(session, &format!("Delete {}{more}?", named.join(", ")))?;
+    }
+    delete(&args.write, node).run(session, ids).await
+}
+
+fn delete<'a>(write: &'a WriteArgs, node: &'a str) -> Change<'a> {
+    Change {
+        rpc: &DELETE,
+        node,
+        write,
+        done: "deleted",
+        already: "it was gone already",
+        failed: "could not be deleted",
+        fields: json!({}),
+    }
+}

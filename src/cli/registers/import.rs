@@ -1,0 +1,231 @@
+//! `registers import`.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use serde_json::{Value, json};
+
+use super::change::NOT_ADVERTISED;
+use super::file::{self, Form};
+use super::{KIND, register_rpc};
+use crate::cli::args::WriteArgs;
+use crate::cli::client::{count, fresh_key};
+use crate::cli::document::{field, flag, items, text};
+use crate::cli::error::CliError;
+use crate::cli::output::{Text, View, printable};
+use crate::cli::rpc::{Call, Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::core::catalogue::{check_imported, counting, pieces};
+use crate::wire::fault::Exit;
+use crate::wire::pb::omnirelay::registers::v1::ImportedRegister;
+
+pub const IMPORT: Rpc = register_rpc!("Import", Post, "/control/registers:import", "mesh.operate");
+pub const LEAF: Leaf = Leaf::write("registers import", &[&IMPORT]);
+
+/// The most registers of one request, and the most bytes of them.
+const REQUEST_ITEMS_MAX: usize = 5000;
+const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How many failures a person is told of by name.
+const TOLD_MAX: usize = 10;
+const COUNTS: [&str; 4] = ["added", "updated", "unchanged", "failed"];
+
+/// A hundred thousand registers with a page of text each. What a daemon would refuse is refused here, so that a file is
+/// sent in order or not at all.
+const FORM: Form<ImportedRegister> = Form {
+    bytes_max: 256 * 1024 * 1024,
+    too_long: "import it in parts",
+    prepare: |_| {},
+    check: |register| match check_imported(register) {
+        Ok(()) => Ok(()),
+        Err(error) => Err(format!("field `{}`: {error}", error.field())),
+    },
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay registers import -f registers.yaml --dry-run
+  omnirelay registers import -f registers.jsonl --reason \"moved, INC-4711\"
+  omnirelay registers list -o json | jq '.registers | map({registerId, name})' | \
+omnirelay registers import -f - --node node-2
+  echo '{\"registerId\": \"orders\", \"name\": \"Orders\", \"advertise\": true}' | omnirelay registers import -f -";
+
+/// Create and update registers from a file
+///
+/// The file is a JSON array, a JSON object with registers, JSON lines, or YAML. Fields are registerId, name,
+/// description, advertise, latestVersion, latestDocketVersion and labels; what is absent stays as it is, what
+/// is not in the file as well, and a lower version is left out. Of two with one id the last counts. A second
+/// import of the same file changes nothing.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct ImportArgs {
+    /// The file; - is standard input
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    file: PathBuf,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &ImportArgs, node: &str, session: &mut Session) -> Result<Exit, CliError> {
+    if args.write.if_match.is_some() {
+        return Err(CliError::usage("--if-match is one version, but a file has many registers")
+            .hint("leave it out; versions are never lowered"));
+    }
+    args.write.check(session, 1)?;
+    let registers = file::read(&args.file, &FORM)?;
+    session.announce_target()?;
+    let key = args.write.idempotency_key.clone().map_or_else(fresh_key, Ok)?;
+    let import = Import { args, node, key, registers: &registers, items: counting(&registers) };
+    let document = import.send(session).await?;
+    let failed = field(&document, "failed").as_u64().unwrap_or(0);
+    let changed = ["added", "updated"].iter().any(|name| field(&document, name).as_u64() != Some(0));
+    show(session, &document)?;
+    if failed > 0 {
+        let all = count(registers.len() as u64, KIND);
+        return Err(CliError::partial(format!("{failed} of {all} could not be imported"))
+            .hint("repeat the command: what is there already is not changed again"));
+    }
+    Ok(if changed && args.write.exit_code { Exit::Negative } else { Exit::Ok })
+}
+
+struct Import<'a> {
+    args: &'a ImportArgs,
+    node: &'a str,
+    key: String,
+    registers: &'a [ImportedRegister],
+    /// The places of those that count.
+    items: Vec<usize>,
+}
+
+impl Import<'_> {
+    /// Sends all of it, and adds up the answers.
+    ///
+    /// # Errors
+    /// What was answered to the first request; what is answered to a later one is told of its registers.
+    async fn send(&self, session: &Session) -> Result<Value, CliError> {
+        let encoded = self.items.iter().map(|&at| json!(self.registers[at])).collect::<Vec<Value>>();
+        let sizes: Vec<usize> = encoded.iter().map(|item| item.to_string().len() + 1).collect();
+        let mut requests = pieces(&sizes, REQUEST_ITEMS_MAX, REQUEST_BYTES_MAX);
+        // A file without registers is asked about as well, so that the answer is the daemon's.
+        if requests.is_empty() {
+            requests.push(0..0);
+        }
+        let mut total: Option<Value> = None;
+        for (number, range) in requests.iter().enumerate() {
+            let call = self.call(&encoded[range.clone()], number)?;
+            match (session.call(&call).await, &mut total) {
+                (Ok(document), None) => total = Some(document),
+                (Ok(document), Some(total)) => add(total, document),
+                (Err(error), None) => return Err(error),
+                (Err(error), Some(total)) => {
+                    self.fail(total, range.start..self.items.len(), &error);
+                    break;
+                }
+            }
+            if requests.len() > 1 {
+                let all = count(self.items.len() as u64, KIND);
+                session.notes().progress(&format!("{} of {all} sent", range.end));
+            }
+        }
+        let mut total = total.unwrap_or_default();
+        let overridden = self.registers.len() - self.items.len();
+        total["unchanged"] = json!(number(&total, "unchanged") + overridden as u64);
+        total["processed"] = json!(self.registers.len());
+        Ok(total)
+    }
+
+    fn call(&self, registers: &[Value], number: usize) -> Result<Call, CliError> {
+        let request = json!({
+            "nodeId": self.node, "registers": registers, "reason": self.args.write.reason_text(),
+            "dryRun": self.args.write.is_dry_run(),
+        });
+        let mut part = format!("/{number}");
+        if self.args.write.is_dry_run() {
+            part.push_str("/dry-run");
+        }
+        let call = Call::of(&IMPORT, &request)?.keyed(&self.key, &part);
+        Ok(Call { awaits_work: true, ..call })
+    }
+
+    /// Tells of registers that were not imported because the request that held them was refused, or not sent.
+    fn fail(&self, total: &mut Value, range: Range<usize>, error: &CliError) {
+        total["failed"] = json!(number(total, "failed") + range.len() as u64);
+        let failures = self.items[range].iter().map(|&at| {
+            let id = &self.registers[at].register_id;
+            json!({"registerId": id, "reason": error.reason(), "message": error.body().message})
+        });
+        if let Some(results) = total.get_mut("results").and_then(Value::as_array_mut) {
+            results.extend(failures);
+        }
+    }
+}
+
+fn number(document: &Value, name: &str) -> u64 {
+    field(document, name).as_u64().unwrap_or(0)
+}
+
+/// Adds the answer to a request to those before it.
+fn add(total: &mut Value, mut more: Value) {
+    for name in COUNTS {
+        total[name] = json!(number(total, name) + number(&more, name));
+    }
+    total["advertised"] = json!(flag(total, "advertised") && flag(&more, "advertised"));
+    total["cursor"] = more["cursor"].take();
+    if let (Some(results), Some(found)) =
+        (total.get_mut("results").and_then(Value::as_array_mut), more["results"].as_array_mut())
+    {
+        results.append(found);
+    }
+}
+
+fn show(session: &mut Session, document: &Value) -> Result<(), CliError> {
+    let counts: Vec<String> =
+        COUNTS.iter().map(|name| format!("{} {name}", number(document, name))).collect();
+    let dry_run = if flag(document, "dryRun") { " (dry run)" } else { "" };
+    let all = count(number(document, "processed"), KIND);
+    let mut lines = format!("{all}: {}{dry_run}\n", counts.join(", "));
+    if !flag(document, "advertised") && dry_run.is_empty() {
+        lines.push_str(&format!("{NOT_ADVERTISED}\n"));
+    }
+    session.show(&View {
+        document: document.clone(),
+        items: None,
+        names: Vec::new(),
+        text: Text::Lines(lines),
+    })?;
+    let failures = items(document, "results");
+    if !session.format().is_json() {
+        for failure in failures.iter().take(TOLD_MAX) {
+            let (id, reason) = (text(failure, "registerId"), text(failure, "reason"));
+            let line = format!("{KIND}/{id}: {} ({reason})", text(failure, "message"));
+            session.notes().write(&printable(&line));
+        }
+        if failures.len() > TOLD_MAX {
+            session.notes().write(&format!("and {} more; -o json names all", failures.len() - TOLD_MAX));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_added_up() {
+        let answer = |added: u64, advertised: bool, failed: &[&str]| {
+            let results: Vec<Value> = failed.iter().map(|id| json!({ "registerId": id })).collect();
+            json!({
+                "cursor": format!("c{added}"), "added": added, "updated": 1, "unchanged": 0,
+                "failed": failed.len(), "results": results, "advertised": advertised,
+            })
+        };
+        let mut total = answer(3, true, &["x"]);
+        add(&mut total, answer(4, false, &["y", "z"]));
+        let expected = json!({
+            "cursor": "c4", "added": 7, "updated": 2, "unchanged": 0, "failed": 3,
+            "results": [{"registerId": "x"}, {"registerId": "y"}, {"registerId": "z"}], "advertised": false,
+        });
+        assert_eq!(total, expected);
+    }
+}

@@ -1,0 +1,139 @@
+//! `registers list`.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::columns::COLUMNS;
+use super::{KIND, register_rpc};
+use crate::cli::args::{FilterArgs, PageArgs, TableArgs};
+use crate::cli::client::count;
+use crate::cli::document::{field, flag, items, text};
+use crate::cli::error::CliError;
+use crate::cli::list::{self, Page};
+use crate::cli::output::{Text, View};
+use crate::cli::rpc::{Call, Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::cli::table::{self, Moment, Table};
+use crate::cli::time;
+use crate::wire::fault::Exit;
+
+pub const LIST: Rpc = register_rpc!("List", Get, "/control/registers", "mesh.read");
+pub const LEAF: Leaf = Leaf::read("registers list", &[&LIST]).exiting("0 1 2 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay registers list
+  omnirelay registers list --filter advertise=false -l tier=std -o wide
+  omnirelay registers list --node node-2 --sort-by updated:desc --limit 10
+  omnirelay registers list -o json | jq -r '.registers[].registerId'";
+
+/// List the registers that a node hosts
+#[derive(Args, Debug)]
+#[command(visible_alias = "ls", before_long_help = EXAMPLES)]
+pub struct ListArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    page: PageArgs,
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+pub async fn run(args: &ListArgs, node: &str, session: &mut Session) -> Result<Exit, CliError> {
+    let advertise = advertised(&args.filter)?;
+    let order = args.table.sort_by.as_ref().map(order_by);
+    // A column the daemon does not sort by is sorted here, so all of the list is needed first.
+    let sorts_here = matches!(order, Some(None));
+    if let Some(by) = &args.table.sort_by {
+        table::find(COLUMNS, &by.column, "--sort-by")?;
+    }
+    let request = |page: &Page| {
+        let order = order.clone().flatten().unwrap_or_default();
+        let mut request = json!({"orderBy": order, "pageSize": page.size, "pageToken": page.token});
+        request["nodeId"] = json!(node);
+        request["selector"] = json!(args.filter.selector);
+        // As text, so that it is sent whichever it is.
+        request["advertise"] = json!(advertise.map(|advertise| advertise.to_string()));
+        Call::of(&LIST, &request)
+    };
+    let mut document = list::fetch(session, "registers", &args.page, sorts_here, request).await?;
+    if let (true, Some(by), Some(registers)) =
+        (sorts_here, &args.table.sort_by, document.get_mut("registers").and_then(Value::as_array_mut))
+    {
+        table::sort(COLUMNS, registers, by)?;
+    }
+    list::limit(session, &mut document, "registers", &args.page);
+    show(args, session, document)
+}
+
+fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+    let registers = items(&document, "registers").to_vec();
+    let moment = Moment {
+        now_ms: time::millis(field(&document, "generatedAt")).or_else(time::now_ms),
+        absolute: args.table.absolute,
+    };
+    // Made before the emptiness check, so that a wrong --columns is an error in any case.
+    let table = Table::of(COLUMNS, &registers, moment, &args.table.layout())?;
+    let empty = registers.is_empty();
+    if empty && session.format().is_text() {
+        session.notes().say(&match args.filter.describe() {
+            words if words.is_empty() => "There are no registers.".to_owned(),
+            words => format!("No registers match {words}."),
+        });
+    } else {
+        let names = registers.iter().map(|register| format!("{KIND}/{}", text(register, "registerId")));
+        let names = names.collect();
+        let text = Text::Table(table);
+        session.show(&View { document: document.clone(), items: Some(registers.clone()), names, text })?;
+        if session.format().is_text() {
+            footer(session, &document, &registers);
+        }
+    }
+    Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
+}
+
+/// `12 registers: 9 advertised, rev 7f2c:48213`
+fn footer(session: &Session, document: &Value, registers: &[Value]) {
+    let advertised = registers.iter().filter(|register| flag(register, "advertise")).count();
+    let cursor = text(document, "cursor");
+    let all = count(registers.len() as u64, "register");
+    session.notes().say(&format!("{all}: {advertised} advertised, rev {cursor}"));
+    if flag(document, "stale") {
+        let ms = field(document, "staleMs").as_u64().unwrap_or(0);
+        session.notes().warn(&format!("the store is out of reach; this was known {ms}ms ago"));
+    }
+}
+
+/// What `--filter advertise=` says; `None` when it is not given.
+fn advertised(args: &FilterArgs) -> Result<Option<bool>, CliError> {
+    let mut found = None;
+    for (name, value) in &args.filter {
+        let advertise = match (name.as_str(), value.as_str()) {
+            ("advertise", "true") => true,
+            ("advertise", "false") => false,
+            ("advertise", other) => {
+                return Err(CliError::usage(format!("`{other}` is neither true nor false")));
+            }
+            (other, _) => {
+                return Err(CliError::usage(format!("registers cannot be filtered by `{other}`"))
+                    .hint("filter by advertise=true or advertise=false; labels go into -l"));
+            }
+        };
+        if found.replace(advertise).is_some_and(|other| other != advertise) {
+            return Err(CliError::usage("advertise cannot be both true and false").hint("leave it out"));
+        }
+    }
+    Ok(found)
+}
+
+/// The daemon's name of an order; `None` when it does not sort by that column.
+fn order_by(by: &table::SortBy) -> Option<String> {
+    let name = match by.column.as_str() {
+        "id" => "register_id",
+        "name" => "name",
+        "version" => "latest_version",
+        "updated" => "updated_at",
+        _ => return None,
+    };
+    Some(if by.descending { format!("{name} desc") } else { name.to_owned() })
+}

@@ -1,0 +1,181 @@
+//! `registers status`: how far the catalogue and the pools agree, as one node knows it.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::advertisement_rpc;
+use super::available::warn_if_stale;
+use crate::cli::check::NODE;
+use crate::cli::client::count;
+use crate::cli::document::{field, flag, items, number, text};
+use crate::cli::error::CliError;
+use crate::cli::node::NodeArgs;
+use crate::cli::output::{Text, View, printable};
+use crate::cli::peers::{self, get::listing};
+use crate::cli::rpc::{Call, Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::cli::table::{Column, Layout, Moment, Table};
+use crate::cli::time;
+use crate::wire::fault::Exit;
+
+pub const SYNC_STATE: Rpc =
+    advertisement_rpc!("GetSyncState", Get, "/control/registers:syncState", "mesh.read");
+pub const LEAF: Leaf = Leaf::read("registers status", &[&SYNC_STATE, &peers::get::GET, &peers::LIST, &NODE])
+    .exiting("0 1 2 3 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay registers status
+  omnirelay registers status --node node-2
+  omnirelay registers status -o json | jq '.targets[] | select(.status != \"success\")'";
+
+/// Show how far a node's catalogue and the pools agree
+///
+/// Exits with 10 when a target has failed or drifted: it has entries that should go, and an automatic run does not
+/// dare to remove so many.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct StatusArgs {
+    /// Times in UTC instead of ages
+    #[arg(long, hide_short_help = true)]
+    absolute: bool,
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("target", |target, _| text(target, "target").to_owned()).keep(),
+    Column::new("status", |target, _| text(target, "status").to_owned()).keep(),
+    Column::new("last-success", |target, moment| time::ago(field(target, "lastSuccessAt"), moment)),
+    Column::new("last-attempt", |target, moment| time::ago(field(target, "lastAttemptAt"), moment)),
+    Column::new("next-run", |target, moment| time::left(field(target, "nextRunAt"), moment)),
+    Column::new("registers", |target, _| number(target, "registerCount").to_string())
+        .number(|target| number(target, "registerCount") as f64),
+    Column::new("drifted", |target, _| number(target, "drifted").to_string())
+        .number(|target| number(target, "drifted") as f64),
+    Column::new("failures", |target, _| number(target, "failures").to_string())
+        .number(|target| number(target, "failures") as f64),
+    Column::new("runs", |target, _| runs(target)).wide(),
+    Column::new("last-run", |target, _| last_run(target)).wide(),
+];
+
+/// `12 (11 unchanged)`
+fn runs(target: &Value) -> String {
+    format!("{} ({} unchanged)", number(target, "runs"), number(target, "runsUnchanged"))
+}
+
+/// `added 3, unchanged 98`: what the last run did, nothings apart.
+fn last_run(target: &Value) -> String {
+    let words = ["added", "updated", "removed", "unchanged", "failed", "deferred"];
+    let counts = words.map(|word| (word, number(target, &format!("lastRun.{word}"))));
+    let told = counts.iter().filter(|(_, times)| *times > 0).map(|(word, times)| format!("{word} {times}"));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+pub async fn run(args: &StatusArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let node = node.go(session).await?;
+    let document = session.call(&Call::of(&SYNC_STATE, &json!({ "nodeId": node }))?).await?;
+    let moment = Moment {
+        now_ms: time::millis(field(&document, "generatedAt")).or_else(time::now_ms),
+        absolute: args.absolute,
+    };
+    let lines = describe(&document, moment, session)?;
+    let targets = items(&document, "targets").to_vec();
+    let is_well = targets.iter().all(|target| !matches!(text(target, "status"), "failed" | "drift"));
+    let names = vec![format!("{}/{}", peers::KIND, text(&document, "localNodeId"))];
+    session.show(&View { document: document.clone(), items: None, names, text: Text::Lines(lines) })?;
+    warn_if_stale(session, &document);
+    Ok(if is_well { Exit::Ok } else { Exit::Negative })
+}
+
+/// The node, its targets as a table, and what is to be done about them.
+fn describe(document: &Value, moment: Moment, session: &Session) -> Result<String, CliError> {
+    let targets = items(document, "targets");
+    let wide = session.format() == crate::cli::output::Format::Wide;
+    let table = Table::of(COLUMNS, targets, moment, &Layout::default())?.render(wide, session.out.screen());
+    let node = text(document, "localNodeId");
+    let next: String = targets.iter().filter_map(|target| next(target, node)).collect();
+    let parts = [listing(&rows(document)), table.lines, next];
+    Ok(parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n"))
+}
+
+fn rows(document: &Value) -> Vec<(&'static str, String)> {
+    let of = |name: &str| number(document, name);
+    let mut local = count(of("local"), "advertisement");
+    if of("unverified") > 0 {
+        local.push_str(&format!(", {} not confirmed since the node started", of("unverified")));
+    }
+    vec![
+        ("node", text(document, "localNodeId").to_owned()),
+        (
+            "catalogue",
+            format!("{}, {} to be advertised", count(of("registers"), "register"), of("advertise")),
+        ),
+        ("pool", local),
+        ("others", count(of("remote"), "advertisement")),
+        ("store", store(document)),
+    ]
+}
+
+/// Where the node's advertisements are: in the store, or in memory as long as it is away.
+fn store(document: &Value) -> String {
+    let waiting = number(document, "deferred");
+    let waits = |verb: &str| format!("{} {verb} in memory", count(waiting, "advertisement"));
+    let waits = waits(if waiting == 1 { "waits" } else { "wait" });
+    match (flag(document, "stale"), waiting) {
+        (false, 0) => "all is stored".to_owned(),
+        (false, _) => format!("{waits}, and will be written soon"),
+        (true, 0) => "away; what was stored is shown, nothing waits".to_owned(),
+        (true, _) => format!("away; {waits} until it is back"),
+    }
+}
+
+/// What is the matter with a target and what to do; `None` when nothing is.
+fn next(target: &Value, node: &str) -> Option<String> {
+    let name = text(target, "target");
+    let peer = if name == "local" { String::new() } else { format!(" --peer {name}") };
+    let resync = format!("omnirelay registers resync --node {node}{peer}");
+    let lines = match text(target, "status") {
+        "failed" => {
+            let times = count(number(target, "failures"), "time");
+            format!("{name} has failed {times}: {}\n  try: {resync}\n", text(target, "error"))
+        }
+        "drift" => {
+            let entries = number(target, "drifted");
+            let some = if entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") };
+            format!(
+                "{name} has drifted: {some} should go, which is more than an automatic run dares to remove\n  \
+                 try: {resync} --full --dry-run    # which\n       {resync} --full --yes        # remove them\n"
+            )
+        }
+        _ => return None,
+    };
+    Some(lines.lines().map(|line| format!("{}\n", printable(line))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn store_is_told_by_what_waits_for_it() {
+        let said = |stale: bool, deferred: u32| store(&json!({"stale": stale, "deferred": deferred}));
+        assert_eq!(said(false, 0), "all is stored");
+        assert_eq!(said(false, 1), "1 advertisement waits in memory, and will be written soon");
+        assert_eq!(said(true, 3), "away; 3 advertisements wait in memory until it is back");
+        assert_eq!(said(true, 0), "away; what was stored is shown, nothing waits");
+    }
+
+    #[test]
+    fn what_to_do_names_the_node_and_the_pool() {
+        let target = |status: &str| json!({"target": "http://p:1", "status": status, "drifted": 12, "failures": 2, "error": "it\nis away"});
+        let told = next(&target("drift"), "node-1").unwrap();
+        assert!(told.starts_with("http://p:1 has drifted: 12 entries should go"), "{told}");
+        assert!(
+            told.contains("omnirelay registers resync --node node-1 --peer http://p:1 --full --dry-run"),
+            "{told}"
+        );
+        let told = next(&target("failed"), "node-1").unwrap();
+        assert!(told.starts_with("http://p:1 has failed 2 times: it"), "{told}");
+        assert_eq!(next(&target("success"), "node-1"), None);
+        assert_eq!(next(&target("never"), "node-1"), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! What a resync has done: its document, its table, and what it comes to.
+
+use serde_json::{Map, Value, json};
+
+use crate::cli::client::count;
+use crate::cli::document::{items, number, text};
+use crate::cli::error::CliError;
+use crate::cli::ops::KIND;
+use crate::cli::ops::follow::verdict;
+use crate::cli::ops::get::failures;
+use crate::cli::ops::list::took;
+use crate::cli::output::{Screen, View};
+use crate::cli::table::{Column, Layout, Moment, Table};
+
+/// What is counted.
+const COUNTS: [&str; 7] = ["processed", "added", "updated", "removed", "unchanged", "failed", "deferred"];
+
+macro_rules! counted {
+    ($name:literal) => {
+        Column::new($name, |synced, _| number(synced, $name).to_string())
+            .number(|synced| number(synced, $name) as f64)
+    };
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("operation", |synced, _| text(synced, "operationId").to_owned()).keep(),
+    Column::new("result", |synced, _| text(synced, "result").to_owned()).keep(),
+    counted!("added").keep(),
+    counted!("updated").keep(),
+    counted!("removed").keep(),
+    counted!("unchanged").keep(),
+    counted!("failed").keep(),
+    Column::new("took", |synced, _| text(synced, "took").to_owned()).keep(),
+];
+
+/// The document of a resync that has ended: the operation's counts as numbers.
+pub fn document(operation: &Value) -> Value {
+    let mut counts: Map<String, Value> = COUNTS
+        .iter()
+        .map(|name| ((*name).to_owned(), json!(number(operation, &format!("counts.{name}")))))
+        .collect();
+    let listed = items(operation, "failures");
+    // Of more failures than are listed the count is right, of those that nobody counted the list.
+    if number(operation, "counts.failed") < listed.len() as u64 {
+        counts["failed"] = json!(listed.len());
+    }
+    if number(operation, "counts.processed") == 0 {
+        counts["processed"] = json!(number(operation, "done"));
+    }
+    let results: Vec<Value> = listed.iter().map(result).collect();
+    let mut document = json!({
+        "schemaVersion": "v1", "operationId": text(operation, "operationId"), "result": word(operation, &counts),
+    });
+    if let Some(fields) = document.as_object_mut() {
+        fields.extend(counts);
+        fields.insert("results".to_owned(), json!(results));
+    }
+    document
+}
+
+fn result(failure: &Value) -> Value {
+    json!({
+        "registerId": text(failure, "object"), "reason": text(failure, "reason"),
+        "message": text(failure, "message"),
+    })
+}
+
+/// `unchanged`, `synced`, `partial`, `failed` or `cancelled`.
+fn word(operation: &Value, counts: &Map<String, Value>) -> String {
+    let changed = ["added", "updated", "removed", "failed"].iter().any(|name| counts[*name] != json!(0));
+    match text(operation, "state") {
+        "succeeded" if changed => "synced".to_owned(),
+        "succeeded" => "unchanged".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// The document, and for a person a line of counts and what was not synced.
+///
+/// # Errors
+/// Never in fact: the table has all of its columns.
+pub fn view(operation: &Value, document: &Value) -> Result<View, CliError> {
+    let mut row = document.clone();
+    row["took"] = json!(took(operation));
+    let moment = Moment { now_ms: None, absolute: false };
+    let table = Table::of(COLUMNS, &[row], moment, &Layout::default())?;
+    let lines = format!("{}{}", table.render(false, Screen::default()).lines, failures(operation));
+    Ok(View::lines(document.clone(), format!("{KIND}/{}", text(document, "operationId")), lines))
+}
+
+/// What a resync comes to that was not carried out in full; `again` is the command that does the rest.
+pub fn shortfall(operation: &Value, document: &Value, again: &str) -> Option<CliError> {
+    let error = match (text(operation, "state"), waiting(document)) {
+        ("partial", None) => not_synced(document),
+        ("partial", Some(waiting)) => not_synced(document).cause(format!("besides, {waiting}")),
+        ("succeeded", None) => return None,
+        ("succeeded", Some(waiting)) => {
+            return Some(
+                CliError::partial(waiting)
+                    .cause("the store is away; the daemon shows them, and writes them once it is back")
+                    .hint("omnirelay registers status        # until they are stored"),
+            );
+        }
+        (_, _) => verdict(operation)?,
+    };
+    Some(error.hint(format!("{again}        # unchanged entries cost nothing")))
+}
+
+/// `1 of 101 registers was not synced`
+fn not_synced(document: &Value) -> CliError {
+    let (failed, processed) = (number(document, "failed"), number(document, "processed"));
+    let was = if failed == 1 { "was" } else { "were" };
+    let message = format!("{failed} of {} {was} not synced", count(processed.max(failed), "register"));
+    items(document, "results").iter().cloned().fold(CliError::partial(message), CliError::detail)
+}
+
+/// `3 advertisements wait in memory for the store`; `None`: none do.
+fn waiting(document: &Value) -> Option<String> {
+    let deferred = number(document, "deferred");
+    let waits = if deferred == 1 { "waits" } else { "wait" };
+    (deferred > 0).then(|| format!("{} {waits} in memory for the store", count(deferred, "advertisement")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(state: &str, counts: Value, failures: usize) -> Value {
+        let failure =
+            json!({"object": "reg-a", "reason": "STORE_UNAVAILABLE", "message": "it did not answer"});
+        json!({
+            "operationId": "op_1", "state": state, "done": "101", "total": "101", "counts": counts,
+            "failures": vec![failure; failures], "startedAt": "2026-11-20T06:00:00Z",
+            "finishedAt": "2026-11-20T06:00:07.900Z", "message": "",
+        })
+    }
+
+    #[test]
+    fn result_says_in_a_word_what_has_happened() {
+        let cases = [
+            ("nothing", "succeeded", json!({"unchanged": "101"}), "unchanged", None),
+            ("added", "succeeded", json!({"added": "1", "unchanged": "100"}), "synced", None),
+            ("removed", "succeeded", json!({"removed": "1"}), "synced", None),
+            ("partial", "partial", json!({"added": "1", "failed": "1"}), "partial", Some(7)),
+            ("failed", "failed", json!({"failed": "3"}), "failed", Some(1)),
+            ("cancelled", "cancelled", json!({}), "cancelled", Some(4)),
+            ("in memory", "succeeded", json!({"added": "2", "deferred": "2"}), "synced", Some(7)),
+        ];
+        for (what, state, counts, word, exit) in cases {
+            let operation = operation(state, counts, 0);
+            let document = document(&operation);
+            assert_eq!(document["result"], word, "{what}");
+            let error = shortfall(&operation, &document, "again");
+            assert_eq!(error.map(|error| error.exit() as u8), exit, "{what}");
+        }
+    }
+
+    #[test]
+    fn document_has_numbers_and_what_failed() {
+        let counts = json!({"processed": "101", "added": "3", "updated": "1", "removed": "1", "unchanged": "95", "failed": "1"});
+        assert_eq!(
+            document(&operation("partial", counts, 1)),
+            json!({
+                "schemaVersion": "v1", "operationId": "op_1", "result": "partial", "processed": 101, "added": 3,
+                "updated": 1, "removed": 1, "unchanged": 95, "failed": 1, "deferred": 0,
+                "results": [{"registerId": "reg-a", "reason": "STORE_UNAVAILABLE", "message": "it did not answer"}],
+            })
+        );
+        let uncounted = document(&operation("partial", json!({}), 2));
+        assert_eq!((&uncounted["processed"], &uncounted["failed"]), (&json!(101), &json!(2)));
+    }
+
+    #[test]
+    fn partial_result_is_counted_for_a_person() {
+        let operation = operation("partial", json!({"added": "3", "failed": "1", "processed": "101"}), 1);
+        let mut document = document(&operation);
+        let error = shortfall(&operation, &document, "again").unwrap().to_text();
+        assert!(error.starts_with("error: 1 of 101 registers was not synced\n"), "{error}");
+        assert!(error.contains("try: again ") && !error.contains("memory"), "{error}");
+        document["deferred"] = json!(1);
+        let error = shortfall(&operation, &document, "again").unwrap().to_text();
+        assert!(error.contains("cause: besides, 1 advertisement waits in memory for the store\n"), "{error}");
+    }
+}

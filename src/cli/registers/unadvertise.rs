@@ -1,0 +1,51 @@
+//! `registers unadvertise`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::json;
+
+use super::KIND;
+use super::change::Change;
+use super::update::UPDATE;
+use crate::cli::args::WriteArgs;
+use crate::cli::complete;
+use crate::cli::error::CliError;
+use crate::cli::ids;
+use crate::cli::rpc::Leaf;
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::write("registers unadvertise", &[&UPDATE]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay registers unadvertise orders
+  omnirelay registers unadvertise orders invoices --dry-run
+  omnirelay registers list -l tier=internal -o name | omnirelay registers unadvertise -";
+
+/// Hide registers from the mesh
+///
+/// They stay in the catalogue of the node. Repeating it changes nothing.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct UnadvertiseArgs {
+    /// Ids or register/ID, in full; - reads them from standard input
+    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::registers))]
+    ids: Vec<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &UnadvertiseArgs, node: &str, session: &mut Session) -> Result<Exit, CliError> {
+    let ids = ids::expand(&args.ids, KIND)?;
+    let change = Change {
+        rpc: &UPDATE,
+        node,
+        write: &args.write,
+        done: "hidden",
+        already: "it is hidden already",
+        failed: "could not be hidden",
+        fields: json!({ "advertise": false }),
+    };
+    change.run(session, ids).await
+}

@@ -1,0 +1,88 @@
+//! `registers update`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::{Map, Value, json};
+
+use super::change::Change;
+use super::labels::{labels, word};
+use super::{KIND, register_rpc};
+use crate::cli::args::WriteArgs;
+use crate::cli::complete;
+use crate::cli::error::CliError;
+use crate::cli::ids;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const UPDATE: Rpc = register_rpc!("Update", Patch, "/control/registers/{register_id}", "mesh.operate");
+pub const LEAF: Leaf = Leaf::write("registers update", &[&UPDATE]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay registers update orders --name \"Orders of the shop\"
+  omnirelay registers update orders invoices --label tier=gold --label legacy- --dry-run
+  omnirelay registers update orders --latest-version 43 --if-match 7";
+
+/// Change what is given of registers, and leave the rest
+///
+/// Versions are never lowered. To advertise or hide registers: advertise, unadvertise.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct UpdateArgs {
+    /// Ids or register/ID, in full; - reads them from standard input
+    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::registers))]
+    ids: Vec<String>,
+    /// Its name; empty for none
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// What it is for; empty for nothing
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// How far it has come
+    #[arg(long, value_name = "N")]
+    latest_version: Option<u64>,
+    /// How far its dockets have come
+    #[arg(long, value_name = "N")]
+    latest_docket_version: Option<u64>,
+    /// A label to set, or to remove with KEY-; may be repeated
+    #[arg(long, value_name = "KEY=VALUE|KEY-", value_parser = word)]
+    label: Vec<(String, Option<String>)>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &UpdateArgs, node: &str, session: &mut Session) -> Result<Exit, CliError> {
+    let ids = ids::expand(&args.ids, KIND)?;
+    let fields = fields(args)?;
+    if fields.as_object().is_some_and(Map::is_empty) {
+        return Err(CliError::usage("nothing was given to change")
+            .hint("add --name, --description, --label, --latest-version or --latest-docket-version"));
+    }
+    let change = Change {
+        rpc: &UPDATE,
+        node,
+        write: &args.write,
+        done: "updated",
+        already: "it is so already",
+        failed: "could not be updated",
+        fields,
+    };
+    change.run(session, ids).await
+}
+
+/// What was given, by the API's names.
+fn fields(args: &UpdateArgs) -> Result<Value, CliError> {
+    let labels = labels(args.label.iter().cloned())?;
+    let version = |number: Option<u64>| number.map(|number| json!(number.to_string()));
+    let given = [
+        ("name", args.name.as_ref().map(|name| json!(name))),
+        ("description", args.description.as_ref().map(|text| json!(text))),
+        ("latestVersion", version(args.latest_version)),
+        ("latestDocketVersion", version(args.latest_docket_version)),
+        ("setLabels", (!labels.set.is_empty()).then(|| json!(labels.set))),
+        ("removeLabels", (!labels.remove.is_empty()).then(|| json!(labels.remove))),
+    ];
+    let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Ok(Value::Object(given.collect()))
+}

@@ -1,0 +1,136 @@
+//! `registers watch`: changes of advertisements.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::{Value, json};
+
+use super::{KIND, advertisement_rpc};
+use crate::cli::args::{TableArgs, WatchArgs};
+use crate::cli::complete;
+use crate::cli::document::{field, number, text};
+use crate::cli::error::CliError;
+use crate::cli::node::NodeArgs;
+use crate::cli::rpc::{Call, Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::cli::table::Column;
+use crate::cli::time;
+use crate::cli::watch::{self as stream, Feed, Keep};
+use crate::wire::fault::Exit;
+
+pub const WATCH: Rpc = advertisement_rpc!("Watch", Get, "/control/advertisements", "mesh.read");
+pub const LEAF: Leaf = Leaf::read("registers watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay registers watch
+  omnirelay registers watch --register reg-orders-eu --max-events 1
+  omnirelay registers watch --source node-2 -o jsonl --cursor-file registers.cursor
+  omnirelay registers watch --register reg-orders-eu --until syncState==active --timeout 2m";
+
+/// Watch who advertises which register
+///
+/// One line for each change, and on a terminal a table that is drawn again, unless --append. Public advertisements
+/// only: one that is hidden is told as removed, one that is merely refreshed is not told.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct WatchVerbArgs {
+    /// Only this register, an id or register/ID; several are alternatives
+    #[arg(long, value_name = "ID,...", value_delimiter = ',', value_parser = register)]
+    register: Vec<String>,
+    /// Only what this node advertises; several are alternatives
+    #[arg(long, value_name = "NODE,...", value_delimiter = ',', add = ArgValueCompleter::new(complete::ids))]
+    source: Vec<String>,
+    #[command(flatten)]
+    watching: WatchArgs,
+}
+
+/// An id as it was given: `register/` is taken off, for what `-o name` prints can be given again.
+fn register(given: &str) -> Result<String, String> {
+    let id = given.strip_prefix("register/").unwrap_or(given);
+    if id.is_empty() { Err(format!("an empty text is no id of a {KIND}")) } else { Ok(id.to_owned()) }
+}
+
+/// The columns of a live table of advertisements.
+pub static WATCHED: &[Column] = &[
+    Column::new("register", |one, _| text(one, "registerId").to_owned()).keep(),
+    Column::new("source", |one, _| text(one, "source").to_owned()).keep(),
+    Column::new("producer", |one, _| text(one, "producer").to_owned()),
+    Column::new("name", |one, _| text(one, "name").to_owned()),
+    Column::new("version", |one, _| number(one, "latestVersion").to_string())
+        .number(|one| number(one, "latestVersion") as f64),
+    Column::new("docket", |one, _| number(one, "latestDocketVersion").to_string())
+        .number(|one| number(one, "latestDocketVersion") as f64),
+    Column::new("state", |one, _| text(one, "syncState").to_owned()),
+    Column::new("changed", |one, moment| time::ago(field(one, "timestamp"), moment))
+        .ranked(|one| time::millis(field(one, "timestamp")).unwrap_or(0) as f64)
+        .wide(),
+    Column::new("description", |one, _| text(one, "description").to_owned()).wide(),
+];
+
+pub async fn run(args: &WatchVerbArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    node.go(session).await?;
+    watch(&args.register, &args.source, &args.watching, &TableArgs::default(), session).await
+}
+
+/// Watches the advertisements of `registers` by `sources`; of all when none is named.
+pub async fn watch(
+    registers: &[String],
+    sources: &[String],
+    watching: &WatchArgs,
+    table: &TableArgs,
+    session: &mut Session,
+) -> Result<Exit, CliError> {
+    let feed = Feed {
+        call: Call::of(&WATCH, &json!({ "registerId": registers, "source": sources }))?,
+        object: "advertisement",
+        kind: "advertisement",
+        id: key,
+        columns: WATCHED,
+        summary,
+        line: None,
+        named: &[],
+        news: None,
+        keep: Keep::Latest,
+    };
+    stream::run(session, feed, watching, table).await
+}
+
+/// What tells one advertisement from all others: `reg-orders-eu/node-1/catalogue`, so that those of a register
+/// stand together. Empty when it is none.
+fn key(advertisement: &Value) -> String {
+    let parts = ["registerId", "source", "producer"].map(|name| text(advertisement, name));
+    if parts[0].is_empty() { String::new() } else { parts.join("/") }
+}
+
+/// What a line says of an advertisement that is new or gone.
+fn summary(advertisement: &Value) -> String {
+    format!(
+        "{} version={} docket={}",
+        text(advertisement, "syncState"),
+        number(advertisement, "latestVersion"),
+        number(advertisement, "latestDocketVersion"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advertisements_of_one_register_are_told_apart() {
+        let one = |source: &str, producer: &str| {
+            key(&json!({"registerId": "reg-a", "source": source, "producer": producer}))
+        };
+        assert_eq!(one("node-1", "catalogue"), "reg-a/node-1/catalogue");
+        assert_ne!(one("node-1", "catalogue"), one("node-1", "http:sorcha"));
+        assert_ne!(one("node-1", "catalogue"), one("node-2", "catalogue"));
+        assert_eq!(key(&Value::Null), "", "as in an event that is about none");
+    }
+
+    #[test]
+    fn register_may_be_given_as_its_name_is_printed() {
+        assert_eq!(register("register/reg-a").unwrap(), "reg-a");
+        assert_eq!(register("reg-a").unwrap(), "reg-a");
+        assert!(register("register/").is_err());
+    }
+}

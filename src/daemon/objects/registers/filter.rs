@@ -1,0 +1,68 @@
+//! Which registers a list shows, and in which order.
+
+use super::pb;
+use crate::core::selector::Selector;
+use crate::daemon::objects::listing::Order;
+use crate::daemon::registry::view::ViewRecord;
+use crate::wire::fault::Fault;
+use crate::wire::pb::omnirelay::store::v1::RegisterValue;
+
+/// A register passes when it passes each filter that is given.
+#[derive(Debug)]
+pub struct RegisterFilter {
+    advertise: Option<bool>,
+    selector: Selector,
+}
+
+impl RegisterFilter {
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a bad selector.
+    pub fn of(asked: &pb::ListRegistersRequest) -> Result<Self, Fault> {
+        let selector = Selector::parse(&asked.selector).map_err(|error| {
+            Fault::invalid(format!("field `selector`: {error}")).hint("such as `tier=std,!legacy`")
+        })?;
+        Ok(Self { advertise: asked.advertise, selector })
+    }
+
+    /// Whether the record of a register passes.
+    pub fn matches(&self, record: &ViewRecord) -> bool {
+        let Some(value) = record.value::<RegisterValue>() else { return false };
+        self.advertise.is_none_or(|advertise| value.advertise == advertise)
+            && self.selector.matches(&value.labels)
+    }
+}
+
+/// What a list is sorted by; the register id settles ties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    RegisterId,
+    Name,
+    LatestVersion,
+    UpdatedAt,
+}
+
+const FIELDS: [(&str, Field); 4] = [
+    ("register_id", Field::RegisterId),
+    ("name", Field::Name),
+    ("latest_version", Field::LatestVersion),
+    ("updated_at", Field::UpdatedAt),
+];
+
+/// Reads `orderBy`; empty is by register id.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming the known fields.
+pub fn order(text: &str) -> Result<Order<Field>, Fault> {
+    Order::parse(text, &FIELDS)
+}
+
+/// What a register is sorted by; numbers as texts of one length.
+pub fn key(field: Field, record: &ViewRecord) -> String {
+    let value = record.value::<RegisterValue>().unwrap_or_default();
+    match field {
+        Field::RegisterId => String::new(),
+        Field::Name => value.name.clone(),
+        Field::LatestVersion => format!("{:020}", value.latest_version),
+        Field::UpdatedAt => format!("{:020}", record.record.updated_at.0),
+    }
+}

@@ -1,0 +1,146 @@
+//! What a node hosts, listed and looked up.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response};
+
+use super::filter::{self, Field, RegisterFilter};
+use super::{REGISTER, Registers, check_id, not_found, of_node, pb, register_record, show};
+use crate::daemon::objects::advertisements;
+use crate::daemon::objects::listing::{self, Order, PageToken};
+use crate::daemon::objects::{Envelope, at_cursor, caller, head_cursor, not_modified, tagged};
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::mutate::request_hash;
+use crate::daemon::registry::view::{Reading, ViewRecord};
+use crate::wire::fault::Fault;
+use crate::wire::pb::omnirelay::store::v1::RegisterValue;
+
+const PAGE_SIZE_MAX: usize = 1000;
+
+/// What is asked of a list, checked.
+struct Query<'a> {
+    node_id: &'a str,
+    filter: RegisterFilter,
+    order: Order<Field>,
+    size: usize,
+    hash: u64,
+}
+
+/// Of a list, what one page shows.
+struct Page {
+    registers: Vec<pb::Register>,
+    total: usize,
+    next: String,
+}
+
+impl Registers {
+    pub(super) async fn list_page(
+        &self,
+        request: Request<pb::ListRegistersRequest>,
+    ) -> Result<Response<pb::ListRegistersResponse>, Fault> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        let query = Query {
+            node_id: self.node(&asked.node_id)?,
+            filter: RegisterFilter::of(&asked)?,
+            order: filter::order(&asked.order_by)?,
+            size: listing::page_size(asked.page_size, PAGE_SIZE_MAX, PAGE_SIZE_MAX)?,
+            hash: query_hash(&asked),
+        };
+        let token = PageToken::decode(&asked.page_token, query.hash)?;
+        self.registry.ready_for(&asked.min_revision).await?;
+
+        let envelope = Envelope::of(&self.registry);
+        let reading = listing::read(&self.registry, &REGISTER, token.as_ref()).await?;
+        let tag = list_tag(&asked, reading.changed, envelope.stale);
+        let cursor = reading.cursor.to_string();
+        if caller.has_seen(&tag) {
+            return Ok(not_modified(&tag, &cursor));
+        }
+        let page = query.page(&reading, token.as_ref());
+        let response = pb::ListRegistersResponse {
+            schema_version: envelope.schema_version,
+            generated_at: envelope.generated_at,
+            local_node_id: envelope.local_node_id,
+            cursor: cursor.clone(),
+            stale: envelope.stale,
+            stale_ms: envelope.stale_ms,
+            next_page_token: page.next,
+            total_size: page.total as u32,
+            registers: page.registers,
+        };
+        Ok(tagged(response, &tag, &cursor))
+    }
+
+    pub(super) async fn get_one(
+        &self,
+        asked: pb::GetRegisterRequest,
+    ) -> Result<Response<pb::GetRegisterResponse>, Fault> {
+        check_id(&asked.register_id)?;
+        let node_id = self.node(&asked.node_id)?;
+        self.registry.ready_for(&asked.min_revision).await?;
+        let cursor = head_cursor(self.registry.view());
+        let register = self.registry.view().get(&register_record(node_id, &asked.register_id));
+        let register = register.and_then(|record| shown_as(&record));
+        let advertisements = advertisements::of_register(&self.pool, &asked.register_id);
+        if register.is_none() && advertisements.is_empty() {
+            return Err(not_found(node_id, &asked.register_id));
+        }
+        let tag = register.as_ref().map(|register| format!("\"{}\"", register.version));
+        let envelope = Envelope::of(&self.registry);
+        let response = pb::GetRegisterResponse {
+            schema_version: envelope.schema_version,
+            generated_at: envelope.generated_at,
+            local_node_id: envelope.local_node_id,
+            cursor: cursor.clone(),
+            stale: envelope.stale,
+            stale_ms: envelope.stale_ms,
+            register,
+            advertisements,
+        };
+        Ok(match tag {
+            Some(tag) => tagged(response, &tag, &cursor),
+            None => at_cursor(response, &cursor),
+        })
+    }
+}
+
+impl Query<'_> {
+    fn page(&self, reading: &Reading, token: Option<&PageToken>) -> Page {
+        let own = of_node(&reading.records, self.node_id).iter();
+        let matching = own.filter(|record| self.filter.matches(record));
+        let mut found: Vec<(String, Arc<ViewRecord>)> =
+            matching.map(|record| (filter::key(self.order.field, record), record.clone())).collect();
+        self.order.sort(&mut found);
+        let total = found.len();
+        let start = token.map_or(0, |token| self.order.position_behind(&found, &token.after));
+        let end = (start + self.size).min(total);
+        let shown = &found[start..end];
+        let next = match shown.last() {
+            Some((key, last)) if end < total => {
+                PageToken::encode(self.hash, reading.cursor, (key.clone(), last.record.id.key.clone()))
+            }
+            Some(_) | None => String::new(),
+        };
+        Page { registers: shown.iter().filter_map(|(_, record)| shown_as(record)).collect(), total, next }
+    }
+}
+
+fn shown_as(record: &ViewRecord) -> Option<pb::Register> {
+    show(&record.record, record.value::<RegisterValue>().unwrap_or_default().as_ref())
+}
+
+/// Differs whenever the answer's stable part may differ.
+fn list_tag(asked: &pb::ListRegistersRequest, changed: Cursor, stale: bool) -> String {
+    let asked = pb::ListRegistersRequest { min_revision: String::new(), ..asked.clone() };
+    format!("W/\"{changed}-{:x}{}\"", request_hash(&asked), if stale { "-stale" } else { "" })
+}
+
+fn query_hash(asked: &pb::ListRegistersRequest) -> u64 {
+    request_hash(&pb::ListRegistersRequest {
+        page_size: 0,
+        page_token: String::new(),
+        min_revision: String::new(),
+        ..asked.clone()
+    })
+}

@@ -1,0 +1,162 @@
+//! Registers on the memory store, in paused time: several daemons, one mesh.
+mod changes;
+mod imports;
+mod reading;
+mod restoring;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tonic::{Request, Response, Status};
+
+use super::*;
+use crate::daemon::audit::AUDIT;
+use crate::daemon::chance::random_secret;
+use crate::daemon::objects::advertisements::pool::PoolSettings;
+use crate::daemon::objects::peers::PEER;
+use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
+use crate::daemon::presence::keep_present;
+use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
+use crate::daemon::registry::follow::{follow_log, wait_for};
+use crate::daemon::store::*;
+use crate::daemon::surface::{Caller, IfMatch, Protocol, RequestId, Scopes};
+use crate::wire::pb::omnirelay::mesh::control::v1::PeerMetadata;
+use crate::wire::pb::omnirelay::store::v1::AuditValue;
+
+static MIRRORED: [Kind; 2] = [PEER, REGISTER];
+const TTL: Duration = Duration::from_secs(2);
+const MS: Duration = Duration::from_millis(1);
+
+fn memory(clock: PausedClock) -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new(clock))
+}
+
+/// A daemon without its listener. Dropping it is a crash.
+struct Daemon {
+    registers: Registers,
+    registry: Arc<Registry>,
+    presence: Arc<Presence>,
+    /// Says how far the catalogue is in the pool.
+    pushed: watch::Sender<Revision>,
+    _tasks: JoinSet<()>,
+}
+
+/// A daemon that has registered.
+async fn daemon(store: Arc<dyn Store>, node_id: &str) -> Daemon {
+    let registry = Arc::new(Registry::new(node_id, store, &MIRRORED));
+    let settings = PresenceSettings {
+        session_ttl: TTL,
+        dead_after: TTL * 5,
+        forget_after: Duration::from_secs(3600),
+        session_secret: node_id.to_owned(),
+    };
+    let presence = Arc::new(Presence::new(registry.clone(), settings, PeerMetadata::default()));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(follow_log(registry.clone()));
+    tasks.spawn(keep_present(registry.clone(), presence.clone(), TTL / 4));
+    wait_for(registry.view(), Revision(0)).await;
+    let settings = PoolSettings { ttl: TTL * 100, grace: TTL, secret: node_id.to_owned() };
+    let pool = Arc::new(Pool::new(registry.clone(), settings, || false));
+    let (pushed, through) = watch::channel(Revision(0));
+    let registers = Registers::new(registry.clone(), pool, through);
+    while !presence.is_registered() {
+        sleep(MS * 10).await;
+    }
+    Daemon { registers, registry, presence, pushed, _tasks: tasks }
+}
+
+/// A daemon on a store of its own.
+async fn alone() -> (Arc<MemoryStore>, Daemon) {
+    let store = memory(PausedClock(Instant::now()));
+    let daemon = daemon(store.clone(), "a").await;
+    (store, daemon)
+}
+
+fn called<T>(message: T, change: impl FnOnce(&mut Caller)) -> Request<T> {
+    let mut caller = Caller {
+        principal: "alice".into(),
+        scopes: Scopes::all(),
+        request_id: RequestId::of_static("test"),
+        protocol: Protocol::Http1,
+        idempotency_key: None,
+        generated_key: Some(format!("auto-{}", random_secret().unwrap())),
+        if_match: None,
+        if_none_match: None,
+        deadline: None,
+    };
+    change(&mut caller);
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(caller);
+    request
+}
+
+fn keyed(key: &str) -> impl FnOnce(&mut Caller) {
+    let key = key.to_owned();
+    move |caller| caller.idempotency_key = Some(key)
+}
+
+fn fault<T: std::fmt::Debug>(outcome: Result<Response<T>, Status>) -> Fault {
+    Fault::from(&outcome.unwrap_err())
+}
+
+fn reason_of<T: std::fmt::Debug>(outcome: Result<Response<T>, Status>) -> String {
+    fault(outcome).reason.into_owned()
+}
+
+fn new(register_id: &str) -> pb::CreateRegisterRequest {
+    pb::CreateRegisterRequest { register_id: register_id.to_owned(), ..Default::default() }
+}
+
+fn update(register_id: &str) -> pb::UpdateRegisterRequest {
+    pb::UpdateRegisterRequest { register_id: register_id.to_owned(), ..Default::default() }
+}
+
+fn delete(register_id: &str) -> pb::DeleteRegisterRequest {
+    pb::DeleteRegisterRequest { register_id: register_id.to_owned(), ..Default::default() }
+}
+
+fn item(register_id: &str) -> pb::ImportedRegister {
+    pb::ImportedRegister { register_id: register_id.to_owned(), ..Default::default() }
+}
+
+/// `count` items whose ids sort as their numbers do.
+fn items(count: usize) -> Vec<pb::ImportedRegister> {
+    (0..count).map(|at| item(&format!("r{at:06}"))).collect()
+}
+
+fn import(registers: Vec<pb::ImportedRegister>) -> pb::ImportRegistersRequest {
+    pb::ImportRegistersRequest { registers, ..Default::default() }
+}
+
+async fn created(daemon: &Daemon, request: pb::CreateRegisterRequest) -> pb::RegisterChange {
+    daemon.registers.create(called(request, |_| {})).await.unwrap().into_inner()
+}
+
+async fn updated(daemon: &Daemon, request: pb::UpdateRegisterRequest) -> pb::RegisterChange {
+    daemon.registers.update(called(request, |_| {})).await.unwrap().into_inner()
+}
+
+async fn imported(daemon: &Daemon, request: pb::ImportRegistersRequest) -> pb::ImportRegistersResponse {
+    daemon.registers.import(called(request, |_| {})).await.unwrap().into_inner()
+}
+
+fn ids(daemon: &Daemon, node_id: &str) -> Vec<String> {
+    catalogue(daemon.registry.view(), node_id).into_iter().map(|(id, _)| id).collect()
+}
+
+fn value(daemon: &Daemon, node_id: &str, register_id: &str) -> Option<Arc<RegisterValue>> {
+    daemon.registry.view().get(&register_record(node_id, register_id))?.value()
+}
+
+/// The audit records in the order of their commits.
+async fn audited(store: &dyn Store) -> Vec<AuditValue> {
+    let scan = Scan { kind: AUDIT, after: None, backwards: false, limit: 1000 };
+    let mut records = store.scan(scan).await.unwrap().records;
+    records.sort_by_key(|record| record.revision);
+    records.into_iter().map(|record| AuditValue::decode(record.value).unwrap()).collect()
+}

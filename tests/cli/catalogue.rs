@@ -1,0 +1,211 @@
+//! `registers`: what it asks of the daemon, and what it makes of the answers.
+
+use serde_json::{Value, json};
+
+use crate::program::Program;
+use crate::stub::{Reply, Request, Stub, answer, mesh, problem};
+
+fn register(id: &str, advertise: bool) -> Value {
+    json!({
+        "registerId": id, "nodeId": "relay-a7f3", "name": format!("The {id}"), "description": "of the shop",
+        "advertise": advertise, "latestVersion": "48211", "latestDocketVersion": "913",
+        "labels": {"team": "sales"}, "version": "7", "lastWriterId": "relay-a7f3",
+        "createdAt": "2026-11-14T06:01:00Z", "updatedAt": "2026-11-20T06:00:46Z",
+    })
+}
+
+/// A small catalogue with fixed times, for what commands print.
+pub fn registers(request: &Request, path: &str) -> Reply {
+    let dry = request.body.contains("\"dryRun\":true") || request.path.contains("dryRun=true");
+    let change = |id: &str, changed: bool, advertised: bool, lines: &[&str]| {
+        Reply::Json(
+            200,
+            json!({
+                "schemaVersion": "v1", "cursor": "7f2c:48214", "changed": changed, "dryRun": dry,
+                "register": register(id, true), "changes": lines, "advertised": advertised,
+            }),
+        )
+    };
+    match (request.method.as_str(), path) {
+        ("GET", "/control/registers") if request.path.contains("advertise=false") => {
+            answer(json!({"nextPageToken": "", "totalSize": 0, "registers": []}))
+        }
+        ("GET", "/control/registers") => {
+            let found = [register("invoices", true), register("orders", true), register("payroll", false)];
+            answer(json!({"nextPageToken": "", "totalSize": 3, "registers": found}))
+        }
+        ("GET", "/control/registers/orders") => {
+            let by = |source: &str, producer: &str| json!({"source": source, "producer": producer, "isPublic": true});
+            let by = [by("relay-a7f3", "catalogue"), by("relay-b119", "http:billing")];
+            answer(json!({"register": register("orders", true), "advertisements": by}))
+        }
+        ("POST", "/control/registers") if request.body.contains("\"invoices\"") => {
+            problem("already_exists", "REGISTER_EXISTS", 409)
+        }
+        ("POST", "/control/registers") => {
+            change("orders", true, true, &["created", "name: \"\" -> \"Orders\""])
+        }
+        ("PATCH", "/control/registers/orders") if request.body.contains("\"advertise\":true") => {
+            change("orders", false, true, &[])
+        }
+        ("PATCH", "/control/registers/orders") if request.body.contains("advertise") => {
+            change("orders", true, true, &["advertise: true -> false"])
+        }
+        ("PATCH", "/control/registers/orders") => {
+            change("orders", true, false, &["label tier: (none) -> \"gold\""])
+        }
+        ("PATCH", "/control/registers/invoices") => {
+            change("invoices", true, false, &["advertise: false -> true"])
+        }
+        ("DELETE", "/control/registers/orders") => change("orders", true, true, &["deleted"]),
+        ("POST", "/control/registers:import") => import(request, dry),
+        (_, _) => problem("not_found", "REGISTER_NOT_FOUND", 404),
+    }
+}
+
+/// Takes in what comes, except for a register called `full`.
+fn import(request: &Request, dry: bool) -> Reply {
+    let body: Value = serde_json::from_str(&request.body).unwrap();
+    let ids: Vec<&str> =
+        body["registers"].as_array().unwrap().iter().filter_map(|it| it["registerId"].as_str()).collect();
+    let failed = ids.contains(&"full");
+    let results: Vec<Value> = failed
+        .then(|| json!({"registerId": "full", "reason": "STORE_FULL", "message": "the store is full"}))
+        .into_iter()
+        .collect();
+    Reply::Json(
+        200,
+        json!({
+            "schemaVersion": "v1", "cursor": "7f2c:48214", "dryRun": dry, "processed": ids.len(),
+            "added": ids.len() - usize::from(failed), "updated": 0, "unchanged": 0,
+            "failed": usize::from(failed), "results": results, "advertised": true,
+        }),
+    )
+}
+
+#[test]
+fn each_verb_is_one_request_of_the_api() {
+    let cases = [
+        ("list", "GET /control/registers", ""),
+        (
+            "list --filter advertise=false -l tier=std --sort-by updated:desc --limit 5",
+            "GET /control/registers?orderBy=updated_at%20desc&pageSize=5&selector=tier%3Dstd&advertise=false",
+            "",
+        ),
+        ("list --node n-2", "GET /control/registers?nodeId=n-2", ""),
+        ("--node n-2 get register/a:b", "GET /control/registers/a%3Ab?nodeId=n-2", ""),
+        (
+            "create a --advertise --label tier=std --reason why",
+            "POST /control/registers",
+            r#"{"name":"","description":"","advertise":true,"latestVersion":"0","latestDocketVersion":"0","labels":{"tier":"std"},"registerId":"a","reason":"why"}"#,
+        ),
+        (
+            "update orders --name= --latest-version 0 --label a=1 --label b- --if-match 7",
+            "PATCH /control/registers/orders",
+            r#"{"name":"","latestVersion":"0","setLabels":{"a":"1"},"removeLabels":["b"],"expectedVersion":"7"}"#,
+        ),
+        (
+            "advertise orders --node n-2",
+            "PATCH /control/registers/orders",
+            r#"{"advertise":true,"nodeId":"n-2"}"#,
+        ),
+        ("unadvertise orders", "PATCH /control/registers/orders", r#"{"advertise":false}"#),
+        (
+            "delete orders --yes --reason why --if-match 7 --node n-2",
+            "DELETE /control/registers/orders?nodeId=n-2&reason=why&expectedVersion=7",
+            "",
+        ),
+        ("delete orders --dry-run", "DELETE /control/registers/orders?dryRun=true", ""),
+    ];
+    for (line, asked, body) in cases {
+        let stub = Stub::start(|request, _| mesh(request));
+        let ended = Program::new().run(&format!("--addr {} registers {line}", stub.url()));
+        let requests = stub.requests();
+        let first = &requests[0];
+        assert_eq!(format!("{} {}", first.method, first.path), asked, "{line}: {ended:?}");
+        assert_eq!((first.body.as_str(), requests.len()), (body, 1), "{line}: {ended:?}");
+    }
+}
+
+fn imported(
+    lines: &str,
+    flags: &str,
+    reply: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+) -> (Vec<Request>, crate::program::Ended) {
+    let stub = Stub::start(reply);
+    let program = Program::new();
+    let file = program.home.path().join("registers.jsonl");
+    std::fs::write(&file, lines).unwrap();
+    let line = format!("--addr {} registers import -f {} {flags}", stub.url(), file.display());
+    let ended = program.run(&line);
+    (stub.requests(), ended)
+}
+
+fn lines(count: usize) -> String {
+    (0..count).map(|at| format!("{{\"registerId\":\"r{at:05}\"}}\n")).collect()
+}
+
+#[test]
+fn a_large_file_is_sent_in_requests_of_five_thousand_each_under_its_own_key() {
+    let flags = "-o json --idempotency-key k";
+    let (requests, ended) =
+        imported(&(lines(12_000) + "{\"registerId\":\"r00000\"}"), flags, |request, _| mesh(request));
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let sent: Vec<usize> = requests
+        .iter()
+        .map(|request| {
+            let body: Value = serde_json::from_str(&request.body).unwrap();
+            body["registers"].as_array().unwrap().len()
+        })
+        .collect();
+    assert_eq!(sent, [5000, 5000, 2000], "of two with one id the last is sent");
+    let keys: Vec<_> = requests.iter().filter_map(|request| request.header("idempotency-key")).collect();
+    assert_eq!(keys, ["k/0", "k/1", "k/2"]);
+    let document = ended.json();
+    let counts = ["processed", "added", "unchanged", "failed"].map(|name| document[name].as_u64().unwrap());
+    assert_eq!(counts, [12_001, 12_000, 1, 0]);
+}
+
+#[test]
+fn a_request_that_fails_later_leaves_the_rest_as_failed() {
+    let (requests, ended) = imported(&lines(12_000), "-o json", |request, count| match count {
+        0 => mesh(request),
+        _ => problem("failed_precondition", "PEER_NOT_GONE", 409),
+    });
+    let document = ended.json();
+    assert_eq!((ended.code, requests.len()), (7, 2), "{}", ended.stderr);
+    assert_eq!((document["added"].as_u64(), document["failed"].as_u64()), (Some(5000), Some(7000)));
+    let results = document["results"].as_array().unwrap();
+    assert_eq!((results.len(), &results[0]["registerId"]), (7000, &json!("r05000")));
+    assert_eq!(results[0]["reason"], "PEER_NOT_GONE");
+    let (requests, ended) =
+        imported(&lines(12_000), "-o json", |_, _| problem("failed_precondition", "PEER_NOT_GONE", 409));
+    assert_eq!(
+        (ended.code, requests.len(), ended.stdout.as_str()),
+        (4, 1, ""),
+        "nothing done is the fault itself"
+    );
+}
+
+#[test]
+fn what_the_store_refuses_is_named() {
+    let file = lines(2) + "{\"registerId\":\"full\"}";
+    let (_, ended) = imported(&file, "", |request, _| mesh(request));
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (7, "3 registers: 2 added, 0 updated, 0 unchanged, 1 failed\n")
+    );
+    for line in
+        ["register/full: the store is full (STORE_FULL)", "error: 1 of 3 registers could not be imported"]
+    {
+        assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_file_with_anything_wrong_in_it_is_not_sent() {
+    let wrong = lines(3) + "{\"registerId\":\"x\",\"colour\":1}";
+    let (requests, ended) = imported(&wrong, "", |request, _| mesh(request));
+    assert_eq!((ended.code, requests.len()), (2, 0));
+    assert!(ended.stderr.contains("line 4: unknown field `colour`"), "{}", ended.stderr);
+}
