@@ -22,6 +22,7 @@ on_both! {
     edge_deleted_while_running
     edge_hundreds_at_once
     edge_rolling_restart_in_every_order
+    entries_of_a_catalogue_that_was_lost_are_not_withdrawn_and_run_out
 }
 
 async fn edge_register_service_first(backing: Backing) -> Result<()> {
@@ -107,4 +108,20 @@ async fn edge_rolling_restart_in_every_order(backing: Backing) -> Result<()> {
         pair.pool.shows_within(CONVERGED, &shown).await?;
     }
     Ok(())
+}
+
+/// A catalogue that is empty because its store was lost looks like one that should be. It withdraws nothing, and it
+/// confirms nothing either.
+async fn entries_of_a_catalogue_that_was_lost_are_not_withdrawn_and_run_out(backing: Backing) -> Result<()> {
+    let short = ["registers.resyncInterval=1s", "registers.advertisementTtl=3s"];
+    let mut pair = Pair::start_with(backing, &[("r1", true), ("r2", true)], &short).await?;
+    pair.catalogue.kill()?;
+    let url = pair.pool.url();
+    let lost = Node::start(backing, "catalogue", &[short.as_slice(), &[&pushing_to(&[&url])]].concat())?;
+    until("it has run", async || Ok(number(&lost.sync_state(&url).await?["runs"])? >= 1)).await?;
+    pair.pool.expect_shown(&["r1", "r2"]).await?;
+    pair.pool.shows_within(Duration::from_secs(15), &[]).await?;
+    // It is as any other from now on.
+    lost.create("r3", true).await?;
+    pair.pool.until_shown(&["r3"]).await
 }

@@ -56,7 +56,10 @@ async fn fr_001_entries_that_nobody_refreshes_expire(backing: Backing) -> Result
     pair.pool.until_shown(&[]).await?;
     let gone = pushed_last.elapsed();
     ensure!(gone > Duration::from_millis(500) && gone < Duration::from_secs(10), "gone after {gone:?}");
+    // A store that was cut off spares what it knew as living for as long as a session lives, and not longer.
     pair.pool.restart()?;
+    pair.pool.shows_within(Duration::from_secs(5), &[]).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     pair.pool.expect_shown(&[]).await
 }
 

@@ -278,7 +278,8 @@ impl Pair {
         for (id, advertise) in registers {
             pair.catalogue.create(id, *advertise).await?;
         }
-        let shown: Vec<&str> = registers.iter().filter(|(_, shown)| *shown).map(|(id, _)| *id).collect();
+        let mut shown: Vec<&str> = registers.iter().filter(|(_, shown)| *shown).map(|(id, _)| *id).collect();
+        shown.sort_unstable();
         pair.pool.until_shown(&shown).await?;
         Ok(pair)
     }
