@@ -210,6 +210,18 @@ const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
         "omnirelay.registers.v1.AdvertisementService/BulkAdvertise",
         "register services push with it; registers resync --file is an operator's, with a plan and a brake",
     ),
+    (
+        "omnirelay.registers.v1.AdvertisementService/Advertise",
+        "register services push with it; registers advertise is an operator's, and changes the catalogue",
+    ),
+    (
+        "omnirelay.registers.v1.AdvertisementService/Withdraw",
+        "register services push with it; registers unadvertise is an operator's, and changes the catalogue",
+    ),
+    (
+        "omnirelay.registers.v1.AdvertisementService/List",
+        "registers available and get show what it lists, registers watch is the stream of the same route",
+    ),
 ];
 
 #[test]

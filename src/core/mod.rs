@@ -13,4 +13,5 @@ pub mod peer;
 pub mod register;
 pub mod scope;
 pub mod selector;
+pub mod strays;
 pub mod time;

@@ -12,10 +12,12 @@ use crate::core::labels::Labels;
 mod check;
 mod layers;
 mod leadership;
+mod registers;
 mod store;
 
 pub use layers::{ConfigError, Loaded, Source, load};
 pub use leadership::{LeadershipConfig, ScopeConfig, ShardsConfig};
+pub use registers::{PeerServiceError, RegistersConfig, peer_service};
 pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};
 
 /// A duration as people write it: `1s`, `250ms`, `1h 5m` or `00:00:05`; never a bare number.
@@ -33,6 +35,7 @@ pub struct Config {
     pub relay: RelayConfig,
     pub session: SessionConfig,
     pub peers: PeersConfig,
+    pub registers: RegistersConfig,
     pub history: HistoryConfig,
     pub audit: AuditConfig,
     pub log: LogConfig,

@@ -1,6 +1,7 @@
 //! What a node counts, in the text form of Prometheus. Each node has its own registry.
 
 mod leadership;
+mod registers;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use prometheus::{
 };
 
 pub use leadership::LeadershipMetrics;
+pub use registers::{CountPool, PoolCounts, RegistersMetrics};
 
 use super::objects::peers::PEER;
 use super::registry::Registry;
@@ -29,6 +31,7 @@ pub struct Metrics {
     records_lost: IntCounterVec,
     audit: AuditMetrics,
     leadership: Arc<LeadershipMetrics>,
+    registers: Arc<RegistersMetrics>,
     /// One scrape at a time, so that nothing is counted twice.
     scrape: Mutex<()>,
 }
@@ -103,6 +106,7 @@ impl Metrics {
         Ok(Self {
             audit: AuditMetrics::new(&all)?,
             leadership: Arc::new(LeadershipMetrics::new(&all)?),
+            registers: Arc::new(RegistersMetrics::new(&all)?),
             all,
             calls,
             call_seconds,
@@ -121,6 +125,11 @@ impl Metrics {
         self.leadership.clone()
     }
 
+    /// What is counted of registers and their advertisements.
+    pub fn registers(&self) -> Arc<RegistersMetrics> {
+        self.registers.clone()
+    }
+
     /// Counts one finished call.
     pub fn count_call(&self, method: &str, code: &str, protocol: &str, took: Duration) {
         self.calls.with_label_values(&[method, code, protocol]).inc();
@@ -136,6 +145,7 @@ impl Metrics {
         self.count_losses(registry);
         self.audit.read(registry);
         self.leadership.read(registry);
+        self.registers.read(registry);
         let view = registry.view();
         // Counted first and then set, so that two scrapes at once say the same.
         let found: Vec<Status> = view

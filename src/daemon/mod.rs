@@ -11,9 +11,11 @@ pub mod node;
 #[cfg(test)]
 mod node_test;
 pub mod objects;
+pub mod operations;
 pub mod presence;
 pub mod readiness;
 pub mod registry;
+pub mod resync;
 pub mod run;
 pub mod signals;
 pub mod store;

@@ -1,5 +1,7 @@
 //! One node: its registry, its presence and its surface, put together.
 
+mod registers;
+
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -21,21 +23,22 @@ use super::audit::store::newest_revision_of;
 use super::chance::random_u64;
 use super::config::Config;
 use super::metrics::Metrics;
-use super::objects::advertisements::pool::{Pool, PoolSettings};
 use super::objects::advertisements::{ADVERTISEMENT, Advertisements};
 use super::objects::audit::{AUDIT_SEAL, Audit};
 use super::objects::dev::{Dev, Process};
 use super::objects::leaders::campaign::{CampaignSettings, Campaigner};
 use super::objects::leaders::{LEADERSHIP, Leaders};
 use super::objects::node::Node as NodeObject;
+use super::objects::operations::OperationCalls;
 use super::objects::peers::presence::{Presence, PresenceSettings};
 use super::objects::peers::{PEER, Peers};
 use super::objects::registers::{REGISTER, Registers};
+use super::operations::Operations;
 use super::presence::keep_present;
 use super::readiness::Readiness;
 use super::registry::Registry;
 use super::registry::follow::follow_log;
-use super::store::{Kind, Retention, Revision, Store};
+use super::store::{Kind, Retention, Store};
 use super::surface::{
     Drained, FinishedCall, Hosts, Insecure, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceError, serve,
 };
@@ -47,6 +50,7 @@ use crate::wire::pb::omnirelay::registers::v1::register_service_server::Register
 use crate::wire::pb::omnirelay::security::v1::audit_service_server::AuditServiceServer;
 use pb::leadership_control_service_server::LeadershipControlServiceServer;
 use pb::node_service_server::NodeServiceServer;
+use pb::operation_service_server::OperationServiceServer;
 use pb::peer_control_service_server::PeerControlServiceServer;
 
 /// The kinds that every daemon holds in memory. The audit trail is not among them.
@@ -56,9 +60,6 @@ static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
 
 /// How long a node that stops waits for its last audit records to be sealed.
 const LAST_SEAL_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// How long an advertisement lives without a refresh.
-const ADVERTISEMENT_TTL: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// How often the store is tidied.
 const HOUSEKEEPING_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
@@ -85,6 +86,8 @@ pub enum NodeError {
     Listen(#[source] std::io::Error),
     #[error("cannot keep the audit trail")]
     Audit(#[from] AuditFilesError),
+    #[error("cannot push to the pools of others")]
+    Resync(#[from] reqwest::Error),
     #[error("cannot count")]
     Metrics(#[from] prometheus::Error),
 }
@@ -103,8 +106,6 @@ pub struct Node {
     campaigner: Arc<Campaigner>,
     /// Ended before what the node leads is handed over.
     campaigning: JoinSet<()>,
-    /// Tells through which revision the node's catalogue is in its pool.
-    _pushed: watch::Sender<Revision>,
     /// Ended when the node is dropped.
     tasks: JoinSet<()>,
 }
@@ -114,6 +115,7 @@ struct Services {
     audit: Audit,
     registers: Registers,
     advertisements: Advertisements,
+    operations: OperationCalls,
 }
 
 impl Node {
@@ -129,18 +131,20 @@ impl Node {
         let heads = Arc::new(Heads::new(spec.audit.heads()?));
         let presence = Arc::new(presence(&registry, &spec, control, audit_key.public()));
         let present = presence.clone();
-        let pool = Arc::new(pool(&registry, &spec, &presence));
         let readiness = Arc::new(Readiness::new(registry.clone(), move || present.is_registered()));
         let metrics = Arc::new(Metrics::new()?);
         let audit = Audit::new(registry.clone(), heads.clone(), spec.config.control.watches_max);
         let refusals = Arc::new(Refusals::open(&spec.audit)?);
         let observer = Arc::new(Observer { metrics: metrics.clone(), refusals: refusals.clone() });
-        let (say_pushed, pushed) = watch::channel(Revision(0));
+        let operations = Arc::new(Operations::new(registry.clone()));
+        let pool = Arc::new(registers::pool(&registry, &spec, &presence));
+        let resync = Arc::new(registers::resync(&spec, &pool, &presence, &metrics, &operations)?);
         let watches_max = spec.config.control.watches_max;
         let services = Services {
             audit,
-            registers: Registers::new(registry.clone(), pool.clone(), pushed),
-            advertisements: Advertisements::new(pool.clone(), watches_max),
+            registers: Registers::new(registry.clone(), pool.clone(), resync.pushed_through()),
+            advertisements: Advertisements::new(pool.clone(), resync.clone(), watches_max),
+            operations: OperationCalls::new(registry.clone(), operations, watches_max),
         };
         let surface = surface(&spec, &registry, &readiness, &metrics, services, observer)?;
         spec.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
@@ -152,6 +156,7 @@ impl Node {
         tasks.spawn(Sealer::new(registry.clone(), audit_key, files, heads.clone(), keep).run());
         tasks.spawn(enter_refusals(registry.clone(), refusals, spec.audit.clone()));
         tasks.spawn(follow_seals(registry.clone(), heads.clone(), spec.audit.clone()));
+        tasks.spawn(resync.run());
         let mut keeping = JoinSet::new();
         keeping.spawn(keep_present(registry.clone(), presence.clone(), spec.config.renew_every()));
         let settings = campaign_settings(&spec.config);
@@ -182,7 +187,6 @@ impl Node {
             keeping,
             campaigner,
             campaigning,
-            _pushed: say_pushed,
             tasks,
         })
     }
@@ -279,16 +283,6 @@ fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr, audi
     Presence::new(registry.clone(), settings, profile)
 }
 
-fn pool(registry: &Arc<Registry>, spec: &NodeSpec, presence: &Arc<Presence>) -> Pool {
-    let settings = PoolSettings {
-        ttl: ADVERTISEMENT_TTL,
-        grace: spec.config.session_ttl(),
-        secret: spec.session_secret.clone(),
-    };
-    let presence = presence.clone();
-    Pool::new(registry.clone(), settings, move || presence.has_rival())
-}
-
 fn campaign_settings(config: &Config) -> CampaignSettings {
     let leadership = &config.mesh.leadership;
     CampaignSettings {
@@ -330,7 +324,6 @@ fn surface(
     observer: Arc<Observer>,
 ) -> Result<Surface, SurfaceError> {
     let config = &spec.config;
-    let Services { audit, registers, advertisements } = services;
     let peers = Peers::new(registry.clone(), config.control.watches_max);
     let leaders = Leaders::new(registry.clone(), config.control.watches_max);
     let node = NodeObject {
@@ -345,11 +338,16 @@ fn surface(
         .service(PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip))
         .service(LeadershipControlServiceServer::new(leaders).send_compressed(Gzip).accept_compressed(Gzip))
         .service(
-            AdvertisementServiceServer::new(advertisements).send_compressed(Gzip).accept_compressed(Gzip),
+            AdvertisementServiceServer::new(services.advertisements)
+                .send_compressed(Gzip)
+                .accept_compressed(Gzip),
         )
         .service(NodeServiceServer::new(node).send_compressed(Gzip).accept_compressed(Gzip))
-        .service(RegisterServiceServer::new(registers).send_compressed(Gzip).accept_compressed(Gzip))
-        .service(AuditServiceServer::new(audit).send_compressed(Gzip).accept_compressed(Gzip))
+        .service(RegisterServiceServer::new(services.registers).send_compressed(Gzip).accept_compressed(Gzip))
+        .service(AuditServiceServer::new(services.audit).send_compressed(Gzip).accept_compressed(Gzip))
+        .service(
+            OperationServiceServer::new(services.operations).send_compressed(Gzip).accept_compressed(Gzip),
+        )
         .observer(observer)
         .routes(probes(probed));
     if let Some(process) = &spec.process {

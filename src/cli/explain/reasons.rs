@@ -285,6 +285,12 @@ pub static REASONS: &[Explanation] = &[
         "name the address with --addr instead of --node",
     ),
     explain(
+        "NODE_ID_HELD",
+        Code::FailedPrecondition,
+        "another daemon has the node id of the one that was asked, which therefore advertises nothing",
+        "give each daemon a node id and a data directory of its own, or stop one of the two",
+    ),
+    explain(
         "NODE_IS_ANOTHER",
         Code::Unavailable,
         "the address that a node registered with leads to another one from here",
@@ -353,6 +359,12 @@ pub static REASONS: &[Explanation] = &[
         "repeat the command; what is done already is left as it is",
     ),
     explain(
+        "OPERATION_NOT_FOUND",
+        Code::NotFound,
+        "the daemon that was asked knows no operation of that id: each knows its own, and only since its start",
+        "ask the daemon that began it",
+    ),
+    explain(
         "OPERATION_OUT_OF_SIGHT",
         Code::DeadlineExceeded,
         "the daemon that carries the operation out cannot be asked any more",
@@ -381,6 +393,12 @@ pub static REASONS: &[Explanation] = &[
         Code::PermissionDenied,
         "a page of that origin may not call this listener",
         "add the name to the daemon's allowed hosts",
+    ),
+    explain(
+        "OTHER_NODE",
+        Code::FailedPrecondition,
+        "the request means another node than the one whose daemon was asked",
+        "ask the daemon of that node; omnirelay mesh peers get says where it listens",
     ),
     explain(
         "OUTCOME_UNKNOWN",
@@ -414,6 +432,12 @@ pub static REASONS: &[Explanation] = &[
         "stop it first, or wait until it is dead",
     ),
     explain(
+        "PEER_SERVICE_FAILED",
+        Code::Unavailable,
+        "a peer service elsewhere could not be pushed to, or answered something else than it should",
+        "read what it said, then try again",
+    ),
+    explain(
         "RANDOM",
         Code::Unknown,
         "the operating system gave no random numbers",
@@ -431,6 +455,12 @@ pub static REASONS: &[Explanation] = &[
         Code::NotFound,
         "the node hosts no register of that id; another one may",
         "omnirelay registers list, with --node for another node's",
+    ),
+    explain(
+        "REMOVES_TOO_MANY",
+        Code::FailedPrecondition,
+        "the resync would withdraw more than ten advertisements that are more than half of all",
+        "look at the plan with --dry-run; --yes withdraws them all the same",
     ),
     explain(
         "REQUEST_TIMEOUT",
@@ -471,10 +501,28 @@ pub static REASONS: &[Explanation] = &[
         "make space, then repeat the change",
     ),
     explain(
+        "STORE_INCOMPATIBLE",
+        Code::Internal,
+        "what the store holds in the place of the record cannot be understood; it was not changed",
+        "docs/guides/storage-faults.md says how to mend a record",
+    ),
+    explain(
         "STORE_UNAVAILABLE",
         Code::Unavailable,
         "the store is out of reach; nothing was changed",
         "repeat it later; omnirelay mesh check",
+    ),
+    explain(
+        "TOO_MANY_ADVERTISEMENTS",
+        Code::ResourceExhausted,
+        "a node may advertise 100000 registers for each of 64 producers, and would have more",
+        "withdraw what is not needed, or push to another node",
+    ),
+    explain(
+        "TOO_MANY_OPERATIONS",
+        Code::ResourceExhausted,
+        "the daemon carries out as many operations as it may",
+        "wait until one has ended, or cancel one",
     ),
     explain(
         "TOO_MANY_REGISTERS",

@@ -41,7 +41,7 @@ const UNNAMED: &str = "call";
 const DROPPED: &str = "audit.dropped";
 
 /// What each method that changes something is called in the trail, as its own records call it.
-const ACTIONS: [(&str, &str); 14] = [
+const ACTIONS: [(&str, &str); 19] = [
     ("/omnirelay.mesh.control.v1.PeerControlService/Cordon", "peers.cordon"),
     ("/omnirelay.mesh.control.v1.PeerControlService/Uncordon", "peers.uncordon"),
     ("/omnirelay.mesh.control.v1.PeerControlService/UpdateLabels", "peers.label"),
@@ -56,6 +56,11 @@ const ACTIONS: [(&str, &str); 14] = [
     ("/omnirelay.registers.v1.RegisterService/Update", "registers.update"),
     ("/omnirelay.registers.v1.RegisterService/Delete", "registers.delete"),
     ("/omnirelay.registers.v1.RegisterService/Import", "registers.import"),
+    ("/omnirelay.registers.v1.AdvertisementService/BulkAdvertise", "advertisements.push"),
+    ("/omnirelay.registers.v1.AdvertisementService/Advertise", "advertisements.push"),
+    ("/omnirelay.registers.v1.AdvertisementService/Withdraw", "advertisements.push"),
+    ("/omnirelay.mesh.control.v1.OperationService/Cancel", "operations.cancel"),
+    ("/omnirelay.registers.v1.AdvertisementService/Resync", "registers.resync"),
 ];
 
 /// Refusals that are alike and of one minute.

@@ -23,6 +23,7 @@ impl Config {
         self.check_leadership()?;
         within("peers.deadAfter", Span(self.dead_after()), self.session_ttl(), hour * 24)?;
         within("peers.forgetAfter", Span(self.forget_after()), self.dead_after(), hour * 24 * 365)?;
+        self.check_registers()?;
         within("control.drainGrace", self.control.drain_grace, ms(0), Duration::from_secs(600))?;
         within("history.age", self.history.age, Duration::from_secs(1), hour * 24 * 365)?;
         within("history.tombstoneAge", self.history.tombstone_age, Duration::from_secs(1), hour * 24 * 365)?;
@@ -59,6 +60,14 @@ impl Config {
         within("mesh.leadership.electionBackoff", leadership.election_backoff, ms(10), second * 5)?;
         within("mesh.leadership.maxElectionWindow", leadership.max_election_window, second, second * 30)?;
         leadership.check_scopes()
+    }
+
+    fn check_registers(&self) -> Result<(), (&'static str, String)> {
+        let (second, registers) = (Duration::from_secs(1), &self.registers);
+        let day = second * 24 * 3600;
+        within("registers.advertisementTtl", registers.advertisement_ttl, second * 2, day)?;
+        within("registers.resyncInterval", registers.resync_interval, second, day)?;
+        registers.check_peer_services()
     }
 
     fn check_names(&self) -> Result<(), (&'static str, String)> {

@@ -8,6 +8,7 @@ pub mod dev;
 pub mod leaders;
 pub mod listing;
 pub mod node;
+pub mod operations;
 pub mod peers;
 pub mod registers;
 

@@ -9,6 +9,8 @@ pub mod heart;
 pub mod loss;
 pub mod mutate;
 pub mod own;
+pub mod reached;
+pub mod record;
 mod refusal;
 pub mod view;
 pub mod watch;

@@ -20,6 +20,7 @@ use super::{Envelope, caller, head_cursor, not_modified, tagged, watch_place};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::parse_cursor;
+use crate::daemon::resync::Resync;
 use crate::daemon::store::{Kind, RecordId};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::registers::v1 as pb;
@@ -46,13 +47,14 @@ pub fn parts(id: &RecordId) -> Option<(&str, &str, &str)> {
 /// Serves `AdvertisementService`.
 pub struct Advertisements {
     pool: Arc<Pool>,
+    resync: Arc<Resync>,
     watches: Arc<Semaphore>,
 }
 
 impl Advertisements {
     /// At most `watches_max` watches are served at once.
-    pub fn new(pool: Arc<Pool>, watches_max: usize) -> Self {
-        Self { pool, watches: Arc::new(Semaphore::new(watches_max)) }
+    pub fn new(pool: Arc<Pool>, resync: Arc<Resync>, watches_max: usize) -> Self {
+        Self { pool, resync, watches: Arc::new(Semaphore::new(watches_max)) }
     }
 
     /// Waits until there is something to read: the view, or what was pushed here while the store was away.
@@ -251,14 +253,21 @@ impl AdvertisementService for Advertisements {
         Ok(Response::new(Box::pin(events)))
     }
 
-    async fn resync(&self, _: Request<pb::ResyncRequest>) -> Result<Response<pb::ResyncResponse>, Status> {
-        Err(Status::unimplemented("resync"))
+    async fn resync(
+        &self,
+        request: Request<pb::ResyncRequest>,
+    ) -> Result<Response<pb::ResyncResponse>, Status> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        check_items(&asked.advertisements)?;
+        Ok(Response::new(self.resync.demand(&caller, asked).await?))
     }
 
     async fn get_sync_state(
         &self,
-        _: Request<pb::GetSyncStateRequest>,
+        request: Request<pb::GetSyncStateRequest>,
     ) -> Result<Response<pb::GetSyncStateResponse>, Status> {
-        Err(Status::unimplemented("sync state"))
+        self.resync.check_node(&request.into_inner().node_id)?;
+        Ok(Response::new(self.resync.state()))
     }
 }

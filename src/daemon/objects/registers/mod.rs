@@ -12,8 +12,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::advertisements::pool::Pool;
@@ -21,9 +19,10 @@ use super::{caller, peers};
 use crate::core::register::check_register_id;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::reached::Reached;
 use crate::daemon::registry::view::{View, ViewRecord};
 use crate::daemon::registry::watch::Watch;
-use crate::daemon::store::{Kind, PAGE_MAX, Record, RecordId, Revision, Scan, StoreError};
+use crate::daemon::store::{Kind, PAGE_MAX, Record, RecordId, Scan, StoreError};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::registers::v1 as pb;
 use crate::wire::pb::omnirelay::store::v1::RegisterValue;
@@ -115,13 +114,13 @@ pub struct Registers {
     registry: Arc<Registry>,
     pool: Arc<Pool>,
     /// Through which revision the node's own catalogue is in the pool.
-    pushed: watch::Receiver<Revision>,
+    pushed: Reached,
 }
 
 impl Registers {
     /// `pushed` tells through which revision the node's own catalogue has been brought into the pool.
-    pub fn new(registry: Arc<Registry>, pool: Arc<Pool>, pushed: watch::Receiver<Revision>) -> Self {
-        Self { registry, pool, pushed }
+    pub fn new(registry: Arc<Registry>, pool: Arc<Pool>, pushed: impl Into<Reached>) -> Self {
+        Self { registry, pool, pushed: pushed.into() }
     }
 
     /// The node that a request is about; empty is this one.
@@ -152,9 +151,7 @@ impl Registers {
     /// Waits a moment for the pool to show what was committed at `cursor`; whether it does.
     async fn wait_for_pool(&self, cursor: &str) -> bool {
         let Ok(Cursor { revision, .. }) = cursor.parse() else { return false };
-        let mut pushed = self.pushed.clone();
-        let shown = timeout(PUSH_WAIT, pushed.wait_for(|through| *through >= revision)).await;
-        matches!(shown, Ok(Ok(_)))
+        self.pushed.wait_for(revision, PUSH_WAIT).await
     }
 }
 

@@ -154,7 +154,13 @@ impl Pool {
 
     /// Writes what waits for the store. False: the store refuses some of it.
     async fn flush(&self) -> bool {
-        let unaudited = std::mem::take(&mut self.lock().unaudited);
+        let unaudited = {
+            let mut memory = self.lock();
+            if memory.leave_until.is_some_and(|until| Instant::now() < until) {
+                return true;
+            }
+            std::mem::take(&mut memory.unaudited)
+        };
         let mut unaudited = unaudited.into_iter();
         let (mut all, mut written) = (true, 0);
         let waiting = self.lock().waiting();

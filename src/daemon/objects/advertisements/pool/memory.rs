@@ -25,6 +25,8 @@ pub(super) struct Memory {
     pub shelves: BTreeMap<Producer, Shelf>,
     /// What was written while a comparison reads the store: what it has read of these may be old.
     pub comparing: Option<BTreeSet<(Producer, String)>>,
+    /// A comparison is followed by a push, which is to say what it has put right: until then nobody else does.
+    pub leave_until: Option<Instant>,
     /// What a push is about to write: nobody else need.
     pub in_flight: BTreeSet<(Producer, String)>,
     /// The audit records of pushes that the store has not heard of.

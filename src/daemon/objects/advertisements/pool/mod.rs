@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use prost::Message;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::{ADVERTISEMENT, parts};
 use crate::core::register::Held;
@@ -39,6 +40,8 @@ pub const ENTRIES_MAX: usize = 100_000;
 const PRODUCERS_MAX: usize = 64;
 /// The longest name of a producer in bytes.
 const PRODUCER_BYTES_MAX: usize = 256;
+/// How long what a comparison has found is left to the push behind it.
+const COMPARED_WAIT: Duration = Duration::from_secs(2);
 /// How many records are read at a time: a page keeps the store from serving others.
 const PAGE: usize = 512;
 
@@ -220,7 +223,7 @@ impl Pool {
     }
 
     /// Compares what the store holds of this node with memory, by reading all of it: what is missing or other there
-    /// is written by the next push or soon after, and what memory does not know is held as unverified from now on.
+    /// is written by the next push, or two seconds later, and what memory does not know is held as unverified from now on.
     /// True: they were the same.
     ///
     /// # Errors
@@ -240,10 +243,7 @@ impl Pool {
             return Ok(false);
         }
         let same = memory.take_found(found);
-        drop(memory);
-        if !same {
-            self.waiting.notify_one();
-        }
+        memory.leave_until = (!same).then(|| Instant::now() + COMPARED_WAIT);
         Ok(same)
     }
 

@@ -1,0 +1,176 @@
+//! How registers are advertised.
+
+use std::time::Duration;
+
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+
+use super::Span;
+
+/// The most pools of others.
+const PEER_SERVICES_MAX: usize = 16;
+
+/// How a node advertises the registers that it hosts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RegistersConfig {
+    /// How long an advertisement lives without a refresh, 2 s to 24 h; default 5 min. Too low: a short outage of
+    /// the store hides registers; too high: those of a node that is gone for good are shown for as long.
+    pub advertisement_ttl: Span,
+    /// How often what is advertised is compared with what should be, 1 s to 24 h; default 5 min. Changes do not
+    /// wait for it. Too low: needless work; too high: what somebody else removed from a pool stays away for as
+    /// long.
+    pub resync_interval: Span,
+    /// Pools of others that are kept up to date as well, each the address of a peer service such as
+    /// `http://peer-service:8080`; at most 16, default none. They are pushed to at least every half
+    /// `advertisementTtl`.
+    pub peer_services: Vec<String>,
+}
+
+impl Default for RegistersConfig {
+    fn default() -> Self {
+        let five_minutes = Span(Duration::from_secs(300));
+        Self { advertisement_ttl: five_minutes, resync_interval: five_minutes, peer_services: Vec::new() }
+    }
+}
+
+impl RegistersConfig {
+    /// How often a pool of others is pushed to, so that nothing runs out there.
+    pub fn push_every(&self) -> Duration {
+        self.resync_interval.0.min(self.advertisement_ttl.0 / 2)
+    }
+
+    pub(super) fn check_peer_services(&self) -> Result<(), (&'static str, String)> {
+        const KEY: &str = "registers.peerServices";
+        if self.peer_services.len() > PEER_SERVICES_MAX {
+            let what = format!("{} are more than {PEER_SERVICES_MAX}", self.peer_services.len());
+            return Err((KEY, what));
+        }
+        let mut seen: Vec<Url> = Vec::new();
+        for text in &self.peer_services {
+            let url = peer_service(text).map_err(|error| (KEY, error.to_string()))?;
+            if seen.contains(&url) {
+                return Err((KEY, format!("`{url}` stands there twice")));
+            }
+            seen.push(url);
+        }
+        Ok(())
+    }
+}
+
+/// Why a text is not the address of a peer service. The text is repeated only where it can hold no password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeerServiceError {
+    #[error("it is no address of a peer service: write http://HOST:PORT")]
+    Syntax,
+    #[error("an address of a peer service must not hold a user or a password")]
+    UserInfo,
+    #[error("`{0}`: an address of a peer service has neither `?` nor `#`")]
+    Query(String),
+    #[error("`{0}`: TLS to peer services is not in this version: write http://")]
+    Tls(String),
+    #[error("`{0}://` is not spoken to peer services: write http://HOST:PORT")]
+    Scheme(String),
+}
+
+/// Reads the address of a peer service; its path ends with a slash.
+///
+/// # Errors
+/// [`PeerServiceError`].
+pub fn peer_service(text: &str) -> Result<Url, PeerServiceError> {
+    let mut url = Url::parse(text).map_err(|_| PeerServiceError::Syntax)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(PeerServiceError::UserInfo);
+    }
+    match url.scheme() {
+        "http" => {}
+        "https" => return Err(PeerServiceError::Tls(url.to_string())),
+        other => return Err(PeerServiceError::Scheme(other.to_owned())),
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(PeerServiceError::Syntax);
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(PeerServiceError::Query(url.to_string()));
+    }
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layers::load;
+    use super::*;
+
+    fn with(set: &[&str]) -> Result<RegistersConfig, String> {
+        let set: Vec<String> = set.iter().map(|set| (*set).to_owned()).collect();
+        let loaded = load(None, std::iter::empty(), &set, &[]).map_err(|error| error.to_string())?;
+        Ok(loaded.config.registers)
+    }
+
+    #[test]
+    fn others_are_pushed_to_before_anything_runs_out_there() {
+        let cases: [(&str, &[&str], u64); 3] = [
+            ("by default", &[], 150),
+            ("the interval is shorter", &["registers.resyncInterval=20s"], 20),
+            ("a short life", &["registers.advertisementTtl=4s"], 2),
+        ];
+        for (what, set, seconds) in cases {
+            assert_eq!(with(set).unwrap().push_every(), Duration::from_secs(seconds), "{what}");
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_name_their_key_and_range() {
+        let cases = [
+            ("advertisementTtl=1999ms", "2s to 1day"),
+            ("advertisementTtl=86401s", "2s to 1day"),
+            ("resyncInterval=999ms", "1s to 1day"),
+            ("resyncInterval=86401s", "1s to 1day"),
+        ];
+        for (set, range) in cases {
+            let error = with(&[&format!("registers.{set}")]).unwrap_err();
+            let key = set.split('=').next().unwrap();
+            assert!(error.contains(&format!("registers.{key}")) && error.contains(range), "{set}: {error}");
+        }
+        for edge in ["advertisementTtl=2s", "advertisementTtl=24h", "resyncInterval=1s"] {
+            assert!(with(&[&format!("registers.{edge}")]).is_ok(), "{edge}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_peer_services_are_checked_before_anything_starts() {
+        let many: Vec<String> = (0..17).map(|at| format!("http://p{at}:80")).collect();
+        let many = format!("[{}]", many.join(", "));
+        let cases = [
+            ("one", "[http://peer-service:8080]", Ok(1)),
+            ("with a path", "[http://gateway/api/peer]", Ok(1)),
+            ("IPv6", "['http://[::1]:8080/']", Ok(1)),
+            ("TLS", "[https://peer:8443]", Err("TLS to peer services is not in this version")),
+            ("another scheme", "[ftp://peer]", Err("`ftp://` is not spoken")),
+            ("no scheme", "['peer-service']", Err("write http://HOST:PORT")),
+            ("a host and a port", "['peer:80']", Err("`peer://` is not spoken")),
+            ("a password", "['http://me:secret@peer']", Err("must not hold a user or a password")),
+            ("a query", "['http://peer?a=b']", Err("neither `?` nor `#`")),
+            ("twice", "[http://peer, http://peer/]", Err("stands there twice")),
+            ("too many", &many, Err("17 are more than 16")),
+        ];
+        for (what, set, expected) in cases {
+            match (with(&[&format!("registers.peerServices={set}")]), expected) {
+                (Ok(config), Ok(expected)) => assert_eq!(config.peer_services.len(), expected, "{what}"),
+                (Err(error), Err(expected)) => {
+                    assert!(error.contains(expected), "{what}: {error}");
+                    assert!(what != "a password" || !peer_error_of(set).contains("secret"), "{what}");
+                }
+                (config, expected) => panic!("{what}: {config:?}, not {expected:?}"),
+            }
+        }
+    }
+
+    fn peer_error_of(list: &str) -> String {
+        peer_service(list.trim_matches(['[', ']', '\''])).unwrap_err().to_string()
+    }
+}

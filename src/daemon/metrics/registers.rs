@@ -1,0 +1,133 @@
+//! What a node counts of its registers and of what is advertised.
+
+use std::sync::{Arc, OnceLock};
+
+use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+
+use crate::core::time::Millis;
+use crate::daemon::objects::registers::catalogue;
+use crate::daemon::registry::Registry;
+use crate::wire::pb::omnirelay::registers::v1::SyncCounts;
+
+/// How many advertisements a pool shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolCounts {
+    /// Of this node.
+    pub local: usize,
+    /// Of other nodes.
+    pub remote: usize,
+    /// Of this node's, those that were not confirmed since it started.
+    pub unverified: usize,
+    /// Of this node's, those that wait for the store.
+    pub deferred: usize,
+}
+
+/// Says how many advertisements the pool shows now.
+pub type CountPool = Arc<dyn Fn() -> PoolCounts + Send + Sync>;
+
+/// What is counted of registers and their advertisements.
+pub struct RegistersMetrics {
+    registers: IntGaugeVec,
+    advertisements: IntGaugeVec,
+    deferred: IntGauge,
+    runs: IntCounterVec,
+    changes: IntCounterVec,
+    last_success: GaugeVec,
+    drift: IntGaugeVec,
+    pool: OnceLock<CountPool>,
+}
+
+impl RegistersMetrics {
+    /// # Errors
+    /// When two metrics have one name: a mistake in this file.
+    pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+        let gauges = |name: &str, help: &str, label: &str| {
+            let gauges = IntGaugeVec::new(Opts::new(name, help), &[label])?;
+            all.register(Box::new(gauges.clone())).map(|()| gauges)
+        };
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            all.register(Box::new(counters.clone())).map(|()| counters)
+        };
+        let deferred = IntGauge::new(
+            "omnirelay_advertisements_deferred",
+            "Advertisements of this node that wait for the store",
+        )?;
+        let last_success = GaugeVec::new(
+            Opts::new(
+                "omnirelay_resync_last_success_timestamp_seconds",
+                "When the catalogue was last pushed to a pool in full or in part, by the store's clock",
+            ),
+            &["target"],
+        )?;
+        all.register(Box::new(deferred.clone()))?;
+        all.register(Box::new(last_success.clone()))?;
+        Ok(Self {
+            registers: gauges("omnirelay_registers", "Registers that this node hosts", "advertise")?,
+            advertisements: gauges(
+                "omnirelay_advertisements",
+                "Advertisements that this node shows, its own (`local`) and those of others",
+                "origin",
+            )?,
+            deferred,
+            runs: counters(
+                "omnirelay_resync_runs_total",
+                "Runs that pushed the catalogue to a pool, by how they ended",
+                &["target", "result"],
+            )?,
+            changes: counters(
+                "omnirelay_resync_changes_total",
+                "What those runs have changed, as the pools say",
+                &["kind"],
+            )?,
+            last_success,
+            drift: gauges(
+                "omnirelay_resync_drift",
+                "Advertisements that should go and that no automatic run dares to remove",
+                "target",
+            )?,
+            pool: OnceLock::new(),
+        })
+    }
+
+    /// Has the gauges about the pool read from there; the first is kept.
+    pub fn watch_pool(&self, count: CountPool) {
+        // A second one would be of another pool.
+        let _ = self.pool.set(count);
+    }
+
+    /// Counts a run that ended as `result`: `success`, `drift` or `failed`.
+    pub fn count_run(&self, target: &str, result: &str) {
+        self.runs.with_label_values(&[target, result]).inc();
+    }
+
+    /// Counts what a run has changed.
+    pub fn count_changes(&self, counts: &SyncCounts) {
+        for (kind, n) in [("added", counts.added), ("updated", counts.updated), ("removed", counts.removed)] {
+            self.changes.with_label_values(&[kind]).inc_by(u64::from(n));
+        }
+    }
+
+    /// Notes when a run succeeded.
+    pub fn set_last_success(&self, target: &str, at: Millis) {
+        self.last_success.with_label_values(&[target]).set(at.0 as f64 / 1000.0);
+    }
+
+    /// Notes how many entries of a pool should go and were left.
+    pub fn set_drift(&self, target: &str, drifted: u32) {
+        self.drift.with_label_values(&[target]).set(i64::from(drifted));
+    }
+
+    /// Brings what is read off the registry and the pool up to date.
+    pub(super) fn read(&self, registry: &Registry) {
+        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let registers = catalogue(registry.view(), registry.node_id());
+        let advertised = registers.iter().filter(|(_, register)| register.advertise).count();
+        self.registers.with_label_values(&["true"]).set(gauge(advertised));
+        self.registers.with_label_values(&["false"]).set(gauge(registers.len() - advertised));
+        let counts = self.pool.get().map(|count| count()).unwrap_or_default();
+        self.advertisements.with_label_values(&["local"]).set(gauge(counts.local));
+        self.advertisements.with_label_values(&["remote"]).set(gauge(counts.remote));
+        self.deferred.set(gauge(counts.deferred));
+    }
+}

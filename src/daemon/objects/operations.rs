@@ -1,0 +1,189 @@
+//! Operations: what takes longer than a call, as the daemon that carries it out shows it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Request, Response, Status};
+use tracing::warn;
+
+use super::{Envelope, SCHEMA_VERSION, caller, check_reason, watch_place};
+use crate::daemon::operations::{Cancelled, Followed, Operations, has_ended};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::follow::chain;
+use crate::daemon::registry::record::Deed;
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
+use pb::operation_event::Type;
+use pb::operation_service_server::OperationService;
+
+/// Serves `OperationService` from what one daemon carries out.
+pub struct OperationCalls {
+    registry: Arc<Registry>,
+    operations: Arc<Operations>,
+    watches: Arc<Semaphore>,
+}
+
+type Events = Pin<Box<dyn Stream<Item = Result<pb::OperationEvent, Status>> + Send>>;
+
+impl OperationCalls {
+    /// At most `watches_max` watches are served at once.
+    pub fn new(registry: Arc<Registry>, operations: Arc<Operations>, watches_max: usize) -> Self {
+        Self { registry, operations, watches: Arc::new(Semaphore::new(watches_max)) }
+    }
+
+    async fn cancel_one(
+        &self,
+        request: Request<pb::CancelOperationRequest>,
+    ) -> Result<pb::OperationChange, Fault> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        check_reason(&asked.reason)?;
+        let id = asked.operation_id.as_str();
+        let before = self.operations.get(id).ok_or_else(|| not_found(id))?;
+        let changes = !has_ended(&before) && !before.cancel_requested;
+        if changes {
+            let deed = Deed {
+                action: "operations.cancel",
+                object: format!("operation/{id}"),
+                reason: &asked.reason,
+                dry_run: asked.dry_run,
+                changes: vec!["cancel requested: false -> true".to_owned()],
+            };
+            // Stopping what goes wrong must not wait for a store that may be what is wrong.
+            if let Err(error) = self.registry.record(&caller, deed).await {
+                let (operation, request_id) = (id, &caller.request_id);
+                warn!(operation, %request_id, error = %chain(&error), "cancel was not recorded in the audit trail");
+            }
+        }
+        let (changed, operation) = if asked.dry_run {
+            (changes, before)
+        } else {
+            let Cancelled { changed, operation } = self.operations.cancel(id).ok_or_else(|| not_found(id))?;
+            (changed, operation)
+        };
+        Ok(pb::OperationChange {
+            schema_version: SCHEMA_VERSION.to_owned(),
+            changed,
+            dry_run: asked.dry_run,
+            operation: Some(operation),
+        })
+    }
+
+    fn begin_watch(&self, id: &str) -> Result<Events, Fault> {
+        let followed = self.operations.follow(id).ok_or_else(|| not_found(id))?;
+        let place = watch_place(&self.watches)?;
+        let following = Following { followed, told: Told::Nothing, _place: place };
+        let events = unfold(following, |mut following| async move {
+            let event = following.next().await?;
+            Some((Ok(event), following))
+        });
+        Ok(Box::pin(events))
+    }
+}
+
+fn not_found(id: &str) -> Fault {
+    let id: String = id.chars().filter(|c| !c.is_control()).take(64).collect();
+    Fault::new(Code::NotFound, "OPERATION_NOT_FOUND", format!("this daemon knows no operation `{id}`"))
+        .hint(
+            "each daemon knows its own operations only, and only since its start: ask the one that began it",
+        )
+        .detail("operationId", id)
+}
+
+/// A watch being served.
+struct Following {
+    followed: Followed,
+    told: Told,
+    _place: OwnedSemaphorePermit,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Snapshot,
+    AllButEnd,
+    End,
+}
+
+impl Following {
+    async fn next(&mut self) -> Option<pb::OperationEvent> {
+        match self.told {
+            Told::Nothing => {
+                let operation = self.followed.now();
+                self.told = if has_ended(&operation) { Told::AllButEnd } else { Told::Snapshot };
+                return Some(event(Type::Snapshot, operation));
+            }
+            Told::End => return None,
+            Told::Snapshot => self.followed.changed().await,
+            Told::AllButEnd => {}
+        }
+        let operation = self.followed.now();
+        if !has_ended(&operation) {
+            return Some(event(Type::Modified, operation));
+        }
+        self.told = Told::End;
+        Some(event(Type::Finished, operation))
+    }
+}
+
+fn event(kind: Type, operation: pb::Operation) -> pb::OperationEvent {
+    pb::OperationEvent { r#type: kind.into(), operation: Some(operation) }
+}
+
+#[tonic::async_trait]
+impl OperationService for OperationCalls {
+    async fn list(
+        &self,
+        request: Request<pb::ListOperationsRequest>,
+    ) -> Result<Response<pb::ListOperationsResponse>, Status> {
+        let asked = request.into_inner();
+        let matches = |operation: &pb::Operation| {
+            let state = asked.state.is_empty() || asked.state.contains(&operation.state);
+            state && (asked.action.is_empty() || asked.action.contains(&operation.action))
+        };
+        let envelope = Envelope::of(&self.registry);
+        Ok(Response::new(pb::ListOperationsResponse {
+            schema_version: envelope.schema_version,
+            generated_at: envelope.generated_at,
+            local_node_id: envelope.local_node_id,
+            operations: self.operations.list().into_iter().filter(matches).collect(),
+        }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<pb::GetOperationRequest>,
+    ) -> Result<Response<pb::GetOperationResponse>, Status> {
+        let id = request.into_inner().operation_id;
+        let operation = self.operations.get(&id).ok_or_else(|| not_found(&id))?;
+        let envelope = Envelope::of(&self.registry);
+        Ok(Response::new(pb::GetOperationResponse {
+            schema_version: envelope.schema_version,
+            generated_at: envelope.generated_at,
+            local_node_id: envelope.local_node_id,
+            operation: Some(operation),
+        }))
+    }
+
+    type WatchStream = Events;
+
+    async fn watch(
+        &self,
+        request: Request<pb::WatchOperationRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Ok(Response::new(self.begin_watch(&request.get_ref().operation_id)?))
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<pb::CancelOperationRequest>,
+    ) -> Result<Response<pb::OperationChange>, Status> {
+        Ok(Response::new(self.cancel_one(request).await?))
+    }
+}
+
+#[cfg(test)]
+mod operations_test;

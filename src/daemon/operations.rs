@@ -1,0 +1,202 @@
+//! The long-running operations of one daemon, in memory until it stops.
+
+#[cfg(test)]
+mod operations_test;
+mod running;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use xxhash_rust::xxh64::xxh64;
+
+use crate::core::time::{Millis, timestamp, whole_ms};
+use crate::daemon::chance::random_u64;
+use crate::daemon::registry::Registry;
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
+use pb::operation::State;
+pub use running::Running;
+
+/// The most operations that are remembered.
+pub const OPERATIONS_MAX: usize = 256;
+/// The most failures that are remembered of one operation.
+pub const FAILURES_MAX: usize = 1000;
+/// What the ids of operations begin with.
+const PREFIX: &str = "op_";
+const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// The operations that one daemon carries out or has carried out.
+pub struct Operations {
+    registry: Arc<Registry>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// By id, so the oldest come first.
+    slots: BTreeMap<String, Arc<Slot>>,
+    /// The number of the newest id.
+    last: u128,
+}
+
+/// One operation, and who listens to it.
+struct Slot {
+    shown: watch::Sender<pb::Operation>,
+    /// True: it is asked to stop.
+    cancel: watch::Sender<bool>,
+}
+
+/// What asking an operation to stop has come to.
+pub struct Cancelled {
+    /// False: it has ended, or was asked before.
+    pub changed: bool,
+    pub operation: pb::Operation,
+}
+
+/// An operation that somebody follows.
+pub struct Followed(watch::Receiver<pb::Operation>);
+
+impl Followed {
+    /// As it is now.
+    pub fn now(&mut self) -> pb::Operation {
+        self.0.borrow_and_update().clone()
+    }
+
+    /// Waits until it is otherwise than it was when it was asked for last; at once when it was forgotten.
+    pub async fn changed(&mut self) {
+        let _ = self.0.changed().await;
+    }
+}
+
+impl Operations {
+    /// None yet; times are those of the registry's store, as far as it has answered.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { registry, known: Mutex::default() }
+    }
+
+    /// Enters a new operation as pending, and forgets an older one that has ended if there is no room.
+    ///
+    /// # Errors
+    /// `TOO_MANY_OPERATIONS` when none has ended.
+    pub fn begin(
+        self: &Arc<Self>,
+        action: &'static str,
+        requested_by: &str,
+        reason: &str,
+    ) -> Result<Running, Fault> {
+        let now = self.now();
+        let mut known = self.lock();
+        known.make_room()?;
+        let operation = pb::Operation {
+            operation_id: known.next_id(now),
+            node_id: self.registry.node_id().to_owned(),
+            action: action.to_owned(),
+            state: State::Pending.into(),
+            requested_by: requested_by.to_owned(),
+            reason: reason.to_owned(),
+            started_at: Some(timestamp(now)),
+            ..pb::Operation::default()
+        };
+        let id = operation.operation_id.clone();
+        let slot = Arc::new(Slot { shown: watch::Sender::new(operation), cancel: watch::Sender::new(false) });
+        known.slots.insert(id, slot.clone());
+        Ok(Running::new(self.clone(), slot))
+    }
+
+    /// All that are remembered, the newest first.
+    pub fn list(&self) -> Vec<pb::Operation> {
+        self.lock().slots.values().rev().map(|slot| slot.shown.borrow().clone()).collect()
+    }
+
+    /// One operation as it is now.
+    pub fn get(&self, id: &str) -> Option<pb::Operation> {
+        Some(self.slot(id)?.shown.borrow().clone())
+    }
+
+    /// Tells how an operation goes on; a slow reader gets the newest only.
+    pub fn follow(&self, id: &str) -> Option<Followed> {
+        Some(Followed(self.slot(id)?.shown.subscribe()))
+    }
+
+    /// Asks an operation to stop at the next point at which it can.
+    pub fn cancel(&self, id: &str) -> Option<Cancelled> {
+        let slot = self.slot(id)?;
+        let changed = slot.change(|operation| {
+            let asks = !has_ended(operation) && !operation.cancel_requested;
+            operation.cancel_requested |= asks;
+            asks
+        });
+        if changed {
+            slot.cancel.send_replace(true);
+        }
+        let operation = slot.shown.borrow().clone();
+        Some(Cancelled { changed, operation })
+    }
+
+    fn slot(&self, id: &str) -> Option<Arc<Slot>> {
+        self.lock().slots.get(id).cloned()
+    }
+
+    /// Store time, or this machine's before the store was heard.
+    fn now(&self) -> Millis {
+        let view = self.registry.view();
+        if view.head().caught_up {
+            return view.now();
+        }
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Millis(whole_ms(since.unwrap_or(Duration::ZERO)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn make_room(&mut self) -> Result<(), Fault> {
+        if self.slots.len() < OPERATIONS_MAX {
+            return Ok(());
+        }
+        let ended = self.slots.iter().find(|(_, slot)| has_ended(&slot.shown.borrow()));
+        let Some(oldest) = ended.map(|(id, _)| id.clone()) else {
+            let message = format!("this daemon carries out {OPERATIONS_MAX} operations already");
+            return Err(Fault::new(Code::ResourceExhausted, "TOO_MANY_OPERATIONS", message)
+                .hint("wait until one has ended, or cancel one")
+                .detail("operations", OPERATIONS_MAX));
+        };
+        self.slots.remove(&oldest);
+        Ok(())
+    }
+
+    /// 48 bits of time and 80 of chance; greater than every id before.
+    fn next_id(&mut self, now: Millis) -> String {
+        let chance = |seed| random_u64().unwrap_or_else(|_| xxh64(&self.last.to_be_bytes(), seed));
+        let chance = u128::from(chance(1) & 0xffff) << 64 | u128::from(chance(2));
+        let number = u128::from(now.0 & 0xffff_ffff_ffff) << 80 | chance;
+        self.last = number.max(self.last.saturating_add(1));
+        id_of(self.last)
+    }
+}
+
+impl Slot {
+    /// Changes what is shown; `change` says whether it did.
+    fn change(&self, change: impl FnOnce(&mut pb::Operation) -> bool) -> bool {
+        self.shown.send_if_modified(change)
+    }
+}
+
+/// Whether nothing more will become of it.
+pub fn has_ended(operation: &pb::Operation) -> bool {
+    match operation.state() {
+        State::Unspecified | State::Pending | State::Running => false,
+        State::Succeeded | State::Failed | State::Partial | State::Cancelled => true,
+    }
+}
+
+fn id_of(number: u128) -> String {
+    let digit = |at: u32| char::from(CROCKFORD[(number >> (5 * at)) as usize & 31]);
+    let digits: String = (0..26).rev().map(digit).collect();
+    format!("{PREFIX}{digits}")
+}

@@ -1,0 +1,32 @@
+//! How far somebody who follows the registry has come, as others see it.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::daemon::store::Revision;
+
+/// Through which revision somebody has come. It can be read and waited for, and not be told by whoever holds it.
+#[derive(Clone)]
+pub struct Reached(watch::Receiver<Revision>);
+
+impl Reached {
+    /// Through which revision by now.
+    pub fn now(&self) -> Revision {
+        *self.0.borrow()
+    }
+
+    /// Waits at most `limit` for a revision; whether it was reached.
+    pub async fn wait_for(&self, revision: Revision, limit: Duration) -> bool {
+        let mut through = self.0.clone();
+        let reached = timeout(limit, through.wait_for(|through| *through >= revision)).await;
+        matches!(reached, Ok(Ok(_)))
+    }
+}
+
+impl From<watch::Receiver<Revision>> for Reached {
+    fn from(through: watch::Receiver<Revision>) -> Self {
+        Self(through)
+    }
+}

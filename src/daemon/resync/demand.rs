@@ -1,0 +1,408 @@
+//! Resyncs that somebody demands: planned at once, and carried out as operations.
+
+use std::sync::Arc;
+
+use tracing::{debug, warn};
+
+use super::Resync;
+use super::drive::Line;
+use super::foreign::{Beside, Foreign};
+use super::local::{LOCAL, outcome};
+use super::target::{Catalogue, Outcome, Target, Trouble, count};
+use crate::core::register::{Plan, Rest, brakes, plan};
+use crate::daemon::config::peer_service;
+use crate::daemon::objects::advertisements::pool::{BATCH_MAX, Producer, Push, Pushed};
+use crate::daemon::objects::{SCHEMA_VERSION, check_reason};
+use crate::daemon::operations::Running;
+use crate::daemon::registry::follow::chain;
+use crate::daemon::registry::record::Deed;
+use crate::daemon::surface::Caller;
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::omnirelay::mesh::control::v1::operation::State;
+use crate::wire::pb::omnirelay::registers::v1 as pb;
+use crate::wire::pb::omnirelay::store::v1::AdvertisementValue;
+use pb::planned_change::Action;
+
+/// What a resync is called.
+const ACTION: &str = "registers.resync";
+/// The most changes that a plan names.
+const CHANGES_MAX: usize = 1000;
+/// The greatest batch that may be asked for: one more than there is room for beside the audit record.
+const BATCH_ASKED_MAX: usize = BATCH_MAX + 1;
+
+/// A resync that waits for its turn.
+pub struct Job {
+    running: Running,
+    order: Order,
+}
+
+/// What is to be done.
+struct Order {
+    to: To,
+    set: Set,
+    full: bool,
+    override_brake: bool,
+    batch: usize,
+}
+
+/// Which pool is meant.
+enum To {
+    Local,
+    Foreign(Arc<Foreign>),
+}
+
+/// What is pushed.
+enum Set {
+    Catalogue,
+    /// Of an operator's file; the items were checked.
+    File(Vec<pb::AdvertisedRegister>),
+}
+
+/// A set as it is when it is planned or pushed.
+struct Gathered {
+    producer: Producer,
+    items: Vec<pb::AdvertisedRegister>,
+    /// What the plan says of an entry that goes.
+    why: Box<dyn Fn(&str) -> &'static str + Send>,
+}
+
+impl Order {
+    fn rest(&self) -> Rest {
+        if self.full { Rest::WithdrawAll } else { Rest::Stays }
+    }
+
+    fn gathered(&self, resync: &Resync) -> Gathered {
+        match &self.set {
+            Set::Catalogue => {
+                let catalogue = Catalogue::read(&resync.parts.registry);
+                let items = catalogue.items();
+                let why = Box::new(move |id: &str| catalogue.why_stray(id));
+                Gathered { producer: Producer::catalogue(), items, why }
+            }
+            Set::File(items) => Gathered {
+                producer: Producer::file(),
+                items: items.clone(),
+                why: Box::new(|_| "not in the file"),
+            },
+        }
+    }
+}
+
+impl Resync {
+    /// Plans a resync, and begins it as an operation unless it is a dry run. The advertisements of a request that
+    /// brings its own were checked.
+    ///
+    /// # Errors
+    /// `OTHER_NODE`; `INVALID_ARGUMENT`; `REMOVES_TOO_MANY`; `TOO_MANY_OPERATIONS`; `STORE_UNAVAILABLE` when the
+    /// registry was not loaded yet. Nothing is begun then.
+    pub async fn demand(
+        &self,
+        caller: &Caller,
+        request: pb::ResyncRequest,
+    ) -> Result<pb::ResyncResponse, Fault> {
+        self.check_node(&request.node_id)?;
+        check_reason(&request.reason)?;
+        let (dry_run, reason) = (request.dry_run, request.reason.clone());
+        let order = self.order(request)?;
+        self.parts.registry.ready_for("").await?;
+        let planned = self.plan(&order).await?;
+        let running = if dry_run {
+            None
+        } else {
+            Some(self.parts.operations.begin(ACTION, &caller.principal, &reason)?)
+        };
+        self.record(caller, &planned, &reason, dry_run).await;
+        let operation = running.as_ref().map(Running::shown);
+        if let Some(running) = running {
+            // As many have room as there can be operations; without its receiver the daemon is about to stop.
+            let _ = self.jobs.send(Job { running, order }).await;
+        }
+        Ok(pb::ResyncResponse {
+            schema_version: SCHEMA_VERSION.to_owned(),
+            dry_run,
+            plan: Some(planned),
+            operation,
+        })
+    }
+
+    fn order(&self, request: pb::ResyncRequest) -> Result<Order, Fault> {
+        let batch = match request.batch_size as usize {
+            0 => BATCH_MAX,
+            asked if asked <= BATCH_ASKED_MAX => asked.min(BATCH_MAX),
+            asked => {
+                let what = format!("field `batchSize`: {asked} is out of range: 1 to {BATCH_ASKED_MAX}");
+                return Err(Fault::invalid(what));
+            }
+        };
+        if !request.from_file && !request.advertisements.is_empty() {
+            return Err(Fault::invalid("field `advertisements` is only for a resync with `fromFile`"));
+        }
+        let to = if request.peer.is_empty() { To::Local } else { To::Foreign(self.pool_at(&request.peer)?) };
+        let set = if request.from_file { Set::File(request.advertisements) } else { Set::Catalogue };
+        Ok(Order { to, set, full: request.full, override_brake: request.override_brake, batch })
+    }
+
+    /// The pool at an address: one that is pushed to anyway, or another.
+    fn pool_at(&self, address: &str) -> Result<Arc<Foreign>, Fault> {
+        let url = peer_service(address).map_err(|error| Fault::invalid(format!("field `peer`: {error}")))?;
+        if let Some(known) = self.foreign.get(url.as_str().trim_end_matches('/')) {
+            return Ok(known.clone());
+        }
+        let every = self.lines.first().map(|line| line.target.every()).unwrap_or_default();
+        let pool = Foreign::new(self.parts.registry.clone(), url, every);
+        let pool = pool.map_err(|error| {
+            warn!(error = %chain(&error), "an HTTP client could not be made");
+            Fault::new(Code::Internal, "INTERNAL", "cannot prepare the call of a peer service")
+        })?;
+        Ok(Arc::new(pool))
+    }
+
+    async fn plan(&self, order: &Order) -> Result<pb::ResyncPlan, Fault> {
+        let set = order.gathered(self);
+        match &order.to {
+            To::Foreign(pool) => {
+                let ids =
+                    set.items.iter().map(|item| planned(Action::Add, &item.register_id, "sent as it is"));
+                Ok(pb::ResyncPlan {
+                    target: pool.name().to_owned(),
+                    add: count(set.items.len()),
+                    changes: ids.take(CHANGES_MAX).collect(),
+                    ..pb::ResyncPlan::default()
+                })
+            }
+            To::Local => {
+                if let Err(error) = self.parts.pool.compare_with_store().await {
+                    debug!(error = %chain(&error), "planned by memory: the store cannot be read");
+                }
+                let held = self.parts.pool.held(&set.producer);
+                let plan = plan(&held, &set.items, &order.rest());
+                check_brake(&plan, held.len(), order)?;
+                let before = |id: &str| held.get(id).map(|held| &held.value);
+                Ok(pb::ResyncPlan {
+                    target: LOCAL.to_owned(),
+                    add: count(plan.add.len()),
+                    update: count(plan.update.len()),
+                    keep: count(plan.unchanged),
+                    remove: count(plan.remove.len()),
+                    remote: count((self.parts.count_pool)().remote),
+                    changes: changes(&plan, before, &set.why),
+                })
+            }
+        }
+    }
+
+    /// Leaves the caller's audit record; without the store the resync goes ahead all the same.
+    async fn record(&self, caller: &Caller, plan: &pb::ResyncPlan, reason: &str, dry_run: bool) {
+        let pb::ResyncPlan { target, add, update, keep, remove, .. } = plan;
+        let deed = Deed {
+            action: ACTION,
+            object: format!("node/{}", self.parts.registry.node_id()),
+            reason,
+            dry_run,
+            changes: vec![format!(
+                "{target}: {add} to add, {update} to update, {remove} to remove, {keep} kept"
+            )],
+        };
+        if let Err(error) = self.parts.registry.record(caller, deed).await {
+            let request_id = &caller.request_id;
+            warn!(%request_id, error = %chain(&error), "resync was not recorded in the audit trail");
+        }
+    }
+
+    /// Carries out one resync when its pool is free.
+    pub(super) async fn carry_out_one(self: Arc<Self>, job: Job) {
+        let Job { running, order } = job;
+        let name = match &order.to {
+            To::Local => LOCAL,
+            To::Foreign(pool) => pool.name(),
+        };
+        let line = self.lines.iter().find(|line| line.target.name() == name);
+        let turn = line.map_or(&self.elsewhere, |line| &line.turn);
+        running.say("waits for another run to end");
+        let _turn = tokio::select! {
+            biased;
+            () = running.cancelled() => return running.finish(State::Cancelled, "it had not begun"),
+            turn = turn.lock() => turn,
+        };
+        running.go();
+        running.say(format!("pushes to {name}"));
+        // What a file says is not how far the catalogue has come.
+        let line = line.filter(|_| matches!(order.set, Set::Catalogue));
+        match &order.to {
+            To::Local => self.push_local(running, &order, line).await,
+            To::Foreign(pool) => self.push_foreign(running, &order, pool, line).await,
+        }
+    }
+
+    async fn push_local(&self, running: Running, order: &Order, line: Option<&Arc<Line>>) {
+        let now = || self.parts.registry.view().now();
+        let set = order.gathered(self);
+        let held = self.parts.pool.held(&set.producer);
+        // It may have waited, and more may be to go than when it was planned.
+        if let Err(fault) = check_brake(&plan(&held, &set.items, &order.rest()), held.len(), order) {
+            return finish_fault(running, LOCAL, &fault);
+        }
+        if let Some(line) = line {
+            line.standing.begin(now());
+        }
+        let push = Push {
+            producer: set.producer,
+            items: &set.items,
+            rest: order.rest(),
+            batch: order.batch,
+            caller: None,
+            progress: &|done, total| running.progress(done as u64, total as u64),
+            cancelled: &|| running.is_cancelled(),
+        };
+        let pushed = self.parts.pool.push(push).await;
+        if let Some(line) = line {
+            let kept = if order.full { 0 } else { line.standing.shown().drifted as usize };
+            match &pushed {
+                Ok(pushed) if pushed.cancelled => line.standing.stopped(),
+                Ok(pushed) => line.standing.end(now(), &Ok(outcome(pushed.clone(), kept))),
+                Err(fault) => line.standing.end(now(), &Err(Trouble(fault.message.clone()))),
+            }
+        }
+        match pushed {
+            Ok(pushed) => finish(running, outcome(pushed.clone(), 0), &pushed),
+            Err(fault) => finish_fault(running, LOCAL, &fault),
+        }
+    }
+
+    async fn push_foreign(&self, running: Running, order: &Order, pool: &Foreign, line: Option<&Arc<Line>>) {
+        let now = || self.parts.registry.view().now();
+        let set = order.gathered(self);
+        let beside = if order.full { Beside::Goes } else { Beside::Stays };
+        if let Some(line) = line {
+            line.standing.begin(now());
+        }
+        let pushed = tokio::select! {
+            biased;
+            () = running.cancelled() => None,
+            pushed = pool.push(&set.items, beside) => Some(pushed),
+        };
+        if let Some(line) = line {
+            match &pushed {
+                Some(pushed) => line.standing.end(now(), pushed),
+                None => line.standing.stopped(),
+            }
+        }
+        match pushed {
+            None => {
+                running.finish(State::Cancelled, "the call was given up; the pool may have done all of it");
+            }
+            Some(Ok(outcome)) => finish(running, outcome, &Pushed::default()),
+            Some(Err(trouble)) => {
+                let fault = Fault::new(Code::Unavailable, "PEER_SERVICE_FAILED", trouble.0);
+                finish_fault(running, pool.name(), &fault);
+            }
+        }
+    }
+}
+
+/// Ends an operation with what was pushed.
+fn finish(running: Running, outcome: Outcome, pushed: &Pushed) {
+    let counts = &outcome.counts;
+    for (word, n) in [
+        ("processed", counts.processed),
+        ("added", counts.added),
+        ("updated", counts.updated),
+        ("removed", counts.removed),
+        ("unchanged", counts.unchanged),
+        ("failed", counts.failed),
+        ("deferred", counts.deferred),
+    ] {
+        running.count(word, u64::from(n));
+    }
+    for failure in &outcome.failed {
+        running.fail(&failure.register_id, &failure.reason, &failure.message);
+    }
+    let done = counts.added + counts.updated + counts.removed + counts.unchanged;
+    let (added, updated, removed) = (counts.added, counts.updated, counts.removed);
+    let mut message =
+        format!("{added} added, {updated} updated, {removed} removed, {} unchanged", counts.unchanged);
+    if counts.failed > 0 {
+        message = format!("{message}, {} refused", counts.failed);
+    }
+    if counts.deferred > 0 {
+        let deferred = counts.deferred;
+        message = format!("{message}; {deferred} are kept in memory and written when the store is back");
+    }
+    let state = if pushed.cancelled {
+        message = format!("stopped: {message}");
+        State::Cancelled
+    } else if counts.failed > 0 && done == 0 {
+        State::Failed
+    } else if counts.failed > 0 || counts.deferred > 0 {
+        State::Partial
+    } else {
+        State::Succeeded
+    };
+    running.finish(state, message);
+}
+
+fn finish_fault(running: Running, object: &str, fault: &Fault) {
+    running.fail(object, fault.reason.as_ref(), &fault.message);
+    running.finish(State::Failed, &fault.message);
+}
+
+/// Refuses to withdraw most of what there is unless that is said.
+fn check_brake(plan: &Plan, entries: usize, order: &Order) -> Result<(), Fault> {
+    let removals = plan.remove.len();
+    if order.override_brake || !brakes(removals, entries) {
+        return Ok(());
+    }
+    let message = format!("this would withdraw {removals} of {entries} advertisements");
+    Err(Fault::new(Code::FailedPrecondition, "REMOVES_TOO_MANY", message)
+        .hint("look at the plan with --dry-run; --yes withdraws them all the same")
+        .detail("remove", removals)
+        .detail("entries", entries))
+}
+
+/// The first changes of a plan, in the order of the ids.
+fn changes<'a>(
+    plan: &Plan,
+    before: impl Fn(&str) -> Option<&'a AdvertisementValue>,
+    why: &dyn Fn(&str) -> &'static str,
+) -> Vec<pb::PlannedChange> {
+    let added = plan.add.keys().map(|id| planned(Action::Add, id, "not advertised yet"));
+    let updated =
+        plan.update.iter().map(|(id, value)| planned(Action::Update, id, difference(before(id), value)));
+    let removed = plan.remove.iter().map(|id| planned(Action::Remove, id, why(id)));
+    let mut changes: Vec<_> = added.chain(updated).chain(removed).collect();
+    changes.sort_by(|one, other| one.register_id.cmp(&other.register_id));
+    changes.truncate(CHANGES_MAX);
+    changes
+}
+
+fn planned(action: Action, register_id: &str, detail: impl Into<String>) -> pb::PlannedChange {
+    pb::PlannedChange { action: action.into(), register_id: register_id.to_owned(), detail: detail.into() }
+}
+
+/// What differs, such as `latestVersion: 3 -> 4`.
+fn difference(before: Option<&AdvertisementValue>, after: &AdvertisementValue) -> String {
+    let was = before.cloned().unwrap_or_default();
+    let fields = [
+        ("name", was.name != after.name, format!("`{}` -> `{}`", was.name, after.name)),
+        ("description", was.description != after.description, "changed".to_owned()),
+        ("isPublic", was.is_public != after.is_public, format!("{} -> {}", was.is_public, after.is_public)),
+        (
+            "latestVersion",
+            was.latest_version != after.latest_version,
+            format!("{} -> {}", was.latest_version, after.latest_version),
+        ),
+        (
+            "latestDocketVersion",
+            was.latest_docket_version != after.latest_docket_version,
+            format!("{} -> {}", was.latest_docket_version, after.latest_docket_version),
+        ),
+        (
+            "syncState",
+            was.sync_state != after.sync_state,
+            format!("{} -> {}", was.sync_state().as_str_name(), after.sync_state().as_str_name()),
+        ),
+    ];
+    let differs = fields.iter().filter(|(_, differs, _)| *differs);
+    let text: Vec<String> = differs.map(|(name, _, how)| format!("{name}: {how}")).collect();
+    if text.is_empty() { "the store has another value".to_owned() } else { text.join(", ") }
+}

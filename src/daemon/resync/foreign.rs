@@ -1,0 +1,278 @@
+//! A pool of others, behind the HTTP API of a peer service.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reqwest::header::CONTENT_TYPE;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, Url};
+use serde::Serialize;
+use serde_json::Value;
+use tracing::debug;
+
+use super::target::{Catalogue, Outcome, Target, Trouble, count};
+use crate::core::strays::Dared;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::follow::chain;
+use crate::wire::pb::omnirelay::registers::v1 as pb;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long one call may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a peer service takes at once.
+const BODY_BYTES_MAX: usize = 16 << 20;
+/// The most that is read of an answer.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// How much of an answer is shown in an error, in characters.
+const SHOWN_CHARS_MAX: usize = 200;
+/// Of more registers to hide than this, all is pushed instead.
+const HIDES_MAX: usize = 16;
+
+/// A register as the peer service takes it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item<'a> {
+    register_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    is_public: bool,
+    latest_version: u64,
+    latest_docket_version: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Bulk<'a> {
+    advertisements: Vec<Item<'a>>,
+    full_sync: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Single {
+    is_public: bool,
+}
+
+/// What the pool does with what it has beside the set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    Stays,
+    Goes,
+}
+
+/// What this daemon has pushed there since it started, by id.
+type Sent = BTreeMap<String, pb::AdvertisedRegister>;
+
+/// A pool of others.
+pub struct Foreign {
+    registry: Arc<Registry>,
+    name: String,
+    url: Url,
+    http: Client,
+    every: Duration,
+    sent: Mutex<Sent>,
+}
+
+impl Foreign {
+    /// The pool at an address that was checked; its path ends with a slash.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be made.
+    pub fn new(registry: Arc<Registry>, url: Url, every: Duration) -> Result<Self, reqwest::Error> {
+        let http = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+            // What is advertised goes to the host that was named, and to no other.
+            .redirect(Policy::none())
+            .no_proxy()
+            .user_agent(concat!("omnirelayd/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        let name = url.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { registry, name, url, http, every, sent: Mutex::default() })
+    }
+
+    /// Pushes a set in one call.
+    pub async fn push(&self, items: &[pb::AdvertisedRegister], beside: Beside) -> Result<Outcome, Trouble> {
+        let bulk =
+            Bulk { advertisements: items.iter().map(item_of).collect(), full_sync: beside == Beside::Goes };
+        let body = serde_json::to_vec(&bulk).map_err(|error| Trouble(error.to_string()))?;
+        if body.len() > BODY_BYTES_MAX {
+            let (bytes, registers) = (body.len(), items.len());
+            return Err(Trouble(format!(
+                "{registers} registers make {bytes} bytes, and a peer service takes {BODY_BYTES_MAX} at once"
+            )));
+        }
+        let answer = self.post("api/registers/bulk-advertise", body).await?;
+        let counts = counts_of(&answer)?;
+        let mut sent = self.lock();
+        let mut after = if beside == Beside::Goes { Sent::new() } else { sent.clone() };
+        after.extend(items.iter().map(|item| (item.register_id.clone(), item.clone())));
+        // A peer service may count what is as it was as updated.
+        let changed = counts.added + counts.removed > 0 || counts.updated > 0 && *sent != after;
+        *sent = after;
+        Ok(Outcome { counts, pushed: items.len(), changed, ..Outcome::default() })
+    }
+
+    async fn hide(&self, id: &str) -> Result<(), Trouble> {
+        let body = serde_json::to_vec(&Single { is_public: false });
+        let body = body.map_err(|error| Trouble(error.to_string()))?;
+        self.post(&format!("api/registers/{id}/advertise"), body).await?;
+        self.lock().remove(id);
+        Ok(())
+    }
+
+    async fn post(&self, path: &str, body: Vec<u8>) -> Result<Vec<u8>, Trouble> {
+        let url = self.url.join(path).map_err(|error| Trouble(error.to_string()))?;
+        let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        let response = request.send().await.map_err(|error| unanswered(&error))?;
+        let status = response.status();
+        let answer = read_some(response).await?;
+        if !status.is_success() {
+            return Err(Trouble(format!("the peer service answered {status}: {}", shown(&answer))));
+        }
+        Ok(answer)
+    }
+
+    /// What goes of what was pushed before; what was deleted is not known while the store is away.
+    async fn dare(&self, catalogue: &Catalogue, items: &[pb::AdvertisedRegister]) -> Dared {
+        let (entries, strays) = {
+            let sent = self.lock();
+            let set: BTreeSet<&String> = items.iter().map(|item| &item.register_id).collect();
+            (sent.len(), sent.keys().filter(|id| !set.contains(id)).cloned().collect::<BTreeSet<_>>())
+        };
+        catalogue.dare(&self.registry, entries, &strays).await.unwrap_or_else(|error| {
+            debug!(pool = self.name, error = %chain(&error), "traces of deletions could not be read");
+            Dared { withdraw: BTreeSet::new(), drifted: strays.len() }
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sent> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[tonic::async_trait]
+impl Target for Foreign {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn every(&self) -> Duration {
+        self.every
+    }
+
+    async fn all(&self, catalogue: &Catalogue) -> Result<Outcome, Trouble> {
+        let items = catalogue.items();
+        let dared = self.dare(catalogue, &items).await;
+        // Of a catalogue that was always empty nobody knows whether it should be.
+        let unknown = catalogue.registers.is_empty() && self.lock().is_empty();
+        if dared.drifted == 0 && !unknown {
+            return self.push(&items, Beside::Goes).await;
+        }
+        for id in &dared.withdraw {
+            self.hide(id).await?;
+        }
+        let outcome = self.push(&items, Beside::Stays).await?;
+        Ok(Outcome {
+            drifted: dared.drifted,
+            changed: outcome.changed || !dared.withdraw.is_empty(),
+            ..outcome
+        })
+    }
+
+    async fn some(&self, catalogue: &Catalogue, ids: &BTreeSet<String>) -> Result<Outcome, Trouble> {
+        let (items, hidden) = catalogue.items_of(ids);
+        // A `.` or `..` would be a step in the path.
+        let in_path = |id: &String| id.bytes().any(|byte| byte != b'.');
+        if hidden.len() > HIDES_MAX || !hidden.iter().all(in_path) {
+            return self.all(catalogue).await;
+        }
+        for id in &hidden {
+            self.hide(id).await?;
+        }
+        let mut outcome = Outcome::default();
+        if !items.is_empty() {
+            // The call for one register tells neither its name nor how far it has come.
+            outcome = self.push(&items, Beside::Stays).await?;
+        }
+        outcome.counts.processed = count(ids.len());
+        outcome.counts.removed += count(hidden.len());
+        let pushed = catalogue.registers.values().filter(|register| register.advertise).count();
+        Ok(Outcome { pushed, changed: true, ..outcome })
+    }
+}
+
+fn item_of(item: &pb::AdvertisedRegister) -> Item<'_> {
+    Item {
+        register_id: &item.register_id,
+        name: item.name.as_deref(),
+        description: item.description.as_deref(),
+        is_public: item.is_public.unwrap_or(true),
+        latest_version: item.latest_version.unwrap_or(0),
+        latest_docket_version: item.latest_docket_version.unwrap_or(0),
+    }
+}
+
+/// What a call came to that was not answered.
+fn unanswered(error: &reqwest::Error) -> Trouble {
+    if error.is_timeout() {
+        let seconds = if error.is_connect() { CONNECT_TIMEOUT } else { CALL_TIMEOUT }.as_secs();
+        return Trouble(format!("the peer service did not answer within {seconds} s"));
+    }
+    // The innermost cause says what happened, the outer ones only where in the client.
+    let mut cause: &dyn Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    let what = if error.is_connect() { "cannot be reached" } else { "broke off" };
+    Trouble(format!("the peer service {what}: {cause}"))
+}
+
+async fn read_some(mut response: Response) -> Result<Vec<u8>, Trouble> {
+    let mut answer = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(|error| unanswered(&error))? {
+        answer.extend_from_slice(&piece);
+        if answer.len() > ANSWER_BYTES_MAX {
+            answer.truncate(ANSWER_BYTES_MAX);
+            break;
+        }
+    }
+    Ok(answer)
+}
+
+/// The counts of an answer; one that is missing is 0.
+fn counts_of(answer: &[u8]) -> Result<pb::SyncCounts, Trouble> {
+    let Ok(Value::Object(fields)) = serde_json::from_slice(answer) else {
+        let shown = shown(answer);
+        return Err(Trouble(format!("the peer service answered something else than counts: {shown}")));
+    };
+    let of = |name: &str| {
+        let found = fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let number = found.and_then(|(_, value)| value.as_u64()).unwrap_or(0);
+        u32::try_from(number).unwrap_or(u32::MAX)
+    };
+    Ok(pb::SyncCounts {
+        processed: of("processed"),
+        added: of("added"),
+        updated: of("updated"),
+        removed: of("removed"),
+        unchanged: of("unchanged"),
+        failed: of("failed"),
+        deferred: of("deferred"),
+    })
+}
+
+/// The beginning of an answer on one line.
+fn shown(answer: &[u8]) -> String {
+    let text = String::from_utf8_lossy(answer);
+    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut begun: String = clean.take(SHOWN_CHARS_MAX).collect();
+    if text.chars().count() > SHOWN_CHARS_MAX {
+        begun.push('…');
+    }
+    if begun.trim().is_empty() { "(nothing)".to_owned() } else { begun }
+}

@@ -1,0 +1,97 @@
+//! What is yet to be pushed to one target.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::daemon::store::Revision;
+
+/// Of more changes than this, all is pushed.
+const IDS_MAX: usize = 10_000;
+
+/// What is yet to be pushed. Changes of one register are one.
+#[derive(Default)]
+pub struct Inbox {
+    work: Mutex<Work>,
+    news: Notify,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// The registers that have changed.
+    pub ids: BTreeSet<String>,
+    /// All is to be pushed, whatever has changed.
+    pub all: bool,
+    /// It does not wait for the end of a pause after a failure.
+    urgent: bool,
+    /// The newest commit among the changes.
+    pub through: Revision,
+}
+
+/// What ends a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Any work.
+    None,
+    /// Work that may succeed where the last has failed.
+    UntilUrgent,
+}
+
+impl Inbox {
+    /// Notes that a register has changed.
+    pub fn change(&self, id: &str, revision: Revision) {
+        let mut work = self.lock();
+        work.through = work.through.max(revision);
+        if work.ids.len() < IDS_MAX {
+            work.ids.insert(id.to_owned());
+        } else {
+            work.all = true;
+        }
+        drop(work);
+        self.news.notify_one();
+    }
+
+    /// Notes that all is to be pushed, at once: what was in the way may be gone.
+    pub fn all_at_once(&self) {
+        let mut work = self.lock();
+        (work.all, work.urgent) = (true, true);
+        drop(work);
+        self.news.notify_one();
+    }
+
+    /// Takes what there is to do.
+    pub fn take(&self) -> Work {
+        std::mem::take(&mut self.lock())
+    }
+
+    /// Waits for work, but not beyond `until`.
+    pub async fn wait(&self, until: Instant, patience: Patience) {
+        let until = sleep_until(until);
+        tokio::pin!(until);
+        loop {
+            if self.lock().ends(patience) {
+                return;
+            }
+            tokio::select! {
+                () = self.news.notified() => {}
+                () = &mut until => return,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Work {
+    fn ends(&self, patience: Patience) -> bool {
+        match patience {
+            Patience::None => self.all || !self.ids.is_empty(),
+            Patience::UntilUrgent => self.urgent,
+        }
+    }
+}

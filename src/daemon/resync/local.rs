@@ -1,0 +1,116 @@
+//! The pool in this daemon.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::target::{Catalogue, Outcome, Target, Trouble, count};
+use crate::core::register::{Held, Rest, plan};
+use crate::daemon::objects::advertisements::pool::{BATCH_MAX, Pool, Producer, Push, Pushed};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::follow::chain;
+use crate::daemon::store::StoreError;
+use crate::wire::fault::Fault;
+use crate::wire::pb::omnirelay::registers::v1 as pb;
+
+/// What the daemon's own pool is called.
+pub const LOCAL: &str = "local";
+
+/// What is asked of the pool in this daemon.
+#[tonic::async_trait]
+pub trait LocalPool: Send + Sync {
+    /// See [`Pool::held`].
+    fn held(&self, producer: &Producer) -> BTreeMap<String, Held>;
+
+    /// See [`Pool::compare_with_store`].
+    async fn compare_with_store(&self) -> Result<bool, StoreError>;
+
+    /// See [`Pool::push`].
+    async fn push(&self, push: Push<'_>) -> Result<Pushed, Fault>;
+}
+
+#[tonic::async_trait]
+impl LocalPool for Pool {
+    fn held(&self, producer: &Producer) -> BTreeMap<String, Held> {
+        Pool::held(self, producer)
+    }
+
+    async fn compare_with_store(&self) -> Result<bool, StoreError> {
+        Pool::compare_with_store(self).await
+    }
+
+    async fn push(&self, push: Push<'_>) -> Result<Pushed, Fault> {
+        Pool::push(self, push).await
+    }
+}
+
+/// The pool in this daemon, kept as the catalogue says.
+pub struct Local {
+    registry: Arc<Registry>,
+    pool: Arc<dyn LocalPool>,
+    every: Duration,
+}
+
+impl Local {
+    pub fn new(registry: Arc<Registry>, pool: Arc<dyn LocalPool>, every: Duration) -> Self {
+        Self { registry, pool, every }
+    }
+
+    async fn push(&self, items: &[pb::AdvertisedRegister], rest: Rest) -> Result<Outcome, Trouble> {
+        let push = Push {
+            producer: Producer::catalogue(),
+            items,
+            rest,
+            batch: BATCH_MAX,
+            caller: None,
+            progress: &|_, _| {},
+            cancelled: &|| false,
+        };
+        let pushed = self.pool.push(push).await.map_err(|fault| Trouble(fault.message))?;
+        Ok(outcome(pushed, 0))
+    }
+}
+
+#[tonic::async_trait]
+impl Target for Local {
+    fn name(&self) -> &str {
+        LOCAL
+    }
+
+    fn every(&self) -> Duration {
+        self.every
+    }
+
+    async fn all(&self, catalogue: &Catalogue) -> Result<Outcome, Trouble> {
+        let read = |error: StoreError| Trouble(format!("the store cannot be read: {}", chain(&error)));
+        self.pool.compare_with_store().await.map_err(read)?;
+        let items = catalogue.items();
+        let held = self.pool.held(&Producer::catalogue());
+        let strays = plan(&held, &items, &Rest::WithdrawAll).remove;
+        let dared = catalogue.dare(&self.registry, held.len(), &strays).await.map_err(read)?;
+        let outcome = self.push(&items, Rest::Withdraw(dared.withdraw)).await?;
+        Ok(Outcome { pushed: items.len(), drifted: dared.drifted, ..outcome })
+    }
+
+    async fn some(&self, catalogue: &Catalogue, ids: &BTreeSet<String>) -> Result<Outcome, Trouble> {
+        let (items, hidden) = catalogue.items_of(ids);
+        let outcome = self.push(&items, Rest::Withdraw(hidden)).await?;
+        let pushed = catalogue.registers.values().filter(|register| register.advertise).count();
+        Ok(Outcome { pushed, ..outcome })
+    }
+}
+
+/// What a push has done, as targets say it.
+pub fn outcome(pushed: Pushed, drifted: usize) -> Outcome {
+    let counts = pb::SyncCounts {
+        processed: count(pushed.processed),
+        added: count(pushed.added),
+        updated: count(pushed.updated),
+        removed: count(pushed.removed),
+        unchanged: count(pushed.unchanged),
+        failed: count(pushed.failed.len()),
+        deferred: count(pushed.deferred),
+    };
+    let changed = pushed.added + pushed.updated + pushed.removed > 0;
+    Outcome { counts, pushed: pushed.processed, drifted, failed: pushed.failed, changed }
+}

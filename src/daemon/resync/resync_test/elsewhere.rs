@@ -1,0 +1,238 @@
+//! Pools of others: a peer service that the test serves, and what it may answer.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::body::Bytes as Body;
+use axum::extract::State as Shared;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use control::operation::State;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A call as the peer service got it: path and body.
+type Got = (String, Value);
+
+/// What a peer service has heard and what it says.
+#[derive(Default)]
+struct Heard {
+    calls: Lock<Vec<Got>>,
+    /// Said instead of the truth.
+    says: Lock<Option<(u16, String)>>,
+    public: Lock<BTreeSet<String>>,
+}
+
+impl Heard {
+    fn calls(&self) -> Vec<Got> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    fn say(&self, says: Option<(u16, &str)>) {
+        *self.says.lock().unwrap() = says.map(|(status, text)| (status, text.to_owned()));
+    }
+
+    fn public(&self) -> Vec<String> {
+        self.public.lock().unwrap().iter().cloned().collect()
+    }
+
+    /// Does with a call what a peer service does.
+    fn take(&self, path: &str, body: &Value) -> Value {
+        let mut public = self.public.lock().unwrap();
+        if let Some(id) = path.strip_suffix("/advertise").and_then(|path| path.rsplit('/').next()) {
+            let shows = body["isPublic"] == true;
+            let _ = if shows { public.insert(id.to_owned()) } else { public.remove(id) };
+            return json!({"registerId": id, "isPublic": shows});
+        }
+        let pushed = body["advertisements"].as_array().unwrap().iter();
+        let pushed: BTreeSet<String> =
+            pushed.map(|item| item["registerId"].as_str().unwrap().to_owned()).collect();
+        let added = pushed.difference(&public).count();
+        let gone = if body["fullSync"] == true { public.difference(&pushed).count() } else { 0 };
+        let updated = pushed.len() - added;
+        let answer = json!({"processed": pushed.len(), "added": added, "updated": updated, "removed": gone});
+        if body["fullSync"] == true {
+            public.clear();
+        }
+        public.extend(pushed);
+        answer
+    }
+}
+
+async fn handle(Shared(heard): Shared<Arc<Heard>>, uri: Uri, body: Body) -> Response {
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    heard.calls.lock().unwrap().push((uri.path().to_owned(), body.clone()));
+    if let Some((status, text)) = heard.says.lock().unwrap().clone() {
+        let elsewhere = [("location", "http://127.0.0.1:1/")];
+        return (StatusCode::from_u16(status).unwrap(), elsewhere, text).into_response();
+    }
+    heard.take(uri.path(), &body).to_string().into_response()
+}
+
+/// A peer service; ended when it is dropped.
+struct PeerService {
+    heard: Arc<Heard>,
+    address: SocketAddr,
+    _serving: JoinSet<()>,
+}
+
+async fn peer_service_at(address: &str) -> PeerService {
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let (address, heard) = (listener.local_addr().unwrap(), Arc::<Heard>::default());
+    let routes = Router::new().fallback(handle).with_state(heard.clone());
+    let mut serving = JoinSet::new();
+    serving.spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    PeerService { heard, address, _serving: serving }
+}
+
+impl PeerService {
+    async fn new() -> Self {
+        peer_service_at("127.0.0.1:0").await
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/gateway", self.address)
+    }
+}
+
+/// A daemon that pushes to a peer service as well.
+async fn pushing(to: &PeerService, registers: &[&str], every: Duration) -> Daemon {
+    let daemon = unregistered(&[&to.url()], every).await;
+    daemon.host(registers).await;
+    daemon.register();
+    until("it has called", || !to.heard.calls().is_empty()).await;
+    daemon
+}
+
+fn state(daemon: &Daemon) -> pb::AdvertisementSyncState {
+    daemon.resync.state().targets[1].clone()
+}
+
+#[tokio::test]
+async fn a_peer_service_gets_all_of_it_at_once_and_then_what_changes() {
+    let peer = PeerService::new().await;
+    let daemon = pushing(&peer, &["a", "-b", "c"], INTERVAL).await;
+    let (path, body) = peer.heard.calls()[0].clone();
+    assert_eq!(path, "/gateway/api/registers/bulk-advertise");
+    let item = |id: &str| {
+        json!({"registerId": id, "name": format!("name of {id}"), "description": "", "isPublic": true,
+               "latestVersion": 0, "latestDocketVersion": 0})
+    };
+    assert_eq!(body, json!({"advertisements": [item("a"), item("c")], "fullSync": true}));
+    until("it is noted", || state(&daemon).status() == Status::Success).await;
+    let noted = state(&daemon);
+    assert_eq!((noted.target, noted.register_count), (peer.url(), 2));
+    assert_eq!(noted.last_run.unwrap().added, 2);
+    sleep(MS * 100).await;
+    let before = peer.heard.calls().len();
+    daemon.put("d", true).await;
+    until("it is there", || peer.heard.public().contains(&"d".to_owned())).await;
+    assert_eq!(peer.heard.calls()[before].1, json!({"advertisements": [item("d")], "fullSync": false}));
+    daemon.put("a", false).await;
+    until("it is hidden", || !peer.heard.public().contains(&"a".to_owned())).await;
+    let hidden = peer.heard.calls().last().unwrap().clone();
+    assert_eq!(hidden, ("/gateway/api/registers/a/advertise".to_owned(), json!({"isPublic": false})));
+    daemon.delete("c").await;
+    until("it is gone", || ids(&peer.heard.public()) == ["d"]).await;
+    assert_eq!(daemon.audit_records().await, 0);
+}
+
+#[tokio::test]
+async fn what_a_peer_service_forgets_in_a_restart_is_pushed_again() {
+    let peer = PeerService::new().await;
+    let daemon = pushing(&peer, &["a", "b"], MS * 200).await;
+    let address = peer.address.to_string();
+    drop(peer);
+    until("it was noticed", || state(&daemon).status() == Status::Failed).await;
+    assert!(
+        state(&daemon).error.contains("the peer service cannot be reached: "),
+        "{}",
+        state(&daemon).error
+    );
+    let peer = peer_service_at(&address).await;
+    until("all is there again", || peer.heard.public().len() == 2).await;
+    until("it is noted", || state(&daemon).status() == Status::Success).await;
+    let runs = state(&daemon).runs_unchanged;
+    until("others run", || state(&daemon).runs_unchanged > runs + 1).await;
+    peer.heard.public.lock().unwrap().remove("a");
+    until("it is repaired", || peer.heard.public().len() == 2).await;
+    assert_eq!(ids(&daemon.pool.ids()), ["a", "b"], "the own pool was not concerned");
+}
+
+#[tokio::test]
+async fn answers_that_are_none_are_failures_and_said() {
+    let peer = PeerService::new().await;
+    let daemon = pushing(&peer, &["a"], INTERVAL).await;
+    until("it is noted", || state(&daemon).status() == Status::Success).await;
+    let long = format!("\u{1b}[31mgone{}", "x".repeat(100_000));
+    let cases = [
+        ("an error", 503, "out of order", "answered 503 Service Unavailable: out of order"),
+        ("not JSON", 200, "<html>", "answered something else than counts: <html>"),
+        ("a list", 200, "[1]", "something else than counts: [1]"),
+        ("nothing", 200, "", "something else than counts: (nothing)"),
+        ("elsewhere", 307, "over there", "answered 307 Temporary Redirect: over there"),
+        ("much", 500, &long, "answered 500 Internal Server Error:  [31mgonexxx"),
+    ];
+    for (what, status, text, expected) in cases {
+        peer.heard.say(Some((status, text)));
+        daemon.register();
+        until(what, || state(&daemon).error.contains(expected)).await;
+        assert!(state(&daemon).error.len() < 300, "{what}");
+        peer.heard.say(None);
+        daemon.register();
+        until("it is well again", || state(&daemon).status() == Status::Success).await;
+    }
+    peer.heard.say(Some((200, r#"{"Processed": 1, "added": "many", "new": {}}"#)));
+    daemon.register();
+    let runs = state(&daemon).runs;
+    until("it has run", || state(&daemon).runs > runs).await;
+    let noted = state(&daemon);
+    assert_eq!((noted.status(), noted.last_run.unwrap().processed), (Status::Success, 1));
+    assert_eq!(noted.last_run.unwrap().added, 0, "what is missing or no number is none");
+}
+
+#[tokio::test]
+async fn an_empty_catalogue_withdraws_from_others_only_what_was_deleted() {
+    let peer = PeerService::new().await;
+    peer.heard.public.lock().unwrap().insert("theirs".to_owned());
+    let daemon = pushing(&peer, &[], INTERVAL).await;
+    assert_eq!(peer.heard.calls()[0].1, json!({"advertisements": [], "fullSync": false}));
+    assert_eq!(ids(&peer.heard.public()), ["theirs"]);
+    daemon.put("a", true).await;
+    until("it is there", || peer.heard.public().len() == 2).await;
+    daemon.delete("a").await;
+    until("it is hidden", || ids(&peer.heard.public()) == ["theirs"]).await;
+}
+
+#[tokio::test]
+async fn a_pool_elsewhere_is_pushed_to_on_demand() {
+    let (peer, daemon) = (PeerService::new().await, daemon_in_real_time(&["a", "b"]).await);
+    let asked = |full: bool, dry_run: bool| pb::ResyncRequest {
+        peer: peer.url(),
+        full,
+        dry_run,
+        ..pb::ResyncRequest::default()
+    };
+    let plan = daemon.demand(asked(true, true)).await.unwrap().plan.unwrap();
+    assert_eq!((plan.target, plan.add, plan.remove, plan.changes.len()), (peer.url(), 2, 0, 2));
+    assert!(peer.heard.calls().is_empty());
+    for full in [false, true] {
+        let ended = daemon.ended(&daemon.demand(asked(full, false)).await.unwrap()).await;
+        assert_eq!(ended.state(), State::Succeeded, "{}", ended.message);
+        assert_eq!(peer.heard.calls().last().unwrap().1["fullSync"], full);
+    }
+    peer.heard.say(Some((500, "no")));
+    let ended = daemon.ended(&daemon.demand(asked(false, false)).await.unwrap()).await;
+    assert_eq!((ended.state(), ended.failures[0].reason.as_str()), (State::Failed, "PEER_SERVICE_FAILED"));
+    assert_eq!(daemon.resync.state().targets.len(), 1, "it is none of those that are kept up to date");
+}
+
+/// A daemon without peer services.
+async fn daemon_in_real_time(registers: &[&str]) -> Daemon {
+    let daemon = unregistered(&[], INTERVAL).await;
+    daemon.host(registers).await;
+    daemon.register();
+    until("it has pushed", || daemon.pool.ids().len() == registers.len()).await;
+    daemon
+}

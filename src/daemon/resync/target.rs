@@ -1,0 +1,131 @@
+//! What advertisements are pushed to, and what is pushed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::register::advertisement_of;
+use crate::core::strays::{Dared, Found, dare};
+use crate::daemon::objects::registers;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::follow::in_time;
+use crate::daemon::registry::view::Head;
+use crate::daemon::store::StoreError;
+use crate::wire::pb::omnirelay::registers::v1 as pb;
+use crate::wire::pb::omnirelay::store::v1::RegisterValue;
+
+/// How long reading the traces of deletions may take.
+const TRACES_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The registers of one node, as the view has them.
+pub struct Catalogue {
+    /// All commits up to here are in it.
+    pub head: Head,
+    pub registers: BTreeMap<String, Arc<RegisterValue>>,
+}
+
+/// What a run has done.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    pub counts: pb::SyncCounts,
+    /// How many registers were pushed.
+    pub pushed: usize,
+    /// How many entries should go and were left.
+    pub drifted: usize,
+    /// What was refused.
+    pub failed: Vec<pb::ItemFailure>,
+    /// False: the pool was so already.
+    pub changed: bool,
+}
+
+/// Why a run failed, in words for an operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Trouble(pub String);
+
+/// A pool that is kept as the catalogue says.
+#[tonic::async_trait]
+pub trait Target: Send + Sync {
+    /// `local`, or the address of the pool.
+    fn name(&self) -> &str;
+
+    /// How often all of the catalogue is pushed if nothing changes.
+    fn every(&self) -> Duration;
+
+    /// Pushes all of the catalogue, and withdraws what is dared to be.
+    async fn all(&self, catalogue: &Catalogue) -> Result<Outcome, Trouble>;
+
+    /// Pushes these registers only: what the catalogue does not advertise of them is withdrawn.
+    async fn some(&self, catalogue: &Catalogue, ids: &BTreeSet<String>) -> Result<Outcome, Trouble>;
+}
+
+impl Catalogue {
+    /// As the view has it now.
+    pub fn read(registry: &Registry) -> Self {
+        // What is committed while it is read may be in it as well.
+        let head = registry.view().head();
+        let registers = registers::catalogue(registry.view(), registry.node_id()).into_iter().collect();
+        Self { head, registers }
+    }
+
+    /// What is to be advertised, in the order of the ids.
+    pub fn items(&self) -> Vec<pb::AdvertisedRegister> {
+        let advertised = self.registers.iter().filter(|(_, register)| register.advertise);
+        advertised.map(|(id, register)| item_of(id, register)).collect()
+    }
+
+    /// Of these registers, what is to be advertised and what is not.
+    pub fn items_of(&self, ids: &BTreeSet<String>) -> (Vec<pb::AdvertisedRegister>, BTreeSet<String>) {
+        let (mut items, mut hidden) = (Vec::new(), BTreeSet::new());
+        for id in ids {
+            match self.registers.get(id).filter(|register| register.advertise) {
+                Some(register) => items.push(item_of(id, register)),
+                None => drop(hidden.insert(id.clone())),
+            }
+        }
+        (items, hidden)
+    }
+
+    /// Why an entry that is not of the set is none of it.
+    pub fn why_stray(&self, id: &str) -> &'static str {
+        if self.registers.contains_key(id) { "not advertised any more" } else { "not in the catalogue" }
+    }
+
+    /// Says which of these strays may go; `entries` is how many the pool has, strays included.
+    ///
+    /// # Errors
+    /// Those of the store that knows what was deleted.
+    pub async fn dare(
+        &self,
+        registry: &Registry,
+        entries: usize,
+        strays: &BTreeSet<String>,
+    ) -> Result<Dared, StoreError> {
+        let (hidden, unknown): (BTreeSet<String>, BTreeSet<String>) =
+            strays.iter().cloned().partition(|id| self.registers.contains_key(id));
+        let mut explained = hidden;
+        if !unknown.is_empty() {
+            let traces = registers::deleted(registry, registry.node_id(), &unknown);
+            explained.extend(in_time(TRACES_TIMEOUT, traces).await?);
+        }
+        Ok(dare(Found { entries, strays, explained: &explained, registers: self.registers.len() }))
+    }
+}
+
+fn item_of(id: &str, register: &RegisterValue) -> pb::AdvertisedRegister {
+    let value = advertisement_of(register);
+    pb::AdvertisedRegister {
+        register_id: id.to_owned(),
+        name: Some(value.name),
+        description: Some(value.description),
+        is_public: Some(value.is_public),
+        latest_version: Some(value.latest_version),
+        latest_docket_version: Some(value.latest_docket_version),
+        sync_state: Some(value.sync_state),
+    }
+}
+
+/// A count as messages have it.
+pub fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
