@@ -150,6 +150,18 @@ impl Foreign {
         })
     }
 
+    /// Whether the catalogue is what it should be. An empty one is if something was deleted from it, or pushed from it
+    /// since this daemon started; of any other nobody knows whether it was lost.
+    async fn is_known(&self, catalogue: &Catalogue) -> bool {
+        if !catalogue.registers.is_empty() || !self.lock().is_empty() {
+            return true;
+        }
+        Catalogue::was_emptied(&self.registry).await.unwrap_or_else(|error| {
+            debug!(pool = self.name, error = %chain(&error), "traces of deletions could not be read");
+            false
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, Sent> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -168,9 +180,7 @@ impl Target for Foreign {
     async fn all(&self, catalogue: &Catalogue) -> Result<Outcome, Trouble> {
         let items = catalogue.items();
         let dared = self.dare(catalogue, &items).await;
-        // Of a catalogue that was always empty nobody knows whether it should be.
-        let unknown = catalogue.registers.is_empty() && self.lock().is_empty();
-        if dared.drifted == 0 && !unknown {
+        if dared.drifted == 0 && self.is_known(catalogue).await {
             return self.push(&items, Beside::Goes).await;
         }
         for id in &dared.withdraw {
