@@ -195,7 +195,9 @@ impl Target for Foreign {
     }
 
     async fn some(&self, catalogue: &Catalogue, ids: &BTreeSet<String>) -> Result<Outcome, Trouble> {
-        let (items, hidden) = catalogue.items_of(ids);
+        let (items, mut hidden) = catalogue.items_of(ids);
+        // What the pool was never told of, it need not hear of now: not even that it is private.
+        hidden.retain(|id| self.lock().contains_key(id));
         // A `.` or `..` would be a step in the path.
         let in_path = |id: &String| id.bytes().any(|byte| byte != b'.');
         if hidden.len() > HIDES_MAX || !hidden.iter().all(in_path) {
@@ -212,7 +214,8 @@ impl Target for Foreign {
         outcome.counts.processed = count(ids.len());
         outcome.counts.removed += count(hidden.len());
         let pushed = catalogue.registers.values().filter(|register| register.advertise).count();
-        Ok(Outcome { pushed, changed: true, ..outcome })
+        let changed = !items.is_empty() || !hidden.is_empty();
+        Ok(Outcome { pushed, changed, ..outcome })
     }
 }
 
