@@ -1,6 +1,9 @@
 //! The program `omnirelay` from outside: what it prints, where, and how it ends.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so when it fails")]
 
+#[path = "../process/mod.rs"]
+mod process;
+
 mod catalogue;
 mod completion;
 mod contexts;

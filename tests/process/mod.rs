@@ -3,6 +3,9 @@
 //! Test binaries take this folder in with `#[path = "../process/mod.rs"] mod process;`.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod api;
+pub mod stub;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -24,14 +27,17 @@ pub struct Daemon {
 /// Where a daemon keeps its state, and what it is started with.
 pub struct Place {
     pub directory: tempfile::TempDir,
-    arguments: Vec<String>,
+    /// Where its API listens; port 0: wherever there is room.
+    pub listen: String,
+    pub arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
 
 impl Place {
     pub fn new(arguments: &[&str]) -> Result<Self> {
         let arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
-        Ok(Self { directory: tempfile::tempdir()?, arguments, environment: Vec::new() })
+        let (directory, listen) = (tempfile::tempdir()?, "127.0.0.1:0".to_owned());
+        Ok(Self { directory, listen, arguments, environment: Vec::new() })
     }
 
     /// With these variables in the environment.
@@ -73,7 +79,7 @@ impl Place {
             .arg(self.data_dir())
             .arg("--ready-file")
             .arg(self.ready_file())
-            .args(["--control-listen", "127.0.0.1:0"])
+            .args(["--control-listen", &self.listen])
             .args(&self.arguments)
             .envs(self.environment.iter().cloned())
             .stderr(log);
@@ -114,16 +120,25 @@ impl Place {
 
 /// Waits for something that must come true, and says what if it does not. What fails meanwhile is
 /// not true yet.
-pub async fn until(what: &str, mut is_true: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+pub async fn until(what: &str, is_true: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    within(PATIENCE, what, is_true).await
+}
+
+/// As [`until`], with a limit that is promised.
+pub async fn within(
+    limit: Duration,
+    what: &str,
+    mut is_true: impl AsyncFnMut() -> Result<bool>,
+) -> Result<()> {
     let begun = Instant::now();
     loop {
         let outcome = is_true().await;
         if matches!(outcome, Ok(true)) {
             return Ok(());
         }
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > limit {
             outcome.with_context(|| what.to_owned())?;
-            bail!("waited in vain: {what}");
+            bail!("waited {limit:?} in vain: {what}");
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -11,6 +11,7 @@ mod server;
 mod tls;
 
 pub use cluster::Cluster;
+pub use ports::free as free_port;
 pub use sentinels::Sentinels;
 pub use server::{PATIENCE, RedisServer, eventually};
 pub use tls::Authority;

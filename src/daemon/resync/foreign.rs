@@ -150,6 +150,18 @@ impl Foreign {
         })
     }
 
+    /// Whether the catalogue is what it should be. An empty one is if something was deleted from it, or pushed from it
+    /// since this daemon started; of any other nobody knows whether it was lost.
+    async fn is_known(&self, catalogue: &Catalogue) -> bool {
+        if !catalogue.registers.is_empty() || !self.lock().is_empty() {
+            return true;
+        }
+        Catalogue::was_emptied(&self.registry).await.unwrap_or_else(|error| {
+            debug!(pool = self.name, error = %chain(&error), "traces of deletions could not be read");
+            false
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, Sent> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -168,9 +180,7 @@ impl Target for Foreign {
     async fn all(&self, catalogue: &Catalogue) -> Result<Outcome, Trouble> {
         let items = catalogue.items();
         let dared = self.dare(catalogue, &items).await;
-        // Of a catalogue that was always empty nobody knows whether it should be.
-        let unknown = catalogue.registers.is_empty() && self.lock().is_empty();
-        if dared.drifted == 0 && !unknown {
+        if dared.drifted == 0 && self.is_known(catalogue).await {
             return self.push(&items, Beside::Goes).await;
         }
         for id in &dared.withdraw {
@@ -185,7 +195,9 @@ impl Target for Foreign {
     }
 
     async fn some(&self, catalogue: &Catalogue, ids: &BTreeSet<String>) -> Result<Outcome, Trouble> {
-        let (items, hidden) = catalogue.items_of(ids);
+        let (items, mut hidden) = catalogue.items_of(ids);
+        // What the pool was never told of, it need not hear of now: not even that it is private.
+        hidden.retain(|id| self.lock().contains_key(id));
         // A `.` or `..` would be a step in the path.
         let in_path = |id: &String| id.bytes().any(|byte| byte != b'.');
         if hidden.len() > HIDES_MAX || !hidden.iter().all(in_path) {
@@ -202,7 +214,8 @@ impl Target for Foreign {
         outcome.counts.processed = count(ids.len());
         outcome.counts.removed += count(hidden.len());
         let pushed = catalogue.registers.values().filter(|register| register.advertise).count();
-        Ok(Outcome { pushed, changed: true, ..outcome })
+        let changed = !items.is_empty() || !hidden.is_empty();
+        Ok(Outcome { pushed, changed, ..outcome })
     }
 }
 

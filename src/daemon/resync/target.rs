@@ -91,6 +91,15 @@ impl Catalogue {
         if self.registers.contains_key(id) { "not advertised any more" } else { "not in the catalogue" }
     }
 
+    /// Whether something was deleted from the catalogue of this node, as far as the store has a trace of it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn was_emptied(registry: &Registry) -> Result<bool, StoreError> {
+        let deleted = registers::was_any_deleted(registry, registry.node_id());
+        in_time(TRACES_TIMEOUT, deleted).await
+    }
+
     /// Says which of these strays may go; `entries` is how many the pool has, strays included.
     ///
     /// # Errors

@@ -8,9 +8,9 @@ use omnirelay::wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message as _;
 use serde_json::Value;
 
-use super::api::until;
 use super::mesh::Mesh;
 use crate::process::clean;
+use crate::process::until;
 use crate::servers::RedisServer;
 
 /// Behind the time and before the writer: flags, version, revision, created and updated.

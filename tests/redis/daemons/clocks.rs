@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
-use super::api::until;
 use super::mesh::{Mesh, Node};
 use crate::process::Place;
+use crate::process::until;
 use crate::servers::RedisServer;
 
 /// How long the daemons live side by side: longer than a session lives without a renewal.

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 
-use super::api::until;
 use super::load::{Load, Outcome};
 use super::mesh::Mesh;
 use super::watcher::Watcher;
+use crate::process::until;
 use crate::servers::{Sentinels, eventually};
 
 const WRITERS: usize = 6;

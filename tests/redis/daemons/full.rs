@@ -10,8 +10,8 @@ use omnirelay::daemon::store::{
     RedisStore, Store, StoreError, Write,
 };
 
-use super::api::until;
 use super::mesh::Mesh;
+use crate::process::until;
 use crate::servers::RedisServer;
 
 const NOTE: Kind = Kind::of("note");

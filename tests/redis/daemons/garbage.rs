@@ -5,9 +5,9 @@ use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use super::api::until;
 use super::mesh::{Mesh, Node};
 use crate::process::Place;
+use crate::process::until;
 use crate::servers::RedisServer;
 
 /// A key, as it stands behind the prefix, and what somebody does to it.

@@ -9,9 +9,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::api::{Api, until};
 use super::mesh::Mesh;
 use super::watcher::Watcher;
+use crate::process::api::Api;
+use crate::process::until;
 
 /// How long a writer waits before it repeats what was not acknowledged.
 const AGAIN: Duration = Duration::from_millis(50);

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use super::api::{Api, until};
 use super::vitals::Vitals;
 use super::watcher::Watcher;
+use crate::process::api::Api;
+use crate::process::until;
 use crate::process::{Daemon, Place};
 
 /// A daemon with its directory.

@@ -1,7 +1,6 @@
 //! Real daemons on real servers, and every fault of the store that `docs/guides/storage-faults.md`
 //! tells of.
 
-mod api;
 mod audit;
 mod clocks;
 mod demo;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use futures_util::future::join_all;
 
-use super::api::until;
 use super::mesh::{Mesh, Node};
 use super::watcher::Watcher;
+use crate::process::until;
 use crate::servers::RedisServer;
 use crate::servers::proxy::{Proxy, Wire};
 

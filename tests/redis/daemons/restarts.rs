@@ -2,9 +2,9 @@
 
 use anyhow::{Result, ensure};
 
-use super::api::until;
 use super::mesh::Mesh;
 use super::watcher::Watcher;
+use crate::process::until;
 use crate::servers::RedisServer;
 
 /// What a test does to the registry.

@@ -4,9 +4,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::api::{Api, until};
 use super::mesh::{Mesh, Node};
 use super::watcher::Watcher;
+use crate::process::api::Api;
+use crate::process::until;
 use crate::servers::RedisServer;
 use crate::servers::proxy::{Proxy, Wire};
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use super::api::Api;
+use crate::process::api::Api;
 
 const AGAIN: Duration = Duration::from_millis(100);
 

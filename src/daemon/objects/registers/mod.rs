@@ -88,6 +88,14 @@ pub async fn deleted(
     Ok(deleted.filter(|register| ids.contains(*register)).map(str::to_owned).collect())
 }
 
+/// Whether any register of a node was deleted, as far as the store still has a trace of it.
+///
+/// # Errors
+/// Those of the store.
+pub async fn was_any_deleted(registry: &Registry, node_id: &str) -> Result<bool, StoreError> {
+    Ok(!traces(registry, node_id).await?.is_empty())
+}
+
 /// The traces of deleted registers of a node, in the order of their ids.
 async fn traces(registry: &Registry, node_id: &str) -> Result<Vec<Record>, StoreError> {
     let mut found = Vec::new();

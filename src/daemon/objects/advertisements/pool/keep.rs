@@ -96,6 +96,11 @@ impl Pool {
         let group = {
             let mut memory = self.lock();
             let Some(shelf) = memory.shelves.get_mut(producer) else { return };
+            let (keeping, ttl) = (producer.keeping(), self.settings.ttl);
+            // A push that confirms nothing, such as an empty one, keeps nothing alive.
+            if !shelf.entries.values().any(|entry| entry.is_wanted(keeping, ttl)) {
+                return;
+            }
             let again = self.settings.ttl / 2;
             // Only a push puts off the end of what is refreshed once more.
             shelf.refresh_at = (producer.keeping() != Keeping::NotAtAll).then(|| now + again);

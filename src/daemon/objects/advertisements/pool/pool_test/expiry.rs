@@ -39,6 +39,17 @@ async fn what_an_outside_producer_pushes_once_in_a_ttl_never_blinks_and_ends_whe
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_push_that_confirms_nothing_keeps_nothing_alive() {
+    let a = daemon(memory(), "a").await;
+    a.push(&outside(), &["r"], Rest::WithdrawAll).await;
+    for _ in 0..10 {
+        sleep(TTL / 4).await;
+        a.push(&outside(), &[], Rest::Stays).await;
+    }
+    assert!(a.available().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_lives_for_one_ttl() {
     let a = daemon(memory(), "a").await;
     a.push(&Producer::file(), &["r"], Rest::WithdrawAll).await;

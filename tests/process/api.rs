@@ -3,8 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-pub use crate::process::until;
-use crate::servers::PATIENCE;
+use super::PATIENCE;
 
 /// One daemon's API. Cheap to clone.
 #[derive(Clone)]
@@ -63,6 +62,24 @@ impl Api {
         let request = if path.ends_with("/labels") { self.client.patch(url) } else { self.client.post(url) };
         let request = request.header("content-type", "application/json").body(body.to_string());
         answer(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
+    }
+
+    /// Sends a body as it is, of type JSON.
+    pub async fn send(&self, method: &str, path: &str, body: impl Into<reqwest::Body>) -> Result<Answer> {
+        let request = self.client.request(method.parse()?, self.url(path));
+        answer(request.header("content-type", "application/json").body(body)).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send("POST", path, body.to_string()).await
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send("PATCH", path, body.to_string()).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Result<Answer> {
+        answer(self.client.delete(self.url(path))).await
     }
 
     pub async fn cordon(&self, node: &str, reason: &str) -> Result<Answer> {

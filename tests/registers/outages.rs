@@ -1,0 +1,127 @@
+//! Edge cases of the store: it is away, and comes back.
+//!
+//! The store of a node is a server here: the file of an embedded one is never away while its process runs, and a
+//! process whose file is away does not start.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use crate::process::{until, within};
+use crate::servers::RedisServer;
+use crate::world::{BRISK, Node, by_id, number, public, pushing_to};
+
+/// What is promised for services that are restarted in any order.
+const CONVERGED: Duration = Duration::from_secs(120);
+
+mod redis {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn edge_store_away_at_start() -> Result<()> {
+        let mut server = durable()?;
+        server.kill()?;
+        let mut pool = Node::start_with(Some(server), "pool", BRISK)?;
+        let mut catalogue = catalogue_for(&pool, durable()?)?;
+        catalogue.create("r1", true).await?;
+        catalogue.create("r2", true).await?;
+        pool.until_shown(&["r1", "r2"]).await?;
+        ensure!(deferred(&pool).await? == 2);
+        pool.server()?.restart()?;
+        until("it is written", async || Ok(deferred(&pool).await? == 0)).await?;
+        catalogue.kill()?;
+        pool.restart()?;
+        pool.expect_shown(&["r1", "r2"]).await
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn edge_store_away_in_the_middle() -> Result<()> {
+        let mut pool = Node::start_with(Some(durable()?), "pool", BRISK)?;
+        let before = ["changed", "hidden", "kept", "removed", "withdrawn"];
+        pool.push(&public(&before), false).await?.ok()?;
+        pool.server()?.kill()?;
+        let begun = Instant::now();
+        for version in 1..=3 {
+            let items = json!([{"registerId": "changed", "isPublic": true, "latestVersion": version}]);
+            let taken = pool.push(&items, false).await?.ok()?;
+            ensure!(taken["updated"] == 1 && taken["deferred"] == 1, "{taken}");
+        }
+        pool.push(&public(&["new"]), false).await?.ok()?;
+        pool.advertise("hidden", false).await?.ok()?;
+        pool.api()?.delete("/api/registers/withdrawn/advertise").await?.ok()?;
+        let items = public(&["changed", "kept", "new"]);
+        let taken = pool.push(&items, true).await?.ok()?;
+        ensure!(taken["removed"] == 2, "`removed`, and `hidden`, which was there for itself: {taken}");
+        // It serves what it was told, at once.
+        pool.expect_shown(&["changed", "kept", "new"]).await?;
+        ensure!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        pool.server()?.restart()?;
+        until("all is written", async || Ok(deferred(&pool).await? == 0)).await?;
+        let written = times_written(&mut pool, &["changed", "new", "kept"])?;
+        // `changed` and `kept` were written once when the server was there, and `changed` once more.
+        ensure!(written == [2, 1, 1], "{written:?}");
+        pool.restart()?;
+        pool.expect_shown(&["changed", "kept", "new"]).await?;
+        let shown = by_id(&pool.available().await?);
+        ensure!(number(&shown["changed"]["latestVersion"])? == 3, "{shown:?}");
+        Ok(())
+    }
+
+    /// The server comes back empty: what the daemons know is written again.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn edge_store_away_and_back() -> Result<()> {
+        let mut pool = Node::start_with(Some(RedisServer::start(&[])?), "pool", BRISK)?;
+        let mut catalogue = catalogue_for(&pool, RedisServer::start(&[])?)?;
+        catalogue.create("r1", true).await?;
+        catalogue.create("r2", true).await?;
+        pool.until_shown(&["r1", "r2"]).await?;
+        for node in [&mut pool, &mut catalogue] {
+            node.server()?.kill()?;
+            node.expect_shown(&["r1", "r2"]).await?;
+            node.server()?.restart()?;
+        }
+        within(CONVERGED, "the catalogue is whole again", async || {
+            Ok(catalogue.api()?.get("/control/registers").await?.ok()?["totalSize"] == 2)
+        })
+        .await?;
+        catalogue.until_synced_again("local").await?;
+        catalogue.until_synced_again(&pool.url()).await?;
+        pool.expect_shown(&["r1", "r2"]).await?;
+        catalogue.expect_shown(&["r1", "r2"]).await?;
+        catalogue.kill()?;
+        pool.restart()?;
+        pool.expect_shown(&["r1", "r2"]).await
+    }
+}
+
+/// A server that keeps what it is told through a `kill -9`.
+fn durable() -> Result<RedisServer> {
+    RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"])
+}
+
+fn catalogue_for(pool: &Node, server: RedisServer) -> Result<Node> {
+    let peers = pushing_to(&[&pool.url()]);
+    Node::start_with(Some(server), "catalogue", &[BRISK, &[&peers]].concat())
+}
+
+/// How many changes of a node's pool wait for the store.
+async fn deferred(node: &Node) -> Result<u64> {
+    let state = node.api()?.get("/control/registers:syncState").await?.ok()?;
+    number(&state["deferred"])
+}
+
+/// How many entries the log of the server has that write these registers.
+fn times_written(node: &mut Node, ids: &[&str]) -> Result<Vec<usize>> {
+    let keys: Vec<String> = node.server()?.cli(&["KEYS", "*:log"])?;
+    let log = keys.first().context("there is no log")?;
+    let entries: Vec<(String, Vec<Vec<u8>>)> = node.server()?.cli(&["XRANGE", log, "-", "+"])?;
+    let writes = |id: &str| {
+        let key = format!("pool/{id}/http:").into_bytes();
+        let names = |fields: &Vec<Vec<u8>>| {
+            fields.iter().any(|field| field.windows(key.len()).any(|part| part == key))
+        };
+        entries.iter().filter(|(_, fields)| names(fields)).count()
+    };
+    Ok(ids.iter().map(|id| writes(id)).collect())
+}
