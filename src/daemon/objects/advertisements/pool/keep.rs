@@ -156,6 +156,7 @@ impl Pool {
             if memory.leave_until.is_some_and(|until| Instant::now() < until) {
                 return true;
             }
+            memory.leave_until = None;
             std::mem::take(&mut memory.unaudited)
         };
         let mut unaudited = unaudited.into_iter();

@@ -239,7 +239,9 @@ impl Pool {
             return Ok(false);
         }
         let same = memory.take_found(found);
-        memory.leave_until = (!same).then(|| Instant::now() + COMPARED_WAIT);
+        // Comparisons that follow each other quickly do not put it off: the push behind them is of one producer only.
+        let until = memory.leave_until.unwrap_or_else(|| Instant::now() + COMPARED_WAIT);
+        memory.leave_until = (!same).then_some(until);
         Ok(same)
     }
 

@@ -111,6 +111,23 @@ async fn what_is_lost_or_strange_in_the_store_is_found_and_put_right() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comparisons_find_is_written_though_they_never_rest() {
+    let store = memory();
+    let a = daemon(store.clone(), "a").await;
+    a.push(&outside(), &["r"], Rest::WithdrawAll).await;
+    let there = stored(store.as_ref(), "a").await;
+    let epoch = a.registry.view().head().epoch;
+    let writes = vec![Write::Delete { id: advertisement_id("a", "r", outside().as_str()) }];
+    store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
+    assert!(stored(store.as_ref(), "a").await.is_empty());
+    for _ in 0..5 {
+        a.pool.compare_with_store().await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(stored(store.as_ref(), "a").await, there);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_pushed_while_the_store_is_compared_is_not_taken_for_lost() {
     let store = Faulty::over(memory());
     let a = daemon(store.clone(), "a").await;
