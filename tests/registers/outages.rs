@@ -30,6 +30,7 @@ mod redis {
         ensure!(deferred(&pool).await? == 2);
         pool.server()?.restart()?;
         until("it is written", async || Ok(deferred(&pool).await? == 0)).await?;
+        until_stored(&mut pool, 2).await?;
         catalogue.kill()?;
         pool.restart()?;
         pool.expect_shown(&["r1", "r2"]).await
@@ -58,6 +59,7 @@ mod redis {
         ensure!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         pool.server()?.restart()?;
         until("all is written", async || Ok(deferred(&pool).await? == 0)).await?;
+        until_stored(&mut pool, 3).await?;
         let written = times_written(&mut pool, &["changed", "new", "kept"])?;
         // `changed` and `kept` were written once when the server was there, and `changed` once more.
         ensure!(written == [2, 1, 1], "{written:?}");
@@ -89,6 +91,7 @@ mod redis {
         catalogue.until_synced_again(&pool.url()).await?;
         pool.expect_shown(&["r1", "r2"]).await?;
         catalogue.expect_shown(&["r1", "r2"]).await?;
+        until_stored(&mut pool, 2).await?;
         catalogue.kill()?;
         pool.restart()?;
         pool.expect_shown(&["r1", "r2"]).await
@@ -109,6 +112,17 @@ fn catalogue_for(pool: &Node, server: RedisServer) -> Result<Node> {
 async fn deferred(node: &Node) -> Result<u64> {
     let state = node.api()?.get("/control/registers:syncState").await?.ok()?;
     number(&state["deferred"])
+}
+
+/// Waits until the server holds so many advertisements; the traces of deleted ones begin with a 1.
+async fn until_stored(node: &mut Node, count: usize) -> Result<()> {
+    let server = node.server()?;
+    until("they are stored", async || {
+        let keys: Vec<String> = server.cli(&["KEYS", "*:records:advertisement"])?;
+        let rows: Vec<Vec<u8>> = server.cli(&["HVALS", keys.first().context("there are none")?])?;
+        Ok(rows.iter().filter(|row| row.first() != Some(&1)).count() == count)
+    })
+    .await
 }
 
 /// How many entries the log of the server has that write these registers.

@@ -162,6 +162,7 @@ async fn sc_002_pool_that_restarts_alone_shows_what_it_had(backing: Backing) -> 
     let mut pair = Pair::start(backing, &[]).await?;
     pair.catalogue.import(&ids).await?;
     until("all are shown", async || Ok(pair.pool.shown().await? == ids)).await?;
+    pair.until_written().await?;
     // Nobody pushes: what is shown comes from the store.
     pair.catalogue.kill()?;
     pair.pool.kill()?;

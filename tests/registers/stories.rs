@@ -54,6 +54,7 @@ async fn us1_3_register_hidden_before_the_restart_stays_hidden(backing: Backing)
     let mut pair = Pair::start(backing, &[("kept", true), ("turned", true)]).await?;
     pair.catalogue.turn("turned", false).await?;
     pair.pool.until_shown(&["kept"]).await?;
+    pair.until_written().await?;
     pair.pool.restart()?;
     pair.pool.expect_shown(&["kept"]).await?;
     pair.until_synced_again().await?;

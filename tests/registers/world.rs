@@ -289,8 +289,16 @@ impl Pair {
         self.catalogue.until_synced_again(&self.pool.url()).await
     }
 
+    /// Waits until no push is on its way: the pool shows what it is told before its store has it.
+    pub async fn until_written(&self) -> Result<()> {
+        let url = self.pool.url();
+        until("the push is over", async || Ok(self.catalogue.sync_state(&url).await?["status"] == "success"))
+            .await
+    }
+
     /// What the pool shows when nobody pushes to it and all it has is its store.
     pub async fn shown_from_the_store(&mut self) -> Result<Vec<String>> {
+        self.until_written().await?;
         self.catalogue.kill()?;
         self.pool.restart()?;
         self.pool.shown().await
