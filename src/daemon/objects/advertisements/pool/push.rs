@@ -59,6 +59,8 @@ impl Pool {
         if (self.rival)() {
             return Err(self.rival_fault());
         }
+        // What is to go is what the store has, so it is read first, unless it cannot be.
+        let _ = self.registry.ready_for("").await;
         self.take_in_epoch();
         let plan = {
             let mut memory = self.lock();

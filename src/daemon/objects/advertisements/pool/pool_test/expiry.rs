@@ -111,6 +111,17 @@ async fn a_restarted_node_serves_what_it_advertised_as_unverified_until_it_is_pu
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_full_sync_that_comes_before_the_store_was_read_is_about_what_is_there() {
+    let store = memory();
+    let a = daemon(store.clone(), "a").await;
+    a.push(&outside(), &["r1", "r2"], Rest::WithdrawAll).await;
+    drop(a);
+    let a = begun(store, "a", "a").await;
+    assert_eq!(a.push(&outside(), &["r2"], Rest::WithdrawAll).await[2], 1);
+    assert_eq!(a.available(), ["r2"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_session_of_a_running_node_is_confirmed_without_a_push() {
     let store = Faulty::over(memory());
     let (a, b) = (daemon(store.clone(), "a").await, daemon(store.clone(), "b").await);
