@@ -27,9 +27,9 @@ mod redis {
         catalogue.create("r1", true).await?;
         catalogue.create("r2", true).await?;
         pool.until_shown(&["r1", "r2"]).await?;
-        ensure!(deferred(&pool).await? == 2);
+        ensure!(pool.deferred().await? == 2);
         pool.server()?.restart()?;
-        until("it is written", async || Ok(deferred(&pool).await? == 0)).await?;
+        until("it is written", async || Ok(pool.deferred().await? == 0)).await?;
         until_stored(&mut pool, 2).await?;
         catalogue.kill()?;
         pool.restart()?;
@@ -58,7 +58,7 @@ mod redis {
         pool.expect_shown(&["changed", "kept", "new"]).await?;
         ensure!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         pool.server()?.restart()?;
-        until("all is written", async || Ok(deferred(&pool).await? == 0)).await?;
+        until("all is written", async || Ok(pool.deferred().await? == 0)).await?;
         until_stored(&mut pool, 3).await?;
         let written = times_written(&mut pool, &["changed", "new", "kept"])?;
         // `changed` and `kept` were written once when the server was there, and `changed` once more.
@@ -106,12 +106,6 @@ fn durable() -> Result<RedisServer> {
 fn catalogue_for(pool: &Node, server: RedisServer) -> Result<Node> {
     let peers = pushing_to(&[&pool.url()]);
     Node::start_with(Some(server), "catalogue", &[BRISK, &[&peers]].concat())
-}
-
-/// How many changes of a node's pool wait for the store.
-async fn deferred(node: &Node) -> Result<u64> {
-    let state = node.api()?.get("/control/registers:syncState").await?.ok()?;
-    number(&state["deferred"])
 }
 
 /// Waits until the server holds so many advertisements; the traces of deleted ones begin with a 1.

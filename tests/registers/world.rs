@@ -248,6 +248,11 @@ impl Node {
         Ok(found.with_context(|| format!("no {target}: {state}"))?.clone())
     }
 
+    /// How many changes of its pool wait for the store.
+    pub async fn deferred(&self) -> Result<u64> {
+        number(&self.api()?.get("/control/registers:syncState").await?.ok()?["deferred"])
+    }
+
     /// Waits until there were two further runs, the last of which succeeded: one of them began after this call.
     pub async fn until_synced_again(&self, target: &str) -> Result<()> {
         let before = number(&self.sync_state(target).await?["runs"])?;
@@ -289,11 +294,14 @@ impl Pair {
         self.catalogue.until_synced_again(&self.pool.url()).await
     }
 
-    /// Waits until no push is on its way: the pool shows what it is told before its store has it.
+    /// Waits until no push is on its way, and nothing of it waits for the store: the pool shows what it is told before its store has it.
     pub async fn until_written(&self) -> Result<()> {
         let url = self.pool.url();
-        until("the push is over", async || Ok(self.catalogue.sync_state(&url).await?["status"] == "success"))
-            .await
+        until("the push is over", async || {
+            let success = self.catalogue.sync_state(&url).await?["status"] == "success";
+            Ok(success && self.pool.deferred().await? == 0)
+        })
+        .await
     }
 
     /// What the pool shows when nobody pushes to it and all it has is its store.
