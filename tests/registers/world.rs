@@ -286,6 +286,7 @@ impl Pair {
         let mut shown: Vec<&str> = registers.iter().filter(|(_, shown)| *shown).map(|(id, _)| *id).collect();
         shown.sort_unstable();
         pair.pool.until_shown(&shown).await?;
+        pair.until_written().await?;
         Ok(pair)
     }
 
