@@ -38,7 +38,9 @@ fn main() -> Result<()> {
         let word = kind.word();
         if asked("cold") {
             let figures = runtime.block_on(restarts::cold(kind, rounds))?;
-            figures.print(&format!("100 registers visible after a cold start, {word}, limit 2000 ms"));
+            figures.print(&format!(
+                "100 registers visible and confirmed after a cold start, {word}, limit 2000 ms"
+            ));
         }
         if asked("restart") {
             let figures = runtime.block_on(restarts::served(kind, rounds))?;
@@ -46,7 +48,7 @@ fn main() -> Result<()> {
         }
         if asked("orders") {
             let figures = runtime.block_on(restarts::orders(kind, (rounds / 10).max(1)))?;
-            figures.print(&format!("converged after a full restart in each order, {word}, limit 10000 ms"));
+            figures.print(&format!("converged after a full restart in every order, {word}, limit 10000 ms"));
         }
         if asked("reconcile") {
             runtime.block_on(reconcile::beside_calls(kind, (rounds / 4).max(1)))?;

@@ -55,6 +55,11 @@ impl Service {
         Ok(Self { place, store, daemon })
     }
 
+    /// Has the daemon listen at the same address whenever it is started again.
+    pub fn keep_address(&mut self, address: &str) {
+        address.clone_into(&mut self.place.listen);
+    }
+
     pub fn daemon(&self) -> Result<&Daemon> {
         self.daemon.as_ref().context("it does not run")
     }
@@ -92,16 +97,26 @@ impl Service {
         Ok(())
     }
 
-    /// How many registers anybody sees here.
-    pub async fn visible(&self) -> Result<usize> {
+    /// How many registers anybody sees here: all, and those that were confirmed since the daemon started.
+    pub async fn visible(&self) -> Result<(usize, usize)> {
         let seen = self.daemon()?.get("/api/registers/available").await?;
-        Ok(seen.as_array().context("no array")?.len())
+        let seen = seen.as_array().context("no array")?;
+        Ok((seen.len(), seen.iter().filter(|register| register["syncState"] == "active").count()))
     }
 
     /// Waits until so many are visible.
     pub async fn until_visible(&self, count: usize) -> Result<()> {
+        self.until(count, |(all, _)| all).await
+    }
+
+    /// Waits until so many are visible and confirmed.
+    pub async fn until_confirmed(&self, count: usize) -> Result<()> {
+        self.until(count, |(_, confirmed)| confirmed).await
+    }
+
+    async fn until(&self, count: usize, pick: fn((usize, usize)) -> usize) -> Result<()> {
         let begun = Instant::now();
-        while self.visible().await.unwrap_or(0) != count {
+        while pick(self.visible().await.unwrap_or_default()) != count {
             ensure!(begun.elapsed() < PATIENCE, "{:?} of {count} are visible", self.visible().await);
             tokio::time::sleep(LOOK_EVERY).await;
         }
