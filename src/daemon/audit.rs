@@ -59,8 +59,8 @@ pub fn own_body(node_id: &str, action: &str, object: String, changes: Vec<String
     }
 }
 
-/// A new key for a record of this time: keys sort by it.
-fn record_key(now: Millis, else_by: &[u8]) -> String {
+/// A new key for a record of this time: keys sort by it. `else_by` tells records apart where there is no chance.
+pub fn record_key(now: Millis, else_by: &[u8]) -> String {
     // Without chance, what is different of two records of one millisecond keeps them apart.
     let number = random_u64().unwrap_or_else(|_| xxh64(else_by, now.0));
     format!("{}-{number:016x}", oldest_key(now.0))
@@ -84,7 +84,7 @@ pub fn write(now: Millis, body: &AuditValue, mac: Option<&MacKey>) -> Write {
 }
 
 /// The write that records it under this key.
-fn write_under(key: String, body: &AuditValue, mac: Option<&MacKey>) -> Write {
+pub fn write_under(key: String, body: &AuditValue, mac: Option<&MacKey>) -> Write {
     let value = mac.map_or_else(|| body.encode_to_vec(), |mac| mac.mark(&key, body));
     Write::Put { id: RecordId::new(AUDIT, key), value: Bytes::from(value), group: None }
 }

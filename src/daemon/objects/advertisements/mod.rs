@@ -126,9 +126,7 @@ impl Advertisements {
             among(&filters.source, source) && among(&filters.register_id, register)
         });
         let total = advertisements.len();
-        let next = page(&mut advertisements, size, token, |shown| {
-            advertisement_id(&shown.source, &shown.register_id, &shown.producer).key
-        });
+        let next = page(&mut advertisements, size, token, reading::key);
         Ok(pb::ListAdvertisementsResponse {
             schema_version: envelope.schema_version,
             generated_at: envelope.generated_at,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::pool::{LocalEntry, Pool};
-use super::{ADVERTISEMENT, parts};
+use super::{ADVERTISEMENT, advertisement_id, parts};
 use crate::core::time::Millis;
 use crate::daemon::objects::{peers, timestamp};
 use crate::daemon::registry::view::{View, ViewRecord};
@@ -17,7 +17,7 @@ pub fn of_register(pool: &Pool, register_id: &str) -> Vec<pb::Advertisement> {
     all(pool, |_, register| register == register_id)
 }
 
-/// The advertisements of the sources and registers that are `wanted`, in the order of source, register and producer;
+/// The advertisements of the sources and registers that are `wanted`, in the order of their keys;
 /// those that are not public only if they are this node's own.
 pub fn all(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertisement> {
     let registry = pool.registry();
@@ -31,16 +31,15 @@ pub fn all(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertis
         }
         shown.extend(showing.record(record).filter(|shown| shown.is_public));
     }
-    for entry in pool.entries().into_iter().filter(|entry| wanted(node, &entry.register_id)) {
-        shown.push(local(node, entry));
-    }
-    shown.sort_by(|a, b| {
-        let place = |shown: &'_ pb::Advertisement| {
-            (shown.source.clone(), shown.register_id.clone(), shown.producer.clone())
-        };
-        place(a).cmp(&place(b))
-    });
+    let own = pool.entries(|register| wanted(node, register));
+    shown.extend(own.into_iter().map(|entry| local(node, entry)));
+    shown.sort_by_cached_key(key);
     shown
+}
+
+/// The key of the record of an advertisement, in whose order they are listed.
+pub fn key(shown: &pb::Advertisement) -> String {
+    advertisement_id(&shown.source, &shown.register_id, &shown.producer).key
 }
 
 /// How many advertisements of other nodes can be seen.

@@ -1,12 +1,14 @@
 //! What is done without being asked: what should live is refreshed, and what waits for the store is written.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
+use super::memory::Trail;
 use super::write::{Outcome, in_time};
-use super::{BATCH_MAX, Keeping, Pool, Producer};
+use super::{ADVERTISEMENT, BATCH_MAX, Keeping, Pool, Producer};
 use crate::core::time::Millis;
 use crate::daemon::registry::follow::chain;
 use crate::daemon::store::{GroupRef, Pulse, StoreError};
@@ -29,11 +31,12 @@ impl Pool {
     pub async fn run(&self) {
         let mut rest_until = Instant::now();
         loop {
-            let is_there = self.take_in_epoch() && self.registry.view().silence().is_none();
-            if let Some(session) = self.session().filter(|_| is_there) {
+            if let Some(session) = self.session().filter(|_| self.take_in_epoch()) {
                 self.drop_expired();
+                // Even where the log cannot be read: what is true must not run out over it.
                 self.refresh_due(&session).await;
-                if rest_until <= Instant::now() && !self.flush().await {
+                let is_heard = self.registry.view().silence().is_none();
+                if is_heard && rest_until <= Instant::now() && !self.flush().await {
                     rest_until = Instant::now() + REFUSED_WAIT;
                 }
             }
@@ -63,13 +66,15 @@ impl Pool {
         let due = {
             let mut memory = self.lock();
             let anew = memory.session.as_ref() != Some(session);
-            let now = Instant::now();
+            let (now, ttl) = (Instant::now(), self.settings.ttl);
             let shelves = memory.shelves.iter();
             let due: Vec<Due> = shelves
-                .filter(|(_, shelf)| {
-                    let confirmed = || shelf.entries.values().any(|entry| entry.pushed.is_some());
+                .filter(|(producer, shelf)| {
+                    let keeping = producer.keeping();
                     let asked = shelf.refresh_at.is_some_and(|at| at <= now);
-                    asked || anew && shelf.refreshed.is_some() && confirmed()
+                    let lasts = keeping == Keeping::WhileRunning && shelf.refresh_at.is_none();
+                    let anew = anew && keeping != Keeping::NotAtAll && shelf.refreshed.is_some();
+                    asked || (lasts || anew) && shelf.is_confirmed(keeping, ttl)
                 })
                 .filter_map(|(producer, shelf)| {
                     Some(Due { producer: producer.clone(), group: shelf.group.clone()? })
@@ -90,22 +95,25 @@ impl Pool {
         }
     }
 
-    /// Refreshes the group of a producer that has just pushed.
-    pub(super) async fn refresh_pushed(&self, producer: &Producer) {
+    /// Refreshes the group of a producer that has just pushed, or has it done later if the store could not be reached.
+    pub(super) async fn refresh_pushed(&self, producer: &Producer, reachable: bool) {
         let now = Instant::now();
         let group = {
             let mut memory = self.lock();
             let Some(shelf) = memory.shelves.get_mut(producer) else { return };
             let (keeping, ttl) = (producer.keeping(), self.settings.ttl);
             // A push that confirms nothing, such as an empty one, keeps nothing alive.
-            if !shelf.entries.values().any(|entry| entry.is_wanted(keeping, ttl)) {
+            if !shelf.is_confirmed(keeping, ttl) {
                 return;
             }
-            let again = self.settings.ttl / 2;
+            if !reachable {
+                shelf.refresh_at = Some(now);
+                return;
+            }
             // Only a push puts off the end of what is refreshed once more.
-            shelf.refresh_at = (producer.keeping() != Keeping::NotAtAll).then(|| now + again);
-            let fresh = self.settings.ttl / REFRESH_PART;
-            if shelf.refreshed.is_some_and(|at| now < at + fresh) {
+            shelf.refresh_at = (keeping != Keeping::NotAtAll).then(|| now + ttl / 2);
+            let fresh = shelf.refreshed.is_some_and(|at| now < at + ttl / REFRESH_PART);
+            if fresh && keeping != Keeping::NotAtAll {
                 return;
             }
             shelf.group.clone()
@@ -136,7 +144,10 @@ impl Pool {
             if deadline.is_none() {
                 memory.lose_group(&due.producer, &due.group, self.settings.ttl);
             }
-            let Some(shelf) = memory.shelves.get_mut(&due.producer) else { continue };
+            let shelf = memory.shelves.get_mut(&due.producer);
+            let Some(shelf) = shelf.filter(|shelf| shelf.group.as_ref() == Some(&due.group)) else {
+                continue;
+            };
             shelf.refreshed = deadline.is_some().then_some(asked);
             shelf.deadline = *deadline;
             // A push has set when to do it once more; what was done without one is the last time, but for what lives
@@ -151,46 +162,95 @@ impl Pool {
 
     /// Writes what waits for the store. False: the store refuses some of it.
     async fn flush(&self) -> bool {
-        let unaudited = {
+        let (unaudited, waiting) = {
             let mut memory = self.lock();
             if memory.leave_until.is_some_and(|until| Instant::now() < until) {
                 return true;
             }
             memory.leave_until = None;
-            std::mem::take(&mut memory.unaudited)
+            (memory.unaudited.clone(), memory.waiting())
         };
-        let mut unaudited = unaudited.into_iter();
-        let (mut all, mut written) = (true, 0);
-        let waiting = self.lock().waiting();
-        for (producer, ids) in waiting {
+        let mut flush = Flush { pool: self, unaudited: unaudited.into(), written: 0, refused: None };
+        for (producer, ids) in &waiting {
             for chunk in ids.chunks(BATCH_MAX) {
-                let audit = unaudited.next();
-                match self.write(&producer, chunk, audit.as_ref()).await {
-                    Outcome::Written => written += chunk.len(),
-                    Outcome::Unreachable => {
-                        self.lock().unaudited.extend(audit.into_iter().chain(unaudited));
-                        return true;
-                    }
-                    Outcome::Refused(refused) => {
-                        all = false;
-                        self.lock().unaudited.extend(audit);
-                        let (producer, error) = (producer.as_str(), refused.message);
-                        if self.refused.is_due(&StoreError::Invalid { what: String::new() }) {
-                            warn!(producer, error, "advertisements were refused by the store; trying again");
-                        }
-                    }
+                if !flush.write(producer, chunk).await {
+                    return true;
                 }
             }
         }
-        if written > 0 {
-            info!(written, "advertisements written that had waited for the store");
-        }
-        // More pushes than chunks: their records go alone.
-        for body in unaudited {
-            if !matches!(self.write(&Producer::catalogue(), &[], Some(&body)).await, Outcome::Written) {
-                self.lock().unaudited.push(body);
+        // More pushes than pieces: their records go alone.
+        while !flush.unaudited.is_empty() {
+            if !flush.write(&Producer::catalogue(), &[]).await {
+                return true;
             }
         }
-        all
+        if flush.written > 0 {
+            info!(written = flush.written, "advertisements written that had waited for the store");
+        }
+        self.note_restored();
+        let Some((producer, error)) = flush.refused else { return true };
+        if self.refused.is_due(&StoreError::Invalid { what: String::new() }) {
+            warn!(producer, error, "advertisements were refused by the store; trying again");
+        }
+        false
+    }
+
+    /// Says of the records that a new epoch has lost which of them are there again.
+    fn note_restored(&self) {
+        let losses = self.registry.losses();
+        for id in losses.own_of(&ADVERTISEMENT) {
+            match self.registry.view().get(&id) {
+                Some(_) => losses.note_restored(&id),
+                // Nobody wants it any more.
+                None => losses.note_superseded(&id),
+            }
+        }
+    }
+}
+
+/// What waits for the store on its way there.
+struct Flush<'a> {
+    pool: &'a Pool,
+    unaudited: VecDeque<Trail>,
+    written: usize,
+    /// Of whom the store refused something, and why.
+    refused: Option<(String, String)>,
+}
+
+impl Flush<'_> {
+    /// Writes some entries, with an audit record that waits. False: the store cannot be reached.
+    async fn write(&mut self, producer: &Producer, ids: &[String]) -> bool {
+        let trail = self.unaudited.front().cloned();
+        match self.pool.write(producer, ids, trail.as_ref()).await {
+            Outcome::Written => {
+                self.written += ids.len();
+                self.note_audited(trail);
+                true
+            }
+            Outcome::Unreachable => false,
+            // One of them may be what the store stumbles over.
+            Outcome::Refused(refused) if ids.len() > 1 && !refused.concerns_all => {
+                for id in ids {
+                    if !Box::pin(self.write(producer, std::slice::from_ref(id))).await {
+                        return false;
+                    }
+                }
+                true
+            }
+            Outcome::Refused(refused) => {
+                self.refused = Some((producer.as_str().to_owned(), refused.message));
+                // Alone, it would be refused for ever.
+                if ids.is_empty() {
+                    self.unaudited.clear();
+                }
+                true
+            }
+        }
+    }
+
+    fn note_audited(&mut self, trail: Option<Trail>) {
+        let Some(trail) = trail else { return };
+        self.unaudited.pop_front();
+        self.pool.lock().unaudited.retain(|kept| kept.key != trail.key);
     }
 }

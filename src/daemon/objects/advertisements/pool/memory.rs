@@ -7,8 +7,9 @@ use bytes::Bytes;
 use prost::Message;
 use tokio::time::Instant;
 
-use super::{Keeping, Producer};
-use crate::core::register::{Held, Plan, Rest, Stored, plan};
+use super::Producer;
+use super::shelf::{Before, Found, Shelf, Taking};
+use crate::core::register::{Plan, Rest, Stored, plan};
 use crate::core::time::Millis;
 use crate::daemon::store::{Epoch, GroupRef};
 use crate::wire::pb::omnirelay::registers::v1::AdvertisedRegister;
@@ -30,63 +31,16 @@ pub(super) struct Memory {
     /// What a push is about to write: nobody else need.
     pub in_flight: BTreeSet<(Producer, String)>,
     /// The audit records of pushes that the store has not heard of.
-    pub unaudited: Vec<AuditValue>,
+    pub unaudited: Vec<Trail>,
     /// The life of the session in which groups were refreshed last.
     pub session: Option<GroupRef>,
 }
 
-/// The entries of one producer.
-#[derive(Default)]
-pub(super) struct Shelf {
-    /// What its records are bound to; `None`: the next write opens one.
-    pub group: Option<GroupRef>,
-    pub entries: BTreeMap<String, Entry>,
-    /// The entries that the store has not as they should be.
-    pub dirty: BTreeSet<String>,
-    /// Gone from here, and perhaps not from the store.
-    pub withdrawn: BTreeSet<String>,
-    /// When its group was opened or refreshed last, by this process.
-    pub refreshed: Option<Instant>,
-    /// Until when that lets it live; the view hears of it a moment later.
-    pub deadline: Option<Millis>,
-    /// When to refresh it without being told; `None`: not at all.
-    pub refresh_at: Option<Instant>,
-}
-
-/// One register of one producer.
+/// The audit record of a push, under the key that it has however often it is written.
 #[derive(Clone)]
-pub(super) struct Entry {
-    pub held: Held,
-    /// When its producer last said so; `None`: not since this process started.
-    pub pushed: Option<Instant>,
-    /// When it was changed last.
-    pub changed_at: Millis,
-}
-
-impl AsRef<Held> for Entry {
-    fn as_ref(&self) -> &Held {
-        &self.held
-    }
-}
-
-impl Entry {
-    /// Whether it is advertised whatever becomes of the group that carried it.
-    pub fn is_wanted(&self, keeping: Keeping, ttl: Duration) -> bool {
-        match keeping {
-            Keeping::WhileRunning => self.pushed.is_some(),
-            Keeping::OnceMore | Keeping::NotAtAll => self.pushed.is_some_and(|pushed| pushed.elapsed() < ttl),
-        }
-    }
-}
-
-/// A record as the store has it.
-pub(super) struct Found {
-    pub producer: Producer,
-    pub register_id: String,
-    /// `None`: it cannot be understood.
-    pub value: Option<AdvertisementValue>,
-    pub group: Option<GroupRef>,
-    pub changed_at: Millis,
+pub(super) struct Trail {
+    pub key: String,
+    pub body: AuditValue,
 }
 
 /// A change of one entry.
@@ -105,15 +59,13 @@ impl Step {
     }
 }
 
-/// What an entry was before a step.
-pub(super) type Before = (String, Option<Entry>);
-
 /// One write of a chunk: the value, or `None` to delete.
 pub(super) type ToWrite = (String, Option<Bytes>);
 
 impl Memory {
     /// Says what a push changes, and notes that what it does not change is still true.
     pub fn plan(&mut self, producer: &Producer, items: &[AdvertisedRegister], rest: &Rest) -> Plan {
+        let unread = self.epoch == Epoch(0);
         let shelf = self.shelves.entry(producer.clone()).or_default();
         let plan = plan(&shelf.entries, items, rest);
         let now = Instant::now();
@@ -122,7 +74,22 @@ impl Memory {
                 entry.pushed = Some(now);
             }
         }
+        if unread {
+            shelf.note_unread(items, rest);
+        }
         plan
+    }
+
+    /// Leaves out the removals of what was pushed again since `begun`.
+    pub fn still_due(&self, producer: &Producer, steps: &[Step], begun: Instant) -> Vec<Step> {
+        let shelf = self.shelves.get(producer);
+        let pushed =
+            |id: &String| shelf.and_then(|shelf| shelf.entries.get(id)).and_then(|entry| entry.pushed);
+        let due = |step: &&Step| match step {
+            Step::Add(..) | Step::Update(..) => true,
+            Step::Remove(id) => pushed(id).is_none_or(|at| at <= begun),
+        };
+        steps.iter().filter(due).cloned().collect()
     }
 
     /// Makes some changes here, which their push is about to write, and returns what was before.
@@ -133,38 +100,31 @@ impl Memory {
     }
 
     /// Takes changes back that the store refused, unless there were others since.
-    pub fn undo(&mut self, producer: &Producer, steps: &[Step], before: Vec<Before>) {
+    pub fn undo(&mut self, producer: &Producer, before: Vec<Before>) {
         let Some(shelf) = self.shelves.get_mut(producer) else { return };
-        for (step, (id, entry)) in steps.iter().zip(before) {
-            let wanted = match step {
-                Step::Add(_, value) | Step::Update(_, value) => Some(value),
-                Step::Remove(_) => None,
-            };
-            if shelf.entries.get(&id).map(|now| &now.held.value) != wanted {
-                continue;
-            }
-            shelf.withdrawn.remove(&id);
-            shelf.dirty.remove(&id);
-            match entry {
-                Some(entry) => shelf.put(id, entry),
-                None => drop(shelf.entries.remove(&id)),
-            }
-        }
+        before.into_iter().for_each(|before| shelf.undo(before));
     }
 
-    /// Begins with what another epoch has: everything that is not found there has to be written.
-    pub fn begin_epoch(&mut self, epoch: Epoch, found: Vec<Found>) {
+    /// Begins with what an epoch has that nothing was known of.
+    pub fn begin_epoch(&mut self, epoch: Epoch, found: Vec<Found>, ttl: Duration) {
+        let taking = if self.epoch == Epoch(0) { Taking::First } else { Taking::Anew };
         self.epoch = epoch;
+        self.comparing = None;
         for shelf in self.shelves.values_mut() {
-            shelf.group = None;
-            shelf.refreshed = None;
-            shelf.deadline = None;
+            shelf.give_up_group();
         }
-        self.take_found(found);
+        self.take_found(found, taking);
+        if taking == Taking::Anew {
+            for (producer, shelf) in &mut self.shelves {
+                shelf.drop_unwanted(|entry| {
+                    entry.held.stored != Stored::Missing || entry.is_wanted(producer.keeping(), ttl)
+                });
+            }
+        }
     }
 
     /// Takes in all that the store has of this node. True: it was what this memory wants.
-    pub fn take_found(&mut self, found: Vec<Found>) -> bool {
+    pub fn take_found(&mut self, found: Vec<Found>, taking: Taking) -> bool {
         let touched = self.comparing.take().unwrap_or_default();
         let mut seen: BTreeMap<Producer, BTreeSet<String>> = BTreeMap::new();
         let mut same = true;
@@ -172,7 +132,7 @@ impl Memory {
             let place = (found.producer.clone(), found.register_id.clone());
             let shelf = self.shelves.entry(found.producer.clone()).or_default();
             if !touched.contains(&place) {
-                same &= shelf.take_in(found);
+                same &= shelf.take_in(found, taking);
             }
             seen.entry(place.0).or_default().insert(place.1);
         }
@@ -203,23 +163,8 @@ impl Memory {
         if let Some(comparing) = &mut self.comparing {
             comparing.extend(written.iter().map(|(id, _)| (producer.clone(), id.clone())));
         }
-        let Some(shelf) = self.shelves.get_mut(producer) else { return };
-        for (id, value) in written {
-            let now = shelf.entries.get_mut(id);
-            match (now, value) {
-                (Some(entry), Some(value)) if shelf.group.as_ref() == Some(group) => {
-                    // It may have been changed meanwhile.
-                    if entry.held.value.encode_to_vec() == *value {
-                        entry.held.stored = Stored::Same;
-                        shelf.dirty.remove(id);
-                    } else {
-                        entry.held.stored = Stored::Other;
-                    }
-                }
-                (Some(entry), None) => entry.held.stored = Stored::Missing,
-                (None, None) => drop(shelf.withdrawn.remove(id)),
-                (Some(_), Some(_)) | (None, Some(_)) => {}
-            }
+        if let Some(shelf) = self.shelves.get_mut(producer) {
+            written.iter().for_each(|(id, value)| shelf.note_written(group, id, value.as_ref()));
         }
     }
 
@@ -229,22 +174,16 @@ impl Memory {
         if shelf.group.as_ref() != Some(group) {
             return;
         }
-        shelf.group = None;
-        shelf.refreshed = None;
-        shelf.deadline = None;
-        let keeping = producer.keeping();
-        shelf.entries.retain(|_, entry| entry.is_wanted(keeping, ttl));
-        shelf.dirty = shelf.entries.keys().cloned().collect();
-        for entry in shelf.entries.values_mut().filter(|entry| entry.held.stored == Stored::Same) {
-            entry.held.stored = Stored::Other;
-        }
+        shelf.give_up_group();
+        shelf.drop_unwanted(|entry| entry.is_wanted(producer.keeping(), ttl));
+        shelf.all_to_be_written();
     }
 
     /// Keeps an audit record until the store can be reached.
-    pub fn keep_audit(&mut self, body: AuditValue) {
+    pub fn keep_audit(&mut self, trail: Trail) {
         if self.unaudited.len() < UNAUDITED_MAX {
-            self.unaudited.push(body);
-        } else if let Some(last) = self.unaudited.last_mut() {
+            self.unaudited.push(trail);
+        } else if let Some(Trail { body: last, .. }) = self.unaudited.last_mut() {
             last.count += 1;
             last.changes.truncate(1);
             last.changes.push(format!("and {} further pushes while the store was away", last.count));
@@ -261,91 +200,5 @@ impl Memory {
             (!ids.is_empty()).then(|| (producer.clone(), ids))
         });
         waiting.collect()
-    }
-}
-
-impl Shelf {
-    fn apply(&mut self, step: &Step, at: Millis) -> Before {
-        let id = step.register_id().clone();
-        let before = self.entries.get(&id).cloned();
-        match step {
-            Step::Add(_, value) | Step::Update(_, value) => {
-                let mut value = value.clone();
-                let mut stored = Stored::Missing;
-                if let Some(before) = &before {
-                    // Somebody may have come further since this was decided.
-                    let known = &before.held.value;
-                    value.latest_version = value.latest_version.max(known.latest_version);
-                    value.latest_docket_version =
-                        value.latest_docket_version.max(known.latest_docket_version);
-                    stored = match before.held.stored {
-                        Stored::Missing => Stored::Missing,
-                        Stored::Same | Stored::Other => Stored::Other,
-                    };
-                }
-                self.withdrawn.remove(&id);
-                let held = Held { value, stored };
-                self.put(id.clone(), Entry { held, pushed: Some(Instant::now()), changed_at: at });
-            }
-            Step::Remove(_) => {
-                self.entries.remove(&id);
-                self.dirty.remove(&id);
-                // Even what is not known to be stored may be: a reply may have been lost.
-                self.withdrawn.insert(id.clone());
-            }
-        }
-        (id, before)
-    }
-
-    fn put(&mut self, id: String, entry: Entry) {
-        if entry.held.stored == Stored::Same {
-            self.dirty.remove(&id);
-        } else {
-            self.dirty.insert(id.clone());
-        }
-        self.entries.insert(id, entry);
-    }
-
-    /// Takes in one record. True: it was as this shelf wants it.
-    fn take_in(&mut self, found: Found) -> bool {
-        let Found { register_id: id, value, group, changed_at, .. } = found;
-        if self.withdrawn.contains(&id) {
-            return false;
-        }
-        if self.group.is_none() {
-            self.group.clone_from(&group);
-        }
-        let bound = group.is_some() && group == self.group;
-        let Some(known) = self.entries.get_mut(&id) else {
-            let stored = if bound && value.is_some() { Stored::Same } else { Stored::Other };
-            let held = Held { value: value.unwrap_or_default(), stored };
-            self.entries.insert(id, Entry { held, pushed: None, changed_at });
-            return false;
-        };
-        if bound && value.as_ref() == Some(&known.held.value) {
-            let same = known.held.stored == Stored::Same;
-            known.held.stored = Stored::Same;
-            known.changed_at = changed_at;
-            self.dirty.remove(&id);
-            return same;
-        }
-        known.held.stored = Stored::Other;
-        self.dirty.insert(id);
-        false
-    }
-
-    /// Notes which entries the store lacks. True: none.
-    fn note_missing(&mut self, is_there: impl Fn(&String) -> bool) -> bool {
-        let mut whole = true;
-        for (id, entry) in &mut self.entries {
-            if !is_there(id) {
-                entry.held.stored = Stored::Missing;
-                self.dirty.insert(id.clone());
-                whole = false;
-            }
-        }
-        // What is not there need not be deleted.
-        self.withdrawn.retain(is_there);
-        whole && self.withdrawn.is_empty()
     }
 }

@@ -9,6 +9,7 @@ mod memory;
 #[cfg(test)]
 mod pool_test;
 mod push;
+mod shelf;
 mod write;
 
 use std::collections::BTreeMap;
@@ -28,8 +29,9 @@ use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::store::{COMMIT_WRITES_MAX, GroupRef, Record, Scan, StoreError};
 use crate::wire::fault::Fault;
 use crate::wire::pb::omnirelay::store::v1::AdvertisementValue;
-use memory::{Found, Memory};
+use memory::Memory;
 pub use push::{Push, Pushed};
+use shelf::{Entry, Found, Taking};
 
 /// The most changes of one commit: the audit record of the push needs a place as well.
 pub const BATCH_MAX: usize = COMMIT_WRITES_MAX - 1;
@@ -137,6 +139,8 @@ pub struct Pool {
     /// Whether another daemon has this node's id.
     rival: Rival,
     memory: Mutex<Memory>,
+    /// One comparison at a time: each has to know what is written meanwhile.
+    comparing: tokio::sync::Mutex<()>,
     /// One commit at a time, so that each writes what memory wants by then.
     turn: tokio::sync::Mutex<()>,
     refused: Complaint,
@@ -154,6 +158,7 @@ impl Pool {
             settings,
             rival: Box::new(rival),
             memory: Mutex::default(),
+            comparing: tokio::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             refused: Complaint::default(),
         }
@@ -171,11 +176,15 @@ impl Pool {
         entries.into_iter().flatten().map(|(id, entry)| (id.clone(), entry.held.clone())).collect()
     }
 
-    /// What this node advertises, hidden entries included, in the order of producers and ids.
-    pub fn entries(&self) -> Vec<LocalEntry> {
+    /// What this node advertises of the registers that are `wanted`, hidden entries included, in the order of
+    /// producers and ids.
+    pub fn entries(&self, wanted: impl Fn(&str) -> bool) -> Vec<LocalEntry> {
         self.take_in_epoch();
         let mut shown = Vec::new();
         self.visit(|producer, id, entry, deadline| {
+            if !wanted(id) {
+                return;
+            }
             shown.push(LocalEntry {
                 producer: producer.clone(),
                 register_id: id.to_owned(),
@@ -201,7 +210,7 @@ impl Pool {
     }
 
     /// Shows every entry that has not run out.
-    fn visit(&self, mut show: impl FnMut(&Producer, &str, &memory::Entry, Option<Millis>)) {
+    fn visit(&self, mut show: impl FnMut(&Producer, &str, &Entry, Option<Millis>)) {
         let memory = self.lock();
         let view = self.registry.view();
         for (producer, shelf) in &memory.shelves {
@@ -225,6 +234,7 @@ impl Pool {
     /// # Errors
     /// Those of the store; memory is as it was.
     pub async fn compare_with_store(&self) -> Result<bool, StoreError> {
+        let _alone = self.comparing.lock().await;
         self.take_in_epoch();
         let epoch = {
             let mut memory = self.lock();
@@ -238,7 +248,7 @@ impl Pool {
             memory.comparing = None;
             return Ok(false);
         }
-        let same = memory.take_found(found);
+        let same = memory.take_found(found, Taking::Comparing);
         // Comparisons that follow each other quickly do not put it off: the push behind them is of one producer only.
         let until = memory.leave_until.unwrap_or_else(|| Instant::now() + COMPARED_WAIT);
         memory.leave_until = (!same).then_some(until);
@@ -281,7 +291,7 @@ impl Pool {
         let found = own.filter_map(|record| found_of(&record.record)).collect();
         let mut memory = self.lock();
         if memory.epoch != head.epoch {
-            memory.begin_epoch(head.epoch, found);
+            memory.begin_epoch(head.epoch, found, self.settings.ttl);
         }
         true
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::memory::{Memory, Step};
+use tokio::time::Instant;
+
+use super::memory::{Memory, Step, Trail};
 use super::write::{Outcome, Refused};
 use super::{ADVERTISEMENT, BATCH_MAX, ENTRIES_MAX, PRODUCERS_MAX, Pool, Producer};
 use crate::core::register::{Plan, Rest};
@@ -12,7 +14,6 @@ use crate::daemon::store::RecordId;
 use crate::daemon::surface::Caller;
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::registers::v1::{AdvertisedRegister, ItemFailure};
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
 
 /// What a producer pushes. The items were checked: [`super::check_items`].
 pub struct Push<'a> {
@@ -70,12 +71,13 @@ impl Pool {
         let mut running = Running {
             pool: self,
             push: &push,
-            audit: push.caller.map(|caller| self.audit_body(caller, &push.producer, &plan)),
+            begun: Instant::now(),
+            trail: push.caller.map(|caller| self.trail(caller, &push.producer, &plan)),
+            applied: false,
             reachable: true,
             pushed: Pushed { processed: push.items.len(), unchanged: plan.unchanged, ..Pushed::default() },
         };
         let steps = steps_of(plan);
-        running.audit.take_if(|_| steps.is_empty());
         let mut done = 0;
         for chunk in steps.chunks(push.batch.clamp(1, BATCH_MAX)) {
             if (push.cancelled)() {
@@ -86,17 +88,13 @@ impl Pool {
             done += chunk.len();
             (push.progress)(done, steps.len());
         }
-        let Running { audit, reachable, pushed, .. } = running;
-        if let Some(audit) = audit.filter(|_| pushed.deferred > 0) {
-            self.lock().keep_audit(audit);
-        }
-        if reachable {
-            self.refresh_pushed(&push.producer).await;
-        }
-        Ok(pushed)
+        // What nothing came of is not told.
+        running.applied = running.pushed.deferred > 0;
+        self.refresh_pushed(&push.producer, running.reachable).await;
+        Ok(std::mem::take(&mut running.pushed))
     }
 
-    fn audit_body(&self, caller: &Caller, producer: &Producer, plan: &Plan) -> AuditValue {
+    fn trail(&self, caller: &Caller, producer: &Producer, plan: &Plan) -> Trail {
         let place = format!("{}/{}", self.registry.node_id(), producer.as_str());
         let mutation = Mutation {
             caller,
@@ -111,7 +109,8 @@ impl Pool {
             [("added", plan.add.len()), ("updated", plan.update.len()), ("removed", plan.remove.len())];
         let lines =
             counts.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{what}: {count}"));
-        audit::body(&mutation, &lines.collect::<Vec<_>>(), self.registry.node_id())
+        let body = audit::body(&mutation, &lines.collect::<Vec<_>>(), self.registry.node_id());
+        Trail { key: audit::record_key(self.registry.view().now(), body.request_id.as_bytes()), body }
     }
 
     fn rival_fault(&self) -> Fault {
@@ -127,11 +126,23 @@ impl Pool {
 struct Running<'a> {
     pool: &'a Pool,
     push: &'a Push<'a>,
+    begun: Instant,
     /// What is still to be said of it in the audit trail.
-    audit: Option<AuditValue>,
+    trail: Option<Trail>,
+    /// True: memory has changed, and the store has not heard of it.
+    applied: bool,
     /// False: the store did not answer, so the rest is left to memory.
     reachable: bool,
     pushed: Pushed,
+}
+
+impl Drop for Running<'_> {
+    /// Whoever pushed may have gone away in the middle: what was changed is told all the same.
+    fn drop(&mut self) {
+        if let Some(trail) = self.trail.take().filter(|_| self.applied) {
+            self.pool.lock().keep_audit(trail);
+        }
+    }
 }
 
 impl Running<'_> {
@@ -139,28 +150,34 @@ impl Running<'_> {
     async fn carry_out(&mut self, steps: &[Step]) {
         let producer = &self.push.producer;
         let at = self.pool.registry.view().now();
-        let before = self.pool.lock().apply(producer, steps, at);
+        let (steps, before) = {
+            let mut memory = self.pool.lock();
+            let steps = memory.still_due(producer, steps, self.begun);
+            let before = memory.apply(producer, &steps, at);
+            (steps, before)
+        };
+        self.applied = true;
         let ids: Vec<String> = steps.iter().map(|step| step.register_id().clone()).collect();
         let _flight = Flight { pool: self.pool, producer, ids: &ids };
         let outcome = match self.reachable {
-            true => self.pool.write(producer, &ids, self.audit.as_ref()).await,
+            true => self.pool.write(producer, &ids, self.trail.as_ref()).await,
             false => Outcome::Unreachable,
         };
         match outcome {
             Outcome::Written => {
-                self.audit = None;
-                self.count(steps);
+                self.trail = None;
+                self.count(&steps);
             }
             Outcome::Unreachable => {
                 self.reachable = false;
                 self.pushed.deferred += steps.len();
-                self.count(steps);
+                self.count(&steps);
             }
             Outcome::Refused(refused) => {
-                self.pool.lock().undo(producer, steps, before);
+                self.pool.lock().undo(producer, before);
                 // One of them may be what the store stumbles over.
                 if steps.len() > 1 && !refused.concerns_all {
-                    for step in steps {
+                    for step in &steps {
                         Box::pin(self.carry_out(std::slice::from_ref(step))).await;
                     }
                 } else {

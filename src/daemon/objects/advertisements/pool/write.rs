@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use super::memory::ToWrite;
+use super::memory::{ToWrite, Trail};
 use super::{Pool, Producer};
 use crate::daemon::audit;
 use crate::daemon::objects::advertisements::advertisement_id;
 use crate::daemon::registry::follow;
 use crate::daemon::store::{
-    Commit, CommitError, GroupId, GroupRef, OpenGroup, Opened, Precondition, StoreError, Write,
+    Commit, CommitError, GroupId, GroupRef, OpenGroup, Opened, Precondition, StoreError, Version, Write,
 };
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
 use tokio::time::Instant;
 
 /// How long one call of the store may take.
@@ -47,7 +46,7 @@ impl Pool {
         &self,
         producer: &Producer,
         ids: &[String],
-        audit: Option<&AuditValue>,
+        mut trail: Option<&Trail>,
     ) -> Outcome {
         let _turn = self.turn.lock().await;
         for _ in 0..TRIES_MAX {
@@ -55,23 +54,30 @@ impl Pool {
                 return Outcome::Unreachable;
             }
             let Some(session) = self.session() else { return Outcome::Unreachable };
-            let group = match self.group_of(producer).await {
-                Ok(group) => group,
+            let (group, writes) = match self.group_of(producer, ids).await {
+                Ok(Some(group)) => {
+                    let writes = self.lock().to_write(producer, ids);
+                    (Some(group), writes)
+                }
+                Ok(None) => (None, Vec::new()),
                 Err(error) => return outcome_of(&error),
             };
-            let writes = self.lock().to_write(producer, ids);
-            if writes.is_empty() && audit.is_none() {
+            if writes.is_empty() && trail.is_none() {
                 return Outcome::Written;
             }
-            let commit = self.commit_of(producer, &writes, &session, &group, audit);
+            let commit = self.commit_of(producer, &writes, &session, group.as_ref(), trail);
             match in_time(self.registry.commit(commit)).await {
                 Ok(_) => {
-                    self.lock().note_written(producer, &group, &writes);
+                    if let Some(group) = &group {
+                        self.lock().note_written(producer, group, &writes);
+                    }
                     return Outcome::Written;
                 }
-                Err(CommitError::GroupOver(over)) if over == group => {
-                    self.lock().lose_group(producer, &group, self.settings.ttl);
+                Err(CommitError::GroupOver(over)) if group.as_ref() == Some(&over) => {
+                    self.lock().lose_group(producer, &over, self.settings.ttl);
                 }
+                // It was written before, and the reply was lost.
+                Err(CommitError::Conflict { .. }) if trail.is_some() => trail = None,
                 Err(CommitError::Store(error)) => return outcome_of(&error),
                 // The session has ended; the next one will do.
                 Err(_) => return Outcome::Unreachable,
@@ -85,34 +91,42 @@ impl Pool {
         producer: &Producer,
         writes: &[ToWrite],
         session: &GroupRef,
-        group: &GroupRef,
-        audit: Option<&AuditValue>,
+        group: Option<&GroupRef>,
+        trail: Option<&Trail>,
     ) -> Commit {
         let (node, view) = (self.registry.node_id(), self.registry.view());
         let write = |(register, value): &ToWrite| {
             let id = advertisement_id(node, register, producer.as_str());
             match value {
-                Some(value) => Write::Put { id, value: value.clone(), group: Some(group.clone()) },
+                Some(value) => Write::Put { id, value: value.clone(), group: group.cloned() },
                 None => Write::Delete { id },
             }
         };
-        let audit = audit.map(|body| audit::write(view.now(), body, self.registry.audit_mac()));
+        let mac = self.registry.audit_mac();
+        let audit = trail.map(|trail| audit::write_under(trail.key.clone(), &trail.body, mac));
+        let anew =
+            audit.iter().map(|write| Precondition::Version { id: write.id().clone(), version: Version(0) });
+        let live = Precondition::GroupLive(session.clone());
         Commit {
             epoch: view.head().epoch,
-            preconditions: vec![Precondition::GroupLive(session.clone())],
-            writes: writes.iter().map(write).chain(audit).collect(),
+            preconditions: std::iter::once(live).chain(anew).collect(),
+            writes: writes.iter().map(write).chain(audit.clone()).collect(),
             writer: node.to_owned(),
             ..Commit::default()
         }
     }
 
-    /// The group that a producer's records are bound to, opened if there is none that lives.
-    async fn group_of(&self, producer: &Producer) -> Result<GroupRef, StoreError> {
+    /// The group that a producer's records are bound to, opened if there is none that lives; `None`: there is nothing
+    /// to write of these.
+    async fn group_of(&self, producer: &Producer, ids: &[String]) -> Result<Option<GroupRef>, StoreError> {
+        if self.lock().to_write(producer, ids).is_empty() {
+            return Ok(None);
+        }
         let view = self.registry.view();
         let known = self.lock().shelves.get(producer).and_then(|shelf| shelf.group.clone());
         if let Some(known) = known {
             if view.is_live(&known) {
-                return Ok(known);
+                return Ok(Some(known));
             }
             self.lock().lose_group(producer, &known, self.settings.ttl);
         }
@@ -132,7 +146,7 @@ impl Pool {
                 shelf.group = Some(group.of.clone());
                 shelf.refreshed = Some(Instant::now());
                 shelf.deadline = Some(group.deadline);
-                Ok(group.of)
+                Ok(Some(group.of))
             }
             Opened::Held { until } => {
                 let what = format!("the group of `{}` is held until {until}", producer.as_str());

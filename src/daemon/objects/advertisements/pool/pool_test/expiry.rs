@@ -60,6 +60,21 @@ async fn a_file_lives_for_one_ttl() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_that_is_pushed_twice_lives_for_one_ttl_from_then() {
+    let a = daemon(memory(), "a").await;
+    a.push(&Producer::file(), &["r"], Rest::WithdrawAll).await;
+    // So soon that nothing else would be refreshed.
+    sleep(TTL / 16).await;
+    a.push(&Producer::file(), &["r"], Rest::WithdrawAll).await;
+    sleep(TTL - Duration::from_secs(1)).await;
+    assert_eq!(a.available(), ["r"]);
+    for _ in 0..80 {
+        sleep(Duration::from_secs(1)).await;
+        assert!(a.available().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn entries_of_a_dead_node_go_with_their_ttl_and_those_of_others_stay() {
     let store = memory();
     let (a, b) = (daemon(store.clone(), "a").await, daemon(store.clone(), "b").await);

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::core::register::Rest;
 use crate::daemon::audit::AUDIT;
-use crate::daemon::objects::advertisements::reading::{all, available};
+use crate::daemon::objects::advertisements::reading::{all, available, key};
 use crate::daemon::objects::leaders::LEADERSHIP;
 use crate::daemon::objects::peers::PEER;
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};

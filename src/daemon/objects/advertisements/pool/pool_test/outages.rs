@@ -1,5 +1,6 @@
 //! What happens while the store is away, empties, or is tampered with.
 
+use super::super::memory::Step;
 use super::*;
 use crate::daemon::objects::advertisements::advertisement_id;
 
@@ -34,21 +35,93 @@ async fn what_is_taken_in_while_the_store_is_away_is_shown_and_written_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_starts_without_its_store_takes_in_and_serves() {
-    let inner = memory();
-    let before = daemon(inner.clone(), "a").await;
-    before.push(&outside(), &["old", "kept"], Rest::WithdrawAll).await;
-    drop(before);
-    let store = Faulty::over(inner.clone());
+    for (rest, left) in [(Rest::Stays, vec!["kept", "new", "old"]), (Rest::WithdrawAll, vec!["kept", "new"])]
+    {
+        let inner = memory();
+        let before = daemon(inner.clone(), "a").await;
+        let full = AdvertisedRegister {
+            latest_version: Some(10),
+            name: Some("Kept".to_owned()),
+            description: Some("as it was".to_owned()),
+            ..item("kept")
+        };
+        before.try_push(&outside(), &[full, item("old")], Rest::WithdrawAll).await.unwrap();
+        drop(before);
+        let store = Faulty::over(inner.clone());
+        store.fall_ill(EVERY_CALL, Ill::Fails);
+        let a = begun(store.clone(), "a", "a").await;
+        sleep(MS * 1100).await;
+        let kept =
+            AdvertisedRegister { latest_version: Some(3), description: Some(String::new()), ..item("kept") };
+        let pushed = a.try_push(&outside(), &[kept, item("new")], rest.clone()).await.unwrap();
+        assert_eq!(counts(&pushed), [2, 0, 0, 0, 0, 2]);
+        assert_eq!(a.available(), ["kept", "new"]);
+        store.recover();
+        sleep(SESSION * 3).await;
+        assert_eq!(a.available(), left, "{rest:?}");
+        let kept = a.pool.held(&outside())["kept"].value.clone();
+        assert_eq!(
+            (kept.latest_version, kept.name.as_str(), kept.description.as_str()),
+            (10, "Kept", ""),
+            "what was not given is as it was, and versions do not go back"
+        );
+        let keys: Vec<String> = left.iter().map(|id| format!("{id}/http:registers")).collect();
+        assert_eq!(stored(inner.as_ref(), "a").await, keys);
+        assert!(a.pool.compare_with_store().await.unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_withdrawn_does_not_come_back_with_an_older_copy() {
+    let clock = PausedClock(Instant::now());
+    let old = Arc::new(MemoryStore::new(clock));
+    // Of another epoch.
+    sleep(MS * 10).await;
+    let store = Faulty::over(Arc::new(MemoryStore::new(clock)));
+    let a = daemon(store.clone(), "a").await;
+    a.push(&outside(), &["r", "gone"], Rest::WithdrawAll).await;
+    // A replica that has not heard of the withdrawal.
+    let replica = daemon(old.clone(), "a").await;
+    replica.push(&outside(), &["r", "gone"], Rest::WithdrawAll).await;
+    drop(replica);
+    a.push(&outside(), &[], these(&["gone"])).await;
+    store.swap(old.clone());
+    sleep(SESSION * 4).await;
+    assert_eq!(a.available(), ["r"]);
+    assert_eq!(stored(old.as_ref(), "a").await, ["r/http:registers"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawal_that_waits_is_not_forgotten_for_a_push_that_is_refused() {
+    let store = Faulty::over(memory());
+    let a = daemon(store.clone(), "a").await;
+    a.push(&outside(), &["r", "s"], Rest::WithdrawAll).await;
     store.fall_ill(EVERY_CALL, Ill::Fails);
-    let a = begun(store.clone(), "a", "a").await;
     sleep(MS * 1100).await;
-    assert_eq!(a.push(&outside(), &["kept", "new"], Rest::WithdrawAll).await, [2, 0, 0, 0, 0, 2]);
-    assert_eq!(a.available(), ["kept", "new"]);
+    assert_eq!(a.push(&outside(), &[], these(&["r"])).await, [0, 0, 1, 0, 0, 1]);
+    let mut memory = a.pool.lock();
+    let value = AdvertisementValue { is_public: true, ..Default::default() };
+    let before = memory.apply(&outside(), &[Step::Add("r".to_owned(), value)], Millis(0));
+    memory.undo(&outside(), before);
+    memory.in_flight.clear();
+    drop(memory);
     store.recover();
-    sleep(SESSION * 3).await;
-    assert_eq!(a.available(), ["kept", "new", "old"], "what it did not know of is not gone by it");
-    assert_eq!(a.push(&outside(), &["kept", "new"], Rest::WithdrawAll).await, [0, 0, 1, 2, 0, 0]);
-    assert_eq!(stored(inner.as_ref(), "a").await, ["kept/http:registers", "new/http:registers"]);
+    sleep(SESSION * 2).await;
+    assert_eq!(stored(&*store, "a").await, ["s/http:registers"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_entry_that_the_store_refuses_does_not_keep_others_waiting() {
+    let store = Faulty::over(memory());
+    let a = daemon(store.clone(), "a").await;
+    store.fall_ill(EVERY_CALL, Ill::Fails);
+    sleep(MS * 1100).await;
+    let long = AdvertisedRegister { description: Some("x".repeat(VALUE_BYTES_MAX)), ..item("big") };
+    let pushed = a.try_push(&outside(), &[item("a"), long, item("z")], Rest::Stays).await.unwrap();
+    assert_eq!(counts(&pushed), [3, 0, 0, 0, 0, 3]);
+    store.recover();
+    sleep(SESSION * 2).await;
+    assert_eq!(stored(&*store, "a").await, ["a/http:registers", "z/http:registers"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,13 +142,14 @@ async fn a_reply_that_is_lost_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn after_an_epoch_in_which_all_is_lost_everything_is_written_again() {
-    let store = Faulty::over(memory());
+    let clock = PausedClock(Instant::now());
+    let store = Faulty::over(Arc::new(MemoryStore::new(clock)));
     let (a, b) = (daemon(store.clone(), "a").await, daemon(store.clone(), "b").await);
     a.push(&catalogue(), &["r1", "r2"], Rest::WithdrawAll).await;
     a.push(&outside(), &["x"], Rest::WithdrawAll).await;
     b.push(&catalogue(), &["b1"], Rest::WithdrawAll).await;
     sleep(SESSION).await;
-    store.swap(memory());
+    store.swap(Arc::new(MemoryStore::new(clock)));
     sleep(SESSION * 3).await;
     assert_eq!(a.available(), ["b1", "r1", "r2", "x"]);
     assert_eq!(b.available(), ["b1", "r1", "r2", "x"]);

@@ -132,11 +132,8 @@ async fn a_push_of_many_is_cancelled_between_commits() {
     assert_eq!(stored(store.as_ref(), "a").await.len(), 300);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_callers_push_leaves_one_audit_record_if_it_changes_anything() {
-    let store = memory();
-    let a = daemon(store.clone(), "a").await;
-    let caller = Caller {
+fn caller() -> Caller {
+    Caller {
         principal: "registers".into(),
         scopes: Scopes::all(),
         request_id: RequestId::of_static("test"),
@@ -146,31 +143,68 @@ async fn a_callers_push_leaves_one_audit_record_if_it_changes_anything() {
         if_match: None,
         if_none_match: None,
         deadline: None,
-    };
-    let many: Vec<AdvertisedRegister> = (0..700).map(|n| item(&format!("r{n:04}"))).collect();
-    for items in [&many[..], &many[..], &many[..350]] {
-        let push = Push {
-            producer: outside(),
-            items,
-            rest: Rest::WithdrawAll,
-            batch: BATCH_MAX,
-            caller: Some(&caller),
-            progress: &|_, _| {},
-            cancelled: &|| false,
-        };
-        a.pool.push(push).await.unwrap();
     }
+}
+
+/// What the audit trail says of pushes, in the order of their commits.
+async fn told(store: &dyn Store) -> Vec<String> {
     let scan = Scan { kind: AUDIT, after: None, backwards: false, limit: 1000 };
     let mut records = store.scan(scan).await.unwrap().records;
     // Those of one millisecond are in no order.
     records.sort_by_key(|record| record.revision);
     let bodies = records.iter().map(|record| AuditValue::decode(record.value.clone()).unwrap());
-    let told: Vec<_> = bodies.map(|body| (body.action, body.object, body.changes.join(", "))).collect();
-    let row = |changes: &str| {
-        let object = "advertisement/a/http:registers".to_owned();
-        ("advertisements.push".to_owned(), object, changes.to_owned())
+    let pushes = bodies.filter(|body| body.action == "advertisements.push");
+    pushes.map(|body| format!("{} {}", body.object, body.changes.join(", "))).collect()
+}
+
+async fn push_as(a: &Daemon, caller: &Caller, items: &[AdvertisedRegister]) {
+    let push = Push {
+        producer: outside(),
+        items,
+        rest: Rest::WithdrawAll,
+        batch: BATCH_MAX,
+        caller: Some(caller),
+        progress: &|_, _| {},
+        cancelled: &|| false,
     };
-    assert_eq!(told, [row("added: 700"), row("removed: 350")]);
+    a.pool.push(push).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_whose_caller_has_gone_and_one_whose_reply_was_lost_are_told_once() {
+    let store = Faulty::over(memory());
+    let a = daemon(store.clone(), "a").await;
+    let caller = caller();
+    store.fall_ill([Call::Commit], Ill::Hangs);
+    let left = tokio::time::timeout(MS * 100, push_as(&a, &caller, &items(&["r"]))).await;
+    assert!(left.is_err());
+    store.recover();
+    sleep(SESSION * 3).await;
+    assert_eq!(a.available(), ["r"]);
+    let first = "advertisement/a/http:registers added: 1".to_owned();
+    assert_eq!(told(&*store).await, [first.clone()]);
+    store.fall_ill([Call::Commit], Ill::LosesReplies);
+    push_as(&a, &caller, &[]).await;
+    store.recover();
+    sleep(SESSION * 3).await;
+    assert_eq!(told(&*store).await, [first, "advertisement/a/http:registers removed: 1".to_owned()]);
+    assert_eq!(a.pool.counts().deferred, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callers_push_leaves_one_audit_record_if_it_changes_anything() {
+    let store = memory();
+    let a = daemon(store.clone(), "a").await;
+    let caller = caller();
+    let many: Vec<AdvertisedRegister> = (0..700).map(|n| item(&format!("r{n:04}"))).collect();
+    for items in [&many[..], &many[..], &many[..350]] {
+        push_as(&a, &caller, items).await;
+    }
+    let object = "advertisement/a/http:registers";
+    assert_eq!(
+        told(store.as_ref()).await,
+        [format!("{object} added: 700"), format!("{object} removed: 350")]
+    );
 }
 
 #[tokio::test(start_paused = true)]

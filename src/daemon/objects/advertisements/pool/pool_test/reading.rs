@@ -67,3 +67,16 @@ async fn another_nodes_full_sync_touches_nothing_here() {
     assert_eq!(b.available(), ["r"]);
     assert_eq!(a.available(), ["r"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn pages_lose_nothing_whatever_the_ids_are() {
+    let store = memory();
+    let (a, b) = (daemon(store.clone(), "n").await, daemon(store, "n-1").await);
+    for daemon in [&a, &b] {
+        daemon.push(&outside(), &["orders", "orders-archive", "orders.old", "orders:x"], Rest::Stays).await;
+    }
+    sleep(MS * 600).await;
+    let shown: Vec<String> = all(&a.pool, |_, _| true).iter().map(key).collect();
+    assert_eq!(shown.len(), 8);
+    assert!(shown.is_sorted(), "{shown:?}");
+}

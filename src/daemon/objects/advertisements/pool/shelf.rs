@@ -1,0 +1,305 @@
+//! The entries of one producer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use tokio::time::Instant;
+
+use super::memory::Step;
+use super::{Keeping, Producer};
+use crate::core::register::{Held, Rest, Stored, advertised};
+use crate::core::time::Millis;
+use crate::daemon::store::GroupRef;
+use crate::wire::pb::omnirelay::registers::v1::AdvertisedRegister;
+use crate::wire::pb::omnirelay::store::v1::AdvertisementValue;
+
+/// This part of a TTL before its end, what was pushed is not taken for new any more: two clocks are compared.
+const CLOCKS_PART: u32 = 16;
+
+/// The entries of one producer.
+#[derive(Default)]
+pub(super) struct Shelf {
+    /// What its records are bound to; `None`: the next write opens one.
+    pub group: Option<GroupRef>,
+    pub entries: BTreeMap<String, Entry>,
+    /// The entries that the store has not as they should be.
+    pub dirty: BTreeSet<String>,
+    /// Gone from here, and perhaps not from the store.
+    pub withdrawn: BTreeSet<String>,
+    /// When its group was opened or refreshed last, by this process.
+    pub refreshed: Option<Instant>,
+    /// Until when that lets it live; the view hears of it a moment later.
+    pub deadline: Option<Millis>,
+    /// When to refresh it without being told; `None`: not at all.
+    pub refresh_at: Option<Instant>,
+    /// What was pushed before the store was read.
+    unread: Unread,
+}
+
+/// What was pushed while nobody knew what the store has.
+#[derive(Default)]
+struct Unread {
+    /// What was given of each register, the newest of each field.
+    items: BTreeMap<String, AdvertisedRegister>,
+    /// True: these are all there are.
+    complete: bool,
+    withdrawn: BTreeSet<String>,
+}
+
+/// One register of one producer.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub held: Held,
+    /// When its producer last said so; `None`: not since this process started.
+    pub pushed: Option<Instant>,
+    /// When it was changed last.
+    pub changed_at: Millis,
+}
+
+/// A record as the store has it.
+pub(super) struct Found {
+    pub producer: Producer,
+    pub register_id: String,
+    /// `None`: it cannot be understood.
+    pub value: Option<AdvertisementValue>,
+    pub group: Option<GroupRef>,
+    pub changed_at: Millis,
+}
+
+/// What is known when the store is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taking {
+    /// Nothing of what the store had.
+    First,
+    /// Everything of the epoch before.
+    Anew,
+    /// Everything.
+    Comparing,
+}
+
+/// What an entry was before a step, and what the step made of it.
+pub(super) struct Before {
+    id: String,
+    entry: Option<Entry>,
+    was_withdrawn: bool,
+    made: Option<AdvertisementValue>,
+}
+
+impl AsRef<Held> for Entry {
+    fn as_ref(&self) -> &Held {
+        &self.held
+    }
+}
+
+impl Entry {
+    /// Whether it is advertised whatever becomes of the group that carried it.
+    pub fn is_wanted(&self, keeping: Keeping, ttl: Duration) -> bool {
+        match keeping {
+            Keeping::WhileRunning => self.pushed.is_some(),
+            Keeping::OnceMore | Keeping::NotAtAll => {
+                self.pushed.is_some_and(|pushed| pushed.elapsed() < ttl - ttl / CLOCKS_PART)
+            }
+        }
+    }
+}
+
+impl Shelf {
+    /// Notes what is pushed before the store was read: it says nothing of what is absent from it.
+    pub fn note_unread(&mut self, items: &[AdvertisedRegister], rest: &Rest) {
+        let unread = &mut self.unread;
+        match rest {
+            Rest::Stays => {}
+            Rest::Withdraw(ids) => unread.withdrawn.extend(ids.iter().cloned()),
+            Rest::WithdrawAll => {
+                unread.complete = true;
+                unread.items.clear();
+            }
+        }
+        for item in items {
+            unread.withdrawn.remove(&item.register_id);
+            let known = unread.items.entry(item.register_id.clone()).or_default();
+            let older = std::mem::replace(known, item.clone());
+            known.name = known.name.take().or(older.name);
+            known.description = known.description.take().or(older.description);
+            known.latest_version = known.latest_version.max(older.latest_version);
+            known.latest_docket_version = known.latest_docket_version.max(older.latest_docket_version);
+        }
+    }
+
+    pub fn apply(&mut self, step: &Step, at: Millis) -> Before {
+        let id = step.register_id().clone();
+        let entry = self.entries.get(&id).cloned();
+        let was_withdrawn = self.withdrawn.contains(&id);
+        let mut made = None;
+        match step {
+            Step::Add(_, value) | Step::Update(_, value) => {
+                let mut value = value.clone();
+                let mut stored = Stored::Missing;
+                if let Some(Entry { held: known, .. }) = &entry {
+                    // Somebody may have come further since this was decided.
+                    never_back(&mut value, &known.value);
+                    stored = match known.stored {
+                        Stored::Missing => Stored::Missing,
+                        Stored::Same | Stored::Other => Stored::Other,
+                    };
+                }
+                made = Some(value.clone());
+                self.withdrawn.remove(&id);
+                let held = Held { value, stored };
+                self.put(id.clone(), Entry { held, pushed: Some(Instant::now()), changed_at: at });
+            }
+            Step::Remove(_) => {
+                self.entries.remove(&id);
+                self.dirty.remove(&id);
+                // Even what is not known to be stored may be: a reply may have been lost.
+                self.withdrawn.insert(id.clone());
+            }
+        }
+        Before { id, entry, was_withdrawn, made }
+    }
+
+    /// Takes a step back, unless there was another since.
+    pub fn undo(&mut self, before: Before) {
+        let Before { id, entry, was_withdrawn, made } = before;
+        if self.entries.get(&id).map(|now| &now.held.value) != made.as_ref() {
+            return;
+        }
+        self.dirty.remove(&id);
+        if was_withdrawn {
+            self.withdrawn.insert(id.clone());
+        } else {
+            self.withdrawn.remove(&id);
+        }
+        match entry {
+            Some(entry) => self.put(id, entry),
+            None => drop(self.entries.remove(&id)),
+        }
+    }
+
+    fn put(&mut self, id: String, entry: Entry) {
+        if entry.held.stored == Stored::Same {
+            self.dirty.remove(&id);
+        } else {
+            self.dirty.insert(id.clone());
+        }
+        self.entries.insert(id, entry);
+    }
+
+    /// Takes in one record. True: it was as this shelf wants it.
+    pub fn take_in(&mut self, found: Found, taking: Taking) -> bool {
+        if self.withdrawn.contains(&found.register_id) {
+            return false;
+        }
+        if self.group.is_none() && taking != Taking::Comparing {
+            self.group.clone_from(&found.group);
+        }
+        let bound = found.group.is_some() && found.group == self.group;
+        if !self.entries.contains_key(&found.register_id) {
+            return self.take_in_unknown(found, bound, taking);
+        }
+        let Found { register_id: id, value, changed_at, .. } = found;
+        let unread = self.unread.items.get(&id).filter(|_| taking == Taking::First);
+        let Some(known) = self.entries.get_mut(&id) else { return false };
+        if let (Some(item), Some(was)) = (unread, &value) {
+            known.held.value = advertised(Some(was), item);
+        }
+        if bound && value.as_ref() == Some(&known.held.value) {
+            let same = known.held.stored == Stored::Same;
+            known.held.stored = Stored::Same;
+            known.changed_at = changed_at;
+            self.dirty.remove(&id);
+            return same;
+        }
+        known.held.stored = Stored::Other;
+        self.dirty.insert(id);
+        false
+    }
+
+    /// Takes in a record that this shelf has not.
+    fn take_in_unknown(&mut self, found: Found, bound: bool, taking: Taking) -> bool {
+        let Found { register_id: id, value, changed_at, .. } = found;
+        let goes = match taking {
+            Taking::First => self.unread.complete || self.unread.withdrawn.contains(&id),
+            // It had been withdrawn, and an older copy has come back.
+            Taking::Anew => true,
+            Taking::Comparing => false,
+        };
+        if goes {
+            self.withdrawn.insert(id);
+            return false;
+        }
+        if taking == Taking::Comparing && !bound {
+            // What is left of a group that has been given up goes with it.
+            return true;
+        }
+        let stored = if bound && value.is_some() { Stored::Same } else { Stored::Other };
+        let held = Held { value: value.unwrap_or_default(), stored };
+        self.entries.insert(id, Entry { held, pushed: None, changed_at });
+        false
+    }
+
+    /// Notes which entries the store lacks. True: none.
+    pub fn note_missing(&mut self, is_there: impl Fn(&String) -> bool) -> bool {
+        self.unread = Unread::default();
+        let mut whole = true;
+        for (id, entry) in &mut self.entries {
+            if !is_there(id) {
+                entry.held.stored = Stored::Missing;
+                self.dirty.insert(id.clone());
+                whole = false;
+            }
+        }
+        // What is not there need not be deleted.
+        self.withdrawn.retain(is_there);
+        whole && self.withdrawn.is_empty()
+    }
+
+    /// Notes that an entry was written, or deleted, under `group`.
+    pub fn note_written(&mut self, group: &GroupRef, id: &String, value: Option<&Bytes>) {
+        match (self.entries.get_mut(id), value) {
+            (Some(entry), Some(value)) if self.group.as_ref() == Some(group) => {
+                // It may have been changed meanwhile.
+                if entry.held.value.encode_to_vec() == *value {
+                    entry.held.stored = Stored::Same;
+                    self.dirty.remove(id);
+                } else {
+                    entry.held.stored = Stored::Other;
+                }
+            }
+            (Some(entry), None) => entry.held.stored = Stored::Missing,
+            (None, None) => drop(self.withdrawn.remove(id)),
+            (Some(_), Some(_)) | (None, Some(_)) => {}
+        }
+    }
+
+    pub fn give_up_group(&mut self) {
+        self.group = None;
+        self.refreshed = None;
+        self.deadline = None;
+    }
+
+    pub fn drop_unwanted(&mut self, is_wanted: impl Fn(&Entry) -> bool) {
+        self.entries.retain(|_, entry| is_wanted(entry));
+        let entries = &self.entries;
+        self.dirty.retain(|id| entries.contains_key(id));
+    }
+
+    pub fn all_to_be_written(&mut self) {
+        self.dirty = self.entries.keys().cloned().collect();
+        for entry in self.entries.values_mut().filter(|entry| entry.held.stored == Stored::Same) {
+            entry.held.stored = Stored::Other;
+        }
+    }
+
+    /// Whether anything of it is to live on, as far as its producer has said.
+    pub fn is_confirmed(&self, keeping: Keeping, ttl: Duration) -> bool {
+        self.entries.values().any(|entry| entry.is_wanted(keeping, ttl))
+    }
+}
+
+fn never_back(value: &mut AdvertisementValue, known: &AdvertisementValue) {
+    value.latest_version = value.latest_version.max(known.latest_version);
+    value.latest_docket_version = value.latest_docket_version.max(known.latest_docket_version);
+}
