@@ -6,6 +6,7 @@ use std::io::BufRead as _;
 use serde_json::Value;
 
 use super::client::Client;
+use super::document::{flag, number};
 use super::error::CliError;
 use super::output::{Format, Notes, Out, Text, View};
 use super::rpc::Call;
@@ -111,6 +112,14 @@ impl Session {
         let address = self.client()?.address().to_string();
         self.notes().say(&format!("Target: {}", self.target()?.describe(&address)));
         Ok(())
+    }
+
+    /// Says that an answer is not of this moment, when it is not.
+    pub fn warn_if_stale(&self, document: &Value) {
+        if self.format().is_text() && flag(document, "stale") {
+            let ms = number(document, "staleMs");
+            self.notes().warn(&format!("the store is out of reach; this was known {ms}ms ago"));
+        }
     }
 
     /// Asks a question that must be answered with `expected`.

@@ -93,6 +93,7 @@ fn each_verb_is_one_request_of_the_api() {
             "",
         ),
         ("list --node n-2", "GET /control/registers?nodeId=n-2", ""),
+        ("list --node peer/n-2", "GET /control/registers?nodeId=n-2", ""),
         ("--node n-2 get register/a:b", "GET /control/registers/a%3Ab?nodeId=n-2", ""),
         (
             "create a --advertise --label tier=std --reason why",
@@ -212,4 +213,41 @@ fn a_file_with_anything_wrong_in_it_is_not_sent() {
         "{}",
         ended.stderr
     );
+}
+
+#[test]
+fn what_the_pool_does_not_show_yet_is_told_by_whose_it_is() {
+    const OWN: &str = "  the pool does not show this yet; it will as soon as it can be reached\n";
+    let cases = [
+        ("update orders --name N", true, OWN),
+        ("update orders --name N", false, OWN),
+        ("advertise orders --node n-2", true, "  n-2 will advertise it by itself\n"),
+        ("advertise orders --node n-2", false, ""),
+        ("create orders --node n-2", true, "  n-2 will advertise it by itself\n"),
+        ("unadvertise orders", true, OWN),
+        ("unadvertise orders --node n-2", true, "  n-2 will withdraw it by itself\n"),
+        ("delete orders --yes", true, OWN),
+        ("delete orders --yes --node peer/n-2", true, "  n-2 will withdraw it by itself\n"),
+        ("delete orders --dry-run", true, ""),
+    ];
+    for (line, changed, said) in cases {
+        let stub = Stub::start(move |request, _| {
+            let dry = request.path.contains("dryRun=true");
+            Reply::Json(200, json!({"changed": changed, "dryRun": dry, "changes": [], "advertised": false}))
+        });
+        let ended = Program::at(&stub.url()).run(&format!("registers {line}"));
+        assert_eq!(ended.code, 0, "{line}: {ended:?}");
+        let (_, below) = ended.stdout.split_once('\n').unwrap();
+        assert_eq!(below, said, "{line}");
+    }
+}
+
+#[test]
+fn flags_that_do_not_fit_are_told_before_anybody_is_asked() {
+    let stub = Stub::start(|request, _| mesh(request));
+    for line in ["--for 1s", "--sort-by colour", "--columns colour", "--watch --columns colour"] {
+        let ended = Program::at(&stub.url()).run(&format!("registers available --node node-2 {line}"));
+        assert_eq!(ended.code, 2, "{line}: {ended:?}");
+    }
+    assert!(stub.requests().is_empty(), "{:?}", stub.requests().len());
 }

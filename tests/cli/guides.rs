@@ -122,17 +122,19 @@ fn printed(program: &Program, before: &str, examples: &[Example]) -> Vec<Vec<Str
     outputs
 }
 
-/// Runs the examples of a document on a mesh whose nodes are alive and whose one scope is led. A machine that
-/// stands still for longer than a session ends it, and then the mesh rightly shows something else: once more.
-fn check_on_a_mesh(path: &str) {
+/// Runs the examples of a document, `least` of them or more, on a mesh whose nodes are alive and whose one scope is
+/// led, in a folder that has the `tests` of a checkout. A machine that stands still for longer than a session ends it,
+/// and then the mesh rightly shows something else: once more.
+fn check_on_a_mesh(path: &str, least: usize) {
     let examples = document(path);
-    assert!(examples.len() > 20, "the examples were found");
+    assert!(examples.len() >= least, "the examples were found");
+    let before = format!("ln -s '{}/tests' tests", env!("CARGO_MANIFEST_DIR"));
     for tries_left in (0..5).rev() {
         let mut mesh = Mesh::up();
         mesh.until("mesh peers list --filter status=alive -o json", |list| list["totalSize"] == 3);
         let led = |list: &Value| list["tokens"].as_array().is_some_and(|led| led.len() == 1);
         mesh.until("mesh leaders list -o json", led);
-        let checked = check(&mesh.program, "", &examples);
+        let checked = check(&mesh.program, &before, &examples);
         let stood_still = mesh.stop_and_tell().contains("session had ended before it was renewed");
         match checked {
             Ok(()) => return,
@@ -143,17 +145,22 @@ fn check_on_a_mesh(path: &str) {
 
 #[test]
 fn http_clients() {
-    check_on_a_mesh("guides/http-clients.md");
+    check_on_a_mesh("guides/http-clients.md", 21);
 }
 
 #[test]
 fn leadership() {
-    check_on_a_mesh("guides/leadership.md");
+    check_on_a_mesh("guides/leadership.md", 21);
+}
+
+#[test]
+fn registers() {
+    check_on_a_mesh("guides/registers.md", 12);
 }
 
 #[test]
 fn runbook_of_leadership() {
-    check_on_a_mesh("runbooks/leadership.md");
+    check_on_a_mesh("runbooks/leadership.md", 21);
 }
 
 /// With free ports in place of those in the guide, and an end for what an example that failed leaves.

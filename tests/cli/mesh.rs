@@ -287,3 +287,21 @@ fn what_up_says_to_try_next_can_be_tried() {
         assert_eq!(mesh.program.run(&format!("{line} --help")).code, 0, "{line}");
     }
 }
+
+#[test]
+fn registers_of_a_file_are_available_on_a_fresh_mesh() {
+    let mut mesh = Mesh::up();
+    let program = &mesh.program;
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/registers.jsonl");
+    let imported = program.run(&format!("registers import -f {file}"));
+    assert_eq!(imported.code, 0, "{imported:?}");
+    let synced = program.run("registers resync --full");
+    assert_eq!(synced.code, 0, "{synced:?}");
+    let public = std::fs::read_to_string(file).unwrap().matches("\"advertise\":true").count();
+    let found = program.run("registers available -o json").json();
+    assert_eq!(found["registers"].as_array().unwrap().len(), public, "{found}");
+    let typo = program.run("registers list --node node-22 -o json");
+    assert_eq!((typo.code, &typo.error()["reason"]), (3, &Value::from("PEER_NOT_FOUND")), "{typo:?}");
+    assert_eq!(program.run("registers list --node peer/node-2 -o json").json()["totalSize"], 0);
+    mesh.stop();
+}

@@ -49,7 +49,7 @@ pub fn ended(id: &str) -> Value {
             }]);
             operation
         }
-        DEFERRED => operation(id, "succeeded", 101, counts(3, 0, 3)),
+        DEFERRED => operation(id, "partial", 101, counts(3, 0, 3)),
         _ => operation(id, "succeeded", 101, counts(3, 0, 0)),
     }
 }

@@ -69,8 +69,30 @@ fn person_sees_what_a_full_sync_removes_and_is_asked() {
         let sent = &bodies(&stub)[before..];
         assert_eq!(sent.len(), made, "{typed:?}: {sent:?}");
         assert_eq!(sent[0]["dryRun"], true, "the plan is asked for first");
-        let agreed = |body: &Value| body["dryRun"].is_null() && body["overrideBrake"] == true;
-        assert!(sent[1..].iter().all(agreed), "who has seen what goes is not braked: {sent:?}");
+        let carried_out = |body: &Value| body["dryRun"].is_null() && body["overrideBrake"].is_null();
+        assert!(sent[1..].iter().all(carried_out), "who has seen one go has not agreed to all: {sent:?}");
+    }
+}
+
+#[test]
+fn who_has_seen_that_most_goes_is_not_braked() {
+    for (remove, keep, overrides) in [(12, 10, true), (12, 11, false), (10, 0, false), (11, 0, true)] {
+        let stub = Stub::start(move |request, _| match request.body.contains("dryRun") {
+            true => {
+                let mut planned = plan(true);
+                planned["plan"]["remove"] = remove.into();
+                planned["plan"]["keep"] = keep.into();
+                Reply::Json(200, planned)
+            }
+            false => mesh(request),
+        });
+        let mut terminal = Terminal::start(&Program::at(&stub.url()), "registers resync --full", 100);
+        terminal.wait_for("Continue? [y/N]");
+        terminal.type_line("y\n");
+        let (ended, seen) = terminal.end();
+        assert_eq!(ended, 0, "{seen}");
+        let sent = bodies(&stub);
+        assert_eq!(sent[1]["overrideBrake"] == true, overrides, "{remove} of {remove} and {keep}: {sent:?}");
     }
 }
 
@@ -156,7 +178,10 @@ fn document_has_counts_as_numbers_and_what_failed() {
     assert_eq!(error["message"], "1 of 101 registers was not synced");
     let waiting = program.run("registers resync --peer http://peer-service:8080 -o json");
     assert_eq!((waiting.code, &waiting.json()["deferred"]), (7, &json!(3)), "{waiting:?}");
-    assert_eq!(waiting.json()["operationId"], DEFERRED);
+    assert_eq!(
+        (&waiting.json()["operationId"], &waiting.json()["result"]),
+        (&json!(DEFERRED), &json!("partial"))
+    );
     assert_eq!(waiting.error()["message"], "3 advertisements wait in memory for the store");
 }
 

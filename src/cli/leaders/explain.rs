@@ -4,7 +4,7 @@ use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
-use super::{KIND, leader_rpc, moment, warn_if_stale};
+use super::{KIND, leader_rpc, moment};
 use crate::cli::args::TableArgs;
 use crate::cli::complete;
 use crate::cli::document::{field, flag, items, plain, text};
@@ -73,7 +73,7 @@ pub async fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliE
     let because: String = because.map(|sentence| format!("{}\n", printable(sentence))).collect();
     let rows = table.render(session.format() == Format::Wide, session.out.screen()).lines;
     let name = format!("{KIND}/{}", args.scope);
-    warn_if_stale(session, &document);
+    session.warn_if_stale(&document);
     session.show(&View::lines(document, name, format!("{because}\n{rows}")))?;
     Ok(Exit::Ok)
 }

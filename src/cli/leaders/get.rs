@@ -5,7 +5,7 @@ use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
 use super::columns::{leader, lease, ms};
-use super::{KIND, leader_rpc, moment, policy, warn_if_stale};
+use super::{KIND, leader_rpc, moment, policy};
 use crate::cli::batch::Batch;
 use crate::cli::complete;
 use crate::cli::document::{field, pairs, plain, text};
@@ -51,7 +51,7 @@ pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError
 /// The answer for one scope.
 pub async fn one(session: &Session, scope: &str) -> Result<Value, CliError> {
     let document = session.call(&Call::of(&GET, &json!({ "scope": scope }))?).await?;
-    warn_if_stale(session, &document);
+    session.warn_if_stale(&document);
     Ok(document)
 }
 

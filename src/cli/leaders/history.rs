@@ -5,7 +5,7 @@ use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
 use super::columns::{led_ms, ms};
-use super::{KIND, leader_rpc, moment, warn_if_stale};
+use super::{KIND, leader_rpc, moment};
 use crate::cli::args::TableArgs;
 use crate::cli::complete;
 use crate::cli::document::{field, items, text};
@@ -79,7 +79,7 @@ pub async fn run(args: &HistoryArgs, session: &mut Session) -> Result<Exit, CliE
     }
     let tenures = items(&document, "tenures").to_vec();
     let table = Table::of(COLUMNS, &tenures, moment(&document, args.table.absolute), &args.table.layout())?;
-    warn_if_stale(session, &document);
+    session.warn_if_stale(&document);
     if tenures.is_empty() && session.format().is_text() {
         let whom = args.scope.as_deref().unwrap_or("any scope");
         session.notes().say(&format!("Nobody has led {whom} yet."));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::columns::{WATCHED, columns, line, news, summary};
 use super::watch::WATCH;
-use super::{KIND, get, leader_rpc, moment, warn_if_stale};
+use super::{KIND, get, leader_rpc, moment};
 use crate::cli::args::{PageArgs, TableArgs, WatchArgs};
 use crate::cli::batch::Batch;
 use crate::cli::client::count;
@@ -173,7 +173,7 @@ fn show(scopes: &[String], args: &RowArgs, session: &mut Session, document: Valu
             footer(session, &document, &found);
         }
     }
-    warn_if_stale(session, &document);
+    session.warn_if_stale(&document);
     Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
 }
 

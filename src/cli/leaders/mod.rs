@@ -18,7 +18,7 @@ mod watch;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::document::{field, flag};
+use super::document::field;
 use super::error::CliError;
 use super::rpc::Leaf;
 use super::session::Session;
@@ -109,14 +109,6 @@ fn scope(given: &str) -> Result<String, String> {
 fn moment(document: &Value, absolute: bool) -> Moment {
     let now_ms = time::millis(field(document, "generatedAt")).or_else(time::now_ms);
     Moment { now_ms, absolute }
-}
-
-/// Says that an answer is not of this moment, when it is not.
-fn warn_if_stale(session: &Session, document: &Value) {
-    if session.format().is_text() && flag(document, "stale") {
-        let ms = field(document, "staleMs").as_u64().unwrap_or(0);
-        session.notes().warn(&format!("the store is out of reach; this was known {ms}ms ago"));
-    }
 }
 
 #[cfg(test)]

@@ -129,10 +129,7 @@ fn footer(session: &Session, document: &Value, peers: &[Value]) {
         count(peers.len() as u64, "peer"),
         parts.join(", ")
     ));
-    if flag(document, "stale") {
-        let ms = field(document, "staleMs").as_u64().unwrap_or(0);
-        session.notes().warn(&format!("the store is out of reach; this was known {ms}ms ago"));
-    }
+    session.warn_if_stale(document);
     if let Some(peer) = peers.iter().find(|peer| text(peer, "status") == "suspect") {
         let id = text(peer, "nodeId");
         session.notes().say(&format!("hint: {id} is suspect: omnirelay mesh peers status {id}"));

@@ -43,6 +43,7 @@ pub async fn run(args: &AdvertiseArgs, node: &str, session: &mut Session) -> Res
         node,
         write: &args.write,
         done: "marked as advertised",
+        follows: "advertise it",
         already: "it is marked so already",
         failed: "could not be marked as advertised",
         fields: json!({ "advertise": true }),

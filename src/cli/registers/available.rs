@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 use super::watch::{self, WATCH, WATCHED};
 use super::{KIND, advertisement_rpc};
 use crate::cli::args::{PageArgs, TableArgs, WatchArgs};
+use crate::cli::check::NODE;
 use crate::cli::client::count;
-use crate::cli::document::{field, flag, items, number, text};
+use crate::cli::document::{field, items, number, text};
 use crate::cli::error::CliError;
 use crate::cli::list::{self, Page};
 use crate::cli::node::NodeArgs;
 use crate::cli::output::{Text, View};
+use crate::cli::peers;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{self, Column, Moment, Table};
@@ -19,7 +21,9 @@ use crate::cli::time;
 use crate::wire::fault::Exit;
 
 pub const LIST: Rpc = advertisement_rpc!("ListAvailable", Get, "/control/registers/available", "mesh.read");
-pub const LEAF: Leaf = Leaf::read("registers available", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 10 11");
+pub const LEAF: Leaf =
+    Leaf::read("registers available", &[&LIST, &WATCH, &peers::get::GET, &peers::LIST, &NODE])
+        .exiting("0 1 2 3 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -87,18 +91,10 @@ fn sources(register: &Value) -> String {
 }
 
 pub async fn run(args: &AvailableArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    check(args, session)?;
     node.go(session).await?;
-    if args.watching.is_set() && !args.watch {
-        return Err(CliError::usage("options of a watch were given, but not --watch").hint("add --watch"));
-    }
     if args.watch {
-        for column in args.table.columns.iter().filter(|_| session.format().is_text()) {
-            table::find(WATCHED, column, "--columns")?;
-        }
         return watch::watch(&[], &args.filter, &args.watching, &args.table, session).await;
-    }
-    if let Some(by) = &args.table.sort_by {
-        table::find(COLUMNS, &by.column, "--sort-by")?;
     }
     let request = |page: &Page| {
         let request = json!({ "source": args.filter, "pageSize": page.size, "pageToken": page.token });
@@ -114,6 +110,22 @@ pub async fn run(args: &AvailableArgs, node: &NodeArgs, session: &mut Session) -
     }
     list::limit(session, &mut document, "registers", &args.page);
     show(args, session, document)
+}
+
+/// Refuses flags that do not fit, before anybody is asked anything.
+fn check(args: &AvailableArgs, session: &Session) -> Result<(), CliError> {
+    if args.watching.is_set() && !args.watch {
+        return Err(CliError::usage("options of a watch were given, but not --watch").hint("add --watch"));
+    }
+    let (columns, sort_by) = (&args.table.columns, &args.table.sort_by);
+    let known = if args.watch { WATCHED } else { COLUMNS };
+    for column in columns.iter().filter(|_| session.format().is_text()) {
+        table::find(known, column, "--columns")?;
+    }
+    if let (Some(by), false) = (sort_by, args.watch) {
+        table::find(COLUMNS, &by.column, "--sort-by")?;
+    }
+    Ok(())
 }
 
 fn show(args: &AvailableArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
@@ -137,7 +149,7 @@ fn show(args: &AvailableArgs, session: &mut Session, document: Value) -> Result<
             session.notes().say(&footer(&document, &found));
         }
     }
-    warn_if_stale(session, &document);
+    session.warn_if_stale(&document);
     Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
 }
 
@@ -159,14 +171,6 @@ fn footer(document: &Value, found: &[Value]) -> String {
         states.join(", "),
         text(document, "cursor")
     )
-}
-
-/// Says that an answer is not of this moment, when it is not.
-pub fn warn_if_stale(session: &Session, document: &Value) {
-    if session.format().is_text() && flag(document, "stale") {
-        let ms = number(document, "staleMs");
-        session.notes().warn(&format!("the store is out of reach; this was known {ms}ms ago"));
-    }
 }
 
 #[cfg(test)]

@@ -14,8 +14,15 @@ use crate::cli::rpc::{Call, Rpc};
 use crate::cli::session::Session;
 use crate::wire::fault::Exit;
 
-/// What is said of a change that the pool does not show yet.
-pub const NOT_ADVERTISED: &str = "not advertised yet: the pool will be told as soon as it can be reached";
+/// What is said of a change that is not shown by the pool of `node` yet; empty: of the node that is asked. That of
+/// another node is never waited for, and it `does` it without being told.
+pub fn not_shown(node: &str, does: &str, changed: bool) -> Option<String> {
+    match (node, changed) {
+        ("", _) => Some("the pool does not show this yet; it will as soon as it can be reached".to_owned()),
+        (node, true) => Some(format!("{node} will {does} by itself")),
+        (_, false) => None,
+    }
+}
 
 /// A change of registers.
 pub struct Change<'a> {
@@ -25,6 +32,8 @@ pub struct Change<'a> {
     pub write: &'a WriteArgs,
     /// `updated`, as in "register/a updated".
     pub done: &'static str,
+    /// `advertise it`, as in "node-2 will advertise it by itself".
+    pub follows: &'static str,
     /// `it is so already`, as in "register/a unchanged: it is so already".
     pub already: &'static str,
     /// `could not be updated`, for the summary of failures.
@@ -106,7 +115,8 @@ impl Change<'_> {
         let lines = items(document, "changes").iter().filter_map(Value::as_str);
         let lines = lines.filter(|line| *line != self.done);
         let waits = !dry_run && !flag(document, "advertised");
-        let lines = lines.chain(waits.then_some(NOT_ADVERTISED));
+        let waits = waits.then(|| not_shown(self.node, self.follows, changed)).flatten();
+        let lines = lines.chain(waits.as_deref());
         let lines = lines.map(|line| format!("  {}\n", printable(line))).collect::<String>();
         format!("{}\n{lines}", printable(&head))
     }

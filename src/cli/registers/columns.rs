@@ -1,8 +1,6 @@
 //! The columns of a table of registers.
 
-use serde_json::Value;
-
-use crate::cli::document::{field, flag, pairs, plain, text};
+use crate::cli::document::{field, flag, number, pairs, plain, text};
 use crate::cli::table::Column;
 use crate::cli::time;
 
@@ -12,21 +10,17 @@ pub static COLUMNS: &[Column] = &[
     Column::new("name", |register, _| text(register, "name").to_owned()),
     Column::new("advertise", |register, _| yes_or_no(flag(register, "advertise")).to_owned()).keep(),
     Column::new("version", |register, _| plain(field(register, "latestVersion")))
-        .number(|register| number(register, "latestVersion")),
+        .number(|register| number(register, "latestVersion") as f64),
     Column::new("docket", |register, _| plain(field(register, "latestDocketVersion")))
-        .number(|register| number(register, "latestDocketVersion")),
+        .number(|register| number(register, "latestDocketVersion") as f64),
     Column::new("updated", |register, moment| time::ago(field(register, "updatedAt"), moment))
         .ranked(|register| time::millis(field(register, "updatedAt")).unwrap_or(0) as f64),
     Column::new("description", |register, _| text(register, "description").to_owned()).wide(),
     Column::new("labels", |register, _| pairs(register, "labels")).wide(),
     Column::new("record", |register, _| plain(field(register, "version")))
-        .number(|register| number(register, "version"))
+        .number(|register| number(register, "version") as f64)
         .wide(),
 ];
-
-fn number(register: &Value, name: &str) -> f64 {
-    plain(field(register, name)).parse().unwrap_or(0.0)
-}
 
 pub fn yes_or_no(flag: bool) -> &'static str {
     if flag { "yes" } else { "no" }

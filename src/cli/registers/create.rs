@@ -64,6 +64,7 @@ pub async fn run(args: &CreateArgs, node: &str, session: &mut Session) -> Result
         node,
         write: &args.write,
         done: "created",
+        follows: "advertise it",
         already: "it is there already",
         failed: "could not be created",
         fields: json!({

@@ -61,6 +61,7 @@ fn delete<'a>(write: &'a WriteArgs, node: &'a str) -> Change<'a> {
         node,
         write,
         done: "deleted",
+        follows: "withdraw it",
         already: "it was gone already",
         failed: "could not be deleted",
         fields: json!({}),

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 
-use super::change::NOT_ADVERTISED;
+use super::change::not_shown;
 use super::file::{self, Form};
 use super::{KIND, register_rpc};
 use crate::cli::args::WriteArgs;
 use crate::cli::client::{count, fresh_key};
-use crate::cli::document::{field, flag, items, text};
+use crate::cli::document::{flag, items, number, text};
 use crate::cli::error::CliError;
 use crate::cli::output::{Text, View, printable};
 use crate::cli::rpc::{Call, Leaf, Rpc};
@@ -77,9 +77,9 @@ pub async fn run(args: &ImportArgs, node: &str, session: &mut Session) -> Result
     let key = args.write.idempotency_key.clone().map_or_else(fresh_key, Ok)?;
     let import = Import { args, node, key, registers: &registers, items: counting(&registers) };
     let document = import.send(session).await?;
-    let failed = field(&document, "failed").as_u64().unwrap_or(0);
-    let changed = ["added", "updated"].iter().any(|name| field(&document, name).as_u64() != Some(0));
-    show(session, &document)?;
+    let failed = number(&document, "failed");
+    let changed = ["added", "updated"].iter().any(|name| number(&document, name) > 0);
+    show(session, &document, node)?;
     if failed > 0 {
         let all = count(registers.len() as u64, KIND);
         return Err(CliError::partial(format!("{failed} of {all} could not be imported"))
@@ -160,10 +160,6 @@ impl Import<'_> {
     }
 }
 
-fn number(document: &Value, name: &str) -> u64 {
-    field(document, name).as_u64().unwrap_or(0)
-}
-
 /// Adds the answer to a request to those before it.
 fn add(total: &mut Value, mut more: Value) {
     for name in COUNTS {
@@ -178,14 +174,16 @@ fn add(total: &mut Value, mut more: Value) {
     }
 }
 
-fn show(session: &mut Session, document: &Value) -> Result<(), CliError> {
+fn show(session: &mut Session, document: &Value, node: &str) -> Result<(), CliError> {
     let counts: Vec<String> =
         COUNTS.iter().map(|name| format!("{} {name}", number(document, name))).collect();
     let dry_run = if flag(document, "dryRun") { " (dry run)" } else { "" };
     let all = count(number(document, "processed"), KIND);
     let mut lines = format!("{all}: {}{dry_run}\n", counts.join(", "));
     if !flag(document, "advertised") && dry_run.is_empty() {
-        lines.push_str(&format!("{NOT_ADVERTISED}\n"));
+        let changed = number(document, "added") + number(document, "updated") > 0;
+        let said = not_shown(node, "advertise them", changed);
+        lines.extend(said.map(|said| format!("{}\n", printable(&said))));
     }
     session.show(&View {
         document: document.clone(),

@@ -18,7 +18,7 @@ use crate::cli::time;
 use crate::wire::fault::Exit;
 
 pub const LIST: Rpc = register_rpc!("List", Get, "/control/registers", "mesh.read");
-pub const LEAF: Leaf = Leaf::read("registers list", &[&LIST]).exiting("0 1 2 5 6 8 9 10 11");
+pub const LEAF: Leaf = Leaf::read("registers list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -98,10 +98,7 @@ fn footer(session: &Session, document: &Value, registers: &[Value]) {
     let cursor = text(document, "cursor");
     let all = count(registers.len() as u64, "register");
     session.notes().say(&format!("{all}: {advertised} advertised, rev {cursor}"));
-    if flag(document, "stale") {
-        let ms = field(document, "staleMs").as_u64().unwrap_or(0);
-        session.notes().warn(&format!("the store is out of reach; this was known {ms}ms ago"));
-    }
+    session.warn_if_stale(document);
 }
 
 /// What `--filter advertise=` says; `None` when it is not given.

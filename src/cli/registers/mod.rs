@@ -78,6 +78,8 @@ enum Verb {
 pub async fn run(args: &RegistersArgs, session: &mut Session) -> Result<Exit, CliError> {
     let daemon = &args.node;
     let node = daemon.node.as_deref().unwrap_or_default();
+    // What `-o name` prints of a peer can be given again.
+    let node = node.strip_prefix("peer/").unwrap_or(node);
     match &args.verb {
         Verb::List(args) => list::run(args, node, session).await,
         Verb::Get(args) => get::run(args, node, session).await,

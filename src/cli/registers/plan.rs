@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::cli::client::count;
 use crate::cli::document::{field, items, number, text};
 use crate::cli::output::printable;
+use crate::core::register::brakes;
 
 /// Of each kind of change, how many are named.
 const NAMED_MAX: usize = 20;
@@ -19,9 +20,15 @@ pub fn may_remove(plan: &Value) -> bool {
     number(plan, "remove") > 0 || !is_known(plan)
 }
 
+/// Whether a full sync removes more than is done without somebody's word.
+pub fn is_braked(plan: &Value) -> bool {
+    let of = |word: &str| number(plan, word) as usize;
+    brakes(of("remove"), of("keep") + of("update") + of("remove"))
+}
+
 /// Whether a resync changes something, or may.
-pub fn changes(plan: &Value) -> bool {
-    ["add", "update", "remove"].iter().any(|word| number(plan, word) > 0)
+pub fn changes(plan: &Value, full: bool) -> bool {
+    ["add", "update"].iter().any(|word| number(plan, word) > 0) || full && may_remove(plan)
 }
 
 /// The counts of a plan, what it removes, and that others are left alone.
@@ -165,5 +172,32 @@ mod tests {
         );
         assert_eq!(describe(&plan, false), "Sync will push 101 registers to http://p:1.\n");
         assert!(may_remove(&plan));
+        let nothing = json!({"target": "http://p:1", "add": 0, "remove": 0, "changes": []});
+        assert!(changes(&nothing, true), "an empty set may empty it");
+        assert!(!changes(&nothing, false));
+    }
+
+    #[test]
+    fn plan_changes_what_is_added_updated_or_removed() {
+        let of = |add: u32, update: u32, remove: u32| json!({"target": "local", "add": add, "update": update, "keep": 9, "remove": remove});
+        for (plan, full, expected) in [
+            (of(0, 0, 0), true, false),
+            (of(1, 0, 0), false, true),
+            (of(0, 1, 0), false, true),
+            (of(0, 0, 1), true, true),
+        ] {
+            assert_eq!(changes(&plan, full), expected, "{plan}");
+        }
+    }
+
+    #[test]
+    fn brake_is_measured_by_what_is_there_and_not_by_what_is_new() {
+        let of = |add: u32, update: u32, keep: u32, remove: u32| {
+            is_braked(
+                &json!({"target": "local", "add": add, "update": update, "keep": keep, "remove": remove}),
+            )
+        };
+        assert!(of(0, 0, 10, 11) && of(100, 5, 5, 11));
+        assert!(!of(0, 1, 10, 11) && !of(0, 0, 0, 10) && !of(0, 0, 0, 0));
     }
 }

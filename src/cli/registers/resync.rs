@@ -54,7 +54,8 @@ pub struct ResyncArgs {
     /// Push the registers of this file, and not the catalogue; - is standard input
     ///
     /// A JSON list, an object with `registers` or `advertisements`, JSON Lines, or any of it as YAML. A register
-    /// is public unless its isPublic says false.
+    /// is public unless its isPublic says false. Cannot go with both --full and --peer: a pool elsewhere does not
+    /// tell a file's registers from the others, and would lose those.
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Push to the peer service at this address, and not to the node's own pool
@@ -155,10 +156,10 @@ async fn ask(session: &Session, request: &ResyncRequest, key: &str) -> Result<Va
 /// A refusal to remove so many names the flag that has it done, whatever the daemon says.
 fn braked(error: CliError) -> CliError {
     let is_told = error.body().hints.iter().any(|hint| hint.contains("--yes"));
-    if error.reason() != "REMOVES_TOO_MANY" || is_told {
+    if error.reason() != synced::TOO_MANY || is_told {
         return error;
     }
-    error.hint("look at the plan with --dry-run; --yes removes them all the same")
+    error.hint(synced::OVERRIDE)
 }
 
 async fn dry_run(
@@ -169,14 +170,15 @@ async fn dry_run(
     let key = args.write.idempotency_key.clone().map_or_else(fresh_key, Ok)?;
     let document = ask(session, &ResyncRequest { dry_run: true, ..request.clone() }, &key).await?;
     let plan = field(&document, "plan");
-    let changes = plan::changes(plan);
+    let changes = plan::changes(plan, args.full);
     let (lines, names) = (plan::describe_all(plan, args.full), plan::names(&document));
     session.show(&View { document, items: None, names, text: Text::Lines(lines) })?;
     Ok(if changes && args.write.exit_code { Exit::Negative } else { Exit::Ok })
 }
 
 /// Has what a full sync removes seen and confirmed. Where nobody can be asked, `--full` is the consent, unless the
-/// context is protected. True: somebody has seen what goes, and said yes.
+/// context is protected. True: somebody has seen that more goes than the brake allows, and said yes. Who has seen
+/// little go has not agreed to what may be more by the time it is carried out.
 async fn confirm(args: &ResyncArgs, session: &Session, request: &ResyncRequest) -> Result<bool, CliError> {
     let is_protected = session.target()?.protected;
     let can_ask = !session.settings.no_input && session.notes().can_ask();
@@ -192,7 +194,7 @@ async fn confirm(args: &ResyncArgs, session: &Session, request: &ResyncRequest) 
         return Ok(false);
     }
     args.write.confirm(session, "Continue?")?;
-    Ok(true)
+    Ok(plan::is_braked(plan))
 }
 
 /// The command that does the rest of a resync.

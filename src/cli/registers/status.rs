@@ -4,7 +4,6 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::advertisement_rpc;
-use super::available::warn_if_stale;
 use crate::cli::check::NODE;
 use crate::cli::client::count;
 use crate::cli::document::{field, flag, items, number, text};
@@ -79,10 +78,10 @@ pub async fn run(args: &StatusArgs, node: &NodeArgs, session: &mut Session) -> R
     };
     let lines = describe(&document, moment, session)?;
     let targets = items(&document, "targets").to_vec();
-    let is_well = targets.iter().all(|target| !matches!(text(target, "status"), "failed" | "drift"));
+    let is_well = !targets.iter().any(|target| has_failed(target) || has_drifted(target));
     let names = vec![format!("{}/{}", peers::KIND, text(&document, "localNodeId"))];
     session.show(&View { document: document.clone(), items: None, names, text: Text::Lines(lines) })?;
-    warn_if_stale(session, &document);
+    session.warn_if_stale(&document);
     Ok(if is_well { Exit::Ok } else { Exit::Negative })
 }
 
@@ -128,27 +127,36 @@ fn store(document: &Value) -> String {
     }
 }
 
+/// Whether the last run failed. The status alone does not say so: while the next one goes on it is another.
+fn has_failed(target: &Value) -> bool {
+    number(target, "failures") > 0 || text(target, "status") == "failed"
+}
+
+/// Whether there are entries that should go, whatever has become of the last run.
+fn has_drifted(target: &Value) -> bool {
+    number(target, "drifted") > 0 || text(target, "status") == "drift"
+}
+
 /// What is the matter with a target and what to do; `None` when nothing is.
 fn next(target: &Value, node: &str) -> Option<String> {
     let name = text(target, "target");
     let peer = if name == "local" { String::new() } else { format!(" --peer {name}") };
     let resync = format!("omnirelay registers resync --node {node}{peer}");
-    let lines = match text(target, "status") {
-        "failed" => {
-            let times = count(number(target, "failures"), "time");
-            format!("{name} has failed {times}: {}\n  try: {resync}\n", text(target, "error"))
-        }
-        "drift" => {
-            let entries = number(target, "drifted");
-            let some = if entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") };
-            format!(
-                "{name} has drifted: {some} should go, which is more than an automatic run dares to remove\n  \
-                 try: {resync} --full --dry-run    # which\n       {resync} --full --yes        # remove them\n"
-            )
-        }
-        _ => return None,
-    };
-    Some(lines.lines().map(|line| format!("{}\n", printable(line))).collect())
+    let mut lines = String::new();
+    if has_failed(target) {
+        let times = count(number(target, "failures").max(1), "time");
+        lines.push_str(&format!("{name} has failed {times}: {}\n  try: {resync}\n", text(target, "error")));
+    }
+    if has_drifted(target) {
+        let entries = number(target, "drifted");
+        let some = if entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") };
+        lines.push_str(&format!(
+            "{name} has drifted: {some} should go, which is more than an automatic run dares to remove\n  \
+             try: {resync} --full --dry-run    # which\n       {resync} --full --yes        # remove them\n"
+        ));
+    }
+    let lines: String = lines.lines().map(|line| format!("{}\n", printable(line))).collect();
+    (!lines.is_empty()).then_some(lines)
 }
 
 #[cfg(test)]
@@ -166,16 +174,26 @@ mod tests {
 
     #[test]
     fn what_to_do_names_the_node_and_the_pool() {
-        let target = |status: &str| json!({"target": "http://p:1", "status": status, "drifted": 12, "failures": 2, "error": "it\nis away"});
-        let told = next(&target("drift"), "node-1").unwrap();
+        let target = |status: &str, drifted: u32, failures: u32| json!({"target": "http://p:1", "status": status, "drifted": drifted, "failures": failures, "error": "it\nis away"});
+        let told = next(&target("drift", 12, 0), "node-1").unwrap();
         assert!(told.starts_with("http://p:1 has drifted: 12 entries should go"), "{told}");
         assert!(
             told.contains("omnirelay registers resync --node node-1 --peer http://p:1 --full --dry-run"),
             "{told}"
         );
-        let told = next(&target("failed"), "node-1").unwrap();
+        let told = next(&target("failed", 0, 2), "node-1").unwrap();
         assert!(told.starts_with("http://p:1 has failed 2 times: it"), "{told}");
-        assert_eq!(next(&target("success"), "node-1"), None);
-        assert_eq!(next(&target("never"), "node-1"), None);
+        let told = next(&target("failed", 12, 2), "node-1").unwrap();
+        assert!(told.contains("has failed 2 times") && told.contains("has drifted: 12"), "{told}");
+        for status in ["in_progress", "a word of a newer daemon"] {
+            assert!(
+                next(&target(status, 0, 1), "node-1").unwrap().contains("has failed 1 time:"),
+                "{status}"
+            );
+            assert!(next(&target(status, 1, 0), "node-1").unwrap().contains("1 entry should go"), "{status}");
+            assert_eq!(next(&target(status, 0, 0), "node-1"), None, "{status}");
+        }
+        assert_eq!(next(&target("success", 0, 0), "node-1"), None);
+        assert_eq!(next(&target("never", 0, 0), "node-1"), None);
     }
 }

@@ -11,6 +11,12 @@ use crate::cli::ops::get::failures;
 use crate::cli::ops::list::took;
 use crate::cli::output::{Screen, View};
 use crate::cli::table::{Column, Layout, Moment, Table};
+use crate::wire::fault::Code;
+
+/// The reason of a refusal to remove so many.
+pub const TOO_MANY: &str = "REMOVES_TOO_MANY";
+/// What can be done about that.
+pub const OVERRIDE: &str = "look at the plan with --dry-run; --yes removes them all the same";
 
 /// What is counted.
 const COUNTS: [&str; 7] = ["processed", "added", "updated", "removed", "unchanged", "failed", "deferred"];
@@ -90,20 +96,35 @@ pub fn view(operation: &Value, document: &Value) -> Result<View, CliError> {
 
 /// What a resync comes to that was not carried out in full; `again` is the command that does the rest.
 pub fn shortfall(operation: &Value, document: &Value, again: &str) -> Option<CliError> {
-    let error = match (text(operation, "state"), waiting(document)) {
-        ("partial", None) => not_synced(document),
-        ("partial", Some(waiting)) => not_synced(document).cause(format!("besides, {waiting}")),
-        ("succeeded", None) => return None,
-        ("succeeded", Some(waiting)) => {
-            return Some(
-                CliError::partial(waiting)
-                    .cause("the store is away; the daemon shows them, and writes them once it is back")
-                    .hint("omnirelay registers status        # until they are stored"),
-            );
-        }
-        (_, _) => verdict(operation)?,
+    let some_failed = number(document, "failed") > 0;
+    let error = match (text(operation, "state"), some_failed, waiting(document)) {
+        ("partial" | "succeeded", false, Some(waiting)) => return Some(in_memory(waiting)),
+        ("partial", true, None) => not_synced(document),
+        ("partial", true, Some(waiting)) => not_synced(document).cause(format!("besides, {waiting}")),
+        ("failed", ..) if met_brake(operation) => return Some(braked(operation)),
+        _ => verdict(operation)?,
     };
     Some(error.hint(format!("{again}        # unchanged entries cost nothing")))
+}
+
+fn in_memory(waiting: String) -> CliError {
+    CliError::partial(waiting)
+        .cause("the store is away; the daemon shows them, and writes them once it is back")
+        .hint("omnirelay registers status        # until they are stored")
+}
+
+/// Whether so much was to go, only when its turn came, that nothing was done.
+fn met_brake(operation: &Value) -> bool {
+    let failures = items(operation, "failures").iter();
+    text(operation, "message").contains(TOO_MANY)
+        || failures.map(|failure| text(failure, "reason")).any(|reason| reason == TOO_MANY)
+}
+
+fn braked(operation: &Value) -> CliError {
+    let name = format!("{KIND}/{}", text(operation, "operationId"));
+    CliError::new(Code::FailedPrecondition, TOO_MANY, format!("{name} would have removed too much"))
+        .cause(text(operation, "message"))
+        .hint(OVERRIDE)
 }
 
 /// `1 of 101 registers was not synced`
@@ -144,7 +165,8 @@ mod tests {
             ("partial", "partial", json!({"added": "1", "failed": "1"}), "partial", Some(7)),
             ("failed", "failed", json!({"failed": "3"}), "failed", Some(1)),
             ("cancelled", "cancelled", json!({}), "cancelled", Some(4)),
-            ("in memory", "succeeded", json!({"added": "2", "deferred": "2"}), "synced", Some(7)),
+            ("in memory", "partial", json!({"added": "2", "deferred": "2"}), "partial", Some(7)),
+            ("a part, and nobody says which", "partial", json!({"added": "2"}), "partial", Some(7)),
         ];
         for (what, state, counts, word, exit) in cases {
             let operation = operation(state, counts, 0);
@@ -176,9 +198,35 @@ mod tests {
         let mut document = document(&operation);
         let error = shortfall(&operation, &document, "again").unwrap().to_text();
         assert!(error.starts_with("error: 1 of 101 registers was not synced\n"), "{error}");
-        assert!(error.contains("try: again ") && !error.contains("memory"), "{error}");
+        assert!(!error.contains("memory"), "{error}");
+        assert!(error.contains("try: again "), "{error}");
         document["deferred"] = json!(1);
         let error = shortfall(&operation, &document, "again").unwrap().to_text();
         assert!(error.contains("cause: besides, 1 advertisement waits in memory for the store\n"), "{error}");
+    }
+
+    #[test]
+    fn what_only_waits_for_the_store_has_not_failed() {
+        let operation = operation("partial", json!({"added": "3", "deferred": "3", "processed": "101"}), 0);
+        let error = shortfall(&operation, &document(&operation), "again").unwrap().to_text();
+        assert!(error.starts_with("error: 3 advertisements wait in memory for the store\n"), "{error}");
+        assert!(error.contains("omnirelay registers status") && !error.contains("again"), "{error}");
+    }
+
+    #[test]
+    fn brake_that_is_met_at_last_is_a_conflict_and_no_register() {
+        let mut operation = operation("failed", json!({}), 0);
+        let error = shortfall(&operation, &document(&operation), "again").unwrap();
+        assert_eq!((error.exit() as u8, error.reason()), (1, "OPERATION_FAILED"));
+        operation["message"] = json!("REMOVES_TOO_MANY: this would withdraw 12 of 15 advertisements");
+        let told = document(&operation);
+        assert_eq!((&told["results"], &told["failed"]), (&json!([]), &json!(0)));
+        let error = shortfall(&operation, &told, "again").unwrap();
+        assert_eq!((error.exit() as u8, error.reason()), (4, "REMOVES_TOO_MANY"));
+        let error = error.to_text();
+        assert!(error.contains("12 of 15") && error.contains("--yes") && !error.contains("again"), "{error}");
+        operation["message"] = json!("");
+        operation["failures"] = json!([{"object": "", "reason": "REMOVES_TOO_MANY", "message": ""}]);
+        assert_eq!(shortfall(&operation, &document(&operation), "again").unwrap().exit() as u8, 4);
     }
 }

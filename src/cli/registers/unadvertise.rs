@@ -43,6 +43,7 @@ pub async fn run(args: &UnadvertiseArgs, node: &str, session: &mut Session) -> R
         node,
         write: &args.write,
         done: "hidden",
+        follows: "withdraw it",
         already: "it is hidden already",
         failed: "could not be hidden",
         fields: json!({ "advertise": false }),

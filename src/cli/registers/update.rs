@@ -64,6 +64,7 @@ pub async fn run(args: &UpdateArgs, node: &str, session: &mut Session) -> Result
         node,
         write: &args.write,
         done: "updated",
+        follows: "advertise it",
         already: "it is so already",
         failed: "could not be updated",
         fields,

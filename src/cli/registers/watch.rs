@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 
 use super::{KIND, advertisement_rpc};
 use crate::cli::args::{TableArgs, WatchArgs};
+use crate::cli::check::NODE;
 use crate::cli::complete;
 use crate::cli::document::{field, number, text};
 use crate::cli::error::CliError;
 use crate::cli::node::NodeArgs;
+use crate::cli::peers;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::Column;
@@ -18,7 +20,8 @@ use crate::cli::watch::{self as stream, Feed, Keep};
 use crate::wire::fault::Exit;
 
 pub const WATCH: Rpc = advertisement_rpc!("Watch", Get, "/control/advertisements", "mesh.read");
-pub const LEAF: Leaf = Leaf::read("registers watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
+pub const LEAF: Leaf = Leaf::read("registers watch", &[&WATCH, &peers::get::GET, &peers::LIST, &NODE])
+    .exiting("0 1 2 3 5 6 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:

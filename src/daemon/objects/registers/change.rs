@@ -178,7 +178,8 @@ impl Registers {
             // What the pool has of the register as it was all the time.
             let revision = found.map_or(Revision(0), |found| found.record.revision);
             let own = parts(id).is_some_and(|(node_id, _)| node_id == self.registry.node_id());
-            !concerns_pool(before, before) || own && self.pushed.now() >= revision
+            // That of another node is for the other daemon to know, and was not changed.
+            !own || !concerns_pool(before, before) || self.pushed.now() >= revision
         } else {
             !concerns_pool(before, after.as_ref())
         };

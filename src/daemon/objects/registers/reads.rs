@@ -52,6 +52,10 @@ impl Registers {
 
         let envelope = Envelope::of(&self.registry);
         let reading = listing::read(&self.registry, &REGISTER, token.as_ref()).await?;
+        // A node that was forgotten may have left registers; of one that nobody knows the id is mistyped.
+        if of_node(&reading.records, query.node_id).is_empty() {
+            self.check_host(query.node_id)?;
+        }
         let tag = list_tag(&asked, reading.changed, envelope.stale);
         let cursor = reading.cursor.to_string();
         if caller.has_seen(&tag) {

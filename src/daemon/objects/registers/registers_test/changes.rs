@@ -164,6 +164,9 @@ async fn registers_of_another_node_need_its_record_to_come_and_not_to_go() {
     let asked = Instant::now();
     assert!(!created(&a, of("b", "x")).await.advertised, "that is for the other daemon to know");
     assert_eq!(asked.elapsed(), Duration::ZERO);
+    let same = pb::UpdateRegisterRequest { node_id: "b".to_owned(), advertise: Some(true), ..update("x") };
+    let same = updated(&a, same).await;
+    assert!(!same.changed && same.advertised, "nothing is to be told to anybody");
     created(&a, of("", "x")).await;
     assert_eq!((ids(&a, "a"), ids(&a, "b")), (vec!["x".to_owned()], vec!["x".to_owned()]), "two registers");
 
@@ -182,6 +185,9 @@ async fn registers_of_another_node_need_its_record_to_come_and_not_to_go() {
         ..update("x")
     };
     assert!(updated(&a, named).await.changed, "a forgotten node's registers can be changed");
+    let of_b = pb::ListRegistersRequest { node_id: "b".to_owned(), ..Default::default() };
+    let listed = a.registers.list(called(of_b, |_| {})).await.unwrap().into_inner();
+    assert_eq!(listed.total_size, 1, "and listed");
     let gone = pb::DeleteRegisterRequest { node_id: "b".to_owned(), ..delete("x") };
     assert!(a.registers.delete(called(gone, |_| {})).await.unwrap().into_inner().changed);
     assert_eq!(reason_of(a.registers.create(called(of("b", "y"), |_| {})).await), "PEER_NOT_FOUND");

@@ -46,7 +46,6 @@ async fn filters_and_orders_choose_and_sort() {
     let cases = [
         ("the node's own by id", all(), vec!["r1", "r2", "r3", "r4"]),
         ("another's", pb::ListRegistersRequest { node_id: "a-b".to_owned(), ..all() }, vec!["other"]),
-        ("an unknown node's", pb::ListRegistersRequest { node_id: "x".to_owned(), ..all() }, vec![]),
         ("advertised", pb::ListRegistersRequest { advertise: Some(true), ..all() }, vec!["r1", "r3"]),
         ("hidden", pb::ListRegistersRequest { advertise: Some(false), ..all() }, vec!["r2", "r4"]),
         (
@@ -66,6 +65,8 @@ async fn filters_and_orders_choose_and_sort() {
             "{what}"
         );
     }
+    let of_nobody = pb::ListRegistersRequest { node_id: "x".to_owned(), ..all() };
+    assert_eq!(reason_of(a.registers.list(called(of_nobody, |_| {})).await), "PEER_NOT_FOUND");
     for request in [by("colour"), pb::ListRegistersRequest { selector: "(".to_owned(), ..all() }] {
         assert_eq!(reason_of(a.registers.list(called(request, |_| {})).await), "INVALID_ARGUMENT");
     }
