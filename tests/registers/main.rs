@@ -52,6 +52,7 @@ mod servers;
 
 mod contract;
 mod coverage;
+mod demands;
 mod edges;
 mod intake;
 mod mesh;
