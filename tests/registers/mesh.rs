@@ -12,12 +12,12 @@ use serde_json::Value;
 use crate::process::api::Api;
 use crate::process::{PATIENCE, clean, until};
 use crate::servers::RedisServer;
-use crate::world::{BRISK, Node, ONLY_WHEN_CHANGED, by_id, number, public};
+use crate::world::{BRISK, Node, ONLY_WHEN_CHANGED, by_id, number, public, text};
 
 /// How often it is looked for an interruption.
 const EVERY: Duration = Duration::from_millis(20);
 /// How long the advertisements of a dead node are shown in [`redis::us4_1_entries_of_a_dead_node_go_with_their_ttl`].
-const SHORT_TTL: &[&str] = &["registers.resyncInterval=1s", "registers.advertisementTtl=2s"];
+const SHORT_TTL: &[&str] = &["registers.resyncInterval=1s", "registers.advertisementTtl=8s"];
 
 /// A running `omnirelay up`; killed when it is dropped.
 struct Up {
@@ -85,6 +85,45 @@ async fn seen_by_the_others(nodes: &[Api]) -> Result<()> {
     Ok(())
 }
 
+/// A watch that is under way.
+struct Told {
+    stream: reqwest::Response,
+    /// What was read of the next event.
+    rest: String,
+    /// Events by word and register.
+    events: Vec<(String, String)>,
+}
+
+impl Told {
+    /// Begins to watch.
+    async fn of(api: &Api, path: &str) -> Result<Self> {
+        let client = reqwest::Client::builder().read_timeout(PATIENCE).build()?;
+        let request = client.get(api.url(path)).header("accept", "text/event-stream");
+        let stream = request.send().await?.error_for_status()?;
+        Ok(Self { stream, rest: String::new(), events: Vec::new() })
+    }
+
+    /// Reads up to an event; returns all that were told.
+    async fn until(mut self, last: impl Fn(&(String, String)) -> bool) -> Result<Vec<(String, String)>> {
+        loop {
+            while let Some((event, rest)) = self.rest.split_once("\n\n") {
+                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
+                let data: Value = serde_json::from_str(field("data: ").unwrap_or("null"))?;
+                let register = text(&data["advertisement"]["registerId"]);
+                let told = field("event: ").map(|word| (word.to_owned(), register));
+                self.rest = rest.to_owned();
+                let ends = told.as_ref().is_some_and(&last);
+                self.events.extend(told);
+                if ends {
+                    return Ok(self.events);
+                }
+            }
+            let bytes = self.stream.chunk().await?.context("the watch has ended")?;
+            self.rest.push_str(std::str::from_utf8(&bytes)?);
+        }
+    }
+}
+
 async fn available(api: &Api) -> Result<Vec<Value>> {
     let list = api.get("/api/registers/available").await?.ok()?;
     Ok(list.as_array().context("no bare list")?.clone())
@@ -132,9 +171,9 @@ mod redis {
             node.until_shown(&["lives"]).await?;
         }
         let gone = killed.elapsed();
-        ensure!(gone > Duration::from_millis(500), "gone after {gone:?}: not with its TTL");
+        ensure!(gone > Duration::from_secs(2), "gone after {gone:?}: not with its TTL");
         // What is refreshed is there beyond its TTL.
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
         nodes[2].expect_shown(&["lives"]).await
     }
 
@@ -167,6 +206,7 @@ mod redis {
         let mut first = nodes.remove(0);
         nodes[0].until_shown(&ids).await?;
         let watched = nodes[0].api()?;
+        let told = Told::of(&watched, "/control/advertisements").await?;
         let (end, mut ended) = tokio::sync::oneshot::channel::<()>();
         let watching = tokio::spawn(async move {
             let mut looks = 0;
@@ -188,6 +228,14 @@ mod redis {
         let _ = end.send(());
         let looks = watching.await??;
         ensure!(looks > 50, "{looks} looks");
+        // What happens between two looks is told to whoever watches: there was nothing but confirmations. What is
+        // entered last is told last.
+        first.create("r3", true).await?;
+        let mut told = told.until(|event| event.1 == "r3").await?;
+        ensure!(told.pop() == Some(("added".to_owned(), "r3".to_owned())), "{told:?}");
+        ensure!(told.contains(&("snapshot".to_owned(), "r2".to_owned())), "{told:?}");
+        let odd = told.iter().find(|event| ["removed", "added", "reset"].contains(&event.0.as_str()));
+        ensure!(odd.is_none(), "{odd:?} of {told:?}");
         Ok(())
     }
 

@@ -14,6 +14,8 @@ use crate::world::{BRISK, Node, by_id, number, public, pushing_to};
 
 /// What is promised for services that are restarted in any order.
 const CONVERGED: Duration = Duration::from_secs(120);
+/// How often it is looked for an interruption.
+const EVERY: Duration = Duration::from_millis(50);
 
 mod redis {
     use super::*;
@@ -96,6 +98,70 @@ mod redis {
         pool.restart()?;
         pool.expect_shown(&["r1", "r2"]).await
     }
+
+    /// All is deleted while the daemons are connected: each node restores what is its own.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn edge_store_is_emptied_while_daemons_run() -> Result<()> {
+        let server = durable()?;
+        let mut owner = Node::start_on(&server.url(), "owner", BRISK)?;
+        let mut other = Node::start_on(&server.url(), "other", BRISK)?;
+        owner.create("r1", true).await?;
+        owner.create("private", false).await?;
+        other.create("theirs", true).await?;
+        for node in [&owner, &other] {
+            node.until_shown(&["r1", "theirs"]).await?;
+        }
+        let () = server.cli(&["FLUSHALL"])?;
+        until("the store is whole again", async || {
+            Ok(stored(&server, "register")? == 3 && stored(&server, "advertisement")? == 2)
+        })
+        .await?;
+        // What is new is taken as ever.
+        owner.create("r2", true).await?;
+        other.until_shown(&["r1", "r2", "theirs"]).await?;
+        for node in [&mut owner, &mut other] {
+            node.restart()?;
+            node.expect_shown(&["r1", "r2", "theirs"]).await?;
+        }
+        let listed = owner.api()?.get("/control/registers").await?.ok()?;
+        let registers = by_id(listed["registers"].as_array().context("no list")?);
+        ensure!(registers.keys().eq(["private", "r1", "r2"]), "{listed}");
+        ensure!(
+            registers["r1"]["name"] == "Register r1" && registers["private"]["advertise"] != true,
+            "{listed}"
+        );
+        Ok(())
+    }
+
+    /// A server that hangs is no reason to hide what is true.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn edge_store_hangs_for_longer_than_a_ttl() -> Result<()> {
+        let server = durable()?;
+        let settings = ["registers.resyncInterval=1s", "registers.advertisementTtl=4s"];
+        let owner = Node::start_on(&server.url(), "owner", &settings)?;
+        let other = Node::start_on(&server.url(), "other", &settings)?;
+        owner.create("mine", true).await?;
+        other.until_shown(&["mine"]).await?;
+        server.pause()?;
+        let paused = Instant::now();
+        while paused.elapsed() < Duration::from_secs(10) {
+            owner.expect_shown(&["mine"]).await?;
+            tokio::time::sleep(EVERY).await;
+        }
+        server.resume()?;
+        let resumed = Instant::now();
+        while other.shown().await? != ["mine"] || stored(&server, "advertisement")? != 1 {
+            ensure!(resumed.elapsed() < Duration::from_secs(10), "the other one does not show it");
+            owner.expect_shown(&["mine"]).await?;
+            tokio::time::sleep(EVERY).await;
+        }
+        // It is refreshed again, for both.
+        while resumed.elapsed() < Duration::from_secs(12) {
+            owner.expect_shown(&["mine"]).await?;
+            tokio::time::sleep(EVERY).await;
+        }
+        other.expect_shown(&["mine"]).await
+    }
 }
 
 /// A server that keeps what it is told through a `kill -9`.
@@ -108,15 +174,17 @@ fn catalogue_for(pool: &Node, server: RedisServer) -> Result<Node> {
     Node::start_with(Some(server), "catalogue", &[BRISK, &[&peers]].concat())
 }
 
-/// Waits until the server holds so many advertisements; the traces of deleted ones begin with a 1.
+/// Waits until the server of a node holds so many advertisements.
 async fn until_stored(node: &mut Node, count: usize) -> Result<()> {
     let server = node.server()?;
-    until("they are stored", async || {
-        let keys: Vec<String> = server.cli(&["KEYS", "*:records:advertisement"])?;
-        let rows: Vec<Vec<u8>> = server.cli(&["HVALS", keys.first().context("there are none")?])?;
-        Ok(rows.iter().filter(|row| row.first() != Some(&1)).count() == count)
-    })
-    .await
+    until("they are stored", async || Ok(stored(server, "advertisement")? == count)).await
+}
+
+/// How many records of a kind a server holds; the traces of deleted ones begin with a 1.
+fn stored(server: &RedisServer, kind: &str) -> Result<usize> {
+    let keys: Vec<String> = server.cli(&["KEYS", &format!("*:records:{kind}")])?;
+    let rows: Vec<Vec<u8>> = server.cli(&["HVALS", keys.first().context("there are none")?])?;
+    Ok(rows.iter().filter(|row| row.first() != Some(&1)).count())
 }
 
 /// How many entries the log of the server has that write these registers.

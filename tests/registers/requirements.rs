@@ -1,16 +1,28 @@
 //! Requirements and criteria that no story and no edge case tests as a whole.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use crate::on_both;
+use crate::process::api::Api;
 use crate::process::{until, within};
 use crate::servers::RedisServer;
 use crate::world::{
     BRISK, Backing, Node, ONLY_WHEN_CHANGED, Pair, by_id, numbered, public, pushing_to, text,
 };
+
+/// How many registers each run of SC-005 changes.
+const CHANGED: usize = 2_000;
+/// How often a read is due meanwhile, at most: never so often that reads alone are too much for the machine.
+const EVERY: Duration = Duration::from_millis(25);
+/// How many reads are measured in a row, alone and then beside runs, and how often that is done.
+const READS: u32 = 40;
+const ROUNDS: usize = 3;
+/// How many such series may be bad before it counts.
+const SERIES: usize = 3;
 
 on_both! {
     fr_001_entries_have_five_minutes_unless_it_is_set
@@ -48,8 +60,8 @@ fn seconds_of(time: &str) -> Result<f64> {
 async fn fr_001_entries_that_nobody_refreshes_expire(backing: Backing) -> Result<()> {
     let short = ["registers.advertisementTtl=2s", "registers.resyncInterval=1s"];
     let mut pair = Pair::start_with(backing, &[("r1", true), ("r2", true)], &short).await?;
-    // Beyond the time to live, and still there: it is refreshed.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // What was pushed last keeps it for one and a half times that; the pushes that come after it change nothing.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     pair.pool.expect_shown(&["r1", "r2"]).await?;
     pair.catalogue.kill()?;
     let pushed_last = Instant::now();
@@ -79,6 +91,8 @@ async fn fr_006_the_catalogue_pushes_all_at_every_interval(backing: Backing) -> 
     let service = crate::peer_service::PeerService::start()?;
     let peers = pushing_to(&[&service.url()]);
     let node = Node::start(backing, "catalogue", &[BRISK, &[&peers]].concat())?;
+    // What is pushed while the second one is entered counts as well.
+    let begun = Instant::now();
     node.create("r1", true).await?;
     node.create("r2", false).await?;
     let full = || {
@@ -87,7 +101,6 @@ async fn fr_006_the_catalogue_pushes_all_at_every_interval(backing: Backing) -> 
             call.body["fullSync"] == true && call.body["advertisements"][0]["registerId"] == "r1"
         })
     };
-    let begun = Instant::now();
     until("three times all was pushed", async || Ok(full().count() >= 3)).await?;
     ensure!(begun.elapsed() > Duration::from_millis(1500), "more often than once a second");
     ensure!(full().all(|call| call.body["advertisements"].as_array().is_some_and(|list| list.len() == 1)));
@@ -153,8 +166,13 @@ async fn sc_001_all_is_shown_after_a_full_restart(backing: Backing) -> Result<()
         }
         node.up()?;
     }
-    pair.pool.shows_within(Duration::from_secs(60), &five).await?;
-    pair.catalogue.shows_within(Duration::from_secs(60), &five).await
+    for node in [&pair.pool, &pair.catalogue] {
+        node.shows_within(Duration::from_secs(60), &five).await?;
+        // What the store had kept would be shown even if nobody pushed again.
+        node.until_confirmed().await?;
+        node.expect_shown(&five).await?;
+    }
+    Ok(())
 }
 
 async fn sc_002_pool_that_restarts_alone_shows_what_it_had(backing: Backing) -> Result<()> {
@@ -198,39 +216,89 @@ async fn sc_004_hundred_registers_are_advertised_at_the_start(backing: Backing) 
 }
 
 async fn sc_005_reconciliation_does_not_slow_the_pool(backing: Backing) -> Result<()> {
-    let ids = numbered("r", 1000);
-    let calm = Pair::start_with(backing, &[], ONLY_WHEN_CHANGED).await?;
-    let busy = Pair::start(backing, &[]).await?;
-    for pair in [&calm, &busy] {
-        pair.catalogue.import(&ids).await?;
-        until("all are shown", async || Ok(pair.pool.shown().await? == ids)).await?;
+    let ids = numbered("r", CHANGED);
+    let node = Node::start(backing, "pool", &[])?;
+    node.push(&public(&ids), true).await?.ok()?;
+    let api = node.api()?;
+    let mut usual = Vec::new();
+    for _ in 0..11 {
+        usual.push(read(&api, tokio::time::Instant::now()).await?);
     }
-    let runs = busy.catalogue.sync_state(&busy.pool.url()).await?["runs"].clone();
-    let (mut without, mut with) = (Vec::new(), Vec::new());
-    // In turns, so that whatever else the machine does is the same for both.
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_millis(2500) {
-        without.push(asked(&calm.pool).await?);
-        with.push(asked(&busy.pool).await?);
+    usual.sort();
+    let every = EVERY.max(usual[usual.len() / 2] * 3);
+    // What else the machine does may be in the way of one series; what runs do is in the way of each.
+    let (mut version, mut bad) = (0, Vec::new());
+    while let Some(said) = slowed(&node, &ids, every, &mut version).await? {
+        bad.push(said);
+        ensure!(bad.len() < SERIES, "{bad:?}");
     }
-    ensure!(busy.catalogue.sync_state(&busy.pool.url()).await?["runs"] != runs, "there was no run");
-    let (without, with) = (most(without), most(with));
-    ensure!(with < without + Duration::from_millis(100), "{with:?}, without {without:?}");
     Ok(())
 }
 
-/// How long a read of one page takes.
-async fn asked(node: &Node) -> Result<Duration> {
+/// Measures a series; says what is wrong with it.
+async fn slowed(node: &Node, ids: &[String], every: Duration, version: &mut u64) -> Result<Option<String>> {
     let api = node.api()?;
-    let asked = Instant::now();
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let before = *version;
+    // In turns, so that whatever else the machine does is the same for both.
+    for _ in 0..ROUNDS {
+        alone.extend(times_of_reads(&api, every).await?);
+        let over = Cell::new(false);
+        let reading = async {
+            let times = times_of_reads(&api, every).await;
+            over.set(true);
+            times
+        };
+        let (times, changed) = tokio::join!(reading, changing(node, ids, version, &over));
+        changed?;
+        beside.extend(times?);
+    }
+    let runs = *version - before;
+    ensure!(runs >= ROUNDS as u64 && beside.len() == alone.len(), "{runs} runs, {} reads", beside.len());
+    let (alone, beside) = (most(alone), most(beside));
+    // A busy machine takes its time for either.
+    let allowed = Duration::from_millis(100) + alone * 3;
+    Ok((beside >= allowed).then(|| format!("{beside:?} beside {runs} runs, {alone:?} alone")))
+}
+
+/// Pushes sets in which all is new, one behind the other, until it is over: none is left to run beside what is read
+/// alone.
+async fn changing(node: &Node, ids: &[String], version: &mut u64, over: &Cell<bool>) -> Result<()> {
+    while !over.get() {
+        *version += 1;
+        let items =
+            ids.iter().map(|id| json!({"registerId": id, "isPublic": true, "latestVersion": *version}));
+        let taken = node.push(&items.collect(), true).await?.ok()?;
+        ensure!(taken["updated"] == CHANGED, "{taken}");
+    }
+    Ok(())
+}
+
+/// How long reads of one page take, each from the instant it was due: one that waits behind another has waited all the
+/// same.
+async fn times_of_reads(api: &Api, every: Duration) -> Result<Vec<Duration>> {
+    let begun = tokio::time::Instant::now();
+    let mut reads = tokio::task::JoinSet::new();
+    for number in 0..READS {
+        let (api, due) = (api.clone(), begun + every * number);
+        reads.spawn(async move {
+            tokio::time::sleep_until(due).await;
+            read(&api, due).await
+        });
+    }
+    reads.join_all().await.into_iter().collect()
+}
+
+/// Reads a page; returns how long it took since it was due.
+async fn read(api: &Api, due: tokio::time::Instant) -> Result<Duration> {
     let page = api.get("/control/registers/available?pageSize=10").await?.ok()?;
     let registers = page["registers"].as_array().context("no list")?;
     ensure!(by_id(registers).len() == 10, "{page}");
-    Ok(asked.elapsed())
+    Ok(due.elapsed())
 }
 
-/// What 19 of 20 stay below.
+/// What 99 of 100 stay below.
 fn most(mut times: Vec<Duration>) -> Duration {
     times.sort();
-    times.get(times.len() * 19 / 20).copied().unwrap_or_default()
+    times.get(times.len() * 99 / 100).copied().unwrap_or_default()
 }
