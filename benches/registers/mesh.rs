@@ -64,10 +64,6 @@ impl Service {
         self.daemon.as_ref().context("it does not run")
     }
 
-    pub fn store(&self) -> Option<&RedisServer> {
-        self.store.as_ref()
-    }
-
     /// Kills the daemon, and its store's server.
     pub fn kill(&mut self) -> Result<()> {
         self.kill_daemon()?;
