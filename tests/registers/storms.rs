@@ -138,13 +138,14 @@ async fn thousand_flips_end_in_the_right_state(backing: Backing) -> Result<()> {
 /// Expects the same of a daemon, of another one on its store, and of what the store has kept.
 async fn told_everywhere(node: &mut Node, other: Option<&Node>, shown: &[&str]) -> Result<()> {
     node.expect_shown(shown).await?;
+    node.restart()?;
+    node.expect_shown(shown).await?;
     if let Some(other) = other {
         other.until_shown(shown).await?;
         tokio::time::sleep(Duration::from_millis(200)).await;
         other.expect_shown(shown).await?;
     }
-    node.restart()?;
-    node.expect_shown(shown).await
+    Ok(())
 }
 
 fn name(register: usize) -> String {
