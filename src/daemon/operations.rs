@@ -67,7 +67,7 @@ impl Repeat {
 pub enum Begun {
     New(Running),
     /// The operation that the first of the calls began, as it is now.
-    Before(pb::Operation),
+    Before(Box<pb::Operation>),
 }
 
 /// What asking an operation to stop has come to.
@@ -124,7 +124,7 @@ impl Operations {
     ) -> Result<Begun, Fault> {
         let mut known = self.lock();
         if let Some(operation) = known.begun_by(repeat)? {
-            return Ok(Begun::Before(operation));
+            return Ok(Begun::Before(Box::new(operation)));
         }
         Ok(Begun::New(self.enter(&mut known, action, requested_by, reason, Some(repeat))?))
     }

@@ -191,7 +191,7 @@ impl Resync {
         };
         let running = match begun {
             Begun::New(running) => running,
-            Begun::Before(operation) => return Ok(operation),
+            Begun::Before(operation) => return Ok(*operation),
         };
         self.record(caller, planned, reason, false).await;
         let operation = running.shown();

@@ -51,14 +51,15 @@ impl Line {
             let mut work = self.inbox.take();
             work.all |= pace.failing == Some(Failing::Away) || Instant::now() >= pace.next;
             self.standing.set_next(registry.view().now(), None);
+            let all = work.all;
             match self.run(registry, &work).await {
                 Ok(head) => {
-                    if pace.shows_changes(work.all) {
-                        brought(&Brought { head, work: work.clone() });
+                    if pace.shows_changes(all) {
+                        brought(&Brought { head, work });
                     }
-                    pace.note_success(work.all, self.target.every());
+                    pace.note_success(all, self.target.every());
                 }
-                Err(failing) => pace.note_failure(work.all, failing),
+                Err(failing) => pace.note_failure(all, failing),
             }
             drop(turn);
             sleep(GATHER).await;
