@@ -5,14 +5,10 @@ use std::ops::Range;
 
 use super::labels::{self, LabelError, Labels};
 use super::peer::difference;
-use super::register::{RegisterIdError, check_register_id};
+use super::register::{RegisterIdError, RegisterTextError, check_described, check_named, check_register_id};
 use crate::wire::pb::omnirelay::registers::v1::ImportedRegister;
 use crate::wire::pb::omnirelay::store::v1::RegisterValue;
 
-/// The longest name in characters.
-pub const NAME_CHARS_MAX: usize = 256;
-/// The longest description in characters.
-pub const DESCRIPTION_CHARS_MAX: usize = 4096;
 /// How much of a text a line of a difference shows, in characters.
 const SHOWN_CHARS_MAX: usize = 80;
 
@@ -21,14 +17,10 @@ const SHOWN_CHARS_MAX: usize = 80;
 pub enum RegisterError {
     #[error("{0}")]
     Id(RegisterIdError),
-    #[error("it has {0} characters, the limit is {NAME_CHARS_MAX}")]
-    NameTooLong(usize),
-    #[error("it holds control characters")]
-    NameControl,
-    #[error("it has {0} characters, the limit is {DESCRIPTION_CHARS_MAX}")]
-    DescriptionTooLong(usize),
-    #[error("it holds control characters other than line ends and tabs")]
-    DescriptionControl,
+    #[error("{0}")]
+    Name(RegisterTextError),
+    #[error("{0}")]
+    Description(RegisterTextError),
     #[error("{0}")]
     Labels(LabelError),
     #[error("it is {held} and never goes back, not to {given} either")]
@@ -40,8 +32,8 @@ impl RegisterError {
     pub fn field(&self) -> &'static str {
         match self {
             Self::Id(_) => "registerId",
-            Self::NameTooLong(_) | Self::NameControl => "name",
-            Self::DescriptionTooLong(_) | Self::DescriptionControl => "description",
+            Self::Name(_) => "name",
+            Self::Description(_) => "description",
             Self::Labels(_) => "labels",
             Self::GoesBack { field, .. } => field,
         }
@@ -88,11 +80,11 @@ impl<'a> Given<'a> {
     pub fn applied_to(&self, held: &RegisterValue, lower: Lower) -> Result<RegisterValue, RegisterError> {
         let mut after = held.clone();
         if let Some(name) = self.name {
-            check_name(name)?;
+            check_named(name).map_err(RegisterError::Name)?;
             name.clone_into(&mut after.name);
         }
         if let Some(description) = self.description {
-            check_description(description)?;
+            check_described(description).map_err(RegisterError::Description)?;
             description.clone_into(&mut after.description);
         }
         after.advertise = self.advertise.unwrap_or(held.advertise);
@@ -170,23 +162,6 @@ pub fn differences(before: Option<&RegisterValue>, after: &RegisterValue) -> Vec
     lines
 }
 
-fn check_name(name: &str) -> Result<(), RegisterError> {
-    match name.chars().count() {
-        count if count > NAME_CHARS_MAX => Err(RegisterError::NameTooLong(count)),
-        _ if name.chars().any(char::is_control) => Err(RegisterError::NameControl),
-        _ => Ok(()),
-    }
-}
-
-fn check_description(description: &str) -> Result<(), RegisterError> {
-    let control = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
-    match description.chars().count() {
-        count if count > DESCRIPTION_CHARS_MAX => Err(RegisterError::DescriptionTooLong(count)),
-        _ if description.chars().any(control) => Err(RegisterError::DescriptionControl),
-        _ => Ok(()),
-    }
-}
-
 fn version(field: &'static str, held: u64, given: Option<u64>, lower: Lower) -> Result<u64, RegisterError> {
     match (given, lower) {
         (Some(given), Lower::Refused) if given < held => Err(RegisterError::GoesBack { field, held, given }),
@@ -213,6 +188,7 @@ fn escaped(c: char) -> impl Iterator<Item = char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::register::{DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX};
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()

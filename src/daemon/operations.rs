@@ -46,6 +46,28 @@ struct Slot {
     shown: watch::Sender<pb::Operation>,
     /// True: it is asked to stop.
     cancel: watch::Sender<bool>,
+    repeat: Option<Repeat>,
+}
+
+/// What a call that may be repeated is known by: hashes, because keys and requests may be long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeat {
+    call: u64,
+    request: u64,
+}
+
+impl Repeat {
+    /// `request` is the hash of the whole request.
+    pub fn new(action: &str, principal: &str, key: &str, request: u64) -> Self {
+        Self { call: xxh64(format!("{action}\n{principal}\n{key}").as_bytes(), 0), request }
+    }
+}
+
+/// What a call that may be a repeated one begins.
+pub enum Begun {
+    New(Running),
+    /// The operation that the first of the calls began, as it is now.
+    Before(Box<pb::Operation>),
 }
 
 /// What asking an operation to stop has come to.
@@ -86,8 +108,44 @@ impl Operations {
         requested_by: &str,
         reason: &str,
     ) -> Result<Running, Fault> {
-        let now = self.now();
+        self.enter(&mut self.lock(), action, requested_by, reason, None)
+    }
+
+    /// As [`Self::begin`], unless a call that is remembered has begun it already.
+    ///
+    /// # Errors
+    /// As [`Self::begin`]; `IDEMPOTENCY_KEY_REUSED`.
+    pub fn begin_once(
+        self: &Arc<Self>,
+        action: &'static str,
+        requested_by: &str,
+        reason: &str,
+        repeat: Repeat,
+    ) -> Result<Begun, Fault> {
         let mut known = self.lock();
+        if let Some(operation) = known.begun_by(repeat)? {
+            return Ok(Begun::Before(Box::new(operation)));
+        }
+        Ok(Begun::New(self.enter(&mut known, action, requested_by, reason, Some(repeat))?))
+    }
+
+    /// The operation that a call has begun before.
+    ///
+    /// # Errors
+    /// `IDEMPOTENCY_KEY_REUSED` when that was another request.
+    pub fn begun_by(&self, repeat: Repeat) -> Result<Option<pb::Operation>, Fault> {
+        self.lock().begun_by(repeat)
+    }
+
+    fn enter(
+        self: &Arc<Self>,
+        known: &mut Known,
+        action: &'static str,
+        requested_by: &str,
+        reason: &str,
+        repeat: Option<Repeat>,
+    ) -> Result<Running, Fault> {
+        let now = self.now();
         known.make_room()?;
         let operation = pb::Operation {
             operation_id: known.next_id(now),
@@ -100,7 +158,8 @@ impl Operations {
             ..pb::Operation::default()
         };
         let id = operation.operation_id.clone();
-        let slot = Arc::new(Slot { shown: watch::Sender::new(operation), cancel: watch::Sender::new(false) });
+        let (shown, cancel) = (watch::Sender::new(operation), watch::Sender::new(false));
+        let slot = Arc::new(Slot { shown, cancel, repeat });
         known.slots.insert(id, slot.clone());
         Ok(Running::new(self.clone(), slot))
     }
@@ -168,6 +227,17 @@ impl Known {
         };
         self.slots.remove(&oldest);
         Ok(())
+    }
+
+    fn begun_by(&self, repeat: Repeat) -> Result<Option<pb::Operation>, Fault> {
+        let same = |slot: &&Arc<Slot>| slot.repeat.is_some_and(|known| known.call == repeat.call);
+        let Some(slot) = self.slots.values().rev().find(same) else { return Ok(None) };
+        if slot.repeat == Some(repeat) {
+            return Ok(Some(slot.shown.borrow().clone()));
+        }
+        let message = "its idempotency key was used for another request";
+        Err(Fault::new(Code::FailedPrecondition, "IDEMPOTENCY_KEY_REUSED", message)
+            .hint("use a new key for a new request"))
     }
 
     /// 48 bits of time and 80 of chance; greater than every id before.

@@ -171,11 +171,17 @@ async fn an_empty_list_withdraws_all_with_full_sync_only(backing: Backing) -> Re
         let of = |name: &str| (name.to_owned(), answer[name].clone());
         Value::Object(["processed", "added", "updated", "removed"].map(of).into_iter().collect())
     };
-    for body in [json!({"advertisements": [], "fullSync": false}), json!({"advertisements": []}), json!({})] {
+    for body in [json!({"advertisements": [], "fullSync": false}), json!({"advertisements": []})] {
         let taken = node.api()?.post("/api/registers/bulk-advertise", &body).await?.ok()?;
         ensure!(counts(&taken) == nothing, "{body}: {taken}");
     }
-    node.api()?.send("POST", "/api/registers/bulk-advertise", "").await?.ok()?;
+    // Who names no list has forgotten it.
+    for body in ["", "{}", r#"{"fullSync":true}"#, r#"{"fullSync":true,"advertisements":null}"#] {
+        for route in ["/api/registers/bulk-advertise", "/control/registers/bulk-advertise"] {
+            let refused = node.api()?.send("POST", route, body).await?;
+            ensure!(refused.status == 400, "{route} {body}: {refused:?}");
+        }
+    }
     ensure!(node.shown().await? == ids);
     let taken = node.push(&json!([]), true).await?.ok()?;
     ensure!(taken["removed"] == 30 && taken["processed"] == 0, "{taken}");

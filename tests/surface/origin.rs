@@ -227,6 +227,62 @@ async fn what_the_message_does_not_have_is_ignored_on_the_routes_of_the_origin_o
 }
 
 #[tokio::test]
+async fn names_are_taken_in_any_case_on_the_routes_of_the_origin_only() {
+    let served = Served::start().await;
+    let cases = [
+        // what, body, reason on the plain route, reason on the origin's
+        ("capitals at the top", r#"{"Offers":[{"text":"12"}]}"#, "UNKNOWN_FIELD", ""),
+        ("inside", r#"{"offers":[{"TEXT":"12"}]}"#, "UNKNOWN_FIELD", ""),
+        ("the name of the proto", r#"{"OFFERS":[{"Uint64_Field":"1","text":"12"}]}"#, "UNKNOWN_FIELD", ""),
+        ("twice", r#"{"offers":[{"text":"12","Text":"12"}]}"#, "UNKNOWN_FIELD", "INVALID_FIELD"),
+        ("a wrong type", r#"{"Offers":{}}"#, "UNKNOWN_FIELD", "INVALID_FIELD"),
+    ];
+    for (what, body, plain, origin) in cases {
+        for (prefix, reason) in [("plain", plain), ("origin", origin)] {
+            let answer = document(served.post(&format!("/{prefix}/a/offers"), body).await).await;
+            assert_eq!(answer["reason"].as_str().unwrap_or_default(), reason, "{what}, {prefix}: {answer}");
+            if reason.is_empty() {
+                assert_eq!(answer["offers"][0]["text"], "12", "{what}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_field_that_is_required_must_be_there_if_only_empty() {
+    let served = Served::start().await;
+    let cases = [
+        ("all of it", r#"{"basket":{"things":["a"]}}"#, true),
+        ("an empty one", r#"{"basket":{"things":[]}}"#, true),
+        ("no message that has it", r#"{}"#, true),
+        ("none", r#"{"basket":{"all":true}}"#, false),
+        ("nothing", r#"{"basket":{}}"#, false),
+        ("null, which is none", r#"{"basket":{"things":null}}"#, false),
+    ];
+    for (what, body, fits) in cases {
+        for prefix in ["plain", "origin"] {
+            let response = served.post(&format!("/{prefix}/a/offers"), body).await;
+            assert_eq!(response.status(), if fits { 200 } else { 400 }, "{what}, {prefix}");
+            let answer = document(response).await;
+            if !fits {
+                assert_eq!(answer["reason"], "INVALID_FIELD", "{what}: {answer}");
+                assert_eq!(answer["details"][0]["field"], "basket.things", "{what}: {answer}");
+            }
+        }
+    }
+    let document: Value = serde_json::from_str(&openapi(&[FIXTURE, OMNIRELAY]).unwrap()).unwrap();
+    let schemas = &document["components"]["schemas"];
+    assert_eq!(schemas["fixture.v1.Basket"]["required"], json!(["things"]));
+    assert_eq!(schemas["fixture.v1.OfferRequest"].get("required"), None);
+    for path in ["/control/registers/bulk-advertise", "/api/registers/bulk-advertise"] {
+        let body = &document["paths"][path]["post"]["requestBody"];
+        assert_eq!(body["required"], true, "{path}: {body}");
+        let required = &body["content"]["application/json"]["schema"]["required"];
+        assert_eq!(*required, json!(["advertisements"]), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn grpc_knows_of_no_routes() {
     let served = Served::start().await;
     let offer = Numbers { uint64_field: BIG, ..Numbers::default() };

@@ -113,3 +113,20 @@ async fn a_slow_reader_gets_the_newest_and_failures_are_bounded() {
     assert_eq!(followed.now().failures.len(), FAILURES_MAX);
     assert!(!followed.0.has_changed().unwrap(), "all of it was one change to this reader");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_begins_one_operation_however_often_it_is_repeated() {
+    let operations = operations();
+    let call = |principal: &str, key: &str, request: u64| {
+        operations.begin_once("registers.resync", principal, "", Repeat::new("a", principal, key, request))
+    };
+    let Begun::New(running) = call("alice", "k", 1).unwrap() else { panic!("it is the first") };
+    let Begun::Before(again) = call("alice", "k", 1).unwrap() else { panic!("it is a repeated one") };
+    assert_eq!(*again, running.shown());
+    let refused = call("alice", "k", 2).err().unwrap();
+    assert_eq!(refused.reason, "IDEMPOTENCY_KEY_REUSED");
+    for (principal, key) in [("bob", "k"), ("alice", "l")] {
+        assert!(matches!(call(principal, key, 1).unwrap(), Begun::New(_)), "{principal} {key}");
+    }
+    assert_eq!(operations.list().len(), 3);
+}

@@ -1,7 +1,12 @@
 //! Resyncs that somebody demands: planned at once, and carried out as operations.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::Resync;
@@ -9,15 +14,17 @@ use super::drive::Line;
 use super::foreign::{Beside, Foreign};
 use super::local::{LOCAL, outcome};
 use super::target::{Catalogue, Outcome, Target, Trouble, count};
-use crate::core::register::{Plan, Rest, brakes, plan};
+use crate::core::register::{Held, Plan, Rest, brakes, plan};
 use crate::daemon::config::peer_service;
-use crate::daemon::objects::advertisements::pool::{BATCH_MAX, Producer, Push, Pushed};
+use crate::daemon::objects::advertisements::pool::{BATCH_MAX, Producer, Push};
 use crate::daemon::objects::{SCHEMA_VERSION, check_reason};
-use crate::daemon::operations::Running;
+use crate::daemon::operations::{Begun, Repeat, Running};
 use crate::daemon::registry::follow::chain;
+use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::record::Deed;
 use crate::daemon::surface::Caller;
 use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::omnirelay::mesh::control::v1::Operation;
 use crate::wire::pb::omnirelay::mesh::control::v1::operation::State;
 use crate::wire::pb::omnirelay::registers::v1 as pb;
 use crate::wire::pb::omnirelay::store::v1::AdvertisementValue;
@@ -30,9 +37,15 @@ const CHANGES_MAX: usize = 1000;
 /// The greatest batch that may be asked for: one more than there is room for beside the audit record.
 const BATCH_ASKED_MAX: usize = BATCH_MAX + 1;
 
+/// The most resyncs that wait for their turn: each may hold a file of 16 MiB.
+pub const WAITING_MAX: usize = 8;
+/// How long a plan waits for a run that goes on.
+const PLAN_WAIT: Duration = Duration::from_secs(2);
+
 /// A resync that waits for its turn.
 pub struct Job {
     running: Running,
+    place: OwnedSemaphorePermit,
     order: Order,
 }
 
@@ -59,29 +72,55 @@ enum Set {
 }
 
 /// A set as it is when it is planned or pushed.
-struct Gathered {
+struct Gathered<'a> {
     producer: Producer,
-    items: Vec<pb::AdvertisedRegister>,
+    items: Cow<'a, [pb::AdvertisedRegister]>,
+    /// Registers that stay whatever is asked for: nobody knows what they are.
+    unknown: BTreeSet<String>,
     /// What the plan says of an entry that goes.
     why: Box<dyn Fn(&str) -> &'static str + Send>,
 }
 
 impl Order {
-    fn rest(&self) -> Rest {
-        if self.full { Rest::WithdrawAll } else { Rest::Stays }
+    /// What becomes of what the pool holds beside the set.
+    fn rest(&self, set: &Gathered<'_>, held: &BTreeMap<String, Held>) -> Rest {
+        match (self.full, set.unknown.is_empty()) {
+            (false, _) => Rest::Stays,
+            (true, true) => Rest::WithdrawAll,
+            (true, false) => {
+                Rest::Withdraw(held.keys().filter(|id| !set.unknown.contains(*id)).cloned().collect())
+            }
+        }
     }
 
-    fn gathered(&self, resync: &Resync) -> Gathered {
+    /// The same of a pool of others; whether that may be everything there is checked.
+    ///
+    /// # Errors
+    /// `REMOVES_TOO_MANY`.
+    fn beside(&self, set: &Gathered<'_>) -> Result<Beside, Fault> {
+        if !self.full || !set.unknown.is_empty() {
+            return Ok(Beside::Stays);
+        }
+        if !set.items.is_empty() || self.override_brake {
+            return Ok(Beside::Goes);
+        }
+        let message = "nothing is to be advertised, so this would withdraw everything there";
+        Err(Fault::new(Code::FailedPrecondition, "REMOVES_TOO_MANY", message)
+            .hint("look at the plan with --dry-run; --yes withdraws them all the same"))
+    }
+
+    fn gathered(&self, resync: &Resync) -> Gathered<'_> {
         match &self.set {
             Set::Catalogue => {
                 let catalogue = Catalogue::read(&resync.parts.registry);
-                let items = catalogue.items();
+                let (items, unknown) = (Cow::Owned(catalogue.items()), catalogue.unknown.clone());
                 let why = Box::new(move |id: &str| catalogue.why_stray(id));
-                Gathered { producer: Producer::catalogue(), items, why }
+                Gathered { producer: Producer::catalogue(), items, unknown, why }
             }
             Set::File(items) => Gathered {
                 producer: Producer::file(),
-                items: items.clone(),
+                items: Cow::Borrowed(items),
+                unknown: BTreeSet::new(),
                 why: Box::new(|_| "not in the file"),
             },
         }
@@ -93,8 +132,8 @@ impl Resync {
     /// brings its own were checked.
     ///
     /// # Errors
-    /// `OTHER_NODE`; `INVALID_ARGUMENT`; `REMOVES_TOO_MANY`; `TOO_MANY_OPERATIONS`; `STORE_UNAVAILABLE` when the
-    /// registry was not loaded yet. Nothing is begun then.
+    /// `OTHER_NODE`; `INVALID_ARGUMENT`; `REMOVES_TOO_MANY`; `TOO_MANY_OPERATIONS`; `IDEMPOTENCY_KEY_REUSED`;
+    /// `STORE_UNAVAILABLE` when the registry was not loaded yet. Nothing is begun then.
     pub async fn demand(
         &self,
         caller: &Caller,
@@ -103,28 +142,62 @@ impl Resync {
         self.check_node(&request.node_id)?;
         check_reason(&request.reason)?;
         let (dry_run, reason) = (request.dry_run, request.reason.clone());
+        let key = caller.idempotency_key.as_deref().filter(|_| !dry_run);
+        let repeat = key.map(|key| Repeat::new(ACTION, &caller.principal, key, request_hash(&request)));
+        let before = match repeat {
+            Some(repeat) => self.parts.operations.begun_by(repeat)?,
+            None => None,
+        };
         // A plan removes nothing.
-        let override_brake = request.override_brake || dry_run;
+        let override_brake = request.override_brake || dry_run || before.is_some();
         let order = self.order(pb::ResyncRequest { override_brake, ..request })?;
         self.parts.registry.ready_for("").await?;
         let planned = self.plan(&order).await?;
-        let running = if dry_run {
-            None
-        } else {
-            Some(self.parts.operations.begin(ACTION, &caller.principal, &reason)?)
+        let operation = match before {
+            Some(_) => before,
+            None if dry_run => {
+                self.record(caller, &planned, &reason, true).await;
+                None
+            }
+            None => Some(self.begin(caller, &planned, &reason, order, repeat).await?),
         };
-        self.record(caller, &planned, &reason, dry_run).await;
-        let operation = running.as_ref().map(Running::shown);
-        if let Some(running) = running {
-            // As many have room as there can be operations; without its receiver the daemon is about to stop.
-            let _ = self.jobs.send(Job { running, order }).await;
-        }
         Ok(pb::ResyncResponse {
             schema_version: SCHEMA_VERSION.to_owned(),
             dry_run,
             plan: Some(planned),
             operation,
         })
+    }
+
+    /// Begins what was planned as an operation.
+    async fn begin(
+        &self,
+        caller: &Caller,
+        planned: &pb::ResyncPlan,
+        reason: &str,
+        order: Order,
+        repeat: Option<Repeat>,
+    ) -> Result<Operation, Fault> {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            let message = format!("{WAITING_MAX} resyncs wait for their turn already");
+            return Err(Fault::new(Code::ResourceExhausted, "TOO_MANY_OPERATIONS", message)
+                .hint("wait until one has begun, or cancel one")
+                .detail("operations", WAITING_MAX));
+        };
+        let (operations, principal) = (&self.parts.operations, &caller.principal);
+        let begun = match repeat {
+            None => Begun::New(operations.begin(ACTION, principal, reason)?),
+            Some(repeat) => operations.begin_once(ACTION, principal, reason, repeat)?,
+        };
+        let running = match begun {
+            Begun::New(running) => running,
+            Begun::Before(operation) => return Ok(*operation),
+        };
+        self.record(caller, planned, reason, false).await;
+        let operation = running.shown();
+        // As many have room as have a place; without its receiver the daemon is about to stop.
+        let _ = self.jobs.send(Job { running, place, order }).await;
+        Ok(operation)
     }
 
     fn order(&self, request: pb::ResyncRequest) -> Result<Order, Fault> {
@@ -138,6 +211,10 @@ impl Resync {
         };
         if !request.from_file && !request.advertisements.is_empty() {
             return Err(Fault::invalid("field `advertisements` is only for a resync with `fromFile`"));
+        }
+        if request.from_file && request.full && !request.peer.is_empty() {
+            let what = "field `full`: a file cannot be all that another pool has of this node; leave it out";
+            return Err(Fault::invalid(what));
         }
         let to = if request.peer.is_empty() { To::Local } else { To::Foreign(self.pool_at(&request.peer)?) };
         let set = if request.from_file { Set::File(request.advertisements) } else { Set::Catalogue };
@@ -163,6 +240,7 @@ impl Resync {
         let set = order.gathered(self);
         match &order.to {
             To::Foreign(pool) => {
+                order.beside(&set)?;
                 let ids =
                     set.items.iter().map(|item| planned(Action::Add, &item.register_id, "sent as it is"));
                 Ok(pb::ResyncPlan {
@@ -173,11 +251,9 @@ impl Resync {
                 })
             }
             To::Local => {
-                if let Err(error) = self.parts.pool.compare_with_store().await {
-                    debug!(error = %chain(&error), "planned by memory: the store cannot be read");
-                }
+                self.compare().await;
                 let held = self.parts.pool.held(&set.producer);
-                let plan = plan(&held, &set.items, &order.rest());
+                let plan = plan(&held, &set.items, &order.rest(&set, &held));
                 check_brake(&plan, held.len(), order)?;
                 let before = |id: &str| held.get(id).map(|held| &held.value);
                 Ok(pb::ResyncPlan {
@@ -190,6 +266,18 @@ impl Resync {
                     changes: changes(&plan, before, &set.why),
                 })
             }
+        }
+    }
+
+    /// Compares the pool in this daemon with the store, between two runs; without that it is planned by memory.
+    async fn compare(&self) {
+        let Some(line) = self.lines.first() else { return };
+        let Ok(_turn) = timeout(PLAN_WAIT, line.turn.lock()).await else {
+            debug!("planned by memory: a run goes on");
+            return;
+        };
+        if let Err(error) = self.parts.pool.compare_with_store().await {
+            debug!(error = %chain(&error), "planned by memory: the store cannot be read");
         }
     }
 
@@ -213,7 +301,7 @@ impl Resync {
 
     /// Carries out one resync when its pool is free.
     pub(super) async fn carry_out_one(self: Arc<Self>, job: Job) {
-        let Job { running, order } = job;
+        let Job { running, place, order } = job;
         let name = match &order.to {
             To::Local => LOCAL,
             To::Foreign(pool) => pool.name(),
@@ -226,6 +314,7 @@ impl Resync {
             () = running.cancelled() => return running.finish(State::Cancelled, "it had not begun"),
             turn = turn.lock() => turn,
         };
+        drop(place);
         running.go();
         running.say(format!("pushes to {name}"));
         // What a file says is not how far the catalogue has come.
@@ -241,8 +330,9 @@ impl Resync {
         let set = order.gathered(self);
         let held = self.parts.pool.held(&set.producer);
         // It may have waited, and more may be to go than when it was planned.
-        if let Err(fault) = check_brake(&plan(&held, &set.items, &order.rest()), held.len(), order) {
-            return finish_fault(running, LOCAL, &fault);
+        let rest = order.rest(&set, &held);
+        if let Err(fault) = check_brake(&plan(&held, &set.items, &rest), held.len(), order) {
+            return finish_fault(running, &fault);
         }
         if let Some(line) = line {
             line.standing.begin(now());
@@ -250,7 +340,7 @@ impl Resync {
         let push = Push {
             producer: set.producer,
             items: &set.items,
-            rest: order.rest(),
+            rest,
             batch: order.batch,
             caller: None,
             progress: &|done, total| running.progress(done as u64, total as u64),
@@ -261,31 +351,40 @@ impl Resync {
             let kept = if order.full { 0 } else { line.standing.shown().drifted as usize };
             match &pushed {
                 Ok(pushed) if pushed.cancelled => line.standing.stopped(),
-                Ok(pushed) => line.standing.end(now(), &Ok(outcome(pushed.clone(), kept))),
-                Err(fault) => line.standing.end(now(), &Err(Trouble(fault.message.clone()))),
+                Ok(pushed) => line.standing.end(now(), &Ok(outcome(pushed.clone(), kept)), true),
+                Err(fault) => line.standing.end(now(), &Err(Trouble::away(&fault.message)), true),
             }
         }
         match pushed {
-            Ok(pushed) => finish(running, outcome(pushed.clone(), 0), &pushed),
-            Err(fault) => finish_fault(running, LOCAL, &fault),
+            Ok(pushed) => finish(running, LOCAL, outcome(pushed.clone(), 0), pushed.cancelled),
+            Err(fault) => finish_fault(running, &fault),
         }
     }
 
     async fn push_foreign(&self, running: Running, order: &Order, pool: &Foreign, line: Option<&Arc<Line>>) {
         let now = || self.parts.registry.view().now();
         let set = order.gathered(self);
-        let beside = if order.full { Beside::Goes } else { Beside::Stays };
+        let beside = match order.beside(&set) {
+            Ok(beside) => beside,
+            Err(fault) => return finish_fault(running, &fault),
+        };
+        let push = async {
+            match order.set {
+                Set::Catalogue => pool.push(&set.items, beside).await,
+                Set::File(_) => pool.hand_over(&set.items, beside).await,
+            }
+        };
         if let Some(line) = line {
             line.standing.begin(now());
         }
         let pushed = tokio::select! {
             biased;
             () = running.cancelled() => None,
-            pushed = pool.push(&set.items, beside) => Some(pushed),
+            pushed = push => Some(pushed),
         };
         if let Some(line) = line {
             match &pushed {
-                Some(pushed) => line.standing.end(now(), pushed),
+                Some(pushed) => line.standing.end(now(), pushed, true),
                 None => line.standing.stopped(),
             }
         }
@@ -293,17 +392,17 @@ impl Resync {
             None => {
                 running.finish(State::Cancelled, "the call was given up; the pool may have done all of it");
             }
-            Some(Ok(outcome)) => finish(running, outcome, &Pushed::default()),
+            Some(Ok(outcome)) => finish(running, pool.name(), outcome, false),
             Some(Err(trouble)) => {
-                let fault = Fault::new(Code::Unavailable, "PEER_SERVICE_FAILED", trouble.0);
-                finish_fault(running, pool.name(), &fault);
+                let fault = Fault::new(Code::Unavailable, "PEER_SERVICE_FAILED", trouble.message);
+                finish_fault(running, &fault);
             }
         }
     }
 }
 
-/// Ends an operation with what was pushed.
-fn finish(running: Running, outcome: Outcome, pushed: &Pushed) {
+/// Ends an operation with what was pushed to a pool.
+fn finish(running: Running, pool: &str, outcome: Outcome, cancelled: bool) {
     let counts = &outcome.counts;
     for (word, n) in [
         ("processed", counts.processed),
@@ -317,7 +416,8 @@ fn finish(running: Running, outcome: Outcome, pushed: &Pushed) {
         running.count(word, u64::from(n));
     }
     for failure in &outcome.failed {
-        running.fail(&failure.register_id, &failure.reason, &failure.message);
+        let object = if failure.register_id.is_empty() { pool } else { &failure.register_id };
+        running.fail(object, &failure.reason, &failure.message);
     }
     let done = counts.added + counts.updated + counts.removed + counts.unchanged;
     let (added, updated, removed) = (counts.added, counts.updated, counts.removed);
@@ -330,7 +430,7 @@ fn finish(running: Running, outcome: Outcome, pushed: &Pushed) {
         let deferred = counts.deferred;
         message = format!("{message}; {deferred} are kept in memory and written when the store is back");
     }
-    let state = if pushed.cancelled {
+    let state = if cancelled {
         message = format!("stopped: {message}");
         State::Cancelled
     } else if counts.failed > 0 && done == 0 {
@@ -343,9 +443,9 @@ fn finish(running: Running, outcome: Outcome, pushed: &Pushed) {
     running.finish(state, message);
 }
 
-fn finish_fault(running: Running, object: &str, fault: &Fault) {
-    running.fail(object, fault.reason.as_ref(), &fault.message);
-    running.finish(State::Failed, &fault.message);
+/// Ends an operation with what concerns no single register.
+fn finish_fault(running: Running, fault: &Fault) {
+    running.finish(State::Failed, format!("{}: {}", fault.reason, fault.message));
 }
 
 /// Refuses to withdraw most of what there is unless that is said.
@@ -361,7 +461,7 @@ fn check_brake(plan: &Plan, entries: usize, order: &Order) -> Result<(), Fault> 
         .detail("entries", entries))
 }
 
-/// The first changes of a plan, in the order of the ids.
+/// The first changes of a plan: what goes before the rest, each in the order of the ids.
 fn changes<'a>(
     plan: &Plan,
     before: impl Fn(&str) -> Option<&'a AdvertisementValue>,
@@ -372,7 +472,8 @@ fn changes<'a>(
         plan.update.iter().map(|(id, value)| planned(Action::Update, id, difference(before(id), value)));
     let removed = plan.remove.iter().map(|id| planned(Action::Remove, id, why(id)));
     let mut changes: Vec<_> = added.chain(updated).chain(removed).collect();
-    changes.sort_by(|one, other| one.register_id.cmp(&other.register_id));
+    let place = |change: &pb::PlannedChange| change.action() != Action::Remove;
+    changes.sort_by(|one, other| (place(one), &one.register_id).cmp(&(place(other), &other.register_id)));
     changes.truncate(CHANGES_MAX);
     changes
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::inbox::{Inbox, Patience, Work};
 use super::standing::Standing;
-use super::target::{Catalogue, Target};
+use super::target::{Catalogue, Failing, Outcome, Target};
 use crate::daemon::chance::random_u64;
 use crate::daemon::metrics::RegistersMetrics;
 use crate::daemon::registry::Registry;
@@ -42,36 +42,32 @@ impl Line {
 
     /// Runs whenever there is work or a run is due, for ever; `brought` is told of each that succeeded.
     pub async fn drive(&self, registry: &Registry, brought: impl Fn(&Brought)) {
-        let (mut failures, mut next) = (0, Instant::now());
+        let mut pace = Pace { failing: None, failures: 0, next: Instant::now() };
         loop {
-            self.standing.set_next(registry.view().now(), next.saturating_duration_since(Instant::now()));
-            let patience = if failures == 0 { Patience::None } else { Patience::UntilUrgent };
-            self.inbox.wait(next, patience).await;
+            let wait = pace.next.saturating_duration_since(Instant::now());
+            self.standing.set_next(registry.view().now(), Some(wait));
+            self.inbox.wait(pace.next, pace.patience()).await;
             let turn = self.turn.lock().await;
             let mut work = self.inbox.take();
-            work.all |= failures > 0 || Instant::now() >= next;
-            let head = self.run(registry, &work).await;
+            work.all |= pace.failing == Some(Failing::Away) || Instant::now() >= pace.next;
+            self.standing.set_next(registry.view().now(), None);
             let all = work.all;
-            match head {
-                Some(head) => {
-                    brought(&Brought { head, work });
-                    failures = 0;
-                    if all {
-                        next = Instant::now() + self.target.every();
+            match self.run(registry, &work).await {
+                Ok(head) => {
+                    if pace.shows_changes(all) {
+                        brought(&Brought { head, work });
                     }
+                    pace.note_success(all, self.target.every());
                 }
-                None => {
-                    failures += 1;
-                    next = Instant::now() + pause(failures, fraction());
-                }
+                Err(failing) => pace.note_failure(all, failing),
             }
             drop(turn);
             sleep(GATHER).await;
         }
     }
 
-    /// One run; `None`: it has failed.
-    async fn run(&self, registry: &Registry, work: &Work) -> Option<Head> {
+    /// One run.
+    async fn run(&self, registry: &Registry, work: &Work) -> Result<Head, Failing> {
         self.standing.begin(registry.view().now());
         let catalogue = Catalogue::read(registry);
         let run = if work.all {
@@ -79,10 +75,51 @@ impl Line {
         } else {
             let drifted = self.standing.shown().drifted as usize;
             let run = self.target.some(&catalogue, &work.ids).await;
-            run.map(|outcome| super::target::Outcome { drifted, ..outcome })
+            run.map(|outcome| Outcome { drifted, ..outcome })
         };
-        self.standing.end(registry.view().now(), &run);
-        run.ok().filter(|outcome| outcome.failed.is_empty()).map(|_| catalogue.head)
+        self.standing.end(registry.view().now(), &run, work.all);
+        match run {
+            Ok(outcome) if outcome.failed.is_empty() => Ok(catalogue.head),
+            Ok(_) => Err(Failing::Refused),
+            Err(trouble) => Err(trouble.failing),
+        }
+    }
+}
+
+/// When is pushed next, after what has come before.
+struct Pace {
+    /// Since the last run of all that succeeded, the worst.
+    failing: Option<Failing>,
+    failures: u32,
+    /// When the next run of all is due.
+    next: Instant,
+}
+
+impl Pace {
+    /// Only a pool that takes nothing makes changes wait.
+    fn patience(&self) -> Patience {
+        if self.failing == Some(Failing::Away) { Patience::UntilUrgent } else { Patience::None }
+    }
+
+    /// Whether the pool shows all changes so far after a run that succeeded: none was refused before.
+    fn shows_changes(&self, all: bool) -> bool {
+        all || self.failing.is_none_or(|failing| failing == Failing::Unread)
+    }
+
+    fn note_success(&mut self, all: bool, every: Duration) {
+        if all {
+            *self = Self { failing: None, failures: 0, next: Instant::now() + every };
+        }
+    }
+
+    fn note_failure(&mut self, all: bool, failing: Failing) {
+        // Changes that fail as well do not put off the run of all.
+        if all || self.failing.is_none() {
+            self.failures += 1;
+            self.next = Instant::now() + pause(self.failures, fraction());
+        }
+        let before = self.failing.filter(|_| !all);
+        self.failing = Some(before.map_or(failing, |before| before.max(failing)));
     }
 }
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tracing::debug;
 
-use super::target::{Catalogue, Outcome, Target, Trouble, count};
+use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
+use crate::core::register::check_register_id;
 use crate::core::strays::Dared;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::chain;
@@ -24,7 +25,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a peer service takes at once.
 const BODY_BYTES_MAX: usize = 16 << 20;
 /// The most that is read of an answer.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// How much of an answer is shown in an error, in characters.
 const SHOWN_CHARS_MAX: usize = 200;
 /// Of more registers to hide than this, all is pushed instead.
@@ -95,44 +96,62 @@ impl Foreign {
         Ok(Self { registry, name, url, http, every, sent: Mutex::default() })
     }
 
-    /// Pushes a set in one call.
+    /// Pushes of the catalogue, in one call.
     pub async fn push(&self, items: &[pb::AdvertisedRegister], beside: Beside) -> Result<Outcome, Trouble> {
-        let bulk =
-            Bulk { advertisements: items.iter().map(item_of).collect(), full_sync: beside == Beside::Goes };
-        let body = serde_json::to_vec(&bulk).map_err(|error| Trouble(error.to_string()))?;
-        if body.len() > BODY_BYTES_MAX {
-            let (bytes, registers) = (body.len(), items.len());
-            return Err(Trouble(format!(
-                "{registers} registers make {bytes} bytes, and a peer service takes {BODY_BYTES_MAX} at once"
-            )));
-        }
-        let answer = self.post("api/registers/bulk-advertise", body).await?;
-        let counts = counts_of(&answer)?;
+        let outcome = self.hand_over(items, beside).await?;
+        let counts = &outcome.counts;
         let mut sent = self.lock();
-        let mut after = if beside == Beside::Goes { Sent::new() } else { sent.clone() };
+        // What was refused is not known to be there, nor is what should have gone known to be gone.
+        let all = beside == Beside::Goes && outcome.failed.is_empty();
+        let mut after = if all { Sent::new() } else { sent.clone() };
         after.extend(items.iter().map(|item| (item.register_id.clone(), item.clone())));
         // A peer service may count what is as it was as updated.
         let changed = counts.added + counts.removed > 0 || counts.updated > 0 && *sent != after;
         *sent = after;
-        Ok(Outcome { counts, pushed: items.len(), changed, ..Outcome::default() })
+        Ok(Outcome { changed, ..outcome })
+    }
+
+    /// Pushes a set in one call, whoever answers for it.
+    pub async fn hand_over(
+        &self,
+        items: &[pb::AdvertisedRegister],
+        beside: Beside,
+    ) -> Result<Outcome, Trouble> {
+        let bulk =
+            Bulk { advertisements: items.iter().map(item_of).collect(), full_sync: beside == Beside::Goes };
+        let body = encoded(&bulk)?;
+        if body.len() > BODY_BYTES_MAX {
+            let (bytes, registers) = (body.len(), items.len());
+            let message = format!(
+                "{registers} registers make {bytes} bytes, and a peer service takes {BODY_BYTES_MAX} at once"
+            );
+            return Err(Trouble { message, failing: Failing::Refused });
+        }
+        let answer = self.post("api/registers/bulk-advertise", body).await?;
+        let Answer { counts, failed } = Answer::of(&answer)?;
+        let changed = counts.added + counts.updated + counts.removed > 0;
+        Ok(Outcome { counts, pushed: items.len(), failed, changed, ..Outcome::default() })
     }
 
     async fn hide(&self, id: &str) -> Result<(), Trouble> {
-        let body = serde_json::to_vec(&Single { is_public: false });
-        let body = body.map_err(|error| Trouble(error.to_string()))?;
+        let body = encoded(&Single { is_public: false })?;
         self.post(&format!("api/registers/{id}/advertise"), body).await?;
         self.lock().remove(id);
         Ok(())
     }
 
     async fn post(&self, path: &str, body: Vec<u8>) -> Result<Vec<u8>, Trouble> {
-        let url = self.url.join(path).map_err(|error| Trouble(error.to_string()))?;
+        let url = self.url.join(path).map_err(|error| Trouble::away(error.to_string()))?;
         let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
         let response = request.send().await.map_err(|error| unanswered(&error))?;
         let status = response.status();
         let answer = read_some(response).await?;
         if !status.is_success() {
-            return Err(Trouble(format!("the peer service answered {status}: {}", shown(&answer))));
+            let message = format!("the peer service answered {status}: {}", shown(&answer));
+            let of_content = status.is_client_error()
+                && !matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+            let failing = if of_content { Failing::Refused } else { Failing::Away };
+            return Err(Trouble { message, failing });
         }
         Ok(answer)
     }
@@ -146,7 +165,7 @@ impl Foreign {
         };
         catalogue.dare(&self.registry, entries, &strays).await.unwrap_or_else(|error| {
             debug!(pool = self.name, error = %chain(&error), "traces of deletions could not be read");
-            Dared { withdraw: BTreeSet::new(), drifted: strays.len() }
+            Dared { withdraw: BTreeSet::new(), drifted: (&strays - &catalogue.unknown).len() }
         })
     }
 
@@ -160,6 +179,12 @@ impl Foreign {
             debug!(pool = self.name, error = %chain(&error), "traces of deletions could not be read");
             false
         })
+    }
+
+    /// The registers that were pushed there since this daemon started.
+    #[cfg(test)]
+    pub fn sent(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Sent> {
@@ -180,7 +205,8 @@ impl Target for Foreign {
     async fn all(&self, catalogue: &Catalogue) -> Result<Outcome, Trouble> {
         let items = catalogue.items();
         let dared = self.dare(catalogue, &items).await;
-        if dared.drifted == 0 && self.is_known(catalogue).await {
+        let all_known = dared.drifted == 0 && catalogue.unknown.is_empty();
+        if all_known && self.is_known(catalogue).await {
             return self.push(&items, Beside::Goes).await;
         }
         for id in &dared.withdraw {
@@ -219,6 +245,10 @@ impl Target for Foreign {
     }
 }
 
+fn encoded(body: &impl Serialize) -> Result<Vec<u8>, Trouble> {
+    serde_json::to_vec(body).map_err(|error| Trouble::away(error.to_string()))
+}
+
 fn item_of(item: &pb::AdvertisedRegister) -> Item<'_> {
     Item {
         register_id: &item.register_id,
@@ -234,7 +264,7 @@ fn item_of(item: &pb::AdvertisedRegister) -> Item<'_> {
 fn unanswered(error: &reqwest::Error) -> Trouble {
     if error.is_timeout() {
         let seconds = if error.is_connect() { CONNECT_TIMEOUT } else { CALL_TIMEOUT }.as_secs();
-        return Trouble(format!("the peer service did not answer within {seconds} s"));
+        return Trouble::away(format!("the peer service did not answer within {seconds} s"));
     }
     // The innermost cause says what happened, the outer ones only where in the client.
     let mut cause: &dyn Error = error;
@@ -242,7 +272,7 @@ fn unanswered(error: &reqwest::Error) -> Trouble {
         cause = next;
     }
     let what = if error.is_connect() { "cannot be reached" } else { "broke off" };
-    Trouble(format!("the peer service {what}: {cause}"))
+    Trouble::away(format!("the peer service {what}: {cause}"))
 }
 
 async fn read_some(mut response: Response) -> Result<Vec<u8>, Trouble> {
@@ -257,26 +287,63 @@ async fn read_some(mut response: Response) -> Result<Vec<u8>, Trouble> {
     Ok(answer)
 }
 
-/// The counts of an answer; one that is missing is 0.
-fn counts_of(answer: &[u8]) -> Result<pb::SyncCounts, Trouble> {
-    let Ok(Value::Object(fields)) = serde_json::from_slice(answer) else {
-        let shown = shown(answer);
-        return Err(Trouble(format!("the peer service answered something else than counts: {shown}")));
-    };
-    let of = |name: &str| {
-        let found = fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-        let number = found.and_then(|(_, value)| value.as_u64()).unwrap_or(0);
-        u32::try_from(number).unwrap_or(u32::MAX)
-    };
-    Ok(pb::SyncCounts {
-        processed: of("processed"),
-        added: of("added"),
-        updated: of("updated"),
-        removed: of("removed"),
-        unchanged: of("unchanged"),
-        failed: of("failed"),
-        deferred: of("deferred"),
-    })
+/// What a peer service says of a bulk call.
+struct Answer {
+    counts: pb::SyncCounts,
+    /// What it refused. A peer service that counts only has one without a register.
+    failed: Vec<pb::ItemFailure>,
+}
+
+impl Answer {
+    /// A count that is missing is 0.
+    fn of(answer: &[u8]) -> Result<Self, Trouble> {
+        let Ok(Value::Object(fields)) = serde_json::from_slice(answer) else {
+            let shown = shown(answer);
+            return Err(Trouble::away(format!(
+                "the peer service answered something else than counts: {shown}"
+            )));
+        };
+        let number = |name: &str| {
+            let number = field(&fields, name).and_then(Value::as_u64).unwrap_or(0);
+            u32::try_from(number).unwrap_or(u32::MAX)
+        };
+        let counts = pb::SyncCounts {
+            processed: number("processed"),
+            added: number("added"),
+            updated: number("updated"),
+            removed: number("removed"),
+            unchanged: number("unchanged"),
+            failed: number("failed"),
+            deferred: number("deferred"),
+        };
+        let results = field(&fields, "results").and_then(Value::as_array).filter(|_| counts.failed > 0);
+        let mut failed: Vec<_> = results.into_iter().flatten().filter_map(failure_of).collect();
+        if failed.is_empty() && counts.failed > 0 {
+            let message = match counts.failed {
+                1 => "1 of the registers was refused; the peer service does not say which".to_owned(),
+                many => format!("{many} of the registers were refused; the peer service does not say which"),
+            };
+            failed.push(failure(String::new(), &message));
+        }
+        Ok(Self { counts, failed })
+    }
+}
+
+/// A field by its name, which peer services spell with a small or a capital letter.
+fn field<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+/// What became of one register, if it says which.
+fn failure_of(result: &Value) -> Option<pb::ItemFailure> {
+    let fields = result.as_object()?;
+    let text = |name: &str| field(fields, name).and_then(Value::as_str).unwrap_or_default();
+    let id = Some(text("registerId")).filter(|id| check_register_id(id).is_ok())?;
+    Some(failure(id.to_owned(), &shown(text("message").as_bytes())))
+}
+
+fn failure(register_id: String, message: &str) -> pb::ItemFailure {
+    pb::ItemFailure { register_id, reason: "PEER_SERVICE_FAILED".to_owned(), message: message.to_owned() }
 }
 
 /// The beginning of an answer on one line.

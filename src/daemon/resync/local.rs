@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::target::{Catalogue, Outcome, Target, Trouble, count};
+use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
 use crate::core::register::{Held, Rest, plan};
+use crate::core::strays::Dared;
 use crate::daemon::objects::advertisements::pool::{BATCH_MAX, Pool, Producer, Push, Pushed};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::chain;
@@ -66,8 +67,20 @@ impl Local {
             progress: &|_, _| {},
             cancelled: &|| false,
         };
-        let pushed = self.pool.push(push).await.map_err(|fault| Trouble(fault.message))?;
+        let pushed = self.pool.push(push).await.map_err(|fault| Trouble::away(fault.message))?;
         Ok(outcome(pushed, 0))
+    }
+
+    /// What may go of what the pool has beside the set.
+    async fn dare(
+        &self,
+        catalogue: &Catalogue,
+        items: &[pb::AdvertisedRegister],
+    ) -> Result<Dared, StoreError> {
+        self.pool.compare_with_store().await?;
+        let held = self.pool.held(&Producer::catalogue());
+        let strays = plan(&held, items, &Rest::WithdrawAll).remove;
+        catalogue.dare(&self.registry, held.len(), &strays).await
     }
 }
 
@@ -82,14 +95,20 @@ impl Target for Local {
     }
 
     async fn all(&self, catalogue: &Catalogue) -> Result<Outcome, Trouble> {
-        let read = |error: StoreError| Trouble(format!("the store cannot be read: {}", chain(&error)));
-        self.pool.compare_with_store().await.map_err(read)?;
         let items = catalogue.items();
-        let held = self.pool.held(&Producer::catalogue());
-        let strays = plan(&held, &items, &Rest::WithdrawAll).remove;
-        let dared = catalogue.dare(&self.registry, held.len(), &strays).await.map_err(read)?;
-        let outcome = self.push(&items, Rest::Withdraw(dared.withdraw)).await?;
-        Ok(Outcome { pushed: items.len(), drifted: dared.drifted, ..outcome })
+        match self.dare(catalogue, &items).await {
+            Ok(dared) => {
+                let outcome = self.push(&items, Rest::Withdraw(dared.withdraw)).await?;
+                Ok(Outcome { pushed: items.len(), drifted: dared.drifted, ..outcome })
+            }
+            Err(error) => {
+                // What the catalogue says holds, whatever is in the store.
+                let outcome = self.push(&items, Rest::Withdraw(catalogue.hidden())).await?;
+                let failing = if outcome.failed.is_empty() { Failing::Unread } else { Failing::Refused };
+                let message = format!("the store cannot be read: {}", chain(&error));
+                Err(Trouble { message, failing })
+            }
+        }
     }
 
     async fn some(&self, catalogue: &Catalogue, ids: &BTreeSet<String>) -> Result<Outcome, Trouble> {

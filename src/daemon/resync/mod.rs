@@ -16,20 +16,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::daemon::metrics::{CountPool, RegistersMetrics};
 use crate::daemon::objects::{Envelope, head_cursor, registers};
-use crate::daemon::operations::{OPERATIONS_MAX, Operations};
+use crate::daemon::operations::Operations;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::wait_for;
 use crate::daemon::registry::watch::{Watch, WatchEvent};
 use crate::daemon::store::{Epoch, Revision};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::registers::v1 as pb;
-use demand::Job;
+use demand::{Job, WAITING_MAX};
 use drive::{Brought, Line};
 use foreign::Foreign;
 use local::Local;
@@ -74,6 +74,8 @@ pub struct Resync {
     elsewhere: Mutex<()>,
     through: watch::Sender<Revision>,
     jobs: mpsc::Sender<Job>,
+    /// Places of those that wait for their turn.
+    places: Arc<Semaphore>,
     waiting: Mutex<mpsc::Receiver<Job>>,
 }
 
@@ -101,7 +103,7 @@ impl Resync {
             foreign.insert(Target::name(pool.as_ref()).to_owned(), pool);
         }
         parts.metrics.watch_pool(parts.count_pool.clone());
-        let (jobs, waiting) = mpsc::channel(OPERATIONS_MAX);
+        let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         Ok(Self {
             parts,
             lines,
@@ -109,6 +111,7 @@ impl Resync {
             elsewhere: Mutex::default(),
             through: watch::Sender::new(Revision(0)),
             jobs,
+            places: Arc::new(Semaphore::new(WAITING_MAX)),
             waiting: Mutex::new(waiting),
         })
     }

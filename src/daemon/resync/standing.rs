@@ -41,16 +41,15 @@ impl Standing {
         let mut state = self.lock();
         state.set_status(Status::InProgress);
         state.last_attempt_at = Some(timestamp(now));
-        state.next_run_at = None;
     }
 
-    /// Notes when the next run is due.
-    pub fn set_next(&self, now: Millis, wait: Duration) {
-        self.lock().next_run_at = Some(timestamp(now.after(wait)));
+    /// Notes when the next run is due that nobody demands; `None`: it goes on.
+    pub fn set_next(&self, now: Millis, wait: Option<Duration>) {
+        self.lock().next_run_at = wait.map(|wait| timestamp(now.after(wait)));
     }
 
-    /// Notes how a run ended. What was refused in part has failed.
-    pub fn end(&self, now: Millis, run: &Result<Outcome, Trouble>) {
+    /// Notes how a run ended, which was one of `all` or of some changes. What was refused in part has failed.
+    pub fn end(&self, now: Millis, run: &Result<Outcome, Trouble>, all: bool) {
         let mut state = self.lock();
         state.runs += 1;
         match run {
@@ -62,10 +61,12 @@ impl Standing {
                 log_run(&state.target, outcome);
                 match refused(outcome) {
                     Some(error) => self.note_failure(&mut state, error),
+                    // Changes do not mend what has failed before.
+                    None if !all && state.failures > 0 => state.set_status(Status::Failed),
                     None => self.note_success(&mut state, outcome, now),
                 }
             }
-            Err(trouble) => self.note_failure(&mut state, trouble.0.clone()),
+            Err(trouble) => self.note_failure(&mut state, trouble.message.clone()),
         }
     }
 
@@ -146,5 +147,8 @@ fn log_run(pool: &str, outcome: &Outcome) {
 fn refused(outcome: &Outcome) -> Option<String> {
     let first = outcome.failed.first()?;
     let (failed, id) = (outcome.failed.len(), &first.register_id);
+    if id.is_empty() {
+        return Some(first.message.clone());
+    }
     Some(format!("{failed} of the registers were refused, the first `{id}`: {}", first.message))
 }

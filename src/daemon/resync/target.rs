@@ -22,6 +22,9 @@ pub struct Catalogue {
     /// All commits up to here are in it.
     pub head: Head,
     pub registers: BTreeMap<String, Arc<RegisterValue>>,
+    /// Registers that are hosted, but nobody knows how: lost to a new epoch and not restored yet, or not readable.
+    /// What is advertised of them is left alone.
+    pub unknown: BTreeSet<String>,
 }
 
 /// What a run has done.
@@ -40,8 +43,28 @@ pub struct Outcome {
 
 /// Why a run failed, in words for an operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Trouble(pub String);
+#[error("{message}")]
+pub struct Trouble {
+    pub message: String,
+    pub failing: Failing,
+}
+
+/// What a failure says of the next run; the worse ones are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failing {
+    /// All was pushed, but what the pool has besides is not known.
+    Unread,
+    /// The pool did not take what it was given, and may take something else.
+    Refused,
+    /// The pool takes nothing now.
+    Away,
+}
+
+impl Trouble {
+    pub fn away(message: impl Into<String>) -> Self {
+        Self { message: message.into(), failing: Failing::Away }
+    }
+}
 
 /// A pool that is kept as the catalogue says.
 #[tonic::async_trait]
@@ -64,8 +87,12 @@ impl Catalogue {
     pub fn read(registry: &Registry) -> Self {
         // What is committed while it is read may be in it as well.
         let head = registry.view().head();
-        let registers = registers::catalogue(registry.view(), registry.node_id()).into_iter().collect();
-        Self { head, registers }
+        let mut unknown = registers::unknown(registry);
+        let registers = registers::catalogue(registry.view(), registry.node_id());
+        // An epoch may have begun meanwhile, or a register been restored.
+        unknown.append(&mut registers::unknown(registry));
+        let registers = registers.into_iter().filter(|(id, _)| !unknown.contains(id)).collect();
+        Self { head, registers, unknown }
     }
 
     /// What is to be advertised, in the order of the ids.
@@ -77,13 +104,19 @@ impl Catalogue {
     /// Of these registers, what is to be advertised and what is not.
     pub fn items_of(&self, ids: &BTreeSet<String>) -> (Vec<pb::AdvertisedRegister>, BTreeSet<String>) {
         let (mut items, mut hidden) = (Vec::new(), BTreeSet::new());
-        for id in ids {
+        for id in ids.difference(&self.unknown) {
             match self.registers.get(id).filter(|register| register.advertise) {
                 Some(register) => items.push(item_of(id, register)),
                 None => drop(hidden.insert(id.clone())),
             }
         }
         (items, hidden)
+    }
+
+    /// The registers that are hosted and not advertised.
+    pub fn hidden(&self) -> BTreeSet<String> {
+        let hidden = self.registers.iter().filter(|(_, register)| !register.advertise);
+        hidden.map(|(id, _)| id.clone()).collect()
     }
 
     /// Why an entry that is not of the set is none of it.
@@ -100,7 +133,8 @@ impl Catalogue {
         in_time(TRACES_TIMEOUT, deleted).await
     }
 
-    /// Says which of these strays may go; `entries` is how many the pool has, strays included.
+    /// Says which of these strays may go; `entries` is how many the pool has, strays included. What is not known is
+    /// none.
     ///
     /// # Errors
     /// Those of the store that knows what was deleted.
@@ -110,14 +144,14 @@ impl Catalogue {
         entries: usize,
         strays: &BTreeSet<String>,
     ) -> Result<Dared, StoreError> {
-        let (hidden, unknown): (BTreeSet<String>, BTreeSet<String>) =
+        let strays = strays - &self.unknown;
+        let (mut explained, others): (BTreeSet<String>, BTreeSet<String>) =
             strays.iter().cloned().partition(|id| self.registers.contains_key(id));
-        let mut explained = hidden;
-        if !unknown.is_empty() {
-            let traces = registers::deleted(registry, registry.node_id(), &unknown);
+        if !others.is_empty() {
+            let traces = registers::deleted(registry, registry.node_id(), &others);
             explained.extend(in_time(TRACES_TIMEOUT, traces).await?);
         }
-        Ok(dare(Found { entries, strays, explained: &explained, registers: self.registers.len() }))
+        Ok(dare(Found { entries, strays: &strays, explained: &explained, registers: self.registers.len() }))
     }
 }
 

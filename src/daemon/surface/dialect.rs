@@ -1,7 +1,7 @@
 //! The JSON of the systems some methods come from, on the routes that those systems' clients know.
 //!
-//! It differs from the canonical mapping in two things: fields that a message does not have are ignored, and
-//! 64-bit integers of answers are numbers. The generated converters write them as strings, so an answer is
+//! It differs from the canonical mapping in three things: fields that a message does not have are ignored, those that
+//! it has may be spelled in any case, and 64-bit integers of answers are numbers. The generated converters write them as strings, so an answer is
 //! copied once more; which of its fields are concerned is found out at start.
 
 use std::collections::HashMap;

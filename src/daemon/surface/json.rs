@@ -170,20 +170,21 @@ async fn prepare(
 }
 
 fn from_body(binding: &Binding, body: Option<Value>) -> Result<Map<String, Value>, Refusal> {
-    let unknown = binding.unknown;
+    let reading = &binding.reading;
     let mut message = Map::new();
     match (&binding.body, body) {
-        (_, None) => {}
+        (BodyRule::Nothing | BodyRule::Field(_), None) => {}
         (BodyRule::Nothing, Some(_)) => {
             return Err(Fault::invalid("this route takes no body; give its fields in the query").into());
         }
-        (BodyRule::Whole, Some(value)) => {
-            if let Value::Object(fitted) = fit_message(value, &binding.input, &Place::ROOT, unknown)? {
+        (BodyRule::Whole, body) => {
+            let value = body.unwrap_or_else(|| Value::Object(Map::new()));
+            if let Value::Object(fitted) = fit_message(value, &binding.input, &Place::ROOT, reading)? {
                 message = fitted;
             }
         }
         (BodyRule::Field(field), Some(value)) => {
-            let fitted = fit_field(value, field, &Place::ROOT.field(field.json_name()), unknown)?;
+            let fitted = fit_field(value, field, &Place::ROOT.field(field.json_name()), reading)?;
             message.insert(field.json_name().to_owned(), fitted);
         }
     }

@@ -24,6 +24,7 @@ mod pipeline;
 mod preface;
 mod query;
 mod received;
+mod required;
 mod routes;
 mod serve;
 mod shape;

@@ -8,7 +8,8 @@ use super::SurfaceError;
 use super::dialect::{Dialect, Numbers};
 use super::method::{DescribedMethod, HttpBinding, Method, Policy};
 use super::query::{FieldPath, resolve};
-use super::shape::Unknown;
+use super::required::Required;
+use super::shape::{Reading, Unknown};
 use super::sse::EventFields;
 use super::template::Template;
 use crate::wire::json::MethodJson;
@@ -49,8 +50,8 @@ pub(super) struct Binding {
     pub input: MessageDescriptor,
     pub path_fields: Vec<FieldPath>,
     pub body: BodyRule,
-    /// What is done with fields of the body that the message does not have.
-    pub unknown: Unknown,
+    /// How the body is read.
+    pub reading: Reading,
     /// The only field of the answer that is shown, if not the whole.
     pub response_body: Option<FieldDescriptor>,
     /// Where answers have 64-bit integers, on a route that shows them as numbers.
@@ -173,13 +174,14 @@ impl Binding {
             true => Unknown::Ignore,
             false => http.dialect.unknown(),
         };
+        let any_case = http.dialect == Dialect::Origin;
         Ok(Self {
             method: Arc::clone(&method.method),
             policy: method.policy,
             json: method.json,
             path_fields,
             body,
-            unknown,
+            reading: Reading { unknown, any_case, required: Required::of(&input) },
             response_body,
             numbers: (http.dialect == Dialect::Origin).then(|| Numbers::of(&method.output())),
             event: EventFields::of(&method.output()),

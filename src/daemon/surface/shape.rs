@@ -9,6 +9,7 @@ use std::fmt;
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Number, Value};
 
+use super::required::Required;
 use crate::wire::fault::{Code, Fault};
 
 /// What is done with a field the message does not have.
@@ -16,6 +17,28 @@ use crate::wire::fault::{Code, Fault};
 pub(super) enum Unknown {
     Refuse,
     Ignore,
+}
+
+/// How the documents of a route are read.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    pub unknown: Unknown,
+    /// The names of fields are taken in any case.
+    pub any_case: bool,
+    /// What must be there.
+    pub required: Required,
+}
+
+impl Reading {
+    const STRICT: Self = Self { unknown: Unknown::Refuse, any_case: false, required: Required::NONE };
+
+    fn field(&self, message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
+        let spelled = |known: &str| known.eq_ignore_ascii_case(name);
+        field_named(message, name).or_else(|| {
+            let mut fields = message.fields().filter(|_| self.any_case);
+            fields.find(|field| spelled(field.json_name()) || spelled(field.name()))
+        })
+    }
 }
 
 /// Where in the document a value stands.
@@ -75,7 +98,7 @@ pub(super) fn fit_message(
     value: Value,
     message: &MessageDescriptor,
     place: &Place<'_>,
-    unknown: Unknown,
+    reading: &Reading,
 ) -> Result<Value, Fault> {
     if is_well_known(message) {
         return Ok(value);
@@ -86,8 +109,8 @@ pub(super) fn fit_message(
     let mut fitted = Map::new();
     let mut chosen: Vec<(String, String)> = Vec::new();
     for (name, value) in given {
-        let Some(field) = field_named(message, &name) else {
-            if unknown == Unknown::Ignore {
+        let Some(field) = reading.field(message, &name) else {
+            if reading.unknown == Unknown::Ignore {
                 continue;
             }
             return Err(unknown_field(&place.field(&name), message));
@@ -98,10 +121,17 @@ pub(super) fn fit_message(
             continue;
         }
         refuse_second_choice(&field, &mut chosen, &place)?;
-        let value = fit_field(value, &field, &place, unknown)?;
+        let value = fit_field(value, &field, &place, reading)?;
         if fitted.insert(field.json_name().to_owned(), value).is_some() {
             return Err(bad_field(&place, "is given twice"));
         }
+    }
+    let missing = reading.required.of_message(message).iter().find(|name| !fitted.contains_key(*name));
+    if let Some(name) = missing {
+        return Err(bad_field(
+            &place.field(name),
+            "is missing; it must be there, if only with an empty value",
+        ));
     }
     Ok(Value::Object(fitted))
 }
@@ -111,16 +141,16 @@ pub(super) fn fit_field(
     value: Value,
     field: &FieldDescriptor,
     place: &Place<'_>,
-    unknown: Unknown,
+    reading: &Reading,
 ) -> Result<Value, Fault> {
     if field.is_map() {
-        return fit_map(value, field, place, unknown);
+        return fit_map(value, field, place, reading);
     }
     if !field.is_list() {
-        return fit_one(value, field, place, unknown);
+        return fit_one(value, field, place, reading);
     }
     let Value::Array(items) = value else { return Err(wrong_type(place, "an array", &value)) };
-    let fit = |(index, item)| fit_one(item, field, &place.index(index), unknown);
+    let fit = |(index, item)| fit_one(item, field, &place.index(index), reading);
     items.into_iter().enumerate().map(fit).collect()
 }
 
@@ -131,7 +161,7 @@ pub(super) fn fit_text(text: String, field: &FieldDescriptor, place: &Place<'_>)
         (Kind::Bool, "false") => Value::Bool(false),
         _ => Value::String(text),
     };
-    fit_one(value, field, place, Unknown::Refuse)
+    fit_one(value, field, place, &Reading::STRICT)
 }
 
 /// The field with this name, as in JSON or as in the proto.
@@ -170,7 +200,7 @@ fn fit_map(
     value: Value,
     field: &FieldDescriptor,
     place: &Place<'_>,
-    unknown: Unknown,
+    reading: &Reading,
 ) -> Result<Value, Fault> {
     let Value::Object(given) = value else { return Err(wrong_type(place, "an object", &value)) };
     let entry = field.kind();
@@ -180,7 +210,7 @@ fn fit_map(
     for (key, value) in given {
         let place = place.key(&key);
         fit_text(key.clone(), &key_field, &place)?;
-        let value = fit_one(value, &value_field, &place, unknown)?;
+        let value = fit_one(value, &value_field, &place, reading)?;
         fitted.insert(key, value);
     }
     Ok(Value::Object(fitted))
@@ -190,10 +220,10 @@ fn fit_one(
     value: Value,
     field: &FieldDescriptor,
     place: &Place<'_>,
-    unknown: Unknown,
+    reading: &Reading,
 ) -> Result<Value, Fault> {
     match field.kind() {
-        Kind::Message(message) => fit_message(value, &message, place, unknown),
+        Kind::Message(message) => fit_message(value, &message, place, reading),
         Kind::Enum(words) => fit_enum(&value, &words, place),
         Kind::String => expect(value, place, "a string", Value::is_string),
         Kind::Bytes => expect(value, place, "a base64 string", Value::is_string),

@@ -255,10 +255,8 @@ fn refused(error: RegisterError) -> Fault {
                 .detail("givenVersion", given)
         }
         RegisterError::Id(_)
-        | RegisterError::NameTooLong(_)
-        | RegisterError::NameControl
-        | RegisterError::DescriptionTooLong(_)
-        | RegisterError::DescriptionControl
+        | RegisterError::Name(_)
+        | RegisterError::Description(_)
         | RegisterError::Labels(_) => Fault::invalid(message),
     }
 }

@@ -56,6 +56,23 @@ pub fn catalogue(view: &View, node_id: &str) -> Vec<(String, Arc<RegisterValue>)
     own.collect()
 }
 
+/// The registers of this node of which the view does not have what they are: those that a new epoch has lost and
+/// that nobody has written there yet, and those whose record cannot be read.
+pub fn unknown(registry: &Registry) -> BTreeSet<String> {
+    let (view, losses) = (registry.view(), registry.losses());
+    let is_lost = |id: &RecordId| match (losses.of(view, id), view.get(id)) {
+        (Some(lost), Some(shown)) => lost.is_untouched(shown.record.version),
+        (lost, None) => lost.is_some(),
+        (None, Some(_)) => false,
+    };
+    let lost = losses.own_of(&REGISTER).into_iter().filter(is_lost);
+    let records = view.list(&REGISTER).records;
+    let own = of_node(&records, registry.node_id()).iter();
+    let unread = own.filter(|record| record.value::<RegisterValue>().is_none());
+    let ids = lost.chain(unread.map(|record| record.record.id.clone()));
+    ids.filter_map(|id| parts(&id).map(|(_, register)| register.to_owned())).collect()
+}
+
 /// The records of one node, out of those of all in the order of their keys.
 fn of_node<'r>(records: &'r [Arc<ViewRecord>], node_id: &str) -> &'r [Arc<ViewRecord>] {
     // `0` is what follows `/`.
@@ -83,8 +100,8 @@ pub async fn deleted(
     node_id: &str,
     ids: &BTreeSet<String>,
 ) -> Result<BTreeSet<String>, StoreError> {
-    let traces = traces(registry, node_id).await?;
-    let deleted = traces.iter().filter_map(|trace| parts(&trace.id)).map(|(_, register)| register);
+    let gone = gone(registry, node_id).await?;
+    let deleted = gone.iter().filter_map(|trace| parts(&trace.id)).map(|(_, register)| register);
     Ok(deleted.filter(|register| ids.contains(*register)).map(str::to_owned).collect())
 }
 
@@ -93,7 +110,14 @@ pub async fn deleted(
 /// # Errors
 /// Those of the store.
 pub async fn was_any_deleted(registry: &Registry, node_id: &str) -> Result<bool, StoreError> {
-    Ok(!traces(registry, node_id).await?.is_empty())
+    Ok(!gone(registry, node_id).await?.is_empty())
+}
+
+/// The traces of registers of a node that are not there: one may have been created again by now.
+async fn gone(registry: &Registry, node_id: &str) -> Result<Vec<Record>, StoreError> {
+    let mut traces = traces(registry, node_id).await?;
+    traces.retain(|trace| registry.view().get(&trace.id).is_none());
+    Ok(traces)
 }
 
 /// The traces of deleted registers of a node, in the order of their ids.

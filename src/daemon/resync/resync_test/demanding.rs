@@ -39,9 +39,9 @@ async fn a_dry_run_says_what_would_be_done() {
         .map(|change| (change.action(), change.register_id.as_str(), change.detail.as_str()))
         .collect();
     let expected = [
+        (Action::Remove, "stray-000", "not in the catalogue"),
         (Action::Add, "a", "not advertised yet"),
         (Action::Update, "b", "name: `old` -> `name of b`"),
-        (Action::Remove, "stray-000", "not in the catalogue"),
     ];
     assert_eq!(shown, expected);
     assert_eq!(daemon.pool.pushes().len(), pushes, "nothing is pushed");
@@ -143,8 +143,8 @@ async fn what_was_refused_or_waits_makes_it_partial() {
     assert!(ended.message.contains("kept in memory and written when the store is back"), "{}", ended.message);
     daemon.pool.fall_ill(Some("another daemon has this node's id"));
     let ended = push(&["d"]).await;
-    assert_eq!((ended.state(), ended.failures.len()), (State::Failed, 1));
-    assert!(ended.message.contains("another daemon"), "{}", ended.message);
+    assert_eq!((ended.state(), ended.failures.len()), (State::Failed, 0));
+    assert_eq!(ended.message, "STORE_UNAVAILABLE: another daemon has this node's id");
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,6 +169,11 @@ async fn what_cannot_be_meant_is_refused() {
             pb::ResyncRequest { advertisements: vec![item("x")], ..request() },
             "INVALID_ARGUMENT",
         ),
+        (
+            "all of a pool of others in the place of a file",
+            pb::ResyncRequest { peer: "http://peer".to_owned(), from_file: true, full: true, ..request() },
+            "INVALID_ARGUMENT",
+        ),
         ("TLS", pb::ResyncRequest { peer: "https://peer".to_owned(), ..request() }, "INVALID_ARGUMENT"),
         ("no address", pb::ResyncRequest { peer: "peer".to_owned(), ..request() }, "INVALID_ARGUMENT"),
         ("a reason", pb::ResyncRequest { reason: "a\nb".to_owned(), ..request() }, "INVALID_ARGUMENT"),
@@ -179,4 +184,104 @@ async fn what_cannot_be_meant_is_refused() {
     }
     let own = pb::ResyncRequest { node_id: NODE.to_owned(), batch_size: 256, ..request() };
     assert!(daemon.demand(own).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_is_named_before_what_comes() {
+    let daemon = daemon(&[]).await;
+    daemon.pool.plant(5);
+    let items = (0..1200).map(|at| item(&format!("f{at:04}"))).collect();
+    let mut entries = BTreeMap::new();
+    entries.insert("z".to_owned(), AdvertisementValue::default());
+    daemon.pool.entries.lock().unwrap().insert(Producer::file(), entries);
+    let asked =
+        pb::ResyncRequest { from_file: true, full: true, dry_run: true, advertisements: items, ..request() };
+    let plan = daemon.demand(asked).await.unwrap().plan.unwrap();
+    assert_eq!((plan.add, plan.remove, plan.changes.len()), (1200, 1, 1000));
+    let named: Vec<_> = plan.changes[..2].iter().map(|it| (it.action(), it.register_id.as_str())).collect();
+    assert_eq!(named, [(Action::Remove, "z"), (Action::Add, "f0000")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_waits_a_moment_for_the_run_that_goes_on() {
+    let daemon = daemon(&["a"]).await;
+    let dry = || pb::ResyncRequest { dry_run: true, ..request() };
+    for (takes, compares) in [(SECOND, 1), (SECOND * 10, 0)] {
+        *daemon.pool.commit.lock().unwrap() = takes;
+        daemon.put(&format!("{takes:?}"), true).await;
+        sleep(MS * 100).await;
+        let (before, begun) = (*daemon.pool.compared.lock().unwrap(), Instant::now());
+        daemon.demand(dry()).await.unwrap();
+        assert!(begun.elapsed() <= SECOND * 2 + MS, "{:?}", begun.elapsed());
+        assert_eq!(*daemon.pool.compared.lock().unwrap() - before, compares, "{takes:?}");
+        assert!(!*daemon.pool.overlapped.lock().unwrap(), "{takes:?}");
+        sleep(SECOND * 20).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_wait_at_a_time() {
+    let daemon = daemon(&["a"]).await;
+    *daemon.pool.commit.lock().unwrap() = SECOND * 100;
+    daemon.put("b", true).await;
+    sleep(SECOND).await;
+    let mut waiting = Vec::new();
+    for _ in 0..8 {
+        waiting.push(daemon.demand(request()).await.unwrap());
+    }
+    let refused = daemon.demand(request()).await.unwrap_err();
+    assert_eq!((refused.code, refused.reason.as_ref()), (Code::ResourceExhausted, "TOO_MANY_OPERATIONS"));
+    assert!(daemon.demand(pb::ResyncRequest { dry_run: true, ..request() }).await.is_ok());
+    assert_eq!(daemon.operations.list().len(), 8, "what was refused is none");
+    let first = waiting[0].operation.as_ref().unwrap().operation_id.clone();
+    daemon.operations.cancel(&first).unwrap();
+    daemon.ended(&waiting[0]).await;
+    sleep(MS).await;
+    let answer = daemon.demand(request()).await.unwrap();
+    daemon.ended(&answer).await;
+    for ended in &waiting {
+        daemon.ended(ended).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_call_is_answered_with_the_same_operation() {
+    let daemon = daemon(&["a"]).await;
+    let id = |answer: pb::ResyncResponse| answer.operation.unwrap().operation_id;
+    let first = daemon.demand_as("alice", Some("k"), request()).await.unwrap();
+    let again = daemon.demand_as("alice", Some("k"), request()).await.unwrap();
+    assert_eq!(id(again), id(first.clone()));
+    assert_eq!(daemon.ended(&first).await.state(), State::Succeeded);
+    let again = daemon.demand_as("alice", Some("k"), request()).await.unwrap();
+    assert_eq!(again.operation.as_ref().unwrap().state(), State::Succeeded, "as it is by then");
+    assert_eq!((id(again), daemon.operations.list().len()), (id(first), 1));
+    assert_eq!(daemon.audit_records().await, 1);
+    let other = pb::ResyncRequest { full: true, ..request() };
+    let refused = daemon.demand_as("alice", Some("k"), other).await.unwrap_err();
+    assert_eq!((refused.code, refused.reason.as_ref()), (Code::FailedPrecondition, "IDEMPOTENCY_KEY_REUSED"));
+    let _ = daemon.demand_as("bob", Some("k"), request()).await.unwrap();
+    let _ = daemon.demand_as("alice", Some("l"), request()).await.unwrap();
+    assert_eq!(daemon.operations.list().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_run_is_told_after_a_demanded_one() {
+    let daemon = daemon(&["a"]).await;
+    let next = daemon.local().next_run_at;
+    assert!(next.is_some());
+    daemon.ended(&daemon.demand(request()).await.unwrap()).await;
+    assert_eq!(daemon.local().next_run_at, next);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_brake_at_the_last_moment_says_so() {
+    let daemon = daemon(&["a"]).await;
+    *daemon.pool.commit.lock().unwrap() = SECOND * 10;
+    daemon.put("b", true).await;
+    sleep(SECOND).await;
+    let answer = daemon.demand(pb::ResyncRequest { full: true, ..request() }).await.unwrap();
+    daemon.pool.plant(20);
+    let ended = daemon.ended(&answer).await;
+    assert_eq!((ended.state(), ended.failures.len()), (State::Failed, 0));
+    assert_eq!(ended.message, "REMOVES_TOO_MANY: this would withdraw 20 of 22 advertisements");
 }

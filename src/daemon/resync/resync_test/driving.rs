@@ -160,3 +160,60 @@ async fn a_new_session_and_a_store_that_is_back_end_a_pause_and_an_interval() {
     pushed_within(SECOND * 10, "the store is back").await;
     assert!(daemon.store.count(Call::Log) > 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_catalogue_says_is_pushed_although_the_store_cannot_be_compared() {
+    let daemon = daemon(&["a", "-b", "c"]).await;
+    *daemon.pool.unread.lock().unwrap() = true;
+    daemon.pool.plant(1);
+    {
+        let mut entries = daemon.pool.entries.lock().unwrap();
+        let of = entries.get_mut(&Producer::catalogue()).unwrap();
+        of.remove("a");
+        of.insert("b".to_owned(), AdvertisementValue::default());
+    }
+    daemon.register();
+    until("it was noticed", || daemon.local().status() == Status::Failed).await;
+    assert!(daemon.local().error.starts_with("the store cannot be read: "), "{}", daemon.local().error);
+    assert_eq!(ids(&daemon.pool.ids()), ["a", "c", "stray-000"], "what is hidden goes, and no stray does");
+    until("the pauses are long", || daemon.local().failures == 6).await;
+    sleep(SECOND).await;
+    for (id, advertise, expected) in
+        [("d", true, &["a", "c", "d", "stray-000"][..]), ("a", false, &["c", "d", "stray-000"])]
+    {
+        let (begun, mut through) = (Instant::now(), daemon.resync.pushed_through());
+        let revision = daemon.put(id, advertise).await;
+        through.wait_for(|through| *through >= revision).await.unwrap();
+        assert!(begun.elapsed() < MS * 100, "{id}: {:?}", begun.elapsed());
+        assert_eq!(ids(&daemon.pool.ids()), expected);
+        assert_eq!(daemon.local().status(), Status::Failed, "the comparison fails all the same");
+    }
+    *daemon.pool.unread.lock().unwrap() = false;
+    until("it is well", || daemon.local().status() == Status::Success).await;
+    assert_eq!(ids(&daemon.pool.ids()), ["c", "d"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_register_that_is_refused_delays_no_other() {
+    let daemon = daemon(&["a"]).await;
+    let mut through = daemon.resync.pushed_through();
+    daemon.pool.refuses.lock().unwrap().insert("b".to_owned());
+    let refused = daemon.put("b", true).await;
+    until("the pauses are long", || daemon.local().failures == 6).await;
+    sleep(SECOND).await;
+    for id in ["c", "d", "e"] {
+        let begun = Instant::now();
+        daemon.put(id, true).await;
+        until("it is there", || daemon.pool.ids().contains(&id.to_owned())).await;
+        assert!(begun.elapsed() < MS * 100, "{id}: {:?}", begun.elapsed());
+        sleep(MS * 200).await;
+    }
+    assert_eq!((daemon.local().status(), daemon.local().failures), (Status::Failed, 6));
+    assert!(daemon.local().error.contains("the first `b`: no room"), "{}", daemon.local().error);
+    assert!(*through.borrow_and_update() < refused, "not all of it is there");
+    daemon.pool.refuses.lock().unwrap().clear();
+    let begun = Instant::now();
+    until("it is there as well", || daemon.pool.ids().contains(&"b".to_owned())).await;
+    assert!(begun.elapsed() <= SECOND * 60, "{:?}", begun.elapsed());
+    until("it is well", || daemon.local().status() == Status::Success).await;
+}

@@ -224,7 +224,9 @@ async fn a_pool_elsewhere_is_pushed_to_on_demand() {
     }
     peer.heard.say(Some((500, "no")));
     let ended = daemon.ended(&daemon.demand(asked(false, false)).await.unwrap()).await;
-    assert_eq!((ended.state(), ended.failures[0].reason.as_str()), (State::Failed, "PEER_SERVICE_FAILED"));
+    assert_eq!((ended.state(), ended.failures.len()), (State::Failed, 0));
+    let expected = "PEER_SERVICE_FAILED: the peer service answered 500 Internal Server Error: no";
+    assert_eq!(ended.message, expected);
     assert_eq!(daemon.resync.state().targets.len(), 1, "it is none of those that are kept up to date");
 }
 
@@ -235,4 +237,87 @@ async fn daemon_in_real_time(registers: &[&str]) -> Daemon {
     daemon.register();
     until("it has pushed", || daemon.pool.ids().len() == registers.len()).await;
     daemon
+}
+
+#[tokio::test]
+async fn others_keep_what_a_new_epoch_has_lost() {
+    let peer = PeerService::new().await;
+    let daemon = pushing(&peer, &["a", "b", "c"], INTERVAL).await;
+    until("it is noted", || state(&daemon).status() == Status::Success).await;
+    let (before, runs) = (peer.heard.calls().len(), state(&daemon).runs);
+    daemon.fail_over(begun_anew(daemon.clock, &["a"]).await).await;
+    until("it has run", || state(&daemon).runs > runs && state(&daemon).status() == Status::Success).await;
+    let full = pb::ResyncRequest { full: true, peer: peer.url(), ..pb::ResyncRequest::default() };
+    assert_eq!(daemon.ended(&daemon.demand(full).await.unwrap()).await.state(), State::Succeeded);
+    let calls = peer.heard.calls();
+    assert!(calls.len() >= before + 2);
+    assert!(calls[before..].iter().all(|(_, body)| body["fullSync"] == false), "{:?}", &calls[before..]);
+    assert_eq!(ids(&peer.heard.public()), ["a", "b", "c"]);
+    daemon.host(&["b", "c"]).await;
+    daemon.register();
+    until("all is known again", || peer.heard.calls().last().unwrap().1["fullSync"] == true).await;
+}
+
+#[tokio::test]
+async fn nothing_at_all_withdraws_everything_elsewhere_only_by_order() {
+    let (peer, daemon) = (PeerService::new().await, daemon_in_real_time(&[]).await);
+    peer.heard.public.lock().unwrap().insert("theirs".to_owned());
+    let full = pb::ResyncRequest { full: true, peer: peer.url(), ..pb::ResyncRequest::default() };
+    let refused = daemon.demand(full.clone()).await.unwrap_err();
+    assert_eq!((refused.code, refused.reason.as_ref()), (Code::FailedPrecondition, "REMOVES_TOO_MANY"));
+    assert!(refused.message.contains("would withdraw everything"), "{refused}");
+    assert!(peer.heard.calls().is_empty());
+    let dry = pb::ResyncRequest { dry_run: true, ..full.clone() };
+    assert!(daemon.demand(dry).await.is_ok(), "a plan removes nothing");
+    let answer = daemon.demand(pb::ResyncRequest { override_brake: true, ..full }).await.unwrap();
+    assert_eq!(daemon.ended(&answer).await.counts["removed"], 1);
+}
+
+#[tokio::test]
+async fn what_a_file_put_elsewhere_the_catalogue_does_not_answer_for() {
+    let peer = PeerService::new().await;
+    let daemon = pushing(&peer, &["a"], MS * 200).await;
+    until("it is noted", || state(&daemon).status() == Status::Success).await;
+    let item = pb::AdvertisedRegister { register_id: "x".to_owned(), ..pb::AdvertisedRegister::default() };
+    let asked = pb::ResyncRequest {
+        peer: peer.url(),
+        from_file: true,
+        advertisements: vec![item],
+        ..pb::ResyncRequest::default()
+    };
+    let sent = || daemon.resync.foreign.values().next().unwrap().sent();
+    assert_eq!(ids(&sent()), ["a"]);
+    assert_eq!(daemon.ended(&daemon.demand(asked).await.unwrap()).await.state(), State::Succeeded);
+    assert!(peer.heard.calls().iter().any(|(_, body)| body["advertisements"][0]["registerId"] == "x"));
+    assert_eq!(ids(&sent()), ["a"]);
+}
+
+#[tokio::test]
+async fn what_a_peer_service_refuses_in_part_is_a_failure() {
+    let peer = PeerService::new().await;
+    let daemon = pushing(&peer, &["a", "b"], INTERVAL).await;
+    until("it is noted", || state(&daemon).status() == Status::Success).await;
+    let asked = || pb::ResyncRequest { peer: peer.url(), ..pb::ResyncRequest::default() };
+    let result =
+        |at: usize| json!({"registerId": format!("r{at:05}"), "reason": "FULL", "message": "no room"});
+    let results: Vec<Value> = (0..3000).map(result).collect();
+    let named = json!({"processed": 3001, "results": results, "added": 1, "failed": 3000}).to_string();
+    assert!(named.len() > 128 << 10);
+    let cases = [
+        (r#"{"processed": 2, "added": 1, "failed": 1}"#, 1, &peer.url(), "1 of the registers was refused"),
+        (&named, 3000, &"r00000".to_owned(), "no room"),
+    ];
+    for (answer, failed, object, message) in cases {
+        peer.heard.say(Some((200, answer)));
+        daemon.register();
+        until("it is noticed", || state(&daemon).status() == Status::Failed).await;
+        assert_eq!(state(&daemon).last_run.unwrap().failed, failed);
+        assert!(state(&daemon).error.contains(message), "{}", state(&daemon).error);
+        let ended = daemon.ended(&daemon.demand(asked()).await.unwrap()).await;
+        assert_eq!((ended.state(), ended.counts["failed"]), (State::Partial, u64::from(failed)));
+        assert_eq!((&ended.failures[0].object, ended.failures.len()), (object, failed.min(1000) as usize));
+        assert!(ended.failures[0].message.contains(message), "{}", ended.failures[0].message);
+        peer.heard.say(None);
+        until("it is tried again", || state(&daemon).status() == Status::Success).await;
+    }
 }

@@ -56,6 +56,13 @@ struct FakePool {
     commit: Lock<Duration>,
     /// Everything waits for the store.
     defers: Lock<bool>,
+    /// The store cannot be compared with.
+    unread: Lock<bool>,
+    /// How often it was compared.
+    compared: Lock<usize>,
+    pushing: Lock<bool>,
+    /// It was compared in the middle of a push.
+    overlapped: Lock<bool>,
 }
 
 #[tonic::async_trait]
@@ -67,10 +74,26 @@ impl LocalPool for FakePool {
     }
 
     async fn compare_with_store(&self) -> Result<bool, StoreError> {
-        Ok(true)
+        *self.compared.lock().unwrap() += 1;
+        *self.overlapped.lock().unwrap() |= *self.pushing.lock().unwrap();
+        let unread = *self.unread.lock().unwrap();
+        if unread {
+            Err(StoreError::Incompatible { what: "a record".to_owned(), record: None })
+        } else {
+            Ok(true)
+        }
     }
 
     async fn push(&self, push: Push<'_>) -> Result<Pushed, Fault> {
+        *self.pushing.lock().unwrap() = true;
+        let pushed = self.take(push).await;
+        *self.pushing.lock().unwrap() = false;
+        pushed
+    }
+}
+
+impl FakePool {
+    async fn take(&self, push: Push<'_>) -> Result<Pushed, Fault> {
         let items = push.items.iter().map(|item| item.register_id.clone()).collect();
         self.pushes.lock().unwrap().push(Seen { at: Instant::now(), items, rest: push.rest.clone() });
         if let Some(why) = self.ill.lock().unwrap().clone() {
@@ -114,9 +137,7 @@ impl LocalPool for FakePool {
         }
         Ok(pushed)
     }
-}
 
-impl FakePool {
     fn ids_of(&self, producer: &Producer) -> Vec<String> {
         self.entries.lock().unwrap().get(producer).into_iter().flat_map(BTreeMap::keys).cloned().collect()
     }
@@ -225,17 +246,34 @@ impl Daemon {
         }
     }
 
+    /// Puts another store in the place of the present one, and waits until the view shows its epoch.
+    async fn fail_over(&self, next: Arc<MemoryStore>) {
+        let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
+        self.store.swap(next);
+        self.registry.view().contact().note_epoch(epoch);
+        until("the view is another", || self.registry.view().head().epoch == epoch).await;
+    }
+
     fn local(&self) -> pb::AdvertisementSyncState {
         self.resync.state().targets[0].clone()
     }
 
     async fn demand(&self, request: pb::ResyncRequest) -> Result<pb::ResyncResponse, Fault> {
+        self.demand_as("alice", None, request).await
+    }
+
+    async fn demand_as(
+        &self,
+        principal: &str,
+        key: Option<&str>,
+        request: pb::ResyncRequest,
+    ) -> Result<pb::ResyncResponse, Fault> {
         let caller = Caller {
-            principal: "alice".into(),
+            principal: principal.into(),
             scopes: Scopes::all(),
             request_id: RequestId::of_static("test"),
             protocol: Protocol::Http1,
-            idempotency_key: None,
+            idempotency_key: key.map(str::to_owned),
             generated_key: None,
             if_match: None,
             if_none_match: None,
@@ -261,6 +299,21 @@ impl Daemon {
         let scan = Scan { kind: AUDIT, after: None, backwards: false, limit: 100 };
         self.registry.store().scan(scan).await.unwrap().records.len()
     }
+}
+
+/// A store that has begun anew and holds these registers; those with a `-` before them are not advertised.
+async fn begun_anew(clock: PausedClock, registers: &[&str]) -> Arc<MemoryStore> {
+    let next = Arc::new(MemoryStore::new(clock));
+    let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
+    for given in registers {
+        let id = given.trim_start_matches('-');
+        let advertise = *given == id;
+        let value = RegisterValue { name: format!("name of {id}"), advertise, ..RegisterValue::default() };
+        let value = Bytes::from(value.encode_to_vec());
+        let writes = vec![Write::Put { id: register_record(NODE, id), value, group: None }];
+        next.commit(Commit { epoch, writes, writer: NODE.to_owned(), ..Commit::default() }).await.unwrap();
+    }
+    next
 }
 
 /// Waits for something that must come to be, whether time is paused or not.

@@ -76,15 +76,82 @@ async fn a_catalogue_that_a_new_epoch_has_lost_withdraws_nothing() {
     }
     let newest = daemon.registry.view().head().revision;
     daemon.resync.pushed_through().wait_for(|through| *through == newest).await.unwrap();
-    let next = Arc::new(MemoryStore::new(daemon.clock));
-    let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
-    daemon.store.swap(next);
-    daemon.registry.view().contact().note_epoch(epoch);
-    until("the view is another", || daemon.registry.view().head().epoch == epoch).await;
-    until("it drifts", || daemon.local().status() == Status::Drift).await;
-    assert_eq!((daemon.local().drifted, ids(&daemon.pool.ids())), (2, vec!["a", "b"]));
+    let runs = daemon.local().runs;
+    daemon.fail_over(begun_anew(daemon.clock, &[]).await).await;
+    until("it has run", || daemon.local().runs > runs).await;
+    assert_eq!(ids(&daemon.pool.ids()), ["a", "b"]);
     daemon.host(&["a", "b"]).await;
     until("it is as it was", || daemon.local().status() == Status::Success).await;
-    let through = *daemon.resync.pushed_through().borrow();
-    assert_eq!(through, daemon.registry.view().head().revision, "in the revisions of the new epoch");
+    let through = || *daemon.resync.pushed_through().borrow();
+    let head = daemon.registry.view().head().revision;
+    until("in the revisions of the new epoch", || through() == head).await;
+}
+
+/// A daemon whose registry was begun anew and has only some of its registers yet: `a` and `b` as they were, `d` and
+/// `e` as they were before their last change, `c` and `f` not at all.
+async fn half_restored() -> Daemon {
+    let daemon = daemon(&["a", "b", "c", "-d", "e", "f"]).await;
+    // A replica that lags: what it has is older than the last word of the epoch before.
+    let next = begun_anew(daemon.clock, &["a", "b", "-d", "e"]).await;
+    sleep(SECOND).await;
+    daemon.put("d", true).await;
+    daemon.put("e", false).await;
+    until("it is pushed", || ids(&daemon.pool.ids()) == ["a", "b", "c", "d", "f"]).await;
+    sleep(SECOND).await;
+    let runs = daemon.local().runs;
+    daemon.fail_over(next).await;
+    daemon.register();
+    until("it has run", || daemon.local().runs > runs).await;
+    sleep(SECOND).await;
+    daemon
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_new_epoch_has_lost_stays_until_it_is_restored() {
+    let daemon = half_restored().await;
+    assert_eq!(ids(&daemon.pool.ids()), ["a", "b", "c", "d", "f"], "and nothing hidden is shown");
+    daemon.pool.plant(1);
+    for full in [false, true] {
+        let request = pb::ResyncRequest { full, ..pb::ResyncRequest::default() };
+        let answer = daemon.demand(request).await.unwrap();
+        let removed = u32::from(full);
+        assert_eq!(answer.plan.as_ref().unwrap().remove, removed);
+        assert_eq!(daemon.ended(&answer).await.counts["removed"], u64::from(removed));
+    }
+    assert_eq!(ids(&daemon.pool.ids()), ["a", "b", "c", "d", "f"]);
+    // What is written in the new epoch counts at once.
+    daemon.host(&["-c", "e"]).await;
+    until("it is pushed", || ids(&daemon.pool.ids()) == ["a", "b", "d", "e", "f"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_register_that_cannot_be_read_is_left_alone() {
+    let daemon = daemon(&["a", "b"]).await;
+    let (id, value) = (register_record(NODE, "b"), Bytes::from_static(b"\xff\xff"));
+    daemon.commit(Write::Put { id, value, group: None }).await;
+    sleep(SECOND).await;
+    daemon.register();
+    sleep(SECOND).await;
+    assert_eq!(ids(&daemon.pool.ids()), ["a", "b"]);
+    let full = pb::ResyncRequest { full: true, ..pb::ResyncRequest::default() };
+    daemon.ended(&daemon.demand(full).await.unwrap()).await;
+    assert_eq!(ids(&daemon.pool.ids()), ["a", "b"]);
+    daemon.delete("b").await;
+    until("it is gone", || ids(&daemon.pool.ids()) == ["a"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_trace_of_a_register_that_is_there_explains_nothing() {
+    let daemon = daemon(&["a"]).await;
+    let next = begun_anew(daemon.clock, &["a", "b"]).await;
+    let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
+    for id in ["a", "b"] {
+        let writes = vec![Write::Delete { id: register_record(NODE, id) }];
+        next.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
+    }
+    // The view has not met it yet.
+    daemon.store.swap(next);
+    let asked = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+    let deleted = registers::deleted(&daemon.registry, NODE, &asked).await.unwrap();
+    assert_eq!(deleted, BTreeSet::from(["b".to_owned()]));
 }

@@ -9,6 +9,7 @@ use crate::daemon::surface::accept::Form;
 use crate::daemon::surface::dialect::Dialect;
 use crate::daemon::surface::method::{DescribedMethod, HttpBinding};
 use crate::daemon::surface::query::{FieldPath, resolve, takes_text};
+use crate::daemon::surface::required::is_required;
 use crate::daemon::surface::shape::is_well_known;
 use crate::daemon::surface::template::Template;
 use crate::wire::problem;
@@ -218,7 +219,8 @@ fn request_body(
         }
         name => schemas.field(&input.get_field_by_name(name)?, binding.dialect, comments),
     };
-    Some(json!({"required": false, "content": {Form::Json.media_type(): {"schema": schema}}}))
+    let required = binding.body == "*" && input.fields().any(|field| is_required(&field));
+    Some(json!({"required": required, "content": {Form::Json.media_type(): {"schema": schema}}}))
 }
 
 fn answers(bindings: &[Bound<'_>], comments: &Comments, schemas: &mut Schemas) -> Value {

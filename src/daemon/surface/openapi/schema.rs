@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::comments::Comments;
 use crate::daemon::surface::dialect::{Dialect, holds_numbers};
+use crate::daemon::surface::required::is_required;
 use crate::daemon::surface::shape::is_well_known;
 
 /// Names that DNS and certificates must be able to carry.
@@ -86,6 +87,11 @@ impl Schemas {
             .collect();
         if !properties.is_empty() {
             schema.insert("properties".to_owned(), Value::Object(properties));
+        }
+        let required: Vec<_> = fields.iter().filter(|field| is_required(field)).collect();
+        if !required.is_empty() {
+            let names: Vec<_> = required.iter().map(|field| field.json_name()).collect();
+            schema.insert("required".to_owned(), json!(names));
         }
         if dialect == Dialect::Origin {
             schema.insert("additionalProperties".to_owned(), json!(true));
