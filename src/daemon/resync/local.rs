@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
 use crate::core::register::{Held, Rest, plan};
 use crate::core::strays::Dared;
-use crate::daemon::objects::advertisements::pool::{BATCH_MAX, Pool, Producer, Push, Pushed};
+use crate::daemon::objects::advertisements::pool::{BATCH, Pool, Producer, Push, Pushed};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::chain;
 use crate::daemon::store::StoreError;
@@ -62,7 +62,7 @@ impl Local {
             producer: Producer::catalogue(),
             items,
             rest,
-            batch: BATCH_MAX,
+            batch: BATCH,
             caller: None,
             progress: &|_, _| {},
             cancelled: &|| false,

@@ -1,7 +1,7 @@
 //! What register services outside push to the pool of this node.
 
 use super::pb;
-use super::pool::{BATCH_MAX, ENTRIES_MAX, Pool, Producer, Push, Pushed};
+use super::pool::{BATCH, ENTRIES_MAX, Pool, Producer, Push, Pushed};
 use crate::core::register::{Rest, check_described, check_named, check_register_id};
 use crate::daemon::surface::Caller;
 use crate::wire::fault::Fault;
@@ -69,7 +69,7 @@ async fn push(
         producer: Producer::http(&caller.principal)?,
         items,
         rest,
-        batch: BATCH_MAX,
+        batch: BATCH,
         caller: Some(caller),
         progress: &|_, _| {},
         cancelled: &|| false,

@@ -20,6 +20,13 @@ pub fn of_register(pool: &Pool, register_id: &str) -> Vec<pb::Advertisement> {
 /// The advertisements of the sources and registers that are `wanted`, in the order of their keys;
 /// those that are not public only if they are this node's own.
 pub fn all(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertisement> {
+    let mut shown = gather(pool, wanted);
+    shown.sort_by_cached_key(key);
+    shown
+}
+
+/// The same in no order.
+fn gather(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertisement> {
     let registry = pool.registry();
     let (view, node) = (registry.view(), registry.node_id());
     let mut showing = Showing::of(view);
@@ -33,7 +40,6 @@ pub fn all(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertis
     }
     let own = pool.entries(|register| wanted(node, register));
     shown.extend(own.into_iter().map(|entry| local(node, entry)));
-    shown.sort_by_cached_key(key);
     shown
 }
 
@@ -58,7 +64,7 @@ pub fn available(pool: &Pool, sources: &[String]) -> Vec<pb::AvailableRegister> 
     let node = pool.registry().node_id();
     let wanted = |source: &str, _: &str| sources.is_empty() || sources.iter().any(|wanted| wanted == source);
     let mut registers: BTreeMap<String, Gathered> = BTreeMap::new();
-    for shown in all(pool, wanted).into_iter().filter(|shown| shown.is_public) {
+    for shown in gather(pool, wanted).into_iter().filter(|shown| shown.is_public) {
         registers.entry(shown.register_id.clone()).or_default().add(shown, node);
     }
     registers.into_iter().map(|(id, gathered)| gathered.register(id)).collect()

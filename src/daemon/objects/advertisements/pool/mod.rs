@@ -35,6 +35,8 @@ use shelf::{Entry, Found, Taking};
 
 /// The most changes of one commit: the audit record of the push needs a place as well.
 pub const BATCH_MAX: usize = COMMIT_WRITES_MAX - 1;
+/// How many changes a commit has unless it is said: others wait for it, and so does the server of the store.
+pub const BATCH: usize = 64;
 /// The most entries of one producer.
 pub const ENTRIES_MAX: usize = 100_000;
 /// The most producers of one node.

@@ -182,7 +182,7 @@ async fn a_push_whose_caller_has_gone_and_one_whose_reply_was_lost_are_told_once
     sleep(SESSION * 3).await;
     assert_eq!(a.available(), ["r"]);
     let first = "advertisement/a/http:registers added: 1".to_owned();
-    assert_eq!(told(&*store).await, [first.clone()]);
+    assert_eq!(told(&*store).await, std::slice::from_ref(&first));
     store.fall_ill([Call::Commit], Ill::LosesReplies);
     push_as(&a, &caller, &[]).await;
     store.recover();
