@@ -53,6 +53,7 @@ fn main() -> Result<()> {
         }
         if asked("reconcile") {
             runtime.block_on(reconcile::beside_calls(kind, (rounds / 4).max(1)))?;
+            runtime.block_on(reconcile::beside_comparisons(kind, rounds))?;
         }
         if asked("unchanged") {
             runtime.block_on(reconcile::unchanged(kind))?;

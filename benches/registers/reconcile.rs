@@ -90,6 +90,36 @@ async fn calls(url: &str, done: Arc<AtomicBool>, limit: Option<Duration>) -> Res
     Ok(took)
 }
 
+/// Other calls while the catalogue of ten thousand is compared with the store again and again, beside the same calls
+/// alone: what the runs at every interval cost others.
+pub async fn beside_comparisons(kind: Kind, runs: usize) -> Result<()> {
+    let service = Service::start(kind, &["registers.resyncInterval=1h"])?;
+    service.import(REGISTERS).await?;
+    service.until_visible(REGISTERS).await?;
+    let url = service.daemon()?.url("");
+    let mut alone = Figures::default();
+    let measured = calls(&url, Arc::new(AtomicBool::new(false)), Some(ALONE)).await?;
+    measured.into_iter().for_each(|it| alone.push(it));
+    let done = Arc::new(AtomicBool::new(false));
+    let calling = tokio::spawn({
+        let (url, done) = (url.clone(), done.clone());
+        async move { calls(&url, done, None).await }
+    });
+    for _ in 0..runs {
+        service.resync().await?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    let mut beside = Figures::default();
+    calling.await??.into_iter().for_each(|it| beside.push(it));
+    let word = kind.word();
+    alone.print(&format!("other calls alone, {word}"));
+    beside.print(&format!(
+        "other calls beside a comparison a second, {word}, limit of p99: that alone + 10 ms"
+    ));
+    Ok(())
+}
+
 /// What runs cost that change nothing, and are asked for: each leaves an audit record, and nothing else. Those that
 /// nobody asks for leave none.
 pub async fn unchanged(kind: Kind) -> Result<()> {
