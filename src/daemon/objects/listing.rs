@@ -137,6 +137,11 @@ impl PageToken {
     }
 }
 
+/// Whether one is among those that are wanted; none are named: all are.
+pub fn is_among(wanted: &[String], one: &str) -> bool {
+    wanted.is_empty() || wanted.iter().any(|it| it == one)
+}
+
 fn refuse(message: &str) -> Fault {
     Fault::new(Code::InvalidArgument, "INVALID_PAGE_TOKEN", message)
         .hint("begin again without a page token, or repeat the filters and the order of the first page")

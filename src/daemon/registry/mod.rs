@@ -12,6 +12,7 @@ pub mod own;
 pub mod reached;
 pub mod record;
 mod refusal;
+mod under;
 pub mod view;
 pub mod watch;
 

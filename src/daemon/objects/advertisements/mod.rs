@@ -120,10 +120,9 @@ impl Advertisements {
         };
         let query = request_hash(&filters);
         let token = PageToken::decode(&asked.page_token, query)?;
-        let among = |wanted: &[String], one: &str| wanted.is_empty() || wanted.iter().any(|it| it == one);
         let (cursor, envelope) = (self.cursor(), Envelope::of(self.pool.registry()));
         let mut advertisements = reading::all(&self.pool, |source, register| {
-            among(&filters.source, source) && among(&filters.register_id, register)
+            listing::is_among(&filters.source, source) && listing::is_among(&filters.register_id, register)
         });
         let total = advertisements.len();
         let next = page(&mut advertisements, size, token, reading::key);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::pool::{LocalEntry, Pool};
 use super::{ADVERTISEMENT, advertisement_id, parts};
 use crate::core::time::Millis;
+use crate::daemon::objects::listing::is_among;
 use crate::daemon::objects::{peers, timestamp};
 use crate::daemon::registry::view::{View, ViewRecord};
 use crate::daemon::store::GroupRef;
@@ -62,7 +63,7 @@ pub fn remote_count(pool: &Pool) -> usize {
 /// The public registers, each once, in the order of their ids; `sources` empty: of all nodes.
 pub fn available(pool: &Pool, sources: &[String]) -> Vec<pb::AvailableRegister> {
     let node = pool.registry().node_id();
-    let wanted = |source: &str, _: &str| sources.is_empty() || sources.iter().any(|wanted| wanted == source);
+    let wanted = |source: &str, _: &str| is_among(sources, source);
     let mut registers: BTreeMap<String, Gathered> = BTreeMap::new();
     for shown in gather(pool, wanted).into_iter().filter(|shown| shown.is_public) {
         registers.entry(shown.register_id.clone()).or_default().add(shown, node);

@@ -7,6 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::pb;
 use super::reading::Showing;
 use super::{ADVERTISEMENT, parts};
+use crate::daemon::objects::listing::is_among;
 use crate::daemon::objects::{reset_word, timestamp};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
@@ -32,9 +33,8 @@ pub fn begin(
     let pb::WatchAdvertisementsRequest { register_id: registers, source: sources, .. } = asked;
     let filter = move |record: &ViewRecord| {
         let Some((source, register, _)) = parts(&record.record.id) else { return false };
-        let among = |wanted: &[String], one: &str| wanted.is_empty() || wanted.iter().any(|it| it == one);
-        among(&registers, register)
-            && among(&sources, source)
+        is_among(&registers, register)
+            && is_among(&sources, source)
             && record.value::<AdvertisementValue>().is_some_and(|value| value.is_public)
     };
     let watch = Watch::begin(registry.clone(), ADVERTISEMENT, Box::new(filter), since);

@@ -22,7 +22,7 @@ use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::reached::Reached;
 use crate::daemon::registry::view::{View, ViewRecord};
 use crate::daemon::registry::watch::Watch;
-use crate::daemon::store::{Kind, PAGE_MAX, Record, RecordId, Scan, StoreError};
+use crate::daemon::store::{Kind, Record, RecordId, StoreError};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::registers::v1 as pb;
 use crate::wire::pb::omnirelay::store::v1::RegisterValue;
@@ -122,23 +122,9 @@ async fn gone(registry: &Registry, node_id: &str) -> Result<Vec<Record>, StoreEr
 
 /// The traces of deleted registers of a node, in the order of their ids.
 async fn traces(registry: &Registry, node_id: &str) -> Result<Vec<Record>, StoreError> {
-    let mut found = Vec::new();
-    let mut after = Some(format!("{node_id}/"));
-    loop {
-        let scan = Scan { kind: REGISTER, after: after.take(), backwards: false, limit: PAGE_MAX };
-        let page = registry.store().scan(scan).await?;
-        let last = page.records.last().map(|record| record.id.key.clone()).filter(|_| page.more);
-        for record in page.records {
-            match parts(&record.id) {
-                Some((of, _)) if of == node_id => found.extend(record.deleted.then_some(record)),
-                Some(_) | None => return Ok(found),
-            }
-        }
-        match last {
-            Some(last) => after = Some(last),
-            None => return Ok(found),
-        }
-    }
+    let mut found = registry.read_under(&REGISTER, &format!("{node_id}/")).await?;
+    found.retain(|record| record.deleted);
+    Ok(found)
 }
 
 /// Serves `RegisterService` from a registry.

@@ -26,7 +26,7 @@ use crate::daemon::objects::peers::session_id;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::view::ViewRecord;
-use crate::daemon::store::{COMMIT_WRITES_MAX, GroupRef, Record, Scan, StoreError};
+use crate::daemon::store::{COMMIT_WRITES_MAX, GroupRef, Record, StoreError};
 use crate::wire::fault::Fault;
 use crate::wire::pb::omnirelay::store::v1::AdvertisementValue;
 use memory::Memory;
@@ -45,8 +45,6 @@ const PRODUCERS_MAX: usize = 64;
 const PRODUCER_BYTES_MAX: usize = 256;
 /// How long what a comparison has found is left to the push behind it.
 const COMPARED_WAIT: Duration = Duration::from_secs(2);
-/// How many records are read at a time: a page keeps the store from serving others.
-const PAGE: usize = 512;
 
 /// Who pushes: `catalogue`, `http:NAME` or `file`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -259,23 +257,8 @@ impl Pool {
 
     async fn read_store(&self) -> Result<Vec<Found>, StoreError> {
         let prefix = format!("{}/", self.registry.node_id());
-        let mut found = Vec::new();
-        let mut after = Some(prefix.clone());
-        loop {
-            let scan = Scan { kind: ADVERTISEMENT, after: after.take(), backwards: false, limit: PAGE };
-            let page = write::in_time(self.registry.store().scan(scan)).await?;
-            for record in &page.records {
-                if !record.id.key.starts_with(&prefix) {
-                    return Ok(found);
-                }
-                found.extend(found_of(record).filter(|_| !record.deleted));
-            }
-            match page.records.last().filter(|_| page.more) {
-                Some(last) => after = Some(last.id.key.clone()),
-                None => return Ok(found),
-            }
-            tokio::task::yield_now().await;
-        }
+        let records = self.registry.read_under(&ADVERTISEMENT, &prefix).await?;
+        Ok(records.iter().filter(|record| !record.deleted).filter_map(found_of).collect())
     }
 
     /// Takes in what the store has of this node, once in each epoch. False: the view has not loaded it.
