@@ -30,7 +30,7 @@ fn main() -> Result<()> {
             name: "omnirelay",
             module: "crate::wire::pb",
             wire: "crate::wire",
-            packages: &[".omnirelay"],
+            packages: &[".omnirelay", ".aeroarc"],
         },
         &out,
     )?;
@@ -66,8 +66,10 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
         .compile_well_known_types(true)
         .extern_path(".google.protobuf.Timestamp", &timestamp)
         .extern_path(".google.protobuf", "::pbjson_types")
+        .extern_path(RAW, format!("{}::raw::Raw", family.wire))
+        .bytes(".aeroarc.agent")
         .btree_map(".")
-        .compile_fds(set.clone())?;
+        .compile_fds(with_raw_streams(set.clone()))?;
     pbjson_build::Builder::new()
         .register_descriptors(&encoded)?
         .out_dir(out)
@@ -79,6 +81,21 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
     std::fs::write(out.join("methods.rs"), method_table(family, &set))?;
     std::fs::write(out.join("bounded.rs"), bounded_services(family, &set))?;
     Ok(())
+}
+
+/// Stands for whatever a client streams.
+const RAW: &str = ".omnirelay.wire.Raw";
+
+/// The same services, but that a method whose client streams gets and gives its messages as they are on the wire:
+/// they may be of more than one shape.
+fn with_raw_streams(mut set: prost_types::FileDescriptorSet) -> prost_types::FileDescriptorSet {
+    let services = set.file.iter_mut().flat_map(|file| &mut file.service);
+    for method in services.flat_map(|service| &mut service.method).filter(|method| method.client_streaming())
+    {
+        method.input_type = Some(RAW.to_owned());
+        method.output_type = Some(RAW.to_owned());
+    }
+    set
 }
 
 /// Every `.proto` file below `root`, in a stable order, relative to it.
@@ -110,12 +127,11 @@ fn method_table(family: &Family, set: &prost_types::FileDescriptorSet) -> String
             for method in &service.method {
                 let request = rust_path(family.module, method.input_type());
                 let response = rust_path(family.module, method.output_type());
-                let _ = writeln!(
-                    table,
-                    "    MethodJson::new::<{request}, {response}>(\"/{package}.{}/{}\"),",
-                    service.name(),
-                    method.name(),
-                );
+                let path = format!("/{package}.{}/{}", service.name(), method.name());
+                let _ = match method.client_streaming() {
+                    true => writeln!(table, "    MethodJson::none(\"{path}\"),"),
+                    false => writeln!(table, "    MethodJson::new::<{request}, {response}>(\"{path}\"),"),
+                };
             }
         }
     }

@@ -13,11 +13,17 @@ mod check;
 mod layers;
 mod leadership;
 mod registers;
+mod relay;
 mod store;
 
 pub use layers::{ConfigError, Loaded, Source, load};
 pub use leadership::{LeadershipConfig, ScopeConfig, ShardsConfig};
 pub use registers::{PeerServiceError, RegistersConfig, peer_service};
+pub use relay::{
+    AcknowledgeWhen, AeroRegistryConfig, Backpressure, Compression, FileSinkConfig, HttpSinkConfig,
+    PublishConfig, QueueConfig, RedisSinkConfig, RelayConfig, RelayRegistryConfig, RelayTlsConfig,
+    SinksConfig, StdoutSinkConfig, TelemetryWire,
+};
 pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};
 
 /// A duration as people write it: `1s`, `250ms`, `1h 5m` or `00:00:05`; never a bare number.
@@ -33,6 +39,7 @@ pub struct Config {
     pub control: ControlConfig,
     pub mesh: MeshConfig,
     pub relay: RelayConfig,
+    pub registry: AeroRegistryConfig,
     pub session: SessionConfig,
     pub peers: PeersConfig,
     pub registers: RegistersConfig,
@@ -89,16 +96,6 @@ pub struct MeshConfig {
     /// Other nodes to join, each `host:port`.
     pub seeds: Vec<String>,
     pub leadership: LeadershipConfig,
-}
-
-/// The ports of the relay; bound when the service is switched on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct RelayConfig {
-    /// Where agents connect.
-    pub listen: SocketAddr,
-    /// Where its metrics and health are served.
-    pub http_listen: SocketAddr,
 }
 
 /// The session that carries a node's presence and leases.
@@ -198,15 +195,6 @@ impl Default for MeshConfig {
             advertise: None,
             seeds: Vec::new(),
             leadership: LeadershipConfig::default(),
-        }
-    }
-}
-
-impl Default for RelayConfig {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], 50051)),
-            http_listen: SocketAddr::from(([0, 0, 0, 0], 2112)),
         }
     }
 }

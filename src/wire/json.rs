@@ -26,6 +26,9 @@ pub enum JsonError {
         field: String,
         source: serde_json::Error,
     },
+    /// The method has no JSON.
+    #[error("what its client streams has no JSON")]
+    None,
     /// The bytes are not the message.
     #[error("the answer is not the message that was declared")]
     Decode(#[source] prost::DecodeError),
@@ -42,6 +45,11 @@ impl MethodJson {
         Response: Message + Serialize + Default,
     {
         Self { path, request: request_from_json::<Request>, response: response_to_json::<Response> }
+    }
+
+    /// A method that is gRPC only, because its client streams.
+    pub const fn none(path: &'static str) -> Self {
+        Self { path, request: |_| Err(JsonError::None), response: |_| Err(JsonError::None) }
     }
 }
 

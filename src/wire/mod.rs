@@ -7,4 +7,6 @@ pub mod fault;
 pub mod json;
 pub mod pb;
 pub mod problem;
+pub mod raw;
+pub mod telemetry;
 pub mod timestamp;

@@ -1,6 +1,26 @@
 //! The generated messages and services, one module per proto package.
 #![allow(missing_docs, clippy::all, clippy::pedantic)]
 
+pub mod aeroarc {
+    pub mod agent {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/aeroarc.agent.v1.rs"));
+            include!(concat!(env!("OUT_DIR"), "/aeroarc.agent.v1.serde.rs"));
+        }
+    }
+    pub mod registry {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/aeroarc.registry.v1.rs"));
+            include!(concat!(env!("OUT_DIR"), "/aeroarc.registry.v1.serde.rs"));
+        }
+    }
+    pub mod relay {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/aeroarc.relay.v1.rs"));
+            include!(concat!(env!("OUT_DIR"), "/aeroarc.relay.v1.serde.rs"));
+        }
+    }
+}
 pub mod omnirelay {
     pub mod api {
         pub mod v1 {

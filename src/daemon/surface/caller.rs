@@ -24,17 +24,20 @@ const ETAGS_BYTES_MAX: usize = 1024;
 /// What a caller may do. Each stands for itself: holding `mesh.admin` alone grants no `mesh.read`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
+    /// What relays and agents need to do their work, and nobody else.
+    MeshConnect,
     MeshRead,
     MeshOperate,
     MeshAdmin,
 }
 
 impl Scope {
-    pub const ALL: [Self; 3] = [Self::MeshRead, Self::MeshOperate, Self::MeshAdmin];
+    pub const ALL: [Self; 4] = [Self::MeshConnect, Self::MeshRead, Self::MeshOperate, Self::MeshAdmin];
 
     /// As in the proto: `mesh.read`.
     pub fn word(self) -> &'static str {
         match self {
+            Self::MeshConnect => "mesh.connect",
             Self::MeshRead => "mesh.read",
             Self::MeshOperate => "mesh.operate",
             Self::MeshAdmin => "mesh.admin",
@@ -51,6 +54,7 @@ impl Scope {
             Self::MeshRead => 1,
             Self::MeshOperate => 2,
             Self::MeshAdmin => 4,
+            Self::MeshConnect => 8,
         }
     }
 }

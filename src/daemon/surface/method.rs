@@ -35,6 +35,8 @@ pub(super) struct Method {
     pub policy: Option<Policy>,
     /// Whether the answer is a stream.
     pub streams: bool,
+    /// Whether the request is one.
+    pub client_streams: bool,
 }
 
 impl Method {
@@ -121,8 +123,17 @@ fn describe_one(
         return Err(SurfaceError::NoConverter { method: path });
     };
     let policy = options.policy(&descriptor, &path)?;
-    let method = Method { path: json.path, policy: Some(policy), streams: descriptor.is_server_streaming() };
+    let method = Method {
+        path: json.path,
+        policy: Some(policy),
+        streams: descriptor.is_server_streaming(),
+        client_streams: descriptor.is_client_streaming(),
+    };
     let bindings = options.bindings(&descriptor, &path)?;
+    if let Some(binding) = bindings.first().filter(|_| method.client_streams) {
+        let (template, why) = (binding.template.clone(), "what its client streams has no JSON");
+        return Err(SurfaceError::Template { method: path, template, why });
+    }
     Ok(DescribedMethod { method: Arc::new(method), policy, json, descriptor, bindings })
 }
 

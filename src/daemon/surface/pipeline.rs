@@ -133,10 +133,11 @@ impl Pipeline {
             Err(fault) => return watched.refuse(fault),
         };
         let share = Arc::new(self.in_flight.share());
-        // Ours take one message each; what health and reflection take is theirs to say.
+        // Unless they stream, ours take one message each; what health and reflection take is theirs to say.
         let compressed = request.headers().get(GRPC_ENCODING).is_some_and(|encoding| encoding != "identity");
         let message_bytes_max = target.method.message_bytes_max();
-        let scan = Scan::new(compressed, caller.is_some(), message_bytes_max);
+        let needed = caller.is_some() && !target.method.client_streams;
+        let scan = Scan::new(compressed, needed, message_bytes_max);
         let request = request.map(|body| Body::new(Received::new(body, scan, Arc::clone(&share))));
         self.invoke(target, caller, watched, request, message_bytes_max).await
     }

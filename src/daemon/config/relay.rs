@@ -1,0 +1,305 @@
+//! How a node relays the telemetry of agents.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Span;
+
+/// The relay: its ports, its sessions, where telemetry goes, and who is told which agents it holds. It runs when
+/// `node.services` has `relay`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RelayConfig {
+    /// Where agents and relays connect; bound when `node.services` has `relay` or `registry`.
+    pub listen: SocketAddr,
+    /// Where its metrics and health are served.
+    pub http_listen: SocketAddr,
+    /// The relay's name; default `RELAY_ID`, else the host name, else `relay`.
+    pub id: Option<String>,
+    /// `HOST` or `HOST:PORT` at which others reach it; default the listen address, or the address of the default
+    /// route when that is a wildcard.
+    pub advertise: Option<String>,
+    pub tls: RelayTlsConfig,
+    /// How agents put telemetry on the wire: told apart by their first message, or one way only.
+    pub telemetry_wire: TelemetryWire,
+    /// When a frame is acknowledged. Too early: what was acknowledged is lost with the host; too late: agents wait.
+    pub acknowledge_when: AcknowledgeWhen,
+    /// 1 to 100000 frames of a stream that are held unacknowledged; agents are told. Too low: far agents are slow.
+    pub max_inflight: usize,
+    /// 8 MiB to 16 GiB that unacknowledged frames of all streams may hold together, in bytes. Too low: streams wait.
+    pub inflight_bytes_max: usize,
+    /// How long a session lives without a stream, and its published key without a refresh, 2 s to 1 h; default 45 s.
+    pub session_ttl: Span,
+    /// 1 to 1000000 sessions. Too low: agents are refused.
+    pub sessions_max: usize,
+    pub sinks: SinksConfig,
+    pub publish: PublishConfig,
+    pub registry: RelayRegistryConfig,
+}
+
+/// The certificate of the relay's port, in PEM; without it the port is plaintext.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RelayTlsConfig {
+    /// The certificate with its chain.
+    pub cert: Option<PathBuf>,
+    /// The private key of `cert`.
+    pub key: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TelemetryWire {
+    #[default]
+    Auto,
+    /// Bare frames, as agent v0.1.0 sends them.
+    Legacy,
+    /// Frames in an envelope that holds commands as well.
+    Envelope,
+}
+
+/// How durable a frame is before it is acknowledged, in all sinks that acknowledge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AcknowledgeWhen {
+    /// It is in the sink's queue: lost when the process ends.
+    Queued,
+    /// The sink has taken it: a file's write has returned, a server has answered. Lost with the host at most.
+    #[default]
+    Written,
+    /// It is on the disk; the same as `written` for what is no file.
+    Synced,
+}
+
+/// Where telemetry goes. With none switched on, to files in the data directory.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SinksConfig {
+    pub file: FileSinkConfig,
+    pub redis: RedisSinkConfig,
+    pub http: HttpSinkConfig,
+    pub stdout: StdoutSinkConfig,
+}
+
+/// What is the same for all sinks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct QueueConfig {
+    /// 1 to 1000000 frames that wait for the sink. Too low: a hiccup drops frames or blocks agents.
+    pub size: usize,
+    /// 64 KiB to 1 GiB that those frames may hold together, in bytes.
+    pub bytes_max: usize,
+    /// What happens to a frame that finds no room.
+    pub backpressure: Backpressure,
+    /// Whether frames are acknowledged only when this sink has them; default: files do, and others only where there
+    /// is no file.
+    pub acknowledges: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backpressure {
+    /// It is dropped for this sink, and counted.
+    #[default]
+    Drop,
+    /// Its stream waits.
+    Block,
+}
+
+/// JSON Lines in files that are rotated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct FileSinkConfig {
+    /// Default: on unless another sink is.
+    pub enabled: Option<bool>,
+    /// The folder; default `telemetry` in the data directory.
+    pub path: Option<PathBuf>,
+    /// What file names begin with.
+    pub prefix: String,
+    /// A file this old is followed by a new one, 1 s to 24 h; default 60 s.
+    pub rotate_every: Span,
+    /// A file this large is followed by a new one, in bytes, 4 KiB to 1 TiB; default 256 MiB.
+    pub rotate_bytes: u64,
+    pub compress: Compression,
+    /// How many files are kept, the newest; 0: all.
+    pub files_max: usize,
+    pub queue: QueueConfig,
+}
+
+/// What becomes of a file that is followed by another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    #[default]
+    None,
+    Zstd,
+}
+
+/// Entries of a Redis Stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RedisSinkConfig {
+    /// `redis://`, `rediss://` or `redis+sentinel://`; the sink is on when it is given.
+    pub url: Option<String>,
+    /// A file whose only line is the password; wins over the URL's.
+    pub password_file: Option<PathBuf>,
+    /// The key of the stream.
+    pub stream: String,
+    /// About how many entries are kept, 1 to 100000000. Too low: slow readers miss some.
+    pub entries_max: usize,
+    pub queue: QueueConfig,
+}
+
+/// Batches of JSON Lines posted to a server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct HttpSinkConfig {
+    /// An `http://` address; the sink is on when it is given.
+    pub url: Option<String>,
+    /// How long the server may take to answer, 100 ms to 5 min.
+    pub timeout: Span,
+    /// 1 to 10000 frames of one request.
+    pub batch_frames: usize,
+    pub queue: QueueConfig,
+}
+
+/// JSON Lines on standard output.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StdoutSinkConfig {
+    pub enabled: bool,
+    pub queue: QueueConfig,
+}
+
+/// Where it is published which session of which relay a drone has: keys `drone:{id}` of a Redis. Has nothing to do with
+/// the store of the registry.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PublishConfig {
+    /// `HOST:PORT`; default `REDIS_ADDR`. Empty: nothing is published.
+    pub address: Option<String>,
+    /// Default `REDIS_PASSWORD`. Shown to nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// Default `REDIS_DB`, else 0.
+    pub database: Option<u32>,
+}
+
+impl fmt::Debug for PublishConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let password = self.password.as_ref().map(|_| "***");
+        f.debug_struct("PublishConfig")
+            .field("address", &self.address)
+            .field("password", &password)
+            .field("database", &self.database)
+            .finish()
+    }
+}
+
+/// The registry that the relay tells of itself and of its agents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RelayRegistryConfig {
+    /// `http://HOST:PORT` of another registry; default the one of this daemon.
+    pub address: Option<String>,
+    /// 100 ms to 1 h, at most half of the registry's time to live. Too low: needless work; too high: one that is
+    /// lost on the way ends what lives.
+    pub heartbeat_interval: Span,
+    /// How long the registry may take to answer, 100 ms to 1 min.
+    pub request_timeout: Span,
+}
+
+/// The registry of relays and agents. It is served to others on the relay's port when `node.services` has `registry`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AeroRegistryConfig {
+    /// How long a relay lives without a heartbeat, 1 s to 24 h; default 30 s. Too low: a hiccup ends it with all that
+    /// it holds; too high: one that has crashed is shown as long.
+    pub relay_ttl: Span,
+    /// The same of an agent.
+    pub agent_ttl: Span,
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 50051)),
+            http_listen: SocketAddr::from(([0, 0, 0, 0], 2112)),
+            id: None,
+            advertise: None,
+            tls: RelayTlsConfig::default(),
+            telemetry_wire: TelemetryWire::default(),
+            acknowledge_when: AcknowledgeWhen::default(),
+            max_inflight: 1000,
+            inflight_bytes_max: 256 * 1024 * 1024,
+            session_ttl: Span(Duration::from_secs(45)),
+            sessions_max: 100_000,
+            sinks: SinksConfig::default(),
+            publish: PublishConfig::default(),
+            registry: RelayRegistryConfig::default(),
+        }
+    }
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            size: 10_000,
+            bytes_max: 64 * 1024 * 1024,
+            backpressure: Backpressure::default(),
+            acknowledges: None,
+        }
+    }
+}
+
+impl Default for FileSinkConfig {
+    fn default() -> Self {
+        Self {
+            enabled: None,
+            path: None,
+            prefix: "telemetry".to_owned(),
+            rotate_every: Span(Duration::from_secs(60)),
+            rotate_bytes: 256 * 1024 * 1024,
+            compress: Compression::default(),
+            files_max: 0,
+            queue: QueueConfig::default(),
+        }
+    }
+}
+
+impl Default for RedisSinkConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            password_file: None,
+            stream: "telemetry".to_owned(),
+            entries_max: 1_000_000,
+            queue: QueueConfig::default(),
+        }
+    }
+}
+
+impl Default for HttpSinkConfig {
+    fn default() -> Self {
+        let timeout = Span(Duration::from_secs(10));
+        Self { url: None, timeout, batch_frames: 500, queue: QueueConfig::default() }
+    }
+}
+
+impl Default for RelayRegistryConfig {
+    fn default() -> Self {
+        let seconds = |count| Span(Duration::from_secs(count));
+        Self { address: None, heartbeat_interval: seconds(10), request_timeout: seconds(5) }
+    }
+}
+
+impl Default for AeroRegistryConfig {
+    fn default() -> Self {
+        let ttl = Span(Duration::from_secs(30));
+        Self { relay_ttl: ttl, agent_ttl: ttl }
+    }
+}

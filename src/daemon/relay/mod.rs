@@ -1,0 +1,12 @@
+//! The relay: takes the telemetry of agents, acknowledges it once it is safe, and says which agents it holds.
+//!
+//! Sessions live in memory only, and are the truth while the process lives. Nothing here waits for the registry or
+//! for the Redis that keys are published in.
+
+pub mod batch;
+pub mod control;
+pub mod gateway;
+pub mod report;
+pub mod sessions;
+pub mod sinks;
+mod stream;

@@ -1,0 +1,1 @@
+//! The two shapes of telemetry on the wire, told apart and read.
