@@ -129,7 +129,7 @@ mod tests {
             metric.get_label().iter().any(|label| label.value() == "agent-0")
         };
         assert_eq!(series.iter().filter(of_first).count(), 50);
-        let total: f64 = series.iter().map(|metric| metric.get_counter().value()).sum();
+        let total: f64 = series.iter().map(|metric| metric.get_counter().get_value()).sum();
         assert_eq!(total, 30_000.0);
     }
 }

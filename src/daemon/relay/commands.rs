@@ -240,3 +240,7 @@ fn fitting(
     }
     Ok(answer)
 }
+
+#[cfg(test)]
+#[path = "commands_test.rs"]
+mod commands_test;

@@ -422,3 +422,7 @@ fn not_registered(agent_id: &str) -> Fault {
     Fault::new(Code::FailedPrecondition, "NOT_REGISTERED", message)
         .hint("call Register, then open the stream; sessions do not outlive the relay")
 }
+
+#[cfg(test)]
+#[path = "sessions_test.rs"]
+mod sessions_test;
