@@ -7,6 +7,8 @@ pub mod batch;
 pub mod commands;
 pub mod control;
 pub mod gateway;
+pub mod http;
+pub mod identity;
 pub mod report;
 pub mod sessions;
 pub mod sinks;
