@@ -3,6 +3,7 @@
 mod leadership;
 mod registers;
 mod relay;
+mod sinks;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use prometheus::{
 pub use leadership::LeadershipMetrics;
 pub use registers::{CountPool, PoolCounts, RegistersMetrics};
 pub use relay::{RelayMetrics, SourceCounts};
+pub use sinks::{SinkCounts, SinkMetrics};
 
 use super::objects::peers::PEER;
 use super::registry::Registry;
