@@ -1,6 +1,7 @@
 //! What a node counts, in the text form of Prometheus. Each node has its own registry.
 
 mod leadership;
+mod publish;
 mod registers;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,7 @@ use prometheus::{
 };
 
 pub use leadership::LeadershipMetrics;
+pub use publish::PublishMetrics;
 pub use registers::{CountPool, PoolCounts, RegistersMetrics};
 
 use super::objects::peers::PEER;

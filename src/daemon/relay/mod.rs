@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod control;
 pub mod gateway;
+pub mod published;
 pub mod report;
 pub mod sessions;
 pub mod sinks;
