@@ -1,6 +1,7 @@
 //! What a node counts, in the text form of Prometheus. Each node has its own registry.
 
 mod leadership;
+mod publish;
 mod registers;
 mod relay;
 mod sinks;
@@ -13,6 +14,7 @@ use prometheus::{
 };
 
 pub use leadership::LeadershipMetrics;
+pub use publish::PublishMetrics;
 pub use registers::{CountPool, PoolCounts, RegistersMetrics};
 pub use relay::{RelayMetrics, SourceCounts};
 pub use sinks::{SinkCounts, SinkMetrics};

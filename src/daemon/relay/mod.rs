@@ -9,6 +9,7 @@ pub mod control;
 pub mod gateway;
 pub mod http;
 pub mod identity;
+pub mod published;
 pub mod report;
 pub mod sessions;
 pub mod sinks;
