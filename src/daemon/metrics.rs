@@ -1,5 +1,6 @@
 //! What a node counts, in the text form of Prometheus. Each node has its own registry.
 
+mod aero;
 mod leadership;
 mod registers;
 
@@ -10,6 +11,7 @@ use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder,
 };
 
+use aero::AeroMetrics;
 pub use leadership::LeadershipMetrics;
 pub use registers::{CountPool, PoolCounts, RegistersMetrics};
 
@@ -30,6 +32,7 @@ pub struct Metrics {
     epoch_changes: IntCounter,
     records_lost: IntCounterVec,
     audit: AuditMetrics,
+    aero: AeroMetrics,
     leadership: Arc<LeadershipMetrics>,
     registers: Arc<RegistersMetrics>,
     /// One scrape at a time, so that nothing is counted twice.
@@ -105,6 +108,7 @@ impl Metrics {
         }
         Ok(Self {
             audit: AuditMetrics::new(&all)?,
+            aero: AeroMetrics::new(&all)?,
             leadership: Arc::new(LeadershipMetrics::new(&all)?),
             registers: Arc::new(RegistersMetrics::new(&all)?),
             all,
@@ -144,6 +148,7 @@ impl Metrics {
         let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.count_losses(registry);
         self.audit.read(registry);
+        self.aero.read(registry);
         self.leadership.read(registry);
         self.registers.read(registry);
         let view = registry.view();

@@ -24,6 +24,8 @@ use super::chance::random_u64;
 use super::config::Config;
 use super::metrics::Metrics;
 use super::objects::advertisements::{ADVERTISEMENT, Advertisements};
+use super::objects::aero_registry::{AeroRegistry, AeroRegistrySettings};
+use super::objects::agents::AGENT;
 use super::objects::audit::{AUDIT_SEAL, Audit};
 use super::objects::dev::{Dev, Process};
 use super::objects::leaders::campaign::{CampaignSettings, Campaigner};
@@ -33,6 +35,7 @@ use super::objects::operations::OperationCalls;
 use super::objects::peers::presence::{Presence, PresenceSettings};
 use super::objects::peers::{PEER, Peers};
 use super::objects::registers::{REGISTER, Registers};
+use super::objects::relays::RELAY;
 use super::operations::Operations;
 use super::presence::keep_present;
 use super::readiness::Readiness;
@@ -43,6 +46,7 @@ use super::surface::{
     Drained, FinishedCall, Hosts, Insecure, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceError, serve,
 };
 use crate::core::time::Millis;
+use crate::wire::pb::aeroarc::registry::v1::aero_registry_server::AeroRegistryServer;
 use crate::wire::pb::omnirelay::dev::v1::dev_service_server::DevServiceServer;
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use crate::wire::pb::omnirelay::registers::v1::advertisement_service_server::AdvertisementServiceServer;
@@ -54,7 +58,9 @@ use pb::operation_service_server::OperationServiceServer;
 use pb::peer_control_service_server::PeerControlServiceServer;
 
 /// The kinds that every daemon holds in memory. The audit trail is not among them.
-static MIRRORED: [Kind; 4] = [PEER, LEADERSHIP, REGISTER, ADVERTISEMENT];
+static MIRRORED: [Kind; 6] = [PEER, LEADERSHIP, REGISTER, ADVERTISEMENT, RELAY, AGENT];
+/// Those of which nobody restores what a new epoch has lost: whoever lives says so again.
+static CLAIMED: [Kind; 2] = [RELAY, AGENT];
 /// Those of which it only tells what changes.
 static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
 
@@ -116,6 +122,7 @@ struct Services {
     registers: Registers,
     advertisements: Advertisements,
     operations: OperationCalls,
+    aero: AeroRegistry,
 }
 
 impl Node {
@@ -127,7 +134,8 @@ impl Node {
         let control = spec.listener.local_addr().map_err(NodeError::Listen)?;
         let registry = Registry::new(spec.node_id.clone(), spec.store.clone(), &MIRRORED);
         let audit_key = spec.audit.key(&spec.node_id)?;
-        let registry = Arc::new(registry.following(&FOLLOWED).marking_audit(audit_key.mac().clone()));
+        let registry =
+            Arc::new(registry.following(&FOLLOWED).claiming(&CLAIMED).marking_audit(audit_key.mac().clone()));
         let heads = Arc::new(Heads::new(spec.audit.heads()?));
         let presence = Arc::new(presence(&registry, &spec, control, audit_key.public()));
         let present = presence.clone();
@@ -140,7 +148,9 @@ impl Node {
         let pool = Arc::new(registers::pool(&registry, &spec, &presence));
         let resync = Arc::new(registers::resync(&spec, &pool, &presence, &metrics, &operations)?);
         let watches_max = spec.config.control.watches_max;
+        let aero = aero_registry(&registry, &spec.config);
         let services = Services {
+            aero: aero.clone(),
             audit,
             registers: Registers::new(registry.clone(), pool.clone(), resync.pushed_through()),
             advertisements: Advertisements::new(pool.clone(), resync.clone(), watches_max),
@@ -157,6 +167,7 @@ impl Node {
         tasks.spawn(enter_refusals(registry.clone(), refusals, spec.audit.clone()));
         tasks.spawn(follow_seals(registry.clone(), heads.clone(), spec.audit.clone()));
         tasks.spawn(resync.run());
+        tasks.spawn(async move { aero.run().await });
         let mut keeping = JoinSet::new();
         keeping.spawn(keep_present(registry.clone(), presence.clone(), spec.config.renew_every()));
         let settings = campaign_settings(&spec.config);
@@ -283,6 +294,16 @@ fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr, audi
     Presence::new(registry.clone(), settings, profile)
 }
 
+/// The registry of relays and agents.
+fn aero_registry(registry: &Arc<Registry>, config: &Config) -> AeroRegistry {
+    let settings = AeroRegistrySettings {
+        relay_ttl: config.registry.relay_ttl.0,
+        agent_ttl: config.registry.agent_ttl.0,
+        grace: config.session_ttl(),
+    };
+    AeroRegistry::new(registry.clone(), settings, config.control.watches_max)
+}
+
 fn campaign_settings(config: &Config) -> CampaignSettings {
     let leadership = &config.mesh.leadership;
     CampaignSettings {
@@ -342,6 +363,7 @@ fn surface(
                 .send_compressed(Gzip)
                 .accept_compressed(Gzip),
         )
+        .service(AeroRegistryServer::new(services.aero).send_compressed(Gzip).accept_compressed(Gzip))
         .service(NodeServiceServer::new(node).send_compressed(Gzip).accept_compressed(Gzip))
         .service(RegisterServiceServer::new(services.registers).send_compressed(Gzip).accept_compressed(Gzip))
         .service(AuditServiceServer::new(services.audit).send_compressed(Gzip).accept_compressed(Gzip))

@@ -24,6 +24,8 @@ impl Config {
         within("peers.deadAfter", Span(self.dead_after()), self.session_ttl(), hour * 24)?;
         within("peers.forgetAfter", Span(self.forget_after()), self.dead_after(), hour * 24 * 365)?;
         self.check_registers()?;
+        within("registry.relayTtl", self.registry.relay_ttl, Duration::from_secs(1), hour * 24)?;
+        within("registry.agentTtl", self.registry.agent_ttl, Duration::from_secs(1), hour * 24)?;
         within("control.drainGrace", self.control.drain_grace, ms(0), Duration::from_secs(600))?;
         within("history.age", self.history.age, Duration::from_secs(1), hour * 24 * 365)?;
         within("history.tombstoneAge", self.history.tombstone_age, Duration::from_secs(1), hour * 24 * 365)?;
