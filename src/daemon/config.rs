@@ -14,6 +14,7 @@ mod layers;
 mod leadership;
 mod registers;
 mod relay;
+mod sinks;
 mod store;
 
 pub use layers::{ConfigError, Loaded, Source, load};
@@ -24,6 +25,7 @@ pub use relay::{
     PublishConfig, QueueConfig, RedisSinkConfig, RelayConfig, RelayRegistryConfig, RelayTlsConfig,
     SinksConfig, StdoutSinkConfig, TelemetryWire,
 };
+pub use sinks::http_sink_url;
 pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};
 
 /// A duration as people write it: `1s`, `250ms`, `1h 5m` or `00:00:05`; never a bare number.
