@@ -15,4 +15,5 @@ mod linked;
 mod migrating;
 mod outages;
 mod standalone;
+mod telemetry;
 mod topologies;
