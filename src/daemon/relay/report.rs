@@ -78,7 +78,7 @@ struct State {
 
 /// What has been told, and what came of it.
 enum Told {
-    Relay(Result<(), Status>),
+    Relay(News, Result<(), Status>),
     Agent(Word, Result<(), Status>),
 }
 
@@ -164,7 +164,7 @@ impl Telling {
             let next = self.next_at(words);
             tokio::select! {
                 Some(told) = calls.next(), if !calls.is_empty() => match told {
-                    Told::Relay(answer) => self.relay_heard(answer),
+                    Told::Relay(news, answer) => self.relay_heard(news, answer),
                     Told::Agent(word, answer) => {
                         words -= 1;
                         self.agent_heard(&word, answer);
@@ -181,14 +181,13 @@ impl Telling {
         let mut state = self.state();
         state.relay_at.filter(|at| *at <= Instant::now())?;
         state.relay_at = None;
-        let is_registered = state.is_registered;
+        let news = if state.is_registered { News::Lives } else { News::IsHere };
         Some(Box::pin(async move {
-            let call = if is_registered {
-                self.registry.heartbeat_relay(&self.relay.relay_id)
-            } else {
-                self.registry.register_relay(&self.relay)
+            let call = match news {
+                News::IsHere => self.registry.register_relay(&self.relay),
+                News::Lives => self.registry.heartbeat_relay(&self.relay.relay_id),
             };
-            Told::Relay(self.in_time(call).await)
+            Told::Relay(news, self.in_time(call).await)
         }))
     }
 
@@ -226,19 +225,21 @@ impl Telling {
         all.into_iter().flatten().min().unwrap_or_else(Instant::now)
     }
 
-    fn relay_heard(&self, answer: Result<(), Status>) {
+    fn relay_heard(&self, news: News, answer: Result<(), Status>) {
         let (mut state, now) = (self.state(), Instant::now());
-        let status = match answer {
-            Ok(()) => return self.relay_lives(&mut state, now),
-            Err(status) => status,
+        let wait = match answer {
+            // An agent has found out meanwhile that the relay is forgotten.
+            _ if news == News::Lives && !state.is_registered => Duration::ZERO,
+            Ok(()) => {
+                self.relay_lives(&mut state, now);
+                shortened(self.interval, EARLY)
+            }
+            Err(status) if news == News::Lives && status.code() == Code::NotFound => {
+                self.is_forgotten(&mut state)
+            }
+            Err(status) => state.trouble.relay_failed(&status, now, PAUSE_MAX.min(self.interval)),
         };
-        let pause_max = PAUSE_MAX.min(self.interval);
-        let pause = if state.is_registered && status.code() == Code::NotFound {
-            self.is_forgotten(&mut state)
-        } else {
-            state.trouble.relay_failed(&status, now, pause_max)
-        };
-        state.relay_at = Some(now + pause);
+        state.relay_at = Some(now + wait);
     }
 
     fn is_forgotten(&self, state: &mut State) -> Duration {
@@ -262,7 +263,6 @@ impl Telling {
         if state.held.count() == 0 {
             state.trouble.agents_heard(now);
         }
-        state.relay_at = Some(now + shortened(self.interval, EARLY));
     }
 
     fn agent_heard(&self, word: &Word, answer: Result<(), Status>) {
