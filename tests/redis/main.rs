@@ -14,5 +14,6 @@ mod fencing;
 mod linked;
 mod migrating;
 mod outages;
+mod published;
 mod standalone;
 mod topologies;
