@@ -14,7 +14,7 @@ impl View {
     }
 
     /// Notes the answer to a pulse that renewed these groups, and asked for nothing else.
-    pub(super) fn note_renewed(&self, beat: &Beat, groups: &[GroupRef]) {
+    pub(in crate::daemon::registry) fn note_renewed(&self, beat: &Beat, groups: &[GroupRef]) {
         let mut state = write(&self.state);
         if state.groups_epoch != beat.epoch {
             return;
