@@ -1,7 +1,7 @@
 //! Watch: both kinds in one stream, without a gap.
 
 use futures_util::StreamExt;
-use pb::watch_event::{Object, Type};
+use pb::watch_event::Object;
 use pb::watch_request::Object as Asked;
 
 use super::*;
@@ -168,5 +168,5 @@ async fn there_are_no_more_watches_than_may_be() {
     let one_more = a.aero.watch(Request::new(pb::WatchRequest::default())).await.map(drop);
     refused(one_more, Code::ResourceExhausted, "watches");
     running.pop();
-    watch(&a, pb::WatchRequest::default()).await;
+    drop(watch(&a, pb::WatchRequest::default()).await);
 }
