@@ -129,12 +129,12 @@ async fn a_relay_that_was_refreshed_while_its_end_was_near_survives() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_flush_has_taken_is_not_found_and_complained_of_by_nobody() {
-    let store = memory();
-    let a = daemon(&store, "a").await;
+    let clock = PausedClock(Instant::now());
+    let a = daemon(&Arc::new(MemoryStore::new(clock)), "a").await;
     a.relay("r").await;
     a.agent("x", "r").await;
     sleep(SECOND).await;
-    a.path.swap(memory());
+    a.path.swap(Arc::new(MemoryStore::new(clock)));
     sleep(SECOND * 5).await;
     refused(a.beat_relay("r").await, Code::NotFound, "`r`");
     refused(a.beat_agent("x", "").await, Code::NotFound, "`x`");

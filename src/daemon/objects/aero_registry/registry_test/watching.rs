@@ -31,9 +31,9 @@ async fn next(events: &mut Events, count: usize) -> (Vec<String>, String) {
     (lines, cursor)
 }
 
-/// True when nothing comes before a sign of life.
-async fn is_quiet(events: &mut Events) -> bool {
-    next(events, 1).await.0 == ["progress"]
+/// Nothing comes before a sign of life.
+async fn stays_quiet(events: &mut Events) {
+    assert_eq!(next(events, 1).await.0, ["progress"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,10 +49,12 @@ async fn a_watch_tells_of_relays_and_placements_and_not_of_heartbeats() {
     assert_eq!(next(&mut events, 3).await.0, ["added s:host", "modified x@s", "modified s:elsewhere"]);
     a.beat_for(SECOND * 5, &["r", "s"], &["x"]).await;
     a.relay("r").await;
-    assert!(is_quiet(&mut events).await);
+    stays_quiet(&mut events).await;
     a.beat_for(TTL + SECOND * 6, &["r"], &[]).await;
-    let mut ends = next(&mut events, 4).await.0;
-    ends.retain(|line| line != "progress");
+    let mut ends = Vec::new();
+    while ends.len() < 2 {
+        ends.extend(next(&mut events, 1).await.0.into_iter().filter(|line| line != "progress"));
+    }
     ends.sort();
     assert_eq!(ends, ["removed s:elsewhere", "removed x@s"]);
 }
@@ -153,9 +155,8 @@ async fn what_an_outage_has_others_write_again_is_no_event() {
     a.path.recover();
     a.beat_for(SECOND * 16, &["r"], &["x"]).await;
     assert!(a.commits().await > before, "they were written again");
-    for _ in 0..4 {
-        assert!(is_quiet(&mut events).await);
-    }
+    stays_quiet(&mut events).await;
+    stays_quiet(&mut events).await;
 }
 
 #[tokio::test(start_paused = true)]
