@@ -150,9 +150,9 @@ fn files_and_variables_of_a_relay_of_aero_arc_are_read() -> Result<()> {
     assert!(!output.contains("hunter2") && !complaint.contains("hunter2"), "{output} {complaint}");
     assert!(complaint.contains("REDIS_DB") && complaint.contains("`mavlink` is ignored"), "{complaint}");
     let cases = [
-        ("node.services", "[\"relay\"]", "config.yaml:2"),
+        ("node.services", "[\"relay\"]", "config.yaml:1"),
         ("relay.listen", "0.0.0.0:50099", "config.yaml:2"),
-        ("relay.sinks.file.path", "/srv/telemetry", "config.yaml:8"),
+        ("relay.sinks.file.path", "/srv/telemetry", "config.yaml:9"),
         ("relay.sinks.file.queue.size", "500", "config.yaml:3"),
         ("relay.publish.address", "redis.internal:6380", "variable REDIS_ADDR"),
         ("relay.publish.password", "***", "variable REDIS_PASSWORD"),
@@ -171,7 +171,7 @@ fn what_a_relay_of_aero_arc_could_and_this_one_cannot_is_refused_with_its_line()
     let cases = [
         ("relay:\n  mode: \"1:1\"\n", ":2)", "agent"),
         ("relay:\n  grpc_port: 1\nsinks:\n  kafka:\n    topic: x\n", ":4)", "`sinks.kafka`"),
-        ("relay:\n  mode: multi\n  colour: red\n", "config.yaml", "colour"),
+        ("relay:\n  mode: multi\n  colour: red\n", ":3)", "colour"),
         ("relay:\n  mode: multi\n  maxInflight: 0\n", ":3)", "1 to 100000"),
     ];
     for (text, line, what) in cases {
