@@ -3,12 +3,15 @@
 //! Sessions live in memory only, and are the truth while the process lives. Nothing here waits for the registry or
 //! for the Redis that keys are published in.
 
+pub mod assembly;
 pub mod batch;
+pub mod commands;
 pub mod control;
 pub mod gateway;
 pub mod http;
 pub mod identity;
+pub mod published;
 pub mod report;
 pub mod sessions;
 pub mod sinks;
-mod stream;
+pub mod stream;
