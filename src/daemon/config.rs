@@ -13,6 +13,7 @@ mod check;
 mod foreign;
 mod layers;
 mod leadership;
+mod lines;
 mod origin;
 mod registers;
 mod relay;
