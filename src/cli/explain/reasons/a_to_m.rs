@@ -5,6 +5,18 @@ use crate::wire::fault::Code;
 
 pub static REASONS: &[Explanation] = &[
     explain(
+        "AGENT_MOVED",
+        Code::Aborted,
+        "the agent moved to another relay, or ended, between two questions of one command",
+        "repeat the command",
+    ),
+    explain(
+        "AGENT_TEMPORARY_ERROR",
+        Code::Unavailable,
+        "the agent could not carry out a command just now, such as for want of storage",
+        "repeat the command with the same --command-id",
+    ),
+    explain(
         "AMBIGUOUS_ID",
         Code::InvalidArgument,
         "the beginning of an id fits several objects",
@@ -137,6 +149,12 @@ pub static REASONS: &[Explanation] = &[
         Code::DeadlineExceeded,
         "a drained peer still leads something after the time it was given; the drain goes on",
         "see what blocks it with omnirelay mesh peers status ID, or wait longer with --timeout",
+    ),
+    explain(
+        "DRONE_NOT_FOUND",
+        Code::NotFound,
+        "no live relay holds a session of that drone",
+        "omnirelay drones list shows those that are held",
     ),
     explain(
         "ENCODING",
