@@ -175,7 +175,7 @@ impl Call {
     fn over_grpc(rpc: &Rpc, fields: Map<String, Value>) -> Result<Self, CliError> {
         let found = METHODS.iter().find(|known| known.path.strip_prefix('/') == Some(rpc.method));
         let json = found.ok_or_else(|| {
-            CliError::new(Code::Internal, "ENCODING", format!("nobody knows the method {}", rpc.method))
+            CliError::new(Code::Unknown, "ENCODING", format!("nobody knows the method {}", rpc.method))
         })?;
         let fields = Value::Object(fields);
         Ok(Self {

@@ -31,7 +31,7 @@ Examples:
   omnirelay drones status drone-7 --relay relay-1
   omnirelay drones status drone-7 -o json | jq -r .drone.ackedSeq";
 
-/// Show the session of a drone: what is acknowledged, what waits, what it flies
+/// Show the session of a drone: what is acknowledged, waits, is flown
 ///
 /// Asks the relay at which the registry has placed it, else every live relay.
 #[derive(Args, Debug)]

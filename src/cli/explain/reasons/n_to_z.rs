@@ -175,18 +175,6 @@ pub static REASONS: &[Explanation] = &[
         "the operating system gave no random numbers",
         "give --idempotency-key; check the system",
     ),
-    explain(
-        "RELAY_ADDRESS_UNKNOWN",
-        Code::Unavailable,
-        "a relay registered with an address at which nobody can ask it",
-        "set relay.advertise where it runs, or name its address with --relay-addr",
-    ),
-    explain(
-        "RELAY_NOT_FOUND",
-        Code::NotFound,
-        "no relay with that id lives: it never registered, or has been silent for its time to live",
-        "omnirelay relays list shows those that live",
-    ),
     explain("REASON_UNKNOWN", Code::NotFound, "this version does not know that reason", "omnirelay explain"),
     explain(
         "REGISTER_EXISTS",
@@ -199,6 +187,18 @@ pub static REASONS: &[Explanation] = &[
         Code::NotFound,
         "the node hosts no register of that id; another one may",
         "omnirelay registers list, with --node for another node's",
+    ),
+    explain(
+        "RELAY_ADDRESS_UNKNOWN",
+        Code::Unavailable,
+        "a relay registered with an address at which nobody can ask it",
+        "set relay.advertise where it runs, or name its address with --relay-addr",
+    ),
+    explain(
+        "RELAY_NOT_FOUND",
+        Code::NotFound,
+        "no relay with that id lives: it never registered, or has been silent for its time to live",
+        "omnirelay relays list shows those that live",
     ),
     explain(
         "RELAY_UNREACHABLE",
