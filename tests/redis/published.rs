@@ -8,6 +8,7 @@ use omnirelay::daemon::config::PublishConfig;
 use omnirelay::daemon::metrics::PublishMetrics;
 use omnirelay::daemon::publish::Publications;
 use omnirelay::daemon::relay::published::{drone_key, drone_value};
+use omnirelay::daemon::store::redis::url::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -318,7 +319,7 @@ async fn a_password_and_a_database_are_used() -> Result<()> {
     let server = RedisServer::start(&["--requirepass", "secret"])?;
     let config = PublishConfig {
         address: Some(server.address()),
-        password: Some("secret".to_owned()),
+        password: Some(Secret::new("secret")),
         database: Some(3),
     };
     let publishing = Publishing::of(&config, TTL)?;
@@ -326,7 +327,7 @@ async fn a_password_and_a_database_are_used() -> Result<()> {
     publishing.settled()?;
     let keys: String = server.cli_as(":secret", &["INFO", "keyspace"])?;
     ensure!(keys.contains("db3:keys=1"), "{keys}");
-    let wrong = PublishConfig { password: Some("wrong".to_owned()), ..config };
+    let wrong = PublishConfig { password: Some(Secret::new("wrong")), ..config };
     let refused = Publishing::of(&wrong, TTL)?;
     refused.failing()
 }

@@ -117,9 +117,6 @@ impl Reports {
         }
     }
 
-    /// Tells the registry, for ever.
-    pub async fn run(&self) {}
-
     /// An agent has no stream here any more: say nothing of it any more.
     pub fn let_go(&self, agent_id: &str) {
         let Some(telling) = &self.telling else { return };
