@@ -2,6 +2,7 @@
 
 mod leadership;
 mod registers;
+mod relay;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use prometheus::{
 
 pub use leadership::LeadershipMetrics;
 pub use registers::{CountPool, PoolCounts, RegistersMetrics};
+pub use relay::{RelayMetrics, SourceCounts};
 
 use super::objects::peers::PEER;
 use super::registry::Registry;

@@ -41,7 +41,7 @@ const UNNAMED: &str = "call";
 const DROPPED: &str = "audit.dropped";
 
 /// What each method that changes something is called in the trail, as its own records call it.
-const ACTIONS: [(&str, &str); 19] = [
+const ACTIONS: [(&str, &str); 21] = [
     ("/omnirelay.mesh.control.v1.PeerControlService/Cordon", "peers.cordon"),
     ("/omnirelay.mesh.control.v1.PeerControlService/Uncordon", "peers.uncordon"),
     ("/omnirelay.mesh.control.v1.PeerControlService/UpdateLabels", "peers.label"),
@@ -61,6 +61,8 @@ const ACTIONS: [(&str, &str); 19] = [
     ("/omnirelay.registers.v1.AdvertisementService/Withdraw", "advertisements.push"),
     ("/omnirelay.mesh.control.v1.OperationService/Cancel", "operations.cancel"),
     ("/omnirelay.registers.v1.AdvertisementService/Resync", "registers.resync"),
+    ("/aeroarc.relay.v1.RelayControl/SetOperationContext", "drones.set-context"),
+    ("/aeroarc.relay.v1.RelayControl/ClearOperationContext", "drones.clear-context"),
 ];
 
 /// Refusals that are alike and of one minute.

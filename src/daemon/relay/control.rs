@@ -1,1 +1,149 @@
+//! What a relay says of its sessions, and the commands it passes on.
 
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::commands::{Commands, Order};
+use super::sessions::Sessions;
+use crate::core::register::check_register_id;
+use crate::daemon::objects;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::record::Deed;
+use crate::daemon::surface::Caller;
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::aeroarc::agent::v1 as agent_pb;
+use crate::wire::pb::aeroarc::relay::v1 as pb;
+
+/// The longest flight or intent id, in bytes.
+const CONTEXT_ID_BYTES_MAX: usize = 256;
+
+/// The control of one relay.
+#[derive(Clone)]
+pub struct Control {
+    sessions: Arc<Sessions>,
+    commands: Arc<Commands>,
+    /// Where it is recorded who commanded what.
+    registry: Arc<Registry>,
+}
+
+impl Control {
+    pub fn new(sessions: Arc<Sessions>, commands: Arc<Commands>, registry: Arc<Registry>) -> Self {
+        Self { sessions, commands, registry }
+    }
+
+    async fn command(
+        &self,
+        caller: &Caller,
+        agent_id: &str,
+        order: Order,
+    ) -> Result<agent_pb::OperationContextCommandAck, Fault> {
+        let (action, change) = described(&order);
+        let answer = self.commands.give(&self.sessions, agent_id, order).await?;
+        let changes = vec![format!("{change}: {}", answer.status().as_str_name())];
+        let deed = Deed { action, object: format!("drone/{agent_id}"), reason: "", dry_run: false, changes };
+        // What the agent has done cannot be taken back for want of a record.
+        if let Err(error) = self.registry.record(caller, deed).await {
+            let error = crate::daemon::registry::follow::chain(&error);
+            tracing::warn!(
+                agent = agent_id,
+                action,
+                error,
+                "a command to an agent is not in the audit trail"
+            );
+        }
+        Ok(answer)
+    }
+}
+
+#[tonic::async_trait]
+impl pb::relay_control_server::RelayControl for Control {
+    async fn list_active_drones(
+        &self,
+        _request: Request<pb::ListActiveDronesRequest>,
+    ) -> Result<Response<pb::ListActiveDronesResponse>, Status> {
+        Ok(Response::new(pb::ListActiveDronesResponse { drones: self.sessions.list() }))
+    }
+
+    async fn get_drone_status(
+        &self,
+        request: Request<pb::GetDroneStatusRequest>,
+    ) -> Result<Response<pb::GetDroneStatusResponse>, Status> {
+        let drone_id = request.into_inner().drone_id;
+        named("drone_id", &drone_id)?;
+        let drone = self.sessions.status(&drone_id).ok_or_else(|| unknown(&drone_id))?;
+        Ok(Response::new(pb::GetDroneStatusResponse { drone: Some(drone) }))
+    }
+
+    async fn set_operation_context(
+        &self,
+        request: Request<pb::SetOperationContextRequest>,
+    ) -> Result<Response<pb::SetOperationContextResponse>, Status> {
+        let caller = objects::caller(&request)?;
+        let pb::SetOperationContextRequest { agent_id, command } = request.into_inner();
+        named("agent_id", &agent_id)?;
+        let command = command.unwrap_or_default();
+        named("command.command_id", &command.command_id)?;
+        let context = command.context.clone().unwrap_or_default();
+        said("command.context.flight_id", &context.flight_id)?;
+        said("command.context.intent_id", &context.intent_id)?;
+        if context.intent_version == 0 {
+            return Err(Fault::invalid("field `command.context.intent_version` begins with 1").into());
+        }
+        let result = self.command(&caller, &agent_id, Order::Set(command)).await?;
+        Ok(Response::new(pb::SetOperationContextResponse { result: Some(result) }))
+    }
+
+    async fn clear_operation_context(
+        &self,
+        request: Request<pb::ClearOperationContextRequest>,
+    ) -> Result<Response<pb::ClearOperationContextResponse>, Status> {
+        let caller = objects::caller(&request)?;
+        let pb::ClearOperationContextRequest { agent_id, command } = request.into_inner();
+        named("agent_id", &agent_id)?;
+        let command = command.unwrap_or_default();
+        named("command.command_id", &command.command_id)?;
+        said("command.flight_id", &command.flight_id)?;
+        let result = self.command(&caller, &agent_id, Order::Clear(command)).await?;
+        Ok(Response::new(pb::ClearOperationContextResponse { result: Some(result) }))
+    }
+}
+
+/// The action in the audit trail, and what changes.
+fn described(order: &Order) -> (&'static str, String) {
+    match order {
+        Order::Set(command) => {
+            let context = command.context.clone().unwrap_or_default();
+            let flight = format!(
+                "flight {} intent {} version {}",
+                context.flight_id, context.intent_id, context.intent_version
+            );
+            ("drones.set-context", flight)
+        }
+        Order::Clear(command) => ("drones.clear-context", format!("end of flight {}", command.flight_id)),
+    }
+}
+
+/// Checks the id of an agent or a command: 1 to 128 of `[A-Za-z0-9._:-]`.
+fn named(field: &str, id: &str) -> Result<(), Fault> {
+    check_register_id(id).map_err(|error| Fault::invalid(format!("field `{field}`: {error}")))
+}
+
+/// Checks what another system calls a flight or an intent.
+fn said(field: &str, id: &str) -> Result<(), Fault> {
+    if id.is_empty() {
+        return Err(Fault::invalid(format!("field `{field}` is empty")));
+    }
+    if id.len() > CONTEXT_ID_BYTES_MAX || id.chars().any(char::is_control) {
+        let what = format!(
+            "field `{field}` is longer than {CONTEXT_ID_BYTES_MAX} bytes, or holds control characters"
+        );
+        return Err(Fault::invalid(what));
+    }
+    Ok(())
+}
+
+fn unknown(drone_id: &str) -> Fault {
+    Fault::new(Code::NotFound, "DRONE_UNKNOWN", format!("no drone `{drone_id}` has a session here"))
+        .hint("`omnirelay agents placement` says which relay holds it")
+}

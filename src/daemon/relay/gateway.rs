@@ -1,1 +1,78 @@
+//! The service that agents call.
 
+use std::sync::Arc;
+
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::sessions::Sessions;
+use super::stream::{Acks, Intake};
+use crate::core::register::check_register_id;
+use crate::wire::fault::Fault;
+use crate::wire::pb::aeroarc::agent::v1 as pb;
+use crate::wire::raw::Raw;
+
+/// The metadata that names the agent of a stream.
+pub const AGENT_ID: &str = "aero-arc-agent-id";
+/// The longest version or platform of an agent, in bytes.
+const WORD_BYTES_MAX: usize = 256;
+
+/// Registers agents, and takes their telemetry.
+#[derive(Clone)]
+pub struct Gateway {
+    sessions: Arc<Sessions>,
+    intake: Arc<Intake>,
+}
+
+impl Gateway {
+    pub fn new(sessions: Arc<Sessions>, intake: Arc<Intake>) -> Self {
+        Self { sessions, intake }
+    }
+}
+
+#[tonic::async_trait]
+impl pb::agent_gateway_server::AgentGateway for Gateway {
+    type TelemetryStreamStream = Acks;
+
+    async fn register(
+        &self,
+        request: Request<pb::RegisterRequest>,
+    ) -> Result<Response<pb::RegisterResponse>, Status> {
+        let asked = request.into_inner();
+        check_register_id(&asked.agent_id)
+            .map_err(|error| Fault::invalid(format!("field `agent_id`: {error}")))?;
+        for (field, word) in [("agent_version", &asked.agent_version), ("platform", &asked.platform)] {
+            if word.len() > WORD_BYTES_MAX {
+                return Err(
+                    Fault::invalid(format!("field `{field}` is longer than {WORD_BYTES_MAX} bytes")).into()
+                );
+            }
+        }
+        let session = self.sessions.register(asked)?;
+        tracing::debug!(agent = %session.agent_id, "agent registered");
+        Ok(Response::new(pb::RegisterResponse {
+            agent_id: session.agent_id.to_string(),
+            session_id: session.id.clone(),
+            max_inflight: i64::try_from(self.intake.inflight_max()).unwrap_or(i64::MAX),
+        }))
+    }
+
+    async fn telemetry_stream(&self, request: Request<Streaming<Raw>>) -> Result<Response<Acks>, Status> {
+        let agent_id = agent_of(request.metadata())?;
+        let (stream, orders) = self.sessions.open(&agent_id)?;
+        let (intake, sessions) = (self.intake.clone(), self.sessions.clone());
+        Ok(Response::new(intake.serve(sessions, stream, orders, request.into_inner())))
+    }
+}
+
+/// The agent that the metadata names.
+fn agent_of(metadata: &MetadataMap) -> Result<String, Fault> {
+    let mut named = metadata.get_all(AGENT_ID).iter();
+    let (first, more) = (named.next(), named.next());
+    let text = first.filter(|_| more.is_none()).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if text.is_empty() {
+        let message = format!("the metadata must name the agent once, as `{AGENT_ID}`");
+        return Err(Fault::invalid(message).hint("send it with the call that opens the stream"));
+    }
+    Ok(text.to_owned())
+}

@@ -4,9 +4,10 @@
 //! for the Redis that keys are published in.
 
 pub mod batch;
+pub mod commands;
 pub mod control;
 pub mod gateway;
 pub mod report;
 pub mod sessions;
 pub mod sinks;
-mod stream;
+pub mod stream;

@@ -1,1 +1,428 @@
+//! The sessions of a relay: one for each agent that has registered, and the streams that it has open.
+//!
+//! A session begins with a registration, which ends the one before. It lives as long as it has a stream, and a while
+//! longer; a stream that its agent closed ends it at once. Streams of a session that was replaced go on being served,
+//! because agents reconnect at once and for ever when one is ended; they only touch nothing of the new session.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::report::Reports;
+use crate::daemon::chance::random_secret;
+use crate::daemon::publish::Publications;
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::aeroarc::agent::v1 as agent_pb;
+use crate::wire::pb::aeroarc::relay::v1::DroneStatus;
+use crate::wire::raw::Raw;
+use crate::wire::telemetry::Shape;
+
+/// How many streams of one agent are served at a time; the oldest is ended for one more.
+const STREAMS_PER_AGENT_MAX: usize = 8;
+/// How many commands wait to be sent on a stream.
+const COMMANDS_WAITING_MAX: usize = 16;
+/// How often sessions that have ended are removed, at the latest.
+const SWEEP_EVERY_MAX: Duration = Duration::from_secs(10);
+
+/// What sessions are like.
+#[derive(Clone, Debug)]
+pub struct SessionSettings {
+    pub relay_id: String,
+    /// How long a session lives without a stream.
+    pub ttl: Duration,
+    pub sessions_max: usize,
+}
+
+/// The sessions of one relay.
+pub struct Sessions {
+    settings: SessionSettings,
+    agents: Mutex<BTreeMap<Arc<str>, Agent>>,
+    publications: Arc<Publications>,
+    reports: Arc<Reports>,
+    streams_opened: AtomicU64,
+}
+
+/// What is known of one agent.
+#[derive(Default)]
+struct Agent {
+    session: Option<Arc<Session>>,
+    /// Since when the session has no stream; `None` while it has one.
+    idle_since: Option<Instant>,
+    /// In the order in which they were opened, of former sessions as well.
+    streams: Vec<Arc<Stream>>,
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    pub id: String,
+    pub agent_id: Arc<str>,
+    version: String,
+    platform: String,
+    registered_unix_ns: i64,
+    /// When its newest stream was opened; 0: none was.
+    connected_unix_ns: AtomicI64,
+    /// When its last message came.
+    last_message_unix_ns: AtomicI64,
+    acked_seq: AtomicU64,
+    acked_frames: AtomicU64,
+    inflight_frames: AtomicU64,
+    /// What the agent does, as far as it has said.
+    context: Mutex<Option<agent_pb::OperationContext>>,
+    /// True once the agent has begun another one.
+    replaced: watch::Sender<bool>,
+}
+
+/// The near end of a telemetry stream, as others see it.
+#[derive(Debug)]
+pub struct Stream {
+    number: u64,
+    pub session: Arc<Session>,
+    /// Set by its first message.
+    pub shape: OnceLock<Shape>,
+    commands: mpsc::Sender<Raw>,
+    /// Taken to end it.
+    end: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+/// What a stream listens to beside its agent.
+pub struct Orders {
+    /// Messages to be sent to the agent.
+    pub commands: mpsc::Receiver<Raw>,
+    /// Is ready when newer streams of the agent leave no room for this one.
+    pub ended: oneshot::Receiver<()>,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The agent said that it was done.
+    Clean,
+    /// It broke off, or was broken off.
+    Broken,
+}
+
+impl Sessions {
+    pub fn new(settings: SessionSettings, publications: Arc<Publications>, reports: Arc<Reports>) -> Self {
+        let (agents, streams_opened) = (Mutex::default(), AtomicU64::new(0));
+        Self { settings, agents, publications, reports, streams_opened }
+    }
+
+    pub fn relay_id(&self) -> &str {
+        &self.settings.relay_id
+    }
+
+    /// Begins a session of an agent in place of the one that it has.
+    ///
+    /// # Errors
+    /// `TOO_MANY_SESSIONS`; `INTERNAL` when the system has no random numbers.
+    pub fn register(&self, asked: agent_pb::RegisterRequest) -> Result<Arc<Session>, Fault> {
+        let secret = random_secret().map_err(|error| {
+            tracing::error!(%error, "no session could be begun: there are no random numbers");
+            Fault::new(Code::Internal, "INTERNAL", "no random numbers")
+        })?;
+        let agent_id: Arc<str> = asked.agent_id.into();
+        let session = Arc::new(Session {
+            id: format!("sess-{secret}"),
+            agent_id: agent_id.clone(),
+            version: asked.agent_version,
+            platform: asked.platform,
+            registered_unix_ns: unix_ns(),
+            connected_unix_ns: AtomicI64::new(0),
+            last_message_unix_ns: AtomicI64::new(0),
+            acked_seq: AtomicU64::new(0),
+            acked_frames: AtomicU64::new(0),
+            inflight_frames: AtomicU64::new(0),
+            context: Mutex::default(),
+            replaced: watch::Sender::new(false),
+        });
+        let mut agents = self.lock();
+        if agents.len() >= self.settings.sessions_max && !agents.contains_key(&agent_id) {
+            self.remove_ended(&mut agents);
+            if agents.len() >= self.settings.sessions_max {
+                return Err(self.too_many());
+            }
+        }
+        let agent = agents.entry(agent_id).or_default();
+        if let Some(former) = agent.session.replace(session.clone()) {
+            former.replaced.send_replace(true);
+        }
+        agent.idle_since = Some(Instant::now());
+        // Under the lock, so that of two registrations the later one is published last.
+        self.publications.put(&key(&session.agent_id), &self.value(&session));
+        Ok(session)
+    }
+
+    /// Opens a stream of the session that an agent has.
+    ///
+    /// # Errors
+    /// `NOT_REGISTERED`.
+    pub fn open(&self, agent_id: &str) -> Result<(Arc<Stream>, Orders), Fault> {
+        let mut agents = self.lock();
+        let live = agents.get_mut(agent_id).filter(|agent| self.is_live(agent));
+        let Some((agent, session)) =
+            live.and_then(|agent| agent.session.clone().map(|session| (agent, session)))
+        else {
+            return Err(not_registered(agent_id));
+        };
+        let (commands, waiting) = mpsc::channel(COMMANDS_WAITING_MAX);
+        let (end, ended) = oneshot::channel();
+        let stream = Arc::new(Stream {
+            number: self.streams_opened.fetch_add(1, Ordering::Relaxed),
+            session: session.clone(),
+            shape: OnceLock::new(),
+            commands,
+            end: Mutex::new(Some(end)),
+        });
+        agent.streams.push(stream.clone());
+        if agent.streams.len() > STREAMS_PER_AGENT_MAX {
+            agent.streams.remove(0).end();
+        }
+        agent.idle_since = None;
+        session.connected_unix_ns.store(unix_ns(), Ordering::Relaxed);
+        self.publications.keep(&key(agent_id));
+        self.reports.hold(agent_id);
+        Ok((stream, Orders { commands: waiting, ended }))
+    }
+
+    /// Notes the end of a stream. That of an older one touches nothing of a newer one.
+    pub fn close(&self, stream: &Stream, ending: Ending) {
+        let mut agents = self.lock();
+        let agent_id = &stream.session.agent_id;
+        let Some(agent) = agents.get_mut(agent_id) else { return };
+        agent.streams.retain(|other| other.number != stream.number);
+        let current = agent.session.as_ref().is_some_and(|session| session.id == stream.session.id);
+        if current && agent.newest().is_none() {
+            self.reports.let_go(agent_id);
+            match ending {
+                Ending::Clean => {
+                    agent.session = None;
+                    self.publications.remove(&key(agent_id), &self.value(&stream.session));
+                }
+                Ending::Broken => {
+                    agent.idle_since = Some(Instant::now());
+                    self.publications.let_go(&key(agent_id));
+                }
+            }
+        }
+        if agent.session.is_none() && agent.streams.is_empty() {
+            agents.remove(agent_id);
+        }
+    }
+
+    /// The session that an agent has, and the newest stream of it.
+    pub fn current(&self, agent_id: &str) -> Option<(Arc<Session>, Option<Arc<Stream>>)> {
+        let agents = self.lock();
+        let agent = agents.get(agent_id).filter(|agent| self.is_live(agent))?;
+        Some((agent.session.clone()?, agent.newest().cloned()))
+    }
+
+    /// Every session in the order of the agents.
+    pub fn list(&self) -> Vec<DroneStatus> {
+        let agents = self.lock();
+        agents
+            .values()
+            .filter(|agent| self.is_live(agent))
+            .filter_map(|agent| self.status_of(agent))
+            .collect()
+    }
+
+    /// One session.
+    pub fn status(&self, agent_id: &str) -> Option<DroneStatus> {
+        let agents = self.lock();
+        self.status_of(agents.get(agent_id).filter(|agent| self.is_live(agent))?)
+    }
+
+    /// How many agents have a session, and how many streams are open.
+    pub fn counts(&self) -> (usize, usize) {
+        let agents = self.lock();
+        let sessions = agents.values().filter(|agent| agent.session.is_some()).count();
+        (sessions, agents.values().map(|agent| agent.streams.len()).sum())
+    }
+
+    /// Removes sessions that have ended, for ever.
+    pub async fn sweep(&self) {
+        let every = (self.settings.ttl / 4).min(SWEEP_EVERY_MAX);
+        loop {
+            tokio::time::sleep(every).await;
+            self.remove_ended(&mut self.lock());
+        }
+    }
+
+    /// Takes back what was published: the relay stops.
+    pub fn leave(&self) {
+        for session in self.lock().values().filter_map(|agent| agent.session.as_ref()) {
+            self.publications.remove(&key(&session.agent_id), &self.value(session));
+        }
+    }
+
+    fn is_live(&self, agent: &Agent) -> bool {
+        agent.idle_since.is_none_or(|since| since.elapsed() < self.settings.ttl)
+    }
+
+    fn remove_ended(&self, agents: &mut BTreeMap<Arc<str>, Agent>) {
+        agents.retain(|_, agent| {
+            if !self.is_live(agent) {
+                agent.session = None;
+                agent.idle_since = None;
+            }
+            agent.session.is_some() || !agent.streams.is_empty()
+        });
+    }
+
+    fn status_of(&self, agent: &Agent) -> Option<DroneStatus> {
+        let session = agent.session.as_ref()?;
+        let stream = agent.newest();
+        let shape = stream.and_then(|stream| stream.shape.get());
+        Some(session.status(
+            &self.settings.relay_id,
+            stream.is_some(),
+            shape.map_or("", |shape| shape.word()),
+        ))
+    }
+
+    fn too_many(&self) -> Fault {
+        let max = self.settings.sessions_max;
+        Fault::new(Code::ResourceExhausted, "TOO_MANY_SESSIONS", format!("the relay has its {max} sessions"))
+            .hint("try another relay, or raise `relay.sessionsMax`")
+    }
+
+    fn value(&self, session: &Session) -> String {
+        serde_json::json!({"relay_id": self.settings.relay_id, "session_id": session.id}).to_string()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Agent>> {
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Agent {
+    /// The newest stream of the session that it has.
+    fn newest(&self) -> Option<&Arc<Stream>> {
+        let session = self.session.as_ref()?;
+        self.streams.iter().rev().find(|stream| stream.session.id == session.id)
+    }
+}
+
+impl Session {
+    /// Whether the agent has begun another one.
+    pub fn is_replaced(&self) -> bool {
+        *self.replaced.borrow()
+    }
+
+    /// Is ready when the agent has begun another one.
+    pub async fn replaced(&self) {
+        // The sender lives as long as the session.
+        let _ = self.replaced.subscribe().wait_for(|replaced| *replaced).await;
+    }
+
+    /// Notes that a message has come.
+    pub fn note_message(&self, unix_ns: i64) {
+        self.last_message_unix_ns.store(unix_ns, Ordering::Relaxed);
+    }
+
+    /// Notes that frames are held, and not acknowledged yet.
+    pub fn note_held(&self, frames: usize) {
+        self.inflight_frames.fetch_add(frames as u64, Ordering::Relaxed);
+    }
+
+    /// Notes that frames are held no more.
+    pub fn note_let_go(&self, frames: usize) {
+        self.inflight_frames.fetch_sub(frames as u64, Ordering::Relaxed);
+    }
+
+    /// Notes that frames were acknowledged, and the last of them.
+    pub fn note_acked(&self, frames: usize, last_seq: u64) {
+        self.acked_frames.fetch_add(frames as u64, Ordering::Relaxed);
+        self.acked_seq.store(last_seq, Ordering::Relaxed);
+    }
+
+    /// Notes what the agent says that it does.
+    pub fn note_context(&self, context: Option<agent_pb::OperationContext>) {
+        *self.context.lock().unwrap_or_else(PoisonError::into_inner) = context;
+    }
+
+    /// Notes what a frame says that the agent does.
+    pub fn note_flight(&self, flight_id: &str, intent_id: &str, intent_version: u32) {
+        let mut context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = context.as_ref().is_some_and(|known| {
+            known.flight_id == flight_id
+                && known.intent_id == intent_id
+                && known.intent_version == intent_version
+        });
+        if !same {
+            let (flight_id, intent_id) = (flight_id.to_owned(), intent_id.to_owned());
+            *context = Some(agent_pb::OperationContext { flight_id, intent_id, intent_version });
+        }
+    }
+
+    fn status(&self, relay_id: &str, streaming: bool, wire: &str) -> DroneStatus {
+        let connected = self.connected_unix_ns.load(Ordering::Relaxed);
+        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
+        DroneStatus {
+            drone_id: self.agent_id.to_string(),
+            session_id: self.id.clone(),
+            agent_id: self.agent_id.to_string(),
+            relay_id: relay_id.to_owned(),
+            connected_at_unix_ns: if connected == 0 { self.registered_unix_ns } else { connected },
+            last_heartbeat_unix_ns: self
+                .last_message_unix_ns
+                .load(Ordering::Relaxed)
+                .max(self.registered_unix_ns),
+            flight_id: context.flight_id,
+            intent_id: context.intent_id,
+            intent_version: context.intent_version,
+            streaming,
+            wire: wire.to_owned(),
+            acked_seq: self.acked_seq.load(Ordering::Relaxed),
+            acked_frames: self.acked_frames.load(Ordering::Relaxed),
+            inflight_frames: self.inflight_frames.load(Ordering::Relaxed),
+            agent_version: self.version.clone(),
+            platform: self.platform.clone(),
+        }
+    }
+}
+
+impl Stream {
+    /// Has a message sent to the agent; false when too many wait, or the stream is over.
+    pub fn send(&self, message: Raw) -> bool {
+        self.commands.try_send(message).is_ok()
+    }
+
+    /// Is ready when the stream is over.
+    pub async fn over(&self) {
+        self.commands.closed().await;
+    }
+
+    fn end(&self) {
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // It may be over already.
+        let _ = end.map(|end| end.send(()));
+    }
+}
+
+/// The key that a drone is published under.
+fn key(agent_id: &str) -> String {
+    format!("drone:{agent_id}")
+}
+
+/// The wall clock, in ns since 1970.
+pub fn unix_ns() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn not_registered(agent_id: &str) -> Fault {
+    let shown: String = agent_id.chars().take(128).collect();
+    let message = format!("agent `{shown}` must register first");
+    Fault::new(Code::FailedPrecondition, "NOT_REGISTERED", message)
+        .hint("call Register, then open the stream; sessions do not outlive the relay")
+}
+
+#[cfg(test)]
+#[path = "sessions_test.rs"]
+mod sessions_test;

@@ -1,1 +1,353 @@
+//! One telemetry stream: what comes is read in batches and handed to the sinks, and acknowledged when they have it.
+//!
+//! All of it happens while the answer is polled, so a stream has no task and no queue of its own: an agent that does
+//! not read its acknowledgements is not read from either.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::Semaphore;
+use tonic::{Status, Streaming};
+
+use super::batch::{Batch, Frame};
+use super::sessions::{Ending, Orders, Sessions, Stream, unix_ns};
+use super::sinks::{Handed, NotTaken, Sinks};
+use crate::daemon::metrics::{RelayMetrics, SourceCounts};
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::aeroarc::agent::v1 as pb;
+use crate::wire::raw::Raw;
+use crate::wire::telemetry::{FromAgent, Garbled, Shape, shape_of};
+use pb::telemetry_ack::Status as AckStatus;
+
+/// How many frames, and about how many bytes of them, are handed to the sinks at a time.
+const BATCH_FRAMES_MAX: usize = 256;
+const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// Takes telemetry, for all streams of a relay.
+pub struct Intake {
+    settings: IntakeSettings,
+    sinks: Arc<Sinks>,
+    /// In bytes: what unacknowledged frames of all streams may hold.
+    room: Arc<Semaphore>,
+    metrics: Arc<RelayMetrics>,
+    commands: Arc<dyn CommandAcks>,
+}
+
+/// How telemetry is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct IntakeSettings {
+    /// How many frames of a stream are held unacknowledged.
+    pub inflight_max: usize,
+    /// How many bytes those of all streams may hold; more than one batch with its largest frame.
+    pub inflight_bytes_max: usize,
+    /// What every stream has; `None`: as it begins.
+    pub shape: Option<Shape>,
+}
+
+/// Hears what agents answer to commands.
+pub trait CommandAcks: Send + Sync {
+    fn note(&self, stream: &Stream, ack: pb::OperationContextCommandAck);
+}
+
+/// What a stream is answered.
+pub type Acks = Pin<Box<dyn futures_util::Stream<Item = Result<Raw, Status>> + Send>>;
+
+impl Intake {
+    pub fn new(
+        settings: IntakeSettings,
+        sinks: Arc<Sinks>,
+        metrics: Arc<RelayMetrics>,
+        commands: Arc<dyn CommandAcks>,
+    ) -> Self {
+        let bytes = settings.inflight_bytes_max.min(u32::MAX as usize);
+        Self { settings, sinks, room: Arc::new(Semaphore::new(bytes)), metrics, commands }
+    }
+
+    pub fn inflight_max(&self) -> usize {
+        self.settings.inflight_max
+    }
+
+    /// Serves a stream.
+    pub fn serve(
+        self: Arc<Self>,
+        sessions: Arc<Sessions>,
+        stream: Arc<Stream>,
+        orders: Orders,
+        incoming: Streaming<Raw>,
+    ) -> Acks {
+        let served = Served {
+            counts: self.metrics.of_source(&stream.session.agent_id),
+            shape: self.settings.shape,
+            intake: self,
+            sessions,
+            stream,
+            orders,
+            incoming,
+            listening: true,
+            taking: None,
+            pending: VecDeque::new(),
+            inflight: 0,
+            ready: VecDeque::new(),
+            ending: Ending::Broken,
+            fault: None,
+        };
+        Box::pin(futures_util::stream::unfold(served, |mut served| async move {
+            let message = served.next().await?;
+            Some((message, served))
+        }))
+    }
+}
+
+/// Frames that the sinks have, and that are acknowledged when they are safe.
+struct Pending {
+    seqs: Vec<u64>,
+    done: BoxFuture<'static, Result<(), NotTaken>>,
+}
+
+/// A stream that is being served.
+struct Served {
+    intake: Arc<Intake>,
+    sessions: Arc<Sessions>,
+    stream: Arc<Stream>,
+    orders: Orders,
+    incoming: Streaming<Raw>,
+    counts: SourceCounts,
+    shape: Option<Shape>,
+    /// Whether there may be more to read.
+    listening: bool,
+    /// A batch that waits for room, here or in a sink that blocks.
+    taking: Option<BoxFuture<'static, Pending>>,
+    /// Batches in the order in which they came.
+    pending: VecDeque<Pending>,
+    /// The frames of `taking` and `pending`.
+    inflight: usize,
+    /// Messages for the agent.
+    ready: VecDeque<Raw>,
+    ending: Ending,
+    /// How it ends, once everything before is answered.
+    fault: Option<Status>,
+}
+
+/// What happened first.
+enum Event {
+    Acked(Result<(), NotTaken>),
+    Handed(Pending),
+    Command(Raw),
+    Message(Option<Result<Raw, Status>>),
+    Replaced,
+}
+
+impl Served {
+    /// The next message for the agent; `None` at the end.
+    async fn next(&mut self) -> Option<Result<Raw, Status>> {
+        loop {
+            if let Some(message) = self.ready.pop_front() {
+                return Some(Ok(message));
+            }
+            if !self.listening && self.taking.is_none() && self.pending.is_empty() {
+                return self.fault.take().map(Err);
+            }
+            match self.event().await {
+                Event::Acked(outcome) => self.acknowledge(outcome),
+                Event::Handed(pending) => {
+                    self.taking = None;
+                    self.pending.push_back(pending);
+                }
+                Event::Command(message) => self.ready.push_back(message),
+                Event::Message(message) => self.take(message),
+                Event::Replaced => self.end(replaced().into()),
+            }
+        }
+    }
+
+    /// Waits for the next thing to do. Dropping the wait loses nothing.
+    async fn event(&mut self) -> Event {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if let Some(first) = self.pending.front_mut()
+            && let Poll::Ready(outcome) = first.done.poll_unpin(cx)
+        {
+            return Poll::Ready(Event::Acked(outcome));
+        }
+        if let Some(taking) = &mut self.taking
+            && let Poll::Ready(pending) = taking.poll_unpin(cx)
+        {
+            return Poll::Ready(Event::Handed(pending));
+        }
+        if !self.listening {
+            return Poll::Pending;
+        }
+        if let Poll::Ready(Some(command)) = self.orders.commands.poll_recv(cx) {
+            return Poll::Ready(Event::Command(command));
+        }
+        if let Poll::Ready(Ok(())) = self.orders.ended.poll_unpin(cx) {
+            return Poll::Ready(Event::Replaced);
+        }
+        if self.taking.is_none() && self.inflight < self.intake.settings.inflight_max {
+            return self.incoming.poll_next_unpin(cx).map(Event::Message);
+        }
+        Poll::Pending
+    }
+
+    /// Takes a message, and those that have come with it.
+    fn take(&mut self, first: Option<Result<Raw, Status>>) {
+        let now = unix_ns();
+        self.stream.session.note_message(now);
+        let room = self.intake.settings.inflight_max.saturating_sub(self.inflight).min(BATCH_FRAMES_MAX);
+        let (mut frames, mut frame_bytes) = (Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Some(Ok(raw)) => match self.read(&raw) {
+                    Ok(Some(frame)) => {
+                        frame_bytes += frame.raw.len();
+                        frames.push(frame);
+                    }
+                    Ok(None) => {}
+                    Err(fault) => self.end(fault.into()),
+                },
+                Some(Err(status)) => self.end(status),
+                None => {
+                    self.listening = false;
+                    self.ending = Ending::Clean;
+                }
+            }
+            let more = self.listening && frames.len() < room && frame_bytes < BATCH_BYTES_MAX;
+            next = more.then(|| self.incoming.next().now_or_never()).flatten();
+        }
+        if !frames.is_empty() {
+            self.hand_over(frames, frame_bytes, now);
+        }
+    }
+
+    /// Reads one message; `None` when there is nothing in it for the sinks.
+    fn read(&mut self, raw: &Raw) -> Result<Option<Frame>, Fault> {
+        let shape = match self.shape {
+            Some(shape) => shape,
+            None => *self.shape.insert(shape_of(raw, Shape::Legacy).map_err(garbled)?),
+        };
+        self.stream.shape.get_or_init(|| shape);
+        match shape.read(raw).map_err(garbled)? {
+            FromAgent::Frame { frame, raw } => Ok(self.check(shape, Frame { message: frame, raw })),
+            FromAgent::CommandAck(ack) => {
+                self.intake.commands.note(&self.stream, ack);
+                Ok(None)
+            }
+            FromAgent::Unknown => Ok(None),
+        }
+    }
+
+    /// Refuses a frame that no sink should have.
+    fn check(&mut self, shape: Shape, frame: Frame) -> Option<Frame> {
+        let of = &frame.message.agent_id;
+        let why = if !of.is_empty() && **of != *self.stream.session.agent_id {
+            "the frame is of another agent than the stream"
+        } else if frame.message.seq == 0 {
+            "`seq` begins with 1"
+        } else {
+            self.note_context(&frame.message);
+            self.counts.message(&frame.message.msg_name);
+            return Some(frame);
+        };
+        self.intake.metrics.refused("invalid", 1);
+        self.refuse(shape, frame.message.seq, AckStatus::PermanentError, why);
+        None
+    }
+
+    /// Says that a frame was not taken, to agents that would hear it: older ones take any answer for a success.
+    fn refuse(&mut self, shape: Shape, seq: u64, status: AckStatus, why: &str) {
+        if shape == Shape::Envelope {
+            let (status, error) = (status.into(), why.to_owned());
+            self.ready.push_back(shape.ack(pb::TelemetryAck { seq, status, error, frame_id: String::new() }));
+        }
+    }
+
+    fn note_context(&self, frame: &pb::TelemetryFrame) {
+        if !frame.flight_id.is_empty() {
+            self.stream.session.note_flight(&frame.flight_id, &frame.intent_id, frame.intent_version);
+        }
+    }
+
+    fn hand_over(&mut self, frames: Vec<Frame>, frame_bytes: usize, now: i64) {
+        let seqs: Vec<u64> = frames.iter().map(|frame| frame.message.seq).collect();
+        self.inflight += seqs.len();
+        self.stream.session.note_held(seqs.len());
+        let agent_id = self.stream.session.agent_id.clone();
+        let batch = Arc::new(Batch { agent_id, received_unix_ns: now, frames });
+        let intake = self.intake.clone();
+        let mut taking = async move {
+            // More than the limit of the messages it never is; the semaphore is never closed.
+            let bytes = u32::try_from(frame_bytes).unwrap_or(u32::MAX);
+            let room = intake.room.clone().acquire_many_owned(bytes).await;
+            let handed: Handed = intake.sinks.take(batch).await;
+            let done = async move {
+                let outcome = handed.done().await;
+                drop(room);
+                outcome
+            };
+            Pending { seqs, done: done.boxed() }
+        }
+        .boxed();
+        // Nearly always there is room.
+        match (&mut taking).now_or_never() {
+            Some(pending) => self.pending.push_back(pending),
+            None => self.taking = Some(taking),
+        }
+    }
+
+    /// Answers for the oldest batch.
+    fn acknowledge(&mut self, outcome: Result<(), NotTaken>) {
+        let Some(Pending { seqs, .. }) = self.pending.pop_front() else { return };
+        self.inflight = self.inflight.saturating_sub(seqs.len());
+        self.stream.session.note_let_go(seqs.len());
+        let shape = self.shape.unwrap_or(Shape::Legacy);
+        match outcome {
+            Ok(()) => {
+                self.stream.session.note_acked(seqs.len(), seqs.last().copied().unwrap_or_default());
+                self.intake.metrics.acked(seqs.len());
+                let acks =
+                    seqs.into_iter().map(|seq| shape.ack(pb::TelemetryAck { seq, ..Default::default() }));
+                self.ready.extend(acks);
+            }
+            Err(why) => {
+                let (status, word) = match why {
+                    NotTaken::Full { .. } => (AckStatus::RetryWithBackoff, "full"),
+                    NotTaken::Failed { .. } => (AckStatus::TemporaryError, "failed"),
+                };
+                self.intake.metrics.refused(word, seqs.len());
+                let why = why.to_string();
+                seqs.into_iter().for_each(|seq| self.refuse(shape, seq, status, &why));
+            }
+        }
+    }
+
+    /// Reads no more, and ends so once everything is answered.
+    fn end(&mut self, status: Status) {
+        self.listening = false;
+        self.fault.get_or_insert(status);
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stream.session.note_let_go(self.inflight);
+        self.sessions.close(&self.stream, self.ending);
+    }
+}
+
+fn garbled(error: Garbled) -> Fault {
+    Fault::new(Code::InvalidArgument, "GARBLED_TELEMETRY", error.to_string())
+        .hint("a stream carries TelemetryFrame or AgentStreamMessage, and goes on as it began")
+}
+
+fn replaced() -> Fault {
+    Fault::new(Code::Aborted, "STREAM_REPLACED", "newer streams of the agent have taken this one's place")
+        .hint("an agent needs one stream; two of one id take each other's place")
+}

@@ -5,6 +5,24 @@ use crate::wire::fault::Code;
 
 pub static REASONS: &[Explanation] = &[
     explain(
+        "AGENT_OFFLINE",
+        Code::Unavailable,
+        "the agent has a session, and no stream through which it could be told anything",
+        "give the same command again when it is back",
+    ),
+    explain(
+        "AGENT_TAKES_NO_COMMANDS",
+        Code::FailedPrecondition,
+        "the agent streams bare frames, which leave no room for commands, or has sent nothing yet",
+        "update the agent; or try again once it has sent something",
+    ),
+    explain(
+        "AGENT_UNKNOWN",
+        Code::NotFound,
+        "no agent with this id has a session at the relay that was asked",
+        "omnirelay agents placement says which relay holds it",
+    ),
+    explain(
         "AMBIGUOUS_ID",
         Code::InvalidArgument,
         "the beginning of an id fits several objects",
@@ -36,6 +54,12 @@ pub static REASONS: &[Explanation] = &[
     ),
     explain("BROKEN_PIPE", Code::Cancelled, "the reader of standard output went away", "nothing"),
     explain("CLIENT", Code::Unknown, "the HTTP client could not be prepared", "report it as a bug"),
+    explain(
+        "COMMAND_REUSED",
+        Code::AlreadyExists,
+        "the id of a command was used before, for another agent or another content",
+        "choose another --command-id",
+    ),
     explain(
         "CONFIG_INVALID",
         Code::InvalidArgument,
@@ -139,6 +163,12 @@ pub static REASONS: &[Explanation] = &[
         "see what blocks it with omnirelay mesh peers status ID, or wait longer with --timeout",
     ),
     explain(
+        "DRONE_UNKNOWN",
+        Code::NotFound,
+        "no drone with this id has a session at the relay that was asked",
+        "list them with omnirelay drones list",
+    ),
+    explain(
         "ENCODING",
         Code::Unknown,
         "a document could not be written in the form asked for",
@@ -167,6 +197,12 @@ pub static REASONS: &[Explanation] = &[
         Code::Unknown,
         "a file of registers cannot be read",
         "see the cause; check its path and its rights",
+    ),
+    explain(
+        "GARBLED_TELEMETRY",
+        Code::InvalidArgument,
+        "a message on a telemetry stream is none, or is of another shape than those before",
+        "send TelemetryFrame or AgentStreamMessage, one of them on a stream",
     ),
     explain(
         "GROUP_LIVE",

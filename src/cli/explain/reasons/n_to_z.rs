@@ -65,6 +65,12 @@ pub static REASONS: &[Explanation] = &[
         "without credentials the daemon serves callers on its own host only",
         "call it on its own host; read SECURITY.md",
     ),
+    explain(
+        "NOT_REGISTERED",
+        Code::FailedPrecondition,
+        "an agent opened a stream without having a session; sessions do not outlive the relay",
+        "call Register, then open the stream",
+    ),
     explain("NO_ADDRESS", Code::Internal, "there is no address to ask", "report it as a bug"),
     explain(
         "NO_LEADER",
@@ -225,6 +231,12 @@ pub static REASONS: &[Explanation] = &[
         "there is no leadership scope of that name",
         "omnirelay mesh leaders list",
     ),
+    explain(
+        "SESSION_REPLACED",
+        Code::Aborted,
+        "the agent began another session before it answered a command",
+        "give the same command again: an agent that has obeyed says so",
+    ),
     explain("SIGNALS", Code::Unknown, "the program could not listen for signals", "report it as a bug"),
     explain(
         "STORE_FULL",
@@ -245,10 +257,22 @@ pub static REASONS: &[Explanation] = &[
         "repeat it later; omnirelay mesh check",
     ),
     explain(
+        "STREAM_REPLACED",
+        Code::Aborted,
+        "an agent has opened more streams than a relay serves of one; the oldest was ended",
+        "see to it that no two agents have one id",
+    ),
+    explain(
         "TOO_MANY_ADVERTISEMENTS",
         Code::ResourceExhausted,
         "a node may advertise 100000 registers for each of 64 producers, and would have more",
         "withdraw what is not needed, or push to another node",
+    ),
+    explain(
+        "TOO_MANY_COMMANDS",
+        Code::ResourceExhausted,
+        "the relay remembers, or the agent's stream holds, as many commands as it can",
+        "try again later",
     ),
     explain(
         "TOO_MANY_OPERATIONS",
@@ -267,6 +291,12 @@ pub static REASONS: &[Explanation] = &[
         Code::ResourceExhausted,
         "the mesh has as many scopes as it may have, 10,000",
         "omnirelay mesh leaders delete SCOPE removes one that nobody needs",
+    ),
+    explain(
+        "TOO_MANY_SESSIONS",
+        Code::ResourceExhausted,
+        "the relay has as many sessions as it may",
+        "use another relay, or raise relay.sessionsMax",
     ),
     explain(
         "TOO_MANY_WATCHES",
