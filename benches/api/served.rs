@@ -57,6 +57,7 @@ pub async fn node(store: Arc<dyn Store>, peers: usize) -> Result<Served> {
         store,
         session_secret: "bench".to_owned(),
         listener: TcpListener::bind("127.0.0.1:0")?,
+        relay: None,
         audit: AuditFiles::open(place.path(), "bench")?,
         process: None,
     };

@@ -154,7 +154,7 @@ fn announce(session: &mut Session, nodes: &[UpNode]) -> Result<(), CliError> {
 
 fn not_started(error: &UpError) -> CliError {
     match error {
-        UpError::Nodes(_) | UpError::Store(_) | UpError::Service(_) => {
+        UpError::Nodes(_) | UpError::Store(_) | UpError::Config(_) => {
             CliError::usage(error.to_string()).hint("omnirelay up --help")
         }
         other => {

@@ -10,12 +10,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::core::labels::Labels;
 
 mod check;
+mod foreign;
 mod layers;
 mod leadership;
+mod origin;
 mod registers;
 mod relay;
+mod relay_check;
 mod store;
 
+pub use foreign::is_foreign;
 pub use layers::{ConfigError, Loaded, Source, load};
 pub use leadership::{LeadershipConfig, ScopeConfig, ShardsConfig};
 pub use registers::{PeerServiceError, RegistersConfig, peer_service};
@@ -231,6 +235,11 @@ impl Default for LogConfig {
 }
 
 impl Config {
+    /// Whether a service is switched on.
+    pub fn serves(&self, service: &str) -> bool {
+        self.node.services.iter().any(|name| name == service)
+    }
+
     /// How long a session, and so a lease, lives without a renewal.
     pub fn session_ttl(&self) -> Duration {
         self.mesh.leadership.lease_duration.map_or(self.session.ttl.0, |span| span.0)

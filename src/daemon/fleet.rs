@@ -15,7 +15,7 @@ use tracing::{Instrument, error, info_span};
 
 use super::audit::files::AuditFiles;
 use super::config::Config;
-use super::node::{Node, NodeSpec};
+use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use super::objects::dev::{Decree, Fate, Process};
 use super::stores::Stores;
 use crate::wire::pb::omnirelay::dev::v1 as pb;
@@ -34,6 +34,8 @@ pub struct MemberSpec {
     pub audit: AuditFiles,
     /// Bound to `control`: taken when the address was chosen, so that nobody takes it in between.
     pub listener: TcpListener,
+    /// Where the relay and the registry of relays are, taken in the same way; `None` while neither is switched on.
+    pub relay: Option<(RelayAddresses, RelayListeners)>,
 }
 
 /// The nodes of this process.
@@ -50,12 +52,16 @@ struct Member {
     session_secret: String,
     control: SocketAddr,
     audit: AuditFiles,
+    relay: Option<RelayAddresses>,
     /// Of the first life; later ones bind anew.
-    listener: Mutex<Option<TcpListener>>,
+    listener: Mutex<Option<Listeners>>,
     stores: Stores,
     fleet: OnceLock<Weak<Fleet>>,
     life: Mutex<Life>,
 }
+
+/// What a node listens on: its control port, and those of the relay.
+type Listeners = (TcpListener, Option<RelayListeners>);
 
 /// The life a node is in, or the one it had last.
 #[derive(Default)]
@@ -209,10 +215,11 @@ type Say = Box<dyn FnOnce(Result<Option<String>, String>) + Send>;
 
 impl Member {
     fn new(spec: MemberSpec, stores: Stores) -> Self {
-        let MemberSpec { node_id, config, session_secret, control, audit, listener } = spec;
-        let listener = Mutex::new(Some(listener));
+        let MemberSpec { node_id, config, session_secret, control, audit, listener, relay } = spec;
+        let (relay, relay_listeners) = relay.unzip();
+        let listener = Mutex::new(Some((listener, relay_listeners)));
         let (fleet, life) = (OnceLock::new(), Mutex::default());
-        Self { node_id, config, session_secret, control, audit, listener, stores, fleet, life }
+        Self { node_id, config, session_secret, control, audit, relay, listener, stores, fleet, life }
     }
 
     /// Begins the node's next life, which waits for the end of the one before. On an error the
@@ -270,9 +277,7 @@ impl Member {
 
     async fn start_node(&self) -> Result<Node, String> {
         let kept = lock(&self.listener).take();
-        let listener = kept
-            .map_or_else(|| TcpListener::bind(self.control), Ok)
-            .map_err(|error| format!("cannot listen on {}: {error}", self.control))?;
+        let (listener, relay) = kept.map_or_else(|| self.listen(), Ok)?;
         let fleet = self.fleet.get().cloned().unwrap_or_default();
         let spec = NodeSpec {
             node_id: self.node_id.clone(),
@@ -280,10 +285,19 @@ impl Member {
             store: self.stores.of_node(),
             session_secret: self.session_secret.clone(),
             listener,
+            relay,
             audit: self.audit.clone(),
             process: Some(Arc::new(Reach(fleet))),
         };
         Node::start(spec).await.map_err(|error| super::registry::follow::chain(&error))
+    }
+
+    /// Takes the ports of the node anew.
+    fn listen(&self) -> Result<Listeners, String> {
+        let listener = TcpListener::bind(self.control)
+            .map_err(|error| format!("cannot listen on {}: {error}", self.control))?;
+        let relay = self.relay.map(RelayListeners::bind).transpose();
+        Ok((listener, relay.map_err(|error| error.to_string())?))
     }
 
     fn order(&self, order: Order) {
@@ -454,6 +468,7 @@ mod tests {
                 control: listener.local_addr().unwrap(),
                 audit: AuditFiles::open(place.path(), &format!("n{number}")).unwrap(),
                 listener,
+                relay: None,
             }
         });
         let fleet = Fleet::start(specs.collect(), &stores, asked)?;

@@ -1,8 +1,10 @@
 //! What a node counts, in the text form of Prometheus. Each node has its own registry.
 
 mod leadership;
+mod publish;
 mod registers;
 mod relay;
+mod sinks;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,8 +14,10 @@ use prometheus::{
 };
 
 pub use leadership::LeadershipMetrics;
+pub use publish::PublishMetrics;
 pub use registers::{CountPool, PoolCounts, RegistersMetrics};
 pub use relay::{RelayMetrics, SourceCounts};
+pub use sinks::{SinkCounts, SinkMetrics};
 
 use super::objects::peers::PEER;
 use super::registry::Registry;

@@ -1,15 +1,12 @@
 //! One node: its registry, its presence and its surface, put together.
 
+mod probes;
 mod registers;
+mod relay;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -40,7 +37,8 @@ use super::registry::Registry;
 use super::registry::follow::follow_log;
 use super::store::{Kind, Retention, Store};
 use super::surface::{
-    Drained, FinishedCall, Hosts, Insecure, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceError, serve,
+    Drained, FinishedCall, Hosts, Insecure, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceError,
+    TlsError, serve,
 };
 use crate::core::time::Millis;
 use crate::wire::pb::omnirelay::dev::v1::dev_service_server::DevServiceServer;
@@ -52,6 +50,11 @@ use pb::leadership_control_service_server::LeadershipControlServiceServer;
 use pb::node_service_server::NodeServiceServer;
 use pb::operation_service_server::OperationServiceServer;
 use pb::peer_control_service_server::PeerControlServiceServer;
+
+pub use relay::{PortTaken, REGISTRY, RELAY, RelayAddresses, RelayListeners};
+
+use probes::{Probed, probes};
+use relay::{RelayPorts, RelayServices};
 
 /// The kinds that every daemon holds in memory. The audit trail is not among them.
 static MIRRORED: [Kind; 4] = [PEER, LEADERSHIP, REGISTER, ADVERTISEMENT];
@@ -71,6 +74,8 @@ pub struct NodeSpec {
     pub store: Arc<dyn Store>,
     pub session_secret: String,
     pub listener: TcpListener,
+    /// The ports of the relay and of the registry of relays, where one of them is switched on.
+    pub relay: Option<RelayListeners>,
     /// Where it keeps what it knows of the audit trail.
     pub audit: AuditFiles,
     /// The process, where it serves faults on demand.
@@ -84,6 +89,8 @@ pub enum NodeError {
     Surface(#[from] SurfaceError),
     #[error("cannot use the listening socket")]
     Listen(#[source] std::io::Error),
+    #[error("cannot serve the relay's port under TLS")]
+    Tls(#[from] TlsError),
     #[error("cannot keep the audit trail")]
     Audit(#[from] AuditFilesError),
     #[error("cannot push to the pools of others")]
@@ -101,6 +108,7 @@ pub struct Node {
     control: SocketAddr,
     stop_serving: Option<oneshot::Sender<()>>,
     served: watch::Receiver<Option<Drained>>,
+    relay: Option<RelayPorts>,
     /// Keeps the node present; ended before it leaves, so that nothing brings it back.
     keeping: JoinSet<()>,
     campaigner: Arc<Campaigner>,
@@ -116,6 +124,8 @@ struct Services {
     registers: Registers,
     advertisements: Advertisements,
     operations: OperationCalls,
+    /// Where the relay or the registry of relays is switched on.
+    relay: Option<RelayServices>,
 }
 
 impl Node {
@@ -123,15 +133,18 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError`]; nothing runs then.
-    pub async fn start(spec: NodeSpec) -> Result<Self, NodeError> {
+    pub async fn start(mut spec: NodeSpec) -> Result<Self, NodeError> {
         let control = spec.listener.local_addr().map_err(NodeError::Listen)?;
         let registry = Registry::new(spec.node_id.clone(), spec.store.clone(), &MIRRORED);
         let audit_key = spec.audit.key(&spec.node_id)?;
         let registry = Arc::new(registry.following(&FOLLOWED).marking_audit(audit_key.mac().clone()));
         let heads = Arc::new(Heads::new(spec.audit.heads()?));
-        let presence = Arc::new(presence(&registry, &spec, control, audit_key.public()));
-        let present = presence.clone();
-        let readiness = Arc::new(Readiness::new(registry.clone(), move || present.is_registered()));
+        let relay_listeners = spec.relay.take();
+        let relay_addresses = relay_listeners.as_ref().map(RelayListeners::addresses).transpose();
+        let endpoints = endpoints(&spec.config, control, relay_addresses.map_err(NodeError::Listen)?);
+        let presence = Arc::new(presence(&registry, &spec, endpoints, audit_key.public()));
+        let relay_services = relay_listeners.as_ref().map(|_| RelayServices::new(&spec.config));
+        let readiness = Arc::new(readiness(&registry, &presence, relay_services.clone()));
         let metrics = Arc::new(Metrics::new()?);
         let audit = Audit::new(registry.clone(), heads.clone(), spec.config.control.watches_max);
         let refusals = Arc::new(Refusals::open(&spec.audit)?);
@@ -145,8 +158,15 @@ impl Node {
             registers: Registers::new(registry.clone(), pool.clone(), resync.pushed_through()),
             advertisements: Advertisements::new(pool.clone(), resync.clone(), watches_max),
             operations: OperationCalls::new(registry.clone(), operations, watches_max),
+            relay: relay_services.clone(),
         };
-        let surface = surface(&spec, &registry, &readiness, &metrics, services, observer)?;
+        let probed =
+            Probed { registry: registry.clone(), readiness: readiness.clone(), metrics: metrics.clone() };
+        let surface = surface(&spec, probed.clone(), services, observer.clone())?;
+        let relay = relay_listeners.zip(relay_services).map(|(listeners, services)| {
+            RelayPorts::start(listeners, &spec.config, &services, probed, observer)
+        });
+        let relay = relay.transpose()?;
         spec.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
         let listener = tokio::net::TcpListener::from_std(spec.listener).map_err(NodeError::Listen)?;
 
@@ -184,6 +204,7 @@ impl Node {
             control,
             stop_serving,
             served,
+            relay,
             keeping,
             campaigner,
             campaigning,
@@ -198,6 +219,11 @@ impl Node {
     /// Where the API listens.
     pub fn control(&self) -> SocketAddr {
         self.control
+    }
+
+    /// Where the relay and the registry of relays listen; `None` while neither is switched on.
+    pub fn relay(&self) -> Option<RelayAddresses> {
+        self.relay.as_ref().map(RelayPorts::addresses)
     }
 
     /// Returns once the view has caught up and the node is registered, or the store is known to
@@ -227,7 +253,13 @@ impl Node {
             // It may have ended by itself.
             let _ = stop.send(());
         }
-        let drained = self.served.wait_for(Option::is_some).await.map_or(None, |drained| *drained);
+        let relay_drained = async {
+            if let Some(relay) = &mut self.relay {
+                relay.drain().await;
+            }
+        };
+        let (drained, ()) = tokio::join!(self.served.wait_for(Option::is_some), relay_drained);
+        let drained = drained.map_or(None, |drained| *drained);
         if let Some(Drained { cut }) = drained
             && cut > 0
         {
@@ -238,6 +270,9 @@ impl Node {
         self.seal_last().await;
         self.keeping.shutdown().await;
         self.presence.leave().await;
+        if let Some(relay) = self.relay.take() {
+            relay.end().await;
+        }
         self.tasks.shutdown().await;
     }
 
@@ -257,7 +292,27 @@ impl Node {
     }
 }
 
-fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr, audit_key: &[u8]) -> Presence {
+/// Where others reach this node.
+fn endpoints(config: &Config, control: SocketAddr, relay: Option<RelayAddresses>) -> pb::PeerEndpoints {
+    let relay = relay.map(|addresses| relay::endpoint(&config.relay, addresses.grpc));
+    pb::PeerEndpoints { control: Some(control.to_string()), mesh: None, relay }
+}
+
+fn readiness(registry: &Arc<Registry>, presence: &Arc<Presence>, relay: Option<RelayServices>) -> Readiness {
+    let present = presence.clone();
+    let readiness = Readiness::new(registry.clone(), move || present.is_registered());
+    match relay {
+        Some(relay) => readiness.and(move || relay.readiness()),
+        None => readiness,
+    }
+}
+
+fn presence(
+    registry: &Arc<Registry>,
+    spec: &NodeSpec,
+    endpoints: pb::PeerEndpoints,
+    audit_key: &[u8],
+) -> Presence {
     let config = &spec.config;
     let settings = PresenceSettings {
         session_ttl: config.session_ttl(),
@@ -274,7 +329,7 @@ fn presence(registry: &Arc<Registry>, spec: &NodeSpec, control: SocketAddr, audi
         mesh_version: env!("CARGO_PKG_VERSION").to_owned(),
         http3_support: false,
         endpoint: None,
-        endpoints: Some(pb::PeerEndpoints { control: Some(control.to_string()), mesh: None, relay: None }),
+        endpoints: Some(endpoints),
         metadata_version: 0,
         labels: node.labels.clone(),
         audit_key: audit_key.to_vec(),
@@ -317,23 +372,19 @@ fn limits(config: &Config) -> Limits {
 
 fn surface(
     spec: &NodeSpec,
-    registry: &Arc<Registry>,
-    readiness: &Arc<Readiness>,
-    metrics: &Arc<Metrics>,
+    probed: Probed,
     services: Services,
     observer: Arc<Observer>,
 ) -> Result<Surface, SurfaceError> {
-    let config = &spec.config;
+    let (config, registry) = (&spec.config, &probed.registry);
     let peers = Peers::new(registry.clone(), config.control.watches_max);
     let leaders = Leaders::new(registry.clone(), config.control.watches_max);
     let node = NodeObject {
         registry: registry.clone(),
-        readiness: readiness.clone(),
+        readiness: probed.readiness.clone(),
         cluster_id: config.node.cluster.clone(),
         started_at: started_at(),
     };
-    let probed =
-        Probed { registry: registry.clone(), readiness: readiness.clone(), metrics: metrics.clone() };
     let mut builder = Surface::builder([OMNIRELAY])
         .service(PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip))
         .service(LeadershipControlServiceServer::new(leaders).send_compressed(Gzip).accept_compressed(Gzip))
@@ -350,6 +401,9 @@ fn surface(
         )
         .observer(observer)
         .routes(probes(probed));
+    if let Some(relay) = &services.relay {
+        builder = relay.asked(builder);
+    }
     if let Some(process) = &spec.process {
         builder = builder.service(DevServiceServer::new(Dev { process: process.clone() }));
     }
@@ -379,49 +433,4 @@ impl RequestObserver for Observer {
         self.metrics.count_call(call.method, &code, call.protocol.word(), call.duration);
         self.refusals.note(call);
     }
-}
-
-/// What probes and scrapers ask.
-#[derive(Clone)]
-struct Probed {
-    registry: Arc<Registry>,
-    readiness: Arc<Readiness>,
-    metrics: Arc<Metrics>,
-}
-
-fn probes(probed: Probed) -> Router {
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .with_state(probed)
-}
-
-/// Answers as long as the process does.
-async fn healthz() -> Response {
-    json(StatusCode::OK, &serde_json::json!({"status": "ok"}))
-}
-
-/// 200 when every required item is fine, else 503; says what is not.
-async fn readyz(State(probed): State<Probed>) -> Response {
-    let ready = probed.readiness.is_ready();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let items = probed.readiness.items();
-    json(status, &serde_json::json!({"ready": ready, "nodeId": probed.registry.node_id(), "items": items}))
-}
-
-async fn metrics(State(probed): State<Probed>) -> Response {
-    match probed.metrics.text(&probed.registry, probed.readiness.is_ready()) {
-        Ok(text) => {
-            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
-        }
-        Err(error) => {
-            tracing::error!(%error, "metrics could not be written");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
-}
-
-fn json(status: StatusCode, body: &serde_json::Value) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }

@@ -22,6 +22,7 @@ async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
         store,
         session_secret: node_id.to_owned(),
         listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+        relay: None,
         process: None,
     };
     let node = Node::start(spec).await.unwrap();

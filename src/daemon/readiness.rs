@@ -12,17 +12,35 @@ use crate::wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
 const FULL: &str = "the store is full: changes are refused, the last one among them, until there is room; nobody \
                     loses a session over it, and none begins";
 
+/// Says what else a daemon needs.
+type Further = Box<dyn Fn() -> Vec<ReadinessItem> + Send + Sync>;
+
 /// What a daemon needs to be of full use.
 pub struct Readiness {
     registry: Arc<Registry>,
     is_registered: Box<dyn Fn() -> bool + Send + Sync>,
+    /// What a service that is switched on needs besides.
+    further: Option<Further>,
     draining: AtomicBool,
 }
 
 impl Readiness {
     /// `is_registered` says whether the node's record is entered.
     pub fn new(registry: Arc<Registry>, is_registered: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self { registry, is_registered: Box::new(is_registered), draining: AtomicBool::new(false) }
+        let is_registered = Box::new(is_registered);
+        Self { registry, is_registered, further: None, draining: AtomicBool::new(false) }
+    }
+
+    /// Asks for these items as well, each time.
+    #[must_use]
+    pub fn and(mut self, further: impl Fn() -> Vec<ReadinessItem> + Send + Sync + 'static) -> Self {
+        self.further = Some(Box::new(further));
+        self
+    }
+
+    /// Whether the daemon is stopping.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// Says that the daemon is stopping: it is not ready from now on.
@@ -45,7 +63,7 @@ impl Readiness {
         let caught_up = view.head().caught_up;
         let session = (self.is_registered)();
         let serving = !self.draining.load(Ordering::Relaxed);
-        vec![
+        let mut items = vec![
             item("serving", true, (!serving).then(|| "the daemon is stopping".to_owned())),
             item("view", true, (!caught_up).then(|| "the registry is still being loaded".to_owned())),
             item("store", false, store),
@@ -58,11 +76,14 @@ impl Readiness {
                 (!session).then(|| "this node is not registered yet; see its log".to_owned()),
             ),
             item("mesh", false, Some("not enrolled".to_owned())),
-        ]
+        ];
+        items.extend(self.further.iter().flat_map(|further| further()));
+        items
     }
 }
 
-fn item(name: &str, required: bool, trouble: Option<String>) -> ReadinessItem {
+/// A need that is met unless there is trouble.
+pub fn item(name: &str, required: bool, trouble: Option<String>) -> ReadinessItem {
     ReadinessItem {
         name: name.to_owned(),
         ok: trouble.is_none(),

@@ -17,7 +17,7 @@ use super::args::{ConfigCommand, DaemonArgs, DaemonCommand, SettingArgs};
 use super::audit::files::AuditFiles;
 use super::config::{self, Config, ConfigError, Loaded};
 use super::data_dir::{DataDir, write_whole};
-use super::node::{Node, NodeSpec};
+use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use super::registry::follow::chain;
 use super::signals::EndSignals;
 use super::stores::Stores;
@@ -71,8 +71,9 @@ fn complain(error: &dyn std::error::Error) {
 
 fn validate(loaded: Result<Loaded, ConfigError>) -> Result<Exit, Failure> {
     // With the files that it names, on the host that it is for.
-    match loaded.and_then(|loaded| loaded.redis()) {
-        Ok(_) => {
+    match loaded.and_then(|loaded| loaded.redis().map(|_| loaded.warnings)) {
+        Ok(warnings) => {
+            warn_of(&warnings);
             say("the configuration is sound\n")?;
             Ok(Exit::Ok)
         }
@@ -84,6 +85,7 @@ fn validate(loaded: Result<Loaded, ConfigError>) -> Result<Exit, Failure> {
 }
 
 fn print(loaded: &Loaded) -> Result<Exit, Failure> {
+    warn_of(&loaded.warnings);
     let rows = loaded.explain();
     let wide =
         |pick: fn(&(String, String, config::Source)) -> usize| rows.iter().map(pick).max().unwrap_or(0);
@@ -91,6 +93,13 @@ fn print(loaded: &Loaded) -> Result<Exit, Failure> {
     let lines = rows.iter().map(|(key, value, source)| format!("{key:keys$}  {value:values$}  # {source}\n"));
     say(&lines.collect::<String>())?;
     Ok(Exit::Ok)
+}
+
+/// Says what was read otherwise than it was written.
+fn warn_of(warnings: &[String]) {
+    let text: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+    // With standard error gone there is nobody left to tell.
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Writes to standard output. That its reader has seen enough is no error.
@@ -105,6 +114,9 @@ fn say(text: &str) -> std::io::Result<()> {
 fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     let config = Arc::new(loaded.config.clone());
     let log = telemetry::start(&config.log)?;
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
     let end = EndSignals::listen(config.control.drain_grace.0 + LEAVE_LIMIT)?;
     if let Some(path) = &args.ready_file {
         remove_if_there(path)?;
@@ -121,6 +133,7 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
         session_secret: directory.session_secret()?,
         store: open_stores(loaded, directory.path())?.of_node(),
         listener: listen(&config)?,
+        relay: RelayListeners::of(&config)?,
         config,
         process: None,
     };
@@ -179,13 +192,24 @@ async fn live(spec: NodeSpec, args: &DaemonArgs, log: LogControl, end: EndSignal
 fn say_ready(args: &DaemonArgs, node: &Node) -> Result<(), Failure> {
     info!(peer = node.id(), control = %node.control(), "daemon ready");
     let Some(path) = &args.ready_file else { return Ok(()) };
-    let nodes = [ready_row(node.id(), &node.control().to_string())];
+    if let Some(RelayAddresses { grpc, http }) = node.relay() {
+        info!(peer = node.id(), relay = %grpc, relay_http = %http, "relay ports open");
+    }
+    let nodes = [ready_row(node.id(), &node.control().to_string(), node.relay())];
     write_ready(path, &nodes)
 }
 
 /// What the ready file says of one node; a port that is not bound is null.
-pub fn ready_row(node_id: &str, control: &str) -> serde_json::Value {
-    json!({"nodeId": node_id, "control": control, "mesh": null, "relay": null, "pid": std::process::id()})
+pub fn ready_row(node_id: &str, control: &str, relay: Option<RelayAddresses>) -> serde_json::Value {
+    let (grpc, http) = relay.map(|relay| (relay.grpc.to_string(), relay.http.to_string())).unzip();
+    json!({
+        "nodeId": node_id,
+        "control": control,
+        "mesh": null,
+        "relay": grpc,
+        "relayHttp": http,
+        "pid": std::process::id(),
+    })
 }
 
 /// Writes the ready file whole or not at all.

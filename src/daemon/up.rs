@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::audit::files::{AuditFiles, AuditFilesError};
 use super::chance::{random_secret, random_u64};
-use super::config::{Config, LogConfig, LogFormat};
+use super::config::{self, Config, ConfigError, LogConfig, LogFormat};
 use super::data_dir::{DataDir, DataDirError, write_whole};
 use super::fleet::{Fleet, FleetError, MemberSpec};
+use super::node::{RelayAddresses, RelayListeners};
 use super::run::{LEAVE_LIMIT, ready_row, remove_if_there, withdraw_ready, write_ready};
 use super::signals::EndSignals;
 use super::store::embedded::OpenError;
@@ -26,6 +27,10 @@ const NODES_DEFAULT: usize = 3;
 /// The control port of the first node; the others follow at this distance.
 const FIRST_PORT: u16 = 17420;
 const PORT_STEP: u16 = 10;
+/// The ports of the relay of the first node, and of its metrics; the others take what is free.
+const FIRST_RELAY_PORTS: [u16; 2] = [50051, 2112];
+/// The folder of the telemetry of all nodes, each with one of its own.
+const TELEMETRY: &str = "telemetry";
 /// What a mesh of one process remembers of its nodes.
 const STATE: &str = "up.json";
 
@@ -52,8 +57,8 @@ pub struct UpOptions {
 pub enum UpError {
     #[error("--nodes is {0}; a process runs 1 to {NODES_MAX} nodes")]
     Nodes(u16),
-    #[error("service `{0}` is not in this version")]
-    Service(String),
+    #[error("cannot use the settings")]
+    Config(#[from] ConfigError),
     #[error("cannot use the directory `{path}`")]
     Directory { path: PathBuf, source: std::io::Error },
     #[error(
@@ -84,6 +89,9 @@ pub enum UpError {
 pub struct UpNode {
     pub node_id: String,
     pub control: SocketAddr,
+    /// Where the relay and the registry of relays listen; `None` while they were never switched on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<RelayAddresses>,
     #[serde(rename = "sessionSecret")]
     secret: String,
 }
@@ -92,6 +100,9 @@ pub struct UpNode {
 struct State {
     nodes: Vec<UpNode>,
 }
+
+/// What a node listens on.
+type Listeners = (TcpListener, Option<RelayListeners>);
 
 /// A running mesh.
 pub struct Up {
@@ -111,43 +122,64 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
     if let Some(count) = options.nodes.filter(|count| !(1..=NODES_MAX).contains(count)) {
         return Err(UpError::Nodes(count));
     }
-    if let Some(service) = options.services.first() {
-        return Err(UpError::Service(service.clone()));
-    }
     let log = LogConfig { format: options.log_format, filter: options.log_filter.clone() };
     telemetry::start(&log)?;
-    let mut config = Config::default();
-    if let Some(url) = &options.store {
-        config.store.url.clone_from(url);
-    }
+    let config = configured(options)?;
     let redis = config.store.redis().map_err(|(_, what)| UpError::Store(what))?;
-    let config = Arc::new(config);
     let end = EndSignals::listen(config.control.drain_grace.0 + LEAVE_LIMIT).map_err(UpError::Signals)?;
     if let Some(path) = &options.ready_file {
         remove_if_there(path).map_err(|error| UpError::ReadyFile(error.to_string()))?;
     }
     let directory = Directory::open(options.data.as_deref())?;
     let stores = Stores::open(&config, redis, directory.data.path())?;
-    let (nodes, listeners) = choose_nodes(&directory, options.nodes)?;
+    let relays = !config.node.services.is_empty();
+    let (nodes, listeners) = choose_nodes(&directory, options.nodes, relays)?;
     let mut members = Vec::new();
-    for (node, listener) in nodes.iter().zip(listeners) {
+    for (node, (listener, relay)) in nodes.iter().zip(listeners) {
         let audit = AuditFiles::open(directory.data.path(), &node.node_id)?;
         if options.store.as_deref() == Some("memory:") {
             audit.begin_anew()?;
         }
         members.push(MemberSpec {
             node_id: node.node_id.clone(),
-            config: config.clone(),
+            config: Arc::new(of_node(&config, node, directory.data.path())),
             session_secret: node.secret.clone(),
             control: node.control,
             audit,
             listener,
+            relay: node.relay.zip(relay),
         });
     }
     let fleet = Fleet::start(members, &stores, end.asked())?;
     let up = Up { nodes, fleet, end, ready_file: options.ready_file.clone(), _directory: directory };
     up.say_ready()?;
     Ok(up)
+}
+
+/// The settings that all nodes share.
+fn configured(options: &UpOptions) -> Result<Config, UpError> {
+    let environment = std::env::vars_os().filter(|(name, _)| config::is_foreign(name));
+    let services = serde_json::to_string(&options.services).unwrap_or_default();
+    let given = [("--service", "node.services", services)];
+    let mut loaded = config::load(None, environment, &[], &given)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Some(url) = &options.store {
+        loaded.config.store.url.clone_from(url);
+    }
+    Ok(loaded.config)
+}
+
+/// The settings of one node: its ports, its name as a relay, and its own folder for telemetry.
+fn of_node(shared: &Config, node: &UpNode, directory: &Path) -> Config {
+    let mut config = shared.clone();
+    config.relay.id = Some(node.node_id.clone());
+    config.relay.sinks.file.path = Some(directory.join(TELEMETRY).join(&node.node_id));
+    if let Some(RelayAddresses { grpc, http }) = node.relay {
+        (config.relay.listen, config.relay.http_listen) = (grpc, http);
+    }
+    config
 }
 
 impl Up {
@@ -174,8 +206,11 @@ impl Up {
 
     fn say_ready(&self) -> Result<(), UpError> {
         let Some(path) = &self.ready_file else { return Ok(()) };
-        let rows: Vec<_> =
-            self.nodes.iter().map(|node| ready_row(&node.node_id, &node.control.to_string())).collect();
+        let rows: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| ready_row(&node.node_id, &node.control.to_string(), node.relay))
+            .collect();
         write_ready(path, &rows).map_err(|error| UpError::ReadyFile(error.to_string()))
     }
 }
@@ -229,7 +264,8 @@ fn make_ephemeral() -> Result<PathBuf, UpError> {
 fn choose_nodes(
     directory: &Directory,
     asked: Option<u16>,
-) -> Result<(Vec<UpNode>, Vec<TcpListener>), UpError> {
+    relays: bool,
+) -> Result<(Vec<UpNode>, Vec<Listeners>), UpError> {
     let path = directory.data.path().join(STATE);
     let refuse = |source| UpError::Directory { path: path.clone(), source };
     let mut state = read_state(&path)?;
@@ -243,14 +279,19 @@ fn choose_nodes(
         state.nodes.push(UpNode {
             node_id: format!("node-{number}"),
             control: SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + offset)),
+            relay: None,
             secret: random_secret().map_err(refuse)?,
         });
     }
     let mut listeners = Vec::new();
-    for node in &mut state.nodes[..count] {
+    for (number, node) in state.nodes[..count].iter_mut().enumerate() {
         let listener = listen(node.control).map_err(refuse)?;
         node.control = listener.local_addr().map_err(refuse)?;
-        listeners.push(listener);
+        let relay = relays.then(|| listen_as_relay(number, node.relay)).transpose().map_err(refuse)?;
+        if let Some(relay) = &relay {
+            node.relay = Some(relay.addresses().map_err(refuse)?);
+        }
+        listeners.push((listener, relay));
     }
     let text = serde_json::to_vec_pretty(&state).unwrap_or_default();
     write_whole(&path, &text).map_err(refuse)?;
@@ -267,6 +308,16 @@ fn read_state(path: &Path) -> Result<State, UpError> {
     }
 }
 
+/// Takes the ports of a relay: those it had, else those that everybody expects for the first node.
+fn listen_as_relay(number: usize, known: Option<RelayAddresses>) -> std::io::Result<RelayListeners> {
+    let wanted = known.unwrap_or_else(|| {
+        let [grpc, http] = if number == 0 { FIRST_RELAY_PORTS } else { [0, 0] };
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        RelayAddresses { grpc: at(grpc), http: at(http) }
+    });
+    Ok(RelayListeners { grpc: listen(wanted.grpc)?, http: listen(wanted.http)? })
+}
+
 /// Listens on the address, or on a free one when somebody else listens there.
 fn listen(wanted: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(wanted).or_else(|_| TcpListener::bind(SocketAddr::new(wanted.ip(), 0)))
@@ -280,7 +331,7 @@ mod tests {
     fn nodes_that_are_not_started_are_remembered() {
         let place = tempfile::tempdir().unwrap();
         let directory = Directory::open(Some(place.path())).unwrap();
-        let chosen = |asked| choose_nodes(&directory, asked).unwrap().0;
+        let chosen = |asked| choose_nodes(&directory, asked, false).unwrap().0;
         let all = chosen(Some(3));
         assert_eq!(chosen(Some(1)).len(), 1);
         let secrets = |nodes: &[UpNode]| nodes.iter().map(|node| node.secret.clone()).collect::<Vec<_>>();

@@ -31,6 +31,7 @@ async fn node(node_id: &str, server: &RedisServer) -> Result<Node> {
         store: store(server)?,
         session_secret: node_id.to_owned(),
         listener: TcpListener::bind("127.0.0.1:0")?,
+        relay: None,
         process: None,
     };
     let node = Node::start(spec).await?;

@@ -24,6 +24,7 @@ impl Config {
         within("peers.deadAfter", Span(self.dead_after()), self.session_ttl(), hour * 24)?;
         within("peers.forgetAfter", Span(self.forget_after()), self.dead_after(), hour * 24 * 365)?;
         self.check_registers()?;
+        self.check_relay()?;
         within("control.drainGrace", self.control.drain_grace, ms(0), Duration::from_secs(600))?;
         within("history.age", self.history.age, Duration::from_secs(1), hour * 24 * 365)?;
         within("history.tombstoneAge", self.history.tombstone_age, Duration::from_secs(1), hour * 24 * 365)?;
@@ -83,11 +84,9 @@ impl Config {
                 name(key, text)?;
             }
         }
-        if let Some(service) = self.node.services.first() {
-            let what = match service.as_str() {
-                "relay" | "registry" => format!("`{service}` is not in this version yet"),
-                _ => format!("`{service}` is no service; there are `relay` and `registry`"),
-            };
+        let known = |service: &&String| ["relay", "registry"].contains(&service.as_str());
+        if let Some(service) = self.node.services.iter().find(|service| !known(service)) {
+            let what = format!("`{service}` is no service; there are `relay` and `registry`");
             return Err(("node.services", what));
         }
         labels::update(&Labels::new(), labels, &[], false)
@@ -119,7 +118,7 @@ impl Config {
 }
 
 /// A DNS name, an IPv4 address, or an IPv6 address in brackets.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return inner.parse::<std::net::Ipv6Addr>().is_ok();
     }
@@ -128,12 +127,12 @@ fn is_host(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(part)
 }
 
-fn is_host_and_port(text: &str) -> bool {
+pub(super) fn is_host_and_port(text: &str) -> bool {
     let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
     text.rsplit_once(':').is_some_and(|(host, after)| is_host(host) && port(after))
 }
 
-fn within(
+pub(super) fn within(
     key: &'static str,
     value: Span,
     min: Duration,
@@ -145,7 +144,12 @@ fn within(
     Err((key, format!("{value} is out of range: {} to {}", Span(min), Span(max))))
 }
 
-fn count(key: &'static str, value: usize, min: usize, max: usize) -> Result<(), (&'static str, String)> {
+pub(super) fn count(
+    key: &'static str,
+    value: usize,
+    min: usize,
+    max: usize,
+) -> Result<(), (&'static str, String)> {
     if (min..=max).contains(&value) {
         Ok(())
     } else {

@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 
-use super::Config;
+use super::{Config, SinksConfig as RelaySinks, foreign, origin};
 use crate::daemon::store::redis::link::RedisOptions;
 use crate::daemon::store::redis::url::{RedisUrl, redacted};
 
@@ -21,6 +21,9 @@ const PREFIXES: [(&str, &[&str]); 3] = [
     ("MESH_GOSSIP__", &["mesh", "gossip"]),
     ("MESH_LEADERSHIP__", &["mesh", "leadership"]),
 ];
+
+/// The settings that are URLs with a password in them, perhaps.
+const URLS: [&str; 3] = ["store.url", "relay.sinks.redis.url", "relay.sinks.http.url"];
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub enum Source {
 pub struct Loaded {
     pub config: Config,
     pub sources: BTreeMap<String, Source>,
+    /// What was read otherwise than it was written, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// Why there is no configuration.
@@ -77,13 +82,26 @@ pub fn load(
     set: &[String],
     flags: &[(&'static str, &str, String)],
 ) -> Result<Loaded, ConfigError> {
-    let schema = serde_json::to_value(Config::default()).unwrap_or_default();
-    let mut sources = BTreeMap::new();
+    let variables: Vec<_> = variables.collect();
+    let schema = schema();
+    let (mut sources, mut warnings) = (BTreeMap::new(), Vec::new());
     let mut tree = match file {
-        Some(path) => read_file(path, &schema, &mut sources)?,
+        Some(path) => {
+            let mut into = Noted { sources: &mut sources, warnings: &mut warnings };
+            read_file(path, &schema, &variables, &mut into)?
+        }
         None => Value::Object(Map::new()),
     };
-    let mut overrides = from_variables(variables)?;
+    let (given, told) = foreign::read(&variables)?;
+    warnings.extend(told);
+    for foreign::Given { name, path, value } in given {
+        let pointer = format!("/{}", path.join("/"));
+        if tree.pointer(&pointer).is_none_or(Value::is_null) {
+            insert(&mut tree, &path, value);
+            sources.insert(path.join("."), Source::Variable(name.to_owned()));
+        }
+    }
+    let mut overrides = from_variables(variables.into_iter())?;
     let dotted = |key: &str, text: &str, source| {
         let path = key.split('.').map(str::to_owned).collect();
         Override { path, separator: ".", text: text.to_owned(), source }
@@ -103,15 +121,35 @@ pub fn load(
         let origin = source_of(&sources, &key);
         ConfigError::Value { key, origin, what: error.into_inner().to_string() }
     })?;
-    let loaded = Loaded { config, sources };
+    let loaded = Loaded { config, sources, warnings };
     loaded.config.check().map_err(|(key, what)| loaded.refuse(key, what))?;
     Ok(loaded)
+}
+
+/// A tree of every setting with a value of its kind, also those that have none by default.
+fn schema() -> Value {
+    let mut config = Config::default();
+    let relay = &mut config.relay;
+    relay.publish.database = Some(0);
+    relay.sinks.file.enabled = Some(true);
+    let RelaySinks { file, redis, http, stdout } = &mut relay.sinks;
+    for queue in [&mut file.queue, &mut redis.queue, &mut http.queue, &mut stdout.queue] {
+        queue.acknowledges = Some(true);
+    }
+    serde_json::to_value(config).unwrap_or_default()
+}
+
+/// What is noted while a file is read.
+struct Noted<'a> {
+    sources: &'a mut BTreeMap<String, Source>,
+    warnings: &'a mut Vec<String>,
 }
 
 fn read_file(
     path: &Path,
     schema: &Value,
-    sources: &mut BTreeMap<String, Source>,
+    variables: &[(OsString, OsString)],
+    noted: &mut Noted<'_>,
 ) -> Result<Value, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
@@ -120,13 +158,44 @@ fn read_file(
     }
     let refuse =
         |error: serde_saphyr::Error| ConfigError::File { path: path.to_owned(), what: error.to_string() };
+    if serde_saphyr::from_str(&text).is_ok_and(|tree| origin::is_origin(&tree)) {
+        return read_origin(path, &text, schema, variables, noted);
+    }
     // Once into its types, for errors with their line and column, and once as it is.
     serde_saphyr::from_str::<Config>(&text).map_err(refuse)?;
     let mut tree: Value = serde_saphyr::from_str(&text).map_err(refuse)?;
     drop_empty_sections(&mut tree, schema);
     let lines = lines_of(&text);
     let source = |key: &str| Source::File(path.to_owned(), line_of(&lines, key));
-    note_leaves(&tree, schema, &mut Vec::new(), &source, sources);
+    note_leaves(&tree, schema, &mut Vec::new(), &source, noted.sources);
+    Ok(tree)
+}
+
+/// Reads a file that was written for a relay of Aero Arc.
+fn read_origin(
+    path: &Path,
+    text: &str,
+    schema: &Value,
+    variables: &[(OsString, OsString)],
+    noted: &mut Noted<'_>,
+) -> Result<Value, ConfigError> {
+    let variable = |name: &str| {
+        let (_, text) = variables.iter().find(|(known, _)| known == name)?;
+        text.to_str().map(str::to_owned)
+    };
+    let (text, unset) = origin::expand(text, variable);
+    noted.warnings.extend(unset);
+    let tree = serde_saphyr::from_str(&text)
+        .map_err(|error| ConfigError::File { path: path.to_owned(), what: error.to_string() })?;
+    let lines = lines_of(&text);
+    let place = |key: &str| Source::File(path.to_owned(), line_of(&lines, key));
+    let origin::Translated { mut tree, from, warnings } = origin::translate(tree).map_err(|refused| {
+        ConfigError::Value { origin: place(&refused.key), key: refused.key, what: refused.what }
+    })?;
+    noted.warnings.extend(warnings);
+    drop_empty_sections(&mut tree, schema);
+    let source = |key: &str| place(from.get(key).map_or(key, String::as_str));
+    note_leaves(&tree, schema, &mut Vec::new(), &source, noted.sources);
     Ok(tree)
 }
 
@@ -312,7 +381,7 @@ fn explain(value: &Value, key: String, into: &mut Vec<(String, String)>) {
             }
         }
         // It may hold a password.
-        Value::String(text) if key == "store.url" => into.push((key, redacted(text))),
+        Value::String(text) if URLS.contains(&key.as_str()) => into.push((key, redacted(text))),
         Value::String(text) => into.push((key, text.clone())),
         other => into.push((key, other.to_string())),
     }

@@ -1,6 +1,5 @@
 //! How a node relays the telemetry of agents.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Span;
+use crate::daemon::store::redis::url::Secret;
 
 /// The relay: its ports, its sessions, where telemetry goes, and who is told which agents it holds. It runs when
 /// `node.services` has `relay`.
@@ -23,6 +23,8 @@ pub struct RelayConfig {
     /// `HOST` or `HOST:PORT` at which others reach it; default the listen address, or the address of the default
     /// route when that is a wildcard.
     pub advertise: Option<String>,
+    /// 1 to 100000. Too low: agents are turned away; too high: memory at 30 kB each.
+    pub connections_max: usize,
     pub tls: RelayTlsConfig,
     /// How agents put telemetry on the wire: told apart by their first message, or one way only.
     pub telemetry_wire: TelemetryWire,
@@ -177,27 +179,15 @@ pub struct StdoutSinkConfig {
 
 /// Where it is published which session of which relay a drone has: keys `drone:{id}` of a Redis. Has nothing to do with
 /// the store of the registry.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PublishConfig {
     /// `HOST:PORT`; default `REDIS_ADDR`. Empty: nothing is published.
     pub address: Option<String>,
     /// Default `REDIS_PASSWORD`. Shown to nobody.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password: Option<String>,
+    pub password: Option<Secret>,
     /// Default `REDIS_DB`, else 0.
     pub database: Option<u32>,
-}
-
-impl fmt::Debug for PublishConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let password = self.password.as_ref().map(|_| "***");
-        f.debug_struct("PublishConfig")
-            .field("address", &self.address)
-            .field("password", &password)
-            .field("database", &self.database)
-            .finish()
-    }
 }
 
 /// The registry that the relay tells of itself and of its agents.
@@ -231,6 +221,7 @@ impl Default for RelayConfig {
             http_listen: SocketAddr::from(([0, 0, 0, 0], 2112)),
             id: None,
             advertise: None,
+            connections_max: 16_384,
             tls: RelayTlsConfig::default(),
             telemetry_wire: TelemetryWire::default(),
             acknowledge_when: AcknowledgeWhen::default(),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, Uri};
 
-use super::caller::{PeerInfo, Principal, Scopes};
+use super::caller::{PeerInfo, Principal, Scope, Scopes};
 use crate::wire::fault::{Code, Fault};
 
 /// Proves who calls. Nothing a caller can simply set in a header may grant anything.
@@ -52,6 +52,32 @@ impl Default for Insecure {
 impl Authenticator for Insecure {
     fn authenticate(&self, _peer: &PeerInfo, _headers: &HeaderMap) -> Result<Principal, Fault> {
         Ok(self.0.clone())
+    }
+}
+
+/// Takes everyone on this host for `local`, with all scopes, and everyone else for `agent`, which may connect and
+/// read: what a relay's port is open for.
+#[derive(Debug)]
+pub struct HostAndAgents {
+    local: Principal,
+    agent: Principal,
+}
+
+impl Default for HostAndAgents {
+    fn default() -> Self {
+        let agent = [Scope::MeshConnect, Scope::MeshRead].into_iter().collect();
+        Self {
+            local: Principal { name: "local".into(), scopes: Scopes::all() },
+            agent: Principal { name: "agent".into(), scopes: agent },
+        }
+    }
+}
+
+impl Authenticator for HostAndAgents {
+    fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
+        // A web page is on this host too, but nobody of it: any name may lead it to this port.
+        let own = peer.is_of_this_host() && !headers.contains_key(http::header::ORIGIN);
+        Ok(if own { self.local.clone() } else { self.agent.clone() })
     }
 }
 
@@ -207,10 +233,45 @@ mod tests {
 
     #[test]
     fn loopback_grants_nothing_to_another_host() {
-        let near = PeerInfo { remote: "[::ffff:127.0.0.1]:5".parse().unwrap() };
-        let far = PeerInfo { remote: "10.0.0.7:5".parse().unwrap() };
+        let near = PeerInfo { remote: "[::ffff:127.0.0.1]:5".parse().unwrap(), local: None };
+        let far = PeerInfo { remote: "10.0.0.7:5".parse().unwrap(), local: None };
         let loopback = Loopback::default();
         assert_eq!(loopback.authenticate(&near, &HeaderMap::new()).unwrap().name.as_ref(), "local");
         assert_eq!(loopback.authenticate(&far, &HeaderMap::new()).unwrap_err().code, Code::Unauthenticated);
+    }
+
+    #[test]
+    fn whoever_is_on_this_host_may_do_more_on_a_relays_port() {
+        let cases = [
+            // remote, local, a web page, who it is
+            ("127.0.0.1:5", Some("127.0.0.1:50051"), false, "local"),
+            ("[::ffff:127.0.0.1]:5", None, false, "local"),
+            ("10.0.0.7:5", Some("10.0.0.7:50051"), false, "local"),
+            ("[::ffff:10.0.0.7]:5", Some("10.0.0.7:50051"), false, "local"),
+            ("10.0.0.8:5", Some("10.0.0.7:50051"), false, "agent"),
+            ("10.0.0.8:5", None, false, "agent"),
+            ("0.0.0.0:0", Some("0.0.0.0:50051"), false, "agent"),
+            ("127.0.0.1:5", Some("127.0.0.1:50051"), true, "agent"),
+        ];
+        for (remote, local, page, expected) in cases {
+            let local = local.map(|local| local.parse().unwrap());
+            let peer = PeerInfo { remote: remote.parse().unwrap(), local };
+            let mut headers = HeaderMap::new();
+            if page {
+                headers.insert("origin", "http://evil.example:50051".parse().unwrap());
+            }
+            let who = HostAndAgents::default().authenticate(&peer, &headers).unwrap();
+            assert_eq!(who.name.as_ref(), expected, "{remote} calls {local:?}");
+            assert!(who.scopes.contains(Scope::MeshConnect) && who.scopes.contains(Scope::MeshRead));
+            assert_eq!(who.scopes.contains(Scope::MeshOperate), expected == "local", "{remote}");
+        }
+        assert_eq!(
+            HostAndAgents::default()
+                .authenticate(&PeerInfo::unknown(), &HeaderMap::new())
+                .unwrap()
+                .name
+                .as_ref(),
+            "agent"
+        );
     }
 }

@@ -112,12 +112,21 @@ pub struct Principal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerInfo {
     pub remote: SocketAddr,
+    /// Where it has reached this daemon; `None` where that is not known.
+    pub local: Option<SocketAddr>,
 }
 
 impl PeerInfo {
     /// A peer that nothing is known of; no authenticator trusts it for where it is.
     pub(super) fn unknown() -> Self {
-        Self { remote: SocketAddr::from(([0, 0, 0, 0], 0)) }
+        Self { remote: SocketAddr::from(([0, 0, 0, 0], 0)), local: None }
+    }
+
+    /// Whether it is on this host: it came over the loopback interface, or from the address that it called.
+    pub(super) fn is_of_this_host(&self) -> bool {
+        let remote = self.remote.ip().to_canonical();
+        let same = |local: SocketAddr| local.ip().to_canonical() == remote && !remote.is_unspecified();
+        remote.is_loopback() || self.local.is_some_and(same)
     }
 }
 

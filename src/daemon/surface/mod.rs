@@ -30,6 +30,7 @@ mod serve;
 mod shape;
 mod sse;
 mod template;
+mod tls;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -47,14 +48,15 @@ use tonic::body::Body;
 use tonic_health::server::HealthReporter;
 use tower::ServiceExt as _;
 
-pub use auth::{Authenticator, Hosts, Insecure, Loopback};
+pub use auth::{Authenticator, HostAndAgents, Hosts, Insecure, Loopback};
 pub use builder::{SurfaceBuilder, SurfaceError};
 pub use caller::{Caller, IfMatch, PeerInfo, Principal, RequestId, Scope, Scopes};
 pub use deadline::Deadlines;
 pub use method::{Definition, OMNIRELAY};
 pub use observe::{FinishedCall, Protocol, RequestObserver};
 pub use openapi::openapi;
-pub use serve::{Drained, Limits, serve};
+pub use serve::{Drained, Limits, serve, serve_with};
+pub use tls::{Tls, TlsError};
 
 use answer::Refusal;
 use builder::NoRoute;

@@ -10,12 +10,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tonic::body::Body;
 
 use super::preface::{self, Version};
+use super::tls::Tls;
 use super::{PeerInfo, Surface};
 
 /// What one listener allows.
@@ -33,6 +35,9 @@ pub struct Limits {
     /// How much of a stream is held for a client that does not read, and of a request's head, in bytes;
     /// at least 8192. Too high: clients that never read fill the memory.
     pub buffer_bytes_max: usize,
+    /// How much of an HTTP/2 stream a client may send before it is read, in bytes. Too low: far clients are slow;
+    /// too high: clients that are read slowly fill the memory.
+    pub receive_bytes_max: u32,
     /// How long running calls get to finish once the listener is told to stop.
     pub grace: Duration,
 }
@@ -45,6 +50,7 @@ impl Default for Limits {
             streams_max: 1024,
             keepalive: Duration::from_secs(20),
             buffer_bytes_max: 16 * 1024,
+            receive_bytes_max: 1024 * 1024,
             grace: Duration::from_secs(10),
         }
     }
@@ -73,7 +79,18 @@ pub async fn serve(
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
-    let servers = Arc::new(Servers::new(&limits));
+    serve_with(listener, None, surface, limits, shutdown).await
+}
+
+/// As [`serve`], under TLS where it is given.
+pub async fn serve_with(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    surface: Surface,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> Drained {
+    let line = Arc::new(Line { servers: Servers::new(&limits), surface: surface.clone(), limits, tls });
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
@@ -86,9 +103,7 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         let Some((stream, remote)) = door.admit(accepted, connections.len(), &limits).await else { continue };
-        let watcher = graceful.watcher();
-        let (servers, surface) = (Arc::clone(&servers), surface.clone());
-        connections.spawn(connection(servers, surface, stream, remote, limits, watcher));
+        connections.spawn(connection(Arc::clone(&line), stream, remote, graceful.watcher()));
     }
     drop(listener);
     surface.drain();
@@ -133,6 +148,14 @@ impl Door {
     }
 }
 
+/// What all connections of a listener share.
+struct Line {
+    servers: Servers,
+    surface: Surface,
+    limits: Limits,
+    tls: Option<Arc<Tls>>,
+}
+
 /// What speaks each version of HTTP.
 struct Servers {
     http1: http1::Builder,
@@ -152,36 +175,54 @@ impl Servers {
             .keep_alive_interval(limits.keepalive)
             .keep_alive_timeout(limits.keepalive)
             .max_concurrent_streams(limits.streams_max)
+            .initial_stream_window_size(limits.receive_bytes_max)
             .max_header_list_size(u32::try_from(limits.buffer_bytes_max).unwrap_or(u32::MAX))
             .max_send_buf_size(HTTP2_SEND_BYTES_MAX);
         Self { http1, http2 }
     }
 }
 
-async fn connection(
-    servers: Arc<Servers>,
-    surface: Surface,
-    stream: TcpStream,
-    remote: SocketAddr,
-    limits: Limits,
-    watcher: hyper_util::server::graceful::Watcher,
-) {
+async fn connection(line: Arc<Line>, stream: TcpStream, remote: SocketAddr, watcher: Watcher) {
     // Small answers go out at once; an error here would only make them slower.
     let _ = stream.set_nodelay(true);
-    let Some(version) = begun(&stream, &surface, limits.header_read_timeout).await else {
+    let peer = Arc::new(PeerInfo { remote, local: stream.local_addr().ok() });
+    if let Some(tls) = &line.tls {
+        // Boxed so that connections without TLS do not keep room for it.
+        return Box::pin(encrypted(&line, tls, stream, peer, watcher)).await;
+    }
+    let Some(version) = begun(&stream, &line).await else {
         tracing::debug!(%remote, "connection closed: it said too little to be HTTP");
         return;
     };
-    let peer = Arc::new(PeerInfo { remote });
-    let io = TokioIo::new(stream);
+    speak(&line, version, stream, peer, watcher).await;
+}
+
+async fn encrypted(line: &Line, tls: &Tls, stream: TcpStream, peer: Arc<PeerInfo>, watcher: Watcher) {
+    let remote = peer.remote;
+    let shaken = tokio::select! {
+        shaken = tls.accept(stream) => shaken,
+        () = line.surface.draining() => return,
+        () = tokio::time::sleep(line.limits.header_read_timeout) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    match shaken {
+        Ok((stream, version)) => speak(line, version, stream, peer, watcher).await,
+        Err(error) => tracing::debug!(%remote, %error, "connection closed: no TLS"),
+    }
+}
+
+async fn speak<S>(line: &Line, version: Version, stream: S, peer: Arc<PeerInfo>, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (io, surface, remote) = (TokioIo::new(stream), line.surface.clone(), peer.remote);
     let service = service_fn(move |request: Request<Incoming>| {
         let (surface, peer) = (surface.clone(), Arc::clone(&peer));
         async move { Ok::<_, std::convert::Infallible>(surface.handle(request.map(Body::new), &peer).await) }
     });
     let outcome = match version {
-        Version::Http1 => watcher.watch(servers.http1.serve_connection(io, service)).await,
+        Version::Http1 => watcher.watch(line.servers.http1.serve_connection(io, service)).await,
         // Boxed so that connections of the other version do not keep room for it.
-        Version::Http2 => Box::pin(watcher.watch(servers.http2.serve_connection(io, service))).await,
+        Version::Http2 => Box::pin(watcher.watch(line.servers.http2.serve_connection(io, service))).await,
     };
     if let Err(error) = outcome {
         tracing::debug!(%remote, error = &error as &dyn std::error::Error, "connection ended");
@@ -189,11 +230,11 @@ async fn connection(
 }
 
 /// The version a client speaks; `None` when it does not say in time, or the daemon stops meanwhile.
-async fn begun(stream: &TcpStream, surface: &Surface, timeout: Duration) -> Option<Version> {
+async fn begun(stream: &TcpStream, line: &Line) -> Option<Version> {
     tokio::select! {
         version = preface::version(stream) => version.ok().flatten(),
-        () = surface.draining() => None,
-        () = tokio::time::sleep(timeout) => None,
+        () = line.surface.draining() => None,
+        () = tokio::time::sleep(line.limits.header_read_timeout) => None,
     }
 }
 

@@ -86,9 +86,10 @@ impl Advertisements {
         let token = PageToken::decode(&asked.page_token, query)?;
         let registry = self.pool.registry();
         let (cursor, envelope) = (self.cursor(), Envelope::of(registry));
-        let mut registers = reading::available(&self.pool, &asked.source);
-        let total = registers.len();
-        let next = page(&mut registers, size, token, |register| register.register_id.clone());
+        let mut ids = reading::available_ids(&self.pool, &asked.source);
+        let total = ids.len();
+        let next = page(&mut ids, size, token, String::clone);
+        let registers = reading::available(&self.pool, &asked.source, &ids);
         let tag = tag_of(&registers, total, envelope.stale);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));

@@ -60,12 +60,32 @@ pub fn remote_count(pool: &Pool) -> usize {
     remote.count()
 }
 
-/// The public registers, each once, in the order of their ids; `sources` empty: of all nodes.
-pub fn available(pool: &Pool, sources: &[String]) -> Vec<pb::AvailableRegister> {
+/// The ids of the public registers, each once, in their order; `sources` empty: of all nodes.
+pub fn available_ids(pool: &Pool, sources: &[String]) -> Vec<String> {
+    let (view, node) = (pool.registry().view(), pool.registry().node_id());
+    let mut ids = if is_among(sources, node) { pool.public_ids() } else { Vec::new() };
+    for record in view.list(&ADVERTISEMENT).records.iter() {
+        let Some((source, register, _)) = parts(&record.record.id) else { continue };
+        let shown = source != node
+            && is_among(sources, source)
+            && record.value::<AdvertisementValue>().is_some_and(|value| value.is_public);
+        if shown {
+            ids.push(register.to_owned());
+        }
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// Those of the public registers whose ids, which are in order, are `wanted`.
+pub fn available(pool: &Pool, sources: &[String], wanted: &[String]) -> Vec<pb::AvailableRegister> {
     let node = pool.registry().node_id();
-    let wanted = |source: &str, _: &str| is_among(sources, source);
+    let is_wanted = |source: &str, register: &str| {
+        is_among(sources, source) && wanted.binary_search_by(|id| id.as_str().cmp(register)).is_ok()
+    };
     let mut registers: BTreeMap<String, Gathered> = BTreeMap::new();
-    for shown in gather(pool, wanted).into_iter().filter(|shown| shown.is_public) {
+    for shown in gather(pool, is_wanted).into_iter().filter(|shown| shown.is_public) {
         registers.entry(shown.register_id.clone()).or_default().add(shown, node);
     }
     registers.into_iter().map(|(id, gathered)| gathered.register(id)).collect()

@@ -2,10 +2,37 @@
 //!
 //! Each sink has a queue and a task of its own, so that one that is slow or fails stops no other.
 
-use std::sync::Arc;
+mod envelope;
+mod file;
+mod health;
+mod open;
+mod queue;
+mod worker;
+
+#[cfg(test)]
+mod sinks_test;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
+
 use super::batch::Batch;
+use crate::daemon::config::{AcknowledgeWhen, Backpressure, QueueConfig};
+use crate::daemon::metrics::SinkCounts;
+use envelope::Item;
+use health::State;
+use queue::{Queue, Refusal, Taken, Ticket};
+use worker::{Worker, Writer};
+
+pub use health::SinkHealth;
+pub use open::SinkError;
+
+/// How often it is logged that a sink has no room.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a sink does not have a batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,28 +46,204 @@ pub enum NotTaken {
 }
 
 /// All sinks of a relay.
-pub struct Sinks {}
+pub struct Sinks {
+    sinks: Vec<Sink>,
+}
 
 /// A batch that was handed to the sinks.
-pub struct Handed {}
+#[must_use = "a batch is safe only when `done` says so"]
+#[derive(Default)]
+pub struct Handed {
+    refused: Option<NotTaken>,
+    waits: Vec<Wait>,
+}
+
+/// What a sink is, beside what it writes to.
+struct Kind {
+    name: &'static str,
+    acknowledges: bool,
+    /// How long it may do nothing before those who wait give up.
+    patience: Duration,
+}
+
+struct Sink {
+    kind: Kind,
+    ticket: Ticket,
+    backpressure: Backpressure,
+    queue: Arc<Queue>,
+    state: Arc<State>,
+    counts: SinkCounts,
+    /// When it was logged last that there was no room.
+    told: Mutex<Option<Instant>>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The wait for one sink.
+struct Wait {
+    sink: &'static str,
+    state: Arc<State>,
+    since: Instant,
+    taken: Taken,
+}
 
 impl Sinks {
-    /// Hands a batch to every sink; waits where one that has no room blocks. Frames may be acknowledged when
-    /// [`Handed::done`] says so.
-    pub async fn take(&self, _batch: Arc<Batch>) -> Handed {
-        Handed {}
+    /// Hands a batch to every sink; waits where one that has no room blocks, when all others have it. Frames may be
+    /// acknowledged when [`Handed::done`] says so.
+    pub async fn take(&self, batch: Arc<Batch>) -> Handed {
+        let item = Arc::new(Item::new(batch));
+        let mut handed = Handed::default();
+        let mut blocked = Vec::new();
+        for sink in &self.sinks {
+            match sink.queue.offer(&item, sink.ticket) {
+                Err(Refusal::Full) if sink.backpressure == Backpressure::Block => blocked.push(sink),
+                outcome => handed.note(sink, &item, outcome),
+            }
+        }
+        if !blocked.is_empty() {
+            let outcomes = join_all(blocked.iter().map(|sink| sink.queue.wait(&item, sink.ticket))).await;
+            for (sink, outcome) in blocked.into_iter().zip(outcomes) {
+                handed.note(sink, &item, outcome);
+            }
+        }
+        handed
     }
 
-    /// Writes what waits, for as long as it may take, and ends.
-    pub async fn close(&self, _within: Duration) {}
+    /// How each is doing.
+    pub fn health(&self) -> Vec<SinkHealth> {
+        self.sinks.iter().map(|sink| sink.state.health()).collect()
+    }
+
+    /// Writes what waits, for as long as it may take, and ends. Nothing is taken any more.
+    pub async fn close(&self, within: Duration) {
+        let end = Instant::now() + within;
+        self.sinks.iter().for_each(|sink| sink.queue.close());
+        join_all(self.sinks.iter().map(|sink| sink.end(end))).await;
+    }
+}
+
+impl Drop for Sinks {
+    fn drop(&mut self) {
+        for sink in &self.sinks {
+            sink.queue.close();
+            if let Some(worker) = sink.take_worker() {
+                worker.abort();
+            }
+        }
+    }
+}
+
+impl Sink {
+    /// Starts the task that writes.
+    fn start(
+        kind: Kind,
+        writer: Box<dyn Writer>,
+        queue: &QueueConfig,
+        when: AcknowledgeWhen,
+        counts: SinkCounts,
+    ) -> Self {
+        let state = Arc::new(State::new(kind.name, kind.patience));
+        let waiting = Arc::new(Queue::new(queue.size, queue.bytes_max, counts.clone()));
+        let worker =
+            Worker { queue: waiting.clone(), writer, state: Arc::clone(&state), counts: counts.clone() };
+        let ticket = match when {
+            AcknowledgeWhen::Written | AcknowledgeWhen::Synced if kind.acknowledges => Ticket::Wanted,
+            AcknowledgeWhen::Queued | AcknowledgeWhen::Written | AcknowledgeWhen::Synced => Ticket::No,
+        };
+        Self {
+            kind,
+            ticket,
+            backpressure: queue.backpressure,
+            queue: waiting,
+            state,
+            counts,
+            told: Mutex::default(),
+            worker: Mutex::new(Some(tokio::spawn(worker.run()))),
+        }
+    }
+
+    fn refused(&self, item: &Item, refusal: Refusal) -> Option<NotTaken> {
+        let frames = item.frames() as u64;
+        self.counts.dropped.inc_by(frames);
+        self.counts.relay_errors.inc_by(frames);
+        let sink = self.kind.name;
+        let why = match refusal {
+            Refusal::Full => {
+                self.tell_full();
+                NotTaken::Full { sink }
+            }
+            Refusal::Closed => NotTaken::Failed { sink },
+        };
+        self.kind.acknowledges.then_some(why)
+    }
+
+    fn tell_full(&self) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+            *told = Some(Instant::now());
+            drop(told);
+            warn!(
+                sink = self.kind.name,
+                frames = self.queue.frames(),
+                "sink dropped frames: its queue is full"
+            );
+        }
+    }
+
+    fn take_worker(&self) -> Option<JoinHandle<()>> {
+        self.worker.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    async fn end(&self, end: Instant) {
+        let Some(mut worker) = self.take_worker() else { return };
+        if timeout_at(end, &mut worker).await.is_err() {
+            worker.abort();
+            warn!(sink = self.kind.name, frames = self.queue.frames(), "sink ended with frames in its queue");
+        }
+    }
 }
 
 impl Handed {
-    /// Waits until every sink that acknowledges has the batch as durably as it was told to.
+    fn note(&mut self, sink: &Sink, item: &Item, outcome: Result<Option<Taken>, Refusal>) {
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(taken)) => {
+                let (sink, state) = (sink.kind.name, Arc::clone(&sink.state));
+                self.waits.push(Wait { sink, state, since: Instant::now(), taken });
+            }
+            Err(refusal) => {
+                let refused = sink.refused(item, refusal);
+                self.refused = self.refused.take().or(refused);
+            }
+        }
+    }
+
+    /// Waits until every sink that acknowledges has the batch as durably as it was told to. Gives up on one that has
+    /// written nothing at all for a few seconds.
     ///
     /// # Errors
-    /// The first sink that will not have it.
+    /// The first sink that will not have it, or may not.
     pub async fn done(self) -> Result<(), NotTaken> {
+        if let Some(refused) = self.refused {
+            return Err(refused);
+        }
+        for wait in self.waits {
+            wait.done().await?;
+        }
         Ok(())
+    }
+}
+
+impl Wait {
+    async fn done(mut self) -> Result<(), NotTaken> {
+        let failed = NotTaken::Failed { sink: self.sink };
+        loop {
+            let until = self.state.patient_until(self.since);
+            match timeout_at(until, &mut self.taken).await {
+                Ok(taken) => return taken.map_err(|_| failed),
+                // It may have written others meanwhile.
+                Err(_) if self.state.patient_until(self.since) <= until => return Err(failed),
+                Err(_) => {}
+            }
+        }
     }
 }

@@ -22,6 +22,9 @@ const PREFIX_BYTES_MAX: usize = 64;
 /// The greatest number that Redis accepts as a database is configured; this is beyond all use.
 const DATABASE_MAX: u32 = 65_535;
 
+/// What is said of a secret that a document has as a number or a truth.
+const UNQUOTED: &str = "it is no text; put it in quotes";
+
 /// A text that is shown nowhere.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -266,6 +269,50 @@ impl Secret {
     /// The text, for the one place that needs it.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+}
+
+/// Shows that there is one, and not which.
+impl serde::Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SecretText)
+    }
+}
+
+/// Reads a secret, and repeats nothing of what is none.
+struct SecretText;
+
+impl serde::de::Visitor<'_> for SecretText {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Secret, E> {
+        Ok(Secret::new(text))
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<Secret, E> {
+        Err(E::custom(UNQUOTED))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Secret, E> {
+        Err(E::custom(UNQUOTED))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<Secret, E> {
+        Err(E::custom(UNQUOTED))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Secret, E> {
+        Err(E::custom(UNQUOTED))
     }
 }
 

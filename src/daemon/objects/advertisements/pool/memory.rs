@@ -1,6 +1,6 @@
 //! What a node wants to advertise, and how far the store has it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,6 +41,14 @@ pub(super) struct Memory {
 pub(super) struct Trail {
     pub key: String,
     pub body: AuditValue,
+}
+
+/// What was taken in of what the store has.
+#[derive(Default)]
+pub(super) struct Taken {
+    seen: BTreeMap<Producer, HashSet<String>>,
+    /// Some of it was not as memory wants it.
+    other: bool,
 }
 
 /// A change of one entry.
@@ -125,20 +133,32 @@ impl Memory {
 
     /// Takes in all that the store has of this node. True: it was what this memory wants.
     pub fn take_found(&mut self, found: Vec<Found>, taking: Taking) -> bool {
-        let touched = self.comparing.take().unwrap_or_default();
-        let mut seen: BTreeMap<Producer, BTreeSet<String>> = BTreeMap::new();
-        let mut same = true;
+        let mut taken = Taken::default();
+        self.take_some(found, taking, &mut taken);
+        self.end_taking(taken)
+    }
+
+    /// Takes in a part of it.
+    pub fn take_some(&mut self, found: Vec<Found>, taking: Taking, taken: &mut Taken) {
+        let touched = self.comparing.take();
         for found in found {
             let place = (found.producer.clone(), found.register_id.clone());
             let shelf = self.shelves.entry(found.producer.clone()).or_default();
-            if !touched.contains(&place) {
-                same &= shelf.take_in(found, taking);
+            if !touched.as_ref().is_some_and(|touched| touched.contains(&place)) {
+                taken.other |= !shelf.take_in(found, taking);
             }
-            seen.entry(place.0).or_default().insert(place.1);
+            taken.seen.entry(place.0).or_default().insert(place.1);
         }
-        let none = BTreeSet::new();
+        self.comparing = touched;
+    }
+
+    /// Notes that there was no more. True: it was what this memory wants.
+    pub fn end_taking(&mut self, taken: Taken) -> bool {
+        let touched = self.comparing.take().unwrap_or_default();
+        let none = HashSet::new();
+        let mut same = !taken.other;
         for (producer, shelf) in &mut self.shelves {
-            let seen = seen.get(producer).unwrap_or(&none);
+            let seen = taken.seen.get(producer).unwrap_or(&none);
             let touched = |id: &String| touched.contains(&(producer.clone(), id.clone()));
             same &= shelf.note_missing(|id| seen.contains(id) || touched(id));
         }

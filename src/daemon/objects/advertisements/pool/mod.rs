@@ -29,7 +29,7 @@ use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::store::{COMMIT_WRITES_MAX, GroupRef, Record, StoreError};
 use crate::wire::fault::Fault;
 use crate::wire::pb::omnirelay::store::v1::AdvertisementValue;
-use memory::Memory;
+use memory::{Memory, Taken};
 pub use push::{Push, Pushed};
 use shelf::{Entry, Found, Taking};
 
@@ -43,6 +43,8 @@ pub const ENTRIES_MAX: usize = 100_000;
 const PRODUCERS_MAX: usize = 64;
 /// The longest name of a producer in bytes.
 const PRODUCER_BYTES_MAX: usize = 256;
+/// How many entries of the store are compared at a time.
+const TAKEN_AT_ONCE: usize = 256;
 /// How long what a comparison has found is left to the push behind it.
 const COMPARED_WAIT: Duration = Duration::from_secs(2);
 
@@ -197,6 +199,18 @@ impl Pool {
         shown
     }
 
+    /// The ids of the registers that this node advertises to everybody, in no order, some more than once.
+    pub fn public_ids(&self) -> Vec<String> {
+        self.take_in_epoch();
+        let mut ids = Vec::new();
+        self.visit(|_, id, entry, _| {
+            if entry.held.value.is_public {
+                ids.push(id.to_owned());
+            }
+        });
+        ids
+    }
+
     /// How many entries there are.
     pub fn counts(&self) -> LocalCounts {
         self.take_in_epoch();
@@ -242,13 +256,26 @@ impl Pool {
             memory.epoch
         };
         let read = self.read_store().await;
+        let mut found = read.inspect_err(|_| self.lock().comparing = None)?.into_iter().peekable();
+        let mut taken = Taken::default();
+        // In pieces, so that nobody who reads or pushes waits for ten thousand.
+        while found.peek().is_some() {
+            let some = found.by_ref().take(TAKEN_AT_ONCE).collect();
+            {
+                let mut memory = self.lock();
+                if memory.epoch != epoch {
+                    break;
+                }
+                memory.take_some(some, Taking::Comparing, &mut taken);
+            }
+            tokio::task::yield_now().await;
+        }
         let mut memory = self.lock();
-        let found = read.inspect_err(|_| memory.comparing = None)?;
         if memory.epoch != epoch {
             memory.comparing = None;
             return Ok(false);
         }
-        let same = memory.take_found(found, Taking::Comparing);
+        let same = memory.end_taking(taken);
         // Comparisons that follow each other quickly do not put it off: the push behind them is of one producer only.
         let until = memory.leave_until.unwrap_or_else(|| Instant::now() + COMPARED_WAIT);
         memory.leave_until = (!same).then_some(until);

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::core::register::Rest;
 use crate::daemon::audit::AUDIT;
-use crate::daemon::objects::advertisements::reading::{all, available, key};
+use crate::daemon::objects::advertisements::reading::{all, available, available_ids, key};
 use crate::daemon::objects::leaders::LEADERSHIP;
 use crate::daemon::objects::peers::PEER;
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
@@ -125,7 +125,7 @@ impl Daemon {
 
     /// What anybody sees here: ids of public registers.
     fn available(&self) -> Vec<String> {
-        available(&self.pool, &[]).into_iter().map(|register| register.register_id).collect()
+        listed(&self.pool, &[]).into_iter().map(|register| register.register_id).collect()
     }
 
     /// Every entry as `source/register/producer state`.
@@ -156,4 +156,15 @@ async fn stored(store: &dyn Store, node_id: &str) -> Vec<String> {
     let page = store.scan(scan).await.unwrap();
     let live = page.records.into_iter().filter(|record| !record.deleted).map(|record| record.id.key);
     live.filter_map(|key| key.strip_prefix(&format!("{node_id}/")).map(str::to_owned)).collect()
+}
+
+/// What `available` lists, all of it on one page; other pages agree with that.
+fn listed(pool: &Pool, sources: &[String]) -> Vec<pb::AvailableRegister> {
+    let ids = available_ids(pool, sources);
+    let all = available(pool, sources, &ids);
+    let halves = ids.split_at(ids.len() / 2);
+    let paged = [halves.0, halves.1].map(|ids| available(pool, sources, ids)).concat();
+    assert_eq!(paged, all);
+    assert!(all.iter().map(|register| &register.register_id).eq(&ids));
+    all
 }

@@ -22,7 +22,7 @@ async fn registers_of_all_nodes_are_seen_once_with_the_greatest_versions() {
     c.try_push(&catalogue(), &one(100, 3, "from c", SyncState::FullyReplicated), Rest::Stays).await.unwrap();
     sleep(MS * 600).await;
     let seen = |daemon: &Daemon| {
-        let register = available(&daemon.pool, &[]).remove(0);
+        let register = listed(&daemon.pool, &[]).remove(0);
         (
             register.peer_count,
             register.full_replica_peer_count,
@@ -33,8 +33,8 @@ async fn registers_of_all_nodes_are_seen_once_with_the_greatest_versions() {
     };
     assert_eq!(seen(&a), (2, 2, (150, 9), "from b".to_owned(), "a b c".to_owned()));
     assert_eq!(seen(&c), (2, 1, (150, 9), "from c".to_owned(), "a b c".to_owned()), "its own name first");
-    assert_eq!(available(&a.pool, &["nobody".to_owned()]), []);
-    assert_eq!(available(&a.pool, &["c".to_owned()])[0].latest_version, 100);
+    assert_eq!(listed(&a.pool, &["nobody".to_owned()]), []);
+    assert_eq!(listed(&a.pool, &["c".to_owned()])[0].latest_version, 100);
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,7 +53,7 @@ async fn what_is_hidden_is_seen_by_its_own_node_only() {
     assert_eq!(a.push(&outside(), &["r"], Rest::Stays).await, [0, 1, 0, 0, 0, 0]);
     sleep(MS * 600).await;
     assert_eq!(b.available(), ["open", "r"]);
-    assert_eq!(available(&b.pool, &[])[1].latest_version, 4);
+    assert_eq!(listed(&b.pool, &[])[1].latest_version, 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,124 @@
+//! What types alone cannot say of a relay's configuration.
+
+use std::time::Duration;
+
+use super::check::{count, is_host, is_host_and_port, within};
+use super::{Config, RelayRegistryConfig, Span};
+use crate::daemon::relay::identity::{ID_BYTES_MAX, is_id};
+
+type Checked = Result<(), (&'static str, String)>;
+
+const MIB: usize = 1024 * 1024;
+
+impl Config {
+    pub(super) fn check_relay(&self) -> Checked {
+        let (second, relay) = (Duration::from_secs(1), &self.relay);
+        self.check_relay_names()?;
+        count("relay.connectionsMax", relay.connections_max, 1, 100_000)?;
+        count("relay.maxInflight", relay.max_inflight, 1, 100_000)?;
+        count("relay.inflightBytesMax", relay.inflight_bytes_max, 8 * MIB, 16 * 1024 * MIB)?;
+        within("relay.sessionTtl", relay.session_ttl, second * 2, second * 3600)?;
+        count("relay.sessionsMax", relay.sessions_max, 1, 1_000_000)?;
+        self.check_aero_registry()
+    }
+
+    fn check_relay_names(&self) -> Checked {
+        let relay = &self.relay;
+        if let Some(id) = relay.id.as_ref().filter(|id| !is_id(id)) {
+            let what =
+                format!("`{id}` is no id; write 1 to {ID_BYTES_MAX} of A-Z, a-z, 0-9, `.`, `_`, `:`, `-`");
+            return Err(("relay.id", what));
+        }
+        let reachable = |address: &str| is_host(address) || is_host_and_port(address);
+        if let Some(address) = relay.advertise.as_ref().filter(|address| !reachable(address)) {
+            return Err(("relay.advertise", format!("`{address}` is no address; write HOST or HOST:PORT")));
+        }
+        match (&relay.tls.cert, &relay.tls.key) {
+            (Some(_), None) => return Err(("relay.tls.cert", "is given without `relay.tls.key`".to_owned())),
+            (None, Some(_)) => return Err(("relay.tls.key", "is given without `relay.tls.cert`".to_owned())),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        match &relay.publish.address {
+            Some(address) if !address.is_empty() && !is_host_and_port(address) => {
+                let what =
+                    format!("`{address}` is no address; write HOST:PORT, or nothing to publish nothing");
+                Err(("relay.publish.address", what))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn check_aero_registry(&self) -> Checked {
+        let (ms, second) = (Duration::from_millis, Duration::from_secs(1));
+        let RelayRegistryConfig { address, heartbeat_interval, request_timeout } = &self.relay.registry;
+        let named = |address: &str| address.strip_prefix("http://").is_some_and(is_host_and_port);
+        if let Some(address) = address.as_ref().filter(|address| !named(address)) {
+            let what = format!("`{address}` is no address of a registry; write http://HOST:PORT");
+            return Err(("relay.registry.address", what));
+        }
+        within("registry.relayTtl", self.registry.relay_ttl, second, second * 24 * 3600)?;
+        within("registry.agentTtl", self.registry.agent_ttl, second, second * 24 * 3600)?;
+        let hour = Span(second * 3600);
+        // What another registry's times to live are, only that one knows.
+        let own = self.serves("relay") && address.is_none();
+        let ttl = self.registry.relay_ttl.0.min(self.registry.agent_ttl.0);
+        let max = if own { hour.0.min(ttl / 2) } else { hour.0 };
+        within("relay.registry.heartbeatInterval", *heartbeat_interval, ms(100), max)?;
+        within("relay.registry.requestTimeout", *request_timeout, ms(100), second * 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_is_checked_before_anything_starts() {
+        type Case = (&'static str, &'static str, fn(&mut Config));
+        let cases: [Case; 19] = [
+            ("an id with a space", "relay.id", |c| c.relay.id = Some("a b".to_owned())),
+            ("an empty id", "relay.id", |c| c.relay.id = Some(String::new())),
+            ("a URL", "relay.advertise", |c| c.relay.advertise = Some("http://a:1".to_owned())),
+            ("port 0", "relay.advertise", |c| c.relay.advertise = Some("a:0".to_owned())),
+            ("no connections", "relay.connectionsMax", |c| c.relay.connections_max = 0),
+            ("a certificate alone", "relay.tls.cert", |c| c.relay.tls.cert = Some("c".into())),
+            ("a key alone", "relay.tls.key", |c| c.relay.tls.key = Some("k".into())),
+            ("nothing in flight", "relay.maxInflight", |c| c.relay.max_inflight = 0),
+            ("too little memory", "relay.inflightBytesMax", |c| c.relay.inflight_bytes_max = MIB),
+            ("sessions too short", "relay.sessionTtl", |c| {
+                c.relay.session_ttl = Span(Duration::from_secs(1))
+            }),
+            ("no sessions", "relay.sessionsMax", |c| c.relay.sessions_max = 0),
+            ("a host alone", "relay.publish.address", |c| c.relay.publish.address = Some("a".to_owned())),
+            ("no scheme", "relay.registry.address", |c| c.relay.registry.address = Some("a:1".to_owned())),
+            ("TLS", "relay.registry.address", |c| c.relay.registry.address = Some("https://a:1".to_owned())),
+            ("relays too short", "registry.relayTtl", |c| {
+                c.registry.relay_ttl = Span(Duration::from_millis(1));
+            }),
+            ("agents too long", "registry.agentTtl", |c| {
+                c.registry.agent_ttl = Span(Duration::from_secs(100_000));
+            }),
+            ("heartbeats too seldom", "relay.registry.heartbeatInterval", |c| {
+                c.node.services = vec!["relay".to_owned()];
+                c.registry.agent_ttl = Span(Duration::from_secs(19));
+            }),
+            ("no time to answer", "relay.registry.requestTimeout", |c| {
+                c.relay.registry.request_timeout = Span(Duration::ZERO);
+            }),
+            ("an unknown service", "node.services", |c| c.node.services = vec!["gateway".to_owned()]),
+        ];
+        for (what, key, change) in cases {
+            let mut config = Config::default();
+            change(&mut config);
+            assert_eq!(config.check().unwrap_err().0, key, "{what}");
+        }
+        let mut config = Config::default();
+        config.node.services = vec!["relay".to_owned(), "registry".to_owned()];
+        config.relay.id = Some("A.b_c:1".to_owned());
+        config.relay.advertise = Some("relay.example".to_owned());
+        config.relay.publish.address = Some(String::new());
+        config.relay.registry.address = Some("http://registry.example:50051".to_owned());
+        config.relay.registry.heartbeat_interval = Span(Duration::from_secs(600));
+        assert_eq!(config.check(), Ok(()));
+    }
+}

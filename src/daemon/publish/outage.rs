@@ -1,0 +1,68 @@
+//! Since when the Redis has not answered, and how long it is left in peace.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::server::ServerError;
+use crate::daemon::chance::random_u64;
+
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How much longer than that a pause is at most: not all daemons come at once.
+const PAUSE_CHANCE: f64 = 0.25;
+
+/// An outage is told when it begins and when it ends.
+#[derive(Default)]
+pub struct Outage(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    since: Option<Instant>,
+    /// How many attempts in a row have failed.
+    failures: u32,
+}
+
+impl Outage {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the Redis did not answer.
+    pub fn failed(&self, address: &str, error: &ServerError) {
+        let mut state = self.state();
+        state.failures = state.failures.saturating_add(1);
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        if state.since.is_some() {
+            debug!(address, %error, cause, "keys could still not be published");
+            return;
+        }
+        state.since = Some(Instant::now());
+        warn!(address, %error, cause, "keys could not be published; trying again");
+    }
+
+    /// Notes that it answers.
+    pub fn ended(&self, address: &str) {
+        let mut state = self.state();
+        if let Some(since) = state.since.take() {
+            let duration_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            info!(address, duration_ms, "keys are published again");
+        }
+        state.failures = 0;
+    }
+
+    /// How long it has lasted; `None`: there is none.
+    pub fn lasts(&self) -> Option<Duration> {
+        self.state().since.map(|since| since.elapsed())
+    }
+
+    /// How long to wait before the next attempt: from 50 ms to 2 s, and up to a quarter more.
+    pub fn pause(&self) -> Duration {
+        let doubled = self.state().failures.saturating_sub(1).min(10);
+        let pause = PAUSE_FIRST.saturating_mul(1 << doubled).min(PAUSE_MAX);
+        let chance = random_u64().unwrap_or(0) % 256;
+        pause.mul_f64(1.0 + PAUSE_CHANCE * chance as f64 / 256.0)
+    }
+}

@@ -1,0 +1,63 @@
+//! What files need of the operating system; tests put something between.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Makes files.
+pub(in super::super) trait Disk: Send {
+    /// Makes a file that was not there, to be written at its end, and marks it as in use by this process.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn OpenFile>>;
+}
+
+/// A file that is being written.
+pub(in super::super) trait OpenFile: Send {
+    /// Writes all of it at the end; when it fails, any part may have been written.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn truncate(&mut self, length: u64) -> io::Result<()>;
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// That of the operating system.
+pub(in super::super) struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn OpenFile>> {
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o640).open(path)?;
+        // Whoever compresses files may have come upon it before it was locked, and remove it. Where files cannot be
+        // locked, nobody compresses any.
+        let lost = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+        if lost || std::fs::metadata(path)?.ino() != file.metadata()?.ino() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        Ok(Box::new(file))
+    }
+}
+
+impl OpenFile for File {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// Makes the folder if need be, and a file in it that goes again.
+pub(super) fn try_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+    let probe = folder.join(format!(".omnirelayd-{}", std::process::id()));
+    OpenOptions::new().write(true).create(true).truncate(true).open(&probe)?;
+    std::fs::remove_file(probe)
+}
+
+/// Puts the names in a folder on the disk.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}

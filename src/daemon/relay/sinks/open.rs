@@ -1,0 +1,90 @@
+//! Which sinks there are, as they are configured.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::file::{FileSettings, FileWriter};
+use super::worker::Writer;
+use super::{Kind, Sink, Sinks};
+use crate::daemon::config::{AcknowledgeWhen, FileSinkConfig, QueueConfig, SinksConfig};
+use crate::daemon::metrics::SinkMetrics;
+
+/// How long a file may do nothing before those who wait give up.
+const FILE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a sink cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    #[error("cannot write telemetry files in `{path}`; choose another folder with relay.sinks.file.path")]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("`{key}`: {what}")]
+    Setting { key: &'static str, what: String },
+}
+
+/// What all sinks of a relay are opened with.
+struct Opening<'a> {
+    when: AcknowledgeWhen,
+    metrics: &'a SinkMetrics,
+    has_file: bool,
+    sinks: Vec<Sink>,
+}
+
+impl Sinks {
+    /// Opens the sinks that are configured; where none is, files in `default_folder`. A server that cannot be reached
+    /// is no error. To be called within a runtime, which the sinks then use.
+    ///
+    /// # Errors
+    /// [`SinkError`].
+    pub fn open(
+        config: &SinksConfig,
+        when: AcknowledgeWhen,
+        default_folder: &Path,
+        metrics: Arc<SinkMetrics>,
+    ) -> Result<Self, SinkError> {
+        let SinksConfig { file, redis, http, stdout } = config;
+        let others = redis.url.is_some() || http.url.is_some() || stdout.enabled;
+        let has_file = file.enabled.unwrap_or(!others) || !others;
+        let mut opening = Opening { when, metrics: &metrics, has_file, sinks: Vec::new() };
+        if has_file {
+            let folder = file.path.as_deref().unwrap_or(default_folder);
+            let writer = file_writer(file, folder, when)?;
+            opening.start("file", "FileSink", FILE_PATIENCE, Box::new(writer), &file.queue);
+        }
+        Ok(Self { sinks: opening.sinks })
+    }
+}
+
+impl Opening<'_> {
+    fn start(
+        &mut self,
+        name: &'static str,
+        type_name: &'static str,
+        patience: Duration,
+        writer: Box<dyn Writer>,
+        queue: &QueueConfig,
+    ) {
+        let acknowledges = queue.acknowledges.unwrap_or(name == "file" || !self.has_file);
+        let kind = Kind { name, acknowledges, patience };
+        let counts = self.metrics.of(name, type_name);
+        self.sinks.push(Sink::start(kind, writer, queue, self.when, counts));
+    }
+}
+
+fn file_writer(
+    config: &FileSinkConfig,
+    folder: &Path,
+    when: AcknowledgeWhen,
+) -> Result<FileWriter, SinkError> {
+    let settings = FileSettings {
+        folder: folder.to_owned(),
+        prefix: config.prefix.clone(),
+        rotate_every: config.rotate_every.0,
+        rotate_bytes: config.rotate_bytes,
+        compress: config.compress,
+        files_max: config.files_max,
+        synced: when == AcknowledgeWhen::Synced,
+    };
+    FileWriter::open(settings).map_err(|source| SinkError::Folder { path: folder.to_owned(), source })
+}

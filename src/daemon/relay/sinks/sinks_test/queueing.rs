@@ -1,0 +1,103 @@
+//! What a queue takes, and what a full one does.
+
+use std::task::Poll;
+
+use futures_util::poll;
+
+use super::super::NotTaken;
+use super::super::queue::{Queue, Refusal, Ticket};
+use super::*;
+
+#[tokio::test]
+async fn a_queue_is_bounded_by_frames_and_by_bytes() {
+    let frame_bytes = item("a", [1]).bytes;
+    let cases = [
+        // what                          frames, bytes           first, second, taken
+        ("room for both", 4, 1000, 2, 2, true),
+        ("one frame too many", 3, 1000, 2, 2, false),
+        ("one byte too many", 10, 4 * frame_bytes - 1, 2, 2, false),
+        ("just enough bytes", 10, 4 * frame_bytes, 2, 2, true),
+        ("nothing beside one that is too large", 2, 1000, 5, 1, false),
+    ];
+    for (what, frames, bytes, first, second, taken) in cases {
+        let queue = Queue::new(frames, bytes, counts("file"));
+        assert!(queue.offer(&item("a", 1..first + 1), Ticket::No).is_ok(), "{what}");
+        let outcome = queue.offer(&item("a", 1..second + 1), Ticket::No);
+        assert_eq!(outcome.is_ok(), taken, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn room_is_free_only_when_a_batch_is_done_with() {
+    let counts = counts("file");
+    let queue = Queue::new(2, 1000, counts.clone());
+    queue.offer(&item("a", 0..2), Ticket::No).unwrap();
+    let bounds = Bounds { frames: 10, bytes: 1000 };
+    let group = queue.next(bounds).await.unwrap();
+    assert_eq!(queue.offer(&item("a", [2]), Ticket::No).err(), Some(Refusal::Full), "it is being written");
+    assert_eq!((counts.queue_length.get(), queue.frames()), (2, 2));
+    drop(group);
+    assert!(queue.offer(&item("a", [2]), Ticket::No).is_ok());
+    assert_eq!((counts.queue_length.get(), counts.enqueued.get()), (1, 3));
+}
+
+#[tokio::test]
+async fn groups_are_bounded_and_in_order() {
+    let queue = Queue::new(100, 100_000, counts("file"));
+    for at in 0..4 {
+        queue.offer(&item("a", [at * 2, at * 2 + 1]), Ticket::No).unwrap();
+    }
+    queue.offer(&item("a", 8..20), Ticket::No).unwrap();
+    queue.close();
+    let mut groups = Vec::new();
+    while let Some(group) = queue.next(Bounds { frames: 5, bytes: 100_000 }).await {
+        groups.push(group.iter().map(|entry| entry.item.batch.frames[0].message.seq).collect::<Vec<_>>());
+    }
+    assert_eq!(groups, [vec![0, 2], vec![4, 6], vec![8]]);
+    assert_eq!(queue.offer(&item("a", [1]), Ticket::No).err(), Some(Refusal::Closed));
+}
+
+#[tokio::test]
+async fn a_full_sink_drops_whole_batches_and_counts_their_frames() {
+    let script = Script::new(0);
+    let (sink, script) = stub_sink_with("http", false, &queue_of(5, Backpressure::Drop), script);
+    let (files, written) = stub_sink("file", true, &queue_of(100, Backpressure::Drop));
+    let sinks = sinks_of(vec![sink, files]);
+    for at in 0..3 {
+        let handed = sinks.take(batch("a", at * 3..at * 3 + 3)).await;
+        assert_eq!(handed.done().await, Ok(()), "the one that acknowledges has it");
+    }
+    let counts = &sinks.sinks[0].counts;
+    assert_eq!((counts.enqueued.get(), counts.dropped.get(), counts.relay_errors.get()), (3, 6, 6));
+    script.go.add_permits(10);
+    eventually("the first batch is written", || script.written().len() == 3).await;
+    assert_eq!(written.written().len(), 9);
+}
+
+#[tokio::test]
+async fn an_acknowledging_sink_that_is_full_says_so() {
+    let (sink, _script) = stub_sink_with("file", true, &queue_of(3, Backpressure::Drop), Script::new(0));
+    let sinks = sinks_of(vec![sink]);
+    let first = sinks.take(batch("a", 0..3)).await;
+    let second = sinks.take(batch("a", 3..6)).await;
+    assert_eq!(second.done().await, Err(NotTaken::Full { sink: "file" }));
+    drop(first);
+}
+
+#[tokio::test]
+async fn a_blocking_sink_makes_the_stream_wait_when_all_others_have_the_batch() {
+    let (slow, script) = stub_sink_with("redis", true, &queue_of(2, Backpressure::Block), Script::new(0));
+    let (other, others) = stub_sink("http", false, &queue_of(100, Backpressure::Drop));
+    let sinks = sinks_of(vec![slow, other]);
+    let first = sinks.take(batch("a", 0..2)).await;
+    let mut second = Box::pin(sinks.take(batch("a", 2..4)));
+    assert!(poll!(&mut second).is_pending());
+    eventually("the other sink has both", || others.written().len() == 4).await;
+    assert!(poll!(&mut second).is_pending());
+    script.go.add_permits(1);
+    assert_eq!(first.done().await, Ok(()));
+    let Poll::Ready(second) = poll!(&mut second) else { panic!("there is room") };
+    script.go.add_permits(1);
+    assert_eq!(second.done().await, Ok(()));
+    assert_eq!(script.written().len(), 4);
+}

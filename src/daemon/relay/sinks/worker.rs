@@ -1,0 +1,158 @@
+//! What takes batches out of a queue and has them written.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::envelope::Item;
+use super::health::State;
+use super::queue::{Bounds, Entry, Queue};
+use crate::daemon::chance::random_u64;
+use crate::daemon::metrics::SinkCounts;
+
+/// Pauses between attempts to write; they double.
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Why something was not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum WriteError {
+    /// It may be written another time.
+    Failed(String),
+    /// It will never be taken.
+    Refused(String),
+}
+
+/// Where a sink's lines go.
+#[async_trait]
+pub(super) trait Writer: Send {
+    /// The most that it wants to write at once.
+    fn bounds(&self) -> Bounds;
+
+    /// Writes all lines of these batches, in their order, as durably as they are acknowledged. What failed is given
+    /// to it again, the same and nothing else in between, until it is written or refused.
+    ///
+    /// # Errors
+    /// None of the batches counts as written, though some may be.
+    async fn write(&mut self, items: &[Arc<Item>]) -> Result<(), WriteError>;
+
+    /// When it wants to be woken though nothing waits.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Does what is due.
+    async fn attend(&mut self) {}
+
+    /// Ends well; nothing is written after it.
+    ///
+    /// # Errors
+    /// When what was written may not be durable.
+    async fn close(&mut self) -> Result<(), WriteError> {
+        Ok(())
+    }
+}
+
+/// Serves one queue until it is closed and empty.
+pub(super) struct Worker {
+    pub queue: Arc<Queue>,
+    pub writer: Box<dyn Writer>,
+    pub state: Arc<State>,
+    pub counts: SinkCounts,
+}
+
+impl Worker {
+    pub async fn run(mut self) {
+        let bounds = self.writer.bounds();
+        loop {
+            let next = match self.writer.due() {
+                None => self.queue.next(bounds).await,
+                Some(due) => match timeout_at(due, self.queue.next(bounds)).await {
+                    Ok(next) => next,
+                    Err(_) => {
+                        self.attend().await;
+                        continue;
+                    }
+                },
+            };
+            let Some(group) = next else { break };
+            self.deliver(group).await;
+        }
+        let closed = AssertUnwindSafe(self.writer.close()).catch_unwind().await;
+        if let Err(error) = closed.unwrap_or_else(|_| Err(panicked())) {
+            self.failed(&error);
+        }
+    }
+
+    async fn attend(&mut self) {
+        if AssertUnwindSafe(self.writer.attend()).catch_unwind().await.is_err() {
+            self.failed(&panicked());
+            // Its time may be due for ever.
+            sleep(PAUSE_MAX).await;
+        }
+    }
+
+    /// Writes a group; where one of its batches is refused, the others are written without it.
+    async fn deliver(&mut self, group: Vec<Entry>) {
+        if self.write(&group).await {
+            group.into_iter().for_each(Entry::taken);
+            return;
+        }
+        let alone = group.len() == 1;
+        for entry in group {
+            if !alone && self.write(std::slice::from_ref(&entry)).await {
+                entry.taken();
+            } else {
+                self.counts.dropped.inc_by(entry.item.frames() as u64);
+            }
+        }
+    }
+
+    /// Writes batches, as often as it takes. False: they were refused.
+    async fn write(&mut self, entries: &[Entry]) -> bool {
+        let items: Vec<Arc<Item>> = entries.iter().map(|entry| Arc::clone(&entry.item)).collect();
+        let mut pause = PAUSE_FIRST;
+        loop {
+            let begun = Instant::now();
+            self.state.begun(begun);
+            let outcome = AssertUnwindSafe(self.writer.write(&items)).catch_unwind().await;
+            match outcome.unwrap_or_else(|_| Err(panicked())) {
+                Ok(()) => {
+                    let bytes = items.iter().map(|item| item.bytes).sum();
+                    self.counts.wrote(bytes, begun.elapsed());
+                    self.state.succeeded();
+                    return true;
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    if matches!(error, WriteError::Refused(_)) {
+                        self.state.answered();
+                        return false;
+                    }
+                }
+            }
+            sleep(jittered(pause)).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    fn failed(&self, error: &WriteError) {
+        let (WriteError::Failed(what) | WriteError::Refused(what)) = error;
+        self.counts.worker_errors.inc();
+        self.state.failed(what);
+    }
+}
+
+fn panicked() -> WriteError {
+    WriteError::Failed("its writer panicked".to_owned())
+}
+
+/// Shorter by up to a quarter, so that many relays do not all come at once.
+fn jittered(pause: Duration) -> Duration {
+    let chance = random_u64().unwrap_or(0) % 256;
+    pause - pause.mul_f64(chance as f64 / 1024.0)
+}
