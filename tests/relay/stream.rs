@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use omnirelay::wire::pb::aeroarc::agent::v1::TelemetryFrame;
 use omnirelay::wire::pb::aeroarc::agent::v1::telemetry_ack::Status as AckStatus;
 use tonic::Code;
 
@@ -32,20 +33,17 @@ on_both! {
     garbage_ends_only_its_stream
     frames_without_seq_are_not_taken
     frames_of_another_agent_are_not_taken
-    frames_of_another_session_are_not_taken
+    frames_of_an_earlier_session_are_taken
     a_newer_stream_replaces_the_older
+    an_agent_has_eight_streams_at_most
     frames_reach_the_file_whole_and_in_order
 }
 
 async fn streams_without_a_name_are_refused(backing: Backing) -> Result<()> {
     let relay = Relay::start(backing, "relay-1")?;
     let agent = Agent::registered(&relay, "drone-1").await?;
-    let cases: [(&str, &[&str]); 4] = [
-        ("no header", &[]),
-        ("an empty one", &[""]),
-        ("no name", &["not a name"]),
-        ("two", &["drone-1", "drone-2"]),
-    ];
+    let cases: [(&str, &[&str]); 3] =
+        [("no header", &[]), ("an empty one", &[""]), ("two", &["drone-1", "drone-2"])];
     for (what, ids) in cases {
         let end = agent.stream_as(Shape::Legacy, ids).end().await?;
         ended(&end, Code::InvalidArgument, "aero-arc-agent-id").context(what)?;
@@ -224,7 +222,7 @@ async fn garbage_ends_only_its_stream(backing: Backing) -> Result<()> {
 async fn is_not_taken(
     relay: &Relay,
     shape: Shape,
-    spoilt: impl Fn(&mut omnirelay::wire::pb::aeroarc::agent::v1::TelemetryFrame),
+    spoilt: impl Fn(&mut TelemetryFrame),
     words: &str,
 ) -> Result<()> {
     let (_, mut stream) = Agent::streaming(relay, "drone-1", shape).await?;
@@ -256,7 +254,7 @@ async fn frames_without_seq_are_not_taken(backing: Backing) -> Result<()> {
 async fn frames_of_another_agent_are_not_taken(backing: Backing) -> Result<()> {
     let relay = Relay::start(backing, "relay-1")?;
     for shape in SHAPES {
-        is_not_taken(&relay, shape, |frame| frame.agent_id = "drone-2".to_owned(), "agent_id")
+        is_not_taken(&relay, shape, |frame| frame.agent_id = "drone-2".to_owned(), "another agent")
             .await
             .with_context(|| format!("{shape:?}"))?;
         // None is that of the header.
@@ -270,20 +268,20 @@ async fn frames_of_another_agent_are_not_taken(backing: Backing) -> Result<()> {
     Ok(())
 }
 
-async fn frames_of_another_session_are_not_taken(backing: Backing) -> Result<()> {
+/// Agents keep frames with the session in which they were made, and send them in the next.
+async fn frames_of_an_earlier_session_are_taken(backing: Backing) -> Result<()> {
     let relay = Relay::start(backing, "relay-1")?;
     for shape in SHAPES {
-        is_not_taken(&relay, shape, |frame| frame.session_id = "sess-of-before".to_owned(), "session_id")
-            .await
-            .with_context(|| format!("{shape:?}"))?;
-        let mut agent = Agent::new(&relay, "drone-1").await?;
-        let session_id = agent.register().await?.session_id;
+        let mut agent = Agent::new(&relay, &format!("{shape:?}")).await?;
+        let earlier = agent.register().await?.session_id;
+        let now = agent.register().await?.session_id;
         let mut stream = agent.stream(shape);
-        stream.send_frame(omnirelay::wire::pb::aeroarc::agent::v1::TelemetryFrame {
-            session_id,
-            ..frame("drone-1", 5)
-        })?;
-        ensure!(stream.ack().await?.status() == AckStatus::Ok, "its own session is right");
+        for (seq, session_id) in [(1, earlier), (2, now), (3, String::new())] {
+            stream.send_frame(TelemetryFrame { session_id, ..frame(&agent.id, seq) })?;
+            let ack = stream.ack().await?;
+            ensure!(ack.seq == seq && ack.status() == AckStatus::Ok, "{ack:?}");
+        }
+        ensure!(relay.sunk()?.of(&agent.id)? == [1, 2, 3]);
     }
     Ok(())
 }
@@ -311,6 +309,22 @@ async fn a_newer_stream_replaces_the_older(backing: Backing) -> Result<()> {
         ensure!(drone.streaming && drone.session_id == session && drone.wire == "envelope", "{drone:?}");
         ensure!(drone.connected_at_unix_ns == begun.connected_at_unix_ns, "{drone:?}");
         newer.close().await?;
+    }
+    Ok(())
+}
+
+async fn an_agent_has_eight_streams_at_most(backing: Backing) -> Result<()> {
+    let relay = Relay::start(backing, "relay-1")?;
+    let agent = Agent::registered(&relay, "drone-1").await?;
+    let mut streams: Vec<Stream> = Vec::new();
+    for number in 1..=9 {
+        let mut stream = agent.stream(Shape::Legacy);
+        stream.delivers([number]).await?;
+        streams.push(stream);
+    }
+    ended(&streams[0].end().await?, Code::Aborted, "newer streams")?;
+    for stream in &mut streams[1..] {
+        stream.delivers([10]).await?;
     }
     Ok(())
 }
