@@ -58,6 +58,7 @@ pub async fn node(store: Arc<dyn Store>, peers: usize) -> Result<Served> {
         session_secret: "bench".to_owned(),
         listener: TcpListener::bind("127.0.0.1:0")?,
         relay: None,
+        telemetry: std::path::PathBuf::new(),
         audit: AuditFiles::open(place.path(), "bench")?,
         process: None,
     };
@@ -80,6 +81,7 @@ fn peer_value(number: usize) -> PeerValue {
             control: Some("10.0.2.7:17420".to_owned()),
             mesh: None,
             relay: None,
+            telemetry: std::path::PathBuf::new(),
         }),
         ..Default::default()
     };

@@ -10,6 +10,7 @@ pub mod labels;
 pub mod lease;
 pub mod names;
 pub mod peer;
+pub mod placement;
 pub mod register;
 pub mod scope;
 pub mod selector;

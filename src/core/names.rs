@@ -1,4 +1,4 @@
-//! The names of nodes, clusters, roles, regions and zones.
+//! The names of nodes, clusters, roles, regions and zones, and the ids of relays and agents.
 
 /// The longest node name in bytes; node names are DNS names and SPIFFE path segments too.
 pub const NODE_NAME_BYTES_MAX: usize = 63;
@@ -44,6 +44,35 @@ pub fn to_node_name(text: &str) -> Option<String> {
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }
 
+/// The longest id of a relay or an agent in bytes.
+pub const ID_BYTES_MAX: usize = 128;
+
+/// Why a text cannot be the id of a relay or an agent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    #[error("it is empty")]
+    Empty,
+    #[error("it is {0} bytes long, the limit is {ID_BYTES_MAX}")]
+    TooLong(usize),
+    #[error("it may hold only A-Z, a-z, 0-9, `.`, `_`, `:` and `-`, and must not begin with `_`")]
+    Characters,
+}
+
+/// Checks the id of a relay or an agent: 1 to 128 of `[A-Za-z0-9._:-]`, not beginning with `_`.
+///
+/// # Errors
+/// What is wrong with it; the text itself is not repeated, because it may hold anything.
+pub fn check_id(id: &str) -> Result<(), IdError> {
+    if id.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if id.len() > ID_BYTES_MAX {
+        return Err(IdError::TooLong(id.len()));
+    }
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    if id.starts_with('_') || !id.bytes().all(known) { Err(IdError::Characters) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +95,24 @@ mod tests {
         ];
         for (what, name, expected) in cases {
             assert_eq!(check_node_name(name), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn ids_are_1_to_128_letters_digits_and_four_signs() {
+        let long = "a".repeat(129);
+        let cases = [
+            ("all that may be in one", "Relay-7.eu_1:50051", Ok(())),
+            ("the longest", &long[..128], Ok(())),
+            ("one too long", &long[..], Err(IdError::TooLong(129))),
+            ("empty", "", Err(IdError::Empty)),
+            ("ours", "_relay", Err(IdError::Characters)),
+            ("slash", "a/b", Err(IdError::Characters)),
+            ("blank", "a b", Err(IdError::Characters)),
+            ("letters beyond ASCII", "größe", Err(IdError::Characters)),
+        ];
+        for (what, id, expected) in cases {
+            assert_eq!(check_id(id), expected, "{what}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct MemberSpec {
     pub control: SocketAddr,
     /// Where the node keeps what it knows of the audit trail.
     pub audit: AuditFiles,
+    /// Where its relay keeps telemetry.
+    pub telemetry: PathBuf,
     /// Bound to `control`: taken when the address was chosen, so that nobody takes it in between.
     pub listener: TcpListener,
     /// Where the relay and the registry of relays are, taken in the same way; `None` while neither is switched on.
@@ -52,6 +55,7 @@ struct Member {
     session_secret: String,
     control: SocketAddr,
     audit: AuditFiles,
+    telemetry: PathBuf,
     relay: Option<RelayAddresses>,
     /// Of the first life; later ones bind anew.
     listener: Mutex<Option<Listeners>>,
@@ -215,11 +219,23 @@ type Say = Box<dyn FnOnce(Result<Option<String>, String>) + Send>;
 
 impl Member {
     fn new(spec: MemberSpec, stores: Stores) -> Self {
-        let MemberSpec { node_id, config, session_secret, control, audit, listener, relay } = spec;
+        let MemberSpec { node_id, config, session_secret, control, audit, telemetry, listener, relay } = spec;
         let (relay, relay_listeners) = relay.unzip();
         let listener = Mutex::new(Some((listener, relay_listeners)));
         let (fleet, life) = (OnceLock::new(), Mutex::default());
-        Self { node_id, config, session_secret, control, audit, relay, listener, stores, fleet, life }
+        Self {
+            node_id,
+            config,
+            session_secret,
+            control,
+            audit,
+            telemetry,
+            relay,
+            listener,
+            stores,
+            fleet,
+            life,
+        }
     }
 
     /// Begins the node's next life, which waits for the end of the one before. On an error the
@@ -287,6 +303,7 @@ impl Member {
             listener,
             relay,
             audit: self.audit.clone(),
+            telemetry: self.telemetry.clone(),
             process: Some(Arc::new(Reach(fleet))),
         };
         Node::start(spec).await.map_err(|error| super::registry::follow::chain(&error))
@@ -467,6 +484,7 @@ mod tests {
                 session_secret: format!("secret {number}"),
                 control: listener.local_addr().unwrap(),
                 audit: AuditFiles::open(place.path(), &format!("n{number}")).unwrap(),
+                telemetry: place.path().to_owned(),
                 listener,
                 relay: None,
             }

@@ -1,5 +1,6 @@
 //! What a node counts, in the text form of Prometheus. Each node has its own registry.
 
+mod aero;
 mod leadership;
 mod publish;
 mod registers;
@@ -13,6 +14,7 @@ use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder,
 };
 
+use aero::AeroMetrics;
 pub use leadership::LeadershipMetrics;
 pub use publish::PublishMetrics;
 pub use registers::{CountPool, PoolCounts, RegistersMetrics};
@@ -36,11 +38,17 @@ pub struct Metrics {
     epoch_changes: IntCounter,
     records_lost: IntCounterVec,
     audit: AuditMetrics,
+    aero: AeroMetrics,
     leadership: Arc<LeadershipMetrics>,
     registers: Arc<RegistersMetrics>,
+    /// What is counted only when somebody asks.
+    before_scrape: Mutex<Vec<Count>>,
     /// One scrape at a time, so that nothing is counted twice.
     scrape: Mutex<()>,
 }
+
+/// Counts something anew.
+type Count = Box<dyn Fn() + Send + Sync>;
 
 /// What is counted of the audit trail.
 struct AuditMetrics {
@@ -111,6 +119,7 @@ impl Metrics {
         }
         Ok(Self {
             audit: AuditMetrics::new(&all)?,
+            aero: AeroMetrics::new(&all)?,
             leadership: Arc::new(LeadershipMetrics::new(&all)?),
             registers: Arc::new(RegistersMetrics::new(&all)?),
             all,
@@ -122,6 +131,7 @@ impl Metrics {
             ready,
             epoch_changes,
             records_lost,
+            before_scrape: Mutex::default(),
             scrape: Mutex::default(),
         })
     }
@@ -150,8 +160,10 @@ impl Metrics {
         let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.count_losses(registry);
         self.audit.read(registry);
+        self.aero.read(registry);
         self.leadership.read(registry);
         self.registers.read(registry);
+        self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|count| count());
         let view = registry.view();
         // Counted first and then set, so that two scrapes at once say the same.
         let found: Vec<Status> = view
@@ -169,6 +181,16 @@ impl Metrics {
         self.store_silence_ms.set(i64::try_from(silence.as_millis()).unwrap_or(i64::MAX));
         self.ready.set(i64::from(ready));
         TextEncoder::new().encode_to_string(&self.all.gather())
+    }
+
+    /// Where a part of the node registers what it counts.
+    pub fn all(&self) -> &prometheus::Registry {
+        &self.all
+    }
+
+    /// Has something counted anew before each scrape.
+    pub fn before_scrape(&self, count: impl Fn() + Send + Sync + 'static) {
+        self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(count));
     }
 
     fn count_losses(&self, registry: &Registry) {

@@ -5,6 +5,7 @@ mod registers;
 mod relay;
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{oneshot, watch};
@@ -21,6 +22,8 @@ use super::chance::random_u64;
 use super::config::Config;
 use super::metrics::Metrics;
 use super::objects::advertisements::{ADVERTISEMENT, Advertisements};
+use super::objects::aero_registry::{AeroRegistry, AeroRegistrySettings};
+use super::objects::agents::AGENT;
 use super::objects::audit::{AUDIT_SEAL, Audit};
 use super::objects::dev::{Dev, Process};
 use super::objects::leaders::campaign::{CampaignSettings, Campaigner};
@@ -30,17 +33,20 @@ use super::objects::operations::OperationCalls;
 use super::objects::peers::presence::{Presence, PresenceSettings};
 use super::objects::peers::{PEER, Peers};
 use super::objects::registers::{REGISTER, Registers};
+use super::objects::relays::RELAY;
 use super::operations::Operations;
 use super::presence::keep_present;
 use super::readiness::Readiness;
 use super::registry::Registry;
 use super::registry::follow::follow_log;
+use super::relay::assembly::{Relay, RelayError};
 use super::store::{Kind, Retention, Store};
 use super::surface::{
     Drained, FinishedCall, Hosts, Insecure, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceError,
     TlsError, serve,
 };
 use crate::core::time::Millis;
+use crate::wire::pb::aeroarc::registry::v1::aero_registry_server::AeroRegistryServer;
 use crate::wire::pb::omnirelay::dev::v1::dev_service_server::DevServiceServer;
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use crate::wire::pb::omnirelay::registers::v1::advertisement_service_server::AdvertisementServiceServer;
@@ -51,13 +57,15 @@ use pb::node_service_server::NodeServiceServer;
 use pb::operation_service_server::OperationServiceServer;
 use pb::peer_control_service_server::PeerControlServiceServer;
 
-pub use relay::{PortTaken, REGISTRY, RELAY, RelayAddresses, RelayListeners};
+pub use relay::{PortTaken, RelayAddresses, RelayListeners};
 
 use probes::{Probed, probes};
 use relay::{RelayPorts, RelayServices};
 
 /// The kinds that every daemon holds in memory. The audit trail is not among them.
-static MIRRORED: [Kind; 4] = [PEER, LEADERSHIP, REGISTER, ADVERTISEMENT];
+static MIRRORED: [Kind; 6] = [PEER, LEADERSHIP, REGISTER, ADVERTISEMENT, RELAY, AGENT];
+/// Those of which nobody restores what a new epoch has lost: whoever lives says so again.
+static CLAIMED: [Kind; 2] = [RELAY, AGENT];
 /// Those of which it only tells what changes.
 static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
 
@@ -66,6 +74,9 @@ const LAST_SEAL_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// How often the store is tidied.
 const HOUSEKEEPING_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The folder of telemetry in a data directory.
+pub const TELEMETRY_FOLDER: &str = "telemetry";
 
 /// What a node is made of.
 pub struct NodeSpec {
@@ -78,6 +89,8 @@ pub struct NodeSpec {
     pub relay: Option<RelayListeners>,
     /// Where it keeps what it knows of the audit trail.
     pub audit: AuditFiles,
+    /// Where a relay keeps telemetry, unless its configuration says where.
+    pub telemetry: PathBuf,
     /// The process, where it serves faults on demand.
     pub process: Option<Arc<dyn Process>>,
 }
@@ -89,6 +102,8 @@ pub enum NodeError {
     Surface(#[from] SurfaceError),
     #[error("cannot use the listening socket")]
     Listen(#[source] std::io::Error),
+    #[error("cannot start the relay")]
+    Relay(#[from] RelayError),
     #[error("cannot serve the relay's port under TLS")]
     Tls(#[from] TlsError),
     #[error("cannot keep the audit trail")]
@@ -108,7 +123,8 @@ pub struct Node {
     control: SocketAddr,
     stop_serving: Option<oneshot::Sender<()>>,
     served: watch::Receiver<Option<Drained>>,
-    relay: Option<RelayPorts>,
+    ports: Option<RelayPorts>,
+    relay: Option<Relay>,
     /// Keeps the node present; ended before it leaves, so that nothing brings it back.
     keeping: JoinSet<()>,
     campaigner: Arc<Campaigner>,
@@ -126,6 +142,7 @@ struct Services {
     operations: OperationCalls,
     /// Where the relay or the registry of relays is switched on.
     relay: Option<RelayServices>,
+    aero: AeroRegistry,
 }
 
 impl Node {
@@ -137,15 +154,20 @@ impl Node {
         let control = spec.listener.local_addr().map_err(NodeError::Listen)?;
         let registry = Registry::new(spec.node_id.clone(), spec.store.clone(), &MIRRORED);
         let audit_key = spec.audit.key(&spec.node_id)?;
-        let registry = Arc::new(registry.following(&FOLLOWED).marking_audit(audit_key.mac().clone()));
+        let registry =
+            Arc::new(registry.following(&FOLLOWED).claiming(&CLAIMED).marking_audit(audit_key.mac().clone()));
         let heads = Arc::new(Heads::new(spec.audit.heads()?));
         let relay_listeners = spec.relay.take();
         let relay_addresses = relay_listeners.as_ref().map(RelayListeners::addresses).transpose();
         let endpoints = endpoints(&spec.config, control, relay_addresses.map_err(NodeError::Listen)?);
         let presence = Arc::new(presence(&registry, &spec, endpoints, audit_key.public()));
-        let relay_services = relay_listeners.as_ref().map(|_| RelayServices::new(&spec.config));
-        let readiness = Arc::new(readiness(&registry, &presence, relay_services.clone()));
         let metrics = Arc::new(Metrics::new()?);
+        let aero = aero_registry(&registry, &spec.config);
+        let relay =
+            relay_listeners.as_ref().map(|_| relay::start(&spec, &registry, &metrics)).transpose()?.flatten();
+        let relay_services =
+            relay_listeners.as_ref().map(|_| RelayServices::new(&spec.config, relay.as_ref(), &aero));
+        let readiness = Arc::new(readiness(&registry, &presence, relay_services.clone()));
         let audit = Audit::new(registry.clone(), heads.clone(), spec.config.control.watches_max);
         let refusals = Arc::new(Refusals::open(&spec.audit)?);
         let observer = Arc::new(Observer { metrics: metrics.clone(), refusals: refusals.clone() });
@@ -154,6 +176,7 @@ impl Node {
         let resync = Arc::new(registers::resync(&spec, &pool, &presence, &metrics, &operations)?);
         let watches_max = spec.config.control.watches_max;
         let services = Services {
+            aero: aero.clone(),
             audit,
             registers: Registers::new(registry.clone(), pool.clone(), resync.pushed_through()),
             advertisements: Advertisements::new(pool.clone(), resync.clone(), watches_max),
@@ -163,10 +186,10 @@ impl Node {
         let probed =
             Probed { registry: registry.clone(), readiness: readiness.clone(), metrics: metrics.clone() };
         let surface = surface(&spec, probed.clone(), services, observer.clone())?;
-        let relay = relay_listeners.zip(relay_services).map(|(listeners, services)| {
+        let ports = relay_listeners.zip(relay_services).map(|(listeners, services)| {
             RelayPorts::start(listeners, &spec.config, &services, probed, observer)
         });
-        let relay = relay.transpose()?;
+        let ports = ports.transpose()?;
         spec.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
         let listener = tokio::net::TcpListener::from_std(spec.listener).map_err(NodeError::Listen)?;
 
@@ -177,6 +200,7 @@ impl Node {
         tasks.spawn(enter_refusals(registry.clone(), refusals, spec.audit.clone()));
         tasks.spawn(follow_seals(registry.clone(), heads.clone(), spec.audit.clone()));
         tasks.spawn(resync.run());
+        tasks.spawn(async move { aero.run().await });
         let mut keeping = JoinSet::new();
         keeping.spawn(keep_present(registry.clone(), presence.clone(), spec.config.renew_every()));
         let settings = campaign_settings(&spec.config);
@@ -204,6 +228,7 @@ impl Node {
             control,
             stop_serving,
             served,
+            ports,
             relay,
             keeping,
             campaigner,
@@ -223,7 +248,7 @@ impl Node {
 
     /// Where the relay and the registry of relays listen; `None` while neither is switched on.
     pub fn relay(&self) -> Option<RelayAddresses> {
-        self.relay.as_ref().map(RelayPorts::addresses)
+        self.ports.as_ref().map(RelayPorts::addresses)
     }
 
     /// Returns once the view has caught up and the node is registered, or the store is known to
@@ -254,8 +279,11 @@ impl Node {
             let _ = stop.send(());
         }
         let relay_drained = async {
-            if let Some(relay) = &mut self.relay {
-                relay.drain().await;
+            if let Some(ports) = &mut self.ports {
+                ports.drain().await;
+            }
+            if let Some(relay) = self.relay.take() {
+                relay.stop().await;
             }
         };
         let (drained, ()) = tokio::join!(self.served.wait_for(Option::is_some), relay_drained);
@@ -270,8 +298,8 @@ impl Node {
         self.seal_last().await;
         self.keeping.shutdown().await;
         self.presence.leave().await;
-        if let Some(relay) = self.relay.take() {
-            relay.end().await;
+        if let Some(ports) = self.ports.take() {
+            ports.end().await;
         }
         self.tasks.shutdown().await;
     }
@@ -338,6 +366,16 @@ fn presence(
     Presence::new(registry.clone(), settings, profile)
 }
 
+/// The registry of relays and agents.
+fn aero_registry(registry: &Arc<Registry>, config: &Config) -> AeroRegistry {
+    let settings = AeroRegistrySettings {
+        relay_ttl: config.registry.relay_ttl.0,
+        agent_ttl: config.registry.agent_ttl.0,
+        grace: config.session_ttl(),
+    };
+    AeroRegistry::new(registry.clone(), settings, config.control.watches_max)
+}
+
 fn campaign_settings(config: &Config) -> CampaignSettings {
     let leadership = &config.mesh.leadership;
     CampaignSettings {
@@ -393,6 +431,7 @@ fn surface(
                 .send_compressed(Gzip)
                 .accept_compressed(Gzip),
         )
+        .service(AeroRegistryServer::new(services.aero).send_compressed(Gzip).accept_compressed(Gzip))
         .service(NodeServiceServer::new(node).send_compressed(Gzip).accept_compressed(Gzip))
         .service(RegisterServiceServer::new(services.registers).send_compressed(Gzip).accept_compressed(Gzip))
         .service(AuditServiceServer::new(services.audit).send_compressed(Gzip).accept_compressed(Gzip))

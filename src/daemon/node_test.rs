@@ -23,6 +23,7 @@ async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
         session_secret: node_id.to_owned(),
         listener: TcpListener::bind("127.0.0.1:0").unwrap(),
         relay: None,
+        telemetry: std::path::PathBuf::new(),
         process: None,
     };
     let node = Node::start(spec).await.unwrap();

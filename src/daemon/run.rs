@@ -17,7 +17,7 @@ use super::args::{ConfigCommand, DaemonArgs, DaemonCommand, SettingArgs};
 use super::audit::files::AuditFiles;
 use super::config::{self, Config, ConfigError, Loaded};
 use super::data_dir::{DataDir, write_whole};
-use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
+use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::registry::follow::chain;
 use super::signals::EndSignals;
 use super::stores::Stores;
@@ -134,6 +134,7 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
         store: open_stores(loaded, directory.path())?.of_node(),
         listener: listen(&config)?,
         relay: RelayListeners::of(&config)?,
+        telemetry: directory.path().join(TELEMETRY_FOLDER),
         config,
         process: None,
     };

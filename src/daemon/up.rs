@@ -11,7 +11,7 @@ use super::chance::{random_secret, random_u64};
 use super::config::{self, Config, ConfigError, LogConfig, LogFormat};
 use super::data_dir::{DataDir, DataDirError, write_whole};
 use super::fleet::{Fleet, FleetError, MemberSpec};
-use super::node::{RelayAddresses, RelayListeners};
+use super::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::run::{LEAVE_LIMIT, ready_row, remove_if_there, withdraw_ready, write_ready};
 use super::signals::EndSignals;
 use super::store::embedded::OpenError;
@@ -29,8 +29,6 @@ const FIRST_PORT: u16 = 17420;
 const PORT_STEP: u16 = 10;
 /// The ports of the relay of the first node, and of its metrics; the others take what is free.
 const FIRST_RELAY_PORTS: [u16; 2] = [50051, 2112];
-/// The folder of the telemetry of all nodes, each with one of its own.
-const TELEMETRY: &str = "telemetry";
 /// What a mesh of one process remembers of its nodes.
 const STATE: &str = "up.json";
 
@@ -142,7 +140,8 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
         }
         members.push(MemberSpec {
             node_id: node.node_id.clone(),
-            config: Arc::new(of_node(&config, node, directory.data.path())),
+            config: Arc::new(of_node(&config, node)),
+            telemetry: directory.data.path().join(TELEMETRY_FOLDER).join(&node.node_id),
             session_secret: node.secret.clone(),
             control: node.control,
             audit,
@@ -171,11 +170,10 @@ fn configured(options: &UpOptions) -> Result<Config, UpError> {
     Ok(loaded.config)
 }
 
-/// The settings of one node: its ports, its name as a relay, and its own folder for telemetry.
-fn of_node(shared: &Config, node: &UpNode, directory: &Path) -> Config {
+/// The settings of one node: its ports, and its name as a relay.
+fn of_node(shared: &Config, node: &UpNode) -> Config {
     let mut config = shared.clone();
     config.relay.id = Some(node.node_id.clone());
-    config.relay.sinks.file.path = Some(directory.join(TELEMETRY).join(&node.node_id));
     if let Some(RelayAddresses { grpc, http }) = node.relay {
         (config.relay.listen, config.relay.http_listen) = (grpc, http);
     }

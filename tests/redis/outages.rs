@@ -32,6 +32,7 @@ async fn node(node_id: &str, server: &RedisServer) -> Result<Node> {
         session_secret: node_id.to_owned(),
         listener: TcpListener::bind("127.0.0.1:0")?,
         relay: None,
+        telemetry: std::path::PathBuf::new(),
         process: None,
     };
     let node = Node::start(spec).await?;

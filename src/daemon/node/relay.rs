@@ -9,14 +9,24 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::probes::{Probed, relay_probes};
-use super::{NodeError, Observer};
+use super::{NodeError, NodeSpec, Observer};
 use crate::daemon::config::{Config, RelayConfig, RelayTlsConfig};
+use crate::daemon::metrics::Metrics;
+use crate::daemon::objects::aero_registry::AeroRegistry;
 use crate::daemon::readiness::item;
+use crate::daemon::registry::Registry;
+use crate::daemon::relay::assembly::Relay;
+use crate::daemon::relay::control::Control;
+use crate::daemon::relay::gateway::Gateway;
 use crate::daemon::relay::http::serve_probes;
 use crate::daemon::relay::identity::advertised;
+use crate::daemon::relay::report::Reports;
 use crate::daemon::surface::{
     Drained, HostAndAgents, Hosts, Limits, OMNIRELAY, Surface, SurfaceBuilder, SurfaceError, Tls, serve_with,
 };
+use crate::wire::pb::aeroarc::agent::v1::agent_gateway_server::AgentGatewayServer;
+use crate::wire::pb::aeroarc::registry::v1::aero_registry_server::AeroRegistryServer;
+use crate::wire::pb::aeroarc::relay::v1::relay_control_server::RelayControlServer;
 use crate::wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
 
 /// How much of a stream an agent may send before it is read, in bytes: a second of much telemetry on a far link.
@@ -67,7 +77,7 @@ impl RelayListeners {
     /// As [`Self::bind`].
     pub fn of(config: &Config) -> Result<Option<Self>, PortTaken> {
         let RelayConfig { listen, http_listen, .. } = config.relay;
-        let needed = config.serves(RELAY) || config.serves(REGISTRY);
+        let needed = config.serves(RELAY_SERVICE) || config.serves(REGISTRY_SERVICE);
         needed.then(|| Self::bind(RelayAddresses { grpc: listen, http: http_listen })).transpose()
     }
 
@@ -80,45 +90,87 @@ impl RelayListeners {
     }
 }
 
+/// Starts the relay, where it is switched on.
+pub(super) fn start(
+    spec: &NodeSpec,
+    registry: &Arc<Registry>,
+    metrics: &Metrics,
+) -> Result<Option<Relay>, NodeError> {
+    if !spec.config.serves(RELAY_SERVICE) {
+        return Ok(None);
+    }
+    let reports = Arc::new(Reports::default());
+    Ok(Some(Relay::start(&spec.config.relay, &spec.telemetry, registry.clone(), reports, metrics)?))
+}
+
 /// The service that takes telemetry.
-pub const RELAY: &str = "relay";
+const RELAY_SERVICE: &str = "relay";
 /// The service that knows relays and agents.
-pub const REGISTRY: &str = "registry";
+const REGISTRY_SERVICE: &str = "registry";
 
 /// What the ports serve.
 #[derive(Clone)]
 pub(super) struct RelayServices {
-    /// Whether telemetry can go where it should; `None` where none is taken.
-    sinks: Option<Trouble>,
+    /// Where telemetry is taken.
+    relaying: Option<Relaying>,
+    /// Where others may register.
+    registry: Option<AeroRegistry>,
+}
+
+/// What a relay serves, and what is wrong with it.
+#[derive(Clone)]
+struct Relaying {
+    gateway: Gateway,
+    control: Control,
+    sinks: Trouble,
+    /// `None` where nothing is published.
+    published: Option<Trouble>,
 }
 
 /// Says what is wrong, if something is.
 type Trouble = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 impl RelayServices {
-    /// Makes the services that are switched on.
-    pub(super) fn new(config: &Config) -> Self {
-        let sinks = config.serves(RELAY).then(|| Arc::new(|| None) as Trouble);
-        Self { sinks }
+    /// The services that are switched on.
+    pub(super) fn new(config: &Config, relay: Option<&Relay>, registry: &AeroRegistry) -> Self {
+        let relaying = relay.map(|relay| Relaying {
+            gateway: relay.gateway(),
+            control: relay.control(),
+            sinks: Arc::new(relay.sink_trouble()),
+            published: relay.publish_trouble().map(|trouble| Arc::new(trouble) as Trouble),
+        });
+        Self { relaying, registry: config.serves(REGISTRY_SERVICE).then(|| registry.clone()) }
     }
 
-    /// Adds what operators and services ask: on every port.
+    /// Adds what operators and services ask of the relay: on every port.
     pub(super) fn asked(&self, builder: SurfaceBuilder) -> SurfaceBuilder {
-        builder
+        match &self.relaying {
+            Some(relaying) => builder.service(RelayControlServer::new(relaying.control.clone())),
+            None => builder,
+        }
     }
 
-    /// Adds what agents call: on the relay's port only.
+    /// Adds what agents and relays call: on the relay's port only.
     fn connected(&self, builder: SurfaceBuilder) -> SurfaceBuilder {
-        builder
+        let builder = match &self.relaying {
+            Some(relaying) => builder.service(AgentGatewayServer::new(relaying.gateway.clone())),
+            None => builder,
+        };
+        match &self.registry {
+            Some(registry) => builder.service(AeroRegistryServer::new(registry.clone())),
+            None => builder,
+        }
     }
 
     /// What the services need, for the control port.
     pub(super) fn readiness(&self) -> Vec<ReadinessItem> {
-        self.sinks.iter().map(|trouble| item("sinks", false, trouble())).collect()
+        let Some(relaying) = &self.relaying else { return Vec::new() };
+        let published = relaying.published.as_ref().map(|trouble| item("publication", false, trouble()));
+        std::iter::once(item("sinks", false, (relaying.sinks)())).chain(published).collect()
     }
 
     fn is_up(&self) -> bool {
-        self.sinks.iter().all(|trouble| trouble().is_none())
+        self.relaying.iter().all(|relaying| (relaying.sinks)().is_none())
     }
 }
 

@@ -137,6 +137,23 @@ impl PageToken {
     }
 }
 
+/// Some of a list that comes in the order of its keys.
+pub struct Page<'a> {
+    pub records: &'a [Arc<ViewRecord>],
+    /// Behind what the next page begins; `None`: this is the last.
+    pub next: Option<(String, String)>,
+}
+
+/// Cuts the page that `token` begins, the first when there is none, out of a list in the order of its keys.
+pub fn page_of<'a>(records: &'a [Arc<ViewRecord>], size: usize, token: Option<&PageToken>) -> Page<'a> {
+    let after = token.map_or("", |token| token.after.1.as_str());
+    let start = records.partition_point(|record| record.record.id.key.as_str() <= after);
+    let end = start.saturating_add(size).min(records.len());
+    let page = records.get(start..end).unwrap_or_default();
+    let last = page.last().filter(|_| end < records.len());
+    Page { records: page, next: last.map(|last| (String::new(), last.record.id.key.clone())) }
+}
+
 /// Whether one is among those that are wanted; none are named: all are.
 pub fn is_among(wanted: &[String], one: &str) -> bool {
     wanted.is_empty() || wanted.iter().any(|it| it == one)

@@ -3,6 +3,8 @@
 //! An operation loads, decides and commits. It publishes nothing: the commit is the event.
 
 pub mod advertisements;
+pub mod aero_registry;
+pub mod agents;
 pub mod audit;
 pub mod dev;
 pub mod leaders;
@@ -11,6 +13,7 @@ pub mod node;
 pub mod operations;
 pub mod peers;
 pub mod registers;
+pub mod relays;
 
 use std::sync::Arc;
 

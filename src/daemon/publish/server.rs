@@ -13,6 +13,7 @@ use tracing::debug;
 
 use super::book::{Action, Outcome, Step};
 use crate::daemon::config::PublishConfig;
+use crate::daemon::store::redis::url::Secret;
 
 /// How long everything that is sent together may take.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_millis(750);
@@ -84,7 +85,9 @@ impl Server {
         let mut settings = RedisConnectionInfo::default()
             .set_db(i64::from(config.database.unwrap_or_default()))
             .set_skip_set_lib_name();
-        if let Some(password) = config.password.as_deref().filter(|password| !password.is_empty()) {
+        if let Some(password) =
+            config.password.as_ref().map(Secret::reveal).filter(|password| !password.is_empty())
+        {
             settings = settings.set_password(password);
         }
         let info = ConnectionAddr::Tcp(host, port).into_connection_info()?;

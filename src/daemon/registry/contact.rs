@@ -66,6 +66,11 @@ impl Contact {
         if last.silent { unread.max(Some(last.at.elapsed())) } else { unread }
     }
 
+    /// Whether the last pulse went unanswered.
+    pub(super) fn is_silent(&self) -> bool {
+        self.last().silent
+    }
+
     /// Waits until the store answers pulses; at once while it does.
     pub(super) async fn heard(&self) {
         while self.last().silent {

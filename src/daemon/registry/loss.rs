@@ -111,6 +111,8 @@ pub struct Totals {
 /// What new epochs have cost since this daemon started.
 pub struct Losses {
     node_id: String,
+    /// Kinds of which nothing is told or held.
+    untold: &'static [Kind],
     inner: Mutex<Inner>,
 }
 
@@ -170,7 +172,12 @@ fn owner(id: &RecordId) -> &str {
 impl Losses {
     /// The losses of a node's daemon.
     pub fn new(node_id: impl Into<String>) -> Self {
-        Self { node_id: node_id.into(), inner: Mutex::default() }
+        Self { node_id: node_id.into(), untold: &[], inner: Mutex::default() }
+    }
+
+    /// Counts what is lost of these kinds, and neither tells nor holds it.
+    pub(super) fn untold(self, untold: &'static [Kind]) -> Self {
+        Self { untold, ..self }
     }
 
     /// What is known of a record that the new epoch has lost and that its owner has not restored yet. One
@@ -258,8 +265,11 @@ impl Losses {
             let restored = lost.is_restored();
             let Lost { held: record, found, reach } = lost;
             let id = record.record.id.clone();
-            *loss.lost.entry(id.kind.clone()).or_default() += 1;
             *inner.totals.lost.entry(id.kind.clone()).or_default() += 1;
+            if self.untold.contains(&id.kind) {
+                continue;
+            }
+            *loss.lost.entry(id.kind.clone()).or_default() += 1;
             if restored {
                 loss.restored += 1;
                 continue;

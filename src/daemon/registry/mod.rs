@@ -6,11 +6,13 @@ pub mod contact;
 pub mod cursor;
 pub mod follow;
 pub mod heart;
+pub mod life;
 pub mod loss;
 pub mod mutate;
 pub mod own;
 pub mod reached;
 pub mod record;
+pub mod refresh;
 mod refusal;
 mod under;
 pub mod view;
@@ -43,8 +45,10 @@ use crate::daemon::store::{
 use crate::wire::fault::{Code, Fault};
 use complaint::Complaint;
 use cursor::Cursor;
+use life::Beginnings;
 use loss::Losses;
 use own::OwnGroups;
+use refresh::Refreshes;
 use view::{Applied, View};
 
 /// How long a commit's caller waits for the view to show it.
@@ -69,6 +73,8 @@ pub struct Registry {
     own: OwnGroups,
     losses: Losses,
     log_turns: Semaphore,
+    refreshes: Refreshes,
+    beginnings: Beginnings,
     /// About mutations that the store refused.
     refusals: Complaint,
     /// True: the last commit found no room.
@@ -93,6 +99,8 @@ impl Registry {
             view: View::new(mirrored),
             own: OwnGroups::default(),
             log_turns: Semaphore::new(LOG_READERS_MAX),
+            refreshes: Refreshes::default(),
+            beginnings: Beginnings::default(),
             refusals: Complaint::default(),
             full: AtomicBool::new(false),
             fenced: AtomicU64::new(0),
@@ -106,6 +114,13 @@ impl Registry {
     #[must_use]
     pub fn following(self, followed: &'static [Kind]) -> Self {
         Self { view: self.view.following(followed), ..self }
+    }
+
+    /// Tells nobody what a new epoch has lost of these kinds, but counts it: what lives says so again, and what does
+    /// not is no loss.
+    #[must_use]
+    pub fn claiming(self, claimed: &'static [Kind]) -> Self {
+        Self { losses: self.losses.untold(claimed), ..self }
     }
 
     /// Has its audit records carry a MAC, by which the sealer of this node knows them for its own.

@@ -309,8 +309,8 @@ impl Registry {
         Settled { cursor: Cursor::at(head.epoch, head.revision), changed, dry_run: mutation.dry_run }
     }
 
-    /// Waits until the view has seen what the store had when it refused.
-    async fn catch_up(&self) {
+    /// Waits a moment until the view has seen what the store had when it refused.
+    pub(in crate::daemon) async fn catch_up(&self) {
         let before = self.view().head().revision;
         let mut head = self.view().follow_head();
         let moved = head.wait_for(|head| head.revision > before);

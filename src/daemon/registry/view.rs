@@ -3,6 +3,7 @@
 //! It answers every read and feeds every watch. It mirrors the records of some kinds, every
 //! group's deadline, and the newest commits of the log.
 
+mod groups;
 mod tenancy;
 
 use std::any::Any;
@@ -229,7 +230,12 @@ impl View {
     /// Notes the answer to a pulse that was sent at `asked`: the store's time, and the deadlines that
     /// moved.
     pub fn note_beat(&self, beat: &Beat, asked: Instant) {
+        self.take_beat(beat);
+        // Told last: by then it is known whom the store spares after a silence.
         self.contact.note_answer(beat.now, beat.epoch, asked);
+    }
+
+    fn take_beat(&self, beat: &Beat) {
         let mut state = write(&self.state);
         if std::mem::replace(&mut state.groups_epoch, beat.epoch) != beat.epoch {
             state.groups.clear();
@@ -307,6 +313,24 @@ impl View {
         let changed = state.changed.get(kind).copied().unwrap_or(state.loaded);
         let at = |revision| Cursor::at(state.head.epoch, revision);
         Reading { cursor: at(state.head.revision), changed: at(changed), records }
+    }
+
+    /// Every record of some kinds, kind by kind.
+    pub fn list_all(&self, kinds: &[Kind]) -> Reading {
+        if let [kind] = kinds {
+            return self.list(kind);
+        }
+        let state = read(&self.state);
+        let now = self.judged_at(&state);
+        let of_kind = |kind| state.live(state.shared_list(kind), now);
+        let records = kinds.iter().flat_map(|kind| of_kind(kind).iter().cloned().collect::<Vec<_>>());
+        let changed = kinds.iter().filter_map(|kind| state.changed.get(kind)).max();
+        let at = |revision| Cursor::at(state.head.epoch, revision);
+        Reading {
+            cursor: at(state.head.revision),
+            changed: at(changed.copied().unwrap_or(state.loaded)),
+            records: Arc::new(records.collect()),
+        }
     }
 
     /// Every record of a kind as it was at a revision; `None` when the view does not reach back.

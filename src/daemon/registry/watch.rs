@@ -1,4 +1,4 @@
-//! Watches: the changes of one kind, from a place in the log on, without a gap.
+//! Watches: the changes of one kind or some, from a place in the log on, without a gap.
 //!
 //! A watcher has no queue that others fill. It reads the view's newest commits from its own
 //! place, a few at a time, and the store's log when it has fallen behind them; one that has fallen
@@ -96,10 +96,10 @@ type Make = fn(Step) -> WatchEvent;
 /// Says how many events a change of a commit is.
 pub type Parts = fn(&ViewEntry, &ViewChange) -> usize;
 
-/// A running watch of one kind.
+/// A running watch.
 pub struct Watch {
     registry: Arc<Registry>,
-    kind: Kind,
+    kinds: Vec<Kind>,
     filter: Filter,
     parts: Parts,
     /// Everything up to here has been looked at.
@@ -116,13 +116,23 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins behind `since`, or with a snapshot when there is none.
+    /// Begins to watch one kind behind `since`, or with a snapshot when there is none.
     ///
     /// The view must have caught up.
     pub fn begin(registry: Arc<Registry>, kind: Kind, filter: Filter, since: Option<Cursor>) -> Self {
+        Self::begin_all(registry, vec![kind], filter, since)
+    }
+
+    /// The same of several kinds, whose snapshots come in this order.
+    pub fn begin_all(
+        registry: Arc<Registry>,
+        kinds: Vec<Kind>,
+        filter: Filter,
+        since: Option<Cursor>,
+    ) -> Self {
         let mut watch = Self {
             registry,
-            kind,
+            kinds,
             filter,
             parts: |_, _| 1,
             examined: since.unwrap_or_default(),
@@ -138,7 +148,7 @@ impl Watch {
         watch
     }
 
-    /// Tells a change as so many events, each with a cursor of its own. What it says of a change must not
+    /// Tells a change as so many events, each with a cursor of its own; as none, it is no event. What it says of a change must not
     /// differ from one daemon to another.
     #[must_use]
     pub fn with_parts(self, parts: Parts) -> Self {
@@ -220,7 +230,7 @@ impl Watch {
     }
 
     fn of_interest(&self, entry: &LogEntry) -> ViewEntry {
-        let changes = entry.changes.iter().filter(|change| change.after.id.kind == self.kind);
+        let changes = entry.changes.iter().filter(|change| self.kinds.contains(&change.after.id.kind));
         ViewEntry {
             revision: entry.revision,
             previous: entry.previous,
@@ -233,8 +243,8 @@ impl Watch {
     /// Turns one commit into events; those seen before a resume in its middle are left out.
     fn examine(&mut self, entry: &Arc<ViewEntry>) {
         let seen = self.examined.part as usize;
-        let of_kind =
-            entry.changes.iter().enumerate().filter(|(_, change)| change.after.record.id.kind == self.kind);
+        let changes = entry.changes.iter().enumerate();
+        let of_kind = changes.filter(|(_, change)| self.kinds.contains(&change.after.record.id.kind));
         let steps: Vec<_> = of_kind
             .filter_map(|(place, change)| self.event_of(change).map(|event| (place, change, event)))
             .flat_map(|(place, change, (make, record))| {
@@ -274,7 +284,7 @@ impl Watch {
     }
 
     fn take_snapshot(&mut self) {
-        let reading = self.registry.view().list(&self.kind);
+        let reading = self.registry.view().list_all(&self.kinds);
         self.snapshot = Some(Snapshot { records: reading.records, seen: 0, cursor: reading.cursor });
         self.examined = reading.cursor;
         self.sent = reading.cursor;

@@ -9,6 +9,9 @@ impl Reports {
     /// here anew.
     pub fn hold(&self, _agent_id: &str) {}
 
+    /// Tells the registry, for ever.
+    pub async fn run(&self) {}
+
     /// An agent has no stream here any more: say nothing of it any more.
     pub fn let_go(&self, _agent_id: &str) {}
 }

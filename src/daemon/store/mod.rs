@@ -284,7 +284,7 @@ pub struct Pulse {
     pub epoch: Option<Epoch>,
     /// In the order of [`Beat::renewed`].
     pub renew: Vec<GroupRef>,
-    /// Report groups opened, renewed or closed at this instant or later; 0 reports all.
+    /// Report groups opened, renewed or closed at this instant or later; 0 reports all, `u64::MAX` none.
     pub moved_since: Millis,
     /// How long the holders of groups get to renew once the store is heard again after a time in
     /// which nobody could: see [`Grace`]. 0 gives none.

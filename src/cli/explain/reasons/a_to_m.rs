@@ -5,6 +5,18 @@ use crate::wire::fault::Code;
 
 pub static REASONS: &[Explanation] = &[
     explain(
+        "AGENT_MOVED",
+        Code::FailedPrecondition,
+        "another relay holds the agent by now",
+        "ask which with omnirelay agents placement",
+    ),
+    explain(
+        "AGENT_NOT_FOUND",
+        Code::NotFound,
+        "no live relay holds an agent of that id: it was never registered, or was not heard of for its time to live",
+        "omnirelay agents list",
+    ),
+    explain(
         "AGENT_OFFLINE",
         Code::Unavailable,
         "the agent has a session, and no stream through which it could be told anything",

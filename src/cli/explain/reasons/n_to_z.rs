@@ -195,6 +195,12 @@ pub static REASONS: &[Explanation] = &[
         "omnirelay registers list, with --node for another node's",
     ),
     explain(
+        "RELAY_NOT_FOUND",
+        Code::NotFound,
+        "no relay of that id lives: it was never registered, or was not heard of for its time to live",
+        "omnirelay relays list",
+    ),
+    explain(
         "REMOVES_TOO_MANY",
         Code::FailedPrecondition,
         "the resync would withdraw more than ten advertisements that are more than half of all",

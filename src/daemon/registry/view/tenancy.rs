@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::State;
 use crate::core::lease::Standing;
 use crate::core::time::Millis;
-use crate::daemon::store::{GroupId, GroupRef, Lease};
+use crate::daemon::store::{Group, GroupId, GroupRef, Lease};
 
 /// Groups and leases and how they stand, read under one lock. Hold it shortly, and ask the view nothing
 /// meanwhile.
@@ -49,6 +49,11 @@ impl<'a> Tenancy<'a> {
     /// When a group was renewed last, as far as was heard.
     pub fn renewed_at(&self, id: &GroupId) -> Option<Millis> {
         self.state.groups.get(id).map(|group| group.renewed_at)
+    }
+
+    /// This life of a group, as far as was heard.
+    pub fn life(&self, of: &GroupRef) -> Option<&Group> {
+        self.state.groups.get(&of.id).filter(|group| group.of.instance == of.instance)
     }
 
     /// The greatest token that was ever seen of a scope, in this epoch or before.

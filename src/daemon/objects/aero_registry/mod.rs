@@ -1,0 +1,150 @@
+//! The registry of Aero Arc: relays and the agents that they hold, in one service.
+
+#[cfg(test)]
+mod registry_test;
+mod watching;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status};
+
+use super::agents::{self, Agents};
+use super::relays::Relays;
+use super::{at_cursor, watch_place};
+use crate::daemon::registry::{Registry, parse_cursor};
+use crate::wire::fault::Fault;
+use crate::wire::pb::aeroarc::registry::v1 as pb;
+use pb::aero_registry_server::AeroRegistry as AeroRegistryCalls;
+
+/// How long relays and agents live.
+#[derive(Clone, Copy, Debug)]
+pub struct AeroRegistrySettings {
+    /// Without a heartbeat, 1 ms and more.
+    pub relay_ttl: Duration,
+    /// The same of an agent.
+    pub agent_ttl: Duration,
+    /// As of the session: how long others get to be heard after a silence of the store.
+    pub grace: Duration,
+}
+
+/// Serves `AeroRegistry`. Its clones are one, and may be served on several surfaces and called in the process.
+#[derive(Clone)]
+pub struct AeroRegistry {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    registry: Arc<Registry>,
+    relays: Relays,
+    agents: Agents,
+    watches: Arc<Semaphore>,
+    grace: Duration,
+}
+
+impl AeroRegistry {
+    /// At most `watches_max` watches are served at once. Heartbeats are answered while [`Self::run`] does.
+    pub fn new(registry: Arc<Registry>, settings: AeroRegistrySettings, watches_max: usize) -> Self {
+        let parts = Parts {
+            relays: Relays::new(registry.clone(), settings.relay_ttl),
+            agents: Agents::new(registry.clone(), settings.agent_ttl),
+            watches: Arc::new(Semaphore::new(watches_max)),
+            grace: settings.grace,
+            registry,
+        };
+        Self { parts: Arc::new(parts) }
+    }
+
+    /// Tells the store of heartbeats, and ends what ended relays held, for ever.
+    pub async fn run(&self) {
+        tokio::join!(self.parts.registry.send_refreshes(self.parts.grace), self.parts.agents.drop_orphans());
+    }
+
+    async fn begin_watch(&self, asked: pb::WatchRequest) -> Result<watching::Running, Fault> {
+        let watched = watching::Watched::of(&asked)?;
+        let since = parse_cursor(&asked.since)?;
+        let place = watch_place(&self.parts.watches)?;
+        self.parts.registry.ready_for("").await?;
+        Ok(watching::begin(self.parts.registry.clone(), place, watched, since))
+    }
+}
+
+type Events = Pin<Box<dyn Stream<Item = Result<pb::WatchEvent, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AeroRegistryCalls for AeroRegistry {
+    type WatchStream = Events;
+
+    async fn register_relay(
+        &self,
+        request: Request<pb::RegisterRelayRequest>,
+    ) -> Result<Response<pb::RegisterRelayResponse>, Status> {
+        self.parts.relays.register(request.into_inner().relay).await?;
+        Ok(Response::new(pb::RegisterRelayResponse {}))
+    }
+
+    async fn heartbeat_relay(
+        &self,
+        request: Request<pb::HeartbeatRelayRequest>,
+    ) -> Result<Response<pb::HeartbeatRelayResponse>, Status> {
+        self.parts.relays.heartbeat(&request.get_ref().relay_id).await?;
+        Ok(Response::new(pb::HeartbeatRelayResponse {}))
+    }
+
+    async fn list_relays(
+        &self,
+        request: Request<pb::ListRelaysRequest>,
+    ) -> Result<Response<pb::ListRelaysResponse>, Status> {
+        let held = || agents::held(self.parts.registry.view());
+        let listed = self.parts.relays.list(request.into_inner(), held).await?;
+        let cursor = listed.cursor.clone();
+        Ok(at_cursor(listed, &cursor))
+    }
+
+    async fn register_agent(
+        &self,
+        request: Request<pb::RegisterAgentRequest>,
+    ) -> Result<Response<pb::RegisterAgentResponse>, Status> {
+        self.parts.agents.register(request.into_inner()).await?;
+        Ok(Response::new(pb::RegisterAgentResponse {}))
+    }
+
+    async fn heartbeat_agent(
+        &self,
+        request: Request<pb::HeartbeatAgentRequest>,
+    ) -> Result<Response<pb::HeartbeatAgentResponse>, Status> {
+        self.parts.agents.heartbeat(request.into_inner()).await?;
+        Ok(Response::new(pb::HeartbeatAgentResponse {}))
+    }
+
+    async fn list_agents(
+        &self,
+        request: Request<pb::ListAgentsRequest>,
+    ) -> Result<Response<pb::ListAgentsResponse>, Status> {
+        let listed = self.parts.agents.list(request.into_inner()).await?;
+        let cursor = listed.cursor.clone();
+        Ok(at_cursor(listed, &cursor))
+    }
+
+    async fn get_agent_placement(
+        &self,
+        request: Request<pb::GetAgentPlacementRequest>,
+    ) -> Result<Response<pb::GetAgentPlacementResponse>, Status> {
+        let placement = self.parts.agents.placement(request.into_inner()).await?;
+        let cursor = placement.cursor.clone();
+        Ok(at_cursor(placement, &cursor))
+    }
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let running = self.begin_watch(request.into_inner()).await?;
+        let events = unfold(running, |mut running| async move {
+            let event = running.next().await;
+            Some((Ok(event), running))
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+}

@@ -1,0 +1,292 @@
+//! Agents: which relay holds each of them.
+
+mod orphans;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::listing::{self, PageToken};
+use super::relays::{self, LiveRelay, check_relay_id};
+use crate::core::names::check_id;
+use crate::core::placement::{Incarnations, holds};
+use crate::core::time::{Millis, millis, timestamp, whole_ms};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::life::{Beginning, Heard, Kept, LifeError};
+use crate::daemon::registry::mutate::request_hash;
+use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
+use crate::daemon::store::{Kind, RecordId};
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::aeroarc::registry::v1 as pb;
+use crate::wire::pb::omnirelay::store::v1::AgentValue;
+
+/// Records of agents; the key is the agent's id.
+pub const AGENT: Kind = Kind::of("agent");
+const PAGE_SIZE_MAX: usize = 1000;
+/// How often a registration looks again when somebody else was faster.
+const TRIES_MAX: usize = 5;
+const REGISTER: &str = "agents.register";
+
+/// The kind of these records, for those who watch them.
+pub fn kind() -> Kind {
+    AGENT
+}
+
+/// The record of an agent.
+pub fn agent_id(agent_id: &str) -> RecordId {
+    RecordId::new(AGENT, agent_id)
+}
+
+/// Whether the relay that a record names still holds the agent.
+pub fn is_placed(view: &View, record: &ViewRecord) -> bool {
+    let value = record.value::<AgentValue>();
+    value.is_some_and(|value| holds(relays::incarnation(view, &value.relay_id), value.relay_incarnation))
+}
+
+/// How many live agents each live relay holds.
+pub fn held(view: &View) -> BTreeMap<String, u32> {
+    let live = relays::incarnations(view);
+    let mut held = BTreeMap::new();
+    for (_, value) in placed(&view.list(&AGENT), &live) {
+        match held.get_mut(&value.relay_id) {
+            Some(count) => *count += 1,
+            None => {
+                held.insert(value.relay_id.clone(), 1);
+            }
+        }
+    }
+    held
+}
+
+/// How many live agents live relays hold.
+pub fn count(view: &View) -> usize {
+    let live = relays::incarnations(view);
+    placed(&view.list(&AGENT), &live).count()
+}
+
+/// The records whose relay still holds the agent.
+fn placed<'a>(
+    reading: &'a Reading,
+    live: &'a Incarnations,
+) -> impl Iterator<Item = (&'a Arc<ViewRecord>, Arc<AgentValue>)> {
+    let known = reading.records.iter().filter_map(|record| Some((record, record.value::<AgentValue>()?)));
+    known.filter(|(_, value)| holds(live.get(&value.relay_id).copied(), value.relay_incarnation))
+}
+
+/// The message of a placement.
+pub fn show(tenancy: &Tenancy<'_>, record: &ViewRecord, stale: bool) -> Option<pb::AgentPlacement> {
+    let value = record.value::<AgentValue>()?;
+    let heard = Heard::of(tenancy, record, stale);
+    let placed_at = value.placed_at.as_ref().map(millis).unwrap_or_default();
+    // A move is news of it as a heartbeat is.
+    let updated = heard.at.max(placed_at);
+    Some(pb::AgentPlacement {
+        agent_id: record.record.id.key.clone(),
+        relay_id: value.relay_id.clone(),
+        last_updated_unix_ms: unix_ms(updated),
+        expires_in_ms: heard.expires_in_ms(),
+        previous_relay_id: value.previous_relay_id.clone(),
+        placed_at_unix_ms: unix_ms(placed_at),
+    })
+}
+
+/// The agents of a registry.
+pub struct Agents {
+    registry: Arc<Registry>,
+    ttl: Duration,
+}
+
+impl Agents {
+    /// An agent lives `ttl` without a heartbeat.
+    pub fn new(registry: Arc<Registry>, ttl: Duration) -> Self {
+        Self { registry, ttl }
+    }
+
+    /// Places an agent with a live relay. What is so already is only refreshed.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `RELAY_NOT_FOUND`, `STORE_UNAVAILABLE`: nothing was changed.
+    pub async fn register(&self, asked: pb::RegisterAgentRequest) -> Result<(), Fault> {
+        check_relay_id("relayId", &asked.relay_id)?;
+        let agent = asked.agent.ok_or_else(|| Fault::invalid("field `agent` is missing"))?;
+        check_agent_id("agent.agentId", &agent.agent_id)?;
+        self.registry.reachable_for(REGISTER).await?;
+        let id = agent_id(&agent.agent_id);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let relay = relays::find(self.registry.view(), &asked.relay_id);
+            let relay = relay.ok_or_else(|| relays::not_found(&asked.relay_id))?;
+            match self.try_register(&id, &relay).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_overtaken() && tries < TRIES_MAX => self.registry.catch_up().await,
+                Err(error) => return Err(error.fault(REGISTER)),
+            }
+        }
+    }
+
+    async fn try_register(&self, id: &RecordId, relay: &LiveRelay) -> Result<(), LifeError> {
+        let registry = &self.registry;
+        let known = registry.view().get(id);
+        let known = known.and_then(|record| Some((record.value::<AgentValue>()?, record)));
+        let Some((value, record)) = known else {
+            let begin = |now| encoded(&placed_anew(relay, now, String::new()));
+            let preconditions = vec![relay.unchanged()];
+            let beginning = Beginning { id: id.clone(), ttl: self.ttl, preconditions, value: &begin };
+            return registry.begin_life(beginning).await;
+        };
+        let wanted = moved(&value, relay, registry.view().now());
+        registry.claim(&record, &encoded(&wanted), &[relay.unchanged()]).await
+    }
+
+    /// Says that an agent lives, and if a relay is named, that this one holds it.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`; `AGENT_NOT_FOUND` when no live relay holds it; `AGENT_MOVED` when another one does.
+    pub async fn heartbeat(&self, asked: pb::HeartbeatAgentRequest) -> Result<(), Fault> {
+        let id = asked.agent_id;
+        check_agent_id("agentId", &id)?;
+        if !asked.relay_id.is_empty() {
+            check_relay_id("relayId", &asked.relay_id)?;
+        }
+        self.registry.ready_for("").await?;
+        let record = self.find(&id)?;
+        if !asked.relay_id.is_empty() {
+            check_holder(&record, &id, &asked.relay_id)?;
+        }
+        match self.registry.keep_alive(&record).await {
+            Ok(Kept::Lives | Kept::Deferred) => Ok(()),
+            Ok(Kept::Gone) => Err(not_found(&id)),
+            Err(error) => Err(error.fault("agents.heartbeat")),
+        }
+    }
+
+    /// The record of an agent that a live relay holds.
+    fn find(&self, id: &str) -> Result<Arc<ViewRecord>, Fault> {
+        let view = self.registry.view();
+        let record = view.get(&agent_id(id)).filter(|record| is_placed(view, record));
+        record.ok_or_else(|| not_found(id))
+    }
+
+    /// Lists the live agents of live relays in the order of their ids.
+    ///
+    /// # Errors
+    /// As of a list.
+    pub async fn list(&self, asked: pb::ListAgentsRequest) -> Result<pb::ListAgentsResponse, Fault> {
+        let size = listing::page_size(asked.page_size, usize::MAX, PAGE_SIZE_MAX)?;
+        if !asked.relay_id.is_empty() {
+            check_relay_id("relayId", &asked.relay_id)?;
+        }
+        self.registry.ready_for(&asked.min_revision).await?;
+        let query =
+            request_hash(&pb::ListAgentsRequest { relay_id: asked.relay_id.clone(), ..Default::default() });
+        let token = PageToken::decode(&asked.page_token, query)?;
+        let reading = listing::read(&self.registry, &AGENT, token.as_ref()).await?;
+        let view = self.registry.view();
+        let live = relays::incarnations(view);
+        let wanted = placed(&reading, &live)
+            .filter(|(_, value)| asked.relay_id.is_empty() || asked.relay_id == value.relay_id);
+        let records: Vec<Arc<ViewRecord>> = wanted.map(|(record, _)| record.clone()).collect();
+        let stale = view.silence();
+        let page = listing::page_of(&records, size, token.as_ref());
+        let next =
+            page.next.map_or_else(String::new, |after| PageToken::encode(query, reading.cursor, after));
+        let tenancy = view.tenancy();
+        let agents = page.records.iter().filter_map(|record| list_item(&tenancy, record, stale.is_some()));
+        Ok(pb::ListAgentsResponse {
+            agents: agents.collect(),
+            next_page_token: next,
+            cursor: reading.cursor.to_string(),
+            stale: stale.is_some(),
+            stale_ms: stale.map(whole_ms),
+        })
+    }
+
+    /// Says which relay holds an agent, while both live.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `AGENT_NOT_FOUND`.
+    pub async fn placement(
+        &self,
+        asked: pb::GetAgentPlacementRequest,
+    ) -> Result<pb::GetAgentPlacementResponse, Fault> {
+        check_agent_id("agentId", &asked.agent_id)?;
+        self.registry.ready_for(&asked.min_revision).await?;
+        let view = self.registry.view();
+        let cursor = super::head_cursor(view);
+        let record = self.find(&asked.agent_id)?;
+        let stale = view.silence();
+        Ok(pb::GetAgentPlacementResponse {
+            placement: show(&view.tenancy(), &record, stale.is_some()),
+            cursor,
+            stale: stale.is_some(),
+            stale_ms: stale.map(whole_ms),
+        })
+    }
+}
+
+fn list_item(tenancy: &Tenancy<'_>, record: &ViewRecord, stale: bool) -> Option<pb::Agent> {
+    let value = record.value::<AgentValue>()?;
+    let heard = Heard::of(tenancy, record, stale);
+    Some(pb::Agent {
+        agent_id: record.record.id.key.clone(),
+        last_heartbeat_unix_ms: heard.at_unix_ms(),
+        expires_in_ms: heard.expires_in_ms(),
+        relay_id: value.relay_id.clone(),
+    })
+}
+
+/// What is written of an agent that is as `value` says and that `relay` says it holds.
+fn moved(value: &AgentValue, relay: &LiveRelay, now: Millis) -> AgentValue {
+    let holder = &relay.record.record.id.key;
+    if value.relay_id != *holder {
+        return placed_anew(relay, now, value.relay_id.clone());
+    }
+    if value.relay_incarnation != relay.value.incarnation {
+        return placed_anew(relay, now, value.previous_relay_id.clone());
+    }
+    value.clone()
+}
+
+fn placed_anew(relay: &LiveRelay, now: Millis, previous_relay_id: String) -> AgentValue {
+    AgentValue {
+        relay_id: relay.record.record.id.key.clone(),
+        relay_incarnation: relay.value.incarnation,
+        placed_at: Some(timestamp(now)),
+        previous_relay_id,
+    }
+}
+
+fn check_holder(record: &ViewRecord, id: &str, relay_id: &str) -> Result<(), Fault> {
+    if record.value::<AgentValue>().is_some_and(|value| value.relay_id == relay_id) {
+        return Ok(());
+    }
+    let message = format!("relay `{relay_id}` does not hold agent `{id}` any more");
+    Err(Fault::new(Code::FailedPrecondition, "AGENT_MOVED", message)
+        .hint("say nothing of it any more, or register it anew if it is there again"))
+}
+
+/// Checks the id of an agent that stands in `field`.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn check_agent_id(field: &str, id: &str) -> Result<(), Fault> {
+    check_id(id).map_err(|error| Fault::invalid(format!("field `{field}` is no id of an agent: {error}")))
+}
+
+fn not_found(id: &str) -> Fault {
+    let message = format!("no live relay holds agent `{id}`");
+    Fault::new(Code::NotFound, "AGENT_NOT_FOUND", message)
+        .hint("register it; `omnirelay agents list` shows those that live")
+}
+
+fn unix_ms(at: Millis) -> i64 {
+    i64::try_from(at.0).unwrap_or(i64::MAX)
+}
+
+fn encoded(value: &AgentValue) -> Bytes {
+    Bytes::from(value.encode_to_vec())
+}

@@ -1,0 +1,111 @@
+//! A relay's end is the end of what it still held.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{debug, info};
+
+use super::{AGENT, Agents};
+use crate::core::placement::{Incarnations, orphans};
+use crate::daemon::objects::relays;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::follow::{chain, in_time};
+use crate::daemon::registry::view::ViewRecord;
+use crate::daemon::store::{COMMIT_WRITES_MAX, Commit, CommitError, Precondition, Version, Write};
+use crate::wire::pb::omnirelay::store::v1::AgentValue;
+
+/// How often it is looked whether a relay has ended.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many go in one commit: each may need two preconditions, its own version and its relay's.
+const BATCH_MAX: usize = COMMIT_WRITES_MAX / 2;
+
+/// What a look has found in order: nothing new, nothing to do.
+#[derive(PartialEq, Eq)]
+struct Seen {
+    relays: Incarnations,
+    agents: Cursor,
+}
+
+impl Agents {
+    /// Deletes the placements of relays that have ended, as every daemon does, for ever. Nobody sees them meanwhile.
+    pub async fn drop_orphans(&self) {
+        let mut clean: Option<Seen> = None;
+        loop {
+            sleep(LOOK_EVERY).await;
+            let view = self.registry.view();
+            if !view.head().caught_up || view.spares_all() {
+                clean = None;
+                continue;
+            }
+            // Read before the agents: what they name is older, or they have changed since.
+            let seen = Seen { relays: relays::incarnations(view), agents: view.changed(&AGENT) };
+            if clean.as_ref() == Some(&seen) {
+                continue;
+            }
+            clean = match self.drop_some(&seen.relays).await {
+                Ok(true) => Some(seen),
+                Ok(false) => None,
+                Err(error) => {
+                    // Another daemon was faster, or the next look does it.
+                    debug!(error = %chain(&error), "placements of ended relays were not deleted");
+                    None
+                }
+            };
+        }
+    }
+
+    /// Deletes placements, a batch at a time. True: none was left.
+    async fn drop_some(&self, relays: &Incarnations) -> Result<bool, CommitError> {
+        let records = self.registry.view().list(&AGENT).records;
+        let placed: Vec<(&Arc<ViewRecord>, Arc<AgentValue>)> =
+            records.iter().filter_map(|record| Some((record, record.value::<AgentValue>()?))).collect();
+        let found = orphans(
+            placed.iter().map(|(_, value)| (value.relay_id.as_str(), value.relay_incarnation)),
+            relays,
+            usize::MAX,
+        );
+        let mut dropped = 0;
+        for batch in found.chunks(BATCH_MAX) {
+            // The store may have gone away, or somebody may be spared, since they were found.
+            if self.registry.view().spares_all() {
+                return Ok(false);
+            }
+            let orphans: Vec<_> = batch.iter().filter_map(|place| placed.get(*place)).collect();
+            in_time(COMMIT_TIMEOUT, self.registry.commit(self.end_of(&orphans))).await?;
+            dropped += orphans.len();
+        }
+        if dropped > 0 {
+            info!(agents = dropped, "placements of ended relays deleted");
+        }
+        Ok(dropped == 0)
+    }
+
+    /// Deletes these, if each is as it was read and its relay has not come back.
+    fn end_of(&self, orphans: &[&(&Arc<ViewRecord>, Arc<AgentValue>)]) -> Commit {
+        let view = self.registry.view();
+        let mut preconditions = std::collections::BTreeMap::new();
+        for (record, value) in orphans {
+            preconditions.insert(record.record.id.clone(), record.record.version);
+            let relay = relays::relay_id(&value.relay_id);
+            let version = relays::find(view, &value.relay_id)
+                .filter(|relay| relay.value.incarnation != value.relay_incarnation)
+                .map_or(Version(0), |relay| relay.record.record.version);
+            preconditions.insert(relay, version);
+        }
+        Commit {
+            epoch: view.head().epoch,
+            preconditions: preconditions
+                .into_iter()
+                .map(|(id, version)| Precondition::Version { id, version })
+                .collect(),
+            writes: orphans
+                .iter()
+                .map(|(record, _)| Write::Delete { id: record.record.id.clone() })
+                .collect(),
+            writer: self.registry.node_id().to_owned(),
+            ..Commit::default()
+        }
+    }
+}

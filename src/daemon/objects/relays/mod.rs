@@ -1,0 +1,224 @@
+//! Relays: which of them live, and where.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::listing::{self, PageToken};
+use crate::core::names::check_id;
+use crate::core::placement::Incarnations;
+use crate::core::time::{Millis, whole_ms};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::life::{Beginning, Heard, Kept, LifeError};
+use crate::daemon::registry::mutate::request_hash;
+use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
+use crate::daemon::store::{Kind, Precondition, RecordId};
+use crate::wire::fault::{Code, Fault};
+use crate::wire::pb::aeroarc::registry::v1 as pb;
+use crate::wire::pb::omnirelay::store::v1::RelayValue;
+
+/// Records of relays; the key is the relay's id.
+pub const RELAY: Kind = Kind::of("relay");
+const PAGE_SIZE_MAX: usize = 1000;
+/// The longest address of a relay in bytes: that of a host name.
+const ADDRESS_BYTES_MAX: usize = 253;
+/// How often a registration looks again when somebody else was faster.
+const TRIES_MAX: usize = 5;
+const REGISTER: &str = "relays.register";
+
+/// A relay that lives.
+pub struct LiveRelay {
+    pub record: Arc<ViewRecord>,
+    pub value: Arc<RelayValue>,
+}
+
+impl LiveRelay {
+    /// That it is as it was read.
+    pub fn unchanged(&self) -> Precondition {
+        let record = &self.record.record;
+        Precondition::Version { id: record.id.clone(), version: record.version }
+    }
+}
+
+/// The kind of these records, for those who watch them.
+pub fn kind() -> Kind {
+    RELAY
+}
+
+/// The record of a relay.
+pub fn relay_id(relay_id: &str) -> RecordId {
+    RecordId::new(RELAY, relay_id)
+}
+
+/// A relay, while it lives.
+pub fn find(view: &View, id: &str) -> Option<LiveRelay> {
+    let record = view.get(&relay_id(id))?;
+    let value = record.value::<RelayValue>()?;
+    Some(LiveRelay { record, value })
+}
+
+/// The incarnation of a relay, while it lives.
+pub fn incarnation(view: &View, id: &str) -> Option<u64> {
+    find(view, id).map(|relay| relay.value.incarnation)
+}
+
+/// Those that live.
+pub fn incarnations(view: &View) -> Incarnations {
+    let records = view.list(&RELAY).records;
+    let known = |record: &Arc<ViewRecord>| {
+        Some((record.record.id.key.clone(), record.value::<RelayValue>()?.incarnation))
+    };
+    records.iter().filter_map(known).collect()
+}
+
+/// How many live.
+pub fn count(view: &View) -> usize {
+    view.list(&RELAY).records.len()
+}
+
+/// The message of a relay that holds so many agents.
+pub fn show(tenancy: &Tenancy<'_>, record: &ViewRecord, agents: u32, stale: bool) -> Option<pb::Relay> {
+    let value = record.value::<RelayValue>()?;
+    let heard = Heard::of(tenancy, record, stale);
+    Some(pb::Relay {
+        relay_id: record.record.id.key.clone(),
+        address: value.address.clone(),
+        grpc_port: i32::try_from(value.grpc_port).unwrap_or_default(),
+        last_heartbeat_unix_ms: heard.at_unix_ms(),
+        expires_in_ms: heard.expires_in_ms(),
+        agents,
+    })
+}
+
+/// The relays of a registry.
+pub struct Relays {
+    registry: Arc<Registry>,
+    ttl: Duration,
+}
+
+impl Relays {
+    /// A relay lives `ttl` without a heartbeat.
+    pub fn new(registry: Arc<Registry>, ttl: Duration) -> Self {
+        Self { registry, ttl }
+    }
+
+    /// Makes a relay known, or says anew where it is. What is so already is only refreshed.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `STORE_UNAVAILABLE`: nothing was changed.
+    pub async fn register(&self, relay: Option<pb::Relay>) -> Result<(), Fault> {
+        let (id, value) = checked(relay)?;
+        self.registry.reachable_for(REGISTER).await?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.try_register(&id, &value).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_overtaken() && tries < TRIES_MAX => self.registry.catch_up().await,
+                Err(error) => return Err(error.fault(REGISTER)),
+            }
+        }
+    }
+
+    async fn try_register(&self, id: &RecordId, value: &RelayValue) -> Result<(), LifeError> {
+        let registry = &self.registry;
+        let Some(known) = find(registry.view(), &id.key) else {
+            // Store time never goes back, so no incarnation comes twice.
+            let begin = |now: Millis| encoded(&RelayValue { incarnation: now.0, ..value.clone() });
+            let beginning =
+                Beginning { id: id.clone(), ttl: self.ttl, preconditions: Vec::new(), value: &begin };
+            return registry.begin_life(beginning).await;
+        };
+        let wanted = RelayValue { incarnation: known.value.incarnation, ..value.clone() };
+        registry.claim(&known.record, &encoded(&wanted), &[]).await
+    }
+
+    /// Says that a relay lives.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`; `RELAY_NOT_FOUND` when it does not.
+    pub async fn heartbeat(&self, id: &str) -> Result<(), Fault> {
+        check_relay_id("relayId", id)?;
+        self.registry.ready_for("").await?;
+        let Some(record) = self.registry.view().get(&relay_id(id)) else { return Err(not_found(id)) };
+        match self.registry.keep_alive(&record).await {
+            Ok(Kept::Lives | Kept::Deferred) => Ok(()),
+            Ok(Kept::Gone) => Err(not_found(id)),
+            Err(error) => Err(error.fault("relays.heartbeat")),
+        }
+    }
+
+    /// Lists the live relays in the order of their ids; `agents` says how many each holds.
+    ///
+    /// # Errors
+    /// As of a list.
+    pub async fn list(
+        &self,
+        asked: pb::ListRelaysRequest,
+        agents: impl FnOnce() -> BTreeMap<String, u32>,
+    ) -> Result<pb::ListRelaysResponse, Fault> {
+        let size = listing::page_size(asked.page_size, usize::MAX, PAGE_SIZE_MAX)?;
+        self.registry.ready_for(&asked.min_revision).await?;
+        let query = request_hash(&pb::ListRelaysRequest::default());
+        let token = PageToken::decode(&asked.page_token, query)?;
+        let Reading { cursor, records, .. } = listing::read(&self.registry, &RELAY, token.as_ref()).await?;
+        let agents = agents();
+        let stale = self.registry.view().silence();
+        let page = listing::page_of(&records, size, token.as_ref());
+        let next = page.next.map_or_else(String::new, |after| PageToken::encode(query, cursor, after));
+        let tenancy = self.registry.view().tenancy();
+        let relays = page.records.iter().filter_map(|record| {
+            let held = agents.get(&record.record.id.key).copied().unwrap_or(0);
+            show(&tenancy, record, held, stale.is_some())
+        });
+        Ok(pb::ListRelaysResponse {
+            relays: relays.collect(),
+            next_page_token: next,
+            cursor: cursor.to_string(),
+            stale: stale.is_some(),
+            stale_ms: stale.map(whole_ms),
+        })
+    }
+}
+
+/// Checks what is said of a relay.
+fn checked(relay: Option<pb::Relay>) -> Result<(RecordId, RelayValue), Fault> {
+    let relay = relay.ok_or_else(|| Fault::invalid("field `relay` is missing"))?;
+    check_relay_id("relay.relayId", &relay.relay_id)?;
+    let address = relay.address;
+    if address.is_empty() {
+        return Err(Fault::invalid("field `relay.address` is empty"));
+    }
+    if address.len() > ADDRESS_BYTES_MAX || address.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        let message = format!(
+            "field `relay.address` must be a host name or an address of at most {ADDRESS_BYTES_MAX} bytes"
+        );
+        return Err(Fault::invalid(message));
+    }
+    let port = u16::try_from(relay.grpc_port)
+        .map_err(|_| Fault::invalid("field `relay.grpcPort` must be 0 to 65535"))?;
+    let value = RelayValue { address, grpc_port: u32::from(port), incarnation: 0 };
+    Ok((relay_id(&relay.relay_id), value))
+}
+
+/// Checks the id of a relay that stands in `field`.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn check_relay_id(field: &str, id: &str) -> Result<(), Fault> {
+    check_id(id).map_err(|error| Fault::invalid(format!("field `{field}` is no id of a relay: {error}")))
+}
+
+/// The fault for a relay that does not live.
+pub fn not_found(id: &str) -> Fault {
+    let message = format!("no relay `{id}` lives");
+    Fault::new(Code::NotFound, "RELAY_NOT_FOUND", message)
+        .hint("register it; `omnirelay relays list` shows those that live")
+}
+
+fn encoded(value: &RelayValue) -> Bytes {
+    Bytes::from(value.encode_to_vec())
+}

@@ -1,0 +1,336 @@
+//! Records that live as long as somebody speaks for them, each in a group of its own.
+//!
+//! A life is a group named after the record. A later life of the same record may be in another group, so that one
+//! that the store spares after an outage is there until the new one is written: nobody sees it gone in between.
+
+mod error;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, timeout};
+
+pub use error::LifeError;
+use error::unavailable;
+
+use super::Registry;
+use super::follow::in_time;
+use super::refresh::Refreshed;
+use super::view::{Tenancy, ViewRecord};
+use crate::core::time::{Millis, whole_ms};
+use crate::daemon::store::{
+    Commit, CommitError, Group, GroupId, GroupRef, OpenGroup, Opened, Precondition, RecordId, StoreError,
+    Version, Write,
+};
+use crate::wire::fault::Fault;
+
+/// How often a life is looked at again when somebody else was faster.
+const TRIES_MAX: usize = 5;
+/// How many groups a record may have its lives in. A life that somebody else has opened, and not used, is passed by.
+const GROUPS_MAX: usize = 4;
+/// How many records may begin lives at once; of one record, one.
+const STRIPES: usize = 64;
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a commit may take before nobody knows what became of it.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a registration waits for a store that is silent.
+const RETURN_WAIT: Duration = Duration::from_secs(1);
+/// What is lived by when the view has not heard of the life before.
+const TTL_UNKNOWN: Duration = Duration::from_secs(30);
+
+/// One at a time may begin a life of a record, or each would end the other's.
+pub(super) struct Beginnings([Mutex<()>; STRIPES]);
+
+impl Default for Beginnings {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::default()))
+    }
+}
+
+impl Beginnings {
+    async fn of(&self, id: &RecordId) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        let stripe = hasher.finish() as usize % STRIPES;
+        // There are as many as the remainder may be.
+        self.0[stripe].lock().await
+    }
+}
+
+/// What became of a record that somebody spoke for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    Lives,
+    /// The store is away; it is told when it is back.
+    Deferred,
+    /// It is gone.
+    Gone,
+}
+
+impl Kept {
+    pub fn is_deferred(self) -> bool {
+        self == Self::Deferred
+    }
+}
+
+/// What a life begins with.
+pub struct Beginning<'a> {
+    pub id: RecordId,
+    pub ttl: Duration,
+    /// What else must hold; that the record is not there is one of them anyway.
+    pub preconditions: Vec<Precondition>,
+    /// Makes the value, given when the life began by the store's clock.
+    pub value: &'a (dyn Fn(Millis) -> Bytes + Send + Sync),
+}
+
+/// What a living record is to be, and what else must hold.
+struct Wanted<'a> {
+    value: &'a Bytes,
+    preconditions: &'a [Precondition],
+}
+
+/// How a record stands that somebody speaks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// By the store's clock.
+    pub at: Millis,
+    /// In how long it ends; `None` while the store is away.
+    pub expires_in: Option<Duration>,
+}
+
+impl Heard {
+    /// Reads it off the groups of a view.
+    pub fn of(tenancy: &Tenancy<'_>, record: &ViewRecord, stale: bool) -> Self {
+        let life = record.record.group.as_ref().and_then(|group| tenancy.life(group));
+        let left = |life: &Group| life.deadline.since(tenancy.now());
+        Self {
+            at: life.map_or(record.record.updated_at, |life| life.renewed_at),
+            expires_in: life.filter(|_| !stale).map(left),
+        }
+    }
+}
+
+impl Heard {
+    /// As messages say it.
+    pub fn at_unix_ms(&self) -> i64 {
+        i64::try_from(self.at.0).unwrap_or(i64::MAX)
+    }
+
+    /// As messages say it.
+    pub fn expires_in_ms(&self) -> Option<i64> {
+        self.expires_in.map(|left| i64::try_from(whole_ms(left)).unwrap_or(i64::MAX))
+    }
+}
+
+impl Registry {
+    /// Says that a record of the view still lives, and brings it back as it was if the store spares it although its
+    /// life is over: after an outage.
+    ///
+    /// # Errors
+    /// [`LifeError`]; the record may live all the same, until its deadline.
+    pub async fn keep_alive(&self, record: &ViewRecord) -> Result<Kept, LifeError> {
+        self.keep_heard(record, Instant::now()).await
+    }
+
+    /// The same of somebody who spoke at `heard`.
+    pub(super) async fn keep_heard(&self, record: &ViewRecord, heard: Instant) -> Result<Kept, LifeError> {
+        match self.refresh_heard(record, heard).await? {
+            Refreshed::Lives => return Ok(Kept::Lives),
+            Refreshed::Deferred => return Ok(Kept::Deferred),
+            Refreshed::Over => {}
+        }
+        match self.bring_back(&record.record.id, None, heard).await {
+            Err(error) if error.may_pass() => {
+                self.defer(record, heard)?;
+                Ok(Kept::Deferred)
+            }
+            kept => kept,
+        }
+    }
+
+    /// Begins another life of a record that the view shows and whose life is over, with another value if one is given.
+    async fn bring_back(
+        &self,
+        id: &RecordId,
+        wanted: Option<&Wanted<'_>>,
+        heard: Instant,
+    ) -> Result<Kept, LifeError> {
+        let _one = self.beginnings.of(id).await;
+        let mut tried = None;
+        for _ in 0..TRIES_MAX {
+            // What stays as it was when the store refused it is over for the store.
+            let now = self.view().get(id).filter(|now| tried != Some(now.record.version));
+            let Some(now) = now else { return Ok(Kept::Gone) };
+            // Somebody else may have brought it back meanwhile.
+            match self.refresh_heard(&now, heard).await? {
+                Refreshed::Lives => return self.change_living(&now, wanted).await,
+                Refreshed::Deferred => return Ok(Kept::Deferred),
+                Refreshed::Over => {}
+            }
+            match self.write_anew(&now, wanted).await {
+                Ok(()) => return Ok(Kept::Lives),
+                Err(LifeError::Commit(CommitError::Conflict { .. })) => tried = Some(now.record.version),
+                Err(LifeError::Held) => {}
+                Err(error) => return Err(error),
+            }
+            self.catch_up().await;
+        }
+        Err(LifeError::Held)
+    }
+
+    async fn change_living(&self, now: &ViewRecord, wanted: Option<&Wanted<'_>>) -> Result<Kept, LifeError> {
+        if let Some(wanted) = wanted.filter(|wanted| *wanted.value != now.record.value) {
+            let write = put(now, wanted.value, now.record.group.clone());
+            self.commit_life(write, unchanged(now, wanted.preconditions)).await?;
+        }
+        Ok(Kept::Lives)
+    }
+
+    async fn write_anew(&self, now: &ViewRecord, wanted: Option<&Wanted<'_>>) -> Result<(), LifeError> {
+        let old = now.record.group.as_ref().map(|group| &group.id);
+        let ttl = old.and_then(|old| self.view().group(old)).map_or(TTL_UNKNOWN, |group| group.ttl);
+        let group = self.open_life(&now.record.id, old, ttl).await?;
+        let value = wanted.map_or(&now.record.value, |wanted| wanted.value);
+        let preconditions = unchanged(now, wanted.map_or(&[], |wanted| wanted.preconditions));
+        self.write_life(put(now, value, Some(group.of.clone())), &group, preconditions).await
+    }
+
+    /// Says that a record of the view lives, and is this: what it is already is only refreshed.
+    ///
+    /// # Errors
+    /// [`LifeError`]; unless the outcome is unknown, the record is as it was.
+    pub async fn claim(
+        &self,
+        record: &ViewRecord,
+        value: &Bytes,
+        preconditions: &[Precondition],
+    ) -> Result<(), LifeError> {
+        let id = &record.record.id;
+        let wanted = Wanted { value, preconditions };
+        let kept = match self.refresh(record).await? {
+            Refreshed::Lives => self.change_living(record, Some(&wanted)).await?,
+            Refreshed::Deferred => Kept::Deferred,
+            Refreshed::Over => self.bring_back(id, Some(&wanted), Instant::now()).await?,
+        };
+        match kept {
+            Kept::Lives => Ok(()),
+            // The store has gone away just now.
+            Kept::Deferred => Err(StoreError::Unavailable("it does not answer".into()).into()),
+            Kept::Gone => Err(conflict(id.clone()).into()),
+        }
+    }
+
+    /// Begins a life of a record that is not there.
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`] when it is there, or a precondition does not hold: nothing was changed.
+    pub async fn begin_life(&self, beginning: Beginning<'_>) -> Result<(), LifeError> {
+        let Beginning { id, ttl, mut preconditions, value } = beginning;
+        let _one = self.beginnings.of(&id).await;
+        if self.view().get(&id).is_some() {
+            return Err(conflict(id).into());
+        }
+        let group = self.open_life(&id, None, ttl).await?;
+        preconditions.push(Precondition::Version { id: id.clone(), version: Version(0) });
+        let write = Write::Put { id, value: value(group.renewed_at), group: Some(group.of.clone()) };
+        self.write_life(write, &group, preconditions).await
+    }
+
+    async fn write_life(
+        &self,
+        write: Write,
+        group: &Group,
+        preconditions: Vec<Precondition>,
+    ) -> Result<(), LifeError> {
+        let written = self.commit_life(write, preconditions).await;
+        if matches!(&written, Err(error) if !is_unknown(error)) {
+            let closed = self.store().close_group(self.view().head().epoch, group.of.clone());
+            // Otherwise it ends by itself.
+            let _ = in_time(CALL_TIMEOUT, closed).await;
+        }
+        Ok(written?)
+    }
+
+    async fn commit_life(&self, write: Write, preconditions: Vec<Precondition>) -> Result<(), CommitError> {
+        let commit = Commit {
+            epoch: self.view().head().epoch,
+            preconditions,
+            writes: vec![write],
+            writer: self.node_id().to_owned(),
+            ..Commit::default()
+        };
+        let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
+        timeout(COMMIT_TIMEOUT, self.commit(commit)).await.unwrap_or_else(late).map(drop)
+    }
+
+    /// Opens a group for a record, other than `old`.
+    async fn open_life(
+        &self,
+        id: &RecordId,
+        old: Option<&GroupId>,
+        ttl: Duration,
+    ) -> Result<Group, LifeError> {
+        let epoch = self.view().head().epoch;
+        for place in 0..GROUPS_MAX {
+            let group = group_of(id, place);
+            if old == Some(&group) {
+                continue;
+            }
+            // One daemon does not end what another has just begun.
+            let secret = self.node_id().to_owned();
+            let opened = self.store().open_group(OpenGroup { epoch, id: group, ttl, secret });
+            let opened = in_time(CALL_TIMEOUT, opened).await.inspect_err(|error| {
+                if let StoreError::EpochChanged { current } = error {
+                    self.view().contact().note_epoch(*current);
+                }
+            })?;
+            match opened {
+                Opened::Open(group) => {
+                    self.view().note_opened(epoch, &group);
+                    return Ok(group);
+                }
+                Opened::Held { .. } => {}
+            }
+        }
+        Err(LifeError::Held)
+    }
+
+    /// Waits a moment for a view and a store that answers, for `action`.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE`; nothing was changed.
+    pub async fn reachable_for(&self, action: &str) -> Result<(), Fault> {
+        let why = |why| unavailable(action, why);
+        self.ready_for("").await?;
+        timeout(RETURN_WAIT, self.view().contact().heard())
+            .await
+            .map_err(|_| why("the store does not answer"))
+    }
+}
+
+fn is_unknown(error: &CommitError) -> bool {
+    matches!(error, CommitError::Store(StoreError::OutcomeUnknown(_) | StoreError::Unavailable(_)))
+}
+
+/// The record is not as it was thought to be.
+fn conflict(id: RecordId) -> CommitError {
+    CommitError::Conflict { id, expected: Version(0), actual: Version(1) }
+}
+
+fn put(now: &ViewRecord, value: &Bytes, group: Option<GroupRef>) -> Write {
+    Write::Put { id: now.record.id.clone(), value: value.clone(), group }
+}
+
+/// That a record is as it was read, and these.
+fn unchanged(now: &ViewRecord, others: &[Precondition]) -> Vec<Precondition> {
+    let own = Precondition::Version { id: now.record.id.clone(), version: now.record.version };
+    others.iter().cloned().chain([own]).collect()
+}
+
+/// The group of a record's lives at one of its places.
+fn group_of(id: &RecordId, place: usize) -> GroupId {
+    // No key of such a record has a `/`.
+    GroupId(if place == 0 { id.to_string() } else { format!("{id}/{place}") })
+}

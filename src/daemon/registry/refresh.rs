@@ -1,0 +1,253 @@
+//! Refreshes: somebody has said that a record's group still lives.
+//!
+//! All that wait go in one pulse, one pulse at a time. While the store is away they are taken in memory, and written
+//! once it is heard again: nobody dies of an outage. A refresh changes no record, so it is no event.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::iter;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info};
+
+use super::Registry;
+use super::follow::chain;
+use super::view::ViewRecord;
+use crate::core::time::Millis;
+use crate::daemon::store::{Beat, GroupRef, PAGE_MAX, Pulse, RecordId, StoreError};
+
+/// How many refreshes may wait for a pulse.
+const WAITING_MAX: usize = 65_536;
+/// How many records may wait for the store to come back.
+const DEFERRED_MAX: usize = 200_000;
+/// How many of them are written back at once.
+const WRITING_BACK: usize = 256;
+/// How long a pulse may take before what it should have renewed waits for the next.
+const PULSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often it is tried to write back what waits.
+const WRITE_BACK_EVERY: Duration = Duration::from_millis(100);
+/// How long a record lives of which it is not known.
+const TTL_UNKNOWN: Duration = Duration::from_secs(30);
+
+/// What became of a refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refreshed {
+    /// The store has moved the deadline.
+    Lives,
+    /// The store says that this life of the group is over.
+    Over,
+    /// The store is away; it is told when it is back.
+    Deferred,
+}
+
+/// More refreshes wait than may.
+#[derive(Debug, thiserror::Error)]
+#[error("too many refreshes wait")]
+pub struct TooManyWait;
+
+/// What waits for the next pulse, and what for the store.
+#[derive(Default)]
+pub(super) struct Refreshes {
+    waiting: Mutex<Vec<Waiting>>,
+    added: Notify,
+    deferred: Mutex<BTreeMap<RecordId, Deferred>>,
+    put_off: Notify,
+}
+
+/// Somebody who waits for a pulse.
+struct Waiting {
+    group: GroupRef,
+    /// `None`: the store did not say.
+    answer: oneshot::Sender<Option<Refreshed>>,
+}
+
+/// A record that somebody spoke for while the store was away.
+#[derive(Clone, Copy)]
+struct Deferred {
+    heard: Instant,
+    ttl: Duration,
+}
+
+impl Refreshes {
+    fn add(&self, group: GroupRef) -> Result<oneshot::Receiver<Option<Refreshed>>, TooManyWait> {
+        let (answer, answered) = oneshot::channel();
+        let mut waiting = lock(&self.waiting);
+        if waiting.len() >= WAITING_MAX {
+            return Err(TooManyWait);
+        }
+        let first = waiting.is_empty();
+        waiting.push(Waiting { group, answer });
+        drop(waiting);
+        if first {
+            self.added.notify_one();
+        }
+        Ok(answered)
+    }
+
+    /// Waits for somebody, and takes all who wait by then, as many as one pulse may renew.
+    async fn take(&self) -> Vec<Waiting> {
+        loop {
+            {
+                let mut waiting = lock(&self.waiting);
+                if waiting.len() > PAGE_MAX {
+                    return waiting.drain(..PAGE_MAX).collect();
+                }
+                if !waiting.is_empty() {
+                    let room = Vec::with_capacity(waiting.len());
+                    return std::mem::replace(&mut *waiting, room);
+                }
+            }
+            self.added.notified().await;
+        }
+    }
+
+    fn defer(&self, id: &RecordId, of: Deferred) -> Result<Refreshed, TooManyWait> {
+        let mut deferred = lock(&self.deferred);
+        if deferred.len() >= DEFERRED_MAX && !deferred.contains_key(id) {
+            return Err(TooManyWait);
+        }
+        let known = deferred.entry(id.clone()).or_insert(of);
+        known.heard = known.heard.max(of.heard);
+        drop(deferred);
+        self.put_off.notify_one();
+        Ok(Refreshed::Deferred)
+    }
+
+    /// Takes what waits for the store and is not over by itself.
+    fn take_deferred(&self) -> BTreeMap<RecordId, Deferred> {
+        let mut deferred = std::mem::take(&mut *lock(&self.deferred));
+        deferred.retain(|_, of| of.heard.elapsed() < of.ttl);
+        deferred
+    }
+}
+
+impl Registry {
+    /// Says that a record's group still lives. A record without one always does.
+    ///
+    /// # Errors
+    /// [`TooManyWait`]; nothing was changed.
+    pub async fn refresh(&self, record: &ViewRecord) -> Result<Refreshed, TooManyWait> {
+        self.refresh_heard(record, Instant::now()).await
+    }
+
+    pub(super) async fn refresh_heard(
+        &self,
+        record: &ViewRecord,
+        heard: Instant,
+    ) -> Result<Refreshed, TooManyWait> {
+        let Some(group) = &record.record.group else { return Ok(Refreshed::Lives) };
+        if !self.view().contact().is_silent() {
+            let answered = self.refreshes.add(group.clone())?.await;
+            if let Ok(Some(refreshed)) = answered {
+                return Ok(refreshed);
+            }
+        }
+        self.defer(record, heard)
+    }
+
+    /// Has the store told later that somebody has spoken for a record.
+    pub(super) fn defer(&self, record: &ViewRecord, heard: Instant) -> Result<Refreshed, TooManyWait> {
+        let group = record.record.group.as_ref().and_then(|group| self.view().group(&group.id));
+        let ttl = group.map_or(TTL_UNKNOWN, |group| group.ttl);
+        self.refreshes.defer(&record.record.id, Deferred { heard, ttl })
+    }
+
+    /// How many records wait for the store to hear of them.
+    pub fn refreshes_deferred(&self) -> usize {
+        lock(&self.refreshes.deferred).len()
+    }
+
+    /// Sends what is refreshed to the store, for ever; without it every refresh waits. `grace` is that of the heart.
+    pub async fn send_refreshes(&self, grace: Duration) {
+        tokio::join!(self.send_waiting(grace), self.write_back());
+    }
+
+    async fn send_waiting(&self, grace: Duration) {
+        loop {
+            let (groups, answers): (Vec<_>, Vec<_>) =
+                self.refreshes.take().await.into_iter().map(|it| (it.group, it.answer)).unzip();
+            let beat = self.pulse(&groups, grace).await;
+            for (at, answer) in answers.into_iter().enumerate() {
+                let refreshed = beat.as_ref().map(|beat| match beat.renewed.get(at) {
+                    Some(Some(_)) => Refreshed::Lives,
+                    Some(None) | None => Refreshed::Over,
+                });
+                // Whoever has gone meanwhile wants no answer.
+                let _ = answer.send(refreshed);
+            }
+        }
+    }
+
+    /// Renews groups, and shows it in this daemon's view. `None`: nobody knows.
+    async fn pulse(&self, groups: &[GroupRef], grace: Duration) -> Option<Beat> {
+        let pulse = Pulse {
+            epoch: Some(self.view().head().epoch),
+            renew: groups.to_vec(),
+            // What moves is told by the heartbeat.
+            moved_since: Millis(u64::MAX),
+            grace,
+        };
+        match timeout(PULSE_TIMEOUT, self.store().pulse(pulse)).await {
+            Ok(Ok(beat)) => {
+                self.view().note_renewed(&beat, groups);
+                return Some(beat);
+            }
+            Ok(Err(error)) => {
+                if let StoreError::EpochChanged { current } = &error {
+                    self.view().contact().note_epoch(*current);
+                }
+                debug!(error = %chain(&error), groups = groups.len(), "groups were not refreshed; trying again");
+            }
+            Err(_) => debug!(groups = groups.len(), "groups were not refreshed in time; trying again"),
+        }
+        None
+    }
+
+    /// Tells the store what it could not be told, once it is heard again.
+    async fn write_back(&self) {
+        loop {
+            if self.refreshes_deferred() == 0 {
+                self.refreshes.put_off.notified().await;
+            }
+            sleep(WRITE_BACK_EVERY).await;
+            let contact = self.view().contact();
+            contact.heard().await;
+            // In a new epoch it is said of the records that are there by then.
+            if contact.epoch() != self.view().head().epoch {
+                continue;
+            }
+            let deferred = self.refreshes.take_deferred();
+            let count = deferred.len();
+            let left = iter(deferred)
+                .map(|(id, of)| async move { self.write_back_one(id, of).await })
+                .buffer_unordered(WRITING_BACK)
+                .filter(|written| std::future::ready(!written))
+                .count()
+                .await;
+            if count > left {
+                info!(written = count - left, left, "refreshes written that had waited for the store");
+            }
+        }
+    }
+
+    /// False: it goes on waiting.
+    async fn write_back_one(&self, id: RecordId, of: Deferred) -> bool {
+        if let Some(record) = self.view().get(&id) {
+            let kept = self.keep_heard(&record, of.heard).await;
+            let told = matches!(kept, Ok(kept) if !kept.is_deferred());
+            if told {
+                return true;
+            }
+        }
+        // Full: then others are spoken for.
+        let _ = self.refreshes.defer(&id, of);
+        false
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}

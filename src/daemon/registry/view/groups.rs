@@ -1,0 +1,30 @@
+//! What this daemon knows of groups before a beat tells of them.
+
+use super::{View, write};
+use crate::daemon::store::{Beat, Epoch, Group, GroupRef};
+
+impl View {
+    /// Notes a group that was opened in an epoch, before a beat tells of it.
+    pub fn note_opened(&self, epoch: Epoch, group: &Group) {
+        let mut state = write(&self.state);
+        let known = state.groups.get(&group.of.id).map_or(0, |known| known.of.instance);
+        if state.groups_epoch == epoch && known < group.of.instance {
+            state.groups.insert(group.of.id.clone(), group.clone());
+        }
+    }
+
+    /// Notes the answer to a pulse that renewed these groups, and asked for nothing else.
+    pub(in crate::daemon::registry) fn note_renewed(&self, beat: &Beat, groups: &[GroupRef]) {
+        let mut state = write(&self.state);
+        if state.groups_epoch != beat.epoch {
+            return;
+        }
+        for (of, deadline) in groups.iter().zip(&beat.renewed) {
+            let known = state.groups.get_mut(&of.id).filter(|known| known.of.instance == of.instance);
+            if let (Some(known), Some(deadline)) = (known, deadline) {
+                known.deadline = known.deadline.max(*deadline);
+                known.renewed_at = known.renewed_at.max(beat.now);
+            }
+        }
+    }
+}

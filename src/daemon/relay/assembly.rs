@@ -1,0 +1,138 @@
+//! A relay, put together.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::commands::Commands;
+use super::control::Control;
+use super::gateway::Gateway;
+use super::identity::relay_id;
+use super::report::Reports;
+use super::sessions::{SessionSettings, Sessions};
+use super::sinks::{SinkError, Sinks};
+use super::stream::{Intake, IntakeSettings};
+use crate::daemon::config::{RelayConfig, TelemetryWire};
+use crate::daemon::metrics::{Metrics, PublishMetrics, RelayMetrics, SinkMetrics};
+use crate::daemon::publish::Publications;
+use crate::daemon::registry::Registry;
+use crate::wire::telemetry::Shape;
+
+/// How long keys that are taken back and sinks that are closed may take, each.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+const SINKS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a relay cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    #[error("cannot send telemetry where it should go")]
+    Sinks(#[from] SinkError),
+    #[error("cannot count")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A running relay. Dropping it ends it as a crash would.
+pub struct Relay {
+    sessions: Arc<Sessions>,
+    intake: Arc<Intake>,
+    commands: Arc<Commands>,
+    sinks: Arc<Sinks>,
+    publications: Arc<Publications>,
+    /// Where it is recorded who commanded what.
+    registry: Arc<Registry>,
+    tasks: JoinSet<()>,
+}
+
+impl Relay {
+    /// Starts a relay whose files are in `folder` unless it is said. To be called within a runtime.
+    ///
+    /// # Errors
+    /// [`RelayError`]; nothing runs then.
+    pub fn start(
+        config: &RelayConfig,
+        folder: &Path,
+        registry: Arc<Registry>,
+        reports: Arc<Reports>,
+        metrics: &Metrics,
+    ) -> Result<Self, RelayError> {
+        let counted = RelayMetrics::new(metrics.all())?;
+        let sink_metrics = Arc::new(SinkMetrics::new(metrics.all())?);
+        let publish_metrics = Arc::new(PublishMetrics::new(metrics.all())?);
+        let sinks = Arc::new(Sinks::open(&config.sinks, config.acknowledge_when, folder, sink_metrics)?);
+        let (ttl, sessions_max) = (config.session_ttl.0, config.sessions_max);
+        let publications = Arc::new(Publications::new(&config.publish, ttl, sessions_max, publish_metrics));
+        let settings = SessionSettings { relay_id: relay_id(config), ttl, sessions_max };
+        let sessions = Arc::new(Sessions::new(settings, publications.clone(), reports.clone()));
+        let commands = Arc::new(Commands::default());
+        let intake = Intake::new(intake_settings(config), sinks.clone(), counted.clone(), commands.clone());
+
+        let mut tasks = JoinSet::new();
+        let sweeping = sessions.clone();
+        tasks.spawn(async move { sweeping.sweep().await });
+        let publishing = publications.clone();
+        tasks.spawn(async move { publishing.run().await });
+        tasks.spawn(async move { reports.run().await });
+        let counting = sessions.clone();
+        metrics.before_scrape(move || {
+            let (sessions, streams) = counting.counts();
+            counted.set(sessions, streams);
+        });
+        Ok(Self { sessions, intake: Arc::new(intake), commands, sinks, publications, registry, tasks })
+    }
+
+    /// What agents call.
+    pub fn gateway(&self) -> Gateway {
+        Gateway::new(self.sessions.clone(), self.intake.clone())
+    }
+
+    /// What operators and services ask.
+    pub fn control(&self) -> Control {
+        Control::new(self.sessions.clone(), self.commands.clone(), self.registry.clone())
+    }
+
+    /// What is wrong with the sinks; `None` while all of them take telemetry.
+    pub fn sink_trouble(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+        let sinks = self.sinks.clone();
+        move || {
+            let failing = sinks.health().into_iter().filter_map(|sink| {
+                let what = sink.what?;
+                Some(format!("{}: {what}", sink.name))
+            });
+            let failing: Vec<String> = failing.collect();
+            (!failing.is_empty()).then(|| failing.join("; "))
+        }
+    }
+
+    /// What is wrong with the publication of keys; the outer `None` where nothing is published.
+    pub fn publish_trouble(&self) -> Option<impl Fn() -> Option<String> + Send + Sync + 'static> {
+        let publications = self.publications.clone();
+        publications.health().is_on.then(|| {
+            move || {
+                let lasts = publications.health().failing_for?;
+                Some(format!("the Redis for published keys has not answered for {} s", lasts.as_secs()))
+            }
+        })
+    }
+
+    /// Takes back what was published, and writes what the sinks still have. Streams have ended by then.
+    pub async fn stop(mut self) {
+        self.sessions.leave();
+        self.publications.close(LEAVE_TIMEOUT).await;
+        self.sinks.close(SINKS_TIMEOUT).await;
+        self.tasks.shutdown().await;
+    }
+}
+
+fn intake_settings(config: &RelayConfig) -> IntakeSettings {
+    IntakeSettings {
+        inflight_max: config.max_inflight,
+        inflight_bytes_max: config.inflight_bytes_max,
+        shape: match config.telemetry_wire {
+            TelemetryWire::Auto => None,
+            TelemetryWire::Legacy => Some(Shape::Legacy),
+            TelemetryWire::Envelope => Some(Shape::Envelope),
+        },
+    }
+}
