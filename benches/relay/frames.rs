@@ -99,7 +99,12 @@ pub async fn latency(streams: usize, frames_s: f64, rounds: usize, seconds: Dura
     Ok(())
 }
 
-async fn measure(subject: &Subject, streams: usize, frames_s: f64, seconds: Duration) -> Result<Vec<Duration>> {
+async fn measure(
+    subject: &Subject,
+    streams: usize,
+    frames_s: f64,
+    seconds: Duration,
+) -> Result<Vec<Duration>> {
     let channels = connect(subject, streams).await?;
     let begin = Instant::now() + WARM_UP;
     let end = begin + seconds;

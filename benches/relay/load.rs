@@ -84,7 +84,13 @@ fn request<S>(agent_id: &str, frames: S) -> Result<Request<S>> {
 
 /// Sends with a full window until an end; returns how many frames were answered between the beginning, which is when
 /// all streams have warmed up, and the end.
-pub async fn full(channel: Channel, agent_id: String, window: u64, begin: Instant, end: Instant) -> Result<u64> {
+pub async fn full(
+    channel: Channel,
+    agent_id: String,
+    window: u64,
+    begin: Instant,
+    end: Instant,
+) -> Result<u64> {
     let shared = Arc::new(Window::default());
     let frames = Full { frames: frames(&agent_id), sent: 0, window, shared: shared.clone() };
     let mut client = AgentGatewayClient::new(channel);

@@ -25,7 +25,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 /// How often each is measured unless it is said, and for how long each time.
-const ROUNDS: usize = 5;
+const ROUNDS: u64 = 5;
 const SECONDS: u64 = 3;
 /// How many files this process and its servers may have open.
 const FILES: usize = 20_000;
@@ -43,16 +43,16 @@ fn main() -> Result<()> {
         return runtime.block_on(echo::serve(kind));
     }
     let number = |name: &str| arguments.iter().find_map(|argument| argument.strip_prefix(name)?.parse().ok());
-    let rounds = number("rounds=").map_or(ROUNDS, |rounds: usize| rounds.max(1));
+    let rounds = number("rounds=").unwrap_or(ROUNDS).max(1);
     let seconds = Duration::from_secs(number("seconds=").unwrap_or(SECONDS).max(1));
     let named: Vec<&String> = arguments.iter().filter(|argument| !argument.contains('=')).collect();
     let asked = |part: &str| named.is_empty() || named.iter().any(|name| *name == part);
     raise_limit()?;
     if asked("frames") || asked("latency") {
         for streams in [1, 10, 100] {
-            let frames_s = runtime.block_on(frames::throughput(streams, rounds, seconds))?;
+            let frames_s = runtime.block_on(frames::throughput(streams, rounds as usize, seconds))?;
             if asked("latency") {
-                runtime.block_on(frames::latency(streams, frames_s / 2.0, rounds, seconds))?;
+                runtime.block_on(frames::latency(streams, frames_s / 2.0, rounds as usize, seconds))?;
             }
         }
     }
@@ -60,7 +60,7 @@ fn main() -> Result<()> {
         runtime.block_on(memory::of_sessions())?;
     }
     if asked("heartbeats") {
-        runtime.block_on(heartbeats::per_second(rounds, seconds))?;
+        runtime.block_on(heartbeats::per_second(rounds as usize, seconds))?;
     }
     Ok(())
 }

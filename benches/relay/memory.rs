@@ -41,7 +41,11 @@ pub async fn of_sessions() -> Result<()> {
     let session = each(registered, empty, REGISTERED);
     let (stream, bare) = (each(streaming, registered, STREAMING), each(after, before, STREAMING));
     println!("memory, load {}:", busy());
-    println!("  empty {:.1} MB, {REGISTERED} registered {:.1} MB", empty as f64 / 1e6, registered as f64 / 1e6);
+    println!(
+        "  empty {:.1} MB, {REGISTERED} registered {:.1} MB",
+        empty as f64 / 1e6,
+        registered as f64 / 1e6
+    );
     println!("  a session that is only registered: {session:.2} kB");
     println!("  a stream: {stream:.1} kB; of the echo: {bare:.1} kB");
     println!("  an idle session above a bare connection: {:.1} kB (asked: 20 kB)", session + stream - bare);

@@ -77,7 +77,7 @@ impl Agent {
 
     /// A new one that is registered and has its first frame acknowledged.
     pub async fn streaming(relay: &Relay, id: &str, shape: Shape) -> Result<(Self, Stream)> {
-        let mut agent = Self::registered(relay, id).await?;
+        let agent = Self::registered(relay, id).await?;
         let mut stream = agent.stream(shape);
         stream.delivers(1..=1).await?;
         Ok((agent, stream))

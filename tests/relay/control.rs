@@ -61,7 +61,10 @@ async fn drones_are_listed_in_order(backing: Backing) -> Result<()> {
     let drones = relay.drones().await?;
     ensure!(drones.iter().map(|drone| drone.drone_id.as_str()).eq(["0", "Z", "a.1", "a:1", "m", "z"]));
     for drone in &drones {
-        ensure!(drone.agent_id == drone.drone_id && drone.relay_id == "relay-1" && drone.streaming, "{drone:?}");
+        ensure!(
+            drone.agent_id == drone.drone_id && drone.relay_id == "relay-1" && drone.streaming,
+            "{drone:?}"
+        );
     }
     Ok(())
 }

@@ -65,7 +65,10 @@ impl Collector {
 
     /// The settings of a sink that posts here, and gives up on a request soon.
     fn settings(&self) -> Vec<String> {
-        vec![format!("relay.sinks.http.url={}/frames", self.stub.url()), "relay.sinks.http.timeout=300ms".into()]
+        vec![
+            format!("relay.sinks.http.url={}/frames", self.stub.url()),
+            "relay.sinks.http.timeout=300ms".into(),
+        ]
     }
 
     /// The frames of all requests, whatever was answered, as `(agent, seq)`.
@@ -352,8 +355,12 @@ async fn every_sink_gets_every_frame(backing: Backing) -> Result<()> {
     let collector = Collector::start(Mood::Takes);
     let redis = RedisServer::start(&[])?;
     let url = format!("relay.sinks.redis.url={}", redis.url());
-    let more =
-        ["relay.sinks.file.enabled=true", &url, "relay.sinks.redis.stream=sky", "relay.sinks.redis.entriesMax=100000"];
+    let more = [
+        "relay.sinks.file.enabled=true",
+        &url,
+        "relay.sinks.redis.stream=sky",
+        "relay.sinks.redis.entriesMax=100000",
+    ];
     let relay = posting(&collector, &more, backing)?;
     for shape in SHAPES {
         Agent::registered(&relay, &format!("{shape:?}")).await?.stream(shape).delivers(1..=500).await?;

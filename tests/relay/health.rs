@@ -70,9 +70,12 @@ async fn metrics_have_the_names_of_the_contract(backing: Backing) -> Result<()> 
     let (status, kind, text) = relay.read("/metrics").await?;
     ensure!(status == 200 && kind.starts_with("text/plain"), "{status} {kind}");
     let typed = |name: &str, kind: &str| text.lines().any(|line| line == format!("# TYPE {name} {kind}"));
-    for name in
-        ["aero_relay_messages_total", "aero_sink_enqueued_total", "aero_sink_dropped_total", "aero_sink_worker_errors_total"]
-    {
+    for name in [
+        "aero_relay_messages_total",
+        "aero_sink_enqueued_total",
+        "aero_sink_dropped_total",
+        "aero_sink_worker_errors_total",
+    ] {
         ensure!(typed(name, "counter"), "no {name} in {text}");
     }
     ensure!(typed("aero_sink_queue_length", "gauge"), "{text}");
@@ -80,7 +83,8 @@ async fn metrics_have_the_names_of_the_contract(backing: Backing) -> Result<()> 
     let messages = text.lines().filter(|line| {
         line.starts_with("aero_relay_messages_total{") && labels.iter().all(|label| line.contains(label))
     });
-    let values = messages.map(|line| line.rsplit(' ').next().context("no value")?.parse::<f64>().context("no number"));
+    let values =
+        messages.map(|line| line.rsplit(' ').next().context("no value")?.parse::<f64>().context("no number"));
     ensure!(values.sum::<Result<f64>>()? == 200.0, "{text}");
     ensure!(relay.metric("aero_sink_enqueued_total", &["sink=\"file\""]).await? == 200.0, "{text}");
     ensure!(relay.metric("aero_sink_queue_length", &["sink=\"file\""]).await? == 0.0, "{text}");

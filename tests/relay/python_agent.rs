@@ -143,7 +143,13 @@ fn identity(number: usize) -> (String, String) {
 
 impl PythonAgent {
     /// Starts one; further arguments are those of `agent.py`.
-    pub fn start(shape: Shape, number: usize, servers: &[String], folder: &Path, more: &[&str]) -> Result<Self> {
+    pub fn start(
+        shape: Shape,
+        number: usize,
+        servers: &[String],
+        folder: &Path,
+        more: &[&str],
+    ) -> Result<Self> {
         let kit = kit()?;
         let word = match shape {
             Shape::Legacy => "legacy",

@@ -131,7 +131,10 @@ async fn register_relay_is_an_idempotent_upsert(backing: Backing) -> Result<()> 
         registry.register_relay("r-1", address, port).await?;
         let again = registry.relay("r-1").await?.context("it is not listed")?;
         ensure!((again.address.as_str(), again.grpc_port) == (address, port), "{again:?}");
-        ensure!(again.last_heartbeat_unix_ms >= first.last_heartbeat_unix_ms && again.agents == 1, "{again:?}");
+        ensure!(
+            again.last_heartbeat_unix_ms >= first.last_heartbeat_unix_ms && again.agents == 1,
+            "{again:?}"
+        );
     }
     ensure!(registry.holder("a-1").await? == Some("r-1".to_owned()));
     Ok(())
@@ -220,7 +223,8 @@ async fn register_agent_moves_the_placement(backing: Backing) -> Result<()> {
     ensure!(moved.placed_at_unix_ms >= first.placed_at_unix_ms, "{moved:?}");
     let agents = registry.agents().await?;
     ensure!(agents.len() == 1 && agents[0].relay_id == "r-2", "{agents:?}");
-    let held = |relays: Vec<Known>| relays.iter().map(|it| (it.relay_id.clone(), it.agents)).collect::<Vec<_>>();
+    let held =
+        |relays: Vec<Known>| relays.iter().map(|it| (it.relay_id.clone(), it.agents)).collect::<Vec<_>>();
     let held = held(registry.relays().await?);
     ensure!(held.contains(&("r-1".to_owned(), 0)) && held.contains(&("r-2".to_owned(), 1)), "{held:?}");
     Ok(())
@@ -362,7 +366,8 @@ async fn relays_tell_the_registry_of_themselves_and_their_agents(backing: Backin
     let (relay, registry) = lasting(backing).await?;
     // Another daemon, with a store of its own, tells the registry of this one.
     let address = format!("relay.registry.address={}", relay.url());
-    let far = Plan::new("far").set(&["relay.advertise=far.example:7000", &address]).start(Backing::Embedded)?;
+    let far =
+        Plan::new("far").set(&["relay.advertise=far.example:7000", &address]).start(Backing::Embedded)?;
     until("it is known", async || Ok(registry.relay("far").await?.is_some())).await?;
     let known = registry.relay("far").await?.context("it is gone")?;
     ensure!((known.address.as_str(), known.grpc_port) == ("far.example", 7000), "{known:?}");

@@ -246,7 +246,9 @@ async fn is_not_taken(
 async fn frames_without_seq_are_not_taken(backing: Backing) -> Result<()> {
     let relay = Relay::start(backing, "relay-1")?;
     for shape in SHAPES {
-        is_not_taken(&relay, shape, |frame| frame.seq = 0, "seq").await.with_context(|| format!("{shape:?}"))?;
+        is_not_taken(&relay, shape, |frame| frame.seq = 0, "seq")
+            .await
+            .with_context(|| format!("{shape:?}"))?;
     }
     Ok(())
 }
@@ -360,7 +362,10 @@ async fn frames_reach_the_file_whole_and_in_order(backing: Backing) -> Result<()
         let found: Vec<&String> = line.as_object().context("no object")?.keys().collect();
         ensure!(names.iter().all(|name| found.contains(&&(*name).to_owned())), "{line}");
         ensure!(line["timestamp_device"] == 1234.5 && line["msg_id"] == 30, "{line}");
-        ensure!(line["msg_name"] == "*common.MessageAttitude" && line["fields"]["Autopilot"] == "3", "{line}");
+        ensure!(
+            line["msg_name"] == "*common.MessageAttitude" && line["fields"]["Autopilot"] == "3",
+            "{line}"
+        );
         let came = line["timestamp_relay"].as_str().context("no time")?;
         ensure!(came.ends_with('Z') && came.parse::<chrono::DateTime<chrono::Utc>>().is_ok(), "{line}");
         ensure!(raw_frame(line)? == sent, "{line}");

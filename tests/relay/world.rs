@@ -248,7 +248,8 @@ impl Relay {
         let (_, _, text) = self.read("/metrics").await?;
         let mut lines = text.lines().filter(|line| {
             let behind = line.strip_prefix(name);
-            behind.is_some_and(|rest| rest.starts_with(['{', ' '])) && labels.iter().all(|it| line.contains(it))
+            behind.is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels.iter().all(|it| line.contains(it))
         });
         let line = lines.next().with_context(|| format!("no {name} {labels:?} in {text}"))?;
         Ok(line.rsplit(' ').next().context("no value")?.parse()?)
@@ -287,11 +288,6 @@ impl Relay {
     /// What is in the files of its sink.
     pub fn sunk(&self) -> Result<Sunk> {
         Sunk::read(&self.telemetry_dir())
-    }
-
-    /// Waits until its files have that many frames or more.
-    pub async fn until_sunk(&self, frames: usize) -> Result<()> {
-        until(&format!("{frames} frames are in the files"), async || Ok(self.sunk()?.len() >= frames)).await
     }
 }
 
