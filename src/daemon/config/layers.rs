@@ -313,7 +313,7 @@ fn explain(value: &Value, key: String, into: &mut Vec<(String, String)>) {
         }
         // It may hold a password.
         Value::String(text) if matches!(key.as_str(), "store.url" | "relay.sinks.redis.url") => {
-            into.push((key, redacted(text)))
+            into.push((key, redacted(text)));
         }
         Value::String(text) => into.push((key, text.clone())),
         other => into.push((key, other.to_string())),
