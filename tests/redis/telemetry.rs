@@ -110,7 +110,8 @@ async fn nothing_acknowledged_is_missing_after_the_server_was_killed() -> Result
     sinks.close(PATIENCE).await;
     let there: BTreeSet<u64> = seqs(&server)?.into_iter().collect();
     let missing: Vec<_> = acknowledged.difference(&there).collect();
-    ensure!(missing.is_empty(), "{missing:?} of {}", acknowledged.len());
+    let (first, count) = (missing.first(), missing.len());
+    ensure!(missing.is_empty(), "{count} of {} are missing, from {first:?} on", acknowledged.len());
     ensure!(sinks.health().iter().all(|health| health.healthy), "{:?}", sinks.health());
     Ok(())
 }

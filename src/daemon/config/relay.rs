@@ -142,7 +142,7 @@ pub enum Compression {
 }
 
 /// Entries of a Redis Stream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RedisSinkConfig {
     /// `redis://`, `rediss://` or `redis+sentinel://`; the sink is on when it is given.

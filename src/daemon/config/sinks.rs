@@ -1,5 +1,6 @@
 //! What types alone cannot say of where telemetry goes.
 
+use std::fmt;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -127,6 +128,20 @@ impl RedisSinkConfig {
     }
 }
 
+/// Without the password that the URL may hold.
+impl fmt::Debug for RedisSinkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, password_file, stream, entries_max, queue } = self;
+        f.debug_struct("RedisSinkConfig")
+            .field("url", &url.as_deref().map(redacted))
+            .field("password_file", password_file)
+            .field("stream", stream)
+            .field("entries_max", entries_max)
+            .field("queue", queue)
+            .finish()
+    }
+}
+
 impl HttpSinkConfig {
     /// The address; `None` where the sink is off.
     ///
@@ -184,6 +199,7 @@ fn between(key: &'static str, value: usize, min: usize, max: usize) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use super::super::layers::load;
     use super::*;
 
     fn said(change: fn(&mut SinksConfig)) -> Result<(), Fault> {
@@ -240,6 +256,14 @@ mod tests {
         for (at, change) in cases.into_iter().enumerate() {
             assert_eq!(said(change), Ok(()), "{at}");
         }
+    }
+
+    #[test]
+    fn the_password_of_a_url_is_shown_nowhere() {
+        let set = ["relay.sinks.redis.url=redis://:secret@cache".to_owned()];
+        let loaded = load(None, std::iter::empty(), &set, &[]).unwrap();
+        let shown = format!("{:?} {:?}", loaded.config.relay, loaded.explain());
+        assert!(shown.contains("redis://:***@cache") && !shown.contains("secret"), "{shown}");
     }
 
     #[test]

@@ -49,6 +49,16 @@ impl RedisWriter {
         };
         Self { link: Link::new(url, options, Arc::new(Anyone)), stream: stream.to_owned(), entries_max }
     }
+
+    /// A command for each agent's line.
+    fn commands(&self, lines: &[(&str, &[u8])]) -> Pipeline {
+        let mut commands = Pipeline::with_capacity(lines.len());
+        for (agent_id, line) in lines {
+            let command = commands.cmd("XADD").arg(&self.stream).arg("MAXLEN").arg("~").arg(self.entries_max);
+            command.arg("*").arg("envelope").arg(line).arg("agent_id").arg(agent_id);
+        }
+        commands
+    }
 }
 
 /// The part of a key that decides its place in a Cluster: what is between the first braces, else all of it.
@@ -64,16 +74,15 @@ impl Writer for RedisWriter {
     }
 
     async fn write(&mut self, items: &[Arc<Item>]) -> Result<(), WriteError> {
-        let frames = items.iter().map(|item| item.frames()).sum();
-        let mut commands = Pipeline::with_capacity(frames);
-        for item in items {
-            for line in item.lines().each() {
-                let command =
-                    commands.cmd("XADD").arg(&self.stream).arg("MAXLEN").arg("~").arg(self.entries_max);
-                command.arg("*").arg("envelope").arg(line).arg("agent_id").arg(&*item.batch.agent_id);
-            }
+        let lines =
+            items.iter().flat_map(|item| item.lines().each().map(|line| (&*item.batch.agent_id, line)));
+        let lines: Vec<_> = lines.collect();
+        // More than one pipeline only for a batch that is larger by itself.
+        for lines in lines.chunks(BOUNDS.frames) {
+            let commands = self.commands(lines);
+            self.link.pipeline(&commands).await.map_err(|error| WriteError::Failed(said(&error)))?;
         }
-        self.link.pipeline(&commands).await.map_err(|error| WriteError::Failed(said(&error)))
+        Ok(())
     }
 }
 

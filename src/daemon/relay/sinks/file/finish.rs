@@ -1,9 +1,9 @@
 //! What becomes of files that get no more lines: they are put on the disk, compressed, and go when there are too
 //! many. On a thread of its own, so that no write waits for it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -77,6 +77,10 @@ impl Finisher {
 
 impl Finishing {
     fn run(self, closed: &Receiver<Name>) {
+        if let Err(error) = self.remove_orphans() {
+            let folder = self.settings.folder.display();
+            warn!(folder = %folder, error = %error, "cannot look after what an earlier process left");
+        }
         self.finish_all();
         while let Ok(name) = closed.recv() {
             if let Err(error) = File::open(self.path(name, PLAIN)).and_then(|file| file.sync_data()) {
@@ -84,6 +88,17 @@ impl Finishing {
             }
             self.finish_all();
         }
+    }
+
+    /// Removes what was being compressed of files that are gone.
+    fn remove_orphans(&self) -> io::Result<()> {
+        let FileSettings { folder, prefix, .. } = &self.settings;
+        for name in names::all(folder, prefix, PARTIAL)? {
+            if !self.path(name, PLAIN).try_exists()? {
+                std::fs::remove_file(self.path(name, PARTIAL))?;
+            }
+        }
+        Ok(())
     }
 
     fn finish_all(&self) {
@@ -172,10 +187,10 @@ impl Finishing {
         let excess = all.len().saturating_sub(*files_max);
         for (name, ending) in all.into_iter().take(excess) {
             let path = self.path(name, ending);
-            let file = File::open(&path)?;
-            if file.try_lock().is_ok() {
-                std::fs::remove_file(&path)?;
-                debug!(file = %path.display(), "old telemetry file removed");
+            match remove_unused(&path) {
+                Ok(true) => debug!(file = %path.display(), "old telemetry file removed"),
+                Ok(false) => {}
+                Err(error) => warn!(file = %path.display(), error = %error, "cannot remove a telemetry file"),
             }
         }
         Ok(())
@@ -183,5 +198,15 @@ impl Finishing {
 
     fn path(&self, name: Name, ending: &str) -> PathBuf {
         name.path(&self.settings.folder, &self.settings.prefix, ending)
+    }
+}
+
+/// Removes a file. False: a process writes it, and it stays.
+fn remove_unused(path: &Path) -> io::Result<bool> {
+    let file = File::open(path)?;
+    match file.try_lock() {
+        Ok(()) => std::fs::remove_file(path).map(|()| true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }

@@ -128,6 +128,7 @@ async fn closed_files_are_compressed_and_hold_every_line() {
     // As a process leaves it that was killed while it compressed, and one that was killed just after.
     let left = files_in(place.path()).into_iter().find(|file| file.extension().unwrap() == "jsonl").unwrap();
     std::fs::write(left.with_extension("jsonl.zst.partial"), "half").unwrap();
+    std::fs::write(place.path().join("t_4.jsonl.zst.partial"), "of one that is gone").unwrap();
     let done = place.path().join("t_5.jsonl");
     std::fs::write(&done, "{}\n").unwrap();
     std::fs::write(place.path().join("t_5.jsonl.zst"), zstd::encode_all(&b"{}\n"[..], 3).unwrap()).unwrap();
