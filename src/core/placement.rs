@@ -31,7 +31,9 @@ mod tests {
     #[test]
     fn a_placement_goes_with_the_incarnation_that_took_it() {
         let relays = Incarnations::from([("a".to_owned(), 7), ("b".to_owned(), 9)]);
-        let cases: [(&str, &[(&str, u64)], &[usize]); 6] = [
+        // What is placed; the places of those that go.
+        type Case<'a> = (&'a str, &'a [(&'a str, u64)], &'a [usize]);
+        let cases: [Case<'_>; 6] = [
             ("nothing is placed", &[], &[]),
             ("held by live relays", &[("a", 7), ("b", 9)], &[]),
             ("its relay has ended", &[("a", 7), ("c", 1)], &[1]),

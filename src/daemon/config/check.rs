@@ -201,4 +201,17 @@ mod tests {
         config.mesh.seeds = vec!["10.0.0.1:1".to_owned(), "[::1]:2".to_owned(), "relay-a.eu:3".to_owned()];
         assert_eq!(config.check(), Ok(()));
     }
+
+    #[test]
+    fn times_to_live_of_relays_and_agents_are_a_second_to_a_day() {
+        let span = |ms| Span(Duration::from_millis(ms));
+        for (ms, fits) in [(999, false), (1000, true), (86_400_000, true), (86_400_001, false)] {
+            let mut config = Config::default();
+            config.registry.relay_ttl = span(ms);
+            assert_eq!(config.check().map_err(|(key, _)| key), fits.then_some(()).ok_or("registry.relayTtl"));
+            let mut config = Config::default();
+            config.registry.agent_ttl = span(ms);
+            assert_eq!(config.check().map_err(|(key, _)| key), fits.then_some(()).ok_or("registry.agentTtl"));
+        }
+    }
 }

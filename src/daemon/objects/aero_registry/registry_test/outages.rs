@@ -98,16 +98,23 @@ async fn reads_go_on_while_the_store_is_away_and_say_so() {
 
 #[tokio::test(start_paused = true)]
 async fn registrations_are_refused_while_the_store_is_away() {
-    let a = alone().await;
-    a.relay("r").await;
-    a.path.fall_ill(EVERY_CALL, Ill::Fails);
-    sleep(SECOND * 2).await;
-    refused(a.register_relay(Some(relay("s", "host"))).await, Code::Unavailable, "nothing was changed");
-    refused(a.register_agent(Some("x"), "r").await, Code::Unavailable, "nothing was changed");
-    a.path.recover();
-    sleep(SECOND * 3).await;
-    assert_eq!(a.relay_ids().await, ["r"]);
-    a.agent("x", "r").await;
+    for ill in [Ill::Fails, Ill::Hangs] {
+        let a = alone().await;
+        a.relay("r").await;
+        a.path.fall_ill(EVERY_CALL, ill);
+        sleep(SECOND * 2).await;
+        let asked = a.path.count(Call::Open);
+        for known in ["r", "s"] {
+            let refusal = a.register_relay(Some(relay(known, "host"))).await;
+            refused(refusal, Code::Unavailable, "nothing was changed");
+        }
+        refused(a.register_agent(Some("x"), "r").await, Code::Unavailable, "nothing was changed");
+        assert_eq!(a.path.count(Call::Open), asked, "an outage piles nothing up");
+        a.path.recover();
+        sleep(SECOND * 3).await;
+        assert_eq!(a.relay_ids().await, ["r"]);
+        a.agent("x", "r").await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

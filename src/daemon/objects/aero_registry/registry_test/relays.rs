@@ -1,6 +1,7 @@
 //! RegisterRelay and HeartbeatRelay.
 
 use super::*;
+use crate::daemon::registry::faulty::{Call, Ill};
 
 #[tokio::test(start_paused = true)]
 async fn a_relay_is_refused_that_is_not_named_or_not_anywhere() {
@@ -82,6 +83,8 @@ async fn many_registrations_at_once_are_one_relay() {
     let store = memory();
     let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
     let before = a.commits().await;
+    // None sees what the others do before it is done.
+    [&a, &b].iter().for_each(|it| it.path.fall_ill([Call::Open, Call::Commit], Ill::AnswersLate));
     let all = (0..20).map(|at| if at % 2 == 0 { &a } else { &b });
     for outcome in
         futures_util::future::join_all(all.map(|it| it.register_relay(Some(relay("r", "host"))))).await
