@@ -24,6 +24,9 @@ use crate::wire::telemetry::Shape;
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 const SINKS_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a relay may take to stop, once its streams have ended.
+pub const STOP_LIMIT: Duration = LEAVE_TIMEOUT.saturating_add(SINKS_TIMEOUT);
+
 /// Why a relay cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
