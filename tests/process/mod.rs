@@ -17,6 +17,9 @@ use serde_json::Value;
 /// How long anything that should happen may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Further variables that a daemon reads.
+const RELAY_SETTINGS: [&str; 4] = ["REDIS_ADDR", "REDIS_PASSWORD", "REDIS_DB", "RELAY_ID"];
+
 /// A running `omnirelayd`; killed when it is dropped.
 pub struct Daemon {
     child: Child,
@@ -31,13 +34,15 @@ pub struct Place {
     pub listen: String,
     pub arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Lets a write beyond the limit of file sizes fail instead of ending the process.
+    pub outlives_size_limit: bool,
 }
 
 impl Place {
     pub fn new(arguments: &[&str]) -> Result<Self> {
         let arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
         let (directory, listen) = (tempfile::tempdir()?, "127.0.0.1:0".to_owned());
-        Ok(Self { directory, listen, arguments, environment: Vec::new() })
+        Ok(Self { directory, listen, arguments, environment: Vec::new(), outlives_size_limit: false })
     }
 
     /// With these variables in the environment.
@@ -72,7 +77,14 @@ impl Place {
     }
 
     fn command(&self) -> Result<Command> {
-        let mut command = omnirelayd();
+        let mut command = match self.outlives_size_limit {
+            false => omnirelayd(),
+            true => {
+                let mut shell = clean("sh");
+                shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_omnirelayd")]);
+                shell
+            }
+        };
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file())?;
         command
             .arg("--data-dir")
@@ -154,7 +166,8 @@ pub fn clean(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let shown = name.to_string_lossy();
-        if shown.starts_with("OMNIRELAY") && !shown.starts_with("OMNIRELAY_TEST") {
+        let ours = shown.starts_with("OMNIRELAY") && !shown.starts_with("OMNIRELAY_TEST");
+        if ours || RELAY_SETTINGS.contains(&&*shown) {
             command.env_remove(name);
         }
     }

@@ -1,9 +1,11 @@
 //! The tables at the top of this binary name tests that there are, and what has a number is tested on both stores.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+
+use crate::tables::{collect, of_binary, rows};
 
 /// The scenarios of the stories, and the edge cases, by what the names of their tests begin with.
 const SCENARIOS: &[&str] = &[
@@ -43,52 +45,6 @@ const REDIS_ONLY: &[(&str, &str)] = &[
     ("us4_2_restarted_node_is_seen_without_interruption", "nodes on one file have one process"),
 ];
 
-/// The rows of the tables: what is required, and the tests that show it.
-fn rows(text: &str) -> BTreeMap<String, Vec<String>> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix("//! | "));
-    let row = |line: &str| {
-        let (what, tests) = line.split_once(" | ")?;
-        let id = what.split(' ').next()?.to_owned();
-        let tests = tests.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-        id.contains('-').then_some((id, tests))
-    };
-    lines.filter_map(row).filter(|(id, _)| !id.starts_with("--")).collect()
-}
-
-/// The names of the functions in a file that are marked as tests, or that a macro makes tests of.
-fn tests_in(text: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let (mut marked, mut listed) = (false, false);
-    for line in text.lines().map(str::trim) {
-        if line.starts_with("on_both! {") {
-            listed = true;
-        } else if line == "}" {
-            listed = false;
-        } else if listed {
-            found.insert(line.to_owned());
-        } else if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
-            marked = true;
-        } else if let Some((_, rest)) = line.split_once("fn ").filter(|_| marked) {
-            found.extend(rest.split('(').next().map(str::to_owned));
-            marked = false;
-        }
-    }
-    found
-}
-
-fn collect(directory: &Path, into: &mut BTreeSet<String>) -> Result<()> {
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            collect(&path, into)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            into.extend(tests_in(&text));
-        }
-    }
-    Ok(())
-}
-
 #[test]
 fn every_requirement_is_tested() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -111,42 +67,9 @@ fn every_requirement_is_tested() -> Result<()> {
     Ok(())
 }
 
-/// The tests of a file of this binary, by the store that they are run on.
-fn by_store(text: &str) -> BTreeMap<&'static str, BTreeSet<String>> {
-    let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    let modules = [
-        ("on_both! {", &["embedded", "redis"][..]),
-        ("mod embedded {", &["embedded"]),
-        ("mod redis {", &["redis"]),
-    ];
-    for (opening, stores) in modules {
-        let blocks = text.split("\n}").filter_map(|block| block.split_once(&format!("\n{opening}\n")));
-        for (_, block) in blocks {
-            // In `tests_in` a closing brace ends a list.
-            let names = if opening == "on_both! {" {
-                block.lines().map(|line| line.trim().to_owned()).filter(|name| !name.is_empty()).collect()
-            } else {
-                tests_in(block)
-            };
-            for store in stores {
-                found.entry(store).or_default().extend(names.iter().cloned());
-            }
-        }
-    }
-    found
-}
-
 #[test]
 fn every_scenario_is_tested_on_both_stores() -> Result<()> {
-    let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/registers"))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("coverage.rs") {
-            for (store, names) in by_store(&std::fs::read_to_string(&path)?) {
-                found.entry(store).or_default().extend(names);
-            }
-        }
-    }
+    let found = of_binary("tests/registers")?;
     let on = |store: &str, name: &str| found.get(store).is_some_and(|names| names.contains(name));
     let names: BTreeSet<&String> = found.values().flatten().collect();
     for scenario in SCENARIOS {
@@ -161,26 +84,4 @@ fn every_scenario_is_tested_on_both_stores() -> Result<()> {
         ensure!(on("redis", name) && !why.is_empty(), "there is no test `{name}` to excuse");
     }
     Ok(())
-}
-
-#[test]
-fn tests_are_found_by_their_store() {
-    let text = "\non_both! {\n    made\n    both\n}\nfn x() {\n}\nmod redis {\n    #[test]\n    fn only() {\n    }\n}\n#[test]\nfn none() {\n}\n";
-    let found = by_store(text);
-    assert_eq!(found["embedded"].iter().collect::<Vec<_>>(), ["both", "made"]);
-    assert_eq!(found["redis"].iter().collect::<Vec<_>>(), ["both", "made", "only"]);
-}
-
-#[test]
-fn rows_and_tests_are_found() {
-    let table =
-        "//! | requirement | tests |\n//! | --- | --- |\n//! | X-1 words | `a`, `b` |\n//! | X-2 | |\n";
-    let found = rows(table);
-    assert_eq!(found.len(), 2, "{found:?}");
-    assert_eq!(
-        (found["X-1"].as_slice(), found["X-2"].len()),
-        (["a".to_owned(), "b".to_owned()].as_slice(), 0)
-    );
-    let text = "on_both! {\n    made\n}\n#[test]\nfn marked() {}\nfn helper() {}\n#[tokio::test(flavor = \"x\")]\nasync fn other() {";
-    assert_eq!(tests_in(text).into_iter().collect::<Vec<_>>(), ["made", "marked", "other"]);
 }

@@ -49,6 +49,8 @@
 mod process;
 #[path = "../servers/mod.rs"]
 mod servers;
+#[path = "../tables/mod.rs"]
+mod tables;
 
 mod contract;
 mod coverage;

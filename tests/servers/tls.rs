@@ -43,6 +43,11 @@ impl Authority {
         (self.file("client", "pem"), self.file("client", "key"))
     }
 
+    /// The certificate of a server, and its key.
+    pub fn of_server(&self) -> (PathBuf, PathBuf) {
+        (self.file("server", "pem"), self.file("server", "key"))
+    }
+
     fn file(&self, name: &str, extension: &str) -> PathBuf {
         self.directory.path().join(name).with_extension(extension)
     }
