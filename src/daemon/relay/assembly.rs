@@ -111,12 +111,14 @@ impl Relay {
     /// What is wrong with the publication of keys; the outer `None` where nothing is published.
     pub fn publish_trouble(&self) -> Option<impl Fn() -> Option<String> + Send + Sync + 'static> {
         let publications = self.publications.clone();
-        publications.health().is_on.then(|| {
+        let trouble = {
+            let publications = publications.clone();
             move || {
                 let lasts = publications.health().failing_for?;
                 Some(format!("the Redis for published keys has not answered for {} s", lasts.as_secs()))
             }
-        })
+        };
+        publications.health().is_on.then_some(trouble)
     }
 
     /// Takes back what was published, and writes what the sinks still have. Streams have ended by then.
