@@ -3,12 +3,12 @@
 mod probes;
 mod registers;
 mod relay;
+mod serving;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::codec::CompressionEncoding::Gzip;
 
@@ -42,8 +42,7 @@ use super::registry::follow::follow_log;
 use super::relay::assembly::{Relay, RelayError};
 use super::store::{Kind, Retention, Store};
 use super::surface::{
-    Drained, FinishedCall, Hosts, Insecure, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceError,
-    TlsError, serve,
+    FinishedCall, Hosts, Insecure, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceError, TlsError,
 };
 use crate::core::time::Millis;
 use crate::wire::pb::aeroarc::registry::v1::aero_registry_server::AeroRegistryServer;
@@ -61,6 +60,7 @@ pub use relay::{PortTaken, RelayAddresses, RelayListeners};
 
 use probes::{Probed, probes};
 use relay::{RelayPorts, RelayServices};
+use serving::Serving;
 
 /// The kinds that every daemon holds in memory. The audit trail is not among them.
 static MIRRORED: [Kind; 6] = [PEER, LEADERSHIP, REGISTER, ADVERTISEMENT, RELAY, AGENT];
@@ -123,8 +123,7 @@ pub struct Node {
     readiness: Arc<Readiness>,
     heads: Arc<Heads>,
     control: SocketAddr,
-    stop_serving: Option<oneshot::Sender<()>>,
-    served: watch::Receiver<Option<Drained>>,
+    serving: Serving,
     ports: Option<RelayPorts>,
     relay: Option<Relay>,
     /// Keeps the node present; ended before it leaves, so that nothing brings it back.
@@ -193,10 +192,9 @@ impl Node {
             RelayPorts::start(listeners, &spec.config, &services, probed, observer)
         });
         let ports = ports.transpose()?;
-        spec.listener.set_nonblocking(true).map_err(NodeError::Listen)?;
-        let listener = tokio::net::TcpListener::from_std(spec.listener).map_err(NodeError::Listen)?;
 
         let mut tasks = JoinSet::new();
+        let serving = Serving::begin(&mut tasks, spec.listener, None, surface, limits(&spec.config))?;
         tasks.spawn(follow_log(registry.clone()));
         let (files, keep) = (spec.audit.clone(), spec.config.audit.age.0);
         tasks.spawn(Sealer::new(registry.clone(), audit_key, files, heads.clone(), keep).run());
@@ -206,31 +204,16 @@ impl Node {
         tasks.spawn(async move { aero.run().await });
         let mut keeping = JoinSet::new();
         keeping.spawn(keep_present(registry.clone(), presence.clone(), spec.config.renew_every()));
-        let settings = campaign_settings(&spec.config);
-        let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics.leadership()));
-        let mut campaigning = JoinSet::new();
-        let candidate = campaigner.clone();
-        campaigning.spawn(async move { candidate.run().await });
+        let (campaigner, campaigning) = campaign(&registry, &spec.config, &metrics);
         tasks.spawn(async move { pool.run().await });
         tasks.spawn(registry.clone().keep_house(retention(&spec.config), HOUSEKEEPING_EVERY));
-        let (stop_serving, stopped) = oneshot::channel();
-        let (say_served, served) = watch::channel(None);
-        let limits = limits(&spec.config);
-        tasks.spawn(async move {
-            // A dropped sender means the node is being dropped, and this task with it.
-            let stop = async { drop(stopped.await) };
-            let drained = serve(listener, surface, limits, stop).await;
-            say_served.send_replace(Some(drained));
-        });
-        let stop_serving = Some(stop_serving);
         Ok(Self {
             registry,
             presence,
             readiness,
             heads,
             control,
-            stop_serving,
-            served,
+            serving,
             ports,
             relay,
             keeping,
@@ -277,10 +260,6 @@ impl Node {
         self.campaigning.shutdown().await;
         self.presence.withdraw().await;
         self.campaigner.leave().await;
-        if let Some(stop) = self.stop_serving.take() {
-            // It may have ended by itself.
-            let _ = stop.send(());
-        }
         let relay_drained = async {
             if let Some(ports) = &mut self.ports {
                 ports.drain().await;
@@ -289,13 +268,7 @@ impl Node {
                 relay.stop().await;
             }
         };
-        let (drained, ()) = tokio::join!(self.served.wait_for(Option::is_some), relay_drained);
-        let drained = drained.map_or(None, |drained| *drained);
-        if let Some(Drained { cut }) = drained
-            && cut > 0
-        {
-            tracing::warn!(cut, "connections were cut at the end of the grace period");
-        }
+        tokio::join!(self.serving.stop(), relay_drained);
         // Somebody may have handed over to it before hearing that it stops.
         self.campaigner.leave().await;
         self.seal_last().await;
@@ -377,6 +350,16 @@ fn aero_registry(registry: &Arc<Registry>, config: &Config) -> AeroRegistry {
         grace: config.session_ttl(),
     };
     AeroRegistry::new(registry.clone(), settings, config.control.watches_max)
+}
+
+/// The campaigner, and the task in which it runs.
+fn campaign(registry: &Arc<Registry>, config: &Config, metrics: &Metrics) -> (Arc<Campaigner>, JoinSet<()>) {
+    let settings = campaign_settings(config);
+    let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics.leadership()));
+    let mut campaigning = JoinSet::new();
+    let candidate = campaigner.clone();
+    campaigning.spawn(async move { candidate.run().await });
+    (campaigner, campaigning)
 }
 
 fn campaign_settings(config: &Config) -> CampaignSettings {

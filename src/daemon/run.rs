@@ -19,13 +19,14 @@ use super::config::{self, Config, ConfigError, Loaded};
 use super::data_dir::{DataDir, write_whole};
 use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::registry::follow::chain;
+use super::relay::assembly::STOP_LIMIT;
 use super::signals::EndSignals;
 use super::stores::Stores;
 use super::telemetry::{self, LogControl};
 use crate::wire::fault::Exit;
 
 /// How long leaving may take once running calls have had their time.
-pub const LEAVE_LIMIT: Duration = Duration::from_secs(5);
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -117,7 +118,7 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    let end = EndSignals::listen(config.control.drain_grace.0 + LEAVE_LIMIT)?;
+    let end = EndSignals::listen(stop_limit(&config))?;
     if let Some(path) = &args.ready_file {
         remove_if_there(path)?;
     }
@@ -142,6 +143,12 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     let outcome = runtime.block_on(live(spec, args, log, end));
     runtime.shutdown_background();
     outcome
+}
+
+/// How long a process may take to stop once it is told to: running calls, telemetry that waits, and leaving.
+pub fn stop_limit(config: &Config) -> Duration {
+    let relay = if config.serves("relay") { STOP_LIMIT } else { Duration::ZERO };
+    config.control.drain_grace.0 + relay + LEAVE_LIMIT
 }
 
 fn data_dir(config: &Config) -> PathBuf {

@@ -12,7 +12,7 @@ use super::config::{self, Config, ConfigError, LogConfig, LogFormat};
 use super::data_dir::{DataDir, DataDirError, write_whole};
 use super::fleet::{Fleet, FleetError, MemberSpec};
 use super::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
-use super::run::{LEAVE_LIMIT, ready_row, remove_if_there, withdraw_ready, write_ready};
+use super::run::{ready_row, remove_if_there, stop_limit, withdraw_ready, write_ready};
 use super::signals::EndSignals;
 use super::store::embedded::OpenError;
 use super::stores::Stores;
@@ -124,7 +124,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
     telemetry::start(&log)?;
     let config = configured(options)?;
     let redis = config.store.redis().map_err(|(_, what)| UpError::Store(what))?;
-    let end = EndSignals::listen(config.control.drain_grace.0 + LEAVE_LIMIT).map_err(UpError::Signals)?;
+    let end = EndSignals::listen(stop_limit(&config)).map_err(UpError::Signals)?;
     if let Some(path) = &options.ready_file {
         remove_if_there(path).map_err(|error| UpError::ReadyFile(error.to_string()))?;
     }

@@ -86,7 +86,7 @@ mod tests {
             ("nothing in flight", "relay.maxInflight", |c| c.relay.max_inflight = 0),
             ("too little memory", "relay.inflightBytesMax", |c| c.relay.inflight_bytes_max = MIB),
             ("sessions too short", "relay.sessionTtl", |c| {
-                c.relay.session_ttl = Span(Duration::from_secs(1))
+                c.relay.session_ttl = Span(Duration::from_secs(1));
             }),
             ("no sessions", "relay.sessionsMax", |c| c.relay.sessions_max = 0),
             ("a host alone", "relay.publish.address", |c| c.relay.publish.address = Some("a".to_owned())),

@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::probes::{Probed, relay_probes};
+use super::serving::{Serving, asynchronous};
 use super::{NodeError, NodeSpec, Observer};
 use crate::daemon::config::{Config, RelayConfig, RelayTlsConfig};
 use crate::daemon::metrics::Metrics;
@@ -22,7 +22,7 @@ use crate::daemon::relay::http::serve_probes;
 use crate::daemon::relay::identity::{advertised, relay_id};
 use crate::daemon::relay::report::{OtherRegistry, OwnRegistry, RelayRegistry, Reports};
 use crate::daemon::surface::{
-    Drained, HostAndAgents, Hosts, Limits, OMNIRELAY, Surface, SurfaceBuilder, SurfaceError, Tls, serve_with,
+    HostAndAgents, Hosts, Limits, OMNIRELAY, Surface, SurfaceBuilder, SurfaceError, Tls,
 };
 use crate::wire::pb::aeroarc::agent::v1::agent_gateway_server::AgentGatewayServer;
 use crate::wire::pb::aeroarc::registry::v1 as pb;
@@ -192,8 +192,7 @@ impl RelayServices {
 /// Both ports at work. Dropping it ends them as a crash would.
 pub(super) struct RelayPorts {
     addresses: RelayAddresses,
-    stop_serving: Option<oneshot::Sender<()>>,
-    served: watch::Receiver<Option<Drained>>,
+    serving: Serving,
     /// Ended when it is dropped.
     tasks: JoinSet<()>,
 }
@@ -209,23 +208,15 @@ impl RelayPorts {
         let addresses = listeners.addresses().map_err(NodeError::Listen)?;
         let surface = relay_surface(services, observer)?;
         let tls = tls(&config.relay.tls)?;
-        let (grpc, http) = (asynchronous(listeners.grpc)?, asynchronous(listeners.http)?);
+        let http = asynchronous(listeners.http)?;
         let mut tasks = JoinSet::new();
         let up = services.clone();
         tasks.spawn(serve_probes(http, relay_probes(probed, move || up.is_up())));
         if let Some(tls) = &tls {
             tasks.spawn(tls.clone().keep());
         }
-        let (stop_serving, stopped) = oneshot::channel();
-        let (say_served, served) = watch::channel(None);
-        let limits = limits(config);
-        tasks.spawn(async move {
-            // A dropped sender means the node is being dropped, and this task with it.
-            let stop = async { drop(stopped.await) };
-            let drained = serve_with(grpc, tls, surface, limits, stop).await;
-            say_served.send_replace(Some(drained));
-        });
-        Ok(Self { addresses, stop_serving: Some(stop_serving), served, tasks })
+        let serving = Serving::begin(&mut tasks, listeners.grpc, tls, surface, limits(config))?;
+        Ok(Self { addresses, serving, tasks })
     }
 
     pub(super) fn addresses(&self) -> RelayAddresses {
@@ -234,16 +225,7 @@ impl RelayPorts {
 
     /// Takes no more connections, ends streams once what is due on them was said, and lets calls finish.
     pub(super) async fn drain(&mut self) {
-        if let Some(stop) = self.stop_serving.take() {
-            // It may have ended by itself.
-            let _ = stop.send(());
-        }
-        let drained = self.served.wait_for(Option::is_some).await.map_or(None, |drained| *drained);
-        if let Some(Drained { cut }) = drained
-            && cut > 0
-        {
-            tracing::warn!(cut, "connections of agents were cut at the end of the grace period");
-        }
+        self.serving.stop().await;
     }
 
     /// Ends what is left, last of all: until then probes are answered.
@@ -281,9 +263,4 @@ fn tls(config: &RelayTlsConfig) -> Result<Option<Arc<Tls>>, NodeError> {
         // One without the other was refused with the configuration.
         (_, _) => Ok(None),
     }
-}
-
-fn asynchronous(listener: TcpListener) -> Result<tokio::net::TcpListener, NodeError> {
-    listener.set_nonblocking(true).map_err(NodeError::Listen)?;
-    tokio::net::TcpListener::from_std(listener).map_err(NodeError::Listen)
 }

@@ -24,6 +24,9 @@ use crate::wire::telemetry::Shape;
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 const SINKS_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a relay may take to stop, once its streams have ended.
+pub const STOP_LIMIT: Duration = LEAVE_TIMEOUT.saturating_add(SINKS_TIMEOUT);
+
 /// Why a relay cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
@@ -108,12 +111,14 @@ impl Relay {
     /// What is wrong with the publication of keys; the outer `None` where nothing is published.
     pub fn publish_trouble(&self) -> Option<impl Fn() -> Option<String> + Send + Sync + 'static> {
         let publications = self.publications.clone();
-        publications.health().is_on.then(|| {
+        let trouble = {
+            let publications = publications.clone();
             move || {
                 let lasts = publications.health().failing_for?;
                 Some(format!("the Redis for published keys has not answered for {} s", lasts.as_secs()))
             }
-        })
+        };
+        publications.health().is_on.then_some(trouble)
     }
 
     /// Takes back what was published, and writes what the sinks still have. Streams have ended by then.
