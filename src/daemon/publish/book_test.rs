@@ -113,7 +113,7 @@ proptest! {
                     book.done(&step, outcome, now);
                 },
                 Event::Lose(arrive) => {
-                    let steps: Vec<Step> = under_way.drain(..).collect();
+                    let steps = std::mem::take(&mut under_way);
                     if arrive {
                         for step in &steps {
                             stand.take(step);

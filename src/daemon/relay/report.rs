@@ -5,6 +5,8 @@
 mod held;
 mod registry;
 #[cfg(test)]
+mod registry_test;
+#[cfg(test)]
 mod report_test;
 mod trouble;
 

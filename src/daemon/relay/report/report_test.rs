@@ -182,7 +182,8 @@ async fn ten_thousand_agents_come_in_no_burst() {
     world.run();
     sleep(Duration::from_secs(2)).await;
     assert_eq!(world.reports.health().agents_known, agents.len());
-    assert!(world.fake.inner().under_way_most <= WORDS_MAX + 1, "{}", world.fake.inner().under_way_most);
+    let most = world.fake.inner().under_way_most;
+    assert!(most <= 64 + 1, "{most} together");
     world.fake.called();
     sleep(INTERVAL).await;
     let begun = Instant::now();
@@ -219,6 +220,11 @@ async fn a_registry_that_has_forgotten_everything_is_told_again() {
         let calls: Vec<&str> = inner.calls.iter().map(|(_, call)| call.as_str()).collect();
         let registered = calls.iter().filter(|call| **call == "register r").count();
         assert_eq!(registered, 1 + usize::from(by_agent), "{calls:?}");
+        let again = inner.calls.iter().rev().find(|(_, call)| call == "register r").unwrap().0;
+        let soon = inner.calls.iter().filter(|(at, call)| {
+            *at >= again && *at < again + Duration::from_millis(50) && call.starts_with("agent ")
+        });
+        assert_eq!(soon.count(), 3, "at once, by an agent: {by_agent}");
     }
 }
 
@@ -328,6 +334,15 @@ async fn an_agent_that_is_refused_disturbs_no_other() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_out_of_date_counts_for_nothing() {
     let world = running(&["x"]).await;
+    for _ in 0..2 {
+        world.reports.hold("x");
+        sleep(ANSWER_TIME * 3 / 5).await;
+    }
+    // The first word is answered, the second is not.
+    assert_eq!(world.reports.health().agents_known, 0);
+    sleep(ANSWER_TIME).await;
+    assert_eq!(world.reports.health().agents_known, 1);
+    world.fake.called();
     world.reports.let_go("x");
     world.reports.hold("x");
     // The word is on its way.
