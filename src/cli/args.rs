@@ -163,6 +163,11 @@ pub struct WriteArgs {
 }
 
 impl WriteArgs {
+    /// A change of which is known only whether somebody confirmed it.
+    pub fn confirmed(yes: bool) -> Self {
+        Self { yes, ..Self::default() }
+    }
+
     pub fn is_dry_run(&self) -> bool {
         self.dry_run.is_some()
     }

@@ -10,7 +10,8 @@ use super::session::Session;
 
 /// How often a list that moved away under its pages is begun again.
 const RESTARTS_MAX: u32 = 3;
-const PAGE_MAX: usize = 1000;
+/// The most items of one page.
+pub const PAGE_MAX: usize = 1000;
 
 /// Which part of a list the next request asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,13 @@ pub struct Page {
     /// 0: what the daemon thinks best.
     pub size: u32,
     pub token: String,
+}
+
+impl Page {
+    /// The size, or `usual` when the daemon is not to choose.
+    pub fn size_or(&self, usual: usize) -> usize {
+        if self.size == 0 { usual } else { self.size as usize }
+    }
 }
 
 /// Fetches a list as one document: that of the first page, with the items of all.

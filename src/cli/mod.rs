@@ -1,6 +1,7 @@
 //! The operator's command line.
 
 mod address;
+mod agents;
 mod api;
 mod args;
 mod audit;
@@ -12,6 +13,7 @@ mod completions;
 pub mod context;
 mod dev;
 mod document;
+mod drones;
 mod env;
 pub mod error;
 mod explain;
@@ -27,6 +29,7 @@ mod ops;
 mod output;
 mod peers;
 mod registers;
+mod relays;
 pub mod rpc;
 mod schema;
 mod session;
@@ -81,6 +84,15 @@ enum Cmd {
     /// The registers that nodes host, and who advertises them
     #[command(visible_alias = "reg", alias = "register", arg_required_else_help = true)]
     Registers(Box<registers::RegistersArgs>),
+    /// The relays that live, as the registry knows them
+    #[command(alias = "relay", arg_required_else_help = true)]
+    Relays(relays::RelaysArgs),
+    /// The agents that live, and which relay holds each
+    #[command(alias = "agent", arg_required_else_help = true)]
+    Agents(agents::AgentsArgs),
+    /// The sessions that relays hold, and what drones are told to fly
+    #[command(alias = "drone", arg_required_else_help = true)]
+    Drones(Box<drones::DronesArgs>),
     /// What takes a daemon longer than a call
     #[command(alias = "operations", arg_required_else_help = true)]
     Ops(ops::OpsArgs),
@@ -139,6 +151,9 @@ pub fn leaves() -> Vec<&'static Leaf> {
         peers::LEAVES,
         leaders::LEAVES,
         registers::LEAVES,
+        relays::LEAVES,
+        agents::LEAVES,
+        drones::LEAVES,
         ops::LEAVES,
         audit::LEAVES,
         context::LEAVES,
@@ -248,6 +263,9 @@ fn execute(command: &Cmd, session: &mut Session) -> Result<Exit, CliError> {
         Cmd::Explain(args) => explain::run(args, session),
         Cmd::Mesh(_)
         | Cmd::Registers(_)
+        | Cmd::Relays(_)
+        | Cmd::Agents(_)
+        | Cmd::Drones(_)
         | Cmd::Ops(_)
         | Cmd::Audit(_)
         | Cmd::Context(_)
@@ -268,6 +286,9 @@ async fn ask(command: &Cmd, session: &mut Session) -> Result<Exit, CliError> {
         Cmd::Mesh(MeshArgs { noun: Noun::Leaders(args) }) => leaders::run(args, session).await,
         Cmd::Mesh(MeshArgs { noun: Noun::Check(args) }) => check::run(args, session).await,
         Cmd::Registers(args) => registers::run(args, session).await,
+        Cmd::Relays(args) => relays::run(args, session).await,
+        Cmd::Agents(args) => agents::run(args, session).await,
+        Cmd::Drones(args) => drones::run(args, session).await,
         Cmd::Ops(args) => ops::run(args, session).await,
         Cmd::Audit(args) => audit::run(args, session).await,
         Cmd::Context(args) => context::run(args, session).await,

@@ -1,12 +1,15 @@
-//! How a command calls a method: its route, and what goes where.
+//! How a command calls a method: its route, and what goes where; or that it has none and is called over gRPC.
 //!
 //! The parity test holds every [`Rpc`] against the descriptors.
 
+use bytes::Bytes;
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::CliError;
+use crate::wire::fault::Code;
+use crate::wire::json::{METHODS, MethodJson};
 
 /// One method of the API as the command line calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,13 +17,14 @@ pub struct Rpc {
     /// `package.Service/Method`.
     pub method: &'static str,
     pub verb: Verb,
-    /// With `{field_name}` where a field of the request stands, `{field_name=**}` where it may hold slashes.
+    /// With `{field_name}` where a field of the request stands, `{field_name=**}` where it may hold slashes; empty for
+    /// a method that has no route.
     pub path: &'static str,
     /// The scope a caller must hold.
     pub scope: &'static str,
 }
 
-/// The HTTP method of a route.
+/// The HTTP method of a route, or what a method without a route does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     Get,
@@ -28,17 +32,26 @@ pub enum Verb {
     Put,
     Patch,
     Delete,
+    /// Called over gRPC; changes nothing.
+    GrpcRead,
+    /// Called over gRPC; changes something.
+    GrpcWrite,
 }
 
 impl Verb {
     pub fn method(self) -> Method {
         match self {
             Self::Get => Method::GET,
-            Self::Post => Method::POST,
+            Self::Post | Self::GrpcRead | Self::GrpcWrite => Method::POST,
             Self::Put => Method::PUT,
             Self::Patch => Method::PATCH,
             Self::Delete => Method::DELETE,
         }
+    }
+
+    /// Whether the method has no route and is called over gRPC.
+    pub fn is_grpc(self) -> bool {
+        matches!(self, Self::GrpcRead | Self::GrpcWrite)
     }
 }
 
@@ -84,13 +97,23 @@ pub struct Call {
     /// Path and query, beginning with `/`.
     pub path: String,
     pub body: Option<String>,
+    /// The body as gRPC carries it; `None`: the call goes over HTTP/JSON.
+    pub grpc: Option<Message>,
     /// Sent with mutations; repeating with the same key is safe.
     pub idempotency_key: Option<String>,
-    /// What to give to `--idempotency-key` so that the same command sends that key again.
-    pub repeat_with: Option<String>,
+    /// The flag, and what to give to it, so that the same command can be sent again safely.
+    pub repeat_with: Option<(&'static str, String)>,
     pub headers: Vec<(String, String)>,
     /// Answered only when the work is done, so that silence is no sign of a daemon that hangs.
     pub awaits_work: bool,
+}
+
+/// A request in protocol buffers, and how its answer becomes JSON.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub json: &'static MethodJson,
+    pub bytes: Bytes,
+    pub mutates: bool,
 }
 
 impl Call {
@@ -118,6 +141,10 @@ impl Call {
         let Value::Object(mut fields) = fields else {
             return Err(CliError::usage(format!("the request of {} is not an object", rpc.method)));
         };
+        if rpc.verb.is_grpc() {
+            fields.retain(|_, value| !absent(value));
+            return Self::over_grpc(rpc, fields);
+        }
         let mut path = expand(rpc.path, &mut fields)?;
         fields.retain(|_, value| !absent(value));
         let mut body = None;
@@ -128,12 +155,15 @@ impl Call {
                     path = format!("{path}?{query}");
                 }
             }
-            Verb::Post | Verb::Put | Verb::Patch => body = Some(Value::Object(fields).to_string()),
+            Verb::Post | Verb::Put | Verb::Patch | Verb::GrpcRead | Verb::GrpcWrite => {
+                body = Some(Value::Object(fields).to_string());
+            }
         }
         Ok(Self {
             method: rpc.verb.method(),
             path,
             body,
+            grpc: None,
             idempotency_key: None,
             repeat_with: None,
             headers: Vec::new(),
@@ -141,18 +171,67 @@ impl Call {
         })
     }
 
+    /// The call of a method that has no route.
+    fn over_grpc(rpc: &Rpc, fields: Map<String, Value>) -> Result<Self, CliError> {
+        let found = METHODS.iter().find(|known| known.path.strip_prefix('/') == Some(rpc.method));
+        let json = found.ok_or_else(|| {
+            CliError::new(Code::Unknown, "ENCODING", format!("nobody knows the method {}", rpc.method))
+        })?;
+        let fields = Value::Object(fields);
+        Ok(Self {
+            method: rpc.verb.method(),
+            path: json.path.to_owned(),
+            body: Some(fields.to_string()),
+            grpc: Some(Message { json, bytes: encoded(json, fields)?, mutates: rpc.verb == Verb::GrpcWrite }),
+            idempotency_key: None,
+            repeat_with: None,
+            headers: Vec::new(),
+            awaits_work: false,
+        })
+    }
+
+    /// The same call of a watch over gRPC, resumed after `cursor`.
+    ///
+    /// # Errors
+    /// When the request cannot be written anew.
+    pub fn since(&self, cursor: &str) -> Result<Self, CliError> {
+        let (Some(message), false) = (&self.grpc, cursor.is_empty()) else { return Ok(self.clone()) };
+        let mut fields: Value = serde_json::from_str(self.body.as_deref().unwrap_or("{}"))
+            .map_err(|error| CliError::local("ENCODING", "cannot read the request as JSON", &error))?;
+        fields["since"] = Value::from(cursor);
+        let body = Some(fields.to_string());
+        let message = Message { bytes: encoded(message.json, fields)?, ..message.clone() };
+        Ok(Self { body, grpc: Some(message), ..self.clone() })
+    }
+
     /// The same call with a key of its own, made from `key` and what tells it from the others of its command.
     #[must_use]
     pub fn keyed(mut self, key: &str, part: &str) -> Self {
         self.idempotency_key = Some(format!("{key}{part}"));
-        self.repeat_with = Some(key.to_owned());
+        self.repeat_with = Some(("--idempotency-key", key.to_owned()));
         self
     }
 
     /// Whether it changes nothing.
     pub fn is_read(&self) -> bool {
-        self.method == Method::GET || self.method == Method::HEAD
+        match &self.grpc {
+            Some(message) => !message.mutates,
+            None => self.method == Method::GET || self.method == Method::HEAD,
+        }
     }
+
+    /// The protocol's word for it, as in "GET http://...".
+    pub fn word(&self) -> &str {
+        if self.grpc.is_some() { "gRPC" } else { self.method.as_str() }
+    }
+}
+
+/// A request in protocol buffers.
+fn encoded(json: &MethodJson, fields: Value) -> Result<Bytes, CliError> {
+    let bytes = (json.request)(fields);
+    bytes
+        .map(Bytes::from)
+        .map_err(|error| CliError::local("ENCODING", "cannot write the request in protocol buffers", &error))
 }
 
 /// Puts the fields of the request into the places of `template`, and takes them out of `fields`.
@@ -305,6 +384,32 @@ mod tests {
         let request = json!({"nodeId": "a", "advertise": false, "name": "", "reason": null});
         let call = Call::exactly(&CORDON, &request).unwrap();
         assert_eq!(call.body.as_deref(), Some(r#"{"advertise":false,"name":""}"#));
+    }
+
+    const WATCH: Rpc = Rpc {
+        method: "aeroarc.registry.v1.AeroRegistry/Watch",
+        verb: Verb::GrpcRead,
+        path: "",
+        scope: "mesh.read",
+    };
+
+    #[test]
+    fn method_without_a_route_is_a_message_that_can_be_resumed() {
+        use prost::Message as _;
+
+        use crate::wire::pb::aeroarc::registry::v1::WatchRequest;
+
+        let call = Call::of(&WATCH, &json!({"object": ["relays"], "relayId": ""})).unwrap();
+        assert_eq!(call.path, "/aeroarc.registry.v1.AeroRegistry/Watch");
+        assert_eq!(call.body.as_deref(), Some(r#"{"object":["relays"]}"#));
+        assert!(call.is_read() && call.word() == "gRPC");
+        let message = |call: &Call| WatchRequest::decode(call.grpc.clone().unwrap().bytes).unwrap();
+        assert_eq!((message(&call).object, message(&call).since.as_str()), (vec![1], ""));
+        assert_eq!(message(&call.since("").unwrap()), message(&call));
+        let resumed = message(&call.since("1:7").unwrap());
+        assert_eq!((resumed.object, resumed.since.as_str()), (vec![1], "1:7"));
+        assert!(Call::of(&WATCH, &json!({"nothing": 1})).is_err(), "no field is lost in silence");
+        assert!(!Call::of(&Rpc { verb: Verb::GrpcWrite, ..WATCH }, &json!({})).unwrap().is_read());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `omnirelay schema`: JSON schemas of the documents, from the descriptors of the API.
 
+mod relays;
+
 use clap::Args;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
@@ -34,6 +36,8 @@ pub struct SchemaArgs {
 enum Origin {
     /// The full name of a message.
     Message(&'static str),
+    /// The same of one that is called over gRPC: the document has a head that the message has not.
+    Headed(&'static str),
     /// A document of the command line's own.
     Own(fn() -> Value),
 }
@@ -51,6 +55,9 @@ static DOCUMENTS: &[Document] = &[
         "registers watch, available --watch",
         "omnirelay.registers.v1.AdvertisementEvent",
     ),
+    own("agent", "agents get", relays::agent),
+    headed("agent-placement", "agents placement", "aeroarc.registry.v1.GetAgentPlacementResponse"),
+    headed("agents", "agents list", "aeroarc.registry.v1.ListAgentsResponse"),
     message("audit", "audit list", "omnirelay.security.v1.ListAuditRecordsResponse"),
     message("audit-event", "audit tail", "omnirelay.security.v1.AuditEvent"),
     message("audit-export-line", "audit export", "omnirelay.security.v1.AuditExportItem"),
@@ -61,6 +68,10 @@ static DOCUMENTS: &[Document] = &[
     own("contexts", "context list", contexts),
     message("dev-node-change", "dev kill, pause, resume", "omnirelay.dev.v1.DevNodeChange"),
     message("dev-nodes", "dev list", "omnirelay.dev.v1.ListDevNodesResponse"),
+    own("drone", "drones status", relays::drone),
+    own("drone-command", "drones set-context, clear-context", relays::command),
+    own("drone-event", "drones watch", relays::drone_event),
+    own("drones", "drones list", relays::drones),
     own("error", "every command that fails, on standard error", error),
     message("leader", "mesh leaders get", "omnirelay.mesh.control.v1.GetLeaderResponse"),
     message(
@@ -94,6 +105,9 @@ static DOCUMENTS: &[Document] = &[
     message("registers", "registers list", "omnirelay.registers.v1.ListRegistersResponse"),
     message("registers-available", "registers available", "omnirelay.registers.v1.ListAvailableResponse"),
     message("registers-status", "registers status", "omnirelay.registers.v1.GetSyncStateResponse"),
+    own("relay", "relays get", relays::relay),
+    message("relay-event", "relays watch, agents watch", "aeroarc.registry.v1.WatchEvent"),
+    headed("relays", "relays list", "aeroarc.registry.v1.ListRelaysResponse"),
     own("results", "commands that were given several objects", results),
     own("resync", "registers resync", resync),
     message("resync-plan", "registers resync --dry-run, --no-wait", "omnirelay.registers.v1.ResyncResponse"),
@@ -102,6 +116,10 @@ static DOCUMENTS: &[Document] = &[
 
 const fn message(kind: &'static str, printed_by: &'static str, name: &'static str) -> Document {
     Document { kind, printed_by, origin: Origin::Message(name) }
+}
+
+const fn headed(kind: &'static str, printed_by: &'static str, name: &'static str) -> Document {
+    Document { kind, printed_by, origin: Origin::Headed(name) }
 }
 
 const fn own(kind: &'static str, printed_by: &'static str, schema: fn() -> Value) -> Document {
@@ -151,7 +169,7 @@ fn all(session: &mut Session) -> Result<Exit, CliError> {
 fn schema_of(document: &Document) -> Result<Value, CliError> {
     let mut schema = match document.origin {
         Origin::Own(schema) => schema(),
-        Origin::Message(name) => {
+        Origin::Message(name) | Origin::Headed(name) => {
             let pool = DescriptorPool::decode(ENCODED).map_err(|error| {
                 CliError::local("DESCRIPTORS", "cannot read the descriptors built in", &error)
             })?;
@@ -166,6 +184,9 @@ fn schema_of(document: &Document) -> Result<Value, CliError> {
             schema
         }
     };
+    if matches!(document.origin, Origin::Headed(_)) {
+        relays::put_head(&mut schema);
+    }
     if let Some(fields) = schema.as_object_mut() {
         fields.shift_insert(0, "title".into(), json!(document.kind));
         fields.shift_insert(0, "$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));

@@ -22,6 +22,8 @@ pub enum Source {
     BuiltIn,
     /// What the node registered with in the mesh.
     Peer,
+    /// What the relay registered with.
+    Relay,
 }
 
 impl std::fmt::Display for Source {
@@ -32,6 +34,7 @@ impl std::fmt::Display for Source {
             Self::File => f.write_str("configuration file"),
             Self::BuiltIn => f.write_str("built in"),
             Self::Peer => f.write_str("what the node registered with, metadata.endpoints.control"),
+            Self::Relay => f.write_str("what the relay registered with, address and grpcPort"),
         }
     }
 }

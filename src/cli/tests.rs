@@ -159,7 +159,8 @@ fn leaf_calls_a_method_or_says_why_not() {
 /// Every method of the descriptors by its name: `package.Service/Method`.
 fn methods() -> BTreeMap<String, MethodDescriptor> {
     let pool = DescriptorPool::decode(ENCODED).unwrap();
-    let services = pool.services().filter(|service| service.full_name().starts_with("omnirelay."));
+    let ours = |name: &str| name.starts_with("omnirelay.") || name.starts_with("aeroarc.");
+    let services = pool.services().filter(|service| ours(service.full_name()));
     let methods: Vec<MethodDescriptor> = services.flat_map(|s| s.methods().collect::<Vec<_>>()).collect();
     methods
         .into_iter()
@@ -167,15 +168,23 @@ fn methods() -> BTreeMap<String, MethodDescriptor> {
         .collect()
 }
 
-/// The verb, the path and the scope that a method declares.
+/// The verb, the path and the scope that a method declares; one that declares no route is called over gRPC.
 fn declared(method: &MethodDescriptor) -> (Verb, String, String) {
     let options = method.options();
     let extension = |name: &str| {
-        let (descriptor, value) = options.extensions().find(|(e, _)| e.full_name() == name).unwrap();
-        drop(descriptor);
-        value.as_message().unwrap().clone()
+        let value = options.extensions().find(|(e, _)| e.full_name() == name)?.1;
+        value.as_message().cloned()
     };
-    let http = extension("google.api.http");
+    let policy = extension("omnirelay.api.v1.policy").unwrap();
+    let scope = match policy.get_field_by_name("scope").unwrap().into_owned() {
+        Reflected::String(scope) => scope,
+        other => panic!("{other:?}"),
+    };
+    let Some(http) = extension("google.api.http") else {
+        let mutates = policy.get_field_by_name("mutates").unwrap().as_bool().unwrap();
+        let verb = if mutates { Verb::GrpcWrite } else { Verb::GrpcRead };
+        return (verb, String::new(), scope);
+    };
     let (field, value) = http
         .fields()
         .find(|(field, _)| ["get", "post", "put", "patch", "delete"].contains(&field.name()))
@@ -188,16 +197,17 @@ fn declared(method: &MethodDescriptor) -> (Verb, String, String) {
         "delete" => Verb::Delete,
         other => panic!("no command uses {other} yet"),
     };
-    let policy = extension("omnirelay.api.v1.policy");
-    let scope = match policy.get_field_by_name("scope").unwrap().into_owned() {
-        Reflected::String(scope) => scope,
-        other => panic!("{other:?}"),
-    };
     (verb, value.as_str().unwrap().to_owned(), scope)
 }
 
 /// Methods without a command, and why.
 const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
+    ("aeroarc.agent.v1.AgentGateway/Register", "agents speak it, and it would end the session of one"),
+    ("aeroarc.agent.v1.AgentGateway/TelemetryStream", "agents speak it"),
+    ("aeroarc.registry.v1.AeroRegistry/RegisterRelay", "relays say it of themselves"),
+    ("aeroarc.registry.v1.AeroRegistry/HeartbeatRelay", "relays say it of themselves"),
+    ("aeroarc.registry.v1.AeroRegistry/RegisterAgent", "relays say it of the agents that they hold"),
+    ("aeroarc.registry.v1.AeroRegistry/HeartbeatAgent", "relays say it of the agents that they hold"),
     (
         "omnirelay.mesh.control.v1.LeadershipControlService/Subscribe",
         "gRPC clients know it by this name; mesh leaders watch is Watch, which can be resumed",

@@ -23,7 +23,11 @@ fn since_epoch(time: SystemTime) -> Option<i64> {
 
 /// How long ago `value` was: `3s`, `4m`, `19h`, `6d`; or the time itself in UTC to the second.
 pub fn ago(value: &Value, moment: Moment) -> String {
-    let Some(then) = millis(value) else { return String::new() };
+    millis(value).map(|then| ago_of(then, moment)).unwrap_or_default()
+}
+
+/// As [`ago`] of a time in milliseconds since the epoch.
+pub fn ago_of(then: i64, moment: Moment) -> String {
     match moment.now_ms.filter(|_| !moment.absolute) {
         Some(now) => short(Duration::from_millis(u64::try_from(now - then).unwrap_or(0))),
         None => clock(then),
@@ -32,7 +36,11 @@ pub fn ago(value: &Value, moment: Moment) -> String {
 
 /// How long until `value`: `44s`, `4m`; or the time itself in UTC to the second.
 pub fn left(value: &Value, moment: Moment) -> String {
-    let Some(then) = millis(value) else { return String::new() };
+    millis(value).map(|then| left_of(then, moment)).unwrap_or_default()
+}
+
+/// As [`left`] of a time in milliseconds since the epoch.
+pub fn left_of(then: i64, moment: Moment) -> String {
     match moment.now_ms.filter(|_| !moment.absolute) {
         Some(now) => short(Duration::from_millis(u64::try_from(then - now).unwrap_or(0))),
         None => clock(then),

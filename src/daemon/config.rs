@@ -13,10 +13,12 @@ mod check;
 mod foreign;
 mod layers;
 mod leadership;
+mod lines;
 mod origin;
 mod registers;
 mod relay;
 mod relay_check;
+mod sinks;
 mod store;
 
 pub use foreign::is_foreign;
@@ -28,6 +30,7 @@ pub use relay::{
     PublishConfig, QueueConfig, RedisSinkConfig, RelayConfig, RelayRegistryConfig, RelayTlsConfig,
     SinksConfig, StdoutSinkConfig, TelemetryWire,
 };
+pub use sinks::http_sink_url;
 pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};
 
 /// A duration as people write it: `1s`, `250ms`, `1h 5m` or `00:00:05`; never a bare number.

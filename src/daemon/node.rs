@@ -104,6 +104,8 @@ pub enum NodeError {
     Listen(#[source] std::io::Error),
     #[error("cannot start the relay")]
     Relay(#[from] RelayError),
+    #[error("cannot use the registry that the relay is to tell")]
+    RelayRegistry(#[source] tonic::transport::Error),
     #[error("cannot serve the relay's port under TLS")]
     Tls(#[from] TlsError),
     #[error("cannot keep the audit trail")]
@@ -159,12 +161,13 @@ impl Node {
         let heads = Arc::new(Heads::new(spec.audit.heads()?));
         let relay_listeners = spec.relay.take();
         let relay_addresses = relay_listeners.as_ref().map(RelayListeners::addresses).transpose();
-        let endpoints = endpoints(&spec.config, control, relay_addresses.map_err(NodeError::Listen)?);
+        let relay_addresses = relay_addresses.map_err(NodeError::Listen)?;
+        let endpoints = endpoints(&spec.config, control, relay_addresses);
         let presence = Arc::new(presence(&registry, &spec, endpoints, audit_key.public()));
         let metrics = Arc::new(Metrics::new()?);
         let aero = aero_registry(&registry, &spec.config);
-        let relay =
-            relay_listeners.as_ref().map(|_| relay::start(&spec, &registry, &metrics)).transpose()?.flatten();
+        let relay = relay_addresses.map(|at| relay::start(&spec, at.grpc, &registry, &aero, &metrics));
+        let relay = relay.transpose()?.flatten();
         let relay_services =
             relay_listeners.as_ref().map(|_| RelayServices::new(&spec.config, relay.as_ref(), &aero));
         let readiness = Arc::new(readiness(&registry, &presence, relay_services.clone()));

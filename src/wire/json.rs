@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// The two converters between the messages of one method and JSON.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct MethodJson {
     /// `/package.Service/Method`, as in a gRPC request.
     pub path: &'static str,

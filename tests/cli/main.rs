@@ -4,6 +4,7 @@
 #[path = "../process/mod.rs"]
 mod process;
 
+mod aero;
 mod catalogue;
 mod completion;
 mod contexts;
@@ -17,6 +18,7 @@ mod mesh;
 mod pool;
 mod program;
 mod prompts;
+mod relays;
 mod resync;
 mod retries;
 mod shells;

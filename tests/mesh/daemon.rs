@@ -17,7 +17,7 @@ fn configuration_faults_are_named_and_exit_2() -> Result<()> {
         ("an unknown key", &["--set", "node.colour=red"], "node.colour"),
         ("a range", &["--set", "session.ttl=1ms"], "500ms to 10m"),
         ("no such store", &["--store", "etcd:"], "embedded:"),
-        ("a service of a later version", &["--service", "relay"], "not in this version"),
+        ("no such service", &["--service", "gateway"], "`relay` and `registry`"),
     ];
     for (what, arguments, expected) in cases {
         let (code, output, complaint) = run(arguments)?;

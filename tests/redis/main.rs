@@ -14,5 +14,7 @@ mod fencing;
 mod linked;
 mod migrating;
 mod outages;
+mod published;
 mod standalone;
+mod telemetry;
 mod topologies;

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use omnirelay::daemon::surface::{
-    Authenticator, Caller, Definition, Drained, Limits, OMNIRELAY, Surface, SurfaceBuilder, serve,
+    Authenticator, Caller, Definition, Drained, Limits, OMNIRELAY, Surface, SurfaceBuilder, Tls, serve_with,
 };
 use omnirelay::wire::fault::{Code, Fault};
 use omnirelay::wire::json::MethodJson;
+use omnirelay::wire::raw::Raw;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::codec::CompressionEncoding;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::pb::fixture::v1::fixture_service_client::FixtureServiceClient;
 use crate::pb::fixture::v1::fixture_service_server::{FixtureService, FixtureServiceServer};
@@ -171,6 +172,28 @@ impl FixtureService for Operations {
         Ok(Response::new(Box::pin(futures_util::stream::iter([Ok(answer)]))))
     }
 
+    type TalkStream = Pin<Box<dyn Stream<Item = Result<Raw, Status>> + Send>>;
+
+    /// With `stubborn` in its metadata it does not care for how its stream ends, and goes on for ever.
+    async fn talk(&self, request: Request<Streaming<Raw>>) -> Result<Response<Self::TalkStream>, Status> {
+        let stubborn = request.metadata().contains_key("stubborn");
+        self.streams.fetch_add(1, Ordering::SeqCst);
+        let open = Open(Arc::clone(&self.streams));
+        let heard = request.into_inner().flat_map(move |heard| {
+            let _open = &open;
+            let said = match heard {
+                Err(_) if stubborn => vec![],
+                Err(status) => vec![Ok(Raw("bye".into())), Err(status)],
+                Ok(message) => vec![Ok(message)],
+            };
+            futures_util::stream::iter(said)
+        });
+        if stubborn {
+            return Ok(Response::new(Box::pin(heard.chain(futures_util::stream::pending()))));
+        }
+        Ok(Response::new(Box::pin(heard)))
+    }
+
     async fn withdraw_offer(
         &self,
         request: Request<OfferRequest>,
@@ -260,6 +283,14 @@ impl Served {
         configure: impl FnOnce(SurfaceBuilder) -> SurfaceBuilder,
         limits: Limits,
     ) -> Self {
+        Self::start_under(None, configure, limits).await
+    }
+
+    pub async fn start_under(
+        tls: Option<Arc<Tls>>,
+        configure: impl FnOnce(SurfaceBuilder) -> SurfaceBuilder,
+        limits: Limits,
+    ) -> Self {
         let operations = Operations::default();
         let service = FixtureServiceServer::new(operations.clone())
             .accept_compressed(CompressionEncoding::Gzip)
@@ -269,7 +300,7 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(serve(listener, surface.clone(), limits, async move {
+        let running = tokio::spawn(serve_with(listener, tls, surface.clone(), limits, async move {
             let _ = stopped.await;
         }));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -2,6 +2,7 @@
 //! its operations.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so when it fails")]
 
+mod bidirectional;
 mod contract;
 mod discovery;
 mod fixture;
@@ -16,4 +17,5 @@ mod raw;
 mod refusals;
 mod slashes;
 mod stream;
+mod tls;
 mod unary;

@@ -1,5 +1,6 @@
 //! The client of the API: addresses in order, retries that are safe, faults as the daemon states them.
 
+pub mod grpc;
 mod verdict;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,6 +31,7 @@ const HANG_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
+    grpc: reqwest::Client,
     target: Target,
     /// Index of the address that answered last.
     preferred: AtomicUsize,
@@ -93,12 +95,26 @@ impl Client {
             .map_err(|error| CliError::local("CLIENT", "cannot prepare the HTTP client", &error))?;
         Ok(Self {
             http,
+            grpc: grpc::transport(settings.connect_timeout)?,
             target,
             preferred: AtomicUsize::new(0),
             request_timeout: settings.request_timeout,
             request_id: settings.request_id.clone(),
             notes: settings.notes,
         })
+    }
+
+    /// A client for another target, with the same connections, request id and verbosity.
+    pub fn towards(&self, target: Target, request_timeout: Duration) -> Self {
+        Self {
+            http: self.http.clone(),
+            grpc: self.grpc.clone(),
+            target,
+            preferred: AtomicUsize::new(0),
+            request_timeout,
+            request_id: self.request_id.clone(),
+            notes: self.notes,
+        }
     }
 
     pub fn target(&self) -> &Target {
@@ -208,6 +224,9 @@ impl Client {
         if left.is_zero() {
             return Err(Failure::timeout());
         }
+        if let Some(message) = &call.grpc {
+            return self.attempt_grpc(address, call, message, left).await;
+        }
         let mut request = self.request(address, call).timeout(left);
         // Rounded up, so that the daemon does not give up before its client does.
         request = request.header("omnirelay-timeout", format!("{}ms", left.as_millis() + 1));
@@ -252,7 +271,7 @@ impl Client {
     fn request(&self, address: &Address, call: &Call) -> reqwest::RequestBuilder {
         let url = format!("{}{}", address.as_str(), call.path);
         self.notes
-            .step(3, || format!("> {} {url} {}", call.method, call.body.as_deref().unwrap_or_default()));
+            .step(3, || format!("> {} {url} {}", call.word(), call.body.as_deref().unwrap_or_default()));
         let mut request = self.http.request(call.method.clone(), url);
         if let Some(body) = &call.body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body.clone());
@@ -268,12 +287,16 @@ impl Client {
 
     fn failed(&self, address: &Address, call: &Call, started: Instant, error: &reqwest::Error) -> Failure {
         let failure = Failure::of(error);
-        self.notes.step(2, || {
-            let ms = started.elapsed().as_millis();
-            format!("{} {address}{}: {} ({ms}ms)", call.method, call.path, failure.cause)
-        });
+        self.trace_failure(address, call, started, &failure);
         self.notes.step(3, || format!("< {}", error::chain(error)));
         failure
+    }
+
+    fn trace_failure(&self, address: &Address, call: &Call, started: Instant, failure: &Failure) {
+        self.notes.step(2, || {
+            let ms = started.elapsed().as_millis();
+            format!("{} {address}{}: {} ({ms}ms)", call.word(), call.path, failure.cause)
+        });
     }
 
     fn trace(&self, call: &Call, answer: &Answer) {
@@ -282,7 +305,10 @@ impl Client {
             let ms = answer.took.as_millis();
             format!(
                 "{} {}{}: {} ({ms}ms, request {id})",
-                call.method, answer.address, call.path, answer.status
+                call.word(),
+                answer.address,
+                call.path,
+                answer.status
             )
         });
         self.notes.step(3, || {

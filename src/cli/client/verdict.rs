@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Answer, Attempts, Client, count};
 use crate::cli::error::{self, CliError};
 use crate::cli::failure::{Failure, FailureKind};
-use crate::cli::rpc::Call;
+use crate::cli::rpc::{Call, lower_camel};
 use crate::cli::settings::Source;
 use crate::wire::fault::{Code, Exit};
 
@@ -55,7 +55,7 @@ impl Client {
         let code = if bad_gateway { Code::Unavailable } else { Code::Unknown };
         let message = format!("{} did not answer as omnirelayd does", answer.address);
         CliError::new(code, "UNEXPECTED_ANSWER", message)
-            .cause(format!("{} {}: HTTP {}, {kind}", call.method, call.path, answer.status))
+            .cause(format!("{} {}: HTTP {}, {kind}", call.word(), call.path, answer.status))
             .hint("omnirelay context current -v     # where the address comes from")
             .target(self.target.to_json(&answer.address))
     }
@@ -94,7 +94,9 @@ impl Client {
 
     fn hints(&self, error: CliError, kind: FailureKind) -> CliError {
         let origin = match (self.target.context.as_str(), self.target.source) {
-            ("", source) | (_, source @ Source::Peer) => format!("the address is from: {source}"),
+            ("", source) | (_, source @ (Source::Peer | Source::Relay)) => {
+                format!("the address is from: {source}")
+            }
             (name, _) => format!("the address is from: context `{name}`"),
         };
         match kind {
@@ -112,7 +114,8 @@ impl Client {
 
 /// A mutation of which nobody can say whether it was carried out.
 fn outcome_unknown(call: &Call, error: CliError) -> CliError {
-    let key = call.repeat_with.clone().unwrap_or_default();
+    let (flag, key) = call.repeat_with.clone().unwrap_or_default();
+    let name = lower_camel(&flag.trim_start_matches('-').replace('-', "_"));
     let cause = error.body().cause.clone().unwrap_or_else(|| error.body().message.clone());
     CliError::new(
         Code::DeadlineExceeded,
@@ -121,7 +124,7 @@ fn outcome_unknown(call: &Call, error: CliError) -> CliError {
     )
     .exiting(Exit::Timeout)
     .cause(cause)
-    .hint(format!("repeat the command with --idempotency-key {key}; that is safe"))
-    .detail(json!({ "idempotencyKey": key }))
+    .hint(format!("repeat the command with {flag} {key}; that is safe"))
+    .detail(json!({ name: key }))
     .request_id(error.body().request_id.clone())
 }

@@ -10,14 +10,16 @@ use serde_json::{Value, json};
 
 use super::cache::{Cache, FRESH, STALE};
 use crate::cli::client::Client;
-use crate::cli::document::{flag, items, text};
+use crate::cli::document::{flag, items, number, text};
 use crate::cli::env::Env;
 use crate::cli::error::CliError;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::Notes;
 use crate::cli::rpc::{Call, Rpc};
 use crate::cli::settings::{Settings, Target};
-use crate::cli::{leaders, ops, peers, registers as catalogue};
+use crate::cli::{
+    agents as placed, drones as flying, leaders, ops, peers, registers as catalogue, relays as live,
+};
 
 /// How long the daemons may take, of the 250 ms that a completion may take in all.
 const ASK_MAX: Duration = Duration::from_millis(200);
@@ -68,6 +70,18 @@ pub static REGISTERS: Kind = Kind {
     known: register,
     signs: b"-._:",
 };
+pub static RELAYS: Kind =
+    Kind { name: live::KIND, list: "relays", rpc: &live::LIST, paged: true, known: relay, signs: b"-._:" };
+pub static AGENTS: Kind = Kind {
+    name: placed::KIND,
+    list: "agents",
+    rpc: &placed::LIST,
+    paged: true,
+    known: agent,
+    signs: b"-._:",
+};
+/// Drones are agents; the registry is nearer than all relays.
+pub static DRONES: Kind = Kind { name: flying::KIND, ..AGENTS };
 
 /// What a candidate shows of an object.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -100,6 +114,21 @@ pub fn registers(current: &OsStr) -> Vec<CompletionCandidate> {
         return Vec::new();
     }
     matching(&REGISTERS, current, is_prefixed(&REGISTERS, current))
+}
+
+/// Completes an argument that takes `ID` or `relay/ID`.
+pub fn relays(current: &OsStr) -> Vec<CompletionCandidate> {
+    matching(&RELAYS, current, is_prefixed(&RELAYS, current))
+}
+
+/// Completes an argument that takes `ID` or `agent/ID`.
+pub fn agents(current: &OsStr) -> Vec<CompletionCandidate> {
+    matching(&AGENTS, current, is_prefixed(&AGENTS, current))
+}
+
+/// Completes an argument that takes `ID` or `drone/ID`.
+pub fn drones(current: &OsStr) -> Vec<CompletionCandidate> {
+    matching(&DRONES, current, is_prefixed(&DRONES, current))
 }
 
 /// Completes an argument that takes `peer/ID` only.
@@ -220,6 +249,15 @@ fn operation(operation: &Value) -> Known {
 fn register(register: &Value) -> Known {
     let status = if flag(register, "advertise") { "advertised" } else { "hidden" };
     Known { id: text(register, "registerId").to_owned(), status: status.to_owned() }
+}
+
+fn relay(relay: &Value) -> Known {
+    let status = format!("{} agents", number(relay, "agents"));
+    Known { id: text(relay, "relayId").to_owned(), status }
+}
+
+fn agent(agent: &Value) -> Known {
+    Known { id: text(agent, "agentId").to_owned(), status: format!("held by {}", text(agent, "relayId")) }
 }
 
 fn peer(peer: &Value) -> Known {

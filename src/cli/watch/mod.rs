@@ -2,6 +2,7 @@
 
 pub mod cursor;
 pub mod live;
+pub mod poll;
 pub mod printer;
 pub mod stream;
 pub mod until;

@@ -128,6 +128,14 @@ fn differences(before: &Value, after: &Value) -> Vec<String> {
         "metadataVersion",
         "timestamp",
         "expiresAt",
+        "expiresInMs",
+        "lastHeartbeatUnixMs",
+        "lastHeartbeatUnixNs",
+        "lastUpdatedUnixMs",
+        "placedAtUnixMs",
+        "ackedSeq",
+        "ackedFrames",
+        "inflightFrames",
     ];
     let mut lines = Vec::new();
     let empty = serde_json::Map::new();

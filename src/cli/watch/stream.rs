@@ -1,4 +1,5 @@
-//! One connection to an event stream: server-sent events over the client that makes every other call.
+//! One connection to an event stream: server-sent events, or the messages of a gRPC stream, over the client that makes
+//! every other call.
 
 use std::pin::Pin;
 
@@ -11,10 +12,11 @@ use launchdarkly_sdk_transport::{ByteStream, HttpTransport, Request, ResponseFut
 use serde_json::Value;
 use sync_wrapper::{SyncFuture, SyncStream};
 
+use crate::cli::client::grpc::{GrpcStream, Lost};
 use crate::cli::client::{Client, EventRequest};
 use crate::cli::error::{self, CliError};
 use crate::cli::failure::Failure;
-use crate::cli::rpc::Call;
+use crate::cli::rpc::{Call, Message};
 use crate::wire::fault::{Code, Exit};
 
 /// The largest error document that is read.
@@ -40,8 +42,14 @@ pub enum Ended {
 
 /// An open stream.
 pub struct Stream {
-    events: BoxStream<Result<SSE, SseError>>,
+    events: Events,
     address: String,
+}
+
+/// Where events come from.
+enum Events {
+    Sse(BoxStream<Result<SSE, SseError>>),
+    Grpc(Box<GrpcStream>),
 }
 
 impl Ended {
@@ -65,8 +73,33 @@ impl Ended {
 pub async fn open(client: &Client, call: &Call, cursor: &str) -> Result<Stream, Ended> {
     let request = client.event_request();
     let patience = request.timeout;
-    let opened = tokio::time::timeout(patience, connect(client, request, call, cursor)).await;
+    let opened = match &call.grpc {
+        Some(_) => tokio::time::timeout(patience, connect_grpc(client, call, cursor)).await,
+        None => tokio::time::timeout(patience, connect(client, request, call, cursor)).await,
+    };
     opened.unwrap_or_else(|_| Err(Ended::Failed(Failure::timeout())))
+}
+
+async fn connect_grpc(client: &Client, call: &Call, cursor: &str) -> Result<Stream, Ended> {
+    let address = client.address().to_string();
+    let call = call.since(cursor).map_err(Ended::Refused)?;
+    let Some(message): Option<&Message> = call.grpc.as_ref() else {
+        return Err(Ended::Failed(Failure::closed()));
+    };
+    match client.open_grpc(&call, message).await {
+        Ok(events) => Ok(Stream { events: Events::Grpc(Box::new(events)), address }),
+        Err(lost) => Err(lost_to(lost, &address)),
+    }
+}
+
+fn lost_to(lost: Lost, address: &str) -> Ended {
+    match lost {
+        Lost::Failed(failure) => Ended::Failed(failure),
+        Lost::Answered(answer) => {
+            let id = answer.header("x-request-id").map(str::to_owned);
+            refusal_of(answer.status, &answer.body, address, id)
+        }
+    }
 }
 
 async fn connect(client: &Client, request: EventRequest, call: &Call, cursor: &str) -> Result<Stream, Ended> {
@@ -82,11 +115,14 @@ async fn connect(client: &Client, request: EventRequest, call: &Call, cursor: &s
         builder = builder.last_event_id(cursor.to_owned());
     }
     let events = builder.build_with_transport(transport).stream();
-    let mut stream = Stream { events, address };
-    match stream.events.next().await {
-        Some(Ok(SSE::Connected(details))) => stream.accept(details.response()).map(|()| stream),
+    let mut events = events;
+    match events.next().await {
+        Some(Ok(SSE::Connected(details))) => {
+            accept(&address, details.response())?;
+            Ok(Stream { events: Events::Sse(events), address })
+        }
         Some(Ok(_)) | None => Err(Ended::Failed(Failure::closed())),
-        Some(Err(error)) => Err(ended(error, &stream.address).await),
+        Some(Err(error)) => Err(ended(error, &address).await),
     }
 }
 
@@ -94,7 +130,7 @@ impl Stream {
     /// A stream of the given events, without a connection.
     #[cfg(test)]
     pub fn of(events: BoxStream<Result<SSE, SseError>>) -> Self {
-        Self { events, address: String::new() }
+        Self { events: Events::Sse(events), address: String::new() }
     }
 
     /// The next event; heartbeats that are mere comments are `None`.
@@ -102,7 +138,14 @@ impl Stream {
     /// # Errors
     /// Why the stream has ended.
     pub async fn next(&mut self) -> Result<Option<Event>, Ended> {
-        match self.events.next().await {
+        let events = match &mut self.events {
+            Events::Sse(events) => events,
+            Events::Grpc(messages) => {
+                let document = messages.next().await.map_err(|lost| lost_to(lost, &self.address))?;
+                return Ok(Some(Event { document }));
+            }
+        };
+        match events.next().await {
             Some(Ok(SSE::Event(event))) if event.event_type == "error" => Err(fault(&event.data)),
             Some(Ok(SSE::Event(event))) => match serde_json::from_str(&event.data) {
                 Ok(document) => Ok(Some(Event { document })),
@@ -113,18 +156,17 @@ impl Stream {
             None => Err(Ended::Failed(Failure::closed())),
         }
     }
+}
 
-    fn accept(&self, response: &Response) -> Result<(), Ended> {
-        let kind = response.get_header_value("content-type").ok().flatten().unwrap_or("no content type");
-        if kind.starts_with("text/event-stream") {
-            return Ok(());
-        }
-        let message = format!("{} did not answer with a stream of events", self.address);
-        Err(Ended::Refused(
-            CliError::new(Code::Unknown, "UNEXPECTED_ANSWER", message)
-                .cause(format!("it answered with {kind}")),
-        ))
+fn accept(address: &str, response: &Response) -> Result<(), Ended> {
+    let kind = response.get_header_value("content-type").ok().flatten().unwrap_or("no content type");
+    if kind.starts_with("text/event-stream") {
+        return Ok(());
     }
+    let message = format!("{address} did not answer with a stream of events");
+    Err(Ended::Refused(
+        CliError::new(Code::Unknown, "UNEXPECTED_ANSWER", message).cause(format!("it answered with {kind}")),
+    ))
 }
 
 /// What a fault means that the daemon states inside a stream, as the last event of it.
@@ -161,9 +203,13 @@ async fn refusal(status: u16, mut body: ByteStream, address: &str) -> Ended {
             break;
         }
     }
-    let stated = serde_json::from_slice(&text).ok().and_then(|problem| error::from_problem(&problem));
+    refusal_of(status, &text, address, None)
+}
+
+fn refusal_of(status: u16, text: &[u8], address: &str, request_id: Option<String>) -> Ended {
+    let stated = serde_json::from_slice(text).ok().and_then(|problem| error::from_problem(&problem));
     match stated {
-        Some(error) => Ended::of(error),
+        Some(error) => Ended::of(error.request_id(request_id)),
         None if status >= 500 => Ended::Failed(Failure::garbled(format!("HTTP {status}"))),
         None => Ended::Refused(
             CliError::new(

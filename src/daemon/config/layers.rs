@@ -7,10 +7,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
-use serde_saphyr::Spanned;
 
+use super::lines::{line_of, lines_of};
 use super::{Config, SinksConfig as RelaySinks, foreign, origin};
 use crate::daemon::store::redis::link::RedisOptions;
 use crate::daemon::store::redis::url::{RedisUrl, redacted};
@@ -206,26 +205,6 @@ fn drop_empty_sections(tree: &mut Value, schema: &Value) {
     for (name, value) in fields {
         drop_empty_sections(value, known.get(name).unwrap_or(&Value::Null));
     }
-}
-
-/// The line of each value by its key, as far as the section has the form that ours have.
-fn lines_of(text: &str) -> BTreeMap<String, u64> {
-    type Places = BTreeMap<String, Option<BTreeMap<String, Spanned<IgnoredAny>>>>;
-    let places: Places = serde_saphyr::from_str(text).unwrap_or_default();
-    let sections = places.into_iter().filter_map(|(section, values)| Some((section, values?)));
-    sections
-        .flat_map(|(section, values)| {
-            values
-                .into_iter()
-                .map(move |(name, value)| (format!("{section}.{name}"), value.referenced.line()))
-        })
-        .collect()
-}
-
-/// The line of a key, or of the nearest one above it.
-fn line_of(lines: &BTreeMap<String, u64>, key: &str) -> Option<u64> {
-    let above = || line_of(lines, key.rsplit_once('.')?.0);
-    lines.get(key).copied().or_else(above)
 }
 
 /// Notes the source of every value of `tree` down to the depth the schema has.

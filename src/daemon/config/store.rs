@@ -126,7 +126,7 @@ fn parsed(text: &str) -> Result<RedisUrl, Fault> {
 }
 
 /// The only line of a file.
-fn password(key: &'static str, path: Option<&Path>) -> Result<Option<Secret>, Fault> {
+pub(super) fn password(key: &'static str, path: Option<&Path>) -> Result<Option<Secret>, Fault> {
     let Some(path) = path else { return Ok(None) };
     let mut text = String::new();
     std::fs::File::open(path)

@@ -19,13 +19,13 @@ use crate::daemon::relay::assembly::Relay;
 use crate::daemon::relay::control::Control;
 use crate::daemon::relay::gateway::Gateway;
 use crate::daemon::relay::http::serve_probes;
-use crate::daemon::relay::identity::advertised;
-use crate::daemon::relay::report::Reports;
+use crate::daemon::relay::identity::{advertised, relay_id};
+use crate::daemon::relay::report::{OtherRegistry, OwnRegistry, RelayRegistry, Reports};
 use crate::daemon::surface::{
     Drained, HostAndAgents, Hosts, Limits, OMNIRELAY, Surface, SurfaceBuilder, SurfaceError, Tls, serve_with,
 };
 use crate::wire::pb::aeroarc::agent::v1::agent_gateway_server::AgentGatewayServer;
-use crate::wire::pb::aeroarc::registry::v1::aero_registry_server::AeroRegistryServer;
+use crate::wire::pb::aeroarc::registry::v1 as pb;
 use crate::wire::pb::aeroarc::relay::v1::relay_control_server::RelayControlServer;
 use crate::wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
 
@@ -93,14 +93,27 @@ impl RelayListeners {
 /// Starts the relay, where it is switched on.
 pub(super) fn start(
     spec: &NodeSpec,
+    bound: SocketAddr,
     registry: &Arc<Registry>,
+    aero: &AeroRegistry,
     metrics: &Metrics,
 ) -> Result<Option<Relay>, NodeError> {
+    let config = &spec.config.relay;
     if !spec.config.serves(RELAY_SERVICE) {
         return Ok(None);
     }
-    let reports = Arc::new(Reports::default());
-    Ok(Some(Relay::start(&spec.config.relay, &spec.telemetry, registry.clone(), reports, metrics)?))
+    let told: Arc<dyn RelayRegistry> = match &config.registry.address {
+        Some(address) => {
+            let timeout = config.registry.request_timeout.0;
+            Arc::new(OtherRegistry::new(address, timeout).map_err(NodeError::RelayRegistry)?)
+        }
+        None => Arc::new(OwnRegistry::new(Arc::new(aero.clone()))),
+    };
+    let (address, port) = advertised(config, bound);
+    let relay =
+        pb::Relay { relay_id: relay_id(config), address, grpc_port: port.into(), ..pb::Relay::default() };
+    let reports = Arc::new(Reports::new(relay, &config.registry, told, config.sessions_max));
+    Ok(Some(Relay::start(config, &spec.telemetry, registry.clone(), reports, metrics)?))
 }
 
 /// The service that takes telemetry.
@@ -157,7 +170,9 @@ impl RelayServices {
             None => builder,
         };
         match &self.registry {
-            Some(registry) => builder.service(AeroRegistryServer::new(registry.clone())),
+            Some(registry) => {
+                builder.service(pb::aero_registry_server::AeroRegistryServer::new(registry.clone()))
+            }
             None => builder,
         }
     }

@@ -81,7 +81,7 @@ impl Commands {
     /// Commands an agent and waits for its answer; for a command that it has answered, the answer it gave.
     ///
     /// # Errors
-    /// `AGENT_UNKNOWN`, `AGENT_OFFLINE`, `AGENT_TAKES_NO_COMMANDS`, `COMMAND_REUSED`, `TOO_MANY_COMMANDS`,
+    /// `DRONE_NOT_FOUND`, `AGENT_OFFLINE`, `AGENT_TAKES_NO_COMMANDS`, `COMMAND_REUSED`, `TOO_MANY_COMMANDS`,
     /// `SESSION_REPLACED`; `INTERNAL` when the answer fits no such command. Waits without limit: the caller's deadline
     /// ends it, and the same command may be given again then.
     pub async fn give(
@@ -181,7 +181,7 @@ fn addressee(sessions: &Sessions, agent_id: &str) -> Result<Arc<Stream>, Fault> 
     let Some((_, stream)) = sessions.current(agent_id) else {
         return Err(Fault::new(
             Code::NotFound,
-            "AGENT_UNKNOWN",
+            "DRONE_NOT_FOUND",
             format!("no agent `{shown}` has a session here"),
         )
         .hint("`omnirelay agents placement` says which relay holds it"));

@@ -107,7 +107,7 @@ async fn what_could_not_be_done_for_the_moment_is_asked_again() {
 #[tokio::test]
 async fn who_takes_no_commands_is_sent_none() {
     let rig = Rig::new();
-    assert_eq!(rig.give(set("c1", "f")).await, Err("AGENT_UNKNOWN".to_owned()));
+    assert_eq!(rig.give(set("c1", "f")).await, Err("DRONE_NOT_FOUND".to_owned()));
     rig.register();
     assert_eq!(rig.give(set("c1", "f")).await, Err("AGENT_OFFLINE".to_owned()));
     for shape in [None, Some(Shape::Legacy)] {

@@ -144,6 +144,6 @@ fn said(field: &str, id: &str) -> Result<(), Fault> {
 }
 
 fn unknown(drone_id: &str) -> Fault {
-    Fault::new(Code::NotFound, "DRONE_UNKNOWN", format!("no drone `{drone_id}` has a session here"))
+    Fault::new(Code::NotFound, "DRONE_NOT_FOUND", format!("no drone `{drone_id}` has a session here"))
         .hint("`omnirelay agents placement` says which relay holds it")
 }

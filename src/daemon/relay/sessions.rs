@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::published::{drone_key, drone_value};
 use super::report::Reports;
 use crate::daemon::chance::random_secret;
 use crate::daemon::publish::Publications;
@@ -153,7 +154,7 @@ impl Sessions {
         }
         agent.idle_since = Some(Instant::now());
         // Under the lock, so that of two registrations the later one is published last.
-        self.publications.put(&key(&session.agent_id), &self.value(&session));
+        self.publications.put(&drone_key(&session.agent_id), &self.value(&session));
         Ok(session)
     }
 
@@ -184,7 +185,7 @@ impl Sessions {
         }
         agent.idle_since = None;
         session.connected_unix_ns.store(unix_ns(), Ordering::Relaxed);
-        self.publications.keep(&key(agent_id));
+        self.publications.keep(&drone_key(agent_id));
         self.reports.hold(agent_id);
         Ok((stream, Orders { commands: waiting, ended }))
     }
@@ -201,11 +202,11 @@ impl Sessions {
             match ending {
                 Ending::Clean => {
                     agent.session = None;
-                    self.publications.remove(&key(agent_id), &self.value(&stream.session));
+                    self.publications.remove(&drone_key(agent_id), &self.value(&stream.session));
                 }
                 Ending::Broken => {
                     agent.idle_since = Some(Instant::now());
-                    self.publications.let_go(&key(agent_id));
+                    self.publications.let_go(&drone_key(agent_id));
                 }
             }
         }
@@ -256,7 +257,7 @@ impl Sessions {
     /// Takes back what was published: the relay stops.
     pub fn leave(&self) {
         for session in self.lock().values().filter_map(|agent| agent.session.as_ref()) {
-            self.publications.remove(&key(&session.agent_id), &self.value(session));
+            self.publications.remove(&drone_key(&session.agent_id), &self.value(session));
         }
     }
 
@@ -292,7 +293,7 @@ impl Sessions {
     }
 
     fn value(&self, session: &Session) -> String {
-        serde_json::json!({"relay_id": self.settings.relay_id, "session_id": session.id}).to_string()
+        drone_value(&self.settings.relay_id, &session.id)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Agent>> {
@@ -403,11 +404,6 @@ impl Stream {
         // It may be over already.
         let _ = end.map(|end| end.send(()));
     }
-}
-
-/// The key that a drone is published under.
-fn key(agent_id: &str) -> String {
-    format!("drone:{agent_id}")
 }
 
 /// The wall clock, in ns since 1970.

@@ -77,5 +77,11 @@ fn scopes_print_in_a_fixed_order() {
     assert_eq!(scopes.to_string(), "mesh.read, mesh.admin");
     assert_eq!(Scopes::NONE.to_string(), "none");
     assert!(!scopes.contains(Scope::MeshOperate));
-    assert_eq!(Scopes::all().iter().count(), 3);
+    let all = "mesh.connect, mesh.read, mesh.operate, mesh.admin";
+    assert_eq!(Scopes::all().to_string(), all);
+    let each: Vec<_> = Scope::ALL.into_iter().map(|scope| Scopes::from_iter([scope])).collect();
+    for (scope, held) in Scope::ALL.into_iter().zip(&each) {
+        let holders = each.iter().filter(|held| held.contains(scope)).count();
+        assert!(held.contains(scope) && holders == 1, "{held} stands for itself");
+    }
 }

@@ -123,6 +123,11 @@ impl Scan {
         Ok(largest)
     }
 
+    /// How much there is of a message that is not whole yet, in bytes.
+    pub(super) fn begun(&self) -> usize {
+        if self.missing > 0 { self.message } else { 0 }
+    }
+
     /// Reads what there is of a header.
     fn begin(&mut self) -> Result<(), FrameError> {
         let [flag, length @ ..] = self.header;

@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -17,31 +18,81 @@ use super::observe::Watched;
 use super::pipeline::{grpc_code, is_internal, panic_text};
 use crate::wire::fault::{Code, Fault};
 
+/// After how many pieces of a stream that always has more it is looked whether it has to end: looking for each
+/// would cost more than what most of them hold.
+const LOOK_EVERY: u8 = 64;
+
+/// How long an operation that hears of the end may take to say what is due, and end by itself.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Becomes ready when the daemon drains.
+pub(super) struct Draining {
+    waiting: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Counts what has passed by since it was looked.
+    passed: u8,
+}
+
+impl Draining {
+    pub(super) fn new(mut draining: watch::Receiver<bool>) -> Self {
+        let waiting = Box::pin(async move {
+            // The sender lives as long as the surface; when it is gone, so is the daemon.
+            let _ = draining.wait_for(|draining| *draining).await;
+        });
+        Self { waiting, passed: 0 }
+    }
+
+    /// Ready some time later.
+    fn and(self, later: Duration) -> Self {
+        let waiting = self.waiting;
+        let waiting = Box::pin(async move {
+            waiting.await;
+            tokio::time::sleep(later).await;
+        });
+        Self { waiting, passed: 0 }
+    }
+
+    /// Whether it is time to look although there is more: once in [`LOOK_EVERY`] times.
+    pub(super) fn is_due(&mut self) -> bool {
+        let due = self.passed == 0;
+        self.passed = (self.passed + 1) % LOOK_EVERY;
+        due
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waiting.as_mut().poll(cx)
+    }
+}
+
+/// What a stream ends with when the daemon stops.
+pub(super) fn draining() -> Fault {
+    Fault::new(Code::Unavailable, "DRAINING", "the daemon is stopping and ends its streams")
+        .hint("resume on another daemon, or on this one once it is back")
+}
+
 /// The body of a streaming answer; its end is the end of the call.
 pub(super) struct Guarded {
     body: Body,
     /// `None` once the stream is over.
     watched: Option<Watched>,
     deadline: Option<Pin<Box<Sleep>>>,
-    draining: Pin<Box<dyn Future<Output = ()> + Send>>,
+    draining: Draining,
 }
 
 impl Guarded {
-    pub(super) fn new(
-        body: Body,
-        watched: Watched,
-        deadline: Option<Instant>,
-        mut draining: watch::Receiver<bool>,
-    ) -> Self {
+    pub(super) fn new(body: Body, watched: Watched, deadline: Option<Instant>, draining: Draining) -> Self {
         Self {
             body,
             watched: Some(watched),
             deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
-            draining: Box::pin(async move {
-                // The sender lives as long as the surface; when it is gone, so is the daemon.
-                let _ = draining.wait_for(|draining| *draining).await;
-            }),
+            draining,
         }
+    }
+
+    /// Lets an operation that hears of the end from its own stream say what is due.
+    #[must_use]
+    pub(super) fn with_last_words(mut self) -> Self {
+        self.draining = self.draining.and(LAST_WORDS);
+        self
     }
 
     /// Ends the stream with a fault of the pipeline's own.
@@ -54,11 +105,8 @@ impl Guarded {
     }
 
     fn why_end_now(&mut self, watched: &str, cx: &mut Context<'_>) -> Option<Fault> {
-        if self.draining.as_mut().poll(cx).is_ready() {
-            return Some(
-                Fault::new(Code::Unavailable, "DRAINING", "the daemon is stopping and ends its streams")
-                    .hint("resume on another daemon, or on this one once it is back"),
-            );
+        if self.draining.poll(cx).is_ready() {
+            return Some(draining());
         }
         let elapsed = self.deadline.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready());
         elapsed.then(|| deadline::elapsed(watched, false, None))
@@ -97,12 +145,18 @@ impl http_body::Body for Guarded {
         let Some(method) = self.watched.as_ref().map(|watched| watched.method) else {
             return Poll::Ready(None);
         };
-        if let Some(fault) = self.why_end_now(method, cx) {
+        let due = self.draining.is_due();
+        if due && let Some(fault) = self.why_end_now(method, cx) {
             return self.end(fault);
         }
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.body).poll_frame(cx)));
         let frame = match polled {
-            Ok(frame) => ready!(frame),
+            Ok(Poll::Ready(frame)) => frame,
+            // Whoever waits has to be woken by the end as well.
+            Ok(Poll::Pending) => {
+                let fault = if due { None } else { self.why_end_now(method, cx) };
+                return fault.map_or(Poll::Pending, |fault| self.end(fault));
+            }
             Err(panic) => return self.panicked(panic_text(panic.as_ref())),
         };
         match frame.map(|frame| frame.map(Frame::into_trailers)) {

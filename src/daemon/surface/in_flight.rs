@@ -70,6 +70,23 @@ impl Share {
     }
 }
 
+impl Share {
+    /// Sees to it that this many bytes are accounted for, and no more; one caller at a time.
+    ///
+    /// # Errors
+    /// As [`Self::cover`].
+    pub(super) fn settle(&self, bytes: usize) -> Result<(), Fault> {
+        let bytes = if bytes <= UNCOUNTED_BYTES { 0 } else { bytes };
+        let held = self.held.load(Ordering::Relaxed);
+        if bytes > held {
+            return self.cover(bytes);
+        }
+        self.held.store(bytes, Ordering::Relaxed);
+        self.of.free.add_permits(held - bytes);
+        Ok(())
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.of.free.add_permits(self.held.load(Ordering::Relaxed));
@@ -125,6 +142,10 @@ mod tests {
             assert_eq!(in_flight.free.available_permits(), free, "{bytes}");
         }
         assert!(share.cover(10_001).is_err());
+        for (bytes, free) in [(8000, 2000), (9000, 1000), (4096, 10_000), (0, 10_000), (10_000, 0)] {
+            share.settle(bytes).unwrap();
+            assert_eq!(in_flight.free.available_permits(), free, "{bytes} and no more");
+        }
         drop(share);
         assert_eq!(in_flight.free.available_permits(), 10_000);
     }

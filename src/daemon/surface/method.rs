@@ -40,6 +40,11 @@ pub(super) struct Method {
 }
 
 impl Method {
+    /// Whether its operation hears from the client's stream that the daemon drains, and ends by itself.
+    pub(super) fn hears_of_drain(&self) -> bool {
+        self.client_streams && self.policy.is_some()
+    }
+
     /// The largest message it takes over gRPC, in bytes.
     pub(super) fn message_bytes_max(&self) -> usize {
         self.policy.map_or(BODY_BYTES_MAX, |policy| policy.body_bytes_max)

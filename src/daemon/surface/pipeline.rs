@@ -19,7 +19,7 @@ use super::auth::Authenticator;
 use super::caller::{Caller, Conditions, PeerInfo, Principal, REQUEST_ID, RequestId, Scope, generated_key};
 use super::deadline::{self, Deadlines};
 use super::frame::Scan;
-use super::guard::Guarded;
+use super::guard::{Draining, Guarded};
 use super::in_flight::InFlight;
 use super::method::Method;
 use super::observe::{Protocol, RequestObserver, Watched};
@@ -138,7 +138,13 @@ impl Pipeline {
         let message_bytes_max = target.method.message_bytes_max();
         let needed = caller.is_some() && !target.method.client_streams;
         let scan = Scan::new(compressed, needed, message_bytes_max);
-        let request = request.map(|body| Body::new(Received::new(body, scan, Arc::clone(&share))));
+        let request = request.map(|body| {
+            let received = Received::new(body, scan, Arc::clone(&share));
+            match target.method.hears_of_drain() {
+                true => Body::new(received.until(Draining::new(self.draining.subscribe()))),
+                false => Body::new(received),
+            }
+        });
         self.invoke(target, caller, watched, request, message_bytes_max).await
     }
 
@@ -269,8 +275,12 @@ impl Pipeline {
                 Err(fault) => watched.refuse(fault),
             };
         }
-        let draining = self.draining.subscribe();
-        response.map(|body| Body::new(Guarded::new(body, watched, deadline, draining)))
+        let draining = Draining::new(self.draining.subscribe());
+        let last_words = method.hears_of_drain();
+        response.map(|body| {
+            let guarded = Guarded::new(body, watched, deadline, draining);
+            Body::new(if last_words { guarded.with_last_words() } else { guarded })
+        })
     }
 }
 

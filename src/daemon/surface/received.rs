@@ -10,6 +10,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::frame::{FrameError, Scan};
+use super::guard::{self, Draining};
 use super::in_flight::Share;
 use crate::wire::fault::{Code, Fault};
 
@@ -19,11 +20,25 @@ pub(super) struct Received {
     scan: Scan,
     /// Grows to the largest message; outlives the body, because the operation has the message then.
     share: Arc<Share>,
+    /// For a client that streams: its operation hears here that the daemon drains.
+    draining: Option<Draining>,
 }
 
 impl Received {
     pub(super) fn new(body: Body, scan: Scan, share: Arc<Share>) -> Self {
-        Self { body, scan, share }
+        Self { body, scan, share, draining: None }
+    }
+
+    /// For a client that streams, perhaps for days: of its messages only those are counted that are not whole, and
+    /// it ends when the daemon drains.
+    #[must_use]
+    pub(super) fn until(mut self, draining: Draining) -> Self {
+        self.draining = Some(draining);
+        self
+    }
+
+    fn drains(&mut self, cx: &mut Context<'_>) -> bool {
+        self.draining.as_mut().is_some_and(|draining| draining.poll(cx).is_ready())
     }
 
     fn take(&mut self, frame: Option<Result<Frame<Bytes>, Status>>) -> Result<Option<Frame<Bytes>>, Fault> {
@@ -32,7 +47,11 @@ impl Received {
                 match frame.data_ref() {
                     Some(data) => {
                         let message_bytes = self.scan.push(data).map_err(refused)?;
-                        self.share.cover(message_bytes)?;
+                        match self.draining {
+                            None => self.share.cover(message_bytes)?,
+                            // What is whole is the operation's, which may have thousands on its way.
+                            Some(_) => self.share.settle(self.scan.begun())?,
+                        }
                     }
                     None => self.scan.finish().map_err(malformed)?,
                 }
@@ -52,8 +71,14 @@ impl http_body::Body for Received {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        Poll::Ready(self.take(frame).map_err(Status::from).transpose())
+        let due = self.draining.as_mut().is_some_and(Draining::is_due);
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if (due || frame.is_pending()) && self.drains(cx) {
+            self.body = Body::empty();
+            self.draining = None;
+            return Poll::Ready(Some(Err(guard::draining().into())));
+        }
+        Poll::Ready(self.take(ready!(frame)).map_err(Status::from).transpose())
     }
 }
 

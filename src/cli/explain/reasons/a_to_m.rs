@@ -29,10 +29,10 @@ pub static REASONS: &[Explanation] = &[
         "update the agent; or try again once it has sent something",
     ),
     explain(
-        "AGENT_UNKNOWN",
-        Code::NotFound,
-        "no agent with this id has a session at the relay that was asked",
-        "omnirelay agents placement says which relay holds it",
+        "AGENT_TEMPORARY_ERROR",
+        Code::Unavailable,
+        "the agent could not carry out a command just now, such as for want of storage",
+        "repeat the command with the same --command-id",
     ),
     explain(
         "AMBIGUOUS_ID",
@@ -175,10 +175,10 @@ pub static REASONS: &[Explanation] = &[
         "see what blocks it with omnirelay mesh peers status ID, or wait longer with --timeout",
     ),
     explain(
-        "DRONE_UNKNOWN",
+        "DRONE_NOT_FOUND",
         Code::NotFound,
-        "no drone with this id has a session at the relay that was asked",
-        "list them with omnirelay drones list",
+        "no drone with this id has a session at the relays that were asked",
+        "omnirelay drones list shows those that are held",
     ),
     explain(
         "ENCODING",

@@ -176,6 +176,12 @@ pub static REASONS: &[Explanation] = &[
         "read what it said, then try again",
     ),
     explain(
+        "PLACEMENT_CHANGED",
+        Code::Aborted,
+        "the agent moved to another relay, or ended, between two questions of one command",
+        "repeat the command",
+    ),
+    explain(
         "RANDOM",
         Code::Unknown,
         "the operating system gave no random numbers",
@@ -195,10 +201,22 @@ pub static REASONS: &[Explanation] = &[
         "omnirelay registers list, with --node for another node's",
     ),
     explain(
+        "RELAY_ADDRESS_UNKNOWN",
+        Code::Unavailable,
+        "a relay registered with an address at which nobody can ask it",
+        "set relay.advertise where it runs, or name its address with --relay-addr",
+    ),
+    explain(
         "RELAY_NOT_FOUND",
         Code::NotFound,
         "no relay of that id lives: it was never registered, or was not heard of for its time to live",
         "omnirelay relays list",
+    ),
+    explain(
+        "RELAY_UNREACHABLE",
+        Code::Unavailable,
+        "no relay that answered holds the drone, and others did not answer",
+        "repeat it; a relay that has crashed is not asked any more once its time to live is over",
     ),
     explain(
         "REMOVES_TOO_MANY",

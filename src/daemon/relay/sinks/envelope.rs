@@ -59,8 +59,13 @@ impl Lines {
 
     /// The lines one by one, without their line breaks.
     pub fn each(&self) -> impl Iterator<Item = &[u8]> {
+        self.with_breaks().map(|line| &line[..line.len() - 1])
+    }
+
+    /// The lines one by one, each with its line break.
+    pub fn with_breaks(&self) -> impl Iterator<Item = &[u8]> {
         let begins = std::iter::once(0).chain(self.ends.iter().copied());
-        begins.zip(&self.ends).map(|(begin, end)| &self.text[begin..end - 1])
+        begins.zip(&self.ends).map(|(begin, end)| &self.text[begin..*end])
     }
 }
 

@@ -5,8 +5,11 @@
 mod envelope;
 mod file;
 mod health;
+mod http;
 mod open;
 mod queue;
+mod redis;
+mod stdout;
 mod worker;
 
 #[cfg(test)]

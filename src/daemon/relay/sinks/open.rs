@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::{FileSettings, FileWriter};
+use super::http::HttpWriter;
+use super::redis::{self, RedisWriter};
+use super::stdout::StdoutWriter;
 use super::worker::Writer;
 use super::{Kind, Sink, Sinks};
 use crate::daemon::config::{AcknowledgeWhen, FileSinkConfig, QueueConfig, SinksConfig};
 use crate::daemon::metrics::SinkMetrics;
 
-/// How long a file may do nothing before those who wait give up.
-const FILE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long what is on this host may do nothing before those who wait give up; a server has as long beyond its timeout.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a sink cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -44,13 +47,26 @@ impl Sinks {
         metrics: Arc<SinkMetrics>,
     ) -> Result<Self, SinkError> {
         let SinksConfig { file, redis, http, stdout } = config;
-        let others = redis.url.is_some() || http.url.is_some() || stdout.enabled;
-        let has_file = file.enabled.unwrap_or(!others) || !others;
+        let has_file = config.has_file();
         let mut opening = Opening { when, metrics: &metrics, has_file, sinks: Vec::new() };
         if has_file {
             let folder = file.path.as_deref().unwrap_or(default_folder);
-            let writer = file_writer(file, folder, when)?;
-            opening.start("file", "FileSink", FILE_PATIENCE, Box::new(writer), &file.queue);
+            let writer = Box::new(file_writer(file, folder, when)?);
+            opening.start(("file", "FileSink"), PATIENCE, writer, &file.queue);
+        }
+        if let Some((url, password)) = redis.server().map_err(setting)? {
+            let writer = Box::new(RedisWriter::new(url, password, &redis.stream, redis.entries_max));
+            opening.start(("redis", "RedisSink"), redis::PATIENCE, writer, &redis.queue);
+        }
+        if let Some(url) = http.server().map_err(setting)? {
+            let writer = HttpWriter::open(url, http.timeout.0, http.batch_frames);
+            let writer = writer.map_err(|error| setting(("relay.sinks.http.url", error.to_string())))?;
+            let patience = http.timeout.0 + PATIENCE;
+            opening.start(("http", "HTTPSink"), patience, Box::new(writer), &http.queue);
+        }
+        if stdout.enabled {
+            let writer = Box::new(StdoutWriter::new());
+            opening.start(("stdout", "StdoutSink"), PATIENCE, writer, &stdout.queue);
         }
         Ok(Self { sinks: opening.sinks })
     }
@@ -59,8 +75,7 @@ impl Sinks {
 impl Opening<'_> {
     fn start(
         &mut self,
-        name: &'static str,
-        type_name: &'static str,
+        (name, type_name): (&'static str, &'static str),
         patience: Duration,
         writer: Box<dyn Writer>,
         queue: &QueueConfig,
@@ -70,6 +85,10 @@ impl Opening<'_> {
         let counts = self.metrics.of(name, type_name);
         self.sinks.push(Sink::start(kind, writer, queue, self.when, counts));
     }
+}
+
+fn setting((key, what): (&'static str, String)) -> SinkError {
+    SinkError::Setting { key, what }
 }
 
 fn file_writer(

@@ -99,10 +99,10 @@ fn info() -> Value {
     })
 }
 
-/// One tag a service, named like it.
+/// One tag a service that has routes, named like it.
 fn tags(methods: &[DescribedMethod], comments: &Comments) -> Value {
     let mut tags = BTreeMap::new();
-    for method in methods {
+    for method in methods.iter().filter(|method| !method.bindings.is_empty()) {
         let service = method.descriptor.parent_service();
         let mut tag = Map::from_iter([("name".to_owned(), json!(service.name()))]);
         if let Some(text) = comments.of(&service.parent_file(), service.path()) {

@@ -5,6 +5,7 @@ mod disks;
 mod files;
 mod lines;
 mod queueing;
+mod servers;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -39,7 +40,7 @@ fn batch(agent: &str, seqs: impl IntoIterator<Item = u64>) -> Arc<Batch> {
     Arc::new(Batch { agent_id: agent.into(), received_unix_ns: 1_700_000_000_000_000_001, frames })
 }
 
-fn item(agent: &str, seqs: impl IntoIterator<Item = u64>) -> Arc<Item> {
+pub(super) fn item(agent: &str, seqs: impl IntoIterator<Item = u64>) -> Arc<Item> {
     Arc::new(Item::new(batch(agent, seqs)))
 }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, Value};
 use tokio::time::{Instant, timeout};
 
 use super::url::{Address, RedisUrl};
@@ -112,6 +112,20 @@ impl Link {
         answer
     }
 
+    /// Sends commands in one go and waits for all answers, which must come within the response timeout. They are no
+    /// transaction.
+    ///
+    /// # Errors
+    /// As of [`Link::call`]; with the first refusal. Some of the commands may have been carried out.
+    pub async fn pipeline(&self, commands: &Pipeline) -> Result<(), LinkError> {
+        let mut connection = self.connection().await?;
+        let answer = connection.pipeline(commands).await;
+        if let Err(error) = &answer {
+            self.heed(connection.generation, error);
+        }
+        answer
+    }
+
     /// Sends a command that the server answers after up to `wait`, on a connection of its own,
     /// which is kept for the next. One such command at a time: further ones wait for their turn.
     ///
@@ -164,12 +178,26 @@ impl Connection {
     /// [`LinkError::Unreachable`] if the connection had ended before; nothing was sent.
     /// [`LinkError::Lost`] if no answer came. [`LinkError::Refused`] if the answer is an error.
     pub async fn call(&mut self, command: &Cmd) -> Result<Value, LinkError> {
+        self.check_open()?;
+        dial::ask(&mut self.multiplexed, command).await
+    }
+
+    async fn pipeline(&mut self, commands: &Pipeline) -> Result<(), LinkError> {
+        self.check_open()?;
+        let answers = self.multiplexed.send_packed_commands(commands, 0, commands.len()).await?;
+        for answer in answers {
+            answer.extract_error()?;
+        }
+        Ok(())
+    }
+
+    fn check_open(&self) -> Result<(), LinkError> {
         if self.driver.is_over() {
             return Err(LinkError::Unreachable(Failure::new(format!(
                 "{} has closed the connection",
                 self.at
             ))));
         }
-        dial::ask(&mut self.multiplexed, command).await
+        Ok(())
     }
 }

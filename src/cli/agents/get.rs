@@ -1,0 +1,98 @@
+//! `agents get`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::{Value, json};
+
+use super::{KIND, LIST, PLACEMENT, placement, request};
+use crate::cli::args::PageArgs;
+use crate::cli::batch::Batch;
+use crate::cli::complete;
+use crate::cli::document::{field, items, text};
+use crate::cli::error::CliError;
+use crate::cli::ids;
+use crate::cli::list::{self, PAGE_MAX, Page};
+use crate::cli::peers::get::listing;
+use crate::cli::relays::columns::{address, at, expires, heard};
+use crate::cli::relays::{self, LIST as RELAYS};
+use crate::cli::rpc::Leaf;
+use crate::cli::session::Session;
+use crate::cli::table::Moment;
+use crate::cli::time;
+use crate::wire::fault::{Code, Exit};
+
+pub const LEAF: Leaf =
+    Leaf::read("agents get", &[&PLACEMENT, &LIST, &RELAYS]).exiting("0 1 2 3 5 6 7 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay agents get drone-7
+  omnirelay agents get drone-7 drone-8 -o yaml
+  omnirelay agents get drone-7 -o json | jq -r '\"\\(.relay.address):\\(.relay.grpcPort)\"'";
+
+/// Show what the registry knows of agents: heartbeat, placement, relay
+#[derive(Args, Debug)]
+#[command(visible_alias = "show", before_long_help = EXAMPLES)]
+pub struct GetArgs {
+    /// Ids or agent/ID, in full; - reads them from standard input
+    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::agents))]
+    ids: Vec<String>,
+    /// Times in UTC instead of ages
+    #[arg(long, hide_short_help = true)]
+    absolute: bool,
+}
+
+pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let ids = ids::expand(&args.ids, KIND)?;
+    let relays = relays::all(session).await?;
+    session.warn_if_stale(&relays);
+    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+    for id in ids {
+        let outcome = match batch.hopeless() {
+            Some(error) => Err(error),
+            None => one(session, &relays, &id).await,
+        };
+        batch.push(id, outcome);
+    }
+    let absolute = args.absolute;
+    batch.finish(session, |_, document| describe(document, absolute))
+}
+
+/// The placement of an agent, with the agent and its relay as their lists have them.
+async fn one(session: &Session, relays: &Value, id: &str) -> Result<Value, CliError> {
+    let mut document = placement(session, id).await?;
+    let relay_id = text(&document, "placement.relayId").to_owned();
+    let page = |page: &Page| request(&relay_id, page.size_or(PAGE_MAX), &page.token);
+    let agents = list::fetch(session, "agents", &PageArgs::default(), true, page).await?;
+    let agent = items(&agents, "agents").iter().find(|agent| text(agent, "agentId") == id);
+    // It may have ended or moved between the two questions.
+    let agent = agent.ok_or_else(|| {
+        CliError::new(
+            Code::Aborted,
+            "PLACEMENT_CHANGED",
+            format!("agent `{id}` moved or ended while it was asked for"),
+        )
+        .hint("repeat the command")
+    })?;
+    document["agent"] = agent.clone();
+    let relay = items(relays, "relays").iter().find(|relay| text(relay, "relayId") == relay_id);
+    if let Some(relay) = relay {
+        document["relay"] = json!(relay);
+    }
+    Ok(document)
+}
+
+fn describe(document: &Value, absolute: bool) -> String {
+    let (agent, placement) = (field(document, "agent"), field(document, "placement"));
+    let moment = Moment { now_ms: time::millis(field(document, "generatedAt")), absolute };
+    let ago = |age: String| if age.is_empty() || absolute { age } else { format!("{age} ago") };
+    listing(&[
+        ("agent", text(agent, "agentId").to_owned()),
+        ("last heartbeat", ago(heard(agent, moment))),
+        ("expires in", expires(agent, moment)),
+        ("relay", text(placement, "relayId").to_owned()),
+        ("address", address(field(document, "relay"))),
+        ("since", ago(at(placement, "placedAtUnixMs", moment))),
+        ("previous relay", text(placement, "previousRelayId").to_owned()),
+    ])
+}

@@ -1,0 +1,113 @@
+//! `agents list`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::Value;
+
+use super::columns::COLUMNS;
+use super::{KIND, LIST, request};
+use crate::cli::args::{PageArgs, TableArgs};
+use crate::cli::client::count;
+use crate::cli::complete;
+use crate::cli::document::{field, items, text};
+use crate::cli::error::CliError;
+use crate::cli::list::{self, PAGE_MAX, Page};
+use crate::cli::output::{Text, View};
+use crate::cli::relays;
+use crate::cli::rpc::Leaf;
+use crate::cli::session::Session;
+use crate::cli::table::{self, Moment, Table};
+use crate::cli::time;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::read("agents list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay agents list
+  omnirelay agents list --relay relay-1 --sort-by last-heartbeat
+  omnirelay agents list -o json | jq -r '.agents | group_by(.relayId)[] | \"\\(.[0].relayId) \\(length)\"'
+  omnirelay agents list -o name | wc -l";
+
+/// List the agents that live, and which relay holds each
+#[derive(Args, Debug)]
+#[command(visible_alias = "ls", before_long_help = EXAMPLES)]
+pub struct ListArgs {
+    /// Only the agents of this relay, an id or relay/ID
+    #[arg(long, value_name = "ID", value_parser = relays::id, help_heading = "List options",
+          add = ArgValueCompleter::new(complete::relays))]
+    relay: Option<String>,
+    #[command(flatten)]
+    page: PageArgs,
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+    if let Some(by) = &args.table.sort_by {
+        table::find(COLUMNS, &by.column, "--sort-by")?;
+    }
+    let relay = args.relay.as_deref().unwrap_or_default();
+    let page = |page: &Page| request(relay, page.size_or(PAGE_MAX), &page.token);
+    // The daemon sorts by id only, so for another order all of the list is needed first.
+    let sorts_here = args.table.sort_by.is_some();
+    let mut document = list::fetch(session, "agents", &args.page, sorts_here, page).await?;
+    if let (Some(by), Some(agents)) =
+        (&args.table.sort_by, document.get_mut("agents").and_then(Value::as_array_mut))
+    {
+        table::sort(COLUMNS, agents, by)?;
+    }
+    list::limit(session, &mut document, "agents", &args.page);
+    show(args, session, document)
+}
+
+fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+    let agents = items(&document, "agents").to_vec();
+    let moment =
+        Moment { now_ms: time::millis(field(&document, "generatedAt")), absolute: args.table.absolute };
+    // Made before the emptiness check, so that a wrong --columns is an error in any case.
+    let table = Table::of(COLUMNS, &agents, moment, &args.table.layout())?;
+    let empty = agents.is_empty();
+    if empty && session.format().is_text() {
+        session.notes().say(&match &args.relay {
+            Some(relay) => format!("No agent is held by relay/{relay}."),
+            None => "No agent is held by a live relay.".to_owned(),
+        });
+    } else {
+        let names = agents.iter().map(|agent| format!("{KIND}/{}", text(agent, "agentId"))).collect();
+        let view =
+            View { document: document.clone(), items: Some(agents.clone()), names, text: Text::Table(table) };
+        session.show(&view)?;
+        if session.format().is_text() {
+            session.notes().say(&footer(&document, &agents));
+        }
+    }
+    session.warn_if_stale(&document);
+    Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
+}
+
+/// `120 agents of 3 relays, rev 7f2c:48213`
+fn footer(document: &Value, agents: &[Value]) -> String {
+    let mut relays: Vec<&str> = agents.iter().map(|agent| text(agent, "relayId")).collect();
+    relays.sort_unstable();
+    relays.dedup();
+    format!(
+        "{} of {}, rev {}",
+        count(agents.len() as u64, "agent"),
+        count(relays.len() as u64, "relay"),
+        text(document, "cursor")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn footer_counts_agents_and_those_who_hold_them() {
+        let agents = [json!({"relayId": "b"}), json!({"relayId": "a"}), json!({"relayId": "b"})];
+        assert_eq!(footer(&json!({"cursor": "1:9"}), &agents), "3 agents of 2 relays, rev 1:9");
+    }
+}

@@ -1,0 +1,72 @@
+//! `agents watch`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::{Value, json};
+
+use super::KIND;
+use super::columns::WATCHED;
+use crate::cli::args::{TableArgs, WatchArgs};
+use crate::cli::complete;
+use crate::cli::document::text;
+use crate::cli::error::CliError;
+use crate::cli::relays::{self, WATCH};
+use crate::cli::rpc::{Call, Leaf};
+use crate::cli::session::Session;
+use crate::cli::watch::{self as stream, Feed, Keep};
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::read("agents watch", &[&WATCH]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay agents watch
+  omnirelay agents watch --relay relay-1 -o jsonl --cursor-file agents.cursor
+  omnirelay agents watch --agent drone-7 --until relayId==relay-2 --timeout 2m";
+
+/// Watch agents that come, move to another relay and go
+///
+/// One line for each change, and on a terminal a table that is drawn again, unless --append. Heartbeats are not told.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct WatchVerbArgs {
+    /// Only the agents of this relay, an id or relay/ID
+    #[arg(long, value_name = "ID", value_parser = relays::id, add = ArgValueCompleter::new(complete::relays))]
+    relay: Option<String>,
+    /// Only this agent, an id or agent/ID
+    #[arg(long, value_name = "ID", value_parser = id, add = ArgValueCompleter::new(complete::agents))]
+    agent: Option<String>,
+    #[command(flatten)]
+    watching: WatchArgs,
+}
+
+/// An id as it was given: `agent/` is taken off.
+fn id(given: &str) -> Result<String, String> {
+    let id = given.strip_prefix("agent/").unwrap_or(given);
+    if id.is_empty() { Err(format!("an empty text is no id of an {KIND}")) } else { Ok(id.to_owned()) }
+}
+
+pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let request = json!({ "object": ["agents"], "relayId": args.relay, "agentId": args.agent });
+    let feed = Feed {
+        call: Call::of(&WATCH, &request)?,
+        object: "placement",
+        kind: KIND,
+        id: |placement| text(placement, "agentId").to_owned(),
+        columns: WATCHED,
+        summary,
+        line: None,
+        named: args.agent.as_slice(),
+        news: None,
+        keep: Keep::Latest,
+    };
+    stream::run(session, feed, &args.watching, &TableArgs::default()).await
+}
+
+/// What a line says of a placement that is new or gone.
+fn summary(placement: &Value) -> String {
+    match text(placement, "previousRelayId") {
+        "" => format!("relay={}", text(placement, "relayId")),
+        previous => format!("relay={} previous={previous}", text(placement, "relayId")),
+    }
+}

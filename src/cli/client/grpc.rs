@@ -1,0 +1,271 @@
+//! gRPC beside HTTP/JSON: the same addresses, connections, failures and answers; only the messages differ.
+
+use std::error::Error;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+use http::uri::PathAndQuery;
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::MapErr;
+use serde_json::{Map, Value, json};
+use tonic::client::Grpc;
+use tonic::{Request, Status, Streaming};
+use tower::Service;
+
+use super::{Address, Answer, BODY_BYTES_MAX, Client};
+use crate::cli::error::CliError;
+use crate::cli::failure::Failure;
+use crate::cli::rpc::{Call, Message};
+use crate::cli::time;
+use crate::wire::codec::SmallBuffers;
+use crate::wire::fault::Fault;
+use crate::wire::json::MethodJson;
+use crate::wire::problem::{CONTENT_TYPE, Problem};
+use crate::wire::raw::Raw;
+
+/// The connections for gRPC. No proxy is used for it, on whatever machine the daemon is: hardly one lets it through.
+///
+/// # Errors
+/// When they cannot be prepared.
+pub fn transport(connect_timeout: Duration) -> Result<reqwest::Client, CliError> {
+    reqwest::Client::builder()
+        .connect_timeout(connect_timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .tcp_nodelay(true)
+        .no_proxy()
+        .http2_prior_knowledge()
+        .user_agent(concat!("omnirelay/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| CliError::local("CLIENT", "cannot prepare the gRPC client", &error))
+}
+
+/// Why there is no message.
+#[derive(Debug, thiserror::Error)]
+enum Missing {
+    /// Nothing was answered.
+    #[error("{0}")]
+    Failed(Failure),
+    /// Something that is no gRPC was answered.
+    #[error("HTTP {}", .0.status)]
+    Foreign(Box<Answer>),
+}
+
+/// The connections, as the gRPC client wants them.
+#[derive(Clone, Debug)]
+struct Wire {
+    http: reqwest::Client,
+    address: String,
+}
+
+type WireBody = MapErr<reqwest::Body, fn(reqwest::Error) -> Missing>;
+
+impl Service<http::Request<tonic::body::Body>> for Wire {
+    type Response = http::Response<WireBody>;
+    type Error = Missing;
+    type Future = BoxFuture<'static, Result<Self::Response, Missing>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Missing>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        let wire = self.clone();
+        Box::pin(async move { wire.send(request).await })
+    }
+}
+
+impl Wire {
+    async fn send(
+        self,
+        request: http::Request<tonic::body::Body>,
+    ) -> Result<http::Response<WireBody>, Missing> {
+        let (parts, body) = request.into_parts();
+        // A request is one message, so that it is whole before it is sent.
+        let body =
+            body.collect().await.map_err(|status| Missing::Failed(Failure::garbled(status.message())))?;
+        let request = http::Request::from_parts(parts, body.to_bytes());
+        let request = reqwest::Request::try_from(request).map_err(failed)?;
+        let response = self.http.execute(request).await.map_err(failed)?;
+        let kind = response.headers().get(http::header::CONTENT_TYPE);
+        if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+            let of_error: fn(reqwest::Error) -> Missing = failed;
+            return Ok(http::Response::from(response).map(|body| body.map_err(of_error)));
+        }
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = super::whole(response).await.unwrap_or_default();
+        let answer = Answer { status, headers, body, address: self.address, took: Duration::ZERO };
+        Err(Missing::Foreign(Box::new(answer)))
+    }
+}
+
+fn failed(error: reqwest::Error) -> Missing {
+    Missing::Failed(Failure::of(&error))
+}
+
+impl Client {
+    /// One try at one address. A status that is a fault becomes the answer that HTTP would have given.
+    pub(super) async fn attempt_grpc(
+        &self,
+        address: &Address,
+        call: &Call,
+        message: &Message,
+        left: Duration,
+    ) -> Result<Answer, Failure> {
+        let started = Instant::now();
+        let asked = async {
+            let (mut grpc, path) = self.service(address, call);
+            grpc.unary(self.message(message, Some(left)), path, SmallBuffers::<Raw, Raw>::default()).await
+        };
+        let answered = match tokio::time::timeout(left, asked).await {
+            Ok(Ok(response)) => {
+                let (metadata, raw, _) = response.into_parts();
+                let body = document(message.json, &raw.0).unwrap_or_default();
+                let headers = metadata.into_headers();
+                Ok(Answer { status: 200, headers, body, address: String::new(), took: Duration::ZERO })
+            }
+            Ok(Err(status)) => answer_of(status),
+            Err(_) => Err(Failure::timeout()),
+        };
+        match answered {
+            Ok(answer) => {
+                let answer = Answer { address: address.to_string(), took: started.elapsed(), ..answer };
+                self.trace(call, &answer);
+                Ok(answer)
+            }
+            Err(failure) => {
+                self.trace_failure(address, call, started, &failure);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Opens the stream of a call at the address that would be asked next.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub async fn open_grpc(&self, call: &Call, message: &Message) -> Result<GrpcStream, Lost> {
+        let address = self.address();
+        let (mut grpc, path) = self.service(address, call);
+        let request = self.message(message, None);
+        let opened = grpc.server_streaming(request, path, SmallBuffers::<Raw, Raw>::default()).await;
+        let messages = opened.map_err(Lost::of)?.into_inner();
+        Ok(GrpcStream { messages, json: message.json })
+    }
+
+    fn service(&self, address: &Address, call: &Call) -> (Grpc<Wire>, PathAndQuery) {
+        self.notes.step(3, || {
+            format!("> gRPC {address}{} {}", call.path, call.body.as_deref().unwrap_or_default())
+        });
+        let wire = Wire { http: self.grpc.clone(), address: address.to_string() };
+        // An address was checked when it was read, and a path is a method's name.
+        let origin = address.as_str().parse().unwrap_or_default();
+        let path = call.path.parse().unwrap_or_else(|_| PathAndQuery::from_static("/"));
+        (Grpc::with_origin(wire, origin).max_decoding_message_size(BODY_BYTES_MAX), path)
+    }
+
+    fn message(&self, message: &Message, timeout: Option<Duration>) -> Request<Raw> {
+        let mut request = Request::new(Raw(message.bytes.clone()));
+        if let Some(timeout) = timeout {
+            // Rounded up, so that the daemon does not give up before its client does.
+            request.set_timeout(timeout + Duration::from_millis(1));
+        }
+        if let Some(id) = self.request_id.as_deref().and_then(|id| id.parse().ok()) {
+            request.metadata_mut().insert("x-request-id", id);
+        }
+        request
+    }
+}
+
+/// The JSON of an answer, with the head that the documents of HTTP have.
+fn document(method: &MethodJson, bytes: &[u8]) -> Option<Bytes> {
+    let fields = (method.response)(bytes).ok()?;
+    let fields: Map<String, Value> = serde_json::from_slice(&fields).ok()?;
+    let mut document = head();
+    document.extend(fields);
+    serde_json::to_vec(&document).ok().map(Bytes::from)
+}
+
+/// What every document begins with; the time is this machine's.
+pub fn head() -> Map<String, Value> {
+    let mut head = Map::new();
+    head.insert("schemaVersion".into(), json!("v1"));
+    if let Some(now) = time::now_ms() {
+        head.insert("generatedAt".into(), json!(time::exact_clock(now)));
+    }
+    head
+}
+
+/// The answer that HTTP would have given, or what kept it away.
+fn answer_of(status: Status) -> Result<Answer, Failure> {
+    match missing(&status) {
+        Some(Missing::Failed(failure)) => return Err(failure.clone()),
+        Some(Missing::Foreign(answer)) => return Ok((**answer).clone()),
+        None => {}
+    }
+    let fault = Fault::from(&status);
+    let headers = status.metadata().clone().into_headers();
+    let id = headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let problem = Problem::new(fault, id);
+    let body = Bytes::from(problem.to_json());
+    let (address, took) = (String::new(), Duration::ZERO);
+    let mut headers: HeaderMap = headers;
+    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(CONTENT_TYPE));
+    Ok(Answer { status: problem.status, headers, body, address, took })
+}
+
+/// What the connection said of it, when it is not the daemon that speaks in a status.
+fn missing(status: &Status) -> Option<&Missing> {
+    let mut current = status.source();
+    while let Some(error) = current {
+        if let Some(found) = error.downcast_ref::<Missing>() {
+            return Some(found);
+        }
+        current = error.source();
+    }
+    None
+}
+
+/// Why a stream cannot be had or has ended.
+#[derive(Debug)]
+pub enum Lost {
+    Failed(Failure),
+    /// An answer that is no stream: of somebody else, or a fault as HTTP states it.
+    Answered(Box<Answer>),
+}
+
+impl Lost {
+    fn of(status: Status) -> Self {
+        match answer_of(status) {
+            Ok(answer) => Self::Answered(Box::new(answer)),
+            Err(failure) => Self::Failed(failure),
+        }
+    }
+}
+
+/// An open stream of messages.
+#[derive(Debug)]
+pub struct GrpcStream {
+    messages: Streaming<Raw>,
+    json: &'static MethodJson,
+}
+
+impl GrpcStream {
+    /// The next message as JSON.
+    ///
+    /// # Errors
+    /// Why the stream has ended.
+    pub async fn next(&mut self) -> Result<Value, Lost> {
+        let garbled = || Lost::Failed(Failure::garbled("an event was not what was declared"));
+        match self.messages.message().await {
+            Ok(Some(raw)) => {
+                let json = (self.json.response)(&raw.0).map_err(|_| garbled())?;
+                serde_json::from_slice(&json).map_err(|_| garbled())
+            }
+            Ok(None) => Err(Lost::Failed(Failure::closed())),
+            Err(status) => Err(Lost::of(status)),
+        }
+    }
+}

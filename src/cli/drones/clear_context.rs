@@ -1,0 +1,57 @@
+//! `drones clear-context`.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde_json::json;
+
+use super::command::{Command, CommandArgs};
+use super::fleet::RelayArgs;
+use super::{STATUS, command_rpc};
+use crate::cli::agents::PLACEMENT;
+use crate::cli::complete;
+use crate::cli::error::CliError;
+use crate::cli::relays::LIST as RELAYS;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+use crate::wire::fault::Exit;
+
+pub const CLEAR: Rpc = command_rpc("aeroarc.relay.v1.RelayControl/ClearOperationContext");
+pub const LEAF: Leaf = Leaf::write("drones clear-context", &[&CLEAR, &STATUS, &RELAYS, &PLACEMENT])
+    .exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay drones clear-context drone-7 --flight flight-12
+  omnirelay drones clear-context drone-7 --flight flight-12 --command-id c-42
+  omnirelay drones clear-context drone-7 --flight flight-12 --relay-addr 127.0.0.1:50051";
+
+/// Tell a drone that its flight is over, and wait for its answer
+///
+/// Exits with 10 when the drone refuses, as it does when it is on another flight. The same command again, with
+/// --command-id, is answered as it was the first time. A relay takes commands from its own machine only.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct ClearContextArgs {
+    /// The drone, an id or drone/ID, in full
+    #[arg(value_name = "ID", add = ArgValueCompleter::new(complete::drones))]
+    id: String,
+    /// The flight that is over
+    #[arg(long, value_name = "FLIGHT")]
+    flight: String,
+    #[command(flatten)]
+    command: CommandArgs,
+    #[command(flatten)]
+    relays: RelayArgs,
+}
+
+pub async fn run(args: &ClearContextArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let command = Command {
+        rpc: &CLEAR,
+        args: &args.command,
+        relays: &args.relays,
+        question: "Clear the context of",
+        done: "has its context cleared",
+        fields: json!({ "flightId": args.flight }),
+    };
+    command.run(session, &args.id).await
+}

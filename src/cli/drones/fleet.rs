@@ -1,0 +1,206 @@
+//! The relays that are asked: one, or all that the registry knows to live.
+
+use std::time::Duration;
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use serde_json::{Value, json};
+
+use crate::cli::address::Address;
+use crate::cli::client::{Client, count};
+use crate::cli::complete;
+use crate::cli::document::{flag, items, text};
+use crate::cli::error::CliError;
+use crate::cli::relays::columns::address as address_of;
+use crate::cli::relays::{self, known};
+use crate::cli::rpc::Call;
+use crate::cli::session::Session;
+use crate::cli::settings::{Source, Target};
+use crate::wire::fault::Code;
+
+/// How many relays are asked at the same time.
+const ASKED_AT_ONCE: usize = 16;
+/// How long one relay of several may take, unless somebody chose a time.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Which relays are asked.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Relay options")]
+pub struct RelayArgs {
+    /// Ask only this relay, an id or relay/ID [default: all that live]
+    #[arg(long, value_name = "ID", value_parser = relays::id, conflicts_with = "relay_addr",
+          add = ArgValueCompleter::new(complete::relays))]
+    pub relay: Option<String>,
+
+    /// Ask the relay at this gRPC port, whatever the registry says
+    #[arg(long, value_name = "HOST:PORT")]
+    pub relay_addr: Option<Address>,
+}
+
+/// A relay that can be asked, or why it cannot.
+#[derive(Debug)]
+pub struct Site {
+    /// Empty when nobody said it.
+    pub relay_id: String,
+    /// As the registry or the command line has it.
+    pub address: String,
+    client: Result<Client, CliError>,
+}
+
+/// The relays that are to be asked.
+#[derive(Debug)]
+pub struct Fleet {
+    pub sites: Vec<Site>,
+    /// The registry's store does not answer, so that these are those that were known.
+    pub stale: bool,
+    /// One relay was named, so that its failure is the command's.
+    pub named: bool,
+}
+
+impl Fleet {
+    /// The relays that `args` mean.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked, or does not know the relay that is named.
+    pub async fn of(args: &RelayArgs, session: &Session) -> Result<Self, CliError> {
+        let patience = |several: bool| match session.settings.request_timeout_given || !several {
+            true => session.settings.request_timeout,
+            false => PATIENCE.min(session.settings.request_timeout),
+        };
+        if let Some(address) = &args.relay_addr {
+            let target = Target {
+                context: String::new(),
+                addresses: vec![address.clone()],
+                cluster: None,
+                source: Source::Flag("--relay-addr"),
+                ..session.target()?.clone()
+            };
+            let client = Ok(session.client()?.towards(target, patience(false)));
+            let site = Site { relay_id: String::new(), address: address.to_string(), client };
+            return Ok(Self { sites: vec![site], stale: false, named: true });
+        }
+        let document = relays::all(session).await?;
+        session.warn_if_stale(&document);
+        let stale = flag(&document, "stale");
+        if let Some(id) = &args.relay {
+            let site = Site::of(known(&document, id)?, session, patience(false))?;
+            return Ok(Self { sites: vec![site], stale, named: true });
+        }
+        let sites = items(&document, "relays").iter().map(|relay| Site::of(relay, session, patience(true)));
+        Ok(Self { sites: sites.collect::<Result<_, _>>()?, stale, named: false })
+    }
+
+    /// Asks all relays the same, some at a time; the answers are in the order of the relays.
+    pub async fn ask(&self, call: &Call) -> Vec<(&Site, Result<Value, CliError>)> {
+        let asked = self.sites.iter().map(|site| async move { (site, site.call(call).await) });
+        stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
+    }
+}
+
+impl Site {
+    fn of(relay: &Value, session: &Session, patience: Duration) -> Result<Self, CliError> {
+        let (relay_id, address) = (text(relay, "relayId").to_owned(), address_of(relay));
+        let client = match address.parse::<Address>() {
+            Ok(parsed) => {
+                let target =
+                    Target { addresses: vec![parsed], source: Source::Relay, ..session.target()?.clone() };
+                Ok(session.client()?.towards(target, patience))
+            }
+            Err(error) => {
+                let message =
+                    format!("nobody can ask relay/{relay_id}: it registered without a good address");
+                Err(CliError::new(Code::Unavailable, "RELAY_ADDRESS_UNKNOWN", message)
+                    .cause(error.to_string())
+                    .hint("set relay.advertise where it runs, or name its address with --relay-addr"))
+            }
+        };
+        Ok(Self { relay_id, address, client })
+    }
+
+    /// Calls a method of this relay.
+    ///
+    /// # Errors
+    /// As of [`Client::call`].
+    pub async fn call(&self, call: &Call) -> Result<Value, CliError> {
+        match &self.client {
+            Ok(client) => client.call(call).await,
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    /// `relay/relay-1 at 10.0.2.7:50051`
+    pub fn describe(&self) -> String {
+        match self.relay_id.as_str() {
+            "" => format!("the relay at {}", self.address),
+            id => format!("relay/{id} at {}", self.address),
+        }
+    }
+}
+
+/// A relay that did not answer, and why.
+pub type Silent<'a> = (&'a Site, CliError);
+
+/// `unreachable[]`: the relays that did not answer.
+pub fn unreachable(silent: &[Silent]) -> Value {
+    let one = |(site, error): &Silent| json!({"relayId": site.relay_id, "address": site.address, "error": error.to_json()});
+    silent.iter().map(one).collect()
+}
+
+/// Tells a person of each relay that did not answer.
+pub fn warn(session: &Session, silent: &[Silent]) {
+    for (site, error) in silent.iter().filter(|_| !session.format().is_json()) {
+        let body = error.body();
+        let why = body.cause.as_ref().and_then(|cause| cause.lines().next()).unwrap_or(&body.message);
+        session.notes().warn(&format!("{} did not answer: {why}", site.describe()));
+    }
+}
+
+/// What it comes to that `silent` of `asked` relays did not answer.
+///
+/// # Errors
+/// A partial failure, with the exit code of the first when all were silent; nothing when none was.
+pub fn verdict(silent: &[Silent], asked: usize) -> Result<(), CliError> {
+    let Some((_, first)) = silent.first() else { return Ok(()) };
+    let message = format!(
+        "{} of {} did not answer; what they hold is missing",
+        silent.len(),
+        count(asked as u64, "relay")
+    );
+    let mut error = CliError::partial(message);
+    if silent.len() == asked {
+        error = error.exiting(first.exit());
+    }
+    for (site, failure) in silent {
+        error = error.detail(
+            json!({"name": format!("{}/{}", relays::KIND, site.relay_id), "error": failure.to_json()}),
+        );
+    }
+    Err(error.hint("a relay that has crashed is not asked any more once its time to live is over"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::fault::Exit;
+
+    #[test]
+    fn silence_of_some_is_partial_and_of_all_is_theirs() {
+        let site = |id: &str| Site {
+            relay_id: id.to_owned(),
+            address: "h:1".to_owned(),
+            client: Err(CliError::usage("nobody")),
+        };
+        let (a, b) = (site("a"), site("b"));
+        let refused = || CliError::new(Code::Unavailable, "CONNECTION_REFUSED", "cannot reach it");
+        assert!(verdict(&[], 2).is_ok());
+        let error = verdict(&[(&a, refused())], 2).unwrap_err();
+        assert_eq!((error.exit(), error.body().details.len()), (Exit::Partial, 1));
+        let error = verdict(&[(&a, refused()), (&b, refused())], 2).unwrap_err();
+        assert_eq!(error.exit(), Exit::Unavailable);
+        let silent = [(&b, refused())];
+        assert_eq!(unreachable(&silent)[0]["relayId"], "b");
+        assert_eq!(unreachable(&silent)[0]["error"]["reason"], "CONNECTION_REFUSED");
+    }
+}

@@ -1,0 +1,148 @@
+//! `drones list`.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::columns::{COLUMNS, state};
+use super::fleet::{self, Fleet, RelayArgs, Silent};
+use super::{KIND, LIST};
+use crate::cli::args::TableArgs;
+use crate::cli::client::{count, grpc};
+use crate::cli::document::{field, number, text};
+use crate::cli::error::CliError;
+use crate::cli::output::{Text, View};
+use crate::cli::relays::LIST as RELAYS;
+use crate::cli::rpc::{Call, Leaf};
+use crate::cli::session::Session;
+use crate::cli::table::{self, Moment, Table};
+use crate::cli::time;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::read("drones list", &[&LIST, &RELAYS]).exiting("0 1 2 3 5 6 7 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay drones list
+  omnirelay drones list --relay relay-1 -o wide --sort-by inflight:desc
+  omnirelay drones list --relay-addr 10.0.2.7:50051
+  omnirelay drones list -o json | jq -r '.drones[] | select(.streaming) | .droneId'";
+
+/// List the sessions of drones, as the relays that hold them tell
+///
+/// Asks the registry which relays live, and each of them what it holds. One that does not answer is in unreachable[]
+/// of the JSON, and makes the exit code 7.
+#[derive(Args, Debug)]
+#[command(visible_alias = "ls", before_long_help = EXAMPLES)]
+pub struct ListArgs {
+    #[command(flatten)]
+    relays: RelayArgs,
+    /// At most this many in all; 0 is all of them
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "List options")]
+    limit: usize,
+    /// Exit with 10 when the list is empty
+    #[arg(long, help_heading = "List options")]
+    fail_empty: bool,
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+/// The drones of some relays, and which of these did not answer.
+pub struct Gathered<'a> {
+    pub drones: Vec<Value>,
+    pub silent: Vec<Silent<'a>>,
+}
+
+pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+    if let Some(by) = &args.table.sort_by {
+        table::find(COLUMNS, &by.column, "--sort-by")?;
+    }
+    let fleet = Fleet::of(&args.relays, session).await?;
+    let Gathered { mut drones, silent } = gather(&fleet).await?;
+    if let Some(by) = &args.table.sort_by {
+        table::sort(COLUMNS, &mut drones, by)?;
+    }
+    if args.limit > 0 && drones.len() > args.limit {
+        drones.truncate(args.limit);
+        session.notes().say(&format!("Stopped at --limit {}: there are more.", args.limit));
+    }
+    show(args, session, &fleet, &drones, &silent)?;
+    fleet::warn(session, &silent);
+    fleet::verdict(&silent, fleet.sites.len())?;
+    Ok(if drones.is_empty() && args.fail_empty { Exit::Negative } else { Exit::Ok })
+}
+
+/// Asks every relay for its drones, and sorts what they hold: a drone that moved stands twice, the newer session first.
+///
+/// # Errors
+/// Why the relay that was named did not answer.
+pub async fn gather(fleet: &Fleet) -> Result<Gathered<'_>, CliError> {
+    let call = Call::of(&LIST, &json!({}))?;
+    let (mut drones, mut silent) = (Vec::new(), Vec::new());
+    for (site, answer) in fleet.ask(&call).await {
+        match answer {
+            Ok(mut document) => {
+                let found = document.get_mut("drones").and_then(Value::as_array_mut);
+                drones.extend(found.map(std::mem::take).unwrap_or_default());
+            }
+            Err(error) if fleet.named => return Err(error),
+            Err(error) => silent.push((site, error)),
+        }
+    }
+    drones.sort_by(|a: &Value, b: &Value| {
+        let newer = number(b, "connectedAtUnixNs").cmp(&number(a, "connectedAtUnixNs"));
+        text(a, "droneId").cmp(text(b, "droneId")).then(newer)
+    });
+    Ok(Gathered { drones, silent })
+}
+
+fn show(
+    args: &ListArgs,
+    session: &mut Session,
+    fleet: &Fleet,
+    drones: &[Value],
+    silent: &[Silent],
+) -> Result<(), CliError> {
+    let mut document = Value::Object(grpc::head());
+    let moment =
+        Moment { now_ms: time::millis(field(&document, "generatedAt")), absolute: args.table.absolute };
+    let table = Table::of(COLUMNS, drones, moment, &args.table.layout())?;
+    if drones.is_empty() && session.format().is_text() {
+        session.notes().say(match fleet.sites.len() {
+            0 => "No relay lives. Start one: omnirelay up --service relay",
+            _ => "No relay that answers holds a drone.",
+        });
+        return Ok(());
+    }
+    document["stale"] = json!(fleet.stale);
+    document["relays"] = fleet.sites.len().into();
+    document["drones"] = json!(drones);
+    document["unreachable"] = fleet::unreachable(silent);
+    let names = drones.iter().map(|drone| format!("{KIND}/{}", text(drone, "droneId"))).collect();
+    session.show(&View { document, items: Some(drones.to_vec()), names, text: Text::Table(table) })?;
+    if session.format().is_text() {
+        session.notes().say(&footer(drones, fleet.sites.len()));
+    }
+    Ok(())
+}
+
+/// `120 drones: 118 streaming, 2 idle, at 3 relays`
+fn footer(drones: &[Value], relays: usize) -> String {
+    let streaming = drones.iter().filter(|drone| state(drone) == "streaming").count();
+    format!(
+        "{}: {streaming} streaming, {} idle, at {}",
+        count(drones.len() as u64, "drone"),
+        drones.len() - streaming,
+        count(relays as u64, "relay")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn footer_counts_what_streams() {
+        let drones = [json!({"streaming": true}), json!({"streaming": false}), json!({"streaming": true})];
+        assert_eq!(footer(&drones, 2), "3 drones: 2 streaming, 1 idle, at 2 relays");
+    }
+}

@@ -1,0 +1,65 @@
+//! `omnirelay drones`: the sessions that relays hold in their memory.
+
+mod clear_context;
+mod columns;
+mod command;
+mod find;
+mod fleet;
+mod list;
+mod set_context;
+mod status;
+mod watch;
+
+use clap::{Args, Subcommand};
+
+use super::error::CliError;
+use super::rpc::{Leaf, Rpc, Verb as Way};
+use super::session::Session;
+use crate::wire::fault::Exit;
+
+/// The kind in `drone/ID`.
+pub const KIND: &str = "drone";
+
+pub static LEAVES: &[Leaf] = &[list::LEAF, status::LEAF, watch::LEAF, set_context::LEAF, clear_context::LEAF];
+
+/// A method of a relay that changes nothing.
+const fn relay_rpc(method: &'static str) -> Rpc {
+    Rpc { method, verb: Way::GrpcRead, path: "", scope: "mesh.read" }
+}
+
+/// A method of a relay that commands an agent.
+const fn command_rpc(method: &'static str) -> Rpc {
+    Rpc { method, verb: Way::GrpcWrite, path: "", scope: "mesh.operate" }
+}
+
+pub const LIST: Rpc = relay_rpc("aeroarc.relay.v1.RelayControl/ListActiveDrones");
+pub const STATUS: Rpc = relay_rpc("aeroarc.relay.v1.RelayControl/GetDroneStatus");
+
+#[derive(Args, Debug)]
+pub struct DronesArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    List(list::ListArgs),
+    Status(status::StatusArgs),
+    Watch(watch::WatchVerbArgs),
+    SetContext(set_context::SetContextArgs),
+    ClearContext(clear_context::ClearContextArgs),
+}
+
+/// Runs a verb of `drones`.
+///
+/// # Errors
+/// Those of the verb.
+pub async fn run(args: &DronesArgs, session: &mut Session) -> Result<Exit, CliError> {
+    match &args.verb {
+        Verb::List(args) => list::run(args, session).await,
+        Verb::Status(args) => status::run(args, session).await,
+        Verb::Watch(args) => watch::run(args, session).await,
+        Verb::SetContext(args) => set_context::run(args, session).await,
+        Verb::ClearContext(args) => clear_context::run(args, session).await,
+    }
+}

@@ -1,0 +1,77 @@
+//! The columns of tables of relays.
+
+use serde_json::Value;
+
+use crate::cli::document::{field, number, text};
+use crate::cli::table::{Column, Moment};
+use crate::cli::time;
+
+pub static COLUMNS: &[Column] = &[
+    Column::new("relay", |relay, _| text(relay, "relayId").to_owned()).keep(),
+    Column::new("address", |relay, _| address(relay)).keep(),
+    Column::new("agents", |relay, _| number(relay, "agents").to_string())
+        .number(|relay| number(relay, "agents") as f64),
+    Column::new("last-heartbeat", heard).ranked(|relay| number(relay, "lastHeartbeatUnixMs") as f64),
+    Column::new("expires-in", expires).ranked(|relay| number(relay, "expiresInMs") as f64),
+];
+
+/// Those of a watch, in which no heartbeat is told.
+pub static WATCHED: &[Column] = &[COLUMNS[0], COLUMNS[1]];
+
+/// `10.0.2.7:50051`, as it can be given to `--relay-addr`.
+pub fn address(relay: &Value) -> String {
+    let (host, port) = (text(relay, "address"), number(relay, "grpcPort"));
+    match host {
+        "" => String::new(),
+        host if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{port}"),
+        host => format!("{host}:{port}"),
+    }
+}
+
+/// How long ago it was heard of; of relays and of agents.
+pub fn heard(one: &Value, moment: Moment) -> String {
+    at(one, "lastHeartbeatUnixMs", moment)
+}
+
+/// How long ago a time in milliseconds was; empty when there is none.
+pub fn at(one: &Value, name: &str, moment: Moment) -> String {
+    match i64::try_from(number(one, name)) {
+        Ok(0) | Err(_) => String::new(),
+        Ok(then) => time::ago_of(then, moment),
+    }
+}
+
+/// In how long it ends unless it is heard of; empty while the registry cannot say.
+pub fn expires(one: &Value, moment: Moment) -> String {
+    let (false, Some(now)) = (field(one, "expiresInMs").is_null(), moment.now_ms) else {
+        return String::new();
+    };
+    time::left_of(now.saturating_add_unsigned(number(one, "expiresInMs")), moment)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn addresses_can_be_given_again() {
+        let of = |host: &str| address(&json!({"address": host, "grpcPort": 50051}));
+        assert_eq!(of("10.0.2.7"), "10.0.2.7:50051");
+        assert_eq!(of("relay-1.example"), "relay-1.example:50051");
+        assert_eq!(of("fd00::7"), "[fd00::7]:50051");
+        assert_eq!(of("[fd00::7]"), "[fd00::7]:50051");
+        assert_eq!(of(""), "");
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_shown() {
+        let moment = Moment { now_ms: Some(1_000_000), absolute: false };
+        let relay = json!({"lastHeartbeatUnixMs": "996000", "expiresInMs": "26000"});
+        assert_eq!((heard(&relay, moment), expires(&relay, moment)), ("4s".into(), "26s".into()));
+        assert_eq!((heard(&json!({}), moment), expires(&json!({}), moment)), (String::new(), String::new()));
+        let absolute = Moment { absolute: true, ..moment };
+        assert_eq!(expires(&relay, absolute), "1970-01-01T00:17:06Z");
+    }
+}

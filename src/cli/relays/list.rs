@@ -1,0 +1,101 @@
+//! `relays list`.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::columns::COLUMNS;
+use super::{KIND, LIST, request};
+use crate::cli::args::{PageArgs, TableArgs};
+use crate::cli::client::count;
+use crate::cli::document::{field, items, number, text};
+use crate::cli::error::CliError;
+use crate::cli::list;
+use crate::cli::output::{Text, View};
+use crate::cli::rpc::Leaf;
+use crate::cli::session::Session;
+use crate::cli::table::{self, Moment, Table};
+use crate::cli::time;
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::read("relays list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay relays list
+  omnirelay relays list --sort-by agents:desc --limit 5
+  omnirelay relays list -o json | jq -r '.relays[] | \"\\(.relayId) \\(.address):\\(.grpcPort)\"'
+  omnirelay relays list -o name --fail-empty -q || echo \"no relay lives\"";
+
+/// List the relays that live, and how many agents each holds
+///
+/// One that has not been heard of for its time to live is not shown any more, nor are its agents.
+#[derive(Args, Debug)]
+#[command(visible_alias = "ls", before_long_help = EXAMPLES)]
+pub struct ListArgs {
+    #[command(flatten)]
+    page: PageArgs,
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+    if let Some(by) = &args.table.sort_by {
+        table::find(COLUMNS, &by.column, "--sort-by")?;
+    }
+    // The daemon sorts by id only, so for another order all of the list is needed first.
+    let sorts_here = args.table.sort_by.is_some();
+    let mut document = list::fetch(session, "relays", &args.page, sorts_here, request).await?;
+    if let (Some(by), Some(relays)) =
+        (&args.table.sort_by, document.get_mut("relays").and_then(Value::as_array_mut))
+    {
+        table::sort(COLUMNS, relays, by)?;
+    }
+    list::limit(session, &mut document, "relays", &args.page);
+    show(args, session, document)
+}
+
+fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+    let relays = items(&document, "relays").to_vec();
+    let moment =
+        Moment { now_ms: time::millis(field(&document, "generatedAt")), absolute: args.table.absolute };
+    // Made before the emptiness check, so that a wrong --columns is an error in any case.
+    let table = Table::of(COLUMNS, &relays, moment, &args.table.layout())?;
+    let empty = relays.is_empty();
+    if empty && session.format().is_text() {
+        session.notes().say("No relay lives. Start one: omnirelay up --service relay");
+    } else {
+        let names = relays.iter().map(|relay| format!("{KIND}/{}", text(relay, "relayId"))).collect();
+        let view =
+            View { document: document.clone(), items: Some(relays.clone()), names, text: Text::Table(table) };
+        session.show(&view)?;
+        if session.format().is_text() {
+            session.notes().say(&footer(&document, &relays));
+        }
+    }
+    session.warn_if_stale(&document);
+    Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
+}
+
+/// `3 relays: 120 agents, rev 7f2c:48213`
+fn footer(document: &Value, relays: &[Value]) -> String {
+    let agents: u64 = relays.iter().map(|relay| number(relay, "agents")).sum();
+    format!(
+        "{}: {}, rev {}",
+        count(relays.len() as u64, "relay"),
+        count(agents, "agent"),
+        text(document, "cursor")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn footer_counts_relays_and_their_agents() {
+        let relays = [json!({"agents": 7}), json!({"agents": 1})];
+        assert_eq!(footer(&json!({"cursor": "1:9"}), &relays), "2 relays: 8 agents, rev 1:9");
+    }
+}

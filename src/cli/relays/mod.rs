@@ -1,0 +1,81 @@
+//! `omnirelay relays`: the relays that the registry knows to live.
+
+pub mod columns;
+mod get;
+mod list;
+mod watch;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::args::PageArgs;
+use super::error::CliError;
+use super::list::{PAGE_MAX, Page, fetch};
+use super::rpc::{Call, Leaf, Rpc, Verb as Way};
+use super::session::Session;
+use crate::wire::fault::{Code, Exit};
+
+pub use get::known;
+
+/// The kind in `relay/ID`.
+pub const KIND: &str = "relay";
+
+pub static LEAVES: &[Leaf] = &[list::LEAF, get::LEAF, watch::LEAF];
+
+/// A method of the registry of relays and agents.
+pub const fn registry_rpc(method: &'static str) -> Rpc {
+    Rpc { method, verb: Way::GrpcRead, path: "", scope: "mesh.read" }
+}
+
+pub const LIST: Rpc = registry_rpc("aeroarc.registry.v1.AeroRegistry/ListRelays");
+pub const WATCH: Rpc = registry_rpc("aeroarc.registry.v1.AeroRegistry/Watch");
+
+#[derive(Args, Debug)]
+pub struct RelaysArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    List(list::ListArgs),
+    Get(get::GetArgs),
+    Watch(watch::WatchVerbArgs),
+}
+
+/// Runs a verb of `relays`.
+///
+/// # Errors
+/// Those of the verb.
+pub async fn run(args: &RelaysArgs, session: &mut Session) -> Result<Exit, CliError> {
+    match &args.verb {
+        Verb::List(args) => list::run(args, session).await,
+        Verb::Get(args) => get::run(args, session).await,
+        Verb::Watch(args) => watch::run(args, session).await,
+    }
+}
+
+/// All live relays, as one document.
+///
+/// # Errors
+/// As of [`Session::call`].
+pub async fn all(session: &Session) -> Result<Value, CliError> {
+    fetch(session, "relays", &PageArgs::default(), true, request).await
+}
+
+/// The call for one page of relays.
+fn request(page: &Page) -> Result<Call, CliError> {
+    Call::of(&LIST, &json!({ "pageSize": page.size_or(PAGE_MAX), "pageToken": page.token }))
+}
+
+/// The failure when no live relay has this id.
+pub fn unknown(id: &str) -> CliError {
+    CliError::new(Code::NotFound, "RELAY_NOT_FOUND", format!("there is no live relay `{id}`"))
+        .hint("omnirelay relays list         # those that live")
+}
+
+/// An id as it was given: `relay/` is taken off, for what `-o name` prints can be given again.
+pub fn id(given: &str) -> Result<String, String> {
+    let id = given.strip_prefix("relay/").unwrap_or(given);
+    if id.is_empty() { Err(format!("an empty text is no id of a {KIND}")) } else { Ok(id.to_owned()) }
+}

@@ -1,0 +1,48 @@
+//! `relays watch`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::columns::{WATCHED, address};
+use super::{KIND, WATCH};
+use crate::cli::args::{TableArgs, WatchArgs};
+use crate::cli::document::text;
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Call, Leaf};
+use crate::cli::session::Session;
+use crate::cli::watch::{self as stream, Feed, Keep};
+use crate::wire::fault::Exit;
+
+pub const LEAF: Leaf = Leaf::read("relays watch", &[&WATCH]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay relays watch
+  omnirelay relays watch -o jsonl --cursor-file relays.cursor
+  omnirelay relays watch --max-events 1 --timeout 2m";
+
+/// Watch relays that come, move and go
+///
+/// One line for each change, and on a terminal a table that is drawn again, unless --append. Heartbeats are not told.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct WatchVerbArgs {
+    #[command(flatten)]
+    watching: WatchArgs,
+}
+
+pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let feed = Feed {
+        call: Call::of(&WATCH, &json!({ "object": ["relays"] }))?,
+        object: "relay",
+        kind: KIND,
+        id: |relay| text(relay, "relayId").to_owned(),
+        columns: WATCHED,
+        summary: address,
+        line: None,
+        named: &[],
+        news: None,
+        keep: Keep::Latest,
+    };
+    stream::run(session, feed, &args.watching, &TableArgs::default()).await
+}

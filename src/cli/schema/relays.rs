@@ -1,0 +1,128 @@
+//! The schemas of what relays and their registry are asked for: the command line puts a head before their answers, and
+//! joins those of several.
+
+use prost_reflect::DescriptorPool;
+use serde_json::{Map, Value, json};
+
+use super::{error_properties, object, object_of, string};
+use crate::wire::descriptors::ENCODED;
+
+/// Puts what every document begins with into the schema of a message.
+pub fn put_head(schema: &mut Value) {
+    for (name, field) in head().into_iter().rev() {
+        if let Some(required) = schema["required"].as_array_mut() {
+            required.insert(0, json!(name));
+        }
+        if let Some(properties) = schema["properties"].as_object_mut() {
+            properties.shift_insert(0, name, field);
+        }
+    }
+}
+
+fn head() -> Map<String, Value> {
+    let mut head = Map::new();
+    head.insert("schemaVersion".to_owned(), string());
+    head.insert("generatedAt".to_owned(), json!({"type": "string", "format": "date-time"}));
+    head
+}
+
+/// A document with a head; the names of what it always has.
+fn document(fields: Value, required: &[&str]) -> Value {
+    let mut properties = head();
+    properties.extend(fields.as_object().cloned().unwrap_or_default());
+    object(Value::Object(properties), &[&["schemaVersion", "generatedAt"], required].concat())
+}
+
+/// The schema of a message; of those below it only that they are objects.
+fn flat(name: &str) -> Value {
+    let pool = DescriptorPool::decode(ENCODED).ok();
+    let message = pool.and_then(|pool| pool.get_message_by_name(name));
+    let mut schema = message.map_or_else(|| json!({}), |message| object_of(&message, &mut Map::new()));
+    let properties = schema["properties"].as_object_mut().into_iter().flatten();
+    for (_, field) in properties.filter(|(_, field)| field.get("$ref").is_some()) {
+        *field = json!({"type": "object"});
+    }
+    schema
+}
+
+/// What an answer of the registry says of itself.
+fn of_registry(mut fields: Value) -> Value {
+    fields["cursor"] = string();
+    fields["stale"] = json!({"type": "boolean"});
+    fields["staleMs"] = json!({"type": "string", "pattern": "^[0-9]+$"});
+    fields
+}
+
+fn address() -> Value {
+    json!({"type": "string", "description": "Where the relay was asked."})
+}
+
+pub fn relay() -> Value {
+    let fields = of_registry(json!({ "relay": flat("aeroarc.registry.v1.Relay") }));
+    document(fields, &["relay", "cursor", "stale"])
+}
+
+pub fn agent() -> Value {
+    let fields = of_registry(json!({
+        "placement": flat("aeroarc.registry.v1.AgentPlacement"), "agent": flat("aeroarc.registry.v1.Agent"),
+        "relay": flat("aeroarc.registry.v1.Relay"),
+    }));
+    document(fields, &["placement", "agent", "cursor", "stale"])
+}
+
+pub fn drone() -> Value {
+    let fields = json!({ "drone": flat("aeroarc.relay.v1.DroneStatus"), "address": address() });
+    document(fields, &["drone", "address"])
+}
+
+pub fn drones() -> Value {
+    let required = ["code", "reason", "message", "exitCode", "retryable", "details"];
+    let unreachable = object(
+        json!({"relayId": string(), "address": address(), "error": object(error_properties(), &required)}),
+        &["relayId", "address", "error"],
+    );
+    let fields = json!({
+        "stale": {"type": "boolean"}, "relays": {"type": "integer", "minimum": 0},
+        "drones": {"type": "array", "items": flat("aeroarc.relay.v1.DroneStatus")},
+        "unreachable": {"type": "array", "items": unreachable},
+    });
+    document(fields, &["stale", "relays", "drones", "unreachable"])
+}
+
+pub fn drone_event() -> Value {
+    let words = ["snapshot", "synced", "added", "modified", "removed"];
+    object(
+        json!({
+            "type": {"type": "string", "examples": words}, "cursor": string(), "prevCursor": string(),
+            "time": {"type": "string", "format": "date-time"}, "drone": flat("aeroarc.relay.v1.DroneStatus"),
+        }),
+        &["type", "cursor", "prevCursor", "time"],
+    )
+}
+
+pub fn command() -> Value {
+    let fields = json!({
+        "result": flat("aeroarc.agent.v1.OperationContextCommandAck"), "agentId": string(), "relayId": string(),
+    });
+    document(fields, &["result", "agentId", "relayId"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_of_relays_say_what_their_protos_say() {
+        let drones = drones();
+        let drone = &drones["properties"]["drones"]["items"];
+        assert_eq!(drone["properties"]["ackedSeq"]["type"], "string", "64-bit numbers are strings");
+        assert_eq!(drones["required"][0], "schemaVersion");
+        assert_eq!(
+            command()["properties"]["result"]["properties"]["activeContext"],
+            json!({"type": "object"})
+        );
+        let mut message = json!({"properties": {"relays": {}}, "required": ["relays"]});
+        put_head(&mut message);
+        assert_eq!(message["required"], json!(["schemaVersion", "generatedAt", "relays"]));
+    }
+}

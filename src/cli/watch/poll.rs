@@ -1,0 +1,139 @@
+//! Watching what nobody streams: asked again and again, and told as a watch tells it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::signal::unix::SignalKind;
+
+use super::cursor::Cursor;
+use super::printer::{Known, Printer};
+use super::stream::Event;
+use super::{Feed, Link, Watch, listen, pass, watch_timeout};
+use crate::cli::args::{TableArgs, WatchArgs};
+use crate::cli::error::CliError;
+use crate::cli::session::Session;
+use crate::cli::time;
+use crate::wire::fault::Exit;
+
+/// How often is asked, and which differences are none.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub interval: Duration,
+    /// Fields that differ all the time.
+    pub counters: &'static [&'static str],
+}
+
+/// What was answered once.
+pub struct Round {
+    /// All objects that somebody told of.
+    pub objects: Vec<Value>,
+    /// Whether an object that is not among them may only not have been told.
+    pub is_missing: Box<dyn Fn(&Value) -> bool>,
+}
+
+/// Watches until a condition is met, the time is over or a signal comes.
+///
+/// # Errors
+/// The failure of the first question, and any later one that another question would meet as well; the time was over
+/// before the condition was met.
+pub async fn run(
+    session: &mut Session,
+    feed: Feed<'_>,
+    args: &WatchArgs,
+    table: &TableArgs,
+    pace: Pace,
+    ask: impl AsyncFn(&Session) -> Result<Round, CliError>,
+) -> Result<Exit, CliError> {
+    let mut watch = Watch {
+        synced: false,
+        cursor: Cursor::default(),
+        printer: Printer::of(session, args.append, table.layout(), table.absolute),
+        feed,
+        args,
+        known: Known::new(),
+        in_snapshot: false,
+        changes: 0,
+        show_progress: false,
+        dirty: false,
+        link: Link::default(),
+    };
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    tokio::select! {
+        ended = watch.poll(session, pace, ask) => ended.map(|()| Exit::Ok),
+        _ = interrupt.recv() => Ok(Exit::Interrupted),
+        _ = terminate.recv() => Ok(Exit::Terminated),
+        () = pass(args.for_duration.map(|span| span.0)) => Ok(Exit::Ok),
+        () = pass(args.timeout.map(|span| span.0)) => Err(watch_timeout(args)),
+    }
+}
+
+impl Watch<'_> {
+    async fn poll(
+        &mut self,
+        session: &mut Session,
+        pace: Pace,
+        ask: impl AsyncFn(&Session) -> Result<Round, CliError>,
+    ) -> Result<(), CliError> {
+        loop {
+            match ask(session).await {
+                Ok(round) => {
+                    let address = session.client()?.address().to_string();
+                    self.say_back(session, &address);
+                    self.link.connected_once = true;
+                    for event in self.differences(round, pace.counters) {
+                        self.take(session, Event { document: event })?;
+                        if self.is_over() {
+                            return self.settle(session);
+                        }
+                    }
+                    self.settle(session)?;
+                }
+                Err(error) if !self.link.connected_once || !may_pass(&error) => return Err(error),
+                Err(error) => self.say_lost(session, &error.body().message.clone()),
+            }
+            tokio::time::sleep(pace.interval).await;
+        }
+    }
+
+    /// The events that lead from what is known to `round`. What differs in counters only is noted, and no event.
+    fn differences(&mut self, round: Round, counters: &[&str]) -> Vec<Value> {
+        let time = time::now_ms().map(time::exact_clock).unwrap_or_default();
+        let object = self.feed.object;
+        let event = |kind: &str, one: &Value| json!({"type": kind, "cursor": "", "prevCursor": "", "time": time, (object): one});
+        let first = !self.synced;
+        let (mut events, mut seen) = (Vec::new(), BTreeSet::new());
+        for one in round.objects {
+            let id = (self.feed.id)(&one);
+            seen.insert(id.clone());
+            match self.known.get_mut(&id) {
+                _ if first => events.push(event("snapshot", &one)),
+                None => events.push(event("added", &one)),
+                Some(before) if without(before, counters) != without(&one, counters) => {
+                    events.push(event("modified", &one));
+                }
+                Some(before) => *before = one,
+            }
+        }
+        let gone = self.known.iter().filter(|(id, one)| !seen.contains(*id) && !(round.is_missing)(one));
+        events.extend(gone.map(|(_, one)| event("removed", one)));
+        if first {
+            events.push(json!({"type": "synced", "cursor": "", "prevCursor": "", "time": time}));
+        }
+        events
+    }
+}
+
+/// Whether another question may be answered.
+fn may_pass(error: &CliError) -> bool {
+    error.body().retryable || matches!(error.exit(), Exit::Error | Exit::Timeout | Exit::NotFound)
+}
+
+fn without(one: &Value, counters: &[&str]) -> Value {
+    let mut one = one.clone();
+    if let Some(fields) = one.as_object_mut() {
+        fields.retain(|name, _| !counters.contains(&name.as_str()));
+    }
+    one
+}

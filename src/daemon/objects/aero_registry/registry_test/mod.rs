@@ -1,0 +1,204 @@
+//! The registry of relays and agents on the memory store, in paused time: several daemons, one mesh.
+
+mod agents;
+mod lasting;
+mod outages;
+mod reading;
+mod relays;
+mod watching;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tonic::Code;
+
+use super::pb::aero_registry_server::AeroRegistry as _;
+use super::*;
+use crate::daemon::objects::agents::AGENT;
+use crate::daemon::objects::peers::PEER;
+use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
+use crate::daemon::objects::relays::RELAY;
+use crate::daemon::presence::keep_present;
+use crate::daemon::registry::faulty::{Faulty, PausedClock};
+use crate::daemon::registry::follow::{follow_log, wait_for};
+use crate::daemon::store::*;
+use crate::wire::pb::omnirelay::mesh::control::v1 as mesh;
+
+static MIRRORED: [Kind; 3] = [PEER, RELAY, AGENT];
+static CLAIMED: [Kind; 2] = [RELAY, AGENT];
+const SESSION: Duration = Duration::from_secs(2);
+const TTL: Duration = Duration::from_secs(30);
+const SECOND: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
+/// How long it takes until every daemon knows what has moved.
+const HEARD: Duration = Duration::from_millis(600);
+const KEEP: Retention = Retention {
+    log_age: Duration::from_secs(3600),
+    log_entries_max: 100_000,
+    tombstone_age: Duration::from_secs(3600),
+    idempotency_age: Duration::from_secs(3600),
+    idempotency_entries_max: 1000,
+};
+
+/// A daemon without its listener. Dropping it is a crash.
+struct Daemon {
+    aero: AeroRegistry,
+    registry: Arc<Registry>,
+    path: Arc<Faulty>,
+    _tasks: JoinSet<()>,
+}
+
+fn memory() -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new(PausedClock(Instant::now())))
+}
+
+/// How a daemon is set up.
+#[derive(Clone, Copy)]
+struct Setup {
+    relay_ttl: Duration,
+    agent_ttl: Duration,
+    /// How often it tidies the store.
+    tidies: Duration,
+}
+
+const SETUP: Setup = Setup { relay_ttl: TTL, agent_ttl: TTL, tidies: Duration::from_secs(5) };
+/// Nothing is ever tidied.
+const UNTIDY: Setup = Setup { tidies: Duration::from_secs(1_000_000), ..SETUP };
+
+async fn daemon_with(store: &Arc<MemoryStore>, node_id: &str, setup: Setup) -> Daemon {
+    let path = Faulty::over(store.clone());
+    let registry = Arc::new(Registry::new(node_id, path.clone(), &MIRRORED).claiming(&CLAIMED));
+    let settings = PresenceSettings {
+        session_ttl: SESSION,
+        dead_after: SESSION * 5,
+        forget_after: Duration::from_secs(36000),
+        session_secret: node_id.to_owned(),
+    };
+    let presence = Arc::new(Presence::new(registry.clone(), settings, mesh::PeerMetadata::default()));
+    let Setup { relay_ttl, agent_ttl, tidies } = setup;
+    let settings = AeroRegistrySettings { relay_ttl, agent_ttl, grace: SESSION };
+    let aero = AeroRegistry::new(registry.clone(), settings, 10);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(follow_log(registry.clone()));
+    tasks.spawn(keep_present(registry.clone(), presence.clone(), SESSION / 4));
+    tasks.spawn(registry.clone().keep_house(KEEP, tidies));
+    let running = aero.clone();
+    tasks.spawn(async move { running.run().await });
+    wait_for(registry.view(), Revision(0)).await;
+    while !presence.is_registered() {
+        sleep(MS * 10).await;
+    }
+    Daemon { aero, registry, path, _tasks: tasks }
+}
+
+async fn daemon(store: &Arc<MemoryStore>, node_id: &str) -> Daemon {
+    daemon_with(store, node_id, SETUP).await
+}
+
+/// One daemon on a store of its own.
+async fn alone() -> Daemon {
+    daemon(&memory(), "a").await
+}
+
+fn relay(id: &str, address: &str) -> pb::Relay {
+    pb::Relay { relay_id: id.to_owned(), address: address.to_owned(), grpc_port: 50051, ..Default::default() }
+}
+
+impl Daemon {
+    async fn register_relay(&self, relay: Option<pb::Relay>) -> Result<(), Status> {
+        self.aero.register_relay(Request::new(pb::RegisterRelayRequest { relay })).await.map(drop)
+    }
+
+    async fn relay(&self, id: &str) {
+        self.register_relay(Some(relay(id, "host"))).await.unwrap();
+    }
+
+    async fn beat_relay(&self, id: &str) -> Result<(), Status> {
+        let beat = pb::HeartbeatRelayRequest { relay_id: id.to_owned(), timestamp_unix_ms: 1 };
+        self.aero.heartbeat_relay(Request::new(beat)).await.map(drop)
+    }
+
+    async fn register_agent(&self, id: Option<&str>, relay: &str) -> Result<(), Status> {
+        let agent = id.map(|id| pb::Agent { agent_id: id.to_owned(), ..Default::default() });
+        let asked = pb::RegisterAgentRequest { agent, relay_id: relay.to_owned() };
+        self.aero.register_agent(Request::new(asked)).await.map(drop)
+    }
+
+    async fn agent(&self, id: &str, relay: &str) {
+        self.register_agent(Some(id), relay).await.unwrap();
+    }
+
+    async fn beat_agent(&self, id: &str, relay: &str) -> Result<(), Status> {
+        let beat = pb::HeartbeatAgentRequest {
+            agent_id: id.to_owned(),
+            timestamp_unix_ms: 1,
+            relay_id: relay.to_owned(),
+        };
+        self.aero.heartbeat_agent(Request::new(beat)).await.map(drop)
+    }
+
+    async fn list_relays(&self, asked: pb::ListRelaysRequest) -> Result<pb::ListRelaysResponse, Status> {
+        self.aero.list_relays(Request::new(asked)).await.map(Response::into_inner)
+    }
+
+    async fn relays(&self) -> Vec<pb::Relay> {
+        self.list_relays(pb::ListRelaysRequest::default()).await.unwrap().relays
+    }
+
+    async fn relay_ids(&self) -> Vec<String> {
+        self.relays().await.into_iter().map(|relay| relay.relay_id).collect()
+    }
+
+    async fn list_agents(&self, asked: pb::ListAgentsRequest) -> Result<pb::ListAgentsResponse, Status> {
+        self.aero.list_agents(Request::new(asked)).await.map(Response::into_inner)
+    }
+
+    /// Every agent as `agent@relay`.
+    async fn agents(&self) -> Vec<String> {
+        let listed = self.list_agents(pb::ListAgentsRequest::default()).await.unwrap().agents;
+        listed.into_iter().map(|agent| format!("{}@{}", agent.agent_id, agent.relay_id)).collect()
+    }
+
+    async fn placement(&self, id: &str) -> Result<pb::AgentPlacement, Status> {
+        let asked = pb::GetAgentPlacementRequest { agent_id: id.to_owned(), ..Default::default() };
+        let answer = self.aero.get_agent_placement(Request::new(asked)).await?;
+        Ok(answer.into_inner().placement.unwrap())
+    }
+
+    /// How many commits the log holds.
+    async fn commits(&self) -> usize {
+        let page = self.registry.store().log(Revision(0), PAGE_MAX, Duration::ZERO).await.unwrap();
+        page.entries.len()
+    }
+
+    fn now_ms(&self) -> i64 {
+        i64::try_from(self.registry.view().now().0).unwrap()
+    }
+
+    /// Speaks for these once a second, for so long.
+    async fn beat_for(&self, time: Duration, relays: &[&str], agents: &[&str]) {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            for relay in relays {
+                self.beat_relay(relay).await.unwrap();
+            }
+            for agent in agents {
+                self.beat_agent(agent, "").await.unwrap();
+            }
+            sleep(SECOND).await;
+        }
+    }
+}
+
+/// The code of a refusal, and its reason where it is one of these.
+#[track_caller]
+fn refused<T: std::fmt::Debug>(outcome: Result<T, Status>, code: Code, says: &str) {
+    let status = outcome.unwrap_err();
+    assert_eq!(status.code(), code, "{status:?}");
+    assert!(status.message().contains(says), "`{}` does not say `{says}`", status.message());
+}
+
+/// The records of a kind that the store holds, whether they are live or not.
+async fn stored(store: &MemoryStore, kind: Kind) -> usize {
+    let scan = Scan { kind, after: None, backwards: false, limit: PAGE_MAX };
+    store.scan(scan).await.unwrap().records.iter().filter(|record| !record.deleted).count()
+}

@@ -1,0 +1,108 @@
+//! RegisterRelay and HeartbeatRelay.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_is_refused_that_is_not_named_or_not_anywhere() {
+    let a = alone().await;
+    let long = "x".repeat(129);
+    let cases = [
+        ("none", None, "`relay`"),
+        ("no id", Some(relay("", "host")), "relayId"),
+        ("a long id", Some(relay(&long, "host")), "relayId"),
+        ("an id with a slash", Some(relay("a/b", "host")), "relayId"),
+        ("an id that is ours", Some(relay("_a", "host")), "relayId"),
+        ("no address", Some(relay("r", "")), "address"),
+        ("a long address", Some(relay("r", &"x".repeat(254))), "address"),
+        ("an address with a line", Some(relay("r", "a\nb")), "address"),
+        ("a port below", Some(pb::Relay { grpc_port: -1, ..relay("r", "host") }), "grpcPort"),
+        ("a port above", Some(pb::Relay { grpc_port: 65536, ..relay("r", "host") }), "grpcPort"),
+    ];
+    for (what, relay, says) in cases {
+        println!("{what}");
+        refused(a.register_relay(relay).await, Code::InvalidArgument, says);
+    }
+    assert!(a.relays().await.is_empty());
+    for port in [0, 65535] {
+        a.register_relay(Some(pb::Relay { grpc_port: port, ..relay("r", "host") })).await.unwrap();
+        assert_eq!(a.relays().await[0].grpc_port, port, "a port is taken as it is");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_lives_for_its_ttl_after_the_last_word_and_no_longer() {
+    let store = memory();
+    let (a, b) = (daemon_with(&store, "a", UNTIDY).await, daemon_with(&store, "b", UNTIDY).await);
+    a.relay("r").await;
+    sleep(HEARD).await;
+    assert_eq!(b.relay_ids().await, ["r"], "on any daemon");
+    for _ in 0..5 {
+        sleep(TTL - SECOND * 2).await;
+        b.beat_relay("r").await.unwrap();
+    }
+    sleep(TTL - SECOND).await;
+    assert_eq!((a.relay_ids().await, b.relay_ids().await), (vec!["r".to_owned()], vec!["r".to_owned()]));
+    sleep(SECOND).await;
+    assert!(a.relay_ids().await.is_empty() && b.relay_ids().await.is_empty(), "before anybody tidies");
+    refused(a.beat_relay("r").await, Code::NotFound, "`r`");
+    a.relay("r").await;
+    assert_eq!(a.relay_ids().await, ["r"], "it may come again");
+    a.beat_relay("r").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_of_an_unknown_relay_is_not_found() {
+    let a = alone().await;
+    refused(a.beat_relay("").await, Code::InvalidArgument, "relayId");
+    refused(a.beat_relay("a b").await, Code::InvalidArgument, "relayId");
+    refused(a.beat_relay("r").await, Code::NotFound, "`r`");
+}
+
+#[tokio::test(start_paused = true)]
+async fn registering_again_is_a_heartbeat_and_a_commit_only_if_something_is_new() {
+    let a = alone().await;
+    a.relay("r").await;
+    a.agent("x", "r").await;
+    let before = a.commits().await;
+    sleep(TTL - SECOND).await;
+    a.relay("r").await;
+    a.beat_agent("x", "").await.unwrap();
+    assert_eq!(a.commits().await, before, "it was so already");
+    sleep(SECOND * 2).await;
+    assert_eq!(a.relay_ids().await, ["r"], "it was refreshed");
+    a.register_relay(Some(pb::Relay { grpc_port: 7, ..relay("r", "elsewhere") })).await.unwrap();
+    assert_eq!(a.commits().await, before + 1, "it is elsewhere");
+    let shown = a.relays().await.remove(0);
+    assert_eq!((shown.address.as_str(), shown.grpc_port, shown.agents), ("elsewhere", 7, 1));
+    assert_eq!(a.agents().await, ["x@r"], "what it holds it holds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_registrations_at_once_are_one_relay() {
+    let store = memory();
+    let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
+    let before = a.commits().await;
+    let all = (0..20).map(|at| if at % 2 == 0 { &a } else { &b });
+    for outcome in
+        futures_util::future::join_all(all.map(|it| it.register_relay(Some(relay("r", "host"))))).await
+    {
+        outcome.unwrap();
+    }
+    sleep(HEARD).await;
+    assert_eq!(a.commits().await, before + 1);
+    assert_eq!((a.relay_ids().await, b.relay_ids().await), (vec!["r".to_owned()], vec!["r".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_are_told_by_the_clock_of_the_server_in_milliseconds() {
+    let a = alone().await;
+    a.relay("r").await;
+    sleep(SECOND * 7).await;
+    a.beat_relay("r").await.unwrap();
+    let shown = a.relays().await.remove(0);
+    assert_eq!(shown.last_heartbeat_unix_ms, a.now_ms());
+    assert_eq!(shown.expires_in_ms, Some(30_000));
+    sleep(SECOND * 3).await;
+    let shown = a.relays().await.remove(0);
+    assert_eq!((shown.last_heartbeat_unix_ms, shown.expires_in_ms), (a.now_ms() - 3000, Some(27_000)));
+}

@@ -1,0 +1,153 @@
+//! The registry that is told: the one of this process, or another.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use crate::daemon::surface::Caller;
+use crate::wire::pb::aeroarc::registry::v1 as pb;
+use pb::aero_registry_client::AeroRegistryClient;
+use pb::aero_registry_server::AeroRegistry;
+
+/// How often a connection is asked whether it lives, and how long it may take to say so.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a relay tells a registry. Each call may be repeated, and may be broken off at any time.
+///
+/// All fail with the registry's status: `NOT_FOUND` when it does not know the relay or the agent,
+/// `FAILED_PRECONDITION` when another relay holds the agent.
+#[async_trait]
+pub trait RelayRegistry: Send + Sync + 'static {
+    /// The relay lives, and where it is.
+    async fn register_relay(&self, relay: &pb::Relay) -> Result<(), Status>;
+    /// The relay lives.
+    async fn heartbeat_relay(&self, relay_id: &str) -> Result<(), Status>;
+    /// The relay holds the agent, and no other does any more.
+    async fn register_agent(&self, agent_id: &str, relay_id: &str) -> Result<(), Status>;
+    /// The agent that this relay holds lives.
+    async fn heartbeat_agent(&self, agent_id: &str, relay_id: &str) -> Result<(), Status>;
+}
+
+/// The registry of this process, called without a connection.
+pub struct OwnRegistry<S> {
+    service: Arc<S>,
+    caller: Option<Caller>,
+}
+
+impl<S> OwnRegistry<S> {
+    /// Calls a service as nobody in particular: its calls see no [`Caller`].
+    pub fn new(service: Arc<S>) -> Self {
+        Self { service, caller: None }
+    }
+
+    /// Calls it as if this caller had come through the pipeline.
+    pub fn called_by(service: Arc<S>, caller: Caller) -> Self {
+        Self { service, caller: Some(caller) }
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(caller) = &self.caller {
+            request.extensions_mut().insert(caller.clone());
+        }
+        request
+    }
+}
+
+#[async_trait]
+impl<S: AeroRegistry> RelayRegistry for OwnRegistry<S> {
+    async fn register_relay(&self, relay: &pb::Relay) -> Result<(), Status> {
+        self.service.register_relay(self.request(register_relay(relay))).await.map(drop)
+    }
+
+    async fn heartbeat_relay(&self, relay_id: &str) -> Result<(), Status> {
+        self.service.heartbeat_relay(self.request(heartbeat_relay(relay_id))).await.map(drop)
+    }
+
+    async fn register_agent(&self, agent_id: &str, relay_id: &str) -> Result<(), Status> {
+        self.service.register_agent(self.request(register_agent(agent_id, relay_id))).await.map(drop)
+    }
+
+    async fn heartbeat_agent(&self, agent_id: &str, relay_id: &str) -> Result<(), Status> {
+        self.service.heartbeat_agent(self.request(heartbeat_agent(agent_id, relay_id))).await.map(drop)
+    }
+}
+
+/// A registry elsewhere. All calls share one connection, which is made when it is needed.
+pub struct OtherRegistry {
+    client: AeroRegistryClient<Channel>,
+}
+
+impl OtherRegistry {
+    /// The registry at `http://HOST:PORT`, which has `timeout` to answer. Connects with the first call. Must be
+    /// called inside a runtime.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub fn new(address: &str, timeout: Duration) -> Result<Self, tonic::transport::Error> {
+        let channel = Endpoint::from_shared(address.to_owned())?
+            .connect_timeout(timeout)
+            .timeout(timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE_EVERY)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .connect_lazy();
+        Ok(Self { client: AeroRegistryClient::new(channel) })
+    }
+}
+
+#[async_trait]
+impl RelayRegistry for OtherRegistry {
+    async fn register_relay(&self, relay: &pb::Relay) -> Result<(), Status> {
+        self.client.clone().register_relay(register_relay(relay)).await.map(drop)
+    }
+
+    async fn heartbeat_relay(&self, relay_id: &str) -> Result<(), Status> {
+        self.client.clone().heartbeat_relay(heartbeat_relay(relay_id)).await.map(drop)
+    }
+
+    async fn register_agent(&self, agent_id: &str, relay_id: &str) -> Result<(), Status> {
+        self.client.clone().register_agent(register_agent(agent_id, relay_id)).await.map(drop)
+    }
+
+    async fn heartbeat_agent(&self, agent_id: &str, relay_id: &str) -> Result<(), Status> {
+        self.client.clone().heartbeat_agent(heartbeat_agent(agent_id, relay_id)).await.map(drop)
+    }
+}
+
+fn register_relay(relay: &pb::Relay) -> pb::RegisterRelayRequest {
+    let relay = pb::Relay { last_heartbeat_unix_ms: unix_ms(), ..relay.clone() };
+    pb::RegisterRelayRequest { relay: Some(relay) }
+}
+
+fn heartbeat_relay(relay_id: &str) -> pb::HeartbeatRelayRequest {
+    pb::HeartbeatRelayRequest { relay_id: relay_id.to_owned(), timestamp_unix_ms: unix_ms() }
+}
+
+fn register_agent(agent_id: &str, relay_id: &str) -> pb::RegisterAgentRequest {
+    let agent = pb::Agent {
+        agent_id: agent_id.to_owned(),
+        last_heartbeat_unix_ms: unix_ms(),
+        ..pb::Agent::default()
+    };
+    pb::RegisterAgentRequest { agent: Some(agent), relay_id: relay_id.to_owned() }
+}
+
+fn heartbeat_agent(agent_id: &str, relay_id: &str) -> pb::HeartbeatAgentRequest {
+    pb::HeartbeatAgentRequest {
+        agent_id: agent_id.to_owned(),
+        timestamp_unix_ms: unix_ms(),
+        relay_id: relay_id.to_owned(),
+    }
+}
+
+/// The time of this host, which registries do not go by.
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

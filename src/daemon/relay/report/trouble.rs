@@ -1,0 +1,132 @@
+//! What goes wrong between the relay and the registry: told once when it begins, and when it is over.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tracing::{debug, info, warn};
+
+use crate::daemon::chance::random_u64;
+
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
+const DOUBLED_MAX: u32 = 10;
+
+/// Whether nobody is there who could hear, rather than that this one call was not liked.
+pub fn is_away(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::ResourceExhausted
+    )
+}
+
+/// Calls of the relay of itself, and calls of its agents, may fail apart.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    since: Option<Instant>,
+    /// How often in a row the registry did not hear of the relay.
+    relay: u32,
+    /// How often in a row it has forgotten the relay.
+    forgotten: u32,
+    /// How often in a row it was away when it was to hear of agents.
+    agents: u32,
+    /// When it may be told of agents again.
+    agents_from: Option<Instant>,
+}
+
+impl Trouble {
+    /// Notes that the registry did not hear of the relay; says how long to wait, at most about `pause_max`.
+    pub fn relay_failed(&mut self, status: &Status, now: Instant, pause_max: Duration) -> Duration {
+        self.begins(status, now);
+        self.relay = self.relay.saturating_add(1);
+        pause(self.relay, pause_max)
+    }
+
+    /// Notes that the registry knows the relay no more; says how long to wait.
+    pub fn forgotten(&mut self, pause_max: Duration) -> Duration {
+        self.forgotten = self.forgotten.saturating_add(1);
+        if self.forgotten > 1 { pause(self.forgotten - 1, pause_max) } else { Duration::ZERO }
+    }
+
+    /// Notes that it knows the relay since it was registered.
+    pub fn remembered(&mut self) {
+        self.forgotten = 0;
+    }
+
+    /// Notes that it heard of the relay. True: it did not before.
+    pub fn relay_heard(&mut self, now: Instant) -> bool {
+        let was_away = self.relay > 0;
+        self.relay = 0;
+        self.may_be_over(now);
+        was_away
+    }
+
+    /// Notes that it was away when it was to hear of an agent: the others wait for a while.
+    pub fn agents_failed(&mut self, status: &Status, now: Instant, pause_max: Duration) {
+        self.begins(status, now);
+        // Of many calls that fail together the first counts.
+        if self.agents_from.is_none_or(|from| from <= now) {
+            self.agents = self.agents.saturating_add(1);
+            self.agents_from = Some(now + pause(self.agents, pause_max));
+        }
+    }
+
+    /// Notes that it heard of an agent, or that there is none to tell of. True: it did not before.
+    pub fn agents_heard(&mut self, now: Instant) -> bool {
+        let was_away = self.agents > 0;
+        (self.agents, self.agents_from) = (0, None);
+        self.may_be_over(now);
+        was_away
+    }
+
+    /// How many words of agents may be on their way together, and from when on: after a failure one goes ahead.
+    pub fn words_max(&self, most: usize) -> (usize, Option<Instant>) {
+        let words = match (self.relay, self.agents) {
+            (0, 0) => most,
+            (0, _) => 1,
+            _ => 0,
+        };
+        (words, self.agents_from)
+    }
+
+    /// Since when there is trouble.
+    pub fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    fn begins(&mut self, status: &Status, now: Instant) {
+        let (code, error) = (status.code(), status.message());
+        if self.since.is_some() {
+            debug!(?code, error, "registry could still not be told");
+            return;
+        }
+        self.since = Some(now);
+        warn!(?code, error, "registry could not be told of the relay and its agents; trying again");
+    }
+
+    fn may_be_over(&mut self, now: Instant) {
+        if self.relay > 0 || self.agents > 0 {
+            return;
+        }
+        if let Some(since) = self.since.take() {
+            let duration = now.saturating_duration_since(since);
+            let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+            info!(duration_ms, "registry is told of the relay and its agents again");
+        }
+    }
+}
+
+/// From 250 ms up to `max`, and up to a quarter less: not all relays come at once.
+fn pause(failures: u32, max: Duration) -> Duration {
+    let doubled = failures.saturating_sub(1).min(DOUBLED_MAX);
+    shortened(PAUSE_FIRST.saturating_mul(1 << doubled).min(max), 0.25)
+}
+
+/// A time shortened by up to a part of it, at random.
+pub fn shortened(time: Duration, part: f64) -> Duration {
+    let chance = random_u64().unwrap_or(0) % 1024;
+    time.mul_f64(1.0 - part * chance as f64 / 1024.0)
+}

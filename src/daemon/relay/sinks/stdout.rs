@@ -1,0 +1,122 @@
+//! Lines on standard output.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tokio::task::spawn_blocking;
+
+use super::envelope::Item;
+use super::queue::Bounds;
+use super::worker::{WriteError, Writer};
+
+const BOUNDS: Bounds = Bounds { frames: 1000, bytes: 256 * 1024 };
+
+/// Writes to standard output, on threads that may block.
+pub(super) struct StdoutWriter(Arc<Mutex<Output>>);
+
+struct Output {
+    to: Box<dyn Write + Send>,
+    /// How much of what failed was written: it is given again, and goes on from there.
+    written: usize,
+}
+
+impl StdoutWriter {
+    pub fn new() -> Self {
+        Self::to(Box::new(io::stdout()))
+    }
+
+    fn to(to: Box<dyn Write + Send>) -> Self {
+        Self(Arc::new(Mutex::new(Output { to, written: 0 })))
+    }
+}
+
+impl Output {
+    fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        while let Some(rest) = text.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match self.to.write(rest) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => self.written += written,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.to.flush()?;
+        self.written = 0;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Writer for StdoutWriter {
+    fn bounds(&self) -> Bounds {
+        BOUNDS
+    }
+
+    async fn write(&mut self, items: &[Arc<Item>]) -> Result<(), WriteError> {
+        let (output, items) = (Arc::clone(&self.0), items.to_vec());
+        let write = move || {
+            let text: Vec<u8> = items.iter().flat_map(|item| &item.lines().text).copied().collect();
+            output.lock().unwrap_or_else(PoisonError::into_inner).write(&text)
+        };
+        let failed = |error: &dyn std::fmt::Display| {
+            Err(WriteError::Failed(format!("cannot write to standard output: {error}")))
+        };
+        match spawn_blocking(write).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => failed(&error),
+            Err(error) => failed(&error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes a few bytes at a time, and fails every other time.
+    struct Reluctant {
+        taken: Arc<Mutex<Vec<u8>>>,
+        calls: usize,
+    }
+
+    impl Write for Reluctant {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.calls += 1;
+            if self.calls.is_multiple_of(2) {
+                return Err(ErrorKind::BrokenPipe.into());
+            }
+            let some = &bytes[..bytes.len().min(7)];
+            self.taken.lock().unwrap().extend_from_slice(some);
+            Ok(some.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_fails_half_way_goes_on_from_there() {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let to = Box::new(Reluctant { taken: Arc::clone(&taken), calls: 0 });
+        let mut output = Output { to, written: 0 };
+        for text in [&b"one line that is long\n"[..], b"two\n"] {
+            while output.write(text).is_err() {}
+        }
+        assert_eq!(taken.lock().unwrap().as_slice(), b"one line that is long\ntwo\n");
+    }
+
+    #[tokio::test]
+    async fn a_closed_pipe_is_a_failing_sink() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut sink = StdoutWriter::to(Box::new(writer));
+        let item = super::super::sinks_test::item("a", [1]);
+        let failed = sink.write(&[item]).await;
+        assert!(
+            matches!(&failed, Err(WriteError::Failed(what)) if what.contains("Broken pipe")),
+            "{failed:?}"
+        );
+    }
+}
