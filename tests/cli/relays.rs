@@ -179,7 +179,7 @@ fn nobody_lives_is_an_empty_list_with_a_next_step() {
         assert_eq!(program.run(&format!("{line} --fail-empty")).code, 10);
     }
     let ended = program.run("drones status drone-7 -o json");
-    assert_eq!((ended.code, ended.error()["reason"].as_str()), (3, Some("DRONE_UNKNOWN")));
+    assert_eq!((ended.code, ended.error()["reason"].as_str()), (3, Some("DRONE_NOT_FOUND")));
 }
 
 #[test]
