@@ -97,7 +97,7 @@ fn missing(id: &str, fleet: &Fleet, silent: &[Silent]) -> CliError {
         0 => format!("nobody holds drone `{id}`: no relay lives"),
         _ => format!("no live relay holds drone `{id}`"),
     };
-    let error = CliError::new(Code::NotFound, "DRONE_UNKNOWN", message);
+    let error = CliError::new(Code::NotFound, "DRONE_NOT_FOUND", message);
     match fleet.sites.len() {
         0 => error.hint("omnirelay up --service relay  # start one"),
         _ => error.hint("omnirelay drones list         # those that are held"),
@@ -128,7 +128,7 @@ mod tests {
     fn nobody_who_lives_is_told_apart_from_nobody_who_holds_it() {
         let fleet = |sites| Fleet { sites, stale: false, named: false };
         let error = missing("d", &fleet(Vec::new()), &[]);
-        assert_eq!((error.exit(), error.reason()), (Exit::NotFound, "DRONE_UNKNOWN"));
+        assert_eq!((error.exit(), error.reason()), (Exit::NotFound, "DRONE_NOT_FOUND"));
         assert!(error.to_text().contains("omnirelay up --service relay"), "{}", error.to_text());
     }
 }
