@@ -107,8 +107,8 @@ Exit codes. They follow from the fault the daemon states, never from the HTTP st
                          the --idempotency-key that was printed
   9     unauthenticated  not known, or no longer
   10    negative         the command worked and the answer is no: failed checks, --fail-empty,
-                         --exit-code, registers status of a pool that has failed or drifted, an agent
-                         that refuses a command
+                         --exit-code, registers status of a pool that has failed or drifted,
+                         an agent that refuses a command
   11    incompatible     the daemon does not know this request, or no longer serves this client
   130   interrupted      Ctrl-C, or a question answered with no
   141   broken pipe      the reader of standard output went away
