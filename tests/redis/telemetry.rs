@@ -24,7 +24,7 @@ fn config(server: &RedisServer, entries_max: usize) -> SinksConfig {
             url: Some(server.url()),
             stream: "fleet:telemetry".to_owned(),
             entries_max,
-            queue: QueueConfig { backpressure: Backpressure::Block, ..QueueConfig::default() },
+            queue: QueueConfig { backpressure: Some(Backpressure::Block), ..QueueConfig::default() },
             ..RedisSinkConfig::default()
         },
         ..SinksConfig::default()

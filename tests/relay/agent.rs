@@ -316,7 +316,8 @@ pub fn ok() -> omnirelay::wire::pb::aeroarc::agent::v1::telemetry_ack::Status {
     omnirelay::wire::pb::aeroarc::agent::v1::telemetry_ack::Status::Ok
 }
 
-/// Fails unless a call was refused like this, with these words in its message.
+/// Fails unless a call was refused like this, with these words in its message. Fields have one name in the protos and
+/// another in JSON: either is right.
 pub fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, words: &str) -> Result<()> {
     match answer {
         Err(status) => ended(&status, code, words),
@@ -325,6 +326,8 @@ pub fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, words:
 }
 
 pub fn ended(status: &Status, code: Code, words: &str) -> Result<()> {
-    ensure!(status.code() == code && status.message().contains(words), "not {code:?} `{words}`: {status:?}");
+    let plain = |text: &str| text.replace('_', "").to_lowercase();
+    let said = plain(status.message()).contains(&plain(words));
+    ensure!(status.code() == code && said, "not {code:?} `{words}`: {status:?}");
     Ok(())
 }

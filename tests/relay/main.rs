@@ -113,6 +113,7 @@
 //! | W-03 one that stops is gone at once | `a_relay_that_stops_is_gone_at_once` |
 //! | W-04 half-open connections are noticed | `a_peer_that_vanishes_is_noticed`, `an_agent_that_stands_still_is_noticed` |
 //! | W-05 what agents in another language had acknowledged is in the files, however often relays are killed | `nothing_acknowledged_is_missing_when_relays_are_killed` |
+//! | W-06 what operators list is what others read in Redis | `drones_list_and_redis_agree` |
 #![allow(clippy::unwrap_used, reason = "a test says so when it fails")]
 
 #[path = "../process/mod.rs"]
@@ -123,6 +124,7 @@ mod servers;
 mod tables;
 
 mod agent;
+mod command_line;
 mod control;
 mod coverage;
 mod durability;

@@ -14,7 +14,7 @@ use prost::Message;
 use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::process::{Daemon, Place, until};
+use crate::process::{Daemon, Place};
 use crate::servers::{RedisServer, free_port};
 
 /// How often other ports are tried.
@@ -46,7 +46,6 @@ pub struct Plan {
     id: String,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    host: String,
     outlives_size_limit: bool,
 }
 
@@ -88,7 +87,6 @@ impl Plan {
             id: id.to_owned(),
             arguments: Vec::new(),
             environment: Vec::new(),
-            host: "127.0.0.1".to_owned(),
             outlives_size_limit: false,
         };
         plan.set(BRISK)
@@ -110,12 +108,6 @@ impl Plan {
     /// Publishes to a Redis.
     pub fn publishes_to(self, address: &str) -> Self {
         self.environment("REDIS_ADDR", address)
-    }
-
-    /// Listens on this address.
-    pub fn on_host(mut self, host: &str) -> Self {
-        host.clone_into(&mut self.host);
-        self
     }
 
     /// Is told of files that are too large by errors.
@@ -159,7 +151,7 @@ impl Plan {
             relay.place.listen = format!("127.0.0.1:{}", free_port()?);
             relay.place.arguments.truncate(own);
             let (listen, http) =
-                (format!("{}:{}", self.host, relay.port), format!("127.0.0.1:{}", relay.http_port));
+                (format!("127.0.0.1:{}", relay.port), format!("127.0.0.1:{}", relay.http_port));
             let ports = ["--relay-listen", &listen, "--relay-http-listen", &http];
             relay.place.arguments.extend(ports.map(str::to_owned));
             match relay.up() {

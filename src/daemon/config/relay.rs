@@ -95,20 +95,20 @@ pub struct QueueConfig {
     pub size: usize,
     /// 64 KiB to 1 GiB that those frames may hold together, in bytes.
     pub bytes_max: usize,
-    /// What happens to a frame that finds no room.
-    pub backpressure: Backpressure,
+    /// What happens to a frame that finds no room. Default: a sink that acknowledges is waited for while it goes on
+    /// writing, all others drop.
+    pub backpressure: Option<Backpressure>,
     /// Whether frames are acknowledged only when this sink has them; default: files do, and others only where there
     /// is no file.
     pub acknowledges: Option<bool>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backpressure {
     /// It is dropped for this sink, and counted.
-    #[default]
     Drop,
-    /// Its stream waits.
+    /// Its stream waits, however long.
     Block,
 }
 
@@ -238,12 +238,7 @@ impl Default for RelayConfig {
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self {
-            size: 10_000,
-            bytes_max: 64 * 1024 * 1024,
-            backpressure: Backpressure::default(),
-            acknowledges: None,
-        }
+        Self { size: 10_000, bytes_max: 64 * 1024 * 1024, backpressure: None, acknowledges: None }
     }
 }
 

@@ -19,6 +19,7 @@ impl Config {
         count("relay.inflightBytesMax", relay.inflight_bytes_max, 8 * MIB, 16 * 1024 * MIB)?;
         within("relay.sessionTtl", relay.session_ttl, second * 2, second * 3600)?;
         count("relay.sessionsMax", relay.sessions_max, 1, 1_000_000)?;
+        relay.sinks.check()?;
         self.check_aero_registry()
     }
 

@@ -77,6 +77,13 @@ impl State {
         self.lock().progress.max(since) + self.patience
     }
 
+    /// Whether it fails, or hangs, and has written nothing for longer than one should wait.
+    pub fn is_stuck(&self) -> bool {
+        let now = self.lock();
+        let hanging = now.writing.is_some_and(|since| since.elapsed() > self.patience);
+        (now.failing.is_some() || hanging) && now.progress.elapsed() > self.patience
+    }
+
     pub fn health(&self) -> SinkHealth {
         let now = self.lock();
         let hanging = now.writing.map(|since| since.elapsed()).filter(|elapsed| *elapsed > self.patience);

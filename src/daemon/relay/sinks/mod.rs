@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
 use super::batch::Batch;
@@ -34,6 +34,8 @@ use worker::{Worker, Writer};
 pub use health::SinkHealth;
 pub use open::SinkError;
 
+/// How often those who wait for room look whether the sink still writes.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often it is logged that a sink has no room.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
@@ -72,13 +74,33 @@ struct Kind {
 struct Sink {
     kind: Kind,
     ticket: Ticket,
-    backpressure: Backpressure,
+    when_full: WhenFull,
     queue: Arc<Queue>,
     state: Arc<State>,
     counts: SinkCounts,
     /// When it was logged last that there was no room.
     told: Mutex<Option<Instant>>,
     worker: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What becomes of a batch that finds no room in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WhenFull {
+    Drop,
+    /// It waits while the sink goes on writing.
+    WaitForProgress,
+    Wait,
+}
+
+impl WhenFull {
+    fn of(set: Option<Backpressure>, acknowledges: bool) -> Self {
+        match set {
+            Some(Backpressure::Drop) => Self::Drop,
+            Some(Backpressure::Block) => Self::Wait,
+            None if acknowledges => Self::WaitForProgress,
+            None => Self::Drop,
+        }
+    }
 }
 
 /// The wait for one sink.
@@ -98,12 +120,12 @@ impl Sinks {
         let mut blocked = Vec::new();
         for sink in &self.sinks {
             match sink.queue.offer(&item, sink.ticket) {
-                Err(Refusal::Full) if sink.backpressure == Backpressure::Block => blocked.push(sink),
+                Err(Refusal::Full) if sink.when_full != WhenFull::Drop => blocked.push(sink),
                 outcome => handed.note(sink, &item, outcome),
             }
         }
         if !blocked.is_empty() {
-            let outcomes = join_all(blocked.iter().map(|sink| sink.queue.wait(&item, sink.ticket))).await;
+            let outcomes = join_all(blocked.iter().map(|sink| sink.wait(&item))).await;
             for (sink, outcome) in blocked.into_iter().zip(outcomes) {
                 handed.note(sink, &item, outcome);
             }
@@ -153,14 +175,27 @@ impl Sink {
             AcknowledgeWhen::Queued | AcknowledgeWhen::Written | AcknowledgeWhen::Synced => Ticket::No,
         };
         Self {
-            kind,
             ticket,
-            backpressure: queue.backpressure,
+            when_full: WhenFull::of(queue.backpressure, kind.acknowledges),
+            kind,
             queue: waiting,
             state,
             counts,
             told: Mutex::default(),
             worker: Mutex::new(Some(tokio::spawn(worker.run()))),
+        }
+    }
+
+    /// Waits for room.
+    async fn wait(&self, item: &Arc<Item>) -> Result<Option<Taken>, Refusal> {
+        let mut room = std::pin::pin!(self.queue.wait(item, self.ticket));
+        loop {
+            if self.when_full == WhenFull::WaitForProgress && self.state.is_stuck() {
+                return Err(Refusal::Full);
+            }
+            if let Ok(outcome) = timeout(LOOK_EVERY, &mut room).await {
+                return outcome;
+            }
         }
     }
 

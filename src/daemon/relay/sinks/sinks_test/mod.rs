@@ -141,8 +141,8 @@ impl Writer for Stub {
     }
 }
 
-fn queue_of(size: usize, backpressure: Backpressure) -> QueueConfig {
-    QueueConfig { size, backpressure, ..QueueConfig::default() }
+fn queue_of(size: usize, backpressure: impl Into<Option<Backpressure>>) -> QueueConfig {
+    QueueConfig { size, backpressure: backpressure.into(), ..QueueConfig::default() }
 }
 
 /// A sink on a stub that may write for ever.

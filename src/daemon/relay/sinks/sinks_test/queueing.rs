@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use futures_util::poll;
+use futures_util::{FutureExt as _, poll};
 
 use super::super::NotTaken;
 use super::super::queue::{Queue, Refusal, Ticket};
@@ -100,4 +100,25 @@ async fn a_blocking_sink_makes_the_stream_wait_when_all_others_have_the_batch() 
     script.go.add_permits(1);
     assert_eq!(second.done().await, Ok(()));
     assert_eq!(script.written().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_acknowledges_is_waited_for_while_it_writes() {
+    let (file, script) = stub_sink_with("file", true, &queue_of(2, None), Script::new(0));
+    let (other, others) = stub_sink("http", false, &queue_of(100, None));
+    let sinks = sinks_of(vec![file, other]);
+    let first = sinks.take(batch("a", 0..2)).await;
+    let mut second = Box::pin(sinks.take(batch("a", 2..4)));
+    assert!(poll!(&mut second).is_pending());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(poll!(&mut second).is_pending(), "it is not slow yet");
+    script.go.add_permits(1);
+    assert_eq!(first.done().await, Ok(()));
+    let second = second.await;
+    // From here on it hangs: others are not to wait for it.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let third = sinks.take(batch("a", 4..6)).now_or_never().unwrap();
+    assert_eq!(third.done().await, Err(NotTaken::Full { sink: "file" }));
+    assert_eq!(second.done().await, Err(NotTaken::Failed { sink: "file" }));
+    eventually("the other sink has all of them", || others.written().len() == 6).await;
 }
