@@ -214,7 +214,7 @@ pub fn from_problem(problem: &Value) -> Option<CliError> {
     let mut error = CliError::new(code, reason, message);
     error.0.code = word.to_owned().into();
     error.0.hints.extend(text("hint").filter(|hint| !hint.is_empty()).map(str::to_owned));
-    error.0.request_id = text("requestId").map(str::to_owned);
+    error.0.request_id = text("requestId").filter(|id| !id.is_empty()).map(str::to_owned);
     if let Some(retryable) = problem.get("retryable").and_then(Value::as_bool) {
         error.0.retryable = retryable;
     }

@@ -107,7 +107,8 @@ Exit codes. They follow from the fault the daemon states, never from the HTTP st
                          the --idempotency-key that was printed
   9     unauthenticated  not known, or no longer
   10    negative         the command worked and the answer is no: failed checks, --fail-empty,
-                         --exit-code, registers status of a pool that has failed or drifted
+                         --exit-code, registers status of a pool that has failed or drifted,
+                         an agent that refuses a command
   11    incompatible     the daemon does not know this request, or no longer serves this client
   130   interrupted      Ctrl-C, or a question answered with no
   141   broken pipe      the reader of standard output went away
@@ -167,6 +168,9 @@ Scripting.
 
   # would a full sync change what the node advertises?
   omnirelay registers resync --full --dry-run --exit-code -o json >plan.json; [ $? -eq 10 ] && ...
+
+  # which relay holds a drone?
+  omnirelay agents placement drone-7 -o json | jq -r .placement.relayId
 
   # follow changes over restarts without losing or repeating one
   omnirelay mesh peers watch -o jsonl --cursor-file peers.cursor |

@@ -30,6 +30,8 @@ pub struct World {
     pub stale: bool,
     /// What each stream tells before it ends; the last one stays open.
     pub streams: VecDeque<Vec<WatchEvent>>,
+    /// What each stream that asks for its kind of object begins with; it stays open.
+    pub told: Vec<WatchEvent>,
     /// What was asked, in words.
     pub seen: Vec<String>,
 }
@@ -86,7 +88,7 @@ pub fn relay(id: &str, address: SocketAddr, agents: u32) -> Relay {
         relay_id: id.to_owned(),
         address: address.ip().to_string(),
         grpc_port: i32::from(address.port()),
-        last_heartbeat_unix_ms: now_ms() - 4_500,
+        last_heartbeat_unix_ms: now_ms() - 150_000,
         expires_in_ms: Some(25_500),
         agents,
     }
@@ -96,7 +98,7 @@ pub fn agent(id: &str, relay: &str) -> Agent {
     Agent {
         agent_id: id.to_owned(),
         relay_id: relay.to_owned(),
-        last_heartbeat_unix_ms: now_ms() - 4_500,
+        last_heartbeat_unix_ms: now_ms() - 150_000,
         expires_in_ms: Some(25_500),
     }
 }
@@ -108,7 +110,7 @@ pub fn drone(id: &str, relay: &str, streaming: bool) -> DroneStatus {
         agent_id: id.to_owned(),
         relay_id: relay.to_owned(),
         connected_at_unix_ns: (now_ms() - 300_000) * 1_000_000,
-        last_heartbeat_unix_ns: (now_ms() - 4_500) * 1_000_000,
+        last_heartbeat_unix_ns: (now_ms() - 150_000) * 1_000_000,
         flight_id: "flight-12".to_owned(),
         intent_id: "survey-9".to_owned(),
         intent_version: 1,
@@ -125,7 +127,7 @@ pub fn placement(agent: &str, relay: &str, previous: &str) -> AgentPlacement {
     AgentPlacement {
         agent_id: agent.to_owned(),
         relay_id: relay.to_owned(),
-        last_updated_unix_ms: now_ms() - 4_500,
+        last_updated_unix_ms: now_ms() - 150_000,
         expires_in_ms: Some(25_500),
         previous_relay_id: previous.to_owned(),
         placed_at_unix_ms: now_ms() - 300_000,
@@ -214,7 +216,13 @@ impl AeroRegistry for Serving {
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
         self.answer(format!("watch {:?} {}", request.object, request.since), |world| {
-            let events = world.streams.pop_front().unwrap_or_default();
+            let mut events = world.streams.pop_front().unwrap_or_default();
+            let wanted = |event: &&WatchEvent| match &event.object {
+                Some(watch_event::Object::Relay(_)) => request.object.contains(&1),
+                Some(watch_event::Object::Placement(_)) => request.object.contains(&2),
+                None => true,
+            };
+            events.extend(world.told.iter().filter(wanted).cloned());
             let told = stream::iter(events.into_iter().map(Ok));
             let stream: Self::WatchStream = match world.streams.is_empty() {
                 true => told.chain(stream::pending()).boxed(),
@@ -256,7 +264,7 @@ impl AeroRegistry for Serving {
 impl World {
     fn command(&self, agent: &str, command_id: String) -> Result<Option<OperationContextCommandAck>, Fault> {
         if !self.drones.iter().any(|drone| drone.agent_id == agent) {
-            return Err(not_found("SESSION_NOT_FOUND", agent));
+            return Err(not_found("DRONE_NOT_FOUND", agent));
         }
         let error = if self.answer == Answer::Applied { String::new() } else { "not now".to_owned() };
         Ok(Some(OperationContextCommandAck {
@@ -284,7 +292,7 @@ impl RelayControl for Serving {
         let id = request.into_inner().drone_id;
         self.answer(format!("drone {id}"), |world| {
             let drone = world.drones.iter().find(|drone| drone.drone_id == id).cloned();
-            let drone = drone.ok_or_else(|| not_found("SESSION_NOT_FOUND", &id))?;
+            let drone = drone.ok_or_else(|| not_found("DRONE_NOT_FOUND", &id))?;
             Ok(GetDroneStatusResponse { drone: Some(drone) })
         })
     }

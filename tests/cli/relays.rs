@@ -17,6 +17,35 @@ fn closed() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// Two relays, one of which holds two drones and the other none.
+pub fn small_fleet() -> Fake {
+    let snapshot =
+        |object| WatchEvent { r#type: Type::Snapshot.into(), object: Some(object), ..WatchEvent::default() };
+    Fake::start(|address| {
+        let relay_1 = relay("relay-1", address, 2);
+        let moved = placement("drone-7", "relay-1", "relay-2");
+        let told = vec![
+            snapshot(Object::Relay(relay_1.clone())),
+            snapshot(Object::Placement(moved)),
+            event(Type::Synced, "1:7", None),
+            WatchEvent {
+                r#type: Type::Removed.into(),
+                cursor: "1:8".to_owned(),
+                object: Some(Object::Relay(relay("relay-2", address, 0))),
+                ..WatchEvent::default()
+            },
+        ];
+        World {
+            relays: vec![relay_1],
+            agents: vec![agent("drone-7", "relay-1"), agent("drone-8", "relay-1")],
+            drones: vec![drone("drone-7", "relay-1", true), drone("drone-8", "relay-1", false)],
+            answer: Answer::Applied,
+            told,
+            ..World::default()
+        }
+    })
+}
+
 /// A registry that knows of one relay, itself, and of the drone that it holds.
 fn alone() -> Fake {
     Fake::start(|address| World {

@@ -1,26 +1,36 @@
 //! Transcripts: what is typed and what is printed, reviewed like code.
 
+use crate::relays::small_fleet;
 use crate::stub::{Stub, mesh};
 
 #[test]
 fn transcripts_hold() {
-    hold("tests/cli/transcripts/*.trycmd");
+    let stub = Stub::start(|request, _| mesh(request));
+    hold("tests/cli/transcripts/*.trycmd", &stub.url(), "");
 }
 
 /// Apart from the others, because these change the file of contexts.
 #[test]
 fn transcripts_of_contexts_hold() {
-    hold("tests/cli/transcripts/contexts/*.trycmd");
+    let stub = Stub::start(|request, _| mesh(request));
+    hold("tests/cli/transcripts/contexts/*.trycmd", &stub.url(), "");
 }
 
-fn hold(files: &str) {
-    let stub = Stub::start(|request, _| mesh(request));
+/// Apart from the others, because these ask over gRPC.
+#[test]
+fn transcripts_of_relays_hold() {
+    let fleet = small_fleet();
+    hold("tests/cli/transcripts/relays/*.trycmd", &fleet.url(), &fleet.address.to_string());
+}
+
+/// Runs the commands of `files` on the daemon at `url`; `relay` is where a relay listens.
+fn hold(files: &str, url: &str, relay: &str) {
     let home = tempfile::tempdir().unwrap();
     let cases = trycmd::TestCases::new();
     cases
         .register_bin("omnirelay", std::path::PathBuf::from(env!("CARGO_BIN_EXE_omnirelay")))
         .env("HOME", home.path().to_str().unwrap())
-        .env("OMNIRELAY_ADDR", stub.url())
+        .env("OMNIRELAY_ADDR", url)
         .env("COLUMNS", "100")
         .case(files);
     for name in [
@@ -34,7 +44,10 @@ fn hold(files: &str) {
     ] {
         cases.env(name, "");
     }
-    cases.insert_var("[ADDRESS]", stub.url()).unwrap();
+    cases.insert_var("[ADDRESS]", url.to_owned()).unwrap();
+    if !relay.is_empty() {
+        cases.insert_var("[RELAY]", relay.to_owned()).unwrap();
+    }
     cases.insert_var("[HOME]", home.path().to_str().unwrap().to_owned()).unwrap();
     cases.insert_var("[VERSION]", env!("CARGO_PKG_VERSION")).unwrap();
     cases.run();
@@ -43,7 +56,8 @@ fn hold(files: &str) {
 #[test]
 fn every_command_has_a_transcript() {
     let mut texts = String::new();
-    for folder in ["tests/cli/transcripts", "tests/cli/transcripts/contexts"] {
+    for below in ["", "/contexts", "/relays"] {
+        let folder = format!("tests/cli/transcripts{below}");
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() {

@@ -99,7 +99,11 @@ impl Client {
             }
             (name, _) => format!("the address is from: context `{name}`"),
         };
+        let of_relay = matches!(self.target.source, Source::Relay | Source::Flag("--relay-addr"));
         match kind {
+            FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable if of_relay => {
+                error.hint("omnirelay relays list         # which relays live, and where").hint(origin)
+            }
             FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable => error
                 .hint("omnirelay up                  # start a development mesh here")
                 .hint("omnirelay context list        # or choose another mesh")
