@@ -197,6 +197,7 @@ async fn a_full_queue_loses_nothing_that_is_acknowledged(backing: Backing) -> Re
         let missing: Vec<_> = (1..=200).filter(|seq| !told.contains(&(agent.id.clone(), *seq))).collect();
         ensure!(missing.is_empty(), "{shape:?}: {missing:?} were acknowledged");
     }
+    ensure!(relay.metric("aero_relay_sink_errors_total", &["HttpSink"]).await? > 0.0);
     Ok(())
 }
 
@@ -320,7 +321,7 @@ async fn a_full_disk_loses_nothing_that_is_acknowledged(backing: Backing) -> Res
         deliver_all(&mut stream, [4, 5].into()).await?;
         ensure!(relay.sunk()?.missing(&agent.id, 1..=5).is_empty(), "{shape:?}");
     }
-    ensure!(relay.metric("aero_relay_sink_errors_total", &["FileSink"]).await? > 0.0);
+    ensure!(relay.metric("aero_sink_worker_errors_total", &["sink=\"file\""]).await? > 0.0);
     Ok(())
 }
 

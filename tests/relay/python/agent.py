@@ -37,20 +37,28 @@ class Log:
             self.last += count
             self.lock.notify_all()
 
-    def batch(self):
-        """Up to a burst of numbers to send; none when there is nothing for a while."""
+    def batch(self, closed):
+        """Up to a burst of numbers to send on a stream; none when there is nothing for a while."""
         with self.lock:
             if not self.new:
                 self.lock.wait(0.05)
-            self.take_back(lambda sent_at: time.monotonic() - sent_at > self.resend_after_s)
+            if closed.is_set():
+                return []
+            late = time.monotonic() - self.resend_after_s
+            due = [seq for seq, sent_at in self.sent.items() if sent_at < late]
+            for seq in due:
+                del self.sent[seq]
+            self.new.extendleft(reversed(due))
             count = min(BURST, len(self.new))
             return [self.new.popleft() for _ in range(count)]
 
-    def take_back(self, is_due):
-        due = [seq for seq, sent_at in self.sent.items() if is_due(sent_at)]
-        for seq in due:
-            del self.sent[seq]
-        self.new.extendleft(reversed(due))
+    def close(self, closed):
+        """What was on its way on a stream that has ended is sent again on the next, which comes at once."""
+        with self.lock:
+            closed.set()
+            self.sent.clear()
+            left = (seq for seq in range(1, self.last + 1) if seq not in self.delivered)
+            self.new = collections.deque(left)
 
     def was_sent(self, numbers):
         """Marks them after they were sent. One whose acknowledgement was faster is sent again later."""
@@ -199,7 +207,7 @@ class Agent:
             while not closed.is_set() and not self.log.is_done() and time.monotonic() < ends:
                 while not answers.empty():
                     yield answers.get()
-                batch = self.log.batch()
+                batch = self.log.batch(closed)
                 for seq in batch:
                     yield self.shape.message(self.id, session_id, seq)
                 self.log.was_sent(batch)
@@ -210,10 +218,7 @@ class Agent:
         except grpc.RpcError as error:
             self.failures["TelemetryStream " + error.code().name] += 1
         finally:
-            closed.set()
-            # What was on its way is sent again on the next stream, which comes at once.
-            with self.log.lock:
-                self.log.take_back(lambda _sent_at: True)
+            self.log.close(closed)
 
 
 def main():
