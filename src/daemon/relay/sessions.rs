@@ -5,6 +5,7 @@
 //! because agents reconnect at once and for ever when one is ended; they only touch nothing of the new session.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -224,12 +225,14 @@ impl Sessions {
         Some((agent.session.clone()?, agent.newest().cloned()))
     }
 
-    /// Every session in the order of the agents.
-    pub fn list(&self) -> Vec<DroneStatus> {
+    /// The sessions behind that of an agent in the order of the agents, at most `limit`; empty: from the first on.
+    pub fn list(&self, after: &str, limit: usize) -> Vec<DroneStatus> {
         // Others wait for the lock: what can be done without it is.
         let live: Vec<Seen> = {
             let agents = self.lock();
-            agents.values().filter(|agent| self.is_live(agent)).filter_map(Agent::seen).collect()
+            let behind = agents.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+            let live = behind.map(|(_, agent)| agent).filter(|agent| self.is_live(agent));
+            live.filter_map(Agent::seen).take(limit).collect()
         };
         live.iter().map(|seen| seen.status(&self.settings.relay_id)).collect()
     }

@@ -22,7 +22,7 @@ async fn each_registration_is_a_session_that_nobody_can_guess() {
         (0..100).map(|_| register(&sessions, "a").id.clone()).collect();
     assert_eq!(ids.len(), 100);
     assert!(ids.iter().all(|id| id.len() == "sess-".len() + 32), "{ids:?}");
-    assert_eq!(sessions.list().len(), 1);
+    assert_eq!(sessions.list("", usize::MAX).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -32,7 +32,7 @@ async fn a_session_without_a_stream_ends_with_its_time() {
     tokio::time::advance(Duration::from_secs(44)).await;
     assert!(sessions.status("a").is_some_and(|drone| !drone.streaming));
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!((sessions.status("a"), sessions.list().len()), (None, 0));
+    assert_eq!((sessions.status("a"), sessions.list("", usize::MAX).len()), (None, 0));
     assert_eq!(
         sessions.open("a").err().map(|fault| fault.reason.to_string()).as_deref(),
         Some("NOT_REGISTERED")
@@ -114,7 +114,7 @@ async fn drones_are_listed_in_their_order_with_what_they_do() {
     stream.session.note_let_go(2);
     stream.session.note_acked(2, 9);
     stream.session.note_flight("f1", "i1", 4);
-    let listed = sessions.list();
+    let listed = sessions.list("", usize::MAX);
     let ids: Vec<&str> = listed.iter().map(|drone| drone.drone_id.as_str()).collect();
     assert_eq!(ids, ["a", "b", "c"]);
     let drone = &listed[1];
