@@ -64,7 +64,8 @@ use serving::Serving;
 
 /// The kinds that every daemon holds in memory. The audit trail is not among them.
 static MIRRORED: [Kind; 6] = [PEER, LEADERSHIP, REGISTER, ADVERTISEMENT, RELAY, AGENT];
-/// Those of which nobody restores what a new epoch has lost: whoever lives says so again.
+/// Those of which nobody restores what a new epoch has lost: whoever lives says so again. In the order
+/// in which an outage has them brought back: agents are with relays.
 static CLAIMED: [Kind; 2] = [RELAY, AGENT];
 /// Those of which it only tells what changes.
 static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];

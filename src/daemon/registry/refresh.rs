@@ -116,11 +116,19 @@ impl Refreshes {
         Ok(Refreshed::Deferred)
     }
 
-    /// Takes what waits for the store and is not over by itself.
-    fn take_deferred(&self) -> BTreeMap<RecordId, Deferred> {
-        let mut deferred = std::mem::take(&mut *lock(&self.deferred));
+    /// What waits for the store and is not over by itself. It waits until it is done.
+    fn waiting(&self) -> Vec<(RecordId, Deferred)> {
+        let mut deferred = lock(&self.deferred);
         deferred.retain(|_, of| of.heard.elapsed() < of.ttl);
-        deferred
+        deferred.iter().map(|(id, of)| (id.clone(), *of)).collect()
+    }
+
+    /// Nothing more is to be told of this word; a newer one goes on waiting.
+    fn done(&self, id: &RecordId, of: Deferred) {
+        let mut deferred = lock(&self.deferred);
+        if deferred.get(id).is_some_and(|known| known.heard <= of.heard) {
+            deferred.remove(id);
+        }
     }
 }
 
@@ -153,6 +161,11 @@ impl Registry {
         let group = record.record.group.as_ref().and_then(|group| self.view().group(&group.id));
         let ttl = group.map_or(TTL_UNKNOWN, |group| group.ttl);
         self.refreshes.defer(&record.record.id, Deferred { heard, ttl })
+    }
+
+    /// Whether a record waits for the store to hear of it.
+    pub fn is_deferred(&self, id: &RecordId) -> bool {
+        lock(&self.refreshes.deferred).contains_key(id)
     }
 
     /// How many records wait for the store to hear of them.
@@ -219,9 +232,13 @@ impl Registry {
             if contact.epoch() != self.view().head().epoch {
                 continue;
             }
-            let deferred = self.refreshes.take_deferred();
-            let count = deferred.len();
-            let left = iter(deferred)
+            let mut waiting = self.refreshes.waiting();
+            // After an outage what was over must be back before the grace ends; without a relay its agents are nowhere.
+            waiting.sort_by_key(|(id, _)| {
+                self.claimed.iter().position(|kind| *kind == id.kind).unwrap_or(usize::MAX)
+            });
+            let count = waiting.len();
+            let left = iter(waiting)
                 .map(|(id, of)| async move { self.write_back_one(id, of).await })
                 .buffer_unordered(WRITING_BACK)
                 .filter(|written| std::future::ready(!written))
@@ -235,16 +252,13 @@ impl Registry {
 
     /// False: it goes on waiting.
     async fn write_back_one(&self, id: RecordId, of: Deferred) -> bool {
-        if let Some(record) = self.view().get(&id) {
-            let kept = self.keep_heard(&record, of.heard).await;
-            let told = matches!(kept, Ok(kept) if !kept.is_deferred());
-            if told {
-                return true;
-            }
+        let Some(record) = self.view().get(&id) else { return false };
+        let kept = self.keep_heard(&record, of.heard).await;
+        let told = matches!(kept, Ok(kept) if !kept.is_deferred());
+        if told {
+            self.refreshes.done(&id, of);
         }
-        // Full: then others are spoken for.
-        let _ = self.refreshes.defer(&id, of);
-        false
+        told
     }
 }
 

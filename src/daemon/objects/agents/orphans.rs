@@ -66,7 +66,14 @@ impl Agents {
             relays,
             usize::MAX,
         );
-        let mut dropped = 0;
+        let (mut dropped, found_all) = (0, found.len());
+        // Of a relay that was spoken for the store is about to hear.
+        let is_over = |place: &usize| {
+            let relay = placed.get(*place).map(|(_, value)| relays::relay_id(&value.relay_id));
+            relay.is_some_and(|relay| !self.registry.is_deferred(&relay))
+        };
+        let found: Vec<usize> = found.into_iter().filter(is_over).collect();
+        let held_off = found_all - found.len();
         for batch in found.chunks(BATCH_MAX) {
             // The store may have gone away, or somebody may be spared, since they were found.
             if self.registry.view().spares_all() {
@@ -79,7 +86,7 @@ impl Agents {
         if dropped > 0 {
             info!(agents = dropped, "placements of ended relays deleted");
         }
-        Ok(dropped == 0)
+        Ok(dropped + held_off == 0)
     }
 
     /// Deletes these, if each is as it was read and its relay has not come back.

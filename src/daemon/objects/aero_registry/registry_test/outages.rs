@@ -177,3 +177,51 @@ async fn an_agent_that_moves_while_its_relay_is_swept_survives() {
     sleep(SECOND * 8).await;
     assert_eq!(b.agents().await, ["y@s"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn relays_are_back_before_their_agents_however_many_there_are() {
+    let a = alone().await;
+    a.relay("r").await;
+    let ids: Vec<String> = (0..1500).map(|at| format!("x{at:04}")).collect();
+    for id in &ids {
+        a.agent(id, "r").await;
+    }
+    a.path.fall_ill(EVERY_CALL, Ill::Fails);
+    sleep(SECOND * 20).await;
+    a.beat_relay("r").await.unwrap();
+    for id in &ids {
+        a.beat_agent(id, "r").await.unwrap();
+    }
+    // All of them are over by then, and the store has no time for all within the grace.
+    sleep(SECOND * 15).await;
+    a.path.recover();
+    a.path.fall_ill([Call::Open, Call::Commit], Ill::AnswersLate);
+    sleep(SECOND * 8).await;
+    assert_eq!(a.relay_ids().await, ["r"]);
+    let back = a.agents().await.len();
+    assert!((200..1500).contains(&back), "{back} agents are back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_relay_holds_of_which_the_store_is_yet_to_hear_is_not_deleted() {
+    let store = memory();
+    let a = daemon(&store, "a").await;
+    a.relay("r").await;
+    sleep(SECOND * 20).await;
+    a.relay("s").await;
+    a.agent("x", "r").await;
+    a.path.fall_ill(EVERY_CALL, Ill::Fails);
+    sleep(SECOND * 5).await;
+    a.beat_relay("r").await.unwrap();
+    a.beat_agent("x", "r").await.unwrap();
+    sleep(SECOND * 10).await;
+    a.path.recover();
+    a.path.fall_ill([Call::Open], Ill::Fails);
+    // Long enough for the grace to be over.
+    a.beat_for(SECOND * 8, &["s"], &[]).await;
+    assert!(a.registry.is_deferred(&RecordId::new(RELAY, "r")));
+    assert!(!a.registry.view().spares_all());
+    assert_eq!(stored(&store, AGENT).await, 1);
+    a.beat_for(TTL, &["s"], &[]).await;
+    assert_eq!(stored(&store, AGENT).await, 0, "nobody has spoken for it since");
+}
