@@ -87,6 +87,8 @@ pub struct Beginning<'a> {
 
 /// What a living record is to be, and what else must hold.
 struct Wanted<'a> {
+    /// What the value was made from.
+    from: Version,
     value: &'a Bytes,
     preconditions: &'a [Precondition],
 }
@@ -163,6 +165,10 @@ impl Registry {
             // What stays as it was when the store refused it is over for the store.
             let now = self.view().get(id).filter(|now| tried != Some(now.record.version));
             let Some(now) = now else { return Ok(Kept::Gone) };
+            // Made from what is no more it would put the old over the new.
+            if wanted.is_some_and(|wanted| wanted.from != now.record.version) {
+                return Err(conflict(id.clone()).into());
+            }
             // Somebody else may have brought it back meanwhile.
             match self.refresh_heard(&now, heard).await? {
                 Refreshed::Lives => return self.change_living(&now, wanted).await,
@@ -200,7 +206,7 @@ impl Registry {
     /// Says that a record of the view lives, and is this: what it is already is only refreshed.
     ///
     /// # Errors
-    /// [`LifeError`]; unless the outcome is unknown, the record is as it was.
+    /// [`LifeError`], [`CommitError::Conflict`] among them when it is another version by now; unless the outcome is unknown, the record is as it was.
     pub async fn claim(
         &self,
         record: &ViewRecord,
@@ -208,7 +214,7 @@ impl Registry {
         preconditions: &[Precondition],
     ) -> Result<(), LifeError> {
         let id = &record.record.id;
-        let wanted = Wanted { value, preconditions };
+        let wanted = Wanted { from: record.record.version, value, preconditions };
         let kept = match self.refresh(record).await? {
             Refreshed::Lives => self.change_living(record, Some(&wanted)).await?,
             Refreshed::Deferred => Kept::Deferred,

@@ -1,7 +1,11 @@
 //! RegisterRelay and HeartbeatRelay.
 
+use bytes::Bytes;
+use prost::Message;
+
 use super::*;
 use crate::daemon::registry::faulty::{Call, Ill};
+use crate::wire::pb::omnirelay::store::v1::RelayValue;
 
 #[tokio::test(start_paused = true)]
 async fn a_relay_is_refused_that_is_not_named_or_not_anywhere() {
@@ -108,4 +112,22 @@ async fn heartbeats_are_told_by_the_clock_of_the_server_in_milliseconds() {
     sleep(SECOND * 3).await;
     let shown = a.relays().await.remove(0);
     assert_eq!((shown.last_heartbeat_unix_ms, shown.expires_in_ms), (a.now_ms() - 3000, Some(27_000)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_made_from_an_older_life_is_not_written_over_a_newer_one() {
+    let a = daemon_with(&memory(), "a", UNTIDY).await;
+    a.relay("r").await;
+    let known = crate::daemon::objects::relays::find(a.registry.view(), "r").unwrap();
+    sleep(TTL + SECOND).await;
+    a.relay("r").await;
+    let before = a.commits().await;
+    let elsewhere = claimed(&RelayValue { address: "elsewhere".to_owned(), ..(*known.value).clone() });
+    let outcome = a.registry.claim(&known.record, &elsewhere, &[]).await;
+    assert!(outcome.is_err_and(|error| error.is_overtaken()), "it is to be decided anew");
+    assert_eq!((a.relays().await[0].address.as_str(), a.commits().await), ("host", before));
+}
+
+fn claimed(value: &RelayValue) -> Bytes {
+    Bytes::from(value.encode_to_vec())
 }
