@@ -222,8 +222,7 @@ impl Registry {
         };
         match kept {
             Kept::Lives => Ok(()),
-            // The store has gone away just now.
-            Kept::Deferred => Err(StoreError::Unavailable("it does not answer".into()).into()),
+            Kept::Deferred => Err(gone_away().into()),
             Kept::Gone => Err(conflict(id.clone()).into()),
         }
     }
@@ -238,10 +237,22 @@ impl Registry {
         if self.view().get(&id).is_some() {
             return Err(conflict(id).into());
         }
+        self.check_over(&id).await?;
         let group = self.open_life(&id, None, ttl).await?;
         preconditions.push(Precondition::Version { id: id.clone(), version: Version(0) });
         let write = Write::Put { id, value: value(group.renewed_at), group: Some(group.of.clone()) };
         self.write_life(write, &group, preconditions).await
+    }
+
+    /// Checks that a record is over that the view still holds, and no longer shows: others may have spoken for it a
+    /// moment ago, and another life would end the one that it has.
+    async fn check_over(&self, id: &RecordId) -> Result<(), LifeError> {
+        let Some(held) = self.view().held(id) else { return Ok(()) };
+        match self.refresh(&held).await? {
+            Refreshed::Over => Ok(()),
+            Refreshed::Lives => Err(conflict(id.clone()).into()),
+            Refreshed::Deferred => Err(gone_away().into()),
+        }
     }
 
     async fn write_life(
@@ -318,6 +329,11 @@ impl Registry {
 
 fn is_unknown(error: &CommitError) -> bool {
     matches!(error, CommitError::Store(StoreError::OutcomeUnknown(_) | StoreError::Unavailable(_)))
+}
+
+/// The store has gone away just now.
+fn gone_away() -> StoreError {
+    StoreError::Unavailable("it does not answer".into())
 }
 
 /// The record is not as it was thought to be.

@@ -1,9 +1,16 @@
 //! What this daemon knows of groups before a beat tells of them.
 
-use super::{View, write};
-use crate::daemon::store::{Beat, Epoch, Group, GroupRef};
+use std::sync::Arc;
+
+use super::{View, ViewRecord, read, write};
+use crate::daemon::store::{Beat, Epoch, Group, GroupRef, RecordId};
 
 impl View {
+    /// One record, whether its group is over or not: until the store has deleted it, it is held.
+    pub(in crate::daemon::registry) fn held(&self, id: &RecordId) -> Option<Arc<ViewRecord>> {
+        read(&self.state).kinds.get(&id.kind)?.get(&id.key).cloned()
+    }
+
     /// Notes a group that was opened in an epoch, before a beat tells of it.
     pub fn note_opened(&self, epoch: Epoch, group: &Group) {
         let mut state = write(&self.state);

@@ -131,3 +131,22 @@ async fn what_was_made_from_an_older_life_is_not_written_over_a_newer_one() {
 fn claimed(value: &RelayValue) -> Bytes {
     Bytes::from(value.encode_to_vec())
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_looks_ended_and_is_not_is_not_begun_anew() {
+    let store = memory();
+    let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
+    a.relay("r").await;
+    sleep(HEARD).await;
+    a.agent("x", "r").await;
+    let before = a.commits().await;
+    sleep(TTL - HEARD - MS * 20).await;
+    // It is heard of at the other daemon, and no beat tells of that here before it looks ended.
+    b.beat_relay("r").await.unwrap();
+    b.beat_agent("x", "").await.unwrap();
+    sleep(MS * 21).await;
+    a.relay("r").await;
+    assert_eq!(a.commits().await, before, "it is the same relay");
+    sleep(HEARD).await;
+    assert_eq!(a.agents().await, ["x@r"]);
+}
