@@ -143,7 +143,7 @@ impl Registry {
             Refreshed::Deferred => return Ok(Kept::Deferred),
             Refreshed::Over => {}
         }
-        match self.bring_back(&record.record.id, None, heard).await {
+        match self.bring_back(record, None, heard).await {
             Err(error) if error.may_pass() => {
                 self.defer(record, heard)?;
                 Ok(Kept::Deferred)
@@ -155,16 +155,24 @@ impl Registry {
     /// Begins another life of a record that the view shows and whose life is over, with another value if one is given.
     async fn bring_back(
         &self,
-        id: &RecordId,
+        record: &ViewRecord,
         wanted: Option<&Wanted<'_>>,
         heard: Instant,
     ) -> Result<Kept, LifeError> {
+        let id = &record.record.id;
         let _one = self.beginnings.of(id).await;
-        let mut tried = None;
+        let (mut tried, mut looked) = (None, false);
         for _ in 0..TRIES_MAX {
             // What stays as it was when the store refused it is over for the store.
             let now = self.view().get(id).filter(|now| tried != Some(now.record.version));
-            let Some(now) = now else { return Ok(Kept::Gone) };
+            let Some(now) = now else {
+                if looked {
+                    return self.gone(record, heard);
+                }
+                looked = true;
+                self.see_all().await;
+                continue;
+            };
             // Made from what is no more it would put the old over the new.
             if wanted.is_some_and(|wanted| wanted.from != now.record.version) {
                 return Err(conflict(id.clone()).into());
@@ -184,6 +192,15 @@ impl Registry {
             self.catch_up().await;
         }
         Err(LifeError::Held)
+    }
+
+    /// What is not found is gone, unless the view does not know all yet: others may just have brought it back.
+    fn gone(&self, record: &ViewRecord, heard: Instant) -> Result<Kept, LifeError> {
+        if !self.view().is_behind() {
+            return Ok(Kept::Gone);
+        }
+        self.defer(record, heard)?;
+        Ok(Kept::Deferred)
     }
 
     async fn change_living(&self, now: &ViewRecord, wanted: Option<&Wanted<'_>>) -> Result<Kept, LifeError> {
@@ -213,17 +230,16 @@ impl Registry {
         value: &Bytes,
         preconditions: &[Precondition],
     ) -> Result<(), LifeError> {
-        let id = &record.record.id;
         let wanted = Wanted { from: record.record.version, value, preconditions };
         let kept = match self.refresh(record).await? {
             Refreshed::Lives => self.change_living(record, Some(&wanted)).await?,
             Refreshed::Deferred => Kept::Deferred,
-            Refreshed::Over => self.bring_back(id, Some(&wanted), Instant::now()).await?,
+            Refreshed::Over => self.bring_back(record, Some(&wanted), Instant::now()).await?,
         };
         match kept {
             Kept::Lives => Ok(()),
             Kept::Deferred => Err(gone_away().into()),
-            Kept::Gone => Err(conflict(id.clone()).into()),
+            Kept::Gone => Err(conflict(record.record.id.clone()).into()),
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use prost::Message;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub use tenancy::Tenancy;
@@ -148,6 +148,8 @@ pub struct View {
     state: RwLock<State>,
     contact: Contact,
     head: watch::Sender<Head>,
+    /// Asks the heart for a beat.
+    beats: Notify,
 }
 
 /// What became of an entry given to [`View::apply`].
@@ -188,6 +190,7 @@ impl View {
             }),
             contact: Contact::new(),
             head: watch::Sender::new(Head::default()),
+            beats: Notify::new(),
         }
     }
 

@@ -118,14 +118,24 @@ impl Agents {
         let mut tries = 0;
         loop {
             tries += 1;
-            let relay = relays::find(self.registry.view(), &asked.relay_id);
-            let relay = relay.ok_or_else(|| relays::not_found(&asked.relay_id))?;
+            let relay = self.holder(&asked.relay_id).await?;
             match self.try_register(&id, &relay).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_overtaken() && tries < TRIES_MAX => self.registry.catch_up().await,
                 Err(error) => return Err(error.fault(REGISTER)),
             }
         }
+    }
+
+    /// The relay that is to hold an agent.
+    async fn holder(&self, id: &str) -> Result<LiveRelay, Fault> {
+        let find = || relays::find(self.registry.view(), id);
+        if let Some(relay) = find() {
+            return Ok(relay);
+        }
+        // It may have been registered at another daemon a moment ago.
+        self.registry.see_all().await;
+        find().ok_or_else(|| relays::not_found(id))
     }
 
     async fn try_register(&self, id: &RecordId, relay: &LiveRelay) -> Result<(), LifeError> {
@@ -153,15 +163,27 @@ impl Agents {
             check_relay_id("relayId", &asked.relay_id)?;
         }
         self.registry.ready_for("").await?;
-        let record = self.find(&id)?;
-        if !asked.relay_id.is_empty() {
-            check_holder(&record, &id, &asked.relay_id)?;
+        let mut record = self.held_by(&id, &asked.relay_id);
+        if record.is_err() {
+            // It may have been registered at another daemon a moment ago.
+            self.registry.see_all().await;
+            record = self.held_by(&id, &asked.relay_id);
         }
+        let record = record?;
         match self.registry.keep_alive(&record).await {
             Ok(Kept::Lives | Kept::Deferred) => Ok(()),
             Ok(Kept::Gone) => Err(not_found(&id)),
             Err(error) => Err(error.fault("agents.heartbeat")),
         }
+    }
+
+    /// The record of an agent that this relay holds; any, if none is named.
+    fn held_by(&self, id: &str, relay_id: &str) -> Result<Arc<ViewRecord>, Fault> {
+        let record = self.find(id)?;
+        if !relay_id.is_empty() {
+            check_holder(&record, id, relay_id)?;
+        }
+        Ok(record)
     }
 
     /// The record of an agent that a live relay holds.

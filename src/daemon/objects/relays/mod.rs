@@ -143,7 +143,14 @@ impl Relays {
     pub async fn heartbeat(&self, id: &str) -> Result<(), Fault> {
         check_relay_id("relayId", id)?;
         self.registry.ready_for("").await?;
-        let Some(record) = self.registry.view().get(&relay_id(id)) else { return Err(not_found(id)) };
+        let find = || self.registry.view().get(&relay_id(id));
+        let mut found = find();
+        if found.is_none() {
+            // It may have been registered at another daemon a moment ago.
+            self.registry.see_all().await;
+            found = find();
+        }
+        let record = found.ok_or_else(|| not_found(id))?;
         match self.registry.keep_alive(&record).await {
             Ok(Kept::Lives | Kept::Deferred) => Ok(()),
             Ok(Kept::Gone) => Err(not_found(id)),

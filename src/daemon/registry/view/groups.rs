@@ -3,12 +3,27 @@
 use std::sync::Arc;
 
 use super::{View, ViewRecord, read, write};
-use crate::daemon::store::{Beat, Epoch, Group, GroupRef, RecordId};
+use crate::daemon::store::{Beat, Epoch, Group, GroupRef, RecordId, Revision};
 
 impl View {
     /// One record, whether its group is over or not: until the store has deleted it, it is held.
     pub(in crate::daemon::registry) fn held(&self, id: &RecordId) -> Option<Arc<ViewRecord>> {
         read(&self.state).kinds.get(&id.kind)?.get(&id.key).cloned()
+    }
+
+    /// Has the heart beat at once.
+    pub(in crate::daemon::registry) fn ask_beat(&self) {
+        self.beats.notify_one();
+    }
+
+    /// Waits until a beat is asked for.
+    pub(in crate::daemon::registry) async fn beat_asked(&self) {
+        self.beats.notified().await;
+    }
+
+    /// Where the log ended, as the last beat has told.
+    pub(in crate::daemon::registry) fn heard_of(&self) -> Revision {
+        read(&self.state).heard_of
     }
 
     /// Notes a group that was opened in an epoch, before a beat tells of it.

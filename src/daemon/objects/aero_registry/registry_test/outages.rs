@@ -225,3 +225,27 @@ async fn what_a_relay_holds_of_which_the_store_is_yet_to_hear_is_not_deleted() {
     a.beat_for(TTL, &["s"], &[]).await;
     assert_eq!(stored(&store, AGENT).await, 0, "nobody has spoken for it since");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_another_daemon_has_just_brought_back_is_not_gone() {
+    let store = memory();
+    let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
+    a.relay("r").await;
+    sleep(HEARD).await;
+    [&a, &b].iter().for_each(|it| it.path.fall_ill(EVERY_CALL, Ill::Fails));
+    sleep(TTL * 2).await;
+    [&a, &b].iter().for_each(|it| it.path.recover());
+    while [&a, &b].iter().any(|it| it.registry.view().silence().is_some()) {
+        sleep(MS * 10).await;
+    }
+    // The call under way hears of this; the next one hangs.
+    a.path.fall_ill([Call::Log], Ill::Hangs);
+    b.relay("s").await;
+    sleep(MS * 10).await;
+    b.beat_relay("r").await.unwrap();
+    a.beat_relay("r").await.unwrap();
+    assert!(a.registry.is_deferred(&RecordId::new(RELAY, "r")), "it is told once more is known");
+    a.path.recover();
+    sleep(SECOND * 3).await;
+    assert_eq!((a.relay_ids().await.len(), a.registry.refreshes_deferred()), (2, 0));
+}
