@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{View, ViewRecord, read, write};
+use super::{State, View, ViewRecord, read, write};
+use crate::core::time::Millis;
 use crate::daemon::store::{Beat, Epoch, Group, GroupRef, RecordId, Revision};
 
 impl View {
@@ -13,12 +14,13 @@ impl View {
 
     /// Has the heart beat at once.
     pub(in crate::daemon::registry) fn ask_beat(&self) {
-        self.beats.notify_one();
+        read(&self.state).beats.notify_one();
     }
 
     /// Waits until a beat is asked for.
     pub(in crate::daemon::registry) async fn beat_asked(&self) {
-        self.beats.notified().await;
+        let beats = read(&self.state).beats.clone();
+        beats.notified().await;
     }
 
     /// Where the log ended, as the last beat has told.
@@ -48,5 +50,21 @@ impl View {
                 known.renewed_at = known.renewed_at.max(beat.now);
             }
         }
+    }
+}
+
+impl State {
+    /// Whether the records of this life of a group are there. Past its deadline they are until a beat was taken at
+    /// that instant or later: somebody may have spoken for it at another daemon since the last one.
+    pub(super) fn has_records(&self, of: &GroupRef, now: Millis) -> bool {
+        if self.lives(of, now) {
+            return true;
+        }
+        let this_life = self.groups.get(&of.id).filter(|group| group.of.instance == of.instance);
+        let unheard = this_life.is_some_and(|group| !group.closed && self.heard_at < group.deadline);
+        if unheard {
+            self.beats.notify_one();
+        }
+        unheard
     }
 }
