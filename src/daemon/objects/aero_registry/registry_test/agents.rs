@@ -160,3 +160,24 @@ async fn what_was_registered_a_moment_ago_is_found_at_every_daemon() {
     a.agent("y", "r").await;
     b.beat_agent("y", "r").await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_orphan_that_has_moved_spares_no_other() {
+    let store = memory();
+    let short = Setup { relay_ttl: SECOND * 5, ..SETUP };
+    let (a, b) = (daemon_with(&store, "a", short).await, daemon_with(&store, "b", short).await);
+    a.relay("r").await;
+    a.relay("s").await;
+    for at in 0..300 {
+        a.agent(&format!("x{at:03}"), "r").await;
+    }
+    a.beat_for(SECOND * 3, &["s"], &[]).await;
+    // From here on the sweeper knows nothing new, and the other one does not sweep.
+    b.path.fall_ill([Call::Log], Ill::Hangs);
+    a.agent("z", "s").await;
+    sleep(MS * 10).await;
+    a.agent("x000", "s").await;
+    a.path.fall_ill([Call::Commit], Ill::Hangs);
+    b.beat_for(SECOND * 9, &["s"], &[]).await;
+    assert_eq!(stored(&store, AGENT).await, 1 + 128, "all but those of its batch");
+}
