@@ -348,6 +348,8 @@ fn aero_registry(registry: &Arc<Registry>, config: &Config) -> AeroRegistry {
     let settings = AeroRegistrySettings {
         relay_ttl: config.registry.relay_ttl.0,
         agent_ttl: config.registry.agent_ttl.0,
+        relays_max: config.registry.relays_max,
+        agents_max: config.registry.agents_max,
         grace: config.session_ttl(),
     };
     AeroRegistry::new(registry.clone(), settings, config.control.watches_max)

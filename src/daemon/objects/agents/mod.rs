@@ -97,18 +97,19 @@ pub fn show(tenancy: &Tenancy<'_>, record: &ViewRecord, stale: bool) -> Option<p
 pub struct Agents {
     registry: Arc<Registry>,
     ttl: Duration,
+    max: usize,
 }
 
 impl Agents {
-    /// An agent lives `ttl` without a heartbeat.
-    pub fn new(registry: Arc<Registry>, ttl: Duration) -> Self {
-        Self { registry, ttl }
+    /// An agent lives `ttl` without a heartbeat. About `max` may be registered: those that come at once are not counted.
+    pub fn new(registry: Arc<Registry>, ttl: Duration, max: usize) -> Self {
+        Self { registry, ttl, max }
     }
 
     /// Places an agent with a live relay. What is so already is only refreshed.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`, `RELAY_NOT_FOUND`, `STORE_UNAVAILABLE`: nothing was changed.
+    /// `INVALID_ARGUMENT`, `RELAY_NOT_FOUND`, `STORE_UNAVAILABLE`, `TOO_MANY_AGENTS`: nothing was changed.
     pub async fn register(&self, asked: pb::RegisterAgentRequest) -> Result<(), Fault> {
         check_relay_id("relayId", &asked.relay_id)?;
         let agent = asked.agent.ok_or_else(|| Fault::invalid("field `agent` is missing"))?;
@@ -119,6 +120,7 @@ impl Agents {
         loop {
             tries += 1;
             let relay = self.holder(&asked.relay_id).await?;
+            self.check_room(&id)?;
             match self.try_register(&id, &relay).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_overtaken() && tries < TRIES_MAX => self.registry.catch_up().await,
@@ -136,6 +138,17 @@ impl Agents {
         // It may have been registered at another daemon a moment ago.
         self.registry.see_all().await;
         find().ok_or_else(|| relays::not_found(id))
+    }
+
+    /// Checks that an agent that is not there may come.
+    fn check_room(&self, id: &RecordId) -> Result<(), Fault> {
+        let view = self.registry.view();
+        if view.held_count(&AGENT) < self.max || view.holds(id) {
+            return Ok(());
+        }
+        let message = format!("as many agents are registered as may be: {}", self.max);
+        Err(Fault::new(Code::ResourceExhausted, "TOO_MANY_AGENTS", message)
+            .hint("register it once others have ended, or raise `registry.agentsMax`"))
     }
 
     async fn try_register(&self, id: &RecordId, relay: &LiveRelay) -> Result<(), LifeError> {

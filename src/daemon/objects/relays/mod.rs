@@ -97,30 +97,43 @@ pub fn show(tenancy: &Tenancy<'_>, record: &ViewRecord, agents: u32, stale: bool
 pub struct Relays {
     registry: Arc<Registry>,
     ttl: Duration,
+    max: usize,
 }
 
 impl Relays {
-    /// A relay lives `ttl` without a heartbeat.
-    pub fn new(registry: Arc<Registry>, ttl: Duration) -> Self {
-        Self { registry, ttl }
+    /// A relay lives `ttl` without a heartbeat. About `max` may be registered: those that come at once are not counted.
+    pub fn new(registry: Arc<Registry>, ttl: Duration, max: usize) -> Self {
+        Self { registry, ttl, max }
     }
 
     /// Makes a relay known, or says anew where it is. What is so already is only refreshed.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`, `STORE_UNAVAILABLE`: nothing was changed.
+    /// `INVALID_ARGUMENT`, `STORE_UNAVAILABLE`, `TOO_MANY_RELAYS`: nothing was changed.
     pub async fn register(&self, relay: Option<pb::Relay>) -> Result<(), Fault> {
         let (id, value) = checked(relay)?;
         self.registry.reachable_for(REGISTER).await?;
         let mut tries = 0;
         loop {
             tries += 1;
+            self.check_room(&id)?;
             match self.try_register(&id, &value).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_overtaken() && tries < TRIES_MAX => self.registry.catch_up().await,
                 Err(error) => return Err(error.fault(REGISTER)),
             }
         }
+    }
+
+    /// Checks that a relay that is not there may come.
+    fn check_room(&self, id: &RecordId) -> Result<(), Fault> {
+        let view = self.registry.view();
+        if view.held_count(&RELAY) < self.max || view.holds(id) {
+            return Ok(());
+        }
+        let message = format!("as many relays are registered as may be: {}", self.max);
+        Err(Fault::new(Code::ResourceExhausted, "TOO_MANY_RELAYS", message)
+            .hint("register it once others have ended, or raise `registry.relaysMax`"))
     }
 
     async fn try_register(&self, id: &RecordId, value: &RelayValue) -> Result<(), LifeError> {

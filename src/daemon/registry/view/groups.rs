@@ -1,15 +1,26 @@
 //! What this daemon knows of groups before a beat tells of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{State, View, ViewRecord, read, write};
 use crate::core::time::Millis;
-use crate::daemon::store::{Beat, Epoch, Group, GroupRef, RecordId, Revision};
+use crate::daemon::store::{Beat, Epoch, Group, GroupRef, Kind, RecordId, Revision};
 
 impl View {
     /// One record, whether its group is over or not: until the store has deleted it, it is held.
     pub(in crate::daemon::registry) fn held(&self, id: &RecordId) -> Option<Arc<ViewRecord>> {
         read(&self.state).kinds.get(&id.kind)?.get(&id.key).cloned()
+    }
+
+    /// How many records of a kind are held, those among them that are over and not deleted yet.
+    pub fn held_count(&self, kind: &Kind) -> usize {
+        read(&self.state).kinds.get(kind).map_or(0, BTreeMap::len)
+    }
+
+    /// Whether the record is held, over or not.
+    pub fn holds(&self, id: &RecordId) -> bool {
+        self.held(id).is_some()
     }
 
     /// Has the heart beat at once.

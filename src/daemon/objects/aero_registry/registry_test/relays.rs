@@ -150,3 +150,20 @@ async fn a_relay_that_looks_ended_and_is_not_is_not_begun_anew() {
     sleep(HEARD).await;
     assert_eq!(a.agents().await, ["x@r"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_more_are_registered_than_may_be() {
+    let a = daemon_with(&memory(), "a", Setup { max: 2, ..SETUP }).await;
+    for id in ["r", "s"] {
+        a.relay(id).await;
+        a.agent(id, "r").await;
+    }
+    refused(a.register_relay(Some(relay("t", "host"))).await, Code::ResourceExhausted, "as many relays");
+    refused(a.register_agent(Some("t"), "r").await, Code::ResourceExhausted, "as many agents");
+    // What is there may be registered again, and come again.
+    a.register_relay(Some(relay("r", "elsewhere"))).await.unwrap();
+    a.agent("r", "s").await;
+    a.beat_for(TTL + SECOND * 6, &["s"], &["r"]).await;
+    a.relay("t").await;
+    a.agent("t", "s").await;
+}
