@@ -85,10 +85,20 @@ pub struct Beginning<'a> {
     pub value: &'a (dyn Fn(Millis) -> Bytes + Send + Sync),
 }
 
+/// What a record of the view is to be from now on.
+pub struct Claim<'a> {
+    pub record: &'a ViewRecord,
+    pub ttl: Duration,
+    pub value: &'a Bytes,
+    /// What else must hold; that the record is as it was read is one of them anyway.
+    pub preconditions: &'a [Precondition],
+}
+
 /// What a living record is to be, and what else must hold.
 struct Wanted<'a> {
     /// What the value was made from.
     from: Version,
+    ttl: Duration,
     value: &'a Bytes,
     preconditions: &'a [Precondition],
 }
@@ -213,34 +223,46 @@ impl Registry {
 
     async fn write_anew(&self, now: &ViewRecord, wanted: Option<&Wanted<'_>>) -> Result<(), LifeError> {
         let old = now.record.group.as_ref().map(|group| &group.id);
-        let ttl = old.and_then(|old| self.view().group(old)).map_or(TTL_UNKNOWN, |group| group.ttl);
+        let known = || old.and_then(|old| self.view().group(old)).map_or(TTL_UNKNOWN, |group| group.ttl);
+        let ttl = wanted.map_or_else(known, |wanted| wanted.ttl);
         let group = self.open_life(&now.record.id, old, ttl).await?;
         let value = wanted.map_or(&now.record.value, |wanted| wanted.value);
         let preconditions = unchanged(now, wanted.map_or(&[], |wanted| wanted.preconditions));
         self.write_life(put(now, value, Some(group.of.clone())), &group, preconditions).await
     }
 
-    /// Says that a record of the view lives, and is this: what it is already is only refreshed.
+    /// Says that a record of the view lives, and is this: what it is already is only refreshed. One that lives by
+    /// another time to live than it should begins another life.
     ///
     /// # Errors
-    /// [`LifeError`], [`CommitError::Conflict`] among them when it is another version by now; unless the outcome is unknown, the record is as it was.
-    pub async fn claim(
-        &self,
-        record: &ViewRecord,
-        value: &Bytes,
-        preconditions: &[Precondition],
-    ) -> Result<(), LifeError> {
-        let wanted = Wanted { from: record.record.version, value, preconditions };
+    /// [`LifeError`], [`CommitError::Conflict`] among them when it is another version by now; unless the outcome is
+    /// unknown, the record is as it was.
+    pub async fn claim(&self, claim: Claim<'_>) -> Result<(), LifeError> {
+        let Claim { record, ttl, value, preconditions } = claim;
+        let wanted = Wanted { from: record.record.version, ttl, value, preconditions };
         let kept = match self.refresh(record).await? {
+            Refreshed::Lives if self.has_other_ttl(record, ttl) => {
+                let _one = self.beginnings.of(&record.record.id).await;
+                self.write_anew(record, Some(&wanted)).await?;
+                Kept::Lives
+            }
             Refreshed::Lives => self.change_living(record, Some(&wanted)).await?,
             Refreshed::Deferred => Kept::Deferred,
             Refreshed::Over => self.bring_back(record, Some(&wanted), Instant::now()).await?,
         };
         match kept {
             Kept::Lives => Ok(()),
+            // It is no more than a word for what is there.
+            Kept::Deferred if *value == record.record.value => Ok(()),
             Kept::Deferred => Err(gone_away().into()),
             Kept::Gone => Err(conflict(record.record.id.clone()).into()),
         }
+    }
+
+    /// Whether a record lives by another time to live than this, as one does from before it was configured.
+    fn has_other_ttl(&self, record: &ViewRecord, ttl: Duration) -> bool {
+        let group = record.record.group.as_ref().and_then(|group| self.view().group(&group.id));
+        group.is_some_and(|group| whole_ms(group.ttl) != whole_ms(ttl))
     }
 
     /// Begins a life of a record that is not there.

@@ -15,7 +15,7 @@ use crate::core::names::check_id;
 use crate::core::placement::{Incarnations, holds};
 use crate::core::time::{Millis, millis, timestamp, whole_ms};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::life::{Beginning, Heard, Kept, LifeError};
+use crate::daemon::registry::life::{Beginning, Claim, Heard, Kept, LifeError};
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 use crate::daemon::store::{Kind, RecordId};
@@ -162,7 +162,9 @@ impl Agents {
             return registry.begin_life(beginning).await;
         };
         let wanted = moved(&value, relay, registry.view().now());
-        registry.claim(&record, &encoded(&wanted), &[relay.unchanged()]).await
+        let (value, preconditions) = (encoded(&wanted), [relay.unchanged()]);
+        let claim = Claim { record: &record, ttl: self.ttl, value: &value, preconditions: &preconditions };
+        registry.claim(claim).await
     }
 
     /// Says that an agent lives, and if a relay is named, that this one holds it.

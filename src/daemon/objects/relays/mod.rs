@@ -12,7 +12,7 @@ use crate::core::names::check_id;
 use crate::core::placement::Incarnations;
 use crate::core::time::{Millis, whole_ms};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::life::{Beginning, Heard, Kept, LifeError};
+use crate::daemon::registry::life::{Beginning, Claim, Heard, Kept, LifeError};
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 use crate::daemon::store::{Kind, Precondition, RecordId};
@@ -146,7 +146,10 @@ impl Relays {
             return registry.begin_life(beginning).await;
         };
         let wanted = RelayValue { incarnation: known.value.incarnation, ..value.clone() };
-        registry.claim(&known.record, &encoded(&wanted), &[]).await
+        let value = encoded(&wanted);
+        registry
+            .claim(Claim { record: &known.record, ttl: self.ttl, value: &value, preconditions: &[] })
+            .await
     }
 
     /// Says that a relay lives.

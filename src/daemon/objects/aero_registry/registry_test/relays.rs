@@ -5,6 +5,7 @@ use prost::Message;
 
 use super::*;
 use crate::daemon::registry::faulty::{Call, Ill};
+use crate::daemon::registry::life::Claim;
 use crate::wire::pb::omnirelay::store::v1::RelayValue;
 
 #[tokio::test(start_paused = true)]
@@ -123,7 +124,8 @@ async fn what_was_made_from_an_older_life_is_not_written_over_a_newer_one() {
     a.relay("r").await;
     let before = a.commits().await;
     let elsewhere = claimed(&RelayValue { address: "elsewhere".to_owned(), ..(*known.value).clone() });
-    let outcome = a.registry.claim(&known.record, &elsewhere, &[]).await;
+    let claim = Claim { record: &known.record, ttl: TTL, value: &elsewhere, preconditions: &[] };
+    let outcome = a.registry.claim(claim).await;
     assert!(outcome.is_err_and(|error| error.is_overtaken()), "it is to be decided anew");
     assert_eq!((a.relays().await[0].address.as_str(), a.commits().await), ("host", before));
 }
@@ -166,4 +168,29 @@ async fn no_more_are_registered_than_may_be() {
     a.beat_for(TTL + SECOND * 6, &["s"], &["r"]).await;
     a.relay("t").await;
     a.agent("t", "s").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_time_to_live_reaches_what_lives() {
+    let store = memory();
+    let old = daemon(&store, "a").await;
+    old.relay("r").await;
+    old.agent("x", "r").await;
+    sleep(HEARD).await;
+    drop(old);
+    let long = Setup { relay_ttl: TTL * 4, agent_ttl: TTL * 2, ..SETUP };
+    let a = daemon_with(&store, "a", long).await;
+    a.relay("r").await;
+    a.agent("x", "r").await;
+    let before = a.commits().await;
+    a.relay("r").await;
+    a.agent("x", "r").await;
+    assert_eq!(a.commits().await, before, "it has it already");
+    sleep(TTL + SECOND).await;
+    assert_eq!(a.agents().await, ["x@r"]);
+    a.beat_agent("x", "r").await.unwrap();
+    sleep(TTL * 2 - SECOND * 2).await;
+    assert_eq!((a.agents().await, a.relays().await[0].agents), (vec!["x@r".to_owned()], 1));
+    sleep(TTL + SECOND * 2).await;
+    assert!(a.relay_ids().await.is_empty());
 }
