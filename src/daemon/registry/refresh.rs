@@ -163,6 +163,11 @@ impl Registry {
         self.refreshes.defer(&record.record.id, Deferred { heard, ttl })
     }
 
+    /// Whether the store is away: what is said then is told it when it is back.
+    pub fn is_away(&self) -> bool {
+        self.view().contact().is_silent()
+    }
+
     /// Whether a record waits for the store to hear of it.
     pub fn is_deferred(&self, id: &RecordId) -> bool {
         lock(&self.refreshes.deferred).contains_key(id)

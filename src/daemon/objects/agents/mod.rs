@@ -106,7 +106,8 @@ impl Agents {
         Self { registry, ttl, max }
     }
 
-    /// Places an agent with a live relay. What is so already is only refreshed.
+    /// Places an agent with a live relay. What is so already is only refreshed, and while the store is away nothing
+    /// else is taken.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `RELAY_NOT_FOUND`, `STORE_UNAVAILABLE`, `TOO_MANY_AGENTS`: nothing was changed.
@@ -114,6 +115,11 @@ impl Agents {
         check_relay_id("relayId", &asked.relay_id)?;
         let agent = asked.agent.ok_or_else(|| Fault::invalid("field `agent` is missing"))?;
         check_agent_id("agent.agentId", &agent.agent_id)?;
+        if self.registry.is_away()
+            && let Ok(record) = self.held_by(&agent.agent_id, &asked.relay_id)
+        {
+            return self.keep(&record, REGISTER).await;
+        }
         self.registry.reachable_for(REGISTER).await?;
         let id = agent_id(&agent.agent_id);
         let mut tries = 0;
@@ -185,10 +191,14 @@ impl Agents {
             record = self.held_by(&id, &asked.relay_id);
         }
         let record = record?;
-        match self.registry.keep_alive(&record).await {
+        self.keep(&record, "agents.heartbeat").await
+    }
+
+    async fn keep(&self, record: &ViewRecord, action: &str) -> Result<(), Fault> {
+        match self.registry.keep_alive(record).await {
             Ok(Kept::Lives | Kept::Deferred) => Ok(()),
-            Ok(Kept::Gone) => Err(not_found(&id)),
-            Err(error) => Err(error.fault("agents.heartbeat")),
+            Ok(Kept::Gone) => Err(not_found(&record.record.id.key)),
+            Err(error) => Err(error.fault(action)),
         }
     }
 

@@ -36,6 +36,11 @@ pub struct LiveRelay {
 }
 
 impl LiveRelay {
+    /// Whether it is where this says.
+    fn is(&self, value: &RelayValue) -> bool {
+        (&self.value.address, self.value.grpc_port) == (&value.address, value.grpc_port)
+    }
+
     /// That it is as it was read.
     pub fn unchanged(&self) -> Precondition {
         let record = &self.record.record;
@@ -106,12 +111,18 @@ impl Relays {
         Self { registry, ttl, max }
     }
 
-    /// Makes a relay known, or says anew where it is. What is so already is only refreshed.
+    /// Makes a relay known, or says anew where it is. What is so already is only refreshed, and while the store is
+    /// away nothing else is taken.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `STORE_UNAVAILABLE`, `TOO_MANY_RELAYS`: nothing was changed.
     pub async fn register(&self, relay: Option<pb::Relay>) -> Result<(), Fault> {
         let (id, value) = checked(relay)?;
+        if self.registry.is_away()
+            && let Some(known) = find(self.registry.view(), &id.key).filter(|known| known.is(&value))
+        {
+            return self.keep(&known.record, REGISTER).await;
+        }
         self.registry.reachable_for(REGISTER).await?;
         let mut tries = 0;
         loop {
@@ -167,10 +178,14 @@ impl Relays {
             found = find();
         }
         let record = found.ok_or_else(|| not_found(id))?;
-        match self.registry.keep_alive(&record).await {
+        self.keep(&record, "relays.heartbeat").await
+    }
+
+    async fn keep(&self, record: &ViewRecord, action: &str) -> Result<(), Fault> {
+        match self.registry.keep_alive(record).await {
             Ok(Kept::Lives | Kept::Deferred) => Ok(()),
-            Ok(Kept::Gone) => Err(not_found(id)),
-            Err(error) => Err(error.fault("relays.heartbeat")),
+            Ok(Kept::Gone) => Err(not_found(&record.record.id.key)),
+            Err(error) => Err(error.fault(action)),
         }
     }
 

@@ -101,14 +101,22 @@ async fn registrations_are_refused_while_the_store_is_away() {
     for ill in [Ill::Fails, Ill::Hangs] {
         let a = alone().await;
         a.relay("r").await;
+        a.agent("y", "r").await;
         a.path.fall_ill(EVERY_CALL, ill);
         sleep(SECOND * 2).await;
         let asked = a.path.count(Call::Open);
-        for known in ["r", "s"] {
-            let refusal = a.register_relay(Some(relay(known, "host"))).await;
+        for new in [relay("s", "host"), relay("r", "elsewhere")] {
+            refused(a.register_relay(Some(new)).await, Code::Unavailable, "nothing was changed");
+        }
+        for (agent, relay) in [("x", "r"), ("y", "s"), ("z", "r")] {
+            let refusal = a.register_agent(Some(agent), relay).await;
             refused(refusal, Code::Unavailable, "nothing was changed");
         }
-        refused(a.register_agent(Some("x"), "r").await, Code::Unavailable, "nothing was changed");
+        // What is shown already is no more than a heartbeat.
+        assert_eq!(a.registry.refreshes_deferred(), 0);
+        a.relay("r").await;
+        a.agent("y", "r").await;
+        assert_eq!(a.registry.refreshes_deferred(), 2);
         assert_eq!(a.path.count(Call::Open), asked, "an outage piles nothing up");
         a.path.recover();
         sleep(SECOND * 3).await;
