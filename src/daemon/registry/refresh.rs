@@ -4,6 +4,7 @@
 //! once it is heard again: nobody dies of an outage. A refresh changes no record, so it is no event.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -69,6 +70,8 @@ struct Waiting {
 struct Deferred {
     heard: Instant,
     ttl: Duration,
+    /// Of the value of which it was said.
+    of_value: u64,
 }
 
 impl Refreshes {
@@ -110,7 +113,9 @@ impl Refreshes {
             return Err(TooManyWait);
         }
         let known = deferred.entry(id.clone()).or_insert(of);
-        known.heard = known.heard.max(of.heard);
+        if known.heard < of.heard {
+            *known = of;
+        }
         drop(deferred);
         self.put_off.notify_one();
         Ok(Refreshed::Deferred)
@@ -160,7 +165,7 @@ impl Registry {
     pub(super) fn defer(&self, record: &ViewRecord, heard: Instant) -> Result<Refreshed, TooManyWait> {
         let group = record.record.group.as_ref().and_then(|group| self.view().group(&group.id));
         let ttl = group.map_or(TTL_UNKNOWN, |group| group.ttl);
-        self.refreshes.defer(&record.record.id, Deferred { heard, ttl })
+        self.refreshes.defer(&record.record.id, Deferred { heard, ttl, of_value: hash_of(record) })
     }
 
     /// Whether the store is away: what is said then is told it when it is back.
@@ -258,6 +263,11 @@ impl Registry {
     /// False: it goes on waiting.
     async fn write_back_one(&self, id: RecordId, of: Deferred) -> bool {
         let Some(record) = self.view().get(&id) else { return false };
+        if hash_of(&record) != of.of_value {
+            // It is another relay's by now, or somewhere else: that was said later.
+            self.refreshes.done(&id, of);
+            return true;
+        }
         let kept = self.keep_heard(&record, of.heard).await;
         let told = matches!(kept, Ok(kept) if !kept.is_deferred());
         if told {
@@ -265,6 +275,12 @@ impl Registry {
         }
         told
     }
+}
+
+fn hash_of(record: &ViewRecord) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    record.record.value.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -257,3 +257,26 @@ async fn what_another_daemon_has_just_brought_back_is_not_gone() {
     sleep(SECOND * 3).await;
     assert_eq!((a.relay_ids().await.len(), a.registry.refreshes_deferred()), (2, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_word_of_a_former_relay_prolongs_nothing() {
+    let store = memory();
+    let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
+    a.relay("r").await;
+    a.relay("s").await;
+    sleep(HEARD).await;
+    a.agent("x", "r").await;
+    sleep(HEARD).await;
+    // Only one of the two has lost the store, and does not see that the agent has moved.
+    a.path.fall_ill(EVERY_CALL, Ill::Fails);
+    sleep(SECOND).await;
+    b.agent("x", "s").await;
+    let moved = b.placement("x").await.unwrap().last_updated_unix_ms;
+    b.beat_for(SECOND * 10, &["r", "s"], &[]).await;
+    a.beat_agent("x", "r").await.unwrap();
+    a.path.recover();
+    b.beat_for(SECOND * 5, &["r", "s"], &[]).await;
+    assert_eq!(a.registry.refreshes_deferred(), 0);
+    let shown = b.placement("x").await.unwrap();
+    assert_eq!((shown.relay_id.as_str(), shown.last_updated_unix_ms), ("s", moved));
+}
