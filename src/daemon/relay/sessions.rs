@@ -200,8 +200,12 @@ impl Sessions {
         let Some(agent) = agents.get_mut(agent_id) else { return };
         agent.streams.retain(|other| other.number != stream.number);
         let current = agent.session.as_ref().is_some_and(|session| session.id == stream.session.id);
-        if current && agent.newest().is_none() {
+        let is_over = current && agent.newest().is_none();
+        // The last stream may be one of a former session, whose successor has opened none.
+        if is_over || agent.streams.is_empty() {
             self.reports.let_go(agent_id);
+        }
+        if is_over {
             match ending {
                 Ending::Clean => {
                     agent.session = None;
@@ -271,12 +275,16 @@ impl Sessions {
     }
 
     fn remove_ended(&self, agents: &mut BTreeMap<Arc<str>, Agent>) {
-        agents.retain(|_, agent| {
+        agents.retain(|agent_id, agent| {
             if !self.is_live(agent) {
                 agent.session = None;
                 agent.idle_since = None;
             }
-            agent.session.is_some() || !agent.streams.is_empty()
+            let stays = agent.session.is_some() || !agent.streams.is_empty();
+            if !stays {
+                self.reports.let_go(agent_id);
+            }
+            stays
         });
     }
 

@@ -1,9 +1,48 @@
+use async_trait::async_trait;
+use tonic::Status;
+
 use super::*;
+use crate::daemon::config::RelayRegistryConfig;
+use crate::daemon::relay::report::RelayRegistry;
+use crate::wire::pb::aeroarc::registry::v1::Relay;
 
 fn sessions(sessions_max: usize) -> Sessions {
+    sessions_told_of(sessions_max, Arc::default())
+}
+
+fn sessions_told_of(sessions_max: usize, reports: Arc<Reports>) -> Sessions {
     let settings =
         SessionSettings { relay_id: "relay-1".to_owned(), ttl: Duration::from_secs(45), sessions_max };
-    Sessions::new(settings, Arc::default(), Arc::default())
+    Sessions::new(settings, Arc::default(), reports)
+}
+
+/// A registry that hears everything.
+struct Hears;
+
+#[async_trait]
+impl RelayRegistry for Hears {
+    async fn register_relay(&self, _: &Relay) -> Result<(), Status> {
+        Ok(())
+    }
+
+    async fn heartbeat_relay(&self, _: &str) -> Result<(), Status> {
+        Ok(())
+    }
+
+    async fn register_agent(&self, _: &str, _: &str) -> Result<(), Status> {
+        Ok(())
+    }
+
+    async fn heartbeat_agent(&self, _: &str, _: &str) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+/// Sessions and what the registry is told of them.
+fn reported() -> (Sessions, Arc<Reports>) {
+    let config = RelayRegistryConfig::default();
+    let reports = Arc::new(Reports::new(Relay::default(), &config, Arc::new(Hears), 10));
+    (sessions_told_of(10, reports.clone()), reports)
 }
 
 fn register(sessions: &Sessions, agent_id: &str) -> Arc<Session> {
@@ -121,4 +160,46 @@ async fn drones_are_listed_in_their_order_with_what_they_do() {
     assert_eq!((drone.acked_seq, drone.acked_frames, drone.inflight_frames), (9, 2, 1));
     assert_eq!((drone.flight_id.as_str(), drone.intent_version, drone.wire.as_str()), ("f1", 4, "legacy"));
     assert_eq!(drone.relay_id, "relay-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_has_no_stream_left_is_reported_no_more() {
+    for ending in [Ending::Clean, Ending::Broken] {
+        let (sessions, reports) = reported();
+        register(&sessions, "a");
+        let (first, _first_orders) = open(&sessions, "a");
+        assert_eq!(reports.health().agents, 1);
+        register(&sessions, "a");
+        // Of the new session there is no stream yet, and there will be none.
+        assert_eq!(reports.health().agents, 1, "a former stream is still open");
+        sessions.close(&first, ending);
+        assert_eq!(reports.health().agents, 0, "{ending:?}");
+        assert!(sessions.status("a").is_some(), "its session is not that of the stream");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_is_reported_while_its_session_has_a_stream() {
+    let (sessions, reports) = reported();
+    register(&sessions, "a");
+    let (former, _former_orders) = open(&sessions, "a");
+    register(&sessions, "a");
+    let (first, _first_orders) = open(&sessions, "a");
+    let (second, _second_orders) = open(&sessions, "a");
+    sessions.close(&former, Ending::Broken);
+    sessions.close(&first, Ending::Broken);
+    assert_eq!(reports.health().agents, 1);
+    sessions.close(&second, Ending::Broken);
+    assert_eq!(reports.health().agents, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_removed_is_reported_no_more() {
+    let (sessions, reports) = reported();
+    register(&sessions, "a");
+    // Whoever held it.
+    reports.hold("a");
+    tokio::time::advance(Duration::from_secs(45)).await;
+    sessions.remove_ended(&mut sessions.lock());
+    assert_eq!((sessions.counts(), reports.health().agents), ((0, 0), 0));
 }
