@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::RELAY_RUNBOOK;
 use super::commands::{Commands, Order};
 use super::sessions::Sessions;
-use crate::core::register::check_register_id;
+use crate::core::names::check_id;
 use crate::daemon::objects;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::record::Deed;
@@ -49,6 +50,7 @@ impl Control {
                 agent = agent_id,
                 action,
                 error,
+                runbook = RELAY_RUNBOOK,
                 "a command to an agent is not in the audit trail"
             );
         }
@@ -124,9 +126,9 @@ fn described(order: &Order) -> (&'static str, String) {
     }
 }
 
-/// Checks the id of an agent or a command: 1 to 128 of `[A-Za-z0-9._:-]`.
+/// Checks the id of an agent or a command: 1 to 128 of `[A-Za-z0-9._:-]`, not beginning with `_`.
 fn named(field: &str, id: &str) -> Result<(), Fault> {
-    check_register_id(id).map_err(|error| Fault::invalid(format!("field `{field}`: {error}")))
+    check_id(id).map_err(|error| Fault::invalid(format!("field `{field}`: {error}")))
 }
 
 /// Checks what another system calls a flight or an intent.

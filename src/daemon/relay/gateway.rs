@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::sessions::Sessions;
 use super::stream::{Acks, Intake};
-use crate::core::register::check_register_id;
+use crate::core::names::check_id;
 use crate::wire::fault::Fault;
 use crate::wire::pb::aeroarc::agent::v1 as pb;
 use crate::wire::raw::Raw;
@@ -39,8 +39,7 @@ impl pb::agent_gateway_server::AgentGateway for Gateway {
         request: Request<pb::RegisterRequest>,
     ) -> Result<Response<pb::RegisterResponse>, Status> {
         let asked = request.into_inner();
-        check_register_id(&asked.agent_id)
-            .map_err(|error| Fault::invalid(format!("field `agent_id`: {error}")))?;
+        check_id(&asked.agent_id).map_err(|error| Fault::invalid(format!("field `agent_id`: {error}")))?;
         for (field, word) in [("agent_version", &asked.agent_version), ("platform", &asked.platform)] {
             if word.len() > WORD_BYTES_MAX {
                 return Err(

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::daemon::relay::RELAY_RUNBOOK;
+
 /// How a sink is doing, for whoever asks whether the relay is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkHealth {
@@ -68,7 +70,7 @@ impl State {
         now.failing = Some((since.unwrap_or_else(SystemTime::now), what.to_owned()));
         drop(now);
         if since.is_none() {
-            warn!(sink = self.name, error = what, "sink failed");
+            warn!(sink = self.name, error = what, runbook = RELAY_RUNBOOK, "sink failed");
         }
     }
 
