@@ -11,6 +11,7 @@ pub mod node;
 #[cfg(test)]
 mod node_test;
 pub mod objects;
+pub mod open_files;
 pub mod operations;
 pub mod presence;
 pub mod publish;

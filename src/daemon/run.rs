@@ -18,6 +18,7 @@ use super::audit::files::AuditFiles;
 use super::config::{self, Config, ConfigError, Loaded};
 use super::data_dir::{DataDir, write_whole};
 use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
+use super::open_files;
 use super::registry::follow::chain;
 use super::relay::assembly::STOP_LIMIT;
 use super::signals::EndSignals;
@@ -118,6 +119,7 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
+    open_files::raise_limit();
     let end = EndSignals::listen(stop_limit(&config))?;
     if let Some(path) = &args.ready_file {
         remove_if_there(path)?;

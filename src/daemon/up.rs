@@ -12,6 +12,7 @@ use super::config::{self, Config, ConfigError, LogConfig, LogFormat};
 use super::data_dir::{DataDir, DataDirError, write_whole};
 use super::fleet::{Fleet, FleetError, MemberSpec};
 use super::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
+use super::open_files;
 use super::run::{ready_row, remove_if_there, stop_limit, withdraw_ready, write_ready};
 use super::signals::EndSignals;
 use super::store::embedded::OpenError;
@@ -122,6 +123,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
     }
     let log = LogConfig { format: options.log_format, filter: options.log_filter.clone() };
     telemetry::start(&log)?;
+    open_files::raise_limit();
     let config = configured(options)?;
     let redis = config.store.redis().map_err(|(_, what)| UpError::Store(what))?;
     let end = EndSignals::listen(stop_limit(&config)).map_err(UpError::Signals)?;

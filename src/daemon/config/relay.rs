@@ -93,7 +93,7 @@ pub struct SinksConfig {
 pub struct QueueConfig {
     /// 1 to 1000000 frames that wait for the sink. Too low: a hiccup drops frames or blocks agents.
     pub size: usize,
-    /// 64 KiB to 1 GiB that those frames may hold together, in bytes.
+    /// 64 KiB to 1 GiB of memory that those frames may take together, decoded, in bytes.
     pub bytes_max: usize,
     /// What happens to a frame that finds no room. Default: a sink that acknowledges is waited for while it goes on
     /// writing, all others drop.

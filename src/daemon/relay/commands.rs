@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::RELAY_RUNBOOK;
-use super::sessions::{Sessions, Stream};
+use super::sessions::{CONTEXT_ID_BYTES_MAX, Sessions, Stream, Unsent};
 use super::stream::CommandAcks;
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::aeroarc::agent::v1 as pb;
@@ -19,6 +19,8 @@ use pb::relay_stream_message::Payload;
 
 /// How many commands are remembered, and for how long.
 const REMEMBERED_MAX: usize = 4096;
+/// The longest error of an agent that is kept, in bytes.
+const ERROR_BYTES_MAX: usize = 1024;
 const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// The commands of one relay.
@@ -78,36 +80,31 @@ impl Order {
     }
 }
 
+/// A command that an agent was sent, or has answered already.
+pub struct Given {
+    order: Order,
+    answers: Answers,
+    /// `None`: it was not sent again.
+    stream: Option<Arc<Stream>>,
+}
+
 impl Commands {
-    /// Commands an agent and waits for its answer; for a command that it has answered, the answer it gave.
+    /// Sends a command to an agent, unless it has answered it already.
     ///
     /// # Errors
-    /// `DRONE_NOT_FOUND`, `AGENT_OFFLINE`, `AGENT_TAKES_NO_COMMANDS`, `COMMAND_REUSED`, `TOO_MANY_COMMANDS`,
-    /// `SESSION_REPLACED`; `INTERNAL` when the answer fits no such command. Waits without limit: the caller's deadline
-    /// ends it, and the same command may be given again then.
-    pub async fn give(
-        &self,
-        sessions: &Sessions,
-        agent_id: &str,
-        order: Order,
-    ) -> Result<pb::OperationContextCommandAck, Fault> {
+    /// `DRONE_NOT_FOUND`, `AGENT_OFFLINE`, `AGENT_TAKES_NO_COMMANDS`, `COMMAND_REUSED`, `TOO_MANY_COMMANDS`: nothing
+    /// was sent.
+    pub fn send(&self, sessions: &Sessions, agent_id: &str, order: Order) -> Result<Given, Fault> {
         let stream = addressee(sessions, agent_id);
-        let mut answers = self.remember(agent_id, &order, &stream)?;
-        if let Some(answer) = answers.borrow_and_update().clone() {
-            return fitting(&order, answer);
+        let answers = self.remember(agent_id, &order, &stream)?;
+        if answers.borrow().is_some() {
+            return Ok(Given { order, answers, stream: None });
         }
         let stream = stream?;
-        if !stream.send(to_agent(order.payload())) {
-            return Err(too_many("too many commands wait to be sent to the agent"));
-        }
-        let answer = tokio::select! {
-            answer = answers.wait_for(Option::is_some) => answer.ok().and_then(|answer| answer.clone()),
-            () = stream.over() => None,
-            () = stream.session.replaced() => None,
-        };
-        match answer {
-            Some(answer) => fitting(&order, answer),
-            None => Err(gone(&stream)),
+        match stream.send(to_agent(order.payload())) {
+            Ok(()) => Ok(Given { order, answers, stream: Some(stream) }),
+            Err(Unsent::Full) => Err(too_many("too many commands wait to be sent to the agent")),
+            Err(Unsent::Over) => Err(gone(&stream)),
         }
     }
 
@@ -150,8 +147,41 @@ impl Commands {
     }
 }
 
+impl Given {
+    /// Waits for the agent's answer; of a command that it has answered before, the answer it gave.
+    ///
+    /// # Errors
+    /// `AGENT_OFFLINE`, `SESSION_REPLACED`; `INTERNAL` when the answer fits no such command. Waits without limit, and
+    /// the same command may be given again if that takes too long.
+    pub async fn answer(self) -> Result<pb::OperationContextCommandAck, Fault> {
+        let Self { order, mut answers, stream } = self;
+        let over = async {
+            match &stream {
+                Some(stream) => tokio::select! {
+                    () = stream.over() => {}
+                    () = stream.session.replaced() => {}
+                },
+                None => std::future::pending().await,
+            }
+        };
+        let answer = tokio::select! {
+            // An agent may answer and close its stream in one go.
+            biased;
+            answer = answers.wait_for(Option::is_some) => answer.ok().and_then(|answer| answer.clone()),
+            () = over => None,
+        };
+        match (answer, stream) {
+            (Some(answer), _) => fitting(&order, answer),
+            (None, Some(stream)) => Err(gone(&stream)),
+            // It is remembered no more.
+            (None, None) => Err(offline("?")),
+        }
+    }
+}
+
 impl CommandAcks for Commands {
     fn note(&self, stream: &Stream, ack: pb::OperationContextCommandAck) {
+        let ack = bounded(ack);
         let by_id = self.lock();
         let of_agent = |command: &&Command| command.agent_id == *stream.session.agent_id;
         let Some(command) = by_id.get(&ack.command_id).filter(of_agent) else {
@@ -169,6 +199,22 @@ impl CommandAcks for Commands {
             first
         });
     }
+}
+
+/// What is kept of an answer: agents may say more than anybody should remember.
+fn bounded(mut ack: pb::OperationContextCommandAck) -> pb::OperationContextCommandAck {
+    shorten(&mut ack.error, ERROR_BYTES_MAX);
+    if let Some(context) = &mut ack.active_context {
+        // More than any that was commanded has, wherever a character ends: so it still fits none.
+        shorten(&mut context.flight_id, CONTEXT_ID_BYTES_MAX + 4);
+        shorten(&mut context.intent_id, CONTEXT_ID_BYTES_MAX + 4);
+    }
+    ack
+}
+
+fn shorten(text: &mut String, bytes_max: usize) {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text.shrink_to_fit();
 }
 
 /// Whether an agent will not say anything else of the command: what it could not do for the moment, it is asked again.

@@ -33,7 +33,10 @@ impl Rig {
     }
 
     async fn give(&self, order: Order) -> Result<Status, String> {
-        let answer = self.commands.give(&self.sessions, "a", order).await;
+        let answer = match self.commands.send(&self.sessions, "a", order) {
+            Ok(given) => given.answer().await,
+            Err(fault) => Err(fault),
+        };
         answer.map(|answer| answer.status()).map_err(|fault| fault.reason.to_string())
     }
 
@@ -181,5 +184,44 @@ async fn commands_that_nobody_waits_for_make_room() {
             answer = rig.give(order) => panic!("{answer:?}"),
             _ = orders.commands.recv() => {}
         }
+    }
+}
+
+#[tokio::test]
+async fn what_agents_say_is_kept_in_bounds() {
+    let rig = Rig::new();
+    let (stream, mut orders) = rig.connect(Some(Shape::Envelope));
+    let long = "ü".repeat(100_000);
+    let agent = async {
+        orders.commands.recv().await.unwrap();
+        let active_context = Some(pb::OperationContext {
+            flight_id: long.clone(),
+            intent_id: "i".to_owned(),
+            intent_version: 1,
+        });
+        let (command_id, status, error) = ("c1".to_owned(), Status::Applied.into(), long.clone());
+        rig.commands
+            .note(&stream, pb::OperationContextCommandAck { command_id, status, error, active_context });
+    };
+    assert_eq!(tokio::join!(rig.give(set("c1", "f")), agent).0, Err("INTERNAL".to_owned()));
+    stream.session.note_flight(&long, "i", 1);
+    let status = rig.sessions.status("a").unwrap();
+    assert_eq!((status.flight_id.as_str(), status.intent_version), ("", 0));
+    let kept = rig.commands.lock()["c1"].answer.borrow().clone().unwrap();
+    assert!(kept.encoded_len() < 2048, "{}", kept.encoded_len());
+}
+
+#[tokio::test]
+async fn an_answer_counts_though_the_stream_ends_with_it() {
+    for _ in 0..20 {
+        let rig = Rig::new();
+        let (stream, mut orders) = rig.connect(Some(Shape::Envelope));
+        let agent = async {
+            orders.commands.recv().await.unwrap();
+            rig.answer(&stream, "c1", Status::Applied, "f");
+            drop(orders);
+            rig.sessions.close(&stream, Ending::Clean);
+        };
+        assert_eq!(tokio::join!(rig.give(set("c1", "f")), agent).0, Ok(Status::Applied));
     }
 }

@@ -1,23 +1,26 @@
 //! What a relay says of its sessions, and the commands it passes on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::RELAY_RUNBOOK;
 use super::commands::{Commands, Order};
-use super::sessions::Sessions;
+use super::sessions::{CONTEXT_ID_BYTES_MAX, Sessions, is_context_id};
 use crate::core::names::check_id;
 use crate::daemon::objects;
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::follow::chain;
 use crate::daemon::registry::record::Deed;
 use crate::daemon::surface::Caller;
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::aeroarc::agent::v1 as agent_pb;
 use crate::wire::pb::aeroarc::relay::v1 as pb;
 
-/// The longest flight or intent id, in bytes.
-const CONTEXT_ID_BYTES_MAX: usize = 256;
+/// How long an agent has to answer a command, whoever still waits for it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The control of one relay.
 #[derive(Clone)]
@@ -33,28 +36,43 @@ impl Control {
         Self { sessions, commands, registry }
     }
 
+    /// Commands an agent. What was sent is recorded whether the caller waits for the answer or not.
     async fn command(
         &self,
-        caller: &Caller,
-        agent_id: &str,
+        caller: Caller,
+        agent_id: String,
         order: Order,
     ) -> Result<agent_pb::OperationContextCommandAck, Fault> {
         let (action, change) = described(&order);
-        let answer = self.commands.give(&self.sessions, agent_id, order).await?;
-        let changes = vec![format!("{change}: {}", answer.status().as_str_name())];
-        let deed = Deed { action, object: format!("drone/{agent_id}"), reason: "", dry_run: false, changes };
-        // What the agent has done cannot be taken back for want of a record.
-        if let Err(error) = self.registry.record(caller, deed).await {
-            let error = crate::daemon::registry::follow::chain(&error);
-            tracing::warn!(
-                agent = agent_id,
-                action,
-                error,
-                runbook = RELAY_RUNBOOK,
-                "a command to an agent is not in the audit trail"
-            );
-        }
-        Ok(answer)
+        let given = self.commands.send(&self.sessions, &agent_id, order)?;
+        let registry = self.registry.clone();
+        let carried_out = tokio::spawn(async move {
+            let answer =
+                timeout(ANSWER_TIMEOUT, given.answer()).await.unwrap_or_else(|_| Err(unanswered(&agent_id)));
+            let became = match &answer {
+                Ok(answer) => answer.status().as_str_name().to_owned(),
+                Err(fault) => fault.reason.to_string(),
+            };
+            let changes = vec![format!("{change}: {became}")];
+            let deed =
+                Deed { action, object: format!("drone/{agent_id}"), reason: "", dry_run: false, changes };
+            // What the agent has done cannot be taken back for want of a record.
+            if let Err(error) = registry.record(&caller, deed).await {
+                let error = chain(&error);
+                tracing::warn!(
+                    agent = agent_id,
+                    action,
+                    became,
+                    error,
+                    runbook = RELAY_RUNBOOK,
+                    "a command to an agent is not in the audit trail"
+                );
+            }
+            answer
+        });
+        carried_out
+            .await
+            .unwrap_or_else(|_| Err(Fault::new(Code::Internal, "INTERNAL", "the command's task ended")))
     }
 }
 
@@ -92,7 +110,7 @@ impl pb::relay_control_server::RelayControl for Control {
         if context.intent_version == 0 {
             return Err(Fault::invalid("field `command.context.intent_version` begins with 1").into());
         }
-        let result = self.command(&caller, &agent_id, Order::Set(command)).await?;
+        let result = self.command(caller, agent_id, Order::Set(command)).await?;
         Ok(Response::new(pb::SetOperationContextResponse { result: Some(result) }))
     }
 
@@ -106,7 +124,7 @@ impl pb::relay_control_server::RelayControl for Control {
         let command = command.unwrap_or_default();
         named("command.command_id", &command.command_id)?;
         said("command.flight_id", &command.flight_id)?;
-        let result = self.command(&caller, &agent_id, Order::Clear(command)).await?;
+        let result = self.command(caller, agent_id, Order::Clear(command)).await?;
         Ok(Response::new(pb::ClearOperationContextResponse { result: Some(result) }))
     }
 }
@@ -136,13 +154,18 @@ fn said(field: &str, id: &str) -> Result<(), Fault> {
     if id.is_empty() {
         return Err(Fault::invalid(format!("field `{field}` is empty")));
     }
-    if id.len() > CONTEXT_ID_BYTES_MAX || id.chars().any(char::is_control) {
+    if !is_context_id(id) {
         let what = format!(
             "field `{field}` is longer than {CONTEXT_ID_BYTES_MAX} bytes, or holds control characters"
         );
         return Err(Fault::invalid(what));
     }
     Ok(())
+}
+
+fn unanswered(agent_id: &str) -> Fault {
+    let message = format!("agent `{agent_id}` has not answered; it may still obey");
+    Fault::new(Code::DeadlineExceeded, "AGENT_SILENT", message).hint("give the same command again")
 }
 
 fn unknown(drone_id: &str) -> Fault {

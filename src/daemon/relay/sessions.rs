@@ -26,6 +26,8 @@ use crate::wire::telemetry::Shape;
 const STREAMS_PER_AGENT_MAX: usize = 8;
 /// How many commands wait to be sent on a stream.
 const COMMANDS_WAITING_MAX: usize = 16;
+/// The longest flight or intent id, in bytes.
+pub const CONTEXT_ID_BYTES_MAX: usize = 256;
 /// How often sessions that have ended are removed, at the latest.
 const SWEEP_EVERY_MAX: Duration = Duration::from_secs(10);
 
@@ -224,18 +226,18 @@ impl Sessions {
 
     /// Every session in the order of the agents.
     pub fn list(&self) -> Vec<DroneStatus> {
-        let agents = self.lock();
-        agents
-            .values()
-            .filter(|agent| self.is_live(agent))
-            .filter_map(|agent| self.status_of(agent))
-            .collect()
+        // Others wait for the lock: what can be done without it is.
+        let live: Vec<Seen> = {
+            let agents = self.lock();
+            agents.values().filter(|agent| self.is_live(agent)).filter_map(Agent::seen).collect()
+        };
+        live.iter().map(|seen| seen.status(&self.settings.relay_id)).collect()
     }
 
     /// One session.
     pub fn status(&self, agent_id: &str) -> Option<DroneStatus> {
-        let agents = self.lock();
-        self.status_of(agents.get(agent_id).filter(|agent| self.is_live(agent))?)
+        let seen = self.lock().get(agent_id).filter(|agent| self.is_live(agent))?.seen()?;
+        Some(seen.status(&self.settings.relay_id))
     }
 
     /// How many agents have a session, and how many streams are open.
@@ -275,17 +277,6 @@ impl Sessions {
         });
     }
 
-    fn status_of(&self, agent: &Agent) -> Option<DroneStatus> {
-        let session = agent.session.as_ref()?;
-        let stream = agent.newest();
-        let shape = stream.and_then(|stream| stream.shape.get());
-        Some(session.status(
-            &self.settings.relay_id,
-            stream.is_some(),
-            shape.map_or("", |shape| shape.word()),
-        ))
-    }
-
     fn too_many(&self) -> Fault {
         let max = self.settings.sessions_max;
         Fault::new(Code::ResourceExhausted, "TOO_MANY_SESSIONS", format!("the relay has its {max} sessions"))
@@ -301,7 +292,24 @@ impl Sessions {
     }
 }
 
+/// A session with its newest stream.
+struct Seen {
+    session: Arc<Session>,
+    stream: Option<Arc<Stream>>,
+}
+
+impl Seen {
+    fn status(&self, relay_id: &str) -> DroneStatus {
+        let shape = self.stream.as_ref().and_then(|stream| stream.shape.get());
+        self.session.status(relay_id, self.stream.is_some(), shape.map_or("", |shape| shape.word()))
+    }
+}
+
 impl Agent {
+    fn seen(&self) -> Option<Seen> {
+        Some(Seen { session: self.session.clone()?, stream: self.newest().cloned() })
+    }
+
     /// The newest stream of the session that it has.
     fn newest(&self) -> Option<&Arc<Stream>> {
         let session = self.session.as_ref()?;
@@ -342,13 +350,21 @@ impl Session {
         self.acked_seq.store(last_seq, Ordering::Relaxed);
     }
 
-    /// Notes what the agent says that it does.
+    /// Notes what the agent says that it does; what is too long to be an id says nothing.
     pub fn note_context(&self, context: Option<agent_pb::OperationContext>) {
-        *self.context.lock().unwrap_or_else(PoisonError::into_inner) = context;
+        let is_short = |context: &agent_pb::OperationContext| {
+            is_context_id(&context.flight_id) && is_context_id(&context.intent_id)
+        };
+        if context.as_ref().is_none_or(is_short) {
+            *self.context.lock().unwrap_or_else(PoisonError::into_inner) = context;
+        }
     }
 
     /// Notes what a frame says that the agent does.
     pub fn note_flight(&self, flight_id: &str, intent_id: &str, intent_version: u32) {
+        if !is_context_id(flight_id) || !is_context_id(intent_id) {
+            return;
+        }
         let mut context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
         let same = context.as_ref().is_some_and(|known| {
             known.flight_id == flight_id
@@ -388,10 +404,30 @@ impl Session {
     }
 }
 
+/// Whether this can be the id of a flight or an intent, as other systems call them.
+pub fn is_context_id(id: &str) -> bool {
+    id.len() <= CONTEXT_ID_BYTES_MAX && !id.chars().any(char::is_control)
+}
+
+/// Why a command cannot be sent on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsent {
+    /// Too many wait.
+    Full,
+    /// The stream is over.
+    Over,
+}
+
 impl Stream {
-    /// Has a message sent to the agent; false when too many wait, or the stream is over.
-    pub fn send(&self, message: Raw) -> bool {
-        self.commands.try_send(message).is_ok()
+    /// Has a message sent to the agent.
+    ///
+    /// # Errors
+    /// [`Unsent`].
+    pub fn send(&self, message: Raw) -> Result<(), Unsent> {
+        self.commands.try_send(message).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Unsent::Full,
+            mpsc::error::TrySendError::Closed(_) => Unsent::Over,
+        })
     }
 
     /// Is ready when the stream is over.

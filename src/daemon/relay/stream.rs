@@ -1,7 +1,7 @@
 //! One telemetry stream: what comes is read in batches and handed to the sinks, and acknowledged when they have it.
 //!
-//! All of it happens while the answer is polled, so a stream has no task and no queue of its own: an agent that does
-//! not read its acknowledgements is not read from either.
+//! It is read while the answer is polled: an agent that does not read its acknowledgements is not read from either. What
+//! it shares with others, room and places in queues, is held by tasks that do not depend on it.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -9,14 +9,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::task::coop::consume_budget;
 use tonic::{Status, Streaming};
 
 use super::batch::{Batch, Frame};
 use super::sessions::{Ending, Orders, Sessions, Stream, unix_ns};
-use super::sinks::{Handed, NotTaken, Sinks};
+use super::sinks::{NotTaken, Sinks};
 use crate::daemon::metrics::{RelayMetrics, SourceCounts};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::aeroarc::agent::v1 as pb;
@@ -24,7 +25,7 @@ use crate::wire::raw::Raw;
 use crate::wire::telemetry::{FromAgent, Garbled, Shape, shape_of};
 use pb::telemetry_ack::Status as AckStatus;
 
-/// How many frames, and about how many bytes of them, are handed to the sinks at a time.
+/// How many messages, and about how many bytes of frames, are read before something else has its turn.
 const BATCH_FRAMES_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 256 * 1024;
 
@@ -106,7 +107,16 @@ impl Intake {
 /// Frames that the sinks have, and that are acknowledged when they are safe.
 struct Pending {
     seqs: Vec<u64>,
-    done: BoxFuture<'static, Result<(), NotTaken>>,
+    done: JoinHandle<Result<(), NotTaken>>,
+}
+
+/// Frames that wait for room, here or in a sink. Dropping it gives them up.
+struct Taking(JoinHandle<Pending>);
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A stream that is being served.
@@ -120,8 +130,8 @@ struct Served {
     shape: Option<Shape>,
     /// Whether there may be more to read.
     listening: bool,
-    /// A batch that waits for room, here or in a sink that blocks.
-    taking: Option<BoxFuture<'static, Pending>>,
+    /// A batch that waits for room.
+    taking: Option<Taking>,
     /// Batches in the order in which they came.
     pending: VecDeque<Pending>,
     /// The frames of `taking` and `pending`.
@@ -136,7 +146,7 @@ struct Served {
 /// What happened first.
 enum Event {
     Acked(Result<(), NotTaken>),
-    Handed(Pending),
+    Handed(Option<Pending>),
     Command(Raw),
     Message(Option<Result<Raw, Status>>),
     Replaced,
@@ -149,6 +159,8 @@ impl Served {
             if let Some(message) = self.ready.pop_front() {
                 return Some(Ok(message));
             }
+            // What comes in may keep it busy without anything to answer.
+            consume_budget().await;
             if !self.listening && self.taking.is_none() && self.pending.is_empty() {
                 return self.fault.take().map(Err);
             }
@@ -156,7 +168,8 @@ impl Served {
                 Event::Acked(outcome) => self.acknowledge(outcome),
                 Event::Handed(pending) => {
                     self.taking = None;
-                    self.pending.push_back(pending);
+                    self.pending.extend(pending);
+                    self.note_inflight();
                 }
                 Event::Command(message) => self.ready.push_back(message),
                 Event::Message(message) => self.take(message),
@@ -174,12 +187,13 @@ impl Served {
         if let Some(first) = self.pending.front_mut()
             && let Poll::Ready(outcome) = first.done.poll_unpin(cx)
         {
-            return Poll::Ready(Event::Acked(outcome));
+            return Poll::Ready(Event::Acked(outcome.unwrap_or(Err(NotTaken::Failed { sink: "relay" }))));
         }
         if let Some(taking) = &mut self.taking
-            && let Poll::Ready(pending) = taking.poll_unpin(cx)
+            && let Poll::Ready(pending) = taking.0.poll_unpin(cx)
         {
-            return Poll::Ready(Event::Handed(pending));
+            // A task that panicked has lost its frames: they are not acknowledged.
+            return Poll::Ready(Event::Handed(pending.ok()));
         }
         if !self.listening {
             return Poll::Pending;
@@ -201,9 +215,10 @@ impl Served {
         let now = unix_ns();
         self.stream.session.note_message(now);
         let room = self.intake.settings.inflight_max.saturating_sub(self.inflight).min(BATCH_FRAMES_MAX);
-        let (mut frames, mut frame_bytes) = (Vec::new(), 0);
+        let (mut frames, mut frame_bytes, mut messages) = (Vec::new(), 0, 0);
         let mut next = Some(first);
         while let Some(message) = next {
+            messages += 1;
             match message {
                 Some(Ok(raw)) => match self.read(&raw) {
                     Ok(Some(frame)) => {
@@ -219,7 +234,7 @@ impl Served {
                     self.ending = Ending::Clean;
                 }
             }
-            let more = self.listening && frames.len() < room && frame_bytes < BATCH_BYTES_MAX;
+            let more = self.listening && messages < room && frame_bytes < BATCH_BYTES_MAX;
             next = more.then(|| self.incoming.next().now_or_never()).flatten();
         }
         if !frames.is_empty() {
@@ -286,19 +301,20 @@ impl Served {
             // More than the limit of the messages it never is; the semaphore is never closed.
             let bytes = u32::try_from(frame_bytes).unwrap_or(u32::MAX);
             let room = intake.room.clone().acquire_many_owned(bytes).await;
-            let handed: Handed = intake.sinks.take(batch).await;
-            let done = async move {
+            let handed = intake.sinks.take(batch).await;
+            // It ends with the sinks, whatever becomes of the stream.
+            let done = tokio::spawn(async move {
                 let outcome = handed.done().await;
                 drop(room);
                 outcome
-            };
-            Pending { seqs, done: done.boxed() }
+            });
+            Pending { seqs, done }
         }
         .boxed();
-        // Nearly always there is room.
+        // Nearly always there is room. Where there is not, a place in a queue must not depend on who reads what.
         match (&mut taking).now_or_never() {
             Some(pending) => self.pending.push_back(pending),
-            None => self.taking = Some(taking),
+            None => self.taking = Some(Taking(tokio::spawn(taking))),
         }
     }
 
@@ -328,6 +344,13 @@ impl Served {
         }
     }
 
+    /// Counts what is held anew.
+    fn note_inflight(&mut self) {
+        let held = self.pending.iter().map(|pending| pending.seqs.len()).sum();
+        self.stream.session.note_let_go(self.inflight.saturating_sub(held));
+        self.inflight = held;
+    }
+
     /// Reads no more, and ends so once everything is answered.
     fn end(&mut self, status: Status) {
         self.listening = false;
@@ -351,3 +374,7 @@ fn replaced() -> Fault {
     Fault::new(Code::Aborted, "STREAM_REPLACED", "newer streams of the agent have taken this one's place")
         .hint("an agent needs one stream; two of one id take each other's place")
 }
+
+#[cfg(test)]
+#[path = "stream_test.rs"]
+mod stream_test;

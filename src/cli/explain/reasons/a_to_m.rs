@@ -23,6 +23,12 @@ pub static REASONS: &[Explanation] = &[
         "give the same command again when it is back",
     ),
     explain(
+        "AGENT_SILENT",
+        Code::DeadlineExceeded,
+        "an agent was sent a command and has not answered; it may still obey",
+        "give the same command again: an agent that has obeyed says so",
+    ),
+    explain(
         "AGENT_TAKES_NO_COMMANDS",
         Code::FailedPrecondition,
         "the agent streams bare frames, which leave no room for commands, or has sent nothing yet",

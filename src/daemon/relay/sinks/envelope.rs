@@ -17,6 +17,8 @@ pub(super) struct Item {
     pub batch: Arc<Batch>,
     /// Of its frames together.
     pub bytes: usize,
+    /// What it takes of memory, about.
+    pub held_bytes: usize,
     lines: OnceLock<Lines>,
 }
 
@@ -28,8 +30,8 @@ pub(super) struct Lines {
 
 impl Item {
     pub fn new(batch: Arc<Batch>) -> Self {
-        let bytes = batch.frame_bytes();
-        Self { batch, bytes, lines: OnceLock::new() }
+        let (bytes, held_bytes) = (batch.frame_bytes(), batch.held_bytes());
+        Self { batch, bytes, held_bytes, lines: OnceLock::new() }
     }
 
     pub fn frames(&self) -> usize {

@@ -41,7 +41,7 @@ pub(super) struct Entry {
     _room: Room,
 }
 
-/// Batches in the order in which they came, bounded by their frames and bytes. A batch that is larger than the whole
+/// Batches in the order in which they came, bounded by their frames and the memory they take. A batch that is larger than the whole
 /// queue is taken when nothing else is in it.
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
@@ -114,7 +114,7 @@ impl Queue {
     }
 
     fn needs(&self, item: &Item) -> (u32, u32) {
-        (permits(item.frames()).min(self.frames_max), permits(item.bytes).min(self.bytes_max))
+        (permits(item.frames()).min(self.frames_max), permits(item.held_bytes).min(self.bytes_max))
     }
 
     fn put(

@@ -10,14 +10,15 @@ use super::*;
 
 #[tokio::test]
 async fn a_queue_is_bounded_by_frames_and_by_bytes() {
-    let frame_bytes = item("a", [1]).bytes;
+    let held = item("a", [1]).held_bytes;
+    assert!(held > item("a", [1]).bytes);
     let cases = [
         // what                          frames, bytes           first, second, taken
-        ("room for both", 4, 1000, 2, 2, true),
-        ("one frame too many", 3, 1000, 2, 2, false),
-        ("one byte too many", 10, 4 * frame_bytes - 1, 2, 2, false),
-        ("just enough bytes", 10, 4 * frame_bytes, 2, 2, true),
-        ("nothing beside one that is too large", 2, 1000, 5, 1, false),
+        ("room for both", 4, 10_000, 2, 2, true),
+        ("one frame too many", 3, 10_000, 2, 2, false),
+        ("one byte too many", 10, 4 * held - 1, 2, 2, false),
+        ("just enough bytes", 10, 4 * held, 2, 2, true),
+        ("nothing beside one that is too large", 2, 10_000, 5, 1, false),
     ];
     for (what, frames, bytes, first, second, taken) in cases {
         let queue = Queue::new(frames, bytes, counts("file"));
@@ -30,7 +31,7 @@ async fn a_queue_is_bounded_by_frames_and_by_bytes() {
 #[tokio::test]
 async fn room_is_free_only_when_a_batch_is_done_with() {
     let counts = counts("file");
-    let queue = Queue::new(2, 1000, counts.clone());
+    let queue = Queue::new(2, 10_000, counts.clone());
     queue.offer(&item("a", 0..2), Ticket::No).unwrap();
     let bounds = Bounds { frames: 10, bytes: 1000 };
     let group = queue.next(bounds).await.unwrap();
