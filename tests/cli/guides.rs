@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::flying::Flying;
 use crate::mesh::Mesh;
 use crate::program::{Program, ended};
 
@@ -126,15 +127,22 @@ fn printed(program: &Program, before: &str, examples: &[Example]) -> Vec<Vec<Str
 /// led, in a folder that has the `tests` of a checkout. A machine that stands still for longer than a session ends it,
 /// and then the mesh rightly shows something else: once more.
 fn check_on_a_mesh(path: &str, least: usize) {
+    check_on_a_mesh_of(path, least, "", |_| ());
+}
+
+/// The same on a mesh that is started with more flags, with what `begin` puts there.
+fn check_on_a_mesh_of<T>(path: &str, least: usize, flags: &str, begin: impl Fn(&Mesh) -> T) {
     let examples = document(path);
     assert!(examples.len() >= least, "the examples were found");
     let before = format!("ln -s '{}/tests' tests", env!("CARGO_MANIFEST_DIR"));
     for tries_left in (0..5).rev() {
-        let mut mesh = Mesh::up();
+        let mut mesh = Mesh::up_with(flags);
         mesh.until("mesh peers list --filter status=alive -o json", |list| list["totalSize"] == 3);
         let led = |list: &Value| list["tokens"].as_array().is_some_and(|led| led.len() == 1);
         mesh.until("mesh leaders list -o json", led);
+        let there = begin(&mesh);
         let checked = check(&mesh.program, &before, &examples);
+        drop(there);
         let stood_still = mesh.stop_and_tell().contains("session had ended before it was renewed");
         match checked {
             Ok(()) => return,
@@ -156,6 +164,21 @@ fn leadership() {
 #[test]
 fn registers() {
     check_on_a_mesh("guides/registers.md", 12);
+}
+
+/// With a drone that streams to the first relay.
+#[test]
+fn relay() {
+    let flags = "--service relay --service registry";
+    check_on_a_mesh_of("guides/relay.md", 20, flags, |mesh| {
+        let known = |list: &Value| list["relays"].as_array().is_some_and(|relays| relays.len() == 3);
+        let list = mesh.until("relays list -o json", known);
+        let relay = &list["relays"][0];
+        let address = format!("{}:{}", relay["address"].as_str().unwrap(), relay["grpcPort"]);
+        let flying = Flying::start(&address, "drone-7");
+        mesh.until("agents list -o json", |list| list["agents"].as_array().is_some_and(|all| all.len() == 1));
+        flying
+    });
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod completion;
 mod contexts;
 mod drain;
 mod exits;
+mod flying;
 mod guides;
 mod handover;
 mod leaders;

@@ -26,10 +26,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Mesh {
     pub fn up() -> Self {
+        Self::up_with("")
+    }
+
+    /// One that is started with more flags.
+    pub fn up_with(flags: &str) -> Self {
         // A test that failed has left nothing behind that matters to the next.
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let program = Program::new();
-        let child = start(&program, "-o json");
+        let child = start(&program, &format!("-o json {flags}"));
         Self { program, child, _alone: alone }
     }
 

@@ -26,8 +26,9 @@ impl Config {
     fn check_relay_names(&self) -> Checked {
         let relay = &self.relay;
         if let Some(id) = relay.id.as_ref().filter(|id| !is_id(id)) {
-            let what =
-                format!("`{id}` is no id; write 1 to {ID_BYTES_MAX} of A-Z, a-z, 0-9, `.`, `_`, `:`, `-`");
+            let what = format!(
+                "`{id}` is no id; write 1 to {ID_BYTES_MAX} of A-Z, a-z, 0-9, `.`, `_`, `:`, `-`, no `_` first"
+            );
             return Err(("relay.id", what));
         }
         let reachable = |address: &str| is_host(address) || is_host_and_port(address);

@@ -20,7 +20,7 @@ use tracing::warn;
 use super::config::PublishConfig;
 use super::metrics::PublishMetrics;
 use book::{Book, Full};
-use outage::Outage;
+use outage::{KEYS_RUNBOOK, Outage};
 use server::{Connection, OPERATION_TIMEOUT, Server, ServerError};
 
 /// How long the Redis may take to answer at the start.
@@ -69,7 +69,7 @@ impl Publications {
     pub fn new(config: &PublishConfig, ttl: Duration, keys_max: usize, metrics: Arc<PublishMetrics>) -> Self {
         let address = config.address.clone().unwrap_or_default();
         let server = Server::of(config).unwrap_or_else(|error| {
-            warn!(%error, address, "keys are not published: the address of the Redis cannot be used");
+            warn!(%error, address, runbook = KEYS_RUNBOOK, "keys are not published: the address of the Redis cannot be used");
             None
         });
         let publishing = server.map(|server| Publishing {

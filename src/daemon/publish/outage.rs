@@ -9,6 +9,8 @@ use tracing::{debug, info, warn};
 use super::server::ServerError;
 use crate::daemon::chance::random_u64;
 
+/// What an operator reads when keys are not published.
+pub const KEYS_RUNBOOK: &str = "docs/runbooks/relay.md";
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How much longer than that a pause is at most: not all daemons come at once.
@@ -40,7 +42,7 @@ impl Outage {
             return;
         }
         state.since = Some(Instant::now());
-        warn!(address, %error, cause, "keys could not be published; trying again");
+        warn!(address, %error, cause, runbook = KEYS_RUNBOOK, "keys could not be published; trying again");
     }
 
     /// Notes that it answers.

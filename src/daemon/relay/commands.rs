@@ -8,6 +8,7 @@ use prost::Message;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::RELAY_RUNBOOK;
 use super::sessions::{CONTEXT_ID_BYTES_MAX, Sessions, Stream, Unsent};
 use super::stream::CommandAcks;
 use crate::wire::fault::{Code, Fault};
@@ -281,7 +282,11 @@ fn fitting(
 ) -> Result<pb::OperationContextCommandAck, Fault> {
     let obeyed = matches!(answer.status(), Status::Applied | Status::AlreadyApplied);
     if obeyed && answer.active_context.as_ref() != order.context() {
-        tracing::warn!(command = order.command_id(), "agent answered with another context than it was told");
+        tracing::warn!(
+            command = order.command_id(),
+            runbook = RELAY_RUNBOOK,
+            "agent answered with another context than it was told"
+        );
         return Err(Fault::new(Code::Internal, "INTERNAL", "the agent's answer does not fit the command"));
     }
     Ok(answer)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
+use super::RELAY_RUNBOOK;
 use super::commands::{Commands, Order};
 use super::sessions::{CONTEXT_ID_BYTES_MAX, Sessions, is_context_id};
 use crate::core::names::check_id;
@@ -65,6 +66,7 @@ impl Control {
                     action,
                     became,
                     error,
+                    runbook = RELAY_RUNBOOK,
                     "a command to an agent is not in the audit trail"
                 );
             }
@@ -152,7 +154,7 @@ fn described(order: &Order) -> (&'static str, String) {
     }
 }
 
-/// Checks the id of an agent or a command: 1 to 128 of `[A-Za-z0-9._:-]`.
+/// Checks the id of an agent or a command: 1 to 128 of `[A-Za-z0-9._:-]`, not beginning with `_`.
 fn named(field: &str, id: &str) -> Result<(), Fault> {
     check_id(id).map_err(|error| Fault::invalid(format!("field `{field}`: {error}")))
 }

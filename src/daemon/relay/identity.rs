@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use crate::core::names::check_id;
 use crate::daemon::config::RelayConfig;
 
 /// The longest id of a relay or an agent, in bytes.
@@ -10,16 +11,16 @@ pub const ID_BYTES_MAX: usize = 128;
 /// What a relay without a name of its own is called.
 const NAMELESS: &str = "relay";
 
-/// Whether this can name a relay or an agent: 1 to 128 of `[A-Za-z0-9._:-]`.
+/// Whether this can name a relay or an agent: 1 to 128 of `[A-Za-z0-9._:-]`, not beginning with `_`.
 pub fn is_id(text: &str) -> bool {
-    (1..=ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_id_byte)
+    check_id(text).is_ok()
 }
 
 /// The nearest id: what cannot stand in one becomes `-`; `None` where nothing is left.
 pub fn to_id(text: &str) -> Option<String> {
     let fit = |letter: char| u8::try_from(letter).is_ok_and(is_id_byte);
     let id: String = text.chars().map(|letter| if fit(letter) { letter } else { '-' }).collect();
-    let id = id.trim_matches('-');
+    let id = id.trim_start_matches(['-', '_']).trim_end_matches('-');
     let id = id.get(..ID_BYTES_MAX).unwrap_or(id);
     (!id.is_empty()).then(|| id.to_owned())
 }
@@ -95,6 +96,7 @@ mod tests {
             ("spaces", "my relay", false, Some("my-relay")),
             ("letters beyond ASCII", "größe", false, Some("gr--e")),
             ("too long", &long, false, Some(&long[..128])),
+            ("the mark of what is ours", "_relay", false, Some("relay")),
             ("nothing", "", false, None),
             ("nothing left", "///", false, None),
         ];

@@ -15,3 +15,6 @@ pub mod report;
 pub mod sessions;
 pub mod sinks;
 pub mod stream;
+
+/// What an operator reads when a relay does not do what it should.
+pub const RELAY_RUNBOOK: &str = "docs/runbooks/relay.md";

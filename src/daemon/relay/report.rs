@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 
 use crate::daemon::config::RelayRegistryConfig;
 use crate::daemon::registry::complaint::Complaint;
+use crate::daemon::relay::RELAY_RUNBOOK;
 use crate::wire::pb::aeroarc::registry::v1::Relay;
 use held::{Heard, Held, News, Word};
 use trouble::{Trouble, is_away, shortened};
@@ -298,7 +299,7 @@ impl Telling {
             }
             Heard::No if self.complaint.is_due(&status.code()) => {
                 let (code, error) = (status.code(), status.message());
-                warn!(agent = %word.agent_id, ?code, error, "registry would not hear of an agent; trying again");
+                warn!(agent = %word.agent_id, ?code, error, runbook = RELAY_RUNBOOK, "registry would not hear of an agent; trying again");
             }
             Heard::Yes | Heard::Unknown | Heard::No => {}
         }

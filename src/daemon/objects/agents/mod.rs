@@ -327,7 +327,7 @@ pub fn check_agent_id(field: &str, id: &str) -> Result<(), Fault> {
 fn not_found(id: &str) -> Fault {
     let message = format!("no live relay holds agent `{id}`");
     Fault::new(Code::NotFound, "AGENT_NOT_FOUND", message)
-        .hint("register it; `omnirelay agents list` shows those that live")
+        .hint("`omnirelay agents list` shows those that are placed")
 }
 
 fn unix_ms(at: Millis) -> i64 {

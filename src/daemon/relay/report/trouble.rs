@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
 use crate::daemon::chance::random_u64;
+use crate::daemon::relay::RELAY_RUNBOOK;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const DOUBLED_MAX: u32 = 10;
@@ -104,7 +105,12 @@ impl Trouble {
             return;
         }
         self.since = Some(now);
-        warn!(?code, error, "registry could not be told of the relay and its agents; trying again");
+        warn!(
+            ?code,
+            error,
+            runbook = RELAY_RUNBOOK,
+            "registry could not be told of the relay and its agents; trying again"
+        );
     }
 
     fn may_be_over(&mut self, now: Instant) {

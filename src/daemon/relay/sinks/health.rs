@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::daemon::relay::RELAY_RUNBOOK;
+
 /// So many writes that were refused one after the other are no accident of one batch.
 const REFUSED_MAX: u32 = 10;
 /// How long after the last of them a sink counts as failing: it may be that nothing comes any more.
@@ -110,7 +112,7 @@ impl State {
         now.failing = Some((since.unwrap_or_else(SystemTime::now), what.to_owned()));
         drop(now);
         if since.is_none() {
-            warn!(sink = self.name, error = what, "sink failed");
+            warn!(sink = self.name, error = what, runbook = RELAY_RUNBOOK, "sink failed");
         }
     }
 

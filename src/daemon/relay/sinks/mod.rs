@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
+use super::RELAY_RUNBOOK;
 use super::batch::Batch;
 use crate::daemon::config::{AcknowledgeWhen, Backpressure, QueueConfig};
 use crate::daemon::metrics::SinkCounts;
@@ -223,11 +224,17 @@ impl Sink {
         if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
             *told = Some(Instant::now());
             drop(told);
-            warn!(
-                sink = self.kind.name,
-                frames = self.queue.frames(),
-                "sink dropped frames: its queue is full"
-            );
+            let (sink, frames) = (self.kind.name, self.queue.frames());
+            if self.kind.acknowledges {
+                warn!(
+                    sink,
+                    frames,
+                    runbook = RELAY_RUNBOOK,
+                    "sink has no room: frames were not acknowledged"
+                );
+            } else {
+                warn!(sink, frames, runbook = RELAY_RUNBOOK, "sink dropped frames: its queue is full");
+            }
         }
     }
 
@@ -239,7 +246,8 @@ impl Sink {
         let Some(mut worker) = self.take_worker() else { return };
         if timeout_at(end, &mut worker).await.is_err() {
             worker.abort();
-            warn!(sink = self.kind.name, frames = self.queue.frames(), "sink ended with frames in its queue");
+            let (sink, frames) = (self.kind.name, self.queue.frames());
+            warn!(sink, frames, runbook = RELAY_RUNBOOK, "sink ended with frames in its queue");
         }
     }
 }

@@ -10,6 +10,7 @@ use super::disk::sync_folder;
 use super::finish::Finisher;
 use super::names::{Name, PARTIAL, PLAIN, ZSTD};
 use super::{Disk, FileSettings, OpenFile};
+use crate::daemon::relay::RELAY_RUNBOOK;
 use crate::daemon::relay::sinks::worker::WriteError;
 
 /// The most files of one second.
@@ -96,7 +97,7 @@ impl Files {
         let whole = current.file.truncate(current.length);
         if let Err(error) = &whole {
             let file = self.path(current.name, PLAIN);
-            warn!(file = %file.display(), length = current.length, error = %error, "half a line was left at the end");
+            warn!(file = %file.display(), length = current.length, error = %error, runbook = RELAY_RUNBOOK, "half a line was left at the end");
         }
         let may_go_on = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
         if whole.is_ok() && (may_go_on || current.length == 0) {

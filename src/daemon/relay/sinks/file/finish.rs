@@ -15,6 +15,7 @@ use super::FileSettings;
 use super::disk::sync_folder;
 use super::names::{self, Name, PARTIAL, PLAIN, ZSTD};
 use crate::daemon::config::Compression;
+use crate::daemon::relay::RELAY_RUNBOOK;
 
 /// Level 3 is zstd's own default.
 const LEVEL: i32 = 3;
@@ -50,7 +51,7 @@ impl Finisher {
         let thread =
             thread::Builder::new().name("sink-files".to_owned()).spawn(move || finishing.run(&names));
         if let Err(error) = &thread {
-            warn!(error = %error, "closed telemetry files stay as they are until the next start");
+            warn!(error = %error, runbook = RELAY_RUNBOOK, "closed telemetry files stay as they are until the next start");
         }
         Self { closed: Some(closed), stopping, thread: thread.ok() }
     }
@@ -79,12 +80,12 @@ impl Finishing {
     fn run(self, closed: &Receiver<Name>) {
         if let Err(error) = self.remove_orphans() {
             let folder = self.settings.folder.display();
-            warn!(folder = %folder, error = %error, "cannot look after what an earlier process left");
+            warn!(folder = %folder, error = %error, runbook = RELAY_RUNBOOK, "cannot look after what an earlier process left");
         }
         self.finish_all();
         while let Ok(name) = closed.recv() {
             if let Err(error) = File::open(self.path(name, PLAIN)).and_then(|file| file.sync_data()) {
-                warn!(file = %self.path(name, PLAIN).display(), error = %error, "cannot put a file on the disk");
+                warn!(file = %self.path(name, PLAIN).display(), error = %error, runbook = RELAY_RUNBOOK, "cannot put a file on the disk");
             }
             self.finish_all();
         }
@@ -107,7 +108,7 @@ impl Finishing {
         }
         if let Err(error) = self.compress_all().and_then(|()| self.prune()) {
             let folder = self.settings.folder.display();
-            warn!(folder = %folder, error = %error, "cannot look after closed telemetry files");
+            warn!(folder = %folder, error = %error, runbook = RELAY_RUNBOOK, "cannot look after closed telemetry files");
         }
     }
 
@@ -126,7 +127,7 @@ impl Finishing {
             }
             if let Err(error) = self.compress(name) {
                 let file = self.path(name, PLAIN);
-                warn!(file = %file.display(), error = %error, "cannot compress a telemetry file");
+                warn!(file = %file.display(), error = %error, runbook = RELAY_RUNBOOK, "cannot compress a telemetry file");
             }
         }
         Ok(())
@@ -190,7 +191,9 @@ impl Finishing {
             match remove_unused(&path) {
                 Ok(true) => debug!(file = %path.display(), "old telemetry file removed"),
                 Ok(false) => {}
-                Err(error) => warn!(file = %path.display(), error = %error, "cannot remove a telemetry file"),
+                Err(error) => {
+                    warn!(file = %path.display(), error = %error, runbook = RELAY_RUNBOOK, "cannot remove a telemetry file")
+                }
             }
         }
         Ok(())
