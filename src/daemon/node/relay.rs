@@ -138,6 +138,8 @@ struct Relaying {
     sinks: Trouble,
     /// `None` where nothing is published.
     published: Option<Trouble>,
+    /// `None` where no registry is told.
+    registry: Option<Trouble>,
 }
 
 /// Says what is wrong, if something is.
@@ -151,6 +153,7 @@ impl RelayServices {
             control: relay.control(),
             sinks: Arc::new(relay.sink_trouble()),
             published: relay.publish_trouble().map(|trouble| Arc::new(trouble) as Trouble),
+            registry: relay.registry_trouble().map(|trouble| Arc::new(trouble) as Trouble),
         });
         Self { relaying, registry: config.serves(REGISTRY_SERVICE).then(|| registry.clone()) }
     }
@@ -181,7 +184,8 @@ impl RelayServices {
     pub(super) fn readiness(&self) -> Vec<ReadinessItem> {
         let Some(relaying) = &self.relaying else { return Vec::new() };
         let published = relaying.published.as_ref().map(|trouble| item("publication", false, trouble()));
-        std::iter::once(item("sinks", false, (relaying.sinks)())).chain(published).collect()
+        let registry = relaying.registry.as_ref().map(|trouble| item("registry", false, trouble()));
+        std::iter::once(item("sinks", false, (relaying.sinks)())).chain(published).chain(registry).collect()
     }
 
     fn is_up(&self) -> bool {
