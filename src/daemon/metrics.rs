@@ -5,6 +5,7 @@ mod leadership;
 mod publish;
 mod registers;
 mod relay;
+mod reports;
 mod sinks;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +20,7 @@ pub use leadership::LeadershipMetrics;
 pub use publish::PublishMetrics;
 pub use registers::{CountPool, PoolCounts, RegistersMetrics};
 pub use relay::{RelayMetrics, SourceCounts};
+pub use reports::ReportsMetrics;
 pub use sinks::{SinkCounts, SinkMetrics};
 
 use super::objects::peers::PEER;

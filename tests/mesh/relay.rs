@@ -83,6 +83,34 @@ async fn a_service_opens_its_ports_and_says_where() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_registry_that_cannot_be_told_is_seen() -> Result<()> {
+    let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let away = format!("relay.registry.address=http://{nobody}");
+    for (further, is_told) in [(&["--set", &away][..], false), (&[], true)] {
+        let place = place(&[&["--service", "relay"], further].concat())?;
+        let daemon = place.start()?;
+        let (_, http) = ports(&rows(&place.ready_file())?[0])?;
+        let expected = format!("aero_relay_registered {}", u8::from(is_told));
+        until("the registry is told, or is not", async || {
+            let ready = daemon.get("/readyz").await?;
+            let items = ready["items"].as_array().context("items")?;
+            let item = items.iter().find(|item| item["name"] == "registry").context("registry")?;
+            assert_eq!(item["required"], false, "{item}");
+            let is_said = item["message"].as_str().is_some_and(|message| message.contains("registry"));
+            let metrics = get(&http, "/metrics").await?.2;
+            let failing = !metrics.contains("aero_relay_registry_failing_seconds 0\n");
+            let known = metrics.lines().any(|line| line == expected);
+            assert!(metrics.contains("aero_relay_agents_held 0\n"), "{metrics}");
+            assert!(metrics.contains("aero_relay_agents_known 0\n"), "{metrics}");
+            Ok(known && item["ok"] == is_told && is_said != is_told && failing != is_told)
+        })
+        .await?;
+        assert_eq!(get(&http, "/readyz").await?.0, 200, "telemetry is taken all the same");
+    }
+    Ok(())
+}
+
 #[test]
 fn without_a_service_no_port_is_open() -> Result<()> {
     let place = place(&[])?;

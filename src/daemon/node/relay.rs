@@ -140,6 +140,8 @@ struct Relaying {
     acknowledges: Arc<dyn Fn() -> bool + Send + Sync>,
     /// `None` where nothing is published.
     published: Option<Trouble>,
+    /// `None` where no registry is told.
+    registry: Option<Trouble>,
 }
 
 /// Says what is wrong, if something is.
@@ -154,6 +156,7 @@ impl RelayServices {
             sinks: Arc::new(relay.sink_trouble()),
             acknowledges: Arc::new(relay.acknowledges()),
             published: relay.publish_trouble().map(|trouble| Arc::new(trouble) as Trouble),
+            registry: relay.registry_trouble().map(|trouble| Arc::new(trouble) as Trouble),
         });
         Self { relaying, registry: config.serves(REGISTRY_SERVICE).then(|| registry.clone()) }
     }
@@ -184,7 +187,8 @@ impl RelayServices {
     pub(super) fn readiness(&self) -> Vec<ReadinessItem> {
         let Some(relaying) = &self.relaying else { return Vec::new() };
         let published = relaying.published.as_ref().map(|trouble| item("publication", false, trouble()));
-        std::iter::once(item("sinks", false, (relaying.sinks)())).chain(published).collect()
+        let registry = relaying.registry.as_ref().map(|trouble| item("registry", false, trouble()));
+        std::iter::once(item("sinks", false, (relaying.sinks)())).chain(published).chain(registry).collect()
     }
 
     /// A sink that nobody waits for is no reason to send agents elsewhere.

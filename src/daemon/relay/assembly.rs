@@ -10,12 +10,12 @@ use super::commands::Commands;
 use super::control::Control;
 use super::gateway::Gateway;
 use super::identity::relay_id;
-use super::report::Reports;
+use super::report::{Reports, ReportsHealth};
 use super::sessions::{SessionSettings, Sessions};
 use super::sinks::{SinkError, Sinks};
 use super::stream::{Intake, IntakeSettings};
 use crate::daemon::config::{RelayConfig, TelemetryWire};
-use crate::daemon::metrics::{Metrics, PublishMetrics, RelayMetrics, SinkMetrics};
+use crate::daemon::metrics::{Metrics, PublishMetrics, RelayMetrics, ReportsMetrics, SinkMetrics};
 use crate::daemon::publish::Publications;
 use crate::daemon::registry::Registry;
 use crate::wire::telemetry::Shape;
@@ -43,6 +43,7 @@ pub struct Relay {
     commands: Arc<Commands>,
     sinks: Arc<Sinks>,
     publications: Arc<Publications>,
+    reports: Arc<Reports>,
     /// Where it is recorded who commanded what.
     registry: Arc<Registry>,
     tasks: JoinSet<()>,
@@ -61,6 +62,7 @@ impl Relay {
         metrics: &Metrics,
     ) -> Result<Self, RelayError> {
         let counted = RelayMetrics::new(metrics.all())?;
+        let reports_metrics = ReportsMetrics::new(metrics.all())?;
         let sink_metrics = Arc::new(SinkMetrics::new(metrics.all())?);
         let publish_metrics = Arc::new(PublishMetrics::new(metrics.all())?);
         let sinks = Arc::new(Sinks::open(&config.sinks, config.acknowledge_when, folder, sink_metrics)?);
@@ -76,13 +78,17 @@ impl Relay {
         tasks.spawn(async move { sweeping.sweep().await });
         let publishing = publications.clone();
         tasks.spawn(async move { publishing.run().await });
-        tasks.spawn(async move { reports.run().await });
-        let counting = sessions.clone();
+        let reporting = reports.clone();
+        tasks.spawn(async move { reporting.run().await });
+        let (counting, reported) = (sessions.clone(), reports.clone());
         metrics.before_scrape(move || {
             let (sessions, streams) = counting.counts();
             counted.set(sessions, streams);
+            let ReportsHealth { is_registered, failing_for, agents, agents_known, .. } = reported.health();
+            reports_metrics.set(is_registered, failing_for, agents, agents_known);
         });
-        Ok(Self { sessions, intake: Arc::new(intake), commands, sinks, publications, registry, tasks })
+        let intake = Arc::new(intake);
+        Ok(Self { sessions, intake, commands, sinks, publications, reports, registry, tasks })
     }
 
     /// What agents call.
@@ -116,6 +122,23 @@ impl Relay {
             }
         };
         publications.health().is_on.then_some(trouble)
+    }
+
+    /// What keeps the registry from being told; the outer `None` where nothing is told.
+    pub fn registry_trouble(&self) -> Option<impl Fn() -> Option<String> + Send + Sync + 'static> {
+        let reports = self.reports.clone();
+        let is_on = reports.health().is_on;
+        let trouble = move || {
+            let ReportsHealth { is_registered, failing_for, agents, agents_known, .. } = reports.health();
+            let seconds = failing_for?.as_secs();
+            let relay = if is_registered { "" } else { "the relay and " };
+            let unknown = agents.saturating_sub(agents_known);
+            Some(format!(
+                "the registry could not be told of all for {seconds} s: {relay}{unknown} of {agents} agents are \
+                 not known to it"
+            ))
+        };
+        is_on.then_some(trouble)
     }
 
     /// Takes back what was published, and writes what the sinks still have. Streams have ended by then.

@@ -30,12 +30,14 @@ use trouble::{Trouble, is_away, shortened};
 
 pub use registry::{OtherRegistry, OwnRegistry, RelayRegistry};
 
-/// How many words of agents may be on their way together.
-const WORDS_MAX: usize = 64;
+/// How many words of one kind may be on their way together: registrations that hang delay no heartbeat.
+const WORDS_MAX: usize = 32;
 /// By how much of the interval a heartbeat of the relay may come early.
 const EARLY: f64 = 0.1;
 /// The longest pause after failures.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How many of the longest pauses an interval has room for: once the registry is back, little more time is lost.
+const PAUSES_IN_INTERVAL: u32 = 4;
 
 /// What the sessions tell the reporter; never waits.
 ///
@@ -77,6 +79,16 @@ struct State {
     is_registered: bool,
     /// When the registry is told of the relay next; `None` while it is being told.
     relay_at: Option<Instant>,
+}
+
+/// What is told of agents, in the order of its urgency.
+const KINDS: [News; 2] = [News::Lives, News::IsHere];
+
+/// How many words of agents are on their way. A call of the relay itself is none of them.
+#[derive(Default)]
+struct UnderWay {
+    registrations: usize,
+    heartbeats: usize,
 }
 
 /// What has been told, and what came of it.
@@ -154,22 +166,21 @@ impl Telling {
 
     async fn run(&self) {
         let mut calls = FuturesUnordered::new();
-        // A call of the relay itself is none of theirs.
-        let mut words = 0;
+        let mut words = UnderWay::default();
         loop {
             if let Some(call) = self.relay_call() {
                 calls.push(call);
             }
-            while let Some(word) = self.next_word(words) {
-                words += 1;
+            while let Some(word) = self.next_word(&words) {
+                *words.of(word.news) += 1;
                 calls.push(self.tell(word));
             }
-            let next = self.next_at(words);
+            let next = self.next_at(&words);
             tokio::select! {
                 Some(told) = calls.next(), if !calls.is_empty() => match told {
                     Told::Relay(news, answer) => self.relay_heard(news, answer),
                     Told::Agent(word, answer) => {
-                        words -= 1;
+                        *words.of(word.news) -= 1;
                         self.agent_heard(&word, answer);
                     }
                 },
@@ -194,11 +205,12 @@ impl Telling {
         }))
     }
 
-    fn next_word(&self, words: usize) -> Option<Word> {
+    fn next_word(&self, words: &UnderWay) -> Option<Word> {
         let (mut state, now) = (self.state(), Instant::now());
-        let (words_max, from) = state.trouble.words_max(WORDS_MAX);
-        let may = state.is_registered && words < words_max && from.is_none_or(|from| from <= now);
-        if may { state.held.take(now) } else { None }
+        KINDS.into_iter().find_map(|news| {
+            state.may_tell_from(news, words).filter(|from| *from <= now)?;
+            state.held.take(news, now)
+        })
     }
 
     fn tell(&self, word: Word) -> BoxFuture<'_, Told> {
@@ -219,13 +231,16 @@ impl Telling {
     }
 
     /// When to look again, if nothing happens before.
-    fn next_at(&self, words: usize) -> Instant {
+    fn next_at(&self, words: &UnderWay) -> Instant {
         let state = self.state();
-        let (words_max, from) = state.trouble.words_max(WORDS_MAX);
-        let may = state.is_registered && words < words_max;
-        let word_at = state.held.next_at().filter(|_| may).map(|at| from.map_or(at, |from| at.max(from)));
-        let all = [state.relay_at, word_at, Some(Instant::now() + self.interval)];
-        all.into_iter().flatten().min().unwrap_or_else(Instant::now)
+        let word_at = KINDS.into_iter().filter_map(|news| state.may_tell_from(news, words));
+        let latest = Instant::now() + self.interval;
+        word_at.chain(state.relay_at).fold(latest, Instant::min)
+    }
+
+    /// The longest pause while something may die of it.
+    fn pause_max(&self) -> Duration {
+        PAUSE_MAX.min(self.interval / PAUSES_IN_INTERVAL)
     }
 
     fn relay_heard(&self, news: News, answer: Result<(), Status>) {
@@ -240,7 +255,7 @@ impl Telling {
             Err(status) if news == News::Lives && status.code() == Code::NotFound => {
                 self.is_forgotten(&mut state)
             }
-            Err(status) => state.trouble.relay_failed(&status, now, PAUSE_MAX.min(self.interval)),
+            Err(status) => state.trouble.relay_failed(&status, now, self.pause_max()),
         };
         state.relay_at = Some(now + wait);
     }
@@ -248,44 +263,47 @@ impl Telling {
     fn is_forgotten(&self, state: &mut State) -> Duration {
         info!(relay = self.relay.relay_id, "registry has forgotten the relay, which registers again");
         state.is_registered = false;
-        state.trouble.forgotten(PAUSE_MAX.min(self.interval))
+        state.trouble.forgotten(self.pause_max())
     }
 
     fn relay_lives(&self, state: &mut State, now: Instant) {
-        let was_away = state.trouble.relay_heard(now);
-        if !state.is_registered {
+        state.trouble.relay_heard(now);
+        if state.is_registered {
+            state.trouble.remembered();
+        } else {
             state.is_registered = true;
             state.held.tell_anew(now);
             info!(relay = self.relay.relay_id, agents = state.held.count(), "relay was registered");
-        } else {
-            state.trouble.remembered();
-            if was_away {
-                state.held.spread(now);
-            }
         }
-        if state.held.count() == 0 {
-            state.trouble.agents_heard(now);
+        for news in KINDS {
+            if !state.held.has(news) {
+                state.trouble.agents_heard(news, now);
+            }
         }
     }
 
     fn agent_heard(&self, word: &Word, answer: Result<(), Status>) {
         let (mut state, now) = (self.state(), Instant::now());
+        let heard = heard_of(word.news, &answer);
+        let counts = state.held.heard(word, heard, now);
         let Err(status) = answer else {
-            state.held.heard(word, Heard::Yes, now);
             if word.news == News::IsHere {
                 state.trouble.remembered();
             }
-            if state.trouble.agents_heard(now) {
-                state.held.spread(now);
-            }
+            state.trouble.agents_heard(word.news, now);
             return;
         };
-        let heard = match (status.code(), word.news) {
-            (Code::NotFound, _) => Heard::Unknown,
-            (Code::FailedPrecondition, News::Lives) => Heard::Elsewhere,
-            _ => Heard::No,
-        };
-        let counts = state.held.heard(word, heard, now);
+        if heard == Heard::Away {
+            let pause_max = match word.news {
+                News::Lives => self.pause_max(),
+                // Nobody dies of it.
+                News::IsHere => PAUSE_MAX.min(self.interval),
+            };
+            state.trouble.agents_failed(word.news, &status, now, pause_max);
+            return;
+        }
+        // It has answered.
+        state.trouble.agents_heard(word.news, now);
         match heard {
             Heard::Unknown if counts && word.news == News::IsHere && state.is_registered => {
                 // An agent that moves here is known from then on: it is the relay that is not.
@@ -294,14 +312,49 @@ impl Telling {
                 state.relay_at = state.relay_at.map(|_| now + pause);
             }
             Heard::Elsewhere => debug!(agent = %word.agent_id, "another relay holds the agent"),
-            Heard::No if is_away(&status) => {
-                state.trouble.agents_failed(&status, now, PAUSE_MAX.min(self.interval));
-            }
-            Heard::No if self.complaint.is_due(&status.code()) => {
+            Heard::Refused if self.complaint.is_due(&status.code()) => {
                 let (code, error) = (status.code(), status.message());
                 warn!(agent = %word.agent_id, ?code, error, runbook = RELAY_RUNBOOK, "registry would not hear of an agent; trying again");
             }
-            Heard::Yes | Heard::Unknown | Heard::No => {}
+            Heard::Yes | Heard::Unknown | Heard::Refused | Heard::Away => {}
         }
+    }
+}
+
+impl State {
+    /// From when on a word of a kind may be told; `None` while none may, or there is none.
+    fn may_tell_from(&self, news: News, words: &UnderWay) -> Option<Instant> {
+        let (words_max, from) = self.trouble.words_max(news, WORDS_MAX);
+        let may = self.is_registered && words.count(news) < words_max;
+        let due = self.held.next_at(news).filter(|_| may)?;
+        Some(from.map_or(due, |from| due.max(from)))
+    }
+}
+
+impl UnderWay {
+    fn of(&mut self, news: News) -> &mut usize {
+        match news {
+            News::IsHere => &mut self.registrations,
+            News::Lives => &mut self.heartbeats,
+        }
+    }
+
+    fn count(&self, news: News) -> usize {
+        match news {
+            News::IsHere => self.registrations,
+            News::Lives => self.heartbeats,
+        }
+    }
+}
+
+fn heard_of(news: News, answer: &Result<(), Status>) -> Heard {
+    match answer {
+        Ok(()) => Heard::Yes,
+        Err(status) => match (status.code(), news) {
+            (Code::NotFound, _) => Heard::Unknown,
+            (Code::FailedPrecondition, News::Lives) => Heard::Elsewhere,
+            _ if is_away(status) => Heard::Away,
+            _ => Heard::Refused,
+        },
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use xxhash_rust::xxh64::xxh64;
 
-/// How long an agent waits of which the registry would not hear for the first time; each time twice as long.
-const REFUSED_WAITS: Duration = Duration::from_secs(1);
+/// How long an agent waits of which the registry did not hear for the first time; each time twice as long.
+const FAILED_WAITS: Duration = Duration::from_secs(1);
 const DOUBLED_MAX: u32 = 10;
 
 /// What the registry is to be told of one agent.
@@ -16,7 +16,7 @@ const DOUBLED_MAX: u32 = 10;
 pub struct Word {
     pub agent_id: Arc<str>,
     pub news: News,
-    /// Since which call of [`Held::hold`].
+    /// Since which call of [`Held::hold`] or [`Held::tell_anew`].
     hold: u64,
 }
 
@@ -36,8 +36,20 @@ pub enum Heard {
     Unknown,
     /// Another relay holds the agent.
     Elsewhere,
-    /// It would not hear of it, or did not answer.
-    No,
+    /// It would not hear of it.
+    Refused,
+    /// It was away, or did not answer.
+    Away,
+}
+
+/// Where the registry has an agent, as far as it has said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Nowhere: it is to be registered.
+    Nowhere,
+    Here,
+    /// With another relay. Not taken back while that one lives: two relays that both have a stream would take turns.
+    Elsewhere,
 }
 
 /// All agents that are held.
@@ -48,15 +60,20 @@ pub struct Held {
     origin: Instant,
     last: u64,
     agents: HashMap<Arc<str>, Agent>,
-    turns: BTreeSet<(Instant, Arc<str>)>,
-    known: usize,
+    /// Agents that wait for their registration, and when each is due.
+    registrations: BTreeSet<(Instant, Arc<str>)>,
+    /// Agents that wait for their next heartbeat.
+    heartbeats: BTreeSet<(Instant, Arc<str>)>,
+    /// How many are here, and how many are nowhere.
+    here: usize,
+    nowhere: usize,
 }
 
 struct Agent {
     hold: u64,
-    /// Whether the registry has it here.
-    is_known: bool,
-    refusals: u32,
+    place: Place,
+    /// How often in a row it was not heard of.
+    failures: u32,
     /// `None` while a word of it is on its way.
     turn: Option<Instant>,
 }
@@ -70,8 +87,10 @@ impl Held {
             origin: now,
             last: 0,
             agents: HashMap::new(),
-            turns: BTreeSet::new(),
-            known: 0,
+            registrations: BTreeSet::new(),
+            heartbeats: BTreeSet::new(),
+            here: 0,
+            nowhere: 0,
         }
     }
 
@@ -84,7 +103,9 @@ impl Held {
         let name = known.unwrap_or_else(|| Arc::from(agent_id));
         self.let_go(agent_id);
         self.last += 1;
-        self.agents.insert(name.clone(), Agent { hold: self.last, is_known: false, refusals: 0, turn: None });
+        let agent = Agent { hold: self.last, place: Place::Nowhere, failures: 0, turn: None };
+        self.agents.insert(name.clone(), agent);
+        self.nowhere += 1;
         self.turn(&name, now);
         true
     }
@@ -92,77 +113,77 @@ impl Held {
     /// Has nothing told of it any more.
     pub fn let_go(&mut self, agent_id: &str) {
         let Some((name, agent)) = self.agents.remove_entry(agent_id) else { return };
-        self.known -= usize::from(agent.is_known);
+        self.count_out(agent.place);
         if let Some(turn) = agent.turn {
-            self.turns.remove(&(turn, name));
+            self.turns(agent.news()).remove(&(turn, name));
         }
     }
 
-    /// Has all agents told of anew: the registry has forgotten them with the relay.
+    /// Has all agents told of at once, since the registry has forgotten the relay. What it was told of before is asked
+    /// about by a heartbeat: who has moved meanwhile is not taken back from a relay that lives.
     pub fn tell_anew(&mut self, now: Instant) {
         let names: Vec<Arc<str>> = self.agents.keys().cloned().collect();
         for name in names {
-            self.hold(&name, now);
-        }
-    }
-
-    /// Spreads what has fallen due in an outage over the interval that begins now.
-    pub fn spread(&mut self, now: Instant) {
-        let due: Vec<Arc<str>> =
-            self.turns.iter().take_while(|(at, _)| *at <= now).map(|(_, name)| name.clone()).collect();
-        for name in due {
-            if self.agents.get(&name).is_some_and(|agent| agent.is_known) {
-                self.turn(&name, self.own_turn(&name, now));
+            let Some(agent) = self.agents.get_mut(&name) else { continue };
+            self.last += 1;
+            (agent.hold, agent.failures) = (self.last, 0);
+            let (news, turn) = (agent.news(), agent.turn.take());
+            if let Some(turn) = turn {
+                self.turns(news).remove(&(turn, name.clone()));
             }
+            self.turn(&name, now);
         }
     }
 
-    /// The next word whose turn has come.
-    pub fn take(&mut self, now: Instant) -> Option<Word> {
-        let (_, name) = self.turns.first().filter(|(at, _)| *at <= now)?.clone();
-        self.turns.pop_first();
+    /// The next word of a kind whose turn has come: what is overdue comes first, the oldest before all.
+    pub fn take(&mut self, news: News, now: Instant) -> Option<Word> {
+        let (_, name) = self.turns(news).first().filter(|(at, _)| *at <= now)?.clone();
+        self.turns(news).pop_first();
         let agent = self.agents.get_mut(&name)?;
         agent.turn = None;
-        let news = if agent.is_known { News::Lives } else { News::IsHere };
         Some(Word { news, hold: agent.hold, agent_id: name })
     }
 
     /// Notes what came of a word. False: it was out of date.
     pub fn heard(&mut self, word: &Word, heard: Heard, now: Instant) -> bool {
         let own_turn = self.own_turn(&word.agent_id, now);
+        let interval = self.interval;
         let Some(agent) = self.agents.get_mut(&word.agent_id).filter(|agent| agent.hold == word.hold) else {
             return false;
         };
-        let was_known = agent.is_known;
-        let turn = match heard {
-            Heard::Yes => {
-                (agent.is_known, agent.refusals) = (true, 0);
+        let before = agent.place;
+        let turn = match (heard, before) {
+            (Heard::Yes | Heard::Elsewhere, _) => {
+                agent.failures = 0;
                 own_turn
             }
-            Heard::Unknown => {
-                agent.is_known = false;
-                now
-            }
-            Heard::No if agent.is_known => own_turn,
-            Heard::No => {
-                let waits =
-                    REFUSED_WAITS.saturating_mul(1 << agent.refusals.min(DOUBLED_MAX)).min(self.interval);
-                agent.refusals = agent.refusals.saturating_add(1);
-                now + waits
-            }
-            Heard::Elsewhere => {
-                self.let_go(&word.agent_id);
-                return true;
-            }
+            (Heard::Unknown, _) => now,
+            (Heard::Refused, Place::Here | Place::Elsewhere) => own_turn,
+            (Heard::Refused | Heard::Away, Place::Nowhere) => now + agent.failed(interval),
+            // Its time to live goes on.
+            (Heard::Away, Place::Here | Place::Elsewhere) => now + agent.failed(interval / 4),
         };
-        self.known = self.known + usize::from(agent.is_known) - usize::from(was_known);
+        agent.place = match heard {
+            Heard::Yes => Place::Here,
+            Heard::Unknown => Place::Nowhere,
+            Heard::Elsewhere => Place::Elsewhere,
+            Heard::Refused | Heard::Away => before,
+        };
+        let after = agent.place;
+        self.count_out(before);
+        self.here += usize::from(after == Place::Here);
+        self.nowhere += usize::from(after == Place::Nowhere);
         self.turn(&word.agent_id, turn);
         true
     }
 
-    /// When the next word is due; `None` when there is none, or all are on their way.
-    pub fn next_at(&self) -> Option<Instant> {
-        self.turns.first().map(|(at, _)| *at)
+    /// When the next word of a kind is due; `None` when there is none, or all are on their way.
+    pub fn next_at(&self, news: News) -> Option<Instant> {
+        let turns = match news {
+            News::IsHere => &self.registrations,
+            News::Lives => &self.heartbeats,
+        };
+        turns.first().map(|(at, _)| *at)
     }
 
     /// How many agents are held.
@@ -172,7 +193,15 @@ impl Held {
 
     /// How many of them the registry has here, as far as is known.
     pub fn known(&self) -> usize {
-        self.known
+        self.here
+    }
+
+    /// Whether there is an agent of which this is to be told.
+    pub fn has(&self, news: News) -> bool {
+        match news {
+            News::IsHere => self.nowhere > 0,
+            News::Lives => self.agents.len() > self.nowhere,
+        }
     }
 
     /// When it is an agent's turn after `now`: agents have their own places in the interval.
@@ -185,11 +214,40 @@ impl Held {
         now + Duration::from_nanos(wait)
     }
 
+    /// Has a turn for an agent that has none.
     fn turn(&mut self, name: &Arc<str>, at: Instant) {
         let Some(agent) = self.agents.get_mut(name) else { return };
-        if let Some(turn) = agent.turn.replace(at) {
-            self.turns.remove(&(turn, name.clone()));
+        agent.turn = Some(at);
+        let news = agent.news();
+        self.turns(news).insert((at, name.clone()));
+    }
+
+    fn turns(&mut self, news: News) -> &mut BTreeSet<(Instant, Arc<str>)> {
+        match news {
+            News::IsHere => &mut self.registrations,
+            News::Lives => &mut self.heartbeats,
         }
-        self.turns.insert((at, name.clone()));
+    }
+
+    fn count_out(&mut self, place: Place) {
+        self.here -= usize::from(place == Place::Here);
+        self.nowhere -= usize::from(place == Place::Nowhere);
+    }
+}
+
+impl Agent {
+    /// What is told of it next.
+    fn news(&self) -> News {
+        match self.place {
+            Place::Nowhere => News::IsHere,
+            Place::Here | Place::Elsewhere => News::Lives,
+        }
+    }
+
+    /// Notes a failure; says how long to wait, at most `max`.
+    fn failed(&mut self, max: Duration) -> Duration {
+        let wait = FAILED_WAITS.saturating_mul(1 << self.failures.min(DOUBLED_MAX)).min(max);
+        self.failures = self.failures.saturating_add(1);
+        wait
     }
 }

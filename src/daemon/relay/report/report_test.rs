@@ -25,7 +25,13 @@ struct Inner {
     fails: Option<Code>,
     /// What calls about agents are answered with.
     fails_agents: Option<Code>,
+    /// What registrations of agents are answered with.
+    fails_registrations: Option<Code>,
     hangs: bool,
+    hangs_registrations: bool,
+    /// How long what it has heard of lives; `None`: for ever.
+    ttl: Option<Duration>,
+    heard: BTreeMap<String, Instant>,
     under_way: usize,
     under_way_most: usize,
 }
@@ -35,19 +41,24 @@ impl Fake {
         self.inner.lock().unwrap()
     }
 
-    async fn hear(&self, call: String, agents: bool) -> Result<(), Status> {
+    async fn hear(&self, call: String) -> Result<(), Status> {
         let (fails, hangs) = {
             let mut inner = self.inner();
+            let registers = call.starts_with("agent ");
+            let agents = registers || call.starts_with("lives ");
             inner.calls.push((Instant::now(), call));
             inner.under_way += 1;
             inner.under_way_most = inner.under_way_most.max(inner.under_way);
-            (inner.fails.or(inner.fails_agents.filter(|_| agents)), inner.hangs)
+            let fails = inner.fails.or(inner.fails_agents.filter(|_| agents));
+            let fails = fails.or(inner.fails_registrations.filter(|_| registers));
+            (fails, inner.hangs || inner.hangs_registrations && registers)
         };
         let _ended = Ended(self);
         if hangs {
             std::future::pending::<()>().await;
         }
         sleep(ANSWER_TIME).await;
+        self.inner().expire();
         fails.map_or(Ok(()), |code| Err(Status::new(code, "as told")))
     }
 
@@ -58,6 +69,19 @@ impl Fake {
 
     fn timed(&self) -> Vec<(Instant, String)> {
         std::mem::take(&mut self.inner().calls)
+    }
+}
+
+impl Inner {
+    fn expire(&mut self) {
+        let Some(ttl) = self.ttl else { return };
+        let lives = |name: &str| self.heard.get(name).is_none_or(|at| at.elapsed() < ttl);
+        self.relay = self.relay && lives("");
+        self.agents.retain(|agent, _| lives(agent));
+    }
+
+    fn heard_of(&mut self, name: &str) {
+        self.heard.insert(name.to_owned(), Instant::now());
     }
 }
 
@@ -72,30 +96,42 @@ impl Drop for Ended<'_> {
 #[async_trait]
 impl RelayRegistry for Fake {
     async fn register_relay(&self, relay: &Relay) -> Result<(), Status> {
-        self.hear(format!("register {}", relay.relay_id), false).await?;
-        self.inner().relay = true;
+        self.hear(format!("register {}", relay.relay_id)).await?;
+        let mut inner = self.inner();
+        inner.relay = true;
+        inner.heard_of("");
         Ok(())
     }
 
     async fn heartbeat_relay(&self, relay_id: &str) -> Result<(), Status> {
-        self.hear(format!("heartbeat {relay_id}"), false).await?;
-        if self.inner().relay { Ok(()) } else { Err(Status::not_found("relay")) }
+        self.hear(format!("heartbeat {relay_id}")).await?;
+        let mut inner = self.inner();
+        if !inner.relay {
+            return Err(Status::not_found("relay"));
+        }
+        inner.heard_of("");
+        Ok(())
     }
 
     async fn register_agent(&self, agent_id: &str, relay_id: &str) -> Result<(), Status> {
-        self.hear(format!("agent {agent_id}"), true).await?;
+        self.hear(format!("agent {agent_id}")).await?;
         let mut inner = self.inner();
         if !inner.relay {
             return Err(Status::not_found("relay"));
         }
         inner.agents.insert(agent_id.to_owned(), relay_id.to_owned());
+        inner.heard_of(agent_id);
         Ok(())
     }
 
     async fn heartbeat_agent(&self, agent_id: &str, relay_id: &str) -> Result<(), Status> {
-        self.hear(format!("lives {agent_id}"), true).await?;
-        match self.inner().agents.get(agent_id) {
-            Some(holder) if holder == relay_id => Ok(()),
+        self.hear(format!("lives {agent_id}")).await?;
+        let mut inner = self.inner();
+        match inner.agents.get(agent_id) {
+            Some(holder) if holder == relay_id => {
+                inner.heard_of(agent_id);
+                Ok(())
+            }
             Some(_) => Err(Status::failed_precondition("elsewhere")),
             None => Err(Status::not_found("agent")),
         }
@@ -109,8 +145,12 @@ struct World {
 }
 
 fn world() -> World {
-    let fake = Arc::<Fake>::default();
-    let relay = Relay { relay_id: "r".to_owned(), address: "a".to_owned(), grpc_port: 1, ..Relay::default() };
+    told_by("r", Arc::default())
+}
+
+fn told_by(relay_id: &str, fake: Arc<Fake>) -> World {
+    let relay =
+        Relay { relay_id: relay_id.to_owned(), address: "a".to_owned(), grpc_port: 1, ..Relay::default() };
     let config = RelayRegistryConfig {
         address: None,
         heartbeat_interval: Span(INTERVAL),
@@ -180,7 +220,7 @@ async fn ten_thousand_agents_come_in_no_burst() {
         world.reports.hold(agent);
     }
     world.run();
-    sleep(Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(3)).await;
     assert_eq!(world.reports.health().agents_known, agents.len());
     let most = world.fake.inner().under_way_most;
     assert!(most <= 64 + 1, "{most} together");
@@ -240,17 +280,75 @@ async fn an_agent_that_was_forgotten_is_registered_again_while_it_is_held() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_an_agent_that_moved_nothing_is_said_until_it_is_held_again() {
+async fn an_agent_that_another_relay_holds_is_taken_back_when_that_one_is_gone() {
+    let world = running(&["x"]).await;
+    world.fake.inner().agents.insert("x".to_owned(), "another".to_owned());
+    sleep(INTERVAL * 5).await;
+    let calls = world.fake.called();
+    let count = |what: &str| calls.iter().filter(|call| *call == what).count();
+    assert_eq!((count("lives x"), count("agent x")), (5, 0), "{calls:?}");
+    assert_eq!(world.fake.inner().agents["x"], "another");
+    let health = world.reports.health();
+    assert_eq!((health.agents, health.agents_known, health.failing_for), (1, 0, None));
+    world.fake.inner().agents.clear();
+    sleep(INTERVAL + Duration::from_secs(1)).await;
+    assert_eq!(world.fake.inner().agents["x"], "r");
+    assert_eq!(world.reports.health().agents_known, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_comes_back_is_registered_at_once() {
     let world = running(&["x"]).await;
     world.fake.inner().agents.insert("x".to_owned(), "another".to_owned());
     sleep(INTERVAL * 3).await;
-    let calls = world.fake.called();
-    assert_eq!(calls.iter().filter(|call| call.ends_with(" x")).count(), 1, "{calls:?}");
-    assert_eq!(world.fake.inner().agents["x"], "another");
+    world.fake.called();
     world.reports.hold("x");
     sleep(Duration::from_millis(50)).await;
     assert_eq!(world.fake.called(), ["agent x"]);
     assert_eq!(world.fake.inner().agents["x"], "r");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_relays_with_a_stream_the_newest_holds_the_agent_without_a_fight() {
+    let first = running(&["x"]).await;
+    let mut second = told_by("s", first.fake.clone());
+    first.fake.inner().ttl = Some(INTERVAL * 3);
+    second.run();
+    second.reports.hold("x");
+    sleep(INTERVAL * 20).await;
+    let calls = first.fake.called();
+    assert_eq!(calls.iter().filter(|call| *call == "agent x").count(), 1, "{calls:?}");
+    assert_eq!(first.fake.inner().agents["x"], "s");
+    second.reports.let_go("x");
+    sleep(INTERVAL * 5).await;
+    assert_eq!(first.fake.inner().agents["x"], "r", "its stream is the only one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_that_came_late_is_put_right_when_its_relay_lets_go() {
+    let world = running(&["x"]).await;
+    world.fake.inner().ttl = Some(INTERVAL * 3);
+    // Of a relay that has let go of it before it came, and says nothing of it.
+    world.fake.register_agent("x", "former").await.unwrap();
+    sleep(INTERVAL * 2).await;
+    assert_eq!(world.fake.inner().agents["x"], "former");
+    sleep(INTERVAL * 2 + Duration::from_secs(1)).await;
+    assert_eq!(world.fake.inner().agents["x"], "r");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_was_forgotten_takes_nothing_from_one_that_lives() {
+    let world = running(&["x", "y", "z"]).await;
+    {
+        let mut inner = world.fake.inner();
+        inner.relay = false;
+        inner.agents.remove("y");
+        inner.agents.insert("x".to_owned(), "another".to_owned());
+    }
+    sleep(INTERVAL + Duration::from_secs(1)).await;
+    let inner = world.fake.inner();
+    let held: Vec<&str> = ["x", "y", "z"].into_iter().map(|agent| inner.agents[agent].as_str()).collect();
+    assert_eq!((inner.relay, held), (true, vec!["another", "r", "r"]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -262,42 +360,103 @@ async fn a_registry_that_is_away_at_the_start_is_told_when_it_comes() {
     sleep(Duration::from_secs(3600)).await;
     let calls = world.fake.called();
     assert!(calls.iter().all(|call| call == "register r"), "nobody speaks of agents");
-    assert!((360..600).contains(&calls.len()), "{} attempts in an hour", calls.len());
+    assert!((1400..2000).contains(&calls.len()), "{} attempts in an hour", calls.len());
     let health = world.reports.health();
     assert!(health.failing_for.is_some_and(|lasts| lasts > Duration::from_secs(3590)), "{health:?}");
     assert!(!health.is_registered);
     world.fake.inner().fails = None;
-    sleep(PAUSE_MAX + Duration::from_secs(1)).await;
+    sleep(INTERVAL / 2).await;
     assert_eq!(world.fake.called(), ["register r", "agent x"]);
     assert_eq!(world.reports.health().failing_for, None);
 }
 
+/// A thousand agents that a registry knows, which forgets them after three intervals.
+async fn thousand() -> World {
+    let agents: Vec<String> = (0..1000).map(|n| format!("agent-{n}")).collect();
+    let mut world = world();
+    world.fake.inner().ttl = Some(INTERVAL * 3);
+    world.run();
+    agents.iter().for_each(|agent| world.reports.hold(agent));
+    sleep(INTERVAL * 2).await;
+    assert_eq!(world.reports.health().agents_known, agents.len());
+    world.fake.called();
+    world.fake.inner().under_way_most = 0;
+    world
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_registry_that_was_away_meanwhile_is_not_run_over() {
-    let agents: Vec<String> = (0..1000).map(|n| format!("agent-{n}")).collect();
-    let names: Vec<&str> = agents.iter().map(String::as_str).collect();
-    let mut world = world();
-    world.run();
-    names.iter().for_each(|agent| world.reports.hold(agent));
-    sleep(INTERVAL * 2).await;
-    world.fake.called();
+    let world = thousand().await;
     world.fake.inner().hangs = true;
     sleep(INTERVAL * 30).await;
     let calls = world.fake.called();
-    assert!(calls.len() < 64 + 30 * 3 * 2, "{} calls in an outage", calls.len());
+    assert!(calls.len() < 64 + 30 * 4 * 2, "{} calls in an outage", calls.len());
     assert!(world.reports.health().failing_for.is_some());
     world.fake.inner().hangs = false;
-    sleep(INTERVAL * 2 + Duration::from_secs(1)).await;
-    let timed = world.fake.timed();
-    let heard: BTreeSet<&str> =
-        timed.iter().map(|(_, call)| call.as_str()).filter(|call| call.starts_with("lives")).collect();
-    assert_eq!(heard.len(), agents.len());
-    let mut tenths = BTreeMap::new();
-    for (at, _) in &timed {
-        *tenths.entry((*at - timed[0].0).as_millis() / 100).or_insert(0) += 1;
+    sleep(INTERVAL / 2).await;
+    let health = world.reports.health();
+    assert_eq!((health.agents_known, health.failing_for), (1000, None), "all are told of soon");
+    assert_eq!(world.fake.inner().agents.len(), 1000);
+    let most = world.fake.inner().under_way_most;
+    assert!((32..=64 + 1).contains(&most), "{most} together");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_that_is_shorter_than_the_time_to_live_costs_no_agent() {
+    for (hangs, cut) in [(false, 17), (true, 16)] {
+        let world = thousand().await;
+        {
+            let mut inner = world.fake.inner();
+            (inner.hangs, inner.fails) = (hangs, (!hangs).then_some(Code::Unavailable));
+        }
+        sleep(Duration::from_secs(cut)).await;
+        {
+            let mut inner = world.fake.inner();
+            (inner.hangs, inner.fails) = (false, None);
+        }
+        world.fake.called();
+        sleep(INTERVAL * 3).await;
+        let calls = world.fake.called();
+        let anew: Vec<&String> =
+            calls.iter().filter(|call| call.starts_with("agent ") || call.starts_with("register ")).collect();
+        assert!(anew.is_empty(), "{} were forgotten, hangs: {hangs}", anew.len());
+        assert_eq!(world.reports.health().agents_known, 1000);
+        let most = world.fake.inner().under_way_most;
+        assert!(most <= 64 + 1, "{most} together");
     }
-    assert!(tenths.values().all(|count| *count < 80), "{tenths:?}");
-    assert_eq!(world.reports.health().failing_for, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn registrations_that_fail_delay_no_heartbeats() {
+    for hangs in [false, true] {
+        let world = running(&["x", "y", "z"]).await;
+        {
+            let mut inner = world.fake.inner();
+            inner.hangs_registrations = hangs;
+            inner.fails_registrations = Some(Code::Unavailable);
+        }
+        (0..100).for_each(|n| world.reports.hold(&format!("new-{n}")));
+        sleep(INTERVAL * 30).await;
+        let timed = world.fake.timed();
+        for agent in ["x", "y", "z"] {
+            let call = format!("lives {agent}");
+            let at: Vec<Instant> =
+                timed.iter().filter(|(_, what)| *what == call).map(|(at, _)| *at).collect();
+            assert!((29..=30).contains(&at.len()), "{} of {agent}, hangs: {hangs}", at.len());
+            let late = Duration::from_millis(10);
+            assert!(at.windows(2).all(|two| two[1] - two[0] <= INTERVAL + late), "{at:?}");
+        }
+        let tries = timed.iter().filter(|(_, what)| what.starts_with("agent ")).count();
+        assert!((30..32 + 60).contains(&tries), "{tries} in five minutes");
+        assert!(world.reports.health().failing_for.is_some());
+        {
+            let mut inner = world.fake.inner();
+            (inner.hangs_registrations, inner.fails_registrations) = (false, None);
+        }
+        sleep(INTERVAL + Duration::from_secs(2)).await;
+        let health = world.reports.health();
+        assert_eq!((health.agents_known, health.failing_for), (103, None));
+    }
 }
 
 #[tokio::test(start_paused = true)]

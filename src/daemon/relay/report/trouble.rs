@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
+use super::held::News;
 use crate::daemon::chance::random_u64;
 use crate::daemon::relay::RELAY_RUNBOOK;
 
@@ -24,7 +25,8 @@ pub fn is_away(status: &Status) -> bool {
     )
 }
 
-/// Calls of the relay of itself, and calls of its agents, may fail apart.
+/// Calls of the relay of itself, registrations of its agents and their heartbeats may fail apart: a registry whose
+/// store is away registers nobody, and hears of all that it knows.
 #[derive(Debug, Default)]
 pub struct Trouble {
     since: Option<Instant>,
@@ -32,10 +34,17 @@ pub struct Trouble {
     relay: u32,
     /// How often in a row it has forgotten the relay.
     forgotten: u32,
-    /// How often in a row it was away when it was to hear of agents.
-    agents: u32,
+    registrations: Setback,
+    heartbeats: Setback,
+}
+
+/// What words of one kind of agents have met.
+#[derive(Debug, Default)]
+struct Setback {
+    /// How often in a row the registry was away when it was to hear of an agent.
+    failures: u32,
     /// When it may be told of agents again.
-    agents_from: Option<Instant>,
+    from: Option<Instant>,
 }
 
 impl Trouble {
@@ -57,45 +66,57 @@ impl Trouble {
         self.forgotten = 0;
     }
 
-    /// Notes that it heard of the relay. True: it did not before.
-    pub fn relay_heard(&mut self, now: Instant) -> bool {
-        let was_away = self.relay > 0;
+    /// Notes that it heard of the relay.
+    pub fn relay_heard(&mut self, now: Instant) {
+        if self.relay > 0 {
+            // What has failed with it need not wait.
+            (self.registrations.from, self.heartbeats.from) = (None, None);
+        }
         self.relay = 0;
         self.may_be_over(now);
-        was_away
     }
 
-    /// Notes that it was away when it was to hear of an agent: the others wait for a while.
-    pub fn agents_failed(&mut self, status: &Status, now: Instant, pause_max: Duration) {
+    /// Notes that it was away when it was to hear this of an agent: that of others waits for a while.
+    pub fn agents_failed(&mut self, news: News, status: &Status, now: Instant, pause_max: Duration) {
         self.begins(status, now);
+        let setback = self.setback(news);
         // Of many calls that fail together the first counts.
-        if self.agents_from.is_none_or(|from| from <= now) {
-            self.agents = self.agents.saturating_add(1);
-            self.agents_from = Some(now + pause(self.agents, pause_max));
+        if setback.from.is_none_or(|from| from <= now) {
+            setback.failures = setback.failures.saturating_add(1);
+            setback.from = Some(now + pause(setback.failures, pause_max));
         }
     }
 
-    /// Notes that it heard of an agent, or that there is none to tell of. True: it did not before.
-    pub fn agents_heard(&mut self, now: Instant) -> bool {
-        let was_away = self.agents > 0;
-        (self.agents, self.agents_from) = (0, None);
+    /// Notes that it heard this of an agent, or that there is none of which to tell it.
+    pub fn agents_heard(&mut self, news: News, now: Instant) {
+        *self.setback(news) = Setback::default();
         self.may_be_over(now);
-        was_away
     }
 
-    /// How many words of agents may be on their way together, and from when on: after a failure one goes ahead.
-    pub fn words_max(&self, most: usize) -> (usize, Option<Instant>) {
-        let words = match (self.relay, self.agents) {
+    /// How many words of a kind may be on their way together, and from when on: after a failure one goes ahead.
+    pub fn words_max(&self, news: News, most: usize) -> (usize, Option<Instant>) {
+        let setback = match news {
+            News::IsHere => &self.registrations,
+            News::Lives => &self.heartbeats,
+        };
+        let words = match (self.relay, setback.failures) {
             (0, 0) => most,
             (0, _) => 1,
             _ => 0,
         };
-        (words, self.agents_from)
+        (words, setback.from)
     }
 
     /// Since when there is trouble.
     pub fn since(&self) -> Option<Instant> {
         self.since
+    }
+
+    fn setback(&mut self, news: News) -> &mut Setback {
+        match news {
+            News::IsHere => &mut self.registrations,
+            News::Lives => &mut self.heartbeats,
+        }
     }
 
     fn begins(&mut self, status: &Status, now: Instant) {
@@ -114,7 +135,7 @@ impl Trouble {
     }
 
     fn may_be_over(&mut self, now: Instant) {
-        if self.relay > 0 || self.agents > 0 {
+        if self.relay > 0 || self.registrations.failures > 0 || self.heartbeats.failures > 0 {
             return;
         }
         if let Some(since) = self.since.take() {
