@@ -269,6 +269,8 @@ async fn the_word_of_a_former_relay_prolongs_nothing() {
     sleep(HEARD).await;
     // Only one of the two has lost the store, and does not see that the agent has moved.
     a.path.fall_ill(EVERY_CALL, Ill::Fails);
+    // The call under way hears of this.
+    b.relay("t").await;
     sleep(SECOND).await;
     b.agent("x", "s").await;
     let moved = b.placement("x").await.unwrap().last_updated_unix_ms;

@@ -147,6 +147,8 @@ fn claimed(value: &RelayValue) -> Bytes {
 async fn a_relay_that_looks_ended_and_is_not_is_not_begun_anew() {
     let store = memory();
     let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
+    // Not when the heart beats.
+    sleep(MS * 137).await;
     a.relay("r").await;
     sleep(HEARD).await;
     a.agent("x", "r").await;
