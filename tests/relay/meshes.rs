@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use omnirelay::wire::pb::aeroarc::registry::v1::ListAgentsRequest;
+use omnirelay::wire::pb::aeroarc::registry::v1::watch_event::Type;
+use omnirelay::wire::pb::aeroarc::registry::v1::{ListAgentsRequest, WatchRequest};
 
 use crate::agent::{Agent, Shape};
 use crate::process::{until, within};
 use crate::registry::Registry;
 use crate::servers::RedisServer;
+use crate::watch::Watching;
 use crate::world::{Backing, Plan, Relay};
 
 /// The times to live of [`crate::world::BRISK`].
@@ -125,6 +127,8 @@ mod redis {
         let registry = Registry::of(&relay).await?;
         let (_, mut stream) = Agent::streaming(&relay, "drone-1", Shape::Legacy).await?;
         until("it is placed", async || Ok(registry.holder("drone-1").await?.is_some())).await?;
+        let placed_at = registry.placement("drone-1").await?.placed_at_unix_ms;
+        let mut watch = Watching::begin(&registry, WatchRequest::default()).await?;
         relay.server()?.kill()?;
         let away = Instant::now();
         until("it says so", async || {
@@ -148,6 +152,15 @@ mod redis {
             let ids = answer.agents.iter().map(|agent| agent.agent_id.as_str());
             Ok(!answer.stale && ids.eq(["drone-1", "drone-2"]))
         })
-        .await
+        .await?;
+        ensure!(registry.placement("drone-1").await?.placed_at_unix_ms == placed_at, "it was placed anew");
+        registry.register_relay("last", "10.0.0.1", 1).await?;
+        loop {
+            let (kind, what, _) = watch.next().await?;
+            ensure!(kind != Type::Removed, "{what} was gone meanwhile");
+            if what == "last" {
+                return Ok(());
+            }
+        }
     }
 }

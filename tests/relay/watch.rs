@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use omnirelay::wire::pb::aeroarc::registry::v1::watch_event::{Object as What, Type};
 use omnirelay::wire::pb::aeroarc::registry::v1::watch_request::Object as Asked;
 use omnirelay::wire::pb::aeroarc::registry::v1::{WatchEvent, WatchRequest};
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 
 use crate::on_both;
 use crate::process::{PATIENCE, until};
@@ -17,15 +17,15 @@ on_both! {
     a_watch_tells_what_it_was_asked_for
 }
 
-struct Watching(Streaming<WatchEvent>);
+pub struct Watching(Streaming<WatchEvent>);
 
 impl Watching {
-    async fn begin(registry: &Registry, request: WatchRequest) -> Result<Self> {
+    pub async fn begin(registry: &Registry, request: WatchRequest) -> Result<Self> {
         Ok(Self(registry.raw().watch(request).await?.into_inner()))
     }
 
     /// The next event that says something, as its type, its object in short, and its cursor.
-    async fn next(&mut self) -> Result<(Type, String, String)> {
+    pub async fn next(&mut self) -> Result<(Type, String, String)> {
         loop {
             let event = tokio::time::timeout(PATIENCE, self.0.message()).await.context("no event")??;
             let event = event.context("the watch ended")?;
@@ -105,14 +105,14 @@ async fn a_watch_goes_on_behind_its_cursor(backing: Backing) -> Result<()> {
         ensure!(kind != Type::Snapshot && kind != Type::Reset, "it began anew");
     }
     ensure!(seen == ["r-1", "r-2"], "{seen:?}");
-    // A cursor of another store is told.
-    let other = format!("nonsense:{since}");
-    let refused = Watching::begin(&registry, WatchRequest { since: other, ..relays() }).await;
-    let reset = match refused {
-        Ok(mut watch) => matches!(watch.next().await, Ok((Type::Reset, _, _)) | Err(_)),
-        Err(_) => true,
-    };
-    ensure!(reset, "a cursor that is none was taken");
+    // A cursor of another store is told, one that is none is refused.
+    let (epoch, revision) = since.split_once(':').context("no cursor")?;
+    let other = if epoch == "1" { "2" } else { "1" };
+    let asked = WatchRequest { since: format!("{other}:{revision}"), ..relays() };
+    Watching::begin(&registry, asked).await?.expect(Type::Reset, "").await?;
+    let asked = WatchRequest { since: format!("nonsense:{since}"), ..relays() };
+    let refused = registry.raw().watch(asked).await.err().context("it was taken")?;
+    ensure!(refused.code() == Code::InvalidArgument, "{refused:?}");
     Ok(())
 }
 

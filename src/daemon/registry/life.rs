@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 pub use error::LifeError;
 use error::unavailable;
@@ -33,8 +33,8 @@ const GROUPS_MAX: usize = 4;
 /// How many records may begin lives at once; of one record, one.
 const STRIPES: usize = 64;
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a commit may take before nobody knows what became of it.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a registration may take as a whole, with all that it waits for and tries again.
+pub const REGISTRATION_MAX: Duration = Duration::from_secs(5);
 /// How long a registration waits for a store that is silent.
 const RETURN_WAIT: Duration = Duration::from_secs(1);
 /// What is lived by when the view has not heard of the life before.
@@ -79,6 +79,8 @@ impl Kept {
 pub struct Beginning<'a> {
     pub id: RecordId,
     pub ttl: Duration,
+    /// When nobody waits for it any more.
+    pub until: Instant,
     /// What else must hold; that the record is not there is one of them anyway.
     pub preconditions: Vec<Precondition>,
     /// Makes the value, given when the life began by the store's clock.
@@ -89,6 +91,8 @@ pub struct Beginning<'a> {
 pub struct Claim<'a> {
     pub record: &'a ViewRecord,
     pub ttl: Duration,
+    /// When nobody waits for it any more.
+    pub until: Instant,
     pub value: &'a Bytes,
     /// What else must hold; that the record is as it was read is one of them anyway.
     pub preconditions: &'a [Precondition],
@@ -99,6 +103,7 @@ struct Wanted<'a> {
     /// What the value was made from.
     from: Version,
     ttl: Duration,
+    until: Instant,
     value: &'a Bytes,
     preconditions: &'a [Precondition],
 }
@@ -170,7 +175,8 @@ impl Registry {
         heard: Instant,
     ) -> Result<Kept, LifeError> {
         let id = &record.record.id;
-        let _one = self.beginnings.of(id).await;
+        let until = wanted.map_or_else(|| Instant::now() + REGISTRATION_MAX, |wanted| wanted.until);
+        let _one = by(until, self.beginnings.of(id)).await?;
         let (mut tried, mut looked) = (None, false);
         for _ in 0..TRIES_MAX {
             // What stays as it was when the store refused it is over for the store.
@@ -188,7 +194,7 @@ impl Registry {
                 return Err(conflict(id.clone()).into());
             }
             // Somebody else may have brought it back meanwhile.
-            match self.refresh_heard(&now, heard).await? {
+            match by(until, self.refresh_heard(&now, heard)).await?? {
                 Refreshed::Lives => return self.change_living(&now, wanted).await,
                 Refreshed::Deferred => return Ok(Kept::Deferred),
                 Refreshed::Over => {}
@@ -216,7 +222,7 @@ impl Registry {
     async fn change_living(&self, now: &ViewRecord, wanted: Option<&Wanted<'_>>) -> Result<Kept, LifeError> {
         if let Some(wanted) = wanted.filter(|wanted| *wanted.value != now.record.value) {
             let write = put(now, wanted.value, now.record.group.clone());
-            self.commit_life(write, unchanged(now, wanted.preconditions)).await?;
+            self.commit_life(write, unchanged(now, wanted.preconditions), wanted.until).await?;
         }
         Ok(Kept::Lives)
     }
@@ -225,10 +231,11 @@ impl Registry {
         let old = now.record.group.as_ref().map(|group| &group.id);
         let known = || old.and_then(|old| self.view().group(old)).map_or(TTL_UNKNOWN, |group| group.ttl);
         let ttl = wanted.map_or_else(known, |wanted| wanted.ttl);
-        let group = self.open_life(&now.record.id, old, ttl).await?;
+        let until = wanted.map_or_else(|| Instant::now() + REGISTRATION_MAX, |wanted| wanted.until);
+        let group = by(until, self.open_life(&now.record.id, old, ttl)).await??;
         let value = wanted.map_or(&now.record.value, |wanted| wanted.value);
         let preconditions = unchanged(now, wanted.map_or(&[], |wanted| wanted.preconditions));
-        self.write_life(put(now, value, Some(group.of.clone())), &group, preconditions).await
+        self.write_life(put(now, value, Some(group.of.clone())), &group, preconditions, until).await
     }
 
     /// Says that a record of the view lives, and is this: what it is already is only refreshed. One that lives by
@@ -238,11 +245,11 @@ impl Registry {
     /// [`LifeError`], [`CommitError::Conflict`] among them when it is another version by now; unless the outcome is
     /// unknown, the record is as it was.
     pub async fn claim(&self, claim: Claim<'_>) -> Result<(), LifeError> {
-        let Claim { record, ttl, value, preconditions } = claim;
-        let wanted = Wanted { from: record.record.version, ttl, value, preconditions };
-        let kept = match self.refresh(record).await? {
+        let Claim { record, ttl, until, value, preconditions } = claim;
+        let wanted = Wanted { from: record.record.version, ttl, until, value, preconditions };
+        let kept = match by(until, self.refresh(record)).await?? {
             Refreshed::Lives if self.has_other_ttl(record, ttl) => {
-                let _one = self.beginnings.of(&record.record.id).await;
+                let _one = by(until, self.beginnings.of(&record.record.id)).await?;
                 self.write_anew(record, Some(&wanted)).await?;
                 Kept::Lives
             }
@@ -270,16 +277,16 @@ impl Registry {
     /// # Errors
     /// [`CommitError::Conflict`] when it is there, or a precondition does not hold: nothing was changed.
     pub async fn begin_life(&self, beginning: Beginning<'_>) -> Result<(), LifeError> {
-        let Beginning { id, ttl, mut preconditions, value } = beginning;
-        let _one = self.beginnings.of(&id).await;
+        let Beginning { id, ttl, until, mut preconditions, value } = beginning;
+        let _one = by(until, self.beginnings.of(&id)).await?;
         if self.view().get(&id).is_some() {
             return Err(conflict(id).into());
         }
-        self.check_over(&id).await?;
-        let group = self.open_life(&id, None, ttl).await?;
+        by(until, self.check_over(&id)).await??;
+        let group = by(until, self.open_life(&id, None, ttl)).await??;
         preconditions.push(Precondition::Version { id: id.clone(), version: Version(0) });
         let write = Write::Put { id, value: value(group.renewed_at), group: Some(group.of.clone()) };
-        self.write_life(write, &group, preconditions).await
+        self.write_life(write, &group, preconditions, until).await
     }
 
     /// Checks that a record is over that the view still holds, and no longer shows: others may have spoken for it a
@@ -298,17 +305,27 @@ impl Registry {
         write: Write,
         group: &Group,
         preconditions: Vec<Precondition>,
+        until: Instant,
     ) -> Result<(), LifeError> {
-        let written = self.commit_life(write, preconditions).await;
+        let written = self.commit_life(write, preconditions, until).await;
         if matches!(&written, Err(error) if !is_unknown(error)) {
             let closed = self.store().close_group(self.view().head().epoch, group.of.clone());
             // Otherwise it ends by itself.
-            let _ = in_time(CALL_TIMEOUT, closed).await;
+            let _ = by(until, in_time(CALL_TIMEOUT, closed)).await;
         }
         Ok(written?)
     }
 
-    async fn commit_life(&self, write: Write, preconditions: Vec<Precondition>) -> Result<(), CommitError> {
+    async fn commit_life(
+        &self,
+        write: Write,
+        preconditions: Vec<Precondition>,
+        until: Instant,
+    ) -> Result<(), CommitError> {
+        // What is not sent is not made.
+        if until <= Instant::now() {
+            return Err(too_late().into());
+        }
         let commit = Commit {
             epoch: self.view().head().epoch,
             preconditions,
@@ -317,7 +334,7 @@ impl Registry {
             ..Commit::default()
         };
         let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
-        timeout(COMMIT_TIMEOUT, self.commit(commit)).await.unwrap_or_else(late).map(drop)
+        timeout_at(until, self.commit(commit)).await.unwrap_or_else(late).map(drop)
     }
 
     /// Opens a group for a record, other than `old`.
@@ -352,13 +369,15 @@ impl Registry {
         Err(LifeError::Held)
     }
 
-    /// Waits a moment for a view and a store that answers, for `action`.
+    /// Waits a moment, at most until `until`, for a view and a store that answers, for `action`.
     ///
     /// # Errors
     /// `STORE_UNAVAILABLE`; nothing was changed.
-    pub async fn reachable_for(&self, action: &str) -> Result<(), Fault> {
+    pub async fn reachable_for(&self, action: &str, until: Instant) -> Result<(), Fault> {
         let why = |why| unavailable(action, why);
-        self.ready_for("").await?;
+        timeout_at(until, self.ready_for(""))
+            .await
+            .map_err(|_| why("the registry is still being loaded"))??;
         timeout(RETURN_WAIT, self.view().contact().heard())
             .await
             .map_err(|_| why("the store does not answer"))
@@ -367,6 +386,15 @@ impl Registry {
 
 fn is_unknown(error: &CommitError) -> bool {
     matches!(error, CommitError::Store(StoreError::OutcomeUnknown(_) | StoreError::Unavailable(_)))
+}
+
+/// Does this by `until`. It must be such that nothing is changed when it is given up.
+async fn by<T>(until: Instant, does: impl Future<Output = T>) -> Result<T, StoreError> {
+    timeout_at(until, does).await.map_err(|_| too_late())
+}
+
+fn too_late() -> StoreError {
+    StoreError::Unavailable("no answer in time".into())
 }
 
 /// The store has gone away just now.

@@ -169,6 +169,11 @@ impl Watch {
         }
     }
 
+    /// Whether the next event is of the same look at the registry as the last one.
+    pub fn has_more(&self) -> bool {
+        !self.ready.is_empty() || self.snapshot.is_some()
+    }
+
     fn next_of_snapshot(&mut self) -> Option<WatchEvent> {
         let snapshot = self.snapshot.as_mut()?;
         while let Some(record) = snapshot.records.get(snapshot.seen) {

@@ -1,5 +1,6 @@
 //! Watches of relays and placements: what the log says of both.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -73,6 +74,9 @@ impl Watched {
 pub struct Running {
     watch: Watch,
     registry: Arc<Registry>,
+    /// How many agents each relay holds, counted when a snapshot or a batch first asked for it: of many agents that is
+    /// a long walk.
+    held: Option<BTreeMap<String, u32>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -86,7 +90,7 @@ pub fn begin(
     let kinds = watched.kinds.clone();
     let filter = Box::new(move |record: &ViewRecord| watched.matches(record));
     let watch = Watch::begin_all(registry.clone(), kinds, filter, since).with_parts(parts);
-    Running { watch, registry, _place: place }
+    Running { watch, registry, held: None, _place: place }
 }
 
 /// What was written again as it was, in another life, is no news.
@@ -98,6 +102,9 @@ fn parts(_: &ViewEntry, change: &ViewChange) -> usize {
 impl Running {
     pub async fn next(&mut self) -> pb::WatchEvent {
         loop {
+            if !self.watch.has_more() {
+                self.held = None;
+            }
             let event = match self.watch.next().await {
                 WatchEvent::Snapshot(record) if !self.is_shown(&record) => continue,
                 WatchEvent::Snapshot(record) => {
@@ -127,7 +134,7 @@ impl Running {
         record.record.id.kind == relays::kind() || agents::is_placed(self.registry.view(), record)
     }
 
-    fn step(&self, kind: Type, step: &Step) -> pb::WatchEvent {
+    fn step(&mut self, kind: Type, step: &Step) -> pb::WatchEvent {
         pb::WatchEvent {
             cursor: step.cursor.to_string(),
             prev_cursor: step.previous.to_string(),
@@ -137,13 +144,14 @@ impl Running {
         }
     }
 
-    fn show(&self, record: &ViewRecord) -> Option<Object> {
+    fn show(&mut self, record: &ViewRecord) -> Option<Object> {
         let view = self.registry.view();
         let stale = view.silence().is_some();
         if record.record.id.kind != relays::kind() {
             return agents::show(&view.tenancy(), record, stale).map(Object::Placement);
         }
-        let held = agents::held(view).get(&record.record.id.key).copied().unwrap_or(0);
+        let held = self.held.get_or_insert_with(|| agents::held(view));
+        let held = held.get(&record.record.id.key).copied().unwrap_or(0);
         relays::show(&view.tenancy(), record, held, stale).map(Object::Relay)
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
+use tokio::time::Instant;
 
 use super::listing::{self, PageToken};
 use super::relays::{self, LiveRelay, check_relay_id};
@@ -15,7 +16,7 @@ use crate::core::names::check_id;
 use crate::core::placement::{Incarnations, holds};
 use crate::core::time::{Millis, millis, timestamp, whole_ms};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::life::{Beginning, Claim, Heard, Kept, LifeError};
+use crate::daemon::registry::life::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 use crate::daemon::store::{Kind, RecordId};
@@ -120,14 +121,15 @@ impl Agents {
         {
             return self.keep(&record, REGISTER).await;
         }
-        self.registry.reachable_for(REGISTER).await?;
+        let until = Instant::now() + REGISTRATION_MAX;
+        self.registry.reachable_for(REGISTER, until).await?;
         let id = agent_id(&agent.agent_id);
         let mut tries = 0;
         loop {
             tries += 1;
             let relay = self.holder(&asked.relay_id).await?;
             self.check_room(&id)?;
-            match self.try_register(&id, &relay).await {
+            match self.try_register(&id, &relay, until).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_overtaken() && tries < TRIES_MAX => self.registry.catch_up().await,
                 Err(error) => return Err(error.fault(REGISTER)),
@@ -157,19 +159,20 @@ impl Agents {
             .hint("register it once others have ended, or raise `registry.agentsMax`"))
     }
 
-    async fn try_register(&self, id: &RecordId, relay: &LiveRelay) -> Result<(), LifeError> {
+    async fn try_register(&self, id: &RecordId, relay: &LiveRelay, until: Instant) -> Result<(), LifeError> {
         let registry = &self.registry;
         let known = registry.view().get(id);
         let known = known.and_then(|record| Some((record.value::<AgentValue>()?, record)));
         let Some((value, record)) = known else {
             let begin = |now| encoded(&placed_anew(relay, now, String::new()));
             let preconditions = vec![relay.unchanged()];
-            let beginning = Beginning { id: id.clone(), ttl: self.ttl, preconditions, value: &begin };
+            let beginning = Beginning { id: id.clone(), ttl: self.ttl, until, preconditions, value: &begin };
             return registry.begin_life(beginning).await;
         };
         let wanted = moved(&value, relay, registry.view().now());
         let (value, preconditions) = (encoded(&wanted), [relay.unchanged()]);
-        let claim = Claim { record: &record, ttl: self.ttl, value: &value, preconditions: &preconditions };
+        let claim =
+            Claim { record: &record, ttl: self.ttl, until, value: &value, preconditions: &preconditions };
         registry.claim(claim).await
     }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
+use tokio::time::Instant;
 
 use super::listing::{self, PageToken};
 use crate::core::names::check_id;
 use crate::core::placement::Incarnations;
 use crate::core::time::{Millis, whole_ms};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::life::{Beginning, Claim, Heard, Kept, LifeError};
+use crate::daemon::registry::life::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 use crate::daemon::store::{Kind, Precondition, RecordId};
@@ -123,12 +124,13 @@ impl Relays {
         {
             return self.keep(&known.record, REGISTER).await;
         }
-        self.registry.reachable_for(REGISTER).await?;
+        let until = Instant::now() + REGISTRATION_MAX;
+        self.registry.reachable_for(REGISTER, until).await?;
         let mut tries = 0;
         loop {
             tries += 1;
             self.check_room(&id)?;
-            match self.try_register(&id, &value).await {
+            match self.try_register(&id, &value, until).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_overtaken() && tries < TRIES_MAX => self.registry.catch_up().await,
                 Err(error) => return Err(error.fault(REGISTER)),
@@ -147,19 +149,19 @@ impl Relays {
             .hint("register it once others have ended, or raise `registry.relaysMax`"))
     }
 
-    async fn try_register(&self, id: &RecordId, value: &RelayValue) -> Result<(), LifeError> {
+    async fn try_register(&self, id: &RecordId, value: &RelayValue, until: Instant) -> Result<(), LifeError> {
         let registry = &self.registry;
         let Some(known) = find(registry.view(), &id.key) else {
             // Store time never goes back, so no incarnation comes twice.
             let begin = |now: Millis| encoded(&RelayValue { incarnation: now.0, ..value.clone() });
             let beginning =
-                Beginning { id: id.clone(), ttl: self.ttl, preconditions: Vec::new(), value: &begin };
+                Beginning { id: id.clone(), ttl: self.ttl, until, preconditions: Vec::new(), value: &begin };
             return registry.begin_life(beginning).await;
         };
         let wanted = RelayValue { incarnation: known.value.incarnation, ..value.clone() };
         let value = encoded(&wanted);
         registry
-            .claim(Claim { record: &known.record, ttl: self.ttl, value: &value, preconditions: &[] })
+            .claim(Claim { record: &known.record, ttl: self.ttl, until, value: &value, preconditions: &[] })
             .await
     }
 

@@ -207,7 +207,7 @@ async fn relays_are_back_before_their_agents_however_many_there_are() {
     sleep(SECOND * 8).await;
     assert_eq!(a.relay_ids().await, ["r"]);
     let back = a.agents().await.len();
-    assert!((200..1500).contains(&back), "{back} agents are back");
+    assert!((50..1500).contains(&back), "{back} agents are back");
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,6 +269,8 @@ async fn the_word_of_a_former_relay_prolongs_nothing() {
     sleep(HEARD).await;
     // Only one of the two has lost the store, and does not see that the agent has moved.
     a.path.fall_ill(EVERY_CALL, Ill::Fails);
+    // The call under way hears of this.
+    b.relay("t").await;
     sleep(SECOND).await;
     b.agent("x", "s").await;
     let moved = b.placement("x").await.unwrap().last_updated_unix_ms;

@@ -89,6 +89,8 @@ async fn a_reader_sees_what_another_daemon_has_answered() {
 async fn what_looks_over_is_shown_until_the_store_was_asked() {
     let store = memory();
     let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
+    // Not when the heart beats.
+    sleep(MS * 137).await;
     a.relay("r").await;
     a.relay("s").await;
     sleep(TTL - MS * 20).await;

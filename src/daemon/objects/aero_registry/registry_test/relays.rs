@@ -49,6 +49,9 @@ async fn a_relay_lives_for_its_ttl_after_the_last_word_and_no_longer() {
     sleep(TTL - SECOND).await;
     assert_eq!((a.relay_ids().await, b.relay_ids().await), (vec!["r".to_owned()], vec!["r".to_owned()]));
     sleep(SECOND).await;
+    // Whoever reads first has the store asked.
+    let _ = (a.relays().await, b.relays().await);
+    sleep(MS * 51).await;
     assert!(a.relay_ids().await.is_empty() && b.relay_ids().await.is_empty(), "before anybody tidies");
     refused(a.beat_relay("r").await, Code::NotFound, "`r`");
     a.relay("r").await;
@@ -124,7 +127,13 @@ async fn what_was_made_from_an_older_life_is_not_written_over_a_newer_one() {
     a.relay("r").await;
     let before = a.commits().await;
     let elsewhere = claimed(&RelayValue { address: "elsewhere".to_owned(), ..(*known.value).clone() });
-    let claim = Claim { record: &known.record, ttl: TTL, value: &elsewhere, preconditions: &[] };
+    let claim = Claim {
+        record: &known.record,
+        ttl: TTL,
+        until: Instant::now() + SECOND,
+        value: &elsewhere,
+        preconditions: &[],
+    };
     let outcome = a.registry.claim(claim).await;
     assert!(outcome.is_err_and(|error| error.is_overtaken()), "it is to be decided anew");
     assert_eq!((a.relays().await[0].address.as_str(), a.commits().await), ("host", before));
@@ -138,6 +147,8 @@ fn claimed(value: &RelayValue) -> Bytes {
 async fn a_relay_that_looks_ended_and_is_not_is_not_begun_anew() {
     let store = memory();
     let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
+    // Not when the heart beats.
+    sleep(MS * 137).await;
     a.relay("r").await;
     sleep(HEARD).await;
     a.agent("x", "r").await;
@@ -193,4 +204,18 @@ async fn another_time_to_live_reaches_what_lives() {
     assert_eq!((a.agents().await, a.relays().await[0].agents), (vec!["x@r".to_owned()], 1));
     sleep(TTL + SECOND * 2).await;
     assert!(a.relay_ids().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_takes_five_seconds_and_no_longer() {
+    let a = alone().await;
+    a.path.fall_ill([Call::Commit], Ill::Hangs);
+    let begun = Instant::now();
+    let all = (0..10).map(|_| a.register_relay(Some(relay("r", "host"))));
+    let mut codes: Vec<Code> =
+        futures_util::future::join_all(all).await.into_iter().map(|it| it.unwrap_err().code()).collect();
+    assert!(begun.elapsed() <= SECOND * 5 + MS * 10, "{:?}", begun.elapsed());
+    codes.sort_by_key(|code| *code as i32);
+    let expected: Vec<Code> = [Code::DeadlineExceeded].into_iter().chain([Code::Unavailable; 9]).collect();
+    assert_eq!(codes, expected, "of one nobody knows, the others have changed nothing");
 }

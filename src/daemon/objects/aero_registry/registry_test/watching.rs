@@ -171,3 +171,22 @@ async fn there_are_no_more_watches_than_may_be() {
     running.pop();
     drop(watch(&a, pb::WatchRequest::default()).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn agents_are_counted_once_for_a_snapshot_and_anew_for_what_comes_later() {
+    let a = alone().await;
+    a.relay("r").await;
+    a.relay("s").await;
+    let asked = pb::WatchRequest { object: vec![Asked::Relays.into()], ..Default::default() };
+    let mut events = watch(&a, asked).await;
+    let held = async |events: &mut Events| match events.next().await.unwrap().unwrap().object {
+        Some(Object::Relay(relay)) => Some(relay.agents),
+        _ => None,
+    };
+    assert_eq!(held(&mut events).await, Some(0));
+    a.agent("x", "s").await;
+    assert_eq!(held(&mut events).await, Some(0), "all of a snapshot is counted at once");
+    assert_eq!(held(&mut events).await, None);
+    a.register_relay(Some(relay("s", "elsewhere"))).await.unwrap();
+    assert_eq!(held(&mut events).await, Some(1));
+}

@@ -68,6 +68,9 @@ async fn a_file_that_is_pushed_twice_lives_for_one_ttl_from_then() {
     a.push(&Producer::file(), &["r"], Rest::WithdrawAll).await;
     sleep(TTL - Duration::from_secs(1)).await;
     assert_eq!(a.available(), ["r"]);
+    sleep(Duration::from_secs(1)).await;
+    // Whoever reads first has the store asked whether it is over.
+    a.available();
     for _ in 0..80 {
         sleep(Duration::from_secs(1)).await;
         assert!(a.available().is_empty());
