@@ -26,6 +26,9 @@ pub struct RelayConfig {
     /// 1 to 100000. Too low: agents are turned away; too high: memory at 30 kB each.
     pub connections_max: usize,
     pub tls: RelayTlsConfig,
+    /// Whether callers of this host may do everything on the relay's port; default true. Must be false where a proxy or
+    /// a sidecar of this host brings others: nobody has more than `mesh.connect` and `mesh.read` there then.
+    pub trust_local: bool,
     /// How agents put telemetry on the wire: told apart by their first message, or one way only.
     pub telemetry_wire: TelemetryWire,
     /// When a frame is acknowledged. Too early: what was acknowledged is lost with the host; too late: agents wait.
@@ -223,6 +226,7 @@ impl Default for RelayConfig {
             advertise: None,
             connections_max: 16_384,
             tls: RelayTlsConfig::default(),
+            trust_local: true,
             telemetry_wire: TelemetryWire::default(),
             acknowledge_when: AcknowledgeWhen::default(),
             max_inflight: 1000,

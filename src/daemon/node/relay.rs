@@ -210,7 +210,7 @@ impl RelayPorts {
         observer: Arc<Observer>,
     ) -> Result<Self, NodeError> {
         let addresses = listeners.addresses().map_err(NodeError::Listen)?;
-        let surface = relay_surface(services, observer)?;
+        let surface = relay_surface(services, config.relay.trust_local, observer)?;
         let tls = tls(&config.relay.tls)?;
         let http = asynchronous(listeners.http)?;
         let mut tasks = JoinSet::new();
@@ -244,9 +244,13 @@ pub(super) fn endpoint(config: &RelayConfig, bound: SocketAddr) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-fn relay_surface(services: &RelayServices, observer: Arc<Observer>) -> Result<Surface, SurfaceError> {
+fn relay_surface(
+    services: &RelayServices,
+    trust_local: bool,
+    observer: Arc<Observer>,
+) -> Result<Surface, SurfaceError> {
     let builder = Surface::builder([OMNIRELAY])
-        .authenticator(HostAndAgents::default())
+        .authenticator(HostAndAgents::new(trust_local))
         .hosts(Hosts::any())
         .observer(observer);
     services.connected(services.asked(builder)).build()
