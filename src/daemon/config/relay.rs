@@ -197,8 +197,10 @@ pub struct PublishConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RelayRegistryConfig {
-    /// `http://HOST:PORT` of another registry; default the one of this daemon.
+    /// `http://HOST:PORT`, or `https://HOST:PORT` for TLS, of another registry; default the one of this daemon.
     pub address: Option<String>,
+    /// Whoever may have signed the registry's certificate, in PEM; default the public authorities.
+    pub ca: Option<PathBuf>,
     /// 100 ms to 1 h, at most half of the registry's time to live. Too low: needless work; too high: one that is
     /// lost on the way ends what lives.
     pub heartbeat_interval: Span,
@@ -283,7 +285,7 @@ impl Default for HttpSinkConfig {
 impl Default for RelayRegistryConfig {
     fn default() -> Self {
         let seconds = |count| Span(Duration::from_secs(count));
-        Self { address: None, heartbeat_interval: seconds(10), request_timeout: seconds(5) }
+        Self { address: None, ca: None, heartbeat_interval: seconds(10), request_timeout: seconds(5) }
     }
 }
 

@@ -105,7 +105,12 @@ pub(super) fn start(
     let told: Arc<dyn RelayRegistry> = match &config.registry.address {
         Some(address) => {
             let timeout = config.registry.request_timeout.0;
-            Arc::new(OtherRegistry::new(address, timeout).map_err(NodeError::RelayRegistry)?)
+            let other = if address.starts_with("https://") {
+                OtherRegistry::under_tls(address, timeout, config.registry.ca.as_deref())
+            } else {
+                OtherRegistry::new(address, timeout)
+            };
+            Arc::new(other.map_err(NodeError::RelayRegistry)?)
         }
         None => Arc::new(OwnRegistry::new(Arc::new(aero.clone()))),
     };

@@ -112,6 +112,7 @@ fn world() -> World {
     let fake = Arc::<Fake>::default();
     let relay = Relay { relay_id: "r".to_owned(), address: "a".to_owned(), grpc_port: 1, ..Relay::default() };
     let config = RelayRegistryConfig {
+        ca: None,
         address: None,
         heartbeat_interval: Span(INTERVAL),
         request_timeout: Span(Duration::from_secs(1)),
