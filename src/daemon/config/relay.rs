@@ -160,7 +160,7 @@ pub struct RedisSinkConfig {
 }
 
 /// Batches of JSON Lines posted to a server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HttpSinkConfig {
     /// An `http://` address; the sink is on when it is given.
