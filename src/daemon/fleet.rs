@@ -75,6 +75,8 @@ struct Life {
     state: State,
     thread: Option<JoinHandle<()>>,
     reins: Option<Reins>,
+    /// Told when it has ended.
+    mourners: Vec<oneshot::Sender<()>>,
 }
 
 /// What leads one life; it means nothing to the next.
@@ -255,7 +257,9 @@ impl Member {
             let _end = End { member: &member, number };
             member.run(runtime, heard, say);
         })?;
-        *life = Life { number, state: State::Running, thread: Some(thread), reins: Some(reins) };
+        // Whoever waits for the end of the life before is not to wait for that of this one.
+        let (thread, reins, mourners) = (Some(thread), Some(reins), Vec::new());
+        *life = Life { number, state: State::Running, thread, reins, mourners };
         Ok(())
     }
 
@@ -304,7 +308,7 @@ impl Member {
             relay,
             audit: self.audit.clone(),
             telemetry: self.telemetry.clone(),
-            process: Some(Arc::new(Reach(fleet))),
+            process: Some(Arc::new(Reach { fleet, own: self.node_id.clone() })),
         };
         Node::start(spec).await.map_err(|error| super::registry::follow::chain(&error))
     }
@@ -339,12 +343,19 @@ impl Member {
         pb::DevNode { node_id: self.node_id.clone(), state: state.into(), control: self.control.to_string() }
     }
 
-    fn kill(&self) -> Decree {
+    /// Ends a node. Its end is waited for, unless it is the one that was asked (`own`), which has to answer first.
+    fn kill(&self, own: bool) -> Decree {
         let mut life = lock(&self.life);
         let Some(reins) = life.reins.clone().filter(|_| life.state != State::Killed) else {
             return Decree::Unchanged;
         };
         life.state = State::Killed;
+        if !own {
+            let (mourner, end) = oneshot::channel();
+            life.mourners.push(mourner);
+            reins.order(Order::Die);
+            return Decree::Ending(end);
+        }
         // On a thread that is no node's, because a node's may be held.
         let started = std::thread::Builder::new().name("decree".to_owned()).spawn(move || {
             std::thread::sleep(DECREE_DELAY);
@@ -418,20 +429,25 @@ impl Drop for End<'_> {
         let mut life = lock(&self.member.life);
         if life.number == self.number {
             life.state = State::Killed;
+            // Those who do not wait any more need not know.
+            life.mourners.drain(..).for_each(|mourner| drop(mourner.send(())));
         }
     }
 }
 
-/// The fleet as its nodes reach it: they do not keep it alive.
-struct Reach(Weak<Fleet>);
+/// The fleet as one of its nodes reaches it: it does not keep it alive.
+struct Reach {
+    fleet: Weak<Fleet>,
+    own: String,
+}
 
 impl Process for Reach {
     fn nodes(&self) -> Vec<pb::DevNode> {
-        self.0.upgrade().map(|fleet| fleet.nodes()).unwrap_or_default()
+        self.fleet.upgrade().map(|fleet| fleet.nodes()).unwrap_or_default()
     }
 
     fn decree(&self, node_id: &str, fate: Fate) -> Option<Decree> {
-        self.0.upgrade()?.decree(node_id, fate)
+        self.fleet.upgrade()?.decree(node_id, fate, node_id == self.own)
     }
 }
 
@@ -440,10 +456,11 @@ impl Fleet {
         self.members.iter().map(|member| member.shown()).collect()
     }
 
-    fn decree(&self, node_id: &str, fate: Fate) -> Option<Decree> {
+    /// `own`: whether the node that it is about was asked itself.
+    fn decree(&self, node_id: &str, fate: Fate, own: bool) -> Option<Decree> {
         let member = self.members.iter().find(|member| member.node_id == node_id)?;
         Some(match fate {
-            Fate::Kill => member.kill(),
+            Fate::Kill => member.kill(own),
             Fate::Pause => member.pause(),
             Fate::Resume => member.resume(),
         })
@@ -498,9 +515,9 @@ mod tests {
     }
 
     fn resume(fleet: &Fleet, node_id: &str) -> Option<Result<(), String>> {
-        match fleet.decree(node_id, Fate::Resume).unwrap() {
+        match fleet.decree(node_id, Fate::Resume, false).unwrap() {
             Decree::Starting(end) => Some(end.blocking_recv().unwrap()),
-            Decree::Unchanged | Decree::Done => None,
+            Decree::Unchanged | Decree::Done | Decree::Ending(_) => None,
         }
     }
 
@@ -527,27 +544,40 @@ mod tests {
     fn a_node_that_cannot_come_back_stays_killed() {
         let fleet = running(2);
         let control = fleet.members[0].control;
-        assert!(matches!(fleet.decree("n0", Fate::Kill), Some(Decree::Done)));
-        let thread = lock(&fleet.members[0].life).thread.take().unwrap();
-        thread.join().unwrap();
+        let Some(Decree::Ending(end)) = fleet.decree("n0", Fate::Kill, false) else { panic!("not killed") };
+        end.blocking_recv().unwrap();
         let taken = TcpListener::bind(control).unwrap();
         let end = resume(&fleet, "n0").unwrap();
         assert!(end.unwrap_err().contains("cannot listen"));
         let thread = lock(&fleet.members[0].life).thread.take().unwrap();
         thread.join().unwrap();
         assert_eq!(states(&fleet), [State::Killed, State::Running]);
-        assert!(matches!(fleet.decree("n0", Fate::Pause), Some(Decree::Unchanged)));
+        assert!(matches!(fleet.decree("n0", Fate::Pause, false), Some(Decree::Unchanged)));
         drop(taken);
         assert_eq!(resume(&fleet, "n0"), Some(Ok(())));
         assert_eq!(states(&fleet), [State::Running, State::Running]);
     }
 
     #[test]
+    fn who_ends_a_node_hears_when_its_ports_are_closed() {
+        let fleet = running(2);
+        let control = fleet.members[1].control;
+        for _ in 0..5 {
+            let Some(Decree::Ending(end)) = fleet.decree("n1", Fate::Kill, false) else {
+                panic!("not killed")
+            };
+            end.blocking_recv().unwrap();
+            assert!(TcpListener::bind(control).is_ok(), "{control} is still served");
+            assert_eq!(resume(&fleet, "n1"), Some(Ok(())));
+        }
+    }
+
+    #[test]
     fn a_resume_on_the_heels_of_a_kill_is_a_new_life() {
         let fleet = running(1);
-        assert!(matches!(fleet.decree("n0", Fate::Kill), Some(Decree::Done)));
+        assert!(matches!(fleet.decree("n0", Fate::Kill, true), Some(Decree::Done)));
         // The old life is still to hear of its end; of two resumes only one begins the next.
-        let decrees = [Fate::Resume; 2].map(|fate| fleet.decree("n0", fate).unwrap());
+        let decrees = [Fate::Resume; 2].map(|fate| fleet.decree("n0", fate, false).unwrap());
         let [Decree::Starting(end), Decree::Unchanged] = decrees else { panic!("two lives at once") };
         assert_eq!(end.blocking_recv(), Ok(Ok(())));
         std::thread::sleep(2 * DECREE_DELAY);

@@ -201,10 +201,10 @@ async fn live(spec: NodeSpec, args: &DaemonArgs, log: LogControl, end: EndSignal
 
 fn say_ready(args: &DaemonArgs, node: &Node) -> Result<(), Failure> {
     info!(peer = node.id(), control = %node.control(), "daemon ready");
-    let Some(path) = &args.ready_file else { return Ok(()) };
     if let Some(RelayAddresses { grpc, http }) = node.relay() {
         info!(peer = node.id(), relay = %grpc, relay_http = %http, "relay ports open");
     }
+    let Some(path) = &args.ready_file else { return Ok(()) };
     let nodes = [ready_row(node.id(), &node.control().to_string(), node.relay())];
     write_ready(path, &nodes)
 }

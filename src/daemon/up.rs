@@ -134,6 +134,13 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
     let stores = Stores::open(&config, redis, directory.data.path())?;
     let relays = !config.node.services.is_empty();
     let (nodes, listeners) = choose_nodes(&directory, options.nodes, relays)?;
+    if let Some(id) = config.relay.id.as_ref().filter(|_| relays && nodes.len() > 1) {
+        tracing::warn!(
+            id,
+            nodes = nodes.len(),
+            "relays are called as their nodes: one id cannot name several"
+        );
+    }
     let mut members = Vec::new();
     for (node, (listener, relay)) in nodes.iter().zip(listeners) {
         let audit = AuditFiles::open(directory.data.path(), &node.node_id)?;
@@ -142,7 +149,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
         }
         members.push(MemberSpec {
             node_id: node.node_id.clone(),
-            config: Arc::new(of_node(&config, node)),
+            config: Arc::new(of_node(&config, node, nodes.len())),
             telemetry: directory.data.path().join(TELEMETRY_FOLDER).join(&node.node_id),
             session_secret: node.secret.clone(),
             control: node.control,
@@ -172,10 +179,11 @@ fn configured(options: &UpOptions) -> Result<Config, UpError> {
     Ok(loaded.config)
 }
 
-/// The settings of one node: its ports, and its name as a relay.
-fn of_node(shared: &Config, node: &UpNode) -> Config {
+/// The settings of one of so many nodes: its ports, and its name as a relay, which only one that is alone is given.
+fn of_node(shared: &Config, node: &UpNode, nodes: usize) -> Config {
     let mut config = shared.clone();
-    config.relay.id = Some(node.node_id.clone());
+    let given = config.relay.id.take().filter(|_| nodes == 1);
+    config.relay.id = Some(given.unwrap_or_else(|| node.node_id.clone()));
     if let Some(RelayAddresses { grpc, http }) = node.relay {
         (config.relay.listen, config.relay.http_listen) = (grpc, http);
     }
@@ -296,6 +304,10 @@ fn choose_nodes(
     let text = serde_json::to_vec_pretty(&state).unwrap_or_default();
     write_whole(&path, &text).map_err(refuse)?;
     state.nodes.truncate(count);
+    for (node, (_, relay)) in state.nodes.iter_mut().zip(&listeners) {
+        // They are kept for another time; now nobody listens there.
+        node.relay = node.relay.filter(|_| relay.is_some());
+    }
     Ok((state.nodes, listeners))
 }
 
@@ -337,5 +349,29 @@ mod tests {
         let secrets = |nodes: &[UpNode]| nodes.iter().map(|node| node.secret.clone()).collect::<Vec<_>>();
         assert_eq!(secrets(&chosen(None)), secrets(&all));
         assert_eq!(secrets(&chosen(Some(4)))[..3], secrets(&all)[..]);
+    }
+
+    #[test]
+    fn ports_that_nobody_listens_at_are_kept_and_not_told() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = Directory::open(Some(place.path())).unwrap();
+        let relay = |relays| choose_nodes(&directory, Some(1), relays).unwrap().0.remove(0).relay;
+        let first = relay(true);
+        assert!(first.is_some());
+        assert_eq!(relay(false), None);
+        assert_eq!(relay(true), first, "they are those of before");
+    }
+
+    #[test]
+    fn a_given_id_names_a_relay_that_is_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = Directory::open(Some(place.path())).unwrap();
+        let node = choose_nodes(&directory, Some(1), false).unwrap().0.remove(0);
+        let mut shared = Config::default();
+        let id = |shared: &Config, nodes| of_node(shared, &node, nodes).relay.id;
+        assert_eq!(id(&shared, 1).as_deref(), Some("node-1"));
+        shared.relay.id = Some("relay-7".to_owned());
+        assert_eq!(id(&shared, 1).as_deref(), Some("relay-7"));
+        assert_eq!(id(&shared, 2).as_deref(), Some("node-1"));
     }
 }

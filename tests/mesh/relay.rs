@@ -11,7 +11,6 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::process::{Daemon, Place, omnirelayd, run, until};
-use crate::servers::eventually;
 use crate::up::{Mesh, hold_ports};
 
 /// On ports that nobody else has.
@@ -227,7 +226,7 @@ async fn every_node_of_a_mesh_has_ports_of_its_own_and_keeps_them() -> Result<()
     let held = hold_ports();
     mesh.run(&["dev", "kill", "node-2"])?;
     let (relay, http) = &before[1];
-    eventually("its ports are free", || Ok(TcpListener::bind(relay).is_ok()))?;
+    assert!(TcpListener::bind(relay).is_ok(), "{relay} is free as soon as the command is done");
     mesh.run(&["dev", "resume", "node-2"])?;
     assert!(is_healthy(relay).await?);
     expect_probes(http).await?;

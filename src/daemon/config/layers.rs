@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::lines::{line_of, lines_of};
+use super::sinks::without_query;
 use super::{Config, SinksConfig as RelaySinks, foreign, origin};
 use crate::daemon::store::redis::link::RedisOptions;
 use crate::daemon::store::redis::url::{RedisUrl, redacted};
@@ -22,7 +23,9 @@ const PREFIXES: [(&str, &[&str]); 3] = [
 ];
 
 /// The settings that are URLs with a password in them, perhaps.
-const URLS: [&str; 3] = ["store.url", "relay.sinks.redis.url", "relay.sinks.http.url"];
+const URLS: [&str; 2] = ["store.url", "relay.sinks.redis.url"];
+/// The one that is an address with a token in it, perhaps.
+const ADDRESS: &str = "relay.sinks.http.url";
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +160,7 @@ fn read_file(
     }
     let refuse =
         |error: serde_saphyr::Error| ConfigError::File { path: path.to_owned(), what: error.to_string() };
-    if serde_saphyr::from_str(&text).is_ok_and(|tree| origin::is_origin(&tree)) {
+    if is_origin(&text, variables) {
         return read_origin(path, &text, schema, variables, noted);
     }
     // Once into its types, for errors with their line and column, and once as it is.
@@ -170,6 +173,21 @@ fn read_file(
     Ok(tree)
 }
 
+/// Whether a file was written for a relay of Aero Arc. Such a one need be YAML only once its variables have values.
+fn is_origin(text: &str, variables: &[(OsString, OsString)]) -> bool {
+    let tree = serde_saphyr::from_str(text)
+        .or_else(|_| serde_saphyr::from_str(&origin::expand(text, variable_of(variables)).0));
+    tree.is_ok_and(|tree| origin::is_origin(&tree))
+}
+
+/// The value of a variable that is set and is a text.
+fn variable_of(variables: &[(OsString, OsString)]) -> impl Fn(&str) -> Option<String> {
+    move |name| {
+        let (_, text) = variables.iter().find(|(known, _)| known == name)?;
+        text.to_str().map(str::to_owned)
+    }
+}
+
 /// Reads a file that was written for a relay of Aero Arc.
 fn read_origin(
     path: &Path,
@@ -178,11 +196,7 @@ fn read_origin(
     variables: &[(OsString, OsString)],
     noted: &mut Noted<'_>,
 ) -> Result<Value, ConfigError> {
-    let variable = |name: &str| {
-        let (_, text) = variables.iter().find(|(known, _)| known == name)?;
-        text.to_str().map(str::to_owned)
-    };
-    let (text, unset) = origin::expand(text, variable);
+    let (text, unset) = origin::expand(text, variable_of(variables));
     noted.warnings.extend(unset);
     let tree = serde_saphyr::from_str(&text)
         .map_err(|error| ConfigError::File { path: path.to_owned(), what: error.to_string() })?;
@@ -361,6 +375,7 @@ fn explain(value: &Value, key: String, into: &mut Vec<(String, String)>) {
         }
         // It may hold a password.
         Value::String(text) if URLS.contains(&key.as_str()) => into.push((key, redacted(text))),
+        Value::String(text) if key == ADDRESS => into.push((key, without_query(text))),
         Value::String(text) => into.push((key, text.clone())),
         other => into.push((key, other.to_string())),
     }
@@ -527,6 +542,21 @@ mod tests {
             let loaded = load(None, std::iter::empty(), &[], &flag).unwrap();
             assert_eq!(loaded.config.node.data_dir.as_deref(), Some(Path::new(text)));
         }
+    }
+
+    #[test]
+    fn a_file_of_the_origin_may_be_yaml_only_once_its_variables_have_values() {
+        let written =
+            file("relay: {mode: multi, grpc_port: ${PORT}}\n# see $NOWHERE\nsinks: {file: {path: ${DIR}}}\n");
+        let variables = [variable("PORT", "7"), variable("DIR", "/srv/t")];
+        let loaded = load(Some(written.path()), variables.into_iter(), &[], &[]).unwrap();
+        assert_eq!(loaded.config.relay.listen.port(), 7);
+        assert_eq!(loaded.config.relay.sinks.file.path.as_deref(), Some(Path::new("/srv/t")));
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        // One that is ours is taken as it is, and its faults are told where they are.
+        let ours = file("relay:\n  id: {a: ${PORT}\n");
+        let error = load(Some(ours.path()), std::iter::empty(), &[], &[]).unwrap_err();
+        assert!(matches!(error, ConfigError::File { .. }), "{error}");
     }
 
     #[test]

@@ -38,7 +38,8 @@ pub(super) fn is_origin(tree: &Value) -> bool {
         || RELAY_KEYS.iter().any(|key| has(tree.get("relay"), key))
 }
 
-/// Puts variables in the place of `$NAME` and `${NAME}`, those that are not set as nothing.
+/// Puts variables in the place of `$NAME` and `${NAME}`, those that are not set as nothing; what a comment names need
+/// not be set.
 pub(super) fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> (String, Vec<String>) {
     let (mut expanded, mut warnings) = (String::new(), Vec::new());
     let mut rest = text;
@@ -51,12 +52,32 @@ pub(super) fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> (
         };
         match variable(name) {
             Some(value) => expanded.push_str(&value),
+            None if is_commented(&text[..text.len() - behind.len() - 1]) => {}
             None => warnings.push(format!("variable `{name}` is not set; the configuration names it")),
         }
         rest = behind_name;
     }
     expanded.push_str(rest);
     (expanded, warnings)
+}
+
+/// Whether what follows this is in a comment, which a `#` begins that is the first of its line or behind a blank, and
+/// in no quotes.
+fn is_commented(before: &str) -> bool {
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let (mut quote, mut last) = (None, ' ');
+    for letter in line.chars() {
+        match quote {
+            Some(open) if letter == open => quote = None,
+            Some(_) => {}
+            None if letter == '#' && last.is_whitespace() => return true,
+            // Within a word it is only an apostrophe.
+            None if matches!(letter, '"' | '\'') && !last.is_alphanumeric() => quote = Some(letter),
+            None => {}
+        }
+        last = letter;
+    }
+    false
 }
 
 /// The name at the beginning of what follows a dollar sign, and what follows the name.

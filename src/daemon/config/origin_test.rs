@@ -117,3 +117,21 @@ fn variables_are_put_in_their_place() {
         assert_eq!((expanded.as_str(), warnings.len()), (expected, warned), "{text}");
     }
 }
+
+#[test]
+fn comments_may_name_variables_that_are_not_set() {
+    let cases = [
+        ("# path: $HOME_OF_NOBODY", 0),
+        ("a: b # $X and ${Y}", 0),
+        ("  # $X\nb: $Y", 1),
+        ("a: \"x # $X\"", 1),
+        ("a: 'x # $X' # $Y", 1),
+        ("a: it's # $X", 0),
+        ("a: b#$X", 1),
+        ("a: $X", 1),
+    ];
+    for (text, warned) in cases {
+        let (_, warnings) = expand(text, |_| None);
+        assert_eq!(warnings.len(), warned, "{text}: {warnings:?}");
+    }
+}

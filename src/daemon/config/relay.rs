@@ -26,6 +26,9 @@ pub struct RelayConfig {
     /// 1 to 100000. Too low: agents are turned away; too high: memory at 30 kB each.
     pub connections_max: usize,
     pub tls: RelayTlsConfig,
+    /// Whether callers of this host may do everything on the relay's port; default true. Must be false where a proxy or
+    /// a sidecar of this host brings others: nobody has more than `mesh.connect` and `mesh.read` there then.
+    pub trust_local: bool,
     /// How agents put telemetry on the wire: told apart by their first message, or one way only.
     pub telemetry_wire: TelemetryWire,
     /// When a frame is acknowledged. Too early: what was acknowledged is lost with the host; too late: agents wait.
@@ -157,7 +160,7 @@ pub struct RedisSinkConfig {
 }
 
 /// Batches of JSON Lines posted to a server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HttpSinkConfig {
     /// An `http://` address; the sink is on when it is given.
@@ -194,8 +197,10 @@ pub struct PublishConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RelayRegistryConfig {
-    /// `http://HOST:PORT` of another registry; default the one of this daemon.
+    /// `http://HOST:PORT`, or `https://HOST:PORT` for TLS, of another registry; default the one of this daemon.
     pub address: Option<String>,
+    /// Whoever may have signed the registry's certificate, in PEM; default the public authorities.
+    pub ca: Option<PathBuf>,
     /// 100 ms to 1 h, at most half of the registry's time to live. Too low: needless work; too high: one that is
     /// lost on the way ends what lives.
     pub heartbeat_interval: Span,
@@ -228,6 +233,7 @@ impl Default for RelayConfig {
             advertise: None,
             connections_max: 16_384,
             tls: RelayTlsConfig::default(),
+            trust_local: true,
             telemetry_wire: TelemetryWire::default(),
             acknowledge_when: AcknowledgeWhen::default(),
             max_inflight: 1000,
@@ -284,7 +290,7 @@ impl Default for HttpSinkConfig {
 impl Default for RelayRegistryConfig {
     fn default() -> Self {
         let seconds = |count| Span(Duration::from_secs(count));
-        Self { address: None, heartbeat_interval: seconds(10), request_timeout: seconds(5) }
+        Self { address: None, ca: None, heartbeat_interval: seconds(10), request_timeout: seconds(5) }
     }
 }
 

@@ -52,11 +52,20 @@ impl Config {
 
     fn check_aero_registry(&self) -> Checked {
         let (ms, second) = (Duration::from_millis, Duration::from_secs(1));
-        let RelayRegistryConfig { address, heartbeat_interval, request_timeout } = &self.relay.registry;
-        let named = |address: &str| address.strip_prefix("http://").is_some_and(is_host_and_port);
-        if let Some(address) = address.as_ref().filter(|address| !named(address)) {
-            let what = format!("`{address}` is no address of a registry; write http://HOST:PORT");
+        let RelayRegistryConfig { address, ca, heartbeat_interval, request_timeout } = &self.relay.registry;
+        let after = |scheme| address.as_ref().and_then(|address| address.strip_prefix(scheme));
+        let (plain, tls) = (after("http://"), after("https://"));
+        if let Some(address) = address
+            && !plain.or(tls).is_some_and(is_host_and_port)
+        {
+            let what = format!(
+                "`{address}` is no address of a registry; write http://HOST:PORT or https://HOST:PORT"
+            );
             return Err(("relay.registry.address", what));
+        }
+        if ca.is_some() && tls.is_none() {
+            let what = "it means nothing here: `relay.registry.address` is no https:// address".to_owned();
+            return Err(("relay.registry.ca", what));
         }
         within("registry.relayTtl", self.registry.relay_ttl, second, second * 24 * 3600)?;
         within("registry.agentTtl", self.registry.agent_ttl, second, second * 24 * 3600)?;
@@ -79,8 +88,9 @@ mod tests {
     #[test]
     fn a_relay_is_checked_before_anything_starts() {
         type Case = (&'static str, &'static str, fn(&mut Config));
-        let cases: [Case; 21] = [
+        let cases: [Case; 23] = [
             ("an id with a space", "relay.id", |c| c.relay.id = Some("a b".to_owned())),
+            ("an id that registries refuse", "relay.id", |c| c.relay.id = Some("_relay".to_owned())),
             ("an empty id", "relay.id", |c| c.relay.id = Some(String::new())),
             ("a URL", "relay.advertise", |c| c.relay.advertise = Some("http://a:1".to_owned())),
             ("port 0", "relay.advertise", |c| c.relay.advertise = Some("a:0".to_owned())),
@@ -95,7 +105,14 @@ mod tests {
             ("no sessions", "relay.sessionsMax", |c| c.relay.sessions_max = 0),
             ("a host alone", "relay.publish.address", |c| c.relay.publish.address = Some("a".to_owned())),
             ("no scheme", "relay.registry.address", |c| c.relay.registry.address = Some("a:1".to_owned())),
-            ("TLS", "relay.registry.address", |c| c.relay.registry.address = Some("https://a:1".to_owned())),
+            ("no port", "relay.registry.address", |c| {
+                c.relay.registry.address = Some("https://a".to_owned())
+            }),
+            ("a CA alone", "relay.registry.ca", |c| c.relay.registry.ca = Some("a".into())),
+            ("a CA without TLS", "relay.registry.ca", |c| {
+                c.relay.registry.address = Some("http://a:1".to_owned());
+                c.relay.registry.ca = Some("a".into());
+            }),
             ("relays too short", "registry.relayTtl", |c| {
                 c.registry.relay_ttl = Span(Duration::from_millis(1));
             }),
@@ -125,6 +142,10 @@ mod tests {
         config.relay.publish.address = Some(String::new());
         config.relay.registry.address = Some("http://registry.example:50051".to_owned());
         config.relay.registry.heartbeat_interval = Span(Duration::from_secs(600));
+        assert_eq!(config.check(), Ok(()));
+        config.relay.registry.address = Some("https://registry.example:50051".to_owned());
+        assert_eq!(config.check(), Ok(()), "with the public authorities");
+        config.relay.registry.ca = Some("ca.pem".into());
         assert_eq!(config.check(), Ok(()));
     }
 }

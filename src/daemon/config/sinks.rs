@@ -142,6 +142,19 @@ impl fmt::Debug for RedisSinkConfig {
     }
 }
 
+/// Without the token that the URL may hold.
+impl fmt::Debug for HttpSinkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, timeout, batch_frames, queue } = self;
+        f.debug_struct("HttpSinkConfig")
+            .field("url", &url.as_deref().map(without_query))
+            .field("timeout", timeout)
+            .field("batch_frames", batch_frames)
+            .field("queue", queue)
+            .finish()
+    }
+}
+
 impl HttpSinkConfig {
     /// The address; `None` where the sink is off.
     ///
@@ -149,6 +162,14 @@ impl HttpSinkConfig {
     /// The key of the setting, and why it is no address.
     pub fn server(&self) -> Result<Option<Url>, Fault> {
         self.url.as_deref().map(http_sink_url).transpose()
+    }
+}
+
+/// An address as it may be shown: what is behind its path may be a secret.
+pub fn without_query(text: &str) -> String {
+    match text.split_once(['?', '#']) {
+        Some((place, _)) => format!("{}?***", redacted(place)),
+        None => redacted(text),
     }
 }
 
@@ -260,10 +281,15 @@ mod tests {
 
     #[test]
     fn the_password_of_a_url_is_shown_nowhere() {
-        let set = ["relay.sinks.redis.url=redis://:secret@cache".to_owned()];
+        let set = [
+            "relay.sinks.redis.url=redis://:secret@cache".to_owned(),
+            "relay.sinks.http.url=http://collector:8080/in?token=secret&a=b".to_owned(),
+        ];
         let loaded = load(None, std::iter::empty(), &set, &[]).unwrap();
-        let shown = format!("{:?} {:?}", loaded.config.relay, loaded.explain());
-        assert!(shown.contains("redis://:***@cache") && !shown.contains("secret"), "{shown}");
+        for shown in [format!("{:?}", loaded.config.relay), format!("{:?}", loaded.explain())] {
+            assert!(shown.contains("redis://:***@cache") && !shown.contains("secret"), "{shown}");
+            assert!(shown.contains("http://collector:8080/in?***"), "{shown}");
+        }
     }
 
     #[test]

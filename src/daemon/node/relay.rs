@@ -105,7 +105,12 @@ pub(super) fn start(
     let told: Arc<dyn RelayRegistry> = match &config.registry.address {
         Some(address) => {
             let timeout = config.registry.request_timeout.0;
-            Arc::new(OtherRegistry::new(address, timeout).map_err(NodeError::RelayRegistry)?)
+            let other = if address.starts_with("https://") {
+                OtherRegistry::under_tls(address, timeout, config.registry.ca.as_deref())
+            } else {
+                OtherRegistry::new(address, timeout)
+            };
+            Arc::new(other.map_err(NodeError::RelayRegistry)?)
         }
         None => Arc::new(OwnRegistry::new(Arc::new(aero.clone()))),
     };
@@ -214,7 +219,7 @@ impl RelayPorts {
         observer: Arc<Observer>,
     ) -> Result<Self, NodeError> {
         let addresses = listeners.addresses().map_err(NodeError::Listen)?;
-        let surface = relay_surface(services, observer)?;
+        let surface = relay_surface(services, config.relay.trust_local, observer)?;
         let tls = tls(&config.relay.tls)?;
         let http = asynchronous(listeners.http)?;
         let mut tasks = JoinSet::new();
@@ -248,9 +253,13 @@ pub(super) fn endpoint(config: &RelayConfig, bound: SocketAddr) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-fn relay_surface(services: &RelayServices, observer: Arc<Observer>) -> Result<Surface, SurfaceError> {
+fn relay_surface(
+    services: &RelayServices,
+    trust_local: bool,
+    observer: Arc<Observer>,
+) -> Result<Surface, SurfaceError> {
     let builder = Surface::builder([OMNIRELAY])
-        .authenticator(HostAndAgents::default())
+        .authenticator(HostAndAgents::new(trust_local))
         .hosts(Hosts::any())
         .observer(observer);
     services.connected(services.asked(builder)).build()

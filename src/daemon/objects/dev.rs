@@ -1,14 +1,19 @@
 //! Faults on demand: ends, freezes and revives the nodes of this process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::SCHEMA_VERSION;
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::dev::v1 as pb;
 use pb::dev_service_server::DevService;
+
+/// How long the end of a node is waited for.
+const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// What is to become of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub enum Decree {
     /// The node was so already, or is not in a state from which it could become so.
     Unchanged,
     Done,
+    /// The node is being ended; told, or dropped, once its sockets are closed.
+    Ending(oneshot::Receiver<()>),
     /// The node is being started; says once how that ended.
     Starting(oneshot::Receiver<Result<(), String>>),
 }
@@ -53,6 +60,11 @@ impl Dev {
         let changed = match self.process.decree(node_id, fate).ok_or_else(unknown)? {
             Decree::Unchanged => false,
             Decree::Done => true,
+            Decree::Ending(end) => {
+                // One that does not end in time is being ended still.
+                let _ = timeout(END_LIMIT, end).await;
+                true
+            }
             Decree::Starting(end) => {
                 let end = end.await.unwrap_or_else(|_| Err("its thread ended".to_owned()));
                 end.map_err(|what| not_started(node_id, &what))?;

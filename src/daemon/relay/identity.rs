@@ -5,8 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use crate::core::names::check_id;
 use crate::daemon::config::RelayConfig;
 
-/// The longest id of a relay or an agent, in bytes.
-pub const ID_BYTES_MAX: usize = 128;
+pub use crate::core::names::ID_BYTES_MAX;
 
 /// What a relay without a name of its own is called.
 const NAMELESS: &str = "relay";
@@ -18,15 +17,12 @@ pub fn is_id(text: &str) -> bool {
 
 /// The nearest id: what cannot stand in one becomes `-`; `None` where nothing is left.
 pub fn to_id(text: &str) -> Option<String> {
-    let fit = |letter: char| u8::try_from(letter).is_ok_and(is_id_byte);
+    // Behind a letter, as one sign may not be the first.
+    let fit = |letter: char| check_id(&format!("a{letter}")).is_ok();
     let id: String = text.chars().map(|letter| if fit(letter) { letter } else { '-' }).collect();
     let id = id.trim_start_matches(['-', '_']).trim_end_matches('-');
     let id = id.get(..ID_BYTES_MAX).unwrap_or(id);
-    (!id.is_empty()).then(|| id.to_owned())
-}
-
-fn is_id_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-')
+    is_id(id).then(|| id.to_owned())
 }
 
 /// The name of the relay: the configured one, else that of the host, else `relay`.
@@ -93,6 +89,8 @@ mod tests {
         let cases = [
             ("a name", "relay-7", true, Some("relay-7")),
             ("all that may stand in it", "A.b_c:d-1", true, Some("A.b_c:d-1")),
+            ("what registries keep for themselves", "_relay", false, Some("relay")),
+            ("nothing else", "_-_", false, None),
             ("spaces", "my relay", false, Some("my-relay")),
             ("letters beyond ASCII", "größe", false, Some("gr--e")),
             ("too long", &long, false, Some(&long[..128])),

@@ -59,17 +59,25 @@ impl Authenticator for Insecure {
 /// read: what a relay's port is open for.
 #[derive(Debug)]
 pub struct HostAndAgents {
-    local: Principal,
+    /// `None`: whoever is on this host may be a proxy that speaks for anybody.
+    local: Option<Principal>,
     agent: Principal,
+}
+
+impl HostAndAgents {
+    /// `trust_local`: whether anybody is `local` at all.
+    pub fn new(trust_local: bool) -> Self {
+        let agent = [Scope::MeshConnect, Scope::MeshRead].into_iter().collect();
+        Self {
+            local: trust_local.then(|| Principal { name: "local".into(), scopes: Scopes::all() }),
+            agent: Principal { name: "agent".into(), scopes: agent },
+        }
+    }
 }
 
 impl Default for HostAndAgents {
     fn default() -> Self {
-        let agent = [Scope::MeshConnect, Scope::MeshRead].into_iter().collect();
-        Self {
-            local: Principal { name: "local".into(), scopes: Scopes::all() },
-            agent: Principal { name: "agent".into(), scopes: agent },
-        }
+        Self::new(true)
     }
 }
 
@@ -77,7 +85,7 @@ impl Authenticator for HostAndAgents {
     fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
         // A web page is on this host too, but nobody of it: any name may lead it to this port.
         let own = peer.is_of_this_host() && !headers.contains_key(http::header::ORIGIN);
-        Ok(if own { self.local.clone() } else { self.agent.clone() })
+        Ok(self.local.as_ref().filter(|_| own).unwrap_or(&self.agent).clone())
     }
 }
 
@@ -264,6 +272,9 @@ mod tests {
             assert_eq!(who.name.as_ref(), expected, "{remote} calls {local:?}");
             assert!(who.scopes.contains(Scope::MeshConnect) && who.scopes.contains(Scope::MeshRead));
             assert_eq!(who.scopes.contains(Scope::MeshOperate), expected == "local", "{remote}");
+            let who = HostAndAgents::new(false).authenticate(&peer, &headers).unwrap();
+            assert_eq!(who.name.as_ref(), "agent", "{remote}, where this host is not trusted");
+            assert!(!who.scopes.contains(Scope::MeshOperate) && !who.scopes.contains(Scope::MeshAdmin));
         }
         assert_eq!(
             HostAndAgents::default()

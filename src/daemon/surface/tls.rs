@@ -44,6 +44,8 @@ pub enum TlsError {
 pub struct Tls {
     cert: PathBuf,
     key: PathBuf,
+    /// What the files were when they were read first.
+    opened: Stamp,
     current: RwLock<Arc<ServerConfig>>,
 }
 
@@ -56,22 +58,24 @@ impl Tls {
     /// # Errors
     /// [`TlsError`], with the file that cannot be used.
     pub fn open(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+        // Before they are read: whoever replaces them meanwhile has them read again.
+        let opened = stamp(cert, key);
         let current = RwLock::new(Arc::new(read_config(cert, key)?));
-        Ok(Self { cert: cert.to_owned(), key: key.to_owned(), current })
+        Ok(Self { cert: cert.to_owned(), key: key.to_owned(), opened, current })
     }
 
     /// Looks at the files now and then, and takes what they hold for new connections. What cannot be used is
     /// told once, and the old goes on.
     pub async fn keep(self: Arc<Self>) {
-        let mut seen = self.stamp();
+        let mut seen = self.opened;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let now = self.stamp();
-            if now == seen {
-                continue;
-            }
+            let looking = Arc::clone(&self);
+            // Files may be far away, and then connections must not wait for them.
+            let looked = tokio::task::spawn_blocking(move || looking.look(seen));
+            let Ok(Some((now, read))) = looked.await else { continue };
             seen = now;
-            match self.reload() {
+            match read {
                 Ok(()) => tracing::info!(path = %self.cert.display(), "certificate read again"),
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
@@ -81,7 +85,13 @@ impl Tls {
         }
     }
 
-    /// Reads the files again, for connections that begin later.
+    /// Reads the files again if they are not those that were seen. Blocks.
+    fn look(&self, seen: Stamp) -> Option<(Stamp, Result<(), TlsError>)> {
+        let now = stamp(&self.cert, &self.key);
+        (now != seen).then(|| (now, self.reload()))
+    }
+
+    /// Reads the files again, for connections that begin later. Blocks.
     ///
     /// # Errors
     /// [`TlsError`]; what was read before is used on then.
@@ -101,13 +111,13 @@ impl Tls {
         };
         Ok((stream, version))
     }
+}
 
-    fn stamp(&self) -> Stamp {
-        [&self.cert, &self.key].map(|path| {
-            let file = std::fs::metadata(path).ok()?;
-            Some((file.modified().ok()?, file.len()))
-        })
-    }
+fn stamp(cert: &Path, key: &Path) -> Stamp {
+    [cert, key].map(|path| {
+        let file = std::fs::metadata(path).ok()?;
+        Some((file.modified().ok()?, file.len()))
+    })
 }
 
 fn read_config(cert: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
@@ -137,4 +147,81 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
         return Err(TlsError::TooLong { path: path.to_owned() });
     }
     std::fs::read(path).map_err(refuse)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use tracing::field::{Field, Visit};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+    use super::*;
+
+    /// What was logged, in its order.
+    #[derive(Clone, Default)]
+    struct Told(Arc<Mutex<Vec<String>>>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Told {
+        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+            struct Message<'a>(&'a Told);
+            impl Visit for Message<'_> {
+                fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                    if field.name() == "message" {
+                        self.0.0.lock().unwrap().push(format!("{value:?}"));
+                    }
+                }
+            }
+            if event.metadata().target() == module_path!().trim_end_matches("::tests") {
+                event.record(&mut Message(self));
+            }
+        }
+    }
+
+    impl Told {
+        fn take(&self) -> Vec<String> {
+            std::mem::take(&mut self.0.lock().unwrap())
+        }
+    }
+
+    fn pair() -> [String; 2] {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        [cert.pem(), signing_key.serialize_pem()]
+    }
+
+    /// Lets the files be looked at a few times.
+    async fn look() {
+        tokio::time::sleep(LOOK_EVERY * 3).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_and_its_key_may_be_replaced_in_either_order() {
+        for order in [[0, 1], [1, 0]] {
+            let place = tempfile::tempdir().unwrap();
+            let paths = ["cert.pem", "key.pem"].map(|name| place.path().join(name));
+            for (path, text) in paths.iter().zip(pair()) {
+                std::fs::write(path, text).unwrap();
+            }
+            let told = Told::default();
+            let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(told.clone()));
+            let tls = Arc::new(Tls::open(&paths[0], &paths[1]).unwrap());
+            let keeping = tokio::spawn(tls.clone().keep());
+            let first = Arc::clone(&tls.current.read().unwrap());
+            let is_first = || Arc::ptr_eq(&first, &tls.current.read().unwrap());
+            look().await;
+            assert!(is_first() && told.take().is_empty(), "nothing is new");
+            let newer = pair();
+            std::fs::write(&paths[order[0]], &newer[order[0]]).unwrap();
+            look().await;
+            assert!(is_first(), "the half of a pair is of no use");
+            assert_eq!(told.take(), ["certificate not read again; the old one stays"], "once");
+            std::fs::write(&paths[order[1]], &newer[order[1]]).unwrap();
+            look().await;
+            assert!(!is_first());
+            assert_eq!(told.take(), ["certificate read again"], "once");
+            keeping.abort();
+        }
+    }
 }

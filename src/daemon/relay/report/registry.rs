@@ -1,12 +1,21 @@
 //! The registry that is told: the one of this process, or another.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use tonic::transport::{Channel, Endpoint};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 
+use crate::daemon::store::redis::link::authorities;
 use crate::daemon::surface::Caller;
 use crate::wire::pb::aeroarc::registry::v1 as pb;
 use pb::aero_registry_client::AeroRegistryClient;
@@ -15,6 +24,8 @@ use pb::aero_registry_server::AeroRegistry;
 /// How often a connection is asked whether it lives, and how long it may take to say so.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of an address without one.
+const HTTPS_PORT: u16 = 443;
 
 /// What a relay tells a registry. Each call may be repeated, and may be broken off at any time.
 ///
@@ -89,16 +100,51 @@ impl OtherRegistry {
     /// # Errors
     /// When the address is none.
     pub fn new(address: &str, timeout: Duration) -> Result<Self, tonic::transport::Error> {
-        let channel = Endpoint::from_shared(address.to_owned())?
-            .connect_timeout(timeout)
-            .timeout(timeout)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE_EVERY)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .connect_lazy();
+        Ok(Self { client: AeroRegistryClient::new(endpoint(address, timeout)?.connect_lazy()) })
+    }
+
+    /// The same at `https://HOST:PORT`. Its certificate is signed by an authority of the file `ca`, by default by a
+    /// public one; the file is read for each connection, so that a new one can be put in place.
+    ///
+    /// # Errors
+    /// As of [`Self::new`].
+    pub fn under_tls(
+        address: &str,
+        timeout: Duration,
+        ca: Option<&Path>,
+    ) -> Result<Self, tonic::transport::Error> {
+        let ca = ca.map(Path::to_owned);
+        let connector = tower::service_fn(move |place: Uri| connect(place, ca.clone()));
+        let channel = endpoint(address, timeout)?.connect_with_connector_lazy(connector);
         Ok(Self { client: AeroRegistryClient::new(channel) })
     }
+}
+
+fn endpoint(address: &str, timeout: Duration) -> Result<Endpoint, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(address.to_owned())?
+        .connect_timeout(timeout)
+        .timeout(timeout)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_EVERY)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true))
+}
+
+/// Connects and agrees on TLS, for HTTP/2 and nothing else.
+async fn connect(place: Uri, ca: Option<PathBuf>) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+    let host = place.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+    // The provider is given here and not installed for the whole process.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(authorities(ca.as_deref()).await.map_err(io::Error::other)?)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect((host.as_str(), place.port_u16().unwrap_or(HTTPS_PORT))).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from(host).map_err(io::Error::other)?;
+    Ok(TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, stream).await?))
 }
 
 #[async_trait]
@@ -151,3 +197,7 @@ fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+#[path = "registry_tls_test.rs"]
+mod tls_tests;

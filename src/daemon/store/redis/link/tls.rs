@@ -34,7 +34,8 @@ pub(super) async fn connector(files: &TlsFiles) -> Result<TlsConnector, Failure>
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-async fn authorities(ca: Option<&Path>) -> Result<RootCertStore, Failure> {
+/// The authorities of a file, or the public ones.
+pub(in crate::daemon) async fn authorities(ca: Option<&Path>) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
     let Some(path) = ca else {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
