@@ -15,7 +15,7 @@ use crate::subjects::Subject;
 const INFLIGHT_ALL: u64 = 6400;
 const INFLIGHT_ONE: u64 = 1000;
 /// How long streams run before they are measured.
-const WARM_UP: Duration = Duration::from_millis(500);
+const WARM_UP: Duration = Duration::from_secs(1);
 
 async fn relay() -> Result<Subject> {
     // Files that are followed by others are removed, lest the disk fill up.
@@ -49,12 +49,12 @@ pub async fn throughput(streams: usize, rounds: usize, seconds: Duration) -> Res
 
 async fn saturate(subject: &Subject, streams: usize, seconds: Duration) -> Result<f64> {
     let window = (INFLIGHT_ALL / streams as u64).min(INFLIGHT_ONE);
-    let channels = connect(subject, streams).await?;
+    let agents = connect(subject, streams).await?;
     let begin = Instant::now() + WARM_UP;
     let end = begin + seconds;
     let mut running = JoinSet::new();
-    for (channel, id) in channels {
-        running.spawn(load::full(channel, id, window, begin, end));
+    for agent in agents {
+        running.spawn(load::full(agent, window, begin, end));
     }
     let mut frames = 0;
     while let Some(counted) = running.join_next().await {
@@ -63,14 +63,14 @@ async fn saturate(subject: &Subject, streams: usize, seconds: Duration) -> Resul
     Ok(frames as f64 / seconds.as_secs_f64())
 }
 
-async fn connect(subject: &Subject, streams: usize) -> Result<Vec<(tonic::transport::Channel, String)>> {
-    let mut channels = Vec::new();
+async fn connect(subject: &Subject, streams: usize) -> Result<Vec<load::Agent>> {
+    let mut agents = Vec::new();
     for number in 0..streams {
         let (channel, id) = (subject.connect().await?, format!("drone-{number:05}"));
         subject.register(&channel, &id).await?;
-        channels.push((channel, id));
+        agents.push(load::Agent::new(channel, id));
     }
-    Ok(channels)
+    Ok(agents)
 }
 
 /// How long acknowledgements take when so many frames come a second; prints percentiles.
@@ -105,12 +105,12 @@ async fn measure(
     frames_s: f64,
     seconds: Duration,
 ) -> Result<Vec<Duration>> {
-    let channels = connect(subject, streams).await?;
+    let agents = connect(subject, streams).await?;
     let begin = Instant::now() + WARM_UP;
     let end = begin + seconds;
     let mut running = JoinSet::new();
-    for (channel, id) in channels {
-        running.spawn(load::paced(channel, id, frames_s / streams as f64, begin, end));
+    for agent in agents {
+        running.spawn(load::paced(agent, frames_s / streams as f64, begin, end));
     }
     let mut took = Vec::new();
     while let Some(one) = running.join_next().await {

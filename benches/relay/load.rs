@@ -21,11 +21,25 @@ use tonic::Request;
 use tonic::transport::Channel;
 
 /// How many different frames an agent has.
-const FRAMES: u64 = 4096;
+const FRAMES: u64 = 512;
 /// How long nothing is answered before that is a failure.
 const STALLED: Duration = Duration::from_secs(10);
 /// How often frames are due.
 const TICK: Duration = Duration::from_millis(2);
+
+/// An agent with its connection, and its frames as they are sent again and again.
+pub struct Agent {
+    channel: Channel,
+    id: String,
+    frames: Vec<Bytes>,
+}
+
+impl Agent {
+    pub fn new(channel: Channel, id: String) -> Self {
+        let frames = frames(&id);
+        Self { channel, id, frames }
+    }
+}
 
 /// Frames of an agent as agent v0.1.0 puts them on the wire.
 pub fn frames(agent_id: &str) -> Vec<Bytes> {
@@ -84,17 +98,12 @@ fn request<S>(agent_id: &str, frames: S) -> Result<Request<S>> {
 
 /// Sends with a full window until an end; returns how many frames were answered between the beginning, which is when
 /// all streams have warmed up, and the end.
-pub async fn full(
-    channel: Channel,
-    agent_id: String,
-    window: u64,
-    begin: Instant,
-    end: Instant,
-) -> Result<u64> {
+pub async fn full(agent: Agent, window: u64, begin: Instant, end: Instant) -> Result<u64> {
+    let Agent { channel, id, frames } = agent;
     let shared = Arc::new(Window::default());
-    let frames = Full { frames: frames(&agent_id), sent: 0, window, shared: shared.clone() };
+    let frames = Full { frames, sent: 0, window, shared: shared.clone() };
     let mut client = AgentGatewayClient::new(channel);
-    let mut answers = client.telemetry_stream(request(&agent_id, frames)?).await?.into_inner();
+    let mut answers = client.telemetry_stream(request(&id, frames)?).await?.into_inner();
     let (mut all, mut counted) = (0, 0);
     loop {
         let answer = tokio::time::timeout(STALLED, answers.message()).await;
@@ -114,21 +123,15 @@ pub async fn full(
 
 /// Sends so many frames a second until an end; returns how long each took to be answered since it was due, of those
 /// that were due from the beginning on.
-pub async fn paced(
-    channel: Channel,
-    agent_id: String,
-    frames_s: f64,
-    begin: Instant,
-    end: Instant,
-) -> Result<Vec<Duration>> {
+pub async fn paced(agent: Agent, frames_s: f64, begin: Instant, end: Instant) -> Result<Vec<Duration>> {
+    let Agent { channel, id, frames } = agent;
     let due = Arc::new(Mutex::new(VecDeque::new()));
     let (out, sent) = mpsc::unbounded_channel::<Raw>();
     let sent = stream::unfold(sent, |mut sent| async move { sent.recv().await.map(|frame| (frame, sent)) });
     let mut client = AgentGatewayClient::new(channel);
-    let request = request(&agent_id, sent)?;
+    let request = request(&id, sent)?;
     let noted = due.clone();
     let sending = tokio::spawn(async move {
-        let frames = frames(&agent_id);
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let begun = Instant::now();

@@ -64,7 +64,8 @@ use serving::Serving;
 
 /// The kinds that every daemon holds in memory. The audit trail is not among them.
 static MIRRORED: [Kind; 6] = [PEER, LEADERSHIP, REGISTER, ADVERTISEMENT, RELAY, AGENT];
-/// Those of which nobody restores what a new epoch has lost: whoever lives says so again.
+/// Those of which nobody restores what a new epoch has lost: whoever lives says so again. In the order
+/// in which an outage has them brought back: agents are with relays.
 static CLAIMED: [Kind; 2] = [RELAY, AGENT];
 /// Those of which it only tells what changes.
 static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
@@ -347,6 +348,8 @@ fn aero_registry(registry: &Arc<Registry>, config: &Config) -> AeroRegistry {
     let settings = AeroRegistrySettings {
         relay_ttl: config.registry.relay_ttl.0,
         agent_ttl: config.registry.agent_ttl.0,
+        relays_max: config.registry.relays_max,
+        agents_max: config.registry.agents_max,
         grace: config.session_ttl(),
     };
     AeroRegistry::new(registry.clone(), settings, config.control.watches_max)

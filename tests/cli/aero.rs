@@ -280,9 +280,17 @@ impl World {
 impl RelayControl for Serving {
     async fn list_active_drones(
         &self,
-        _: Request<ListActiveDronesRequest>,
+        request: Request<ListActiveDronesRequest>,
     ) -> Result<Response<ListActiveDronesResponse>, Status> {
-        self.answer("drones".into(), |world| Ok(ListActiveDronesResponse { drones: world.drones.clone() }))
+        // Two at a time, whatever is asked.
+        let after = request.into_inner().page_token;
+        self.answer("drones".into(), |world| {
+            let behind = world.drones.iter().position(|drone| drone.drone_id == after).map_or(0, |at| at + 1);
+            let drones: Vec<_> = world.drones[behind..].iter().take(2).cloned().collect();
+            let more = behind + drones.len() < world.drones.len();
+            let last = drones.last().filter(|_| more).map(|drone| drone.drone_id.clone());
+            Ok(ListActiveDronesResponse { drones, next_page_token: last.unwrap_or_default() })
+        })
     }
 
     async fn get_drone_status(

@@ -12,6 +12,7 @@ use omnirelay::daemon::relay::batch::{Batch, Frame};
 use omnirelay::daemon::relay::sinks::Sinks;
 use omnirelay::wire::pb::aeroarc::agent::v1::TelemetryFrame;
 use prost::Message;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::servers::{PATIENCE, RedisServer};
 
@@ -130,6 +131,69 @@ async fn a_server_that_stands_still_acknowledges_nothing() -> Result<()> {
     sinks.take(batch(10..15)).await.done().await?;
     let there: BTreeSet<u64> = seqs(&server)?.into_iter().collect();
     ensure!(there == (0..15).collect(), "{there:?}");
+    sinks.close(PATIENCE).await;
+    Ok(())
+}
+
+/// A batch of one frame with so many bytes.
+fn large(seq: u64, bytes: usize) -> Arc<Batch> {
+    let message = TelemetryFrame { seq, raw_mavlink: vec![7; bytes].into(), ..TelemetryFrame::default() };
+    let frame = Frame { raw: message.encode_to_vec().into(), message };
+    Arc::new(Batch { agent_id: "drone-1".into(), received_unix_ns: 1, frames: vec![frame] })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_the_server_never_takes_holds_up_no_other() -> Result<()> {
+    let server = RedisServer::start(&["--proto-max-bulk-len", "1048576"])?;
+    let sinks = open(&config(&server, 1_000_000))?;
+    let before = sinks.take(batch(0..5)).await;
+    let never = sinks.take(large(5, 2 * 1024 * 1024)).await;
+    let behind = sinks.take(batch(6..10)).await;
+    before.done().await?;
+    ensure!(never.done().await.is_err());
+    ensure!(sinks.take(batch(10..15)).await.done().await.is_ok());
+    // It may have waited for longer than anybody is patient.
+    let _ = behind.done().await;
+    let there: BTreeSet<u64> = seqs(&server)?.into_iter().collect();
+    ensure!(there == (0..15).filter(|seq| *seq != 5).collect(), "{there:?}");
+    ensure!(sinks.health()[0].healthy, "{:?}", sinks.health());
+    sinks.close(PATIENCE).await;
+    Ok(())
+}
+
+/// Passes on a MiB and a half each second to a server, and all that it answers.
+async fn slow_line(server: String) -> Result<String> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = tokio::net::TcpStream::connect(&server).await?;
+            tokio::spawn(async move {
+                let ((mut said, mut to_client), (mut answers, mut to_server)) =
+                    (client.into_split(), server.into_split());
+                let back = tokio::spawn(async move { tokio::io::copy(&mut answers, &mut to_client).await });
+                let mut bytes = vec![0; 64 * 1024];
+                while let Ok(count @ 1..) = said.read(&mut bytes).await {
+                    tokio::time::sleep(Duration::from_secs_f64(count as f64 / 1.5e6)).await;
+                    to_server.write_all(&bytes[..count]).await?;
+                }
+                back.abort();
+                std::io::Result::Ok(())
+            });
+        }
+        std::io::Result::Ok(())
+    });
+    Ok(address)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_frame_passes_a_slow_line() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let mut config = config(&server, 1_000_000);
+    config.redis.url = Some(format!("redis://{}", slow_line(server.address()).await?));
+    let sinks = open(&config)?;
+    sinks.take(large(0, 4 * 1024 * 1024)).await.done().await?;
+    ensure!(seqs(&server)? == [0], "once");
     sinks.close(PATIENCE).await;
     Ok(())
 }

@@ -19,7 +19,6 @@ const REDIS_ONLY: &[(&str, &str)] = &[
     ("a_relay_that_stops_is_gone_at_once", "daemons on one file have one process"),
     ("nothing_acknowledged_is_missing_when_relays_are_killed", "daemons on one file have one process"),
     ("without_its_store_the_registry_tells_what_it_knew", "the file is not away while its process runs"),
-    ("an_agent_that_stands_still_is_noticed", "takes long, and `a_peer_that_vanishes_is_noticed` is on both"),
 ];
 
 #[test]

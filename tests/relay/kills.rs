@@ -10,7 +10,7 @@ use crate::process::until;
 use crate::python_agent::PythonAgent;
 use crate::registry::Registry;
 use crate::servers::RedisServer;
-use crate::world::{Backing, Plan, Relay, Sunk};
+use crate::world::{Plan, Relay, Sunk};
 
 /// How long agents capture while relays are killed, in s, unless [`SECONDS_VARIABLE`] says something else.
 const SECONDS: u64 = 15;
@@ -108,24 +108,5 @@ mod redis {
             Ok(true)
         })
         .await
-    }
-
-    /// An agent that is stopped where it is holds its connection open and says nothing on it.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn an_agent_that_stands_still_is_noticed() -> Result<()> {
-        let relay = Relay::start(Backing::Redis, "relay-1")?;
-        let folder = tempfile::tempdir()?;
-        let more = ["--seconds", "600"];
-        let agent = PythonAgent::start(Shape::Legacy, 9, &[relay.address()], folder.path(), &more)?;
-        until("it streams", async || Ok(relay.drone(&agent.id).await?.acked_frames > 0)).await?;
-        let pid = rustix::process::Pid::from_raw(i32::try_from(agent.pid())?).context("no pid")?;
-        rustix::process::kill_process(pid, rustix::process::Signal::STOP)?;
-        let stopped = Instant::now();
-        crate::process::within(Duration::from_secs(60), "its stream is ended", async || {
-            Ok(relay.drones().await?.iter().all(|drone| !drone.streaming))
-        })
-        .await?;
-        ensure!(stopped.elapsed() > Duration::from_secs(1), "a moment is no end: {:?}", stopped.elapsed());
-        Ok(())
     }
 }

@@ -9,7 +9,6 @@ use crate::agent::{Agent, Shape, refused};
 use crate::on_both;
 use crate::process::{until, within};
 use crate::registry::Registry;
-use crate::servers::proxy::{Proxy, Wire};
 use crate::world::{Backing, Plan, Relay};
 
 /// The times to live of [`crate::world::BRISK`].
@@ -22,7 +21,6 @@ on_both! {
     what_is_heard_of_lives_on
     agents_end_with_their_relay
     an_agent_that_moves_belongs_to_its_new_relay
-    a_peer_that_vanishes_is_noticed
 }
 
 async fn what_is_not_heard_of_ends_with_its_time_to_live(backing: Backing) -> Result<()> {
@@ -120,30 +118,5 @@ async fn an_agent_that_moves_belongs_to_its_new_relay(backing: Backing) -> Resul
     ensure!(registry.relay("r-1").await?.is_none());
     let placement = registry.placement("a-1").await?;
     ensure!(placement.previous_relay_id == "r-1", "{placement:?}");
-    Ok(())
-}
-
-/// A connection over which nothing comes any more, and that nobody closes.
-async fn a_peer_that_vanishes_is_noticed(backing: Backing) -> Result<()> {
-    const NOTICED: Duration = Duration::from_secs(60);
-    let relay = Relay::start(backing, "own")?;
-    let registry = Registry::of(&relay).await?;
-    let proxy = Proxy::before(&relay.address()).await?;
-    let far = crate::world::channel(&format!("http://{}", proxy.address())).await?;
-    let mut agent = Agent::on(far, "drone-1");
-    agent.register().await?;
-    let mut stream = agent.stream(Shape::Envelope);
-    stream.delivers(1..=1).await?;
-    until("it is placed", async || Ok(registry.holder("drone-1").await?.is_some())).await?;
-    proxy.set(Wire::Silent);
-    let vanished = Instant::now();
-    within(NOTICED, "its stream is ended", async || {
-        let drones = relay.drones().await?;
-        Ok(drones.iter().all(|drone| !drone.streaming))
-    })
-    .await?;
-    let noticed = vanished.elapsed();
-    within(TTL + LATE, "its place is gone", async || Ok(registry.holder("drone-1").await?.is_none())).await?;
-    ensure!(noticed > Duration::from_secs(1), "a moment of silence is no end: {noticed:?}");
     Ok(())
 }

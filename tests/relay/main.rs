@@ -111,7 +111,7 @@
 //! | W-01 a killed relay is gone on time, as other daemons see it | `a_killed_relay_is_gone_on_time_for_the_others` |
 //! | W-02 its agents are taken over | `an_agent_is_taken_over_by_another_daemon`, `an_agent_with_two_streams_belongs_to_the_later_relay` |
 //! | W-03 one that stops is gone at once | `a_relay_that_stops_is_gone_at_once` |
-//! | W-04 half-open connections are noticed | `a_peer_that_vanishes_is_noticed`, `an_agent_that_stands_still_is_noticed` |
+//! | W-04 half-open connections are noticed | `agents_that_vanish_are_noticed` |
 //! | W-05 what agents in another language had acknowledged is in the files, however often relays are killed | `nothing_acknowledged_is_missing_when_relays_are_killed` |
 //! | W-06 what operators list is what others read in Redis | `drones_list_and_redis_agree` |
 #![allow(clippy::unwrap_used, reason = "a test says so when it fails")]
@@ -139,5 +139,6 @@ mod register;
 mod registry;
 mod shapes;
 mod stream;
+mod vanished;
 mod watch;
 mod world;

@@ -261,7 +261,7 @@ impl Relay {
 
     /// What it says of the drones it has.
     pub async fn drones(&self) -> Result<Vec<DroneStatus>> {
-        let answer = self.control().await?.list_active_drones(ListActiveDronesRequest {}).await?;
+        let answer = self.control().await?.list_active_drones(ListActiveDronesRequest::default()).await?;
         Ok(answer.into_inner().drones)
     }
 

@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::{Value, json};
 
+use super::LIST;
 use crate::cli::address::Address;
 use crate::cli::client::{Client, count};
 use crate::cli::complete;
@@ -92,12 +93,23 @@ impl Fleet {
         Ok(Self { sites: sites.collect::<Result<_, _>>()?, stale, named: false })
     }
 
+    /// Asks all relays for their drones, some at a time; the answers are in the order of the relays.
+    pub async fn drones(&self) -> Vec<(&Site, Result<Vec<Value>, CliError>)> {
+        let asked = self.sites.iter().map(|site| async move { (site, site.drones().await) });
+        stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
+    }
+
     /// Asks all relays the same, some at a time; the answers are in the order of the relays.
     pub async fn ask(&self, call: &Call) -> Vec<(&Site, Result<Value, CliError>)> {
         let asked = self.sites.iter().map(|site| async move { (site, site.call(call).await) });
         stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
     }
 }
+
+/// How many sessions a relay is asked for at a time.
+const PAGE_SIZE: u32 = 1000;
+/// How many times at most: as many sessions as a relay may have.
+const PAGES_MAX: usize = 1000;
 
 impl Site {
     fn of(relay: &Value, session: &Session, patience: Duration) -> Result<Self, CliError> {
@@ -128,6 +140,26 @@ impl Site {
             Ok(client) => client.call(call).await,
             Err(error) => Err(error.clone()),
         }
+    }
+
+    /// The drones of this relay, page by page.
+    ///
+    /// # Errors
+    /// As of [`Client::call`].
+    pub async fn drones(&self) -> Result<Vec<Value>, CliError> {
+        let (mut drones, mut token) = (Vec::new(), String::new());
+        for _ in 0..PAGES_MAX {
+            let call = Call::of(&LIST, &json!({"pageSize": PAGE_SIZE, "pageToken": token}))?;
+            let mut document = self.call(&call).await?;
+            let found = document.get_mut("drones").and_then(Value::as_array_mut);
+            drones.extend(found.map(std::mem::take).unwrap_or_default());
+            let next = text(&document, "nextPageToken");
+            if next.is_empty() {
+                break;
+            }
+            next.clone_into(&mut token);
+        }
+        Ok(drones)
     }
 
     /// `relay/relay-1 at 10.0.2.7:50051`

@@ -12,7 +12,7 @@ use crate::cli::document::{field, number, text};
 use crate::cli::error::CliError;
 use crate::cli::output::{Text, View};
 use crate::cli::relays::LIST as RELAYS;
-use crate::cli::rpc::{Call, Leaf};
+use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
 use crate::cli::table::{self, Moment, Table};
 use crate::cli::time;
@@ -76,14 +76,10 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
 /// # Errors
 /// Why the relay that was named did not answer.
 pub async fn gather(fleet: &Fleet) -> Result<Gathered<'_>, CliError> {
-    let call = Call::of(&LIST, &json!({}))?;
     let (mut drones, mut silent) = (Vec::new(), Vec::new());
-    for (site, answer) in fleet.ask(&call).await {
+    for (site, answer) in fleet.drones().await {
         match answer {
-            Ok(mut document) => {
-                let found = document.get_mut("drones").and_then(Value::as_array_mut);
-                drones.extend(found.map(std::mem::take).unwrap_or_default());
-            }
+            Ok(found) => drones.extend(found),
             Err(error) if fleet.named => return Err(error),
             Err(error) => silent.push((site, error)),
         }

@@ -212,6 +212,11 @@ pub struct AeroRegistryConfig {
     pub relay_ttl: Span,
     /// The same of an agent.
     pub agent_ttl: Span,
+    /// How many relays are registered at most, those that have ended a moment ago included; 1 to 100,000, default
+    /// 10,000. Too low: relays are refused; too high: whoever reaches the relay's port may fill the memory of all daemons.
+    pub relays_max: usize,
+    /// The same of agents; 1 to 1,000,000, default 200,000.
+    pub agents_max: usize,
 }
 
 impl Default for RelayConfig {
@@ -286,6 +291,6 @@ impl Default for RelayRegistryConfig {
 impl Default for AeroRegistryConfig {
     fn default() -> Self {
         let ttl = Span(Duration::from_secs(30));
-        Self { relay_ttl: ttl, agent_ttl: ttl }
+        Self { relay_ttl: ttl, agent_ttl: ttl, relays_max: 10_000, agents_max: 200_000 }
     }
 }

@@ -60,6 +60,8 @@ impl Config {
         }
         within("registry.relayTtl", self.registry.relay_ttl, second, second * 24 * 3600)?;
         within("registry.agentTtl", self.registry.agent_ttl, second, second * 24 * 3600)?;
+        count("registry.relaysMax", self.registry.relays_max, 1, 100_000)?;
+        count("registry.agentsMax", self.registry.agents_max, 1, 1_000_000)?;
         let hour = Span(second * 3600);
         // What another registry's times to live are, only that one knows.
         let own = self.serves("relay") && address.is_none();
@@ -77,7 +79,7 @@ mod tests {
     #[test]
     fn a_relay_is_checked_before_anything_starts() {
         type Case = (&'static str, &'static str, fn(&mut Config));
-        let cases: [Case; 19] = [
+        let cases: [Case; 21] = [
             ("an id with a space", "relay.id", |c| c.relay.id = Some("a b".to_owned())),
             ("an empty id", "relay.id", |c| c.relay.id = Some(String::new())),
             ("a URL", "relay.advertise", |c| c.relay.advertise = Some("http://a:1".to_owned())),
@@ -100,6 +102,8 @@ mod tests {
             ("agents too long", "registry.agentTtl", |c| {
                 c.registry.agent_ttl = Span(Duration::from_secs(100_000));
             }),
+            ("no relays", "registry.relaysMax", |c| c.registry.relays_max = 0),
+            ("too many agents", "registry.agentsMax", |c| c.registry.agents_max = 1_000_001),
             ("heartbeats too seldom", "relay.registry.heartbeatInterval", |c| {
                 c.node.services = vec!["relay".to_owned()];
                 c.registry.agent_ttl = Span(Duration::from_secs(19));

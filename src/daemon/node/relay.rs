@@ -136,6 +136,8 @@ struct Relaying {
     gateway: Gateway,
     control: Control,
     sinks: Trouble,
+    /// Whether telemetry can be acknowledged.
+    acknowledges: Arc<dyn Fn() -> bool + Send + Sync>,
     /// `None` where nothing is published.
     published: Option<Trouble>,
 }
@@ -150,6 +152,7 @@ impl RelayServices {
             gateway: relay.gateway(),
             control: relay.control(),
             sinks: Arc::new(relay.sink_trouble()),
+            acknowledges: Arc::new(relay.acknowledges()),
             published: relay.publish_trouble().map(|trouble| Arc::new(trouble) as Trouble),
         });
         Self { relaying, registry: config.serves(REGISTRY_SERVICE).then(|| registry.clone()) }
@@ -184,8 +187,9 @@ impl RelayServices {
         std::iter::once(item("sinks", false, (relaying.sinks)())).chain(published).collect()
     }
 
+    /// A sink that nobody waits for is no reason to send agents elsewhere.
     fn is_up(&self) -> bool {
-        self.relaying.iter().all(|relaying| (relaying.sinks)().is_none())
+        self.relaying.iter().all(|relaying| (relaying.acknowledges)())
     }
 }
 

@@ -103,8 +103,12 @@ struct Key {
     /// Else it should be gone.
     stands: bool,
     kept: bool,
-    /// The wish has come true.
+    /// The Redis has heard of the wish.
     settled: bool,
+    /// Another's value was found in its place.
+    others: bool,
+    /// It was let go before it was written: what somebody else has put there meanwhile is newer.
+    yields: bool,
     /// A step is on its way.
     under_way: bool,
     /// Until when a key that is not kept may stand.
@@ -161,7 +165,7 @@ impl Book {
         let Some((name, key)) = self.keys.get_key_value(key).filter(|(_, key)| key.kept) else { return };
         let (name, settled) = (name.clone(), key.settled);
         let until = now + self.ttl;
-        self.edit(&name, |key| (key.kept, key.until) = (false, until));
+        self.edit(&name, |key| (key.kept, key.yields, key.until) = (false, !settled, until));
         self.leave(&name, Some(until + self.ttl));
         if settled {
             self.postpone(&name, None);
@@ -191,7 +195,7 @@ impl Book {
         self.last += 1;
         let (wish, until) = (self.last, now + self.ttl);
         let key = self.keys.entry(name.clone()).or_insert_with(|| Key::new(value, until));
-        let was_standing = key.stands && key.settled;
+        let was_standing = key.is_there();
         let is_other = *key.value != *value;
         if is_other {
             key.replace(value);
@@ -200,6 +204,7 @@ impl Book {
         key.sent |= !stands;
         key.kept = key.kept && stands && !is_other;
         (key.wish, key.stands, key.settled, key.until) = (wish, stands, false, until);
+        (key.others, key.yields) = (false, false);
         let kept = key.kept;
         self.standing -= usize::from(was_standing);
         // What is gone by itself needs no word any more.
@@ -243,7 +248,7 @@ impl Book {
         key.under_way = true;
         key.sent = true;
         let (value, older) = (key.value.clone(), key.older.clone());
-        let action = match (key.stands, key.settled) {
+        let action = match (key.stands, key.settled || key.yields) {
             (true, false) => Action::Put { value, ttl },
             (true, true) => Action::Refresh { value, older, ttl },
             (false, _) => Action::Remove { value, older },
@@ -256,13 +261,13 @@ impl Book {
         let Some(key) = self.landed(step) else { return };
         let (stands, kept) = (key.stands, key.kept);
         match outcome {
-            Outcome::Done if !stands => self.drop_key(&step.key),
-            Outcome::Done => {
-                self.settle(&step.key);
+            Outcome::Done | Outcome::Others if !stands => self.drop_key(&step.key),
+            // Another's value may go before ours has come to its end.
+            Outcome::Done | Outcome::Others => {
+                self.settle(&step.key, outcome == Outcome::Others);
                 let due = kept.then(|| self.due(&step.key, now));
                 self.postpone(&step.key, due);
             }
-            Outcome::Others => self.drop_key(&step.key),
             Outcome::Refused => self.postpone(&step.key, Some(now + REFUSED_WAITS)),
         }
     }
@@ -323,13 +328,15 @@ impl Book {
         self.keys.get_mut(&step.key)
     }
 
-    fn settle(&mut self, name: &Arc<str>) {
-        if let Some(key) = self.keys.get_mut(name).filter(|key| !key.settled) {
-            key.settled = true;
+    fn settle(&mut self, name: &Arc<str>, others: bool) {
+        let Some(key) = self.keys.get_mut(name) else { return };
+        let was_standing = key.is_there();
+        if !key.settled {
             // Of those before it at most one can come again: from a backup.
             key.older.drain(..key.older.len().saturating_sub(1));
-            self.standing += usize::from(key.stands);
         }
+        (key.settled, key.others) = (true, others);
+        self.standing = self.standing + usize::from(key.is_there()) - usize::from(was_standing);
     }
 
     /// When a key that was looked after now is looked after again: within the half of its time to live, and not
@@ -356,7 +363,7 @@ impl Book {
 
     fn drop_key(&mut self, name: &Arc<str>) {
         let Some(key) = self.keys.remove(name) else { return };
-        self.standing -= usize::from(key.stands && key.settled);
+        self.standing -= usize::from(key.is_there());
         if let Some(place) = key.urgent {
             self.urgent.remove(&place);
         }
@@ -403,6 +410,8 @@ impl Key {
             stands: false,
             kept: false,
             settled: false,
+            others: false,
+            yields: false,
             under_way: false,
             until,
             urgent: None,
@@ -410,9 +419,12 @@ impl Key {
             leaves: None,
         }
     }
-}
 
-impl Key {
+    /// Whether the value stands in the Redis, as far as is known.
+    fn is_there(&self) -> bool {
+        self.stands && self.settled && !self.others
+    }
+
     fn replace(&mut self, value: &str) {
         let before = std::mem::replace(&mut self.value, Arc::from(value));
         if self.sent {

@@ -186,19 +186,62 @@ fn a_key_is_refreshed_within_half_its_time_only_while_it_is_kept() {
 }
 
 #[test]
-fn anothers_value_is_left_alone_and_forgotten() {
-    let (mut book, mut stand, now) = (Book::new(TTL, 4), Stand::default(), Instant::now());
+fn anothers_value_is_left_alone_until_it_is_gone() {
+    let (mut book, mut stand, mut now) = (Book::new(TTL, 4), Stand::default(), Instant::now());
     book.put(KEY, "A", now).unwrap();
     book.keep(KEY, now);
     drain(&mut book, &mut stand, now);
     stand.0.insert(KEY.to_owned(), "another's".to_owned());
-    assert_eq!(actions(&drain(&mut book, &mut stand, now + TTL / 2)), ["refresh"]);
-    assert_eq!(book.standing(), 0);
-    book.keep(KEY, now + TTL);
-    assert!(drain(&mut book, &mut stand, now + TTL * 2).is_empty());
-    book.remove(KEY, "A", now + TTL * 2).unwrap();
-    drain(&mut book, &mut stand, now + TTL * 2);
-    assert_eq!(stand.of(KEY), Some("another's"));
+    for _ in 0..3 {
+        now += TTL / 2;
+        assert_eq!(actions(&drain(&mut book, &mut stand, now)), ["refresh"], "at its rhythm");
+        assert_eq!((stand.of(KEY), book.standing()), (Some("another's"), 0));
+    }
+    stand.0.clear();
+    now += TTL / 2;
+    assert_eq!(actions(&drain(&mut book, &mut stand, now)), ["refresh"]);
+    assert_eq!((stand.of(KEY), book.standing()), (Some("A"), 1));
+    stand.0.insert(KEY.to_owned(), "another's".to_owned());
+    book.remove(KEY, "A", now).unwrap();
+    drain(&mut book, &mut stand, now);
+    assert_eq!((stand.of(KEY), book.standing()), (Some("another's"), 0));
+    assert_eq!(book.next_at(), None, "nothing is left of it");
+}
+
+#[test]
+fn anothers_value_that_was_seen_before_the_stream_came_is_waited_for() {
+    let (mut book, mut stand, now) = (Book::new(TTL, 4), Stand::default(), Instant::now());
+    book.put(KEY, "A", now).unwrap();
+    drain(&mut book, &mut stand, now);
+    stand.0.insert(KEY.to_owned(), "another's".to_owned());
+    book.look_again();
+    drain(&mut book, &mut stand, now);
+    assert_eq!((stand.of(KEY), book.standing()), (Some("another's"), 0));
+    book.keep(KEY, now);
+    stand.0.clear();
+    drain(&mut book, &mut stand, now + TTL / 2);
+    assert_eq!((stand.of(KEY), book.standing()), (Some("A"), 1));
+}
+
+#[test]
+fn what_was_let_go_before_it_was_written_yields_to_what_is_newer() {
+    for (stands, expected) in [(Some("another's"), "another's"), (None, "B"), (Some("A"), "B")] {
+        let (mut book, mut stand, now) = (Book::new(TTL, 4), Stand::default(), Instant::now());
+        book.put(KEY, "A", now).unwrap();
+        drain(&mut book, &mut stand, now);
+        stand.0.clear();
+        stand.0.extend(stands.map(|value| (KEY.to_owned(), value.to_owned())));
+        book.put(KEY, "B", now).unwrap();
+        book.keep(KEY, now);
+        book.let_go(KEY, now);
+        assert_eq!(actions(&drain(&mut book, &mut stand, now)), ["refresh"]);
+        assert_eq!(stand.of(KEY), Some(expected));
+        assert_eq!(book.standing(), usize::from(expected == "B"));
+        // The agent comes back to this relay, and says so.
+        book.put(KEY, "C", now).unwrap();
+        assert_eq!(actions(&drain(&mut book, &mut stand, now)), ["put"]);
+        assert_eq!((stand.of(KEY), book.standing()), (Some("C"), 1));
+    }
 }
 
 #[test]

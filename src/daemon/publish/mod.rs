@@ -90,7 +90,7 @@ impl Publications {
         self.wish(|book, now| book.put(key, value, now));
     }
 
-    /// Keeps a key that was put alive from now on, unless another's value stands there.
+    /// Keeps a key that was put alive from now on. Where another's value stands it waits until that is gone.
     pub fn keep(&self, key: &str) {
         self.wish(|book, now| {
             book.keep(key, now);

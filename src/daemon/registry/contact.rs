@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::core::time::Millis;
@@ -36,13 +36,20 @@ pub struct Contact {
     /// Why the last call failed that did.
     trouble: Mutex<String>,
     news: watch::Sender<News>,
+    /// Told of each answer, and of each silence.
+    answered: Notify,
 }
 
 impl Contact {
     /// No contact yet.
     pub(super) fn new() -> Self {
         let last = Last { store: Millis(0), at: Instant::now(), silent: false, unread_since: None };
-        Self { last: RwLock::new(last), trouble: Mutex::default(), news: watch::Sender::new(News::default()) }
+        Self {
+            last: RwLock::new(last),
+            trouble: Mutex::default(),
+            news: watch::Sender::new(News::default()),
+            answered: Notify::new(),
+        }
     }
 
     /// Store time now, by the last answer and the time since it was asked for: ahead by at most as long as
@@ -81,6 +88,18 @@ impl Contact {
         }
     }
 
+    /// Waits for the answer to a pulse that was sent at `asked` or later; at once while the store is silent.
+    pub(super) async fn heard_since(&self, asked: Instant) {
+        loop {
+            let answered = self.answered.notified();
+            let last = self.last();
+            if last.silent || last.at >= asked {
+                return;
+            }
+            answered.await;
+        }
+    }
+
     /// The epoch that the store named last.
     pub fn epoch(&self) -> Epoch {
         self.news.borrow().epoch
@@ -100,6 +119,7 @@ impl Contact {
     /// Notes that a pulse went unanswered.
     pub fn note_silence(&self) {
         self.change(|last| last.silent = true);
+        self.answered.notify_waiters();
     }
 
     /// Notes whether the log can be read.
@@ -124,6 +144,7 @@ impl Contact {
             news.returns += u64::from(silent);
             *news != before
         });
+        self.answered.notify_waiters();
     }
 
     /// Notes an epoch that the store named in a refusal.

@@ -225,6 +225,24 @@ pub async fn wait_for(view: &View, revision: Revision) {
     let _ = head.wait_for(|head| head.caught_up && head.revision >= revision).await;
 }
 
+/// How long somebody waits to know all that the store knew.
+const SEE_ALL_MAX: Duration = Duration::from_millis(500);
+
+impl Registry {
+    /// Waits a moment until the view shows all that the store had when this was called: whoever was told of it at
+    /// another daemon may be faster here than the log. At once while the store is silent.
+    pub(in crate::daemon) async fn see_all(&self) {
+        let (view, asked) = (self.view(), Instant::now());
+        view.ask_beat();
+        let seen = async {
+            view.contact().heard_since(asked).await;
+            wait_for(view, view.heard_of()).await;
+        };
+        // Whoever is still behind then is told so by the view.
+        let _ = timeout(SEE_ALL_MAX, seen).await;
+    }
+}
+
 /// The error and all its causes in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

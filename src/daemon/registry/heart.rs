@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::Registry;
@@ -18,6 +18,8 @@ use crate::daemon::store::{Beat, Epoch, GroupRef, Pulse, StoreError};
 const PULSE_TIMEOUT: Duration = Duration::from_millis(450);
 /// How often deadlines are asked for, however seldom groups are renewed.
 const POLL_EVERY: Duration = Duration::from_millis(500);
+/// How soon behind its predecessor a beat comes that was asked for.
+const ASKED_AFTER: Duration = Duration::from_millis(50);
 /// How far back a pulse asks what moved, beyond its predecessor: answers may overtake each other.
 const MOVED_SLACK: Duration = Duration::from_millis(250);
 
@@ -62,15 +64,25 @@ pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Hea
         renewed: None,
         complaint: Complaint::default(),
     };
+    let mut beaten = Instant::now();
     loop {
         let now = tokio::select! {
             biased;
             now = ticks.tick() => now,
             // A silence of all is noticed from the first renewal on, so that comes at once.
             () = registry.own().kept() => heart.begin_anew(),
+            () = asked_for(registry, beaten) => Instant::now(),
         };
+        beaten = now;
         after_beat(heart.beat(now).await);
     }
+}
+
+/// Waits until somebody wants to know how the store stands now, and some time behind the beat at `beaten`: however
+/// many ask, it costs the store little.
+async fn asked_for(registry: &Registry, beaten: Instant) {
+    sleep_until(beaten + ASKED_AFTER).await;
+    registry.view().beat_asked().await;
 }
 
 impl Heart<'_> {

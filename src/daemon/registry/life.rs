@@ -85,8 +85,20 @@ pub struct Beginning<'a> {
     pub value: &'a (dyn Fn(Millis) -> Bytes + Send + Sync),
 }
 
+/// What a record of the view is to be from now on.
+pub struct Claim<'a> {
+    pub record: &'a ViewRecord,
+    pub ttl: Duration,
+    pub value: &'a Bytes,
+    /// What else must hold; that the record is as it was read is one of them anyway.
+    pub preconditions: &'a [Precondition],
+}
+
 /// What a living record is to be, and what else must hold.
 struct Wanted<'a> {
+    /// What the value was made from.
+    from: Version,
+    ttl: Duration,
     value: &'a Bytes,
     preconditions: &'a [Precondition],
 }
@@ -141,7 +153,7 @@ impl Registry {
             Refreshed::Deferred => return Ok(Kept::Deferred),
             Refreshed::Over => {}
         }
-        match self.bring_back(&record.record.id, None, heard).await {
+        match self.bring_back(record, None, heard).await {
             Err(error) if error.may_pass() => {
                 self.defer(record, heard)?;
                 Ok(Kept::Deferred)
@@ -153,16 +165,28 @@ impl Registry {
     /// Begins another life of a record that the view shows and whose life is over, with another value if one is given.
     async fn bring_back(
         &self,
-        id: &RecordId,
+        record: &ViewRecord,
         wanted: Option<&Wanted<'_>>,
         heard: Instant,
     ) -> Result<Kept, LifeError> {
+        let id = &record.record.id;
         let _one = self.beginnings.of(id).await;
-        let mut tried = None;
+        let (mut tried, mut looked) = (None, false);
         for _ in 0..TRIES_MAX {
             // What stays as it was when the store refused it is over for the store.
             let now = self.view().get(id).filter(|now| tried != Some(now.record.version));
-            let Some(now) = now else { return Ok(Kept::Gone) };
+            let Some(now) = now else {
+                if looked {
+                    return self.gone(record, heard);
+                }
+                looked = true;
+                self.see_all().await;
+                continue;
+            };
+            // Made from what is no more it would put the old over the new.
+            if wanted.is_some_and(|wanted| wanted.from != now.record.version) {
+                return Err(conflict(id.clone()).into());
+            }
             // Somebody else may have brought it back meanwhile.
             match self.refresh_heard(&now, heard).await? {
                 Refreshed::Lives => return self.change_living(&now, wanted).await,
@@ -180,6 +204,15 @@ impl Registry {
         Err(LifeError::Held)
     }
 
+    /// What is not found is gone, unless the view does not know all yet: others may just have brought it back.
+    fn gone(&self, record: &ViewRecord, heard: Instant) -> Result<Kept, LifeError> {
+        if !self.view().is_behind() {
+            return Ok(Kept::Gone);
+        }
+        self.defer(record, heard)?;
+        Ok(Kept::Deferred)
+    }
+
     async fn change_living(&self, now: &ViewRecord, wanted: Option<&Wanted<'_>>) -> Result<Kept, LifeError> {
         if let Some(wanted) = wanted.filter(|wanted| *wanted.value != now.record.value) {
             let write = put(now, wanted.value, now.record.group.clone());
@@ -190,36 +223,46 @@ impl Registry {
 
     async fn write_anew(&self, now: &ViewRecord, wanted: Option<&Wanted<'_>>) -> Result<(), LifeError> {
         let old = now.record.group.as_ref().map(|group| &group.id);
-        let ttl = old.and_then(|old| self.view().group(old)).map_or(TTL_UNKNOWN, |group| group.ttl);
+        let known = || old.and_then(|old| self.view().group(old)).map_or(TTL_UNKNOWN, |group| group.ttl);
+        let ttl = wanted.map_or_else(known, |wanted| wanted.ttl);
         let group = self.open_life(&now.record.id, old, ttl).await?;
         let value = wanted.map_or(&now.record.value, |wanted| wanted.value);
         let preconditions = unchanged(now, wanted.map_or(&[], |wanted| wanted.preconditions));
         self.write_life(put(now, value, Some(group.of.clone())), &group, preconditions).await
     }
 
-    /// Says that a record of the view lives, and is this: what it is already is only refreshed.
+    /// Says that a record of the view lives, and is this: what it is already is only refreshed. One that lives by
+    /// another time to live than it should begins another life.
     ///
     /// # Errors
-    /// [`LifeError`]; unless the outcome is unknown, the record is as it was.
-    pub async fn claim(
-        &self,
-        record: &ViewRecord,
-        value: &Bytes,
-        preconditions: &[Precondition],
-    ) -> Result<(), LifeError> {
-        let id = &record.record.id;
-        let wanted = Wanted { value, preconditions };
+    /// [`LifeError`], [`CommitError::Conflict`] among them when it is another version by now; unless the outcome is
+    /// unknown, the record is as it was.
+    pub async fn claim(&self, claim: Claim<'_>) -> Result<(), LifeError> {
+        let Claim { record, ttl, value, preconditions } = claim;
+        let wanted = Wanted { from: record.record.version, ttl, value, preconditions };
         let kept = match self.refresh(record).await? {
+            Refreshed::Lives if self.has_other_ttl(record, ttl) => {
+                let _one = self.beginnings.of(&record.record.id).await;
+                self.write_anew(record, Some(&wanted)).await?;
+                Kept::Lives
+            }
             Refreshed::Lives => self.change_living(record, Some(&wanted)).await?,
             Refreshed::Deferred => Kept::Deferred,
-            Refreshed::Over => self.bring_back(id, Some(&wanted), Instant::now()).await?,
+            Refreshed::Over => self.bring_back(record, Some(&wanted), Instant::now()).await?,
         };
         match kept {
             Kept::Lives => Ok(()),
-            // The store has gone away just now.
-            Kept::Deferred => Err(StoreError::Unavailable("it does not answer".into()).into()),
-            Kept::Gone => Err(conflict(id.clone()).into()),
+            // It is no more than a word for what is there.
+            Kept::Deferred if *value == record.record.value => Ok(()),
+            Kept::Deferred => Err(gone_away().into()),
+            Kept::Gone => Err(conflict(record.record.id.clone()).into()),
         }
+    }
+
+    /// Whether a record lives by another time to live than this, as one does from before it was configured.
+    fn has_other_ttl(&self, record: &ViewRecord, ttl: Duration) -> bool {
+        let group = record.record.group.as_ref().and_then(|group| self.view().group(&group.id));
+        group.is_some_and(|group| whole_ms(group.ttl) != whole_ms(ttl))
     }
 
     /// Begins a life of a record that is not there.
@@ -232,10 +275,22 @@ impl Registry {
         if self.view().get(&id).is_some() {
             return Err(conflict(id).into());
         }
+        self.check_over(&id).await?;
         let group = self.open_life(&id, None, ttl).await?;
         preconditions.push(Precondition::Version { id: id.clone(), version: Version(0) });
         let write = Write::Put { id, value: value(group.renewed_at), group: Some(group.of.clone()) };
         self.write_life(write, &group, preconditions).await
+    }
+
+    /// Checks that a record is over that the view still holds, and no longer shows: others may have spoken for it a
+    /// moment ago, and another life would end the one that it has.
+    async fn check_over(&self, id: &RecordId) -> Result<(), LifeError> {
+        let Some(held) = self.view().held(id) else { return Ok(()) };
+        match self.refresh(&held).await? {
+            Refreshed::Over => Ok(()),
+            Refreshed::Lives => Err(conflict(id.clone()).into()),
+            Refreshed::Deferred => Err(gone_away().into()),
+        }
     }
 
     async fn write_life(
@@ -312,6 +367,11 @@ impl Registry {
 
 fn is_unknown(error: &CommitError) -> bool {
     matches!(error, CommitError::Store(StoreError::OutcomeUnknown(_) | StoreError::Unavailable(_)))
+}
+
+/// The store has gone away just now.
+fn gone_away() -> StoreError {
+    StoreError::Unavailable("it does not answer".into())
 }
 
 /// The record is not as it was thought to be.

@@ -74,6 +74,8 @@ pub struct Registry {
     losses: Losses,
     log_turns: Semaphore,
     refreshes: Refreshes,
+    /// Kinds of what says itself that it lives, those first that others depend on.
+    claimed: &'static [Kind],
     beginnings: Beginnings,
     /// About mutations that the store refused.
     refusals: Complaint,
@@ -100,6 +102,7 @@ impl Registry {
             own: OwnGroups::default(),
             log_turns: Semaphore::new(LOG_READERS_MAX),
             refreshes: Refreshes::default(),
+            claimed: &[],
             beginnings: Beginnings::default(),
             refusals: Complaint::default(),
             full: AtomicBool::new(false),
@@ -117,10 +120,10 @@ impl Registry {
     }
 
     /// Tells nobody what a new epoch has lost of these kinds, but counts it: what lives says so again, and what does
-    /// not is no loss.
+    /// not is no loss. In this order they are brought back after an outage: name those first that others depend on.
     #[must_use]
     pub fn claiming(self, claimed: &'static [Kind]) -> Self {
-        Self { losses: self.losses.untold(claimed), ..self }
+        Self { losses: self.losses.untold(claimed), claimed, ..self }
     }
 
     /// Has its audit records carry a MAC, by which the sealer of this node knows them for its own.

@@ -4,6 +4,7 @@
 //! once it is heard again: nobody dies of an outage. A refresh changes no record, so it is no event.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -69,6 +70,8 @@ struct Waiting {
 struct Deferred {
     heard: Instant,
     ttl: Duration,
+    /// Of the value of which it was said.
+    of_value: u64,
 }
 
 impl Refreshes {
@@ -110,17 +113,27 @@ impl Refreshes {
             return Err(TooManyWait);
         }
         let known = deferred.entry(id.clone()).or_insert(of);
-        known.heard = known.heard.max(of.heard);
+        if known.heard < of.heard {
+            *known = of;
+        }
         drop(deferred);
         self.put_off.notify_one();
         Ok(Refreshed::Deferred)
     }
 
-    /// Takes what waits for the store and is not over by itself.
-    fn take_deferred(&self) -> BTreeMap<RecordId, Deferred> {
-        let mut deferred = std::mem::take(&mut *lock(&self.deferred));
+    /// What waits for the store and is not over by itself. It waits until it is done.
+    fn waiting(&self) -> Vec<(RecordId, Deferred)> {
+        let mut deferred = lock(&self.deferred);
         deferred.retain(|_, of| of.heard.elapsed() < of.ttl);
-        deferred
+        deferred.iter().map(|(id, of)| (id.clone(), *of)).collect()
+    }
+
+    /// Nothing more is to be told of this word; a newer one goes on waiting.
+    fn done(&self, id: &RecordId, of: Deferred) {
+        let mut deferred = lock(&self.deferred);
+        if deferred.get(id).is_some_and(|known| known.heard <= of.heard) {
+            deferred.remove(id);
+        }
     }
 }
 
@@ -152,7 +165,17 @@ impl Registry {
     pub(super) fn defer(&self, record: &ViewRecord, heard: Instant) -> Result<Refreshed, TooManyWait> {
         let group = record.record.group.as_ref().and_then(|group| self.view().group(&group.id));
         let ttl = group.map_or(TTL_UNKNOWN, |group| group.ttl);
-        self.refreshes.defer(&record.record.id, Deferred { heard, ttl })
+        self.refreshes.defer(&record.record.id, Deferred { heard, ttl, of_value: hash_of(record) })
+    }
+
+    /// Whether the store is away: what is said then is told it when it is back.
+    pub fn is_away(&self) -> bool {
+        self.view().contact().is_silent()
+    }
+
+    /// Whether a record waits for the store to hear of it.
+    pub fn is_deferred(&self, id: &RecordId) -> bool {
+        lock(&self.refreshes.deferred).contains_key(id)
     }
 
     /// How many records wait for the store to hear of them.
@@ -219,9 +242,13 @@ impl Registry {
             if contact.epoch() != self.view().head().epoch {
                 continue;
             }
-            let deferred = self.refreshes.take_deferred();
-            let count = deferred.len();
-            let left = iter(deferred)
+            let mut waiting = self.refreshes.waiting();
+            // After an outage what was over must be back before the grace ends; without a relay its agents are nowhere.
+            waiting.sort_by_key(|(id, _)| {
+                self.claimed.iter().position(|kind| *kind == id.kind).unwrap_or(usize::MAX)
+            });
+            let count = waiting.len();
+            let left = iter(waiting)
                 .map(|(id, of)| async move { self.write_back_one(id, of).await })
                 .buffer_unordered(WRITING_BACK)
                 .filter(|written| std::future::ready(!written))
@@ -235,17 +262,25 @@ impl Registry {
 
     /// False: it goes on waiting.
     async fn write_back_one(&self, id: RecordId, of: Deferred) -> bool {
-        if let Some(record) = self.view().get(&id) {
-            let kept = self.keep_heard(&record, of.heard).await;
-            let told = matches!(kept, Ok(kept) if !kept.is_deferred());
-            if told {
-                return true;
-            }
+        let Some(record) = self.view().get(&id) else { return false };
+        if hash_of(&record) != of.of_value {
+            // It is another relay's by now, or somewhere else: that was said later.
+            self.refreshes.done(&id, of);
+            return true;
         }
-        // Full: then others are spoken for.
-        let _ = self.refreshes.defer(&id, of);
-        false
+        let kept = self.keep_heard(&record, of.heard).await;
+        let told = matches!(kept, Ok(kept) if !kept.is_deferred());
+        if told {
+            self.refreshes.done(&id, of);
+        }
+        told
     }
+}
+
+fn hash_of(record: &ViewRecord) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    record.record.value.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use prost::Message;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub use tenancy::Tenancy;
@@ -139,6 +139,8 @@ struct State {
     heard_at: Millis,
     /// Where the log ended at that time.
     heard_of: Revision,
+    /// Asks the heart for a beat.
+    beats: Arc<Notify>,
 }
 
 /// The mirror. Cheap to read from many tasks.
@@ -273,11 +275,12 @@ impl View {
     }
 
     /// Whether this life of a group is live, as its records are judged: while the store is silent no deadline
-    /// passes. One that was not heard of yet is: the next beat tells of it.
+    /// passes. One that was not heard of yet is, and one that others may have spoken for since the last beat: the next
+    /// one tells of it.
     pub fn is_live(&self, of: &GroupRef) -> bool {
         let state = read(&self.state);
         let now = self.judged_at(&state);
-        state.lives(of, now)
+        state.has_records(of, now)
     }
 
     /// Forgets groups whose end is longer ago than `age`.
@@ -472,7 +475,7 @@ impl State {
     }
 
     fn is_live(&self, record: &ViewRecord, now: Millis) -> bool {
-        record.record.group.as_ref().is_none_or(|bound| self.lives(bound, now))
+        record.record.group.as_ref().is_none_or(|bound| self.has_records(bound, now))
     }
 
     /// Whether this life of a group is live. One that this view has not heard of yet is: it was when something

@@ -97,15 +97,12 @@ impl Relay {
 
     /// What is wrong with the sinks; `None` while all of them take telemetry.
     pub fn sink_trouble(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
-        let sinks = self.sinks.clone();
-        move || {
-            let failing = sinks.health().into_iter().filter_map(|sink| {
-                let what = sink.what?;
-                Some(format!("{}: {what}", sink.name))
-            });
-            let failing: Vec<String> = failing.collect();
-            (!failing.is_empty()).then(|| failing.join("; "))
-        }
+        sink_trouble(self.sinks.clone())
+    }
+
+    /// Whether telemetry can be acknowledged: every sink that has to have it takes it.
+    pub fn acknowledges(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        acknowledges(self.sinks.clone())
     }
 
     /// What is wrong with the publication of keys; the outer `None` where nothing is published.
@@ -139,5 +136,59 @@ fn intake_settings(config: &RelayConfig) -> IntakeSettings {
             TelemetryWire::Legacy => Some(Shape::Legacy),
             TelemetryWire::Envelope => Some(Shape::Envelope),
         },
+    }
+}
+
+fn sink_trouble(sinks: Arc<Sinks>) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+    move || {
+        let failing = sinks.health().into_iter().filter_map(|sink| {
+            let what = sink.what?;
+            Some(format!("{}: {what}", sink.name))
+        });
+        let failing: Vec<String> = failing.collect();
+        (!failing.is_empty()).then(|| failing.join("; "))
+    }
+}
+
+fn acknowledges(sinks: Arc<Sinks>) -> impl Fn() -> bool + Send + Sync + 'static {
+    move || sinks.health().iter().all(|sink| sink.healthy || !sink.acknowledges)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::config::{AcknowledgeWhen, FileSinkConfig, HttpSinkConfig, SinksConfig};
+    use crate::daemon::relay::batch::{Batch, Frame};
+    use crate::wire::pb::aeroarc::agent::v1::TelemetryFrame;
+
+    /// Sinks with a server that nobody listens at, once it has failed.
+    async fn failing(with_file: bool, folder: &Path) -> Arc<Sinks> {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let config = SinksConfig {
+            file: FileSinkConfig { enabled: Some(with_file), ..FileSinkConfig::default() },
+            http: HttpSinkConfig { url: Some(format!("http://{nobody}/")), ..HttpSinkConfig::default() },
+            ..SinksConfig::default()
+        };
+        let metrics = Arc::new(SinkMetrics::new(&prometheus::Registry::new()).unwrap());
+        let sinks = Arc::new(Sinks::open(&config, AcknowledgeWhen::Written, folder, metrics).unwrap());
+        let frame = Frame { message: TelemetryFrame::default(), raw: bytes::Bytes::new() };
+        let batch = Batch { agent_id: "a".into(), received_unix_ns: 1, frames: vec![frame] };
+        let handed = sinks.take(Arc::new(batch)).await;
+        while sinks.health().iter().all(|sink| sink.healthy) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        drop(handed);
+        sinks
+    }
+
+    #[tokio::test]
+    async fn only_a_sink_that_acknowledges_makes_a_relay_unready() {
+        for (what, with_file) in [("beside a file", true), ("alone", false)] {
+            let place = tempfile::tempdir().unwrap();
+            let sinks = failing(with_file, place.path()).await;
+            assert_eq!(acknowledges(sinks.clone())(), with_file, "{what}");
+            let trouble = sink_trouble(sinks)().unwrap_or_default();
+            assert!(trouble.starts_with("http: "), "{what}: {trouble}");
+        }
     }
 }

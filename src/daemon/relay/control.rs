@@ -10,7 +10,7 @@ use super::RELAY_RUNBOOK;
 use super::commands::{Commands, Order};
 use super::sessions::{CONTEXT_ID_BYTES_MAX, Sessions, is_context_id};
 use crate::core::names::check_id;
-use crate::daemon::objects;
+use crate::daemon::objects::{self, listing};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::chain;
 use crate::daemon::registry::record::Deed;
@@ -19,6 +19,8 @@ use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::aeroarc::agent::v1 as agent_pb;
 use crate::wire::pb::aeroarc::relay::v1 as pb;
 
+/// The most sessions of one page.
+const PAGE_SIZE_MAX: usize = 1000;
 /// How long an agent has to answer a command, whoever still waits for it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -80,9 +82,17 @@ impl Control {
 impl pb::relay_control_server::RelayControl for Control {
     async fn list_active_drones(
         &self,
-        _request: Request<pb::ListActiveDronesRequest>,
+        request: Request<pb::ListActiveDronesRequest>,
     ) -> Result<Response<pb::ListActiveDronesResponse>, Status> {
-        Ok(Response::new(pb::ListActiveDronesResponse { drones: self.sessions.list() }))
+        let pb::ListActiveDronesRequest { page_size, page_token } = request.into_inner();
+        let size = listing::page_size(page_size, usize::MAX, PAGE_SIZE_MAX)?;
+        // A token is the last id of its page: sessions come and go, and the order stays.
+        let mut drones = self.sessions.list(&page_token, size.saturating_add(1));
+        let more = drones.len() > size;
+        drones.truncate(size);
+        let last = drones.last().filter(|_| more);
+        let next_page_token = last.map_or_else(String::new, |drone| drone.drone_id.clone());
+        Ok(Response::new(pb::ListActiveDronesResponse { drones, next_page_token }))
     }
 
     async fn get_drone_status(

@@ -5,6 +5,7 @@
 //! because agents reconnect at once and for ever when one is ended; they only touch nothing of the new session.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -199,8 +200,12 @@ impl Sessions {
         let Some(agent) = agents.get_mut(agent_id) else { return };
         agent.streams.retain(|other| other.number != stream.number);
         let current = agent.session.as_ref().is_some_and(|session| session.id == stream.session.id);
-        if current && agent.newest().is_none() {
+        let is_over = current && agent.newest().is_none();
+        // The last stream may be one of a former session, whose successor has opened none.
+        if is_over || agent.streams.is_empty() {
             self.reports.let_go(agent_id);
+        }
+        if is_over {
             match ending {
                 Ending::Clean => {
                     agent.session = None;
@@ -224,12 +229,14 @@ impl Sessions {
         Some((agent.session.clone()?, agent.newest().cloned()))
     }
 
-    /// Every session in the order of the agents.
-    pub fn list(&self) -> Vec<DroneStatus> {
+    /// The sessions behind that of an agent in the order of the agents, at most `limit`; empty: from the first on.
+    pub fn list(&self, after: &str, limit: usize) -> Vec<DroneStatus> {
         // Others wait for the lock: what can be done without it is.
         let live: Vec<Seen> = {
             let agents = self.lock();
-            agents.values().filter(|agent| self.is_live(agent)).filter_map(Agent::seen).collect()
+            let behind = agents.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+            let live = behind.map(|(_, agent)| agent).filter(|agent| self.is_live(agent));
+            live.filter_map(Agent::seen).take(limit).collect()
         };
         live.iter().map(|seen| seen.status(&self.settings.relay_id)).collect()
     }
@@ -268,12 +275,16 @@ impl Sessions {
     }
 
     fn remove_ended(&self, agents: &mut BTreeMap<Arc<str>, Agent>) {
-        agents.retain(|_, agent| {
+        agents.retain(|agent_id, agent| {
             if !self.is_live(agent) {
                 agent.session = None;
                 agent.idle_since = None;
             }
-            agent.session.is_some() || !agent.streams.is_empty()
+            let stays = agent.session.is_some() || !agent.streams.is_empty();
+            if !stays {
+                self.reports.let_go(agent_id);
+            }
+            stays
         });
     }
 

@@ -1,9 +1,48 @@
+use async_trait::async_trait;
+use tonic::Status;
+
 use super::*;
+use crate::daemon::config::RelayRegistryConfig;
+use crate::daemon::relay::report::RelayRegistry;
+use crate::wire::pb::aeroarc::registry::v1::Relay;
 
 fn sessions(sessions_max: usize) -> Sessions {
+    sessions_told_of(sessions_max, Arc::default())
+}
+
+fn sessions_told_of(sessions_max: usize, reports: Arc<Reports>) -> Sessions {
     let settings =
         SessionSettings { relay_id: "relay-1".to_owned(), ttl: Duration::from_secs(45), sessions_max };
-    Sessions::new(settings, Arc::default(), Arc::default())
+    Sessions::new(settings, Arc::default(), reports)
+}
+
+/// A registry that hears everything.
+struct Hears;
+
+#[async_trait]
+impl RelayRegistry for Hears {
+    async fn register_relay(&self, _: &Relay) -> Result<(), Status> {
+        Ok(())
+    }
+
+    async fn heartbeat_relay(&self, _: &str) -> Result<(), Status> {
+        Ok(())
+    }
+
+    async fn register_agent(&self, _: &str, _: &str) -> Result<(), Status> {
+        Ok(())
+    }
+
+    async fn heartbeat_agent(&self, _: &str, _: &str) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+/// Sessions and what the registry is told of them.
+fn reported() -> (Sessions, Arc<Reports>) {
+    let config = RelayRegistryConfig::default();
+    let reports = Arc::new(Reports::new(Relay::default(), &config, Arc::new(Hears), 10));
+    (sessions_told_of(10, reports.clone()), reports)
 }
 
 fn register(sessions: &Sessions, agent_id: &str) -> Arc<Session> {
@@ -22,7 +61,7 @@ async fn each_registration_is_a_session_that_nobody_can_guess() {
         (0..100).map(|_| register(&sessions, "a").id.clone()).collect();
     assert_eq!(ids.len(), 100);
     assert!(ids.iter().all(|id| id.len() == "sess-".len() + 32), "{ids:?}");
-    assert_eq!(sessions.list().len(), 1);
+    assert_eq!(sessions.list("", usize::MAX).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -32,7 +71,7 @@ async fn a_session_without_a_stream_ends_with_its_time() {
     tokio::time::advance(Duration::from_secs(44)).await;
     assert!(sessions.status("a").is_some_and(|drone| !drone.streaming));
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!((sessions.status("a"), sessions.list().len()), (None, 0));
+    assert_eq!((sessions.status("a"), sessions.list("", usize::MAX).len()), (None, 0));
     assert_eq!(
         sessions.open("a").err().map(|fault| fault.reason.to_string()).as_deref(),
         Some("NOT_REGISTERED")
@@ -114,11 +153,53 @@ async fn drones_are_listed_in_their_order_with_what_they_do() {
     stream.session.note_let_go(2);
     stream.session.note_acked(2, 9);
     stream.session.note_flight("f1", "i1", 4);
-    let listed = sessions.list();
+    let listed = sessions.list("", usize::MAX);
     let ids: Vec<&str> = listed.iter().map(|drone| drone.drone_id.as_str()).collect();
     assert_eq!(ids, ["a", "b", "c"]);
     let drone = &listed[1];
     assert_eq!((drone.acked_seq, drone.acked_frames, drone.inflight_frames), (9, 2, 1));
     assert_eq!((drone.flight_id.as_str(), drone.intent_version, drone.wire.as_str()), ("f1", 4, "legacy"));
     assert_eq!(drone.relay_id, "relay-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_has_no_stream_left_is_reported_no_more() {
+    for ending in [Ending::Clean, Ending::Broken] {
+        let (sessions, reports) = reported();
+        register(&sessions, "a");
+        let (first, _first_orders) = open(&sessions, "a");
+        assert_eq!(reports.health().agents, 1);
+        register(&sessions, "a");
+        // Of the new session there is no stream yet, and there will be none.
+        assert_eq!(reports.health().agents, 1, "a former stream is still open");
+        sessions.close(&first, ending);
+        assert_eq!(reports.health().agents, 0, "{ending:?}");
+        assert!(sessions.status("a").is_some(), "its session is not that of the stream");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_is_reported_while_its_session_has_a_stream() {
+    let (sessions, reports) = reported();
+    register(&sessions, "a");
+    let (former, _former_orders) = open(&sessions, "a");
+    register(&sessions, "a");
+    let (first, _first_orders) = open(&sessions, "a");
+    let (second, _second_orders) = open(&sessions, "a");
+    sessions.close(&former, Ending::Broken);
+    sessions.close(&first, Ending::Broken);
+    assert_eq!(reports.health().agents, 1);
+    sessions.close(&second, Ending::Broken);
+    assert_eq!(reports.health().agents, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_removed_is_reported_no_more() {
+    let (sessions, reports) = reported();
+    register(&sessions, "a");
+    // Whoever held it.
+    reports.hold("a");
+    tokio::time::advance(Duration::from_secs(45)).await;
+    sessions.remove_ended(&mut sessions.lock());
+    assert_eq!((sessions.counts(), reports.health().agents), ((0, 0), 0));
 }

@@ -33,8 +33,9 @@ const BATCH_BYTES_MAX: usize = 256 * 1024;
 pub struct Intake {
     settings: IntakeSettings,
     sinks: Arc<Sinks>,
-    /// In bytes: what unacknowledged frames of all streams may hold.
+    /// What unacknowledged frames of all streams may hold, in bytes.
     room: Arc<Semaphore>,
+    room_bytes: usize,
     metrics: Arc<RelayMetrics>,
     commands: Arc<dyn CommandAcks>,
 }
@@ -44,7 +45,7 @@ pub struct Intake {
 pub struct IntakeSettings {
     /// How many frames of a stream are held unacknowledged.
     pub inflight_max: usize,
-    /// How many bytes those of all streams may hold; more than one batch with its largest frame.
+    /// How many bytes those of all streams may hold.
     pub inflight_bytes_max: usize,
     /// What every stream has; `None`: as it begins.
     pub shape: Option<Shape>,
@@ -65,8 +66,8 @@ impl Intake {
         metrics: Arc<RelayMetrics>,
         commands: Arc<dyn CommandAcks>,
     ) -> Self {
-        let bytes = settings.inflight_bytes_max.min(u32::MAX as usize);
-        Self { settings, sinks, room: Arc::new(Semaphore::new(bytes)), metrics, commands }
+        let room_bytes = settings.inflight_bytes_max.min(u32::MAX as usize);
+        Self { settings, sinks, room: Arc::new(Semaphore::new(room_bytes)), room_bytes, metrics, commands }
     }
 
     pub fn inflight_max(&self) -> usize {
@@ -238,7 +239,7 @@ impl Served {
             next = more.then(|| self.incoming.next().now_or_never()).flatten();
         }
         if !frames.is_empty() {
-            self.hand_over(frames, frame_bytes, now);
+            self.hand_over(frames, now);
         }
     }
 
@@ -290,17 +291,17 @@ impl Served {
         }
     }
 
-    fn hand_over(&mut self, frames: Vec<Frame>, frame_bytes: usize, now: i64) {
+    fn hand_over(&mut self, frames: Vec<Frame>, now: i64) {
         let seqs: Vec<u64> = frames.iter().map(|frame| frame.message.seq).collect();
         self.inflight += seqs.len();
         self.stream.session.note_held(seqs.len());
         let agent_id = self.stream.session.agent_id.clone();
         let batch = Arc::new(Batch { agent_id, received_unix_ns: now, frames });
         let intake = self.intake.clone();
+        let held_bytes = u32::try_from(batch.held_bytes().min(intake.room_bytes)).unwrap_or(u32::MAX);
         let mut taking = async move {
-            // More than the limit of the messages it never is; the semaphore is never closed.
-            let bytes = u32::try_from(frame_bytes).unwrap_or(u32::MAX);
-            let room = intake.room.clone().acquire_many_owned(bytes).await;
+            // One that is larger than all the room has it alone. The semaphore is never closed.
+            let room = intake.room.clone().acquire_many_owned(held_bytes).await;
             let handed = intake.sinks.take(batch).await;
             // It ends with the sinks, whatever becomes of the stream.
             let done = tokio::spawn(async move {

@@ -293,6 +293,12 @@ pub static REASONS: &[Explanation] = &[
         "withdraw what is not needed, or push to another node",
     ),
     explain(
+        "TOO_MANY_AGENTS",
+        Code::ResourceExhausted,
+        "as many agents are registered as registry.agentsMax allows",
+        "omnirelay agents list shows them; raise registry.agentsMax if all of them are meant to be there",
+    ),
+    explain(
         "TOO_MANY_COMMANDS",
         Code::ResourceExhausted,
         "the relay remembers, or the agent's stream holds, as many commands as it can",
@@ -309,6 +315,12 @@ pub static REASONS: &[Explanation] = &[
         Code::ResourceExhausted,
         "a node may have 100000 registers, and would have more",
         "delete registers that are not needed",
+    ),
+    explain(
+        "TOO_MANY_RELAYS",
+        Code::ResourceExhausted,
+        "as many relays are registered as registry.relaysMax allows",
+        "omnirelay relays list shows them; raise registry.relaysMax if all of them are meant to be there",
     ),
     explain(
         "TOO_MANY_SCOPES",

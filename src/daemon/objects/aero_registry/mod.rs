@@ -28,6 +28,10 @@ pub struct AeroRegistrySettings {
     pub relay_ttl: Duration,
     /// The same of an agent.
     pub agent_ttl: Duration,
+    /// How many relays may be registered.
+    pub relays_max: usize,
+    /// The same of agents.
+    pub agents_max: usize,
     /// As of the session: how long others get to be heard after a silence of the store.
     pub grace: Duration,
 }
@@ -50,8 +54,8 @@ impl AeroRegistry {
     /// At most `watches_max` watches are served at once. Heartbeats are answered while [`Self::run`] does.
     pub fn new(registry: Arc<Registry>, settings: AeroRegistrySettings, watches_max: usize) -> Self {
         let parts = Parts {
-            relays: Relays::new(registry.clone(), settings.relay_ttl),
-            agents: Agents::new(registry.clone(), settings.agent_ttl),
+            relays: Relays::new(registry.clone(), settings.relay_ttl, settings.relays_max),
+            agents: Agents::new(registry.clone(), settings.agent_ttl, settings.agents_max),
             watches: Arc::new(Semaphore::new(watches_max)),
             grace: settings.grace,
             registry,

@@ -15,7 +15,7 @@ use crate::core::names::check_id;
 use crate::core::placement::{Incarnations, holds};
 use crate::core::time::{Millis, millis, timestamp, whole_ms};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::life::{Beginning, Heard, Kept, LifeError};
+use crate::daemon::registry::life::{Beginning, Claim, Heard, Kept, LifeError};
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 use crate::daemon::store::{Kind, RecordId};
@@ -97,35 +97,64 @@ pub fn show(tenancy: &Tenancy<'_>, record: &ViewRecord, stale: bool) -> Option<p
 pub struct Agents {
     registry: Arc<Registry>,
     ttl: Duration,
+    max: usize,
 }
 
 impl Agents {
-    /// An agent lives `ttl` without a heartbeat.
-    pub fn new(registry: Arc<Registry>, ttl: Duration) -> Self {
-        Self { registry, ttl }
+    /// An agent lives `ttl` without a heartbeat. About `max` may be registered: those that come at once are not counted.
+    pub fn new(registry: Arc<Registry>, ttl: Duration, max: usize) -> Self {
+        Self { registry, ttl, max }
     }
 
-    /// Places an agent with a live relay. What is so already is only refreshed.
+    /// Places an agent with a live relay. What is so already is only refreshed, and while the store is away nothing
+    /// else is taken.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`, `RELAY_NOT_FOUND`, `STORE_UNAVAILABLE`: nothing was changed.
+    /// `INVALID_ARGUMENT`, `RELAY_NOT_FOUND`, `STORE_UNAVAILABLE`, `TOO_MANY_AGENTS`: nothing was changed.
     pub async fn register(&self, asked: pb::RegisterAgentRequest) -> Result<(), Fault> {
         check_relay_id("relayId", &asked.relay_id)?;
         let agent = asked.agent.ok_or_else(|| Fault::invalid("field `agent` is missing"))?;
         check_agent_id("agent.agentId", &agent.agent_id)?;
+        if self.registry.is_away()
+            && let Ok(record) = self.held_by(&agent.agent_id, &asked.relay_id)
+        {
+            return self.keep(&record, REGISTER).await;
+        }
         self.registry.reachable_for(REGISTER).await?;
         let id = agent_id(&agent.agent_id);
         let mut tries = 0;
         loop {
             tries += 1;
-            let relay = relays::find(self.registry.view(), &asked.relay_id);
-            let relay = relay.ok_or_else(|| relays::not_found(&asked.relay_id))?;
+            let relay = self.holder(&asked.relay_id).await?;
+            self.check_room(&id)?;
             match self.try_register(&id, &relay).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_overtaken() && tries < TRIES_MAX => self.registry.catch_up().await,
                 Err(error) => return Err(error.fault(REGISTER)),
             }
         }
+    }
+
+    /// The relay that is to hold an agent.
+    async fn holder(&self, id: &str) -> Result<LiveRelay, Fault> {
+        let find = || relays::find(self.registry.view(), id);
+        if let Some(relay) = find() {
+            return Ok(relay);
+        }
+        // It may have been registered at another daemon a moment ago.
+        self.registry.see_all().await;
+        find().ok_or_else(|| relays::not_found(id))
+    }
+
+    /// Checks that an agent that is not there may come.
+    fn check_room(&self, id: &RecordId) -> Result<(), Fault> {
+        let view = self.registry.view();
+        if view.held_count(&AGENT) < self.max || view.holds(id) {
+            return Ok(());
+        }
+        let message = format!("as many agents are registered as may be: {}", self.max);
+        Err(Fault::new(Code::ResourceExhausted, "TOO_MANY_AGENTS", message)
+            .hint("register it once others have ended, or raise `registry.agentsMax`"))
     }
 
     async fn try_register(&self, id: &RecordId, relay: &LiveRelay) -> Result<(), LifeError> {
@@ -139,7 +168,9 @@ impl Agents {
             return registry.begin_life(beginning).await;
         };
         let wanted = moved(&value, relay, registry.view().now());
-        registry.claim(&record, &encoded(&wanted), &[relay.unchanged()]).await
+        let (value, preconditions) = (encoded(&wanted), [relay.unchanged()]);
+        let claim = Claim { record: &record, ttl: self.ttl, value: &value, preconditions: &preconditions };
+        registry.claim(claim).await
     }
 
     /// Says that an agent lives, and if a relay is named, that this one holds it.
@@ -153,15 +184,31 @@ impl Agents {
             check_relay_id("relayId", &asked.relay_id)?;
         }
         self.registry.ready_for("").await?;
-        let record = self.find(&id)?;
-        if !asked.relay_id.is_empty() {
-            check_holder(&record, &id, &asked.relay_id)?;
+        let mut record = self.held_by(&id, &asked.relay_id);
+        if record.is_err() {
+            // It may have been registered at another daemon a moment ago.
+            self.registry.see_all().await;
+            record = self.held_by(&id, &asked.relay_id);
         }
-        match self.registry.keep_alive(&record).await {
+        let record = record?;
+        self.keep(&record, "agents.heartbeat").await
+    }
+
+    async fn keep(&self, record: &ViewRecord, action: &str) -> Result<(), Fault> {
+        match self.registry.keep_alive(record).await {
             Ok(Kept::Lives | Kept::Deferred) => Ok(()),
-            Ok(Kept::Gone) => Err(not_found(&id)),
-            Err(error) => Err(error.fault("agents.heartbeat")),
+            Ok(Kept::Gone) => Err(not_found(&record.record.id.key)),
+            Err(error) => Err(error.fault(action)),
         }
+    }
+
+    /// The record of an agent that this relay holds; any, if none is named.
+    fn held_by(&self, id: &str, relay_id: &str) -> Result<Arc<ViewRecord>, Fault> {
+        let record = self.find(id)?;
+        if !relay_id.is_empty() {
+            check_holder(&record, id, relay_id)?;
+        }
+        Ok(record)
     }
 
     /// The record of an agent that a live relay holds.

@@ -66,20 +66,31 @@ impl Agents {
             relays,
             usize::MAX,
         );
-        let mut dropped = 0;
+        let found_all = found.len();
+        // Of a relay that was spoken for the store is about to hear.
+        let is_over = |place: &usize| {
+            let relay = placed.get(*place).map(|(_, value)| relays::relay_id(&value.relay_id));
+            relay.is_some_and(|relay| !self.registry.is_deferred(&relay))
+        };
+        let found: Vec<usize> = found.into_iter().filter(is_over).collect();
+        let (mut dropped, mut left) = (0, found_all - found.len());
         for batch in found.chunks(BATCH_MAX) {
             // The store may have gone away, or somebody may be spared, since they were found.
             if self.registry.view().spares_all() {
                 return Ok(false);
             }
             let orphans: Vec<_> = batch.iter().filter_map(|place| placed.get(*place)).collect();
-            in_time(COMMIT_TIMEOUT, self.registry.commit(self.end_of(&orphans))).await?;
-            dropped += orphans.len();
+            match in_time(COMMIT_TIMEOUT, self.registry.commit(self.end_of(&orphans))).await {
+                Ok(_) => dropped += orphans.len(),
+                // One of them is no orphan any more; the others are no worse for it.
+                Err(CommitError::Conflict { .. }) => left += orphans.len(),
+                Err(error) => return Err(error),
+            }
         }
         if dropped > 0 {
             info!(agents = dropped, "placements of ended relays deleted");
         }
-        Ok(dropped == 0)
+        Ok(dropped + left == 0)
     }
 
     /// Deletes these, if each is as it was read and its relay has not come back.

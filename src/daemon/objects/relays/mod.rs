@@ -12,7 +12,7 @@ use crate::core::names::check_id;
 use crate::core::placement::Incarnations;
 use crate::core::time::{Millis, whole_ms};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::life::{Beginning, Heard, Kept, LifeError};
+use crate::daemon::registry::life::{Beginning, Claim, Heard, Kept, LifeError};
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 use crate::daemon::store::{Kind, Precondition, RecordId};
@@ -36,6 +36,11 @@ pub struct LiveRelay {
 }
 
 impl LiveRelay {
+    /// Whether it is where this says.
+    fn is(&self, value: &RelayValue) -> bool {
+        (&self.value.address, self.value.grpc_port) == (&value.address, value.grpc_port)
+    }
+
     /// That it is as it was read.
     pub fn unchanged(&self) -> Precondition {
         let record = &self.record.record;
@@ -97,30 +102,49 @@ pub fn show(tenancy: &Tenancy<'_>, record: &ViewRecord, agents: u32, stale: bool
 pub struct Relays {
     registry: Arc<Registry>,
     ttl: Duration,
+    max: usize,
 }
 
 impl Relays {
-    /// A relay lives `ttl` without a heartbeat.
-    pub fn new(registry: Arc<Registry>, ttl: Duration) -> Self {
-        Self { registry, ttl }
+    /// A relay lives `ttl` without a heartbeat. About `max` may be registered: those that come at once are not counted.
+    pub fn new(registry: Arc<Registry>, ttl: Duration, max: usize) -> Self {
+        Self { registry, ttl, max }
     }
 
-    /// Makes a relay known, or says anew where it is. What is so already is only refreshed.
+    /// Makes a relay known, or says anew where it is. What is so already is only refreshed, and while the store is
+    /// away nothing else is taken.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`, `STORE_UNAVAILABLE`: nothing was changed.
+    /// `INVALID_ARGUMENT`, `STORE_UNAVAILABLE`, `TOO_MANY_RELAYS`: nothing was changed.
     pub async fn register(&self, relay: Option<pb::Relay>) -> Result<(), Fault> {
         let (id, value) = checked(relay)?;
+        if self.registry.is_away()
+            && let Some(known) = find(self.registry.view(), &id.key).filter(|known| known.is(&value))
+        {
+            return self.keep(&known.record, REGISTER).await;
+        }
         self.registry.reachable_for(REGISTER).await?;
         let mut tries = 0;
         loop {
             tries += 1;
+            self.check_room(&id)?;
             match self.try_register(&id, &value).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_overtaken() && tries < TRIES_MAX => self.registry.catch_up().await,
                 Err(error) => return Err(error.fault(REGISTER)),
             }
         }
+    }
+
+    /// Checks that a relay that is not there may come.
+    fn check_room(&self, id: &RecordId) -> Result<(), Fault> {
+        let view = self.registry.view();
+        if view.held_count(&RELAY) < self.max || view.holds(id) {
+            return Ok(());
+        }
+        let message = format!("as many relays are registered as may be: {}", self.max);
+        Err(Fault::new(Code::ResourceExhausted, "TOO_MANY_RELAYS", message)
+            .hint("register it once others have ended, or raise `registry.relaysMax`"))
     }
 
     async fn try_register(&self, id: &RecordId, value: &RelayValue) -> Result<(), LifeError> {
@@ -133,7 +157,10 @@ impl Relays {
             return registry.begin_life(beginning).await;
         };
         let wanted = RelayValue { incarnation: known.value.incarnation, ..value.clone() };
-        registry.claim(&known.record, &encoded(&wanted), &[]).await
+        let value = encoded(&wanted);
+        registry
+            .claim(Claim { record: &known.record, ttl: self.ttl, value: &value, preconditions: &[] })
+            .await
     }
 
     /// Says that a relay lives.
@@ -143,11 +170,22 @@ impl Relays {
     pub async fn heartbeat(&self, id: &str) -> Result<(), Fault> {
         check_relay_id("relayId", id)?;
         self.registry.ready_for("").await?;
-        let Some(record) = self.registry.view().get(&relay_id(id)) else { return Err(not_found(id)) };
-        match self.registry.keep_alive(&record).await {
+        let find = || self.registry.view().get(&relay_id(id));
+        let mut found = find();
+        if found.is_none() {
+            // It may have been registered at another daemon a moment ago.
+            self.registry.see_all().await;
+            found = find();
+        }
+        let record = found.ok_or_else(|| not_found(id))?;
+        self.keep(&record, "relays.heartbeat").await
+    }
+
+    async fn keep(&self, record: &ViewRecord, action: &str) -> Result<(), Fault> {
+        match self.registry.keep_alive(record).await {
             Ok(Kept::Lives | Kept::Deferred) => Ok(()),
-            Ok(Kept::Gone) => Err(not_found(id)),
-            Err(error) => Err(error.fault("relays.heartbeat")),
+            Ok(Kept::Gone) => Err(not_found(&record.record.id.key)),
+            Err(error) => Err(error.fault(action)),
         }
     }
 

@@ -1,9 +1,44 @@
 //! What this daemon knows of groups before a beat tells of them.
 
-use super::{View, write};
-use crate::daemon::store::{Beat, Epoch, Group, GroupRef};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{State, View, ViewRecord, read, write};
+use crate::core::time::Millis;
+use crate::daemon::store::{Beat, Epoch, Group, GroupRef, Kind, RecordId, Revision};
 
 impl View {
+    /// One record, whether its group is over or not: until the store has deleted it, it is held.
+    pub(in crate::daemon::registry) fn held(&self, id: &RecordId) -> Option<Arc<ViewRecord>> {
+        read(&self.state).kinds.get(&id.kind)?.get(&id.key).cloned()
+    }
+
+    /// How many records of a kind are held, those among them that are over and not deleted yet.
+    pub fn held_count(&self, kind: &Kind) -> usize {
+        read(&self.state).kinds.get(kind).map_or(0, BTreeMap::len)
+    }
+
+    /// Whether the record is held, over or not.
+    pub fn holds(&self, id: &RecordId) -> bool {
+        self.held(id).is_some()
+    }
+
+    /// Has the heart beat at once.
+    pub(in crate::daemon::registry) fn ask_beat(&self) {
+        read(&self.state).beats.notify_one();
+    }
+
+    /// Waits until a beat is asked for.
+    pub(in crate::daemon::registry) async fn beat_asked(&self) {
+        let beats = read(&self.state).beats.clone();
+        beats.notified().await;
+    }
+
+    /// Where the log ended, as the last beat has told.
+    pub(in crate::daemon::registry) fn heard_of(&self) -> Revision {
+        read(&self.state).heard_of
+    }
+
     /// Notes a group that was opened in an epoch, before a beat tells of it.
     pub fn note_opened(&self, epoch: Epoch, group: &Group) {
         let mut state = write(&self.state);
@@ -26,5 +61,21 @@ impl View {
                 known.renewed_at = known.renewed_at.max(beat.now);
             }
         }
+    }
+}
+
+impl State {
+    /// Whether the records of this life of a group are there. Past its deadline they are until a beat was taken at
+    /// that instant or later: somebody may have spoken for it at another daemon since the last one.
+    pub(super) fn has_records(&self, of: &GroupRef, now: Millis) -> bool {
+        if self.lives(of, now) {
+            return true;
+        }
+        let this_life = self.groups.get(&of.id).filter(|group| group.of.instance == of.instance);
+        let unheard = this_life.is_some_and(|group| !group.closed && self.heard_at < group.deadline);
+        if unheard {
+            self.beats.notify_one();
+        }
+        unheard
     }
 }

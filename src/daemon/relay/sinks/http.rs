@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
 
@@ -16,12 +16,19 @@ use crate::daemon::registry::follow::chain;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// About the most bytes of frames in one request.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The longest that a server may ask to be left alone.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Posts batches of lines.
 pub(super) struct HttpWriter {
     http: Client,
     url: Url,
+    timeout: Duration,
     batch_frames: usize,
+    /// How many requests with lines of the batches that failed last were taken before.
+    posted: usize,
+    /// How long the server has asked to be left alone.
+    asked_to_wait: Option<Duration>,
 }
 
 impl HttpWriter {
@@ -36,16 +43,18 @@ impl HttpWriter {
             .no_proxy()
             .user_agent(concat!("omnirelayd/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { http, url, batch_frames: batch_frames.max(1) })
+        let batch_frames = batch_frames.max(1);
+        Ok(Self { http, url, timeout, batch_frames, posted: 0, asked_to_wait: None })
     }
 
-    async fn post(&self, lines: Vec<u8>) -> Result<(), WriteError> {
+    async fn post(&mut self, lines: Vec<u8>) -> Result<(), WriteError> {
         let request =
             self.http.post(self.url.clone()).header(CONTENT_TYPE, "application/x-ndjson").body(lines);
         // The address may hold what others must not see.
         let failed = |error: reqwest::Error| WriteError::Failed(chain(&error.without_url()));
         let mut response = request.send().await.map_err(failed)?;
         let status = response.status();
+        self.asked_to_wait = wait_of(response.headers());
         // A little of the answer is read so that the connection can be used again; the timeout is over all of it.
         let _ = response.chunk().await;
         outcome(status)
@@ -57,10 +66,19 @@ fn outcome(status: StatusCode) -> Result<(), WriteError> {
     let what = format!("the server answered {status}");
     match status {
         status if status.is_success() => Ok(()),
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Err(WriteError::Failed(what)),
-        status if status.is_client_error() => Err(WriteError::Refused(what)),
+        // Whatever else a server says may pass: it is being set up anew, or does not know its clients yet.
+        StatusCode::BAD_REQUEST
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNSUPPORTED_MEDIA_TYPE
+        | StatusCode::UNPROCESSABLE_ENTITY => Err(WriteError::Refused(what)),
         _ => Err(WriteError::Failed(what)),
     }
+}
+
+/// How long the answer asks to be left alone; only whole seconds are understood.
+fn wait_of(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(WAIT_MAX))
 }
 
 #[async_trait]
@@ -71,11 +89,31 @@ impl Writer for HttpWriter {
 
     async fn write(&mut self, items: &[Arc<Item>]) -> Result<(), WriteError> {
         let lines: Vec<&[u8]> = items.iter().flat_map(|item| item.lines().with_breaks()).collect();
-        // More than one request only for a batch that is larger by itself.
-        for lines in lines.chunks(self.batch_frames) {
-            self.post(lines.concat()).await?;
+        self.asked_to_wait = None;
+        // More than one request only for a batch that is larger by itself; what the server has of it is not sent again.
+        for lines in lines.chunks(self.batch_frames).skip(self.posted) {
+            match self.post(lines.concat()).await {
+                Ok(()) => self.posted += 1,
+                Err(error) => {
+                    if matches!(error, WriteError::Refused(_)) {
+                        self.posted = 0;
+                    }
+                    return Err(error);
+                }
+            }
         }
+        self.posted = 0;
         Ok(())
+    }
+
+    fn may_take(&self, items: &[Arc<Item>]) -> Duration {
+        let frames: usize = items.iter().map(|item| item.frames()).sum();
+        let requests = frames.div_ceil(self.batch_frames).saturating_sub(self.posted);
+        self.timeout * u32::try_from(requests).unwrap_or(u32::MAX)
+    }
+
+    fn asked_to_wait(&self) -> Option<Duration> {
+        self.asked_to_wait
     }
 }
 
@@ -92,7 +130,26 @@ mod tests {
         for code in [200, 201, 202, 204] {
             assert!(outcome(StatusCode::from_u16(code).unwrap()).is_ok(), "{code}");
         }
-        assert!([302, 408, 429, 500, 502, 503, 504].into_iter().all(failed));
-        assert!([400, 401, 403, 404, 413, 422].into_iter().all(refused));
+        let passing = [302, 401, 403, 404, 405, 407, 408, 409, 410, 421, 425, 429, 451, 500, 502, 503, 504];
+        assert!(passing.into_iter().all(failed));
+        assert!([400, 413, 415, 422].into_iter().all(refused));
+    }
+
+    #[test]
+    fn a_server_is_left_alone_as_long_as_it_asks_but_not_for_ever() {
+        let cases = [
+            ("5", Some(5)),
+            (" 0 ", Some(0)),
+            ("60", Some(60)),
+            ("86400", Some(60)),
+            ("-1", None),
+            ("soon", None),
+            ("Wed, 21 Oct 2065 07:28:00 GMT", None),
+        ];
+        for (said, seconds) in cases {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, said.parse().unwrap())]);
+            assert_eq!(wait_of(&headers), seconds.map(Duration::from_secs), "{said}");
+        }
+        assert_eq!(wait_of(&HeaderMap::new()), None);
     }
 }

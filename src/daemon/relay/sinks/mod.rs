@@ -167,7 +167,7 @@ impl Sink {
         when: AcknowledgeWhen,
         counts: SinkCounts,
     ) -> Self {
-        let state = Arc::new(State::new(kind.name, kind.patience));
+        let state = Arc::new(State::new(kind.name, kind.acknowledges, kind.patience));
         let waiting = Arc::new(Queue::new(queue.size, queue.bytes_max, counts.clone()));
         let worker =
             Worker { queue: waiting.clone(), writer, state: Arc::clone(&state), counts: counts.clone() };
@@ -192,7 +192,7 @@ impl Sink {
         let mut room = std::pin::pin!(self.queue.wait(item, self.ticket));
         loop {
             if self.when_full == WhenFull::WaitForProgress && self.state.is_stuck() {
-                return Err(Refusal::Full);
+                return Err(Refusal::Stuck);
             }
             if let Ok(outcome) = timeout(LOOK_EVERY, &mut room).await {
                 return outcome;
@@ -209,6 +209,10 @@ impl Sink {
             Refusal::Full => {
                 self.tell_full();
                 NotTaken::Full { sink }
+            }
+            Refusal::Stuck => {
+                self.tell_full();
+                NotTaken::Failed { sink }
             }
             Refusal::Closed => NotTaken::Failed { sink },
         };

@@ -20,6 +20,8 @@ pub(super) struct Bounds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Full,
+    /// There is no room, and there will be none soon: the sink writes nothing.
+    Stuck,
     /// The sink ends.
     Closed,
 }
@@ -168,6 +170,11 @@ impl Queue {
         self.frames.close();
         self.bytes.close();
         self.arrived.notify_one();
+    }
+
+    /// Whether it takes nothing any more.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// How many frames are in it, those that are being written included.

@@ -40,6 +40,16 @@ pub(super) trait Writer: Send {
     /// None of the batches counts as written, though some may be.
     async fn write(&mut self, items: &[Arc<Item>]) -> Result<(), WriteError>;
 
+    /// How long it may take to write these, where that is longer than those who wait are patient by themselves.
+    fn may_take(&self, _items: &[Arc<Item>]) -> Duration {
+        Duration::ZERO
+    }
+
+    /// How long it was told to wait before what failed last is written again.
+    fn asked_to_wait(&self) -> Option<Duration> {
+        None
+    }
+
     /// When it wants to be woken though nothing waits.
     fn due(&self) -> Option<Instant> {
         None
@@ -118,7 +128,7 @@ impl Worker {
         let mut pause = PAUSE_FIRST;
         loop {
             let begun = Instant::now();
-            self.state.begun(begun);
+            self.state.begun(begun, self.writer.may_take(&items));
             let outcome = AssertUnwindSafe(self.writer.write(&items)).catch_unwind().await;
             match outcome.unwrap_or_else(|_| Err(panicked())) {
                 Ok(()) => {
@@ -130,20 +140,34 @@ impl Worker {
                 Err(error) => {
                     self.failed(&error);
                     if matches!(error, WriteError::Refused(_)) {
-                        self.state.answered();
                         return false;
                     }
                 }
             }
-            sleep(jittered(pause)).await;
+            let asked = self.writer.asked_to_wait().unwrap_or_default();
+            self.pause(asked.max(jittered(pause))).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 
+    /// Waits; a sink that is closed tries again sooner, as it has not long to live.
+    async fn pause(&mut self, pause: Duration) {
+        let end = Instant::now() + pause;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            sleep(left.min(PAUSE_MAX)).await;
+            if left <= PAUSE_MAX || self.queue.is_closed() {
+                return;
+            }
+        }
+    }
+
     fn failed(&self, error: &WriteError) {
-        let (WriteError::Failed(what) | WriteError::Refused(what)) = error;
         self.counts.worker_errors.inc();
-        self.state.failed(what);
+        match error {
+            WriteError::Failed(what) => self.state.failed(what),
+            WriteError::Refused(what) => self.state.refused(what),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! RegisterAgent, HeartbeatAgent and GetAgentPlacement.
 
 use super::*;
+use crate::daemon::registry::faulty::{Call, Ill};
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_is_refused_in_the_order_of_the_contract() {
@@ -141,4 +142,42 @@ async fn many_orphans_go_in_pieces() {
     assert!(b.agents().await.is_empty());
     let page = a.registry.store().log(Revision(0), PAGE_MAX, Duration::ZERO).await.unwrap();
     assert!(page.entries.iter().all(|entry| entry.changes.len() <= 256));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_registered_a_moment_ago_is_found_at_every_daemon() {
+    let store = memory();
+    let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
+    // Here the log is slower than whoever was told of it.
+    b.path.fall_ill([Call::Log], Ill::AnswersLate);
+    sleep(SECOND * 21).await;
+    a.relay("r").await;
+    b.beat_relay("r").await.unwrap();
+    a.relay("s").await;
+    b.agent("x", "s").await;
+    a.agent("y", "s").await;
+    b.beat_agent("y", "s").await.unwrap();
+    a.agent("y", "r").await;
+    b.beat_agent("y", "r").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_orphan_that_has_moved_spares_no_other() {
+    let store = memory();
+    let short = Setup { relay_ttl: SECOND * 5, ..SETUP };
+    let (a, b) = (daemon_with(&store, "a", short).await, daemon_with(&store, "b", short).await);
+    a.relay("r").await;
+    a.relay("s").await;
+    for at in 0..300 {
+        a.agent(&format!("x{at:03}"), "r").await;
+    }
+    a.beat_for(SECOND * 3, &["s"], &[]).await;
+    // From here on the sweeper knows nothing new, and the other one does not sweep.
+    b.path.fall_ill([Call::Log], Ill::Hangs);
+    a.agent("z", "s").await;
+    sleep(MS * 10).await;
+    a.agent("x000", "s").await;
+    a.path.fall_ill([Call::Commit], Ill::Hangs);
+    b.beat_for(SECOND * 9, &["s"], &[]).await;
+    assert_eq!(stored(&store, AGENT).await, 1 + 128, "all but those of its batch");
 }

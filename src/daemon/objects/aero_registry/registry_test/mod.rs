@@ -56,11 +56,13 @@ fn memory() -> Arc<MemoryStore> {
 struct Setup {
     relay_ttl: Duration,
     agent_ttl: Duration,
+    /// How many relays there may be, and how many agents.
+    max: usize,
     /// How often it tidies the store.
     tidies: Duration,
 }
 
-const SETUP: Setup = Setup { relay_ttl: TTL, agent_ttl: TTL, tidies: Duration::from_secs(5) };
+const SETUP: Setup = Setup { relay_ttl: TTL, agent_ttl: TTL, max: 10_000, tidies: Duration::from_secs(5) };
 /// Nothing is ever tidied.
 const UNTIDY: Setup = Setup { tidies: Duration::from_secs(1_000_000), ..SETUP };
 
@@ -74,8 +76,9 @@ async fn daemon_with(store: &Arc<MemoryStore>, node_id: &str, setup: Setup) -> D
         session_secret: node_id.to_owned(),
     };
     let presence = Arc::new(Presence::new(registry.clone(), settings, mesh::PeerMetadata::default()));
-    let Setup { relay_ttl, agent_ttl, tidies } = setup;
-    let settings = AeroRegistrySettings { relay_ttl, agent_ttl, grace: SESSION };
+    let Setup { relay_ttl, agent_ttl, max, tidies } = setup;
+    let settings =
+        AeroRegistrySettings { relay_ttl, agent_ttl, relays_max: max, agents_max: max, grace: SESSION };
     let aero = AeroRegistry::new(registry.clone(), settings, 10);
     let mut tasks = JoinSet::new();
     tasks.spawn(follow_log(registry.clone()));

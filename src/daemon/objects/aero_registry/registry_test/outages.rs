@@ -101,14 +101,22 @@ async fn registrations_are_refused_while_the_store_is_away() {
     for ill in [Ill::Fails, Ill::Hangs] {
         let a = alone().await;
         a.relay("r").await;
+        a.agent("y", "r").await;
         a.path.fall_ill(EVERY_CALL, ill);
         sleep(SECOND * 2).await;
         let asked = a.path.count(Call::Open);
-        for known in ["r", "s"] {
-            let refusal = a.register_relay(Some(relay(known, "host"))).await;
+        for new in [relay("s", "host"), relay("r", "elsewhere")] {
+            refused(a.register_relay(Some(new)).await, Code::Unavailable, "nothing was changed");
+        }
+        for (agent, relay) in [("x", "r"), ("y", "s"), ("z", "r")] {
+            let refusal = a.register_agent(Some(agent), relay).await;
             refused(refusal, Code::Unavailable, "nothing was changed");
         }
-        refused(a.register_agent(Some("x"), "r").await, Code::Unavailable, "nothing was changed");
+        // What is shown already is no more than a heartbeat.
+        assert_eq!(a.registry.refreshes_deferred(), 0);
+        a.relay("r").await;
+        a.agent("y", "r").await;
+        assert_eq!(a.registry.refreshes_deferred(), 2);
         assert_eq!(a.path.count(Call::Open), asked, "an outage piles nothing up");
         a.path.recover();
         sleep(SECOND * 3).await;
@@ -176,4 +184,99 @@ async fn an_agent_that_moves_while_its_relay_is_swept_survives() {
     b.path.recover();
     sleep(SECOND * 8).await;
     assert_eq!(b.agents().await, ["y@s"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn relays_are_back_before_their_agents_however_many_there_are() {
+    let a = alone().await;
+    a.relay("r").await;
+    let ids: Vec<String> = (0..1500).map(|at| format!("x{at:04}")).collect();
+    for id in &ids {
+        a.agent(id, "r").await;
+    }
+    a.path.fall_ill(EVERY_CALL, Ill::Fails);
+    sleep(SECOND * 20).await;
+    a.beat_relay("r").await.unwrap();
+    for id in &ids {
+        a.beat_agent(id, "r").await.unwrap();
+    }
+    // All of them are over by then, and the store has no time for all within the grace.
+    sleep(SECOND * 15).await;
+    a.path.recover();
+    a.path.fall_ill([Call::Open, Call::Commit], Ill::AnswersLate);
+    sleep(SECOND * 8).await;
+    assert_eq!(a.relay_ids().await, ["r"]);
+    let back = a.agents().await.len();
+    assert!((200..1500).contains(&back), "{back} agents are back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_relay_holds_of_which_the_store_is_yet_to_hear_is_not_deleted() {
+    let store = memory();
+    let a = daemon(&store, "a").await;
+    a.relay("r").await;
+    sleep(SECOND * 20).await;
+    a.relay("s").await;
+    a.agent("x", "r").await;
+    a.path.fall_ill(EVERY_CALL, Ill::Fails);
+    sleep(SECOND * 5).await;
+    a.beat_relay("r").await.unwrap();
+    a.beat_agent("x", "r").await.unwrap();
+    sleep(SECOND * 10).await;
+    a.path.recover();
+    a.path.fall_ill([Call::Open], Ill::Fails);
+    // Long enough for the grace to be over.
+    a.beat_for(SECOND * 8, &["s"], &[]).await;
+    assert!(a.registry.is_deferred(&RecordId::new(RELAY, "r")));
+    assert!(!a.registry.view().spares_all());
+    assert_eq!(stored(&store, AGENT).await, 1);
+    a.beat_for(TTL, &["s"], &[]).await;
+    assert_eq!(stored(&store, AGENT).await, 0, "nobody has spoken for it since");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_daemon_has_just_brought_back_is_not_gone() {
+    let store = memory();
+    let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
+    a.relay("r").await;
+    sleep(HEARD).await;
+    [&a, &b].iter().for_each(|it| it.path.fall_ill(EVERY_CALL, Ill::Fails));
+    sleep(TTL * 2).await;
+    [&a, &b].iter().for_each(|it| it.path.recover());
+    while [&a, &b].iter().any(|it| it.registry.view().silence().is_some()) {
+        sleep(MS * 10).await;
+    }
+    // The call under way hears of this; the next one hangs.
+    a.path.fall_ill([Call::Log], Ill::Hangs);
+    b.relay("s").await;
+    sleep(MS * 10).await;
+    b.beat_relay("r").await.unwrap();
+    a.beat_relay("r").await.unwrap();
+    assert!(a.registry.is_deferred(&RecordId::new(RELAY, "r")), "it is told once more is known");
+    a.path.recover();
+    sleep(SECOND * 3).await;
+    assert_eq!((a.relay_ids().await.len(), a.registry.refreshes_deferred()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_word_of_a_former_relay_prolongs_nothing() {
+    let store = memory();
+    let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
+    a.relay("r").await;
+    a.relay("s").await;
+    sleep(HEARD).await;
+    a.agent("x", "r").await;
+    sleep(HEARD).await;
+    // Only one of the two has lost the store, and does not see that the agent has moved.
+    a.path.fall_ill(EVERY_CALL, Ill::Fails);
+    sleep(SECOND).await;
+    b.agent("x", "s").await;
+    let moved = b.placement("x").await.unwrap().last_updated_unix_ms;
+    b.beat_for(SECOND * 10, &["r", "s"], &[]).await;
+    a.beat_agent("x", "r").await.unwrap();
+    a.path.recover();
+    b.beat_for(SECOND * 5, &["r", "s"], &[]).await;
+    assert_eq!(a.registry.refreshes_deferred(), 0);
+    let shown = b.placement("x").await.unwrap();
+    assert_eq!((shown.relay_id.as_str(), shown.last_updated_unix_ms), ("s", moved));
 }

@@ -1,6 +1,7 @@
 //! Lists: sorted, paged, and as new as they are asked to be.
 
 use super::*;
+use crate::daemon::registry::faulty::Call;
 
 #[tokio::test(start_paused = true)]
 async fn lists_are_sorted_by_id_and_whole_unless_pages_are_asked_for() {
@@ -82,4 +83,25 @@ async fn a_reader_sees_what_another_daemon_has_answered() {
     }
     let asked = pb::ListRelaysRequest { min_revision: "1:1".to_owned(), ..Default::default() };
     refused(b.list_relays(asked).await, Code::Aborted, "epoch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_looks_over_is_shown_until_the_store_was_asked() {
+    let store = memory();
+    let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
+    a.relay("r").await;
+    a.relay("s").await;
+    sleep(TTL - MS * 20).await;
+    b.beat_relay("r").await.unwrap();
+    sleep(MS * 21).await;
+    assert_eq!(a.relay_ids().await, ["r", "s"], "no beat has told that nobody has spoken for them");
+    // Now it is asked, and not at the next tick.
+    sleep(MS * 51).await;
+    assert_eq!(a.relay_ids().await, ["r"]);
+    let asked = a.path.count(Call::Pulse);
+    for _ in 0..100 {
+        a.relays().await;
+        sleep(MS).await;
+    }
+    assert!(a.path.count(Call::Pulse) <= asked + 1, "it is asked once");
 }

@@ -1,7 +1,12 @@
 //! RegisterRelay and HeartbeatRelay.
 
+use bytes::Bytes;
+use prost::Message;
+
 use super::*;
 use crate::daemon::registry::faulty::{Call, Ill};
+use crate::daemon::registry::life::Claim;
+use crate::wire::pb::omnirelay::store::v1::RelayValue;
 
 #[tokio::test(start_paused = true)]
 async fn a_relay_is_refused_that_is_not_named_or_not_anywhere() {
@@ -108,4 +113,84 @@ async fn heartbeats_are_told_by_the_clock_of_the_server_in_milliseconds() {
     sleep(SECOND * 3).await;
     let shown = a.relays().await.remove(0);
     assert_eq!((shown.last_heartbeat_unix_ms, shown.expires_in_ms), (a.now_ms() - 3000, Some(27_000)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_made_from_an_older_life_is_not_written_over_a_newer_one() {
+    let a = daemon_with(&memory(), "a", UNTIDY).await;
+    a.relay("r").await;
+    let known = crate::daemon::objects::relays::find(a.registry.view(), "r").unwrap();
+    sleep(TTL + SECOND).await;
+    a.relay("r").await;
+    let before = a.commits().await;
+    let elsewhere = claimed(&RelayValue { address: "elsewhere".to_owned(), ..(*known.value).clone() });
+    let claim = Claim { record: &known.record, ttl: TTL, value: &elsewhere, preconditions: &[] };
+    let outcome = a.registry.claim(claim).await;
+    assert!(outcome.is_err_and(|error| error.is_overtaken()), "it is to be decided anew");
+    assert_eq!((a.relays().await[0].address.as_str(), a.commits().await), ("host", before));
+}
+
+fn claimed(value: &RelayValue) -> Bytes {
+    Bytes::from(value.encode_to_vec())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_looks_ended_and_is_not_is_not_begun_anew() {
+    let store = memory();
+    let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
+    a.relay("r").await;
+    sleep(HEARD).await;
+    a.agent("x", "r").await;
+    let before = a.commits().await;
+    sleep(TTL - HEARD - MS * 20).await;
+    // It is heard of at the other daemon, and no beat tells of that here before it looks ended.
+    b.beat_relay("r").await.unwrap();
+    b.beat_agent("x", "").await.unwrap();
+    sleep(MS * 21).await;
+    a.relay("r").await;
+    assert_eq!(a.commits().await, before, "it is the same relay");
+    sleep(HEARD).await;
+    assert_eq!(a.agents().await, ["x@r"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_are_registered_than_may_be() {
+    let a = daemon_with(&memory(), "a", Setup { max: 2, ..SETUP }).await;
+    for id in ["r", "s"] {
+        a.relay(id).await;
+        a.agent(id, "r").await;
+    }
+    refused(a.register_relay(Some(relay("t", "host"))).await, Code::ResourceExhausted, "as many relays");
+    refused(a.register_agent(Some("t"), "r").await, Code::ResourceExhausted, "as many agents");
+    // What is there may be registered again, and come again.
+    a.register_relay(Some(relay("r", "elsewhere"))).await.unwrap();
+    a.agent("r", "s").await;
+    a.beat_for(TTL + SECOND * 6, &["s"], &["r"]).await;
+    a.relay("t").await;
+    a.agent("t", "s").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_time_to_live_reaches_what_lives() {
+    let store = memory();
+    let old = daemon(&store, "a").await;
+    old.relay("r").await;
+    old.agent("x", "r").await;
+    sleep(HEARD).await;
+    drop(old);
+    let long = Setup { relay_ttl: TTL * 4, agent_ttl: TTL * 2, ..SETUP };
+    let a = daemon_with(&store, "a", long).await;
+    a.relay("r").await;
+    a.agent("x", "r").await;
+    let before = a.commits().await;
+    a.relay("r").await;
+    a.agent("x", "r").await;
+    assert_eq!(a.commits().await, before, "it has it already");
+    sleep(TTL + SECOND).await;
+    assert_eq!(a.agents().await, ["x@r"]);
+    a.beat_agent("x", "r").await.unwrap();
+    sleep(TTL * 2 - SECOND * 2).await;
+    assert_eq!((a.agents().await, a.relays().await[0].agents), (vec!["x@r".to_owned()], 1));
+    sleep(TTL + SECOND * 2).await;
+    assert!(a.relay_ids().await.is_empty());
 }

@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Makes files.
 pub(in super::super) trait Disk: Send {
@@ -49,15 +49,51 @@ impl OpenFile for File {
     }
 }
 
-/// Makes the folder if need be, and a file in it that goes again.
-pub(super) fn try_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+/// Makes the folder if need be, and a file in it that goes again. `synced`: what was made outlasts the host.
+pub(super) fn try_folder(folder: &Path, synced: bool) -> io::Result<()> {
+    for parent in make_folder(folder)?.iter().filter(|_| synced) {
+        sync_folder(parent)?;
+    }
     let probe = folder.join(format!(".omnirelayd-{}", std::process::id()));
     OpenOptions::new().write(true).create(true).truncate(true).open(&probe)?;
     std::fs::remove_file(probe)
 }
 
+/// Makes a folder with those above it, and says in which ones there is a new name, the highest first.
+fn make_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut missing = Vec::new();
+    for above in folder.ancestors().filter(|above| !above.as_os_str().is_empty()) {
+        if above.try_exists()? {
+            break;
+        }
+        missing.push(above);
+    }
+    DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+    let parent = |made: &&Path| match made.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    };
+    Ok(missing.iter().rev().map(parent).collect())
+}
+
 /// Puts the names in a folder on the disk.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_folder_with_a_new_name_is_told() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("a/b/c");
+        let expected = [place.path().to_owned(), place.path().join("a"), place.path().join("a/b")];
+        assert_eq!(make_folder(&folder).unwrap(), expected);
+        assert!(folder.is_dir());
+        assert!(make_folder(&folder).unwrap().is_empty(), "they are there");
+        try_folder(&folder.join("d/e"), true).unwrap();
+        assert!(make_folder(Path::new(".")).unwrap().is_empty());
+    }
 }

@@ -143,6 +143,12 @@ impl Files {
         }
         let path = self.path(name, PLAIN);
         let file = self.disk.create(&path)?;
+        // One of this name may have been compressed since it was looked for, and whoever does that would take the new
+        // one for what it has compressed already.
+        if self.path(name, ZSTD).try_exists()? {
+            std::fs::remove_file(path)?;
+            return Ok(None);
+        }
         if self.settings.synced
             && let Err(error) = sync_folder(&self.settings.folder)
         {

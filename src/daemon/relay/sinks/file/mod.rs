@@ -49,7 +49,7 @@ impl FileWriter {
     /// # Errors
     /// When the folder cannot be made or written.
     pub fn open(settings: FileSettings) -> std::io::Result<Self> {
-        disk::try_folder(&settings.folder)?;
+        disk::try_folder(&settings.folder, settings.synced)?;
         Ok(Self::on(Box::new(RealDisk), settings))
     }
 

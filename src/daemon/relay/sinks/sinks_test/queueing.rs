@@ -119,7 +119,25 @@ async fn a_sink_that_acknowledges_is_waited_for_while_it_writes() {
     // From here on it hangs: others are not to wait for it.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let third = sinks.take(batch("a", 4..6)).now_or_never().unwrap();
-    assert_eq!(third.done().await, Err(NotTaken::Full { sink: "file" }));
+    assert_eq!(third.done().await, Err(NotTaken::Failed { sink: "file" }));
     assert_eq!(second.done().await, Err(NotTaken::Failed { sink: "file" }));
     eventually("the other sink has all of them", || others.written().len() == 6).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_does_not_acknowledge_may_block_beside_a_file() {
+    let (file, files) = stub_sink("file", true, &queue_of(100, None));
+    let (slow, script) = stub_sink_with("http", false, &queue_of(2, Backpressure::Block), Script::new(0));
+    let sinks = sinks_of(vec![file, slow]);
+    assert_eq!(sinks.take(batch("a", 0..2)).await.done().await, Ok(()), "the file has it");
+    let mut second = Box::pin(sinks.take(batch("a", 2..4)));
+    assert!(poll!(&mut second).is_pending());
+    // However long, though it writes nothing: that is what was asked for.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(poll!(&mut second).is_pending());
+    assert_eq!(files.written().len(), 4, "the file does not wait for it");
+    script.go.add_permits(2);
+    assert_eq!(second.await.done().await, Ok(()));
+    eventually("nothing was dropped", || script.written().len() == 4).await;
+    assert_eq!(sinks.sinks[1].counts.dropped.get(), 0);
 }

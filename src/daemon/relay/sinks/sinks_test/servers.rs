@@ -76,7 +76,10 @@ async fn serve(
         if code == 0 {
             std::future::pending::<()>().await;
         }
-        stream.write_all(format!("HTTP/1.1 {code} Said\r\ncontent-length: 0\r\n\r\n").as_bytes()).await?;
+        // Beside 420, which nothing else means.
+        let wait = if code == 420 { "retry-after: 1\r\n" } else { "" };
+        let answer = format!("HTTP/1.1 {code} Said\r\n{wait}content-length: 0\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await?;
     }
 }
 
@@ -162,4 +165,59 @@ async fn nobody_is_told_that_a_dead_server_has_something() {
     let handed = sinks.take(batch("a", 0..3)).await;
     assert_eq!(handed.done().await, Err(NotTaken::Failed { sink: "http" }));
     sinks.close(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn what_a_server_has_of_a_large_batch_is_not_sent_again() {
+    let place = tempfile::tempdir().unwrap();
+    let server = Server::start(&[200, 503, 200, 401, 200, 429, 200]).await;
+    let sinks = open(&config(&server, false), place.path());
+    assert_eq!(sinks.take(batch("a", 0..45)).await.done().await, Ok(()));
+    // The next begins anew.
+    assert_eq!(sinks.take(batch("a", 45..50)).await.done().await, Ok(()));
+    let taken: Vec<u64> = server.bodies(200).iter().flat_map(|body| seqs(body)).map(|(_, seq)| seq).collect();
+    assert_eq!(taken, (0..50).collect::<Vec<_>>());
+    let again = |code| server.bodies(code).iter().map(|body| seqs(body)[0].1).collect::<Vec<_>>();
+    assert_eq!((again(503), again(401), again(429)), (vec![10], vec![20], vec![30]));
+    sinks.close(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn after_a_refusal_the_next_batch_begins_with_its_first_line() {
+    let place = tempfile::tempdir().unwrap();
+    let server = Server::start(&[200, 413, 200]).await;
+    let sinks = open(&config(&server, false), place.path());
+    assert!(sinks.take(batch("a", 0..30)).await.done().await.is_err());
+    assert_eq!(sinks.take(batch("a", 30..45)).await.done().await, Ok(()));
+    let taken: Vec<u64> = server.bodies(200).iter().flat_map(|body| seqs(body)).map(|(_, seq)| seq).collect();
+    assert_eq!(taken, (0..10).chain(30..45).collect::<Vec<_>>());
+    sinks.close(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_server_is_left_alone_when_it_asks_for_it() {
+    let place = tempfile::tempdir().unwrap();
+    let server = Server::start(&[420, 200]).await;
+    let sinks = open(&config(&server, false), place.path());
+    let begun = tokio::time::Instant::now();
+    assert_eq!(sinks.take(batch("a", 0..5)).await.done().await, Ok(()));
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    sinks.close(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn one_refused_batch_does_not_make_a_sink_fail() {
+    let place = tempfile::tempdir().unwrap();
+    let server = Server::start(&[503, 400]).await;
+    let sinks = open(&config(&server, false), place.path());
+    assert!(sinks.take(batch("a", 0..3)).await.done().await.is_err());
+    let health = sinks.health().remove(0);
+    assert!(health.healthy && health.acknowledges, "{health:?}");
+    // A server that takes nothing at all is another matter.
+    for at in 1..11 {
+        assert!(sinks.take(batch("a", [at])).await.done().await.is_err());
+    }
+    let what = sinks.health().remove(0).what.unwrap_or_default();
+    assert!(what.contains("400"), "{what}");
+    sinks.close(PATIENCE).await;
 }

@@ -118,7 +118,17 @@ impl Link {
     /// # Errors
     /// As of [`Link::call`]; with the first refusal. Some of the commands may have been carried out.
     pub async fn pipeline(&self, commands: &Pipeline) -> Result<(), LinkError> {
+        self.pipeline_within(commands, self.shared.options().response_timeout).await
+    }
+
+    /// The same where all answers must come within `limit`: much takes long on a slow line.
+    ///
+    /// # Errors
+    /// As of [`Link::pipeline`].
+    pub async fn pipeline_within(&self, commands: &Pipeline, limit: Duration) -> Result<(), LinkError> {
         let mut connection = self.connection().await?;
+        // Of this clone only.
+        connection.multiplexed.set_response_timeout(limit);
         let answer = connection.pipeline(commands).await;
         if let Err(error) = &answer {
             self.heed(connection.generation, error);
