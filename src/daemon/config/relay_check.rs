@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn a_relay_is_checked_before_anything_starts() {
         type Case = (&'static str, &'static str, fn(&mut Config));
-        let cases: [Case; 23] = [
+        let cases: [Case; 24] = [
             ("an id with a space", "relay.id", |c| c.relay.id = Some("a b".to_owned())),
             ("an id that registries refuse", "relay.id", |c| c.relay.id = Some("_relay".to_owned())),
             ("an empty id", "relay.id", |c| c.relay.id = Some(String::new())),
