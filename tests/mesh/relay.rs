@@ -222,3 +222,19 @@ async fn what_is_advertised_can_be_set() -> Result<()> {
     assert_eq!(told, &Value::from(format!("relay.example:{port}")), "{peers}");
     Ok(())
 }
+
+#[tokio::test]
+async fn the_ports_of_a_relay_are_logged_though_nobody_wants_a_ready_file() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let (data, log) = (directory.path().join("data"), directory.path().join("log"));
+    let mut daemon = omnirelayd();
+    daemon.arg("--data-dir").arg(&data).args(PORTS).args(["--service", "relay"]);
+    daemon.args(["--control-listen", "127.0.0.1:0"]).stderr(std::fs::File::create(&log)?);
+    let mut daemon = daemon.spawn()?;
+    let logged =
+        until("they are logged", async || Ok(std::fs::read_to_string(&log)?.contains("relay ports open")))
+            .await;
+    daemon.kill()?;
+    daemon.wait()?;
+    logged
+}
