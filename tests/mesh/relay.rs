@@ -200,8 +200,10 @@ async fn every_node_of_a_mesh_has_ports_of_its_own_and_keeps_them() -> Result<()
     let (relay, http) = &before[1];
     assert!(TcpListener::bind(relay).is_ok(), "{relay} is free as soon as the command is done");
     mesh.run(&["dev", "resume", "node-2"])?;
+    drop(held);
     assert!(is_healthy(relay).await?);
     expect_probes(http).await?;
+    let held = hold_ports();
     up.interrupt()?;
     drop(held);
     let _up = mesh.up_with(&services)?;
