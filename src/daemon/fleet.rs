@@ -430,7 +430,9 @@ impl Drop for End<'_> {
         if life.number == self.number {
             life.state = State::Killed;
             // Those who do not wait any more need not know.
-            life.mourners.drain(..).for_each(|mourner| drop(mourner.send(())));
+            for mourner in life.mourners.drain(..) {
+                let _ = mourner.send(());
+            }
         }
     }
 }

@@ -228,8 +228,10 @@ async fn every_node_of_a_mesh_has_ports_of_its_own_and_keeps_them() -> Result<()
     let (relay, http) = &before[1];
     assert!(TcpListener::bind(relay).is_ok(), "{relay} is free as soon as the command is done");
     mesh.run(&["dev", "resume", "node-2"])?;
+    drop(held);
     assert!(is_healthy(relay).await?);
     expect_probes(http).await?;
+    let held = hold_ports();
     up.interrupt()?;
     drop(held);
     let _up = mesh.up_with(&services)?;
@@ -249,4 +251,20 @@ async fn what_is_advertised_can_be_set() -> Result<()> {
     let told = &peers["peers"][0]["metadata"]["endpoints"]["relay"];
     assert_eq!(told, &Value::from(format!("relay.example:{port}")), "{peers}");
     Ok(())
+}
+
+#[tokio::test]
+async fn the_ports_of_a_relay_are_logged_though_nobody_wants_a_ready_file() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let (data, log) = (directory.path().join("data"), directory.path().join("log"));
+    let mut daemon = omnirelayd();
+    daemon.arg("--data-dir").arg(&data).args(PORTS).args(["--service", "relay"]);
+    daemon.args(["--control-listen", "127.0.0.1:0"]).stderr(std::fs::File::create(&log)?);
+    let mut daemon = daemon.spawn()?;
+    let logged =
+        until("they are logged", async || Ok(std::fs::read_to_string(&log)?.contains("relay ports open")))
+            .await;
+    daemon.kill()?;
+    daemon.wait()?;
+    logged
 }

@@ -106,7 +106,7 @@ mod tests {
             ("a host alone", "relay.publish.address", |c| c.relay.publish.address = Some("a".to_owned())),
             ("no scheme", "relay.registry.address", |c| c.relay.registry.address = Some("a:1".to_owned())),
             ("no port", "relay.registry.address", |c| {
-                c.relay.registry.address = Some("https://a".to_owned())
+                c.relay.registry.address = Some("https://a".to_owned());
             }),
             ("a CA alone", "relay.registry.ca", |c| c.relay.registry.ca = Some("a".into())),
             ("a CA without TLS", "relay.registry.ca", |c| {
