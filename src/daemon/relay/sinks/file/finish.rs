@@ -192,7 +192,7 @@ impl Finishing {
                 Ok(true) => debug!(file = %path.display(), "old telemetry file removed"),
                 Ok(false) => {}
                 Err(error) => {
-                    warn!(file = %path.display(), error = %error, runbook = RELAY_RUNBOOK, "cannot remove a telemetry file")
+                    warn!(file = %path.display(), error = %error, runbook = RELAY_RUNBOOK, "cannot remove a telemetry file");
                 }
             }
         }
