@@ -81,7 +81,6 @@ fn peer_value(number: usize) -> PeerValue {
             control: Some("10.0.2.7:17420".to_owned()),
             mesh: None,
             relay: None,
-            telemetry: std::path::PathBuf::new(),
         }),
         ..Default::default()
     };
