@@ -33,7 +33,6 @@ impl Flying {
                 agent_id: id.clone(),
                 agent_version: "0.2.0".to_owned(),
                 platform: "linux/arm64".to_owned(),
-                ..RegisterRequest::default()
             };
             client.register(register).await.unwrap();
             let (outbox, sent) = unbounded_channel::<Raw>();
