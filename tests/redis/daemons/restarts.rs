@@ -60,6 +60,14 @@ async fn registry_is_emptied(blow: Blow) -> Result<()> {
     for node in &mesh.nodes {
         until("it is seen", async || Ok(node.api.peer("n2").await?["cordonReason"] == "disk")).await?;
     }
+    for node in &mesh.nodes {
+        // What is not there yet is not lost either.
+        until("somebody leads", async || {
+            let leaders = node.api.get("/control/leaders").await?.body.to_string();
+            Ok(leaders.contains(r#""leaderId":"n"#))
+        })
+        .await?;
+    }
     let (watcher, before) = (watched(&mesh).await?, mesh.vitals()?);
     blow(&mut server)?;
     until_new_epoch(&mesh, &watcher).await?;
