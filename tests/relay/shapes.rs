@@ -49,9 +49,9 @@ async fn the_first_message_tells_the_shape(backing: Backing) -> Result<()> {
         ("with a number alone", only_seq, Shape::Legacy),
         ("in an envelope", wrapped, Shape::Envelope),
     ];
-    let agent = Agent::new(&relay, "drone-1").await?;
     for (what, message, shape) in cases {
-        let mut stream = agent.stream(shape);
+        // A stream that was closed has ended its session, sooner or later.
+        let mut stream = Agent::registered(&relay, "drone-1").await?.stream(shape);
         ensure!(relay.drone("drone-1").await?.wire.is_empty() || what != "as agent v0.1.0 sends it");
         stream.send_raw(message)?;
         ensure!(stream.ack().await.context(what)?.seq == 1, "{what}");
