@@ -44,10 +44,10 @@ pub fn to_node_name(text: &str) -> Option<String> {
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }
 
-/// The longest id of a relay or an agent in bytes.
+/// The longest id of a register, a relay or an agent in bytes.
 pub const ID_BYTES_MAX: usize = 128;
 
-/// Why a text cannot be the id of a relay or an agent.
+/// Why a text cannot be the id of a register, a relay or an agent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     #[error("it is empty")]
@@ -58,7 +58,7 @@ pub enum IdError {
     Characters,
 }
 
-/// Checks the id of a relay or an agent: 1 to 128 of `[A-Za-z0-9._:-]`, not beginning with `_`.
+/// Checks the id of a register, a relay or an agent: 1 to 128 of `[A-Za-z0-9._:-]`, not beginning with `_`.
 ///
 /// # Errors
 /// What is wrong with it; the text itself is not repeated, because it may hold anything.

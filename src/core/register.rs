@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::names::{IdError, check_id};
 use crate::wire::pb::omnirelay::registers::v1::AdvertisedRegister;
 use crate::wire::pb::omnirelay::registers::v1::advertisement::SyncState;
 use crate::wire::pb::omnirelay::store::v1::{AdvertisementValue, RegisterValue};
 
-/// The longest register id in bytes.
-pub const REGISTER_ID_BYTES_MAX: usize = 128;
 /// What a route of ours calls all registers, so that none can be called so.
 const RESERVED: &str = "available";
 /// Up to so many removals need no consent, whatever part of the whole they are.
@@ -16,32 +15,18 @@ const BRAKE_FROM: usize = 10;
 /// Why a text cannot be the id of a register.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterIdError {
-    #[error("it is empty")]
-    Empty,
-    #[error("it is {0} bytes long, the limit is {REGISTER_ID_BYTES_MAX}")]
-    TooLong(usize),
-    #[error("it may hold only A-Z, a-z, 0-9, `.`, `_`, `:` and `-`, and must not begin with `_`")]
-    Characters,
+    #[error(transparent)]
+    Id(#[from] IdError),
     #[error("`{RESERVED}` is a word of the API")]
     Reserved,
 }
 
-/// Checks the id of a register: 1 to 128 of `[A-Za-z0-9._:-]`, not beginning with `_`.
+/// Checks the id of a register: 1 to 128 of `[A-Za-z0-9._:-]`, not beginning with `_`, and not `available`.
 ///
 /// # Errors
 /// What is wrong with it; the text itself is not repeated, because it may hold anything.
 pub fn check_register_id(id: &str) -> Result<(), RegisterIdError> {
-    if id.is_empty() {
-        return Err(RegisterIdError::Empty);
-    }
-    if id.len() > REGISTER_ID_BYTES_MAX {
-        return Err(RegisterIdError::TooLong(id.len()));
-    }
-    let inside =
-        id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-'));
-    if !inside || id.starts_with('_') {
-        return Err(RegisterIdError::Characters);
-    }
+    check_id(id)?;
     if id == RESERVED { Err(RegisterIdError::Reserved) } else { Ok(()) }
 }
 

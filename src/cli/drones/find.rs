@@ -61,7 +61,7 @@ async fn everywhere<'a>(
 ) -> Result<Found<'a>, CliError> {
     let mut silent: Vec<Silent> = Vec::new();
     let mut found: Option<Found> = None;
-    for (site, answer) in fleet.ask(call).await {
+    for (site, answer) in fleet.ask(async |site: &Site| site.call(call).await).await {
         match answer {
             Ok(document) if found.as_ref().is_none_or(|best| newer(&document, &best.document)) => {
                 found = Some(Found { site, document });

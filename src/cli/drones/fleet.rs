@@ -93,15 +93,13 @@ impl Fleet {
         Ok(Self { sites: sites.collect::<Result<_, _>>()?, stale, named: false })
     }
 
-    /// Asks all relays for their drones, some at a time; the answers are in the order of the relays.
-    pub async fn drones(&self) -> Vec<(&Site, Result<Vec<Value>, CliError>)> {
-        let asked = self.sites.iter().map(|site| async move { (site, site.drones().await) });
-        stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
-    }
-
     /// Asks all relays the same, some at a time; the answers are in the order of the relays.
-    pub async fn ask(&self, call: &Call) -> Vec<(&Site, Result<Value, CliError>)> {
-        let asked = self.sites.iter().map(|site| async move { (site, site.call(call).await) });
+    pub async fn ask<T>(
+        &self,
+        question: impl AsyncFn(&Site) -> Result<T, CliError>,
+    ) -> Vec<(&Site, Result<T, CliError>)> {
+        let question = &question;
+        let asked = self.sites.iter().map(|site| async move { (site, question(site).await) });
         stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
     }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::columns::{COLUMNS, state};
-use super::fleet::{self, Fleet, RelayArgs, Silent};
+use super::fleet::{self, Fleet, RelayArgs, Silent, Site};
 use super::{KIND, LIST};
 use crate::cli::args::TableArgs;
 use crate::cli::client::{count, grpc};
@@ -77,7 +77,7 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
 /// Why the relay that was named did not answer.
 pub async fn gather(fleet: &Fleet) -> Result<Gathered<'_>, CliError> {
     let (mut drones, mut silent) = (Vec::new(), Vec::new());
-    for (site, answer) in fleet.drones().await {
+    for (site, answer) in fleet.ask(Site::drones).await {
         match answer {
             Ok(found) => drones.extend(found),
             Err(error) if fleet.named => return Err(error),

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use super::check::{count, within};
 use super::store::password;
-use super::{HttpSinkConfig, QueueConfig, RedisSinkConfig, SinksConfig, Span};
+use super::{HttpSinkConfig, QueueConfig, RedisSinkConfig, SinksConfig};
 use crate::daemon::store::redis::url::{RedisUrl, Secret, redacted};
 
 /// The key of a setting, and what is wrong with it.
@@ -37,7 +38,7 @@ impl SinksConfig {
             let what = format!("`{}` is no key: 1 to {STREAM_BYTES_MAX} bytes", stream.escape_default());
             return Err(("relay.sinks.redis.stream", what));
         }
-        between("relay.sinks.redis.entriesMax", redis.entries_max, 1, 100_000_000)?;
+        count("relay.sinks.redis.entriesMax", redis.entries_max, 1, 100_000_000)?;
         if let Some(url) = &http.url {
             http_sink_url(url)?;
         }
@@ -47,7 +48,7 @@ impl SinksConfig {
             Duration::from_millis(100),
             Duration::from_secs(300),
         )?;
-        between("relay.sinks.http.batchFrames", http.batch_frames, 1, 10_000)?;
+        count("relay.sinks.http.batchFrames", http.batch_frames, 1, 10_000)?;
         file.queue.check(FILE_QUEUE)?;
         redis.queue.check(REDIS_QUEUE)?;
         http.queue.check(HTTP_QUEUE)?;
@@ -73,8 +74,7 @@ impl SinksConfig {
             let what = format!("{} is out of range: {least} to {most}", file.rotate_bytes);
             return Err(("relay.sinks.file.rotateBytes", what));
         }
-        let others = self.redis.url.is_some() || self.http.url.is_some() || self.stdout.enabled;
-        if file.enabled == Some(false) && !others {
+        if file.enabled == Some(false) && !self.has_others() {
             let what = "no sink is left; switch on another, or leave this one on".to_owned();
             return Err(("relay.sinks.file.enabled", what));
         }
@@ -83,8 +83,12 @@ impl SinksConfig {
 
     /// Whether files are written.
     pub fn has_file(&self) -> bool {
-        let others = self.redis.url.is_some() || self.http.url.is_some() || self.stdout.enabled;
+        let others = self.has_others();
         self.file.enabled.unwrap_or(!others) || !others
+    }
+
+    fn has_others(&self) -> bool {
+        self.redis.url.is_some() || self.http.url.is_some() || self.stdout.enabled
     }
 
     /// An acknowledgement says that somebody has the frame.
@@ -111,8 +115,8 @@ impl SinksConfig {
 
 impl QueueConfig {
     fn check(&self, [size, bytes_max]: [&'static str; 2]) -> Result<(), Fault> {
-        between(size, self.size, 1, 1_000_000)?;
-        between(bytes_max, self.bytes_max, 64 * 1024, 1 << 30)
+        count(size, self.size, 1, 1_000_000)?;
+        count(bytes_max, self.bytes_max, 64 * 1024, 1 << 30)
     }
 }
 
@@ -203,23 +207,9 @@ pub fn http_sink_url(text: &str) -> Result<Url, Fault> {
     Ok(url)
 }
 
-fn within(key: &'static str, value: Span, min: Duration, max: Duration) -> Result<(), Fault> {
-    if value.0 >= min && value.0 <= max {
-        return Ok(());
-    }
-    Err((key, format!("{value} is out of range: {} to {}", Span(min), Span(max))))
-}
-
-fn between(key: &'static str, value: usize, min: usize, max: usize) -> Result<(), Fault> {
-    if (min..=max).contains(&value) {
-        Ok(())
-    } else {
-        Err((key, format!("{value} is out of range: {min} to {max}")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Span;
     use super::super::layers::load;
     use super::*;
 
