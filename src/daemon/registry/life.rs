@@ -21,8 +21,8 @@ use super::refresh::Refreshed;
 use super::view::{Tenancy, ViewRecord};
 use crate::core::time::{Millis, whole_ms};
 use crate::daemon::store::{
-    Commit, CommitError, Group, GroupId, GroupRef, OpenGroup, Opened, Precondition, RecordId, StoreError,
-    Version, Write,
+    Commit, CommitError, Epoch, Group, GroupId, GroupRef, OpenGroup, Opened, Precondition, RecordId,
+    StoreError, Version, Write,
 };
 use crate::wire::fault::Fault;
 
@@ -101,7 +101,7 @@ pub struct Claim<'a> {
 /// What a living record is to be, and what else must hold.
 struct Wanted<'a> {
     /// What the value was made from.
-    from: Version,
+    from: (Epoch, Version),
     ttl: Duration,
     until: Instant,
     value: &'a Bytes,
@@ -190,7 +190,7 @@ impl Registry {
                 continue;
             };
             // Made from what is no more it would put the old over the new.
-            if wanted.is_some_and(|wanted| wanted.from != now.record.version) {
+            if wanted.is_some_and(|wanted| wanted.from != (now.epoch, now.record.version)) {
                 return Err(conflict(id.clone()).into());
             }
             // Somebody else may have brought it back meanwhile.
@@ -222,7 +222,8 @@ impl Registry {
     async fn change_living(&self, now: &ViewRecord, wanted: Option<&Wanted<'_>>) -> Result<Kept, LifeError> {
         if let Some(wanted) = wanted.filter(|wanted| *wanted.value != now.record.value) {
             let write = put(now, wanted.value, now.record.group.clone());
-            self.commit_life(write, unchanged(now, wanted.preconditions), wanted.until).await?;
+            let preconditions = unchanged(now, wanted.preconditions);
+            self.commit_life(now.epoch, write, preconditions, wanted.until).await?;
         }
         Ok(Kept::Lives)
     }
@@ -235,7 +236,8 @@ impl Registry {
         let group = by(until, self.open_life(&now.record.id, old, ttl)).await??;
         let value = wanted.map_or(&now.record.value, |wanted| wanted.value);
         let preconditions = unchanged(now, wanted.map_or(&[], |wanted| wanted.preconditions));
-        self.write_life(put(now, value, Some(group.of.clone())), &group, preconditions, until).await
+        let write = put(now, value, Some(group.of.clone()));
+        self.write_life(now.epoch, write, &group, preconditions, until).await
     }
 
     /// Says that a record of the view lives, and is this: what it is already is only refreshed. One that lives by
@@ -246,7 +248,8 @@ impl Registry {
     /// unknown, the record is as it was.
     pub async fn claim(&self, claim: Claim<'_>) -> Result<(), LifeError> {
         let Claim { record, ttl, until, value, preconditions } = claim;
-        let wanted = Wanted { from: record.record.version, ttl, until, value, preconditions };
+        let from = (record.epoch, record.record.version);
+        let wanted = Wanted { from, ttl, until, value, preconditions };
         let kept = match by(until, self.refresh(record)).await?? {
             Refreshed::Lives if self.has_other_ttl(record, ttl) => {
                 let _one = by(until, self.beginnings.of(&record.record.id)).await?;
@@ -279,6 +282,7 @@ impl Registry {
     pub async fn begin_life(&self, beginning: Beginning<'_>) -> Result<(), LifeError> {
         let Beginning { id, ttl, until, mut preconditions, value } = beginning;
         let _one = by(until, self.beginnings.of(&id)).await?;
+        let epoch = self.view().head().epoch;
         if self.view().get(&id).is_some() {
             return Err(conflict(id).into());
         }
@@ -286,7 +290,7 @@ impl Registry {
         let group = by(until, self.open_life(&id, None, ttl)).await??;
         preconditions.push(Precondition::Version { id: id.clone(), version: Version(0) });
         let write = Write::Put { id, value: value(group.renewed_at), group: Some(group.of.clone()) };
-        self.write_life(write, &group, preconditions, until).await
+        self.write_life(epoch, write, &group, preconditions, until).await
     }
 
     /// Checks that a record is over that the view still holds, and no longer shows: others may have spoken for it a
@@ -302,14 +306,15 @@ impl Registry {
 
     async fn write_life(
         &self,
+        epoch: Epoch,
         write: Write,
         group: &Group,
         preconditions: Vec<Precondition>,
         until: Instant,
     ) -> Result<(), LifeError> {
-        let written = self.commit_life(write, preconditions, until).await;
+        let written = self.commit_life(epoch, write, preconditions, until).await;
         if matches!(&written, Err(error) if !is_unknown(error)) {
-            let closed = self.store().close_group(self.view().head().epoch, group.of.clone());
+            let closed = self.store().close_group(epoch, group.of.clone());
             // Otherwise it ends by itself.
             let _ = by(until, in_time(CALL_TIMEOUT, closed)).await;
         }
@@ -318,6 +323,7 @@ impl Registry {
 
     async fn commit_life(
         &self,
+        epoch: Epoch,
         write: Write,
         preconditions: Vec<Precondition>,
         until: Instant,
@@ -327,7 +333,7 @@ impl Registry {
             return Err(too_late().into());
         }
         let commit = Commit {
-            epoch: self.view().head().epoch,
+            epoch,
             preconditions,
             writes: vec![write],
             writer: self.node_id().to_owned(),

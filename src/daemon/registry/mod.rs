@@ -23,6 +23,8 @@ pub mod faulty;
 #[cfg(test)]
 mod loss_test;
 #[cfg(test)]
+mod mutate_test;
+#[cfg(test)]
 mod outage_test;
 #[cfg(test)]
 mod registry_test;

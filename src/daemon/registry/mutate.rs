@@ -15,11 +15,11 @@ use super::Registry;
 use super::cursor::Cursor;
 use super::follow::{chain, in_time};
 use super::refusal::{OUTCOME_UNKNOWN, commit_fault, conflict_fault, internal, store_fault, unavailable};
-use super::view::ViewRecord;
+use super::view::{View, ViewRecord};
 use crate::daemon::audit;
 use crate::daemon::store::{
-    Commit, CommitError, Committed, Idempotency, IdempotencyKey, LogEntry, Precondition, RecordId, Revision,
-    StoreError, Version, Write,
+    Commit, CommitError, Committed, Epoch, Idempotency, IdempotencyKey, LogEntry, Precondition, RecordId,
+    Revision, StoreError, Version, Write,
 };
 use crate::daemon::surface::{Caller, IfMatch};
 use crate::wire::fault::Fault;
@@ -82,23 +82,31 @@ pub struct Settled {
 }
 
 /// What a decision may read; each reading becomes a precondition of the commit.
+///
+/// A record is read once: whoever asks for it again gets the same, so that what was checked, what was
+/// decided and what the commit demands are about one version, whatever the view has learned meanwhile.
 pub struct Reader<'a> {
-    registry: &'a Registry,
-    seen: RefCell<BTreeMap<RecordId, Version>>,
+    view: &'a View,
+    /// That of the first reading or an earlier one: versions begin anew with an epoch.
+    epoch: Epoch,
+    seen: RefCell<BTreeMap<RecordId, Option<Arc<ViewRecord>>>>,
 }
 
-impl Reader<'_> {
-    /// A record as it is now; `None` if there is none.
+impl<'a> Reader<'a> {
+    fn new(view: &'a View) -> Self {
+        Self { view, epoch: view.head().epoch, seen: RefCell::default() }
+    }
+
+    /// A record as it was when it was first asked for; `None` if there was none.
     pub fn get(&self, id: &RecordId) -> Option<Arc<ViewRecord>> {
-        let record = self.registry.view().get(id);
-        let version = record.as_ref().map_or(Version(0), |record| record.record.version);
-        self.seen.borrow_mut().insert(id.clone(), version);
-        record
+        let mut seen = self.seen.borrow_mut();
+        seen.entry(id.clone()).or_insert_with(|| self.view.get(id)).clone()
     }
 
     fn preconditions(self) -> Vec<Precondition> {
+        let version = |record: Option<Arc<ViewRecord>>| record.map_or(Version(0), |of| of.record.version);
         let seen = self.seen.into_inner().into_iter();
-        seen.map(|(id, version)| Precondition::Version { id, version }).collect()
+        seen.map(|(id, record)| Precondition::Version { id, version: version(record) }).collect()
     }
 }
 
@@ -166,13 +174,14 @@ impl Registry {
         loop {
             tries += 1;
             self.see_expected(mutation).await;
-            let reader = Reader { registry: self, seen: RefCell::default() };
+            let reader = Reader::new(self.view());
             check_expected(mutation, &reader)?;
             let decision = decide(&reader)?;
             // What changes nothing is committed too: only the store knows that it still is so.
-            let commit = self.commit_of(mutation, &decision, reader.preconditions())?;
+            let commit = self.commit_of(mutation, &decision, reader)?;
+            let epoch = commit.epoch;
             match self.commit_in_time(commit).await {
-                Ok(committed) => return self.answer(mutation, decision, committed),
+                Ok(committed) => return self.answer(mutation, decision, epoch, committed),
                 Err(CommitError::Conflict { .. }) if tries < TRIES_MAX && may_decide_again(mutation) => {
                     // The view is behind the store; let it catch up before deciding again.
                     self.catch_up().await;
@@ -243,7 +252,7 @@ impl Registry {
         &self,
         mutation: &Mutation<'_>,
         decision: &Decision<A>,
-        preconditions: Vec<Precondition>,
+        reader: Reader<'_>,
     ) -> Result<Commit, Fault> {
         let foreign = |write: &&Write| write.id().kind != mutation.object.kind;
         if let Some(write) = decision.writes.iter().find(foreign) {
@@ -268,8 +277,8 @@ impl Registry {
                 Idempotency { key, request_hash: mutation.request_hash, answer }
             });
         }
-        let epoch = self.view().head().epoch;
-        let writer = self.node_id().to_owned();
+        let (epoch, writer) = (reader.epoch, self.node_id().to_owned());
+        let preconditions = reader.preconditions();
         Ok(Commit { epoch, preconditions, writes, idempotency, writer, ..Commit::default() })
     }
 
@@ -277,12 +286,12 @@ impl Registry {
         &self,
         mutation: &Mutation<'_>,
         decision: Decision<A>,
+        epoch: Epoch,
         committed: Committed,
     ) -> Result<A, Fault> {
         match committed {
             Committed::Done(entry) => {
                 let Decision { writes, mut answer, .. } = decision;
-                let epoch = self.view().head().epoch;
                 let cursor = Cursor::at(epoch, entry.revision);
                 let settled = Settled { cursor, ..self.settled(mutation, !writes.is_empty()) };
                 answer.settle(&settled, (!mutation.dry_run).then_some(&entry));

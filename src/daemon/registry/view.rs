@@ -35,13 +35,16 @@ const RECENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// A record with its value decoded once, on first use.
 pub struct ViewRecord {
     pub record: Record,
+    /// That it was read in. A commit that demands its version names this epoch, for versions begin anew with
+    /// each.
+    pub epoch: Epoch,
     decoded: OnceLock<Option<Arc<dyn Any + Send + Sync>>>,
 }
 
 impl ViewRecord {
-    /// Wraps a record as the store gave it.
-    pub fn new(record: Record) -> Self {
-        Self { record, decoded: OnceLock::new() }
+    /// Wraps a record as the store gave it in this epoch.
+    pub fn new(epoch: Epoch, record: Record) -> Self {
+        Self { record, epoch, decoded: OnceLock::new() }
     }
 
     /// The value as the message it was written as; `None` if it is not one.
@@ -82,12 +85,10 @@ pub struct ViewChange {
 }
 
 impl ViewChange {
-    /// A change as the log has it.
-    pub fn of(change: &Change) -> Self {
-        Self {
-            before: change.before.clone().map(|before| Arc::new(ViewRecord::new(before))),
-            after: Arc::new(ViewRecord::new(change.after.clone())),
-        }
+    /// A change as the log of this epoch has it.
+    pub fn of(epoch: Epoch, change: &Change) -> Self {
+        let record = |record: &Record| Arc::new(ViewRecord::new(epoch, record.clone()));
+        Self { before: change.before.as_ref().map(record), after: record(&change.after) }
     }
 
     /// The record after the change, unless it was deleted.
@@ -429,7 +430,7 @@ impl View {
         }
         for record in loaded.records.into_iter().filter(|record| !record.deleted) {
             let of_kind = state.kinds.entry(record.id.kind.clone()).or_default();
-            of_kind.insert(record.id.key.clone(), Arc::new(ViewRecord::new(record)));
+            of_kind.insert(record.id.key.clone(), Arc::new(ViewRecord::new(epoch, record)));
         }
         for entry in log {
             state.take_in(self.mirrored, self.followed, entry);
@@ -492,7 +493,7 @@ impl State {
     fn take_in(&mut self, mirrored: &[Kind], followed: &[Kind], entry: &LogEntry) {
         let changes = entry.changes.iter().filter_map(|change| match &change.after.id.kind {
             kind if mirrored.contains(kind) => Some(self.change_record(change)),
-            kind if followed.contains(kind) => Some(ViewChange::of(change)),
+            kind if followed.contains(kind) => Some(ViewChange::of(self.head.epoch, change)),
             _ => None,
         });
         let changes: Vec<ViewChange> = changes.collect();
@@ -549,14 +550,14 @@ impl State {
 
     /// Applies one change, keeping the newer record when a load was ahead of the log.
     fn change_record(&mut self, change: &Change) -> ViewChange {
-        let id = &change.after.id;
+        let (epoch, id) = (self.head.epoch, &change.after.id);
         let records = self.kinds.entry(id.kind.clone()).or_default();
         let known = records.get(&id.key).cloned();
         let before = change.before.as_ref().map(|before| match &known {
             Some(known) if known.record.version == before.version => known.clone(),
-            Some(_) | None => Arc::new(ViewRecord::new(before.clone())),
+            Some(_) | None => Arc::new(ViewRecord::new(epoch, before.clone())),
         });
-        let after = Arc::new(ViewRecord::new(change.after.clone()));
+        let after = Arc::new(ViewRecord::new(epoch, change.after.clone()));
         if known.is_none_or(|known| known.record.revision < change.after.revision) {
             if change.after.deleted {
                 records.remove(&id.key);

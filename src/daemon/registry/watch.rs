@@ -240,7 +240,7 @@ impl Watch {
             revision: entry.revision,
             previous: entry.previous,
             at: entry.at,
-            changes: changes.map(ViewChange::of).collect(),
+            changes: changes.map(|change| ViewChange::of(self.examined.epoch, change)).collect(),
             leases: entry.leases.clone(),
         }
     }

@@ -106,7 +106,8 @@ impl Agents {
             preconditions.insert(relay, version);
         }
         Commit {
-            epoch: view.head().epoch,
+            // All are of one reading.
+            epoch: orphans.first().map(|(record, _)| record.epoch).unwrap_or_default(),
             preconditions: preconditions
                 .into_iter()
                 .map(|(id, version)| Precondition::Version { id, version })

@@ -18,7 +18,8 @@ use crate::daemon::registry::follow::{chain, in_time};
 use crate::daemon::registry::loss::{ToRestore, Untouched};
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::store::{
-    Commit, CommitError, GroupRef, OpenGroup, Opened, Precondition, RecordId, StoreError, Version, Write,
+    Commit, CommitError, Epoch, GroupRef, OpenGroup, Opened, Precondition, RecordId, StoreError, Version,
+    Write,
 };
 use crate::wire::pb::omnirelay::store::v1::PeerValue;
 use pb::peer::Status;
@@ -236,6 +237,7 @@ impl Presence {
         let id = peer_id(self.registry.node_id());
         let mut refused = None;
         for _ in 0..ENTER_TRIES {
+            let epoch = self.registry.view().head().epoch;
             let held = self.registry.view().get(&id);
             let version = held.as_ref().map_or(Version(0), |held| held.record.version);
             let held = held.and_then(|held| held.value::<PeerValue>()).map(|held| PeerValue::clone(&held));
@@ -244,7 +246,7 @@ impl Presence {
                 None => held,
             };
             let value = self.own_value(known, status, reason, session);
-            let commit = self.put(&id, version, &value, Precondition::GroupLive(session.clone()));
+            let commit = self.put(epoch, &id, version, &value, Precondition::GroupLive(session.clone()));
             match self.registry.commit(commit).await {
                 Ok(_) => {
                     self.registry.losses().note_restored(&id);
@@ -350,7 +352,7 @@ impl Presence {
         judged.set_status(status);
         reason.clone_into(&mut judged.status_reason);
         judged.status_since = Some(timestamp(now));
-        Some(self.put(id, record.record.version, &judged, over))
+        Some(self.put(record.epoch, id, record.record.version, &judged, over))
     }
 
     /// Removes the record of a peer that is long gone.
@@ -367,18 +369,25 @@ impl Presence {
             return None;
         }
         let write = Write::Delete { id: record.record.id.clone() };
-        Some(self.commit(record.record.version, write, over))
+        Some(self.commit(record.epoch, record.record.version, write, over))
     }
 
-    fn put(&self, id: &RecordId, version: Version, value: &PeerValue, also: Precondition) -> Commit {
+    fn put(
+        &self,
+        epoch: Epoch,
+        id: &RecordId,
+        version: Version,
+        value: &PeerValue,
+        also: Precondition,
+    ) -> Commit {
         let value = Bytes::from(value.encode_to_vec());
-        self.commit(version, Write::Put { id: id.clone(), value, group: None }, also)
+        self.commit(epoch, version, Write::Put { id: id.clone(), value, group: None }, also)
     }
 
-    /// One write, on the condition that the record still has this version.
-    fn commit(&self, version: Version, write: Write, also: Precondition) -> Commit {
+    /// One write, on the condition that the record still has the version that was read in this epoch.
+    fn commit(&self, epoch: Epoch, version: Version, write: Write, also: Precondition) -> Commit {
         Commit {
-            epoch: self.registry.view().head().epoch,
+            epoch,
             preconditions: vec![Precondition::Version { id: write.id().clone(), version }, also],
             writes: vec![write],
             writer: self.registry.node_id().to_owned(),

@@ -11,7 +11,7 @@ use crate::daemon::chance::correlation_id;
 use crate::daemon::objects::leaders::leadership_id;
 use crate::daemon::objects::peers::session_id;
 use crate::daemon::store::{
-    Fence, GroupId, GroupRef, LeaseOp, Precondition, TOKEN_FLOOR_MAX, Version, Write,
+    Epoch, Fence, GroupId, GroupRef, LeaseOp, Precondition, TOKEN_FLOOR_MAX, Version, Write,
 };
 use crate::wire::pb::omnirelay::mesh::control::v1::tenure::End;
 use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
@@ -20,6 +20,8 @@ use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 pub(super) struct Piece {
     pub scope: String,
     pub version: Version,
+    /// That the version was read in.
+    pub epoch: Epoch,
     /// The record and what the audit trail says of it.
     pub writes: Vec<Write>,
     pub leases: Vec<LeaseOp>,
@@ -205,6 +207,7 @@ impl<'a> Making<'a> {
         Piece {
             scope: self.known.scope().to_owned(),
             version: self.known.record.record.version,
+            epoch: self.known.record.epoch,
             writes: vec![write, audited],
             leases: Vec::new(),
             fence: None,

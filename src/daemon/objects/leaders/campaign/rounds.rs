@@ -262,7 +262,8 @@ impl Campaigner {
             .iter()
             .map(|piece| Precondition::Version { id: leadership_id(&piece.scope), version: piece.version });
         Commit {
-            epoch: self.registry.view().head().epoch,
+            // All are of one reading.
+            epoch: pieces.first().map(|piece| piece.epoch).unwrap_or_default(),
             preconditions: versions
                 .chain(mine.iter().cloned())
                 .chain(pieces.iter().flat_map(|piece| piece.also.clone()))
