@@ -11,6 +11,9 @@ mod defects;
 mod durability;
 mod harness;
 mod linearizable;
+mod loops;
+#[path = "../process/mod.rs"]
+mod process;
 mod redis;
 mod replacements;
 #[path = "../servers/mod.rs"]

@@ -19,7 +19,7 @@ mod model;
 mod order;
 mod plan;
 mod recorder;
-mod search;
+pub mod search;
 mod search_tests;
 
 use std::collections::BTreeMap;
@@ -27,10 +27,12 @@ use std::sync::Arc;
 
 use omnirelay::daemon::store::Store;
 
-use self::history::{History, Key, Outcome};
-use self::model::Step;
+pub use self::history::{Call, Found, NEVER, Outcome, Span};
+use self::history::{History, Key};
+pub use self::model::Step;
+pub use self::plan::Chance;
 use self::plan::Plan;
-use self::search::{Operation, Verdict};
+pub use self::search::{Operation, Verdict};
 use crate::harness::{Embedded, Memory};
 use crate::redis::Redis;
 
