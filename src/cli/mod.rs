@@ -28,7 +28,7 @@ mod node;
 mod ops;
 mod output;
 mod peers;
-mod registers;
+pub mod registers;
 mod relays;
 pub mod rpc;
 mod schema;

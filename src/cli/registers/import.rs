@@ -1,7 +1,7 @@
 //! `registers import`.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use serde_json::{Value, json};
@@ -42,6 +42,14 @@ const FORM: Form<ImportedRegister> = Form {
     },
 };
 
+/// The registers of a file; `-` is standard input.
+///
+/// # Errors
+/// When the file cannot be read; usage, naming the register, when something is wrong in it.
+pub fn read(file: &Path) -> Result<Vec<ImportedRegister>, CliError> {
+    file::read(file, &FORM)
+}
+
 const EXAMPLES: &str = "\
 Examples:
   omnirelay registers import -f registers.yaml --dry-run
@@ -72,7 +80,7 @@ pub async fn run(args: &ImportArgs, node: &str, session: &mut Session) -> Result
             .hint("leave it out; versions are never lowered"));
     }
     args.write.check(session, 1)?;
-    let registers = file::read(&args.file, &FORM)?;
+    let registers = read(&args.file)?;
     session.announce_target()?;
     let key = args.write.idempotency_key.clone().map_or_else(fresh_key, Ok)?;
     let import = Import { args, node, key, registers: &registers, items: counting(&registers) };

@@ -8,7 +8,7 @@ mod create;
 mod delete;
 mod file;
 mod get;
-mod import;
+pub mod import;
 mod labels;
 mod list;
 mod plan;

@@ -265,7 +265,9 @@ impl Asked<'_> {
 fn may_create(view: &View, scope: &str) -> Result<(), Fault> {
     let records = view.list(&LEADERSHIP).records;
     let mut names = records.iter().map(|record| record.record.id.key.as_str());
-    if let Some(taken) = names.find(|name| name.eq_ignore_ascii_case(scope)) {
+    // The scope itself may have come since its record was read: the commit finds that out.
+    let differs_by_case = |name: &&str| *name != scope && name.eq_ignore_ascii_case(scope);
+    if let Some(taken) = names.find(differs_by_case) {
         let message =
             format!("there is a scope `{taken}` already, which differs from `{scope}` by case only");
         return Err(Fault::new(Code::FailedPrecondition, "SCOPE_NAME_TAKEN", message)
