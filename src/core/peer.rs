@@ -72,6 +72,17 @@ pub fn restore(lost: &PeerValue, base: &PeerValue, now: &PeerValue) -> PeerValue
     restored
 }
 
+/// As [`restore`], of what operators ordered alone: what the peer says of itself, and how it stands, is as it is
+/// `now`.
+pub fn restore_orders(lost: &PeerValue, base: &PeerValue, now: &PeerValue) -> PeerValue {
+    let PeerValue { cordoned, cordon_reason, draining, metadata, .. } = restore(lost, base, now);
+    let restored = metadata.unwrap_or_default();
+    let mut orders = PeerValue { cordoned, cordon_reason, draining, ..now.clone() };
+    let says = orders.metadata.get_or_insert_default();
+    (says.labels, says.metadata_version) = (restored.labels, restored.metadata_version);
+    orders
+}
+
 type Labels = BTreeMap<String, String>;
 
 /// Each label as it was lost, unless it was set or removed since.

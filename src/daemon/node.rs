@@ -67,6 +67,8 @@ static MIRRORED: [Kind; 6] = [PEER, LEADERSHIP, REGISTER, ADVERTISEMENT, RELAY, 
 /// Those of which nobody restores what a new epoch has lost: whoever lives says so again. In the order
 /// in which an outage has them brought back: agents are with relays.
 static CLAIMED: [Kind; 2] = [RELAY, AGENT];
+/// Those of which every daemon restores all that a new epoch has lost: what operators ordered of a peer is to outlive it.
+static SHARED: [Kind; 1] = [PEER];
 /// Those of which it only tells what changes.
 static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
 
@@ -156,8 +158,12 @@ impl Node {
         let control = spec.listener.local_addr().map_err(NodeError::Listen)?;
         let registry = Registry::new(spec.node_id.clone(), spec.store.clone(), &MIRRORED);
         let audit_key = spec.audit.key(&spec.node_id)?;
-        let registry =
-            Arc::new(registry.following(&FOLLOWED).claiming(&CLAIMED).marking_audit(audit_key.mac().clone()));
+        let registry = registry
+            .following(&FOLLOWED)
+            .claiming(&CLAIMED)
+            .restoring(&SHARED)
+            .marking_audit(audit_key.mac().clone());
+        let registry = Arc::new(registry);
         let heads = Arc::new(Heads::new(spec.audit.heads()?));
         let relay_listeners = spec.relay.take();
         let relay_addresses = relay_listeners.as_ref().map(RelayListeners::addresses).transpose();

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use super::objects::peers::presence::Presence;
+use super::objects::peers::restore::restore_others;
 use super::objects::registers::restore::restore;
 use super::registry::Registry;
 use super::registry::follow::{chain, in_time, wait_for};
@@ -41,10 +42,18 @@ async fn follow_beats(registry: &Registry, presence: &Presence, beaten: &Notify)
         if presence.join(reason).await {
             reason = "resumed";
             presence.judge_others().await;
+            restore_peers(registry, presence.session_ttl()).await;
             restore_registers(registry).await;
             record_epochs(registry).await;
         }
         beaten.notified().await;
+    }
+}
+
+/// Writes again what a new epoch has lost of other peers. Those that are there do it themselves, and come first.
+async fn restore_peers(registry: &Registry, own_turn: Duration) {
+    if let Err(error) = restore_others(registry, own_turn).await {
+        debug!(error = %chain(&error), "lost peers were not restored; trying again");
     }
 }
 

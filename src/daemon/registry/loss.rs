@@ -4,6 +4,9 @@
 //! again together with what was written meanwhile, and says so to [`Losses::note_restored`]. The rest stays
 //! gone, is counted and told. The owner of a record is the node that its key names: all of the key, or what
 //! stands before its first `/`.
+//!
+//! Of some kinds every daemon restores every record, for their owners may have been down and know nothing of
+//! them. What an owner wrote then says nothing of what was lost, so that only their object can say what is restored.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,14 +51,17 @@ pub struct ToRestore {
     /// The copy in the new epoch, when the view first saw it.
     found: Option<Record>,
     reach: Reach,
+    since: Instant,
 }
 
-/// What the new epoch began with, before anybody wrote the record there.
+/// What the new epoch began with, before anybody changed the record there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Untouched {
     Record(Record),
-    /// There was no such record.
+    /// There was no such record, and there is none.
     Absent,
+    /// There was no such record until this one was written.
+    Begun(Record),
     /// The log does not tell.
     Unknown,
 }
@@ -113,6 +119,8 @@ pub struct Losses {
     node_id: String,
     /// Kinds of which nothing is told or held.
     untold: &'static [Kind],
+    /// Kinds of which every daemon restores every record.
+    shared: &'static [Kind],
     inner: Mutex<Inner>,
 }
 
@@ -120,6 +128,11 @@ impl ToRestore {
     /// Whether this version is still the copy that the new epoch began with.
     pub fn is_untouched(&self, version: Version) -> bool {
         self.found.as_ref().is_some_and(|found| found.version == version)
+    }
+
+    /// For how long it has been known to be lost.
+    pub fn known_for(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// Whether a copy of it, or the trace of its deletion, was written in the new epoch.
@@ -172,12 +185,17 @@ fn owner(id: &RecordId) -> &str {
 impl Losses {
     /// The losses of a node's daemon.
     pub fn new(node_id: impl Into<String>) -> Self {
-        Self { node_id: node_id.into(), untold: &[], inner: Mutex::default() }
+        Self { node_id: node_id.into(), untold: &[], shared: &[], inner: Mutex::default() }
     }
 
     /// Counts what is lost of these kinds, and neither tells nor holds it.
     pub(super) fn untold(self, untold: &'static [Kind]) -> Self {
         Self { untold, ..self }
+    }
+
+    /// Leaves it to the object of these kinds to say what is restored, whoever owns it.
+    pub(super) fn shared(self, shared: &'static [Kind]) -> Self {
+        Self { shared, ..self }
     }
 
     /// What is known of a record that the new epoch has lost and that its owner has not restored yet. One
@@ -190,7 +208,8 @@ impl Losses {
             inner.held.remove(id);
             return None;
         }
-        Some(ToRestore { record: held.record.clone(), found: held.found.clone(), reach: held.reach })
+        let Held { record, found, reach, since, .. } = held;
+        Some(ToRestore { record: record.clone(), found: found.clone(), reach: *reach, since: *since })
     }
 
     /// The records of a kind that are lost and not restored.
@@ -210,7 +229,7 @@ impl Losses {
         self.lock().held.remove(id);
     }
 
-    /// Notes that this node has restored a record of its own.
+    /// Notes that a record is there again: this node has restored it, or seen that somebody has.
     pub fn note_restored(&self, id: &RecordId) {
         let mut inner = self.lock();
         if let Some(held) = inner.held.remove(id) {
@@ -248,8 +267,8 @@ impl Losses {
         let now: Vec<_> = held.into_iter().map(|(id, epoch)| (view.get(&id), id, epoch)).collect();
         let mut inner = self.lock();
         for (shown, id, epoch) in now {
-            // What is this node's own it restores itself, and says so.
-            let foreign = owner(&id) != self.node_id;
+            // What is this node's own, or everybody's, is told to be restored.
+            let foreign = owner(&id) != self.node_id && !self.shared.contains(&id.kind);
             inner.settle(&id, epoch, shown.as_deref(), foreign);
         }
         inner.told.retain(|told| told.since.elapsed() < TOLD_FOR);
@@ -262,7 +281,7 @@ impl Losses {
         let mut inner = self.lock();
         inner.totals.changes += 1;
         for lost in change.lost {
-            let restored = lost.is_restored();
+            let restored = lost.is_restored() && !self.shared.contains(&lost.held.record.id.kind);
             let Lost { held: record, found, reach } = lost;
             let id = record.record.id.clone();
             *inner.totals.lost.entry(id.kind.clone()).or_default() += 1;
@@ -316,12 +335,15 @@ impl Inner {
 }
 
 impl Registry {
-    /// What the new epoch began with of a lost record: the log is followed back from the copy that was found.
+    /// What the new epoch began with of a lost record: the log is followed back from the copy that was found, or from
+    /// the one that is there now.
     ///
     /// # Errors
     /// Those of the store; ask again then.
-    pub async fn untouched(&self, lost: &ToRestore) -> Result<Untouched, StoreError> {
-        let Some(mut copy) = lost.found.clone() else { return Ok(Untouched::Absent) };
+    pub async fn untouched(&self, lost: &ToRestore, now: Option<&Record>) -> Result<Untouched, StoreError> {
+        let Some(mut copy) = lost.found.clone().or_else(|| now.cloned()) else {
+            return Ok(Untouched::Absent);
+        };
         for _ in 0..WRITES_BACK_MAX {
             if !lost.reach.is_passed(&copy, &lost.record.record) {
                 return Ok(Untouched::Record(copy));
@@ -333,7 +355,7 @@ impl Registry {
             let Some(change) = change else { return Ok(Untouched::Unknown) };
             match &change.before {
                 Some(before) if !before.deleted => copy = before.clone(),
-                Some(_) | None => return Ok(Untouched::Absent),
+                Some(_) | None => return Ok(Untouched::Begun(copy)),
             }
         }
         Ok(Untouched::Unknown)

@@ -128,6 +128,12 @@ impl Registry {
         Self { losses: self.losses.untold(claimed), claimed, ..self }
     }
 
+    /// Has the objects of these kinds say what is restored of a loss, whoever owns it: every daemon restores all of it.
+    #[must_use]
+    pub fn restoring(self, shared: &'static [Kind]) -> Self {
+        Self { losses: self.losses.shared(shared), ..self }
+    }
+
     /// Has its audit records carry a MAC, by which the sealer of this node knows them for its own.
     #[must_use]
     pub fn marking_audit(self, mac: MacKey) -> Self {

@@ -1,8 +1,9 @@
 //! Servers that die and come back, with their data or without.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
 
-use super::mesh::Mesh;
+use super::mesh::{Mesh, Node};
 use super::watcher::Watcher;
 use crate::process::until;
 use crate::servers::RedisServer;
@@ -51,6 +52,44 @@ async fn a_server_that_comes_back_empty_gets_back_what_the_daemons_own() -> Resu
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flushed_server_gets_back_what_the_daemons_own() -> Result<()> {
     registry_is_emptied(flush).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_keeps_what_was_ordered_of_a_daemon_that_was_down() -> Result<()> {
+    let mut server = RedisServer::start(&[])?;
+    let mut mesh = Mesh::start(&server.url(), 3).await?;
+    mesh.first().cordon("n3", "disk").await?.ok()?;
+    mesh.first().post("/control/peers/n3:drain", &json!({"reason": "disk"})).await?.ok()?;
+    mesh.first().patch("/control/peers/n3/labels", &json!({"set": {"tier": "gold"}})).await?.ok()?;
+    let Node { place, daemon, .. } = mesh.nodes.pop().context("no third daemon")?;
+    daemon.signal("TERM")?;
+    ensure!(daemon.wait()?.success());
+    for node in &mesh.nodes {
+        until("it is seen", async || {
+            let peer = node.api.peer("n3").await?;
+            Ok(peer["status"] == "left" && peer["metadata"]["labels"]["tier"] == "gold")
+        })
+        .await?;
+    }
+    flush(&mut server)?;
+    mesh.nodes.push(Node::start_in(place)?);
+    for node in &mesh.nodes {
+        until("it is as it was ordered to be", async || {
+            let peer = node.api.peer("n3").await?;
+            let is_held = peer["cordonReason"] == "disk" && peer["draining"] == true;
+            Ok(is_held && peer["metadata"]["labels"]["tier"] == "gold")
+        })
+        .await?;
+    }
+    for node in &mesh.nodes[..2] {
+        until("all of it is said to be restored", async || {
+            let (ok, message) = node.api.item("history").await?;
+            ensure!(ok, "{message}");
+            Ok(message.contains("3 peer"))
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 async fn registry_is_emptied(blow: Blow) -> Result<()> {

@@ -6,6 +6,7 @@ mod filter;
 #[cfg(test)]
 mod peers_test;
 pub mod presence;
+pub mod restore;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -9,13 +9,14 @@ use prost::Message;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::restore::restored;
 use super::{PEER, pb, peer_id, session_id};
-use crate::core::peer::{Verdict, judge, restore};
+use crate::core::peer::{Verdict, judge};
 use crate::core::time::{Millis, millis};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::{chain, in_time};
-use crate::daemon::registry::loss::{ToRestore, Untouched};
+use crate::daemon::registry::loss::ToRestore;
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::store::{
     Commit, CommitError, Epoch, GroupRef, OpenGroup, Opened, Precondition, RecordId, StoreError, Version,
@@ -240,10 +241,9 @@ impl Presence {
             let epoch = self.registry.view().head().epoch;
             let held = self.registry.view().get(&id);
             let version = held.as_ref().map_or(Version(0), |held| held.record.version);
-            let held = held.and_then(|held| held.value::<PeerValue>()).map(|held| PeerValue::clone(&held));
             let known = match self.lost() {
-                Some(lost) => self.restored(&lost, held).await?,
-                None => held,
+                Some(lost) => restored(&self.registry, &lost, held.as_deref()).await?,
+                None => held.and_then(|held| held.value()).map(|held| PeerValue::clone(&held)),
             };
             let value = self.own_value(known, status, reason, session);
             let commit = self.put(epoch, &id, version, &value, Precondition::GroupLive(session.clone()));
@@ -258,23 +258,6 @@ impl Presence {
             tokio::time::sleep(ENTER_AGAIN).await;
         }
         refused.map_or(Ok(()), Err)
-    }
-
-    /// What was lost, together with what was written in the new epoch before this node came to restore it.
-    async fn restored(
-        &self,
-        lost: &ToRestore,
-        held: Option<PeerValue>,
-    ) -> Result<Option<PeerValue>, StoreError> {
-        let Some(was) = lost.record.value::<PeerValue>() else { return Ok(held) };
-        let Some(held) = held else { return Ok(Some(PeerValue::clone(&was))) };
-        let base = match self.registry.untouched(lost).await? {
-            Untouched::Record(record) => PeerValue::decode(record.value).unwrap_or_default(),
-            Untouched::Absent => PeerValue::default(),
-            // Whatever differs may be an operator's newer word.
-            Untouched::Unknown => return Ok(Some(held)),
-        };
-        Ok(Some(restore(&was, &base, &held)))
     }
 
     fn own_value(

@@ -167,7 +167,7 @@ async fn label(daemon: &Daemon, node_id: &str, value: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_flush_each_node_restores_its_own_record_and_the_rest_is_counted() {
+async fn after_a_flush_each_node_restores_its_own_record_and_any_the_rest() {
     let clock = PausedClock(Instant::now());
     let mut mesh = mesh(&["a", "b", "c"]).await;
     mesh.daemons[0].peers.cordon(called(cordon("b", "disk"), |_| {})).await.unwrap();
@@ -181,19 +181,95 @@ async fn after_a_flush_each_node_restores_its_own_record_and_the_rest_is_counted
     for daemon in &mesh.daemons {
         assert!(daemon.presence.is_registered(), "a quarantine keeps nobody from coming back");
         let told = daemon.registry.losses().told(daemon.registry.view());
-        assert_eq!((told.len(), told[0].count() - told[0].restored), (1, 1), "c alone: {told:?}");
+        assert_eq!(
+            (told.len(), told[0].count() - told[0].restored),
+            (1, 1),
+            "c alone, which may come: {told:?}"
+        );
+    }
+    sleep(TTL).await;
+    for daemon in &mesh.daemons {
+        let told = daemon.registry.losses().told(daemon.registry.view());
+        assert_eq!(told[0].count(), told[0].restored, "{told:?}");
     }
     let b = shown(&mesh.daemons[0], "b").unwrap();
     assert_eq!((b.status(), b.cordoned, b.cordon_reason.as_str()), (PeerStatus::Alive, true, "disk"));
     assert_eq!(b.metadata.unwrap().labels["tier"], "ctl");
-    assert!(shown(&mesh.daemons[0], "c").is_none(), "nobody restores what is another's");
+    assert_eq!(status_of(&mesh.daemons[0], "c"), Some(PeerStatus::Left), "as it was");
     let audited = audited(&next).await;
     let actors: Vec<_> = audited.iter().map(|body| (body.actor.as_str(), body.action.as_str())).collect();
     assert_eq!(audited.len(), 2, "{actors:?}");
     assert!(audited.iter().all(|body| body.action == "registry.epoch-changed"));
     assert!(audited[0].changes.iter().any(|line| line.ends_with(" lost")), "{:?}", audited[0].changes);
     sleep(TTL * 10).await;
-    assert_eq!(verdicts(&mesh.paths[0]).await, []);
+    assert_eq!(verdicts(&mesh.paths[0]).await, [("c".to_owned(), PeerStatus::Left)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_ordered_of_a_node_that_was_down_outlives_a_flush_whenever_it_starts() {
+    for (when, starts_after, gone) in [
+        ("it was stopped and starts at once", Duration::ZERO, PeerStatus::Left),
+        ("it was stopped and starts later", TTL * 2, PeerStatus::Left),
+        ("it was killed and starts later", TTL * 2, PeerStatus::Suspect),
+    ] {
+        let clock = PausedClock(Instant::now());
+        let mut mesh = mesh(&["a", "b", "c"]).await;
+        mesh.daemons[0].peers.cordon(called(cordon("c", "disk"), |_| {})).await.unwrap();
+        let drain = pb::DrainPeerRequest { node_id: "c".to_owned(), ..Default::default() };
+        mesh.daemons[0].peers.drain(called(drain, |_| {})).await.unwrap();
+        label(&mesh.daemons[0], "c", "ctl").await;
+        if gone == PeerStatus::Left {
+            mesh.daemons[2].presence.leave().await;
+        }
+        drop(mesh.daemons.pop());
+        sleep(TTL / 2).await;
+        let next = next_store(clock);
+        fail_over(&mesh, &next);
+        sleep(TTL / 4 + starts_after).await;
+        let before = shown(&mesh.daemons[0], "c").map(|c| (c.status(), c.cordoned));
+        assert_eq!(before, (!starts_after.is_zero()).then_some((gone, true)), "{when}");
+        mesh.daemons.push(joined(&mesh.paths[2], "c").await);
+        let told = mesh.daemons[0].registry.losses().told(mesh.daemons[0].registry.view());
+        let poorer = usize::from(starts_after.is_zero());
+        let missing = told[0].count() - told[0].restored;
+        assert!(missing >= poorer, "{when}: what is poorer is not restored: {told:?}");
+        sleep(TTL * 2).await;
+        for daemon in &mesh.daemons {
+            let c = shown(daemon, "c").unwrap();
+            assert_eq!((c.status(), c.cordoned, c.draining), (PeerStatus::Alive, true, true), "{when}");
+            assert_eq!(
+                (c.cordon_reason.as_str(), &*c.metadata.unwrap().labels["tier"]),
+                ("disk", "ctl"),
+                "{when}"
+            );
+        }
+        for daemon in &mesh.daemons[..2] {
+            let told = daemon.registry.losses().told(daemon.registry.view());
+            assert_eq!(told[0].restored, told[0].count(), "{when}: {told:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_was_taken_back_in_the_new_epoch_is_not_restored() {
+    let clock = PausedClock(Instant::now());
+    let mut mesh = mesh(&["a", "b", "c"]).await;
+    mesh.daemons[0].peers.cordon(called(cordon("c", "disk"), |_| {})).await.unwrap();
+    mesh.daemons[2].presence.leave().await;
+    drop(mesh.daemons.pop());
+    sleep(TTL).await;
+    fail_over(&mesh, &next_store(clock));
+    // One of those who would restore it comes late.
+    mesh.paths[1].fall_ill(EVERY_CALL, Ill::Hangs);
+    sleep(TTL * 2).await;
+    let request = pb::UncordonPeerRequest { node_id: "c".to_owned(), ..Default::default() };
+    mesh.daemons[0].peers.uncordon(called(request, |_| {})).await.unwrap();
+    mesh.paths[1].recover();
+    mesh.daemons.push(joined(&mesh.paths[2], "c").await);
+    sleep(TTL * 3).await;
+    for daemon in &mesh.daemons {
+        assert!(!shown(daemon, "c").unwrap().cordoned);
+    }
 }
 
 #[tokio::test(start_paused = true)]

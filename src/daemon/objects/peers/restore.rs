@@ -1,0 +1,183 @@
+//! What becomes of peers that a new epoch of the registry has lost: what operators ordered of them is kept.
+//!
+//! Each node restores its own record. One that was down knows nothing of it, and begins anew when it starts; so every
+//! daemon restores what it held of the others, beside what was written since.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use tracing::info;
+
+use super::{PEER, pb, session_id};
+use crate::core::peer::{restore, restore_orders};
+use crate::daemon::objects::timestamp;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::follow::in_time;
+use crate::daemon::registry::loss::{ToRestore, Untouched};
+use crate::daemon::registry::view::ViewRecord;
+use crate::daemon::store::{
+    Commit, CommitError, GroupRef, Precondition, RecordId, StoreError, Version, Write,
+};
+use crate::wire::pb::omnirelay::store::v1::PeerValue;
+use pb::peer::Status;
+
+/// How long one call of the store may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The record of this node as it is to be entered in the new epoch: what was lost, together with what was written
+/// before the node came to restore it.
+///
+/// # Errors
+/// Those of the store; ask again then.
+pub(super) async fn restored(
+    registry: &Registry,
+    lost: &ToRestore,
+    now: Option<&ViewRecord>,
+) -> Result<Option<PeerValue>, StoreError> {
+    let held = now.and_then(ViewRecord::value::<PeerValue>);
+    let Some(was) = lost.record.value::<PeerValue>() else { return Ok(held.as_deref().cloned()) };
+    let Some(held) = held else { return Ok(Some(stamped(lost, PeerValue::clone(&was)))) };
+    match base(registry, lost, now).await? {
+        Some(base) if !is_restored(lost, &held) => Ok(Some(stamped(lost, restore(&was, &base, &held)))),
+        // Whatever differs may be an operator's newer word.
+        Some(_) | None => Ok(Some(PeerValue::clone(&held))),
+    }
+}
+
+/// Writes what a new epoch has lost of other peers, each beside what was written of it since. Each of them has
+/// `own_turn` to do it itself, for it knows best what it was.
+///
+/// # Errors
+/// Those of the store; what was restored by then is, and the rest is when it is called again.
+pub async fn restore_others(registry: &Registry, own_turn: Duration) -> Result<(), CommitError> {
+    let lost = registry.losses().lost_of(&PEER);
+    let Some(session) = registry.own().life_of(&session_id(registry.node_id())) else { return Ok(()) };
+    for id in lost.iter().filter(|id| id.key != registry.node_id()) {
+        let Some(lost) = registry.losses().of(registry.view(), id) else { continue };
+        match next(registry, &lost, id, own_turn).await? {
+            Next::Wait => {}
+            Next::Superseded => registry.losses().note_superseded(id),
+            Next::Restored => registry.losses().note_restored(id),
+            Next::Put { version, value } => put(registry, id, version, &value, &session).await?,
+        }
+    }
+    Ok(())
+}
+
+/// What is to be done about a lost peer.
+enum Next {
+    Wait,
+    /// It was forgotten in the new epoch.
+    Superseded,
+    /// All that was ordered of it is there.
+    Restored,
+    Put {
+        version: Version,
+        value: PeerValue,
+    },
+}
+
+async fn next(
+    registry: &Registry,
+    lost: &ToRestore,
+    id: &RecordId,
+    own_turn: Duration,
+) -> Result<Next, StoreError> {
+    let Some(was) = lost.record.value::<PeerValue>() else { return Ok(Next::Wait) };
+    let view = registry.view();
+    let (shown, is_early) = (view.get(id), lost.known_for() < own_turn);
+    let Some((record, now)) = shown.as_deref().and_then(|now| Some((now, now.value::<PeerValue>()?))) else {
+        let group = view.group(&session_id(&id.key));
+        let is_back = group.is_some_and(|group| !group.closed && view.now() < group.deadline);
+        if shown.is_some() || is_back || is_early {
+            return Ok(Next::Wait);
+        }
+        let traces = registry.read_under(&PEER, &id.key).await?;
+        if traces.iter().any(|trace| trace.id == *id && lost.is_older_than(trace)) {
+            return Ok(Next::Superseded);
+        }
+        let value = stamped(lost, absent(registry, &was));
+        return Ok(Next::Put { version: Version(0), value });
+    };
+    if is_restored(lost, &now) {
+        return Ok(Next::Restored);
+    }
+    if is_early {
+        return Ok(Next::Wait);
+    }
+    let Some(base) = base(registry, lost, Some(record)).await? else { return Ok(Next::Wait) };
+    let value = restore_orders(&was, &base, &now);
+    if value == *now {
+        return Ok(Next::Restored);
+    }
+    Ok(Next::Put { version: record.record.version, value: stamped(lost, value) })
+}
+
+/// What the new epoch began with of a peer, before operators gave new orders; `None`: nobody knows.
+async fn base(
+    registry: &Registry,
+    lost: &ToRestore,
+    now: Option<&ViewRecord>,
+) -> Result<Option<PeerValue>, StoreError> {
+    match registry.untouched(lost, now.map(|now| &now.record)).await? {
+        Untouched::Record(record) | Untouched::Begun(record) => {
+            Ok(Some(PeerValue::decode(record.value).unwrap_or_default()))
+        }
+        Untouched::Absent => Ok(Some(PeerValue::default())),
+        Untouched::Unknown => Ok(None),
+    }
+}
+
+/// Whether somebody has restored at least what is known here of it.
+fn is_restored(lost: &ToRestore, now: &PeerValue) -> bool {
+    let record = &lost.record;
+    now.restored_epoch == record.epoch.0 && now.restored_version >= record.record.version.0
+}
+
+/// Says which record it restores.
+fn stamped(lost: &ToRestore, value: PeerValue) -> PeerValue {
+    let record = &lost.record;
+    PeerValue { restored_epoch: record.epoch.0, restored_version: record.record.version.0, ..value }
+}
+
+/// A peer that has not come back to the new epoch. Sessions of the one before are void.
+fn absent(registry: &Registry, was: &PeerValue) -> PeerValue {
+    let mut value = PeerValue { session: 0, ..was.clone() };
+    if matches!(value.status(), Status::Alive | Status::Unspecified) {
+        value.set_status(Status::Suspect);
+        "session_expired".clone_into(&mut value.status_reason);
+        value.status_since = Some(timestamp(registry.view().now()));
+    }
+    value
+}
+
+async fn put(
+    registry: &Registry,
+    id: &RecordId,
+    version: Version,
+    value: &PeerValue,
+    session: &GroupRef,
+) -> Result<(), CommitError> {
+    let value = Bytes::from(value.encode_to_vec());
+    let commit = Commit {
+        epoch: registry.view().head().epoch,
+        preconditions: vec![
+            Precondition::Version { id: id.clone(), version },
+            Precondition::GroupLive(session.clone()),
+        ],
+        writes: vec![Write::Put { id: id.clone(), value, group: None }],
+        writer: registry.node_id().to_owned(),
+        ..Commit::default()
+    };
+    match in_time(CALL_TIMEOUT, registry.commit(commit)).await {
+        Ok(_) => {
+            registry.losses().note_restored(id);
+            info!(peer = %id.key, "lost orders of a peer restored");
+            Ok(())
+        }
+        // Somebody was faster; what is there then is looked at with the next beat.
+        Err(CommitError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
