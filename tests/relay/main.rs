@@ -35,7 +35,7 @@
 //! | T-17 a newer stream takes the place of the older, whose end takes nothing away | `a_newer_stream_replaces_the_older`, `the_end_of_an_older_session_leaves_the_newer_published`, `an_agent_has_eight_streams_at_most` |
 //! | T-18 frames reach the file whole and in order, under the names of the contract | `frames_reach_the_file_whole_and_in_order` |
 //! | T-19 OK is said when a frame is as durable as was configured | `what_is_acknowledged_survives_a_kill`, `queued_does_not_wait_for_the_sink`, `what_is_not_written_is_not_acknowledged` |
-//! | T-20 what could not be taken is not acknowledged to agents that ignore the status, and RETRY_WITH_BACKOFF or TEMPORARY_ERROR to others | `a_full_queue_loses_nothing_that_is_acknowledged`, `a_failing_sink_is_told_to_those_who_listen` |
+//! | T-20 what could not be taken is never acknowledged, and ends a stream of envelopes with UNAVAILABLE after a pause | `a_full_queue_loses_nothing_that_is_acknowledged`, `a_failing_sink_ends_streams_of_those_who_wait` |
 //! | T-21 no more is held than `max_inflight` | `no_more_is_in_flight_than_was_said` |
 //! | T-22 TLS, where it is configured | `agents_in_another_language_speak_tls` |
 //!

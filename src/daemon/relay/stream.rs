@@ -8,16 +8,19 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::task::coop::consume_budget;
+use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
 
 use super::batch::{Batch, Frame};
 use super::sessions::{Ending, Orders, Sessions, Stream, unix_ns};
 use super::sinks::{NotTaken, Sinks};
+use crate::daemon::chance::random_u64;
 use crate::daemon::metrics::{RelayMetrics, SourceCounts};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::aeroarc::agent::v1 as pb;
@@ -28,6 +31,10 @@ use pb::telemetry_ack::Status as AckStatus;
 /// How many messages, and about how many bytes of frames, are read before something else has its turn.
 const BATCH_FRAMES_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 256 * 1024;
+/// How long a stream whose frames were not taken is kept before it ends, and by how much longer at most: its agent
+/// comes back at once, and all others with it.
+const NOT_TAKEN_PAUSE: Duration = Duration::from_secs(1);
+const NOT_TAKEN_SPREAD: Duration = Duration::from_secs(1);
 
 /// Takes telemetry, for all streams of a relay.
 pub struct Intake {
@@ -97,6 +104,7 @@ impl Intake {
             ready: VecDeque::new(),
             ending: Ending::Broken,
             fault: None,
+            ends_at: None,
         };
         Box::pin(futures_util::stream::unfold(served, |mut served| async move {
             let message = served.next().await?;
@@ -142,6 +150,8 @@ struct Served {
     ending: Ending,
     /// How it ends, once everything before is answered.
     fault: Option<Status>,
+    /// When it ends at the earliest.
+    ends_at: Option<Instant>,
 }
 
 /// What happened first.
@@ -163,6 +173,9 @@ impl Served {
             // What comes in may keep it busy without anything to answer.
             consume_budget().await;
             if !self.listening && self.taking.is_none() && self.pending.is_empty() {
+                if let Some(at) = self.ends_at {
+                    sleep_until(at).await;
+                }
                 return self.fault.take().map(Err);
             }
             match self.event().await {
@@ -273,15 +286,27 @@ impl Served {
             return Some(frame);
         };
         self.intake.metrics.refused("invalid", 1);
-        self.refuse(shape, frame.message.seq, AckStatus::PermanentError, why);
+        self.refuse(shape, frame.message.seq, why);
         None
     }
 
-    /// Says that a frame was not taken, to agents that would hear it: older ones take any answer for a success.
-    fn refuse(&mut self, shape: Shape, seq: u64, status: AckStatus, why: &str) {
+    /// Says that no sink will ever have a frame, to agents that would hear it: older ones take any answer for a success.
+    fn refuse(&mut self, shape: Shape, seq: u64, why: &str) {
         if shape == Shape::Envelope {
-            let (status, error) = (status.into(), why.to_owned());
+            let (status, error) = (AckStatus::PermanentError.into(), why.to_owned());
             self.ready.push_back(shape.ack(pb::TelemetryAck { seq, status, error, frame_id: String::new() }));
+        }
+    }
+
+    /// Leaves frames unacknowledged that may be taken later. An agent with envelopes waits for an answer to each, and
+    /// there are some that take any answer for a success: it is told by the end of its stream. One with bare frames
+    /// sends them again when their time has come, whether its stream has ended or not.
+    fn leave(&mut self, why: &NotTaken) {
+        if self.shape == Some(Shape::Envelope) && self.fault.is_none() {
+            let chance = random_u64().unwrap_or(0) % 1024;
+            let spread = NOT_TAKEN_SPREAD.mul_f64(chance as f64 / 1024.0);
+            self.ends_at = Some(Instant::now() + NOT_TAKEN_PAUSE + spread);
+            self.end(not_taken(why).into());
         }
     }
 
@@ -324,9 +349,9 @@ impl Served {
         let Some(Pending { seqs, .. }) = self.pending.pop_front() else { return };
         self.inflight = self.inflight.saturating_sub(seqs.len());
         self.stream.session.note_let_go(seqs.len());
-        let shape = self.shape.unwrap_or(Shape::Legacy);
         match outcome {
             Ok(()) => {
+                let shape = self.shape.unwrap_or(Shape::Legacy);
                 self.stream.session.note_acked(seqs.len(), seqs.last().copied().unwrap_or_default());
                 self.intake.metrics.acked(seqs.len());
                 let acks =
@@ -334,13 +359,12 @@ impl Served {
                 self.ready.extend(acks);
             }
             Err(why) => {
-                let (status, word) = match why {
-                    NotTaken::Full { .. } => (AckStatus::RetryWithBackoff, "full"),
-                    NotTaken::Failed { .. } => (AckStatus::TemporaryError, "failed"),
+                let word = match why {
+                    NotTaken::Full { .. } => "full",
+                    NotTaken::Failed { .. } => "failed",
                 };
                 self.intake.metrics.refused(word, seqs.len());
-                let why = why.to_string();
-                seqs.into_iter().for_each(|seq| self.refuse(shape, seq, status, &why));
+                self.leave(&why);
             }
         }
     }
@@ -369,6 +393,11 @@ impl Drop for Served {
 fn garbled(error: Garbled) -> Fault {
     Fault::new(Code::InvalidArgument, "GARBLED_TELEMETRY", error.to_string())
         .hint("a stream carries TelemetryFrame or AgentStreamMessage, and goes on as it began")
+}
+
+fn not_taken(why: &NotTaken) -> Fault {
+    Fault::new(Code::Unavailable, "TELEMETRY_NOT_TAKEN", why.to_string())
+        .hint("send again, on a new stream, what was not acknowledged")
 }
 
 fn replaced() -> Fault {
