@@ -30,7 +30,7 @@
 //! | T-12 a frame of 4 MiB and one byte ends only its stream | `too_large_messages_end_only_their_stream` |
 //! | T-13 garbage ends only its stream | `garbage_ends_only_its_stream` |
 //! | T-14 seq 0 is not taken | `frames_without_seq_are_not_taken` |
-//! | T-15 a frame of another agent than the header's is not taken | `frames_of_another_agent_are_not_taken` |
+//! | T-15 a frame that was captured under another id than the header's is taken, and told once in a stream | `frames_captured_under_another_id_are_taken` |
 //! | T-16 a frame of an earlier session of its agent is taken | `frames_of_an_earlier_session_are_taken` |
 //! | T-17 a newer stream takes the place of the older, whose end takes nothing away | `a_newer_stream_replaces_the_older`, `the_end_of_an_older_session_leaves_the_newer_published`, `an_agent_has_eight_streams_at_most` |
 //! | T-18 frames reach the file whole and in order, under the names of the contract | `frames_reach_the_file_whole_and_in_order` |

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,10 +16,13 @@ use tokio::task::JoinHandle;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
+use tracing::warn;
 
+use super::RELAY_RUNBOOK;
 use super::batch::{Batch, Frame};
 use super::sessions::{Ending, Orders, Sessions, Stream, unix_ns};
 use super::sinks::{NotTaken, Sinks};
+use crate::core::names::check_id;
 use crate::daemon::chance::random_u64;
 use crate::daemon::metrics::{RelayMetrics, SourceCounts};
 use crate::wire::fault::{Code, Fault};
@@ -36,6 +39,9 @@ const BATCH_BYTES_MAX: usize = 256 * 1024;
 const NOT_TAKEN_PAUSE: Duration = Duration::from_secs(1);
 const NOT_TAKEN_SPREAD: Duration = Duration::from_secs(1);
 
+/// How often it is logged, of all streams, that frames were captured under another id.
+const ANOTHER_ID_TOLD_EVERY: Duration = Duration::from_secs(10);
+
 /// Takes telemetry, for all streams of a relay.
 pub struct Intake {
     settings: IntakeSettings,
@@ -45,6 +51,8 @@ pub struct Intake {
     room_bytes: usize,
     metrics: Arc<RelayMetrics>,
     commands: Arc<dyn CommandAcks>,
+    /// When it was logged last that a frame was captured under another id than that of its stream.
+    told_of_another_id: Mutex<Option<Instant>>,
 }
 
 /// How telemetry is taken.
@@ -74,11 +82,23 @@ impl Intake {
         commands: Arc<dyn CommandAcks>,
     ) -> Self {
         let room_bytes = settings.inflight_bytes_max.min(u32::MAX as usize);
-        Self { settings, sinks, room: Arc::new(Semaphore::new(room_bytes)), room_bytes, metrics, commands }
+        let (room, told_of_another_id) = (Arc::new(Semaphore::new(room_bytes)), Mutex::default());
+        Self { settings, sinks, room, room_bytes, metrics, commands, told_of_another_id }
     }
 
     pub fn inflight_max(&self) -> usize {
         self.settings.inflight_max
+    }
+
+    /// Whether a stream may log that a frame was captured under another id: one after the other, as anybody may open any
+    /// number of them.
+    fn may_tell_of_another_id(&self) -> bool {
+        let mut told = self.told_of_another_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = told.is_none_or(|at| at.elapsed() >= ANOTHER_ID_TOLD_EVERY);
+        if is_due {
+            *told = Some(Instant::now());
+        }
+        is_due
     }
 
     /// Serves a stream.
@@ -105,6 +125,7 @@ impl Intake {
             ending: Ending::Broken,
             fault: None,
             ends_at: None,
+            told_of_another_id: false,
         };
         Box::pin(futures_util::stream::unfold(served, |mut served| async move {
             let message = served.next().await?;
@@ -152,6 +173,8 @@ struct Served {
     fault: Option<Status>,
     /// When it ends at the earliest.
     ends_at: Option<Instant>,
+    /// It was logged that frames of it were captured under another id than its own.
+    told_of_another_id: bool,
 }
 
 /// What happened first.
@@ -275,19 +298,35 @@ impl Served {
 
     /// Refuses a frame that no sink should have.
     fn check(&mut self, shape: Shape, frame: Frame) -> Option<Frame> {
-        let of = &frame.message.agent_id;
-        let why = if !of.is_empty() && **of != *self.stream.session.agent_id {
-            "the frame is of another agent than the stream"
-        } else if frame.message.seq == 0 {
-            "`seq` begins with 1"
-        } else {
-            self.note_context(&frame.message);
-            self.counts.message(&frame.message.msg_name);
-            return Some(frame);
-        };
-        self.intake.metrics.refused("invalid", 1);
-        self.refuse(shape, frame.message.seq, why);
-        None
+        if frame.message.seq == 0 {
+            self.intake.metrics.refused("invalid", 1);
+            self.refuse(shape, frame.message.seq, "`seq` begins with 1");
+            return None;
+        }
+        self.tell_of_another_id(&frame.message.agent_id);
+        self.note_context(&frame.message);
+        self.counts.message(&frame.message.msg_name);
+        Some(frame)
+    }
+
+    /// Says once in a stream that a frame was captured under another id. An agent that has lost its id keeps its log,
+    /// and would send again for ever what is not taken.
+    fn tell_of_another_id(&mut self, captured_as: &str) {
+        let agent = &self.stream.session.agent_id;
+        if self.told_of_another_id || captured_as.is_empty() || *captured_as == **agent {
+            return;
+        }
+        self.told_of_another_id = self.intake.may_tell_of_another_id();
+        if self.told_of_another_id {
+            // Whoever reaches the port may have written anything there.
+            let captured_as = if check_id(captured_as).is_ok() { captured_as } else { "what is no id" };
+            warn!(
+                agent = %agent,
+                captured_as,
+                runbook = RELAY_RUNBOOK,
+                "frames that an agent captured under another id were taken"
+            );
+        }
     }
 
     /// Says that no sink will ever have a frame, to agents that would hear it: older ones take any answer for a success.
