@@ -283,10 +283,10 @@ impl Served {
     fn read(&mut self, raw: &Raw) -> Result<Option<Frame>, Fault> {
         let shape = match self.shape {
             Some(shape) => shape,
-            None => *self.shape.insert(shape_of(raw, Shape::Legacy).map_err(garbled)?),
+            None => *self.shape.insert(shape_of(raw, Shape::Legacy).map_err(|error| self.garbled(error))?),
         };
         self.stream.shape.get_or_init(|| shape);
-        match shape.read(raw).map_err(garbled)? {
+        match shape.read(raw).map_err(|error| self.garbled(error))? {
             FromAgent::Frame { frame, raw } => Ok(self.check(shape, Frame { message: frame, raw })),
             FromAgent::CommandAck(ack) => {
                 self.intake.commands.note(&self.stream, ack);
@@ -294,6 +294,20 @@ impl Served {
             }
             FromAgent::Unknown => Ok(None),
         }
+    }
+
+    fn garbled(&self, error: Garbled) -> Fault {
+        let (what, hint) = match (&error, self.intake.settings.shape) {
+            (Garbled::OtherShape { came, .. }, Some(only)) => (
+                format!("this relay takes {} messages only, and this one is {}", only.word(), came.word()),
+                "with `relay.telemetryWire: auto` the relay takes both",
+            ),
+            (Garbled::OtherShape { .. } | Garbled::Undecodable(_) | Garbled::Truncated, _) => (
+                error.to_string(),
+                "a stream carries TelemetryFrame or AgentStreamMessage, and goes on as it began",
+            ),
+        };
+        Fault::new(Code::InvalidArgument, "GARBLED_TELEMETRY", what).hint(hint)
     }
 
     /// Refuses a frame that no sink should have.
@@ -427,11 +441,6 @@ impl Drop for Served {
         self.stream.session.note_let_go(self.inflight);
         self.sessions.close(&self.stream, self.ending);
     }
-}
-
-fn garbled(error: Garbled) -> Fault {
-    Fault::new(Code::InvalidArgument, "GARBLED_TELEMETRY", error.to_string())
-        .hint("a stream carries TelemetryFrame or AgentStreamMessage, and goes on as it began")
 }
 
 fn not_taken(why: &NotTaken) -> Fault {
