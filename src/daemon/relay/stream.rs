@@ -23,7 +23,7 @@ use super::batch::{Batch, Frame};
 use super::sessions::{Ending, Orders, Sessions, Stream, unix_ns};
 use super::sinks::{NotTaken, Sinks};
 use crate::core::names::check_id;
-use crate::daemon::chance::random_u64;
+use crate::daemon::chance::random_part;
 use crate::daemon::metrics::{RelayMetrics, SourceCounts};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::aeroarc::agent::v1 as pb;
@@ -356,9 +356,7 @@ impl Served {
     /// sends them again when their time has come, whether its stream has ended or not.
     fn leave(&mut self, why: &NotTaken) {
         if self.shape == Some(Shape::Envelope) && self.fault.is_none() {
-            let chance = random_u64().unwrap_or(0) % 1024;
-            let spread = NOT_TAKEN_SPREAD.mul_f64(chance as f64 / 1024.0);
-            self.ends_at = Some(Instant::now() + NOT_TAKEN_PAUSE + spread);
+            self.ends_at = Some(Instant::now() + NOT_TAKEN_PAUSE + NOT_TAKEN_SPREAD.mul_f64(random_part()));
             self.end(not_taken(why).into());
         }
     }

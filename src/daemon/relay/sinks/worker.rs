@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::envelope::Item;
 use super::health::State;
 use super::queue::{Bounds, Entry, Queue};
-use crate::daemon::chance::random_u64;
+use crate::daemon::chance::random_part;
 use crate::daemon::metrics::SinkCounts;
 
 /// Pauses between attempts to write; they double.
@@ -231,6 +231,5 @@ fn panicked() -> WriteError {
 
 /// Shorter by up to a quarter, so that many relays do not all come at once.
 fn jittered(pause: Duration) -> Duration {
-    let chance = random_u64().unwrap_or(0) % 256;
-    pause - pause.mul_f64(chance as f64 / 1024.0)
+    pause - pause.mul_f64(random_part() / 4.0)
 }
