@@ -14,6 +14,22 @@ pub fn random_u64() -> io::Result<u64> {
     Ok(u64::from_be_bytes(bytes))
 }
 
+/// A part of a whole, from 0 up to 1: what spreads events in time, and is no secret. Without chance it is 0.
+#[cfg(not(test))]
+pub fn random_part() -> f64 {
+    random_u64().map_or(0.0, part_of)
+}
+
+/// The same, from a seed: a test that fails by chance says by which, and can be repeated.
+#[cfg(test)]
+pub fn random_part() -> f64 {
+    part_of(seeded::next())
+}
+
+fn part_of(number: u64) -> f64 {
+    (number >> 11) as f64 / (1_u64 << 53) as f64
+}
+
 /// A secret of 128 bits as 32 hex digits.
 ///
 /// # Errors
@@ -36,4 +52,35 @@ pub fn correlation_id(else_of: &str) -> String {
         low >> 48,
         low & 0xffff_ffff_ffff
     )
+}
+
+#[cfg(test)]
+mod seeded {
+    use std::cell::Cell;
+
+    use super::random_u64;
+
+    /// The seed of the tests' chance, where it is not to be another one each time.
+    const SEED: &str = "OMNIRELAY_TEST_SEED";
+
+    thread_local! {
+        /// Each test has a thread of its own, and so numbers of its own.
+        static STATE: Cell<u64> = Cell::new(seed());
+    }
+
+    fn seed() -> u64 {
+        let given = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| random_u64().unwrap() >> 32);
+        println!("chance: {SEED}={seed}");
+        seed
+    }
+
+    /// SplitMix64.
+    pub fn next() -> u64 {
+        let state = STATE.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        STATE.set(state);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
 }

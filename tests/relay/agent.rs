@@ -195,6 +195,14 @@ impl Stream {
         self.as_ack(&message)
     }
 
+    /// The next acknowledgement, or how the stream ends instead.
+    pub async fn ack_or_end(&mut self) -> Result<Result<TelemetryAck, Status>> {
+        match self.heard().await? {
+            Heard::Message(message) => self.as_ack(&message).map(Ok),
+            Heard::End(status) => Ok(Err(status)),
+        }
+    }
+
     fn as_ack(&self, message: &Bytes) -> Result<TelemetryAck> {
         match self.shape {
             Shape::Legacy => Ok(TelemetryAck::decode(message.clone())?),

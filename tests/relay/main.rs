@@ -30,12 +30,12 @@
 //! | T-12 a frame of 4 MiB and one byte ends only its stream | `too_large_messages_end_only_their_stream` |
 //! | T-13 garbage ends only its stream | `garbage_ends_only_its_stream` |
 //! | T-14 seq 0 is not taken | `frames_without_seq_are_not_taken` |
-//! | T-15 a frame of another agent than the header's is not taken | `frames_of_another_agent_are_not_taken` |
+//! | T-15 a frame that was captured under another id than the header's is taken, and told once in a stream | `frames_captured_under_another_id_are_taken` |
 //! | T-16 a frame of an earlier session of its agent is taken | `frames_of_an_earlier_session_are_taken` |
 //! | T-17 a newer stream takes the place of the older, whose end takes nothing away | `a_newer_stream_replaces_the_older`, `the_end_of_an_older_session_leaves_the_newer_published`, `an_agent_has_eight_streams_at_most` |
 //! | T-18 frames reach the file whole and in order, under the names of the contract | `frames_reach_the_file_whole_and_in_order` |
 //! | T-19 OK is said when a frame is as durable as was configured | `what_is_acknowledged_survives_a_kill`, `queued_does_not_wait_for_the_sink`, `what_is_not_written_is_not_acknowledged` |
-//! | T-20 what could not be taken is not acknowledged to agents that ignore the status, and RETRY_WITH_BACKOFF or TEMPORARY_ERROR to others | `a_full_queue_loses_nothing_that_is_acknowledged`, `a_failing_sink_is_told_to_those_who_listen` |
+//! | T-20 what could not be taken is never acknowledged, and ends a stream of envelopes with UNAVAILABLE after a pause | `a_full_queue_loses_nothing_that_is_acknowledged`, `a_failing_sink_ends_streams_of_those_who_wait` |
 //! | T-21 no more is held than `max_inflight` | `no_more_is_in_flight_than_was_said` |
 //! | T-22 TLS, where it is configured | `agents_in_another_language_speak_tls` |
 //!

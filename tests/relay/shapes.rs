@@ -115,7 +115,8 @@ async fn a_shape_can_be_forced(backing: Backing) -> Result<()> {
         let agent = Agent::registered(&relay, "wrong").await?;
         let mut stream = agent.stream(other(forced));
         stream.send(1)?;
-        ended(&stream.end().await?, Code::InvalidArgument, "").with_context(|| format!("{forced:?}"))?;
+        let words = format!("takes {} messages only, and this one is {}", word(forced), word(other(forced)));
+        ended(&stream.end().await?, Code::InvalidArgument, &words).with_context(|| format!("{forced:?}"))?;
         ensure!(relay.sunk()?.of("wrong")?.is_empty());
     }
     Ok(())

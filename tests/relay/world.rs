@@ -204,6 +204,11 @@ impl Relay {
         self.up()
     }
 
+    /// What its daemon has logged.
+    pub fn log(&self) -> String {
+        self.place.log()
+    }
+
     pub fn daemon(&self) -> Result<&Daemon> {
         self.daemon.as_ref().context("it does not run")
     }

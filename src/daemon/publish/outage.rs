@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::server::ServerError;
-use crate::daemon::chance::random_u64;
+use crate::daemon::chance::random_part;
 
 /// What an operator reads when keys are not published.
 pub const KEYS_RUNBOOK: &str = "docs/runbooks/relay.md";
@@ -64,7 +64,6 @@ impl Outage {
     pub fn pause(&self) -> Duration {
         let doubled = self.state().failures.saturating_sub(1).min(10);
         let pause = PAUSE_FIRST.saturating_mul(1 << doubled).min(PAUSE_MAX);
-        let chance = random_u64().unwrap_or(0) % 256;
-        pause.mul_f64(1.0 + PAUSE_CHANCE * chance as f64 / 256.0)
+        pause.mul_f64(1.0 + PAUSE_CHANCE * random_part())
     }
 }

@@ -6,18 +6,24 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::task::coop::consume_budget;
+use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
+use tracing::warn;
 
+use super::RELAY_RUNBOOK;
 use super::batch::{Batch, Frame};
 use super::sessions::{Ending, Orders, Sessions, Stream, unix_ns};
 use super::sinks::{NotTaken, Sinks};
+use crate::core::names::check_id;
+use crate::daemon::chance::random_part;
 use crate::daemon::metrics::{RelayMetrics, SourceCounts};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::aeroarc::agent::v1 as pb;
@@ -28,6 +34,13 @@ use pb::telemetry_ack::Status as AckStatus;
 /// How many messages, and about how many bytes of frames, are read before something else has its turn.
 const BATCH_FRAMES_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 256 * 1024;
+/// How long a stream whose frames were not taken is kept before it ends, and by how much longer at most: its agent
+/// comes back at once, and all others with it.
+const NOT_TAKEN_PAUSE: Duration = Duration::from_secs(1);
+const NOT_TAKEN_SPREAD: Duration = Duration::from_secs(1);
+
+/// How often it is logged, of all streams, that frames were captured under another id.
+const ANOTHER_ID_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Takes telemetry, for all streams of a relay.
 pub struct Intake {
@@ -38,6 +51,8 @@ pub struct Intake {
     room_bytes: usize,
     metrics: Arc<RelayMetrics>,
     commands: Arc<dyn CommandAcks>,
+    /// When it was logged last that a frame was captured under another id than that of its stream.
+    told_of_another_id: Mutex<Option<Instant>>,
 }
 
 /// How telemetry is taken.
@@ -67,11 +82,23 @@ impl Intake {
         commands: Arc<dyn CommandAcks>,
     ) -> Self {
         let room_bytes = settings.inflight_bytes_max.min(u32::MAX as usize);
-        Self { settings, sinks, room: Arc::new(Semaphore::new(room_bytes)), room_bytes, metrics, commands }
+        let (room, told_of_another_id) = (Arc::new(Semaphore::new(room_bytes)), Mutex::default());
+        Self { settings, sinks, room, room_bytes, metrics, commands, told_of_another_id }
     }
 
     pub fn inflight_max(&self) -> usize {
         self.settings.inflight_max
+    }
+
+    /// Whether a stream may log that a frame was captured under another id: one after the other, as anybody may open any
+    /// number of them.
+    fn may_tell_of_another_id(&self) -> bool {
+        let mut told = self.told_of_another_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = told.is_none_or(|at| at.elapsed() >= ANOTHER_ID_TOLD_EVERY);
+        if is_due {
+            *told = Some(Instant::now());
+        }
+        is_due
     }
 
     /// Serves a stream.
@@ -97,6 +124,8 @@ impl Intake {
             ready: VecDeque::new(),
             ending: Ending::Broken,
             fault: None,
+            ends_at: None,
+            told_of_another_id: false,
         };
         Box::pin(futures_util::stream::unfold(served, |mut served| async move {
             let message = served.next().await?;
@@ -142,6 +171,10 @@ struct Served {
     ending: Ending,
     /// How it ends, once everything before is answered.
     fault: Option<Status>,
+    /// When it ends at the earliest.
+    ends_at: Option<Instant>,
+    /// It was logged that frames of it were captured under another id than its own.
+    told_of_another_id: bool,
 }
 
 /// What happened first.
@@ -163,6 +196,9 @@ impl Served {
             // What comes in may keep it busy without anything to answer.
             consume_budget().await;
             if !self.listening && self.taking.is_none() && self.pending.is_empty() {
+                if let Some(at) = self.ends_at {
+                    sleep_until(at).await;
+                }
                 return self.fault.take().map(Err);
             }
             match self.event().await {
@@ -247,10 +283,10 @@ impl Served {
     fn read(&mut self, raw: &Raw) -> Result<Option<Frame>, Fault> {
         let shape = match self.shape {
             Some(shape) => shape,
-            None => *self.shape.insert(shape_of(raw, Shape::Legacy).map_err(garbled)?),
+            None => *self.shape.insert(shape_of(raw, Shape::Legacy).map_err(|error| self.garbled(error))?),
         };
         self.stream.shape.get_or_init(|| shape);
-        match shape.read(raw).map_err(garbled)? {
+        match shape.read(raw).map_err(|error| self.garbled(error))? {
             FromAgent::Frame { frame, raw } => Ok(self.check(shape, Frame { message: frame, raw })),
             FromAgent::CommandAck(ack) => {
                 self.intake.commands.note(&self.stream, ack);
@@ -260,28 +296,68 @@ impl Served {
         }
     }
 
-    /// Refuses a frame that no sink should have.
-    fn check(&mut self, shape: Shape, frame: Frame) -> Option<Frame> {
-        let of = &frame.message.agent_id;
-        let why = if !of.is_empty() && **of != *self.stream.session.agent_id {
-            "the frame is of another agent than the stream"
-        } else if frame.message.seq == 0 {
-            "`seq` begins with 1"
-        } else {
-            self.note_context(&frame.message);
-            self.counts.message(&frame.message.msg_name);
-            return Some(frame);
+    fn garbled(&self, error: Garbled) -> Fault {
+        let (what, hint) = match (&error, self.intake.settings.shape) {
+            (Garbled::OtherShape { came, .. }, Some(only)) => (
+                format!("this relay takes {} messages only, and this one is {}", only.word(), came.word()),
+                "with `relay.telemetryWire: auto` the relay takes both",
+            ),
+            (Garbled::OtherShape { .. } | Garbled::Undecodable(_) | Garbled::Truncated, _) => (
+                error.to_string(),
+                "a stream carries TelemetryFrame or AgentStreamMessage, and goes on as it began",
+            ),
         };
-        self.intake.metrics.refused("invalid", 1);
-        self.refuse(shape, frame.message.seq, AckStatus::PermanentError, why);
-        None
+        Fault::new(Code::InvalidArgument, "GARBLED_TELEMETRY", what).hint(hint)
     }
 
-    /// Says that a frame was not taken, to agents that would hear it: older ones take any answer for a success.
-    fn refuse(&mut self, shape: Shape, seq: u64, status: AckStatus, why: &str) {
+    /// Refuses a frame that no sink should have.
+    fn check(&mut self, shape: Shape, frame: Frame) -> Option<Frame> {
+        if frame.message.seq == 0 {
+            self.intake.metrics.refused("invalid", 1);
+            self.refuse(shape, frame.message.seq, "`seq` begins with 1");
+            return None;
+        }
+        self.tell_of_another_id(&frame.message.agent_id);
+        self.note_context(&frame.message);
+        self.counts.message(&frame.message.msg_name);
+        Some(frame)
+    }
+
+    /// Says once in a stream that a frame was captured under another id. An agent that has lost its id keeps its log,
+    /// and would send again for ever what is not taken.
+    fn tell_of_another_id(&mut self, captured_as: &str) {
+        let agent = &self.stream.session.agent_id;
+        if self.told_of_another_id || captured_as.is_empty() || *captured_as == **agent {
+            return;
+        }
+        self.told_of_another_id = self.intake.may_tell_of_another_id();
+        if self.told_of_another_id {
+            // Whoever reaches the port may have written anything there.
+            let captured_as = if check_id(captured_as).is_ok() { captured_as } else { "what is no id" };
+            warn!(
+                agent = %agent,
+                captured_as,
+                runbook = RELAY_RUNBOOK,
+                "frames that an agent captured under another id were taken"
+            );
+        }
+    }
+
+    /// Says that no sink will ever have a frame, to agents that would hear it: older ones take any answer for a success.
+    fn refuse(&mut self, shape: Shape, seq: u64, why: &str) {
         if shape == Shape::Envelope {
-            let (status, error) = (status.into(), why.to_owned());
+            let (status, error) = (AckStatus::PermanentError.into(), why.to_owned());
             self.ready.push_back(shape.ack(pb::TelemetryAck { seq, status, error, frame_id: String::new() }));
+        }
+    }
+
+    /// Leaves frames unacknowledged that may be taken later. An agent with envelopes waits for an answer to each, and
+    /// there are some that take any answer for a success: it is told by the end of its stream. One with bare frames
+    /// sends them again when their time has come, whether its stream has ended or not.
+    fn leave(&mut self, why: &NotTaken) {
+        if self.shape == Some(Shape::Envelope) && self.fault.is_none() {
+            self.ends_at = Some(Instant::now() + NOT_TAKEN_PAUSE + NOT_TAKEN_SPREAD.mul_f64(random_part()));
+            self.end(not_taken(why).into());
         }
     }
 
@@ -324,9 +400,9 @@ impl Served {
         let Some(Pending { seqs, .. }) = self.pending.pop_front() else { return };
         self.inflight = self.inflight.saturating_sub(seqs.len());
         self.stream.session.note_let_go(seqs.len());
-        let shape = self.shape.unwrap_or(Shape::Legacy);
         match outcome {
             Ok(()) => {
+                let shape = self.shape.unwrap_or(Shape::Legacy);
                 self.stream.session.note_acked(seqs.len(), seqs.last().copied().unwrap_or_default());
                 self.intake.metrics.acked(seqs.len());
                 let acks =
@@ -334,13 +410,12 @@ impl Served {
                 self.ready.extend(acks);
             }
             Err(why) => {
-                let (status, word) = match why {
-                    NotTaken::Full { .. } => (AckStatus::RetryWithBackoff, "full"),
-                    NotTaken::Failed { .. } => (AckStatus::TemporaryError, "failed"),
+                let word = match why {
+                    NotTaken::Full { .. } => "full",
+                    NotTaken::Failed { .. } => "failed",
                 };
                 self.intake.metrics.refused(word, seqs.len());
-                let why = why.to_string();
-                seqs.into_iter().for_each(|seq| self.refuse(shape, seq, status, &why));
+                self.leave(&why);
             }
         }
     }
@@ -366,9 +441,9 @@ impl Drop for Served {
     }
 }
 
-fn garbled(error: Garbled) -> Fault {
-    Fault::new(Code::InvalidArgument, "GARBLED_TELEMETRY", error.to_string())
-        .hint("a stream carries TelemetryFrame or AgentStreamMessage, and goes on as it began")
+fn not_taken(why: &NotTaken) -> Fault {
+    Fault::new(Code::Unavailable, "TELEMETRY_NOT_TAKEN", why.to_string())
+        .hint("send again, on a new stream, what was not acknowledged")
 }
 
 fn replaced() -> Fault {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::inbox::{Inbox, Patience, Work};
 use super::standing::Standing;
 use super::target::{Catalogue, Failing, Outcome, Target};
-use crate::daemon::chance::random_u64;
+use crate::daemon::chance::random_part;
 use crate::daemon::metrics::RegistersMetrics;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::Head;
@@ -116,7 +116,7 @@ impl Pace {
         // Changes that fail as well do not put off the run of all.
         if all || self.failing.is_none() {
             self.failures += 1;
-            self.next = Instant::now() + pause(self.failures, fraction());
+            self.next = Instant::now() + pause(self.failures, random_part());
         }
         let before = self.failing.filter(|_| !all);
         self.failing = Some(before.map_or(failing, |before| before.max(failing)));
@@ -129,11 +129,6 @@ fn pause(failures: u32, fraction: f64) -> Duration {
     whole.mul_f64(0.5 + fraction / 2.0)
 }
 
-/// From 0 to 1 by chance; without chance all is waited.
-fn fraction() -> f64 {
-    random_u64().map_or(1.0, |number| (number >> 11) as f64 / (1_u64 << 53) as f64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +139,6 @@ mod tests {
         assert_eq!(whole, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(pause(u32::MAX, 0.0), Duration::from_secs(30));
         assert_eq!(pause(1, 0.0), Duration::from_millis(500));
-        assert!((0..100).map(|_| fraction()).all(|part| (0.0..=1.0).contains(&part)));
+        assert!((0..100).map(|_| random_part()).all(|part| (0.0..=1.0).contains(&part)));
     }
 }

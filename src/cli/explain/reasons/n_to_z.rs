@@ -287,6 +287,12 @@ pub static REASONS: &[Explanation] = &[
         "see to it that no two agents have one id",
     ),
     explain(
+        "TELEMETRY_NOT_TAKEN",
+        Code::Unavailable,
+        "a sink of the relay has no room for frames, or cannot write them; they were not acknowledged",
+        "send them again on a new stream; the relay's /readyz and docs/runbooks/relay.md say what is wrong",
+    ),
+    explain(
         "TOO_MANY_ADVERTISEMENTS",
         Code::ResourceExhausted,
         "a node may advertise 100000 registers for each of 64 producers, and would have more",

@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
 use super::held::News;
-use crate::daemon::chance::random_u64;
+use crate::daemon::chance::random_part;
 use crate::daemon::relay::RELAY_RUNBOOK;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
@@ -154,6 +154,5 @@ fn pause(failures: u32, max: Duration) -> Duration {
 
 /// A time shortened by up to a part of it, at random.
 pub fn shortened(time: Duration, part: f64) -> Duration {
-    let chance = random_u64().unwrap_or(0) % 1024;
-    time.mul_f64(1.0 - part * chance as f64 / 1024.0)
+    time.mul_f64(1.0 - part * random_part())
 }

@@ -34,6 +34,13 @@ impl Item {
         Self { batch, bytes, held_bytes, lines: OnceLock::new() }
     }
 
+    /// Its first frame alone.
+    pub fn first(&self) -> Self {
+        let Batch { agent_id, received_unix_ns, frames } = &*self.batch;
+        let frames = frames.iter().take(1).cloned().collect();
+        Self::new(Arc::new(Batch { agent_id: agent_id.clone(), received_unix_ns: *received_unix_ns, frames }))
+    }
+
     pub fn frames(&self) -> usize {
         self.batch.frames.len()
     }

@@ -106,6 +106,10 @@ impl Writer for HttpWriter {
         Ok(())
     }
 
+    fn forget(&mut self) {
+        self.posted = 0;
+    }
+
     fn may_take(&self, items: &[Arc<Item>]) -> Duration {
         let frames: usize = items.iter().map(|item| item.frames()).sum();
         let requests = frames.div_ceil(self.batch_frames).saturating_sub(self.posted);

@@ -68,6 +68,11 @@ struct Room {
 }
 
 impl Entry {
+    /// Whether nobody waits any more for whom it was to be written: it was refused, and comes again.
+    pub fn is_given_up(&self) -> bool {
+        self.ticket.as_ref().is_some_and(oneshot::Sender::is_closed)
+    }
+
     /// Tells whoever waits that the batch is safe.
     pub fn taken(self) {
         if let Some(ticket) = self.ticket {
@@ -146,13 +151,14 @@ impl Queue {
         Ok(taken)
     }
 
-    /// What waits, up to the bounds but at least one batch; waits for one. `None`: it is closed, and nothing waits.
+    /// What waits, up to the bounds but at least one batch; waits for one. What its sender has given up is dropped:
+    /// it comes again. `None`: it is closed, and nothing waits.
     /// One caller at a time; nothing is lost when it stops waiting.
     pub async fn next(&self, bounds: Bounds) -> Option<Vec<Entry>> {
         loop {
             {
                 let mut waiting = self.lock();
-                let group = waiting.pop(bounds);
+                let group = waiting.pop(bounds, &self.counts);
                 if !group.is_empty() {
                     return Some(group);
                 }
@@ -188,15 +194,23 @@ impl Queue {
 }
 
 impl Waiting {
-    fn pop(&mut self, bounds: Bounds) -> Vec<Entry> {
+    fn pop(&mut self, bounds: Bounds, counts: &SinkCounts) -> Vec<Entry> {
+        let mut group: Vec<Entry> = Vec::new();
         let (mut frames, mut bytes) = (0, 0);
-        let fitting = self.entries.iter().take_while(|entry| {
+        while let Some(entry) = self.entries.pop_front() {
+            if entry.is_given_up() {
+                counts.dropped.inc_by(entry.item.frames() as u64);
+                continue;
+            }
             frames += entry.item.frames();
             bytes += entry.item.bytes;
-            frames <= bounds.frames && bytes <= bounds.bytes
-        });
-        let count = fitting.count().max(1).min(self.entries.len());
-        self.entries.drain(..count).collect()
+            if !group.is_empty() && (frames > bounds.frames || bytes > bounds.bytes) {
+                self.entries.push_front(entry);
+                break;
+            }
+            group.push(entry);
+        }
+        group
     }
 }
 

@@ -134,9 +134,13 @@ impl Writer for RedisWriter {
         let lines: Vec<_> = lines.collect();
         let written = self.write_on(&lines).await;
         if !matches!(written, Err(WriteError::Failed(_))) {
-            (self.written, self.failures, self.alone) = (0, 0, false);
+            self.forget();
         }
         written
+    }
+
+    fn forget(&mut self) {
+        (self.written, self.failures, self.alone) = (0, 0, false);
     }
 
     fn may_take(&self, items: &[Arc<Item>]) -> Duration {

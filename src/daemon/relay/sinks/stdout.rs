@@ -19,6 +19,8 @@ struct Output {
     to: Box<dyn Write + Send>,
     /// How much of what failed was written: it is given again, and goes on from there.
     written: usize,
+    /// Half a line was left, of what was not given again.
+    torn: bool,
 }
 
 impl StdoutWriter {
@@ -27,7 +29,7 @@ impl StdoutWriter {
     }
 
     fn to(to: Box<dyn Write + Send>) -> Self {
-        Self(Arc::new(Mutex::new(Output { to, written: 0 })))
+        Self(Arc::new(Mutex::new(Output { to, written: 0, torn: false })))
     }
 }
 
@@ -42,8 +44,13 @@ impl Output {
             }
         }
         self.to.flush()?;
-        self.written = 0;
+        (self.written, self.torn) = (0, false);
         Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.torn |= self.written > 0;
+        self.written = 0;
     }
 }
 
@@ -56,8 +63,10 @@ impl Writer for StdoutWriter {
     async fn write(&mut self, items: &[Arc<Item>]) -> Result<(), WriteError> {
         let (output, items) = (Arc::clone(&self.0), items.to_vec());
         let write = move || {
-            let text: Vec<u8> = items.iter().flat_map(|item| &item.lines().text).copied().collect();
-            output.lock().unwrap_or_else(PoisonError::into_inner).write(&text)
+            let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut text = if output.torn { b"\n".to_vec() } else { Vec::new() };
+            items.iter().for_each(|item| text.extend_from_slice(&item.lines().text));
+            output.write(&text)
         };
         let failed = |error: &dyn std::fmt::Display| {
             Err(WriteError::Failed(format!("cannot write to standard output: {error}")))
@@ -67,6 +76,10 @@ impl Writer for StdoutWriter {
             Ok(Err(error)) => failed(&error),
             Err(error) => failed(&error),
         }
+    }
+
+    fn forget(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).forget();
     }
 }
 
@@ -100,11 +113,25 @@ mod tests {
     fn what_fails_half_way_goes_on_from_there() {
         let taken = Arc::new(Mutex::new(Vec::new()));
         let to = Box::new(Reluctant { taken: Arc::clone(&taken), calls: 0 });
-        let mut output = Output { to, written: 0 };
+        let mut output = Output { to, written: 0, torn: false };
         for text in [&b"one line that is long\n"[..], b"two\n"] {
             while output.write(text).is_err() {}
         }
         assert_eq!(taken.lock().unwrap().as_slice(), b"one line that is long\ntwo\n");
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_half_way_ends_a_line() {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let mut sink = StdoutWriter::to(Box::new(Reluctant { taken: Arc::clone(&taken), calls: 0 }));
+        let item = |seq| super::super::sinks_test::item("a", [seq]);
+        assert!(sink.write(&[item(1)]).await.is_err());
+        sink.forget();
+        while sink.write(&[item(2)]).await.is_err() {}
+        let taken = String::from_utf8(taken.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = taken.lines().collect();
+        assert!(lines.len() == 2 && lines[0].len() == 7, "{taken}");
+        assert!(lines[1].contains("\"sequence\":2"), "{taken}");
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::envelope::Item;
 use super::health::State;
 use super::queue::{Bounds, Entry, Queue};
-use crate::daemon::chance::random_u64;
+use crate::daemon::chance::random_part;
 use crate::daemon::metrics::SinkCounts;
 
 /// Pauses between attempts to write; they double.
@@ -34,11 +34,14 @@ pub(super) trait Writer: Send {
     fn bounds(&self) -> Bounds;
 
     /// Writes all lines of these batches, in their order, as durably as they are acknowledged. What failed is given
-    /// to it again, the same and nothing else in between, until it is written or refused.
+    /// to it again, the same and nothing else in between, until it is written or refused, or it is told to forget it.
     ///
     /// # Errors
     /// None of the batches counts as written, though some may be.
     async fn write(&mut self, items: &[Arc<Item>]) -> Result<(), WriteError>;
+
+    /// Forgets what failed last: it is not given to it again.
+    fn forget(&mut self) {}
 
     /// How long it may take to write these, where that is longer than those who wait are patient by themselves.
     fn may_take(&self, _items: &[Arc<Item>]) -> Duration {
@@ -65,6 +68,22 @@ pub(super) trait Writer: Send {
     async fn close(&mut self) -> Result<(), WriteError> {
         Ok(())
     }
+}
+
+/// What became of batches.
+enum Wrote {
+    All,
+    /// The writer will never have one of them.
+    Refused(Vec<Entry>),
+    /// They failed until nobody waited for them any more. The first of their frames.
+    GivenUp(Arc<Item>),
+}
+
+/// What became of one attempt to write.
+enum Attempt {
+    Written,
+    Refused,
+    Failed,
 }
 
 /// Serves one queue until it is closed and empty.
@@ -108,46 +127,81 @@ impl Worker {
 
     /// Writes a group; where one of its batches is refused, the others are written without it.
     async fn deliver(&mut self, group: Vec<Entry>) {
-        if self.write(&group).await {
-            group.into_iter().for_each(Entry::taken);
-            return;
-        }
+        let group = match self.write(group).await {
+            Wrote::All => return,
+            Wrote::GivenUp(first) => return self.try_on(first).await,
+            Wrote::Refused(group) => group,
+        };
         let alone = group.len() == 1;
         for entry in group {
-            if !alone && self.write(std::slice::from_ref(&entry)).await {
-                entry.taken();
-            } else {
-                self.counts.dropped.inc_by(entry.item.frames() as u64);
+            if alone || entry.is_given_up() {
+                self.dropped(&[entry]);
+                continue;
+            }
+            match self.write(vec![entry]).await {
+                Wrote::All => {}
+                Wrote::GivenUp(first) => self.try_on(first).await,
+                Wrote::Refused(entry) => self.dropped(&entry),
             }
         }
     }
 
-    /// Writes batches, as often as it takes. False: they were refused.
-    async fn write(&mut self, entries: &[Entry]) -> bool {
+    /// Writes batches, as often as it takes or until nobody waits for any of them.
+    async fn write(&mut self, entries: Vec<Entry>) -> Wrote {
         let items: Vec<Arc<Item>> = entries.iter().map(|entry| Arc::clone(&entry.item)).collect();
         let mut pause = PAUSE_FIRST;
         loop {
-            let begun = Instant::now();
-            self.state.begun(begun, self.writer.may_take(&items));
-            let outcome = AssertUnwindSafe(self.writer.write(&items)).catch_unwind().await;
-            match outcome.unwrap_or_else(|_| Err(panicked())) {
-                Ok(()) => {
-                    let bytes = items.iter().map(|item| item.bytes).sum();
-                    self.counts.wrote(bytes, begun.elapsed());
-                    self.state.succeeded();
-                    return true;
+            match self.attempt(&items, &mut pause).await {
+                Attempt::Written => {
+                    entries.into_iter().for_each(Entry::taken);
+                    return Wrote::All;
                 }
-                Err(error) => {
-                    self.failed(&error);
-                    if matches!(error, WriteError::Refused(_)) {
-                        return false;
-                    }
+                Attempt::Refused => return Wrote::Refused(entries),
+                Attempt::Failed => {}
+            }
+            if let Some(first) = entries.first().filter(|_| entries.iter().all(Entry::is_given_up)) {
+                let first = Arc::new(first.item.first());
+                self.dropped(&entries);
+                self.writer.forget();
+                return Wrote::GivenUp(first);
+            }
+        }
+    }
+
+    /// Writes one frame of what was given up, as often as it takes. It comes again, but whether the sink takes
+    /// anything is known only by trying, and nothing else may come before it does.
+    async fn try_on(&mut self, first: Arc<Item>) {
+        let (items, mut pause) = ([first], PAUSE_MAX);
+        while !self.queue.is_closed() && matches!(self.attempt(&items, &mut pause).await, Attempt::Failed) {}
+    }
+
+    /// Writes once; where that fails, waits before the next time.
+    async fn attempt(&mut self, items: &[Arc<Item>], pause: &mut Duration) -> Attempt {
+        let begun = Instant::now();
+        self.state.begun(begun, self.writer.may_take(items));
+        let outcome = AssertUnwindSafe(self.writer.write(items)).catch_unwind().await;
+        match outcome.unwrap_or_else(|_| Err(panicked())) {
+            Ok(()) => {
+                let bytes = items.iter().map(|item| item.bytes).sum();
+                self.counts.wrote(bytes, begun.elapsed());
+                self.state.succeeded();
+                return Attempt::Written;
+            }
+            Err(error) => {
+                self.failed(&error);
+                if matches!(error, WriteError::Refused(_)) {
+                    return Attempt::Refused;
                 }
             }
-            let asked = self.writer.asked_to_wait().unwrap_or_default();
-            self.pause(asked.max(jittered(pause))).await;
-            pause = (pause * 2).min(PAUSE_MAX);
         }
+        let asked = self.writer.asked_to_wait().unwrap_or_default();
+        self.pause(asked.max(jittered(*pause))).await;
+        *pause = (*pause * 2).min(PAUSE_MAX);
+        Attempt::Failed
+    }
+
+    fn dropped(&self, entries: &[Entry]) {
+        self.counts.dropped.inc_by(entries.iter().map(|entry| entry.item.frames() as u64).sum());
     }
 
     /// Waits; a sink that is closed tries again sooner, as it has not long to live.
@@ -177,6 +231,5 @@ fn panicked() -> WriteError {
 
 /// Shorter by up to a quarter, so that many relays do not all come at once.
 fn jittered(pause: Duration) -> Duration {
-    let chance = random_u64().unwrap_or(0) % 256;
-    pause - pause.mul_f64(chance as f64 / 1024.0)
+    pause - pause.mul_f64(random_part() / 4.0)
 }

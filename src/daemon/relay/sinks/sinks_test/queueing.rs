@@ -141,3 +141,36 @@ async fn a_sink_that_does_not_acknowledge_may_block_beside_a_file() {
     eventually("nothing was dropped", || script.written().len() == 4).await;
     assert_eq!(sinks.sinks[1].counts.dropped.get(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_is_not_written_when_the_sink_is_back() {
+    let (file, script) = stub_sink("file", true, &queue_of(100, None));
+    let sinks = sinks_of(vec![file]);
+    script.failing.store(true, Ordering::SeqCst);
+    let first = sinks.take(batch("a", 0..2)).await;
+    let second = sinks.take(batch("b", 2..4)).await;
+    assert_eq!(first.done().await, Err(NotTaken::Failed { sink: "file" }));
+    assert_eq!(second.done().await, Err(NotTaken::Failed { sink: "file" }));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!sinks.health()[0].healthy, "nothing says that it could write");
+    script.failing.store(false, Ordering::SeqCst);
+    eventually("it is known to write by what it writes", || sinks.health()[0].healthy).await;
+    assert_eq!(sinks.take(batch("a", 0..2)).await.done().await, Ok(()));
+    let (a, b) = ("a".to_owned(), "b".to_owned());
+    // One frame of all that were refused was written to see whether it can be, and came again.
+    assert_eq!(script.written(), [(a.clone(), 0), (a.clone(), 0), (a, 1)]);
+    assert_eq!(sinks.sinks[0].counts.dropped.get(), 4);
+    assert_eq!(sinks.take(batch("b", 2..4)).await.done().await, Ok(()));
+    assert_eq!(script.written()[3..], [(b.clone(), 2), (b, 3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_is_written_all_the_same() {
+    let (http, script) = stub_sink("http", false, &queue_of(100, None));
+    let sinks = sinks_of(vec![http]);
+    script.failing.store(true, Ordering::SeqCst);
+    assert_eq!(sinks.take(batch("a", 0..2)).await.done().await, Ok(()), "it does not acknowledge");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    script.failing.store(false, Ordering::SeqCst);
+    eventually("it is written", || script.written().len() == 2).await;
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::daemon::chance::random_u64;
+use crate::daemon::chance::random_part;
 
 const FIRST: Duration = Duration::from_millis(20);
 const MAX: Duration = Duration::from_millis(500);
@@ -31,8 +31,7 @@ impl Backoff {
         let pause = FIRST.saturating_mul(1 << self.failures.min(10)).min(MAX);
         self.failures = self.failures.saturating_add(1);
         // Without chance the daemons come together, which a server survives.
-        let chance = random_u64().unwrap_or(0) % 256;
-        self.until = Some(Instant::now() + pause - pause.mul_f64(chance as f64 / 1024.0));
+        self.until = Some(Instant::now() + pause - pause.mul_f64(random_part() / 4.0));
     }
 
     /// Forgets all failures.
