@@ -162,13 +162,11 @@ impl Surface {
     fn refuse_head(&self, request: &Request<Body>, bytes_max: usize) -> Response<HttpBody> {
         let request_id = self.parts.request_ids.of(request.headers());
         let message = format!("the headers are larger than the {bytes_max} bytes that are taken");
-        let code = Code::ResourceExhausted;
+        let fault = Fault::new(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message);
         if is_grpc(request) {
-            let fault = Fault::new(code, "HEADERS_TOO_LARGE", message);
             return fault_response(fault, &request_id).map(HttpBody::new);
         }
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        Refusal::with(status, code, "HEADERS_TOO_LARGE", message).answer(&request_id)
+        Refusal { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, fault }.answer(&request_id)
     }
 
     async fn http(
