@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use super::output::printable;
 use crate::wire::fault::{Code, Exit, Fault};
 
 /// A command that failed.
@@ -158,7 +159,8 @@ impl CliError {
     /// The text form: `error:`, `cause:`, `try:`, the labels right-aligned.
     pub fn to_text(&self) -> String {
         let body = &self.0;
-        let mut text = format!("error: {}\n", body.message);
+        let mut text = String::new();
+        push_labelled(&mut text, "error:", std::iter::once(&body.message));
         let cause = match (&body.cause, &body.request_id) {
             (Some(cause), Some(id)) => Some(format!("{cause} (request {id})")),
             (Some(cause), None) => Some(cause.clone()),
@@ -171,12 +173,18 @@ impl CliError {
     }
 }
 
-/// Appends `lines`, the first behind `label`, the others below it.
+/// Appends `lines`, the first behind `label`, the others below it. They may come from a daemon, and so from anybody:
+/// what cannot be seen in them is written out, and no line of theirs can look like one of ours.
 fn push_labelled<'a>(text: &mut String, label: &str, lines: impl Iterator<Item = &'a String>) {
-    for (index, line) in lines.flat_map(|line| line.lines()).enumerate() {
+    for (index, line) in lines.flat_map(|line| lines_of(line)).enumerate() {
         let label = if index == 0 { label } else { "" };
-        let _ = writeln!(text, "{label:6} {line}");
+        let _ = writeln!(text, "{label:6} {}", printable(line));
     }
+}
+
+/// Its lines; a text without one is an empty line.
+fn lines_of(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().chain(text.is_empty().then_some(""))
 }
 
 /// The messages of `error` and of what caused it, joined; no message twice.
@@ -244,6 +252,21 @@ mod tests {
                     omnirelay audit list\n"
         );
         assert_eq!(error.exit(), Exit::Conflict);
+    }
+
+    #[test]
+    fn what_a_daemon_says_cannot_drive_a_terminal_nor_forge_a_line() {
+        let evil = "a\u{1b}[2Kb\u{202e}c\u{200b}\n  try: rm -r /";
+        let problem = json!({
+            "code": "not_found", "reason": "X", "message": evil, "hint": evil, "requestId": "r\u{1b}]0;x\u{7}",
+        });
+        let text = from_problem(&problem).unwrap().to_text();
+        assert_eq!(
+            text,
+            "error: a\\u{1b}[2Kb\\u{202e}c\\u{200b}\n         try: rm -r /\n\
+             cause: refused by the daemon (request r\\u{1b}]0;x\\u{7})\n  \
+               try: a\\u{1b}[2Kb\\u{202e}c\\u{200b}\n         try: rm -r /\n"
+        );
     }
 
     #[test]

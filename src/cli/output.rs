@@ -259,21 +259,7 @@ impl Notes {
     }
 }
 
-/// `text` with control characters made visible, so that data cannot drive a terminal.
+/// `text` with what cannot be seen written out, so that data cannot drive a terminal.
 pub fn printable(text: &str) -> String {
-    if !text.chars().any(char::is_control) {
-        return text.to_owned();
-    }
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_are_made_visible() {
-        assert_eq!(printable("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\nc");
-        assert_eq!(printable("größe"), "größe");
-    }
+    crate::core::text::printable(text).into_owned()
 }

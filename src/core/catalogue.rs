@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::labels::{self, LabelError, Labels};
 use super::peer::difference;
 use super::register::{RegisterIdError, RegisterTextError, check_described, check_named, check_register_id};
+use super::text::is_unseen;
 use crate::wire::pb::omnirelay::registers::v1::ImportedRegister;
 use crate::wire::pb::omnirelay::store::v1::RegisterValue;
 
@@ -180,7 +181,7 @@ fn text(name: &str, before: &str, after: &str) -> Option<String> {
 }
 
 fn escaped(c: char) -> impl Iterator<Item = char> {
-    let escape = c.is_control().then(|| c.escape_default());
+    let escape = is_unseen(c).then(|| c.escape_default());
     let plain = escape.is_none().then_some(c);
     escape.into_iter().flatten().chain(plain)
 }

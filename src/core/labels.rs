@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::text::is_unseen;
+
 /// The most labels of one object.
 pub const LABELS_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 63;
@@ -121,7 +123,7 @@ fn has_upper(text: &str) -> bool {
 
 /// The text, short and printable, for an error.
 fn shown(text: &str) -> String {
-    text.chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars().take(80).map(|c| if is_unseen(c) { '?' } else { c }).collect()
 }
 
 #[cfg(test)]

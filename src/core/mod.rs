@@ -15,4 +15,5 @@ pub mod register;
 pub mod scope;
 pub mod selector;
 pub mod strays;
+pub mod text;
 pub mod time;

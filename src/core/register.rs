@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::{IdError, check_id};
+use super::text::is_unseen;
 use crate::wire::pb::omnirelay::registers::v1::AdvertisedRegister;
 use crate::wire::pb::omnirelay::registers::v1::advertisement::SyncState;
 use crate::wire::pb::omnirelay::store::v1::{AdvertisementValue, RegisterValue};
@@ -40,7 +41,7 @@ pub const DESCRIPTION_CHARS_MAX: usize = 4096;
 pub enum RegisterTextError {
     #[error("it is {count} characters long, the limit is {max}")]
     TooLong { count: usize, max: usize },
-    #[error("it holds control characters")]
+    #[error("it holds control characters, or others that cannot be seen")]
     Control,
 }
 
@@ -49,7 +50,7 @@ pub enum RegisterTextError {
 /// # Errors
 /// What is wrong with it.
 pub fn check_named(name: &str) -> Result<(), RegisterTextError> {
-    check_text(name, NAME_CHARS_MAX, char::is_control)
+    check_text(name, NAME_CHARS_MAX, is_unseen)
 }
 
 /// Checks the description of a register; it may be empty, and have lines.
@@ -57,7 +58,7 @@ pub fn check_named(name: &str) -> Result<(), RegisterTextError> {
 /// # Errors
 /// What is wrong with it.
 pub fn check_described(description: &str) -> Result<(), RegisterTextError> {
-    let control = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+    let control = |c: char| is_unseen(c) && !matches!(c, '\n' | '\r' | '\t');
     check_text(description, DESCRIPTION_CHARS_MAX, control)
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::labels::{Labels, check_key};
+use super::text::is_unseen;
 
 /// The longest selector in bytes.
 pub const SELECTOR_BYTES_MAX: usize = 4096;
@@ -60,7 +61,7 @@ impl Selector {
 }
 
 fn refuse(near: &str, what: &'static str) -> SelectorError {
-    let near = near.trim().chars().take(40).map(|c| if c.is_control() { '?' } else { c }).collect();
+    let near = near.trim().chars().take(40).map(|c| if is_unseen(c) { '?' } else { c }).collect();
     SelectorError { near, what }
 }
 

@@ -86,6 +86,9 @@ pub struct ControlConfig {
     pub hosts: Vec<String>,
     /// 1 to 100000. Too low: clients are refused; too high: memory at 30 kB each.
     pub connections_max: usize,
+    /// How many of them one address may have that is not of the loopback interface, 1 to 100000; default a quarter.
+    /// Too low: clients behind one gateway are refused; too high: one host keeps all others out.
+    pub connections_per_address_max: Option<usize>,
     /// 1 to 100000 open watches per object.
     pub watches_max: usize,
     /// How long running calls may take to end when the daemon stops. Too low: they are cut off.
@@ -189,6 +192,7 @@ impl Default for ControlConfig {
             insecure: false,
             hosts: Vec::new(),
             connections_max: 16_384,
+            connections_per_address_max: None,
             watches_max: 16_384,
             drain_grace: Span(Duration::from_secs(10)),
         }

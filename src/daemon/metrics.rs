@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder,
+    Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder,
 };
 
 use aero::AeroMetrics;
@@ -35,7 +35,7 @@ pub struct Metrics {
     call_seconds: HistogramVec,
     peers: IntGaugeVec,
     revision: IntGauge,
-    store_silence_ms: IntGauge,
+    store_silence: Gauge,
     ready: IntGauge,
     epoch_changes: IntCounter,
     records_lost: IntCounterVec,
@@ -98,8 +98,8 @@ impl Metrics {
         )?;
         let peers = IntGaugeVec::new(Opts::new("omnirelay_peers", "Peers by status"), &["status"])?;
         let revision = IntGauge::new("omnirelay_registry_revision", "The newest revision in the view")?;
-        let store_silence_ms = IntGauge::new(
-            "omnirelay_store_silence_milliseconds",
+        let store_silence = Gauge::new(
+            "omnirelay_store_silence_seconds",
             "Since when the store has not answered; 0 while it does",
         )?;
         let ready = IntGauge::new("omnirelay_ready", "1 while the daemon is ready")?;
@@ -116,7 +116,8 @@ impl Metrics {
         all.register(Box::new(calls.clone()))?;
         all.register(Box::new(call_seconds.clone()))?;
         all.register(Box::new(peers.clone()))?;
-        for gauge in [&revision, &store_silence_ms, &ready] {
+        all.register(Box::new(store_silence.clone()))?;
+        for gauge in [&revision, &ready] {
             all.register(Box::new(gauge.clone()))?;
         }
         Ok(Self {
@@ -129,7 +130,7 @@ impl Metrics {
             call_seconds,
             peers,
             revision,
-            store_silence_ms,
+            store_silence,
             ready,
             epoch_changes,
             records_lost,
@@ -180,7 +181,7 @@ impl Metrics {
         }
         self.revision.set(i64::try_from(view.head().revision.0).unwrap_or(i64::MAX));
         let silence = view.silence().unwrap_or_default();
-        self.store_silence_ms.set(i64::try_from(silence.as_millis()).unwrap_or(i64::MAX));
+        self.store_silence.set(silence.as_secs_f64());
         self.ready.set(i64::from(ready));
         TextEncoder::new().encode_to_string(&self.all.gather())
     }

@@ -60,7 +60,7 @@ pub use relay::{PortTaken, RelayAddresses, RelayListeners};
 
 use probes::{Probed, probes};
 use relay::{RelayPorts, RelayServices};
-use serving::Serving;
+use serving::{Serving, per_address_max};
 
 /// The kinds that every daemon holds in memory. The audit trail is not among them.
 static MIRRORED: [Kind; 6] = [PEER, LEADERSHIP, REGISTER, ADVERTISEMENT, RELAY, AGENT];
@@ -398,6 +398,10 @@ fn retention(config: &Config) -> Retention {
 fn limits(config: &Config) -> Limits {
     Limits {
         connections_max: config.control.connections_max,
+        per_address_max: per_address_max(
+            config.control.connections_max,
+            config.control.connections_per_address_max,
+        ),
         grace: config.control.drain_grace.0,
         ..Limits::default()
     }

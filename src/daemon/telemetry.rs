@@ -1,10 +1,19 @@
 //! The log: one line per change of state, as text or JSON, on standard error.
 
-use std::io::IsTerminal;
+mod fields;
+mod pace;
 
+use std::io::{self, IsTerminal};
+
+use tracing::Subscriber;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+pub use pace::{Pace, Turn};
+
+use fields::{TextFields, VisibleJson};
 
 use super::config::{LogConfig, LogFormat};
 
@@ -27,16 +36,30 @@ pub enum LogError {
 /// [`LogError::Filter`] when the filter cannot be read.
 pub fn start(config: &LogConfig) -> Result<LogControl, LogError> {
     let (filter, control) = reload::Layer::new(read_filter(&config.filter)?);
-    let lines = match config.format {
-        LogFormat::Text => {
-            let colour =
-                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colour).boxed()
-        }
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
-    };
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let lines = lines(config.format, io::stderr, colour);
     tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|_| LogError::Twice)?;
     Ok(LogControl(control))
+}
+
+/// Writes each event as one line. Whatever stands in its values, it is one line, and each value one value.
+fn lines<S, M, W>(format: LogFormat, writer: M, colour: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    M: Fn() -> W + Send + Sync + 'static,
+    W: io::Write + 'static,
+{
+    match format {
+        LogFormat::Text => fmt::layer()
+            .with_target(false)
+            .with_ansi(colour)
+            .fmt_fields(TextFields)
+            .with_writer(writer)
+            .boxed(),
+        LogFormat::Json => {
+            fmt::layer().json().flatten_event(true).with_writer(move || VisibleJson(writer())).boxed()
+        }
+    }
 }
 
 impl LogControl {

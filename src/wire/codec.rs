@@ -78,9 +78,12 @@ pub fn oversized(status: &HeaderMap) -> bool {
     Status::from_header_map(status).is_some_and(|status| status.message().starts_with(OVERSIZED))
 }
 
+/// How the decoder of health and reflection begins to speak, which do not mark their errors.
+const NOT_DECODED: &str = "failed to decode Protobuf message: ";
+
 /// Says what was wrong with a request's message; `None` when this is the status of anything else.
 pub fn undecodable(status: &HeaderMap) -> Option<String> {
     let marked = status.contains_key(UNDECODABLE);
     let message = Status::from_header_map(status)?.message().to_owned();
-    (marked || message.starts_with(NOT_DECOMPRESSED)).then_some(message)
+    (marked || message.starts_with(NOT_DECOMPRESSED) || message.starts_with(NOT_DECODED)).then_some(message)
 }

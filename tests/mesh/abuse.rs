@@ -105,3 +105,48 @@ fn raise_descriptor_limit() -> Result<()> {
     ensure!(status.success(), "the limit of open files cannot be raised to {}", WATCHES + 1000);
     Ok(())
 }
+
+/// Lines of the log that have this in them.
+fn lines_with<'l>(log: &'l str, what: &str) -> Vec<&'l str> {
+    log.lines().filter(|line| line.contains(what)).collect()
+}
+
+#[tokio::test]
+async fn a_get_can_neither_forge_the_log_nor_flood_it() -> Result<()> {
+    let place = Place::new(&[])?;
+    let daemon = place.start()?;
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let events =
+        |query: &str| http.get(format!("http://{}/control/events/leadership?{query}", daemon.control));
+
+    let forged = "scope=x%0A2026-01-01T00:00:00Z%20%20INFO%20leader%20elected%1B%5B2K%E2%80%AE%C2%9B";
+    ensure!(events(forged).send().await?.status() == 400, "what is no scope is refused");
+    for site in ["cross-site", "same-site"] {
+        let image = events("scope=global-control").header("sec-fetch-site", site).send().await?;
+        ensure!(image.status() == 403, "an image of another page is refused");
+    }
+    for _ in 0..300 {
+        // Dropped, and so closed, as soon as it is open.
+        ensure!(events("scope=global-control").send().await?.status() == 200);
+        ensure!(events("").header("host", "evil.example\u{202e}").send().await?.status() == 403);
+        ensure!(events("scope=x").header("origin", "http://evil.example").send().await?.status() == 403);
+    }
+    let log = place.log();
+    for line in log.lines() {
+        let hidden =
+            |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{200b}'..='\u{200f}');
+        ensure!(!line.contains(hidden), "a line drives the terminal: {line:?}");
+        ensure!(!line.starts_with("2026-01-01T00:00:00Z  INFO"), "a line was forged: {line}");
+    }
+    let opened = lines_with(&log, "leadership stream opened").len();
+    ensure!((1..200).contains(&opened), "{opened} lines for 300 streams");
+    let refused = lines_with(&log, "call refused");
+    ensure!((1..100).contains(&refused.len()), "{} lines for 602 refusals", refused.len());
+    for reason in ["HOST_NOT_ALLOWED", "ORIGIN_NOT_ALLOWED"] {
+        ensure!(
+            refused.iter().any(|line| line.contains(reason) && line.contains("remote=127.0.0.1:")),
+            "{log}"
+        );
+    }
+    Ok(())
+}

@@ -65,6 +65,16 @@ async fn old_reflection_clients_are_answered_too() {
     let mut names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, SERVICES);
+    for name in SERVICES {
+        let request = v1alpha::ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::FileContainingSymbol(name.to_owned())),
+        };
+        let answers = client.server_reflection_info(futures_util::stream::iter([request])).await.unwrap();
+        let answer = answers.into_inner().next().await.unwrap().map(|answer| answer.message_response);
+        let described = matches!(answer, Ok(Some(MessageResponse::FileDescriptorResponse(_))));
+        assert!(described, "{name} is listed and not known: {answer:?}");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! its operations.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so when it fails")]
 
+mod abuse;
 mod bidirectional;
 mod contract;
 mod discovery;

@@ -36,6 +36,9 @@ impl Config {
         )?;
         within("audit.age", self.audit.age, hour, hour * 24 * 3650)?;
         count("control.connectionsMax", self.control.connections_max, 1, 100_000)?;
+        if let Some(max) = self.control.connections_per_address_max {
+            count("control.connectionsPerAddressMax", max, 1, 100_000)?;
+        }
         count("control.watchesMax", self.control.watches_max, 1, 100_000)?;
         count("history.entriesMax", self.history.entries_max, 1000, 10_000_000)?;
         count("history.idempotencyEntriesMax", self.history.idempotency_entries_max, 1000, 10_000_000)

@@ -25,6 +25,9 @@ pub struct RelayConfig {
     pub advertise: Option<String>,
     /// 1 to 100000. Too low: agents are turned away; too high: memory at 30 kB each.
     pub connections_max: usize,
+    /// How many of them one address may have that is not of the loopback interface, 1 to 100000; default a quarter.
+    /// Too low: agents behind one gateway are turned away; too high: one host keeps all agents out.
+    pub connections_per_address_max: Option<usize>,
     pub tls: RelayTlsConfig,
     /// Whether callers of this host may do everything on the relay's port; default true. Must be false where a proxy or
     /// a sidecar of this host brings others: nobody has more than `mesh.connect` and `mesh.read` there then.
@@ -232,6 +235,7 @@ impl Default for RelayConfig {
             id: None,
             advertise: None,
             connections_max: 16_384,
+            connections_per_address_max: None,
             tls: RelayTlsConfig::default(),
             trust_local: true,
             telemetry_wire: TelemetryWire::default(),

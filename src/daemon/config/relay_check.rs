@@ -15,6 +15,9 @@ impl Config {
         let (second, relay) = (Duration::from_secs(1), &self.relay);
         self.check_relay_names()?;
         count("relay.connectionsMax", relay.connections_max, 1, 100_000)?;
+        if let Some(max) = relay.connections_per_address_max {
+            count("relay.connectionsPerAddressMax", max, 1, 100_000)?;
+        }
         count("relay.maxInflight", relay.max_inflight, 1, 100_000)?;
         count("relay.inflightBytesMax", relay.inflight_bytes_max, 8 * MIB, 16 * 1024 * MIB)?;
         within("relay.sessionTtl", relay.session_ttl, second * 2, second * 3600)?;
@@ -88,13 +91,16 @@ mod tests {
     #[test]
     fn a_relay_is_checked_before_anything_starts() {
         type Case = (&'static str, &'static str, fn(&mut Config));
-        let cases: [Case; 24] = [
+        let cases: [Case; 25] = [
             ("an id with a space", "relay.id", |c| c.relay.id = Some("a b".to_owned())),
             ("an id that registries refuse", "relay.id", |c| c.relay.id = Some("_relay".to_owned())),
             ("an empty id", "relay.id", |c| c.relay.id = Some(String::new())),
             ("a URL", "relay.advertise", |c| c.relay.advertise = Some("http://a:1".to_owned())),
             ("port 0", "relay.advertise", |c| c.relay.advertise = Some("a:0".to_owned())),
             ("no connections", "relay.connectionsMax", |c| c.relay.connections_max = 0),
+            ("none of an address", "relay.connectionsPerAddressMax", |c| {
+                c.relay.connections_per_address_max = Some(0);
+            }),
             ("a certificate alone", "relay.tls.cert", |c| c.relay.tls.cert = Some("c".into())),
             ("a key alone", "relay.tls.key", |c| c.relay.tls.key = Some("k".into())),
             ("nothing in flight", "relay.maxInflight", |c| c.relay.max_inflight = 0),

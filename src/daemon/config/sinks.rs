@@ -8,6 +8,7 @@ use reqwest::Url;
 use super::check::{count, within};
 use super::store::password;
 use super::{HttpSinkConfig, QueueConfig, RedisSinkConfig, SinksConfig};
+use crate::core::text::is_unseen;
 use crate::daemon::store::redis::url::{RedisUrl, Secret, redacted};
 
 /// The key of a setting, and what is wrong with it.
@@ -34,7 +35,7 @@ impl SinksConfig {
             return Err(("relay.sinks.redis.passwordFile", what));
         }
         let stream = &redis.stream;
-        if stream.is_empty() || stream.len() > STREAM_BYTES_MAX || stream.chars().any(char::is_control) {
+        if stream.is_empty() || stream.len() > STREAM_BYTES_MAX || stream.chars().any(is_unseen) {
             let what = format!("`{}` is no key: 1 to {STREAM_BYTES_MAX} bytes", stream.escape_default());
             return Err(("relay.sinks.redis.stream", what));
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use super::probes::{Probed, relay_probes};
-use super::serving::{Serving, asynchronous};
+use super::serving::{Serving, asynchronous, per_address_max};
 use super::{NodeError, NodeSpec, Observer};
 use crate::daemon::config::{Config, RelayConfig, RelayTlsConfig};
 use crate::daemon::metrics::Metrics;
@@ -268,6 +268,10 @@ fn relay_surface(
 fn limits(config: &Config) -> Limits {
     Limits {
         connections_max: config.relay.connections_max,
+        per_address_max: per_address_max(
+            config.relay.connections_max,
+            config.relay.connections_per_address_max,
+        ),
         grace: config.control.drain_grace.0,
         receive_bytes_max: RECEIVE_BYTES_MAX,
         ..Limits::default()

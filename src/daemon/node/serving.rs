@@ -51,6 +51,11 @@ impl Serving {
     }
 }
 
+/// How many of the connections of a listener one address may have.
+pub(super) fn per_address_max(connections_max: usize, configured: Option<usize>) -> usize {
+    configured.unwrap_or(connections_max.div_ceil(4))
+}
+
 /// The listener for this runtime.
 pub(super) fn asynchronous(listener: TcpListener) -> Result<tokio::net::TcpListener, NodeError> {
     listener.set_nonblocking(true).map_err(NodeError::Listen)?;

@@ -21,6 +21,7 @@ use crate::wire::timestamp::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response};
 
+use crate::core::text::is_unseen;
 pub use crate::core::time::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
@@ -75,13 +76,13 @@ pub fn caller<T>(request: &Request<T>) -> Result<Caller, Fault> {
 /// Checks the words a caller gives for the audit trail.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` when they are too long or hold control characters.
+/// `INVALID_ARGUMENT` when they are too long or hold what cannot be seen.
 pub fn check_reason(reason: &str) -> Result<(), Fault> {
     if reason.chars().count() > REASON_CHARS_MAX {
         return Err(Fault::invalid(format!("field `reason` is longer than {REASON_CHARS_MAX} characters")));
     }
-    if reason.chars().any(char::is_control) {
-        return Err(Fault::invalid("field `reason` holds control characters"));
+    if reason.chars().any(is_unseen) {
+        return Err(Fault::invalid("field `reason` holds control characters, or others that cannot be seen"));
     }
     Ok(())
 }

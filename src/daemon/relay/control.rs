@@ -166,7 +166,7 @@ fn said(field: &str, id: &str) -> Result<(), Fault> {
     }
     if !is_context_id(id) {
         let what = format!(
-            "field `{field}` is longer than {CONTEXT_ID_BYTES_MAX} bytes, or holds control characters"
+            "field `{field}` is longer than {CONTEXT_ID_BYTES_MAX} bytes, or holds what cannot be seen"
         );
         return Err(Fault::invalid(what));
     }

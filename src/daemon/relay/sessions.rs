@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::published::{drone_key, drone_value};
 use super::report::Reports;
+use crate::core::text::is_unseen;
 use crate::daemon::chance::random_secret;
 use crate::daemon::publish::Publications;
 use crate::wire::fault::{Code, Fault};
@@ -417,7 +418,7 @@ impl Session {
 
 /// Whether this can be the id of a flight or an intent, as other systems call them.
 pub fn is_context_id(id: &str) -> bool {
-    id.len() <= CONTEXT_ID_BYTES_MAX && !id.chars().any(char::is_control)
+    id.len() <= CONTEXT_ID_BYTES_MAX && !id.chars().any(is_unseen)
 }
 
 /// Why a command cannot be sent on a stream.

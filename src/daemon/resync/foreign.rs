@@ -15,6 +15,7 @@ use tracing::debug;
 use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
 use crate::core::register::check_register_id;
 use crate::core::strays::Dared;
+use crate::core::text::is_unseen;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::chain;
 use crate::wire::pb::omnirelay::registers::v1 as pb;
@@ -349,7 +350,7 @@ fn failure(register_id: String, message: &str) -> pb::ItemFailure {
 /// The beginning of an answer on one line.
 fn shown(answer: &[u8]) -> String {
     let text = String::from_utf8_lossy(answer);
-    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let clean = text.chars().map(|c| if is_unseen(c) { ' ' } else { c });
     let mut begun: String = clean.take(SHOWN_CHARS_MAX).collect();
     if text.chars().count() > SHOWN_CHARS_MAX {
         begun.push('…');

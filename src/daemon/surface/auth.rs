@@ -4,8 +4,11 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, Uri};
 
-use super::caller::{PeerInfo, Principal, Scope, Scopes};
+use super::caller::{self, PeerInfo, Principal, Scope, Scopes};
 use crate::wire::fault::{Code, Fault};
+
+/// By which a browser says, in each request, whether the page that caused it is of the address that is called.
+const SEC_FETCH_SITE: http::HeaderName = http::HeaderName::from_static("sec-fetch-site");
 
 /// Proves who calls. Nothing a caller can simply set in a header may grant anything.
 pub trait Authenticator: Send + Sync + 'static {
@@ -84,7 +87,8 @@ impl Default for HostAndAgents {
 impl Authenticator for HostAndAgents {
     fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
         // A web page is on this host too, but nobody of it: any name may lead it to this port.
-        let own = peer.is_of_this_host() && !headers.contains_key(http::header::ORIGIN);
+        let page = headers.contains_key(http::header::ORIGIN) || headers.contains_key(SEC_FETCH_SITE);
+        let own = peer.is_of_this_host() && !page;
         Ok(self.local.as_ref().filter(|_| own).unwrap_or(&self.agent).clone())
     }
 }
@@ -95,7 +99,8 @@ impl Authenticator for HostAndAgents {
 /// that resolves to this host, or across origins. Both show in headers a page cannot set.
 ///
 /// A browser names the origin of a page in every request that changes something. It must be the one that
-/// is called, to the port: a page of another port of this host is another's.
+/// is called, to the port: a page of another port of this host is another's. Of a request for an image or a frame it
+/// names none, but says whether the page is another's.
 #[derive(Clone, Debug)]
 pub struct Hosts {
     /// `None`: any host.
@@ -115,7 +120,12 @@ impl Hosts {
         Self { named: Some(names.into_iter().map(|name| name.to_ascii_lowercase()).collect()) }
     }
 
+    /// # Errors
+    /// A fault that says by which name or from which page the daemon may not be called.
     pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
+        if headers.get_all(http::header::HOST).iter().nth(1).is_some() {
+            return Err(caller::refused("host", "is given more than once"));
+        }
         let header = |name| headers.get(name).map(|value: &http::HeaderValue| value.to_str().unwrap_or("?"));
         let host = uri.authority().map(http::uri::Authority::as_str).or_else(|| header(http::header::HOST));
         if let (Some(host), Some(named)) = (host, &self.named)
@@ -129,7 +139,16 @@ impl Hosts {
                 Err(refused("ORIGIN_NOT_ALLOWED", "origin", origin)
                     .hint("a web page may call only the daemon it came from, or one that names its host"))
             }
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            // Nor does a browser name the page that an image or a link is on, but it says whether it is another's.
+            None => match header(SEC_FETCH_SITE) {
+                Some(site @ ("cross-site" | "same-site")) => {
+                    Err(refused("ORIGIN_NOT_ALLOWED", "a page that is", site).hint(
+                        "a web page may call only the daemon it came from; open the address itself instead",
+                    ))
+                }
+                _ => Ok(()),
+            },
         }
     }
 
@@ -231,6 +250,16 @@ mod tests {
         for (hosts, host, origin, passes) in cases {
             let expected = if passes { Ok(()) } else { Err("ORIGIN_NOT_ALLOWED".to_owned()) };
             assert_eq!(check(hosts, host, Some(origin)), expected, "{origin} calls {host}");
+        }
+        for (site, passes) in
+            [("cross-site", false), ("same-site", false), ("same-origin", true), ("none", true)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", "localhost:17420".parse().unwrap());
+            headers.insert("sec-fetch-site", site.parse().unwrap());
+            for hosts in [&named, &Hosts::any()] {
+                assert_eq!(hosts.check(&Uri::from_static("/"), &headers).is_ok(), passes, "{site}");
+            }
         }
         let mut headers = HeaderMap::new();
         headers.insert("origin", "http://localhost".parse().unwrap());

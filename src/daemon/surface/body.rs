@@ -1,6 +1,6 @@
 //! Reads the JSON body of a request, never more of it than is allowed.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 
 use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
@@ -54,9 +54,7 @@ pub(super) async fn read_json(
 async fn read(mut body: Body, bytes_max: usize, share: &Share) -> Result<Bytes, Refusal> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| {
-            Fault::new(Code::Cancelled, "BODY_INCOMPLETE", "the connection ended inside the body")
-        })?;
+        let frame = frame.map_err(|status| cut_off(&status))?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > bytes_max {
             return Err(too_large(bytes_max));
@@ -65,6 +63,21 @@ async fn read(mut body: Body, bytes_max: usize, share: &Share) -> Result<Bytes, 
         whole.extend_from_slice(&data);
     }
     Ok(whole.freeze())
+}
+
+/// Why a body ended too early: its client is gone, unless what came is no body.
+fn cut_off(status: &tonic::Status) -> Fault {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) {
+            let message = "the body cannot be read: its chunks are malformed";
+            return Fault::new(Code::InvalidArgument, "MALFORMED_BODY", message)
+                .hint("send it with a content-length, or in chunks as RFC 9112 has them");
+        }
+        source = error.source();
+    }
+    Fault::new(Code::Cancelled, "BODY_INCOMPLETE", "the connection ended inside the body")
 }
 
 /// What is no JSON is refused, not guessed at: it is also what a page of another origin may send unasked.

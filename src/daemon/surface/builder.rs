@@ -166,6 +166,7 @@ impl SurfaceBuilder {
             open,
             authenticator: self.authenticator,
             observer: self.observer,
+            lines: Arc::default(),
             deadlines: self.deadlines,
             in_flight: InFlight::new(self.in_flight_bytes_max),
             unknown: "-".into(),
@@ -187,6 +188,10 @@ fn reflection(
     let configured = || {
         let mut builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+            // Each would add its own only, and list the other all the same.
+            .include_reflection_service(false)
             .with_service_name("grpc.health.v1.Health")
             .with_service_name("grpc.reflection.v1.ServerReflection")
             .with_service_name("grpc.reflection.v1alpha.ServerReflection");

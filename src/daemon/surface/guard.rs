@@ -16,6 +16,8 @@ use tonic::body::Body;
 use super::deadline;
 use super::observe::Watched;
 use super::pipeline::{grpc_code, is_internal, panic_text};
+use super::received;
+use crate::wire::codec::undecodable;
 use crate::wire::fault::{Code, Fault};
 
 /// After how many pieces of a stream that always has more it is looked whether it has to end: looking for each
@@ -117,6 +119,11 @@ impl Guarded {
         let Some(watched) = self.watched.take() else { return Ok(Frame::trailers(given)) };
         let code = grpc_code(&given).unwrap_or(tonic::Code::Unknown);
         if is_internal(code) {
+            if let Some(why) = undecodable(&given) {
+                let fault = received::malformed(why);
+                watched.finish(fault.code.grpc());
+                return trailers(fault);
+            }
             watched.log_internal(&given);
             let fault = Fault::internal(&watched.request_id);
             watched.finish(tonic::Code::Internal);
@@ -128,7 +135,7 @@ impl Guarded {
 
     fn panicked(&mut self, cause: &str) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
         let Some(watched) = &self.watched else { return Poll::Ready(None) };
-        tracing::error!(method = watched.method, request_id = %watched.request_id, cause, "stream panicked");
+        watched.log_panic(cause);
         let fault = Fault::internal(&watched.request_id);
         self.end(fault)
     }

@@ -102,7 +102,7 @@ async fn run(
         return Err(Fault::internal(&call.request_id).into());
     };
     let protocol = Protocol::of_http(call.parts.version);
-    let mut watched = pipeline.watch(method, protocol, call.request_id.clone());
+    let mut watched = pipeline.watch(method, protocol, call.peer, call.request_id.clone());
     let admitted = pipeline.admit(method, &call.parts.headers, call.peer, &mut watched);
     // Held until the operation has answered.
     let share = pipeline.in_flight.share();

@@ -17,10 +17,12 @@ mod frame;
 mod guard;
 mod in_flight;
 mod json;
+mod lines;
 mod method;
 mod observe;
 mod openapi;
 mod pipeline;
+mod places;
 mod preface;
 mod query;
 mod received;
@@ -31,6 +33,7 @@ mod shape;
 mod sse;
 mod template;
 mod tls;
+mod unread;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -113,7 +116,7 @@ impl Surface {
         let request_id = self.parts.request_ids.of(request.headers());
         let grpc = is_grpc(&request);
         if let Err(fault) = self.parts.hosts.check(request.uri(), request.headers()) {
-            self.tell_of_stranger(&request, grpc, &fault, &request_id);
+            self.tell_of_stranger(&request, peer, grpc, &fault, &request_id);
             return match grpc {
                 true => fault_response(fault, &request_id).map(HttpBody::new),
                 false => Refusal::from(fault).answer(&request_id),
@@ -129,7 +132,14 @@ impl Surface {
     }
 
     /// Tells of a call that was turned away for where it came from.
-    fn tell_of_stranger(&self, request: &Request<Body>, grpc: bool, fault: &Fault, id: &RequestId) {
+    fn tell_of_stranger(
+        &self,
+        request: &Request<Body>,
+        peer: &PeerInfo,
+        grpc: bool,
+        fault: &Fault,
+        id: &RequestId,
+    ) {
         let (pipeline, path) = (&self.parts.pipeline, request.uri().path());
         let found = if grpc {
             pipeline.find(path).map(|target| (&target.method, Protocol::Grpc))
@@ -140,9 +150,23 @@ impl Surface {
             }
             .map(|binding| (&binding.method, Protocol::of_http(request.version())))
         };
-        if let Some((method, protocol)) = found {
-            pipeline.watch(method, protocol, id.clone()).fail(fault);
+        match found {
+            Some((method, protocol)) => pipeline.watch(method, protocol, peer, id.clone()).fail(fault),
+            None => {
+                pipeline.lines.refused(&shape::shortened(path), &pipeline.unknown, fault, peer.remote, id);
+            }
         }
+    }
+
+    /// Refuses a request whose head is larger than is taken.
+    fn refuse_head(&self, request: &Request<Body>, bytes_max: usize) -> Response<HttpBody> {
+        let request_id = self.parts.request_ids.of(request.headers());
+        let message = format!("the headers are larger than the {bytes_max} bytes that are taken");
+        let fault = Fault::new(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message);
+        if is_grpc(request) {
+            return fault_response(fault, &request_id).map(HttpBody::new);
+        }
+        Refusal { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, fault }.answer(&request_id)
     }
 
     async fn http(
@@ -281,7 +305,8 @@ fn options(verbs: &[http::Method], id: &RequestId) -> Response<HttpBody> {
 /// The head of an answer, with the length its body would have had.
 fn without_body(response: Response<HttpBody>) -> Response<HttpBody> {
     let (mut parts, body) = response.into_parts();
-    if let Some(length) = body.size_hint().exact() {
+    // Routes made by hand answer without a body, and have said already how long it would have been.
+    if let Some(length) = body.size_hint().exact().filter(|_| !parts.headers.contains_key(CONTENT_LENGTH)) {
         parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Response::from_parts(parts, HttpBody::empty())

@@ -1,6 +1,7 @@
 //! What is said of each call when it is over: one log line, and whatever an observer makes of it.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,10 @@ use http::{HeaderMap, Response};
 use tonic::body::Body;
 
 use super::caller::RequestId;
+use super::lines::{Lines, is_refusal};
 use super::method::Method;
-use super::pipeline::{fault_response, grpc_code};
+use super::pipeline::{Pipeline, fault_response, grpc_code};
+use crate::daemon::telemetry::Turn;
 use crate::wire::fault::Fault;
 
 /// Hears of every finished call, on the task that served it: it must not wait.
@@ -87,19 +90,21 @@ pub(super) struct Watched {
     pub request_id: RequestId,
     /// `-` before the caller is known.
     pub principal: Arc<str>,
+    remote: SocketAddr,
+    lines: Arc<Lines>,
     over: bool,
 }
 
 impl Watched {
     pub(super) fn begin(
-        observer: Arc<dyn RequestObserver>,
+        pipeline: &Pipeline,
         method: &Method,
         protocol: Protocol,
+        remote: SocketAddr,
         request_id: RequestId,
-        unknown: Arc<str>,
     ) -> Self {
         Self {
-            observer,
+            observer: Arc::clone(&pipeline.observer),
             method: method.path,
             protocol,
             streamed: method.streams,
@@ -107,7 +112,9 @@ impl Watched {
             reason: Cow::Borrowed(""),
             started: Instant::now(),
             request_id,
-            principal: unknown,
+            principal: Arc::clone(&pipeline.unknown),
+            remote,
+            lines: Arc::clone(&pipeline.lines),
             over: false,
         }
     }
@@ -119,22 +126,27 @@ impl Watched {
 
     /// Tells of the end by a fault.
     pub(super) fn fail(mut self, fault: &Fault) {
-        self.reason = fault.reason.clone();
+        self.note(fault);
         self.finish(fault.code.grpc());
     }
 
     /// Notes the fault that an operation answered, where it is about the caller.
     pub(super) fn note_refusal(&mut self, code: tonic::Code, answer: &HeaderMap) {
-        if matches!(code, tonic::Code::PermissionDenied | tonic::Code::Unauthenticated)
+        if is_refusal(code)
             && let Some(status) = tonic::Status::from_header_map(answer)
         {
-            self.reason = Fault::from(&status).reason;
+            self.note(&Fault::from(&status));
         }
+    }
+
+    fn note(&mut self, fault: &Fault) {
+        self.reason = fault.reason.clone();
+        self.lines.refused(self.method, &self.principal, fault, self.remote, &self.request_id);
     }
 
     /// Ends the call with a fault.
     pub(super) fn refuse(mut self, fault: Fault) -> Response<Body> {
-        self.reason = fault.reason.clone();
+        self.note(&fault);
         let response = fault_response(fault, &self.request_id);
         self.finish(grpc_code(response.headers()).unwrap_or(tonic::Code::Unknown));
         response
@@ -148,9 +160,17 @@ impl Watched {
 
     /// Writes down a status the caller is not shown.
     pub(super) fn log_internal(&self, status: &HeaderMap) {
+        let Some(Turn { left_out }) = self.lines.failed() else { return };
         let cause = tonic::Status::from_header_map(status);
         let cause = cause.as_ref().map_or("", tonic::Status::message);
-        tracing::error!(method = self.method, request_id = %self.request_id, cause, "operation failed");
+        tracing::error!(method = self.method, request_id = %self.request_id, cause, left_out, "operation failed");
+    }
+
+    /// Writes down a panic.
+    pub(super) fn log_panic(&self, cause: &str) {
+        let Some(Turn { left_out }) = self.lines.failed() else { return };
+        let (method, streamed) = (self.method, self.streamed);
+        tracing::error!(method, streamed, request_id = %self.request_id, cause, left_out, "handler panicked");
     }
 
     fn tell(&mut self, code: tonic::Code) {

@@ -21,6 +21,7 @@ use super::deadline::{self, Deadlines};
 use super::frame::Scan;
 use super::guard::{Draining, Guarded};
 use super::in_flight::InFlight;
+use super::lines::Lines;
 use super::method::Method;
 use super::observe::{Protocol, RequestObserver, Watched};
 use super::received::{self, Received};
@@ -108,6 +109,7 @@ pub(super) struct Pipeline {
     pub open: HashMap<&'static str, Target>,
     pub authenticator: Arc<dyn Authenticator>,
     pub observer: Arc<dyn RequestObserver>,
+    pub lines: Arc<Lines>,
     pub deadlines: Deadlines,
     pub in_flight: InFlight,
     /// What a caller is called before it is known: `-`.
@@ -127,7 +129,7 @@ impl Pipeline {
         let Some(target) = self.find(request.uri().path()) else {
             return fault_response(unknown_method(request.uri().path()), &request_id);
         };
-        let mut watched = self.watch(&target.method, Protocol::Grpc, request_id);
+        let mut watched = self.watch(&target.method, Protocol::Grpc, peer, request_id);
         let caller = match self.admit(&target.method, request.headers(), peer, &mut watched) {
             Ok(caller) => caller,
             Err(fault) => return watched.refuse(fault),
@@ -157,8 +159,14 @@ impl Pipeline {
     }
 
     /// Begins the record of a call.
-    pub(super) fn watch(&self, method: &Method, protocol: Protocol, request_id: RequestId) -> Watched {
-        Watched::begin(Arc::clone(&self.observer), method, protocol, request_id, Arc::clone(&self.unknown))
+    pub(super) fn watch(
+        &self,
+        method: &Method,
+        protocol: Protocol,
+        peer: &PeerInfo,
+        request_id: RequestId,
+    ) -> Watched {
+        Watched::begin(self, method, protocol, peer.remote, request_id)
     }
 
     /// Lets a caller in, or says why not. `None` for a method that anyone may call.
@@ -211,7 +219,7 @@ impl Pipeline {
             Ok(Ok(response)) => response,
             Ok(Err(panic)) => {
                 let cause = panic_text(panic.as_ref());
-                tracing::error!(method = method.path, request_id = %watched.request_id, cause, "handler panicked");
+                watched.log_panic(cause);
                 return watched.refuse_internal();
             }
             Err(_elapsed) => {

@@ -7,6 +7,7 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
 
 use super::shape::{Place, bad_field, field_named, fit_text, is_well_known, shortened};
+use crate::core::text::is_unseen;
 use crate::wire::fault::{Code, Fault};
 
 /// The longest value a path may hold, in bytes; no object's name is longer.
@@ -62,8 +63,8 @@ pub(super) fn path_value(raw: &str, field: &FieldDescriptor) -> Result<Value, Fa
         let why = format!("of the path has {} bytes; at most {PATH_VALUE_BYTES_MAX} are allowed", text.len());
         return Err(bad_field(&place, why));
     }
-    if text.chars().any(char::is_control) {
-        return Err(bad_field(&place, "of the path holds control characters"));
+    if text.chars().any(is_unseen) {
+        return Err(bad_field(&place, "of the path holds control characters, or others that cannot be seen"));
     }
     fit_text(text.into_owned(), field, &place)
 }

@@ -73,7 +73,7 @@ pub(super) enum Found<'r, 'p> {
         choice: &'r Choice,
         values: Vec<&'p str>,
     },
-    /// The path has these verbs only.
+    /// The path has these verbs only, where it means what it says most exactly.
     WrongVerb(Vec<http::Method>),
     Nothing,
 }
@@ -100,10 +100,9 @@ impl Routes {
             if let Some((_, choice)) = place.verbs.iter().find(|(known, _)| known == verb) {
                 return Found::Route { choice, values };
             }
-            for (known, _) in &place.verbs {
-                if !allowed.contains(known) {
-                    allowed.push(known.clone());
-                }
+            // A path such as `a:cordon` could also be an id to a wider route, but is none to who calls it.
+            if allowed.is_empty() {
+                allowed.extend(place.verbs.iter().map(|(known, _)| known.clone()));
             }
         }
         if allowed.is_empty() { Found::Nothing } else { Found::WrongVerb(allowed) }
@@ -287,6 +286,7 @@ mod tests {
             ("POST", "/omnirelay/control/peers/a.b:uncordon", "Uncordon - [\"a.b\"]"),
             ("PATCH", "/control/peers/a/labels", "UpdateLabels - [\"a\"]"),
             ("PUT", "/control/peers/a", "only [GET, DELETE]"),
+            ("PUT", "/control/peers/a:cordon", "only [POST]"),
             ("GET", "/control/peers/", "nothing"),
             ("GET", "/omnirelay/omnirelay/control/peers", "nothing"),
             ("GET", "/omnirelay", "nothing"),

@@ -16,15 +16,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tonic::body::Body;
 
+use super::places::{Place, Places};
 use super::preface::{self, Version};
 use super::tls::Tls;
+use super::unread::{self, Metered, Unread};
 use super::{PeerInfo, Surface};
+use crate::daemon::telemetry::{Pace, Turn};
 
 /// What one listener allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// More connections than this are closed as soon as they open. Too low: clients are turned away.
     pub connections_max: usize,
+    /// As [`Self::connections_max`], of one address other than those of the loopback interface; of IPv6, of one
+    /// network of 64 bits. Too low: clients behind one gateway are turned away; too high: one host keeps all others out.
+    pub per_address_max: usize,
     /// How long a client may take to send the head of a request, and how long an idle HTTP/1.1
     /// connection is kept. Too low: slow links fail; too high: idle attackers hold connections.
     pub header_read_timeout: Duration,
@@ -35,6 +41,12 @@ pub struct Limits {
     /// How much of a stream is held for a client that does not read, and of a request's head, in bytes;
     /// at least 8192. Too high: clients that never read fill the memory.
     pub buffer_bytes_max: usize,
+    /// How much more the system holds for a client that does not read, in bytes; it may double it. Too low: far clients
+    /// are slow.
+    pub send_bytes_max: usize,
+    /// How long a client may read nothing of what is sent to it before its connection is cut; large answers have a
+    /// second more for each 16 KiB. Too low: clients that were paused are cut off.
+    pub write_timeout: Duration,
     /// How much of an HTTP/2 stream a client may send before it is read, in bytes. Too low: far clients are slow;
     /// too high: clients that are read slowly fill the memory.
     pub receive_bytes_max: u32,
@@ -46,10 +58,13 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 16_384,
+            per_address_max: 4096,
             header_read_timeout: Duration::from_secs(15),
             streams_max: 1024,
             keepalive: Duration::from_secs(20),
             buffer_bytes_max: 16 * 1024,
+            send_bytes_max: 64 * 1024,
+            write_timeout: Duration::from_secs(60),
             receive_bytes_max: 1024 * 1024,
             grace: Duration::from_secs(10),
         }
@@ -63,11 +78,17 @@ pub struct Drained {
     pub cut: usize,
 }
 
+/// How often is told, at most, that connections are turned away.
+const REFUSED_EVERY: Duration = Duration::from_secs(10);
+
 /// How long accepting pauses when the system is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How much one HTTP/2 stream may have on its way, in bytes: less slows large lists down.
 const HTTP2_SEND_BYTES_MAX: usize = 64 * 1024;
+
+/// How much larger a head of HTTP/2 is read, so that it can be refused in words; a larger one is refused without.
+const HEADS_READ: usize = 8;
 
 /// Serves the surface on a listener until `shutdown` is ready, then drains it.
 ///
@@ -90,11 +111,16 @@ pub async fn serve_with(
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
-    let line = Arc::new(Line { servers: Servers::new(&limits), surface: surface.clone(), limits, tls });
+    let cut = Pace::of_requests();
+    let line = Arc::new(Line { servers: Servers::new(&limits), surface: surface.clone(), limits, tls, cut });
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
-    let mut door = Door { starved: false };
+    let mut door = Door {
+        places: Places::new(limits.per_address_max),
+        refused: Pace::new(10, REFUSED_EVERY),
+        starved: false,
+    };
     loop {
         let accepted = tokio::select! {
             biased;
@@ -102,8 +128,8 @@ pub async fn serve_with(
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        let Some((stream, remote)) = door.admit(accepted, connections.len(), &limits).await else { continue };
-        connections.spawn(connection(Arc::clone(&line), stream, remote, graceful.watcher()));
+        let Some(admitted) = door.admit(accepted, connections.len(), &limits).await else { continue };
+        connections.spawn(connection(Arc::clone(&line), admitted, graceful.watcher()));
     }
     drop(listener);
     surface.drain();
@@ -112,8 +138,18 @@ pub async fn serve_with(
 
 /// Decides on connections as they come.
 struct Door {
+    places: Arc<Places>,
+    /// Of lines about connections that were turned away.
+    refused: Pace,
     /// Whether the last try failed for want of descriptors or memory: it is said once, not twenty times a second.
     starved: bool,
+}
+
+/// A connection, and what it was let in by.
+struct Admitted {
+    stream: TcpStream,
+    remote: SocketAddr,
+    place: Place,
 }
 
 impl Door {
@@ -123,15 +159,11 @@ impl Door {
         accepted: io::Result<(TcpStream, SocketAddr)>,
         open: usize,
         limits: &Limits,
-    ) -> Option<(TcpStream, SocketAddr)> {
+    ) -> Option<Admitted> {
         let error = match accepted {
-            Ok(_) if open >= limits.connections_max => {
-                tracing::debug!(open, "connection refused: too many are open");
-                return None;
-            }
-            Ok(connection) => {
+            Ok((stream, remote)) => {
                 self.starved = false;
-                return Some(connection);
+                return self.place(stream, remote, open, limits);
             }
             Err(error) => error,
         };
@@ -148,12 +180,30 @@ impl Door {
     }
 }
 
+impl Door {
+    fn place(&self, stream: TcpStream, remote: SocketAddr, open: usize, limits: &Limits) -> Option<Admitted> {
+        let why = if open >= limits.connections_max {
+            "too many are open"
+        } else if let Some(place) = self.places.take(remote.ip()) {
+            return Some(Admitted { stream, remote, place });
+        } else {
+            "too many are open from its address"
+        };
+        if let Some(Turn { left_out }) = self.refused.turn() {
+            tracing::warn!(%remote, open, error = why, left_out, "connection refused");
+        }
+        None
+    }
+}
+
 /// What all connections of a listener share.
 struct Line {
     servers: Servers,
     surface: Surface,
     limits: Limits,
     tls: Option<Arc<Tls>>,
+    /// Of lines about connections that were cut because nobody reads.
+    cut: Pace,
 }
 
 /// What speaks each version of HTTP.
@@ -176,15 +226,17 @@ impl Servers {
             .keep_alive_timeout(limits.keepalive)
             .max_concurrent_streams(limits.streams_max)
             .initial_stream_window_size(limits.receive_bytes_max)
-            .max_header_list_size(u32::try_from(limits.buffer_bytes_max).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(limits.buffer_bytes_max * HEADS_READ).unwrap_or(u32::MAX))
             .max_send_buf_size(HTTP2_SEND_BYTES_MAX);
         Self { http1, http2 }
     }
 }
 
-async fn connection(line: Arc<Line>, stream: TcpStream, remote: SocketAddr, watcher: Watcher) {
+async fn connection(line: Arc<Line>, admitted: Admitted, watcher: Watcher) {
+    let Admitted { stream, remote, place: _place } = admitted;
     // Small answers go out at once; an error here would only make them slower.
     let _ = stream.set_nodelay(true);
+    unread::bound(&stream, line.limits.send_bytes_max, line.limits.write_timeout);
     let peer = Arc::new(PeerInfo { remote, local: stream.local_addr().ok() });
     if let Some(tls) = &line.tls {
         // Boxed so that connections without TLS do not keep room for it.
@@ -215,18 +267,44 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (io, surface, remote) = (TokioIo::new(stream), line.surface.clone(), peer.remote);
+    let unread = Unread::new(line.limits.write_timeout);
+    let (noted, head_bytes_max) = (Arc::clone(&unread), line.limits.buffer_bytes_max);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (surface, peer) = (surface.clone(), Arc::clone(&peer));
-        async move { Ok::<_, std::convert::Infallible>(surface.handle(request.map(Body::new), &peer).await) }
+        let (surface, peer, unread) = (surface.clone(), Arc::clone(&peer), Arc::clone(&noted));
+        async move {
+            let request = request.map(Body::new);
+            let response = match head_bytes(&request) > head_bytes_max {
+                true => surface.refuse_head(&request, head_bytes_max),
+                false => surface.handle(request, &peer).await,
+            };
+            Ok::<_, std::convert::Infallible>(response.map(|body| Metered::new(body, unread)))
+        }
     });
-    let outcome = match version {
-        Version::Http1 => watcher.watch(line.servers.http1.serve_connection(io, service)).await,
-        // Boxed so that connections of the other version do not keep room for it.
-        Version::Http2 => Box::pin(watcher.watch(line.servers.http2.serve_connection(io, service))).await,
+    let served = async {
+        match version {
+            Version::Http1 => watcher.watch(line.servers.http1.serve_connection(io, service)).await,
+            // Boxed so that connections of the other version do not keep room for it.
+            Version::Http2 => Box::pin(watcher.watch(line.servers.http2.serve_connection(io, service))).await,
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = served => outcome,
+        () = unread.overdue() => {
+            if let Some(Turn { left_out }) = line.cut.turn() {
+                tracing::info!(%remote, left_out, "connection cut: its client does not read");
+            }
+            return;
+        }
     };
     if let Err(error) = outcome {
         tracing::debug!(%remote, error = &error as &dyn std::error::Error, "connection ended");
     }
+}
+
+/// How large the headers of a request are, as HTTP/2 counts them.
+fn head_bytes(request: &Request<Body>) -> usize {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
+    fields.sum::<usize>() + request.uri().path_and_query().map_or(0, |path| path.as_str().len())
 }
 
 /// The version a client speaks; `None` when it does not say in time, or the daemon stops meanwhile.

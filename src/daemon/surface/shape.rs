@@ -10,6 +10,7 @@ use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Number, Value};
 
 use super::required::Required;
+use crate::core::text::printable;
 use crate::wire::fault::{Code, Fault};
 
 /// What is done with a field the message does not have.
@@ -334,7 +335,7 @@ fn unknown_field(place: &Place<'_>, message: &MessageDescriptor) -> Fault {
 /// A caller's text as it may be shown back: at most 64 characters.
 pub(super) fn shortened(text: &str) -> String {
     match text.char_indices().nth(64) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", printable(&text[..end])),
+        None => printable(text).into_owned(),
     }
 }

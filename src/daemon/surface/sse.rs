@@ -20,6 +20,7 @@ use super::accept::Form;
 use super::caller::RequestId;
 use super::frame::Frames;
 use super::routes::Binding;
+use crate::core::text::is_unseen;
 use crate::wire::fault::Fault;
 use crate::wire::json::JsonError;
 use crate::wire::problem::Problem;
@@ -262,7 +263,7 @@ fn ended_with(trailers: &HeaderMap) -> Option<Fault> {
 ///
 /// Without JSON it only moves the id to resume from: a client is shown no event. Empty when it has neither.
 fn event_frame(id: Option<&str>, event: Option<&str>, json: Option<&[u8]>) -> Bytes {
-    let id = id.filter(|id| !id.contains(char::is_control));
+    let id = id.filter(|id| !id.contains(is_unseen));
     if id.is_none() && json.is_none() {
         return Bytes::new();
     }

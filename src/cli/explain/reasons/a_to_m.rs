@@ -235,6 +235,12 @@ pub static REASONS: &[Explanation] = &[
         "begin a new one",
     ),
     explain(
+        "HEADERS_TOO_LARGE",
+        Code::ResourceExhausted,
+        "the headers of the request, or its metadata, are larger than is taken",
+        "send less of them",
+    ),
+    explain(
         "HOST_NOT_ALLOWED",
         Code::PermissionDenied,
         "the request names a host that this loopback listener does not answer to",
@@ -288,6 +294,12 @@ pub static REASONS: &[Explanation] = &[
         Code::FailedPrecondition,
         "a label has another value",
         "add --overwrite to change it",
+    ),
+    explain(
+        "MALFORMED_BODY",
+        Code::InvalidArgument,
+        "the chunks that the body comes in are malformed",
+        "send it with a content-length, or in chunks as RFC 9112 has them",
     ),
     explain("MALFORMED_GZIP", Code::InvalidArgument, "the body is not gzip, or is cut off", "send it plain"),
     explain(

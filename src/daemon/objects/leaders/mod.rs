@@ -20,10 +20,12 @@ use xxhash_rust::xxh64::Xxh64;
 use super::listing::{self, PageToken};
 use super::{Envelope, at_cursor, caller, head_cursor, not_modified, tagged};
 use crate::core::scope::ScopeKind;
+use crate::core::text::is_unseen;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::View;
 use crate::daemon::store::{Kind, RecordId};
+use crate::daemon::telemetry::Pace;
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 pub use explain::blocked_by;
@@ -42,6 +44,8 @@ pub const RUNBOOK: &str = "docs/runbooks/leadership.md";
 pub struct Leaders {
     registry: Arc<Registry>,
     watches: Arc<Semaphore>,
+    /// Of lines about streams, of which a caller may open as many as it likes one after the other.
+    told: Pace,
 }
 
 /// Which scopes are meant.
@@ -53,16 +57,19 @@ struct ScopeFilter {
 
 impl ScopeFilter {
     /// # Errors
-    /// `INVALID_ARGUMENT` for a kind that there is not.
+    /// `INVALID_ARGUMENT` for a kind that there is not, and for what cannot be the name of a scope.
     fn of(scopes: &[String], kinds: &[String], leaders: &[String]) -> Result<Self, Fault> {
         if let Some(kind) = kinds.iter().find(|kind| !["global", "shard", "custom"].contains(&kind.as_str()))
         {
-            let kind: String = kind.chars().filter(|c| !c.is_control()).take(40).collect();
+            let kind: String = kind.chars().filter(|c| !is_unseen(*c)).take(40).collect();
             return Err(Fault::invalid(format!(
                 "field `kind`: `{kind}` is none of global, shard and custom"
             )));
         }
-        let scopes = scopes.iter().filter(|scope| !scope.is_empty()).cloned().collect();
+        let scopes: Vec<String> = scopes.iter().filter(|scope| !scope.is_empty()).cloned().collect();
+        for scope in &scopes {
+            ScopeKind::of(scope).map_err(|error| Fault::invalid(format!("field `scope`: {error}")))?;
+        }
         Ok(Self { scopes, kinds: kinds.to_vec(), leaders: leaders.to_vec() })
     }
 
@@ -83,7 +90,7 @@ impl ScopeFilter {
 impl Leaders {
     /// At most `watches_max` watches are served at once.
     pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
-        Self { registry, watches: Arc::new(Semaphore::new(watches_max)) }
+        Self { registry, watches: Arc::new(Semaphore::new(watches_max)), told: Pace::of_requests() }
     }
 
     async fn list_page(

@@ -15,10 +15,14 @@ use crate::daemon::objects::{caller, reset_word, watch_place};
 use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
 use crate::daemon::registry::watch::{Step, Watch, WatchEvent};
 use crate::daemon::registry::{Registry, parse_cursor};
+use crate::daemon::telemetry::Turn;
 use crate::wire::fault::Fault;
 use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 use pb::leader_event::Type;
 use pb::leadership_event::Kind;
+
+/// How many scopes of a stream are named in a line of the log.
+const SCOPES_SHOWN: usize = 4;
 
 impl Leaders {
     pub(super) async fn serve_watch(
@@ -78,14 +82,28 @@ impl Leaders {
         let since = parse_cursor(since)?;
         let place = watch_place(&self.watches)?;
         self.registry.ready_for("").await?;
-        let scopes = if filter.scopes.is_empty() { "*".to_owned() } else { filter.scopes.join(",") };
+        let scopes = shown(&filter.scopes);
         let names = Box::new(move |record: &_| filter.names(key_of(record)));
         let watch = Watch::begin(self.registry.clone(), LEADERSHIP, names, since).with_parts(parts);
         let request_id = caller.request_id.to_string();
         let transport = caller.protocol.negotiated();
-        info!(scope = %scopes, transport, request_id, "leadership stream opened");
-        let open = Open { scopes, transport, request_id, _place: place };
+        let turn = self.told.turn();
+        if let Some(Turn { left_out }) = turn {
+            info!(scope = %scopes, transport, request_id, left_out, "leadership stream opened");
+        }
+        let open = Open { scopes, transport, request_id, told: turn.is_some(), _place: place };
         Ok(Running { watch, registry: self.registry.clone(), told_before: false, _open: open })
+    }
+}
+
+/// The scopes of a stream as the log has them: `*` for all, the first few of many.
+fn shown(scopes: &[String]) -> String {
+    match scopes {
+        [] => "*".to_owned(),
+        [first @ .., _] if first.len() >= SCOPES_SHOWN => {
+            format!("{},and {} more", scopes[..SCOPES_SHOWN].join(","), scopes.len() - SCOPES_SHOWN)
+        }
+        all => all.join(","),
     }
 }
 
@@ -98,13 +116,17 @@ struct Open {
     scopes: String,
     transport: &'static str,
     request_id: String,
+    /// Whether the log has the line of its beginning.
+    told: bool,
     _place: OwnedSemaphorePermit,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let Self { scopes, transport, request_id, .. } = self;
-        info!(scope = %scopes, transport, request_id, "leadership stream closed");
+        let Self { scopes, transport, request_id, told, .. } = self;
+        if *told {
+            info!(scope = %scopes, transport, request_id, "leadership stream closed");
+        }
     }
 }
 

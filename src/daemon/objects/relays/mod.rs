@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::listing::{self, PageToken};
 use crate::core::names::check_id;
 use crate::core::placement::Incarnations;
+use crate::core::text::is_unseen;
 use crate::core::time::{Millis, whole_ms};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::life::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
@@ -232,7 +233,7 @@ fn checked(relay: Option<pb::Relay>) -> Result<(RecordId, RelayValue), Fault> {
     if address.is_empty() {
         return Err(Fault::invalid("field `relay.address` is empty"));
     }
-    if address.len() > ADDRESS_BYTES_MAX || address.chars().any(|c| c.is_control() || c.is_whitespace()) {
+    if address.len() > ADDRESS_BYTES_MAX || address.chars().any(|c| is_unseen(c) || c.is_whitespace()) {
         let message = format!(
             "field `relay.address` must be a host name or an address of at most {ADDRESS_BYTES_MAX} bytes"
         );

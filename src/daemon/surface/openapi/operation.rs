@@ -215,12 +215,26 @@ fn request_body(
         "*" => {
             let in_path = path_fields(method, &binding.template);
             let without: Vec<_> = in_path.into_iter().filter_map(|path| path.first().cloned()).collect();
-            schemas.object(&input, &without, binding.dialect, comments)
+            let mut schema = schemas.object(&input, &without, binding.dialect, comments);
+            let required: Vec<_> = input.fields().filter(is_required).collect();
+            take_null(&mut schema, |name| !required.iter().any(|field| field.json_name() == name));
+            schema
         }
         name => schemas.field(&input.get_field_by_name(name)?, binding.dialect, comments),
     };
     let required = binding.body == "*" && input.fields().any(|field| is_required(&field));
     Some(json!({"required": required, "content": {Form::Json.media_type(): {"schema": schema}}}))
+}
+
+/// Lets these properties be null as well: to a request that is as if they were not there.
+fn take_null(object: &mut Value, is_optional: impl Fn(&str) -> bool) {
+    let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    for (_, schema) in properties.iter_mut().filter(|(name, _)| is_optional(name)) {
+        match schema.get_mut("type") {
+            Some(kind) => *kind = json!([kind.take(), "null"]),
+            None => *schema = json!({"anyOf": [schema.take(), {"type": "null"}]}),
+        }
+    }
 }
 
 fn answers(bindings: &[Bound<'_>], comments: &Comments, schemas: &mut Schemas) -> Value {
@@ -274,26 +288,32 @@ fn json_path(path: &FieldPath) -> String {
     path.iter().map(FieldDescriptor::json_name).collect::<Vec<_>>().join(".")
 }
 
+/// A version as an `ETag` has it, weak or strong, or without its quotes; or any.
+const IF_MATCH: &str = r#"^(\*|(W/)?("[0-9]{1,19}"|[0-9]{1,19}))$"#;
+/// A sum of whole numbers with their units.
+const TIMEOUT: &str = "^([0-9]{1,9} ?(ns|us|ms|s|m|h|d) ?)+$";
+
 /// The headers any call may carry.
 pub(super) fn parameters() -> Value {
     let header = |name: &str, description: &str, schema: Value| json!({"name": name, "in": "header", "description": description, "schema": schema});
     let key = json!({"type": "string", "pattern": "^[!-~]{1,128}$"});
     json!({
         "IdempotencyKey": header("Idempotency-Key",
-            "Names the change: repeated with the same key it is applied once, and answered as before.", key.clone()),
+            "Names the change: repeated with the same key it is applied once, and answered as before.", key),
         "IfMatch": header("If-Match",
             "The version the caller read, as the object's ETag has it; `*`: any, but it must exist.",
-            json!({"type": "string"})),
+            json!({"type": "string", "pattern": IF_MATCH})),
         "IfNoneMatch": header("If-None-Match",
             "An ETag: when the answer would be the same, it is 304 without a body.", json!({"type": "string"})),
         "LastEventId": header("Last-Event-ID",
             "The id of the last event that was read, as browsers send it when they reconnect; goes before `since`.",
             json!({"type": "string"})),
         "RequestId": header("x-request-id",
-            "Names the request in answers and logs; made up when absent.", key),
+            "Names the request in answers and logs: 1 to 128 visible characters. Made up when it is absent or anything else.",
+            json!({"type": "string"})),
         "Timeout": header("omnirelay-timeout",
             "How long the call may take, such as `250ms` or `2m`: 10 s when absent, at most 5 minutes. A stream has no end unless it names one.",
-            json!({"type": "string"})),
+            json!({"type": "string", "pattern": TIMEOUT})),
     })
 }
 

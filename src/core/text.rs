@@ -1,0 +1,73 @@
+//! Which characters text from outside may not have, because whoever reads it would not see them or be misled by them.
+
+use std::borrow::Cow;
+
+/// Whether a character steers the terminal or the order of what is read, or takes no room: control characters, line
+/// separators, marks of direction, and characters of no width.
+///
+/// Two texts that differ in these look the same, and one that has them may look like another.
+pub fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'
+                | '\u{1160}'
+                | '\u{17b4}'
+                | '\u{17b5}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// The text with what cannot be seen written out, such as `\u{202e}`, so that it cannot drive a terminal.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unseen) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_unseen(c) {
+            // `escape_default` writes out all but visible ASCII.
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_is_written_out() {
+        let cases = [
+            ("plain", "peer node-1: größe, 工程, 🛠️", "peer node-1: größe, 工程, 🛠️"),
+            ("a line of its own", "a\nb\r", "a\\nb\\r"),
+            ("a terminal's colour", "a\u{1b}[31mb", "a\\u{1b}[31mb"),
+            ("a terminal's colour in one byte", "\u{9b}31m", "\\u{9b}31m"),
+            ("the other direction", "a\u{202e}b\u{2066}c", "a\\u{202e}b\\u{2066}c"),
+            ("no width", "no\u{200b}de\u{feff}", "no\\u{200b}de\\u{feff}"),
+            ("a soft hyphen and a filler", "a\u{ad}b\u{3164}", "a\\u{ad}b\\u{3164}"),
+            ("another line", "a\u{2028}b", "a\\u{2028}b"),
+            ("tags", "\u{e0061}", "\\u{e0061}"),
+        ];
+        for (what, text, expected) in cases {
+            assert_eq!(printable(text), expected, "{what}");
+            assert_eq!(text.chars().any(is_unseen), text != expected, "{what}");
+        }
+    }
+}

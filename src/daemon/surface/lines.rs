@@ -1,0 +1,51 @@
+//! Lines of the log that callers cause by the call: written so often and no oftener.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::caller::RequestId;
+use crate::daemon::telemetry::{Pace, Turn};
+use crate::wire::fault::Fault;
+
+/// How often, of each sort.
+#[derive(Debug)]
+pub(super) struct Lines {
+    refused: Pace,
+    /// Failures of our own: a caller that has found one may repeat it.
+    failed: Pace,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { refused: Pace::new(20, Duration::from_secs(3)), failed: Pace::of_requests() }
+    }
+}
+
+impl Lines {
+    /// Tells of a call that was refused for who its caller is, or where it comes from; of no other.
+    pub(super) fn refused(
+        &self,
+        call: &str,
+        principal: &str,
+        fault: &Fault,
+        remote: SocketAddr,
+        id: &RequestId,
+    ) {
+        if is_refusal(fault.code.grpc())
+            && let Some(Turn { left_out }) = self.refused.turn()
+        {
+            let (reason, error) = (fault.reason.as_ref(), fault.message.as_str());
+            tracing::warn!(call, principal, reason, error, %remote, request_id = %id, left_out, "call refused");
+        }
+    }
+
+    /// Whether a failure of our own is to be told.
+    pub(super) fn failed(&self) -> Option<Turn> {
+        self.failed.turn()
+    }
+}
+
+/// Whether a call that ended so was refused for who its caller is.
+pub(super) fn is_refusal(code: tonic::Code) -> bool {
+    matches!(code, tonic::Code::PermissionDenied | tonic::Code::Unauthenticated)
+}

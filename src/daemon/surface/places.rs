@@ -1,0 +1,102 @@
+//! How many connections one address may have, so that no single host takes them all.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How many bits of an IPv6 address tell hosts apart: one host has all addresses below them.
+const HOST_BITS: u32 = 64;
+
+/// The connections of a listener, by who made them.
+#[derive(Debug)]
+pub(super) struct Places {
+    per_address_max: usize,
+    taken: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A place that one connection has. Given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    of: Arc<Places>,
+    /// `None`: it is not counted.
+    address: Option<IpAddr>,
+}
+
+impl Places {
+    pub(super) fn new(per_address_max: usize) -> Arc<Self> {
+        Arc::new(Self { per_address_max, taken: Mutex::default() })
+    }
+
+    /// A place for one more; `None` when its address has as many as it may.
+    ///
+    /// Callers over the loopback interface are not counted: one address stands for all programs of the host there, and
+    /// for all clients of a proxy on it.
+    pub(super) fn take(self: &Arc<Self>, remote: IpAddr) -> Option<Place> {
+        let address = host_of(remote);
+        if address.is_loopback() {
+            return Some(Place { of: Arc::clone(self), address: None });
+        }
+        let mut taken = self.lock();
+        let count = taken.get(&address).copied().unwrap_or(0);
+        if count >= self.per_address_max {
+            return None;
+        }
+        taken.insert(address, count + 1);
+        Some(Place { of: Arc::clone(self), address: Some(address) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(address) = self.address else { return };
+        let mut taken = self.of.lock();
+        match taken.get_mut(&address) {
+            Some(count) if *count > 1 => *count -= 1,
+            Some(_) | None => drop(taken.remove(&address)),
+        }
+    }
+}
+
+/// What all addresses of one host have in common.
+fn host_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - HOST_BITS))).into()
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_host_gets_its_share_and_gives_it_back() {
+        let places = Places::new(2);
+        let take = |address: &str| places.take(address.parse().unwrap());
+        let first = take("10.0.0.7");
+        let second = take("::ffff:10.0.0.7");
+        assert!(first.is_some() && second.is_some());
+        assert!(take("10.0.0.7").is_none(), "one too many");
+        assert!(take("10.0.0.8").is_some(), "another host");
+        drop(first);
+        assert!(take("10.0.0.7").is_some(), "a place that was given back");
+        drop(second);
+        let held = [take("2001:db8::1"), take("2001:db8::ffff:2")];
+        assert!(
+            held.iter().all(Option::is_some) && take("2001:db8::3").is_none(),
+            "one host, many addresses"
+        );
+        assert!(take("2001:db8:0:1::1").is_some(), "another network");
+        drop(held);
+        let local: Vec<_> = (0..100).map(|_| (take("127.0.0.1"), take("::1"))).collect();
+        assert!(local.iter().all(|(four, six)| four.is_some() && six.is_some()), "this host");
+        drop(local);
+        assert!(places.lock().is_empty(), "nothing is kept of who has left");
+    }
+}

@@ -1,0 +1,144 @@
+//! Answers that a client does not read: noticed, so that its connection can be cut.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// How slowly a large piece may be read, in bytes a second.
+const BYTES_PER_SECOND_MIN: usize = 16 * 1024;
+/// A larger piece is looked after until its last byte is sent; a smaller one until the next is asked for.
+const LARGE_BYTES: usize = 4096;
+
+/// Bounds what the system holds for a client that does not read, and for how long, where the system can.
+///
+/// Left to itself it holds megabytes of a stream, and a client whose window is shut for ever.
+pub(super) fn bound(stream: &TcpStream, send_bytes: usize, timeout: Duration) {
+    // Where they cannot be had the connection is served as the system sees fit.
+    let outcome = rustix::net::sockopt::set_socket_send_buffer_size(stream, send_bytes);
+    #[cfg(target_os = "linux")]
+    let outcome = outcome.and_then(|()| {
+        let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        rustix::net::sockopt::set_tcp_user_timeout(stream, timeout_ms)
+    });
+    #[cfg(not(target_os = "linux"))]
+    let _ = timeout;
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "send buffer of a connection is not bounded");
+    }
+}
+
+/// The pieces of one connection's answers that are on their way, each with when it has to be gone.
+#[derive(Debug)]
+pub(super) struct Unread {
+    timeout: Duration,
+    due: Mutex<HashMap<u64, Instant>>,
+    next: AtomicU64,
+}
+
+impl Unread {
+    pub(super) fn new(timeout: Duration) -> Arc<Self> {
+        Arc::new(Self { timeout, due: Mutex::default(), next: AtomicU64::new(0) })
+    }
+
+    /// Is ready once something was not read in time, up to half as much later.
+    pub(super) async fn overdue(&self) {
+        loop {
+            tokio::time::sleep(self.timeout / 2).await;
+            let now = Instant::now();
+            if self.lock().values().any(|due| *due <= now) {
+                return;
+            }
+        }
+    }
+
+    fn note(self: &Arc<Self>, bytes: usize) -> Noted {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let patience = Duration::from_secs((bytes / BYTES_PER_SECOND_MIN) as u64);
+        self.lock().insert(id, Instant::now() + self.timeout + patience);
+        Noted { of: Arc::clone(self), id }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Instant>> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A piece that is looked after until this is dropped.
+struct Noted {
+    of: Arc<Unread>,
+    id: u64,
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.of.lock().remove(&self.id);
+    }
+}
+
+/// Bytes that are looked after until the last of them is sent.
+struct Large {
+    bytes: Bytes,
+    _noted: Noted,
+}
+
+impl AsRef<[u8]> for Large {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// An answer of which is noted what is not read.
+pub(super) struct Metered<B> {
+    body: B,
+    unread: Arc<Unread>,
+    /// The piece that was given away last, until the next is asked for.
+    last: Option<Noted>,
+}
+
+impl<B> Metered<B> {
+    pub(super) fn new(body: B, unread: Arc<Unread>) -> Self {
+        Self { body, unread, last: None }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Metered<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        self.last = None;
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let Poll::Ready(Some(Ok(frame))) = polled else { return polled };
+        let frame = match frame.into_data() {
+            Ok(bytes) if bytes.len() > LARGE_BYTES => {
+                let noted = self.unread.note(bytes.len());
+                Frame::data(Bytes::from_owner(Large { bytes, _noted: noted }))
+            }
+            Ok(bytes) => {
+                self.last = Some(self.unread.note(bytes.len()));
+                Frame::data(bytes)
+            }
+            Err(frame) => frame,
+        };
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
