@@ -15,6 +15,7 @@ use super::session::Session;
 use super::table::{Column, Layout, Moment, Table};
 use crate::daemon::config::LogFormat;
 use crate::daemon::fleet::FleetError;
+use crate::daemon::store::embedded::Missing;
 use crate::daemon::up::{self, UpError, UpNode, UpOptions};
 use crate::wire::fault::Exit;
 
@@ -52,6 +53,9 @@ pub struct UpArgs {
     /// Form of the log on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormatArg,
+    /// Begin anew when the registry that DIR had is missing or empty: everything that was registered is given up
+    #[arg(long)]
+    accept_data_loss: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -78,6 +82,7 @@ pub fn run(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
     let options = UpOptions {
         nodes: args.nodes,
         data: args.data.clone(),
+        missing: if args.accept_data_loss { Missing::AcceptLoss } else { Missing::Refuse },
         ready_file: args.ready_file.clone(),
         store: args.store.clone(),
         services: args.services.clone(),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::store::embedded::Missing;
+
 /// The control daemon of a mesh.
 #[derive(Debug, Parser)]
 #[command(
@@ -28,8 +30,20 @@ pub struct DaemonArgs {
     #[arg(long, value_name = "PATH")]
     pub ready_file: Option<PathBuf>,
 
+    /// Begin anew when the embedded registry of the data directory is missing or empty: everything that was
+    /// registered is given up. Without it the daemon does not start then. Give it once
+    #[arg(long)]
+    pub accept_data_loss: bool,
+
     #[command(subcommand)]
     pub command: Option<DaemonCommand>,
+}
+
+impl DaemonArgs {
+    /// What to do about a registry that was there and is not.
+    pub fn missing(&self) -> Missing {
+        if self.accept_data_loss { Missing::AcceptLoss } else { Missing::Refuse }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -44,6 +44,7 @@ use super::store::{Kind, Retention, Store};
 use super::surface::{
     FinishedCall, Hosts, Insecure, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceError, TlsError,
 };
+use crate::core::audit_seal::mac::MacKey;
 use crate::core::time::Millis;
 use crate::wire::pb::aeroarc::registry::v1::aero_registry_server::AeroRegistryServer;
 use crate::wire::pb::omnirelay::dev::v1::dev_service_server::DevServiceServer;
@@ -156,14 +157,8 @@ impl Node {
     /// [`NodeError`]; nothing runs then.
     pub async fn start(mut spec: NodeSpec) -> Result<Self, NodeError> {
         let control = spec.listener.local_addr().map_err(NodeError::Listen)?;
-        let registry = Registry::new(spec.node_id.clone(), spec.store.clone(), &MIRRORED);
         let audit_key = spec.audit.key(&spec.node_id)?;
-        let registry = registry
-            .following(&FOLLOWED)
-            .claiming(&CLAIMED)
-            .restoring(&SHARED)
-            .marking_audit(audit_key.mac().clone());
-        let registry = Arc::new(registry);
+        let registry = Arc::new(registry(&spec, audit_key.mac()));
         let heads = Arc::new(Heads::new(spec.audit.heads()?));
         let relay_listeners = spec.relay.take();
         let relay_addresses = relay_listeners.as_ref().map(RelayListeners::addresses).transpose();
@@ -301,6 +296,15 @@ impl Node {
             tracing::warn!("the last audit records are not sealed; they are at the next start");
         }
     }
+}
+
+/// The registry of a node, and what is special about its kinds.
+fn registry(spec: &NodeSpec, mac: &MacKey) -> Registry {
+    Registry::new(spec.node_id.clone(), spec.store.clone(), &MIRRORED)
+        .following(&FOLLOWED)
+        .claiming(&CLAIMED)
+        .restoring(&SHARED)
+        .marking_audit(mac.clone())
 }
 
 /// Where others reach this node.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::core::time::{Millis, rfc3339, whole_ms};
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::loss::Loss;
 use crate::wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
 
 /// What still works while the store has no room.
@@ -116,7 +117,7 @@ fn history(registry: &Registry) -> ReadinessItem {
     let lines: Vec<String> = told.iter().map(ToString::to_string).collect();
     ReadinessItem {
         name: "history".to_owned(),
-        ok: told.iter().all(|loss| loss.restored >= loss.count()),
+        ok: told.iter().all(Loss::is_restored),
         message: lines.join("; "),
         required: false,
     }

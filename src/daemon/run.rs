@@ -22,6 +22,7 @@ use super::open_files;
 use super::registry::follow::chain;
 use super::relay::assembly::STOP_LIMIT;
 use super::signals::EndSignals;
+use super::store::embedded::Missing;
 use super::stores::Stores;
 use super::telemetry::{self, LogControl};
 use crate::wire::fault::Exit;
@@ -134,7 +135,7 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
         node_id,
         audit,
         session_secret: directory.session_secret()?,
-        store: open_stores(loaded, directory.path())?.of_node(),
+        store: open_stores(loaded, directory.path(), args.missing())?.of_node(),
         listener: listen(&config)?,
         relay: RelayListeners::of(&config)?,
         telemetry: directory.path().join(TELEMETRY_FOLDER),
@@ -166,12 +167,12 @@ fn data_dir(config: &Config) -> PathBuf {
     state.join("omnirelay")
 }
 
-fn open_stores(loaded: &Loaded, directory: &Path) -> Result<Stores, Failure> {
+fn open_stores(loaded: &Loaded, directory: &Path, missing: Missing) -> Result<Stores, Failure> {
     let config = &loaded.config;
     if config.store.url == "embedded:" && !config.mesh.seeds.is_empty() {
         warn!(seeds = %config.mesh.seeds.join(" "), "the embedded store shares no registry with other nodes");
     }
-    Ok(Stores::open(config, loaded.redis()?, directory)?)
+    Ok(Stores::open(config, loaded.redis()?, directory, missing)?)
 }
 
 fn listen(config: &Config) -> Result<TcpListener, Failure> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::Config;
-use super::store::embedded::OpenError;
+use super::store::embedded::{Missing, OpenError};
 use super::store::redis::link::RedisOptions;
 use super::store::redis::url::RedisUrl;
 use super::store::{EmbeddedStore, MemoryStore, RedisStore, Store};
@@ -34,7 +34,7 @@ pub struct Mesh {
 
 impl Stores {
     /// The stores that are configured, `redis` as [`StoreConfig::redis`] has it; an embedded one
-    /// keeps its file in `directory`. A server that cannot be reached is no error: nodes wait for
+    /// keeps its file in `directory`, and `missing` says what to do when it was there and is not. A server that cannot be reached is no error: nodes wait for
     /// it.
     ///
     /// # Errors
@@ -45,6 +45,7 @@ impl Stores {
         config: &Config,
         redis: Option<(RedisUrl, RedisOptions)>,
         directory: &Path,
+        missing: Missing,
     ) -> Result<Self, OpenError> {
         if let Some((url, options)) = redis {
             let cluster = config.node.cluster.clone();
@@ -53,7 +54,7 @@ impl Stores {
         }
         Ok(Self::One(match config.store.url.as_str() {
             "memory:" => Arc::new(MemoryStore::system()),
-            _ => Arc::new(EmbeddedStore::open(directory)?),
+            _ => Arc::new(EmbeddedStore::open_or(directory, missing)?),
         }))
     }
 

@@ -15,7 +15,7 @@ use super::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::open_files;
 use super::run::{ready_row, remove_if_there, stop_limit, withdraw_ready, write_ready};
 use super::signals::EndSignals;
-use super::store::embedded::OpenError;
+use super::store::embedded::{Missing, OpenError};
 use super::stores::Stores;
 use super::telemetry::{self, LogError};
 use crate::wire::fault::Exit;
@@ -40,6 +40,8 @@ pub struct UpOptions {
     pub nodes: Option<u16>,
     /// Where the registry, ids and ports are kept; `None`: nowhere, gone at the end.
     pub data: Option<PathBuf>,
+    /// What to do when the directory had an embedded registry, and it is gone.
+    pub missing: Missing,
     /// Written when all nodes are ready, removed at start and stop.
     pub ready_file: Option<PathBuf>,
     /// `embedded:` (default), `memory:` or the URL of a Redis store.
@@ -131,7 +133,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
         remove_if_there(path).map_err(|error| UpError::ReadyFile(error.to_string()))?;
     }
     let directory = Directory::open(options.data.as_deref())?;
-    let stores = Stores::open(&config, redis, directory.data.path())?;
+    let stores = Stores::open(&config, redis, directory.data.path(), options.missing)?;
     let relays = !config.node.services.is_empty();
     let (nodes, listeners) = choose_nodes(&directory, options.nodes, relays)?;
     if let Some(id) = config.relay.id.as_ref().filter(|_| relays && nodes.len() > 1) {

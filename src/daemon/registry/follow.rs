@@ -173,6 +173,9 @@ async fn load_from(registry: &Registry, beat: &Beat) -> Result<(), Reload> {
         return Err(Reload::Behind);
     }
     let count = records.len();
+    if let Some(before) = store.lost_before().filter(|_| !view.head().caught_up) {
+        registry.losses().note_everything(before, beat.epoch, beat.now);
+    }
     let lose = |change| registry.losses().note(change, beat.now);
     view.replace(beat.epoch, beat.head, Loaded { records, leases }, &log, lose);
     view.contact().note_log(true);

@@ -83,7 +83,13 @@ pub struct Loss {
     pub at: Millis,
     pub lost: BTreeMap<Kind, usize>,
     pub restored: usize,
+    /// True: all of the epoch before is lost, uncounted, and an operator has accepted that.
+    pub everything: bool,
 }
+
+/// What is said of an epoch that was lost whole.
+const EVERYTHING: &str =
+    "everything before it was lost with the store file, which was accepted with --accept-data-loss";
 
 /// A lost record that may be restored.
 struct Held {
@@ -277,7 +283,7 @@ impl Losses {
     /// Notes a new epoch that the view met at `at`.
     pub(super) fn note(&self, change: EpochChange, at: Millis) {
         let (since, epoch) = (Instant::now(), change.after);
-        let mut loss = Loss { epoch_before: change.before, epoch, at, lost: BTreeMap::new(), restored: 0 };
+        let mut loss = Loss::of_nothing(change.before, epoch, at);
         let mut inner = self.lock();
         inner.totals.changes += 1;
         for lost in change.lost {
@@ -297,10 +303,15 @@ impl Losses {
             let newest = inner.held.remove(&id).map_or(record, |held| held.record);
             inner.held.insert(id, Held { record: newest, found, reach, epoch, since });
         }
-        loss.say();
-        inner.told.push_back(Told { loss, since, recorded: false });
-        if inner.told.len() > TOLD_MAX {
-            inner.told.pop_front();
+        inner.tell(loss, since);
+    }
+
+    /// Notes that this daemon began in an epoch before which everything is lost, as an operator has accepted.
+    pub(super) fn note_everything(&self, before: Epoch, after: Epoch, at: Millis) {
+        let mut inner = self.lock();
+        if inner.told.iter().all(|told| told.loss.epoch != after) {
+            inner.totals.changes += 1;
+            inner.tell(Loss { everything: true, ..Loss::of_nothing(before, after, at) }, Instant::now());
         }
     }
 
@@ -310,6 +321,14 @@ impl Losses {
 }
 
 impl Inner {
+    fn tell(&mut self, loss: Loss, since: Instant) {
+        loss.say();
+        self.told.push_back(Told { loss, since, recorded: false });
+        if self.told.len() > TOLD_MAX {
+            self.told.pop_front();
+        }
+    }
+
     /// Releases a record that was lost to `epoch` and is as `shown` now, once another node that owns it has
     /// written it, somebody has deleted its older copy, or nobody wanted it.
     fn settle(&mut self, id: &RecordId, epoch: Epoch, shown: Option<&ViewRecord>, foreign: bool) {
@@ -363,6 +382,15 @@ impl Registry {
 }
 
 impl Loss {
+    fn of_nothing(epoch_before: Epoch, epoch: Epoch, at: Millis) -> Self {
+        Self { epoch_before, epoch, at, lost: BTreeMap::new(), restored: 0, everything: false }
+    }
+
+    /// Whether all that was lost is there again.
+    pub fn is_restored(&self) -> bool {
+        !self.everything && self.restored >= self.count()
+    }
+
     /// How many records were lost.
     pub fn count(&self) -> usize {
         self.lost.values().sum()
@@ -373,12 +401,18 @@ impl Loss {
         let epochs = format!("epoch: {:x} -> {:x}", self.epoch_before.0, self.epoch.0);
         let lost = self.lost.iter().map(|(kind, count)| format!("{kind}: {count} lost"));
         let restored = (self.count() > 0).then(|| format!("restored so far: {}", self.restored));
-        std::iter::once(epochs).chain(lost).chain(restored).collect()
+        let everything = self.everything.then(|| EVERYTHING.to_owned());
+        std::iter::once(epochs).chain(everything).chain(lost).chain(restored).collect()
     }
 
     fn say(&self) {
         let (before, epoch) = (format!("{:x}", self.epoch_before.0), format!("{:x}", self.epoch.0));
-        if self.count() == 0 {
+        if self.everything {
+            warn!(
+                before,
+                epoch, "registry began a new epoch; everything before it was lost, which was accepted"
+            );
+        } else if self.count() == 0 {
             info!(before, epoch, "registry began a new epoch; nothing was lost");
         } else {
             let lost = self.kinds();
@@ -396,6 +430,7 @@ impl std::fmt::Display for Loss {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "the registry began epoch {:x} at {}: ", self.epoch.0, rfc3339(self.at))?;
         match self.count() {
+            _ if self.everything => f.write_str(EVERYTHING),
             0 => f.write_str("nothing was lost"),
             1 => write!(f, "1 record was lost ({}), {} restored", self.kinds(), self.restored),
             count => write!(f, "{count} records were lost ({}), {} restored", self.kinds(), self.restored),

@@ -488,6 +488,12 @@ pub trait Store: Send + Sync + 'static {
     /// writes nothing.
     async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError>;
 
+    /// The epoch before this one, 0 if it is not known, where all of it was lost and that was accepted when the store
+    /// was opened.
+    fn lost_before(&self) -> Option<Epoch> {
+        None
+    }
+
     /// What is risky about how the store is set up: what, why, and what to set, a line each.
     fn advice(&self) -> Vec<String> {
         Vec::new()

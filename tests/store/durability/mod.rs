@@ -1,9 +1,11 @@
 //! What the embedded store keeps through kills, power loss, failing and full disks.
 
+mod damaged;
 mod disks;
 mod failing;
 mod file;
 mod kill;
+mod lost;
 mod power_loss;
 mod restored;
 

@@ -74,7 +74,7 @@ enum Next {
     Restored,
     Put {
         version: Version,
-        value: PeerValue,
+        value: Box<PeerValue>,
     },
 }
 
@@ -97,7 +97,7 @@ async fn next(
         if traces.iter().any(|trace| trace.id == *id && lost.is_older_than(trace)) {
             return Ok(Next::Superseded);
         }
-        let value = stamped(lost, absent(registry, &was));
+        let value = Box::new(stamped(lost, absent(registry, &was)));
         return Ok(Next::Put { version: Version(0), value });
     };
     if is_restored(lost, &now) {
@@ -111,7 +111,7 @@ async fn next(
     if value == *now {
         return Ok(Next::Restored);
     }
-    Ok(Next::Put { version: record.record.version, value: stamped(lost, value) })
+    Ok(Next::Put { version: record.record.version, value: Box::new(stamped(lost, value)) })
 }
 
 /// What the new epoch began with of a peer, before operators gave new orders; `None`: nobody knows.

@@ -14,6 +14,7 @@ use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
 use super::opening::Note;
+use super::{LOCK_NAME, PREPARED_NAME};
 
 /// Only the owner may read what the registry holds.
 const FILE_MODE: u32 = 0o600;
@@ -86,7 +87,7 @@ pub(super) struct Seen {
 
 impl FileDisk {
     pub fn new(path: PathBuf) -> Self {
-        let prepared = path.with_extension("new");
+        let prepared = path.with_file_name(PREPARED_NAME);
         Self { path, prepared, locked: None }
     }
 
@@ -105,7 +106,7 @@ impl FileDisk {
     fn lock(&mut self) -> io::Result<&File> {
         let file = match self.locked.take() {
             Some(file) => file,
-            None => lock_file(&self.path.with_extension("lock"))?,
+            None => lock_file(&self.path.with_file_name(LOCK_NAME))?,
         };
         Ok(self.locked.insert(file))
     }

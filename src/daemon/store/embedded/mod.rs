@@ -4,6 +4,7 @@ mod disk;
 mod failure;
 mod open;
 mod opening;
+mod proof;
 mod shared;
 mod tables;
 mod writer;
@@ -31,9 +32,14 @@ use super::{
 pub use self::disk::{Disk, Medium};
 pub use self::open::OpenError;
 pub use self::opening::Note;
+pub use self::proof::Missing;
 
 /// The name of the file in its directory.
 pub const FILE_NAME: &str = "registry.redb";
+/// The file that is locked to keep others out; it holds the note.
+const LOCK_NAME: &str = "registry.lock";
+/// A new file before it is complete.
+const PREPARED_NAME: &str = "registry.new";
 
 /// The most calls that wait for the writer; more wait outside.
 const WRITES_WAITING_MAX: usize = 1024;
@@ -46,6 +52,8 @@ pub struct EmbeddedStore {
     /// `None` only while it is dropped.
     calls: Option<Calls>,
     threads: Vec<JoinHandle<()>>,
+    /// The epoch whose loss was accepted when this was opened.
+    lost: Option<Epoch>,
 }
 
 struct Calls {
@@ -82,12 +90,21 @@ impl Default for Options {
 }
 
 impl EmbeddedStore {
-    /// Opens [`FILE_NAME`] in `dir`, or makes both.
+    /// Opens [`FILE_NAME`] in `dir`, or makes both. One that was there and is gone is not made anew.
     ///
     /// # Errors
     /// [`OpenError`] says which file, and what to do.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        Self::open_with(dir, SystemClock::start(), Options::default())
+        Self::open_or(dir, Missing::Refuse)
+    }
+
+    /// As [`EmbeddedStore::open`], and says what to do when the file was there and is gone. Where its loss is accepted,
+    /// a new epoch begins above the one that was lost.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`].
+    pub fn open_or(dir: &Path, missing: Missing) -> Result<Self, OpenError> {
+        Self::open_as(dir, SystemClock::start(), Options::default(), missing)
     }
 
     /// As [`EmbeddedStore::open`], with a clock and options. Store time is never behind what the
@@ -96,18 +113,35 @@ impl EmbeddedStore {
     /// # Errors
     /// As [`EmbeddedStore::open`].
     pub fn open_with(dir: &Path, clock: impl Clock, options: Options) -> Result<Self, OpenError> {
+        Self::open_as(dir, clock, options, Missing::Refuse)
+    }
+
+    fn open_as(dir: &Path, clock: impl Clock, options: Options, missing: Missing) -> Result<Self, OpenError> {
         open::make_directory(dir)?;
+        let lost = proof::lost(dir, missing)?;
         let path = dir.join(FILE_NAME);
         open::refuse_newer(&path)?;
-        Self::open_on(FileDisk::new(path), clock, options)
+        let store = Self::open_after(lost, FileDisk::new(path.clone()), clock, options)?;
+        let epoch = store.shared.shown().state.epoch;
+        proof::note(dir, epoch).map_err(|source| OpenError::Io { path, source })?;
+        Ok(store)
     }
 
     /// Opens the store on any disk.
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].
-    pub fn open_on(mut disk: impl Disk, clock: impl Clock, options: Options) -> Result<Self, OpenError> {
-        let shared = Arc::new(open::open(&mut disk, Box::new(clock), &options)?);
+    pub fn open_on(disk: impl Disk, clock: impl Clock, options: Options) -> Result<Self, OpenError> {
+        Self::open_after(None, disk, clock, options)
+    }
+
+    fn open_after(
+        lost: Option<Epoch>,
+        mut disk: impl Disk,
+        clock: impl Clock,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let shared = Arc::new(open::open(&mut disk, Box::new(clock), &options, lost)?);
         let (writes, jobs) = mpsc::channel(WRITES_WAITING_MAX);
         let (reads, reading) = mpsc::channel(READS_WAITING_MAX);
         let writer = Writer::new(Arc::clone(&shared), Box::new(disk), jobs);
@@ -116,7 +150,7 @@ impl EmbeddedStore {
             spawn(&shared, "store-write", move || writer.run())?,
             spawn(&shared, "store-read", move || serve_reads(&reader, reading))?,
         ];
-        Ok(Self { shared, calls: Some(Calls { writes, reads }), threads })
+        Ok(Self { shared, calls: Some(Calls { writes, reads }), threads, lost })
     }
 
     /// Counts what it has done.
@@ -165,6 +199,7 @@ impl EmbeddedStore {
         read: impl FnOnce(&Shared, &Snapshot<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
         let (reply, answer) = oneshot::channel();
+        // What panics in the engine is an error of `Shared::read`.
         let call: Read = Box::new(move |shared| {
             // Whoever asked may be gone.
             let _ = reply.send(shared.read(|snapshot| read(shared, snapshot)));
@@ -201,6 +236,10 @@ impl EmbeddedStore {
 impl Store for EmbeddedStore {
     fn name(&self) -> &str {
         "embedded"
+    }
+
+    fn lost_before(&self) -> Option<Epoch> {
+        self.lost
     }
 
     async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
@@ -276,8 +315,7 @@ fn spawn(
 
 fn serve_reads(shared: &Shared, mut reads: mpsc::Receiver<Read>) {
     while let Some(read) = reads.blocking_recv() {
-        // A panic of the engine below must not end the only reader; the caller hears that its
-        // call was dropped.
+        // Whatever panics must not end the only reader; the caller hears that its call was dropped.
         let _ = catch_unwind(AssertUnwindSafe(|| read(shared)));
     }
 }

@@ -43,10 +43,17 @@ pub enum OpenError {
     )]
     Newer { path: PathBuf, found: u32 },
     #[error(
-        "store file `{}` is damaged, or is no store file: restore it from a copy, or move it away to begin anew",
+        "store file `{}` is damaged, or is no store file: restore it from a copy; or move it away and start once with \
+         --accept-data-loss, which begins anew without anything that was registered",
         path.display()
     )]
     Damaged { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error(
+        "store file `{}` is {what}, and this directory had a registry: put the file back, or restore it from a copy; or \
+         start once with --accept-data-loss, which begins anew without anything that was registered",
+        path.display()
+    )]
+    Lost { path: PathBuf, what: &'static str },
     #[error("cannot open store file `{}`", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -73,7 +80,7 @@ pub(super) fn refuse_newer(path: &Path) -> Result<(), OpenError> {
     if !path.try_exists().map_err(|source| OpenError::Io { path: path.to_path_buf(), source })? {
         return Ok(());
     }
-    match Builder::new().open_read_only(path) {
+    spared(path, || match Builder::new().open_read_only(path) {
         Ok(database) => {
             let schema =
                 database.begin_read().map_err(redb::Error::from).and_then(|read| tables::schema(&read));
@@ -81,7 +88,7 @@ pub(super) fn refuse_newer(path: &Path) -> Result<(), OpenError> {
         }
         Err(DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::Held { path: path.to_path_buf() }),
         Err(_) => Ok(()),
-    }
+    })
 }
 
 /// Opens the file, makes a store of it if it is empty, and shows what it holds.
@@ -90,47 +97,102 @@ pub(super) fn refuse_newer(path: &Path) -> Result<(), OpenError> {
 /// elsewhere without its lock file) begins a new epoch with a quarantine: revisions, terms and
 /// instances would else be given out a second time. What evades this: copying or rolling back the
 /// whole directory, the lock file included; and after a power loss a copy taken in the last
-/// moments before it, whose batches the operating system had not noted yet.
+/// moments before it, whose batches the operating system had not noted yet. One that was `lost` and is made
+/// anew begins an epoch above that one, in the same way.
 pub(super) fn open(
     disk: &mut dyn Disk,
     clock: Box<dyn Clock>,
     options: &Options,
+    lost: Option<Epoch>,
 ) -> Result<Shared, OpenError> {
     let path = disk.path().to_path_buf();
     let seen = Arc::new(Seen::default());
     let database = open_database(disk, &seen, options.cache_bytes)?;
-    let read =
-        |database: &Database| -> Result<Option<u32>, redb::Error> { tables::schema(&database.begin_read()?) };
+    match spared(&path, || begin(disk, &database, clock, lost)) {
+        Ok(Begun { written, groups, clock, opening }) => {
+            let shared = Shared::new(path, clock, seen, options.cache_bytes, opening);
+            shared.use_database(Some(database));
+            shared.show_file(&written, groups);
+            Ok(shared)
+        }
+        Err(error) => {
+            close(database);
+            Err(error)
+        }
+    }
+}
+
+/// What an opening begins with.
+struct Begun {
+    written: Written,
+    groups: Groups,
+    clock: StoreClock,
+    opening: Opening,
+}
+
+fn begin(
+    disk: &mut dyn Disk,
+    database: &Database,
+    clock: Box<dyn Clock>,
+    lost: Option<Epoch>,
+) -> Result<Begun, OpenError> {
+    let path = disk.path().to_path_buf();
     let io = |source| OpenError::Io { path: path.clone(), source };
     let this = random_u64().map_err(io)?;
-    let created = check_schema(&path, read(&database))?.is_none();
+    let schema = database.begin_read().map_err(redb::Error::from).and_then(|read| tables::schema(&read));
+    let created = check_schema(&path, schema)?.is_none();
     if created {
-        create(&database, clock.now().0, this).map_err(|error| not_written(&path, error))?;
+        create(database, clock.now().0, this).map_err(|error| not_written(&path, error))?;
     }
-    let (mut written, mut groups) = load(&database).map_err(|error| damaged(&path, error))?;
+    let (mut written, mut groups) = load(database).map_err(|error| damaged(&path, error))?;
     let clock = StoreClock::at_least(clock, written.clock);
     let noted = disk.noted().map_err(io)?;
-    if !created && !noted.is_some_and(|noted| noted.agrees_with(&written)) {
-        begin_epoch(&database, &mut written, &groups, clock.now(), this)
+    let is_other = !created && !noted.is_some_and(|noted| noted.agrees_with(&written));
+    if is_other || lost.is_some() {
+        written.state.epoch = written.state.epoch.max(lost.unwrap_or_default());
+        begin_epoch(database, &mut written, &groups, clock.now(), this)
             .map_err(|error| not_written(&path, error))?;
-        let epoch = written.state.epoch;
-        warn!(path = %path.display(), %epoch, "store file is a copy or was moved here; a new epoch has begun");
+        say_begun(&path, written.state.epoch, lost);
     }
     disk.note(Note::of(&written)).and_then(|()| disk.settle()).map_err(io)?;
     let opening = Opening { id: this, before: written.opening.id };
     let now = clock.now();
     groups.values_mut().for_each(|group| group.recover(now));
-    let shared = Shared::new(path, clock, seen, options.cache_bytes, opening);
-    shared.use_database(Some(database));
-    shared.show_file(&written, groups);
-    Ok(shared)
+    Ok(Begun { written, groups, clock, opening })
+}
+
+fn say_begun(path: &Path, epoch: Epoch, lost: Option<Epoch>) {
+    let path = path.display();
+    match lost {
+        Some(_) => warn!(%path, %epoch, "store file was lost, which was accepted; a new epoch has begun"),
+        None => warn!(%path, %epoch, "store file is a copy or was moved here; a new epoch has begun"),
+    }
+}
+
+/// Does something with the storage engine: what it makes of a damaged file must not end the process.
+fn spared<R>(path: &Path, does: impl FnOnce() -> Result<R, OpenError>) -> Result<R, OpenError> {
+    let gave_up = |_| Err(damaged(path, "the storage engine gave up reading it"));
+    catch_unwind(AssertUnwindSafe(does)).unwrap_or_else(gave_up)
+}
+
+/// Closes a database that may be of a damaged file.
+pub(super) fn close(database: Database) {
+    // There is nothing that could be done about it.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
 }
 
 /// Opens the file again after a failure. Deadlines that only memory knows stay.
 pub(super) fn reopen(disk: &mut dyn Disk, shared: &Shared) -> Result<(Database, Written, Groups), Failure> {
     let failure = |error: &dyn std::error::Error| Failure::new(&shared.path, error.to_string());
     let database = open_database(disk, &shared.seen, shared.cache_bytes).map_err(|error| failure(&error))?;
-    let (written, mut groups) = load(&database).map_err(|error| failure(&error))?;
+    let loaded = spared(&shared.path, || load(&database).map_err(|error| damaged(&shared.path, error)));
+    let (written, mut groups) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            close(database);
+            return Err(failure(&error));
+        }
+    };
     remember(&mut groups, &shared.shown().groups);
     Ok((database, written, groups))
 }
@@ -151,18 +213,21 @@ fn open_database(disk: &mut dyn Disk, seen: &Arc<Seen>, cache_bytes: usize) -> R
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Err(OpenError::Held { path }),
         Err(source) => return Err(OpenError::Io { path, source }),
     };
-    // What is in a damaged file must not end the process.
-    let opened = catch_unwind(AssertUnwindSafe(|| {
-        Builder::new().set_cache_size(cache_bytes).create_with_backend(watched)
-    }));
-    let Ok(database) = opened else { return Err(damaged(&path, "the storage engine gave up reading it")) };
-    database.map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => OpenError::Held { path },
-        DatabaseError::Storage(StorageError::Io(source)) if source.kind() != io::ErrorKind::InvalidData => {
-            OpenError::Io { path, source }
-        }
-        error => OpenError::Damaged { path, source: error.into() },
+    spared(&path, || {
+        let opened = Builder::new().set_cache_size(cache_bytes).create_with_backend(watched);
+        opened.map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => OpenError::Held { path: path.clone() },
+            DatabaseError::Storage(StorageError::Io(source)) if !is_of_content(source.kind()) => {
+                OpenError::Io { path: path.clone(), source }
+            }
+            error => damaged(&path, error),
+        })
     })
+}
+
+/// Whether it is what is in a file that cannot be read, and not the file.
+fn is_of_content(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 /// The schema of the file if this program knows it; `None` for an empty file.
@@ -206,7 +271,9 @@ fn begin_epoch(
 
 fn not_written(path: &Path, error: redb::Error) -> OpenError {
     match error {
-        redb::Error::Io(source) => OpenError::Io { path: path.to_path_buf(), source },
+        redb::Error::Io(source) if !is_of_content(source.kind()) => {
+            OpenError::Io { path: path.to_path_buf(), source }
+        }
         error => damaged(path, error),
     }
 }

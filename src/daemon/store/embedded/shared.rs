@@ -1,6 +1,7 @@
 //! What the writer, the reader and the callers of an embedded store share.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -12,6 +13,7 @@ use super::super::rules::{self, Behind, GroupState, State};
 use super::super::{Clock, GroupId, LogEntry, LogPage, Revision, StoreError};
 use super::disk::Seen;
 use super::failure::Failure;
+use super::open;
 use super::opening::Opening;
 use super::tables::{Changed, Snapshot, Written};
 use crate::core::time::Millis;
@@ -113,7 +115,7 @@ impl Shared {
         let mut current = self.database.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *current, database);
         drop(current);
-        drop(before);
+        before.into_iter().for_each(open::close);
     }
 
     /// Begins to read what is committed now.
@@ -130,11 +132,16 @@ impl Shared {
         &self,
         read: impl FnOnce(&Snapshot<'_>) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        let transaction = self.begin_read()?;
         let group = |id: &GroupId| self.shown().groups.get(id).cloned();
-        let snapshot =
-            Snapshot::of(&transaction, &group).map_err(|error| self.read_failure(error).not_made())?;
-        read(&snapshot)
+        let attempt = catch_unwind(AssertUnwindSafe(|| {
+            let transaction = self.begin_read()?;
+            let snapshot =
+                Snapshot::of(&transaction, &group).map_err(|error| self.read_failure(error).not_made())?;
+            read(&snapshot)
+        }));
+        let gave_up =
+            |_| Err(self.read_failure("the storage engine gave up reading it: it may be damaged").not_made());
+        attempt.unwrap_or_else(gave_up)
     }
 
     /// Shows what a committed batch has changed, and wakes those who wait for the log.

@@ -1,0 +1,116 @@
+//! A store file that was there and is gone: no first start, and nothing that passes in silence.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use omnirelay::core::time::Millis;
+use omnirelay::daemon::store::embedded::{FILE_NAME, Missing, OpenError, Options};
+use omnirelay::daemon::store::{
+    Commit, EmbeddedStore, Epoch, Kind, ManualClock, Pulse, RecordId, Store, Write,
+};
+
+use crate::harness::epoch;
+
+/// A directory in which a registry was used, and its epoch.
+async fn used() -> (tempfile::TempDir, Epoch) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    let epoch = epoch(&store).await;
+    let id = RecordId::new(Kind::of("thing"), "x");
+    let writes = vec![Write::Put { id, value: Bytes::from_static(b"x"), group: None }];
+    store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
+    (dir, epoch)
+}
+
+fn remove(dir: &Path) {
+    std::fs::remove_file(dir.join(FILE_NAME)).unwrap();
+}
+
+fn empty(dir: &Path) {
+    std::fs::write(dir.join(FILE_NAME), b"").unwrap();
+}
+
+/// Leaves what version 0.1 left.
+fn forget_mark(dir: &Path) {
+    std::fs::remove_file(dir.join("registry.made")).unwrap();
+    let lock = dir.join("registry.lock");
+    let text = std::fs::read(&lock).unwrap();
+    std::fs::write(&lock, &text[..34]).unwrap();
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_is_a_loss_that_must_be_accepted() {
+    for (what, lose) in [("missing", remove as fn(&Path)), ("empty", empty)] {
+        for (version, made) in [("this version", true), ("version 0.1", false)] {
+            let (dir, before) = used().await;
+            lose(dir.path());
+            if !made {
+                forget_mark(dir.path());
+            }
+            let left = names(dir.path());
+            let refused = EmbeddedStore::open(dir.path()).err().map(|error| error.to_string());
+            let refused = refused.unwrap_or_else(|| panic!("{what}, {version}: made anew in silence"));
+            assert!(refused.contains(&format!("is {what}")), "{refused}");
+            assert!(refused.contains("--accept-data-loss"), "{refused}");
+            assert_eq!(names(dir.path()), left, "{what}, {version}: it is as it was");
+            let store = EmbeddedStore::open_or(dir.path(), Missing::AcceptLoss).unwrap();
+            let beat = store.pulse(Pulse::default()).await.unwrap();
+            assert!(beat.epoch > before, "{what}, {version}");
+            assert!(beat.quarantine_until > beat.now, "{what}, {version}");
+            let lost = if made { before } else { Epoch(0) };
+            assert_eq!(store.lost_before(), Some(lost), "{what}, {version}");
+            drop(store);
+            let store = EmbeddedStore::open(dir.path()).unwrap();
+            assert_eq!((epoch(&store).await, store.lost_before()), (beat.epoch, None), "{what}, {version}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_epoch_is_above_the_lost_one_under_a_clock_that_went_back() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(Millis(5_000_000_000_000)));
+    let open = |clock: ManualClock| EmbeddedStore::open_with(dir.path(), clock, Options::default());
+    let before = epoch(&open(clock).unwrap()).await;
+    remove(dir.path());
+    assert!(matches!(open(ManualClock::at(Millis(1))), Err(OpenError::Lost { .. })));
+    let store = EmbeddedStore::open_or(dir.path(), Missing::AcceptLoss).unwrap();
+    assert!(epoch(&store).await > before);
+}
+
+#[test]
+fn a_first_start_is_no_loss() {
+    type Leave = fn(&Path);
+    let cases: [(&str, Leave); 4] = [
+        ("an empty directory", |_| {}),
+        ("one that was used with Redis", |dir| {
+            std::fs::write(dir.join("omnirelayd.lock"), "").unwrap();
+            std::fs::write(dir.join("session-secret"), "secret\n").unwrap();
+            std::fs::create_dir(dir.join("audit")).unwrap();
+        }),
+        ("a first start that was killed before its first note", |dir| {
+            std::fs::write(dir.join("registry.lock"), "").unwrap();
+            std::fs::write(dir.join("registry.new"), "half").unwrap();
+        }),
+        ("a first start that was killed before the file had its name", |dir| {
+            drop(EmbeddedStore::open(dir).unwrap());
+            std::fs::remove_file(dir.join("registry.made")).unwrap();
+            std::fs::rename(dir.join(FILE_NAME), dir.join("registry.new")).unwrap();
+        }),
+    ];
+    for (what, leave) in cases {
+        for missing in [Missing::Refuse, Missing::AcceptLoss] {
+            let dir = tempfile::tempdir().unwrap();
+            leave(dir.path());
+            let store = EmbeddedStore::open_or(dir.path(), missing);
+            let lost = store.map(|store| store.lost_before()).map_err(|error| error.to_string());
+            assert_eq!(lost, Ok(None), "{what}");
+        }
+    }
+}
