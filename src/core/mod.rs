@@ -12,6 +12,7 @@ pub mod names;
 pub mod peer;
 pub mod placement;
 pub mod register;
+pub mod replicas;
 pub mod scope;
 pub mod selector;
 pub mod strays;

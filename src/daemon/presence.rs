@@ -10,6 +10,7 @@ use super::objects::peers::presence::Presence;
 use super::objects::peers::restore::restore_others;
 use super::objects::registers::restore::restore;
 use super::registry::Registry;
+use super::registry::confirm::confirm_leases;
 use super::registry::follow::{chain, in_time, wait_for};
 use super::registry::heart::{Heard, Pace, beat_heart};
 use super::store::Revision;
@@ -30,7 +31,7 @@ pub async fn keep_present(registry: Arc<Registry>, presence: Arc<Presence>, ever
         }
         Heard::Nothing => {}
     });
-    tokio::join!(heart, follow_beats(&registry, &presence, &beaten));
+    tokio::join!(heart, follow_beats(&registry, &presence, &beaten), confirm_leases(&registry));
 }
 
 /// Acts after each answered beat, and only then: while the store is silent there is nothing to
@@ -68,5 +69,8 @@ async fn restore_registers(registry: &Registry) {
 async fn record_epochs(registry: &Registry) {
     if let Err(error) = in_time(RECORD_TIMEOUT, registry.record_epochs()).await {
         debug!(error = %chain(&error), "a new epoch was not recorded; trying again");
+    }
+    if let Err(error) = in_time(RECORD_TIMEOUT, registry.record_splits()).await {
+        debug!(error = %chain(&error), "a split of leadership was not recorded; trying again");
     }
 }

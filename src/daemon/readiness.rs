@@ -70,6 +70,8 @@ impl Readiness {
             item("store", false, store),
             item("store-settings", false, settings),
             history(&self.registry),
+            item("leaders-replicas", false, too_few(&self.registry)),
+            item("leaders-split", false, splits(&self.registry)),
             item("audit", false, self.registry.audit_faults().stopped().map(str::to_owned)),
             item(
                 "session",
@@ -109,6 +111,21 @@ fn silence(registry: &Registry, age: Duration) -> String {
         "the store has not answered since {since} ({age_ms} ms ago): reads and watches go on with what was \
          known then, changes are refused, and nobody is judged gone: {trouble}"
     )
+}
+
+/// Why leaders end although the store answers.
+fn too_few(registry: &Registry) -> Option<String> {
+    let (has, needs) = registry.confirmations().lacking()?;
+    Some(format!(
+        "leaders rely on nothing that {needs} replicas do not have, and {has} have what was granted: nobody leads until \
+         more follow the master (store.redis.leadersNeedReplicas)"
+    ))
+}
+
+/// The splits of the last day.
+fn splits(registry: &Registry) -> Option<String> {
+    let splits: Vec<String> = registry.view().splits().iter().map(ToString::to_string).collect();
+    (!splits.is_empty()).then(|| splits.join("; "))
 }
 
 /// The new epochs of the last day, until everything that they cost is restored not fine.

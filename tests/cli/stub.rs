@@ -87,7 +87,8 @@ pub fn mesh(request: &Request) -> Reply {
         ("GET", "/control/node") => answer(json!({
             "clusterId": "eu-1", "version": env!("CARGO_PKG_VERSION"), "store": "embedded", "principal": "local",
             "scopes": ["mesh.read", "mesh.operate", "mesh.admin"], "ready": true,
-            "readiness": [{"name": "store-settings", "ok": true}, {"name": "history", "ok": true}],
+            "readiness": [{"name": "store-settings", "ok": true}, {"name": "history", "ok": true},
+                {"name": "leaders-replicas", "ok": true}, {"name": "leaders-split", "ok": true}],
             "clientVersionMin": "0.1.0",
         })),
         ("GET", path) if path.starts_with("/control/audit") => audit(request, path),

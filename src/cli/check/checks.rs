@@ -62,6 +62,8 @@ pub static CHECKS: &[Check] = &[
     check("registry-store", "registry", "the store answers and keeps what it is given", store),
     check("registry-settings", "registry", "the store is set up as it should be", settings),
     check("registry-history", "registry", "the registry has lost nothing in the last day", history),
+    check("registry-replicas", "registry", "as many replicas have a lease as leaders need", replicas),
+    check("registry-splits", "registry", "no scope was led twice at once in the last day", splits),
     check("membership-known", "membership", "the daemon that answers is a live peer", known),
     check("membership-suspect", "membership", "no peer is suspect", suspect),
     check("membership-dead", "membership", "no peer is dead", dead),
@@ -193,7 +195,7 @@ fn access(facts: &Facts) -> Finding {
 }
 
 /// What readiness says of these is a finding of its own.
-const ITEMS_WITH_A_CHECK: [&str; 2] = ["store-settings", "history"];
+const ITEMS_WITH_A_CHECK: [&str; 4] = ["store-settings", "history", "leaders-replicas", "leaders-split"];
 
 fn ready(facts: &Facts) -> Finding {
     of_node(facts, |node| {
@@ -238,6 +240,14 @@ fn settings(facts: &Facts) -> Finding {
 
 fn history(facts: &Facts) -> Finding {
     of_item(facts, "history", "no new epoch of the registry in the last day")
+}
+
+fn replicas(facts: &Facts) -> Finding {
+    of_item(facts, "leaders-replicas", "leaders have the replicas they need")
+}
+
+fn splits(facts: &Facts) -> Finding {
+    of_item(facts, "leaders-split", "no split of leadership was seen in the last day")
 }
 
 /// Judges what readiness says of one item; a daemon that does not know it is older than this check.

@@ -19,6 +19,8 @@ fn node() -> Value {
             {"name": "store", "ok": true, "message": "", "required": true},
             {"name": "store-settings", "ok": true, "message": "", "required": false},
             {"name": "history", "ok": true, "message": "", "required": false},
+            {"name": "leaders-replicas", "ok": true, "message": "", "required": false},
+            {"name": "leaders-split", "ok": true, "message": "", "required": false},
         ],
         "clientVersionMin": "0.1.0",
     })
@@ -127,6 +129,8 @@ fn bad_cases_of_the_mesh() -> Vec<Case> {
         ("registry-store", with_node(|node| node["store"] = json!("memory")), Verdict::Warn, "lost"),
         ("registry-settings", with_trouble(1, "set appendonly yes"), Verdict::Warn, "appendonly"),
         ("registry-history", with_trouble(2, "3 records were lost"), Verdict::Warn, "3 records"),
+        ("registry-replicas", with_trouble(3, "0 have what was granted"), Verdict::Warn, "0 have"),
+        ("registry-splits", with_trouble(4, "`x` is held by a"), Verdict::Warn, "held by a"),
         ("membership-known", with_peers(json!([])), Verdict::Fail, "no peer"),
         (
             "membership-known",
@@ -183,6 +187,8 @@ fn unknown_cases() -> Vec<(&'static str, Facts)> {
         "registry-store",
         "registry-settings",
         "registry-history",
+        "registry-replicas",
+        "registry-splits",
         "membership-known",
         "membership-suspect",
         "membership-dead",
@@ -284,7 +290,9 @@ fn warnings_fail_only_when_strict() {
 
 #[test]
 fn settings_and_history_are_said_once() {
-    for (place, id) in [(1, "registry-settings"), (2, "registry-history")] {
+    let said =
+        [(1, "registry-settings"), (2, "registry-history"), (3, "registry-replicas"), (4, "registry-splits")];
+    for (place, id) in said {
         let older = with_node(|node| node["readiness"] = json!([]));
         assert_eq!(found(id, &older).verdict, Verdict::Skip, "an older daemon");
         let ready = found("control-api-ready", &with_trouble(place, "set it"));

@@ -24,6 +24,11 @@ pub use tenure::{
     vacate,
 };
 
+/// Why a leader is elected anew that has a smaller token than one that was seen.
+pub const TOKEN_OVERTAKEN: &str = "token_overtaken";
+/// Why nobody leads while the store has not confirmed the lease.
+pub const UNCONFIRMED: &str = "unconfirmed";
+
 /// A lease as the store has it, and how the session that holds it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -40,6 +45,9 @@ pub struct Held {
 pub enum Standing {
     /// The lease is valid.
     Live { until: Millis, renewed_at: Millis },
+    /// The store has it as valid until then, and not where it would outlive the server that granted it: nobody may
+    /// rely on it, and nobody else is granted the scope.
+    Unconfirmed { until: Millis, renewed_at: Millis },
     /// The leader gave it back.
     Released,
     /// The session ran out.
@@ -58,6 +66,8 @@ pub struct Scene<'a> {
     pub scope: &'a str,
     pub value: &'a LeadershipValue,
     pub held: Option<&'a Held>,
+    /// The greatest token that was ever seen of it, by this node or by whoever has written that down.
+    pub token_seen: u64,
     /// The node that decides.
     pub me: &'a str,
     /// Its session, as long as it may rely on it.
@@ -101,6 +111,8 @@ pub enum Move {
     Remove,
     /// Forget an order that cannot be carried out.
     DropOrder,
+    /// Write down that a greater token than the leader's was seen.
+    Raise { token: u64 },
     /// Record that nobody leads any more.
     Vacate { ending: Ending },
 }
@@ -112,13 +124,21 @@ pub fn decide(scene: &Scene<'_>) -> Move {
         Standing::Live { .. } if held.node == scene.me && Some(held.session) == scene.my_session => {
             lead(scene)
         }
-        Standing::Live { until, .. } => Move::Look { at: until },
+        Standing::Live { .. } if is_overtaken(scene, held) && scene.token_seen > scene.value.token_floor => {
+            Move::Raise { token: scene.token_seen }
+        }
+        Standing::Live { until, .. } | Standing::Unconfirmed { until, .. } => Move::Look { at: until },
         Standing::Released
         | Standing::Expired { .. }
         | Standing::Closed { .. }
         | Standing::Replaced
         | Standing::Unknown => fill(scene),
     }
+}
+
+/// Whether the lease has a smaller token than one that was seen before: whoever checks tokens refuses it.
+fn is_overtaken(scene: &Scene<'_>, held: &Held) -> bool {
+    held.token < scene.token_seen
 }
 
 /// What a leader does: it goes on, unless somebody else is to lead.
@@ -135,6 +155,9 @@ fn lead(scene: &Scene<'_>) -> Move {
         };
     }
     let Some(me) = scene.nodes.iter().find(|node| node.id == scene.me) else { return Move::Rest };
+    if scene.held.is_some_and(|held| is_overtaken(scene, held)) {
+        return Move::HandOver { to: scene.me.to_owned(), reason: TOKEN_OVERTAKEN };
+    }
     let allowed = policy.allows(me);
     if allowed && !me.peer.draining {
         return Move::Rest;
@@ -202,9 +225,14 @@ fn how_it_ended(scene: &Scene<'_>) -> Option<(Ending, Millis)> {
     let ending = ending(scene.value, scene.held, scene.last_led.unwrap_or(scene.now))?;
     let free_at = match scene.held.map(|held| held.standing) {
         Some(Standing::Expired { at, .. } | Standing::Closed { at }) => at,
-        Some(Standing::Live { .. } | Standing::Released | Standing::Replaced | Standing::Unknown) | None => {
-            scene.changed_at
-        }
+        Some(
+            Standing::Live { .. }
+            | Standing::Unconfirmed { .. }
+            | Standing::Released
+            | Standing::Replaced
+            | Standing::Unknown,
+        )
+        | None => scene.changed_at,
     };
     Some((ending, free_at))
 }
@@ -218,6 +246,10 @@ pub fn ending(value: &LeadershipValue, held: Option<&Held>, last_led: Millis) ->
     let Some(held) = held.filter(of_current) else { return lost("epoch_changed") };
     match held.standing {
         Standing::Live { .. } => None,
+        Standing::Unconfirmed { renewed_at, .. } => {
+            let at = renewed_at.max(held.acquired_at);
+            Some(Ending { end: End::Lost, reason: UNCONFIRMED, at })
+        }
         Standing::Expired { renewed_at, .. } => {
             let last_heard = renewed_at.max(held.acquired_at);
             Some(Ending { end: End::Expired, reason: "lease_expired", at: last_heard })

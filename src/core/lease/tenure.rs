@@ -94,6 +94,8 @@ pub fn elect(value: &LeadershipValue, leader: &str, session: u64, correlation_id
     };
     let reason = reason.to_owned();
     after.order = None;
+    // The new lease is above it.
+    after.token_floor = 0;
     after.current = Some(LeadershipTenure {
         leader_id: leader.to_owned(),
         session,

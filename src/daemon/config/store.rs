@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::daemon::store::redis::link::{RedisOptions, TlsFiles};
 use crate::daemon::store::redis::url::{RedisUrl, Secret, Servers, redacted};
 
+/// The most replicas that leaders can need.
+const REPLICAS_MAX: u32 = 16;
 /// Longer files are no passwords.
 const PASSWORD_BYTES_MAX: u64 = 4096;
 
@@ -26,6 +28,18 @@ pub struct StoreConfig {
     pub password_file: Option<PathBuf>,
     pub tls: StoreTlsConfig,
     pub sentinel: StoreSentinelConfig,
+    pub redis: StoreRedisConfig,
+}
+
+/// What is asked of Redis before it is relied on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StoreRedisConfig {
+    /// How many replicas must have a lease and its renewals before its leader relies on them, 0 to 16; all daemons of
+    /// a mesh have the same. Default: with Sentinels as many as two sides of a network split cannot both have (one of
+    /// one or two replicas), otherwise 0. Too low: two leaders while a split lasts; too high: nobody leads while a
+    /// replica is down.
+    pub leaders_need_replicas: Option<u32>,
 }
 
 /// Files in PEM for `rediss://` and `rediss+sentinel://`, read for each connection.
@@ -78,6 +92,7 @@ impl StoreConfig {
                 self.sentinel.password_file.as_deref(),
             )?,
             tls: TlsFiles { ca, cert, key },
+            leaders_need: self.redis.leaders_need_replicas,
             ..RedisOptions::default()
         };
         Ok(Some((parsed(&self.url)?, options)))
@@ -91,7 +106,9 @@ impl StoreConfig {
         };
         let tls = url.as_ref().is_some_and(|url| url.tls);
         let by_sentinels = url.as_ref().is_some_and(|url| matches!(url.servers, Servers::Sentinels { .. }));
+        let need = self.redis.leaders_need_replicas;
         let given = [
+            ("store.redis.leadersNeedReplicas", need.is_some(), url.is_some(), "a Redis URL"),
             ("store.username", self.username.is_some(), url.is_some(), "a Redis URL"),
             ("store.passwordFile", self.password_file.is_some(), url.is_some(), "a Redis URL"),
             ("store.tls.ca", self.tls.ca.is_some(), tls, "TLS: rediss:// or rediss+sentinel://"),
@@ -102,6 +119,10 @@ impl StoreConfig {
         ];
         if let Some((key, _, _, with)) = given.into_iter().find(|(_, given, fits, _)| *given && !fits) {
             return Err((key, format!("it means nothing here: `store.url` has no {with}")));
+        }
+        if let Some(need) = need.filter(|need| *need > REPLICAS_MAX) {
+            let what = format!("{need} replicas are more than {REPLICAS_MAX}");
+            return Err(("store.redis.leadersNeedReplicas", what));
         }
         match (&self.tls.cert, &self.tls.key) {
             (Some(_), None) => Err(("store.tls.cert", "its key is missing: `store.tls.key`".to_owned())),
@@ -152,6 +173,7 @@ impl Default for StoreConfig {
             password_file: None,
             tls: StoreTlsConfig::default(),
             sentinel: StoreSentinelConfig::default(),
+            redis: StoreRedisConfig::default(),
         }
     }
 }
@@ -159,13 +181,14 @@ impl Default for StoreConfig {
 /// Without the password that the URL may hold.
 impl fmt::Debug for StoreConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url, username, password_file, tls, sentinel } = self;
+        let Self { url, username, password_file, tls, sentinel, redis } = self;
         f.debug_struct("StoreConfig")
             .field("url", &redacted(url))
             .field("username", username)
             .field("password_file", password_file)
             .field("tls", tls)
             .field("sentinel", sentinel)
+            .field("redis", redis)
             .finish()
     }
 }
@@ -183,7 +206,7 @@ mod tests {
     #[test]
     fn each_fault_names_its_key() {
         type Case = (&'static str, &'static str, &'static str, fn(&mut StoreConfig));
-        let cases: [Case; 12] = [
+        let cases: [Case; 14] = [
             ("no store", "store.url", "postgres://a", |_| ()),
             ("a directory", "store.url", "embedded:/srv", |_| ()),
             ("a bad port", "store.url", "redis://a:0", |_| ()),
@@ -196,6 +219,12 @@ mod tests {
             ("a certificate without TLS", "store.tls.cert", "redis://a", |c| c.tls.cert = Some("a".into())),
             ("no key", "store.tls.cert", "rediss://a", |c| c.tls.cert = Some("a".into())),
             ("no certificate", "store.tls.key", "rediss://a", |c| c.tls.key = Some("a".into())),
+            ("replicas of no server", "store.redis.leadersNeedReplicas", "embedded:", |c| {
+                c.redis.leaders_need_replicas = Some(1);
+            }),
+            ("too many replicas", "store.redis.leadersNeedReplicas", "redis://a", |c| {
+                c.redis.leaders_need_replicas = Some(17);
+            }),
             ("no Sentinels", "store.sentinel.username", "redis://a", |c| {
                 c.sentinel.username = Some("a".into());
             }),

@@ -18,6 +18,7 @@ pub struct LeadershipMetrics {
     led: IntGauge,
     lease_age: GaugeVec,
     renewals: IntCounter,
+    lacked: IntCounter,
     /// What this node leads, and since when.
     leading: Mutex<Vec<(String, Millis)>>,
     /// The scopes and leaders that have series of their own.
@@ -49,7 +50,7 @@ impl LeadershipMetrics {
         )?;
         let split_brain = IntCounter::new(
             "mesh_leadership_split_brain_total",
-            "Commits that were refused because their fence was stale, and leases seen with two holders",
+            "Commits that were refused because their fence was stale, leases seen with two holders, and scopes seen to be led twice at once or with a smaller token than before",
         )?;
         let led = IntGauge::new("mesh_leadership_scopes_led", "Scopes that this node leads")?;
         let lease_age = GaugeVec::new(
@@ -60,15 +61,29 @@ impl LeadershipMetrics {
             "mesh_leadership_renewals_total",
             "Renewals of the session that carries all leases of this node",
         )?;
+        let lacked = IntCounter::new(
+            "mesh_leadership_unconfirmed_total",
+            "How often too few replicas had what was granted, so that leaders were about to end",
+        )?;
         all.register(Box::new(transitions.clone()))?;
         all.register(Box::new(elections.clone()))?;
         all.register(Box::new(lease_age.clone()))?;
         all.register(Box::new(led.clone()))?;
-        for counter in [&split_brain, &renewals] {
+        for counter in [&split_brain, &renewals, &lacked] {
             all.register(Box::new(counter.clone()))?;
         }
         let (leading, told_apart) = (Mutex::default(), Mutex::default());
-        Ok(Self { transitions, elections, split_brain, led, lease_age, renewals, leading, told_apart })
+        Ok(Self {
+            transitions,
+            elections,
+            split_brain,
+            led,
+            lease_age,
+            renewals,
+            lacked,
+            leading,
+            told_apart,
+        })
     }
 
     /// Counts a transition that this daemon committed.
@@ -101,8 +116,11 @@ impl LeadershipMetrics {
         for (scope, since) in &leading {
             self.lease_age.with_label_values(&[scope]).set(now.since(*since).as_secs_f64());
         }
-        let fenced = registry.fences_refused() + registry.view().double_leases();
+        let view = registry.view();
+        let fenced = registry.fences_refused() + view.double_leases() + view.splits_seen();
         self.split_brain.inc_by(fenced.saturating_sub(self.split_brain.get()));
+        let lacked = registry.confirmations().lacked();
+        self.lacked.inc_by(lacked.saturating_sub(self.lacked.get()));
         self.renewals.inc_by(registry.own().renewals().saturating_sub(self.renewals.get()));
     }
 }

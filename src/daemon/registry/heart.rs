@@ -105,6 +105,7 @@ impl Heart<'_> {
                 self.note(&beat, asked);
                 self.renewed = if due { Some(now) } else { self.renewed };
                 run_out.extend(self.not_renewed(renew, &beat, asked));
+                self.registry.view().ask_confirmation();
                 return Heard::Over(run_out);
             }
             Ok(Err(StoreError::EpochChanged { current })) => {

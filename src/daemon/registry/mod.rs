@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod complaint;
+pub mod confirm;
 pub mod contact;
 pub mod cursor;
 pub mod follow;
@@ -46,6 +47,7 @@ use crate::daemon::store::{
 };
 use crate::wire::fault::{Code, Fault};
 use complaint::Complaint;
+use confirm::Confirmations;
 use cursor::Cursor;
 use life::Beginnings;
 use loss::Losses;
@@ -74,6 +76,7 @@ pub struct Registry {
     view: View,
     own: OwnGroups,
     losses: Losses,
+    confirmations: Confirmations,
     log_turns: Semaphore,
     refreshes: Refreshes,
     /// Kinds of what says itself that it lives, those first that others depend on.
@@ -98,10 +101,11 @@ impl Registry {
         let node_id = node_id.into();
         Self {
             losses: Losses::new(node_id.clone()),
+            confirmations: Confirmations::default(),
             node_id,
+            view: View::new(mirrored).confirming(store.confirms()),
+            own: OwnGroups::confirming(store.confirms()),
             store,
-            view: View::new(mirrored),
-            own: OwnGroups::default(),
             log_turns: Semaphore::new(LOG_READERS_MAX),
             refreshes: Refreshes::default(),
             claimed: &[],

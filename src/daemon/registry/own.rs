@@ -20,12 +20,16 @@ struct Own {
     epoch: Epoch,
     ttl: Duration,
     valid_until: Instant,
+    /// As far as the store has confirmed it; `None`: not at all yet.
+    confirmed_until: Option<Instant>,
 }
 
 /// The groups of this node.
 #[derive(Default)]
 pub struct OwnGroups {
     own: Mutex<Vec<Own>>,
+    /// False: what the store has granted needs no confirmation.
+    confirms: bool,
     /// Told of each new one.
     kept: Notify,
     /// How many renewals were acknowledged.
@@ -42,13 +46,18 @@ pub struct Standing {
 }
 
 impl OwnGroups {
+    /// None yet; those that lead rely on what the store has confirmed, if it confirms.
+    pub fn confirming(confirms: bool) -> Self {
+        Self { confirms, ..Self::default() }
+    }
+
     /// Renews this life of a group from now on, in place of an older one. `asked` is the instant
     /// before it was opened in `epoch`.
     pub fn keep(&self, group: &Group, epoch: Epoch, asked: Instant) {
         let mut own = self.lock();
         own.retain(|kept| kept.of.id != group.of.id);
         let valid_until = valid_until(asked, group.ttl);
-        own.push(Own { of: group.of.clone(), epoch, ttl: group.ttl, valid_until });
+        own.push(Own { of: group.of.clone(), epoch, ttl: group.ttl, valid_until, confirmed_until: None });
         self.kept.notify_one();
     }
 
@@ -78,6 +87,35 @@ impl OwnGroups {
         let own = self.lock();
         let kept = own.iter().find(|own| own.of.id == *id && own.epoch == epoch && now < own.valid_until)?;
         Some((kept.of.clone(), kept.valid_until))
+    }
+
+    /// The life of a group of `epoch` that this node may lead by, and until when.
+    pub fn confirmed(&self, id: &GroupId, epoch: Epoch) -> Option<(GroupRef, Instant)> {
+        if !self.confirms {
+            return self.valid(id, epoch);
+        }
+        let now = Instant::now();
+        let own = self.lock();
+        let kept = own.iter().find(|own| own.of.id == *id && own.epoch == epoch)?;
+        let until = kept.confirmed_until.filter(|until| now < *until)?;
+        Some((kept.of.clone(), until))
+    }
+
+    /// Until when each of `epoch` is valid, which is there to be confirmed.
+    pub(super) fn to_confirm(&self, epoch: Epoch) -> Vec<(GroupRef, Instant)> {
+        let own = self.lock();
+        let own = own.iter().filter(|own| own.epoch == epoch);
+        own.map(|own| (own.of.clone(), own.valid_until)).collect()
+    }
+
+    /// Notes what is confirmed of them.
+    pub(super) fn note_confirmed(&self, confirmed: Vec<(GroupRef, Instant)>) {
+        let mut own = self.lock();
+        for (group, until) in confirmed {
+            if let Some(own) = own.iter_mut().find(|own| own.of == group) {
+                own.confirmed_until = own.confirmed_until.max(Some(until));
+            }
+        }
     }
 
     /// How many renewals the store has acknowledged since the start.

@@ -3,6 +3,7 @@
 //! It answers every read and feeds every watch. It mirrors the records of some kinds, every
 //! group's deadline, and the newest commits of the log.
 
+mod confirmed;
 mod groups;
 mod tenancy;
 
@@ -16,6 +17,8 @@ use prost::Message;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use confirmed::{Confirmed, Splits};
+pub use confirmed::{Split, ToConfirm};
 pub use tenancy::Tenancy;
 
 use super::contact::Contact;
@@ -140,6 +143,8 @@ struct State {
     heard_at: Millis,
     /// Where the log ended at that time.
     heard_of: Revision,
+    confirmed: Confirmed,
+    splits: Splits,
     /// Asks the heart for a beat.
     beats: Arc<Notify>,
 }
@@ -151,6 +156,10 @@ pub struct View {
     state: RwLock<State>,
     contact: Contact,
     head: watch::Sender<Head>,
+    /// Through when what was granted counts.
+    confirmed: watch::Sender<Millis>,
+    /// Asks for a confirmation.
+    confirmations: Notify,
 }
 
 /// What became of an entry given to [`View::apply`].
@@ -191,6 +200,8 @@ impl View {
             }),
             contact: Contact::new(),
             head: watch::Sender::new(Head::default()),
+            confirmed: watch::Sender::new(Millis(0)),
+            confirmations: Notify::new(),
         }
     }
 
@@ -240,7 +251,9 @@ impl View {
 
     fn take_beat(&self, beat: &Beat) {
         let mut state = write(&self.state);
-        if std::mem::replace(&mut state.groups_epoch, beat.epoch) != beat.epoch {
+        if state.groups_epoch != beat.epoch {
+            state.remember_leaders();
+            state.groups_epoch = beat.epoch;
             state.groups.clear();
         }
         if beat.epoch == state.head.epoch {
@@ -397,6 +410,9 @@ impl View {
             return Applied::Gap;
         }
         state.take_in(self.mirrored, self.followed, entry);
+        if !entry.leases.is_empty() {
+            self.ask_confirmation();
+        }
         // Said under the lock, so that heads are heard in order.
         self.head.send_replace(state.head);
         Applied::Yes
@@ -438,6 +454,7 @@ impl View {
         if before.caught_up && before.epoch != epoch {
             lose(state.change_from(before, &old));
         }
+        self.ask_confirmation();
         self.head.send_replace(state.head);
     }
 }
@@ -530,6 +547,7 @@ impl State {
 
     /// Takes in a lease, keeping the newer one when a load was ahead of the log.
     fn take_lease(&mut self, lease: Lease) {
+        self.note_granted(&lease);
         let seen = self.tokens_seen.entry(lease.scope.clone()).or_default();
         *seen = lease.token.max(*seen);
         let known = self.leases.get(&lease.scope);

@@ -374,6 +374,15 @@ pub struct LogPage {
     pub compacted: bool,
 }
 
+/// Whether what leaders rely on would outlive the server that granted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// Everything that was committed or renewed before this instant would, by the store's clock.
+    Through(Millis),
+    /// Not everything: so many replicas have it, and so many must.
+    Lacking { has: u32, needs: u32 },
+}
+
 /// How much to keep. Everything older, or beyond the count, may go.
 ///
 /// There is one log with one window for all kinds: an entry holds changes of several, and a reader
@@ -492,6 +501,22 @@ pub trait Store: Send + Sync + 'static {
     /// was opened.
     fn lost_before(&self) -> Option<Epoch> {
         None
+    }
+
+    /// Whether leaders rely on nothing before [`Store::confirm`] has confirmed it. False for a store that is in one
+    /// place: what it has answered cannot be contradicted by another.
+    fn confirms(&self) -> bool {
+        false
+    }
+
+    /// Waits a moment until what was committed and renewed in `epoch` before this call would outlive the server
+    /// that granted it: until then another server could grant it to somebody else.
+    ///
+    /// # Errors
+    /// Those of a reading. Nothing is known then.
+    async fn confirm(&self, epoch: Epoch) -> Result<Confirmation, StoreError> {
+        let _ = epoch;
+        Ok(Confirmation::Through(Millis(u64::MAX)))
     }
 
     /// What is risky about how the store is set up: what, why, and what to set, a line each.

@@ -18,3 +18,4 @@ mod disk;
 mod epochs;
 mod many;
 mod outages;
+mod split;

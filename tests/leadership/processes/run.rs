@@ -36,13 +36,15 @@ pub struct Setup {
     /// The clocks of the daemons, such as `+3600s`; empty: as they are.
     pub clocks: Vec<&'static str>,
     pub ask_every: Duration,
+    /// How many replicas leaders need; `None`: as many as it is without being said.
+    pub leaders_need: Option<u32>,
 }
 
 impl Setup {
     /// Three daemons and 21 scopes on one server.
     pub fn of(what: &'static str, store: &str) -> Self {
         let (store, nodes) = (store.to_owned(), vec![store.to_owned(); 3]);
-        Self { what, store, nodes, shards: 20, clocks: Vec::new(), ask_every: ASK_EVERY }
+        Self { what, store, nodes, shards: 20, clocks: Vec::new(), ask_every: ASK_EVERY, leaders_need: None }
     }
 }
 
@@ -119,7 +121,9 @@ impl Run {
         let settings = tempfile::tempdir()?;
         let file = settings.path().join("omnirelayd.yaml");
         let shards: Vec<String> = (0..setup.shards).map(|shard| format!("{shard:03}")).collect();
-        let configuration = serde_json::json!({"mesh": {"leadership": {
+        let redis = setup.leaders_need.map(|need| serde_json::json!({"leadersNeedReplicas": need}));
+        let redis = redis.unwrap_or_else(|| serde_json::json!({}));
+        let configuration = serde_json::json!({"store": {"redis": redis}, "mesh": {"leadership": {
             "scopes": [{"scopeId": "global-control"}],
             "shards": [{"namespace": "orders", "shards": shards}],
         }}});

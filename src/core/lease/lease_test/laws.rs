@@ -79,6 +79,7 @@ proptest! {
                 scope: &scope,
                 value: &value,
                 held: None,
+                token_seen: 0,
                 me: me.id,
                 my_session: Some(1),
                 nodes: &nodes,

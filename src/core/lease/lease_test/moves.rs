@@ -9,6 +9,7 @@ const EXPIRED: Standing = Standing::Expired { renewed_at: Millis(5000), at: Mill
 struct Situation {
     value: LeadershipValue,
     held: Option<Held>,
+    token_seen: u64,
     me: &'static str,
     my_session: Option<u64>,
     crowd: Crowd,
@@ -32,7 +33,7 @@ impl Situation {
             crowd.end_session("a");
         }
         let value = LeadershipValue { policy: Some(in_order(&["a", "b", "c"])), ..led_by("a") };
-        Self { value, held: Some(held), me, my_session: Some(1), crowd, now, not_before: 0 }
+        Self { value, held: Some(held), token_seen: 30, me, my_session: Some(1), crowd, now, not_before: 0 }
     }
 
     /// As `me` sees it when a gave the scope up at 6000 for this reason.
@@ -54,6 +55,7 @@ impl Situation {
             scope: "global-control",
             value: &self.value,
             held: self.held.as_ref(),
+            token_seen: self.token_seen,
             me: self.me,
             my_session: self.my_session,
             nodes: &self.crowd.nodes(),
@@ -360,4 +362,26 @@ fn a_leader_that_stops_names_the_best_of_the_others() {
     for (what, situation, expected) in cases {
         assert_eq!(situation.scene(successor).as_deref(), expected, "{what}");
     }
+}
+
+#[test]
+fn a_leader_with_a_smaller_token_than_one_seen_is_elected_anew() {
+    let unconfirmed = Standing::Unconfirmed { until: Millis(7000), renewed_at: Millis(5000) };
+    let seen =
+        |me, standing, token_seen| with(Situation::of(me, standing, 6500), |it| it.token_seen = token_seen);
+    let written = |situation| with(situation, |it| it.value.token_floor = 31);
+    let look = || Move::Look { at: Millis(7000) };
+    check([
+        ("its own is the greatest", seen("a", LIVE, 30), Move::Rest),
+        (
+            "the leader has seen a greater one",
+            seen("a", LIVE, 31),
+            Move::HandOver { to: "a".to_owned(), reason: TOKEN_OVERTAKEN },
+        ),
+        ("another has, and writes it down", seen("b", LIVE, 31), Move::Raise { token: 31 }),
+        ("it is written down already", written(seen("b", LIVE, 31)), look()),
+        ("a greater one than is written down", written(seen("b", LIVE, 32)), Move::Raise { token: 32 }),
+        ("nobody may rely on the lease", seen("b", unconfirmed, 31), look()),
+        ("nobody may, and its holder waits", seen("a", unconfirmed, 30), look()),
+    ]);
 }

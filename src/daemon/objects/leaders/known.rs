@@ -70,7 +70,7 @@ impl Known {
         let value = record.value::<LeadershipValue>()?;
         let scope = &record.record.id.key;
         let held = tenancy.of(scope).and_then(|(lease, standing)| held(lease, standing));
-        let token_seen = tenancy.token_seen(scope);
+        let token_seen = tenancy.token_seen(scope).max(value.token_floor);
         Some(Self { record: record.clone(), value, held, token_seen, now: tenancy.now() })
     }
 
@@ -84,7 +84,8 @@ impl Known {
         let held = self.held.as_ref()?;
         match held.standing {
             Standing::Live { until, renewed_at } => Some((held, until, renewed_at)),
-            Standing::Released
+            Standing::Unconfirmed { .. }
+            | Standing::Released
             | Standing::Expired { .. }
             | Standing::Closed { .. }
             | Standing::Replaced

@@ -1,6 +1,7 @@
 //! Watching what happens to the leadership of scopes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::unfold;
 use tokio::sync::OwnedSemaphorePermit;
@@ -23,6 +24,8 @@ use pb::leadership_event::Kind;
 
 /// How many scopes of a stream are named in a line of the log.
 const SCOPES_SHOWN: usize = 4;
+/// How long an election waits to be told of until the store has confirmed it.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
 
 impl Leaders {
     pub(super) async fn serve_watch(
@@ -163,6 +166,7 @@ impl Running {
                 ..pb::LeaderEvent::default()
             },
             WatchEvent::Added(step) | WatchEvent::Modified(step) | WatchEvent::Removed(step) => {
+                self.until_confirmed(&step).await;
                 self.of_step(&step)
             }
             WatchEvent::Reset(reason) => pb::LeaderEvent {
@@ -176,6 +180,13 @@ impl Running {
                 prev_cursor: previous.to_string(),
                 ..pb::LeaderEvent::default()
             },
+        }
+    }
+
+    /// Whoever hears of an election asks until when it may be relied on, and that is known once it is confirmed.
+    async fn until_confirmed(&self, step: &Step) {
+        if !step.entry.leases.is_empty() && self.registry.confirmations().lacking().is_none() {
+            self.registry.view().confirmed(step.entry.at, CONFIRMED_WITHIN).await;
         }
     }
 

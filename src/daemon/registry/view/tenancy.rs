@@ -4,6 +4,7 @@ use std::sync::RwLockReadGuard;
 use std::time::Duration;
 
 use super::State;
+use super::confirmed::Life;
 use crate::core::lease::Standing;
 use crate::core::time::Millis;
 use crate::daemon::store::{Group, GroupId, GroupRef, Lease};
@@ -80,8 +81,19 @@ impl<'a> Tenancy<'a> {
         let (until, renewed_at) = (group.deadline, group.renewed_at);
         match (group.closed, self.now < until) {
             (true, _) => Standing::Closed { at: until },
-            (false, true) => Standing::Live { until, renewed_at },
+            (false, true) => self.as_confirmed(lease, until, renewed_at),
             (false, false) => Standing::Expired { renewed_at, at: until },
+        }
+    }
+
+    /// How a lease stands whose holder the store takes for alive.
+    fn as_confirmed(&self, lease: &Lease, until: Millis, renewed_at: Millis) -> Standing {
+        let Some(heard) = self.state.life(&lease.holder.id) else {
+            return Standing::Unconfirmed { until, renewed_at };
+        };
+        match self.state.confirmed.life(self.state.head.epoch, lease, heard) {
+            Some(Life { until, renewed_at, .. }) if self.now < until => Standing::Live { until, renewed_at },
+            Some(_) | None => Standing::Unconfirmed { until, renewed_at },
         }
     }
 
@@ -89,7 +101,11 @@ impl<'a> Tenancy<'a> {
     fn unheard(&self, lease: &Lease) -> Standing {
         let until = lease.acquired_at.after(UNHEARD);
         if self.state.heard_at < until {
-            return Standing::Live { until: until.max(self.now), renewed_at: lease.acquired_at };
+            let (until, renewed_at) = (until.max(self.now), lease.acquired_at);
+            if self.state.confirmed.is_required() {
+                return Standing::Unconfirmed { until, renewed_at };
+            }
+            return Standing::Live { until, renewed_at };
         }
         Standing::Unknown
     }

@@ -5,12 +5,21 @@ use redis::{Value, cmd};
 
 use super::link::Info;
 
+/// What a user of an earlier version lacks.
+pub const MAY_NOT_WAIT: &str = "the user may not wait for replicas: leaders rely on leases that no replica has, and a \
+                                network split can give two; grant the user +wait";
+
+/// The longest `min-replicas-max-lag` in seconds with which a master that was cut off ends its leaders before there
+/// are others: a new epoch grants nothing for a little longer than a session lives, which is 2 s.
+const LAG_MAX: u64 = 2;
+
 /// Reads what the server says of itself and returns what is risky, a sentence each: what, why, and
-/// what to set. What the user may not read is left out.
-pub async fn advise(connection: &mut MultiplexedConnection) -> Vec<String> {
+/// what to set. What the user may not read is left out. `leaders_wait`: leaders rely on nothing that too few replicas
+/// have.
+pub async fn advise(connection: &mut MultiplexedConnection, leaders_wait: bool) -> Vec<String> {
     let Ok(info) = cmd("INFO").query_async::<String>(connection).await else { return Vec::new() };
     let settings = Settings::read(connection).await;
-    judge(&Info::new(info), &settings)
+    judge(&Info::new(info), &settings, leaders_wait)
 }
 
 /// The settings that matter; `None`: not to be read.
@@ -20,6 +29,7 @@ struct Settings {
     appendfsync: Option<String>,
     save: Option<String>,
     min_replicas: Option<String>,
+    max_lag: Option<String>,
     /// Whether the server takes whoever comes for its default user.
     open: bool,
 }
@@ -31,6 +41,7 @@ impl Settings {
             appendfsync: setting(connection, "appendfsync").await,
             save: setting(connection, "save").await,
             min_replicas: setting(connection, "min-replicas-to-write").await,
+            max_lag: setting(connection, "min-replicas-max-lag").await,
             open: is_open(connection).await,
         }
     }
@@ -52,13 +63,15 @@ async fn is_open(connection: &mut MultiplexedConnection) -> bool {
     flags.is_some_and(|flags| ["on", "nopass"].iter().all(|flag| flags.iter().any(|has| has == flag)))
 }
 
-fn judge(info: &Info, settings: &Settings) -> Vec<String> {
+fn judge(info: &Info, settings: &Settings, leaders_wait: bool) -> Vec<String> {
     let replicas = info.number("connected_slaves").unwrap_or(0);
     [
         memory(info),
         persistence(info, settings),
         flushing(info, settings),
         replication(replicas, settings),
+        lag(replicas, settings, leaders_wait),
+        leaders(replicas, settings, leaders_wait),
         access(settings),
     ]
     .into_iter()
@@ -112,6 +125,32 @@ fn replication(replicas: u64, settings: &Settings) -> Option<String> {
     })
 }
 
+/// How long a master that was cut off goes on; 0 replicas or no limit is told otherwise.
+fn lag(replicas: u64, settings: &Settings, leaders_wait: bool) -> Option<String> {
+    let demanded = settings.min_replicas.as_deref().is_some_and(|count| count != "0");
+    let lag: u64 = settings.max_lag.as_deref()?.parse().ok()?;
+    if replicas == 0 || !demanded || lag > 0 && lag <= LAG_MAX {
+        return None;
+    }
+    // 0 switches the demand off.
+    let how_long = if lag == 0 { "without end".to_owned() } else { format!("for {lag} s") };
+    let also = if leaders_wait { "" } else { ", and leaders beside those that are elected elsewhere" };
+    Some(format!(
+        "min-replicas-max-lag is {lag}: a master that was cut off goes on {how_long} taking commits that are lost when \
+         it comes back{also}; set min-replicas-max-lag {LAG_MAX}"
+    ))
+}
+
+/// Whether a master that was cut off can have leaders beside those that are elected elsewhere.
+fn leaders(replicas: u64, settings: &Settings, leaders_wait: bool) -> Option<String> {
+    let unlimited = settings.min_replicas.as_deref() == Some("0");
+    (replicas > 0 && unlimited && !leaders_wait).then(|| {
+        "leaders do not wait for replicas: a master that was cut off keeps its leaders beside those that are elected \
+         elsewhere; leave store.redis.leadersNeedReplicas to its default behind Sentinels, or set it to 1"
+            .to_owned()
+    })
+}
+
 fn access(settings: &Settings) -> Option<String> {
     settings.open.then(|| {
         "the default user has no password: whoever reaches Redis can change the registry; set requirepass, or \
@@ -131,22 +170,28 @@ mod tests {
     /// What is said of a server with these lines in INFO and these settings, for all of them.
     fn all_that_is_told() -> BTreeSet<String> {
         let text = |text: &str| Some(text.to_owned());
-        let mut told = BTreeSet::new();
+        let mut told = BTreeSet::from([MAY_NOT_WAIT.to_owned()]);
         for policy in ["noeviction", "allkeys-lru"] {
             for (limit, appends, replicas) in (0..8).map(|bits| (bits & 1, bits >> 1 & 1, bits >> 2)) {
                 let info = Info::new(format!(
                     "maxmemory_policy:{policy}\r\nmaxmemory:{limit}\r\naof_enabled:{appends}\r\n\
                      connected_slaves:{replicas}\r\n"
                 ));
-                for (appendfsync, save, min_replicas, open) in
-                    [("always", "", "0", true), ("everysec", "60 1", "1", false), ("no", "", "1", false)]
-                {
-                    let (appendfsync, save, min_replicas) =
-                        (text(appendfsync), text(save), text(min_replicas));
-                    told.extend(judge(
-                        &info,
-                        &Settings { appendonly: None, appendfsync, save, min_replicas, open },
-                    ));
+                for (appendfsync, save, min_replicas, lag, open) in [
+                    ("always", "", "0", "10", true),
+                    ("everysec", "60 1", "1", "10", false),
+                    ("no", "", "1", "0", false),
+                ] {
+                    let settings = Settings {
+                        appendonly: None,
+                        appendfsync: text(appendfsync),
+                        save: text(save),
+                        min_replicas: text(min_replicas),
+                        max_lag: text(lag),
+                        open,
+                    };
+                    told.extend(judge(&info, &settings, true));
+                    told.extend(judge(&info, &settings, false));
                 }
             }
         }
@@ -170,9 +215,11 @@ mod tests {
             appendfsync: Some(fsync.to_owned()),
             save: Some(save.to_owned()),
             min_replicas: Some(replicas.to_owned()),
+            max_lag: Some("2".to_owned()),
             open: false,
         };
         let all = || settings("always", "", "1");
+        let lagging = |lag: &str| Settings { max_lag: Some(lag.to_owned()), ..all() };
         let no_aof = sound.replace("aof_enabled:1", "aof_enabled:0");
         let lru = sound.replace("noeviction", "allkeys-lru");
         let alone = sound.replace("connected_slaves:1", "connected_slaves:0");
@@ -184,11 +231,13 @@ mod tests {
             ("a second", sound.to_owned(), settings("everysec", "", "1"), Some("up to a second")),
             ("no replica", alone, all(), Some("add a replica")),
             ("cut off", sound.to_owned(), settings("always", "", "0"), Some("min-replicas-to-write 1")),
+            ("cut off for long", sound.to_owned(), lagging("10"), Some("set min-replicas-max-lag 2")),
+            ("cut off for ever", sound.to_owned(), lagging("0"), Some("set min-replicas-max-lag 2")),
             ("open", sound.to_owned(), Settings { open: true, ..all() }, Some("set requirepass")),
             ("settings not to be read", sound.to_owned(), Settings::default(), None),
         ];
         for (what, info, settings, expected) in cases {
-            let told = judge(&Info::new(info), &settings);
+            let told = judge(&Info::new(info), &settings, true);
             assert_eq!(told.len(), usize::from(expected.is_some()), "{what}: {told:?}");
             if let (Some(line), Some(expected)) = (told.first(), expected) {
                 assert!(line.contains(expected), "{what}: {line}");

@@ -7,6 +7,7 @@
 
 pub mod advice;
 mod commit;
+mod confirm;
 mod greeting;
 pub mod link;
 mod reply;
@@ -14,6 +15,7 @@ mod scripts;
 pub mod url;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,9 +23,9 @@ use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 
 use super::{
-    Beat, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Committed, Epoch, Grace, GroupRef,
-    Housekept, IdempotencyKey, Kind, Leases, LogEntry, LogPage, OpenGroup, Opened, Pulse, REPLACED_MAX,
-    RecordId, Retention, Revision, Scan, ScanPage, Store, StoreError, limits, rules,
+    Beat, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Committed, Confirmation, Epoch, Grace,
+    GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogEntry, LogPage, OpenGroup, Opened, Pulse,
+    REPLACED_MAX, RecordId, Retention, Revision, Scan, ScanPage, Store, StoreError, limits, rules,
 };
 use crate::core::time::{Millis, whole_ms};
 use greeting::{Greeting, Seen, TURNED_AWAY};
@@ -50,6 +52,8 @@ pub struct RedisStore {
     link: Link,
     scripts: Scripts,
     seen: Arc<Seen>,
+    /// Leaders rely on what no replica need have, because the user may not wait for one.
+    may_not_wait: AtomicBool,
     meta: String,
     log: String,
 }
@@ -65,7 +69,7 @@ impl RedisStore {
         let greeting =
             Greeting { meta: meta.clone(), seen: Arc::clone(&seen), script: Script::greet(), quarantine };
         let link = Link::new(url, options, Arc::new(greeting));
-        Self { link, scripts: Scripts::new(), seen, meta, log }
+        Self { link, scripts: Scripts::new(), seen, may_not_wait: AtomicBool::new(false), meta, log }
     }
 
     /// The way to the servers.
@@ -397,8 +401,20 @@ impl Store for RedisStore {
         })
     }
 
+    fn confirms(&self) -> bool {
+        self.link.leaders_need().is_some()
+    }
+
+    async fn confirm(&self, epoch: Epoch) -> Result<Confirmation, StoreError> {
+        match self.link.leaders_need() {
+            Some(need) => self.confirm_in(epoch, need).await,
+            None => Ok(Confirmation::Through(Millis(u64::MAX))),
+        }
+    }
+
     fn advice(&self) -> Vec<String> {
-        self.link.advice().to_vec()
+        let may_not_wait = self.may_not_wait.load(Ordering::Relaxed).then(|| advice::MAY_NOT_WAIT.to_owned());
+        self.link.advice().iter().cloned().chain(may_not_wait).collect()
     }
 }
 

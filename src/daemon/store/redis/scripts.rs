@@ -28,6 +28,7 @@ pub(super) struct Scripts {
     pub leases: Script,
     pub log: Script,
     pub housekeep: Script,
+    pub confirm: Script,
 }
 
 impl Scripts {
@@ -44,6 +45,7 @@ impl Scripts {
             leases: Script::new(NO_WRITES, include_str!("scripts/leases.lua")),
             log: Script::new(NO_WRITES, include_str!("scripts/log.lua")),
             housekeep: Script::new(ALLOW_OOM, include_str!("scripts/housekeep.lua")),
+            confirm: Script::new(ALLOW_OOM, include_str!("scripts/confirm.lua")),
         }
     }
 }
@@ -97,7 +99,7 @@ mod tests {
 
     const GUIDE: &str = include_str!("../../../../docs/guides/storage.md");
     /// What is sent beside what the scripts call.
-    const SENT: [&str; 4] = ["eval", "evalsha", "info", "xread"];
+    const SENT: [&str; 5] = ["eval", "evalsha", "info", "wait", "xread"];
 
     fn called(script: &Script) -> impl Iterator<Item = String> {
         let calls =
@@ -109,9 +111,9 @@ mod tests {
     fn done() -> BTreeSet<String> {
         let (scripts, greet) = (Scripts::new(), Script::greet());
         let Scripts { commit, commit_freeing, recall, pulse, open_group, close_group, .. } = &scripts;
-        let Scripts { scan, leases, log, housekeep, .. } = &scripts;
+        let Scripts { scan, leases, log, housekeep, confirm, .. } = &scripts;
         let all = [commit, commit_freeing, recall, pulse, open_group, close_group];
-        let all = all.into_iter().chain([scan, leases, log, housekeep, &greet]);
+        let all = all.into_iter().chain([scan, leases, log, housekeep, confirm, &greet]);
         all.flat_map(called).chain(SENT.map(str::to_owned)).collect()
     }
 
@@ -123,8 +125,8 @@ mod tests {
         let asked = list.unwrap_or_default().split("{ '").skip(1).filter_map(|rest| rest.split('\'').next());
         let asked: BTreeSet<String> = asked.map(str::to_lowercase).collect();
         let mut needed = done();
-        // Without these two nothing asks.
-        needed.retain(|command| !["eval", "evalsha"].contains(&command.as_str()));
+        // Without the first two nothing asks. A user that may not wait is one of an earlier version, and told so.
+        needed.retain(|command| !["eval", "evalsha", "wait"].contains(&command.as_str()));
         assert_eq!(asked, needed);
     }
 

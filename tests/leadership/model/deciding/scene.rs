@@ -30,6 +30,7 @@ pub fn ask(decide: Decide, seen: &World, me: usize, session: Option<u8>, now: u8
         scope: SCOPE,
         value: &value,
         held: held.as_ref(),
+        token_seen: held.as_ref().map_or(0, |held| held.token),
         me: NAMES[me],
         my_session: session.map(u64::from),
         changed_at: ms(seen.record.changed_at),

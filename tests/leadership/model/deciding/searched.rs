@@ -96,7 +96,9 @@ impl Deciding {
                 Move::HandOver { .. } | Move::StepDown { .. } | Move::DropOrder => {
                     acts.contains(&Wide::Release)
                 }
-                Move::Rest | Move::Look { .. } | Move::Remove | Move::Vacate { .. } => true,
+                Move::Rest | Move::Look { .. } | Move::Raise { .. } | Move::Remove | Move::Vacate { .. } => {
+                    true
+                }
             }
         })
     }

@@ -152,7 +152,8 @@ impl Act {
         };
         let token = mine.then_some(lease.token);
         match decided {
-            Move::Rest | Move::Look { .. } => None,
+            // Tokens of this model never fall.
+            Move::Rest | Move::Look { .. } | Move::Raise { .. } => None,
             Move::Campaign { .. } => Some(Self::Campaign { life: me.1 }),
             Move::HandOver { to, .. } => {
                 let to = named(to);

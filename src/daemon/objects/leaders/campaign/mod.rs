@@ -107,6 +107,7 @@ struct Seen {
     peers: Cursor,
     scopes: Cursor,
     session: Option<GroupRef>,
+    confirmations: u64,
 }
 
 impl Campaigner {
@@ -173,12 +174,17 @@ impl Campaigner {
 
     fn session_until(&self) -> Option<(GroupRef, Instant)> {
         let epoch = self.registry.view().head().epoch;
-        self.registry.own().valid(&session_id(self.registry.node_id()), epoch)
+        self.registry.own().confirmed(&session_id(self.registry.node_id()), epoch)
     }
 
     fn seen(&self) -> Seen {
         let view = self.registry.view();
-        Seen { peers: peers::changed(view), scopes: view.changed(&LEADERSHIP), session: self.session() }
+        Seen {
+            peers: peers::changed(view),
+            scopes: view.changed(&LEADERSHIP),
+            session: self.session(),
+            confirmations: view.confirmations(),
+        }
     }
 
     /// Remembers when each scope was last heard to be led: a new epoch knows nothing of it.
@@ -213,6 +219,7 @@ impl Campaigner {
             scope: known.scope(),
             value: &known.value,
             held: known.held.as_ref(),
+            token_seen: known.token_seen,
             me: self.registry.node_id(),
             my_session: session.map(|session| session.instance),
             changed_at: known.record.record.updated_at,

@@ -5,7 +5,9 @@ use prost::Message;
 
 use super::rounds::stepping_down;
 use super::{Campaigner, Known, Roster};
-use crate::core::lease::{Ending, Held, Move, Numbers, SCOPE_DELETED, Standing, elect, vacate};
+use crate::core::lease::{
+    Ending, Held, Move, Numbers, SCOPE_DELETED, Standing, TOKEN_OVERTAKEN, elect, vacate,
+};
 use crate::daemon::audit;
 use crate::daemon::chance::correlation_id;
 use crate::daemon::objects::leaders::leadership_id;
@@ -68,6 +70,7 @@ impl Campaigner {
             Move::StepDown { reason } => making.step_down(reason),
             Move::Remove => Some(making.remove()),
             Move::DropOrder => making.drop_order(),
+            Move::Raise { token } => Some(making.raise(*token)),
             Move::Vacate { ending } => Some(making.vacate(*ending)),
         }
     }
@@ -145,6 +148,14 @@ impl<'a> Making<'a> {
         let fence = self.fence()?;
         let whole = self.whole("leaders.order-dropped", Some(&value));
         Some(Piece { fence: Some(fence), ..whole })
+    }
+
+    /// Whoever leads is elected anew, above this token.
+    fn raise(self, token: u64) -> Piece {
+        let token_floor = token.min(TOKEN_FLOOR_MAX);
+        let value = LeadershipValue { token_floor, ..LeadershipValue::clone(&self.known.value) };
+        let whole = self.whole("leaders.overtaken", Some(&value));
+        Piece { reason: TOKEN_OVERTAKEN.to_owned(), ..whole }
     }
 
     fn vacate(self, ending: Ending) -> Piece {
@@ -246,6 +257,9 @@ impl<'a> Making<'a> {
             lines.push(format!("because: {}", current.reason));
         } else if let Some(past) = after.past.first() {
             lines.push(format!("because: {}", past.end_reason));
+        }
+        if after.token_floor > 0 {
+            lines.push(format!("fence token seen: {}", after.token_floor));
         }
         if self.numbers.token > 0 {
             lines.push(format!("fence token before: {}", self.numbers.token));

@@ -1,9 +1,10 @@
-//! Commands that the server answers late, on a connection of their own.
+//! Commands that the server answers late, on connections of their own.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::{Cmd, Value};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 
 use super::backoff::Backoff;
@@ -11,9 +12,15 @@ use super::error::{Failure, LinkError};
 use super::state::Shared;
 use super::{Connection, Link, dial};
 
+/// One connection for late answers, and whose turn it is to use it.
+pub(super) struct Lane {
+    blocking: Mutex<Blocking>,
+    turn: Semaphore,
+}
+
 /// The connection between two commands, and how making one went.
 #[derive(Default)]
-pub(super) struct Blocking {
+struct Blocking {
     /// Taken out while a command runs on it: one that is abandoned closes it, and nobody waits
     /// behind a command that nobody wants.
     kept: Option<Connection>,
@@ -21,56 +28,106 @@ pub(super) struct Blocking {
     last: Option<Failure>,
 }
 
-pub(super) async fn call(link: &Link, command: &Cmd, wait: Duration) -> Result<Value, LinkError> {
-    let shared = &link.shared;
-    let limit = wait + shared.options().response_timeout;
-    let Ok(Ok(_turn)) = timeout(limit, shared.blocking_turn.acquire()).await else {
-        return Err(LinkError::Unreachable(Failure::new("another blocking command has not ended")));
-    };
-    let mut given_up = shared.given_up();
-    let main = link.connection().await?;
-    let mut own = connection(shared, &main).await.map_err(LinkError::Unreachable)?;
-    own.multiplexed.set_response_timeout(limit);
-    let answer = tokio::select! {
-        answer = dial::ask(&mut own.multiplexed, command) => answer,
-        _ = given_up.wait_for(|generation| *generation >= main.generation) => {
-            Err(LinkError::Lost(Failure::new("the connection of the other commands was given up")))
-        }
-    };
-    match &answer {
-        Err(error) if error.ends_connection() => link.heed(main.generation, error),
-        Ok(_) | Err(_) => locked(shared).kept = Some(own),
+/// A connection to the master that nobody else uses meanwhile. It is closed unless it is given back.
+pub(in super::super) struct Own<'a> {
+    link: &'a Link,
+    lane: &'a Lane,
+    connection: Connection,
+    /// Tells when the connection of the others is given up.
+    given_up: watch::Receiver<u64>,
+    is_over: bool,
+    _turn: SemaphorePermit<'a>,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self { blocking: Mutex::default(), turn: Semaphore::new(1) }
     }
+}
+
+pub(super) async fn call(link: &Link, command: &Cmd, wait: Duration) -> Result<Value, LinkError> {
+    let limit = wait + link.shared.options().response_timeout;
+    let mut own = Own::of(link, &link.shared.blocking, limit).await?;
+    let answer = own.call(command, wait).await;
+    own.give_back();
     answer
 }
 
-/// The kept connection if it is of the same generation as the one of the other commands, else a
-/// new one to the same server.
-async fn connection(shared: &Shared, main: &Connection) -> Result<Connection, Failure> {
-    {
-        let mut blocking = locked(shared);
-        if let Some(kept) = blocking.kept.take() {
-            if kept.generation == main.generation && !kept.driver.is_over() {
-                return Ok(kept);
-            }
-            blocking.backoff.succeeded();
-        }
-        if let Some(last) = blocking.last.clone().filter(|_| blocking.backoff.is_on()) {
-            return Err(last);
-        }
+impl<'a> Own<'a> {
+    /// That of a lane, when it is free within `limit`.
+    pub(super) async fn of(link: &'a Link, lane: &'a Lane, limit: Duration) -> Result<Self, LinkError> {
+        let Ok(Ok(turn)) = timeout(limit, lane.turn.acquire()).await else {
+            return Err(LinkError::Unreachable(Failure::new("another blocking command has not ended")));
+        };
+        let given_up = link.shared.given_up();
+        let main = link.connection().await?;
+        let connection = lane.connection(&link.shared, &main).await.map_err(LinkError::Unreachable)?;
+        Ok(Self { link, lane, connection, given_up, is_over: false, _turn: turn })
     }
-    let made = shared.maker.make_further(&main.at).await;
-    let mut blocking = locked(shared);
-    match made {
-        Ok(dialed) => Ok(Connection::new(dialed, main.generation)),
-        Err(failure) => {
-            blocking.backoff.failed();
-            blocking.last = Some(failure.clone());
-            Err(failure)
+
+    /// Where the server is.
+    pub fn address(&self) -> String {
+        self.connection.address().to_string()
+    }
+
+    /// Sends a command that is answered after up to `wait`.
+    ///
+    /// # Errors
+    /// As of [`Link::call_blocking`].
+    pub async fn call(&mut self, command: &Cmd, wait: Duration) -> Result<Value, LinkError> {
+        let limit = wait + self.link.shared.options().response_timeout;
+        let Connection { multiplexed, generation, .. } = &mut self.connection;
+        multiplexed.set_response_timeout(limit);
+        let answer = tokio::select! {
+            answer = dial::ask(multiplexed, command) => answer,
+            _ = self.given_up.wait_for(|given_up| *given_up >= *generation) => {
+                Err(LinkError::Lost(Failure::new("the connection of the other commands was given up")))
+            }
+        };
+        if let Err(error) = &answer
+            && error.ends_connection()
+        {
+            self.link.heed(*generation, error);
+            self.is_over = true;
         }
+        answer
+    }
+
+    /// Leaves it to the next, unless it is of no use any more.
+    pub fn give_back(self) {
+        self.lane.locked().kept = Some(self.connection).filter(|_| !self.is_over);
     }
 }
 
-fn locked(shared: &Shared) -> MutexGuard<'_, Blocking> {
-    shared.blocking.lock().unwrap_or_else(PoisonError::into_inner)
+impl Lane {
+    /// The kept connection if it is of the same generation as the one of the other commands, else a
+    /// new one to the same server.
+    async fn connection(&self, shared: &Shared, main: &Connection) -> Result<Connection, Failure> {
+        {
+            let mut blocking = self.locked();
+            if let Some(kept) = blocking.kept.take() {
+                if kept.generation == main.generation && !kept.driver.is_over() {
+                    return Ok(kept);
+                }
+                blocking.backoff.succeeded();
+            }
+            if let Some(last) = blocking.last.clone().filter(|_| blocking.backoff.is_on()) {
+                return Err(last);
+            }
+        }
+        let made = shared.maker.make_further(&main.at).await;
+        let mut blocking = self.locked();
+        match made {
+            Ok(dialed) => Ok(Connection::new(dialed, main.generation)),
+            Err(failure) => {
+                blocking.backoff.failed();
+                blocking.last = Some(failure.clone());
+                Err(failure)
+            }
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Blocking> {
+        self.blocking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -28,6 +28,7 @@ use dial::{Dialed, Driver};
 use resolve::Maker;
 use state::{Found, Shared};
 
+pub(super) use blocking::Own;
 pub use error::{Failure, LinkError};
 pub(super) use info::Info;
 pub use options::{RedisOptions, TlsFiles};
@@ -42,6 +43,15 @@ pub trait Hello: Send + Sync + 'static {
     /// # Errors
     /// The connection is then closed, and counts as one that could not be made.
     async fn greet(&self, connection: &mut MultiplexedConnection) -> Result<(), LinkError>;
+}
+
+/// How many replicas must have what leaders rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// So many, by configuration.
+    Count(u32),
+    /// As many as two sides of a split cannot both have.
+    Enough,
 }
 
 /// The way to the master. Cheap to clone; all clones share one connection.
@@ -145,6 +155,20 @@ impl Link {
     /// up meanwhile, because the master may be another one now.
     pub async fn call_blocking(&self, command: &Cmd, wait: Duration) -> Result<Value, LinkError> {
         blocking::call(self, command, wait).await
+    }
+
+    /// A connection of one's own for waiting until replicas have what was written on it, when nobody else waits.
+    ///
+    /// # Errors
+    /// [`LinkError::Unreachable`].
+    pub(super) async fn confirming(&self, limit: Duration) -> Result<Own<'_>, LinkError> {
+        Own::of(self, &self.shared.confirming, limit).await
+    }
+
+    /// How many replicas must have a lease, where that is configured or Sentinels decide who is the master;
+    /// `None`: none need.
+    pub(super) fn leaders_need(&self) -> Option<Need> {
+        self.shared.leaders_need()
     }
 
     /// Gives up the connection of this generation, unless that has been done: the next use finds

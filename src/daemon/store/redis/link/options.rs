@@ -30,6 +30,9 @@ pub struct RedisOptions {
     /// The part of the keys between braces, which decides their place in a Cluster; `None`: the
     /// URL's prefix.
     pub hash_tag: Option<String>,
+    /// How many replicas must have a lease before its leader relies on it; `None`: as many as the store finds
+    /// necessary, where Sentinels say who is the master, and none elsewhere.
+    pub leaders_need: Option<u32>,
     /// How long a server may take to accept a connection, TLS included; 400 ms. Too low: a distant
     /// server is never reached; too high: an outage is noticed late.
     pub connect_timeout: Duration,
@@ -47,6 +50,7 @@ impl Default for RedisOptions {
             sentinel_password: None,
             tls: TlsFiles::default(),
             hash_tag: None,
+            leaders_need: None,
             connect_timeout: Duration::from_millis(400),
             response_timeout: Duration::from_millis(400),
         }

@@ -3,20 +3,20 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::super::advice::advise;
 use super::super::url::Address;
-use super::Connection;
 use super::backoff::{Backoff, SETTLED};
-use super::blocking::Blocking;
+use super::blocking::Lane;
 use super::dial::Dialed;
 use super::error::Failure;
 use super::options::RedisOptions;
 use super::resolve::Maker;
+use super::{Connection, Need};
 
 /// How old advice is before it is asked for again.
 const ADVICE_AGE: Duration = Duration::from_secs(300);
@@ -46,8 +46,9 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// The generation that was given up last; those who wait long listen to it.
     given_up: watch::Sender<u64>,
-    pub blocking: Mutex<Blocking>,
-    pub blocking_turn: Semaphore,
+    /// For whoever waits for the log, and for whoever waits for replicas.
+    pub blocking: Lane,
+    pub confirming: Lane,
     this: Weak<Shared>,
 }
 
@@ -77,8 +78,8 @@ impl Shared {
             maker: Arc::new(maker),
             state: Mutex::new(State::new()),
             given_up: watch::Sender::new(0),
-            blocking: Mutex::default(),
-            blocking_turn: Semaphore::new(1),
+            blocking: Lane::default(),
+            confirming: Lane::default(),
             this: this.clone(),
         })
     }
@@ -89,6 +90,16 @@ impl Shared {
 
     pub fn options(&self) -> &RedisOptions {
         &self.maker.options
+    }
+
+    /// How many replicas must have a lease, where that is configured or Sentinels decide who is the master;
+    /// `None`: none need.
+    pub fn leaders_need(&self) -> Option<Need> {
+        match self.options().leaders_need {
+            Some(0) => None,
+            Some(count) => Some(Need::Count(count)),
+            None => self.maker.has_sentinels().then_some(Need::Enough),
+        }
     }
 
     pub fn advice(&self) -> Arc<[String]> {
@@ -171,8 +182,9 @@ impl Shared {
         }
         state.advised = Some(Instant::now());
         let (this, mut connection) = (self.this.clone(), connection.clone());
+        let leaders_wait = self.leaders_need().is_some();
         let task = tokio::spawn(async move {
-            let advice = timeout(ADVICE_LIMIT, advise(&mut connection.multiplexed)).await;
+            let advice = timeout(ADVICE_LIMIT, advise(&mut connection.multiplexed, leaders_wait)).await;
             if let (Ok(advice), Some(shared)) = (advice, this.upgrade()) {
                 shared.take_advice(advice);
             }

@@ -1,0 +1,142 @@
+//! Has the store confirm what leaders rely on, in the rhythm of renewals and whenever a lease is granted.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::Registry;
+use super::follow::chain;
+use crate::daemon::audit;
+use crate::daemon::store::{Commit, CommitError, Confirmation, Idempotency, IdempotencyKey, StoreError};
+
+/// How long a confirmation may take before the next is asked for.
+const CONFIRM_MAX: Duration = Duration::from_secs(2);
+/// How soon it is asked again after one that was not given.
+const AGAIN: Duration = Duration::from_millis(100);
+/// How soon behind another one comes: what is granted meanwhile is confirmed together.
+const APART: Duration = Duration::from_millis(5);
+
+/// How confirmations went.
+#[derive(Default)]
+pub struct Confirmations {
+    /// How many replicas have what was granted, and must; 0 of 0 while all is confirmed.
+    has: AtomicU32,
+    needs: AtomicU32,
+    lacked: AtomicU64,
+}
+
+impl Confirmations {
+    /// How many replicas have what was granted last, and how many must, while these are too few.
+    pub fn lacking(&self) -> Option<(u32, u32)> {
+        let needs = self.needs.load(Ordering::Relaxed);
+        (needs > 0).then(|| (self.has.load(Ordering::Relaxed), needs))
+    }
+
+    /// How often there came to be too few since the start.
+    pub fn lacked(&self) -> u64 {
+        self.lacked.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, has: u32, needs: u32) {
+        self.has.store(has, Ordering::Relaxed);
+        let before = self.needs.swap(needs, Ordering::Relaxed);
+        match (before, needs) {
+            (0, 1..) => {
+                self.lacked.fetch_add(1, Ordering::Relaxed);
+                warn!(
+                    has,
+                    needs,
+                    runbook = "docs/runbooks/leadership.md",
+                    "too few replicas have what was granted; leaders end unless more have it in time"
+                );
+            }
+            (1.., 0) => info!("enough replicas have what was granted again"),
+            (_, _) => {}
+        }
+    }
+}
+
+/// Has leases and renewals confirmed for ever; returns at once where the store confirms nothing.
+pub async fn confirm_leases(registry: &Registry) {
+    if !registry.store().confirms() {
+        return;
+    }
+    loop {
+        registry.view().confirmation_asked().await;
+        while !confirm_once(registry).await {
+            let _ = timeout(AGAIN, registry.view().confirmation_asked()).await;
+        }
+        sleep(APART).await;
+    }
+}
+
+/// False: it was not confirmed.
+async fn confirm_once(registry: &Registry) -> bool {
+    let (view, begun) = (registry.view(), Instant::now());
+    if !view.head().caught_up || view.contact().is_silent() {
+        return false;
+    }
+    // What was renewed and granted by now; of what comes meanwhile the next one tells.
+    let (asked, own) = (view.to_confirm(), registry.own().to_confirm(view.head().epoch));
+    let epoch = asked.epoch;
+    let late = |_| Err(StoreError::Unavailable("no answer in time".into()));
+    match timeout(CONFIRM_MAX, registry.store().confirm(epoch)).await.unwrap_or_else(late) {
+        Ok(Confirmation::Through(through)) => {
+            registry.own().note_confirmed(own);
+            view.note_confirmed(asked, through);
+            registry.confirmations().note(0, 0);
+            return true;
+        }
+        Ok(Confirmation::Lacking { has, needs }) => {
+            debug!(has, needs, duration_ms = begun.elapsed().as_millis(), "not confirmed");
+            registry.confirmations().note(has, needs);
+        }
+        Err(error) => {
+            debug!(error = %chain(&error), "confirmation failed");
+            if let StoreError::EpochChanged { current } = error {
+                view.contact().note_epoch(current);
+            }
+        }
+    }
+    false
+}
+
+impl Registry {
+    /// How confirmations of leases went.
+    pub fn confirmations(&self) -> &Confirmations {
+        &self.confirmations
+    }
+
+    /// Leaves an audit record of each split of leadership that this daemon has seen.
+    ///
+    /// # Errors
+    /// Those of the store; call it again then.
+    pub async fn record_splits(&self) -> Result<(), CommitError> {
+        while let Some(split) = self.view().unrecorded_split() {
+            let object = format!("leadership/{}", split.scope);
+            let body = audit::own_body(self.node_id(), "leaders.split-seen", object, split.lines());
+            let commit = Commit {
+                epoch: self.view().head().epoch,
+                writes: vec![audit::write(self.view().now(), &body, self.audit_mac())],
+                // A reply that was lost leaves no second record.
+                idempotency: Some(Idempotency {
+                    key: IdempotencyKey {
+                        principal: self.node_id().to_owned(),
+                        method: body.action.clone(),
+                        id: format!("{}/{}", split.scope, split.token),
+                    },
+                    request_hash: split.token,
+                    answer: Bytes::new(),
+                }),
+                writer: self.node_id().to_owned(),
+                ..Commit::default()
+            };
+            self.commit(commit).await?;
+            self.view().note_recorded_split(&split);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! A network of servers and their clients that a test can split in two, process by process.
+//!
+//! Each server is reached by a door, whose address is the one that it announces. A door knows which process knocks,
+//! by the socket at the other end; while the network is split nothing passes between processes of two sides, and
+//! nothing is closed.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How often it is looked for the process that has just connected.
+const LOOKS: usize = 200;
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The processes on the smaller side; none while the network is whole.
+type CutOff = BTreeSet<u32>;
+
+/// The network.
+#[derive(Clone)]
+pub struct Net {
+    cut_off: Arc<watch::Sender<CutOff>>,
+    /// All processes that may knock.
+    known: Arc<watch::Sender<BTreeSet<u32>>>,
+}
+
+/// The way to one server; gone with its value, and all its connections with it.
+pub struct Door {
+    port: u16,
+    server: Arc<OnceLock<(String, u32)>>,
+    _serving: JoinSet<()>,
+}
+
+impl Net {
+    pub fn new() -> Self {
+        Self {
+            cut_off: Arc::new(watch::Sender::new(CutOff::new())),
+            known: Arc::new(watch::Sender::new(BTreeSet::new())),
+        }
+    }
+
+    /// Knows a process from now on.
+    pub fn know(&self, pid: u32) {
+        self.known.send_modify(|known| {
+            known.insert(pid);
+        });
+    }
+
+    /// Cuts these processes off from all others.
+    pub fn cut_off(&self, pids: impl IntoIterator<Item = u32>) {
+        self.cut_off.send_replace(pids.into_iter().collect());
+    }
+
+    pub fn heal(&self) {
+        self.cut_off.send_replace(CutOff::new());
+    }
+
+    /// A door that leads nowhere yet.
+    pub async fn door(&self) -> Result<Door> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        let server = Arc::<OnceLock<(String, u32)>>::default();
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(self.clone(), listener, server.clone()));
+        Ok(Door { port, server, _serving: serving })
+    }
+
+    /// Which process is at the other end of a connection that was accepted.
+    async fn who(&self, peer: SocketAddr) -> Option<u32> {
+        for _ in 0..LOOKS {
+            let known = self.known.borrow().clone();
+            if let Some(inode) = inode_of(peer)
+                && let Some(pid) = known.into_iter().find(|pid| has_open(*pid, &inode))
+            {
+                return Some(pid);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        None
+    }
+}
+
+impl Door {
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Leads to the server of this process from now on.
+    pub fn leads_to(&self, address: String, pid: u32) -> Result<()> {
+        self.server.set((address, pid)).ok().context("it leads somewhere already")
+    }
+}
+
+/// The socket of a local address, as the system numbers it.
+fn inode_of(address: SocketAddr) -> Option<String> {
+    let wanted = format!("0100007F:{:04X}", address.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+    let mut rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|row| row.get(1) == Some(&wanted.as_str()))?;
+    row.get(9).map(|inode| format!("socket:[{inode}]"))
+}
+
+fn has_open(pid: u32, socket: &str) -> bool {
+    let Ok(open) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let mut targets = open.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
+    targets.any(|target| target.to_str() == Some(socket))
+}
+
+async fn serve(net: Net, listener: TcpListener, server: Arc<OnceLock<(String, u32)>>) {
+    let mut connections = JoinSet::new();
+    while let Ok((client, peer)) = listener.accept().await {
+        let (net, server) = (net.clone(), server.clone());
+        connections.spawn(async move {
+            let Some((address, to)) = server.get().cloned() else { return };
+            let Some(from) = net.who(peer).await else { return };
+            // However a connection ends: whoever has it lives with that.
+            let _ = join(&net, client, &address, from, to).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn join(net: &Net, client: TcpStream, address: &str, from: u32, to: u32) -> Result<()> {
+    let passes = move |cut_off: &CutOff| cut_off.contains(&from) == cut_off.contains(&to);
+    net.cut_off.subscribe().wait_for(passes).await?;
+    let server = TcpStream::connect(address).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    tokio::select! {
+        up = pass_on(from_client, to_server, net.cut_off.subscribe(), passes) => up,
+        down = pass_on(from_server, to_client, net.cut_off.subscribe(), passes) => down,
+    }
+}
+
+async fn pass_on(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut cut_off: watch::Receiver<CutOff>,
+    passes: impl Fn(&CutOff) -> bool,
+) -> Result<()> {
+    let mut bytes = vec![0; 64 * 1024];
+    loop {
+        let count = from.read(&mut bytes).await?;
+        cut_off.wait_for(&passes).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        to.write_all(&bytes[..count]).await?;
+    }
+}
