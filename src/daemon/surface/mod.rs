@@ -22,6 +22,7 @@ mod observe;
 mod openapi;
 mod pipeline;
 mod preface;
+mod proof;
 mod query;
 mod received;
 mod required;
@@ -31,6 +32,7 @@ mod shape;
 mod sse;
 mod template;
 mod tls;
+mod unix;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -55,8 +57,10 @@ pub use deadline::Deadlines;
 pub use method::{Definition, OMNIRELAY};
 pub use observe::{FinishedCall, Protocol, RequestObserver};
 pub use openapi::openapi;
+pub use proof::{ProofNeeded, Proven, Token, Tokens};
 pub use serve::{Drained, Limits, serve, serve_with};
 pub use tls::{Tls, TlsError};
+pub use unix::serve_unix;
 
 use answer::Refusal;
 use builder::NoRoute;

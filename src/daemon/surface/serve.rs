@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tonic::body::Body;
 
-use super::preface::{self, Version};
+use super::preface::{self, Peek, Version};
 use super::tls::Tls;
 use super::{PeerInfo, Surface};
 
@@ -90,11 +90,11 @@ pub async fn serve_with(
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
-    let line = Arc::new(Line { servers: Servers::new(&limits), surface: surface.clone(), limits, tls });
+    let line = Line::of(surface.clone(), limits, tls);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
-    let mut door = Door { starved: false };
+    let mut door = Door::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -111,19 +111,20 @@ pub async fn serve_with(
 }
 
 /// Decides on connections as they come.
-struct Door {
+#[derive(Default)]
+pub(super) struct Door {
     /// Whether the last try failed for want of descriptors or memory: it is said once, not twenty times a second.
     starved: bool,
 }
 
 impl Door {
     /// Turns a connection away when there are too many, and waits when none can be accepted.
-    async fn admit(
+    pub(super) async fn admit<C>(
         &mut self,
-        accepted: io::Result<(TcpStream, SocketAddr)>,
+        accepted: io::Result<C>,
         open: usize,
         limits: &Limits,
-    ) -> Option<(TcpStream, SocketAddr)> {
+    ) -> Option<C> {
         let error = match accepted {
             Ok(_) if open >= limits.connections_max => {
                 tracing::debug!(open, "connection refused: too many are open");
@@ -149,11 +150,17 @@ impl Door {
 }
 
 /// What all connections of a listener share.
-struct Line {
+pub(super) struct Line {
     servers: Servers,
     surface: Surface,
     limits: Limits,
     tls: Option<Arc<Tls>>,
+}
+
+impl Line {
+    pub(super) fn of(surface: Surface, limits: Limits, tls: Option<Arc<Tls>>) -> Arc<Self> {
+        Arc::new(Self { servers: Servers::new(&limits), surface, limits, tls })
+    }
 }
 
 /// What speaks each version of HTTP.
@@ -185,16 +192,24 @@ impl Servers {
 async fn connection(line: Arc<Line>, stream: TcpStream, remote: SocketAddr, watcher: Watcher) {
     // Small answers go out at once; an error here would only make them slower.
     let _ = stream.set_nodelay(true);
-    let peer = Arc::new(PeerInfo { remote, local: stream.local_addr().ok() });
+    let peer = Arc::new(PeerInfo::at(remote, stream.local_addr().ok()));
     if let Some(tls) = &line.tls {
         // Boxed so that connections without TLS do not keep room for it.
         return Box::pin(encrypted(&line, tls, stream, peer, watcher)).await;
     }
-    let Some(version) = begun(&stream, &line).await else {
-        tracing::debug!(%remote, "connection closed: it said too little to be HTTP");
+    converse(&line, stream, peer, watcher).await;
+}
+
+/// Serves a connection that is not encrypted.
+pub(super) async fn converse<S>(line: &Line, stream: S, peer: Arc<PeerInfo>, watcher: Watcher)
+where
+    S: Peek + AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let Some(version) = begun(&stream, line).await else {
+        tracing::debug!(remote = %peer.remote, "connection closed: it said too little to be HTTP");
         return;
     };
-    speak(&line, version, stream, peer, watcher).await;
+    speak(line, version, stream, peer, watcher).await;
 }
 
 async fn encrypted(line: &Line, tls: &Tls, stream: TcpStream, peer: Arc<PeerInfo>, watcher: Watcher) {
@@ -230,7 +245,7 @@ where
 }
 
 /// The version a client speaks; `None` when it does not say in time, or the daemon stops meanwhile.
-async fn begun(stream: &TcpStream, line: &Line) -> Option<Version> {
+async fn begun(stream: &impl Peek, line: &Line) -> Option<Version> {
     tokio::select! {
         version = preface::version(stream) => version.ok().flatten(),
         () = line.surface.draining() => None,
@@ -238,7 +253,11 @@ async fn begun(stream: &TcpStream, line: &Line) -> Option<Version> {
     }
 }
 
-async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, grace: Duration) -> Drained {
+pub(super) async fn drain(
+    graceful: GracefulShutdown,
+    mut connections: JoinSet<()>,
+    grace: Duration,
+) -> Drained {
     let drained = tokio::time::timeout(grace, async {
         graceful.shutdown().await;
         while connections.join_next().await.is_some() {}
