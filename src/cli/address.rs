@@ -1,7 +1,8 @@
-//! The address of a daemon: a URL with its scheme, without a trailing slash.
+//! The address of a daemon: a URL with its scheme, without a trailing slash, or a unix socket.
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use reqwest::Url;
@@ -9,31 +10,50 @@ use reqwest::Url;
 /// The address that is used when nothing says otherwise.
 pub const BUILT_IN: &str = "http://127.0.0.1:17420";
 
-/// Where a daemon's control port is.
+/// What requests at a unix socket are sent to: HTTP wants a host, and a daemon there goes by this one.
+const AT_SOCKET: &str = "http://localhost";
+/// The longest path that the system has room for, in bytes.
+const SOCKET_BYTES_MAX: usize = 107;
+
+/// Where a daemon's control port is, or its control socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     text: String,
     loopback: bool,
+    /// The path, where it is a unix socket.
+    socket: Option<PathBuf>,
 }
 
 /// Text that is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    #[error("`{0}` is no address: write http://HOST:PORT")]
+    #[error("`{0}` is no address: write http://HOST:PORT or unix:/PATH")]
     Syntax(String),
     #[error("`{0}`: this version speaks http only, not {1}")]
     Scheme(String, String),
+    #[error("`{0}`: the path of a unix socket begins with a slash and has at most {SOCKET_BYTES_MAX} bytes")]
+    Socket(String),
 }
 
 impl Address {
     /// The built-in address of a development daemon.
     pub fn built_in() -> Self {
-        Self { text: BUILT_IN.to_owned(), loopback: true }
+        Self { text: BUILT_IN.to_owned(), loopback: true, socket: None }
     }
 
     /// With scheme, without a trailing slash.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// What the path of a request is put behind.
+    pub fn base(&self) -> &str {
+        if self.socket.is_some() { AT_SOCKET } else { &self.text }
+    }
+
+    /// The unix socket, if it is one.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
     }
 
     /// Whether it is on this machine, so that no proxy can be meant.
@@ -46,6 +66,9 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return at_socket(text, path.strip_prefix("//").unwrap_or(path));
+        }
         let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let syntax = || AddressError::Syntax(text.to_owned());
         let url = Url::parse(&full).map_err(|_| syntax())?;
@@ -59,8 +82,15 @@ impl FromStr for Address {
         }
         let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         let loopback = ip.map_or(host == "localhost", |ip| ip.is_loopback());
-        Ok(Self { text: full.trim_end_matches('/').to_owned(), loopback })
+        Ok(Self { text: full.trim_end_matches('/').to_owned(), loopback, socket: None })
     }
+}
+
+fn at_socket(text: &str, path: &str) -> Result<Address, AddressError> {
+    if !path.starts_with('/') || path.len() > SOCKET_BYTES_MAX || path.contains('\0') {
+        return Err(AddressError::Socket(text.to_owned()));
+    }
+    Ok(Address { text: format!("unix:{path}"), loopback: true, socket: Some(path.into()) })
 }
 
 impl fmt::Display for Address {
@@ -75,11 +105,17 @@ mod tests {
 
     #[test]
     fn addresses_are_completed_and_checked() {
+        let long = format!("unix:/{}", "x".repeat(107));
         let cases = [
             ("scheme is added", "127.0.0.1:1", Ok(("http://127.0.0.1:1", true))),
             ("slash is taken off", "http://eu-ctl:17420/", Ok(("http://eu-ctl:17420", false))),
             ("name of this machine", "localhost:1", Ok(("http://localhost:1", true))),
             ("IPv6", "http://[::1]:1", Ok(("http://[::1]:1", true))),
+            ("a socket", "unix:/run/omnirelay.sock", Ok(("unix:/run/omnirelay.sock", true))),
+            ("a socket as a URL", "unix:///run/a b.sock", Ok(("unix:/run/a b.sock", true))),
+            ("a relative socket", "unix:omnirelay.sock", Err("begins with a slash")),
+            ("no socket", "unix:", Err("begins with a slash")),
+            ("a long socket", &long, Err("at most 107 bytes")),
             ("other scheme", "https://a:1", Err("speaks http only")),
             ("nothing", "", Err("is no address")),
             ("password", "http://u:p@a:1", Err("is no address")),

@@ -132,7 +132,12 @@ impl Failure {
         if chain(error).contains("dns error") {
             return Self::new(FailureKind::UnknownName, "the host name is not known");
         }
-        Self::new(FailureKind::Unreachable, describe_io(io_kind, error))
+        let cause = match io_kind {
+            Some(io::ErrorKind::NotFound) => "there is no such socket".to_owned(),
+            Some(io::ErrorKind::PermissionDenied) => "this user may not open it".to_owned(),
+            kind => describe_io(kind, error),
+        };
+        Self::new(FailureKind::Unreachable, cause)
     }
 }
 

@@ -63,9 +63,19 @@ pub struct GlobalArgs {
     #[arg(short, long, global = true, value_name = "NAME", help_heading = "Connection options")]
     pub context: Option<String>,
 
-    /// Address of the daemon, instead of the context's
+    /// Address of the daemon, instead of the context's: http://HOST:PORT or unix:/PATH
     #[arg(long, global = true, value_name = "URL", help_heading = "Connection options")]
     pub addr: Option<String>,
+
+    /// File with the token that proves you to a daemon of this machine
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Connection options",
+        hide_short_help = true
+    )]
+    pub token_file: Option<PathBuf>,
 
     /// File that holds the contexts
     #[arg(

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::io::BufRead as _;
+use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::Value;
 
@@ -52,14 +53,14 @@ impl Session {
             return Ok(client);
         }
         self.warn_of_config();
+        self.warn_of_token(self.target()?);
         let client = Client::new(&self.settings, self.target()?.clone())?;
         Ok(self.client.get_or_init(|| client))
     }
 
     /// Talks to `target` from here on, and to nobody else.
     ///
-    /// The address may be one that nobody configured, so nothing that is secret may ever be sent along; this
-    /// version has nothing of the kind.
+    /// The address may be one that nobody configured; the client sends no token along then.
     ///
     /// # Errors
     /// When the HTTP client cannot be built.
@@ -140,6 +141,17 @@ impl Session {
             return Ok(());
         }
         Err(CliError::new(Code::Cancelled, "DECLINED", "not confirmed; nothing was changed"))
+    }
+
+    fn warn_of_token(&self, target: &Target) {
+        let Some(path) = &target.token_file else { return };
+        if std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 != 0) {
+            let path = path.display();
+            self.notes().warn(&format!("{path} can be used by others (chmod 600 {path})"));
+        }
+        if let Some(address) = target.addresses.iter().find(|address| !address.is_loopback()) {
+            self.notes().warn(&format!("{address} gets no token: it would go there in plaintext"));
+        }
     }
 
     fn warn_of_config(&self) {

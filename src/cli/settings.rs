@@ -48,6 +48,8 @@ pub struct Target {
     pub addresses: Vec<Address>,
     pub cluster: Option<String>,
     pub protected: bool,
+    /// Whose first token proves the caller.
+    pub token_file: Option<PathBuf>,
     pub source: Source,
     /// Whether the context was named on the command line itself.
     pub named_by_flag: bool,
@@ -79,6 +81,8 @@ impl Target {
 pub struct Settings {
     /// Fails when the configuration does; commands that need no daemon do not look.
     pub target: Result<Target, CliError>,
+    /// The token file that a flag names, instead of the context's.
+    pub token_file: Option<PathBuf>,
     pub config_path: PathBuf,
     /// The configuration; the failure to read it is in `target`, unless an address was given.
     pub config: Result<ContextFile, CliError>,
@@ -130,6 +134,7 @@ impl Settings {
         };
         Ok(Self {
             target: target(flags, &env, &config),
+            token_file: flags.token_file.clone(),
             config_path,
             config,
             format,
@@ -150,8 +155,20 @@ impl Settings {
     }
 }
 
+fn token_file(flags: &GlobalArgs, env: &Env) -> Option<PathBuf> {
+    flags.token_file.clone().or_else(|| env.get(env::TOKEN_FILE).map(PathBuf::from))
+}
+
+impl Settings {
+    /// The token file that a flag or a variable names, whatever the context.
+    pub fn own_token_file(&self) -> Option<PathBuf> {
+        self.token_file.clone().or_else(|| self.env.get(env::TOKEN_FILE).map(PathBuf::from))
+    }
+}
+
 /// Whom to talk to. A context that does not exist is an error, never another target.
 fn target(flags: &GlobalArgs, env: &Env, config: &Result<ContextFile, CliError>) -> Result<Target, CliError> {
+    let given = token_file(flags, env);
     let direct = |text: &str, source: Source| {
         let address = text
             .parse()
@@ -161,6 +178,7 @@ fn target(flags: &GlobalArgs, env: &Env, config: &Result<ContextFile, CliError>)
             addresses: vec![address],
             cluster: None,
             protected: false,
+            token_file: given.clone(),
             source,
             named_by_flag: false,
         })
@@ -172,6 +190,7 @@ fn target(flags: &GlobalArgs, env: &Env, config: &Result<ContextFile, CliError>)
             addresses: context.addresses.clone(),
             cluster: context.cluster.clone(),
             protected: context.protected,
+            token_file: given.clone().or_else(|| context.token_file.clone()),
             source,
             named_by_flag: matches!(source, Source::Flag(_)),
         })

@@ -108,6 +108,14 @@ pub struct SettingArgs {
     #[arg(long, value_name = "ADDR", global = true)]
     pub control_listen: Option<String>,
 
+    /// Unix socket of the API, beside its address: whoever can open it may do anything
+    #[arg(long, value_name = "PATH", global = true)]
+    pub control_socket: Option<PathBuf>,
+
+    /// File of tokens that prove callers [default: control-token in the data directory]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub token_file: Option<PathBuf>,
+
     /// Address of the mesh [default: 0.0.0.0:17421]
     #[arg(long, value_name = "ADDR", global = true)]
     pub mesh_listen: Option<String>,
@@ -157,6 +165,8 @@ impl SettingArgs {
             ("--data-dir", "node.dataDir", path(&self.data_dir)),
             ("--store", "store.url", self.store.clone()),
             ("--control-listen", "control.listen", self.control_listen.clone()),
+            ("--control-socket", "control.socket", path(&self.control_socket)),
+            ("--token-file", "security.tokenFile", path(&self.token_file)),
             ("--mesh-listen", "mesh.listen", self.mesh_listen.clone()),
             ("--mesh-advertise", "mesh.advertise", self.mesh_advertise.clone()),
             ("--seed", "mesh.seeds", list(&self.seed)),

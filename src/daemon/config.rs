@@ -18,6 +18,7 @@ mod origin;
 mod registers;
 mod relay;
 mod relay_check;
+mod security;
 mod sinks;
 mod store;
 
@@ -30,6 +31,7 @@ pub use relay::{
     PublishConfig, QueueConfig, RedisSinkConfig, RelayConfig, RelayRegistryConfig, RelayTlsConfig,
     SinksConfig, StdoutSinkConfig, TelemetryWire,
 };
+pub use security::{FileMode, LoopbackTrust, SecurityConfig};
 pub use sinks::http_sink_url;
 pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};
 
@@ -44,6 +46,7 @@ pub struct Config {
     pub node: NodeConfig,
     pub store: StoreConfig,
     pub control: ControlConfig,
+    pub security: SecurityConfig,
     pub mesh: MeshConfig,
     pub relay: RelayConfig,
     pub registry: AeroRegistryConfig,
@@ -82,6 +85,13 @@ pub struct ControlConfig {
     pub listen: SocketAddr,
     /// Serves without authentication on any address: whoever reaches the port may do anything.
     pub insecure: bool,
+    /// A unix socket beside the port, an absolute path of at most 107 bytes: whoever can open it may do anything, under
+    /// the name of its user.
+    pub socket: Option<PathBuf>,
+    /// Who can open it: `0600`, this daemon's user and root; `0660`, its group as well.
+    pub socket_mode: FileMode,
+    /// The group that it is given to, by name or number; default that of the process.
+    pub socket_group: Option<String>,
     /// Further `Host` names that are served on loopback.
     pub hosts: Vec<String>,
     /// 1 to 100000. Too low: clients are refused; too high: memory at 30 kB each.
@@ -190,6 +200,9 @@ impl Default for ControlConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 17420)),
             insecure: false,
+            socket: None,
+            socket_mode: FileMode::default(),
+            socket_group: None,
             hosts: Vec::new(),
             connections_max: 16_384,
             connections_per_address_max: None,

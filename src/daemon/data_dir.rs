@@ -5,12 +5,19 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use tracing::warn;
+
+use super::access::permissions::{is_writable_by_all, is_writable_by_group, make_private, mode};
 use super::chance::{random_secret, random_u64};
 use crate::core::names::{check_node_name, to_node_name};
 
 const LOCK: &str = "omnirelayd.lock";
 const NODE_ID: &str = "node-id";
 const SESSION_SECRET: &str = "session-secret";
+/// The nodes of `omnirelay up`, with their session secrets.
+pub const UP_STATE: &str = "up.json";
+/// The files that are nobody else's, but for the store, which closes its own, and the token, which is refused.
+const SECRETS: [&str; 2] = [SESSION_SECRET, UP_STATE];
 /// Longer files are not ours.
 const FILE_BYTES_MAX: u64 = 4096;
 
@@ -24,6 +31,11 @@ pub enum DataDirError {
          with --data-dir"
     )]
     Locked { path: PathBuf },
+    #[error(
+        "anybody may write to the data directory `{path}` (mode {mode:04o}), and so change the registry; \
+         chmod 700 it, or name a folder below it with --data-dir, which is made for this user alone"
+    )]
+    OpenToAll { path: PathBuf, mode: u32 },
     #[error("`{path}` does not hold a node id: {what}; correct it, or give --node-id")]
     NodeId { path: PathBuf, what: String },
 }
@@ -38,17 +50,24 @@ pub struct DataDir {
 impl DataDir {
     /// Makes the directory if need be (only its owner may look into it) and locks it.
     ///
+    /// One that its group may write to is warned of. Of the secrets in it those that others may use are closed to them.
+    ///
     /// # Errors
-    /// [`DataDirError::Locked`] when another process has it.
+    /// [`DataDirError::Locked`] when another process has it, [`DataDirError::OpenToAll`] when everybody may write to it.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let refuse = |source| DataDirError::Open { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refuse)?;
+        check_mode(path)?;
         let lock = private_file().truncate(false).open(path.join(LOCK)).map_err(refuse)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(DataDirError::Locked { path: path.to_owned() }),
-            Err(TryLockError::Error(source)) => Err(refuse(source)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(DataDirError::Locked { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(refuse(source)),
         }
+        for name in SECRETS {
+            close(&path.join(name)).map_err(refuse)?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// Where it is.
@@ -96,6 +115,33 @@ impl DataDir {
         write_whole(&path, format!("{text}\n").as_bytes()).map_err(refuse)?;
         Ok(text)
     }
+}
+
+/// Refuses a directory to which everybody may write. It is not closed here: it may be one that others need, such as
+/// `/tmp`.
+fn check_mode(path: &Path) -> Result<(), DataDirError> {
+    let refuse = |source| DataDirError::Open { path: path.to_owned(), source };
+    let found = std::fs::metadata(path).map_err(refuse)?;
+    if is_writable_by_all(&found) {
+        return Err(DataDirError::OpenToAll { path: path.to_owned(), mode: mode(&found) });
+    }
+    if is_writable_by_group(&found) {
+        let mode = format!("{:04o}", mode(&found));
+        warn!(path = %path.display(), mode, "data directory open to its group, which may change the registry");
+    }
+    Ok(())
+}
+
+/// Keeps others from a file with a secret, and says so: what they have read they know.
+///
+/// # Errors
+/// Those of the file system. That there is no such file is none.
+pub fn close(path: &Path) -> io::Result<()> {
+    if let Some(mode) = make_private(path)? {
+        let mode = format!("{mode:04o}");
+        warn!(path = %path.display(), mode, "secret was open to others, and is not any more");
+    }
+    Ok(())
 }
 
 /// Writes a file so that a reader sees either the old content or the new, whatever happens.
@@ -146,6 +192,42 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let _first = DataDir::open(place.path()).unwrap();
         assert!(matches!(DataDir::open(place.path()), Err(DataDirError::Locked { .. })));
+    }
+
+    fn chmod(path: &Path, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_everybody_may_write_to_is_refused_as_it_is() {
+        for given in [0o777, 0o1777, 0o702] {
+            let place = tempfile::tempdir().unwrap();
+            chmod(place.path(), given);
+            let error = DataDir::open(place.path()).unwrap_err().to_string();
+            assert!(error.contains(&format!("{given:04o}")) && error.contains("chmod 700"), "{error}");
+            assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0, "nothing was put there");
+            DataDir::open(&place.path().join("own")).unwrap();
+        }
+        for given in [0o755, 0o770] {
+            let place = tempfile::tempdir().unwrap();
+            chmod(place.path(), given);
+            DataDir::open(place.path()).unwrap();
+        }
+    }
+
+    #[test]
+    fn secrets_that_others_may_use_are_closed_to_them() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().unwrap();
+        DataDir::open(place.path()).unwrap().session_secret().unwrap();
+        let path = place.path().join(SESSION_SECRET);
+        for given in [0o644, 0o620, 0o604] {
+            chmod(&path, given);
+            DataDir::open(place.path()).unwrap();
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "it was {given:o}");
+        }
     }
 
     #[test]

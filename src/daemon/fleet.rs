@@ -14,6 +14,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, error, info_span};
 
+use super::access::Access;
 use super::audit::files::AuditFiles;
 use super::config::Config;
 use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
@@ -305,6 +306,7 @@ impl Member {
             store: self.stores.of_node(),
             session_secret: self.session_secret.clone(),
             listener,
+            access: Access::default(),
             relay,
             audit: self.audit.clone(),
             telemetry: self.telemetry.clone(),

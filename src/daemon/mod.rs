@@ -1,5 +1,6 @@
 //! The control daemon.
 
+pub mod access;
 pub mod args;
 pub mod audit;
 pub mod chance;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tonic::codec::CompressionEncoding::Gzip;
 
+use super::access::Access;
 use super::audit::AUDIT;
 use super::audit::files::{AuditFiles, AuditFilesError};
 use super::audit::heads::{Heads, follow_seals};
@@ -19,7 +20,7 @@ use super::audit::refusals::{Refusals, enter_refusals};
 use super::audit::sealer::Sealer;
 use super::audit::store::newest_revision_of;
 use super::chance::random_u64;
-use super::config::Config;
+use super::config::{Config, LoopbackTrust};
 use super::metrics::Metrics;
 use super::objects::advertisements::{ADVERTISEMENT, Advertisements};
 use super::objects::aero_registry::{AeroRegistry, AeroRegistrySettings};
@@ -28,7 +29,7 @@ use super::objects::audit::{AUDIT_SEAL, Audit};
 use super::objects::dev::{Dev, Process};
 use super::objects::leaders::campaign::{CampaignSettings, Campaigner};
 use super::objects::leaders::{LEADERSHIP, Leaders};
-use super::objects::node::Node as NodeObject;
+use super::objects::node::{LetIn, Node as NodeObject};
 use super::objects::operations::OperationCalls;
 use super::objects::peers::presence::{Presence, PresenceSettings};
 use super::objects::peers::{PEER, Peers};
@@ -42,7 +43,8 @@ use super::registry::follow::follow_log;
 use super::relay::assembly::{Relay, RelayError};
 use super::store::{Kind, Retention, Store};
 use super::surface::{
-    FinishedCall, Hosts, Insecure, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceError, TlsError,
+    FinishedCall, Hosts, Insecure, Limits, Loopback, OMNIRELAY, ProofNeeded, Proven, RequestObserver,
+    Surface, SurfaceError, TlsError,
 };
 use crate::core::audit_seal::mac::MacKey;
 use crate::core::time::Millis;
@@ -89,6 +91,8 @@ pub struct NodeSpec {
     pub store: Arc<dyn Store>,
     pub session_secret: String,
     pub listener: TcpListener,
+    /// By what else it lets callers in.
+    pub access: Access,
     /// The ports of the relay and of the registry of relays, where one of them is switched on.
     pub relay: Option<RelayListeners>,
     /// Where it keeps what it knows of the audit trail.
@@ -195,8 +199,8 @@ impl Node {
         });
         let ports = ports.transpose()?;
 
-        let mut tasks = JoinSet::new();
-        let serving = Serving::begin(&mut tasks, spec.listener, None, surface, limits(&spec.config))?;
+        let (mut tasks, limits) = (JoinSet::new(), limits(&spec.config));
+        let serving = Serving::of_control(&mut tasks, spec.listener, spec.access, surface, limits)?;
         tasks.spawn(follow_log(registry.clone()));
         let (files, keep) = (spec.audit.clone(), spec.config.audit.age.0);
         tasks.spawn(Sealer::new(registry.clone(), audit_key, files, heads.clone(), keep).run());
@@ -425,6 +429,7 @@ fn surface(
         readiness: probed.readiness.clone(),
         cluster_id: config.node.cluster.clone(),
         started_at: started_at(),
+        let_in: let_in(config),
     };
     let mut builder = Surface::builder([OMNIRELAY])
         .service(PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip))
@@ -449,12 +454,23 @@ fn surface(
     if let Some(process) = &spec.process {
         builder = builder.service(DevServiceServer::new(Dev { process: process.clone() }));
     }
-    builder = if config.control.insecure {
-        builder.authenticator(Insecure::default()).hosts(Hosts::any())
-    } else {
-        builder.hosts(Hosts::loopback_and(config.control.hosts.clone()))
+    let hosts = Hosts::loopback_and(config.control.hosts.clone());
+    let tokens = spec.access.tokens.clone();
+    builder = match let_in(config) {
+        LetIn::Anyone => builder.authenticator(Proven::new(tokens, Insecure::default())).hosts(Hosts::any()),
+        LetIn::Host => builder.authenticator(Proven::new(tokens, Loopback::default())).hosts(hosts),
+        LetIn::Nobody => builder.authenticator(Proven::new(tokens, ProofNeeded)).hosts(hosts),
     };
     builder.build()
+}
+
+/// Who comes in at the control port without proof.
+fn let_in(config: &Config) -> LetIn {
+    match config.security.loopback {
+        LoopbackTrust::Open if config.control.insecure => LetIn::Anyone,
+        LoopbackTrust::Open => LetIn::Host,
+        LoopbackTrust::Proof => LetIn::Nobody,
+    }
 }
 
 /// By the wall clock, because the store has not been asked yet.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 
+use super::access::Access;
 use super::audit::files::AuditFiles;
 use super::config::Config;
 use super::node::{Node, NodeSpec};
@@ -22,6 +23,7 @@ async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
         store,
         session_secret: node_id.to_owned(),
         listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+        access: Access::default(),
         relay: None,
         telemetry: std::path::PathBuf::new(),
         process: None,

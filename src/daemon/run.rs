@@ -13,9 +13,12 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
+use super::access::Access;
+use super::access::socket::ControlSocket;
+use super::access::tokens::{self, TokenFileError};
 use super::args::{ConfigCommand, DaemonArgs, DaemonCommand, SettingArgs};
 use super::audit::files::AuditFiles;
-use super::config::{self, Config, ConfigError, Loaded};
+use super::config::{self, Config, ConfigError, Loaded, LoopbackTrust};
 use super::data_dir::{DataDir, write_whole};
 use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::open_files;
@@ -24,6 +27,7 @@ use super::relay::assembly::STOP_LIMIT;
 use super::signals::EndSignals;
 use super::store::embedded::Missing;
 use super::stores::Stores;
+use super::surface::{Token, Tokens};
 use super::telemetry::{self, LogControl};
 use crate::wire::fault::Exit;
 
@@ -137,13 +141,15 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
         session_secret: directory.session_secret()?,
         store: open_stores(loaded, directory.path(), args.missing())?.of_node(),
         listener: listen(&config)?,
+        access: access(&config, directory.path())?,
         relay: RelayListeners::of(&config)?,
         telemetry: directory.path().join(TELEMETRY_FOLDER),
         config,
         process: None,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(live(spec, args, log, end));
+    let reloaded = Reloaded { log, directory: directory.path(), tokens: spec.access.tokens.clone() };
+    let outcome = runtime.block_on(live(spec, args, &reloaded, end));
     runtime.shutdown_background();
     outcome
 }
@@ -182,9 +188,41 @@ fn listen(config: &Config) -> Result<TcpListener, Failure> {
     })
 }
 
-async fn live(spec: NodeSpec, args: &DaemonArgs, log: LogControl, end: EndSignals) -> Result<(), Failure> {
+/// By what callers are let in, besides the port.
+fn access(config: &Config, directory: &Path) -> Result<Access, Failure> {
+    let tokens = Arc::new(Tokens::default());
+    tokens.replace(&read_tokens(config, directory)?);
+    let control = &config.control;
+    let open =
+        |path: &PathBuf| ControlSocket::open(path, control.socket_mode.0, control.socket_group.as_deref());
+    Ok(Access { socket: control.socket.as_ref().map(open).transpose()?, tokens })
+}
+
+/// The tokens of the file that is configured, or of the one in the data directory.
+fn read_tokens(config: &Config, directory: &Path) -> Result<Vec<Token>, TokenFileError> {
+    match &config.security.token_file {
+        Some(path) => tokens::read(path),
+        None => tokens::read_or_make(directory),
+    }
+}
+
+/// What is read again while the daemon runs.
+struct Reloaded<'a> {
+    log: LogControl,
+    /// The data directory.
+    directory: &'a Path,
+    tokens: Arc<Tokens>,
+}
+
+async fn live(
+    spec: NodeSpec,
+    args: &DaemonArgs,
+    reloaded: &Reloaded<'_>,
+    end: EndSignals,
+) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup())?;
     let running = spec.config.clone();
+    say_who_comes_in(&spec);
     let node = Node::start(spec).await?;
     tokio::select! {
         () = node.ready() => say_ready(args, &node)?,
@@ -193,11 +231,27 @@ async fn live(spec: NodeSpec, args: &DaemonArgs, log: LogControl, end: EndSignal
     loop {
         tokio::select! {
             () = end.asked() => break,
-            _ = hangup.recv() => reload(args, &running, &log),
+            _ = hangup.recv() => reload(args, &running, reloaded),
         }
     }
     stop(node, args).await;
     Ok(())
+}
+
+/// Says who comes in at the control port without proof, and what else there is.
+fn say_who_comes_in(spec: &NodeSpec) {
+    let config = &spec.config;
+    match config.security.loopback {
+        LoopbackTrust::Open if config.control.insecure => {
+            warn!(listen = %config.control.listen, "control port open to whoever reaches it");
+        }
+        LoopbackTrust::Open => info!("control port open to every user of this host"),
+        LoopbackTrust::Proof => info!("control port needs proof"),
+    }
+    if let Some(socket) = &spec.access.socket {
+        let (path, mode) = (socket.path().display(), config.control.socket_mode);
+        info!(%path, %mode, "control socket open");
+    }
 }
 
 fn say_ready(args: &DaemonArgs, node: &Node) -> Result<(), Failure> {
@@ -261,13 +315,17 @@ pub fn withdraw_ready(path: Option<&Path>) {
 }
 
 /// Reads the configuration again and takes over what can be changed while running.
-fn reload(args: &DaemonArgs, running: &Config, log: &LogControl) {
+fn reload(args: &DaemonArgs, running: &Config, Reloaded { log, directory, tokens }: &Reloaded<'_>) {
     let loaded = match load(&args.settings) {
         Ok(loaded) => loaded.config,
         Err(error) => return error!(error = %chain(&error), "configuration not reloaded; the old one stays"),
     };
     if let Err(error) = log.set_filter(&loaded.log.filter) {
         return error!(error = %chain(&error), "configuration not reloaded; the old one stays");
+    }
+    match read_tokens(running, directory) {
+        Ok(read) => tokens.replace(&read),
+        Err(error) => error!(error = %chain(&error), "tokens not read again; the old ones stay"),
     }
     let fixed = |config: &Config| {
         let mut config = config.clone();
@@ -277,6 +335,8 @@ fn reload(args: &DaemonArgs, running: &Config, log: &LogControl) {
     if fixed(&loaded) == fixed(running) {
         info!("configuration reloaded");
     } else {
-        warn!("configuration reloaded: only `log.filter` changes while running, the rest needs a restart");
+        warn!(
+            "configuration reloaded: only `log.filter` and tokens change while running, the rest needs a restart"
+        );
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::audit::files::{AuditFiles, AuditFilesError};
 use super::chance::{random_secret, random_u64};
 use super::config::{self, Config, ConfigError, LogConfig, LogFormat};
-use super::data_dir::{DataDir, DataDirError, write_whole};
+use super::data_dir::{DataDir, DataDirError, UP_STATE, write_whole};
 use super::fleet::{Fleet, FleetError, MemberSpec};
 use super::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::open_files;
@@ -30,8 +30,6 @@ const FIRST_PORT: u16 = 17420;
 const PORT_STEP: u16 = 10;
 /// The ports of the relay of the first node, and of its metrics; the others take what is free.
 const FIRST_RELAY_PORTS: [u16; 2] = [50051, 2112];
-/// What a mesh of one process remembers of its nodes.
-const STATE: &str = "up.json";
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -276,7 +274,7 @@ fn choose_nodes(
     asked: Option<u16>,
     relays: bool,
 ) -> Result<(Vec<UpNode>, Vec<Listeners>), UpError> {
-    let path = directory.data.path().join(STATE);
+    let path = directory.data.path().join(UP_STATE);
     let refuse = |source| UpError::Directory { path: path.clone(), source };
     let mut state = read_state(&path)?;
     let count = match (asked, state.nodes.len()) {

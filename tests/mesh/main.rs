@@ -7,6 +7,7 @@ mod abuse;
 mod audit;
 mod daemon;
 mod lifecycle;
+mod local_users;
 mod relay;
 mod up;
 mod up_redis;

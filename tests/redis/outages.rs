@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use omnirelay::core::time::{Millis, whole_ms};
+use omnirelay::daemon::access::Access;
 use omnirelay::daemon::audit::files::AuditFiles;
 use omnirelay::daemon::config::Config;
 use omnirelay::daemon::node::{Node, NodeSpec};
@@ -31,6 +32,7 @@ async fn node(node_id: &str, server: &RedisServer) -> Result<Node> {
         store: store(server)?,
         session_secret: node_id.to_owned(),
         listener: TcpListener::bind("127.0.0.1:0")?,
+        access: Access::default(),
         relay: None,
         telemetry: std::path::PathBuf::new(),
         process: None,

@@ -169,7 +169,7 @@ async fn health_refuses_what_it_cannot_read() {
         ])));
         let request =
             http::Request::post(path).header("content-type", "application/grpc").body(body).unwrap();
-        let peer = PeerInfo { remote: "127.0.0.1:1".parse().unwrap(), local: None };
+        let peer = PeerInfo::at("127.0.0.1:1".parse().unwrap(), None);
         let response = served.surface.handle(request, &peer).await;
         let status = match Status::from_header_map(response.headers()) {
             Some(status) => status,

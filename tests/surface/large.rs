@@ -119,7 +119,7 @@ async fn a_message_that_is_too_large_is_refused_by_its_head() {
         .header("content-type", "application/grpc")
         .body(Body::new(StreamBody::new(pieces)))
         .unwrap();
-    let peer = PeerInfo { remote: "127.0.0.1:1".parse().unwrap(), local: None };
+    let peer = PeerInfo::at("127.0.0.1:1".parse().unwrap(), None);
     let response = served.surface.handle(request, &peer).await;
     let status = match Status::from_header_map(response.headers()) {
         Some(status) => status,

@@ -44,7 +44,7 @@ fn whole(bytes: impl Into<Bytes>) -> Body {
 }
 
 async fn handle(surface: &Surface, request: Request<Body>) -> Response<axum::body::Body> {
-    surface.handle(request, &PeerInfo { remote: "127.0.0.1:1".parse().unwrap(), local: None }).await
+    surface.handle(request, &PeerInfo::at("127.0.0.1:1".parse().unwrap(), None)).await
 }
 
 /// What a call ended with, wherever it says so.

@@ -58,6 +58,7 @@ pub static CHECKS: &[Check] = &[
     check("client-clock", "client", "this machine's clock agrees with the daemon's", clock),
     check("control-api-reachable", "control-api", "the daemon answers", reachable),
     check("control-api-access", "control-api", "the caller is known and may read", access),
+    check("control-api-proof", "control-api", "it is known who comes in without proof", let_in),
     check("control-api-ready", "control-api", "the daemon is ready to serve", ready),
     check("registry-store", "registry", "the store answers and keeps what it is given", store),
     check("registry-settings", "registry", "the store is set up as it should be", settings),
@@ -192,6 +193,20 @@ fn access(facts: &Facts) -> Finding {
         }
         Err(error) => unknown(error),
     }
+}
+
+/// Open to the host is what a daemon begins with, so that it is told and no fault.
+fn let_in(facts: &Facts) -> Finding {
+    of_node(facts, |node| match text(node, "letIn") {
+        "nobody" => finding(Verdict::Pass, "nobody comes in without proof"),
+        "host" => {
+            finding(Verdict::Pass, "every user of the daemon's host comes in without proof, with every scope")
+                .hint("where they should not: --set security.loopback=proof for omnirelayd")
+        }
+        "anyone" => finding(Verdict::Warn, "whoever reaches the control port may do anything (--insecure)")
+            .hint("start omnirelayd without --insecure, at 127.0.0.1"),
+        _ => finding(Verdict::Skip, "the daemon does not say"),
+    })
 }
 
 /// What readiness says of these is a finding of its own.

@@ -22,7 +22,7 @@ fn node() -> Value {
             {"name": "leaders-replicas", "ok": true, "message": "", "required": false},
             {"name": "leaders-split", "ok": true, "message": "", "required": false},
         ],
-        "clientVersionMin": "0.1.0",
+        "clientVersionMin": "0.1.0", "letIn": "nobody",
     })
 }
 
@@ -103,6 +103,7 @@ fn bad_cases_of_the_client() -> Vec<Case> {
         ("control-api-access", refused(Code::Unauthenticated), Verdict::Fail, "said no"),
         ("control-api-access", refused(Code::PermissionDenied), Verdict::Fail, "said no"),
         ("control-api-access", with_node(|node| node["scopes"] = json!([])), Verdict::Fail, "cannot read"),
+        ("control-api-proof", with_node(|node| node["letIn"] = json!("anyone")), Verdict::Warn, "--insecure"),
     ]
 }
 
@@ -183,6 +184,7 @@ fn unknown_cases() -> Vec<(&'static str, Facts)> {
     let dependants = [
         "client-clock",
         "control-api-access",
+        "control-api-proof",
         "control-api-ready",
         "registry-store",
         "registry-settings",
@@ -297,5 +299,20 @@ fn settings_and_history_are_said_once() {
         assert_eq!(found(id, &older).verdict, Verdict::Skip, "an older daemon");
         let ready = found("control-api-ready", &with_trouble(place, "set it"));
         assert_eq!(ready.text, "node-1 is ready");
+    }
+}
+
+#[test]
+fn who_comes_in_without_proof_is_told() {
+    let cases = [
+        ("nobody", Verdict::Pass, "nobody", false),
+        ("host", Verdict::Pass, "every user of the daemon's host", true),
+        ("anyone", Verdict::Warn, "whoever reaches", true),
+        ("", Verdict::Skip, "does not say", false),
+    ];
+    for (word, verdict, text, hints) in cases {
+        let finding = found("control-api-proof", &with_node(|node| node["letIn"] = json!(word)));
+        assert_eq!((finding.verdict, finding.hint.is_some()), (verdict, hints), "{word}: {finding:?}");
+        assert!(finding.text.contains(text), "{word}: {finding:?}");
     }
 }

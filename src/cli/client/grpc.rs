@@ -1,6 +1,7 @@
 //! gRPC beside HTTP/JSON: the same addresses, connections, failures and answers; only the messages differ.
 
 use std::error::Error;
+use std::path::Path;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -30,16 +31,18 @@ use crate::wire::raw::Raw;
 ///
 /// # Errors
 /// When they cannot be prepared.
-pub fn transport(connect_timeout: Duration) -> Result<reqwest::Client, CliError> {
-    reqwest::Client::builder()
+pub fn transport(connect_timeout: Duration, socket: Option<&Path>) -> Result<reqwest::Client, CliError> {
+    let mut builder = reqwest::Client::builder()
         .connect_timeout(connect_timeout)
         .redirect(reqwest::redirect::Policy::none())
         .tcp_nodelay(true)
         .no_proxy()
         .http2_prior_knowledge()
-        .user_agent(concat!("omnirelay/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| CliError::local("CLIENT", "cannot prepare the gRPC client", &error))
+        .user_agent(concat!("omnirelay/", env!("CARGO_PKG_VERSION")));
+    if let Some(socket) = socket {
+        builder = builder.unix_socket(socket);
+    }
+    builder.build().map_err(|error| CliError::local("CLIENT", "cannot prepare the gRPC client", &error))
 }
 
 /// Why there is no message.
@@ -117,7 +120,8 @@ impl Client {
         let started = Instant::now();
         let asked = async {
             let (mut grpc, path) = self.service(address, call);
-            grpc.unary(self.message(message, Some(left)), path, SmallBuffers::<Raw, Raw>::default()).await
+            grpc.unary(self.message(address, message, Some(left)), path, SmallBuffers::<Raw, Raw>::default())
+                .await
         };
         let answered = match tokio::time::timeout(left, asked).await {
             Ok(Ok(response)) => {
@@ -149,7 +153,7 @@ impl Client {
     pub async fn open_grpc(&self, call: &Call, message: &Message) -> Result<GrpcStream, Lost> {
         let address = self.address();
         let (mut grpc, path) = self.service(address, call);
-        let request = self.message(message, None);
+        let request = self.message(address, message, None);
         let opened = grpc.server_streaming(request, path, SmallBuffers::<Raw, Raw>::default()).await;
         let messages = opened.map_err(Lost::of)?.into_inner();
         Ok(GrpcStream { messages, json: message.json })
@@ -159,15 +163,18 @@ impl Client {
         self.notes.step(3, || {
             format!("> gRPC {address}{} {}", call.path, call.body.as_deref().unwrap_or_default())
         });
-        let wire = Wire { http: self.grpc.clone(), address: address.to_string() };
+        let wire = Wire { http: self.lines.to(address).grpc.clone(), address: address.to_string() };
         // An address was checked when it was read, and a path is a method's name.
-        let origin = address.as_str().parse().unwrap_or_default();
+        let origin = address.base().parse().unwrap_or_default();
         let path = call.path.parse().unwrap_or_else(|_| PathAndQuery::from_static("/"));
         (Grpc::with_origin(wire, origin).max_decoding_message_size(BODY_BYTES_MAX), path)
     }
 
-    fn message(&self, message: &Message, timeout: Option<Duration>) -> Request<Raw> {
+    fn message(&self, address: &Address, message: &Message, timeout: Option<Duration>) -> Request<Raw> {
         let mut request = Request::new(Raw(message.bytes.clone()));
+        if let Some(proof) = self.proof_at(address).and_then(|proof| proof.to_str().ok()?.parse().ok()) {
+            request.metadata_mut().insert("authorization", proof);
+        }
         if let Some(timeout) = timeout {
             // Rounded up, so that the daemon does not give up before its client does.
             request.set_timeout(timeout + Duration::from_millis(1));

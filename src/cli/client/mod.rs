@@ -1,15 +1,17 @@
 //! The client of the API: addresses in order, retries that are safe, faults as the daemon states them.
 
 pub mod grpc;
+mod line;
 mod verdict;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{self, HeaderMap};
+use reqwest::header::{self, HeaderMap, HeaderValue};
 use serde_json::Value;
 
+use self::line::Lines;
 use super::address::Address;
 use super::error::{self, CliError};
 use super::failure::{Failure, FailureKind};
@@ -30,8 +32,9 @@ const HANG_MAX: Duration = Duration::from_secs(1);
 /// Speaks to the daemons of one target.
 #[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
-    grpc: reqwest::Client,
+    lines: Lines,
+    /// Proves who calls; it stays on this machine.
+    proof: Option<HeaderValue>,
     target: Target,
     /// Index of the address that answered last.
     preferred: AtomicUsize,
@@ -80,22 +83,11 @@ impl Client {
     /// A client for `target`. Connects to nothing yet.
     ///
     /// # Errors
-    /// When the HTTP client cannot be built.
+    /// When the HTTP client cannot be built, or the token file cannot be read.
     pub fn new(settings: &Settings, target: Target) -> Result<Self, CliError> {
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(settings.connect_timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_nodelay(true)
-            .user_agent(concat!("omnirelay/", env!("CARGO_PKG_VERSION")));
-        if target.addresses.iter().all(Address::is_loopback) {
-            builder = builder.no_proxy();
-        }
-        let http = builder
-            .build()
-            .map_err(|error| CliError::local("CLIENT", "cannot prepare the HTTP client", &error))?;
         Ok(Self {
-            http,
-            grpc: grpc::transport(settings.connect_timeout)?,
+            lines: Lines::of(settings.connect_timeout, &target.addresses)?,
+            proof: line::proof(&target)?,
             target,
             preferred: AtomicUsize::new(0),
             request_timeout: settings.request_timeout,
@@ -105,16 +97,24 @@ impl Client {
     }
 
     /// A client for another target, with the same connections, request id and verbosity.
-    pub fn towards(&self, target: Target, request_timeout: Duration) -> Self {
-        Self {
-            http: self.http.clone(),
-            grpc: self.grpc.clone(),
+    ///
+    /// # Errors
+    /// As of [`Client::new`].
+    pub fn towards(&self, target: Target, request_timeout: Duration) -> Result<Self, CliError> {
+        Ok(Self {
+            lines: self.lines.clone().and(&target.addresses)?,
+            proof: line::proof(&target)?,
             target,
             preferred: AtomicUsize::new(0),
             request_timeout,
             request_id: self.request_id.clone(),
             notes: self.notes,
-        }
+        })
+    }
+
+    /// What proves the caller at an address: this version speaks plaintext, so that no token leaves this machine.
+    fn proof_at(&self, address: &Address) -> Option<&HeaderValue> {
+        self.proof.as_ref().filter(|_| address.is_loopback())
     }
 
     pub fn target(&self) -> &Target {
@@ -265,14 +265,23 @@ impl Client {
         if let Some(id) = self.request_id.as_deref().and_then(|id| id.parse().ok()) {
             headers.insert("x-request-id", id);
         }
-        EventRequest { http: self.http.clone(), headers, timeout: self.request_timeout }
+        let address = self.address();
+        if let Some(proof) = self.proof_at(address) {
+            headers.insert(header::AUTHORIZATION, proof.clone());
+        }
+        EventRequest { http: self.lines.to(address).http.clone(), headers, timeout: self.request_timeout }
     }
 
     fn request(&self, address: &Address, call: &Call) -> reqwest::RequestBuilder {
-        let url = format!("{}{}", address.as_str(), call.path);
-        self.notes
-            .step(3, || format!("> {} {url} {}", call.word(), call.body.as_deref().unwrap_or_default()));
-        let mut request = self.http.request(call.method.clone(), url);
+        self.notes.step(3, || {
+            format!("> {} {address}{} {}", call.word(), call.path, call.body.as_deref().unwrap_or_default())
+        });
+        let url = format!("{}{}", address.base(), call.path);
+        let mut request = self.lines.to(address).http.request(call.method.clone(), url);
+        let own = call.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+        if let Some(proof) = self.proof_at(address).filter(|_| !own) {
+            request = request.header(header::AUTHORIZATION, proof);
+        }
         if let Some(body) = &call.body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body.clone());
         }

@@ -104,6 +104,11 @@ impl Client {
             FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable if of_relay => {
                 error.hint("omnirelay relays list         # which relays live, and where").hint(origin)
             }
+            FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable
+                if self.address().socket().is_some() =>
+            {
+                error.hint("omnirelayd --control-socket PATH  # is it there, and for this user?").hint(origin)
+            }
             FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable => error
                 .hint("omnirelay up                  # start a development mesh here")
                 .hint("omnirelay context list        # or choose another mesh")

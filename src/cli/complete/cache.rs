@@ -125,6 +125,7 @@ mod tests {
             addresses: vec![Address::built_in()],
             cluster: None,
             protected: false,
+            token_file: None,
             source: Source::File,
             named_by_flag: false,
         };

@@ -197,6 +197,8 @@ fn flags(words: &[OsString]) -> GlobalArgs {
             flags.context = Some(context.to_owned());
         } else if let Some(config) = value("--config") {
             flags.config = Some(config.into());
+        } else if let Some(file) = value("--token-file") {
+            flags.token_file = Some(file.into());
         }
     }
     flags

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::edit;
 use super::file::Context;
-use super::{LOCAL, Shape, checked_name, describe, document, exists};
+use super::{LOCAL, Shape, checked_name, describe, document, exists, token_file};
 use crate::cli::error::CliError;
 use crate::cli::output::View;
 use crate::cli::rpc::Leaf;
@@ -16,7 +16,9 @@ pub const LEAF: Leaf = Leaf::local("context add", LOCAL).exiting("0 1 2 4");
 const EXAMPLES: &str = "\
 Examples:
   omnirelay context add dev --address http://127.0.0.1:17420
-  omnirelay context add prod-eu --address http://eu-1:17420 --cluster eu-1 --protected";
+  omnirelay context add prod-eu --address http://eu-1:17420 --cluster eu-1 --protected
+  omnirelay context add here --address unix:/run/omnirelay/control.sock
+  omnirelay context add here --address 127.0.0.1:17420 --token-file ~/.omnirelay-token";
 
 /// Add a context; the first one becomes the current one
 #[derive(Args, Debug)]
@@ -38,6 +40,7 @@ pub fn run(args: &AddArgs, session: &mut Session) -> Result<Exit, CliError> {
         addresses: args.shape.addresses.clone(),
         cluster: args.shape.cluster.clone(),
         protected: args.shape.protected,
+        token_file: token_file(session),
     };
     let current = edit::edit(&session.settings.config_path, |file| {
         if file.context(&args.name).is_ok() {

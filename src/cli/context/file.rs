@@ -19,7 +19,7 @@ pub const API_VERSION: &str = "omnirelay.io/config/v1";
 const KEYS: &[&str] = &["apiVersion", "currentContext", "defaults", "contexts"];
 const DEFAULTS_KEYS: &[&str] = &["output", "color", "requestTimeout", "connectTimeout"];
 const CONTEXT_KEYS: &[&str] =
-    &["name", "address", "addresses", "cluster", "namespace", "protected", "tls", "auth"];
+    &["name", "address", "addresses", "cluster", "namespace", "protected", "tokenFile", "tls", "auth"];
 
 /// One context: where a mesh is and how careful to be with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Context {
     pub cluster: Option<String>,
     /// True: mutations need a reason, destructive ones a typed confirmation.
     pub protected: bool,
+    /// The file whose first token proves the caller.
+    pub token_file: Option<PathBuf>,
 }
 
 /// What applies where neither flag nor variable says otherwise.
@@ -51,6 +53,7 @@ struct RawContext {
     cluster: Option<String>,
     #[serde(default)]
     protected: bool,
+    token_file: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -257,7 +260,8 @@ fn checked(path: &Path, raw: RawContext) -> Result<Context, CliError> {
     }
     let parsed = addresses.iter().map(|address| address.parse()).collect::<Result<_, _>>();
     let addresses = parsed.map_err(|error| invalid(path, format!("context `{name}`: {error}")))?;
-    Ok(Context { name, addresses, cluster: raw.cluster, protected: raw.protected })
+    let token_file = raw.token_file.filter(|path| !path.as_os_str().is_empty());
+    Ok(Context { name, addresses, cluster: raw.cluster, protected: raw.protected, token_file })
 }
 
 /// Writes what this version knows of `context` over `fields`, leaving the rest alone.
@@ -273,6 +277,10 @@ fn write_fields(fields: &mut Map<String, Value>, context: &Context) {
     match &context.cluster {
         Some(cluster) => drop(fields.insert("cluster".into(), json!(cluster))),
         None => drop(fields.shift_remove("cluster")),
+    }
+    match &context.token_file {
+        Some(path) => drop(fields.insert("tokenFile".into(), json!(path))),
+        None => drop(fields.shift_remove("tokenFile")),
     }
     if context.protected {
         fields.insert("protected".into(), json!(true));

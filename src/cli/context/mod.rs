@@ -12,7 +12,7 @@ mod set;
 mod test;
 mod use_;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -95,6 +95,7 @@ pub fn put_context(
         addresses,
         cluster: Some(cluster.to_owned()).filter(|cluster| !cluster.is_empty()),
         protected: false,
+        token_file: None,
     };
     edit::edit(path, |file| {
         file.put(context);
@@ -147,24 +148,36 @@ fn document(context: &Context, current: bool) -> Value {
 
 fn object(context: &Context, current: bool) -> Value {
     let addresses: Vec<&str> = context.addresses.iter().map(Address::as_str).collect();
-    json!({
+    let mut object = json!({
         "name": context.name,
         "address": addresses.first().copied().unwrap_or_default(),
         "addresses": addresses,
         "cluster": context.cluster.as_deref().unwrap_or_default(),
         "protected": context.protected,
         "current": current,
-    })
+    });
+    if let Some(path) = &context.token_file {
+        object["tokenFile"] = json!(path);
+    }
+    object
+}
+
+/// The token file that the command names, as it can be found from everywhere.
+fn token_file(session: &Session) -> Option<PathBuf> {
+    let given = session.settings.token_file.as_ref()?;
+    Some(std::path::absolute(given).unwrap_or_else(|_| given.clone()))
 }
 
 fn describe(context: &Context) -> String {
     let addresses: Vec<&str> = context.addresses.iter().map(Address::as_str).collect();
-    listing(&[
+    let mut rows = vec![
         ("name", context.name.clone()),
         ("address", addresses.join(", ")),
         ("cluster", context.cluster.clone().unwrap_or_default()),
         ("protected", if context.protected { "yes" } else { "no" }.to_owned()),
-    ])
+    ];
+    rows.extend(context.token_file.as_ref().map(|path| ("token file", path.display().to_string())));
+    listing(&rows)
 }
 
 /// Says that a variable keeps the current context from being used.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{LOCAL, Shape, describe, document, edit};
+use super::{LOCAL, Shape, describe, document, edit, token_file};
 use crate::cli::error::CliError;
 use crate::cli::output::View;
 use crate::cli::rpc::Leaf;
@@ -29,9 +29,11 @@ pub struct SetArgs {
 
 pub fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
     let shape = &args.shape;
-    let says_nothing = shape.addresses.is_empty() && shape.cluster.is_none();
+    let token_file = token_file(session);
+    let says_nothing = shape.addresses.is_empty() && shape.cluster.is_none() && token_file.is_none();
     if says_nothing && !shape.protected && !shape.no_protected {
-        return Err(CliError::usage("nothing to set").hint("add --address, --cluster or --[no-]protected"));
+        return Err(CliError::usage("nothing to set")
+            .hint("add --address, --cluster, --token-file or --[no-]protected"));
     }
     let (context, current) = edit::edit(&session.settings.config_path, |file| {
         let mut context = file.context(&args.name)?.clone();
@@ -40,6 +42,9 @@ pub fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
         }
         if let Some(cluster) = &shape.cluster {
             context.cluster = Some(cluster.clone()).filter(|cluster| !cluster.is_empty());
+        }
+        if token_file.is_some() {
+            context.token_file.clone_from(&token_file);
         }
         context.protected = (context.protected || shape.protected) && !shape.no_protected;
         file.put(context.clone());

@@ -83,6 +83,7 @@ fn named(session: &Session, name: &str) -> Result<Target, CliError> {
         addresses: context.addresses,
         cluster: context.cluster,
         protected: context.protected,
+        token_file: session.settings.own_token_file().or(context.token_file),
         source: Source::File,
         named_by_flag: true,
     })

@@ -78,7 +78,7 @@ impl Fleet {
                 source: Source::Flag("--relay-addr"),
                 ..session.target()?.clone()
             };
-            let client = Ok(session.client()?.towards(target, patience(false)));
+            let client = session.client()?.towards(target, patience(false));
             let site = Site { relay_id: String::new(), address: address.to_string(), client };
             return Ok(Self { sites: vec![site], stale: false, named: true });
         }
@@ -116,7 +116,7 @@ impl Site {
             Ok(parsed) => {
                 let target =
                     Target { addresses: vec![parsed], source: Source::Relay, ..session.target()?.clone() };
-                Ok(session.client()?.towards(target, patience))
+                session.client()?.towards(target, patience)
             }
             Err(error) => {
                 let message =

@@ -23,13 +23,13 @@ pub const LEAF: Leaf = Leaf::read("mesh peers get", &[&GET]).exiting("0 1 2 3 5 
 const EXAMPLES: &str = "\
 Examples:
   omnirelay mesh peers get node-1
-  omnirelay mesh peers get node-1 node-2 -o yaml
+  omnirelay mesh peers inspect node-1 node-2 -o yaml
   omnirelay mesh peers get node-1 -o json | jq -r .peer.version
   omnirelay mesh peers list -o name | omnirelay mesh peers get - -o json";
 
 /// Show everything known of one or more peers
 #[derive(Args, Debug)]
-#[command(visible_alias = "show", before_long_help = EXAMPLES)]
+#[command(visible_aliases = ["show", "inspect"], before_long_help = EXAMPLES)]
 pub struct GetArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
     #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::ids))]

@@ -188,7 +188,8 @@ pub fn filters(args: &FilterArgs) -> Result<ListPeersRequest, CliError> {
             "version" => request.version.push(value),
             "region" => request.region.push(value),
             "zone" => request.zone.push(value),
-            "status" => match peer::Status::from_str_name(&value) {
+            // Until a node hears of others by itself, a peer's health is its status.
+            "status" | "health" => match peer::Status::from_str_name(&value) {
                 Some(status) => request.status.push(status.into()),
                 None => {
                     return Err(CliError::usage(format!("there is no status `{value}`"))
@@ -212,4 +213,20 @@ fn order_by(by: &table::SortBy) -> Option<String> {
         _ => return None,
     };
     Some(if by.descending { format!("{name} desc") } else { name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_is_another_word_for_status() {
+        let filtered = |name: &str, value: &str| {
+            let filter = vec![(name.to_owned(), value.to_owned())];
+            filters(&FilterArgs { selector: None, filter }).map(|request| request.status)
+        };
+        assert_eq!(filtered("health", "suspect").unwrap(), filtered("status", "suspect").unwrap());
+        assert!(filtered("health", "fine").unwrap_err().to_text().contains("alive, suspect"));
+        assert!(filtered("wealth", "suspect").is_err());
+    }
 }

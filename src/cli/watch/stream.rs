@@ -105,7 +105,7 @@ fn lost_to(lost: Lost, address: &str) -> Ended {
 async fn connect(client: &Client, request: EventRequest, call: &Call, cursor: &str) -> Result<Stream, Ended> {
     let address = client.address().to_string();
     let transport = Transport { request };
-    let url = format!("{address}{}", call.path);
+    let url = format!("{}{}", client.address().base(), call.path);
     let parameter = |error: SseError| Ended::Failed(Failure::garbled(error.to_string()));
     let mut builder = ClientBuilder::for_url(&url)
         .map_err(parameter)?

@@ -17,7 +17,7 @@ use tracing::warn;
 
 use crate::core::audit_seal::mac::MacKey;
 use crate::core::audit_seal::{ChainId, Digest256, Head, Opened, open};
-use crate::daemon::data_dir::write_whole;
+use crate::daemon::data_dir::{close, write_whole};
 
 const KEY: &str = "key";
 const SEAL: &str = "seal";
@@ -100,6 +100,8 @@ impl AuditFiles {
             .mode(0o700)
             .create(&directory)
             .map_err(|source| AuditFilesError::Use { path: directory.clone(), source })?;
+        let key = directory.join(KEY);
+        close(&key).map_err(|source| AuditFilesError::Use { path: key, source })?;
         Ok(Self { directory: directory.into() })
     }
 

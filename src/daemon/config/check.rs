@@ -12,6 +12,7 @@ impl Config {
     pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
         self.check_names()?;
         self.check_addresses()?;
+        self.check_access()?;
         self.store.check()?;
         if let Err(error) = telemetry::check_filter(&self.log.filter) {
             return Err(("log.filter", error.to_string()));

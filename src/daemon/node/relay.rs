@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::probes::{Probed, relay_probes};
 use super::serving::{Serving, asynchronous, per_address_max};
 use super::{NodeError, NodeSpec, Observer};
-use crate::daemon::config::{Config, RelayConfig, RelayTlsConfig};
+use crate::daemon::config::{Config, LoopbackTrust, RelayConfig, RelayTlsConfig};
 use crate::daemon::metrics::Metrics;
 use crate::daemon::objects::aero_registry::AeroRegistry;
 use crate::daemon::readiness::item;
@@ -219,7 +219,9 @@ impl RelayPorts {
         observer: Arc<Observer>,
     ) -> Result<Self, NodeError> {
         let addresses = listeners.addresses().map_err(NodeError::Listen)?;
-        let surface = relay_surface(services, config.relay.trust_local, observer)?;
+        // Where being on this host is no proof, it is none on this port either.
+        let trust_local = config.relay.trust_local && config.security.loopback == LoopbackTrust::Open;
+        let surface = relay_surface(services, trust_local, observer)?;
         let tls = tls(&config.relay.tls)?;
         let http = asynchronous(listeners.http)?;
         let mut tasks = JoinSet::new();

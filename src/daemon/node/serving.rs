@@ -1,16 +1,21 @@
 //! A listener at work, and its end.
 
 use std::net::TcpListener;
+use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::NodeError;
-use crate::daemon::surface::{Drained, Limits, Surface, Tls, serve_with};
+use crate::daemon::access::Access;
+use crate::daemon::surface::{Drained, Limits, Surface, Tls, serve_unix, serve_with};
 
-/// Stops what serves.
-pub(super) struct Serving {
+/// Stops what serves: all listeners of one surface.
+pub(super) struct Serving(Vec<Listening>);
+
+struct Listening {
     stop: Option<oneshot::Sender<()>>,
     served: watch::Receiver<Option<Drained>>,
 }
@@ -25,19 +30,57 @@ impl Serving {
         limits: Limits,
     ) -> Result<Self, NodeError> {
         let listener = asynchronous(listener)?;
-        let (stop, stopped) = oneshot::channel();
-        let (say_served, served) = watch::channel(None);
-        tasks.spawn(async move {
-            // A dropped sender means the node is being dropped, and this task with it.
-            let stop = async { drop(stopped.await) };
-            let drained = serve_with(listener, tls, surface, limits, stop).await;
-            say_served.send_replace(Some(drained));
-        });
-        Ok(Self { stop: Some(stop), served })
+        let at_port = Listening::begin(tasks, |stop| serve_with(listener, tls, surface, limits, stop));
+        Ok(Self(vec![at_port]))
+    }
+
+    /// Begins to serve at the control port, and at its socket if it has one, whose file goes when that ends.
+    pub(super) fn of_control(
+        tasks: &mut JoinSet<()>,
+        listener: TcpListener,
+        access: Access,
+        surface: Surface,
+        limits: Limits,
+    ) -> Result<Self, NodeError> {
+        let mut serving = Self::begin(tasks, listener, None, surface.clone(), limits)?;
+        if let Some(socket) = access.socket {
+            let listener = socket.listener().map_err(NodeError::Listen)?;
+            listener.set_nonblocking(true).map_err(NodeError::Listen)?;
+            let listener = tokio::net::UnixListener::from_std(listener).map_err(NodeError::Listen)?;
+            serving.0.push(Listening::begin(tasks, |stop| async move {
+                let drained = serve_unix(listener, surface, limits, stop).await;
+                drop(socket);
+                drained
+            }));
+        }
+        Ok(serving)
     }
 
     /// Takes no more connections, ends streams, and lets calls finish.
     pub(super) async fn stop(&mut self) {
+        join_all(self.0.iter_mut().map(Listening::stop)).await;
+    }
+}
+
+/// Is ready when a listener is told to stop.
+type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Listening {
+    fn begin<F>(tasks: &mut JoinSet<()>, serve: impl FnOnce(Stopped) -> F) -> Self
+    where
+        F: Future<Output = Drained> + Send + 'static,
+    {
+        let (stop, stopped) = oneshot::channel();
+        let (say_served, served) = watch::channel(None);
+        // A dropped sender means the node is being dropped, and this task with it.
+        let serving = serve(Box::pin(async { drop(stopped.await) }));
+        tasks.spawn(async move {
+            say_served.send_replace(Some(serving.await));
+        });
+        Self { stop: Some(stop), served }
+    }
+
+    async fn stop(&mut self) {
         if let Some(stop) = self.stop.take() {
             // It may have ended by itself.
             let _ = stop.send(());

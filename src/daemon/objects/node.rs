@@ -16,12 +16,34 @@ use pb::node_service_server::NodeService;
 /// The oldest client this daemon serves.
 const CLIENT_VERSION_MIN: &str = "0.1.0";
 
+/// Who comes in at the control port without proof, with every scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LetIn {
+    /// Whoever reaches the port.
+    Anyone,
+    /// Whoever is on the daemon's host.
+    Host,
+    Nobody,
+}
+
+impl LetIn {
+    /// As in the answer: `anyone`, `host` or `nobody`.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::Host => "host",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
 /// Serves `NodeService`.
 pub struct Node {
     pub registry: Arc<Registry>,
     pub readiness: Arc<Readiness>,
     pub cluster_id: String,
     pub started_at: Millis,
+    pub let_in: LetIn,
 }
 
 #[tonic::async_trait]
@@ -52,6 +74,7 @@ impl NodeService for Node {
             ready: self.readiness.is_ready(),
             readiness: self.readiness.items(),
             client_version_min: CLIENT_VERSION_MIN.to_owned(),
+            let_in: self.let_in.word().to_owned(),
         };
         Ok(at_cursor(response, &cursor))
     }

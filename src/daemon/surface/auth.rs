@@ -270,8 +270,8 @@ mod tests {
 
     #[test]
     fn loopback_grants_nothing_to_another_host() {
-        let near = PeerInfo { remote: "[::ffff:127.0.0.1]:5".parse().unwrap(), local: None };
-        let far = PeerInfo { remote: "10.0.0.7:5".parse().unwrap(), local: None };
+        let near = PeerInfo::at("[::ffff:127.0.0.1]:5".parse().unwrap(), None);
+        let far = PeerInfo::at("10.0.0.7:5".parse().unwrap(), None);
         let loopback = Loopback::default();
         assert_eq!(loopback.authenticate(&near, &HeaderMap::new()).unwrap().name.as_ref(), "local");
         assert_eq!(loopback.authenticate(&far, &HeaderMap::new()).unwrap_err().code, Code::Unauthenticated);
@@ -292,7 +292,7 @@ mod tests {
         ];
         for (remote, local, page, expected) in cases {
             let local = local.map(|local| local.parse().unwrap());
-            let peer = PeerInfo { remote: remote.parse().unwrap(), local };
+            let peer = PeerInfo::at(remote.parse().unwrap(), local);
             let mut headers = HeaderMap::new();
             if page {
                 headers.insert("origin", "http://evil.example:50051".parse().unwrap());

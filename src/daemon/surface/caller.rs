@@ -108,18 +108,31 @@ pub struct Principal {
     pub scopes: Scopes,
 }
 
-/// What is known of the other end of a connection before it says anything.
+/// What is known of the other end of a connection before it says anything: what an authenticator judges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerInfo {
+    /// `0.0.0.0:0` where it has no address, as behind a unix socket.
     pub remote: SocketAddr,
     /// Where it has reached this daemon; `None` where that is not known.
     pub local: Option<SocketAddr>,
+    /// The user that has connected to a unix socket, as the kernel says: by name, else by number.
+    pub user: Option<Arc<str>>,
 }
 
 impl PeerInfo {
+    /// A peer at an address.
+    pub fn at(remote: SocketAddr, local: Option<SocketAddr>) -> Self {
+        Self { remote, local, user: None }
+    }
+
+    /// A peer behind a unix socket.
+    pub fn of_user(name: impl Into<Arc<str>>) -> Self {
+        Self { user: Some(name.into()), ..Self::unknown() }
+    }
+
     /// A peer that nothing is known of; no authenticator trusts it for where it is.
     pub(super) fn unknown() -> Self {
-        Self { remote: SocketAddr::from(([0, 0, 0, 0], 0)), local: None }
+        Self::at(SocketAddr::from(([0, 0, 0, 0], 0)), None)
     }
 
     /// Whether it is on this host: it came over the loopback interface, or from the address that it called.

@@ -24,6 +24,7 @@ mod openapi;
 mod pipeline;
 mod places;
 mod preface;
+mod proof;
 mod query;
 mod received;
 mod required;
@@ -33,6 +34,7 @@ mod shape;
 mod sse;
 mod template;
 mod tls;
+mod unix;
 mod unread;
 
 use std::convert::Infallible;
@@ -58,8 +60,10 @@ pub use deadline::Deadlines;
 pub use method::{Definition, OMNIRELAY};
 pub use observe::{FinishedCall, Protocol, RequestObserver};
 pub use openapi::openapi;
+pub use proof::{ProofNeeded, Proven, Token, Tokens};
 pub use serve::{Drained, Limits, serve, serve_with};
 pub use tls::{Tls, TlsError};
+pub use unix::serve_unix;
 
 use answer::Refusal;
 use builder::NoRoute;

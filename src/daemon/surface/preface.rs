@@ -6,7 +6,28 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use rustix::net::{RecvFlags, recv};
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connection of which the beginning can be seen without being taken.
+pub(super) trait Peek: Sync {
+    /// Sees what has arrived, once something has; 0 bytes when the client has closed.
+    fn peek(&self, into: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
+}
+
+impl Peek for TcpStream {
+    async fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
+        Self::peek(self, into).await
+    }
+}
+
+impl Peek for UnixStream {
+    async fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
+        let look = || Ok(recv(self, &mut *into, RecvFlags::PEEK | RecvFlags::DONTWAIT)?.1);
+        self.async_io(Interest::READABLE, look).await
+    }
+}
 
 /// What every HTTP/2 connection begins with, and none of HTTP/1.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -26,7 +47,7 @@ pub(super) enum Version {
 ///
 /// # Errors
 /// Whatever the connection broke with.
-pub(super) async fn version(stream: &TcpStream) -> io::Result<Option<Version>> {
+pub(super) async fn version(stream: &impl Peek) -> io::Result<Option<Version>> {
     let mut begun = [0; PREFACE.len()];
     let (mut wait, wait_max) = WAITS;
     loop {

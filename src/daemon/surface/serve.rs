@@ -1,5 +1,6 @@
 //! The listener: connections of any HTTP version on one port, bounded, and drained at the end.
 
+use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::task::JoinSet;
 use tonic::body::Body;
 
 use super::places::{Place, Places};
-use super::preface::{self, Version};
+use super::preface::{self, Peek, Version};
 use super::tls::Tls;
 use super::unread::{self, Metered, Unread};
 use super::{PeerInfo, Surface};
@@ -111,16 +112,11 @@ pub async fn serve_with(
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
-    let cut = Pace::of_requests();
-    let line = Arc::new(Line { servers: Servers::new(&limits), surface: surface.clone(), limits, tls, cut });
+    let line = Line::of(surface.clone(), limits, tls);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
-    let mut door = Door {
-        places: Places::new(limits.per_address_max),
-        refused: Pace::new(10, REFUSED_EVERY),
-        starved: false,
-    };
+    let mut door = Door::of(&limits);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -128,7 +124,10 @@ pub async fn serve_with(
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        let Some(admitted) = door.admit(accepted, connections.len(), &limits).await else { continue };
+        let open = connections.len();
+        let Some((stream, remote)) = door.admit(accepted, open, &limits).await else { continue };
+        let Some(place) = door.place(remote, open) else { continue };
+        let admitted = Admitted { stream, remote, place };
         connections.spawn(connection(Arc::clone(&line), admitted, graceful.watcher()));
     }
     drop(listener);
@@ -137,7 +136,7 @@ pub async fn serve_with(
 }
 
 /// Decides on connections as they come.
-struct Door {
+pub(super) struct Door {
     places: Arc<Places>,
     /// Of lines about connections that were turned away.
     refused: Pace,
@@ -153,17 +152,29 @@ struct Admitted {
 }
 
 impl Door {
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self {
+            places: Places::new(limits.per_address_max),
+            refused: Pace::new(10, REFUSED_EVERY),
+            starved: false,
+        }
+    }
+
     /// Turns a connection away when there are too many, and waits when none can be accepted.
-    async fn admit(
+    pub(super) async fn admit<C, A: Debug>(
         &mut self,
-        accepted: io::Result<(TcpStream, SocketAddr)>,
+        accepted: io::Result<(C, A)>,
         open: usize,
         limits: &Limits,
-    ) -> Option<Admitted> {
+    ) -> Option<(C, A)> {
         let error = match accepted {
-            Ok((stream, remote)) => {
+            Ok((_, remote)) if open >= limits.connections_max => {
+                self.refuse(&remote, open, "too many are open");
+                return None;
+            }
+            Ok(connection) => {
                 self.starved = false;
-                return self.place(stream, remote, open, limits);
+                return Some(connection);
             }
             Err(error) => error,
         };
@@ -181,29 +192,36 @@ impl Door {
 }
 
 impl Door {
-    fn place(&self, stream: TcpStream, remote: SocketAddr, open: usize, limits: &Limits) -> Option<Admitted> {
-        let why = if open >= limits.connections_max {
-            "too many are open"
-        } else if let Some(place) = self.places.take(remote.ip()) {
-            return Some(Admitted { stream, remote, place });
-        } else {
-            "too many are open from its address"
-        };
-        if let Some(Turn { left_out }) = self.refused.turn() {
-            tracing::warn!(%remote, open, error = why, left_out, "connection refused");
+    /// A place for a connection from an address, unless too many are open from it.
+    fn place(&self, remote: SocketAddr, open: usize) -> Option<Place> {
+        let place = self.places.take(remote.ip());
+        if place.is_none() {
+            self.refuse(&remote, open, "too many are open from its address");
         }
-        None
+        place
+    }
+
+    fn refuse(&self, remote: &impl Debug, open: usize, why: &str) {
+        if let Some(Turn { left_out }) = self.refused.turn() {
+            tracing::warn!(?remote, open, error = why, left_out, "connection refused");
+        }
     }
 }
 
 /// What all connections of a listener share.
-struct Line {
+pub(super) struct Line {
     servers: Servers,
     surface: Surface,
     limits: Limits,
     tls: Option<Arc<Tls>>,
     /// Of lines about connections that were cut because nobody reads.
     cut: Pace,
+}
+
+impl Line {
+    pub(super) fn of(surface: Surface, limits: Limits, tls: Option<Arc<Tls>>) -> Arc<Self> {
+        Arc::new(Self { servers: Servers::new(&limits), surface, limits, tls, cut: Pace::of_requests() })
+    }
 }
 
 /// What speaks each version of HTTP.
@@ -237,16 +255,24 @@ async fn connection(line: Arc<Line>, admitted: Admitted, watcher: Watcher) {
     // Small answers go out at once; an error here would only make them slower.
     let _ = stream.set_nodelay(true);
     unread::bound(&stream, line.limits.send_bytes_max, line.limits.write_timeout);
-    let peer = Arc::new(PeerInfo { remote, local: stream.local_addr().ok() });
+    let peer = Arc::new(PeerInfo::at(remote, stream.local_addr().ok()));
     if let Some(tls) = &line.tls {
         // Boxed so that connections without TLS do not keep room for it.
         return Box::pin(encrypted(&line, tls, stream, peer, watcher)).await;
     }
-    let Some(version) = begun(&stream, &line).await else {
-        tracing::debug!(%remote, "connection closed: it said too little to be HTTP");
+    converse(&line, stream, peer, watcher).await;
+}
+
+/// Serves a connection that is not encrypted.
+pub(super) async fn converse<S>(line: &Line, stream: S, peer: Arc<PeerInfo>, watcher: Watcher)
+where
+    S: Peek + AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let Some(version) = begun(&stream, line).await else {
+        tracing::debug!(remote = %peer.remote, "connection closed: it said too little to be HTTP");
         return;
     };
-    speak(&line, version, stream, peer, watcher).await;
+    speak(line, version, stream, peer, watcher).await;
 }
 
 async fn encrypted(line: &Line, tls: &Tls, stream: TcpStream, peer: Arc<PeerInfo>, watcher: Watcher) {
@@ -308,7 +334,7 @@ fn head_bytes(request: &Request<Body>) -> usize {
 }
 
 /// The version a client speaks; `None` when it does not say in time, or the daemon stops meanwhile.
-async fn begun(stream: &TcpStream, line: &Line) -> Option<Version> {
+async fn begun(stream: &impl Peek, line: &Line) -> Option<Version> {
     tokio::select! {
         version = preface::version(stream) => version.ok().flatten(),
         () = line.surface.draining() => None,
@@ -316,7 +342,11 @@ async fn begun(stream: &TcpStream, line: &Line) -> Option<Version> {
     }
 }
 
-async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, grace: Duration) -> Drained {
+pub(super) async fn drain(
+    graceful: GracefulShutdown,
+    mut connections: JoinSet<()>,
+    grace: Duration,
+) -> Drained {
     let drained = tokio::time::timeout(grace, async {
         graceful.shutdown().await;
         while connections.join_next().await.is_some() {}

@@ -182,6 +182,12 @@ pub static REASONS: &[Explanation] = &[
         "repeat the command",
     ),
     explain(
+        "PROOF_NEEDED",
+        Code::Unauthenticated,
+        "the daemon takes nobody without proof (security.loopback: proof), and nothing was proven",
+        "call its control socket with --addr unix:PATH, or send its token with --token-file FILE",
+    ),
+    explain(
         "RANDOM",
         Code::Unknown,
         "the operating system gave no random numbers",
@@ -291,6 +297,18 @@ pub static REASONS: &[Explanation] = &[
         Code::Unavailable,
         "a sink of the relay has no room for frames, or cannot write them; they were not acknowledged",
         "send them again on a new stream; the relay's /readyz and docs/runbooks/relay.md say what is wrong",
+    ),
+    explain(
+        "TOKEN_FILE",
+        Code::InvalidArgument,
+        "the file that should hold a token cannot be read, or holds none",
+        "name the token file of the daemon with --token-file: control-token in its data directory",
+    ),
+    explain(
+        "TOKEN_UNKNOWN",
+        Code::Unauthenticated,
+        "a token was sent that the daemon does not know, or does not know any more",
+        "send one that its token file holds now; the daemon reads it at its start and on SIGHUP",
     ),
     explain(
         "TOO_MANY_ADVERTISEMENTS",

@@ -36,6 +36,9 @@ use pb::peer_event::Type;
 
 /// Records of peers; the key is the node id.
 pub const PEER: Kind = Kind::of("peer");
+
+/// What to do when a peer is judged, for whoever reads the log.
+const PEERS_RUNBOOK: &str = "docs/runbooks/peers.md";
 const PAGE_SIZE_MAX: usize = 1000;
 /// How far a node's idea of the store's clock may be ahead: as long as a question to the store may take, in ms.
 const AHEAD_MS: u64 = 500;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::restore::restored;
-use super::{PEER, pb, peer_id, session_id};
+use super::{PEER, PEERS_RUNBOOK, pb, peer_id, session_id};
 use crate::core::peer::{Verdict, judge};
 use crate::core::time::{Millis, millis};
 use crate::daemon::objects::timestamp;
@@ -302,9 +302,9 @@ impl Presence {
             if record.record.id.key == self.registry.node_id() {
                 continue;
             }
-            let Some(commit) = self.verdict_on(record, now) else { continue };
+            let Some((judged, commit)) = self.verdict_on(record, now) else { continue };
             match in_time(CALL_TIMEOUT, self.registry.commit(commit)).await {
-                Ok(_) => info!(peer = %record.record.id.key, "peer judged"),
+                Ok(_) => self.tell(record, judged),
                 // Somebody else was faster, or it has come back.
                 Err(CommitError::Conflict { .. } | CommitError::GroupLive { .. }) => {}
                 Err(error) => return debug!(error = %chain(&error), "verdict was not recorded"),
@@ -312,8 +312,23 @@ impl Presence {
         }
     }
 
-    /// The commit that records what has become of a silent peer, if anything has.
-    fn verdict_on(&self, record: &ViewRecord, now: Millis) -> Option<Commit> {
+    /// Says what has become of a peer: `None` for one that is forgotten.
+    fn tell(&self, record: &ViewRecord, judged: Option<Status>) {
+        let Some(value) = record.value::<PeerValue>() else { return };
+        let profile = value.metadata.clone().unwrap_or_default();
+        let (peer, role, cluster) = (record.record.id.key.as_str(), profile.role, profile.cluster_id);
+        let version = profile.mesh_version;
+        match judged.map(|status| status.as_str_name()) {
+            Some(verdict) => {
+                info!(peer, verdict, role, cluster, version, runbook = PEERS_RUNBOOK, "peer judged");
+            }
+            None => info!(peer, role, cluster, version, "peer forgotten"),
+        }
+    }
+
+    /// The commit that records what has become of a silent peer, if anything has; with the verdict, unless it is
+    /// forgotten.
+    fn verdict_on(&self, record: &ViewRecord, now: Millis) -> Option<(Option<Status>, Commit)> {
         let value = record.value::<PeerValue>()?;
         let id = &record.record.id;
         let session = GroupRef { id: session_id(&id.key), instance: value.session };
@@ -329,13 +344,13 @@ impl Presence {
         let (status, reason) = match verdict {
             Verdict::Suspect => (Status::Suspect, "session_expired"),
             Verdict::Dead => (Status::Dead, "silent"),
-            Verdict::Keep => return self.forget(record, &value, since, now, over),
+            Verdict::Keep => return Some((None, self.forget(record, &value, since, now, over)?)),
         };
         let mut judged = PeerValue::clone(&value);
         judged.set_status(status);
         reason.clone_into(&mut judged.status_reason);
         judged.status_since = Some(timestamp(now));
-        Some(self.put(record.epoch, id, record.record.version, &judged, over))
+        Some((Some(status), self.put(record.epoch, id, record.record.version, &judged, over)))
     }
 
     /// Removes the record of a peer that is long gone.

@@ -297,21 +297,29 @@ impl Campaigner {
 
     /// Says whose peer record is not alive although it leads.
     fn note_doubts(&self, all: &AllKnown, nodes: &[Node<'_>]) {
-        let mut led: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut led: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for known in &all.scopes {
             if let Some(current) = &known.value.current {
-                *led.entry(current.leader_id.as_str()).or_default() += 1;
+                led.entry(current.leader_id.as_str()).or_default().push(known.scope());
             }
         }
         let alive = |leader: &str| {
             let node = nodes.iter().find(|node| node.id == leader);
             node.is_some_and(|node| node.peer.status() == pb::peer::Status::Alive)
         };
-        let doubted: BTreeMap<&str, usize> = led.into_iter().filter(|(leader, _)| !alive(leader)).collect();
+        let doubted: BTreeMap<&str, Vec<&str>> =
+            led.into_iter().filter(|(leader, _)| !alive(leader)).collect();
         let mut state = self.lock();
         for (leader, scopes) in &doubted {
             if state.doubted.insert((*leader).to_owned()) {
-                warn!(peer = leader, scopes, runbook = RUNBOOK, "the peer record of a leader is not alive");
+                let (count, scope) = (scopes.len(), some_of(scopes));
+                warn!(
+                    peer = leader,
+                    scope,
+                    scopes = count,
+                    runbook = RUNBOOK,
+                    "the peer record of a leader is not alive"
+                );
             }
         }
         state.doubted.retain(|leader| doubted.contains_key(leader.as_str()));
@@ -330,5 +338,29 @@ impl Campaigner {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many scopes a line of the log names.
+const NAMED_MAX: usize = 10;
+
+/// Scopes in words: all of them, or the first ones and how many more there are.
+fn some_of(scopes: &[&str]) -> String {
+    let named = scopes[..scopes.len().min(NAMED_MAX)].join(", ");
+    match scopes.len().saturating_sub(NAMED_MAX) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_scopes_are_named_and_the_rest_counted() {
+        assert_eq!(some_of(&["a", "b"]), "a, b");
+        assert_eq!(some_of(&["s"; 10]), ["s"; 10].join(", "));
+        assert_eq!(some_of(&["s"; 1234]), format!("{} and 1224 more", ["s"; 10].join(", ")));
     }
 }

@@ -179,3 +179,29 @@ async fn a_configured_label_that_was_removed_stays_away() {
     let _b = joined(&store, "b").await;
     assert_eq!(shown(&a, "b").unwrap().metadata.unwrap().labels, BTreeMap::new());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_is_told_with_who_it_is_about() {
+    let told = tempfile::NamedTempFile::new().unwrap();
+    let writer = Arc::new(told.reopen().unwrap());
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let store = store();
+    let (a, b) = (joined(&store, "a").await, joined(&store, "b").await);
+    let profile = shown(&a, "b").unwrap().metadata.unwrap();
+    drop(b);
+    while status_of(&a, "b") != Some(PeerStatus::Dead) {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let log = std::fs::read_to_string(told.path()).unwrap();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("peer judged")).collect();
+    for (line, verdict) in lines.iter().zip(["suspect", "dead"]) {
+        let (role, cluster, version) = (&profile.role, &profile.cluster_id, &profile.mesh_version);
+        for (name, value) in
+            [("peer", "b"), ("verdict", verdict), ("role", role), ("cluster", cluster), ("version", version)]
+        {
+            assert!(line.contains(&format!("{name}=\"{value}\"")), "{name} {value}: {line}");
+        }
+    }
+    assert_eq!(lines.len(), 2, "{log}");
+}

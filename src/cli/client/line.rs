@@ -1,0 +1,166 @@
+//! The connections to daemons, by TCP and to unix sockets, and the token that goes along.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::header::HeaderValue;
+
+use super::grpc;
+use crate::cli::address::Address;
+use crate::cli::error::{CliError, chain};
+use crate::cli::settings::{Source, Target};
+use crate::wire::fault::Code;
+
+/// Longer files hold no token.
+const TOKEN_FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// Connections of one kind: for HTTP/JSON and event streams, and for gRPC.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub http: reqwest::Client,
+    pub grpc: reqwest::Client,
+}
+
+impl Line {
+    fn of(connect_timeout: Duration, no_proxy: bool, socket: Option<&Path>) -> Result<Self, CliError> {
+        let mut http = reqwest::Client::builder()
+            .connect_timeout(connect_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .tcp_nodelay(true)
+            .user_agent(concat!("omnirelay/", env!("CARGO_PKG_VERSION")));
+        if no_proxy {
+            http = http.no_proxy();
+        }
+        if let Some(socket) = socket {
+            http = http.unix_socket(socket);
+        }
+        let http = http
+            .build()
+            .map_err(|error| CliError::local("CLIENT", "cannot prepare the HTTP client", &error))?;
+        Ok(Self { http, grpc: grpc::transport(connect_timeout, socket)? })
+    }
+}
+
+/// The connections of a client.
+#[derive(Clone, Debug)]
+pub(super) struct Lines {
+    connect_timeout: Duration,
+    tcp: Line,
+    sockets: BTreeMap<PathBuf, Line>,
+}
+
+impl Lines {
+    /// Those to these addresses. Connects to nothing yet.
+    pub(super) fn of(connect_timeout: Duration, addresses: &[Address]) -> Result<Self, CliError> {
+        let no_proxy = addresses.iter().all(Address::is_loopback);
+        let tcp = Line::of(connect_timeout, no_proxy, None)?;
+        Self { connect_timeout, tcp, sockets: BTreeMap::new() }.and(addresses)
+    }
+
+    /// With those to these addresses as well.
+    pub(super) fn and(mut self, addresses: &[Address]) -> Result<Self, CliError> {
+        for path in addresses.iter().filter_map(Address::socket) {
+            if !self.sockets.contains_key(path) {
+                let line = Line::of(self.connect_timeout, true, Some(path))?;
+                self.sockets.insert(path.to_owned(), line);
+            }
+        }
+        Ok(self)
+    }
+
+    /// Those to one of the addresses.
+    pub(super) fn to(&self, address: &Address) -> &Line {
+        address.socket().and_then(|path| self.sockets.get(path)).unwrap_or(&self.tcp)
+    }
+}
+
+/// The header by which a token proves the caller; `None` where the target has none.
+///
+/// An address that the mesh told, and nobody configured, may be anybody's: it gets no token.
+///
+/// # Errors
+/// When the file cannot be read, or holds none.
+pub(super) fn proof(target: &Target) -> Result<Option<HeaderValue>, CliError> {
+    match (&target.token_file, target.source) {
+        (None, _) | (_, Source::Peer | Source::Relay) => Ok(None),
+        (Some(path), _) => header(path).map(Some),
+    }
+}
+
+fn header(path: &Path) -> Result<HeaderValue, CliError> {
+    let refuse = |cause: String| {
+        let message = format!("cannot use the token file {}", path.display());
+        CliError::new(Code::InvalidArgument, "TOKEN_FILE", message)
+            .cause(cause)
+            .hint("name the token file of the daemon, or one with a token of it, with --token-file")
+    };
+    let length = std::fs::metadata(path).map_err(|error| refuse(chain(&error)))?.len();
+    if length > TOKEN_FILE_BYTES_MAX {
+        return Err(refuse(format!("it is longer than {TOKEN_FILE_BYTES_MAX} bytes")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| refuse(chain(&error)))?;
+    let token = token_of(&text).ok_or_else(|| refuse("it holds no token".to_owned()))?;
+    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| refuse("what it holds is no token".to_owned()))?;
+    // So that nothing that prints headers shows it.
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The first token of a file: a line `TOKEN`, or one of a daemon, `NAME TOKEN [SCOPE...]`.
+fn token_of(text: &str) -> Option<&str> {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    let mut words = line.split_ascii_whitespace();
+    let first = words.next()?;
+    Some(words.next().unwrap_or(first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_token_of_a_file_counts() {
+        let cases = [
+            ("abc\n", Some("abc")),
+            ("# of the daemon\n\nops abc mesh.read\nother def\n", Some("abc")),
+            ("\n# none\n", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(token_of(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_shown_and_not_sent_where_the_mesh_leads() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "ops secret\n").unwrap();
+        let target = |source| Target {
+            context: String::new(),
+            addresses: vec![Address::built_in()],
+            cluster: None,
+            protected: false,
+            token_file: Some(file.path().to_owned()),
+            source,
+            named_by_flag: false,
+        };
+        let value = proof(&target(Source::File)).unwrap().unwrap();
+        assert_eq!(value, "Bearer secret");
+        assert!(!format!("{value:?}").contains("secret"));
+        for source in [Source::Peer, Source::Relay] {
+            assert_eq!(proof(&target(source)).unwrap(), None, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_token_file_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "ops a\u{1b}b\n").unwrap();
+        let error = header(file.path()).unwrap_err().to_text();
+        assert!(error.contains("what it holds is no token"), "{error}");
+        let error = header(Path::new("/no/such/file")).unwrap_err();
+        assert_eq!((error.exit() as u8, error.reason()), (2, "TOKEN_FILE"));
+    }
+}

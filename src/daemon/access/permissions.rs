@@ -1,0 +1,49 @@
+//! What others on this host may do with the files and folders that are trusted.
+
+use std::fs::{Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use super::users::Uid;
+
+/// The permission bits of a file.
+pub fn mode(metadata: &Metadata) -> u32 {
+    metadata.mode() & 0o7777
+}
+
+/// Whether anybody of this host may put files there or take them away.
+pub fn is_writable_by_all(metadata: &Metadata) -> bool {
+    mode(metadata) & 0o002 != 0
+}
+
+/// Whether all members of its group may.
+pub fn is_writable_by_group(metadata: &Metadata) -> bool {
+    mode(metadata) & 0o020 != 0
+}
+
+/// Whether others than its owner may read or write it.
+pub fn is_open_to_others(metadata: &Metadata) -> bool {
+    mode(metadata) & 0o077 != 0
+}
+
+/// Whether it belongs to this process's user or to root, who may do anything anyway.
+pub fn is_own(metadata: &Metadata) -> bool {
+    [Uid::of_process(), Uid::ROOT].contains(&Uid(metadata.uid()))
+}
+
+/// Takes from others what they may do with a file; returns what its mode was, if it was another.
+///
+/// # Errors
+/// Those of the file system. That there is no such file is none.
+pub fn make_private(path: &Path) -> io::Result<Option<u32>> {
+    let metadata = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    if !metadata.is_file() || !is_open_to_others(&metadata) {
+        return Ok(None);
+    }
+    std::fs::set_permissions(path, Permissions::from_mode(metadata.mode() & 0o700))?;
+    Ok(Some(mode(&metadata)))
+}

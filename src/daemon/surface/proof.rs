@@ -1,0 +1,221 @@
+//! What callers prove: a token that they send, or the user that a unix socket says they are.
+//!
+//! Each proof makes a principal with scopes, the most exact one first; the rest of the daemon knows only that. A client
+//! certificate will be one more piece of evidence in [`PeerInfo`], and one more question here.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use ring::hmac;
+
+use super::auth::Authenticator;
+use super::caller::{PeerInfo, Principal, Scopes};
+use crate::wire::fault::{Code, Fault};
+
+/// A secret that proves who sends it.
+#[derive(Clone)]
+pub struct Token {
+    /// Who that is: the principal `token:NAME`.
+    pub name: String,
+    pub secret: String,
+    pub scopes: Scopes,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("name", &self.name)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The tokens that hold by now. Their secrets are not kept, only what tells whether one is sent.
+pub struct Tokens {
+    /// Random, so that nobody can choose what is compared.
+    key: hmac::Key,
+    known: RwLock<Vec<(hmac::Tag, Principal)>>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").finish_non_exhaustive()
+    }
+}
+
+impl Default for Tokens {
+    /// None at all: nobody is proven.
+    fn default() -> Self {
+        let mut key = [0; 32];
+        // Without chance the key can be known, and what is compared still does not tell a token.
+        let _ = getrandom::fill(&mut key);
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), known: RwLock::default() }
+    }
+}
+
+impl Tokens {
+    /// Takes these from now on, and no others. Calls that have begun go on.
+    pub fn replace(&self, tokens: &[Token]) {
+        let known = tokens.iter().map(|token| {
+            let name = format!("token:{}", token.name);
+            let principal = Principal { name: name.into(), scopes: token.scopes };
+            (hmac::sign(&self.key, token.secret.as_bytes()), principal)
+        });
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
+    }
+
+    /// Whose token this is. How long it takes does not tell how much of it is right.
+    fn holder(&self, secret: &[u8]) -> Option<Principal> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = None;
+        for (tag, principal) in &*known {
+            if hmac::verify(&self.key, secret, tag.as_ref()).is_ok() {
+                found = Some(principal.clone());
+            }
+        }
+        found
+    }
+}
+
+/// Asks for proof, and leaves whoever has none to another authenticator.
+///
+/// A token counts more than a user, since it is sent on purpose and may be of fewer scopes. One that is not known
+/// proves nothing, and what else is proven counts.
+pub struct Proven<A> {
+    tokens: Arc<Tokens>,
+    otherwise: A,
+}
+
+impl<A> Proven<A> {
+    pub fn new(tokens: Arc<Tokens>, otherwise: A) -> Self {
+        Self { tokens, otherwise }
+    }
+}
+
+impl<A: Authenticator> Authenticator for Proven<A> {
+    fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
+        if let Some(holder) = bearer(headers).and_then(|secret| self.tokens.holder(secret)) {
+            return Ok(holder);
+        }
+        match &peer.user {
+            // Whoever could open the socket was let in by its mode; the name is for the audit trail.
+            Some(user) => Ok(Principal { name: format!("uid:{user}").into(), scopes: Scopes::all() }),
+            None => self.otherwise.authenticate(peer, headers),
+        }
+    }
+}
+
+/// Takes nobody: where callers are is no proof of who they are.
+#[derive(Clone, Copy, Debug)]
+pub struct ProofNeeded;
+
+impl Authenticator for ProofNeeded {
+    fn authenticate(&self, _peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
+        if bearer(headers).is_some() {
+            return Err(Fault::new(
+                Code::Unauthenticated,
+                "TOKEN_UNKNOWN",
+                "the token that was sent is not one of this daemon",
+            )
+            .hint("send one that its token file holds now (omnirelay --token-file FILE)"));
+        }
+        Err(Fault::new(
+            Code::Unauthenticated,
+            "PROOF_NEEDED",
+            "this daemon takes nobody without proof, callers on its own host neither",
+        )
+        .hint(
+            "call its control socket (omnirelay --addr unix:PATH), or send the token of its token file \
+             (omnirelay --token-file FILE)",
+        ))
+    }
+}
+
+/// What a caller sends as its token, if it sends one.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    const SCHEME: &[u8] = b"bearer ";
+    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    let (scheme, secret) = value.split_at_checked(SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(SCHEME).then_some(secret.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::auth::Loopback;
+    use super::super::caller::Scope;
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn tokens() -> Arc<Tokens> {
+        let tokens = Arc::new(Tokens::default());
+        let (name, scopes) = ("watcher".to_owned(), [Scope::MeshRead].into_iter().collect());
+        tokens.replace(&[Token { name, secret: SECRET.to_owned(), scopes }]);
+        tokens
+    }
+
+    fn sent(value: Option<&str>) -> HeaderMap {
+        value.map(|value| (AUTHORIZATION, value.parse().unwrap())).into_iter().collect()
+    }
+
+    #[test]
+    fn each_proof_makes_its_principal() {
+        let near = || PeerInfo::at("127.0.0.1:5".parse().unwrap(), None);
+        let held = format!("Bearer {SECRET}");
+        let (small, other) = (format!("bearer  {SECRET} "), format!("Bearer {SECRET}x"));
+        let (open, proof) = (Proven::new(tokens(), Loopback::default()), Proven::new(tokens(), ProofNeeded));
+        let cases = [
+            // who, what is sent, the principal where loopback is open, and where it needs proof
+            (near(), None, Ok("local"), Err("PROOF_NEEDED")),
+            (near(), Some(held.as_str()), Ok("token:watcher"), Ok("token:watcher")),
+            (near(), Some(small.as_str()), Ok("token:watcher"), Ok("token:watcher")),
+            (near(), Some(other.as_str()), Ok("local"), Err("TOKEN_UNKNOWN")),
+            (near(), Some("Bearer "), Ok("local"), Err("TOKEN_UNKNOWN")),
+            (near(), Some("Basic YTpi"), Ok("local"), Err("PROOF_NEEDED")),
+            (PeerInfo::of_user("ann"), None, Ok("uid:ann"), Ok("uid:ann")),
+            (PeerInfo::of_user("ann"), Some(other.as_str()), Ok("uid:ann"), Ok("uid:ann")),
+            (PeerInfo::of_user("ann"), Some(held.as_str()), Ok("token:watcher"), Ok("token:watcher")),
+            (PeerInfo::unknown(), None, Err("NOT_LOOPBACK"), Err("PROOF_NEEDED")),
+        ];
+        for (peer, value, where_open, where_proof) in cases {
+            let who = |given: Result<Principal, Fault>| {
+                given.map(|one| one.name.to_string()).map_err(|fault| fault.reason.into_owned())
+            };
+            let expected = |case: Result<&str, &str>| case.map(str::to_owned).map_err(str::to_owned);
+            let headers = sent(value);
+            let case = format!("{peer:?} sends {value:?}");
+            assert_eq!(who(open.authenticate(&peer, &headers)), expected(where_open), "{case}");
+            assert_eq!(who(proof.authenticate(&peer, &headers)), expected(where_proof), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_token_has_its_own_scopes_even_at_the_socket() {
+        let proven = Proven::new(tokens(), ProofNeeded);
+        let scopes = |value: Option<&str>| {
+            proven.authenticate(&PeerInfo::of_user("root"), &sent(value)).unwrap().scopes.to_string()
+        };
+        assert_eq!(scopes(Some(&format!("Bearer {SECRET}"))), "mesh.read");
+        assert_eq!(scopes(None), Scopes::all().to_string());
+    }
+
+    #[test]
+    fn a_token_that_was_taken_away_proves_nothing() {
+        let tokens = tokens();
+        let proven = Proven::new(tokens.clone(), ProofNeeded);
+        let headers = sent(Some(&format!("Bearer {SECRET}")));
+        assert!(proven.authenticate(&PeerInfo::unknown(), &headers).is_ok());
+        tokens.replace(&[]);
+        let fault = proven.authenticate(&PeerInfo::unknown(), &headers).unwrap_err();
+        assert_eq!((fault.code, fault.reason.as_ref()), (Code::Unauthenticated, "TOKEN_UNKNOWN"));
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let token = Token { name: "ops".into(), secret: SECRET.into(), scopes: Scopes::all() };
+        let shown = format!("{token:?} {:?}", tokens());
+        assert!(shown.contains("ops") && !shown.contains(SECRET), "{shown}");
+    }
+}

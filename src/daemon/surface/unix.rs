@@ -1,0 +1,51 @@
+//! The listener at a unix socket: the kernel says who calls.
+
+use std::sync::Arc;
+
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+
+use super::serve::{Door, Drained, Limits, Line, converse, drain};
+use super::{PeerInfo, Surface};
+use crate::daemon::access::users::{Uid, user_name};
+
+/// As [`super::serve`], for users of this host: each connection is of the user that has made it.
+pub async fn serve_unix(
+    listener: UnixListener,
+    surface: Surface,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> Drained {
+    let line = Line::of(surface.clone(), limits, None);
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    let mut door = Door::of(&limits);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let Some((stream, _)) = door.admit(accepted, connections.len(), &limits).await else { continue };
+        connections.spawn(connection(Arc::clone(&line), stream, graceful.watcher()));
+    }
+    drop(listener);
+    surface.drain();
+    drain(graceful, connections, limits.grace).await
+}
+
+async fn connection(line: Arc<Line>, stream: UnixStream, watcher: Watcher) {
+    let uid = match stream.peer_cred() {
+        Ok(credentials) => Uid(credentials.uid()),
+        Err(error) => {
+            tracing::warn!(%error, "connection closed: the system does not say whose it is");
+            return;
+        }
+    };
+    // The file of users may be far away, and then other connections must not wait for it.
+    let Ok(name) = tokio::task::spawn_blocking(move || user_name(uid)).await else { return };
+    converse(&line, stream, Arc::new(PeerInfo::of_user(name)), watcher).await;
+}
