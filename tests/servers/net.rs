@@ -17,8 +17,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How often it is looked for the process that has just connected.
-const LOOKS: usize = 200;
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOOKS: usize = 40;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The processes on the smaller side; none while the network is whole.
 type CutOff = BTreeSet<u32>;
@@ -76,12 +76,17 @@ impl Net {
     async fn who(&self, peer: SocketAddr) -> Option<u32> {
         for _ in 0..LOOKS {
             let known = self.known.borrow().clone();
-            if let Some(inode) = inode_of(peer)
-                && let Some(pid) = known.into_iter().find(|pid| has_open(*pid, &inode))
-            {
-                return Some(pid);
+            let look = move || {
+                let inode = inode_of(peer)?;
+                Some(known.into_iter().find(|pid| has_open(*pid, &inode)))
+            };
+            match tokio::task::spawn_blocking(look).await.ok()? {
+                Some(Some(pid)) => return Some(pid),
+                // It is told of in a moment.
+                Some(None) => tokio::time::sleep(LOOK_EVERY).await,
+                // It has gone again.
+                None => return None,
             }
-            tokio::time::sleep(LOOK_EVERY).await;
         }
         None
     }

@@ -105,7 +105,7 @@ impl Aftermath {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_split_behind_sentinels_never_has_two_leaders() -> Result<()> {
     let world = World::start(None).await?;
     for round in 0..rounds()?.div_ceil(2) {
@@ -120,7 +120,7 @@ async fn a_split_behind_sentinels_never_has_two_leaders() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_split_without_replicas_is_found_told_and_mended() -> Result<()> {
     let world = World::start(Some(0)).await?;
     let aftermath = split(&world, 0).await.with_context(|| world.logs())?;
