@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use futures_util::stream::Empty;
+use omnirelay::daemon::access::Access;
 use omnirelay::daemon::audit::files::AuditFiles;
 use omnirelay::daemon::config::Config;
 use omnirelay::daemon::node::{Node, NodeSpec};
@@ -61,6 +62,7 @@ pub async fn node(store: Arc<dyn Store>, peers: usize) -> Result<Served> {
         telemetry: std::path::PathBuf::new(),
         audit: AuditFiles::open(place.path(), "bench")?,
         process: None,
+        access: Access::default(),
     };
     let node = Node::start(spec).await?;
     node.ready().await;
