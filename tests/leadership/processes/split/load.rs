@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::world::World;
 use crate::process::until;
 
-const REST: Duration = Duration::from_millis(20);
+const REST: Duration = Duration::from_millis(50);
 
 /// A writer at each daemon, each of whose changes has a name of its own.
 pub struct Load {
