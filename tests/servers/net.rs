@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -113,7 +113,8 @@ fn inode_of(address: SocketAddr) -> Option<String> {
     let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
     let mut rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
     let row = rows.find(|row| row.get(1) == Some(&wanted.as_str()))?;
-    row.get(9).map(|inode| format!("socket:[{inode}]"))
+    // Whoever has closed it has no socket any more.
+    row.get(9).filter(|inode| **inode != "0").map(|inode| format!("socket:[{inode}]"))
 }
 
 fn has_open(pid: u32, socket: &str) -> bool {
@@ -138,7 +139,11 @@ async fn serve(net: Net, listener: TcpListener, server: Arc<OnceLock<(String, u3
 
 async fn join(net: &Net, client: TcpStream, address: &str, from: u32, to: u32) -> Result<()> {
     let passes = move |cut_off: &CutOff| cut_off.contains(&from) == cut_off.contains(&to);
-    net.cut_off.subscribe().wait_for(passes).await?;
+    let mut cut_off = net.cut_off.subscribe();
+    tokio::select! {
+        healed = cut_off.wait_for(passes) => drop(healed?),
+        () = gone(&client) => return Ok(()),
+    }
     let server = TcpStream::connect(address).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -147,6 +152,19 @@ async fn join(net: &Net, client: TcpStream, address: &str, from: u32, to: u32) -
     tokio::select! {
         up = pass_on(from_client, to_server, net.cut_off.subscribe(), passes) => up,
         down = pass_on(from_server, to_client, net.cut_off.subscribe(), passes) => down,
+    }
+}
+
+/// Is ready once the other end has closed a connection that nobody reads meanwhile.
+async fn gone(client: &TcpStream) {
+    let mut byte = [0];
+    // One that has said something is looked at now and then: the end comes behind it.
+    while !matches!(client.peek(&mut byte).await, Ok(0) | Err(_)) {
+        let ready = client.ready(Interest::READABLE).await;
+        if ready.is_ok_and(|ready| ready.is_read_closed()) {
+            return;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
