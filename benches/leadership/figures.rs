@@ -19,6 +19,16 @@ impl Figures {
         sorted.get(place).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
     }
 
+    /// What 99 of 100 stay below, in ms.
+    pub fn p99(&self) -> f64 {
+        self.percentile(99)
+    }
+
+    /// Adds all that another has.
+    pub fn extend(&mut self, other: &Self) {
+        self.0.extend(&other.0);
+    }
+
     pub fn print(&self, what: &str) {
         println!(
             "{what}: rounds={} median_ms={:.1} p99_ms={:.1} worst_ms={:.1}",

@@ -94,12 +94,19 @@ impl DataDir {
         Ok(id)
     }
 
-    /// What lets this node replace a session that it left behind in a crash.
+    /// What lets this node replace a session that it left behind in a crash. An empty file holds none and is written
+    /// anew: the session that the lost one was for has to run out.
     ///
     /// # Errors
     /// When it cannot be read or written.
     pub fn session_secret(&self) -> Result<String, DataDirError> {
-        self.kept(SESSION_SECRET, random_secret)
+        let secret = self.kept(SESSION_SECRET, random_secret)?;
+        if !secret.is_empty() {
+            return Ok(secret);
+        }
+        let path = self.path.join(SESSION_SECRET);
+        warn!(path = %path.display(), "session secret was empty; a new one was made");
+        make_file(&path, random_secret)
     }
 
     /// The content of a file, which is made when it is not there.
@@ -111,9 +118,7 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(refuse(error)),
         }
-        let text = make().map_err(refuse)?;
-        write_whole(&path, format!("{text}\n").as_bytes()).map_err(refuse)?;
-        Ok(text)
+        make_file(&path, make)
     }
 }
 
@@ -142,6 +147,14 @@ pub fn close(path: &Path) -> io::Result<()> {
         warn!(path = %path.display(), mode, "secret was open to others, and is not any more");
     }
     Ok(())
+}
+
+/// Writes what is made into a file, and returns it.
+fn make_file(path: &Path, make: impl Fn() -> io::Result<String>) -> Result<String, DataDirError> {
+    let refuse = |source| DataDirError::Open { path: path.to_owned(), source };
+    let text = make().map_err(refuse)?;
+    write_whole(path, format!("{text}\n").as_bytes()).map_err(refuse)?;
+    Ok(text)
 }
 
 /// Writes a file so that a reader sees either the old content or the new, whatever happens.
@@ -185,6 +198,18 @@ mod tests {
         assert_eq!((second.node_id(None).unwrap(), second.session_secret().unwrap()), (id.clone(), secret));
         assert_eq!(second.node_id(Some("chosen")).unwrap(), "chosen");
         assert_eq!(second.node_id(None).unwrap(), id, "a chosen id is not kept");
+    }
+
+    #[test]
+    fn an_empty_secret_is_made_anew_and_kept() {
+        for left in ["", "\n", " \n"] {
+            let place = tempfile::tempdir().unwrap();
+            std::fs::write(place.path().join(SESSION_SECRET), left).unwrap();
+            let directory = DataDir::open(place.path()).unwrap();
+            let secret = directory.session_secret().unwrap();
+            assert!(!secret.is_empty(), "{left:?}");
+            assert_eq!(directory.session_secret().unwrap(), secret, "{left:?}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@
 //! | SC-002 | `sc_002_pool_that_restarts_alone_shows_what_it_had` |
 //! | SC-003 | `sc_003_register_made_while_the_pool_was_away_is_shown_afterwards` |
 //! | SC-004 | `sc_004_hundred_registers_are_advertised_at_the_start` |
-//! | SC-005 | `sc_005_reconciliation_does_not_slow_the_pool` |
+//! | SC-005 | `sc_005_reads_are_answered_while_all_is_reconciled` |
 //! | SC-006 | `edge_rolling_restart_in_every_order`, `edge_register_service_first` |
 //!
 //! What other pools of advertisements get wrong, and which tests show that this one does not.

@@ -241,9 +241,11 @@ fn how_it_ended(scene: &Scene<'_>) -> Option<(Ending, Millis)> {
 /// when the scope was last known to be led, for an end that the store cannot tell the time of.
 pub fn ending(value: &LeadershipValue, held: Option<&Held>, last_led: Millis) -> Option<Ending> {
     let current = value.current.as_ref()?;
-    let lost = |reason| Some(Ending { end: End::Lost, reason, at: last_led });
     let of_current = |held: &&Held| held.node == current.leader_id && held.session == current.session;
-    let Some(held) = held.filter(of_current) else { return lost("epoch_changed") };
+    let lost = |reason, at| Some(Ending { end: End::Lost, reason, at });
+    let Some(held) = held.filter(of_current) else { return lost("epoch_changed", last_led) };
+    // No tenure ends before it began, whatever was heard of its session before.
+    let last_led = last_led.max(held.acquired_at);
     match held.standing {
         Standing::Live { .. } => None,
         Standing::Unconfirmed { renewed_at, .. } => {
@@ -255,9 +257,9 @@ pub fn ending(value: &LeadershipValue, held: Option<&Held>, last_led: Millis) ->
             Some(Ending { end: End::Expired, reason: "lease_expired", at: last_heard })
         }
         Standing::Closed { at } => Some(Ending { end: End::SteppedDown, reason: "shutdown", at }),
-        Standing::Replaced => lost("session_replaced"),
+        Standing::Replaced => lost("session_replaced", last_led),
         // Its release would have changed the record in the same commit.
-        Standing::Released | Standing::Unknown => lost("epoch_changed"),
+        Standing::Released | Standing::Unknown => lost("epoch_changed", last_led),
     }
 }
 

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use omnirelay::core::time::Millis;
 use omnirelay::daemon::store::embedded::{FILE_NAME, OpenError, Options};
 use omnirelay::daemon::store::{
-    Commit, CommitError, Committed, EmbeddedStore, GroupId, GroupRef, Kind, LeaseOp, ManualClock, OpenGroup,
-    Opened, Pulse, RecordId, Retention, Revision, Store, Write,
+    Clock, Commit, CommitError, Committed, EmbeddedStore, GroupId, GroupRef, Kind, LeaseOp, ManualClock,
+    OpenGroup, Opened, Pulse, RecordId, Retention, Revision, Store, Write,
 };
 use redb::{Database, TableDefinition};
 
@@ -76,6 +76,35 @@ async fn heartbeats_and_idleness_cost_no_sync() {
     let syncs = disk.syncs();
     renew(&store, &long).await.expect("a deadline");
     assert_eq!(disk.syncs(), syncs + 1, "the renewal of a long group is durable");
+}
+
+#[tokio::test]
+async fn until_when_a_short_session_was_renewed_is_known_after_a_kill() {
+    let (dir, copied) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let clock = ManualClock::at(Millis(1_000_000));
+    let open = |dir: &Path| EmbeddedStore::open_with(dir, clock.clone(), Options::default()).unwrap();
+    let store = open(dir.path());
+    let session = open_group(&store, "s", SHORT).await;
+    for _ in 0..60 {
+        clock.advance(Duration::from_secs(1));
+        renew(&store, &session).await.expect("a deadline");
+    }
+    let renewed_at = clock.now();
+    // What a process leaves that is killed now.
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copied.path().join(file.file_name())).unwrap();
+    }
+    clock.advance(Duration::from_secs(3));
+    let store = open(copied.path());
+    let beat = store.pulse(Pulse::default()).await.unwrap();
+    let group = beat.moved.iter().find(|group| group.of == session).expect("it is told of");
+    let silent = renewed_at.since(group.renewed_at);
+    assert!(
+        silent <= Duration::from_secs(1) && group.renewed_at <= renewed_at,
+        "renewed at {}",
+        group.renewed_at
+    );
 }
 
 #[tokio::test]

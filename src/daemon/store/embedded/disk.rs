@@ -125,11 +125,8 @@ impl Disk for FileDisk {
 
     fn noted(&mut self) -> io::Result<Option<Note>> {
         let mut text = [0; Note::BYTES];
-        match self.lock()?.read_exact_at(&mut text, 0) {
-            Ok(()) => Ok(std::str::from_utf8(&text).ok().and_then(Note::from_text)),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-            Err(error) => Err(error),
-        }
+        let length = self.lock()?.read_at(&mut text, 0)?;
+        Ok(text.get(..length).and_then(|text| std::str::from_utf8(text).ok()).and_then(Note::from_text))
     }
 
     fn note(&mut self, note: Note) -> io::Result<()> {

@@ -147,7 +147,9 @@ fn begin(
     let (mut written, mut groups) = load(database).map_err(|error| damaged(&path, error))?;
     let clock = StoreClock::at_least(clock, written.clock);
     let noted = disk.noted().map_err(io)?;
-    let is_other = !created && !noted.is_some_and(|noted| noted.agrees_with(&written));
+    let noted = noted.filter(|noted| noted.agrees_with(&written));
+    let is_other = !created && noted.is_none();
+    let heard = noted.map_or(written.clock, |noted| noted.at.max(written.clock));
     if is_other || lost.is_some() {
         written.state.epoch = written.state.epoch.max(lost.unwrap_or_default());
         begin_epoch(database, &mut written, &groups, clock.now(), this)
@@ -157,7 +159,7 @@ fn begin(
     disk.note(Note::of(&written)).and_then(|()| disk.settle()).map_err(io)?;
     let opening = Opening { id: this, before: written.opening.id };
     let now = clock.now();
-    groups.values_mut().for_each(|group| group.recover(now));
+    groups.values_mut().for_each(|group| group.recover(now, heard));
     Ok(Begun { written, groups, clock, opening })
 }
 

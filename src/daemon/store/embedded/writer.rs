@@ -16,6 +16,7 @@ use super::open;
 use super::opening::Note;
 use super::shared::{Groups, Shared};
 use super::tables::{Batch, Changed, Written};
+use crate::core::time::Millis;
 
 /// The most calls that share one transaction.
 const BATCH_MAX: usize = 256;
@@ -25,6 +26,8 @@ const GATHER_TIME: Duration = Duration::from_micros(100);
 /// How long a file that failed is left alone, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How often it is noted that renewals are heard which are not written: a restart knows by that until when they were.
+const NOTED_EVERY: Duration = Duration::from_millis(250);
 
 /// A call: makes its step, unless the file has failed before it, and then waits for its fate.
 pub(super) type Job = Box<dyn for<'a, 'b> FnOnce(Option<&mut Step<'a, Batch<'b>>>) -> Finish + Send>;
@@ -44,6 +47,8 @@ pub(super) struct Writer {
     disk: Box<dyn Disk>,
     jobs: mpsc::Receiver<Job>,
     pause: Option<Pause>,
+    /// Store time of the last note.
+    noted_at: Millis,
 }
 
 /// After a failure: why, and until when nothing is written.
@@ -88,7 +93,7 @@ impl Attempt {
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, disk: Box<dyn Disk>, jobs: mpsc::Receiver<Job>) -> Self {
-        Self { shared, disk, jobs, pause: None }
+        Self { shared, disk, jobs, pause: None, noted_at: Millis(0) }
     }
 
     /// Works until nobody can call any more, then closes the file.
@@ -153,6 +158,9 @@ impl Writer {
         let (written, changed) = self.step_all(&transaction, jobs, waiting)?;
         if changed.writes == 0 {
             transaction.abort().map_err(|_| Failed::Before)?;
+            if !changed.groups.is_empty() && written.clock >= self.noted_at.after(NOTED_EVERY) {
+                self.note(&written);
+            }
             self.shared.show(&written, changed);
             return Ok(());
         }
@@ -168,6 +176,7 @@ impl Writer {
 
     /// Notes what the file holds now. A note that stays behind is no harm.
     fn note(&mut self, written: &Written) {
+        self.noted_at = written.clock;
         if let Err(error) = self.disk.note(Note::of(written)) {
             debug!(path = %self.shared.path.display(), %error, "batch was not noted beside the store file");
         }

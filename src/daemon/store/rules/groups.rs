@@ -42,10 +42,12 @@ impl GroupState {
     }
 
     /// Makes good for the renewals that a crash may have lost: at a start at `now` a short group
-    /// that had not visibly ended gets one full TTL.
-    pub fn recover(&mut self, now: Millis) {
+    /// that had not visibly ended gets one full TTL. Its renewals went on until about `heard`, when the store was
+    /// last known to hear any.
+    pub fn recover(&mut self, now: Millis, heard: Millis) {
         if self.ttl < RENEWALS_KEPT_FROM && !self.closed && !self.ended {
             self.deadline = self.deadline.max(now.after(self.ttl));
+            self.renewed_at = self.renewed_at.max(heard.min(now));
         }
     }
 
