@@ -32,6 +32,10 @@ bench *args:
 deny:
     cargo deny --locked check
 
+# Run what takes too long for every change, or some of it: just nightly loops netsplit
+nightly *steps:
+    scripts/nightly {{steps}}
+
 # Run what a change must pass
 ci:
     .ci/run

@@ -1,4 +1,5 @@
 //! What was measured, and how it is printed.
+#![allow(dead_code, reason = "each benchmark uses its own part")]
 
 use std::time::Duration;
 
