@@ -86,8 +86,12 @@ pub fn some_rust_files(folder: &str) -> Result<Vec<File>> {
     Ok(files()?.into_iter().filter(|file| file.is_below(folder) && file.path.ends_with(".rs")).collect())
 }
 
+/// What tools make, and git ignores.
+const BUILT: [&str; 6] =
+    [".git", "target", "fuzz/Cargo.lock", "fuzz/artifacts", "fuzz/corpus", "fuzz/target"];
+
 fn is_left_out(root: &Path, path: &Path) -> bool {
-    [".git", "target"].iter().any(|name| path == root.join(name))
+    BUILT.iter().any(|name| path == root.join(name))
 }
 
 fn relative(root: &Path, path: &Path) -> String {
