@@ -10,7 +10,6 @@ mod process;
 #[path = "../../tests/servers/mod.rs"]
 mod servers;
 
-#[allow(dead_code, reason = "each benchmark uses its own part")]
 #[path = "../leadership/figures.rs"]
 mod figures;
 mod mesh;
