@@ -34,6 +34,7 @@ pub mod rpc;
 mod schema;
 mod session;
 mod settings;
+mod store;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -131,6 +132,9 @@ enum Noun {
     /// The scopes of the mesh and who leads them
     #[command(alias = "leader", arg_required_else_help = true)]
     Leaders(Box<leaders::LeadersArgs>),
+    /// The store that the mesh shares
+    #[command(arg_required_else_help = true)]
+    Store(store::StoreArgs),
     Check(check::CheckArgs),
 }
 
@@ -150,6 +154,7 @@ pub fn leaves() -> Vec<&'static Leaf> {
     [
         peers::LEAVES,
         leaders::LEAVES,
+        store::LEAVES,
         registers::LEAVES,
         relays::LEAVES,
         agents::LEAVES,
@@ -284,6 +289,7 @@ async fn ask(command: &Cmd, session: &mut Session) -> Result<Exit, CliError> {
     match command {
         Cmd::Mesh(MeshArgs { noun: Noun::Peers(args) }) => peers::run(args, session).await,
         Cmd::Mesh(MeshArgs { noun: Noun::Leaders(args) }) => leaders::run(args, session).await,
+        Cmd::Mesh(MeshArgs { noun: Noun::Store(args) }) => store::run(args, session).await,
         Cmd::Mesh(MeshArgs { noun: Noun::Check(args) }) => check::run(args, session).await,
         Cmd::Registers(args) => registers::run(args, session).await,
         Cmd::Relays(args) => relays::run(args, session).await,

@@ -35,6 +35,7 @@ use super::objects::peers::presence::{Presence, PresenceSettings};
 use super::objects::peers::{PEER, Peers};
 use super::objects::registers::{REGISTER, Registers};
 use super::objects::relays::RELAY;
+use super::objects::store::StoreCalls;
 use super::operations::Operations;
 use super::presence::keep_present;
 use super::readiness::Readiness;
@@ -58,6 +59,7 @@ use pb::leadership_control_service_server::LeadershipControlServiceServer;
 use pb::node_service_server::NodeServiceServer;
 use pb::operation_service_server::OperationServiceServer;
 use pb::peer_control_service_server::PeerControlServiceServer;
+use pb::store_service_server::StoreServiceServer;
 
 pub use relay::{PortTaken, RelayAddresses, RelayListeners};
 
@@ -431,6 +433,7 @@ fn surface(
         started_at: started_at(),
         let_in: let_in(config),
     };
+    let store = StoreCalls { registry: registry.clone() };
     let mut builder = Surface::builder([OMNIRELAY])
         .service(PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip))
         .service(LeadershipControlServiceServer::new(leaders).send_compressed(Gzip).accept_compressed(Gzip))
@@ -441,6 +444,7 @@ fn surface(
         )
         .service(AeroRegistryServer::new(services.aero).send_compressed(Gzip).accept_compressed(Gzip))
         .service(NodeServiceServer::new(node).send_compressed(Gzip).accept_compressed(Gzip))
+        .service(StoreServiceServer::new(store).send_compressed(Gzip).accept_compressed(Gzip))
         .service(RegisterServiceServer::new(services.registers).send_compressed(Gzip).accept_compressed(Gzip))
         .service(AuditServiceServer::new(services.audit).send_compressed(Gzip).accept_compressed(Gzip))
         .service(

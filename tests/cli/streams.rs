@@ -38,6 +38,7 @@ const CALLS: &[&str] = &[
     "mesh leaders create jobs/nightly",
     "mesh leaders set global-control --zone a",
     "mesh leaders delete jobs/nightly --yes",
+    "mesh store switch --yes",
     "registers available",
     "registers available --watch --max-events 1",
     "registers watch --max-events 1",

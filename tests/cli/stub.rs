@@ -55,6 +55,27 @@ pub fn answer(mut rest: Value) -> Reply {
     Reply::Json(200, Value::Object(document))
 }
 
+fn dev_nodes() -> Reply {
+    let node = json!({"nodeId": "node-1", "state": "running", "control": "127.0.0.1:17420"});
+    Reply::Json(200, json!({ "schemaVersion": "v1", "nodes": [node] }))
+}
+
+/// Another master of the store, or who could be one.
+fn switched(body: &str) -> Reply {
+    let dry_run = body.contains("\"dryRun\":true");
+    if body.contains("redis-3") {
+        return problem("failed_precondition", "MASTER_DIFFERS", 409);
+    }
+    let (to, paused) = if dry_run { ("", 0) } else { ("redis-2:6379", 1130) };
+    Reply::Json(
+        200,
+        json!({
+            "schemaVersion": "v1", "changed": true, "dryRun": dry_run, "from": "redis-1:6379", "to": to,
+            "standbys": [{"address": "redis-2:6379", "behindBytes": "14"}], "pausedMs": paused,
+        }),
+    )
+}
+
 /// A small mesh with fixed times, for what commands print.
 pub fn mesh(request: &Request) -> Reply {
     let path = request.path.split('?').next().unwrap();
@@ -96,12 +117,8 @@ pub fn mesh(request: &Request) -> Reply {
         (_, path) if path.starts_with("/control/registers") => registers(request, path),
         (_, path) if path.starts_with("/control/advertisements") => registers(request, path),
         (_, path) if path.starts_with("/control/operations") => operations(request, path),
-        ("GET", "/control/dev/nodes") => Reply::Json(
-            200,
-            json!({
-                "schemaVersion": "v1", "nodes": [{"nodeId": "node-1", "state": "running", "control": "127.0.0.1:17420"}],
-            }),
-        ),
+        ("POST", "/control/store:switch") => switched(&request.body),
+        ("GET", "/control/dev/nodes") => dev_nodes(),
         ("POST", "/control/dev/nodes/node-1:kill") => dev("killed"),
         ("POST", "/control/dev/nodes/node-1:pause") => dev("paused"),
         ("POST", "/control/dev/nodes/node-1:resume") => dev("running"),

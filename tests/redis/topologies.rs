@@ -91,6 +91,23 @@ async fn a_master_that_sentinel_replaces_while_it_lives_is_left() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_was_replaced_is_left_by_those_who_ask_nothing() -> Result<()> {
+    let group = Sentinels::start(1)?;
+    let (link, _) = link(&group.url())?;
+    link.call(&incr()).await?;
+    tokio::task::block_in_place(|| group.wait_for_listeners(1))?;
+    // Nobody can tell the old master that it is none, so it closes no connection.
+    group.servers[0].cli::<()>(&["ACL", "SETUSER", "default", "-replicaof", "-slaveof"])?;
+    assert_eq!(group.servers[0].connections()?, 1);
+    eventually("a failover begins", || {
+        Ok(group.sentinels[0].cli::<()>(&["SENTINEL", "FAILOVER", "mesh"]).is_ok())
+    })?;
+    eventually("the old master is left", || Ok(group.servers[0].connections()? == 0))?;
+    assert_eq!(group.servers[0].info("role")?, "master");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinels_that_are_down_are_passed_over() -> Result<()> {
     let mut group = Sentinels::start(1)?;
     let url = group.url();
@@ -113,14 +130,14 @@ async fn a_sentinel_is_asked_on_one_connection() -> Result<()> {
     let proxy = Proxy::before(&sentinel.address()).await?;
     let (link, _) = link(&format!("redis+sentinel://{}/mesh", proxy.address()))?;
     until_asked(&link, &proxy, 5).await?;
-    assert_eq!(proxy.connections(), 1, "the one on which the master was found");
+    assert_eq!(proxy.connections(), 2, "the one on which the master was found, and the one that listens");
     let clients: String = sentinel.cli(&["CLIENT", "LIST"])?;
     ensure!(!clients.contains("name=omnirelayd"), "it was told a name: {clients}");
 
     // One that breaks is made anew, once.
     sentinel.cli::<()>(&["CLIENT", "KILL", "TYPE", "normal"])?;
     until_asked(&link, &proxy, 3).await?;
-    assert_eq!(proxy.connections(), 2);
+    assert_eq!(proxy.connections(), 3);
     assert_eq!(link.connection().await?.generation(), 1, "the master is the same");
     Ok(())
 }

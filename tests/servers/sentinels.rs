@@ -71,6 +71,19 @@ impl Sentinels {
         Err(failure.context("there is no Sentinel")?)
     }
 
+    /// Waits until so many listen to each of the Sentinels.
+    pub fn wait_for_listeners(&self, count: usize) -> Result<()> {
+        eventually("every Sentinel is listened to", || {
+            for sentinel in &self.sentinels {
+                let clients: String = sentinel.cli(&["CLIENT", "LIST", "TYPE", "pubsub"])?;
+                if clients.lines().filter(|line| line.contains(" sub=4 ")).count() < count {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+
     /// Kills the master; returns which server it was.
     pub fn kill_master(&mut self) -> Result<usize> {
         let master = self.announced()?;

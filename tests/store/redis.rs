@@ -271,3 +271,13 @@ async fn a_user_that_lacks_a_command_is_refused_at_once() {
     let said: Vec<String> = cause.map(ToString::to_string).collect();
     assert!(said.iter().any(|said| said.ends_with("NOPERM the user needs +xtrim +zadd")), "{said:?}");
 }
+
+/// Each listens on a channel that needs a permission of its own.
+#[tokio::test]
+async fn the_guides_user_hears_what_sentinels_announce() -> anyhow::Result<()> {
+    let start = || Shared::start(|| Ok(Servers::Sentinel(Sentinels::start(1)?)));
+    let mesh = Redis::on(&SENTINEL.get_or_init(start).servers);
+    let Servers::Sentinel(servers) = mesh.servers else { panic!("another server") };
+    mesh.store().pulse(Pulse::default()).await?;
+    tokio::task::spawn_blocking(|| servers.wait_for_listeners(1)).await?
+}

@@ -41,7 +41,7 @@ const UNNAMED: &str = "call";
 const DROPPED: &str = "audit.dropped";
 
 /// What each method that changes something is called in the trail, as its own records call it.
-const ACTIONS: [(&str, &str); 21] = [
+const ACTIONS: [(&str, &str); 22] = [
     ("/omnirelay.mesh.control.v1.PeerControlService/Cordon", "peers.cordon"),
     ("/omnirelay.mesh.control.v1.PeerControlService/Uncordon", "peers.uncordon"),
     ("/omnirelay.mesh.control.v1.PeerControlService/UpdateLabels", "peers.label"),
@@ -59,6 +59,7 @@ const ACTIONS: [(&str, &str); 21] = [
     ("/omnirelay.registers.v1.AdvertisementService/BulkAdvertise", "advertisements.push"),
     ("/omnirelay.registers.v1.AdvertisementService/Advertise", "advertisements.push"),
     ("/omnirelay.registers.v1.AdvertisementService/Withdraw", "advertisements.push"),
+    ("/omnirelay.mesh.control.v1.StoreService/Switch", "store.switch"),
     ("/omnirelay.mesh.control.v1.OperationService/Cancel", "operations.cancel"),
     ("/omnirelay.registers.v1.AdvertisementService/Resync", "registers.resync"),
     ("/aeroarc.relay.v1.RelayControl/SetOperationContext", "drones.set-context"),

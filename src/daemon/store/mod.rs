@@ -21,11 +21,13 @@ mod limits;
 pub mod memory;
 pub mod redis;
 mod rules;
+mod switch;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::EmbeddedStore;
 pub use memory::MemoryStore;
 pub use redis::RedisStore;
+pub use switch::{Obstacle, Standby, SwitchError, SwitchOrder, Switched};
 
 /// The most writes and lease operations of one commit together.
 pub const COMMIT_WRITES_MAX: usize = 256;
@@ -517,6 +519,12 @@ pub trait Store: Send + Sync + 'static {
     async fn confirm(&self, epoch: Epoch) -> Result<Confirmation, StoreError> {
         let _ = epoch;
         Ok(Confirmation::Through(Millis(u64::MAX)))
+    }
+
+    /// Has another server take over, with no acknowledged change lost: changes wait meanwhile.
+    async fn switch(&self, order: &SwitchOrder) -> Result<Switched, SwitchError> {
+        let _ = order;
+        Err(SwitchError::alone("the store is in one place"))
     }
 
     /// What is risky about how the store is set up: what, why, and what to set, a line each.

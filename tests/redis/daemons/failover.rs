@@ -21,7 +21,7 @@ async fn a_failover_under_load_loses_nothing_in_silence() -> Result<()> {
     let old = group.kill_master()?;
     tokio::task::block_in_place(|| group.wait_for_failover(old))?;
     load.goes_on(50).await?;
-    let Outcome { acknowledged, lost, resets, told } = load.end(&mesh).await?;
+    let Outcome { acknowledged, lost, resets, told, .. } = load.end(&mesh).await?;
     println!("{} acknowledged, {} lost, {told} told to {WATCHES}", acknowledged.len(), lost.len());
     ensure!(resets == WATCHES, "a new epoch is told to every watch: {resets}");
     for node in &mesh.nodes {

@@ -1,9 +1,9 @@
 //! Writers and watches on all daemons of a mesh, and what they must find afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -24,7 +24,27 @@ const REST: Duration = Duration::from_millis(5);
 pub struct Load {
     stop: Arc<AtomicBool>,
     writers: JoinSet<Result<BTreeSet<String>>>,
+    silence: Silence,
     watchers: Vec<Watcher>,
+}
+
+/// When a change was acknowledged last, and the longest time until the next.
+#[derive(Clone)]
+struct Silence(Arc<Mutex<(Instant, Duration)>>);
+
+impl Silence {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new((Instant::now(), Duration::ZERO))))
+    }
+
+    fn is_over(&self) {
+        let mut of = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *of = (Instant::now(), of.1.max(of.0.elapsed()));
+    }
+
+    fn longest(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
 }
 
 /// What a load has left.
@@ -37,6 +57,8 @@ pub struct Outcome {
     pub resets: usize,
     /// How many changes all watches were told of together.
     pub told: usize,
+    /// The longest time in which no change was acknowledged.
+    pub silence: Duration,
 }
 
 impl Load {
@@ -52,13 +74,13 @@ impl Load {
         for watcher in &watchers {
             until("the watch is up", async || Ok(watcher.seen().last.is_some())).await?;
         }
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, silence) = (Arc::new(AtomicBool::new(false)), Silence::new());
         let mut tasks = JoinSet::new();
         for writer in 0..writers {
             let node = mesh.nodes[writer % mesh.nodes.len()].id().to_owned();
-            tasks.spawn(write(from(writer), writer, node, stop.clone()));
+            tasks.spawn(write(from(writer), writer, node, stop.clone(), silence.clone()));
         }
-        Ok(Self { stop, writers: tasks, watchers })
+        Ok(Self { stop, writers: tasks, silence, watchers })
     }
 
     /// How many changes the first watch was told of.
@@ -95,7 +117,7 @@ impl Load {
         let seen: Vec<_> = self.watchers.iter().map(Watcher::seen).collect();
         let resets = seen.iter().filter(|seen| !seen.resets.is_empty()).count();
         let told = seen.iter().map(|seen| seen.changes).sum();
-        Ok(Outcome { acknowledged, lost, resets, told })
+        Ok(Outcome { acknowledged, lost, resets, told, silence: self.silence.longest() })
     }
 }
 
@@ -115,6 +137,7 @@ async fn write(
     writer: usize,
     node: String,
     stop: Arc<AtomicBool>,
+    silence: Silence,
 ) -> Result<BTreeSet<String>> {
     let (mut acknowledged, mut at) = (BTreeSet::new(), 0);
     let label = format!("w{writer}");
@@ -132,6 +155,7 @@ async fn write(
             ensure!(answer != 400, "the request itself is refused");
             if answer == 200 {
                 acknowledged.insert(reason);
+                silence.is_over();
                 break;
             }
             at += 1;

@@ -12,5 +12,6 @@ mod mesh;
 mod outages;
 mod restarts;
 mod several;
+mod switch;
 mod vitals;
 mod watcher;

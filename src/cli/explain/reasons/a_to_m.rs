@@ -205,6 +205,12 @@ pub static REASONS: &[Explanation] = &[
         "export again",
     ),
     explain(
+        "FAILOVER_REFUSED",
+        Code::FailedPrecondition,
+        "no Sentinel began the failover of a planned switch; nothing was changed",
+        "the message has the answer of each Sentinel; try again in a minute",
+    ),
+    explain(
         "FENCED",
         Code::FailedPrecondition,
         "another node leads by now; nothing was changed",
@@ -313,6 +319,12 @@ pub static REASONS: &[Explanation] = &[
         Code::InvalidArgument,
         "the gRPC request holds no message that can be read",
         "use a client made from the protos the daemon has",
+    ),
+    explain(
+        "MASTER_DIFFERS",
+        Code::FailedPrecondition,
+        "another server is the master of the store than the one that was to be replaced",
+        "omnirelay mesh store switch --dry-run says who is",
     ),
     explain(
         "METHOD_UNKNOWN",

@@ -79,6 +79,12 @@ pub static REASONS: &[Explanation] = &[
         "omnirelay mesh leaders explain SCOPE says why",
     ),
     explain(
+        "NO_STANDBY",
+        Code::FailedPrecondition,
+        "no replica could take over from the master, or one of them does not follow it",
+        "redis-cli info replication on the master; repeat when all are online",
+    ),
+    explain(
         "OPERATION_CANCELLED",
         Code::Aborted,
         "somebody cancelled the operation; what it had done stays",
@@ -275,10 +281,22 @@ pub static REASONS: &[Explanation] = &[
         "make space, then repeat the change",
     ),
     explain(
+        "STORE_HAS_NO_STANDBY",
+        Code::FailedPrecondition,
+        "the store is in one place, or not behind Sentinels, so nothing can be switched",
+        "docs/guides/operations.md says how a server is replaced",
+    ),
+    explain(
         "STORE_INCOMPATIBLE",
         Code::Internal,
         "what the store holds in the place of the record cannot be understood; it was not changed",
         "docs/guides/storage-faults.md says how to mend a record",
+    ),
+    explain(
+        "STORE_NOT_PERMITTED",
+        Code::FailedPrecondition,
+        "the Redis user of the daemon lacks a permission that the command needs",
+        "add the permission that the message names on each server",
     ),
     explain(
         "STORE_UNAVAILABLE",

@@ -25,7 +25,8 @@ use tokio::time::Instant;
 use super::{
     Beat, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Committed, Confirmation, Epoch, Grace,
     GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogEntry, LogPage, OpenGroup, Opened, Pulse,
-    REPLACED_MAX, RecordId, Retention, Revision, Scan, ScanPage, Store, StoreError, limits, rules,
+    REPLACED_MAX, RecordId, Retention, Revision, Scan, ScanPage, Store, StoreError, SwitchError, SwitchOrder,
+    Switched, limits, rules,
 };
 use crate::core::time::{Millis, whole_ms};
 use greeting::{Greeting, Seen, TURNED_AWAY};
@@ -410,6 +411,10 @@ impl Store for RedisStore {
             Some(need) => self.confirm_in(epoch, need).await,
             None => Ok(Confirmation::Through(Millis(u64::MAX))),
         }
+    }
+
+    async fn switch(&self, order: &SwitchOrder) -> Result<Switched, SwitchError> {
+        self.link.switch(order).await
     }
 
     fn advice(&self) -> Vec<String> {

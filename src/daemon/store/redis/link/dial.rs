@@ -49,7 +49,7 @@ pub(super) struct Dialed {
 /// The task that reads and writes a connection. Dropping it closes the connection.
 pub(super) struct Driver(JoinHandle<()>);
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// Connects and says who we are.
@@ -69,7 +69,7 @@ pub(super) async fn dial(at: &Address, manner: &Manner) -> Result<Dialed, Failur
     Ok(dialed)
 }
 
-async fn open(at: &Address, manner: &Manner) -> Result<Box<dyn Stream>, Failure> {
+pub(super) async fn open(at: &Address, manner: &Manner) -> Result<Box<dyn Stream>, Failure> {
     let end = Instant::now() + manner.connect_timeout;
     let tcp = timeout_at(end, connect(at, manner.connect_timeout))
         .await

@@ -1,8 +1,21 @@
 //! What a server says of itself.
 
+use super::super::url::Address;
+
 /// The answer to `INFO`.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Info(String);
+
+/// A replica as its master sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Follower {
+    pub at: Address,
+    /// It has the data and was heard of just now.
+    pub follows: bool,
+}
+
+/// How old a sign of a replica may be, in seconds: it gives one each second.
+const LAG_MAX: u64 = 2;
 
 /// What a server is at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +58,14 @@ impl Info {
         Role::Replica(format!("{}:{}", part("master_host"), part("master_port")))
     }
 
+    /// The replicas of a master.
+    pub(super) fn followers(&self) -> Vec<Follower> {
+        let rows = self.0.lines().filter_map(|line| line.strip_prefix("slave")?.split_once(':'));
+        rows.filter(|(number, _)| number.parse::<u32>().is_ok())
+            .filter_map(|(_, row)| follower(row))
+            .collect()
+    }
+
     /// Whether it is a node of a Cluster.
     pub fn in_cluster(&self) -> bool {
         self.get("cluster_enabled") == Some("1")
@@ -56,9 +77,33 @@ impl Info {
     }
 }
 
+/// `ip=10.0.0.2,port=6379,state=online,offset=1234,lag=0`
+fn follower(row: &str) -> Option<Follower> {
+    let field = |name: &str| row.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+    let at = Address { host: field("ip")?.to_owned(), port: field("port")?.parse().ok()? };
+    let is_heard = field("lag")?.parse::<u64>().is_ok_and(|lag| lag <= LAG_MAX);
+    Some(Follower { at, follows: is_heard && field("state") == Some("online") })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replicas_of_a_master_are_told_apart() {
+        let row =
+            |number: u32, port: u16, rest: &str| format!("slave{number}:ip=10.0.0.2,port={port},{rest}\r\n");
+        let text = [
+            "slave_repl_offset:7\r\nslaves:3\r\n".to_owned(),
+            row(0, 1, "state=online,offset=10,lag=0"),
+            row(1, 2, "state=online,offset=10,lag=3"),
+            row(2, 3, "state=wait_bgsave,offset=0,lag=0"),
+        ];
+        let found = Info::new(text.concat()).followers();
+        let told: Vec<_> = found.iter().map(|of| (of.at.to_string(), of.follows)).collect();
+        let at = |port: u16| format!("10.0.0.2:{port}");
+        assert_eq!(told, [(at(1), true), (at(2), false), (at(3), false)]);
+    }
 
     #[test]
     fn fields_are_found_whole() {

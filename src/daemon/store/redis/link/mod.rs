@@ -4,6 +4,7 @@
 //! So one connection, made anew when it fails or when the server is not the master any more, does
 //! for standalone servers, Sentinel and Cluster; they differ in how the master is found.
 
+mod announced;
 mod backoff;
 mod blocking;
 mod dial;
@@ -13,6 +14,7 @@ mod options;
 mod resolve;
 mod slots;
 mod state;
+mod switch;
 mod tls;
 
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::{Instant, timeout};
 
+use super::super::switch::{SwitchError, SwitchOrder, Switched};
 use super::url::{Address, RedisUrl};
 use dial::{Dialed, Driver};
 use resolve::Maker;
@@ -183,6 +186,14 @@ impl Link {
         if error.ends_connection() {
             self.shared.give_up(generation, &error.chain());
         }
+    }
+
+    /// Has the Sentinels promote a replica that has all that was acknowledged.
+    ///
+    /// # Errors
+    /// Where there are none, nothing can be promoted, or we may not.
+    pub(super) async fn switch(&self, order: &SwitchOrder) -> Result<Switched, SwitchError> {
+        switch::switch(self, order).await
     }
 
     /// What is risky about the server, as read at most every five minutes; a sentence each.

@@ -72,7 +72,15 @@ impl Maker {
 
     /// Whether Sentinels say where the master is.
     pub fn has_sentinels(&self) -> bool {
-        matches!(self.url.servers, Servers::Sentinels { .. })
+        self.sentinels().is_some()
+    }
+
+    /// The Sentinels of the URL, and what they call the master; `None`: there are none.
+    pub fn sentinels(&self) -> Option<(&[Address], &str)> {
+        match &self.url.servers {
+            Servers::Sentinels { sentinels, service } => Some((sentinels, service)),
+            Servers::Redis(_) => None,
+        }
     }
 
     /// Where the first Sentinel that answers says that the master is.
@@ -94,7 +102,7 @@ impl Maker {
         Ok(dialed)
     }
 
-    async fn manner(&self) -> Result<Manner, Failure> {
+    pub async fn manner(&self) -> Result<Manner, Failure> {
         let Self { url, options, .. } = self;
         Ok(Manner {
             username: options.username.clone().or_else(|| url.username.clone()),
@@ -105,7 +113,7 @@ impl Maker {
     }
 
     /// To Sentinels we have no name: their users are seldom permitted to give one.
-    async fn manner_with_sentinels(&self) -> Result<Manner, Failure> {
+    pub async fn manner_with_sentinels(&self) -> Result<Manner, Failure> {
         let Self { options, .. } = self;
         Ok(Manner {
             username: options.sentinel_username.clone(),
@@ -193,10 +201,15 @@ impl Maker {
             self.keep(kept);
             return Ok(master);
         }
-        let mut sentinel = dial(at, &self.manner_with_sentinels().await?).await?;
+        let mut sentinel = self.sentinel(at).await?;
         let master = ask_sentinel(&mut sentinel, service).await?;
         self.keep(sentinel);
         Ok(master)
+    }
+
+    /// A connection to a Sentinel.
+    pub async fn sentinel(&self, at: &Address) -> Result<Dialed, Failure> {
+        dial(at, &self.manner_with_sentinels().await?).await
     }
 
     fn take_kept(&self, at: &Address) -> Option<Dialed> {
@@ -242,7 +255,7 @@ impl Maker {
     }
 }
 
-async fn ask_sentinel(sentinel: &mut Dialed, service: &str) -> Result<Address, Failure> {
+pub(super) async fn ask_sentinel(sentinel: &mut Dialed, service: &str) -> Result<Address, Failure> {
     let mut command = cmd("SENTINEL");
     let command = command.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
     let answer = sentinel.ask(command, "ask for the master").await?;
@@ -256,7 +269,7 @@ async fn ask_sentinel(sentinel: &mut Dialed, service: &str) -> Result<Address, F
 }
 
 /// Connects and asks the server what it is.
-async fn inspect(at: &Address, manner: &Manner) -> Result<(Dialed, Info), Failure> {
+pub(super) async fn inspect(at: &Address, manner: &Manner) -> Result<(Dialed, Info), Failure> {
     let mut dialed = dial(at, manner).await?;
     let info = dialed.info().await?;
     Ok((dialed, info))

@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::super::advice::advise;
 use super::super::url::Address;
+use super::announced::{Announced, listen};
 use super::backoff::{Backoff, SETTLED};
 use super::blocking::Lane;
 use super::dial::Dialed;
@@ -30,6 +31,10 @@ const NAMED_AGE: Duration = Duration::from_secs(1);
 /// How long asking them may take.
 const NAMED_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long a failover that was announced may take. Too low: the master that is replaced is found once more, and
+/// acknowledges what is lost; too high: one that comes to nothing keeps the store away for as long.
+const REPLACED_WITHIN: Duration = Duration::from_secs(5);
+
 /// What came of an attempt to connect; `None` while it goes on.
 pub(super) type Attempt = watch::Receiver<Option<Result<Connection, Failure>>>;
 
@@ -44,11 +49,15 @@ pub(super) enum Found {
 pub(super) struct Shared {
     pub maker: Arc<Maker>,
     state: Mutex<State>,
+    /// The Sentinels have announced another master; whoever looks for it begins anew.
+    announced: watch::Sender<()>,
     /// The generation that was given up last; those who wait long listen to it.
     given_up: watch::Sender<u64>,
     /// For whoever waits for the log, and for whoever waits for replicas.
     pub blocking: Lane,
     pub confirming: Lane,
+    /// One planned switch at a time.
+    pub switching: Semaphore,
     this: Weak<Shared>,
 }
 
@@ -70,6 +79,9 @@ struct State {
     advising: Option<AbortHandle>,
     named: Option<Instant>,
     asking: Option<AbortHandle>,
+    listening: Option<AbortHandle>,
+    /// By when a failover that was announced is over.
+    replaced_by: Option<Instant>,
 }
 
 impl Shared {
@@ -77,9 +89,11 @@ impl Shared {
         Arc::new_cyclic(|this| Self {
             maker: Arc::new(maker),
             state: Mutex::new(State::new()),
+            announced: watch::Sender::new(()),
             given_up: watch::Sender::new(0),
             blocking: Lane::default(),
             confirming: Lane::default(),
+            switching: Semaphore::new(1),
             this: this.clone(),
         })
     }
@@ -149,8 +163,19 @@ impl Shared {
     fn begin(&self, state: &mut State) -> Attempt {
         let (outcome, attempt) = watch::channel(None);
         let (maker, this) = (Arc::clone(&self.maker), self.this.clone());
+        let mut announced = self.announced.subscribe();
+        let replaced_by = state.replaced_by.take();
         let task = tokio::spawn(async move {
-            let made = maker.make().await;
+            if let Some(by) = replaced_by {
+                let _ = timeout_at(by, announced.changed()).await;
+            }
+            let made = loop {
+                tokio::select! {
+                    made = maker.make() => break made,
+                    // The server that was being asked may be the one that was replaced, and answer nothing.
+                    Ok(()) = announced.changed() => {}
+                }
+            };
             let Some(shared) = this.upgrade() else { return };
             outcome.send_replace(Some(shared.ended(made)));
         });
@@ -165,6 +190,7 @@ impl Shared {
         match made {
             Ok(dialed) => {
                 let connection = state.took(dialed, self.name());
+                self.listen_if_needed(&mut state);
                 self.advise_if_due(&mut state, &connection);
                 Ok(connection)
             }
@@ -213,6 +239,41 @@ impl Shared {
         state.asking = Some(task.abort_handle());
     }
 
+    /// Listens to the Sentinels, on the side, from the first connection on.
+    fn listen_if_needed(&self, state: &mut State) {
+        let listens = state.listening.as_ref().is_some_and(|task| !task.is_finished());
+        if !listens && self.maker.has_sentinels() {
+            let task = tokio::spawn(listen(self.this.clone(), Arc::clone(&self.maker)));
+            state.listening = Some(task.abort_handle());
+        }
+    }
+
+    /// Leaves a master that was replaced, or is about to be: until it is, nobody is given a connection.
+    pub fn heed_announcement(&self, announced: &Announced) {
+        let mut state = self.locked();
+        let present = state.present.clone();
+        match announced {
+            Announced::Begins => state.replaced_by = Some(Instant::now() + REPLACED_WITHIN),
+            Announced::Aborted | Announced::Switched(_) => state.replaced_by = None,
+        }
+        drop(state);
+        match (announced, present) {
+            (Announced::Begins, Some(Connection { generation, at, .. })) => {
+                self.give_up(
+                    generation,
+                    &format!("the Sentinels announce that {at} is about to be replaced"),
+                );
+            }
+            (Announced::Switched(now), Some(Connection { generation, at, .. })) if at != *now => {
+                self.give_up(generation, &format!("the Sentinels announce {now} in place of {at}"));
+            }
+            _ => {}
+        }
+        if *announced != Announced::Begins {
+            self.announced.send_replace(());
+        }
+    }
+
     fn take_advice(&self, advice: Vec<String>) {
         let mut state = self.locked();
         for line in advice.iter().filter(|line| !state.advice.contains(line)) {
@@ -229,7 +290,8 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let mut state = self.locked();
-        let tasks = [state.attempting.take(), state.advising.take(), state.asking.take()];
+        let State { attempting, advising, asking, listening, .. } = &mut *state;
+        let tasks = [attempting.take(), advising.take(), asking.take(), listening.take()];
         tasks.into_iter().flatten().for_each(|task| task.abort());
     }
 }
@@ -250,6 +312,8 @@ impl State {
             advising: None,
             named: None,
             asking: None,
+            listening: None,
+            replaced_by: None,
         }
     }
 

@@ -1,0 +1,121 @@
+//! `mesh store switch`.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::args::WriteArgs;
+use crate::cli::client::fresh_key;
+use crate::cli::document::{flag, items, number, text};
+use crate::cli::error::CliError;
+use crate::cli::output::{View, printable};
+use crate::cli::rpc::{Call, Leaf, Rpc, Verb};
+use crate::cli::session::Session;
+use crate::cli::time;
+use crate::wire::fault::Exit;
+
+/// The kind in `store/HOST:PORT`.
+const KIND: &str = "store";
+
+const SWITCH: Rpc = Rpc {
+    method: "omnirelay.mesh.control.v1.StoreService/Switch",
+    verb: Verb::Post,
+    path: "/control/store:switch",
+    scope: "mesh.admin",
+};
+pub const LEAF: Leaf = Leaf::write("mesh store switch", &[&SWITCH]).exiting("0 1 2 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh store switch --dry-run
+  omnirelay mesh store switch --yes --reason \"kernel of redis-1\"
+  omnirelay mesh store switch --from redis-1:6379 --yes";
+
+/// Have another Redis server take over as the master, and lose nothing
+///
+/// For Redis behind Sentinels. Changes wait for about a second while a replica takes over, and none that was
+/// acknowledged is lost. The registry begins a new epoch, as after any failover: watches begin anew, versions and
+/// cursors of before are refused. Asks before it changes anything, unless --yes.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+#[command(mut_arg("if_match", |argument| argument.hide(true)))]
+pub struct SwitchArgs {
+    /// Only if this server is the master now
+    #[arg(long, value_name = "HOST:PORT")]
+    from: Option<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &SwitchArgs, session: &mut Session) -> Result<Exit, CliError> {
+    args.write.without_version("the store")?;
+    args.write.check(session, 1)?;
+    session.announce_target()?;
+    let from = args.from.clone().unwrap_or_default();
+    let plan = session.call(&call(args, &from, true, &fresh_key()?)?).await?;
+    if args.write.is_dry_run() {
+        show(session, plan)?;
+        return Ok(if args.write.exit_code { Exit::Negative } else { Exit::Ok });
+    }
+    let from = text(&plan, "from").to_owned();
+    if !args.write.yes {
+        session.notes().write(describe(&plan).trim_end());
+    }
+    args.write.confirm(
+        session,
+        &format!("Replace the master {}? Changes wait for about a second.", printable(&from)),
+    )?;
+    let key = args.write.idempotency_key.clone().map_or_else(fresh_key, Ok)?;
+    let document = session.call(&call(args, &from, false, &key)?).await?;
+    show(session, document)?;
+    Ok(if args.write.exit_code { Exit::Negative } else { Exit::Ok })
+}
+
+fn show(session: &mut Session, document: Value) -> Result<(), CliError> {
+    let (name, lines) = (name_of(&document), describe(&document));
+    session.show(&View::lines(document, name, lines))
+}
+
+fn call(args: &SwitchArgs, from: &str, dry_run: bool, key: &str) -> Result<Call, CliError> {
+    let request = json!({ "from": from, "dryRun": dry_run, "reason": args.write.reason_text() });
+    let part = if dry_run { "/dry-run" } else { "" };
+    Ok(Call { awaits_work: true, ..Call::of(&SWITCH, &request)?.keyed(key, part) })
+}
+
+/// `store switched: redis-1:6379 -> redis-2:6379, changes waited 1.1s`, or who could take over.
+fn describe(document: &Value) -> String {
+    let from = printable(text(document, "from"));
+    if !flag(document, "dryRun") {
+        let to = printable(text(document, "to"));
+        let waited = time::span(number(document, "pausedMs"));
+        return format!("store switched: {from} -> {to}, changes waited {waited}\n");
+    }
+    let standby = |of: &Value| {
+        format!("  {}, {} bytes behind\n", printable(text(of, "address")), number(of, "behindBytes"))
+    };
+    let standbys: String = items(document, "standbys").iter().map(standby).collect();
+    format!("store would be switched (dry run): {from} -> one of\n{standbys}")
+}
+
+fn name_of(document: &Value) -> String {
+    let to = text(document, "to");
+    format!("{KIND}/{}", if to.is_empty() { text(document, "from") } else { to })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switch_is_told_with_both_servers() {
+        let standbys = json!([{"address": "b:2", "behindBytes": "14"}, {"address": "c:3"}]);
+        let mut document = json!({"dryRun": true, "from": "a:1", "standbys": standbys});
+        assert_eq!(
+            describe(&document),
+            "store would be switched (dry run): a:1 -> one of\n  b:2, 14 bytes behind\n  c:3, 0 bytes behind\n"
+        );
+        assert_eq!(name_of(&document), "store/a:1");
+        document = json!({"from": "a:1", "to": "b:2", "pausedMs": 1130});
+        assert_eq!(describe(&document), "store switched: a:1 -> b:2, changes waited 1.1s\n");
+        assert_eq!(name_of(&document), "store/b:2");
+    }
+}

@@ -1,0 +1,133 @@
+//! What Sentinels announce: that a master is about to be replaced, and that it was.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use redis::RedisConnectionInfo;
+use redis::aio::PubSub;
+use tokio::time::sleep;
+use tracing::debug;
+
+use super::super::url::{Address, Secret};
+use super::dial::{Manner, open, within};
+use super::error::Failure;
+use super::resolve::Maker;
+use super::state::Shared;
+
+/// The replica that takes over is being chosen; it is promoted a tenth of a second later at the earliest.
+const BEGINS: &str = "+failover-state-select-slave";
+const SWITCHED: &str = "+switch-master";
+const ABORTED: [&str; 2] = ["-failover-abort-no-good-slave", "-failover-abort-slave-timeout"];
+/// How long a Sentinel that does not listen is left in peace, and how long one whose user may not subscribe.
+const PAUSE: Duration = Duration::from_secs(1);
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
+/// An announcement about the master of one's own service.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Announced {
+    Begins,
+    Aborted,
+    /// The master is there from now on.
+    Switched(Address),
+}
+
+/// Listens to every Sentinel of the URL as long as the link lives: the one that carries a failover out announces its
+/// beginning, and the others do not. Who hears nothing asks once a second as ever.
+pub(super) async fn listen(link: Weak<Shared>, maker: Arc<Maker>) {
+    let Some((sentinels, service)) = maker.sentinels() else { return };
+    join_all(sentinels.iter().map(|sentinel| listen_on(&link, &maker, sentinel, service))).await;
+}
+
+async fn listen_on(link: &Weak<Shared>, maker: &Maker, sentinel: &Address, service: &str) {
+    while link.strong_count() > 0 {
+        let ended = listen_to(link, maker, sentinel, service).await;
+        let refused = ended.as_ref().is_err_and(|failure| failure.code() == Some("NOPERM"));
+        if let Err(failure) = ended {
+            debug!(%sentinel, error = %failure.chain(), "Sentinel is not listened to");
+        }
+        sleep(if refused { REFUSED_PAUSE } else { PAUSE }).await;
+    }
+}
+
+/// Until the connection ends.
+async fn listen_to(
+    link: &Weak<Shared>,
+    maker: &Maker,
+    sentinel: &Address,
+    service: &str,
+) -> Result<(), Failure> {
+    let manner = maker.manner_with_sentinels().await?;
+    let failed =
+        |error| Failure::because(format!("cannot listen to {sentinel}"), super::LinkError::from(error));
+    let limit = manner.connect_timeout + 2 * manner.response_timeout;
+    let listener = within(limit, "listening", async {
+        let stream = open(sentinel, &manner).await?;
+        let mut listener = PubSub::new(&who(&manner), stream).await.map_err(failed)?;
+        for channel in [BEGINS, SWITCHED].into_iter().chain(ABORTED) {
+            listener.subscribe(channel).await.map_err(failed)?;
+        }
+        Ok(listener)
+    });
+    let mut announcements = listener.await?.into_on_message();
+    while let Some(message) = announcements.next().await {
+        let text: String = message.get_payload().unwrap_or_default();
+        let Some(link) = link.upgrade() else { return Ok(()) };
+        if let Some(announced) = read(message.get_channel_name(), &text, service) {
+            link.heed_announcement(&announced);
+        }
+    }
+    Ok(())
+}
+
+fn who(manner: &Manner) -> RedisConnectionInfo {
+    let mut who = RedisConnectionInfo::default().set_skip_set_lib_name();
+    if let Some(username) = &manner.username {
+        who = who.set_username(username);
+    }
+    if let Some(password) = manner.password.as_ref().map(Secret::reveal) {
+        who = who.set_password(password);
+    }
+    who
+}
+
+/// What is announced of `service`: `SERVICE OLD-HOST OLD-PORT HOST PORT` for a switch, `master SERVICE HOST PORT` else.
+fn read(channel: &str, text: &str, service: &str) -> Option<Announced> {
+    let mut words = text.split(' ');
+    if channel == SWITCHED {
+        let of_it = words.next()? == service;
+        let (host, port) = (words.nth(2)?.to_owned(), words.next()?.parse().ok()?);
+        return of_it.then_some(Announced::Switched(Address { host, port }));
+    }
+    if words.next()? != "master" || words.next()? != service {
+        return None;
+    }
+    Some(if channel == BEGINS { Announced::Begins } else { Announced::Aborted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_of_ones_own_service_is_understood() {
+        let to = |host: &str, port| Some(Announced::Switched(Address { host: host.to_owned(), port }));
+        let cases = [
+            (SWITCHED, "mesh 10.0.0.1 6379 10.0.0.2 6380", to("10.0.0.2", 6380)),
+            (SWITCHED, "other 10.0.0.1 6379 10.0.0.2 6380", None),
+            (SWITCHED, "mesh 10.0.0.1 6379", None),
+            (SWITCHED, "mesh 10.0.0.1 6379 10.0.0.2 x", None),
+            (SWITCHED, "", None),
+            (BEGINS, "master mesh 10.0.0.1 6379", Some(Announced::Begins)),
+            (BEGINS, "master other 10.0.0.1 6379", None),
+            (BEGINS, "slave mesh 10.0.0.1 6379", None),
+            (ABORTED[0], "master mesh 10.0.0.1 6379", Some(Announced::Aborted)),
+            (ABORTED[1], "master mesh 10.0.0.1 6379", Some(Announced::Aborted)),
+            (ABORTED[1], "", None),
+        ];
+        for (channel, text, expected) in cases {
+            assert_eq!(read(channel, text, "mesh"), expected, "{channel}: {text}");
+        }
+    }
+}

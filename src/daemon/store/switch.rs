@@ -1,0 +1,79 @@
+//! A planned switch: another server takes over from the one that has the store.
+
+use std::time::Duration;
+
+/// What a switch is to do.
+#[derive(Clone, Debug, Default)]
+pub struct SwitchOrder {
+    /// The server that must have the store, as `host:port`; `None`: whichever has it.
+    pub from: Option<String>,
+    /// True: find out what is in the way, and do nothing.
+    pub dry_run: bool,
+}
+
+/// How a switch went, or would begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switched {
+    /// Who had the store, as `host:port`.
+    pub from: String,
+    /// Who has it now; `None` after a dry run.
+    pub to: Option<String>,
+    /// Who could take over, the way they were found.
+    pub standbys: Vec<Standby>,
+    /// For how long no change was taken.
+    pub paused: Duration,
+}
+
+/// A server that can take over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standby {
+    /// As `host:port`.
+    pub at: String,
+    /// How many bytes of the log of changes it lacked.
+    pub behind_bytes: u64,
+}
+
+/// What is in the way of a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Nothing can take the place of this store.
+    Alone,
+    /// Another server has it than the order names.
+    OtherMaster,
+    /// No server could take over now.
+    NoStandby,
+    NotPermitted,
+    /// Those who decide who has the store do not begin.
+    NotBegun,
+}
+
+/// Why there was no switch.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SwitchError {
+    /// Nothing was changed, and nothing will be while this is so.
+    #[error("{what}")]
+    Refused {
+        obstacle: Obstacle,
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// Nothing was changed. Try again.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It was begun, and nobody knows how it ended.
+    #[error("{0}")]
+    OutcomeUnknown(String),
+}
+
+impl SwitchError {
+    /// Of a store that no other server could take over.
+    pub fn alone(what: &str) -> Self {
+        Self::Refused {
+            obstacle: Obstacle::Alone,
+            what: format!("no other server could take over: {what}"),
+            hint: "a switch is for Redis behind Sentinels; docs/guides/operations.md says how the others are replaced"
+                .to_owned(),
+        }
+    }
+}
