@@ -8,6 +8,7 @@ mod audit;
 mod daemon;
 mod lifecycle;
 mod local_users;
+mod lost;
 mod relay;
 mod up;
 mod up_redis;

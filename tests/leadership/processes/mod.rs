@@ -15,6 +15,7 @@ mod churn;
 mod clocks;
 mod crashes;
 mod disk;
+mod embedded;
 mod epochs;
 mod many;
 mod outages;
