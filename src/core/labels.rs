@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::text::is_unseen;
+use super::text::shown;
 
 /// The most labels of one object.
 pub const LABELS_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 63;
 const PREFIX_BYTES_MAX: usize = 253;
+/// How much of a key an error shows, in characters.
+const SHOWN_CHARS: usize = 80;
 
 /// Labels in the order of their keys.
 pub type Labels = BTreeMap<String, String>;
@@ -47,7 +49,7 @@ pub fn update(
     for key in remove {
         check_key(key)?;
         if set.contains_key(key) {
-            return Err(LabelError::Contradiction { key: shown(key) });
+            return Err(LabelError::Contradiction { key: shown(key, SHOWN_CHARS) });
         }
         updated.remove(key);
     }
@@ -92,7 +94,11 @@ pub fn check_key(key: &str) -> Result<(), LabelError> {
         prefix.len() <= PREFIX_BYTES_MAX
             && prefix.split('.').all(|part| is_word(part, "-") && !has_upper(part))
     });
-    if prefix_ok && is_word(name, "-_.") { Ok(()) } else { Err(LabelError::Key { key: shown(key) }) }
+    if prefix_ok && is_word(name, "-_.") {
+        Ok(())
+    } else {
+        Err(LabelError::Key { key: shown(key, SHOWN_CHARS) })
+    }
 }
 
 /// Checks a label's value.
@@ -103,7 +109,7 @@ pub fn check_value(key: &str, value: &str) -> Result<(), LabelError> {
     if value.is_empty() || is_word(value, "-_.") {
         Ok(())
     } else {
-        Err(LabelError::Value { key: shown(key) })
+        Err(LabelError::Value { key: shown(key, SHOWN_CHARS) })
     }
 }
 
@@ -119,11 +125,6 @@ fn is_word(text: &str, inner: &str) -> bool {
 
 fn has_upper(text: &str) -> bool {
     text.bytes().any(|byte| byte.is_ascii_uppercase())
-}
-
-/// The text, short and printable, for an error.
-fn shown(text: &str) -> String {
-    text.chars().take(80).map(|c| if is_unseen(c) { '?' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The names of leadership scopes.
 
 use super::labels::Labels;
-use super::text::is_unseen;
+use super::text::shown;
 
 /// The scope that every mesh has unless it is configured otherwise.
 pub const GLOBAL_CONTROL: &str = "global-control";
@@ -49,8 +49,7 @@ impl ScopeKind {
         }
         let parts: Vec<&str> = name.split('/').collect();
         if let Some(bad) = parts.iter().find(|part| !is_segment(part)) {
-            let shown = bad.chars().take(40).map(|c| if is_unseen(c) { '?' } else { c }).collect();
-            return Err(ScopeError::Segment(shown));
+            return Err(ScopeError::Segment(shown(bad, 40)));
         }
         Ok(match parts[..] {
             [GLOBAL_CONTROL] => Self::Global,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::labels::{Labels, check_key};
-use super::text::is_unseen;
+use super::text::shown;
 
 /// The longest selector in bytes.
 pub const SELECTOR_BYTES_MAX: usize = 4096;
@@ -61,8 +61,7 @@ impl Selector {
 }
 
 fn refuse(near: &str, what: &'static str) -> SelectorError {
-    let near = near.trim().chars().take(40).map(|c| if is_unseen(c) { '?' } else { c }).collect();
-    SelectorError { near, what }
+    SelectorError { near: shown(near.trim(), 40), what }
 }
 
 fn split_outside_parentheses(text: &str) -> Result<Vec<&str>, SelectorError> {

@@ -48,9 +48,21 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// The beginning of a text, at most so many characters, with a `?` for each that cannot be seen: for an error that names
+/// what was sent.
+pub fn shown(text: &str, chars_max: usize) -> String {
+    text.chars().take(chars_max).map(|c| if is_unseen(c) { '?' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_sent_is_shown_short_and_harmless() {
+        assert_eq!(shown("gr\u{f6}\u{df}e\n\u{202e}x", 7), "gr\u{f6}\u{df}e??");
+        assert_eq!(shown("", 7), "");
+    }
 
     #[test]
     fn what_cannot_be_seen_is_written_out() {

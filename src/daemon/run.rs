@@ -78,7 +78,12 @@ fn complain(error: &dyn std::error::Error) {
 
 fn validate(loaded: Result<Loaded, ConfigError>) -> Result<Exit, Failure> {
     // With the files that it names, on the host that it is for.
-    match loaded.and_then(|loaded| loaded.redis().map(|_| loaded.warnings)) {
+    let checked = loaded.and_then(|loaded| {
+        loaded.redis()?;
+        loaded.check_tokens()?;
+        Ok(loaded.warnings)
+    });
+    match checked {
         Ok(warnings) => {
             warn_of(&warnings);
             say("the configuration is sound\n")?;

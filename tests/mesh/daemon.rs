@@ -30,6 +30,9 @@ fn configuration_faults_are_named_and_exit_2() -> Result<()> {
 #[test]
 fn validate_says_no_with_exit_10() -> Result<()> {
     assert_eq!(run(&["config", "validate"])?.0, Some(0));
+    let (code, _, complaint) = run(&["config", "validate", "--token-file", "/nowhere/tokens"])?;
+    assert_eq!(code, Some(10));
+    assert!(complaint.contains("security.tokenFile") && complaint.contains("/nowhere/tokens"), "{complaint}");
     let (code, _, complaint) = run(&["config", "validate", "--set", "node.id=Not A Name"])?;
     assert_eq!(code, Some(10), "{complaint}");
     Ok(())

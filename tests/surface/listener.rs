@@ -1,10 +1,11 @@
 //! The listener: one port for all, bounded, slow clients dropped, drained at the end.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use omnirelay::daemon::surface::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tonic::Code;
 
 use crate::fixture::{Served, header, json as document};
@@ -67,6 +68,44 @@ async fn more_connections_than_allowed_are_closed_at_once() {
     for _ in 0..100 {
         if let Ok(response) = served.http.get(served.url("/fixture/x")).send().await {
             assert_eq!(response.status(), 200);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("a freed place is never given to another");
+}
+
+/// An address of this host that is not loopback: the one that it would speak to others from. Nothing is sent.
+fn own_address() -> SocketAddr {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect("192.0.2.1:9").unwrap();
+    SocketAddr::new(socket.local_addr().unwrap().ip(), 0)
+}
+
+/// Asks on a connection of its own, from an address; the connection if it was let in.
+async fn let_in(served: &Served, from: SocketAddr) -> Option<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(from).unwrap();
+    let mut stream = socket.connect(served.address).await.unwrap();
+    let _ = stream.write_all(b"GET /fixture/x HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    let mut head = [0; 8];
+    stream.read_exact(&mut head).await.is_ok().then_some(stream)
+}
+
+#[tokio::test]
+async fn one_host_cannot_hold_the_places_of_all() {
+    let limits = Limits { per_address_max: 2, ..Limits::default() };
+    let served = Served::start_with(|builder| builder, limits).await;
+    let (far, near) = (own_address(), SocketAddr::from(([127, 0, 0, 1], 0)));
+    let kept = [let_in(&served, far).await, let_in(&served, far).await];
+    assert!(kept.iter().all(Option::is_some));
+    assert!(let_in(&served, far).await.is_none(), "a third one of one host");
+    for _ in 0..4 {
+        assert!(let_in(&served, near).await.is_some(), "those of this host are not counted");
+    }
+    drop(kept);
+    for _ in 0..100 {
+        if let_in(&served, far).await.is_some() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -117,6 +117,7 @@ async fn who_proves_nothing_gets_nothing_but_health() {
     let served = Served::start_as(Readers).await;
     let response = served.get("/fixture/x").await;
     assert_eq!(response.status(), 401);
+    assert_eq!(response.headers()["www-authenticate"], "Bearer");
     assert_eq!(document(response).await["reason"], "NO_TOKEN");
     let status = served.grpc().await.find(named("x")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);

@@ -8,7 +8,7 @@ use xxhash_rust::xxh64::xxh64;
 use crate::core::labels::Labels;
 use crate::core::names::{NameError, check_node_name};
 use crate::core::selector::{Selector, SelectorError};
-use crate::core::text::is_unseen;
+use crate::core::text::shown;
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use crate::wire::pb::omnirelay::store::v1::PeerValue;
 use pb::peer::Status;
@@ -218,10 +218,7 @@ impl Filter {
             return Err(PolicyError::Names(long.len()));
         }
         for name in lists.into_iter().flatten() {
-            check_node_name(name).map_err(|error| {
-                let shown = name.chars().take(40).map(|c| if is_unseen(c) { '?' } else { c }).collect();
-                PolicyError::Name(shown, error)
-            })?;
+            check_node_name(name).map_err(|error| PolicyError::Name(shown(name, 40), error))?;
         }
         Ok(Self { selector: Selector::parse(&names.selector)?, names })
     }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::lines::{line_of, lines_of};
 use super::sinks::without_query;
 use super::{Config, SinksConfig as RelaySinks, foreign, origin};
+use crate::daemon::access::tokens::{self, TokenFileError};
 use crate::daemon::store::redis::link::RedisOptions;
 use crate::daemon::store::redis::url::{RedisUrl, redacted};
 
@@ -345,6 +346,19 @@ impl Loaded {
     /// [`ConfigError::Value`] for the setting whose file cannot be used.
     pub fn redis(&self) -> Result<Option<(RedisUrl, RedisOptions)>, ConfigError> {
         self.config.store.redis().map_err(|(key, what)| self.refuse(key, what))
+    }
+
+    /// Whether the tokens that are configured can be read.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`], with what is wrong with their file.
+    pub fn check_tokens(&self) -> Result<(), ConfigError> {
+        let Some(path) = &self.config.security.token_file else { return Ok(()) };
+        let told = |error: TokenFileError| match &error {
+            TokenFileError::Read { source, .. } => format!("{error}: {source}"),
+            _ => error.to_string(),
+        };
+        tokens::read(path).map(drop).map_err(|error| self.refuse("security.tokenFile", told(error)))
     }
 
     fn refuse(&self, key: &str, what: String) -> ConfigError {

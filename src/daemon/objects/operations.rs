@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use tracing::warn;
 
 use super::{Envelope, SCHEMA_VERSION, caller, check_reason, watch_place};
-use crate::core::text::is_unseen;
+use crate::core::text::shown;
 use crate::daemon::operations::{Cancelled, Followed, Operations, has_ended};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::chain;
@@ -86,7 +86,7 @@ impl OperationCalls {
 }
 
 fn not_found(id: &str) -> Fault {
-    let id: String = id.chars().filter(|c| !is_unseen(*c)).take(64).collect();
+    let id = shown(id, 64);
     Fault::new(Code::NotFound, "OPERATION_NOT_FOUND", format!("this daemon knows no operation `{id}`"))
         .hint(
             "each daemon knows its own operations only, and only since its start: ask the one that began it",

@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::core::text::is_unseen;
+use crate::core::text::shown;
 use crate::daemon::metrics::{CountPool, RegistersMetrics};
 use crate::daemon::objects::{Envelope, head_cursor, registers};
 use crate::daemon::operations::Operations;
@@ -231,7 +231,7 @@ impl Resync {
         if node_id.is_empty() || node_id == own {
             return Ok(());
         }
-        let node: String = node_id.chars().filter(|c| !is_unseen(*c)).take(64).collect();
+        let node = shown(node_id, 64);
         let message = format!("this is node `{own}`, and only `{node}` itself can do that");
         Err(Fault::new(Code::FailedPrecondition, "OTHER_NODE", message)
             .hint("ask the daemon of that node; `omnirelay mesh peers get` says where it listens")

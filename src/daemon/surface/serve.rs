@@ -112,27 +112,45 @@ pub async fn serve_with(
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
-    let line = Line::of(surface.clone(), limits, tls);
+    let line = Line::of(surface, limits, tls);
+    let begin = |line, door: &Door, open, (stream, remote), watcher| {
+        let place = door.place(remote, open)?;
+        Some(connection(line, Admitted { stream, remote, place }, watcher))
+    };
+    accept_all(async move || listener.accept().await, line, begin, shutdown).await
+}
+
+/// Accepts connections and begins what each of them is served by, until `shutdown` is ready; then drains them.
+/// What `accept` holds is dropped before, so that nobody waits to be accepted meanwhile.
+pub(super) async fn accept_all<C, A: Debug, F>(
+    accept: impl AsyncFn() -> io::Result<(C, A)>,
+    line: Arc<Line>,
+    begin: impl Fn(Arc<Line>, &Door, usize, (C, A), Watcher) -> Option<F>,
+    shutdown: impl Future<Output = ()>,
+) -> Drained
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
-    let mut door = Door::of(&limits);
+    let mut door = Door::of(&line.limits);
     loop {
         let accepted = tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
+            accepted = accept() => accepted,
         };
         let open = connections.len();
-        let Some((stream, remote)) = door.admit(accepted, open, &limits).await else { continue };
-        let Some(place) = door.place(remote, open) else { continue };
-        let admitted = Admitted { stream, remote, place };
-        connections.spawn(connection(Arc::clone(&line), admitted, graceful.watcher()));
+        let Some(admitted) = door.admit(accepted, open, &line.limits).await else { continue };
+        if let Some(connection) = begin(Arc::clone(&line), &door, open, admitted, graceful.watcher()) {
+            connections.spawn(connection);
+        }
     }
-    drop(listener);
-    surface.drain();
-    drain(graceful, connections, limits.grace).await
+    drop(accept);
+    line.surface.drain();
+    drain(graceful, connections, line.limits.grace).await
 }
 
 /// Decides on connections as they come.
@@ -152,7 +170,7 @@ struct Admitted {
 }
 
 impl Door {
-    pub(super) fn of(limits: &Limits) -> Self {
+    fn of(limits: &Limits) -> Self {
         Self {
             places: Places::new(limits.per_address_max),
             refused: Pace::new(10, REFUSED_EVERY),
@@ -161,7 +179,7 @@ impl Door {
     }
 
     /// Turns a connection away when there are too many, and waits when none can be accepted.
-    pub(super) async fn admit<C, A: Debug>(
+    async fn admit<C, A: Debug>(
         &mut self,
         accepted: io::Result<(C, A)>,
         open: usize,
@@ -342,11 +360,7 @@ async fn begun(stream: &impl Peek, line: &Line) -> Option<Version> {
     }
 }
 
-pub(super) async fn drain(
-    graceful: GracefulShutdown,
-    mut connections: JoinSet<()>,
-    grace: Duration,
-) -> Drained {
+async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, grace: Duration) -> Drained {
     let drained = tokio::time::timeout(grace, async {
         graceful.shutdown().await;
         while connections.join_next().await.is_some() {}

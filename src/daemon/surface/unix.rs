@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::Watcher;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::task::JoinSet;
 
-use super::serve::{Door, Drained, Limits, Line, converse, drain};
+use super::serve::{Door, Drained, Limits, Line, accept_all, converse};
 use super::{PeerInfo, Surface};
 use crate::daemon::access::users::{Uid, user_name};
 
@@ -17,24 +16,9 @@ pub async fn serve_unix(
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
-    let line = Line::of(surface.clone(), limits, None);
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
-    let mut shutdown = std::pin::pin!(shutdown);
-    let mut door = Door::of(&limits);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = &mut shutdown => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let Some((stream, _)) = door.admit(accepted, connections.len(), &limits).await else { continue };
-        connections.spawn(connection(Arc::clone(&line), stream, graceful.watcher()));
-    }
-    drop(listener);
-    surface.drain();
-    drain(graceful, connections, limits.grace).await
+    let line = Line::of(surface, limits, None);
+    let begin = |line, _: &Door, _, (stream, _), watcher| Some(connection(line, stream, watcher));
+    accept_all(async move || listener.accept().await, line, begin, shutdown).await
 }
 
 async fn connection(line: Arc<Line>, stream: UnixStream, watcher: Watcher) {

@@ -20,7 +20,7 @@ use xxhash_rust::xxh64::Xxh64;
 use super::listing::{self, PageToken};
 use super::{Envelope, at_cursor, caller, head_cursor, not_modified, tagged};
 use crate::core::scope::ScopeKind;
-use crate::core::text::is_unseen;
+use crate::core::text::shown;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::View;
@@ -61,7 +61,7 @@ impl ScopeFilter {
     fn of(scopes: &[String], kinds: &[String], leaders: &[String]) -> Result<Self, Fault> {
         if let Some(kind) = kinds.iter().find(|kind| !["global", "shard", "custom"].contains(&kind.as_str()))
         {
-            let kind: String = kind.chars().filter(|c| !is_unseen(*c)).take(40).collect();
+            let kind = shown(kind, 40);
             return Err(Fault::invalid(format!(
                 "field `kind`: `{kind}` is none of global, shard and custom"
             )));
