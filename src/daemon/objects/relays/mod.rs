@@ -199,14 +199,14 @@ impl Relays {
     pub async fn list(
         &self,
         asked: pb::ListRelaysRequest,
-        agents: impl FnOnce() -> BTreeMap<String, u32>,
+        agents: impl Fn(&View) -> BTreeMap<String, u32>,
     ) -> Result<pb::ListRelaysResponse, Fault> {
         let size = listing::page_size(asked.page_size, usize::MAX, PAGE_SIZE_MAX)?;
         self.registry.ready_for(&asked.min_revision).await?;
         let query = request_hash(&pb::ListRelaysRequest::default());
         let token = PageToken::decode(&asked.page_token, query)?;
-        let Reading { cursor, records, .. } = listing::read(&self.registry, &RELAY, token.as_ref()).await?;
-        let agents = agents();
+        let (reading, agents) = listing::read_with(&self.registry, &RELAY, token.as_ref(), agents).await?;
+        let Reading { cursor, records, .. } = reading;
         let stale = self.registry.view().silence();
         let page = listing::page_of(&records, size, token.as_ref());
         let next = page.next.map_or_else(String::new, |after| PageToken::encode(query, cursor, after));
