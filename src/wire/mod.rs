@@ -10,3 +10,4 @@ pub mod problem;
 pub mod raw;
 pub mod telemetry;
 pub mod timestamp;
+pub mod tls;

@@ -91,6 +91,7 @@ pub fn relay(id: &str, address: SocketAddr, agents: u32) -> Relay {
         last_heartbeat_unix_ms: now_ms() - 150_000,
         expires_in_ms: Some(25_500),
         agents,
+        ..Relay::default()
     }
 }
 

@@ -40,7 +40,8 @@ pub struct LiveRelay {
 impl LiveRelay {
     /// Whether it is where this says.
     fn is(&self, value: &RelayValue) -> bool {
-        (&self.value.address, self.value.grpc_port) == (&value.address, value.grpc_port)
+        let place = |value: &RelayValue| (value.address.clone(), value.grpc_port, value.tls);
+        place(&self.value) == place(value)
     }
 
     /// That it is as it was read.
@@ -97,6 +98,7 @@ pub fn show(tenancy: &Tenancy<'_>, record: &ViewRecord, agents: u32, stale: bool
         last_heartbeat_unix_ms: heard.at_unix_ms(),
         expires_in_ms: heard.expires_in_ms(),
         agents,
+        tls: value.tls,
     })
 }
 
@@ -229,7 +231,7 @@ impl Relays {
 fn checked(relay: Option<pb::Relay>) -> Result<(RecordId, RelayValue), Fault> {
     let relay = relay.ok_or_else(|| Fault::invalid("field `relay` is missing"))?;
     check_relay_id("relay.relayId", &relay.relay_id)?;
-    let address = relay.address;
+    let address = &relay.address;
     if address.is_empty() {
         return Err(Fault::invalid("field `relay.address` is empty"));
     }
@@ -241,7 +243,8 @@ fn checked(relay: Option<pb::Relay>) -> Result<(RecordId, RelayValue), Fault> {
     }
     let port = u16::try_from(relay.grpc_port)
         .map_err(|_| Fault::invalid("field `relay.grpcPort` must be 0 to 65535"))?;
-    let value = RelayValue { address, grpc_port: u32::from(port), incarnation: 0 };
+    let value =
+        RelayValue { address: address.clone(), grpc_port: u32::from(port), incarnation: 0, tls: relay.tls };
     Ok((relay_id(&relay.relay_id), value))
 }
 
