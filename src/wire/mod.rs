@@ -5,6 +5,7 @@ pub mod codec;
 pub mod descriptors;
 pub mod fault;
 pub mod json;
+pub mod kept;
 pub mod pb;
 pub mod problem;
 pub mod raw;
