@@ -60,7 +60,12 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
     // The converters of `pbjson_types` write times with an offset; the canonical mapping ends them in `Z`.
     let timestamp = format!("{}::timestamp::Timestamp", family.wire);
     let set = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
-    tonic_prost_build::configure()
+    let mut services = tonic_prost_build::configure();
+    for message in PASSED_ON.iter().flat_map(|(_, messages)| messages) {
+        let kept = format!("{}::kept::Kept<{}>", family.wire, rust_path(family.module, message));
+        services = services.extern_path(kept_name(message), kept);
+    }
+    services
         .out_dir(out)
         .codec_path(format!("{}::codec::SmallBuffers", family.wire))
         .compile_well_known_types(true)
@@ -69,7 +74,7 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
         .extern_path(RAW, format!("{}::raw::Raw", family.wire))
         .bytes(".aeroarc.agent")
         .btree_map(".")
-        .compile_fds(with_raw_streams(set.clone()))?;
+        .compile_fds(with_kept_calls(with_raw_streams(set.clone())))?;
     pbjson_build::Builder::new()
         .register_descriptors(&encoded)?
         .out_dir(out)
@@ -94,6 +99,35 @@ fn with_raw_streams(mut set: prost_types::FileDescriptorSet) -> prost_types::Fil
     {
         method.input_type = Some(RAW.to_owned());
         method.output_type = Some(RAW.to_owned());
+    }
+    set
+}
+
+/// The methods that pass on what they are given and what is answered, and their messages.
+const PASSED_ON: [(&str, [&str; 2]); 2] = [
+    (
+        "SetOperationContext",
+        [".aeroarc.relay.v1.SetOperationContextRequest", ".aeroarc.relay.v1.SetOperationContextResponse"],
+    ),
+    (
+        "ClearOperationContext",
+        [".aeroarc.relay.v1.ClearOperationContextRequest", ".aeroarc.relay.v1.ClearOperationContextResponse"],
+    ),
+];
+
+/// Stands for a message with all that came with it.
+fn kept_name(message: &str) -> String {
+    format!(".omnirelay.wire.kept{message}")
+}
+
+/// The same services, but that methods which pass messages on get and give them with what later versions put into them.
+fn with_kept_calls(mut set: prost_types::FileDescriptorSet) -> prost_types::FileDescriptorSet {
+    let services = set.file.iter_mut().flat_map(|file| &mut file.service);
+    for method in services.flat_map(|service| &mut service.method) {
+        if let Some((_, [request, response])) = PASSED_ON.iter().find(|(name, _)| *name == method.name()) {
+            method.input_type = Some(kept_name(request));
+            method.output_type = Some(kept_name(response));
+        }
     }
     set
 }

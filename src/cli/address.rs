@@ -15,11 +15,12 @@ const AT_SOCKET: &str = "http://localhost";
 /// The longest path that the system has room for, in bytes.
 const SOCKET_BYTES_MAX: usize = 107;
 
-/// Where a daemon's control port is, or its control socket.
+/// Where a daemon's control port is, or its control socket, or a relay's port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     text: String,
     loopback: bool,
+    tls: bool,
     /// The path, where it is a unix socket.
     socket: Option<PathBuf>,
 }
@@ -38,7 +39,17 @@ pub enum AddressError {
 impl Address {
     /// The built-in address of a development daemon.
     pub fn built_in() -> Self {
-        Self { text: BUILT_IN.to_owned(), loopback: true, socket: None }
+        Self { text: BUILT_IN.to_owned(), loopback: true, tls: false, socket: None }
+    }
+
+    /// Reads where a relay's port is: `HOST:PORT`, with `https://` before it where it speaks TLS.
+    ///
+    /// # Errors
+    /// [`AddressError`].
+    pub fn of_relay(text: &str) -> Result<Self, AddressError> {
+        let Some(rest) = text.strip_prefix("https://") else { return text.parse() };
+        let plain: Self = format!("http://{rest}").parse()?;
+        Ok(Self { text: plain.text.replacen("http", "https", 1), tls: true, ..plain })
     }
 
     /// With scheme, without a trailing slash.
@@ -54,6 +65,11 @@ impl Address {
     /// The unix socket, if it is one.
     pub fn socket(&self) -> Option<&Path> {
         self.socket.as_deref()
+    }
+
+    /// Whether TLS is spoken there.
+    pub fn is_tls(&self) -> bool {
+        self.tls
     }
 
     /// Whether it is on this machine, so that no proxy can be meant.
@@ -82,7 +98,7 @@ impl FromStr for Address {
         }
         let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         let loopback = ip.map_or(host == "localhost", |ip| ip.is_loopback());
-        Ok(Self { text: full.trim_end_matches('/').to_owned(), loopback, socket: None })
+        Ok(Self { text: full.trim_end_matches('/').to_owned(), loopback, tls: false, socket: None })
     }
 }
 
@@ -90,7 +106,7 @@ fn at_socket(text: &str, path: &str) -> Result<Address, AddressError> {
     if !path.starts_with('/') || path.len() > SOCKET_BYTES_MAX || path.contains('\0') {
         return Err(AddressError::Socket(text.to_owned()));
     }
-    Ok(Address { text: format!("unix:{path}"), loopback: true, socket: Some(path.into()) })
+    Ok(Address { text: format!("unix:{path}"), loopback: true, tls: false, socket: Some(path.into()) })
 }
 
 impl fmt::Display for Address {
@@ -129,5 +145,13 @@ mod tests {
                 (got, _) => panic!("{what}: {got:?}"),
             }
         }
+    }
+
+    #[test]
+    fn relays_may_speak_tls() {
+        let told = |text| Address::of_relay(text).map(|address| (address.to_string(), address.is_tls()));
+        assert_eq!(told("relay-1:50051"), Ok(("http://relay-1:50051".to_owned(), false)));
+        assert_eq!(told("https://[fd00::7]:50051/"), Ok(("https://[fd00::7]:50051".to_owned(), true)));
+        assert!(told("https://").is_err() && told("http://u:p@h:1").is_err());
     }
 }

@@ -19,6 +19,7 @@ const fn var(name: &'static str, help: &'static str) -> Variable {
 pub const ADDR: Variable = var("OMNIRELAY_ADDR", "address of the daemon, instead of a context's");
 pub const CONTEXT: Variable = var("OMNIRELAY_CONTEXT", "context to use, instead of the current one");
 pub const TOKEN_FILE: Variable = var("OMNIRELAY_TOKEN_FILE", "file with the token that proves you");
+pub const RELAY_CA: Variable = var("OMNIRELAY_RELAY_CA", "file with the authorities of relays under TLS");
 pub const CONFIG: Variable = var("OMNIRELAY_CONFIG", "file that holds the contexts");
 pub const OUTPUT: Variable = var("OMNIRELAY_OUTPUT", "output format, as of --output");
 pub const TIMEOUT: Variable = var("OMNIRELAY_TIMEOUT", "longest time for one request, such as 30s");
@@ -45,6 +46,7 @@ pub static ALL: &[Variable] = &[
     ADDR,
     CONTEXT,
     TOKEN_FILE,
+    RELAY_CA,
     CONFIG,
     OUTPUT,
     TIMEOUT,

@@ -13,8 +13,10 @@ pub enum FailureKind {
     ConnectTimeout,
     /// The connection could not be made for another reason.
     Unreachable,
-    /// What answered does not speak HTTP.
+    /// What answered does not speak HTTP, or no TLS where it should.
     NotHttp,
+    /// What answered has shown a certificate that proves nothing.
+    Untrusted,
     /// Connected and sent, but no answer in time.
     Timeout,
     /// The connection was cut before the answer was complete.
@@ -39,6 +41,7 @@ impl FailureKind {
         Self::ConnectTimeout,
         Self::Unreachable,
         Self::NotHttp,
+        Self::Untrusted,
         Self::Timeout,
         Self::Lost,
     ];
@@ -51,6 +54,7 @@ impl FailureKind {
             Self::ConnectTimeout => "CONNECT_TIMEOUT",
             Self::Unreachable => "CONNECT_FAILED",
             Self::NotHttp => "NOT_HTTP",
+            Self::Untrusted => "CERTIFICATE_NOT_TRUSTED",
             Self::Timeout => "REQUEST_TIMEOUT",
             Self::Lost => "CONNECTION_LOST",
         }
@@ -59,9 +63,8 @@ impl FailureKind {
     /// Whether the request may have reached a daemon that carried it out.
     pub fn may_have_arrived(self) -> bool {
         match self {
-            Self::Refused | Self::UnknownName | Self::ConnectTimeout | Self::Unreachable | Self::NotHttp => {
-                false
-            }
+            Self::Refused | Self::UnknownName | Self::ConnectTimeout => false,
+            Self::Unreachable | Self::NotHttp | Self::Untrusted => false,
             Self::Timeout | Self::Lost => true,
         }
     }
@@ -118,19 +121,49 @@ impl Failure {
         }
     }
 
+    /// What `error` of a connection under TLS means.
+    pub fn of_tls(error: &tonic::transport::Error) -> Self {
+        let io = find::<io::Error>(error);
+        let tls = io.and_then(|error| error.get_ref()?.downcast_ref::<rustls::Error>());
+        match (tls, io.map(io::Error::kind)) {
+            (Some(rustls::Error::InvalidCertificate(why)), _) => {
+                Self::new(FailureKind::Untrusted, distrust(why))
+            }
+            (Some(rustls::Error::InvalidMessage(_)), _) => {
+                Self::new(FailureKind::NotHttp, "what answers there does not speak TLS")
+            }
+            (Some(other), _) => Self::new(FailureKind::Unreachable, format!("no TLS: {other}")),
+            (None, Some(io::ErrorKind::TimedOut)) => Self::connect_timeout(),
+            (None, Some(io::ErrorKind::ConnectionRefused)) => Self::refused(),
+            // The resolver's failures have no type of their own to look for.
+            (None, _) if chain(error).contains("failed to lookup") => Self::unknown_name(),
+            (None, Some(kind)) => Self::new(FailureKind::Unreachable, describe_io(Some(kind), error)),
+            (None, None) => Self::new(FailureKind::Lost, describe_io(None, error)),
+        }
+    }
+
+    fn refused() -> Self {
+        Self::new(FailureKind::Refused, "connection refused")
+    }
+
+    fn unknown_name() -> Self {
+        Self::new(FailureKind::UnknownName, "the host name is not known")
+    }
+
+    fn connect_timeout() -> Self {
+        Self::new(FailureKind::ConnectTimeout, "no connection in time; is a firewall in between?")
+    }
+
     fn of_connect(error: &reqwest::Error, io_kind: Option<io::ErrorKind>) -> Self {
         if error.is_timeout() || io_kind == Some(io::ErrorKind::TimedOut) {
-            return Self::new(
-                FailureKind::ConnectTimeout,
-                "no connection in time; is a firewall in between?",
-            );
+            return Self::connect_timeout();
         }
         if io_kind == Some(io::ErrorKind::ConnectionRefused) {
-            return Self::new(FailureKind::Refused, "connection refused");
+            return Self::refused();
         }
         // The resolver's failures have no type of their own to look for.
         if chain(error).contains("dns error") {
-            return Self::new(FailureKind::UnknownName, "the host name is not known");
+            return Self::unknown_name();
         }
         let cause = match io_kind {
             Some(io::ErrorKind::NotFound) => "there is no such socket".to_owned(),
@@ -141,7 +174,16 @@ impl Failure {
     }
 }
 
-fn describe_io(kind: Option<io::ErrorKind>, error: &reqwest::Error) -> String {
+/// Why a certificate proves nothing.
+fn distrust(why: &rustls::CertificateError) -> String {
+    let why = match why {
+        rustls::CertificateError::UnknownIssuer => "no authority that is trusted has signed it".to_owned(),
+        why => why.to_string(),
+    };
+    format!("its certificate proves nothing: {why}")
+}
+
+fn describe_io(kind: Option<io::ErrorKind>, error: &(dyn Error + 'static)) -> String {
     match kind {
         Some(io::ErrorKind::ConnectionReset) => "the connection was reset".to_owned(),
         Some(io::ErrorKind::NetworkUnreachable) => "the network cannot be reached from here".to_owned(),

@@ -8,6 +8,7 @@ use bytes::{Buf, Bytes};
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost::{DecodeError, Message};
 
+use super::kept::Kept;
 use super::pb::aeroarc::agent::v1 as pb;
 use super::raw::Raw;
 use pb::relay_stream_message::Payload as Answered;
@@ -39,7 +40,7 @@ pub enum FromAgent {
         /// The bytes of the frame alone.
         raw: Bytes,
     },
-    CommandAck(pb::OperationContextCommandAck),
+    CommandAck(Kept<pb::OperationContextCommandAck>),
     /// Something newer than this relay.
     Unknown,
 }
@@ -76,8 +77,12 @@ impl Shape {
     }
 }
 
-/// A message that only agents with envelopes can read.
-pub fn to_agent(payload: Answered) -> Raw {
+/// A command, as it came, which only agents with envelopes can read. `number` is that of its field.
+pub fn command_to_agent<C>(number: u32, command: &Kept<C>) -> Raw {
+    Raw(Kept::around(pb::RelayStreamMessage::default(), number, command).bytes().clone())
+}
+
+fn to_agent(payload: Answered) -> Raw {
     Raw(pb::RelayStreamMessage { payload: Some(payload) }.encode_to_vec().into())
 }
 
@@ -105,8 +110,7 @@ fn read_envelope(message: &Bytes) -> Result<FromAgent, Garbled> {
         return Ok(FromAgent::Frame { frame, raw });
     }
     if let Some(ack) = only_field(2, message) {
-        let ack = pb::OperationContextCommandAck::decode(ack).map_err(Garbled::Undecodable)?;
-        return Ok(FromAgent::CommandAck(ack));
+        return Ok(FromAgent::CommandAck(Kept::read(ack).map_err(Garbled::Undecodable)?));
     }
     refuse_other(Shape::Envelope, message)?;
     Ok(FromAgent::Unknown)
@@ -280,7 +284,7 @@ mod tests {
         let read = Shape::Envelope.read(&in_envelope(&frame())).unwrap();
         assert_eq!(read, FromAgent::Frame { frame: frame(), raw: raw.0.clone() });
         let ack = wrapped(pb::agent_stream_message::Payload::OperationContextCommandAck(command_ack()));
-        assert_eq!(Shape::Envelope.read(&ack).unwrap(), FromAgent::CommandAck(command_ack()));
+        assert_eq!(Shape::Envelope.read(&ack).unwrap(), FromAgent::CommandAck(command_ack().into()));
         let other = [(Shape::Legacy, in_envelope(&frame())), (Shape::Legacy, ack), (Shape::Envelope, raw)];
         for (shape, message) in other {
             let refused = shape.read(&message).unwrap_err();

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use omnirelay::wire::fault::{Code, Fault};
+use omnirelay::wire::kept::Kept;
 use omnirelay::wire::pb::aeroarc::agent::v1::OperationContextCommandAck;
 use omnirelay::wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Answer;
 use omnirelay::wire::pb::aeroarc::registry::v1::aero_registry_server::{AeroRegistry, AeroRegistryServer};
@@ -91,6 +92,7 @@ pub fn relay(id: &str, address: SocketAddr, agents: u32) -> Relay {
         last_heartbeat_unix_ms: now_ms() - 150_000,
         expires_in_ms: Some(25_500),
         agents,
+        ..Relay::default()
     }
 }
 
@@ -307,29 +309,29 @@ impl RelayControl for Serving {
 
     async fn set_operation_context(
         &self,
-        request: Request<SetOperationContextRequest>,
-    ) -> Result<Response<SetOperationContextResponse>, Status> {
+        request: Request<Kept<SetOperationContextRequest>>,
+    ) -> Result<Response<Kept<SetOperationContextResponse>>, Status> {
         let request = request.into_inner();
-        let command = request.command.unwrap_or_default();
+        let command = request.command.clone().unwrap_or_default();
         let context = command.context.unwrap_or_default();
         let (flight, intent, version) = (context.flight_id, context.intent_id, context.intent_version);
         let asked = format!("set {} {flight} {intent} {version} {}", request.agent_id, command.command_id);
         self.answer(asked, |world| {
-            Ok(SetOperationContextResponse { result: world.command(&request.agent_id, command.command_id)? })
+            let result = world.command(&request.agent_id, command.command_id)?;
+            Ok(SetOperationContextResponse { result }.into())
         })
     }
 
     async fn clear_operation_context(
         &self,
-        request: Request<ClearOperationContextRequest>,
-    ) -> Result<Response<ClearOperationContextResponse>, Status> {
+        request: Request<Kept<ClearOperationContextRequest>>,
+    ) -> Result<Response<Kept<ClearOperationContextResponse>>, Status> {
         let request = request.into_inner();
-        let command = request.command.unwrap_or_default();
+        let command = request.command.clone().unwrap_or_default();
         let asked = format!("clear {} {} {}", request.agent_id, command.flight_id, command.command_id);
         self.answer(asked, |world| {
-            Ok(ClearOperationContextResponse {
-                result: world.command(&request.agent_id, command.command_id)?,
-            })
+            let result = world.command(&request.agent_id, command.command_id)?;
+            Ok(ClearOperationContextResponse { result }.into())
         })
     }
 }

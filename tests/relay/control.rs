@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use omnirelay::wire::kept::Kept;
 use omnirelay::wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Outcome;
 use omnirelay::wire::pb::aeroarc::agent::v1::{
     ClearOperationContextCommand, OperationContext, OperationContextCommandAck, SetOperationContextCommand,
@@ -13,6 +15,7 @@ use omnirelay::wire::pb::aeroarc::relay::v1::{
     ClearOperationContextRequest, GetDroneStatusRequest, SetOperationContextRequest,
 };
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
@@ -34,6 +37,8 @@ on_both! {
     a_command_ends_with_its_callers_patience
     an_answer_that_contradicts_the_command_is_internal
     what_the_agent_says_of_a_command_is_passed_on
+    what_later_versions_say_is_passed_on
+    a_command_that_is_too_long_is_refused
     answers_that_nobody_waits_for_are_ignored
     commands_from_other_hosts_are_refused
 }
@@ -104,17 +109,17 @@ type Control = RelayControlClient<Channel>;
 type Answer = Result<OperationContextCommandAck, Status>;
 
 async fn sets(control: &Control, request: SetOperationContextRequest) -> Answer {
-    let mut request = Request::new(request);
+    let mut request = Request::new(Kept::from(request));
     request.set_timeout(PATIENCE);
     let answer = control.clone().set_operation_context(request).await?.into_inner();
-    answer.result.ok_or_else(|| Status::unknown("no result"))
+    answer.result.clone().ok_or_else(|| Status::unknown("no result"))
 }
 
 async fn clears(control: &Control, request: ClearOperationContextRequest) -> Answer {
-    let mut request = Request::new(request);
+    let mut request = Request::new(Kept::from(request));
     request.set_timeout(PATIENCE);
     let answer = control.clone().clear_operation_context(request).await?.into_inner();
-    answer.result.ok_or_else(|| Status::unknown("no result"))
+    answer.result.clone().ok_or_else(|| Status::unknown("no result"))
 }
 
 /// The agent takes the next command, which must be this, and answers it.
@@ -349,6 +354,59 @@ async fn what_the_agent_says_of_a_command_is_passed_on(backing: Backing) -> Resu
         ensure!(answer.status() == outcome && answer.command_id == id, "{answer:?}");
     }
     Ok(())
+}
+
+/// A field with this number that holds bytes.
+fn field(number: u32, value: &[u8]) -> Vec<u8> {
+    let mut field = Vec::new();
+    encode_key(number, WireType::LengthDelimited, &mut field);
+    encode_varint(value.len() as u64, &mut field);
+    [field, value.to_vec()].concat()
+}
+
+async fn what_later_versions_say_is_passed_on(backing: Backing) -> Result<()> {
+    let relay = Relay::start(backing, "relay-1")?;
+    let mut control = relay.control().await?;
+    let (_, mut stream) = Agent::streaming(&relay, "drone-1", Shape::Envelope).await?;
+    let told = context("f-1", "i-1", 1).encode_to_vec();
+    // The aircraft, and something that nobody has thought of yet.
+    let told = [told, field(4, b"aircraft-7"), field(15, b"later")].concat();
+    let command = [field(14, b"later"), field(1, b"c-1"), field(2, &told)].concat();
+    let request = Bytes::from([field(1, b"drone-1"), field(2, &command)].concat());
+    let asked = tokio::spawn(async move {
+        let answer = control.set_operation_context(Kept::read(request.clone())?).await?.into_inner();
+        // The same again is no other command.
+        let again = control.set_operation_context(Kept::read(request)?).await?.into_inner();
+        Ok::<_, anyhow::Error>((answer, again))
+    });
+    ensure!(stream.message().await? == field(2, &command));
+    let outcome = [2 << 3, Outcome::Applied as u8].to_vec();
+    let ack = [field(1, b"c-1"), outcome, field(4, &told), field(13, b"later")].concat();
+    stream.send_raw(field(2, &ack))?;
+    let (answer, again) = asked.await??;
+    ensure!(answer.bytes() == &field(1, &ack) && again == answer, "{answer:?}");
+    ensure!(relay.drone("drone-1").await?.flight_id == "f-1");
+
+    let ending = [field(1, b"c-2"), field(2, b"f-1"), field(12, b"later")].concat();
+    let request = Bytes::from([field(1, b"drone-1"), field(2, &ending)].concat());
+    let mut control = relay.control().await?;
+    let asked = tokio::spawn(async move {
+        control.clear_operation_context(Kept::read(request)?).await.map(drop).context("")
+    });
+    ensure!(stream.message().await? == field(3, &ending));
+    stream.answer("c-2", Outcome::Applied, None)?;
+    asked.await?
+}
+
+async fn a_command_that_is_too_long_is_refused(backing: Backing) -> Result<()> {
+    let relay = Relay::start(backing, "relay-1")?;
+    let (_, mut stream) = Agent::streaming(&relay, "drone-1", Shape::Envelope).await?;
+    let told = context("f-1", "i-1", 1).encode_to_vec();
+    let command = [field(1, b"c-1"), field(2, &told), field(9, &[b'x'; 9000])].concat();
+    let request = Bytes::from([field(1, b"drone-1"), field(2, &command)].concat());
+    let refusal = relay.control().await?.set_operation_context(Kept::read(request)?).await;
+    refused(refusal, Code::InvalidArgument, "longer than")?;
+    stream.hears_nothing().await
 }
 
 async fn answers_that_nobody_waits_for_are_ignored(backing: Backing) -> Result<()> {

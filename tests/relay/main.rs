@@ -37,7 +37,7 @@
 //! | T-19 OK is said when a frame is as durable as was configured | `what_is_acknowledged_survives_a_kill`, `queued_does_not_wait_for_the_sink`, `what_is_not_written_is_not_acknowledged` |
 //! | T-20 what could not be taken is never acknowledged, and ends a stream of envelopes with UNAVAILABLE after a pause | `a_full_queue_loses_nothing_that_is_acknowledged`, `a_failing_sink_ends_streams_of_those_who_wait` |
 //! | T-21 no more is held than `max_inflight` | `no_more_is_in_flight_than_was_said` |
-//! | T-22 TLS, where it is configured | `agents_in_another_language_speak_tls` |
+//! | T-22 TLS, where it is configured | `agents_in_another_language_speak_tls`, `drones_are_asked_under_tls` |
 //!
 //! | sinks | tests |
 //! | --- | --- |
@@ -53,7 +53,7 @@
 //! | C-02 "" is INVALID_ARGUMENT, an unknown drone NOT_FOUND, a known one is told | `a_drone_is_asked_for_by_its_name` |
 //! | C-03 contexts are set and cleared: APPLIED | `contexts_are_set_and_cleared`, `agents_in_another_language_are_served` |
 //! | C-04 the same command again gets the first answer, another one under its id is ALREADY_EXISTS | `a_repeated_command_gets_the_first_answer` |
-//! | C-05 missing ids and version 0 are INVALID_ARGUMENT | `commands_without_what_they_need_are_refused` |
+//! | C-05 missing ids, version 0 and too much are INVALID_ARGUMENT | `commands_without_what_they_need_are_refused`, `a_command_that_is_too_long_is_refused` |
 //! | C-06 the unregistered are NOT_FOUND | `commands_to_the_unregistered_are_not_found` |
 //! | C-07 no stream is UNAVAILABLE | `commands_without_a_stream_are_unavailable` |
 //! | C-08 a legacy or undecided stream is FAILED_PRECONDITION | `commands_to_streams_that_take_none_are_refused` |
@@ -63,6 +63,7 @@
 //! | C-12 what the agent says is passed on | `what_the_agent_says_of_a_command_is_passed_on` |
 //! | C-13 answers that nobody waits for are ignored | `answers_that_nobody_waits_for_are_ignored` |
 //! | C-14 commands from other hosts are refused | `commands_from_other_hosts_are_refused` |
+//! | C-15 what later versions put into commands and answers is passed on | `what_later_versions_say_is_passed_on` |
 //!
 //! | Redis | tests |
 //! | --- | --- |

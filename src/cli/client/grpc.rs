@@ -9,12 +9,14 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::uri::PathAndQuery;
-use http_body_util::BodyExt as _;
-use http_body_util::combinators::MapErr;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Collected, Limited};
+use rustls::RootCertStore;
 use serde_json::{Map, Value, json};
 use tonic::client::Grpc;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
-use tower::Service;
+use tower::{Service, ServiceExt as _};
 
 use super::{Address, Answer, BODY_BYTES_MAX, Client};
 use crate::cli::error::CliError;
@@ -26,6 +28,7 @@ use crate::wire::fault::Fault;
 use crate::wire::json::MethodJson;
 use crate::wire::problem::{CONTENT_TYPE, Problem};
 use crate::wire::raw::Raw;
+use crate::wire::tls;
 
 /// The connections for gRPC. No proxy is used for it, on whatever machine the daemon is: hardly one lets it through.
 ///
@@ -45,6 +48,24 @@ pub fn transport(connect_timeout: Duration, socket: Option<&Path>) -> Result<req
     builder.build().map_err(|error| CliError::local("CLIENT", "cannot prepare the gRPC client", &error))
 }
 
+/// The connections for gRPC to one address under TLS.
+///
+/// # Errors
+/// When they cannot be prepared.
+pub fn under_tls(
+    address: &Address,
+    connect_timeout: Duration,
+    authorities: RootCertStore,
+) -> Result<Channel, CliError> {
+    let refuse = |error| CliError::local("CLIENT", "cannot prepare the gRPC client", &error);
+    let endpoint = Endpoint::from_shared(address.base().to_owned())
+        .and_then(|endpoint| endpoint.user_agent(concat!("omnirelay/", env!("CARGO_PKG_VERSION"))))
+        .map_err(refuse)?
+        .connect_timeout(connect_timeout);
+    let connector = tower::service_fn(move |place| tls::connect(place, authorities.clone()));
+    Ok(endpoint.connect_with_connector_lazy(connector))
+}
+
 /// Why there is no message.
 #[derive(Debug, thiserror::Error)]
 enum Missing {
@@ -59,11 +80,17 @@ enum Missing {
 /// The connections, as the gRPC client wants them.
 #[derive(Clone, Debug)]
 struct Wire {
-    http: reqwest::Client,
+    lane: Lane,
     address: String,
 }
 
-type WireBody = MapErr<reqwest::Body, fn(reqwest::Error) -> Missing>;
+#[derive(Clone, Debug)]
+enum Lane {
+    Plain(reqwest::Client),
+    Tls(Channel),
+}
+
+type WireBody = UnsyncBoxBody<Bytes, Missing>;
 
 impl Service<http::Request<tonic::body::Body>> for Wire {
     type Response = http::Response<WireBody>;
@@ -85,27 +112,48 @@ impl Wire {
         self,
         request: http::Request<tonic::body::Body>,
     ) -> Result<http::Response<WireBody>, Missing> {
-        let (parts, body) = request.into_parts();
-        // A request is one message, so that it is whole before it is sent.
-        let body =
-            body.collect().await.map_err(|status| Missing::Failed(Failure::garbled(status.message())))?;
-        let request = http::Request::from_parts(parts, body.to_bytes());
-        let request = reqwest::Request::try_from(request).map_err(failed)?;
-        let response = self.http.execute(request).await.map_err(failed)?;
+        let response = match self.lane {
+            Lane::Plain(http) => send_plain(http, request).await?,
+            Lane::Tls(channel) => send_under_tls(channel, request).await?,
+        };
         let kind = response.headers().get(http::header::CONTENT_TYPE);
         if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
-            let of_error: fn(reqwest::Error) -> Missing = failed;
-            return Ok(http::Response::from(response).map(|body| body.map_err(of_error)));
+            return Ok(response);
         }
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = super::whole(response).await.unwrap_or_default();
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+        let body = body.map(Collected::to_bytes).unwrap_or_default();
+        let (status, headers) = (parts.status.as_u16(), parts.headers);
         let answer = Answer { status, headers, body, address: self.address, took: Duration::ZERO };
         Err(Missing::Foreign(Box::new(answer)))
     }
 }
 
-fn failed(error: reqwest::Error) -> Missing {
-    Missing::Failed(Failure::of(&error))
+async fn send_plain(
+    http: reqwest::Client,
+    request: http::Request<tonic::body::Body>,
+) -> Result<http::Response<WireBody>, Missing> {
+    let failed = |error: reqwest::Error| Missing::Failed(Failure::of(&error));
+    let (parts, body) = request.into_parts();
+    // A request is one message, so that it is whole before it is sent.
+    let body = body.collect().await.map_err(cut_off)?;
+    let request = http::Request::from_parts(parts, body.to_bytes());
+    let request = reqwest::Request::try_from(request).map_err(failed)?;
+    let response = http.execute(request).await.map_err(failed)?;
+    Ok(http::Response::from(response).map(|body| body.map_err(failed).boxed_unsync()))
+}
+
+async fn send_under_tls(
+    channel: Channel,
+    request: http::Request<tonic::body::Body>,
+) -> Result<http::Response<WireBody>, Missing> {
+    let response = channel.oneshot(request).await;
+    let response = response.map_err(|error| Missing::Failed(Failure::of_tls(&error)))?;
+    Ok(response.map(|body| body.map_err(cut_off).boxed_unsync()))
+}
+
+fn cut_off(status: Status) -> Missing {
+    Missing::Failed(Failure::garbled(status.message()))
 }
 
 impl Client {
@@ -163,7 +211,11 @@ impl Client {
         self.notes.step(3, || {
             format!("> gRPC {address}{} {}", call.path, call.body.as_deref().unwrap_or_default())
         });
-        let wire = Wire { http: self.lines.to(address).grpc.clone(), address: address.to_string() };
+        let lane = match &self.under_tls {
+            Some(channel) if address.is_tls() => Lane::Tls(channel.clone()),
+            Some(_) | None => Lane::Plain(self.lines.to(address).grpc.clone()),
+        };
+        let wire = Wire { lane, address: address.to_string() };
         // An address was checked when it was read, and a path is a method's name.
         let origin = address.base().parse().unwrap_or_default();
         let path = call.path.parse().unwrap_or_else(|_| PathAndQuery::from_static("/"));

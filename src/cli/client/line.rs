@@ -69,6 +69,11 @@ impl Lines {
         Ok(self)
     }
 
+    /// How long a connection may take to be made.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
     /// Those to one of the addresses.
     pub(super) fn to(&self, address: &Address) -> &Line {
         address.socket().and_then(|path| self.sockets.get(path)).unwrap_or(&self.tcp)

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{self, HeaderMap, HeaderValue};
+use rustls::RootCertStore;
 use serde_json::Value;
+use tonic::transport::Channel;
 
 use self::line::Lines;
 use super::address::Address;
@@ -33,6 +35,8 @@ const HANG_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Client {
     lines: Lines,
+    /// To an address under TLS, for gRPC; there is no other in that target.
+    under_tls: Option<Channel>,
     /// Proves who calls; it stays on this machine.
     proof: Option<HeaderValue>,
     target: Target,
@@ -87,6 +91,7 @@ impl Client {
     pub fn new(settings: &Settings, target: Target) -> Result<Self, CliError> {
         Ok(Self {
             lines: Lines::of(settings.connect_timeout, &target.addresses)?,
+            under_tls: None,
             proof: line::proof(&target)?,
             target,
             preferred: AtomicUsize::new(0),
@@ -103,6 +108,7 @@ impl Client {
     pub fn towards(&self, target: Target, request_timeout: Duration) -> Result<Self, CliError> {
         Ok(Self {
             lines: self.lines.clone().and(&target.addresses)?,
+            under_tls: None,
             proof: line::proof(&target)?,
             target,
             preferred: AtomicUsize::new(0),
@@ -110,6 +116,16 @@ impl Client {
             request_id: self.request_id.clone(),
             notes: self.notes,
         })
+    }
+
+    /// The same, whose target is one address under TLS: who answers there must prove it to one of `authorities`. Must
+    /// be called inside a runtime.
+    ///
+    /// # Errors
+    /// When the gRPC client cannot be built.
+    pub fn trusting(self, authorities: RootCertStore) -> Result<Self, CliError> {
+        let channel = grpc::under_tls(self.address(), self.lines.connect_timeout(), authorities)?;
+        Ok(Self { under_tls: Some(channel), ..self })
     }
 
     /// What proves the caller at an address: this version speaks plaintext, so that no token leaves this machine.
@@ -176,7 +192,8 @@ impl Client {
                     self.say_retry(&attempts, &error.body().message);
                 }
                 None => {
-                    let lasting = attempts.last_kind() == Some(FailureKind::NotHttp);
+                    let lasting =
+                        matches!(attempts.last_kind(), Some(FailureKind::NotHttp | FailureKind::Untrusted));
                     if !may_repeat || lasting {
                         return Err(self.no_answer(call, &attempts, started.elapsed()));
                     }

@@ -100,7 +100,22 @@ impl Client {
             (name, _) => format!("the address is from: context `{name}`"),
         };
         let of_relay = matches!(self.target.source, Source::Relay | Source::Flag("--relay-addr"));
+        let error = match kind {
+            FailureKind::Lost | FailureKind::Unreachable | FailureKind::NotHttp
+                if of_relay && !self.address().is_tls() =>
+            {
+                error.hint("--relay-addr https://HOST:PORT  # if its port speaks TLS")
+            }
+            FailureKind::NotHttp if of_relay => {
+                error.hint("--relay-addr HOST:PORT  # if its port speaks no TLS")
+            }
+            _ => error,
+        };
         match kind {
+            FailureKind::Untrusted => error
+                .hint("name whoever signed it with --relay-ca FILE, in PEM")
+                .hint("ask under a name that is in the certificate, with relay.advertise or --relay-addr")
+                .hint(origin),
             FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable if of_relay => {
                 error.hint("omnirelay relays list         # which relays live, and where").hint(origin)
             }

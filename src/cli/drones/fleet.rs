@@ -1,11 +1,13 @@
 //! The relays that are asked: one, or all that the registry knows to live.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use clap_complete::engine::ArgValueCompleter;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use rustls::RootCertStore;
 use serde_json::{Value, json};
 
 use super::LIST;
@@ -13,13 +15,15 @@ use crate::cli::address::Address;
 use crate::cli::client::{Client, count};
 use crate::cli::complete;
 use crate::cli::document::{flag, items, text};
-use crate::cli::error::CliError;
+use crate::cli::env;
+use crate::cli::error::{CliError, chain};
 use crate::cli::relays::columns::address as address_of;
 use crate::cli::relays::{self, known};
 use crate::cli::rpc::Call;
 use crate::cli::session::Session;
 use crate::cli::settings::{Source, Target};
 use crate::wire::fault::Code;
+use crate::wire::tls::authorities;
 
 /// How many relays are asked at the same time.
 const ASKED_AT_ONCE: usize = 16;
@@ -35,9 +39,13 @@ pub struct RelayArgs {
           add = ArgValueCompleter::new(complete::relays))]
     pub relay: Option<String>,
 
-    /// Ask the relay at this gRPC port, whatever the registry says
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Ask the relay at this gRPC port, whatever the registry says; https://HOST:PORT under TLS
+    #[arg(long, value_name = "HOST:PORT", value_parser = Address::of_relay)]
     pub relay_addr: Option<Address>,
+
+    /// Trust the relays under TLS whose certificate is signed by one of this PEM file [default: public authorities]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub relay_ca: Option<PathBuf>,
 }
 
 /// A relay that can be asked, or why it cannot.
@@ -78,18 +86,21 @@ impl Fleet {
                 source: Source::Flag("--relay-addr"),
                 ..session.target()?.clone()
             };
-            let client = session.client()?.towards(target, patience(false));
+            let trusted = trusted(args, session).await?;
+            let client = reach(session, target, patience(false), &trusted);
             let site = Site { relay_id: String::new(), address: address.to_string(), client };
             return Ok(Self { sites: vec![site], stale: false, named: true });
         }
+        let trusted = trusted(args, session).await?;
         let document = relays::all(session).await?;
         session.warn_if_stale(&document);
         let stale = flag(&document, "stale");
         if let Some(id) = &args.relay {
-            let site = Site::of(known(&document, id)?, session, patience(false))?;
+            let site = Site::of(known(&document, id)?, session, patience(false), &trusted)?;
             return Ok(Self { sites: vec![site], stale, named: true });
         }
-        let sites = items(&document, "relays").iter().map(|relay| Site::of(relay, session, patience(true)));
+        let relays = items(&document, "relays").iter();
+        let sites = relays.map(|relay| Site::of(relay, session, patience(true), &trusted));
         Ok(Self { sites: sites.collect::<Result<_, _>>()?, stale, named: false })
     }
 
@@ -104,19 +115,49 @@ impl Fleet {
     }
 }
 
+/// Whom relays under TLS must prove who they are to.
+///
+/// # Errors
+/// When the file that is named holds no authorities.
+async fn trusted(args: &RelayArgs, session: &Session) -> Result<RootCertStore, CliError> {
+    let variable = session.settings.env.get(env::RELAY_CA).map(PathBuf::from);
+    let ca = args.relay_ca.clone().or(variable);
+    authorities(ca.as_deref()).await.map_err(|error| {
+        CliError::new(Code::InvalidArgument, "CA_FILE", "cannot tell which relays to trust")
+            .cause(chain(&error))
+            .hint("name a PEM file with whoever signed the relays' certificates, with --relay-ca")
+    })
+}
+
+/// A client of one relay.
+fn reach(
+    session: &Session,
+    target: Target,
+    patience: Duration,
+    trusted: &RootCertStore,
+) -> Result<Client, CliError> {
+    let client = session.client()?.towards(target, patience)?;
+    if client.address().is_tls() { client.trusting(trusted.clone()) } else { Ok(client) }
+}
+
 /// How many sessions a relay is asked for at a time.
 const PAGE_SIZE: u32 = 1000;
 /// How many times at most: as many sessions as a relay may have.
 const PAGES_MAX: usize = 1000;
 
 impl Site {
-    fn of(relay: &Value, session: &Session, patience: Duration) -> Result<Self, CliError> {
+    fn of(
+        relay: &Value,
+        session: &Session,
+        patience: Duration,
+        trusted: &RootCertStore,
+    ) -> Result<Self, CliError> {
         let (relay_id, address) = (text(relay, "relayId").to_owned(), address_of(relay));
-        let client = match address.parse::<Address>() {
+        let client = match Address::of_relay(&address) {
             Ok(parsed) => {
                 let target =
                     Target { addresses: vec![parsed], source: Source::Relay, ..session.target()?.clone() };
-                session.client()?.towards(target, patience)
+                reach(session, target, patience, trusted)
             }
             Err(error) => {
                 let message =
@@ -206,6 +247,10 @@ pub fn verdict(silent: &[Silent], asked: usize) -> Result<(), CliError> {
         error = error.detail(
             json!({"name": format!("{}/{}", relays::KIND, site.relay_id), "error": failure.to_json()}),
         );
+    }
+    // What helps against the first failure mostly helps against all.
+    if let Some(hint) = first.body().hints.first() {
+        error = error.hint(hint.clone());
     }
     Err(error.hint("a relay that has crashed is not asked any more once its time to live is over"))
 }

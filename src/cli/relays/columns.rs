@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cli::document::{field, number, text};
+use crate::cli::document::{field, flag, number, text};
 use crate::cli::table::{Column, Moment};
 use crate::cli::time;
 
@@ -18,13 +18,14 @@ pub static COLUMNS: &[Column] = &[
 /// Those of a watch, in which no heartbeat is told.
 pub static WATCHED: &[Column] = &[COLUMNS[0], COLUMNS[1]];
 
-/// `10.0.2.7:50051`, as it can be given to `--relay-addr`.
+/// `10.0.2.7:50051`, or `https://10.0.2.7:50051` where it speaks TLS, as it can be given to `--relay-addr`.
 pub fn address(relay: &Value) -> String {
     let (host, port) = (text(relay, "address"), number(relay, "grpcPort"));
+    let scheme = if flag(relay, "tls") { "https://" } else { "" };
     match host {
         "" => String::new(),
-        host if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{port}"),
-        host => format!("{host}:{port}"),
+        host if host.contains(':') && !host.starts_with('[') => format!("{scheme}[{host}]:{port}"),
+        host => format!("{scheme}{host}:{port}"),
     }
 }
 
@@ -63,6 +64,8 @@ mod tests {
         assert_eq!(of("fd00::7"), "[fd00::7]:50051");
         assert_eq!(of("[fd00::7]"), "[fd00::7]:50051");
         assert_eq!(of(""), "");
+        let relay = json!({"address": "fd00::7", "grpcPort": 50051, "tls": true});
+        assert_eq!(address(&relay), "https://[fd00::7]:50051");
     }
 
     #[test]

@@ -115,8 +115,13 @@ pub(super) fn start(
         None => Arc::new(OwnRegistry::new(Arc::new(aero.clone()))),
     };
     let (address, port) = advertised(config, bound);
-    let relay =
-        pb::Relay { relay_id: relay_id(config), address, grpc_port: port.into(), ..pb::Relay::default() };
+    let relay = pb::Relay {
+        relay_id: relay_id(config),
+        address,
+        grpc_port: port.into(),
+        tls: config.tls.cert.is_some(),
+        ..pb::Relay::default()
+    };
     let reports = Arc::new(Reports::new(relay, &config.registry, told, config.sessions_max));
     Ok(Some(Relay::start(config, &spec.telemetry, registry.clone(), reports, metrics)?))
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::view::{Reading, ViewRecord};
+use crate::daemon::registry::view::{Reading, View, ViewRecord};
 use crate::daemon::store::Kind;
 use crate::wire::fault::{Code, Fault};
 
@@ -20,8 +20,21 @@ const TOKEN_BYTES_MAX: usize = 2048;
 /// # Errors
 /// `PAGE_TOKEN_EXPIRED` when that is no longer known, `INVALID_PAGE_TOKEN`.
 pub async fn read(registry: &Registry, kind: &Kind, token: Option<&PageToken>) -> Result<Reading, Fault> {
+    read_with(registry, kind, token, |_| ()).await.map(|(reading, ())| reading)
+}
+
+/// The same, and what else is read of the same moment.
+///
+/// # Errors
+/// As of [`read`].
+pub async fn read_with<T>(
+    registry: &Registry,
+    kind: &Kind,
+    token: Option<&PageToken>,
+    also: impl Fn(&View) -> T,
+) -> Result<(Reading, T), Fault> {
     let Some(token) = token else {
-        return Ok(registry.view().list(kind));
+        return Ok(registry.look(|view| (view.list(kind), also(view))).await);
     };
     let cursor = token.cursor()?;
     // The page before may have come from a daemon that is ahead of this one.
@@ -29,7 +42,8 @@ pub async fn read(registry: &Registry, kind: &Kind, token: Option<&PageToken>) -
     if cursor.epoch != registry.view().head().epoch {
         return Err(expired());
     }
-    registry.view().list_at(kind, cursor.revision).ok_or_else(expired)
+    let look = |view: &View| Some((view.list_at(kind, cursor.revision)?, also(view)));
+    registry.look(look).await.ok_or_else(expired)
 }
 
 /// A total order of records by one of their fields; the record's key settles ties.

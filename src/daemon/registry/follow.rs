@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::Registry;
@@ -243,6 +243,25 @@ impl Registry {
         };
         // Whoever is still behind then is told so by the view.
         let _ = timeout(SEE_ALL_MAX, seen).await;
+    }
+
+    /// What `read` finds in the view. Where it meets what is past its deadline, the store is asked first: another
+    /// daemon may have heard of it, and nobody is shown as living after the end that is shown with it. While the store
+    /// is silent nothing ends, so the wait is a moment at most.
+    pub(in crate::daemon) async fn look<T>(&self, read: impl Fn(&View) -> T) -> T {
+        let (view, until) = (self.view(), Instant::now() + SEE_ALL_MAX);
+        loop {
+            let asked = Instant::now();
+            {
+                let doubts = view.doubts();
+                let found = read(view);
+                if view.doubts() == doubts || until <= asked {
+                    return found;
+                }
+            }
+            // Whoever meets such a thing asks for a beat.
+            let _ = timeout_at(until, view.contact().heard_since(asked)).await;
+        }
     }
 }
 

@@ -121,10 +121,10 @@ impl Heard {
     /// Reads it off the groups of a view.
     pub fn of(tenancy: &Tenancy<'_>, record: &ViewRecord, stale: bool) -> Self {
         let life = record.record.group.as_ref().and_then(|group| tenancy.life(group));
-        let left = |life: &Group| life.deadline.since(tenancy.now());
+        let ends_at = record.record.group.as_ref().and_then(|group| tenancy.ends_at(group));
         Self {
             at: life.map_or(record.record.updated_at, |life| life.renewed_at),
-            expires_in: life.filter(|_| !stale).map(left),
+            expires_in: ends_at.filter(|_| !stale).map(|at| at.since(tenancy.now())),
         }
     }
 }

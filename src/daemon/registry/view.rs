@@ -10,6 +10,7 @@ mod tenancy;
 use std::any::Any;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
@@ -147,6 +148,8 @@ struct State {
     splits: Splits,
     /// Asks the heart for a beat.
     beats: Arc<Notify>,
+    /// How often something was met past its deadline of which the store was not heard since.
+    doubts: AtomicU64,
 }
 
 /// The mirror. Cheap to read from many tasks.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use prost::Message;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -12,13 +11,19 @@ use super::RELAY_RUNBOOK;
 use super::sessions::{CONTEXT_ID_BYTES_MAX, Sessions, Stream, Unsent};
 use super::stream::CommandAcks;
 use crate::wire::fault::{Code, Fault};
+use crate::wire::kept::Kept;
 use crate::wire::pb::aeroarc::agent::v1 as pb;
-use crate::wire::telemetry::{Shape, to_agent};
+use crate::wire::raw::Raw;
+use crate::wire::telemetry::{Shape, command_to_agent};
 use pb::operation_context_command_ack::Status;
-use pb::relay_stream_message::Payload;
 
 /// How many commands are remembered, and for how long.
 const REMEMBERED_MAX: usize = 4096;
+/// The longest command, and the longest answer of which all is kept, in bytes: several times what their fields may have.
+pub const COMMAND_BYTES_MAX: usize = 8192;
+/// The fields of the commands in [`pb::RelayStreamMessage`].
+const SET_FIELD: u32 = 2;
+const CLEAR_FIELD: u32 = 3;
 /// The longest error of an agent that is kept, in bytes.
 const ERROR_BYTES_MAX: usize = 1024;
 const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -32,11 +37,11 @@ pub struct Commands {
 /// One command that was given.
 struct Command {
     agent_id: String,
-    /// What was commanded; another one under the same id is refused.
-    payload: Vec<u8>,
+    /// What was sent; another one under the same id is refused.
+    payload: Raw,
     given: Instant,
     /// What the agent has answered for good. Heard by all who wait for it.
-    answer: watch::Sender<Option<pb::OperationContextCommandAck>>,
+    answer: watch::Sender<Option<Answer>>,
 }
 
 impl Command {
@@ -47,13 +52,15 @@ impl Command {
     }
 }
 
-type Answers = watch::Receiver<Option<pb::OperationContextCommandAck>>;
+type Answers = watch::Receiver<Option<Answer>>;
+/// What an agent answers, with what it says beyond what is understood here.
+pub type Answer = Kept<pb::OperationContextCommandAck>;
 
 /// What an agent is commanded.
 #[derive(Clone, Debug)]
 pub enum Order {
-    Set(pb::SetOperationContextCommand),
-    Clear(pb::ClearOperationContextCommand),
+    Set(Kept<pb::SetOperationContextCommand>),
+    Clear(Kept<pb::ClearOperationContextCommand>),
 }
 
 impl Order {
@@ -64,10 +71,19 @@ impl Order {
         }
     }
 
-    fn payload(&self) -> Payload {
+    /// How many bytes it has.
+    pub fn bytes_len(&self) -> usize {
         match self {
-            Self::Set(command) => Payload::SetOperationContext(command.clone()),
-            Self::Clear(command) => Payload::ClearOperationContext(command.clone()),
+            Self::Set(command) => command.bytes().len(),
+            Self::Clear(command) => command.bytes().len(),
+        }
+    }
+
+    /// As it is sent, with what it says beyond what is understood here.
+    fn payload(&self) -> Raw {
+        match self {
+            Self::Set(command) => command_to_agent(SET_FIELD, command),
+            Self::Clear(command) => command_to_agent(CLEAR_FIELD, command),
         }
     }
 
@@ -101,7 +117,7 @@ impl Commands {
             return Ok(Given { order, answers, stream: None });
         }
         let stream = stream?;
-        match stream.send(to_agent(order.payload())) {
+        match stream.send(order.payload()) {
             Ok(()) => Ok(Given { order, answers, stream: Some(stream) }),
             Err(Unsent::Full) => Err(too_many("too many commands wait to be sent to the agent")),
             Err(Unsent::Over) => Err(gone(&stream)),
@@ -115,7 +131,7 @@ impl Commands {
         order: &Order,
         stream: &Result<Arc<Stream>, Fault>,
     ) -> Result<Answers, Fault> {
-        let payload = pb::RelayStreamMessage { payload: Some(order.payload()) }.encode_to_vec();
+        let payload = order.payload();
         let mut by_id = self.lock();
         if let Some(known) =
             by_id.get(order.command_id()).filter(|known| known.given.elapsed() < REMEMBERED_FOR)
@@ -153,7 +169,7 @@ impl Given {
     /// # Errors
     /// `AGENT_OFFLINE`, `SESSION_REPLACED`; `INTERNAL` when the answer fits no such command. Waits without limit, and
     /// the same command may be given again if that takes too long.
-    pub async fn answer(self) -> Result<pb::OperationContextCommandAck, Fault> {
+    pub async fn answer(self) -> Result<Answer, Fault> {
         let Self { order, mut answers, stream } = self;
         let over = async {
             match &stream {
@@ -180,7 +196,7 @@ impl Given {
 }
 
 impl CommandAcks for Commands {
-    fn note(&self, stream: &Stream, ack: pb::OperationContextCommandAck) {
+    fn note(&self, stream: &Stream, ack: Answer) {
         let ack = bounded(ack);
         let by_id = self.lock();
         let of_agent = |command: &&Command| command.agent_id == *stream.session.agent_id;
@@ -202,14 +218,15 @@ impl CommandAcks for Commands {
 }
 
 /// What is kept of an answer: agents may say more than anybody should remember.
-fn bounded(mut ack: pb::OperationContextCommandAck) -> pb::OperationContextCommandAck {
-    shorten(&mut ack.error, ERROR_BYTES_MAX);
-    if let Some(context) = &mut ack.active_context {
+fn bounded(ack: Answer) -> Answer {
+    let mut short = pb::OperationContextCommandAck::clone(&ack);
+    shorten(&mut short.error, ERROR_BYTES_MAX);
+    if let Some(context) = &mut short.active_context {
         // More than any that was commanded has, wherever a character ends: so it still fits none.
         shorten(&mut context.flight_id, CONTEXT_ID_BYTES_MAX + 4);
         shorten(&mut context.intent_id, CONTEXT_ID_BYTES_MAX + 4);
     }
-    ack
+    if short == *ack && ack.bytes().len() <= COMMAND_BYTES_MAX { ack.detached() } else { short.into() }
 }
 
 fn shorten(text: &mut String, bytes_max: usize) {
@@ -218,7 +235,7 @@ fn shorten(text: &mut String, bytes_max: usize) {
 }
 
 /// Whether an agent will not say anything else of the command: what it could not do for the moment, it is asked again.
-fn is_final(answer: &pb::OperationContextCommandAck) -> bool {
+fn is_final(answer: &Answer) -> bool {
     answer.status() != Status::TemporaryError
 }
 
@@ -276,10 +293,7 @@ fn too_many(what: &str) -> Fault {
 }
 
 /// The answer, unless the agent says that it does something else now than it was told to.
-fn fitting(
-    order: &Order,
-    answer: pb::OperationContextCommandAck,
-) -> Result<pb::OperationContextCommandAck, Fault> {
+fn fitting(order: &Order, answer: Answer) -> Result<Answer, Fault> {
     let obeyed = matches!(answer.status(), Status::Applied | Status::AlreadyApplied);
     if obeyed && answer.active_context.as_ref() != order.context() {
         tracing::warn!(

@@ -44,7 +44,7 @@ impl Rig {
         let active_context = (!flight.is_empty()).then(|| context(flight));
         let (command_id, status) = (command_id.to_owned(), status.into());
         let ack = pb::OperationContextCommandAck { command_id, status, active_context, error: String::new() };
-        self.commands.note(stream, ack);
+        self.commands.note(stream, ack.into());
     }
 
     /// Gives an order, and answers what is sent.
@@ -64,15 +64,13 @@ fn context(flight: &str) -> pb::OperationContext {
 }
 
 fn set(command_id: &str, flight: &str) -> Order {
-    Order::Set(pb::SetOperationContextCommand {
-        command_id: command_id.to_owned(),
-        context: Some(context(flight)),
-    })
+    let (command_id, context) = (command_id.to_owned(), Some(context(flight)));
+    Order::Set(pb::SetOperationContextCommand { command_id, context }.into())
 }
 
 fn clear(command_id: &str) -> Order {
     let (command_id, flight_id) = (command_id.to_owned(), "f".to_owned());
-    Order::Clear(pb::ClearOperationContextCommand { command_id, flight_id })
+    Order::Clear(pb::ClearOperationContextCommand { command_id, flight_id }.into())
 }
 
 #[tokio::test]
@@ -200,15 +198,43 @@ async fn what_agents_say_is_kept_in_bounds() {
             intent_version: 1,
         });
         let (command_id, status, error) = ("c1".to_owned(), Status::Applied.into(), long.clone());
-        rig.commands
-            .note(&stream, pb::OperationContextCommandAck { command_id, status, error, active_context });
+        let ack = pb::OperationContextCommandAck { command_id, status, error, active_context };
+        rig.commands.note(&stream, ack.into());
     };
     assert_eq!(tokio::join!(rig.give(set("c1", "f")), agent).0, Err("INTERNAL".to_owned()));
     stream.session.note_flight(&long, "i", 1);
     let status = rig.sessions.status("a").unwrap();
     assert_eq!((status.flight_id.as_str(), status.intent_version), ("", 0));
     let kept = rig.commands.lock()["c1"].answer.borrow().clone().unwrap();
-    assert!(kept.encoded_len() < 2048, "{}", kept.encoded_len());
+    assert!(kept.bytes().len() < 2048, "{}", kept.bytes().len());
+}
+
+#[tokio::test]
+async fn what_is_not_understood_of_an_answer_is_kept_in_bounds() {
+    for (length, kept) in [(100, 100), (COMMAND_BYTES_MAX, 0)] {
+        let rig = Rig::new();
+        let (stream, mut orders) = rig.connect(Some(Shape::Envelope));
+        let (command_id, status) = ("c1".to_owned(), Status::Rejected.into());
+        let known = pb::OperationContextCommandAck { command_id, status, ..Default::default() };
+        let later = Kept::around(
+            known.clone(),
+            9,
+            &Kept::<pb::TelemetryAck>::from(pb::TelemetryAck {
+                error: "x".repeat(length),
+                ..Default::default()
+            }),
+        );
+        let known = Kept::from(known);
+        let ack = Kept::read([known.bytes().clone(), later.bytes().clone()].concat().into()).unwrap();
+        let agent = async {
+            orders.commands.recv().await.unwrap();
+            rig.commands.note(&stream, ack);
+        };
+        assert_eq!(tokio::join!(rig.give(set("c1", "f")), agent).0, Ok(Status::Rejected));
+        let answer = rig.commands.lock()["c1"].answer.borrow().clone().unwrap();
+        let more = answer.bytes().len() - known.bytes().len();
+        assert!(if kept == 0 { more == 0 } else { more > kept }, "{length}: {more} bytes more");
+    }
 }
 
 #[tokio::test]

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::RELAY_RUNBOOK;
-use super::commands::{Commands, Order};
+use super::commands::{Answer, COMMAND_BYTES_MAX, Commands, Order};
 use super::sessions::{CONTEXT_ID_BYTES_MAX, Sessions, is_context_id};
 use crate::core::names::check_id;
 use crate::daemon::objects::{self, listing};
@@ -16,6 +17,7 @@ use crate::daemon::registry::follow::chain;
 use crate::daemon::registry::record::Deed;
 use crate::daemon::surface::Caller;
 use crate::wire::fault::{Code, Fault};
+use crate::wire::kept::Kept;
 use crate::wire::pb::aeroarc::agent::v1 as agent_pb;
 use crate::wire::pb::aeroarc::relay::v1 as pb;
 
@@ -23,6 +25,10 @@ use crate::wire::pb::aeroarc::relay::v1 as pb;
 const PAGE_SIZE_MAX: usize = 1000;
 /// How long an agent has to answer a command, whoever still waits for it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The field of the command in the requests, and of the answer in the responses.
+const COMMAND_FIELD: u32 = 2;
+const RESULT_FIELD: u32 = 1;
 
 /// The control of one relay.
 #[derive(Clone)]
@@ -39,12 +45,11 @@ impl Control {
     }
 
     /// Commands an agent. What was sent is recorded whether the caller waits for the answer or not.
-    async fn command(
-        &self,
-        caller: Caller,
-        agent_id: String,
-        order: Order,
-    ) -> Result<agent_pb::OperationContextCommandAck, Fault> {
+    async fn command(&self, caller: Caller, agent_id: String, order: Order) -> Result<Answer, Fault> {
+        if order.bytes_len() > COMMAND_BYTES_MAX {
+            let message = format!("field `command` is longer than {COMMAND_BYTES_MAX} bytes");
+            return Err(Fault::invalid(message));
+        }
         let (action, change) = described(&order);
         let given = self.commands.send(&self.sessions, &agent_id, order)?;
         let registry = self.registry.clone();
@@ -107,12 +112,12 @@ impl pb::relay_control_server::RelayControl for Control {
 
     async fn set_operation_context(
         &self,
-        request: Request<pb::SetOperationContextRequest>,
-    ) -> Result<Response<pb::SetOperationContextResponse>, Status> {
+        request: Request<Kept<pb::SetOperationContextRequest>>,
+    ) -> Result<Response<Kept<pb::SetOperationContextResponse>>, Status> {
         let caller = objects::caller(&request)?;
-        let pb::SetOperationContextRequest { agent_id, command } = request.into_inner();
-        named("agent_id", &agent_id)?;
-        let command = command.unwrap_or_default();
+        let request = request.into_inner();
+        named("agent_id", &request.agent_id)?;
+        let command: Kept<agent_pb::SetOperationContextCommand> = command_of(&request)?;
         named("command.command_id", &command.command_id)?;
         let context = command.context.clone().unwrap_or_default();
         said("command.context.flight_id", &context.flight_id)?;
@@ -120,23 +125,35 @@ impl pb::relay_control_server::RelayControl for Control {
         if context.intent_version == 0 {
             return Err(Fault::invalid("field `command.context.intent_version` begins with 1").into());
         }
-        let result = self.command(caller, agent_id, Order::Set(command)).await?;
-        Ok(Response::new(pb::SetOperationContextResponse { result: Some(result) }))
+        let result = self.command(caller, request.agent_id.clone(), Order::Set(command)).await?;
+        let response = pb::SetOperationContextResponse { result: Some((*result).clone()) };
+        Ok(Response::new(Kept::around(response, RESULT_FIELD, &result)))
     }
 
     async fn clear_operation_context(
         &self,
-        request: Request<pb::ClearOperationContextRequest>,
-    ) -> Result<Response<pb::ClearOperationContextResponse>, Status> {
+        request: Request<Kept<pb::ClearOperationContextRequest>>,
+    ) -> Result<Response<Kept<pb::ClearOperationContextResponse>>, Status> {
         let caller = objects::caller(&request)?;
-        let pb::ClearOperationContextRequest { agent_id, command } = request.into_inner();
-        named("agent_id", &agent_id)?;
-        let command = command.unwrap_or_default();
+        let request = request.into_inner();
+        named("agent_id", &request.agent_id)?;
+        let command: Kept<agent_pb::ClearOperationContextCommand> = command_of(&request)?;
         named("command.command_id", &command.command_id)?;
         said("command.flight_id", &command.flight_id)?;
-        let result = self.command(caller, agent_id, Order::Clear(command)).await?;
-        Ok(Response::new(pb::ClearOperationContextResponse { result: Some(result) }))
+        let result = self.command(caller, request.agent_id.clone(), Order::Clear(command)).await?;
+        let response = pb::ClearOperationContextResponse { result: Some((*result).clone()) };
+        Ok(Response::new(Kept::around(response, RESULT_FIELD, &result)))
     }
+}
+
+/// The command of a request, with what it says beyond what is understood here.
+fn command_of<R, C>(request: &Kept<R>) -> Result<Kept<C>, Fault>
+where
+    R: Message + Default,
+    C: Message + Default,
+{
+    let command = request.field(COMMAND_FIELD);
+    command.map_err(|error| Fault::invalid(format!("field `command` cannot be read: {error}")))
 }
 
 /// The action in the audit trail, and what changes.

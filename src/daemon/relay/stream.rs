@@ -26,6 +26,7 @@ use crate::core::names::check_id;
 use crate::daemon::chance::random_part;
 use crate::daemon::metrics::{RelayMetrics, SourceCounts};
 use crate::wire::fault::{Code, Fault};
+use crate::wire::kept::Kept;
 use crate::wire::pb::aeroarc::agent::v1 as pb;
 use crate::wire::raw::Raw;
 use crate::wire::telemetry::{FromAgent, Garbled, Shape, shape_of};
@@ -68,7 +69,7 @@ pub struct IntakeSettings {
 
 /// Hears what agents answer to commands.
 pub trait CommandAcks: Send + Sync {
-    fn note(&self, stream: &Stream, ack: pb::OperationContextCommandAck);
+    fn note(&self, stream: &Stream, ack: Kept<pb::OperationContextCommandAck>);
 }
 
 /// What a stream is answered.

@@ -71,6 +71,18 @@ pub static REASONS: &[Explanation] = &[
         "send less at once",
     ),
     explain("BROKEN_PIPE", Code::Cancelled, "the reader of standard output went away", "nothing"),
+    explain(
+        "CA_FILE",
+        Code::InvalidArgument,
+        "the file with the authorities of relays cannot be read, or holds no certificate",
+        "name a PEM file with --relay-ca",
+    ),
+    explain(
+        "CERTIFICATE_NOT_TRUSTED",
+        Code::Unavailable,
+        "who answers at that address shows a certificate of another name, or of nobody who is trusted",
+        "name whoever signed it with --relay-ca, and ask under a name that is in it",
+    ),
     explain("CLIENT", Code::Unknown, "the HTTP client could not be prepared", "report it as a bug"),
     explain(
         "COMMAND_REUSED",

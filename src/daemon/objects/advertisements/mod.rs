@@ -20,6 +20,7 @@ use super::{Envelope, caller, head_cursor, not_modified, tagged, watch_place};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::parse_cursor;
+use crate::daemon::registry::view::View;
 use crate::daemon::resync::Resync;
 use crate::daemon::store::{Kind, RecordId};
 use crate::wire::fault::{Code, Fault};
@@ -85,11 +86,14 @@ impl Advertisements {
             request_hash(&pb::ListAvailableRequest { source: asked.source.clone(), ..Default::default() });
         let token = PageToken::decode(&asked.page_token, query)?;
         let registry = self.pool.registry();
-        let (cursor, envelope) = (self.cursor(), Envelope::of(registry));
-        let mut ids = reading::available_ids(&self.pool, &asked.source);
-        let total = ids.len();
-        let next = page(&mut ids, size, token, String::clone);
-        let registers = reading::available(&self.pool, &asked.source, &ids);
+        let look = |_: &View| {
+            let mut ids = reading::available_ids(&self.pool, &asked.source);
+            let total = ids.len();
+            let next = page(&mut ids, size, token.as_ref(), String::clone);
+            (self.cursor(), total, next, reading::available(&self.pool, &asked.source, &ids))
+        };
+        let (cursor, total, next, registers) = registry.look(look).await;
+        let envelope = Envelope::of(registry);
         let tag = tag_of(&registers, total, envelope.stale);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
@@ -121,12 +125,14 @@ impl Advertisements {
         };
         let query = request_hash(&filters);
         let token = PageToken::decode(&asked.page_token, query)?;
-        let (cursor, envelope) = (self.cursor(), Envelope::of(self.pool.registry()));
-        let mut advertisements = reading::all(&self.pool, |source, register| {
+        let wanted = |source: &str, register: &str| {
             listing::is_among(&filters.source, source) && listing::is_among(&filters.register_id, register)
-        });
+        };
+        let look = |_: &View| (self.cursor(), reading::all(&self.pool, wanted));
+        let (cursor, mut advertisements) = self.pool.registry().look(look).await;
+        let envelope = Envelope::of(self.pool.registry());
         let total = advertisements.len();
-        let next = page(&mut advertisements, size, token, reading::key);
+        let next = page(&mut advertisements, size, token.as_ref(), reading::key);
         Ok(pb::ListAdvertisementsResponse {
             schema_version: envelope.schema_version,
             generated_at: envelope.generated_at,
@@ -160,7 +166,7 @@ impl Advertisements {
 fn page<T>(
     items: &mut Vec<T>,
     size: usize,
-    token: Option<PageToken>,
+    token: Option<&PageToken>,
     key: impl Fn(&T) -> String,
 ) -> Option<(String, String)> {
     if let Some(token) = token {

@@ -158,7 +158,8 @@ pub struct Showing<'a> {
 /// How a group stands.
 #[derive(Clone, Copy)]
 struct Standing {
-    deadline: Option<Millis>,
+    /// `None`: nobody knows.
+    ends_at: Option<Millis>,
     /// Whether it was refreshed since its source is there.
     confirmed: bool,
 }
@@ -188,7 +189,7 @@ impl<'a> Showing<'a> {
             latest_docket_version: value.latest_docket_version,
             sync_state: state.into(),
             timestamp: Some(timestamp(record.record.updated_at)),
-            expires_at: standing.and_then(|standing| standing.deadline).map(timestamp),
+            expires_at: standing.and_then(|standing| standing.ends_at).map(timestamp),
         })
     }
 
@@ -206,11 +207,11 @@ impl<'a> Showing<'a> {
         };
         let standing = match self.view.group(&of.id) {
             Some(group) => Standing {
-                deadline: Some(group.deadline),
+                ends_at: self.view.ends_at(of),
                 confirmed: since.is_some_and(|since| group.renewed_at >= since),
             },
             // It was opened a moment ago: the next beat tells of it.
-            None => Standing { deadline: None, confirmed: since.is_some() },
+            None => Standing { ends_at: None, confirmed: since.is_some() },
         };
         self.groups.insert(of.clone(), standing);
         standing
@@ -231,6 +232,6 @@ fn local(node: &str, entry: LocalEntry) -> pb::Advertisement {
         latest_docket_version: entry.value.latest_docket_version,
         sync_state: state.into(),
         timestamp: Some(timestamp(entry.changed_at)),
-        expires_at: entry.deadline.map(timestamp),
+        expires_at: entry.ends_at.map(timestamp),
     }
 }

@@ -103,8 +103,7 @@ impl AeroRegistryCalls for AeroRegistry {
         &self,
         request: Request<pb::ListRelaysRequest>,
     ) -> Result<Response<pb::ListRelaysResponse>, Status> {
-        let held = || agents::held(self.parts.registry.view());
-        let listed = self.parts.relays.list(request.into_inner(), held).await?;
+        let listed = self.parts.relays.list(request.into_inner(), agents::held).await?;
         let cursor = listed.cursor.clone();
         Ok(at_cursor(listed, &cursor))
     }

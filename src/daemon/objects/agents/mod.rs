@@ -207,18 +207,11 @@ impl Agents {
 
     /// The record of an agent that this relay holds; any, if none is named.
     fn held_by(&self, id: &str, relay_id: &str) -> Result<Arc<ViewRecord>, Fault> {
-        let record = self.find(id)?;
+        let record = find(self.registry.view(), id)?;
         if !relay_id.is_empty() {
             check_holder(&record, id, relay_id)?;
         }
         Ok(record)
-    }
-
-    /// The record of an agent that a live relay holds.
-    fn find(&self, id: &str) -> Result<Arc<ViewRecord>, Fault> {
-        let view = self.registry.view();
-        let record = view.get(&agent_id(id)).filter(|record| is_placed(view, record));
-        record.ok_or_else(|| not_found(id))
     }
 
     /// Lists the live agents of live relays in the order of their ids.
@@ -234,9 +227,9 @@ impl Agents {
         let query =
             request_hash(&pb::ListAgentsRequest { relay_id: asked.relay_id.clone(), ..Default::default() });
         let token = PageToken::decode(&asked.page_token, query)?;
-        let reading = listing::read(&self.registry, &AGENT, token.as_ref()).await?;
+        let live = relays::incarnations;
+        let (reading, live) = listing::read_with(&self.registry, &AGENT, token.as_ref(), live).await?;
         let view = self.registry.view();
-        let live = relays::incarnations(view);
         let wanted = placed(&reading, &live)
             .filter(|(_, value)| asked.relay_id.is_empty() || asked.relay_id == value.relay_id);
         let records: Vec<Arc<ViewRecord>> = wanted.map(|(record, _)| record.clone()).collect();
@@ -266,8 +259,9 @@ impl Agents {
         check_agent_id("agentId", &asked.agent_id)?;
         self.registry.ready_for(&asked.min_revision).await?;
         let view = self.registry.view();
-        let cursor = super::head_cursor(view);
-        let record = self.find(&asked.agent_id)?;
+        let look = |view: &View| (super::head_cursor(view), find(view, &asked.agent_id));
+        let (cursor, record) = self.registry.look(look).await;
+        let record = record?;
         let stale = view.silence();
         Ok(pb::GetAgentPlacementResponse {
             placement: show(&view.tenancy(), &record, stale.is_some()),
@@ -276,6 +270,12 @@ impl Agents {
             stale_ms: stale.map(whole_ms),
         })
     }
+}
+
+/// The record of an agent that a live relay holds.
+fn find(view: &View, id: &str) -> Result<Arc<ViewRecord>, Fault> {
+    let record = view.get(&agent_id(id)).filter(|record| is_placed(view, record));
+    record.ok_or_else(|| not_found(id))
 }
 
 fn list_item(tenancy: &Tenancy<'_>, record: &ViewRecord, stale: bool) -> Option<pb::Agent> {

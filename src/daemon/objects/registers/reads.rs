@@ -11,7 +11,7 @@ use crate::daemon::objects::listing::{self, Order, PageToken};
 use crate::daemon::objects::{Envelope, at_cursor, caller, head_cursor, not_modified, tagged};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::view::{Reading, ViewRecord};
+use crate::daemon::registry::view::{Reading, View, ViewRecord};
 use crate::wire::fault::Fault;
 use crate::wire::pb::omnirelay::store::v1::RegisterValue;
 
@@ -86,7 +86,8 @@ impl Registers {
         let cursor = head_cursor(self.registry.view());
         let register = self.registry.view().get(&register_record(node_id, &asked.register_id));
         let register = register.and_then(|record| shown_as(&record));
-        let advertisements = advertisements::of_register(&self.pool, &asked.register_id);
+        let look = |_: &View| advertisements::of_register(&self.pool, &asked.register_id);
+        let advertisements = self.registry.look(look).await;
         if register.is_none() && advertisements.is_empty() {
             return Err(not_found(node_id, &asked.register_id));
         }

@@ -40,7 +40,8 @@ pub struct LiveRelay {
 impl LiveRelay {
     /// Whether it is where this says.
     fn is(&self, value: &RelayValue) -> bool {
-        (&self.value.address, self.value.grpc_port) == (&value.address, value.grpc_port)
+        let place = |value: &RelayValue| (value.address.clone(), value.grpc_port, value.tls);
+        place(&self.value) == place(value)
     }
 
     /// That it is as it was read.
@@ -97,6 +98,7 @@ pub fn show(tenancy: &Tenancy<'_>, record: &ViewRecord, agents: u32, stale: bool
         last_heartbeat_unix_ms: heard.at_unix_ms(),
         expires_in_ms: heard.expires_in_ms(),
         agents,
+        tls: value.tls,
     })
 }
 
@@ -199,14 +201,14 @@ impl Relays {
     pub async fn list(
         &self,
         asked: pb::ListRelaysRequest,
-        agents: impl FnOnce() -> BTreeMap<String, u32>,
+        agents: impl Fn(&View) -> BTreeMap<String, u32>,
     ) -> Result<pb::ListRelaysResponse, Fault> {
         let size = listing::page_size(asked.page_size, usize::MAX, PAGE_SIZE_MAX)?;
         self.registry.ready_for(&asked.min_revision).await?;
         let query = request_hash(&pb::ListRelaysRequest::default());
         let token = PageToken::decode(&asked.page_token, query)?;
-        let Reading { cursor, records, .. } = listing::read(&self.registry, &RELAY, token.as_ref()).await?;
-        let agents = agents();
+        let (reading, agents) = listing::read_with(&self.registry, &RELAY, token.as_ref(), agents).await?;
+        let Reading { cursor, records, .. } = reading;
         let stale = self.registry.view().silence();
         let page = listing::page_of(&records, size, token.as_ref());
         let next = page.next.map_or_else(String::new, |after| PageToken::encode(query, cursor, after));
@@ -229,7 +231,7 @@ impl Relays {
 fn checked(relay: Option<pb::Relay>) -> Result<(RecordId, RelayValue), Fault> {
     let relay = relay.ok_or_else(|| Fault::invalid("field `relay` is missing"))?;
     check_relay_id("relay.relayId", &relay.relay_id)?;
-    let address = relay.address;
+    let address = &relay.address;
     if address.is_empty() {
         return Err(Fault::invalid("field `relay.address` is empty"));
     }
@@ -241,7 +243,8 @@ fn checked(relay: Option<pb::Relay>) -> Result<(RecordId, RelayValue), Fault> {
     }
     let port = u16::try_from(relay.grpc_port)
         .map_err(|_| Fault::invalid("field `relay.grpcPort` must be 0 to 65535"))?;
-    let value = RelayValue { address, grpc_port: u32::from(port), incarnation: 0 };
+    let value =
+        RelayValue { address: address.clone(), grpc_port: u32::from(port), incarnation: 0, tls: relay.tls };
     Ok((relay_id(&relay.relay_id), value))
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{State, View, ViewRecord, read, write};
 use crate::core::time::Millis;
-use crate::daemon::store::{Beat, Epoch, Group, GroupRef, Kind, RecordId, Revision};
+use crate::daemon::store::{Beat, Epoch, Grace, Group, GroupRef, Kind, RecordId, Revision};
 
 impl View {
     /// One record, whether its group is over or not: until the store has deleted it, it is held.
@@ -21,6 +22,18 @@ impl View {
     /// Whether the record is held, over or not.
     pub fn holds(&self, id: &RecordId) -> bool {
         self.held(id).is_some()
+    }
+
+    /// When the records of this life of a group are gone unless somebody speaks for it. `None`: nobody knows, for the
+    /// store does not answer, or has not told of it yet.
+    pub fn ends_at(&self, of: &GroupRef) -> Option<Millis> {
+        let known = self.silence().is_none();
+        known.then(|| read(&self.state).ends_at(of, self.contact.judged_now())).flatten()
+    }
+
+    /// How often it was not known whether something is over.
+    pub(in crate::daemon::registry) fn doubts(&self) -> u64 {
+        read(&self.state).doubts.load(Ordering::Relaxed)
     }
 
     /// Has the heart beat at once.
@@ -65,6 +78,14 @@ impl View {
 }
 
 impl State {
+    /// The deadline, or the end of the grace that spares what was over by it.
+    pub(super) fn ends_at(&self, of: &GroupRef, now: Millis) -> Option<Millis> {
+        let life = self.groups.get(&of.id).filter(|group| group.of.instance == of.instance)?;
+        let spares = |grace: &Grace| !life.closed && now < grace.until && grace.from < life.deadline;
+        let spared_until = self.grace.filter(spares).map_or(life.deadline, |grace| grace.until);
+        Some(life.deadline.max(spared_until))
+    }
+
     /// Whether the records of this life of a group are there. Past its deadline they are until a beat was taken at
     /// that instant or later: somebody may have spoken for it at another daemon since the last one.
     pub(super) fn has_records(&self, of: &GroupRef, now: Millis) -> bool {
@@ -74,6 +95,7 @@ impl State {
         let this_life = self.groups.get(&of.id).filter(|group| group.of.instance == of.instance);
         let unheard = this_life.is_some_and(|group| !group.closed && self.heard_at < group.deadline);
         if unheard {
+            self.doubts.fetch_add(1, Ordering::Relaxed);
             self.beats.notify_one();
         }
         unheard

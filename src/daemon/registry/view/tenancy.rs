@@ -57,6 +57,11 @@ impl<'a> Tenancy<'a> {
         self.state.groups.get(&of.id).filter(|group| group.of.instance == of.instance)
     }
 
+    /// As [`View::ends_at`](super::View::ends_at), by what was heard last while the store does not answer.
+    pub fn ends_at(&self, of: &GroupRef) -> Option<Millis> {
+        self.state.ends_at(of, self.now)
+    }
+
     /// The greatest token that was ever seen of a scope, in this epoch or before.
     pub fn token_seen(&self, scope: &str) -> u64 {
         self.state.tokens_seen.get(scope).copied().unwrap_or(0)

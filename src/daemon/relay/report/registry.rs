@@ -7,25 +7,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 
-use crate::daemon::store::redis::link::authorities;
 use crate::daemon::surface::Caller;
 use crate::wire::pb::aeroarc::registry::v1 as pb;
+use crate::wire::tls::{self, authorities};
 use pb::aero_registry_client::AeroRegistryClient;
 use pb::aero_registry_server::AeroRegistry;
 
 /// How often a connection is asked whether it lives, and how long it may take to say so.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Of an address without one.
-const HTTPS_PORT: u16 = 443;
 
 /// What a relay tells a registry. Each call may be repeated, and may be broken off at any time.
 ///
@@ -130,21 +125,10 @@ fn endpoint(address: &str, timeout: Duration) -> Result<Endpoint, tonic::transpo
         .keep_alive_while_idle(true))
 }
 
-/// Connects and agrees on TLS, for HTTP/2 and nothing else.
+/// Connects under TLS; the file is read for each connection.
 async fn connect(place: Uri, ca: Option<PathBuf>) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
-    let host = place.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-    // The provider is given here and not installed for the whole process.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(authorities(ca.as_deref()).await.map_err(io::Error::other)?)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = TcpStream::connect((host.as_str(), place.port_u16().unwrap_or(HTTPS_PORT))).await?;
-    stream.set_nodelay(true)?;
-    let name = ServerName::try_from(host).map_err(io::Error::other)?;
-    Ok(TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, stream).await?))
+    let roots = authorities(ca.as_deref()).await.map_err(io::Error::other)?;
+    tls::connect(place, roots).await
 }
 
 #[async_trait]

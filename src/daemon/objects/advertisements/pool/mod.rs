@@ -119,8 +119,8 @@ pub struct LocalEntry {
     /// True: its producer has pushed it since this process started.
     pub confirmed: bool,
     pub changed_at: Millis,
-    /// When it runs out unless it is refreshed; `None`: it is only in memory.
-    pub deadline: Option<Millis>,
+    /// When it runs out unless it is refreshed; `None`: it is only in memory, or the store does not answer.
+    pub ends_at: Option<Millis>,
 }
 
 /// How many entries there are of this node.
@@ -183,7 +183,7 @@ impl Pool {
     pub fn entries(&self, wanted: impl Fn(&str) -> bool) -> Vec<LocalEntry> {
         self.take_in_epoch();
         let mut shown = Vec::new();
-        self.visit(|producer, id, entry, deadline| {
+        self.visit(|producer, id, entry, ends_at| {
             if !wanted(id) {
                 return;
             }
@@ -193,7 +193,7 @@ impl Pool {
                 value: entry.held.value.clone(),
                 confirmed: entry.pushed.is_some(),
                 changed_at: entry.changed_at,
-                deadline,
+                ends_at,
             });
         });
         shown
@@ -231,11 +231,12 @@ impl Pool {
             let keeping = producer.keeping();
             let group = shelf.group.as_ref();
             let lives = group.is_some_and(|group| view.is_live(group));
-            let heard = group.and_then(|group| view.group(&group.id)).map(|group| group.deadline);
-            let deadline = group.and(heard.max(shelf.deadline));
+            let heard = group.filter(|_| lives).and_then(|group| view.ends_at(group));
+            // The view hears of a refresh a moment later.
+            let ends_at = heard.max(shelf.deadline.filter(|_| lives && view.silence().is_none()));
             for (id, entry) in &shelf.entries {
                 if lives || entry.is_wanted(keeping, self.settings.ttl) {
-                    show(producer, id, entry, deadline);
+                    show(producer, id, entry, ends_at);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Lists: sorted, paged, and as new as they are asked to be.
 
 use super::*;
-use crate::daemon::registry::faulty::Call;
+use crate::daemon::registry::faulty::{Call, EVERY_CALL, Ill};
 
 #[tokio::test(start_paused = true)]
 async fn lists_are_sorted_by_id_and_whole_unless_pages_are_asked_for() {
@@ -86,7 +86,7 @@ async fn a_reader_sees_what_another_daemon_has_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_looks_over_is_shown_until_the_store_was_asked() {
+async fn what_looks_over_is_shown_only_if_the_store_says_that_it_lives() {
     let store = memory();
     let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
     // Not when the heart beats.
@@ -96,14 +96,106 @@ async fn what_looks_over_is_shown_until_the_store_was_asked() {
     sleep(TTL - MS * 20).await;
     b.beat_relay("r").await.unwrap();
     sleep(MS * 21).await;
-    assert_eq!(a.relay_ids().await, ["r", "s"], "no beat has told that nobody has spoken for them");
-    // Now it is asked, and not at the next tick.
-    sleep(MS * 51).await;
-    assert_eq!(a.relay_ids().await, ["r"]);
-    let asked = a.path.count(Call::Pulse);
+    let (begun, asked) = (Instant::now(), a.path.count(Call::Pulse));
+    assert_eq!(a.relay_ids().await, ["r"], "no beat has told that somebody has spoken for it");
+    assert!(begun.elapsed() <= MS * 51, "it is asked now, and not at the next tick: {:?}", begun.elapsed());
     for _ in 0..100 {
         a.relays().await;
         sleep(MS).await;
     }
-    assert!(a.path.count(Call::Pulse) <= asked + 1, "it is asked once");
+    assert!(a.path.count(Call::Pulse) <= asked + 2, "it is asked once");
+}
+
+/// What one sort of read shows, each with the time that it has left.
+async fn shown(a: &Daemon, read: &str) -> Vec<Option<i64>> {
+    match read {
+        "relays" => a.relays().await.iter().map(|relay| relay.expires_in_ms).collect(),
+        "agents" => {
+            let listed = a.list_agents(pb::ListAgentsRequest::default()).await.unwrap();
+            listed.agents.iter().map(|agent| agent.expires_in_ms).collect()
+        }
+        "placement" => a.placement("x").await.iter().map(|placed| placed.expires_in_ms).collect(),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_first_read_shows_what_has_ended() {
+    for read in ["relays", "agents", "placement"] {
+        for offset in [1, 50, 137, 250, 449, 499] {
+            let a = daemon_with(&memory(), "a", UNTIDY).await;
+            sleep(MS * offset).await;
+            a.relay("r").await;
+            a.agent("x", "r").await;
+            sleep(TTL - MS).await;
+            assert_eq!(shown(&a, read).await, [Some(1)], "{read} at {offset} ms");
+            sleep(MS).await;
+            assert_eq!(shown(&a, read).await, [], "{read} at {offset} ms");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_later_page_shows_what_has_ended() {
+    let a = daemon_with(&memory(), "a", UNTIDY).await;
+    sleep(MS * 137).await;
+    a.relay("r").await;
+    a.relay("s").await;
+    sleep(TTL - MS).await;
+    let asked = pb::ListRelaysRequest { page_size: 1, ..Default::default() };
+    let first = a.list_relays(asked).await.unwrap();
+    assert_eq!(first.relays.len(), 1);
+    sleep(MS).await;
+    let asked = pb::ListRelaysRequest { page_token: first.next_page_token, ..Default::default() };
+    assert_eq!(a.list_relays(asked).await.unwrap().relays, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_is_nowhere_from_the_end_of_its_relay_on() {
+    for read in ["agents", "placement"] {
+        let a = daemon_with(&memory(), "a", Setup { agent_ttl: TTL * 2, ..UNTIDY }).await;
+        sleep(MS * 137).await;
+        a.relay("r").await;
+        a.agent("x", "r").await;
+        sleep(TTL).await;
+        assert_eq!(shown(&a, read).await, [], "{read}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_while_it_is_not_known_whether_the_store_is_away_is_not_told_as_gone() {
+    for ill in [Ill::Fails, Ill::Hangs] {
+        for read in ["relays", "agents", "placement"] {
+            let a = daemon_with(&memory(), "a", UNTIDY).await;
+            sleep(MS * 137).await;
+            a.relay("r").await;
+            a.agent("x", "r").await;
+            sleep(TTL - MS * 3).await;
+            a.path.fall_ill(EVERY_CALL, ill);
+            sleep(MS * 4).await;
+            let begun = Instant::now();
+            assert_eq!(shown(&a, read).await, [None], "{ill:?}, {read}: nobody knows how long");
+            assert!(begun.elapsed() <= MS * 500, "{ill:?}, {read}: {:?}", begun.elapsed());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_spared_after_a_restart_is_shown_with_the_end_of_that() {
+    for read in ["relays", "agents", "placement"] {
+        let store = memory();
+        let a = daemon_with(&store, "a", UNTIDY).await;
+        a.relay("r").await;
+        a.agent("x", "r").await;
+        sleep(TTL - SECOND).await;
+        drop(a);
+        sleep(TTL).await;
+        let a = daemon_with(&store, "a", UNTIDY).await;
+        let left = shown(&a, read).await[0].unwrap();
+        assert!((1..=2000).contains(&left), "{read}: {left} ms");
+        sleep(MS * u32::try_from(left).unwrap() - MS).await;
+        assert_eq!(shown(&a, read).await, [Some(1)], "{read}");
+        sleep(MS).await;
+        assert_eq!(shown(&a, read).await, [], "{read}");
+    }
 }

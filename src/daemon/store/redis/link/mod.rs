@@ -35,7 +35,6 @@ pub(super) use blocking::Own;
 pub use error::{Failure, LinkError};
 pub(super) use info::Info;
 pub use options::{RedisOptions, TlsFiles};
-pub(in crate::daemon) use tls::authorities;
 
 /// What is done first on every new connection, blocking ones too: nobody else uses the connection
 /// before it has succeeded.

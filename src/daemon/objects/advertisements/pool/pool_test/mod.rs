@@ -4,6 +4,7 @@ mod expiry;
 mod outages;
 mod pushes;
 mod reading;
+mod serving;
 
 use std::collections::BTreeSet;
 
@@ -144,6 +145,20 @@ fn catalogue() -> Producer {
 
 fn outside() -> Producer {
     Producer::http("registers").unwrap()
+}
+
+fn caller() -> Caller {
+    Caller {
+        principal: "registers".into(),
+        scopes: Scopes::all(),
+        request_id: RequestId::of_static("test"),
+        protocol: Protocol::Http1,
+        idempotency_key: None,
+        generated_key: None,
+        if_match: None,
+        if_none_match: None,
+        deadline: None,
+    }
 }
 
 fn these(ids: &[&str]) -> Rest {

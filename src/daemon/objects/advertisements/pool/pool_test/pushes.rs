@@ -132,20 +132,6 @@ async fn a_push_of_many_is_cancelled_between_commits() {
     assert_eq!(stored(store.as_ref(), "a").await.len(), 300);
 }
 
-fn caller() -> Caller {
-    Caller {
-        principal: "registers".into(),
-        scopes: Scopes::all(),
-        request_id: RequestId::of_static("test"),
-        protocol: Protocol::Http1,
-        idempotency_key: None,
-        generated_key: None,
-        if_match: None,
-        if_none_match: None,
-        deadline: None,
-    }
-}
-
 /// What the audit trail says of pushes, in the order of their commits.
 async fn told(store: &dyn Store) -> Vec<String> {
     let scan = Scan { kind: AUDIT, after: None, backwards: false, limit: 1000 };
