@@ -206,6 +206,32 @@ async fn after_a_flush_each_node_restores_its_own_record_and_any_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_stands_while_its_session_is_made_anew_and_no_longer() {
+    let clock = PausedClock(Instant::now());
+    let mesh = mesh(&["a"]).await;
+    let a = &mesh.daemons[0].presence;
+    assert!(a.stands());
+    for (what, lasts) in [("a store that refuses sessions", false), ("a store that is silent", true)] {
+        mesh.paths[0].fall_ill([Call::Open], Ill::Fails);
+        fail_over(&mesh, &next_store(clock));
+        while a.has_session() {
+            assert!(a.stands(), "{what}");
+            sleep(MS).await;
+        }
+        if lasts {
+            mesh.paths[0].fall_ill(EVERY_CALL, Ill::Fails);
+        }
+        sleep(TTL - MS * 100).await;
+        assert!(a.stands() && !a.is_registered(), "{what}");
+        sleep(TTL).await;
+        assert_eq!(a.stands(), lasts, "{what}");
+        mesh.paths[0].recover();
+        sleep(TTL).await;
+        assert!(a.stands() && a.is_registered(), "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_ordered_of_a_node_that_was_down_outlives_a_flush_whenever_it_starts() {
     for (when, starts_after, gone) in [
         ("it was stopped and starts at once", Duration::ZERO, PeerStatus::Left),
