@@ -18,6 +18,7 @@ mod refusal;
 mod under;
 pub mod view;
 pub mod watch;
+mod whole;
 
 #[cfg(test)]
 pub mod faulty;

@@ -85,11 +85,12 @@ impl Advertisements {
             request_hash(&pb::ListAvailableRequest { source: asked.source.clone(), ..Default::default() });
         let token = PageToken::decode(&asked.page_token, query)?;
         let registry = self.pool.registry();
-        let (cursor, envelope) = (self.cursor(), Envelope::of(registry));
+        let cursor = self.cursor();
         let mut ids = reading::available_ids(&self.pool, &asked.source);
         let total = ids.len();
         let next = page(&mut ids, size, token, String::clone);
         let registers = reading::available(&self.pool, &asked.source, &ids);
+        let envelope = Envelope::of(registry);
         let tag = tag_of(&registers, total, envelope.stale);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
@@ -121,12 +122,13 @@ impl Advertisements {
         };
         let query = request_hash(&filters);
         let token = PageToken::decode(&asked.page_token, query)?;
-        let (cursor, envelope) = (self.cursor(), Envelope::of(self.pool.registry()));
+        let cursor = self.cursor();
         let mut advertisements = reading::all(&self.pool, |source, register| {
             listing::is_among(&filters.source, source) && listing::is_among(&filters.register_id, register)
         });
         let total = advertisements.len();
         let next = page(&mut advertisements, size, token, reading::key);
+        let envelope = Envelope::of(self.pool.registry());
         Ok(pb::ListAdvertisementsResponse {
             schema_version: envelope.schema_version,
             generated_at: envelope.generated_at,

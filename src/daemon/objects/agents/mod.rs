@@ -250,7 +250,7 @@ impl Agents {
             agents: agents.collect(),
             next_page_token: next,
             cursor: reading.cursor.to_string(),
-            stale: stale.is_some(),
+            stale: self.registry.is_stale(),
             stale_ms: stale.map(whole_ms),
         })
     }
@@ -272,7 +272,7 @@ impl Agents {
         Ok(pb::GetAgentPlacementResponse {
             placement: show(&view.tenancy(), &record, stale.is_some()),
             cursor,
-            stale: stale.is_some(),
+            stale: self.registry.is_stale(),
             stale_ms: stale.map(whole_ms),
         })
     }
