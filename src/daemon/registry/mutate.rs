@@ -212,7 +212,7 @@ impl Registry {
         let reader = Reader::new(self.view());
         let epoch = reader.epoch;
         if let Some(shown) = unexpected(mutation, &reader) {
-            return Err(self.refuse_unexpected(mutation, shown));
+            return Err(self.refuse_unexpected(mutation, epoch, shown).await);
         }
         let decision = match decide(&reader) {
             Ok(decision) => decision,

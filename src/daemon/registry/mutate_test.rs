@@ -260,3 +260,35 @@ async fn what_nobody_restores_is_gone_after_a_while() {
     assert!(matches!(daemon.registry.find(&thing()).await, Ok(None)));
     assert_eq!(append(&daemon.registry, None).await.unwrap_err().code, Code::NotFound);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_version_is_refused_for_what_the_store_says_and_not_for_what_the_view_shows() {
+    let (inner, thing_now) = (memory(), |version| Some(IfMatch::Version(version)));
+    let store = Faulty::over(inner.clone());
+    write(inner.as_ref(), vec![put("first")]).await;
+    let daemon = over(store.clone()).await;
+    // The call under way hears of the second write; that of the third hangs.
+    store.fall_ill([Call::Log], Ill::Hangs);
+    for value in ["second", "third"] {
+        write(inner.as_ref(), vec![put(value)]).await;
+        sleep(MS * 10).await;
+    }
+    assert_eq!(version(&daemon.registry), 2, "the view is behind");
+    for expected in [1, 9] {
+        let fault = append(&daemon.registry, thing_now(expected)).await.unwrap_err();
+        assert_eq!(fault.reason, "VERSION_CONFLICT");
+        assert_eq!(fault.details["actualVersion"], "3", "{fault}");
+    }
+    let fault = append(&daemon.registry, thing_now(3)).await.unwrap_err();
+    assert_eq!(
+        fault.code,
+        Code::Unavailable,
+        "it is the version, but what it is of is not known here: {fault}"
+    );
+    for ill in [Ill::Fails, Ill::Hangs, Ill::LosesReplies] {
+        store.fall_ill([Call::Commit], ill);
+        let fault = append(&daemon.registry, thing_now(1)).await.unwrap_err();
+        assert_eq!(fault.reason, "STORE_UNAVAILABLE", "{ill:?}");
+        assert!(!fault.details.contains_key("actualVersion"), "{ill:?}: {fault}");
+    }
+}

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Mutation, Reader, Registry, may_decide_again};
+use super::{Mutation, RECALL_TIMEOUT, Reader, Registry, may_decide_again};
+use crate::daemon::registry::follow::in_time;
 use crate::daemon::registry::refusal::{commit_fault, conflict_fault, epoch_changed, unavailable};
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::registry::whole::lost;
-use crate::daemon::store::{CommitError, Epoch, RecordId, StoreError, Version};
+use crate::daemon::store::{Commit, CommitError, Epoch, Precondition, RecordId, StoreError, Version};
 use crate::daemon::surface::IfMatch;
 use crate::wire::fault::{Code, Fault};
 
@@ -46,8 +47,15 @@ impl Refused {
 }
 
 impl Registry {
-    /// Why nothing is decided about an object that is not what the caller expects, as far as this daemon knows.
-    pub(super) fn refuse_unexpected(&self, mutation: &Mutation<'_>, shown: Unexpected) -> Refused {
+    /// Why nothing is decided about an object that is not what the caller expects, as far as this daemon knows. What the
+    /// store says counts: a view that is behind would name a version that is the actual one no more, or refuse one that
+    /// the caller has read elsewhere.
+    pub(super) async fn refuse_unexpected(
+        &self,
+        mutation: &Mutation<'_>,
+        epoch: Epoch,
+        shown: Unexpected,
+    ) -> Refused {
         let Unexpected { wanted, record } = shown;
         let id = &mutation.object;
         if record.is_none() && self.view().awaits(id) {
@@ -58,14 +66,31 @@ impl Registry {
             };
         }
         let version = record.as_ref().map_or(Version(0), |record| record.record.version);
-        let fault = conflict_fault(mutation, wanted, version);
-        match mutation.expected {
-            // The view is behind what the caller has read elsewhere, or there is no such version.
-            Some(IfMatch::Version(expected)) if expected > version.0 => Refused::Behind(fault),
-            Some(IfMatch::Version(_) | IfMatch::Exists) | None => Refused::Finally(match record {
-                Some(record) => fault.detail("lastWriterId", &record.record.writer),
-                None => fault,
-            }),
+        let asked = Commit {
+            epoch,
+            preconditions: vec![Precondition::Version { id: id.clone(), version }],
+            writer: self.node_id().to_owned(),
+            ..Commit::default()
+        };
+        match in_time(RECALL_TIMEOUT, self.commit(asked)).await {
+            Ok(_) => {
+                let fault = conflict_fault(mutation, wanted, version);
+                Refused::Finally(match record {
+                    Some(record) => fault.detail("lastWriterId", &record.record.writer),
+                    None => fault,
+                })
+            }
+            Err(CommitError::Conflict { actual, .. }) if is_met(mutation.expected, actual) => {
+                Refused::Behind(unavailable(mutation, "this daemon is behind the store"))
+            }
+            Err(CommitError::Conflict { actual, .. }) => {
+                Refused::Finally(conflict_fault(mutation, wanted, actual))
+            }
+            // Nothing was to be made.
+            Err(CommitError::Store(StoreError::OutcomeUnknown(_))) => {
+                Refused::Finally(unavailable(mutation, "the store does not answer"))
+            }
+            Err(error) => self.refuse_commit(mutation, epoch, &error),
         }
     }
 
