@@ -57,6 +57,7 @@ pub(super) fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault 
     let action = mutation.action;
     match error {
         StoreError::Unavailable(_) => unavailable(mutation, "the store cannot be reached"),
+        StoreError::Denied { .. } => unavailable(mutation, &error.to_string()),
         StoreError::Full(_) => Fault::new(
             Code::ResourceExhausted,
             "STORE_FULL",
