@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use serde_json::Value;
 
 use super::client::Client;
-use super::document::{flag, number};
+use super::document::{field, flag, number};
 use super::error::CliError;
 use super::output::{Format, Notes, Out, Text, View};
 use super::rpc::Call;
@@ -115,11 +115,10 @@ impl Session {
         Ok(())
     }
 
-    /// Says that an answer is not of this moment, when it is not.
+    /// Says that an answer is not of this moment, or not whole, when it is not.
     pub fn warn_if_stale(&self, document: &Value) {
         if self.format().is_text() && flag(document, "stale") {
-            let ms = number(document, "staleMs");
-            self.notes().warn(&format!("the store is out of reach; this was known {ms}ms ago"));
+            self.notes().warn(&stale(document));
         }
     }
 
@@ -163,5 +162,17 @@ impl Session {
         if !config.unknown_keys.is_empty() {
             self.notes().warn(&format!("{path}: unknown keys: {}", config.unknown_keys.join(", ")));
         }
+    }
+}
+
+/// Why an answer is not of this moment.
+fn stale(document: &Value) -> String {
+    match field(document, "staleMs") {
+        // The store answers: what it has lost is what is missing.
+        Value::Null => {
+            "the registry has begun a new epoch without some of what was in it, which is about to be restored"
+                .to_owned()
+        }
+        _ => format!("the store is out of reach; this was known {}ms ago", number(document, "staleMs")),
     }
 }

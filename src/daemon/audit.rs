@@ -47,6 +47,9 @@ pub fn body(mutation: &Mutation<'_>, changes: &[String], node_id: &str) -> Audit
     }
 }
 
+/// What a node records when it meets a new epoch of the registry.
+pub const EPOCH_CHANGED: &str = "registry.epoch-changed";
+
 /// What is recorded of something that a node did by itself: no caller asked for it.
 pub fn own_body(node_id: &str, action: &str, object: String, changes: Vec<String>) -> AuditValue {
     AuditValue {

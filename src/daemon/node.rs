@@ -245,6 +245,12 @@ impl Node {
         self.ports.as_ref().map(RelayPorts::addresses)
     }
 
+    /// Whether it has a session that the store has not called over.
+    #[cfg(test)]
+    pub(super) fn has_session(&self) -> bool {
+        self.presence.has_session()
+    }
+
     /// Returns once the view has caught up and the node is registered, or the store is known to
     /// be away.
     pub async fn ready(&self) {
@@ -321,7 +327,7 @@ fn endpoints(config: &Config, control: SocketAddr, relay: Option<RelayAddresses>
 
 fn readiness(registry: &Arc<Registry>, presence: &Arc<Presence>, relay: Option<RelayServices>) -> Readiness {
     let present = presence.clone();
-    let readiness = Readiness::new(registry.clone(), move || present.is_registered());
+    let readiness = Readiness::new(registry.clone(), move || present.stands());
     match relay {
         Some(relay) => readiness.and(move || relay.readiness()),
         None => readiness,

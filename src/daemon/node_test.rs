@@ -77,6 +77,46 @@ async fn an_unknown_outcome_is_repeated_over_http_on_another_daemon() {
 }
 
 #[tokio::test]
+async fn a_store_that_has_never_answered_has_no_time_of_its_last_answer() {
+    let path = Faulty::over(Arc::new(MemoryStore::system()));
+    path.fall_ill(EVERY_CALL, Ill::Fails);
+    let directory = tempfile::tempdir().unwrap();
+    let a = node("a", directory.path(), path.clone()).await;
+    // By now its own clock has gone on for a while.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let store = item(&get(&a, "/readyz").await, "store");
+    let message = store["message"].as_str().unwrap();
+    assert!(message.contains("has never answered") && !message.contains("1970"), "{message}");
+    path.recover();
+    a.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_stays_ready_while_a_new_epoch_ends_its_session() {
+    let path = Faulty::over(Arc::new(MemoryStore::system()));
+    let directory = tempfile::tempdir().unwrap();
+    let a = node("a", directory.path(), path.clone()).await;
+    // So that the node cannot be back at once.
+    path.fall_ill([Call::Open], Ill::Fails);
+    path.swap(Arc::new(MemoryStore::system()));
+    let ready = |text: &str| serde_json::from_str::<Value>(text).unwrap()["ready"] == true;
+    let mut ended = 0;
+    loop {
+        let told = get(&a, "/readyz").await;
+        assert!(ready(&told), "{told}");
+        // Until it has been without a session for a good while.
+        ended += u32::from(!a.has_session());
+        match ended {
+            50 => path.recover(),
+            51.. if a.has_session() => break,
+            _ => {}
+        }
+        tokio::time::sleep(Duration::from_millis(4)).await;
+    }
+    a.stop().await;
+}
+
+#[tokio::test]
 async fn readiness_tells_of_settings_silence_and_lost_history() {
     let path = Faulty::over(Arc::new(MemoryStore::system()));
     let directory = tempfile::tempdir().unwrap();

@@ -29,7 +29,7 @@ pub async fn keep_present(registry: Arc<Registry>, presence: Arc<Presence>, ever
             presence.note_over(&over);
             beaten.notify_one();
         }
-        Heard::Nothing => {}
+        Heard::Nothing => presence.note_silence(),
     });
     tokio::join!(heart, follow_beats(&registry, &presence, &beaten), confirm_leases(&registry));
 }

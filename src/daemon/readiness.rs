@@ -19,17 +19,17 @@ type Further = Box<dyn Fn() -> Vec<ReadinessItem> + Send + Sync>;
 /// What a daemon needs to be of full use.
 pub struct Readiness {
     registry: Arc<Registry>,
-    is_registered: Box<dyn Fn() -> bool + Send + Sync>,
+    stands: Box<dyn Fn() -> bool + Send + Sync>,
     /// What a service that is switched on needs besides.
     further: Option<Further>,
     draining: AtomicBool,
 }
 
 impl Readiness {
-    /// `is_registered` says whether the node's record is entered.
-    pub fn new(registry: Arc<Registry>, is_registered: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        let is_registered = Box::new(is_registered);
-        Self { registry, is_registered, further: None, draining: AtomicBool::new(false) }
+    /// `stands` says whether the node is registered, or is about to be again.
+    pub fn new(registry: Arc<Registry>, stands: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        let stands = Box::new(stands);
+        Self { registry, stands, further: None, draining: AtomicBool::new(false) }
     }
 
     /// Asks for these items as well, each time.
@@ -62,7 +62,7 @@ impl Readiness {
         let advice = self.registry.store().advice();
         let settings = (!advice.is_empty()).then(|| advice.join("; "));
         let caught_up = view.head().caught_up;
-        let session = (self.is_registered)();
+        let session = (self.stands)();
         let serving = !self.draining.load(Ordering::Relaxed);
         let mut items = vec![
             item("serving", true, (!serving).then(|| "the daemon is stopping".to_owned())),
@@ -97,16 +97,15 @@ pub fn item(name: &str, required: bool, trouble: Option<String>) -> ReadinessIte
 
 /// What still works while the store does not.
 fn silence(registry: &Registry, age: Duration) -> String {
-    let now = registry.view().now();
-    let age_ms = age.as_millis();
-    let trouble = registry.view().contact().trouble().unwrap_or_default();
-    if now == Millis(0) {
+    let (contact, age_ms) = (registry.view().contact(), age.as_millis());
+    let trouble = contact.trouble().unwrap_or_default();
+    if !contact.has_answered() {
         return format!(
             "the store has never answered ({age_ms} ms so far): nothing is known yet, and the daemon goes on \
              asking: {trouble}"
         );
     }
-    let since = rfc3339(Millis(now.0.saturating_sub(whole_ms(age))));
+    let since = rfc3339(Millis(contact.now().0.saturating_sub(whole_ms(age))));
     format!(
         "the store has not answered since {since} ({age_ms} ms ago): reads and watches go on with what was \
          known then, changes are refused, and nobody is judged gone: {trouble}"

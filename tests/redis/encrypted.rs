@@ -49,7 +49,7 @@ async fn what_is_wrong_with_tls_is_told() -> Result<()> {
         ("a client of another authority", url(&server), options(&authority, Some(&other)), ""),
         ("a client without a certificate", url(&server), options(&authority, None), ""),
         ("a port without TLS", plain, options(&authority, None), "TLS"),
-        ("TLS on one side only", no_tls, RedisOptions::default(), ""),
+        ("TLS on one side only", no_tls, RedisOptions::default(), "must begin with `rediss`"),
         (
             "no such file",
             url(&server),

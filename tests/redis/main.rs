@@ -15,6 +15,7 @@ mod linked;
 mod migrating;
 mod outages;
 mod published;
+mod rights;
 mod standalone;
 mod telemetry;
 mod topologies;

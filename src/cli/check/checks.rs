@@ -235,7 +235,13 @@ fn store(facts: &Facts) -> Finding {
     of_node(facts, |node| {
         let kind = text(node, "store");
         if flag(node, "stale") {
-            let ms = field(node, "staleMs").as_u64().unwrap_or(0);
+            let Some(ms) = field(node, "staleMs").as_u64() else {
+                return finding(
+                    Verdict::Warn,
+                    format!("the {kind} store has begun a new epoch, which is being restored"),
+                )
+                .hint("check again in 10 seconds; registry-history says what was lost");
+            };
             return finding(Verdict::Fail, format!("the {kind} store has not answered for {ms}ms"))
                 .hint("answers are from memory until it does; changes are refused");
         }

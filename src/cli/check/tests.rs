@@ -128,6 +128,7 @@ fn bad_cases_of_the_mesh() -> Vec<Case> {
             "1200ms",
         ),
         ("registry-store", with_node(|node| node["store"] = json!("memory")), Verdict::Warn, "lost"),
+        ("registry-store", with_node(|node| node["stale"] = json!(true)), Verdict::Warn, "is being restored"),
         ("registry-settings", with_trouble(1, "set appendonly yes"), Verdict::Warn, "appendonly"),
         ("registry-history", with_trouble(2, "3 records were lost"), Verdict::Warn, "3 records"),
         ("registry-replicas", with_trouble(3, "0 have what was granted"), Verdict::Warn, "0 have"),

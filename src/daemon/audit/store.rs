@@ -229,5 +229,11 @@ pub async fn newest_revision_of(store: &dyn Store, node_id: &str) -> Result<u64,
 
 /// The node that a record says it is of; `None` when it cannot be read.
 pub fn node_of(record: &Record) -> Option<String> {
-    Some(AuditValue::decode(record.value.clone()).ok()?.node_id)
+    Some(said_in(record)?.0)
+}
+
+/// The node that a record names, and what was done; `None` when it is no audit record.
+pub fn said_in(record: &Record) -> Option<(String, String)> {
+    let value = AuditValue::decode(record.value.clone()).ok()?;
+    Some((value.node_id, value.action))
 }

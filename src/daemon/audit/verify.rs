@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::claims::Claims;
 use super::heads::Heads;
-use super::store::{newest_of, node_of, record_of, seals_stretch, stored, stored_chains, stretch};
+use super::store::{newest_of, node_of, record_of, said_in, seals_stretch, stored, stored_chains, stretch};
 use super::{oldest_key, published_key};
 use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
 use crate::core::audit_seal::trail::{
     Count, FINDINGS_MAX, Leaves, added, compare, expect, keep, no_row, told, unreadable,
 };
 use crate::core::audit_seal::{ChainId, Opened, open};
-use crate::daemon::audit::AUDIT;
+use crate::daemon::audit::{AUDIT, EPOCH_CHANGED};
 use crate::daemon::registry::Registry;
 use crate::daemon::store::{Record, Store, StoreError};
 
@@ -61,6 +61,8 @@ struct Run<'a> {
     /// The first key that a record of this time can have.
     from: String,
     claims: Claims<'a>,
+    /// The newest record that tells of a new epoch of the registry.
+    epoch_changed: Option<String>,
     report: Report,
 }
 
@@ -75,6 +77,7 @@ pub async fn verify(registry: &Registry, heads: &Heads, since_ms: u64) -> Result
         since_ms,
         from,
         claims: Claims::new(registry.view()),
+        epoch_changed: None,
         report: Report::default(),
     };
     // What is remembered first: the store holds at least that.
@@ -94,6 +97,7 @@ pub async fn verify(registry: &Registry, heads: &Heads, since_ms: u64) -> Result
     run.count_records().await?;
     // What an untrusted chain names was not added beside it: the key is what is wrong, and is told.
     run.search_added(&chains).await?;
+    run.name_the_epoch();
     run.report.findings = told(std::mem::take(&mut run.report.findings));
     Ok(run.report)
 }
@@ -223,8 +227,13 @@ impl Run<'_> {
                 if record.id.key < self.from {
                     continue;
                 }
-                match node_of(record) {
-                    Some(node_id) => self.count(record, node_id, page.head),
+                match said_in(record) {
+                    Some((node_id, action)) => {
+                        if action == EPOCH_CHANGED {
+                            self.epoch_changed = Some(record.id.key.clone());
+                        }
+                        self.count(record, node_id, page.head);
+                    }
                     None if self.is_named(record) => {}
                     None => self.find(unreadable(&record.id.key)),
                 }
@@ -265,6 +274,22 @@ impl Run<'_> {
 
     fn is_named(&self, record: &Record) -> bool {
         self.report.findings.iter().any(|finding| finding.record_id == record.id.key)
+    }
+
+    /// Says of what is gone, and of a seal that is another, that a new epoch is the likely reason if there was one: what
+    /// the store had not kept by then is lost, and nobody has touched it.
+    fn name_the_epoch(&mut self) {
+        let Some(id) = &self.epoch_changed else { return };
+        let is_likely = |finding: &Finding| match finding.wrong() {
+            Wrong::Missing | Wrong::Truncated => true,
+            Wrong::Changed => finding.record_id.is_empty(),
+            _ => false,
+        };
+        for finding in self.report.findings.iter_mut().filter(|finding| is_likely(finding)) {
+            let why =
+                format!("; likely lost when the registry began a new epoch, which record {id} tells of");
+            finding.what.push_str(&why);
+        }
     }
 
     /// Names the records that are covered and in no seal, of nodes that have more than their seals name.

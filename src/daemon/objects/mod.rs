@@ -106,19 +106,21 @@ pub struct Envelope {
     pub schema_version: String,
     pub generated_at: Option<Timestamp>,
     pub local_node_id: String,
+    /// Whether the answer is not of this moment, or lacks what is about to be restored.
     pub stale: bool,
+    /// For how long the store has been silent.
     pub stale_ms: Option<u32>,
 }
 
 impl Envelope {
-    /// As the registry stands now.
+    /// As the registry stands now; asked for when all is read, for a new epoch may come meanwhile.
     pub fn of(registry: &Registry) -> Self {
         let silence = registry.view().silence();
         Self {
             schema_version: SCHEMA_VERSION.to_owned(),
             generated_at: store_time(registry),
             local_node_id: registry.node_id().to_owned(),
-            stale: silence.is_some(),
+            stale: registry.is_stale(),
             stale_ms: silence.map(|age| u32::try_from(age.as_millis()).unwrap_or(u32::MAX)),
         }
     }

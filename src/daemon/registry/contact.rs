@@ -59,6 +59,11 @@ impl Contact {
         last.store.after(last.at.elapsed())
     }
 
+    /// Whether the store has ever answered: before, nothing is known of its time.
+    pub fn has_answered(&self) -> bool {
+        self.last().store > Millis(0)
+    }
+
     /// The instant by which deadlines are judged: it stands still while the store is silent.
     pub(super) fn judged_now(&self) -> Millis {
         let last = self.last();

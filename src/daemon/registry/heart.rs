@@ -44,6 +44,8 @@ pub enum Heard {
 struct Heart<'a> {
     registry: &'a Registry,
     pace: Pace,
+    /// The epoch of the view when it beat last.
+    known: Epoch,
     /// The epoch of the last answer, and where to ask on from in it.
     epoch: Epoch,
     asked_last: Millis,
@@ -59,6 +61,7 @@ pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Hea
     let mut heart = Heart {
         registry,
         pace,
+        known: Epoch(0),
         epoch: Epoch(0),
         asked_last: Millis(0),
         renewed: None,
@@ -72,10 +75,19 @@ pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Hea
             // A silence of all is noticed from the first renewal on, so that comes at once.
             () = registry.own().kept() => heart.begin_anew(),
             () = asked_for(registry, beaten) => Instant::now(),
+            // All that this node holds is void, and nothing may take its place before that is said.
+            () = another_epoch(registry, heart.known) => Instant::now(),
         };
         beaten = now;
         after_beat(heart.beat(now).await);
     }
+}
+
+/// Waits until the view is of another epoch than this one.
+async fn another_epoch(registry: &Registry, known: Epoch) {
+    let mut head = registry.view().follow_head();
+    // The view lives as long as its registry, so the sender is never gone while we wait.
+    let _ = head.wait_for(|head| head.epoch != known).await;
 }
 
 /// Waits until somebody wants to know how the store stands now, and some time behind the beat at `beaten`: however
@@ -94,6 +106,7 @@ impl Heart<'_> {
 
     async fn beat(&mut self, now: Instant) -> Heard {
         let known = self.registry.view().head().epoch;
+        self.known = known;
         let Standing { valid, mut run_out } = self.registry.own().standing(known);
         // A tick may come a little early; half a step is nothing to a deadline.
         let due = self.renewed.is_none_or(|last| now + POLL_EVERY / 2 >= last + self.pace.renew_every);

@@ -18,6 +18,7 @@ mod refusal;
 mod under;
 pub mod view;
 pub mod watch;
+mod whole;
 
 #[cfg(test)]
 pub mod faulty;
@@ -189,7 +190,7 @@ impl Registry {
     pub async fn record_epochs(&self) -> Result<(), CommitError> {
         for loss in self.losses.unrecorded(&self.view) {
             let object = format!("registry/{}", loss.epoch);
-            let body = audit::own_body(&self.node_id, "registry.epoch-changed", object, loss.lines());
+            let body = audit::own_body(&self.node_id, audit::EPOCH_CHANGED, object, loss.lines());
             let commit = Commit {
                 epoch: self.view.head().epoch,
                 writes: vec![audit::write(self.view.now(), &body, self.audit_mac())],

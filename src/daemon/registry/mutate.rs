@@ -1,5 +1,7 @@
 //! The one way to change something: load, decide, commit, and the commit is the event.
 
+mod refused;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use xxhash_rust::xxh64::xxh64;
 use super::Registry;
 use super::cursor::Cursor;
 use super::follow::{chain, in_time};
-use super::refusal::{OUTCOME_UNKNOWN, commit_fault, conflict_fault, internal, store_fault, unavailable};
+use super::refusal::{OUTCOME_UNKNOWN, commit_fault, internal, store_fault, unavailable};
 use super::view::{View, ViewRecord};
 use crate::daemon::audit;
 use crate::daemon::store::{
@@ -23,6 +25,7 @@ use crate::daemon::store::{
 };
 use crate::daemon::surface::{Caller, IfMatch};
 use crate::wire::fault::Fault;
+use refused::{Refused, patience, refuse_decided, unexpected};
 
 /// How often a mutation decides, and how often it waits for the view.
 const TRIES_MAX: usize = 5;
@@ -90,17 +93,35 @@ pub struct Reader<'a> {
     /// That of the first reading or an earlier one: versions begin anew with an epoch.
     epoch: Epoch,
     seen: RefCell<BTreeMap<RecordId, Option<Arc<ViewRecord>>>>,
+    /// Those that were not there, and that the commit insists on nothing of.
+    missed: RefCell<Vec<RecordId>>,
 }
 
 impl<'a> Reader<'a> {
     fn new(view: &'a View) -> Self {
-        Self { view, epoch: view.head().epoch, seen: RefCell::default() }
+        Self { view, epoch: view.head().epoch, seen: RefCell::default(), missed: RefCell::default() }
     }
 
     /// A record as it was when it was first asked for; `None` if there was none.
     pub fn get(&self, id: &RecordId) -> Option<Arc<ViewRecord>> {
         let mut seen = self.seen.borrow_mut();
         seen.entry(id.clone()).or_insert_with(|| self.view.get(id)).clone()
+    }
+
+    /// Whether there is a record; the commit does not insist on it.
+    pub fn knows(&self, id: &RecordId) -> bool {
+        let known = self.view.get(id).is_some();
+        if !known {
+            self.missed.borrow_mut().push(id.clone());
+        }
+        known
+    }
+
+    /// Which of those that were not there are about to be there again.
+    fn awaited(&self) -> Vec<RecordId> {
+        let (seen, missed) = (self.seen.borrow(), self.missed.borrow());
+        let absent = seen.iter().filter(|(_, record)| record.is_none()).map(|(id, _)| id);
+        absent.chain(missed.iter()).filter(|id| self.view.awaits(id)).cloned().collect()
     }
 
     fn preconditions(self) -> Vec<Precondition> {
@@ -118,10 +139,10 @@ pub fn request_hash(request: &impl Message) -> u64 {
 impl Registry {
     /// Carries out a mutation: reads what `decide` asks for, commits what it answers together
     /// with the audit record, and decides again (at most five times) when somebody else was
-    /// faster and the caller expected no version.
+    /// faster, or the registry has begun a new epoch, and the caller expected no version.
     ///
     /// # Errors
-    /// What `decide` refuses; `VERSION_CONFLICT`; `STORE_UNAVAILABLE` (nothing was changed);
+    /// What `decide` refuses; `VERSION_CONFLICT`, `EPOCH_CHANGED`; `STORE_UNAVAILABLE` (nothing was changed);
     /// `OUTCOME_UNKNOWN` (repeat with the same idempotency key).
     pub async fn mutate<A: Answer>(
         &self,
@@ -170,29 +191,41 @@ impl Registry {
         mutation: &Mutation<'_>,
         decide: impl Fn(&Reader<'_>) -> Result<Decision<A>, Fault>,
     ) -> Result<A, Fault> {
-        let mut tries = 0;
+        let (mut tries, until) = (0, patience(mutation));
         loop {
             tries += 1;
-            self.see_expected(mutation).await;
-            let reader = Reader::new(self.view());
-            check_expected(mutation, &reader)?;
-            let decision = decide(&reader)?;
-            // What changes nothing is committed too: only the store knows that it still is so.
-            let commit = self.commit_of(mutation, &decision, reader)?;
-            let epoch = commit.epoch;
-            match self.commit_in_time(commit).await {
-                Ok(committed) => return self.answer(mutation, decision, epoch, committed),
-                Err(CommitError::Conflict { .. }) if tries < TRIES_MAX && may_decide_again(mutation) => {
-                    // The view is behind the store; let it catch up before deciding again.
-                    self.catch_up().await;
-                }
-                Err(error) => {
-                    if let CommitError::Store(error) = &error {
-                        self.note_refusal(mutation, error);
-                    }
-                    return Err(commit_fault(mutation, &error));
-                }
+            let refused = match self.decide_once(mutation, &decide).await {
+                Ok(answer) => return Ok(answer),
+                Err(refused) => refused,
+            };
+            if tries == TRIES_MAX || !self.has_passed(&refused, until).await {
+                return Err(refused.into_fault());
             }
+        }
+    }
+
+    async fn decide_once<A: Answer>(
+        &self,
+        mutation: &Mutation<'_>,
+        decide: &impl Fn(&Reader<'_>) -> Result<Decision<A>, Fault>,
+    ) -> Result<A, Refused> {
+        let reader = Reader::new(self.view());
+        let epoch = reader.epoch;
+        if let Some(shown) = unexpected(mutation, &reader) {
+            return Err(self.refuse_unexpected(mutation, epoch, shown).await);
+        }
+        let decision = match decide(&reader) {
+            Ok(decision) => decision,
+            Err(refusal) => return Err(refuse_decided(mutation, &reader, refusal)),
+        };
+        // What changes nothing is committed too: only the store knows that it still is so.
+        let commit = self.commit_of(mutation, &decision, reader).map_err(Refused::Finally)?;
+        match self.commit_in_time(commit).await {
+            Ok(committed) => self.answer(mutation, decision, epoch, committed).map_err(Refused::Finally),
+            Err(error @ CommitError::Conflict { .. }) if may_decide_again(mutation) => {
+                Err(Refused::Behind(commit_fault(mutation, &error)))
+            }
+            Err(error) => Err(self.refuse_commit(mutation, epoch, &error)),
         }
     }
 
@@ -200,18 +233,6 @@ impl Registry {
     async fn commit_in_time(&self, commit: Commit) -> Result<Committed, CommitError> {
         let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
         timeout(COMMIT_TIMEOUT, self.commit(commit)).await.unwrap_or_else(late)
-    }
-
-    /// Gives the view a moment to show the version that the caller has read elsewhere.
-    async fn see_expected(&self, mutation: &Mutation<'_>) {
-        let Some(IfMatch::Version(expected)) = mutation.expected else { return };
-        for _ in 0..TRIES_MAX {
-            let shown = self.view().get(&mutation.object);
-            if shown.map_or(0, |record| record.record.version.0) >= expected {
-                return;
-            }
-            self.catch_up().await;
-        }
     }
 
     /// Says what the store refuses: the first of many is told, because every caller may try again.
@@ -330,24 +351,6 @@ impl Registry {
 /// Whether somebody else's change is a reason to decide anew, and not to refuse.
 fn may_decide_again(mutation: &Mutation<'_>) -> bool {
     !matches!(mutation.expected, Some(IfMatch::Version(_)))
-}
-
-fn check_expected(mutation: &Mutation<'_>, reader: &Reader<'_>) -> Result<(), Fault> {
-    let Some(expected) = mutation.expected else { return Ok(()) };
-    let record = reader.get(&mutation.object);
-    let actual = record.as_ref().map_or(Version(0), |record| record.record.version);
-    let wanted = match expected {
-        IfMatch::Exists if record.is_some() => return Ok(()),
-        IfMatch::Version(version) if actual.0 == version => return Ok(()),
-        IfMatch::Version(version) => Version(version),
-        // Any version would do, and the first is the least there can be.
-        IfMatch::Exists => Version(1),
-    };
-    let mut fault = conflict_fault(mutation, wanted, actual);
-    if let Some(record) = record {
-        fault = fault.detail("lastWriterId", &record.record.writer);
-    }
-    Err(fault)
 }
 
 fn idempotency_key(mutation: &Mutation<'_>, id: &str) -> IdempotencyKey {

@@ -1,18 +1,23 @@
-//! What a mutation demands is what it has read first, whatever the view learns meanwhile.
+//! What a mutation demands is what it has read first, whatever the view learns meanwhile; and what becomes of it in
+//! another epoch, or when the view is behind.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant, sleep};
 
 use super::Registry;
+use super::faulty::{Call, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
 use super::mutate::{Decision, Mutation, Reader};
 use super::view::Applied;
-use crate::daemon::store::{Commit, Committed, Kind, MemoryStore, RecordId, Revision, Version, Write};
+use crate::daemon::store::{
+    Commit, Committed, Kind, MemoryStore, Pulse, RecordId, Revision, Store, Version, Write,
+};
 use crate::daemon::surface::{Caller, IfMatch, Protocol, RequestId, Scopes};
-use crate::wire::fault::Fault;
+use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::mesh::control::v1::PeerChange;
 
 const THING: Kind = Kind::of("thing");
@@ -24,7 +29,11 @@ struct Daemon {
 }
 
 async fn daemon() -> Daemon {
-    let registry = Arc::new(Registry::new("a", Arc::new(MemoryStore::system()), &MIRRORED));
+    over(Arc::new(MemoryStore::system())).await
+}
+
+async fn over(store: Arc<dyn Store>) -> Daemon {
+    let registry = Arc::new(Registry::new("a", store, &MIRRORED));
     let mut task = JoinSet::new();
     task.spawn(follow_log(registry.clone()));
     wait_for(registry.view(), Revision(0)).await;
@@ -61,6 +70,14 @@ async fn change(
     expected: Option<IfMatch>,
     decide: impl Fn(&Reader<'_>) -> Vec<Write>,
 ) -> Result<PeerChange, Fault> {
+    try_change(registry, expected, |reader| Ok(decide(reader))).await
+}
+
+async fn try_change(
+    registry: &Registry,
+    expected: Option<IfMatch>,
+    decide: impl Fn(&Reader<'_>) -> Result<Vec<Write>, Fault>,
+) -> Result<PeerChange, Fault> {
     let caller = Caller {
         principal: "local".into(),
         scopes: Scopes::all(),
@@ -82,7 +99,7 @@ async fn change(
         request_hash: 0,
     };
     let decide = |reader: &Reader<'_>| {
-        let writes = decide(reader);
+        let writes = decide(reader)?;
         Ok(Decision { writes, changes: vec!["changed".to_owned()], answer: PeerChange::default() })
     };
     registry.mutate(mutation, decide).await
@@ -139,4 +156,139 @@ async fn a_record_that_was_absent_at_first_must_still_be_absent() {
     });
     assert_eq!(refused.await.unwrap_err().reason, "VERSION_CONFLICT");
     assert_eq!(registry.view().get(&thing()).unwrap().record.value, "overtakes");
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+fn memory() -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new(PausedClock(Instant::now())))
+}
+
+/// Writes past every daemon.
+async fn write(store: &dyn Store, writes: Vec<Write>) {
+    let epoch = store.pulse(Pulse::default()).await.unwrap().epoch;
+    store.commit(Commit { epoch, writes, writer: "b".to_owned(), ..Commit::default() }).await.unwrap();
+}
+
+/// A store with a thing in it, the daemon over it, and a store of a later epoch.
+async fn before_another_epoch() -> (Arc<Faulty>, Daemon, Arc<MemoryStore>) {
+    let (store, clock) = (Faulty::over(memory()), PausedClock(Instant::now()));
+    write(store.as_ref(), vec![put("first")]).await;
+    let daemon = over(store.clone()).await;
+    sleep(MS).await;
+    (store, daemon, Arc::new(MemoryStore::new(clock)))
+}
+
+/// Changes what must be there.
+async fn append(registry: &Registry, expected: Option<IfMatch>) -> Result<PeerChange, Fault> {
+    let absent = || Fault::new(Code::NotFound, "THING_NOT_FOUND", "there is no thing");
+    let decide = |reader: &Reader<'_>| {
+        let read = reader.get(&thing()).ok_or_else(absent)?;
+        Ok(vec![put(&format!("{} and more", String::from_utf8_lossy(&read.record.value)))])
+    };
+    try_change(registry, expected, decide).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_meets_another_epoch_is_decided_again_in_it_unless_it_expects_a_version() {
+    for (expected, reason) in
+        [(None, None), (Some(IfMatch::Exists), None), (Some(IfMatch::Version(1)), Some("EPOCH_CHANGED"))]
+    {
+        let (store, daemon, next) = before_another_epoch().await;
+        write(next.as_ref(), vec![put("copy")]).await;
+        store.swap(next.clone());
+        let changed = append(&daemon.registry, expected).await;
+        assert_eq!(changed.err().map(|fault| fault.reason.into_owned()).as_deref(), reason, "{expected:?}");
+        let value = next.scan(all()).await.unwrap().records.remove(0).value;
+        assert_eq!(value, if reason.is_none() { "copy and more" } else { "copy" }, "{expected:?}");
+    }
+}
+
+fn all() -> crate::daemon::store::Scan {
+    crate::daemon::store::Scan { kind: THING, after: None, backwards: false, limit: 10 }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_in_an_epoch_that_cannot_be_read_may_be_repeated() {
+    let (store, daemon, next) = before_another_epoch().await;
+    store.fall_ill([Call::Scan], Ill::Hangs);
+    store.swap(next);
+    let asked = Instant::now();
+    let fault = append(&daemon.registry, None).await.unwrap_err();
+    assert_eq!((fault.code, fault.reason.as_ref()), (Code::Unavailable, "STORE_UNAVAILABLE"));
+    assert!(fault.message.contains("new epoch") && fault.message.contains("nothing was changed"), "{fault}");
+    assert!(asked.elapsed() <= MS * 4000, "{:?}", asked.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_epoch_has_lost_is_waited_for_and_called_gone_only_later() {
+    let (store, daemon, next) = before_another_epoch().await;
+    let registry = &daemon.registry;
+    store.swap(next.clone());
+    // The first to notice.
+    let fault = append(registry, None).await.unwrap_err();
+    assert_eq!(fault.code, Code::Unavailable, "{fault}");
+    assert!(fault.message.contains("thing/x") && fault.message.contains("restored"), "{fault}");
+    assert!(registry.is_stale(), "what is listed lacks it");
+    let fault = append(registry, Some(IfMatch::Version(1))).await.unwrap_err();
+    assert_eq!(fault.reason, "EPOCH_CHANGED", "versions begin anew, whoever restores it");
+    let restored = async {
+        sleep(MS * 300).await;
+        write(next.as_ref(), vec![put("restored")]).await;
+    };
+    let (changed, ()) = tokio::join!(append(registry, None), restored);
+    changed.unwrap();
+    assert!(!registry.is_stale());
+    assert_eq!(registry.view().get(&thing()).unwrap().record.value, "restored and more");
+    write(next.as_ref(), vec![Write::Delete { id: thing() }]).await;
+    sleep(MS * 10).await;
+    assert_eq!(append(registry, None).await.unwrap_err().code, Code::NotFound, "somebody has deleted it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_restores_is_gone_after_a_while() {
+    let (store, daemon, next) = before_another_epoch().await;
+    store.swap(next);
+    while daemon.registry.view().get(&thing()).is_some() {
+        // Nothing else asks the store here.
+        let _ = append(&daemon.registry, None).await;
+        sleep(MS).await;
+    }
+    assert!(daemon.registry.find(&thing()).await.is_err_and(|fault| fault.code == Code::Unavailable));
+    sleep(MS * 10_000).await;
+    assert!(!daemon.registry.is_stale());
+    assert!(matches!(daemon.registry.find(&thing()).await, Ok(None)));
+    assert_eq!(append(&daemon.registry, None).await.unwrap_err().code, Code::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_is_refused_for_what_the_store_says_and_not_for_what_the_view_shows() {
+    let (inner, thing_now) = (memory(), |version| Some(IfMatch::Version(version)));
+    let store = Faulty::over(inner.clone());
+    write(inner.as_ref(), vec![put("first")]).await;
+    let daemon = over(store.clone()).await;
+    // The call under way hears of the second write; that of the third hangs.
+    store.fall_ill([Call::Log], Ill::Hangs);
+    for value in ["second", "third"] {
+        write(inner.as_ref(), vec![put(value)]).await;
+        sleep(MS * 10).await;
+    }
+    assert_eq!(version(&daemon.registry), 2, "the view is behind");
+    for expected in [1, 9] {
+        let fault = append(&daemon.registry, thing_now(expected)).await.unwrap_err();
+        assert_eq!(fault.reason, "VERSION_CONFLICT");
+        assert_eq!(fault.details["actualVersion"], "3", "{fault}");
+    }
+    let fault = append(&daemon.registry, thing_now(3)).await.unwrap_err();
+    assert_eq!(
+        fault.code,
+        Code::Unavailable,
+        "it is the version, but what it is of is not known here: {fault}"
+    );
+    for ill in [Ill::Fails, Ill::Hangs, Ill::LosesReplies] {
+        store.fall_ill([Call::Commit], ill);
+        let fault = append(&daemon.registry, thing_now(1)).await.unwrap_err();
+        assert_eq!(fault.reason, "STORE_UNAVAILABLE", "{ill:?}");
+        assert!(!fault.details.contains_key("actualVersion"), "{ill:?}: {fault}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::mutate::Mutation;
 use crate::daemon::store::{CommitError, StoreError, Version};
+use crate::daemon::surface::IfMatch;
 use crate::wire::fault::{Code, Fault};
 
 /// The reason of a fault after which the change may have been made.
@@ -56,6 +57,7 @@ pub(super) fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault 
     let action = mutation.action;
     match error {
         StoreError::Unavailable(_) => unavailable(mutation, "the store cannot be reached"),
+        StoreError::Denied { .. } => unavailable(mutation, &error.to_string()),
         StoreError::Full(_) => Fault::new(
             Code::ResourceExhausted,
             "STORE_FULL",
@@ -64,18 +66,27 @@ pub(super) fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault 
         .hint("make room where the store keeps its data, then try again"),
         StoreError::OutcomeUnknown(_) => outcome_unknown(mutation),
         StoreError::Invalid { what } => Fault::invalid(format!("cannot carry out {action}: {what}")),
-        StoreError::EpochChanged { .. } => Fault::new(
-            Code::Aborted,
-            "EPOCH_CHANGED",
-            format!("cannot carry out {action}: the registry has begun a new epoch; nothing was changed"),
-        )
-        .hint("read again, then repeat"),
+        StoreError::EpochChanged { .. } if matches!(mutation.expected, Some(IfMatch::Version(_))) => {
+            epoch_changed(mutation)
+        }
+        StoreError::EpochChanged { .. } => {
+            unavailable(mutation, "the registry has begun a new epoch, which this daemon has not read yet")
+        }
         StoreError::Incompatible { what, .. } => Fault::new(
             Code::Internal,
             "INTERNAL",
             format!("cannot carry out {action}: what the store holds cannot be understood: {what}"),
         ),
     }
+}
+
+/// The fault of a change that expects a version: those of the epoch before mean nothing any more.
+pub(super) fn epoch_changed(mutation: &Mutation<'_>) -> Fault {
+    let action = mutation.action;
+    let message = format!(
+        "cannot carry out {action}: the registry has begun a new epoch, and versions with it; nothing was changed"
+    );
+    Fault::new(Code::Aborted, "EPOCH_CHANGED", message).hint("read again, then repeat")
 }
 
 /// The fault of a change that did not get as far as the store.

@@ -3,6 +3,7 @@
 //! It answers every read and feeds every watch. It mirrors the records of some kinds, every
 //! group's deadline, and the newest commits of the log.
 
+mod awaited;
 mod confirmed;
 mod groups;
 mod tenancy;
@@ -18,13 +19,14 @@ use prost::Message;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use awaited::Awaited;
 use confirmed::{Confirmed, Splits};
 pub use confirmed::{Split, ToConfirm};
 pub use tenancy::Tenancy;
 
 use super::contact::Contact;
 use super::cursor::Cursor;
-use super::loss::{EpochChange, Lost, Reach};
+use super::loss::EpochChange;
 use crate::core::time::Millis;
 use crate::daemon::store::{
     Beat, Change, Epoch, Grace, Group, GroupId, GroupRef, Kind, Lease, LogEntry, Record, RecordId, Revision,
@@ -146,6 +148,7 @@ struct State {
     heard_of: Revision,
     confirmed: Confirmed,
     splits: Splits,
+    awaited: Awaited,
     /// Asks the heart for a beat.
     beats: Arc<Notify>,
     /// How often something was met past its deadline of which the store was not heard since.
@@ -455,7 +458,7 @@ impl View {
             state.take_in(self.mirrored, self.followed, entry);
         }
         if before.caught_up && before.epoch != epoch {
-            lose(state.change_from(before, &old));
+            lose(state.lose(before, &old));
         }
         self.ask_confirmation();
         self.head.send_replace(state.head);
@@ -463,17 +466,6 @@ impl View {
 }
 
 impl State {
-    /// What the present records lack of the `old` ones, which were those of another epoch.
-    fn change_from(&self, before: Head, old: &BTreeMap<Kind, Records>) -> EpochChange {
-        let reach = Reach { revision: before.revision, at: self.heard_at };
-        let lost = old.values().flat_map(BTreeMap::values).filter_map(|held| {
-            let id = &held.record.id;
-            let copy = self.kinds.get(&id.kind).and_then(|records| records.get(&id.key));
-            Lost::of(held, copy.map(|copy| &copy.record), reach)
-        });
-        EpochChange { before: before.epoch, after: self.head.epoch, lost: lost.collect() }
-    }
-
     /// The oldest revision from which the view can still go forward.
     fn oldest(&self) -> Revision {
         self.recent.front().map_or(self.head.revision, |entry| entry.previous)
@@ -572,6 +564,7 @@ impl State {
     /// Applies one change, keeping the newer record when a load was ahead of the log.
     fn change_record(&mut self, change: &Change) -> ViewChange {
         let (epoch, id) = (self.head.epoch, &change.after.id);
+        self.awaited.forget(id);
         let records = self.kinds.entry(id.kind.clone()).or_default();
         let known = records.get(&id.key).cloned();
         let before = change.before.as_ref().map(|before| match &known {

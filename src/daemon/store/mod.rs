@@ -418,6 +418,9 @@ pub enum StoreError {
     /// Nothing was changed. Try again.
     #[error("the store cannot be reached")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store does not let this daemon do what it must. Nothing was changed. Try again once it may.
+    #[error("the store does not let this daemon do what it must: {what}")]
+    Denied { what: String },
     /// The store has no room. Nothing was changed.
     #[error("the store is full")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -22,7 +22,7 @@ async fn a_daemon_starts_without_its_store_and_waits_for_it() -> Result<()> {
     server.kill()?;
     let node = Node::start("n1", &server.url(), &[])?;
     let (ok, message) = node.api.item("store").await?;
-    ensure!(!ok && message.contains("not answered"), "{message}");
+    ensure!(!ok && message.contains("has never answered"), "{message}");
     ensure!(!node.api.is_ready().await?);
     ensure!(node.place.log().contains("store out of reach"), "{}", node.place.log());
     let shown = node.api.get("/control/node").await?.ok()?;

@@ -207,7 +207,7 @@ pub static REASONS: &[Explanation] = &[
     explain(
         "EPOCH_CHANGED",
         Code::Aborted,
-        "the registry began anew, so what was read before means nothing",
+        "the registry began anew, so a version or a cursor of before means nothing",
         "read again, then repeat the change",
     ),
     explain(

@@ -301,7 +301,7 @@ pub static REASONS: &[Explanation] = &[
     explain(
         "STORE_UNAVAILABLE",
         Code::Unavailable,
-        "the store is out of reach; nothing was changed",
+        "the store is out of reach, or has begun anew and is being restored; nothing was changed",
         "repeat it later; omnirelay mesh check",
     ),
     explain(

@@ -251,6 +251,9 @@ async fn after_a_flush_a_chain_goes_on_from_its_own_head_and_what_is_lost_is_sai
     let report = a.verify().await;
     let wrong: Vec<Wrong> = report.findings.iter().map(Finding::wrong).collect();
     assert_eq!(wrong, [Wrong::Missing; 3], "a seal and two records: {:?}", report.findings);
+    let told = place.all(AUDIT).await[0].id.key.clone();
+    let why = format!("likely lost when the registry began a new epoch, which record {told} tells of");
+    assert!(report.findings.iter().all(|finding| finding.what.ends_with(&why)), "{:?}", report.findings);
     assert_eq!(report.counts["a"].sealed, 2);
 }
 

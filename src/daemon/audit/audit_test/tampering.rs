@@ -121,6 +121,7 @@ async fn what_is_written_to_the_store_is_found_and_named() {
         for node in [&a, &b] {
             let finding = node.found(what).await;
             assert_eq!(finding.wrong(), wrong, "{what}: {finding:?}");
+            assert!(!finding.what.contains("epoch"), "{what}: none has begun: {finding:?}");
             match &expected {
                 At::Record(number) => assert_eq!(finding.record_id, records[*number].id.key, "{what}"),
                 At::Seal(end) => assert!(finding.seal.ends_with(end), "{what}: {finding:?}"),

@@ -243,7 +243,7 @@ impl Agents {
             agents: agents.collect(),
             next_page_token: next,
             cursor: reading.cursor.to_string(),
-            stale: stale.is_some(),
+            stale: self.registry.is_stale(),
             stale_ms: stale.map(whole_ms),
         })
     }
@@ -266,7 +266,7 @@ impl Agents {
         Ok(pb::GetAgentPlacementResponse {
             placement: show(&view.tenancy(), &record, stale.is_some()),
             cursor,
-            stale: stale.is_some(),
+            stale: self.registry.is_stale(),
             stale_ms: stale.map(whole_ms),
         })
     }

@@ -23,8 +23,8 @@ pub(super) async fn explain(
     check_scope(&request.scope)?;
     registry.ready_for(&request.min_revision).await?;
     let view = registry.view();
+    let known = find(registry, &request.scope).await?;
     let cursor = head_cursor(view);
-    let known = find(view, &request.scope)?;
     let roster = Roster::of(view);
     let nodes = roster.nodes();
     let quarantine_until = view.tenancy().quarantine_until();

@@ -23,7 +23,6 @@ use crate::core::scope::ScopeKind;
 use crate::core::text::shown;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::view::View;
 use crate::daemon::store::{Kind, RecordId};
 use crate::daemon::telemetry::Pace;
 use crate::wire::fault::{Code, Fault};
@@ -109,8 +108,8 @@ impl Leaders {
             ..asked.clone()
         });
         let token = PageToken::decode(&asked.page_token, query)?;
-        let envelope = Envelope::of(&self.registry);
         let all = AllKnown::of(self.registry.view());
+        let envelope = Envelope::of(&self.registry);
         let cursor = all.reading.cursor;
         let tag = list_tag(&asked, &all, envelope.stale);
         if caller.has_seen(&tag) {
@@ -147,8 +146,8 @@ impl Leaders {
     async fn get_one(&self, request: pb::GetLeaderRequest) -> Result<Response<pb::GetLeaderResponse>, Fault> {
         check_scope(&request.scope)?;
         self.registry.ready_for(&request.min_revision).await?;
+        let known = find(&self.registry, &request.scope).await?;
         let cursor = head_cursor(self.registry.view());
-        let known = find(self.registry.view(), &request.scope)?;
         let envelope = Envelope::of(&self.registry);
         let response = pb::GetLeaderResponse {
             schema_version: envelope.schema_version,
@@ -168,13 +167,13 @@ impl Leaders {
     ) -> Result<Response<pb::LeadershipHistoryResponse>, Fault> {
         let limit = listing::page_size(request.limit, HISTORY_DEFAULT, PAGE_SIZE_MAX)?;
         self.registry.ready_for(&request.min_revision).await?;
-        let cursor = head_cursor(self.registry.view());
         let scopes = if request.scope.is_empty() {
             AllKnown::of(self.registry.view()).scopes
         } else {
             check_scope(&request.scope)?;
-            vec![find(self.registry.view(), &request.scope)?]
+            vec![find(&self.registry, &request.scope).await?]
         };
+        let cursor = head_cursor(self.registry.view());
         let mut tenures: Vec<pb::Tenure> = scopes.iter().flat_map(Known::tenures).collect();
         tenures.sort_by_key(|tenure| {
             let at = tenure.elected_at.map(|at| (at.seconds, at.nanos));
@@ -213,8 +212,10 @@ pub fn leadership_id(scope: &str) -> RecordId {
     RecordId::new(LEADERSHIP, scope)
 }
 
-fn find(view: &View, scope: &str) -> Result<Known, Fault> {
-    Known::find(view, scope).ok_or_else(|| not_found(scope))
+async fn find(registry: &Registry, scope: &str) -> Result<Known, Fault> {
+    let record = registry.find(&leadership_id(scope)).await?;
+    let known = record.and_then(|record| Known::of(&registry.view().tenancy(), &record));
+    known.ok_or_else(|| not_found(scope))
 }
 
 fn check_scope(scope: &str) -> Result<ScopeKind, Fault> {

@@ -17,8 +17,9 @@ pub async fn get(
     check_node_id(&request.node_id)?;
     registry.ready_for(&request.min_revision).await?;
     let view = registry.view();
+    let record = registry.find(&peer_id(&request.node_id)).await?;
+    let record = record.ok_or_else(|| not_found(&request.node_id))?;
     let cursor = head_cursor(view);
-    let record = view.get(&peer_id(&request.node_id)).ok_or_else(|| not_found(&request.node_id))?;
     let value = record.value::<PeerValue>().unwrap_or_default();
     let leads: Vec<String> = {
         let tenancy = view.tenancy();

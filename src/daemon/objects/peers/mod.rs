@@ -22,7 +22,7 @@ use crate::core::lease::Node;
 use crate::core::names::check_node_name;
 use crate::core::time::{Millis, millis};
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::request_hash;
+use crate::daemon::registry::mutate::{Reader, request_hash};
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 use crate::daemon::registry::watch::{Step, Watch, WatchEvent};
 use crate::daemon::registry::{Registry, parse_cursor};
@@ -68,9 +68,9 @@ impl Peers {
 
         let query = query_hash(&asked);
         let token = PageToken::decode(&asked.page_token, query)?;
-        let envelope = Envelope::of(&self.registry);
         let Reading { cursor, changed, records } =
             listing::read(&self.registry, &PEER, token.as_ref()).await?;
+        let envelope = Envelope::of(&self.registry);
         let tag = list_tag(&asked, changed, envelope.stale);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
@@ -112,9 +112,9 @@ impl Peers {
         let asked = request.into_inner();
         check_node_id(&asked.node_id)?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let cursor = head_cursor(self.registry.view());
-        let record = self.registry.view().get(&peer_id(&asked.node_id));
+        let record = self.registry.find(&peer_id(&asked.node_id)).await?;
         let record = record.ok_or_else(|| not_found(&asked.node_id))?;
+        let cursor = head_cursor(self.registry.view());
         let tag = format!("\"{}\"", record.record.version);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor));
@@ -269,9 +269,17 @@ impl Roster {
 /// Checks that a node has a record, whatever its status.
 ///
 /// # Errors
+/// `PEER_NOT_FOUND`; `STORE_UNAVAILABLE` while its record is about to be restored.
+pub async fn check_known(registry: &Registry, node_id: &str) -> Result<(), Fault> {
+    registry.find(&peer_id(node_id)).await?.map(|_| ()).ok_or_else(|| not_found(node_id))
+}
+
+/// The same for a mutation that is about something else.
+///
+/// # Errors
 /// `PEER_NOT_FOUND`.
-pub fn check_known(view: &View, node_id: &str) -> Result<(), Fault> {
-    view.get(&peer_id(node_id)).map(|_| ()).ok_or_else(|| not_found(node_id))
+pub fn check_known_to(reader: &Reader<'_>, node_id: &str) -> Result<(), Fault> {
+    if reader.knows(&peer_id(node_id)) { Ok(()) } else { Err(not_found(node_id)) }
 }
 
 /// Differs after every change of a peer's record.

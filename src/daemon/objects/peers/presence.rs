@@ -1,7 +1,7 @@
 //! How a node enters its own record, keeps it true, and judges the silence of others.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,6 +53,8 @@ pub struct Presence {
     /// What the node says about itself; the labels are those of its configuration.
     profile: pb::PeerMetadata,
     registered: AtomicBool,
+    /// When the session ended in which it was registered; later while the store is silent.
+    ended: Mutex<Option<Instant>>,
     /// It is about to stop, so nobody is to hand anything to it.
     withdrawn: AtomicBool,
     /// Another daemon with this node's id and secret has taken its session.
@@ -69,6 +71,7 @@ impl Presence {
             settings,
             profile,
             registered: AtomicBool::new(false),
+            ended: Mutex::default(),
             withdrawn: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
             refused: AtomicBool::new(false),
@@ -87,9 +90,22 @@ impl Presence {
             } else {
                 warn!(group = %group, "session had ended before it was renewed");
             }
-            self.registered.store(false, Ordering::Relaxed);
+            if self.registered.swap(false, Ordering::Relaxed) {
+                *self.ended() = Some(Instant::now());
+            }
             self.registry.own().drop(group);
         }
+    }
+
+    /// Notes that the store is silent: nobody can be registered meanwhile.
+    pub fn note_silence(&self) {
+        if let Some(ended) = self.ended().as_mut() {
+            *ended = Instant::now();
+        }
+    }
+
+    fn ended(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long a session lives without a renewal.
@@ -105,6 +121,13 @@ impl Presence {
     /// Whether the record says that this node is alive, in the session it has.
     pub fn is_registered(&self) -> bool {
         self.registered.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is registered, or was until less than a session ago and is about to be again: with a new epoch the
+    /// sessions of all nodes end at once, and nobody is to take that for the end of all nodes.
+    pub fn stands(&self) -> bool {
+        let is_brief = |ended: Instant| ended.elapsed() < self.settings.session_ttl;
+        self.is_registered() || !self.has_rival() && self.ended().is_some_and(is_brief)
     }
 
     /// Whether another daemon is known to have this node's id.

@@ -11,6 +11,7 @@ use super::{
     too_many,
 };
 use crate::core::catalogue::{Given, Lower, RegisterError, concerns_pool, differences};
+use crate::daemon::objects::peers;
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, expected, tagged, timestamp, written};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled, request_hash};
@@ -48,8 +49,10 @@ impl Registers {
             dry_run: request.dry_run,
             hash,
         };
-        let decide = |found: Option<&Arc<ViewRecord>>| {
-            self.check_host(asked.node_id)?;
+        let decide = |reader: &Reader<'_>, found: Option<&Arc<ViewRecord>>| {
+            if asked.node_id != self.registry.node_id() {
+                peers::check_known_to(reader, asked.node_id)?;
+            }
             if found.is_some() {
                 return Err(asked.exists());
             }
@@ -88,7 +91,7 @@ impl Registers {
             dry_run: request.dry_run,
             hash,
         };
-        let decide = |found: Option<&Arc<ViewRecord>>| {
+        let decide = |_: &Reader<'_>, found: Option<&Arc<ViewRecord>>| {
             let held = found.ok_or_else(|| not_found(asked.node_id, asked.register_id))?;
             let held = held.value::<RegisterValue>().unwrap_or_default();
             given.applied_to(&held, Lower::Refused).map(Change::Put).map_err(refused)
@@ -113,7 +116,7 @@ impl Registers {
             dry_run: request.dry_run,
             hash,
         };
-        let decide = |found: Option<&Arc<ViewRecord>>| {
+        let decide = |_: &Reader<'_>, found: Option<&Arc<ViewRecord>>| {
             found.map(|_| Change::Delete).ok_or_else(|| not_found(asked.node_id, asked.register_id))
         };
         self.change(&asked, decide).await
@@ -123,7 +126,7 @@ impl Registers {
     async fn change(
         &self,
         asked: &Asked<'_>,
-        decide: impl Fn(Option<&Arc<ViewRecord>>) -> Result<Change, Fault>,
+        decide: impl Fn(&Reader<'_>, Option<&Arc<ViewRecord>>) -> Result<Change, Fault>,
     ) -> Result<Response<pb::RegisterChange>, Fault> {
         check_id(asked.register_id)?;
         check_reason(asked.reason)?;
@@ -139,7 +142,7 @@ impl Registers {
         };
         let mutated = self.registry.mutate(mutation, |reader: &Reader<'_>| {
             let found = reader.get(&id);
-            let change = decide(found.as_ref())?;
+            let change = decide(reader, found.as_ref())?;
             Ok(self.decision(&id, found.as_deref(), change))
         });
         let mut answer = mutated.await?;

@@ -60,7 +60,7 @@ impl Registers {
         let node_id = self.node(&request.node_id)?;
         check_items(&request.registers)?;
         self.registry.ready_for("").await?;
-        self.check_host(node_id)?;
+        self.check_host(node_id).await?;
         let import = Import {
             caller,
             node_id,

@@ -156,13 +156,13 @@ impl Registers {
     /// Checks that registers may be entered for a node: this one, or one that has a peer record.
     ///
     /// # Errors
-    /// `PEER_NOT_FOUND`.
-    fn check_host(&self, node_id: &str) -> Result<(), Fault> {
+    /// `PEER_NOT_FOUND`; `STORE_UNAVAILABLE` while its record is about to be restored.
+    async fn check_host(&self, node_id: &str) -> Result<(), Fault> {
         // Its own record may not be there yet.
         if node_id == self.registry.node_id() {
             Ok(())
         } else {
-            peers::check_known(self.registry.view(), node_id)
+            peers::check_known(&self.registry, node_id).await
         }
     }
 

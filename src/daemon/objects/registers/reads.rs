@@ -50,12 +50,13 @@ impl Registers {
         let token = PageToken::decode(&asked.page_token, query.hash)?;
         self.registry.ready_for(&asked.min_revision).await?;
 
-        let envelope = Envelope::of(&self.registry);
-        let reading = listing::read(&self.registry, &REGISTER, token.as_ref()).await?;
+        let mut reading = listing::read(&self.registry, &REGISTER, token.as_ref()).await?;
         // A node that was forgotten may have left registers; of one that nobody knows the id is mistyped.
         if of_node(&reading.records, query.node_id).is_empty() {
-            self.check_host(query.node_id)?;
+            self.check_host(query.node_id).await?;
+            reading = listing::read(&self.registry, &REGISTER, token.as_ref()).await?;
         }
+        let envelope = Envelope::of(&self.registry);
         let tag = list_tag(&asked, reading.changed, envelope.stale);
         let cursor = reading.cursor.to_string();
         if caller.has_seen(&tag) {
@@ -83,11 +84,16 @@ impl Registers {
         check_id(&asked.register_id)?;
         let node_id = self.node(&asked.node_id)?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let cursor = head_cursor(self.registry.view());
-        let register = self.registry.view().get(&register_record(node_id, &asked.register_id));
-        let register = register.and_then(|record| shown_as(&record));
         let look = |_: &View| advertisements::of_register(&self.pool, &asked.register_id);
         let advertisements = self.registry.look(look).await;
+        let id = register_record(node_id, &asked.register_id);
+        // One that somebody advertises is there, whatever its host has said of it.
+        let register = match self.registry.view().get(&id) {
+            None if advertisements.is_empty() => self.registry.find(&id).await?,
+            register => register,
+        };
+        let cursor = head_cursor(self.registry.view());
+        let register = register.and_then(|record| shown_as(&record));
         if register.is_none() && advertisements.is_empty() {
             return Err(not_found(node_id, &asked.register_id));
         }

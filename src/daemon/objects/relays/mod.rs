@@ -221,7 +221,7 @@ impl Relays {
             relays: relays.collect(),
             next_page_token: next,
             cursor: cursor.to_string(),
-            stale: stale.is_some(),
+            stale: self.registry.is_stale(),
             stale_ms: stale.map(whole_ms),
         })
     }

@@ -66,6 +66,7 @@ impl LifeError {
 fn store_fault(action: &str, error: &StoreError) -> Fault {
     match error {
         StoreError::Unavailable(_) => unavailable(action, "the store cannot be reached"),
+        StoreError::Denied { .. } => unavailable(action, &error.to_string()),
         StoreError::EpochChanged { .. } => unavailable(action, "the registry has begun a new epoch"),
         StoreError::OutcomeUnknown(_) => {
             let message = format!("{action} was sent to the store, which did not say whether it was made");

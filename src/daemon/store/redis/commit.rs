@@ -102,6 +102,7 @@ pub(super) fn is_final(refusal: &CommitError) -> bool {
         CommitError::Store(StoreError::EpochChanged { .. } | StoreError::Invalid { .. }) => true,
         CommitError::Store(
             StoreError::Unavailable(_)
+            | StoreError::Denied { .. }
             | StoreError::Full(_)
             | StoreError::OutcomeUnknown(_)
             | StoreError::Incompatible { .. },

@@ -135,6 +135,9 @@ impl RedisStore {
         match &error {
             LinkError::Lost(_) => lost(error.into()),
             LinkError::Refused { code, .. } if code == "OOM" => StoreError::Full(error.into()),
+            LinkError::Refused { code, detail } if is_denied(code, detail) => {
+                StoreError::Denied { what: format!("{code} {detail}") }
+            }
             LinkError::Refused { code, detail } if is_about_a_key(&error) => {
                 StoreError::Incompatible { what: format!("{code} {detail}"), record: None }
             }
@@ -428,7 +431,13 @@ impl Store for RedisStore {
 fn is_about_a_key(error: &LinkError) -> bool {
     let LinkError::Refused { code, detail } = error else { return false };
     let unread = code == "ERR" && detail.contains("user_script") && !error.is_elsewhere();
-    is_of_a_key(code) || unread && !detail.contains("Write commands are not allowed")
+    let is_read_only = detail.contains("Write commands are not allowed");
+    is_of_a_key(code) || unread && !is_read_only && !is_denied(code, detail)
+}
+
+/// True for what the user may not do, which a script that calls it tells in its own words.
+fn is_denied(code: &str, detail: &str) -> bool {
+    code == "NOPERM" || code == "ERR" && detail.starts_with("The user executing the script can't")
 }
 
 /// True for the first word of an error that says what is wrong with a key.

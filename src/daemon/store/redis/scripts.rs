@@ -2,10 +2,40 @@
 
 use redis::{Cmd, cmd};
 
+/// What every script begins with.
+const COMMON: &str = include_str!("scripts/common.lua");
 /// Runs although the server is full.
 const ALLOW_OOM: &str = "flags=allow-oom";
 const NO_WRITES: &str = "flags=no-writes";
 const WRITES: &str = "";
+
+/// What a store sends or calls, each with arguments that it may have: the user is asked whether it may.
+const COMMANDS: [(&str, &str); 24] = [
+    ("APPEND", "META, ''"),
+    ("EXISTS", "META"),
+    ("GET", "META"),
+    ("HDEL", "META, 'f'"),
+    ("HGET", "META, 'f'"),
+    ("HGETALL", "META"),
+    ("HMGET", "META, 'f'"),
+    ("HSET", "META, 'f', ''"),
+    ("INFO", ""),
+    ("PEXPIRE", "META, '1'"),
+    ("TIME", ""),
+    ("TYPE", "META"),
+    ("XADD", "META, '*', 'f', ''"),
+    ("XLEN", "META"),
+    ("XRANGE", "META, '-', '+'"),
+    ("XREAD", "'STREAMS', META, '0'"),
+    ("XREVRANGE", "META, '+', '-'"),
+    ("XTRIM", "META, 'MINID', '0'"),
+    ("ZADD", "META, '0', 'm'"),
+    ("ZCARD", "META"),
+    ("ZRANGE", "META, '0', '-1'"),
+    ("ZRANGEBYLEX", "META, '-', '+'"),
+    ("ZREM", "META, 'm'"),
+    ("ZSCORE", "META, 'm'"),
+];
 
 /// A script and the name that the server knows it by.
 pub(super) struct Script {
@@ -53,15 +83,20 @@ impl Scripts {
 impl Script {
     /// The script that every new connection runs first. It runs seldom enough to name its keys.
     pub fn greet() -> Self {
-        let body = include_str!("scripts/greet.lua");
-        Self { source: text(ALLOW_OOM, true, body), ..Self::new(ALLOW_OOM, body) }
+        let (body, all) = (include_str!("scripts/greet.lua"), rights(|_| true));
+        Self { source: text(ALLOW_OOM, true, &all, body), ..Self::new(ALLOW_OOM, body) }
     }
 
     fn new(flags: &str, body: &str) -> Self {
-        let source = text(flags, false, body);
+        let needed = if flags == NO_WRITES {
+            String::new()
+        } else {
+            rights(|name| calls(COMMON, name) || calls(body, name))
+        };
+        let source = text(flags, false, &needed, body);
         let hash = redis::Script::new(&source).get_hash().to_owned();
         // It is run to be told what was wrong, and must change nothing.
-        Self { source, hash, naming: text(NO_WRITES, true, body) }
+        Self { source, hash, naming: text(NO_WRITES, true, "", body) }
     }
 
     /// Calls it by its hash, which the server may have forgotten; its arguments go behind.
@@ -80,9 +115,27 @@ impl Script {
     }
 }
 
-fn text(flags: &str, names_keys: bool, body: &str) -> String {
-    let common = include_str!("scripts/common.lua");
-    format!("#!lua {flags}\nlocal NAMES_KEYS = {names_keys}\n{common}\n{body}")
+fn text(flags: &str, names_keys: bool, needed: &str, body: &str) -> String {
+    format!("#!lua {flags}\nlocal NAMES_KEYS = {names_keys}\n{COMMON}\n{needed}{body}")
+}
+
+/// Refuses a user that may not do all of this, before anything is done: a script that writes stops at the first command
+/// that is denied, and what it has written by then stays. A right can be taken from a user that is connected.
+fn rights(is_needed: impl Fn(&str) -> bool) -> String {
+    let needed = COMMANDS.iter().filter(|(name, _)| is_needed(name));
+    let asked = needed.map(|(name, arguments)| {
+        let comma = if arguments.is_empty() { "" } else { ", " };
+        let word = name.to_lowercase();
+        format!("if not redis.acl_check_cmd('{name}'{comma}{arguments}) then lacking = lacking .. ' +{word}' end\n")
+    });
+    let asked: String = asked.collect();
+    format!(
+        "local lacking = ''\n{asked}if lacking ~= '' then return redis.error_reply('NOPERM the user needs' .. lacking) end\n"
+    )
+}
+
+fn calls(script: &str, name: &str) -> bool {
+    script.contains(&format!("redis.call('{name}'")) || script.contains(&format!("redis.pcall('{name}'"))
 }
 
 fn command(name: &str, script: &str, meta: &str) -> Cmd {
@@ -107,6 +160,12 @@ mod tests {
         calls.filter_map(|rest| rest.split('\'').next()).map(str::to_lowercase)
     }
 
+    /// What a script asks about.
+    fn asked(script: &Script) -> BTreeSet<String> {
+        let asked = script.source.split("redis.acl_check_cmd('").skip(1);
+        asked.filter_map(|rest| rest.split('\'').next()).map(str::to_lowercase).collect()
+    }
+
     /// Every command that is sent or called.
     fn done() -> BTreeSet<String> {
         let (scripts, greet) = (Scripts::new(), Script::greet());
@@ -120,14 +179,23 @@ mod tests {
     /// What the first script on a connection asks the server about before it goes on.
     #[test]
     fn every_command_is_asked_for() {
-        let greet = Script::greet();
-        let list = greet.source.split("local NEEDED = {").nth(1).and_then(|rest| rest.split("\n}").next());
-        let asked = list.unwrap_or_default().split("{ '").skip(1).filter_map(|rest| rest.split('\'').next());
-        let asked: BTreeSet<String> = asked.map(str::to_lowercase).collect();
+        let asked = asked(&Script::greet());
         let mut needed = done();
         // Without the first two nothing asks. A user that may not wait is one of an earlier version, and told so.
         needed.retain(|command| !["eval", "evalsha", "wait"].contains(&command.as_str()));
         assert_eq!(asked, needed);
+    }
+
+    #[test]
+    fn a_script_that_writes_asks_for_all_that_it_calls_before_it_calls() {
+        let all = Scripts::new();
+        let writing = [&all.commit, &all.commit_freeing, &all.pulse, &all.open_group, &all.close_group];
+        for script in writing.into_iter().chain([&all.housekeep, &all.confirm]) {
+            assert_eq!(asked(script), called(script).collect(), "{}", script.source);
+        }
+        for script in [&all.recall, &all.scan, &all.leases, &all.log] {
+            assert_eq!(asked(script), BTreeSet::new(), "what writes nothing is not torn");
+        }
     }
 
     #[test]

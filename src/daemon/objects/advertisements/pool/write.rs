@@ -162,9 +162,10 @@ pub(super) fn outcome_of(error: &StoreError) -> Outcome {
         Outcome::Refused(Refused { reason, message: follow::chain(error), concerns_all })
     };
     match error {
-        StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) | StoreError::EpochChanged { .. } => {
-            Outcome::Unreachable
-        }
+        StoreError::Unavailable(_)
+        | StoreError::Denied { .. }
+        | StoreError::OutcomeUnknown(_)
+        | StoreError::EpochChanged { .. } => Outcome::Unreachable,
         StoreError::Full(_) => refused("STORE_FULL", true),
         StoreError::Invalid { .. } => refused("INVALID_ARGUMENT", false),
         StoreError::Incompatible { .. } => refused("STORE_INCOMPATIBLE", false),

@@ -206,6 +206,72 @@ async fn after_a_flush_each_node_restores_its_own_record_and_any_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_flush_no_list_lacks_anybody_and_says_that_it_is_whole() {
+    let clock = PausedClock(Instant::now());
+    let mut mesh = mesh(&["a", "b", "c"]).await;
+    // Others restore it, later.
+    mesh.daemons[2].presence.leave().await;
+    drop(mesh.daemons.pop());
+    sleep(TTL).await;
+    fail_over(&mesh, &next_store(clock));
+    let (flushed, mut lacked) = (Instant::now(), 0);
+    while flushed.elapsed() < TTL * 3 {
+        for daemon in &mesh.daemons {
+            let list = daemon.peers.list(called(pb::ListPeersRequest::default(), |_| {})).await;
+            let list = list.unwrap().into_inner();
+            assert!(list.peers.len() == 3 || list.stale, "after {:?}: {list:?}", flushed.elapsed());
+            assert!(list.peers.len() < 3 || !list.stale, "after {:?}: {list:?}", flushed.elapsed());
+            lacked += usize::from(list.peers.len() < 3);
+        }
+        sleep(MS).await;
+    }
+    assert!(lacked > 0, "there is a moment at which it does");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_flush_whoever_asks_for_a_peer_waits_until_it_is_there() {
+    for after in [0, 3, 60, 300, 450] {
+        let clock = PausedClock(Instant::now());
+        let mesh = mesh(&["a", "b"]).await;
+        fail_over(&mesh, &next_store(clock));
+        sleep(MS * after).await;
+        for node_id in ["a", "b"] {
+            let cordoned = mesh.daemons[0].peers.cordon(called(cordon(node_id, "disk"), |_| {})).await;
+            assert!(cordoned.is_ok(), "{after} ms: {cordoned:?}");
+            let get = pb::GetPeerRequest { node_id: node_id.to_owned(), ..Default::default() };
+            let got = mesh.daemons[1].peers.get(called(get, |_| {})).await;
+            assert!(got.is_ok(), "{after} ms: {got:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_stands_while_its_session_is_made_anew_and_no_longer() {
+    let clock = PausedClock(Instant::now());
+    let mesh = mesh(&["a"]).await;
+    let a = &mesh.daemons[0].presence;
+    assert!(a.stands());
+    for (what, lasts) in [("a store that refuses sessions", false), ("a store that is silent", true)] {
+        mesh.paths[0].fall_ill([Call::Open], Ill::Fails);
+        fail_over(&mesh, &next_store(clock));
+        while a.has_session() {
+            assert!(a.stands(), "{what}");
+            sleep(MS).await;
+        }
+        if lasts {
+            mesh.paths[0].fall_ill(EVERY_CALL, Ill::Fails);
+        }
+        sleep(TTL - MS * 100).await;
+        assert!(a.stands() && !a.is_registered(), "{what}");
+        sleep(TTL).await;
+        assert_eq!(a.stands(), lasts, "{what}");
+        mesh.paths[0].recover();
+        sleep(TTL).await;
+        assert!(a.stands() && a.is_registered(), "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_ordered_of_a_node_that_was_down_outlives_a_flush_whenever_it_starts() {
     for (when, starts_after, gone) in [
         ("it was stopped and starts at once", Duration::ZERO, PeerStatus::Left),

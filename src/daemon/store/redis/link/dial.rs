@@ -28,6 +28,9 @@ const KEEPALIVE_TRIES: u32 = 3;
 /// How long sent bytes may stay unacknowledged before the system breaks the connection.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
 
+/// What is said to whoever reaches a port that may be one for TLS.
+const NO_TLS: &str = " (if it expects TLS, the URL must begin with `rediss`)";
+
 /// How a connection is made.
 pub(super) struct Manner {
     pub username: Option<String>,
@@ -44,6 +47,8 @@ pub(super) struct Dialed {
     pub multiplexed: MultiplexedConnection,
     pub driver: Driver,
     pub at: Address,
+    /// What a server may mean that ends the connection in place of its first answer.
+    hint: &'static str,
 }
 
 /// The task that reads and writes a connection. Dropping it closes the connection.
@@ -64,7 +69,8 @@ pub(super) async fn dial(at: &Address, manner: &Manner) -> Result<Dialed, Failur
         .await
         .map_err(|error| Failure::because(format!("cannot use the connection to {at}"), error))?;
     let driver = Driver(tokio::spawn(driver));
-    let mut dialed = Dialed { multiplexed, driver, at: at.clone() };
+    let hint = if manner.tls.is_some() { "" } else { NO_TLS };
+    let mut dialed = Dialed { multiplexed, driver, at: at.clone(), hint };
     introduce(&mut dialed, manner).await?;
     Ok(dialed)
 }
@@ -124,9 +130,15 @@ async fn introduce(dialed: &mut Dialed, manner: &Manner) -> Result<(), Failure> 
     }
     // A user need not have the permission.
     match ask(&mut dialed.multiplexed, cmd("CLIENT").arg("SETNAME").arg("omnirelayd")).await {
-        Ok(_) | Err(LinkError::Refused { .. }) => Ok(()),
+        Ok(_) | Err(LinkError::Refused { .. }) => {
+            dialed.hint = "";
+            Ok(())
+        }
         // A server that does not like the certificate says so in place of its first answer.
-        Err(error) => Err(Failure::because(format!("{} does not accept us", dialed.at), error)),
+        Err(error) => Err(Failure::because(
+            format!("{} does not accept us{}", dialed.at, dialed.hint_at(&error)),
+            error,
+        )),
     }
 }
 
@@ -138,10 +150,20 @@ pub(super) async fn ask(connection: &mut MultiplexedConnection, command: &Cmd) -
 impl Dialed {
     /// Sends a command that the connection is of no use without.
     pub async fn ask(&mut self, command: &Cmd, purpose: &str) -> Result<Value, Failure> {
-        let at = &self.at;
-        ask(&mut self.multiplexed, command)
-            .await
-            .map_err(|error| Failure::because(format!("{at} did not let us {purpose}"), error))
+        match ask(&mut self.multiplexed, command).await {
+            Ok(answer) => {
+                self.hint = "";
+                Ok(answer)
+            }
+            Err(error) => {
+                let what = format!("{} did not let us {purpose}{}", self.at, self.hint_at(&error));
+                Err(Failure::because(what, error))
+            }
+        }
+    }
+
+    fn hint_at(&self, error: &LinkError) -> &'static str {
+        if matches!(error, LinkError::Lost(_)) { self.hint } else { "" }
     }
 
     /// Takes a database other than the first.

@@ -203,7 +203,7 @@ impl Link {
 
 impl Connection {
     fn new(dialed: Dialed, generation: u64) -> Self {
-        let Dialed { multiplexed, driver, at } = dialed;
+        let Dialed { multiplexed, driver, at, .. } = dialed;
         Self { multiplexed, generation, at, made: Instant::now(), driver: Arc::new(driver) }
     }
 

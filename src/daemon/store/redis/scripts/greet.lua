@@ -11,21 +11,6 @@ local function told(section, field)
   return string.match(redis.call('INFO', section), field .. ':([^\r\n]+)')
 end
 
--- A user that lacks a command would have a script stop between its writes.
-local NEEDED = {
-  { 'APPEND', META, '' }, { 'EXISTS', META }, { 'GET', META }, { 'HDEL', META, 'f' }, { 'HGET', META, 'f' },
-  { 'HGETALL', META }, { 'HMGET', META, 'f' }, { 'HSET', META, 'f', '' }, { 'INFO' }, { 'PEXPIRE', META, '1' },
-  { 'TIME' }, { 'TYPE', META }, { 'XADD', META, '*', 'f', '' }, { 'XLEN', META }, { 'XRANGE', META, '-', '+' },
-  { 'XREAD', 'STREAMS', META, '0' }, { 'XREVRANGE', META, '+', '-' }, { 'XTRIM', META, 'MINID', '0' },
-  { 'ZADD', META, '0', 'm' }, { 'ZCARD', META }, { 'ZRANGE', META, '0', '-1' }, { 'ZRANGEBYLEX', META, '-', '+' },
-  { 'ZREM', META, 'm' }, { 'ZSCORE', META, 'm' },
-}
-local lacking = ''
-for _, command in ipairs(NEEDED) do
-  if not redis.acl_check_cmd(unpack(command)) then lacking = lacking .. ' +' .. string.lower(command[1]) end
-end
-if lacking ~= '' then return redis.error_reply('NOPERM the user needs' .. lacking) end
-
 local row = redis.call('HMGET', META, 'schema', 'epoch', 'head', 'run', 'replication', 'offset', 'clock',
   'quarantine', 'quarantine_ms')
 -- In a second place, should `meta` be deleted.

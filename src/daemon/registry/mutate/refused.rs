@@ -1,0 +1,169 @@
+//! Why a mutation is not carried out, and whether it is to be decided again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Mutation, RECALL_TIMEOUT, Reader, Registry, may_decide_again};
+use crate::daemon::registry::follow::in_time;
+use crate::daemon::registry::refusal::{commit_fault, conflict_fault, epoch_changed, unavailable};
+use crate::daemon::registry::view::ViewRecord;
+use crate::daemon::registry::whole::lost;
+use crate::daemon::store::{Commit, CommitError, Epoch, Precondition, RecordId, StoreError, Version};
+use crate::daemon::surface::IfMatch;
+use crate::wire::fault::{Code, Fault};
+
+/// How long it waits for a new epoch to be read and for what that has lost to be restored: each node restores its own
+/// record within a second.
+const PASS_WAIT: Duration = Duration::from_secs(4);
+/// How much of a caller's time is left for the answer.
+const ANSWER_TIME: Duration = Duration::from_millis(200);
+
+/// Why a mutation was not carried out just now, with what its caller is told if it is not decided again.
+pub(super) enum Refused {
+    Finally(Fault),
+    /// Somebody was faster, and the view is about to show it.
+    Behind(Fault),
+    /// The registry has begun another epoch than this one.
+    OfEpoch(Epoch, Fault),
+    /// A new epoch has lost these records, which are about to be there again.
+    Lost(Vec<RecordId>, Fault),
+}
+
+impl Refused {
+    fn lost(mutation: &Mutation<'_>, ids: Vec<RecordId>) -> Self {
+        let why = ids.first().map(lost).unwrap_or_default();
+        Self::Lost(ids, unavailable(mutation, &why))
+    }
+
+    pub fn into_fault(self) -> Fault {
+        match self {
+            Self::Finally(fault) | Self::Behind(fault) | Self::OfEpoch(_, fault) | Self::Lost(_, fault) => {
+                fault
+            }
+        }
+    }
+}
+
+impl Registry {
+    /// Why nothing is decided about an object that is not what the caller expects, as far as this daemon knows. What the
+    /// store says counts: a view that is behind would name a version that is the actual one no more, or refuse one that
+    /// the caller has read elsewhere.
+    pub(super) async fn refuse_unexpected(
+        &self,
+        mutation: &Mutation<'_>,
+        epoch: Epoch,
+        shown: Unexpected,
+    ) -> Refused {
+        let Unexpected { wanted, record } = shown;
+        let id = &mutation.object;
+        if record.is_none() && self.view().awaits(id) {
+            return match mutation.expected {
+                // Versions begin anew with each epoch.
+                Some(IfMatch::Version(_)) => Refused::Finally(epoch_changed(mutation)),
+                Some(IfMatch::Exists) | None => Refused::lost(mutation, vec![id.clone()]),
+            };
+        }
+        let version = record.as_ref().map_or(Version(0), |record| record.record.version);
+        let asked = Commit {
+            epoch,
+            preconditions: vec![Precondition::Version { id: id.clone(), version }],
+            writer: self.node_id().to_owned(),
+            ..Commit::default()
+        };
+        match in_time(RECALL_TIMEOUT, self.commit(asked)).await {
+            Ok(_) => {
+                let fault = conflict_fault(mutation, wanted, version);
+                Refused::Finally(match record {
+                    Some(record) => fault.detail("lastWriterId", &record.record.writer),
+                    None => fault,
+                })
+            }
+            Err(CommitError::Conflict { actual, .. }) if is_met(mutation.expected, actual) => {
+                Refused::Behind(unavailable(mutation, "this daemon is behind the store"))
+            }
+            Err(CommitError::Conflict { actual, .. }) => {
+                Refused::Finally(conflict_fault(mutation, wanted, actual))
+            }
+            // Nothing was to be made.
+            Err(CommitError::Store(StoreError::OutcomeUnknown(_))) => {
+                Refused::Finally(unavailable(mutation, "the store does not answer"))
+            }
+            Err(error) => self.refuse_commit(mutation, epoch, &error),
+        }
+    }
+
+    pub(super) fn refuse_commit(
+        &self,
+        mutation: &Mutation<'_>,
+        epoch: Epoch,
+        error: &CommitError,
+    ) -> Refused {
+        let fault = commit_fault(mutation, error);
+        match error {
+            CommitError::Store(StoreError::EpochChanged { .. }) if may_decide_again(mutation) => {
+                Refused::OfEpoch(epoch, fault)
+            }
+            CommitError::Store(error) => {
+                self.note_refusal(mutation, error);
+                Refused::Finally(fault)
+            }
+            _ => Refused::Finally(fault),
+        }
+    }
+
+    /// Waits for what has refused a mutation to pass, at most until then; whether it is to be decided again.
+    pub(super) async fn has_passed(&self, refused: &Refused, until: Instant) -> bool {
+        match refused {
+            Refused::Finally(_) => false,
+            // Let the view catch up with the store before deciding again.
+            Refused::Behind(_) => {
+                self.catch_up().await;
+                true
+            }
+            Refused::OfEpoch(epoch, _) => self.left(*epoch, until).await,
+            Refused::Lost(ids, _) => self.come_back(ids, until).await,
+        }
+    }
+}
+
+/// An object that is not what the caller expects.
+pub(super) struct Unexpected {
+    wanted: Version,
+    record: Option<Arc<ViewRecord>>,
+}
+
+/// The object of a mutation, unless it is what the caller expects.
+pub(super) fn unexpected(mutation: &Mutation<'_>, reader: &Reader<'_>) -> Option<Unexpected> {
+    let expected = mutation.expected?;
+    let record = reader.get(&mutation.object);
+    let actual = record.as_ref().map_or(Version(0), |record| record.record.version);
+    let wanted = match expected {
+        IfMatch::Version(version) => Version(version),
+        // Any version would do, and the first is the least there can be.
+        IfMatch::Exists => Version(1),
+    };
+    (!is_met(Some(expected), actual)).then_some(Unexpected { wanted, record })
+}
+
+fn is_met(expected: Option<IfMatch>, actual: Version) -> bool {
+    match expected {
+        None => true,
+        Some(IfMatch::Exists) => actual > Version(0),
+        Some(IfMatch::Version(version)) => actual.0 == version,
+    }
+}
+
+/// Why a decision was none: what it has not found may be about to be there again.
+pub(super) fn refuse_decided(mutation: &Mutation<'_>, reader: &Reader<'_>, refusal: Fault) -> Refused {
+    let lost = if refusal.code == Code::NotFound { reader.awaited() } else { Vec::new() };
+    if lost.is_empty() { Refused::Finally(refusal) } else { Refused::lost(mutation, lost) }
+}
+
+/// How long a mutation waits for what has refused it to pass.
+pub(super) fn patience(mutation: &Mutation<'_>) -> Instant {
+    let patient = Instant::now() + PASS_WAIT;
+    let ends = mutation.caller.deadline.map(|ends| ends.checked_sub(ANSWER_TIME).unwrap_or(ends));
+    ends.map_or(patient, |ends| ends.min(patient))
+}

@@ -1,0 +1,73 @@
+//! What a new epoch has lost whole and is about to be written again: until it is, the view is not the registry.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Head, Records, State, View, ViewRecord, read};
+use crate::daemon::registry::loss::{EpochChange, Lost, Reach};
+use crate::daemon::store::{Kind, RecordId};
+
+/// How long a lost record is awaited: nodes enter themselves within a second, and what was ordered of others is restored
+/// after one session. Too low: a list that lacks something says that it is whole. Too high: what nobody restores is
+/// called about to come.
+const AWAITED_FOR: Duration = Duration::from_secs(10);
+
+/// The records that were there in the epoch before, and of which no change was seen in this one.
+#[derive(Default)]
+pub(super) struct Awaited {
+    ids: BTreeSet<RecordId>,
+    since: Option<Instant>,
+}
+
+impl Awaited {
+    /// Notes that somebody has written or deleted a record in this epoch.
+    pub fn forget(&mut self, id: &RecordId) {
+        self.ids.remove(id);
+    }
+
+    fn note(&mut self, change: &EpochChange) {
+        let gone = change.lost.iter().filter(|lost| lost.found.is_none());
+        self.ids.extend(gone.map(|lost| lost.held.record.id.clone()));
+        self.since = Some(Instant::now());
+    }
+
+    fn lasts(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() < AWAITED_FOR)
+    }
+}
+
+impl State {
+    /// What the present records lack of the `old` ones, which were those of another epoch; what is gone is awaited.
+    pub(super) fn lose(&mut self, before: Head, old: &BTreeMap<Kind, Records>) -> EpochChange {
+        let reach = Reach { revision: before.revision, at: self.heard_at };
+        let lost = old.values().flat_map(BTreeMap::values).filter_map(|held| {
+            let copy = self.copy_of(&held.record.id);
+            Lost::of(held, copy.map(|copy| &copy.record), reach)
+        });
+        let change = EpochChange { before: before.epoch, after: self.head.epoch, lost: lost.collect() };
+        self.awaited.note(&change);
+        change
+    }
+
+    fn copy_of(&self, id: &RecordId) -> Option<&Arc<ViewRecord>> {
+        self.kinds.get(&id.kind)?.get(&id.key)
+    }
+}
+
+impl View {
+    /// Whether something that a new epoch has lost is about to be there again: what is shown lacks it.
+    pub fn is_restoring(&self) -> bool {
+        let state = read(&self.state);
+        // A load may have shown them without a change.
+        state.awaited.lasts() && state.awaited.ids.iter().any(|id| state.copy_of(id).is_none())
+    }
+
+    /// Whether this record is about to be there again.
+    pub fn awaits(&self, id: &RecordId) -> bool {
+        let state = read(&self.state);
+        state.awaited.lasts() && state.awaited.ids.contains(id) && state.copy_of(id).is_none()
+    }
+}

@@ -1,0 +1,65 @@
+//! Whether what the view shows is the registry as it is now, and waiting for what is about to be there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::Registry;
+use super::view::ViewRecord;
+use crate::daemon::store::{Epoch, RecordId};
+use crate::wire::fault::{Code, Fault};
+
+/// How long whoever asks for a record waits that a new epoch has lost.
+const RESTORE_WAIT: Duration = Duration::from_secs(2);
+
+impl Registry {
+    /// Whether answers are not of this moment: the store is silent, or a new epoch has lost what is about to be there
+    /// again.
+    pub fn is_stale(&self) -> bool {
+        self.view().silence().is_some() || self.view().is_restoring()
+    }
+
+    /// A record; `None` if there is none. One that a new epoch has lost, and that is about to be there again, is waited
+    /// for.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE` when it has not come meanwhile, and still may.
+    pub async fn find(&self, id: &RecordId) -> Result<Option<Arc<ViewRecord>>, Fault> {
+        let found = self.view().get(id);
+        if found.is_some() || !self.view().awaits(id) {
+            return Ok(found);
+        }
+        if !self.come_back(std::slice::from_ref(id), Instant::now() + RESTORE_WAIT).await {
+            return Err(Fault::new(
+                Code::Unavailable,
+                "STORE_UNAVAILABLE",
+                format!("cannot say yet: {}", lost(id)),
+            )
+            .hint("try again; `history` of `/readyz` says what was lost and what is restored"));
+        }
+        Ok(self.view().get(id))
+    }
+
+    /// Waits at most until then for records that are about to be there again; whether none is awaited any more.
+    pub(super) async fn come_back(&self, ids: &[RecordId], until: Instant) -> bool {
+        let mut head = self.view().follow_head();
+        let back = async {
+            // It is not looked at under the head's lock, which the view takes under its own.
+            while ids.iter().any(|id| self.view().awaits(id)) && head.changed().await.is_ok() {}
+        };
+        timeout_at(until, back).await.is_ok()
+    }
+
+    /// Waits at most until then for the view to be of another epoch than this one; whether it is.
+    pub(super) async fn left(&self, epoch: Epoch, until: Instant) -> bool {
+        let mut head = self.view().follow_head();
+        let left = head.wait_for(|head| head.caught_up && head.epoch != epoch);
+        timeout_at(until, left).await.is_ok()
+    }
+}
+
+/// What is said of a record that is about to be there again.
+pub(super) fn lost(id: &RecordId) -> String {
+    format!("the registry has begun a new epoch without {id}, which is about to be restored")
+}
