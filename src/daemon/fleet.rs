@@ -63,6 +63,8 @@ struct Member {
     stores: Stores,
     fleet: OnceLock<Weak<Fleet>>,
     life: Mutex<Life>,
+    /// True once it was ready, in whatever life.
+    ready: watch::Sender<bool>,
 }
 
 /// What a node listens on: its control port, and those of the relay.
@@ -178,6 +180,14 @@ impl Fleet {
         self.awaited.get().map(String::as_str)
     }
 
+    /// Waits until every node has been ready.
+    pub async fn ready(&self) {
+        for member in &self.members {
+            // The member lives as long as the fleet, so the sender is never gone while we wait.
+            let _ = member.ready.subscribe().wait_for(|ready| *ready).await;
+        }
+    }
+
     /// Ends every node on purpose and waits for them.
     pub fn stop(&self) {
         self.end(Order::Stop);
@@ -238,6 +248,7 @@ impl Member {
             stores,
             fleet,
             life,
+            ready: watch::Sender::new(false),
         }
     }
 
@@ -285,15 +296,26 @@ impl Member {
                 say(Err("it was told to end before it was ready".to_owned()));
                 order
             }
-            () = node.ready() => {
+            () = node.ready_or_waiting() => {
                 say(Ok(node.awaited()));
-                next_order(&mut orders).await
+                self.obey_while_ready(&node, &mut orders).await
             }
         };
         match order {
             Order::Stop => node.stop().await,
             Order::Run | Order::Die => drop(node),
         }
+    }
+
+    /// Waits for the next order, and notes meanwhile that the node is ready.
+    async fn obey_while_ready(&self, node: &Node, orders: &mut watch::Receiver<Order>) -> Order {
+        tokio::select! {
+            biased;
+            order = next_order(orders) => return order,
+            () = node.ready() => {}
+        }
+        self.ready.send_replace(true);
+        next_order(orders).await
     }
 
     async fn start_node(&self) -> Result<Node, String> {
