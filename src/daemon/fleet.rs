@@ -3,10 +3,12 @@
 //! A node can be ended as a crash would end it, or frozen: its thread is held, so that its
 //! timers, sockets and heartbeats stand still together.
 
+mod freezer;
+
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use super::objects::dev::{Decree, Fate, Process};
 use super::stores::Stores;
 use crate::wire::pb::omnirelay::dev::v1 as pb;
+use freezer::Freezer;
 use pb::dev_node::State;
 
 /// How long a decree waits, so that the node it is about can still say that it was heard.
@@ -99,26 +102,6 @@ enum Order {
     Stop,
     /// End as a crash would.
     Die,
-}
-
-/// Holds a thread for as long as it is frozen.
-#[derive(Default)]
-struct Freezer {
-    frozen: Mutex<bool>,
-    thawed: Condvar,
-}
-
-impl Freezer {
-    fn set(&self, frozen: bool) {
-        *lock(&self.frozen) = frozen;
-        self.thawed.notify_all();
-    }
-
-    /// Blocks the calling thread until it is thawed.
-    fn hold(&self) {
-        let frozen = lock(&self.frozen);
-        drop(self.thawed.wait_while(frozen, |frozen| *frozen).unwrap_or_else(PoisonError::into_inner));
-    }
 }
 
 /// Why a fleet did not come up.
