@@ -3,10 +3,12 @@
 //! A node can be ended as a crash would end it, or frozen: its thread is held, so that its
 //! timers, sockets and heartbeats stand still together.
 
+mod freezer;
+
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use super::objects::dev::{Decree, Fate, Process};
 use super::stores::Stores;
 use crate::wire::pb::omnirelay::dev::v1 as pb;
+use freezer::Freezer;
 use pb::dev_node::State;
 
 /// How long a decree waits, so that the node it is about can still say that it was heard.
@@ -63,6 +66,8 @@ struct Member {
     stores: Stores,
     fleet: OnceLock<Weak<Fleet>>,
     life: Mutex<Life>,
+    /// True once it was ready, in whatever life.
+    ready: watch::Sender<bool>,
 }
 
 /// What a node listens on: its control port, and those of the relay.
@@ -97,26 +102,6 @@ enum Order {
     Stop,
     /// End as a crash would.
     Die,
-}
-
-/// Holds a thread for as long as it is frozen.
-#[derive(Default)]
-struct Freezer {
-    frozen: Mutex<bool>,
-    thawed: Condvar,
-}
-
-impl Freezer {
-    fn set(&self, frozen: bool) {
-        *lock(&self.frozen) = frozen;
-        self.thawed.notify_all();
-    }
-
-    /// Blocks the calling thread until it is thawed.
-    fn hold(&self) {
-        let frozen = lock(&self.frozen);
-        drop(self.thawed.wait_while(frozen, |frozen| *frozen).unwrap_or_else(PoisonError::into_inner));
-    }
 }
 
 /// Why a fleet did not come up.
@@ -176,6 +161,14 @@ impl Fleet {
     /// Why the store was away when the nodes were started, if it was.
     pub fn awaited(&self) -> Option<&str> {
         self.awaited.get().map(String::as_str)
+    }
+
+    /// Waits until every node has been ready.
+    pub async fn ready(&self) {
+        for member in &self.members {
+            // The member lives as long as the fleet, so the sender is never gone while we wait.
+            let _ = member.ready.subscribe().wait_for(|ready| *ready).await;
+        }
     }
 
     /// Ends every node on purpose and waits for them.
@@ -238,6 +231,7 @@ impl Member {
             stores,
             fleet,
             life,
+            ready: watch::Sender::new(false),
         }
     }
 
@@ -285,15 +279,26 @@ impl Member {
                 say(Err("it was told to end before it was ready".to_owned()));
                 order
             }
-            () = node.ready() => {
+            () = node.ready_or_waiting() => {
                 say(Ok(node.awaited()));
-                next_order(&mut orders).await
+                self.obey_while_ready(&node, &mut orders).await
             }
         };
         match order {
             Order::Stop => node.stop().await,
             Order::Run | Order::Die => drop(node),
         }
+    }
+
+    /// Waits for the next order, and notes meanwhile that the node is ready.
+    async fn obey_while_ready(&self, node: &Node, orders: &mut watch::Receiver<Order>) -> Order {
+        tokio::select! {
+            biased;
+            order = next_order(orders) => return order,
+            () = node.ready() => {}
+        }
+        self.ready.send_replace(true);
+        next_order(orders).await
     }
 
     async fn start_node(&self) -> Result<Node, String> {

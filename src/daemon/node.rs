@@ -80,6 +80,9 @@ static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
 /// How long a node that stops waits for its last audit records to be sealed.
 const LAST_SEAL_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// How often a node that waits for its store looks whether it is ready.
+const READY_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// How often the store is tidied.
 const HOUSEKEEPING_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -251,9 +254,16 @@ impl Node {
         self.presence.has_session()
     }
 
-    /// Returns once the view has caught up and the node is registered, or the store is known to
-    /// be away.
+    /// Returns once the node is ready: `/readyz` says 200.
     pub async fn ready(&self) {
+        self.ready_or_waiting().await;
+        while !self.readiness.is_ready() {
+            tokio::time::sleep(READY_LOOK_EVERY).await;
+        }
+    }
+
+    /// Returns once the node is ready, or its store is known to be away.
+    pub async fn ready_or_waiting(&self) {
         while !self.readiness.is_ready() && self.registry.view().silence().is_none() {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }

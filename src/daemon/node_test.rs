@@ -29,7 +29,7 @@ async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
         process: None,
     };
     let node = Node::start(spec).await.unwrap();
-    node.ready().await;
+    node.ready_or_waiting().await;
     node
 }
 

@@ -229,16 +229,19 @@ async fn live(
     let running = spec.config.clone();
     say_who_comes_in(&spec);
     let node = Node::start(spec).await?;
-    tokio::select! {
-        () = node.ready() => say_ready(args, &node)?,
-        () = end.asked() => {}
-    }
+    say_ports(&node);
+    let (mut is_ready, mut ready) = (false, Box::pin(node.ready()));
     loop {
         tokio::select! {
             () = end.asked() => break,
+            () = &mut ready, if !is_ready => {
+                say_ready(args, &node)?;
+                is_ready = true;
+            }
             _ = hangup.recv() => reload(args, &running, reloaded),
         }
     }
+    drop(ready);
     stop(node, args).await;
     Ok(())
 }
@@ -259,11 +262,16 @@ fn say_who_comes_in(spec: &NodeSpec) {
     }
 }
 
-fn say_ready(args: &DaemonArgs, node: &Node) -> Result<(), Failure> {
-    info!(peer = node.id(), control = %node.control(), "daemon ready");
+/// Says where it listens: it answers there before it is ready.
+fn say_ports(node: &Node) {
+    info!(peer = node.id(), control = %node.control(), "control port listens");
     if let Some(RelayAddresses { grpc, http }) = node.relay() {
         info!(peer = node.id(), relay = %grpc, relay_http = %http, "relay ports open");
     }
+}
+
+fn say_ready(args: &DaemonArgs, node: &Node) -> Result<(), Failure> {
+    info!(peer = node.id(), control = %node.control(), "daemon ready");
     let Some(path) = &args.ready_file else { return Ok(()) };
     let nodes = [ready_row(node.id(), &node.control().to_string(), node.relay())];
     write_ready(path, &nodes)

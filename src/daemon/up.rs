@@ -160,7 +160,9 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
     }
     let fleet = Fleet::start(members, &stores, end.asked())?;
     let up = Up { nodes, fleet, end, ready_file: options.ready_file.clone(), _directory: directory };
-    up.say_ready()?;
+    if up.awaited().is_none() {
+        up.say_ready()?;
+    }
     Ok(up)
 }
 
@@ -201,15 +203,30 @@ impl Up {
         self.fleet.awaited()
     }
 
-    /// Serves until Ctrl-C or SIGTERM, then lets every node leave. A second signal ends at once.
+    /// Serves until Ctrl-C or SIGTERM, then lets every node leave. A second signal ends at once. Nodes that wait for
+    /// their store are said to be ready once they are.
     ///
     /// # Errors
-    /// When signals cannot be waited for.
+    /// When signals cannot be waited for, or the ready file cannot be written.
     pub fn serve(self) -> Result<Exit, UpError> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(UpError::Signals)?;
-        runtime.block_on(self.end.asked());
+        let served = runtime.block_on(async {
+            tokio::select! {
+                () = self.end.asked() => Ok(()),
+                Err(error) = self.say_ready_late() => Err(error),
+            }
+        });
         drop(self);
-        Ok(Exit::Ok)
+        served.map(|()| Exit::Ok)
+    }
+
+    /// Waits for nodes that were not ready at the start; ends with an error or never.
+    async fn say_ready_late(&self) -> Result<(), UpError> {
+        if self.awaited().is_some() {
+            self.fleet.ready().await;
+            self.say_ready()?;
+        }
+        std::future::pending().await
     }
 
     fn say_ready(&self) -> Result<(), UpError> {

@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use crate::process::{PATIENCE, clean};
 
+/// What is said of nodes whose store is away.
+const WAITS: &str = "the nodes wait for their store";
+
 /// Held while a mesh takes its ports, and while a node is killed or a mesh is restarted: another mesh would take
 /// its ports.
 static PORTS: Mutex<()> = Mutex::new(());
@@ -76,15 +79,35 @@ impl Mesh {
         self.up_on(hold_ports(), further)
     }
 
+    /// With a store that is away: waits until it says that it waits.
+    pub fn up_unready(&self, further: &[&str]) -> Result<Up> {
+        let waits = || std::fs::read_to_string(self.path("up.log")).is_ok_and(|log| log.contains(WAITS));
+        self.up_until(hold_ports(), further, waits)
+    }
+
     /// On ports that nobody else may take meanwhile.
-    fn up_on(&self, _ports: MutexGuard<'static, ()>, further: &[&str]) -> Result<Up> {
+    fn up_on(&self, ports: MutexGuard<'static, ()>, further: &[&str]) -> Result<Up> {
+        let ready = self.ready_file();
+        self.up_until(ports, further, || ready.exists())
+    }
+
+    pub fn ready_file(&self) -> PathBuf {
+        self.path("ready.json")
+    }
+
+    fn up_until(
+        &self,
+        _ports: MutexGuard<'static, ()>,
+        further: &[&str],
+        is_up: impl Fn() -> bool,
+    ) -> Result<Up> {
         let (data, ready) = (self.path("mesh"), self.path("ready.json"));
         let log = std::fs::File::create(self.path("up.log"))?;
         let arguments = ["up", "--data", &data.to_string_lossy(), "--ready-file", &ready.to_string_lossy()];
         let arguments = [&arguments, further].concat();
         let mut up = Up(self.omnirelay(&arguments).stderr(log).spawn()?);
         let begun = Instant::now();
-        while !ready.exists() {
+        while !is_up() {
             if let Some(status) = up.0.try_wait()? {
                 bail!("up ended with {status}: {}", std::fs::read_to_string(self.path("up.log"))?);
             }

@@ -76,15 +76,17 @@ fn nodes_that_wait_for_their_redis_say_so() -> Result<()> {
         let is_it = |line: &&str| line.starts_with("warning: the nodes wait for their store");
         Ok(log.lines().filter(is_it).map(str::to_owned).collect())
     };
-    let up = mesh.up_with(&["--store", &server.url()])?;
+    let up = mesh.up_unready(&["--store", &server.url()])?;
+    ensure!(!mesh.ready_file().exists(), "no node is ready");
     eventually("it says that it waits, and why", || {
         Ok(said()?.iter().any(|line| line.contains(&server.address()) && line.contains("refused")))
     })?;
     assert_eq!(said()?.len(), 1, "once: {:?}", said()?);
     up.interrupt()?;
 
-    let up = mesh.up_with(&["--store", &server.url()])?;
+    let up = mesh.up_unready(&["--store", &server.url()])?;
     server.restart()?;
+    eventually("the ready file is there", || Ok(mesh.ready_file().exists()))?;
     let begun = Instant::now();
     while !mesh.status_of("node-3").is_ok_and(|status| status == "alive") {
         ensure!(begun.elapsed() < PATIENCE, "the nodes do not find their store");

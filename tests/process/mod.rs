@@ -103,6 +103,29 @@ impl Place {
         self.ready(self.begin()?)
     }
 
+    /// Starts the daemon and waits until it says where it listens: it may wait for its store.
+    pub fn start_unready(&self) -> Result<Daemon> {
+        let said_before = self.log().len();
+        let mut daemon = self.begin()?;
+        let begun = Instant::now();
+        loop {
+            let log = self.log();
+            let said = log.get(said_before..).unwrap_or_default();
+            if let Some(line) = said.lines().find(|line| line.contains("control port listens")) {
+                let field = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name));
+                let text = |name: &str| field(name).map(|text| text.trim_matches('"').to_owned());
+                daemon.control = text("control=").context("no address")?;
+                daemon.node_id = text("peer=").context("no id")?;
+                return Ok(daemon);
+            }
+            if let Some(status) = daemon.child.try_wait()? {
+                bail!("the daemon ended with {status}: {log}");
+            }
+            ensure!(begun.elapsed() < PATIENCE, "the daemon does not listen: {log}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Starts the daemon; where it listens is not known yet.
     pub fn begin(&self) -> Result<Daemon> {
         let child = self.command()?.spawn().context("cannot start omnirelayd")?;

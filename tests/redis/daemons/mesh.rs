@@ -24,7 +24,14 @@ pub struct Mesh {
 }
 
 impl Node {
-    /// Starts a daemon, and waits until it is ready or knows that its store is away.
+    /// Starts a daemon whose store is away, and waits until it listens.
+    pub fn start_unready(id: &str, store: &str) -> Result<Self> {
+        let place = Place::new(&["--node-id", id, "--store", store])?;
+        let daemon = place.start_unready()?;
+        Self::of(place, daemon)
+    }
+
+    /// Starts a daemon, and waits until it is ready.
     pub fn start(id: &str, store: &str, settings: &[&str]) -> Result<Self> {
         Self::start_in(Place::new(&[&["--node-id", id, "--store", store], settings].concat())?)
     }

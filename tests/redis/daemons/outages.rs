@@ -20,7 +20,8 @@ const MUTATIONS: usize = 20;
 async fn a_daemon_starts_without_its_store_and_waits_for_it() -> Result<()> {
     let mut server = RedisServer::start(&[])?;
     server.kill()?;
-    let node = Node::start("n1", &server.url(), &[])?;
+    let node = Node::start_unready("n1", &server.url())?;
+    until("it knows that its store is away", async || Ok(!node.api.item("store").await?.0)).await?;
     let (ok, message) = node.api.item("store").await?;
     ensure!(!ok && message.contains("has never answered"), "{message}");
     ensure!(!node.api.is_ready().await?);
@@ -32,7 +33,11 @@ async fn a_daemon_starts_without_its_store_and_waits_for_it() -> Result<()> {
     ensure!(refused.status == 503 && refused.reason() == "STORE_UNAVAILABLE", "{refused:?}");
     let refused = node.api.cordon("n1", "too early").await?;
     ensure!(refused.status == 503 && refused.reason() == "STORE_UNAVAILABLE", "{refused:?}");
+    ensure!(!node.place.ready_file().exists(), "it is not ready");
     server.restart()?;
+    let file = node.place.ready_file();
+    until("the ready file is there", async || Ok(file.exists())).await?;
+    ensure!(node.api.is_ready().await?, "before the file is");
     let mesh = Mesh { nodes: vec![node] };
     mesh.until_whole().await
 }
@@ -42,7 +47,7 @@ async fn a_daemon_starts_before_a_silent_store_and_waits_for_it() -> Result<()> 
     let server = RedisServer::start(&[])?;
     let proxy = Proxy::before(&server.address()).await?;
     proxy.set(Wire::Silent);
-    let node = Node::start("n1", &proxy.url(), &[])?;
+    let node = Node::start_unready("n1", &proxy.url())?;
     let refused = node.api.get("/control/peers").await?;
     ensure!(refused.status == 503 && refused.reason() == "STORE_UNAVAILABLE", "{refused:?}");
     proxy.set(Wire::Whole);

@@ -111,6 +111,9 @@ async fn an_answer_that_is_lost_means_one_change() -> Result<()> {
     }
     ensure!(answer.clone().ok()?["changed"] == true, "{answer:?}");
     ensure!(times_recorded(mesh.first(), "lost-with-a-key").await? == 1);
+    // The next one is about what this one has made: otherwise the answer that is lost is a refusal.
+    until("it is seen", async || Ok(mesh.first().peer("n1").await?["cordonReason"] == "lost-with-a-key"))
+        .await?;
 
     proxy.set(Wire::LosesAnswerTo(b"lost-without-a-key"));
     let unknown = mesh.first().cordon("n1", "lost-without-a-key").await?;
