@@ -24,7 +24,7 @@ mod redis {
     async fn edge_store_away_at_start() -> Result<()> {
         let mut server = durable()?;
         server.kill()?;
-        let mut pool = Node::start_with(Some(server), "pool", BRISK)?;
+        let mut pool = Node::begin_with(server, "pool", BRISK).await?;
         let mut catalogue = catalogue_for(&pool, durable()?)?;
         catalogue.create("r1", true).await?;
         catalogue.create("r2", true).await?;

@@ -116,6 +116,13 @@ impl Node {
         Ok(node)
     }
 
+    /// The same on a server of its own that is away.
+    pub async fn begin_with(server: RedisServer, id: &str, settings: &[&str]) -> Result<Self> {
+        let mut node = Self::begin_on(&server.url(), id, settings).await?;
+        node.server = Some(server);
+        Ok(node)
+    }
+
     /// Changes what it is started with the next time.
     pub fn set(&mut self, settings: &[&str]) {
         let own = self.place.arguments.len() - 2 * self.settings.len();
