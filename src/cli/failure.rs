@@ -123,6 +123,10 @@ impl Failure {
 
     /// What `error` of a connection under TLS means.
     pub fn of_tls(error: &tonic::transport::Error) -> Self {
+        if find::<tonic::ConnectError>(error).is_none() {
+            // Of a connection that was made: the request was on its way.
+            return Self::new(FailureKind::Lost, "the connection was closed before the answer was complete");
+        }
         let io = find::<io::Error>(error);
         let tls = io.and_then(|error| error.get_ref()?.downcast_ref::<rustls::Error>());
         match (tls, io.map(io::Error::kind)) {

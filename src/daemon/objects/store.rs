@@ -1,7 +1,9 @@
 //! The store of the mesh: another server in its place.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
 use tracing::warn;
 
@@ -10,10 +12,15 @@ use crate::core::time::whole_ms;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::chain;
 use crate::daemon::registry::record::Deed;
-use crate::daemon::store::{Obstacle, Standby, SwitchError, SwitchOrder, Switched};
+use crate::daemon::store::{CommitError, Obstacle, Standby, SwitchError, SwitchOrder, Switched};
+use crate::daemon::surface::Caller;
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::store_service_server::StoreService;
+
+/// How long how a switch ended is tried to be recorded, and how often.
+const RECORDED_WITHIN: Duration = Duration::from_secs(10);
+const RECORD_AGAIN: Duration = Duration::from_millis(250);
 
 /// Serves `StoreService`.
 pub struct StoreCalls {
@@ -32,27 +39,70 @@ impl StoreCalls {
         let order = SwitchOrder { from: Some(from).filter(|from| !from.is_empty()), dry_run: true };
         // What is in the way is told before anything is recorded.
         let plan = self.registry.store().switch(&order).await.map_err(fault)?;
-        let deed = Deed {
-            action: "store.switch",
-            object: format!("store/{}", plan.from),
-            reason: &reason,
-            dry_run,
-            changes: vec![format!("master: {} -> one of {}", plan.from, names(&plan.standbys))],
-        };
+        let told = format!("ordered: master {} -> one of {}", plan.from, names(&plan.standbys));
+        let trail =
+            Trail { registry: Arc::clone(&self.registry), caller, from: plan.from.clone(), reason, dry_run };
         // Before it, so that it is among what the next master has.
-        if let Err(error) = self.registry.record(&caller, deed).await {
-            let request_id = &caller.request_id;
-            warn!(%request_id, error = %chain(&error), "switch of the store was not recorded in the audit trail");
+        if let Err(error) = trail.record(told).await {
+            trail.warn_of(&error);
         }
         if dry_run {
             return Ok(answer(plan, true));
         }
         let order = SwitchOrder { from: Some(plan.from), dry_run: false };
-        let registry = Arc::clone(&self.registry);
+        let request_id = trail.caller.request_id.clone();
         // It is carried to its end also when the caller has gone: changes are paused meanwhile.
-        let switched = tokio::spawn(async move { registry.store().switch(&order).await });
-        let switched = switched.await.map_err(|_| Fault::internal(&caller.request_id))?;
+        let switched = tokio::spawn(async move {
+            let switched = trail.registry.store().switch(&order).await;
+            let told = match &switched {
+                Ok(Switched { from, to, .. }) => {
+                    format!("master: {from} -> {}", to.as_deref().unwrap_or_default())
+                }
+                Err(error) => format!("not switched: {error}"),
+            };
+            tokio::spawn(async move { trail.record_in_time(told).await });
+            switched
+        });
+        let switched = switched.await.map_err(|_| Fault::internal(&request_id))?;
         Ok(answer(switched.map_err(fault)?, false))
+    }
+}
+
+/// What the audit trail says of one switch.
+struct Trail {
+    registry: Arc<Registry>,
+    caller: Caller,
+    from: String,
+    reason: String,
+    dry_run: bool,
+}
+
+impl Trail {
+    async fn record(&self, told: String) -> Result<(), CommitError> {
+        let deed = Deed {
+            action: "store.switch",
+            object: format!("store/{}", self.from),
+            reason: &self.reason,
+            dry_run: self.dry_run,
+            changes: vec![told],
+        };
+        self.registry.record(&self.caller, deed).await
+    }
+
+    /// Until the registry takes it: a new epoch has just begun.
+    async fn record_in_time(&self, told: String) {
+        let until = Instant::now() + RECORDED_WITHIN;
+        while let Err(error) = self.record(told.clone()).await {
+            if Instant::now() > until {
+                return self.warn_of(&error);
+            }
+            sleep(RECORD_AGAIN).await;
+        }
+    }
+
+    fn warn_of(&self, error: &CommitError) {
+        let request_id = &self.caller.request_id;
+        warn!(%request_id, error = %chain(error), "switch of the store was not recorded in the audit trail");
     }
 }
 

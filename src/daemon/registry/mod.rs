@@ -330,7 +330,9 @@ impl Registry {
             tokio::time::sleep(every).await;
             match self.tidy(keep).await {
                 // Nobody else may ever meet what stops it, and the store grows.
-                Err(error @ StoreError::Incompatible { .. }) if complaint.is_due(&error) => {
+                Err(error @ (StoreError::Incompatible { .. } | StoreError::Denied { .. }))
+                    if complaint.is_due(&error) =>
+                {
                     tracing::warn!(error = %follow::chain(&error), "housekeeping failed");
                 }
                 Err(error) => tracing::debug!(error = %follow::chain(&error), "housekeeping failed"),

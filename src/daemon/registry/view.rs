@@ -6,6 +6,7 @@
 mod awaited;
 mod confirmed;
 mod groups;
+mod lock;
 mod tenancy;
 
 use std::any::Any;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use awaited::Awaited;
 use confirmed::{Confirmed, Splits};
 pub use confirmed::{Split, ToConfirm};
+use lock::{read, write};
 pub use tenancy::Tenancy;
 
 use super::contact::Contact;
@@ -581,13 +583,4 @@ impl State {
         }
         ViewChange { before, after }
     }
-}
-
-/// A lock whose holder panicked is as good as any: every change is made whole or not at all.
-fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

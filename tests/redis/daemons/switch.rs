@@ -46,9 +46,14 @@ async fn a_planned_switch_under_load_loses_nothing() -> Result<()> {
         Ok(mesh.first().post(SWITCH, &order).await?.reason() == "MASTER_DIFFERS")
     })
     .await?;
-    let audit = mesh.first().audit().await?;
-    let of_it: Vec<_> = audit.iter().filter(|record| record["action"] == "store.switch").collect();
-    ensure!(of_it.len() == 1 && of_it[0]["reason"] == "kernel", "{of_it:?}");
+    until("the trail has the order and its end", async || {
+        let audit = mesh.first().audit().await?;
+        let of_it: Vec<_> = audit.iter().filter(|record| record["action"] == "store.switch").collect();
+        let told =
+            |at: usize, what: &str| of_it[at]["changes"][0].as_str().unwrap_or_default().starts_with(what);
+        Ok(of_it.len() == 2 && told(0, "master: ") && told(1, "ordered: ") && of_it[1]["reason"] == "kernel")
+    })
+    .await?;
     tokio::task::block_in_place(|| until_replica(&group.servers[0]))
 }
 

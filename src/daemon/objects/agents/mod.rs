@@ -237,13 +237,14 @@ impl Agents {
         let page = listing::page_of(&records, size, token.as_ref());
         let next =
             page.next.map_or_else(String::new, |after| PageToken::encode(query, reading.cursor, after));
+        let is_stale = self.registry.is_stale();
         let tenancy = view.tenancy();
         let agents = page.records.iter().filter_map(|record| list_item(&tenancy, record, stale.is_some()));
         Ok(pb::ListAgentsResponse {
             agents: agents.collect(),
             next_page_token: next,
             cursor: reading.cursor.to_string(),
-            stale: self.registry.is_stale(),
+            stale: is_stale,
             stale_ms: stale.map(whole_ms),
         })
     }
@@ -259,14 +260,20 @@ impl Agents {
         check_agent_id("agentId", &asked.agent_id)?;
         self.registry.ready_for(&asked.min_revision).await?;
         let view = self.registry.view();
+        // What a new epoch has lost comes back with the next heartbeat of its relay.
+        if let Some(agent) = self.registry.find(&agent_id(&asked.agent_id)).await?
+            && let Some(value) = agent.value::<AgentValue>()
+        {
+            self.registry.find(&relays::relay_id(&value.relay_id)).await?;
+        }
         let look = |view: &View| (super::head_cursor(view), find(view, &asked.agent_id));
         let (cursor, record) = self.registry.look(look).await;
         let record = record?;
-        let stale = view.silence();
+        let (stale, is_stale) = (view.silence(), self.registry.is_stale());
         Ok(pb::GetAgentPlacementResponse {
             placement: show(&view.tenancy(), &record, stale.is_some()),
             cursor,
-            stale: self.registry.is_stale(),
+            stale: is_stale,
             stale_ms: stale.map(whole_ms),
         })
     }

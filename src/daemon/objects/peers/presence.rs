@@ -99,7 +99,8 @@ impl Presence {
 
     /// Notes that the store is silent: nobody can be registered meanwhile.
     pub fn note_silence(&self) {
-        if let Some(ended) = self.ended().as_mut() {
+        let ttl = self.session_ttl();
+        if let Some(ended) = self.ended().as_mut().filter(|ended| ended.elapsed() < ttl) {
             *ended = Instant::now();
         }
     }

@@ -212,6 +212,7 @@ impl Relays {
         let stale = self.registry.view().silence();
         let page = listing::page_of(&records, size, token.as_ref());
         let next = page.next.map_or_else(String::new, |after| PageToken::encode(query, cursor, after));
+        let is_stale = self.registry.is_stale();
         let tenancy = self.registry.view().tenancy();
         let relays = page.records.iter().filter_map(|record| {
             let held = agents.get(&record.record.id.key).copied().unwrap_or(0);
@@ -221,7 +222,7 @@ impl Relays {
             relays: relays.collect(),
             next_page_token: next,
             cursor: cursor.to_string(),
-            stale: self.registry.is_stale(),
+            stale: is_stale,
             stale_ms: stale.map(whole_ms),
         })
     }

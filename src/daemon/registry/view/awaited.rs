@@ -29,6 +29,9 @@ impl Awaited {
     }
 
     fn note(&mut self, change: &EpochChange) {
+        if !self.lasts() {
+            self.ids.clear();
+        }
         let gone = change.lost.iter().filter(|lost| lost.found.is_none());
         self.ids.extend(gone.map(|lost| lost.held.record.id.clone()));
         self.since = Some(Instant::now());

@@ -1,10 +1,10 @@
 //! The leases of a view, and how those stand who hold them.
 
-use std::sync::RwLockReadGuard;
 use std::time::Duration;
 
 use super::State;
 use super::confirmed::Life;
+use super::lock::ReadGuard;
 use crate::core::lease::Standing;
 use crate::core::time::Millis;
 use crate::daemon::store::{Group, GroupId, GroupRef, Lease};
@@ -12,7 +12,7 @@ use crate::daemon::store::{Group, GroupId, GroupRef, Lease};
 /// Groups and leases and how they stand, read under one lock. Hold it shortly, and ask the view nothing
 /// meanwhile.
 pub struct Tenancy<'a> {
-    state: RwLockReadGuard<'a, State>,
+    state: ReadGuard<'a, State>,
     now: Millis,
 }
 
@@ -20,7 +20,7 @@ pub struct Tenancy<'a> {
 const UNHEARD: Duration = Duration::from_secs(2);
 
 impl<'a> Tenancy<'a> {
-    pub(super) fn of_state(state: RwLockReadGuard<'a, State>, now: Millis) -> Self {
+    pub(super) fn of_state(state: ReadGuard<'a, State>, now: Millis) -> Self {
         Self { state, now }
     }
 

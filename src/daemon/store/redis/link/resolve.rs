@@ -255,7 +255,7 @@ impl Maker {
     }
 }
 
-pub(super) async fn ask_sentinel(sentinel: &mut Dialed, service: &str) -> Result<Address, Failure> {
+async fn ask_sentinel(sentinel: &mut Dialed, service: &str) -> Result<Address, Failure> {
     let mut command = cmd("SENTINEL");
     let command = command.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
     let answer = sentinel.ask(command, "ask for the master").await?;

@@ -188,6 +188,12 @@ impl Shared {
         let mut state = self.locked();
         state.attempt = None;
         match made {
+            // It was found before, and what it acknowledges now is lost.
+            Ok(dialed) if state.replaced_by.is_some_and(|by| Instant::now() < by) => {
+                let failure = Failure::new(format!("{} is about to be replaced", dialed.at));
+                state.failed(&failure, self.name());
+                Err(failure)
+            }
             Ok(dialed) => {
                 let connection = state.took(dialed, self.name());
                 self.listen_if_needed(&mut state);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Value, cmd};
-use tokio::time::{Instant, sleep, timeout};
+use redis::{Value, cmd};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::super::super::switch::{Obstacle, Standby, SwitchError, SwitchOrder, Switched};
@@ -17,8 +17,10 @@ use super::resolve::{Maker, inspect};
 
 /// How long changes are paused at most: the server ends it by itself.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// How long the replicas may take to have everything.
+/// How long the replicas may take to have everything, all of them together.
 const CATCH_UP_MAX: Duration = Duration::from_secs(3);
+/// How long it may take until a Sentinel has begun the failover. With the next it must be less than the pause.
+const ORDER_MAX: Duration = Duration::from_secs(3);
 /// How long the Sentinels may take to name another master.
 const FAILOVER_MAX: Duration = Duration::from_secs(6);
 /// For how long the old master takes no changes once there is another: until all have left it. Longer, and the
@@ -40,8 +42,7 @@ struct Ready {
 }
 
 pub(in super::super) async fn switch(link: &Link, order: &SwitchOrder) -> Result<Switched, SwitchError> {
-    let maker = &link.shared.maker;
-    let Some((sentinels, service)) = maker.sentinels() else {
+    let Some((sentinels, service)) = link.shared.maker.sentinels() else {
         return Err(SwitchError::alone("this Redis stands alone, or is a Cluster"));
     };
     let Ok(_turn) = link.shared.switching.try_acquire() else {
@@ -54,25 +55,26 @@ pub(in super::super) async fn switch(link: &Link, order: &SwitchOrder) -> Result
         return Ok(Switched { from: from.to_string(), to: None, standbys, paused: Duration::ZERO });
     }
     let begun = Instant::now();
-    ready.pause().await?;
-    if let Err(error) = ready.catch_up().await {
+    if let Err(error) = ready.hold_still().await {
+        // Also where only the answer was lost.
         ready.unpause().await;
         return Err(error);
     }
-    let mut sentinel = match fail_over(maker, sentinels, service).await {
-        Ok(sentinel) => sentinel,
-        Err(refused) => {
-            // One that goes on has paused them itself.
-            if refused.code() != Some("INPROG") {
+    let ordered = timeout(ORDER_MAX, order_failover(&link.shared.maker, sentinels, service)).await;
+    match ordered {
+        Ok(Ok(())) => {}
+        // It may have been begun all the same: nothing may be acknowledged that it would lose.
+        Err(_) | Ok(Err(NotOrdered::Lost)) => {}
+        Ok(Err(NotOrdered::Refused(failure))) => {
+            // One that goes on has paused changes itself.
+            if failure.code() != Some("INPROG") {
                 ready.unpause().await;
             }
-            return Err(not_begun(&refused));
+            return Err(not_begun(&failure));
         }
-    };
-    let to = match timeout(FAILOVER_MAX, other_master(&mut sentinel, service, &from)).await {
-        Ok(Ok(to)) => to,
-        Ok(Err(failure)) => return Err(unknown(&failure.chain())),
-        Err(_) => return Err(unknown("the Sentinels have named no other master yet")),
+    }
+    let Ok(to) = timeout(FAILOVER_MAX, other_master(&link.shared.maker, &from)).await else {
+        return Err(unknown("the Sentinels have named no other master yet"));
     };
     let paused = begun.elapsed();
     info!(store = link.name(), %from, %to, paused_ms = paused.as_millis(), "store switched to another master");
@@ -81,7 +83,13 @@ pub(in super::super) async fn switch(link: &Link, order: &SwitchOrder) -> Result
         sleep(LEAVE_WITHIN).await;
         ready.unpause().await;
     });
-    Ok(Switched { from: from.to_string(), to: Some(to.to_string()), standbys, paused })
+    let to = to.to_string();
+    if standbys.iter().all(|standby| standby.at != to) {
+        let what =
+            format!("{to} took over, which did not follow {from} when it was looked at; changes may be lost");
+        return Err(unknown(&what));
+    }
+    Ok(Switched { from: from.to_string(), to: Some(to), standbys, paused })
 }
 
 /// Finds the master and its replicas, and whether one of them could take over.
@@ -139,7 +147,15 @@ async fn check_permission(master: &mut Dialed) -> Result<(), SwitchError> {
 }
 
 impl Ready {
-    /// No change is acknowledged from here on.
+    /// No change is acknowledged from here on, and every replica has those that were.
+    async fn hold_still(&mut self) -> Result<(), SwitchError> {
+        self.pause().await?;
+        self.catch_up().await?;
+        // From now on for as long again.
+        self.pause().await
+    }
+
+    /// No change is acknowledged from here on, for [`PAUSE_MAX`].
     async fn pause(&mut self) -> Result<(), SwitchError> {
         let mut pause = cmd("CLIENT");
         let pause = pause.arg("PAUSE").arg(PAUSE_MAX.as_millis() as u64).arg("WRITE");
@@ -159,8 +175,9 @@ impl Ready {
     async fn catch_up(&mut self) -> Result<(), SwitchError> {
         let told = self.master.info().await.map_err(|failure| SwitchError::Unavailable(failure.chain()))?;
         let offset = told.number("master_repl_offset").unwrap_or(u64::MAX);
+        let until = Instant::now() + CATCH_UP_MAX;
         for replica in &mut self.replicas {
-            let late = match timeout(CATCH_UP_MAX, replica.reaches(offset)).await {
+            let late = match timeout_at(until, replica.reaches(offset)).await {
                 Ok(Ok(())) => continue,
                 Ok(Err(failure)) => failure.chain(),
                 Err(_) => "it lacks changes still".to_owned(),
@@ -184,30 +201,40 @@ impl Replica {
     }
 }
 
+/// Why no Sentinel has said that it begins a failover.
+enum NotOrdered {
+    Refused(Failure),
+    /// One was told to, and did not answer.
+    Lost,
+}
+
 /// Has the first Sentinel that does so begin a failover.
-async fn fail_over(maker: &Maker, sentinels: &[Address], service: &str) -> Result<Dialed, Failure> {
+async fn order_failover(maker: &Maker, sentinels: &[Address], service: &str) -> Result<(), NotOrdered> {
     let mut tried = Vec::new();
     for at in sentinels {
-        let order: Cmd = { cmd("SENTINEL").arg("FAILOVER").arg(service).clone() };
-        let begun = async {
-            let mut sentinel = maker.sentinel(at).await?;
-            sentinel.ask(&order, "begin a failover").await.map(|_| sentinel)
+        let mut sentinel = match maker.sentinel(at).await {
+            Ok(sentinel) => sentinel,
+            Err(failure) => {
+                tried.push(failure);
+                continue;
+            }
         };
-        match begun.await {
-            Ok(sentinel) => return Ok(sentinel),
+        let answer = sentinel.ask(cmd("SENTINEL").arg("FAILOVER").arg(service), "begin a failover").await;
+        match answer {
+            Ok(_) => return Ok(()),
             // Another Sentinel would begin a second one.
-            Err(failure) if failure.code() == Some("INPROG") => return Err(failure),
+            Err(failure) if failure.code() == Some("INPROG") => return Err(NotOrdered::Refused(failure)),
+            Err(failure) if failure.code().is_none() => return Err(NotOrdered::Lost),
             Err(failure) => tried.push(failure),
         }
     }
-    Err(Failure::of_all("no Sentinel begins a failover", tried))
+    Err(NotOrdered::Refused(Failure::of_all("no Sentinel begins a failover", tried)))
 }
 
-async fn other_master(sentinel: &mut Dialed, service: &str, from: &Address) -> Result<Address, Failure> {
+async fn other_master(maker: &Maker, from: &Address) -> Address {
     loop {
-        let named = super::resolve::ask_sentinel(sentinel, service).await?;
-        if named != *from {
-            return Ok(named);
+        if let Some(named) = maker.named().await.filter(|named| named != from) {
+            return named;
         }
         sleep(LOOK_EVERY).await;
     }

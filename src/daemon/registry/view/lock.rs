@@ -1,0 +1,98 @@
+//! The lock of the view's state. It is not taken twice by one thread: a writer that comes between waits for the first
+//! and lets the second wait, for ever. Builds with debug assertions, tests among them, find whoever does.
+//!
+//! A lock whose holder panicked is as good as any: every change is made whole or not at all.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// What a thread has locked; as much as nothing without debug assertions.
+#[cfg(not(debug_assertions))]
+struct Held;
+
+#[cfg(not(debug_assertions))]
+impl Held {
+    fn enter<T>(_: &RwLock<T>) -> Self {
+        Self
+    }
+}
+
+#[cfg(debug_assertions)]
+struct Held(usize);
+
+#[cfg(debug_assertions)]
+thread_local! {
+    static HELD: std::cell::RefCell<Vec<usize>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+#[cfg(debug_assertions)]
+impl Held {
+    fn enter<T>(lock: &RwLock<T>) -> Self {
+        let at = std::ptr::from_ref(lock).addr();
+        HELD.with_borrow_mut(|held| {
+            assert!(!held.contains(&at), "the view is asked by whoever holds it");
+            held.push(at);
+        });
+        Self(at)
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.with_borrow_mut(|held| held.retain(|at| *at != self.0));
+    }
+}
+
+/// A guard of the state.
+pub(super) struct Guard<G> {
+    guard: G,
+    _held: Held,
+}
+
+pub(super) type ReadGuard<'a, T> = Guard<RwLockReadGuard<'a, T>>;
+
+pub(super) fn read<T>(lock: &RwLock<T>) -> ReadGuard<'_, T> {
+    let _held = Held::enter(lock);
+    Guard { guard: lock.read().unwrap_or_else(PoisonError::into_inner), _held }
+}
+
+pub(super) fn write<T>(lock: &RwLock<T>) -> Guard<RwLockWriteGuard<'_, T>> {
+    let _held = Held::enter(lock);
+    Guard { guard: lock.write().unwrap_or_else(PoisonError::into_inner), _held }
+}
+
+impl<G: Deref> Deref for Guard<G> {
+    type Target = G::Target;
+
+    fn deref(&self) -> &G::Target {
+        &self.guard
+    }
+}
+
+impl<G: DerefMut> DerefMut for Guard<G> {
+    fn deref_mut(&mut self) -> &mut G::Target {
+        &mut self.guard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "by whoever holds it")]
+    fn whoever_holds_it_may_not_ask_again() {
+        let lock = RwLock::new(0);
+        let held = read(&lock);
+        assert_eq!(*held, *read(&lock));
+    }
+
+    #[test]
+    fn others_and_those_who_let_go_may() {
+        let (one, other) = (RwLock::new(1), RwLock::new(2));
+        assert_eq!(*read(&one) + *read(&other), 3);
+        *write(&one) += 1;
+        assert_eq!(*read(&one), 2);
+    }
+}
