@@ -33,7 +33,7 @@ Examples:
 /// Have another Redis server take over as the master, and lose nothing
 ///
 /// For Redis behind Sentinels. Changes wait for about a second while a replica takes over, and none that was
-/// acknowledged is lost. The registry begins a new epoch, as after any failover: watches begin anew, versions and
+/// acknowledged is lost. The registry begins a new epoch, as after any failover: watches begin anew, and
 /// cursors of before are refused. Asks before it changes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
