@@ -327,18 +327,22 @@ pub fn withdraw_ready(path: Option<&Path>) {
     }
 }
 
-/// Reads the configuration again and takes over what can be changed while running.
+/// Reads the tokens and the configuration again, and takes over what can be changed while running. The tokens come
+/// first: whoever takes one away relies on it, whatever else is wrong.
 fn reload(args: &DaemonArgs, running: &Config, Reloaded { log, directory, tokens }: &Reloaded<'_>) {
+    match read_tokens(running, directory) {
+        Ok(read) => {
+            tokens.replace(&read);
+            info!("tokens read again");
+        }
+        Err(error) => error!(error = %chain(&error), "tokens not read again; the old ones stay"),
+    }
     let loaded = match load(&args.settings) {
         Ok(loaded) => loaded.config,
         Err(error) => return error!(error = %chain(&error), "configuration not reloaded; the old one stays"),
     };
     if let Err(error) = log.set_filter(&loaded.log.filter) {
         return error!(error = %chain(&error), "configuration not reloaded; the old one stays");
-    }
-    match read_tokens(running, directory) {
-        Ok(read) => tokens.replace(&read),
-        Err(error) => error!(error = %chain(&error), "tokens not read again; the old ones stay"),
     }
     let fixed = |config: &Config| {
         let mut config = config.clone();
