@@ -4,12 +4,14 @@ use std::fs::{File, Permissions, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, fchmod, open};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
 use tracing::warn;
 
 use super::permissions::{is_own, is_writable_by_all, is_writable_by_group, mode};
@@ -181,18 +183,27 @@ fn remove_dead(path: &Path) -> Result<(), SocketError> {
     if !found.file_type().is_socket() {
         return Err(SocketError::NoSocket { path: path.to_owned() });
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(SocketError::InUse { path: path.to_owned() }),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(refuse)
-        }
-        Err(error) => Err(refuse(error)),
+    match try_connect(path) {
+        // Another program may take nobody in, and still be there.
+        Ok(()) | Err(Errno::AGAIN) => Err(SocketError::InUse { path: path.to_owned() }),
+        Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(refuse),
+        Err(error) => Err(refuse(error.into())),
     }
+}
+
+/// Connects without waiting: [`Errno::AGAIN`] where so many wait to be taken that there is no room.
+fn try_connect(path: &Path) -> rustix::io::Result<()> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::super::users::Uid;
     use super::*;
@@ -236,6 +247,27 @@ mod tests {
         assert!(matches!(third, Err(SocketError::InUse { .. })), "another program's");
         drop(foreign);
         ControlSocket::open(&path, 0o600, None).unwrap();
+    }
+
+    #[test]
+    fn a_program_that_takes_nobody_in_is_not_waited_for() {
+        let (_place, path) = place();
+        let foreign = UnixListener::bind(&path).unwrap();
+        listen(&foreign, 0).unwrap();
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let address = SocketAddrUnix::new(&path).unwrap();
+        let mut waiting = Vec::new();
+        loop {
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+            match connect(&socket, &address) {
+                Ok(()) => waiting.push(socket),
+                Err(error) => break assert_eq!(error, Errno::AGAIN),
+            }
+        }
+        let (said, opened) = mpsc::channel();
+        std::thread::spawn(move || said.send(ControlSocket::open(&path, 0o600, None)));
+        let refused = opened.recv_timeout(Duration::from_secs(10)).expect("it waits for the other program");
+        assert!(matches!(refused, Err(SocketError::InUse { .. })), "{refused:?}");
     }
 
     #[test]
