@@ -132,7 +132,7 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     open_files::raise_limit();
     let end = EndSignals::listen(stop_limit(&config))?;
     if let Some(path) = &args.ready_file {
-        remove_if_there(path)?;
+        make_way(path)?;
     }
     let directory = DataDir::open(&data_dir(&config))?;
     let node_id = directory.node_id(config.node.id.as_deref())?;
@@ -235,7 +235,7 @@ async fn live(
         tokio::select! {
             () = end.asked() => break,
             () = &mut ready, if !is_ready => {
-                say_ready(args, &node)?;
+                say_ready(args, &node);
                 is_ready = true;
             }
             _ = hangup.recv() => reload(args, &running, reloaded),
@@ -270,11 +270,15 @@ fn say_ports(node: &Node) {
     }
 }
 
-fn say_ready(args: &DaemonArgs, node: &Node) -> Result<(), Failure> {
+/// That it could be written was found out at the start. By now, which may be hours later, the node has agents and peers,
+/// and does not end for a file.
+fn say_ready(args: &DaemonArgs, node: &Node) {
     info!(peer = node.id(), control = %node.control(), "daemon ready");
-    let Some(path) = &args.ready_file else { return Ok(()) };
+    let Some(path) = &args.ready_file else { return };
     let nodes = [ready_row(node.id(), &node.control().to_string(), node.relay())];
-    write_ready(path, &nodes)
+    if let Err(error) = write_ready(path, &nodes) {
+        error!(error = %chain(error.as_ref()), "ready file not written; whoever waits for it has to ask /readyz");
+    }
 }
 
 /// What the ready file says of one node; a port that is not bound is null.
@@ -290,21 +294,37 @@ pub fn ready_row(node_id: &str, control: &str, relay: Option<RelayAddresses>) ->
     })
 }
 
+/// Removes what a former process said, and makes sure that a ready file can be written there later.
+///
+/// # Errors
+/// Those of the file system, with the path.
+pub fn make_way(path: &Path) -> Result<(), Failure> {
+    remove_if_there(path)?;
+    // Beside it: a file at the path is believed by whoever sees it.
+    let mut trial = path.as_os_str().to_owned();
+    trial.push(".trial");
+    let tried = write_whole(Path::new(&trial), b"").and_then(|()| std::fs::remove_file(&trial));
+    tried.map_err(|error| not_ready(path, &error))
+}
+
 /// Writes the ready file whole or not at all.
 ///
 /// # Errors
 /// Those of the file system, with the path.
 pub fn write_ready(path: &Path, nodes: &[serde_json::Value]) -> Result<(), Failure> {
     let text = format!("{}\n", json!({"nodes": nodes}));
-    write_whole(path, text.as_bytes())
-        .map_err(|error| format!("cannot write the ready file `{}`: {error}", path.display()).into())
+    write_whole(path, text.as_bytes()).map_err(|error| not_ready(path, &error))
+}
+
+fn not_ready(path: &Path, error: &std::io::Error) -> Failure {
+    format!("cannot write the ready file `{}`: {error}", path.display()).into()
 }
 
 /// Removes a file; one that is not there is fine.
 ///
 /// # Errors
 /// Those of the file system, with the path.
-pub fn remove_if_there(path: &Path) -> Result<(), Failure> {
+fn remove_if_there(path: &Path) -> Result<(), Failure> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(format!("cannot remove `{}`: {error}", path.display()).into())
@@ -327,18 +347,22 @@ pub fn withdraw_ready(path: Option<&Path>) {
     }
 }
 
-/// Reads the configuration again and takes over what can be changed while running.
+/// Reads the tokens and the configuration again, and takes over what can be changed while running. The tokens come
+/// first: whoever takes one away relies on it, whatever else is wrong.
 fn reload(args: &DaemonArgs, running: &Config, Reloaded { log, directory, tokens }: &Reloaded<'_>) {
+    match read_tokens(running, directory) {
+        Ok(read) => {
+            tokens.replace(&read);
+            info!("tokens read again");
+        }
+        Err(error) => error!(error = %chain(&error), "tokens not read again; the old ones stay"),
+    }
     let loaded = match load(&args.settings) {
         Ok(loaded) => loaded.config,
         Err(error) => return error!(error = %chain(&error), "configuration not reloaded; the old one stays"),
     };
     if let Err(error) = log.set_filter(&loaded.log.filter) {
         return error!(error = %chain(&error), "configuration not reloaded; the old one stays");
-    }
-    match read_tokens(running, directory) {
-        Ok(read) => tokens.replace(&read),
-        Err(error) => error!(error = %chain(&error), "tokens not read again; the old ones stay"),
     }
     let fixed = |config: &Config| {
         let mut config = config.clone();

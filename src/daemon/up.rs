@@ -13,7 +13,7 @@ use super::data_dir::{DataDir, DataDirError, UP_STATE, write_whole};
 use super::fleet::{Fleet, FleetError, MemberSpec};
 use super::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::open_files;
-use super::run::{ready_row, remove_if_there, stop_limit, withdraw_ready, write_ready};
+use super::run::{make_way, ready_row, stop_limit, withdraw_ready, write_ready};
 use super::signals::EndSignals;
 use super::store::embedded::{Missing, OpenError};
 use super::stores::Stores;
@@ -128,7 +128,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
     let redis = config.store.redis().map_err(|(_, what)| UpError::Store(what))?;
     let end = EndSignals::listen(stop_limit(&config)).map_err(UpError::Signals)?;
     if let Some(path) = &options.ready_file {
-        remove_if_there(path).map_err(|error| UpError::ReadyFile(error.to_string()))?;
+        make_way(path).map_err(|error| UpError::ReadyFile(error.to_string()))?;
     }
     let directory = Directory::open(options.data.as_deref())?;
     let stores = Stores::open(&config, redis, directory.data.path(), options.missing)?;

@@ -1,5 +1,6 @@
 //! A daemon's life: crashes, stops, restarts, reloads.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -7,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 
-use crate::process::{Daemon, PATIENCE, Place};
+use crate::process::{Daemon, PATIENCE, Place, omnirelayd};
 
 async fn watch(daemon: &Daemon, since: Option<&str>) -> Result<Lines<BufReader<TcpStream>>> {
     let mut stream = TcpStream::connect(&daemon.control).await?;
@@ -164,6 +165,27 @@ async fn a_hangup_reloads_the_log_filter() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(daemon.get("/readyz").await?["ready"].as_bool().unwrap_or_default());
+    Ok(())
+}
+
+#[test]
+fn a_ready_file_that_cannot_be_written_is_told_at_the_start() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("data").display().to_string();
+    let ready = folder.path().join("none/ready").display().to_string();
+    // Its store never answers, so it is never ready.
+    let place = ["--data-dir", &data, "--control-listen", "127.0.0.1:0", "--store", "redis://127.0.0.1:1"];
+    let mut daemon =
+        omnirelayd().args(place).args(["--ready-file", &ready]).stderr(Stdio::piped()).spawn()?;
+    let begun = Instant::now();
+    while daemon.try_wait()?.is_none() && begun.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    daemon.kill()?;
+    let ended = daemon.wait_with_output()?;
+    let complaint = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("cannot write the ready file") && complaint.contains(&ready), "{complaint}");
     Ok(())
 }
 

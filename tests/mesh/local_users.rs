@@ -295,6 +295,32 @@ async fn a_token_of_few_scopes_can_do_little_and_ends_when_it_is_taken_away() ->
     Ok(())
 }
 
+#[tokio::test]
+async fn a_token_is_taken_away_whatever_else_is_wrong() -> Result<()> {
+    let folder = folder()?;
+    let (file, config) = (folder.path().join("tokens"), folder.path().join("omnirelayd.yaml"));
+    let (first, second) = ("1".repeat(40), "2".repeat(40));
+    std::fs::write(&file, format!("ops {first}\nleaver {second}\n"))?;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+    let wrong = [("unknown key", "log:\n  colour: red\n"), ("bad filter", "log:\n  filter: 'a=b=c'\n")];
+    for (what, text_of_config) in wrong {
+        std::fs::write(&file, format!("ops {first}\nleaver {second}\n"))?;
+        std::fs::write(&config, "log:\n  filter: info\n")?;
+        let arguments = ["--config", &text(&config)?, "--token-file", &text(&file)?];
+        let place = place(&[&arguments[..], &["--set", "security.loopback=proof"]].concat())?;
+        let daemon = place.start()?;
+        assert_eq!(status(&daemon, "/control/node", Some(&second)).await?.0, 200, "{what}");
+        std::fs::write(&file, format!("ops {first}\n"))?;
+        std::fs::write(&config, text_of_config)?;
+        daemon.signal("HUP")?;
+        until(what, async || Ok(place.log().contains("the old one stays"))).await?;
+        let (code, _) = status(&daemon, "/control/node", Some(&second)).await?;
+        assert_eq!(code, 401, "{what}: the token still holds");
+        assert_eq!(status(&daemon, "/control/node", Some(&first)).await?.0, 200, "{what}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_token_file_that_others_may_read_is_refused_with_what_to_do() -> Result<()> {
     let folder = folder()?;

@@ -1,15 +1,20 @@
 //! The control socket: bound so that nobody comes in before it is closed to others, and removed at the end.
 
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::fs::{File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, fchmod};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::fs::{Mode, OFlags, fchmod, open};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
+use tracing::warn;
 
-use super::permissions::{is_writable_by_all, mode};
+use super::permissions::{is_own, is_writable_by_all, is_writable_by_group, mode};
 use super::users::group_id;
 
 /// The longest path that the system has room for, in bytes.
@@ -34,6 +39,15 @@ pub enum SocketError {
          socket in its place; choose a folder that is writable for the daemon's user alone"
     )]
     OpenFolder { path: PathBuf, mode: u32 },
+    #[error(
+        "the folder of the control socket `{path}` belongs to another user, who may put another socket in its place; \
+         choose one of the daemon's user or of root"
+    )]
+    ForeignFolder { path: PathBuf },
+    #[error(
+        "the lock of the control socket, `{path}`, is a link, and what it leads to is left alone; remove the link"
+    )]
+    LinkedLock { path: PathBuf },
     #[error(
         "cannot give the control socket `{path}` to the group `{group}`; the daemon's user must be in it"
     )]
@@ -64,13 +78,7 @@ impl ControlSocket {
         let listener = bind_private(path).map_err(refuse)?;
         let found = std::fs::symlink_metadata(path).map_err(refuse)?;
         let socket = Self { path: path.to_owned(), listener, file: (found.dev(), found.ino()), _lock: lock };
-        if let Some(group) = group {
-            let refuse =
-                |source| SocketError::Group { path: path.to_owned(), group: group.to_owned(), source };
-            let id = group_id(group).map_err(refuse)?;
-            std::os::unix::fs::chown(path, None, Some(id)).map_err(refuse)?;
-        }
-        std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(refuse)?;
+        let_in(path, mode, group)?;
         Ok(socket)
     }
 
@@ -107,17 +115,42 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-/// Refuses a folder in which anybody may replace the socket.
+/// Gives the socket to those that `mode` and the group let in, and never what a link in its place leads to: others may
+/// be allowed to write to the folder.
+fn let_in(path: &Path, mode: u32, group: Option<&str>) -> Result<(), SocketError> {
+    let refuse = |source| SocketError::Bind { path: path.to_owned(), source };
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = open(path, flags, Mode::empty()).map(File::from).map_err(|error| refuse(error.into()))?;
+    if !file.metadata().map_err(refuse)?.file_type().is_socket() {
+        return Err(SocketError::NoSocket { path: path.to_owned() });
+    }
+    // Such a handle takes neither itself; its name does, and is of this file whatever is at the path by now.
+    let itself = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    if let Some(group) = group {
+        let refuse = |source| SocketError::Group { path: path.to_owned(), group: group.to_owned(), source };
+        let id = group_id(group).map_err(refuse)?;
+        chown(&itself, None, Some(id)).map_err(refuse)?;
+    }
+    std::fs::set_permissions(&itself, Permissions::from_mode(mode)).map_err(refuse)
+}
+
+/// Refuses a folder in which others may put another socket in its place. That they may not remove this one, as in
+/// `/tmp`, is not enough: whoever comes first, or while it is not there, has the path.
 fn check_folder(path: &Path) -> Result<(), SocketError> {
-    const STICKY: u32 = 0o1000;
     let folder = path.parent().unwrap_or(Path::new("/"));
     let found = std::fs::metadata(folder).map_err(|source| {
         let what = format!("cannot use its folder `{}`; make it first: {source}", folder.display());
         SocketError::Bind { path: path.to_owned(), source: io::Error::new(source.kind(), what) }
     })?;
-    let mode = mode(&found);
-    if is_writable_by_all(&found) && mode & STICKY == 0 {
-        return Err(SocketError::OpenFolder { path: path.to_owned(), mode });
+    if is_writable_by_all(&found) {
+        return Err(SocketError::OpenFolder { path: path.to_owned(), mode: mode(&found) });
+    }
+    if !is_own(&found) {
+        return Err(SocketError::ForeignFolder { path: path.to_owned() });
+    }
+    if is_writable_by_group(&found) {
+        let (path, mode) = (folder.display(), format!("{:04o}", mode(&found)));
+        warn!(%path, mode, "folder of the control socket open to its group, which may replace the socket");
     }
     Ok(())
 }
@@ -127,9 +160,12 @@ fn lock(path: &Path) -> Result<File, SocketError> {
     let refuse = |source| SocketError::Bind { path: path.to_owned(), source };
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(beside);
-    let file = file.map_err(refuse)?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file =
+        open(&beside, flags, Mode::RUSR | Mode::WUSR).map(File::from).map_err(|error| match error {
+            Errno::LOOP => SocketError::LinkedLock { path: beside.into() },
+            error => refuse(error.into()),
+        })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(SocketError::InUse { path: path.to_owned() }),
@@ -147,17 +183,29 @@ fn remove_dead(path: &Path) -> Result<(), SocketError> {
     if !found.file_type().is_socket() {
         return Err(SocketError::NoSocket { path: path.to_owned() });
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(SocketError::InUse { path: path.to_owned() }),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(refuse)
-        }
-        Err(error) => Err(refuse(error)),
+    match try_connect(path) {
+        // Another program may take nobody in, and still be there.
+        Ok(()) | Err(Errno::AGAIN) => Err(SocketError::InUse { path: path.to_owned() }),
+        Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(refuse),
+        Err(error) => Err(refuse(error.into())),
     }
+}
+
+/// Connects without waiting: [`Errno::AGAIN`] where so many wait to be taken that there is no room.
+fn try_connect(path: &Path) -> rustix::io::Result<()> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::super::users::Uid;
     use super::*;
 
     fn place() -> (tempfile::TempDir, PathBuf) {
@@ -202,6 +250,27 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_takes_nobody_in_is_not_waited_for() {
+        let (_place, path) = place();
+        let foreign = UnixListener::bind(&path).unwrap();
+        listen(&foreign, 0).unwrap();
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let address = SocketAddrUnix::new(&path).unwrap();
+        let mut waiting = Vec::new();
+        loop {
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+            match connect(&socket, &address) {
+                Ok(()) => waiting.push(socket),
+                Err(error) => break assert_eq!(error, Errno::AGAIN),
+            }
+        }
+        let (said, opened) = mpsc::channel();
+        std::thread::spawn(move || said.send(ControlSocket::open(&path, 0o600, None)));
+        let refused = opened.recv_timeout(Duration::from_secs(10)).expect("it waits for the other program");
+        assert!(matches!(refused, Err(SocketError::InUse { .. })), "{refused:?}");
+    }
+
+    #[test]
     fn what_is_no_socket_is_left_alone() {
         let (_place, path) = place();
         std::fs::write(&path, "mine").unwrap();
@@ -211,13 +280,51 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_anybody_may_write_to_is_refused_unless_it_protects_files() {
+    fn a_folder_that_anybody_may_write_to_is_refused() {
         let (place, path) = place();
-        std::fs::set_permissions(place.path(), Permissions::from_mode(0o777)).unwrap();
-        let error = ControlSocket::open(&path, 0o600, None).unwrap_err();
-        assert!(matches!(error, SocketError::OpenFolder { mode: 0o777, .. }), "{error}");
-        std::fs::set_permissions(place.path(), Permissions::from_mode(0o1777)).unwrap();
-        ControlSocket::open(&path, 0o600, None).unwrap();
+        // The last one lets nobody remove another's file, and anybody be the first at a path.
+        for wanted in [0o777, 0o703, 0o1777] {
+            std::fs::set_permissions(place.path(), Permissions::from_mode(wanted)).unwrap();
+            match ControlSocket::open(&path, 0o600, None) {
+                Err(SocketError::OpenFolder { mode, .. }) => assert_eq!(mode, wanted),
+                other => panic!("{wanted:o}: {other:?}"),
+            }
+            let left = std::fs::read_dir(place.path()).unwrap().count();
+            assert_eq!(left, 0, "{wanted:o}: something was made there");
+        }
+        std::fs::set_permissions(place.path(), Permissions::from_mode(0o770)).unwrap();
+        ControlSocket::open(&path, 0o600, None).expect("its group is only warned of");
+    }
+
+    #[test]
+    fn a_folder_of_another_user_is_refused() {
+        if Uid::of_process() != Uid::ROOT {
+            // Only root can give a folder away.
+            return;
+        }
+        let (place, path) = place();
+        chown(place.path(), Some(65534), None).unwrap();
+        let refused = ControlSocket::open(&path, 0o600, None);
+        assert!(matches!(refused, Err(SocketError::ForeignFolder { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn what_a_planted_link_leads_to_is_left_alone() {
+        let (place, path) = place();
+        let secret = place.path().join("secret");
+        std::fs::write(&secret, "secret").unwrap();
+        std::fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+        symlink(&secret, &path).unwrap();
+        let group = std::fs::metadata(&secret).unwrap().gid().to_string();
+        let refused = let_in(&path, 0o660, Some(&group));
+        assert!(matches!(refused, Err(SocketError::NoSocket { .. })), "{refused:?}");
+        assert_eq!(mode(&std::fs::metadata(&secret).unwrap()), 0o600);
+
+        std::fs::remove_file(&path).unwrap();
+        symlink(place.path().join("made"), place.path().join("control.sock.lock")).unwrap();
+        let refused = ControlSocket::open(&path, 0o600, None);
+        assert!(matches!(refused, Err(SocketError::LinkedLock { .. })), "{refused:?}");
+        assert!(!place.path().join("made").exists(), "the link was followed");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use super::sinks::{NotTaken, Sinks};
 use crate::core::names::check_id;
 use crate::daemon::chance::random_part;
 use crate::daemon::metrics::{RelayMetrics, SourceCounts};
+use crate::daemon::telemetry::{Pace, Turn};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::kept::Kept;
 use crate::wire::pb::aeroarc::agent::v1 as pb;
@@ -52,8 +53,9 @@ pub struct Intake {
     room_bytes: usize,
     metrics: Arc<RelayMetrics>,
     commands: Arc<dyn CommandAcks>,
-    /// When it was logged last that a frame was captured under another id than that of its stream.
-    told_of_another_id: Mutex<Option<Instant>>,
+    /// For lines of frames that were captured under another id than that of their stream: anybody may open any number of
+    /// streams.
+    another_id: Pace,
 }
 
 /// How telemetry is taken.
@@ -83,23 +85,13 @@ impl Intake {
         commands: Arc<dyn CommandAcks>,
     ) -> Self {
         let room_bytes = settings.inflight_bytes_max.min(u32::MAX as usize);
-        let (room, told_of_another_id) = (Arc::new(Semaphore::new(room_bytes)), Mutex::default());
-        Self { settings, sinks, room, room_bytes, metrics, commands, told_of_another_id }
+        let room = Arc::new(Semaphore::new(room_bytes));
+        let another_id = Pace::new(1, ANOTHER_ID_TOLD_EVERY);
+        Self { settings, sinks, room, room_bytes, metrics, commands, another_id }
     }
 
     pub fn inflight_max(&self) -> usize {
         self.settings.inflight_max
-    }
-
-    /// Whether a stream may log that a frame was captured under another id: one after the other, as anybody may open any
-    /// number of them.
-    fn may_tell_of_another_id(&self) -> bool {
-        let mut told = self.told_of_another_id.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = told.is_none_or(|at| at.elapsed() >= ANOTHER_ID_TOLD_EVERY);
-        if is_due {
-            *told = Some(Instant::now());
-        }
-        is_due
     }
 
     /// Serves a stream.
@@ -331,13 +323,14 @@ impl Served {
         if self.told_of_another_id || captured_as.is_empty() || *captured_as == **agent {
             return;
         }
-        self.told_of_another_id = self.intake.may_tell_of_another_id();
-        if self.told_of_another_id {
+        if let Some(Turn { left_out }) = self.intake.another_id.turn() {
+            self.told_of_another_id = true;
             // Whoever reaches the port may have written anything there.
             let captured_as = if check_id(captured_as).is_ok() { captured_as } else { "what is no id" };
             warn!(
                 agent = %agent,
                 captured_as,
+                left_out,
                 runbook = RELAY_RUNBOOK,
                 "frames that an agent captured under another id were taken"
             );

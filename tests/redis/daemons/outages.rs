@@ -43,6 +43,20 @@ async fn a_daemon_starts_without_its_store_and_waits_for_it() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ready_file_that_cannot_be_written_later_ends_no_daemon() -> Result<()> {
+    let mut server = RedisServer::start(&[])?;
+    server.kill()?;
+    let node = Node::start_unready("n1", &server.url())?;
+    // Nothing takes the place of a folder.
+    std::fs::create_dir(node.place.ready_file())?;
+    server.restart()?;
+    until("it says so", async || Ok(node.place.log().contains("ready file not written"))).await?;
+    ensure!(node.api.is_ready().await?);
+    ensure!(node.api.cordon("n1", "it goes on").await?.status == 200);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_starts_before_a_silent_store_and_waits_for_it() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let proxy = Proxy::before(&server.address()).await?;

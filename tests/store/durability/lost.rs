@@ -9,6 +9,8 @@ use omnirelay::daemon::store::{
     Commit, EmbeddedStore, Epoch, Kind, ManualClock, Pulse, RecordId, Store, Write,
 };
 
+use redb::{Database, TableDefinition};
+
 use crate::harness::epoch;
 
 /// A directory in which a registry was used, and its epoch.
@@ -73,6 +75,45 @@ async fn a_file_that_is_gone_is_a_loss_that_must_be_accepted() {
     }
 }
 
+/// A database of another program.
+fn foreign(path: &Path) {
+    const OTHERS: TableDefinition<'_, u64, u64> = TableDefinition::new("others");
+    let transaction = Database::create(path).unwrap().begin_write().unwrap();
+    transaction.open_table(OTHERS).unwrap().insert(1, 1).unwrap();
+    transaction.commit().unwrap();
+}
+
+/// A store of which no more than the beginning was made.
+fn half_made(path: &Path) {
+    drop(Database::create(path).unwrap());
+}
+
+#[tokio::test]
+async fn a_file_without_the_registry_that_was_there_is_refused_untouched() {
+    for (what, make) in [("foreign", foreign as fn(&Path)), ("half made", half_made)] {
+        for (version, made) in [("this version", true), ("version 0.1", false)] {
+            let (dir, before) = used().await;
+            let path = dir.path().join(FILE_NAME);
+            remove(dir.path());
+            make(&path);
+            if !made {
+                forget_mark(dir.path());
+            }
+            let content = std::fs::read(&path).unwrap();
+            // What it holds may be somebody's: that a registry is given up is no word about it.
+            for missing in [Missing::Refuse, Missing::AcceptLoss] {
+                let refused = EmbeddedStore::open_or(dir.path(), missing).err();
+                let damaged = matches!(refused, Some(OpenError::Damaged { .. }));
+                assert!(damaged, "{what}, {version}, {missing:?}: {refused:?}");
+                assert!(std::fs::read(&path).unwrap() == content, "{what}, {version}: it was written to");
+            }
+            remove(dir.path());
+            let store = EmbeddedStore::open_or(dir.path(), Missing::AcceptLoss).unwrap();
+            assert!(epoch(&store).await > before, "{what}, {version}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_epoch_is_above_the_lost_one_under_a_clock_that_went_back() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(Millis(5_000_000_000_000)));
@@ -87,8 +128,9 @@ async fn the_epoch_is_above_the_lost_one_under_a_clock_that_went_back() {
 #[test]
 fn a_first_start_is_no_loss() {
     type Leave = fn(&Path);
-    let cases: [(&str, Leave); 4] = [
+    let cases: [(&str, Leave); 5] = [
         ("an empty directory", |_| {}),
+        ("a database without anything in it", |dir| half_made(&dir.join(FILE_NAME))),
         ("one that was used with Redis", |dir| {
             std::fs::write(dir.join("omnirelayd.lock"), "").unwrap();
             std::fs::write(dir.join("session-secret"), "secret\n").unwrap();

@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use self::disk::FileDisk;
+use self::proof::Past;
 use self::shared::{Shared, log_page};
 use self::tables::{Batch, Snapshot};
 use self::writer::{Fate, Job, Writer};
@@ -118,10 +119,10 @@ impl EmbeddedStore {
 
     fn open_as(dir: &Path, clock: impl Clock, options: Options, missing: Missing) -> Result<Self, OpenError> {
         open::make_directory(dir)?;
-        let lost = proof::lost(dir, missing)?;
+        let past = proof::past(dir, missing)?;
         let path = dir.join(FILE_NAME);
-        open::refuse_newer(&path)?;
-        let store = Self::open_after(lost, FileDisk::new(path.clone()), clock, options)?;
+        open::refuse_untouched(&path, past)?;
+        let store = Self::open_after(past, FileDisk::new(path.clone()), clock, options)?;
         let epoch = store.shared.shown().state.epoch;
         proof::note(dir, epoch).map_err(|source| OpenError::Io { path, source })?;
         Ok(store)
@@ -132,16 +133,16 @@ impl EmbeddedStore {
     /// # Errors
     /// As [`EmbeddedStore::open`].
     pub fn open_on(disk: impl Disk, clock: impl Clock, options: Options) -> Result<Self, OpenError> {
-        Self::open_after(None, disk, clock, options)
+        Self::open_after(Past::Unknown, disk, clock, options)
     }
 
     fn open_after(
-        lost: Option<Epoch>,
+        past: Past,
         mut disk: impl Disk,
         clock: impl Clock,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let shared = Arc::new(open::open(&mut disk, Box::new(clock), &options, lost)?);
+        let shared = Arc::new(open::open(&mut disk, Box::new(clock), &options, past)?);
         let (writes, jobs) = mpsc::channel(WRITES_WAITING_MAX);
         let (reads, reading) = mpsc::channel(READS_WAITING_MAX);
         let writer = Writer::new(Arc::clone(&shared), Box::new(disk), jobs);
@@ -150,7 +151,7 @@ impl EmbeddedStore {
             spawn(&shared, "store-write", move || writer.run())?,
             spawn(&shared, "store-read", move || serve_reads(&reader, reading))?,
         ];
-        Ok(Self { shared, calls: Some(Calls { writes, reads }), threads, lost })
+        Ok(Self { shared, calls: Some(Calls { writes, reads }), threads, lost: past.lost() })
     }
 
     /// Counts what it has done.

@@ -18,6 +18,7 @@ use super::Options;
 use super::disk::{Disk, Seen, Watched};
 use super::failure::Failure;
 use super::opening::{Note, Opening};
+use super::proof::Past;
 use super::shared::{Groups, Shared, StoreClock};
 use super::tables::{self, SCHEMA, Snapshot, Written};
 use crate::core::time::Millis;
@@ -72,11 +73,11 @@ pub(super) fn make_directory(dir: &Path) -> Result<(), OpenError> {
     made().map_err(|source| OpenError::Io { path: dir.to_path_buf(), source })
 }
 
-/// Refuses a file of a newer version without writing to it.
+/// Refuses a file of a newer version, or one without the registry that was there, and does not write to it.
 ///
 /// A file that was not closed cleanly cannot be read without repairing it; the check after
 /// opening it for writing then has to do.
-pub(super) fn refuse_newer(path: &Path) -> Result<(), OpenError> {
+pub(super) fn refuse_untouched(path: &Path, past: Past) -> Result<(), OpenError> {
     if !path.try_exists().map_err(|source| OpenError::Io { path: path.to_path_buf(), source })? {
         return Ok(());
     }
@@ -84,7 +85,7 @@ pub(super) fn refuse_newer(path: &Path) -> Result<(), OpenError> {
         Ok(database) => {
             let schema =
                 database.begin_read().map_err(redb::Error::from).and_then(|read| tables::schema(&read));
-            check_schema(path, schema).map(|_| ())
+            check_schema(path, schema, past).map(|_| ())
         }
         Err(DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::Held { path: path.to_path_buf() }),
         Err(_) => Ok(()),
@@ -103,12 +104,12 @@ pub(super) fn open(
     disk: &mut dyn Disk,
     clock: Box<dyn Clock>,
     options: &Options,
-    lost: Option<Epoch>,
+    past: Past,
 ) -> Result<Shared, OpenError> {
     let path = disk.path().to_path_buf();
     let seen = Arc::new(Seen::default());
     let database = open_database(disk, &seen, options.cache_bytes)?;
-    match spared(&path, || begin(disk, &database, clock, lost)) {
+    match spared(&path, || begin(disk, &database, clock, past)) {
         Ok(Begun { written, groups, clock, opening }) => {
             let shared = Shared::new(path, clock, seen, options.cache_bytes, opening);
             shared.use_database(Some(database));
@@ -134,13 +135,13 @@ fn begin(
     disk: &mut dyn Disk,
     database: &Database,
     clock: Box<dyn Clock>,
-    lost: Option<Epoch>,
+    past: Past,
 ) -> Result<Begun, OpenError> {
     let path = disk.path().to_path_buf();
     let io = |source| OpenError::Io { path: path.clone(), source };
     let this = random_u64().map_err(io)?;
     let schema = database.begin_read().map_err(redb::Error::from).and_then(|read| tables::schema(&read));
-    let created = check_schema(&path, schema)?.is_none();
+    let created = check_schema(&path, schema, past)?.is_none();
     if created {
         create(database, clock.now().0, this).map_err(|error| not_written(&path, error))?;
     }
@@ -150,6 +151,7 @@ fn begin(
     let noted = noted.filter(|noted| noted.agrees_with(&written));
     let is_other = !created && noted.is_none();
     let heard = noted.map_or(written.clock, |noted| noted.at.max(written.clock));
+    let lost = past.lost();
     if is_other || lost.is_some() {
         written.state.epoch = written.state.epoch.max(lost.unwrap_or_default());
         begin_epoch(database, &mut written, &groups, clock.now(), this)
@@ -232,9 +234,16 @@ fn is_of_content(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
-/// The schema of the file if this program knows it; `None` for an empty file.
-fn check_schema(path: &Path, schema: Result<Option<u32>, redb::Error>) -> Result<Option<u32>, OpenError> {
+/// The schema of the file if this program knows it; `None` for one without a registry where none was.
+fn check_schema(
+    path: &Path,
+    schema: Result<Option<u32>, redb::Error>,
+    past: Past,
+) -> Result<Option<u32>, OpenError> {
     match schema {
+        Ok(None) if past == Past::Registry => {
+            Err(damaged(path, "there is no registry in it, and this directory had one"))
+        }
         Ok(Some(found)) if found > SCHEMA => Err(OpenError::Newer { path: path.to_path_buf(), found }),
         Ok(schema) => Ok(schema),
         Err(error) => Err(damaged(path, error)),

@@ -24,20 +24,41 @@ pub enum Missing {
     AcceptLoss,
 }
 
-/// Finds out whether the store file of a directory was lost, and makes way for a new one where that is accepted.
-/// Returns the epoch that it was in, 0 if that is not known; `None`: nothing is lost.
-pub(super) fn lost(dir: &Path, missing: Missing) -> Result<Option<Epoch>, OpenError> {
+/// What a directory had before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Past {
+    /// Nothing that is known: a first start, unless its file says otherwise.
+    Unknown,
+    /// A registry, which must be in its file.
+    Registry,
+    /// A registry in this epoch, 0 if that is not known, whose file was lost, which was accepted.
+    Lost(Epoch),
+}
+
+impl Past {
+    /// The epoch whose loss was accepted.
+    pub fn lost(self) -> Option<Epoch> {
+        match self {
+            Self::Lost(epoch) => Some(epoch),
+            Self::Unknown | Self::Registry => None,
+        }
+    }
+}
+
+/// Finds out what a directory had, and whether its store file was lost; makes way for a new one where that is accepted.
+pub(super) fn past(dir: &Path, missing: Missing) -> Result<Past, OpenError> {
     let path = dir.join(FILE_NAME);
     let io = |source| OpenError::Io { path: path.clone(), source };
-    let Some(what) = gone(&path).map_err(io)? else { return Ok(None) };
-    let Some(epoch) = proven(dir, what).map_err(io)? else { return Ok(None) };
+    let gone = gone(&path).map_err(io)?;
+    let Some(epoch) = proven(dir, gone).map_err(io)? else { return Ok(Past::Unknown) };
+    let Some(what) = gone else { return Ok(Past::Registry) };
     match missing {
         Missing::Refuse => Err(OpenError::Lost { path, what }),
         Missing::AcceptLoss => {
             if what == EMPTY {
                 std::fs::remove_file(&path).map_err(io)?;
             }
-            Ok(Some(epoch))
+            Ok(Past::Lost(epoch))
         }
     }
 }
@@ -66,13 +87,13 @@ fn gone(path: &Path) -> io::Result<Option<&'static str>> {
 }
 
 /// The epoch of the registry that there was, by what it left beside its file.
-fn proven(dir: &Path, what: &'static str) -> io::Result<Option<Epoch>> {
+fn proven(dir: &Path, gone: Option<&str>) -> io::Result<Option<Epoch>> {
     if let Some(text) = read(&dir.join(MADE_NAME))? {
         let epoch = text.trim().strip_prefix(MADE_TEXT);
         return Ok(Some(Epoch(epoch.and_then(|epoch| u64::from_str_radix(epoch, 16).ok()).unwrap_or(0))));
     }
     // Version 0.1 left none but this. A first start that ended before the file had its name has written it too.
-    let unfinished = what == ABSENT && dir.join(PREPARED_NAME).try_exists()?;
+    let unfinished = gone == Some(ABSENT) && dir.join(PREPARED_NAME).try_exists()?;
     let noted = read(&dir.join(LOCK_NAME))?.is_some_and(|text| Note::from_text(&text).is_some());
     Ok((noted && !unfinished).then_some(Epoch(0)))
 }
