@@ -187,9 +187,12 @@ async fn a_newer_schema_is_refused_and_not_touched() -> Result<()> {
         server.cli::<()>(&["DEL", key])?;
     }
     let dumped = dump(&server)?;
-    let node = Node::start("n2", &server.url(), &[])?;
-    let (ok, message) = node.api.item("store").await?;
-    ensure!(!ok && message.contains("written by a newer version"), "{message}");
+    let node = Node::start_unready("n2", &server.url())?;
+    until("it says why", async || {
+        let (ok, message) = node.api.item("store").await?;
+        Ok(!ok && message.contains("written by a newer version"))
+    })
+    .await?;
     ensure!(node.place.log().contains("written by a newer version"), "{}", node.place.log());
     let refused = node.api.cordon("n1", "older").await?;
     ensure!(refused.status == 503, "{refused:?}");
