@@ -1,7 +1,7 @@
 //! A store that falls ill when a test wants it to, and a clock that stands still with tokio's.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ pub struct Faulty {
     /// Calls under way, and the most there were at once.
     under_way: AtomicUsize,
     most: AtomicUsize,
+    confirms: bool,
+    lacks: AtomicBool,
 }
 
 /// Counts one call as under way.
@@ -81,13 +83,29 @@ impl Drop for UnderWay<'_> {
 
 impl Faulty {
     pub fn over(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::new(inner))
+    }
+
+    /// One that confirms what was granted, as a store with replicas does.
+    pub fn confirming(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { confirms: true, ..Self::new(inner) })
+    }
+
+    fn new(inner: Arc<dyn Store>) -> Self {
+        Self {
             inner: Mutex::new(inner),
             ills: Mutex::default(),
             calls: Mutex::default(),
             under_way: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
-        })
+            confirms: false,
+            lacks: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether from now on the replica is away that is to confirm what was granted.
+    pub fn lack_replica(&self, lacks: bool) {
+        self.lacks.store(lacks, Ordering::SeqCst);
     }
 
     /// From now on these calls are ill.
@@ -183,6 +201,22 @@ impl Store for Faulty {
 
     async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
         self.pass(Call::Housekeep, |inner| async move { inner.housekeep(epoch, keep).await }).await?
+    }
+
+    fn confirms(&self) -> bool {
+        self.confirms
+    }
+
+    async fn confirm(&self, epoch: Epoch) -> Result<Confirmation, StoreError> {
+        if self.lacks.load(Ordering::SeqCst) {
+            return Ok(Confirmation::Lacking { has: 0, needs: 1 });
+        }
+        let inner = self.inner.lock().unwrap().clone();
+        let Beat { now, epoch: current, .. } = inner.pulse(Pulse::default()).await?;
+        if current != epoch {
+            return Err(StoreError::EpochChanged { current });
+        }
+        Ok(Confirmation::Through(now))
     }
 
     fn advice(&self) -> Vec<String> {

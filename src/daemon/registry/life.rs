@@ -81,6 +81,8 @@ pub struct Beginning<'a> {
     pub ttl: Duration,
     /// When nobody waits for it any more.
     pub until: Instant,
+    /// In which it was seen not to be there, and what else must hold was read: versions begin anew with an epoch.
+    pub epoch: Epoch,
     /// What else must hold; that the record is not there is one of them anyway.
     pub preconditions: Vec<Precondition>,
     /// Makes the value, given when the life began by the store's clock.
@@ -94,7 +96,7 @@ pub struct Claim<'a> {
     /// When nobody waits for it any more.
     pub until: Instant,
     pub value: &'a Bytes,
-    /// What else must hold; that the record is as it was read is one of them anyway.
+    /// What else must hold, read in the epoch of the record; that this is as it was read is one of them anyway.
     pub preconditions: &'a [Precondition],
 }
 
@@ -278,11 +280,15 @@ impl Registry {
     /// Begins a life of a record that is not there.
     ///
     /// # Errors
-    /// [`CommitError::Conflict`] when it is there, or a precondition does not hold: nothing was changed.
+    /// [`CommitError::Conflict`] when it is there, or a precondition does not hold; [`StoreError::EpochChanged`] when
+    /// it is to be decided anew: nothing was changed.
     pub async fn begin_life(&self, beginning: Beginning<'_>) -> Result<(), LifeError> {
-        let Beginning { id, ttl, until, mut preconditions, value } = beginning;
+        let Beginning { id, ttl, until, epoch, mut preconditions, value } = beginning;
         let _one = by(until, self.beginnings.of(&id)).await?;
-        let epoch = self.view().head().epoch;
+        let current = self.view().head().epoch;
+        if current != epoch {
+            return Err(StoreError::EpochChanged { current }.into());
+        }
         if self.view().get(&id).is_some() {
             return Err(conflict(id).into());
         }

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::Registry;
 use super::view::{View, ViewRecord};
 use crate::core::time::{Millis, rfc3339};
-use crate::daemon::store::{Epoch, Kind, Record, RecordId, Revision, StoreError, Version};
+use crate::daemon::store::{Change, Epoch, Kind, Record, RecordId, Revision, StoreError, Version};
 
 /// How long a lost record is held for its owner.
 const HELD_FOR: Duration = Duration::from_secs(600);
@@ -360,24 +360,39 @@ impl Registry {
     /// # Errors
     /// Those of the store; ask again then.
     pub async fn untouched(&self, lost: &ToRestore, now: Option<&Record>) -> Result<Untouched, StoreError> {
-        let Some(mut copy) = lost.found.clone().or_else(|| now.cloned()) else {
-            return Ok(Untouched::Absent);
-        };
+        match lost.found.as_ref().or(now) {
+            Some(copy) => Ok(self.history(lost, copy).await?.0),
+            None => Ok(Untouched::Absent),
+        }
+    }
+
+    /// What the new epoch began with of a lost record, and what was written there until it was as `now`, the newest
+    /// first.
+    ///
+    /// # Errors
+    /// Those of the store; ask again then.
+    pub async fn history(
+        &self,
+        lost: &ToRestore,
+        now: &Record,
+    ) -> Result<(Untouched, Vec<Change>), StoreError> {
+        let (mut copy, mut writes) = (now.clone(), Vec::new());
         for _ in 0..WRITES_BACK_MAX {
             if !lost.reach.is_passed(&copy, &lost.record.record) {
-                return Ok(Untouched::Record(copy));
+                return Ok((Untouched::Record(copy), writes));
             }
             let after = Revision(copy.revision.0.saturating_sub(1));
             let page = self.store().log(after, 1, Duration::ZERO).await?;
             let entry = page.entries.first().filter(|entry| entry.revision == copy.revision);
             let change = entry.and_then(|entry| entry.changes.iter().find(|it| it.after.id == copy.id));
-            let Some(change) = change else { return Ok(Untouched::Unknown) };
+            let Some(change) = change else { return Ok((Untouched::Unknown, writes)) };
             match &change.before {
                 Some(before) if !before.deleted => copy = before.clone(),
-                Some(_) | None => return Ok(Untouched::Begun(copy)),
+                Some(_) | None => return Ok((Untouched::Begun(copy), writes)),
             }
+            writes.push(change.clone());
         }
-        Ok(Untouched::Unknown)
+        Ok((Untouched::Unknown, writes))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::life::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
-use crate::daemon::store::{Kind, RecordId};
+use crate::daemon::store::{Kind, RecordId, StoreError};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::aeroarc::registry::v1 as pb;
 use crate::wire::pb::omnirelay::store::v1::AgentValue;
@@ -166,9 +166,14 @@ impl Agents {
         let Some((value, record)) = known else {
             let begin = |now| encoded(&placed_anew(relay, now, String::new()));
             let preconditions = vec![relay.unchanged()];
-            let beginning = Beginning { id: id.clone(), ttl: self.ttl, until, preconditions, value: &begin };
+            let (id, ttl, epoch) = (id.clone(), self.ttl, relay.record.epoch);
+            let beginning = Beginning { id, ttl, until, epoch, preconditions, value: &begin };
             return registry.begin_life(beginning).await;
         };
+        if record.epoch != relay.record.epoch {
+            // The relay is looked for again.
+            return Err(StoreError::EpochChanged { current: record.epoch }.into());
+        }
         let wanted = moved(&value, relay, registry.view().now());
         let (value, preconditions) = (encoded(&wanted), [relay.unchanged()]);
         let claim =

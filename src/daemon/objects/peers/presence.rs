@@ -265,13 +265,21 @@ impl Presence {
             let epoch = self.registry.view().head().epoch;
             let held = self.registry.view().get(&id);
             let version = held.as_ref().map_or(Version(0), |held| held.record.version);
-            let known = match self.lost() {
-                Some(lost) => restored(&self.registry, &lost, held.as_deref()).await?,
-                None => held.and_then(|held| held.value()).map(|held| PeerValue::clone(&held)),
+            let lost = self.lost();
+            let whole = match &lost {
+                Some(lost) => restored(&self.registry, lost, held.as_deref()).await?,
+                None => None,
             };
-            let value = self.own_value(known, status, reason, session);
+            let is_poorer = lost.is_some() && whole.is_none();
+            let as_held = || held.and_then(|held| held.value()).map(|held| PeerValue::clone(&held));
+            let value = self.own_value(whole.or_else(as_held), status, reason, session);
             let commit = self.put(epoch, &id, version, &value, Precondition::GroupLive(session.clone()));
             match self.registry.commit(commit).await {
+                // Nobody can tell any more what was lost of it.
+                Ok(_) if is_poorer => {
+                    self.registry.losses().note_superseded(&id);
+                    return Ok(());
+                }
                 Ok(_) => {
                     self.registry.losses().note_restored(&id);
                     return Ok(());

@@ -17,7 +17,7 @@ use crate::daemon::registry::follow::in_time;
 use crate::daemon::registry::loss::{ToRestore, Untouched};
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::store::{
-    Commit, CommitError, GroupRef, Precondition, RecordId, StoreError, Version, Write,
+    Commit, CommitError, Epoch, GroupRef, Precondition, Record, RecordId, StoreError, Version, Write,
 };
 use crate::wire::pb::omnirelay::store::v1::PeerValue;
 use pb::peer::Status;
@@ -26,7 +26,7 @@ use pb::peer::Status;
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The record of this node as it is to be entered in the new epoch: what was lost, together with what was written
-/// before the node came to restore it.
+/// before the node came to restore it. `None`: nobody knows what is newer of the two, so what is there stands.
 ///
 /// # Errors
 /// Those of the store; ask again then.
@@ -35,14 +35,15 @@ pub(super) async fn restored(
     lost: &ToRestore,
     now: Option<&ViewRecord>,
 ) -> Result<Option<PeerValue>, StoreError> {
-    let held = now.and_then(ViewRecord::value::<PeerValue>);
-    let Some(was) = lost.record.value::<PeerValue>() else { return Ok(held.as_deref().cloned()) };
-    let Some(held) = held else { return Ok(Some(stamped(lost, PeerValue::clone(&was)))) };
-    match base(registry, lost, now).await? {
-        Some(base) if !is_restored(lost, &held) => Ok(Some(stamped(lost, restore(&was, &base, &held)))),
-        // Whatever differs may be an operator's newer word.
-        Some(_) | None => Ok(Some(PeerValue::clone(&held))),
+    let Some(was) = lost.record.value::<PeerValue>() else { return Ok(None) };
+    let Some(held) = now.and_then(ViewRecord::value::<PeerValue>) else {
+        return Ok(Some(stamped(lost, PeerValue::clone(&was))));
+    };
+    if is_restored(lost, &held) {
+        return Ok(Some(PeerValue::clone(&held)));
     }
+    let base = base(registry, lost, now).await?;
+    Ok(base.map(|base| stamped(lost, restore(&was, &base, &held))))
 }
 
 /// Writes what a new epoch has lost of other peers, each beside what was written of it since. Each of them has
@@ -59,7 +60,7 @@ pub async fn restore_others(registry: &Registry, own_turn: Duration) -> Result<(
             Next::Wait => {}
             Next::Superseded => registry.losses().note_superseded(id),
             Next::Restored => registry.losses().note_restored(id),
-            Next::Put { version, value } => put(registry, id, version, &value, &session).await?,
+            Next::Put { read, value } => put(registry, id, read, &value, &session).await?,
         }
     }
     Ok(())
@@ -73,7 +74,8 @@ enum Next {
     /// All that was ordered of it is there.
     Restored,
     Put {
-        version: Version,
+        /// What it replaces, and the epoch in which that was read.
+        read: (Epoch, Version),
         value: Box<PeerValue>,
     },
 }
@@ -86,6 +88,8 @@ async fn next(
 ) -> Result<Next, StoreError> {
     let Some(was) = lost.record.value::<PeerValue>() else { return Ok(Next::Wait) };
     let view = registry.view();
+    // Before the record, which is looked for in this epoch or in a later one.
+    let epoch = view.head().epoch;
     let (shown, is_early) = (view.get(id), lost.known_for() < own_turn);
     let Some((record, now)) = shown.as_deref().and_then(|now| Some((now, now.value::<PeerValue>()?))) else {
         let group = view.group(&session_id(&id.key));
@@ -98,7 +102,7 @@ async fn next(
             return Ok(Next::Superseded);
         }
         let value = Box::new(stamped(lost, absent(registry, &was)));
-        return Ok(Next::Put { version: Version(0), value });
+        return Ok(Next::Put { read: (epoch, Version(0)), value });
     };
     if is_restored(lost, &now) {
         return Ok(Next::Restored);
@@ -111,22 +115,49 @@ async fn next(
     if value == *now {
         return Ok(Next::Restored);
     }
-    Ok(Next::Put { version: record.record.version, value: Box::new(stamped(lost, value)) })
+    let read = (record.epoch, record.record.version);
+    Ok(Next::Put { read, value: Box::new(stamped(lost, value)) })
 }
 
-/// What the new epoch began with of a peer, before operators gave new orders; `None`: nobody knows.
+/// What the new epoch began with of a peer, before operators gave new orders, with what others have restored of it
+/// that is older than what is known here: no such thing is an order. `None`: nobody knows.
 async fn base(
     registry: &Registry,
     lost: &ToRestore,
     now: Option<&ViewRecord>,
 ) -> Result<Option<PeerValue>, StoreError> {
-    match registry.untouched(lost, now.map(|now| &now.record)).await? {
-        Untouched::Record(record) | Untouched::Begun(record) => {
-            Ok(Some(PeerValue::decode(record.value).unwrap_or_default()))
-        }
-        Untouched::Absent => Ok(Some(PeerValue::default())),
-        Untouched::Unknown => Ok(None),
-    }
+    let record = now.map(|now| &now.record);
+    let (begun, writes) = match record.filter(|now| is_older(lost, &value_of(now))) {
+        Some(now) => registry.history(lost, now).await?,
+        None => (registry.untouched(lost, record).await?, Vec::new()),
+    };
+    let base = match begun {
+        Untouched::Record(record) | Untouched::Begun(record) => value_of(&record),
+        Untouched::Absent => PeerValue::default(),
+        Untouched::Unknown => return Ok(None),
+    };
+    let writes =
+        writes.iter().rev().filter_map(|write| Some((value_of(write.before.as_ref()?), &write.after)));
+    Ok(Some(writes.fold(base, |base, (before, after)| {
+        let after = value_of(after);
+        let is_restored = is_older(lost, &after) && stamp(&before) != stamp(&after);
+        if is_restored { restore(&base, &before, &after) } else { base }
+    })))
+}
+
+fn value_of(record: &Record) -> PeerValue {
+    PeerValue::decode(record.value.clone()).unwrap_or_default()
+}
+
+/// Which record a value restores.
+fn stamp(value: &PeerValue) -> (u64, u64) {
+    (value.restored_epoch, value.restored_version)
+}
+
+/// Whether it was restored from an older version than is known here.
+fn is_older(lost: &ToRestore, now: &PeerValue) -> bool {
+    let record = &lost.record;
+    now.restored_epoch == record.epoch.0 && now.restored_version < record.record.version.0
 }
 
 /// Whether somebody has restored at least what is known here of it.
@@ -155,13 +186,13 @@ fn absent(registry: &Registry, was: &PeerValue) -> PeerValue {
 async fn put(
     registry: &Registry,
     id: &RecordId,
-    version: Version,
+    (epoch, version): (Epoch, Version),
     value: &PeerValue,
     session: &GroupRef,
 ) -> Result<(), CommitError> {
     let value = Bytes::from(value.encode_to_vec());
     let commit = Commit {
-        epoch: registry.view().head().epoch,
+        epoch,
         preconditions: vec![
             Precondition::Version { id: id.clone(), version },
             Precondition::GroupLive(session.clone()),

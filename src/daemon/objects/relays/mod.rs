@@ -154,11 +154,12 @@ impl Relays {
 
     async fn try_register(&self, id: &RecordId, value: &RelayValue, until: Instant) -> Result<(), LifeError> {
         let registry = &self.registry;
+        let epoch = registry.view().head().epoch;
         let Some(known) = find(registry.view(), &id.key) else {
             // Store time never goes back, so no incarnation comes twice.
             let begin = |now: Millis| encoded(&RelayValue { incarnation: now.0, ..value.clone() });
-            let beginning =
-                Beginning { id: id.clone(), ttl: self.ttl, until, preconditions: Vec::new(), value: &begin };
+            let (id, ttl, preconditions) = (id.clone(), self.ttl, Vec::new());
+            let beginning = Beginning { id, ttl, until, epoch, preconditions, value: &begin };
             return registry.begin_life(beginning).await;
         };
         let wanted = RelayValue { incarnation: known.value.incarnation, ..value.clone() };

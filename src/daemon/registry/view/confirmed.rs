@@ -23,8 +23,8 @@ pub(super) struct Confirmed {
     through: Millis,
     /// The lives of those who hold leases, as far as they are confirmed.
     lives: BTreeMap<GroupId, Life>,
-    /// When a lease was granted last.
-    granted_last: Millis,
+    /// When a lease was granted last, and in which epoch.
+    granted_last: (Epoch, Millis),
     /// How often a lease has come to count.
     news: u64,
 }
@@ -99,6 +99,10 @@ impl View {
             // The head has not moved, and whoever looks at it looks again.
             self.head.send_replace(state.head);
         }
+        if state.confirmed.granted_in(state.head.epoch) >= through {
+            // It does not count yet, and nobody else may ask before the next beat.
+            self.ask_confirmation();
+        }
     }
 
     /// Has what is there confirmed soon.
@@ -164,17 +168,24 @@ impl Confirmed {
         self.required
     }
 
+    /// When a lease was granted last in an epoch.
+    fn granted_in(&self, epoch: Epoch) -> Millis {
+        let (of, at) = self.granted_last;
+        if of == epoch { at } else { Millis::default() }
+    }
+
     /// True: something counts that did not before.
     fn take(&mut self, asked: ToConfirm, through: Millis, now: Millis) -> bool {
         if self.epoch != asked.epoch {
-            *self = Self { required: self.required, news: self.news, epoch: asked.epoch, ..Self::default() };
+            let Self { required, news, granted_last, .. } = *self;
+            *self = Self { required, news, granted_last, epoch: asked.epoch, ..Self::default() };
         }
+        let granted = self.granted_in(self.epoch);
         let lapsed = |(id, life): (&GroupId, &Life)| {
             let before = self.lives.get(id);
             before.is_none_or(|before| before.instance != life.instance || before.until <= now)
         };
-        let is_news = asked.lives.iter().any(lapsed)
-            || self.granted_last >= self.through && self.granted_last < through;
+        let is_news = asked.lives.iter().any(lapsed) || granted >= self.through && granted < through;
         self.news += u64::from(is_news);
         self.lives = asked.lives;
         self.through = self.through.max(through);
@@ -210,7 +221,9 @@ impl State {
         if lease.released {
             return;
         }
-        self.confirmed.granted_last = self.confirmed.granted_last.max(lease.acquired_at);
+        let epoch = self.head.epoch;
+        let granted_last = self.confirmed.granted_in(epoch).max(lease.acquired_at);
+        self.confirmed.granted_last = (epoch, granted_last);
         let token_seen = self.tokens_seen.get(&lease.scope).copied().unwrap_or_default();
         let before = self.splits.before.get(&lease.scope).filter(|(other, _)| other.holder != lease.holder);
         let overlaps = before.filter(|(_, renewed_at)| lease.acquired_at < *renewed_at);

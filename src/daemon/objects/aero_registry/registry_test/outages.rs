@@ -1,7 +1,10 @@
 //! While the store is away and when it is back: nobody is lost who speaks.
 
+use prost::Message;
+
 use super::*;
-use crate::daemon::registry::faulty::{Call, EVERY_CALL, Ill};
+use crate::daemon::registry::faulty::{Call, EVERY_CALL, Ill, LATE};
+use crate::wire::pb::omnirelay::store::v1::RelayValue;
 
 /// Every end of a relay or an agent that the log knows.
 async fn ends(daemon: &Daemon) -> Vec<String> {
@@ -281,4 +284,42 @@ async fn the_word_of_a_former_relay_prolongs_nothing() {
     assert_eq!(a.registry.refreshes_deferred(), 0);
     let shown = b.placement("x").await.unwrap();
     assert_eq!((shown.relay_id.as_str(), shown.last_updated_unix_ms), ("s", moved));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_is_not_placed_with_a_relay_as_it_was_in_the_epoch_before() {
+    let clock = PausedClock(Instant::now());
+    let a = daemon(&Arc::new(MemoryStore::new(clock)), "a").await;
+    a.relay("r").await;
+    sleep(HEARD).await;
+    a.path.fall_ill([Call::Open], Ill::AnswersLate);
+    let first = Box::pin(a.register_agent(Some("x"), "r"));
+    // It has found the relay, and waits for the first.
+    let mut second = Box::pin(a.register_agent(Some("x"), "r"));
+    let next = Arc::new(MemoryStore::new(clock));
+    let another_epoch = async {
+        sleep(MS * 10).await;
+        a.path.recover();
+        let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
+        let value = RelayValue { address: "host".to_owned(), incarnation: 7, ..RelayValue::default() };
+        let id = crate::daemon::objects::relays::relay_id("r");
+        let write = Write::Put { id, value: value.encode_to_vec().into(), group: None };
+        next.commit(Commit { epoch, writes: vec![write], ..Commit::default() }).await.unwrap();
+        a.path.swap(next.clone());
+        a.registry.view().contact().note_epoch(epoch);
+        while a.registry.view().head().epoch != epoch {
+            sleep(MS).await;
+        }
+    };
+    let swapped = Instant::now();
+    tokio::select! {
+        biased;
+        _ = first => panic!("it is not answered yet"),
+        _ = &mut second => panic!("it waits"),
+        () = another_epoch => assert!(swapped.elapsed() < LATE),
+    }
+    second.await.unwrap();
+    assert_eq!(a.agents().await, ["x@r"], "the relay has the same version in both");
+    sleep(SECOND * 5).await;
+    assert_eq!(a.agents().await, ["x@r"]);
 }

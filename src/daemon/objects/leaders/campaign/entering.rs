@@ -30,8 +30,14 @@ struct Entered {
 impl Campaigner {
     /// Enters some of what is missing, in each epoch until nothing is. True: something was entered. Nodes take
     /// turns, so that not all of them enter the same.
-    pub(super) async fn enter_scopes(&self, all: &AllKnown, nodes: &[Node<'_>], session: &GroupRef) -> bool {
-        let epoch = self.registry.view().head().epoch;
+    pub(in crate::daemon::objects::leaders) async fn enter_scopes(
+        &self,
+        all: &AllKnown,
+        nodes: &[Node<'_>],
+        session: &GroupRef,
+    ) -> bool {
+        // What is missing, and in which versions, was read in this one.
+        let epoch = all.reading.cursor.epoch;
         if !self.is_my_turn(epoch, nodes) {
             return false;
         }
@@ -48,9 +54,12 @@ impl Campaigner {
             missing.truncate(BATCH_MAX);
             return self.enter(epoch, &missing, session).await;
         }
-        for id in self.registry.losses().lost_of(&LEADERSHIP) {
-            self.registry.losses().note_restored(&id);
+        let restored = self.registry.losses().lost_of(&LEADERSHIP);
+        if self.registry.view().changed(&LEADERSHIP).epoch != epoch {
+            // They may be what another epoch has lost since.
+            return false;
         }
+        restored.iter().for_each(|id| self.registry.losses().note_restored(id));
         self.lock().entered = Some(epoch);
         false
     }

@@ -63,6 +63,9 @@ pub struct Campaigner {
 struct State {
     /// What was led at the last look, with the token.
     leading: BTreeMap<String, u64>,
+    /// The token by which each scope was gained last: a lease that is not confirmed for a while and then is again was
+    /// not gained anew.
+    gained: BTreeMap<String, u64>,
     /// What is being given up: it is not led any more, whatever the view still says.
     yielding: BTreeMap<String, Yielding>,
     /// What is left alone: somebody else was faster, or it failed.
@@ -252,9 +255,19 @@ impl Campaigner {
         let now: BTreeMap<String, u64> =
             mine.iter().map(|(known, token)| (known.scope().to_owned(), *token)).collect();
         let before = std::mem::replace(&mut state.leading, now.clone());
+        state.gained.retain(|scope, _| all.find(scope).is_some());
+        let began = mine.iter().filter(|(known, token)| before.get(known.scope()) != Some(token));
+        let began = began.map(|(known, token)| {
+            let gained = state.gained.insert(known.scope().to_owned(), *token);
+            (*known, *token, gained != Some(*token))
+        });
+        let began: Vec<(&Known, u64, bool)> = began.collect();
         drop(state);
-        for (known, token) in mine.iter().filter(|(known, token)| before.get(known.scope()) != Some(token)) {
-            self.note_gained(known, *token);
+        for (known, token, is_elected) in began {
+            self.note_begun(known, token);
+            if is_elected {
+                self.note_elected(known);
+            }
         }
         for (scope, token) in before.iter().filter(|(scope, token)| now.get(*scope) != Some(token)) {
             info!(scope, token, "leadership ended");
@@ -263,12 +276,18 @@ impl Campaigner {
         self.metrics.set_led(mine.iter().filter_map(|(known, _)| since(known)).collect());
     }
 
-    fn note_gained(&self, known: &Known, token: u64) {
+    fn note_begun(&self, known: &Known, token: u64) {
         let shown = known.leadership();
-        let tenure = known.value.current.as_ref();
         let (scope, term) = (known.scope(), shown.term);
         let (reason, correlation_id) = (&shown.reason, &shown.correlation_id);
         info!(scope, term, token, reason, correlation_id, "leadership began");
+    }
+
+    /// Measures the election that this node has won.
+    fn note_elected(&self, known: &Known) {
+        let shown = known.leadership();
+        let tenure = known.value.current.as_ref();
+        let (scope, term, correlation_id) = (known.scope(), shown.term, &shown.correlation_id);
         let past = known.value.past.first().filter(|past| {
             let direct = tenure.is_some_and(|tenure| tenure.correlation_id == past.end_correlation_id);
             direct || past.end_reason == "step_down"

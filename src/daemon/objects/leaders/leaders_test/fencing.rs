@@ -1,7 +1,11 @@
 //! How long a node leads for certain, and what becomes of who does not.
 
+use prost::Message;
+
+use super::known::AllKnown;
 use super::*;
 use crate::daemon::objects::peers::session_id;
+use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 
 /// How much earlier than the store a node of this time to live takes its session for over.
 const MARGIN: Duration = Duration::from_millis(250);
@@ -149,4 +153,54 @@ async fn a_new_epoch_grants_nothing_in_its_quarantine_and_greater_tokens_then() 
     assert!(swapped.elapsed() >= TTL + TTL / 2, "after {:?}", swapped.elapsed());
     assert!(after.fence_token > before.fence_token, "{} after {}", after.fence_token, before.fence_token);
     assert!(matches!(daemons[0].prove(old).await, Err(CommitError::Fenced { .. })));
+}
+
+/// A store of a later epoch, in which the scope was entered with this label.
+async fn store_with(clock: PausedClock, tier: &str) -> Arc<MemoryStore> {
+    let next = Arc::new(MemoryStore::new(clock));
+    let labels = BTreeMap::from([("tier".to_owned(), tier.to_owned())]);
+    let value = LeadershipValue { labels, ..LeadershipValue::default() }.encode_to_vec().into();
+    let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
+    let writes = vec![Write::Put { id: leadership_id(SCOPE), value, group: None }];
+    next.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
+    next
+}
+
+/// Puts another store in the place of the present one, and waits until the node is registered there.
+async fn followed(a: &Daemon, path: &Faulty, next: &Arc<MemoryStore>) {
+    path.swap(next.clone());
+    let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
+    let session = || a.registry.own().valid(&session_id("a"), epoch);
+    let is_there = || a.registry.view().head().epoch == epoch && a.presence.is_registered();
+    until("the epoch is known", || is_there() && session().is_some()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_of_scopes_in_one_epoch_changes_nothing_in_the_next() {
+    let clock = PausedClock(Instant::now());
+    let path = Faulty::over(Arc::new(MemoryStore::new(clock)));
+    let mut a = silent(path.clone(), "a", &[SCOPE]).await;
+    a.register();
+    until("it is registered", || a.presence.is_registered()).await;
+    for tier in ["first", "lost"] {
+        let set = BTreeMap::from([("tier".to_owned(), tier.to_owned())]);
+        let request = pb::SetScopeRequest { scope: SCOPE.to_owned(), labels: set, ..Default::default() };
+        a.leaders.set_scope(called(request, |_| {})).await.unwrap();
+    }
+    let view = a.registry.view();
+    let enter = async |all: &AllKnown| {
+        let (roster, session) = (Roster::of(view), a.registry.own().life_of(&session_id("a")).unwrap());
+        a.campaigner.enter_scopes(all, &roster.nodes(), &session).await
+    };
+    let of_first = AllKnown::of(view);
+    followed(&a, &path, &store_with(clock, "older").await).await;
+    assert!(!enter(&of_first).await);
+    assert!(!a.registry.losses().lost_of(&LEADERSHIP).is_empty(), "nobody has restored what is lost");
+    let of_second = AllKnown::of(view);
+    followed(&a, &path, &store_with(clock, "newer").await).await;
+    assert!(!enter(&of_second).await);
+    let tier = || AllKnown::of(view).find(SCOPE).unwrap().value.labels["tier"].clone();
+    assert_eq!(tier(), "newer", "it has the same version in both");
+    assert!(enter(&AllKnown::of(view)).await);
+    assert_eq!(tier(), "lost");
 }

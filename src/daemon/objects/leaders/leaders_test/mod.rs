@@ -1,4 +1,5 @@
 //! Leaders on the memory store, in paused time: several daemons, one mesh.
+mod confirming;
 mod electing;
 mod fencing;
 mod mishaps;
@@ -49,6 +50,7 @@ struct Daemon {
     registry: Arc<Registry>,
     presence: Arc<Presence>,
     campaigner: Arc<Campaigner>,
+    measured: prometheus::Registry,
     campaigning: JoinSet<()>,
     tasks: JoinSet<()>,
 }
@@ -72,7 +74,8 @@ async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon
         entered: scopes.iter().map(|scope| ((*scope).to_owned(), Labels::new())).collect(),
         seed: node_id.bytes().map(u64::from).sum(),
     };
-    let metrics = Arc::new(LeadershipMetrics::new(&prometheus::Registry::new()).unwrap());
+    let measured = prometheus::Registry::new();
+    let metrics = Arc::new(LeadershipMetrics::new(&measured).unwrap());
     let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics));
     let mut tasks = JoinSet::new();
     tasks.spawn(follow_log(registry.clone()));
@@ -83,6 +86,7 @@ async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon
         registry,
         presence,
         campaigner,
+        measured,
         campaigning: JoinSet::new(),
         tasks,
     }

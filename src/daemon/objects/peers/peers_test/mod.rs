@@ -3,6 +3,7 @@ mod changes;
 mod outages;
 mod presence;
 mod reads;
+mod restoring;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

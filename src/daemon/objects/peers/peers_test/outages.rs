@@ -7,14 +7,14 @@ use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill};
 use crate::wire::pb::omnirelay::store::v1::AuditValue;
 
 /// Nodes whose paths to one store fall ill each on its own.
-struct Mesh {
-    paths: Vec<Arc<Faulty>>,
-    daemons: Vec<Daemon>,
+pub(super) struct Mesh {
+    pub(super) paths: Vec<Arc<Faulty>>,
+    pub(super) daemons: Vec<Daemon>,
 }
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 
-async fn mesh(node_ids: &[&str]) -> Mesh {
+pub(super) async fn mesh(node_ids: &[&str]) -> Mesh {
     let shared = Arc::new(MemoryStore::new(PausedClock(Instant::now())));
     let mut mesh = Mesh { paths: Vec::new(), daemons: Vec::new() };
     for node_id in node_ids {
@@ -126,12 +126,12 @@ async fn a_hanging_store_costs_a_node_few_calls() {
 }
 
 /// A store in another epoch whose clock agrees with the first one's.
-fn next_store(clock: PausedClock) -> Arc<MemoryStore> {
+pub(super) fn next_store(clock: PausedClock) -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new(clock))
 }
 
 /// Puts another store in the place of the present one, with the quarantine that a new epoch has.
-fn fail_over(mesh: &Mesh, next: &Arc<MemoryStore>) {
+pub(super) fn fail_over(mesh: &Mesh, next: &Arc<MemoryStore>) {
     next.quarantine(TTL + TTL / 2);
     mesh.paths.iter().for_each(|path| path.swap(next.clone()));
 }
@@ -142,20 +142,20 @@ async fn audited(store: &MemoryStore) -> Vec<AuditValue> {
     records.into_iter().map(|record| AuditValue::decode(record.value).unwrap()).collect()
 }
 
-async fn copy(from: &Faulty, key: &str, to: &MemoryStore) {
+pub(super) async fn copy(from: &Faulty, key: &str, to: &MemoryStore) {
     let scan = Scan { kind: PEER, after: None, backwards: false, limit: 100 };
     let records = from.scan(scan).await.unwrap().records;
     let value = records.into_iter().find(|record| record.id.key == key).unwrap().value;
     put_peer(to, key, value).await;
 }
 
-async fn put_peer(store: &MemoryStore, key: &str, value: bytes::Bytes) {
+pub(super) async fn put_peer(store: &MemoryStore, key: &str, value: bytes::Bytes) {
     let epoch = store.pulse(Pulse::default()).await.unwrap().epoch;
     let writes = vec![Write::Put { id: peer_id(key), value, group: None }];
     store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
 }
 
-async fn label(daemon: &Daemon, node_id: &str, value: &str) {
+pub(super) async fn label(daemon: &Daemon, node_id: &str, value: &str) {
     let set = BTreeMap::from([("tier".to_owned(), value.to_owned())]);
     let request = pb::UpdatePeerLabelsRequest {
         node_id: node_id.to_owned(),
