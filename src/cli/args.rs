@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::client::fresh_key;
 use super::error::CliError;
 use super::global::{Span, token};
 use super::session::Session;
@@ -180,6 +181,14 @@ impl WriteArgs {
 
     pub fn reason_text(&self) -> String {
         self.reason.clone().unwrap_or_default()
+    }
+
+    /// The idempotency key: the one that was given, or a fresh one.
+    ///
+    /// # Errors
+    /// When the operating system has no random numbers.
+    pub fn key(&self) -> Result<String, CliError> {
+        self.idempotency_key.clone().map_or_else(fresh_key, Ok)
     }
 
     /// Checks what holds for every change of `items` objects at the target of `session`.

@@ -59,7 +59,7 @@ impl Change<'_> {
             self.write.confirm(session, question)?;
         }
         session.announce_target()?;
-        let key = self.write.idempotency_key.clone().map_or_else(fresh_key, Ok)?;
+        let key = self.write.key()?;
         let document = session.call(&self.call(&key, self.write.is_dry_run())?).await?;
         let changed = flag(&document, "changed");
         let lines = self.describe(&document);

@@ -8,7 +8,6 @@ use super::{KIND, is_ended, operation_rpc};
 use crate::cli::args::WriteArgs;
 use crate::cli::batch::Batch;
 use crate::cli::check::NODE;
-use crate::cli::client::fresh_key;
 use crate::cli::complete;
 use crate::cli::document::{field, flag, text};
 use crate::cli::error::CliError;
@@ -50,7 +49,7 @@ pub async fn run(args: &CancelArgs, node: &NodeArgs, session: &mut Session) -> R
     args.write.check(session, ids.len())?;
     node.go(session).await?;
     session.announce_target()?;
-    let key = args.write.idempotency_key.clone().map_or_else(fresh_key, Ok)?;
+    let key = args.write.key()?;
     let several = ids.len() > 1;
     let mut changed = false;
     let mut batch = Batch::new(KIND, "change", "could not be cancelled");

@@ -69,7 +69,7 @@ impl Change<'_> {
         }
         self.write.check(session, ids.len())?;
         session.announce_target()?;
-        let key = self.key()?;
+        let key = self.write.key()?;
         let several = ids.len() > 1;
         let mut changed = false;
         let mut batch = Batch::new(KIND, "change", self.failed);
@@ -83,14 +83,6 @@ impl Change<'_> {
         }
         let exit = batch.finish(session, |id, document| self.describe(id, document))?;
         Ok(if changed && self.write.exit_code && exit == Exit::Ok { Exit::Negative } else { exit })
-    }
-
-    /// The idempotency key of the command.
-    ///
-    /// # Errors
-    /// When the operating system has no random numbers.
-    pub fn key(&self) -> Result<String, CliError> {
-        self.write.idempotency_key.clone().map_or_else(fresh_key, Ok)
     }
 
     /// Shows what would change, as the daemon computes it, before a question.

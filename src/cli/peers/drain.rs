@@ -102,7 +102,7 @@ async fn all(
     drain: &Change<'_>,
     ids: Vec<String>,
 ) -> Result<Exit, CliError> {
-    let key = drain.key()?;
+    let key = drain.write.key()?;
     let several = ids.len() > 1;
     let mut orders = Batch::new(KIND, "change", drain.failed);
     for id in ids {

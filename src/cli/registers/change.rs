@@ -50,7 +50,7 @@ impl Change<'_> {
     pub async fn run(&self, session: &mut Session, ids: Vec<String>) -> Result<Exit, CliError> {
         self.write.check(session, ids.len())?;
         session.announce_target()?;
-        let key = self.write.idempotency_key.clone().map_or_else(fresh_key, Ok)?;
+        let key = self.write.key()?;
         let several = ids.len() > 1;
         let mut changed = false;
         let mut batch = Batch::new(KIND, "change", self.failed);

@@ -10,7 +10,7 @@ use super::change::not_shown;
 use super::file::{self, Form};
 use super::{KIND, register_rpc};
 use crate::cli::args::WriteArgs;
-use crate::cli::client::{count, fresh_key};
+use crate::cli::client::count;
 use crate::cli::document::{flag, items, number, text};
 use crate::cli::error::CliError;
 use crate::cli::output::{Text, View, printable};
@@ -82,7 +82,7 @@ pub async fn run(args: &ImportArgs, node: &str, session: &mut Session) -> Result
     args.write.check(session, 1)?;
     let registers = read(&args.file)?;
     session.announce_target()?;
-    let key = args.write.idempotency_key.clone().map_or_else(fresh_key, Ok)?;
+    let key = args.write.key()?;
     let import = Import { args, node, key, registers: &registers, items: counting(&registers) };
     let document = import.send(session).await?;
     let failed = number(&document, "failed");

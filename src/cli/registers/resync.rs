@@ -82,7 +82,7 @@ pub async fn run(args: &ResyncArgs, node: &NodeArgs, session: &mut Session) -> R
     }
     let agreed = confirm(args, session, &request).await?;
     let request = ResyncRequest { override_brake: request.override_brake || agreed, ..request };
-    let key = args.write.idempotency_key.clone().map_or_else(fresh_key, Ok)?;
+    let key = args.write.key()?;
     let begun = ask(session, &request, &key).await?;
     let operation = field(&begun, "operation").clone();
     if !args.wait.waits() {
@@ -167,7 +167,7 @@ async fn dry_run(
     session: &mut Session,
     request: &ResyncRequest,
 ) -> Result<Exit, CliError> {
-    let key = args.write.idempotency_key.clone().map_or_else(fresh_key, Ok)?;
+    let key = args.write.key()?;
     let document = ask(session, &ResyncRequest { dry_run: true, ..request.clone() }, &key).await?;
     let plan = field(&document, "plan");
     let changes = plan::changes(plan, args.full);

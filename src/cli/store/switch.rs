@@ -64,7 +64,7 @@ pub async fn run(args: &SwitchArgs, session: &mut Session) -> Result<Exit, CliEr
         session,
         &format!("Replace the master {}? Changes wait for about a second.", printable(&from)),
     )?;
-    let key = args.write.idempotency_key.clone().map_or_else(fresh_key, Ok)?;
+    let key = args.write.key()?;
     let document = session.call(&call(args, &from, false, &key)?).await?;
     show(session, document)?;
     Ok(if args.write.exit_code { Exit::Negative } else { Exit::Ok })
