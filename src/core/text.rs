@@ -54,6 +54,18 @@ pub fn shown(text: &str, chars_max: usize) -> String {
     text.chars().take(chars_max).map(|c| if is_unseen(c) { '?' } else { c }).collect()
 }
 
+/// The error and all its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,7 @@ use super::config::Config;
 use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use super::objects::dev::{Decree, Fate, Process};
 use super::stores::Stores;
+use crate::core::text::chain;
 use crate::wire::pb::omnirelay::dev::v1 as pb;
 use freezer::Freezer;
 use pb::dev_node::State;
@@ -317,7 +318,7 @@ impl Member {
             telemetry: self.telemetry.clone(),
             process: Some(Arc::new(Reach { fleet, own: self.node_id.clone() })),
         };
-        Node::start(spec).await.map_err(|error| super::registry::follow::chain(&error))
+        Node::start(spec).await.map_err(|error| chain(&error))
     }
 
     /// Takes the ports of the node anew.

@@ -11,9 +11,10 @@ use super::objects::peers::restore::restore_others;
 use super::objects::registers::restore::restore;
 use super::registry::Registry;
 use super::registry::confirm::confirm_leases;
-use super::registry::follow::{chain, in_time, wait_for};
+use super::registry::follow::{in_time, wait_for};
 use super::registry::heart::{Heard, Pace, beat_heart};
 use super::store::Revision;
+use crate::core::text::chain;
 
 /// How long the audit record of a new epoch may take.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(2);

@@ -22,13 +22,13 @@ use super::config::{self, Config, ConfigError, Loaded, LoopbackTrust};
 use super::data_dir::{DataDir, write_whole};
 use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::open_files;
-use super::registry::follow::chain;
 use super::relay::assembly::STOP_LIMIT;
 use super::signals::EndSignals;
 use super::store::embedded::Missing;
 use super::stores::Stores;
 use super::surface::{Token, Tokens};
 use super::telemetry::{self, LogControl};
+use crate::core::text::chain;
 use crate::wire::fault::Exit;
 
 /// How long leaving may take once running calls have had their time.

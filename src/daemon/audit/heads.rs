@@ -12,12 +12,13 @@ use super::files::AuditFiles;
 use super::published_key;
 use super::store::{newest_of, stored_chains};
 use crate::core::audit_seal::{ChainId, Digest256, Head, Opened, open};
+use crate::core::text::chain;
 use crate::daemon::objects::audit::AUDIT_SEAL;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::backoff::Backoff;
 use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::follow::{chain, wait_for};
+use crate::daemon::registry::follow::wait_for;
 use crate::daemon::registry::watch::{Watch, WatchEvent};
 use crate::daemon::store::{Revision, StoreError};
 

@@ -17,6 +17,7 @@ use super::pending::Pending;
 use super::prune;
 use super::store::{newest_of, seal_of, stored_chains};
 use crate::core::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
+use crate::core::text::chain;
 use crate::daemon::audit::AUDIT;
 use crate::daemon::objects::audit::AUDIT_SEAL;
 use crate::daemon::objects::peers::session_id;
@@ -24,7 +25,7 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::backoff::Backoff;
 use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::follow::{chain, wait_for};
+use crate::daemon::registry::follow::wait_for;
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::registry::watch::{Watch, WatchEvent};
 use crate::daemon::store::{

@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 use super::lines::{line_of, lines_of};
 use super::sinks::without_query;
 use super::{Config, SinksConfig as RelaySinks, foreign, origin};
-use crate::daemon::access::tokens::{self, TokenFileError};
+use crate::core::text::chain;
+use crate::daemon::access::tokens;
 use crate::daemon::store::redis::link::RedisOptions;
 use crate::daemon::store::redis::url::{RedisUrl, redacted};
 
@@ -354,11 +355,7 @@ impl Loaded {
     /// [`ConfigError::Value`], with what is wrong with their file.
     pub fn check_tokens(&self) -> Result<(), ConfigError> {
         let Some(path) = &self.config.security.token_file else { return Ok(()) };
-        let told = |error: TokenFileError| match &error {
-            TokenFileError::Read { source, .. } => format!("{error}: {source}"),
-            _ => error.to_string(),
-        };
-        tokens::read(path).map(drop).map_err(|error| self.refuse("security.tokenFile", told(error)))
+        tokens::read(path).map(drop).map_err(|error| self.refuse("security.tokenFile", chain(&error)))
     }
 
     fn refuse(&self, key: &str, what: String) -> ConfigError {

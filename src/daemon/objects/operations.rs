@@ -10,10 +10,9 @@ use tonic::{Request, Response, Status};
 use tracing::warn;
 
 use super::{Envelope, SCHEMA_VERSION, caller, check_reason, watch_place};
-use crate::core::text::shown;
+use crate::core::text::{chain, shown};
 use crate::daemon::operations::{Cancelled, Followed, Operations, has_ended};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::follow::chain;
 use crate::daemon::registry::record::Deed;
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::mesh::control::v1 as pb;

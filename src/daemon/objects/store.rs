@@ -8,9 +8,9 @@ use tonic::{Request, Response, Status};
 use tracing::warn;
 
 use super::{SCHEMA_VERSION, caller, check_reason};
+use crate::core::text::chain;
 use crate::core::time::whole_ms;
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::follow::chain;
 use crate::daemon::registry::record::Deed;
 use crate::daemon::store::{CommitError, Obstacle, Standby, SwitchError, SwitchOrder, Switched};
 use crate::daemon::surface::Caller;

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::Registry;
-use super::follow::chain;
+use crate::core::text::chain;
 use crate::daemon::audit;
 use crate::daemon::store::{Commit, CommitError, Confirmation, Idempotency, IdempotencyKey, StoreError};
 

@@ -10,6 +10,7 @@ use super::Registry;
 use super::backoff::Backoff;
 use super::complaint::Complaint;
 use super::view::{Applied, Loaded, View};
+use crate::core::text::chain;
 use crate::daemon::store::{
     Beat, Epoch, Kind, Leases, LogEntry, LogPage, PAGE_MAX, Pulse, Record, Revision, Scan, Store, StoreError,
 };
@@ -263,16 +264,4 @@ impl Registry {
             let _ = timeout_at(until, view.contact().heard_since(asked)).await;
         }
     }
-}
-
-/// The error and all its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -7,8 +7,8 @@ use tracing::{debug, warn};
 
 use super::Registry;
 use super::complaint::Complaint;
-use super::follow::chain;
 use super::own::Standing;
+use crate::core::text::chain;
 use crate::core::time::{Millis, whole_ms};
 use crate::daemon::store::{Beat, Epoch, GroupRef, Pulse, StoreError};
 

@@ -39,6 +39,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::core::audit_seal::mac::MacKey;
+use crate::core::text::chain;
 use crate::daemon::audit;
 use crate::daemon::audit::awaiting::Awaiting;
 use crate::daemon::audit::faults::Faults;
@@ -333,9 +334,9 @@ impl Registry {
                 Err(error @ (StoreError::Incompatible { .. } | StoreError::Denied { .. }))
                     if complaint.is_due(&error) =>
                 {
-                    tracing::warn!(error = %follow::chain(&error), "housekeeping failed");
+                    tracing::warn!(error = %chain(&error), "housekeeping failed");
                 }
-                Err(error) => tracing::debug!(error = %follow::chain(&error), "housekeeping failed"),
+                Err(error) => tracing::debug!(error = %chain(&error), "housekeeping failed"),
                 Ok(()) => {}
             }
             self.view.forget_groups(keep.tombstone_age);

@@ -15,9 +15,10 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::Registry;
 use super::cursor::Cursor;
-use super::follow::{chain, in_time};
+use super::follow::in_time;
 use super::refusal::{OUTCOME_UNKNOWN, commit_fault, internal, store_fault, unavailable};
 use super::view::{View, ViewRecord};
+use crate::core::text::chain;
 use crate::daemon::audit;
 use crate::daemon::store::{
     Commit, CommitError, Committed, Epoch, Idempotency, IdempotencyKey, LogEntry, Precondition, RecordId,

@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info};
 
 use super::Registry;
-use super::follow::chain;
 use super::view::ViewRecord;
+use crate::core::text::chain;
 use crate::core::time::Millis;
 use crate::daemon::store::{Beat, GroupRef, PAGE_MAX, Pulse, RecordId, StoreError};
 

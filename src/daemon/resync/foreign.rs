@@ -15,9 +15,8 @@ use tracing::debug;
 use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
 use crate::core::register::check_register_id;
 use crate::core::strays::Dared;
-use crate::core::text::is_unseen;
+use crate::core::text::{chain, is_unseen};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::follow::chain;
 use crate::wire::pb::omnirelay::registers::v1 as pb;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -8,9 +8,10 @@ use tracing::{debug, info};
 
 use super::{AGENT, Agents};
 use crate::core::placement::{Incarnations, orphans};
+use crate::core::text::chain;
 use crate::daemon::objects::relays;
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::follow::{chain, in_time};
+use crate::daemon::registry::follow::in_time;
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::store::{COMMIT_WRITES_MAX, Commit, CommitError, Precondition, Version, Write};
 use crate::wire::pb::omnirelay::store::v1::AgentValue;

@@ -15,13 +15,13 @@ use tonic::{Request, Response, Status};
 
 use super::listing::{self, PageToken};
 use super::{Envelope, caller, timestamp};
+use crate::core::text::chain;
 use crate::core::time::Millis;
 use crate::daemon::audit::heads::Heads;
 use crate::daemon::audit::store::{record_of, records_page};
 use crate::daemon::audit::verify::{ChainReport, Report, verify};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::follow::chain;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::store::{KEY_BYTES_MAX, PAGE_MAX, Record, StoreError};
 use crate::wire::fault::{Code, Fault};

@@ -12,10 +12,11 @@ use tracing::{debug, info, warn};
 use super::restore::restored;
 use super::{PEER, PEERS_RUNBOOK, pb, peer_id, session_id};
 use crate::core::peer::{Verdict, judge};
+use crate::core::text::chain;
 use crate::core::time::{Millis, millis};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::follow::{chain, in_time};
+use crate::daemon::registry::follow::in_time;
 use crate::daemon::registry::loss::ToRestore;
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::store::{

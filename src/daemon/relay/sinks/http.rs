@@ -11,7 +11,7 @@ use reqwest::{Client, StatusCode, Url};
 use super::envelope::Item;
 use super::queue::Bounds;
 use super::worker::{WriteError, Writer};
-use crate::daemon::registry::follow::chain;
+use crate::core::text::chain;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// About the most bytes of frames in one request.

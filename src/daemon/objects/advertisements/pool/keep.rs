@@ -9,8 +9,8 @@ use tracing::{debug, info, warn};
 use super::memory::Trail;
 use super::write::{Outcome, in_time};
 use super::{ADVERTISEMENT, BATCH_MAX, Keeping, Pool, Producer};
+use crate::core::text::chain;
 use crate::core::time::Millis;
-use crate::daemon::registry::follow::chain;
 use crate::daemon::store::{GroupRef, Pulse, StoreError};
 
 /// How often it is looked whether there is something to do.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::memory::{ToWrite, Trail};
 use super::{Pool, Producer};
+use crate::core::text::chain;
 use crate::daemon::audit;
 use crate::daemon::objects::advertisements::advertisement_id;
 use crate::daemon::registry::follow;
@@ -158,9 +159,8 @@ impl Pool {
 
 /// What an error of the store means for what was to be written.
 pub(super) fn outcome_of(error: &StoreError) -> Outcome {
-    let refused = |reason, concerns_all| {
-        Outcome::Refused(Refused { reason, message: follow::chain(error), concerns_all })
-    };
+    let refused =
+        |reason, concerns_all| Outcome::Refused(Refused { reason, message: chain(error), concerns_all });
     match error {
         StoreError::Unavailable(_)
         | StoreError::Denied { .. }

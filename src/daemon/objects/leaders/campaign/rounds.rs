@@ -10,10 +10,11 @@ use tracing::{debug, info, warn};
 use super::pieces::Piece;
 use super::{AllKnown, COMMIT_TIMEOUT, Campaigner, LeftAlone, RUNBOOK, Roster, Yielding};
 use crate::core::lease::{Ending, Move, Node, decide, successor};
+use crate::core::text::chain;
 use crate::core::time::Millis;
 use crate::daemon::objects::leaders::known::Known;
 use crate::daemon::objects::leaders::leadership_id;
-use crate::daemon::registry::follow::{chain, in_time};
+use crate::daemon::registry::follow::in_time;
 use crate::daemon::store::{Commit, CommitError, Committed, GroupRef, LogEntry, Precondition, StoreError};
 use crate::wire::pb::omnirelay::mesh::control::v1::tenure::End;
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use redis::RedisError;
 
+use crate::core::text::chain;
+
 /// Why a command has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LinkError {
@@ -150,16 +152,6 @@ impl fmt::Display for Tried {
 }
 
 impl Error for Tried {}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
 
 #[cfg(test)]
 mod tests {
