@@ -16,7 +16,7 @@ use super::view::Applied;
 use crate::daemon::store::{
     Commit, Committed, Kind, MemoryStore, Pulse, RecordId, Revision, Store, Version, Write,
 };
-use crate::daemon::surface::{Caller, IfMatch, Protocol, RequestId, Scopes};
+use crate::daemon::surface::{Caller, IfMatch};
 use crate::wire::fault::{Code, Fault};
 use crate::wire::pb::omnirelay::mesh::control::v1::PeerChange;
 
@@ -78,17 +78,7 @@ async fn try_change(
     expected: Option<IfMatch>,
     decide: impl Fn(&Reader<'_>) -> Result<Vec<Write>, Fault>,
 ) -> Result<PeerChange, Fault> {
-    let caller = Caller {
-        principal: "local".into(),
-        scopes: Scopes::all(),
-        request_id: RequestId::of_static("test"),
-        protocol: Protocol::Grpc,
-        idempotency_key: None,
-        generated_key: None,
-        if_match: None,
-        if_none_match: None,
-        deadline: None,
-    };
+    let caller = Caller::of_tests("local");
     let mutation = Mutation {
         caller: &caller,
         action: "things.change",

@@ -251,6 +251,24 @@ impl Caller {
     }
 }
 
+#[cfg(test)]
+impl Caller {
+    /// One who may do everything, and says nothing beside the request.
+    pub(in crate::daemon) fn of_tests(principal: &str) -> Self {
+        Self {
+            principal: principal.into(),
+            scopes: Scopes::all(),
+            request_id: RequestId::of_static("test"),
+            protocol: Protocol::Http1,
+            idempotency_key: None,
+            generated_key: None,
+            if_match: None,
+            if_none_match: None,
+            deadline: None,
+        }
+    }
+}
+
 /// What the caller's headers say to the operation, checked.
 pub(super) struct Conditions {
     pub idempotency_key: Option<String>,

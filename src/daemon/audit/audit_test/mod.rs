@@ -30,7 +30,7 @@ use crate::daemon::presence::keep_present;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::{follow_log, wait_for};
 use crate::daemon::store::*;
-use crate::daemon::surface::{Caller, Protocol, RequestId, Scopes};
+use crate::daemon::surface::Caller;
 use crate::wire::pb::omnirelay::mesh::control::v1 as mesh;
 use crate::wire::pb::omnirelay::security::v1 as pb;
 use crate::wire::pb::omnirelay::store::v1::AuditValue;
@@ -297,17 +297,7 @@ impl Node {
 
 fn called<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.extensions_mut().insert(Caller {
-        principal: "alice".into(),
-        scopes: Scopes::all(),
-        request_id: RequestId::of_static("test"),
-        protocol: Protocol::Http1,
-        idempotency_key: None,
-        generated_key: None,
-        if_match: None,
-        if_none_match: None,
-        deadline: None,
-    });
+    request.extensions_mut().insert(Caller::of_tests("alice"));
     request
 }
 

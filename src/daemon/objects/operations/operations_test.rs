@@ -8,7 +8,7 @@ use crate::daemon::audit::AUDIT;
 use crate::daemon::registry::faulty::{EVERY_CALL, Faulty, Ill};
 use crate::daemon::registry::follow::{follow_log, wait_for};
 use crate::daemon::store::{MemoryStore, Revision, Scan};
-use crate::daemon::surface::{Caller, Protocol, RequestId, Scopes};
+use crate::daemon::surface::Caller;
 use pb::operation::State;
 
 struct Served {
@@ -35,17 +35,7 @@ impl Served {
         let message =
             pb::CancelOperationRequest { operation_id: id.to_owned(), reason: "enough".to_owned(), dry_run };
         let mut request = Request::new(message);
-        request.extensions_mut().insert(Caller {
-            principal: "alice".into(),
-            scopes: Scopes::all(),
-            request_id: RequestId::of_static("test"),
-            protocol: Protocol::Http1,
-            idempotency_key: None,
-            generated_key: None,
-            if_match: None,
-            if_none_match: None,
-            deadline: None,
-        });
+        request.extensions_mut().insert(Caller::of_tests("alice"));
         let answer = self.calls.cancel(request).await;
         answer.map(Response::into_inner).map_err(|status| Fault::from(&status))
     }

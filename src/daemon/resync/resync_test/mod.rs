@@ -24,7 +24,7 @@ use crate::daemon::objects::registers::{REGISTER, register_record};
 use crate::daemon::registry::faulty::{Faulty, PausedClock};
 use crate::daemon::registry::follow::follow_log;
 use crate::daemon::store::*;
-use crate::daemon::surface::{Caller, Protocol, RequestId, Scopes};
+use crate::daemon::surface::Caller;
 use crate::wire::pb::omnirelay::mesh::control::v1 as control;
 use crate::wire::pb::omnirelay::store::v1::{AdvertisementValue, RegisterValue};
 use pb::advertisement_sync_state::Status;
@@ -268,17 +268,7 @@ impl Daemon {
         key: Option<&str>,
         request: pb::ResyncRequest,
     ) -> Result<pb::ResyncResponse, Fault> {
-        let caller = Caller {
-            principal: principal.into(),
-            scopes: Scopes::all(),
-            request_id: RequestId::of_static("test"),
-            protocol: Protocol::Http1,
-            idempotency_key: key.map(str::to_owned),
-            generated_key: None,
-            if_match: None,
-            if_none_match: None,
-            deadline: None,
-        };
+        let caller = Caller { idempotency_key: key.map(str::to_owned), ..Caller::of_tests(principal) };
         self.resync.demand(&caller, request).await
     }
 

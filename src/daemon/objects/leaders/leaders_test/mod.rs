@@ -29,7 +29,7 @@ use crate::daemon::presence::keep_present;
 use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
 use crate::daemon::registry::follow::{follow_log, wait_for};
 use crate::daemon::store::*;
-use crate::daemon::surface::{Caller, Protocol, RequestId, Scopes};
+use crate::daemon::surface::Caller;
 use pb::leader_event::Type;
 use pb::peer_control_service_server::PeerControlService;
 
@@ -203,15 +203,8 @@ fn take_leader(daemons: &mut Vec<Daemon>, scope: &str) -> Daemon {
 
 fn called<T>(message: T, change: impl FnOnce(&mut Caller)) -> Request<T> {
     let mut caller = Caller {
-        principal: "alice".into(),
-        scopes: Scopes::all(),
-        request_id: RequestId::of_static("test"),
-        protocol: Protocol::Http1,
-        idempotency_key: None,
         generated_key: Some(format!("auto-{}", random_secret().unwrap())),
-        if_match: None,
-        if_none_match: None,
-        deadline: None,
+        ..Caller::of_tests("alice")
     };
     change(&mut caller);
     let mut request = Request::new(message);

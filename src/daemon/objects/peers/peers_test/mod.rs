@@ -23,7 +23,7 @@ use crate::daemon::presence::keep_present;
 use crate::daemon::registry::faulty::PausedClock;
 use crate::daemon::registry::follow::{follow_log, wait_for};
 use crate::daemon::store::*;
-use crate::daemon::surface::{Caller, IfMatch, Protocol, RequestId, Scopes};
+use crate::daemon::surface::{Caller, IfMatch};
 use pb::peer::Status as PeerStatus;
 
 static MIRRORED: [Kind; 1] = [PEER];
@@ -132,15 +132,8 @@ fn status_of(daemon: &Daemon, node_id: &str) -> Option<PeerStatus> {
 
 fn called<T>(message: T, change: impl FnOnce(&mut Caller)) -> Request<T> {
     let mut caller = Caller {
-        principal: "alice".into(),
-        scopes: Scopes::all(),
-        request_id: RequestId::of_static("test"),
-        protocol: Protocol::Http1,
-        idempotency_key: None,
         generated_key: Some(format!("auto-{}", random_secret().unwrap())),
-        if_match: None,
-        if_none_match: None,
-        deadline: None,
+        ..Caller::of_tests("alice")
     };
     change(&mut caller);
     let mut request = Request::new(message);

@@ -22,7 +22,7 @@ use crate::daemon::presence::keep_present;
 use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
 use crate::daemon::registry::follow::{follow_log, wait_for};
 use crate::daemon::store::*;
-use crate::daemon::surface::{Caller, Protocol, RequestId, Scopes};
+use crate::daemon::surface::Caller;
 use crate::wire::pb::omnirelay::mesh::control::v1 as mesh;
 use crate::wire::pb::omnirelay::registers::v1 as pb;
 use crate::wire::pb::omnirelay::registers::v1::AdvertisedRegister;
@@ -148,17 +148,7 @@ fn outside() -> Producer {
 }
 
 fn caller() -> Caller {
-    Caller {
-        principal: "registers".into(),
-        scopes: Scopes::all(),
-        request_id: RequestId::of_static("test"),
-        protocol: Protocol::Http1,
-        idempotency_key: None,
-        generated_key: None,
-        if_match: None,
-        if_none_match: None,
-        deadline: None,
-    }
+    Caller::of_tests("registers")
 }
 
 fn these(ids: &[&str]) -> Rest {
