@@ -256,7 +256,6 @@ impl Node {
 
     /// Returns once the node is ready: `/readyz` says 200.
     pub async fn ready(&self) {
-        self.ready_or_waiting().await;
         while !self.readiness.is_ready() {
             tokio::time::sleep(READY_LOOK_EVERY).await;
         }
@@ -265,7 +264,7 @@ impl Node {
     /// Returns once the node is ready, or its store is known to be away.
     pub async fn ready_or_waiting(&self) {
         while !self.readiness.is_ready() && self.registry.view().silence().is_none() {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            tokio::time::sleep(READY_LOOK_EVERY).await;
         }
     }
 

@@ -129,8 +129,7 @@ impl Heart<'_> {
             }
             Ok(Err(error)) => {
                 // That the store is away is told by whoever connects to it.
-                let is_told = matches!(error, StoreError::Incompatible { .. } | StoreError::Denied { .. });
-                if is_told && self.complaint.is_due(&error) {
+                if error.lasts() && self.complaint.is_due(&error) {
                     warn!(error = %chain(&error), "session could not be renewed; trying again");
                 }
                 chain(&error)

@@ -331,9 +331,7 @@ impl Registry {
             tokio::time::sleep(every).await;
             match self.tidy(keep).await {
                 // Nobody else may ever meet what stops it, and the store grows.
-                Err(error @ (StoreError::Incompatible { .. } | StoreError::Denied { .. }))
-                    if complaint.is_due(&error) =>
-                {
+                Err(error) if error.lasts() && complaint.is_due(&error) => {
                     tracing::warn!(error = %chain(&error), "housekeeping failed");
                 }
                 Err(error) => tracing::debug!(error = %chain(&error), "housekeeping failed"),

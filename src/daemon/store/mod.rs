@@ -443,6 +443,13 @@ pub enum StoreError {
     EpochChanged { current: Epoch },
 }
 
+impl StoreError {
+    /// Whether trying again is of no use until an operator has done something about it.
+    pub fn lasts(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::Incompatible { .. })
+    }
+}
+
 /// Why a commit was not made. Nothing was changed, except as [`StoreError::OutcomeUnknown`] says.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {

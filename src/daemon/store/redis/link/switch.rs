@@ -1,5 +1,6 @@
 //! A planned switch of masters: changes are paused, the replicas catch up, the Sentinels promote one of them.
 
+use std::error::Error;
 use std::time::Duration;
 
 use redis::{Value, cmd};
@@ -14,6 +15,7 @@ use super::dial::Dialed;
 use super::error::Failure;
 use super::info::{Follower, Role};
 use super::resolve::{Maker, inspect};
+use crate::core::text::chain;
 
 /// How long changes are paused at most: the server ends it by itself.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -94,8 +96,7 @@ pub(in super::super) async fn switch(link: &Link, order: &SwitchOrder) -> Result
 
 /// Finds the master and its replicas, and whether one of them could take over.
 async fn prepare(link: &Link, order: &SwitchOrder) -> Result<Ready, SwitchError> {
-    let away = |failure: Failure| SwitchError::Unavailable(failure.chain());
-    let main = link.connection().await.map_err(|error| SwitchError::Unavailable(error.chain()))?;
+    let main = link.connection().await.map_err(away)?;
     let at = main.address();
     if let Some(from) = order.from.as_ref().filter(|from| **from != at.to_string()) {
         return Err(SwitchError::Refused {
@@ -142,7 +143,7 @@ async fn check_permission(master: &mut Dialed) -> Result<(), SwitchError> {
             what: format!("our user may not pause changes on {}; nothing was changed", master.at),
             hint: "add +client|pause +client|unpause to it on each server".to_owned(),
         }),
-        Err(failure) => Err(SwitchError::Unavailable(failure.chain())),
+        Err(failure) => Err(away(failure)),
     }
 }
 
@@ -160,7 +161,7 @@ impl Ready {
         let mut pause = cmd("CLIENT");
         let pause = pause.arg("PAUSE").arg(PAUSE_MAX.as_millis() as u64).arg("WRITE");
         let answer = self.master.ask(pause, "pause changes").await;
-        answer.map(drop).map_err(|failure| SwitchError::Unavailable(failure.chain()))
+        answer.map(drop).map_err(away)
     }
 
     /// Changes are taken again. The pause ends by itself if this does not reach the server.
@@ -173,7 +174,7 @@ impl Ready {
 
     /// Waits until every replica has all that was acknowledged: any of them may be promoted.
     async fn catch_up(&mut self) -> Result<(), SwitchError> {
-        let told = self.master.info().await.map_err(|failure| SwitchError::Unavailable(failure.chain()))?;
+        let told = self.master.info().await.map_err(away)?;
         let offset = told.number("master_repl_offset").unwrap_or(u64::MAX);
         let until = Instant::now() + CATCH_UP_MAX;
         for replica in &mut self.replicas {
@@ -238,6 +239,10 @@ async fn other_master(maker: &Maker, from: &Address) -> Address {
         }
         sleep(LOOK_EVERY).await;
     }
+}
+
+fn away(error: impl Error) -> SwitchError {
+    SwitchError::Unavailable(chain(&error))
 }
 
 fn no_standby(what: &str) -> SwitchError {
