@@ -1,5 +1,7 @@
 //! The log: one line per change of state, as text or JSON, on standard error.
 
+#[cfg(test)]
+mod captured;
 mod fields;
 mod pace;
 
@@ -11,6 +13,8 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
+#[cfg(test)]
+pub(super) use captured::captured;
 pub use pace::{Pace, Turn};
 
 use fields::{TextFields, VisibleJson};

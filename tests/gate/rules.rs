@@ -163,6 +163,8 @@ fn a_stale_leader_is_logged_once_however_often_it_tries() {
         .with_writer(move || writer.clone())
         .finish();
     let gate = FencingGate::in_memory();
+    // With one subscriber in the process, only the thread that comes to a line first is asked whether it is wanted.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
     tracing::subscriber::with_default(subscriber, || {
         gate.admit("orders", 7).unwrap();
         gate.admit("stock", 7).unwrap();

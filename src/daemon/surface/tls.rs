@@ -158,6 +158,7 @@ mod tests {
     use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
     use super::*;
+    use crate::daemon::telemetry::captured;
 
     /// What was logged, in its order.
     #[derive(Clone, Default)]
@@ -205,7 +206,7 @@ mod tests {
                 std::fs::write(path, text).unwrap();
             }
             let told = Told::default();
-            let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(told.clone()));
+            let _guard = captured(tracing_subscriber::registry().with(told.clone()));
             let tls = Arc::new(Tls::open(&paths[0], &paths[1]).unwrap());
             let keeping = tokio::spawn(tls.clone().keep());
             let first = Arc::clone(&tls.current.read().unwrap());

@@ -1,12 +1,12 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use tracing::{info, subscriber::with_default, warn};
+use tracing::{info, warn};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::daemon::config::LogFormat;
-use crate::daemon::telemetry::lines;
+use crate::daemon::telemetry::{captured, lines};
 
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -27,7 +27,9 @@ fn logged(format: LogFormat, colour: bool, write: impl FnOnce()) -> String {
     let sink = Sink::default();
     let made = sink.clone();
     let layer = lines::<Registry, _, _>(format, move || made.clone(), colour);
-    with_default(tracing_subscriber::registry().with(layer), write);
+    let guard = captured(tracing_subscriber::registry().with(layer));
+    write();
+    drop(guard);
     let bytes = sink.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
 }

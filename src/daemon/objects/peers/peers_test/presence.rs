@@ -1,6 +1,7 @@
 //! Who is alive, suspect, dead or gone.
 
 use super::*;
+use crate::daemon::telemetry::captured;
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_suspect_at_its_deadline_and_dead_later() {
@@ -184,8 +185,7 @@ async fn a_configured_label_that_was_removed_stays_away() {
 async fn a_verdict_is_told_with_who_it_is_about() {
     let told = tempfile::NamedTempFile::new().unwrap();
     let writer = Arc::new(told.reopen().unwrap());
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = captured(tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish());
     let store = store();
     let (a, b) = (joined(&store, "a").await, joined(&store, "b").await);
     let profile = shown(&a, "b").unwrap().metadata.unwrap();
