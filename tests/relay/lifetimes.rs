@@ -83,9 +83,9 @@ async fn what_is_heard_of_lives_on(backing: Backing) -> Result<()> {
 async fn agents_end_with_their_relay(backing: Backing) -> Result<()> {
     let relay = Plan::new("own").set(&["registry.agentTtl=60s"]).start(backing)?;
     let registry = Registry::of(&relay).await?;
+    let begun = Instant::now();
     registry.register_relay("r-1", "10.0.0.1", 1).await?;
     registry.register_agent("a-1", "r-1").await?;
-    let begun = Instant::now();
     within(TTL + LATE, "its place is gone", async || {
         // Nothing is told of an agent whose relay is gone, in no order of the questions.
         let (relays, agents) = (registry.relays().await?, registry.agents().await?);
