@@ -81,7 +81,7 @@ static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
 const LAST_SEAL_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// How often a node that waits for its store looks whether it is ready.
-const READY_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(10);
+const READY_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// How often the store is tidied.
 const HOUSEKEEPING_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
@@ -324,7 +324,7 @@ fn registry(spec: &NodeSpec, mac: &MacKey) -> Registry {
     Registry::new(spec.node_id.clone(), spec.store.clone(), &MIRRORED)
         .following(&FOLLOWED)
         .claiming(&CLAIMED)
-        .restoring(&SHARED)
+        .restoring(&SHARED, spec.config.session_ttl())
         .marking_audit(mac.clone())
 }
 

@@ -134,10 +134,11 @@ impl Registry {
         Self { losses: self.losses.untold(claimed), claimed, ..self }
     }
 
-    /// Has the objects of these kinds say what is restored of a loss, whoever owns it: every daemon restores all of it.
+    /// Has the objects of these kinds say what is restored of a loss, whoever owns it: every daemon restores all of it,
+    /// once the owner has had `own_turn` to do so.
     #[must_use]
-    pub fn restoring(self, shared: &'static [Kind]) -> Self {
-        Self { losses: self.losses.shared(shared), ..self }
+    pub fn restoring(self, shared: &'static [Kind], own_turn: Duration) -> Self {
+        Self { losses: self.losses.shared(shared), view: self.view.awaiting(own_turn), ..self }
     }
 
     /// Has its audit records carry a MAC, by which the sealer of this node knows them for its own.

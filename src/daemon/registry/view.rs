@@ -219,6 +219,13 @@ impl View {
         Self { followed, ..self }
     }
 
+    /// Awaits what a new epoch has lost until others than its owner, whose turn comes first, can have restored it.
+    #[must_use]
+    pub fn awaiting(self, own_turn: Duration) -> Self {
+        write(&self.state).awaited.set_own_turn(own_turn);
+        self
+    }
+
     /// The kinds that are mirrored.
     pub fn mirrored(&self) -> &'static [Kind] {
         self.mirrored

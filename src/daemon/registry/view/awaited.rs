@@ -10,22 +10,32 @@ use super::{Head, Records, State, View, ViewRecord, read};
 use crate::daemon::registry::loss::{EpochChange, Lost, Reach};
 use crate::daemon::store::{Kind, RecordId};
 
-/// How long a lost record is awaited: nodes enter themselves within a second, and what was ordered of others is restored
-/// after one session. Too low: a list that lacks something says that it is whole. Too high: what nobody restores is
-/// called about to come.
-const AWAITED_FOR: Duration = Duration::from_secs(10);
+/// How long a lost record is awaited at least: nodes enter themselves within a second. Too low: a list that lacks
+/// something says that it is whole. Too high: what nobody restores is called about to come.
+const AWAITED_FOR_MIN: Duration = Duration::from_secs(10);
 
 /// The records that were there in the epoch before, and of which no change was seen in this one.
-#[derive(Default)]
 pub(super) struct Awaited {
     ids: BTreeSet<RecordId>,
     since: Option<Instant>,
+    lasts_for: Duration,
+}
+
+impl Default for Awaited {
+    fn default() -> Self {
+        Self { ids: BTreeSet::new(), since: None, lasts_for: AWAITED_FOR_MIN }
+    }
 }
 
 impl Awaited {
     /// Notes that somebody has written or deleted a record in this epoch.
     pub fn forget(&mut self, id: &RecordId) {
         self.ids.remove(id);
+    }
+
+    /// Others than its owner restore a lost record after `own_turn`, and have as long for it.
+    pub fn set_own_turn(&mut self, own_turn: Duration) {
+        self.lasts_for = AWAITED_FOR_MIN.max(own_turn * 2);
     }
 
     fn note(&mut self, change: &EpochChange) {
@@ -38,7 +48,7 @@ impl Awaited {
     }
 
     fn lasts(&self) -> bool {
-        self.since.is_some_and(|since| since.elapsed() < AWAITED_FOR)
+        self.since.is_some_and(|since| since.elapsed() < self.lasts_for)
     }
 }
 
@@ -72,5 +82,25 @@ impl View {
     pub fn awaits(&self, id: &RecordId) -> bool {
         let state = read(&self.state);
         state.awaited.lasts() && state.awaited.ids.contains(id) && state.copy_of(id).is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_lost_is_awaited_until_others_have_had_their_turn() {
+        for (own_turn, lasts_for) in [(2, 10), (20, 40)] {
+            let mut awaited = Awaited::default();
+            awaited.set_own_turn(Duration::from_secs(own_turn));
+            awaited.since = Some(Instant::now());
+            sleep(Duration::from_secs(lasts_for) - Duration::from_millis(1)).await;
+            assert!(awaited.lasts(), "{own_turn} s");
+            sleep(Duration::from_millis(1)).await;
+            assert!(!awaited.lasts(), "{own_turn} s");
+        }
     }
 }

@@ -94,7 +94,7 @@ struct Daemon {
 }
 
 async fn daemon<S: Store>(store: &Arc<S>, node_id: &str, secret: &str) -> Daemon {
-    let registry = Arc::new(Registry::new(node_id, store.clone(), &MIRRORED).restoring(&MIRRORED));
+    let registry = Arc::new(Registry::new(node_id, store.clone(), &MIRRORED).restoring(&MIRRORED, TTL));
     let settings = PresenceSettings {
         session_ttl: TTL,
         dead_after: TTL * 5,
