@@ -35,6 +35,8 @@ pub const XDG_CONFIG_HOME: Variable = var("XDG_CONFIG_HOME", "folder of omnirela
 pub const XDG_CACHE_HOME: Variable =
     var("XDG_CACHE_HOME", "folder of what completions remember, for seconds");
 pub const HOME: Variable = var("HOME", "~/.config and ~/.cache are used without them");
+pub const COMPLETE_TIMEOUT: Variable =
+    var("OMNIRELAY_COMPLETE_TIMEOUT", "longest wait of a completion for a mesh, instead of 200ms");
 pub const COMPLETE: Variable = var("OMNIRELAY_COMPLETE", "set by completion scripts: the shell that asks");
 pub const COMPLETE_INDEX: Variable = var("_CLAP_COMPLETE_INDEX", "set by them too: the word at the cursor");
 pub const LC_ALL: Variable = var("LC_ALL", "ASCII signs unless a UTF-8 locale is set here,");
@@ -61,6 +63,7 @@ pub static ALL: &[Variable] = &[
     XDG_CONFIG_HOME,
     XDG_CACHE_HOME,
     HOME,
+    COMPLETE_TIMEOUT,
     COMPLETE,
     COMPLETE_INDEX,
     LC_ALL,

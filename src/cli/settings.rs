@@ -241,7 +241,11 @@ fn word<T: clap::ValueEnum>(
     })
 }
 
-fn duration(
+/// A time from the environment, else from the file, else the one that is built in.
+///
+/// # Errors
+/// A usage error when it cannot be read.
+pub fn duration(
     env: &Env,
     variable: env::Variable,
     default: Option<&str>,

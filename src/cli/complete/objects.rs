@@ -11,17 +11,18 @@ use serde_json::{Value, json};
 use super::cache::{Cache, FRESH, STALE};
 use crate::cli::client::Client;
 use crate::cli::document::{flag, items, number, text};
-use crate::cli::env::Env;
+use crate::cli::env::{COMPLETE_TIMEOUT, Env};
 use crate::cli::error::CliError;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::Notes;
 use crate::cli::rpc::{Call, Rpc};
-use crate::cli::settings::{Settings, Target};
+use crate::cli::settings::{Settings, Target, duration};
 use crate::cli::{
     agents as placed, drones as flying, leaders, ops, peers, registers as catalogue, relays as live,
 };
 
-/// How long the daemons may take, of the 250 ms that a completion may take in all.
+/// How long the daemons may take, of the 250 ms that a completion may take in all, unless [`COMPLETE_TIMEOUT`] says
+/// something else.
 const ASK_MAX: Duration = Duration::from_millis(200);
 /// Of the addresses of a context, how many are asked at once.
 const ADDRESSES_MAX: usize = 3;
@@ -206,9 +207,10 @@ fn flags(words: &[OsString]) -> GlobalArgs {
 
 /// Asks the daemons of `target` at once; the first list counts.
 fn ask(kind: &Kind, settings: &Settings, target: &Target) -> Option<Vec<Known>> {
+    let ask_max = duration(&settings.env, COMPLETE_TIMEOUT, None, ASK_MAX).unwrap_or(ASK_MAX);
     let settings = Settings {
-        request_timeout: ASK_MAX,
-        connect_timeout: ASK_MAX,
+        request_timeout: ask_max,
+        connect_timeout: ask_max,
         notes: Notes { quiet: true, machine: true, verbose: 0, color: false },
         ..settings.clone()
     };
@@ -218,7 +220,7 @@ fn ask(kind: &Kind, settings: &Settings, target: &Target) -> Option<Vec<Known>> 
         let lists = addresses.map(|address| {
             Box::pin(list(kind, &settings, Target { addresses: vec![address.clone()], ..target.clone() }))
         });
-        let first = tokio::time::timeout(ASK_MAX, select_ok(lists)).await;
+        let first = tokio::time::timeout(ask_max, select_ok(lists)).await;
         first.ok()?.ok().map(|(found, _)| found)
     });
     // A name that is still being resolved must not be waited for.
