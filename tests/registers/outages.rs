@@ -31,7 +31,7 @@ mod redis {
         pool.until_shown(&["r1", "r2"]).await?;
         ensure!(pool.deferred().await? == 2);
         pool.server()?.restart()?;
-        until("it is written", async || Ok(pool.deferred().await? == 0)).await?;
+        pool.until_written().await?;
         until_stored(&mut pool, 2).await?;
         catalogue.kill()?;
         pool.restart()?;
@@ -60,7 +60,7 @@ mod redis {
         pool.expect_shown(&["changed", "kept", "new"]).await?;
         ensure!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         pool.server()?.restart()?;
-        until("all is written", async || Ok(pool.deferred().await? == 0)).await?;
+        pool.until_written().await?;
         until_stored(&mut pool, 3).await?;
         let written = times_written(&mut pool, &["changed", "new", "kept"])?;
         // `changed` and `kept` were written once when the server was there, and `changed` once more.

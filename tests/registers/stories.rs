@@ -155,7 +155,7 @@ async fn us3_1_record_lost_from_the_store_is_restored(backing: Backing) -> Resul
     node.until_shown(&["lost", "outside"]).await?;
     // And not only in memory.
     node.until_synced_again("local").await?;
-    until("nothing waits for the store", async || Ok(node.deferred().await? == 0)).await?;
+    node.until_written().await?;
     node.restart()?;
     node.expect_shown(&["lost", "outside"]).await
 }

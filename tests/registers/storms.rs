@@ -30,6 +30,7 @@ async fn crash_in_the_middle_of_a_full_sync_leaves_a_superset(backing: Backing) 
     for tried in 0..TRIED {
         let (old, new) = (numbered(&format!("old{tried}"), OLD), numbered(&format!("new{tried}"), MANY));
         node.push(&public(&old), true).await?.ok()?;
+        node.until_written().await?;
         let shown = cut_off(&mut node, &new, |total| total > OLD).await?;
         if shown.len() == OLD || shown.len() >= OLD + MANY || missing(&new, &shown).is_empty() {
             continue;
@@ -56,6 +57,7 @@ async fn crash_while_a_full_sync_removes_leaves_a_superset(backing: Backing) -> 
     for tried in 0..TRIED {
         let (old, new) = (numbered(&format!("old{tried}"), MANY), numbered(&format!("new{tried}"), OLD));
         node.push(&public(&[kept.clone(), old.clone()].concat()), true).await?.ok()?;
+        node.until_written().await?;
         let wanted = [kept.clone(), new.clone()].concat();
         let shown = cut_off(&mut node, &wanted, |total| total < MANY).await?;
         let gone = missing(&old, &shown).len();
@@ -138,6 +140,7 @@ async fn thousand_flips_end_in_the_right_state(backing: Backing) -> Result<()> {
 /// Expects the same of a daemon, of another one on its store, and of what the store has kept.
 async fn told_everywhere(node: &mut Node, other: Option<&Node>, shown: &[&str]) -> Result<()> {
     node.expect_shown(shown).await?;
+    node.until_written().await?;
     node.restart()?;
     node.expect_shown(shown).await?;
     if let Some(other) = other {

@@ -260,6 +260,11 @@ impl Node {
         number(&self.api()?.get("/control/registers:syncState").await?.ok()?["deferred"])
     }
 
+    /// Waits until nothing of its pool waits for the store: it shows what it is told before its store has it.
+    pub async fn until_written(&self) -> Result<()> {
+        until("nothing waits for the store", async || Ok(self.deferred().await? == 0)).await
+    }
+
     /// Waits until there were two further runs, the last of which succeeded: one of them began after this call.
     pub async fn until_synced_again(&self, target: &str) -> Result<()> {
         let before = number(&self.sync_state(target).await?["runs"])?;
@@ -302,14 +307,12 @@ impl Pair {
         self.catalogue.until_synced_again(&self.pool.url()).await
     }
 
-    /// Waits until no push is on its way, and nothing of it waits for the store: the pool shows what it is told before its store has it.
+    /// Waits until no push is on its way, and nothing of it waits for the store.
     pub async fn until_written(&self) -> Result<()> {
         let url = self.pool.url();
-        until("the push is over", async || {
-            let success = self.catalogue.sync_state(&url).await?["status"] == "success";
-            Ok(success && self.pool.deferred().await? == 0)
-        })
-        .await
+        let success = async || Ok(self.catalogue.sync_state(&url).await?["status"] == "success");
+        until("the push is over", success).await?;
+        self.pool.until_written().await
     }
 
     /// What the pool shows when nobody pushes to it and all it has is its store.

@@ -12,12 +12,14 @@ use crate::registry::Registry;
 use crate::servers::RedisServer;
 use crate::world::{Plan, Relay, Sunk};
 
-/// How long agents capture while relays are killed, in s, unless [`SECONDS_VARIABLE`] says something else.
+/// For how long relays are killed, in s, unless [`SECONDS_VARIABLE`] says something else.
 const SECONDS: u64 = 15;
 const SECONDS_VARIABLE: &str = "OMNIRELAY_AGENT_SECONDS";
 /// How long a relay runs, and how long it is away.
 const RUNS: Duration = Duration::from_millis(2500);
 const AWAY: Duration = Duration::from_millis(300);
+/// How often relays are killed at least, however long that takes.
+const KILLS_MIN: usize = 4;
 
 fn seconds() -> Result<u64> {
     match std::env::var(SECONDS_VARIABLE) {
@@ -27,9 +29,6 @@ fn seconds() -> Result<u64> {
         Err(_) => Ok(SECONDS),
     }
 }
-
-/// How often relays are killed at least, however long that takes.
-const KILLS_MIN: usize = 4;
 
 /// Kills the relays in turn until an end; returns how often.
 async fn kill_in_turn(relays: &mut [Relay; 2], ends: Instant) -> Result<usize> {
@@ -55,8 +54,9 @@ mod redis {
         let start = |id: &str| Plan::new(id).publishes_to(&store.address()).start_on(&store.url());
         let mut relays = [start("relay-1")?, start("relay-2")?];
         let folder = tempfile::tempdir()?;
-        let text = seconds.to_string();
-        let more = ["--seconds", text.as_str(), "--patience", "60"];
+        // They capture until they are told to end.
+        let longest = (seconds + 600).to_string();
+        let more = ["--seconds", longest.as_str(), "--patience", "60"];
         let both = [relays[0].address(), relays[1].address()];
         let mut agents = Vec::new();
         for (number, shape) in
@@ -68,7 +68,8 @@ mod redis {
         }
         let begun = Instant::now();
         let kills = kill_in_turn(&mut relays, begun + Duration::from_secs(seconds)).await?;
-        until_agreed(&store, &relays, &mut agents).await?;
+        until_agreed(&store, &relays, &agents).await?;
+        agents.iter().try_for_each(PythonAgent::land)?;
         let reports = agents.into_iter().map(PythonAgent::report).collect::<Result<Vec<_>>>()?;
         let mut sunk = Sunk::default();
         for relay in &mut relays {
@@ -84,19 +85,11 @@ mod redis {
         Ok(())
     }
 
-    /// Waits until the relays, the registry and what is published agree on where the agents are; they need not when all
-    /// have ended by then.
-    async fn until_agreed(
-        store: &RedisServer,
-        relays: &[Relay; 2],
-        agents: &mut [PythonAgent],
-    ) -> Result<()> {
+    /// Waits until the relays, the registry and what is published agree on where the agents are.
+    async fn until_agreed(store: &RedisServer, relays: &[Relay; 2], agents: &[PythonAgent]) -> Result<()> {
         let registry = Registry::of(&relays[0]).await?;
         until("all say the same", async || {
-            for agent in agents.iter_mut() {
-                if !agent.runs()? {
-                    continue;
-                }
+            for agent in agents {
                 let Some(holder) = registry.holder(&agent.id).await? else { return Ok(false) };
                 let relay = relays.iter().find(|relay| relay.id == holder).context("an unknown relay")?;
                 let session = relay.drone(&agent.id).await?.session_id;

@@ -94,7 +94,8 @@ async fn agents_end_with_their_relay(backing: Backing) -> Result<()> {
         Ok(!known && registry.holder("a-1").await?.is_none())
     })
     .await?;
-    ensure!(begun.elapsed() + Duration::from_millis(100) > TTL, "{:?}", begun.elapsed());
+    // A little for the clock of the store, which counts milliseconds.
+    ensure!(begun.elapsed() + Duration::from_millis(20) > TTL, "{:?}", begun.elapsed());
     // The relay that comes back holds nothing: its agents say so themselves.
     registry.register_relay("r-1", "10.0.0.1", 1).await?;
     ensure!(registry.agents().await?.is_empty() && registry.holder("a-1").await?.is_none());

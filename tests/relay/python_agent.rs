@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -173,8 +174,10 @@ impl PythonAgent {
         self.child.id()
     }
 
-    pub fn runs(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_none())
+    /// It captures no more, and ends once all is acknowledged.
+    pub fn land(&self) -> Result<()> {
+        let pid = Pid::from_child(&self.child);
+        Ok(kill_process(pid, Signal::TERM)?)
     }
 
     /// Waits for its end.

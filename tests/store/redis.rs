@@ -17,6 +17,8 @@ use crate::harness::{Harness, epoch};
 use crate::servers::{Cluster, RedisServer, Sentinels};
 
 const MESH: &str = "mesh";
+/// For how long a server of ours may be busy.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The guide whose users the stores are: what it lets them do must be all that they need.
 const GUIDE: &str = include_str!("../../docs/guides/storage.md");
 const USER: &str = "omnirelay";
@@ -185,6 +187,8 @@ impl Redis {
             password: password.clone(),
             sentinel_username: user,
             sentinel_password: password,
+            connect_timeout: PATIENCE,
+            response_timeout: PATIENCE,
             ..RedisOptions::default()
         };
         // The rules ask for a quarantine where they want one.

@@ -71,7 +71,7 @@ async fn who_reads_slowly_or_has_nothing_to_read_stays() {
     let mut slow = TcpStream::connect(served.address).await.unwrap();
     slow.write_all(b"GET /fixture?upTo=4000000000 HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let begun = Instant::now();
-    let mut piece = vec![0; 16 * 1024];
+    let mut piece = vec![0; 64 * 1024];
     while begun.elapsed() < limits.write_timeout * 2 {
         tokio::time::sleep(Duration::from_millis(20)).await;
         slow.read_exact(&mut piece).await.unwrap();

@@ -9,6 +9,7 @@ import collections
 import hashlib
 import json
 import queue
+import signal
 import sys
 import threading
 import time
@@ -154,7 +155,7 @@ class Agent:
         statuses = collections.Counter()
         self.report = {"agent_id": self.id, "registered": 0, "streams": 0, "statuses": statuses, "commands": []}
         self.failures = collections.Counter()
-        self.over = threading.Event()
+        self.over, self.landed = threading.Event(), threading.Event()
 
     def run(self):
         threading.Thread(target=self.capture, daemon=True).start()
@@ -196,7 +197,8 @@ class Agent:
         while time.monotonic() < ends:
             self.log.capture(self.options.burst if count % self.options.burst_every == 0 else 20)
             count += 1
-            time.sleep(0.1)
+            if self.landed.wait(0.1):
+                break
         self.log.capturing = False
 
     def stream(self, stub, session_id, ends):
@@ -227,7 +229,7 @@ def main():
     parser.add_argument("--identity", required=True, help="the UUID that its id is made of")
     parser.add_argument("--server", action="append", required=True, help="HOST:PORT; of several the next in turn")
     parser.add_argument("--ca", help="the certificate that the relay's is signed by, in PEM; without it plaintext")
-    parser.add_argument("--seconds", type=float, required=True, help="how long it captures")
+    parser.add_argument("--seconds", type=float, required=True, help="how long it captures, unless SIGTERM ends that")
     parser.add_argument("--patience", type=float, default=30, help="how long it goes on delivering then")
     parser.add_argument("--burst", type=int, default=BURST)
     parser.add_argument("--burst-every", type=int, default=10, help="in tenths of a second")
@@ -236,6 +238,7 @@ def main():
     parser.add_argument("--backoff-max", type=float, default=1)
     options = parser.parse_args()
     agent = Agent(options, Legacy() if options.shape == "legacy" else Envelope())
+    signal.signal(signal.SIGTERM, lambda *_: agent.landed.set())
     agent.run()
     report = agent.report
     report["captured"], report["left"] = agent.log.last, agent.log.left()
