@@ -1,4 +1,5 @@
-//! What both sides of the wire share: messages, descriptors, the JSON mapping, the fault and its codes.
+//! What both sides of the wire share: messages, descriptors, the JSON mapping, the fault and its codes, TLS of clients,
+//! bytes that are passed on as they came.
 
 pub mod bounded;
 pub mod codec;

@@ -444,7 +444,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether trying again is of no use until an operator has done something about it.
+    /// Whether the store turns this daemon away until an operator has done something about it. That it is full is told
+    /// of by whoever commits.
     pub fn lasts(&self) -> bool {
         matches!(self, Self::Denied { .. } | Self::Incompatible { .. })
     }

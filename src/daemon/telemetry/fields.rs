@@ -10,7 +10,7 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
-use crate::core::text::{is_unseen, printable};
+use crate::core::text::{chain, is_unseen, printable};
 
 /// The fields of the text format: `name=value`, the value in quotes unless it is one plain word.
 pub(super) struct TextFields;
@@ -62,13 +62,7 @@ impl Visit for Line<'_> {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let mut text = value.to_string();
-        let mut source = value.source();
-        while let Some(error) = source {
-            let _ = write!(text, ": {error}");
-            source = error.source();
-        }
-        self.put(field, &text, false);
+        self.put(field, &chain(value), false);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
