@@ -105,6 +105,14 @@ impl Agent {
         self.stream_as(shape, &[&self.id])
     }
 
+    /// Registers again and opens a stream in place of another, which may still be open: as one of a session before, its
+    /// end ends nothing.
+    pub async fn again(&mut self, stream: &mut Stream) -> Result<()> {
+        self.register().await?;
+        *stream = self.stream(stream.shape);
+        Ok(())
+    }
+
     /// Opens a stream with these values of the header.
     pub fn stream_as(&self, shape: Shape, ids: &[&str]) -> Stream {
         let (outbox, sent) = mpsc::unbounded_channel();

@@ -112,8 +112,7 @@ async fn deliver_all(agent: &mut Agent, stream: &mut Stream, mut left: BTreeSet<
                 Err(end) => {
                     not_taken(&end)?;
                     ended += 1;
-                    agent.register().await?;
-                    *stream = agent.stream(stream.shape);
+                    agent.again(stream).await?;
                     break;
                 }
             }
@@ -261,7 +260,7 @@ async fn a_failing_sink_ends_streams_of_those_who_wait(backing: Backing) -> Resu
         let mut stream = agent.stream(shape);
         stream.send(1)?;
         learns_that_nothing_was_taken(&mut stream).await?;
-        stream = agent.stream(shape);
+        agent.again(&mut stream).await?;
         collector.set(Mood::Takes);
         deliver_all(&mut agent, &mut stream, [1, 2].into()).await?;
     }
@@ -332,7 +331,7 @@ async fn a_full_disk_loses_nothing_that_is_acknowledged(backing: Backing) -> Res
         limit_files(&relay, FULL_AT)?;
         stream.send_frame(large(4))?;
         learns_that_nothing_was_taken(&mut stream).await?;
-        stream = agent.stream(shape);
+        agent.again(&mut stream).await?;
         let sunk = relay.sunk()?;
         ensure!(sunk.missing(&agent.id, 1..=4) == [4], "{shape:?}: {:?}", sunk.of(&agent.id)?);
         limit_files(&relay, "unlimited")?;
