@@ -1,6 +1,6 @@
 //! The seven methods of AeroRegistry: what they take, what they answer, what they refuse.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use omnirelay::daemon::registry::cursor::Cursor;
@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use crate::agent::refused;
 use crate::on_both;
-use crate::process::until;
+use crate::process::{PATIENCE, until};
 use crate::world::{Backing, Plan, Relay};
 
 on_both! {
@@ -39,6 +39,20 @@ on_both! {
 #[derive(Clone)]
 pub struct Registry(AeroRegistryClient<Channel>);
 
+/// What a call is answered when the store answers: on a busy machine it does not for a moment, nothing is changed then,
+/// and callers try again.
+async fn in_the_end<T>(call: impl AsyncFn() -> Result<T, Status>) -> Result<T, Status> {
+    let begun = Instant::now();
+    loop {
+        match call().await {
+            Err(status) if status.code() == Code::Unavailable && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 impl Registry {
     pub async fn of(relay: &Relay) -> Result<Self> {
         Ok(Self(relay.registry().await?))
@@ -55,7 +69,8 @@ impl Registry {
             grpc_port: port,
             ..Known::default()
         };
-        self.raw().register_relay(RegisterRelayRequest { relay: Some(relay) }).await.map(|_| ())
+        let request = RegisterRelayRequest { relay: Some(relay) };
+        in_the_end(async || self.raw().register_relay(request.clone()).await).await.map(|_| ())
     }
 
     pub async fn heartbeat_relay(&self, id: &str) -> Result<(), Status> {
@@ -75,7 +90,7 @@ impl Registry {
     pub async fn register_agent(&self, id: &str, relay: &str) -> Result<(), Status> {
         let agent = Some(Listed { agent_id: id.to_owned(), ..Listed::default() });
         let request = RegisterAgentRequest { agent, relay_id: relay.to_owned() };
-        self.raw().register_agent(request).await.map(|_| ())
+        in_the_end(async || self.raw().register_agent(request.clone()).await).await.map(|_| ())
     }
 
     pub async fn heartbeat_agent(&self, id: &str, relay: &str) -> Result<(), Status> {
