@@ -367,24 +367,23 @@ async fn heartbeats_leave_no_trail(backing: Backing) -> Result<()> {
         Ok::<_, anyhow::Error>(answer.into_inner().cursor.parse::<Cursor>()?.revision.0)
     };
     let api = crate::process::api::Api::new(&relay.daemon()?.control)?;
-    // A leader may be elected anew meanwhile, which is audited and none of this.
+    // What the trail says of leaders, and of all else: on a busy machine one may be elected anew meanwhile.
     let audited = async || {
-        let told = api.audit().await?;
-        let of_heartbeats = told.iter().filter(|told| {
-            let object = told["object"].as_str().unwrap_or_default();
-            object.contains("r-1") || object.contains("a-1")
-        });
-        anyhow::Ok(of_heartbeats.count())
+        let of_leaders =
+            |told: &serde_json::Value| told["action"].as_str().is_some_and(|it| it.starts_with("leaders."));
+        let (elections, others): (Vec<_>, Vec<_>) = api.audit().await?.into_iter().partition(of_leaders);
+        anyhow::Ok((elections.len(), others.len()))
     };
-    let before = revision().await?;
+    let ((elections, others), before) = (audited().await?, revision().await?);
     for _ in 0..50 {
         registry.heartbeat_relay("r-1").await?;
         registry.heartbeat_agent("a-1", "").await?;
     }
-    // The daemon seals its audit trail meanwhile, and on a busy machine elects leaders anew.
-    let moved = revision().await? - before;
-    ensure!(moved <= 20, "of 100 heartbeats {moved} are in the log");
-    ensure!(audited().await? == 0, "heartbeats are audited");
+    let (after, (elected, audited)) = (revision().await?, audited().await?);
+    // The daemon seals its audit trail meanwhile. Who is elected anew has said before that it is back.
+    let (moved, elected) = (after - before, (elected - elections) as u64);
+    ensure!(moved <= 3 + 2 * elected, "of 100 heartbeats {moved} are in the log, {elected} elections");
+    ensure!(audited == others, "heartbeats are audited");
     Ok(())
 }
 
