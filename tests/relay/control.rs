@@ -1,5 +1,6 @@
 //! RelayControl: what is told of drones, and commands to them.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -20,6 +21,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use crate::agent::{Agent, SHAPES, Shape, Stream, frame, refused};
+use crate::network::with_an_address;
 use crate::on_both;
 use crate::process::{PATIENCE, until};
 use crate::world::{Backing, Plan, Relay};
@@ -421,17 +423,13 @@ async fn answers_that_nobody_waits_for_are_ignored(backing: Backing) -> Result<(
     Ok(())
 }
 
-/// An address of this host that is not loopback: the one that it would speak to others from. Nothing is sent.
-fn own_address() -> Result<String> {
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
-    socket.connect("192.0.2.1:9").context("this host has no network but loopback")?;
-    Ok(socket.local_addr()?.ip().to_string())
-}
-
 /// A caller that comes from another address than it calls is as one from another host.
 async fn commands_from_other_hosts_are_refused(backing: Backing) -> Result<()> {
+    with_an_address(|from| commands_are_refused_from(from, backing))
+}
+
+async fn commands_are_refused_from(from: IpAddr, backing: Backing) -> Result<()> {
     let relay = Plan::new("relay-1").start(backing)?;
-    let from = own_address()?.parse()?;
     let far = Endpoint::from_shared(relay.url())?.local_address(Some(from)).connect().await?;
     let (_, mut stream) = Agent::streaming(&relay, "drone-1", Shape::Envelope).await?;
     let control = Control::new(far.clone());
@@ -443,7 +441,8 @@ async fn commands_from_other_hosts_are_refused(backing: Backing) -> Result<()> {
     // Agents connect from there, and whoever wants to may look.
     let mut agent = Agent::on(far, "drone-2");
     agent.register().await?;
-    agent.stream(Shape::Legacy).delivers(1..=3).await?;
+    let mut kept = agent.stream(Shape::Legacy);
+    kept.delivers(1..=3).await?;
     let request = GetDroneStatusRequest { drone_id: "drone-2".to_owned() };
     control.clone().get_drone_status(request).await?;
     Ok(())

@@ -10,6 +10,8 @@ mod fixture;
 mod generated;
 mod large;
 mod listener;
+#[path = "../network/mod.rs"]
+mod network;
 mod openapi;
 mod origin;
 mod pb;
