@@ -3,18 +3,18 @@
 _list:
     @just --list --unsorted
 
-# Check format, lints and dependencies; writes nothing
+# Check format and lints; writes nothing
 check:
-    .ci/run format lints dependencies
+    .ci/run format lints
 
 # Rewrite what format and lints can put right themselves
 fix:
-    cargo clippy --fix --allow-dirty --allow-staged --all-targets --locked
+    cargo clippy --fix --workspace --allow-dirty --allow-staged --all-targets --locked
     cargo fmt
 
 # Write the generated files anew: man pages, completions, OpenAPI, transcripts
 gen:
-    OMNIRELAY_GENERATE=1 TRYCMD=overwrite cargo test --locked
+    OMNIRELAY_GENERATE=1 TRYCMD=overwrite cargo test --workspace --locked
 
 # Run every test, or some: just test --test rules
 test *args:
@@ -22,13 +22,13 @@ test *args:
 
 # Run the tests with many more random cases than the default
 sim *args:
-    PROPTEST_CASES=10000 cargo test --locked {{args}}
+    PROPTEST_CASES=10000 cargo test --workspace --locked {{args}}
 
 # Run the benchmarks
 bench *args:
     cargo bench --locked {{args}}
 
-# Check licences, bans, sources and advisories of the dependencies
+# Check what is known against the dependencies; licences, bans and sources are tested
 deny:
     cargo deny --locked check
 

@@ -13,7 +13,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use omnirelay::sdk::FencingGate;
+use omnirelay_sdk::FencingGate;
 
 const CHECKS: u32 = 2_000_000;
 const RAISES: u32 = 200;

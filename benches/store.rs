@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use omnirelay::daemon::store::{
+use omnirelay_store::{
     Commit, Committed, EmbeddedStore, Epoch, Idempotency, IdempotencyKey, Kind, Precondition, Pulse,
     RecordId, Revision, Scan, Store, Version, Write,
 };
@@ -162,7 +162,7 @@ async fn reopen_after_crash(dir: &Path, store: &EmbeddedStore) -> Result<()> {
     store.commit(Commit { epoch: epoch(store).await?, writes, ..Commit::default() }).await?;
     let crashed = dir.join("crashed");
     std::fs::create_dir_all(&crashed)?;
-    let name = omnirelay::daemon::store::embedded::FILE_NAME;
+    let name = omnirelay_store::embedded::FILE_NAME;
     let bytes = std::fs::copy(dir.join(name), crashed.join(name))?;
     let begin = Instant::now();
     let reopened = EmbeddedStore::open(&crashed)?;

@@ -5,5 +5,3 @@
 pub mod cli;
 pub mod core;
 pub mod daemon;
-pub mod sdk;
-pub mod wire;

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use omnirelay::daemon::node::Node;
-use omnirelay::daemon::store::EmbeddedStore;
-use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
-use pb::peer_event::Type;
+use omnirelay_store::EmbeddedStore;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::load::quantile;
 use crate::served::{Served, client, node};
+use pb::peer_event::Type;
 
 /// A node on an embedded store with a few peers.
 async fn durable_node() -> Result<(Served, tempfile::TempDir)> {

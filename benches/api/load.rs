@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bytes::Bytes;
-use omnirelay::daemon::store::{Commit, EmbeddedStore, Kind, MemoryStore, Pulse, RecordId, Store, Write};
-use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
-use pb::peer_control_service_client::PeerControlServiceClient;
+use omnirelay_store::{Commit, EmbeddedStore, Kind, MemoryStore, Pulse, RecordId, Store, Write};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 
 use crate::etcd::Etcd;
 use crate::served::{bare, channel, client, node};
+use pb::peer_control_service_client::PeerControlServiceClient;
 
 const RUNS: usize = 5;
 const RUN: Duration = Duration::from_secs(2);

@@ -11,14 +11,15 @@ use omnirelay::daemon::audit::files::AuditFiles;
 use omnirelay::daemon::config::Config;
 use omnirelay::daemon::node::{Node, NodeSpec};
 use omnirelay::daemon::objects::peers::PEER;
-use omnirelay::daemon::store::{Commit, Pulse, RecordId, Store, Write};
-use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
-use omnirelay::wire::pb::omnirelay::store::v1::PeerValue;
-use pb::peer_control_service_client::PeerControlServiceClient;
-use pb::peer_control_service_server::{PeerControlService, PeerControlServiceServer};
+use omnirelay_store::{Commit, Pulse, RecordId, Store, Write};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use prost::Message;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
+
+use pb::peer_control_service_client::PeerControlServiceClient;
+use pb::peer_control_service_server::{PeerControlService, PeerControlServiceServer};
 
 /// A running node and its directory.
 pub struct Served {
@@ -92,7 +93,7 @@ fn peer_value(number: usize) -> PeerValue {
         status_since: Some(
             std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
-                .map(|since| omnirelay::wire::timestamp::Timestamp {
+                .map(|since| omnirelay_wire::timestamp::Timestamp {
                     seconds: since.as_secs() as i64,
                     nanos: 0,
                 })

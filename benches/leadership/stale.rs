@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use omnirelay::daemon::store::redis::link::RedisOptions;
-use omnirelay::daemon::store::{
+use omnirelay_sdk::{FencingGate, Refused};
+use omnirelay_store::redis::link::RedisOptions;
+use omnirelay_store::{
     Commit, CommitError, Committed, EmbeddedStore, Epoch, Fence, GroupId, Kind, LeaseOp, MemoryStore,
     OpenGroup, Opened, Pulse, RecordId, RedisStore, Store, Write,
 };
-use omnirelay::sdk::{FencingGate, Refused};
 
 use crate::servers::RedisServer;
 

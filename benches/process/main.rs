@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use omnirelay::daemon::objects::peers::PEER;
-use omnirelay::daemon::store::{Commit, EmbeddedStore, Pulse, RecordId, Store, Write as StoreWrite};
-use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
-use omnirelay::wire::pb::omnirelay::store::v1::PeerValue;
+use omnirelay_store::{Commit, EmbeddedStore, Pulse, RecordId, Store, Write as StoreWrite};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use prost::Message;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_omnirelayd");
@@ -96,7 +96,7 @@ fn filled(data: &Path, records: usize) -> Result<()> {
     };
     let value = PeerValue {
         status: pb::peer::Status::Left.into(),
-        status_since: Some(omnirelay::wire::timestamp::Timestamp {
+        status_since: Some(omnirelay_wire::timestamp::Timestamp {
             seconds: std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() as i64,
             nanos: 0,
         }),

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use omnirelay::daemon::store::{
-    Commit, Epoch, Kind, Precondition, RecordId, RedisStore, Store, Version, Write,
-};
+use omnirelay_store::{Commit, Epoch, Kind, Precondition, RecordId, RedisStore, Store, Version, Write};
 use redis::{Cmd, cmd};
 
 use crate::servers::RedisServer;

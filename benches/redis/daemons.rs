@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use omnirelay::daemon::objects::peers::PEER;
-use omnirelay::daemon::store::{Commit, RecordId, RedisStore, Store, Write};
-use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
-use omnirelay::wire::pb::omnirelay::store::v1::PeerValue;
+use omnirelay_store::{Commit, RecordId, RedisStore, Store, Write};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use prost::Message;
 
 use crate::servers::RedisServer;
@@ -151,7 +151,7 @@ async fn fill(store: &RedisStore) -> Result<()> {
     let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() as i64;
     let value = PeerValue {
         status: pb::peer::Status::Left.into(),
-        status_since: Some(omnirelay::wire::timestamp::Timestamp { seconds, nanos: 0 }),
+        status_since: Some(omnirelay_wire::timestamp::Timestamp { seconds, nanos: 0 }),
         metadata: Some(metadata),
         ..Default::default()
     };

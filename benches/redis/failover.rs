@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bytes::Bytes;
-use omnirelay::daemon::store::{Commit, CommitError, Kind, RecordId, RedisStore, Store, StoreError, Write};
+use omnirelay_store::{Commit, CommitError, Kind, RecordId, RedisStore, Store, StoreError, Write};
 
 use crate::servers::Sentinels;
 use crate::{ROUNDS, epoch, median, store};

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use omnirelay::daemon::store::redis::link::RedisOptions;
-use omnirelay::daemon::store::{Epoch, Pulse, RedisStore, Store};
+use omnirelay_store::redis::link::RedisOptions;
+use omnirelay_store::{Epoch, Pulse, RedisStore, Store};
 
 /// How often each figure is taken.
 const ROUNDS: usize = 5;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::{GroupId, GroupRef, OpenGroup, Opened, Pulse, RedisStore, Store};
+use omnirelay_core::time::Millis;
+use omnirelay_store::{GroupId, GroupRef, OpenGroup, Opened, Pulse, RedisStore, Store};
 
 use crate::servers::RedisServer;
 use crate::{ROUNDS, cpu_seconds, epoch, median, store};

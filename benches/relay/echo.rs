@@ -5,14 +5,15 @@ use std::pin::Pin;
 
 use anyhow::{Context, Result, bail};
 use futures_util::{Stream, StreamExt};
-use omnirelay::wire::pb::aeroarc::agent::v1::agent_gateway_server::{AgentGateway, AgentGatewayServer};
-use omnirelay::wire::pb::aeroarc::agent::v1::{RegisterRequest, RegisterResponse, TelemetryFrame};
-use omnirelay::wire::pb::aeroarc::registry::v1 as registry;
-use omnirelay::wire::raw::Raw;
+use omnirelay_wire::pb::aeroarc::agent::v1::agent_gateway_server::{AgentGateway, AgentGatewayServer};
+use omnirelay_wire::pb::aeroarc::agent::v1::{RegisterRequest, RegisterResponse, TelemetryFrame};
+use omnirelay_wire::pb::aeroarc::registry::v1 as registry;
+use omnirelay_wire::raw::Raw;
 use prost::Message;
-use registry::aero_registry_server::{AeroRegistry, AeroRegistryServer};
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
+
+use registry::aero_registry_server::{AeroRegistry, AeroRegistryServer};
 
 /// What this program is started with to be the server.
 pub const SUBCOMMAND: &str = "echo-server";

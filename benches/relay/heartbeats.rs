@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use omnirelay::wire::pb::aeroarc::registry::v1::aero_registry_client::AeroRegistryClient;
-use omnirelay::wire::pb::aeroarc::registry::v1::{
+use omnirelay_wire::pb::aeroarc::registry::v1::aero_registry_client::AeroRegistryClient;
+use omnirelay_wire::pb::aeroarc::registry::v1::{
     Agent, HeartbeatAgentRequest, RegisterAgentRequest, RegisterRelayRequest, Relay,
 };
 use tokio::task::JoinSet;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
@@ -10,11 +11,10 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use futures_util::{Stream, stream};
-use omnirelay::wire::pb::aeroarc::agent::v1::TelemetryFrame;
-use omnirelay::wire::pb::aeroarc::agent::v1::agent_gateway_client::AgentGatewayClient;
-use omnirelay::wire::raw::Raw;
+use omnirelay_wire::pb::aeroarc::agent::v1::TelemetryFrame;
+use omnirelay_wire::pb::aeroarc::agent::v1::agent_gateway_client::AgentGatewayClient;
+use omnirelay_wire::raw::Raw;
 use prost::Message;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tonic::Request;

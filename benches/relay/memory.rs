@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use omnirelay::wire::pb::aeroarc::agent::v1::agent_gateway_client::AgentGatewayClient;
-use omnirelay::wire::raw::Raw;
+use omnirelay_wire::pb::aeroarc::agent::v1::agent_gateway_client::AgentGatewayClient;
+use omnirelay_wire::raw::Raw;
 use tokio::sync::mpsc;
 use tonic::{Request, Streaming};
 

@@ -5,8 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use omnirelay::wire::pb::aeroarc::agent::v1::RegisterRequest;
-use omnirelay::wire::pb::aeroarc::agent::v1::agent_gateway_client::AgentGatewayClient;
+use omnirelay_wire::pb::aeroarc::agent::v1::RegisterRequest;
+use omnirelay_wire::pb::aeroarc::agent::v1::agent_gateway_client::AgentGatewayClient;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::process::{Daemon, Place};

@@ -10,7 +10,7 @@ use omnirelay::daemon::access::Access;
 use omnirelay::daemon::audit::files::AuditFiles;
 use omnirelay::daemon::config;
 use omnirelay::daemon::node::{Node, NodeSpec};
-use omnirelay::daemon::store::MemoryStore;
+use omnirelay_store::MemoryStore;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use omnirelay::daemon::store::{Commit, EmbeddedStore, Epoch, Kind, Pulse, RecordId, Scan, Store, Write};
+use omnirelay_store::{Commit, EmbeddedStore, Epoch, Kind, Pulse, RecordId, Scan, Store, Write};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use omnirelay::wire::raw::Raw;
-use omnirelay::wire::telemetry::{Shape, shape_of};
+use omnirelay_wire::raw::Raw;
+use omnirelay_wire::telemetry::{Shape, shape_of};
 
 fuzz_target!(|messages: Vec<Vec<u8>>| {
     for begins_as in [Shape::Legacy, Shape::Envelope] {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use futures_util::StreamExt as _;
+use omnirelay_wire::fault::Exit;
 use reqwest::Method;
 use serde_json::{Map, Value};
 
@@ -12,7 +13,6 @@ use super::global::token;
 use super::output::Format;
 use super::rpc::{Call, Leaf, query};
 use super::session::Session;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf =
     Leaf::local("api", "sends whatever request it is given").exiting("0 1 2 3 4 5 6 8 9 11");
@@ -184,7 +184,7 @@ async fn stream(session: &mut Session, call: &Call) -> Result<Exit, CliError> {
         let chunk = chunk.map_err(|error| {
             let failure = Failure::of(&error);
             CliError::new(
-                crate::wire::fault::Code::Unavailable,
+                omnirelay_wire::fault::Code::Unavailable,
                 failure.kind.reason(),
                 "the stream was cut off",
             )

@@ -1,11 +1,11 @@
 //! One command on several objects: all are tried, every failure is told.
 
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::error::CliError;
 use super::output::{Text, View};
 use super::session::Session;
-use crate::wire::fault::Exit;
 
 /// The outcomes of one command, one per object.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use clap_complete::Shell;
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::complete::script;
@@ -9,7 +10,6 @@ use super::error::CliError;
 use super::output::View;
 use super::rpc::Leaf;
 use super::session::Session;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::local("completions", "writes a script made from the command tree");
 

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use omnirelay_wire::fault::{Code, Exit, Fault};
 use serde_json::{Map, Value, json};
 
 use super::output::printable;
-use crate::wire::fault::{Code, Exit, Fault};
 
 /// A command that failed.
 ///

@@ -1,6 +1,7 @@
 //! `omnirelay help`: commands and topics.
 
 use clap::{Args, Command};
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::env;
@@ -8,7 +9,6 @@ use super::error::CliError;
 use super::output::View;
 use super::rpc::Leaf;
 use super::session::Session;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::local("help", "prints text that is built in");
 

@@ -2,8 +2,9 @@
 
 use std::io::Read as _;
 
+use omnirelay_wire::fault::Code;
+
 use super::error::CliError;
-use crate::wire::fault::Code;
 
 /// The fewest characters that may stand for a longer id.
 pub const PREFIX_MIN: usize = 4;

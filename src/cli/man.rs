@@ -5,6 +5,7 @@ use std::process::{Command as Process, Stdio};
 
 use clap::{Args, Command};
 use clap_mangen::Man;
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::error::CliError;
@@ -12,7 +13,6 @@ use super::help::find_command;
 use super::output::View;
 use super::rpc::Leaf;
 use super::session::Session;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::local("man", "writes a page made from the command tree");
 

@@ -49,6 +49,8 @@ use std::process::ExitCode;
 use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use self::address::Address;
+use omnirelay_wire::fault::Exit;
+
 use self::env::Env;
 use self::error::CliError;
 use self::global::GlobalArgs;
@@ -56,7 +58,6 @@ use self::output::{Color, Format, Notes, Out, Screen};
 use self::rpc::Leaf;
 use self::session::Session;
 use self::settings::{Settings, colored};
-use crate::wire::fault::Exit;
 
 /// Operate a mesh of OmniRelay daemons
 #[derive(Debug, Parser)]

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Code;
 use serde_json::{Value, json};
 
 use super::address::Address;
@@ -13,7 +14,6 @@ use super::peers;
 use super::rpc::Call;
 use super::session::Session;
 use super::settings::{Source, Target};
-use crate::wire::fault::Code;
 
 /// Whose daemon is asked.
 #[derive(Args, Clone, Debug, Default)]

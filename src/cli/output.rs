@@ -261,5 +261,5 @@ impl Notes {
 
 /// `text` with what cannot be seen written out, so that data cannot drive a terminal.
 pub fn printable(text: &str) -> String {
-    crate::core::text::printable(text).into_owned()
+    omnirelay_core::text::printable(text).into_owned()
 }

@@ -3,13 +3,13 @@
 //! The parity test holds every [`Rpc`] against the descriptors.
 
 use bytes::Bytes;
+use omnirelay_wire::fault::Code;
+use omnirelay_wire::json::{METHODS, MethodJson};
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::CliError;
-use crate::wire::fault::Code;
-use crate::wire::json::{METHODS, MethodJson};
 
 /// One method of the API as the command line calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -395,9 +395,8 @@ mod tests {
 
     #[test]
     fn method_without_a_route_is_a_message_that_can_be_resumed() {
+        use omnirelay_wire::pb::aeroarc::registry::v1::WatchRequest;
         use prost::Message as _;
-
-        use crate::wire::pb::aeroarc::registry::v1::WatchRequest;
 
         let call = Call::of(&WATCH, &json!({"object": ["relays"], "relayId": ""})).unwrap();
         assert_eq!(call.path, "/aeroarc.registry.v1.AeroRegistry/Watch");

@@ -3,6 +3,8 @@
 mod relays;
 
 use clap::Args;
+use omnirelay_wire::descriptors::ENCODED;
+use omnirelay_wire::fault::{Code, Exit};
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
@@ -12,8 +14,6 @@ use super::output::{Text, View};
 use super::rpc::{Leaf, lower_camel};
 use super::session::Session;
 use super::table::{Column, Layout, Moment, Table};
-use crate::wire::descriptors::ENCODED;
-use crate::wire::fault::{Code, Exit};
 
 pub const LEAF: Leaf = Leaf::local("schema", "made from descriptors that are built in").exiting("0 1 2 3");
 

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::io::BufRead as _;
 use std::os::unix::fs::MetadataExt as _;
 
+use omnirelay_wire::fault::Code;
 use serde_json::Value;
 
 use super::client::Client;
@@ -12,7 +13,6 @@ use super::error::CliError;
 use super::output::{Format, Notes, Out, Text, View};
 use super::rpc::Call;
 use super::settings::{Settings, Target};
-use crate::wire::fault::Code;
 
 /// What a command runs with.
 #[derive(Debug)]

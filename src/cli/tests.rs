@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Command, FromArgMatches as _};
+use omnirelay_wire::descriptors::ENCODED;
 use prost_reflect::{DescriptorPool, MethodDescriptor, Value as Reflected};
 
 use super::output::Format;
 use super::rpc::{Rpc, Verb};
 use super::*;
-use crate::wire::descriptors::ENCODED;
 
 fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
     let args = last_output_wins(args.iter().map(OsString::from));

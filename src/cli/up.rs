@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use omnirelay_store::embedded::Missing;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::address::Address;
@@ -15,9 +17,7 @@ use super::session::Session;
 use super::table::{Column, Layout, Moment, Table};
 use crate::daemon::config::LogFormat;
 use crate::daemon::fleet::FleetError;
-use crate::daemon::store::embedded::Missing;
 use crate::daemon::up::{self, UpError, UpNode, UpOptions};
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::local("up", "starts the daemons that others talk to").exiting("0 1 2");
 

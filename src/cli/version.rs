@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::check::NODE;
@@ -12,7 +13,6 @@ use super::error::CliError;
 use super::output::View;
 use super::rpc::{Call, Leaf};
 use super::session::Session;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::read("version", &[&NODE]).exiting("0 1 2");
 

@@ -1,9 +1,10 @@
 //! What there is to read of an audit record, as every surface and every export shows it.
 
+use omnirelay_wire::pb::omnirelay::security::v1::AuditRecord;
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
+use omnirelay_wire::timestamp::Timestamp;
+
 use super::audit_seal::Stored;
-use crate::wire::pb::omnirelay::security::v1::AuditRecord;
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
-use crate::wire::timestamp::Timestamp;
 
 /// What a stored record says. `value` is what its bytes were decoded to; `None` when they are no record.
 pub fn readable(record: &Stored<'_>, value: Option<AuditValue>) -> AuditRecord {

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::labels::{self, LabelError, Labels};
+use omnirelay_core::labels::{self, LabelError, Labels};
+use omnirelay_core::text::is_unseen;
+use omnirelay_wire::pb::omnirelay::registers::v1::ImportedRegister;
+use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
+
 use super::peer::difference;
 use super::register::{RegisterIdError, RegisterTextError, check_described, check_named, check_register_id};
-use super::text::is_unseen;
-use crate::wire::pb::omnirelay::registers::v1::ImportedRegister;
-use crate::wire::pb::omnirelay::store::v1::RegisterValue;
 
 /// How much of a text a line of a difference shows, in characters.
 const SHOWN_CHARS_MAX: usize = 80;

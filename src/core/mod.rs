@@ -6,15 +6,7 @@
 pub mod audit_record;
 pub mod audit_seal;
 pub mod catalogue;
-pub mod labels;
 pub mod lease;
-pub mod names;
 pub mod peer;
-pub mod placement;
 pub mod register;
-pub mod replicas;
-pub mod scope;
-pub mod selector;
 pub mod strays;
-pub mod text;
-pub mod time;

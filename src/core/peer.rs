@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::labels::LABELS_MAX;
-use super::time::Millis;
-use crate::wire::pb::omnirelay::mesh::control::v1::peer::Status;
-use crate::wire::pb::omnirelay::store::v1::PeerValue;
+use omnirelay_core::labels::LABELS_MAX;
+use omnirelay_core::time::Millis;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 
 /// A verdict on a peer whose session is not live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +110,9 @@ pub fn difference<T: PartialEq + std::fmt::Display>(name: &str, before: T, after
 
 #[cfg(test)]
 mod tests {
+    use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerMetadata;
+
     use super::*;
-    use crate::wire::pb::omnirelay::mesh::control::v1::PeerMetadata;
 
     #[test]
     fn silence_makes_suspect_and_then_dead() {

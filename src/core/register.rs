@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::names::{IdError, check_id};
-use super::text::is_unseen;
-use crate::wire::pb::omnirelay::registers::v1::AdvertisedRegister;
-use crate::wire::pb::omnirelay::registers::v1::advertisement::SyncState;
-use crate::wire::pb::omnirelay::store::v1::{AdvertisementValue, RegisterValue};
+use omnirelay_core::names::{IdError, check_id};
+use omnirelay_core::text::is_unseen;
+use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
+use omnirelay_wire::pb::omnirelay::registers::v1::advertisement::SyncState;
+use omnirelay_wire::pb::omnirelay::store::v1::{AdvertisementValue, RegisterValue};
 
 /// What a route of ours calls all registers, so that none can be called so.
 const RESERVED: &str = "available";

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-
-use super::store::embedded::Missing;
+use omnirelay_store::embedded::Missing;
 
 /// The control daemon of a mesh.
 #[derive(Debug, Parser)]

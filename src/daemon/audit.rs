@@ -16,18 +16,18 @@ pub mod store;
 pub mod verify;
 
 use bytes::Bytes;
+use omnirelay_core::time::Millis;
+use omnirelay_store::{Kind, RecordId, Write};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, PeerValue};
 use prost::Message;
 use xxhash_rust::xxh64::xxh64;
 
 use crate::core::audit_seal::fingerprint;
 use crate::core::audit_seal::mac::MacKey;
-use crate::core::time::Millis;
 use crate::daemon::chance::random_u64;
 use crate::daemon::objects::peers::peer_id;
 use crate::daemon::registry::mutate::Mutation;
 use crate::daemon::registry::view::View;
-use crate::daemon::store::{Kind, RecordId, Write};
-use crate::wire::pb::omnirelay::store::v1::{AuditValue, PeerValue};
 
 /// Audit records; not mirrored, because there are many and few are read.
 pub const AUDIT: Kind = Kind::of("audit");

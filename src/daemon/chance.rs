@@ -4,30 +4,14 @@ use std::io;
 
 use xxhash_rust::xxh64::xxh64;
 
-/// A number that nobody can guess.
-///
-/// # Errors
-/// When the operating system has none.
-pub fn random_u64() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(u64::from_be_bytes(bytes))
-}
-
-/// A part of a whole, from 0 up to 1: what spreads events in time, and is no secret. Without chance it is 0.
 #[cfg(not(test))]
-pub fn random_part() -> f64 {
-    random_u64().map_or(0.0, part_of)
-}
+pub use omnirelay_store::chance::random_part;
+pub use omnirelay_store::chance::random_u64;
 
-/// The same, from a seed: a test that fails by chance says by which, and can be repeated.
+/// A part of a whole, from a seed: a test that fails by chance says by which, and can be repeated.
 #[cfg(test)]
 pub fn random_part() -> f64 {
-    part_of(seeded::next())
-}
-
-fn part_of(number: u64) -> f64 {
-    (number >> 11) as f64 / (1_u64 << 53) as f64
+    omnirelay_store::chance::part_of(seeded::next())
 }
 
 /// A secret of 128 bits as 32 hex digits.

@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use omnirelay_core::labels::Labels;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::core::labels::Labels;
 
 mod check;
 mod foreign;

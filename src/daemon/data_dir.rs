@@ -1,15 +1,16 @@
 //! The data directory: what a node keeps across restarts, locked by its process.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use omnirelay_core::names::{check_node_name, to_node_name};
+use omnirelay_store::whole_file::{private_file, write_whole};
 use tracing::warn;
 
 use super::access::permissions::{is_writable_by_all, is_writable_by_group, make_private, mode};
 use super::chance::{random_secret, random_u64};
-use crate::core::names::{check_node_name, to_node_name};
 
 const LOCK: &str = "omnirelayd.lock";
 const NODE_ID: &str = "node-id";
@@ -155,26 +156,6 @@ fn make_file(path: &Path, make: impl Fn() -> io::Result<String>) -> Result<Strin
     let text = make().map_err(refuse)?;
     write_whole(path, format!("{text}\n").as_bytes()).map_err(refuse)?;
     Ok(text)
-}
-
-/// Writes a file so that a reader sees either the old content or the new, whatever happens.
-///
-/// # Errors
-/// Those of the file system; the old file is then untouched.
-pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    let mut file = private_file().truncate(true).open(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
-}
-
-fn private_file() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).mode(0o600);
-    options
 }
 
 fn read_short(file: File) -> io::Result<String> {

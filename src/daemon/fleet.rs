@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use omnirelay_core::text::chain;
+use omnirelay_wire::pb::omnirelay::dev::v1 as pb;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, error, info_span};
@@ -22,8 +24,6 @@ use super::config::Config;
 use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use super::objects::dev::{Decree, Fate, Process};
 use super::stores::Stores;
-use crate::core::text::chain;
-use crate::wire::pb::omnirelay::dev::v1 as pb;
 use freezer::Freezer;
 use pb::dev_node::State;
 
@@ -483,7 +483,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::store::MemoryStore;
+    use omnirelay_store::MemoryStore;
+
     use super::*;
 
     /// A fleet and the directory of its nodes.

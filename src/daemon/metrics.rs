@@ -23,10 +23,11 @@ pub use relay::{RelayMetrics, SourceCounts};
 pub use reports::ReportsMetrics;
 pub use sinks::{SinkCounts, SinkMetrics};
 
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+
 use super::objects::peers::PEER;
 use super::registry::Registry;
-use crate::wire::pb::omnirelay::mesh::control::v1::peer::Status;
-use crate::wire::pb::omnirelay::store::v1::PeerValue;
 
 /// The metrics of one node.
 pub struct Metrics {

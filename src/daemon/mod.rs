@@ -22,7 +22,6 @@ pub mod relay;
 pub mod resync;
 pub mod run;
 pub mod signals;
-pub mod store;
 pub mod stores;
 pub mod surface;
 pub mod telemetry;

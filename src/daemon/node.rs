@@ -9,6 +9,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use omnirelay_core::time::Millis;
+use omnirelay_store::{Kind, Retention, Store};
+use omnirelay_wire::pb::aeroarc::registry::v1::aero_registry_server::AeroRegistryServer;
+use omnirelay_wire::pb::omnirelay::dev::v1::dev_service_server::DevServiceServer;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_service_server::AdvertisementServiceServer;
+use omnirelay_wire::pb::omnirelay::registers::v1::register_service_server::RegisterServiceServer;
+use omnirelay_wire::pb::omnirelay::security::v1::audit_service_server::AuditServiceServer;
 use tokio::task::JoinSet;
 use tonic::codec::CompressionEncoding::Gzip;
 
@@ -42,19 +50,11 @@ use super::readiness::Readiness;
 use super::registry::Registry;
 use super::registry::follow::follow_log;
 use super::relay::assembly::{Relay, RelayError};
-use super::store::{Kind, Retention, Store};
 use super::surface::{
     FinishedCall, Hosts, Insecure, Limits, Loopback, OMNIRELAY, ProofNeeded, Proven, RequestObserver,
     Surface, SurfaceError, TlsError,
 };
 use crate::core::audit_seal::mac::MacKey;
-use crate::core::time::Millis;
-use crate::wire::pb::aeroarc::registry::v1::aero_registry_server::AeroRegistryServer;
-use crate::wire::pb::omnirelay::dev::v1::dev_service_server::DevServiceServer;
-use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
-use crate::wire::pb::omnirelay::registers::v1::advertisement_service_server::AdvertisementServiceServer;
-use crate::wire::pb::omnirelay::registers::v1::register_service_server::RegisterServiceServer;
-use crate::wire::pb::omnirelay::security::v1::audit_service_server::AuditServiceServer;
 use pb::leadership_control_service_server::LeadershipControlServiceServer;
 use pb::node_service_server::NodeServiceServer;
 use pb::operation_service_server::OperationServiceServer;
@@ -495,7 +495,7 @@ fn let_in(config: &Config) -> LetIn {
 /// By the wall clock, because the store has not been asked yet.
 fn started_at() -> Millis {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Millis(crate::core::time::whole_ms(since))
+    Millis(omnirelay_core::time::whole_ms(since))
 }
 
 /// Feeds finished calls to the metrics, and refused ones to the audit trail.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_store::{MemoryStore, Store};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 
@@ -13,7 +14,6 @@ use super::audit::files::AuditFiles;
 use super::config::Config;
 use super::node::{Node, NodeSpec};
 use super::registry::faulty::{Call, EVERY_CALL, Faulty, Ill};
-use super::store::{MemoryStore, Store};
 
 async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
     let spec = NodeSpec {

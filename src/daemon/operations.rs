@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::timestamp::timestamp;
 use tokio::sync::watch;
 use xxhash_rust::xxh64::xxh64;
 
-use crate::core::time::{Millis, timestamp, whole_ms};
 use crate::daemon::chance::random_u64;
 use crate::daemon::registry::Registry;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::operation::State;
 pub use running::Running;
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_core::text::chain;
+use omnirelay_store::Revision;
 use tokio::sync::Notify;
 use tracing::debug;
 
@@ -13,8 +15,6 @@ use super::registry::Registry;
 use super::registry::confirm::confirm_leases;
 use super::registry::follow::{in_time, wait_for};
 use super::registry::heart::{Heard, Pace, beat_heart};
-use super::store::Revision;
-use crate::core::text::chain;
 
 /// How long the audit record of a new epoch may take.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(2);

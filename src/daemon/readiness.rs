@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::core::time::{Millis, rfc3339, whole_ms};
+use omnirelay_core::time::{Millis, rfc3339, whole_ms};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
+
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::loss::Loss;
-use crate::wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
 
 /// What still works while the store has no room.
 const FULL: &str = "the store is full: changes are refused, the last one among them, until there is room; nobody \

@@ -9,6 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use omnirelay_core::text::chain;
+use omnirelay_store::embedded::Missing;
+use omnirelay_store::whole_file::write_whole;
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -19,17 +23,14 @@ use super::access::tokens::{self, TokenFileError};
 use super::args::{ConfigCommand, DaemonArgs, DaemonCommand, SettingArgs};
 use super::audit::files::AuditFiles;
 use super::config::{self, Config, ConfigError, Loaded, LoopbackTrust};
-use super::data_dir::{DataDir, write_whole};
+use super::data_dir::DataDir;
 use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::open_files;
 use super::relay::assembly::STOP_LIMIT;
 use super::signals::EndSignals;
-use super::store::embedded::Missing;
 use super::stores::Stores;
 use super::surface::{Token, Tokens};
 use super::telemetry::{self, LogControl};
-use crate::core::text::chain;
-use crate::wire::fault::Exit;
 
 /// How long leaving may take once running calls have had their time.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);

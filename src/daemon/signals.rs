@@ -3,11 +3,10 @@
 use std::io;
 use std::time::Duration;
 
+use omnirelay_wire::fault::Exit;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::error;
-
-use crate::wire::fault::Exit;
 
 /// SIGINT and SIGTERM, heard on a thread of their own: whatever hangs, they are obeyed.
 #[derive(Clone)]

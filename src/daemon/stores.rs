@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_store::embedded::{Missing, OpenError};
+use omnirelay_store::redis::link::RedisOptions;
+use omnirelay_store::redis::url::RedisUrl;
+use omnirelay_store::{EmbeddedStore, MemoryStore, RedisStore, Store};
+
 use super::config::Config;
-use super::store::embedded::{Missing, OpenError};
-use super::store::redis::link::RedisOptions;
-use super::store::redis::url::RedisUrl;
-use super::store::{EmbeddedStore, MemoryStore, RedisStore, Store};
 
 /// How long before its deadline a session stops trusting what was granted to it.
 pub const SESSION_MARGIN: Duration = Duration::from_millis(250);

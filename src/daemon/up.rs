@@ -6,20 +6,22 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use omnirelay_store::embedded::{Missing, OpenError};
+use omnirelay_store::whole_file::write_whole;
+use omnirelay_wire::fault::Exit;
+use serde::{Deserialize, Serialize};
+
 use super::audit::files::{AuditFiles, AuditFilesError};
 use super::chance::{random_secret, random_u64};
 use super::config::{self, Config, ConfigError, LogConfig, LogFormat};
-use super::data_dir::{DataDir, DataDirError, UP_STATE, write_whole};
+use super::data_dir::{DataDir, DataDirError, UP_STATE};
 use super::fleet::{Fleet, FleetError, MemberSpec};
 use super::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::open_files;
 use super::run::{make_way, ready_row, stop_limit, withdraw_ready, write_ready};
 use super::signals::EndSignals;
-use super::store::embedded::{Missing, OpenError};
 use super::stores::Stores;
 use super::telemetry::{self, LogError};
-use crate::wire::fault::Exit;
-use serde::{Deserialize, Serialize};
 
 /// The most nodes of one process; each is a thread.
 pub const NODES_MAX: u16 = 64;

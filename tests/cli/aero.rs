@@ -7,14 +7,14 @@ use std::time::SystemTime;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
-use omnirelay::wire::fault::{Code, Fault};
-use omnirelay::wire::kept::Kept;
-use omnirelay::wire::pb::aeroarc::agent::v1::OperationContextCommandAck;
-use omnirelay::wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Answer;
-use omnirelay::wire::pb::aeroarc::registry::v1::aero_registry_server::{AeroRegistry, AeroRegistryServer};
-use omnirelay::wire::pb::aeroarc::registry::v1::*;
-use omnirelay::wire::pb::aeroarc::relay::v1::relay_control_server::{RelayControl, RelayControlServer};
-use omnirelay::wire::pb::aeroarc::relay::v1::*;
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::kept::Kept;
+use omnirelay_wire::pb::aeroarc::agent::v1::OperationContextCommandAck;
+use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Answer;
+use omnirelay_wire::pb::aeroarc::registry::v1::aero_registry_server::{AeroRegistry, AeroRegistryServer};
+use omnirelay_wire::pb::aeroarc::registry::v1::*;
+use omnirelay_wire::pb::aeroarc::relay::v1::relay_control_server::{RelayControl, RelayControlServer};
+use omnirelay_wire::pb::aeroarc::relay::v1::*;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 

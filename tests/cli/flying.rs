@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use futures_util::stream;
-use omnirelay::wire::pb::aeroarc::agent::v1::agent_gateway_client::AgentGatewayClient;
-use omnirelay::wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Outcome;
-use omnirelay::wire::pb::aeroarc::agent::v1::{
+use omnirelay_wire::pb::aeroarc::agent::v1::agent_gateway_client::AgentGatewayClient;
+use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Outcome;
+use omnirelay_wire::pb::aeroarc::agent::v1::{
     AgentStreamMessage, OperationContext, OperationContextCommandAck, RegisterRequest, RelayStreamMessage,
     TelemetryFrame, agent_stream_message, relay_stream_message,
 };
-use omnirelay::wire::raw::Raw;
+use omnirelay_wire::raw::Raw;
 use prost::Message as _;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener};
 
-use omnirelay::wire::fault::{Code, Fault};
-use omnirelay::wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Answer;
-use omnirelay::wire::pb::aeroarc::registry::v1::watch_event::{Object, Type};
-use omnirelay::wire::pb::aeroarc::registry::v1::{AgentPlacement, WatchEvent};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Answer;
+use omnirelay_wire::pb::aeroarc::registry::v1::watch_event::{Object, Type};
+use omnirelay_wire::pb::aeroarc::registry::v1::{AgentPlacement, WatchEvent};
 
 use crate::aero::{Fake, World, agent, drone, placement, relay};
 use crate::program::Program;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use omnirelay::sdk::{Admitted, FencingGate, GateError, Refused};
+use omnirelay_sdk::{Admitted, FencingGate, GateError, Refused};
 
 /// A folder with a file of marks, in which `a` has 7.
 fn used() -> (tempfile::TempDir, PathBuf) {

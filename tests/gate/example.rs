@@ -2,7 +2,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
-use omnirelay::sdk::FencingGate;
+use omnirelay_sdk::FencingGate;
 
 /// A file that only the current leader may write to.
 pub struct Ledger {

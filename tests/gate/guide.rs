@@ -1,6 +1,6 @@
 //! The example of `docs/guides/fencing.md` is the code below, which is compiled and run here.
 
-use omnirelay::sdk::{FencingGate, Refused};
+use omnirelay_sdk::{FencingGate, Refused};
 
 use crate::example::Ledger;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use omnirelay::sdk::{FencingGate, GateError};
+use omnirelay_sdk::{FencingGate, GateError};
 
 /// How the test tells its child which marks to raise.
 const CHILD_MARKS: &str = "GATE_TEST_RAISE_IN";

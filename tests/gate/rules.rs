@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use omnirelay::sdk::gate::SCOPE_BYTES_MAX;
-use omnirelay::sdk::{Admitted, FencingGate, Refused};
+use omnirelay_sdk::gate::SCOPE_BYTES_MAX;
+use omnirelay_sdk::{Admitted, FencingGate, Refused};
 use proptest::prelude::*;
 
 /// An answer in few words, to compare.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use omnirelay::sdk::{Admitted, FencingGate, Refused};
+use omnirelay_sdk::{Admitted, FencingGate, Refused};
 
 /// How long anything that should happen may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);

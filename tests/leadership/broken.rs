@@ -4,8 +4,8 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::{
+use omnirelay_core::time::Millis;
+use omnirelay_store::{
     Beat, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey, Leases, LogPage,
     ManualClock, MemoryStore, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store,
     StoreError,

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use omnirelay::daemon::store::{Epoch, GroupRef, LogEntry};
+use omnirelay_store::{Epoch, GroupRef, LogEntry};
 use serde::{Deserialize, Serialize};
 
 /// A run in the order of its events.
@@ -143,7 +143,7 @@ impl Event {
     /// What an entry of the log says of leases. `node_of` names the node of a session.
     pub fn of_log(epoch: Epoch, entry: &LogEntry, node_of: impl Fn(&GroupRef) -> String) -> Vec<Self> {
         let (epoch, revision) = (epoch.0, entry.revision.0);
-        let of_lease = |lease: &omnirelay::daemon::store::Lease| {
+        let of_lease = |lease: &omnirelay_store::Lease| {
             let (scope, token) = (lease.scope.clone(), lease.token);
             if lease.released {
                 return Self::Ended { scope, epoch, revision, token, how: How::Released };

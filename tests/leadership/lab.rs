@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay::daemon::store::{
+use omnirelay_store::{
     Commit, CommitError, Committed, Epoch, Fence, GroupId, GroupRef, Kind, LeaseOp, LogEntry, OpenGroup,
     Opened, Pulse, RecordId, Store, Write,
 };

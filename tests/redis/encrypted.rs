@@ -1,7 +1,7 @@
 //! TLS, with certificates on both sides.
 
 use anyhow::{Result, ensure};
-use omnirelay::daemon::store::redis::link::{LinkError, RedisOptions, TlsFiles};
+use omnirelay_store::redis::link::{LinkError, RedisOptions, TlsFiles};
 use redis::Value;
 
 use crate::linked::{incr, link_with, refusal, write_until_done};

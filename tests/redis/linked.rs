@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use async_trait::async_trait;
-use omnirelay::daemon::store::redis::link::{Hello, Link, LinkError, RedisOptions};
+use omnirelay_store::redis::link::{Hello, Link, LinkError, RedisOptions};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value, cmd};
 

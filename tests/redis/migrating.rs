@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use omnirelay::daemon::store::redis::link::{Link, LinkError, RedisOptions};
-use omnirelay::daemon::store::{
+use omnirelay_store::redis::link::{Link, LinkError, RedisOptions};
+use omnirelay_store::{
     Commit, CommitError, Epoch, GroupId, Idempotency, IdempotencyKey, Kind, OpenGroup, Pulse, RecordId,
     RedisStore, Retention, Revision, Scan, Store, StoreError, Write,
 };

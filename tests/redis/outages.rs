@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use omnirelay::core::time::{Millis, whole_ms};
 use omnirelay::daemon::access::Access;
 use omnirelay::daemon::audit::files::AuditFiles;
 use omnirelay::daemon::config::Config;
 use omnirelay::daemon::node::{Node, NodeSpec};
-use omnirelay::daemon::store::redis::link::RedisOptions;
-use omnirelay::daemon::store::{LogEntry, PAGE_MAX, RedisStore, Revision, Store};
+use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_store::redis::link::RedisOptions;
+use omnirelay_store::{LogEntry, PAGE_MAX, RedisStore, Revision, Store};
 use serde_json::Value;
 
 use crate::servers::{PATIENCE, RedisServer};

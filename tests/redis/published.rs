@@ -8,7 +8,7 @@ use omnirelay::daemon::config::PublishConfig;
 use omnirelay::daemon::metrics::PublishMetrics;
 use omnirelay::daemon::publish::Publications;
 use omnirelay::daemon::relay::published::{drone_key, drone_value};
-use omnirelay::daemon::store::redis::url::Secret;
+use omnirelay_store::redis::url::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
-use omnirelay::daemon::store::redis::link::RedisOptions;
-use omnirelay::daemon::store::redis::url::Secret;
-use omnirelay::daemon::store::{
+use omnirelay_store::redis::link::RedisOptions;
+use omnirelay_store::redis::url::Secret;
+use omnirelay_store::{
     Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Idempotency, IdempotencyKey, Kind, LeaseOp,
     OpenGroup, Opened, Precondition, Pulse, RecordId, RedisStore, Retention, Store, StoreError, Version,
     Write,

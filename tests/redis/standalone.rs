@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use omnirelay::daemon::store::redis::link::LinkError;
+use omnirelay_store::redis::link::LinkError;
 use redis::{Value, cmd};
 
 use crate::linked::{incr, link, pause_of_the_link, refusal, write_until_done};

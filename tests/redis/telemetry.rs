@@ -10,7 +10,7 @@ use omnirelay::daemon::config::{AcknowledgeWhen, Backpressure, QueueConfig, Redi
 use omnirelay::daemon::metrics::SinkMetrics;
 use omnirelay::daemon::relay::batch::{Batch, Frame};
 use omnirelay::daemon::relay::sinks::Sinks;
-use omnirelay::wire::pb::aeroarc::agent::v1::TelemetryFrame;
+use omnirelay_wire::pb::aeroarc::agent::v1::TelemetryFrame;
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use omnirelay::daemon::store::redis::link::{Link, LinkError, RedisOptions};
+use omnirelay_store::redis::link::{Link, LinkError, RedisOptions};
 use redis::Value;
 
 use crate::linked::{hasty_link, incr, link, link_with, refusal, write_until_done};

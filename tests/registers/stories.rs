@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use omnirelay::daemon::store::{Commit, EmbeddedStore, Kind, RecordId, Scan, Store, Write};
+use omnirelay_store::{Commit, EmbeddedStore, Kind, RecordId, Scan, Store, Write};
 
 use crate::on_both;
 use crate::process::{until, within};

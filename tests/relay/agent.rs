@@ -5,13 +5,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use futures_util::stream;
-use omnirelay::wire::pb::aeroarc::agent::v1::agent_gateway_client::AgentGatewayClient;
-use omnirelay::wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Outcome;
-use omnirelay::wire::pb::aeroarc::agent::v1::{
+use omnirelay_wire::pb::aeroarc::agent::v1::agent_gateway_client::AgentGatewayClient;
+use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Outcome;
+use omnirelay_wire::pb::aeroarc::agent::v1::{
     AgentStreamMessage, OperationContext, OperationContextCommandAck, RegisterRequest, RegisterResponse,
     RelayStreamMessage, TelemetryAck, TelemetryFrame, agent_stream_message, relay_stream_message,
 };
-use omnirelay::wire::raw::Raw;
+use omnirelay_wire::raw::Raw;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -328,8 +328,8 @@ pub fn in_shape(shape: Shape, frame: TelemetryFrame) -> Vec<u8> {
 }
 
 /// The status of a frame that was taken.
-pub fn ok() -> omnirelay::wire::pb::aeroarc::agent::v1::telemetry_ack::Status {
-    omnirelay::wire::pb::aeroarc::agent::v1::telemetry_ack::Status::Ok
+pub fn ok() -> omnirelay_wire::pb::aeroarc::agent::v1::telemetry_ack::Status {
+    omnirelay_wire::pb::aeroarc::agent::v1::telemetry_ack::Status::Ok
 }
 
 /// Fails unless a call was refused like this, with these words in its message. Fields have one name in the protos and

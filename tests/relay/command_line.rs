@@ -3,9 +3,9 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use omnirelay::wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Outcome;
-use omnirelay::wire::pb::aeroarc::agent::v1::relay_stream_message::Payload;
-use omnirelay::wire::tls;
+use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Outcome;
+use omnirelay_wire::pb::aeroarc::agent::v1::relay_stream_message::Payload;
+use omnirelay_wire::tls;
 use serde_json::{Value, json};
 use tonic::transport::{Channel, Endpoint};
 
@@ -14,7 +14,6 @@ use crate::on_both;
 use crate::process::{clean, until};
 use crate::registry::Registry;
 use crate::servers::{Authority, RedisServer};
-
 use crate::world::{Backing, Plan, Relay};
 
 on_both! {

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use omnirelay::wire::kept::Kept;
-use omnirelay::wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Outcome;
-use omnirelay::wire::pb::aeroarc::agent::v1::{
+use omnirelay_wire::kept::Kept;
+use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Outcome;
+use omnirelay_wire::pb::aeroarc::agent::v1::{
     ClearOperationContextCommand, OperationContext, OperationContextCommandAck, SetOperationContextCommand,
     relay_stream_message,
 };
-use omnirelay::wire::pb::aeroarc::relay::v1::relay_control_client::RelayControlClient;
-use omnirelay::wire::pb::aeroarc::relay::v1::{
+use omnirelay_wire::pb::aeroarc::relay::v1::relay_control_client::RelayControlClient;
+use omnirelay_wire::pb::aeroarc::relay::v1::{
     ClearOperationContextRequest, GetDroneStatusRequest, SetOperationContextRequest,
 };
 use prost::Message;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use omnirelay::wire::pb::aeroarc::agent::v1::telemetry_ack::Status as AckStatus;
+use omnirelay_wire::pb::aeroarc::agent::v1::telemetry_ack::Status as AckStatus;
 use serde_json::Value;
 
 use crate::agent::{Agent, SHAPES, Shape, Stream, frame};

@@ -1,10 +1,10 @@
 //! Agents in another language.
 
 use anyhow::{Context, Result, ensure};
-use omnirelay::wire::kept::Kept;
-use omnirelay::wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Outcome;
-use omnirelay::wire::pb::aeroarc::agent::v1::{OperationContext, SetOperationContextCommand};
-use omnirelay::wire::pb::aeroarc::relay::v1::SetOperationContextRequest;
+use omnirelay_wire::kept::Kept;
+use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Outcome;
+use omnirelay_wire::pb::aeroarc::agent::v1::{OperationContext, SetOperationContextCommand};
+use omnirelay_wire::pb::aeroarc::relay::v1::SetOperationContextRequest;
 
 use crate::agent::{SHAPES, Shape};
 use crate::on_both;

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use omnirelay::wire::pb::aeroarc::registry::v1::watch_event::Type;
-use omnirelay::wire::pb::aeroarc::registry::v1::{ListAgentsRequest, WatchRequest};
+use omnirelay_wire::pb::aeroarc::registry::v1::watch_event::Type;
+use omnirelay_wire::pb::aeroarc::registry::v1::{ListAgentsRequest, WatchRequest};
 
 use crate::agent::{Agent, Shape};
 use crate::process::{until, within};

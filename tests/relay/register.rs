@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use omnirelay::wire::pb::aeroarc::agent::v1::RegisterRequest;
+use omnirelay_wire::pb::aeroarc::agent::v1::RegisterRequest;
 use tonic::Code;
 
 use crate::agent::{Agent, Shape, ended, refused};

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use omnirelay::daemon::registry::cursor::Cursor;
-use omnirelay::wire::pb::aeroarc::registry::v1::aero_registry_client::AeroRegistryClient;
-use omnirelay::wire::pb::aeroarc::registry::v1::{
+use omnirelay_wire::pb::aeroarc::registry::v1::aero_registry_client::AeroRegistryClient;
+use omnirelay_wire::pb::aeroarc::registry::v1::{
     Agent as Listed, AgentPlacement, GetAgentPlacementRequest, HeartbeatAgentRequest, HeartbeatRelayRequest,
     ListAgentsRequest, ListRelaysRequest, RegisterAgentRequest, RegisterRelayRequest, Relay as Known,
 };

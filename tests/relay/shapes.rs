@@ -1,7 +1,7 @@
 //! The two shapes of telemetry on one path: told apart, kept apart, and forced.
 
 use anyhow::{Context, Result, bail, ensure};
-use omnirelay::wire::pb::aeroarc::agent::v1::{
+use omnirelay_wire::pb::aeroarc::agent::v1::{
     AgentStreamMessage, RelayStreamMessage, TelemetryAck, relay_stream_message,
 };
 use prost::Message;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use omnirelay::wire::pb::aeroarc::agent::v1::TelemetryFrame;
-use omnirelay::wire::pb::aeroarc::agent::v1::telemetry_ack::Status as AckStatus;
+use omnirelay_wire::pb::aeroarc::agent::v1::TelemetryFrame;
+use omnirelay_wire::pb::aeroarc::agent::v1::telemetry_ack::Status as AckStatus;
 use tonic::Code;
 
 use crate::agent::{Agent, SHAPES, Shape, Stream, ended, frame};

@@ -1,9 +1,9 @@
 //! AeroRegistry.Watch.
 
 use anyhow::{Context, Result, ensure};
-use omnirelay::wire::pb::aeroarc::registry::v1::watch_event::{Object as What, Type};
-use omnirelay::wire::pb::aeroarc::registry::v1::watch_request::Object as Asked;
-use omnirelay::wire::pb::aeroarc::registry::v1::{WatchEvent, WatchRequest};
+use omnirelay_wire::pb::aeroarc::registry::v1::watch_event::{Object as What, Type};
+use omnirelay_wire::pb::aeroarc::registry::v1::watch_request::Object as Asked;
+use omnirelay_wire::pb::aeroarc::registry::v1::{WatchEvent, WatchRequest};
 use tonic::{Code, Streaming};
 
 use crate::on_both;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
-use omnirelay::wire::pb::aeroarc::agent::v1::TelemetryFrame;
-use omnirelay::wire::pb::aeroarc::registry::v1::aero_registry_client::AeroRegistryClient;
-use omnirelay::wire::pb::aeroarc::relay::v1::relay_control_client::RelayControlClient;
-use omnirelay::wire::pb::aeroarc::relay::v1::{DroneStatus, GetDroneStatusRequest, ListActiveDronesRequest};
+use omnirelay_wire::pb::aeroarc::agent::v1::TelemetryFrame;
+use omnirelay_wire::pb::aeroarc::registry::v1::aero_registry_client::AeroRegistryClient;
+use omnirelay_wire::pb::aeroarc::relay::v1::relay_control_client::RelayControlClient;
+use omnirelay_wire::pb::aeroarc::relay::v1::{DroneStatus, GetDroneStatusRequest, ListActiveDronesRequest};
 use prost::Message;
 use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};

@@ -5,6 +5,7 @@
 
 mod core;
 mod decisions;
+mod dependencies;
 mod events;
 mod faults;
 mod links;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use crate::paths::paths;
-use crate::repository::{File, Finding, expect_findings, refuse, rust_files};
+use crate::repository::{File, Finding, expect_findings, program, refuse, rust_files};
 use crate::tokens::{Token, TokenKind, code, starts_with};
 
 pub const OBJECTS: &str = "src/daemon/objects/";
@@ -44,7 +44,7 @@ fn is_of_kind(tokens: &[Token]) -> bool {
     let colon = tokens.first().is_some_and(|token| token.is_symbol(":"));
     let equals = tokens.iter().position(|token| token.is_symbol("="));
     let named = equals.and_then(|at| tokens.get(at.checked_sub(1)?));
-    // A type of more tokens than `&'static crate::daemon::store::Kind` has is another's `=`.
+    // A type of more tokens than `&'static omnirelay_store::Kind` has is another's `=`.
     colon && equals.is_some_and(|at| at <= 12) && named.is_some_and(|token| token.is_word("Kind"))
 }
 
@@ -120,7 +120,7 @@ fn is_kind_of_another(path: &str, noun: &str, constants: &BTreeSet<String>) -> b
 
 #[test]
 fn every_kind_is_declared_by_its_object() -> Result<()> {
-    refuse(&misplaced_kinds(&rust_files("src/daemon/")?));
+    refuse(&misplaced_kinds(&program()?));
     Ok(())
 }
 
@@ -145,7 +145,7 @@ fn a_misplaced_kind_is_found() {
     let cases: [(&str, Planted, usize); 7] = [
         ("one each", &[peers, ("src/daemon/objects/shards/mod.rs", "Kind::of(\"shard\")")], 0),
         ("the audit trail's", &[peers, (AUDIT, "Kind::of(\"audit\")")], 0),
-        ("in the store", &[peers, ("src/daemon/store/memory.rs", "Kind::of(\"lease\")")], 1),
+        ("in the store", &[peers, ("crates/store/src/memory.rs", "Kind::of(\"lease\")")], 1),
         ("another's", &[peers, ("src/daemon/objects/shards/mod.rs", "Kind::of(\"peer\")")], 1),
         ("two in one file", &[("src/daemon/objects/a.rs", "Kind::of(\"a\"); Kind::of(\"b\");")], 1),
         (
@@ -158,7 +158,7 @@ fn a_misplaced_kind_is_found() {
         ),
         (
             "in a test",
-            &[("src/daemon/store/memory.rs", "#[cfg(test)] mod tests { fn f() { Kind::of(\"a\"); } }")],
+            &[("crates/store/src/memory.rs", "#[cfg(test)] mod tests { fn f() { Kind::of(\"a\"); } }")],
             0,
         ),
     ];

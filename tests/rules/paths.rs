@@ -97,10 +97,14 @@ fn join(prefix: &str, name: &str) -> String {
     if prefix.is_empty() { name.to_owned() } else { format!("{prefix}::{name}") }
 }
 
-/// `src/core/lease.rs` is `crate::core::lease`.
+/// `src/core/lease.rs` is `crate::core::lease`, `crates/store/src/memory.rs` is `omnirelay_store::memory`.
 fn module_of(path: &str) -> String {
-    let inner = path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
-    if inner == "lib" { "crate".to_owned() } else { format!("crate::{}", inner.replace('/', "::")) }
+    let (root, inner) = match path.strip_prefix("crates/").and_then(|inner| inner.split_once("/src/")) {
+        Some((name, inner)) => (format!("omnirelay_{name}"), inner),
+        None => ("crate".to_owned(), path.trim_start_matches("src/")),
+    };
+    let inner = inner.trim_end_matches(".rs").trim_end_matches("/mod");
+    if inner == "lib" { root } else { format!("{root}::{}", inner.replace('/', "::")) }
 }
 
 fn resolve(named: Named, imports: &BTreeMap<String, String>, module: &str) -> Named {
@@ -118,8 +122,12 @@ fn resolve(named: Named, imports: &BTreeMap<String, String>, module: &str) -> Na
     Named { path: from_root(&path, module), line: named.line }
 }
 
-/// Replaces a leading `self` and `super` by what they mean in `module`.
+/// Replaces a leading `crate`, `self` and `super` by what they mean in `module`.
 fn from_root(path: &str, module: &str) -> String {
+    let root = module.split("::").next().unwrap_or_default();
+    if let Some(rest) = path.strip_prefix("crate").filter(|rest| rest.is_empty() || rest.starts_with("::")) {
+        return format!("{root}{rest}");
+    }
     let mut module = module.to_owned();
     let mut rest = path;
     let mut relative = false;

@@ -9,22 +9,16 @@ use crate::paths::{paths, reaches};
 use crate::repository::{File, Finding, expect_findings, refuse, rust_files, some_rust_files};
 use crate::tokens::{Token, TokenKind, code};
 
-/// The objects and their messages.
-const OBJECT_PATHS: [&str; 4] = [
-    "crate::daemon::objects",
-    "crate::wire::pb::omnirelay::mesh",
-    "crate::wire::pb::omnirelay::security",
-    "crate::wire::pb::omnirelay::dev",
+/// The messages of objects; their operations are in a crate that no port can name.
+const OBJECT_PATHS: [&str; 3] = [
+    "omnirelay_wire::pb::omnirelay::mesh",
+    "omnirelay_wire::pb::omnirelay::security",
+    "omnirelay_wire::pb::omnirelay::dev",
 ];
 
 /// The backends and the crates they stand on.
-const BACKEND_PATHS: [&str; 5] = [
-    "crate::daemon::store::memory",
-    "crate::daemon::store::embedded",
-    "crate::daemon::store::redis",
-    "redb",
-    "redis",
-];
+const BACKEND_PATHS: [&str; 5] =
+    ["omnirelay_store::memory", "omnirelay_store::embedded", "omnirelay_store::redis", "redb", "redis"];
 
 /// The objects that `file`, a port or its carrier, names: by path, by kind, or by the type of a value.
 fn objects_named(file: &File, kinds: &BTreeSet<String>) -> Vec<Finding> {
@@ -74,7 +68,7 @@ fn known_kinds() -> Result<BTreeSet<String>> {
 #[test]
 fn ports_know_no_object() -> Result<()> {
     let kinds = known_kinds()?;
-    let mut ports = rust_files("src/daemon/store/")?;
+    let mut ports = rust_files("crates/store/")?;
     ports.extend(some_rust_files("src/daemon/transport/")?);
     let found: Vec<Finding> = ports.iter().flat_map(|file| objects_named(file, &kinds)).collect();
     refuse(&found);
@@ -91,13 +85,11 @@ fn objects_know_no_backend() -> Result<()> {
 #[test]
 fn an_object_in_a_port_is_found() {
     let kinds = BTreeSet::from(["peer".to_owned(), "shard_map".to_owned()]);
-    let path = "src/daemon/store/embedded.rs";
+    let path = "crates/store/src/embedded.rs";
     expect_findings(
         |file| objects_named(file, &kinds),
         &[
-            ("its operations", path, "use crate::daemon::objects::peers;", 1),
-            ("its operations through super", path, "use super::super::objects::peers;", 1),
-            ("its messages", path, "use crate::wire::pb::omnirelay::mesh::control::v1::Peer;", 1),
+            ("its messages", path, "use omnirelay_wire::pb::omnirelay::mesh::control::v1::Peer;", 1),
             ("its kind", path, "if id.kind.0 == \"peer\" { return; }", 1),
             ("its value", path, "fn f(v: PeerValue, m: ShardMapValue) {}", 2),
             ("prose", path, "/// Such as `peer`.\nconst A: &str = \"a peer\";", 0),
@@ -112,11 +104,11 @@ fn a_backend_in_an_object_is_found() {
     expect_findings(
         backends_named,
         &[
-            ("import", path, "use crate::daemon::store::memory::MemoryStore;", 1),
-            ("import through super", path, "use super::super::store::{Version, embedded};", 1),
+            ("import", path, "use omnirelay_store::memory::MemoryStore;", 1),
+            ("import in a tree", path, "use omnirelay_store::{Version, embedded};", 1),
             ("its crate", path, "fn f() { redis::cmd(\"GET\"); }", 1),
-            ("the port", path, "use crate::daemon::store::{Kind, Version};", 0),
-            ("a test", path, "#[cfg(test)] mod tests { use crate::daemon::store::memory; }", 0),
+            ("the port", path, "use omnirelay_store::{Kind, Version};", 0),
+            ("a test", path, "#[cfg(test)] mod tests { use omnirelay_store::memory; }", 0),
         ],
     );
 }

@@ -81,6 +81,13 @@ pub fn rust_files(folder: &str) -> Result<Vec<File>> {
     Ok(found)
 }
 
+/// The Rust files of the program itself: the daemon, the command line, and the crates they stand on.
+pub fn program() -> Result<Vec<File>> {
+    let mut found = rust_files("src/")?;
+    found.extend(rust_files("crates/")?);
+    Ok(found)
+}
+
 /// The Rust files below `folder`, if any.
 pub fn some_rust_files(folder: &str) -> Result<Vec<File>> {
     Ok(files()?.into_iter().filter(|file| file.is_below(folder) && file.path.ends_with(".rs")).collect())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use crate::repository::{File, Finding, files, refuse, rust_files};
+use crate::repository::{File, Finding, files, program, refuse};
 use crate::tokens::{Token, TokenKind, code};
 
 const FOLDER: &str = "docs/runbooks/";
@@ -82,7 +82,7 @@ fn untold(sources: &[File], documents: &[File]) -> Vec<Finding> {
 
 #[test]
 fn messages_that_name_a_runbook_stand_in_it() -> Result<()> {
-    let sources = rust_files("src/")?;
+    let sources = program()?;
     anyhow::ensure!(!runbooks(&sources).is_empty(), "no constant names a runbook");
     let documents: Vec<File> = files()?.into_iter().filter(|file| file.is_below(FOLDER)).collect();
     refuse(&untold(&sources, &documents));

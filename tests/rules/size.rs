@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::repository::{File, Finding, refuse, rust_files};
+use crate::repository::{File, Finding, program, refuse};
 
 /// Past this, look for the second subject.
 const LINES_AIM: usize = 400;
@@ -20,7 +20,7 @@ fn too_long(file: &File) -> Option<Finding> {
 
 #[test]
 fn no_file_is_too_long() -> Result<()> {
-    let files = rust_files("src/")?;
+    let files = program()?;
     for file in files.iter().filter(|file| lines(file) > LINES_AIM) {
         println!("{}: {} lines; is there a second subject in it?", file.path, lines(file));
     }

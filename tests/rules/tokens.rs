@@ -36,7 +36,7 @@ pub fn code(file: &File) -> Vec<Token> {
         || file.path.ends_with("_test.rs")
         || file.path.contains("_test/")
         || file.path.contains("/tests/");
-    if is_tests && file.is_below("src/") {
+    if is_tests && (file.is_below("src/") || file.is_below("crates/")) {
         return Vec::new();
     }
     without_tests(tokens(&file.text))

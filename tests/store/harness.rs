@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::embedded::Options;
-use omnirelay::daemon::store::{
+use omnirelay_core::time::Millis;
+use omnirelay_store::embedded::Options;
+use omnirelay_store::{
     Beat, Commit, CommitError, Committed, EmbeddedStore, Epoch, GroupRef, Housekept, IdempotencyKey, Leases,
     LogPage, ManualClock, MemoryStore, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store,
     StoreError,

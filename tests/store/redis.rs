@@ -9,9 +9,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omnirelay::daemon::store::redis::link::RedisOptions;
-use omnirelay::daemon::store::redis::url::Secret;
-use omnirelay::daemon::store::{Epoch, Pulse, RedisStore, Store, StoreError};
+use omnirelay_store::redis::link::RedisOptions;
+use omnirelay_store::redis::url::Secret;
+use omnirelay_store::{Epoch, Pulse, RedisStore, Store, StoreError};
 
 use crate::harness::{Harness, epoch};
 use crate::servers::{Cluster, RedisServer, Sentinels};

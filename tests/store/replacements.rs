@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::{CommitError, Group, GroupRef, Opened, REPLACED_MAX, Retention};
+use omnirelay_core::time::Millis;
+use omnirelay_store::{CommitError, Group, GroupRef, Opened, REPLACED_MAX, Retention};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 

@@ -4,13 +4,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use omnirelay::daemon::surface::{Limits, PeerInfo};
-use omnirelay::wire::fault::Fault;
+use omnirelay_fixture::fixture::v1::CountRequest;
+use omnirelay_wire::fault::Fault;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
 use crate::fixture::Served;
-use crate::pb::fixture::v1::CountRequest;
 
 /// Waits until all streams are gone.
 async fn gone(served: &Served, what: &str) {
@@ -139,7 +139,7 @@ async fn a_request_has_one_host() {
 #[tokio::test]
 async fn too_much_metadata_is_refused_in_the_words_of_its_protocol() {
     let served = Served::start().await;
-    let mut request = tonic::Request::new(crate::pb::fixture::v1::EchoRequest::default());
+    let mut request = tonic::Request::new(omnirelay_fixture::fixture::v1::EchoRequest::default());
     request.metadata_mut().insert("x-much", "x".repeat(60_000).parse().unwrap());
     let status = served.grpc().await.find(request).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");

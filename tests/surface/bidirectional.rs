@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use omnirelay::daemon::surface::{HostAndAgents, Limits};
-use omnirelay::wire::fault::Fault;
-use omnirelay::wire::raw::Raw;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::raw::Raw;
 use tokio::sync::mpsc;
 use tonic::{Code, Request, Status, Streaming};
 

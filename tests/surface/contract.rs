@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use omnirelay::wire::descriptors::ENCODED;
+use omnirelay_wire::descriptors::ENCODED;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor,
     MethodDescriptor, Value, prost_types,

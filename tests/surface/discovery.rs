@@ -2,6 +2,8 @@
 
 use futures_util::StreamExt as _;
 use omnirelay::daemon::surface::{OMNIRELAY, Surface};
+use omnirelay_fixture::fixture::v1::fixture_service_server::FixtureServiceServer;
+use omnirelay_fixture::fixture::v1::{EchoRequest, EchoResponse};
 use tonic::Code;
 use tonic::client::Grpc;
 use tonic_health::ServingStatus;
@@ -10,8 +12,6 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::fixture::{Operations, Served};
-use crate::pb::fixture::v1::fixture_service_server::FixtureServiceServer;
-use crate::pb::fixture::v1::{EchoRequest, EchoResponse};
 
 const SERVICES: [&str; 4] = [
     "fixture.v1.FixtureService",

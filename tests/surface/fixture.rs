@@ -10,26 +10,22 @@ use futures_util::{Stream, StreamExt as _};
 use omnirelay::daemon::surface::{
     Authenticator, Caller, Definition, Drained, Limits, OMNIRELAY, Surface, SurfaceBuilder, Tls, serve_with,
 };
-use omnirelay::wire::fault::{Code, Fault};
-use omnirelay::wire::json::MethodJson;
-use omnirelay::wire::raw::Raw;
+use omnirelay_fixture::fixture::v1::fixture_service_client::FixtureServiceClient;
+use omnirelay_fixture::fixture::v1::fixture_service_server::{FixtureService, FixtureServiceServer};
+use omnirelay_fixture::fixture::v1::{
+    CountRequest, CountResponse, EchoRequest, EchoResponse, FollowResponse, Inner, Numbers, OfferRequest,
+    OfferResponse, PutRequest, PutResponse, ScopeRequest, ScopeResponse,
+};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::raw::Raw;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::pb::fixture::v1::fixture_service_client::FixtureServiceClient;
-use crate::pb::fixture::v1::fixture_service_server::{FixtureService, FixtureServiceServer};
-use crate::pb::fixture::v1::{
-    CountRequest, CountResponse, EchoRequest, EchoResponse, FollowResponse, Inner, Numbers, OfferRequest,
-    OfferResponse, PutRequest, PutResponse, ScopeRequest, ScopeResponse,
-};
-
-pub static FIXTURE: Definition = Definition {
-    descriptors: include_bytes!(concat!(env!("OUT_DIR"), "/fixture/fixture.bin")),
-    methods: include!(concat!(env!("OUT_DIR"), "/fixture/methods.rs")),
-};
+pub static FIXTURE: Definition =
+    Definition { descriptors: omnirelay_fixture::DESCRIPTORS, methods: omnirelay_fixture::METHODS };
 
 /// The operations. What they do is chosen by the request, so that every test can share them.
 #[derive(Clone, Default)]

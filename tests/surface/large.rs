@@ -8,14 +8,14 @@ use http::Request;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use omnirelay::daemon::surface::PeerInfo;
-use omnirelay::wire::fault::Fault;
+use omnirelay_fixture::fixture::v1::{EchoRequest, Numbers, OfferRequest};
+use omnirelay_wire::fault::Fault;
 use serde_json::json;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::{Code, Status};
 
 use crate::fixture::{Served, json as document};
-use crate::pb::fixture::v1::{EchoRequest, Numbers, OfferRequest};
 
 const MIB: usize = 1024 * 1024;
 

@@ -4,13 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use omnirelay::daemon::surface::Limits;
+use omnirelay_fixture::fixture::v1::{CountRequest, EchoRequest, ScopeRequest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tonic::Code;
 
 use crate::fixture::{Served, header, json as document};
 use crate::network::with_an_address;
-use crate::pb::fixture::v1::{CountRequest, EchoRequest, ScopeRequest};
 
 /// How long until the daemon closes a connection that sends `bytes` and then nothing.
 async fn closed_after(served: &Served, bytes: &[u8]) -> Duration {

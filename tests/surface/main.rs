@@ -14,7 +14,6 @@ mod listener;
 mod network;
 mod openapi;
 mod origin;
-mod pb;
 mod pipeline;
 mod raw;
 mod refusals;

@@ -1,12 +1,12 @@
 //! Routes that speak the JSON of another system, beside those of the same methods that do not.
 
 use omnirelay::daemon::surface::{Definition, OMNIRELAY, Surface, openapi};
+use omnirelay_fixture::fixture::v1::fixture_service_server::FixtureServiceServer;
+use omnirelay_fixture::fixture::v1::{Numbers, OfferRequest};
 use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::fixture::{FIXTURE, Operations, Served, header, json as document};
-use crate::pb::fixture::v1::fixture_service_server::FixtureServiceServer;
-use crate::pb::fixture::v1::{Numbers, OfferRequest};
 
 /// Beyond 2^53, where a double no longer says which integer it is.
 const BIG: u64 = 9_007_199_254_740_993;

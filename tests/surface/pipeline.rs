@@ -8,13 +8,13 @@ use omnirelay::daemon::surface::{
     Authenticator, FinishedCall, Hosts, Insecure, Limits, PeerInfo, Principal, Protocol, RequestObserver,
     Scope, Scopes, SurfaceBuilder,
 };
-use omnirelay::wire::fault::{Code as FaultCode, Fault};
-use omnirelay::wire::problem::Problem;
+use omnirelay_fixture::fixture::v1::{CountRequest, EchoRequest, PutRequest};
+use omnirelay_wire::fault::{Code as FaultCode, Fault};
+use omnirelay_wire::problem::Problem;
 use serde_json::json;
 use tonic::Code;
 
 use crate::fixture::{Served, header, json as document};
-use crate::pb::fixture::v1::{CountRequest, EchoRequest, PutRequest};
 
 fn named(name: &str) -> EchoRequest {
     EchoRequest { name: name.to_owned(), ..EchoRequest::default() }

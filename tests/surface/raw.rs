@@ -7,13 +7,13 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use omnirelay::daemon::surface::{FinishedCall, Limits, PeerInfo, RequestObserver, Surface};
-use omnirelay::wire::fault::Fault;
+use omnirelay_fixture::fixture::v1::EchoRequest;
+use omnirelay_wire::fault::Fault;
 use prost::Message as _;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use crate::fixture::Served;
-use crate::pb::fixture::v1::EchoRequest;
 
 const ECHO: &str = "/fixture.v1.FixtureService/Echo";
 

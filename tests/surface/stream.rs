@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use omnirelay_fixture::fixture::v1::CountRequest;
 use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::fixture::{Served, header, json as document};
-use crate::pb::fixture::v1::CountRequest;
 
 async fn events(served: &Served, path: &str, last_event_id: Option<&str>) -> reqwest::Response {
     let mut request = served.http.get(served.url(path)).header("accept", "text/event-stream");

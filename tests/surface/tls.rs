@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use omnirelay::daemon::surface::{Limits, Tls, TlsError};
+use omnirelay_fixture::fixture::v1::EchoRequest;
+use omnirelay_fixture::fixture::v1::fixture_service_client::FixtureServiceClient;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -16,8 +18,6 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::fixture::Served;
-use crate::pb::fixture::v1::EchoRequest;
-use crate::pb::fixture::v1::fixture_service_client::FixtureServiceClient;
 
 /// Files of a certificate for `localhost`.
 struct Files {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use omnirelay::wire::timestamp::Timestamp;
+use omnirelay_fixture::fixture::v1::{
+    EchoRequest, EchoResponse, Inner, PutRequest, colour, echo_request::Choice,
+};
+use omnirelay_wire::timestamp::Timestamp;
 use serde_json::json;
 
 use crate::fixture::{Served, json};
-use crate::pb::fixture::v1::{EchoRequest, EchoResponse, Inner, PutRequest, colour, echo_request::Choice};
 
 /// A request with a value in every kind of field.
 fn every_kind() -> EchoRequest {

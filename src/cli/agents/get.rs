@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::{Code, Exit};
 use serde_json::{Value, json};
 
 use super::{KIND, LIST, PLACEMENT, placement, request};
@@ -19,7 +20,6 @@ use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
 use crate::cli::table::Moment;
 use crate::cli::time;
-use crate::wire::fault::{Code, Exit};
 
 pub const LEAF: Leaf =
     Leaf::read("agents get", &[&PLACEMENT, &LIST, &RELAYS]).exiting("0 1 2 3 5 6 7 8 9 11");

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::Value;
 
 use super::columns::COLUMNS;
@@ -18,7 +19,6 @@ use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
 use crate::cli::table::{self, Moment, Table};
 use crate::cli::time;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::read("agents list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11");
 

@@ -7,13 +7,13 @@ mod placement;
 mod watch;
 
 use clap::{Args, Subcommand};
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::error::CliError;
 use super::rpc::{Call, Leaf, Rpc};
 use super::session::Session;
 use crate::cli::relays::registry_rpc;
-use crate::wire::fault::Exit;
 
 pub use placement::placement;
 

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::KIND;
@@ -14,7 +15,6 @@ use crate::cli::relays::{self, WATCH};
 use crate::cli::rpc::{Call, Leaf};
 use crate::cli::session::Session;
 use crate::cli::watch::{self as stream, Feed, Keep};
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::read("agents watch", &[&WATCH]);
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt as _;
+use omnirelay_wire::fault::{Code, Exit};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
@@ -19,7 +20,6 @@ use crate::cli::failure::Failure;
 use crate::cli::output::Out;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::{Code, Exit};
 
 pub const EXPORT: Rpc = audit_rpc!("Export", "/control/audit:export");
 pub const LEAF: Leaf = Leaf::read("audit export", &[&EXPORT]).exiting("0 1 2 5 6 8 9 11");

@@ -1,6 +1,7 @@
 //! `audit get`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::{KIND, action, audit_rpc, changes, covered, moment};
@@ -12,7 +13,6 @@ use crate::cli::peers::get::listing;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::time;
-use crate::wire::fault::Exit;
 
 pub const GET: Rpc = audit_rpc!("Get", "/control/audit/{record_id}");
 pub const LEAF: Leaf = Leaf::read("audit get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");

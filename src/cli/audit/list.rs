@@ -1,6 +1,7 @@
 //! `audit list`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::Value;
 
 use super::{COLUMNS, KIND, RecordArgs, audit_rpc, moment};
@@ -12,7 +13,6 @@ use crate::cli::output::{Text, View};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{self, Table};
-use crate::wire::fault::Exit;
 
 pub const LIST: Rpc = audit_rpc!("List", "/control/audit");
 pub const LEAF: Leaf = Leaf::read("audit list", &[&LIST]).exiting("0 1 2 5 6 8 9 10 11");

@@ -9,6 +9,7 @@ mod verify;
 
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::complete;
@@ -18,7 +19,6 @@ use super::rpc::Leaf;
 use super::session::Session;
 use super::table::{Column, Moment};
 use super::time;
-use crate::wire::fault::Exit;
 
 pub static LEAVES: &[Leaf] = &[list::LEAF, tail::LEAF, get::LEAF, verify::LEAF, export::LEAF];
 

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use omnirelay_wire::pb::omnirelay::security::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -17,8 +19,6 @@ use crate::core::audit_record::readable;
 use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
 use crate::core::audit_seal::trail::{Trail, keep, told};
 use crate::core::audit_seal::{ChainId, PUBLIC_KEY_BYTES, Stored, fingerprint, open};
-use crate::wire::pb::omnirelay::security::v1 as pb;
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
 use pb::audit_export_item::Item;
 
 /// The longest line that is read.

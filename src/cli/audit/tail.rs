@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::list::{LIST, fetch};
@@ -15,7 +16,6 @@ use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::watch::printer::Printer;
 use crate::cli::watch::{self, Feed, Keep};
-use crate::wire::fault::Exit;
 
 pub const WATCH: Rpc = audit_rpc!("Watch", "/control/audit");
 pub const LEAF: Leaf = Leaf::read("audit tail", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 11");

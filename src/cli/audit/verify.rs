@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::offline::{self, Pin};
@@ -14,7 +15,6 @@ use crate::cli::error::CliError;
 use crate::cli::output::{View, printable};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const VERIFY: Rpc = audit_rpc!("Verify", "/control/audit:verify");
 pub const LEAF: Leaf = Leaf::read("audit verify", &[&VERIFY]).exiting("0 1 2 5 6 8 9 10 11");

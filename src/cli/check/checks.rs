@@ -1,5 +1,6 @@
 //! The checks: each judges the facts, and says so when they do not suffice.
 
+use omnirelay_wire::fault::Exit;
 use serde_json::Value;
 
 use super::facts::Facts;
@@ -7,7 +8,6 @@ use crate::cli::client::count;
 use crate::cli::document::{field, flag, items, text};
 use crate::cli::error::CliError;
 use crate::cli::time;
-use crate::wire::fault::Exit;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use self::checks::{CATEGORIES, CHECKS, Check, Finding, Verdict};
@@ -18,7 +19,6 @@ use super::output::{Screen, Text, View, printable};
 use super::peers::LIST;
 use super::rpc::{Leaf, Rpc, Verb};
 use super::session::Session;
-use crate::wire::fault::Exit;
 
 pub const NODE: Rpc = Rpc {
     method: "omnirelay.mesh.control.v1.NodeService/Get",

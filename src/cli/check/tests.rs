@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use omnirelay_wire::fault::Code;
 use serde_json::{Value, json};
 
 use super::checks::{CHECKS, Finding, Verdict};
@@ -8,7 +9,6 @@ use super::{CATEGORIES_PARSER, CheckArgs, judge};
 use crate::cli::context::file::ContextFile;
 use crate::cli::error::CliError;
 use crate::cli::time;
-use crate::wire::fault::Code;
 
 fn node() -> Value {
     json!({

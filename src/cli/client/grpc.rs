@@ -11,6 +11,12 @@ use http::HeaderMap;
 use http::uri::PathAndQuery;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Collected, Limited};
+use omnirelay_wire::codec::SmallBuffers;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::json::MethodJson;
+use omnirelay_wire::problem::{CONTENT_TYPE, Problem};
+use omnirelay_wire::raw::Raw;
+use omnirelay_wire::tls;
 use rustls::RootCertStore;
 use serde_json::{Map, Value, json};
 use tonic::client::Grpc;
@@ -23,12 +29,6 @@ use crate::cli::error::CliError;
 use crate::cli::failure::Failure;
 use crate::cli::rpc::{Call, Message};
 use crate::cli::time;
-use crate::wire::codec::SmallBuffers;
-use crate::wire::fault::Fault;
-use crate::wire::json::MethodJson;
-use crate::wire::problem::{CONTENT_TYPE, Problem};
-use crate::wire::raw::Raw;
-use crate::wire::tls;
 
 /// The connections for gRPC. No proxy is used for it, on whatever machine the daemon is: hardly one lets it through.
 ///

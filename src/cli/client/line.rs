@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use omnirelay_wire::fault::Code;
 use reqwest::header::HeaderValue;
 
 use super::grpc;
 use crate::cli::address::Address;
 use crate::cli::error::{CliError, chain};
 use crate::cli::settings::{Source, Target};
-use crate::wire::fault::Code;
 
 /// Longer files hold no token.
 const TOKEN_FILE_BYTES_MAX: u64 = 256 * 1024;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use omnirelay_wire::fault::{Code, Exit};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use rustls::RootCertStore;
 use serde_json::Value;
@@ -20,7 +21,6 @@ use super::failure::{Failure, FailureKind};
 use super::output::Notes;
 use super::rpc::Call;
 use super::settings::{Settings, Target};
-use crate::wire::fault::{Code, Exit};
 
 /// How often a request is tried in all.
 const TRIES: u32 = 3;

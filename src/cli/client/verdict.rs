@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use omnirelay_wire::fault::{Code, Exit};
 use serde_json::json;
 
 use super::{Answer, Attempts, Client, count};
@@ -9,7 +10,6 @@ use crate::cli::error::{self, CliError};
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::rpc::{Call, lower_camel};
 use crate::cli::settings::Source;
-use crate::wire::fault::{Code, Exit};
 
 impl Client {
     /// The failure when a call that may be repeated freely was answered by none of its addresses.

@@ -1,6 +1,7 @@
 //! `context add`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 
 use super::edit;
 use super::file::Context;
@@ -9,7 +10,6 @@ use crate::cli::error::CliError;
 use crate::cli::output::View;
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::local("context add", LOCAL).exiting("0 1 2 4");
 

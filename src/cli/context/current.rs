@@ -1,6 +1,7 @@
 //! `context current`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::LOCAL;
@@ -10,7 +11,6 @@ use crate::cli::output::{Text, View};
 use crate::cli::peers::get::listing;
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::local("context current", LOCAL);
 

@@ -6,9 +6,10 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use omnirelay_wire::fault::Code;
+
 use super::file::ContextFile;
 use crate::cli::error::CliError;
-use crate::wire::fault::Code;
 
 /// Changes the file at `path` under its lock: read, `change`, write to a new file, rename.
 ///

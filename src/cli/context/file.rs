@@ -6,13 +6,13 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use omnirelay_wire::fault::Code;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::cli::address::Address;
 use crate::cli::env::{self, Env};
 use crate::cli::error::{CliError, chain};
-use crate::wire::fault::Code;
 
 /// What `apiVersion` says in files of this layout.
 pub const API_VERSION: &str = "omnirelay.io/config/v1";

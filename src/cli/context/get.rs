@@ -1,6 +1,7 @@
 //! `context get`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 
 use super::file::ContextFile;
 use super::{LOCAL, describe, document};
@@ -8,7 +9,6 @@ use crate::cli::error::CliError;
 use crate::cli::output::View;
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::local("context get", LOCAL);
 

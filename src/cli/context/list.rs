@@ -1,6 +1,7 @@
 //! `context list`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::file::ContextFile;
@@ -12,7 +13,6 @@ use crate::cli::output::{Text, View};
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
 use crate::cli::table::{self, Column, Moment, Table};
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::local("context list", LOCAL);
 

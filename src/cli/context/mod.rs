@@ -15,6 +15,7 @@ mod use_;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use omnirelay_wire::fault::{Code, Exit};
 use serde_json::{Value, json};
 
 use self::file::Context;
@@ -23,7 +24,6 @@ use super::error::CliError;
 use super::peers::get::listing;
 use super::rpc::Leaf;
 use super::session::Session;
-use crate::wire::fault::{Code, Exit};
 
 /// Why the verbs that only touch the file call no method.
 const LOCAL: &str = "reads and writes the file of contexts on this machine";

@@ -1,13 +1,13 @@
 //! `context set`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 
 use super::{LOCAL, Shape, describe, document, edit, token_file};
 use crate::cli::error::CliError;
 use crate::cli::output::View;
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::local("context set", LOCAL);
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::file::ContextFile;
@@ -15,7 +16,6 @@ use crate::cli::rpc::{Call, Leaf};
 use crate::cli::session::Session;
 use crate::cli::settings::{Source, Target};
 use crate::cli::table::{Column, Layout, Moment, Table};
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::read("context test", &[&NODE]).exiting("0 1 2 5 6 8 9 11");
 

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use crate::cli::batch::Batch;
@@ -12,7 +13,6 @@ use crate::cli::error::CliError;
 use crate::cli::ids;
 use crate::cli::rpc::{Call, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 /// The kind in `node/ID`.
 const KIND: &str = "node";

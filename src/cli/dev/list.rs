@@ -1,6 +1,7 @@
 //! `dev list`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use crate::cli::document::{items, text};
@@ -9,7 +10,6 @@ use crate::cli::output::{Text, View};
 use crate::cli::rpc::{Call, Leaf, Rpc, Verb};
 use crate::cli::session::Session;
 use crate::cli::table::{Column, Layout, Moment, Table};
-use crate::wire::fault::Exit;
 
 pub const LIST: Rpc = Rpc {
     method: "omnirelay.dev.v1.DevService/List",

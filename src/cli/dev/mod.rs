@@ -7,11 +7,11 @@ mod pause;
 mod resume;
 
 use clap::{Args, Subcommand};
+use omnirelay_wire::fault::Exit;
 
 use super::error::CliError;
 use super::rpc::Leaf;
 use super::session::Session;
-use crate::wire::fault::Exit;
 
 pub static LEAVES: &[Leaf] = &[list::LEAF, kill::LEAF, pause::LEAF, resume::LEAF];
 

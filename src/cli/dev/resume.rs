@@ -1,12 +1,12 @@
 //! `dev resume`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 
 use super::change::{self, NodesArgs};
 use crate::cli::error::CliError;
 use crate::cli::rpc::{Leaf, Rpc, Verb};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const RESUME: Rpc = Rpc {
     method: "omnirelay.dev.v1.DevService/Resume",

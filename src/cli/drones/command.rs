@@ -1,6 +1,7 @@
 //! What set-context and clear-context have in common: a command to one agent, and what it answers.
 
 use clap::Args;
+use omnirelay_wire::fault::{Code, Exit};
 use serde_json::{Value, json};
 
 use super::KIND;
@@ -14,7 +15,6 @@ use crate::cli::ids;
 use crate::cli::output::{View, printable};
 use crate::cli::rpc::{Call, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::{Code, Exit};
 
 /// How a command is given.
 #[derive(Args, Clone, Debug, Default)]

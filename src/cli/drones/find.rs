@@ -1,5 +1,6 @@
 //! Which relay holds a drone.
 
+use omnirelay_wire::fault::{Code, Exit};
 use serde_json::{Value, json};
 
 use super::STATUS;
@@ -10,7 +11,6 @@ use crate::cli::error::CliError;
 use crate::cli::output::printable;
 use crate::cli::rpc::Call;
 use crate::cli::session::Session;
-use crate::wire::fault::{Code, Exit};
 
 /// A relay that holds a drone, and what it says of it.
 pub struct Found<'a> {

@@ -7,6 +7,8 @@ use clap::{Args, ValueHint};
 use clap_complete::engine::ArgValueCompleter;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use omnirelay_wire::fault::Code;
+use omnirelay_wire::tls::authorities;
 use rustls::RootCertStore;
 use serde_json::{Value, json};
 
@@ -22,8 +24,6 @@ use crate::cli::relays::{self, known};
 use crate::cli::rpc::Call;
 use crate::cli::session::Session;
 use crate::cli::settings::{Source, Target};
-use crate::wire::fault::Code;
-use crate::wire::tls::authorities;
 
 /// How many relays are asked at the same time.
 const ASKED_AT_ONCE: usize = 16;
@@ -257,8 +257,9 @@ pub fn verdict(silent: &[Silent], asked: usize) -> Result<(), CliError> {
 
 #[cfg(test)]
 mod tests {
+    use omnirelay_wire::fault::Exit;
+
     use super::*;
-    use crate::wire::fault::Exit;
 
     #[test]
     fn silence_of_some_is_partial_and_of_all_is_theirs() {

@@ -1,6 +1,7 @@
 //! `drones list`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::columns::{COLUMNS, state};
@@ -16,7 +17,6 @@ use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
 use crate::cli::table::{self, Moment, Table};
 use crate::cli::time;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::read("drones list", &[&LIST, &RELAYS]).exiting("0 1 2 3 5 6 7 8 9 10 11");
 

@@ -11,11 +11,11 @@ mod status;
 mod watch;
 
 use clap::{Args, Subcommand};
+use omnirelay_wire::fault::Exit;
 
 use super::error::CliError;
 use super::rpc::{Leaf, Rpc, Verb as Way};
 use super::session::Session;
-use crate::wire::fault::Exit;
 
 /// The kind in `drone/ID`.
 pub const KIND: &str = "drone";

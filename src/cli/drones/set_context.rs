@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::command::{Command, CommandArgs};
@@ -13,7 +14,6 @@ use crate::cli::error::CliError;
 use crate::cli::relays::LIST as RELAYS;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const SET: Rpc = command_rpc("aeroarc.relay.v1.RelayControl/SetOperationContext");
 pub const LEAF: Leaf = Leaf::write("drones set-context", &[&SET, &STATUS, &RELAYS, &PLACEMENT])

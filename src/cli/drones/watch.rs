@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Map, Value};
 
 use super::columns::{COLUMNS, summary};
@@ -19,7 +20,6 @@ use crate::cli::session::Session;
 use crate::cli::watch::poll::{self, Round};
 use crate::cli::watch::until::Until;
 use crate::cli::watch::{Feed, Keep};
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::read("drones watch", &[&LIST, &RELAYS]);
 

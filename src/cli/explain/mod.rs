@@ -3,6 +3,7 @@
 mod reasons;
 
 use clap::Args;
+use omnirelay_wire::fault::{Code, Exit};
 use serde_json::{Value, json};
 
 use self::reasons::Explanation;
@@ -13,7 +14,6 @@ use super::peers::get::listing;
 use super::rpc::Leaf;
 use super::session::Session;
 use super::table::{Column, Layout, Moment, Table};
-use crate::wire::fault::{Code, Exit};
 
 pub const LEAF: Leaf = Leaf::local("explain", "prints text that is built in").exiting("0 1 2 3");
 

@@ -3,7 +3,7 @@
 mod a_to_m;
 mod n_to_z;
 
-use crate::wire::fault::Code;
+use omnirelay_wire::fault::Code;
 
 /// What a reason means.
 pub struct Explanation {

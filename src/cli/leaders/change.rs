@@ -1,5 +1,6 @@
 //! What transfer, step-down, create, set and delete have in common: how one is made and told.
 
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::columns::ms;
@@ -12,7 +13,6 @@ use crate::cli::output::{View, printable};
 use crate::cli::rpc::{Call, Rpc};
 use crate::cli::session::Session;
 use crate::cli::time;
-use crate::wire::fault::Exit;
 
 /// A change of one scope.
 pub struct Change<'a> {

@@ -1,6 +1,7 @@
 //! `mesh leaders create`.
 
 use clap::Args;
+use omnirelay_wire::fault::{Code, Exit};
 use serde_json::json;
 
 use super::change::{Change, Told};
@@ -12,7 +13,6 @@ use crate::cli::error::CliError;
 use crate::cli::output::printable;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::{Code, Exit};
 
 pub const SET_SCOPE: Rpc = leader_rpc!("SetScope", Put, "/control/leaders/{scope=**}", "mesh.admin");
 pub const LEAF: Leaf =

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::change::{Change, Told};
@@ -11,7 +12,6 @@ use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const DELETE: Rpc = leader_rpc!("DeleteScope", Delete, "/control/leaders/{scope=**}", "mesh.admin");
 pub const LEAF: Leaf = Leaf::write("mesh leaders delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");

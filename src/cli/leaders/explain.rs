@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::{KIND, leader_rpc, moment};
@@ -13,7 +14,6 @@ use crate::cli::output::{Format, View, printable};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{self, Column, Table};
-use crate::wire::fault::Exit;
 
 pub const EXPLAIN: Rpc = leader_rpc!("Explain", Get, "/control/leaders/{scope=**}:explain", "mesh.read");
 pub const LEAF: Leaf = Leaf::read("mesh leaders explain", &[&EXPLAIN]);

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::columns::{leader, lease, ms};
@@ -14,7 +15,6 @@ use crate::cli::peers::get::listing;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::time;
-use crate::wire::fault::Exit;
 
 pub const GET: Rpc = leader_rpc!("Get", Get, "/control/leaders/{scope=**}", "mesh.read");
 pub const LEAF: Leaf = Leaf::read("mesh leaders get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::columns::{led_ms, ms};
@@ -15,7 +16,6 @@ use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{self, Column, Table};
 use crate::cli::time;
-use crate::wire::fault::Exit;
 
 pub const HISTORY: Rpc = leader_rpc!("History", Get, "/control/leaders:history", "mesh.read");
 pub const LEAF: Leaf = Leaf::read("mesh leaders history", &[&HISTORY]).exiting("0 1 2 3 5 6 8 9 11");

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::columns::{WATCHED, columns, line, news, summary};
@@ -20,7 +21,6 @@ use crate::cli::session::Session;
 use crate::cli::table::{self, Table};
 use crate::cli::watch::live::News;
 use crate::cli::watch::{self as stream, Feed, Keep};
-use crate::wire::fault::Exit;
 
 pub const LIST: Rpc = leader_rpc!("List", Get, "/control/leaders", "mesh.read");
 pub const LEAF: Leaf = Leaf::read("mesh leaders list", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 10 11");

@@ -16,6 +16,7 @@ mod transfer;
 mod watch;
 
 use clap::{Args, Subcommand};
+use omnirelay_wire::fault::Exit;
 use serde_json::Value;
 
 use super::document::field;
@@ -24,7 +25,6 @@ use super::rpc::Leaf;
 use super::session::Session;
 use super::table::Moment;
 use super::time;
-use crate::wire::fault::Exit;
 
 pub use list::LIST;
 

@@ -2,6 +2,9 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_core::labels::Labels;
+use omnirelay_core::scope::ScopeKind;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::change::{Change, Told};
@@ -15,9 +18,6 @@ use crate::cli::document::{field, text};
 use crate::cli::error::CliError;
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
-use crate::core::labels::Labels;
-use crate::core::scope::ScopeKind;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf =
     Leaf::write("mesh leaders set", &[&GET, &SET_SCOPE, &EXPLAIN]).exiting("0 1 2 3 4 5 6 8 9 10 11");

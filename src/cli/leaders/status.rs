@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 
 use super::get::GET;
 use super::list::{LIST, RowArgs, rows};
@@ -10,7 +11,6 @@ use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf =
     Leaf::read("mesh leaders status", &[&LIST, &GET, &WATCH]).exiting("0 1 2 3 5 6 7 8 9 10 11");

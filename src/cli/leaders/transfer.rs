@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::change::{Change, Told};
@@ -11,7 +12,6 @@ use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const TRANSFER: Rpc =
     leader_rpc!("Transfer", Post, "/control/leaders/{scope=**}:transfer", "mesh.operate");

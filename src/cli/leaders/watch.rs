@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 
 use super::leader_rpc;
 use super::list::{self, FilterArgs};
@@ -10,7 +11,6 @@ use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const WATCH: Rpc = leader_rpc!("Watch", Get, "/control/leaders", "mesh.read");
 pub const LEAF: Leaf = Leaf::read("mesh leaders watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");

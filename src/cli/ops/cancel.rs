@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::{KIND, is_ended, operation_rpc};
@@ -17,7 +18,6 @@ use crate::cli::output::printable;
 use crate::cli::peers;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const CANCEL: Rpc =
     operation_rpc!("Cancel", Post, "/control/operations/{operation_id}:cancel", "mesh.operate");

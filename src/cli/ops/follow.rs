@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use omnirelay_wire::fault::{Code, Exit};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -16,7 +17,6 @@ use crate::cli::rpc::{Call, Rpc};
 use crate::cli::session::Session;
 use crate::cli::watch::stream::{self, Ended, Stream};
 use crate::cli::watch::{SILENCE_MAX, pass, pause};
-use crate::wire::fault::{Code, Exit};
 
 pub const WATCH: Rpc = operation_rpc!("Watch", Get, "/control/operations/{operation_id}", "mesh.read");
 

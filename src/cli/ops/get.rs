@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::list::took;
@@ -19,7 +20,6 @@ use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::Moment;
 use crate::cli::time;
-use crate::wire::fault::Exit;
 
 pub const GET: Rpc = operation_rpc!("Get", Get, "/control/operations/{operation_id}", "mesh.read");
 pub const LEAF: Leaf =

@@ -1,6 +1,7 @@
 //! `ops list`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::{KIND, done, operation_rpc};
@@ -16,7 +17,6 @@ use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{self, Column, Moment, Table};
 use crate::cli::time;
-use crate::wire::fault::Exit;
 
 pub const LIST: Rpc = operation_rpc!("List", Get, "/control/operations", "mesh.read");
 pub const LEAF: Leaf =

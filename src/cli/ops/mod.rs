@@ -8,6 +8,7 @@ mod progress;
 mod wait;
 
 use clap::{Args, Subcommand};
+use omnirelay_wire::fault::Exit;
 use serde_json::Value;
 
 use super::document::{number, text};
@@ -15,7 +16,6 @@ use super::error::CliError;
 use super::node::NodeArgs;
 use super::rpc::Leaf;
 use super::session::Session;
-use crate::wire::fault::Exit;
 
 pub use list::LIST;
 

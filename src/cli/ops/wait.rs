@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::follow::{Follow, WATCH, verdict};
@@ -20,7 +21,6 @@ use crate::cli::output::{Text, View, printable};
 use crate::cli::peers;
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::read("ops wait", &[&GET, &WATCH, &peers::get::GET, &peers::LIST, &NODE])
     .exiting("0 1 2 3 4 5 6 7 8 9 11");

@@ -1,5 +1,7 @@
 //! What cordon, uncordon, drain, undrain, label and forget have in common: who is meant, and how it is told.
 
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::ListPeersRequest;
 use serde_json::{Value, json};
 
 use super::list::filters;
@@ -14,8 +16,6 @@ use crate::cli::list::{self, Page};
 use crate::cli::output::printable;
 use crate::cli::rpc::{Call, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
-use crate::wire::pb::omnirelay::mesh::control::v1::ListPeersRequest;
 
 /// A change of peers.
 pub struct Change<'a> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::{Code, Exit};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -21,7 +22,6 @@ use crate::cli::ids;
 use crate::cli::output::printable;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::{Code, Exit};
 
 pub const DRAIN: Rpc = peer_rpc!("Drain", Post, "/control/peers/{node_id}:drain", "mesh.operate");
 pub const GET_DRAIN: Rpc = peer_rpc!("GetDrain", Get, "/control/peers/{node_id}/drain", "mesh.read");

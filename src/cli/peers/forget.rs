@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::change::Change;
@@ -12,7 +13,6 @@ use crate::cli::error::CliError;
 use crate::cli::ids;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const FORGET: Rpc = peer_rpc!("Forget", Delete, "/control/peers/{node_id}", "mesh.admin");
 pub const LEAF: Leaf = Leaf::write("mesh peers forget", &[&FORGET, &LIST]);

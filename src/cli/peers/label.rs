@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::change::{Change, meant};
@@ -13,7 +14,6 @@ use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const UPDATE_LABELS: Rpc =
     peer_rpc!("UpdateLabels", Patch, "/control/peers/{node_id}/labels", "mesh.operate");

@@ -1,6 +1,8 @@
 //! `mesh peers list`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::{ListPeersRequest, WatchPeersRequest, peer};
 use serde_json::Value;
 
 use super::columns::{COLUMNS, summary};
@@ -17,8 +19,6 @@ use crate::cli::session::Session;
 use crate::cli::table::{self, Moment, Table};
 use crate::cli::time;
 use crate::cli::watch::{self as stream, Feed, Keep};
-use crate::wire::fault::Exit;
-use crate::wire::pb::omnirelay::mesh::control::v1::{ListPeersRequest, WatchPeersRequest, peer};
 
 pub const LIST: Rpc = peer_rpc!("List", Get, "/control/peers", "mesh.read");
 pub const LEAF: Leaf = Leaf::read("mesh peers list", &[&LIST, &WATCH]).exiting("0 1 2 3 5 6 8 9 10 11");

@@ -15,11 +15,11 @@ mod undrain;
 mod watch;
 
 use clap::{Args, Subcommand};
+use omnirelay_wire::fault::Exit;
 
 use super::error::CliError;
 use super::rpc::Leaf;
 use super::session::Session;
-use crate::wire::fault::Exit;
 
 pub use list::LIST;
 

@@ -1,5 +1,7 @@
 //! From the beginning of an id to the one peer that has it.
 
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::ListPeersRequest;
 use serde_json::Value;
 
 use super::LIST;
@@ -10,8 +12,6 @@ use crate::cli::ids;
 use crate::cli::list::{self, Page};
 use crate::cli::rpc::Call;
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
-use crate::wire::pb::omnirelay::mesh::control::v1::ListPeersRequest;
 
 /// The id that `given` begins, asked for only after `missing` said that it is no id itself.
 ///

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::drain::{GET_DRAIN, remaining};
@@ -22,7 +23,6 @@ use crate::cli::rpc::{Call, Leaf};
 use crate::cli::session::Session;
 use crate::cli::table::Moment;
 use crate::cli::time;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf =
     Leaf::read("mesh peers status", &[&GET, &LIST, &GET_DRAIN]).exiting("0 1 2 3 5 6 7 8 9 11");

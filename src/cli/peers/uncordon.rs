@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::change::{Change, meant};
@@ -11,7 +12,6 @@ use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const UNCORDON: Rpc = peer_rpc!("Uncordon", Post, "/control/peers/{node_id}:uncordon", "mesh.operate");
 pub const LEAF: Leaf = Leaf::write("mesh peers uncordon", &[&UNCORDON, &LIST]);

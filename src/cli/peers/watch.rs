@@ -1,13 +1,13 @@
 //! `mesh peers watch`: `mesh peers list --watch --append`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 
 use super::{list, peer_rpc};
 use crate::cli::args::{FilterArgs, TableArgs, WatchArgs};
 use crate::cli::error::CliError;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const WATCH: Rpc = peer_rpc!("Watch", Get, "/control/peers", "mesh.read");
 pub const LEAF: Leaf = Leaf::read("mesh peers watch", &[&WATCH]);

@@ -1,6 +1,7 @@
 //! `registers available`: what all nodes offer, each register once.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::watch::{self, WATCH, WATCHED};
@@ -18,7 +19,6 @@ use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{self, Column, Moment, Table};
 use crate::cli::time;
-use crate::wire::fault::Exit;
 
 pub const LIST: Rpc = advertisement_rpc!("ListAvailable", Get, "/control/registers/available", "mesh.read");
 pub const LEAF: Leaf =

@@ -1,5 +1,6 @@
 //! What create, update, delete, advertise and unadvertise have in common: how one is made and told.
 
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 use xxhash_rust::xxh64::xxh64;
 
@@ -12,7 +13,6 @@ use crate::cli::error::CliError;
 use crate::cli::output::printable;
 use crate::cli::rpc::{Call, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 /// What is said of a change that is not shown by the pool of `node` yet; empty: of the node that is asked. That of
 /// another node is never waited for, and it `does` it without being told.

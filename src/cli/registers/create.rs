@@ -1,6 +1,7 @@
 //! `registers create`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::change::Change;
@@ -11,7 +12,6 @@ use crate::cli::error::CliError;
 use crate::cli::ids;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const CREATE: Rpc = register_rpc!("Create", Post, "/control/registers", "mesh.operate");
 pub const LEAF: Leaf = Leaf::write("registers create", &[&CREATE]).exiting("0 1 2 3 4 5 6 8 9 10 11");

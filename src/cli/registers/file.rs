@@ -129,8 +129,9 @@ fn one<T: DeserializeOwned>(at: usize, mut item: Value, name: &str, form: &Form<
 
 #[cfg(test)]
 mod tests {
+    use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
+
     use super::*;
-    use crate::wire::pb::omnirelay::registers::v1::AdvertisedRegister;
 
     const FORM: Form<AdvertisedRegister> = Form {
         bytes_max: 1024 * 1024,

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::columns::yes_or_no;
@@ -16,7 +17,6 @@ use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::Moment;
 use crate::cli::time;
-use crate::wire::fault::Exit;
 
 pub const GET: Rpc = register_rpc!("Get", Get, "/control/registers/{register_id}", "mesh.read");
 pub const LEAF: Leaf = Leaf::read("registers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");

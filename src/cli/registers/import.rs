@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::pb::omnirelay::registers::v1::ImportedRegister;
 use serde_json::{Value, json};
 
 use super::change::not_shown;
@@ -17,8 +19,6 @@ use crate::cli::output::{Text, View, printable};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::core::catalogue::{check_imported, counting, pieces};
-use crate::wire::fault::Exit;
-use crate::wire::pb::omnirelay::registers::v1::ImportedRegister;
 
 pub const IMPORT: Rpc = register_rpc!("Import", Post, "/control/registers:import", "mesh.operate");
 pub const LEAF: Leaf = Leaf::write("registers import", &[&IMPORT]);

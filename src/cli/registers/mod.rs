@@ -20,12 +20,12 @@ mod update;
 mod watch;
 
 use clap::{Args, Subcommand};
+use omnirelay_wire::fault::Exit;
 
 use super::error::CliError;
 use super::node::NodeArgs;
 use super::rpc::Leaf;
 use super::session::Session;
-use crate::wire::fault::Exit;
 
 pub use list::LIST;
 

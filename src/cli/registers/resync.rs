@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::pb::omnirelay::registers::v1::{AdvertisedRegister, ResyncRequest};
 use serde_json::{Map, Value};
 
 use super::file::{self, Form};
@@ -19,8 +21,6 @@ use crate::cli::output::{Text, View};
 use crate::cli::peers;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
-use crate::wire::pb::omnirelay::registers::v1::{AdvertisedRegister, ResyncRequest};
 
 pub const RESYNC: Rpc = advertisement_rpc!("Resync", Post, "/control/registers:resync", "mesh.operate");
 pub const LEAF: Leaf =

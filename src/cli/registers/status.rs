@@ -1,6 +1,7 @@
 //! `registers status`: how far the catalogue and the pools agree, as one node knows it.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::advertisement_rpc;
@@ -15,7 +16,6 @@ use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{Column, Layout, Moment, Table};
 use crate::cli::time;
-use crate::wire::fault::Exit;
 
 pub const SYNC_STATE: Rpc =
     advertisement_rpc!("GetSyncState", Get, "/control/registers:syncState", "mesh.read");

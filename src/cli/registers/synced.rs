@@ -1,5 +1,6 @@
 //! What a resync has done: its document, its table, and what it comes to.
 
+use omnirelay_wire::fault::Code;
 use serde_json::{Map, Value, json};
 
 use crate::cli::client::count;
@@ -11,7 +12,6 @@ use crate::cli::ops::get::failures;
 use crate::cli::ops::list::took;
 use crate::cli::output::{Screen, View};
 use crate::cli::table::{Column, Layout, Moment, Table};
-use crate::wire::fault::Code;
 
 /// The reason of a refusal to remove so many.
 pub const TOO_MANY: &str = "REMOVES_TOO_MANY";

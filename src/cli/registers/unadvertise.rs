@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::KIND;
@@ -13,7 +14,6 @@ use crate::cli::error::CliError;
 use crate::cli::ids;
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::write("registers unadvertise", &[&UPDATE]);
 

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Map, Value, json};
 
 use super::change::Change;
@@ -13,7 +14,6 @@ use crate::cli::error::CliError;
 use crate::cli::ids;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::wire::fault::Exit;
 
 pub const UPDATE: Rpc = register_rpc!("Update", Patch, "/control/registers/{register_id}", "mesh.operate");
 pub const LEAF: Leaf = Leaf::write("registers update", &[&UPDATE]);

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::{KIND, advertisement_rpc};
@@ -17,7 +18,6 @@ use crate::cli::session::Session;
 use crate::cli::table::Column;
 use crate::cli::time;
 use crate::cli::watch::{self as stream, Feed, Keep};
-use crate::wire::fault::Exit;
 
 pub const WATCH: Rpc = advertisement_rpc!("Watch", Get, "/control/advertisements", "mesh.read");
 pub const LEAF: Leaf = Leaf::read("registers watch", &[&WATCH, &peers::get::GET, &peers::LIST, &NODE])

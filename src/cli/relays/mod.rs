@@ -6,6 +6,7 @@ mod list;
 mod watch;
 
 use clap::{Args, Subcommand};
+use omnirelay_wire::fault::{Code, Exit};
 use serde_json::{Value, json};
 
 use super::args::PageArgs;
@@ -13,7 +14,6 @@ use super::error::CliError;
 use super::list::{PAGE_MAX, Page, fetch};
 use super::rpc::{Call, Leaf, Rpc, Verb as Way};
 use super::session::Session;
-use crate::wire::fault::{Code, Exit};
 
 pub use get::known;
 

@@ -1,6 +1,7 @@
 //! `relays watch`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::columns::{WATCHED, address};
@@ -11,7 +12,6 @@ use crate::cli::error::CliError;
 use crate::cli::rpc::{Call, Leaf};
 use crate::cli::session::Session;
 use crate::cli::watch::{self as stream, Feed, Keep};
-use crate::wire::fault::Exit;
 
 pub const LEAF: Leaf = Leaf::read("relays watch", &[&WATCH]);
 

@@ -1,11 +1,11 @@
 //! The schemas of what relays and their registry are asked for: the command line puts a head before their answers, and
 //! joins those of several.
 
+use omnirelay_wire::descriptors::ENCODED;
 use prost_reflect::DescriptorPool;
 use serde_json::{Map, Value, json};
 
 use super::{error_properties, object, object_of, string};
-use crate::wire::descriptors::ENCODED;
 
 /// Puts what every document begins with into the schema of a message.
 pub fn put_head(schema: &mut Value) {

@@ -3,11 +3,11 @@
 mod switch;
 
 use clap::{Args, Subcommand};
+use omnirelay_wire::fault::Exit;
 
 use super::error::CliError;
 use super::rpc::Leaf;
 use super::session::Session;
-use crate::wire::fault::Exit;
 
 pub static LEAVES: &[Leaf] = &[switch::LEAF];
 

@@ -1,6 +1,7 @@
 //! `mesh store switch`.
 
 use clap::Args;
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use crate::cli::args::WriteArgs;
@@ -11,7 +12,6 @@ use crate::cli::output::{View, printable};
 use crate::cli::rpc::{Call, Leaf, Rpc, Verb};
 use crate::cli::session::Session;
 use crate::cli::time;
-use crate::wire::fault::Exit;
 
 /// The kind in `store/HOST:PORT`.
 const KIND: &str = "store";

@@ -10,6 +10,7 @@ pub mod until;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use omnirelay_wire::fault::{Code, Exit};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -27,7 +28,6 @@ use super::output::printable;
 use super::rpc::Call;
 use super::session::Session;
 use super::table::Column;
-use crate::wire::fault::{Code, Exit};
 
 /// The daemon says something at least every 15 s; three times that without a word is a dead peer.
 pub const SILENCE_MAX: Duration = Duration::from_secs(45);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 use tokio::signal::unix::SignalKind;
 
@@ -14,7 +15,6 @@ use crate::cli::args::{TableArgs, WatchArgs};
 use crate::cli::error::CliError;
 use crate::cli::session::Session;
 use crate::cli::time;
-use crate::wire::fault::Exit;
 
 /// How often is asked, and which differences are none.
 #[derive(Clone, Copy, Debug)]

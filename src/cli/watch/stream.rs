@@ -9,6 +9,7 @@ use eventsource_client::{
 };
 use futures_util::StreamExt as _;
 use launchdarkly_sdk_transport::{ByteStream, HttpTransport, Request, ResponseFuture, TransportError};
+use omnirelay_wire::fault::{Code, Exit};
 use serde_json::Value;
 use sync_wrapper::{SyncFuture, SyncStream};
 
@@ -17,7 +18,6 @@ use crate::cli::client::{Client, EventRequest};
 use crate::cli::error::{self, CliError};
 use crate::cli::failure::Failure;
 use crate::cli::rpc::{Call, Message};
-use crate::wire::fault::{Code, Exit};
 
 /// The largest error document that is read.
 const PROBLEM_BYTES_MAX: usize = 64 * 1024;

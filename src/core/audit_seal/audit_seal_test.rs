@@ -1,5 +1,6 @@
 //! Chains as a table and with random tampering: whatever is done to a sealed trail is found and named.
 
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use proptest::prelude::*;
 use prost::Message as _;
 use ring::signature::KeyPair as _;
@@ -7,7 +8,6 @@ use ring::signature::KeyPair as _;
 use super::check::{ChainCheck, Finding, Known, Wrong, check_key};
 use super::trail::{FINDINGS_MAX, Trail, added, keep, told};
 use super::*;
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
 
 /// A record as a store keeps it.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,9 @@
 //! Follows one chain of seals from its oldest to its newest.
 
+use omnirelay_wire::pb::omnirelay::security::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::AuditSeal;
+
 use super::{ChainId, Digest256, Head, NotASeal, Opened, open};
-use crate::wire::pb::omnirelay::security::v1 as pb;
-use crate::wire::pb::omnirelay::store::v1::AuditSeal;
 pub use pb::audit_finding::Wrong;
 
 /// What is wrong with a seal or a record.

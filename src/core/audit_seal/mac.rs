@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 use ring::hmac;
 
 use super::Stored;
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
 
 /// How much of the HMAC is kept, in bytes.
 pub const MAC_BYTES: usize = 16;

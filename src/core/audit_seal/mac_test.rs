@@ -1,11 +1,11 @@
 //! Whatever is done to a record, its MAC is no longer that of its node.
 
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use proptest::prelude::*;
 use prost::Message as _;
 
 use super::Stored;
 use super::mac::{MAC_BYTES, MacKey};
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
 
 const KEY: &str = "01a2b3c4d5e6f-0000000000000001";
 

@@ -14,11 +14,10 @@ mod mac_test;
 
 use std::fmt;
 
+use omnirelay_wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal, AuditSealValue};
 use prost::Message;
 use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use sha2::{Digest, Sha256};
-
-use crate::wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal, AuditSealValue};
 
 /// The most records of one seal; the records of one commit are never torn apart.
 pub const LEAVES_MAX: usize = 512;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use omnirelay_wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal};
+
 use super::check::{ChainCheck, Finding, Wrong, seal_name};
 use super::{ChainId, Digest256, Stored, leaf_hash};
-use crate::wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal};
 
 /// The most findings that are told.
 pub const FINDINGS_MAX: usize = 100;

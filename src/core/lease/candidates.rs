@@ -2,15 +2,15 @@
 
 use std::cmp::Reverse;
 
+use omnirelay_core::labels::Labels;
+use omnirelay_core::names::{NameError, check_node_name};
+use omnirelay_core::selector::{Selector, SelectorError};
+use omnirelay_core::text::shown;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use prost::Message;
 use xxhash_rust::xxh64::xxh64;
 
-use crate::core::labels::Labels;
-use crate::core::names::{NameError, check_node_name};
-use crate::core::selector::{Selector, SelectorError};
-use crate::core::text::shown;
-use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
-use crate::wire::pb::omnirelay::store::v1::PeerValue;
 use pb::peer::Status;
 
 /// The most preferences of a policy.

@@ -11,12 +11,12 @@ mod tenure;
 
 use std::time::Duration;
 
-use crate::core::time::Millis;
-use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
-use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 pub use candidates::{
     Exclusion, NAMES_MAX, Node, PREFERENCES_MAX, PRIORITY_MAX, Policy, PolicyError, Ranked, place_of,
 };
+use omnirelay_core::time::Millis;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 use pb::leadership_order::Verb;
 use pb::tenure::End;
 pub use tenure::{

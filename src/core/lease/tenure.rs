@@ -1,9 +1,11 @@
 //! The record of a scope through elections and losses.
 
+use omnirelay_core::time::Millis;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::{LeadershipTenure, LeadershipValue};
+use omnirelay_wire::timestamp::{millis, timestamp};
+
 use super::{Ending, Held};
-use crate::core::time::{Millis, millis, timestamp};
-use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
-use crate::wire::pb::omnirelay::store::v1::{LeadershipTenure, LeadershipValue};
 use pb::tenure::End;
 
 /// How many tenures a record keeps.

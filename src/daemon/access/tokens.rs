@@ -8,10 +8,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use omnirelay_core::names::check_node_name;
+use omnirelay_store::whole_file::write_whole;
+
 use super::permissions::{is_open_to_others, is_own, mode};
-use crate::core::names::check_node_name;
 use crate::daemon::chance::random_secret;
-use crate::daemon::data_dir::write_whole;
 use crate::daemon::surface::{Scope, Scopes, Token};
 
 /// The file in the data directory, and the name of the token that is made there.

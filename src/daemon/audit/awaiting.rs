@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use omnirelay_store::{Epoch, LogEntry, Pulse, Store, StoreError};
 use tokio::time::Instant;
 
 use super::AUDIT;
 use super::store::record_of;
-use crate::daemon::store::{Epoch, LogEntry, Pulse, Store, StoreError};
 
 /// The most records that are remembered; what comes beyond is not missed.
 const AWAITING_MAX: usize = 8192;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use omnirelay_store::{Record, Store, StoreError};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuditLeaf, AuditValue};
 use prost::Message;
 use tracing::error;
 
@@ -9,8 +11,6 @@ use super::oldest_key;
 use super::store::{records_page, stored};
 use crate::core::audit_seal::leaf;
 use crate::core::audit_seal::mac::MacKey;
-use crate::daemon::store::{Record, Store, StoreError};
-use crate::wire::pb::omnirelay::store::v1::{AuditLeaf, AuditValue};
 
 /// The most records that are taken at once; the oldest come first.
 const RECORDS_MAX: usize = 8192;

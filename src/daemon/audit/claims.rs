@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use omnirelay_core::time::Millis;
+use omnirelay_store::Record;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+
 use crate::core::audit_seal::check::{Finding, Wrong};
 use crate::core::audit_seal::trail::Count;
-use crate::core::time::Millis;
 use crate::daemon::objects::peers::{peer_id, session_id};
 use crate::daemon::registry::view::View;
-use crate::daemon::store::Record;
-use crate::wire::pb::omnirelay::mesh::control::v1::peer::Status;
-use crate::wire::pb::omnirelay::store::v1::PeerValue;
 
 /// Within this time a node that is alive has sealed its records, by store time.
 const SEALED_WITHIN: Duration = Duration::from_secs(30);

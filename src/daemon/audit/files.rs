@@ -15,9 +15,11 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use omnirelay_store::whole_file::write_whole;
+
 use crate::core::audit_seal::mac::MacKey;
 use crate::core::audit_seal::{ChainId, Digest256, Head, Opened, open};
-use crate::daemon::data_dir::{close, write_whole};
+use crate::daemon::data_dir::close;
 
 const KEY: &str = "key";
 const SEAL: &str = "seal";

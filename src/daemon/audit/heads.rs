@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use omnirelay_core::text::chain;
+use omnirelay_store::{Revision, StoreError};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, warn};
@@ -12,7 +14,6 @@ use super::files::AuditFiles;
 use super::published_key;
 use super::store::{newest_of, stored_chains};
 use crate::core::audit_seal::{ChainId, Digest256, Head, Opened, open};
-use crate::core::text::chain;
 use crate::daemon::objects::audit::AUDIT_SEAL;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::backoff::Backoff;
@@ -20,7 +21,6 @@ use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::follow::wait_for;
 use crate::daemon::registry::watch::{Watch, WatchEvent};
-use crate::daemon::store::{Revision, StoreError};
 
 /// The most chains that are remembered; those that come later are not.
 const CHAINS_MAX: usize = 4096;

@@ -1,11 +1,11 @@
 //! The records of a node that wait for their seal, as they come in the log.
 
+use omnirelay_wire::pb::omnirelay::store::v1::AuditLeaf;
 use tracing::error;
 
 use super::backlog::own_leaf;
 use crate::core::audit_seal::mac::MacKey;
 use crate::daemon::registry::watch::WatchEvent;
-use crate::wire::pb::omnirelay::store::v1::AuditLeaf;
 
 /// Records that wait for their seal, in the order of their revisions.
 #[derive(Debug, Default)]

@@ -5,17 +5,17 @@
 
 use std::time::Duration;
 
+use omnirelay_core::time::whole_ms;
+use omnirelay_store::{COMMIT_WRITES_MAX, Commit, Epoch, Record, RecordId, Write};
+use omnirelay_wire::pb::omnirelay::store::v1::AuditSeal;
 use tokio::time::Instant;
 use tracing::info;
 
 use super::sealer::{Draft, SealError, Sealer};
 use super::store::seals_of;
 use crate::core::audit_seal::open;
-use crate::core::time::whole_ms;
 use crate::daemon::audit::AUDIT;
 use crate::daemon::objects::audit::AUDIT_SEAL;
-use crate::daemon::store::{COMMIT_WRITES_MAX, Commit, Epoch, Record, RecordId, Write};
-use crate::wire::pb::omnirelay::store::v1::AuditSeal;
 
 /// How often old seals are looked for, and how soon again while there are more.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);

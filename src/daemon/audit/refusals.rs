@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use omnirelay_core::text::chain;
+use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_store::{Commit, CommitError, Precondition, RecordId, StoreError, Version};
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
@@ -14,14 +18,10 @@ use tracing::{debug, warn};
 use super::files::{AuditFiles, AuditFilesError};
 use super::store::record_of;
 use super::{AUDIT, record_key, write_under};
-use crate::core::text::chain;
-use crate::core::time::{Millis, whole_ms};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::complaint::Complaint;
-use crate::daemon::store::{Commit, CommitError, Precondition, RecordId, StoreError, Version};
 use crate::daemon::surface::FinishedCall;
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
 
 /// The most sorts of refusals that are kept apart; what comes beyond is counted together.
 const SORTS_MAX: usize = 1024;

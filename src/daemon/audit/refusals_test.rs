@@ -1,13 +1,13 @@
 //! Refusals are counted, spooled and entered once, and never without a bound.
 
+use omnirelay_store::{Kind, MemoryStore, PAGE_MAX, Record, Revision, Scan};
+use omnirelay_wire::descriptors::ENCODED;
 use prost::Message as _;
 use prost_reflect::DescriptorPool;
 
 use super::*;
 use crate::daemon::audit::store::stored;
 use crate::daemon::registry::follow::{follow_log, wait_for};
-use crate::daemon::store::{Kind, MemoryStore, PAGE_MAX, Record, Revision, Scan};
-use crate::wire::descriptors::ENCODED;
 
 const MINUTE: u64 = 29_900_000;
 static NOTHING: [Kind; 0] = [];

@@ -5,6 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_core::text::chain;
+use omnirelay_store::{
+    Commit, CommitError, Epoch, Precondition, RecordId, Revision, StoreError, Version, Write,
+};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal, AuditValue};
 use prost::Message;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
@@ -17,7 +22,6 @@ use super::pending::Pending;
 use super::prune;
 use super::store::{newest_of, seal_of, stored_chains};
 use crate::core::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
-use crate::core::text::chain;
 use crate::daemon::audit::AUDIT;
 use crate::daemon::objects::audit::AUDIT_SEAL;
 use crate::daemon::objects::peers::session_id;
@@ -28,10 +32,6 @@ use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::follow::wait_for;
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::registry::watch::{Watch, WatchEvent};
-use crate::daemon::store::{
-    Commit, CommitError, Epoch, Precondition, RecordId, Revision, StoreError, Version, Write,
-};
-use crate::wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal, AuditValue};
 
 /// How often new records are sealed.
 const SEAL_EVERY: Duration = Duration::from_secs(1);

@@ -1,12 +1,12 @@
 //! Where the seals and records of the trail stand in the store.
 
+use omnirelay_store::{Kind, PAGE_MAX, Record, Scan, ScanPage, Store, StoreError};
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 
 use crate::core::audit_seal::{ChainId, Stored};
 use crate::daemon::audit::AUDIT;
 use crate::daemon::objects::audit::AUDIT_SEAL;
-use crate::daemon::store::{Kind, PAGE_MAX, Record, Scan, ScanPage, Store, StoreError};
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
 
 /// The most chains that are looked at.
 pub const CHAINS_MAX: usize = 4096;

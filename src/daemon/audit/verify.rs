@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use omnirelay_store::{Record, Store, StoreError};
+
 use super::claims::Claims;
 use super::heads::Heads;
 use super::store::{newest_of, node_of, record_of, said_in, seals_stretch, stored, stored_chains, stretch};
@@ -17,7 +19,6 @@ use crate::core::audit_seal::trail::{
 use crate::core::audit_seal::{ChainId, Opened, open};
 use crate::daemon::audit::{AUDIT, EPOCH_CHANGED};
 use crate::daemon::registry::Registry;
-use crate::daemon::store::{Record, Store, StoreError};
 
 /// How many leaves are held at once, beside those of one seal.
 const LEAVES_HELD: usize = 8192;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use omnirelay_core::labels::{self, Labels};
+use omnirelay_core::names::check_node_name;
+
 use super::{Config, ControlConfig, NodeConfig, SessionConfig, Span};
-use crate::core::labels::{self, Labels};
-use crate::core::names::check_node_name;
 use crate::daemon::telemetry;
 
 impl Config {

@@ -7,15 +7,15 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use omnirelay_core::text::chain;
+use omnirelay_store::redis::link::RedisOptions;
+use omnirelay_store::redis::url::{RedisUrl, redacted};
 use serde_json::{Map, Value};
 
 use super::lines::{line_of, lines_of};
 use super::sinks::without_query;
 use super::{Config, SinksConfig as RelaySinks, foreign, origin};
-use crate::core::text::chain;
 use crate::daemon::access::tokens;
-use crate::daemon::store::redis::link::RedisOptions;
-use crate::daemon::store::redis::url::{RedisUrl, redacted};
 
 /// The prefix of every variable, and those that name a part of the mesh section directly.
 const PREFIXES: [(&str, &[&str]); 3] = [

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use omnirelay_core::labels::{self, Labels};
+use omnirelay_core::scope::{GLOBAL_CONTROL, ScopeKind};
 use serde::{Deserialize, Serialize};
 
 use super::Span;
-use crate::core::labels::{self, Labels};
-use crate::core::scope::{GLOBAL_CONTROL, ScopeKind};
 
 /// The most scopes of one configuration.
 const SCOPES_MAX: usize = 10_000;

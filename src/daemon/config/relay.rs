@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use omnirelay_store::redis::url::Secret;
 use serde::{Deserialize, Serialize};
 
 use super::Span;
-use crate::daemon::store::redis::url::Secret;
 
 /// The relay: its ports, its sessions, where telemetry goes, and who is told which agents it holds. It runs when
 /// `node.services` has `relay`.

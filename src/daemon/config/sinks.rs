@@ -3,13 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use omnirelay_core::text::is_unseen;
+use omnirelay_store::redis::url::{RedisUrl, Secret, redacted};
 use reqwest::Url;
 
 use super::check::{count, within};
 use super::store::password;
 use super::{HttpSinkConfig, QueueConfig, RedisSinkConfig, SinksConfig};
-use crate::core::text::is_unseen;
-use crate::daemon::store::redis::url::{RedisUrl, Secret, redacted};
 
 /// The key of a setting, and what is wrong with it.
 type Fault = (&'static str, String);

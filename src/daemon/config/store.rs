@@ -4,10 +4,9 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use omnirelay_store::redis::link::{RedisOptions, TlsFiles};
+use omnirelay_store::redis::url::{RedisUrl, Secret, Servers, redacted};
 use serde::{Deserialize, Serialize};
-
-use crate::daemon::store::redis::link::{RedisOptions, TlsFiles};
-use crate::daemon::store::redis::url::{RedisUrl, Secret, Servers, redacted};
 
 /// The most replicas that leaders can need.
 const REPLICAS_MAX: u32 = 16;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use omnirelay_core::scope::ScopeKind;
+use omnirelay_core::time::Millis;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts};
 
-use crate::core::scope::ScopeKind;
-use crate::core::time::Millis;
 use crate::daemon::registry::Registry;
 
 /// What is counted of leadership. Each transition is counted by the daemon that committed it.

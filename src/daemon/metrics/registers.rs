@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
+use omnirelay_core::time::Millis;
+use omnirelay_wire::pb::omnirelay::registers::v1::SyncCounts;
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
-use crate::core::time::Millis;
 use crate::daemon::objects::registers::catalogue;
 use crate::daemon::registry::Registry;
-use crate::wire::pb::omnirelay::registers::v1::SyncCounts;
 
 /// How many advertisements a pool shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use omnirelay_wire::pb::aeroarc::agent::v1::agent_gateway_server::AgentGatewayServer;
+use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
+use omnirelay_wire::pb::aeroarc::relay::v1::relay_control_server::RelayControlServer;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
@@ -24,10 +28,6 @@ use crate::daemon::relay::report::{OtherRegistry, OwnRegistry, RelayRegistry, Re
 use crate::daemon::surface::{
     HostAndAgents, Hosts, Limits, OMNIRELAY, Surface, SurfaceBuilder, SurfaceError, Tls,
 };
-use crate::wire::pb::aeroarc::agent::v1::agent_gateway_server::AgentGatewayServer;
-use crate::wire::pb::aeroarc::registry::v1 as pb;
-use crate::wire::pb::aeroarc::relay::v1::relay_control_server::RelayControlServer;
-use crate::wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
 
 /// How much of a stream an agent may send before it is read, in bytes: a second of much telemetry on a far link.
 const RECEIVE_BYTES_MAX: u32 = 256 * 1024;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::omnirelay::dev::v1 as pb;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::SCHEMA_VERSION;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::omnirelay::dev::v1 as pb;
 use pb::dev_service_server::DevService;
 
 /// How long the end of a node is waited for.

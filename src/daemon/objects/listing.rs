@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use omnirelay_store::Kind;
+use omnirelay_wire::fault::{Code, Fault};
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::{Reading, View, ViewRecord};
-use crate::daemon::store::Kind;
-use crate::wire::fault::{Code, Fault};
 
 const TOKEN_BYTES_MAX: usize = 2048;
 
@@ -198,8 +198,9 @@ pub fn page_size(asked: u32, default: usize, max: usize) -> Result<usize, Fault>
 
 #[cfg(test)]
 mod tests {
+    use omnirelay_store::{Epoch, Revision};
+
     use super::*;
-    use crate::daemon::store::{Epoch, Revision};
 
     #[test]
     fn a_token_is_good_for_its_own_query_only() {

@@ -18,19 +18,19 @@ pub mod store;
 
 use std::sync::Arc;
 
-use crate::wire::timestamp::Timestamp;
+use omnirelay_core::text::is_unseen;
+use omnirelay_store::{Kind, LogEntry, Record};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::timestamp::Timestamp;
+pub use omnirelay_wire::timestamp::timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response};
 
-use crate::core::text::is_unseen;
-pub use crate::core::time::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::View;
 use crate::daemon::registry::watch::ResetReason;
-use crate::daemon::store::{Kind, LogEntry, Record};
 use crate::daemon::surface::{Caller, IfMatch};
-use crate::wire::fault::{Code, Fault};
 
 /// The version of the JSON documents; additions do not change it.
 pub const SCHEMA_VERSION: &str = "v1";

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use omnirelay_core::time::Millis;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tonic::{Request, Response, Status};
 
 use super::{Envelope, at_cursor, caller, store_time, timestamp};
-use crate::core::time::Millis;
 use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::surface::Scope;
-use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::node_service_server::NodeService;
 
 /// The oldest client this daemon serves.

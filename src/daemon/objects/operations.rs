@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use omnirelay_core::text::{chain, shown};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 use tracing::warn;
 
 use super::{Envelope, SCHEMA_VERSION, caller, check_reason, watch_place};
-use crate::core::text::{chain, shown};
 use crate::daemon::operations::{Cancelled, Followed, Operations, has_ended};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::record::Deed;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::operation_event::Type;
 use pb::operation_service_server::OperationService;
 

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_core::text::chain;
+use omnirelay_core::time::whole_ms;
+use omnirelay_store::{CommitError, Obstacle, Standby, SwitchError, SwitchOrder, Switched};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
 use tracing::warn;
 
 use super::{SCHEMA_VERSION, caller, check_reason};
-use crate::core::text::chain;
-use crate::core::time::whole_ms;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::record::Deed;
-use crate::daemon::store::{CommitError, Obstacle, Standby, SwitchError, SwitchOrder, Switched};
 use crate::daemon::surface::Caller;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::store_service_server::StoreService;
 
 /// How long how a switch ended is tried to be recorded, and how often.

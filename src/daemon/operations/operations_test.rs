@@ -1,9 +1,10 @@
 //! Operations: what is remembered of them, and what their followers see.
 
+use omnirelay_store::MemoryStore;
+use tokio::time::Instant;
+
 use super::*;
 use crate::daemon::registry::faulty::PausedClock;
-use crate::daemon::store::MemoryStore;
-use tokio::time::Instant;
 
 fn operations() -> Arc<Operations> {
     let store = Arc::new(MemoryStore::new(PausedClock(Instant::now())));

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use omnirelay_wire::timestamp::timestamp;
+
 use super::{FAILURES_MAX, Operations, Slot, has_ended, pb};
-use crate::core::time::timestamp;
 use pb::operation::State;
 
 /// An operation that goes on. Dropping it unfinished ends it as failed.

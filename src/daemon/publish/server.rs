@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_store::redis::url::Secret;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo,
@@ -13,7 +14,6 @@ use tracing::debug;
 
 use super::book::{Action, Outcome, Step};
 use crate::daemon::config::PublishConfig;
-use crate::daemon::store::redis::url::Secret;
 
 /// How long everything that is sent together may take.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_millis(750);

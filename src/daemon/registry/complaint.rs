@@ -4,9 +4,8 @@ use std::mem::{Discriminant, discriminant};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use omnirelay_store::StoreError;
 use tokio::time::Instant;
-
-use crate::daemon::store::StoreError;
 
 /// How long a fault of one sort is not told again.
 const EVERY: Duration = Duration::from_secs(60);

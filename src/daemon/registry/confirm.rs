@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_core::text::chain;
+use omnirelay_store::{Commit, CommitError, Confirmation, Idempotency, IdempotencyKey, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::Registry;
-use crate::core::text::chain;
 use crate::daemon::audit;
-use crate::daemon::store::{Commit, CommitError, Confirmation, Idempotency, IdempotencyKey, StoreError};
 
 /// How long a confirmation may take before the next is asked for.
 const CONFIRM_MAX: Duration = Duration::from_secs(2);

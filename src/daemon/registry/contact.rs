@@ -3,11 +3,10 @@
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use omnirelay_core::time::Millis;
+use omnirelay_store::Epoch;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-
-use crate::core::time::Millis;
-use crate::daemon::store::Epoch;
 
 /// When the store answered last, and what it said.
 #[derive(Clone, Copy)]

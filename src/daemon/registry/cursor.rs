@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::daemon::store::{Epoch, Revision};
+use omnirelay_store::{Epoch, Revision};
 
 /// A place in the log: everything up to it has been seen. Opaque to clients.
 ///

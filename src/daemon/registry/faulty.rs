@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use omnirelay_core::time::Millis;
+use omnirelay_store::*;
 use tokio::time::Instant;
-
-use crate::core::time::Millis;
-use crate::daemon::store::*;
 
 /// Tokio's time as the store's: both stand still together.
 #[derive(Clone, Copy)]

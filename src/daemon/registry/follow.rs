@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_core::text::chain;
+use omnirelay_store::{
+    Beat, Epoch, Kind, Leases, LogEntry, LogPage, PAGE_MAX, Pulse, Record, Revision, Scan, Store, StoreError,
+};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
@@ -10,10 +14,6 @@ use super::Registry;
 use super::backoff::Backoff;
 use super::complaint::Complaint;
 use super::view::{Applied, Loaded, View};
-use crate::core::text::chain;
-use crate::daemon::store::{
-    Beat, Epoch, Kind, Leases, LogEntry, LogPage, PAGE_MAX, Pulse, Record, Revision, Scan, Store, StoreError,
-};
 
 /// How long one call may wait for the log to grow.
 const LOG_WAIT: Duration = Duration::from_secs(20);

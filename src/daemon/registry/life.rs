@@ -13,18 +13,18 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub use error::LifeError;
-use error::unavailable;
+use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_store::{
+    Commit, CommitError, Epoch, Group, GroupId, GroupRef, OpenGroup, Opened, Precondition, RecordId,
+    StoreError, Version, Write,
+};
+use omnirelay_wire::fault::Fault;
 
 use super::Registry;
 use super::follow::in_time;
 use super::refresh::Refreshed;
 use super::view::{Tenancy, ViewRecord};
-use crate::core::time::{Millis, whole_ms};
-use crate::daemon::store::{
-    Commit, CommitError, Epoch, Group, GroupId, GroupRef, OpenGroup, Opened, Precondition, RecordId,
-    StoreError, Version, Write,
-};
-use crate::wire::fault::Fault;
+use error::unavailable;
 
 /// How often a life is looked at again when somebody else was faster.
 const TRIES_MAX: usize = 5;

@@ -12,13 +12,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use omnirelay_core::time::{Millis, rfc3339};
+use omnirelay_store::{Change, Epoch, Kind, Record, RecordId, Revision, StoreError, Version};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Registry;
 use super::view::{View, ViewRecord};
-use crate::core::time::{Millis, rfc3339};
-use crate::daemon::store::{Change, Epoch, Kind, Record, RecordId, Revision, StoreError, Version};
 
 /// How long a lost record is held for its owner.
 const HELD_FOR: Duration = Duration::from_secs(600);

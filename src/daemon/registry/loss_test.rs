@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_store::*;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -14,7 +15,6 @@ use super::follow::{follow_log, wait_for};
 use super::heart::{Pace, beat_heart};
 use super::loss::Loss;
 use crate::daemon::audit::AUDIT;
-use crate::daemon::store::*;
 
 const THING: Kind = Kind::of("thing");
 static MIRRORED: [Kind; 1] = [THING];

@@ -36,18 +36,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
-
-use crate::core::audit_seal::mac::MacKey;
-use crate::core::text::chain;
-use crate::daemon::audit;
-use crate::daemon::audit::awaiting::Awaiting;
-use crate::daemon::audit::faults::Faults;
-use crate::daemon::store::{
+use omnirelay_core::text::chain;
+use omnirelay_store::{
     Commit, CommitError, Committed, Epoch, Idempotency, IdempotencyKey, Kind, LogEntry, LogPage, Retention,
     Revision, Store, StoreError,
 };
-use crate::wire::fault::{Code, Fault};
+use omnirelay_wire::fault::{Code, Fault};
+use tokio::sync::Semaphore;
+
+use crate::core::audit_seal::mac::MacKey;
+use crate::daemon::audit;
+use crate::daemon::audit::awaiting::Awaiting;
+use crate::daemon::audit::faults::Faults;
 use complaint::Complaint;
 use confirm::Confirmations;
 use cursor::Cursor;

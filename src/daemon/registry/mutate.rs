@@ -8,6 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_core::text::chain;
+use omnirelay_store::{
+    Commit, CommitError, Committed, Epoch, Idempotency, IdempotencyKey, LogEntry, Precondition, RecordId,
+    Revision, StoreError, Version, Write,
+};
+use omnirelay_wire::fault::Fault;
 use prost::Message;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -18,14 +24,8 @@ use super::cursor::Cursor;
 use super::follow::in_time;
 use super::refusal::{OUTCOME_UNKNOWN, commit_fault, internal, store_fault, unavailable};
 use super::view::{View, ViewRecord};
-use crate::core::text::chain;
 use crate::daemon::audit;
-use crate::daemon::store::{
-    Commit, CommitError, Committed, Epoch, Idempotency, IdempotencyKey, LogEntry, Precondition, RecordId,
-    Revision, StoreError, Version, Write,
-};
 use crate::daemon::surface::{Caller, IfMatch};
-use crate::wire::fault::Fault;
 use refused::{Refused, patience, refuse_decided, unexpected};
 
 /// How often a mutation decides, and how often it waits for the view.

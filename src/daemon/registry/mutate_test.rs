@@ -5,6 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use omnirelay_store::{
+    Commit, Committed, Kind, MemoryStore, Pulse, RecordId, Revision, Store, Version, Write,
+};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerChange;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep};
 
@@ -13,12 +18,7 @@ use super::faulty::{Call, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
 use super::mutate::{Decision, Mutation, Reader};
 use super::view::Applied;
-use crate::daemon::store::{
-    Commit, Committed, Kind, MemoryStore, Pulse, RecordId, Revision, Store, Version, Write,
-};
 use crate::daemon::surface::{Caller, IfMatch};
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::omnirelay::mesh::control::v1::PeerChange;
 
 const THING: Kind = Kind::of("thing");
 static MIRRORED: [Kind; 1] = [THING];
@@ -194,8 +194,8 @@ async fn a_change_that_meets_another_epoch_is_decided_again_in_it_unless_it_expe
     }
 }
 
-fn all() -> crate::daemon::store::Scan {
-    crate::daemon::store::Scan { kind: THING, after: None, backwards: false, limit: 10 }
+fn all() -> omnirelay_store::Scan {
+    omnirelay_store::Scan { kind: THING, after: None, backwards: false, limit: 10 }
 }
 
 #[tokio::test(start_paused = true)]

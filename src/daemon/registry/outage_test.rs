@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_store::*;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -11,7 +12,6 @@ use super::Registry;
 use super::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
 use super::heart::{Heard, Pace, beat_heart};
-use crate::daemon::store::*;
 
 const THING: Kind = Kind::of("thing");
 static MIRRORED: [Kind; 1] = [THING];

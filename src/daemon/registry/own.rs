@@ -4,10 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use omnirelay_store::{Epoch, Group, GroupId, GroupRef};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-
-use crate::daemon::store::{Epoch, Group, GroupId, GroupRef};
 
 /// How much earlier than the store a holder takes its group for over.
 const MARGIN: Duration = Duration::from_millis(250);

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use omnirelay_store::Revision;
 use tokio::sync::watch;
 use tokio::time::timeout;
-
-use crate::daemon::store::Revision;
 
 /// Through which revision somebody has come. It can be read and waited for, and not be told by whoever holds it.
 #[derive(Clone)]

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use omnirelay_store::{Commit, CommitError, StoreError};
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
+
 use super::Registry;
 use super::follow::in_time;
 use crate::daemon::audit;
-use crate::daemon::store::{Commit, CommitError, StoreError};
 use crate::daemon::surface::Caller;
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
 
 /// How long an audit record may take by itself.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(2);

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::iter;
+use omnirelay_core::text::chain;
+use omnirelay_core::time::Millis;
+use omnirelay_store::{Beat, GroupRef, PAGE_MAX, Pulse, RecordId, StoreError};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info};
 
 use super::Registry;
 use super::view::ViewRecord;
-use crate::core::text::chain;
-use crate::core::time::Millis;
-use crate::daemon::store::{Beat, GroupRef, PAGE_MAX, Pulse, RecordId, StoreError};
 
 /// How many refreshes may wait for a pulse.
 const WAITING_MAX: usize = 65_536;

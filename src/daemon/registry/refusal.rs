@@ -1,9 +1,10 @@
 //! Why a mutation was not carried out, as its caller is told.
 
+use omnirelay_store::{CommitError, StoreError, Version};
+use omnirelay_wire::fault::{Code, Fault};
+
 use super::mutate::Mutation;
-use crate::daemon::store::{CommitError, StoreError, Version};
 use crate::daemon::surface::IfMatch;
-use crate::wire::fault::{Code, Fault};
 
 /// The reason of a fault after which the change may have been made.
 pub(super) const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";

@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_core::time::Millis;
+use omnirelay_store::{
+    Change, Commit, Committed, Epoch, Kind, LogEntry, MemoryStore, Record, RecordId, Retention, Revision,
+    Store, Version, Write,
+};
 
 use super::cursor::Cursor;
 use super::follow::{follow_log, wait_for};
 use super::view::{Applied, Loaded, View};
 use super::watch::{ResetReason, Watch, WatchEvent};
 use super::{Registry, parse_cursor};
-use crate::core::time::Millis;
-use crate::daemon::store::{
-    Change, Commit, Committed, Epoch, Kind, LogEntry, MemoryStore, Record, RecordId, Retention, Revision,
-    Store, Version, Write,
-};
 
 const THING: Kind = Kind::of("thing");
 const OTHER: Kind = Kind::of("other");

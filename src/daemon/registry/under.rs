@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use omnirelay_store::{Kind, Record, Scan, StoreError};
+
 use super::Registry;
 use super::follow::in_time;
-use crate::daemon::store::{Kind, Record, Scan, StoreError};
 
 /// How many records are read at a time: a page keeps the store from serving others.
 const PAGE: usize = 512;

@@ -26,13 +26,14 @@ pub use confirmed::{Split, ToConfirm};
 use lock::{read, write};
 pub use tenancy::Tenancy;
 
+use omnirelay_core::time::Millis;
+use omnirelay_store::{
+    Beat, Change, Epoch, Grace, Group, GroupId, GroupRef, Kind, Lease, LogEntry, Record, RecordId, Revision,
+};
+
 use super::contact::Contact;
 use super::cursor::Cursor;
 use super::loss::EpochChange;
-use crate::core::time::Millis;
-use crate::daemon::store::{
-    Beat, Change, Epoch, Grace, Group, GroupId, GroupRef, Kind, Lease, LogEntry, Record, RecordId, Revision,
-};
 
 /// How many commits the view keeps to serve watches and pages without asking the store.
 const RECENT_MAX: usize = 1024;

@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_core::time::Millis;
+use omnirelay_store::{Kind, LogEntry, StoreError};
 use tokio::time::Instant;
 
 use super::Registry;
 use super::cursor::Cursor;
 use super::view::{Head, ViewChange, ViewEntry, ViewRecord};
-use crate::core::time::Millis;
-use crate::daemon::store::{Kind, LogEntry, StoreError};
 
 /// How often a quiet watch says how far it has looked.
 pub const PROGRESS_EVERY: Duration = Duration::from_secs(15);

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_store::{Epoch, RecordId};
+use omnirelay_wire::fault::{Code, Fault};
 use tokio::time::{Instant, timeout_at};
 
 use super::Registry;
 use super::view::ViewRecord;
-use crate::daemon::store::{Epoch, RecordId};
-use crate::wire::fault::{Code, Fault};
 
 /// How long whoever asks for a record waits that a new epoch has lost.
 const RESTORE_WAIT: Duration = Duration::from_secs(2);

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_wire::telemetry::Shape;
 use tokio::task::JoinSet;
 
 use super::commands::Commands;
@@ -18,7 +19,6 @@ use crate::daemon::config::{RelayConfig, TelemetryWire};
 use crate::daemon::metrics::{Metrics, PublishMetrics, RelayMetrics, ReportsMetrics, SinkMetrics};
 use crate::daemon::publish::Publications;
 use crate::daemon::registry::Registry;
-use crate::wire::telemetry::Shape;
 
 /// How long keys that are taken back and sinks that are closed may take, each.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -179,10 +179,11 @@ fn acknowledges(sinks: Arc<Sinks>) -> impl Fn() -> bool + Send + Sync + 'static 
 
 #[cfg(test)]
 mod tests {
+    use omnirelay_wire::pb::aeroarc::agent::v1::TelemetryFrame;
+
     use super::*;
     use crate::daemon::config::{AcknowledgeWhen, FileSinkConfig, HttpSinkConfig, SinksConfig};
     use crate::daemon::relay::batch::{Batch, Frame};
-    use crate::wire::pb::aeroarc::agent::v1::TelemetryFrame;
 
     /// Sinks with a server that nobody listens at, once it has failed.
     async fn failing(with_file: bool, folder: &Path) -> Arc<Sinks> {

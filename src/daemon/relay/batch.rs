@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-
-use crate::wire::pb::aeroarc::agent::v1::TelemetryFrame;
+use omnirelay_wire::pb::aeroarc::agent::v1::TelemetryFrame;
 
 /// What a decoded frame holds in memory beside its bytes, about; its fields not counted.
 const FRAME_HELD_BYTES: usize = 300;

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::kept::Kept;
+use omnirelay_wire::pb::aeroarc::agent::v1 as pb;
+use omnirelay_wire::raw::Raw;
+use omnirelay_wire::telemetry::{Shape, command_to_agent};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::RELAY_RUNBOOK;
 use super::sessions::{CONTEXT_ID_BYTES_MAX, Sessions, Stream, Unsent};
 use super::stream::CommandAcks;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::kept::Kept;
-use crate::wire::pb::aeroarc::agent::v1 as pb;
-use crate::wire::raw::Raw;
-use crate::wire::telemetry::{Shape, command_to_agent};
 use pb::operation_context_command_ack::Status;
 
 /// How many commands are remembered, and for how long.

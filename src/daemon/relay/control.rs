@@ -3,6 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_core::names::check_id;
+use omnirelay_core::text::chain;
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::kept::Kept;
+use omnirelay_wire::pb::aeroarc::agent::v1 as agent_pb;
+use omnirelay_wire::pb::aeroarc::relay::v1 as pb;
 use prost::Message;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
@@ -10,16 +16,10 @@ use tonic::{Request, Response, Status};
 use super::RELAY_RUNBOOK;
 use super::commands::{Answer, COMMAND_BYTES_MAX, Commands, Order};
 use super::sessions::{CONTEXT_ID_BYTES_MAX, Sessions, is_context_id};
-use crate::core::names::check_id;
-use crate::core::text::chain;
 use crate::daemon::objects::{self, listing};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::record::Deed;
 use crate::daemon::surface::Caller;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::kept::Kept;
-use crate::wire::pb::aeroarc::agent::v1 as agent_pb;
-use crate::wire::pb::aeroarc::relay::v1 as pb;
 
 /// The most sessions of one page.
 const PAGE_SIZE_MAX: usize = 1000;

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use omnirelay_core::names::check_id;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::aeroarc::agent::v1 as pb;
+use omnirelay_wire::raw::Raw;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::sessions::Sessions;
 use super::stream::{Acks, Intake};
-use crate::core::names::check_id;
-use crate::wire::fault::Fault;
-use crate::wire::pb::aeroarc::agent::v1 as pb;
-use crate::wire::raw::Raw;
 
 /// The metadata that names the agent of a stream.
 pub const AGENT_ID: &str = "aero-arc-agent-id";

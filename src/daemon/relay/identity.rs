@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use crate::core::names::check_id;
+use omnirelay_core::names::check_id;
+
 use crate::daemon::config::RelayConfig;
 
-pub use crate::core::names::ID_BYTES_MAX;
+pub use omnirelay_core::names::ID_BYTES_MAX;
 
 /// What a relay without a name of its own is called.
 const NAMELESS: &str = "relay";

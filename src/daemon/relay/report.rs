@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use omnirelay_wire::pb::aeroarc::registry::v1::Relay;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Status};
@@ -24,7 +25,6 @@ use tracing::{debug, info, warn};
 use crate::daemon::config::RelayRegistryConfig;
 use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::relay::RELAY_RUNBOOK;
-use crate::wire::pb::aeroarc::registry::v1::Relay;
 use held::{Heard, Held, News, Word};
 use trouble::{Trouble, is_away, shortened};
 

@@ -10,19 +10,19 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use omnirelay_core::text::is_unseen;
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::aeroarc::agent::v1 as agent_pb;
+use omnirelay_wire::pb::aeroarc::relay::v1::DroneStatus;
+use omnirelay_wire::raw::Raw;
+use omnirelay_wire::telemetry::Shape;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::published::{drone_key, drone_value};
 use super::report::Reports;
-use crate::core::text::is_unseen;
 use crate::daemon::chance::random_secret;
 use crate::daemon::publish::Publications;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::aeroarc::agent::v1 as agent_pb;
-use crate::wire::pb::aeroarc::relay::v1::DroneStatus;
-use crate::wire::raw::Raw;
-use crate::wire::telemetry::Shape;
 
 /// How many streams of one agent are served at a time; the oldest is ended for one more.
 const STREAMS_PER_AGENT_MAX: usize = 8;

@@ -1,10 +1,10 @@
 use async_trait::async_trait;
+use omnirelay_wire::pb::aeroarc::registry::v1::Relay;
 use tonic::Status;
 
 use super::*;
 use crate::daemon::config::RelayRegistryConfig;
 use crate::daemon::relay::report::RelayRegistry;
-use crate::wire::pb::aeroarc::registry::v1::Relay;
 
 fn sessions(sessions_max: usize) -> Sessions {
     sessions_told_of(sessions_max, Arc::default())

@@ -11,6 +11,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
+use omnirelay_core::names::check_id;
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::kept::Kept;
+use omnirelay_wire::pb::aeroarc::agent::v1 as pb;
+use omnirelay_wire::raw::Raw;
+use omnirelay_wire::telemetry::{FromAgent, Garbled, Shape, shape_of};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::task::coop::consume_budget;
@@ -22,15 +28,9 @@ use super::RELAY_RUNBOOK;
 use super::batch::{Batch, Frame};
 use super::sessions::{Ending, Orders, Sessions, Stream, unix_ns};
 use super::sinks::{NotTaken, Sinks};
-use crate::core::names::check_id;
 use crate::daemon::chance::random_part;
 use crate::daemon::metrics::{RelayMetrics, SourceCounts};
 use crate::daemon::telemetry::{Pace, Turn};
-use crate::wire::fault::{Code, Fault};
-use crate::wire::kept::Kept;
-use crate::wire::pb::aeroarc::agent::v1 as pb;
-use crate::wire::raw::Raw;
-use crate::wire::telemetry::{FromAgent, Garbled, Shape, shape_of};
 use pb::telemetry_ack::Status as AckStatus;
 
 /// How many messages, and about how many bytes of frames, are read before something else has its turn.

@@ -5,6 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_core::text::chain;
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::Operation;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::operation::State;
+use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -15,7 +21,6 @@ use super::foreign::{Beside, Foreign};
 use super::local::{LOCAL, outcome};
 use super::target::{Catalogue, Outcome, Target, Trouble, count};
 use crate::core::register::{Held, Plan, Rest, brakes, plan};
-use crate::core::text::chain;
 use crate::daemon::config::peer_service;
 use crate::daemon::objects::advertisements::pool::{BATCH_MAX, Producer, Push};
 use crate::daemon::objects::{SCHEMA_VERSION, check_reason};
@@ -23,11 +28,6 @@ use crate::daemon::operations::{Begun, Repeat, Running};
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::record::Deed;
 use crate::daemon::surface::Caller;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::omnirelay::mesh::control::v1::Operation;
-use crate::wire::pb::omnirelay::mesh::control::v1::operation::State;
-use crate::wire::pb::omnirelay::registers::v1 as pb;
-use crate::wire::pb::omnirelay::store::v1::AdvertisementValue;
 use pb::planned_change::Action;
 
 /// What a resync is called.

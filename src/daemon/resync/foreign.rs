@@ -5,6 +5,8 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use omnirelay_core::text::{chain, is_unseen};
+use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
@@ -15,9 +17,7 @@ use tracing::debug;
 use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
 use crate::core::register::check_register_id;
 use crate::core::strays::Dared;
-use crate::core::text::{chain, is_unseen};
 use crate::daemon::registry::Registry;
-use crate::wire::pb::omnirelay::registers::v1 as pb;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one call may take.

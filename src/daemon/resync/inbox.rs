@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use omnirelay_store::Revision;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
-
-use crate::daemon::store::Revision;
 
 /// Of more changes than this, all is pushed.
 const IDS_MAX: usize = 10_000;

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_core::text::chain;
+use omnirelay_store::StoreError;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
+
 use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
 use crate::core::register::{Held, Rest, plan};
 use crate::core::strays::Dared;
-use crate::core::text::chain;
 use crate::daemon::objects::advertisements::pool::{BATCH, Pool, Producer, Push, Pushed};
 use crate::daemon::registry::Registry;
-use crate::daemon::store::StoreError;
-use crate::wire::fault::Fault;
-use crate::wire::pb::omnirelay::registers::v1 as pb;
 
 /// What the daemon's own pool is called.
 pub const LOCAL: &str = "local";

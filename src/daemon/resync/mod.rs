@@ -15,21 +15,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_core::text::shown;
+use omnirelay_store::{Epoch, Revision};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use reqwest::Url;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::core::text::shown;
 use crate::daemon::metrics::{CountPool, RegistersMetrics};
 use crate::daemon::objects::{Envelope, head_cursor, registers};
 use crate::daemon::operations::Operations;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::wait_for;
 use crate::daemon::registry::watch::{Watch, WatchEvent};
-use crate::daemon::store::{Epoch, Revision};
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::omnirelay::registers::v1 as pb;
 use demand::{Job, WAITING_MAX};
 use drive::{Brought, Line};
 use foreign::Foreign;

@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use omnirelay_core::time::Millis;
+use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisementSyncState;
+use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_sync_state::Status;
+use omnirelay_wire::timestamp::timestamp;
 use tracing::{debug, info, warn};
 
 use super::target::{Outcome, Trouble, count};
-use crate::core::time::{Millis, timestamp};
 use crate::daemon::metrics::RegistersMetrics;
-use crate::wire::pb::omnirelay::registers::v1::AdvertisementSyncState;
-use crate::wire::pb::omnirelay::registers::v1::advertisement_sync_state::Status;
 
 /// Where operators read what to do.
 const REGISTERS_RUNBOOK: &str = "docs/runbooks/registers.md";

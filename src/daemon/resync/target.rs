@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_store::StoreError;
+use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
+
 use crate::core::register::advertisement_of;
 use crate::core::strays::{Dared, Found, dare};
 use crate::daemon::objects::registers;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::in_time;
 use crate::daemon::registry::view::Head;
-use crate::daemon::store::StoreError;
-use crate::wire::pb::omnirelay::registers::v1 as pb;
-use crate::wire::pb::omnirelay::store::v1::RegisterValue;
 
 /// How long reading the traces of deletions may take.
 const TRACES_TIMEOUT: Duration = Duration::from_secs(10);

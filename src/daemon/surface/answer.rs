@@ -8,13 +8,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::problem::{self, Problem};
 
 use super::accept::weight;
 use super::caller::RequestId;
 use super::in_flight::InFlight;
 use super::pipeline::stamp;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::problem::{self, Problem};
 
 /// Smaller answers are not worth compressing.
 const GZIP_BYTES_MIN: usize = 1024;

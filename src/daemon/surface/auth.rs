@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, Uri};
+use omnirelay_wire::fault::{Code, Fault};
 
 use super::caller::{self, PeerInfo, Principal, Scope, Scopes};
-use crate::wire::fault::{Code, Fault};
 
 /// By which a browser says, in each request, whether the page that caused it is of the address that is called.
 const SEC_FETCH_SITE: http::HeaderName = http::HeaderName::from_static("sec-fetch-site");

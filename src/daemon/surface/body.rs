@@ -8,6 +8,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
+use omnirelay_wire::fault::{Code, Fault};
 use serde_json::Value;
 use tonic::body::Body;
 
@@ -15,7 +16,6 @@ use super::answer::Refusal;
 use super::distinct::Distinct;
 use super::in_flight::Share;
 use super::shape::shortened;
-use crate::wire::fault::{Code, Fault};
 
 /// Reads and parses a body; `None` when there is none.
 ///

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use http::{Request, Response};
+use omnirelay_wire::bounded::Bounded;
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -21,7 +22,6 @@ use super::openapi::Document;
 use super::pipeline::{Defined, GrpcService, Open, Pipeline, Serves, Target};
 use super::routes::Routes;
 use super::{Parts, Surface};
-use crate::wire::bounded::Bounded;
 
 /// Why a surface cannot be built: always a mistake in a definition, found at start.
 #[derive(Debug, thiserror::Error)]

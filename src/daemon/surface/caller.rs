@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use omnirelay_wire::fault::{Code, Fault};
 use tokio::time::Instant;
 
 use super::observe::Protocol;
 use crate::daemon::chance::random_secret;
-use crate::wire::fault::{Code, Fault};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

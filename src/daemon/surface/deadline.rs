@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
+use omnirelay_wire::fault::{Code, Fault};
 use tokio::time::Instant;
 
 use super::caller::{Caller, refused};
-use crate::wire::fault::{Code, Fault};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const OMNIRELAY_TIMEOUT: HeaderName = HeaderName::from_static("omnirelay-timeout");

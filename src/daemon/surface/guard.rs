@@ -9,6 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
+use omnirelay_wire::codec::undecodable;
+use omnirelay_wire::fault::{Code, Fault};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 use tonic::body::Body;
@@ -17,8 +19,6 @@ use super::deadline;
 use super::observe::Watched;
 use super::pipeline::{grpc_code, is_internal, panic_text};
 use super::received;
-use crate::wire::codec::undecodable;
-use crate::wire::fault::{Code, Fault};
 
 /// After how many pieces of a stream that always has more it is looked whether it has to end: looking for each
 /// would cost more than what most of them hold.

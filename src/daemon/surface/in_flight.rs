@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use omnirelay_wire::fault::{Code, Fault};
 use tokio::sync::Semaphore;
-
-use crate::wire::fault::{Code, Fault};
 
 /// What is not larger is not counted, in bytes: keeping count of it would cost more than it takes.
 const UNCOUNTED_BYTES: usize = 4096;

@@ -1,5 +1,6 @@
 //! HTTP/JSON calls: each becomes a message, passes the pipeline, and its answer becomes JSON.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body as HttpBody;
@@ -7,10 +8,11 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::json::JsonError;
 use prost_reflect::FieldDescriptor;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 use tonic::body::Body;
 
 use super::accept::{self, Form};
@@ -26,8 +28,6 @@ use super::query;
 use super::routes::{Binding, BodyRule, Choice};
 use super::shape::{Place, fit_field, fit_message};
 use super::sse::EventStream;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::json::JsonError;
 
 /// Set by an operation whose answer the caller has seen already.
 const NOT_MODIFIED: HeaderName = HeaderName::from_static("omnirelay-not-modified");

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use omnirelay_wire::fault::Fault;
+
 use super::caller::RequestId;
 use crate::daemon::telemetry::{Pace, Turn};
-use crate::wire::fault::Fault;
 
 /// How often, of each sort.
 #[derive(Debug)]

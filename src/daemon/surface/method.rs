@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use omnirelay_wire::json::MethodJson;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, ExtensionDescriptor, MessageDescriptor, MethodDescriptor, Value,
 };
@@ -10,7 +11,6 @@ use prost_reflect::{
 use super::SurfaceError;
 use super::caller::Scope;
 use super::dialect::Dialect;
-use crate::wire::json::MethodJson;
 
 /// The descriptors of some services, and the JSON converters of their methods.
 #[derive(Clone, Copy)]
@@ -22,7 +22,7 @@ pub struct Definition {
 
 /// The daemon's own services.
 pub static OMNIRELAY: Definition =
-    Definition { descriptors: crate::wire::descriptors::ENCODED, methods: crate::wire::json::METHODS };
+    Definition { descriptors: omnirelay_wire::descriptors::ENCODED, methods: omnirelay_wire::json::METHODS };
 
 /// The largest HTTP body or gRPC message of a method that sets no limit of its own, in bytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;

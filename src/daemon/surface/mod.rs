@@ -65,14 +65,14 @@ pub use serve::{Drained, Limits, serve, serve_with};
 pub use tls::{Tls, TlsError};
 pub use unix::serve_unix;
 
+use omnirelay_wire::fault::{Code, Fault};
+
 use answer::Refusal;
 use builder::NoRoute;
 use caller::RequestIds;
 use openapi::Document;
 use pipeline::{Pipeline, fault_response, stamp};
 use routes::{Found, Routes};
-
-use crate::wire::fault::{Code, Fault};
 
 /// Everything a listener serves. Cheap to clone; all clones are one.
 #[derive(Clone)]

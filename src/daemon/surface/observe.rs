@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Response};
+use omnirelay_wire::fault::Fault;
 use tonic::body::Body;
 
 use super::caller::RequestId;
@@ -13,7 +14,6 @@ use super::lines::{Lines, is_refusal};
 use super::method::Method;
 use super::pipeline::{Pipeline, fault_response, grpc_code};
 use crate::daemon::telemetry::Turn;
-use crate::wire::fault::Fault;
 
 /// Hears of every finished call, on the task that served it: it must not wait.
 pub trait RequestObserver: Send + Sync + 'static {

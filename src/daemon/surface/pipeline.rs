@@ -11,6 +11,9 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, BodyStream, StreamBody};
+use omnirelay_wire::bounded::Bounded;
+use omnirelay_wire::codec::{oversized, undecodable};
+use omnirelay_wire::fault::{Code, Fault};
 use tokio::sync::watch;
 use tonic::body::Body;
 use tower::ServiceExt as _;
@@ -25,9 +28,6 @@ use super::lines::Lines;
 use super::method::Method;
 use super::observe::{Protocol, RequestObserver, Watched};
 use super::received::{self, Received};
-use crate::wire::bounded::Bounded;
-use crate::wire::codec::{oversized, undecodable};
-use crate::wire::fault::{Code, Fault};
 
 /// Says which version of the daemon answers.
 pub(super) const SERVER_VERSION: (HeaderName, HeaderValue) = (

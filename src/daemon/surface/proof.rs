@@ -8,11 +8,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use omnirelay_wire::fault::{Code, Fault};
 use ring::hmac;
 
 use super::auth::Authenticator;
 use super::caller::{PeerInfo, Principal, Scopes};
-use crate::wire::fault::{Code, Fault};
 
 /// A secret that proves who sends it.
 #[derive(Clone)]

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
+use omnirelay_core::text::is_unseen;
+use omnirelay_wire::fault::{Code, Fault};
 use percent_encoding::percent_decode_str;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
 
 use super::shape::{Place, bad_field, field_named, fit_text, is_well_known, shortened};
-use crate::core::text::is_unseen;
-use crate::wire::fault::{Code, Fault};
 
 /// The longest value a path may hold, in bytes; no object's name is longer.
 const PATH_VALUE_BYTES_MAX: usize = 1024;

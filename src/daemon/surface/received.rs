@@ -6,13 +6,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::Frame;
+use omnirelay_wire::fault::{Code, Fault};
 use tonic::Status;
 use tonic::body::Body;
 
 use super::frame::{FrameError, Scan};
 use super::guard::{self, Draining};
 use super::in_flight::Share;
-use crate::wire::fault::{Code, Fault};
 
 /// What came in, until something is wrong with it.
 pub(super) struct Received {

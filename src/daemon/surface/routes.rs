@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use omnirelay_wire::json::MethodJson;
 use prost_reflect::{FieldDescriptor, MessageDescriptor};
 
 use super::SurfaceError;
@@ -12,7 +13,6 @@ use super::required::Required;
 use super::shape::{Reading, Unknown};
 use super::sse::EventFields;
 use super::template::Template;
-use crate::wire::json::MethodJson;
 
 /// The prefix under which every `/control` route stands as well.
 const ALIAS: &str = "/omnirelay";

@@ -6,12 +6,12 @@
 
 use std::fmt;
 
+use omnirelay_core::text::printable;
+use omnirelay_wire::fault::{Code, Fault};
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Number, Value};
 
 use super::required::Required;
-use crate::core::text::printable;
-use crate::wire::fault::{Code, Fault};
 
 /// What is done with a field the message does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

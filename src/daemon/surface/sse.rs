@@ -10,6 +10,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
+use omnirelay_core::text::is_unseen;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::json::JsonError;
+use omnirelay_wire::problem::Problem;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost_reflect::{Kind, MessageDescriptor};
 use tokio::time::{Instant, Sleep};
@@ -20,10 +24,6 @@ use super::accept::Form;
 use super::caller::RequestId;
 use super::frame::Frames;
 use super::routes::Binding;
-use crate::core::text::is_unseen;
-use crate::wire::fault::Fault;
-use crate::wire::json::JsonError;
-use crate::wire::problem::Problem;
 
 /// How long a client waits before it reconnects, in milliseconds.
 const RETRY: &str = "retry: 2000\n\n";

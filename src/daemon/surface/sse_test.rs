@@ -1,13 +1,13 @@
 use std::cell::Cell;
 
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::{Peer, PeerEvent, peer_event::Type};
 use prost::Message as _;
 use prost_reflect::DescriptorPool;
 
 use super::*;
-use crate::wire::pb::omnirelay::mesh::control::v1::{Peer, PeerEvent, peer_event::Type};
 
 fn fields_of(message: &str) -> EventFields {
-    let pool = DescriptorPool::decode(crate::wire::descriptors::ENCODED).unwrap();
+    let pool = DescriptorPool::decode(omnirelay_wire::descriptors::ENCODED).unwrap();
     EventFields::of(&pool.get_message_by_name(message).unwrap())
 }
 

@@ -5,12 +5,11 @@ use std::error::Error;
 use std::fmt::{self, Debug, Write as _};
 use std::io;
 
+use omnirelay_core::text::{chain, is_unseen, printable};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
-
-use crate::core::text::{chain, is_unseen, printable};
 
 /// The fields of the text format: `name=value`, the value in quotes unless it is one plain word.
 pub(super) struct TextFields;

@@ -58,7 +58,7 @@ fn a_value_stays_one_value_on_one_line() {
     assert_eq!(lines[3], format!("error error={quoted}"));
     assert_eq!(lines[4], r#"forged scope="a b=c""#);
     for line in text.lines() {
-        assert!(!line.contains(crate::core::text::is_unseen), "{line}");
+        assert!(!line.contains(omnirelay_core::text::is_unseen), "{line}");
     }
 }
 
@@ -81,7 +81,7 @@ fn plain_words_stay_as_they_are() {
 fn json_shows_all_characters_and_means_the_same() {
     let text = logged(LogFormat::Json, false, || info!(scope = %EVIL, flag = "\u{e0061}", "x"));
     assert_eq!(text.matches('\n').count(), 1, "{text:?}");
-    assert!(!text.trim_end().contains(crate::core::text::is_unseen), "{text:?}");
+    assert!(!text.trim_end().contains(omnirelay_core::text::is_unseen), "{text:?}");
     let line: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((line["scope"].as_str(), line["flag"].as_str()), (Some(EVIL), Some("\u{e0061}")));
 }

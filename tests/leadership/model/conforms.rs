@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::{
+use omnirelay_core::time::Millis;
+use omnirelay_store::{
     Commit, CommitError, Committed, Epoch, Fence, GroupId, GroupRef, Kind, LeaseOp, ManualClock, MemoryStore,
     OpenGroup, Opened, Pulse, REPLACED_MAX, RecordId, Store as _, StoreError, Write,
 };

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
-use omnirelay::daemon::store::redis::link::RedisOptions;
-use omnirelay::daemon::store::{
+use omnirelay_sdk::FencingGate;
+use omnirelay_store::redis::link::RedisOptions;
+use omnirelay_store::{
     Commit, CommitError, Committed, Epoch, Fence, Kind, RecordId, RedisStore, Store, StoreError, Write,
 };
-use omnirelay::sdk::FencingGate;
 
 use crate::history::{Gate, Outcome, Place};
 use crate::recorder::Recorder;

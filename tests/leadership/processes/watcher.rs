@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use omnirelay::daemon::audit::AUDIT;
-use omnirelay::daemon::store::{
-    Epoch, GroupRef, LogEntry, LogPage, Pulse, Record, RedisStore, Revision, Store,
-};
-use omnirelay::wire::pb::omnirelay::store::v1::AuditValue;
+use omnirelay_store::{Epoch, GroupRef, LogEntry, LogPage, Pulse, Record, RedisStore, Revision, Store};
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 
 use super::gates::{Gates, store};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omnirelay::daemon::store::{
+use omnirelay_store::{
     Beat, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey, Leases, LogPage,
     OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store, StoreError,
 };

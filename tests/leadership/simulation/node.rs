@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use omnirelay::core::labels::Labels;
 use omnirelay::daemon::metrics::Metrics;
 use omnirelay::daemon::objects::leaders::LEADERSHIP;
 use omnirelay::daemon::objects::leaders::campaign::{CampaignSettings, Campaigner};
@@ -16,8 +15,9 @@ use omnirelay::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use omnirelay::daemon::presence::keep_present;
 use omnirelay::daemon::registry::Registry;
 use omnirelay::daemon::registry::follow::follow_log;
-use omnirelay::daemon::store::{Kind, Retention};
-use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_core::labels::Labels;
+use omnirelay_store::{Kind, Retention};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 

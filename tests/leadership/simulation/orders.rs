@@ -7,11 +7,12 @@ use omnirelay::daemon::objects::leaders::Leaders;
 use omnirelay::daemon::objects::peers::Peers;
 use omnirelay::daemon::registry::Registry;
 use omnirelay::daemon::surface::{Caller, Protocol, RequestId, Scopes};
-use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
-use pb::leadership_control_service_server::LeadershipControlService;
-use pb::peer_control_service_server::PeerControlService;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tokio::time::Instant;
 use tonic::{Request, Status};
+
+use pb::leadership_control_service_server::LeadershipControlService;
+use pb::peer_control_service_server::PeerControlService;
 
 /// How long whoever orders something waits.
 const PATIENCE: Duration = Duration::from_secs(12);

@@ -4,14 +4,14 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use omnirelay::core::time::Millis;
 use omnirelay::daemon::audit::AUDIT;
 use omnirelay::daemon::objects::peers::{PEER, node_of_session};
-use omnirelay::daemon::store::{
+use omnirelay_core::time::Millis;
+use omnirelay_store::{
     Beat, Clock, Commit, CommitError, Committed, Epoch, Group, LeaseOp, LogEntry, LogPage, MemoryStore,
     Pulse, Record, Revision, Scan, Store, StoreError,
 };
-use omnirelay::wire::pb::omnirelay::store::v1::{AuditValue, PeerValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, PeerValue};
 use prost::Message;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -208,8 +208,7 @@ impl Server {
     }
 
     fn note(&self, epoch: Epoch, entry: &LogEntry) {
-        let node_of =
-            |of: &omnirelay::daemon::store::GroupRef| node_of_session(&of.id).unwrap_or_default().to_owned();
+        let node_of = |of: &omnirelay_store::GroupRef| node_of_session(&of.id).unwrap_or_default().to_owned();
         let events = Event::of_log(epoch, entry, node_of);
         for event in &events {
             if let Event::Granted(grant) = event {
@@ -272,7 +271,7 @@ impl Server {
 #[tokio::test(start_paused = true)]
 async fn a_failover_loses_what_came_after_the_copy() {
     use bytes::Bytes;
-    use omnirelay::daemon::store::{GroupId, OpenGroup, Opened, RecordId, Write};
+    use omnirelay_store::{GroupId, OpenGroup, Opened, RecordId, Write};
 
     let ttl = Duration::from_secs(2);
     let server = Server::new(Defect::Sound, ttl, Arc::new(Recorder::of_runtime()), Arc::default());

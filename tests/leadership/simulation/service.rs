@@ -10,10 +10,10 @@ use omnirelay::core::lease::Standing;
 use omnirelay::daemon::objects::leaders::campaign::Campaigner;
 use omnirelay::daemon::objects::peers::session_id;
 use omnirelay::daemon::registry::Registry;
-use omnirelay::daemon::store::{
+use omnirelay_sdk::gate::FencingGate;
+use omnirelay_store::{
     Commit, CommitError, Committed, Epoch, Fence, GroupRef, Kind, RecordId, StoreError, Write,
 };
-use omnirelay::sdk::gate::FencingGate;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::node::Mesh;

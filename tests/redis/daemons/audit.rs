@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use omnirelay::wire::pb::omnirelay::store::v1::AuditValue;
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message as _;
 use serde_json::Value;
 

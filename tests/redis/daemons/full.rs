@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use omnirelay::daemon::store::redis::link::RedisOptions;
-use omnirelay::daemon::store::{
+use omnirelay_store::redis::link::RedisOptions;
+use omnirelay_store::{
     Commit, CommitError, Committed, Epoch, GroupId, Kind, LeaseOp, OpenGroup, Opened, Pulse, RecordId,
     RedisStore, Store, StoreError, Write,
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use omnirelay::daemon::store::{
+use omnirelay_store::{
     Commit, CommitError, Committed, Idempotency, LogEntry, MemoryStore, Precondition, Record, Revision,
     Store, StoreError, VALUE_BYTES_MAX, Version, Write,
 };

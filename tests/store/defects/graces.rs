@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::{
+use omnirelay_core::time::Millis;
+use omnirelay_store::{
     Beat, Commit, Grace, GroupId, GroupRef, Housekept, Kind, MemoryStore, Pulse, Record, Store, Write,
 };
 

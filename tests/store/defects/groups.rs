@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::{
+use omnirelay_core::time::Millis;
+use omnirelay_store::{
     Beat, Commit, CommitError, Epoch, Group, GroupRef, Kind, MemoryStore, OpenGroup, Opened, Precondition,
     Pulse, Record, RecordId, ScanPage, Store, Version, Write,
 };

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use omnirelay::daemon::store::{
+use omnirelay_store::{
     Change, Commit, Committed, LogEntry, MemoryStore, PAGE_MAX, Record, Revision, Scan, ScanPage, Store,
     Version, Write,
 };
@@ -109,8 +109,8 @@ async fn as_if_made(store: &MemoryStore, commit: &Commit) -> LogEntry {
         version,
         revision,
         group: None,
-        created_at: omnirelay::core::time::Millis(0),
-        updated_at: omnirelay::core::time::Millis(0),
+        created_at: omnirelay_core::time::Millis(0),
+        updated_at: omnirelay_core::time::Millis(0),
         writer: commit.writer.clone(),
         deleted: false,
     });

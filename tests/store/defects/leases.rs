@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::{
+use omnirelay_core::time::Millis;
+use omnirelay_store::{
     Commit, CommitError, Lease, LeaseOp, LogEntry, MemoryStore, OpenGroup, Opened, Pulse, Store,
 };
 

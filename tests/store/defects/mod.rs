@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::{
+use omnirelay_core::time::Millis;
+use omnirelay_store::{
     Beat, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey, Lease, Leases,
     LogEntry, LogPage, ManualClock, MemoryStore, OpenGroup, Opened, Pulse, Record, Retention, Revision, Scan,
     ScanPage, Store, StoreError,
@@ -118,7 +118,7 @@ pub async fn blank(store: &MemoryStore) -> Commit {
 
 /// A junk commit: what a store writes that should have written nothing.
 pub async fn write_junk(store: &MemoryStore) {
-    use omnirelay::daemon::store::{Kind, RecordId, Write};
+    use omnirelay_store::{Kind, RecordId, Write};
     let id = RecordId::new(Kind::of("junk"), "junk");
     let writes = vec![Write::Put { id, value: bytes::Bytes::new(), group: None }];
     store.commit(Commit { writes, ..blank(store).await }).await.expect("a junk commit");

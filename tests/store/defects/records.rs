@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use omnirelay::daemon::store::{
+use omnirelay_store::{
     Housekept, Kind, LogEntry, LogPage, PAGE_MAX, Record, RecordId, Retention, Revision, Scan, ScanPage,
     Store, Version,
 };

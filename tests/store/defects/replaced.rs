@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::{
+use omnirelay_core::time::Millis;
+use omnirelay_store::{
     Commit, CommitError, Group, GroupId, GroupRef, Lease, LeaseOp, MemoryStore, OpenGroup, Opened, Pulse,
     REPLACED_MAX, Store,
 };

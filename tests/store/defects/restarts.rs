@@ -1,6 +1,6 @@
 //! Defects that show after a restart: each is of one state.
 
-use omnirelay::daemon::store::{Beat, Lease, LogEntry, LogPage, Record, ScanPage, Version};
+use omnirelay_store::{Beat, Lease, LogEntry, LogPage, Record, ScanPage, Version};
 
 use super::{Defect, Restart, altering};
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay::daemon::store::{
+use omnirelay_store::{
     Commit, EmbeddedStore, GroupId, Kind, OpenGroup, RecordId, Revision, Scan, Store, StoreError, Write,
 };
 

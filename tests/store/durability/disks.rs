@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use omnirelay::daemon::store::embedded::{Disk, Medium, Note};
+use omnirelay_store::embedded::{Disk, Medium, Note};
 use redb::StorageBackend;
 
 use super::Chance;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::embedded::Options;
-use omnirelay::daemon::store::{
+use omnirelay_core::time::Millis;
+use omnirelay_store::embedded::Options;
+use omnirelay_store::{
     Clock, CommitError, EmbeddedStore, ManualClock, OpenGroup, Opened, Precondition, Pulse, Store, StoreError,
 };
 
@@ -106,7 +106,7 @@ async fn a_failed_transaction_leaves_no_group() {
     let open_group = |secret: &str| {
         let open = OpenGroup {
             epoch,
-            id: omnirelay::daemon::store::GroupId("s".into()),
+            id: omnirelay_store::GroupId("s".into()),
             ttl: Duration::from_secs(60),
             secret: secret.into(),
         };
@@ -122,9 +122,9 @@ async fn a_failed_transaction_leaves_no_group() {
             break opened;
         }
     };
-    let omnirelay::daemon::store::Opened::Open(group) = opened else { panic!("{opened:?}") };
+    let omnirelay_store::Opened::Open(group) = opened else { panic!("{opened:?}") };
     assert_eq!(group.of.instance, 1);
-    let live = omnirelay::daemon::store::Commit {
+    let live = omnirelay_store::Commit {
         epoch,
         preconditions: vec![Precondition::GroupLive(group.of)],
         ..Default::default()
@@ -154,7 +154,7 @@ impl Clock for Gate {
 async fn a_renewal_beside_a_commit_whose_sync_failed_is_remembered() {
     let (disk, gate) = (SimDisk::new(), Gate::default());
     let store = EmbeddedStore::open_on(disk.clone(), gate.clone(), Options::default()).unwrap();
-    let id = omnirelay::daemon::store::GroupId("s".into());
+    let id = omnirelay_store::GroupId("s".into());
     let epoch = epoch(&store).await;
     let open = OpenGroup { epoch, id, ttl: Duration::from_secs(2), secret: "secret".into() };
     let Opened::Open(group) = store.open_group(open).await.unwrap() else { panic!("held") };

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::embedded::{FILE_NAME, OpenError, Options};
-use omnirelay::daemon::store::{
+use omnirelay_core::time::Millis;
+use omnirelay_store::embedded::{FILE_NAME, OpenError, Options};
+use omnirelay_store::{
     Clock, Commit, CommitError, Committed, EmbeddedStore, GroupId, GroupRef, Kind, LeaseOp, ManualClock,
     OpenGroup, Opened, Pulse, RecordId, Retention, Revision, Store, Write,
 };

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use omnirelay::daemon::store::{Committed, EmbeddedStore, Revision, Store};
+use omnirelay_store::{Committed, EmbeddedStore, Revision, Store};
 
 use super::{Chance, Counting, Ledger};
 use crate::harness::epoch;

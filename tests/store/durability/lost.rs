@@ -3,12 +3,9 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::embedded::{FILE_NAME, Missing, OpenError, Options};
-use omnirelay::daemon::store::{
-    Commit, EmbeddedStore, Epoch, Kind, ManualClock, Pulse, RecordId, Store, Write,
-};
-
+use omnirelay_core::time::Millis;
+use omnirelay_store::embedded::{FILE_NAME, Missing, OpenError, Options};
+use omnirelay_store::{Commit, EmbeddedStore, Epoch, Kind, ManualClock, Pulse, RecordId, Store, Write};
 use redb::{Database, TableDefinition};
 
 use crate::harness::epoch;

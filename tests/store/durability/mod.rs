@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay::daemon::store::{
+use omnirelay_store::{
     Commit, CommitError, Committed, Epoch, Idempotency, IdempotencyKey, Kind, LogEntry, PAGE_MAX,
     Precondition, Pulse, RecordId, Revision, Scan, Store, StoreError, Version, Write,
 };

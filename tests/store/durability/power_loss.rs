@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use omnirelay::daemon::store::embedded::Options;
-use omnirelay::daemon::store::{EmbeddedStore, Store, SystemClock};
+use omnirelay_store::embedded::Options;
+use omnirelay_store::{EmbeddedStore, Store, SystemClock};
 
 use super::disks::{Faults, SimDisk};
 use super::{Chance, Counting, Ledger};

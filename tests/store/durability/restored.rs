@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::embedded::{FILE_NAME, Options};
-use omnirelay::daemon::store::{
+use omnirelay_core::time::Millis;
+use omnirelay_store::embedded::{FILE_NAME, Options};
+use omnirelay_store::{
     Commit, CommitError, EmbeddedStore, Epoch, GroupId, Kind, LeaseOp, ManualClock, OpenGroup, Opened, Pulse,
     RecordId, Store, StoreError, Write,
 };

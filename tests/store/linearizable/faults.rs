@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use omnirelay::daemon::store::Revision;
+use omnirelay_store::Revision;
 
 use super::history::{Call, Change, Found, History, Logged, NEVER, Outcome, Read, Span};
 use super::plan::Plan;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use omnirelay::daemon::store::Revision;
+use omnirelay_store::Revision;
 
 /// When a call began and was answered, in ticks of one clock that all clients share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

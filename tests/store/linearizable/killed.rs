@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use omnirelay::daemon::store::redis::link::RedisOptions;
-use omnirelay::daemon::store::{RedisStore, Store};
+use omnirelay_store::redis::link::RedisOptions;
+use omnirelay_store::{RedisStore, Store};
 
 use super::holds;
 use crate::servers::RedisServer;

@@ -25,7 +25,7 @@ mod search_tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use omnirelay::daemon::store::Store;
+use omnirelay_store::Store;
 
 pub use self::history::{Call, Found, NEVER, Outcome, Span};
 use self::history::{History, Key};

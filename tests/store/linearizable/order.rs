@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use omnirelay::daemon::store::Revision;
+use omnirelay_store::Revision;
 
 use super::history::{Change, Found, History, Key, Logged, Outcome, Span};
 

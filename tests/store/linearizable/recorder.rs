@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay::daemon::store::{
+use omnirelay_store::{
     Commit, CommitError, Committed, Epoch, Kind, LogPage, PAGE_MAX, Precondition, Pulse, Record, RecordId,
     Revision, Scan, ScanPage, Store, StoreError, Version, Write,
 };

@@ -1,6 +1,6 @@
 //! The search: small histories by hand, and random ones against every order there is.
 
-use omnirelay::daemon::store::Revision;
+use omnirelay_store::Revision;
 
 use super::history::{Call, Found, NEVER, Outcome, Span};
 use super::model::{Register, Step};

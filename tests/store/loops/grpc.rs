@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use mesh::leadership_control_service_client::LeadershipControlServiceClient;
-use mesh::peer_control_service_client::PeerControlServiceClient;
-use omnirelay::wire::fault::Fault;
-use omnirelay::wire::pb::omnirelay::mesh::control::v1 as mesh;
-use omnirelay::wire::pb::omnirelay::registers::v1 as registers;
-use registers::register_service_client::RegisterServiceClient;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as mesh;
+use omnirelay_wire::pb::omnirelay::registers::v1 as registers;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use super::api::{LABEL, value_of};
 use super::{Door, Record, Seen, Told};
+use mesh::leadership_control_service_client::LeadershipControlServiceClient;
+use mesh::peer_control_service_client::PeerControlServiceClient;
+use registers::register_service_client::RegisterServiceClient;
 
 /// gRPC, with `expected_version`.
 pub struct Grpc {

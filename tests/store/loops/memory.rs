@@ -10,9 +10,9 @@ use omnirelay::daemon::registry::cursor::Cursor;
 use omnirelay::daemon::registry::follow::{follow_log, wait_for};
 use omnirelay::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled};
 use omnirelay::daemon::registry::view::ViewRecord;
-use omnirelay::daemon::store::{Kind, LogEntry, MemoryStore, RecordId, Revision, Store, Write};
 use omnirelay::daemon::surface::{Caller, IfMatch, Protocol, RequestId, Scopes};
-use omnirelay::wire::fault::Fault;
+use omnirelay_store::{Kind, LogEntry, MemoryStore, RecordId, Revision, Store, Write};
+use omnirelay_wire::fault::Fault;
 use tokio::task::JoinSet;
 
 use super::{Door, Record, Seen, Told, run, seed, time};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use async_trait::async_trait;
-use omnirelay::daemon::store::{Commit, CommitError, Committed, MemoryStore, Precondition, Store, Version};
+use omnirelay_store::{Commit, CommitError, Committed, MemoryStore, Precondition, Store, Version};
 
 use super::memory::{Daemon, id_of, put, seen, things};
 use super::{Door, Record, Seen, Told, run, seed};

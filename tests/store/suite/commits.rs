@@ -1,7 +1,7 @@
 //! Commits: all or nothing, in one order.
 
 use futures_util::future::join_all;
-use omnirelay::daemon::store::{Commit, CommitError, Committed, Fence, Revision, StoreError, Version};
+use omnirelay_store::{Commit, CommitError, Committed, Fence, Revision, StoreError, Version};
 
 use super::{TTL, Trial, acquire, commit, delete, leasing, other_epochs, put, put_in, version};
 

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::{Beat, Commit, CommitError, Grace, GroupRef, Precondition, Pulse};
+use omnirelay_core::time::Millis;
+use omnirelay_store::{Beat, Commit, CommitError, Grace, GroupRef, Precondition, Pulse};
 
 use super::{KEEP_ALL, TTL, Trial, acquire, commit, leasing, put, put_in, version};
 

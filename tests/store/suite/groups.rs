@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use omnirelay::daemon::store::{
+use omnirelay_store::{
     COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Epoch, GroupId, GroupRef, OpenGroup, Opened,
     Precondition, Pulse, REPLACED_MAX, Retention, Revision, StoreError, VALUE_BYTES_MAX,
 };

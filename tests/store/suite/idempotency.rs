@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omnirelay::daemon::store::{Commit, CommitError, Committed, Retention, Revision};
+use omnirelay_store::{Commit, CommitError, Committed, Retention, Revision};
 
 use super::{KEEP_ALL, Trial, commit, delete, key, once, put, version};
 

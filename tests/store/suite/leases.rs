@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omnirelay::daemon::store::{
+use omnirelay_store::{
     Commit, CommitError, Fence, GroupId, GroupRef, Lease, Retention, Revision, TOKEN_FLOOR_MAX,
 };
 

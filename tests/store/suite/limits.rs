@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay::daemon::store::{
+use omnirelay_store::{
     COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, GroupId, GroupRef, KEY_BYTES_MAX, Kind,
     PAGE_MAX, Precondition, Pulse, RecordId, Scan, StoreError, TOKEN_FLOOR_MAX, VALUE_BYTES_MAX, Version,
     Write,
@@ -89,7 +89,7 @@ pub async fn absurd_pages_are_refused(t: &mut Trial) {
     for limit in [0, PAGE_MAX + 1] {
         let scan = Scan { kind: Kind::of("thing"), after: None, backwards: false, limit };
         assert!(matches!(t.store.scan(scan).await, Err(StoreError::Invalid { .. })), "a scan of {limit}");
-        let log = t.store.log(omnirelay::daemon::store::Revision(0), limit, Duration::ZERO).await;
+        let log = t.store.log(omnirelay_store::Revision(0), limit, Duration::ZERO).await;
         assert!(matches!(log, Err(StoreError::Invalid { .. })), "a log page of {limit}");
     }
     let renew = vec![GroupRef { id: GroupId("s".into()), instance: 1 }; PAGE_MAX + 1];

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use omnirelay::daemon::store::{LogEntry, Retention, Revision, StoreError};
+use omnirelay_store::{LogEntry, Retention, Revision, StoreError};
 use tokio::runtime::Handle;
 
 use super::{KEEP_ALL, Trial, commit, other_epochs, put};
@@ -135,7 +135,7 @@ pub async fn housekeeping_without_work_changes_nothing(t: &mut Trial) {
     entries(t, 3).await;
     let before = (t.head().await, t.records().await);
     let step = t.housekeep(KEEP_ALL).await;
-    assert_eq!(step, omnirelay::daemon::store::Housekept::default());
+    assert_eq!(step, omnirelay_store::Housekept::default());
     assert_eq!((t.head().await, t.records().await), before);
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay::daemon::store::{
+use omnirelay_store::{
     Beat, Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Housekept, Idempotency, IdempotencyKey,
     Kind, Lease, LeaseOp, LogEntry, LogPage, OpenGroup, Opened, PAGE_MAX, Precondition, Pulse, Record,
     RecordId, Retention, Revision, Scan, Store, Version, Write,
@@ -242,7 +242,7 @@ impl Trial {
 
     pub async fn reopen(&mut self, wall_back: Duration) {
         // The harness must hold the last reference when it closes the store.
-        self.store = Arc::new(omnirelay::daemon::store::MemoryStore::system());
+        self.store = Arc::new(omnirelay_store::MemoryStore::system());
         self.harness.reopen(wall_back).await;
         self.store = Arc::new(InEpoch::of(self.harness.store()).await);
     }
@@ -296,7 +296,7 @@ impl Trial {
         after: Option<&str>,
         backwards: bool,
         limit: usize,
-    ) -> omnirelay::daemon::store::ScanPage {
+    ) -> omnirelay_store::ScanPage {
         let scan = Scan { kind: KIND, after: after.map(str::to_owned), backwards, limit };
         self.store.scan(scan).await.expect("a page")
     }

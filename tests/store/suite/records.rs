@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::{
+use omnirelay_core::time::Millis;
+use omnirelay_store::{
     Kind, PAGE_BYTES_MAX, PAGE_MAX, RecordId, Retention, Revision, Scan, VALUE_BYTES_MAX, Version, Write,
 };
 

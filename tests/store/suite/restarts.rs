@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omnirelay::daemon::store::{
+use omnirelay_store::{
     Commit, CommitError, Committed, Lease, Precondition, Pulse, Retention, Revision, Version,
 };
 

@@ -1,7 +1,8 @@
 //! The reasons that begin with N to Z.
 
+use omnirelay_wire::fault::Code;
+
 use super::{Explanation, explain};
-use crate::wire::fault::Code;
 
 pub static REASONS: &[Explanation] = &[
     explain(

@@ -7,10 +7,11 @@ mod tenures;
 
 use std::time::Duration;
 
+use omnirelay_core::labels::Labels;
+use omnirelay_wire::pb::omnirelay::store::v1::{LeadershipTenure, PeerValue};
+use omnirelay_wire::timestamp::timestamp;
+
 use super::*;
-use crate::core::labels::Labels;
-use crate::core::time::timestamp;
-use crate::wire::pb::omnirelay::store::v1::{LeadershipTenure, PeerValue};
 use pb::peer::Status;
 
 const BACKOFF: Duration = Duration::from_millis(100);

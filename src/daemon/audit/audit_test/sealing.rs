@@ -1,10 +1,11 @@
 //! What is committed gets sealed, whatever comes between.
 
+use omnirelay_wire::pb::omnirelay::store::v1::AuditSeal;
+
 use super::*;
 use crate::core::audit_seal::{Digest256, Head, sign};
 use crate::daemon::objects::peers::session_id;
 use crate::daemon::readiness::Readiness;
-use crate::wire::pb::omnirelay::store::v1::AuditSeal;
 
 #[tokio::test(start_paused = true)]
 async fn new_records_are_sealed_within_a_second_or_two() {

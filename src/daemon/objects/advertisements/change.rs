@@ -1,12 +1,14 @@
 //! What register services outside push to the pool of this node.
 
+use std::collections::BTreeSet;
+
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
+
 use super::pb;
 use super::pool::{BATCH, ENTRIES_MAX, Pool, Producer, Push, Pushed};
 use crate::core::register::{Rest, check_described, check_named, check_register_id};
 use crate::daemon::surface::Caller;
-use crate::wire::fault::Fault;
-use crate::wire::pb::omnirelay::registers::v1::AdvertisedRegister;
-use std::collections::BTreeSet;
 
 /// The field of a request that holds the items.
 const ITEMS: &str = "advertisements";

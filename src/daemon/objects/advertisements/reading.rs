@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use omnirelay_core::time::Millis;
+use omnirelay_store::GroupRef;
+use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
+
 use super::pool::{LocalEntry, Pool};
 use super::{ADVERTISEMENT, advertisement_id, parts};
-use crate::core::time::Millis;
 use crate::daemon::objects::listing::is_among;
 use crate::daemon::objects::{peers, timestamp};
 use crate::daemon::registry::view::{View, ViewRecord};
-use crate::daemon::store::GroupRef;
-use crate::wire::pb::omnirelay::registers::v1 as pb;
-use crate::wire::pb::omnirelay::store::v1::AdvertisementValue;
 use pb::advertisement::SyncState;
 
 /// Who advertises a register, in the order of the sources: what anybody may see, and what this node hides.
@@ -113,7 +114,7 @@ impl Gathered {
         register.latest_docket_version = register.latest_docket_version.max(shown.latest_docket_version);
         prefer(&mut register.name, shown.name, here, &mut self.named_here);
         prefer(&mut register.description, shown.description, here, &mut self.described_here);
-        let at = |time: &Option<crate::wire::timestamp::Timestamp>| time.map(|at| (at.seconds, at.nanos));
+        let at = |time: &Option<omnirelay_wire::timestamp::Timestamp>| time.map(|at| (at.seconds, at.nanos));
         if at(&shown.expires_at) > at(&register.expires_at) {
             register.expires_at = shown.expires_at;
         }

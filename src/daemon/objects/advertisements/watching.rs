@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::pb;
@@ -13,7 +14,6 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::registry::watch::{Step, Watch, WatchEvent};
-use crate::wire::pb::omnirelay::store::v1::AdvertisementValue;
 use pb::advertisement_event::Type;
 
 /// A watch being served; its place is free again when it is dropped.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
@@ -17,8 +19,6 @@ use super::agents::{self, Agents};
 use super::relays::Relays;
 use super::{at_cursor, watch_place};
 use crate::daemon::registry::{Registry, parse_cursor};
-use crate::wire::fault::Fault;
-use crate::wire::pb::aeroarc::registry::v1 as pb;
 use pb::aero_registry_server::AeroRegistry as AeroRegistryCalls;
 
 /// How long relays and agents live.

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use omnirelay_store::Kind;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::AgentValue;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::pb;
@@ -13,9 +16,6 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
 use crate::daemon::registry::watch::{Step, Watch, WatchEvent};
-use crate::daemon::store::Kind;
-use crate::wire::fault::Fault;
-use crate::wire::pb::omnirelay::store::v1::AgentValue;
 use pb::watch_event::{Object, Type};
 use pb::watch_request::Object as Asked;
 

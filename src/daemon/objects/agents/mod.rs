@@ -7,22 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_core::names::check_id;
+use omnirelay_core::placement::{Incarnations, holds};
+use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_store::{Kind, RecordId, StoreError};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::AgentValue;
+use omnirelay_wire::timestamp::{millis, timestamp};
 use prost::Message;
 use tokio::time::Instant;
 
 use super::listing::{self, PageToken};
 use super::relays::{self, LiveRelay, check_relay_id};
-use crate::core::names::check_id;
-use crate::core::placement::{Incarnations, holds};
-use crate::core::time::{Millis, millis, timestamp, whole_ms};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::life::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
-use crate::daemon::store::{Kind, RecordId, StoreError};
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::aeroarc::registry::v1 as pb;
-use crate::wire::pb::omnirelay::store::v1::AgentValue;
 
 /// Records of agents; the key is the agent's id.
 pub const AGENT: Kind = Kind::of("agent");

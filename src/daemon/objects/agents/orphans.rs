@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_core::placement::{Incarnations, orphans};
+use omnirelay_core::text::chain;
+use omnirelay_store::{COMMIT_WRITES_MAX, Commit, CommitError, Precondition, Version, Write};
+use omnirelay_wire::pb::omnirelay::store::v1::AgentValue;
 use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::{AGENT, Agents};
-use crate::core::placement::{Incarnations, orphans};
-use crate::core::text::chain;
 use crate::daemon::objects::relays;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::follow::in_time;
 use crate::daemon::registry::view::ViewRecord;
-use crate::daemon::store::{COMMIT_WRITES_MAX, Commit, CommitError, Precondition, Version, Write};
-use crate::wire::pb::omnirelay::store::v1::AgentValue;
 
 /// How often it is looked whether a relay has ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

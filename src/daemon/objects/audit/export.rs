@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_store::{Record, StoreError};
+use omnirelay_wire::fault::Fault;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::shape::{Filter, decode, millis, oldest_key};
@@ -13,8 +15,6 @@ use crate::core::audit_seal::{ChainId, open};
 use crate::daemon::audit::store::{newest_revision_of, records_page, seals_of, stored, stored_chains};
 use crate::daemon::objects::watch_place;
 use crate::daemon::registry::Registry;
-use crate::daemon::store::{Record, StoreError};
-use crate::wire::fault::Fault;
 use pb::audit_export_item::Item;
 
 /// How long the newest records of this node are waited for to be sealed.

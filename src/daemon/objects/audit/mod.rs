@@ -10,22 +10,22 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use omnirelay_core::text::chain;
+use omnirelay_core::time::Millis;
+use omnirelay_store::{KEY_BYTES_MAX, PAGE_MAX, Record, StoreError};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::listing::{self, PageToken};
 use super::{Envelope, caller, timestamp};
-use crate::core::text::chain;
-use crate::core::time::Millis;
 use crate::daemon::audit::heads::Heads;
 use crate::daemon::audit::store::{record_of, records_page};
 use crate::daemon::audit::verify::{ChainReport, Report, verify};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::store::{KEY_BYTES_MAX, PAGE_MAX, Record, StoreError};
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::omnirelay::security::v1 as pb;
 use export::Export;
 use pb::audit_service_server::AuditService;
 pub use seals::AUDIT_SEAL;

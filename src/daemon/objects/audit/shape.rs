@@ -1,14 +1,14 @@
 //! Audit records as the API shows them.
 
+use omnirelay_store::Record;
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
+use omnirelay_wire::timestamp::Timestamp;
 use prost::Message;
 
 use super::pb;
 use crate::core::audit_record::readable;
 use crate::daemon::audit;
 use crate::daemon::audit::store::stored;
-use crate::daemon::store::Record;
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
-use crate::wire::timestamp::Timestamp;
 
 /// What a caller wants to see of the trail.
 #[derive(Clone, Debug, Default)]

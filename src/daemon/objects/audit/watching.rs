@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::shape::{Filter, show};
@@ -13,8 +15,6 @@ use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::parse_cursor;
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::registry::watch::{ResetReason, Step, Watch, WatchEvent};
-use crate::wire::fault::Fault;
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
 use pb::audit_event::Type;
 
 /// A watch being served; its place is free again when it is dropped.

@@ -3,6 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_core::labels::{self, Labels};
+use omnirelay_core::names::check_node_name;
+use omnirelay_core::scope::ScopeKind;
+use omnirelay_store::{LogEntry, Write};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
+use omnirelay_wire::timestamp::millis;
 use prost::Message;
 use tokio::time::{Instant, timeout_at};
 
@@ -10,21 +17,14 @@ use super::difference::differences;
 use super::explain::exclusions_of;
 use super::known::{Known, NEVER_LED};
 use super::{LEADERSHIP, check_scope, leadership_id, not_found, pb};
-use crate::core::labels::{self, Labels};
 use crate::core::lease::Policy;
-use crate::core::names::check_node_name;
-use crate::core::scope::ScopeKind;
-use crate::core::time::millis;
 use crate::daemon::chance::correlation_id;
 use crate::daemon::objects::{SCHEMA_VERSION, check_reason, expected, head_cursor, timestamp, written};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled, request_hash};
 use crate::daemon::registry::view::View;
-use crate::daemon::store::{LogEntry, Write};
 use crate::daemon::surface::Caller;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 use pb::leadership_order::Verb;
 
 /// The most scopes of a mesh.

@@ -1,8 +1,9 @@
 //! What is different about a scope after a change.
 
+use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
+
 use super::pb;
 use crate::core::peer::difference;
-use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 
 /// One line per field that differs, such as `eligible.roles: (all) -> control`; `created` for a scope that
 /// was not there.

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use omnirelay_core::time::{Millis, rfc3339};
+use omnirelay_wire::fault::Fault;
 use tonic::Response;
 
 use super::known::Known;
 use super::{check_scope, find, pb};
 use crate::core::lease::{Exclusion, Node};
-use crate::core::time::{Millis, rfc3339};
 use crate::daemon::objects::peers::Roster;
 use crate::daemon::objects::{Envelope, at_cursor, head_cursor};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::View;
-use crate::wire::fault::Fault;
 use pb::leadership_order::Verb;
 
 /// Says why a node leads a scope, who else could, and who may not.

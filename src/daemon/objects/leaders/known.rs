@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use omnirelay_core::labels::Labels;
+use omnirelay_core::scope::ScopeKind;
+use omnirelay_core::time::Millis;
+use omnirelay_store::Lease;
+use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
+use omnirelay_wire::timestamp::{millis, timestamp};
+
 use super::{LEADERSHIP, leadership_id, pb};
-use crate::core::labels::Labels;
 use crate::core::lease::{
     Ending, Held, Numbers, Policy, Standing, current, elections_since, end, ending, signed,
 };
-use crate::core::scope::ScopeKind;
-use crate::core::time::{Millis, millis, timestamp};
 use crate::daemon::objects::peers::node_of_session;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
-use crate::daemon::store::Lease;
-use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 
 /// An election that is longer ago is not counted.
 const LATELY_MS: u64 = 3_600_000;

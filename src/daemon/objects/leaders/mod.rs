@@ -13,20 +13,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
+use omnirelay_core::scope::ScopeKind;
+use omnirelay_core::text::shown;
+use omnirelay_store::{Kind, RecordId};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 use xxhash_rust::xxh64::Xxh64;
 
 use super::listing::{self, PageToken};
 use super::{Envelope, at_cursor, caller, head_cursor, not_modified, tagged};
-use crate::core::scope::ScopeKind;
-use crate::core::text::shown;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::store::{Kind, RecordId};
 use crate::daemon::telemetry::Pace;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 pub use explain::blocked_by;
 use known::{AllKnown, Known};
 use pb::leadership_control_service_server::LeadershipControlService;

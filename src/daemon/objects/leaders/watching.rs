@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::unfold;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
+use omnirelay_wire::timestamp::timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Status};
 use tracing::info;
@@ -11,14 +14,11 @@ use tracing::info;
 use super::known::Known;
 use super::{Events, LEADERSHIP, Leaders, ScopeFilter, pb};
 use crate::core::lease::{Numbers, SCOPE_DELETED, Transition, transitions};
-use crate::core::time::timestamp;
 use crate::daemon::objects::{caller, reset_word, watch_place};
 use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
 use crate::daemon::registry::watch::{Step, Watch, WatchEvent};
 use crate::daemon::registry::{Registry, parse_cursor};
 use crate::daemon::telemetry::Turn;
-use crate::wire::fault::Fault;
-use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 use pb::leader_event::Type;
 use pb::leadership_event::Kind;
 

@@ -1,13 +1,13 @@
 //! `OperationService` on the memory store.
 
 use futures_util::StreamExt;
+use omnirelay_store::{MemoryStore, Revision, Scan};
 use tokio::task::JoinSet;
 
 use super::*;
 use crate::daemon::audit::AUDIT;
 use crate::daemon::registry::faulty::{EVERY_CALL, Faulty, Ill};
 use crate::daemon::registry::follow::{follow_log, wait_for};
-use crate::daemon::store::{MemoryStore, Revision, Scan};
 use crate::daemon::surface::Caller;
 use pb::operation::State;
 

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use omnirelay_core::labels;
+use omnirelay_store::{LogEntry, Write};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use prost::Message;
 
 use super::{PEER, check_node_id, not_found, pb, peer, peer_id};
-use crate::core::labels;
 use crate::core::peer::{difference, may_forget};
 use crate::daemon::objects::{SCHEMA_VERSION, check_reason, expected, timestamp, written};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled, request_hash};
 use crate::daemon::registry::view::ViewRecord;
-use crate::daemon::store::{LogEntry, Write};
 use crate::daemon::surface::Caller;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::omnirelay::store::v1::PeerValue;
 use pb::peer::Status;
 
 /// Keeps new shards and leases away from a peer. Repeating it changes at most the reason.

@@ -1,13 +1,13 @@
 //! How far a peer has come with handing over what it leads.
 
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use tonic::Response;
 
 use super::{check_node_id, not_found, pb, peer_id, session_id};
 use crate::daemon::objects::leaders::blocked_by;
 use crate::daemon::objects::{Envelope, at_cursor, head_cursor};
 use crate::daemon::registry::Registry;
-use crate::wire::fault::Fault;
-use crate::wire::pb::omnirelay::store::v1::PeerValue;
 
 /// Says what a peer still leads, and what keeps each scope there.
 pub async fn get(

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use omnirelay_core::selector::Selector;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+
 use super::pb;
-use crate::core::selector::Selector;
 use crate::daemon::objects::listing::Order;
 use crate::daemon::registry::view::ViewRecord;
-use crate::wire::fault::Fault;
-use crate::wire::pb::omnirelay::store::v1::PeerValue;
 use pb::peer::Status;
 
 /// The most values of one filter.

@@ -5,6 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_core::text::chain;
+use omnirelay_core::time::Millis;
+use omnirelay_store::{
+    Commit, CommitError, Epoch, GroupRef, OpenGroup, Opened, Precondition, RecordId, StoreError, Version,
+    Write,
+};
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+use omnirelay_wire::timestamp::millis;
 use prost::Message;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -12,18 +20,11 @@ use tracing::{debug, info, warn};
 use super::restore::restored;
 use super::{PEER, PEERS_RUNBOOK, pb, peer_id, session_id};
 use crate::core::peer::{Verdict, judge};
-use crate::core::text::chain;
-use crate::core::time::{Millis, millis};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::in_time;
 use crate::daemon::registry::loss::ToRestore;
 use crate::daemon::registry::view::ViewRecord;
-use crate::daemon::store::{
-    Commit, CommitError, Epoch, GroupRef, OpenGroup, Opened, Precondition, RecordId, StoreError, Version,
-    Write,
-};
-use crate::wire::pb::omnirelay::store::v1::PeerValue;
 use pb::peer::Status;
 
 /// How often the own record is written again when somebody else was faster, and how long apart.

@@ -6,6 +6,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_store::{
+    Commit, CommitError, Epoch, GroupRef, Precondition, Record, RecordId, StoreError, Version, Write,
+};
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use prost::Message;
 use tracing::info;
 
@@ -16,10 +20,6 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::in_time;
 use crate::daemon::registry::loss::{ToRestore, Untouched};
 use crate::daemon::registry::view::ViewRecord;
-use crate::daemon::store::{
-    Commit, CommitError, Epoch, GroupRef, Precondition, Record, RecordId, StoreError, Version, Write,
-};
-use crate::wire::pb::omnirelay::store::v1::PeerValue;
 use pb::peer::Status;
 
 /// How long one call of the store may take.

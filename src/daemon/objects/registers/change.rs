@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use omnirelay_store::{LogEntry, Record, RecordId, Revision, Version, Write};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 use prost::Message;
 use tonic::Response;
 
@@ -16,10 +19,7 @@ use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, expected, 
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled, request_hash};
 use crate::daemon::registry::view::ViewRecord;
-use crate::daemon::store::{LogEntry, Record, RecordId, Revision, Version, Write};
 use crate::daemon::surface::Caller;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::omnirelay::store::v1::RegisterValue;
 
 impl Registers {
     /// Enters a register that the node has not.

@@ -1,11 +1,12 @@
 //! Which registers a list shows, and in which order.
 
+use omnirelay_core::selector::Selector;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
+
 use super::pb;
-use crate::core::selector::Selector;
 use crate::daemon::objects::listing::Order;
 use crate::daemon::registry::view::ViewRecord;
-use crate::wire::fault::Fault;
-use crate::wire::pb::omnirelay::store::v1::RegisterValue;
 
 /// A register passes when it passes each filter that is given.
 #[derive(Debug)]

@@ -3,6 +3,9 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use omnirelay_store::{LogEntry, RecordId, Write};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 use prost::Message;
 use tonic::Response;
 
@@ -11,10 +14,7 @@ use crate::core::catalogue::{Given, Lower, RegisterError, check_imported, concer
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, expected, head_cursor};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled, request_hash};
-use crate::daemon::store::{LogEntry, RecordId, Write};
 use crate::daemon::surface::Caller;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::omnirelay::store::v1::RegisterValue;
 
 /// The most registers of one piece: the audit record takes the last place of a commit.
 const PIECE_WRITES_MAX: usize = 255;

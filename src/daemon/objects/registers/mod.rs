@@ -12,6 +12,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_store::{Kind, Record, RecordId, StoreError};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 use tonic::{Request, Response, Status};
 
 use super::advertisements::pool::Pool;
@@ -22,10 +26,6 @@ use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::reached::Reached;
 use crate::daemon::registry::view::{View, ViewRecord};
 use crate::daemon::registry::watch::Watch;
-use crate::daemon::store::{Kind, Record, RecordId, StoreError};
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::omnirelay::registers::v1 as pb;
-use crate::wire::pb::omnirelay::store::v1::RegisterValue;
 use pb::register_service_server::RegisterService;
 
 /// The most registers of one node.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 use tonic::{Request, Response};
 
 use super::filter::{self, Field, RegisterFilter};
@@ -12,8 +14,6 @@ use crate::daemon::objects::{Envelope, at_cursor, caller, head_cursor, not_modif
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, View, ViewRecord};
-use crate::wire::fault::Fault;
-use crate::wire::pb::omnirelay::store::v1::RegisterValue;
 
 const PAGE_SIZE_MAX: usize = 1000;
 

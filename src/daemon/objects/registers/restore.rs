@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use omnirelay_store::{
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, GroupRef, Precondition, Record, RecordId,
+    Version, Write,
+};
 use tracing::info;
 
 use super::{REGISTER, traces};
@@ -10,10 +14,6 @@ use crate::core::catalogue::pieces;
 use crate::daemon::objects::peers::session_id;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::in_time;
-use crate::daemon::store::{
-    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, GroupRef, Precondition, Record, RecordId,
-    Version, Write,
-};
 
 /// The most registers of one commit: the session takes the last of the preconditions.
 const PIECE_WRITES_MAX: usize = COMMIT_WRITES_MAX - 1;

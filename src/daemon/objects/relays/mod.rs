@@ -5,22 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_core::names::check_id;
+use omnirelay_core::placement::Incarnations;
+use omnirelay_core::text::is_unseen;
+use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_store::{Kind, Precondition, RecordId};
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::RelayValue;
 use prost::Message;
 use tokio::time::Instant;
 
 use super::listing::{self, PageToken};
-use crate::core::names::check_id;
-use crate::core::placement::Incarnations;
-use crate::core::text::is_unseen;
-use crate::core::time::{Millis, whole_ms};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::life::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
-use crate::daemon::store::{Kind, Precondition, RecordId};
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::aeroarc::registry::v1 as pb;
-use crate::wire::pb::omnirelay::store::v1::RelayValue;
 
 /// Records of relays; the key is the relay's id.
 pub const RELAY: Kind = Kind::of("relay");

@@ -1,8 +1,9 @@
 //! Why a record could not be kept alive, and what its caller is told.
 
+use omnirelay_store::{CommitError, StoreError};
+use omnirelay_wire::fault::{Code, Fault};
+
 use crate::daemon::registry::refresh::TooManyWait;
-use crate::daemon::store::{CommitError, StoreError};
-use crate::wire::fault::{Code, Fault};
 
 /// Why a record could not be kept or brought to life.
 #[derive(Debug, thiserror::Error)]

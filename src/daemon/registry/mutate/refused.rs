@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_store::{Commit, CommitError, Epoch, Precondition, RecordId, StoreError, Version};
+use omnirelay_wire::fault::{Code, Fault};
 use tokio::time::Instant;
 
 use super::{Mutation, RECALL_TIMEOUT, Reader, Registry, may_decide_again};
@@ -10,9 +12,7 @@ use crate::daemon::registry::follow::in_time;
 use crate::daemon::registry::refusal::{commit_fault, conflict_fault, epoch_changed, unavailable};
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::registry::whole::lost;
-use crate::daemon::store::{Commit, CommitError, Epoch, Precondition, RecordId, StoreError, Version};
 use crate::daemon::surface::IfMatch;
-use crate::wire::fault::{Code, Fault};
 
 /// How long it waits for a new epoch to be read and for what that has lost to be restored: each node restores its own
 /// record within a second.

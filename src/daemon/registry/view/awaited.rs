@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_store::{Kind, RecordId};
 use tokio::time::Instant;
 
 use super::{Head, Records, State, View, ViewRecord, read};
 use crate::daemon::registry::loss::{EpochChange, Lost, Reach};
-use crate::daemon::store::{Kind, RecordId};
 
 /// How long a lost record is awaited at least: nodes enter themselves within a second. Too low: a list that lacks
 /// something says that it is whole. Too high: what nobody restores is called about to come.

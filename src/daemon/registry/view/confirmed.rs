@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use omnirelay_core::time::Millis;
+use omnirelay_store::{Epoch, GroupId, GroupRef, Lease};
 use tokio::time::{Instant, timeout};
 
 use super::{State, View, read, write};
-use crate::core::time::Millis;
-use crate::daemon::store::{Epoch, GroupId, GroupRef, Lease};
 
 /// How many splits are told of at once, and how long.
 const SPLITS_MAX: usize = 64;

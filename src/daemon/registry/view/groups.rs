@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use omnirelay_core::time::Millis;
+use omnirelay_store::{Beat, Epoch, Grace, Group, GroupRef, Kind, RecordId, Revision};
+
 use super::{State, View, ViewRecord, read, write};
-use crate::core::time::Millis;
-use crate::daemon::store::{Beat, Epoch, Grace, Group, GroupRef, Kind, RecordId, Revision};
 
 impl View {
     /// One record, whether its group is over or not: until the store has deleted it, it is held.

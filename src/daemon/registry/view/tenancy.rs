@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use omnirelay_core::time::Millis;
+use omnirelay_store::{Group, GroupId, GroupRef, Lease};
+
 use super::State;
 use super::confirmed::Life;
 use super::lock::ReadGuard;
 use crate::core::lease::Standing;
-use crate::core::time::Millis;
-use crate::daemon::store::{Group, GroupId, GroupRef, Lease};
 
 /// Groups and leases and how they stand, read under one lock. Hold it shortly, and ask the view nothing
 /// meanwhile.

@@ -7,14 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use hyper_util::rt::TokioIo;
+use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
+use omnirelay_wire::tls::{self, authorities};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 
 use crate::daemon::surface::Caller;
-use crate::wire::pb::aeroarc::registry::v1 as pb;
-use crate::wire::tls::{self, authorities};
 use pb::aero_registry_client::AeroRegistryClient;
 use pb::aero_registry_server::AeroRegistry;
 

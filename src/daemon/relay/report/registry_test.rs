@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::codegen::BoxStream;
@@ -11,7 +12,6 @@ use tonic::{Code, Request, Response, Status};
 
 use super::registry::*;
 use super::trouble::is_away;
-use crate::wire::pb::aeroarc::registry::v1 as pb;
 use pb::aero_registry_server::AeroRegistry;
 use pb::aero_registry_server::AeroRegistryServer;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use omnirelay_core::text::chain;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
@@ -11,7 +12,6 @@ use reqwest::{Client, StatusCode, Url};
 use super::envelope::Item;
 use super::queue::Bounds;
 use super::worker::{WriteError, Writer};
-use crate::core::text::chain;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// About the most bytes of frames in one request.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Pipeline, Value, cmd, from_redis_value_ref};
 use async_trait::async_trait;
+use omnirelay_store::redis::link::{Hello, Link, LinkError, RedisOptions};
+use omnirelay_store::redis::url::{RedisUrl, Secret};
 
 use super::envelope::Item;
 use super::queue::Bounds;
 use super::worker::{WriteError, Writer};
-use crate::daemon::store::redis::link::{Hello, Link, LinkError, RedisOptions};
-use crate::daemon::store::redis::url::{RedisUrl, Secret};
 
 /// Fewer than a connection may have in flight.
 const BOUNDS: Bounds = Bounds { frames: 1000, bytes: 1024 * 1024 };

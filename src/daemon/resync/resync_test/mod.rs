@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_store::*;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as control;
+use omnirelay_wire::pb::omnirelay::store::v1::{AdvertisementValue, RegisterValue};
 use prost::Message;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -23,10 +26,7 @@ use crate::daemon::objects::advertisements::pool::{Producer, Push, Pushed};
 use crate::daemon::objects::registers::{REGISTER, register_record};
 use crate::daemon::registry::faulty::{Faulty, PausedClock};
 use crate::daemon::registry::follow::follow_log;
-use crate::daemon::store::*;
 use crate::daemon::surface::Caller;
-use crate::wire::pb::omnirelay::mesh::control::v1 as control;
-use crate::wire::pb::omnirelay::store::v1::{AdvertisementValue, RegisterValue};
 use pb::advertisement_sync_state::Status;
 
 static MIRRORED: [Kind; 1] = [REGISTER];

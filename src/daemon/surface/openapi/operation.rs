@@ -1,5 +1,6 @@
 //! Operations: the parameters, bodies and answers of the methods at one path and verb.
 
+use omnirelay_wire::problem;
 use prost_reflect::{FieldDescriptor, Kind};
 use serde_json::{Map, Value, json};
 
@@ -12,7 +13,6 @@ use crate::daemon::surface::query::{FieldPath, resolve, takes_text};
 use crate::daemon::surface::required::is_required;
 use crate::daemon::surface::shape::is_well_known;
 use crate::daemon::surface::template::Template;
-use crate::wire::problem;
 
 /// A method and the route it is reached by.
 pub(super) type Bound<'m> = (&'m DescribedMethod, &'m HttpBinding);

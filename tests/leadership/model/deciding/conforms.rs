@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay::core::time::Millis;
-use omnirelay::daemon::store::{
+use omnirelay_core::time::Millis;
+use omnirelay_store::{
     Commit as RealCommit, CommitError, Epoch, Fence, GroupId, GroupRef, Kind, LeaseOp, ManualClock,
     MemoryStore, OpenGroup, Opened, Precondition, RecordId, Store as _, Version, Write,
 };

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use omnirelay::core::lease::{Held, Move, Node as Candidate, Scene, Standing};
-use omnirelay::core::time::Millis;
-use omnirelay::wire::pb::omnirelay::mesh::control::v1 as pb;
-use omnirelay::wire::pb::omnirelay::store::v1::{LeadershipTenure, LeadershipValue, PeerValue};
+use omnirelay_core::time::Millis;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::{LeadershipTenure, LeadershipValue, PeerValue};
 
 use super::{NODES, Verb, World};
 use crate::model::store::TTL;

@@ -3,15 +3,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use omnirelay_core::text::chain;
+use omnirelay_core::time::Millis;
+use omnirelay_store::{GroupRef, Pulse, StoreError};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::memory::Trail;
 use super::write::{Outcome, in_time};
 use super::{ADVERTISEMENT, BATCH_MAX, Keeping, Pool, Producer};
-use crate::core::text::chain;
-use crate::core::time::Millis;
-use crate::daemon::store::{GroupRef, Pulse, StoreError};
 
 /// How often it is looked whether there is something to do.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

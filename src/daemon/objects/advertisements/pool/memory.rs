@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_core::time::Millis;
+use omnirelay_store::{Epoch, GroupRef};
+use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
+use omnirelay_wire::pb::omnirelay::store::v1::{AdvertisementValue, AuditValue};
 use prost::Message;
 use tokio::time::Instant;
 
 use super::Producer;
 use super::shelf::{Before, Found, Shelf, Taking};
 use crate::core::register::{Plan, Rest, Stored, plan};
-use crate::core::time::Millis;
-use crate::daemon::store::{Epoch, GroupRef};
-use crate::wire::pb::omnirelay::registers::v1::AdvertisedRegister;
-use crate::wire::pb::omnirelay::store::v1::{AdvertisementValue, AuditValue};
 
 /// How many audit records wait for the store at most; what comes behind is counted in the last of them.
 const UNAUDITED_MAX: usize = 64;

@@ -16,19 +16,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use omnirelay_core::time::Millis;
+use omnirelay_store::{COMMIT_WRITES_MAX, GroupRef, Record, StoreError};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 use prost::Message;
 use tokio::time::Instant;
 
 use super::{ADVERTISEMENT, parts};
 use crate::core::register::Held;
-use crate::core::time::Millis;
 use crate::daemon::objects::peers::session_id;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::view::ViewRecord;
-use crate::daemon::store::{COMMIT_WRITES_MAX, GroupRef, Record, StoreError};
-use crate::wire::fault::Fault;
-use crate::wire::pb::omnirelay::store::v1::AdvertisementValue;
 use memory::{Memory, Taken};
 pub use push::{Push, Pushed};
 use shelf::{Entry, Found, Taking};

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use omnirelay_store::RecordId;
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::pb::omnirelay::registers::v1::{AdvertisedRegister, ItemFailure};
 use tokio::time::Instant;
 
 use super::memory::{Memory, Step, Trail};
@@ -10,10 +13,7 @@ use super::{ADVERTISEMENT, BATCH_MAX, ENTRIES_MAX, PRODUCERS_MAX, Pool, Producer
 use crate::core::register::{Plan, Rest};
 use crate::daemon::audit;
 use crate::daemon::registry::mutate::Mutation;
-use crate::daemon::store::RecordId;
 use crate::daemon::surface::Caller;
-use crate::wire::fault::{Code, Fault};
-use crate::wire::pb::omnirelay::registers::v1::{AdvertisedRegister, ItemFailure};
 
 /// What a producer pushes. The items were checked: [`super::check_items`].
 pub struct Push<'a> {

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_core::time::Millis;
+use omnirelay_store::GroupRef;
+use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
+use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 use prost::Message;
 use tokio::time::Instant;
 
 use super::memory::Step;
 use super::{Keeping, Producer};
 use crate::core::register::{Held, Rest, Stored, advertised};
-use crate::core::time::Millis;
-use crate::daemon::store::GroupRef;
-use crate::wire::pb::omnirelay::registers::v1::AdvertisedRegister;
-use crate::wire::pb::omnirelay::store::v1::AdvertisementValue;
 
 /// This part of a TTL before its end, what was pushed is not taken for new any more: two clocks are compared.
 const CLOCKS_PART: u32 = 16;

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use super::memory::{ToWrite, Trail};
-use super::{Pool, Producer};
-use crate::core::text::chain;
-use crate::daemon::audit;
-use crate::daemon::objects::advertisements::advertisement_id;
-use crate::daemon::registry::follow;
-use crate::daemon::store::{
+use omnirelay_core::text::chain;
+use omnirelay_store::{
     Commit, CommitError, GroupId, GroupRef, OpenGroup, Opened, Precondition, StoreError, Version, Write,
 };
 use tokio::time::Instant;
+
+use super::memory::{ToWrite, Trail};
+use super::{Pool, Producer};
+use crate::daemon::audit;
+use crate::daemon::objects::advertisements::advertisement_id;
+use crate::daemon::registry::follow;
 
 /// How long one call of the store may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);

@@ -7,11 +7,12 @@ mod reading;
 mod relays;
 mod watching;
 
+use omnirelay_store::*;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as mesh;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
-use super::pb::aero_registry_server::AeroRegistry as _;
 use super::*;
 use crate::daemon::objects::agents::AGENT;
 use crate::daemon::objects::peers::PEER;
@@ -20,8 +21,6 @@ use crate::daemon::objects::relays::RELAY;
 use crate::daemon::presence::keep_present;
 use crate::daemon::registry::faulty::{Faulty, PausedClock};
 use crate::daemon::registry::follow::{follow_log, wait_for};
-use crate::daemon::store::*;
-use crate::wire::pb::omnirelay::mesh::control::v1 as mesh;
 
 static MIRRORED: [Kind; 3] = [PEER, RELAY, AGENT];
 static CLAIMED: [Kind; 2] = [RELAY, AGENT];

@@ -1,10 +1,10 @@
 //! While the store is away and when it is back: nobody is lost who speaks.
 
+use omnirelay_wire::pb::omnirelay::store::v1::RelayValue;
 use prost::Message;
 
 use super::*;
 use crate::daemon::registry::faulty::{Call, EVERY_CALL, Ill, LATE};
-use crate::wire::pb::omnirelay::store::v1::RelayValue;
 
 /// Every end of a relay or an agent that the log knows.
 async fn ends(daemon: &Daemon) -> Vec<String> {

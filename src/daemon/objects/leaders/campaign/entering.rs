@@ -2,20 +2,20 @@
 //! that were lost with it.
 
 use bytes::Bytes;
+use omnirelay_core::text::chain;
+use omnirelay_core::time::Millis;
+use omnirelay_store::{Commit, Epoch, GroupRef, Precondition, RecordId, Version, Write};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::tenure::End;
+use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 use prost::Message;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::{AllKnown, COMMIT_TIMEOUT, Campaigner};
 use crate::core::lease::{Ending, Node, Numbers, place_of, vacate};
-use crate::core::text::chain;
-use crate::core::time::Millis;
 use crate::daemon::chance::correlation_id;
 use crate::daemon::objects::leaders::{LEADERSHIP, leadership_id};
 use crate::daemon::registry::follow::in_time;
-use crate::daemon::store::{Commit, Epoch, GroupRef, Precondition, RecordId, Version, Write};
-use crate::wire::pb::omnirelay::mesh::control::v1::tenure::End;
-use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 
 /// The most scopes of one commit.
 const BATCH_MAX: usize = 128;

@@ -11,21 +11,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use omnirelay_core::labels::Labels;
+use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_store::{Epoch, Fence, GroupRef, Revision, Version};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::timestamp::millis;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use super::known::{AllKnown, Known};
 use super::{LEADERSHIP, RUNBOOK};
-use crate::core::labels::Labels;
 use crate::core::lease::{Node, Numbers, Scene, Standing};
-use crate::core::time::{Millis, millis, whole_ms};
 use crate::daemon::metrics::LeadershipMetrics;
 use crate::daemon::objects::peers::{self, Roster, session_id};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::follow::wait_for;
-use crate::daemon::store::{Epoch, Fence, GroupRef, Revision, Version};
-use crate::wire::pb::omnirelay::mesh::control::v1 as pb;
 
 /// How long a node that stops may take to hand over what it leads.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);

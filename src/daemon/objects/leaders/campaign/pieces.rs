@@ -1,6 +1,11 @@
 //! What a move of one scope changes.
 
 use bytes::Bytes;
+use omnirelay_store::{
+    Epoch, Fence, GroupId, GroupRef, LeaseOp, Precondition, TOKEN_FLOOR_MAX, Version, Write,
+};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::tenure::End;
+use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 use prost::Message;
 
 use super::rounds::stepping_down;
@@ -12,11 +17,6 @@ use crate::daemon::audit;
 use crate::daemon::chance::correlation_id;
 use crate::daemon::objects::leaders::leadership_id;
 use crate::daemon::objects::peers::session_id;
-use crate::daemon::store::{
-    Epoch, Fence, GroupId, GroupRef, LeaseOp, Precondition, TOKEN_FLOOR_MAX, Version, Write,
-};
-use crate::wire::pb::omnirelay::mesh::control::v1::tenure::End;
-use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 
 /// What a move of one scope changes, on the condition that its record has this version.
 pub(super) struct Piece {

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use omnirelay_core::text::chain;
+use omnirelay_core::time::Millis;
+use omnirelay_store::{Commit, CommitError, Committed, GroupRef, LogEntry, Precondition, StoreError};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::tenure::End;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::pieces::Piece;
 use super::{AllKnown, COMMIT_TIMEOUT, Campaigner, LeftAlone, RUNBOOK, Roster, Yielding};
 use crate::core::lease::{Ending, Move, Node, decide, successor};
-use crate::core::text::chain;
-use crate::core::time::Millis;
 use crate::daemon::objects::leaders::known::Known;
 use crate::daemon::objects::leaders::leadership_id;
 use crate::daemon::registry::follow::in_time;
-use crate::daemon::store::{Commit, CommitError, Committed, GroupRef, LogEntry, Precondition, StoreError};
-use crate::wire::pb::omnirelay::mesh::control::v1::tenure::End;
 
 /// The most scopes of one commit: each takes a record, a lease and an audit record.
 const BATCH_MAX: usize = 64;

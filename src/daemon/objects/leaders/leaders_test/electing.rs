@@ -1,7 +1,8 @@
 //! Who comes to lead, and when.
 
+use omnirelay_wire::timestamp::millis;
+
 use super::*;
-use crate::core::time::millis;
 use crate::daemon::objects::peers::session_id;
 
 #[tokio::test(start_paused = true)]

@@ -1,11 +1,11 @@
 //! How long a node leads for certain, and what becomes of who does not.
 
+use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 use prost::Message;
 
 use super::known::AllKnown;
 use super::*;
 use crate::daemon::objects::peers::session_id;
-use crate::wire::pb::omnirelay::store::v1::LeadershipValue;
 
 /// How much earlier than the store a node of this time to live takes its session for over.
 const MARGIN: Duration = Duration::from_millis(250);

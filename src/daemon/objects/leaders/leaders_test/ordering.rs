@@ -1,11 +1,11 @@
 //! What operators order, and what becomes of it.
 
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 
 use super::*;
 use crate::daemon::audit::AUDIT;
 use crate::daemon::surface::IfMatch;
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
 
 fn to(node_id: &str) -> pb::TransferLeaderRequest {
     pb::TransferLeaderRequest { scope: SCOPE.to_owned(), to: node_id.to_owned(), ..Default::default() }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use omnirelay_store::*;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
@@ -22,7 +23,6 @@ use crate::daemon::chance::random_secret;
 use crate::daemon::presence::keep_present;
 use crate::daemon::registry::faulty::PausedClock;
 use crate::daemon::registry::follow::{follow_log, wait_for};
-use crate::daemon::store::*;
 use crate::daemon::surface::{Caller, IfMatch};
 use pb::peer::Status as PeerStatus;
 

@@ -1,10 +1,10 @@
 //! What an outage of the store does to peers: nothing, except to those who do not come back.
 
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 
 use super::*;
 use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill};
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
 
 /// Nodes whose paths to one store fall ill each on its own.
 pub(super) struct Mesh {

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_store::*;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerMetadata;
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -23,10 +26,7 @@ use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::presence::keep_present;
 use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
 use crate::daemon::registry::follow::{follow_log, wait_for};
-use crate::daemon::store::*;
 use crate::daemon::surface::{Caller, IfMatch};
-use crate::wire::pb::omnirelay::mesh::control::v1::PeerMetadata;
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
 
 static MIRRORED: [Kind; 2] = [PEER, REGISTER];
 const TTL: Duration = Duration::from_secs(2);

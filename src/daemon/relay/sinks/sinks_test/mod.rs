@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use omnirelay_wire::pb::aeroarc::agent::v1::TelemetryFrame;
 use prost::Message;
 use tokio::sync::Semaphore;
 
@@ -24,7 +25,6 @@ use super::{Kind, Sink, Sinks};
 use crate::daemon::config::{AcknowledgeWhen, Backpressure, QueueConfig};
 use crate::daemon::metrics::{SinkCounts, SinkMetrics};
 use crate::daemon::relay::batch::{Batch, Frame};
-use crate::wire::pb::aeroarc::agent::v1::TelemetryFrame;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

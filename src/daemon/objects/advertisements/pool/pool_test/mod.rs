@@ -8,6 +8,11 @@ mod serving;
 
 use std::collections::BTreeSet;
 
+use omnirelay_store::*;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as mesh;
+use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
+use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -21,12 +26,7 @@ use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::presence::keep_present;
 use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
 use crate::daemon::registry::follow::{follow_log, wait_for};
-use crate::daemon::store::*;
 use crate::daemon::surface::Caller;
-use crate::wire::pb::omnirelay::mesh::control::v1 as mesh;
-use crate::wire::pb::omnirelay::registers::v1 as pb;
-use crate::wire::pb::omnirelay::registers::v1::AdvertisedRegister;
-use crate::wire::pb::omnirelay::store::v1::AuditValue;
 use pb::advertisement::SyncState;
 
 static MIRRORED: [Kind; 3] = [PEER, LEADERSHIP, ADVERTISEMENT];

@@ -1,14 +1,14 @@
 //! What readers are told of the end of what they see.
 
+use omnirelay_wire::timestamp::Timestamp;
+use omnirelay_wire::timestamp::millis;
 use tonic::Request;
 
 use super::*;
-use crate::core::time::millis;
 use crate::daemon::metrics::{PoolCounts, RegistersMetrics};
 use crate::daemon::objects::advertisements::Advertisements;
 use crate::daemon::operations::Operations;
 use crate::daemon::resync::{Resync, ResyncParts, ResyncSettings};
-use crate::wire::timestamp::Timestamp;
 use pb::advertisement_service_server::AdvertisementService as _;
 
 /// The reads that show when what they show ends.

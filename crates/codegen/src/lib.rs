@@ -1,0 +1,218 @@
+//! Generates the messages, their JSON mapping, the services and the method table from protos.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use prost::Message as _;
+
+/// One set of protos compiled together, and where its Rust modules will stand.
+pub struct Family<'a> {
+    /// The folder of the protos, to which their imports are relative.
+    pub root: &'a str,
+    /// A folder of others that they import, if there are any.
+    pub imported: Option<&'a str>,
+    /// Name of the descriptor file.
+    pub name: &'a str,
+    /// The Rust path of the module that holds the packages.
+    pub module: &'a str,
+    /// The Rust path of the module that holds what both sides of the wire share.
+    pub wire: &'a str,
+    /// The packages to make JSON mappings and method tables for.
+    pub packages: &'a [&'a str],
+}
+
+impl Family<'_> {
+    /// Writes it to the folder that `cargo` gives a build script, and has it run again when a proto has changed.
+    ///
+    /// # Errors
+    /// A proto that cannot be read or compiled; a file that cannot be written.
+    #[expect(clippy::print_stdout, reason = "cargo listens to what a build script prints")]
+    pub fn build(&self) -> Result<()> {
+        for folder in self.folders() {
+            println!("cargo:rerun-if-changed={folder}");
+        }
+        let out = PathBuf::from(std::env::var("OUT_DIR").context("OUT_DIR is not set")?);
+        generate(self, &out)
+    }
+
+    fn folders(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.root).chain(self.imported)
+    }
+}
+
+fn generate(family: &Family, out: &Path) -> Result<()> {
+    let mut compiler = protox::Compiler::new(family.folders())?;
+    compiler.include_imports(true).include_source_info(true).open_files(protos(Path::new(family.root))?)?;
+    // Encoded by the compiler itself: a round trip through prost-types would drop the options.
+    let encoded = compiler.encode_file_descriptor_set();
+    let descriptors = out.join(format!("{}.bin", family.name));
+    std::fs::write(&descriptors, &encoded)
+        .with_context(|| format!("cannot write `{}`", descriptors.display()))?;
+
+    // The converters of `pbjson_types` write times with an offset; the canonical mapping ends them in `Z`.
+    let timestamp = format!("{}::timestamp::Timestamp", family.wire);
+    let set = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
+    let mut services = tonic_prost_build::configure();
+    for message in PASSED_ON.iter().flat_map(|(_, messages)| messages) {
+        let kept = format!("{}::kept::Kept<{}>", family.wire, rust_path(family.module, message));
+        services = services.extern_path(kept_name(message), kept);
+    }
+    services
+        .out_dir(out)
+        .codec_path(format!("{}::codec::SmallBuffers", family.wire))
+        .compile_well_known_types(true)
+        .extern_path(".google.protobuf.Timestamp", &timestamp)
+        .extern_path(".google.protobuf", "::pbjson_types")
+        .extern_path(RAW, format!("{}::raw::Raw", family.wire))
+        .bytes(".aeroarc.agent")
+        .btree_map(".")
+        .compile_fds(with_kept_calls(with_raw_streams(set.clone())))?;
+    pbjson_build::Builder::new()
+        .register_descriptors(&encoded)?
+        .out_dir(out)
+        .btree_map(["."])
+        .extern_path(".google.protobuf.Timestamp", &timestamp)
+        .extern_path(".google.protobuf", "::pbjson_types")
+        .emit_fields()
+        .build(family.packages)?;
+    std::fs::write(out.join("methods.rs"), method_table(family, &set))?;
+    std::fs::write(out.join("bounded.rs"), bounded_services(family, &set))?;
+    Ok(())
+}
+
+/// Stands for whatever a client streams.
+const RAW: &str = ".omnirelay.wire.Raw";
+
+/// The same services, but that a method whose client streams gets and gives its messages as they are on the wire:
+/// they may be of more than one shape.
+fn with_raw_streams(mut set: prost_types::FileDescriptorSet) -> prost_types::FileDescriptorSet {
+    let services = set.file.iter_mut().flat_map(|file| &mut file.service);
+    for method in services.flat_map(|service| &mut service.method).filter(|method| method.client_streaming())
+    {
+        method.input_type = Some(RAW.to_owned());
+        method.output_type = Some(RAW.to_owned());
+    }
+    set
+}
+
+/// The methods that pass on what they are given and what is answered, and their messages.
+const PASSED_ON: [(&str, [&str; 2]); 2] = [
+    (
+        "SetOperationContext",
+        [".aeroarc.relay.v1.SetOperationContextRequest", ".aeroarc.relay.v1.SetOperationContextResponse"],
+    ),
+    (
+        "ClearOperationContext",
+        [".aeroarc.relay.v1.ClearOperationContextRequest", ".aeroarc.relay.v1.ClearOperationContextResponse"],
+    ),
+];
+
+/// Stands for a message with all that came with it.
+fn kept_name(message: &str) -> String {
+    format!(".omnirelay.wire.kept{message}")
+}
+
+/// The same services, but that methods which pass messages on get and give them with what later versions put into them.
+fn with_kept_calls(mut set: prost_types::FileDescriptorSet) -> prost_types::FileDescriptorSet {
+    let services = set.file.iter_mut().flat_map(|file| &mut file.service);
+    for method in services.flat_map(|service| &mut service.method) {
+        if let Some((_, [request, response])) = PASSED_ON.iter().find(|(name, _)| *name == method.name()) {
+            method.input_type = Some(kept_name(request));
+            method.output_type = Some(kept_name(response));
+        }
+    }
+    set
+}
+
+/// Every `.proto` file below `root`, in a stable order, relative to it.
+fn protos(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in
+            std::fs::read_dir(&folder).with_context(|| format!("cannot list `{}`", folder.display()))?
+        {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ext| ext == "proto") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The table from each method to the two converters between its messages and JSON.
+fn method_table(family: &Family, set: &prost_types::FileDescriptorSet) -> String {
+    let mut table = String::from("&[\n");
+    for file in &set.file {
+        let package = file.package();
+        for service in services(family, file) {
+            for method in &service.method {
+                let request = rust_path(family.module, method.input_type());
+                let response = rust_path(family.module, method.output_type());
+                let path = format!("/{package}.{}/{}", service.name(), method.name());
+                let _ = match method.client_streaming() {
+                    true => writeln!(table, "    MethodJson::none(\"{path}\"),"),
+                    false => writeln!(table, "    MethodJson::new::<{request}, {response}>(\"{path}\"),"),
+                };
+            }
+        }
+    }
+    table.push(']');
+    table
+}
+
+/// For each service, that its messages can be bounded: nothing of tonic's says so of all of them.
+fn bounded_services(family: &Family, set: &prost_types::FileDescriptorSet) -> String {
+    let mut bounded = String::new();
+    for file in &set.file {
+        for service in services(family, file) {
+            let (name, module) = (service.name(), snake(service.name()));
+            let server =
+                rust_path(family.module, &format!(".{}.{module}_server.{name}Server", file.package()));
+            let _ = writeln!(
+                bounded,
+                "impl<T> {}::bounded::Bounded for {server}<T> {{\n    \
+                     fn with_message_bytes_max(self, bytes: usize) -> Self {{\n        \
+                         self.max_decoding_message_size(bytes)\n    }}\n}}",
+                family.wire,
+            );
+        }
+    }
+    bounded
+}
+
+/// The services of a file that are made for the family.
+fn services<'f>(
+    family: &Family,
+    file: &'f prost_types::FileDescriptorProto,
+) -> impl Iterator<Item = &'f prost_types::ServiceDescriptorProto> {
+    let ours =
+        family.packages.iter().any(|prefix| file.package().starts_with(prefix.trim_start_matches('.')));
+    file.service.iter().filter(move |_| ours)
+}
+
+/// `PeerControlService` as `peer_control_service`.
+fn snake(name: &str) -> String {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}
+
+/// `.a.b.v1.Message` as a Rust path; only messages at the top of a file may be a method's.
+fn rust_path(module: &str, proto: &str) -> String {
+    match proto.strip_prefix(".google.protobuf.") {
+        Some("Empty") => "()".to_owned(),
+        Some(well_known) => format!("::pbjson_types::{well_known}"),
+        None => format!("{module}::{}", proto.trim_start_matches('.').replace('.', "::")),
+    }
+}

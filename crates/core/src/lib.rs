@@ -1,0 +1,13 @@
+//! Decisions: no async, no clock, no I/O and no randomness of their own.
+//!
+//! Time, chance and what is known are arguments; what to do is the result.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod labels;
+pub mod names;
+pub mod placement;
+pub mod replicas;
+pub mod scope;
+pub mod selector;
+pub mod text;
+pub mod time;

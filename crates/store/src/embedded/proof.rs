@@ -1,0 +1,108 @@
+//! What proves that a directory had a registry: a store file that is not there any more is then a loss, and no first start.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use super::open::OpenError;
+use super::opening::Note;
+use super::{FILE_NAME, LOCK_NAME, PREPARED_NAME};
+use crate::Epoch;
+use crate::whole_file::write_whole;
+
+/// Says which epoch a registry of this directory was in when it was last opened.
+const MADE_NAME: &str = "registry.made";
+const MADE_TEXT: &str = "this directory has a registry; epoch ";
+
+/// What to do about a store file that was there and is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Missing {
+    /// Do not start.
+    #[default]
+    Refuse,
+    /// Begin anew: the operator has said that the loss is accepted.
+    AcceptLoss,
+}
+
+/// What a directory had before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Past {
+    /// Nothing that is known: a first start, unless its file says otherwise.
+    Unknown,
+    /// A registry, which must be in its file.
+    Registry,
+    /// A registry in this epoch, 0 if that is not known, whose file was lost, which was accepted.
+    Lost(Epoch),
+}
+
+impl Past {
+    /// The epoch whose loss was accepted.
+    pub fn lost(self) -> Option<Epoch> {
+        match self {
+            Self::Lost(epoch) => Some(epoch),
+            Self::Unknown | Self::Registry => None,
+        }
+    }
+}
+
+/// Finds out what a directory had, and whether its store file was lost; makes way for a new one where that is accepted.
+pub(super) fn past(dir: &Path, missing: Missing) -> Result<Past, OpenError> {
+    let path = dir.join(FILE_NAME);
+    let io = |source| OpenError::Io { path: path.clone(), source };
+    let gone = gone(&path).map_err(io)?;
+    let Some(epoch) = proven(dir, gone).map_err(io)? else { return Ok(Past::Unknown) };
+    let Some(what) = gone else { return Ok(Past::Registry) };
+    match missing {
+        Missing::Refuse => Err(OpenError::Lost { path, what }),
+        Missing::AcceptLoss => {
+            if what == EMPTY {
+                std::fs::remove_file(&path).map_err(io)?;
+            }
+            Ok(Past::Lost(epoch))
+        }
+    }
+}
+
+/// Notes durably that the directory has a registry, which is in this epoch.
+pub(super) fn note(dir: &Path, epoch: Epoch) -> io::Result<()> {
+    let path = dir.join(MADE_NAME);
+    let text = format!("{MADE_TEXT}{:x}\n", epoch.0);
+    if read(&path)?.is_some_and(|noted| noted == text) {
+        return Ok(());
+    }
+    write_whole(&path, text.as_bytes())?;
+    File::open(dir)?.sync_all()
+}
+
+const ABSENT: &str = "missing";
+const EMPTY: &str = "empty";
+
+/// How a store file is gone; `None`: there is something in it.
+fn gone(path: &Path) -> io::Result<Option<&'static str>> {
+    match std::fs::metadata(path) {
+        Ok(there) => Ok((there.len() == 0).then_some(EMPTY)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(ABSENT)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The epoch of the registry that there was, by what it left beside its file.
+fn proven(dir: &Path, gone: Option<&str>) -> io::Result<Option<Epoch>> {
+    if let Some(text) = read(&dir.join(MADE_NAME))? {
+        let epoch = text.trim().strip_prefix(MADE_TEXT);
+        return Ok(Some(Epoch(epoch.and_then(|epoch| u64::from_str_radix(epoch, 16).ok()).unwrap_or(0))));
+    }
+    // Version 0.1 left none but this. A first start that ended before the file had its name has written it too.
+    let unfinished = gone == Some(ABSENT) && dir.join(PREPARED_NAME).try_exists()?;
+    let noted = read(&dir.join(LOCK_NAME))?.is_some_and(|text| Note::from_text(&text).is_some());
+    Ok((noted && !unfinished).then_some(Epoch(0)))
+}
+
+/// The text of a file; `None` if there is none.
+fn read(path: &Path) -> io::Result<Option<String>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

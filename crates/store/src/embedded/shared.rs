@@ -1,0 +1,233 @@
+//! What the writer, the reader and the callers of an embedded store share.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use omnirelay_core::time::Millis;
+use redb::{Database, ReadTransaction, ReadableDatabase};
+use tokio::sync::watch;
+
+use super::super::rules::{self, Behind, GroupState, State};
+use super::super::{Clock, GroupId, LogEntry, LogPage, Revision, StoreError};
+use super::disk::Seen;
+use super::failure::Failure;
+use super::open;
+use super::opening::Opening;
+use super::tables::{Changed, Snapshot, Written};
+
+/// The most log entries that are answered from memory.
+const RING_ENTRIES_MAX: usize = 1024;
+/// The most bytes of values in them.
+const RING_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+pub(super) type Groups = BTreeMap<GroupId, GroupState>;
+
+pub(super) struct Shared {
+    pub path: Arc<PathBuf>,
+    pub clock: StoreClock,
+    pub seen: Arc<Seen>,
+    pub cache_bytes: usize,
+    /// This opening, as every batch has it written.
+    pub opening: Opening,
+    pub head: watch::Sender<Revision>,
+    pub counted: Counted,
+    /// `None` while the file cannot be used.
+    database: RwLock<Option<Database>>,
+    shown: RwLock<Shown>,
+}
+
+/// Time that is never behind what an earlier process wrote.
+pub(super) struct StoreClock {
+    clock: Box<dyn Clock>,
+    ahead_ms: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Counted {
+    pub commits: AtomicU64,
+    pub transactions: AtomicU64,
+}
+
+/// What is committed and may be seen.
+#[derive(Default)]
+pub(super) struct Shown {
+    pub state: State,
+    pub batch: u64,
+    pub groups: Groups,
+    ring: Ring,
+}
+
+/// The newest log entries, without a gap.
+#[derive(Default)]
+struct Ring {
+    entries: VecDeque<Arc<LogEntry>>,
+    bytes: usize,
+}
+
+impl StoreClock {
+    /// A clock that shows `written` or later.
+    pub fn at_least(clock: Box<dyn Clock>, written: Millis) -> Self {
+        let ahead_ms = written.0.saturating_sub(clock.now().0);
+        Self { clock, ahead_ms }
+    }
+
+    pub fn now(&self) -> Millis {
+        Millis(self.clock.now().0.saturating_add(self.ahead_ms))
+    }
+}
+
+impl Shared {
+    pub fn new(
+        path: PathBuf,
+        clock: StoreClock,
+        seen: Arc<Seen>,
+        cache_bytes: usize,
+        opening: Opening,
+    ) -> Self {
+        Self {
+            path: Arc::new(path),
+            clock,
+            seen,
+            cache_bytes,
+            opening,
+            head: watch::Sender::new(Revision(0)),
+            counted: Counted::default(),
+            database: RwLock::new(None),
+            shown: RwLock::new(Shown::default()),
+        }
+    }
+
+    /// Nothing of ours panics while it holds a lock, and what redb may have left is found out
+    /// when it is used: a poisoned lock says nothing.
+    pub fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn shown(&self) -> RwLockReadGuard<'_, Shown> {
+        self.shown.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes another database into use, or none; the one before is closed.
+    pub fn use_database(&self, database: Option<Database>) {
+        let mut current = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *current, database);
+        drop(current);
+        before.into_iter().for_each(open::close);
+    }
+
+    /// Begins to read what is committed now.
+    pub fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+        let database = self.database();
+        let Some(database) = database.as_ref() else {
+            return Err(Failure::new(&self.path, "it failed, and is not open again yet").not_made());
+        };
+        database.begin_read().map_err(|error| self.read_failure(error).not_made())
+    }
+
+    /// Reads a snapshot of the file.
+    pub fn read<R>(
+        &self,
+        read: impl FnOnce(&Snapshot<'_>) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let group = |id: &GroupId| self.shown().groups.get(id).cloned();
+        let attempt = catch_unwind(AssertUnwindSafe(|| {
+            let transaction = self.begin_read()?;
+            let snapshot =
+                Snapshot::of(&transaction, &group).map_err(|error| self.read_failure(error).not_made())?;
+            read(&snapshot)
+        }));
+        let gave_up =
+            |_| Err(self.read_failure("the storage engine gave up reading it: it may be damaged").not_made());
+        attempt.unwrap_or_else(gave_up)
+    }
+
+    /// Shows what a committed batch has changed, and wakes those who wait for the log.
+    pub fn show(&self, written: &Written, changed: Changed) {
+        self.counted.commits.fetch_add(changed.entries.len() as u64, Ordering::Relaxed);
+        let mut shown = self.shown_mut();
+        shown.state = written.state;
+        shown.batch = written.batch;
+        for (id, group) in changed.groups {
+            match group {
+                Some(group) => drop(shown.groups.insert(id, group)),
+                None => drop(shown.groups.remove(&id)),
+            }
+        }
+        changed.entries.into_iter().for_each(|entry| shown.ring.push(entry));
+        drop(shown);
+        self.head.send_if_modified(|head| std::mem::replace(head, written.state.head) != written.state.head);
+    }
+
+    /// Shows what a file holds that was just opened.
+    pub fn show_file(&self, written: &Written, groups: Groups) {
+        let mut shown = self.shown_mut();
+        *shown = Shown { state: written.state, batch: written.batch, groups, ring: Ring::default() };
+        drop(shown);
+        self.head.send_replace(written.state.head);
+    }
+
+    /// The log behind `after` as far as memory tells; `None`: only the file can tell.
+    pub fn log_from_memory(&self, after: Revision, limit: usize) -> Option<(Behind, LogPage)> {
+        let shown = self.shown();
+        if after > shown.state.head {
+            // The file may be a commit ahead of what is shown, and its readers with it.
+            return None;
+        }
+        let behind = rules::behind(&shown.state, after);
+        let entries = match behind {
+            Behind::Something => shown.ring.behind(after, limit)?,
+            Behind::Nothing | Behind::Compacted => Vec::new(),
+        };
+        Some((behind, log_page(&shown.state, behind, entries)))
+    }
+
+    fn shown_mut(&self) -> RwLockWriteGuard<'_, Shown> {
+        self.shown.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_failure(&self, error: impl std::fmt::Display) -> Failure {
+        Failure::new(&self.path, error.to_string())
+    }
+}
+
+pub(super) fn log_page(state: &State, behind: Behind, entries: Vec<Arc<LogEntry>>) -> LogPage {
+    LogPage { epoch: state.epoch, head: state.head, entries, compacted: behind == Behind::Compacted }
+}
+
+impl Ring {
+    fn push(&mut self, entry: Arc<LogEntry>) {
+        self.bytes += entry.value_bytes();
+        self.entries.push_back(entry);
+        while self.entries.len() > RING_ENTRIES_MAX || self.bytes > RING_BYTES_MAX {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.bytes -= oldest.value_bytes();
+        }
+    }
+
+    /// Up to `limit` entries behind `after`; `None` if the ring does not reach back to it.
+    fn behind(&self, after: Revision, limit: usize) -> Option<Vec<Arc<LogEntry>>> {
+        let from = self.entries.partition_point(|entry| entry.revision <= after);
+        let first = self.entries.get(from)?;
+        (first.previous <= after).then(|| self.entries.iter().skip(from).take(limit).cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::ManualClock;
+    use super::*;
+
+    #[test]
+    fn only_the_file_knows_whether_a_revision_ahead_of_memory_is_there() {
+        let clock = StoreClock::at_least(Box::new(ManualClock::at(Millis(1))), Millis(0));
+        let shared = Shared::new(PathBuf::from("test"), clock, Arc::default(), 0, Opening::default());
+        let state = State { head: Revision(7), ..State::default() };
+        shared.show_file(&Written { state, ..Written::default() }, Groups::new());
+        assert!(shared.log_from_memory(Revision(8), 10).is_none());
+        let (behind, page) = shared.log_from_memory(Revision(7), 10).unwrap();
+        assert_eq!((behind, page.head, page.compacted), (Behind::Nothing, Revision(7), false));
+    }
+}

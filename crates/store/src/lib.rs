@@ -1,0 +1,599 @@
+//! The store port: what every backend promises to the registry.
+//!
+//! A store keeps records, groups (the holders of deadlines), leases and one log. It knows no
+//! object. Every call is one atomic step, judged by the store's own clock; every change is one
+//! log entry whose revision is greater than all before it. `tests/store` holds the contract
+//! suite that every backend passes.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use omnirelay_core::time::Millis;
+
+pub mod chance;
+pub mod clock;
+pub mod embedded;
+mod limits;
+pub mod memory;
+pub mod redis;
+mod rules;
+mod switch;
+pub mod whole_file;
+
+pub use self::redis::RedisStore;
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use embedded::EmbeddedStore;
+pub use memory::MemoryStore;
+pub use switch::{Obstacle, Standby, SwitchError, SwitchOrder, Switched};
+
+/// The most writes and lease operations of one commit together.
+pub const COMMIT_WRITES_MAX: usize = 256;
+/// The most bytes of values that one log entry holds, those from before it included: a commit
+/// that needs more is refused.
+pub const COMMIT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The longest key in bytes.
+pub const KEY_BYTES_MAX: usize = 512;
+/// The largest value in bytes.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// The most records or log entries of one page, and the most groups that one pulse renews.
+pub const PAGE_MAX: usize = 4096;
+/// Where a page of records or log entries ends early: the first one that brings it to so many
+/// bytes of values is its last.
+pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The greatest [`LeaseOp::Acquire::token_floor`]: half of what a double can still count, so that
+/// tokens go on from there.
+pub const TOKEN_FLOOR_MAX: u64 = 1 << 52;
+/// The longest time to live of a group, 4,000 years: what is longer never ends.
+pub const TTL_MAX: Duration = Duration::from_millis(1 << 47);
+
+/// The most lives of a group that were replaced while they lived and whose deadlines have not
+/// passed. Each of them may still trust its leases, so a store keeps them all.
+pub const REPLACED_MAX: usize = 8;
+
+/// Names one life of the registry. It changes whenever revisions could repeat: a new store, a
+/// flush, a promotion that lost writes. No store has epoch 0: a call that names none is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
+
+/// The place of a commit in the log. Rises with each commit, not always by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+/// Counts the changes of one record; 0 means that it does not exist. It goes on after a deletion,
+/// and after the tombstone was collected: a new record of the kind begins above all collected ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+/// A kind of record, such as `peer`: `[a-z][a-z0-9_-]*`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind(pub Cow<'static, str>);
+
+/// Which record: keys are unique within a kind and ordered by their bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId {
+    pub kind: Kind,
+    /// 1 to [`KEY_BYTES_MAX`] bytes.
+    pub key: String,
+}
+
+/// What the store keeps under a [`RecordId`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub id: RecordId,
+    /// Empty for a tombstone.
+    pub value: Bytes,
+    pub version: Version,
+    /// The commit that wrote it last.
+    pub revision: Revision,
+    /// The life of a group whose end is this record's end; `None` for one that stays.
+    pub group: Option<GroupRef>,
+    pub created_at: Millis,
+    pub updated_at: Millis,
+    /// The node that wrote it last; empty where the store itself did, at the end of a group.
+    pub writer: String,
+    /// True: a tombstone, kept so that versions go on and watchers hear of the end.
+    pub deleted: bool,
+}
+
+/// Names a group: a node's session, or a set of records that live and die together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub String);
+
+/// One life of a group. A group that was opened anew has a greater instance, and what the old
+/// instance held is void.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupRef {
+    pub id: GroupId,
+    pub instance: u64,
+}
+
+/// A group as the store knows it. It lives while `now < deadline`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub of: GroupRef,
+    pub ttl: Duration,
+    /// The first instant at which it is gone, swept or not. A closed group has the instant of
+    /// its closing here.
+    pub deadline: Millis,
+    /// When it was opened or renewed last.
+    pub renewed_at: Millis,
+    /// True: its holder closed it.
+    pub closed: bool,
+}
+
+/// Asks for a new life of a group.
+#[derive(Clone, Debug)]
+pub struct OpenGroup {
+    /// The epoch that the caller knows.
+    pub epoch: Epoch,
+    pub id: GroupId,
+    /// 1 ms to [`TTL_MAX`].
+    pub ttl: Duration,
+    /// Whoever presents the secret of a live group replaces it at once, up to [`REPLACED_MAX`]
+    /// times before the first of the replaced lives would have ended; anyone else waits for its
+    /// end. Never shown again.
+    pub secret: String,
+}
+
+/// A live lease binds a scope to a session. It is valid while `holder` is the group's current
+/// instance and alive, and it was not released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub scope: String,
+    pub holder: GroupRef,
+    /// Rises by one with each new holder.
+    pub term: u64,
+    /// The fence: greater with each new holder, never repeated or lowered.
+    pub token: u64,
+    pub acquired_at: Millis,
+    pub released: bool,
+}
+
+/// A lease operation inside a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseOp {
+    /// Takes a free scope, or confirms a lease that `holder` has (term and token stay). `holder`
+    /// must be live. The token is the greatest of: the last token + 1, store time in ms,
+    /// `token_floor` + 1; a floor is at most [`TOKEN_FLOOR_MAX`].
+    Acquire { scope: String, holder: GroupRef, token_floor: u64 },
+    /// Gives a scope back; nothing happens if `token` is not its current one.
+    Release { scope: String, token: u64 },
+}
+
+/// Something that must hold for a commit to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// The record has this version; 0: it does not exist, or its group is over.
+    Version { id: RecordId, version: Version },
+    /// This life of the group is live.
+    GroupLive(GroupRef),
+    /// This life of the group is over, and no later one is live. Refused during a quarantine or a
+    /// [`Grace`].
+    GroupOver(GroupRef),
+}
+
+/// One change of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Writes the value; a group binds the record's life to it and must be live.
+    Put { id: RecordId, value: Bytes, group: Option<GroupRef> },
+    /// Leaves a tombstone; nothing happens if there is no record, or its group is over.
+    Delete { id: RecordId },
+}
+
+/// Proves that the writer leads `scope`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    pub scope: String,
+    pub token: u64,
+}
+
+/// Makes a commit repeatable: the second with the same key gets the answer of the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    pub key: IdempotencyKey,
+    /// Of the request; another one under the same key is refused.
+    pub request_hash: u64,
+    /// What to answer the repetition with.
+    pub answer: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IdempotencyKey {
+    pub principal: String,
+    pub method: String,
+    pub id: String,
+}
+
+/// Changes that are made together or not at all.
+///
+/// What stands in the way is told in this order: a limit of the port, the idempotency key (of a
+/// commit made before: its answer, whatever has changed since), the epoch, the fence, the
+/// preconditions, the groups of the writes, [`COMMIT_BYTES_MAX`] with the values from before, the
+/// leases.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// The epoch that the caller read in.
+    pub epoch: Epoch,
+    pub preconditions: Vec<Precondition>,
+    /// Not two of one record.
+    pub writes: Vec<Write>,
+    /// Made in this order: a release frees its scope for an acquisition behind it.
+    pub leases: Vec<LeaseOp>,
+    pub fence: Option<Fence>,
+    pub idempotency: Option<Idempotency>,
+    /// The node that commits.
+    pub writer: String,
+}
+
+/// What became of a commit.
+#[derive(Clone, Debug)]
+pub enum Committed {
+    /// It was made. One that changes nothing leaves no entry in the log: it gets an empty one
+    /// whose `revision` and `previous` are both the current head.
+    Done(Arc<LogEntry>),
+    /// It had been made before under this idempotency key.
+    Replayed { revision: Revision, answer: Bytes },
+}
+
+/// One commit in the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogEntry {
+    pub revision: Revision,
+    /// The revision of the entry before; a reader that does not know it has missed something.
+    pub previous: Revision,
+    pub at: Millis,
+    pub writer: String,
+    pub changes: Vec<Change>,
+    /// The leases that were acquired (by a new holder) or released, as they are after it, in the
+    /// order of their scopes.
+    pub leases: Vec<Lease>,
+}
+
+impl LogEntry {
+    /// The bytes of the values in it.
+    pub fn value_bytes(&self) -> usize {
+        self.changes.iter().map(Change::value_bytes).sum()
+    }
+}
+
+/// One record's change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// As the log last had it. `None`: it did not exist, or was a tombstone. A record that is
+    /// written again after its group's end, but before housekeeping deleted it, stands here as
+    /// it was.
+    pub before: Option<Record>,
+    /// As it is after; a tombstone when it was deleted.
+    pub after: Record,
+    /// True: its group's end took it, not a writer.
+    pub expired: bool,
+}
+
+impl Change {
+    fn value_bytes(&self) -> usize {
+        self.after.value.len() + self.before.as_ref().map_or(0, |before| before.value.len())
+    }
+}
+
+/// Renews groups and asks what has moved: the heartbeat between a daemon and its store.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse {
+    /// The epoch that the caller knows. `None` learns it, and renews nothing.
+    pub epoch: Option<Epoch>,
+    /// In the order of [`Beat::renewed`].
+    pub renew: Vec<GroupRef>,
+    /// Report groups opened, renewed or closed at this instant or later; 0 reports all, `u64::MAX` none.
+    pub moved_since: Millis,
+    /// How long the holders of groups get to renew once the store is heard again after a time in
+    /// which nobody could: see [`Grace`]. 0 gives none.
+    pub grace: Duration,
+}
+
+/// After a time in which the store heard no renewal at all (it was away, or everybody else was),
+/// silence says nothing about anyone: until `until` nobody is judged gone, and a record is there
+/// if its group was live at `from`, when a renewal was heard last. Groups and leases themselves
+/// end at their deadlines all the same.
+///
+/// It begins with a pulse that renews something, more than half of [`Pulse::grace`] after the one
+/// before it. Between the two nobody is judged gone either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grace {
+    pub from: Millis,
+    pub until: Millis,
+}
+
+/// What a pulse found.
+#[derive(Clone, Debug)]
+pub struct Beat {
+    pub now: Millis,
+    pub epoch: Epoch,
+    pub head: Revision,
+    /// The new deadline, or `None` for a group that is over: it cannot be renewed, only opened anew.
+    pub renewed: Vec<Option<Millis>>,
+    /// In no order.
+    pub moved: Vec<Group>,
+    /// Until then nobody is granted a scope and nobody is judged gone.
+    pub quarantine_until: Millis,
+    /// What is left of a silence of all.
+    pub grace: Option<Grace>,
+}
+
+/// The lease of every scope that was ever held, released or not, in the order of the scopes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leases {
+    pub epoch: Epoch,
+    pub leases: Vec<Lease>,
+}
+
+/// What became of [`Store::open_group`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// A new life has begun. If the one before was live, its leases pass to nobody before the
+    /// deadline that it has now, and are free from then on: whatever becomes of the group later
+    /// moves that deadline neither way. Leases of lives that were closed or ran out are free, and
+    /// stay so.
+    Open(Group),
+    /// Nothing was changed. A live group under another secret has the id, and `until` is its
+    /// deadline; or the present life would be one more than [`REPLACED_MAX`], and `until` is the
+    /// first deadline of all these.
+    Held { until: Millis },
+}
+
+/// A page of the records of one kind in the order of their keys, tombstones included.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    pub kind: Kind,
+    /// Begin behind this key; `None` begins at the first (the last, when `backwards`).
+    pub after: Option<String>,
+    pub backwards: bool,
+    /// 1 to [`PAGE_MAX`]. A page of large values may hold fewer; see [`PAGE_BYTES_MAX`].
+    pub limit: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct ScanPage {
+    pub epoch: Epoch,
+    /// The head when the page was read.
+    pub head: Revision,
+    pub records: Vec<Record>,
+    /// False: this was the last page.
+    pub more: bool,
+}
+
+/// A piece of the log.
+#[derive(Clone, Debug)]
+pub struct LogPage {
+    pub epoch: Epoch,
+    pub head: Revision,
+    /// In order; the first one's `previous` is the revision asked for. Empty when `compacted`.
+    pub entries: Vec<Arc<LogEntry>>,
+    /// True: the log does not reach back to the revision asked for, or never came as far; the
+    /// records must be read anew.
+    pub compacted: bool,
+}
+
+/// Whether what leaders rely on would outlive the server that granted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// Everything that was committed or renewed before this instant would, by the store's clock.
+    Through(Millis),
+    /// Not everything: so many replicas have it, and so many must.
+    Lacking { has: u32, needs: u32 },
+}
+
+/// How much to keep. Everything older, or beyond the count, may go.
+///
+/// There is one log with one window for all kinds: an entry holds changes of several, and a reader
+/// resumes by the chain of revisions, which has no gap. A kind that is written often shortens the
+/// history of all others.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Of log entries, whatever kinds they change.
+    pub log_age: Duration,
+    /// Of the whole log, not of each kind.
+    pub log_entries_max: usize,
+    /// Of tombstones, and of groups that are over.
+    pub tombstone_age: Duration,
+    pub idempotency_age: Duration,
+    pub idempotency_entries_max: usize,
+}
+
+/// What one housekeeping step did. Call again at once while `more`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Housekept {
+    pub records_expired: usize,
+    pub log_entries_trimmed: usize,
+    pub tombstones_collected: usize,
+    pub answers_forgotten: usize,
+    pub more: bool,
+}
+
+/// Why a call of the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was changed. Try again.
+    #[error("the store cannot be reached")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store does not let this daemon do what it must. Nothing was changed. Try again once it may.
+    #[error("the store does not let this daemon do what it must: {what}")]
+    Denied { what: String },
+    /// The store has no room. Nothing was changed.
+    #[error("the store is full")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It may or may not have happened; repeat it under the same idempotency key.
+    #[error("the store did not say whether the change was made")]
+    OutcomeUnknown(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What is stored cannot be understood. Nothing was changed.
+    #[error("the store holds something that this version does not understand: {what}")]
+    Incompatible {
+        what: String,
+        /// The record that it is, when it is one.
+        record: Option<Box<RecordId>>,
+    },
+    /// The call breaks a limit of the port. Nothing was changed.
+    #[error("{what}")]
+    Invalid { what: String },
+    /// The call was made for another epoch. Nothing was changed; what the caller knows of
+    /// records, groups and leases is void.
+    #[error("the registry has begun a new epoch, {current}")]
+    EpochChanged { current: Epoch },
+}
+
+impl StoreError {
+    /// Whether the store turns this daemon away until an operator has done something about it. That it is full is told
+    /// of by whoever commits.
+    pub fn lasts(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::Incompatible { .. })
+    }
+}
+
+/// Why a commit was not made. Nothing was changed, except as [`StoreError::OutcomeUnknown`] says.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    #[error("`{id}` has version {actual}, not {expected}")]
+    Conflict { id: RecordId, expected: Version, actual: Version },
+    /// A [`Precondition::GroupLive`] or a write's group.
+    #[error("group `{0}` is over")]
+    GroupOver(GroupRef),
+    /// A [`Precondition::GroupOver`].
+    #[error("group `{group}` is live until {until}")]
+    GroupLive { group: GroupId, until: Millis },
+    /// `current` is `None` when nobody holds the scope.
+    #[error("token {token} of scope `{scope}` is not the current one")]
+    Fenced { scope: String, token: u64, current: Option<u64> },
+    #[error("scope `{scope}` is held until {until}")]
+    LeaseHeld { scope: String, holder: Option<GroupRef>, until: Millis },
+    #[error("the idempotency key was used for another request")]
+    IdempotencyReused,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A backend. Calls may be made from any runtime; each is atomic.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// What an operator calls it: `embedded`, `memory`, or a URL without its secrets.
+    fn name(&self) -> &str;
+
+    /// Renews and reports deadlines. No revision, no log entry.
+    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError>;
+
+    /// Begins a new life of a group. No log entry.
+    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError>;
+
+    /// Ends a life of a group now; its leases are free at once. False: it was over already.
+    /// No log entry.
+    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError>;
+
+    /// Makes the changes together, durably, before it returns.
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
+
+    /// Looks for the answer of an earlier commit.
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError>;
+
+    /// Reads records. Those of a group that is over are left out.
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError>;
+
+    /// Reads the lease of every scope.
+    async fn leases(&self) -> Result<Leases, StoreError>;
+
+    /// Reads the log behind `after`; with nothing there, waits up to `wait` for something.
+    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError>;
+
+    /// Deletes the records of groups that are over (at most [`COMMIT_WRITES_MAX`] with at most
+    /// [`COMMIT_BYTES_MAX`], in one log entry, marked `expired`; none during a quarantine or a
+    /// [`Grace`]) and trims what `keep` allows, in one bounded step. A store that has nothing to do
+    /// writes nothing.
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError>;
+
+    /// The epoch before this one, 0 if it is not known, where all of it was lost and that was accepted when the store
+    /// was opened.
+    fn lost_before(&self) -> Option<Epoch> {
+        None
+    }
+
+    /// Whether leaders rely on nothing before [`Store::confirm`] has confirmed it. False for a store that is in one
+    /// place: what it has answered cannot be contradicted by another.
+    fn confirms(&self) -> bool {
+        false
+    }
+
+    /// Waits a moment until what was committed and renewed in `epoch` before this call would outlive the server
+    /// that granted it: until then another server could grant it to somebody else.
+    ///
+    /// # Errors
+    /// Those of a reading. Nothing is known then.
+    async fn confirm(&self, epoch: Epoch) -> Result<Confirmation, StoreError> {
+        let _ = epoch;
+        Ok(Confirmation::Through(Millis(u64::MAX)))
+    }
+
+    /// Has another server take over, with no acknowledged change lost: changes wait meanwhile.
+    async fn switch(&self, order: &SwitchOrder) -> Result<Switched, SwitchError> {
+        let _ = order;
+        Err(SwitchError::alone("the store is in one place"))
+    }
+
+    /// What is risky about how the store is set up: what, why, and what to set, a line each.
+    fn advice(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl Write {
+    /// The record it is about.
+    pub fn id(&self) -> &RecordId {
+        match self {
+            Self::Put { id, .. } | Self::Delete { id } => id,
+        }
+    }
+}
+
+impl Kind {
+    /// A kind known when the program was written.
+    pub const fn of(name: &'static str) -> Self {
+        Self(Cow::Borrowed(name))
+    }
+}
+
+impl RecordId {
+    /// The record `key` of `kind`.
+    pub fn new(kind: Kind, key: impl Into<String>) -> Self {
+        Self { kind, key: key.into() }
+    }
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.0, self.key)
+    }
+}
+
+macro_rules! display_inner {
+    ($($name:ty),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", self.0)
+            }
+        }
+    )*};
+}
+display_inner!(Revision, Version, Kind, GroupId);
+
+/// As it stands in cursors.
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+impl fmt::Display for GroupRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.id, self.instance)
+    }
+}

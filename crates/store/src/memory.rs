@@ -1,0 +1,258 @@
+//! The reference backend: everything in memory, for tests and for registries that need no file.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use omnirelay_core::time::Millis;
+use tokio::sync::watch;
+
+use super::rules::{
+    self, Behind, GroupState, Keep, State, Step, Stretch, Table, Tables, TablesMut, Visit, log_row,
+};
+use super::{
+    Beat, Clock, Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Housekept, IdempotencyKey, Leases,
+    LogEntry, LogPage, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store, StoreError,
+    SystemClock, limits,
+};
+
+/// A store that ends with its process.
+pub struct MemoryStore {
+    clock: Box<dyn Clock>,
+    kept: Mutex<Kept>,
+    head: watch::Sender<Revision>,
+}
+
+#[derive(Clone, Default)]
+struct Kept {
+    tables: MemoryTables,
+    state: State,
+    /// The greatest time that a step was given.
+    latest: Millis,
+}
+
+#[derive(Clone, Default)]
+struct MemoryTables {
+    rows: BTreeMap<Table, BTreeMap<Vec<u8>, Bytes>>,
+    groups: BTreeMap<GroupId, GroupState>,
+}
+
+impl MemoryStore {
+    /// An empty store whose time is `clock`'s; its epoch is the time of its making.
+    pub fn new(clock: impl Clock) -> Self {
+        let state = State { epoch: Epoch(clock.now().0.max(1)), ..State::default() };
+        let kept = Mutex::new(Kept { state, ..Kept::default() });
+        Self { clock: Box::new(clock), kept, head: watch::Sender::new(Revision(0)) }
+    }
+
+    /// An empty store on the real clock.
+    pub fn system() -> Self {
+        Self::new(SystemClock::start())
+    }
+
+    /// From now on for `length`, grants nobody a scope and judges nobody gone.
+    pub fn quarantine(&self, length: Duration) {
+        // Memory does not fail.
+        let _ = self.step(|step| step.quarantine(length));
+    }
+
+    /// A copy of everything as it is now, on the same time: a replica that hears nothing more. It stays in the
+    /// epoch until it is promoted.
+    #[must_use]
+    pub fn replica(&self, clock: impl Clock) -> Self {
+        let kept = self.kept().clone();
+        let head = watch::Sender::new(kept.state.head);
+        Self { clock: Box::new(clock), kept: Mutex::new(kept), head }
+    }
+
+    /// Begins a new epoch with a quarantine of `length`, for a replica that may lack the last commits.
+    pub fn promote(&self, length: Duration) {
+        let mut kept = self.kept();
+        kept.state.epoch = Epoch(kept.state.epoch.0.saturating_add(1).max(kept.latest.0));
+        drop(kept);
+        self.quarantine(length);
+    }
+
+    /// Runs one step at the present instant and wakes the readers of what it logged.
+    fn step<R>(&self, run: impl FnOnce(&mut Step<'_, MemoryTables>) -> R) -> R {
+        let mut kept = self.kept();
+        let Kept { tables, state, latest } = &mut *kept;
+        let before = state.head;
+        let result = run(&mut Step { tables, state, now: *latest });
+        // Sent under the lock, so that the head never goes back.
+        if state.head > before {
+            self.head.send_replace(state.head);
+        }
+        result
+    }
+
+    /// What is kept, with the clock brought up to date.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // A step that panicked has been reported where it did; what it left is still readable.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.latest = kept.latest.max(self.clock.now());
+        kept
+    }
+
+    fn log_now(&self, after: Revision, limit: usize) -> Result<(Behind, LogPage), StoreError> {
+        let kept = self.kept();
+        let behind = rules::behind(&kept.state, after);
+        let entries = match behind {
+            Behind::Something => rules::log_behind(&kept.tables, after, limit)?,
+            Behind::Nothing | Behind::Compacted => Vec::new(),
+        };
+        let State { epoch, head, .. } = kept.state;
+        Ok((behind, LogPage { epoch, head, entries, compacted: behind == Behind::Compacted }))
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
+    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+        self.step(|step| step.pulse(&pulse))
+    }
+
+    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
+        self.step(|step| step.open_group(&open))
+    }
+
+    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
+        self.step(|step| step.close_group(epoch, &group))
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        self.step(|step| step.commit(&commit))
+    }
+
+    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
+        rules::recall(&self.kept().tables, key)
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
+        let kept = self.kept();
+        rules::scan(&kept.tables, &kept.state, kept.latest, &scan)
+    }
+
+    async fn leases(&self) -> Result<Leases, StoreError> {
+        let kept = self.kept();
+        rules::leases(&kept.tables, &kept.state)
+    }
+
+    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
+        limits::page(limit)?;
+        let mut heads = self.head.subscribe();
+        let (behind, page) = self.log_now(after, limit)?;
+        if behind != Behind::Nothing || wait.is_zero() {
+            return Ok(page);
+        }
+        // Whether it came in time or not is in the page.
+        let _ = tokio::time::timeout(wait, heads.wait_for(|head| *head > after)).await;
+        Ok(self.log_now(after, limit)?.1)
+    }
+
+    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
+        self.step(|step| step.housekeep(epoch, &keep))
+    }
+}
+
+impl Tables for MemoryTables {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.rows.get(&table).and_then(|rows| rows.get(key)).cloned())
+    }
+
+    fn visit(&self, stretch: &Stretch, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        let Some(rows) = self.rows.get(&stretch.table).filter(|_| !stretch.is_empty()) else { return Ok(()) };
+        let from = Bound::Included(stretch.from.as_slice());
+        let to = stretch.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rows = rows.range::<[u8], _>((from, to));
+        loop {
+            let next = if stretch.backwards { rows.next_back() } else { rows.next() };
+            match next {
+                Some((key, row)) if visit(key, row)?.is_continue() => {}
+                Some(_) | None => return Ok(()),
+            }
+        }
+    }
+
+    fn group(&self, id: &GroupId) -> Option<GroupState> {
+        self.groups.get(id).cloned()
+    }
+
+    fn visit_groups(&self, visit: &mut dyn FnMut(&GroupId, &GroupState)) {
+        self.groups.iter().for_each(|(id, group)| visit(id, group));
+    }
+}
+
+impl TablesMut for MemoryTables {
+    fn put(&mut self, table: Table, key: &[u8], row: &[u8]) -> Result<(), StoreError> {
+        self.rows.entry(table).or_default().insert(key.to_vec(), Bytes::copy_from_slice(row));
+        Ok(())
+    }
+
+    fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError> {
+        if let Some(rows) = self.rows.get_mut(&table) {
+            rows.remove(key);
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, key: &[u8], entry: &Arc<LogEntry>) -> Result<(), StoreError> {
+        self.put(Table::Log, key, &log_row(entry))
+    }
+
+    fn note_state(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn put_group(&mut self, id: &GroupId, group: GroupState, _: Keep) -> Result<(), StoreError> {
+        self.groups.insert(id.clone(), group);
+        Ok(())
+    }
+
+    fn delete_group(&mut self, id: &GroupId) -> Result<(), StoreError> {
+        self.groups.remove(id);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Kind, ManualClock, Precondition, RecordId, Version, Write};
+    use super::*;
+
+    fn put(epoch: Epoch, key: &str, version: u64) -> Commit {
+        let id = RecordId::new(Kind::of("peer"), key);
+        Commit {
+            preconditions: vec![Precondition::Version { id: id.clone(), version: Version(version) }],
+            writes: vec![Write::Put { id, value: Bytes::from_static(b"v"), group: None }],
+            writer: "n1".into(),
+            epoch,
+            ..Commit::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_commit_leaves_nothing() {
+        let store = MemoryStore::new(ManualClock::at(Millis(1_000)));
+        let put = |key, version| put(Epoch(1_000), key, version);
+        assert!(
+            matches!(store.commit(put("a", 0)).await, Ok(Committed::Done(entry)) if entry.revision.0 == 1)
+        );
+        let mut both = put("b", 0);
+        both.preconditions.extend(put("a", 7).preconditions);
+        assert!(matches!(
+            store.commit(both).await,
+            Err(CommitError::Conflict { actual: Version(1), expected: Version(7), .. })
+        ));
+        let kind = Kind::of("peer");
+        let page = store.scan(Scan { kind, after: None, backwards: false, limit: 10 }).await.unwrap();
+        assert_eq!((page.records.len(), page.head), (1, Revision(1)));
+    }
+}

@@ -1,0 +1,139 @@
+//! What every new connection does first: it finds out which life of the registry it has reached.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use omnirelay_core::time::whole_ms;
+use redis::aio::MultiplexedConnection;
+use tracing::{info, warn};
+
+use super::super::{Epoch, Revision, StoreError};
+use super::link::{Hello, LinkError};
+use super::reply::Reply;
+use super::scripts::Script;
+
+/// The newest schema that this version knows.
+const SCHEMA: u64 = 1;
+
+/// The code of a greeting that ended with a server that is of no use.
+pub(super) const TURNED_AWAY: &str = "GREETING";
+
+/// The greatest epoch and revision that this process has seen.
+#[derive(Default)]
+pub(super) struct Seen {
+    epoch: AtomicU64,
+    head: AtomicU64,
+    /// Why the last greeting was turned down for good.
+    refusal: Mutex<Option<String>>,
+}
+
+/// Greets servers on behalf of a store.
+pub(super) struct Greeting {
+    pub meta: String,
+    pub seen: Arc<Seen>,
+    pub script: Script,
+    /// How long a new epoch grants no scope and judges nobody gone.
+    pub quarantine: Duration,
+}
+
+impl Seen {
+    /// Notes what an answer said.
+    pub fn note(&self, Epoch(epoch): Epoch, Revision(head): Revision) {
+        self.epoch.fetch_max(epoch, Ordering::Relaxed);
+        self.head.fetch_max(head, Ordering::Relaxed);
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::Relaxed))
+    }
+
+    pub fn head(&self) -> Revision {
+        Revision(self.head.load(Ordering::Relaxed))
+    }
+
+    /// What the server holds that this version must not touch, if it does.
+    pub fn refusal(&self) -> Option<String> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn refuse(&self, why: Option<String>) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+}
+
+#[async_trait]
+impl Hello for Greeting {
+    async fn greet(&self, connection: &mut MultiplexedConnection) -> Result<(), LinkError> {
+        let mut command = self.script.by_text(&self.meta);
+        command.arg(SCHEMA).arg(self.seen.epoch().0).arg(self.seen.head().0).arg(whole_ms(self.quarantine));
+        let answer = command.query_async(connection).await.map_err(LinkError::from);
+        let answer = answer.inspect_err(|error| self.seen.refuse(garbage(error)))?;
+        let turned_away = |code: &str, detail| Err(LinkError::Refused { code: code.to_owned(), detail });
+        match self.heed(answer) {
+            Ok(Greeted::Welcome) => {
+                self.seen.refuse(None);
+                Ok(())
+            }
+            Ok(Greeted::Replica) => turned_away("READONLY", "the server is a replica".to_owned()),
+            Ok(Greeted::Foreign(what)) | Err(StoreError::Incompatible { what, .. }) => {
+                self.seen.refuse(Some(what.clone()));
+                turned_away(TURNED_AWAY, what)
+            }
+            Err(other) => turned_away(TURNED_AWAY, other.to_string()),
+        }
+    }
+}
+
+/// What a server is to a store.
+enum Greeted {
+    Welcome,
+    /// It was the master a moment ago, or will be.
+    Replica,
+    /// It holds what this version must not touch.
+    Foreign(String),
+}
+
+impl Greeting {
+    fn heed(&self, answer: redis::Value) -> Result<Greeted, StoreError> {
+        let mut reply = Reply::of(answer)?;
+        match reply.text()?.as_str() {
+            "same" => self.seen.note(Epoch(reply.number()?), Revision(reply.number()?)),
+            "new" => {
+                let (epoch, head) = (Epoch(reply.number()?), Revision(reply.number()?));
+                match reply.number()? {
+                    0 => info!(epoch = %epoch, "registry begun in an empty store"),
+                    before => warn!(
+                        epoch = %epoch,
+                        before = %Epoch(before),
+                        "store is another one, or has restarted; a new epoch has begun"
+                    ),
+                }
+                self.seen.note(epoch, head);
+            }
+            "newer" => {
+                let schema = reply.number()?;
+                return Ok(Greeted::Foreign(format!(
+                    "the store was written by a newer version (its schema is {schema}, this one knows {SCHEMA}); nothing was touched"
+                )));
+            }
+            "replica" => return Ok(Greeted::Replica),
+            other => return Ok(Greeted::Foreign(format!("the server greets with `{other}`"))),
+        }
+        Ok(Greeted::Welcome)
+    }
+}
+
+/// What is under the store's keys, if that is why the greeting failed.
+fn garbage(error: &LinkError) -> Option<String> {
+    if error.is_elsewhere() {
+        return None;
+    }
+    match error {
+        LinkError::Refused { code, detail } if matches!(code.as_str(), "WRONGTYPE" | "GARBAGE" | "ERR") => {
+            Some(format!("{code} {detail}"))
+        }
+        LinkError::Refused { .. } | LinkError::Unreachable(_) | LinkError::Lost(_) => None,
+    }
+}

@@ -1,0 +1,42 @@
+//! TLS to the servers.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use omnirelay_wire::tls::{PemError, authorities, builder, certificates};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use tokio_rustls::TlsConnector;
+
+use super::error::Failure;
+use super::options::TlsFiles;
+
+/// Reads the files and makes what begins TLS.
+pub(super) async fn connector(files: &TlsFiles) -> Result<TlsConnector, Failure> {
+    let builder = builder()
+        .map_err(|error| Failure::because("cannot begin TLS", error))?
+        .with_root_certificates(authorities(files.ca.as_deref()).await.map_err(of_pem)?);
+    let config = match (&files.cert, &files.key) {
+        (Some(cert), Some(key)) => {
+            let chain = certificates(cert).await.map_err(of_pem)?;
+            let private = PrivateKeyDer::from_pem_slice(&read(key).await?)
+                .map_err(|error| Failure::because(format!("`{}` is no private key", key.display()), error))?;
+            builder.with_client_auth_cert(chain, private).map_err(|error| {
+                let what = format!("cannot use the certificate `{}` with its key", cert.display());
+                Failure::because(what, error)
+            })?
+        }
+        (_, _) => builder.with_no_client_auth(),
+    };
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+async fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    tokio::fs::read(path)
+        .await
+        .map_err(|error| Failure::because(format!("cannot read `{}`", path.display()), error))
+}
+
+fn of_pem(error: PemError) -> Failure {
+    Failure::because("cannot use the certificates that are configured", error)
+}

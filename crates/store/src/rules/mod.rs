@@ -1,0 +1,204 @@
+//! What a store does, apart from where it keeps it: pure steps over ordered byte tables.
+//!
+//! The memory and the embedded backend run these same rules. A step is given the time, checks
+//! everything first and writes then, so a refused one leaves nothing behind.
+
+mod answers;
+mod commit;
+mod groups;
+mod housekeep;
+mod keys;
+mod leases;
+mod log;
+mod records;
+mod replaced;
+mod rows;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use omnirelay_core::time::Millis;
+
+use super::{Epoch, Grace, GroupId, LogEntry, Revision, StoreError};
+
+pub(super) use answers::recall;
+pub(super) use groups::{GroupState, secret_hash};
+pub(super) use housekeep::STEP_ROWS_MAX;
+pub(super) use keys::{answer as answer_key, end_of_prefix};
+pub(super) use leases::leases;
+pub(super) use log::{Behind, behind, log_behind};
+pub(super) use records::scan;
+use replaced::{Replaced, ReplacedLife};
+pub(super) use rows::{group_from_row, group_row, log_row, state_from_row, state_row};
+
+/// An ordered table of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Table {
+    /// Records by kind and key, tombstones included.
+    Records,
+    /// Which records are bound to which life of a group.
+    Members,
+    /// Tombstones by the time of their deletion.
+    Tombstones,
+    /// The greatest version of a collected tombstone, by kind.
+    VersionFloors,
+    /// Leases by scope.
+    Leases,
+    /// Answers by idempotency key.
+    Answers,
+    /// Idempotency keys by the time of their answer.
+    AnswerTimes,
+    /// Log entries by revision.
+    Log,
+}
+
+/// A stretch of one table: `from` inclusive, `to` exclusive.
+#[derive(Clone, Debug)]
+pub(super) struct Stretch {
+    pub table: Table,
+    pub from: Vec<u8>,
+    /// `None`: to the end of the table.
+    pub to: Option<Vec<u8>>,
+    pub backwards: bool,
+}
+
+/// Whether a change must be there after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    Durably,
+    WhileRunning,
+}
+
+/// Sees one row; [`ControlFlow::Break`] ends the visit.
+pub(super) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError> + 'a;
+
+/// Tables that can be read.
+pub(super) trait Tables {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// Visits the rows of `stretch` in order.
+    fn visit(&self, stretch: &Stretch, visit: &mut Visit<'_>) -> Result<(), StoreError>;
+
+    fn group(&self, id: &GroupId) -> Option<GroupState>;
+
+    fn visit_groups(&self, visit: &mut dyn FnMut(&GroupId, &GroupState));
+}
+
+/// Tables that can be written. What an earlier call wrote, a later one reads.
+pub(super) trait TablesMut: Tables {
+    fn put(&mut self, table: Table, key: &[u8], row: &[u8]) -> Result<(), StoreError>;
+
+    fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError>;
+
+    /// Appends `entry` to the log.
+    fn append(&mut self, key: &[u8], entry: &Arc<LogEntry>) -> Result<(), StoreError>;
+
+    /// Has the state written, although no row is.
+    fn note_state(&mut self) -> Result<(), StoreError>;
+
+    fn put_group(&mut self, id: &GroupId, group: GroupState, keep: Keep) -> Result<(), StoreError>;
+
+    fn delete_group(&mut self, id: &GroupId) -> Result<(), StoreError>;
+}
+
+/// What a store knows about itself as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct State {
+    pub epoch: Epoch,
+    pub head: Revision,
+    /// The newest log entry that was trimmed; 0 before the first.
+    pub trimmed_through: Revision,
+    pub log_entries: u64,
+    pub answers: u64,
+    /// The greatest instance of a group that was collected.
+    pub instance_floor: u64,
+    pub quarantine_until: Millis,
+    /// When something was renewed last and how much grace was asked for then; forgotten when the
+    /// process ends, since the next one gives its groups time of its own accord.
+    pub heard: Heard,
+    pub grace: Option<Grace>,
+}
+
+/// The last renewal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// 0: none yet.
+    pub at: Millis,
+    pub grace: Duration,
+}
+
+/// One step: the tables and the state it works on, and the instant it happens at.
+pub(super) struct Step<'a, T> {
+    pub tables: &'a mut T,
+    pub state: &'a mut State,
+    pub now: Millis,
+}
+
+impl Stretch {
+    /// All rows of `table` whose key begins with `prefix`.
+    pub fn prefixed(table: Table, prefix: Vec<u8>) -> Self {
+        let to = keys::end_of_prefix(&prefix);
+        Self { table, from: prefix, to, backwards: false }
+    }
+
+    /// True if no key can be in it.
+    pub fn is_empty(&self) -> bool {
+        self.to.as_ref().is_some_and(|to| *to <= self.from)
+    }
+
+    /// All rows of `table`.
+    pub fn whole(table: Table) -> Self {
+        Self::prefixed(table, Vec::new())
+    }
+}
+
+impl State {
+    /// The instant that decides at `now` whether a record's group is over.
+    pub fn judged_at(&self, now: Millis) -> Millis {
+        self.grace_at(now).map_or(now, |grace| grace.from)
+    }
+
+    /// The grace that has been given, or that will be once somebody is heard again.
+    fn grace_at(&self, now: Millis) -> Option<Grace> {
+        let given = self.grace.filter(|grace| now < grace.until);
+        let Heard { at, grace } = self.heard;
+        let silent = at > Millis(0) && !grace.is_zero() && now.since(at) > grace / 2;
+        given.or_else(|| silent.then(|| Grace { from: at, until: now.after(grace) }))
+    }
+
+    /// Notes a renewal at `now` whose sender asks for `grace`.
+    fn hear(&mut self, now: Millis, grace: Duration) {
+        self.grace = self.grace_at(now);
+        self.heard = Heard { at: now, grace };
+    }
+}
+
+impl<T: TablesMut> Step<'_, T> {
+    /// Refuses a call that was made for another epoch.
+    fn check_epoch(&self, epoch: Epoch) -> Result<(), StoreError> {
+        let current = self.state.epoch;
+        if epoch == current { Ok(()) } else { Err(StoreError::EpochChanged { current }) }
+    }
+
+    /// Until when nobody is judged gone, if nobody is now.
+    fn spared_until(&self) -> Option<Millis> {
+        let quarantine = Some(self.state.quarantine_until).filter(|until| self.now < *until);
+        let grace = self.state.grace_at(self.now).map(|grace| grace.until);
+        quarantine.max(grace)
+    }
+
+    /// From now on for `length`, nobody is granted a scope or judged gone.
+    pub fn quarantine(&mut self, length: Duration) -> Result<(), StoreError> {
+        let until = self.state.quarantine_until.max(self.now.after(length));
+        self.tables.note_state()?;
+        self.state.quarantine_until = until;
+        Ok(())
+    }
+}
+
+/// A row that cannot be read.
+pub(super) fn incompatible(what: impl Into<String>) -> StoreError {
+    StoreError::Incompatible { what: what.into(), record: None }
+}

@@ -1,0 +1,158 @@
+//! A message with all that came with it, for what is passed on: what later versions add to it goes on as it came.
+
+use std::ops::Deref;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use prost::encoding::{
+    DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
+};
+use prost::{DecodeError, Message};
+
+/// A message, and the bytes that it was read from, fields without a name here among them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Kept<M> {
+    message: M,
+    bytes: Bytes,
+}
+
+impl<M: Message + Default> Kept<M> {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// When these bytes are none.
+    pub fn read(bytes: Bytes) -> Result<Self, DecodeError> {
+        Ok(Self { message: M::decode(bytes.clone())?, bytes })
+    }
+
+    /// A message that `field` is all of, under this number.
+    pub fn around<F>(message: M, number: u32, field: &Kept<F>) -> Self {
+        let mut bytes = BytesMut::with_capacity(field.bytes.len() + 16);
+        encode_key(number, WireType::LengthDelimited, &mut bytes);
+        encode_varint(field.bytes.len() as u64, &mut bytes);
+        bytes.put_slice(&field.bytes);
+        Self { message, bytes: bytes.freeze() }
+    }
+
+    /// The message in one of its fields, an empty one if there is none.
+    ///
+    /// # Errors
+    /// When that is not what the field holds.
+    pub fn field<F: Message + Default>(&self, number: u32) -> Result<Kept<F>, DecodeError> {
+        let mut rest = self.bytes.clone();
+        let mut found = BytesMut::new();
+        while !rest.is_empty() {
+            let (at, wire_type) = decode_key(&mut rest)?;
+            if at != number || wire_type != WireType::LengthDelimited {
+                skip_field(wire_type, at, &mut rest, DecodeContext::default())?;
+                continue;
+            }
+            let length = usize::try_from(decode_varint(&mut rest)?).unwrap_or(usize::MAX);
+            // The message was decoded, so that it has them; of more than one of them the fields come together.
+            found.put_slice(&rest.split_to(length.min(rest.len())));
+        }
+        Kept::read(found.freeze())
+    }
+
+    /// As it came.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The same in bytes of its own: others may be of a larger message, which they would keep.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self { bytes: Bytes::copy_from_slice(&self.bytes), ..self }
+    }
+}
+
+impl<M> Deref for Kept<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.message
+    }
+}
+
+impl<M: Message> From<M> for Kept<M> {
+    fn from(message: M) -> Self {
+        let bytes = message.encode_to_vec().into();
+        Self { message, bytes }
+    }
+}
+
+impl<M: Message + Default> Message for Kept<M> {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        buf.put_slice(&self.bytes);
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn decode(mut buf: impl Buf) -> Result<Self, DecodeError> {
+        Self::read(buf.copy_to_bytes(buf.remaining()))
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        // Only reached inside another message, where nothing of ours has one of these.
+        self.message.merge_field(tag, wire_type, buf, context)?;
+        self.bytes = self.message.encode_to_vec().into();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pb::aeroarc::agent::v1::{OperationContext, SetOperationContextCommand};
+    use crate::pb::aeroarc::relay::v1::SetOperationContextRequest;
+
+    /// A context with a field that this version has no name for.
+    fn context() -> Vec<u8> {
+        let known = OperationContext { flight_id: "f".to_owned(), ..OperationContext::default() };
+        [known.encode_to_vec(), b"\x22\x03abc".to_vec()].concat()
+    }
+
+    fn field(number: u8, value: &[u8]) -> Vec<u8> {
+        [&[number << 3 | 2, u8::try_from(value.len()).unwrap()], value].concat()
+    }
+
+    #[test]
+    fn what_has_no_name_here_comes_and_goes_as_it_is() {
+        let bytes = Bytes::from(context());
+        let kept = Kept::<OperationContext>::decode(bytes.clone()).unwrap();
+        assert_eq!((kept.flight_id.as_str(), kept.encode_to_vec()), ("f", bytes.to_vec()));
+        assert_eq!(kept.encoded_len(), bytes.len());
+        assert!(Kept::<OperationContext>::decode(&b"\x0a\x7f"[..]).is_err());
+    }
+
+    #[test]
+    fn fields_are_found_with_all_that_is_in_them() {
+        let command = [field(1, b"c-1"), field(2, &context()), field(9, b"new")].concat();
+        let request = [field(7, b"new"), field(2, &command), field(1, b"drone-1")].concat();
+        let request = Kept::<SetOperationContextRequest>::read(request.into()).unwrap();
+        let found = request.field::<SetOperationContextCommand>(2).unwrap();
+        assert_eq!((found.command_id.as_str(), found.bytes().as_ref()), ("c-1", command.as_slice()));
+        assert_eq!(request.field::<OperationContext>(3).unwrap(), Kept::default());
+        let around = Kept::around(SetOperationContextRequest::default(), 2, &found);
+        assert_eq!(around.bytes().as_ref(), field(2, &command));
+    }
+
+    #[test]
+    fn parts_of_one_field_are_one_message() {
+        let parts = [field(2, &field(1, b"c-1")), field(2, &field(2, &context()))].concat();
+        let request = Kept::<SetOperationContextRequest>::read(parts.into()).unwrap();
+        let found = request.field::<SetOperationContextCommand>(2).unwrap();
+        assert_eq!(Some(&*found), request.command.as_ref());
+    }
+}
