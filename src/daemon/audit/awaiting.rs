@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use omnirelay_store::{Epoch, LogEntry, Pulse, Store, StoreError};
+use omnirelay_store::{Epoch, LogEntry, StoreError};
 use tokio::time::Instant;
 
 use super::AUDIT;
 use super::store::record_of;
+use crate::daemon::registry::Registry;
 
 /// The most records that are remembered; what comes beyond is not missed.
 const AWAITING_MAX: usize = 8192;
@@ -58,10 +59,10 @@ impl Awaiting {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn missing(&self, store: &dyn Store, through: u64) -> Result<Vec<String>, StoreError> {
+    pub async fn missing(&self, registry: &Registry, through: u64) -> Result<Vec<String>, StoreError> {
         let mut missing = Vec::new();
         for (key, made) in self.overdue() {
-            match record_of(store, &key).await? {
+            match record_of(registry.store(), &key).await? {
                 // Its seal was made before its commit was confirmed.
                 Some(record) if record.revision.0 <= through => self.forget(&key),
                 Some(_) => self.look_later(&key),
@@ -72,7 +73,7 @@ impl Awaiting {
             return Ok(Vec::new());
         }
         // Asked for last: a store that was lost meanwhile has none of them, and that is no secret.
-        let epoch = store.pulse(Pulse::default()).await?.epoch;
+        let epoch = registry.ask_epoch().await?;
         let (missing, lost): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(_, of)| *of == epoch);
         lost.iter().for_each(|(key, _)| self.forget(key));
         Ok(missing.into_iter().map(|(key, _)| key).collect())

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use omnirelay_core::time::whole_ms;
-use omnirelay_store::{COMMIT_WRITES_MAX, Commit, Epoch, Record, RecordId, Write};
+use omnirelay_store::{COMMIT_WRITES_MAX, Epoch, Record, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditSeal;
 use tokio::time::Instant;
 use tracing::info;
@@ -16,6 +16,7 @@ use super::store::seals_of;
 use crate::core::audit_seal::open;
 use crate::daemon::audit::AUDIT;
 use crate::daemon::objects::audit::AUDIT_SEAL;
+use crate::daemon::registry::act::Plan;
 
 /// How often old seals are looked for, and how soon again while there are more.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
@@ -102,14 +103,10 @@ async fn remove(sealer: &Sealer, seal: &AuditSeal) -> Result<(), SealError> {
     let mut ids: Vec<RecordId> = leaves.collect();
     ids.push(RecordId::new(AUDIT_SEAL, sealer.chain().key(seal.sequence)));
     let epoch: Epoch = sealer.registry().view().head().epoch;
+    let act = sealer.act("audit.prune", [AUDIT, AUDIT_SEAL]);
     for ids in ids.chunks(COMMIT_WRITES_MAX) {
-        let commit = Commit {
-            epoch,
-            writes: ids.iter().map(|id| Write::Delete { id: id.clone() }).collect(),
-            writer: sealer.registry().node_id().to_owned(),
-            ..Commit::default()
-        };
-        sealer.registry().commit(commit).await?;
+        let deletions = ids.iter().map(|id| Write::Delete { id: id.clone() });
+        sealer.registry().attempt(&act, Plan::read_in(epoch).write(deletions)).await?;
     }
     Ok(())
 }

@@ -9,17 +9,18 @@ use std::time::{Duration, SystemTime};
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_store::{Commit, CommitError, Precondition, RecordId, StoreError, Version};
+use omnirelay_store::{CommitError, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::files::{AuditFiles, AuditFilesError};
+use super::record_key;
 use super::store::record_of;
-use super::{AUDIT, record_key, write_under};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::surface::FinishedCall;
 
@@ -309,21 +310,11 @@ async fn is_entered(registry: &Registry, batch: &Batch) -> Result<bool, StoreErr
 
 /// Commits a batch; one that was committed already stays as it is.
 async fn enter(registry: &Registry, batch: &Batch) -> Result<(), CommitError> {
-    let ids: Vec<RecordId> = batch.keys.iter().map(|key| RecordId::new(AUDIT, key.clone())).collect();
-    let absent = ids.iter().map(|id| Precondition::Version { id: id.clone(), version: Version(0) });
+    let rows = batch.keys.iter().zip(&batch.rows);
     // The same key and value have the same MAC: a repeated batch is the same to the byte.
-    let writes =
-        batch.keys.iter().zip(&batch.rows).map(|(key, row)| {
-            write_under(key.clone(), &value_of(row, registry.node_id()), registry.audit_mac())
-        });
-    let commit = Commit {
-        epoch: registry.view().head().epoch,
-        preconditions: absent.collect(),
-        writes: writes.collect(),
-        writer: registry.node_id().to_owned(),
-        ..Commit::default()
-    };
-    match registry.commit(commit).await {
+    let audits = rows.map(|(key, row)| (key.clone(), value_of(row, registry.node_id())));
+    let act = Act::new("audit.refusals", [], Authority::Unfenced);
+    match registry.attempt(&act, Plan::default().audit_under(audits)).await {
         Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
         Err(error) => Err(error),
     }

@@ -6,6 +6,7 @@ use prost::Message as _;
 use prost_reflect::DescriptorPool;
 
 use super::*;
+use crate::daemon::audit::AUDIT;
 use crate::daemon::audit::store::stored;
 use crate::daemon::registry::follow::{follow_log, wait_for};
 

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
-use omnirelay_store::{
-    Commit, CommitError, Epoch, Precondition, RecordId, Revision, StoreError, Version, Write,
-};
+use omnirelay_store::{CommitError, Epoch, Kind, RecordId, Revision, StoreError, Version, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal, AuditValue};
 use prost::Message;
 use tokio::time::{MissedTickBehavior, interval};
@@ -26,6 +24,7 @@ use crate::daemon::audit::AUDIT;
 use crate::daemon::objects::audit::AUDIT_SEAL;
 use crate::daemon::objects::peers::session_id;
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::backoff::Backoff;
 use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::cursor::Cursor;
@@ -37,6 +36,9 @@ use crate::daemon::registry::watch::{Watch, WatchEvent};
 const SEAL_EVERY: Duration = Duration::from_secs(1);
 /// How many records wait for their seal at most; more are read once these are sealed.
 const PENDING_MAX: usize = 4096;
+
+/// How long a commit of the trail may take.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why sealing paused. What was to be sealed still is.
 #[derive(Debug, thiserror::Error)]
@@ -352,7 +354,7 @@ impl Sealer {
     /// Seals that records are gone which the store had confirmed.
     async fn seal_missing(&mut self) -> Result<(), SealError> {
         let through = self.through();
-        let missing = self.registry.awaiting_seal().missing(self.registry.store(), through).await?;
+        let missing = self.registry.awaiting_seal().missing(&self.registry, through).await?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -398,18 +400,18 @@ impl Sealer {
         Ok(())
     }
 
+    /// What the node does with its trail needs no session: it goes on in whatever comes after.
+    pub(super) fn act(&self, action: &'static str, kinds: impl IntoIterator<Item = Kind>) -> Act {
+        Act { within: COMMIT_TIMEOUT, ..Act::new(action, kinds, Authority::Unfenced) }
+    }
+
     /// Commits a seal; may be repeated.
     async fn commit(&self, opened: &Opened, value: Bytes) -> Result<(), SealError> {
         let key = self.key.chain().key(opened.seal.sequence);
         let id = RecordId::new(AUDIT_SEAL, key.clone());
-        let commit = Commit {
-            epoch: self.registry.view().head().epoch,
-            preconditions: vec![Precondition::Version { id: id.clone(), version: Version(0) }],
-            writes: vec![Write::Put { id, value: value.clone(), group: None }],
-            writer: self.registry.node_id().to_owned(),
-            ..Commit::default()
-        };
-        match self.registry.commit(commit).await {
+        let plan = Plan::default().expect([(id.clone(), Version(0))]);
+        let plan = plan.write([Write::Put { id, value: value.clone(), group: None }]);
+        match self.registry.attempt(&self.act("audit.seal", [AUDIT_SEAL]), plan).await {
             Ok(_) => Ok(()),
             Err(error @ CommitError::Conflict { .. }) => match seal_of(self.registry.store(), &key).await? {
                 // Mostly this very seal, whose answer was lost.

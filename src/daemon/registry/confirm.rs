@@ -3,9 +3,8 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use omnirelay_core::text::chain;
-use omnirelay_store::{Commit, CommitError, Confirmation, Idempotency, IdempotencyKey, StoreError};
+use omnirelay_store::{CommitError, Confirmation, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
@@ -18,6 +17,9 @@ const CONFIRM_MAX: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(100);
 /// How soon behind another one comes: what is granted meanwhile is confirmed together.
 const APART: Duration = Duration::from_millis(5);
+
+/// What a daemon records that has seen two leaders of a scope.
+const SPLIT_SEEN: &str = "leaders.split-seen";
 
 /// How confirmations went.
 #[derive(Default)]
@@ -117,24 +119,9 @@ impl Registry {
     pub async fn record_splits(&self) -> Result<(), CommitError> {
         while let Some(split) = self.view().unrecorded_split() {
             let object = format!("leadership/{}", split.scope);
-            let body = audit::own_body(self.node_id(), "leaders.split-seen", object, split.lines());
-            let commit = Commit {
-                epoch: self.view().head().epoch,
-                writes: vec![audit::write(self.view().now(), &body, self.audit_mac())],
-                // A reply that was lost leaves no second record.
-                idempotency: Some(Idempotency {
-                    key: IdempotencyKey {
-                        principal: self.node_id().to_owned(),
-                        method: body.action.clone(),
-                        id: format!("{}/{}", split.scope, split.token),
-                    },
-                    request_hash: split.token,
-                    answer: Bytes::new(),
-                }),
-                writer: self.node_id().to_owned(),
-                ..Commit::default()
-            };
-            self.commit(commit).await?;
+            let body = audit::own_body(self.node_id(), SPLIT_SEEN, object, split.lines());
+            let id = format!("{}/{}", split.scope, split.token);
+            self.record_once(SPLIT_SEEN, body, id, split.token).await?;
             self.view().note_recorded_split(&split);
         }
         Ok(())

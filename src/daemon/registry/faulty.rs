@@ -26,6 +26,8 @@ pub enum Ill {
     Fails,
     /// Never answered; nothing happens.
     Hangs,
+    /// On its way until the store recovers, and only then carried out.
+    Waits,
     /// Carried out, but the reply is lost.
     LosesReplies,
     /// Carried out, and the reply takes [`LATE`].
@@ -146,6 +148,12 @@ impl Faulty {
             None => Ok(run(inner).await),
             Some(Ill::Fails) => Err(StoreError::Unavailable("faulty".into())),
             Some(Ill::Hangs) => std::future::pending().await,
+            Some(Ill::Waits) => {
+                while self.ills.lock().unwrap().get(&call) == Some(&Ill::Waits) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Ok(run(inner).await)
+            }
             Some(Ill::LosesReplies) => {
                 run(inner).await;
                 Err(StoreError::OutcomeUnknown("faulty".into()))

@@ -15,13 +15,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 pub use error::LifeError;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_store::{
-    Commit, CommitError, Epoch, Group, GroupId, GroupRef, OpenGroup, Opened, Precondition, RecordId,
-    StoreError, Version, Write,
+    CommitError, Epoch, Group, GroupId, GroupRef, Opened, Precondition, RecordId, StoreError, Version, Write,
 };
 use omnirelay_wire::fault::Fault;
 
 use super::Registry;
-use super::follow::in_time;
+use super::act::{Act, Authority, Plan};
 use super::refresh::Refreshed;
 use super::view::{Tenancy, ViewRecord};
 use error::unavailable;
@@ -32,7 +31,6 @@ const TRIES_MAX: usize = 5;
 const GROUPS_MAX: usize = 4;
 /// How many records may begin lives at once; of one record, one.
 const STRIPES: usize = 64;
-const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a registration may take as a whole, with all that it waits for and tries again.
 pub const REGISTRATION_MAX: Duration = Duration::from_secs(5);
 /// How long a registration waits for a store that is silent.
@@ -320,9 +318,8 @@ impl Registry {
     ) -> Result<(), LifeError> {
         let written = self.commit_life(epoch, write, preconditions, until).await;
         if matches!(&written, Err(error) if !is_unknown(error)) {
-            let closed = self.store().close_group(epoch, group.of.clone());
             // Otherwise it ends by itself.
-            let _ = by(until, in_time(CALL_TIMEOUT, closed)).await;
+            let _ = by(until, self.end_group(epoch, group.of.clone())).await;
         }
         Ok(written?)
     }
@@ -338,15 +335,11 @@ impl Registry {
         if until <= Instant::now() {
             return Err(too_late().into());
         }
-        let commit = Commit {
-            epoch,
-            preconditions,
-            writes: vec![write],
-            writer: self.node_id().to_owned(),
-            ..Commit::default()
-        };
-        let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
-        timeout_at(until, self.commit(commit)).await.unwrap_or_else(late).map(drop)
+        let kind = write.id().kind.clone();
+        let within = until.saturating_duration_since(Instant::now());
+        let act = Act { within, ..Act::new("registry.live", [kind], Authority::Unfenced) };
+        let plan = Plan::read_in(epoch).require(preconditions).write([write]);
+        self.attempt(&act, plan).await.map(drop)
     }
 
     /// Opens a group for a record, other than `old`.
@@ -363,14 +356,7 @@ impl Registry {
                 continue;
             }
             // One daemon does not end what another has just begun.
-            let secret = self.node_id().to_owned();
-            let opened = self.store().open_group(OpenGroup { epoch, id: group, ttl, secret });
-            let opened = in_time(CALL_TIMEOUT, opened).await.inspect_err(|error| {
-                if let StoreError::EpochChanged { current } = error {
-                    self.view().contact().note_epoch(*current);
-                }
-            })?;
-            match opened {
+            match self.open_group(epoch, group, ttl, self.node_id()).await? {
                 Opened::Open(group) => {
                     self.view().note_opened(epoch, &group);
                     return Ok(group);

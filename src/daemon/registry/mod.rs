@@ -1,5 +1,6 @@
 //! The registry: commits, the view, watches and sessions, on any store.
 
+pub mod act;
 pub mod backoff;
 pub mod complaint;
 pub mod confirm;
@@ -15,11 +16,14 @@ pub mod reached;
 pub mod record;
 pub mod refresh;
 mod refusal;
+pub mod session;
 mod under;
 pub mod view;
 pub mod watch;
 mod whole;
 
+#[cfg(test)]
+mod act_test;
 #[cfg(test)]
 pub mod faulty;
 #[cfg(test)]
@@ -35,11 +39,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_store::{
-    Commit, CommitError, Committed, Epoch, Idempotency, IdempotencyKey, Kind, LogEntry, LogPage, Retention,
-    Revision, Store, StoreError,
+    Commit, CommitError, Committed, Epoch, Kind, LogEntry, LogPage, Retention, Revision, Store, StoreError,
 };
 use omnirelay_wire::fault::{Code, Fault};
 use tokio::sync::Semaphore;
@@ -193,23 +195,8 @@ impl Registry {
         for loss in self.losses.unrecorded(&self.view) {
             let object = format!("registry/{}", loss.epoch);
             let body = audit::own_body(&self.node_id, audit::EPOCH_CHANGED, object, loss.lines());
-            let commit = Commit {
-                epoch: self.view.head().epoch,
-                writes: vec![audit::write(self.view.now(), &body, self.audit_mac())],
-                // A reply that was lost leaves no second record.
-                idempotency: Some(Idempotency {
-                    key: IdempotencyKey {
-                        principal: self.node_id.clone(),
-                        method: body.action.clone(),
-                        id: format!("{:x}", loss.epoch.0),
-                    },
-                    request_hash: loss.epoch.0,
-                    answer: Bytes::new(),
-                }),
-                writer: self.node_id.clone(),
-                ..Commit::default()
-            };
-            self.commit(commit).await?;
+            let id = format!("{:x}", loss.epoch.0);
+            self.record_once(audit::EPOCH_CHANGED, body, id, loss.epoch.0).await?;
             self.losses.note_recorded(loss.epoch);
         }
         Ok(())
@@ -224,8 +211,9 @@ impl Registry {
         follow::in_time(LOG_TIMEOUT, self.store.log(after, limit, Duration::ZERO)).await
     }
 
-    /// Commits and shows the result in this daemon's view before it returns.
-    pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+    /// Commits and shows the result in this daemon's view before it returns. [`Registry::mutate`] and [`Registry::act`]
+    /// are the doors to it.
+    pub(in crate::daemon::registry) async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         let epoch = commit.epoch;
         let committed = self.store.commit(commit).await.inspect_err(|error| self.note_epoch_of(error));
         self.note_refused(&committed);

@@ -2,16 +2,13 @@
 
 mod refused;
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_store::{
-    Commit, CommitError, Committed, Epoch, Idempotency, IdempotencyKey, LogEntry, Precondition, RecordId,
-    Revision, StoreError, Version, Write,
+    CommitError, Committed, Epoch, Idempotency, IdempotencyKey, LogEntry, RecordId, Revision, StoreError,
+    Write,
 };
 use omnirelay_wire::fault::Fault;
 use prost::Message;
@@ -20,10 +17,10 @@ use tracing::{debug, warn};
 use xxhash_rust::xxh64::xxh64;
 
 use super::Registry;
+use super::act::{Act, Authority, Plan, Reader};
 use super::cursor::Cursor;
 use super::follow::in_time;
 use super::refusal::{OUTCOME_UNKNOWN, commit_fault, internal, store_fault, unavailable};
-use super::view::{View, ViewRecord};
 use crate::daemon::audit;
 use crate::daemon::surface::{Caller, IfMatch};
 use refused::{Refused, patience, refuse_decided, unexpected};
@@ -57,6 +54,14 @@ pub struct Mutation<'a> {
     pub request_hash: u64,
 }
 
+impl Mutation<'_> {
+    /// As the one thing that its object's kind has done to it.
+    fn act(&self) -> Act {
+        let kinds = [self.object.kind.clone()];
+        Act { within: COMMIT_TIMEOUT, ..Act::new(self.action, kinds, Authority::Unfenced) }
+    }
+}
+
 /// What a decision comes to.
 pub struct Decision<A> {
     /// Nothing when it is so already.
@@ -83,53 +88,6 @@ pub struct Settled {
     /// False: it was so already.
     pub changed: bool,
     pub dry_run: bool,
-}
-
-/// What a decision may read; each reading becomes a precondition of the commit.
-///
-/// A record is read once: whoever asks for it again gets the same, so that what was checked, what was
-/// decided and what the commit demands are about one version, whatever the view has learned meanwhile.
-pub struct Reader<'a> {
-    view: &'a View,
-    /// That of the first reading or an earlier one: versions begin anew with an epoch.
-    epoch: Epoch,
-    seen: RefCell<BTreeMap<RecordId, Option<Arc<ViewRecord>>>>,
-    /// Those that were not there, and that the commit insists on nothing of.
-    missed: RefCell<Vec<RecordId>>,
-}
-
-impl<'a> Reader<'a> {
-    fn new(view: &'a View) -> Self {
-        Self { view, epoch: view.head().epoch, seen: RefCell::default(), missed: RefCell::default() }
-    }
-
-    /// A record as it was when it was first asked for; `None` if there was none.
-    pub fn get(&self, id: &RecordId) -> Option<Arc<ViewRecord>> {
-        let mut seen = self.seen.borrow_mut();
-        seen.entry(id.clone()).or_insert_with(|| self.view.get(id)).clone()
-    }
-
-    /// Whether there is a record; the commit does not insist on it.
-    pub fn knows(&self, id: &RecordId) -> bool {
-        let known = self.view.get(id).is_some();
-        if !known {
-            self.missed.borrow_mut().push(id.clone());
-        }
-        known
-    }
-
-    /// Which of those that were not there are about to be there again.
-    fn awaited(&self) -> Vec<RecordId> {
-        let (seen, missed) = (self.seen.borrow(), self.missed.borrow());
-        let absent = seen.iter().filter(|(_, record)| record.is_none()).map(|(id, _)| id);
-        absent.chain(missed.iter()).filter(|id| self.view.awaits(id)).cloned().collect()
-    }
-
-    fn preconditions(self) -> Vec<Precondition> {
-        let version = |record: Option<Arc<ViewRecord>>| record.map_or(Version(0), |of| of.record.version);
-        let seen = self.seen.into_inner().into_iter();
-        seen.map(|(id, record)| Precondition::Version { id, version: version(record) }).collect()
-    }
 }
 
 /// The hash of a request as it came, for idempotency.
@@ -211,7 +169,7 @@ impl Registry {
         decide: &impl Fn(&Reader<'_>) -> Result<Decision<A>, Fault>,
     ) -> Result<A, Refused> {
         let reader = Reader::new(self.view());
-        let epoch = reader.epoch;
+        let epoch = reader.epoch();
         if let Some(shown) = unexpected(mutation, &reader) {
             return Err(self.refuse_unexpected(mutation, epoch, shown).await);
         }
@@ -220,20 +178,18 @@ impl Registry {
             Err(refusal) => return Err(refuse_decided(mutation, &reader, refusal)),
         };
         // What changes nothing is committed too: only the store knows that it still is so.
-        let commit = self.commit_of(mutation, &decision, reader).map_err(Refused::Finally)?;
-        match self.commit_in_time(commit).await {
+        let plan = self.plan_of(mutation, &decision, reader.plan());
+        let act = mutation.act();
+        if plan.check_kinds(&act).is_err() {
+            return Err(Refused::Finally(internal(mutation)));
+        }
+        match self.attempt(&act, plan).await {
             Ok(committed) => self.answer(mutation, decision, epoch, committed).map_err(Refused::Finally),
             Err(error @ CommitError::Conflict { .. }) if may_decide_again(mutation) => {
                 Err(Refused::Behind(commit_fault(mutation, &error)))
             }
             Err(error) => Err(self.refuse_commit(mutation, epoch, &error)),
         }
-    }
-
-    /// Commits; what has been sent and is not answered may have happened.
-    async fn commit_in_time(&self, commit: Commit) -> Result<Committed, CommitError> {
-        let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
-        timeout(COMMIT_TIMEOUT, self.commit(commit)).await.unwrap_or_else(late)
     }
 
     /// Says what the store refuses: the first of many is told, because every caller may try again.
@@ -270,38 +226,22 @@ impl Registry {
         }
     }
 
-    fn commit_of<A: Answer>(
-        &self,
-        mutation: &Mutation<'_>,
-        decision: &Decision<A>,
-        reader: Reader<'_>,
-    ) -> Result<Commit, Fault> {
-        let foreign = |write: &&Write| write.id().kind != mutation.object.kind;
-        if let Some(write) = decision.writes.iter().find(foreign) {
-            tracing::error!(action = mutation.action, record = %write.id(), "an object wrote under another's kind");
-            return Err(internal(mutation));
-        }
-        let mut writes = decision.writes.clone();
-        if !writes.is_empty() {
-            let body = audit::body(mutation, &decision.changes, self.node_id());
-            writes.push(audit::write(self.view().now(), &body, self.audit_mac()));
-        }
-        let mut idempotency = None;
+    fn plan_of<A: Answer>(&self, mutation: &Mutation<'_>, decision: &Decision<A>, plan: Plan) -> Plan {
+        let changed = !decision.writes.is_empty();
+        let body = changed.then(|| audit::body(mutation, &decision.changes, self.node_id()));
+        let plan = plan.audit(body);
+        // Of a dry run only the audit record is written.
         if mutation.dry_run {
-            // Of a dry run only the audit record is written.
-            writes = writes.split_off(decision.writes.len());
-        } else {
-            idempotency = mutation.caller.repeat_key().map(|key| {
-                let key = idempotency_key(mutation, key);
-                let mut answer = decision.answer.clone();
-                answer.settle(&self.settled(mutation, !decision.writes.is_empty()), None);
-                let answer = Bytes::from(answer.encode_to_vec());
-                Idempotency { key, request_hash: mutation.request_hash, answer }
-            });
+            return plan;
         }
-        let (epoch, writer) = (reader.epoch, self.node_id().to_owned());
-        let preconditions = reader.preconditions();
-        Ok(Commit { epoch, preconditions, writes, idempotency, writer, ..Commit::default() })
+        let idempotency = mutation.caller.repeat_key().map(|key| {
+            let key = idempotency_key(mutation, key);
+            let mut answer = decision.answer.clone();
+            answer.settle(&self.settled(mutation, changed), None);
+            let answer = Bytes::from(answer.encode_to_vec());
+            Idempotency { key, request_hash: mutation.request_hash, answer }
+        });
+        plan.write(decision.writes.clone()).answering(idempotency)
     }
 
     fn answer<A: Answer>(

@@ -14,9 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::Registry;
+use super::act::Reader;
 use super::faulty::{Call, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
-use super::mutate::{Decision, Mutation, Reader};
+use super::mutate::{Decision, Mutation};
 use super::view::Applied;
 use crate::daemon::surface::{Caller, IfMatch};
 

@@ -1,17 +1,11 @@
 //! What a caller did that no record of a mirrored kind tells of.
 
-use std::time::Duration;
-
-use omnirelay_store::{Commit, CommitError, StoreError};
+use omnirelay_store::{CommitError, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
 use super::Registry;
-use super::follow::in_time;
-use crate::daemon::audit;
+use super::act::{Act, Authority, Plan};
 use crate::daemon::surface::Caller;
-
-/// How long an audit record may take by itself.
-const RECORD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is to be recorded.
 pub struct Deed<'a> {
@@ -45,12 +39,21 @@ impl Registry {
             changes: deed.changes,
             ..AuditValue::default()
         };
-        let commit = Commit {
-            epoch: self.view().head().epoch,
-            writes: vec![audit::write(self.view().now(), &body, self.audit_mac())],
-            writer: self.node_id().to_owned(),
-            ..Commit::default()
-        };
-        in_time(RECORD_TIMEOUT, self.commit(commit)).await.map(drop)
+        let act = Act::new(deed.action, [], Authority::Unfenced);
+        self.attempt(&act, Plan::default().audit([body])).await.map(drop)
+    }
+
+    /// Leaves an audit record of something that this node did or saw, once under this id: a reply that was lost leaves
+    /// no second one.
+    pub(super) async fn record_once(
+        &self,
+        action: &'static str,
+        body: AuditValue,
+        id: String,
+        hash: u64,
+    ) -> Result<(), CommitError> {
+        let act = Act::new(action, [], Authority::Unfenced);
+        let plan = Plan::default().audit([body]).once(self.node_id(), action, id, hash);
+        self.attempt(&act, plan).await.map(drop)
     }
 }

@@ -14,6 +14,7 @@ mod zombie;
 mod churn;
 mod clocks;
 mod crashes;
+mod deposed;
 mod disk;
 mod embedded;
 mod epochs;

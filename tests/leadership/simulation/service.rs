@@ -10,11 +10,12 @@ use omnirelay::core::lease::Standing;
 use omnirelay::daemon::objects::leaders::campaign::Campaigner;
 use omnirelay::daemon::objects::peers::session_id;
 use omnirelay::daemon::registry::Registry;
+use omnirelay::daemon::registry::act::{Act, Authority, Plan};
 use omnirelay_sdk::gate::FencingGate;
 use omnirelay_store::{
     Commit, CommitError, Committed, Epoch, Fence, GroupRef, Kind, RecordId, StoreError, Write,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::node::Mesh;
 use super::server::{Server, Token};
@@ -24,8 +25,6 @@ use crate::recorder::Recorder;
 
 const MS: Duration = Duration::from_millis(1);
 const WRITTEN: Kind = Kind::of("written");
-/// How long a write may take before nobody knows what became of it.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a node takes itself for, recorded whenever it may have changed.
 pub struct Beliefs {
@@ -160,15 +159,16 @@ impl Service {
             let node = self.registry.node_id();
             let epoch = self.registry.view().head().epoch;
             let sent = self.recorder.sending(Gate::Store, node, scope, token);
-            let commit = fenced(node, epoch, scope, token);
-            match timeout(WRITE_TIMEOUT, self.registry.commit(commit)).await {
-                Ok(Ok(Committed::Done(entry))) => {
+            let Commit { writes, fence, .. } = fenced(node, epoch, scope, token);
+            let authority = fence.map_or(Authority::Unfenced, Authority::Leader);
+            let act = Act::new("tests.lead", [WRITTEN], authority);
+            match self.registry.attempt(&act, Plan::read_in(epoch).write(writes)).await {
+                Ok(Committed::Done(entry)) => {
                     let place = Place { epoch: epoch.0, revision: entry.revision.0 };
                     sent.committed(&self.recorder, place);
                 }
-                Ok(Ok(Committed::Replayed { .. })) => panic!("no idempotency key was given"),
-                Ok(Err(error)) => sent.returned(&self.recorder, outcome_of(&error)),
-                Err(_) => sent.returned(&self.recorder, Outcome::Unknown),
+                Ok(Committed::Replayed { .. }) => panic!("no idempotency key was given"),
+                Err(error) => sent.returned(&self.recorder, outcome_of(&error)),
             }
         }
     }

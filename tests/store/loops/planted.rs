@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use async_trait::async_trait;
-use omnirelay_store::{Commit, CommitError, Committed, MemoryStore, Precondition, Store, Version};
+use omnirelay::daemon::registry::act::{Act, Authority, Plan};
+use omnirelay_store::{CommitError, Committed, MemoryStore, Store, Version};
 
-use super::memory::{Daemon, id_of, put, seen, things};
+use super::memory::{Daemon, THING, id_of, put, seen, things};
 use super::{Door, Record, Seen, Told, run, seed};
 
 /// Within which a planted fault must be found: it takes some seconds, and fifty times that where eight other loops share
@@ -40,22 +41,13 @@ impl Door for ReadsTwice {
             tokio::task::yield_now().await;
         }
         let version = Version(seen(view.get(&id).as_deref()).version);
-        commit(
-            &self.daemon,
-            Commit {
-                epoch: view.head().epoch,
-                preconditions: vec![Precondition::Version { id: id.clone(), version }],
-                writes: vec![put(&id, value)],
-                writer: "a".to_owned(),
-                ..Commit::default()
-            },
-        )
-        .await
+        commit(&self.daemon, Plan::default().expect([(id.clone(), version)]).write([put(&id, value)])).await
     }
 }
 
-async fn commit(daemon: &Daemon, commit: Commit) -> Told {
-    match daemon.registry.commit(commit).await {
+async fn commit(daemon: &Daemon, plan: Plan) -> Told {
+    let act = Act::new("things.put", [THING], Authority::Unfenced);
+    match daemon.registry.attempt(&act, plan).await {
         Ok(Committed::Done(entry)) => Told::Done { version: entry.changes[0].after.version.0 },
         Ok(Committed::Replayed { .. }) => Told::Unknown("replayed".to_owned()),
         Err(CommitError::Conflict { actual, .. }) => Told::Refused { actual: actual.0 },

@@ -1,26 +1,28 @@
 //! A relay's end is the end of what it still held.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::placement::{Incarnations, orphans};
 use omnirelay_core::text::chain;
-use omnirelay_store::{COMMIT_WRITES_MAX, Commit, CommitError, Precondition, Version, Write};
+use omnirelay_store::{COMMIT_WRITES_MAX, CommitError, Version, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::AgentValue;
 use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::{AGENT, Agents};
+use crate::daemon::objects::peers::own_session;
 use crate::daemon::objects::relays;
+use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::follow::in_time;
 use crate::daemon::registry::view::ViewRecord;
 
 /// How often it is looked whether a relay has ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many go in one commit: each may need two preconditions, its own version and its relay's.
-const BATCH_MAX: usize = COMMIT_WRITES_MAX / 2;
+/// How many go in one commit: each may need two preconditions, its own version and its relay's, and the session one.
+const BATCH_MAX: usize = (COMMIT_WRITES_MAX - 1) / 2;
 
 /// What a look has found in order: nothing new, nothing to do.
 #[derive(PartialEq, Eq)]
@@ -59,6 +61,9 @@ impl Agents {
 
     /// Deletes placements, a batch at a time. True: none was left.
     async fn drop_some(&self, relays: &Incarnations) -> Result<bool, CommitError> {
+        let Some(session) = own_session(&self.registry) else { return Ok(false) };
+        let act =
+            Act { within: COMMIT_TIMEOUT, ..Act::new("agents.drop", [AGENT], Authority::Session(session)) };
         let records = self.registry.view().list(&AGENT).records;
         let placed: Vec<(&Arc<ViewRecord>, Arc<AgentValue>)> =
             records.iter().filter_map(|record| Some((record, record.value::<AgentValue>()?))).collect();
@@ -81,7 +86,7 @@ impl Agents {
                 return Ok(false);
             }
             let orphans: Vec<_> = batch.iter().filter_map(|place| placed.get(*place)).collect();
-            match in_time(COMMIT_TIMEOUT, self.registry.commit(self.end_of(&orphans))).await {
+            match self.registry.attempt(&act, self.end_of(&orphans)).await {
                 Ok(_) => dropped += orphans.len(),
                 // One of them is no orphan any more; the others are no worse for it.
                 Err(CommitError::Conflict { .. }) => left += orphans.len(),
@@ -95,30 +100,20 @@ impl Agents {
     }
 
     /// Deletes these, if each is as it was read and its relay has not come back.
-    fn end_of(&self, orphans: &[&(&Arc<ViewRecord>, Arc<AgentValue>)]) -> Commit {
+    fn end_of(&self, orphans: &[&(&Arc<ViewRecord>, Arc<AgentValue>)]) -> Plan {
         let view = self.registry.view();
-        let mut preconditions = std::collections::BTreeMap::new();
+        let mut versions = BTreeMap::new();
         for (record, value) in orphans {
-            preconditions.insert(record.record.id.clone(), record.record.version);
+            versions.insert(record.record.id.clone(), record.record.version);
             let relay = relays::relay_id(&value.relay_id);
             let version = relays::find(view, &value.relay_id)
                 .filter(|relay| relay.value.incarnation != value.relay_incarnation)
                 .map_or(Version(0), |relay| relay.record.record.version);
-            preconditions.insert(relay, version);
+            versions.insert(relay, version);
         }
-        Commit {
-            // All are of one reading.
-            epoch: orphans.first().map(|(record, _)| record.epoch).unwrap_or_default(),
-            preconditions: preconditions
-                .into_iter()
-                .map(|(id, version)| Precondition::Version { id, version })
-                .collect(),
-            writes: orphans
-                .iter()
-                .map(|(record, _)| Write::Delete { id: record.record.id.clone() })
-                .collect(),
-            writer: self.registry.node_id().to_owned(),
-            ..Commit::default()
-        }
+        // All are of one reading.
+        let epoch = orphans.first().map(|(record, _)| record.epoch).unwrap_or_default();
+        let deletions = orphans.iter().map(|(record, _)| Write::Delete { id: record.record.id.clone() });
+        Plan::read_in(epoch).expect(versions).write(deletions)
     }
 }

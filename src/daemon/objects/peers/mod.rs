@@ -26,8 +26,9 @@ use tonic::{Request, Response, Status};
 use super::listing::{self, PageToken};
 use super::{Envelope, caller, head_cursor, not_modified, reset_word, tagged, timestamp, watch_place};
 use crate::core::lease::Node;
+use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::{Reader, request_hash};
+use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 use crate::daemon::registry::watch::{Step, Watch, WatchEvent};
 use crate::daemon::registry::{Registry, parse_cursor};
@@ -201,6 +202,11 @@ pub fn peer_id(node_id: &str) -> RecordId {
 /// The group that carries a node's presence and its leases.
 pub fn session_id(node_id: &str) -> GroupId {
     GroupId(format!("session/{node_id}"))
+}
+
+/// The session that this daemon's node holds, as far as the store has not called it over.
+pub fn own_session(registry: &Registry) -> Option<GroupRef> {
+    registry.own().life_of(&session_id(registry.node_id()))
 }
 
 /// The node whose session this is; `None`: it is another group.

@@ -7,10 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_store::{
-    Commit, CommitError, Epoch, GroupRef, OpenGroup, Opened, Precondition, RecordId, StoreError, Version,
-    Write,
-};
+use omnirelay_store::{CommitError, GroupRef, Opened, Precondition, RecordId, StoreError, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::timestamp::millis;
 use prost::Message;
@@ -18,18 +15,18 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::restore::restored;
-use super::{PEER, PEERS_RUNBOOK, pb, peer_id, session_id};
+use super::{PEER, PEERS_RUNBOOK, own_session, pb, peer_id, session_id};
 use crate::core::peer::{Verdict, judge};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::act::{Act, Authority, Plan, Reader};
 use crate::daemon::registry::follow::in_time;
 use crate::daemon::registry::loss::ToRestore;
 use crate::daemon::registry::view::ViewRecord;
 use pb::peer::Status;
 
-/// How often the own record is written again when somebody else was faster, and how long apart.
+/// How often the own record is written again when somebody else was faster.
 const ENTER_TRIES: usize = 5;
-const ENTER_AGAIN: Duration = Duration::from_millis(50);
 /// How long one call of the store may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often it is mentioned in the log what keeps this node from being registered.
@@ -156,9 +153,8 @@ impl Presence {
         if let Err(error) = entered {
             warn!(error = %chain(&error), "could not record the departure; the session will run out");
         }
-        self.registry.own().drop(&session);
-        let closed = self.registry.store().close_group(self.registry.view().head().epoch, session);
-        if let Err(error) = in_time(CALL_TIMEOUT, closed).await {
+        let epoch = self.registry.view().head().epoch;
+        if let Err(error) = self.registry.end_group(epoch, session).await {
             warn!(error = %chain(&error), "could not end the session; it will run out");
         }
     }
@@ -169,7 +165,7 @@ impl Presence {
     }
 
     fn session(&self) -> Option<GroupRef> {
-        self.registry.own().life_of(&session_id(self.registry.node_id()))
+        own_session(&self.registry)
     }
 
     /// Opens a session and enters the record as alive, unless it is so already. False: it was not
@@ -216,18 +212,11 @@ impl Presence {
             self.complain(|| warn!(peer, "another daemon has this node id; waiting for its session to end"));
             return None;
         }
-        let epoch = self.registry.view().head().epoch;
-        let open = OpenGroup {
-            epoch,
-            id: session_id(self.registry.node_id()),
-            ttl: self.settings.session_ttl,
-            secret: self.settings.session_secret.clone(),
-        };
-        let asked = Instant::now();
-        match in_time(CALL_TIMEOUT, self.registry.store().open_group(open)).await {
+        let PresenceSettings { session_ttl, session_secret, .. } = &self.settings;
+        let id = session_id(self.registry.node_id());
+        match self.registry.open_session(id, *session_ttl, session_secret).await {
             Ok(Opened::Open(group)) => {
                 self.refused.store(false, Ordering::Relaxed);
-                self.registry.own().keep(&group, epoch, asked);
                 return Some(group.of);
             }
             Ok(Opened::Held { until }) => {
@@ -242,7 +231,7 @@ impl Presence {
                 });
             }
             // The view is about to be loaded in it.
-            Err(StoreError::EpochChanged { current }) => self.registry.view().contact().note_epoch(current),
+            Err(StoreError::EpochChanged { .. }) => {}
             Err(error) => {
                 self.complain(|| warn!(error = %chain(&error), "could not open a session; trying again"));
             }
@@ -262,12 +251,10 @@ impl Presence {
     /// Writes this node's record; what operators said about it stays, through a new epoch as well.
     async fn enter(&self, status: Status, reason: &str, session: &GroupRef) -> Result<(), CommitError> {
         let id = peer_id(self.registry.node_id());
-        let mut refused = None;
-        for _ in 0..ENTER_TRIES {
-            let epoch = self.registry.view().head().epoch;
-            let held = self.registry.view().get(&id);
-            let version = held.as_ref().map_or(Version(0), |held| held.record.version);
-            let lost = self.lost();
+        let authority = Authority::Session(session.clone());
+        let act = Act { tries: ENTER_TRIES, ..Act::new("peers.enter", [PEER], authority) };
+        let decide = async |reader: Reader<'_>| {
+            let (held, lost) = (reader.get(&id), self.lost());
             let whole = match &lost {
                 Some(lost) => restored(&self.registry, lost, held.as_deref()).await?,
                 None => None,
@@ -275,23 +262,15 @@ impl Presence {
             let is_poorer = lost.is_some() && whole.is_none();
             let as_held = || held.and_then(|held| held.value()).map(|held| PeerValue::clone(&held));
             let value = self.own_value(whole.or_else(as_held), status, reason, session);
-            let commit = self.put(epoch, &id, version, &value, Precondition::GroupLive(session.clone()));
-            match self.registry.commit(commit).await {
-                // Nobody can tell any more what was lost of it.
-                Ok(_) if is_poorer => {
-                    self.registry.losses().note_superseded(&id);
-                    return Ok(());
-                }
-                Ok(_) => {
-                    self.registry.losses().note_restored(&id);
-                    return Ok(());
-                }
-                Err(error @ CommitError::Conflict { .. }) => refused = Some(error),
-                Err(error) => return Err(error),
-            }
-            tokio::time::sleep(ENTER_AGAIN).await;
+            Ok::<_, CommitError>(Some((reader.plan().write([put(&id, &value)]), is_poorer)))
+        };
+        match self.registry.act(&act, decide).await? {
+            // Nobody can tell any more what was lost of it.
+            Some((_, true)) => self.registry.losses().note_superseded(&id),
+            Some((_, false)) => self.registry.losses().note_restored(&id),
+            None => {}
         }
-        refused.map_or(Ok(()), Err)
+        Ok(())
     }
 
     fn own_value(
@@ -328,16 +307,15 @@ impl Presence {
     /// heartbeat: the store refuses a verdict on whoever it has heard, whatever was heard here.
     pub async fn judge_others(&self) {
         let view = self.registry.view();
-        if view.spares_all() {
-            return;
-        }
+        let Some(session) = self.session().filter(|_| !view.spares_all()) else { return };
+        let act = Act::new("peers.judge", [PEER], Authority::Session(session));
         let now = view.now();
         for record in view.list(&PEER).records.iter() {
             if record.record.id.key == self.registry.node_id() {
                 continue;
             }
-            let Some((judged, commit)) = self.verdict_on(record, now) else { continue };
-            match in_time(CALL_TIMEOUT, self.registry.commit(commit)).await {
+            let Some((judged, plan)) = self.verdict_on(record, now) else { continue };
+            match self.registry.attempt(&act, plan).await {
                 Ok(_) => self.tell(record, judged),
                 // Somebody else was faster, or it has come back.
                 Err(CommitError::Conflict { .. } | CommitError::GroupLive { .. }) => {}
@@ -360,9 +338,8 @@ impl Presence {
         }
     }
 
-    /// The commit that records what has become of a silent peer, if anything has; with the verdict, unless it is
-    /// forgotten.
-    fn verdict_on(&self, record: &ViewRecord, now: Millis) -> Option<(Option<Status>, Commit)> {
+    /// What records what has become of a silent peer, if anything has; with the verdict, unless it is forgotten.
+    fn verdict_on(&self, record: &ViewRecord, now: Millis) -> Option<(Option<Status>, Plan)> {
         let value = record.value::<PeerValue>()?;
         let id = &record.record.id;
         let session = GroupRef { id: session_id(&id.key), instance: value.session };
@@ -384,7 +361,8 @@ impl Presence {
         judged.set_status(status);
         reason.clone_into(&mut judged.status_reason);
         judged.status_since = Some(timestamp(now));
-        Some((Some(status), self.put(record.epoch, id, record.record.version, &judged, over)))
+        let plan = Plan::read_in(record.epoch).expect([(id.clone(), record.record.version)]).require([over]);
+        Some((Some(status), plan.write([put(id, &judged)])))
     }
 
     /// Removes the record of a peer that is long gone.
@@ -395,35 +373,17 @@ impl Presence {
         since: Millis,
         now: Millis,
         over: Precondition,
-    ) -> Option<Commit> {
+    ) -> Option<Plan> {
         let gone = matches!(value.status(), Status::Dead | Status::Left);
         if !gone || value.cordoned || now.since(since) < self.settings.forget_after {
             return None;
         }
-        let write = Write::Delete { id: record.record.id.clone() };
-        Some(self.commit(record.epoch, record.record.version, write, over))
+        let id = record.record.id.clone();
+        let plan = Plan::read_in(record.epoch).expect([(id.clone(), record.record.version)]).require([over]);
+        Some(plan.write([Write::Delete { id }]))
     }
+}
 
-    fn put(
-        &self,
-        epoch: Epoch,
-        id: &RecordId,
-        version: Version,
-        value: &PeerValue,
-        also: Precondition,
-    ) -> Commit {
-        let value = Bytes::from(value.encode_to_vec());
-        self.commit(epoch, version, Write::Put { id: id.clone(), value, group: None }, also)
-    }
-
-    /// One write, on the condition that the record still has the version that was read in this epoch.
-    fn commit(&self, epoch: Epoch, version: Version, write: Write, also: Precondition) -> Commit {
-        Commit {
-            epoch,
-            preconditions: vec![Precondition::Version { id: write.id().clone(), version }, also],
-            writes: vec![write],
-            writer: self.registry.node_id().to_owned(),
-            ..Commit::default()
-        }
-    }
+fn put(id: &RecordId, value: &PeerValue) -> Write {
+    Write::Put { id: id.clone(), value: Bytes::from(value.encode_to_vec()), group: None }
 }

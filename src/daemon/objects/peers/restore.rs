@@ -6,24 +6,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay_store::{
-    Commit, CommitError, Epoch, GroupRef, Precondition, Record, RecordId, StoreError, Version, Write,
-};
+use omnirelay_store::{CommitError, Epoch, GroupRef, Record, RecordId, StoreError, Version, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use prost::Message;
 use tracing::info;
 
-use super::{PEER, pb, session_id};
+use super::{PEER, own_session, pb, session_id};
 use crate::core::peer::{restore, restore_orders};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::follow::in_time;
+use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::loss::{ToRestore, Untouched};
 use crate::daemon::registry::view::ViewRecord;
 use pb::peer::Status;
-
-/// How long one call of the store may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The record of this node as it is to be entered in the new epoch: what was lost, together with what was written
 /// before the node came to restore it. `None`: nobody knows what is newer of the two, so what is there stands.
@@ -53,7 +48,7 @@ pub(super) async fn restored(
 /// Those of the store; what was restored by then is, and the rest is when it is called again.
 pub async fn restore_others(registry: &Registry, own_turn: Duration) -> Result<(), CommitError> {
     let lost = registry.losses().lost_of(&PEER);
-    let Some(session) = registry.own().life_of(&session_id(registry.node_id())) else { return Ok(()) };
+    let Some(session) = own_session(registry) else { return Ok(()) };
     for id in lost.iter().filter(|id| id.key != registry.node_id()) {
         let Some(lost) = registry.losses().of(registry.view(), id) else { continue };
         match next(registry, &lost, id, own_turn).await? {
@@ -191,17 +186,10 @@ async fn put(
     session: &GroupRef,
 ) -> Result<(), CommitError> {
     let value = Bytes::from(value.encode_to_vec());
-    let commit = Commit {
-        epoch,
-        preconditions: vec![
-            Precondition::Version { id: id.clone(), version },
-            Precondition::GroupLive(session.clone()),
-        ],
-        writes: vec![Write::Put { id: id.clone(), value, group: None }],
-        writer: registry.node_id().to_owned(),
-        ..Commit::default()
-    };
-    match in_time(CALL_TIMEOUT, registry.commit(commit)).await {
+    let act = Act::new("peers.restore", [PEER], Authority::Session(session.clone()));
+    let write = Write::Put { id: id.clone(), value, group: None };
+    let plan = Plan::read_in(epoch).expect([(id.clone(), version)]).write([write]);
+    match registry.attempt(&act, plan).await {
         Ok(_) => {
             registry.losses().note_restored(id);
             info!(peer = %id.key, "lost orders of a peer restored");

@@ -16,8 +16,9 @@ use super::{
 use crate::core::catalogue::{Given, Lower, RegisterError, concerns_pool, differences};
 use crate::daemon::objects::peers;
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, expected, tagged, timestamp, written};
+use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Reader, Settled, request_hash};
+use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::surface::Caller;
 

@@ -4,24 +4,23 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use omnirelay_store::{
-    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, GroupRef, Precondition, Record, RecordId,
-    Version, Write,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, CommitError, GroupRef, Record, RecordId, Version, Write,
 };
 use tracing::info;
 
 use super::{REGISTER, traces};
 use crate::core::catalogue::pieces;
-use crate::daemon::objects::peers::session_id;
+use crate::daemon::objects::peers::own_session;
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::act::{Act, Authority, Reader};
 use crate::daemon::registry::follow::in_time;
 
 /// The most registers of one commit: the session takes the last of the preconditions.
 const PIECE_WRITES_MAX: usize = COMMIT_WRITES_MAX - 1;
-/// How often a piece is tried when somebody else was faster, and how long apart.
+/// How often a piece is tried when somebody else was faster.
 const TRIES_MAX: usize = 5;
-const AGAIN: Duration = Duration::from_millis(50);
-/// How long one call of the store may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the traces of deleted registers may take to be read.
+const TRACES_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Writes the registers of this node again that a new epoch has lost, and says how many. What somebody has
 /// written or deleted in the new epoch is left as it is.
@@ -30,9 +29,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Those of the store; what was restored by then is, and the rest is when it is called again.
 pub async fn restore(registry: &Registry) -> Result<usize, CommitError> {
     let lost = registry.losses().own_of(&REGISTER);
-    let session = registry.own().life_of(&session_id(registry.node_id()));
-    let Some(session) = session.filter(|_| !lost.is_empty()) else { return Ok(0) };
-    let deleted = in_time(CALL_TIMEOUT * 5, traces(registry, registry.node_id())).await?;
+    let session = own_session(registry).filter(|_| !lost.is_empty());
+    let Some(session) = session else { return Ok(0) };
+    let deleted = in_time(TRACES_TIMEOUT, traces(registry, registry.node_id())).await?;
     let deleted = deleted.into_iter().map(|trace| (trace.id.clone(), trace)).collect();
     let restoring = Restoring { registry, session, deleted };
     let sizes: Vec<usize> = lost.iter().map(|id| restoring.size(id)).collect();
@@ -63,42 +62,22 @@ impl Restoring<'_> {
 
     /// Restores some registers in one commit.
     async fn piece(&self, ids: &[RecordId]) -> Result<usize, CommitError> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let commit = self.commit_of(ids);
-            let count = commit.writes.len();
-            if count == 0 {
-                return Ok(0);
-            }
-            let written: Vec<RecordId> = commit.writes.iter().map(|write| write.id().clone()).collect();
-            match in_time(CALL_TIMEOUT, self.registry.commit(commit)).await {
-                Ok(_) => {
-                    written.iter().for_each(|id| self.registry.losses().note_restored(id));
-                    return Ok(count);
-                }
-                // Somebody has written one of them; the view is about to show it.
-                Err(CommitError::Conflict { .. }) if tries < TRIES_MAX => tokio::time::sleep(AGAIN).await,
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// The commit that restores those of `ids` that nobody has written or deleted in the new epoch.
-    fn commit_of(&self, ids: &[RecordId]) -> Commit {
-        let mut commit = Commit {
-            epoch: self.registry.view().head().epoch,
-            preconditions: vec![Precondition::GroupLive(self.session.clone())],
-            writer: self.registry.node_id().to_owned(),
-            ..Commit::default()
+        let act = Act {
+            tries: TRIES_MAX,
+            ..Act::new("registers.restore", [REGISTER], Authority::Session(self.session.clone()))
         };
-        for id in ids {
-            if let Some((write, version)) = self.write_of(id) {
-                commit.preconditions.push(Precondition::Version { id: id.clone(), version });
-                commit.writes.push(write);
-            }
-        }
-        commit
+        let decide = async |reader: Reader<'_>| {
+            let (versions, writes): (Vec<_>, Vec<_>) = ids
+                .iter()
+                .filter_map(|id| self.write_of(id).map(|(write, version)| ((id.clone(), version), write)))
+                .unzip();
+            let written: Vec<RecordId> = writes.iter().map(|write| write.id().clone()).collect();
+            let plan = reader.plan().expect(versions).write(writes);
+            Ok::<_, CommitError>((!written.is_empty()).then_some((plan, written)))
+        };
+        let Some((_, written)) = self.registry.act(&act, decide).await? else { return Ok(0) };
+        written.iter().for_each(|id| self.registry.losses().note_restored(id));
+        Ok(written.len())
     }
 
     /// The write that restores a register, and the version it replaces; `None` when it is not to be.

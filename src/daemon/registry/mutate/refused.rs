@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_store::{Commit, CommitError, Epoch, Precondition, RecordId, StoreError, Version};
+use omnirelay_store::{CommitError, Epoch, RecordId, StoreError, Version};
 use omnirelay_wire::fault::{Code, Fault};
 use tokio::time::Instant;
 
-use super::{Mutation, RECALL_TIMEOUT, Reader, Registry, may_decide_again};
-use crate::daemon::registry::follow::in_time;
+use super::{Mutation, RECALL_TIMEOUT, Registry, may_decide_again};
+use crate::daemon::registry::act::{Act, Plan, Reader};
 use crate::daemon::registry::refusal::{commit_fault, conflict_fault, epoch_changed, unavailable};
 use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::registry::whole::lost;
@@ -66,13 +66,8 @@ impl Registry {
             };
         }
         let version = record.as_ref().map_or(Version(0), |record| record.record.version);
-        let asked = Commit {
-            epoch,
-            preconditions: vec![Precondition::Version { id: id.clone(), version }],
-            writer: self.node_id().to_owned(),
-            ..Commit::default()
-        };
-        match in_time(RECALL_TIMEOUT, self.commit(asked)).await {
+        let asked = Plan::read_in(epoch).expect([(id.clone(), version)]);
+        match self.attempt(&Act { within: RECALL_TIMEOUT, ..mutation.act() }, asked).await {
             Ok(_) => {
                 let fault = conflict_fault(mutation, wanted, version);
                 Refused::Finally(match record {

@@ -24,6 +24,7 @@ use crate::daemon::audit::AUDIT;
 use crate::daemon::metrics::PoolCounts;
 use crate::daemon::objects::advertisements::pool::{Producer, Push, Pushed};
 use crate::daemon::objects::registers::{REGISTER, register_record};
+use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::faulty::{Faulty, PausedClock};
 use crate::daemon::registry::follow::follow_log;
 use crate::daemon::surface::Caller;
@@ -238,9 +239,8 @@ impl Daemon {
     }
 
     async fn commit(&self, write: Write) -> Revision {
-        let epoch = self.registry.view().head().epoch;
-        let commit = Commit { epoch, writes: vec![write], writer: NODE.to_owned(), ..Commit::default() };
-        match self.registry.commit(commit).await.unwrap() {
+        let act = Act::new("tests.write", [write.id().kind.clone()], Authority::Unfenced);
+        match self.registry.attempt(&act, Plan::default().write([write])).await.unwrap() {
             Committed::Done(entry) => entry.revision,
             Committed::Replayed { revision, .. } => revision,
         }

@@ -4,13 +4,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_core::time::Millis;
-use omnirelay_store::{GroupRef, Pulse, StoreError};
+use omnirelay_store::{GroupRef, StoreError};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::memory::Trail;
-use super::write::{Outcome, in_time};
+use super::write::Outcome;
 use super::{ADVERTISEMENT, BATCH_MAX, Keeping, Pool, Producer};
 
 /// How often it is looked whether there is something to do.
@@ -129,18 +128,10 @@ impl Pool {
     }
 
     async fn refresh(&self, due: &[Due]) -> Result<(), StoreError> {
-        let view = self.registry.view();
-        let pulse = Pulse {
-            epoch: Some(view.head().epoch),
-            renew: due.iter().map(|due| due.group.clone()).collect(),
-            // What moves is told by the heartbeat.
-            moved_since: Millis(u64::MAX),
-            grace: self.settings.grace,
-        };
-        let asked = Instant::now();
-        let beat = in_time(self.registry.store().pulse(pulse)).await?;
+        let (groups, asked) = (due.iter().map(|due| due.group.clone()).collect(), Instant::now());
+        let renewed = self.registry.renew_groups(groups, self.settings.grace).await?;
         let mut memory = self.lock();
-        for (due, deadline) in due.iter().zip(&beat.renewed) {
+        for (due, deadline) in due.iter().zip(&renewed) {
             if deadline.is_none() {
                 memory.lose_group(&due.producer, &due.group, self.settings.ttl);
             }

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use super::{ADVERTISEMENT, parts};
 use crate::core::register::Held;
-use crate::daemon::objects::peers::session_id;
+use crate::daemon::objects::peers::own_session;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::view::ViewRecord;
@@ -315,7 +315,7 @@ impl Pool {
 
     /// The life of the session that this node's records need.
     fn session(&self) -> Option<GroupRef> {
-        self.registry.own().life_of(&session_id(self.registry.node_id()))
+        own_session(&self.registry)
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {

@@ -1,23 +1,19 @@
 //! How the store is brought to what memory wants.
 
-use std::time::Duration;
-
 use omnirelay_core::text::chain;
-use omnirelay_store::{
-    Commit, CommitError, GroupId, GroupRef, OpenGroup, Opened, Precondition, StoreError, Version, Write,
-};
+use omnirelay_store::{CommitError, GroupId, GroupRef, Opened, StoreError, Write};
 use tokio::time::Instant;
 
 use super::memory::{ToWrite, Trail};
 use super::{Pool, Producer};
-use crate::daemon::audit;
-use crate::daemon::objects::advertisements::advertisement_id;
-use crate::daemon::registry::follow;
+use crate::daemon::objects::advertisements::{ADVERTISEMENT, advertisement_id};
+use crate::daemon::registry::act::{Act, Authority, Plan, Reader};
 
-/// How long one call of the store may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a commit is made again whose group had ended.
 const TRIES_MAX: usize = 3;
+
+/// What is written of a producer, and the group that it is bound to.
+type Written = (GroupRef, Vec<ToWrite>);
 
 /// What became of a write.
 pub(super) enum Outcome {
@@ -35,13 +31,6 @@ pub(super) struct Refused {
     pub concerns_all: bool,
 }
 
-/// An answer of the store, or that it took too long.
-pub(super) async fn in_time<T, E: From<StoreError>>(
-    call: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
-    follow::in_time(CALL_TIMEOUT, call).await
-}
-
 impl Pool {
     /// Writes these entries of a producer as memory has them by then, in one commit.
     pub(super) async fn write(
@@ -51,71 +40,58 @@ impl Pool {
         mut trail: Option<&Trail>,
     ) -> Outcome {
         let _turn = self.turn.lock().await;
-        for _ in 0..TRIES_MAX {
-            if !self.take_in_epoch() || self.registry.view().silence().is_some() {
-                return Outcome::Unreachable;
-            }
-            let Some(session) = self.session() else { return Outcome::Unreachable };
-            let (group, writes) = match self.group_of(producer, ids).await {
-                Ok(Some(group)) => {
-                    let writes = self.lock().to_write(producer, ids);
-                    (Some(group), writes)
-                }
-                Ok(None) => (None, Vec::new()),
-                Err(error) => return outcome_of(&error),
-            };
-            if writes.is_empty() && trail.is_none() {
-                return Outcome::Written;
-            }
-            let commit = self.commit_of(producer, &writes, &session, group.as_ref(), trail);
-            match in_time(self.registry.commit(commit)).await {
-                Ok(_) => {
-                    if let Some(group) = &group {
-                        self.lock().note_written(producer, group, &writes);
-                    }
-                    return Outcome::Written;
-                }
-                Err(CommitError::GroupOver(over)) if group.as_ref() == Some(&over) => {
-                    self.lock().lose_group(producer, &over, self.settings.ttl);
+        let Some(session) = self.session() else { return Outcome::Unreachable };
+        let authority = Authority::Session(session);
+        let act = Act { tries: TRIES_MAX, ..Act::new("advertisements.write", [ADVERTISEMENT], authority) };
+        let decide = |reader: Reader<'_>| {
+            match reader.refusal() {
+                Some(CommitError::GroupOver(over)) => {
+                    self.lock().lose_group(producer, over, self.settings.ttl);
                 }
                 // It was written before, and the reply was lost.
-                Err(CommitError::Conflict { .. }) if trail.is_some() => trail = None,
-                Err(CommitError::Store(error)) => return outcome_of(&error),
-                // The session has ended; the next one will do.
-                Err(_) => return Outcome::Unreachable,
+                Some(CommitError::Conflict { .. }) => trail = None,
+                _ => {}
             }
+            self.plan(producer, ids, trail)
+        };
+        match self.registry.act(&act, decide).await {
+            Ok(Some((_, Some((group, writes))))) => {
+                self.lock().note_written(producer, &group, &writes);
+                Outcome::Written
+            }
+            Ok(_) => Outcome::Written,
+            Err(CommitError::Store(error)) => outcome_of(&error),
+            // The session has ended; the next one will do.
+            Err(_) => Outcome::Unreachable,
         }
-        Outcome::Unreachable
     }
 
-    fn commit_of(
+    async fn plan(
         &self,
         producer: &Producer,
-        writes: &[ToWrite],
-        session: &GroupRef,
-        group: Option<&GroupRef>,
+        ids: &[String],
         trail: Option<&Trail>,
-    ) -> Commit {
-        let (node, view) = (self.registry.node_id(), self.registry.view());
-        let write = |(register, value): &ToWrite| {
+    ) -> Result<Option<(Plan, Option<Written>)>, CommitError> {
+        if !self.take_in_epoch() || self.registry.view().silence().is_some() {
+            return Err(StoreError::Unavailable("it is silent".into()).into());
+        }
+        let group = self.group_of(producer, ids).await?;
+        let written = group.map(|group| (group, self.lock().to_write(producer, ids)));
+        let written = written.filter(|(_, writes)| !writes.is_empty());
+        if written.is_none() && trail.is_none() {
+            return Ok(None);
+        }
+        let node = self.registry.node_id();
+        let plan = Plan::default().audit_under(trail.map(|trail| (trail.key.clone(), trail.body.clone())));
+        let Some((group, writes)) = &written else { return Ok(Some((plan, None))) };
+        let writes = writes.iter().map(|(register, value)| {
             let id = advertisement_id(node, register, producer.as_str());
             match value {
-                Some(value) => Write::Put { id, value: value.clone(), group: group.cloned() },
+                Some(value) => Write::Put { id, value: value.clone(), group: Some(group.clone()) },
                 None => Write::Delete { id },
             }
-        };
-        let mac = self.registry.audit_mac();
-        let audit = trail.map(|trail| audit::write_under(trail.key.clone(), &trail.body, mac));
-        let anew =
-            audit.iter().map(|write| Precondition::Version { id: write.id().clone(), version: Version(0) });
-        let live = Precondition::GroupLive(session.clone());
-        Commit {
-            epoch: view.head().epoch,
-            preconditions: std::iter::once(live).chain(anew).collect(),
-            writes: writes.iter().map(write).chain(audit.clone()).collect(),
-            writer: node.to_owned(),
-            ..Commit::default()
-        }
+        });
+        Ok(Some((plan.write(writes), written.clone())))
     }
 
     /// The group that a producer's records are bound to, opened if there is none that lives; `None`: there is nothing
@@ -135,13 +111,8 @@ impl Pool {
         // A name of its own for each life: what the old one held is there until it is written under the new one.
         let id =
             format!("advertisements/{}/{}/{:x}", self.registry.node_id(), producer.as_str(), view.now().0);
-        let open = OpenGroup {
-            epoch: view.head().epoch,
-            id: GroupId(id),
-            ttl: self.settings.ttl,
-            secret: self.settings.secret.clone(),
-        };
-        match in_time(self.registry.store().open_group(open)).await? {
+        let (epoch, ttl) = (view.head().epoch, self.settings.ttl);
+        match self.registry.open_group(epoch, GroupId(id), ttl, &self.settings.secret).await? {
             Opened::Open(group) => {
                 let mut memory = self.lock();
                 let shelf = memory.shelves.entry(producer.clone()).or_default();

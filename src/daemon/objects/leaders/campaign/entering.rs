@@ -4,18 +4,18 @@
 use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_store::{Commit, Epoch, GroupRef, Precondition, RecordId, Version, Write};
+use omnirelay_store::{Epoch, GroupRef, RecordId, Version, Write};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::tenure::End;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 use prost::Message;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::{AllKnown, COMMIT_TIMEOUT, Campaigner};
+use super::{AllKnown, Campaigner};
 use crate::core::lease::{Ending, Node, Numbers, place_of, vacate};
 use crate::daemon::chance::correlation_id;
 use crate::daemon::objects::leaders::{LEADERSHIP, leadership_id};
-use crate::daemon::registry::follow::in_time;
+use crate::daemon::registry::act::{Act, Authority, Plan};
 
 /// The most scopes of one commit.
 const BATCH_MAX: usize = 128;
@@ -83,17 +83,9 @@ impl Campaigner {
             let value = Bytes::from(entered.value.encode_to_vec());
             Write::Put { id: entered.id.clone(), value, group: None }
         });
-        let versions = missing
-            .iter()
-            .map(|entered| Precondition::Version { id: entered.id.clone(), version: entered.version });
-        let commit = Commit {
-            epoch,
-            preconditions: versions.chain([Precondition::GroupLive(session.clone())]).collect(),
-            writes: writes.collect(),
-            writer: self.registry.node_id().to_owned(),
-            ..Commit::default()
-        };
-        match in_time(COMMIT_TIMEOUT, self.registry.commit(commit)).await {
+        let versions = missing.iter().map(|entered| (entered.id.clone(), entered.version));
+        let act = Act::new("leaders.enter", [LEADERSHIP], Authority::Session(session.clone()));
+        match self.registry.attempt(&act, Plan::read_in(epoch).expect(versions).write(writes)).await {
             Ok(_) => info!(scopes = missing.len(), "scopes entered"),
             // Somebody else was faster with one of them: the next look finds what is missing still.
             Err(error) => {

@@ -30,8 +30,6 @@ use crate::daemon::registry::follow::wait_for;
 
 /// How long a node that stops may take to hand over what it leads.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);
-/// How long a commit may take.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The shortest time between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 

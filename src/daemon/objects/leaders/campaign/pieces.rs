@@ -5,7 +5,7 @@ use omnirelay_store::{
     Epoch, Fence, GroupId, GroupRef, LeaseOp, Precondition, TOKEN_FLOOR_MAX, Version, Write,
 };
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::tenure::End;
-use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
+use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, LeadershipValue};
 use prost::Message;
 
 use super::rounds::stepping_down;
@@ -24,8 +24,10 @@ pub(super) struct Piece {
     pub version: Version,
     /// That the version was read in.
     pub epoch: Epoch,
-    /// The record and what the audit trail says of it.
-    pub writes: Vec<Write>,
+    /// Of the record.
+    pub write: Write,
+    /// What the audit trail says of it.
+    pub audits: Vec<AuditValue>,
     pub leases: Vec<LeaseOp>,
     /// Of the leader, when it is the leader's move.
     pub fence: Option<Fence>,
@@ -102,8 +104,8 @@ impl<'a> Making<'a> {
         let leases = vec![self.acquire(session)];
         let ended = ending.map(|ending| self.audited(ended_action(ending), self.changes(Some(&vacant))));
         let whole = self.whole("leaders.elected", Some(&value));
-        let writes = whole.writes.into_iter().chain(ended).collect();
-        Piece { leases, transitions, writes, ..whole }
+        let audits = whole.audits.into_iter().chain(ended).collect();
+        Piece { leases, transitions, audits, ..whole }
     }
 
     fn hand_over(self, to: &str, session: &GroupRef, reason: &'static str) -> Option<Piece> {
@@ -219,7 +221,8 @@ impl<'a> Making<'a> {
             scope: self.known.scope().to_owned(),
             version: self.known.record.record.version,
             epoch: self.known.record.epoch,
-            writes: vec![write, audited],
+            write,
+            audits: vec![audited],
             leases: Vec::new(),
             fence: None,
             also: Vec::new(),
@@ -231,8 +234,8 @@ impl<'a> Making<'a> {
         }
     }
 
-    /// The write that leaves an audit record of this scope.
-    fn audited(&self, action: &'static str, changes: Vec<String>) -> Write {
+    /// What the audit trail says of this scope.
+    fn audited(&self, action: &'static str, changes: Vec<String>) -> AuditValue {
         let registry = &self.campaigner.registry;
         let object = leadership_id(self.known.scope()).to_string();
         let mut body = audit::own_body(registry.node_id(), action, object, changes);
@@ -240,7 +243,7 @@ impl<'a> Making<'a> {
         if let Some(order) = &self.known.value.order {
             body.reason.clone_from(&order.reason);
         }
-        audit::write(self.known.now, &body, registry.audit_mac())
+        body
     }
 
     /// What the audit trail says: the numbers of the new lease are given by the store, so those before it are

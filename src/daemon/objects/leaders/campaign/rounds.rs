@@ -6,17 +6,17 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_store::{Commit, CommitError, Committed, GroupRef, LogEntry, Precondition, StoreError};
+use omnirelay_store::{CommitError, Committed, GroupRef, LogEntry, Precondition, StoreError};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::tenure::End;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::pieces::Piece;
-use super::{AllKnown, COMMIT_TIMEOUT, Campaigner, LeftAlone, RUNBOOK, Roster, Yielding};
+use super::{AllKnown, Campaigner, LeftAlone, RUNBOOK, Roster, Yielding};
 use crate::core::lease::{Ending, Move, Node, decide, successor};
 use crate::daemon::objects::leaders::known::Known;
-use crate::daemon::objects::leaders::leadership_id;
-use crate::daemon::registry::follow::in_time;
+use crate::daemon::objects::leaders::{LEADERSHIP, leadership_id};
+use crate::daemon::registry::act::{Act, Authority, Plan};
 
 /// The most scopes of one commit: each takes a record, a lease and an audit record.
 const BATCH_MAX: usize = 64;
@@ -134,10 +134,9 @@ impl Campaigner {
         let (fenced, mut free): (Vec<_>, Vec<_>) = pieces.partition(|piece| piece.fence.is_some());
         stream::iter(fenced).for_each_concurrent(FENCED_AT_ONCE, |piece| self.commit_fenced(piece)).await;
         let own = roster.record_of(self.registry.node_id());
-        let mine: Vec<_> = own.into_iter().chain([Precondition::GroupLive(session.clone())]).collect();
         while !free.is_empty() {
             let rest = free.split_off(free.len().min(BATCH_MAX));
-            if !self.commit_batch(free, &mine).await {
+            if !self.commit_batch(free, own.as_ref(), session).await {
                 break;
             }
             free = rest;
@@ -148,11 +147,9 @@ impl Campaigner {
         if piece.yields {
             self.begin_to_yield(&piece);
         }
-        let commit = self.commit_of(std::slice::from_ref(&piece), &[]);
-        // What has been sent and is not answered may have been done.
-        let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
-        let committed = timeout(COMMIT_TIMEOUT, self.registry.commit(commit)).await.unwrap_or_else(late);
-        match committed {
+        let authority = piece.fence.clone().map_or(Authority::Unfenced, Authority::Leader);
+        let act = Act::new("leaders.lead", [LEADERSHIP], authority);
+        match self.registry.attempt(&act, plan_of(std::slice::from_ref(&piece), None)).await {
             Ok(Committed::Done(entry)) => self.note_done(&piece, &entry),
             Ok(Committed::Replayed { .. }) => {}
             Err(error) => {
@@ -200,13 +197,18 @@ impl Campaigner {
     }
 
     /// Commits pieces together, without those that cannot be now. False: look again before anything else.
-    async fn commit_batch(&self, mut pieces: Vec<Piece>, mine: &[Precondition]) -> bool {
+    async fn commit_batch(
+        &self,
+        mut pieces: Vec<Piece>,
+        own: Option<&Precondition>,
+        session: &GroupRef,
+    ) -> bool {
+        let act = Act::new("leaders.campaign", [LEADERSHIP], Authority::Session(session.clone()));
         for _ in 0..REFUSALS_MAX {
             if pieces.is_empty() {
                 return true;
             }
-            let commit = self.commit_of(&pieces, mine);
-            match in_time(COMMIT_TIMEOUT, self.registry.commit(commit)).await {
+            match self.registry.attempt(&act, plan_of(&pieces, own)).await {
                 Ok(Committed::Done(entry)) => {
                     pieces.iter().for_each(|piece| self.note_done(piece, &entry));
                     return true;
@@ -258,25 +260,6 @@ impl Campaigner {
         (pieces, Vec::new())
     }
 
-    fn commit_of(&self, pieces: &[Piece], mine: &[Precondition]) -> Commit {
-        let versions = pieces
-            .iter()
-            .map(|piece| Precondition::Version { id: leadership_id(&piece.scope), version: piece.version });
-        Commit {
-            // All are of one reading.
-            epoch: pieces.first().map(|piece| piece.epoch).unwrap_or_default(),
-            preconditions: versions
-                .chain(mine.iter().cloned())
-                .chain(pieces.iter().flat_map(|piece| piece.also.clone()))
-                .collect(),
-            writes: pieces.iter().flat_map(|piece| piece.writes.clone()).collect(),
-            leases: pieces.iter().flat_map(|piece| piece.leases.clone()).collect(),
-            fence: pieces.first().and_then(|piece| piece.fence.clone()),
-            writer: self.registry.node_id().to_owned(),
-            ..Commit::default()
-        }
-    }
-
     fn note_done(&self, piece: &Piece, entry: &LogEntry) {
         let lease = entry.leases.iter().find(|lease| lease.scope == piece.scope);
         let (term, token) = lease.map_or((0, 0), |lease| (lease.term, lease.token));
@@ -320,4 +303,17 @@ fn end_word(end: End) -> &'static str {
 /// How a tenure ends that its leader ends itself.
 pub(super) fn stepping_down(reason: &'static str, at: Millis) -> Ending {
     Ending { end: End::SteppedDown, reason, at }
+}
+
+/// What pieces change together, as long as the record of the node is this.
+fn plan_of(pieces: &[Piece], own: Option<&Precondition>) -> Plan {
+    // All are of one reading.
+    let epoch = pieces.first().map(|piece| piece.epoch).unwrap_or_default();
+    Plan::read_in(epoch)
+        .expect(pieces.iter().map(|piece| (leadership_id(&piece.scope), piece.version)))
+        .require(own.cloned())
+        .require(pieces.iter().flat_map(|piece| piece.also.clone()))
+        .write(pieces.iter().map(|piece| piece.write.clone()))
+        .audit(pieces.iter().flat_map(|piece| piece.audits.clone()))
+        .lease(pieces.iter().flat_map(|piece| piece.leases.clone()))
 }

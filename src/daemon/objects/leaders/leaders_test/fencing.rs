@@ -1,5 +1,6 @@
 //! How long a node leads for certain, and what becomes of who does not.
 
+use bytes::Bytes;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 use prost::Message;
 
@@ -98,6 +99,40 @@ async fn what_a_leader_of_before_commits_is_refused_and_counted() {
     assert_eq!(a.registry.fences_refused(), 1);
     b.prove(new).await.unwrap();
     assert!(a.fence(SCOPE).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_leader_of_before_had_sent_is_refused_in_memory() {
+    sent_and_deposed(memory()).await;
+}
+
+#[tokio::test]
+async fn what_a_leader_of_before_had_sent_is_refused_by_the_embedded_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(&directory.path().join("registry")).unwrap();
+    sent_and_deposed(Arc::new(store)).await;
+}
+
+/// A leader stands still after it has sent what only a leader may do; others elect another one meanwhile.
+async fn sent_and_deposed(shared: Arc<dyn Store>) {
+    let path = Faulty::over(shared.clone());
+    let a = daemon(path.clone(), "a", &[SCOPE]).await;
+    until("a leads", || a.fence(SCOPE).is_some()).await;
+    let b = daemon(shared.clone(), "b", &[SCOPE]).await;
+    let (old, id) = (a.fence(SCOPE).unwrap(), RecordId::new(WORK, "done"));
+    let write = Write::Put { id: id.clone(), value: Bytes::new(), group: None };
+    path.fall_ill(EVERY_CALL, Ill::Waits);
+    let act = led(old.clone());
+    let sent = a.registry.attempt(&act, Plan::default().write([write]));
+    let elected = async {
+        until("b leads", || b.fence(SCOPE).is_some()).await;
+        path.recover();
+    };
+    let (refused, ()) = tokio::join!(sent, elected);
+    let Err(CommitError::Fenced { token, current, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!((token, current), (old.token, b.fence(SCOPE).map(|fence| fence.token)));
+    let scan = Scan { kind: WORK, after: None, backwards: false, limit: 1 };
+    assert_eq!(shared.scan(scan).await.unwrap().records, []);
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,6 +27,7 @@ use crate::daemon::metrics::LeadershipMetrics;
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::peers::{PEER, Peers, Roster};
 use crate::daemon::presence::keep_present;
+use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
 use crate::daemon::registry::follow::{follow_log, wait_for};
 use crate::daemon::surface::Caller;
@@ -38,6 +39,7 @@ const TTL: Duration = Duration::from_secs(2);
 const BACKOFF: Duration = Duration::from_millis(100);
 const MS: Duration = Duration::from_millis(1);
 const SCOPE: &str = "shard/orders/03";
+const WORK: Kind = Kind::of("work");
 
 fn memory() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new(PausedClock(Instant::now())))
@@ -169,9 +171,14 @@ impl Daemon {
 
     /// Commits nothing but the proof that `fence` is that of the leader.
     async fn prove(&self, fence: Fence) -> Result<Committed, CommitError> {
-        let epoch = self.registry.view().head().epoch;
-        self.registry.commit(Commit { epoch, fence: Some(fence), ..Commit::default() }).await
+        self.registry.attempt(&led(fence), Plan::default()).await
     }
+}
+
+/// What only the leader may do, however long it is under way.
+fn led(fence: Fence) -> Act {
+    let within = Duration::from_secs(60);
+    Act { within, ..Act::new("tests.lead", [WORK], Authority::Leader(fence)) }
 }
 
 /// Waits for something that must come to be.

@@ -1,6 +1,7 @@
 //! What operators do to one register, once and exactly.
 
 use super::*;
+use crate::daemon::registry::act::{Act, Authority, Plan};
 
 #[tokio::test(start_paused = true)]
 async fn a_register_is_created_changed_and_deleted_each_with_its_audit_record() {
@@ -173,12 +174,8 @@ async fn registers_of_another_node_need_its_record_to_come_and_not_to_go() {
     b.presence.leave().await;
     drop(b);
     let id = crate::daemon::objects::peers::peer_id("b");
-    let commit = Commit {
-        epoch: a.registry.view().head().epoch,
-        writes: vec![Write::Delete { id }],
-        ..Commit::default()
-    };
-    a.registry.commit(commit).await.unwrap();
+    let act = Act::new("tests.write", [id.kind.clone()], Authority::Unfenced);
+    a.registry.attempt(&act, Plan::default().write([Write::Delete { id }])).await.unwrap();
     let named = pb::UpdateRegisterRequest {
         node_id: "b".to_owned(),
         name: Some("of the departed".to_owned()),

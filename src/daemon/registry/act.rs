@@ -1,0 +1,149 @@
+//! The door for what a daemon changes by itself: read, decide, commit, and decide again when somebody was faster.
+//!
+//! [`Registry::mutate`] is the door for callers, and commits through this one: whatever a daemon writes has its kinds
+//! checked, carries what its right to write rests on, has its audit record in the same commit, and ends in time.
+
+mod plan;
+mod reader;
+
+use std::time::Duration;
+
+use omnirelay_store::{Commit, CommitError, Committed, Fence, GroupRef, Kind, Precondition, StoreError};
+use tokio::time::timeout;
+use tracing::error;
+
+use super::Registry;
+use crate::daemon::audit;
+pub use plan::Plan;
+pub use reader::Reader;
+
+/// How long one commit may take unless an act says otherwise.
+const WITHIN: Duration = Duration::from_secs(2);
+
+/// What the right to a write rests on. Once that is gone the store refuses the write, however late it comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// Nothing: a caller's change, which needs no leader, or a node's own trail, which outlives its session.
+    Unfenced,
+    /// That this session of the node lives.
+    Session(GroupRef),
+    /// That the node leads a scope, by this lease.
+    Leader(Fence),
+}
+
+/// Something that a daemon does.
+#[derive(Clone, Debug)]
+pub struct Act {
+    /// `<object>.<verb>`, as the audit trail calls it.
+    pub action: &'static str,
+    /// What it may write, besides audit records.
+    pub kinds: Vec<Kind>,
+    pub authority: Authority,
+    /// How often [`Registry::act`] decides at most.
+    pub tries: usize,
+    /// How long one commit may take; nobody knows then what became of it.
+    pub within: Duration,
+}
+
+impl Act {
+    /// An act that is decided once and has two seconds.
+    pub fn new(action: &'static str, kinds: impl IntoIterator<Item = Kind>, authority: Authority) -> Self {
+        let kinds = kinds.into_iter().collect();
+        Self { action, kinds, authority, tries: 1, within: WITHIN }
+    }
+
+    /// Whether it is worth deciding anew: what was read has changed meanwhile, and not what the act rests on.
+    fn may_decide_again(&self, refusal: &CommitError) -> bool {
+        match (refusal, &self.authority) {
+            (CommitError::Conflict { .. }, _) => true,
+            (CommitError::GroupOver(over), Authority::Session(session)) => over != session,
+            (CommitError::GroupOver(_), Authority::Unfenced | Authority::Leader(_)) => true,
+            (
+                CommitError::GroupLive { .. }
+                | CommitError::Fenced { .. }
+                | CommitError::LeaseHeld { .. }
+                | CommitError::IdempotencyReused
+                | CommitError::Store(_),
+                _,
+            ) => false,
+        }
+    }
+}
+
+impl Registry {
+    /// Carries out an act: commits what `decide` plans, on the condition that all that it has read is as it was, and
+    /// decides again when it is not. Answers what became of it, and what `decide` said besides; `None` when there was
+    /// nothing to do.
+    ///
+    /// # Errors
+    /// Those of `decide`; of the store, [`StoreError::OutcomeUnknown`] among them: it may have been done.
+    pub async fn act<'a, T, E: From<CommitError>, F>(
+        &'a self,
+        act: &Act,
+        mut decide: impl FnMut(Reader<'a>) -> F,
+    ) -> Result<Option<(Committed, T)>, E>
+    where
+        F: Future<Output = Result<Option<(Plan, T)>, E>>,
+    {
+        let mut refusal = None;
+        for tried in 1.. {
+            let reader = Reader::after(self.view(), refusal.take());
+            let Some((plan, besides)) = decide(reader).await? else { break };
+            let refused = match self.attempt(act, plan).await {
+                Ok(committed) => return Ok(Some((committed, besides))),
+                Err(refused) => refused,
+            };
+            if tried >= act.tries || !act.may_decide_again(&refused) {
+                return Err(refused.into());
+            }
+            if matches!(refused, CommitError::Conflict { .. }) {
+                self.catch_up().await;
+            }
+            refusal = Some(refused);
+        }
+        Ok(None)
+    }
+
+    /// Commits what has been decided, once: for whoever sees by itself to what is refused.
+    ///
+    /// # Errors
+    /// Those of the store, [`StoreError::OutcomeUnknown`] among them: it may have been done.
+    pub async fn attempt(&self, act: &Act, plan: Plan) -> Result<Committed, CommitError> {
+        plan.check_kinds(act)?;
+        let commit = self.commit_of(act, plan);
+        let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
+        timeout(act.within, self.commit(commit)).await.unwrap_or_else(late)
+    }
+
+    fn commit_of(&self, act: &Act, plan: Plan) -> Commit {
+        let Plan { epoch, preconditions, mut writes, audits, leases, idempotency } = plan;
+        let (fence, session) = match &act.authority {
+            Authority::Unfenced => (None, None),
+            Authority::Session(session) => (None, Some(Precondition::GroupLive(session.clone()))),
+            Authority::Leader(fence) => (Some(fence.clone()), None),
+        };
+        let (now, mac) = (self.view().now(), self.audit_mac());
+        writes.extend(audits.into_iter().map(|(key, body)| match key {
+            Some(key) => audit::write_under(key, &body, mac),
+            None => audit::write(now, &body, mac),
+        }));
+        Commit {
+            epoch: epoch.unwrap_or_else(|| self.view().head().epoch),
+            preconditions: session.into_iter().chain(preconditions).collect(),
+            writes,
+            leases,
+            fence,
+            idempotency,
+            writer: self.node_id().to_owned(),
+        }
+    }
+}
+
+impl Plan {
+    /// What is written under another's kind is a fault of the program.
+    pub(super) fn check_kinds(&self, act: &Act) -> Result<(), StoreError> {
+        let Some(foreign) = self.foreign_to(&act.kinds) else { return Ok(()) };
+        error!(action = act.action, record = %foreign, "a write under another's kind");
+        Err(StoreError::Invalid { what: format!("`{}` writes no `{}`", act.action, foreign.kind) })
+    }
+}
