@@ -8,34 +8,48 @@ use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 
-/// A verdict on a peer whose session is not live.
+/// What becomes of a peer that stays silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It stays what it is.
-    Keep,
     Suspect,
     Dead,
+    /// Its record is removed.
+    Forgotten,
 }
 
-/// Judges a peer whose session was live until `silent_since`.
+/// How a silent peer stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Silence {
+    pub status: Status,
+    /// Since when it has this status.
+    pub since: Millis,
+    /// Until when its session lives or lived.
+    pub silent_since: Millis,
+    pub last_seen: Millis,
+    /// Its record stays, whatever becomes of it.
+    pub kept: bool,
+}
+
+/// After what silence verdicts are due.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// After the last sign of life.
+    pub dead_after: Duration,
+    /// After it died or left.
+    pub forget_after: Duration,
+}
+
+/// The next verdict on a peer if it stays as silent as it is, and from when on; `None`: it stays what it is.
 ///
-/// `Suspect` from that instant on, `Dead` when it was last heard of `dead_after` ago. A peer that
-/// left, or is dead, stays what it is.
-pub fn judge(
-    status: Status,
-    silent_since: Millis,
-    last_seen: Millis,
-    dead_after: Duration,
-    now: Millis,
-) -> Verdict {
-    if now < silent_since {
-        return Verdict::Keep;
-    }
-    match status {
-        Status::Alive | Status::Unspecified => Verdict::Suspect,
-        Status::Suspect if now.since(last_seen) >= dead_after => Verdict::Dead,
-        Status::Suspect | Status::Dead | Status::Left => Verdict::Keep,
-    }
+/// `Suspect` from the end of its session on, `Dead` when it was last heard of so long ago.
+pub fn next_verdict(peer: &Silence, patience: Patience) -> Option<(Verdict, Millis)> {
+    let (verdict, at) = match peer.status {
+        Status::Alive | Status::Unspecified => (Verdict::Suspect, peer.silent_since),
+        Status::Suspect => (Verdict::Dead, peer.last_seen.after(patience.dead_after)),
+        Status::Dead | Status::Left if peer.kept => return None,
+        Status::Dead | Status::Left => (Verdict::Forgotten, peer.since.after(patience.forget_after)),
+    };
+    Some((verdict, at.max(peer.silent_since)))
 }
 
 /// Whether an operator may remove the record of a peer with this status.
@@ -115,20 +129,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_makes_suspect_and_then_dead() {
-        let (seen, over) = (Millis(1_000), Millis(3_000));
-        let dead_after = Duration::from_secs(10);
+    fn silence_makes_suspect_then_dead_then_forgotten() {
+        let alive = Silence {
+            status: Status::Alive,
+            since: Millis(500),
+            silent_since: Millis(3_000),
+            last_seen: Millis(1_000),
+            kept: false,
+        };
+        let of = |status| Silence { status, ..alive };
+        let patience =
+            Patience { dead_after: Duration::from_secs(10), forget_after: Duration::from_secs(60) };
         let cases = [
-            ("the session is live", Status::Alive, 2_999, Verdict::Keep),
-            ("the deadline itself is over", Status::Alive, 3_000, Verdict::Suspect),
-            ("suspect for a while", Status::Suspect, 10_999, Verdict::Keep),
-            ("silent for deadAfter", Status::Suspect, 11_000, Verdict::Dead),
-            ("alive in the record is suspect first", Status::Alive, 60_000, Verdict::Suspect),
-            ("the dead stay dead", Status::Dead, 60_000, Verdict::Keep),
-            ("who left is not judged", Status::Left, 60_000, Verdict::Keep),
+            ("when the session is over", alive, Some((Verdict::Suspect, 3_000))),
+            ("one that says nothing of itself", of(Status::Unspecified), Some((Verdict::Suspect, 3_000))),
+            ("not heard of for deadAfter", of(Status::Suspect), Some((Verdict::Dead, 11_000))),
+            (
+                "never before its session is over",
+                Silence { silent_since: Millis(20_000), ..of(Status::Suspect) },
+                Some((Verdict::Dead, 20_000)),
+            ),
+            ("dead for forgetAfter", of(Status::Dead), Some((Verdict::Forgotten, 60_500))),
+            ("gone for forgetAfter", of(Status::Left), Some((Verdict::Forgotten, 60_500))),
+            ("the dead that are kept", Silence { kept: true, ..of(Status::Dead) }, None),
+            ("the departed that are kept", Silence { kept: true, ..of(Status::Left) }, None),
+            ("a cordon spares nobody", Silence { kept: true, ..alive }, Some((Verdict::Suspect, 3_000))),
         ];
-        for (what, status, now, expected) in cases {
-            assert_eq!(judge(status, over, seen, dead_after, Millis(now)), expected, "{what}");
+        for (what, peer, expected) in cases {
+            let expected = expected.map(|(verdict, at)| (verdict, Millis(at)));
+            assert_eq!(next_verdict(&peer, patience), expected, "{what}");
         }
     }
 

@@ -1,19 +1,19 @@
 //! Keeps a node present: its heart beats, its record is entered, and silent peers are judged.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_store::Revision;
-use tokio::sync::Notify;
 use tracing::debug;
 
 use super::objects::peers::presence::Presence;
 use super::objects::peers::restore::restore_others;
+use super::objects::peers::verdicts::Verdicts;
 use super::objects::registers::restore::restore;
 use super::registry::Registry;
 use super::registry::confirm::confirm_leases;
-use super::registry::follow::{in_time, wait_for};
+use super::registry::follow::in_time;
 use super::registry::heart::{Heard, Pace, beat_heart};
 
 /// How long the audit record of a new epoch may take.
@@ -23,33 +23,30 @@ const RECORD_TIMEOUT: Duration = Duration::from_secs(2);
 ///
 /// The heart does not wait for what follows from a beat: commits may be slower than heartbeats.
 pub async fn keep_present(registry: Arc<Registry>, presence: Arc<Presence>, every: Duration) {
-    let beaten = Notify::new();
     let pace = Pace { renew_every: every, grace: presence.session_ttl() };
     let heart = beat_heart(&registry, pace, |heard| match heard {
-        Heard::Over(over) => {
-            presence.note_over(&over);
-            beaten.notify_one();
-        }
+        Heard::Over(over) => presence.note_over(&over),
         Heard::Nothing => presence.note_silence(),
     });
-    tokio::join!(heart, follow_beats(&registry, &presence, &beaten), confirm_leases(&registry));
+    let verdicts = Verdicts::new(registry.clone(), presence.clone(), every);
+    tokio::join!(heart, follow_beats(&registry, &presence), verdicts.run(), confirm_leases(&registry));
 }
 
 /// Acts after each answered beat, and only then: while the store is silent there is nothing to
 /// do, and once it is heard again every moment counts.
-async fn follow_beats(registry: &Registry, presence: &Presence, beaten: &Notify) {
-    wait_for(registry.view(), Revision(0)).await;
-    let mut reason = "registered";
-    loop {
+async fn follow_beats(registry: &Registry, presence: &Presence) {
+    let resumed = AtomicBool::new(false);
+    let look = async || {
+        let reason = if resumed.load(Ordering::Relaxed) { "resumed" } else { "registered" };
         if presence.join(reason).await {
-            reason = "resumed";
-            presence.judge_others().await;
+            resumed.store(true, Ordering::Relaxed);
             restore_peers(registry, presence.session_ttl()).await;
             restore_registers(registry).await;
             record_epochs(registry).await;
         }
-        beaten.notified().await;
-    }
+        None
+    };
+    registry.react(|view| view.contact().beats(), look).await;
 }
 
 /// Writes again what a new epoch has lost of other peers. Those that are there do it themselves, and come first.

@@ -19,3 +19,4 @@ mod rights;
 mod standalone;
 mod telemetry;
 mod topologies;
+mod verdicts;

@@ -37,6 +37,16 @@ pub struct Contact {
     news: watch::Sender<News>,
     /// Told of each answer, and of each silence.
     answered: Notify,
+    beats: watch::Sender<Beats>,
+}
+
+/// What has become of the beats of the heart, and of the log.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Beats {
+    /// How many were answered, and followed by what follows from a beat at once.
+    answered: u64,
+    /// How often one was not, or the log was found to be readable or not.
+    turns: u64,
 }
 
 impl Contact {
@@ -48,6 +58,7 @@ impl Contact {
             trouble: Mutex::default(),
             news: watch::Sender::new(News::default()),
             answered: Notify::new(),
+            beats: watch::Sender::default(),
         }
     }
 
@@ -115,6 +126,21 @@ impl Contact {
         Some(self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
+    /// How many beats the store has answered.
+    pub fn beats(&self) -> u64 {
+        self.beats.borrow().answered
+    }
+
+    /// Wakes with each beat that the store answers, and whenever it falls silent or is heard again.
+    pub(super) fn follow_beats(&self) -> watch::Receiver<Beats> {
+        self.beats.subscribe()
+    }
+
+    /// Counts a beat that was answered.
+    pub(super) fn count_beat(&self) {
+        self.beats.send_modify(|beats| beats.answered += 1);
+    }
+
     /// Notes why a call failed.
     pub(super) fn note_trouble(&self, why: &str) {
         why.clone_into(&mut self.trouble.lock().unwrap_or_else(PoisonError::into_inner));
@@ -124,6 +150,7 @@ impl Contact {
     pub fn note_silence(&self) {
         self.change(|last| last.silent = true);
         self.answered.notify_waiters();
+        self.beats.send_modify(|beats| beats.turns += 1);
     }
 
     /// Notes whether the log can be read.
@@ -132,6 +159,7 @@ impl Contact {
             return;
         }
         self.change(|last| last.unread_since = (!readable).then(Instant::now));
+        self.beats.send_modify(|beats| beats.turns += 1);
     }
 
     /// Notes what time the store has, and its epoch, as it answered whoever asked at `asked`.

@@ -19,8 +19,8 @@ use super::view::{Applied, Loaded, View};
 const LOG_WAIT: Duration = Duration::from_secs(20);
 /// How much longer than that its answer may take, and how long any other call of a load.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// After so long without trouble, the next is met without patience.
-const CALM: Duration = Duration::from_secs(10);
+/// After so long without trouble, the next is met without patience: as long as the longest wait.
+const CALM: Duration = Duration::from_secs(2);
 /// How long the log may be known to go on while a call that waits for it says nothing.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
 /// How soon the log is asked again that answered at once, and with nothing new.

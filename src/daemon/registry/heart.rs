@@ -79,7 +79,12 @@ pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Hea
             () = another_epoch(registry, heart.known) => Instant::now(),
         };
         beaten = now;
-        after_beat(heart.beat(now).await);
+        let heard = heart.beat(now).await;
+        let answered = matches!(heard, Heard::Over(_));
+        after_beat(heard);
+        if answered {
+            registry.view().contact().count_beat();
+        }
     }
 }
 

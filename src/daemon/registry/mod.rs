@@ -13,6 +13,7 @@ pub mod loss;
 pub mod mutate;
 pub mod own;
 pub mod reached;
+pub mod reactor;
 pub mod record;
 pub mod refresh;
 mod refusal;

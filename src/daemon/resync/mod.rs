@@ -12,6 +12,7 @@ mod target;
 mod resync_test;
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ use local::Local;
 pub use local::{LOCAL, LocalPool};
 use target::Target;
 
-/// How often is looked whether the session, the epoch or the silence of the store has changed.
+/// How often is looked whether the node is registered.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Says in which session the node is registered now; `None`: in none.
@@ -178,17 +179,18 @@ impl Resync {
     /// Pushes all anew when the session is another one, an epoch has begun, or the store is heard again.
     async fn look_for_returns(&self) {
         let mut before = self.seen();
-        loop {
-            sleep(LOOK_EVERY).await;
-            let mut now = self.seen();
+        let look = || {
+            let now = self.seen();
             // Without a session there is nothing to do until there is the next.
-            now.session = now.session.or(before.session);
+            let now = Seen { session: now.session.or(before.session), ..now };
             let returned = before.silent && !now.silent;
             if returned || now.session != before.session || now.epoch != before.epoch {
                 self.push_all();
             }
             before = now;
-        }
+            ready(None)
+        };
+        self.parts.registry.react(|_| self.seen(), look).await;
     }
 
     fn seen(&self) -> Seen {

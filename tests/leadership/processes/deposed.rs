@@ -15,7 +15,7 @@ use omnirelay::daemon::objects::peers::PEER;
 use omnirelay::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use omnirelay::daemon::presence::keep_present;
 use omnirelay::daemon::registry::Registry;
-use omnirelay::daemon::registry::act::{Act, Authority, Plan, Reader};
+use omnirelay::daemon::registry::act::{Act, Authority, Reader};
 use omnirelay::daemon::registry::follow::follow_log;
 use omnirelay_core::labels::Labels;
 use omnirelay_store::{CommitError, Fence, Kind, RecordId, Scan, Store, Write};
@@ -24,7 +24,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
 use super::gates::store;
-use crate::process::until;
 use crate::servers::RedisServer;
 
 /// The store of a process of its own that campaigns, and does once what only the leader may.

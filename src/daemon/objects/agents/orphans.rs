@@ -1,22 +1,22 @@
 //! A relay's end is the end of what it still held.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::placement::{Incarnations, orphans};
 use omnirelay_core::text::chain;
 use omnirelay_store::{COMMIT_WRITES_MAX, CommitError, Version, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::AgentValue;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
 use super::{AGENT, Agents};
 use crate::daemon::objects::peers::own_session;
-use crate::daemon::objects::relays;
+use crate::daemon::objects::relays::{self, RELAY};
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::view::ViewRecord;
+use crate::daemon::registry::view::{View, ViewRecord};
 
 /// How often it is looked whether a relay has ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -34,29 +34,35 @@ struct Seen {
 impl Agents {
     /// Deletes the placements of relays that have ended, as every daemon does, for ever. Nobody sees them meanwhile.
     pub async fn drop_orphans(&self) {
-        let mut clean: Option<Seen> = None;
-        loop {
-            sleep(LOOK_EVERY).await;
-            let view = self.registry.view();
-            if !view.head().caught_up || view.spares_all() {
-                clean = None;
-                continue;
-            }
-            // Read before the agents: what they name is older, or they have changed since.
-            let seen = Seen { relays: relays::incarnations(view), agents: view.changed(&AGENT) };
-            if clean.as_ref() == Some(&seen) {
-                continue;
-            }
-            clean = match self.drop_some(&seen.relays).await {
-                Ok(true) => Some(seen),
-                Ok(false) => None,
-                Err(error) => {
-                    // Another daemon was faster, or the next look does it.
-                    debug!(error = %chain(&error), "placements of ended relays were not deleted");
-                    None
-                }
-            };
+        let clean = Mutex::default();
+        let sense = |view: &View| (view.changed(&RELAY), view.changed(&AGENT), view.contact().beats());
+        self.registry.react(sense, || self.look(&clean)).await;
+    }
+
+    async fn look(&self, clean: &Mutex<Option<Seen>>) -> Option<Instant> {
+        // However often agents come and go, they are read no more often.
+        sleep(LOOK_EVERY).await;
+        let view = self.registry.view();
+        if !view.head().caught_up || view.spares_all() {
+            *lock(clean) = None;
+            return None;
         }
+        // Read before the agents: what they name is older, or they have changed since.
+        let seen = Seen { relays: relays::incarnations(view), agents: view.changed(&AGENT) };
+        if lock(clean).as_ref() == Some(&seen) {
+            return None;
+        }
+        let dropped = self.drop_some(&seen.relays).await;
+        *lock(clean) = match dropped {
+            Ok(true) => Some(seen),
+            Ok(false) => None,
+            Err(error) => {
+                // Another daemon was faster, or the next look does it.
+                debug!(error = %chain(&error), "placements of ended relays were not deleted");
+                None
+            }
+        };
+        None
     }
 
     /// Deletes placements, a batch at a time. True: none was left.
@@ -116,4 +122,8 @@ impl Agents {
         let deletions = orphans.iter().map(|(record, _)| Write::Delete { id: record.record.id.clone() });
         Plan::read_in(epoch).expect(versions).write(deletions)
     }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

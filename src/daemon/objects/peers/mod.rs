@@ -7,6 +7,7 @@ mod filter;
 mod peers_test;
 pub mod presence;
 pub mod restore;
+pub mod verdicts;
 
 use std::pin::Pin;
 use std::sync::Arc;

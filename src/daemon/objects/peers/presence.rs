@@ -1,4 +1,4 @@
-//! How a node enters its own record, keeps it true, and judges the silence of others.
+//! How a node enters its own record, and keeps it true.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,23 +6,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
-use omnirelay_core::time::Millis;
-use omnirelay_store::{CommitError, GroupRef, Opened, Precondition, RecordId, StoreError, Write};
+use omnirelay_store::{CommitError, GroupRef, Opened, RecordId, StoreError, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
-use omnirelay_wire::timestamp::millis;
 use prost::Message;
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::restore::restored;
-use super::{PEER, PEERS_RUNBOOK, own_session, pb, peer_id, session_id};
-use crate::core::peer::{Verdict, judge};
+use super::{PEER, own_session, pb, peer_id, session_id};
+use crate::core::peer::Patience;
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::{Act, Authority, Plan, Reader};
+use crate::daemon::registry::act::{Act, Authority, Reader};
 use crate::daemon::registry::follow::in_time;
 use crate::daemon::registry::loss::ToRestore;
-use crate::daemon::registry::view::ViewRecord;
 use pb::peer::Status;
 
 /// How often the own record is written again when somebody else was faster.
@@ -111,6 +108,11 @@ impl Presence {
     /// How long a session lives without a renewal.
     pub fn session_ttl(&self) -> Duration {
         self.settings.session_ttl
+    }
+
+    /// After what silence a peer is judged.
+    pub(super) fn patience(&self) -> Patience {
+        Patience { dead_after: self.settings.dead_after, forget_after: self.settings.forget_after }
     }
 
     /// Whether this node has a session that the store has not called over.
@@ -302,88 +304,8 @@ impl Presence {
         value.metadata = Some(says);
         value
     }
-
-    /// Records what has become of peers that have fallen silent. Call it after an answered
-    /// heartbeat: the store refuses a verdict on whoever it has heard, whatever was heard here.
-    pub async fn judge_others(&self) {
-        let view = self.registry.view();
-        let Some(session) = self.session().filter(|_| !view.spares_all()) else { return };
-        let act = Act::new("peers.judge", [PEER], Authority::Session(session));
-        let now = view.now();
-        for record in view.list(&PEER).records.iter() {
-            if record.record.id.key == self.registry.node_id() {
-                continue;
-            }
-            let Some((judged, plan)) = self.verdict_on(record, now) else { continue };
-            match self.registry.attempt(&act, plan).await {
-                Ok(_) => self.tell(record, judged),
-                // Somebody else was faster, or it has come back.
-                Err(CommitError::Conflict { .. } | CommitError::GroupLive { .. }) => {}
-                Err(error) => return debug!(error = %chain(&error), "verdict was not recorded"),
-            }
-        }
-    }
-
-    /// Says what has become of a peer: `None` for one that is forgotten.
-    fn tell(&self, record: &ViewRecord, judged: Option<Status>) {
-        let Some(value) = record.value::<PeerValue>() else { return };
-        let profile = value.metadata.clone().unwrap_or_default();
-        let (peer, role, cluster) = (record.record.id.key.as_str(), profile.role, profile.cluster_id);
-        let version = profile.mesh_version;
-        match judged.map(|status| status.as_str_name()) {
-            Some(verdict) => {
-                info!(peer, verdict, role, cluster, version, runbook = PEERS_RUNBOOK, "peer judged");
-            }
-            None => info!(peer, role, cluster, version, "peer forgotten"),
-        }
-    }
-
-    /// What records what has become of a silent peer, if anything has; with the verdict, unless it is forgotten.
-    fn verdict_on(&self, record: &ViewRecord, now: Millis) -> Option<(Option<Status>, Plan)> {
-        let value = record.value::<PeerValue>()?;
-        let id = &record.record.id;
-        let session = GroupRef { id: session_id(&id.key), instance: value.session };
-        let since = value.status_since.as_ref().map(millis).unwrap_or_default();
-        let (silent_since, last_seen) = match self.registry.view().group(&session.id) {
-            // A newer session that lives: its node is about to say so itself.
-            Some(group) if group.of.instance > session.instance && now < group.deadline => return None,
-            Some(group) => (group.deadline, group.renewed_at),
-            None => (since, since),
-        };
-        let over = Precondition::GroupOver(session);
-        let verdict = judge(value.status(), silent_since, last_seen, self.settings.dead_after, now);
-        let (status, reason) = match verdict {
-            Verdict::Suspect => (Status::Suspect, "session_expired"),
-            Verdict::Dead => (Status::Dead, "silent"),
-            Verdict::Keep => return Some((None, self.forget(record, &value, since, now, over)?)),
-        };
-        let mut judged = PeerValue::clone(&value);
-        judged.set_status(status);
-        reason.clone_into(&mut judged.status_reason);
-        judged.status_since = Some(timestamp(now));
-        let plan = Plan::read_in(record.epoch).expect([(id.clone(), record.record.version)]).require([over]);
-        Some((Some(status), plan.write([put(id, &judged)])))
-    }
-
-    /// Removes the record of a peer that is long gone.
-    fn forget(
-        &self,
-        record: &ViewRecord,
-        value: &PeerValue,
-        since: Millis,
-        now: Millis,
-        over: Precondition,
-    ) -> Option<Plan> {
-        let gone = matches!(value.status(), Status::Dead | Status::Left);
-        if !gone || value.cordoned || now.since(since) < self.settings.forget_after {
-            return None;
-        }
-        let id = record.record.id.clone();
-        let plan = Plan::read_in(record.epoch).expect([(id.clone(), record.record.version)]).require([over]);
-        Some(plan.write([Write::Delete { id }]))
-    }
 }
 
-fn put(id: &RecordId, value: &PeerValue) -> Write {
+pub(super) fn put(id: &RecordId, value: &PeerValue) -> Write {
     Write::Put { id: id.clone(), value: Bytes::from(value.encode_to_vec()), group: None }
 }

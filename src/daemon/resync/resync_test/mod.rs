@@ -27,6 +27,7 @@ use crate::daemon::objects::registers::{REGISTER, register_record};
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::faulty::{Faulty, PausedClock};
 use crate::daemon::registry::follow::follow_log;
+use crate::daemon::registry::heart::{Pace, beat_heart};
 use crate::daemon::surface::Caller;
 use pb::advertisement_sync_state::Status;
 
@@ -183,6 +184,10 @@ async fn unregistered(peer_services: &[&str], every: Duration) -> Daemon {
     let mut tasks = JoinSet::new();
     tasks.spawn(follow_log(registry.clone()));
     wait_for(registry.view(), Revision(0)).await;
+    let heart = registry.clone();
+    tasks.spawn(async move {
+        beat_heart(&heart, Pace { renew_every: MS * 500, grace: SECOND * 2 }, |_| {}).await;
+    });
     let session = Arc::new(AtomicU64::new(0));
     let seen = session.clone();
     let (pool, operations) = (Arc::<FakePool>::default(), Arc::new(Operations::new(registry.clone())));

@@ -1,19 +1,18 @@
 //! What is done without being asked: what should live is refreshed, and what waits for the store is written.
 
 use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_store::{GroupRef, StoreError};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::memory::Trail;
 use super::write::Outcome;
 use super::{ADVERTISEMENT, BATCH_MAX, Keeping, Pool, Producer};
 
-/// How often it is looked whether there is something to do.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long after a refusal the store is not asked again.
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
 /// A push refreshes a group again once this part of its time to live is over: not for every one of a thousand.
@@ -28,19 +27,23 @@ struct Due {
 impl Pool {
     /// Keeps the store as memory wants it, and what should live from running out; for ever.
     pub async fn run(&self) {
-        let mut rest_until = Instant::now();
-        loop {
-            if let Some(session) = self.session().filter(|_| self.take_in_epoch()) {
-                self.drop_expired();
-                // Even where the log cannot be read: what is true must not run out over it.
-                self.refresh_due(&session).await;
-                let is_heard = self.registry.view().silence().is_none();
-                if is_heard && rest_until <= Instant::now() && !self.flush().await {
-                    rest_until = Instant::now() + REFUSED_WAIT;
-                }
-            }
-            sleep(LOOK_EVERY).await;
+        let rest_until = Mutex::new(Instant::now());
+        self.registry.react(|view| view.contact().beats(), || self.look(&rest_until)).await;
+    }
+
+    /// Answers when to look again before the next beat: what is pushed sees to itself.
+    async fn look(&self, rest_until: &Mutex<Instant>) -> Option<Instant> {
+        let session = self.session().filter(|_| self.take_in_epoch())?;
+        self.drop_expired();
+        // Even where the log cannot be read: what is true must not run out over it.
+        self.refresh_due(&session).await;
+        let is_heard = self.registry.view().silence().is_none();
+        if is_heard && *lock(rest_until) <= Instant::now() && !self.flush().await {
+            *lock(rest_until) = Instant::now() + REFUSED_WAIT;
         }
+        let memory = self.lock();
+        let refreshes = memory.shelves.values().filter_map(|shelf| shelf.refresh_at);
+        refreshes.chain(memory.leave_until).filter(|at| *at > Instant::now()).min()
     }
 
     /// Gives up the groups that have run out.
@@ -244,4 +247,8 @@ impl Flush<'_> {
         self.unaudited.pop_front();
         self.pool.lock().unaudited.retain(|kept| kept.key != trail.key);
     }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use omnirelay_core::labels::Labels;
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_store::{Epoch, Fence, GroupRef, Revision, Version};
+use omnirelay_store::{Epoch, Fence, GroupRef, Version};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::timestamp::millis;
 use tokio::time::{Instant, timeout};
@@ -26,7 +26,6 @@ use crate::daemon::metrics::LeadershipMetrics;
 use crate::daemon::objects::peers::{self, Roster, session_id};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::follow::wait_for;
 
 /// How long a node that stops may take to hand over what it leads.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);
@@ -110,6 +109,7 @@ struct Seen {
     scopes: Cursor,
     session: Option<GroupRef>,
     confirmations: u64,
+    silent: bool,
 }
 
 impl Campaigner {
@@ -133,19 +133,7 @@ impl Campaigner {
 
     /// Campaigns for ever.
     pub async fn run(&self) {
-        wait_for(self.registry.view(), Revision(0)).await;
-        let mut heads = self.registry.view().follow_head();
-        loop {
-            heads.mark_unchanged();
-            let seen = self.seen();
-            let wake = self.round().await;
-            let wake = wake.max(Instant::now() + LOOK_AGAIN);
-            while self.seen() == seen {
-                if tokio::time::timeout_at(wake, heads.changed()).await.is_err() {
-                    break;
-                }
-            }
-        }
+        self.registry.react(|_| self.seen(), async || Some(self.round().await)).await;
     }
 
     /// Hands over what the node leads, because it stops: again and again until it leads nothing. Best effort,
@@ -186,6 +174,7 @@ impl Campaigner {
             scopes: view.changed(&LEADERSHIP),
             session: self.session(),
             confirmations: view.confirmations(),
+            silent: view.silence().is_some(),
         }
     }
 

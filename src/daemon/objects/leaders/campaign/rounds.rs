@@ -24,8 +24,6 @@ const BATCH_MAX: usize = 64;
 const FENCED_AT_ONCE: usize = 16;
 /// How often a batch is made smaller before its scopes are looked at again.
 const REFUSALS_MAX: usize = 4;
-/// How often is looked whether a silent store is back.
-const LOOK_FOR_STORE: Duration = Duration::from_millis(50);
 /// How long a scope is left alone when somebody else changed its record.
 const CONFLICT_WAIT: Duration = Duration::from_millis(20);
 
@@ -48,8 +46,8 @@ impl Campaigner {
         let silent = self.registry.view().silence().is_some();
         self.note_heard(silent, all.now);
         if silent {
-            // Nobody would be granted anything, and its return is no change of the view.
-            return again.min(Instant::now() + LOOK_FOR_STORE);
+            // Nobody would be granted anything.
+            return again;
         }
         let Some(session) = session else { return again };
         if self.enter_scopes(&all, &nodes, &session).await {

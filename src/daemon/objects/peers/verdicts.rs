@@ -1,0 +1,151 @@
+//! Verdicts on peers that have fallen silent: whose turn it is to record one, and when.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnirelay_core::text::chain;
+use omnirelay_core::time::Millis;
+use omnirelay_store::{CommitError, GroupRef, Precondition, Write};
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+use omnirelay_wire::timestamp::millis;
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use super::presence::{Presence, put};
+use super::{PEER, PEERS_RUNBOOK, Roster, own_session, pb, session_id};
+use crate::core::lease::place_of;
+use crate::core::peer::{Silence, Verdict, next_verdict};
+use crate::daemon::objects::timestamp;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::act::{Act, Authority, Plan};
+use crate::daemon::registry::view::{View, ViewRecord};
+use pb::peer::Status;
+
+/// Judges the silence of others.
+pub struct Verdicts {
+    registry: Arc<Registry>,
+    presence: Arc<Presence>,
+    /// How much later than the one before it each daemon records a verdict: the first does it at once.
+    turn: Duration,
+}
+
+/// A verdict that is due from an instant on.
+struct Due {
+    record: Arc<ViewRecord>,
+    verdict: Verdict,
+    at: Millis,
+    /// The session that must be over.
+    session: GroupRef,
+}
+
+impl Verdicts {
+    /// Verdicts of a node that is present, `turn` behind those of each daemon whose turn comes before.
+    pub fn new(registry: Arc<Registry>, presence: Arc<Presence>, turn: Duration) -> Self {
+        Self { registry, presence, turn }
+    }
+
+    /// Judges for ever.
+    pub async fn run(&self) {
+        let sense = |view: &View| {
+            let session = own_session(&self.registry).filter(|_| self.presence.is_registered());
+            // Whoever is spared now is looked at again with each beat.
+            (view.changed(&PEER), session, view.spares_all().then(|| view.contact().beats()))
+        };
+        self.registry.react(sense, || self.look()).await;
+    }
+
+    /// Records what has become of peers that have fallen silent, where it is this node's turn, and answers when to look
+    /// again if nothing changes.
+    async fn look(&self) -> Option<Instant> {
+        let (mut due, mut again) = self.mine();
+        if !due.is_empty() {
+            // Whoever the store has heard since the last beat is not judged: it would refuse that.
+            self.registry.see_all().await;
+            (due, again) = self.mine();
+        }
+        let view = self.registry.view();
+        let act = Act::new("peers.judge", [PEER], Authority::Session(own_session(&self.registry)?));
+        for Due { record, verdict, session, .. } in due {
+            let now = view.now();
+            match self.registry.attempt(&act, plan(&record, verdict, session, now)).await {
+                Ok(_) => tell(&record, verdict),
+                Err(error) => {
+                    debug!(peer = record.record.id.key, error = %chain(&error), "verdict was not recorded");
+                    // Somebody else was faster, or it has come back: the view is about to show it.
+                    let next = now.after(self.turn);
+                    again = Some(again.map_or(next, |again| again.min(next)));
+                    if !matches!(error, CommitError::Conflict { .. } | CommitError::GroupLive { .. }) {
+                        break;
+                    }
+                }
+            }
+        }
+        again.map(|at| Instant::now() + at.since(view.now()))
+    }
+
+    /// The verdicts that are for this node to record now, and when the next one is.
+    fn mine(&self) -> (Vec<Due>, Option<Millis>) {
+        let view = self.registry.view();
+        if view.spares_all() || !self.presence.is_registered() {
+            return (Vec::new(), None);
+        }
+        let (now, roster) = (view.now(), Roster::of(view));
+        let (me, nodes) = (self.registry.node_id(), roster.nodes());
+        let others = view.list(&PEER).records;
+        let others = others.iter().filter(|record| record.record.id.key != me);
+        let (due, later): (Vec<_>, Vec<_>) = others
+            .filter_map(|record| {
+                let due = self.due(record)?;
+                let place = u32::try_from(place_of(&record.record.id.key, &nodes, me)).unwrap_or(u32::MAX);
+                Some(Due { at: due.at.after(self.turn.saturating_mul(place)), ..due })
+            })
+            .partition(|due| due.at <= now);
+        (due, later.iter().map(|due| due.at).min())
+    }
+
+    /// What is next to become of a peer if it stays as silent as it is; `None`: nothing.
+    fn due(&self, record: &Arc<ViewRecord>) -> Option<Due> {
+        let value = record.value::<PeerValue>()?;
+        let session = GroupRef { id: session_id(&record.record.id.key), instance: value.session };
+        let since = value.status_since.as_ref().map(millis).unwrap_or_default();
+        let (silent_since, last_seen) = match self.registry.view().group(&session.id) {
+            // Also that of a newer session: while it lives, its node is about to say so itself.
+            Some(group) => (group.deadline, group.renewed_at),
+            None => (since, since),
+        };
+        let silence =
+            Silence { status: value.status(), since, silent_since, last_seen, kept: value.cordoned };
+        let (verdict, at) = next_verdict(&silence, self.presence.patience())?;
+        Some(Due { record: record.clone(), verdict, at, session })
+    }
+}
+
+fn plan(record: &ViewRecord, verdict: Verdict, session: GroupRef, now: Millis) -> Plan {
+    let (id, over) = (&record.record.id, Precondition::GroupOver(session));
+    let plan = Plan::read_in(record.epoch).expect([(id.clone(), record.record.version)]).require([over]);
+    let (status, reason) = match verdict {
+        Verdict::Suspect => (Status::Suspect, "session_expired"),
+        Verdict::Dead => (Status::Dead, "silent"),
+        Verdict::Forgotten => return plan.write([Write::Delete { id: id.clone() }]),
+    };
+    let mut judged = record.value::<PeerValue>().map(|value| PeerValue::clone(&value)).unwrap_or_default();
+    judged.set_status(status);
+    reason.clone_into(&mut judged.status_reason);
+    judged.status_since = Some(timestamp(now));
+    plan.write([put(id, &judged)])
+}
+
+/// Says what has become of a peer.
+fn tell(record: &ViewRecord, verdict: Verdict) {
+    let Some(value) = record.value::<PeerValue>() else { return };
+    let profile = value.metadata.clone().unwrap_or_default();
+    let (peer, role, cluster) = (record.record.id.key.as_str(), profile.role, profile.cluster_id);
+    let version = profile.mesh_version;
+    let status = match verdict {
+        Verdict::Suspect => Status::Suspect,
+        Verdict::Dead => Status::Dead,
+        Verdict::Forgotten => return info!(peer, role, cluster, version, "peer forgotten"),
+    };
+    let verdict = status.as_str_name();
+    info!(peer, verdict, role, cluster, version, runbook = PEERS_RUNBOOK, "peer judged");
+}

@@ -1,0 +1,46 @@
+//! The reactor: wakes what a daemon does by itself when there may be something to do, and lets it sleep otherwise.
+
+use std::time::Duration;
+
+use omnirelay_store::Revision;
+use tokio::time::{Instant, timeout_at};
+
+use super::Registry;
+use super::follow::wait_for;
+use super::view::View;
+
+/// The shortest time between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+impl Registry {
+    /// Looks once the view has loaded, and again whenever `sense` says something else than before the last look, or the
+    /// instant has come that the look named; for ever. What `sense` reads of the view is all that wakes it: the
+    /// changes of some kinds, the number of beats, a session.
+    pub async fn react<S: PartialEq, F: Future<Output = Option<Instant>>>(
+        &self,
+        sense: impl Fn(&View) -> S,
+        mut look: impl FnMut() -> F,
+    ) {
+        let view = self.view();
+        wait_for(view, Revision(0)).await;
+        let (mut heads, mut beats) = (view.follow_head(), view.contact().follow_beats());
+        loop {
+            heads.mark_unchanged();
+            beats.mark_unchanged();
+            let sensed = sense(view);
+            let until = look().await.map(|until| until.max(Instant::now() + LOOK_AGAIN));
+            while sense(view) == sensed {
+                // The view lives as long as its registry, so neither sender is gone.
+                let moved = async { tokio::select!(_ = heads.changed() => {}, _ = beats.changed() => {}) };
+                match until {
+                    Some(until) => {
+                        if timeout_at(until, moved).await.is_err() {
+                            break;
+                        }
+                    }
+                    None => moved.await,
+                }
+            }
+        }
+    }
+}
