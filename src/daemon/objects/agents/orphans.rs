@@ -13,7 +13,7 @@ use tracing::{debug, info};
 
 use super::{AGENT, Agents};
 use crate::daemon::objects::peers::own_session;
-use crate::daemon::objects::relays::{self, RELAY};
+use crate::daemon::objects::relays;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::{View, ViewRecord};
@@ -35,7 +35,7 @@ impl Agents {
     /// Deletes the placements of relays that have ended, as every daemon does, for ever. Nobody sees them meanwhile.
     pub async fn drop_orphans(&self) {
         let clean = Mutex::default();
-        let sense = |view: &View| (view.changed(&RELAY), view.changed(&AGENT), view.contact().beats());
+        let sense = |view: &View| (relays::changed(view), view.changed(&AGENT), view.contact().beats());
         self.registry.react(sense, || self.look(&clean)).await;
     }
 
