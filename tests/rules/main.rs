@@ -6,6 +6,7 @@
 mod core;
 mod decisions;
 mod dependencies;
+mod doors;
 mod events;
 mod faults;
 mod links;

@@ -9,7 +9,6 @@ mod reader;
 use std::time::Duration;
 
 use omnirelay_store::{Commit, CommitError, Committed, Fence, GroupRef, Kind, Precondition, StoreError};
-use tokio::time::timeout;
 use tracing::error;
 
 use super::Registry;
@@ -96,7 +95,9 @@ impl Registry {
             if tried >= act.tries || !act.may_decide_again(&refused) {
                 return Err(refused.into());
             }
-            if matches!(refused, CommitError::Conflict { .. }) {
+            if let CommitError::Conflict { id, .. } = &refused
+                && self.view().mirrored().contains(&id.kind)
+            {
                 self.catch_up().await;
             }
             refusal = Some(refused);
@@ -110,9 +111,7 @@ impl Registry {
     /// Those of the store, [`StoreError::OutcomeUnknown`] among them: it may have been done.
     pub async fn attempt(&self, act: &Act, plan: Plan) -> Result<Committed, CommitError> {
         plan.check_kinds(act)?;
-        let commit = self.commit_of(act, plan);
-        let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
-        timeout(act.within, self.commit(commit)).await.unwrap_or_else(late)
+        self.commit_within(act.within, self.commit_of(act, plan)).await
     }
 
     fn commit_of(&self, act: &Act, plan: Plan) -> Commit {

@@ -37,16 +37,8 @@ pub struct Contact {
     news: watch::Sender<News>,
     /// Told of each answer, and of each silence.
     answered: Notify,
-    beats: watch::Sender<Beats>,
-}
-
-/// What has become of the beats of the heart, and of the log.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Beats {
-    /// How many were answered, and followed by what follows from a beat at once.
-    answered: u64,
-    /// How often one was not, or the log was found to be readable or not.
-    turns: u64,
+    /// How many beats were answered, and followed by what follows from a beat at once.
+    beats: watch::Sender<u64>,
 }
 
 impl Contact {
@@ -128,17 +120,17 @@ impl Contact {
 
     /// How many beats the store has answered.
     pub fn beats(&self) -> u64 {
-        self.beats.borrow().answered
+        *self.beats.borrow()
     }
 
     /// Wakes with each beat that the store answers, and whenever it falls silent or is heard again.
-    pub(super) fn follow_beats(&self) -> watch::Receiver<Beats> {
+    pub(super) fn follow_beats(&self) -> watch::Receiver<u64> {
         self.beats.subscribe()
     }
 
     /// Counts a beat that was answered.
     pub(super) fn count_beat(&self) {
-        self.beats.send_modify(|beats| beats.answered += 1);
+        self.beats.send_modify(|beats| *beats += 1);
     }
 
     /// Notes why a call failed.
@@ -150,7 +142,7 @@ impl Contact {
     pub fn note_silence(&self) {
         self.change(|last| last.silent = true);
         self.answered.notify_waiters();
-        self.beats.send_modify(|beats| beats.turns += 1);
+        self.beats.send_modify(|_| {});
     }
 
     /// Notes whether the log can be read.
@@ -159,7 +151,7 @@ impl Contact {
             return;
         }
         self.change(|last| last.unread_since = (!readable).then(Instant::now));
-        self.beats.send_modify(|beats| beats.turns += 1);
+        self.beats.send_modify(|_| {});
     }
 
     /// Notes what time the store has, and its epoch, as it answered whoever asked at `asked`.

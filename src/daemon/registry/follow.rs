@@ -17,9 +17,12 @@ use super::view::{Applied, Loaded, View};
 
 /// How long one call may wait for the log to grow.
 const LOG_WAIT: Duration = Duration::from_secs(20);
-/// How much longer than that its answer may take, and how long any other call of a load.
+/// How much longer than that its answer may take, and how long any other call of a load at most.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// After so long without trouble, the next is met without patience: as long as the longest wait.
+/// How long a call of a load may take first, and twice as long after each that took longer: mostly it was lost, and
+/// a large one must come through in the end.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
+/// After the log could be followed for so long, the next trouble is met without patience: as long as the longest wait.
 const CALM: Duration = Duration::from_secs(2);
 /// How long the log may be known to go on while a call that waits for it says nothing.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
@@ -39,15 +42,23 @@ enum Reload {
 pub async fn follow_log(registry: Arc<Registry>) {
     let contact = registry.view().contact();
     let (mut backoff, complaint) = (Backoff::new(), Complaint::default());
+    let mut limit = FIRST_TIMEOUT;
     loop {
-        let begun = Instant::now();
-        let reload = match load(&registry).await {
-            Ok(()) => follow(&registry).await,
-            Err(reload) => reload,
+        let reload = match load(&registry, limit).await {
+            Ok(()) => {
+                limit = FIRST_TIMEOUT;
+                let loaded = Instant::now();
+                let reload = follow(&registry).await;
+                if loaded.elapsed() > CALM {
+                    backoff = Backoff::new();
+                }
+                reload
+            }
+            Err(reload) => {
+                limit = (limit * 2).min(CALL_TIMEOUT);
+                reload
+            }
         };
-        if begun.elapsed() > CALM {
-            backoff = Backoff::new();
-        }
         let news = contact.news();
         if registry.view().head().caught_up {
             // Until the next load is complete, what is shown may be old.
@@ -142,34 +153,34 @@ pub async fn in_time<T, E: From<StoreError>>(
     timeout(limit, call).await.unwrap_or_else(late)
 }
 
-/// Reads everything, unless the store has come back meanwhile from where a call may be lost.
-async fn load(registry: &Registry) -> Result<(), Reload> {
+/// Reads everything, unless the store has come back meanwhile from where a call may be lost. Each call has this `limit`.
+async fn load(registry: &Registry, limit: Duration) -> Result<(), Reload> {
     let (store, contact, asked) = (registry.store(), registry.view().contact(), Instant::now());
     let beat = tokio::select! {
         biased;
-        beat = in_time(CALL_TIMEOUT, store.pulse(Pulse::default())) => beat.map_err(Reload::Failed)?,
+        beat = in_time(limit, store.pulse(Pulse::default())) => beat.map_err(Reload::Failed)?,
         () = contact.news() => return Err(Reload::Now),
     };
     registry.view().note_beat(&beat, asked);
     tokio::select! {
         biased;
-        loaded = load_from(registry, &beat) => loaded,
+        loaded = load_from(registry, &beat, limit) => loaded,
         () = contact.news() => Err(Reload::Now),
     }
 }
 
 /// Reads the records and then the log behind the revision that the beat found.
-async fn load_from(registry: &Registry, beat: &Beat) -> Result<(), Reload> {
+async fn load_from(registry: &Registry, beat: &Beat, limit: Duration) -> Result<(), Reload> {
     let (store, view) = (registry.store(), registry.view());
     let mut records = Vec::new();
     for kind in view.mirrored() {
-        read_kind(store, beat.epoch, kind, &mut records).await?;
+        read_kind(store, beat.epoch, kind, limit, &mut records).await?;
     }
-    let Some(log) = read_log(store, beat).await.map_err(Reload::Failed)? else {
+    let Some(log) = read_log(store, beat, limit).await.map_err(Reload::Failed)? else {
         debug!("log was trimmed while the view was being loaded");
         return Err(Reload::Behind);
     };
-    let Leases { epoch, leases } = in_time(CALL_TIMEOUT, store.leases()).await.map_err(Reload::Failed)?;
+    let Leases { epoch, leases } = in_time(limit, store.leases()).await.map_err(Reload::Failed)?;
     if epoch != beat.epoch {
         return Err(Reload::Behind);
     }
@@ -188,12 +199,13 @@ async fn read_kind(
     store: &dyn Store,
     epoch: Epoch,
     kind: &Kind,
+    limit: Duration,
     into: &mut Vec<Record>,
 ) -> Result<(), Reload> {
     let mut after = None;
     loop {
         let scan = Scan { kind: kind.clone(), after, backwards: false, limit: PAGE_MAX };
-        let page = in_time(CALL_TIMEOUT, store.scan(scan)).await.map_err(Reload::Failed)?;
+        let page = in_time(limit, store.scan(scan)).await.map_err(Reload::Failed)?;
         if page.epoch != epoch {
             return Err(Reload::Behind);
         }
@@ -206,11 +218,15 @@ async fn read_kind(
 }
 
 /// The log behind the beat's head; `None` when it no longer reaches back, so the load is void.
-async fn read_log(store: &dyn Store, beat: &Beat) -> Result<Option<Vec<Arc<LogEntry>>>, StoreError> {
+async fn read_log(
+    store: &dyn Store,
+    beat: &Beat,
+    limit: Duration,
+) -> Result<Option<Vec<Arc<LogEntry>>>, StoreError> {
     let mut entries: Vec<Arc<LogEntry>> = Vec::new();
     loop {
         let after = entries.last().map_or(beat.head, |entry| entry.revision);
-        let page = in_time(CALL_TIMEOUT, store.log(after, PAGE_MAX, Duration::ZERO)).await?;
+        let page = in_time(limit, store.log(after, PAGE_MAX, Duration::ZERO)).await?;
         if page.compacted || page.epoch != beat.epoch {
             return Ok(None);
         }

@@ -34,6 +34,8 @@ mod mutate_test;
 #[cfg(test)]
 mod outage_test;
 #[cfg(test)]
+mod reactor_test;
+#[cfg(test)]
 mod registry_test;
 
 use std::sync::Arc;
@@ -212,11 +214,14 @@ impl Registry {
         follow::in_time(LOG_TIMEOUT, self.store.log(after, limit, Duration::ZERO)).await
     }
 
-    /// Commits and shows the result in this daemon's view before it returns. [`Registry::mutate`] and [`Registry::act`]
+    /// Commits, and shows the result in this daemon's view before it returns; what the store has not answered `within`
+    /// that time may have happened. [`Registry::mutate`] and [`Registry::act`]
     /// are the doors to it.
-    pub(in crate::daemon::registry) async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+    async fn commit_within(&self, within: Duration, commit: Commit) -> Result<Committed, CommitError> {
         let epoch = commit.epoch;
-        let committed = self.store.commit(commit).await.inspect_err(|error| self.note_epoch_of(error));
+        let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
+        let committed = tokio::time::timeout(within, self.store.commit(commit)).await.unwrap_or_else(late);
+        let committed = committed.inspect_err(|error| self.note_epoch_of(error));
         self.note_refused(&committed);
         let committed = committed?;
         if let Committed::Done(entry) = &committed {
@@ -226,6 +231,11 @@ impl Registry {
             self.show(epoch, entry).await;
         }
         Ok(committed)
+    }
+
+    #[cfg(test)]
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        self.commit_within(OWN_COMMIT_WAIT, commit).await
     }
 
     /// Whether the last commit was refused for want of room. A store that is full goes on otherwise.

@@ -14,8 +14,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 impl Registry {
     /// Looks once the view has loaded, and again whenever `sense` says something else than before the last look, or the
-    /// instant has come that the look named; for ever. What `sense` reads of the view is all that wakes it: the
-    /// changes of some kinds, the number of beats, a session.
+    /// instant has come that the look named; for ever. `sense` is asked whenever the head of the view moves, with each
+    /// beat that is answered, and when the store falls silent or is heard again: what it reads of the view wakes at once,
+    /// such as the changes of some kinds, and what it reads elsewhere with the next beat, such as a session.
     pub async fn react<S: PartialEq, F: Future<Output = Option<Instant>>>(
         &self,
         sense: impl Fn(&View) -> S,

@@ -195,7 +195,11 @@ impl Resync {
 
     fn seen(&self) -> Seen {
         let view = self.parts.registry.view();
-        Seen { session: (self.parts.session)(), silent: view.silence().is_some(), epoch: view.head().epoch }
+        Seen {
+            session: (self.parts.session)(),
+            silent: self.parts.registry.is_away(),
+            epoch: view.head().epoch,
+        }
     }
 
     fn push_all(&self) {

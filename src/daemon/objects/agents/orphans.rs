@@ -16,7 +16,7 @@ use crate::daemon::objects::peers::own_session;
 use crate::daemon::objects::relays;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::view::{View, ViewRecord};
+use crate::daemon::registry::view::ViewRecord;
 
 /// How often it is looked whether a relay has ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -35,8 +35,8 @@ impl Agents {
     /// Deletes the placements of relays that have ended, as every daemon does, for ever. Nobody sees them meanwhile.
     pub async fn drop_orphans(&self) {
         let clean = Mutex::default();
-        let sense = |view: &View| (relays::changed(view), view.changed(&AGENT), view.contact().beats());
-        self.registry.react(sense, || self.look(&clean)).await;
+        // With a beat it is known which relays live.
+        self.registry.react(|view| view.contact().beats(), || self.look(&clean)).await;
     }
 
     async fn look(&self, clean: &Mutex<Option<Seen>>) -> Option<Instant> {

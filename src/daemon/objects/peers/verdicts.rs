@@ -89,18 +89,32 @@ impl Verdicts {
         if view.spares_all() || !self.presence.is_registered() {
             return (Vec::new(), None);
         }
-        let (now, roster) = (view.now(), Roster::of(view));
-        let (me, nodes) = (self.registry.node_id(), roster.nodes());
+        let (now, me) = (view.now(), self.registry.node_id());
         let others = view.list(&PEER).records;
         let others = others.iter().filter(|record| record.record.id.key != me);
-        let (due, later): (Vec<_>, Vec<_>) = others
-            .filter_map(|record| {
-                let due = self.due(record)?;
-                let place = u32::try_from(place_of(&record.record.id.key, &nodes, me)).unwrap_or(u32::MAX);
-                Some(Due { at: due.at.after(self.turn.saturating_mul(place)), ..due })
-            })
-            .partition(|due| due.at <= now);
-        (due, later.iter().map(|due| due.at).min())
+        let (due, later): (Vec<Due>, Vec<Due>) =
+            others.filter_map(|record| self.due(record)).partition(|due| due.at <= now);
+        let (mine, theirs): (Vec<Due>, Vec<Due>) =
+            self.in_turn(due).into_iter().partition(|due| due.at <= now);
+        (mine, later.iter().chain(&theirs).map(|due| due.at).min())
+    }
+
+    /// Puts verdicts off for as many turns as there are nodes before this one. Those have turns that are alive: who is
+    /// judged is not among them by then, nor is anybody who is long gone.
+    fn in_turn(&self, due: Vec<Due>) -> Vec<Due> {
+        if due.is_empty() {
+            return due;
+        }
+        let roster = Roster::of(self.registry.view());
+        let mut judges = roster.nodes();
+        judges.retain(|node| node.peer.status() == Status::Alive);
+        let me = self.registry.node_id();
+        let mut due = due;
+        for one in &mut due {
+            let place = place_of(&one.record.record.id.key, &judges, me);
+            one.at = one.at.after(self.turn.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX)));
+        }
+        due
     }
 
     /// What is next to become of a peer if it stays as silent as it is; `None`: nothing.

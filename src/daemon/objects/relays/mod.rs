@@ -18,7 +18,6 @@ use tokio::time::Instant;
 
 use super::listing::{self, PageToken};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::life::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
@@ -55,11 +54,6 @@ impl LiveRelay {
 /// The kind of these records, for those who watch them.
 pub fn kind() -> Kind {
     RELAY
-}
-
-/// Differs after every change of a relay's record.
-pub fn changed(view: &View) -> Cursor {
-    view.changed(&RELAY)
 }
 
 /// The record of a relay.

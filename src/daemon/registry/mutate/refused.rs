@@ -82,8 +82,9 @@ impl Registry {
                 Refused::Finally(conflict_fault(mutation, wanted, actual))
             }
             // Nothing was to be made.
-            Err(CommitError::Store(StoreError::OutcomeUnknown(_))) => {
-                Refused::Finally(unavailable(mutation, "the store does not answer"))
+            Err(CommitError::Store(error @ StoreError::OutcomeUnknown(_))) => {
+                self.note_refusal(mutation, &error);
+                Refused::Finally(unavailable(mutation, "the store cannot be reached"))
             }
             Err(error) => self.refuse_commit(mutation, epoch, &error),
         }

@@ -13,6 +13,8 @@ use super::memory::Trail;
 use super::write::Outcome;
 use super::{ADVERTISEMENT, BATCH_MAX, Keeping, Pool, Producer};
 
+/// How soon a refresh is tried again that failed: a store that answers no beat in time may answer it.
+const REFRESH_AGAIN: Duration = Duration::from_millis(250);
 /// How long after a refusal the store is not asked again.
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
 /// A push refreshes a group again once this part of its time to live is over: not for every one of a thousand.
@@ -36,14 +38,15 @@ impl Pool {
         let session = self.session().filter(|_| self.take_in_epoch())?;
         self.drop_expired();
         // Even where the log cannot be read: what is true must not run out over it.
-        self.refresh_due(&session).await;
+        let refreshed = self.refresh_due(&session).await;
         let is_heard = self.registry.view().silence().is_none();
         if is_heard && *lock(rest_until) <= Instant::now() && !self.flush().await {
             *lock(rest_until) = Instant::now() + REFUSED_WAIT;
         }
-        let memory = self.lock();
+        let (memory, now) = (self.lock(), Instant::now());
         let refreshes = memory.shelves.values().filter_map(|shelf| shelf.refresh_at);
-        refreshes.chain(memory.leave_until).filter(|at| *at > Instant::now()).min()
+        let due = refreshes.chain(memory.leave_until).filter(|at| *at > now);
+        due.chain((!refreshed).then(|| now + REFRESH_AGAIN)).min()
     }
 
     /// Gives up the groups that have run out.
@@ -63,8 +66,8 @@ impl Pool {
     }
 
     /// Refreshes what is due, in one call: what has been confirmed, and everything of that at once in a new session,
-    /// so that others see it confirmed.
-    async fn refresh_due(&self, session: &GroupRef) {
+    /// so that others see it confirmed. False: it was not possible.
+    async fn refresh_due(&self, session: &GroupRef) -> bool {
         let due = {
             let mut memory = self.lock();
             let anew = memory.session.as_ref() != Some(session);
@@ -88,13 +91,14 @@ impl Pool {
             due
         };
         if due.is_empty() {
-            return;
+            return true;
         }
         if let Err(error) = self.refresh(&due).await {
             debug!(error = %chain(&error), "advertisements could not be refreshed; trying again");
-        } else {
-            self.lock().session = Some(session.clone());
+            return false;
         }
+        self.lock().session = Some(session.clone());
+        true
     }
 
     /// Refreshes the group of a producer that has just pushed, or has it done later if the store could not be reached.

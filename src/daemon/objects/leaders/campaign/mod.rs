@@ -109,7 +109,6 @@ struct Seen {
     scopes: Cursor,
     session: Option<GroupRef>,
     confirmations: u64,
-    silent: bool,
 }
 
 impl Campaigner {
@@ -174,7 +173,6 @@ impl Campaigner {
             scopes: view.changed(&LEADERSHIP),
             session: self.session(),
             confirmations: view.confirmations(),
-            silent: view.silence().is_some(),
         }
     }
 

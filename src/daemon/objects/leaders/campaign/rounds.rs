@@ -24,6 +24,8 @@ const BATCH_MAX: usize = 64;
 const FENCED_AT_ONCE: usize = 16;
 /// How often a batch is made smaller before its scopes are looked at again.
 const REFUSALS_MAX: usize = 4;
+/// How often is looked whether a silent store is back.
+const LOOK_FOR_STORE: Duration = Duration::from_millis(50);
 /// How long a scope is left alone when somebody else changed its record.
 const CONFLICT_WAIT: Duration = Duration::from_millis(20);
 
@@ -46,8 +48,8 @@ impl Campaigner {
         let silent = self.registry.view().silence().is_some();
         self.note_heard(silent, all.now);
         if silent {
-            // Nobody would be granted anything.
-            return again;
+            // Nobody would be granted anything, and its return is no change of the view.
+            return again.min(Instant::now() + LOOK_FOR_STORE);
         }
         let Some(session) = session else { return again };
         if self.enter_scopes(&all, &nodes, &session).await {
@@ -145,8 +147,8 @@ impl Campaigner {
         if piece.yields {
             self.begin_to_yield(&piece);
         }
-        let authority = piece.fence.clone().map_or(Authority::Unfenced, Authority::Leader);
-        let act = Act::new("leaders.lead", [LEADERSHIP], authority);
+        let Some(fence) = piece.fence.clone() else { return };
+        let act = Act::new("leaders.lead", [LEADERSHIP], Authority::Leader(fence));
         match self.registry.attempt(&act, plan_of(std::slice::from_ref(&piece), None)).await {
             Ok(Committed::Done(entry)) => self.note_done(&piece, &entry),
             Ok(Committed::Replayed { .. }) => {}

@@ -1,5 +1,6 @@
 //! Peers on the memory store, in paused time: several daemons, one mesh.
 mod changes;
+mod judging;
 mod outages;
 mod presence;
 mod reads;

@@ -1,0 +1,133 @@
+//! What wakes a driver, and that nothing else does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use omnirelay_store::{Kind, MemoryStore, RecordId, Revision, Write};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::Registry;
+use super::act::{Act, Authority, Plan};
+use super::faulty::{Call, Faulty, Ill, PausedClock};
+use super::follow::{follow_log, wait_for};
+use super::heart::{Pace, beat_heart};
+
+const THING: Kind = Kind::of("thing");
+const OTHER: Kind = Kind::of("other");
+static MIRRORED: [Kind; 2] = [THING, OTHER];
+const BEAT: Duration = Duration::from_millis(500);
+const MS: Duration = Duration::from_millis(1);
+
+struct Daemon {
+    registry: Arc<Registry>,
+    path: Arc<Faulty>,
+    looks: Arc<AtomicUsize>,
+    tasks: JoinSet<()>,
+}
+
+async fn daemon() -> Daemon {
+    let path = Faulty::over(Arc::new(MemoryStore::new(PausedClock(Instant::now()))));
+    let registry = Arc::new(Registry::new("a", path.clone(), &MIRRORED));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(follow_log(registry.clone()));
+    let heart = registry.clone();
+    let pace = Pace { renew_every: BEAT, grace: BEAT * 4 };
+    tasks.spawn(async move { beat_heart(&heart, pace, |_| {}).await });
+    wait_for(registry.view(), Revision(0)).await;
+    Daemon { registry, path, looks: Arc::default(), tasks }
+}
+
+impl Daemon {
+    /// Looks at things, each time for so long, and names an instant that far ahead.
+    fn look_at_things(&mut self, takes: Duration, again: Option<Duration>) {
+        let (registry, looks) = (self.registry.clone(), self.looks.clone());
+        self.tasks.spawn(async move {
+            let look = async || {
+                looks.fetch_add(1, Ordering::SeqCst);
+                sleep(takes).await;
+                again.map(|again| Instant::now() + again)
+            };
+            registry.react(|view| view.changed(&THING), look).await;
+        });
+    }
+
+    async fn put(&self, kind: Kind) {
+        let act = Act::new("tests.put", [kind.clone()], Authority::Unfenced);
+        let write = Write::Put { id: RecordId::new(kind, "x"), value: Bytes::new(), group: None };
+        self.registry.attempt(&act, Plan::default().write([write])).await.unwrap();
+    }
+
+    /// How often it has looked since this was asked last.
+    fn looked(&self) -> usize {
+        self.looks.swap(0, Ordering::SeqCst)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_looked_at_wakes_and_nothing_else_does() {
+    let mut d = daemon().await;
+    d.look_at_things(Duration::ZERO, None);
+    sleep(BEAT * 100).await;
+    assert_eq!(d.looked(), 1, "beats change nothing");
+    d.put(OTHER).await;
+    sleep(MS).await;
+    assert_eq!(d.looked(), 0, "nor does another kind");
+    d.put(THING).await;
+    sleep(MS).await;
+    assert_eq!(d.looked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_during_a_look_is_looked_at_again() {
+    let mut d = daemon().await;
+    d.look_at_things(MS * 100, None);
+    sleep(MS * 10).await;
+    d.put(THING).await;
+    sleep(MS * 50).await;
+    assert_eq!(d.looked(), 1);
+    sleep(MS * 50).await;
+    assert_eq!(d.looked(), 1);
+    sleep(BEAT).await;
+    assert_eq!(d.looked(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instant_wakes_however_much_else_moves() {
+    let mut d = daemon().await;
+    d.look_at_things(Duration::ZERO, Some(MS * 40));
+    sleep(MS).await;
+    assert_eq!(d.looked(), 1);
+    for _ in 0..100 {
+        d.put(OTHER).await;
+        sleep(MS * 4).await;
+    }
+    let looked = d.looked();
+    assert!((9..=11).contains(&looked), "{looked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn beats_silence_and_return_wake_whoever_looks_at_them() {
+    let mut d = daemon().await;
+    let (registry, looks) = (d.registry.clone(), d.looks.clone());
+    d.tasks.spawn(async move {
+        let look = async || {
+            looks.fetch_add(1, Ordering::SeqCst);
+            None
+        };
+        registry.react(|view| (view.contact().beats(), view.silence().is_some()), look).await;
+    });
+    sleep(MS).await;
+    d.looked();
+    sleep(BEAT * 10).await;
+    assert_eq!(d.looked(), 10);
+    d.path.fall_ill([Call::Pulse], Ill::Fails);
+    sleep(BEAT * 10).await;
+    assert_eq!(d.looked(), 1, "it has fallen silent");
+    d.path.recover();
+    sleep(BEAT * 2).await;
+    let looked = d.looked();
+    assert!((2..=3).contains(&looked), "{looked}");
+}
