@@ -44,6 +44,7 @@ pub async fn follow_log(registry: Arc<Registry>) {
     let (mut backoff, complaint) = (Backoff::new(), Complaint::default());
     let mut limit = FIRST_TIMEOUT;
     loop {
+        let asked = Instant::now();
         let reload = match load(&registry, limit).await {
             Ok(()) => {
                 limit = FIRST_TIMEOUT;
@@ -55,7 +56,9 @@ pub async fn follow_log(registry: Arc<Registry>) {
                 reload
             }
             Err(reload) => {
-                limit = (limit * 2).min(CALL_TIMEOUT);
+                if matches!(reload, Reload::Failed(_)) && asked.elapsed() >= limit {
+                    limit = (limit * 2).min(CALL_TIMEOUT);
+                }
                 reload
             }
         };
