@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::chance::Chance;
 use crate::checker::{AtLeast, Bounds};
 use crate::history::{Action, Event, Fault, Gate, Grant, History, How, Outcome, Place};
 use crate::recorder::Recorder;
@@ -13,22 +14,6 @@ const TURNS: u64 = 8;
 const LEADERLESS_MAX: Duration = Duration::from_secs(5);
 /// A turn of a leader lasts longer than the bound, and a gap between two less.
 const TRUST_US: u64 = 2_750_000;
-
-/// Numbers that depend on the seed alone.
-pub struct Chance(u64);
-
-impl Chance {
-    pub fn of(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
 
 struct Generator {
     chance: Chance,

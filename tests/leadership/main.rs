@@ -1,5 +1,5 @@
 //! Leadership by fenced leases: what a run of it must have kept, a checker that says whether it
-//! did, and a small model of it that is searched as a whole.
+//! did, and runs of daemons, simulated and real. A small model of it is searched as a whole in `tests/model`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,11 +9,11 @@
 )]
 
 mod broken;
+mod chance;
 mod checker;
 mod generated;
 mod history;
 mod lab;
-mod model;
 mod mutants;
 mod planted;
 mod processes;

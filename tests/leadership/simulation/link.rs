@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::server::Server;
-use crate::generated::Chance;
+use crate::chance::Chance;
 
 const MS: Duration = Duration::from_millis(1);
 /// How long a store waits for its server before it says that it does not know.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::link::Cut;
 use crate::broken::Defect;
-use crate::generated::Chance;
+use crate::chance::Chance;
 
 const MS: Duration = Duration::from_millis(1);
 

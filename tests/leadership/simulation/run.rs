@@ -13,7 +13,7 @@ use super::orders::{Order, Verb};
 use super::plan::{Act, Agenda, Plan, Trouble};
 use super::server::{Server, Token};
 use super::service::{Resource, write_with};
-use crate::generated::Chance;
+use crate::chance::Chance;
 use crate::history::{Event, Fault, History};
 use crate::recorder::Recorder;
 

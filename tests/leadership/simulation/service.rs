@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::node::Mesh;
 use super::server::{Server, Token};
-use crate::generated::Chance;
+use crate::chance::Chance;
 use crate::history::{Event, Gate, Outcome, Place};
 use crate::recorder::Recorder;
 

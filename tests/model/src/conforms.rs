@@ -10,7 +10,7 @@ use omnirelay_store::{
 };
 
 use super::store::{Forgets, QUARANTINE, Store, TTL};
-use crate::generated::Chance;
+use crate::chance::Chance;
 
 const NODES: usize = 2;
 const SCOPE: &str = "x";

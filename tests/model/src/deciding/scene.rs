@@ -8,7 +8,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{LeadershipTenure, LeadershipValue, PeerValue};
 
 use super::{NODES, Verb, World};
-use crate::model::store::TTL;
+use crate::store::TTL;
 
 /// An instant of the model is a millisecond, and candidates take turns of one.
 const BACKOFF: Duration = Duration::from_millis(1);

@@ -15,9 +15,9 @@ use omnirelay_store::{
 
 use super::world::{Act, Commit, Refused, World};
 use super::{FORGETS, NODES};
-use crate::generated::Chance;
-use crate::model::settle::PRESENT;
-use crate::model::store::{QUARANTINE, TTL};
+use crate::chance::Chance;
+use crate::settle::PRESENT;
+use crate::store::{QUARANTINE, TTL};
 
 const SCOPE: &str = "x";
 /// That of a store which began then.

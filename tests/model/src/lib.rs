@@ -4,7 +4,11 @@
 //! All states are visited: those that differ in nothing that could matter are one, so there is an end
 //! of them. Here nodes choose freely what to do; in `deciding` they do what the core says. The nodes
 //! share one clock; the store's may run ahead of it, which is what the margin of a holder is for.
+#![cfg(test)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it finds")]
 
+#[path = "../../leadership/chance.rs"]
+mod chance;
 mod conforms;
 mod deciding;
 mod node;

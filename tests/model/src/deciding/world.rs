@@ -4,8 +4,8 @@ use omnirelay::core::lease::Move;
 
 use super::scene::named;
 use super::{FORGETS, NODES};
-use crate::model::settle::PRESENT;
-use crate::model::store::Store;
+use crate::settle::PRESENT;
+use crate::store::Store;
 
 /// What an operator may order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
 //! Which states are one: those that differ in nothing that could ever matter.
 
 use super::{Act, Commit, NODES, Node, State, World};
-use crate::model::settle::{PRESENT, in_order};
+use crate::settle::{PRESENT, in_order};
 
 /// An instant that is longer ago matters no more: by then it is everybody's turn.
 const LONG_AGO: u8 = PRESENT - 1;

@@ -186,7 +186,7 @@ fn a_state_that_is_settled_stays_as_it_is() {
     let model = altered(|model| (model.flushes_max, model.drift_max) = (1, 1));
     let mut seen = BTreeSet::new();
     let mut state = model.start();
-    let mut chance = crate::generated::Chance::of(11);
+    let mut chance = crate::chance::Chance::of(11);
     for _ in 0..20_000 {
         let mut actions = Vec::new();
         model.actions(&state, &mut actions);

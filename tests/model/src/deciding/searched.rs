@@ -7,8 +7,8 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::scene::ask;
 use super::{Act, Action, Deciding, LED_WITHIN, NODES, State, Verb};
-use crate::generated::Chance;
-use crate::model::node::{Act as Wide, View, decide as may};
+use crate::chance::Chance;
+use crate::node::{Act as Wide, View, decide as may};
 
 const TWO_LEAD: &str = "no two nodes lead at once";
 const NOT_LED: &str = "a scope is soon led again";
