@@ -17,6 +17,8 @@ mod leaders;
 mod leadership;
 mod mesh;
 mod pool;
+#[path = "../servers/ports.rs"]
+mod ports;
 mod program;
 mod prompts;
 mod relays;

@@ -1,26 +1,22 @@
 //! The program against a mesh of its own: `omnirelay up`, and what an operator does with it.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::ports;
 use crate::program::{Program, ended, signal};
 
 /// A mesh of three nodes, and the program that knows it.
 pub struct Mesh {
     pub program: Program,
     child: Child,
-    _alone: MutexGuard<'static, ()>,
 }
-
-/// One mesh at a time, so that none takes the ports another comes back to.
-static ALONE: Mutex<()> = Mutex::new(());
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -31,11 +27,10 @@ impl Mesh {
 
     /// One that is started with more flags.
     pub fn up_with(flags: &str) -> Self {
-        // A test that failed has left nothing behind that matters to the next.
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let program = Program::new();
+        give_ports(&program.home.path().join("mesh"));
         let child = start(&program, &format!("-o json {flags}"));
-        Self { program, child, _alone: alone }
+        Self { program, child }
     }
 
     pub fn stop(&mut self) {
@@ -74,6 +69,19 @@ impl Drop for Mesh {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Gives the nodes of a folder ports that no other mesh takes while they are down, as if they had had them before.
+fn give_ports(folder: &Path) {
+    let address = || format!("127.0.0.1:{}", ports::free().unwrap());
+    let node = |number: usize| {
+        let secret = format!("{:032x}", u128::from(std::process::id()) << 64 | number as u128);
+        let relay = json!({"grpc": address(), "http": address()});
+        json!({"nodeId": format!("node-{number}"), "control": address(), "relay": relay, "sessionSecret": secret})
+    };
+    let state = json!({"nodes": [node(1), node(2), node(3)]});
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("up.json"), state.to_string()).unwrap();
 }
 
 fn start(program: &Program, flags: &str) -> Child {

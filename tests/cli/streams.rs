@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::json;
 
 use crate::program::{Program, ended};
-use crate::stub::{Reply, Stub, mesh, peer, problem};
+use crate::stub::{After, Reply, Stub, event, mesh, peer, problem};
 
 /// A call of every command that ends by itself and succeeds.
 const CALLS: &[&str] = &[
@@ -190,8 +190,12 @@ fn reader_that_goes_away_ends_the_program_in_silence() {
     let ended =
         Program::at(&many.url()).shell("omnirelay mesh peers list -o json | true; echo ${PIPESTATUS[0]}");
     assert!(matches!(ended.stdout.trim(), "0" | "141"), "{ended:?}");
-    let ended =
-        program.shell("set -o pipefail; omnirelay mesh peers watch -o jsonl | head -n 1 >/dev/null; echo $?");
+    let busy = Stub::start(|_, _| {
+        let snapshot = json!({"type": "snapshot", "cursor": "", "peer": peer("relay-a7f3", "alive", false)});
+        Reply::Events(vec![event(&snapshot); 1000], After::Stay)
+    });
+    let ended = Program::at(&busy.url())
+        .shell("set -o pipefail; omnirelay mesh peers watch -o jsonl | head -n 1 >/dev/null; echo $?");
     assert_eq!((ended.stdout.trim(), ended.stderr.as_str()), ("141", ""), "a watch that goes on printing");
 }
 
