@@ -56,7 +56,7 @@ mod redis {
         let folder = tempfile::tempdir()?;
         // They capture until they are told to end.
         let longest = (seconds + 600).to_string();
-        let more = ["--seconds", longest.as_str(), "--patience", "60"];
+        let more = ["--seconds", longest.as_str(), "--patience", "60", "--burst", "300"];
         let both = [relays[0].address(), relays[1].address()];
         let mut agents = Vec::new();
         for (number, shape) in

@@ -195,8 +195,10 @@ class Agent:
         ends = time.monotonic() + self.options.seconds
         count = 0
         while time.monotonic() < ends:
-            self.log.capture(self.options.burst if count % self.options.burst_every == 0 else 20)
-            count += 1
+            # Where what is captured cannot be delivered as fast, the rest of the time is for delivering.
+            if self.log.left() < 3 * BURST:
+                self.log.capture(self.options.burst if count % self.options.burst_every == 0 else 20)
+                count += 1
             if self.landed.wait(0.1):
                 break
         self.log.capturing = False
