@@ -1,8 +1,8 @@
 //! Exit codes follow from the fault the daemon states, never from the HTTP status.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
+use crate::ports::free;
 use crate::program::Program;
 use crate::stub::{Reply, Stub, mesh, problem};
 
@@ -57,14 +57,9 @@ fn failure_of_a_person_is_three_lines_without_debug_text() {
     );
 }
 
-/// A port on which nobody listens.
-fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[test]
 fn each_way_of_not_reaching_a_daemon_has_its_own_words() {
-    let refused = format!("http://127.0.0.1:{}", closed_port());
+    let refused = format!("http://127.0.0.1:{}", free().unwrap());
     let silent = Stub::start(|_, _| Reply::Hang(Duration::from_secs(20)));
     let other = Stub::start(|_, _| Reply::Raw("SSH-2.0-OpenSSH_9.2\r\n"));
     let closing = Stub::start(|_, _| Reply::Close);
@@ -98,7 +93,7 @@ fn each_way_of_not_reaching_a_daemon_has_its_own_words() {
 
 #[test]
 fn usage_errors_are_two_and_json_when_asked_for() {
-    let program = Program::at(&format!("http://127.0.0.1:{}", closed_port()));
+    let program = Program::at(&format!("http://127.0.0.1:{}", free().unwrap()));
     for line in [
         "mesh peers list --nope",
         "mesh",

@@ -1,6 +1,5 @@
 //! The examples of a guide or a runbook print what it says.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -8,6 +7,7 @@ use serde_json::Value;
 
 use crate::flying::Flying;
 use crate::mesh::Mesh;
+use crate::ports::free;
 use crate::program::{Program, ended};
 
 /// A command of a guide and what it prints.
@@ -189,8 +189,7 @@ fn runbook_of_leadership() {
 /// With free ports in place of those in the guide, and an end for what an example that failed leaves.
 #[test]
 fn operations() {
-    let free = || TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).unwrap().port();
-    let (control, redis) = (format!("127.0.0.1:{}", free()), free().to_string());
+    let (control, redis) = (format!("127.0.0.1:{}", free().unwrap()), free().unwrap().to_string());
     let program = Program::at(&format!("http://{control}")).with("OMNIRELAYD__CONTROL__LISTEN", &control);
     let mut examples = document("guides/operations.md");
     assert!(examples.len() > 20, "the examples were found");

@@ -1,7 +1,7 @@
 //! Relays, agents and drones: what is asked over gRPC, of whom, and what comes of it.
 
 use std::collections::VecDeque;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Answer;
@@ -9,12 +9,13 @@ use omnirelay_wire::pb::aeroarc::registry::v1::watch_event::{Object, Type};
 use omnirelay_wire::pb::aeroarc::registry::v1::{AgentPlacement, WatchEvent};
 
 use crate::aero::{Fake, World, agent, drone, placement, relay};
+use crate::ports::free;
 use crate::program::Program;
 use crate::stub::{Stub, mesh};
 
 /// A port on which nobody listens.
 fn closed() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    SocketAddr::from(([127, 0, 0, 1], free().unwrap()))
 }
 
 /// Two relays, one of which holds two drones and the other none.

@@ -11,6 +11,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::process::{Daemon, Place, omnirelayd, run, until};
+use crate::servers::free_port;
 use crate::up::{Mesh, hold_ports};
 
 /// On ports that nobody else has.
@@ -84,8 +85,7 @@ async fn a_service_opens_its_ports_and_says_where() -> Result<()> {
 
 #[tokio::test]
 async fn a_registry_that_cannot_be_told_is_seen() -> Result<()> {
-    let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let away = format!("relay.registry.address=http://{nobody}");
+    let away = format!("relay.registry.address=http://127.0.0.1:{}", free_port()?);
     for (further, is_told) in [(&["--set", &away][..], false), (&[], true)] {
         let place = place(&[&["--service", "relay"], further].concat())?;
         let daemon = place.start()?;
