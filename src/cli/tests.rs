@@ -181,8 +181,8 @@ fn declared(method: &MethodDescriptor) -> (Verb, String, String) {
         other => panic!("{other:?}"),
     };
     let Some(http) = extension("google.api.http") else {
-        let mutates = policy.get_field_by_name("mutates").unwrap().as_bool().unwrap();
-        let verb = if mutates { Verb::GrpcWrite } else { Verb::GrpcRead };
+        let action = policy.get_field_by_name("audit_action").unwrap();
+        let verb = if action.as_str() == Some("") { Verb::GrpcRead } else { Verb::GrpcWrite };
         return (verb, String::new(), scope);
     };
     let (field, value) = http

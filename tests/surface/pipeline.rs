@@ -370,7 +370,7 @@ struct RefusedChanges(Mutex<Vec<Refused>>);
 
 impl RequestObserver for RefusedChanges {
     fn finished(&self, call: &FinishedCall<'_>) {
-        if call.mutates {
+        if call.audit_action.is_some() {
             let method = call.method.rsplit('/').next().unwrap().to_owned();
             let row = (method, call.protocol, call.reason.to_owned(), call.principal.to_owned());
             self.0.lock().unwrap().push(row);

@@ -36,36 +36,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a batch is repeated under its keys. They begin with the time, and the trail is read by it.
 const KEYS_FOR_MS: u64 = 10 * MINUTE_MS;
 
-/// What a record of an action that no table names is called.
-const UNNAMED: &str = "call";
 /// What refusals beyond [`SORTS_MAX`] are called.
 const DROPPED: &str = "audit.dropped";
-
-/// What each method that changes something is called in the trail, as its own records call it.
-const ACTIONS: [(&str, &str); 22] = [
-    ("/omnirelay.mesh.control.v1.PeerControlService/Cordon", "peers.cordon"),
-    ("/omnirelay.mesh.control.v1.PeerControlService/Uncordon", "peers.uncordon"),
-    ("/omnirelay.mesh.control.v1.PeerControlService/UpdateLabels", "peers.label"),
-    ("/omnirelay.mesh.control.v1.PeerControlService/Forget", "peers.forget"),
-    ("/omnirelay.mesh.control.v1.PeerControlService/Drain", "peers.drain"),
-    ("/omnirelay.mesh.control.v1.PeerControlService/Undrain", "peers.undrain"),
-    ("/omnirelay.mesh.control.v1.LeadershipControlService/Transfer", "leaders.transfer"),
-    ("/omnirelay.mesh.control.v1.LeadershipControlService/StepDown", "leaders.step-down"),
-    ("/omnirelay.mesh.control.v1.LeadershipControlService/SetScope", "leaders.set"),
-    ("/omnirelay.mesh.control.v1.LeadershipControlService/DeleteScope", "leaders.delete"),
-    ("/omnirelay.registers.v1.RegisterService/Create", "registers.create"),
-    ("/omnirelay.registers.v1.RegisterService/Update", "registers.update"),
-    ("/omnirelay.registers.v1.RegisterService/Delete", "registers.delete"),
-    ("/omnirelay.registers.v1.RegisterService/Import", "registers.import"),
-    ("/omnirelay.registers.v1.AdvertisementService/BulkAdvertise", "advertisements.push"),
-    ("/omnirelay.registers.v1.AdvertisementService/Advertise", "advertisements.push"),
-    ("/omnirelay.registers.v1.AdvertisementService/Withdraw", "advertisements.push"),
-    ("/omnirelay.mesh.control.v1.StoreService/Switch", "store.switch"),
-    ("/omnirelay.mesh.control.v1.OperationService/Cancel", "operations.cancel"),
-    ("/omnirelay.registers.v1.AdvertisementService/Resync", "registers.resync"),
-    ("/aeroarc.relay.v1.RelayControl/SetOperationContext", "drones.set-context"),
-    ("/aeroarc.relay.v1.RelayControl/ClearOperationContext", "drones.clear-context"),
-];
 
 /// Refusals that are alike and of one minute.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -161,9 +133,9 @@ impl Refusals {
     /// Takes note of a call that is over, if it was refused for who the caller is.
     pub fn note(&self, call: &FinishedCall<'_>) {
         let refused = matches!(call.code, tonic::Code::Unauthenticated | tonic::Code::PermissionDenied);
-        if call.mutates && refused {
+        if let Some(action) = call.audit_action.filter(|_| refused) {
             let reason = if call.reason.is_empty() { "REFUSED" } else { call.reason };
-            self.note_at(call.principal, action_of(call.method), reason, wall_ms());
+            self.note_at(call.principal, action, reason, wall_ms());
         }
     }
 
@@ -239,10 +211,6 @@ impl Batch {
 /// Where refusals are counted that are of too many sorts.
 fn dropped(minute: u64) -> Sort {
     Sort { minute, principal: String::new(), action: DROPPED.to_owned(), reason: "TOO_MANY".to_owned() }
-}
-
-fn action_of(method: &str) -> &'static str {
-    ACTIONS.iter().find(|(known, _)| *known == method).map_or(UNNAMED, |(_, action)| action)
 }
 
 fn wall_ms() -> u64 {

@@ -1,9 +1,7 @@
 //! Refusals are counted, spooled and entered once, and never without a bound.
 
 use omnirelay_store::{Kind, MemoryStore, PAGE_MAX, Record, Revision, Scan};
-use omnirelay_wire::descriptors::ENCODED;
 use prost::Message as _;
-use prost_reflect::DescriptorPool;
 
 use super::*;
 use crate::daemon::audit::AUDIT;
@@ -133,19 +131,6 @@ async fn too_many_sorts_are_counted_together() {
     let entered = place.entered().await;
     let dropped = entered.iter().find(|value| value.action == DROPPED).unwrap();
     assert_eq!((entered.len(), dropped.count), (SORTS_MAX + 1, 500));
-}
-
-#[test]
-fn every_method_that_changes_something_has_a_name_in_the_trail() {
-    let pool = DescriptorPool::decode(ENCODED).unwrap();
-    let policy = pool.get_extension_by_name("omnirelay.api.v1.policy").unwrap();
-    for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
-        let options = method.options();
-        let mutates = options.get_extension(&policy);
-        let mutates = mutates.as_message().unwrap().get_field_by_name("mutates").unwrap().as_bool();
-        let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-        assert_eq!(mutates == Some(true), action_of(&path) != UNNAMED, "{path}");
-    }
 }
 
 #[tokio::test(start_paused = true)]

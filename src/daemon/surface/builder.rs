@@ -217,7 +217,7 @@ fn named<S: NamedService>(_service: &S) -> &'static str {
 }
 
 fn open_target(path: &'static str, service: impl Serves) -> Target {
-    let method = Method { path, policy: None, streams: true, client_streams: true };
+    let method = Method { path, policy: None, audit_action: None, streams: true, client_streams: true };
     Target { method: Arc::new(method), service: Arc::new(Open(service)) }
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Method {
     pub path: &'static str,
     /// `None` for health and reflection, which anyone may call.
     pub policy: Option<Policy>,
+    /// What the audit trail calls it; `None`: it changes nothing.
+    pub audit_action: Option<Arc<str>>,
     /// Whether the answer is a stream.
     pub streams: bool,
     /// Whether the request is one.
@@ -40,6 +42,11 @@ pub(super) struct Method {
 }
 
 impl Method {
+    /// Whether it changes state.
+    pub(super) fn mutates(&self) -> bool {
+        self.audit_action.is_some()
+    }
+
     /// Whether its operation hears from the client's stream that the daemon drains, and ends by itself.
     pub(super) fn hears_of_drain(&self) -> bool {
         self.client_streams && self.policy.is_some()
@@ -57,7 +64,6 @@ pub(super) struct Policy {
     pub scope: Scope,
     pub body_bytes_max: usize,
     pub ignore_unknown_fields: bool,
-    pub mutates: bool,
     /// Whether its answers have an ETag and `If-None-Match` is heard.
     pub cacheable: bool,
 }
@@ -131,6 +137,7 @@ fn describe_one(
     let method = Method {
         path: json.path,
         policy: Some(policy),
+        audit_action: options.audit_action(&descriptor),
         streams: descriptor.is_server_streaming(),
         client_streams: descriptor.is_client_streaming(),
     };
@@ -173,9 +180,15 @@ impl Options {
                 Some(limit) => usize::try_from(limit).unwrap_or(BODY_BYTES_MAX),
             },
             ignore_unknown_fields: flag("ignore_unknown_fields").unwrap_or(false),
-            mutates: flag("mutates").unwrap_or(false),
             cacheable: flag("cacheable").unwrap_or(false),
         })
+    }
+
+    fn audit_action(&self, method: &MethodDescriptor) -> Option<Arc<str>> {
+        let options = method.options();
+        let policy = options.get_extension(&self.policy);
+        let action = policy.as_message().map(|policy| text(policy, "audit_action"))?;
+        (!action.is_empty()).then(|| action.into())
     }
 
     fn bindings(&self, method: &MethodDescriptor, path: &str) -> Result<Vec<HttpBinding>, SurfaceError> {

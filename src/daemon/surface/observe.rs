@@ -29,8 +29,8 @@ pub struct FinishedCall<'a> {
     pub code: tonic::Code,
     pub duration: Duration,
     pub streamed: bool,
-    /// Whether it would have changed something.
-    pub mutates: bool,
+    /// What the audit trail calls it, if it would have changed something.
+    pub audit_action: Option<&'a str>,
     /// The reason of the fault it ended with, as far as the pipeline knows it; else empty.
     pub reason: &'a str,
     pub request_id: &'a RequestId,
@@ -84,7 +84,7 @@ pub(super) struct Watched {
     pub method: &'static str,
     pub protocol: Protocol,
     streamed: bool,
-    mutates: bool,
+    audit_action: Option<Arc<str>>,
     reason: Cow<'static, str>,
     started: Instant,
     pub request_id: RequestId,
@@ -108,7 +108,7 @@ impl Watched {
             method: method.path,
             protocol,
             streamed: method.streams,
-            mutates: method.policy.is_some_and(|policy| policy.mutates),
+            audit_action: method.audit_action.clone(),
             reason: Cow::Borrowed(""),
             started: Instant::now(),
             request_id,
@@ -191,7 +191,7 @@ impl Watched {
             code,
             duration,
             streamed: self.streamed,
-            mutates: self.mutates,
+            audit_action: self.audit_action.as_deref(),
             reason: &self.reason,
             request_id: &self.request_id,
             principal: &self.principal,

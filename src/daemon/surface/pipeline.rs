@@ -184,7 +184,7 @@ impl Pipeline {
             return Err(missing_scope(method.path, policy.scope, &principal));
         }
         let conditions = Conditions::from_headers(headers)?;
-        let unnamed = policy.mutates && conditions.idempotency_key.is_none();
+        let unnamed = method.mutates() && conditions.idempotency_key.is_none();
         Ok(Some(Caller {
             principal: principal.name,
             scopes: principal.scopes,
@@ -223,8 +223,7 @@ impl Pipeline {
                 return watched.refuse_internal();
             }
             Err(_elapsed) => {
-                let mutates = method.policy.is_some_and(|policy| policy.mutates);
-                return watched.refuse(deadline::elapsed(method.path, mutates, caller.as_ref()));
+                return watched.refuse(deadline::elapsed(method.path, method.mutates(), caller.as_ref()));
             }
         };
         self.finish(method, deadline, watched, response)

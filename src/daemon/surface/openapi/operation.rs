@@ -94,7 +94,7 @@ fn operation_parameters(bindings: &[Bound<'_>], comments: &Comments, schemas: &m
     if bindings.iter().any(|(method, _)| method.method.streams && has_since(method)) {
         refer("LastEventId");
     }
-    if main.policy.mutates {
+    if main.method.mutates() {
         refer("IdempotencyKey");
         refer("IfMatch");
     }
