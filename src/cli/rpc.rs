@@ -1,59 +1,14 @@
-//! How a command calls a method: its route, and what goes where; or that it has none and is called over gRPC.
-//!
-//! The parity test holds every [`Rpc`] against the descriptors.
+//! How a command calls a method: what goes where in its route; or that it has none and is called over gRPC.
 
 use bytes::Bytes;
 use omnirelay_wire::fault::Code;
 use omnirelay_wire::json::{METHODS, MethodJson};
+pub use omnirelay_wire::rpc::{Rpc, Verb};
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::CliError;
-
-/// One method of the API as the command line calls it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rpc {
-    /// `package.Service/Method`.
-    pub method: &'static str,
-    pub verb: Verb,
-    /// With `{field_name}` where a field of the request stands, `{field_name=**}` where it may hold slashes; empty for
-    /// a method that has no route.
-    pub path: &'static str,
-    /// The scope a caller must hold.
-    pub scope: &'static str,
-}
-
-/// The HTTP method of a route, or what a method without a route does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    Get,
-    Post,
-    Put,
-    Patch,
-    Delete,
-    /// Called over gRPC; changes nothing.
-    GrpcRead,
-    /// Called over gRPC; changes something.
-    GrpcWrite,
-}
-
-impl Verb {
-    pub fn method(self) -> Method {
-        match self {
-            Self::Get => Method::GET,
-            Self::Post | Self::GrpcRead | Self::GrpcWrite => Method::POST,
-            Self::Put => Method::PUT,
-            Self::Patch => Method::PATCH,
-            Self::Delete => Method::DELETE,
-        }
-    }
-
-    /// Whether the method has no route and is called over gRPC.
-    pub fn is_grpc(self) -> bool {
-        matches!(self, Self::GrpcRead | Self::GrpcWrite)
-    }
-}
 
 /// What a leaf of the command tree does and which methods it calls.
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +96,7 @@ impl Call {
         let Value::Object(mut fields) = fields else {
             return Err(CliError::usage(format!("the request of {} is not an object", rpc.method)));
         };
-        if rpc.verb.is_grpc() {
+        if rpc.verb == Verb::Grpc {
             fields.retain(|_, value| !absent(value));
             return Self::over_grpc(rpc, fields);
         }
@@ -155,7 +110,7 @@ impl Call {
                     path = format!("{path}?{query}");
                 }
             }
-            Verb::Post | Verb::Put | Verb::Patch | Verb::GrpcRead | Verb::GrpcWrite => {
+            Verb::Post | Verb::Put | Verb::Patch | Verb::Grpc => {
                 body = Some(Value::Object(fields).to_string());
             }
         }
@@ -182,7 +137,7 @@ impl Call {
             method: rpc.verb.method(),
             path: json.path.to_owned(),
             body: Some(fields.to_string()),
-            grpc: Some(Message { json, bytes: encoded(json, fields)?, mutates: rpc.verb == Verb::GrpcWrite }),
+            grpc: Some(Message { json, bytes: encoded(json, fields)?, mutates: rpc.mutates() }),
             idempotency_key: None,
             repeat_with: None,
             headers: Vec::new(),
@@ -330,6 +285,7 @@ pub fn lower_camel(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use omnirelay_wire::rpc::aero_registry;
     use serde_json::json;
 
     use super::*;
@@ -339,8 +295,10 @@ mod tests {
         verb: Verb::Post,
         path: "/control/peers/{node_id}:cordon",
         scope: "mesh.operate",
+        audit_action: "things.cordon",
     };
-    const LIST: Rpc = Rpc { method: "a.B/L", verb: Verb::Get, path: "/control/peers", scope: "mesh.read" };
+    const LIST: Rpc =
+        Rpc { method: "a.B/L", verb: Verb::Get, path: "/control/peers", audit_action: "", ..CORDON };
 
     #[test]
     fn path_fields_leave_the_body() {
@@ -386,12 +344,7 @@ mod tests {
         assert_eq!(call.body.as_deref(), Some(r#"{"advertise":false,"name":""}"#));
     }
 
-    const WATCH: Rpc = Rpc {
-        method: "aeroarc.registry.v1.AeroRegistry/Watch",
-        verb: Verb::GrpcRead,
-        path: "",
-        scope: "mesh.read",
-    };
+    const WATCH: Rpc = aero_registry::WATCH;
 
     #[test]
     fn method_without_a_route_is_a_message_that_can_be_resumed() {
@@ -408,7 +361,7 @@ mod tests {
         let resumed = message(&call.since("1:7").unwrap());
         assert_eq!((resumed.object, resumed.since.as_str()), (vec![1], "1:7"));
         assert!(Call::of(&WATCH, &json!({"nothing": 1})).is_err(), "no field is lost in silence");
-        assert!(!Call::of(&Rpc { verb: Verb::GrpcWrite, ..WATCH }, &json!({})).unwrap().is_read());
+        assert!(!Call::of(&Rpc { audit_action: "things.watch", ..WATCH }, &json!({})).unwrap().is_read());
     }
 
     #[test]

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Command, FromArgMatches as _};
 use omnirelay_wire::descriptors::ENCODED;
-use prost_reflect::{DescriptorPool, MethodDescriptor, Value as Reflected};
+use prost_reflect::{DescriptorPool, MethodDescriptor};
 
 use super::output::Format;
-use super::rpc::{Rpc, Verb};
 use super::*;
 
 fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
@@ -168,38 +167,6 @@ fn methods() -> BTreeMap<String, MethodDescriptor> {
         .collect()
 }
 
-/// The verb, the path and the scope that a method declares; one that declares no route is called over gRPC.
-fn declared(method: &MethodDescriptor) -> (Verb, String, String) {
-    let options = method.options();
-    let extension = |name: &str| {
-        let value = options.extensions().find(|(e, _)| e.full_name() == name)?.1;
-        value.as_message().cloned()
-    };
-    let policy = extension("omnirelay.api.v1.policy").unwrap();
-    let scope = match policy.get_field_by_name("scope").unwrap().into_owned() {
-        Reflected::String(scope) => scope,
-        other => panic!("{other:?}"),
-    };
-    let Some(http) = extension("google.api.http") else {
-        let action = policy.get_field_by_name("audit_action").unwrap();
-        let verb = if action.as_str() == Some("") { Verb::GrpcRead } else { Verb::GrpcWrite };
-        return (verb, String::new(), scope);
-    };
-    let (field, value) = http
-        .fields()
-        .find(|(field, _)| ["get", "post", "put", "patch", "delete"].contains(&field.name()))
-        .unwrap();
-    let verb = match field.name() {
-        "get" => Verb::Get,
-        "post" => Verb::Post,
-        "put" => Verb::Put,
-        "patch" => Verb::Patch,
-        "delete" => Verb::Delete,
-        other => panic!("no command uses {other} yet"),
-    };
-    (verb, value.as_str().unwrap().to_owned(), scope)
-}
-
 /// Methods without a command, and why.
 const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
     ("aeroarc.agent.v1.AgentGateway/Register", "agents speak it, and it would end the session of one"),
@@ -250,22 +217,6 @@ fn every_method_has_a_command() {
     for name in methods().keys() {
         let excepted = WITHOUT_A_COMMAND.iter().any(|(known, _)| known == name);
         assert!(excepted || called.contains(name.as_str()), "no command calls {name}");
-    }
-}
-
-#[test]
-fn every_call_is_what_the_descriptors_declare() {
-    let methods = methods();
-    let calls: Vec<&Rpc> = leaves().iter().flat_map(|leaf| leaf.calls.iter().copied()).collect();
-    for call in calls {
-        let method = methods.get(call.method).unwrap_or_else(|| panic!("there is no method {}", call.method));
-        let (verb, path, scope) = declared(method);
-        assert_eq!(
-            (call.verb, call.path, call.scope),
-            (verb, path.as_str(), scope.as_str()),
-            "{}",
-            call.method
-        );
     }
 }
 

@@ -214,7 +214,9 @@ fn a_changed_route_or_scope_is_found() {
     let lines = contract(ENCODED);
     let line = lines.iter().find(|line| line.contains("PeerControlService.Cordon ")).unwrap();
     assert!(
-        line.ends_with("{post=/control/peers/{node_id}:cordon body=*} {scope=mesh.operate audit_action=peers.cordon}"),
+        line.ends_with(
+            "{post=/control/peers/{node_id}:cordon body=*} {scope=mesh.operate audit_action=peers.cordon}"
+        ),
         "{line}"
     );
     // The encoded options are looked at, not the source: the same bytes with other words are other lines.

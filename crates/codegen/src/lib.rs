@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, Value};
 
 /// One set of protos compiled together, and where its Rust modules will stand.
 pub struct Family<'a> {
@@ -34,6 +35,11 @@ impl Family<'_> {
         }
         let out = PathBuf::from(std::env::var("OUT_DIR").context("OUT_DIR is not set")?);
         generate(self, &out)
+    }
+
+    /// Whether it is made for this package.
+    fn has(&self, package: &str) -> bool {
+        self.packages.iter().any(|prefix| package.starts_with(prefix.trim_start_matches('.')))
     }
 
     fn folders(&self) -> impl Iterator<Item = &str> {
@@ -77,6 +83,7 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
         .emit_fields()
         .build(family.packages)?;
     std::fs::write(out.join("methods.rs"), method_table(family, &set))?;
+    std::fs::write(out.join("rpcs.rs"), rpcs(family, &encoded)?)?;
     std::fs::write(out.join("bounded.rs"), bounded_services(family, &set))?;
     Ok(())
 }
@@ -166,6 +173,51 @@ fn method_table(family: &Family, set: &prost_types::FileDescriptorSet) -> String
     table
 }
 
+/// A module for each service, with what is declared of each of its methods.
+fn rpcs(family: &Family, encoded: &[u8]) -> Result<String> {
+    let pool = DescriptorPool::decode(encoded)?;
+    let find = |name| pool.get_extension_by_name(name).with_context(|| format!("there is no option {name}"));
+    let (policy, http) = (find("omnirelay.api.v1.policy")?, find("google.api.http")?);
+    let mut modules = String::new();
+    for service in pool.services().filter(|service| family.has(service.package_name())) {
+        let _ = writeln!(modules, "/// The methods of `{}`.", service.full_name());
+        let _ = writeln!(modules, "pub mod {} {{\n    use super::{{Rpc, Verb}};\n", snake(service.name()));
+        for method in service.methods() {
+            let options = method.options();
+            let said = |name| text(&options.get_extension(&policy), name);
+            let (verb, path) = route(&options, &http);
+            let _ = writeln!(
+                modules,
+                "    pub const {}: Rpc = Rpc {{ method: \"{}/{}\", verb: Verb::{verb}, path: {path:?}, \
+                 scope: {:?}, audit_action: {:?} }};",
+                snake(method.name()).to_uppercase(),
+                service.full_name(),
+                method.name(),
+                said("scope"),
+                said("audit_action"),
+            );
+        }
+        modules.push_str("}\n");
+    }
+    Ok(modules)
+}
+
+/// A field of an option that is text; empty where it is not set.
+fn text(option: &Value, field: &str) -> String {
+    let value = option.as_message().and_then(|message| message.get_field_by_name(field));
+    value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// The verb and the path of a method's first route.
+fn route(options: &DynamicMessage, http: &ExtensionDescriptor) -> (&'static str, String) {
+    let rule = options.get_extension(http);
+    [("get", "Get"), ("post", "Post"), ("put", "Put"), ("patch", "Patch"), ("delete", "Delete")]
+        .into_iter()
+        .map(|(field, verb)| (verb, text(&rule, field)))
+        .find(|(_, path)| !path.is_empty())
+        .unwrap_or(("Grpc", String::new()))
+}
+
 /// For each service, that its messages can be bounded: nothing of tonic's says so of all of them.
 fn bounded_services(family: &Family, set: &prost_types::FileDescriptorSet) -> String {
     let mut bounded = String::new();
@@ -191,8 +243,7 @@ fn services<'f>(
     family: &Family,
     file: &'f prost_types::FileDescriptorProto,
 ) -> impl Iterator<Item = &'f prost_types::ServiceDescriptorProto> {
-    let ours =
-        family.packages.iter().any(|prefix| file.package().starts_with(prefix.trim_start_matches('.')));
+    let ours = family.has(file.package());
     file.service.iter().filter(move |_| ours)
 }
 

@@ -10,6 +10,7 @@ pub mod kept;
 pub mod pb;
 pub mod problem;
 pub mod raw;
+pub mod rpc;
 pub mod telemetry;
 pub mod timestamp;
 pub mod tls;

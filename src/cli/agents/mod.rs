@@ -8,12 +8,12 @@ mod watch;
 
 use clap::{Args, Subcommand};
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::aero_registry;
 use serde_json::json;
 
 use super::error::CliError;
 use super::rpc::{Call, Leaf, Rpc};
 use super::session::Session;
-use crate::cli::relays::registry_rpc;
 
 pub use placement::placement;
 
@@ -22,8 +22,8 @@ pub const KIND: &str = "agent";
 
 pub static LEAVES: &[Leaf] = &[list::LEAF, get::LEAF, placement::LEAF, watch::LEAF];
 
-pub const LIST: Rpc = registry_rpc("aeroarc.registry.v1.AeroRegistry/ListAgents");
-pub const PLACEMENT: Rpc = registry_rpc("aeroarc.registry.v1.AeroRegistry/GetAgentPlacement");
+pub const LIST: Rpc = aero_registry::LIST_AGENTS;
+pub const PLACEMENT: Rpc = aero_registry::GET_AGENT_PLACEMENT;
 
 #[derive(Args, Debug)]
 pub struct AgentsArgs {

@@ -9,11 +9,12 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::StreamExt as _;
 use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::rpc::audit_service;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
-use super::{RecordArgs, audit_rpc};
+use super::RecordArgs;
 use crate::cli::client::count;
 use crate::cli::error::{self, CliError};
 use crate::cli::failure::Failure;
@@ -21,7 +22,7 @@ use crate::cli::output::Out;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const EXPORT: Rpc = audit_rpc!("Export", "/control/audit:export");
+pub const EXPORT: Rpc = audit_service::EXPORT;
 pub const LEAF: Leaf = Leaf::read("audit export", &[&EXPORT]).exiting("0 1 2 5 6 8 9 11");
 
 /// The longest line: a seal or a record with its largest value twice, in base64 and to read.

@@ -2,9 +2,10 @@
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::audit_service;
 use serde_json::{Value, json};
 
-use super::{KIND, action, audit_rpc, changes, covered, moment};
+use super::{KIND, action, changes, covered, moment};
 use crate::cli::batch::Batch;
 use crate::cli::document::{field, flag, text};
 use crate::cli::error::CliError;
@@ -14,7 +15,7 @@ use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::time;
 
-pub const GET: Rpc = audit_rpc!("Get", "/control/audit/{record_id}");
+pub const GET: Rpc = audit_service::GET;
 pub const LEAF: Leaf = Leaf::read("audit get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\

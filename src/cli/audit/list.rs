@@ -2,9 +2,10 @@
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::audit_service;
 use serde_json::Value;
 
-use super::{COLUMNS, KIND, RecordArgs, audit_rpc, moment};
+use super::{COLUMNS, KIND, RecordArgs, moment};
 use crate::cli::args::{PageArgs, TableArgs};
 use crate::cli::document::{items, text};
 use crate::cli::error::CliError;
@@ -14,7 +15,7 @@ use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{self, Table};
 
-pub const LIST: Rpc = audit_rpc!("List", "/control/audit");
+pub const LIST: Rpc = audit_service::LIST;
 pub const LEAF: Leaf = Leaf::read("audit list", &[&LIST]).exiting("0 1 2 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\

@@ -25,18 +25,6 @@ pub static LEAVES: &[Leaf] = &[list::LEAF, tail::LEAF, get::LEAF, verify::LEAF, 
 /// The kind in the names of audit records.
 const KIND: &str = "audit";
 
-macro_rules! audit_rpc {
-    ($name:literal, $path:literal) => {
-        $crate::cli::rpc::Rpc {
-            method: concat!("omnirelay.security.v1.AuditService/", $name),
-            verb: $crate::cli::rpc::Verb::Get,
-            path: $path,
-            scope: "mesh.admin",
-        }
-    };
-}
-use audit_rpc;
-
 #[derive(Args, Debug)]
 pub struct AuditArgs {
     #[command(subcommand)]

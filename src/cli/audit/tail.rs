@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::audit_service;
 use serde_json::{Value, json};
 
 use super::list::{LIST, fetch};
-use super::{COLUMNS, KIND, RecordArgs, audit_rpc, summary};
+use super::{COLUMNS, KIND, RecordArgs, summary};
 use crate::cli::args::{PageArgs, TableArgs, WatchArgs};
 use crate::cli::document::{field, items, text};
 use crate::cli::error::CliError;
@@ -17,7 +18,7 @@ use crate::cli::session::Session;
 use crate::cli::watch::printer::Printer;
 use crate::cli::watch::{self, Feed, Keep};
 
-pub const WATCH: Rpc = audit_rpc!("Watch", "/control/audit");
+pub const WATCH: Rpc = audit_service::WATCH;
 pub const LEAF: Leaf = Leaf::read("audit tail", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\

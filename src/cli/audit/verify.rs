@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::audit_service;
 use serde_json::{Value, json};
 
 use super::offline::{self, Pin};
-use super::{audit_rpc, since};
+use super::since;
 use crate::cli::client::count;
 use crate::cli::document::{field, flag, items, plain, text};
 use crate::cli::error::CliError;
@@ -16,7 +17,7 @@ use crate::cli::output::{View, printable};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const VERIFY: Rpc = audit_rpc!("Verify", "/control/audit:verify");
+pub const VERIFY: Rpc = audit_service::VERIFY;
 pub const LEAF: Leaf = Leaf::read("audit verify", &[&VERIFY]).exiting("0 1 2 5 6 8 9 10 11");
 
 /// How long the check of a whole trail may take when nobody says: longer than any other call.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::node_service;
 use serde_json::{Value, json};
 
 use self::checks::{CATEGORIES, CHECKS, Check, Finding, Verdict};
@@ -17,15 +18,10 @@ use super::error::CliError;
 use super::global::Span;
 use super::output::{Screen, Text, View, printable};
 use super::peers::LIST;
-use super::rpc::{Leaf, Rpc, Verb};
+use super::rpc::{Leaf, Rpc};
 use super::session::Session;
 
-pub const NODE: Rpc = Rpc {
-    method: "omnirelay.mesh.control.v1.NodeService/Get",
-    verb: Verb::Get,
-    path: "/control/node",
-    scope: "mesh.read",
-};
+pub const NODE: Rpc = node_service::GET;
 pub const LEAF: Leaf = Leaf::read("mesh check", &[&NODE, &LIST]).exiting("0 1 2 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\

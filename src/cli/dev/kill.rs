@@ -2,18 +2,14 @@
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::dev_service;
 
 use super::change::{self, NodesArgs};
 use crate::cli::error::CliError;
-use crate::cli::rpc::{Leaf, Rpc, Verb};
+use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const KILL: Rpc = Rpc {
-    method: "omnirelay.dev.v1.DevService/Kill",
-    verb: Verb::Post,
-    path: "/control/dev/nodes/{node_id}:kill",
-    scope: "mesh.admin",
-};
+pub const KILL: Rpc = dev_service::KILL;
 pub const LEAF: Leaf = Leaf::write("dev kill", &[&KILL]).exiting("0 1 2 3 4 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\

@@ -2,21 +2,17 @@
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::dev_service;
 use serde_json::json;
 
 use crate::cli::document::{items, text};
 use crate::cli::error::CliError;
 use crate::cli::output::{Text, View};
-use crate::cli::rpc::{Call, Leaf, Rpc, Verb};
+use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{Column, Layout, Moment, Table};
 
-pub const LIST: Rpc = Rpc {
-    method: "omnirelay.dev.v1.DevService/List",
-    verb: Verb::Get,
-    path: "/control/dev/nodes",
-    scope: "mesh.read",
-};
+pub const LIST: Rpc = dev_service::LIST;
 pub const LEAF: Leaf = Leaf::read("dev list", &[&LIST]);
 
 const EXAMPLES: &str = "\

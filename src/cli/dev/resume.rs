@@ -2,18 +2,14 @@
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::dev_service;
 
 use super::change::{self, NodesArgs};
 use crate::cli::error::CliError;
-use crate::cli::rpc::{Leaf, Rpc, Verb};
+use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const RESUME: Rpc = Rpc {
-    method: "omnirelay.dev.v1.DevService/Resume",
-    verb: Verb::Post,
-    path: "/control/dev/nodes/{node_id}:resume",
-    scope: "mesh.admin",
-};
+pub const RESUME: Rpc = dev_service::RESUME;
 pub const LEAF: Leaf = Leaf::write("dev resume", &[&RESUME]).exiting("0 1 2 3 4 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\

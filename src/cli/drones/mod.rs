@@ -12,9 +12,10 @@ mod watch;
 
 use clap::{Args, Subcommand};
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::relay_control;
 
 use super::error::CliError;
-use super::rpc::{Leaf, Rpc, Verb as Way};
+use super::rpc::{Leaf, Rpc};
 use super::session::Session;
 
 /// The kind in `drone/ID`.
@@ -22,18 +23,8 @@ pub const KIND: &str = "drone";
 
 pub static LEAVES: &[Leaf] = &[list::LEAF, status::LEAF, watch::LEAF, set_context::LEAF, clear_context::LEAF];
 
-/// A method of a relay that changes nothing.
-const fn relay_rpc(method: &'static str) -> Rpc {
-    Rpc { method, verb: Way::GrpcRead, path: "", scope: "mesh.read" }
-}
-
-/// A method of a relay that commands an agent.
-const fn command_rpc(method: &'static str) -> Rpc {
-    Rpc { method, verb: Way::GrpcWrite, path: "", scope: "mesh.operate" }
-}
-
-pub const LIST: Rpc = relay_rpc("aeroarc.relay.v1.RelayControl/ListActiveDrones");
-pub const STATUS: Rpc = relay_rpc("aeroarc.relay.v1.RelayControl/GetDroneStatus");
+pub const LIST: Rpc = relay_control::LIST_ACTIVE_DRONES;
+pub const STATUS: Rpc = relay_control::GET_DRONE_STATUS;
 
 #[derive(Args, Debug)]
 pub struct DronesArgs {

@@ -3,11 +3,12 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::relay_control;
 use serde_json::json;
 
+use super::STATUS;
 use super::command::{Command, CommandArgs};
 use super::fleet::RelayArgs;
-use super::{STATUS, command_rpc};
 use crate::cli::agents::PLACEMENT;
 use crate::cli::complete;
 use crate::cli::error::CliError;
@@ -15,7 +16,7 @@ use crate::cli::relays::LIST as RELAYS;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const SET: Rpc = command_rpc("aeroarc.relay.v1.RelayControl/SetOperationContext");
+pub const SET: Rpc = relay_control::SET_OPERATION_CONTEXT;
 pub const LEAF: Leaf = Leaf::write("drones set-context", &[&SET, &STATUS, &RELAYS, &PLACEMENT])
     .exiting("0 1 2 3 4 5 6 8 9 10 11");
 

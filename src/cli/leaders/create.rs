@@ -2,11 +2,11 @@
 
 use clap::Args;
 use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::json;
 
 use super::change::{Change, Told};
 use super::explain::EXPLAIN;
-use super::leader_rpc;
 use super::policy::PolicyArgs;
 use crate::cli::args::WriteArgs;
 use crate::cli::error::CliError;
@@ -14,7 +14,7 @@ use crate::cli::output::printable;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const SET_SCOPE: Rpc = leader_rpc!("SetScope", Put, "/control/leaders/{scope=**}", "mesh.admin");
+pub const SET_SCOPE: Rpc = leadership_control_service::SET_SCOPE;
 pub const LEAF: Leaf =
     Leaf::write("mesh leaders create", &[&SET_SCOPE, &EXPLAIN]).exiting("0 1 2 4 5 6 8 9 10 11");
 

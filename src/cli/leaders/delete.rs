@@ -3,17 +3,17 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::json;
 
 use super::change::{Change, Told};
-use super::leader_rpc;
 use crate::cli::args::WriteArgs;
 use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const DELETE: Rpc = leader_rpc!("DeleteScope", Delete, "/control/leaders/{scope=**}", "mesh.admin");
+pub const DELETE: Rpc = leadership_control_service::DELETE_SCOPE;
 pub const LEAF: Leaf = Leaf::write("mesh leaders delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\

@@ -3,9 +3,10 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
 
-use super::{KIND, leader_rpc, moment};
+use super::{KIND, moment};
 use crate::cli::args::TableArgs;
 use crate::cli::complete;
 use crate::cli::document::{field, flag, items, plain, text};
@@ -15,7 +16,7 @@ use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{self, Column, Table};
 
-pub const EXPLAIN: Rpc = leader_rpc!("Explain", Get, "/control/leaders/{scope=**}:explain", "mesh.read");
+pub const EXPLAIN: Rpc = leadership_control_service::EXPLAIN;
 pub const LEAF: Leaf = Leaf::read("mesh leaders explain", &[&EXPLAIN]);
 
 const EXAMPLES: &str = "\

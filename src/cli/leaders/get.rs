@@ -3,10 +3,11 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
 
 use super::columns::{leader, lease, ms};
-use super::{KIND, leader_rpc, moment, policy};
+use super::{KIND, moment, policy};
 use crate::cli::batch::Batch;
 use crate::cli::complete;
 use crate::cli::document::{field, pairs, plain, text};
@@ -16,7 +17,7 @@ use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::time;
 
-pub const GET: Rpc = leader_rpc!("Get", Get, "/control/leaders/{scope=**}", "mesh.read");
+pub const GET: Rpc = leadership_control_service::GET;
 pub const LEAF: Leaf = Leaf::read("mesh leaders get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\

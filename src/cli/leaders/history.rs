@@ -3,10 +3,11 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
 
 use super::columns::{led_ms, ms};
-use super::{KIND, leader_rpc, moment};
+use super::{KIND, moment};
 use crate::cli::args::TableArgs;
 use crate::cli::complete;
 use crate::cli::document::{field, items, text};
@@ -17,7 +18,7 @@ use crate::cli::session::Session;
 use crate::cli::table::{self, Column, Table};
 use crate::cli::time;
 
-pub const HISTORY: Rpc = leader_rpc!("History", Get, "/control/leaders:history", "mesh.read");
+pub const HISTORY: Rpc = leadership_control_service::HISTORY;
 pub const LEAF: Leaf = Leaf::read("mesh leaders history", &[&HISTORY]).exiting("0 1 2 3 5 6 8 9 11");
 
 const EXAMPLES: &str = "\

@@ -3,11 +3,12 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
 
 use super::columns::{WATCHED, columns, line, news, summary};
 use super::watch::WATCH;
-use super::{KIND, get, leader_rpc, moment};
+use super::{KIND, get, moment};
 use crate::cli::args::{PageArgs, TableArgs, WatchArgs};
 use crate::cli::batch::Batch;
 use crate::cli::client::count;
@@ -22,7 +23,7 @@ use crate::cli::table::{self, Table};
 use crate::cli::watch::live::News;
 use crate::cli::watch::{self as stream, Feed, Keep};
 
-pub const LIST: Rpc = leader_rpc!("List", Get, "/control/leaders", "mesh.read");
+pub const LIST: Rpc = leadership_control_service::LIST;
 pub const LEAF: Leaf = Leaf::read("mesh leaders list", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\

@@ -86,19 +86,6 @@ pub async fn run(args: &LeadersArgs, session: &mut Session) -> Result<Exit, CliE
     }
 }
 
-/// The service's own name of a method, for its [`Rpc`](super::rpc::Rpc).
-macro_rules! leader_rpc {
-    ($name:literal, $verb:ident, $path:literal, $scope:literal) => {
-        $crate::cli::rpc::Rpc {
-            method: concat!("omnirelay.mesh.control.v1.LeadershipControlService/", $name),
-            verb: $crate::cli::rpc::Verb::$verb,
-            path: $path,
-            scope: $scope,
-        }
-    };
-}
-use leader_rpc;
-
 /// A scope as it was given: `leader/` is taken off once, for what `-o name` prints can be given again.
 fn scope(given: &str) -> Result<String, String> {
     let scope = given.strip_prefix("leader/").unwrap_or(given);

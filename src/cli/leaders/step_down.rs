@@ -3,18 +3,17 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::json;
 
 use super::change::{Change, Told};
-use super::leader_rpc;
 use crate::cli::args::WriteArgs;
 use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const STEP_DOWN: Rpc =
-    leader_rpc!("StepDown", Post, "/control/leaders/{scope=**}:stepDown", "mesh.admin");
+pub const STEP_DOWN: Rpc = leadership_control_service::STEP_DOWN;
 pub const LEAF: Leaf =
     Leaf::write("mesh leaders step-down", &[&STEP_DOWN]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 

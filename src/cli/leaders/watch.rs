@@ -3,8 +3,8 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::leadership_control_service;
 
-use super::leader_rpc;
 use super::list::{self, FilterArgs};
 use crate::cli::args::{TableArgs, WatchArgs};
 use crate::cli::complete;
@@ -12,7 +12,7 @@ use crate::cli::error::CliError;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const WATCH: Rpc = leader_rpc!("Watch", Get, "/control/leaders", "mesh.read");
+pub const WATCH: Rpc = leadership_control_service::WATCH;
 pub const LEAF: Leaf = Leaf::read("mesh leaders watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\

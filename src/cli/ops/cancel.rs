@@ -3,9 +3,10 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::operation_service;
 use serde_json::{Value, json};
 
-use super::{KIND, is_ended, operation_rpc};
+use super::{KIND, is_ended};
 use crate::cli::args::WriteArgs;
 use crate::cli::batch::Batch;
 use crate::cli::check::NODE;
@@ -19,8 +20,7 @@ use crate::cli::peers;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const CANCEL: Rpc =
-    operation_rpc!("Cancel", Post, "/control/operations/{operation_id}:cancel", "mesh.operate");
+pub const CANCEL: Rpc = operation_service::CANCEL;
 pub const LEAF: Leaf = Leaf::write("ops cancel", &[&CANCEL, &peers::get::GET, &peers::LIST, &NODE]);
 
 const EXAMPLES: &str = "\

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::rpc::operation_service;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::progress::Progress;
-use super::{KIND, is_ended, operation_rpc};
+use super::{KIND, is_ended};
 use crate::cli::document::{field, items, text};
 use crate::cli::error::CliError;
 use crate::cli::failure::Failure;
@@ -18,7 +19,7 @@ use crate::cli::session::Session;
 use crate::cli::watch::stream::{self, Ended, Stream};
 use crate::cli::watch::{SILENCE_MAX, pass, pause};
 
-pub const WATCH: Rpc = operation_rpc!("Watch", Get, "/control/operations/{operation_id}", "mesh.read");
+pub const WATCH: Rpc = operation_service::WATCH;
 
 /// Whether and how long a command waits for what it began.
 #[derive(Args, Clone, Debug)]

@@ -3,10 +3,11 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::operation_service;
 use serde_json::{Value, json};
 
 use super::list::took;
-use super::{KIND, done, operation_rpc};
+use super::{KIND, done};
 use crate::cli::batch::Batch;
 use crate::cli::check::NODE;
 use crate::cli::complete;
@@ -21,7 +22,7 @@ use crate::cli::session::Session;
 use crate::cli::table::Moment;
 use crate::cli::time;
 
-pub const GET: Rpc = operation_rpc!("Get", Get, "/control/operations/{operation_id}", "mesh.read");
+pub const GET: Rpc = operation_service::GET;
 pub const LEAF: Leaf =
     Leaf::read("ops get", &[&GET, &peers::get::GET, &peers::LIST, &NODE]).exiting("0 1 2 3 5 6 7 8 9 11");
 

@@ -2,9 +2,10 @@
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::operation_service;
 use serde_json::{Value, json};
 
-use super::{KIND, done, operation_rpc};
+use super::{KIND, done};
 use crate::cli::args::TableArgs;
 use crate::cli::check::NODE;
 use crate::cli::client::count;
@@ -18,7 +19,7 @@ use crate::cli::session::Session;
 use crate::cli::table::{self, Column, Moment, Table};
 use crate::cli::time;
 
-pub const LIST: Rpc = operation_rpc!("List", Get, "/control/operations", "mesh.read");
+pub const LIST: Rpc = operation_service::LIST;
 pub const LEAF: Leaf =
     Leaf::read("ops list", &[&LIST, &peers::get::GET, &peers::LIST, &NODE]).exiting("0 1 2 3 5 6 8 9 10 11");
 

@@ -54,19 +54,6 @@ pub async fn run(args: &OpsArgs, session: &mut Session) -> Result<Exit, CliError
     }
 }
 
-/// The service's own name of a method, for its [`Rpc`](super::rpc::Rpc).
-macro_rules! operation_rpc {
-    ($name:literal, $verb:ident, $path:literal, $scope:literal) => {
-        $crate::cli::rpc::Rpc {
-            method: concat!("omnirelay.mesh.control.v1.OperationService/", $name),
-            verb: $crate::cli::rpc::Verb::$verb,
-            path: $path,
-            scope: $scope,
-        }
-    };
-}
-use operation_rpc;
-
 /// `50/101`; empty while nobody knows of how many.
 fn done(operation: &Value) -> String {
     match number(operation, "total") {

@@ -5,12 +5,13 @@ use std::time::Duration;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::rpc::peer_control_service;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::change::Change;
 use super::get::GET;
-use super::{KIND, LIST, peer_rpc};
+use super::{KIND, LIST};
 use crate::cli::args::WriteArgs;
 use crate::cli::batch::Batch;
 use crate::cli::client::count;
@@ -23,8 +24,8 @@ use crate::cli::output::printable;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const DRAIN: Rpc = peer_rpc!("Drain", Post, "/control/peers/{node_id}:drain", "mesh.operate");
-pub const GET_DRAIN: Rpc = peer_rpc!("GetDrain", Get, "/control/peers/{node_id}/drain", "mesh.read");
+pub const DRAIN: Rpc = peer_control_service::DRAIN;
+pub const GET_DRAIN: Rpc = peer_control_service::GET_DRAIN;
 pub const LEAF: Leaf = Leaf::write("mesh peers drain", &[&DRAIN, &GET_DRAIN, &GET, &LIST]);
 
 const EXAMPLES: &str = "\

@@ -3,10 +3,11 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::peer_control_service;
 use serde_json::json;
 
 use super::change::Change;
-use super::{KIND, LIST, peer_rpc};
+use super::{KIND, LIST};
 use crate::cli::args::WriteArgs;
 use crate::cli::complete;
 use crate::cli::error::CliError;
@@ -14,7 +15,7 @@ use crate::cli::ids;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const FORGET: Rpc = peer_rpc!("Forget", Delete, "/control/peers/{node_id}", "mesh.admin");
+pub const FORGET: Rpc = peer_control_service::FORGET;
 pub const LEAF: Leaf = Leaf::write("mesh peers forget", &[&FORGET, &LIST]);
 
 const EXAMPLES: &str = "\

@@ -3,9 +3,10 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::peer_control_service;
 use serde_json::{Value, json};
 
-use super::{KIND, peer_rpc, resolve};
+use super::{KIND, resolve};
 use crate::cli::batch::Batch;
 use crate::cli::complete;
 use crate::cli::document::{field, flag, items, pairs, plain, text};
@@ -17,7 +18,7 @@ use crate::cli::session::Session;
 use crate::cli::table::Moment;
 use crate::cli::time;
 
-pub const GET: Rpc = peer_rpc!("Get", Get, "/control/peers/{node_id}", "mesh.read");
+pub const GET: Rpc = peer_control_service::GET;
 pub const LEAF: Leaf = Leaf::read("mesh peers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\

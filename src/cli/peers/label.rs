@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::peer_control_service;
 use serde_json::json;
 
+use super::LIST;
 use super::change::{Change, meant};
-use super::{LIST, peer_rpc};
 use crate::cli::args::WriteArgs;
 use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const UPDATE_LABELS: Rpc =
-    peer_rpc!("UpdateLabels", Patch, "/control/peers/{node_id}/labels", "mesh.operate");
+pub const UPDATE_LABELS: Rpc = peer_control_service::UPDATE_LABELS;
 pub const LEAF: Leaf = Leaf::write("mesh peers label", &[&UPDATE_LABELS, &LIST]);
 
 const EXAMPLES: &str = "\

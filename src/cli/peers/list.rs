@@ -3,11 +3,12 @@
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{ListPeersRequest, WatchPeersRequest, peer};
+use omnirelay_wire::rpc::peer_control_service;
 use serde_json::Value;
 
+use super::KIND;
 use super::columns::{COLUMNS, summary};
 use super::watch::WATCH;
-use super::{KIND, peer_rpc};
 use crate::cli::args::{FilterArgs, PageArgs, TableArgs, WatchArgs};
 use crate::cli::client::count;
 use crate::cli::document::{field, flag, items, text};
@@ -20,7 +21,7 @@ use crate::cli::table::{self, Moment, Table};
 use crate::cli::time;
 use crate::cli::watch::{self as stream, Feed, Keep};
 
-pub const LIST: Rpc = peer_rpc!("List", Get, "/control/peers", "mesh.read");
+pub const LIST: Rpc = peer_control_service::LIST;
 pub const LEAF: Leaf = Leaf::read("mesh peers list", &[&LIST, &WATCH]).exiting("0 1 2 3 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\

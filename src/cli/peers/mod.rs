@@ -77,16 +77,3 @@ pub async fn run(args: &PeersArgs, session: &mut Session) -> Result<Exit, CliErr
         Verb::Forget(args) => forget::run(args, session).await,
     }
 }
-
-/// The service's own name of a method, for its [`Rpc`].
-macro_rules! peer_rpc {
-    ($name:literal, $verb:ident, $path:literal, $scope:literal) => {
-        $crate::cli::rpc::Rpc {
-            method: concat!("omnirelay.mesh.control.v1.PeerControlService/", $name),
-            verb: $crate::cli::rpc::Verb::$verb,
-            path: $path,
-            scope: $scope,
-        }
-    };
-}
-pub(super) use peer_rpc;

@@ -3,17 +3,18 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::peer_control_service;
 use serde_json::json;
 
+use super::LIST;
 use super::change::{Change, meant};
-use super::{LIST, peer_rpc};
 use crate::cli::args::WriteArgs;
 use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const UNCORDON: Rpc = peer_rpc!("Uncordon", Post, "/control/peers/{node_id}:uncordon", "mesh.operate");
+pub const UNCORDON: Rpc = peer_control_service::UNCORDON;
 pub const LEAF: Leaf = Leaf::write("mesh peers uncordon", &[&UNCORDON, &LIST]);
 
 const EXAMPLES: &str = "\

@@ -2,10 +2,11 @@
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::advertisement_service;
 use serde_json::{Value, json};
 
+use super::KIND;
 use super::watch::{self, WATCH, WATCHED};
-use super::{KIND, advertisement_rpc};
 use crate::cli::args::{PageArgs, TableArgs, WatchArgs};
 use crate::cli::check::NODE;
 use crate::cli::client::count;
@@ -20,7 +21,7 @@ use crate::cli::session::Session;
 use crate::cli::table::{self, Column, Moment, Table};
 use crate::cli::time;
 
-pub const LIST: Rpc = advertisement_rpc!("ListAvailable", Get, "/control/registers/available", "mesh.read");
+pub const LIST: Rpc = advertisement_service::LIST_AVAILABLE;
 pub const LEAF: Leaf =
     Leaf::read("registers available", &[&LIST, &WATCH, &peers::get::GET, &peers::LIST, &NODE])
         .exiting("0 1 2 3 5 6 8 9 10 11");

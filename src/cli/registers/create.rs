@@ -2,18 +2,19 @@
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::register_service;
 use serde_json::json;
 
+use super::KIND;
 use super::change::Change;
 use super::labels::{labels, setting};
-use super::{KIND, register_rpc};
 use crate::cli::args::WriteArgs;
 use crate::cli::error::CliError;
 use crate::cli::ids;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const CREATE: Rpc = register_rpc!("Create", Post, "/control/registers", "mesh.operate");
+pub const CREATE: Rpc = register_service::CREATE;
 pub const LEAF: Leaf = Leaf::write("registers create", &[&CREATE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\

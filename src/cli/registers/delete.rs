@@ -3,10 +3,11 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::register_service;
 use serde_json::json;
 
+use super::KIND;
 use super::change::Change;
-use super::{KIND, register_rpc};
 use crate::cli::args::WriteArgs;
 use crate::cli::complete;
 use crate::cli::error::CliError;
@@ -14,7 +15,7 @@ use crate::cli::ids;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const DELETE: Rpc = register_rpc!("Delete", Delete, "/control/registers/{register_id}", "mesh.admin");
+pub const DELETE: Rpc = register_service::DELETE;
 pub const LEAF: Leaf = Leaf::write("registers delete", &[&DELETE]);
 
 const EXAMPLES: &str = "\

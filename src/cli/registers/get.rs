@@ -3,10 +3,11 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::register_service;
 use serde_json::{Value, json};
 
+use super::KIND;
 use super::columns::yes_or_no;
-use super::{KIND, register_rpc};
 use crate::cli::batch::Batch;
 use crate::cli::complete;
 use crate::cli::document::{field, flag, items, pairs, plain, text};
@@ -18,7 +19,7 @@ use crate::cli::session::Session;
 use crate::cli::table::Moment;
 use crate::cli::time;
 
-pub const GET: Rpc = register_rpc!("Get", Get, "/control/registers/{register_id}", "mesh.read");
+pub const GET: Rpc = register_service::GET;
 pub const LEAF: Leaf = Leaf::read("registers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\

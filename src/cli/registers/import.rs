@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueHint};
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::registers::v1::ImportedRegister;
+use omnirelay_wire::rpc::register_service;
 use serde_json::{Value, json};
 
+use super::KIND;
 use super::change::not_shown;
 use super::file::{self, Form};
-use super::{KIND, register_rpc};
 use crate::cli::args::WriteArgs;
 use crate::cli::client::count;
 use crate::cli::document::{flag, items, number, text};
@@ -20,7 +21,7 @@ use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::core::catalogue::{check_imported, counting, pieces};
 
-pub const IMPORT: Rpc = register_rpc!("Import", Post, "/control/registers:import", "mesh.operate");
+pub const IMPORT: Rpc = register_service::IMPORT;
 pub const LEAF: Leaf = Leaf::write("registers import", &[&IMPORT]);
 
 /// The most registers of one request, and the most bytes of them.

@@ -2,10 +2,11 @@
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::register_service;
 use serde_json::{Value, json};
 
+use super::KIND;
 use super::columns::COLUMNS;
-use super::{KIND, register_rpc};
 use crate::cli::args::{FilterArgs, PageArgs, TableArgs};
 use crate::cli::client::count;
 use crate::cli::document::{field, flag, items, text};
@@ -17,7 +18,7 @@ use crate::cli::session::Session;
 use crate::cli::table::{self, Moment, Table};
 use crate::cli::time;
 
-pub const LIST: Rpc = register_rpc!("List", Get, "/control/registers", "mesh.read");
+pub const LIST: Rpc = register_service::LIST;
 pub const LEAF: Leaf = Leaf::read("registers list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\

@@ -95,29 +95,3 @@ pub async fn run(args: &RegistersArgs, session: &mut Session) -> Result<Exit, Cl
         Verb::Resync(args) => resync::run(args, daemon, session).await,
     }
 }
-
-/// The service's own name of a method, for its [`Rpc`].
-macro_rules! register_rpc {
-    ($name:literal, $verb:ident, $path:literal, $scope:literal) => {
-        $crate::cli::rpc::Rpc {
-            method: concat!("omnirelay.registers.v1.RegisterService/", $name),
-            verb: $crate::cli::rpc::Verb::$verb,
-            path: $path,
-            scope: $scope,
-        }
-    };
-}
-use register_rpc;
-
-/// The same of the service of advertisements.
-macro_rules! advertisement_rpc {
-    ($name:literal, $verb:ident, $path:literal, $scope:literal) => {
-        $crate::cli::rpc::Rpc {
-            method: concat!("omnirelay.registers.v1.AdvertisementService/", $name),
-            verb: $crate::cli::rpc::Verb::$verb,
-            path: $path,
-            scope: $scope,
-        }
-    };
-}
-use advertisement_rpc;

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::registers::v1::{AdvertisedRegister, ResyncRequest};
+use omnirelay_wire::rpc::advertisement_service;
 use serde_json::{Map, Value};
 
 use super::file::{self, Form};
-use super::{advertisement_rpc, plan, synced};
+use super::{plan, synced};
 use crate::cli::args::WriteArgs;
 use crate::cli::check::NODE;
 use crate::cli::client::fresh_key;
@@ -22,7 +23,7 @@ use crate::cli::peers;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const RESYNC: Rpc = advertisement_rpc!("Resync", Post, "/control/registers:resync", "mesh.operate");
+pub const RESYNC: Rpc = advertisement_service::RESYNC;
 pub const LEAF: Leaf =
     Leaf::write("registers resync", &[&RESYNC, &WATCH, &peers::get::GET, &peers::LIST, &NODE]);
 

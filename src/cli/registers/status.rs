@@ -2,9 +2,9 @@
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::advertisement_service;
 use serde_json::{Value, json};
 
-use super::advertisement_rpc;
 use crate::cli::check::NODE;
 use crate::cli::client::count;
 use crate::cli::document::{field, flag, items, number, text};
@@ -17,8 +17,7 @@ use crate::cli::session::Session;
 use crate::cli::table::{Column, Layout, Moment, Table};
 use crate::cli::time;
 
-pub const SYNC_STATE: Rpc =
-    advertisement_rpc!("GetSyncState", Get, "/control/registers:syncState", "mesh.read");
+pub const SYNC_STATE: Rpc = advertisement_service::GET_SYNC_STATE;
 pub const LEAF: Leaf = Leaf::read("registers status", &[&SYNC_STATE, &peers::get::GET, &peers::LIST, &NODE])
     .exiting("0 1 2 3 5 6 8 9 10 11");
 

@@ -3,11 +3,12 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::register_service;
 use serde_json::{Map, Value, json};
 
+use super::KIND;
 use super::change::Change;
 use super::labels::{labels, word};
-use super::{KIND, register_rpc};
 use crate::cli::args::WriteArgs;
 use crate::cli::complete;
 use crate::cli::error::CliError;
@@ -15,7 +16,7 @@ use crate::cli::ids;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
-pub const UPDATE: Rpc = register_rpc!("Update", Patch, "/control/registers/{register_id}", "mesh.operate");
+pub const UPDATE: Rpc = register_service::UPDATE;
 pub const LEAF: Leaf = Leaf::write("registers update", &[&UPDATE]);
 
 const EXAMPLES: &str = "\

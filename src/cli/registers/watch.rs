@@ -3,9 +3,10 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::advertisement_service;
 use serde_json::{Value, json};
 
-use super::{KIND, advertisement_rpc};
+use super::KIND;
 use crate::cli::args::{TableArgs, WatchArgs};
 use crate::cli::check::NODE;
 use crate::cli::complete;
@@ -19,7 +20,7 @@ use crate::cli::table::Column;
 use crate::cli::time;
 use crate::cli::watch::{self as stream, Feed, Keep};
 
-pub const WATCH: Rpc = advertisement_rpc!("Watch", Get, "/control/advertisements", "mesh.read");
+pub const WATCH: Rpc = advertisement_service::WATCH;
 pub const LEAF: Leaf = Leaf::read("registers watch", &[&WATCH, &peers::get::GET, &peers::LIST, &NODE])
     .exiting("0 1 2 3 5 6 8 9 11");
 

@@ -7,12 +7,13 @@ mod watch;
 
 use clap::{Args, Subcommand};
 use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::rpc::aero_registry;
 use serde_json::{Value, json};
 
 use super::args::PageArgs;
 use super::error::CliError;
 use super::list::{PAGE_MAX, Page, fetch};
-use super::rpc::{Call, Leaf, Rpc, Verb as Way};
+use super::rpc::{Call, Leaf, Rpc};
 use super::session::Session;
 
 pub use get::known;
@@ -22,13 +23,8 @@ pub const KIND: &str = "relay";
 
 pub static LEAVES: &[Leaf] = &[list::LEAF, get::LEAF, watch::LEAF];
 
-/// A method of the registry of relays and agents.
-pub const fn registry_rpc(method: &'static str) -> Rpc {
-    Rpc { method, verb: Way::GrpcRead, path: "", scope: "mesh.read" }
-}
-
-pub const LIST: Rpc = registry_rpc("aeroarc.registry.v1.AeroRegistry/ListRelays");
-pub const WATCH: Rpc = registry_rpc("aeroarc.registry.v1.AeroRegistry/Watch");
+pub const LIST: Rpc = aero_registry::LIST_RELAYS;
+pub const WATCH: Rpc = aero_registry::WATCH;
 
 #[derive(Args, Debug)]
 pub struct RelaysArgs {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::store_service;
 use serde_json::{Value, json};
 
 use crate::cli::args::WriteArgs;
@@ -9,19 +10,14 @@ use crate::cli::client::fresh_key;
 use crate::cli::document::{flag, items, number, text};
 use crate::cli::error::CliError;
 use crate::cli::output::{View, printable};
-use crate::cli::rpc::{Call, Leaf, Rpc, Verb};
+use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::time;
 
 /// The kind in `store/HOST:PORT`.
 const KIND: &str = "store";
 
-const SWITCH: Rpc = Rpc {
-    method: "omnirelay.mesh.control.v1.StoreService/Switch",
-    verb: Verb::Post,
-    path: "/control/store:switch",
-    scope: "mesh.admin",
-};
+const SWITCH: Rpc = store_service::SWITCH;
 pub const LEAF: Leaf = Leaf::write("mesh store switch", &[&SWITCH]).exiting("0 1 2 4 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\

@@ -178,7 +178,7 @@ mod tests {
     use crate::cli::table::Column;
     use crate::cli::watch::Keep;
 
-    const WATCH: Rpc = Rpc { method: "", verb: Verb::Get, path: "/", scope: "mesh.read" };
+    const WATCH: Rpc = Rpc { method: "", verb: Verb::Get, path: "/", scope: "mesh.read", audit_action: "" };
     static COLUMNS: &[Column] = &[Column::new("id", |item, _| text(item, "id").to_owned()).keep()];
 
     fn line(event: &Value) -> Option<String> {

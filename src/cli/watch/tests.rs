@@ -10,7 +10,8 @@ use crate::cli::global::GlobalArgs;
 use crate::cli::rpc::{Rpc, Verb};
 use crate::cli::settings::Settings;
 
-const LIST: Rpc = Rpc { method: "a.B/L", verb: Verb::Get, path: "/control/things", scope: "mesh.read" };
+const LIST: Rpc =
+    Rpc { method: "a.B/L", verb: Verb::Get, path: "/control/things", scope: "mesh.read", audit_action: "" };
 
 #[test]
 fn pauses_grow_to_two_seconds_and_no_further() {

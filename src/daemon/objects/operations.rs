@@ -8,6 +8,7 @@ use futures_util::stream::unfold;
 use omnirelay_core::text::{chain, shown};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::rpc::operation_service;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 use tracing::warn;
@@ -46,7 +47,7 @@ impl OperationCalls {
         let changes = !has_ended(&before) && !before.cancel_requested;
         if changes {
             let deed = Deed {
-                action: "operations.cancel",
+                action: operation_service::CANCEL.audit_action,
                 object: format!("operation/{id}"),
                 reason: &asked.reason,
                 dry_run: asked.dry_run,

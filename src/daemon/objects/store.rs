@@ -8,6 +8,7 @@ use omnirelay_core::time::whole_ms;
 use omnirelay_store::{CommitError, Obstacle, Standby, SwitchError, SwitchOrder, Switched};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::rpc::store_service;
 use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
 use tracing::warn;
@@ -80,7 +81,7 @@ struct Trail {
 impl Trail {
     async fn record(&self, told: String) -> Result<(), CommitError> {
         let deed = Deed {
-            action: "store.switch",
+            action: store_service::SWITCH.audit_action,
             object: format!("store/{}", self.from),
             reason: &self.reason,
             dry_run: self.dry_run,

@@ -9,6 +9,7 @@ use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::kept::Kept;
 use omnirelay_wire::pb::aeroarc::agent::v1 as agent_pb;
 use omnirelay_wire::pb::aeroarc::relay::v1 as pb;
+use omnirelay_wire::rpc::relay_control;
 use prost::Message;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
@@ -165,9 +166,12 @@ fn described(order: &Order) -> (&'static str, String) {
                 "flight {} intent {} version {}",
                 context.flight_id, context.intent_id, context.intent_version
             );
-            ("drones.set-context", flight)
+            (relay_control::SET_OPERATION_CONTEXT.audit_action, flight)
         }
-        Order::Clear(command) => ("drones.clear-context", format!("end of flight {}", command.flight_id)),
+        Order::Clear(command) => (
+            relay_control::CLEAR_OPERATION_CONTEXT.audit_action,
+            format!("end of flight {}", command.flight_id),
+        ),
     }
 }
 

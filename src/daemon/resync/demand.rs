@@ -31,7 +31,7 @@ use crate::daemon::surface::Caller;
 use pb::planned_change::Action;
 
 /// What a resync is called.
-const ACTION: &str = "registers.resync";
+const ACTION: &str = omnirelay_wire::rpc::advertisement_service::RESYNC.audit_action;
 /// The most changes that a plan names.
 const CHANGES_MAX: usize = 1000;
 /// The greatest batch that may be asked for: one more than there is room for beside the audit record.

@@ -9,6 +9,7 @@ use omnirelay_core::scope::ScopeKind;
 use omnirelay_store::{LogEntry, Write};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
+use omnirelay_wire::rpc::leadership_control_service;
 use omnirelay_wire::timestamp::millis;
 use prost::Message;
 use tokio::time::{Instant, timeout_at};
@@ -45,7 +46,15 @@ pub(super) async fn transfer(
         .map_err(|error| Fault::invalid(format!("field `to` is no node id: {error}")))?;
     let hash = request_hash(&request);
     let pb::TransferLeaderRequest { scope, to, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, action: "leaders.transfer", scope, reason, expected_version, dry_run, hash };
+    let asked = Asked {
+        caller,
+        action: leadership_control_service::TRANSFER.audit_action,
+        scope,
+        reason,
+        expected_version,
+        dry_run,
+        hash,
+    };
     let ordered = asked
         .decide(registry, |found| {
             let known = found.ok_or_else(|| not_found(&asked.scope))?;
@@ -68,7 +77,15 @@ pub(super) async fn step_down(
 ) -> Result<pb::LeaderChange, Fault> {
     let hash = request_hash(&request);
     let pb::StepDownLeaderRequest { scope, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, action: "leaders.step-down", scope, reason, expected_version, dry_run, hash };
+    let asked = Asked {
+        caller,
+        action: leadership_control_service::STEP_DOWN.audit_action,
+        scope,
+        reason,
+        expected_version,
+        dry_run,
+        hash,
+    };
     let ordered = asked
         .decide(registry, |found| {
             let known = found.ok_or_else(|| not_found(&asked.scope))?;
@@ -90,7 +107,15 @@ pub(super) async fn set(
     let labels = labels::update(&Labels::new(), &labels, &[], false)
         .map_err(|error| Fault::invalid(format!("field `labels`: {error}")))?;
     Policy::of(policy.as_ref()).map_err(|error| Fault::invalid(format!("field `policy`: {error}")))?;
-    let asked = Asked { caller, action: "leaders.set", scope, reason, expected_version, dry_run, hash };
+    let asked = Asked {
+        caller,
+        action: leadership_control_service::SET_SCOPE.audit_action,
+        scope,
+        reason,
+        expected_version,
+        dry_run,
+        hash,
+    };
     asked
         .decide(registry, |found| {
             if found.is_none() {
@@ -114,7 +139,15 @@ pub(super) async fn delete(
 ) -> Result<pb::LeaderChange, Fault> {
     let hash = request_hash(&request);
     let pb::DeleteScopeRequest { scope, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, action: "leaders.delete", scope, reason, expected_version, dry_run, hash };
+    let asked = Asked {
+        caller,
+        action: leadership_control_service::DELETE_SCOPE.audit_action,
+        scope,
+        reason,
+        expected_version,
+        dry_run,
+        hash,
+    };
     let ordered = asked
         .decide(registry, |found| {
             let known = found.ok_or_else(|| not_found(&asked.scope))?;

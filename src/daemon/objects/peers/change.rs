@@ -7,6 +7,7 @@ use omnirelay_core::labels;
 use omnirelay_store::{LogEntry, Write};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+use omnirelay_wire::rpc::peer_control_service;
 use prost::Message;
 
 use super::{PEER, check_node_id, not_found, pb, peer, peer_id};
@@ -28,7 +29,15 @@ pub async fn cordon(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::CordonPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, action: "peers.cordon", node_id, reason, expected_version, dry_run, hash };
+    let asked = Asked {
+        caller,
+        action: peer_control_service::CORDON.audit_action,
+        node_id,
+        reason,
+        expected_version,
+        dry_run,
+        hash,
+    };
     let why = asked.reason.clone();
     asked
         .edit(registry, |value| {
@@ -49,7 +58,15 @@ pub async fn uncordon(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::UncordonPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, action: "peers.uncordon", node_id, reason, expected_version, dry_run, hash };
+    let asked = Asked {
+        caller,
+        action: peer_control_service::UNCORDON.audit_action,
+        node_id,
+        reason,
+        expected_version,
+        dry_run,
+        hash,
+    };
     asked
         .edit(registry, |value| {
             value.cordoned = false;
@@ -68,7 +85,15 @@ pub async fn drain(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::DrainPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, action: "peers.drain", node_id, reason, expected_version, dry_run, hash };
+    let asked = Asked {
+        caller,
+        action: peer_control_service::DRAIN.audit_action,
+        node_id,
+        reason,
+        expected_version,
+        dry_run,
+        hash,
+    };
     asked
         .edit(registry, |value| {
             value.draining = true;
@@ -85,7 +110,15 @@ pub async fn undrain(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::UndrainPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, action: "peers.undrain", node_id, reason, expected_version, dry_run, hash };
+    let asked = Asked {
+        caller,
+        action: peer_control_service::UNDRAIN.audit_action,
+        node_id,
+        reason,
+        expected_version,
+        dry_run,
+        hash,
+    };
     asked
         .edit(registry, |value| {
             value.draining = false;
@@ -103,7 +136,15 @@ pub async fn update_labels(
     let hash = request_hash(&request);
     let pb::UpdatePeerLabelsRequest { node_id, set, remove, overwrite, reason, expected_version, dry_run } =
         request;
-    let asked = Asked { caller, action: "peers.label", node_id, reason, expected_version, dry_run, hash };
+    let asked = Asked {
+        caller,
+        action: peer_control_service::UPDATE_LABELS.audit_action,
+        node_id,
+        reason,
+        expected_version,
+        dry_run,
+        hash,
+    };
     asked
         .edit(registry, |value| {
             let metadata = value.metadata.get_or_insert_default();
@@ -122,7 +163,15 @@ pub async fn forget(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::ForgetPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, action: "peers.forget", node_id, reason, expected_version, dry_run, hash };
+    let asked = Asked {
+        caller,
+        action: peer_control_service::FORGET.audit_action,
+        node_id,
+        reason,
+        expected_version,
+        dry_run,
+        hash,
+    };
     asked
         .decide(registry, |found| {
             let value = found.value::<PeerValue>().unwrap_or_default();

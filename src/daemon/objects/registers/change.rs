@@ -6,6 +6,7 @@ use bytes::Bytes;
 use omnirelay_store::{LogEntry, Record, RecordId, Revision, Version, Write};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
+use omnirelay_wire::rpc::register_service;
 use prost::Message;
 use tonic::Response;
 
@@ -42,7 +43,7 @@ impl Registers {
         let value = given.applied_to(&RegisterValue::default(), Lower::Refused).map_err(refused)?;
         let asked = Asked {
             caller,
-            action: "registers.create",
+            action: register_service::CREATE.audit_action,
             node_id: self.node(&request.node_id)?,
             register_id: &request.register_id,
             reason: &request.reason,
@@ -84,7 +85,7 @@ impl Registers {
         };
         let asked = Asked {
             caller,
-            action: "registers.update",
+            action: register_service::UPDATE.audit_action,
             node_id: self.node(&request.node_id)?,
             register_id: &request.register_id,
             reason: &request.reason,
@@ -109,7 +110,7 @@ impl Registers {
         let hash = request_hash(&request);
         let asked = Asked {
             caller,
-            action: "registers.delete",
+            action: register_service::DELETE.audit_action,
             node_id: self.node(&request.node_id)?,
             register_id: &request.register_id,
             reason: &request.reason,

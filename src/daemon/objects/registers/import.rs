@@ -6,6 +6,7 @@ use bytes::Bytes;
 use omnirelay_store::{LogEntry, RecordId, Write};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
+use omnirelay_wire::rpc::register_service;
 use prost::Message;
 use tonic::Response;
 
@@ -127,7 +128,7 @@ impl Registers {
         let caller = import.caller_of(&piece);
         let mutation = Mutation {
             caller: &caller,
-            action: "registers.import",
+            action: register_service::IMPORT.audit_action,
             object: RecordId::new(REGISTER, import.node_id),
             reason: import.reason,
             expected: expected(&caller, None)?,

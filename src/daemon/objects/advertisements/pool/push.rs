@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use omnirelay_store::RecordId;
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::registers::v1::{AdvertisedRegister, ItemFailure};
+use omnirelay_wire::rpc::advertisement_service;
 use tokio::time::Instant;
 
 use super::memory::{Memory, Step, Trail};
@@ -98,7 +99,7 @@ impl Pool {
         let place = format!("{}/{}", self.registry.node_id(), producer.as_str());
         let mutation = Mutation {
             caller,
-            action: "advertisements.push",
+            action: advertisement_service::BULK_ADVERTISE.audit_action,
             object: RecordId::new(ADVERTISEMENT, place),
             reason: "",
             expected: None,

@@ -1,0 +1,51 @@
+//! What the protos declare of the daemon's methods: how each is called, what it takes, and what the audit trail calls it.
+//!
+//! One module for each service, one constant for each method, generated: `peer_control_service::CORDON`.
+
+/// What is declared of a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rpc {
+    /// `package.Service/Method`.
+    pub method: &'static str,
+    pub verb: Verb,
+    /// With `{field_name}` where a field of the request stands, `{field_name=**}` where it may hold slashes; empty for
+    /// a method that has no route. Of several routes the first.
+    pub path: &'static str,
+    /// The scope a caller must hold.
+    pub scope: &'static str,
+    /// What the audit trail calls it; empty: it changes nothing.
+    pub audit_action: &'static str,
+}
+
+/// The HTTP method of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+    /// There is no route: it is called over gRPC.
+    Grpc,
+}
+
+impl Rpc {
+    /// Whether it changes something.
+    pub const fn mutates(&self) -> bool {
+        !self.audit_action.is_empty()
+    }
+}
+
+impl Verb {
+    pub const fn method(self) -> http::Method {
+        match self {
+            Self::Get => http::Method::GET,
+            Self::Post | Self::Grpc => http::Method::POST,
+            Self::Put => http::Method::PUT,
+            Self::Patch => http::Method::PATCH,
+            Self::Delete => http::Method::DELETE,
+        }
+    }
+}
+
+include!(concat!(env!("OUT_DIR"), "/rpcs.rs"));
