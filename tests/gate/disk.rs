@@ -5,13 +5,11 @@ use std::path::{Path, PathBuf};
 
 use omnirelay_sdk::{Admitted, FencingGate, GateError, Refused};
 
-use crate::open;
-
 /// A folder with a file of marks, in which `a` has 7.
 fn used() -> (tempfile::TempDir, PathBuf) {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("marks");
-    open(&path).unwrap().admit("a", 7).unwrap();
+    FencingGate::open(&path).unwrap().admit("a", 7).unwrap();
     (place, path)
 }
 
@@ -20,13 +18,13 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 fn mark_of_a(path: &Path) -> Result<Option<u64>, GateError> {
-    open(path).map(|gate| gate.mark("a"))
+    FencingGate::open(path).map(|gate| gate.mark("a"))
 }
 
 #[test]
 fn marks_survive_a_restart_and_only_the_owner_reads_them() {
     let (_place, path) = used();
-    let gate = open(&path).unwrap();
+    let gate = FencingGate::open(&path).unwrap();
     assert!(matches!(gate.admit("a", 6), Err(Refused::Stale { mark: 7, .. })));
     assert_eq!(gate.admit("a", 7).unwrap(), Admitted::Current);
     for file in [path.clone(), beside(&path, ".lock")] {
@@ -38,7 +36,7 @@ fn marks_survive_a_restart_and_only_the_owner_reads_them() {
 #[test]
 fn a_second_gate_on_the_file_is_locked_out() {
     let (_place, path) = used();
-    let _first = open(&path).unwrap();
+    let _first = FencingGate::open(&path).unwrap();
     let error = FencingGate::open(&path).unwrap_err();
     assert!(matches!(error, GateError::Locked { .. }), "{error}");
     assert!(error.to_string().ends_with("are in use by another process; stop that one first"), "{error}");
@@ -49,13 +47,13 @@ fn a_second_gate_on_the_file_is_locked_out() {
 fn a_write_that_was_cut_off_leaves_the_old_mark_or_the_new() {
     let (_place, path) = used();
     let old = std::fs::read(&path).unwrap();
-    open(&path).unwrap().admit("a", 8).unwrap();
+    FencingGate::open(&path).unwrap().admit("a", 8).unwrap();
     let new = std::fs::read(&path).unwrap();
     for length in 0..=new.len() {
         std::fs::write(&path, &old).unwrap();
         std::fs::write(beside(&path, ".new"), &new[..length]).unwrap();
         assert_eq!(mark_of_a(&path).unwrap(), Some(7), "cut off at byte {length}, before the rename");
-        let gate = open(&path).unwrap();
+        let gate = FencingGate::open(&path).unwrap();
         assert_eq!(gate.admit("a", 8).unwrap(), Admitted::Raised, "what was left behind is in nobody's way");
     }
     std::fs::write(beside(&path, ".new"), &new).unwrap();
@@ -110,7 +108,7 @@ fn what_is_no_regular_file_is_not_used() {
 /// Spoils the disk, expects that only what needs it is refused, repairs it, and expects that all works.
 fn refuses_while_spoilt(what: &str, spoil: impl Fn(&Path), repair: impl Fn(&Path)) {
     let (_place, path) = used();
-    let gate = open(&path).unwrap();
+    let gate = FencingGate::open(&path).unwrap();
     spoil(&path);
     let mut run = false;
     assert!(matches!(gate.run("a", 8, || run = true), Err(Refused::Unrecorded { token: 8, .. })), "{what}");
@@ -122,7 +120,7 @@ fn refuses_while_spoilt(what: &str, spoil: impl Fn(&Path), repair: impl Fn(&Path
     repair(&path);
     assert_eq!(gate.admit("b", 1).unwrap(), Admitted::Raised, "{what}: repaired");
     drop(gate);
-    let gate = open(&path).unwrap();
+    let gate = FencingGate::open(&path).unwrap();
     assert_eq!(
         (gate.mark("a"), gate.mark("b")),
         (Some(7), Some(1)),

@@ -98,7 +98,7 @@ fn a_second_process_is_locked_out_until_the_first_has_ended() {
     child.next().expect("the child has opened the gate");
     assert!(matches!(FencingGate::open(&path), Err(GateError::Locked { .. })));
     child.kill();
-    crate::open(&path).unwrap();
+    FencingGate::open(&path).unwrap();
 }
 
 /// The greatest token of each writer that it tried, and that was admitted.
@@ -131,7 +131,7 @@ fn no_admitted_token_is_forgotten_when_the_process_is_killed() {
         while let Some(last) = child.next() {
             said.note(last);
         }
-        let gate = crate::open(&path).unwrap();
+        let gate = FencingGate::open(&path).unwrap();
         for number in 0..WRITERS {
             let mark = gate.mark(&scope(number)).unwrap_or_default();
             let (least, most) = (said.admitted[number], said.trying[number]);

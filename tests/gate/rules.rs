@@ -111,7 +111,7 @@ proptest! {
     fn the_gate_is_a_map_of_maxima(calls in proptest::collection::vec((0..4u8, 1..20u64, 0..8u8), 1..30)) {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("marks");
-        let mut gate = crate::open(&path).unwrap();
+        let mut gate = FencingGate::open(&path).unwrap();
         let mut model = BTreeMap::<String, u64>::new();
         for (scope, token, how) in calls {
             let scope = format!("s{scope}");
@@ -127,11 +127,11 @@ proptest! {
             prop_assert_eq!(gate.mark(&scope), model.get(&scope).copied());
             if how == 7 {
                 drop(gate);
-                gate = crate::open(&path).unwrap();
+                gate = FencingGate::open(&path).unwrap();
             }
         }
         drop(gate);
-        let gate = crate::open(&path).unwrap();
+        let gate = FencingGate::open(&path).unwrap();
         for (scope, mark) in model {
             prop_assert_eq!(gate.mark(&scope), Some(mark));
         }

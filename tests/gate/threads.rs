@@ -47,7 +47,7 @@ fn no_write_comes_behind_one_of_a_successor() {
 fn each_token_is_raised_by_one_caller_and_the_mark_only_rises() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("marks");
-    let gate = crate::open(&path).unwrap();
+    let gate = FencingGate::open(&path).unwrap();
     let raised = AtomicUsize::new(0);
     std::thread::scope(|threads| {
         for _ in 0..8 {
@@ -73,7 +73,7 @@ fn each_token_is_raised_by_one_caller_and_the_mark_only_rises() {
     });
     assert!(raised.into_inner() <= 50, "a token was raised twice");
     drop(gate);
-    assert_eq!(crate::open(&path).unwrap().mark("a"), Some(50));
+    assert_eq!(FencingGate::open(&path).unwrap().mark("a"), Some(50));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_long_write_holds_up_neither_its_own_token_nor_other_scopes() {
 fn scopes_that_are_raised_together_are_all_durable() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("marks");
-    let gate = crate::open(&path).unwrap();
+    let gate = FencingGate::open(&path).unwrap();
     std::thread::scope(|threads| {
         for number in 0..16 {
             let gate = &gate;
@@ -179,7 +179,7 @@ fn scopes_that_are_raised_together_are_all_durable() {
         }
     });
     drop(gate);
-    let gate = crate::open(&path).unwrap();
+    let gate = FencingGate::open(&path).unwrap();
     for number in 0..16 {
         assert_eq!(gate.mark(&format!("s{number}")), Some(20), "s{number}");
     }

@@ -187,7 +187,10 @@ mod tests {
 
     /// Sinks with a server that nobody listens at, once it has failed.
     async fn failing(with_file: bool, folder: &Path) -> Arc<Sinks> {
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Bound, so that nobody else can listen there, and not listening.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let nobody = socket.local_addr().unwrap();
         let config = SinksConfig {
             file: FileSinkConfig { enabled: Some(with_file), ..FileSinkConfig::default() },
             http: HttpSinkConfig { url: Some(format!("http://{nobody}/")), ..HttpSinkConfig::default() },

@@ -13,7 +13,7 @@ use super::run::{LEADERLESS_MAX, Ran, run};
 use crate::broken::Defect;
 use crate::checker::{AtLeast, Bounds, Rule, Summary, Violation, check, in_words};
 
-/// How many seeds are run when nobody says how many.
+/// How many seeds are run when nobody says how many: a few for every change, hundreds by `scripts/nightly`.
 const SEEDS: u64 = 12;
 const SEED: &str = "OMNIRELAY_LEADERSHIP_SEED";
 

@@ -18,6 +18,8 @@ import uuid
 import grpc
 
 BURST = 1000
+# How much may be undelivered when more is captured.
+LEFT_MAX = 3 * BURST
 
 
 class Log:
@@ -196,7 +198,7 @@ class Agent:
         count = 0
         while time.monotonic() < ends:
             # Where what is captured cannot be delivered as fast, the rest of the time is for delivering.
-            if self.log.left() < 3 * BURST:
+            if self.log.left() < LEFT_MAX:
                 self.log.capture(self.options.burst if count % self.options.burst_every == 0 else 20)
                 count += 1
             if self.landed.wait(0.1):

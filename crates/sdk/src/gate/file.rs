@@ -39,8 +39,12 @@ pub(super) struct MarkFile {
     path: PathBuf,
     prepared: PathBuf,
     directory: PathBuf,
-    lock: File,
+    lock: Lock,
 }
+
+/// A file that is locked until this is dropped.
+#[derive(Debug)]
+struct Lock(File);
 
 /// What is wrong with a text of marks, and in which line, from 1.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,7 +63,7 @@ impl MarkFile {
         let lock_path = beside(&path, ".lock");
         let refuse = |source| GateError::Open { path: path.clone(), source };
         let lock = lock(&path, &lock_path)?;
-        let was_used = lock.metadata().map_err(refuse)?.len() > 0;
+        let was_used = lock.0.metadata().map_err(refuse)?.len() > 0;
         let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
         let read = read_text(&path).map_err(refuse)?;
         let marks = match &read {
@@ -78,7 +82,7 @@ impl MarkFile {
             None => file.write(&marks).map_err(refuse)?,
         }
         if !was_used {
-            file.lock.write_all(USED).map_err(refuse)?;
+            file.lock.0.write_all(USED).map_err(refuse)?;
         }
         Ok((file, marks))
     }
@@ -105,10 +109,10 @@ impl MarkFile {
     }
 }
 
-impl Drop for MarkFile {
+impl Drop for Lock {
     /// Lets go of the lock even while a process that was just forked still has the file open.
     fn drop(&mut self) {
-        let _ = self.lock.unlock();
+        let _ = self.0.unlock();
     }
 }
 
@@ -118,13 +122,13 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn lock(path: &Path, lock_path: &Path) -> Result<File, GateError> {
+fn lock(path: &Path, lock_path: &Path) -> Result<Lock, GateError> {
     let refuse = |source| GateError::Open { path: path.to_owned(), source };
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
     let file = options.open(lock_path).map_err(refuse)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(GateError::Locked { path: path.to_owned() }),
         Err(TryLockError::Error(source)) => Err(refuse(source)),
     }
@@ -204,6 +208,19 @@ mod tests {
 
     fn marks(of: &[(&str, u64)]) -> Marks {
         of.iter().map(|(scope, mark)| (Name::from(*scope), *mark)).collect()
+    }
+
+    /// What a process that was forked and has not yet begun its program has open is the same open file.
+    #[test]
+    fn a_lock_is_let_go_of_while_a_forked_process_has_it_open() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("marks");
+        let held = lock(&path, &beside(&path, ".lock")).unwrap();
+        let forked = held.0.try_clone().unwrap();
+        assert!(matches!(lock(&path, &beside(&path, ".lock")), Err(GateError::Locked { .. })));
+        drop(held);
+        assert!(lock(&path, &beside(&path, ".lock")).is_ok());
+        drop(forked);
     }
 
     #[test]
