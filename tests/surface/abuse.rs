@@ -63,7 +63,7 @@ async fn a_grpc_stream_that_is_not_read_is_cut_off() {
 #[tokio::test]
 async fn who_reads_slowly_or_has_nothing_to_read_stays() {
     // Long enough for a busy machine to read something in it.
-    let limits = Limits { write_timeout: Duration::from_secs(4), ..Limits::default() };
+    let limits = Limits { write_timeout: Duration::from_secs(12), ..Limits::default() };
     let served = Served::start_with(|builder| builder, limits).await;
     let quiet = CountRequest { up_to: 1, fail_with: "hang".to_owned(), ..CountRequest::default() };
     let mut quiet = served.grpc().await.count(quiet).await.unwrap().into_inner();
