@@ -121,7 +121,7 @@ impl EmbeddedStore {
         open::make_directory(dir)?;
         let past = proof::past(dir, missing)?;
         let path = dir.join(FILE_NAME);
-        open::refuse_untouched(&path, past)?;
+        open::once_free(|| open::refuse_untouched(&path, past))?;
         let store = Self::open_after(past, FileDisk::new(path.clone()), clock, options)?;
         let epoch = store.shared.shown().state.epoch;
         proof::note(dir, epoch).map_err(|source| OpenError::Io { path, source })?;

@@ -7,7 +7,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use omnirelay_core::time::Millis;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
@@ -29,6 +30,10 @@ use crate::chance::random_u64;
 /// lasts the most; sessions much longer than those that the file knows are not foreseen.
 const QUARANTINE_MIN: Duration = Duration::from_secs(60);
 const QUARANTINE_MAX: Duration = Duration::from_secs(600);
+/// How long a file is waited for that somebody has open: a daemon that is about to end, or a process that was just
+/// forked and has all that this one had open until its own program begins.
+const HELD_MAX: Duration = Duration::from_secs(1);
+const HELD_LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Why an embedded store could not be opened. The file is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +78,17 @@ pub(super) fn make_directory(dir: &Path) -> Result<(), OpenError> {
     made().map_err(|source| OpenError::Io { path: dir.to_path_buf(), source })
 }
 
+/// Opens what may be open elsewhere for a moment yet.
+pub(super) fn once_free<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    let begun = Instant::now();
+    loop {
+        match open() {
+            Err(OpenError::Held { .. }) if begun.elapsed() < HELD_MAX => thread::sleep(HELD_LOOK_EVERY),
+            opened => return opened,
+        }
+    }
+}
+
 /// Refuses a file of a newer version, or one without the registry that was there, and does not write to it.
 ///
 /// A file that was not closed cleanly cannot be read without repairing it; the check after
@@ -108,7 +124,7 @@ pub(super) fn open(
 ) -> Result<Shared, OpenError> {
     let path = disk.path().to_path_buf();
     let seen = Arc::new(Seen::default());
-    let database = open_database(disk, &seen, options.cache_bytes)?;
+    let database = once_free(|| open_database(disk, &seen, options.cache_bytes))?;
     match spared(&path, || begin(disk, &database, clock, past)) {
         Ok(Begun { written, groups, clock, opening }) => {
             let shared = Shared::new(path, clock, seen, options.cache_bytes, opening);
