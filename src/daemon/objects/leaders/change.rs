@@ -9,7 +9,8 @@ use omnirelay_core::scope::ScopeKind;
 use omnirelay_store::{LogEntry, Write};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
-use omnirelay_wire::rpc::leadership_control_service;
+use omnirelay_wire::rpc::Rpc;
+use omnirelay_wire::rpc::leadership_control_service::{DELETE_SCOPE, SET_SCOPE, STEP_DOWN, TRANSFER};
 use omnirelay_wire::timestamp::millis;
 use prost::Message;
 use tokio::time::{Instant, timeout_at};
@@ -46,15 +47,7 @@ pub(super) async fn transfer(
         .map_err(|error| Fault::invalid(format!("field `to` is no node id: {error}")))?;
     let hash = request_hash(&request);
     let pb::TransferLeaderRequest { scope, to, reason, expected_version, dry_run } = request;
-    let asked = Asked {
-        caller,
-        action: leadership_control_service::TRANSFER.audit_action,
-        scope,
-        reason,
-        expected_version,
-        dry_run,
-        hash,
-    };
+    let asked = Asked { caller, rpc: TRANSFER, scope, reason, expected_version, dry_run, hash };
     let ordered = asked
         .decide(registry, |found| {
             let known = found.ok_or_else(|| not_found(&asked.scope))?;
@@ -77,15 +70,7 @@ pub(super) async fn step_down(
 ) -> Result<pb::LeaderChange, Fault> {
     let hash = request_hash(&request);
     let pb::StepDownLeaderRequest { scope, reason, expected_version, dry_run } = request;
-    let asked = Asked {
-        caller,
-        action: leadership_control_service::STEP_DOWN.audit_action,
-        scope,
-        reason,
-        expected_version,
-        dry_run,
-        hash,
-    };
+    let asked = Asked { caller, rpc: STEP_DOWN, scope, reason, expected_version, dry_run, hash };
     let ordered = asked
         .decide(registry, |found| {
             let known = found.ok_or_else(|| not_found(&asked.scope))?;
@@ -107,15 +92,7 @@ pub(super) async fn set(
     let labels = labels::update(&Labels::new(), &labels, &[], false)
         .map_err(|error| Fault::invalid(format!("field `labels`: {error}")))?;
     Policy::of(policy.as_ref()).map_err(|error| Fault::invalid(format!("field `policy`: {error}")))?;
-    let asked = Asked {
-        caller,
-        action: leadership_control_service::SET_SCOPE.audit_action,
-        scope,
-        reason,
-        expected_version,
-        dry_run,
-        hash,
-    };
+    let asked = Asked { caller, rpc: SET_SCOPE, scope, reason, expected_version, dry_run, hash };
     asked
         .decide(registry, |found| {
             if found.is_none() {
@@ -139,15 +116,7 @@ pub(super) async fn delete(
 ) -> Result<pb::LeaderChange, Fault> {
     let hash = request_hash(&request);
     let pb::DeleteScopeRequest { scope, reason, expected_version, dry_run } = request;
-    let asked = Asked {
-        caller,
-        action: leadership_control_service::DELETE_SCOPE.audit_action,
-        scope,
-        reason,
-        expected_version,
-        dry_run,
-        hash,
-    };
+    let asked = Asked { caller, rpc: DELETE_SCOPE, scope, reason, expected_version, dry_run, hash };
     let ordered = asked
         .decide(registry, |found| {
             let known = found.ok_or_else(|| not_found(&asked.scope))?;
@@ -165,7 +134,7 @@ pub(super) async fn delete(
 /// What all mutations of one scope have in common.
 struct Asked<'a> {
     caller: &'a Caller,
-    action: &'static str,
+    rpc: Rpc,
     scope: String,
     reason: String,
     expected_version: Option<u64>,
@@ -184,7 +153,7 @@ impl Asked<'_> {
         let id = leadership_id(&self.scope);
         let mutation = Mutation {
             caller: self.caller,
-            action: self.action,
+            action: self.rpc.audit_action,
             object: id.clone(),
             reason: &self.reason,
             expected: expected(self.caller, self.expected_version)?,

@@ -7,7 +7,8 @@ use omnirelay_core::labels;
 use omnirelay_store::{LogEntry, Write};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
-use omnirelay_wire::rpc::peer_control_service;
+use omnirelay_wire::rpc::Rpc;
+use omnirelay_wire::rpc::peer_control_service::{CORDON, DRAIN, FORGET, UNCORDON, UNDRAIN, UPDATE_LABELS};
 use prost::Message;
 
 use super::{PEER, check_node_id, not_found, pb, peer, peer_id};
@@ -29,15 +30,7 @@ pub async fn cordon(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::CordonPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked {
-        caller,
-        action: peer_control_service::CORDON.audit_action,
-        node_id,
-        reason,
-        expected_version,
-        dry_run,
-        hash,
-    };
+    let asked = Asked { caller, rpc: CORDON, node_id, reason, expected_version, dry_run, hash };
     let why = asked.reason.clone();
     asked
         .edit(registry, |value| {
@@ -58,15 +51,7 @@ pub async fn uncordon(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::UncordonPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked {
-        caller,
-        action: peer_control_service::UNCORDON.audit_action,
-        node_id,
-        reason,
-        expected_version,
-        dry_run,
-        hash,
-    };
+    let asked = Asked { caller, rpc: UNCORDON, node_id, reason, expected_version, dry_run, hash };
     asked
         .edit(registry, |value| {
             value.cordoned = false;
@@ -85,15 +70,7 @@ pub async fn drain(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::DrainPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked {
-        caller,
-        action: peer_control_service::DRAIN.audit_action,
-        node_id,
-        reason,
-        expected_version,
-        dry_run,
-        hash,
-    };
+    let asked = Asked { caller, rpc: DRAIN, node_id, reason, expected_version, dry_run, hash };
     asked
         .edit(registry, |value| {
             value.draining = true;
@@ -110,15 +87,7 @@ pub async fn undrain(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::UndrainPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked {
-        caller,
-        action: peer_control_service::UNDRAIN.audit_action,
-        node_id,
-        reason,
-        expected_version,
-        dry_run,
-        hash,
-    };
+    let asked = Asked { caller, rpc: UNDRAIN, node_id, reason, expected_version, dry_run, hash };
     asked
         .edit(registry, |value| {
             value.draining = false;
@@ -136,15 +105,7 @@ pub async fn update_labels(
     let hash = request_hash(&request);
     let pb::UpdatePeerLabelsRequest { node_id, set, remove, overwrite, reason, expected_version, dry_run } =
         request;
-    let asked = Asked {
-        caller,
-        action: peer_control_service::UPDATE_LABELS.audit_action,
-        node_id,
-        reason,
-        expected_version,
-        dry_run,
-        hash,
-    };
+    let asked = Asked { caller, rpc: UPDATE_LABELS, node_id, reason, expected_version, dry_run, hash };
     asked
         .edit(registry, |value| {
             let metadata = value.metadata.get_or_insert_default();
@@ -163,15 +124,7 @@ pub async fn forget(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::ForgetPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked {
-        caller,
-        action: peer_control_service::FORGET.audit_action,
-        node_id,
-        reason,
-        expected_version,
-        dry_run,
-        hash,
-    };
+    let asked = Asked { caller, rpc: FORGET, node_id, reason, expected_version, dry_run, hash };
     asked
         .decide(registry, |found| {
             let value = found.value::<PeerValue>().unwrap_or_default();
@@ -188,7 +141,7 @@ pub async fn forget(
 /// What all mutations of one peer have in common.
 struct Asked<'a> {
     caller: &'a Caller,
-    action: &'static str,
+    rpc: Rpc,
     node_id: String,
     reason: String,
     expected_version: Option<u64>,
@@ -238,7 +191,7 @@ impl Asked<'_> {
         let id = peer_id(&self.node_id);
         let mutation = Mutation {
             caller: self.caller,
-            action: self.action,
+            action: self.rpc.audit_action,
             object: id.clone(),
             reason: &self.reason,
             expected,
