@@ -30,8 +30,8 @@ use crate::chance::random_u64;
 /// lasts the most; sessions much longer than those that the file knows are not foreseen.
 const QUARANTINE_MIN: Duration = Duration::from_secs(60);
 const QUARANTINE_MAX: Duration = Duration::from_secs(600);
-/// How long a file is waited for that somebody has open: a daemon that is about to end, or a process that was just
-/// forked and has all that this one had open until its own program begins.
+/// How long a file is waited for that somebody has open: mostly a process that this one has just forked, which has all
+/// that was open here until its own program begins.
 const HELD_MAX: Duration = Duration::from_secs(1);
 const HELD_LOOK_EVERY: Duration = Duration::from_millis(10);
 
