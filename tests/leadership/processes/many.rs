@@ -67,8 +67,8 @@ async fn a_thousand_scopes_are_renewed_as_one_and_outlive_their_leader() -> Resu
     })
     .await?;
     let server = RedisServer::start(&[])?;
-    // The answers name a thousand leaders, and cost more than all that is tested here.
-    let ask_every = Duration::from_secs(2);
+    // The answers name hundreds of leases, and cost more than all that is tested here.
+    let ask_every = Duration::from_secs(1);
     let setup = Setup { shards: SHARDS, ask_every, ..Setup::of("a thousand scopes", &server.url()) };
     let at_least =
         AtLeast { grants: 1001, audited: 1001, accepted: 1000, refused: 600, ..AtLeast::default() };

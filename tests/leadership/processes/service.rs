@@ -108,7 +108,7 @@ impl Leader {
     /// What the daemon says its node leads.
     async fn ask(&self) -> Result<Led> {
         let asked_us = self.duty.recorder.now_us();
-        let url = format!("http://{}/control/leaders", self.duty.control);
+        let url = format!("http://{}/control/leaders?leader={}", self.duty.control, self.duty.node);
         let response = self.client.get(url).send().await?.error_for_status()?;
         let answer: Value = serde_json::from_slice(&response.bytes().await?)?;
         own_tokens(&answer, &self.duty.node, asked_us)

@@ -135,7 +135,8 @@ impl Reader {
     }
 
     fn note_entry(&mut self, entry: &LogEntry) {
-        let before = self.granted.clone();
+        let before = |scope: &str| Some((scope.to_owned(), self.granted.get(scope)?.clone()));
+        let before: BTreeMap<_, _> = entry.leases.iter().filter_map(|lease| before(&lease.scope)).collect();
         for lease in entry.leases.iter().filter(|lease| !lease.released) {
             let node = node_of(&lease.holder);
             // A leader that commits the lease of somebody else has given back its own in the same step.
@@ -158,7 +159,8 @@ impl Reader {
         self.after = entry.revision;
     }
 
-    /// What the audit trail says that happened, in its own words; an end is that of the grant `before`.
+    /// What the audit trail says that happened, in its own words; an end is that of the grant `before`,
+    /// which is known of the scopes whose leases it changed.
     fn note_audit(&self, record: &Record, before: &BTreeMap<String, Granted>) {
         let audit = AuditValue::decode(record.value.clone()).unwrap_or_default();
         let Some(scope) = audit.object.strip_prefix("leadership/") else { return };
