@@ -1,7 +1,6 @@
 //! Keeps a node present: its heart beats, its record is entered, and silent peers are judged.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
@@ -35,18 +34,16 @@ pub async fn keep_present(registry: Arc<Registry>, presence: Arc<Presence>, ever
 /// Acts after each answered beat, and only then: while the store is silent there is nothing to
 /// do, and once it is heard again every moment counts.
 async fn follow_beats(registry: &Registry, presence: &Presence) {
-    let resumed = AtomicBool::new(false);
-    let look = async || {
-        let reason = if resumed.load(Ordering::Relaxed) { "resumed" } else { "registered" };
-        if presence.join(reason).await {
-            resumed.store(true, Ordering::Relaxed);
-            restore_peers(registry, presence.session_ttl()).await;
-            restore_registers(registry).await;
-            record_epochs(registry).await;
+    let look = async |reason| {
+        if !presence.join(reason).await {
+            return (reason, None);
         }
-        None
+        restore_peers(registry, presence.session_ttl()).await;
+        restore_registers(registry).await;
+        record_epochs(registry).await;
+        ("resumed", None)
     };
-    registry.react(|view| view.contact().beats(), look).await;
+    registry.react_with("registered", |view| view.contact().beats(), look).await;
 }
 
 /// Writes again what a new epoch has lost of other peers. Those that are there do it themselves, and come first.

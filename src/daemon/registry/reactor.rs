@@ -10,7 +10,7 @@ use super::follow::wait_for;
 use super::view::View;
 
 /// The shortest time between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+pub const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 impl Registry {
     /// Looks once the view has loaded, and again whenever `sense` says something else than before the last look, or the
@@ -22,6 +22,20 @@ impl Registry {
         sense: impl Fn(&View) -> S,
         mut look: impl FnMut() -> F,
     ) {
+        let look = |()| {
+            let again = look();
+            async { ((), again.await) }
+        };
+        self.react_with((), sense, look).await;
+    }
+
+    /// As [`Registry::react`]; each look is given what the one before has left, the first one `known`.
+    pub async fn react_with<K, S: PartialEq, F: Future<Output = (K, Option<Instant>)>>(
+        &self,
+        mut known: K,
+        sense: impl Fn(&View) -> S,
+        mut look: impl FnMut(K) -> F,
+    ) {
         let view = self.view();
         wait_for(view, Revision(0)).await;
         let (mut heads, mut beats) = (view.follow_head(), view.contact().follow_beats());
@@ -29,7 +43,9 @@ impl Registry {
             heads.mark_unchanged();
             beats.mark_unchanged();
             let sensed = sense(view);
-            let until = look().await.map(|until| until.max(Instant::now() + LOOK_AGAIN));
+            let until;
+            (known, until) = look(known).await;
+            let until = until.map(|until| until.max(Instant::now() + LOOK_AGAIN));
             while sense(view) == sensed {
                 // The view lives as long as its registry, so neither sender is gone.
                 let moved = async { tokio::select!(_ = heads.changed() => {}, _ = beats.changed() => {}) };

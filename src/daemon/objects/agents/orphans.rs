@@ -1,14 +1,14 @@
 //! A relay's end is the end of what it still held.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::placement::{Incarnations, orphans};
 use omnirelay_core::text::chain;
 use omnirelay_store::{COMMIT_WRITES_MAX, CommitError, Version, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::AgentValue;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::{AGENT, Agents};
@@ -34,26 +34,25 @@ struct Seen {
 impl Agents {
     /// Deletes the placements of relays that have ended, as every daemon does, for ever. Nobody sees them meanwhile.
     pub async fn drop_orphans(&self) {
-        let clean = Mutex::default();
         // With a beat it is known which relays live.
-        self.registry.react(|view| view.contact().beats(), || self.look(&clean)).await;
+        let look = async |clean| (self.look(clean).await, None);
+        self.registry.react_with(None, |view| view.contact().beats(), look).await;
     }
 
-    async fn look(&self, clean: &Mutex<Option<Seen>>) -> Option<Instant> {
+    /// Answers what it has found in order, if it has; `clean` is what the look before has.
+    async fn look(&self, clean: Option<Seen>) -> Option<Seen> {
         // However often agents come and go, they are read no more often.
         sleep(LOOK_EVERY).await;
         let view = self.registry.view();
         if !view.head().caught_up || view.spares_all() {
-            *lock(clean) = None;
             return None;
         }
         // Read before the agents: what they name is older, or they have changed since.
         let seen = Seen { relays: relays::incarnations(view), agents: view.changed(&AGENT) };
-        if lock(clean).as_ref() == Some(&seen) {
-            return None;
+        if clean.as_ref() == Some(&seen) {
+            return clean;
         }
-        let dropped = self.drop_some(&seen.relays).await;
-        *lock(clean) = match dropped {
+        match self.drop_some(&seen.relays).await {
             Ok(true) => Some(seen),
             Ok(false) => None,
             Err(error) => {
@@ -61,8 +60,7 @@ impl Agents {
                 debug!(error = %chain(&error), "placements of ended relays were not deleted");
                 None
             }
-        };
-        None
+        }
     }
 
     /// Deletes placements, a batch at a time. True: none was left.
@@ -122,8 +120,4 @@ impl Agents {
         let deletions = orphans.iter().map(|(record, _)| Write::Delete { id: record.record.id.clone() });
         Plan::read_in(epoch).expect(versions).write(deletions)
     }
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,6 @@
 //! What is done without being asked: what should live is refreshed, and what waits for the store is written.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
@@ -29,19 +28,23 @@ struct Due {
 impl Pool {
     /// Keeps the store as memory wants it, and what should live from running out; for ever.
     pub async fn run(&self) {
-        let rest_until = Mutex::new(Instant::now());
-        self.registry.react(|view| view.contact().beats(), || self.look(&rest_until)).await;
+        let look = async |mut rest_until| {
+            let again = self.look(&mut rest_until).await;
+            (rest_until, again)
+        };
+        self.registry.react_with(Instant::now(), |view| view.contact().beats(), look).await;
     }
 
-    /// Answers when to look again before the next beat: what is pushed sees to itself.
-    async fn look(&self, rest_until: &Mutex<Instant>) -> Option<Instant> {
+    /// Answers when to look again before the next beat: what is pushed sees to itself. What the store refuses has until
+    /// `rest_until`.
+    async fn look(&self, rest_until: &mut Instant) -> Option<Instant> {
         let session = self.session().filter(|_| self.take_in_epoch())?;
         self.drop_expired();
         // Even where the log cannot be read: what is true must not run out over it.
         let refreshed = self.refresh_due(&session).await;
         let is_heard = self.registry.view().silence().is_none();
-        if is_heard && *lock(rest_until) <= Instant::now() && !self.flush().await {
-            *lock(rest_until) = Instant::now() + REFUSED_WAIT;
+        if is_heard && *rest_until <= Instant::now() && !self.flush().await {
+            *rest_until = Instant::now() + REFUSED_WAIT;
         }
         let (memory, now) = (self.lock(), Instant::now());
         let refreshes = memory.shelves.values().filter_map(|shelf| shelf.refresh_at);
@@ -251,8 +254,4 @@ impl Flush<'_> {
         self.unaudited.pop_front();
         self.pool.lock().unaudited.retain(|kept| kept.key != trail.key);
     }
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

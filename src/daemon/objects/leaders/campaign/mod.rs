@@ -26,11 +26,10 @@ use crate::daemon::metrics::LeadershipMetrics;
 use crate::daemon::objects::peers::{self, Roster, session_id};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::reactor::LOOK_AGAIN;
 
 /// How long a node that stops may take to hand over what it leads.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);
-/// The shortest time between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// How a node campaigns.
 #[derive(Clone, Debug)]
