@@ -9,6 +9,7 @@ mod reader;
 use std::time::Duration;
 
 use omnirelay_store::{Commit, CommitError, Committed, Fence, GroupRef, Kind, Precondition, StoreError};
+use tokio::time::Instant;
 use tracing::error;
 
 use super::Registry;
@@ -98,7 +99,7 @@ impl Registry {
             if let CommitError::Conflict { id, .. } = &refused
                 && self.view().mirrored().contains(&id.kind)
             {
-                self.catch_up().await;
+                self.catch_up(&refused, Instant::now() + act.within).await;
             }
             refusal = Some(refused);
         }

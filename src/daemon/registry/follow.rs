@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_store::{
-    Beat, Epoch, Kind, Leases, LogEntry, LogPage, PAGE_MAX, Pulse, Record, Revision, Scan, Store, StoreError,
+    Beat, CommitError, Epoch, Kind, Leases, LogEntry, LogPage, PAGE_MAX, Pulse, Record, Revision, Scan,
+    Store, StoreError, Version,
 };
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
@@ -249,7 +250,7 @@ pub async fn wait_for(view: &View, revision: Revision) {
 }
 
 /// How long somebody waits to know all that the store knew.
-const SEE_ALL_MAX: Duration = Duration::from_millis(500);
+pub(super) const SEE_ALL_MAX: Duration = Duration::from_millis(500);
 
 impl Registry {
     /// Waits a moment until the view shows all that the store had when this was called: whoever was told of it at
@@ -263,6 +264,19 @@ impl Registry {
         };
         // Whoever is still behind then is told so by the view.
         let _ = timeout(SEE_ALL_MAX, seen).await;
+    }
+
+    /// Waits until the view shows what the store had when it refused a commit, at most until then; whether it does.
+    pub(in crate::daemon) async fn catch_up(&self, refused: &CommitError, until: Instant) -> bool {
+        let CommitError::Conflict { id, expected, .. } = refused else {
+            self.see_all().await;
+            return true;
+        };
+        let (view, mut head) = (self.view(), self.view().follow_head());
+        let epoch = view.head().epoch;
+        let shown = || view.get(id).map_or(Version(0), |record| record.record.version);
+        let moved = head.wait_for(|head| head.epoch != epoch || shown() != *expected);
+        timeout_at(until, moved).await.is_ok()
     }
 
     /// What `read` finds in the view. Where it meets what is past its deadline, the store is asked first: another

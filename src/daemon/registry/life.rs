@@ -21,6 +21,7 @@ use omnirelay_wire::fault::Fault;
 
 use super::Registry;
 use super::act::{Act, Authority, Plan};
+use super::follow::SEE_ALL_MAX;
 use super::refresh::Refreshed;
 use super::view::{Tenancy, ViewRecord};
 use error::unavailable;
@@ -199,15 +200,28 @@ impl Registry {
                 Refreshed::Deferred => return Ok(Kept::Deferred),
                 Refreshed::Over => {}
             }
-            match self.write_anew(&now, wanted).await {
+            let refused = match self.write_anew(&now, wanted).await {
                 Ok(()) => return Ok(Kept::Lives),
-                Err(LifeError::Commit(CommitError::Conflict { .. })) => tried = Some(now.record.version),
-                Err(LifeError::Held) => {}
-                Err(error) => return Err(error),
+                Err(refused) => refused,
+            };
+            match &refused {
+                LifeError::Commit(CommitError::Conflict { .. }) => tried = Some(now.record.version),
+                LifeError::Held => {}
+                LifeError::Commit(_) | LifeError::TooManyWait(_) => return Err(refused),
             }
-            self.catch_up().await;
+            self.see_what_overtook(&refused).await;
         }
         Err(LifeError::Held)
+    }
+
+    /// Waits a moment until the view shows what was faster than a registration.
+    pub(in crate::daemon) async fn see_what_overtook(&self, refused: &LifeError) {
+        match refused {
+            LifeError::Commit(refused) => {
+                self.catch_up(refused, Instant::now() + SEE_ALL_MAX).await;
+            }
+            LifeError::Held | LifeError::TooManyWait(_) => self.see_all().await,
+        }
     }
 
     /// What is not found is gone, unless the view does not know all yet: others may just have brought it back.

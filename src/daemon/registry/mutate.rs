@@ -157,9 +157,10 @@ impl Registry {
                 Ok(answer) => return Ok(answer),
                 Err(refused) => refused,
             };
-            if tries == TRIES_MAX || !self.has_passed(&refused, until).await {
+            if tries == TRIES_MAX {
                 return Err(refused.into_fault());
             }
+            self.pass(mutation, refused, until).await?;
         }
     }
 
@@ -186,7 +187,7 @@ impl Registry {
         match self.attempt(&act, plan).await {
             Ok(committed) => self.answer(mutation, decision, epoch, committed).map_err(Refused::Finally),
             Err(error @ CommitError::Conflict { .. }) if may_decide_again(mutation) => {
-                Err(Refused::Behind(commit_fault(mutation, &error)))
+                Err(Refused::Behind(commit_fault(mutation, &error), error))
             }
             Err(error) => Err(self.refuse_commit(mutation, epoch, &error)),
         }
@@ -278,14 +279,6 @@ impl Registry {
     fn settled(&self, mutation: &Mutation<'_>, changed: bool) -> Settled {
         let head = self.view().head();
         Settled { cursor: Cursor::at(head.epoch, head.revision), changed, dry_run: mutation.dry_run }
-    }
-
-    /// Waits a moment until the view has seen what the store had when it refused.
-    pub(in crate::daemon) async fn catch_up(&self) {
-        let before = self.view().head().revision;
-        let mut head = self.view().follow_head();
-        let moved = head.wait_for(|head| head.revision > before);
-        let _ = timeout(Duration::from_millis(100), moved).await;
     }
 }
 

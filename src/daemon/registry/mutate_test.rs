@@ -283,3 +283,33 @@ async fn a_version_is_refused_for_what_the_store_says_and_not_for_what_the_view_
         assert!(!fault.details.contains_key("actualVersion"), "{ill:?}: {fault}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_expects_no_version_waits_for_a_view_that_is_behind() {
+    let inner = memory();
+    let store = Faulty::over(inner.clone());
+    write(inner.as_ref(), vec![put("first")]).await;
+    let daemon = over(store.clone()).await;
+    store.fall_ill([Call::Log], Ill::Waits);
+    for value in ["second", "third"] {
+        write(inner.as_ref(), vec![put(value)]).await;
+        sleep(MS * 10).await;
+    }
+    assert_eq!(version(&daemon.registry), 2, "the view is behind");
+    let well_again = async {
+        sleep(MS * 1500).await;
+        store.recover();
+    };
+    let (changed, ()) = tokio::join!(append(&daemon.registry, None), well_again);
+    changed.unwrap();
+    let value = daemon.registry.view().get(&thing()).map(|record| record.record.value.clone());
+    assert_eq!(value.as_deref(), Some(&b"third and more"[..]));
+    // And is told so when that takes longer than it can wait.
+    store.fall_ill([Call::Log], Ill::Waits);
+    for value in ["fifth", "sixth"] {
+        write(inner.as_ref(), vec![put(value)]).await;
+        sleep(MS * 10).await;
+    }
+    let fault = append(&daemon.registry, None).await.unwrap_err();
+    assert_eq!((fault.code, fault.reason.as_ref()), (Code::Unavailable, "STORE_UNAVAILABLE"), "{fault}");
+}

@@ -135,7 +135,9 @@ impl Relays {
             self.check_room(&id)?;
             match self.try_register(&id, &value, until).await {
                 Ok(()) => return Ok(()),
-                Err(error) if error.is_overtaken() && tries < TRIES_MAX => self.registry.catch_up().await,
+                Err(error) if error.is_overtaken() && tries < TRIES_MAX => {
+                    self.registry.see_what_overtook(&error).await;
+                }
                 Err(error) => return Err(error.fault(REGISTER)),
             }
         }

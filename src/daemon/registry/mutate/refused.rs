@@ -23,8 +23,8 @@ const ANSWER_TIME: Duration = Duration::from_millis(200);
 /// Why a mutation was not carried out just now, with what its caller is told if it is not decided again.
 pub(super) enum Refused {
     Finally(Fault),
-    /// Somebody was faster, and the view is about to show it.
-    Behind(Fault),
+    /// Somebody was faster, and the view is about to show what stood in the way.
+    Behind(Fault, CommitError),
     /// The registry has begun another epoch than this one.
     OfEpoch(Epoch, Fault),
     /// A new epoch has lost these records, which are about to be there again.
@@ -39,9 +39,10 @@ impl Refused {
 
     pub fn into_fault(self) -> Fault {
         match self {
-            Self::Finally(fault) | Self::Behind(fault) | Self::OfEpoch(_, fault) | Self::Lost(_, fault) => {
-                fault
-            }
+            Self::Finally(fault)
+            | Self::Behind(fault, _)
+            | Self::OfEpoch(_, fault)
+            | Self::Lost(_, fault) => fault,
         }
     }
 }
@@ -75,8 +76,8 @@ impl Registry {
                     None => fault,
                 })
             }
-            Err(CommitError::Conflict { actual, .. }) if is_met(mutation.expected, actual) => {
-                Refused::Behind(unavailable(mutation, "this daemon is behind the store"))
+            Err(conflict @ CommitError::Conflict { actual, .. }) if is_met(mutation.expected, actual) => {
+                Refused::Behind(behind(mutation), conflict)
             }
             Err(CommitError::Conflict { actual, .. }) => {
                 Refused::Finally(conflict_fault(mutation, wanted, actual))
@@ -109,19 +110,28 @@ impl Registry {
         }
     }
 
-    /// Waits for what has refused a mutation to pass, at most until then; whether it is to be decided again.
-    pub(super) async fn has_passed(&self, refused: &Refused, until: Instant) -> bool {
-        match refused {
-            Refused::Finally(_) => false,
-            // Let the view catch up with the store before deciding again.
-            Refused::Behind(_) => {
-                self.catch_up().await;
-                true
-            }
-            Refused::OfEpoch(epoch, _) => self.left(*epoch, until).await,
-            Refused::Lost(ids, _) => self.come_back(ids, until).await,
-        }
+    /// Waits for what has refused a mutation to pass, at most until then.
+    ///
+    /// # Errors
+    /// What the caller is told when it has not.
+    pub(super) async fn pass(
+        &self,
+        mutation: &Mutation<'_>,
+        refused: Refused,
+        until: Instant,
+    ) -> Result<(), Fault> {
+        let (passed, fault) = match refused {
+            Refused::Finally(fault) => (false, fault),
+            Refused::Behind(_, conflict) => (self.catch_up(&conflict, until).await, behind(mutation)),
+            Refused::OfEpoch(epoch, fault) => (self.left(epoch, until).await, fault),
+            Refused::Lost(ids, fault) => (self.come_back(&ids, until).await, fault),
+        };
+        if passed { Ok(()) } else { Err(fault) }
     }
+}
+
+fn behind(mutation: &Mutation<'_>) -> Fault {
+    unavailable(mutation, "this daemon is behind the store")
 }
 
 /// An object that is not what the caller expects.

@@ -130,7 +130,7 @@ async fn a_daemon_that_is_behind_does_not_say_that_it_is_so_already() {
     let uncordon = pb::UncordonPeerRequest { node_id: "a".to_owned(), ..Default::default() };
     a.peers.uncordon(called(uncordon, |_| {})).await.unwrap();
     let outcome = b.peers.cordon(called(cordon("a", "disk"), |_| {})).await;
-    assert_eq!(reason_of(outcome), "VERSION_CONFLICT", "its view still shows the cordon");
+    assert_eq!(reason_of(outcome), "STORE_UNAVAILABLE", "its view still shows the cordon");
 }
 
 #[tokio::test(start_paused = true)]
