@@ -10,9 +10,7 @@ use omnirelay_store::redis::url::RedisUrl;
 use omnirelay_store::{EmbeddedStore, MemoryStore, RedisStore, Store};
 
 use super::config::Config;
-
-/// How long before its deadline a session stops trusting what was granted to it.
-pub const SESSION_MARGIN: Duration = Duration::from_millis(250);
+use super::registry::own::margin;
 
 /// What every node of a process gets its store from.
 #[derive(Clone)]
@@ -50,7 +48,8 @@ impl Stores {
     ) -> Result<Self, OpenError> {
         if let Some((url, options)) = redis {
             let cluster = config.node.cluster.clone();
-            let quarantine = config.session_ttl() + SESSION_MARGIN;
+            let ttl = config.session_ttl();
+            let quarantine = ttl + margin(ttl);
             return Ok(Self::Redis(Box::new(Mesh { url, options, cluster, quarantine })));
         }
         Ok(Self::One(match config.store.url.as_str() {

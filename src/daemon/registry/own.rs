@@ -8,11 +8,6 @@ use omnirelay_store::{Epoch, Group, GroupId, GroupRef};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How much earlier than the store a holder takes its group for over.
-const MARGIN: Duration = Duration::from_millis(250);
-/// For a short group the margin is this part of its time to live.
-const MARGIN_PART: u32 = 8;
-
 /// A group of this node.
 struct Own {
     of: GroupRef,
@@ -146,6 +141,12 @@ impl OwnGroups {
     }
 }
 
+/// How much earlier than the store whoever holds a session, or another group, takes it for over: a quarter of a second,
+/// and of a short one an eighth.
+pub fn margin(ttl: Duration) -> Duration {
+    Duration::from_millis(250).min(ttl / 8)
+}
+
 fn valid_until(asked: Instant, ttl: Duration) -> Instant {
-    asked + ttl.saturating_sub(MARGIN.min(ttl / MARGIN_PART))
+    asked + ttl.saturating_sub(margin(ttl))
 }
