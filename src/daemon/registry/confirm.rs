@@ -98,9 +98,7 @@ async fn confirm_once(registry: &Registry) -> bool {
         }
         Err(error) => {
             debug!(error = %chain(&error), "confirmation failed");
-            if let StoreError::EpochChanged { current } = error {
-                view.contact().note_epoch(current);
-            }
+            view.contact().heed(&error);
         }
     }
     false

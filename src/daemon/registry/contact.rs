@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
-use omnirelay_store::Epoch;
+use omnirelay_store::{Epoch, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -169,6 +169,13 @@ impl Contact {
             *news != before
         });
         self.answered.notify_waiters();
+    }
+
+    /// A refusal in another epoch is news to the view as well.
+    pub fn heed(&self, refusal: &StoreError) {
+        if let StoreError::EpochChanged { current } = refusal {
+            self.note_epoch(*current);
+        }
     }
 
     /// Notes an epoch that the store named in a refusal.

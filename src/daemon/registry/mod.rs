@@ -221,7 +221,11 @@ impl Registry {
         let epoch = commit.epoch;
         let late = |_| Err(StoreError::OutcomeUnknown("no answer in time".into()).into());
         let committed = tokio::time::timeout(within, self.store.commit(commit)).await.unwrap_or_else(late);
-        let committed = committed.inspect_err(|error| self.note_epoch_of(error));
+        let committed = committed.inspect_err(|error| {
+            if let CommitError::Store(error) = error {
+                self.view.contact().heed(error);
+            }
+        });
         self.note_refused(&committed);
         let committed = committed?;
         if let Committed::Done(entry) = &committed {
@@ -257,13 +261,6 @@ impl Registry {
                 tracing::warn!(scope, token, current, "commit refused: its fence is stale");
             }
             Err(_) => {}
-        }
-    }
-
-    /// A refusal in another epoch is news to the view as well.
-    fn note_epoch_of(&self, error: &CommitError) {
-        if let CommitError::Store(StoreError::EpochChanged { current }) = error {
-            self.view.contact().note_epoch(*current);
         }
     }
 

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use futures_util::stream::iter;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_store::{Beat, GroupRef, PAGE_MAX, Pulse, RecordId, StoreError};
+use omnirelay_store::{Beat, GroupRef, PAGE_MAX, Pulse, RecordId};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info};
@@ -219,9 +219,7 @@ impl Registry {
                 return Some(beat);
             }
             Ok(Err(error)) => {
-                if let StoreError::EpochChanged { current } = &error {
-                    self.view().contact().note_epoch(*current);
-                }
+                self.view().contact().heed(&error);
                 debug!(error = %chain(&error), groups = groups.len(), "groups were not refreshed; trying again");
             }
             Err(_) => debug!(groups = groups.len(), "groups were not refreshed in time; trying again"),

@@ -39,7 +39,8 @@ impl Registry {
         secret: &str,
     ) -> Result<Opened, StoreError> {
         let open = OpenGroup { epoch, id, ttl, secret: secret.to_owned() };
-        self.told_of_epoch(in_time(CALL_TIMEOUT, self.store().open_group(open)).await)
+        let opened = in_time(CALL_TIMEOUT, self.store().open_group(open)).await;
+        opened.inspect_err(|error| self.view().contact().heed(error))
     }
 
     /// Renews groups that their owners see to, all at once: until when each lives, `None` for one that is over. `grace`
@@ -55,8 +56,8 @@ impl Registry {
         // What moves is told by the heartbeat.
         let moved_since = Millis(u64::MAX);
         let pulse = Pulse { epoch: Some(self.view().head().epoch), renew, moved_since, grace };
-        let beat = self.told_of_epoch(in_time(CALL_TIMEOUT, self.store().pulse(pulse)).await)?;
-        Ok(beat.renewed)
+        let beat = in_time(CALL_TIMEOUT, self.store().pulse(pulse)).await;
+        Ok(beat.inspect_err(|error| self.view().contact().heed(error))?.renewed)
     }
 
     /// Ends a group now, and renews it no more.
@@ -74,14 +75,5 @@ impl Registry {
     /// Those of the store.
     pub async fn ask_epoch(&self) -> Result<Epoch, StoreError> {
         in_time(CALL_TIMEOUT, self.store().pulse(Pulse::default())).await.map(|beat| beat.epoch)
-    }
-
-    /// A refusal in another epoch is news to the view as well.
-    fn told_of_epoch<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
-        answer.inspect_err(|error| {
-            if let StoreError::EpochChanged { current } = error {
-                self.view().contact().note_epoch(*current);
-            }
-        })
     }
 }
