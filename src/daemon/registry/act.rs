@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use super::Registry;
+use super::follow::SEE_ALL_MAX;
 use crate::daemon::audit;
 pub use plan::Plan;
 pub use reader::Reader;
@@ -98,8 +99,9 @@ impl Registry {
             }
             if let CommitError::Conflict { id, .. } = &refused
                 && self.view().mirrored().contains(&id.kind)
+                && !self.catch_up(&refused, Instant::now() + SEE_ALL_MAX).await
             {
-                self.catch_up(&refused, Instant::now() + act.within).await;
+                return Err(refused.into());
             }
             refusal = Some(refused);
         }

@@ -8,7 +8,7 @@ use omnirelay_store::{
     Beat, CommitError, Epoch, Kind, Leases, LogEntry, LogPage, PAGE_MAX, Pulse, Record, Revision, Scan,
     Store, StoreError, Version,
 };
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::Registry;
@@ -119,7 +119,7 @@ async fn follow(registry: &Registry) -> Reload {
             Err(error) => return Reload::Failed(error),
         }
         if registry.view().head() == head && asked.elapsed() < NOTHING_NEW {
-            tokio::time::sleep(NOTHING_NEW).await;
+            sleep(NOTHING_NEW).await;
         }
     }
 }
@@ -128,7 +128,7 @@ async fn follow(registry: &Registry) -> Reload {
 async fn left_behind(view: &View) {
     loop {
         let seen = view.head();
-        tokio::time::sleep(BEHIND_MAX).await;
+        sleep(BEHIND_MAX).await;
         if view.is_behind() && view.head() == seen {
             return;
         }
@@ -251,32 +251,56 @@ pub async fn wait_for(view: &View, revision: Revision) {
 
 /// How long somebody waits to know all that the store knew.
 pub(super) const SEE_ALL_MAX: Duration = Duration::from_millis(500);
+/// What has refused a commit is shown sooner as a rule, without asking for a beat.
+const SHOWN_SOON: Duration = Duration::from_millis(20);
 
 impl Registry {
     /// Waits a moment until the view shows all that the store had when this was called: whoever was told of it at
     /// another daemon may be faster here than the log. At once while the store is silent.
     pub(in crate::daemon) async fn see_all(&self) {
-        let (view, asked) = (self.view(), Instant::now());
-        view.ask_beat();
-        let seen = async {
-            view.contact().heard_since(asked).await;
-            wait_for(view, view.heard_of()).await;
-        };
         // Whoever is still behind then is told so by the view.
-        let _ = timeout(SEE_ALL_MAX, seen).await;
+        let _ = timeout(SEE_ALL_MAX, self.all_seen()).await;
     }
 
-    /// Waits until the view shows what the store had when it refused a commit, at most until then; whether it does.
+    async fn all_seen(&self) {
+        let (view, asked) = (self.view(), Instant::now());
+        view.ask_beat();
+        view.contact().heard_since(asked).await;
+        wait_for(view, view.heard_of()).await;
+    }
+
+    /// Waits until the view shows what stood in the way of a commit, or something newer, at most until then; whether it
+    /// does.
     pub(in crate::daemon) async fn catch_up(&self, refused: &CommitError, until: Instant) -> bool {
-        let CommitError::Conflict { id, expected, .. } = refused else {
-            self.see_all().await;
-            return true;
+        let CommitError::Conflict { id, expected, actual } = refused else {
+            return timeout_at(until, self.all_seen()).await.is_ok();
         };
-        let (view, mut head) = (self.view(), self.view().follow_head());
-        let epoch = view.head().epoch;
-        let shown = || view.get(id).map_or(Version(0), |record| record.record.version);
-        let moved = head.wait_for(|head| head.epoch != epoch || shown() != *expected);
-        timeout_at(until, moved).await.is_ok()
+        let view = self.view();
+        let (mut heads, mut beats) = (view.follow_head(), view.contact().follow_beats());
+        let shown = async {
+            // Not looked at under the head's lock, which the view takes under its own.
+            while view.get(id).map_or(Version(0), |record| record.record.version) == *expected
+                || view.get(id).is_some_and(|record| record.record.version < *actual)
+            {
+                // With a beat, groups end and their records with them.
+                tokio::select! {
+                    _ = heads.changed() => {}
+                    _ = beats.changed() => {}
+                }
+            }
+        };
+        // It may have come and gone between two looks.
+        let all_seen = async {
+            sleep(SHOWN_SOON).await;
+            self.all_seen().await;
+        };
+        let either = async {
+            tokio::select! {
+                () = shown => {}
+                () = all_seen => {}
+            }
+        };
+        timeout_at(until, either).await.is_ok()
     }
 
     /// What `read` finds in the view. Where it meets what is past its deadline, the store is asked first: another

@@ -158,7 +158,7 @@ impl Registry {
                 Err(refused) => refused,
             };
             if tries == TRIES_MAX {
-                return Err(refused.into_fault());
+                return Err(refused.into_fault(mutation));
             }
             self.pass(mutation, refused, until).await?;
         }
@@ -187,7 +187,7 @@ impl Registry {
         match self.attempt(&act, plan).await {
             Ok(committed) => self.answer(mutation, decision, epoch, committed).map_err(Refused::Finally),
             Err(error @ CommitError::Conflict { .. }) if may_decide_again(mutation) => {
-                Err(Refused::Behind(commit_fault(mutation, &error), error))
+                Err(Refused::Behind(error))
             }
             Err(error) => Err(self.refuse_commit(mutation, epoch, &error)),
         }

@@ -190,12 +190,12 @@ async fn a_change_that_meets_another_epoch_is_decided_again_in_it_unless_it_expe
         store.swap(next.clone());
         let changed = append(&daemon.registry, expected).await;
         assert_eq!(changed.err().map(|fault| fault.reason.into_owned()).as_deref(), reason, "{expected:?}");
-        let value = next.scan(all()).await.unwrap().records.remove(0).value;
+        let value = next.scan(all_things()).await.unwrap().records.remove(0).value;
         assert_eq!(value, if reason.is_none() { "copy and more" } else { "copy" }, "{expected:?}");
     }
 }
 
-fn all() -> omnirelay_store::Scan {
+fn all_things() -> omnirelay_store::Scan {
     omnirelay_store::Scan { kind: THING, after: None, backwards: false, limit: 10 }
 }
 
@@ -312,4 +312,42 @@ async fn a_change_that_expects_no_version_waits_for_a_view_that_is_behind() {
     }
     let fault = append(&daemon.registry, None).await.unwrap_err();
     assert_eq!((fault.code, fault.reason.as_ref()), (Code::Unavailable, "STORE_UNAVAILABLE"), "{fault}");
+}
+
+/// The view is written while others look at it to see whether they have caught up. On threads of its own: those that
+/// block each other for ever would keep any timer from being heard.
+#[test]
+fn many_who_change_the_same_thing_lose_nothing_and_come_to_an_end() {
+    let (ended, outcome) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(4).enable_all().build().unwrap();
+        ended.send(runtime.block_on(change_at_once())).unwrap();
+    });
+    let (made, value) = outcome.recv_timeout(Duration::from_secs(60)).expect("nobody waits for ever");
+    assert_eq!((value.matches(" and more").count(), made > 100), (made, true));
+}
+
+/// How many changes were made, and what came of them.
+async fn change_at_once() -> (usize, String) {
+    let store = Arc::new(MemoryStore::system());
+    write(store.as_ref(), vec![put("first")]).await;
+    let daemon = over(store.clone()).await;
+    let mut callers = JoinSet::new();
+    for _ in 0..8 {
+        let registry = daemon.registry.clone();
+        callers.spawn(async move {
+            let mut made = 0;
+            for _ in 0..100 {
+                match append(&registry, None).await {
+                    Ok(_) => made += 1,
+                    Err(fault) => assert_eq!(fault.reason, "STORE_UNAVAILABLE", "{fault}"),
+                }
+            }
+            made
+        });
+    }
+    let made = callers.join_all().await.into_iter().sum();
+    let value = store.scan(all_things()).await.unwrap().records.remove(0).value;
+    (made, String::from_utf8_lossy(&value).into_owned())
 }

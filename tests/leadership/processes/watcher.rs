@@ -159,22 +159,23 @@ impl Reader {
         self.after = entry.revision;
     }
 
-    /// What the audit trail says that happened, in its own words; an end is that of the grant `before`,
-    /// which is known of the scopes whose leases it changed.
+    /// What the audit trail says that happened, in its own words; an end is that of the grant `before`, where the entry
+    /// has changed the lease.
     fn note_audit(&self, record: &Record, before: &BTreeMap<String, Granted>) {
         let audit = AuditValue::decode(record.value.clone()).unwrap_or_default();
         let Some(scope) = audit.object.strip_prefix("leadership/") else { return };
         let push = |term: u64, action| {
             self.recorder.push(Event::Audited { scope: scope.to_owned(), epoch: self.epoch.0, term, action });
         };
+        let last = before.get(scope).or_else(|| self.granted.get(scope)).map_or(0, |last| last.term);
         let term = audit.changes.iter().find_map(|line| line.strip_prefix("term: ")?.parse().ok());
         match audit.action.as_str() {
             "leaders.elected" => push(term.unwrap_or(0), Action::Granted),
             "leaders.handed-over" => {
                 push(term.unwrap_or(0), Action::Granted);
-                push(before.get(scope).map_or(0, |last| last.term), Action::Ended);
+                push(last, Action::Ended);
             }
-            "leaders.stepped-down" => push(before.get(scope).map_or(0, |last| last.term), Action::Ended),
+            "leaders.stepped-down" => push(last, Action::Ended),
             _ => {}
         }
     }

@@ -14,8 +14,8 @@ use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::registry::whole::lost;
 use crate::daemon::surface::IfMatch;
 
-/// How long it waits for a new epoch to be read and for what that has lost to be restored: each node restores its own
-/// record within a second.
+/// How long it waits for a view that is behind, for a new epoch to be read, and for what that has lost to be restored:
+/// each node restores its own record within a second.
 const PASS_WAIT: Duration = Duration::from_secs(4);
 /// How much of a caller's time is left for the answer.
 const ANSWER_TIME: Duration = Duration::from_millis(200);
@@ -24,7 +24,7 @@ const ANSWER_TIME: Duration = Duration::from_millis(200);
 pub(super) enum Refused {
     Finally(Fault),
     /// Somebody was faster, and the view is about to show what stood in the way.
-    Behind(Fault, CommitError),
+    Behind(CommitError),
     /// The registry has begun another epoch than this one.
     OfEpoch(Epoch, Fault),
     /// A new epoch has lost these records, which are about to be there again.
@@ -37,12 +37,10 @@ impl Refused {
         Self::Lost(ids, unavailable(mutation, &why))
     }
 
-    pub fn into_fault(self) -> Fault {
+    pub fn into_fault(self, mutation: &Mutation<'_>) -> Fault {
         match self {
-            Self::Finally(fault)
-            | Self::Behind(fault, _)
-            | Self::OfEpoch(_, fault)
-            | Self::Lost(_, fault) => fault,
+            Self::Finally(fault) | Self::OfEpoch(_, fault) | Self::Lost(_, fault) => fault,
+            Self::Behind(_) => unavailable(mutation, "others change the same all the time"),
         }
     }
 }
@@ -77,7 +75,7 @@ impl Registry {
                 })
             }
             Err(conflict @ CommitError::Conflict { actual, .. }) if is_met(mutation.expected, actual) => {
-                Refused::Behind(behind(mutation), conflict)
+                Refused::Behind(conflict)
             }
             Err(CommitError::Conflict { actual, .. }) => {
                 Refused::Finally(conflict_fault(mutation, wanted, actual))
@@ -122,16 +120,15 @@ impl Registry {
     ) -> Result<(), Fault> {
         let (passed, fault) = match refused {
             Refused::Finally(fault) => (false, fault),
-            Refused::Behind(_, conflict) => (self.catch_up(&conflict, until).await, behind(mutation)),
+            Refused::Behind(conflict) => {
+                let fault = unavailable(mutation, "this daemon is behind the store");
+                (self.catch_up(&conflict, until).await, fault)
+            }
             Refused::OfEpoch(epoch, fault) => (self.left(epoch, until).await, fault),
             Refused::Lost(ids, fault) => (self.come_back(&ids, until).await, fault),
         };
         if passed { Ok(()) } else { Err(fault) }
     }
-}
-
-fn behind(mutation: &Mutation<'_>) -> Fault {
-    unavailable(mutation, "this daemon is behind the store")
 }
 
 /// An object that is not what the caller expects.
