@@ -8,7 +8,7 @@ use omnirelay_store::{
     Beat, CommitError, Epoch, Kind, Leases, LogEntry, LogPage, PAGE_MAX, Pulse, Record, Revision, Scan,
     Store, StoreError, Version,
 };
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::Registry;
@@ -275,32 +275,21 @@ impl Registry {
         let CommitError::Conflict { id, expected, actual } = refused else {
             return timeout_at(until, self.all_seen()).await.is_ok();
         };
-        let view = self.view();
-        let (mut heads, mut beats) = (view.follow_head(), view.contact().follow_beats());
-        let shown = async {
-            // Not looked at under the head's lock, which the view takes under its own.
-            while view.get(id).map_or(Version(0), |record| record.record.version) == *expected
-                || view.get(id).is_some_and(|record| record.record.version < *actual)
-            {
-                // With a beat, groups end and their records with them.
-                tokio::select! {
-                    _ = heads.changed() => {}
-                    _ = beats.changed() => {}
-                }
-            }
-        };
-        // It may have come and gone between two looks.
+        // With a beat, groups end and their records with them.
+        let shown = self.look_until_found(|view| {
+            let version = view.get(id).map_or(Version(0), |record| record.record.version);
+            (version != *expected && (version == Version(0) || version >= *actual)).then_some(())
+        });
         let all_seen = async {
             sleep(SHOWN_SOON).await;
             self.all_seen().await;
         };
-        let either = async {
-            tokio::select! {
-                () = shown => {}
-                () = all_seen => {}
-            }
-        };
-        timeout_at(until, either).await.is_ok()
+        tokio::select! {
+            biased;
+            () = shown => true,
+            () = all_seen => true,
+            () = sleep_until(until) => false,
+        }
     }
 
     /// What `read` finds in the view. Where it meets what is past its deadline, the store is asked first: another

@@ -161,6 +161,16 @@ async fn write(store: &dyn Store, writes: Vec<Write>) {
     store.commit(Commit { epoch, writes, writer: "b".to_owned(), ..Commit::default() }).await.unwrap();
 }
 
+/// Writes twice past a daemon that cannot read the log.
+async fn fall_behind(store: &Faulty, inner: &MemoryStore, ill: Ill) {
+    // The call under way hears of the second write; that of the third falls ill.
+    store.fall_ill([Call::Log], ill);
+    for value in ["second", "third"] {
+        write(inner, vec![put(value)]).await;
+        sleep(MS * 10).await;
+    }
+}
+
 /// A store with a thing in it, the daemon over it, and a store of a later epoch.
 async fn before_another_epoch() -> (Arc<Faulty>, Daemon, Arc<MemoryStore>) {
     let (store, clock) = (Faulty::over(memory()), PausedClock(Instant::now()));
@@ -258,12 +268,7 @@ async fn a_version_is_refused_for_what_the_store_says_and_not_for_what_the_view_
     let store = Faulty::over(inner.clone());
     write(inner.as_ref(), vec![put("first")]).await;
     let daemon = over(store.clone()).await;
-    // The call under way hears of the second write; that of the third hangs.
-    store.fall_ill([Call::Log], Ill::Hangs);
-    for value in ["second", "third"] {
-        write(inner.as_ref(), vec![put(value)]).await;
-        sleep(MS * 10).await;
-    }
+    fall_behind(&store, inner.as_ref(), Ill::Hangs).await;
     assert_eq!(version(&daemon.registry), 2, "the view is behind");
     for expected in [1, 9] {
         let fault = append(&daemon.registry, thing_now(expected)).await.unwrap_err();
@@ -290,11 +295,7 @@ async fn a_change_that_expects_no_version_waits_for_a_view_that_is_behind() {
     let store = Faulty::over(inner.clone());
     write(inner.as_ref(), vec![put("first")]).await;
     let daemon = over(store.clone()).await;
-    store.fall_ill([Call::Log], Ill::Waits);
-    for value in ["second", "third"] {
-        write(inner.as_ref(), vec![put(value)]).await;
-        sleep(MS * 10).await;
-    }
+    fall_behind(&store, inner.as_ref(), Ill::Waits).await;
     assert_eq!(version(&daemon.registry), 2, "the view is behind");
     let well_again = async {
         sleep(MS * 1500).await;
@@ -305,11 +306,7 @@ async fn a_change_that_expects_no_version_waits_for_a_view_that_is_behind() {
     let value = daemon.registry.view().get(&thing()).map(|record| record.record.value.clone());
     assert_eq!(value.as_deref(), Some(&b"third and more"[..]));
     // And is told so when that takes longer than it can wait.
-    store.fall_ill([Call::Log], Ill::Waits);
-    for value in ["fifth", "sixth"] {
-        write(inner.as_ref(), vec![put(value)]).await;
-        sleep(MS * 10).await;
-    }
+    fall_behind(&store, inner.as_ref(), Ill::Waits).await;
     let fault = append(&daemon.registry, None).await.unwrap_err();
     assert_eq!((fault.code, fault.reason.as_ref()), (Code::Unavailable, "STORE_UNAVAILABLE"), "{fault}");
 }

@@ -13,6 +13,21 @@ use super::view::View;
 pub const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 impl Registry {
+    /// Looks until it finds something: now, whenever the head of the view moves, with each beat that is answered, and
+    /// when the store falls silent or is heard again.
+    pub async fn look_until_found<T>(&self, mut look: impl FnMut(&View) -> Option<T>) -> T {
+        let view = self.view();
+        let (mut heads, mut beats) = (view.follow_head(), view.contact().follow_beats());
+        loop {
+            // Not under the head's lock, which the view takes under its own.
+            if let Some(found) = look(view) {
+                return found;
+            }
+            // The view lives as long as its registry, so neither sender is gone.
+            tokio::select!(_ = heads.changed() => {}, _ = beats.changed() => {});
+        }
+    }
+
     /// Looks once the view has loaded, and again whenever `sense` says something else than before the last look, or the
     /// instant has come that the look named; for ever. `sense` is asked whenever the head of the view moves, with each
     /// beat that is answered, and when the store falls silent or is heard again: what it reads of the view wakes at once,
