@@ -228,7 +228,7 @@ impl Flush<'_> {
                 self.note_audited(trail);
                 true
             }
-            Outcome::Unreachable => false,
+            Outcome::Unreachable | Outcome::SessionOver(_) => false,
             // One of them may be what the store stumbles over.
             Outcome::Refused(refused) if ids.len() > 1 && !refused.concerns_all => {
                 for id in ids {

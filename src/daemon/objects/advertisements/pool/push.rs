@@ -161,7 +161,7 @@ impl Running<'_> {
         let ids: Vec<String> = steps.iter().map(|step| step.register_id().clone()).collect();
         let _flight = Flight { pool: self.pool, producer, ids: &ids };
         let outcome = match self.reachable {
-            true => self.pool.write(producer, &ids, self.trail.as_ref()).await,
+            true => self.pool.write_soon(producer, &ids, self.trail.as_ref()).await,
             false => Outcome::Unreachable,
         };
         match outcome {
@@ -169,7 +169,7 @@ impl Running<'_> {
                 self.trail = None;
                 self.count(&steps);
             }
-            Outcome::Unreachable => {
+            Outcome::Unreachable | Outcome::SessionOver(_) => {
                 self.reachable = false;
                 self.pushed.deferred += steps.len();
                 self.count(&steps);

@@ -1,8 +1,10 @@
 //! How the store is brought to what memory wants.
 
+use std::time::Duration;
+
 use omnirelay_core::text::chain;
 use omnirelay_store::{CommitError, GroupId, GroupRef, Opened, StoreError, Write};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::memory::{ToWrite, Trail};
 use super::{Pool, Producer};
@@ -11,6 +13,8 @@ use crate::daemon::registry::act::{Act, Authority, Plan, Reader};
 
 /// How often a commit is made again whose group had ended.
 const TRIES_MAX: usize = 3;
+/// How long the next session is waited for: a node that is alive has it within a second.
+const SESSION_WAIT: Duration = Duration::from_secs(2);
 
 /// What is written of a producer, and the group that it is bound to.
 type Written = (GroupRef, Vec<ToWrite>);
@@ -20,6 +24,8 @@ pub(super) enum Outcome {
     Written,
     /// It was not, or nobody knows; memory still wants it.
     Unreachable,
+    /// It was not: the node has no session, or this one has ended.
+    SessionOver(Option<GroupRef>),
     Refused(Refused),
 }
 
@@ -32,6 +38,30 @@ pub(super) struct Refused {
 }
 
 impl Pool {
+    /// As [`Pool::write`]; when the session has ended, in the next one.
+    pub(super) async fn write_soon(
+        &self,
+        producer: &Producer,
+        ids: &[String],
+        trail: Option<&Trail>,
+    ) -> Outcome {
+        match self.write(producer, ids, trail).await {
+            Outcome::SessionOver(ended) if self.next_session(ended.as_ref()).await => {
+                self.write(producer, ids, trail).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Waits for another session than the one that has ended. False: there is none in time, or the store is silent.
+    async fn next_session(&self, ended: Option<&GroupRef>) -> bool {
+        let next = self.registry.look_until_found(|view| match view.silence() {
+            Some(_) => Some(false),
+            None => self.session().is_some_and(|session| Some(&session) != ended).then_some(true),
+        });
+        timeout(SESSION_WAIT, next).await.unwrap_or(false)
+    }
+
     /// Writes these entries of a producer as memory has them by then, in one commit.
     pub(super) async fn write(
         &self,
@@ -40,8 +70,8 @@ impl Pool {
         mut trail: Option<&Trail>,
     ) -> Outcome {
         let _turn = self.turn.lock().await;
-        let Some(session) = self.session() else { return Outcome::Unreachable };
-        let authority = Authority::Session(session);
+        let Some(session) = self.session() else { return Outcome::SessionOver(None) };
+        let authority = Authority::Session(session.clone());
         let act = Act { tries: TRIES_MAX, ..Act::new("advertisements.write", [ADVERTISEMENT], authority) };
         let decide = |reader: Reader<'_>| {
             match reader.refusal() {
@@ -61,7 +91,7 @@ impl Pool {
             }
             Ok(_) => Outcome::Written,
             Err(CommitError::Store(error)) => outcome_of(&error),
-            // The session has ended; the next one will do.
+            Err(CommitError::GroupOver(over)) if over == session => Outcome::SessionOver(Some(over)),
             Err(_) => Outcome::Unreachable,
         }
     }

@@ -34,6 +34,19 @@ async fn what_is_taken_in_while_the_store_is_away_is_shown_and_written_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_push_that_outlives_its_session_is_written_in_the_next() {
+    let store = memory();
+    let a = daemon(store.clone(), "a").await;
+    let ended = own_session(&a.registry).unwrap();
+    store.close_group(a.registry.view().head().epoch, ended.clone()).await.unwrap();
+    let begun = Instant::now();
+    assert_eq!(a.push(&catalogue(), &["r"], Rest::WithdrawAll).await, [1, 0, 0, 0, 0, 0]);
+    assert_ne!(own_session(&a.registry).unwrap(), ended);
+    assert_eq!(stored(store.as_ref(), "a").await, ["r/catalogue"]);
+    assert!(begun.elapsed() < SESSION, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_starts_without_its_store_takes_in_and_serves() {
     for (rest, left) in [(Rest::Stays, vec!["kept", "new", "old"]), (Rest::WithdrawAll, vec!["kept", "new"])]
     {
