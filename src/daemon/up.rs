@@ -115,7 +115,7 @@ pub struct Up {
     _directory: Directory,
 }
 
-/// Starts the nodes; returns when all are ready.
+/// Starts the nodes; returns when all are ready, or wait for their store.
 ///
 /// # Errors
 /// [`UpError`]; nothing runs then.
@@ -161,11 +161,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
         });
     }
     let fleet = Fleet::start(members, &stores, end.asked())?;
-    let up = Up { nodes, fleet, end, ready_file: options.ready_file.clone(), _directory: directory };
-    if up.awaited().is_none() {
-        up.say_ready()?;
-    }
-    Ok(up)
+    Ok(Up { nodes, fleet, end, ready_file: options.ready_file.clone(), _directory: directory })
 }
 
 /// The settings that all nodes share.
@@ -205,30 +201,25 @@ impl Up {
         self.fleet.awaited()
     }
 
-    /// Serves until Ctrl-C or SIGTERM, then lets every node leave. A second signal ends at once. Nodes that wait for
-    /// their store are said to be ready once they are.
+    /// Serves until Ctrl-C or SIGTERM, then lets every node leave. A second signal ends at once. That the nodes are
+    /// ready is said from here on, once they are: what the caller has to say of them comes before it.
     ///
     /// # Errors
     /// When signals cannot be waited for, or the ready file cannot be written.
     pub fn serve(self) -> Result<Exit, UpError> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(UpError::Signals)?;
+        let said = async {
+            self.fleet.ready().await;
+            self.say_ready()
+        };
         let served = runtime.block_on(async {
             tokio::select! {
                 () = self.end.asked() => Ok(()),
-                Err(error) = self.say_ready_late() => Err(error),
+                Err(error) = said => Err(error),
             }
         });
         drop(self);
         served.map(|()| Exit::Ok)
-    }
-
-    /// Waits for nodes that were not ready at the start; ends with an error or never.
-    async fn say_ready_late(&self) -> Result<(), UpError> {
-        if self.awaited().is_some() {
-            self.fleet.ready().await;
-            self.say_ready()?;
-        }
-        std::future::pending().await
     }
 
     fn say_ready(&self) -> Result<(), UpError> {

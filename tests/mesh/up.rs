@@ -1,6 +1,8 @@
 //! `omnirelay up` as a newcomer runs it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::process::{PATIENCE, clean};
+use crate::servers::eventually;
 
 /// What is said of nodes whose store is away.
 const WAITS: &str = "the nodes wait for their store";
@@ -292,6 +295,26 @@ fn a_mesh_that_cannot_be_announced_leaves_no_ready_file() -> Result<()> {
         .status()?;
     assert_eq!(status.code(), Some(1));
     assert!(!ready.exists());
+    Ok(())
+}
+
+#[test]
+fn a_mesh_is_announced_before_it_is_said_to_be_ready() -> Result<()> {
+    let (mesh, _ports) = (Mesh::new()?, hold_ports());
+    // A standard output that takes nothing holds up the announcement after its context was written.
+    let (reader, writer) = UnixStream::pair()?;
+    writer.set_nonblocking(true)?;
+    while (&writer).write(&[b'\n'; 4096]).is_ok() {}
+    writer.set_nonblocking(false)?;
+    let ready = mesh.ready_file();
+    let arguments = ["up", "--nodes", "2", "--store", "memory:", "--ready-file", &ready.to_string_lossy()];
+    let _up = Up(mesh.omnirelay(&arguments).stdout(OwnedFd::from(writer)).spawn()?);
+    let context = || std::fs::read_to_string(mesh.path("config.yaml")).is_ok_and(|text| text.contains("dev"));
+    eventually("the context is written", || Ok(context()))?;
+    assert!(!ready.exists(), "nobody can have read which nodes there are");
+    let read = std::thread::spawn(move || std::io::copy(&mut &reader, &mut std::io::sink()));
+    eventually("it is said to be ready", || Ok(ready.exists()))?;
+    assert!(!read.is_finished());
     Ok(())
 }
 
