@@ -7,6 +7,7 @@ pub mod aero_registry;
 pub mod agents;
 pub mod audit;
 pub mod dev;
+pub mod feed;
 pub mod leaders;
 pub mod listing;
 pub mod node;
@@ -16,20 +17,16 @@ pub mod registers;
 pub mod relays;
 pub mod store;
 
-use std::sync::Arc;
-
 use omnirelay_core::text::is_unseen;
 use omnirelay_store::{Kind, LogEntry, Record};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::timestamp::Timestamp;
 pub use omnirelay_wire::timestamp::timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response};
 
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::View;
-use crate::daemon::registry::watch::ResetReason;
 use crate::daemon::surface::{Caller, IfMatch};
 
 /// The version of the JSON documents; additions do not change it.
@@ -148,25 +145,4 @@ pub fn not_modified<T: Default>(tag: &str, cursor: &str) -> Response<T> {
     let mut response = tagged(T::default(), tag, cursor);
     response.metadata_mut().insert(NOT_MODIFIED, tonic::metadata::MetadataValue::from_static("1"));
     response
-}
-
-/// A place for one more watch; it is free again when it is dropped.
-///
-/// # Errors
-/// `TOO_MANY_WATCHES` when there is none.
-pub fn watch_place(watches: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {
-    watches.clone().try_acquire_owned().map_err(|_| {
-        let message = "this daemon serves as many watches as it may";
-        Fault::new(Code::ResourceExhausted, "TOO_MANY_WATCHES", message)
-            .hint("watch on another daemon, or close watches that nobody reads")
-    })
-}
-
-/// Why a watch began anew, as its event says it.
-pub fn reset_word(reason: ResetReason) -> &'static str {
-    match reason {
-        ResetReason::Compacted => "compacted",
-        ResetReason::EpochChanged => "epoch_changed",
-        ResetReason::SlowConsumer => "slow_consumer",
-    }
 }

@@ -1,19 +1,18 @@
 //! Operations: what takes longer than a call, as the daemon that carries it out shows it.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::Stream;
 use futures_util::stream::unfold;
 use omnirelay_core::text::{chain, shown};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::rpc::operation_service;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status};
 use tracing::warn;
 
-use super::{Envelope, SCHEMA_VERSION, caller, check_reason, watch_place};
+use super::feed::{Events, Watches};
+use super::{Envelope, SCHEMA_VERSION, caller, check_reason};
 use crate::daemon::operations::{Cancelled, Followed, Operations, has_ended};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::record::Deed;
@@ -24,15 +23,13 @@ use pb::operation_service_server::OperationService;
 pub struct OperationCalls {
     registry: Arc<Registry>,
     operations: Arc<Operations>,
-    watches: Arc<Semaphore>,
+    watches: Watches,
 }
-
-type Events = Pin<Box<dyn Stream<Item = Result<pb::OperationEvent, Status>> + Send>>;
 
 impl OperationCalls {
     /// At most `watches_max` watches are served at once.
     pub fn new(registry: Arc<Registry>, operations: Arc<Operations>, watches_max: usize) -> Self {
-        Self { registry, operations, watches: Arc::new(Semaphore::new(watches_max)) }
+        Self { watches: Watches::new(registry.clone(), watches_max), registry, operations }
     }
 
     async fn cancel_one(
@@ -73,9 +70,9 @@ impl OperationCalls {
         })
     }
 
-    fn begin_watch(&self, id: &str) -> Result<Events, Fault> {
+    fn begin_watch(&self, id: &str) -> Result<Events<pb::OperationEvent>, Fault> {
         let followed = self.operations.follow(id).ok_or_else(|| not_found(id))?;
-        let place = watch_place(&self.watches)?;
+        let place = self.watches.place()?;
         let following = Following { followed, told: Told::Nothing, _place: place };
         let events = unfold(following, |mut following| async move {
             let event = following.next().await?;
@@ -169,7 +166,7 @@ impl OperationService for OperationCalls {
         }))
     }
 
-    type WatchStream = Events;
+    type WatchStream = Events<pb::OperationEvent>;
 
     async fn watch(
         &self,

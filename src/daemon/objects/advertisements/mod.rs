@@ -5,30 +5,27 @@ pub mod pool;
 mod reading;
 mod watching;
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::Stream;
-use futures_util::stream::unfold;
 use omnirelay_store::{Kind, RecordId};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use prost::Message;
-use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 use xxhash_rust::xxh64::Xxh64;
 
+use super::feed::{Events, Watches};
 use super::listing::{self, PageToken};
-use super::{Envelope, caller, head_cursor, not_modified, tagged, watch_place};
+use super::{Envelope, caller, head_cursor, not_modified, tagged};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::parse_cursor;
 use crate::daemon::registry::view::View;
 use crate::daemon::resync::Resync;
 pub use change::check_items;
 use pb::advertisement_service_server::AdvertisementService;
 use pool::Pool;
 pub use reading::{of_register, remote_count};
+use watching::PublicAdvertisements;
 
 /// Records of advertisements; the key is `<source>/<register>/<producer>`.
 pub const ADVERTISEMENT: Kind = Kind::of("advertisement");
@@ -49,13 +46,13 @@ pub fn parts(id: &RecordId) -> Option<(&str, &str, &str)> {
 pub struct Advertisements {
     pool: Arc<Pool>,
     resync: Arc<Resync>,
-    watches: Arc<Semaphore>,
+    watches: Watches,
 }
 
 impl Advertisements {
     /// At most `watches_max` watches are served at once.
     pub fn new(pool: Arc<Pool>, resync: Arc<Resync>, watches_max: usize) -> Self {
-        Self { pool, resync, watches: Arc::new(Semaphore::new(watches_max)) }
+        Self { watches: Watches::new(pool.registry().clone(), watches_max), pool, resync }
     }
 
     /// Waits until there is something to read: the view, or what was pushed here while the store was away.
@@ -151,12 +148,12 @@ impl Advertisements {
         Cursor::at(head.epoch, head.revision)
     }
 
-    async fn begin_watch(&self, asked: pb::WatchAdvertisementsRequest) -> Result<watching::Running, Fault> {
-        let since = parse_cursor(&asked.since)?;
-        let place = watch_place(&self.watches)?;
-        let registry = self.pool.registry().clone();
-        registry.ready_for("").await?;
-        Ok(watching::begin(registry, place, asked, since))
+    async fn serve_watch(
+        &self,
+        asked: pb::WatchAdvertisementsRequest,
+    ) -> Result<Events<pb::AdvertisementEvent>, Fault> {
+        let begun = self.watches.begin([ADVERTISEMENT], watching::filter(&asked), &asked.since).await?;
+        Ok(begun.of(PublicAdvertisements { registry: self.pool.registry().clone() }).events())
     }
 }
 
@@ -200,11 +197,9 @@ fn refused(failure: &pb::ItemFailure) -> Fault {
     }
 }
 
-type Events = Pin<Box<dyn Stream<Item = Result<pb::AdvertisementEvent, Status>> + Send>>;
-
 #[tonic::async_trait]
 impl AdvertisementService for Advertisements {
-    type WatchStream = Events;
+    type WatchStream = Events<pb::AdvertisementEvent>;
 
     async fn bulk_advertise(
         &self,
@@ -249,12 +244,7 @@ impl AdvertisementService for Advertisements {
         &self,
         request: Request<pb::WatchAdvertisementsRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let running = self.begin_watch(request.into_inner()).await?;
-        let events = unfold(running, |mut running| async move {
-            let event = running.next().await;
-            Some((Ok(event), running))
-        });
-        Ok(Response::new(Box::pin(events)))
+        Ok(Response::new(self.serve_watch(request.into_inner()).await?))
     }
 
     async fn resync(

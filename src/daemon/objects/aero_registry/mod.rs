@@ -4,22 +4,20 @@
 mod registry_test;
 mod watching;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::Stream;
-use futures_util::stream::unfold;
-use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
-use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::agents::{self, Agents};
+use super::at_cursor;
+use super::feed::{Events, Watches};
 use super::relays::Relays;
-use super::{at_cursor, watch_place};
-use crate::daemon::registry::{Registry, parse_cursor};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::view::ViewRecord;
 use pb::aero_registry_server::AeroRegistry as AeroRegistryCalls;
+use watching::{RelaysAndAgents, Watched};
 
 /// How long relays and agents live.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +44,7 @@ struct Parts {
     registry: Arc<Registry>,
     relays: Relays,
     agents: Agents,
-    watches: Arc<Semaphore>,
+    watches: Watches,
     grace: Duration,
 }
 
@@ -56,7 +54,7 @@ impl AeroRegistry {
         let parts = Parts {
             relays: Relays::new(registry.clone(), settings.relay_ttl, settings.relays_max),
             agents: Agents::new(registry.clone(), settings.agent_ttl, settings.agents_max),
-            watches: Arc::new(Semaphore::new(watches_max)),
+            watches: Watches::new(registry.clone(), watches_max),
             grace: settings.grace,
             registry,
         };
@@ -67,21 +65,11 @@ impl AeroRegistry {
     pub async fn run(&self) {
         tokio::join!(self.parts.registry.send_refreshes(self.parts.grace), self.parts.agents.drop_orphans());
     }
-
-    async fn begin_watch(&self, asked: pb::WatchRequest) -> Result<watching::Running, Fault> {
-        let watched = watching::Watched::of(&asked)?;
-        let since = parse_cursor(&asked.since)?;
-        let place = watch_place(&self.parts.watches)?;
-        self.parts.registry.ready_for("").await?;
-        Ok(watching::begin(self.parts.registry.clone(), place, watched, since))
-    }
 }
-
-type Events = Pin<Box<dyn Stream<Item = Result<pb::WatchEvent, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl AeroRegistryCalls for AeroRegistry {
-    type WatchStream = Events;
+    type WatchStream = Events<pb::WatchEvent>;
 
     async fn register_relay(
         &self,
@@ -143,11 +131,11 @@ impl AeroRegistryCalls for AeroRegistry {
     }
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let running = self.begin_watch(request.into_inner()).await?;
-        let events = unfold(running, |mut running| async move {
-            let event = running.next().await;
-            Some((Ok(event), running))
-        });
-        Ok(Response::new(Box::pin(events)))
+        let asked = request.into_inner();
+        let watched = Watched::of(&asked)?;
+        let kinds = watched.kinds.clone();
+        let filter = move |record: &ViewRecord| watched.matches(record);
+        let begun = self.parts.watches.begin(kinds, filter, &asked.since).await?;
+        Ok(Response::new(begun.of(RelaysAndAgents::new(self.parts.registry.clone())).events()))
     }
 }

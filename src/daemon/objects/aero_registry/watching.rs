@@ -6,23 +6,20 @@ use std::sync::Arc;
 use omnirelay_store::Kind;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::AgentValue;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::pb;
 use crate::daemon::objects::agents::{self, check_agent_id};
+use crate::daemon::objects::feed::{Frame, Noun, Shown};
 use crate::daemon::objects::relays::{self, check_relay_id};
-use crate::daemon::objects::{reset_word, timestamp};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
-use crate::daemon::registry::watch::{Step, Watch, WatchEvent};
 use pb::watch_event::{Object, Type};
 use pb::watch_request::Object as Asked;
 
 /// What is watched.
 pub struct Watched {
     /// In the order of their snapshots.
-    kinds: Vec<Kind>,
+    pub kinds: Vec<Kind>,
     /// Empty: all.
     relay_id: String,
     agent_id: String,
@@ -59,7 +56,8 @@ impl Watched {
         })
     }
 
-    fn matches(&self, record: &ViewRecord) -> bool {
+    /// Whether a record is.
+    pub fn matches(&self, record: &ViewRecord) -> bool {
         let key = &record.record.id.key;
         let any = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
         if record.record.id.kind == relays::kind() {
@@ -70,78 +68,29 @@ impl Watched {
     }
 }
 
-/// A watch being served; its place is free again when it is dropped.
-pub struct Running {
-    watch: Watch,
+/// What was written again as it was, in another life, is no news.
+fn is_news(change: &ViewChange) -> bool {
+    let same = |before: &Arc<ViewRecord>| before.record.value == change.after.record.value;
+    !(change.live().is_some() && change.before.as_ref().is_some_and(same))
+}
+
+/// Relays and placements as those who watch them are told of them.
+pub struct RelaysAndAgents {
     registry: Arc<Registry>,
     /// How many agents each relay holds, counted when a snapshot or a batch first asked for it: of many agents that is
     /// a long walk.
     held: Option<BTreeMap<String, u32>>,
-    _place: OwnedSemaphorePermit,
 }
 
-/// Begins to watch.
-pub fn begin(
-    registry: Arc<Registry>,
-    place: OwnedSemaphorePermit,
-    watched: Watched,
-    since: Option<Cursor>,
-) -> Running {
-    let kinds = watched.kinds.clone();
-    let filter = Box::new(move |record: &ViewRecord| watched.matches(record));
-    let watch = Watch::begin_all(registry.clone(), kinds, filter, since).with_parts(parts);
-    Running { watch, registry, held: None, _place: place }
-}
-
-/// What was written again as it was, in another life, is no news.
-fn parts(_: &ViewEntry, change: &ViewChange) -> usize {
-    let same = |before: &Arc<ViewRecord>| before.record.value == change.after.record.value;
-    usize::from(!(change.live().is_some() && change.before.as_ref().is_some_and(same)))
-}
-
-impl Running {
-    pub async fn next(&mut self) -> pb::WatchEvent {
-        loop {
-            if !self.watch.has_more() {
-                self.held = None;
-            }
-            let event = match self.watch.next().await {
-                WatchEvent::Snapshot(record) if !self.is_shown(&record) => continue,
-                WatchEvent::Snapshot(record) => {
-                    pb::WatchEvent { object: self.show(&record), ..of(Type::Snapshot) }
-                }
-                WatchEvent::Synced { cursor } => {
-                    pb::WatchEvent { cursor: cursor.to_string(), ..of(Type::Synced) }
-                }
-                WatchEvent::Added(step) => self.step(Type::Added, &step),
-                WatchEvent::Modified(step) => self.step(Type::Modified, &step),
-                WatchEvent::Removed(step) => self.step(Type::Removed, &step),
-                WatchEvent::Reset(reason) => {
-                    pb::WatchEvent { reason: reset_word(reason).to_owned(), ..of(Type::Reset) }
-                }
-                WatchEvent::Progress { cursor, previous } => pb::WatchEvent {
-                    cursor: cursor.to_string(),
-                    prev_cursor: previous.to_string(),
-                    ..of(Type::Progress)
-                },
-            };
-            return event;
-        }
+impl RelaysAndAgents {
+    /// Those of a registry.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { registry, held: None }
     }
 
     /// Whether a record is there for readers: the placements of a relay that has ended are about to be deleted.
     fn is_shown(&self, record: &ViewRecord) -> bool {
         record.record.id.kind == relays::kind() || agents::is_placed(self.registry.view(), record)
-    }
-
-    fn step(&mut self, kind: Type, step: &Step) -> pb::WatchEvent {
-        pb::WatchEvent {
-            cursor: step.cursor.to_string(),
-            prev_cursor: step.previous.to_string(),
-            time: Some(timestamp(step.at)),
-            object: self.show(&step.record),
-            ..of(kind)
-        }
     }
 
     fn show(&mut self, record: &ViewRecord) -> Option<Object> {
@@ -156,6 +105,28 @@ impl Running {
     }
 }
 
-fn of(kind: Type) -> pb::WatchEvent {
-    pb::WatchEvent { r#type: kind.into(), ..Default::default() }
+impl Noun for RelaysAndAgents {
+    type Event = pb::WatchEvent;
+
+    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
+        if matches!(shown, Shown::Record(record) if !self.is_shown(record)) {
+            return None;
+        }
+        Some(pb::WatchEvent {
+            r#type: frame.kind(Type::from_str_name),
+            object: shown.record().and_then(|record| self.show(record)),
+            cursor: frame.cursor,
+            prev_cursor: frame.prev_cursor,
+            time: frame.time,
+            reason: frame.reason,
+        })
+    }
+
+    fn parts(_: &ViewEntry, change: &ViewChange) -> usize {
+        usize::from(is_news(change))
+    }
+
+    fn begin_look(&mut self) {
+        self.held = None;
+    }
 }

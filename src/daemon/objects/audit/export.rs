@@ -13,7 +13,6 @@ use super::{Audit, Envelope, pb, unreadable};
 use crate::core::audit_record::readable;
 use crate::core::audit_seal::{ChainId, open};
 use crate::daemon::audit::store::{newest_revision_of, records_page, seals_of, stored, stored_chains};
-use crate::daemon::objects::watch_place;
 use crate::daemon::registry::Registry;
 use pb::audit_export_item::Item;
 
@@ -46,7 +45,7 @@ impl Export {
     /// # Errors
     /// When the store does not answer, or too many are served.
     pub async fn begin(audit: &Audit, asked: pb::ExportAuditRequest) -> Result<Self, Fault> {
-        let place = watch_place(&audit.watches)?;
+        let place = audit.watches.place()?;
         let registry = audit.registry.clone();
         registry.ready_for("").await?;
         let (store, own) = (registry.store(), registry.node_id());

@@ -5,10 +5,8 @@ mod seals;
 pub mod shape;
 mod watching;
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::Stream;
 use futures_util::stream::unfold;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
@@ -18,6 +16,7 @@ use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
+use super::feed::{Events, Watches};
 use super::listing::{self, PageToken};
 use super::{Envelope, caller, timestamp};
 use crate::daemon::audit::heads::Heads;
@@ -43,7 +42,7 @@ const EXAMINED_MAX: usize = 4 * PAGE_MAX;
 pub struct Audit {
     registry: Arc<Registry>,
     heads: Arc<Heads>,
-    watches: Arc<Semaphore>,
+    watches: Watches,
     /// Checks go over the whole trail: one at a time, the others wait.
     checks: Semaphore,
 }
@@ -51,7 +50,8 @@ pub struct Audit {
 impl Audit {
     /// At most `watches_max` watches and exports are served at once.
     pub fn new(registry: Arc<Registry>, heads: Arc<Heads>, watches_max: usize) -> Self {
-        Self { registry, heads, watches: Arc::new(Semaphore::new(watches_max)), checks: Semaphore::new(1) }
+        let watches = Watches::new(registry.clone(), watches_max);
+        Self { registry, heads, watches, checks: Semaphore::new(1) }
     }
 
     async fn list_page(
@@ -206,12 +206,10 @@ fn unreadable(error: &StoreError) -> Fault {
     .hint("try again; `omnirelay mesh check` shows the state of the store")
 }
 
-type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
 #[tonic::async_trait]
 impl AuditService for Audit {
-    type WatchStream = Streamed<pb::AuditEvent>;
-    type ExportStream = Streamed<pb::AuditExportItem>;
+    type WatchStream = Events<pb::AuditEvent>;
+    type ExportStream = Events<pb::AuditExportItem>;
 
     async fn list(
         &self,
@@ -234,12 +232,7 @@ impl AuditService for Audit {
         request: Request<pb::WatchAuditRecordsRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         caller(&request)?;
-        let running = self.begin_watch(request.into_inner()).await?;
-        let events = unfold(running, |mut running| async move {
-            let event = running.next().await;
-            Some((Ok(event), running))
-        });
-        Ok(Response::new(Box::pin(events)))
+        Ok(Response::new(self.serve_watch(request.into_inner()).await?))
     }
 
     async fn verify(

@@ -9,19 +9,17 @@ mod known;
 mod leaders_test;
 mod watching;
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::Stream;
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::text::shown;
 use omnirelay_store::{Kind, RecordId};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
-use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 use xxhash_rust::xxh64::Xxh64;
 
+use super::feed::{Events, Watches};
 use super::listing::{self, PageToken};
 use super::{Envelope, at_cursor, caller, head_cursor, not_modified, tagged};
 use crate::daemon::registry::Registry;
@@ -42,7 +40,7 @@ pub const RUNBOOK: &str = "docs/runbooks/leadership.md";
 /// Serves `LeadershipControlService` from a registry.
 pub struct Leaders {
     registry: Arc<Registry>,
-    watches: Arc<Semaphore>,
+    watches: Watches,
     /// Of lines about streams, of which a caller may open as many as it likes one after the other.
     told: Pace,
 }
@@ -89,7 +87,7 @@ impl ScopeFilter {
 impl Leaders {
     /// At most `watches_max` watches are served at once.
     pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
-        Self { registry, watches: Arc::new(Semaphore::new(watches_max)), told: Pace::of_requests() }
+        Self { watches: Watches::new(registry.clone(), watches_max), registry, told: Pace::of_requests() }
     }
 
     async fn list_page(
@@ -226,8 +224,6 @@ fn not_found(scope: &str) -> Fault {
     Fault::new(Code::NotFound, "SCOPE_NOT_FOUND", format!("there is no scope `{scope}`"))
         .hint("omnirelay mesh leaders list")
 }
-
-type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl LeadershipControlService for Leaders {

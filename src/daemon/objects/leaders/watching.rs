@@ -3,21 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::unfold;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
-use omnirelay_wire::timestamp::timestamp;
-use tokio::sync::OwnedSemaphorePermit;
-use tonic::{Request, Status};
+use tonic::Request;
 use tracing::info;
 
 use super::known::Known;
-use super::{Events, LEADERSHIP, Leaders, ScopeFilter, pb};
+use super::{LEADERSHIP, Leaders, ScopeFilter, pb};
 use crate::core::lease::{Numbers, SCOPE_DELETED, Transition, transitions};
-use crate::daemon::objects::{caller, reset_word, watch_place};
+use crate::daemon::objects::caller;
+use crate::daemon::objects::feed::{Events, Feed, Frame, Noun, Shown};
+use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
-use crate::daemon::registry::watch::{Step, Watch, WatchEvent};
-use crate::daemon::registry::{Registry, parse_cursor};
+use crate::daemon::registry::watch::Step;
 use crate::daemon::telemetry::Turn;
 use pb::leader_event::Type;
 use pb::leadership_event::Kind;
@@ -34,12 +32,7 @@ impl Leaders {
     ) -> Result<Events<pb::LeaderEvent>, Fault> {
         let asked = request.get_ref();
         let filter = ScopeFilter::of(&asked.scope, &asked.kind, &[])?;
-        let running = self.begin(&request, filter, &asked.since).await?;
-        let events = unfold(running, |mut running| async move {
-            let event = running.next().await;
-            Some((Ok(event), running))
-        });
-        Ok(Box::pin(events))
+        Ok(self.begin(&request, filter, &asked.since).await?.events())
     }
 
     pub(super) async fn serve_subscription(
@@ -47,15 +40,9 @@ impl Leaders {
         request: Request<pb::LeadershipSubscribeRequest>,
     ) -> Result<Events<pb::LeadershipEvent>, Fault> {
         let filter = ScopeFilter::of(std::slice::from_ref(&request.get_ref().scope), &[], &[])?;
-        let running = self.begin(&request, filter, "").await?;
-        let events = unfold(running, |mut running| async move {
-            loop {
-                if let Some(event) = running.next_notice().await.and_then(|notice| notice.event) {
-                    return Some((Ok::<_, Status>(event), running));
-                }
-            }
-        });
-        Ok(Box::pin(events))
+        let mut notice_of = notices();
+        let feed = self.begin(&request, filter, "").await?;
+        Ok(feed.events_as(move |event| notice_of(event)?.event))
     }
 
     pub(super) async fn serve_events(
@@ -64,15 +51,7 @@ impl Leaders {
     ) -> Result<Events<pb::LeadershipNotice>, Fault> {
         let asked = request.get_ref();
         let filter = ScopeFilter::of(std::slice::from_ref(&asked.scope), &[], &[])?;
-        let running = self.begin(&request, filter, &asked.since).await?;
-        let events = unfold(running, |mut running| async move {
-            loop {
-                if let Some(notice) = running.next_notice().await {
-                    return Some((Ok::<_, Status>(notice), running));
-                }
-            }
-        });
-        Ok(Box::pin(events))
+        Ok(self.begin(&request, filter, &asked.since).await?.events_as(notices()))
     }
 
     async fn begin<T>(
@@ -80,22 +59,19 @@ impl Leaders {
         request: &Request<T>,
         filter: ScopeFilter,
         since: &str,
-    ) -> Result<Running, Fault> {
+    ) -> Result<Feed<Watched>, Fault> {
         let caller = caller(request)?;
-        let since = parse_cursor(since)?;
-        let place = watch_place(&self.watches)?;
-        self.registry.ready_for("").await?;
         let scopes = shown(&filter.scopes);
-        let names = Box::new(move |record: &_| filter.names(key_of(record)));
-        let watch = Watch::begin(self.registry.clone(), LEADERSHIP, names, since).with_parts(parts);
+        let names = move |record: &ViewRecord| filter.names(&record.record.id.key);
+        let begun = self.watches.begin([LEADERSHIP], names, since).await?;
         let request_id = caller.request_id.to_string();
         let transport = caller.protocol.negotiated();
         let turn = self.told.turn();
         if let Some(Turn { left_out }) = turn {
             info!(scope = %scopes, transport, request_id, left_out, "leadership stream opened");
         }
-        let open = Open { scopes, transport, request_id, told: turn.is_some(), _place: place };
-        Ok(Running { watch, registry: self.registry.clone(), told_before: false, _open: open })
+        let open = Open { scopes, transport, request_id, told: turn.is_some() };
+        Ok(begun.of(Watched { registry: self.registry.clone(), _open: open }))
     }
 }
 
@@ -110,109 +86,80 @@ fn shown(scopes: &[String]) -> String {
     }
 }
 
-fn key_of(record: &ViewRecord) -> &str {
-    &record.record.id.key
-}
-
-/// An open stream; says so in the log when it is closed, and gives its place back.
+/// An open stream; says so in the log when it is closed.
 struct Open {
     scopes: String,
     transport: &'static str,
     request_id: String,
     /// Whether the log has the line of its beginning.
     told: bool,
-    _place: OwnedSemaphorePermit,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let Self { scopes, transport, request_id, told, .. } = self;
+        let Self { scopes, transport, request_id, told } = self;
         if *told {
             info!(scope = %scopes, transport, request_id, "leadership stream closed");
         }
     }
 }
 
-/// A watch being served.
-struct Running {
-    watch: Watch,
+/// Scopes as those who watch them are told of them.
+struct Watched {
     registry: Arc<Registry>,
-    /// It has begun anew, and whoever listens may believe in leaders that are none.
-    told_before: bool,
     _open: Open,
 }
 
-impl Running {
-    /// The next event in the shape of the streams of elections and losses; `None`: it is none of theirs.
-    ///
-    /// A snapshot tells of scopes without a leader only where it comes in the place of what was told before.
-    async fn next_notice(&mut self) -> Option<pb::LeadershipNotice> {
-        let event = self.next().await;
-        self.told_before |= event.r#type() == Type::Reset;
-        notice(&event, self.told_before)
+impl Noun for Watched {
+    type Event = pb::LeaderEvent;
+
+    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
+        let view = self.registry.view();
+        let known = shown.record().and_then(|record| Known::of(&view.tenancy(), record));
+        let (kind, leadership, tenure) = match shown.step() {
+            None => (frame.kind(Type::from_str_name), known.map(|known| known.leadership()), None),
+            Some(step) => {
+                let (kind, tenure) = kind_of(step);
+                let leadership = known.map(|known| {
+                    let shown = known.as_committed(numbers_of(&step.entry, known.scope()));
+                    if kind == Type::Removed { gone(shown) } else { shown }
+                });
+                (kind.into(), leadership, tenure)
+            }
+        };
+        Some(pb::LeaderEvent {
+            r#type: kind,
+            cursor: frame.cursor,
+            prev_cursor: frame.prev_cursor,
+            time: frame.time,
+            leadership,
+            tenure,
+            reason: frame.reason,
+        })
     }
 
-    async fn next(&mut self) -> pb::LeaderEvent {
-        match self.watch.next().await {
-            WatchEvent::Snapshot(record) => pb::LeaderEvent {
-                r#type: Type::Snapshot.into(),
-                leadership: Known::of(&self.registry.view().tenancy(), &record)
-                    .map(|known| known.leadership()),
-                ..pb::LeaderEvent::default()
-            },
-            WatchEvent::Synced { cursor } => pb::LeaderEvent {
-                r#type: Type::Synced.into(),
-                cursor: cursor.to_string(),
-                ..pb::LeaderEvent::default()
-            },
-            WatchEvent::Added(step) | WatchEvent::Modified(step) | WatchEvent::Removed(step) => {
-                self.until_confirmed(&step).await;
-                self.of_step(&step)
-            }
-            WatchEvent::Reset(reason) => pb::LeaderEvent {
-                r#type: Type::Reset.into(),
-                reason: reset_word(reason).to_owned(),
-                ..pb::LeaderEvent::default()
-            },
-            WatchEvent::Progress { cursor, previous } => pb::LeaderEvent {
-                r#type: Type::Progress.into(),
-                cursor: cursor.to_string(),
-                prev_cursor: previous.to_string(),
-                ..pb::LeaderEvent::default()
-            },
-        }
+    /// As many as it ends and begins tenures.
+    fn parts(entry: &ViewEntry, change: &ViewChange) -> usize {
+        of_change(entry, change).len()
     }
 
     /// Whoever hears of an election asks until when it may be relied on, and that is known once it is confirmed.
-    async fn until_confirmed(&self, step: &Step) {
+    async fn settled(&self, step: &Step) {
         if !step.entry.leases.is_empty() && self.registry.confirmations().lacking().is_none() {
             self.registry.view().confirmed(step.entry.at, CONFIRMED_WITHIN).await;
         }
     }
+}
 
-    fn of_step(&self, step: &Step) -> pb::LeaderEvent {
-        let transition =
-            step.change().and_then(|change| of_change(&step.entry, change).into_iter().nth(step.part));
-        let (kind, tenure) = match transition {
-            Some(Transition::Elected(tenure)) => (Type::Elected, Some(tenure)),
-            Some(Transition::Ended(tenure)) => (ending_type(&tenure), Some(tenure)),
-            Some(Transition::Removed) => (Type::Removed, None),
-            Some(Transition::Changed) | None => (Type::Changed, None),
-        };
-        let known = Known::of(&self.registry.view().tenancy(), &step.record);
-        let leadership = known.map(|known| {
-            let shown = known.as_committed(numbers_of(&step.entry, known.scope()));
-            if kind == Type::Removed { gone(shown) } else { shown }
-        });
-        pb::LeaderEvent {
-            r#type: kind.into(),
-            cursor: step.cursor.to_string(),
-            prev_cursor: step.previous.to_string(),
-            time: Some(timestamp(step.at)),
-            leadership,
-            tenure,
-            reason: String::new(),
-        }
+/// What happened to a scope, and the tenure that began or ended.
+fn kind_of(step: &Step) -> (Type, Option<pb::Tenure>) {
+    let transition =
+        step.change().and_then(|change| of_change(&step.entry, change).into_iter().nth(step.part));
+    match transition {
+        Some(Transition::Elected(tenure)) => (Type::Elected, Some(tenure)),
+        Some(Transition::Ended(tenure)) => (ending_type(&tenure), Some(tenure)),
+        Some(Transition::Removed) => (Type::Removed, None),
+        Some(Transition::Changed) | None => (Type::Changed, None),
     }
 }
 
@@ -224,14 +171,10 @@ fn ending_type(tenure: &pb::Tenure) -> Type {
     }
 }
 
-fn parts(entry: &ViewEntry, change: &ViewChange) -> usize {
-    of_change(entry, change).len()
-}
-
 /// What a change of a record means.
 fn of_change(entry: &ViewEntry, change: &ViewChange) -> Vec<Transition> {
     let scope = &change.after.record.id.key;
-    let value = |record: &crate::daemon::registry::view::ViewRecord| record.value::<LeadershipValue>();
+    let value = |record: &ViewRecord| record.value::<LeadershipValue>();
     let before = change.before.as_ref().and_then(|before| value(before));
     let after = change.live().and_then(|after| value(after));
     let lease = entry.leases.iter().find(|lease| lease.scope == *scope);
@@ -250,6 +193,18 @@ fn numbers_of(entry: &ViewEntry, scope: &str) -> Option<Numbers> {
 fn gone(shown: pb::Leadership) -> pb::Leadership {
     let reason = SCOPE_DELETED.to_owned();
     pb::Leadership { leader_id: String::new(), expires_at: None, renewed_at: None, reason, ..shown }
+}
+
+/// Brings events into the shape of the streams of elections and losses, as far as they are any of theirs.
+///
+/// A snapshot tells of scopes without a leader only where it comes in the place of what was told before: whoever
+/// listens may believe in leaders that are none.
+fn notices() -> impl FnMut(pb::LeaderEvent) -> Option<pb::LeadershipNotice> {
+    let mut told_before = false;
+    move |event| {
+        told_before |= event.r#type() == Type::Reset;
+        notice(&event, told_before)
+    }
 }
 
 /// The event in the shape of the streams of elections and losses; `None`: it is none of theirs.

@@ -9,11 +9,8 @@ pub mod presence;
 pub mod restore;
 pub mod verdicts;
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::Stream;
-use futures_util::stream::unfold;
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{GroupId, GroupRef, Kind, Precondition, RecordId};
@@ -21,18 +18,17 @@ use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::timestamp::millis;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 
+use super::feed::{Events, Frame, Noun, Shown, Watches};
 use super::listing::{self, PageToken};
-use super::{Envelope, caller, head_cursor, not_modified, reset_word, tagged, timestamp, watch_place};
+use super::{Envelope, caller, head_cursor, not_modified, tagged, timestamp};
 use crate::core::lease::Node;
+use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
-use crate::daemon::registry::watch::{Step, Watch, WatchEvent};
-use crate::daemon::registry::{Registry, parse_cursor};
 use filter::PeerFilter;
 use pb::peer_control_service_server::PeerControlService;
 use pb::peer_event::Type;
@@ -49,13 +45,13 @@ const AHEAD_MS: u64 = 500;
 /// Serves `PeerControlService` from a registry.
 pub struct Peers {
     registry: Arc<Registry>,
-    watches: Arc<Semaphore>,
+    watches: Watches,
 }
 
 impl Peers {
     /// At most `watches_max` watches are served at once.
     pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
-        Self { registry, watches: Arc::new(Semaphore::new(watches_max)) }
+        Self { watches: Watches::new(registry.clone(), watches_max), registry }
     }
 
     async fn list_page(
@@ -135,63 +131,31 @@ impl Peers {
         Ok(tagged(response, &tag, &cursor))
     }
 
-    async fn begin_watch(&self, asked: pb::WatchPeersRequest) -> Result<Running, Fault> {
+    async fn serve_watch(&self, asked: pb::WatchPeersRequest) -> Result<Events<pb::PeerEvent>, Fault> {
         let filter = PeerFilter::of_watch(&asked)?;
-        let since = parse_cursor(&asked.since)?;
-        let place = watch_place(&self.watches)?;
-        self.registry.ready_for("").await?;
-        let filter = Box::new(move |record: &ViewRecord| filter.matches(record));
-        let watch = Watch::begin(self.registry.clone(), PEER, filter, since);
-        Ok(Running { watch, registry: self.registry.clone(), _place: place })
+        let filter = move |record: &ViewRecord| filter.matches(record);
+        let begun = self.watches.begin([PEER], filter, &asked.since).await?;
+        Ok(begun.of(Watched { registry: self.registry.clone() }).events())
     }
 }
 
-/// A watch being served; its place is free again when it is dropped.
-struct Running {
-    watch: Watch,
+/// Peers as those who watch them are told of them.
+struct Watched {
     registry: Arc<Registry>,
-    _place: OwnedSemaphorePermit,
 }
 
-impl Running {
-    async fn next(&mut self) -> pb::PeerEvent {
-        let view = self.registry.view();
-        match self.watch.next().await {
-            WatchEvent::Snapshot(record) => pb::PeerEvent {
-                r#type: Type::Snapshot.into(),
-                peer: Some(peer(view, &record)),
-                ..Default::default()
-            },
-            WatchEvent::Synced { cursor } => pb::PeerEvent {
-                r#type: Type::Synced.into(),
-                cursor: cursor.to_string(),
-                ..Default::default()
-            },
-            WatchEvent::Added(step) => step_event(view, Type::Added, &step),
-            WatchEvent::Modified(step) => step_event(view, Type::Modified, &step),
-            WatchEvent::Removed(step) => step_event(view, Type::Removed, &step),
-            WatchEvent::Reset(reason) => {
-                let reason = reset_word(reason).to_owned();
-                pb::PeerEvent { r#type: Type::Reset.into(), reason, ..Default::default() }
-            }
-            WatchEvent::Progress { cursor, previous } => pb::PeerEvent {
-                r#type: Type::Progress.into(),
-                cursor: cursor.to_string(),
-                prev_cursor: previous.to_string(),
-                ..Default::default()
-            },
-        }
-    }
-}
+impl Noun for Watched {
+    type Event = pb::PeerEvent;
 
-fn step_event(view: &View, kind: Type, step: &Step) -> pb::PeerEvent {
-    pb::PeerEvent {
-        r#type: kind.into(),
-        cursor: step.cursor.to_string(),
-        prev_cursor: step.previous.to_string(),
-        time: Some(timestamp(step.at)),
-        peer: Some(peer(view, &step.record)),
-        reason: String::new(),
+    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
+        Some(pb::PeerEvent {
+            r#type: frame.kind(Type::from_str_name),
+            peer: shown.record().map(|record| peer(self.registry.view(), record)),
+            cursor: frame.cursor,
+            prev_cursor: frame.prev_cursor,
+            time: frame.time,
+            reason: frame.reason,
+        })
     }
 }
 
@@ -359,7 +323,7 @@ fn not_found(node_id: &str) -> Fault {
 
 #[tonic::async_trait]
 impl PeerControlService for Peers {
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::PeerEvent, Status>> + Send>>;
+    type WatchStream = Events<pb::PeerEvent>;
 
     async fn list(
         &self,
@@ -379,12 +343,7 @@ impl PeerControlService for Peers {
         &self,
         request: Request<pb::WatchPeersRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let running = self.begin_watch(request.into_inner()).await?;
-        let events = unfold(running, |mut running| async move {
-            let event = running.next().await;
-            Some((Ok(event), running))
-        });
-        Ok(Response::new(Box::pin(events)))
+        Ok(Response::new(self.serve_watch(request.into_inner()).await?))
     }
 
     async fn cordon(

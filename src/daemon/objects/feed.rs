@@ -1,0 +1,261 @@
+//! The feed: what those who watch a noun are sent, made of the log in one place for all nouns.
+//!
+//! A noun says which records are watched, and what an event shows of one; the events of a feed, their order and their
+//! cursors are the same for all.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use omnirelay_store::Kind;
+use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::timestamp::{Timestamp, timestamp};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
+use crate::daemon::registry::watch::{ResetReason, Step, Watch, WatchEvent};
+use crate::daemon::registry::{Registry, parse_cursor};
+
+/// The stream of a service.
+pub type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// What a noun makes of the log for those who watch it.
+pub trait Noun: Send + 'static {
+    /// What they are sent.
+    type Event: Send + 'static;
+
+    /// The event that tells of something; `None`: it is not for them.
+    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event>;
+
+    /// How many events a change is; must not differ from one daemon to another.
+    fn parts(_: &ViewEntry, _: &ViewChange) -> usize {
+        1
+    }
+
+    /// Waits until a change may be told of.
+    fn settled(&self, _: &Step) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
+    /// Told before each look at the registry: what was counted for the events of the last one is old.
+    fn begin_look(&mut self) {}
+}
+
+/// What is the same in the events of all nouns.
+#[derive(Debug, Default)]
+pub struct Frame {
+    /// The name that the type of the event has in every noun.
+    name: &'static str,
+    pub cursor: String,
+    pub prev_cursor: String,
+    pub time: Option<Timestamp>,
+    /// Why a watch began anew.
+    pub reason: String,
+}
+
+impl Frame {
+    /// The number of the type in an enumeration, of which this is `from_str_name`: nouns share the names, and not the
+    /// numbers. 0 when it has no such name.
+    pub fn kind<T: Into<i32>>(&self, from_str_name: fn(&str) -> Option<T>) -> i32 {
+        from_str_name(self.name).map_or(0, Into::into)
+    }
+
+    fn of(name: &'static str) -> Self {
+        Self { name, ..Self::default() }
+    }
+
+    fn of_step(name: &'static str, step: &Step) -> Self {
+        Self {
+            cursor: step.cursor.to_string(),
+            prev_cursor: step.previous.to_string(),
+            time: Some(timestamp(step.at)),
+            ..Self::of(name)
+        }
+    }
+}
+
+/// What an event tells of.
+pub enum Shown<'a> {
+    /// No record.
+    Nothing,
+    /// A record of a snapshot.
+    Record(&'a Arc<ViewRecord>),
+    Added(&'a Step),
+    Modified(&'a Step),
+    Removed(&'a Step),
+}
+
+impl<'a> Shown<'a> {
+    /// The record that is new, was changed, was there last, or is there.
+    pub fn record(&self) -> Option<&'a Arc<ViewRecord>> {
+        match self {
+            Self::Nothing => None,
+            Self::Record(record) => Some(record),
+            Self::Added(step) | Self::Modified(step) | Self::Removed(step) => Some(&step.record),
+        }
+    }
+
+    /// The change that it is.
+    pub fn step(&self) -> Option<&'a Step> {
+        match self {
+            Self::Nothing | Self::Record(_) => None,
+            Self::Added(step) | Self::Modified(step) | Self::Removed(step) => Some(step),
+        }
+    }
+}
+
+/// The watches of a noun, of which so many are served at once.
+pub struct Watches {
+    registry: Arc<Registry>,
+    places: Arc<Semaphore>,
+}
+
+impl Watches {
+    /// At most so many.
+    pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
+        Self { registry, places: Arc::new(Semaphore::new(watches_max)) }
+    }
+
+    /// A place for one more; it is free again when it is dropped.
+    ///
+    /// # Errors
+    /// `TOO_MANY_WATCHES` when there is none.
+    pub fn place(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        self.places.clone().try_acquire_owned().map_err(|_| {
+            let message = "this daemon serves as many watches as it may";
+            Fault::new(Code::ResourceExhausted, "TOO_MANY_WATCHES", message)
+                .hint("watch on another daemon, or close watches that nobody reads")
+        })
+    }
+
+    /// Begins to watch what `filter` lets through of these kinds, behind the cursor `since`; with a snapshot of each
+    /// kind, in this order, when it is empty.
+    ///
+    /// # Errors
+    /// When `since` is no cursor, no place is free, or the registry was never read.
+    pub async fn begin(
+        &self,
+        kinds: impl Into<Vec<Kind>>,
+        filter: impl Fn(&ViewRecord) -> bool + Send + Sync + 'static,
+        since: &str,
+    ) -> Result<Begun, Fault> {
+        let since = parse_cursor(since)?;
+        let place = self.place()?;
+        self.registry.ready_for("").await?;
+        let watch = Watch::begin_all(self.registry.clone(), kinds.into(), Box::new(filter), since);
+        Ok(Begun { watch, place })
+    }
+}
+
+/// A watch that has begun.
+pub struct Begun {
+    watch: Watch,
+    place: OwnedSemaphorePermit,
+}
+
+impl Begun {
+    /// What it tells of a noun.
+    pub fn of<N: Noun>(self, noun: N) -> Feed<N> {
+        Feed { watch: self.watch.with_parts(N::parts), noun, _place: self.place }
+    }
+}
+
+/// A watch being served; its place is free again when it is dropped.
+pub struct Feed<N> {
+    watch: Watch,
+    noun: N,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<N: Noun> Feed<N> {
+    /// Its events; never ends.
+    pub fn events(self) -> Events<N::Event> {
+        self.events_as(Some)
+    }
+
+    /// Its events in another shape; those that are none in it are left out.
+    pub fn events_as<T: Send + 'static>(
+        self,
+        shape: impl FnMut(N::Event) -> Option<T> + Send + 'static,
+    ) -> Events<T> {
+        Box::pin(unfold((self, shape), |(mut feed, mut shape)| async {
+            loop {
+                if let Some(event) = shape(feed.next().await) {
+                    return Some((Ok(event), (feed, shape)));
+                }
+            }
+        }))
+    }
+
+    /// The next event.
+    async fn next(&mut self) -> N::Event {
+        loop {
+            if !self.watch.has_more() {
+                self.noun.begin_look();
+            }
+            let told = self.watch.next().await;
+            let (frame, shown) = framed(&told);
+            if let Some(step) = shown.step() {
+                self.noun.settled(step).await;
+            }
+            if let Some(event) = self.noun.event(frame, shown) {
+                return event;
+            }
+        }
+    }
+}
+
+fn framed(told: &WatchEvent) -> (Frame, Shown<'_>) {
+    match told {
+        WatchEvent::Snapshot(record) => (Frame::of("snapshot"), Shown::Record(record)),
+        WatchEvent::Synced { cursor } => (at("synced", cursor, None), Shown::Nothing),
+        WatchEvent::Added(step) => (Frame::of_step("added", step), Shown::Added(step)),
+        WatchEvent::Modified(step) => (Frame::of_step("modified", step), Shown::Modified(step)),
+        WatchEvent::Removed(step) => (Frame::of_step("removed", step), Shown::Removed(step)),
+        WatchEvent::Reset(reason) => {
+            (Frame { reason: word_of(*reason).to_owned(), ..Frame::of("reset") }, Shown::Nothing)
+        }
+        WatchEvent::Progress { cursor, previous } => (at("progress", cursor, Some(previous)), Shown::Nothing),
+    }
+}
+
+fn at(name: &'static str, cursor: &Cursor, previous: Option<&Cursor>) -> Frame {
+    let prev_cursor = previous.map(Cursor::to_string).unwrap_or_default();
+    Frame { cursor: cursor.to_string(), prev_cursor, ..Frame::of(name) }
+}
+
+fn word_of(reason: ResetReason) -> &'static str {
+    match reason {
+        ResetReason::Compacted => "compacted",
+        ResetReason::EpochChanged => "epoch_changed",
+        ResetReason::SlowConsumer => "slow_consumer",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use omnirelay_wire::pb::aeroarc::registry::v1::watch_event;
+    use omnirelay_wire::pb::omnirelay::mesh::control::v1::{leader_event, peer_event};
+    use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_event;
+    use omnirelay_wire::pb::omnirelay::security::v1::audit_event;
+
+    use super::*;
+
+    #[test]
+    fn every_noun_has_the_names_of_its_events() {
+        for name in ["snapshot", "synced", "added", "modified", "removed", "reset", "progress"] {
+            let frame = Frame::of(name);
+            // Those of a change say what it means for the leadership.
+            if !matches!(name, "added" | "modified" | "removed") {
+                assert_ne!(frame.kind(leader_event::Type::from_str_name), 0, "{name} of leaders");
+            }
+            assert_ne!(frame.kind(peer_event::Type::from_str_name), 0, "{name} of peers");
+            assert_ne!(frame.kind(advertisement_event::Type::from_str_name), 0, "{name} of advertisements");
+            assert_ne!(frame.kind(watch_event::Type::from_str_name), 0, "{name} of relays and agents");
+            assert_ne!(frame.kind(audit_event::Type::from_str_name), 0, "{name} of the trail");
+        }
+    }
+}
