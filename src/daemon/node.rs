@@ -272,7 +272,7 @@ impl Node {
     pub fn awaited(&self) -> Option<String> {
         let view = self.registry.view();
         let waits = !self.readiness.is_ready() && view.silence().is_some();
-        waits.then(|| view.contact().trouble().unwrap_or_default())
+        waits.then(|| view.connectivity().trouble().unwrap_or_default())
     }
 
     /// Stops on purpose: no new calls, streams told to go elsewhere, running calls finished, the

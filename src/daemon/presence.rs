@@ -13,7 +13,7 @@ use super::objects::registers::restore::restore;
 use super::registry::Registry;
 use super::registry::confirm::confirm_leases;
 use super::registry::follow::in_time;
-use super::registry::heart::{Heard, Pace, beat_heart};
+use super::registry::heartbeat::{Heard, Pace, beat_heart};
 
 /// How long the audit record of a new epoch may take.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -43,7 +43,7 @@ async fn follow_beats(registry: &Registry, presence: &Presence) {
         record_epochs(registry).await;
         ("resumed", None)
     };
-    registry.react_with("registered", |view| view.contact().beats(), look).await;
+    registry.react_with("registered", |view| view.connectivity().beats(), look).await;
 }
 
 /// Writes again what a new epoch has lost of other peers. Those that are there do it themselves, and come first.

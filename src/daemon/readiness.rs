@@ -8,7 +8,7 @@ use omnirelay_core::time::{Millis, rfc3339, whole_ms};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
 
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::loss::Loss;
+use crate::daemon::registry::epoch_loss::Loss;
 
 /// What still works while the store has no room.
 const FULL: &str = "the store is full: changes are refused, the last one among them, until there is room; nobody \
@@ -98,7 +98,7 @@ pub fn item(name: &str, required: bool, trouble: Option<String>) -> ReadinessIte
 
 /// What still works while the store does not.
 fn silence(registry: &Registry, age: Duration) -> String {
-    let (contact, age_ms) = (registry.view().contact(), age.as_millis());
+    let (contact, age_ms) = (registry.view().connectivity(), age.as_millis());
     let trouble = contact.trouble().unwrap_or_default();
     if !contact.has_answered() {
         return format!(

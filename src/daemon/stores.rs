@@ -10,7 +10,7 @@ use omnirelay_store::redis::url::RedisUrl;
 use omnirelay_store::{EmbeddedStore, MemoryStore, RedisStore, Store};
 
 use super::config::Config;
-use super::registry::own::margin;
+use super::registry::held_groups::margin;
 
 /// What every node of a process gets its store from.
 #[derive(Clone)]

@@ -172,7 +172,7 @@ impl Sealer {
         let group = view.group(&session_id(self.registry.node_id()));
         let group = group.filter(|group| !group.closed && view.now() < group.deadline);
         match group {
-            Some(group) if !self.registry.own().all().contains(&group.of) => Err(SealError::Replaced),
+            Some(group) if !self.registry.held_groups().all().contains(&group.of) => Err(SealError::Replaced),
             Some(_) | None => Ok(()),
         }
     }

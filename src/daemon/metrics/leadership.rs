@@ -121,6 +121,6 @@ impl LeadershipMetrics {
         self.split_brain.inc_by(fenced.saturating_sub(self.split_brain.get()));
         let lacked = registry.confirmations().lacked();
         self.lacked.inc_by(lacked.saturating_sub(self.lacked.get()));
-        self.renewals.inc_by(registry.own().renewals().saturating_sub(self.renewals.get()));
+        self.renewals.inc_by(registry.held_groups().renewals().saturating_sub(self.renewals.get()));
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn resync(
         operations: operations.clone(),
         metrics: metrics.registers(),
         session: Arc::new(move || {
-            let session = sessions.own().life_of(&session_id(sessions.node_id()));
+            let session = sessions.held_groups().life_of(&session_id(sessions.node_id()));
             session.filter(|_| present.is_registered()).map(|session| session.instance)
         }),
         count_pool: Arc::new(move || {

@@ -78,16 +78,16 @@ pub async fn confirm_leases(registry: &Registry) {
 /// False: it was not confirmed.
 async fn confirm_once(registry: &Registry) -> bool {
     let (view, begun) = (registry.view(), Instant::now());
-    if !view.head().caught_up || view.contact().is_silent() {
+    if !view.head().caught_up || view.connectivity().is_silent() {
         return false;
     }
     // What was renewed and granted by now; of what comes meanwhile the next one tells.
-    let (asked, own) = (view.to_confirm(), registry.own().to_confirm(view.head().epoch));
+    let (asked, own) = (view.to_confirm(), registry.held_groups().to_confirm(view.head().epoch));
     let epoch = asked.epoch;
     let late = |_| Err(StoreError::Unavailable("no answer in time".into()));
     match timeout(CONFIRM_MAX, registry.store().confirm(epoch)).await.unwrap_or_else(late) {
         Ok(Confirmation::Through(through)) => {
-            registry.own().note_confirmed(own);
+            registry.held_groups().note_confirmed(own);
             view.note_confirmed(asked, through);
             registry.confirmations().note(0, 0);
             return true;
@@ -98,7 +98,7 @@ async fn confirm_once(registry: &Registry) -> bool {
         }
         Err(error) => {
             debug!(error = %chain(&error), "confirmation failed");
-            view.contact().heed(&error);
+            view.connectivity().heed(&error);
         }
     }
     false

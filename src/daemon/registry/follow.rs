@@ -41,7 +41,7 @@ enum Reload {
 
 /// Loads the view and follows the log for ever.
 pub async fn follow_log(registry: Arc<Registry>) {
-    let contact = registry.view().contact();
+    let connectivity = registry.view().connectivity();
     let (mut backoff, complaint) = (Backoff::new(), Complaint::default());
     let mut limit = FIRST_TIMEOUT;
     loop {
@@ -63,17 +63,17 @@ pub async fn follow_log(registry: Arc<Registry>) {
                 reload
             }
         };
-        let news = contact.news();
+        let news = connectivity.news();
         if registry.view().head().caught_up {
             // Until the next load is complete, what is shown may be old.
-            contact.note_log(false);
+            connectivity.note_log(false);
         }
         match reload {
             Reload::Now => continue,
             Reload::Behind => {}
             Reload::Failed(error) => {
-                contact.note_trouble(&chain(&error));
-                contact.note_log(false);
+                connectivity.note_trouble(&chain(&error));
+                connectivity.note_log(false);
                 if complaint.is_due(&error) {
                     warn!(error = %chain(&error), "log could not be read; trying again");
                 } else {
@@ -94,10 +94,10 @@ pub async fn follow_log(registry: Arc<Registry>) {
 async fn follow(registry: &Registry) -> Reload {
     loop {
         let head = registry.view().head();
-        let contact = registry.view().contact();
-        let news = contact.news();
-        if contact.epoch() != head.epoch {
-            info!(epoch = %contact.epoch(), "registry began a new epoch; the view is loaded again");
+        let connectivity = registry.view().connectivity();
+        let news = connectivity.news();
+        if connectivity.epoch() != head.epoch {
+            info!(epoch = %connectivity.epoch(), "registry began a new epoch; the view is loaded again");
             return Reload::Now;
         }
         let asked = Instant::now();
@@ -115,7 +115,7 @@ async fn follow(registry: &Registry) -> Reload {
         };
         match page {
             Ok(page) if must_load_again(registry.view(), head.epoch, &page) => return Reload::Behind,
-            Ok(_) => contact.note_log(true),
+            Ok(_) => connectivity.note_log(true),
             Err(error) => return Reload::Failed(error),
         }
         if registry.view().head() == head && asked.elapsed() < NOTHING_NEW {
@@ -159,17 +159,17 @@ pub async fn in_time<T, E: From<StoreError>>(
 
 /// Reads everything, unless the store has come back meanwhile from where a call may be lost. Each call has this `limit`.
 async fn load(registry: &Registry, limit: Duration) -> Result<(), Reload> {
-    let (store, contact, asked) = (registry.store(), registry.view().contact(), Instant::now());
+    let (store, connectivity, asked) = (registry.store(), registry.view().connectivity(), Instant::now());
     let beat = tokio::select! {
         biased;
         beat = in_time(limit, store.pulse(Pulse::default())) => beat.map_err(Reload::Failed)?,
-        () = contact.news() => return Err(Reload::Now),
+        () = connectivity.news() => return Err(Reload::Now),
     };
     registry.view().note_beat(&beat, asked);
     tokio::select! {
         biased;
         loaded = load_from(registry, &beat, limit) => loaded,
-        () = contact.news() => Err(Reload::Now),
+        () = connectivity.news() => Err(Reload::Now),
     }
 }
 
@@ -194,7 +194,7 @@ async fn load_from(registry: &Registry, beat: &Beat, limit: Duration) -> Result<
     }
     let lose = |change| registry.losses().note(change, beat.now);
     view.replace(beat.epoch, beat.head, Loaded { records, leases }, &log, lose);
-    view.contact().note_log(true);
+    view.connectivity().note_log(true);
     info!(records = count, revision = %view.head().revision, "view loaded");
     Ok(())
 }
@@ -265,7 +265,7 @@ impl Registry {
     async fn all_seen(&self) {
         let (view, asked) = (self.view(), Instant::now());
         view.ask_beat();
-        view.contact().heard_since(asked).await;
+        view.connectivity().heard_since(asked).await;
         wait_for(view, view.heard_of()).await;
     }
 
@@ -307,7 +307,7 @@ impl Registry {
                 }
             }
             // Whoever meets such a thing asks for a beat.
-            let _ = timeout_at(until, view.contact().heard_since(asked)).await;
+            let _ = timeout_at(until, view.connectivity().heard_since(asked)).await;
         }
     }
 }

@@ -3,32 +3,32 @@
 pub mod act;
 pub mod backoff;
 pub mod complaint;
+mod completeness;
 pub mod confirm;
-pub mod contact;
+pub mod connectivity;
 pub mod cursor;
+pub mod epoch_loss;
 pub mod follow;
-pub mod heart;
-pub mod life;
-pub mod loss;
+pub mod heartbeat;
+pub mod held_groups;
 pub mod mutate;
-pub mod own;
-pub mod reached;
+mod prefix_scan;
 pub mod reactor;
 pub mod record;
 pub mod refresh;
 mod refusal;
+pub mod revision_waiter;
 pub mod session;
-mod under;
+pub mod ttl_records;
 pub mod view;
 pub mod watch;
-mod whole;
 
 #[cfg(test)]
 mod act_test;
 #[cfg(test)]
-pub mod faulty;
+mod epoch_loss_test;
 #[cfg(test)]
-mod loss_test;
+pub mod faulty;
 #[cfg(test)]
 mod mutate_test;
 #[cfg(test)]
@@ -56,10 +56,10 @@ use crate::daemon::audit::faults::Faults;
 use complaint::Complaint;
 use confirm::Confirmations;
 use cursor::Cursor;
-use life::Beginnings;
-use loss::Losses;
-use own::OwnGroups;
+use epoch_loss::Losses;
+use held_groups::HeldGroups;
 use refresh::Refreshes;
+use ttl_records::Beginnings;
 use view::{Applied, View};
 
 /// How long a commit's caller waits for the view to show it.
@@ -81,7 +81,7 @@ pub struct Registry {
     node_id: String,
     store: Arc<dyn Store>,
     view: View,
-    own: OwnGroups,
+    held_groups: HeldGroups,
     losses: Losses,
     confirmations: Confirmations,
     log_turns: Semaphore,
@@ -103,7 +103,7 @@ pub struct Registry {
 
 impl Registry {
     /// A registry of `node_id` over a store, mirroring these kinds. Nothing runs until
-    /// [`follow::follow_log`] and [`heart::beat_heart`] do.
+    /// [`follow::follow_log`] and [`heartbeat::beat_heart`] do.
     pub fn new(node_id: impl Into<String>, store: Arc<dyn Store>, mirrored: &'static [Kind]) -> Self {
         let node_id = node_id.into();
         Self {
@@ -111,7 +111,7 @@ impl Registry {
             confirmations: Confirmations::default(),
             node_id,
             view: View::new(mirrored).confirming(store.confirms()),
-            own: OwnGroups::confirming(store.confirms()),
+            held_groups: HeldGroups::confirming(store.confirms()),
             store,
             log_turns: Semaphore::new(LOG_READERS_MAX),
             refreshes: Refreshes::default(),
@@ -181,8 +181,8 @@ impl Registry {
     }
 
     /// The groups this node renews.
-    pub fn own(&self) -> &OwnGroups {
-        &self.own
+    pub fn held_groups(&self) -> &HeldGroups {
+        &self.held_groups
     }
 
     /// What new epochs have cost.
@@ -208,7 +208,7 @@ impl Registry {
     /// The log behind a revision, for those who are behind the view: a few at a time, and nobody
     /// while the store is silent.
     async fn log_behind(&self, after: Revision, limit: usize) -> Result<LogPage, StoreError> {
-        self.view.contact().heard().await;
+        self.view.connectivity().heard().await;
         // The semaphore is never closed.
         let _turn = self.log_turns.acquire().await;
         follow::in_time(LOG_TIMEOUT, self.store.log(after, limit, Duration::ZERO)).await
@@ -223,7 +223,7 @@ impl Registry {
         let committed = tokio::time::timeout(within, self.store.commit(commit)).await.unwrap_or_else(late);
         let committed = committed.inspect_err(|error| {
             if let CommitError::Store(error) = error {
-                self.view.contact().heed(error);
+                self.view.connectivity().heed(error);
             }
         });
         self.note_refused(&committed);

@@ -124,7 +124,7 @@ impl Registry {
     async fn reachable(&self, mutation: &Mutation<'_>) -> Result<(), Fault> {
         let loaded = timeout(LOAD_WAIT, self.ready_for("")).await;
         loaded.map_err(|_| unavailable(mutation, "the registry is still being loaded"))??;
-        let heard = timeout(RETURN_WAIT, self.view().contact().heard()).await;
+        let heard = timeout(RETURN_WAIT, self.view().connectivity().heard()).await;
         heard.map_err(|_| unavailable(mutation, "the store does not answer"))
     }
 

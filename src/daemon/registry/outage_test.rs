@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::Registry;
 use super::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
-use super::heart::{Heard, Pace, beat_heart};
+use super::heartbeat::{Heard, Pace, beat_heart};
 
 const THING: Kind = Kind::of("thing");
 static MIRRORED: [Kind; 1] = [THING];
@@ -45,7 +45,7 @@ async fn daemon(store: Arc<dyn Store>, node_id: &str) -> Daemon {
         let pace = Pace { renew_every: TTL / 4, grace: TTL };
         let drop_over = |heard| {
             if let Heard::Over(over) = heard {
-                over.iter().for_each(|group| heart.own().drop(group));
+                over.iter().for_each(|group| heart.held_groups().drop(group));
             }
         };
         beat_heart(&heart, pace, drop_over).await;
@@ -62,7 +62,7 @@ impl Daemon {
         let Opened::Open(group) = self.registry.store().open_group(open).await.unwrap() else {
             panic!("`{id}` is held");
         };
-        self.registry.own().keep(&group, epoch, asked);
+        self.registry.held_groups().keep(&group, epoch, asked);
         group.of
     }
 
@@ -272,7 +272,7 @@ async fn a_session_that_nobody_confirmed_in_time_is_never_renewed() {
     sleep(TTL + MS * 100).await;
     store.recover();
     sleep(MS * 600).await;
-    assert!(a.registry.own().all().is_empty(), "it is given up, although it is live");
+    assert!(a.registry.held_groups().all().is_empty(), "it is given up, although it is live");
     let wanted = vec![Precondition::GroupLive(group)];
     let epoch = group_epoch(&a);
     store.commit(Commit { epoch, preconditions: wanted, ..Commit::default() }).await.unwrap();
@@ -289,7 +289,7 @@ async fn a_new_epoch_is_loaded_at_once_although_the_log_call_hangs() {
     let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
     store.swap(next);
     tokio::time::timeout(MS * 700, a.in_epoch(epoch)).await.expect("soon");
-    assert!(a.keys().is_empty() && a.registry.own().all().is_empty());
+    assert!(a.keys().is_empty() && a.registry.held_groups().all().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ impl Registry {
     /// when the store falls silent or is heard again.
     pub async fn look_until_found<T>(&self, mut look: impl FnMut(&View) -> Option<T>) -> T {
         let view = self.view();
-        let (mut heads, mut beats) = (view.follow_head(), view.contact().follow_beats());
+        let (mut heads, mut beats) = (view.follow_head(), view.connectivity().follow_beats());
         loop {
             // Not under the head's lock, which the view takes under its own.
             if let Some(found) = look(view) {
@@ -53,7 +53,7 @@ impl Registry {
     ) {
         let view = self.view();
         wait_for(view, Revision(0)).await;
-        let (mut heads, mut beats) = (view.follow_head(), view.contact().follow_beats());
+        let (mut heads, mut beats) = (view.follow_head(), view.connectivity().follow_beats());
         loop {
             heads.mark_unchanged();
             beats.mark_unchanged();

@@ -13,7 +13,7 @@ use super::Registry;
 use super::act::{Act, Authority, Plan};
 use super::faulty::{Call, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
-use super::heart::{Pace, beat_heart};
+use super::heartbeat::{Pace, beat_heart};
 
 const THING: Kind = Kind::of("thing");
 const OTHER: Kind = Kind::of("other");
@@ -117,7 +117,7 @@ async fn beats_silence_and_return_wake_whoever_looks_at_them() {
             looks.fetch_add(1, Ordering::SeqCst);
             None
         };
-        registry.react(|view| (view.contact().beats(), view.silence().is_some()), look).await;
+        registry.react(|view| (view.connectivity().beats(), view.silence().is_some()), look).await;
     });
     sleep(MS).await;
     d.looked();

@@ -152,7 +152,7 @@ impl Registry {
         heard: Instant,
     ) -> Result<Refreshed, TooManyWait> {
         let Some(group) = &record.record.group else { return Ok(Refreshed::Lives) };
-        if !self.view().contact().is_silent() {
+        if !self.view().connectivity().is_silent() {
             let answered = self.refreshes.add(group.clone())?.await;
             if let Ok(Some(refreshed)) = answered {
                 return Ok(refreshed);
@@ -170,7 +170,7 @@ impl Registry {
 
     /// Whether the store is away: what is said then is told it when it is back.
     pub fn is_away(&self) -> bool {
-        self.view().contact().is_silent()
+        self.view().connectivity().is_silent()
     }
 
     /// Whether a record waits for the store to hear of it.
@@ -219,7 +219,7 @@ impl Registry {
                 return Some(beat);
             }
             Ok(Err(error)) => {
-                self.view().contact().heed(&error);
+                self.view().connectivity().heed(&error);
                 debug!(error = %chain(&error), groups = groups.len(), "groups were not refreshed; trying again");
             }
             Err(_) => debug!(groups = groups.len(), "groups were not refreshed in time; trying again"),
@@ -234,10 +234,10 @@ impl Registry {
                 self.refreshes.put_off.notified().await;
             }
             sleep(WRITE_BACK_EVERY).await;
-            let contact = self.view().contact();
-            contact.heard().await;
+            let connectivity = self.view().connectivity();
+            connectivity.heard().await;
             // In a new epoch it is said of the records that are there by then.
-            if contact.epoch() != self.view().head().epoch {
+            if connectivity.epoch() != self.view().head().epoch {
                 continue;
             }
             let mut waiting = self.refreshes.waiting();

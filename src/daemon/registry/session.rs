@@ -22,7 +22,7 @@ impl Registry {
         let (epoch, asked) = (self.view().head().epoch, Instant::now());
         let opened = self.open_group(epoch, id, ttl, secret).await?;
         if let Opened::Open(group) = &opened {
-            self.own().keep(group, epoch, asked);
+            self.held_groups().keep(group, epoch, asked);
         }
         Ok(opened)
     }
@@ -40,7 +40,7 @@ impl Registry {
     ) -> Result<Opened, StoreError> {
         let open = OpenGroup { epoch, id, ttl, secret: secret.to_owned() };
         let opened = in_time(CALL_TIMEOUT, self.store().open_group(open)).await;
-        opened.inspect_err(|error| self.view().contact().heed(error))
+        opened.inspect_err(|error| self.view().connectivity().heed(error))
     }
 
     /// Renews groups that their owners see to, all at once: until when each lives, `None` for one that is over. `grace`
@@ -57,7 +57,7 @@ impl Registry {
         let moved_since = Millis(u64::MAX);
         let pulse = Pulse { epoch: Some(self.view().head().epoch), renew, moved_since, grace };
         let beat = in_time(CALL_TIMEOUT, self.store().pulse(pulse)).await;
-        Ok(beat.inspect_err(|error| self.view().contact().heed(error))?.renewed)
+        Ok(beat.inspect_err(|error| self.view().connectivity().heed(error))?.renewed)
     }
 
     /// Ends a group now, and renews it no more.
@@ -65,7 +65,7 @@ impl Registry {
     /// # Errors
     /// Those of the store; it ends by itself then.
     pub async fn end_group(&self, epoch: Epoch, group: GroupRef) -> Result<(), StoreError> {
-        self.own().drop(&group);
+        self.held_groups().drop(&group);
         in_time(CALL_TIMEOUT, self.store().close_group(epoch, group)).await.map(drop)
     }
 

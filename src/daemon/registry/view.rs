@@ -31,9 +31,9 @@ use omnirelay_store::{
     Beat, Change, Epoch, Grace, Group, GroupId, GroupRef, Kind, Lease, LogEntry, Record, RecordId, Revision,
 };
 
-use super::contact::Contact;
+use super::connectivity::Connectivity;
 use super::cursor::Cursor;
-use super::loss::EpochChange;
+use super::epoch_loss::EpochChange;
 
 /// How many commits the view keeps to serve watches and pages without asking the store.
 const RECENT_MAX: usize = 1024;
@@ -163,7 +163,7 @@ pub struct View {
     mirrored: &'static [Kind],
     followed: &'static [Kind],
     state: RwLock<State>,
-    contact: Contact,
+    connectivity: Connectivity,
     head: watch::Sender<Head>,
     /// Through when what was granted counts.
     confirmed: watch::Sender<Millis>,
@@ -207,7 +207,7 @@ impl View {
                 lists: mirrored.iter().map(|kind| (kind.clone(), OnceLock::new())).collect(),
                 ..State::default()
             }),
-            contact: Contact::new(),
+            connectivity: Connectivity::new(),
             head: watch::Sender::new(Head::default()),
             confirmed: watch::Sender::new(Millis(0)),
             confirmations: Notify::new(),
@@ -242,19 +242,19 @@ impl View {
         self.head.subscribe()
     }
 
-    /// The contact with the store.
-    pub fn contact(&self) -> &Contact {
-        &self.contact
+    /// How the store is reached.
+    pub fn connectivity(&self) -> &Connectivity {
+        &self.connectivity
     }
 
     /// Store time now, by the last answer and the time since.
     pub fn now(&self) -> Millis {
-        self.contact.now()
+        self.connectivity.now()
     }
 
     /// How long the store has been silent; `None` while it answers.
     pub fn silence(&self) -> Option<Duration> {
-        self.contact.silence()
+        self.connectivity.silence()
     }
 
     /// Notes the answer to a pulse that was sent at `asked`: the store's time, and the deadlines that
@@ -262,7 +262,7 @@ impl View {
     pub fn note_beat(&self, beat: &Beat, asked: Instant) {
         self.take_beat(beat);
         // Told last: by then it is known whom the store spares after a silence.
-        self.contact.note_answer(beat.now, beat.epoch, asked);
+        self.connectivity.note_answer(beat.now, beat.epoch, asked);
     }
 
     fn take_beat(&self, beat: &Beat) {
@@ -315,7 +315,7 @@ impl View {
 
     /// Forgets groups whose end is longer ago than `age`.
     pub fn forget_groups(&self, age: Duration) {
-        let now = self.contact.judged_now();
+        let now = self.connectivity.judged_now();
         write(&self.state).groups.retain(|_, group| now < group.deadline.after(age));
     }
 
@@ -335,7 +335,7 @@ impl View {
     /// Groups and leases. They end at their deadlines while the store is silent as well: it may have given
     /// the leases to somebody else.
     pub fn tenancy(&self) -> Tenancy<'_> {
-        Tenancy::of_state(read(&self.state), self.contact.now())
+        Tenancy::of_state(read(&self.state), self.connectivity.now())
     }
 
     /// Every record of a kind in the order of their keys, and where that was.
@@ -412,7 +412,7 @@ impl View {
     /// The instant by which it is judged whether a record's group is over: the last one at which
     /// the store could be heard, and all others by the store.
     fn judged_at(&self, state: &State) -> Millis {
-        let now = self.contact.judged_now();
+        let now = self.connectivity.judged_now();
         state.grace.filter(|grace| now < grace.until).map_or(now, |grace| grace.from)
     }
 

@@ -135,7 +135,7 @@ impl Server {
 
     /// How long nobody is granted anything after a new beginning.
     pub fn quarantine(&self) -> Duration {
-        self.session_ttl + omnirelay::daemon::registry::own::margin(self.session_ttl)
+        self.session_ttl + omnirelay::daemon::registry::held_groups::margin(self.session_ttl)
     }
 
     fn replace(&self, store: MemoryStore) {

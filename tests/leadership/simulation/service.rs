@@ -98,7 +98,7 @@ impl Beliefs {
 
     fn session(&self) -> Option<(GroupRef, Instant)> {
         let epoch = self.registry.view().head().epoch;
-        self.registry.own().valid(&session_id(self.registry.node_id()), epoch)
+        self.registry.held_groups().valid(&session_id(self.registry.node_id()), epoch)
     }
 }
 

@@ -21,8 +21,8 @@ use tokio::time::Instant;
 use super::listing::{self, PageToken};
 use super::relays::{self, LiveRelay, check_relay_id};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::life::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
 use crate::daemon::registry::mutate::request_hash;
+use crate::daemon::registry::ttl_records::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 
 /// Records of agents; the key is the agent's id.

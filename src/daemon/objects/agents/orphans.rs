@@ -36,7 +36,7 @@ impl Agents {
     pub async fn drop_orphans(&self) {
         // With a beat it is known which relays live.
         let look = async |clean| (self.look(clean).await, None);
-        self.registry.react_with(None, |view| view.contact().beats(), look).await;
+        self.registry.react_with(None, |view| view.connectivity().beats(), look).await;
     }
 
     /// Answers what it has found in order, if it has; `clean` is what the look before has.

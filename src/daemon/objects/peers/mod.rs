@@ -171,7 +171,7 @@ pub fn session_id(node_id: &str) -> GroupId {
 
 /// The session that this daemon's node holds, as far as the store has not called it over.
 pub fn own_session(registry: &Registry) -> Option<GroupRef> {
-    registry.own().life_of(&session_id(registry.node_id()))
+    registry.held_groups().life_of(&session_id(registry.node_id()))
 }
 
 /// The node whose session this is; `None`: it is another group.

@@ -18,8 +18,8 @@ use crate::core::peer::Patience;
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Reader};
+use crate::daemon::registry::epoch_loss::ToRestore;
 use crate::daemon::registry::follow::in_time;
-use crate::daemon::registry::loss::ToRestore;
 use pb::peer::Status;
 
 /// How often the own record is written again when somebody else was faster.
@@ -89,7 +89,7 @@ impl Presence {
             if self.registered.swap(false, Ordering::Relaxed) {
                 *self.ended() = Some(Instant::now());
             }
-            self.registry.own().drop(group);
+            self.registry.held_groups().drop(group);
         }
     }
 
@@ -191,7 +191,7 @@ impl Presence {
             }
             Err(error) => {
                 if let CommitError::GroupOver(over) = &error {
-                    self.registry.own().drop(over);
+                    self.registry.held_groups().drop(over);
                 }
                 self.complain(|| warn!(error = %chain(&error), "could not register; trying again"));
                 false

@@ -16,7 +16,7 @@ use crate::core::peer::{restore, restore_orders};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::loss::{ToRestore, Untouched};
+use crate::daemon::registry::epoch_loss::{ToRestore, Untouched};
 use crate::daemon::registry::view::ViewRecord;
 use pb::peer::Status;
 

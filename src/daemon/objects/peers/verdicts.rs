@@ -49,7 +49,7 @@ impl Verdicts {
         let sense = |view: &View| {
             let session = own_session(&self.registry).filter(|_| self.presence.is_registered());
             // Whoever is spared now is looked at again with each beat.
-            (view.changed(&PEER), session, view.spares_all().then(|| view.contact().beats()))
+            (view.changed(&PEER), session, view.spares_all().then(|| view.connectivity().beats()))
         };
         self.registry.react(sense, || self.look()).await;
     }

@@ -23,7 +23,7 @@ use super::{caller, peers};
 use crate::core::register::check_register_id;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::reached::Reached;
+use crate::daemon::registry::revision_waiter::RevisionWaiter;
 use crate::daemon::registry::view::{View, ViewRecord};
 use crate::daemon::registry::watch::Watch;
 use pb::register_service_server::RegisterService;
@@ -132,12 +132,12 @@ pub struct Registers {
     registry: Arc<Registry>,
     pool: Arc<Pool>,
     /// Through which revision the node's own catalogue is in the pool.
-    pushed: Reached,
+    pushed: RevisionWaiter,
 }
 
 impl Registers {
     /// `pushed` tells through which revision the node's own catalogue has been brought into the pool.
-    pub fn new(registry: Arc<Registry>, pool: Arc<Pool>, pushed: impl Into<Reached>) -> Self {
+    pub fn new(registry: Arc<Registry>, pool: Arc<Pool>, pushed: impl Into<RevisionWaiter>) -> Self {
         Self { registry, pool, pushed: pushed.into() }
     }
 

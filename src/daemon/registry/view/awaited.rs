@@ -8,7 +8,7 @@ use omnirelay_store::{Kind, RecordId};
 use tokio::time::Instant;
 
 use super::{Head, Records, State, View, ViewRecord, read};
-use crate::daemon::registry::loss::{EpochChange, Lost, Reach};
+use crate::daemon::registry::epoch_loss::{EpochChange, Lost, Reach};
 
 /// How long a lost record is awaited at least: nodes enter themselves within a second. Too low: a list that lacks
 /// something says that it is whole. Too high: what nobody restores is called about to come.

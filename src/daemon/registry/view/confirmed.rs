@@ -92,7 +92,7 @@ impl View {
         if state.head.epoch != asked.epoch {
             return;
         }
-        let now = self.contact.now();
+        let now = self.connectivity.now();
         let is_news = state.confirmed.take(asked, through, now);
         self.confirmed.send_replace(through);
         if is_news {

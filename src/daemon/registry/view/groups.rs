@@ -29,7 +29,7 @@ impl View {
     /// store does not answer, or has not told of it yet.
     pub fn ends_at(&self, of: &GroupRef) -> Option<Millis> {
         let known = self.silence().is_none();
-        known.then(|| read(&self.state).ends_at(of, self.contact.judged_now())).flatten()
+        known.then(|| read(&self.state).ends_at(of, self.connectivity.judged_now())).flatten()
     }
 
     /// How often it was not known whether something is over.

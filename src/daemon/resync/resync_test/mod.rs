@@ -27,7 +27,7 @@ use crate::daemon::objects::registers::{REGISTER, register_record};
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::faulty::{Faulty, PausedClock};
 use crate::daemon::registry::follow::follow_log;
-use crate::daemon::registry::heart::{Pace, beat_heart};
+use crate::daemon::registry::heartbeat::{Pace, beat_heart};
 use crate::daemon::surface::Caller;
 use pb::advertisement_sync_state::Status;
 
@@ -255,7 +255,7 @@ impl Daemon {
     async fn fail_over(&self, next: Arc<MemoryStore>) {
         let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
         self.store.swap(next);
-        self.registry.view().contact().note_epoch(epoch);
+        self.registry.view().connectivity().note_epoch(epoch);
         until("the view is another", || self.registry.view().head().epoch == epoch).await;
     }
 

@@ -32,7 +32,7 @@ impl Pool {
             let again = self.look(&mut rest_until).await;
             (rest_until, again)
         };
-        self.registry.react_with(Instant::now(), |view| view.contact().beats(), look).await;
+        self.registry.react_with(Instant::now(), |view| view.connectivity().beats(), look).await;
     }
 
     /// Answers when to look again before the next beat: what is pushed sees to itself. What the store refuses has until

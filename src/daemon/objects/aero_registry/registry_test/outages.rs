@@ -306,7 +306,7 @@ async fn an_agent_is_not_placed_with_a_relay_as_it_was_in_the_epoch_before() {
         let write = Write::Put { id, value: value.encode_to_vec().into(), group: None };
         next.commit(Commit { epoch, writes: vec![write], ..Commit::default() }).await.unwrap();
         a.path.swap(next.clone());
-        a.registry.view().contact().note_epoch(epoch);
+        a.registry.view().connectivity().note_epoch(epoch);
         while a.registry.view().head().epoch != epoch {
             sleep(MS).await;
         }

@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::*;
 use crate::daemon::registry::faulty::{Call, Ill};
-use crate::daemon::registry::life::Claim;
+use crate::daemon::registry::ttl_records::Claim;
 
 #[tokio::test(start_paused = true)]
 async fn a_relay_is_refused_that_is_not_named_or_not_anywhere() {

@@ -162,7 +162,7 @@ impl Campaigner {
 
     fn session_until(&self) -> Option<(GroupRef, Instant)> {
         let epoch = self.registry.view().head().epoch;
-        self.registry.own().confirmed(&session_id(self.registry.node_id()), epoch)
+        self.registry.held_groups().confirmed(&session_id(self.registry.node_id()), epoch)
     }
 
     fn seen(&self) -> Seen {

@@ -205,7 +205,7 @@ async fn store_with(clock: PausedClock, tier: &str) -> Arc<MemoryStore> {
 async fn followed(a: &Daemon, path: &Faulty, next: &Arc<MemoryStore>) {
     path.swap(next.clone());
     let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
-    let session = || a.registry.own().valid(&session_id("a"), epoch);
+    let session = || a.registry.held_groups().valid(&session_id("a"), epoch);
     let is_there = || a.registry.view().head().epoch == epoch && a.presence.is_registered();
     until("the epoch is known", || is_there() && session().is_some()).await;
 }
@@ -224,7 +224,8 @@ async fn what_was_read_of_scopes_in_one_epoch_changes_nothing_in_the_next() {
     }
     let view = a.registry.view();
     let enter = async |all: &AllKnown| {
-        let (roster, session) = (Roster::of(view), a.registry.own().life_of(&session_id("a")).unwrap());
+        let (roster, session) =
+            (Roster::of(view), a.registry.held_groups().life_of(&session_id("a")).unwrap());
         a.campaigner.enter_scopes(all, &roster.nodes(), &session).await
     };
     let of_first = AllKnown::of(view);

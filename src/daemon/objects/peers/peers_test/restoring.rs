@@ -18,7 +18,7 @@ async fn epoch_of(store: &MemoryStore) -> Epoch {
 /// Waits until a daemon knows the epoch of a store.
 async fn knows(daemon: &Daemon, store: &MemoryStore) {
     let epoch = epoch_of(store).await;
-    daemon.registry.view().contact().note_epoch(epoch);
+    daemon.registry.view().connectivity().note_epoch(epoch);
     while daemon.registry.view().head().epoch != epoch {
         sleep(MS).await;
     }
@@ -148,7 +148,7 @@ async fn what_is_restored_in_one_epoch_is_not_written_over_the_same_version_in_t
     }
     path.recover();
     let third = next_store(clock);
-    let session = a.registry.own().life_of(&session_id("a")).unwrap();
+    let session = a.registry.held_groups().life_of(&session_id("a")).unwrap();
     open_as(&third, &session).await;
     let value = PeerValue { draining: true, ..value };
     put_peer(&third, "c", value.encode_to_vec().into()).await;

@@ -1,7 +1,7 @@
 //! What becomes of a catalogue when the registry begins a new epoch.
 
 use super::*;
-use crate::daemon::registry::loss::Loss;
+use crate::daemon::registry::epoch_loss::Loss;
 
 /// Two daemons, each with a path of its own to the store.
 struct Mesh {

@@ -1,4 +1,4 @@
-//! What a daemon hears of its store: its time, its epoch, and since when it has been silent.
+//! Store connectivity, as a daemon hears it: the store's time, its epoch, and since when it has been silent.
 
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -29,8 +29,8 @@ struct News {
     returns: u64,
 }
 
-/// The daemon's contact with its store.
-pub struct Contact {
+/// What a daemon hears of its store.
+pub struct Connectivity {
     last: RwLock<Last>,
     /// Why the last call failed that did.
     trouble: Mutex<String>,
@@ -41,8 +41,8 @@ pub struct Contact {
     beats: watch::Sender<u64>,
 }
 
-impl Contact {
-    /// No contact yet.
+impl Connectivity {
+    /// Nothing heard yet.
     pub(super) fn new() -> Self {
         let last = Last { store: Millis(0), at: Instant::now(), silent: false, unread_since: None };
         Self {

@@ -1,4 +1,4 @@
-//! What a new epoch has cost: the records that this daemon held and that are gone or older now.
+//! Losses of an epoch: the records that this daemon held and that are gone or older in the new one.
 //!
 //! Each daemon restores what it owns: whoever owns a record asks [`Losses::of`] what it was, writes it
 //! again together with what was written meanwhile, and says so to [`Losses::note_restored`]. The rest stays

@@ -1,4 +1,4 @@
-//! The groups that this node holds, and how long it may rely on them.
+//! The groups that this node holds, its session among them, and how long it may rely on them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ struct Own {
 
 /// The groups of this node.
 #[derive(Default)]
-pub struct OwnGroups {
+pub struct HeldGroups {
     own: Mutex<Vec<Own>>,
     /// False: what the store has granted needs no confirmation.
     confirms: bool,
@@ -39,7 +39,7 @@ pub struct Standing {
     pub run_out: Vec<GroupRef>,
 }
 
-impl OwnGroups {
+impl HeldGroups {
     /// None yet; those that lead rely on what the store has confirmed, if it confirms.
     pub fn confirming(confirms: bool) -> Self {
         Self { confirms, ..Self::default() }

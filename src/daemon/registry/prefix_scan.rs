@@ -1,4 +1,4 @@
-//! Records as the store has them, read past the view.
+//! Prefix scans: records as the store has them, read past the view.
 
 use std::time::Duration;
 

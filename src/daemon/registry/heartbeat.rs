@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 
 use super::Registry;
 use super::complaint::Complaint;
-use super::own::Standing;
+use super::held_groups::Standing;
 
 /// How long a pulse may go unanswered before the store counts as silent. A little more than a store
 /// waits for its server (400 ms): a pulse that is dropped before that leaves the store in the belief
@@ -73,7 +73,7 @@ pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Hea
             biased;
             now = ticks.tick() => now,
             // A silence of all is noticed from the first renewal on, so that comes at once.
-            () = registry.own().kept() => heart.begin_anew(),
+            () = registry.held_groups().kept() => heart.begin_anew(),
             () = asked_for(registry, beaten) => Instant::now(),
             // All that this node holds is void, and nothing may take its place before that is said.
             () = another_epoch(registry, heart.known) => Instant::now(),
@@ -83,7 +83,7 @@ pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Hea
         let answered = matches!(heard, Heard::Over(_));
         after_beat(heard);
         if answered {
-            registry.view().contact().count_beat();
+            registry.view().connectivity().count_beat();
         }
     }
 }
@@ -112,7 +112,7 @@ impl Heart<'_> {
     async fn beat(&mut self, now: Instant) -> Heard {
         let known = self.registry.view().head().epoch;
         self.known = known;
-        let Standing { valid, mut run_out } = self.registry.own().standing(known);
+        let Standing { valid, mut run_out } = self.registry.held_groups().standing(known);
         // A tick may come a little early; half a step is nothing to a deadline.
         let due = self.renewed.is_none_or(|last| now + POLL_EVERY / 2 >= last + self.pace.renew_every);
         let renew = if due { valid } else { Vec::new() };
@@ -129,8 +129,8 @@ impl Heart<'_> {
             Ok(Err(StoreError::EpochChanged { current })) => {
                 // The store answers, but what this node held is void. The view learns the epoch;
                 // with no group left, the next pulse names none and is answered.
-                self.registry.view().contact().note_epoch(current);
-                return Heard::Over(self.registry.own().all());
+                self.registry.view().connectivity().note_epoch(current);
+                return Heard::Over(self.registry.held_groups().all());
             }
             Ok(Err(error)) => {
                 // That the store is away is told by whoever connects to it.
@@ -142,8 +142,8 @@ impl Heart<'_> {
             Err(_) => "no answer in time".to_owned(),
         };
         debug!(error = %failed, "pulse failed");
-        self.registry.view().contact().note_trouble(&failed);
-        self.registry.view().contact().note_silence();
+        self.registry.view().connectivity().note_trouble(&failed);
+        self.registry.view().connectivity().note_silence();
         Heard::Nothing
     }
 
@@ -164,7 +164,7 @@ impl Heart<'_> {
     fn not_renewed(&self, asked_for: Vec<GroupRef>, beat: &Beat, asked: Instant) -> Vec<GroupRef> {
         let (renewed, over): (Vec<_>, Vec<_>) =
             asked_for.into_iter().zip(&beat.renewed).partition(|(_, deadline)| deadline.is_some());
-        renewed.iter().for_each(|(group, _)| self.registry.own().note_renewed(group, asked));
+        renewed.iter().for_each(|(group, _)| self.registry.held_groups().note_renewed(group, asked));
         over.into_iter().map(|(group, _)| group).collect()
     }
 }

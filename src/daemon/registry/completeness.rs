@@ -1,4 +1,4 @@
-//! Whether what the view shows is the registry as it is now, and waiting for what is about to be there.
+//! Completeness: whether the view is the registry as it is now, and waiting for what is about to be there.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Records that live as long as somebody speaks for them, each in a group of its own.
+//! Records with a TTL: they live as long as somebody speaks for them, each in a group of its own.
 //!
 //! A life is a group named after the record. A later life of the same record may be in another group, so that one
 //! that the store spares after an outage is there until the new one is written: nobody sees it gone in between.
@@ -390,7 +390,7 @@ impl Registry {
         timeout_at(until, self.ready_for(""))
             .await
             .map_err(|_| why("the registry is still being loaded"))??;
-        timeout(RETURN_WAIT, self.view().contact().heard())
+        timeout(RETURN_WAIT, self.view().connectivity().heard())
             .await
             .map_err(|_| why("the store does not answer"))
     }

@@ -1,4 +1,4 @@
-//! How far somebody who follows the registry has come, as others see it.
+//! Revision waiters: how far somebody who follows the registry has come, as others see it.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use tokio::time::timeout;
 
 /// Through which revision somebody has come. It can be read and waited for, and not be told by whoever holds it.
 #[derive(Clone)]
-pub struct Reached(watch::Receiver<Revision>);
+pub struct RevisionWaiter(watch::Receiver<Revision>);
 
-impl Reached {
+impl RevisionWaiter {
     /// Through which revision by now.
     pub fn now(&self) -> Revision {
         *self.0.borrow()
@@ -24,7 +24,7 @@ impl Reached {
     }
 }
 
-impl From<watch::Receiver<Revision>> for Reached {
+impl From<watch::Receiver<Revision>> for RevisionWaiter {
     fn from(through: watch::Receiver<Revision>) -> Self {
         Self(through)
     }

@@ -10,10 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::Registry;
+use super::epoch_loss::Loss;
 use super::faulty::{Call, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
-use super::heart::{Pace, beat_heart};
-use super::loss::Loss;
+use super::heartbeat::{Pace, beat_heart};
 use crate::daemon::audit::AUDIT;
 
 const THING: Kind = Kind::of("thing");
