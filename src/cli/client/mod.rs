@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use omnirelay_core::backoff::Backoff;
 use omnirelay_wire::fault::{Code, Exit};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use rustls::RootCertStore;
@@ -26,7 +27,8 @@ use super::settings::{Settings, Target};
 const TRIES: u32 = 3;
 /// The longest answer that is taken: a thousand peers are 0.6 MB.
 const BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
-const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// Between the tries of a call.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(3200));
 /// How long a daemon may hang while there is another address to ask. The same idempotency key
 /// protects what is asked twice.
 const HANG_MAX: Duration = Duration::from_secs(1);
@@ -178,7 +180,7 @@ impl Client {
         let mut attempts = Attempts::default();
         loop {
             attempts.made += 1;
-            let pause = backoff(attempts.made);
+            let pause = BACKOFF.after(attempts.made, chance());
             let may_repeat = attempts.made < TRIES && Instant::now() + pause < deadline;
             match self.round(call, deadline, &mut attempts).await {
                 Some(answer) if (200..300).contains(&answer.status) => {
@@ -382,12 +384,6 @@ impl Attempts {
 /// Whether the daemon said that the same request may do later and that nothing was changed.
 fn is_worth_repeating(error: &CliError) -> bool {
     error.exit() == Exit::Unavailable && error.body().retryable
-}
-
-/// How long to wait after try number `made`: doubling, with half of it left to chance.
-fn backoff(made: u32) -> Duration {
-    let whole = BACKOFF_FIRST.saturating_mul(1 << made.saturating_sub(1).min(5));
-    whole.mul_f64(0.5 + chance() / 2.0)
 }
 
 /// A number of 0 to 1.

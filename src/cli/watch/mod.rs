@@ -10,6 +10,7 @@ pub mod until;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use omnirelay_core::backoff::Backoff;
 use omnirelay_wire::fault::{Code, Exit};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,8 +32,7 @@ use super::table::Column;
 
 /// The daemon says something at least every 15 s; three times that without a word is a dead peer.
 pub const SILENCE_MAX: Duration = Duration::from_secs(45);
-const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 /// A connection that stands this long is back, although nothing was heard on it yet.
 const BACK_AFTER: Duration = Duration::from_secs(2);
 /// How often the first connection is tried at every address; once it was there, for ever.
@@ -426,10 +426,9 @@ fn refused(session: &Session, error: CliError, address: &str) -> CliError {
     }
 }
 
-/// How long to wait before try number `tries` + 1: nothing at first, then doubling to two seconds.
+/// How long to wait after so many tries.
 pub fn pause(tries: u32) -> Duration {
-    let whole = BACKOFF_FIRST.saturating_mul(1 << tries.saturating_sub(1).min(10));
-    whole.min(BACKOFF_MAX).mul_f64(0.5 + chance() / 2.0)
+    BACKOFF.after(tries, chance())
 }
 
 #[cfg(test)]

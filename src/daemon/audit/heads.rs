@@ -16,7 +16,7 @@ use super::store::{newest_of, stored_chains};
 use crate::core::audit_seal::{ChainId, Digest256, Head, Opened, open};
 use crate::daemon::objects::audit::AUDIT_SEAL;
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::backoff::Backoff;
+use crate::daemon::registry::backoff::Failures;
 use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::follow::wait_for;
@@ -157,7 +157,7 @@ pub async fn follow_seals(registry: Arc<Registry>, heads: Arc<Heads>, files: Aud
 }
 
 async fn see_seals(registry: &Arc<Registry>, heads: &Heads) {
-    let mut backoff = Backoff::new();
+    let mut failures = Failures::default();
     loop {
         let head = registry.view().head();
         // The watch first, so that no seal passes between the two.
@@ -165,10 +165,10 @@ async fn see_seals(registry: &Arc<Registry>, heads: &Heads) {
         let mut watch = Watch::begin(registry.clone(), AUDIT_SEAL, Box::new(|_| true), Some(since));
         if let Err(error) = look_around(registry, heads).await {
             debug!(error = %chain(&error), "seals could not be looked at");
-            backoff.wait().await;
+            failures.wait().await;
             continue;
         }
-        backoff = Backoff::new();
+        failures = Failures::default();
         loop {
             match watch.next().await {
                 WatchEvent::Added(step) | WatchEvent::Modified(step) => {

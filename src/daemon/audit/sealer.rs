@@ -25,7 +25,7 @@ use crate::daemon::objects::audit::AUDIT_SEAL;
 use crate::daemon::objects::peers::session_id;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::backoff::Backoff;
+use crate::daemon::registry::backoff::Failures;
 use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::follow::wait_for;
@@ -129,7 +129,7 @@ impl Sealer {
     /// Seals until a foreign seal stands in its way, and that is for ever.
     pub async fn run(mut self) {
         wait_for(self.registry.view(), Revision(0)).await;
-        let (mut backoff, complaint) = (Backoff::new(), Complaint::default());
+        let (mut failures, complaint) = (Failures::default(), Complaint::default());
         loop {
             let ended = match self.settle().await {
                 Ok(()) => self.seal_what_comes().await,
@@ -137,7 +137,7 @@ impl Sealer {
             };
             // Only a seal shows that sealing works: the store may answer while the disk does not.
             if std::mem::take(&mut self.kept) {
-                backoff = Backoff::new();
+                failures = Failures::default();
             }
             let Err(error) = ended else { continue };
             if matches!(error, SealError::Foreign { .. }) {
@@ -150,7 +150,7 @@ impl Sealer {
             } else {
                 debug!(error = %chain(&error), "audit records could not be sealed");
             }
-            backoff.wait().await;
+            failures.wait().await;
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use omnirelay_core::backoff::Backoff;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -11,10 +12,7 @@ use crate::daemon::chance::random_part;
 
 /// What an operator reads when keys are not published.
 pub const KEYS_RUNBOOK: &str = "docs/runbooks/relay.md";
-const PAUSE_FIRST: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// How much longer than that a pause is at most: not all daemons come at once.
-const PAUSE_CHANCE: f64 = 0.25;
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// An outage is told when it begins and when it ends.
 #[derive(Default)]
@@ -60,10 +58,8 @@ impl Outage {
         self.state().since.map(|since| since.elapsed())
     }
 
-    /// How long to wait before the next attempt: from 50 ms to 2 s, and up to a quarter more.
+    /// How long to wait before the next attempt.
     pub fn pause(&self) -> Duration {
-        let doubled = self.state().failures.saturating_sub(1).min(10);
-        let pause = PAUSE_FIRST.saturating_mul(1 << doubled).min(PAUSE_MAX);
-        pause.mul_f64(1.0 + PAUSE_CHANCE * random_part())
+        BACKOFF.after(self.state().failures.max(1), random_part())
     }
 }

@@ -2,28 +2,21 @@
 
 use std::time::Duration;
 
-const FIRST: Duration = Duration::from_millis(50);
-const MAX: Duration = Duration::from_secs(2);
+use omnirelay_core::backoff::Backoff;
+use tokio::time::sleep;
 
-/// Waits that double from 50 ms to 2 s.
-#[derive(Clone, Copy, Debug)]
-pub struct Backoff(Duration);
+use crate::daemon::chance::random_part;
 
-impl Backoff {
-    /// Begins with the shortest wait.
-    pub fn new() -> Self {
-        Self(FIRST)
-    }
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
-    /// Waits, each time twice as long as the last.
+/// The failures in a row of who asks the store.
+#[derive(Debug, Default)]
+pub struct Failures(u32);
+
+impl Failures {
+    /// Notes one more, and waits.
     pub async fn wait(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(MAX);
-    }
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self::new()
+        self.0 = self.0.saturating_add(1);
+        sleep(BACKOFF.after(self.0, random_part())).await;
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::Registry;
-use super::backoff::Backoff;
+use super::backoff::Failures;
 use super::complaint::Complaint;
 use super::view::{Applied, Loaded, View};
 
@@ -42,7 +42,7 @@ enum Reload {
 /// Loads the view and follows the log for ever.
 pub async fn follow_log(registry: Arc<Registry>) {
     let connectivity = registry.view().connectivity();
-    let (mut backoff, complaint) = (Backoff::new(), Complaint::default());
+    let (mut failures, complaint) = (Failures::default(), Complaint::default());
     let mut limit = FIRST_TIMEOUT;
     loop {
         let asked = Instant::now();
@@ -52,7 +52,7 @@ pub async fn follow_log(registry: Arc<Registry>) {
                 let loaded = Instant::now();
                 let reload = follow(&registry).await;
                 if loaded.elapsed() > CALM {
-                    backoff = Backoff::new();
+                    failures = Failures::default();
                 }
                 reload
             }
@@ -84,7 +84,7 @@ pub async fn follow_log(registry: Arc<Registry>) {
         // Whoever loads again and again because the log runs away is slowed down as well.
         tokio::select! {
             biased;
-            () = backoff.wait() => {}
+            () = failures.wait() => {}
             () = news => {}
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_core::backoff::Backoff;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
@@ -15,7 +16,7 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::Head;
 
 /// The longest pause after a failure.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// How long changes gather after a run: the first is pushed at once, and the rest of a burst together.
 const GATHER: Duration = Duration::from_millis(50);
 
@@ -116,29 +117,9 @@ impl Pace {
         // Changes that fail as well do not put off the run of all.
         if all || self.failing.is_none() {
             self.failures += 1;
-            self.next = Instant::now() + pause(self.failures, random_part());
+            self.next = Instant::now() + BACKOFF.after(self.failures, random_part());
         }
         let before = self.failing.filter(|_| !all);
         self.failing = Some(before.map_or(failing, |before| before.max(failing)));
-    }
-}
-
-/// 1, 2, 4 ... 60 s, of which a part between half and all is waited.
-fn pause(failures: u32, fraction: f64) -> Duration {
-    let whole = Duration::from_secs(1 << failures.saturating_sub(1).min(6)).min(PAUSE_MAX);
-    whole.mul_f64(0.5 + fraction / 2.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_up_to_a_minute_and_are_spread() {
-        let whole: Vec<u64> = (1..=9).map(|failures| pause(failures, 1.0).as_secs()).collect();
-        assert_eq!(whole, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        assert_eq!(pause(u32::MAX, 0.0), Duration::from_secs(30));
-        assert_eq!(pause(1, 0.0), Duration::from_millis(500));
-        assert!((0..100).map(|_| random_part()).all(|part| (0.0..=1.0).contains(&part)));
     }
 }

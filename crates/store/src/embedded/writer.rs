@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use omnirelay_core::backoff::Backoff;
 use omnirelay_core::time::Millis;
 use redb::WriteTransaction;
 use tokio::sync::mpsc;
@@ -24,8 +25,7 @@ const BATCH_MAX: usize = 256;
 const GATHER_FROM: usize = 8;
 const GATHER_TIME: Duration = Duration::from_micros(100);
 /// How long a file that failed is left alone, at first and at most.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 /// How often it is noted that renewals are heard which are not written: a restart knows by that until when they were.
 const NOTED_EVERY: Duration = Duration::from_millis(250);
 
@@ -54,7 +54,8 @@ pub(super) struct Writer {
 /// After a failure: why, and until when nothing is written.
 struct Pause {
     failure: Failure,
-    length: Duration,
+    /// How often in a row it has failed.
+    failures: u32,
     until: Instant,
 }
 
@@ -266,11 +267,11 @@ impl Writer {
     }
 
     fn hold_off(&mut self, failure: Failure) {
-        let length = self.pause.as_ref().map_or(PAUSE_MIN, |pause| (pause.length * 2).min(PAUSE_MAX));
+        let failures = self.pause.as_ref().map_or(1, |pause| pause.failures.saturating_add(1));
         if self.pause.is_none() {
             error!(path = %self.shared.path.display(), error = %failure, "store file failed");
         }
-        self.pause = Some(Pause { failure, length, until: Instant::now() + length });
+        self.pause = Some(Pause { failure, failures, until: Instant::now() + BACKOFF.after(failures, 0.0) });
     }
 
     /// Writes down the time, so that the next start is not before it, and closes the file. The

@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_core::backoff::Backoff;
 use tokio::time::Instant;
 use xxhash_rust::xxh64::xxh64;
 
 /// How long an agent waits of which the registry did not hear for the first time; each time twice as long.
-const FAILED_WAITS: Duration = Duration::from_secs(1);
-const DOUBLED_MAX: u32 = 10;
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(1024));
 
 /// What the registry is to be told of one agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,8 +246,8 @@ impl Agent {
 
     /// Notes a failure; says how long to wait, at most `max`.
     fn failed(&mut self, max: Duration) -> Duration {
-        let wait = FAILED_WAITS.saturating_mul(1 << self.failures.min(DOUBLED_MAX)).min(max);
         self.failures = self.failures.saturating_add(1);
-        wait
+        // The words of agents come one behind the other as it is.
+        BACKOFF.at_most(max).after(self.failures, 0.0)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use omnirelay_core::backoff::Backoff;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{debug, info, warn};
@@ -10,8 +11,7 @@ use super::held::News;
 use crate::daemon::chance::random_part;
 use crate::daemon::relay::RELAY_RUNBOOK;
 
-const PAUSE_FIRST: Duration = Duration::from_millis(250);
-const DOUBLED_MAX: u32 = 10;
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(256));
 
 /// Whether nobody is there who could hear, rather than that this one call was not liked.
 pub fn is_away(status: &Status) -> bool {
@@ -58,7 +58,7 @@ impl Trouble {
     /// Notes that the registry knows the relay no more; says how long to wait.
     pub fn forgotten(&mut self, pause_max: Duration) -> Duration {
         self.forgotten = self.forgotten.saturating_add(1);
-        if self.forgotten > 1 { pause(self.forgotten - 1, pause_max) } else { Duration::ZERO }
+        pause(self.forgotten.saturating_sub(1), pause_max)
     }
 
     /// Notes that it knows the relay since it was registered.
@@ -146,10 +146,8 @@ impl Trouble {
     }
 }
 
-/// From 250 ms up to `max`, and up to a quarter less: not all relays come at once.
 fn pause(failures: u32, max: Duration) -> Duration {
-    let doubled = failures.saturating_sub(1).min(DOUBLED_MAX);
-    shortened(PAUSE_FIRST.saturating_mul(1 << doubled).min(max), 0.25)
+    BACKOFF.at_most(max).after(failures, random_part())
 }
 
 /// A time shortened by up to a part of it, at random.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use omnirelay_core::backoff::Backoff;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::envelope::Item;
@@ -15,8 +16,10 @@ use crate::daemon::chance::random_part;
 use crate::daemon::metrics::SinkCounts;
 
 /// Pauses between attempts to write; they double.
-const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), PAUSE_MAX);
+/// So many failures in a row that a pause is the longest.
+const LONG_AWAY: u32 = 32;
 
 /// Why something was not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,9 +152,9 @@ impl Worker {
     /// Writes batches, as often as it takes or until nobody waits for any of them.
     async fn write(&mut self, entries: Vec<Entry>) -> Wrote {
         let items: Vec<Arc<Item>> = entries.iter().map(|entry| Arc::clone(&entry.item)).collect();
-        let mut pause = PAUSE_FIRST;
+        let mut failures = 0;
         loop {
-            match self.attempt(&items, &mut pause).await {
+            match self.attempt(&items, &mut failures).await {
                 Attempt::Written => {
                     entries.into_iter().for_each(Entry::taken);
                     return Wrote::All;
@@ -171,12 +174,14 @@ impl Worker {
     /// Writes one frame of what was given up, as often as it takes. It comes again, but whether the sink takes
     /// anything is known only by trying, and nothing else may come before it does.
     async fn try_on(&mut self, first: Arc<Item>) {
-        let (items, mut pause) = ([first], PAUSE_MAX);
-        while !self.queue.is_closed() && matches!(self.attempt(&items, &mut pause).await, Attempt::Failed) {}
+        let (items, mut failures) = ([first], LONG_AWAY);
+        while !self.queue.is_closed() && matches!(self.attempt(&items, &mut failures).await, Attempt::Failed)
+        {
+        }
     }
 
     /// Writes once; where that fails, waits before the next time.
-    async fn attempt(&mut self, items: &[Arc<Item>], pause: &mut Duration) -> Attempt {
+    async fn attempt(&mut self, items: &[Arc<Item>], failures: &mut u32) -> Attempt {
         let begun = Instant::now();
         self.state.begun(begun, self.writer.may_take(items));
         let outcome = AssertUnwindSafe(self.writer.write(items)).catch_unwind().await;
@@ -195,8 +200,8 @@ impl Worker {
             }
         }
         let asked = self.writer.asked_to_wait().unwrap_or_default();
-        self.pause(asked.max(jittered(*pause))).await;
-        *pause = (*pause * 2).min(PAUSE_MAX);
+        *failures = failures.saturating_add(1);
+        self.pause(asked.max(BACKOFF.after(*failures, random_part()))).await;
         Attempt::Failed
     }
 
@@ -227,9 +232,4 @@ impl Worker {
 
 fn panicked() -> WriteError {
     WriteError::Failed("its writer panicked".to_owned())
-}
-
-/// Shorter by up to a quarter, so that many relays do not all come at once.
-fn jittered(pause: Duration) -> Duration {
-    pause - pause.mul_f64(random_part() / 4.0)
 }

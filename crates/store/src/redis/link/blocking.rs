@@ -7,8 +7,8 @@ use redis::{Cmd, Value};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 
-use super::backoff::Backoff;
 use super::error::{Failure, LinkError};
+use super::retry_pause::RetryPause;
 use super::state::Shared;
 use super::{Connection, Link, dial};
 
@@ -24,7 +24,7 @@ struct Blocking {
     /// Taken out while a command runs on it: one that is abandoned closes it, and nobody waits
     /// behind a command that nobody wants.
     kept: Option<Connection>,
-    backoff: Backoff,
+    retry_pause: RetryPause,
     last: Option<Failure>,
 }
 
@@ -109,9 +109,9 @@ impl Lane {
                 if kept.generation == main.generation && !kept.driver.is_over() {
                     return Ok(kept);
                 }
-                blocking.backoff.succeeded();
+                blocking.retry_pause.succeeded();
             }
-            if let Some(last) = blocking.last.clone().filter(|_| blocking.backoff.is_on()) {
+            if let Some(last) = blocking.last.clone().filter(|_| blocking.retry_pause.is_on()) {
                 return Err(last);
             }
         }
@@ -120,7 +120,7 @@ impl Lane {
         match made {
             Ok(dialed) => Ok(Connection::new(dialed, main.generation)),
             Err(failure) => {
-                blocking.backoff.failed();
+                blocking.retry_pause.failed();
                 blocking.last = Some(failure.clone());
                 Err(failure)
             }

@@ -5,13 +5,13 @@
 //! for standalone servers, Sentinel and Cluster; they differ in how the master is found.
 
 mod announced;
-mod backoff;
 mod blocking;
 mod dial;
 mod error;
 mod info;
 mod options;
 mod resolve;
+mod retry_pause;
 mod slots;
 mod state;
 mod switch;

@@ -11,12 +11,12 @@ use tracing::{debug, info, warn};
 use super::super::advice::advise;
 use super::super::url::Address;
 use super::announced::{Announced, listen};
-use super::backoff::{Backoff, SETTLED};
 use super::blocking::Lane;
 use super::dial::Dialed;
 use super::error::Failure;
 use super::options::RedisOptions;
 use super::resolve::Maker;
+use super::retry_pause::{RetryPause, SETTLED};
 use super::{Connection, Need};
 
 /// How old advice is before it is asked for again.
@@ -67,7 +67,7 @@ struct State {
     present: Option<Connection>,
     attempt: Option<Attempt>,
     attempting: Option<AbortHandle>,
-    backoff: Backoff,
+    retry_pause: RetryPause,
     /// Why there is no connection.
     last: Failure,
     /// Since when the store is out of reach.
@@ -142,7 +142,7 @@ impl Shared {
         if let Some(attempt) = state.attempt.as_ref().filter(|attempt| attempt.has_changed().is_ok()) {
             return Found::Attempt(attempt.clone());
         }
-        if state.backoff.is_on() {
+        if state.retry_pause.is_on() {
             return Found::Failed(state.last.clone());
         }
         Found::Attempt(self.begin(&mut state))
@@ -309,7 +309,7 @@ impl State {
             present: None,
             attempt: None,
             attempting: None,
-            backoff: Backoff::default(),
+            retry_pause: RetryPause::default(),
             last: Failure::new("no connection was made yet"),
             away_since: None,
             at: None,
@@ -328,9 +328,9 @@ impl State {
     fn drop_present(&mut self, why: Failure) {
         if let Some(connection) = self.present.take() {
             if connection.made.elapsed() < SETTLED {
-                self.backoff.failed();
+                self.retry_pause.failed();
             } else {
-                self.backoff.succeeded();
+                self.retry_pause.succeeded();
             }
             self.last = why;
         }
@@ -354,7 +354,7 @@ impl State {
     }
 
     fn failed(&mut self, failure: &Failure, store: &str) {
-        self.backoff.failed();
+        self.retry_pause.failed();
         self.last = failure.clone();
         let error = failure.chain();
         if self.away_since.is_none() {

@@ -1,26 +1,25 @@
-//! How long the link leaves the servers in peace after a failure.
+//! The pause after a failure of the link.
 
 use std::time::Duration;
 
+use omnirelay_core::backoff::Backoff;
 use tokio::time::Instant;
 
 use crate::chance::random_part;
 
-const FIRST: Duration = Duration::from_millis(20);
-const MAX: Duration = Duration::from_millis(500);
-
 /// A connection that lasted so long counts as a success: what comes after it is tried at once.
-pub(super) const SETTLED: Duration = MAX;
+pub(super) const SETTLED: Duration = Duration::from_millis(500);
 
-/// Pauses that double from 20 ms to 500 ms, each shortened by up to a quarter at random, so that
-/// the daemons of a mesh do not all come at once.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), SETTLED);
+
+/// The pause after a failure.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(super) struct RetryPause {
     failures: u32,
     until: Option<Instant>,
 }
 
-impl Backoff {
+impl RetryPause {
     /// Whether the pause after the last failure is still on.
     pub fn is_on(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() < until)
@@ -28,10 +27,9 @@ impl Backoff {
 
     /// Begins a pause, longer than the one before.
     pub fn failed(&mut self) {
-        let pause = FIRST.saturating_mul(1 << self.failures.min(10)).min(MAX);
         self.failures = self.failures.saturating_add(1);
         // Without chance the daemons come together, which a server survives.
-        self.until = Some(Instant::now() + pause - pause.mul_f64(random_part() / 4.0));
+        self.until = Some(Instant::now() + BACKOFF.after(self.failures, random_part()));
     }
 
     /// Forgets all failures.
@@ -46,18 +44,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_double_up_to_half_a_second() {
-        let mut backoff = Backoff::default();
+        let mut retry_pause = RetryPause::default();
         for expected in [20, 40, 80, 160, 320, 500, 500, 500] {
-            assert!(!backoff.is_on());
-            backoff.failed();
+            assert!(!retry_pause.is_on());
+            retry_pause.failed();
             let longest = Duration::from_millis(expected);
             tokio::time::advance(longest * 3 / 4 - Duration::from_millis(1)).await;
-            assert!(backoff.is_on(), "{expected} ms: at least three quarters");
+            assert!(retry_pause.is_on(), "{expected} ms: at least three quarters");
             tokio::time::advance(longest / 4 + Duration::from_millis(1)).await;
-            assert!(!backoff.is_on(), "{expected} ms: not longer");
+            assert!(!retry_pause.is_on(), "{expected} ms: not longer");
         }
-        backoff.failed();
-        backoff.succeeded();
-        assert!(!backoff.is_on());
+        retry_pause.failed();
+        retry_pause.succeeded();
+        assert!(!retry_pause.is_on());
     }
 }

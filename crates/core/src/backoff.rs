@@ -1,0 +1,48 @@
+//! Exponential backoff: how long to wait before what has failed is tried again.
+
+use std::time::Duration;
+
+/// How much of a pause is left to chance: those who failed together do not come back together.
+const SPREAD: f64 = 0.25;
+
+/// Pauses that double from the first to the longest, each shortened by up to a quarter by chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    first: Duration,
+    longest: Duration,
+}
+
+impl Backoff {
+    /// Pauses from `first` to `longest`.
+    pub const fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest }
+    }
+
+    /// The same, of which none is longer than `longest`.
+    #[must_use]
+    pub fn at_most(self, longest: Duration) -> Self {
+        Self { longest: self.longest.min(longest), ..self }
+    }
+
+    /// The pause after so many failures in a row; none after 0. `chance` is a number of 0 to 1.
+    pub fn after(&self, failures: u32, chance: f64) -> Duration {
+        let Some(doubled) = failures.checked_sub(1) else { return Duration::ZERO };
+        let whole = self.first.saturating_mul(1 << doubled.min(31)).min(self.longest);
+        whole.mul_f64(1.0 - SPREAD * chance)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_are_spread() {
+        let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        let whole: Vec<u64> = (0..=9).map(|failures| backoff.after(failures, 0.0).as_secs()).collect();
+        assert_eq!(whole, [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(backoff.after(u32::MAX, 1.0), Duration::from_secs(45));
+        assert_eq!(backoff.after(2, 0.5), Duration::from_millis(1750));
+        assert_eq!(backoff.at_most(Duration::from_secs(3)).after(9, 0.0), Duration::from_secs(3));
+    }
+}
