@@ -240,6 +240,8 @@ impl Registry {
             if connectivity.epoch() != self.view().head().epoch {
                 continue;
             }
+            // What has happened meanwhile decides who is still spoken for.
+            self.see_all().await;
             let mut waiting = self.refreshes.waiting();
             // After an outage what was over must be back before the grace ends; without a relay its agents are nowhere.
             waiting.sort_by_key(|(id, _)| {
