@@ -7,6 +7,7 @@ pub mod chance;
 pub mod config;
 pub mod data_dir;
 pub mod fleet;
+pub mod log;
 pub mod metrics;
 pub mod node;
 #[cfg(test)]
@@ -24,5 +25,4 @@ pub mod run;
 pub mod signals;
 pub mod stores;
 pub mod surface;
-pub mod telemetry;
 pub mod up;

@@ -24,13 +24,13 @@ use super::args::{ConfigCommand, DaemonArgs, DaemonCommand, SettingArgs};
 use super::audit::files::AuditFiles;
 use super::config::{self, Config, ConfigError, Loaded, LoopbackTrust};
 use super::data_dir::DataDir;
+use super::log::{self, LogControl};
 use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::open_files;
 use super::relay::assembly::STOP_LIMIT;
 use super::signals::EndSignals;
 use super::stores::Stores;
 use super::surface::{Token, Tokens};
-use super::telemetry::{self, LogControl};
 
 /// How long leaving may take once running calls have had their time.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
@@ -126,7 +126,7 @@ fn say(text: &str) -> std::io::Result<()> {
 
 fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     let config = Arc::new(loaded.config.clone());
-    let log = telemetry::start(&config.log)?;
+    let log = log::start(&config.log)?;
     for warning in &loaded.warnings {
         warn!("{warning}");
     }

@@ -16,12 +16,12 @@ use super::chance::{random_secret, random_u64};
 use super::config::{self, Config, ConfigError, LogConfig, LogFormat};
 use super::data_dir::{DataDir, DataDirError, UP_STATE};
 use super::fleet::{Fleet, FleetError, MemberSpec};
+use super::log::{self, LogError};
 use super::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::open_files;
 use super::run::{make_way, ready_row, stop_limit, withdraw_ready, write_ready};
 use super::signals::EndSignals;
 use super::stores::Stores;
-use super::telemetry::{self, LogError};
 
 /// The most nodes of one process; each is a thread.
 pub const NODES_MAX: u16 = 64;
@@ -124,7 +124,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
         return Err(UpError::Nodes(count));
     }
     let log = LogConfig { format: options.log_format, filter: options.log_filter.clone() };
-    telemetry::start(&log)?;
+    log::start(&log)?;
     open_files::raise_limit();
     let config = configured(options)?;
     let redis = config.store.redis().map_err(|(_, what)| UpError::Store(what))?;

@@ -14,10 +14,10 @@ use super::files::AuditFiles;
 use super::published_key;
 use super::store::{newest_of, stored_chains};
 use crate::core::audit_seal::{ChainId, Digest256, Head, Opened, open};
+use crate::daemon::log::FaultLimiter;
 use crate::daemon::objects::audit::AUDIT_SEAL;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::backoff::Failures;
-use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::follow::wait_for;
 use crate::daemon::registry::watch::{Watch, WatchEvent};
@@ -209,12 +209,12 @@ fn see(registry: &Registry, heads: &Heads, value: &[u8]) {
 async fn keep_heads(heads: &Heads, files: &AuditFiles) {
     let mut ticks = interval(KEPT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let complaint = Complaint::default();
+    let faults_told = FaultLimiter::default();
     loop {
         ticks.tick().await;
         let Some(chains) = heads.unkept() else { continue };
         if let Err(error) = files.keep_heads(&chains).await {
-            if complaint.is_due(&error) {
+            if faults_told.is_due(&error) {
                 warn!(error = %chain(&error), "how far the audit trail was seen could not be written down");
             }
             heads.lock().dirty = true;

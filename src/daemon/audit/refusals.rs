@@ -18,10 +18,10 @@ use tracing::{debug, warn};
 use super::files::{AuditFiles, AuditFilesError};
 use super::record_key;
 use super::store::record_of;
+use crate::daemon::log::FaultLimiter;
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::surface::FinishedCall;
 
 /// The most sorts of refusals that are kept apart; what comes beyond is counted together.
@@ -95,7 +95,7 @@ struct State {
 #[derive(Default)]
 pub struct Refusals {
     state: Mutex<State>,
-    complaint: Complaint<AuditFilesError>,
+    faults_told: FaultLimiter<AuditFilesError>,
 }
 
 /// Why refusals were not entered. They still are remembered.
@@ -127,7 +127,7 @@ impl Refusals {
         }
         let dropped = sorts.keys().find(|sort| sort.action == DROPPED).map(|sort| sort.minute);
         let state = Mutex::new(State { sorts, batch: spool.batch, dropped, dirty: false });
-        Ok(Self { state, complaint: Complaint::default() })
+        Ok(Self { state, faults_told: FaultLimiter::default() })
     }
 
     /// Takes note of a call that is over, if it was refused for who the caller is.
@@ -260,7 +260,7 @@ async fn enter_some(
 async fn spool(refusals: &Refusals, files: &AuditFiles) -> Result<(), EnterError> {
     let Some(text) = refusals.unspooled() else { return Ok(()) };
     if let Err(error) = files.keep_refusals(text).await {
-        if refusals.complaint.is_due(&error) {
+        if refusals.faults_told.is_due(&error) {
             warn!(error = %chain(&error), "refusals could not be spooled");
         }
         refusals.lock().dirty = true;

@@ -21,12 +21,12 @@ use super::prune;
 use super::store::{newest_of, seal_of, stored_chains};
 use crate::core::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
 use crate::daemon::audit::AUDIT;
+use crate::daemon::log::FaultLimiter;
 use crate::daemon::objects::audit::AUDIT_SEAL;
 use crate::daemon::objects::peers::session_id;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::backoff::Failures;
-use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::follow::wait_for;
 use crate::daemon::registry::view::ViewRecord;
@@ -129,7 +129,7 @@ impl Sealer {
     /// Seals until a foreign seal stands in its way, and that is for ever.
     pub async fn run(mut self) {
         wait_for(self.registry.view(), Revision(0)).await;
-        let (mut failures, complaint) = (Failures::default(), Complaint::default());
+        let (mut failures, faults_told) = (Failures::default(), FaultLimiter::default());
         loop {
             let ended = match self.settle().await {
                 Ok(()) => self.seal_what_comes().await,
@@ -145,7 +145,7 @@ impl Sealer {
                 return;
             }
             // That it was replaced its session says.
-            if !matches!(error, SealError::Replaced) && complaint.is_due(&error) {
+            if !matches!(error, SealError::Replaced) && faults_told.is_due(&error) {
                 warn!(error = %chain(&error), "audit records could not be sealed; trying again");
             } else {
                 debug!(error = %chain(&error), "audit records could not be sealed");

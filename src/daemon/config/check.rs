@@ -6,7 +6,7 @@ use omnirelay_core::labels::{self, Labels};
 use omnirelay_core::names::check_node_name;
 
 use super::{Config, ControlConfig, NodeConfig, SessionConfig, Span};
-use crate::daemon::telemetry;
+use crate::daemon::log;
 
 impl Config {
     /// Checks what types alone cannot say: the first key that is out of its range, and the range.
@@ -15,7 +15,7 @@ impl Config {
         self.check_addresses()?;
         self.check_access()?;
         self.store.check()?;
-        if let Err(error) = telemetry::check_filter(&self.log.filter) {
+        if let Err(error) = log::check_filter(&self.log.filter) {
             return Err(("log.filter", error.to_string()));
         }
         let ms = Duration::from_millis;

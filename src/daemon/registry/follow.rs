@@ -13,8 +13,8 @@ use tracing::{debug, info, warn};
 
 use super::Registry;
 use super::backoff::Failures;
-use super::complaint::Complaint;
 use super::view::{Applied, Loaded, View};
+use crate::daemon::log::FaultLimiter;
 
 /// How long one call may wait for the log to grow.
 const LOG_WAIT: Duration = Duration::from_secs(20);
@@ -42,7 +42,7 @@ enum Reload {
 /// Loads the view and follows the log for ever.
 pub async fn follow_log(registry: Arc<Registry>) {
     let connectivity = registry.view().connectivity();
-    let (mut failures, complaint) = (Failures::default(), Complaint::default());
+    let (mut failures, faults_told) = (Failures::default(), FaultLimiter::default());
     let mut limit = FIRST_TIMEOUT;
     loop {
         let asked = Instant::now();
@@ -74,7 +74,7 @@ pub async fn follow_log(registry: Arc<Registry>) {
             Reload::Failed(error) => {
                 connectivity.note_trouble(&chain(&error));
                 connectivity.note_log(false);
-                if complaint.is_due(&error) {
+                if faults_told.is_due(&error) {
                     warn!(error = %chain(&error), "log could not be read; trying again");
                 } else {
                     debug!(error = %chain(&error), "log could still not be read");

@@ -9,8 +9,8 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::Registry;
-use super::complaint::Complaint;
 use super::held_groups::Standing;
+use crate::daemon::log::FaultLimiter;
 
 /// How long a pulse may go unanswered before the store counts as silent. A little more than a store
 /// waits for its server (400 ms): a pulse that is dropped before that leaves the store in the belief
@@ -50,7 +50,7 @@ struct Heart<'a> {
     epoch: Epoch,
     asked_last: Millis,
     renewed: Option<Instant>,
-    complaint: Complaint,
+    faults_told: FaultLimiter<StoreError>,
 }
 
 /// Renews the node's groups and learns which deadlines moved at least twice a second, for ever.
@@ -65,7 +65,7 @@ pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Hea
         epoch: Epoch(0),
         asked_last: Millis(0),
         renewed: None,
-        complaint: Complaint::default(),
+        faults_told: FaultLimiter::default(),
     };
     let mut beaten = Instant::now();
     loop {
@@ -134,7 +134,7 @@ impl Heart<'_> {
             }
             Ok(Err(error)) => {
                 // That the store is away is told by whoever connects to it.
-                if error.lasts() && self.complaint.is_due(&error) {
+                if error.lasts() && self.faults_told.is_due(&error) {
                     warn!(error = %chain(&error), "session could not be renewed; trying again");
                 }
                 chain(&error)

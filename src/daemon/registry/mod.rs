@@ -2,7 +2,6 @@
 
 pub mod act;
 pub mod backoff;
-pub mod complaint;
 mod completeness;
 pub mod confirm;
 pub mod connectivity;
@@ -53,7 +52,7 @@ use crate::core::audit_seal::mac::MacKey;
 use crate::daemon::audit;
 use crate::daemon::audit::awaiting::Awaiting;
 use crate::daemon::audit::faults::Faults;
-use complaint::Complaint;
+use crate::daemon::log::FaultLimiter;
 use confirm::Confirmations;
 use cursor::Cursor;
 use epoch_loss::Losses;
@@ -90,7 +89,7 @@ pub struct Registry {
     claimed: &'static [Kind],
     beginnings: Beginnings,
     /// About mutations that the store refused.
-    refusals: Complaint,
+    refusals: FaultLimiter<StoreError>,
     /// True: the last commit found no room.
     full: AtomicBool,
     /// How many commits were refused because their fence was stale.
@@ -117,7 +116,7 @@ impl Registry {
             refreshes: Refreshes::default(),
             claimed: &[],
             beginnings: Beginnings::default(),
-            refusals: Complaint::default(),
+            refusals: FaultLimiter::default(),
             full: AtomicBool::new(false),
             fenced: AtomicU64::new(0),
             audit_mac: None,
@@ -323,12 +322,12 @@ impl Registry {
 
     /// Does the store's housekeeping at this pace for ever.
     pub async fn keep_house(self: Arc<Self>, keep: Retention, every: Duration) {
-        let complaint = Complaint::default();
+        let faults_told = FaultLimiter::default();
         loop {
             tokio::time::sleep(every).await;
             match self.tidy(keep).await {
                 // Nobody else may ever meet what stops it, and the store grows.
-                Err(error) if error.lasts() && complaint.is_due(&error) => {
+                Err(error) if error.lasts() && faults_told.is_due(&error) => {
                     tracing::warn!(error = %chain(&error), "housekeeping failed");
                 }
                 Err(error) => tracing::debug!(error = %chain(&error), "housekeeping failed"),

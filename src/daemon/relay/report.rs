@@ -23,7 +23,7 @@ use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
 use crate::daemon::config::RelayRegistryConfig;
-use crate::daemon::registry::complaint::Complaint;
+use crate::daemon::log::FaultLimiter;
 use crate::daemon::relay::RELAY_RUNBOOK;
 use held::{Heard, Held, News, Word};
 use trouble::{Trouble, is_away, shortened};
@@ -70,7 +70,7 @@ struct Telling {
     state: Mutex<State>,
     /// Another agent is held.
     news: Notify,
-    complaint: Complaint<Code>,
+    faults_told: FaultLimiter<Code>,
 }
 
 struct State {
@@ -115,7 +115,7 @@ impl Reports {
             request_timeout: config.request_timeout.0,
             state: Mutex::new(state),
             news: Notify::new(),
-            complaint: Complaint::default(),
+            faults_told: FaultLimiter::default(),
         };
         Self { telling: Some(telling) }
     }
@@ -312,7 +312,7 @@ impl Telling {
                 state.relay_at = state.relay_at.map(|_| now + pause);
             }
             Heard::Elsewhere => debug!(agent = %word.agent_id, "another relay holds the agent"),
-            Heard::Refused if self.complaint.is_due(&status.code()) => {
+            Heard::Refused if self.faults_told.is_due(&status.code()) => {
                 let (code, error) = (status.code(), status.message());
                 warn!(agent = %word.agent_id, ?code, error, runbook = RELAY_RUNBOOK, "registry would not hear of an agent; trying again");
             }

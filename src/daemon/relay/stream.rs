@@ -29,8 +29,8 @@ use super::batch::{Batch, Frame};
 use super::sessions::{Ending, Orders, Sessions, Stream, unix_ns};
 use super::sinks::{NotTaken, Sinks};
 use crate::daemon::chance::random_part;
+use crate::daemon::log::{LogLimiter, Turn};
 use crate::daemon::metrics::{RelayMetrics, SourceCounts};
-use crate::daemon::telemetry::{Pace, Turn};
 use pb::telemetry_ack::Status as AckStatus;
 
 /// How many messages, and about how many bytes of frames, are read before something else has its turn.
@@ -55,7 +55,7 @@ pub struct Intake {
     commands: Arc<dyn CommandAcks>,
     /// For lines of frames that were captured under another id than that of their stream: anybody may open any number of
     /// streams.
-    another_id: Pace,
+    another_id: LogLimiter,
 }
 
 /// How telemetry is taken.
@@ -86,7 +86,7 @@ impl Intake {
     ) -> Self {
         let room_bytes = settings.inflight_bytes_max.min(u32::MAX as usize);
         let room = Arc::new(Semaphore::new(room_bytes));
-        let another_id = Pace::new(1, ANOTHER_ID_TOLD_EVERY);
+        let another_id = LogLimiter::new(1, ANOTHER_ID_TOLD_EVERY);
         Self { settings, sinks, room, room_bytes, metrics, commands, another_id }
     }
 

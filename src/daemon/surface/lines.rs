@@ -6,19 +6,19 @@ use std::time::Duration;
 use omnirelay_wire::fault::Fault;
 
 use super::caller::RequestId;
-use crate::daemon::telemetry::{Pace, Turn};
+use crate::daemon::log::{LogLimiter, Turn};
 
 /// How often, of each sort.
 #[derive(Debug)]
 pub(super) struct Lines {
-    refused: Pace,
+    refused: LogLimiter,
     /// Failures of our own: a caller that has found one may repeat it.
-    failed: Pace,
+    failed: LogLimiter,
 }
 
 impl Default for Lines {
     fn default() -> Self {
-        Self { refused: Pace::new(20, Duration::from_secs(3)), failed: Pace::of_requests() }
+        Self { refused: LogLimiter::new(20, Duration::from_secs(3)), failed: LogLimiter::of_requests() }
     }
 }
 

@@ -13,7 +13,7 @@ use super::caller::RequestId;
 use super::lines::{Lines, is_refusal};
 use super::method::Method;
 use super::pipeline::{Pipeline, fault_response, grpc_code};
-use crate::daemon::telemetry::Turn;
+use crate::daemon::log::Turn;
 
 /// Hears of every finished call, on the task that served it: it must not wait.
 pub trait RequestObserver: Send + Sync + 'static {

@@ -22,7 +22,7 @@ use super::preface::{self, Peek, Version};
 use super::tls::Tls;
 use super::unread::{self, Metered, Unread};
 use super::{PeerInfo, Surface};
-use crate::daemon::telemetry::{Pace, Turn};
+use crate::daemon::log::{LogLimiter, Turn};
 
 /// What one listener allows.
 #[derive(Clone, Copy, Debug)]
@@ -157,7 +157,7 @@ where
 pub(super) struct Door {
     places: Arc<Places>,
     /// Of lines about connections that were turned away.
-    refused: Pace,
+    refused: LogLimiter,
     /// Whether the last try failed for want of descriptors or memory: it is said once, not twenty times a second.
     starved: bool,
 }
@@ -173,7 +173,7 @@ impl Door {
     fn of(limits: &Limits) -> Self {
         Self {
             places: Places::new(limits.per_address_max),
-            refused: Pace::new(10, REFUSED_EVERY),
+            refused: LogLimiter::new(10, REFUSED_EVERY),
             starved: false,
         }
     }
@@ -233,12 +233,18 @@ pub(super) struct Line {
     limits: Limits,
     tls: Option<Arc<Tls>>,
     /// Of lines about connections that were cut because nobody reads.
-    cut: Pace,
+    cut: LogLimiter,
 }
 
 impl Line {
     pub(super) fn of(surface: Surface, limits: Limits, tls: Option<Arc<Tls>>) -> Arc<Self> {
-        Arc::new(Self { servers: Servers::new(&limits), surface, limits, tls, cut: Pace::of_requests() })
+        Arc::new(Self {
+            servers: Servers::new(&limits),
+            surface,
+            limits,
+            tls,
+            cut: LogLimiter::of_requests(),
+        })
     }
 }
 

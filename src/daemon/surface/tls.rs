@@ -158,7 +158,7 @@ mod tests {
     use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
     use super::*;
-    use crate::daemon::telemetry::captured;
+    use crate::daemon::log::captured;
 
     /// What was logged, in its order.
     #[derive(Clone, Default)]

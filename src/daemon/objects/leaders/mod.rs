@@ -22,9 +22,9 @@ use xxhash_rust::xxh64::Xxh64;
 use super::feed::{Events, Watches};
 use super::listing::{self, PageToken};
 use super::{Envelope, at_cursor, caller, head_cursor, not_modified, tagged};
+use crate::daemon::log::LogLimiter;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::telemetry::Pace;
 pub use explain::blocked_by;
 use known::{AllKnown, Known};
 use pb::leadership_control_service_server::LeadershipControlService;
@@ -42,7 +42,7 @@ pub struct Leaders {
     registry: Arc<Registry>,
     watches: Watches,
     /// Of lines about streams, of which a caller may open as many as it likes one after the other.
-    told: Pace,
+    told: LogLimiter,
 }
 
 /// Which scopes are meant.
@@ -87,7 +87,11 @@ impl ScopeFilter {
 impl Leaders {
     /// At most `watches_max` watches are served at once.
     pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
-        Self { watches: Watches::new(registry.clone(), watches_max), registry, told: Pace::of_requests() }
+        Self {
+            watches: Watches::new(registry.clone(), watches_max),
+            registry,
+            told: LogLimiter::of_requests(),
+        }
     }
 
     async fn list_page(

@@ -11,12 +11,12 @@ use tracing::info;
 use super::known::Known;
 use super::{LEADERSHIP, Leaders, ScopeFilter, pb};
 use crate::core::lease::{Numbers, SCOPE_DELETED, Transition, transitions};
+use crate::daemon::log::Turn;
 use crate::daemon::objects::caller;
 use crate::daemon::objects::feed::{Events, Feed, Frame, Noun, Shown};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
 use crate::daemon::registry::watch::Step;
-use crate::daemon::telemetry::Turn;
 use pb::leader_event::Type;
 use pb::leadership_event::Kind;
 

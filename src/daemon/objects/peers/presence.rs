@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::restore::restored;
 use super::{PEER, own_session, pb, peer_id, session_id};
 use crate::core::peer::Patience;
+use crate::daemon::log::LogLimiter;
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Reader};
@@ -57,7 +58,7 @@ pub struct Presence {
     replaced: AtomicBool,
     /// The last time it asked for a session, somebody else had it.
     refused: AtomicBool,
-    complained: Mutex<Option<Instant>>,
+    complaints: LogLimiter,
 }
 
 impl Presence {
@@ -71,7 +72,7 @@ impl Presence {
             withdrawn: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
             refused: AtomicBool::new(false),
-            complained: Mutex::default(),
+            complaints: LogLimiter::new(1, COMPLAIN_EVERY),
         }
     }
 
@@ -243,9 +244,7 @@ impl Presence {
 
     /// Says what keeps this node from being registered, now and then.
     fn complain(&self, say: impl FnOnce()) {
-        let mut said = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.is_none_or(|said| said.elapsed() > COMPLAIN_EVERY) {
-            *said = Some(Instant::now());
+        if self.complaints.turn().is_some() {
             say();
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::daemon::log::LogLimiter;
 use crate::daemon::relay::RELAY_RUNBOOK;
 
 /// So many writes that were refused one after the other are no accident of one batch.
@@ -35,6 +36,8 @@ pub(super) struct State {
     acknowledges: bool,
     /// How long a sink may do nothing for those who wait before it counts as failing.
     pub patience: Duration,
+    /// That it refused something.
+    told: LogLimiter,
     now: Mutex<Now>,
 }
 
@@ -45,8 +48,6 @@ struct Now {
     writing: Option<(Instant, Duration)>,
     failing: Option<(SystemTime, String)>,
     refusing: Option<Refusing>,
-    /// When it was logged last that it refused something.
-    told: Option<Instant>,
 }
 
 /// Writes that were refused with none between them that was taken.
@@ -59,8 +60,8 @@ struct Refusing {
 
 impl State {
     pub fn new(name: &'static str, acknowledges: bool, patience: Duration) -> Self {
-        let now = Now { progress: Instant::now(), writing: None, failing: None, refusing: None, told: None };
-        Self { name, acknowledges, patience, now: Mutex::new(now) }
+        let now = Now { progress: Instant::now(), writing: None, failing: None, refusing: None };
+        Self { name, acknowledges, patience, told: LogLimiter::new(1, TOLD_EVERY), now: Mutex::new(now) }
     }
 
     /// A write has begun that may take this long, and longer than the patience of those who wait.
@@ -86,12 +87,8 @@ impl State {
             None => (SystemTime::now(), 1),
         };
         now.refusing = Some(Refusing { since, last: at, count, what: what.to_owned() });
-        let tells = now.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY);
-        if tells {
-            now.told = Some(at);
-        }
         self.answered(now);
-        if tells {
+        if self.told.turn().is_some() {
             warn!(sink = self.name, error = what, "sink refused frames");
         }
     }

@@ -26,6 +26,7 @@ use tracing::warn;
 use super::RELAY_RUNBOOK;
 use super::batch::Batch;
 use crate::daemon::config::{AcknowledgeWhen, Backpressure, QueueConfig};
+use crate::daemon::log::LogLimiter;
 use crate::daemon::metrics::SinkCounts;
 use envelope::Item;
 use health::State;
@@ -80,7 +81,7 @@ struct Sink {
     state: Arc<State>,
     counts: SinkCounts,
     /// When it was logged last that there was no room.
-    told: Mutex<Option<Instant>>,
+    told: LogLimiter,
     worker: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -182,7 +183,7 @@ impl Sink {
             queue: waiting,
             state,
             counts,
-            told: Mutex::default(),
+            told: LogLimiter::new(1, TOLD_EVERY),
             worker: Mutex::new(Some(tokio::spawn(worker.run()))),
         }
     }
@@ -220,10 +221,7 @@ impl Sink {
     }
 
     fn tell_full(&self) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
-            *told = Some(Instant::now());
-            drop(told);
+        if self.told.turn().is_some() {
             let (sink, frames) = (self.kind.name, self.queue.frames());
             if self.kind.acknowledges {
                 warn!(

@@ -25,9 +25,9 @@ use tokio::time::Instant;
 
 use super::{ADVERTISEMENT, parts};
 use crate::core::register::Held;
+use crate::daemon::log::FaultLimiter;
 use crate::daemon::objects::peers::own_session;
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::complaint::Complaint;
 use crate::daemon::registry::view::ViewRecord;
 use memory::{Memory, Taken};
 pub use push::{Push, Pushed};
@@ -145,7 +145,7 @@ pub struct Pool {
     comparing: tokio::sync::Mutex<()>,
     /// One commit at a time, so that each writes what memory wants by then.
     turn: tokio::sync::Mutex<()>,
-    refused: Complaint,
+    refused: FaultLimiter<StoreError>,
 }
 
 impl Pool {
@@ -162,7 +162,7 @@ impl Pool {
             memory: Mutex::default(),
             comparing: tokio::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),
-            refused: Complaint::default(),
+            refused: FaultLimiter::default(),
         }
     }
 

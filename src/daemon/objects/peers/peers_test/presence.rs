@@ -1,7 +1,7 @@
 //! Who is alive, suspect, dead or gone.
 
 use super::*;
-use crate::daemon::telemetry::captured;
+use crate::daemon::log::captured;
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_suspect_at_its_deadline_and_dead_later() {

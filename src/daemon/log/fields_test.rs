@@ -6,7 +6,7 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::daemon::config::LogFormat;
-use crate::daemon::telemetry::{captured, lines};
+use crate::daemon::log::{captured, lines};
 
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod captured;
 mod fields;
-mod pace;
+mod limiter;
 
 use std::io::{self, IsTerminal};
 
@@ -15,7 +15,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 #[cfg(test)]
 pub(super) use captured::captured;
-pub use pace::{Pace, Turn};
+pub use limiter::{FaultLimiter, LogLimiter, Turn};
 
 use fields::{TextFields, VisibleJson};
 

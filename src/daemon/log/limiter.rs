@@ -1,0 +1,131 @@
+//! Rate limits of the log: neither callers without pause nor a fault that lasts may fill the disk.
+
+use std::mem::{Discriminant, discriminant};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Lets so many lines of one sort through at once, and after that one in each interval.
+#[derive(Debug)]
+pub struct LogLimiter {
+    at_once: u32,
+    every: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// When all turns are there again; `None` before the first.
+    rested_at: Option<Instant>,
+    left_out: u64,
+}
+
+/// A line may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// How many lines were not, since the last that was; `None` for none. The line says so.
+    pub left_out: Option<u64>,
+}
+
+impl LogLimiter {
+    /// At least one at once.
+    pub fn new(at_once: u32, every: Duration) -> Self {
+        Self { at_once: at_once.max(1), every, state: Mutex::default() }
+    }
+
+    /// For lines of requests that each open something, or fail: 50 at once, then two a second.
+    pub fn of_requests() -> Self {
+        Self::new(50, Duration::from_millis(500))
+    }
+
+    /// A turn, if one is left; else the line is counted and not written.
+    pub fn turn(&self) -> Option<Turn> {
+        let now = Instant::now();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let rested_at = state.rested_at.filter(|at| *at > now).unwrap_or(now) + self.every;
+        if rested_at > now + self.every.saturating_mul(self.at_once) {
+            state.left_out = state.left_out.saturating_add(1);
+            return None;
+        }
+        state.rested_at = Some(rested_at);
+        let left_out = std::mem::take(&mut state.left_out);
+        Some(Turn { left_out: (left_out > 0).then_some(left_out) })
+    }
+}
+
+/// How long a fault of one sort is not told again.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Lets a fault that lasts through when it begins, and once a minute after that; each sort by itself. A sort is a variant
+/// of `E`, so there are few.
+#[derive(Debug)]
+pub struct FaultLimiter<E>(Mutex<Vec<(Discriminant<E>, LogLimiter)>>);
+
+impl<E> FaultLimiter<E> {
+    /// Whether this one is to be told: none of its sort was, or the last is long ago.
+    pub fn is_due(&self, fault: &E) -> bool {
+        let sort = discriminant(fault);
+        let mut sorts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, limiter)) = sorts.iter().find(|(of, _)| *of == sort) {
+            return limiter.turn().is_some();
+        }
+        let limiter = LogLimiter::new(1, EVERY);
+        let turn = limiter.turn();
+        sorts.push((sort, limiter));
+        turn.is_some()
+    }
+}
+
+impl<E> Default for FaultLimiter<E> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use omnirelay_store::StoreError;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_too_much_is_counted_and_told_with_the_next() {
+        let pace = LogLimiter::new(3, Duration::from_secs(1));
+        let free = Some(Turn { left_out: None });
+        assert_eq!([pace.turn(), pace.turn(), pace.turn()], [free; 3]);
+        assert_eq!((0..100).filter_map(|_| pace.turn()).count(), 0);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(pace.turn(), Some(Turn { left_out: Some(100) }));
+        assert_eq!(pace.turn(), None);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(pace.turn(), Some(Turn { left_out: Some(1) }));
+        assert_eq!([pace.turn(), pace.turn(), pace.turn()], [free, free, None], "no more than at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_is_told_once_a_minute_and_another_at_once() {
+        let limiter = FaultLimiter::default();
+        let away = StoreError::Unavailable("x".into());
+        let full = StoreError::Full("x".into());
+        assert!(limiter.is_due(&away));
+        tokio::time::advance(EVERY - Duration::from_millis(1)).await;
+        assert!(!limiter.is_due(&StoreError::Unavailable("y".into())), "another text, the same sort");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(limiter.is_due(&away));
+        assert!(limiter.is_due(&full));
+        assert!(!limiter.is_due(&full));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn faults_of_two_sorts_that_alternate_are_each_told_once_a_minute() {
+        let limiter = FaultLimiter::default();
+        let away = StoreError::Unavailable("x".into());
+        let unknown = StoreError::OutcomeUnknown("x".into());
+        let told = |times: usize| (0..times).filter(|_| limiter.is_due(&away) | limiter.is_due(&unknown));
+        assert!(limiter.is_due(&away) && limiter.is_due(&unknown));
+        assert_eq!(told(100).count(), 0);
+        tokio::time::advance(EVERY).await;
+        assert_eq!(told(100).count(), 1);
+    }
+}
