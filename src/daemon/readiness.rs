@@ -98,15 +98,15 @@ pub fn item(name: &str, required: bool, trouble: Option<String>) -> ReadinessIte
 
 /// What still works while the store does not.
 fn silence(registry: &Registry, age: Duration) -> String {
-    let (contact, age_ms) = (registry.view().connectivity(), age.as_millis());
-    let trouble = contact.trouble().unwrap_or_default();
-    if !contact.has_answered() {
+    let (connectivity, age_ms) = (registry.view().connectivity(), age.as_millis());
+    let trouble = connectivity.trouble().unwrap_or_default();
+    if !connectivity.has_answered() {
         return format!(
             "the store has never answered ({age_ms} ms so far): nothing is known yet, and the daemon goes on \
              asking: {trouble}"
         );
     }
-    let since = rfc3339(Millis(contact.now().0.saturating_sub(whole_ms(age))));
+    let since = rfc3339(Millis(connectivity.now().0.saturating_sub(whole_ms(age))));
     format!(
         "the store has not answered since {since} ({age_ms} ms ago): reads and watches go on with what was \
          known then, changes are refused, and nobody is judged gone: {trouble}"

@@ -91,16 +91,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_too_much_is_counted_and_told_with_the_next() {
-        let pace = LogLimiter::new(3, Duration::from_secs(1));
+        let limiter = LogLimiter::new(3, Duration::from_secs(1));
         let free = Some(Turn { left_out: None });
-        assert_eq!([pace.turn(), pace.turn(), pace.turn()], [free; 3]);
-        assert_eq!((0..100).filter_map(|_| pace.turn()).count(), 0);
+        assert_eq!([limiter.turn(), limiter.turn(), limiter.turn()], [free; 3]);
+        assert_eq!((0..100).filter_map(|_| limiter.turn()).count(), 0);
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(pace.turn(), Some(Turn { left_out: Some(100) }));
-        assert_eq!(pace.turn(), None);
+        assert_eq!(limiter.turn(), Some(Turn { left_out: Some(100) }));
+        assert_eq!(limiter.turn(), None);
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(pace.turn(), Some(Turn { left_out: Some(1) }));
-        assert_eq!([pace.turn(), pace.turn(), pace.turn()], [free, free, None], "no more than at once");
+        assert_eq!(limiter.turn(), Some(Turn { left_out: Some(1) }));
+        assert_eq!(
+            [limiter.turn(), limiter.turn(), limiter.turn()],
+            [free, free, None],
+            "no more than at once"
+        );
     }
 
     #[tokio::test(start_paused = true)]

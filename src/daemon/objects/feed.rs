@@ -1,4 +1,4 @@
-//! The feed: what those who watch a noun are sent, made of the log in one place for all nouns.
+//! The feed: what those who watch a noun are sent, made of the log in one place for all nouns of the registry.
 //!
 //! A noun says which records are watched, and what an event shows of one; the events of a feed, their order and their
 //! cursors are the same for all.

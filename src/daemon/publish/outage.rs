@@ -60,6 +60,6 @@ impl Outage {
 
     /// How long to wait before the next attempt.
     pub fn pause(&self) -> Duration {
-        BACKOFF.after(self.state().failures.max(1), random_part())
+        BACKOFF.after(self.state().failures, random_part())
     }
 }

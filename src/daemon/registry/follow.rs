@@ -280,6 +280,7 @@ impl Registry {
             let version = view.get(id).map_or(Version(0), |record| record.record.version);
             (version != *expected && (version == Version(0) || version >= *actual)).then_some(())
         });
+        // It may have come and gone between two looks.
         let all_seen = async {
             sleep(SHOWN_SOON).await;
             self.all_seen().await;

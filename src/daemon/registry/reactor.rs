@@ -14,7 +14,8 @@ pub const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 impl Registry {
     /// Looks until it finds something: now, whenever the head of the view moves, with each beat that is answered, and
-    /// when the store falls silent or is heard again.
+    /// when the store falls silent or is heard again. What it reads elsewhere, such as a session, is found with the
+    /// next beat.
     pub async fn look_until_found<T>(&self, mut look: impl FnMut(&View) -> Option<T>) -> T {
         let view = self.view();
         let (mut heads, mut beats) = (view.follow_head(), view.connectivity().follow_beats());

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info};
 
 use super::Registry;
+use super::follow::{SEE_ALL_MAX, wait_for};
 use super::view::ViewRecord;
 
 /// How many refreshes may wait for a pulse.
@@ -185,7 +186,7 @@ impl Registry {
 
     /// Sends what is refreshed to the store, for ever; without it every refresh waits. `grace` is that of the heart.
     pub async fn send_refreshes(&self, grace: Duration) {
-        tokio::join!(self.send_waiting(grace), self.write_back());
+        tokio::join!(self.send_waiting(grace), self.write_back(grace));
     }
 
     async fn send_waiting(&self, grace: Duration) {
@@ -227,8 +228,10 @@ impl Registry {
         None
     }
 
-    /// Tells the store what it could not be told, once it is heard again.
-    async fn write_back(&self) {
+    /// Tells the store what it could not be told, once it is heard again. What the store has said by then to have happened
+    /// meanwhile decides for whom it is still spoken; that is not waited for longer than a quarter of the grace.
+    async fn write_back(&self, grace: Duration) {
+        let behind_max = SEE_ALL_MAX.min(grace / 4);
         loop {
             if self.refreshes_deferred() == 0 {
                 self.refreshes.put_off.notified().await;
@@ -236,12 +239,11 @@ impl Registry {
             sleep(WRITE_BACK_EVERY).await;
             let connectivity = self.view().connectivity();
             connectivity.heard().await;
+            let _ = timeout(behind_max, wait_for(self.view(), self.view().heard_of())).await;
             // In a new epoch it is said of the records that are there by then.
             if connectivity.epoch() != self.view().head().epoch {
                 continue;
             }
-            // What has happened meanwhile decides who is still spoken for.
-            self.see_all().await;
             let mut waiting = self.refreshes.waiting();
             // After an outage what was over must be back before the grace ends; without a relay its agents are nowhere.
             waiting.sort_by_key(|(id, _)| {

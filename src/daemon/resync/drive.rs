@@ -15,7 +15,7 @@ use crate::daemon::metrics::RegistersMetrics;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::Head;
 
-/// The longest pause after a failure.
+/// After runs that failed.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// How long changes gather after a run: the first is pushed at once, and the rest of a burst together.
 const GATHER: Duration = Duration::from_millis(50);

@@ -36,7 +36,7 @@ pub(super) struct State {
     acknowledges: bool,
     /// How long a sink may do nothing for those who wait before it counts as failing.
     pub patience: Duration,
-    /// That it refused something.
+    /// Limits the lines that say that it refused something.
     told: LogLimiter,
     now: Mutex<Now>,
 }

@@ -80,7 +80,7 @@ struct Sink {
     queue: Arc<Queue>,
     state: Arc<State>,
     counts: SinkCounts,
-    /// When it was logged last that there was no room.
+    /// Limits the lines that say that there is no room.
     told: LogLimiter,
     worker: Mutex<Option<JoinHandle<()>>>,
 }

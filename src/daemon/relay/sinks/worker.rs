@@ -15,7 +15,7 @@ use super::queue::{Bounds, Entry, Queue};
 use crate::daemon::chance::random_part;
 use crate::daemon::metrics::SinkCounts;
 
-/// Pauses between attempts to write; they double.
+/// The longest pause between attempts to write.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), PAUSE_MAX);
 /// So many failures in a row that a pause is the longest.

@@ -57,6 +57,8 @@ impl Pool {
     async fn next_session(&self, ended: Option<&GroupRef>) -> bool {
         let next = self.registry.look_until_found(|view| match view.silence() {
             Some(_) => Some(false),
+            // The other daemon keeps it.
+            None if (self.rival)() => Some(false),
             None => self.session().is_some_and(|session| Some(&session) != ended).then_some(true),
         });
         timeout(SESSION_WAIT, next).await.unwrap_or(false)
