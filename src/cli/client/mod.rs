@@ -27,8 +27,7 @@ use super::settings::{Settings, Target};
 const TRIES: u32 = 3;
 /// The longest answer that is taken: a thousand peers are 0.6 MB.
 const BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Between the tries of a call.
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(3200));
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2)).spread(0.5);
 /// How long a daemon may hang while there is another address to ask. The same idempotency key
 /// protects what is asked twice.
 const HANG_MAX: Duration = Duration::from_secs(1);
@@ -180,7 +179,7 @@ impl Client {
         let mut attempts = Attempts::default();
         loop {
             attempts.made += 1;
-            let pause = BACKOFF.after(attempts.made, chance());
+            let pause = pause(attempts.made);
             let may_repeat = attempts.made < TRIES && Instant::now() + pause < deadline;
             match self.round(call, deadline, &mut attempts).await {
                 Some(answer) if (200..300).contains(&answer.status) => {
@@ -386,8 +385,13 @@ fn is_worth_repeating(error: &CliError) -> bool {
     error.exit() == Exit::Unavailable && error.body().retryable
 }
 
+/// How long to wait after so many tries.
+pub fn pause(tries: u32) -> Duration {
+    BACKOFF.after(tries, chance())
+}
+
 /// A number of 0 to 1.
-pub fn chance() -> f64 {
+fn chance() -> f64 {
     let mut bytes = [0; 4];
     // Without random numbers the waits are only less spread.
     let _ = getrandom::fill(&mut bytes);

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::progress::Progress;
 use super::{KIND, is_ended};
+use crate::cli::client::pause;
 use crate::cli::document::{field, items, text};
 use crate::cli::error::CliError;
 use crate::cli::failure::Failure;
@@ -17,7 +18,7 @@ use crate::cli::global::Span;
 use crate::cli::rpc::{Call, Rpc};
 use crate::cli::session::Session;
 use crate::cli::watch::stream::{self, Ended, Stream};
-use crate::cli::watch::{SILENCE_MAX, pass, pause};
+use crate::cli::watch::{SILENCE_MAX, pass};
 
 pub const WATCH: Rpc = operation_service::WATCH;
 

@@ -10,7 +10,6 @@ pub mod until;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use omnirelay_core::backoff::Backoff;
 use omnirelay_wire::fault::{Code, Exit};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +20,7 @@ use self::live::News;
 use self::printer::{Known, Printer};
 use self::stream::{Ended, Event, Stream};
 use super::args::{TableArgs, WatchArgs};
-use super::client::chance;
+use super::client::pause;
 use super::document::{field, text};
 use super::error::CliError;
 use super::failure::Failure;
@@ -32,7 +31,6 @@ use super::table::Column;
 
 /// The daemon says something at least every 15 s; three times that without a word is a dead peer.
 pub const SILENCE_MAX: Duration = Duration::from_secs(45);
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 /// A connection that stands this long is back, although nothing was heard on it yet.
 const BACK_AFTER: Duration = Duration::from_secs(2);
 /// How often the first connection is tried at every address; once it was there, for ever.
@@ -424,11 +422,6 @@ fn refused(session: &Session, error: CliError, address: &str) -> CliError {
         Ok(client) => error.target(client.target().to_json(address)),
         Err(_) => error,
     }
-}
-
-/// How long to wait after so many tries.
-pub fn pause(tries: u32) -> Duration {
-    BACKOFF.after(tries, chance())
 }
 
 #[cfg(test)]

@@ -13,6 +13,17 @@ use crate::cli::settings::Settings;
 const LIST: Rpc =
     Rpc { method: "a.B/L", verb: Verb::Get, path: "/control/things", scope: "mesh.read", audit_action: "" };
 
+#[test]
+fn pauses_grow_to_two_seconds_and_no_further() {
+    for tries in (1..40).chain([u32::MAX]) {
+        let pause = pause(tries);
+        let bounds = Duration::from_millis(50)..=Duration::from_secs(2);
+        assert!(bounds.contains(&pause), "try {tries}: {pause:?}");
+    }
+    assert!(pause(1) <= Duration::from_millis(100));
+    assert!(pause(30) >= Duration::from_secs(1));
+}
+
 fn session() -> Session {
     Session::new(
         Settings::resolve(&GlobalArgs { quiet: true, ..GlobalArgs::default() }, Env::default()).unwrap(),

@@ -57,8 +57,8 @@ impl LogLimiter {
 /// How long a fault of one sort is not told again.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Lets a fault that lasts through when it begins, and once a minute after that; each sort by itself. A sort is a variant
-/// of `E`, so there are few.
+/// Lets a fault that lasts through when it begins, and once a minute after that; each sort by itself. A sort is a
+/// variant of `E`, so there are few.
 #[derive(Debug)]
 pub struct FaultLimiter<E>(Mutex<Vec<(Discriminant<E>, LogLimiter)>>);
 

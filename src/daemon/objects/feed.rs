@@ -83,8 +83,8 @@ pub enum Shown<'a> {
     Nothing,
     /// A record of a snapshot.
     Record(&'a Arc<ViewRecord>),
-    Added(&'a Step),
-    Modified(&'a Step),
+    /// One that is new or was changed.
+    Changed(&'a Step),
     Removed(&'a Step),
 }
 
@@ -94,7 +94,7 @@ impl<'a> Shown<'a> {
         match self {
             Self::Nothing => None,
             Self::Record(record) => Some(record),
-            Self::Added(step) | Self::Modified(step) | Self::Removed(step) => Some(&step.record),
+            Self::Changed(step) | Self::Removed(step) => Some(&step.record),
         }
     }
 
@@ -102,7 +102,7 @@ impl<'a> Shown<'a> {
     pub fn step(&self) -> Option<&'a Step> {
         match self {
             Self::Nothing | Self::Record(_) => None,
-            Self::Added(step) | Self::Modified(step) | Self::Removed(step) => Some(step),
+            Self::Changed(step) | Self::Removed(step) => Some(step),
         }
     }
 }
@@ -212,8 +212,8 @@ fn framed(told: &WatchEvent) -> (Frame, Shown<'_>) {
     match told {
         WatchEvent::Snapshot(record) => (Frame::of("snapshot"), Shown::Record(record)),
         WatchEvent::Synced { cursor } => (at("synced", cursor, None), Shown::Nothing),
-        WatchEvent::Added(step) => (Frame::of_step("added", step), Shown::Added(step)),
-        WatchEvent::Modified(step) => (Frame::of_step("modified", step), Shown::Modified(step)),
+        WatchEvent::Added(step) => (Frame::of_step("added", step), Shown::Changed(step)),
+        WatchEvent::Modified(step) => (Frame::of_step("modified", step), Shown::Changed(step)),
         WatchEvent::Removed(step) => (Frame::of_step("removed", step), Shown::Removed(step)),
         WatchEvent::Reset(reason) => {
             (Frame { reason: word_of(*reason).to_owned(), ..Frame::of("reset") }, Shown::Nothing)

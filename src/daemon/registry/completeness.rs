@@ -43,11 +43,7 @@ impl Registry {
 
     /// Waits at most until then for records that are about to be there again; whether none is awaited any more.
     pub(super) async fn come_back(&self, ids: &[RecordId], until: Instant) -> bool {
-        let mut head = self.view().follow_head();
-        let back = async {
-            // It is not looked at under the head's lock, which the view takes under its own.
-            while ids.iter().any(|id| self.view().awaits(id)) && head.changed().await.is_ok() {}
-        };
+        let back = self.look_until_found(|view| (!ids.iter().any(|id| view.awaits(id))).then_some(()));
         timeout_at(until, back).await.is_ok()
     }
 

@@ -54,25 +54,14 @@ impl Registry {
     ) {
         let view = self.view();
         wait_for(view, Revision(0)).await;
-        let (mut heads, mut beats) = (view.follow_head(), view.connectivity().follow_beats());
         loop {
-            heads.mark_unchanged();
-            beats.mark_unchanged();
             let sensed = sense(view);
             let until;
             (known, until) = look(known).await;
-            let until = until.map(|until| until.max(Instant::now() + LOOK_AGAIN));
-            while sense(view) == sensed {
-                // The view lives as long as its registry, so neither sender is gone.
-                let moved = async { tokio::select!(_ = heads.changed() => {}, _ = beats.changed() => {}) };
-                match until {
-                    Some(until) => {
-                        if timeout_at(until, moved).await.is_err() {
-                            break;
-                        }
-                    }
-                    None => moved.await,
-                }
+            let moved = self.look_until_found(|view| (sense(view) != sensed).then_some(()));
+            match until {
+                Some(until) => drop(timeout_at(until.max(Instant::now() + LOOK_AGAIN), moved).await),
+                None => moved.await,
             }
         }
     }

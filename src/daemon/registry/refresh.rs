@@ -228,8 +228,8 @@ impl Registry {
         None
     }
 
-    /// Tells the store what it could not be told, once it is heard again. What the store has said by then to have happened
-    /// meanwhile decides for whom it is still spoken; that is not waited for longer than a quarter of the grace.
+    /// Tells the store what it could not be told, once it is heard again. What has happened meanwhile, as far as the
+    /// store has said so by then, decides for whom it is still spoken; that has a quarter of the grace to be read.
     async fn write_back(&self, grace: Duration) {
         let behind_max = SEE_ALL_MAX.min(grace / 4);
         loop {

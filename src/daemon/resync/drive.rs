@@ -16,7 +16,7 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::Head;
 
 /// After runs that failed.
-const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60)).spread(0.5);
 /// How long changes gather after a run: the first is pushed at once, and the rest of a burst together.
 const GATHER: Duration = Duration::from_millis(50);
 
@@ -121,5 +121,19 @@ impl Pace {
         }
         let before = self.failing.filter(|_| !all);
         self.failing = Some(before.map_or(failing, |before| before.max(failing)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute_and_are_spread() {
+        let whole: Vec<u64> = (1..=9).map(|failures| BACKOFF.after(failures, 0.0).as_secs()).collect();
+        assert_eq!(whole, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(BACKOFF.after(u32::MAX, 1.0), Duration::from_secs(30));
+        assert_eq!(BACKOFF.after(1, 1.0), Duration::from_millis(500));
+        assert!((0..100).map(|_| random_part()).all(|part| (0.0..=1.0).contains(&part)));
     }
 }

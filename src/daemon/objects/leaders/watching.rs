@@ -59,7 +59,7 @@ impl Leaders {
         request: &Request<T>,
         filter: ScopeFilter,
         since: &str,
-    ) -> Result<Feed<Watched>, Fault> {
+    ) -> Result<Feed<WatchedScopes>, Fault> {
         let caller = caller(request)?;
         let scopes = shown(&filter.scopes);
         let names = move |record: &ViewRecord| filter.names(&record.record.id.key);
@@ -71,7 +71,7 @@ impl Leaders {
             info!(scope = %scopes, transport, request_id, left_out, "leadership stream opened");
         }
         let open = Open { scopes, transport, request_id, told: turn.is_some() };
-        Ok(begun.of(Watched { registry: self.registry.clone(), _open: open }))
+        Ok(begun.of(WatchedScopes { registry: self.registry.clone(), _open: open }))
     }
 }
 
@@ -105,12 +105,12 @@ impl Drop for Open {
 }
 
 /// Scopes as those who watch them are told of them.
-struct Watched {
+struct WatchedScopes {
     registry: Arc<Registry>,
     _open: Open,
 }
 
-impl Noun for Watched {
+impl Noun for WatchedScopes {
     type Event = pb::LeaderEvent;
 
     fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {

@@ -135,16 +135,16 @@ impl Peers {
         let filter = PeerFilter::of_watch(&asked)?;
         let filter = move |record: &ViewRecord| filter.matches(record);
         let begun = self.watches.begin([PEER], filter, &asked.since).await?;
-        Ok(begun.of(Watched { registry: self.registry.clone() }).events())
+        Ok(begun.of(WatchedPeers { registry: self.registry.clone() }).events())
     }
 }
 
 /// Peers as those who watch them are told of them.
-struct Watched {
+struct WatchedPeers {
     registry: Arc<Registry>,
 }
 
-impl Noun for Watched {
+impl Noun for WatchedPeers {
     type Event = pb::PeerEvent;
 
     fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {

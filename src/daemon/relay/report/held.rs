@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use xxhash_rust::xxh64::xxh64;
 
 /// How long an agent waits of which the registry did not hear for the first time; each time twice as long.
-const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(1024));
+const FAILED_WAITS: Duration = Duration::from_secs(1);
 
 /// What the registry is to be told of one agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,6 +248,6 @@ impl Agent {
     fn failed(&mut self, max: Duration) -> Duration {
         self.failures = self.failures.saturating_add(1);
         // The words of agents come one behind the other as it is.
-        BACKOFF.at_most(max).after(self.failures, 0.0)
+        Backoff::new(FAILED_WAITS, max).after(self.failures, 0.0)
     }
 }

@@ -11,7 +11,7 @@ use super::held::News;
 use crate::daemon::chance::random_part;
 use crate::daemon::relay::RELAY_RUNBOOK;
 
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(256));
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
 
 /// Whether nobody is there who could hear, rather than that this one call was not liked.
 pub fn is_away(status: &Status) -> bool {
@@ -147,7 +147,7 @@ impl Trouble {
 }
 
 fn pause(failures: u32, max: Duration) -> Duration {
-    BACKOFF.at_most(max).after(failures, random_part())
+    Backoff::new(PAUSE_FIRST, max).after(failures, random_part())
 }
 
 /// A time shortened by up to a part of it, at random.
