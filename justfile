@@ -36,6 +36,10 @@ deny:
 nightly *steps:
     scripts/nightly {{steps}}
 
+# Run daemons of the last release beside those of this tree, ten minutes or so many seconds
+skew *args:
+    scripts/skew {{args}}
+
 # Run what a change must pass
 ci:
     .ci/run

@@ -4,8 +4,10 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod api;
+pub mod skew;
 pub mod stub;
 
+use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -34,6 +36,8 @@ pub struct Place {
     pub listen: String,
     pub arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// The daemon's program: this release's.
+    pub program: PathBuf,
     /// Lets a write beyond the limit of file sizes fail instead of ending the process.
     pub outlives_size_limit: bool,
 }
@@ -42,7 +46,8 @@ impl Place {
     pub fn new(arguments: &[&str]) -> Result<Self> {
         let arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
         let (directory, listen) = (tempfile::tempdir()?, "127.0.0.1:0".to_owned());
-        Ok(Self { directory, listen, arguments, environment: Vec::new(), outlives_size_limit: false })
+        let (environment, program) = (Vec::new(), PathBuf::from(env!("CARGO_BIN_EXE_omnirelayd")));
+        Ok(Self { directory, listen, arguments, environment, program, outlives_size_limit: false })
     }
 
     /// With these variables in the environment.
@@ -78,10 +83,10 @@ impl Place {
 
     fn command(&self) -> Result<Command> {
         let mut command = match self.outlives_size_limit {
-            false => omnirelayd(),
+            false => clean(&self.program),
             true => {
                 let mut shell = clean("sh");
-                shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_omnirelayd")]);
+                shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(&self.program);
                 shell
             }
         };
@@ -185,7 +190,7 @@ pub fn omnirelayd() -> Command {
 }
 
 /// A program without input, output and the caller's settings.
-pub fn clean(program: &str) -> Command {
+pub fn clean(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let shown = name.to_string_lossy();

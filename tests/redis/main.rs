@@ -16,6 +16,7 @@ mod migrating;
 mod outages;
 mod published;
 mod rights;
+mod skew;
 mod standalone;
 mod telemetry;
 mod topologies;

@@ -20,4 +20,5 @@ mod embedded;
 mod epochs;
 mod many;
 mod outages;
+mod skew;
 mod split;

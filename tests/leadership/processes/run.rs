@@ -1,6 +1,7 @@
 //! A recorded run: daemons, their services, and what is done to them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,13 +39,24 @@ pub struct Setup {
     pub ask_every: Duration,
     /// How many replicas leaders need; `None`: as many as it is without being said.
     pub leaders_need: Option<u32>,
+    /// The programs that daemons are, in turn; none: this release's.
+    pub programs: Vec<PathBuf>,
 }
 
 impl Setup {
     /// Three daemons and 21 scopes on one server.
     pub fn of(what: &'static str, store: &str) -> Self {
         let (store, nodes) = (store.to_owned(), vec![store.to_owned(); 3]);
-        Self { what, store, nodes, shards: 20, clocks: Vec::new(), ask_every: ASK_EVERY, leaders_need: None }
+        Self {
+            what,
+            store,
+            nodes,
+            shards: 20,
+            clocks: Vec::new(),
+            ask_every: ASK_EVERY,
+            leaders_need: None,
+            programs: Vec::new(),
+        }
     }
 }
 
@@ -136,7 +148,10 @@ impl Run {
             let id = format!("n{}", at + 1);
             let place = Place::new(&["--node-id", &id, "--store", store, "--config", file])?;
             let clock = setup.clocks.get(at).filter(|clock| !clock.is_empty());
-            let place = if let Some(clock) = clock { place.with_clock(clock)? } else { place };
+            let mut place = if let Some(clock) = clock { place.with_clock(clock)? } else { place };
+            if let Some(program) = setup.programs.iter().cycle().nth(at) {
+                place.program.clone_from(program);
+            }
             Ok(Member { id, place, daemon: None, service: None })
         });
         let members = members.collect::<Result<_>>()?;

@@ -8,6 +8,7 @@ mod kill;
 mod lost;
 mod power_loss;
 mod restored;
+mod skew;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

@@ -1,0 +1,60 @@
+//! The programs of another release, for tests of daemons of two releases side by side (`scripts/skew`).
+//!
+//! `OMNIRELAY_SKEW_PROGRAMS` is the folder that they are in. Without it both releases are this one: the tests are
+//! short then, and show that what they do to daemons is survived among equals.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// What is run for so long without being told.
+const SHORT: Duration = Duration::from_secs(5);
+
+/// One program in both releases.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    pub this: PathBuf,
+    pub other: PathBuf,
+}
+
+impl Programs {
+    /// The daemon.
+    pub fn daemon() -> Self {
+        Self::of("omnirelayd", env!("CARGO_BIN_EXE_omnirelayd"))
+    }
+
+    /// The command line.
+    pub fn command_line() -> Self {
+        Self::of("omnirelay", env!("CARGO_BIN_EXE_omnirelay"))
+    }
+
+    fn of(name: &str, this: &str) -> Self {
+        let folder = std::env::var_os("OMNIRELAY_SKEW_PROGRAMS").map(PathBuf::from);
+        let other = folder.map_or_else(|| PathBuf::from(this), |folder| folder.join(name));
+        Self { this: PathBuf::from(this), other }
+    }
+
+    /// The release that is not the one given.
+    pub fn other_than(&self, program: &Path) -> &Path {
+        if program == self.this { &self.other } else { &self.this }
+    }
+
+    pub fn both(&self) -> [&Path; 2] {
+        [&self.this, &self.other]
+    }
+}
+
+/// How long daemons are replaced by those of the other release: `OMNIRELAY_SKEW_SECONDS`.
+///
+/// # Errors
+/// Of a variable that is no number.
+pub fn time() -> Result<Duration> {
+    match std::env::var("OMNIRELAY_SKEW_SECONDS") {
+        Ok(text) => {
+            let seconds = text.parse().with_context(|| format!("OMNIRELAY_SKEW_SECONDS: {text}"))?;
+            Ok(Duration::from_secs(seconds))
+        }
+        Err(_) => Ok(SHORT),
+    }
+}

@@ -1,0 +1,147 @@
+//! Daemons of two releases on one Redis, under load, each killed or stopped and replaced by one of the other release
+//! with the same data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use crate::daemons::load::{Load, Outcome};
+use crate::daemons::mesh::{Mesh, Node};
+use crate::process::skew::{Programs, time};
+use crate::process::{Place, clean, until};
+use crate::servers::{RedisServer, free_port};
+
+const DAEMONS: usize = 4;
+const WRITERS: usize = 4;
+const WATCHES: usize = 8;
+/// How many changes are made between two replacements.
+const CHANGES: usize = 40;
+
+/// What an operator of either release asks daemons of either release, and changes through them.
+const ASKED: [&[&str]; 10] = [
+    &["mesh", "peers", "list"],
+    &["mesh", "peers", "get", "n1"],
+    &["mesh", "leaders", "status"],
+    &["mesh", "peers", "cordon", "n1", "--reason", "skew", "--yes"],
+    &["mesh", "peers", "uncordon", "n1", "--reason", "skew", "--yes"],
+    &["registers", "list"],
+    &["registers", "available"],
+    &["ops", "list"],
+    &["audit", "list"],
+    &["audit", "verify"],
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn daemons_that_replace_each_other_lose_nothing() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let programs = Programs::daemon();
+    let mut mesh = Mesh { nodes: Vec::new() };
+    for number in 1..=DAEMONS {
+        let id = format!("n{number}");
+        let mut place = Place::new(&["--node-id", &id, "--store", &server.url()])?;
+        place.program = programs.both()[number % 2].to_owned();
+        // The same port after each start, so that the load finds it again.
+        place.listen = format!("127.0.0.1:{}", free_port()?);
+        mesh.nodes.push(Node::start_in(place)?);
+    }
+    mesh.until_whole().await?;
+    for node in &mesh.nodes {
+        let register = json!({"registerId": format!("of-{}", node.id()), "nodeId": node.id(), "name": "r", "advertise": true});
+        node.api.post("/control/registers", &register).await?.ok()?;
+    }
+    let outcome = replace(&mut mesh, &programs).await;
+    match &outcome {
+        Ok(kept) => println!("{kept}"),
+        Err(_) => mesh.nodes.iter().for_each(|node| println!("{} said:\n{}", node.id(), node.place.log())),
+    }
+    outcome.map(drop)
+}
+
+/// Replaces daemons under a load until the time is over, and looks at what is left; says how much that was.
+async fn replace(mesh: &mut Mesh, programs: &Programs) -> Result<String> {
+    let mut load = Load::start(mesh, WRITERS, WATCHES).await?;
+    let (began, until_over) = (Instant::now(), time()?);
+    let mut replaced = 0;
+    while began.elapsed() < until_over || replaced < 2 {
+        load.goes_on(CHANGES).await?;
+        // Each is killed in two turns, once of either release, and stopped in the next two.
+        let (turn, at) = (replaced / DAEMONS, replaced % DAEMONS);
+        replace_one(mesh, at, (at + turn / 2).is_multiple_of(2), programs)?;
+        mesh.until_whole().await?;
+        replaced += 1;
+    }
+    load.goes_on(CHANGES).await?;
+    let Outcome { acknowledged, lost, resets, .. } = load.settle(mesh).await?;
+    ensure!(lost.is_empty(), "acknowledged, and lost: {lost:?}");
+    ensure!(resets == 0, "{resets} watches were not understood by a daemon of the other release");
+    expect_all_advertised(mesh).await?;
+    expect_understood(mesh)?;
+    let changes = acknowledged.len();
+    Ok(format!("{replaced} daemons were replaced, {changes} changes acknowledged, 0 lost, 0 resets"))
+}
+
+/// Ends a daemon and starts one of the other release in its place.
+fn replace_one(mesh: &mut Mesh, at: usize, kill: bool, programs: &Programs) -> Result<()> {
+    let Node { mut place, daemon, .. } = mesh.nodes.remove(at);
+    if kill {
+        daemon.kill()?;
+    } else {
+        daemon.signal("TERM")?;
+        ensure!(daemon.wait()?.success(), "it does not end as it should: {}", place.log());
+    }
+    place.program = programs.other_than(&place.program).to_owned();
+    mesh.nodes.insert(at, Node::start_in(place)?);
+    Ok(())
+}
+
+/// Whoever is asked knows of what each node advertises.
+async fn expect_all_advertised(mesh: &Mesh) -> Result<()> {
+    for asked in &mesh.nodes {
+        for node in &mesh.nodes {
+            let id = format!("of-{}", node.id());
+            until(&format!("{} shows the register {id}", asked.id()), async || {
+                let available = asked.api.get("/api/registers/available").await?.ok()?;
+                let available = available.as_array().context("no list")?;
+                Ok(available.iter().any(|register| register["registerId"] == id.as_str()))
+            })
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Both command lines are understood by both daemons, and the trail that all have written is whole.
+fn expect_understood(mesh: &Mesh) -> Result<()> {
+    let programs = Programs::command_line();
+    let command_lines: BTreeSet<_> = programs.both().into();
+    let daemons: BTreeMap<_, _> = mesh.nodes.iter().map(|node| (&node.place.program, node)).collect();
+    for program in command_lines {
+        for node in daemons.values() {
+            for asked in ASKED {
+                ask(program, &node.daemon.url(""), asked)
+                    .with_context(|| format!("{} by {}", node.id(), node.place.program.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn ask(program: &Path, address: &str, asked: &[&str]) -> Result<()> {
+    let settings = tempfile::tempdir()?;
+    let output = clean(program)
+        .args(["--addr", address, "-o", "json"])
+        .args(asked)
+        .env("OMNIRELAY_CONFIG", settings.path().join("config.yaml"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()?;
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{} {asked:?}: {}{shown}{complaint}", program.display(), output.status);
+    let _: serde_json::Value = serde_json::from_str(&shown).with_context(|| format!("{asked:?}: {shown}"))?;
+    Ok(())
+}
