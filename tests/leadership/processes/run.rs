@@ -133,12 +133,14 @@ impl Run {
         let settings = tempfile::tempdir()?;
         let file = settings.path().join("omnirelayd.yaml");
         let shards: Vec<String> = (0..setup.shards).map(|shard| format!("{shard:03}")).collect();
-        let redis = setup.leaders_need.map(|need| serde_json::json!({"leadersNeedReplicas": need}));
-        let redis = redis.unwrap_or_else(|| serde_json::json!({}));
-        let configuration = serde_json::json!({"store": {"redis": redis}, "mesh": {"leadership": {
+        let mut configuration = serde_json::json!({"mesh": {"leadership": {
             "scopes": [{"scopeId": "global-control"}],
             "shards": [{"namespace": "orders", "shards": shards}],
         }}});
+        // Only where it matters: earlier releases do not know it.
+        if let Some(need) = setup.leaders_need {
+            configuration["store"] = serde_json::json!({"redis": {"leadersNeedReplicas": need}});
+        }
         // JSON is YAML.
         std::fs::write(&file, configuration.to_string())?;
         let shards = shards.iter().map(|shard| format!("shard/orders/{shard}"));
