@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -47,8 +48,15 @@ impl Watcher {
             let seen = seen.clone();
             async move {
                 for daemon in daemons.iter().cycle() {
-                    // How it ended does not matter: what it told is what is checked.
-                    let _ = follow(daemon, &seen).await;
+                    // How it ended does not matter, what it told is what is checked; but what one daemon gave another
+                    // must take.
+                    if let Err(error) = follow(daemon, &seen).await
+                        && let Some(status) = status(&error).filter(StatusCode::is_client_error)
+                    {
+                        let mut seen = lock(&seen);
+                        let refused = format!("{status} for {:?} at {}", seen.last, daemon.control);
+                        seen.broken.push(refused);
+                    }
                     tokio::time::sleep(AGAIN).await;
                 }
             }
@@ -79,6 +87,10 @@ impl Drop for Watcher {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+fn status(error: &anyhow::Error) -> Option<StatusCode> {
+    error.downcast_ref::<reqwest::Error>()?.status()
 }
 
 async fn follow(daemon: &Api, seen: &Mutex<Seen>) -> Result<()> {
