@@ -2,7 +2,8 @@
 
 use clap::Args;
 use futures_util::StreamExt as _;
-use omnirelay_wire::fault::Exit;
+use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::reasons;
 use reqwest::Method;
 use serde_json::{Map, Value};
 
@@ -168,7 +169,9 @@ fn read_body(file: &str) -> Result<String, CliError> {
     } else {
         std::fs::File::open(file).and_then(|file| file.take(BODY_BYTES_MAX).read_to_string(&mut text))
     };
-    read.map_err(|error| CliError::local("INPUT", format!("cannot read the body from `{file}`"), &error))?;
+    read.map_err(|error| {
+        CliError::local(reasons::INPUT, format!("cannot read the body from `{file}`"), &error)
+    })?;
     Ok(text)
 }
 
@@ -183,12 +186,9 @@ async fn stream(session: &mut Session, call: &Call) -> Result<Exit, CliError> {
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| {
             let failure = Failure::of(&error);
-            CliError::new(
-                omnirelay_wire::fault::Code::Unavailable,
-                failure.kind.reason(),
-                "the stream was cut off",
-            )
-            .cause(failure.cause)
+            CliError::new(failure.kind.reason(), "the stream was cut off")
+                .with_code(Code::Unavailable)
+                .cause(failure.cause)
         })?;
         session.out.write(&chunk)?;
         session.out.flush()?;

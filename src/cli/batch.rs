@@ -1,6 +1,7 @@
 //! One command on several objects: all are tried, every failure is told.
 
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -109,7 +110,7 @@ impl Batch {
         if failed == all {
             error = error.exiting(first.exit());
         }
-        let unknown = failures.iter().find(|(_, failure)| failure.reason() == "OUTCOME_UNKNOWN");
+        let unknown = failures.iter().find(|(_, failure)| failure.is(reasons::OUTCOME_UNKNOWN));
         let hint = unknown.and_then(|(_, failure)| failure.body().hints.first().cloned());
         for (id, failure) in failures {
             error = error.detail(json!({"name": format!("{}/{id}", self.kind), "error": failure.to_json()}));

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use omnirelay_wire::fault::{Code, Exit, Fault};
+use omnirelay_wire::reasons::{self, Reason};
 use serde_json::{Map, Value, json};
 
 use super::output::printable;
@@ -38,13 +39,18 @@ pub struct Body {
 }
 
 impl CliError {
-    /// A failure of kind `code`, with that code's exit code.
-    pub fn new(code: Code, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+    /// A failure for a reason, with the exit code of the reason's code.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self::stated(reason.code, reason.name.into(), message.into())
+    }
+
+    /// What a daemon has stated, for a reason that this version may not know.
+    fn stated(code: Code, reason: Cow<'static, str>, message: String) -> Self {
         Self(Box::new(Body {
             exit: code.exit(),
             code: code.word().into(),
-            reason: reason.into(),
-            message: message.into(),
+            reason,
+            message,
             cause: None,
             hints: Vec::new(),
             retryable: code.retryable(),
@@ -57,24 +63,24 @@ impl CliError {
 
     /// The command was called wrongly: exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(Code::InvalidArgument, "USAGE", message)
+        Self::new(reasons::USAGE, message)
     }
 
     /// Something on this machine failed: exit code 1.
-    pub fn local(reason: &'static str, message: impl Into<String>, source: &dyn std::error::Error) -> Self {
-        Self::new(Code::Unknown, reason, message).cause(chain(source))
+    pub fn local(reason: Reason, message: impl Into<String>, source: &dyn std::error::Error) -> Self {
+        Self::new(reason, message).cause(chain(source))
     }
 
     /// Standard output was closed by its reader.
     pub fn broken_pipe() -> Self {
-        let mut error = Self::new(Code::Cancelled, "BROKEN_PIPE", "standard output was closed");
+        let mut error = Self::new(reasons::BROKEN_PIPE, "standard output was closed");
         error.0.broken_pipe = true;
         error
     }
 
     /// Some of several items failed: exit code 7.
     pub fn partial(message: impl Into<String>) -> Self {
-        Self::new(Code::Unknown, "PARTIAL_FAILURE", message).coded("partial_failure").exiting(Exit::Partial)
+        Self::new(reasons::PARTIAL_FAILURE, message).coded("partial_failure").exiting(Exit::Partial)
     }
 
     #[must_use]
@@ -113,6 +119,13 @@ impl CliError {
         self
     }
 
+    /// With a code that is not the usual one of its reason, and that code's exit code.
+    #[must_use]
+    pub fn with_code(mut self, code: Code) -> Self {
+        (self.0.exit, self.0.retryable) = (code.exit(), code.retryable());
+        self.coded(code.word())
+    }
+
     #[must_use]
     fn coded(mut self, code: &'static str) -> Self {
         self.0.code = code.into();
@@ -129,6 +142,11 @@ impl CliError {
 
     pub fn reason(&self) -> &str {
         &self.0.reason
+    }
+
+    /// Whether it is for this reason.
+    pub fn is(&self, reason: Reason) -> bool {
+        self.0.reason == reason.name
     }
 
     /// The value of `error` in the JSON form.
@@ -203,7 +221,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 impl From<Fault> for CliError {
     fn from(fault: Fault) -> Self {
-        let mut error = Self::new(fault.code, fault.reason, fault.message);
+        let mut error = Self::stated(fault.code, fault.reason, fault.message);
         error.0.hints.extend(fault.hint);
         if !fault.details.is_empty() {
             error.0.details.push(json!(fault.details));
@@ -219,7 +237,7 @@ pub fn from_problem(problem: &Value) -> Option<CliError> {
     let reason = text("reason")?.to_owned();
     let message = text("message").or_else(|| text("detail")).or_else(|| text("title"))?;
     let code = Code::from_word(word).unwrap_or(Code::Unknown);
-    let mut error = CliError::new(code, reason, message);
+    let mut error = CliError::stated(code, reason.into(), message.to_owned());
     error.0.code = word.to_owned().into();
     error.0.hints.extend(text("hint").filter(|hint| !hint.is_empty()).map(str::to_owned));
     error.0.request_id = text("requestId").filter(|id| !id.is_empty()).map(str::to_owned);
@@ -240,7 +258,7 @@ mod tests {
 
     #[test]
     fn text_has_three_aligned_lines() {
-        let error = CliError::new(Code::Aborted, "VERSION_CONFLICT", "peer changed since you read it")
+        let error = CliError::new(reasons::VERSION_CONFLICT, "peer changed since you read it")
             .cause("you sent 118, it is at 119")
             .hint("omnirelay mesh peers get a")
             .hint("omnirelay audit list");

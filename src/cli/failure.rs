@@ -1,5 +1,6 @@
 //! Why a request got no answer, in words: refused, unknown name, too slow, not HTTP, cut off.
 
+use omnirelay_wire::reasons::{self, Reason};
 use std::error::Error;
 use std::io;
 
@@ -33,30 +34,17 @@ pub struct Failure {
 }
 
 impl FailureKind {
-    /// Every kind, for tests that must not forget one.
-    #[cfg(test)]
-    pub const ALL: &[Self] = &[
-        Self::Refused,
-        Self::UnknownName,
-        Self::ConnectTimeout,
-        Self::Unreachable,
-        Self::NotHttp,
-        Self::Untrusted,
-        Self::Timeout,
-        Self::Lost,
-    ];
-
     /// As in `error.reason`.
-    pub fn reason(self) -> &'static str {
+    pub fn reason(self) -> Reason {
         match self {
-            Self::Refused => "CONNECTION_REFUSED",
-            Self::UnknownName => "NAME_NOT_RESOLVED",
-            Self::ConnectTimeout => "CONNECT_TIMEOUT",
-            Self::Unreachable => "CONNECT_FAILED",
-            Self::NotHttp => "NOT_HTTP",
-            Self::Untrusted => "CERTIFICATE_NOT_TRUSTED",
-            Self::Timeout => "REQUEST_TIMEOUT",
-            Self::Lost => "CONNECTION_LOST",
+            Self::Refused => reasons::CONNECTION_REFUSED,
+            Self::UnknownName => reasons::NAME_NOT_RESOLVED,
+            Self::ConnectTimeout => reasons::CONNECT_TIMEOUT,
+            Self::Unreachable => reasons::CONNECT_FAILED,
+            Self::NotHttp => reasons::NOT_HTTP,
+            Self::Untrusted => reasons::CERTIFICATE_NOT_TRUSTED,
+            Self::Timeout => reasons::REQUEST_TIMEOUT,
+            Self::Lost => reasons::CONNECTION_LOST,
         }
     }
 

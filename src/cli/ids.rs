@@ -1,8 +1,7 @@
 //! Ids as they are given: several, `kind/id`, from standard input, or the beginning of one.
 
+use omnirelay_wire::reasons;
 use std::io::Read as _;
-
-use omnirelay_wire::fault::Code;
 
 use super::error::CliError;
 
@@ -54,7 +53,7 @@ fn read_stdin() -> Result<String, CliError> {
         .lock()
         .take(INPUT_BYTES_MAX)
         .read_to_string(&mut text)
-        .map_err(|error| CliError::local("INPUT", "cannot read ids from standard input", &error))?;
+        .map_err(|error| CliError::local(reasons::INPUT, "cannot read ids from standard input", &error))?;
     Ok(text)
 }
 
@@ -75,8 +74,7 @@ pub fn by_prefix<'a>(given: &str, known: &[&'a str], kind: &str) -> Result<Optio
             let shown = several[..several.len().min(SHOWN_MAX)].join(", ");
             let more = if several.len() > SHOWN_MAX { ", ..." } else { "" };
             Err(CliError::new(
-                Code::InvalidArgument,
-                "AMBIGUOUS_ID",
+                reasons::AMBIGUOUS_ID,
                 format!("`{given}` is the beginning of {} {kind} ids", several.len()),
             )
             .cause(format!("it could be: {shown}{more}"))

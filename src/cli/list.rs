@@ -1,5 +1,6 @@
 //! Lists: fetching page after page, and saying so when there is more.
 
+use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use super::args::PageArgs;
@@ -46,7 +47,7 @@ pub async fn fetch(
     loop {
         match pages(session, name, args, limit, &request).await {
             Err(error)
-                if error.reason() == "PAGE_TOKEN_EXPIRED"
+                if error.is(reasons::PAGE_TOKEN_EXPIRED)
                     && restarts < RESTARTS_MAX
                     && args.page_token.is_none() =>
             {

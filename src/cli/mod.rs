@@ -50,6 +50,7 @@ use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subc
 
 pub use self::address::Address;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 
 use self::env::Env;
 use self::error::CliError;
@@ -280,7 +281,7 @@ fn execute(command: &Cmd, session: &mut Session) -> Result<Exit, CliError> {
         | Cmd::Version(_) => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| CliError::local("RUNTIME", "cannot prepare to talk to a daemon", &error))?
+            .map_err(|error| CliError::local(reasons::RUNTIME, "cannot prepare to talk to a daemon", &error))?
             .block_on(ask(command, session)),
     }
 }

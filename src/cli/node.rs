@@ -2,7 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
-use omnirelay_wire::fault::Code;
+use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use super::address::Address;
@@ -75,8 +75,7 @@ fn control_address(id: &str, peer: &Value) -> Result<Address, CliError> {
     let status = text(peer, "status");
     if status != "alive" {
         return Err(CliError::new(
-            Code::Unavailable,
-            "NODE_NOT_ALIVE",
+            reasons::NODE_NOT_ALIVE,
             format!("cannot ask the daemon of peer/{id}: it is {status}"),
         )
         .hint(format!("omnirelay mesh peers status {id}     # since when, and what to do")));
@@ -84,7 +83,7 @@ fn control_address(id: &str, peer: &Value) -> Result<Address, CliError> {
     let control = text(peer, "metadata.endpoints.control");
     let unusable = |cause: String| {
         let message = format!("cannot ask the daemon of peer/{id}: nobody knows its address");
-        CliError::new(Code::Unavailable, "NODE_ADDRESS_UNKNOWN", message)
+        CliError::new(reasons::NODE_ADDRESS_UNKNOWN, message)
             .cause(cause)
             .hint("name its address with --addr instead of --node")
     };
@@ -96,7 +95,7 @@ fn control_address(id: &str, peer: &Value) -> Result<Address, CliError> {
 
 fn another(id: &str, found: &str, address: &Address) -> CliError {
     let message = format!("what answers at {address} is not the daemon of peer/{id}");
-    CliError::new(Code::Unavailable, "NODE_IS_ANOTHER", message)
+    CliError::new(reasons::NODE_IS_ANOTHER, message)
         .cause(format!(
             "it is {found}; {address} is what peer/{id} registered with, but it is not so from here"
         ))

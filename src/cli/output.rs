@@ -5,6 +5,7 @@
 use std::io::{ErrorKind, IsTerminal as _, Write};
 
 use clap::ValueEnum;
+use omnirelay_wire::reasons;
 use serde_json::Value;
 
 use super::error::CliError;
@@ -137,7 +138,7 @@ impl Out {
             return self.line(document);
         }
         let text = serde_json::to_string_pretty(document)
-            .map_err(|error| CliError::local("ENCODING", "cannot write the answer as JSON", &error))?;
+            .map_err(|error| CliError::local(reasons::ENCODING, "cannot write the answer as JSON", &error))?;
         self.write_line(&text)
     }
 
@@ -155,7 +156,7 @@ impl Out {
     /// When standard output does not take it.
     pub fn yaml(&mut self, document: &Value) -> Result<(), CliError> {
         let text = serde_yaml::to_string(document)
-            .map_err(|error| CliError::local("ENCODING", "cannot write the answer as YAML", &error))?;
+            .map_err(|error| CliError::local(reasons::ENCODING, "cannot write the answer as YAML", &error))?;
         self.write(text.as_bytes())
     }
 
@@ -188,7 +189,7 @@ impl Out {
         self.buffer.clear();
         written.map_err(|error| match error.kind() {
             ErrorKind::BrokenPipe => CliError::broken_pipe(),
-            _ => CliError::local("OUTPUT", "cannot write to standard output", &error),
+            _ => CliError::local(reasons::OUTPUT, "cannot write to standard output", &error),
         })
     }
 }

@@ -1,8 +1,8 @@
 //! How a command calls a method: what goes where in its route; or that it has none and is called over gRPC.
 
 use bytes::Bytes;
-use omnirelay_wire::fault::Code;
 use omnirelay_wire::json::{METHODS, MethodJson};
+use omnirelay_wire::reasons;
 pub use omnirelay_wire::rpc::{Rpc, Verb};
 use reqwest::Method;
 use serde::Serialize;
@@ -91,8 +91,9 @@ impl Call {
     }
 
     fn without(rpc: &Rpc, request: &impl Serialize, absent: fn(&Value) -> bool) -> Result<Self, CliError> {
-        let fields = serde_json::to_value(request)
-            .map_err(|error| CliError::local("ENCODING", "cannot write the request as JSON", &error))?;
+        let fields = serde_json::to_value(request).map_err(|error| {
+            CliError::local(reasons::ENCODING, "cannot write the request as JSON", &error)
+        })?;
         let Value::Object(mut fields) = fields else {
             return Err(CliError::usage(format!("the request of {} is not an object", rpc.method)));
         };
@@ -130,7 +131,7 @@ impl Call {
     fn over_grpc(rpc: &Rpc, fields: Map<String, Value>) -> Result<Self, CliError> {
         let found = METHODS.iter().find(|known| known.path.strip_prefix('/') == Some(rpc.method));
         let json = found.ok_or_else(|| {
-            CliError::new(Code::Unknown, "ENCODING", format!("nobody knows the method {}", rpc.method))
+            CliError::new(reasons::ENCODING, format!("nobody knows the method {}", rpc.method))
         })?;
         let fields = Value::Object(fields);
         Ok(Self {
@@ -152,7 +153,7 @@ impl Call {
     pub fn since(&self, cursor: &str) -> Result<Self, CliError> {
         let (Some(message), false) = (&self.grpc, cursor.is_empty()) else { return Ok(self.clone()) };
         let mut fields: Value = serde_json::from_str(self.body.as_deref().unwrap_or("{}"))
-            .map_err(|error| CliError::local("ENCODING", "cannot read the request as JSON", &error))?;
+            .map_err(|error| CliError::local(reasons::ENCODING, "cannot read the request as JSON", &error))?;
         fields["since"] = Value::from(cursor);
         let body = Some(fields.to_string());
         let message = Message { bytes: encoded(message.json, fields)?, ..message.clone() };
@@ -184,9 +185,9 @@ impl Call {
 /// A request in protocol buffers.
 fn encoded(json: &MethodJson, fields: Value) -> Result<Bytes, CliError> {
     let bytes = (json.request)(fields);
-    bytes
-        .map(Bytes::from)
-        .map_err(|error| CliError::local("ENCODING", "cannot write the request in protocol buffers", &error))
+    bytes.map(Bytes::from).map_err(|error| {
+        CliError::local(reasons::ENCODING, "cannot write the request in protocol buffers", &error)
+    })
 }
 
 /// Puts the fields of the request into the places of `template`, and takes them out of `fields`.

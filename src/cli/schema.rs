@@ -4,7 +4,8 @@ mod relays;
 
 use clap::Args;
 use omnirelay_wire::descriptors::ENCODED;
-use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
@@ -139,12 +140,8 @@ pub fn run(args: &SchemaArgs, session: &mut Session) -> Result<Exit, CliError> {
     let Some(kind) = &args.kind else { return all(session) };
     let Some(document) = DOCUMENTS.iter().find(|document| document.kind == kind) else {
         let kinds: Vec<&str> = DOCUMENTS.iter().map(|document| document.kind).collect();
-        return Err(CliError::new(
-            Code::NotFound,
-            "SCHEMA_UNKNOWN",
-            format!("there is no document `{kind}`"),
-        )
-        .hint(format!("choose from {}", kinds.join(", "))));
+        return Err(CliError::new(reasons::SCHEMA_UNKNOWN, format!("there is no document `{kind}`"))
+            .hint(format!("choose from {}", kinds.join(", "))));
     };
     let schema = schema_of(document)?;
     let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
@@ -171,11 +168,11 @@ fn schema_of(document: &Document) -> Result<Value, CliError> {
         Origin::Own(schema) => schema(),
         Origin::Message(name) | Origin::Headed(name) => {
             let pool = DescriptorPool::decode(ENCODED).map_err(|error| {
-                CliError::local("DESCRIPTORS", "cannot read the descriptors built in", &error)
+                CliError::local(reasons::DESCRIPTORS, "cannot read the descriptors built in", &error)
             })?;
-            let message = pool.get_message_by_name(name).ok_or_else(|| {
-                CliError::new(Code::Internal, "DESCRIPTORS", format!("the descriptors lack {name}"))
-            })?;
+            let message = pool
+                .get_message_by_name(name)
+                .ok_or_else(|| CliError::new(reasons::DESCRIPTORS, format!("the descriptors lack {name}")))?;
             let mut defs = Map::new();
             let mut schema = object_of(&message, &mut defs);
             if !defs.is_empty() {

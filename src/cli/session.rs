@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::io::BufRead as _;
 use std::os::unix::fs::MetadataExt as _;
 
-use omnirelay_wire::fault::Code;
+use omnirelay_wire::reasons;
 use serde_json::Value;
 
 use super::client::Client;
@@ -139,7 +139,7 @@ impl Session {
         if read.is_ok() && expected.iter().any(|word| word.to_ascii_lowercase() == answer) {
             return Ok(());
         }
-        Err(CliError::new(Code::Cancelled, "DECLINED", "not confirmed; nothing was changed"))
+        Err(CliError::new(reasons::DECLINED, "not confirmed; nothing was changed"))
     }
 
     fn warn_of_token(&self, target: &Target) {

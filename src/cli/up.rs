@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use omnirelay_store::embedded::Missing;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use super::address::Address;
@@ -163,7 +164,7 @@ fn not_started(error: &UpError) -> CliError {
             CliError::usage(error.to_string()).hint("omnirelay up --help")
         }
         other => {
-            let error = CliError::local("UP_FAILED", "cannot run the mesh", other);
+            let error = CliError::local(reasons::UP_FAILED, "cannot run the mesh", other);
             error.hint("another process may be using the folder: name another with --data")
         }
     }

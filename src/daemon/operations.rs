@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::timestamp;
 use tokio::sync::watch;
 use xxhash_rust::xxh64::xxh64;
@@ -222,7 +223,7 @@ impl Known {
         let ended = self.slots.iter().find(|(_, slot)| has_ended(&slot.shown.borrow()));
         let Some(oldest) = ended.map(|(id, _)| id.clone()) else {
             let message = format!("this daemon carries out {OPERATIONS_MAX} operations already");
-            return Err(Fault::new(Code::ResourceExhausted, "TOO_MANY_OPERATIONS", message)
+            return Err(Fault::new(reasons::TOO_MANY_OPERATIONS, message)
                 .hint("wait until one has ended, or cancel one")
                 .detail("operations", OPERATIONS_MAX));
         };
@@ -237,8 +238,7 @@ impl Known {
             return Ok(Some(slot.shown.borrow().clone()));
         }
         let message = "its idempotency key was used for another request";
-        Err(Fault::new(Code::FailedPrecondition, "IDEMPOTENCY_KEY_REUSED", message)
-            .hint("use a new key for a new request"))
+        Err(Fault::new(reasons::IDEMPOTENCY_KEY_REUSED, message).hint("use a new key for a new request"))
     }
 
     /// 48 bits of time and 80 of chance; greater than every id before.

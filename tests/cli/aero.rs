@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::kept::Kept;
 use omnirelay_wire::pb::aeroarc::agent::v1::OperationContextCommandAck;
 use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Answer;
@@ -15,6 +15,7 @@ use omnirelay_wire::pb::aeroarc::registry::v1::aero_registry_server::{AeroRegist
 use omnirelay_wire::pb::aeroarc::registry::v1::*;
 use omnirelay_wire::pb::aeroarc::relay::v1::relay_control_server::{RelayControl, RelayControlServer};
 use omnirelay_wire::pb::aeroarc::relay::v1::*;
+use omnirelay_wire::reasons::{self, Reason};
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
@@ -163,8 +164,8 @@ fn page<T: Clone>(all: &[T], size: u32, token: &str) -> (Vec<T>, String) {
     (part, if next < all.len() { next.to_string() } else { String::new() })
 }
 
-fn not_found(reason: &'static str, id: &str) -> Fault {
-    Fault::new(Code::NotFound, reason, format!("`{id}` is not known"))
+fn not_found(reason: Reason, id: &str) -> Fault {
+    Fault::new(reason, format!("`{id}` is not known"))
 }
 
 #[tonic::async_trait]
@@ -207,7 +208,7 @@ impl AeroRegistry for Serving {
         let id = request.into_inner().agent_id;
         self.answer(format!("placement {id}"), |world| {
             let agent = world.agents.iter().find(|agent| agent.agent_id == id);
-            let agent = agent.ok_or_else(|| not_found("AGENT_NOT_FOUND", &id))?;
+            let agent = agent.ok_or_else(|| not_found(reasons::AGENT_NOT_FOUND, &id))?;
             let placement = Some(placement(&id, &agent.relay_id, "relay-0"));
             Ok(GetAgentPlacementResponse { placement, cursor: "1:7".into(), ..Default::default() })
         })
@@ -266,7 +267,7 @@ impl AeroRegistry for Serving {
 impl World {
     fn command(&self, agent: &str, command_id: String) -> Result<Option<OperationContextCommandAck>, Fault> {
         if !self.drones.iter().any(|drone| drone.agent_id == agent) {
-            return Err(not_found("DRONE_NOT_FOUND", agent));
+            return Err(not_found(reasons::DRONE_NOT_FOUND, agent));
         }
         let error = if self.answer == Answer::Applied { String::new() } else { "not now".to_owned() };
         Ok(Some(OperationContextCommandAck {
@@ -302,7 +303,7 @@ impl RelayControl for Serving {
         let id = request.into_inner().drone_id;
         self.answer(format!("drone {id}"), |world| {
             let drone = world.drones.iter().find(|drone| drone.drone_id == id).cloned();
-            let drone = drone.ok_or_else(|| not_found("DRONE_NOT_FOUND", &id))?;
+            let drone = drone.ok_or_else(|| not_found(reasons::DRONE_NOT_FOUND, &id))?;
             Ok(GetDroneStatusResponse { drone: Some(drone) })
         })
     }

@@ -7,6 +7,7 @@ use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Answer;
 use omnirelay_wire::pb::aeroarc::registry::v1::watch_event::{Object, Type};
 use omnirelay_wire::pb::aeroarc::registry::v1::{AgentPlacement, WatchEvent};
+use omnirelay_wire::reasons::{self, Reason};
 
 use crate::aero::{Fake, World, agent, drone, placement, relay};
 use crate::ports::free;
@@ -58,6 +59,11 @@ fn alone() -> Fake {
     })
 }
 
+/// One that no daemon of today gives.
+fn reason(code: Code) -> Reason {
+    Reason { name: "SOME_REASON", code, means: "", next: "" }
+}
+
 #[test]
 fn faults_over_grpc_are_those_of_every_command() {
     let cases = [
@@ -76,7 +82,7 @@ fn faults_over_grpc_are_those_of_every_command() {
     let program = Program::at(&fake.url());
     for (code, exit) in cases {
         fake.world.lock().unwrap().fault =
-            Some(Fault::new(code, "SOME_REASON", "the daemon says no").hint("do something else"));
+            Some(Fault::new(reason(code), "the daemon says no").hint("do something else"));
         let ended = program.run("relays list -o json");
         assert_eq!((ended.code, ended.stdout.as_str()), (exit, ""), "{code:?}: {ended:?}");
         let error = ended.error();
@@ -263,7 +269,7 @@ fn refusal_of_a_command_says_what_to_do() {
     let fake = alone();
     let program = Program::at(&fake.url());
     fake.world.lock().unwrap().fault = Some(
-        Fault::new(Code::PermissionDenied, "MISSING_SCOPE", "mesh.operate is missing")
+        Fault::new(reasons::MISSING_SCOPE, "mesh.operate is missing")
             .hint("run it on the relay's own machine"),
     );
     let line = format!("drones clear-context drone-7 --flight f --relay-addr {}", fake.address);
@@ -319,10 +325,9 @@ fn watch_goes_on_from_its_cursor_over_connections() {
 #[test]
 fn watch_that_is_refused_ends_with_the_fault() {
     let fake = alone();
-    fake.world.lock().unwrap().fault =
-        Some(Fault::new(Code::InvalidArgument, "CURSOR_INVALID", "no such cursor"));
+    fake.world.lock().unwrap().fault = Some(Fault::new(reasons::INVALID_CURSOR, "no such cursor"));
     let ended = Program::at(&fake.url()).run("relays watch --since x -o json");
-    assert_eq!((ended.code, ended.error()["reason"].as_str()), (2, Some("CURSOR_INVALID")));
+    assert_eq!((ended.code, ended.error()["reason"].as_str()), (2, Some("INVALID_CURSOR")));
 }
 
 #[test]

@@ -18,11 +18,15 @@ use omnirelay_fixture::fixture::v1::{
 };
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::raw::Raw;
+use omnirelay_wire::reasons::Reason;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status, Streaming};
+
+const THING_NOT_FOUND: Reason = Reason { name: "THING_NOT_FOUND", code: Code::NotFound, means: "", next: "" };
+const COUNTER_GONE: Reason = Reason { name: "COUNTER_GONE", code: Code::Unavailable, means: "", next: "" };
 
 pub static FIXTURE: Definition =
     Definition { descriptors: omnirelay_fixture::DESCRIPTORS, methods: omnirelay_fixture::METHODS };
@@ -52,7 +56,7 @@ impl Operations {
         let request = request.into_inner();
         match request.name.as_str() {
             "missing" => {
-                let fault = Fault::new(Code::NotFound, "THING_NOT_FOUND", "there is no thing `missing`")
+                let fault = Fault::new(THING_NOT_FOUND, "there is no thing `missing`")
                     .hint("list the things")
                     .detail("thing", "missing");
                 return Err(fault.into());
@@ -151,7 +155,7 @@ impl FixtureService for Operations {
     async fn list_offers(&self, request: Request<OfferRequest>) -> Result<Response<OfferResponse>, Status> {
         let answer = offered(request.into_inner());
         if answer.name == "missing" {
-            return Err(Fault::new(Code::NotFound, "THING_NOT_FOUND", "there is no thing `missing`").into());
+            return Err(Fault::new(THING_NOT_FOUND, "there is no thing `missing`").into());
         }
         let mut response = Response::new(answer);
         response.metadata_mut().insert("etag", "\"offers\"".parse().unwrap());
@@ -246,7 +250,7 @@ impl FixtureService for Operations {
                     }
                     "secret" => Some((Err(Status::internal("the password is hunter2")), (number, open))),
                     words => {
-                        let fault = Fault::new(Code::Unavailable, "COUNTER_GONE", words);
+                        let fault = Fault::new(COUNTER_GONE, words);
                         Some((Err(fault.into()), (number, open)))
                     }
                 }

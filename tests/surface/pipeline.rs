@@ -11,10 +11,13 @@ use omnirelay::daemon::surface::{
 use omnirelay_fixture::fixture::v1::{CountRequest, EchoRequest, PutRequest};
 use omnirelay_wire::fault::{Code as FaultCode, Fault};
 use omnirelay_wire::problem::Problem;
+use omnirelay_wire::reasons::Reason;
 use serde_json::json;
 use tonic::Code;
 
 use crate::fixture::{Served, header, json as document};
+
+const NO_TOKEN: Reason = Reason { name: "NO_TOKEN", code: FaultCode::Unauthenticated, means: "", next: "" };
 
 fn named(name: &str) -> EchoRequest {
     EchoRequest { name: name.to_owned(), ..EchoRequest::default() }
@@ -26,7 +29,7 @@ struct Readers;
 impl Authenticator for Readers {
     fn authenticate(&self, _peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
         if !headers.contains_key("authorization") {
-            return Err(Fault::new(FaultCode::Unauthenticated, "NO_TOKEN", "a token is needed"));
+            return Err(Fault::new(NO_TOKEN, "a token is needed"));
         }
         let scopes: Scopes = [Scope::MeshRead].into_iter().collect();
         Ok(Principal { name: "reader".into(), scopes })

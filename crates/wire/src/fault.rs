@@ -6,6 +6,8 @@ use std::fmt;
 
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::reasons::{self, Reason};
+
 /// The domain of our reasons in `google.rpc.ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "omnirelay";
 
@@ -167,8 +169,14 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub fn new(code: Code, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.into(), message: message.into(), hint: None, details: BTreeMap::new() }
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        let (code, name) = (reason.code, reason.name.into());
+        Self { code, reason: name, message: message.into(), hint: None, details: BTreeMap::new() }
+    }
+
+    /// Whether it is for this reason.
+    pub fn is(&self, reason: Reason) -> bool {
+        self.reason == reason.name
     }
 
     /// Adds what to do next.
@@ -187,14 +195,13 @@ impl Fault {
 
     /// A request that can never succeed as it is.
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self::new(Code::InvalidArgument, "INVALID_ARGUMENT", message)
+        Self::new(reasons::INVALID_ARGUMENT, message)
     }
 
     /// What a caller is told of a failure of our own: nothing of its inside, only where to look.
     pub fn internal(request_id: impl fmt::Display) -> Self {
         Self::new(
-            Code::Internal,
-            "INTERNAL",
+            reasons::INTERNAL,
             format!("the daemon failed to answer; its log says why under request {request_id}"),
         )
     }
@@ -233,7 +240,8 @@ impl From<&tonic::Status> for Fault {
         let Some(info) = status.get_details_error_info() else {
             let words = code.word().replace('_', " ");
             let message = if status.message().is_empty() { words.as_str() } else { status.message() };
-            return Self::new(code, code.word().to_ascii_uppercase(), message);
+            let (reason, message) = (code.word().to_ascii_uppercase().into(), message.to_owned());
+            return Self { code, reason, message, hint: None, details: BTreeMap::new() };
         };
         let mut details: BTreeMap<String, String> = info.metadata.into_iter().collect();
         let hint = details.remove(HINT);

@@ -1,4 +1,4 @@
-//! What both sides of the wire share: messages, descriptors, the JSON mapping, the fault and its codes, TLS of clients,
+//! What both sides of the wire share: messages, descriptors, the JSON mapping, faults and their reasons, TLS of clients,
 //! bytes that are passed on as they came.
 
 pub mod bounded;
@@ -10,6 +10,7 @@ pub mod kept;
 pub mod pb;
 pub mod problem;
 pub mod raw;
+pub mod reasons;
 pub mod rpc;
 pub mod telemetry;
 pub mod timestamp;

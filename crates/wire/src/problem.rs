@@ -104,10 +104,11 @@ fn title(code: Code) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reasons;
 
     #[test]
     fn a_fault_survives_the_document() {
-        let fault = Fault::new(Code::Aborted, "VERSION_CONFLICT", "peer `a` has changed")
+        let fault = Fault::new(reasons::VERSION_CONFLICT, "peer `a` has changed")
             .hint("read it again")
             .detail("currentVersion", 7);
         let problem = Problem::new(fault.clone(), "r-1");

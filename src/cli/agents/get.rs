@@ -2,7 +2,8 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
-use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use super::{KIND, LIST, PLACEMENT, placement, request};
@@ -68,8 +69,7 @@ async fn one(session: &Session, relays: &Value, id: &str) -> Result<Value, CliEr
     // It may have ended or moved between the two questions.
     let agent = agent.ok_or_else(|| {
         CliError::new(
-            Code::Aborted,
-            "PLACEMENT_CHANGED",
+            reasons::PLACEMENT_CHANGED,
             format!("agent `{id}` moved or ended while it was asked for"),
         )
         .hint("repeat the command")

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt as _;
-use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::audit_service;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -99,13 +100,13 @@ pub async fn run(args: &ExportArgs, session: &mut Session) -> Result<Exit, CliEr
 }
 
 fn cut(failure: &Failure) -> CliError {
-    CliError::new(Code::Unavailable, "EXPORT_INCOMPLETE", "the export ended too soon")
+    CliError::new(reasons::EXPORT_INCOMPLETE, "the export ended too soon")
         .cause(failure.cause.clone())
         .hint("export again")
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
-    CliError::local("OUTPUT", format!("cannot write `{}`", path.display()), error)
+    CliError::local(reasons::OUTPUT, format!("cannot write `{}`", path.display()), error)
 }
 
 /// The last line: what all lines before it come to.

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
+use omnirelay_wire::reasons;
 use prost::Message as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -66,8 +67,9 @@ struct Check<'p> {
 /// # Errors
 /// When it cannot be read. What is wrong with it is in the document.
 pub fn verify(file: &Path, pins: &[Pin]) -> Result<Value, CliError> {
-    let unreadable =
-        |error: &std::io::Error| CliError::local("INPUT", format!("cannot read `{}`", file.display()), error);
+    let unreadable = |error: &std::io::Error| {
+        CliError::local(reasons::INPUT, format!("cannot read `{}`", file.display()), error)
+    };
     let mut input: Box<dyn BufRead> = if file.as_os_str() == "-" {
         Box::new(BufReader::new(std::io::stdin()))
     } else {

@@ -1,6 +1,7 @@
 //! The checks: each judges the facts, and says so when they do not suffice.
 
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use serde_json::Value;
 
 use super::facts::Facts;
@@ -117,7 +118,7 @@ fn of_peers(facts: &Facts, judge: impl FnOnce(&[Value]) -> Finding) -> Finding {
 fn config(facts: &Facts) -> Finding {
     let file = match &facts.config {
         Ok(file) => file,
-        Err(error) if error.reason() == "CONFIG_UNREADABLE" => {
+        Err(error) if error.is(reasons::CONFIG_UNREADABLE) => {
             return finding(Verdict::Unknown, error.body().message.clone());
         }
         Err(error) => {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use omnirelay_wire::fault::Code;
+use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use super::checks::{CHECKS, Finding, Verdict};
@@ -68,7 +69,7 @@ fn with_peers(peers: Value) -> Facts {
 }
 
 fn refused(code: Code) -> Facts {
-    let error = CliError::new(code, "X", "the daemon said no").cause("because");
+    let error = CliError::new(reasons::INTERNAL, "the daemon said no").with_code(code).cause("because");
     Facts { node: Err(error.clone()), peers: Err(error), ..facts() }
 }
 
@@ -87,7 +88,7 @@ fn bad_cases_of_the_client() -> Vec<Case> {
     let mut stray = ContextFile::default();
     stray.mode = Some(0o600);
     stray.unknown_keys = vec!["colour".into()];
-    let invalid = CliError::new(Code::InvalidArgument, "CONFIG_INVALID", "c.yaml is wrong");
+    let invalid = CliError::new(reasons::CONFIG_INVALID, "c.yaml is wrong");
     vec![
         ("client-config", Facts { config: Ok(loose), ..facts() }, Verdict::Warn, "0644"),
         ("client-config", Facts { config: Ok(stray), ..facts() }, Verdict::Warn, "colour"),
@@ -176,7 +177,7 @@ fn bad_cases_of_the_mesh() -> Vec<Case> {
 
 /// Facts in which the check cannot be made.
 fn unknown_cases() -> Vec<(&'static str, Facts)> {
-    let unreadable = CliError::new(Code::InvalidArgument, "CONFIG_UNREADABLE", "cannot read c.yaml");
+    let unreadable = CliError::new(reasons::CONFIG_UNREADABLE, "cannot read c.yaml");
     let mut cases = vec![
         ("client-config", Facts { config: Err(unreadable), ..facts() }),
         // No target, so there is nobody to reach.

@@ -16,6 +16,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::json::MethodJson;
 use omnirelay_wire::problem::{CONTENT_TYPE, Problem};
 use omnirelay_wire::raw::Raw;
+use omnirelay_wire::reasons;
 use omnirelay_wire::tls;
 use rustls::RootCertStore;
 use serde_json::{Map, Value, json};
@@ -45,7 +46,9 @@ pub fn transport(connect_timeout: Duration, socket: Option<&Path>) -> Result<req
     if let Some(socket) = socket {
         builder = builder.unix_socket(socket);
     }
-    builder.build().map_err(|error| CliError::local("CLIENT", "cannot prepare the gRPC client", &error))
+    builder
+        .build()
+        .map_err(|error| CliError::local(reasons::CLIENT, "cannot prepare the gRPC client", &error))
 }
 
 /// The connections for gRPC to one address under TLS.
@@ -57,7 +60,7 @@ pub fn under_tls(
     connect_timeout: Duration,
     authorities: RootCertStore,
 ) -> Result<Channel, CliError> {
-    let refuse = |error| CliError::local("CLIENT", "cannot prepare the gRPC client", &error);
+    let refuse = |error| CliError::local(reasons::CLIENT, "cannot prepare the gRPC client", &error);
     let endpoint = Endpoint::from_shared(address.base().to_owned())
         .and_then(|endpoint| endpoint.user_agent(concat!("omnirelay/", env!("CARGO_PKG_VERSION"))))
         .map_err(refuse)?

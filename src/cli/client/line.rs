@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use omnirelay_wire::fault::Code;
+use omnirelay_wire::reasons;
 use reqwest::header::HeaderValue;
 
 use super::grpc;
@@ -37,7 +37,7 @@ impl Line {
         }
         let http = http
             .build()
-            .map_err(|error| CliError::local("CLIENT", "cannot prepare the HTTP client", &error))?;
+            .map_err(|error| CliError::local(reasons::CLIENT, "cannot prepare the HTTP client", &error))?;
         Ok(Self { http, grpc: grpc::transport(connect_timeout, socket)? })
     }
 }
@@ -96,7 +96,7 @@ pub(super) fn proof(target: &Target) -> Result<Option<HeaderValue>, CliError> {
 fn header(path: &Path) -> Result<HeaderValue, CliError> {
     let refuse = |cause: String| {
         let message = format!("cannot use the token file {}", path.display());
-        CliError::new(Code::InvalidArgument, "TOKEN_FILE", message)
+        CliError::new(reasons::TOKEN_FILE, message)
             .cause(cause)
             .hint("name the token file of the daemon, or one with a token of it, with --token-file")
     };

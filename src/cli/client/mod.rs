@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use omnirelay_core::backoff::Backoff;
-use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use rustls::RootCertStore;
 use serde_json::Value;
@@ -405,7 +406,7 @@ fn chance() -> f64 {
 pub fn fresh_key() -> Result<String, CliError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| {
-        CliError::new(Code::Unknown, "RANDOM", "cannot make an idempotency key").cause(error.to_string())
+        CliError::new(reasons::RANDOM, "cannot make an idempotency key").cause(error.to_string())
     })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

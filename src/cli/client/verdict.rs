@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::reasons;
 use serde_json::json;
 
 use super::{Answer, Attempts, Client, count};
@@ -29,7 +30,7 @@ impl Client {
         let stated = serde_json::from_slice(&answer.body).ok().and_then(|body| error::from_problem(&body));
         let unknown = !call.is_read() && (answer.status >= 500 || attempts.may_have_arrived);
         let error = match stated {
-            Some(error) if error.reason() == "OUTCOME_UNKNOWN" => outcome_unknown(call, error),
+            Some(error) if error.is(reasons::OUTCOME_UNKNOWN) => outcome_unknown(call, error),
             // "Nothing was changed" is said of this try; an earlier one may have arrived.
             Some(error) if unknown && error.exit() == Exit::Unavailable && attempts.may_have_arrived => {
                 outcome_unknown(call, error)
@@ -37,10 +38,7 @@ impl Client {
             Some(error) => error,
             None if unknown => {
                 let cause = format!("{} answered HTTP {} without saying why", answer.address, answer.status);
-                outcome_unknown(
-                    call,
-                    CliError::new(Code::DeadlineExceeded, "OUTCOME_UNKNOWN", "").cause(cause),
-                )
+                outcome_unknown(call, CliError::new(reasons::OUTCOME_UNKNOWN, "").cause(cause))
             }
             None => self.unexpected(call, answer),
         };
@@ -54,7 +52,8 @@ impl Client {
         let bad_gateway = matches!(answer.status, 502..=504);
         let code = if bad_gateway { Code::Unavailable } else { Code::Unknown };
         let message = format!("{} did not answer as omnirelayd does", answer.address);
-        CliError::new(code, "UNEXPECTED_ANSWER", message)
+        CliError::new(reasons::UNEXPECTED_ANSWER, message)
+            .with_code(code)
             .cause(format!("{} {}: HTTP {}, {kind}", call.word(), call.path, answer.status))
             .hint("omnirelay context current -v     # where the address comes from")
             .target(self.target.to_json(&answer.address))
@@ -63,7 +62,7 @@ impl Client {
     /// The failure when no address answered.
     pub(super) fn no_answer(&self, call: &Call, attempts: &Attempts, took: Duration) -> CliError {
         let Some((address, failure)) = attempts.failures.last() else {
-            return CliError::new(Code::Internal, "NO_ADDRESS", "there is no address to ask");
+            return CliError::new(reasons::NO_ADDRESS, "there is no address to ask");
         };
         let made = format!("{} in {:.1}s", count(attempts.made, "attempt"), took.as_secs_f64());
         let cause = match attempts.failures.as_slice() {
@@ -75,20 +74,16 @@ impl Client {
         };
         let target = self.target.to_json(address);
         if attempts.may_have_arrived && !call.is_read() {
-            let error = CliError::new(Code::DeadlineExceeded, "OUTCOME_UNKNOWN", "").cause(cause);
+            let error = CliError::new(reasons::OUTCOME_UNKNOWN, "").cause(cause);
             return outcome_unknown(call, error).target(target);
         }
-        let code = match failure.kind {
-            FailureKind::Timeout => Code::DeadlineExceeded,
-            _ => Code::Unavailable,
-        };
         let message = match (failure.kind, attempts.failures.len()) {
             (FailureKind::Timeout, _) => format!("omnirelayd at {address} did not answer in time"),
             (FailureKind::Lost, _) => format!("lost the connection to omnirelayd at {address}"),
             (_, 1) => format!("cannot reach omnirelayd at {address}"),
             (_, several) => format!("cannot reach omnirelayd at any of {several} addresses"),
         };
-        let error = CliError::new(code, failure.kind.reason(), message).cause(cause);
+        let error = CliError::new(failure.kind.reason(), message).cause(cause);
         self.hints(error, failure.kind).target(target)
     }
 
@@ -141,14 +136,10 @@ fn outcome_unknown(call: &Call, error: CliError) -> CliError {
     let (flag, key) = call.repeat_with.clone().unwrap_or_default();
     let name = lower_camel(&flag.trim_start_matches('-').replace('-', "_"));
     let cause = error.body().cause.clone().unwrap_or_else(|| error.body().message.clone());
-    CliError::new(
-        Code::DeadlineExceeded,
-        "OUTCOME_UNKNOWN",
-        "the answer was lost: the change may have been made or not",
-    )
-    .exiting(Exit::Timeout)
-    .cause(cause)
-    .hint(format!("repeat the command with {flag} {key}; that is safe"))
-    .detail(json!({ name: key }))
-    .request_id(error.body().request_id.clone())
+    CliError::new(reasons::OUTCOME_UNKNOWN, "the answer was lost: the change may have been made or not")
+        .exiting(Exit::Timeout)
+        .cause(cause)
+        .hint(format!("repeat the command with {flag} {key}; that is safe"))
+        .detail(json!({ name: key }))
+        .request_id(error.body().request_id.clone())
 }

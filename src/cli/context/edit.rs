@@ -1,12 +1,11 @@
 //! Changing the file of contexts: whole, under a lock, or not at all.
 
+use omnirelay_wire::reasons;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-use omnirelay_wire::fault::Code;
 
 use super::file::ContextFile;
 use crate::cli::error::CliError;
@@ -50,8 +49,7 @@ fn lock(path: &Path) -> Result<File, CliError> {
             }
             Err(TryLockError::WouldBlock) => {
                 return Err(CliError::new(
-                    Code::Unknown,
-                    "CONFIG_LOCKED",
+                    reasons::CONFIG_LOCKED,
                     format!("cannot change {}: another process keeps it locked", path.display()),
                 ));
             }
@@ -77,7 +75,7 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
 
 fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
     CliError::local(
-        "CONFIG_UNWRITABLE",
+        reasons::CONFIG_UNWRITABLE,
         format!("cannot write {}; no context was changed", path.display()),
         error,
     )

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use omnirelay_wire::fault::Code;
+use omnirelay_wire::reasons;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -163,7 +163,7 @@ impl ContextFile {
         self.contexts.iter().find(|context| context.name == name).ok_or_else(|| {
             let names: Vec<&str> = self.contexts.iter().map(|context| context.name.as_str()).collect();
             let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            CliError::new(Code::InvalidArgument, "CONTEXT_UNKNOWN", format!("there is no context `{name}`"))
+            CliError::new(reasons::CONTEXT_UNKNOWN, format!("there is no context `{name}`"))
                 .cause(format!("contexts in {}: {known}", self.path.display()))
                 .hint("omnirelay context list")
         })
@@ -234,7 +234,7 @@ impl ContextFile {
         tree.insert("apiVersion".into(), json!(API_VERSION));
         tree.insert("contexts".into(), json!(self.entries));
         serde_yaml::to_string(&tree)
-            .map_err(|error| CliError::local("ENCODING", "cannot write the contexts as YAML", &error))
+            .map_err(|error| CliError::local(reasons::ENCODING, "cannot write the contexts as YAML", &error))
     }
 }
 
@@ -306,19 +306,15 @@ fn unknown_keys(tree: &Map<String, Value>) -> Vec<String> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
-    CliError::new(Code::InvalidArgument, "CONFIG_UNREADABLE", format!("cannot read {}", path.display()))
+    CliError::new(reasons::CONFIG_UNREADABLE, format!("cannot read {}", path.display()))
         .cause(chain(error))
         .hint("name another file with --config or OMNIRELAY_CONFIG")
 }
 
 fn invalid(path: &Path, cause: impl Into<String>) -> CliError {
-    CliError::new(
-        Code::InvalidArgument,
-        "CONFIG_INVALID",
-        format!("{} is not a valid configuration", path.display()),
-    )
-    .cause(cause)
-    .hint("correct the file, or name another with --config")
+    CliError::new(reasons::CONFIG_INVALID, format!("{} is not a valid configuration", path.display()))
+        .cause(cause)
+        .hint("correct the file, or name another with --config")
 }
 
 #[cfg(test)]

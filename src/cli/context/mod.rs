@@ -15,7 +15,8 @@ mod use_;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use self::file::Context;
@@ -133,7 +134,7 @@ fn checked_name(name: &str) -> Result<String, String> {
 }
 
 fn exists(name: &str) -> CliError {
-    CliError::new(Code::AlreadyExists, "CONTEXT_EXISTS", format!("there is a context `{name}` already"))
+    CliError::new(reasons::CONTEXT_EXISTS, format!("there is a context `{name}` already"))
         .hint(format!("omnirelay context set {name} ...    # to change it"))
 }
 

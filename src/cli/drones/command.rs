@@ -1,7 +1,8 @@
 //! What set-context and clear-context have in common: a command to one agent, and what it answers.
 
 use clap::Args;
-use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use super::KIND;
@@ -95,7 +96,7 @@ impl Command<'_> {
                     "temporary_error" => format!("{name} could not do it now"),
                     _ => format!("{name} answered what nobody understands: `{}`", printable(status)),
                 };
-                return Err(CliError::new(Code::Unavailable, "AGENT_TEMPORARY_ERROR", message)
+                return Err(CliError::new(reasons::AGENT_TEMPORARY_ERROR, message)
                     .cause(why)
                     .hint(format!("repeat the command with --command-id {command_id}; that is safe"))
                     .detail(json!({ "result": document["result"] })));
@@ -118,7 +119,7 @@ fn printable_line(line: &str) -> String {
 fn fresh_id() -> Result<String, CliError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| {
-        CliError::new(Code::Unknown, "RANDOM", "cannot make an id for the command").cause(error.to_string())
+        CliError::new(reasons::RANDOM, "cannot make an id for the command").cause(error.to_string())
     })?;
     // Version 4 and variant 1, as RFC 9562 has it.
     bytes[6] = bytes[6] & 0x0f | 0x40;

@@ -1,6 +1,7 @@
 //! Which relay holds a drone.
 
-use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use super::STATUS;
@@ -88,7 +89,7 @@ fn missing(id: &str, fleet: &Fleet, silent: &[Silent]) -> CliError {
     if let Err(error) = fleet::verdict(silent, fleet.sites.len()) {
         let cause = error.body().message.clone();
         let message = format!("no relay that answered holds drone `{id}`");
-        return CliError::new(Code::Unavailable, "RELAY_UNREACHABLE", message)
+        return CliError::new(reasons::RELAY_UNREACHABLE, message)
             .cause(cause)
             .detail(json!({ "unreachable": fleet::unreachable(silent) }))
             .hint("omnirelay relays list         # which relays live, and where");
@@ -97,7 +98,7 @@ fn missing(id: &str, fleet: &Fleet, silent: &[Silent]) -> CliError {
         0 => format!("nobody holds drone `{id}`: no relay lives"),
         _ => format!("no live relay holds drone `{id}`"),
     };
-    let error = CliError::new(Code::NotFound, "DRONE_NOT_FOUND", message);
+    let error = CliError::new(reasons::DRONE_NOT_FOUND, message);
     match fleet.sites.len() {
         0 => error.hint("omnirelay up --service relay  # start one"),
         _ => error.hint("omnirelay drones list         # those that are held"),

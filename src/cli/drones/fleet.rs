@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 use clap_complete::engine::ArgValueCompleter;
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use omnirelay_wire::fault::Code;
+use omnirelay_wire::reasons;
 use omnirelay_wire::tls::authorities;
 use rustls::RootCertStore;
 use serde_json::{Value, json};
@@ -123,7 +123,7 @@ async fn trusted(args: &RelayArgs, session: &Session) -> Result<RootCertStore, C
     let variable = session.settings.env.get(env::RELAY_CA).map(PathBuf::from);
     let ca = args.relay_ca.clone().or(variable);
     authorities(ca.as_deref()).await.map_err(|error| {
-        CliError::new(Code::InvalidArgument, "CA_FILE", "cannot tell which relays to trust")
+        CliError::new(reasons::CA_FILE, "cannot tell which relays to trust")
             .cause(chain(&error))
             .hint("name a PEM file with whoever signed the relays' certificates, with --relay-ca")
     })
@@ -162,7 +162,7 @@ impl Site {
             Err(error) => {
                 let message =
                     format!("nobody can ask relay/{relay_id}: it registered without a good address");
-                Err(CliError::new(Code::Unavailable, "RELAY_ADDRESS_UNKNOWN", message)
+                Err(CliError::new(reasons::RELAY_ADDRESS_UNKNOWN, message)
                     .cause(error.to_string())
                     .hint("set relay.advertise where it runs, or name its address with --relay-addr"))
             }
@@ -269,7 +269,7 @@ mod tests {
             client: Err(CliError::usage("nobody")),
         };
         let (a, b) = (site("a"), site("b"));
-        let refused = || CliError::new(Code::Unavailable, "CONNECTION_REFUSED", "cannot reach it");
+        let refused = || CliError::new(reasons::CONNECTION_REFUSED, "cannot reach it");
         assert!(verdict(&[], 2).is_ok());
         let error = verdict(&[(&a, refused())], 2).unwrap_err();
         assert_eq!((error.exit(), error.body().details.len()), (Exit::Partial, 1));

@@ -1,7 +1,8 @@
 //! `mesh leaders create`.
 
 use clap::Args;
-use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::json;
 
@@ -58,9 +59,9 @@ pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliEr
         fields: json!({ "policy": policy, "labels": labels }),
     };
     let must_be_new = args.write.if_match.is_none_or(|version| version == 0);
-    change.run(session).await.map_err(|error| match error.reason() {
-        "VERSION_CONFLICT" if must_be_new => already_there(&args.scope, &error),
-        _ => error,
+    change.run(session).await.map_err(|error| match error.is(reasons::VERSION_CONFLICT) && must_be_new {
+        true => already_there(&args.scope, &error),
+        false => error,
     })
 }
 
@@ -68,7 +69,7 @@ pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliEr
 fn already_there(scope: &str, conflict: &CliError) -> CliError {
     let body = conflict.body();
     let message = format!("there is already a scope {}", printable(scope));
-    let error = CliError::new(Code::Aborted, "VERSION_CONFLICT", message)
+    let error = CliError::new(reasons::VERSION_CONFLICT, message)
         .hint(format!("omnirelay mesh leaders set {scope}"))
         .request_id(body.request_id.clone());
     let error = body.target.clone().into_iter().fold(error, CliError::target);

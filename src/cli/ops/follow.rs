@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::operation_service;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -86,7 +87,7 @@ impl Follow {
             followed = self.attend(session) => followed.map(|()| true),
             interrupted = tokio::signal::ctrl_c() => interrupted
                 .map(|()| false)
-                .map_err(|error| CliError::local("SIGNALS", "cannot listen for signals", &error)),
+                .map_err(|error| CliError::local(reasons::SIGNALS, "cannot listen for signals", &error)),
             // Without time left it is looked at all the same, once.
             () = pass(left.map(|left| left.max(Duration::from_millis(1)))) => Err(self.too_slow(timeout)),
         };
@@ -174,7 +175,7 @@ impl Follow {
     fn too_slow(&self, timeout: Duration) -> CliError {
         let span = humantime::format_duration(timeout);
         let message = format!("{} has not ended after {span}; it goes on", self.name());
-        let error = CliError::new(Code::DeadlineExceeded, "OPERATION_TIMEOUT", message);
+        let error = CliError::new(reasons::OPERATION_TIMEOUT, message);
         let done = Some(super::done(&self.operation)).filter(|done| !done.is_empty());
         let words = [
             done.map(|done| format!("done: {done}")).unwrap_or_default(),
@@ -191,14 +192,14 @@ impl Follow {
             return error;
         }
         let message = format!("{} is not known any more, and nobody can say how it ended", self.name());
-        CliError::new(Code::DeadlineExceeded, "OPERATION_FORGOTTEN", message)
+        CliError::new(reasons::OPERATION_FORGOTTEN, message)
             .cause("the daemon was started anew meanwhile, or another one answers")
             .hint("repeat the command: what is done already is left as it is")
     }
 
     fn out_of_sight(&self, cause: &str) -> CliError {
         let message = format!("lost sight of {}; it may go on", self.name());
-        let error = CliError::new(Code::DeadlineExceeded, "OPERATION_OUT_OF_SIGHT", message).cause(cause);
+        let error = CliError::new(reasons::OPERATION_OUT_OF_SIGHT, message).cause(cause);
         self.commands().into_iter().fold(error, CliError::hint)
     }
 }
@@ -209,8 +210,8 @@ pub fn verdict(operation: &Value) -> Option<CliError> {
     let error = match text(operation, "state") {
         "succeeded" => return None,
         "partial" => CliError::partial(format!("a part of {name} was not done")),
-        "cancelled" => CliError::new(Code::Aborted, "OPERATION_CANCELLED", format!("{name} was cancelled")),
-        _ => CliError::new(Code::Unknown, "OPERATION_FAILED", format!("{name} has failed")),
+        "cancelled" => CliError::new(reasons::OPERATION_CANCELLED, format!("{name} was cancelled")),
+        _ => CliError::new(reasons::OPERATION_FAILED, format!("{name} has failed")),
     };
     let error = match text(operation, "message") {
         "" => error,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
-use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::peer_control_service;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -78,7 +79,7 @@ pub async fn run(args: &DrainArgs, session: &mut Session) -> Result<Exit, CliErr
     tokio::select! {
         outcome = all(args, session, &drain, ids) => outcome,
         interrupted = tokio::signal::ctrl_c() => {
-            interrupted.map_err(|error| CliError::local("SIGNALS", "cannot listen for signals", &error))?;
+            interrupted.map_err(|error| CliError::local(reasons::SIGNALS, "cannot listen for signals", &error))?;
             session.notes().say("The drain goes on; omnirelay mesh peers undrain takes it back.");
             Ok(Exit::Interrupted)
         }
@@ -252,8 +253,7 @@ fn too_slow(id: &str, timeout: Duration, left: &str) -> CliError {
         format!("it still leads {left}")
     };
     CliError::new(
-        Code::DeadlineExceeded,
-        "DRAIN_TIMEOUT",
+        reasons::DRAIN_TIMEOUT,
         format!("{KIND}/{id} is not drained after {span}; the drain goes on"),
     )
     .cause(left)
@@ -262,7 +262,7 @@ fn too_slow(id: &str, timeout: Duration, left: &str) -> CliError {
 }
 
 fn taken_back(id: &str) -> CliError {
-    CliError::new(Code::Aborted, "DRAIN_TAKEN_BACK", format!("{KIND}/{id} is no longer draining"))
+    CliError::new(reasons::DRAIN_TAKEN_BACK, format!("{KIND}/{id} is no longer draining"))
         .cause("somebody has taken the drain back")
         .hint(format!("omnirelay audit list --object {KIND}/{id}"))
 }

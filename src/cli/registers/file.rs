@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use omnirelay_wire::reasons;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -35,7 +36,8 @@ pub fn read<T: DeserializeOwned>(file: &Path, form: &Form<T>) -> Result<Vec<T>, 
 
 fn text<T>(file: &Path, name: &str, form: &Form<T>) -> Result<String, CliError> {
     let bytes_max = form.bytes_max;
-    let unreadable = |error: std::io::Error| CliError::local("FILE", format!("cannot read {name}"), &error);
+    let unreadable =
+        |error: std::io::Error| CliError::local(reasons::FILE, format!("cannot read {name}"), &error);
     let mut text = String::new();
     // One byte more, to see whether there is more.
     let read = if file == Path::new("-") {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::registers::v1::{AdvertisedRegister, ResyncRequest};
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::advertisement_service;
 use serde_json::{Map, Value};
 
@@ -157,7 +158,7 @@ async fn ask(session: &Session, request: &ResyncRequest, key: &str) -> Result<Va
 /// A refusal to remove so many names the flag that has it done, whatever the daemon says.
 fn braked(error: CliError) -> CliError {
     let is_told = error.body().hints.iter().any(|hint| hint.contains("--yes"));
-    if error.reason() != synced::TOO_MANY || is_told {
+    if !error.is(reasons::REMOVES_TOO_MANY) || is_told {
         return error;
     }
     error.hint(synced::OVERRIDE)

@@ -1,6 +1,6 @@
 //! What a resync has done: its document, its table, and what it comes to.
 
-use omnirelay_wire::fault::Code;
+use omnirelay_wire::reasons;
 use serde_json::{Map, Value, json};
 
 use crate::cli::client::count;
@@ -14,7 +14,7 @@ use crate::cli::output::{Screen, View};
 use crate::cli::table::{Column, Layout, Moment, Table};
 
 /// The reason of a refusal to remove so many.
-pub const TOO_MANY: &str = "REMOVES_TOO_MANY";
+const TOO_MANY: &str = reasons::REMOVES_TOO_MANY.name;
 /// What can be done about that.
 pub const OVERRIDE: &str = "look at the plan with --dry-run; --yes removes them all the same";
 
@@ -122,7 +122,7 @@ fn met_brake(operation: &Value) -> bool {
 
 fn braked(operation: &Value) -> CliError {
     let name = format!("{KIND}/{}", text(operation, "operationId"));
-    CliError::new(Code::FailedPrecondition, TOO_MANY, format!("{name} would have removed too much"))
+    CliError::new(reasons::REMOVES_TOO_MANY, format!("{name} would have removed too much"))
         .cause(text(operation, "message"))
         .hint(OVERRIDE)
 }

@@ -6,7 +6,8 @@ mod list;
 mod watch;
 
 use clap::{Args, Subcommand};
-use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::aero_registry;
 use serde_json::{Value, json};
 
@@ -66,7 +67,7 @@ fn request(page: &Page) -> Result<Call, CliError> {
 
 /// The failure when no live relay has this id.
 pub fn unknown(id: &str) -> CliError {
-    CliError::new(Code::NotFound, "RELAY_NOT_FOUND", format!("there is no live relay `{id}`"))
+    CliError::new(reasons::RELAY_NOT_FOUND, format!("there is no live relay `{id}`"))
         .hint("omnirelay relays list         # those that live")
 }
 

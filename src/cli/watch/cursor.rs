@@ -1,5 +1,6 @@
 //! The cursor of a watch: read from a file at the start, saved after what it stands for was printed.
 
+use omnirelay_wire::reasons;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -70,7 +71,7 @@ impl Cursor {
 
 fn unusable(what: &str, file: Option<&Path>, error: &std::io::Error) -> CliError {
     let file = file.unwrap_or(Path::new("")).display();
-    CliError::local("CURSOR_FILE", format!("cannot {what} the cursor file {file}"), error)
+    CliError::local(reasons::CURSOR_FILE, format!("cannot {what} the cursor file {file}"), error)
 }
 
 #[cfg(test)]

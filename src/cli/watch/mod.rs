@@ -10,7 +10,8 @@ pub mod until;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -143,7 +144,7 @@ pub async fn run(
 }
 
 fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
-    signal(kind).map_err(|error| CliError::local("SIGNALS", "cannot listen for signals", &error))
+    signal(kind).map_err(|error| CliError::local(reasons::SIGNALS, "cannot listen for signals", &error))
 }
 
 /// Waits for `time`; for ever when there is none.
@@ -161,7 +162,7 @@ fn watch_timeout(args: &WatchArgs) -> CliError {
         (None, Some(events)) => format!("{events} changes"),
         (None, None) => "an end of the watch".to_owned(),
     };
-    CliError::new(Code::DeadlineExceeded, "WATCH_TIMEOUT", format!("waited {span} for {waited_for} in vain"))
+    CliError::new(reasons::WATCH_TIMEOUT, format!("waited {span} for {waited_for} in vain"))
         .hint("wait longer with --timeout")
 }
 

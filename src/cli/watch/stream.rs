@@ -9,7 +9,8 @@ use eventsource_client::{
 };
 use futures_util::StreamExt as _;
 use launchdarkly_sdk_transport::{ByteStream, HttpTransport, Request, ResponseFuture, TransportError};
-use omnirelay_wire::fault::{Code, Exit};
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use serde_json::Value;
 use sync_wrapper::{SyncFuture, SyncStream};
 
@@ -165,7 +166,7 @@ fn accept(address: &str, response: &Response) -> Result<(), Ended> {
     }
     let message = format!("{address} did not answer with a stream of events");
     Err(Ended::Refused(
-        CliError::new(Code::Unknown, "UNEXPECTED_ANSWER", message).cause(format!("it answered with {kind}")),
+        CliError::new(reasons::UNEXPECTED_ANSWER, message).cause(format!("it answered with {kind}")),
     ))
 }
 
@@ -212,12 +213,8 @@ fn refusal_of(status: u16, text: &[u8], address: &str, request_id: Option<String
         Some(error) => Ended::of(error.request_id(request_id)),
         None if status >= 500 => Ended::Failed(Failure::garbled(format!("HTTP {status}"))),
         None => Ended::Refused(
-            CliError::new(
-                Code::Unknown,
-                "UNEXPECTED_ANSWER",
-                format!("{address} did not answer as omnirelayd does"),
-            )
-            .cause(format!("HTTP {status}")),
+            CliError::new(reasons::UNEXPECTED_ANSWER, format!("{address} did not answer as omnirelayd does"))
+                .cause(format!("HTTP {status}")),
         ),
     }
 }

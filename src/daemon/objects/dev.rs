@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::dev::v1 as pb;
+use omnirelay_wire::reasons;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
@@ -54,7 +55,7 @@ pub struct Dev {
 impl Dev {
     async fn decree(&self, node_id: &str, fate: Fate) -> Result<Response<pb::DevNodeChange>, Status> {
         let unknown = || {
-            Fault::new(Code::NotFound, "NODE_NOT_FOUND", "this process does not run that node")
+            Fault::new(reasons::NODE_NOT_FOUND, "this process does not run that node")
                 .hint("omnirelay dev list")
         };
         let changed = match self.process.decree(node_id, fate).ok_or_else(unknown)? {
@@ -77,12 +78,8 @@ impl Dev {
 }
 
 fn not_started(node_id: &str, what: &str) -> Fault {
-    Fault::new(
-        Code::FailedPrecondition,
-        "NODE_NOT_STARTED",
-        format!("node `{node_id}` did not come up: {what}"),
-    )
-    .hint(format!("omnirelay dev resume {node_id}"))
+    Fault::new(reasons::NODE_NOT_STARTED, format!("node `{node_id}` did not come up: {what}"))
+        .hint(format!("omnirelay dev resume {node_id}"))
 }
 
 #[tonic::async_trait]

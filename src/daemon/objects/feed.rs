@@ -9,7 +9,8 @@ use std::sync::Arc;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use omnirelay_store::Kind;
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::{Timestamp, timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
@@ -126,7 +127,7 @@ impl Watches {
     pub fn place(&self) -> Result<OwnedSemaphorePermit, Fault> {
         self.places.clone().try_acquire_owned().map_err(|_| {
             let message = "this daemon serves as many watches as it may";
-            Fault::new(Code::ResourceExhausted, "TOO_MANY_WATCHES", message)
+            Fault::new(reasons::TOO_MANY_WATCHES, message)
                 .hint("watch on another daemon, or close watches that nobody reads")
         })
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use omnirelay_store::Kind;
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::registry::Registry;
@@ -174,13 +175,13 @@ pub fn is_among(wanted: &[String], one: &str) -> bool {
 }
 
 fn refuse(message: &str) -> Fault {
-    Fault::new(Code::InvalidArgument, "INVALID_PAGE_TOKEN", message)
+    Fault::new(reasons::INVALID_PAGE_TOKEN, message)
         .hint("begin again without a page token, or repeat the filters and the order of the first page")
 }
 
 /// The fault for a token whose revision is no longer known.
 pub fn expired() -> Fault {
-    Fault::new(Code::Aborted, "PAGE_TOKEN_EXPIRED", "too much has changed since the first page was read")
+    Fault::new(reasons::PAGE_TOKEN_EXPIRED, "too much has changed since the first page was read")
         .hint("begin again without a page token")
 }
 

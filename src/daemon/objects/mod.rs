@@ -19,7 +19,8 @@ pub mod store;
 
 use omnirelay_core::text::is_unseen;
 use omnirelay_store::{Kind, LogEntry, Record};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::Timestamp;
 pub use omnirelay_wire::timestamp::timestamp;
 use tonic::{Request, Response};
@@ -68,7 +69,7 @@ pub fn caller<T>(request: &Request<T>) -> Result<Caller, Fault> {
         .extensions()
         .get::<Caller>()
         .cloned()
-        .ok_or_else(|| Fault::new(Code::Internal, "INTERNAL", "the call did not come through the pipeline"))
+        .ok_or_else(|| Fault::new(reasons::INTERNAL, "the call did not come through the pipeline"))
 }
 
 /// Checks the words a caller gives for the audit trail.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use futures_util::stream::unfold;
 use omnirelay_core::text::{chain, shown};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::operation_service;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status};
@@ -84,7 +85,7 @@ impl OperationCalls {
 
 fn not_found(id: &str) -> Fault {
     let id = shown(id, 64);
-    Fault::new(Code::NotFound, "OPERATION_NOT_FOUND", format!("this daemon knows no operation `{id}`"))
+    Fault::new(reasons::OPERATION_NOT_FOUND, format!("this daemon knows no operation `{id}`"))
         .hint(
             "each daemon knows its own operations only, and only since its start: ask the one that began it",
         )

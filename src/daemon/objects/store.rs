@@ -6,8 +6,9 @@ use std::time::Duration;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::whole_ms;
 use omnirelay_store::{CommitError, Obstacle, Standby, SwitchError, SwitchOrder, Switched};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::store_service;
 use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
@@ -133,19 +134,19 @@ fn fault(error: SwitchError) -> Fault {
         SwitchError::Refused { obstacle, what, hint } => {
             let what = cannot(&what);
             let fault = match obstacle {
-                Obstacle::Alone => Fault::new(Code::FailedPrecondition, "STORE_HAS_NO_STANDBY", what),
-                Obstacle::OtherMaster => Fault::new(Code::FailedPrecondition, "MASTER_DIFFERS", what),
-                Obstacle::NoStandby => Fault::new(Code::FailedPrecondition, "NO_STANDBY", what),
-                Obstacle::NotPermitted => Fault::new(Code::FailedPrecondition, "STORE_NOT_PERMITTED", what),
-                Obstacle::NotBegun => Fault::new(Code::FailedPrecondition, "FAILOVER_REFUSED", what),
+                Obstacle::Alone => Fault::new(reasons::STORE_HAS_NO_STANDBY, what),
+                Obstacle::OtherMaster => Fault::new(reasons::MASTER_DIFFERS, what),
+                Obstacle::NoStandby => Fault::new(reasons::NO_STANDBY, what),
+                Obstacle::NotPermitted => Fault::new(reasons::STORE_NOT_PERMITTED, what),
+                Obstacle::NotBegun => Fault::new(reasons::FAILOVER_REFUSED, what),
             };
             fault.hint(hint)
         }
         SwitchError::Unavailable(what) => {
             let message = format!("{}; nothing was changed", cannot(&what));
-            Fault::new(Code::Unavailable, "STORE_UNAVAILABLE", message).hint("try again")
+            Fault::new(reasons::STORE_UNAVAILABLE, message).hint("try again")
         }
-        SwitchError::OutcomeUnknown(what) => Fault::new(Code::DeadlineExceeded, "OUTCOME_UNKNOWN", what)
+        SwitchError::OutcomeUnknown(what) => Fault::new(reasons::OUTCOME_UNKNOWN, what)
             .hint("who is the master says: omnirelay mesh store switch --dry-run"),
     }
 }

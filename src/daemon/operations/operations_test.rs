@@ -1,6 +1,7 @@
 //! Operations: what is remembered of them, and what their followers see.
 
 use omnirelay_store::MemoryStore;
+use omnirelay_wire::fault::Code;
 use tokio::time::Instant;
 
 use super::*;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_store::{Epoch, RecordId};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use tokio::time::{Instant, timeout_at};
 
 use super::Registry;
@@ -31,12 +32,8 @@ impl Registry {
             return Ok(found);
         }
         if !self.come_back(std::slice::from_ref(id), Instant::now() + RESTORE_WAIT).await {
-            return Err(Fault::new(
-                Code::Unavailable,
-                "STORE_UNAVAILABLE",
-                format!("cannot say yet: {}", lost(id)),
-            )
-            .hint("try again; `history` of `/readyz` says what was lost and what is restored"));
+            return Err(Fault::new(reasons::STORE_UNAVAILABLE, format!("cannot say yet: {}", lost(id)))
+                .hint("try again; `history` of `/readyz` says what was lost and what is restored"));
         }
         Ok(self.view().get(id))
     }

@@ -45,7 +45,8 @@ use omnirelay_core::text::chain;
 use omnirelay_store::{
     Commit, CommitError, Committed, Epoch, Kind, LogEntry, LogPage, Retention, Revision, Store, StoreError,
 };
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use tokio::sync::Semaphore;
 
 use crate::core::audit_seal::mac::MacKey;
@@ -303,7 +304,7 @@ impl Registry {
             }
             if self.view.silence().is_some() {
                 let message = "this daemon has not loaded the registry yet: the store cannot be reached";
-                return Err(Fault::new(Code::Unavailable, "STORE_UNAVAILABLE", message)
+                return Err(Fault::new(reasons::STORE_UNAVAILABLE, message)
                     .hint("try again, or another daemon; `/readyz` of this one says how its store is"));
             }
         }
@@ -315,7 +316,7 @@ impl Registry {
             return Ok(());
         }
         let message = format!("the registry has begun a new epoch since cursor `{min_revision}`");
-        Err(Fault::new(Code::Aborted, "EPOCH_CHANGED", message)
+        Err(Fault::new(reasons::EPOCH_CHANGED, message)
             .hint("read again without a minimum revision")
             .detail("epoch", format!("{:x}", current.0)))
     }
@@ -361,7 +362,7 @@ pub fn parse_cursor(text: &str) -> Result<Option<Cursor>, Fault> {
     }
     match text.parse::<Cursor>() {
         Ok(cursor) => Ok(Some(cursor)),
-        Err(error) => Err(Fault::new(Code::InvalidArgument, "INVALID_CURSOR", error.to_string())
+        Err(error) => Err(Fault::new(reasons::INVALID_CURSOR, error.to_string())
             .hint("give a cursor as an answer's `cursor` field or an event's id gave it, or none")),
     }
 }

@@ -11,6 +11,7 @@ use omnirelay_store::{
     Write,
 };
 use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use prost::Message;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -20,7 +21,7 @@ use super::Registry;
 use super::act::{Act, Authority, Plan, Reader};
 use super::cursor::Cursor;
 use super::follow::in_time;
-use super::refusal::{OUTCOME_UNKNOWN, commit_fault, internal, store_fault, unavailable};
+use super::refusal::{commit_fault, internal, store_fault, unavailable};
 use crate::daemon::audit;
 use crate::daemon::surface::{Caller, IfMatch};
 use refused::{Refused, patience, refuse_decided, unexpected};
@@ -137,7 +138,7 @@ impl Registry {
         refusal: Fault,
     ) -> Result<A, Fault> {
         // Nobody else knows a key that was made for this very call.
-        let asked = mutation.caller.idempotency_key.is_some() || refusal.reason == OUTCOME_UNKNOWN;
+        let asked = mutation.caller.idempotency_key.is_some() || refusal.is(reasons::OUTCOME_UNKNOWN);
         let Some(key) = mutation.caller.repeat_key().filter(|_| asked) else { return Err(refusal) };
         match self.answered_before(mutation, key).await {
             Ok(Some(answer)) => Ok(answer),

@@ -10,6 +10,7 @@ use omnirelay_store::{
 };
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerChange;
+use omnirelay_wire::reasons;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep};
 
@@ -182,7 +183,7 @@ async fn before_another_epoch() -> (Arc<Faulty>, Daemon, Arc<MemoryStore>) {
 
 /// Changes what must be there.
 async fn append(registry: &Registry, expected: Option<IfMatch>) -> Result<PeerChange, Fault> {
-    let absent = || Fault::new(Code::NotFound, "THING_NOT_FOUND", "there is no thing");
+    let absent = || Fault::new(reasons::PEER_NOT_FOUND, "there is no thing");
     let decide = |reader: &Reader<'_>| {
         let read = reader.get(&thing()).ok_or_else(absent)?;
         Ok(vec![put(&format!("{} and more", String::from_utf8_lossy(&read.record.value)))])

@@ -1,16 +1,14 @@
 //! Why a mutation was not carried out, as its caller is told.
 
 use omnirelay_store::{CommitError, StoreError, Version};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 
 use super::mutate::Mutation;
 use crate::daemon::surface::IfMatch;
 
-/// The reason of a fault after which the change may have been made.
-pub(super) const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
-
 pub(super) fn internal(mutation: &Mutation<'_>) -> Fault {
-    Fault::new(Code::Internal, "INTERNAL", format!("cannot carry out {}", mutation.action))
+    Fault::new(reasons::INTERNAL, format!("cannot carry out {}", mutation.action))
 }
 
 pub(super) fn conflict_fault(mutation: &Mutation<'_>, expected: Version, actual: Version) -> Fault {
@@ -19,7 +17,7 @@ pub(super) fn conflict_fault(mutation: &Mutation<'_>, expected: Version, actual:
         0 => format!("cannot carry out {action}: {object} does not exist, version {expected} was expected"),
         _ => format!("cannot carry out {action}: {object} has version {actual}, not {expected}"),
     };
-    Fault::new(Code::Aborted, "VERSION_CONFLICT", message)
+    Fault::new(reasons::VERSION_CONFLICT, message)
         .hint("read it again, then repeat with the version it has now")
         .detail("expectedVersion", expected)
         .detail("actualVersion", actual)
@@ -30,26 +28,20 @@ pub(super) fn commit_fault(mutation: &Mutation<'_>, error: &CommitError) -> Faul
     match error {
         CommitError::Conflict { expected, actual, .. } => conflict_fault(mutation, *expected, *actual),
         CommitError::IdempotencyReused => Fault::new(
-            Code::FailedPrecondition,
-            "IDEMPOTENCY_KEY_REUSED",
+            reasons::IDEMPOTENCY_KEY_REUSED,
             format!("cannot carry out {action}: its idempotency key was used for another request"),
         )
         .hint("use a new key for a new request"),
         CommitError::Fenced { scope, .. } | CommitError::LeaseHeld { scope, .. } => Fault::new(
-            Code::FailedPrecondition,
-            "FENCED",
+            reasons::FENCED,
             format!("cannot carry out {action}: this node does not lead `{scope}`"),
         ),
-        CommitError::GroupOver(group) => Fault::new(
-            Code::FailedPrecondition,
-            "GROUP_OVER",
-            format!("cannot carry out {action}: `{}` has ended", group.id),
-        ),
-        CommitError::GroupLive { group, .. } => Fault::new(
-            Code::FailedPrecondition,
-            "GROUP_LIVE",
-            format!("cannot carry out {action}: `{group}` is live"),
-        ),
+        CommitError::GroupOver(group) => {
+            Fault::new(reasons::GROUP_OVER, format!("cannot carry out {action}: `{}` has ended", group.id))
+        }
+        CommitError::GroupLive { group, .. } => {
+            Fault::new(reasons::GROUP_LIVE, format!("cannot carry out {action}: `{group}` is live"))
+        }
         CommitError::Store(error) => store_fault(mutation, error),
     }
 }
@@ -60,8 +52,7 @@ pub(super) fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault 
         StoreError::Unavailable(_) => unavailable(mutation, "the store cannot be reached"),
         StoreError::Denied { .. } => unavailable(mutation, &error.to_string()),
         StoreError::Full(_) => Fault::new(
-            Code::ResourceExhausted,
-            "STORE_FULL",
+            reasons::STORE_FULL,
             format!("cannot carry out {action}: the store is full; nothing was changed"),
         )
         .hint("make room where the store keeps its data, then try again"),
@@ -74,8 +65,7 @@ pub(super) fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault 
             unavailable(mutation, "the registry has begun a new epoch, which this daemon has not read yet")
         }
         StoreError::Incompatible { what, .. } => Fault::new(
-            Code::Internal,
-            "INTERNAL",
+            reasons::INTERNAL,
             format!("cannot carry out {action}: what the store holds cannot be understood: {what}"),
         ),
     }
@@ -87,24 +77,20 @@ pub(super) fn epoch_changed(mutation: &Mutation<'_>) -> Fault {
     let message = format!(
         "cannot carry out {action}: the registry has begun a new epoch, and versions with it; nothing was changed"
     );
-    Fault::new(Code::Aborted, "EPOCH_CHANGED", message).hint("read again, then repeat")
+    Fault::new(reasons::EPOCH_CHANGED, message).hint("read again, then repeat")
 }
 
 /// The fault of a change that did not get as far as the store.
 pub(super) fn unavailable(mutation: &Mutation<'_>, why: &str) -> Fault {
     let action = mutation.action;
-    Fault::new(
-        Code::Unavailable,
-        "STORE_UNAVAILABLE",
-        format!("cannot carry out {action}: {why}; nothing was changed"),
-    )
-    .hint("try again; `omnirelay mesh check` shows the state of the store")
+    Fault::new(reasons::STORE_UNAVAILABLE, format!("cannot carry out {action}: {why}; nothing was changed"))
+        .hint("try again; `omnirelay mesh check` shows the state of the store")
 }
 
 fn outcome_unknown(mutation: &Mutation<'_>) -> Fault {
     let action = mutation.action;
     let message = format!("{action} was sent to the store, which did not say whether it was made");
-    let fault = Fault::new(Code::DeadlineExceeded, OUTCOME_UNKNOWN, message);
+    let fault = Fault::new(reasons::OUTCOME_UNKNOWN, message);
     // Of a dry run nothing is kept to answer a repetition with; nothing is changed by one either.
     match mutation.caller.repeat_key().filter(|_| !mutation.dry_run) {
         Some(key) => fault

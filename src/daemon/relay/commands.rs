@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::kept::Kept;
 use omnirelay_wire::pb::aeroarc::agent::v1 as pb;
 use omnirelay_wire::raw::Raw;
+use omnirelay_wire::reasons;
 use omnirelay_wire::telemetry::{Shape, command_to_agent};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -243,12 +244,8 @@ fn is_final(answer: &Answer) -> bool {
 fn addressee(sessions: &Sessions, agent_id: &str) -> Result<Arc<Stream>, Fault> {
     let shown: String = agent_id.chars().take(128).collect();
     let Some((_, stream)) = sessions.current(agent_id) else {
-        return Err(Fault::new(
-            Code::NotFound,
-            "DRONE_NOT_FOUND",
-            format!("no agent `{shown}` has a session here"),
-        )
-        .hint("`omnirelay agents placement` says which relay holds it"));
+        return Err(Fault::new(reasons::DRONE_NOT_FOUND, format!("no agent `{shown}` has a session here"))
+            .hint("`omnirelay agents placement` says which relay holds it"));
     };
     let Some(stream) = stream else {
         return Err(offline(&shown));
@@ -266,30 +263,30 @@ fn gone(stream: &Stream) -> Fault {
     let agent_id = &stream.session.agent_id;
     if stream.session.is_replaced() {
         let message = format!("agent `{agent_id}` has begun another session without answering");
-        return Fault::new(Code::Aborted, "SESSION_REPLACED", message)
+        return Fault::new(reasons::SESSION_REPLACED, message)
             .hint("give the same command again: an agent that has obeyed says so");
     }
     offline(agent_id)
 }
 
 fn offline(agent_id: &str) -> Fault {
-    Fault::new(Code::Unavailable, "AGENT_OFFLINE", format!("agent `{agent_id}` has no stream open"))
+    Fault::new(reasons::AGENT_OFFLINE, format!("agent `{agent_id}` has no stream open"))
         .hint("give the same command again when it is back")
 }
 
 fn takes_none(agent_id: &str, why: &str) -> Fault {
     let message = format!("agent `{agent_id}` takes no commands: it {why}");
-    Fault::new(Code::FailedPrecondition, "AGENT_TAKES_NO_COMMANDS", message)
+    Fault::new(reasons::AGENT_TAKES_NO_COMMANDS, message)
 }
 
 fn reused(command_id: &str) -> Fault {
     let message =
         format!("command `{command_id}` was given before, to another agent or with another content");
-    Fault::new(Code::AlreadyExists, "COMMAND_REUSED", message).hint("choose another id for another command")
+    Fault::new(reasons::COMMAND_REUSED, message).hint("choose another id for another command")
 }
 
 fn too_many(what: &str) -> Fault {
-    Fault::new(Code::ResourceExhausted, "TOO_MANY_COMMANDS", what).hint("try again later")
+    Fault::new(reasons::TOO_MANY_COMMANDS, what).hint("try again later")
 }
 
 /// The answer, unless the agent says that it does something else now than it was told to.
@@ -301,7 +298,7 @@ fn fitting(order: &Order, answer: Answer) -> Result<Answer, Fault> {
             runbook = RELAY_RUNBOOK,
             "agent answered with another context than it was told"
         );
-        return Err(Fault::new(Code::Internal, "INTERNAL", "the agent's answer does not fit the command"));
+        return Err(Fault::new(reasons::INTERNAL, "the agent's answer does not fit the command"));
     }
     Ok(answer)
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use omnirelay_core::names::check_id;
 use omnirelay_core::text::chain;
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::kept::Kept;
 use omnirelay_wire::pb::aeroarc::agent::v1 as agent_pb;
 use omnirelay_wire::pb::aeroarc::relay::v1 as pb;
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::relay_control;
 use prost::Message;
 use tokio::time::timeout;
@@ -78,9 +79,7 @@ impl Control {
             }
             answer
         });
-        carried_out
-            .await
-            .unwrap_or_else(|_| Err(Fault::new(Code::Internal, "INTERNAL", "the command's task ended")))
+        carried_out.await.unwrap_or_else(|_| Err(Fault::new(reasons::INTERNAL, "the command's task ended")))
     }
 }
 
@@ -196,10 +195,10 @@ fn said(field: &str, id: &str) -> Result<(), Fault> {
 
 fn unanswered(agent_id: &str) -> Fault {
     let message = format!("agent `{agent_id}` has not answered; it may still obey");
-    Fault::new(Code::DeadlineExceeded, "AGENT_SILENT", message).hint("give the same command again")
+    Fault::new(reasons::AGENT_SILENT, message).hint("give the same command again")
 }
 
 fn unknown(drone_id: &str) -> Fault {
-    Fault::new(Code::NotFound, "DRONE_NOT_FOUND", format!("no drone `{drone_id}` has a session here"))
+    Fault::new(reasons::DRONE_NOT_FOUND, format!("no drone `{drone_id}` has a session here"))
         .hint("`omnirelay agents placement` says which relay holds it")
 }

@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::text::is_unseen;
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::agent::v1 as agent_pb;
 use omnirelay_wire::pb::aeroarc::relay::v1::DroneStatus;
 use omnirelay_wire::raw::Raw;
+use omnirelay_wire::reasons;
 use omnirelay_wire::telemetry::Shape;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -128,7 +129,7 @@ impl Sessions {
     pub fn register(&self, asked: agent_pb::RegisterRequest) -> Result<Arc<Session>, Fault> {
         let secret = random_secret().map_err(|error| {
             tracing::error!(%error, "no session could be begun: there are no random numbers");
-            Fault::new(Code::Internal, "INTERNAL", "no random numbers")
+            Fault::new(reasons::INTERNAL, "no random numbers")
         })?;
         let agent_id: Arc<str> = asked.agent_id.into();
         let session = Arc::new(Session {
@@ -291,7 +292,7 @@ impl Sessions {
 
     fn too_many(&self) -> Fault {
         let max = self.settings.sessions_max;
-        Fault::new(Code::ResourceExhausted, "TOO_MANY_SESSIONS", format!("the relay has its {max} sessions"))
+        Fault::new(reasons::TOO_MANY_SESSIONS, format!("the relay has its {max} sessions"))
             .hint("try another relay, or raise `relay.sessionsMax`")
     }
 
@@ -463,7 +464,7 @@ pub fn unix_ns() -> i64 {
 fn not_registered(agent_id: &str) -> Fault {
     let shown: String = agent_id.chars().take(128).collect();
     let message = format!("agent `{shown}` must register first");
-    Fault::new(Code::FailedPrecondition, "NOT_REGISTERED", message)
+    Fault::new(reasons::NOT_REGISTERED, message)
         .hint("call Register, then open the stream; sessions do not outlive the relay")
 }
 

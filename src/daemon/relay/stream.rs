@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use omnirelay_core::names::check_id;
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::kept::Kept;
 use omnirelay_wire::pb::aeroarc::agent::v1 as pb;
 use omnirelay_wire::raw::Raw;
+use omnirelay_wire::reasons;
 use omnirelay_wire::telemetry::{FromAgent, Garbled, Shape, shape_of};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -300,7 +301,7 @@ impl Served {
                 "a stream carries TelemetryFrame or AgentStreamMessage, and goes on as it began",
             ),
         };
-        Fault::new(Code::InvalidArgument, "GARBLED_TELEMETRY", what).hint(hint)
+        Fault::new(reasons::GARBLED_TELEMETRY, what).hint(hint)
     }
 
     /// Refuses a frame that no sink should have.
@@ -436,12 +437,12 @@ impl Drop for Served {
 }
 
 fn not_taken(why: &NotTaken) -> Fault {
-    Fault::new(Code::Unavailable, "TELEMETRY_NOT_TAKEN", why.to_string())
+    Fault::new(reasons::TELEMETRY_NOT_TAKEN, why.to_string())
         .hint("send again, on a new stream, what was not acknowledged")
 }
 
 fn replaced() -> Fault {
-    Fault::new(Code::Aborted, "STREAM_REPLACED", "newer streams of the agent have taken this one's place")
+    Fault::new(reasons::STREAM_REPLACED, "newer streams of the agent have taken this one's place")
         .hint("an agent needs one stream; two of one id take each other's place")
 }
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::Operation;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::operation::State;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
+use omnirelay_wire::reasons;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -105,7 +106,7 @@ impl Order {
             return Ok(Beside::Goes);
         }
         let message = "nothing is to be advertised, so this would withdraw everything there";
-        Err(Fault::new(Code::FailedPrecondition, "REMOVES_TOO_MANY", message)
+        Err(Fault::new(reasons::REMOVES_TOO_MANY, message)
             .hint("look at the plan with --dry-run; --yes withdraws them all the same"))
     }
 
@@ -180,7 +181,7 @@ impl Resync {
     ) -> Result<Operation, Fault> {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             let message = format!("{WAITING_MAX} resyncs wait for their turn already");
-            return Err(Fault::new(Code::ResourceExhausted, "TOO_MANY_OPERATIONS", message)
+            return Err(Fault::new(reasons::TOO_MANY_OPERATIONS, message)
                 .hint("wait until one has begun, or cancel one")
                 .detail("operations", WAITING_MAX));
         };
@@ -231,7 +232,7 @@ impl Resync {
         let pool = Foreign::new(self.parts.registry.clone(), url, every);
         let pool = pool.map_err(|error| {
             warn!(error = %chain(&error), "an HTTP client could not be made");
-            Fault::new(Code::Internal, "INTERNAL", "cannot prepare the call of a peer service")
+            Fault::new(reasons::INTERNAL, "cannot prepare the call of a peer service")
         })?;
         Ok(Arc::new(pool))
     }
@@ -394,7 +395,7 @@ impl Resync {
             }
             Some(Ok(outcome)) => finish(running, pool.name(), outcome, false),
             Some(Err(trouble)) => {
-                let fault = Fault::new(Code::Unavailable, "PEER_SERVICE_FAILED", trouble.message);
+                let fault = Fault::new(reasons::PEER_SERVICE_FAILED, trouble.message);
                 finish_fault(running, &fault);
             }
         }
@@ -455,7 +456,7 @@ fn check_brake(plan: &Plan, entries: usize, order: &Order) -> Result<(), Fault> 
         return Ok(());
     }
     let message = format!("this would withdraw {removals} of {entries} advertisements");
-    Err(Fault::new(Code::FailedPrecondition, "REMOVES_TOO_MANY", message)
+    Err(Fault::new(reasons::REMOVES_TOO_MANY, message)
         .hint("look at the plan with --dry-run; --yes withdraws them all the same")
         .detail("remove", removals)
         .detail("entries", entries))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use omnirelay_core::text::{chain, is_unseen};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
+use omnirelay_wire::reasons;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
@@ -343,7 +344,11 @@ fn failure_of(result: &Value) -> Option<pb::ItemFailure> {
 }
 
 fn failure(register_id: String, message: &str) -> pb::ItemFailure {
-    pb::ItemFailure { register_id, reason: "PEER_SERVICE_FAILED".to_owned(), message: message.to_owned() }
+    pb::ItemFailure {
+        register_id,
+        reason: reasons::PEER_SERVICE_FAILED.name.to_owned(),
+        message: message.to_owned(),
+    }
 }
 
 /// The beginning of an answer on one line.

@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use omnirelay_core::text::shown;
 use omnirelay_store::{Epoch, Revision};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
+use omnirelay_wire::reasons;
 use reqwest::Url;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -239,7 +240,7 @@ impl Resync {
         }
         let node = shown(node_id, 64);
         let message = format!("this is node `{own}`, and only `{node}` itself can do that");
-        Err(Fault::new(Code::FailedPrecondition, "OTHER_NODE", message)
+        Err(Fault::new(reasons::OTHER_NODE, message)
             .hint("ask the daemon of that node; `omnirelay mesh peers get` says where it listens")
             .detail("nodeId", own))
     }

@@ -8,8 +8,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::problem::{self, Problem};
+use omnirelay_wire::reasons::Reason;
 
 use super::accept::weight;
 use super::caller::RequestId;
@@ -37,8 +38,8 @@ impl From<Fault> for Refusal {
 
 impl Refusal {
     /// A refusal whose status says more than its code.
-    pub(super) fn with(status: StatusCode, code: Code, reason: &'static str, message: String) -> Self {
-        Self { status, fault: Fault::new(code, reason, message) }
+    pub(super) fn with(status: StatusCode, reason: Reason, message: String) -> Self {
+        Self { status, fault: Fault::new(reason, message) }
     }
 
     /// The problem document this is.

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, Uri};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons::{self, Reason};
 
 use super::caller::{self, PeerInfo, Principal, Scope, Scopes};
 
@@ -35,8 +36,7 @@ impl Authenticator for Loopback {
             return Ok(self.0.clone());
         }
         Err(Fault::new(
-            Code::Unauthenticated,
-            "NOT_LOOPBACK",
+            reasons::NOT_LOOPBACK,
             "only callers on this host are taken without proof of identity",
         ))
     }
@@ -131,19 +131,19 @@ impl Hosts {
         if let (Some(host), Some(named)) = (host, &self.named)
             && !known(named, host)
         {
-            return Err(refused("HOST_NOT_ALLOWED", "host", host)
+            return Err(refused(reasons::HOST_NOT_ALLOWED, "host", host)
                 .hint("call it as localhost, or add the name to the daemon's allowed hosts"));
         }
         match header(http::header::ORIGIN) {
             Some(origin) if !self.is_own(origin, host) => {
-                Err(refused("ORIGIN_NOT_ALLOWED", "origin", origin)
+                Err(refused(reasons::ORIGIN_NOT_ALLOWED, "origin", origin)
                     .hint("a web page may call only the daemon it came from, or one that names its host"))
             }
             Some(_) => Ok(()),
             // Nor does a browser name the page that an image or a link is on, but it says whether it is another's.
             None => match header(SEC_FETCH_SITE) {
                 Some(site @ ("cross-site" | "same-site")) => {
-                    Err(refused("ORIGIN_NOT_ALLOWED", "a page that is", site).hint(
+                    Err(refused(reasons::ORIGIN_NOT_ALLOWED, "a page that is", site).hint(
                         "a web page may call only the daemon it came from; open the address itself instead",
                     ))
                 }
@@ -169,13 +169,9 @@ impl Default for Hosts {
     }
 }
 
-fn refused(reason: &'static str, what: &str, value: &str) -> Fault {
+fn refused(reason: Reason, what: &str, value: &str) -> Fault {
     let shown: String = value.chars().take(64).collect();
-    Fault::new(
-        Code::PermissionDenied,
-        reason,
-        format!("{what} `{shown}` is not one this listener answers to"),
-    )
+    Fault::new(reason, format!("{what} `{shown}` is not one this listener answers to"))
 }
 
 fn known(named: &[String], authority: &str) -> bool {
@@ -200,6 +196,8 @@ fn without_port(authority: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use omnirelay_wire::fault::Code;
+
     use super::*;
 
     fn check(hosts: &Hosts, host: &str, origin: Option<&str>) -> Result<(), String> {

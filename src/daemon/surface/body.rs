@@ -8,7 +8,8 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use serde_json::Value;
 use tonic::body::Body;
 
@@ -72,12 +73,12 @@ fn cut_off(status: &tonic::Status) -> Fault {
         let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
         if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) {
             let message = "the body cannot be read: its chunks are malformed";
-            return Fault::new(Code::InvalidArgument, "MALFORMED_BODY", message)
+            return Fault::new(reasons::MALFORMED_BODY, message)
                 .hint("send it with a content-length, or in chunks as RFC 9112 has them");
         }
         source = error.source();
     }
-    Fault::new(Code::Cancelled, "BODY_INCOMPLETE", "the connection ended inside the body")
+    Fault::new(reasons::BODY_INCOMPLETE, "the connection ended inside the body")
 }
 
 /// What is no JSON is refused, not guessed at: it is also what a page of another origin may send unasked.
@@ -103,9 +104,10 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
 fn gunzip(bytes: &[u8], bytes_max: usize) -> Result<Bytes, Refusal> {
     let mut whole = Vec::new();
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    MultiGzDecoder::new(bytes).take(limit).read_to_end(&mut whole).map_err(|_| {
-        Fault::new(Code::InvalidArgument, "MALFORMED_GZIP", "the body is not gzip, or is cut off")
-    })?;
+    MultiGzDecoder::new(bytes)
+        .take(limit)
+        .read_to_end(&mut whole)
+        .map_err(|_| Fault::new(reasons::MALFORMED_GZIP, "the body is not gzip, or is cut off"))?;
     if whole.len() > bytes_max {
         return Err(too_large(bytes_max));
     }
@@ -118,30 +120,20 @@ fn malformed(error: &serde_json::Error) -> Refusal {
     let what = text.split(" at line ").next().unwrap_or_default();
     let (line, column) = (error.line(), error.column());
     let body = if error.is_data() { "the body is ambiguous" } else { "the body is no JSON" };
-    Fault::new(
-        Code::InvalidArgument,
-        "MALFORMED_JSON",
-        format!("{body}: line {line}, column {column}: {what}"),
-    )
-    .detail("line", line)
-    .detail("column", column)
-    .into()
+    Fault::new(reasons::MALFORMED_JSON, format!("{body}: line {line}, column {column}: {what}"))
+        .detail("line", line)
+        .detail("column", column)
+        .into()
 }
 
 fn unsupported(message: String) -> Refusal {
-    Refusal::with(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Code::InvalidArgument,
-        "UNSUPPORTED_MEDIA_TYPE",
-        message,
-    )
+    Refusal::with(StatusCode::UNSUPPORTED_MEDIA_TYPE, reasons::UNSUPPORTED_MEDIA_TYPE, message)
 }
 
 fn too_large(bytes_max: usize) -> Refusal {
     Refusal::with(
         StatusCode::PAYLOAD_TOO_LARGE,
-        Code::InvalidArgument,
-        "BODY_TOO_LARGE",
+        reasons::BODY_TOO_LARGE,
         format!("the body is larger than the {bytes_max} bytes this route takes"),
     )
 }

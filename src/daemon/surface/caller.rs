@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use tokio::time::Instant;
 
 use super::observe::Protocol;
@@ -343,8 +344,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a Head
 
 /// The fault of a header that says something unusable.
 pub(super) fn refused(header: &str, why: impl fmt::Display) -> Fault {
-    Fault::new(Code::InvalidArgument, "INVALID_HEADER", format!("header `{header}` {why}"))
-        .detail("header", header)
+    Fault::new(reasons::INVALID_HEADER, format!("header `{header}` {why}")).detail("header", header)
 }
 
 #[cfg(test)]

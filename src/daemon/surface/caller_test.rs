@@ -1,3 +1,5 @@
+use omnirelay_wire::fault::Code;
+
 use super::*;
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {

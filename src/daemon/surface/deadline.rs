@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use tokio::time::Instant;
 
 use super::caller::{Caller, refused};
@@ -79,14 +80,12 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 pub(super) fn elapsed(method: &str, mutates: bool, caller: Option<&Caller>) -> Fault {
     if !mutates {
         return Fault::new(
-            Code::DeadlineExceeded,
-            "DEADLINE_EXCEEDED",
+            reasons::DEADLINE_EXCEEDED,
             format!("{method} did not answer before its deadline"),
         );
     }
     let fault = Fault::new(
-        Code::DeadlineExceeded,
-        "OUTCOME_UNKNOWN",
+        reasons::OUTCOME_UNKNOWN,
         format!("{method} did not answer before its deadline; whether it was applied is not known"),
     );
     match caller.and_then(Caller::repeat_key) {

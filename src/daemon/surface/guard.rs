@@ -10,7 +10,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 use omnirelay_wire::codec::undecodable;
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 use tonic::body::Body;
@@ -67,7 +68,7 @@ impl Draining {
 
 /// What a stream ends with when the daemon stops.
 pub(super) fn draining() -> Fault {
-    Fault::new(Code::Unavailable, "DRAINING", "the daemon is stopping and ends its streams")
+    Fault::new(reasons::DRAINING, "the daemon is stopping and ends its streams")
         .hint("resume on another daemon, or on this one once it is back")
 }
 

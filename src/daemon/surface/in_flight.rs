@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use tokio::sync::Semaphore;
 
 /// What is not larger is not counted, in bytes: keeping count of it would cost more than it takes.
@@ -106,8 +107,7 @@ impl AsRef<[u8]> for Held {
 
 fn exhausted(bytes_max: usize) -> Fault {
     Fault::new(
-        Code::ResourceExhausted,
-        "TOO_MUCH_IN_FLIGHT",
+        reasons::TOO_MUCH_IN_FLIGHT,
         format!("requests and unread answers already hold the {bytes_max} bytes they may"),
     )
     .hint("try again in a moment; read answers as they come, and ask for smaller pages")
@@ -115,6 +115,8 @@ fn exhausted(bytes_max: usize) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use omnirelay_wire::fault::Code;
+
     use super::*;
 
     #[test]

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::json::JsonError;
+use omnirelay_wire::reasons;
 use prost_reflect::FieldDescriptor;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -83,8 +84,7 @@ fn pick<'c>(choice: &'c Choice, call: &Call<'_>) -> Result<(&'c Arc<Binding>, Fo
         let asked = headers.get(ACCEPT).map_or("", |value| value.to_str().unwrap_or("?"));
         Refusal::with(
             StatusCode::NOT_ACCEPTABLE,
-            Code::InvalidArgument,
-            "NOT_ACCEPTABLE",
+            reasons::NOT_ACCEPTABLE,
             format!("this route answers {}, not `{}`", forms.join(" or "), super::shape::shortened(asked)),
         )
     })
@@ -202,8 +202,7 @@ fn from_query(
         BodyRule::Field(field) => query::fill(message, query, &binding.input, Some(field.name()))?,
         BodyRule::Whole => {
             return Err(Fault::new(
-                Code::InvalidArgument,
-                "UNKNOWN_PARAMETER",
+                reasons::UNKNOWN_PARAMETER,
                 "this route takes no query parameters; give its fields in the body",
             )
             .into());
@@ -231,8 +230,7 @@ fn resume_from_header(
 /// What the generated converter refused although its shape was right, such as a time that is none.
 fn not_converted(error: &JsonError) -> Fault {
     let JsonError::Request { field, source } = error else { return Fault::invalid(error.to_string()) };
-    Fault::new(Code::InvalidArgument, "INVALID_FIELD", format!("field `{field}`: {source}"))
-        .detail("field", field)
+    Fault::new(reasons::INVALID_FIELD, format!("field `{field}`: {source}")).detail("field", field)
 }
 
 async fn unary_answer(

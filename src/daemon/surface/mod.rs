@@ -65,7 +65,8 @@ pub use serve::{Drained, Limits, serve, serve_with};
 pub use tls::{Tls, TlsError};
 pub use unix::serve_unix;
 
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 
 use answer::Refusal;
 use builder::NoRoute;
@@ -166,7 +167,7 @@ impl Surface {
     fn refuse_head(&self, request: &Request<Body>, bytes_max: usize) -> Response<HttpBody> {
         let request_id = self.parts.request_ids.of(request.headers());
         let message = format!("the headers are larger than the {bytes_max} bytes that are taken");
-        let fault = Fault::new(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message);
+        let fault = Fault::new(reasons::HEADERS_TOO_LARGE, message);
         if is_grpc(request) {
             return fault_response(fault, &request_id).map(HttpBody::new);
         }
@@ -276,8 +277,7 @@ fn unknown_route(path: &str) -> Refusal {
     let shown = shape::shortened(path);
     let mut refusal = Refusal::with(
         StatusCode::NOT_FOUND,
-        Code::Unimplemented,
-        "ROUTE_UNKNOWN",
+        reasons::ROUTE_UNKNOWN,
         format!("this daemon has no route `{shown}`"),
     );
     refusal.fault = refusal.fault.hint("its routes are listed at /control/openapi.json");
@@ -289,8 +289,7 @@ fn wrong_verb(verb: &http::Method, path: &str, verbs: &[http::Method], id: &Requ
     let (path, verb) = (shape::shortened(path), shape::shortened(verb.as_str()));
     let refusal = Refusal::with(
         StatusCode::METHOD_NOT_ALLOWED,
-        Code::Unimplemented,
-        "VERB_UNKNOWN",
+        reasons::VERB_UNKNOWN,
         format!("`{path}` takes {known}, not {verb}"),
     );
     let mut response = refusal.answer(id);

@@ -13,7 +13,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, BodyStream, StreamBody};
 use omnirelay_wire::bounded::Bounded;
 use omnirelay_wire::codec::{oversized, undecodable};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use tokio::sync::watch;
 use tonic::body::Body;
 use tower::ServiceExt as _;
@@ -322,15 +323,14 @@ pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 
 fn unknown_method(path: &str) -> Fault {
     let shown: String = path.chars().take(200).collect();
-    Fault::new(Code::Unimplemented, "METHOD_UNKNOWN", format!("this daemon has no method {shown}"))
+    Fault::new(reasons::METHOD_UNKNOWN, format!("this daemon has no method {shown}"))
         .hint("list the services it has by reflection; a newer daemon may have this one")
 }
 
 fn missing_scope(method: &str, needed: Scope, principal: &Principal) -> Fault {
     let needed = needed.word();
     Fault::new(
-        Code::PermissionDenied,
-        "MISSING_SCOPE",
+        reasons::MISSING_SCOPE,
         format!("{method} needs scope {needed}; {} has {}", principal.name, principal.scopes),
     )
     .hint(format!("ask an owner of the mesh to grant {needed} to {}", principal.name))

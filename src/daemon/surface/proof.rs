@@ -8,7 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use ring::hmac;
 
 use super::auth::Authenticator;
@@ -115,15 +116,13 @@ impl Authenticator for ProofNeeded {
     fn authenticate(&self, _peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
         if bearer(headers).is_some() {
             return Err(Fault::new(
-                Code::Unauthenticated,
-                "TOKEN_UNKNOWN",
+                reasons::TOKEN_UNKNOWN,
                 "the token that was sent is not one of this daemon",
             )
             .hint("send one that its token file holds now (omnirelay --token-file FILE)"));
         }
         Err(Fault::new(
-            Code::Unauthenticated,
-            "PROOF_NEEDED",
+            reasons::PROOF_NEEDED,
             "this daemon takes nobody without proof, callers on its own host neither",
         )
         .hint(
@@ -143,6 +142,8 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use omnirelay_wire::fault::Code;
+
     use super::super::auth::Loopback;
     use super::super::caller::Scope;
     use super::*;

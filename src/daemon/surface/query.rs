@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use omnirelay_core::text::is_unseen;
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use percent_encoding::percent_decode_str;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
@@ -173,10 +174,6 @@ fn unknown_parameter(name: &str, message: &MessageDescriptor, taken: Option<&str
         .collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     let name = shortened(name);
-    Fault::new(
-        Code::InvalidArgument,
-        "UNKNOWN_PARAMETER",
-        format!("unknown query parameter `{name}`; known are {known}"),
-    )
-    .detail("parameter", name)
+    Fault::new(reasons::UNKNOWN_PARAMETER, format!("unknown query parameter `{name}`; known are {known}"))
+        .detail("parameter", name)
 }

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::Frame;
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -94,10 +95,10 @@ fn refused(why: FrameError) -> Fault {
 /// What a caller is told whose message is too large.
 pub(super) fn too_large(bytes_max: usize) -> Fault {
     let message = format!("the message is larger than the {bytes_max} bytes this method takes");
-    Fault::new(Code::InvalidArgument, "BODY_TOO_LARGE", message)
+    Fault::new(reasons::BODY_TOO_LARGE, message)
 }
 
 /// What a caller is told whose request is not made of messages.
 pub(super) fn malformed(why: impl std::fmt::Display) -> Fault {
-    Fault::new(Code::InvalidArgument, "MALFORMED_MESSAGE", format!("the request cannot be read: {why}"))
+    Fault::new(reasons::MALFORMED_MESSAGE, format!("the request cannot be read: {why}"))
 }

@@ -7,7 +7,8 @@
 use std::fmt;
 
 use omnirelay_core::text::printable;
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Number, Value};
 
@@ -321,14 +322,14 @@ fn wrong_type(place: &Place<'_>, wanted: &str, got: &Value) -> Fault {
 pub(super) fn bad_field(place: &Place<'_>, why: impl fmt::Display) -> Fault {
     let field = place.to_string();
     let subject = if field.is_empty() { "the document".to_owned() } else { format!("field `{field}`") };
-    Fault::new(Code::InvalidArgument, "INVALID_FIELD", format!("{subject} {why}")).detail("field", field)
+    Fault::new(reasons::INVALID_FIELD, format!("{subject} {why}")).detail("field", field)
 }
 
 fn unknown_field(place: &Place<'_>, message: &MessageDescriptor) -> Fault {
     let known: Vec<_> = message.fields().map(|field| format!("`{}`", field.json_name())).collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     let field = shortened(&place.to_string());
-    Fault::new(Code::InvalidArgument, "UNKNOWN_FIELD", format!("unknown field `{field}`; known are {known}"))
+    Fault::new(reasons::UNKNOWN_FIELD, format!("unknown field `{field}`; known are {known}"))
         .detail("field", field)
 }
 

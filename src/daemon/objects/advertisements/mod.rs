@@ -10,6 +10,7 @@ use std::sync::Arc;
 use omnirelay_store::{Kind, RecordId};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
+use omnirelay_wire::reasons;
 use prost::Message;
 use tonic::{Request, Response, Status};
 use xxhash_rust::xxh64::Xxh64;
@@ -189,10 +190,12 @@ fn refused(failure: &pb::ItemFailure) -> Fault {
     let pb::ItemFailure { register_id, reason, message } = failure;
     let message = format!("register `{register_id}` was not changed: {message}");
     match reason.as_str() {
-        "STORE_FULL" => Fault::new(Code::ResourceExhausted, "STORE_FULL", message)
+        reason if reason == reasons::STORE_FULL.name => Fault::new(reasons::STORE_FULL, message)
             .hint("make room where the store keeps its data, then try again"),
-        "STORE_INCOMPATIBLE" => Fault::new(Code::Internal, "STORE_INCOMPATIBLE", message)
-            .hint("docs/guides/storage-faults.md says how to mend a record"),
+        reason if reason == reasons::STORE_INCOMPATIBLE.name => {
+            Fault::new(reasons::STORE_INCOMPATIBLE, message)
+                .hint("docs/guides/storage-faults.md says how to mend a record")
+        }
         _ => Fault::invalid(message),
     }
 }

@@ -11,9 +11,10 @@ use omnirelay_core::names::check_id;
 use omnirelay_core::placement::{Incarnations, holds};
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_store::{Kind, RecordId, StoreError};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AgentValue;
+use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::{millis, timestamp};
 use prost::Message;
 use tokio::time::Instant;
@@ -158,7 +159,7 @@ impl Agents {
             return Ok(());
         }
         let message = format!("as many agents are registered as may be: {}", self.max);
-        Err(Fault::new(Code::ResourceExhausted, "TOO_MANY_AGENTS", message)
+        Err(Fault::new(reasons::TOO_MANY_AGENTS, message)
             .hint("register it once others have ended, or raise `registry.agentsMax`"))
     }
 
@@ -330,7 +331,7 @@ fn check_holder(record: &ViewRecord, id: &str, relay_id: &str) -> Result<(), Fau
         return Ok(());
     }
     let message = format!("relay `{relay_id}` does not hold agent `{id}` any more");
-    Err(Fault::new(Code::FailedPrecondition, "AGENT_MOVED", message)
+    Err(Fault::new(reasons::AGENT_MOVED, message)
         .hint("say nothing of it any more, or register it anew if it is there again"))
 }
 
@@ -344,8 +345,7 @@ pub fn check_agent_id(field: &str, id: &str) -> Result<(), Fault> {
 
 fn not_found(id: &str) -> Fault {
     let message = format!("no live relay holds agent `{id}`");
-    Fault::new(Code::NotFound, "AGENT_NOT_FOUND", message)
-        .hint("`omnirelay agents list` shows those that are placed")
+    Fault::new(reasons::AGENT_NOT_FOUND, message).hint("`omnirelay agents list` shows those that are placed")
 }
 
 fn unix_ms(at: Millis) -> i64 {

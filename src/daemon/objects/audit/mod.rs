@@ -11,8 +11,9 @@ use futures_util::stream::unfold;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{KEY_BYTES_MAX, PAGE_MAX, Record, StoreError};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
+use omnirelay_wire::reasons;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
@@ -131,8 +132,7 @@ impl Audit {
         let record = found.as_ref().and_then(|record| self.matching(&Filter::default(), record));
         let Some(record) = record else {
             return Err(Fault::new(
-                Code::NotFound,
-                "AUDIT_RECORD_NOT_FOUND",
+                reasons::AUDIT_RECORD_NOT_FOUND,
                 format!("there is no audit record `{id}`"),
             )
             .hint("omnirelay audit list -o wide"));
@@ -196,14 +196,10 @@ fn unreadable(error: &StoreError) -> Fault {
     tracing::warn!(error = %chain(error), "audit trail could not be read");
     if let StoreError::Incompatible { what, .. } = error {
         let detail = format!("cannot read the audit trail: the store holds what is none of it: {what}");
-        return Fault::new(Code::DataLoss, "AUDIT_UNREADABLE", detail).hint("omnirelay audit verify");
+        return Fault::new(reasons::AUDIT_UNREADABLE, detail).hint("omnirelay audit verify");
     }
-    Fault::new(
-        Code::Unavailable,
-        "STORE_UNAVAILABLE",
-        "cannot read the audit trail: the store does not answer",
-    )
-    .hint("try again; `omnirelay mesh check` shows the state of the store")
+    Fault::new(reasons::STORE_UNAVAILABLE, "cannot read the audit trail: the store does not answer")
+        .hint("try again; `omnirelay mesh check` shows the state of the store")
 }
 
 #[tonic::async_trait]

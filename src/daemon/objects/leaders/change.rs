@@ -7,8 +7,9 @@ use omnirelay_core::labels::{self, Labels};
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_store::{LogEntry, Write};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::Rpc;
 use omnirelay_wire::rpc::leadership_control_service::{DELETE_SCOPE, SET_SCOPE, STEP_DOWN, TRANSFER};
 use omnirelay_wire::timestamp::millis;
@@ -246,7 +247,7 @@ impl Asked<'_> {
             None => "it is gone".to_owned(),
         };
         let message = format!("what was ordered of the leader of `{}` was not done: {instead}", self.scope);
-        Err(Fault::new(Code::FailedPrecondition, "ORDER_DROPPED", message)
+        Err(Fault::new(reasons::ORDER_DROPPED, message)
             .hint(format!("omnirelay mesh leaders explain {}", self.scope)))
     }
 
@@ -256,7 +257,7 @@ impl Asked<'_> {
              in its place heeds it",
             self.scope
         );
-        Fault::new(Code::DeadlineExceeded, "ORDER_PENDING", message)
+        Fault::new(reasons::ORDER_PENDING, message)
             .hint(format!("omnirelay mesh leaders get {}", self.scope))
             .detail("correlationId", &order.correlation_id)
     }
@@ -273,12 +274,13 @@ fn may_create(view: &View, scope: &str) -> Result<(), Fault> {
     if let Some(taken) = names.find(differs_by_case) {
         let message =
             format!("there is a scope `{taken}` already, which differs from `{scope}` by case only");
-        return Err(Fault::new(Code::FailedPrecondition, "SCOPE_NAME_TAKEN", message)
-            .hint("use that scope, or choose another name"));
+        return Err(
+            Fault::new(reasons::SCOPE_NAME_TAKEN, message).hint("use that scope, or choose another name")
+        );
     }
     if records.len() >= SCOPES_MAX {
         let message = format!("there are {SCOPES_MAX} scopes already, and no more may be");
-        return Err(Fault::new(Code::ResourceExhausted, "TOO_MANY_SCOPES", message)
+        return Err(Fault::new(reasons::TOO_MANY_SCOPES, message)
             .hint("remove scopes that nobody needs: omnirelay mesh leaders delete SCOPE"));
     }
     Ok(())
@@ -307,7 +309,7 @@ fn answer(leadership: pb::Leadership) -> pb::LeaderChange {
 }
 
 fn no_leader(scope: &str) -> Fault {
-    Fault::new(Code::FailedPrecondition, "NO_LEADER", format!("nobody leads `{scope}` now"))
+    Fault::new(reasons::NO_LEADER, format!("nobody leads `{scope}` now"))
         .hint(format!("omnirelay mesh leaders explain {scope}"))
 }
 
@@ -321,8 +323,7 @@ fn may_lead(registry: &Registry, known: &Known, node_id: &str) -> Result<(), Fau
         None => "there is no such node".to_owned(),
     };
     let message = format!("`{node_id}` may not lead `{scope}`: {why}");
-    Err(Fault::new(Code::FailedPrecondition, "NOT_ELIGIBLE", message)
-        .hint(format!("omnirelay mesh leaders explain {scope}")))
+    Err(Fault::new(reasons::NOT_ELIGIBLE, message).hint(format!("omnirelay mesh leaders explain {scope}")))
 }
 
 /// Whether an order was carried out, whatever has happened since: by its correlation id, and a scope that was

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::text::shown;
 use omnirelay_store::{Kind, RecordId};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::reasons;
 use tonic::{Request, Response, Status};
 use xxhash_rust::xxh64::Xxh64;
 
@@ -225,7 +226,7 @@ fn check_scope(scope: &str) -> Result<ScopeKind, Fault> {
 }
 
 fn not_found(scope: &str) -> Fault {
-    Fault::new(Code::NotFound, "SCOPE_NOT_FOUND", format!("there is no scope `{scope}`"))
+    Fault::new(reasons::SCOPE_NOT_FOUND, format!("there is no scope `{scope}`"))
         .hint("omnirelay mesh leaders list")
 }
 

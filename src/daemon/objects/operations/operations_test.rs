@@ -2,6 +2,7 @@
 
 use futures_util::StreamExt;
 use omnirelay_store::{MemoryStore, Revision, Scan};
+use omnirelay_wire::fault::Code;
 use tokio::task::JoinSet;
 
 use super::*;

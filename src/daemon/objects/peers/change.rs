@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use omnirelay_core::labels;
 use omnirelay_store::{LogEntry, Write};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::Rpc;
 use omnirelay_wire::rpc::peer_control_service::{CORDON, DRAIN, FORGET, UNCORDON, UNDRAIN, UPDATE_LABELS};
 use prost::Message;
@@ -231,8 +232,7 @@ fn differences(before: &PeerValue, after: &PeerValue) -> Vec<String> {
 fn label_fault(error: labels::LabelError) -> Fault {
     match &error {
         labels::LabelError::Taken { .. } => {
-            Fault::new(Code::FailedPrecondition, "LABEL_TAKEN", error.to_string())
-                .hint("add --overwrite to change it")
+            Fault::new(reasons::LABEL_TAKEN, error.to_string()).hint("add --overwrite to change it")
         }
         labels::LabelError::Key { .. }
         | labels::LabelError::Value { .. }
@@ -243,7 +243,7 @@ fn label_fault(error: labels::LabelError) -> Fault {
 
 fn still_there(node_id: &str, status: Status) -> Fault {
     let message = format!("cannot forget peer `{node_id}`: it is {}", status.as_str_name());
-    Fault::new(Code::FailedPrecondition, "PEER_NOT_GONE", message)
+    Fault::new(reasons::PEER_NOT_GONE, message)
         .hint("stop it first; a peer can be forgotten when it has left or is dead")
 }
 

@@ -14,9 +14,10 @@ use std::sync::Arc;
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{GroupId, GroupRef, Kind, Precondition, RecordId};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::millis;
 use tonic::{Request, Response, Status};
 
@@ -317,7 +318,7 @@ pub fn check_node_id(node_id: &str) -> Result<(), Fault> {
 }
 
 fn not_found(node_id: &str) -> Fault {
-    Fault::new(Code::NotFound, "PEER_NOT_FOUND", format!("there is no peer `{node_id}`"))
+    Fault::new(reasons::PEER_NOT_FOUND, format!("there is no peer `{node_id}`"))
         .hint("omnirelay mesh peers list")
 }
 

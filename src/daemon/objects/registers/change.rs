@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_store::{LogEntry, Record, RecordId, Revision, Version, Write};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::register_service;
 use prost::Message;
 use tonic::Response;
@@ -244,7 +245,7 @@ impl Asked<'_> {
     fn exists(&self) -> Fault {
         let Self { node_id, register_id, .. } = self;
         let message = format!("`{node_id}` hosts a register `{register_id}` already");
-        Fault::new(Code::AlreadyExists, "REGISTER_EXISTS", message)
+        Fault::new(reasons::REGISTER_EXISTS, message)
             .hint(format!("omnirelay registers update {register_id} --node {node_id}"))
     }
 }
@@ -253,12 +254,10 @@ impl Asked<'_> {
 fn refused(error: RegisterError) -> Fault {
     let message = format!("field `{}`: {error}", error.field());
     match error {
-        RegisterError::GoesBack { held, given, .. } => {
-            Fault::new(Code::FailedPrecondition, "VERSION_GOES_BACK", message)
-                .hint("leave it out, or delete the register and create it anew")
-                .detail("presentVersion", held)
-                .detail("givenVersion", given)
-        }
+        RegisterError::GoesBack { held, given, .. } => Fault::new(reasons::VERSION_GOES_BACK, message)
+            .hint("leave it out, or delete the register and create it anew")
+            .detail("presentVersion", held)
+            .detail("givenVersion", given),
         RegisterError::Id(_)
         | RegisterError::Name(_)
         | RegisterError::Description(_)

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use omnirelay_store::{LogEntry, RecordId, Write};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::register_service;
 use prost::Message;
 use tonic::Response;
@@ -110,10 +111,10 @@ impl Registers {
             Ok(answer) => outcome.take(answer),
             Err(fault) => {
                 import.fail(piece, &fault, outcome);
-                outcome.out_of_reach = match fault.reason.as_ref() {
-                    "STORE_UNAVAILABLE" => Some(fault.clone()),
-                    "OUTCOME_UNKNOWN" => Some(not_sent()),
-                    _ => None,
+                outcome.out_of_reach = if fault.is(reasons::STORE_UNAVAILABLE) {
+                    Some(fault.clone())
+                } else {
+                    fault.is(reasons::OUTCOME_UNKNOWN).then(not_sent)
                 };
                 outcome.refused.get_or_insert(fault);
             }
@@ -281,7 +282,7 @@ fn refused(at: usize, error: &RegisterError) -> Fault {
 /// The fault of items behind a piece that the store did not answer.
 fn not_sent() -> Fault {
     let message = "it was not sent: the store has not answered what was sent before";
-    Fault::new(Code::Unavailable, "STORE_UNAVAILABLE", message)
+    Fault::new(reasons::STORE_UNAVAILABLE, message)
 }
 
 impl Answer for pb::ImportRegistersResponse {

@@ -13,9 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_store::{Kind, Record, RecordId, StoreError};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
+use omnirelay_wire::reasons;
 use tonic::{Request, Response, Status};
 
 use super::advertisements::pool::Pool;
@@ -199,13 +200,13 @@ fn check_id(register_id: &str) -> Result<(), Fault> {
 
 fn not_found(node_id: &str, register_id: &str) -> Fault {
     let message = format!("`{node_id}` hosts no register `{register_id}`");
-    Fault::new(Code::NotFound, "REGISTER_NOT_FOUND", message)
+    Fault::new(reasons::REGISTER_NOT_FOUND, message)
         .hint(format!("omnirelay registers list --node {node_id}"))
 }
 
 fn too_many(node_id: &str) -> Fault {
     let message = format!("`{node_id}` would have more than {REGISTERS_MAX} registers; nothing was changed");
-    Fault::new(Code::ResourceExhausted, "TOO_MANY_REGISTERS", message)
+    Fault::new(reasons::TOO_MANY_REGISTERS, message)
         .hint("delete registers that are not needed: omnirelay registers delete ID")
 }
 

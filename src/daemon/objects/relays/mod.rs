@@ -10,9 +10,10 @@ use omnirelay_core::placement::Incarnations;
 use omnirelay_core::text::is_unseen;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_store::{Kind, Precondition, RecordId};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::RelayValue;
+use omnirelay_wire::reasons;
 use prost::Message;
 use tokio::time::Instant;
 
@@ -150,7 +151,7 @@ impl Relays {
             return Ok(());
         }
         let message = format!("as many relays are registered as may be: {}", self.max);
-        Err(Fault::new(Code::ResourceExhausted, "TOO_MANY_RELAYS", message)
+        Err(Fault::new(reasons::TOO_MANY_RELAYS, message)
             .hint("register it once others have ended, or raise `registry.relaysMax`"))
     }
 
@@ -263,7 +264,7 @@ pub fn check_relay_id(field: &str, id: &str) -> Result<(), Fault> {
 /// The fault for a relay that does not live.
 pub fn not_found(id: &str) -> Fault {
     let message = format!("no relay `{id}` lives");
-    Fault::new(Code::NotFound, "RELAY_NOT_FOUND", message)
+    Fault::new(reasons::RELAY_NOT_FOUND, message)
         .hint("register it; `omnirelay relays list` shows those that live")
 }
 

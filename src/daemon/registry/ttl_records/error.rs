@@ -1,7 +1,8 @@
 //! Why a record could not be kept alive, and what its caller is told.
 
 use omnirelay_store::{CommitError, StoreError};
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 
 use crate::daemon::registry::refresh::TooManyWait;
 
@@ -71,21 +72,21 @@ fn store_fault(action: &str, error: &StoreError) -> Fault {
         StoreError::EpochChanged { .. } => unavailable(action, "the registry has begun a new epoch"),
         StoreError::OutcomeUnknown(_) => {
             let message = format!("{action} was sent to the store, which did not say whether it was made");
-            Fault::new(Code::DeadlineExceeded, "OUTCOME_UNKNOWN", message).hint("repeat it; twice is as once")
+            Fault::new(reasons::OUTCOME_UNKNOWN, message).hint("repeat it; twice is as once")
         }
         StoreError::Full(_) => {
             let message = format!("cannot carry out {action}: the store is full; nothing was changed");
-            Fault::new(Code::ResourceExhausted, "STORE_FULL", message)
+            Fault::new(reasons::STORE_FULL, message)
                 .hint("make room where the store keeps its data, then try again")
         }
         StoreError::Invalid { .. } | StoreError::Incompatible { .. } => {
-            Fault::new(Code::Internal, "INTERNAL", format!("cannot carry out {action}"))
+            Fault::new(reasons::INTERNAL, format!("cannot carry out {action}"))
         }
     }
 }
 
 pub(super) fn unavailable(action: &str, why: &str) -> Fault {
     let message = format!("cannot carry out {action}: {why}; nothing was changed");
-    Fault::new(Code::Unavailable, "STORE_UNAVAILABLE", message)
+    Fault::new(reasons::STORE_UNAVAILABLE, message)
         .hint("try again; `omnirelay mesh check` shows the state of the store")
 }

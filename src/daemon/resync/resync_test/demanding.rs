@@ -1,5 +1,7 @@
 //! Resyncs on demand: their plans, their operations, and what they wait for.
 
+use omnirelay_wire::fault::Code;
+
 use super::*;
 use crate::daemon::registry::faulty::{EVERY_CALL, Ill};
 use control::operation::State;

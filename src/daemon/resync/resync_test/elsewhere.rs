@@ -1,5 +1,6 @@
 //! Pools of others: a peer service that the test serves, and what it may answer.
 
+use omnirelay_wire::fault::Code;
 use std::net::SocketAddr;
 
 use axum::Router;

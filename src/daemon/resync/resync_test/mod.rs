@@ -14,6 +14,7 @@ use bytes::Bytes;
 use omnirelay_store::*;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as control;
 use omnirelay_wire::pb::omnirelay::store::v1::{AdvertisementValue, RegisterValue};
+use omnirelay_wire::reasons;
 use prost::Message;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -99,7 +100,7 @@ impl FakePool {
         let items = push.items.iter().map(|item| item.register_id.clone()).collect();
         self.pushes.lock().unwrap().push(Seen { at: Instant::now(), items, rest: push.rest.clone() });
         if let Some(why) = self.ill.lock().unwrap().clone() {
-            return Err(Fault::new(Code::Unavailable, "STORE_UNAVAILABLE", why));
+            return Err(Fault::new(reasons::STORE_UNAVAILABLE, why));
         }
         let refuses = self.refuses.lock().unwrap().clone();
         let plan = plan(&self.held(&push.producer), push.items, &push.rest);

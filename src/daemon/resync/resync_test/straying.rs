@@ -1,5 +1,7 @@
 //! What an automatic run withdraws, and what it leaves.
 
+use omnirelay_wire::fault::Code;
+
 use super::*;
 
 /// A daemon whose pool has strays before it pushes for the first time.

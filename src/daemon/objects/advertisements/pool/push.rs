@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use omnirelay_store::RecordId;
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1::{AdvertisedRegister, ItemFailure};
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::advertisement_service;
 use tokio::time::Instant;
 
@@ -117,7 +118,7 @@ impl Pool {
     fn rival_fault(&self) -> Fault {
         let node = self.registry.node_id();
         let message = format!("another daemon has node id `{node}`; this one advertises nothing");
-        Fault::new(Code::FailedPrecondition, "NODE_ID_HELD", message)
+        Fault::new(reasons::NODE_ID_HELD, message)
             .hint("give each daemon a node id and a data directory of its own, or stop one of the two")
             .detail("nodeId", node)
     }
@@ -191,7 +192,7 @@ impl Running<'_> {
     fn fail(&mut self, ids: &[String], refused: &Refused) {
         self.pushed.failed.extend(ids.iter().map(|id| ItemFailure {
             register_id: id.clone(),
-            reason: refused.reason.to_owned(),
+            reason: refused.reason.name.to_owned(),
             message: refused.message.clone(),
         }));
     }
@@ -232,7 +233,7 @@ fn steps_of(plan: Plan) -> Vec<Step> {
 
 fn has_room(memory: &Memory, push: &Push<'_>) -> Result<(), Fault> {
     let refuse = |message: String| {
-        Err(Fault::new(Code::ResourceExhausted, "TOO_MANY_ADVERTISEMENTS", message)
+        Err(Fault::new(reasons::TOO_MANY_ADVERTISEMENTS, message)
             .hint("withdraw what is not needed, or push to another node"))
     };
     let known = memory.shelves.get(&push.producer);

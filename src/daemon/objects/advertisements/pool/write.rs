@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_store::{CommitError, GroupId, GroupRef, Opened, StoreError, Write};
+use omnirelay_wire::reasons::{self, Reason};
 use tokio::time::{Instant, timeout};
 
 use super::memory::{ToWrite, Trail};
@@ -31,7 +32,7 @@ pub(super) enum Outcome {
 
 /// Why the store refused.
 pub(super) struct Refused {
-    pub reason: &'static str,
+    pub reason: Reason,
     pub message: String,
     /// True: whatever is written would be refused.
     pub concerns_all: bool,
@@ -170,8 +171,8 @@ pub(super) fn outcome_of(error: &StoreError) -> Outcome {
         | StoreError::Denied { .. }
         | StoreError::OutcomeUnknown(_)
         | StoreError::EpochChanged { .. } => Outcome::Unreachable,
-        StoreError::Full(_) => refused("STORE_FULL", true),
-        StoreError::Invalid { .. } => refused("INVALID_ARGUMENT", false),
-        StoreError::Incompatible { .. } => refused("STORE_INCOMPATIBLE", false),
+        StoreError::Full(_) => refused(reasons::STORE_FULL, true),
+        StoreError::Invalid { .. } => refused(reasons::INVALID_ARGUMENT, false),
+        StoreError::Incompatible { .. } => refused(reasons::STORE_INCOMPATIBLE, false),
     }
 }

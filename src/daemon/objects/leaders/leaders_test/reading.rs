@@ -1,5 +1,7 @@
 //! What is answered about scopes.
 
+use omnirelay_wire::fault::Code;
+
 use super::*;
 
 const NAMES: [&str; 5] = ["billing", "global-control", "shard/orders/0", "shard/orders/1", "shard/users/0"];

@@ -1,5 +1,7 @@
 //! What operators do, once and exactly.
 
+use omnirelay_wire::fault::Code;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]

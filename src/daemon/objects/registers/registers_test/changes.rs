@@ -1,5 +1,7 @@
 //! What operators do to one register, once and exactly.
 
+use omnirelay_wire::fault::Code;
+
 use super::*;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 

@@ -1,5 +1,7 @@
 //! Many registers in one call.
 
+use omnirelay_wire::fault::Code;
+
 use super::*;
 
 fn counts(answer: &pb::ImportRegistersResponse) -> [u32; 5] {

@@ -1,0 +1,463 @@
+//! The reasons of all refusals: what each means and what to do about it, in one table for the daemon, which says them, and
+//! the command line, which explains them.
+
+use super::fault::Code;
+
+/// Why something is refused or has failed: a stable word that a program can match, and what it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// Such as `PEER_NOT_FOUND`.
+    pub name: &'static str,
+    pub code: Code,
+    /// What has happened.
+    pub means: &'static str,
+    /// What to do next.
+    pub next: &'static str,
+}
+
+/// Makes a constant of each row, and the list of all.
+macro_rules! reasons {
+    ($($name:ident: $code:ident, $means:literal, $next:literal;)*) => {
+        $(
+            #[doc = $means]
+            pub const $name: Reason =
+                Reason { name: stringify!($name), code: Code::$code, means: $means, next: $next };
+        )*
+
+        /// Every reason, in alphabetical order.
+        pub static ALL: &[Reason] = &[$($name),*];
+    };
+}
+
+reasons! {
+    AGENT_MOVED: FailedPrecondition,
+        "another relay holds the agent by now",
+        "ask which with omnirelay agents placement";
+    AGENT_NOT_FOUND: NotFound,
+        "no live relay holds an agent of that id: it was never registered, or was not heard of for its time to live",
+        "omnirelay agents list";
+    AGENT_OFFLINE: Unavailable,
+        "the agent has a session, and no stream through which it could be told anything",
+        "give the same command again when it is back";
+    AGENT_SILENT: DeadlineExceeded,
+        "an agent was sent a command and has not answered; it may still obey",
+        "give the same command again: an agent that has obeyed says so";
+    AGENT_TAKES_NO_COMMANDS: FailedPrecondition,
+        "the agent streams bare frames, which leave no room for commands, or has sent nothing yet",
+        "update the agent; or try again once it has sent something";
+    AGENT_TEMPORARY_ERROR: Unavailable,
+        "the agent could not carry out a command just now, such as for want of storage",
+        "repeat the command with the same --command-id";
+    AMBIGUOUS_ID: InvalidArgument,
+        "the beginning of an id fits several objects",
+        "give more of the id";
+    AUDIT_RECORD_NOT_FOUND: NotFound,
+        "there is no audit record with this id",
+        "list the ids with omnirelay audit list -o wide";
+    AUDIT_UNREADABLE: DataLoss,
+        "the store holds something in the audit trail that is no record; somebody else wrote it",
+        "omnirelay audit verify names it";
+    BODY_INCOMPLETE: Cancelled,
+        "the connection ended inside the body of a request",
+        "repeat the request";
+    BODY_TOO_LARGE: InvalidArgument,
+        "the body of a request is larger than the daemon takes",
+        "send less at once";
+    BROKEN_PIPE: Cancelled,
+        "the reader of standard output went away",
+        "nothing";
+    CA_FILE: InvalidArgument,
+        "the file with the authorities of relays cannot be read, or holds no certificate",
+        "name a PEM file with --relay-ca";
+    CERTIFICATE_NOT_TRUSTED: Unavailable,
+        "who answers at that address shows a certificate of another name, or of nobody who is trusted",
+        "name whoever signed it with --relay-ca, and ask under a name that is in it";
+    CLIENT: Unknown,
+        "the HTTP client could not be prepared",
+        "report it as a bug";
+    COMMAND_REUSED: AlreadyExists,
+        "the id of a command was used before, for another agent or another content",
+        "choose another --command-id";
+    CONFIG_INVALID: InvalidArgument,
+        "the file of contexts does not say what it should",
+        "correct it, or name another with --config";
+    CONFIG_LOCKED: Unknown,
+        "another process keeps the file of contexts locked",
+        "wait for it, then repeat the command";
+    CONFIG_UNREADABLE: InvalidArgument,
+        "the file of contexts cannot be read",
+        "check its permissions, or name another with --config";
+    CONFIG_UNWRITABLE: Unknown,
+        "the file of contexts cannot be written; nothing was changed",
+        "check its permissions and the space left, or name another with --config";
+    CONNECTION_LOST: Unavailable,
+        "the connection was cut before the answer was complete",
+        "repeat the command; look at the daemon's log";
+    CONNECTION_REFUSED: Unavailable,
+        "nothing listens at that address",
+        "omnirelay up, or omnirelay context current -v";
+    CONNECT_FAILED: Unavailable,
+        "no connection to that address can be made",
+        "check the network and the address";
+    CONNECT_TIMEOUT: Unavailable,
+        "nothing answered at that address in time",
+        "check firewalls and the address; --connect-timeout waits longer";
+    CONTEXT_EXISTS: AlreadyExists,
+        "there is a context of that name",
+        "omnirelay context set NAME ...";
+    CONTEXT_UNKNOWN: InvalidArgument,
+        "there is no context of that name",
+        "omnirelay context list";
+    CURSOR_FILE: Unknown,
+        "the file of --cursor-file cannot be read or written",
+        "check its permissions and the space left";
+    DEADLINE_EXCEEDED: DeadlineExceeded,
+        "the daemon could not answer within the time it was given",
+        "repeat with a longer --request-timeout";
+    DECLINED: Cancelled,
+        "the question was not answered with yes; nothing was changed",
+        "nothing";
+    DESCRIPTORS: Internal,
+        "the descriptors built into this program are damaged",
+        "report it as a bug";
+    DRAINING: Unavailable,
+        "the daemon is stopping and takes no new work",
+        "ask another daemon of the mesh";
+    DRAIN_TAKEN_BACK: Aborted,
+        "while a drain was waited for, somebody took it back",
+        "find out who with omnirelay audit list --object peer/ID, then drain again";
+    DRAIN_TIMEOUT: DeadlineExceeded,
+        "a drained peer still leads something after the time it was given; the drain goes on",
+        "see what blocks it with omnirelay mesh peers status ID, or wait longer with --timeout";
+    DRONE_NOT_FOUND: NotFound,
+        "no drone with this id has a session at the relays that were asked",
+        "omnirelay drones list shows those that are held";
+    ENCODING: Unknown,
+        "a document could not be written in the form asked for",
+        "try -o json; report it as a bug";
+    EPOCH_CHANGED: Aborted,
+        "the registry began anew, so a version or a cursor of before means nothing",
+        "read again, then repeat the change";
+    EXPORT_INCOMPLETE: Unavailable,
+        "an export of the audit trail ended too soon; what there is of it cannot be checked",
+        "export again";
+    FAILOVER_REFUSED: FailedPrecondition,
+        "no Sentinel began the failover of a planned switch; nothing was changed",
+        "the message has the answer of each Sentinel; try again in a minute";
+    FENCED: FailedPrecondition,
+        "another node leads by now; nothing was changed",
+        "ask the node that leads";
+    FILE: Unknown,
+        "a file of registers cannot be read",
+        "see the cause; check its path and its rights";
+    GARBLED_TELEMETRY: InvalidArgument,
+        "a message on a telemetry stream is none, or is of another shape than those before",
+        "send TelemetryFrame or AgentStreamMessage, one of them on a stream";
+    GROUP_LIVE: FailedPrecondition,
+        "a session or group is still live, so it cannot be judged gone",
+        "wait until it is over";
+    GROUP_OVER: FailedPrecondition,
+        "the session or group is over and cannot be renewed",
+        "begin a new one";
+    HEADERS_TOO_LARGE: ResourceExhausted,
+        "the headers of the request, or its metadata, are larger than is taken",
+        "send less of them";
+    HOST_NOT_ALLOWED: PermissionDenied,
+        "the request names a host that this loopback listener does not answer to",
+        "call it as localhost or 127.0.0.1";
+    IDEMPOTENCY_KEY_REUSED: FailedPrecondition,
+        "the key was used for another request",
+        "leave --idempotency-key out, or repeat the very same command";
+    INPUT: Unknown,
+        "standard input or a file named could not be read",
+        "check the file";
+    INTERNAL: Internal,
+        "the daemon failed in a way it did not foresee",
+        "look into its log for the request id; report it as a bug";
+    INVALID_ARGUMENT: InvalidArgument,
+        "the daemon refuses the request as it is",
+        "correct what the message names";
+    INVALID_CURSOR: InvalidArgument,
+        "the text is no cursor",
+        "use the cursor of an answer or an event as it is";
+    INVALID_FIELD: InvalidArgument,
+        "a field of the request has a value it cannot have",
+        "correct what the message names";
+    INVALID_HEADER: InvalidArgument,
+        "a header of the request has a value it cannot have",
+        "correct what the message names";
+    INVALID_PAGE_TOKEN: InvalidArgument,
+        "the page token is of another list, or damaged",
+        "begin with the first page";
+    LABEL_TAKEN: FailedPrecondition,
+        "a label has another value",
+        "add --overwrite to change it";
+    MALFORMED_BODY: InvalidArgument,
+        "the chunks that the body comes in are malformed",
+        "send it with a content-length, or in chunks as RFC 9112 has them";
+    MALFORMED_GZIP: InvalidArgument,
+        "the body is not gzip, or is cut off",
+        "send it plain";
+    MALFORMED_JSON: InvalidArgument,
+        "the body is not JSON",
+        "correct what the message names";
+    MALFORMED_MESSAGE: InvalidArgument,
+        "the gRPC request holds no message that can be read",
+        "use a client made from the protos the daemon has";
+    MASTER_DIFFERS: FailedPrecondition,
+        "another server is the master of the store than the one that was to be replaced",
+        "omnirelay mesh store switch --dry-run says who is";
+    METHOD_UNKNOWN: Unimplemented,
+        "the daemon does not know this method",
+        "bring the daemon up to date";
+    MISSING_SCOPE: PermissionDenied,
+        "the caller lacks the scope that the method needs",
+        "ask whoever grants scopes";
+    NAME_NOT_RESOLVED: Unavailable,
+        "the host name in the address is not known",
+        "check the address and the resolver";
+    NODE_ADDRESS_UNKNOWN: Unavailable,
+        "a node registered without an address at which its daemon can be asked",
+        "name the address with --addr instead of --node";
+    NODE_ID_HELD: FailedPrecondition,
+        "another daemon has the node id of the one that was asked, which therefore advertises nothing",
+        "give each daemon a node id and a data directory of its own, or stop one of the two";
+    NODE_IS_ANOTHER: Unavailable,
+        "the address that a node registered with leads to another one from here",
+        "name an address that leads there with --addr, or run the command on the node";
+    NODE_NOT_ALIVE: Unavailable,
+        "a command was to be carried out by a node that is not alive",
+        "omnirelay mesh peers status NODE says since when";
+    NODE_NOT_FOUND: NotFound,
+        "the process does not run that node",
+        "omnirelay dev list";
+    NODE_NOT_STARTED: FailedPrecondition,
+        "a killed node could not be started again; the message says why",
+        "remove the cause, such as another process on its port, then omnirelay dev resume NODE";
+    NOT_ACCEPTABLE: InvalidArgument,
+        "the method cannot answer in the form that was asked for",
+        "leave the accept header out";
+    NOT_ELIGIBLE: FailedPrecondition,
+        "that node may not lead the scope: it is not alive, it is cordoned or draining, or the policy of the scope excludes it",
+        "omnirelay mesh leaders explain SCOPE says why, and who may";
+    NOT_HTTP: Unavailable,
+        "what answers at that address does not speak HTTP",
+        "check the port; omnirelay context current -v";
+    NOT_LOOPBACK: Unauthenticated,
+        "without credentials the daemon serves callers on its own host only",
+        "call it on its own host; read SECURITY.md";
+    NOT_REGISTERED: FailedPrecondition,
+        "an agent opened a stream without having a session; sessions do not outlive the relay",
+        "call Register, then open the stream";
+    NO_ADDRESS: Internal,
+        "there is no address to ask",
+        "report it as a bug";
+    NO_LEADER: FailedPrecondition,
+        "nobody leads the scope now, so nobody can hand it over or step down",
+        "omnirelay mesh leaders explain SCOPE says why";
+    NO_STANDBY: FailedPrecondition,
+        "no replica could take over from the master, or one of them does not follow it",
+        "redis-cli info replication on the master; repeat when all are online";
+    OPERATION_CANCELLED: Aborted,
+        "somebody cancelled the operation; what it had done stays",
+        "omnirelay ops get ID says who began it, omnirelay audit list who stopped it";
+    OPERATION_FAILED: Unknown,
+        "the operation did nothing, or could not go on",
+        "see the cause and the details, then repeat the command";
+    OPERATION_FORGOTTEN: DeadlineExceeded,
+        "the daemon that carried the operation out does not know it any more, as after a restart",
+        "repeat the command; what is done already is left as it is";
+    OPERATION_NOT_FOUND: NotFound,
+        "the daemon that was asked knows no operation of that id: each knows its own, and only since its start",
+        "ask the daemon that began it";
+    OPERATION_OUT_OF_SIGHT: DeadlineExceeded,
+        "the daemon that carries the operation out cannot be asked any more",
+        "omnirelay ops get ID once it can";
+    OPERATION_TIMEOUT: DeadlineExceeded,
+        "the operation has not ended in the time of --timeout; it goes on",
+        "omnirelay ops wait ID, or omnirelay ops cancel ID";
+    ORDER_DROPPED: FailedPrecondition,
+        "the leader did not do what was ordered: it lost the scope, or the node to lead it may no longer",
+        "omnirelay mesh leaders explain SCOPE, then order again";
+    ORDER_PENDING: DeadlineExceeded,
+        "the leader has not done yet what was ordered; the order stands, and the next leader heeds it",
+        "omnirelay mesh leaders get SCOPE shows it; watch it, or check whether the leader hangs";
+    ORIGIN_NOT_ALLOWED: PermissionDenied,
+        "a page of that origin may not call this listener",
+        "add the name to the daemon's allowed hosts";
+    OTHER_NODE: FailedPrecondition,
+        "the request means another node than the one whose daemon was asked",
+        "ask the daemon of that node; omnirelay mesh peers get says where it listens";
+    OUTCOME_UNKNOWN: DeadlineExceeded,
+        "a change was sent and its answer lost: it may have been made or not",
+        "repeat the command with the --idempotency-key that was printed";
+    OUTPUT: Unknown,
+        "standard output, or the file that was named, does not take the data",
+        "check the space left where it goes";
+    PAGE_TOKEN_EXPIRED: Aborted,
+        "too much has changed since the first page was read",
+        "begin with the first page";
+    PARTIAL_FAILURE: Unknown,
+        "some of several objects failed",
+        "look into results[], repeat the command for those";
+    PEER_NOT_FOUND: NotFound,
+        "there is no peer of that id",
+        "omnirelay mesh peers list";
+    PEER_NOT_GONE: FailedPrecondition,
+        "a peer that is alive or suspect cannot be forgotten",
+        "stop it first, or wait until it is dead";
+    PEER_SERVICE_FAILED: Unavailable,
+        "a peer service elsewhere could not be pushed to, or answered something else than it should",
+        "read what it said, then try again";
+    PLACEMENT_CHANGED: Aborted,
+        "the agent moved to another relay, or ended, between two questions of one command",
+        "repeat the command";
+    PROOF_NEEDED: Unauthenticated,
+        "the daemon takes nobody without proof (security.loopback: proof), and nothing was proven",
+        "call its control socket with --addr unix:PATH, or send its token with --token-file FILE";
+    RANDOM: Unknown,
+        "the operating system gave no random numbers",
+        "give --idempotency-key; check the system";
+    REASON_UNKNOWN: NotFound,
+        "this version does not know that reason",
+        "omnirelay explain";
+    REGISTER_EXISTS: AlreadyExists,
+        "the node hosts a register of that id already",
+        "change it with omnirelay registers update";
+    REGISTER_NOT_FOUND: NotFound,
+        "the node hosts no register of that id; another one may",
+        "omnirelay registers list, with --node for another node's";
+    RELAY_ADDRESS_UNKNOWN: Unavailable,
+        "a relay registered with an address at which nobody can ask it",
+        "set relay.advertise where it runs, or name its address with --relay-addr";
+    RELAY_NOT_FOUND: NotFound,
+        "no relay of that id lives: it was never registered, or was not heard of for its time to live",
+        "omnirelay relays list";
+    RELAY_UNREACHABLE: Unavailable,
+        "no relay that answered holds the drone, and others did not answer",
+        "repeat it; a relay that has crashed is not asked any more once its time to live is over";
+    REMOVES_TOO_MANY: FailedPrecondition,
+        "the resync would withdraw more than ten advertisements that are more than half of all",
+        "look at the plan with --dry-run; --yes withdraws them all the same";
+    REQUEST_TIMEOUT: DeadlineExceeded,
+        "the daemon did not answer in time",
+        "repeat with a longer --request-timeout";
+    ROUTE_UNKNOWN: Unimplemented,
+        "the daemon serves nothing at that path",
+        "omnirelay api GET /control/openapi.json";
+    RUNTIME: Unknown,
+        "the program could not prepare to talk to a daemon",
+        "check the limits of the system";
+    SCHEMA_UNKNOWN: NotFound,
+        "there is no document of that kind",
+        "omnirelay schema";
+    SCOPE_NAME_TAKEN: FailedPrecondition,
+        "there is a scope whose name differs from the wanted one by upper and lower case only",
+        "use that scope, or choose another name";
+    SCOPE_NOT_FOUND: NotFound,
+        "there is no leadership scope of that name",
+        "omnirelay mesh leaders list";
+    SESSION_REPLACED: Aborted,
+        "the agent began another session before it answered a command",
+        "give the same command again: an agent that has obeyed says so";
+    SIGNALS: Unknown,
+        "the program could not listen for signals",
+        "report it as a bug";
+    STORE_FULL: ResourceExhausted,
+        "the store has no space left; nothing was changed",
+        "make space, then repeat the change";
+    STORE_HAS_NO_STANDBY: FailedPrecondition,
+        "the store is in one place, or not behind Sentinels, so nothing can be switched",
+        "docs/guides/operations.md says how a server is replaced";
+    STORE_INCOMPATIBLE: Internal,
+        "what the store holds in the place of the record cannot be understood; it was not changed",
+        "docs/guides/storage-faults.md says how to mend a record";
+    STORE_NOT_PERMITTED: FailedPrecondition,
+        "the Redis user of the daemon lacks a permission that the command needs",
+        "add the permission that the message names on each server";
+    STORE_UNAVAILABLE: Unavailable,
+        "the store is out of reach, or has begun anew and is being restored; nothing was changed",
+        "repeat it later; omnirelay mesh check";
+    STREAM_REPLACED: Aborted,
+        "an agent has opened more streams than a relay serves of one; the oldest was ended",
+        "see to it that no two agents have one id";
+    TELEMETRY_NOT_TAKEN: Unavailable,
+        "a sink of the relay has no room for frames, or cannot write them; they were not acknowledged",
+        "send them again on a new stream; the relay's /readyz and docs/runbooks/relay.md say what is wrong";
+    TOKEN_FILE: InvalidArgument,
+        "the file that should hold a token cannot be read, or holds none",
+        "name the token file of the daemon with --token-file: control-token in its data directory";
+    TOKEN_UNKNOWN: Unauthenticated,
+        "a token was sent that the daemon does not know, or does not know any more",
+        "send one that its token file holds now; the daemon reads it at its start and on SIGHUP";
+    TOO_MANY_ADVERTISEMENTS: ResourceExhausted,
+        "a node may advertise 100000 registers for each of 64 producers, and would have more",
+        "withdraw what is not needed, or push to another node";
+    TOO_MANY_AGENTS: ResourceExhausted,
+        "as many agents are registered as registry.agentsMax allows",
+        "omnirelay agents list shows them; raise registry.agentsMax if all of them are meant to be there";
+    TOO_MANY_COMMANDS: ResourceExhausted,
+        "the relay remembers, or the agent's stream holds, as many commands as it can",
+        "try again later";
+    TOO_MANY_OPERATIONS: ResourceExhausted,
+        "the daemon carries out as many operations as it may",
+        "wait until one has ended, or cancel one";
+    TOO_MANY_REGISTERS: ResourceExhausted,
+        "a node may have 100000 registers, and would have more",
+        "delete registers that are not needed";
+    TOO_MANY_RELAYS: ResourceExhausted,
+        "as many relays are registered as registry.relaysMax allows",
+        "omnirelay relays list shows them; raise registry.relaysMax if all of them are meant to be there";
+    TOO_MANY_SCOPES: ResourceExhausted,
+        "the mesh has as many scopes as it may have, 10,000",
+        "omnirelay mesh leaders delete SCOPE removes one that nobody needs";
+    TOO_MANY_SESSIONS: ResourceExhausted,
+        "the relay has as many sessions as it may",
+        "use another relay, or raise relay.sessionsMax";
+    TOO_MANY_WATCHES: ResourceExhausted,
+        "the daemon serves as many watches as it can",
+        "close some, or ask another daemon";
+    TOO_MUCH_IN_FLIGHT: ResourceExhausted,
+        "requests and unread answers already hold all the memory they may",
+        "try again; read answers as they come, and ask for smaller pages";
+    UNEXPECTED_ANSWER: Unknown,
+        "something other than omnirelayd answers at that address",
+        "omnirelay context current -v";
+    UNKNOWN_FIELD: InvalidArgument,
+        "the body has a field that the method does not know",
+        "correct what the message names";
+    UNKNOWN_PARAMETER: InvalidArgument,
+        "the query has a parameter that the method does not know",
+        "correct what the message names";
+    UNSUPPORTED_MEDIA_TYPE: InvalidArgument,
+        "the body is of a type the daemon does not read",
+        "send application/json";
+    UP_FAILED: Unknown,
+        "the development mesh could not be started or served",
+        "read the cause; name another folder with --data";
+    USAGE: InvalidArgument,
+        "a flag or an argument is wrong",
+        "omnirelay COMMAND --help";
+    VERB_UNKNOWN: Unimplemented,
+        "the daemon does not serve this HTTP method at that path",
+        "omnirelay api GET /control/openapi.json";
+    VERSION_CONFLICT: Aborted,
+        "the object changed since it was read",
+        "read it again, then repeat the change";
+    VERSION_GOES_BACK: FailedPrecondition,
+        "a version of a register is never lowered",
+        "leave it out, or delete the register and create it anew";
+    WATCH_TIMEOUT: DeadlineExceeded,
+        "a watch did not see in time what it waited for",
+        "wait longer with --timeout";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_sorted_and_unique() {
+        assert!(ALL.is_sorted_by(|a, b| a.name < b.name));
+    }
+}
