@@ -33,6 +33,8 @@ class Log:
         self.delivered = set()
         self.last = 0
         self.capturing = True
+        # When something was delivered last.
+        self.delivered_at = time.monotonic()
 
     def capture(self, count):
         with self.lock:
@@ -72,6 +74,7 @@ class Log:
     def acknowledged(self, seq):
         with self.lock:
             self.delivered.add(seq)
+            self.delivered_at = time.monotonic()
             self.sent.pop(seq, None)
 
     def refused(self, seq):
@@ -158,13 +161,18 @@ class Agent:
         self.report = {"agent_id": self.id, "registered": 0, "streams": 0, "statuses": statuses, "commands": []}
         self.failures = collections.Counter()
         self.over, self.landed = threading.Event(), threading.Event()
+        self.lands_at = time.monotonic() + options.seconds
+
+    def is_over(self):
+        """Whether all is delivered, or nothing was for so long that nothing will be."""
+        gives_up_at = max(self.lands_at, self.log.delivered_at) + self.options.patience
+        return self.log.is_done() or time.monotonic() >= gives_up_at
 
     def run(self):
         threading.Thread(target=self.capture, daemon=True).start()
         backoff = self.options.backoff_initial
         servers = collections.deque(self.options.server)
-        ends = time.monotonic() + self.options.seconds + self.options.patience
-        while not self.log.is_done() and time.monotonic() < ends:
+        while not self.is_over():
             server = servers[0]
             servers.rotate(-1)
             channel = self.dial(server)
@@ -175,7 +183,7 @@ class Agent:
                 self.report["registered"] += 1
                 # One that failed later is followed by the next at once.
                 backoff = self.options.backoff_initial
-                self.stream(stub, session.session_id, ends)
+                self.stream(stub, session.session_id)
             except grpc.RpcError as error:
                 self.failures["Register " + error.code().name] += 1
                 time.sleep(backoff)
@@ -205,12 +213,12 @@ class Agent:
                 break
         self.log.capturing = False
 
-    def stream(self, stub, session_id, ends):
+    def stream(self, stub, session_id):
         self.report["streams"] += 1
         answers, closed = queue.Queue(), threading.Event()
 
         def messages():
-            while not closed.is_set() and not self.log.is_done() and time.monotonic() < ends:
+            while not closed.is_set() and not self.is_over():
                 while not answers.empty():
                     yield answers.get()
                 batch = self.log.batch(closed)
@@ -234,7 +242,7 @@ def main():
     parser.add_argument("--server", action="append", required=True, help="HOST:PORT; of several the next in turn")
     parser.add_argument("--ca", help="the certificate that the relay's is signed by, in PEM; without it plaintext")
     parser.add_argument("--seconds", type=float, required=True, help="how long it captures, unless SIGTERM ends that")
-    parser.add_argument("--patience", type=float, default=30, help="how long it goes on delivering then")
+    parser.add_argument("--patience", type=float, default=30, help="how long it goes on then while nothing is delivered")
     parser.add_argument("--burst", type=int, default=BURST)
     parser.add_argument("--burst-every", type=int, default=10, help="in tenths of a second")
     parser.add_argument("--resend-after", type=float, default=3)
