@@ -163,14 +163,12 @@ async fn spoil(server: &RedisServer, prefix: String, garbage: Garbage) -> Result
     mesh.expect_calm(&before).map_err(|error| error.context(what))
 }
 
-/// Puts back what was there.
+/// Puts back what was there, in one command: a daemon that found nothing there would begin anew.
 fn put_back(server: &RedisServer, key: &str, kept: Option<Vec<u8>>) -> Result<()> {
-    server.cli::<()>(&["DEL", key])?;
-    if let Some(kept) = kept {
-        let client = redis::Client::open(server.url())?;
-        let mut connection = client.get_connection()?;
-        redis::cmd("RESTORE").arg(key).arg(0).arg(kept).exec(&mut connection)?;
-    }
+    let Some(kept) = kept else { return server.cli::<()>(&["DEL", key]) };
+    let client = redis::Client::open(server.url())?;
+    let mut connection = client.get_connection()?;
+    redis::cmd("RESTORE").arg(key).arg(0).arg(kept).arg("REPLACE").exec(&mut connection)?;
     Ok(())
 }
 
