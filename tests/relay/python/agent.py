@@ -73,8 +73,9 @@ class Log:
 
     def acknowledged(self, seq):
         with self.lock:
-            self.delivered.add(seq)
-            self.delivered_at = time.monotonic()
+            if seq not in self.delivered:
+                self.delivered.add(seq)
+                self.delivered_at = time.monotonic()
             self.sent.pop(seq, None)
 
     def refused(self, seq):
@@ -211,6 +212,7 @@ class Agent:
                 count += 1
             if self.landed.wait(0.1):
                 break
+        self.lands_at = time.monotonic()
         self.log.capturing = False
 
     def stream(self, stub, session_id):
