@@ -68,7 +68,7 @@ impl CliError {
 
     /// Something on this machine failed: exit code 1.
     pub fn local(reason: Reason, message: impl Into<String>, source: &dyn std::error::Error) -> Self {
-        Self::new(reason, message).cause(chain(source))
+        Self::new(reason, message).with_code(Code::Unknown).cause(chain(source))
     }
 
     /// Standard output was closed by its reader.

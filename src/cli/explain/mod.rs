@@ -98,10 +98,16 @@ mod tests {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 read(&path, text);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                text.push_str(&std::fs::read_to_string(path).unwrap());
+            } else if is_production(&path) {
+                let source = std::fs::read_to_string(path).unwrap();
+                text.push_str(source.split("#[cfg(test)]\nmod tests {").next().unwrap());
             }
         }
+    }
+
+    fn is_production(path: &Path) -> bool {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.ends_with(".rs") && !name.ends_with("_test.rs") && name != "tests.rs"
     }
 
     #[test]

@@ -59,10 +59,11 @@ pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliEr
         fields: json!({ "policy": policy, "labels": labels }),
     };
     let must_be_new = args.write.if_match.is_none_or(|version| version == 0);
-    change.run(session).await.map_err(|error| match error.is(reasons::VERSION_CONFLICT) && must_be_new {
-        true => already_there(&args.scope, &error),
-        false => error,
-    })
+    let was_there = |error: &CliError| must_be_new && error.is(reasons::VERSION_CONFLICT);
+    change
+        .run(session)
+        .await
+        .map_err(|error| if was_there(&error) { already_there(&args.scope, &error) } else { error })
 }
 
 /// What the conflict of a scope that must not exist means.
