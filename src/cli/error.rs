@@ -44,7 +44,7 @@ impl CliError {
         Self::stated(reason.code, reason.name.into(), message.into())
     }
 
-    /// What a daemon has stated, for a reason that this version may not know.
+    /// With a code that need not be the reason's, for a reason that this version may not know.
     fn stated(code: Code, reason: Cow<'static, str>, message: String) -> Self {
         Self(Box::new(Body {
             exit: code.exit(),
@@ -68,7 +68,7 @@ impl CliError {
 
     /// Something on this machine failed: exit code 1.
     pub fn local(reason: Reason, message: impl Into<String>, source: &dyn std::error::Error) -> Self {
-        Self::new(reason, message).with_code(Code::Unknown).cause(chain(source))
+        Self::stated(Code::Unknown, reason.name.into(), message.into()).cause(chain(source))
     }
 
     /// Standard output was closed by its reader.

@@ -50,7 +50,8 @@ async fn daemons_that_replace_each_other_lose_nothing() -> Result<()> {
     }
     mesh.until_whole().await?;
     for node in &mesh.nodes {
-        let register = json!({"registerId": format!("of-{}", node.id()), "nodeId": node.id(), "name": "r", "advertise": true});
+        let id = format!("of-{}", node.id());
+        let register = json!({"registerId": id, "nodeId": node.id(), "name": "r", "advertise": true});
         node.api.post("/control/registers", &register).await?.ok()?;
     }
     let outcome = replace(&mut mesh, &programs).await;

@@ -1,7 +1,7 @@
 //! The reasons of all refusals: what each means and what to do about it, in one table for the daemon, which says them, and
 //! the command line, which explains them.
 
-use super::fault::Code;
+use crate::code::Code;
 
 /// Why something is refused or has failed: a stable word that a program can match, and what it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,9 +13,7 @@ use crate::cli::ops::list::took;
 use crate::cli::output::{Screen, View};
 use crate::cli::table::{Column, Layout, Moment, Table};
 
-/// The reason of a refusal to remove so many.
-const TOO_MANY: &str = reasons::REMOVES_TOO_MANY.name;
-/// What can be done about that.
+/// What can be done about a refusal to remove so many.
 pub const OVERRIDE: &str = "look at the plan with --dry-run; --yes removes them all the same";
 
 /// What is counted.
@@ -116,8 +114,9 @@ fn in_memory(waiting: String) -> CliError {
 /// Whether so much was to go, only when its turn came, that nothing was done.
 fn met_brake(operation: &Value) -> bool {
     let failures = items(operation, "failures").iter();
-    text(operation, "message").contains(TOO_MANY)
-        || failures.map(|failure| text(failure, "reason")).any(|reason| reason == TOO_MANY)
+    let too_many = reasons::REMOVES_TOO_MANY.name;
+    text(operation, "message").contains(too_many)
+        || failures.map(|failure| text(failure, "reason")).any(|reason| reason == too_many)
 }
 
 fn braked(operation: &Value) -> CliError {

@@ -189,14 +189,13 @@ fn tag_of(registers: &[pb::AvailableRegister], total: usize, stale: bool) -> Str
 fn refused(failure: &pb::ItemFailure) -> Fault {
     let pb::ItemFailure { register_id, reason, message } = failure;
     let message = format!("register `{register_id}` was not changed: {message}");
-    match reason.as_str() {
-        reason if reason == reasons::STORE_FULL.name => Fault::new(reasons::STORE_FULL, message)
-            .hint("make room where the store keeps its data, then try again"),
-        reason if reason == reasons::STORE_INCOMPATIBLE.name => {
-            Fault::new(reasons::STORE_INCOMPATIBLE, message)
-                .hint("docs/guides/storage-faults.md says how to mend a record")
-        }
-        _ => Fault::invalid(message),
+    let known = [
+        (reasons::STORE_FULL, "make room where the store keeps its data, then try again"),
+        (reasons::STORE_INCOMPATIBLE, "docs/guides/storage-faults.md says how to mend a record"),
+    ];
+    match known.into_iter().find(|(known, _)| known.name == reason) {
+        Some((known, hint)) => Fault::new(known, message).hint(hint),
+        None => Fault::invalid(message),
     }
 }
 
