@@ -12,6 +12,7 @@ use omnirelay::daemon::config::Config;
 use omnirelay::daemon::node::{Node, NodeSpec};
 use omnirelay::daemon::objects::peers::PEER;
 use omnirelay_store::{Commit, Pulse, RecordId, Store, Write};
+use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use prost::Message;
@@ -109,7 +110,7 @@ struct Bare(pb::GetPeerResponse);
 
 #[tonic::async_trait]
 impl PeerControlService for Bare {
-    type WatchStream = Empty<Result<pb::PeerEvent, Status>>;
+    type WatchStream = Empty<Result<Encoded<pb::PeerEvent>, Status>>;
 
     async fn get(&self, _: Request<pb::GetPeerRequest>) -> Result<Response<pb::GetPeerResponse>, Status> {
         Ok(Response::new(self.0.clone()))

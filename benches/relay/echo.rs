@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use anyhow::{Context, Result, bail};
 use futures_util::{Stream, StreamExt};
+use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::pb::aeroarc::agent::v1::agent_gateway_server::{AgentGateway, AgentGatewayServer};
 use omnirelay_wire::pb::aeroarc::agent::v1::{RegisterRequest, RegisterResponse, TelemetryFrame};
 use omnirelay_wire::pb::aeroarc::registry::v1 as registry;
@@ -79,7 +80,7 @@ fn through(raw: Raw) -> Result<Raw, Status> {
 
 #[tonic::async_trait]
 impl AeroRegistry for Echo {
-    type WatchStream = Answers<registry::WatchEvent>;
+    type WatchStream = Answers<Encoded<registry::WatchEvent>>;
 
     async fn heartbeat_agent(
         &self,

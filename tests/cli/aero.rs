@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::kept::Kept;
 use omnirelay_wire::pb::aeroarc::agent::v1::OperationContextCommandAck;
 use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Answer;
 use omnirelay_wire::pb::aeroarc::registry::v1::aero_registry_server::{AeroRegistry, AeroRegistryServer};
@@ -214,7 +214,7 @@ impl AeroRegistry for Serving {
         })
     }
 
-    type WatchStream = BoxStream<'static, Result<WatchEvent, Status>>;
+    type WatchStream = BoxStream<'static, Result<Encoded<WatchEvent>, Status>>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
@@ -226,7 +226,7 @@ impl AeroRegistry for Serving {
                 None => true,
             };
             events.extend(world.told.iter().filter(wanted).cloned());
-            let told = stream::iter(events.into_iter().map(Ok));
+            let told = stream::iter(events.into_iter().map(|event| Ok(event.into())));
             let stream: Self::WatchStream = match world.streams.is_empty() {
                 true => told.chain(stream::pending()).boxed(),
                 false => told.boxed(),
@@ -310,8 +310,8 @@ impl RelayControl for Serving {
 
     async fn set_operation_context(
         &self,
-        request: Request<Kept<SetOperationContextRequest>>,
-    ) -> Result<Response<Kept<SetOperationContextResponse>>, Status> {
+        request: Request<Encoded<SetOperationContextRequest>>,
+    ) -> Result<Response<Encoded<SetOperationContextResponse>>, Status> {
         let request = request.into_inner();
         let command = request.command.clone().unwrap_or_default();
         let context = command.context.unwrap_or_default();
@@ -325,8 +325,8 @@ impl RelayControl for Serving {
 
     async fn clear_operation_context(
         &self,
-        request: Request<Kept<ClearOperationContextRequest>>,
-    ) -> Result<Response<Kept<ClearOperationContextResponse>>, Status> {
+        request: Request<Encoded<ClearOperationContextRequest>>,
+    ) -> Result<Response<Encoded<ClearOperationContextResponse>>, Status> {
         let request = request.into_inner();
         let command = request.command.clone().unwrap_or_default();
         let asked = format!("clear {} {} {}", request.agent_id, command.flight_id, command.command_id);

@@ -1,6 +1,7 @@
 //! AeroRegistry.Watch.
 
 use anyhow::{Context, Result, ensure};
+use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::pb::aeroarc::registry::v1::watch_event::{Object as What, Type};
 use omnirelay_wire::pb::aeroarc::registry::v1::watch_request::Object as Asked;
 use omnirelay_wire::pb::aeroarc::registry::v1::{WatchEvent, WatchRequest};
@@ -17,7 +18,7 @@ on_both! {
     a_watch_tells_what_it_was_asked_for
 }
 
-pub struct Watching(Streaming<WatchEvent>);
+pub struct Watching(Streaming<Encoded<WatchEvent>>);
 
 impl Watching {
     pub async fn begin(registry: &Registry, request: WatchRequest) -> Result<Self> {
@@ -28,7 +29,7 @@ impl Watching {
     pub async fn next(&mut self) -> Result<(Type, String, String)> {
         loop {
             let event = tokio::time::timeout(PATIENCE, self.0.message()).await.context("no event")??;
-            let event = event.context("the watch ended")?;
+            let event = event.context("the watch ended")?.into_message();
             let what = match &event.object {
                 Some(What::Relay(relay)) => relay.relay_id.clone(),
                 Some(What::Placement(placement)) => {

@@ -16,6 +16,7 @@ use omnirelay_fixture::fixture::v1::{
     CountRequest, CountResponse, EchoRequest, EchoResponse, FollowResponse, Inner, Numbers, OfferRequest,
     OfferResponse, PutRequest, PutResponse, ScopeRequest, ScopeResponse,
 };
+use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::raw::Raw;
 use omnirelay_wire::reasons::Reason;
@@ -162,14 +163,14 @@ impl FixtureService for Operations {
         Ok(response)
     }
 
-    type FollowOffersStream = Pin<Box<dyn Stream<Item = Result<OfferResponse, Status>> + Send>>;
+    type FollowOffersStream = Pin<Box<dyn Stream<Item = Result<Encoded<OfferResponse>, Status>> + Send>>;
 
     async fn follow_offers(
         &self,
         request: Request<OfferRequest>,
     ) -> Result<Response<Self::FollowOffersStream>, Status> {
         let answer = offered(request.into_inner());
-        Ok(Response::new(Box::pin(futures_util::stream::iter([Ok(answer)]))))
+        Ok(Response::new(Box::pin(futures_util::stream::iter([Ok(answer.into())]))))
     }
 
     type TalkStream = Pin<Box<dyn Stream<Item = Result<Raw, Status>> + Send>>;
@@ -201,7 +202,7 @@ impl FixtureService for Operations {
         Ok(Response::new(offered(request.into_inner())))
     }
 
-    type FollowStream = Pin<Box<dyn Stream<Item = Result<FollowResponse, Status>> + Send>>;
+    type FollowStream = Pin<Box<dyn Stream<Item = Result<Encoded<FollowResponse>, Status>> + Send>>;
 
     /// Counts from after `since` to `up_to`, then fails with `fail_with` unless that is empty.
     async fn follow(&self, request: Request<CountRequest>) -> Result<Response<Self::FollowStream>, Status> {
@@ -210,16 +211,17 @@ impl FixtureService for Operations {
         let numbers = request.since.parse().unwrap_or(0) + 1..=request.up_to;
         let messages = numbers.map(move |number| {
             let inner = Inner { text: protocol.clone(), big: number.into() };
-            Ok(FollowResponse {
+            let message = FollowResponse {
                 cursor: if number % 4 == 0 { String::new() } else { number.to_string() },
                 inner: (number % 2 == 1).then_some(inner),
-            })
+            };
+            Ok(message.into())
         });
         let failed = (!request.fail_with.is_empty()).then(|| Err(Status::unavailable(request.fail_with)));
         Ok(Response::new(Box::pin(futures_util::stream::iter(messages.chain(failed)))))
     }
 
-    type CountStream = Pin<Box<dyn Stream<Item = Result<CountResponse, Status>> + Send>>;
+    type CountStream = Pin<Box<dyn Stream<Item = Result<Encoded<CountResponse>, Status>> + Send>>;
 
     /// Counts from after `since` to `up_to`, then ends as `fail_with` says: with its error, in a panic, or
     /// (`hang`) not at all. `up_to` 0 with `refuse` fails before the stream begins.
@@ -238,7 +240,7 @@ impl FixtureService for Operations {
                 if number <= request.up_to {
                     produced.fetch_add(1, Ordering::SeqCst);
                     let message = CountResponse { number, cursor: number.to_string() };
-                    return Some((Ok(message), (number + 1, open)));
+                    return Some((Ok(message.into()), (number + 1, open)));
                 }
                 match request.fail_with.as_str() {
                     "" => None,

@@ -196,7 +196,7 @@ async fn an_operation_is_told_what_its_call_came_by() {
     assert_eq!(grpc.get_scope(scope).await.unwrap().into_inner().protocol, "grpc");
     let request = CountRequest { up_to: 1, ..CountRequest::default() };
     let first = grpc.follow(request).await.unwrap().into_inner().message().await.unwrap().unwrap();
-    assert_eq!(first.inner.unwrap().text, "grpc");
+    assert_eq!(first.into_message().inner.unwrap().text, "grpc");
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ async fn one_field_of_a_message_is_the_data_and_another_the_id() {
     let request = CountRequest { up_to: 4, ..CountRequest::default() };
     let stream = served.grpc().await.follow(request).await.unwrap().into_inner();
     let whole: Vec<_> = stream
-        .map(|message| message.unwrap())
+        .map(|message| message.unwrap().into_message())
         .map(|message| (message.cursor, message.inner.map(|inner| inner.big)))
         .collect()
         .await;

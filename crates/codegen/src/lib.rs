@@ -1,5 +1,6 @@
 //! Generates the messages, their JSON mapping, the services and the method table from protos.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -60,9 +61,9 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
     let timestamp = format!("{}::timestamp::Timestamp", family.wire);
     let set = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
     let mut services = tonic_prost_build::configure();
-    for message in PASSED_ON.iter().flat_map(|(_, messages)| messages) {
-        let kept = format!("{}::kept::Kept<{}>", family.wire, rust_path(family.module, message));
-        services = services.extern_path(kept_name(message), kept);
+    for message in encoded_messages(&set) {
+        let encoded = format!("{}::encoded::Encoded<{}>", family.wire, rust_path(family.module, message));
+        services = services.extern_path(encoded_name(message), encoded);
     }
     services
         .out_dir(out)
@@ -73,7 +74,7 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
         .extern_path(RAW, format!("{}::raw::Raw", family.wire))
         .bytes(".aeroarc.agent")
         .btree_map(".")
-        .compile_fds(with_kept_calls(with_raw_streams(set.clone())))?;
+        .compile_fds(with_encoded_messages(with_raw_streams(set.clone())))?;
     pbjson_build::Builder::new()
         .register_descriptors(&encoded)?
         .out_dir(out)
@@ -103,30 +104,40 @@ fn with_raw_streams(mut set: prost_types::FileDescriptorSet) -> prost_types::Fil
     set
 }
 
-/// The methods that pass on what they are given and what is answered, and their messages.
-const PASSED_ON: [(&str, [&str; 2]); 2] = [
-    (
-        "SetOperationContext",
-        [".aeroarc.relay.v1.SetOperationContextRequest", ".aeroarc.relay.v1.SetOperationContextResponse"],
-    ),
-    (
-        "ClearOperationContext",
-        [".aeroarc.relay.v1.ClearOperationContextRequest", ".aeroarc.relay.v1.ClearOperationContextResponse"],
-    ),
-];
+/// The methods that pass on what they are given and what is answered.
+const PASSED_ON: [&str; 2] = ["SetOperationContext", "ClearOperationContext"];
 
-/// Stands for a message with all that came with it.
-fn kept_name(message: &str) -> String {
-    format!(".omnirelay.wire.kept{message}")
+/// Stands for a message beside its bytes.
+fn encoded_name(message: &str) -> String {
+    format!(".omnirelay.wire.encoded{message}")
 }
 
-/// The same services, but that methods which pass messages on get and give them with what later versions put into them.
-fn with_kept_calls(mut set: prost_types::FileDescriptorSet) -> prost_types::FileDescriptorSet {
+/// Whether a method gets its message with its bytes, and whether it gives its messages so: what is passed on, as later
+/// versions may have put more into it, and events, which are encoded once for all who watch.
+fn encoded_ends(method: &prost_types::MethodDescriptorProto) -> (bool, bool) {
+    let passed_on = PASSED_ON.contains(&method.name());
+    (passed_on, passed_on || (method.server_streaming() && !method.client_streaming()))
+}
+
+fn encoded_messages(set: &prost_types::FileDescriptorSet) -> BTreeSet<&str> {
+    let methods = set.file.iter().flat_map(|file| &file.service).flat_map(|service| &service.method);
+    let ends = methods.flat_map(|method| {
+        let (input, output) = encoded_ends(method);
+        [input.then(|| method.input_type()), output.then(|| method.output_type())]
+    });
+    ends.flatten().collect()
+}
+
+/// The same services, with the messages that are given with their bytes.
+fn with_encoded_messages(mut set: prost_types::FileDescriptorSet) -> prost_types::FileDescriptorSet {
     let services = set.file.iter_mut().flat_map(|file| &mut file.service);
     for method in services.flat_map(|service| &mut service.method) {
-        if let Some((_, [request, response])) = PASSED_ON.iter().find(|(name, _)| *name == method.name()) {
-            method.input_type = Some(kept_name(request));
-            method.output_type = Some(kept_name(response));
+        let (input, output) = encoded_ends(method);
+        if input {
+            method.input_type = Some(encoded_name(method.input_type()));
+        }
+        if output {
+            method.output_type = Some(encoded_name(method.output_type()));
         }
     }
     set

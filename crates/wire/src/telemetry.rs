@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost::{DecodeError, Message};
 
-use super::kept::Kept;
+use super::encoded::Encoded;
 use super::pb::aeroarc::agent::v1 as pb;
 use super::raw::Raw;
 use pb::relay_stream_message::Payload as Answered;
@@ -34,13 +34,17 @@ impl Shape {
 
 /// One message of an agent.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every message is a frame, which a box would cost an allocation"
+)]
 pub enum FromAgent {
     Frame {
         frame: pb::TelemetryFrame,
         /// The bytes of the frame alone.
         raw: Bytes,
     },
-    CommandAck(Kept<pb::OperationContextCommandAck>),
+    CommandAck(Encoded<pb::OperationContextCommandAck>),
     /// Something newer than this relay.
     Unknown,
 }
@@ -78,8 +82,8 @@ impl Shape {
 }
 
 /// A command, as it came, which only agents with envelopes can read. `number` is that of its field.
-pub fn command_to_agent<C>(number: u32, command: &Kept<C>) -> Raw {
-    Raw(Kept::around(pb::RelayStreamMessage::default(), number, command).bytes().clone())
+pub fn command_to_agent<C>(number: u32, command: &Encoded<C>) -> Raw {
+    Raw(Encoded::around(pb::RelayStreamMessage::default(), number, command).bytes().clone())
 }
 
 fn to_agent(payload: Answered) -> Raw {
@@ -110,7 +114,7 @@ fn read_envelope(message: &Bytes) -> Result<FromAgent, Garbled> {
         return Ok(FromAgent::Frame { frame, raw });
     }
     if let Some(ack) = only_field(2, message) {
-        return Ok(FromAgent::CommandAck(Kept::read(ack).map_err(Garbled::Undecodable)?));
+        return Ok(FromAgent::CommandAck(Encoded::read(ack).map_err(Garbled::Undecodable)?));
     }
     refuse_other(Shape::Envelope, message)?;
     Ok(FromAgent::Unknown)

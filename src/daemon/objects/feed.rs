@@ -9,24 +9,29 @@ use std::sync::Arc;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use omnirelay_store::Kind;
+use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::{Timestamp, timestamp};
+use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
+use self::recent::{EventId, Recent};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
 use crate::daemon::registry::watch::{ResetReason, Step, Watch, WatchEvent};
 use crate::daemon::registry::{Registry, parse_cursor};
 
+mod recent;
+
 /// The stream of a service.
-pub type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub type Events<T> = Pin<Box<dyn Stream<Item = Result<Encoded<T>, Status>> + Send>>;
 
 /// What a noun makes of the log for those who watch it.
 pub trait Noun: Send + 'static {
     /// What they are sent.
-    type Event: Send + 'static;
+    type Event: Message + 'static;
 
     /// The event that tells of something; `None`: it is not for them.
     fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event>;
@@ -108,28 +113,39 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// The watches of a noun, of which so many are served at once.
-pub struct Watches {
-    registry: Arc<Registry>,
-    places: Arc<Semaphore>,
-}
+/// The places of those who watch, of which there are so many.
+pub struct Places(Arc<Semaphore>);
 
-impl Watches {
-    /// At most so many.
-    pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
-        Self { registry, places: Arc::new(Semaphore::new(watches_max)) }
+impl Places {
+    /// At most so many watches are served at once.
+    pub fn new(watches_max: usize) -> Self {
+        Self(Arc::new(Semaphore::new(watches_max)))
     }
 
     /// A place for one more; it is free again when it is dropped.
     ///
     /// # Errors
     /// `TOO_MANY_WATCHES` when there is none.
-    pub fn place(&self) -> Result<OwnedSemaphorePermit, Fault> {
-        self.places.clone().try_acquire_owned().map_err(|_| {
+    pub fn take(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        self.0.clone().try_acquire_owned().map_err(|_| {
             let message = "this daemon serves as many watches as it may";
             Fault::new(reasons::TOO_MANY_WATCHES, message)
                 .hint("watch on another daemon, or close watches that nobody reads")
         })
+    }
+}
+
+/// The watches of a noun, by what they are sent.
+pub struct Watches<E> {
+    registry: Arc<Registry>,
+    pub places: Places,
+    recent: Arc<Recent<E>>,
+}
+
+impl<E: Message + 'static> Watches<E> {
+    /// At most so many are served at once.
+    pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
+        Self { registry, places: Places::new(watches_max), recent: Arc::default() }
     }
 
     /// Begins to watch what `filter` lets through of these kinds, behind the cursor `since`; with a snapshot of each
@@ -142,31 +158,33 @@ impl Watches {
         kinds: impl Into<Vec<Kind>>,
         filter: impl Fn(&ViewRecord) -> bool + Send + Sync + 'static,
         since: &str,
-    ) -> Result<Begun, Fault> {
+    ) -> Result<Begun<E>, Fault> {
         let since = parse_cursor(since)?;
-        let place = self.place()?;
+        let place = self.places.take()?;
         self.registry.ready_for("").await?;
         let watch = Watch::begin_all(self.registry.clone(), kinds.into(), Box::new(filter), since);
-        Ok(Begun { watch, place })
+        Ok(Begun { watch, recent: self.recent.clone(), place })
     }
 }
 
 /// A watch that has begun.
-pub struct Begun {
+pub struct Begun<E> {
     watch: Watch,
+    recent: Arc<Recent<E>>,
     place: OwnedSemaphorePermit,
 }
 
-impl Begun {
+impl<E> Begun<E> {
     /// What it tells of a noun.
-    pub fn of<N: Noun>(self, noun: N) -> Feed<N> {
-        Feed { watch: self.watch.with_parts(N::parts), noun, _place: self.place }
+    pub fn of<N: Noun<Event = E>>(self, noun: N) -> Feed<N> {
+        Feed { watch: self.watch.with_parts(N::parts), recent: self.recent, noun, _place: self.place }
     }
 }
 
 /// A watch being served; its place is free again when it is dropped.
-pub struct Feed<N> {
+pub struct Feed<N: Noun> {
     watch: Watch,
+    recent: Arc<Recent<N::Event>>,
     noun: N,
     _place: OwnedSemaphorePermit,
 }
@@ -174,13 +192,20 @@ pub struct Feed<N> {
 impl<N: Noun> Feed<N> {
     /// Its events; never ends.
     pub fn events(self) -> Events<N::Event> {
-        self.events_as(Some)
+        self.map(Some)
     }
 
     /// Its events in another shape; those that are none in it are left out.
-    pub fn events_as<T: Send + 'static>(
+    pub fn events_as<T: Message + 'static>(
         self,
-        shape: impl FnMut(N::Event) -> Option<T> + Send + 'static,
+        mut shape: impl FnMut(&N::Event) -> Option<T> + Send + 'static,
+    ) -> Events<T> {
+        self.map(move |event| shape(&event).map(Encoded::from))
+    }
+
+    fn map<T: Message + 'static>(
+        self,
+        shape: impl FnMut(Encoded<N::Event>) -> Option<Encoded<T>> + Send + 'static,
     ) -> Events<T> {
         Box::pin(unfold((self, shape), |(mut feed, mut shape)| async {
             loop {
@@ -192,17 +217,23 @@ impl<N: Noun> Feed<N> {
     }
 
     /// The next event.
-    async fn next(&mut self) -> N::Event {
+    async fn next(&mut self) -> Encoded<N::Event> {
         loop {
             if !self.watch.has_more() {
                 self.noun.begin_look();
             }
             let told = self.watch.next().await;
             let (frame, shown) = framed(&told);
-            if let Some(step) = shown.step() {
-                self.noun.settled(step).await;
-            }
-            if let Some(event) = self.noun.event(frame, shown) {
+            let event = match shown.step() {
+                None => self.noun.event(frame, shown).map(Encoded::from),
+                Some(step) => {
+                    self.noun.settled(step).await;
+                    let id = EventId::of(frame.name, step);
+                    let noun = &mut self.noun;
+                    self.recent.get_or_make(id, || noun.event(frame, shown).map(Encoded::from))
+                }
+            };
+            if let Some(event) = event {
                 return event;
             }
         }

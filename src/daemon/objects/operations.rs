@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status};
 use tracing::warn;
 
-use super::feed::{Events, Watches};
+use super::feed::{Events, Places};
 use super::{Envelope, SCHEMA_VERSION, caller, check_reason};
 use crate::daemon::operations::{Cancelled, Followed, Operations, has_ended};
 use crate::daemon::registry::Registry;
@@ -24,13 +24,13 @@ use pb::operation_service_server::OperationService;
 pub struct OperationCalls {
     registry: Arc<Registry>,
     operations: Arc<Operations>,
-    watches: Watches,
+    places: Places,
 }
 
 impl OperationCalls {
     /// At most `watches_max` watches are served at once.
     pub fn new(registry: Arc<Registry>, operations: Arc<Operations>, watches_max: usize) -> Self {
-        Self { watches: Watches::new(registry.clone(), watches_max), registry, operations }
+        Self { registry, operations, places: Places::new(watches_max) }
     }
 
     async fn cancel_one(
@@ -73,11 +73,11 @@ impl OperationCalls {
 
     fn begin_watch(&self, id: &str) -> Result<Events<pb::OperationEvent>, Fault> {
         let followed = self.operations.follow(id).ok_or_else(|| not_found(id))?;
-        let place = self.watches.place()?;
+        let place = self.places.take()?;
         let following = Following { followed, told: Told::Nothing, _place: place };
         let events = unfold(following, |mut following| async move {
             let event = following.next().await?;
-            Some((Ok(event), following))
+            Some((Ok(event.into()), following))
         });
         Ok(Box::pin(events))
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::kept::Kept;
 use omnirelay_wire::pb::aeroarc::agent::v1 as pb;
 use omnirelay_wire::raw::Raw;
 use omnirelay_wire::reasons;
@@ -55,13 +55,13 @@ impl Command {
 
 type Answers = watch::Receiver<Option<Answer>>;
 /// What an agent answers, with what it says beyond what is understood here.
-pub type Answer = Kept<pb::OperationContextCommandAck>;
+pub type Answer = Encoded<pb::OperationContextCommandAck>;
 
 /// What an agent is commanded.
 #[derive(Clone, Debug)]
 pub enum Order {
-    Set(Kept<pb::SetOperationContextCommand>),
-    Clear(Kept<pb::ClearOperationContextCommand>),
+    Set(Encoded<pb::SetOperationContextCommand>),
+    Clear(Encoded<pb::ClearOperationContextCommand>),
 }
 
 impl Order {

@@ -216,16 +216,16 @@ async fn what_is_not_understood_of_an_answer_is_kept_in_bounds() {
         let (stream, mut orders) = rig.connect(Some(Shape::Envelope));
         let (command_id, status) = ("c1".to_owned(), Status::Rejected.into());
         let known = pb::OperationContextCommandAck { command_id, status, ..Default::default() };
-        let later = Kept::around(
+        let later = Encoded::around(
             known.clone(),
             9,
-            &Kept::<pb::TelemetryAck>::from(pb::TelemetryAck {
+            &Encoded::<pb::TelemetryAck>::from(pb::TelemetryAck {
                 error: "x".repeat(length),
                 ..Default::default()
             }),
         );
-        let known = Kept::from(known);
-        let ack = Kept::read([known.bytes().clone(), later.bytes().clone()].concat().into()).unwrap();
+        let known = Encoded::from(known);
+        let ack = Encoded::read([known.bytes().clone(), later.bytes().clone()].concat().into()).unwrap();
         let agent = async {
             orders.commands.recv().await.unwrap();
             rig.commands.note(&stream, ack);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use omnirelay_core::names::check_id;
 use omnirelay_core::text::chain;
+use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::kept::Kept;
 use omnirelay_wire::pb::aeroarc::agent::v1 as agent_pb;
 use omnirelay_wire::pb::aeroarc::relay::v1 as pb;
 use omnirelay_wire::reasons;
@@ -112,12 +112,12 @@ impl pb::relay_control_server::RelayControl for Control {
 
     async fn set_operation_context(
         &self,
-        request: Request<Kept<pb::SetOperationContextRequest>>,
-    ) -> Result<Response<Kept<pb::SetOperationContextResponse>>, Status> {
+        request: Request<Encoded<pb::SetOperationContextRequest>>,
+    ) -> Result<Response<Encoded<pb::SetOperationContextResponse>>, Status> {
         let caller = objects::caller(&request)?;
         let request = request.into_inner();
         named("agent_id", &request.agent_id)?;
-        let command: Kept<agent_pb::SetOperationContextCommand> = command_of(&request)?;
+        let command: Encoded<agent_pb::SetOperationContextCommand> = command_of(&request)?;
         named("command.command_id", &command.command_id)?;
         let context = command.context.clone().unwrap_or_default();
         said("command.context.flight_id", &context.flight_id)?;
@@ -127,27 +127,27 @@ impl pb::relay_control_server::RelayControl for Control {
         }
         let result = self.command(caller, request.agent_id.clone(), Order::Set(command)).await?;
         let response = pb::SetOperationContextResponse { result: Some((*result).clone()) };
-        Ok(Response::new(Kept::around(response, RESULT_FIELD, &result)))
+        Ok(Response::new(Encoded::around(response, RESULT_FIELD, &result)))
     }
 
     async fn clear_operation_context(
         &self,
-        request: Request<Kept<pb::ClearOperationContextRequest>>,
-    ) -> Result<Response<Kept<pb::ClearOperationContextResponse>>, Status> {
+        request: Request<Encoded<pb::ClearOperationContextRequest>>,
+    ) -> Result<Response<Encoded<pb::ClearOperationContextResponse>>, Status> {
         let caller = objects::caller(&request)?;
         let request = request.into_inner();
         named("agent_id", &request.agent_id)?;
-        let command: Kept<agent_pb::ClearOperationContextCommand> = command_of(&request)?;
+        let command: Encoded<agent_pb::ClearOperationContextCommand> = command_of(&request)?;
         named("command.command_id", &command.command_id)?;
         said("command.flight_id", &command.flight_id)?;
         let result = self.command(caller, request.agent_id.clone(), Order::Clear(command)).await?;
         let response = pb::ClearOperationContextResponse { result: Some((*result).clone()) };
-        Ok(Response::new(Kept::around(response, RESULT_FIELD, &result)))
+        Ok(Response::new(Encoded::around(response, RESULT_FIELD, &result)))
     }
 }
 
 /// The command of a request, with what it says beyond what is understood here.
-fn command_of<R, C>(request: &Kept<R>) -> Result<Kept<C>, Fault>
+fn command_of<R, C>(request: &Encoded<R>) -> Result<Encoded<C>, Fault>
 where
     R: Message + Default,
     C: Message + Default,

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use omnirelay_core::names::check_id;
+use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::kept::Kept;
 use omnirelay_wire::pb::aeroarc::agent::v1 as pb;
 use omnirelay_wire::raw::Raw;
 use omnirelay_wire::reasons;
@@ -72,7 +72,7 @@ pub struct IntakeSettings {
 
 /// Hears what agents answer to commands.
 pub trait CommandAcks: Send + Sync {
-    fn note(&self, stream: &Stream, ack: Kept<pb::OperationContextCommandAck>);
+    fn note(&self, stream: &Stream, ack: Encoded<pb::OperationContextCommandAck>);
 }
 
 /// What a stream is answered.

@@ -18,12 +18,12 @@ async fn a_list_says_what_is_sealed_and_where_to_go_on() {
     let watch = pb::WatchAuditRecordsRequest { since: list.cursor, ..Default::default() };
     let mut events = a.audit.watch(called(watch)).await.unwrap().into_inner();
     a.act(3).await;
-    let event = events.next().await.unwrap().unwrap();
+    let event = events.next().await.unwrap().unwrap().into_message();
     assert_eq!((event.r#type(), event.record.unwrap().actor.as_str()), (Type::Added, "alice"));
     // What was removed is not shown as an empty record.
     let gone = place.all(AUDIT).await[0].id.clone();
     place.write(vec![Write::Delete { id: gone.clone() }]).await;
-    let event = events.next().await.unwrap().unwrap();
+    let event = events.next().await.unwrap().unwrap().into_message();
     assert_eq!((event.r#type(), event.record.unwrap().record_id), (Type::Removed, gone.key));
     let list = a.audit.list(called(pb::ListAuditRecordsRequest::default())).await.unwrap().into_inner();
     assert_eq!(list.records.len(), 2);
@@ -41,7 +41,7 @@ async fn a_watch_without_a_cursor_begins_with_where_it_stands_and_filters() {
         assert_eq!(events.next().await.unwrap().unwrap().r#type(), Type::Synced);
     }
     a.act(1).await;
-    let event = all.next().await.unwrap().unwrap();
+    let event = all.next().await.unwrap().unwrap().into_message();
     assert_eq!(event.record.unwrap().action, "peers.label");
     assert_eq!(none.next().await.unwrap().unwrap().r#type(), Type::Progress);
 }
@@ -70,7 +70,7 @@ async fn an_export_waits_for_the_next_seal_and_holds_everything() {
     a.act(9).await;
     let export = |since| pb::ExportAuditRequest { since, ..Default::default() };
     let items = a.audit.export(called(export(None))).await.unwrap().into_inner();
-    let items: Vec<Item> = items.map(|item| item.unwrap().item.unwrap()).collect().await;
+    let items: Vec<Item> = items.map(|item| item.unwrap().into_message().item.unwrap()).collect().await;
     let Item::Head(head) = &items[0] else { panic!("{:?}", items[0]) };
     assert!(head.complete && head.sealed);
     let seals = items.iter().filter(|item| matches!(item, Item::Seal(_))).count();
@@ -80,7 +80,7 @@ async fn an_export_waits_for_the_next_seal_and_holds_everything() {
     let later = Millis(1_795_000_000_000).after(Duration::from_secs(3));
     let since = crate::daemon::objects::timestamp(later);
     let items = a.audit.export(called(export(Some(since)))).await.unwrap().into_inner();
-    let items: Vec<Item> = items.map(|item| item.unwrap().item.unwrap()).collect().await;
+    let items: Vec<Item> = items.map(|item| item.unwrap().into_message().item.unwrap()).collect().await;
     let records = items.iter().filter(|item| matches!(item, Item::Record(_))).count();
     assert!(matches!(&items[0], Item::Head(head) if !head.complete));
     assert_eq!(records, 1);

@@ -47,7 +47,7 @@ pub fn parts(id: &RecordId) -> Option<(&str, &str, &str)> {
 pub struct Advertisements {
     pool: Arc<Pool>,
     resync: Arc<Resync>,
-    watches: Watches,
+    watches: Watches<pb::AdvertisementEvent>,
 }
 
 impl Advertisements {

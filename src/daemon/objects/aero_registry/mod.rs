@@ -44,7 +44,7 @@ struct Parts {
     registry: Arc<Registry>,
     relays: Relays,
     agents: Agents,
-    watches: Watches,
+    watches: Watches<pb::WatchEvent>,
     grace: Duration,
 }
 

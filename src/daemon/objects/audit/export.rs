@@ -45,7 +45,7 @@ impl Export {
     /// # Errors
     /// When the store does not answer, or too many are served.
     pub async fn begin(audit: &Audit, asked: pb::ExportAuditRequest) -> Result<Self, Fault> {
-        let place = audit.watches.place()?;
+        let place = audit.watches.places.take()?;
         let registry = audit.registry.clone();
         registry.ready_for("").await?;
         let (store, own) = (registry.store(), registry.node_id());

@@ -11,6 +11,7 @@ use futures_util::stream::unfold;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{KEY_BYTES_MAX, PAGE_MAX, Record, StoreError};
+use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::reasons;
@@ -43,7 +44,7 @@ const EXAMINED_MAX: usize = 4 * PAGE_MAX;
 pub struct Audit {
     registry: Arc<Registry>,
     heads: Arc<Heads>,
-    watches: Watches,
+    watches: Watches<pb::AuditEvent>,
     /// Checks go over the whole trail: one at a time, the others wait.
     checks: Semaphore,
 }
@@ -247,7 +248,7 @@ impl AuditService for Audit {
         let export = Export::begin(self, request.into_inner()).await?;
         let items = unfold(export, |mut export| async move {
             let item = export.next().await.transpose()?;
-            Some((item.map_err(Status::from), export))
+            Some((item.map(Encoded::from).map_err(Status::from), export))
         });
         Ok(Response::new(Box::pin(items)))
     }

@@ -41,7 +41,7 @@ pub const RUNBOOK: &str = "docs/runbooks/leadership.md";
 /// Serves `LeadershipControlService` from a registry.
 pub struct Leaders {
     registry: Arc<Registry>,
-    watches: Watches,
+    watches: Watches<pb::LeaderEvent>,
     /// Of lines about streams, of which a caller may open as many as it likes one after the other.
     told: LogLimiter,
 }

@@ -199,11 +199,11 @@ fn gone(shown: pb::Leadership) -> pb::Leadership {
 ///
 /// A snapshot tells of scopes without a leader only where it comes in the place of what was told before: whoever
 /// listens may believe in leaders that are none.
-fn notices() -> impl FnMut(pb::LeaderEvent) -> Option<pb::LeadershipNotice> {
+fn notices() -> impl FnMut(&pb::LeaderEvent) -> Option<pb::LeadershipNotice> {
     let mut told_before = false;
     move |event| {
         told_before |= event.r#type() == Type::Reset;
-        notice(&event, told_before)
+        notice(event, told_before)
     }
 }
 

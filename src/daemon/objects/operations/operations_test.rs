@@ -88,7 +88,7 @@ async fn a_watch_ends_with_the_operation() {
     };
     let mut events = watch().await.unwrap();
     let mut next = async || {
-        let event = events.next().await?.unwrap();
+        let event = events.next().await?.unwrap().into_message();
         Some((event.r#type(), event.operation.unwrap().done))
     };
     assert_eq!(next().await, Some((Type::Snapshot, 0)));

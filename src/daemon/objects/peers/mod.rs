@@ -46,7 +46,7 @@ const AHEAD_MS: u64 = 500;
 /// Serves `PeerControlService` from a registry.
 pub struct Peers {
     registry: Arc<Registry>,
-    watches: Watches,
+    watches: Watches<pb::PeerEvent>,
 }
 
 impl Peers {

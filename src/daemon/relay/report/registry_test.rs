@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -35,7 +36,7 @@ impl Service {
 
 #[async_trait]
 impl AeroRegistry for Service {
-    type WatchStream = BoxStream<pb::WatchEvent>;
+    type WatchStream = BoxStream<Encoded<pb::WatchEvent>>;
 
     async fn register_relay(
         &self,

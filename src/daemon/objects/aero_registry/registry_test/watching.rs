@@ -26,7 +26,7 @@ async fn next(events: &mut Events<pb::WatchEvent>, count: usize) -> (Vec<String>
     for _ in 0..count {
         let event = tokio::time::timeout(SECOND * 60, events.next()).await.unwrap().unwrap().unwrap();
         lines.push(line(&event));
-        cursor = event.cursor;
+        cursor = event.into_message().cursor;
     }
     (lines, cursor)
 }
@@ -179,7 +179,7 @@ async fn agents_are_counted_once_for_a_snapshot_and_anew_for_what_comes_later() 
     a.relay("s").await;
     let asked = pb::WatchRequest { object: vec![Asked::Relays.into()], ..Default::default() };
     let mut events = watch(&a, asked).await;
-    let held = async |events: &mut Events<pb::WatchEvent>| match events.next().await.unwrap().unwrap().object
+    let held = async |events: &mut Events<pb::WatchEvent>| match &events.next().await.unwrap().unwrap().object
     {
         Some(Object::Relay(relay)) => Some(relay.agents),
         _ => None,

@@ -10,9 +10,9 @@ async fn watch(daemon: &Daemon, since: &str) -> Watched {
     daemon.leaders.watch(called(request, |_| {})).await.unwrap().into_inner()
 }
 
-async fn next<T>(events: &mut Events<T>) -> T {
+async fn next<T: Clone>(events: &mut Events<T>) -> T {
     let event = tokio::time::timeout(Duration::from_secs(60), events.next()).await.expect("an event");
-    event.unwrap().unwrap()
+    event.unwrap().unwrap().into_message()
 }
 
 fn tenure_of(event: &pb::LeaderEvent) -> (&str, i64) {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use omnirelay_store::*;
+use prost::Message as _;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};

@@ -131,3 +131,35 @@ async fn watches_are_bounded_in_number() {
     held.pop();
     a.peers.watch(called(pb::WatchPeersRequest::default(), |_| {})).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_encoded_once_for_all_watchers_of_a_filter() {
+    let store = store();
+    let (a, _b) = (joined(&store, "a").await, joined(&store, "b").await);
+    let since = a.registry.view().list(&PEER).cursor.to_string();
+    let watch = async |node_id: &str| {
+        let node_id = Some(node_id.to_owned()).filter(|id| !id.is_empty()).into_iter().collect();
+        let asked = pb::WatchPeersRequest { since: since.clone(), node_id, ..Default::default() };
+        a.peers.watch(called(asked, |_| {})).await.unwrap().into_inner()
+    };
+    let (mut one, mut other) = (watch("").await, watch("").await);
+    // To these two the one commit behind the cursor has the same cursors, and is not the same.
+    let (mut of_a, mut of_b) = (watch("a").await, watch("b").await);
+    let writes = ["a", "b"].map(|id| {
+        let mut value = PeerValue::clone(&a.registry.view().get(&peer_id(id)).unwrap().value().unwrap());
+        value.cordoned = true;
+        Write::Put { id: peer_id(id), value: value.encode_to_vec().into(), group: None }
+    });
+    let epoch = a.registry.view().head().epoch;
+    store.commit(Commit { epoch, writes: writes.into(), ..Commit::default() }).await.unwrap();
+
+    for node_id in ["a", "b"] {
+        let (first, second) = (one.next().await.unwrap().unwrap(), other.next().await.unwrap().unwrap());
+        assert_eq!(first.peer.as_ref().unwrap().node_id, node_id);
+        assert!(std::ptr::eq(first.bytes().as_ptr(), second.bytes().as_ptr()), "encoded twice: {node_id}");
+        assert_eq!(pb::PeerEvent::decode(first.bytes().clone()).unwrap(), *first);
+    }
+    let (of_a, of_b) = (of_a.next().await.unwrap().unwrap(), of_b.next().await.unwrap().unwrap());
+    assert_eq!((&of_a.cursor, &of_a.prev_cursor), (&of_b.cursor, &of_b.prev_cursor));
+    assert_eq!([of_a, of_b].map(|event| event.into_message().peer.unwrap().node_id), ["a", "b"]);
+}

@@ -1,6 +1,8 @@
-//! A message with all that came with it, for what is passed on: what later versions add to it goes on as it came.
+//! An encoded message: what is passed on as it came, with what later versions add to it, and what is encoded once for
+//! all who are sent it.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::encoding::{
@@ -8,36 +10,56 @@ use prost::encoding::{
 };
 use prost::{DecodeError, Message};
 
-/// A message, and the bytes that it was read from, fields without a name here among them.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Kept<M> {
-    message: M,
+/// A message and its bytes; if it was read from them, with the fields that have no name here. A clone shares both.
+#[derive(Debug, Default, PartialEq)]
+pub struct Encoded<M> {
+    message: Arc<M>,
     bytes: Bytes,
 }
 
-impl<M: Message + Default> Kept<M> {
+impl<M> Clone for Encoded<M> {
+    fn clone(&self) -> Self {
+        Self { message: self.message.clone(), bytes: self.bytes.clone() }
+    }
+}
+
+impl<M> Encoded<M> {
+    /// As it came, or goes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl<M: Clone> Encoded<M> {
+    /// The message alone.
+    pub fn into_message(self) -> M {
+        Arc::unwrap_or_clone(self.message)
+    }
+}
+
+impl<M: Message + Default> Encoded<M> {
     /// Reads a message.
     ///
     /// # Errors
     /// When these bytes are none.
     pub fn read(bytes: Bytes) -> Result<Self, DecodeError> {
-        Ok(Self { message: M::decode(bytes.clone())?, bytes })
+        Ok(Self { message: M::decode(bytes.clone())?.into(), bytes })
     }
 
     /// A message that `field` is all of, under this number.
-    pub fn around<F>(message: M, number: u32, field: &Kept<F>) -> Self {
+    pub fn around<F>(message: M, number: u32, field: &Encoded<F>) -> Self {
         let mut bytes = BytesMut::with_capacity(field.bytes.len() + 16);
         encode_key(number, WireType::LengthDelimited, &mut bytes);
         encode_varint(field.bytes.len() as u64, &mut bytes);
         bytes.put_slice(&field.bytes);
-        Self { message, bytes: bytes.freeze() }
+        Self { message: message.into(), bytes: bytes.freeze() }
     }
 
     /// The message in one of its fields, an empty one if there is none.
     ///
     /// # Errors
     /// When that is not what the field holds.
-    pub fn field<F: Message + Default>(&self, number: u32) -> Result<Kept<F>, DecodeError> {
+    pub fn field<F: Message + Default>(&self, number: u32) -> Result<Encoded<F>, DecodeError> {
         let mut rest = self.bytes.clone();
         let mut found = BytesMut::new();
         while !rest.is_empty() {
@@ -50,12 +72,7 @@ impl<M: Message + Default> Kept<M> {
             // The message was decoded, so that it has them; of more than one of them the fields come together.
             found.put_slice(&rest.split_to(length.min(rest.len())));
         }
-        Kept::read(found.freeze())
-    }
-
-    /// As it came.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        Encoded::read(found.freeze())
     }
 
     /// The same in bytes of its own: others may be of a larger message, which they would keep.
@@ -65,7 +82,7 @@ impl<M: Message + Default> Kept<M> {
     }
 }
 
-impl<M> Deref for Kept<M> {
+impl<M> Deref for Encoded<M> {
     type Target = M;
 
     fn deref(&self) -> &M {
@@ -73,14 +90,14 @@ impl<M> Deref for Kept<M> {
     }
 }
 
-impl<M: Message> From<M> for Kept<M> {
+impl<M: Message> From<M> for Encoded<M> {
     fn from(message: M) -> Self {
         let bytes = message.encode_to_vec().into();
-        Self { message, bytes }
+        Self { message: message.into(), bytes }
     }
 }
 
-impl<M: Message + Default> Message for Kept<M> {
+impl<M: Message + Default> Message for Encoded<M> {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         buf.put_slice(&self.bytes);
     }
@@ -105,8 +122,9 @@ impl<M: Message + Default> Message for Kept<M> {
         context: DecodeContext,
     ) -> Result<(), DecodeError> {
         // Only reached inside another message, where nothing of ours has one of these.
-        self.message.merge_field(tag, wire_type, buf, context)?;
-        self.bytes = self.message.encode_to_vec().into();
+        let mut message = M::decode(self.bytes.clone())?;
+        message.merge_field(tag, wire_type, buf, context)?;
+        *self = message.into();
         Ok(())
     }
 }
@@ -130,28 +148,28 @@ mod tests {
     #[test]
     fn what_has_no_name_here_comes_and_goes_as_it_is() {
         let bytes = Bytes::from(context());
-        let kept = Kept::<OperationContext>::decode(bytes.clone()).unwrap();
-        assert_eq!((kept.flight_id.as_str(), kept.encode_to_vec()), ("f", bytes.to_vec()));
-        assert_eq!(kept.encoded_len(), bytes.len());
-        assert!(Kept::<OperationContext>::decode(&b"\x0a\x7f"[..]).is_err());
+        let passed_on = Encoded::<OperationContext>::decode(bytes.clone()).unwrap();
+        assert_eq!((passed_on.flight_id.as_str(), passed_on.encode_to_vec()), ("f", bytes.to_vec()));
+        assert_eq!(passed_on.encoded_len(), bytes.len());
+        assert!(Encoded::<OperationContext>::decode(&b"\x0a\x7f"[..]).is_err());
     }
 
     #[test]
     fn fields_are_found_with_all_that_is_in_them() {
         let command = [field(1, b"c-1"), field(2, &context()), field(9, b"new")].concat();
         let request = [field(7, b"new"), field(2, &command), field(1, b"drone-1")].concat();
-        let request = Kept::<SetOperationContextRequest>::read(request.into()).unwrap();
+        let request = Encoded::<SetOperationContextRequest>::read(request.into()).unwrap();
         let found = request.field::<SetOperationContextCommand>(2).unwrap();
         assert_eq!((found.command_id.as_str(), found.bytes().as_ref()), ("c-1", command.as_slice()));
-        assert_eq!(request.field::<OperationContext>(3).unwrap(), Kept::default());
-        let around = Kept::around(SetOperationContextRequest::default(), 2, &found);
+        assert_eq!(request.field::<OperationContext>(3).unwrap(), Encoded::default());
+        let around = Encoded::around(SetOperationContextRequest::default(), 2, &found);
         assert_eq!(around.bytes().as_ref(), field(2, &command));
     }
 
     #[test]
     fn parts_of_one_field_are_one_message() {
         let parts = [field(2, &field(1, b"c-1")), field(2, &field(2, &context()))].concat();
-        let request = Kept::<SetOperationContextRequest>::read(parts.into()).unwrap();
+        let request = Encoded::<SetOperationContextRequest>::read(parts.into()).unwrap();
         let found = request.field::<SetOperationContextCommand>(2).unwrap();
         assert_eq!(Some(&*found), request.command.as_ref());
     }
