@@ -11,6 +11,7 @@ use omnirelay::daemon::audit::files::AuditFiles;
 use omnirelay::daemon::config::Config;
 use omnirelay::daemon::node::{Node, NodeSpec};
 use omnirelay::daemon::objects::peers::PEER;
+use omnirelay::daemon::parts;
 use omnirelay_store::{Commit, Pulse, RecordId, Store, Write};
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -64,6 +65,7 @@ pub async fn node(store: Arc<dyn Store>, peers: usize) -> Result<Served> {
         telemetry: std::path::PathBuf::new(),
         audit: AuditFiles::open(place.path(), "bench")?,
         process: None,
+        parts: parts::ALL,
         access: Access::default(),
     };
     let node = Node::start(spec).await?;

@@ -23,6 +23,7 @@ use super::audit::files::AuditFiles;
 use super::config::Config;
 use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use super::objects::dev::{Decree, Fate, Process};
+use super::parts;
 use super::stores::Stores;
 use freezer::Freezer;
 use pb::dev_node::State;
@@ -317,6 +318,7 @@ impl Member {
             audit: self.audit.clone(),
             telemetry: self.telemetry.clone(),
             process: Some(Arc::new(Reach { fleet, own: self.node_id.clone() })),
+            parts: parts::ALL,
         };
         Node::start(spec).await.map_err(|error| chain(&error))
     }

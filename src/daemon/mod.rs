@@ -15,6 +15,7 @@ mod node_test;
 pub mod objects;
 pub mod open_files;
 pub mod operations;
+pub mod parts;
 pub mod presence;
 pub mod publish;
 pub mod readiness;

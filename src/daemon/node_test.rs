@@ -13,6 +13,8 @@ use super::access::Access;
 use super::audit::files::AuditFiles;
 use super::config::Config;
 use super::node::{Node, NodeSpec};
+use super::objects::peers::own_session;
+use super::parts;
 use super::registry::faulty::{Call, EVERY_CALL, Faulty, Ill};
 
 async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
@@ -27,6 +29,7 @@ async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
         relay: None,
         telemetry: std::path::PathBuf::new(),
         process: None,
+        parts: parts::ALL,
     };
     let node = Node::start(spec).await.unwrap();
     node.ready_or_waiting().await;
@@ -105,10 +108,10 @@ async fn a_node_stays_ready_while_a_new_epoch_ends_its_session() {
         let told = get(&a, "/readyz").await;
         assert!(ready(&told), "{told}");
         // Until it has been without a session for a good while.
-        ended += u32::from(!a.has_session());
+        ended += u32::from(own_session(a.registry()).is_none());
         match ended {
             // It may be back before anybody looks again.
-            50.. if a.has_session() => break,
+            50.. if own_session(a.registry()).is_some() => break,
             50 => path.recover(),
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! Whether a daemon is fit to serve, and what is missing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::time::{Millis, rfc3339, whole_ms};
@@ -21,8 +21,8 @@ type Further = Box<dyn Fn() -> Vec<ReadinessItem> + Send + Sync>;
 pub struct Readiness {
     registry: Arc<Registry>,
     stands: Box<dyn Fn() -> bool + Send + Sync>,
-    /// What a service that is switched on needs besides.
-    further: Option<Further>,
+    /// What the parts of the node need besides.
+    further: Mutex<Vec<Further>>,
     draining: AtomicBool,
 }
 
@@ -30,14 +30,12 @@ impl Readiness {
     /// `stands` says whether the node is registered, or is about to be again.
     pub fn new(registry: Arc<Registry>, stands: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         let stands = Box::new(stands);
-        Self { registry, stands, further: None, draining: AtomicBool::new(false) }
+        Self { registry, stands, further: Mutex::default(), draining: AtomicBool::new(false) }
     }
 
     /// Asks for these items as well, each time.
-    #[must_use]
-    pub fn and(mut self, further: impl Fn() -> Vec<ReadinessItem> + Send + Sync + 'static) -> Self {
-        self.further = Some(Box::new(further));
-        self
+    pub fn add(&self, further: impl Fn() -> Vec<ReadinessItem> + Send + Sync + 'static) {
+        self.further.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(further));
     }
 
     /// Whether the daemon is stopping.
@@ -81,7 +79,8 @@ impl Readiness {
             ),
             item("mesh", false, Some("not enrolled".to_owned())),
         ];
-        items.extend(self.further.iter().flat_map(|further| further()));
+        let further = self.further.lock().unwrap_or_else(PoisonError::into_inner);
+        items.extend(further.iter().flat_map(|further| further()));
         items
     }
 }

@@ -27,6 +27,7 @@ use super::data_dir::DataDir;
 use super::log::{self, LogControl};
 use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::open_files;
+use super::parts;
 use super::relay::assembly::STOP_LIMIT;
 use super::signals::EndSignals;
 use super::stores::Stores;
@@ -152,6 +153,7 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
         telemetry: directory.path().join(TELEMETRY_FOLDER),
         config,
         process: None,
+        parts: parts::ALL,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let reloaded = Reloaded { log, directory: directory.path(), tokens: spec.access.tokens.clone() };

@@ -9,6 +9,7 @@ use omnirelay::daemon::access::Access;
 use omnirelay::daemon::audit::files::AuditFiles;
 use omnirelay::daemon::config::Config;
 use omnirelay::daemon::node::{Node, NodeSpec};
+use omnirelay::daemon::parts;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::{LogEntry, PAGE_MAX, RedisStore, Revision, Store};
@@ -36,6 +37,7 @@ async fn node(node_id: &str, server: &RedisServer) -> Result<Node> {
         relay: None,
         telemetry: std::path::PathBuf::new(),
         process: None,
+        parts: parts::ALL,
     };
     let node = Node::start(spec).await?;
     until("the node is registered", || async { Ok(ready(&node).await?["ready"] == true) }).await?;

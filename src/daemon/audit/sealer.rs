@@ -70,7 +70,7 @@ pub struct Tip {
 /// Seals the records of one node.
 pub struct Sealer {
     registry: Arc<Registry>,
-    key: AuditKey,
+    key: Arc<AuditKey>,
     files: AuditFiles,
     heads: Arc<Heads>,
     /// How long records are kept.
@@ -101,7 +101,7 @@ pub(super) struct Draft {
 impl Sealer {
     pub fn new(
         registry: Arc<Registry>,
-        key: AuditKey,
+        key: Arc<AuditKey>,
         files: AuditFiles,
         heads: Arc<Heads>,
         keep: Duration,

@@ -9,8 +9,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::NodeError;
-use crate::daemon::access::Access;
-use crate::daemon::surface::{Drained, Limits, Surface, Tls, serve_unix, serve_with};
+use super::ports::Port;
+use crate::daemon::surface::{Drained, RequestObserver, serve_unix, serve_with};
 
 /// Stops what serves: all listeners of one surface.
 pub(super) struct Serving(Vec<Listening>);
@@ -21,29 +21,18 @@ struct Listening {
 }
 
 impl Serving {
-    /// Begins to serve, as one of `tasks`.
+    /// Begins to serve a port, as one of `tasks`; and its socket if it has one, whose file goes when that ends.
     pub(super) fn begin(
         tasks: &mut JoinSet<()>,
-        listener: TcpListener,
-        tls: Option<Arc<Tls>>,
-        surface: Surface,
-        limits: Limits,
+        port: Port,
+        observer: Arc<dyn RequestObserver>,
     ) -> Result<Self, NodeError> {
-        let listener = asynchronous(listener)?;
-        let at_port = Listening::begin(tasks, |stop| serve_with(listener, tls, surface, limits, stop));
-        Ok(Self(vec![at_port]))
-    }
-
-    /// Begins to serve at the control port, and at its socket if it has one, whose file goes when that ends.
-    pub(super) fn of_control(
-        tasks: &mut JoinSet<()>,
-        listener: TcpListener,
-        access: Access,
-        surface: Surface,
-        limits: Limits,
-    ) -> Result<Self, NodeError> {
-        let mut serving = Self::begin(tasks, listener, None, surface.clone(), limits)?;
-        if let Some(socket) = access.socket {
+        let Port { listener, socket, tls, limits, surface } = port;
+        let (listener, surface) = (asynchronous(listener)?, surface.observer(observer).build()?);
+        let shared = surface.clone();
+        let mut serving =
+            Self(vec![Listening::begin(tasks, |stop| serve_with(listener, tls, shared, limits, stop))]);
+        if let Some(socket) = socket {
             let listener = socket.listener().map_err(NodeError::Listen)?;
             listener.set_nonblocking(true).map_err(NodeError::Listen)?;
             let listener = tokio::net::UnixListener::from_std(listener).map_err(NodeError::Listen)?;
@@ -95,12 +84,15 @@ impl Listening {
 }
 
 /// How many of the connections of a listener one address may have.
-pub(super) fn per_address_max(connections_max: usize, configured: Option<usize>) -> usize {
+pub fn per_address_max(connections_max: usize, configured: Option<usize>) -> usize {
     configured.unwrap_or(connections_max.div_ceil(4))
 }
 
 /// The listener for this runtime.
-pub(super) fn asynchronous(listener: TcpListener) -> Result<tokio::net::TcpListener, NodeError> {
+///
+/// # Errors
+/// [`NodeError::Listen`].
+pub fn asynchronous(listener: TcpListener) -> Result<tokio::net::TcpListener, NodeError> {
     listener.set_nonblocking(true).map_err(NodeError::Listen)?;
     tokio::net::TcpListener::from_std(listener).map_err(NodeError::Listen)
 }

@@ -124,9 +124,9 @@ pub struct Totals {
 pub struct Losses {
     node_id: String,
     /// Kinds of which nothing is told or held.
-    untold: &'static [Kind],
+    untold: Vec<Kind>,
     /// Kinds of which every daemon restores every record.
-    shared: &'static [Kind],
+    shared: Vec<Kind>,
     inner: Mutex<Inner>,
 }
 
@@ -191,17 +191,17 @@ fn owner(id: &RecordId) -> &str {
 impl Losses {
     /// The losses of a node's daemon.
     pub fn new(node_id: impl Into<String>) -> Self {
-        Self { node_id: node_id.into(), untold: &[], shared: &[], inner: Mutex::default() }
+        Self { node_id: node_id.into(), untold: Vec::new(), shared: Vec::new(), inner: Mutex::default() }
     }
 
     /// Counts what is lost of these kinds, and neither tells nor holds it.
-    pub(super) fn untold(self, untold: &'static [Kind]) -> Self {
-        Self { untold, ..self }
+    pub(super) fn untold(self, untold: &[Kind]) -> Self {
+        Self { untold: untold.to_vec(), ..self }
     }
 
     /// Leaves it to the object of these kinds to say what is restored, whoever owns it.
-    pub(super) fn shared(self, shared: &'static [Kind]) -> Self {
-        Self { shared, ..self }
+    pub(super) fn shared(self, shared: &[Kind]) -> Self {
+        Self { shared: shared.to_vec(), ..self }
     }
 
     /// What is known of a record that the new epoch has lost and that its owner has not restored yet. One

@@ -87,7 +87,7 @@ pub struct Registry {
     log_turns: Semaphore,
     refreshes: Refreshes,
     /// Kinds of what says itself that it lives, those first that others depend on.
-    claimed: &'static [Kind],
+    claimed: Vec<Kind>,
     beginnings: Beginnings,
     /// About mutations that the store refused.
     refusals: FaultLimiter<StoreError>,
@@ -104,7 +104,7 @@ pub struct Registry {
 impl Registry {
     /// A registry of `node_id` over a store, mirroring these kinds. Nothing runs until
     /// [`follow::follow_log`] and [`heartbeat::beat_heart`] do.
-    pub fn new(node_id: impl Into<String>, store: Arc<dyn Store>, mirrored: &'static [Kind]) -> Self {
+    pub fn new(node_id: impl Into<String>, store: Arc<dyn Store>, mirrored: &[Kind]) -> Self {
         let node_id = node_id.into();
         Self {
             losses: Losses::new(node_id.clone()),
@@ -115,7 +115,7 @@ impl Registry {
             store,
             log_turns: Semaphore::new(LOG_READERS_MAX),
             refreshes: Refreshes::default(),
-            claimed: &[],
+            claimed: Vec::new(),
             beginnings: Beginnings::default(),
             refusals: FaultLimiter::default(),
             full: AtomicBool::new(false),
@@ -128,21 +128,21 @@ impl Registry {
 
     /// Has watches told of these kinds too, whose records the view does not hold.
     #[must_use]
-    pub fn following(self, followed: &'static [Kind]) -> Self {
+    pub fn following(self, followed: &[Kind]) -> Self {
         Self { view: self.view.following(followed), ..self }
     }
 
     /// Tells nobody what a new epoch has lost of these kinds, but counts it: what lives says so again, and what does
     /// not is no loss. In this order they are brought back after an outage: name those first that others depend on.
     #[must_use]
-    pub fn claiming(self, claimed: &'static [Kind]) -> Self {
-        Self { losses: self.losses.untold(claimed), claimed, ..self }
+    pub fn claiming(self, claimed: &[Kind]) -> Self {
+        Self { losses: self.losses.untold(claimed), claimed: claimed.to_vec(), ..self }
     }
 
     /// Has the objects of these kinds say what is restored of a loss, whoever owns it: every daemon restores all of it,
     /// once the owner has had `own_turn` to do so.
     #[must_use]
-    pub fn restoring(self, shared: &'static [Kind], own_turn: Duration) -> Self {
+    pub fn restoring(self, shared: &[Kind], own_turn: Duration) -> Self {
         Self { losses: self.losses.shared(shared), view: self.view.awaiting(own_turn), ..self }
     }
 

@@ -160,8 +160,8 @@ struct State {
 
 /// The mirror. Cheap to read from many tasks.
 pub struct View {
-    mirrored: &'static [Kind],
-    followed: &'static [Kind],
+    mirrored: Vec<Kind>,
+    followed: Vec<Kind>,
     state: RwLock<State>,
     connectivity: Connectivity,
     head: watch::Sender<Head>,
@@ -199,10 +199,10 @@ pub struct Reading {
 
 impl View {
     /// An empty view of these kinds.
-    pub fn new(mirrored: &'static [Kind]) -> Self {
+    pub fn new(mirrored: &[Kind]) -> Self {
         Self {
-            mirrored,
-            followed: &[],
+            mirrored: mirrored.to_vec(),
+            followed: Vec::new(),
             state: RwLock::new(State {
                 lists: mirrored.iter().map(|kind| (kind.clone(), OnceLock::new())).collect(),
                 ..State::default()
@@ -216,8 +216,8 @@ impl View {
 
     /// Follows these kinds as well: their changes are told to watches, their records are not held.
     #[must_use]
-    pub fn following(self, followed: &'static [Kind]) -> Self {
-        Self { followed, ..self }
+    pub fn following(self, followed: &[Kind]) -> Self {
+        Self { followed: followed.to_vec(), ..self }
     }
 
     /// Awaits what a new epoch has lost until others than its owner, whose turn comes first, can have restored it.
@@ -228,8 +228,8 @@ impl View {
     }
 
     /// The kinds that are mirrored.
-    pub fn mirrored(&self) -> &'static [Kind] {
-        self.mirrored
+    pub fn mirrored(&self) -> &[Kind] {
+        &self.mirrored
     }
 
     /// Where the view stands.
@@ -425,7 +425,7 @@ impl View {
         if entry.previous != state.head.revision {
             return Applied::Gap;
         }
-        state.take_in(self.mirrored, self.followed, entry);
+        state.take_in(&self.mirrored, &self.followed, entry);
         if !entry.leases.is_empty() {
             self.ask_confirmation();
         }
@@ -465,7 +465,7 @@ impl View {
             of_kind.insert(record.id.key.clone(), Arc::new(ViewRecord::new(epoch, record)));
         }
         for entry in log {
-            state.take_in(self.mirrored, self.followed, entry);
+            state.take_in(&self.mirrored, &self.followed, entry);
         }
         if before.caught_up && before.epoch != epoch {
             lose(state.lose(before, &old));

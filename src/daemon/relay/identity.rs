@@ -45,6 +45,12 @@ pub fn advertised(config: &RelayConfig, bound: SocketAddr) -> (String, u16) {
     }
 }
 
+/// The same as one text, as the peer record tells it.
+pub fn endpoint(config: &RelayConfig, bound: SocketAddr) -> String {
+    let (host, port) = advertised(config, bound);
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 /// Takes `HOST`, `HOST:PORT`, an IPv6 address, and one in brackets with or without a port.
 fn host_and_port(text: &str, port_default: u16) -> (String, u16) {
     if let Ok(address) = text.parse::<SocketAddr>() {

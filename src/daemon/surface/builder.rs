@@ -44,6 +44,29 @@ pub enum SurfaceError {
     Reflection(#[source] tonic_reflection::server::Error),
 }
 
+/// A generated tonic service.
+pub trait Servable:
+    tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + NamedService
+    + Bounded
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> Servable for S where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + NamedService
+        + Bounded
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 /// Gathers what a [`Surface`] serves.
 pub struct SurfaceBuilder {
     definitions: Vec<Definition>,
@@ -78,19 +101,14 @@ impl SurfaceBuilder {
     /// Whether its messages are compressed on gRPC is said on the service itself; how large they may be, in
     /// the policies of its methods.
     #[must_use]
-    pub fn service<S>(mut self, service: S) -> Self
-    where
-        S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-            + NamedService
-            + Bounded
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send,
-    {
-        self.services.insert(S::NAME, Arc::new(Defined(service)));
+    pub fn service<S: Servable>(mut self, service: S) -> Self {
+        self.add(service);
         self
+    }
+
+    /// The same of a builder that is kept.
+    pub fn add<S: Servable>(&mut self, service: S) {
+        self.services.insert(S::NAME, Arc::new(Defined(service)));
     }
 
     /// Says who proves callers; without it only loopback callers are let in.

@@ -54,7 +54,7 @@ use tonic_health::server::HealthReporter;
 use tower::ServiceExt as _;
 
 pub use auth::{Authenticator, HostAndAgents, Hosts, Insecure, Loopback};
-pub use builder::{SurfaceBuilder, SurfaceError};
+pub use builder::{Servable, SurfaceBuilder, SurfaceError};
 pub use caller::{Caller, IfMatch, PeerInfo, Principal, RequestId, Scope, Scopes};
 pub use deadline::Deadlines;
 pub use method::{Definition, OMNIRELAY};

@@ -200,7 +200,7 @@ impl Place {
         while !presence.is_registered() {
             sleep(Duration::from_millis(10)).await;
         }
-        tasks.spawn(Sealer::new(registry.clone(), key, files.clone(), heads.clone(), keep).run());
+        tasks.spawn(Sealer::new(registry.clone(), Arc::new(key), files.clone(), heads.clone(), keep).run());
         tasks.spawn(follow_seals(registry.clone(), heads.clone(), files));
         sleep(BETWEEN).await;
         let audit = Audit::new(registry.clone(), heads.clone(), 100);

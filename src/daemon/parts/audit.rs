@@ -1,0 +1,64 @@
+//! The part of the audit trail: seals what this node records, follows the seals of all, enters refusals, and serves
+//! the trail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnirelay_wire::pb::omnirelay::security::v1::audit_service_server::AuditServiceServer;
+use tonic::codec::CompressionEncoding::Gzip;
+use tracing::warn;
+
+use crate::daemon::audit::AUDIT;
+use crate::daemon::audit::heads::{Heads, follow_seals};
+use crate::daemon::audit::refusals::{Refusals, enter_refusals};
+use crate::daemon::audit::sealer::Sealer;
+use crate::daemon::audit::store::newest_revision_of;
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::audit::{AUDIT_SEAL, Audit};
+use crate::daemon::registry::Registry;
+use crate::daemon::surface::{FinishedCall, RequestObserver};
+
+pub const PART: Part = Part { kinds: Kinds { followed: &[AUDIT, AUDIT_SEAL], ..Kinds::NONE }, mount };
+
+/// How long a node that stops waits for its last audit records to be sealed.
+const LAST_SEAL_WAIT: Duration = Duration::from_secs(2);
+
+fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let (registry, files) = (node.registry.clone(), node.audit_files.clone());
+    let heads = Arc::new(Heads::new(files.heads()?));
+    let refusals = Arc::new(Refusals::open(&files)?);
+    let (key, keep) = (node.audit_key.clone(), node.config.audit.age.0);
+    node.run(Phase::End, Sealer::new(registry.clone(), key, files.clone(), heads.clone(), keep).run());
+    node.run(Phase::End, enter_refusals(registry.clone(), refusals.clone(), files.clone()));
+    node.run(Phase::End, follow_seals(registry.clone(), heads.clone(), files));
+    node.at(Phase::Seal, seal_last(registry.clone(), heads.clone()));
+    node.observe(Arc::new(Refused(refusals)));
+    let audit = Audit::new(registry, heads, node.config.control.watches_max);
+    let audit = AuditServiceServer::new(audit).send_compressed(Gzip).accept_compressed(Gzip);
+    node.serve(PortName::Control, audit);
+    Ok(())
+}
+
+/// Gives what was done last the time to be sealed: a node that never comes back seals nothing.
+async fn seal_last(registry: Arc<Registry>, heads: Arc<Heads>) {
+    if registry.view().silence().is_some() {
+        return;
+    }
+    let sealed = async {
+        let newest = newest_revision_of(registry.store(), registry.node_id()).await;
+        let newest = newest.unwrap_or(0);
+        heads.wait_through(registry.node_id(), newest, LAST_SEAL_WAIT).await
+    };
+    if tokio::time::timeout(LAST_SEAL_WAIT, sealed).await != Ok(true) {
+        warn!("the last audit records are not sealed; they are at the next start");
+    }
+}
+
+/// Notes refused calls for the trail.
+struct Refused(Arc<Refusals>);
+
+impl RequestObserver for Refused {
+    fn finished(&self, call: &FinishedCall<'_>) {
+        self.0.note(call);
+    }
+}

@@ -1,0 +1,15 @@
+//! The part that serves faults on demand, where the process does.
+
+use omnirelay_wire::pb::omnirelay::dev::v1::dev_service_server::DevServiceServer;
+
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, PortName};
+use crate::daemon::objects::dev::Dev;
+
+pub const PART: Part = Part { kinds: Kinds::NONE, mount };
+
+fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    if let Some(process) = node.process.clone() {
+        node.serve(PortName::Control, DevServiceServer::new(Dev { process }));
+    }
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! The part of leadership: campaigns for scopes, and serves who leads them.
+
+use std::sync::Arc;
+
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::leadership_control_service_server::LeadershipControlServiceServer;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use crate::daemon::chance::random_u64;
+use crate::daemon::config::Config;
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::leaders::campaign::{CampaignSettings, Campaigner};
+use crate::daemon::objects::leaders::{LEADERSHIP, Leaders};
+
+pub const PART: Part = Part { kinds: Kinds { mirrored: &[LEADERSHIP], ..Kinds::NONE }, mount };
+
+fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let (registry, settings) = (node.registry.clone(), settings(&node.config));
+    let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, node.metrics.leadership()));
+    let candidate = campaigner.clone();
+    node.run(Phase::Withdraw, async move { candidate.run().await });
+    // Somebody may have handed over to it before hearing that it stops.
+    for phase in [Phase::HandOver, Phase::Settle] {
+        let leader = campaigner.clone();
+        node.at(phase, async move { leader.leave().await });
+    }
+    let leaders = Leaders::new(registry, node.config.control.watches_max);
+    let leaders = LeadershipControlServiceServer::new(leaders).send_compressed(Gzip).accept_compressed(Gzip);
+    node.serve(PortName::Control, leaders);
+    Ok(())
+}
+
+fn settings(config: &Config) -> CampaignSettings {
+    let leadership = &config.mesh.leadership;
+    CampaignSettings {
+        enabled: leadership.enabled,
+        evaluation_interval: leadership.evaluation_interval.0,
+        election_backoff: leadership.election_backoff.0,
+        max_election_window: leadership.max_election_window.0,
+        entered: leadership.entered(),
+        // Without chance they wait alike, which costs a refused commit now and then.
+        seed: random_u64().unwrap_or(1),
+    }
+}

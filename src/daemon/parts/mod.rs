@@ -1,0 +1,26 @@
+//! The parts that a node is made of: each puts one capability into it.
+
+mod audit;
+mod dev;
+mod leaders;
+mod node;
+mod operations;
+mod peers;
+mod registers;
+mod relay;
+mod store;
+
+use crate::daemon::node::Part;
+
+/// All parts, in the order in which their kinds are brought back after an outage.
+pub const ALL: &[Part] = &[
+    peers::PART,
+    leaders::PART,
+    registers::PART,
+    relay::PART,
+    audit::PART,
+    operations::PART,
+    node::PART,
+    store::PART,
+    dev::PART,
+];

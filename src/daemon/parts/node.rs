@@ -1,0 +1,29 @@
+//! The part that tells of the daemon itself.
+
+use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::node_service_server::NodeServiceServer;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, PortName, let_in};
+use crate::daemon::objects::node::Node;
+
+pub const PART: Part = Part { kinds: Kinds::NONE, mount };
+
+fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let told = Node {
+        registry: node.registry.clone(),
+        readiness: node.readiness.clone(),
+        cluster_id: node.config.node.cluster.clone(),
+        started_at: started_at(),
+        let_in: let_in(&node.config),
+    };
+    let told = NodeServiceServer::new(told).send_compressed(Gzip).accept_compressed(Gzip);
+    node.serve(PortName::Control, told);
+    Ok(())
+}
+
+/// By the wall clock, because the store has not been asked yet.
+fn started_at() -> Millis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Millis(whole_ms(since))
+}

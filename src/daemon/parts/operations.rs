@@ -1,0 +1,17 @@
+//! The part that shows what takes longer than a call.
+
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::operation_service_server::OperationServiceServer;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, PortName};
+use crate::daemon::objects::operations::OperationCalls;
+
+pub const PART: Part = Part { kinds: Kinds::NONE, mount };
+
+fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let watches_max = node.config.control.watches_max;
+    let operations = OperationCalls::new(node.registry.clone(), node.operations.clone(), watches_max);
+    let operations = OperationServiceServer::new(operations).send_compressed(Gzip).accept_compressed(Gzip);
+    node.serve(PortName::Control, operations);
+    Ok(())
+}

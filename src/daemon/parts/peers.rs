@@ -1,0 +1,70 @@
+//! The part of peers: keeps the node present in the mesh, judges silent peers, and serves what is known of all.
+
+use std::sync::Arc;
+
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName, Stands};
+use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
+use crate::daemon::objects::peers::{PEER, Peers};
+use crate::daemon::presence::keep_present;
+use crate::daemon::relay::identity::endpoint;
+use pb::peer_control_service_server::PeerControlServiceServer;
+
+/// What operators ordered of a peer is to outlive it, so every daemon restores it.
+pub const PART: Part = Part { kinds: Kinds { mirrored: &[PEER], shared: &[PEER], ..Kinds::NONE }, mount };
+
+fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let registry = node.registry.clone();
+    let presence = Arc::new(presence(node));
+    node.standing.ask(presence.clone());
+    node.run(Phase::Leave, keep_present(registry.clone(), presence.clone(), node.config.renew_every()));
+    let withdrawn = presence.clone();
+    node.at(Phase::Withdraw, async move { withdrawn.withdraw().await });
+    node.at(Phase::Leave, async move { presence.leave().await });
+    let peers = Peers::new(registry, node.config.control.watches_max);
+    let peers = PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip);
+    node.serve(PortName::Control, peers);
+    Ok(())
+}
+
+fn presence(node: &Mount) -> Presence {
+    let config = &node.config;
+    let settings = PresenceSettings {
+        session_ttl: config.session_ttl(),
+        dead_after: config.dead_after(),
+        forget_after: config.forget_after(),
+        session_secret: node.session_secret.clone(),
+    };
+    let relay = node.addresses.relay.map(|at| endpoint(&config.relay, at.grpc));
+    let profile = pb::PeerMetadata {
+        role: config.node.role.clone(),
+        cluster_id: config.node.cluster.clone(),
+        region: config.node.region.clone(),
+        zone: config.node.zone.clone(),
+        mesh_version: env!("CARGO_PKG_VERSION").to_owned(),
+        http3_support: false,
+        endpoint: None,
+        endpoints: Some(node.addresses.endpoints(relay)),
+        metadata_version: 0,
+        labels: config.node.labels.clone(),
+        audit_key: node.audit_key.public().to_vec(),
+        campaigns: config.mesh.leadership.enabled,
+    };
+    Presence::new(node.registry.clone(), settings, profile)
+}
+
+impl Stands for Presence {
+    fn stands(&self) -> bool {
+        self.stands()
+    }
+
+    fn is_registered(&self) -> bool {
+        self.is_registered()
+    }
+
+    fn has_rival(&self) -> bool {
+        self.has_rival()
+    }
+}

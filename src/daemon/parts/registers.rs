@@ -1,0 +1,72 @@
+//! The part of registers: the catalogue of this node, its pool of advertisements, and what pushes the one to the other.
+
+use std::sync::Arc;
+
+use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_service_server::AdvertisementServiceServer;
+use omnirelay_wire::pb::omnirelay::registers::v1::register_service_server::RegisterServiceServer;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use crate::daemon::config::peer_service;
+use crate::daemon::metrics::PoolCounts;
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName, Stands};
+use crate::daemon::objects::advertisements::pool::{LocalCounts, Pool, PoolSettings};
+use crate::daemon::objects::advertisements::{ADVERTISEMENT, Advertisements, remote_count};
+use crate::daemon::objects::peers::own_session;
+use crate::daemon::objects::registers::{REGISTER, Registers};
+use crate::daemon::resync::{Resync, ResyncParts, ResyncSettings};
+
+pub const PART: Part = Part { kinds: Kinds { mirrored: &[REGISTER, ADVERTISEMENT], ..Kinds::NONE }, mount };
+
+fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let (registry, watches_max) = (node.registry.clone(), node.config.control.watches_max);
+    let pool = Arc::new(pool(node));
+    let resync = Arc::new(resync(node, &pool)?);
+    node.run(Phase::End, resync.clone().run());
+    let kept = pool.clone();
+    node.run(Phase::End, async move { kept.run().await });
+    let registers = Registers::new(registry, pool.clone(), resync.pushed_through());
+    let registers = RegisterServiceServer::new(registers).send_compressed(Gzip).accept_compressed(Gzip);
+    node.serve(PortName::Control, registers);
+    let advertised = Advertisements::new(pool, resync, watches_max);
+    let advertised =
+        AdvertisementServiceServer::new(advertised).send_compressed(Gzip).accept_compressed(Gzip);
+    node.serve(PortName::Control, advertised);
+    Ok(())
+}
+
+fn pool(node: &Mount) -> Pool {
+    let settings = PoolSettings {
+        ttl: node.config.registers.advertisement_ttl.0,
+        grace: node.config.session_ttl(),
+        secret: node.session_secret.clone(),
+    };
+    let standing = node.standing.clone();
+    Pool::new(node.registry.clone(), settings, move || standing.has_rival())
+}
+
+/// What pushes the catalogue to the pool, and to those of others.
+fn resync(node: &Mount, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
+    let registers = &node.config.registers;
+    let (standing, sessions, counted) = (node.standing.clone(), node.registry.clone(), pool.clone());
+    let parts = ResyncParts {
+        registry: node.registry.clone(),
+        pool: pool.clone(),
+        operations: node.operations.clone(),
+        metrics: node.metrics.registers(),
+        session: Arc::new(move || {
+            let session = own_session(&sessions).filter(|_| standing.is_registered());
+            session.map(|session| session.instance)
+        }),
+        count_pool: Arc::new(move || {
+            let LocalCounts { entries, unverified, deferred } = counted.counts();
+            PoolCounts { local: entries, remote: remote_count(&counted), unverified, deferred }
+        }),
+    };
+    let settings = ResyncSettings {
+        resync_interval: registers.resync_interval.0,
+        push_every: registers.push_every(),
+        // Those that are none were refused with the configuration.
+        peer_services: registers.peer_services.iter().filter_map(|url| peer_service(url).ok()).collect(),
+    };
+    Ok(Resync::new(parts, &settings)?)
+}

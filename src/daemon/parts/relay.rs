@@ -1,0 +1,147 @@
+//! The part of the relay: takes telemetry of agents, and knows relays and agents, at ports of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use omnirelay_wire::pb::aeroarc::agent::v1::agent_gateway_server::AgentGatewayServer;
+use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
+use omnirelay_wire::pb::aeroarc::relay::v1::relay_control_server::RelayControlServer;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use crate::daemon::config::{Config, LoopbackTrust, RelayConfig, RelayTlsConfig};
+use crate::daemon::node::{
+    Kinds, Mount, NodeError, Part, Phase, Port, PortName, RELAY_REGISTRY_SERVICE, RELAY_SERVICE,
+    asynchronous, per_address_max,
+};
+use crate::daemon::objects::aero_registry::{AeroRegistry, AeroRegistrySettings};
+use crate::daemon::objects::agents::AGENT;
+use crate::daemon::objects::relays::RELAY;
+use crate::daemon::readiness::item;
+use crate::daemon::relay::assembly::Relay;
+use crate::daemon::relay::http::serve_probes;
+use crate::daemon::relay::identity::{advertised, relay_id};
+use crate::daemon::relay::report::{OtherRegistry, OwnRegistry, RelayRegistry, Reports};
+use crate::daemon::surface::{HostAndAgents, Hosts, Limits, OMNIRELAY, Surface, Tls};
+use pb::aero_registry_server::AeroRegistryServer;
+
+/// Agents are with relays, so those come back first.
+pub const PART: Part =
+    Part { kinds: Kinds { mirrored: &[RELAY, AGENT], claimed: &[RELAY, AGENT], ..Kinds::NONE }, mount };
+
+/// How much of a stream an agent may send before it is read, in bytes: a second of much telemetry on a far link.
+const RECEIVE_BYTES_MAX: u32 = 256 * 1024;
+
+fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let registry = registry(node);
+    let refreshed = registry.clone();
+    node.run(Phase::End, async move { refreshed.run().await });
+    let server = AeroRegistryServer::new(registry.clone());
+    node.serve(PortName::Control, server.clone().send_compressed(Gzip).accept_compressed(Gzip));
+    let Some(at) = node.addresses.relay else { return Ok(()) };
+    let relay = node.config.serves(RELAY_SERVICE).then(|| start(node, at.grpc, &registry)).transpose()?;
+    open_ports(node, relay.as_ref())?;
+    if node.config.serves(RELAY_REGISTRY_SERVICE) {
+        node.serve(PortName::Relay, server);
+    }
+    if let Some(relay) = relay {
+        attach(node, relay);
+    }
+    Ok(())
+}
+
+/// The registry of relays and agents.
+fn registry(node: &Mount) -> AeroRegistry {
+    let config = &node.config;
+    let settings = AeroRegistrySettings {
+        relay_ttl: config.registry.relay_ttl.0,
+        agent_ttl: config.registry.agent_ttl.0,
+        relays_max: config.registry.relays_max,
+        agents_max: config.registry.agents_max,
+        grace: config.session_ttl(),
+    };
+    AeroRegistry::new(node.registry.clone(), settings, config.control.watches_max)
+}
+
+/// The relay that listens at `bound`.
+fn start(node: &Mount, bound: SocketAddr, registry: &AeroRegistry) -> Result<Relay, NodeError> {
+    let config = &node.config.relay;
+    let told: Arc<dyn RelayRegistry> = match &config.registry.address {
+        Some(address) => {
+            let timeout = config.registry.request_timeout.0;
+            let other = if address.starts_with("https://") {
+                OtherRegistry::under_tls(address, timeout, config.registry.ca.as_deref())
+            } else {
+                OtherRegistry::new(address, timeout)
+            };
+            Arc::new(other.map_err(NodeError::RelayRegistry)?)
+        }
+        None => Arc::new(OwnRegistry::new(Arc::new(registry.clone()))),
+    };
+    let (address, port) = advertised(config, bound);
+    let relay = pb::Relay {
+        relay_id: relay_id(config),
+        address,
+        grpc_port: port.into(),
+        tls: config.tls.cert.is_some(),
+        ..pb::Relay::default()
+    };
+    let reports = Arc::new(Reports::new(relay, &config.registry, told, config.sessions_max));
+    Ok(Relay::start(config, &node.telemetry, node.registry.clone(), reports, &node.metrics)?)
+}
+
+/// Opens both ports: gRPC for agents and relays, HTTP for whoever watches them.
+fn open_ports(node: &mut Mount, relay: Option<&Relay>) -> Result<(), NodeError> {
+    let Some(listeners) = node.relay.take() else { return Ok(()) };
+    let config = node.config.clone();
+    // Where being on this host is no proof, it is none on this port either.
+    let trust_local = config.relay.trust_local && config.security.loopback == LoopbackTrust::Open;
+    let tls = tls(&config.relay.tls)?;
+    if let Some(tls) = &tls {
+        node.run(Phase::End, tls.clone().keep());
+    }
+    let surface =
+        Surface::builder([OMNIRELAY]).authenticator(HostAndAgents::new(trust_local)).hosts(Hosts::any());
+    let port = Port { listener: listeners.grpc, socket: None, tls, limits: limits(&config), surface };
+    node.open(PortName::Relay, port);
+    // A sink that nobody waits for is no reason to send agents elsewhere.
+    let acknowledges = relay.map(|relay| Arc::new(relay.acknowledges()));
+    let probes = node.relay_probes(move || acknowledges.as_ref().is_none_or(|acknowledges| acknowledges()));
+    node.run(Phase::End, serve_probes(asynchronous(listeners.http)?, probes));
+    Ok(())
+}
+
+/// Serves the relay, says what it needs, and stops it once its streams have ended.
+fn attach(node: &mut Mount, relay: Relay) {
+    // What operators and services ask of the relay, on every port.
+    for port in [PortName::Control, PortName::Relay] {
+        node.serve(port, RelayControlServer::new(relay.control()));
+    }
+    node.serve(PortName::Relay, AgentGatewayServer::new(relay.gateway()));
+    let (sinks, published, registry) =
+        (relay.sink_trouble(), relay.publish_trouble(), relay.registry_trouble());
+    node.readiness.add(move || {
+        let published = published.as_ref().map(|trouble| item("publication", false, trouble()));
+        let registry = registry.as_ref().map(|trouble| item("registry", false, trouble()));
+        std::iter::once(item("sinks", false, sinks())).chain(published).chain(registry).collect()
+    });
+    node.at(Phase::Settle, relay.stop());
+}
+
+fn limits(config: &Config) -> Limits {
+    let RelayConfig { connections_max, connections_per_address_max, .. } = config.relay;
+    Limits {
+        connections_max,
+        per_address_max: per_address_max(connections_max, connections_per_address_max),
+        grace: config.control.drain_grace.0,
+        receive_bytes_max: RECEIVE_BYTES_MAX,
+        ..Limits::default()
+    }
+}
+
+fn tls(config: &RelayTlsConfig) -> Result<Option<Arc<Tls>>, NodeError> {
+    match (&config.cert, &config.key) {
+        (Some(cert), Some(key)) => Ok(Some(Arc::new(Tls::open(cert, key)?))),
+        // One without the other was refused with the configuration.
+        (_, _) => Ok(None),
+    }
+}
