@@ -2,9 +2,6 @@
 
 use prometheus::IntGauge;
 
-use crate::daemon::objects::{agents, relays};
-use crate::daemon::registry::Registry;
-
 /// What is counted of relays and agents.
 pub struct AeroMetrics {
     relays: IntGauge,
@@ -30,10 +27,11 @@ impl AeroMetrics {
         })
     }
 
-    pub(super) fn read(&self, registry: &Registry) {
+    /// Notes how many live, and of how many a heartbeat waits.
+    pub fn set(&self, relays: usize, agents: usize, deferred: usize) {
         let set = |gauge: &IntGauge, count: usize| gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-        set(&self.relays, relays::count(registry.view()));
-        set(&self.agents, agents::count(registry.view()));
-        set(&self.deferred, registry.refreshes_deferred());
+        set(&self.relays, relays);
+        set(&self.agents, agents);
+        set(&self.deferred, deferred);
     }
 }

@@ -108,7 +108,7 @@ impl LeadershipMetrics {
     }
 
     /// Brings what is read off the registry up to date.
-    pub(super) fn read(&self, registry: &Registry) {
+    pub fn read(&self, registry: &Registry) {
         let leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.led.set(i64::try_from(leading.len()).unwrap_or(i64::MAX));
         self.lease_age.reset();

@@ -1,13 +1,10 @@
 //! What a node counts of its registers and of what is advertised.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::registers::v1::SyncCounts;
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts};
-
-use crate::daemon::objects::registers::catalogue;
-use crate::daemon::registry::Registry;
 
 /// How many advertisements a pool shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +31,6 @@ pub struct RegistersMetrics {
     changes: IntCounterVec,
     last_success: GaugeVec,
     drift: IntGaugeVec,
-    pool: OnceLock<CountPool>,
 }
 
 impl RegistersMetrics {
@@ -86,14 +82,7 @@ impl RegistersMetrics {
                 "Advertisements that should go and that no automatic run dares to remove",
                 "target",
             )?,
-            pool: OnceLock::new(),
         })
-    }
-
-    /// Has the gauges about the pool read from there; the first is kept.
-    pub fn watch_pool(&self, count: CountPool) {
-        // A second one would be of another pool.
-        let _ = self.pool.set(count);
     }
 
     /// Counts a run that ended as `result`: `success`, `drift` or `failed`.
@@ -118,16 +107,20 @@ impl RegistersMetrics {
         self.drift.with_label_values(&[target]).set(i64::from(drifted));
     }
 
-    /// Brings what is read off the registry and the pool up to date.
-    pub(super) fn read(&self, registry: &Registry) {
-        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        let registers = catalogue(registry.view(), registry.node_id());
-        let advertised = registers.iter().filter(|(_, register)| register.advertise).count();
+    /// Notes how many registers this node hosts, advertised and not.
+    pub fn set_registers(&self, advertised: usize, others: usize) {
         self.registers.with_label_values(&["true"]).set(gauge(advertised));
-        self.registers.with_label_values(&["false"]).set(gauge(registers.len() - advertised));
-        let counts = self.pool.get().map(|count| count()).unwrap_or_default();
+        self.registers.with_label_values(&["false"]).set(gauge(others));
+    }
+
+    /// Notes how many advertisements the pool shows.
+    pub fn set_pool(&self, counts: PoolCounts) {
         self.advertisements.with_label_values(&["local"]).set(gauge(counts.local));
         self.advertisements.with_label_values(&["remote"]).set(gauge(counts.remote));
         self.deferred.set(gauge(counts.deferred));
     }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

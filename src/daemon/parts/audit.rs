@@ -13,6 +13,7 @@ use crate::daemon::audit::heads::{Heads, follow_seals};
 use crate::daemon::audit::refusals::{Refusals, enter_refusals};
 use crate::daemon::audit::sealer::Sealer;
 use crate::daemon::audit::store::newest_revision_of;
+use crate::daemon::metrics::AuditMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::audit::{AUDIT_SEAL, Audit};
 use crate::daemon::registry::Registry;
@@ -32,6 +33,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.run(Phase::End, enter_refusals(registry.clone(), refusals.clone(), files.clone()));
     node.run(Phase::End, follow_seals(registry.clone(), heads.clone(), files));
     node.at(Phase::Seal, seal_last(registry.clone(), heads.clone()));
+    let (metrics, counted) = (AuditMetrics::new(node.metrics.all())?, registry.clone());
+    node.metrics.before_scrape(move || metrics.read(&counted));
     node.observe(Arc::new(Refused(refusals)));
     let audit = Audit::new(registry, heads, node.config.control.watches_max);
     let audit = AuditServiceServer::new(audit).send_compressed(Gzip).accept_compressed(Gzip);

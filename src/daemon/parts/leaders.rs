@@ -7,6 +7,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::chance::random_u64;
 use crate::daemon::config::Config;
+use crate::daemon::metrics::LeadershipMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::leaders::campaign::{CampaignSettings, Campaigner};
 use crate::daemon::objects::leaders::{LEADERSHIP, Leaders};
@@ -15,7 +16,10 @@ pub const PART: Part = Part { kinds: Kinds { mirrored: &[LEADERSHIP], ..Kinds::N
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, settings) = (node.registry.clone(), settings(&node.config));
-    let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, node.metrics.leadership()));
+    let metrics = Arc::new(LeadershipMetrics::new(node.metrics.all())?);
+    let (counted, led) = (metrics.clone(), registry.clone());
+    node.metrics.before_scrape(move || counted.read(&led));
+    let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics));
     let candidate = campaigner.clone();
     node.run(Phase::Withdraw, async move { candidate.run().await });
     // Somebody may have handed over to it before hearing that it stops.

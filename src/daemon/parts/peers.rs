@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use tonic::codec::CompressionEncoding::Gzip;
 
+use crate::daemon::metrics::PeersMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName, Stands};
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::peers::{PEER, Peers};
 use crate::daemon::presence::keep_present;
+use crate::daemon::registry::view::View;
 use crate::daemon::relay::identity::endpoint;
+use pb::peer::Status;
 use pb::peer_control_service_server::PeerControlServiceServer;
 
 /// What operators ordered of a peer is to outlive it, so every daemon restores it.
@@ -23,6 +27,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let withdrawn = presence.clone();
     node.at(Phase::Withdraw, async move { withdrawn.withdraw().await });
     node.at(Phase::Leave, async move { presence.leave().await });
+    let (metrics, counted) = (PeersMetrics::new(node.metrics.all())?, registry.clone());
+    node.metrics.before_scrape(move || count(&metrics, counted.view()));
     let peers = Peers::new(registry, node.config.control.watches_max);
     let peers = PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, peers);
@@ -53,6 +59,18 @@ fn presence(node: &Mount) -> Presence {
         campaigns: config.mesh.leadership.enabled,
     };
     Presence::new(node.registry.clone(), settings, profile)
+}
+
+fn count(metrics: &PeersMetrics, view: &View) {
+    let found: Vec<Status> = view
+        .list(&PEER)
+        .records
+        .iter()
+        .map(|record| record.value::<PeerValue>().map(|value| value.status()).unwrap_or_default())
+        .collect();
+    for status in [Status::Unspecified, Status::Alive, Status::Suspect, Status::Dead, Status::Left] {
+        metrics.set(status.as_str_name(), found.iter().filter(|found| **found == status).count());
+    }
 }
 
 impl Stands for Presence {

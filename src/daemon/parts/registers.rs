@@ -7,12 +7,12 @@ use omnirelay_wire::pb::omnirelay::registers::v1::register_service_server::Regis
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::peer_service;
-use crate::daemon::metrics::PoolCounts;
+use crate::daemon::metrics::{PoolCounts, RegistersMetrics};
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName, Stands};
 use crate::daemon::objects::advertisements::pool::{LocalCounts, Pool, PoolSettings};
 use crate::daemon::objects::advertisements::{ADVERTISEMENT, Advertisements, remote_count};
 use crate::daemon::objects::peers::own_session;
-use crate::daemon::objects::registers::{REGISTER, Registers};
+use crate::daemon::objects::registers::{REGISTER, Registers, catalogue};
 use crate::daemon::resync::{Resync, ResyncParts, ResyncSettings};
 
 pub const PART: Part = Part { kinds: Kinds { mirrored: &[REGISTER, ADVERTISEMENT], ..Kinds::NONE }, mount };
@@ -47,20 +47,30 @@ fn pool(node: &Mount) -> Pool {
 /// What pushes the catalogue to the pool, and to those of others.
 fn resync(node: &Mount, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
     let registers = &node.config.registers;
-    let (standing, sessions, counted) = (node.standing.clone(), node.registry.clone(), pool.clone());
+    let metrics = Arc::new(RegistersMetrics::new(node.metrics.all())?);
+    let (counted, registry) = (pool.clone(), node.registry.clone());
+    let count_pool = move || {
+        let LocalCounts { entries, unverified, deferred } = counted.counts();
+        PoolCounts { local: entries, remote: remote_count(&counted), unverified, deferred }
+    };
+    let (read, count) = (metrics.clone(), count_pool.clone());
+    node.metrics.before_scrape(move || {
+        let catalogue = catalogue(registry.view(), registry.node_id());
+        let advertised = catalogue.iter().filter(|(_, register)| register.advertise).count();
+        read.set_registers(advertised, catalogue.len() - advertised);
+        read.set_pool(count());
+    });
+    let (standing, sessions) = (node.standing.clone(), node.registry.clone());
     let parts = ResyncParts {
         registry: node.registry.clone(),
         pool: pool.clone(),
         operations: node.operations.clone(),
-        metrics: node.metrics.registers(),
+        metrics,
         session: Arc::new(move || {
             let session = own_session(&sessions).filter(|_| standing.is_registered());
             session.map(|session| session.instance)
         }),
-        count_pool: Arc::new(move || {
-            let LocalCounts { entries, unverified, deferred } = counted.counts();
-            PoolCounts { local: entries, remote: remote_count(&counted), unverified, deferred }
-        }),
+        count_pool: Arc::new(count_pool),
     };
     let settings = ResyncSettings {
         resync_interval: registers.resync_interval.0,

@@ -9,13 +9,14 @@ use omnirelay_wire::pb::aeroarc::relay::v1::relay_control_server::RelayControlSe
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::{Config, LoopbackTrust, RelayConfig, RelayTlsConfig};
+use crate::daemon::metrics::AeroMetrics;
 use crate::daemon::node::{
     Kinds, Mount, NodeError, Part, Phase, Port, PortName, RELAY_REGISTRY_SERVICE, RELAY_SERVICE,
     asynchronous, per_address_max,
 };
 use crate::daemon::objects::aero_registry::{AeroRegistry, AeroRegistrySettings};
-use crate::daemon::objects::agents::AGENT;
-use crate::daemon::objects::relays::RELAY;
+use crate::daemon::objects::agents::{self, AGENT};
+use crate::daemon::objects::relays::{self, RELAY};
 use crate::daemon::readiness::item;
 use crate::daemon::relay::assembly::Relay;
 use crate::daemon::relay::http::serve_probes;
@@ -35,6 +36,11 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let registry = registry(node);
     let refreshed = registry.clone();
     node.run(Phase::End, async move { refreshed.run().await });
+    let (metrics, counted) = (AeroMetrics::new(node.metrics.all())?, node.registry.clone());
+    node.metrics.before_scrape(move || {
+        let view = counted.view();
+        metrics.set(relays::count(view), agents::count(view), counted.refreshes_deferred());
+    });
     let server = AeroRegistryServer::new(registry.clone());
     node.serve(PortName::Control, server.clone().send_compressed(Gzip).accept_compressed(Gzip));
     let Some(at) = node.addresses.relay else { return Ok(()) };

@@ -105,7 +105,6 @@ impl Resync {
             lines.push(Arc::new(Line::new(pool.clone(), parts.metrics.clone())));
             foreign.insert(Target::name(pool.as_ref()).to_owned(), pool);
         }
-        parts.metrics.watch_pool(parts.count_pool.clone());
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         Ok(Self {
             parts,

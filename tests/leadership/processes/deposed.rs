@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use omnirelay::daemon::metrics::Metrics;
+use omnirelay::daemon::metrics::LeadershipMetrics;
 use omnirelay::daemon::objects::leaders::LEADERSHIP;
 use omnirelay::daemon::objects::leaders::campaign::{CampaignSettings, Campaigner};
 use omnirelay::daemon::objects::peers::PEER;
@@ -139,7 +139,8 @@ async fn lead_once(node_and_url: &str) -> Result<()> {
         entered: BTreeMap::from([(SCOPE.to_owned(), Labels::new())]),
         seed: 1,
     };
-    let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, Metrics::new()?.leadership()));
+    let metrics = Arc::new(LeadershipMetrics::new(&prometheus::Registry::new())?);
+    let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics));
     tokio::spawn(follow_log(registry.clone()));
     tokio::spawn(keep_present(registry.clone(), presence, SESSION_TTL / 4));
     let campaigning = campaigner.clone();

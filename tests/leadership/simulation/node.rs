@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use omnirelay::daemon::metrics::Metrics;
+use omnirelay::daemon::metrics::LeadershipMetrics;
 use omnirelay::daemon::objects::leaders::LEADERSHIP;
 use omnirelay::daemon::objects::leaders::campaign::{CampaignSettings, Campaigner};
 use omnirelay::daemon::objects::peers::PEER;
@@ -58,8 +58,8 @@ impl Node {
         let registry = Arc::new(Registry::new(id, link.clone(), &MIRRORED));
         let presence = Presence::new(registry.clone(), presence_settings(id), profile());
         let settings = campaign_settings(&mesh.scopes, seed);
-        let metrics = Metrics::new().unwrap();
-        let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics.leadership()));
+        let metrics = Arc::new(LeadershipMetrics::new(&prometheus::Registry::new()).unwrap());
+        let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics));
         let beliefs = Arc::new(Beliefs::new(registry.clone(), campaigner.clone(), mesh.recorder.clone()));
         let service = Service::new(registry.clone(), beliefs.clone(), mesh, seed);
         let (stop, (orders, ordered)) = (Arc::new(Notify::new()), unbounded_channel());
