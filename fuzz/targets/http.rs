@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use omnirelay::daemon::access::Access;
+use omnirelay::daemon::identity::Access;
 use omnirelay::daemon::audit::files::AuditFiles;
 use omnirelay::daemon::config;
 use omnirelay::daemon::node::{Node, NodeSpec};
@@ -70,6 +70,7 @@ fn daemon() -> Daemon {
         audit: AuditFiles::open(directory.path(), "fuzz").expect("an audit folder"),
         telemetry: directory.path().join("telemetry"),
         process: None,
+        parts: omnirelay::daemon::parts::ALL,
         access: Access::default(),
     };
     let node = runtime.block_on(async {

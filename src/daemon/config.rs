@@ -34,6 +34,8 @@ pub use security::{FileMode, LoopbackTrust, SecurityConfig};
 pub use sinks::http_sink_url;
 pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};
 
+use super::log::LogConfig;
+
 /// A duration as people write it: `1s`, `250ms`, `1h 5m` or `00:00:05`; never a bare number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
@@ -162,23 +164,6 @@ pub struct AuditConfig {
     pub age: Span,
 }
 
-/// What is logged, and how.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct LogConfig {
-    pub format: LogFormat,
-    /// A filter such as `info` or `info,omnirelay::daemon::registry=debug`. Reloaded on SIGHUP.
-    pub filter: String,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    #[default]
-    Text,
-    Json,
-}
-
 impl Default for NodeConfig {
     fn default() -> Self {
         Self {
@@ -244,12 +229,6 @@ impl Default for HistoryConfig {
 impl Default for AuditConfig {
     fn default() -> Self {
         Self { age: Span(Duration::from_secs(400 * 24 * 3600)) }
-    }
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".to_owned() }
     }
 }
 

@@ -9,8 +9,8 @@ use omnirelay_core::names::{check_node_name, to_node_name};
 use omnirelay_store::whole_file::{private_file, write_whole};
 use tracing::warn;
 
-use super::access::permissions::{is_writable_by_all, is_writable_by_group, make_private, mode};
 use super::chance::{random_secret, random_u64};
+use super::identity::permissions::{is_writable_by_all, is_writable_by_group, make_private, mode};
 
 const LOCK: &str = "omnirelayd.lock";
 const NODE_ID: &str = "node-id";

@@ -18,9 +18,9 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, error, info_span};
 
-use super::access::Access;
 use super::audit::files::AuditFiles;
 use super::config::Config;
+use super::identity::Access;
 use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use super::objects::dev::{Decree, Fate, Process};
 use super::parts;

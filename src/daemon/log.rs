@@ -7,6 +7,7 @@ mod limiter;
 
 use std::io::{self, IsTerminal};
 
+use serde::{Deserialize, Serialize};
 use tracing::Subscriber;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -19,8 +20,6 @@ pub use limiter::{FaultLimiter, LogLimiter, Turn};
 
 use fields::{TextFields, VisibleJson};
 
-use super::config::{LogConfig, LogFormat};
-
 /// Changes what is logged while the process runs.
 #[derive(Clone)]
 pub struct LogControl(reload::Handle<EnvFilter, Registry>);
@@ -32,6 +31,29 @@ pub enum LogError {
     Filter { filter: String, what: String },
     #[error("the log is set up already")]
     Twice,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    /// A filter such as `info` or `info,omnirelay::daemon::registry=debug`. Reloaded on SIGHUP.
+    pub filter: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
 }
 
 /// Begins to log, for the whole process.

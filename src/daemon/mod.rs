@@ -1,12 +1,12 @@
 //! The control daemon.
 
-pub mod access;
 pub mod args;
 pub mod audit;
 pub mod chance;
 pub mod config;
 pub mod data_dir;
 pub mod fleet;
+pub mod identity;
 pub mod log;
 pub mod metrics;
 pub mod node;

@@ -12,9 +12,12 @@ use std::time::Duration;
 
 use omnirelay_store::{Kind, Retention, Store};
 
-use super::access::Access;
 use super::audit::files::{AuditFiles, AuditFilesError};
 use super::config::{Config, LoopbackTrust};
+use super::identity::Access;
+use super::identity::authenticate::{Hosts, Insecure, Loopback};
+use super::identity::proof::{ProofNeeded, Proven, Tokens};
+use super::identity::tls::TlsError;
 use super::metrics::Metrics;
 use super::objects::dev::Process;
 use super::objects::node::LetIn;
@@ -24,8 +27,7 @@ use super::registry::Registry;
 use super::registry::follow::follow_log;
 use super::relay::assembly::RelayError;
 use super::surface::{
-    FinishedCall, Hosts, Insecure, Limits, Loopback, OMNIRELAY, ProofNeeded, Proven, RequestObserver,
-    Surface, SurfaceBuilder, SurfaceError, TlsError, Tokens,
+    FinishedCall, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceBuilder, SurfaceError,
 };
 use crate::core::audit_seal::mac::MacKey;
 

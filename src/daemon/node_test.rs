@@ -9,9 +9,9 @@ use omnirelay_store::{MemoryStore, Store};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 
-use super::access::Access;
 use super::audit::files::AuditFiles;
 use super::config::Config;
+use super::identity::Access;
 use super::node::{Node, NodeSpec};
 use super::objects::peers::own_session;
 use super::parts;

@@ -17,13 +17,14 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::access::Access;
-use super::access::socket::ControlSocket;
-use super::access::tokens::{self, TokenFileError};
 use super::args::{ConfigCommand, DaemonArgs, DaemonCommand, SettingArgs};
 use super::audit::files::AuditFiles;
 use super::config::{self, Config, ConfigError, Loaded, LoopbackTrust};
 use super::data_dir::DataDir;
+use super::identity::Access;
+use super::identity::proof::{Token, Tokens};
+use super::identity::socket::ControlSocket;
+use super::identity::tokens::{self, TokenFileError};
 use super::log::{self, LogControl};
 use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::open_files;
@@ -31,7 +32,6 @@ use super::parts;
 use super::relay::assembly::STOP_LIMIT;
 use super::signals::EndSignals;
 use super::stores::Stores;
-use super::surface::{Token, Tokens};
 
 /// How long leaving may take once running calls have had their time.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);

@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::audit::files::{AuditFiles, AuditFilesError};
 use super::chance::{random_secret, random_u64};
-use super::config::{self, Config, ConfigError, LogConfig, LogFormat};
+use super::config::{self, Config, ConfigError};
 use super::data_dir::{DataDir, DataDirError, UP_STATE};
 use super::fleet::{Fleet, FleetError, MemberSpec};
 use super::log::{self, LogError};
+use super::log::{LogConfig, LogFormat};
 use super::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::open_files;
 use super::run::{make_way, ready_row, stop_limit, withdraw_ready, write_ready};

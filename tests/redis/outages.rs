@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use omnirelay::daemon::access::Access;
 use omnirelay::daemon::audit::files::AuditFiles;
 use omnirelay::daemon::config::Config;
+use omnirelay::daemon::identity::Access;
 use omnirelay::daemon::node::{Node, NodeSpec};
 use omnirelay::daemon::parts;
 use omnirelay_core::time::{Millis, whole_ms};

@@ -39,13 +39,16 @@ on_both! {
 #[derive(Clone)]
 pub struct Registry(AeroRegistryClient<Channel>);
 
-/// What a call is answered when the store answers: on a busy machine it does not for a moment, nothing is changed then,
-/// and callers try again.
+/// What a registration is answered when the store answers: on a busy machine it does not for a moment, or not in time.
+/// Whether it was made is unknown then; a second one changes nothing, and callers try again.
 async fn in_the_end<T>(call: impl AsyncFn() -> Result<T, Status>) -> Result<T, Status> {
     let begun = Instant::now();
     loop {
         match call().await {
-            Err(status) if status.code() == Code::Unavailable && begun.elapsed() < PATIENCE => {
+            Err(status)
+                if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+                    && begun.elapsed() < PATIENCE =>
+            {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             answer => return answer,

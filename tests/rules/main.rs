@@ -14,6 +14,7 @@ mod objects;
 mod paths;
 mod ports;
 mod repository;
+mod rooms;
 mod runbooks;
 mod scripts;
 mod size;

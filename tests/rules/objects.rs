@@ -15,7 +15,11 @@ use crate::tokens::{Token, TokenKind, code, starts_with};
 pub const OBJECTS: &str = "src/daemon/objects/";
 
 /// Declares the kind of the records that every mutation leaves.
-const AUDIT: &str = "src/daemon/audit.rs";
+const AUDIT: &str = "src/daemon/registry/audit_record.rs";
+const AUDIT_MODULE: &str = "crate::daemon::registry::audit_record";
+
+/// The object that reads those records, and seals them.
+const TRAIL: &str = "src/daemon/audit/";
 
 /// The kinds that `file` declares with `Kind::of("...")`, and on which lines.
 pub fn kinds_declared(file: &File) -> Vec<(usize, String)> {
@@ -55,6 +59,9 @@ fn kind_constants(files: &[File]) -> BTreeSet<String> {
 
 /// The object a file belongs to: `src/daemon/objects/peers/labels.rs` is about `peers`.
 fn noun(path: &str) -> Option<&str> {
+    if path.starts_with(TRAIL) {
+        return Some("audit");
+    }
     let inner = path.strip_prefix(OBJECTS)?;
     let noun = inner.split('/').next()?.trim_end_matches(".rs");
     (noun != "mod").then_some(noun)
@@ -112,8 +119,9 @@ fn borrowed_kinds(file: &File, constants: &BTreeSet<String>) -> Vec<Finding> {
 fn is_kind_of_another(path: &str, noun: &str, constants: &BTreeSet<String>) -> bool {
     let Some((module, last)) = path.rsplit_once("::") else { return false };
     let own = [format!("crate::daemon::objects::{noun}"), format!("crate::daemon::{noun}")];
-    let is_own = own.iter().any(|own| module == own || module.starts_with(&format!("{own}::")));
-    let is_object = module.starts_with("crate::daemon::objects::") || module == "crate::daemon::audit";
+    let is_own = own.iter().any(|own| module == own || module.starts_with(&format!("{own}::")))
+        || noun == "audit" && module == AUDIT_MODULE;
+    let is_object = module.starts_with("crate::daemon::objects::") || module == AUDIT_MODULE;
     let is_kind = constants.contains(last) && path.starts_with("crate::");
     !is_own && (is_kind || is_object && last == "*")
 }
@@ -174,7 +182,7 @@ fn a_borrowed_kind_is_found() {
     let path = "src/daemon/objects/shards.rs";
     let declared = [
         File::planted("src/daemon/objects/peers/mod.rs", "pub const PEER: Kind = Kind::of(\"peer\");"),
-        File::planted("src/daemon/audit.rs", "pub const AUDIT: store::Kind = store::Kind::of(\"audit\");"),
+        File::planted(AUDIT, "pub const AUDIT: store::Kind = store::Kind::of(\"audit\");"),
         File::planted(path, "pub(super) const SHARD: Kind = Kind::of(\"shard\"); const PEERS_MAX: u32 = 1;"),
     ];
     let constants = kind_constants(&declared);
@@ -198,8 +206,13 @@ fn a_borrowed_kind_is_found() {
             ),
             ("its own in another file", "src/daemon/objects/peers/labels.rs", "use super::PEER;", 0),
             ("another constant", path, "use super::peers::PEERS_MAX;", 0),
-            ("the audit trail's", path, "use crate::daemon::audit::AUDIT;", 1),
-            ("the trail reads its own", "src/daemon/objects/audit.rs", "use crate::daemon::audit::AUDIT;", 0),
+            ("the audit trail's", path, "use crate::daemon::registry::audit_record::AUDIT;", 1),
+            (
+                "the trail reads its own",
+                "src/daemon/audit/mod.rs",
+                "use crate::daemon::registry::audit_record::AUDIT;",
+                0,
+            ),
             ("not an object", "src/daemon/registry/mod.rs", "fn f(k: &str) -> Kind { Kind(k.into()) }", 0),
         ],
     );

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use omnirelay::daemon::surface::{Limits, PeerInfo};
+use omnirelay::daemon::identity::caller::PeerInfo;
+use omnirelay::daemon::surface::Limits;
 use omnirelay_fixture::fixture::v1::CountRequest;
 use omnirelay_wire::fault::Fault;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

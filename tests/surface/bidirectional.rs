@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use omnirelay::daemon::surface::{HostAndAgents, Limits};
+use omnirelay::daemon::identity::authenticate::HostAndAgents;
+use omnirelay::daemon::surface::Limits;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::raw::Raw;
 use tokio::sync::mpsc;

@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
+use omnirelay::daemon::identity::authenticate::Authenticator;
+use omnirelay::daemon::identity::caller::Caller;
+use omnirelay::daemon::identity::tls::Tls;
 use omnirelay::daemon::surface::{
-    Authenticator, Caller, Definition, Drained, Limits, OMNIRELAY, Surface, SurfaceBuilder, Tls, serve_with,
+    Definition, Drained, Limits, OMNIRELAY, Surface, SurfaceBuilder, serve_with,
 };
 use omnirelay_fixture::fixture::v1::fixture_service_client::FixtureServiceClient;
 use omnirelay_fixture::fixture::v1::fixture_service_server::{FixtureService, FixtureServiceServer};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use omnirelay::daemon::surface::PeerInfo;
+use omnirelay::daemon::identity::caller::PeerInfo;
 use omnirelay_fixture::fixture::v1::{EchoRequest, Numbers, OfferRequest};
 use omnirelay_wire::fault::Fault;
 use serde_json::json;

@@ -4,10 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use omnirelay::daemon::surface::{
-    Authenticator, FinishedCall, Hosts, Insecure, Limits, PeerInfo, Principal, Protocol, RequestObserver,
-    Scope, Scopes, SurfaceBuilder,
-};
+use omnirelay::daemon::identity::authenticate::{Authenticator, Hosts, Insecure};
+use omnirelay::daemon::identity::caller::{PeerInfo, Principal, Protocol, Scope, Scopes};
+use omnirelay::daemon::surface::{FinishedCall, Limits, RequestObserver, SurfaceBuilder};
 use omnirelay_fixture::fixture::v1::{CountRequest, EchoRequest, PutRequest};
 use omnirelay_wire::fault::{Code as FaultCode, Fault};
 use omnirelay_wire::problem::Problem;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use omnirelay::daemon::surface::{Limits, Tls, TlsError};
+use omnirelay::daemon::identity::tls::{Tls, TlsError};
+use omnirelay::daemon::surface::Limits;
 use omnirelay_fixture::fixture::v1::EchoRequest;
 use omnirelay_fixture::fixture::v1::fixture_service_client::FixtureServiceClient;
 use rcgen::{CertifiedKey, generate_simple_self_signed};

@@ -73,6 +73,16 @@ pub fn check_id(id: &str) -> Result<(), IdError> {
     if id.starts_with('_') || !id.bytes().all(known) { Err(IdError::Characters) } else { Ok(()) }
 }
 
+/// The nearest id: what cannot stand in one becomes `-`; `None` where nothing is left.
+pub fn nearest_id(text: &str) -> Option<String> {
+    // Behind a letter, as one sign may not be the first.
+    let fit = |letter: char| check_id(&format!("a{letter}")).is_ok();
+    let id: String = text.chars().map(|letter| if fit(letter) { letter } else { '-' }).collect();
+    let id = id.trim_start_matches(['-', '_']).trim_end_matches('-');
+    let id = id.get(..ID_BYTES_MAX).unwrap_or(id);
+    check_id(id).is_ok().then(|| id.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +136,26 @@ mod tests {
         ];
         for (what, text, expected) in cases {
             assert_eq!(to_node_name(text).as_deref(), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_id_is_one_or_none() {
+        let long = "a".repeat(200);
+        let cases = [
+            ("a name", "relay-7", true, Some("relay-7")),
+            ("all that may stand in it", "A.b_c:d-1", true, Some("A.b_c:d-1")),
+            ("what registries keep for themselves", "_relay", false, Some("relay")),
+            ("nothing else", "_-_", false, None),
+            ("spaces", "my relay", false, Some("my-relay")),
+            ("letters beyond ASCII", "größe", false, Some("gr--e")),
+            ("too long", &long, false, Some(&long[..128])),
+            ("the mark of what is ours", "_relay", false, Some("relay")),
+            ("nothing", "", false, None),
+            ("nothing left", "///", false, None),
+        ];
+        for (what, text, is, made) in cases {
+            assert_eq!((check_id(text).is_ok(), nearest_id(text).as_deref()), (is, made), "{what}");
         }
     }
 }

@@ -7,10 +7,10 @@ use omnirelay_wire::pb::omnirelay::store::v1::{AuditLeaf, AuditValue};
 use prost::Message;
 use tracing::error;
 
-use super::oldest_key;
 use super::store::{records_page, stored};
 use crate::core::audit_seal::leaf;
 use crate::core::audit_seal::mac::MacKey;
+use crate::daemon::registry::audit_record::oldest_key;
 
 /// The most records that are taken at once; the oldest come first.
 const RECORDS_MAX: usize = 8192;

@@ -16,12 +16,12 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::files::{AuditFiles, AuditFilesError};
-use super::record_key;
 use super::store::record_of;
 use crate::daemon::log::FaultLimiter;
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
+use crate::daemon::registry::audit_record::record_key;
 use crate::daemon::surface::FinishedCall;
 
 /// The most sorts of refusals that are kept apart; what comes beyond is counted together.

@@ -4,8 +4,8 @@ use omnirelay_store::{Kind, MemoryStore, PAGE_MAX, Record, Revision, Scan};
 use prost::Message as _;
 
 use super::*;
-use crate::daemon::audit::AUDIT;
 use crate::daemon::audit::store::stored;
+use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::registry::follow::{follow_log, wait_for};
 
 const MINUTE: u64 = 29_900_000;

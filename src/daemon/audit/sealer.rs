@@ -15,17 +15,18 @@ use tracing::{debug, error, info, warn};
 use super::backlog::Backlog;
 use super::files::{AuditFiles, AuditFilesError, AuditKey};
 use super::heads::Heads;
-use super::made_at;
+use super::missing::missing;
 use super::pending::Pending;
 use super::prune;
 use super::store::{newest_of, seal_of, stored_chains};
 use crate::core::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
-use crate::daemon::audit::AUDIT;
+use crate::daemon::audit::AUDIT_SEAL;
 use crate::daemon::log::FaultLimiter;
-use crate::daemon::objects::audit::AUDIT_SEAL;
 use crate::daemon::objects::peers::session_id;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
+use crate::daemon::registry::audit_record::AUDIT;
+use crate::daemon::registry::audit_record::made_at;
 use crate::daemon::registry::backoff::Failures;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::follow::wait_for;
@@ -354,7 +355,7 @@ impl Sealer {
     /// Seals that records are gone which the store had confirmed.
     async fn seal_missing(&mut self) -> Result<(), SealError> {
         let through = self.through();
-        let missing = self.registry.awaiting_seal().missing(&self.registry, through).await?;
+        let missing = missing(&self.registry, through).await?;
         if missing.is_empty() {
             return Ok(());
         }

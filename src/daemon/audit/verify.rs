@@ -10,15 +10,16 @@ use omnirelay_store::{Record, Store, StoreError};
 
 use super::claims::Claims;
 use super::heads::Heads;
+use super::published_key;
 use super::store::{newest_of, node_of, record_of, said_in, seals_stretch, stored, stored_chains, stretch};
-use super::{oldest_key, published_key};
 use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
 use crate::core::audit_seal::trail::{
     Count, FINDINGS_MAX, Leaves, added, compare, expect, keep, no_row, told, unreadable,
 };
 use crate::core::audit_seal::{ChainId, Opened, open};
-use crate::daemon::audit::{AUDIT, EPOCH_CHANGED};
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::audit_record::oldest_key;
+use crate::daemon::registry::audit_record::{AUDIT, EPOCH_CHANGED};
 
 /// How many leaves are held at once, beside those of one seal.
 const LEAVES_HELD: usize = 8192;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::ConfigError;
 use super::check::is_host_and_port;
-use crate::daemon::relay::identity::to_id;
+use omnirelay_core::names::nearest_id;
 
 const REDIS_ADDR: &str = "REDIS_ADDR";
 const REDIS_PASSWORD: &str = "REDIS_PASSWORD";
@@ -69,7 +69,7 @@ fn value_of(name: &str, text: &str, warnings: &mut Vec<String>) -> Option<Value>
             Some(number.unwrap_or(0).into())
         }
         RELAY_ID => {
-            let id = to_id(text);
+            let id = nearest_id(text);
             match &id {
                 Some(id) if id == text => {}
                 Some(id) => warnings.push(format!("{RELAY_ID}: `{text}` is no id; this relay is `{id}`")),

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::lines::{line_of, lines_of};
 use super::sinks::without_query;
 use super::{Config, SinksConfig as RelaySinks, foreign, origin};
-use crate::daemon::access::tokens;
+use crate::daemon::identity::tokens;
 
 /// The prefix of every variable, and those that name a part of the mesh section directly.
 const PREFIXES: [(&str, &[&str]); 3] = [

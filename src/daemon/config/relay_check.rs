@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::check::{count, is_host, is_host_and_port, within};
 use super::{Config, RelayRegistryConfig, Span};
-use crate::daemon::relay::identity::{ID_BYTES_MAX, is_id};
+use omnirelay_core::names::{ID_BYTES_MAX, check_id};
 
 type Checked = Result<(), (&'static str, String)>;
 
@@ -28,7 +28,7 @@ impl Config {
 
     fn check_relay_names(&self) -> Checked {
         let relay = &self.relay;
-        if let Some(id) = relay.id.as_ref().filter(|id| !is_id(id)) {
+        if let Some(id) = relay.id.as_ref().filter(|id| check_id(id).is_err()) {
             let what = format!(
                 "`{id}` is no id; write 1 to {ID_BYTES_MAX} of A-Z, a-z, 0-9, `.`, `_`, `:`, `-`, no `_` first"
             );

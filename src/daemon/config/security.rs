@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Config;
-use crate::daemon::access::socket::PATH_BYTES_MAX;
+use crate::daemon::identity::socket::PATH_BYTES_MAX;
 
 /// What callers must prove.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use tracing::{info, warn};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::daemon::config::LogFormat;
+use crate::daemon::log::LogFormat;
 use crate::daemon::log::{captured, lines};
 
 #[derive(Clone, Default)]

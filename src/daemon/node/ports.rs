@@ -7,9 +7,10 @@ use std::sync::Arc;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerEndpoints;
 use serde::{Deserialize, Serialize};
 
-use crate::daemon::access::socket::ControlSocket;
 use crate::daemon::config::{Config, RelayConfig};
-use crate::daemon::surface::{Limits, SurfaceBuilder, Tls};
+use crate::daemon::identity::socket::ControlSocket;
+use crate::daemon::identity::tls::Tls;
+use crate::daemon::surface::{Limits, SurfaceBuilder};
 
 /// A port that serves gRPC and HTTP/JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,7 +5,6 @@
 pub mod advertisements;
 pub mod aero_registry;
 pub mod agents;
-pub mod audit;
 pub mod dev;
 pub mod feed;
 pub mod leaders;
@@ -25,10 +24,10 @@ use omnirelay_wire::timestamp::Timestamp;
 pub use omnirelay_wire::timestamp::timestamp;
 use tonic::{Request, Response};
 
+use crate::daemon::identity::caller::{Caller, IfMatch};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::View;
-use crate::daemon::surface::{Caller, IfMatch};
 
 /// The version of the JSON documents; additions do not change it.
 pub const SCHEMA_VERSION: &str = "v1";

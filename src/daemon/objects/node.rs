@@ -7,10 +7,10 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tonic::{Request, Response, Status};
 
 use super::{Envelope, at_cursor, caller, store_time, timestamp};
+use crate::daemon::identity::caller::Scope;
 use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::surface::Scope;
 use pb::node_service_server::NodeService;
 
 /// The oldest client this daemon serves.

@@ -15,9 +15,9 @@ use tonic::{Request, Response, Status};
 use tracing::warn;
 
 use super::{SCHEMA_VERSION, caller, check_reason};
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::record::Deed;
-use crate::daemon::surface::Caller;
 use pb::store_service_server::StoreService;
 
 /// How long how a switch ended is tried to be recorded, and how often.

@@ -8,15 +8,15 @@ use omnirelay_wire::pb::omnirelay::security::v1::audit_service_server::AuditServ
 use tonic::codec::CompressionEncoding::Gzip;
 use tracing::warn;
 
-use crate::daemon::audit::AUDIT;
 use crate::daemon::audit::heads::{Heads, follow_seals};
 use crate::daemon::audit::refusals::{Refusals, enter_refusals};
 use crate::daemon::audit::sealer::Sealer;
 use crate::daemon::audit::store::newest_revision_of;
+use crate::daemon::audit::{AUDIT_SEAL, Audit};
 use crate::daemon::metrics::AuditMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
-use crate::daemon::objects::audit::{AUDIT_SEAL, Audit};
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::surface::{FinishedCall, RequestObserver};
 
 pub const PART: Part = Part { kinds: Kinds { followed: &[AUDIT, AUDIT_SEAL], ..Kinds::NONE }, mount };

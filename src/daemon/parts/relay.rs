@@ -9,6 +9,8 @@ use omnirelay_wire::pb::aeroarc::relay::v1::relay_control_server::RelayControlSe
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::{Config, LoopbackTrust, RelayConfig, RelayTlsConfig};
+use crate::daemon::identity::authenticate::{HostAndAgents, Hosts};
+use crate::daemon::identity::tls::Tls;
 use crate::daemon::metrics::AeroMetrics;
 use crate::daemon::node::{
     Kinds, Mount, NodeError, Part, Phase, Port, PortName, RELAY_REGISTRY_SERVICE, RELAY_SERVICE,
@@ -22,7 +24,7 @@ use crate::daemon::relay::assembly::Relay;
 use crate::daemon::relay::http::serve_probes;
 use crate::daemon::relay::identity::{advertised, relay_id};
 use crate::daemon::relay::report::{OtherRegistry, OwnRegistry, RelayRegistry, Reports};
-use crate::daemon::surface::{HostAndAgents, Hosts, Limits, OMNIRELAY, Surface, Tls};
+use crate::daemon::surface::{Limits, OMNIRELAY, Surface};
 use pb::aero_registry_server::AeroRegistryServer;
 
 /// Agents are with relays, so those come back first.

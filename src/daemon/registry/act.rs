@@ -14,7 +14,7 @@ use tracing::error;
 
 use super::Registry;
 use super::follow::SEE_ALL_MAX;
-use crate::daemon::audit;
+use crate::daemon::registry::audit_record;
 pub use plan::Plan;
 pub use reader::Reader;
 
@@ -126,8 +126,8 @@ impl Registry {
         };
         let (now, mac) = (self.view().now(), self.audit_mac());
         writes.extend(audits.into_iter().map(|(key, body)| match key {
-            Some(key) => audit::write_under(key, &body, mac),
-            None => audit::write(now, &body, mac),
+            Some(key) => audit_record::write_under(key, &body, mac),
+            None => audit_record::write(now, &body, mac),
         }));
         Commit {
             epoch: epoch.unwrap_or_else(|| self.view().head().epoch),

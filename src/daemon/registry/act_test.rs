@@ -17,7 +17,7 @@ use super::Registry;
 use super::act::{Act, Authority, Plan, Reader};
 use super::faulty::{Call, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
-use crate::daemon::audit::AUDIT;
+use crate::daemon::registry::audit_record::AUDIT;
 
 const THING: Kind = Kind::of("thing");
 const OTHER: Kind = Kind::of("other");

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::Registry;
-use crate::daemon::audit;
+use crate::daemon::registry::audit_record;
 
 /// How long a confirmation may take before the next is asked for.
 const CONFIRM_MAX: Duration = Duration::from_secs(2);
@@ -117,7 +117,7 @@ impl Registry {
     pub async fn record_splits(&self) -> Result<(), CommitError> {
         while let Some(split) = self.view().unrecorded_split() {
             let object = format!("leadership/{}", split.scope);
-            let body = audit::own_body(self.node_id(), SPLIT_SEEN, object, split.lines());
+            let body = audit_record::own_body(self.node_id(), SPLIT_SEEN, object, split.lines());
             let id = format!("{}/{}", split.scope, split.token);
             self.record_once(SPLIT_SEEN, body, id, split.token).await?;
             self.view().note_recorded_split(&split);

@@ -14,7 +14,7 @@ use super::epoch_loss::Loss;
 use super::faulty::{Call, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
 use super::heartbeat::{Pace, beat_heart};
-use crate::daemon::audit::AUDIT;
+use crate::daemon::registry::audit_record::AUDIT;
 
 const THING: Kind = Kind::of("thing");
 static MIRRORED: [Kind; 1] = [THING];

@@ -1,6 +1,9 @@
 //! The registry: commits, the view, watches and sessions, on any store.
 
 pub mod act;
+pub mod audit_faults;
+pub mod audit_record;
+pub mod awaiting_seal;
 pub mod backoff;
 mod completeness;
 pub mod confirm;
@@ -50,10 +53,9 @@ use omnirelay_wire::reasons;
 use tokio::sync::Semaphore;
 
 use crate::core::audit_seal::mac::MacKey;
-use crate::daemon::audit;
-use crate::daemon::audit::awaiting::Awaiting;
-use crate::daemon::audit::faults::Faults;
 use crate::daemon::log::FaultLimiter;
+use audit_faults::Faults;
+use awaiting_seal::Awaiting;
 use confirm::Confirmations;
 use cursor::Cursor;
 use epoch_loss::Losses;
@@ -197,9 +199,10 @@ impl Registry {
     pub async fn record_epochs(&self) -> Result<(), CommitError> {
         for loss in self.losses.unrecorded(&self.view) {
             let object = format!("registry/{}", loss.epoch);
-            let body = audit::own_body(&self.node_id, audit::EPOCH_CHANGED, object, loss.lines());
+            let body =
+                audit_record::own_body(&self.node_id, audit_record::EPOCH_CHANGED, object, loss.lines());
             let id = format!("{:x}", loss.epoch.0);
-            self.record_once(audit::EPOCH_CHANGED, body, id, loss.epoch.0).await?;
+            self.record_once(audit_record::EPOCH_CHANGED, body, id, loss.epoch.0).await?;
             self.losses.note_recorded(loss.epoch);
         }
         Ok(())

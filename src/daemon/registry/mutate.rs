@@ -22,8 +22,8 @@ use super::act::{Act, Authority, Plan, Reader};
 use super::cursor::Cursor;
 use super::follow::in_time;
 use super::refusal::{commit_fault, internal, store_fault, unavailable};
-use crate::daemon::audit;
-use crate::daemon::surface::{Caller, IfMatch};
+use crate::daemon::identity::caller::{Caller, IfMatch};
+use crate::daemon::registry::audit_record;
 use refused::{Refused, patience, refuse_decided, unexpected};
 
 /// How often a mutation decides, and how often it waits for the view.
@@ -230,7 +230,7 @@ impl Registry {
 
     fn plan_of<A: Answer>(&self, mutation: &Mutation<'_>, decision: &Decision<A>, plan: Plan) -> Plan {
         let changed = !decision.writes.is_empty();
-        let body = changed.then(|| audit::body(mutation, &decision.changes, self.node_id()));
+        let body = changed.then(|| audit_record::body(mutation, &decision.changes, self.node_id()));
         let plan = plan.audit(body);
         // Of a dry run only the audit record is written.
         if mutation.dry_run {

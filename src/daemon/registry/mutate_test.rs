@@ -20,7 +20,7 @@ use super::faulty::{Call, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
 use super::mutate::{Decision, Mutation};
 use super::view::Applied;
-use crate::daemon::surface::{Caller, IfMatch};
+use crate::daemon::identity::caller::{Caller, IfMatch};
 
 const THING: Kind = Kind::of("thing");
 static MIRRORED: [Kind; 1] = [THING];

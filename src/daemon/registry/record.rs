@@ -5,7 +5,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
 use super::Registry;
 use super::act::{Act, Authority, Plan};
-use crate::daemon::surface::Caller;
+use crate::daemon::identity::caller::Caller;
 
 /// What is to be recorded.
 pub struct Deed<'a> {

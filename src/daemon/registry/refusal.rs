@@ -5,7 +5,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
 use super::mutate::Mutation;
-use crate::daemon::surface::IfMatch;
+use crate::daemon::identity::caller::IfMatch;
 
 pub(super) fn internal(mutation: &Mutation<'_>) -> Fault {
     Fault::new(reasons::INTERNAL, format!("cannot carry out {}", mutation.action))

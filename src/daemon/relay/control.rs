@@ -18,10 +18,10 @@ use tonic::{Request, Response, Status};
 use super::RELAY_RUNBOOK;
 use super::commands::{Answer, COMMAND_BYTES_MAX, Commands, Order};
 use super::sessions::{CONTEXT_ID_BYTES_MAX, Sessions, is_context_id};
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::{self, listing};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::record::Deed;
-use crate::daemon::surface::Caller;
 
 /// The most sessions of one page.
 const PAGE_SIZE_MAX: usize = 1000;

@@ -23,12 +23,12 @@ use super::local::{LOCAL, outcome};
 use super::target::{Catalogue, Outcome, Target, Trouble, count};
 use crate::core::register::{Held, Plan, Rest, brakes, plan};
 use crate::daemon::config::peer_service;
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::advertisements::pool::{BATCH_MAX, Producer, Push};
 use crate::daemon::objects::{SCHEMA_VERSION, check_reason};
 use crate::daemon::operations::{Begun, Repeat, Running};
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::record::Deed;
-use crate::daemon::surface::Caller;
 use pb::planned_change::Action;
 
 /// What a resync is called.

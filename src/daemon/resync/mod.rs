@@ -26,7 +26,9 @@ use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::metrics::{CountPool, RegistersMetrics};
+use crate::daemon::objects::advertisements::Resyncs;
 use crate::daemon::objects::{Envelope, head_cursor, registers};
 use crate::daemon::operations::Operations;
 use crate::daemon::registry::Registry;
@@ -265,5 +267,20 @@ impl Resync {
             unverified: target::count(counts.unverified),
             deferred: target::count(counts.deferred),
         }
+    }
+}
+
+#[tonic::async_trait]
+impl Resyncs for Resync {
+    async fn demand(&self, caller: &Caller, request: pb::ResyncRequest) -> Result<pb::ResyncResponse, Fault> {
+        self.demand(caller, request).await
+    }
+
+    fn check_node(&self, node_id: &str) -> Result<(), Fault> {
+        self.check_node(node_id)
+    }
+
+    fn state(&self) -> pb::GetSyncStateResponse {
+        self.state()
     }
 }

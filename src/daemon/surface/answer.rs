@@ -13,9 +13,9 @@ use omnirelay_wire::problem::{self, Problem};
 use omnirelay_wire::reasons::Reason;
 
 use super::accept::weight;
-use super::caller::RequestId;
 use super::in_flight::InFlight;
 use super::pipeline::stamp;
+use crate::daemon::identity::caller::RequestId;
 
 /// Smaller answers are not worth compressing.
 const GZIP_BYTES_MIN: usize = 1024;

@@ -12,8 +12,6 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic_health::server::health_reporter;
 
-use super::auth::{Authenticator, Hosts, Loopback};
-use super::caller::RequestIds;
 use super::deadline::Deadlines;
 use super::in_flight::InFlight;
 use super::method::{self, Definition, Method};
@@ -22,6 +20,8 @@ use super::openapi::Document;
 use super::pipeline::{Defined, GrpcService, Open, Pipeline, Serves, Target};
 use super::routes::Routes;
 use super::{Parts, Surface};
+use crate::daemon::identity::authenticate::{Authenticator, Hosts, Loopback};
+use crate::daemon::identity::caller::RequestIds;
 
 /// Why a surface cannot be built: always a mistake in a definition, found at start.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tokio::time::Instant;
 
-use super::caller::{Caller, refused};
+use crate::daemon::identity::caller::{Caller, refused};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const OMNIRELAY_TIMEOUT: HeaderName = HeaderName::from_static("omnirelay-timeout");

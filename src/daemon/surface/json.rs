@@ -19,16 +19,17 @@ use tonic::body::Body;
 use super::accept::{self, Form};
 use super::answer::{self, Refusal};
 use super::body::read_json;
-use super::caller::{Caller, PeerInfo, REQUEST_ID, RequestId};
 use super::deadline;
 use super::frame::{self, Frames};
 use super::in_flight::Share;
-use super::observe::{Protocol, Watched};
+use super::observe::Watched;
 use super::pipeline::{Pipeline, Target};
 use super::query;
 use super::routes::{Binding, BodyRule, Choice};
 use super::shape::{Place, fit_field, fit_message};
 use super::sse::EventStream;
+use crate::daemon::identity::caller::Protocol;
+use crate::daemon::identity::caller::{Caller, PeerInfo, REQUEST_ID, RequestId};
 
 /// Set by an operation whose answer the caller has seen already.
 const NOT_MODIFIED: HeaderName = HeaderName::from_static("omnirelay-not-modified");
@@ -222,7 +223,9 @@ fn resume_from_header(
     let Some(last) = headers.get(LAST_EVENT_ID).filter(|last| takes_since && !last.is_empty()) else {
         return Ok(());
     };
-    let last = last.to_str().map_err(|_| super::caller::refused("Last-Event-ID", "is not visible ASCII"))?;
+    let last = last
+        .to_str()
+        .map_err(|_| crate::daemon::identity::caller::refused("Last-Event-ID", "is not visible ASCII"))?;
     message.insert(SINCE.to_owned(), Value::String(last.to_owned()));
     Ok(())
 }

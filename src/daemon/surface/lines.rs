@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use omnirelay_wire::fault::Fault;
 
-use super::caller::RequestId;
+use crate::daemon::identity::caller::RequestId;
 use crate::daemon::log::{LogLimiter, Turn};
 
 /// How often, of each sort.

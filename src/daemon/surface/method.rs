@@ -9,8 +9,8 @@ use prost_reflect::{
 };
 
 use super::SurfaceError;
-use super::caller::Scope;
 use super::dialect::Dialect;
+use crate::daemon::identity::caller::Scope;
 
 /// The descriptors of some services, and the JSON converters of their methods.
 #[derive(Clone, Copy)]

@@ -6,10 +6,8 @@
 
 mod accept;
 mod answer;
-mod auth;
 mod body;
 mod builder;
-mod caller;
 mod deadline;
 mod dialect;
 mod distinct;
@@ -24,7 +22,6 @@ mod openapi;
 mod pipeline;
 mod places;
 mod preface;
-mod proof;
 mod query;
 mod received;
 mod required;
@@ -33,7 +30,6 @@ mod serve;
 mod shape;
 mod sse;
 mod template;
-mod tls;
 mod unix;
 mod unread;
 
@@ -53,24 +49,22 @@ use tonic::body::Body;
 use tonic_health::server::HealthReporter;
 use tower::ServiceExt as _;
 
-pub use auth::{Authenticator, HostAndAgents, Hosts, Insecure, Loopback};
 pub use builder::{Servable, SurfaceBuilder, SurfaceError};
-pub use caller::{Caller, IfMatch, PeerInfo, Principal, RequestId, Scope, Scopes};
 pub use deadline::Deadlines;
 pub use method::{Definition, OMNIRELAY};
-pub use observe::{FinishedCall, Protocol, RequestObserver};
+pub use observe::{FinishedCall, RequestObserver};
 pub use openapi::openapi;
-pub use proof::{ProofNeeded, Proven, Token, Tokens};
 pub use serve::{Drained, Limits, serve, serve_with};
-pub use tls::{Tls, TlsError};
 pub use unix::serve_unix;
 
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
+use crate::daemon::identity::authenticate::Hosts;
+use crate::daemon::identity::caller::{PeerInfo, Protocol, RequestId, RequestIds};
+
 use answer::Refusal;
 use builder::NoRoute;
-use caller::RequestIds;
 use openapi::Document;
 use pipeline::{Pipeline, fault_response, stamp};
 use routes::{Found, Routes};

@@ -9,10 +9,10 @@ use http::{HeaderMap, Response};
 use omnirelay_wire::fault::Fault;
 use tonic::body::Body;
 
-use super::caller::RequestId;
 use super::lines::{Lines, is_refusal};
 use super::method::Method;
 use super::pipeline::{Pipeline, fault_response, grpc_code};
+use crate::daemon::identity::caller::{Protocol, RequestId};
 use crate::daemon::log::Turn;
 
 /// Hears of every finished call, on the task that served it: it must not wait.
@@ -35,40 +35,6 @@ pub struct FinishedCall<'a> {
     pub reason: &'a str,
     pub request_id: &'a RequestId,
     pub principal: &'a str,
-}
-
-/// How the call came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    Grpc,
-    /// JSON or server-sent events over HTTP/1.1, or an older version.
-    Http1,
-    /// JSON or server-sent events over HTTP/2.
-    Http2,
-}
-
-impl Protocol {
-    /// What a call over HTTP that is no gRPC came by.
-    pub(super) fn of_http(version: http::Version) -> Self {
-        if version < http::Version::HTTP_2 { Self::Http1 } else { Self::Http2 }
-    }
-
-    /// The kind of the protocol, as metrics have it: `grpc` or `http`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Grpc => "grpc",
-            Self::Http1 | Self::Http2 => "http",
-        }
-    }
-
-    /// What client and daemon agreed on: `grpc`, `http/1.1` or `http/2`.
-    pub fn negotiated(self) -> &'static str {
-        match self {
-            Self::Grpc => "grpc",
-            Self::Http1 => "http/1.1",
-            Self::Http2 => "http/2",
-        }
-    }
 }
 
 /// Hears of nothing.

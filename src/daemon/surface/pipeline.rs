@@ -19,16 +19,19 @@ use tokio::sync::watch;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
-use super::auth::Authenticator;
-use super::caller::{Caller, Conditions, PeerInfo, Principal, REQUEST_ID, RequestId, Scope, generated_key};
 use super::deadline::{self, Deadlines};
 use super::frame::Scan;
 use super::guard::{Draining, Guarded};
 use super::in_flight::InFlight;
 use super::lines::Lines;
 use super::method::Method;
-use super::observe::{Protocol, RequestObserver, Watched};
+use super::observe::{RequestObserver, Watched};
 use super::received::{self, Received};
+use crate::daemon::identity::authenticate::Authenticator;
+use crate::daemon::identity::caller::Protocol;
+use crate::daemon::identity::caller::{
+    Caller, Conditions, PeerInfo, Principal, REQUEST_ID, RequestId, Scope, generated_key,
+};
 
 /// Says which version of the daemon answers.
 pub(super) const SERVER_VERSION: (HeaderName, HeaderValue) = (

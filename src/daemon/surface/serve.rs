@@ -17,11 +17,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tonic::body::Body;
 
+use super::Surface;
 use super::places::{Place, Places};
 use super::preface::{self, Peek, Version};
-use super::tls::Tls;
 use super::unread::{self, Metered, Unread};
-use super::{PeerInfo, Surface};
+use crate::daemon::identity::caller::PeerInfo;
+use crate::daemon::identity::tls::Tls;
 use crate::daemon::log::{LogLimiter, Turn};
 
 /// What one listener allows.
@@ -307,7 +308,11 @@ async fn encrypted(line: &Line, tls: &Tls, stream: TcpStream, peer: Arc<PeerInfo
         () = tokio::time::sleep(line.limits.header_read_timeout) => Err(io::ErrorKind::TimedOut.into()),
     };
     match shaken {
-        Ok((stream, version)) => speak(line, version, stream, peer, watcher).await,
+        Ok(stream) => {
+            let agreed = stream.get_ref().1.alpn_protocol();
+            let version = if agreed == Some(b"h2") { Version::Http2 } else { Version::Http1 };
+            speak(line, version, stream, peer, watcher).await;
+        }
         Err(error) => tracing::debug!(%remote, %error, "connection closed: no TLS"),
     }
 }

@@ -21,9 +21,9 @@ use tonic::body::Body;
 use xxhash_rust::xxh64::xxh64;
 
 use super::accept::Form;
-use super::caller::RequestId;
 use super::frame::Frames;
 use super::routes::Binding;
+use crate::daemon::identity::caller::RequestId;
 
 /// How long a client waits before it reconnects, in milliseconds.
 const RETRY: &str = "retry: 2000\n\n";

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use hyper_util::server::graceful::Watcher;
 use tokio::net::{UnixListener, UnixStream};
 
+use super::Surface;
 use super::serve::{Door, Drained, Limits, Line, accept_all, converse};
-use super::{PeerInfo, Surface};
-use crate::daemon::access::users::{Uid, user_name};
+use crate::daemon::identity::caller::PeerInfo;
+use crate::daemon::identity::users::{Uid, user_name};
 
 /// As [`super::serve`], for users of this host: each connection is of the user that has made it.
 pub async fn serve_unix(

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use omnirelay::daemon::audit::AUDIT;
 use omnirelay::daemon::objects::peers::{PEER, node_of_session};
+use omnirelay::daemon::registry::audit_record::AUDIT;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{
     Beat, Clock, Commit, CommitError, Committed, Epoch, Group, LeaseOp, LogEntry, LogPage, MemoryStore,

@@ -26,14 +26,14 @@ use super::store::{newest_of, stored};
 use super::verify::{Report, verify};
 use crate::core::audit_seal::check::{Finding, Wrong};
 use crate::core::audit_seal::{ChainId, open};
-use crate::daemon::audit::AUDIT;
-use crate::daemon::objects::audit::{AUDIT_SEAL, Audit};
+use crate::daemon::audit::{AUDIT_SEAL, Audit};
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::peers::{PEER, Peers};
 use crate::daemon::presence::keep_present;
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::registry::follow::{follow_log, wait_for};
-use crate::daemon::surface::Caller;
 use mesh::peer_control_service_server::PeerControlService as _;
 use pb::audit_service_server::AuditService as _;
 

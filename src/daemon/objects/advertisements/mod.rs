@@ -18,10 +18,10 @@ use xxhash_rust::xxh64::Xxh64;
 use super::feed::{Events, Watches};
 use super::listing::{self, PageToken};
 use super::{Envelope, caller, head_cursor, not_modified, tagged};
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::View;
-use crate::daemon::resync::Resync;
 pub use change::check_items;
 use pb::advertisement_service_server::AdvertisementService;
 use pool::Pool;
@@ -43,16 +43,35 @@ pub fn parts(id: &RecordId) -> Option<(&str, &str, &str)> {
     Some((parts.next()?, parts.next()?, parts.next()?))
 }
 
+/// What brings pools to what the catalogue says.
+#[tonic::async_trait]
+pub trait Resyncs: Send + Sync + 'static {
+    /// Plans a resync, and begins it as an operation unless it is a dry run.
+    ///
+    /// # Errors
+    /// When none is begun.
+    async fn demand(&self, caller: &Caller, request: pb::ResyncRequest) -> Result<pb::ResyncResponse, Fault>;
+
+    /// Refuses a request that means another node.
+    ///
+    /// # Errors
+    /// `OTHER_NODE`.
+    fn check_node(&self, node_id: &str) -> Result<(), Fault>;
+
+    /// How far all pools agree with the catalogue.
+    fn state(&self) -> pb::GetSyncStateResponse;
+}
+
 /// Serves `AdvertisementService`.
 pub struct Advertisements {
     pool: Arc<Pool>,
-    resync: Arc<Resync>,
+    resync: Arc<dyn Resyncs>,
     watches: Watches<pb::AdvertisementEvent>,
 }
 
 impl Advertisements {
     /// At most `watches_max` watches are served at once.
-    pub fn new(pool: Arc<Pool>, resync: Arc<Resync>, watches_max: usize) -> Self {
+    pub fn new(pool: Arc<Pool>, resync: Arc<dyn Resyncs>, watches_max: usize) -> Self {
         Self { watches: Watches::new(pool.registry().clone(), watches_max), pool, resync }
     }
 

@@ -22,13 +22,13 @@ use super::known::{Known, NEVER_LED};
 use super::{LEADERSHIP, check_scope, leadership_id, not_found, pb};
 use crate::core::lease::Policy;
 use crate::daemon::chance::correlation_id;
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::{SCHEMA_VERSION, check_reason, expected, head_cursor, timestamp, written};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
 use crate::daemon::registry::view::View;
-use crate::daemon::surface::Caller;
 use pb::leadership_order::Verb;
 
 /// The most scopes of a mesh.

@@ -6,10 +6,10 @@ use omnirelay_wire::fault::Code;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::daemon::audit::AUDIT;
+use crate::daemon::identity::caller::Caller;
+use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::registry::faulty::{EVERY_CALL, Faulty, Ill};
 use crate::daemon::registry::follow::{follow_log, wait_for};
-use crate::daemon::surface::Caller;
 use pb::operation::State;
 
 struct Served {

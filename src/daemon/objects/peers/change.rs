@@ -14,13 +14,13 @@ use prost::Message;
 
 use super::{PEER, check_node_id, not_found, pb, peer, peer_id};
 use crate::core::peer::{difference, may_forget};
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::{SCHEMA_VERSION, check_reason, expected, timestamp, written};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
 use crate::daemon::registry::view::ViewRecord;
-use crate::daemon::surface::Caller;
 use pb::peer::Status;
 
 /// Keeps new shards and leases away from a peer. Repeating it changes at most the reason.

@@ -16,13 +16,13 @@ use super::{
     too_many,
 };
 use crate::core::catalogue::{Given, Lower, RegisterError, concerns_pool, differences};
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::peers;
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, expected, tagged, timestamp, written};
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
 use crate::daemon::registry::view::ViewRecord;
-use crate::daemon::surface::Caller;
 
 impl Registers {
     /// Enters a register that the node has not.

@@ -13,11 +13,11 @@ use tonic::Response;
 
 use super::{REGISTER, REGISTERS_MAX, Registers, of_node, pb, register_record, too_many};
 use crate::core::catalogue::{Given, Lower, RegisterError, check_imported, concerns_pool, counting, pieces};
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, expected, head_cursor};
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
-use crate::daemon::surface::Caller;
 
 /// The most registers of one piece: the audit record takes the last place of a commit.
 const PIECE_WRITES_MAX: usize = 255;

@@ -6,7 +6,7 @@ use omnirelay_store::{
 };
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
-use crate::daemon::audit::AUDIT;
+use crate::daemon::registry::audit_record::AUDIT;
 
 /// What is to be written, and what must hold for it.
 #[derive(Debug, Default)]

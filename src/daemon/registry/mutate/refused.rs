@@ -8,11 +8,11 @@ use omnirelay_wire::fault::{Code, Fault};
 use tokio::time::Instant;
 
 use super::{Mutation, RECALL_TIMEOUT, Registry, may_decide_again};
+use crate::daemon::identity::caller::IfMatch;
 use crate::daemon::registry::act::{Act, Plan, Reader};
 use crate::daemon::registry::completeness::lost;
 use crate::daemon::registry::refusal::{commit_fault, conflict_fault, epoch_changed, unavailable};
 use crate::daemon::registry::view::ViewRecord;
-use crate::daemon::surface::IfMatch;
 
 /// How long it waits for a view that is behind, for a new epoch to be read, and for what that has lost to be restored:
 /// each node restores its own record within a second.

@@ -4,7 +4,9 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use super::*;
-use crate::daemon::surface::{HostAndAgents, Hosts, Limits, OMNIRELAY, Surface, Tls, serve_with};
+use crate::daemon::identity::authenticate::{HostAndAgents, Hosts};
+use crate::daemon::identity::tls::Tls;
+use crate::daemon::surface::{Limits, OMNIRELAY, Surface, serve_with};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -21,15 +21,15 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::core::register::{Held, Rest, Stored, plan};
-use crate::daemon::audit::AUDIT;
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::metrics::PoolCounts;
 use crate::daemon::objects::advertisements::pool::{Producer, Push, Pushed};
 use crate::daemon::objects::registers::{REGISTER, register_record};
 use crate::daemon::registry::act::{Act, Authority, Plan};
+use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::registry::faulty::{Faulty, PausedClock};
 use crate::daemon::registry::follow::follow_log;
 use crate::daemon::registry::heartbeat::{Pace, beat_heart};
-use crate::daemon::surface::Caller;
 use pb::advertisement_sync_state::Status;
 
 static MIRRORED: [Kind; 1] = [REGISTER];

@@ -13,9 +13,9 @@ use super::memory::{Memory, Step, Trail};
 use super::write::{Outcome, Refused};
 use super::{ADVERTISEMENT, BATCH_MAX, ENTRIES_MAX, PRODUCERS_MAX, Pool, Producer};
 use crate::core::register::{Plan, Rest};
-use crate::daemon::audit;
+use crate::daemon::identity::caller::Caller;
+use crate::daemon::registry::audit_record;
 use crate::daemon::registry::mutate::Mutation;
-use crate::daemon::surface::Caller;
 
 /// What a producer pushes. The items were checked: [`super::check_items`].
 pub struct Push<'a> {
@@ -111,8 +111,8 @@ impl Pool {
             [("added", plan.add.len()), ("updated", plan.update.len()), ("removed", plan.remove.len())];
         let lines =
             counts.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{what}: {count}"));
-        let body = audit::body(&mutation, &lines.collect::<Vec<_>>(), self.registry.node_id());
-        Trail { key: audit::record_key(self.registry.view().now(), body.request_id.as_bytes()), body }
+        let body = audit_record::body(&mutation, &lines.collect::<Vec<_>>(), self.registry.node_id());
+        Trail { key: audit_record::record_key(self.registry.view().now(), body.request_id.as_bytes()), body }
     }
 
     fn rival_fault(&self) -> Fault {

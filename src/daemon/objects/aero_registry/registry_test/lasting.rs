@@ -52,7 +52,8 @@ async fn registrations_leave_no_audit_record() {
     let a = alone().await;
     a.relay("r").await;
     a.agent("x", "r").await;
-    let scan = Scan { kind: crate::daemon::audit::AUDIT, after: None, backwards: false, limit: 10 };
+    let scan =
+        Scan { kind: crate::daemon::registry::audit_record::AUDIT, after: None, backwards: false, limit: 10 };
     let page = a.registry.store().scan(scan).await.unwrap();
     assert!(page.records.is_empty());
 }

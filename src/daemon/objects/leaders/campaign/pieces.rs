@@ -13,10 +13,10 @@ use super::{Campaigner, Known, Roster};
 use crate::core::lease::{
     Ending, Held, Move, Numbers, SCOPE_DELETED, Standing, TOKEN_OVERTAKEN, elect, vacate,
 };
-use crate::daemon::audit;
 use crate::daemon::chance::correlation_id;
 use crate::daemon::objects::leaders::leadership_id;
 use crate::daemon::objects::peers::session_id;
+use crate::daemon::registry::audit_record;
 
 /// What a move of one scope changes, on the condition that its record has this version.
 pub(super) struct Piece {
@@ -238,7 +238,7 @@ impl<'a> Making<'a> {
     fn audited(&self, action: &'static str, changes: Vec<String>) -> AuditValue {
         let registry = &self.campaigner.registry;
         let object = leadership_id(self.known.scope()).to_string();
-        let mut body = audit::own_body(registry.node_id(), action, object, changes);
+        let mut body = audit_record::own_body(registry.node_id(), action, object, changes);
         body.request_id.clone_from(&self.correlation_id);
         if let Some(order) = &self.known.value.order {
             body.reason.clone_from(&order.reason);

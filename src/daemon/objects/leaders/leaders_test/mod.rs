@@ -23,6 +23,7 @@ use super::campaign::{CampaignSettings, Campaigner};
 use super::known::Known;
 use super::*;
 use crate::daemon::chance::random_secret;
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::metrics::LeadershipMetrics;
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::peers::{PEER, Peers, Roster};
@@ -30,7 +31,6 @@ use crate::daemon::presence::keep_present;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
 use crate::daemon::registry::follow::{follow_log, wait_for};
-use crate::daemon::surface::Caller;
 use pb::leader_event::Type;
 use pb::peer_control_service_server::PeerControlService;
 

@@ -4,8 +4,8 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 
 use super::*;
-use crate::daemon::audit::AUDIT;
-use crate::daemon::surface::IfMatch;
+use crate::daemon::identity::caller::IfMatch;
+use crate::daemon::registry::audit_record::AUDIT;
 
 fn to(node_id: &str) -> pb::TransferLeaderRequest {
     pb::TransferLeaderRequest { scope: SCOPE.to_owned(), to: node_id.to_owned(), ..Default::default() }

@@ -20,12 +20,12 @@ use tonic::{Request, Response, Status};
 
 use super::presence::{Presence, PresenceSettings};
 use super::*;
-use crate::daemon::audit::AUDIT;
 use crate::daemon::chance::random_secret;
+use crate::daemon::identity::caller::{Caller, IfMatch};
 use crate::daemon::presence::keep_present;
+use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::registry::faulty::PausedClock;
 use crate::daemon::registry::follow::{follow_log, wait_for};
-use crate::daemon::surface::{Caller, IfMatch};
 use pb::peer::Status as PeerStatus;
 
 static MIRRORED: [Kind; 1] = [PEER];

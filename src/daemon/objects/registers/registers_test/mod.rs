@@ -18,15 +18,15 @@ use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
 
 use super::*;
-use crate::daemon::audit::AUDIT;
 use crate::daemon::chance::random_secret;
+use crate::daemon::identity::caller::{Caller, IfMatch};
 use crate::daemon::objects::advertisements::pool::PoolSettings;
 use crate::daemon::objects::peers::PEER;
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::presence::keep_present;
+use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
 use crate::daemon::registry::follow::{follow_log, wait_for};
-use crate::daemon::surface::{Caller, IfMatch};
 
 static MIRRORED: [Kind; 2] = [PEER, REGISTER];
 const TTL: Duration = Duration::from_secs(2);

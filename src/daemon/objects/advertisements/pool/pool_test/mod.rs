@@ -18,15 +18,15 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::core::register::Rest;
-use crate::daemon::audit::AUDIT;
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::advertisements::reading::{all, available, available_ids, key};
 use crate::daemon::objects::leaders::LEADERSHIP;
 use crate::daemon::objects::peers::PEER;
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::presence::keep_present;
+use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
 use crate::daemon::registry::follow::{follow_log, wait_for};
-use crate::daemon::surface::Caller;
 use pb::advertisement::SyncState;
 
 static MIRRORED: [Kind; 3] = [PEER, LEADERSHIP, ADVERTISEMENT];

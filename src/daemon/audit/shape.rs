@@ -7,8 +7,8 @@ use prost::Message;
 
 use super::pb;
 use crate::core::audit_record::readable;
-use crate::daemon::audit;
 use crate::daemon::audit::store::stored;
+use crate::daemon::registry::audit_record;
 
 /// What a caller wants to see of the trail.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +41,7 @@ impl Filter {
 /// The smallest key a record of this time or later can have.
 pub fn oldest_key(since: Option<&Timestamp>) -> String {
     let Some(since) = since else { return String::new() };
-    audit::oldest_key(millis(since))
+    audit_record::oldest_key(millis(since))
 }
 
 /// A time in milliseconds since the Unix epoch; 0 for one before that.

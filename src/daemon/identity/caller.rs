@@ -11,16 +11,49 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tokio::time::Instant;
 
-use super::observe::Protocol;
 use crate::daemon::chance::random_secret;
 
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(in crate::daemon) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(in crate::daemon) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The longest request id or idempotency key taken from a caller, in bytes.
 const KEY_BYTES_MAX: usize = 128;
 /// The longest `If-None-Match` taken from a caller, in bytes.
 const ETAGS_BYTES_MAX: usize = 1024;
+
+/// How the call came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    Grpc,
+    /// JSON or server-sent events over HTTP/1.1, or an older version.
+    Http1,
+    /// JSON or server-sent events over HTTP/2.
+    Http2,
+}
+
+impl Protocol {
+    /// What a call over HTTP that is no gRPC came by.
+    pub(in crate::daemon) fn of_http(version: http::Version) -> Self {
+        if version < http::Version::HTTP_2 { Self::Http1 } else { Self::Http2 }
+    }
+
+    /// The kind of the protocol, as metrics have it: `grpc` or `http`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http1 | Self::Http2 => "http",
+        }
+    }
+
+    /// What client and daemon agreed on: `grpc`, `http/1.1` or `http/2`.
+    pub fn negotiated(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "http/2",
+        }
+    }
+}
 
 /// What a caller may do. Each stands for itself: holding `mesh.admin` alone grants no `mesh.read`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,12 +165,12 @@ impl PeerInfo {
     }
 
     /// A peer that nothing is known of; no authenticator trusts it for where it is.
-    pub(super) fn unknown() -> Self {
+    pub(in crate::daemon) fn unknown() -> Self {
         Self::at(SocketAddr::from(([0, 0, 0, 0], 0)), None)
     }
 
     /// Whether it is on this host: it came over the loopback interface, or from the address that it called.
-    pub(super) fn is_of_this_host(&self) -> bool {
+    pub(in crate::daemon) fn is_of_this_host(&self) -> bool {
         let remote = self.remote.ip().to_canonical();
         let same = |local: SocketAddr| local.ip().to_canonical() == remote && !remote.is_unspecified();
         remote.is_loopback() || self.local.is_some_and(same)
@@ -159,7 +192,7 @@ impl RequestId {
         self.0.to_str().unwrap_or_default()
     }
 
-    pub(super) fn header(&self) -> HeaderValue {
+    pub(in crate::daemon) fn header(&self) -> HeaderValue {
         self.0.clone()
     }
 
@@ -180,20 +213,20 @@ impl fmt::Display for RequestId {
 
 /// Makes the ids of requests that bring none: unique, not secret.
 #[derive(Debug)]
-pub(super) struct RequestIds {
+pub(in crate::daemon) struct RequestIds {
     prefix: u64,
     next: AtomicU64,
 }
 
 impl RequestIds {
-    pub(super) fn new() -> Self {
+    pub(in crate::daemon) fn new() -> Self {
         let mut prefix = [0; 8];
         // Without randomness ids are only unique within this process, which is what the log needs.
         let _ = getrandom::fill(&mut prefix);
         Self { prefix: u64::from_le_bytes(prefix), next: AtomicU64::new(1) }
     }
 
-    pub(super) fn of(&self, headers: &HeaderMap) -> RequestId {
+    pub(in crate::daemon) fn of(&self, headers: &HeaderMap) -> RequestId {
         RequestId::from_caller(headers).unwrap_or_else(|| {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let id = format!("{:012x}-{number:x}", self.prefix >> 16);
@@ -271,14 +304,14 @@ impl Caller {
 }
 
 /// What the caller's headers say to the operation, checked.
-pub(super) struct Conditions {
+pub(in crate::daemon) struct Conditions {
     pub idempotency_key: Option<String>,
     pub if_match: Option<IfMatch>,
     pub if_none_match: Option<String>,
 }
 
 impl Conditions {
-    pub(super) fn from_headers(headers: &HeaderMap) -> Result<Self, Fault> {
+    pub(in crate::daemon) fn from_headers(headers: &HeaderMap) -> Result<Self, Fault> {
         Ok(Self {
             idempotency_key: idempotency_key(headers)?,
             if_match: if_match(headers)?,
@@ -288,7 +321,7 @@ impl Conditions {
 }
 
 /// A new idempotency key; `None` where the operating system has no chance to give.
-pub(super) fn generated_key() -> Option<String> {
+pub(in crate::daemon) fn generated_key() -> Option<String> {
     random_secret().ok().map(|secret| format!("auto-{secret}"))
 }
 
@@ -343,7 +376,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a Head
 }
 
 /// The fault of a header that says something unusable.
-pub(super) fn refused(header: &str, why: impl fmt::Display) -> Fault {
+pub(in crate::daemon) fn refused(header: &str, why: impl fmt::Display) -> Fault {
     Fault::new(reasons::INVALID_HEADER, format!("header `{header}` {why}")).detail("header", header)
 }
 

@@ -122,7 +122,7 @@ impl Hosts {
 
     /// # Errors
     /// A fault that says by which name or from which page the daemon may not be called.
-    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
+    pub(in crate::daemon) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
         if headers.get_all(http::header::HOST).iter().nth(1).is_some() {
             return Err(caller::refused("host", "is given more than once"));
         }

@@ -1,16 +1,18 @@
-//! Who may come in: the control socket, the file of tokens, and what users of this host are called.
-//!
-//! What a caller proves is judged by the authenticators of the surface; here is what they are given.
+//! Identity: who calls, what proves it, and by what callers are let in: tokens, the control socket, TLS.
 
+pub mod authenticate;
+pub mod caller;
 pub mod permissions;
+pub mod proof;
 pub mod socket;
+pub mod tls;
 pub mod tokens;
 pub mod users;
 
 use std::sync::Arc;
 
+use self::proof::Tokens;
 use self::socket::ControlSocket;
-use super::surface::Tokens;
 
 /// By what a node lets callers in, besides its ports.
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use ring::hmac;
 
-use super::auth::Authenticator;
+use super::authenticate::Authenticator;
 use super::caller::{PeerInfo, Principal, Scopes};
 
 /// A secret that proves who sends it.
@@ -144,7 +144,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 mod tests {
     use omnirelay_wire::fault::Code;
 
-    use super::super::auth::Loopback;
+    use super::super::authenticate::Loopback;
     use super::super::caller::Scope;
     use super::*;
 

@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use omnirelay_store::{Epoch, LogEntry, StoreError};
+use omnirelay_store::{Epoch, LogEntry};
 use tokio::time::Instant;
 
-use super::AUDIT;
-use super::store::record_of;
-use crate::daemon::registry::Registry;
+use super::audit_record::AUDIT;
 
 /// The most records that are remembered; what comes beyond is not missed.
 const AWAITING_MAX: usize = 8192;
@@ -53,39 +51,15 @@ impl Awaiting {
         self.lock().remove(key);
     }
 
-    /// The records that are overdue and gone from the store. They stay noted until they are sealed as missing.
-    ///
-    /// Those that an older epoch had are forgotten: they are lost, as its end says.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn missing(&self, registry: &Registry, through: u64) -> Result<Vec<String>, StoreError> {
-        let mut missing = Vec::new();
-        for (key, made) in self.overdue() {
-            match record_of(registry.store(), &key).await? {
-                // Its seal was made before its commit was confirmed.
-                Some(record) if record.revision.0 <= through => self.forget(&key),
-                Some(_) => self.look_later(&key),
-                None => missing.push((key, made.epoch)),
-            }
-        }
-        if missing.is_empty() {
-            return Ok(Vec::new());
-        }
-        // Asked for last: a store that was lost meanwhile has none of them, and that is no secret.
-        let epoch = registry.ask_epoch().await?;
-        let (missing, lost): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(_, of)| *of == epoch);
-        lost.iter().for_each(|(key, _)| self.forget(key));
-        Ok(missing.into_iter().map(|(key, _)| key).collect())
-    }
-
-    fn overdue(&self) -> Vec<(String, Made)> {
+    /// Those that have taken too long to come by, and the epoch that each was committed in.
+    pub fn overdue(&self) -> Vec<(String, Epoch)> {
         let awaiting = self.lock();
         let overdue = awaiting.iter().filter(|(_, made)| made.seen.elapsed() >= OVERDUE_AFTER);
-        overdue.take(LOOKS_MAX).map(|(key, made)| (key.clone(), *made)).collect()
+        overdue.take(LOOKS_MAX).map(|(key, made)| (key.clone(), made.epoch)).collect()
     }
 
-    fn look_later(&self, key: &str) {
+    /// Has a record looked for again later.
+    pub fn look_later(&self, key: &str) {
         if let Some(made) = self.lock().get_mut(key) {
             made.seen = Instant::now();
         }

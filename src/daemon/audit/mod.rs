@@ -1,8 +1,21 @@
-//! The audit trail as it is read and checked.
+//! The audit trail: its records are sealed, checked, read and watched; refused calls go into it.
 
+#[cfg(test)]
+mod audit_test;
+mod backlog;
+mod claims;
 mod export;
+pub mod files;
+pub mod heads;
+mod missing;
+mod pending;
+mod prune;
+pub mod refusals;
+pub mod sealer;
 mod seals;
 pub mod shape;
+pub mod store;
+pub mod verify;
 mod watching;
 
 use std::sync::Arc;
@@ -14,23 +27,27 @@ use omnirelay_store::{KEY_BYTES_MAX, PAGE_MAX, Record, StoreError};
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::reasons;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use super::feed::{Events, Watches};
-use super::listing::{self, PageToken};
-use super::{Envelope, caller, timestamp};
-use crate::daemon::audit::heads::Heads;
-use crate::daemon::audit::store::{record_of, records_page};
-use crate::daemon::audit::verify::{ChainReport, Report, verify};
+use crate::core::audit_seal::fingerprint;
+use crate::daemon::objects::feed::{Events, Watches};
+use crate::daemon::objects::listing::{self, PageToken};
+use crate::daemon::objects::peers::peer_id;
+use crate::daemon::objects::{Envelope, caller, timestamp};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
+use crate::daemon::registry::view::View;
 use export::Export;
+use heads::Heads;
 use pb::audit_service_server::AuditService;
 pub use seals::AUDIT_SEAL;
 use shape::{Filter, decode, millis, oldest_key, show};
+use store::{record_of, records_page};
+use verify::{ChainReport, Report, verify};
 
 const PAGE_SIZE_DEFAULT: usize = 100;
 const PAGE_SIZE_MAX: usize = 1000;
@@ -201,6 +218,13 @@ fn unreadable(error: &StoreError) -> Fault {
     }
     Fault::new(reasons::STORE_UNAVAILABLE, "cannot read the audit trail: the store does not answer")
         .hint("try again; `omnirelay mesh check` shows the state of the store")
+}
+
+/// Names the key that a node publishes in its peer record; `None` when it publishes none.
+pub fn published_key(view: &View, node_id: &str) -> Option<String> {
+    let value = view.get(&peer_id(node_id))?.value::<PeerValue>()?;
+    let key = value.metadata.as_ref().map(|says| says.audit_key.as_slice()).unwrap_or_default();
+    (!key.is_empty()).then(|| fingerprint(key))
 }
 
 #[tonic::async_trait]

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use omnirelay_core::names::check_node_name;
 use omnirelay_store::whole_file::write_whole;
 
+use super::caller::{Scope, Scopes};
 use super::permissions::{is_open_to_others, is_own, mode};
+use super::proof::Token;
 use crate::daemon::chance::random_secret;
-use crate::daemon::surface::{Scope, Scopes, Token};
 
 /// The file in the data directory, and the name of the token that is made there.
 pub const FILE: &str = "control-token";

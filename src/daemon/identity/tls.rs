@@ -12,8 +12,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::preface::Version;
-
 /// Longer files are neither certificates nor keys.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -101,15 +99,13 @@ impl Tls {
         Ok(())
     }
 
-    /// Takes a client in, and says what was agreed to speak.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Version)> {
+    /// Takes a client in.
+    ///
+    /// # Errors
+    /// When the client does not shake hands.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
-        let stream = TlsAcceptor::from(config).accept(stream).await?;
-        let version = match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => Version::Http2,
-            Some(_) | None => Version::Http1,
-        };
-        Ok((stream, version))
+        TlsAcceptor::from(config).accept(stream).await
     }
 }
 

@@ -1,33 +1,15 @@
-//! The audit record of a mutation, which is committed together with it, and the seals of the trail.
-
-#[cfg(test)]
-mod audit_test;
-pub mod awaiting;
-mod backlog;
-mod claims;
-pub mod faults;
-pub mod files;
-pub mod heads;
-mod pending;
-mod prune;
-pub mod refusals;
-pub mod sealer;
-pub mod store;
-pub mod verify;
+//! The audit record of a mutation, which is committed together with it.
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{Kind, RecordId, Write};
-use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, PeerValue};
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 use xxhash_rust::xxh64::xxh64;
 
-use crate::core::audit_seal::fingerprint;
+use super::mutate::Mutation;
 use crate::core::audit_seal::mac::MacKey;
 use crate::daemon::chance::random_u64;
-use crate::daemon::objects::peers::peer_id;
-use crate::daemon::registry::mutate::Mutation;
-use crate::daemon::registry::view::View;
 
 /// Audit records; not mirrored, because there are many and few are read.
 pub const AUDIT: Kind = Kind::of("audit");
@@ -90,11 +72,4 @@ pub fn write(now: Millis, body: &AuditValue, mac: Option<&MacKey>) -> Write {
 pub fn write_under(key: String, body: &AuditValue, mac: Option<&MacKey>) -> Write {
     let value = mac.map_or_else(|| body.encode_to_vec(), |mac| mac.mark(&key, body));
     Write::Put { id: RecordId::new(AUDIT, key), value: Bytes::from(value), group: None }
-}
-
-/// Names the key that a node publishes in its peer record; `None` when it publishes none.
-pub fn published_key(view: &View, node_id: &str) -> Option<String> {
-    let value = view.get(&peer_id(node_id))?.value::<PeerValue>()?;
-    let key = value.metadata.as_ref().map(|says| says.audit_key.as_slice()).unwrap_or_default();
-    (!key.is_empty()).then(|| fingerprint(key))
 }

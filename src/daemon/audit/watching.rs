@@ -7,9 +7,9 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
 use super::shape::{Filter, show};
 use super::{Audit, pb};
-use crate::daemon::audit::AUDIT;
 use crate::daemon::audit::heads::Heads;
 use crate::daemon::objects::feed::{Events, Frame, Noun, Shown};
+use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::registry::view::ViewRecord;
 use pb::audit_event::Type;
 
