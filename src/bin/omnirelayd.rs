@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    omnirelay::daemon::run::main()
+    omnirelay::daemon::process::run::main()
 }

@@ -16,9 +16,9 @@ use super::output::{Text, View};
 use super::rpc::Leaf;
 use super::session::Session;
 use super::table::{Column, Layout, Moment, Table};
-use crate::daemon::fleet::FleetError;
 use crate::daemon::log::LogFormat;
-use crate::daemon::up::{self, UpError, UpNode, UpOptions};
+use crate::daemon::process::fleet::FleetError;
+use crate::daemon::process::up::{self, UpError, UpNode, UpOptions};
 
 pub const LEAF: Leaf = Leaf::local("up", "starts the daemons that others talk to").exiting("0 1 2");
 

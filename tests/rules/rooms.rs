@@ -1,102 +1,143 @@
-//! No room of the daemon is in a cycle: what a room needs can be read without the rooms that need it.
+//! The rooms of the daemon stand in ARCHITECTURE.md from the top down, each with the first sentence of its code, and a
+//! room names only rooms below it: what it needs can be read without those that need it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::paths::paths;
-use crate::repository::{File, rust_files};
+use crate::repository::{File, Finding, files, refuse, rust_files};
 use crate::tokens::code;
 
 const DAEMON: &str = "src/daemon/";
+const MAP: &str = "ARCHITECTURE.md";
+/// The heading under which the rooms are.
+const HEADING: &str = "### The rooms of the daemon";
 
-/// Which rooms a room names, and one line that does so.
-type Rooms = BTreeMap<String, BTreeMap<String, String>>;
+/// The rooms of the map from the top down, what is said of each, and on which line.
+fn mapped(map: &File) -> Vec<(&str, &str, usize)> {
+    let lines = map.text.lines().enumerate();
+    let under =
+        lines.skip_while(|(_, line)| *line != HEADING).skip(1).take_while(|(_, line)| !line.starts_with('#'));
+    let rows = under.filter_map(|(at, line)| {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        Some((cells.next()?.strip_suffix('`')?, cells.next()?, at + 1))
+    });
+    rows.collect()
+}
 
 /// The room that a file belongs to: `src/daemon/objects/peers/mod.rs` to `objects`.
 fn room(path: &str) -> Option<&str> {
     let room = path.strip_prefix(DAEMON)?.split('/').next()?.trim_end_matches(".rs");
-    (room != "mod").then_some(room)
+    (room != "mod" && !room.ends_with("_test")).then_some(room)
 }
 
-fn rooms(files: &[File]) -> Rooms {
-    let mut rooms = Rooms::new();
-    for file in files {
-        let Some(from) = room(&file.path) else { continue };
-        let named = paths(file, &code(file));
-        let others = named.iter().filter_map(|named| {
-            let to = named.path.strip_prefix("crate::daemon::")?.split("::").next()?;
-            (to != from).then_some((to, named.line))
-        });
-        for (to, line) in others {
-            let by = rooms.entry(from.to_owned()).or_default().entry(to.to_owned());
-            by.or_insert_with(|| format!("{}:{line}", file.path));
+/// The first sentence of a file.
+fn first_sentence(file: &File) -> String {
+    let lines: Vec<&str> =
+        file.text.lines().map_while(|line| line.strip_prefix("//! ")).map(str::trim).collect();
+    let text = lines.join(" ");
+    text.split_inclusive(". ").next().unwrap_or_default().trim_end().to_owned()
+}
+
+/// What the map does not say of the rooms in `files`, or says otherwise.
+fn unmapped(map: &File, files: &[File]) -> Vec<Finding> {
+    let rows = mapped(map);
+    let rooms: BTreeSet<&str> = files.iter().filter_map(|file| room(&file.path)).collect();
+    let gone = rows.iter().filter(|(name, ..)| !rooms.contains(name));
+    let mut found: Vec<Finding> =
+        gone.map(|(name, _, line)| map.finding(*line, format!("there is no room `{name}`"))).collect();
+    for name in rooms {
+        let [file, folder] = [format!("{DAEMON}{name}.rs"), format!("{DAEMON}{name}/mod.rs")];
+        let Some(first) = files.iter().find(|one| one.path == file || one.path == folder) else { continue };
+        let says = first_sentence(first);
+        match rows.iter().find(|(known, ..)| *known == name) {
+            Some((_, said, _)) if *said == says => {}
+            Some((.., line)) => found.push(map.finding(*line, format!("the code of `{name}` says: {says}"))),
+            None => found.push(first.finding(1, format!("room `{name}` is not on the map: {says}"))),
         }
-    }
-    rooms
-}
-
-/// The rooms from which `room` can be reached, and which it can reach: a cycle, if there are any.
-fn cycle_of(rooms: &Rooms, room: &str) -> BTreeSet<String> {
-    let reached = |from: &str| {
-        let (mut reached, mut next) = (BTreeSet::new(), vec![from.to_owned()]);
-        while let Some(room) = next.pop() {
-            let others = rooms.get(&room).into_iter().flat_map(BTreeMap::keys);
-            next.extend(others.filter(|other| reached.insert((*other).clone())).cloned());
-        }
-        reached
-    };
-    reached(room).into_iter().filter(|other| reached(other).contains(room)).collect()
-}
-
-/// The lines by which rooms of one cycle name each other.
-fn cycles(rooms: &Rooms) -> Vec<String> {
-    let mut found = Vec::new();
-    for (from, named) in rooms {
-        let cycle = cycle_of(rooms, from);
-        let within = named.iter().filter(|(to, _)| cycle.contains(*to));
-        found.extend(within.map(|(to, line)| format!("{line}: `{from}` and `{to}` are in one cycle")));
     }
     found
 }
 
+/// Where a room names one that is not below it.
+fn upward(map: &File, files: &[File]) -> Vec<Finding> {
+    let places: BTreeMap<&str, usize> =
+        mapped(map).into_iter().enumerate().map(|(place, (name, ..))| (name, place)).collect();
+    let mut found = Vec::new();
+    for file in files {
+        let Some((from, place)) = room(&file.path).and_then(|name| places.get_key_value(name)) else {
+            continue;
+        };
+        for named in paths(file, &code(file)) {
+            let to = named.path.strip_prefix("crate::daemon::").and_then(|rest| rest.split("::").next());
+            let Some((to, other)) = to.and_then(|name| places.get_key_value(name)) else { continue };
+            if other < place {
+                found.push(file.finding(named.line, format!("`{to}` is above `{from}`")));
+            }
+        }
+    }
+    found
+}
+
+fn map() -> Result<File> {
+    files()?.into_iter().find(|file| file.path == MAP).context("there is no map")
+}
+
 #[test]
-fn no_room_is_in_a_cycle() -> Result<()> {
-    let rooms = rooms(&rust_files(DAEMON)?);
-    ensure!(rooms.len() > 10, "the rooms were not found: {rooms:?}");
-    let found = cycles(&rooms);
-    ensure!(found.is_empty(), "{}", found.join("\n"));
+fn the_map_says_what_the_rooms_are() -> Result<()> {
+    refuse(&unmapped(&map()?, &rust_files(DAEMON)?));
+    Ok(())
+}
+
+#[test]
+fn a_room_names_only_rooms_below_it() -> Result<()> {
+    refuse(&upward(&map()?, &rust_files(DAEMON)?));
     Ok(())
 }
 
 /// Files that exist only in a test: path in the daemon, and text.
 type Planted<'a> = &'a [(&'a str, &'a str)];
 
+/// A map on which `a` is above `b`, and `b` above `c`.
+fn planted() -> File {
+    let text =
+        format!("{HEADING}\n\n| `a` | It is a. | |\n| `b` | It is b, | |\n| `c` | It is c. | |\n\n## Else\n");
+    File::planted(MAP, &text)
+}
+
+fn in_daemon(files: Planted) -> Vec<File> {
+    files.iter().map(|(path, text)| File::planted(&format!("{DAEMON}{path}"), text)).collect()
+}
+
 #[test]
-fn a_cycle_is_found() {
-    let cases: [(&str, Planted, usize); 5] = [
-        ("one way", &[("a/mod.rs", "use crate::daemon::b::B;"), ("b.rs", "use std::fmt;")], 0),
-        (
-            "two",
-            &[("a/mod.rs", "use crate::daemon::b::B;"), ("b/c.rs", "fn f() { super::super::a::g() }")],
-            2,
-        ),
-        (
-            "three, and one beside them",
-            &[("a.rs", "use super::b;"), ("b.rs", "use super::{c, d};"), ("c.rs", "use super::a;")],
-            3,
-        ),
+fn a_way_up_is_found() {
+    let cases: [(&str, Planted, usize); 6] = [
+        ("down", &[("a/mod.rs", "use crate::daemon::c::C;"), ("b.rs", "use std::fmt; use super::c;")], 0),
+        ("up", &[("c.rs", "use crate::daemon::b::B;")], 1),
+        ("up in place, from a folder", &[("b/x.rs", "fn f() { super::super::a::g() }")], 1),
         ("within a room", &[("a/b.rs", "use super::c;"), ("a/c.rs", "use super::b;")], 0),
-        (
-            "in a test",
-            &[("a.rs", "use super::b;"), ("b.rs", "#[cfg(test)] mod tests { use crate::daemon::a; }")],
-            0,
-        ),
+        ("in a test", &[("b.rs", "#[cfg(test)] mod tests { use crate::daemon::a; }")], 0),
+        ("both ways", &[("a.rs", "use super::b::{B, C};"), ("b.rs", "use super::a;")], 1),
     ];
     for (what, files, expected) in cases {
-        let files: Vec<_> =
-            files.iter().map(|(path, text)| File::planted(&format!("{DAEMON}{path}"), text)).collect();
-        let found = cycles(&rooms(&files));
+        let found = upward(&planted(), &in_daemon(files));
+        assert_eq!(found.len(), expected, "{what}: {found:?}");
+    }
+}
+
+#[test]
+fn what_the_map_does_not_say_is_found() {
+    let (a, b, c) =
+        (("a/mod.rs", "//! It is a. And more."), ("b.rs", "//! It is b,"), ("c.rs", "//! It is c."));
+    let cases: [(&str, Planted, usize); 4] = [
+        ("all of it", &[a, b, c, ("a/x.rs", "//! A file."), ("a_test.rs", "")], 0),
+        ("a room that is gone", &[a, b], 1),
+        ("one more", &[a, b, c, ("d.rs", "//! It is d.")], 1),
+        ("another sentence, over two lines", &[a, ("b.rs", "//! It is b,\n//! or not."), c], 1),
+    ];
+    for (what, files, expected) in cases {
+        let found = unmapped(&planted(), &in_daemon(files));
         assert_eq!(found.len(), expected, "{what}: {found:?}");
     }
 }

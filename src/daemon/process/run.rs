@@ -18,20 +18,20 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::args::{ConfigCommand, DaemonArgs, DaemonCommand, SettingArgs};
-use super::audit::files::AuditFiles;
-use super::config::{self, Config, ConfigError, Loaded, LoopbackTrust};
-use super::data_dir::DataDir;
-use super::identity::Access;
-use super::identity::proof::{Token, Tokens};
-use super::identity::socket::ControlSocket;
-use super::identity::tokens::{self, TokenFileError};
-use super::log::{self, LogControl};
-use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::open_files;
-use super::parts;
-use super::relay::assembly::STOP_LIMIT;
 use super::signals::EndSignals;
-use super::stores::Stores;
+use super::store_choice::Stores;
+use crate::daemon::audit::files::AuditFiles;
+use crate::daemon::config::{self, Config, ConfigError, Loaded, LoopbackTrust};
+use crate::daemon::data_dir::DataDir;
+use crate::daemon::identity::Access;
+use crate::daemon::identity::proof::{Token, Tokens};
+use crate::daemon::identity::socket::ControlSocket;
+use crate::daemon::identity::tokens::{self, TokenFileError};
+use crate::daemon::log::{self, LogControl};
+use crate::daemon::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
+use crate::daemon::parts;
+use crate::daemon::relay::assembly::STOP_LIMIT;
 
 /// How long leaving may take once running calls have had their time.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);

@@ -9,8 +9,8 @@ use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::redis::url::RedisUrl;
 use omnirelay_store::{EmbeddedStore, MemoryStore, RedisStore, Store};
 
-use super::config::Config;
-use super::registry::held_groups::margin;
+use crate::daemon::config::Config;
+use crate::daemon::registry::held_groups::margin;
 
 /// What every node of a process gets its store from.
 #[derive(Clone)]

@@ -18,13 +18,13 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, error, info_span};
 
-use super::audit::files::AuditFiles;
-use super::config::Config;
-use super::identity::Access;
-use super::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
-use super::objects::dev::{Decree, Fate, Process};
-use super::parts;
-use super::stores::Stores;
+use super::store_choice::Stores;
+use crate::daemon::audit::files::AuditFiles;
+use crate::daemon::config::Config;
+use crate::daemon::identity::Access;
+use crate::daemon::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
+use crate::daemon::objects::dev::{Decree, Fate, Process};
+use crate::daemon::parts;
 use freezer::Freezer;
 use pb::dev_node::State;
 

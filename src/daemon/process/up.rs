@@ -11,18 +11,18 @@ use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::fault::Exit;
 use serde::{Deserialize, Serialize};
 
-use super::audit::files::{AuditFiles, AuditFilesError};
-use super::chance::{random_secret, random_u64};
-use super::config::{self, Config, ConfigError};
-use super::data_dir::{DataDir, DataDirError, UP_STATE};
 use super::fleet::{Fleet, FleetError, MemberSpec};
-use super::log::{self, LogError};
-use super::log::{LogConfig, LogFormat};
-use super::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use super::open_files;
 use super::run::{make_way, ready_row, stop_limit, withdraw_ready, write_ready};
 use super::signals::EndSignals;
-use super::stores::Stores;
+use super::store_choice::Stores;
+use crate::daemon::audit::files::{AuditFiles, AuditFilesError};
+use crate::daemon::chance::{random_secret, random_u64};
+use crate::daemon::config::{self, Config, ConfigError};
+use crate::daemon::data_dir::{DataDir, DataDirError, UP_STATE};
+use crate::daemon::log::{self, LogError};
+use crate::daemon::log::{LogConfig, LogFormat};
+use crate::daemon::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 
 /// The most nodes of one process; each is a thread.
 pub const NODES_MAX: u16 = 64;

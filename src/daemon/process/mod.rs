@@ -1,0 +1,9 @@
+//! The process: its arguments, its signals and its limits, and the nodes that it starts, one or a whole mesh.
+
+pub mod args;
+pub mod fleet;
+pub mod open_files;
+pub mod run;
+pub mod signals;
+pub mod store_choice;
+pub mod up;
