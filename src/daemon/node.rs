@@ -31,13 +31,13 @@ use super::surface::{
 };
 use crate::core::audit_seal::mac::MacKey;
 
-pub use mount::{Kinds, Mount, Part, Phase, Stands};
+pub use mount::{Kinds, KnowsPresence, Mount, Part, Phase};
 pub use ports::{
     Port, PortName, PortTaken, RELAY_REGISTRY_SERVICE, RELAY_SERVICE, RelayAddresses, RelayListeners,
 };
 pub use serving::{asynchronous, per_address_max};
 
-use mount::{Observers, Standing, Stopping};
+use mount::{Observers, OwnPresence, Stopping};
 use ports::Addresses;
 use probes::{Probed, probes};
 use serving::Serving;
@@ -171,15 +171,15 @@ impl Mount {
         let addresses = Addresses { control, relay: relay.map_err(NodeError::Listen)? };
         let audit_key = Arc::new(spec.audit.key(&spec.node_id)?);
         let registry = Arc::new(registry(&spec, audit_key.mac()));
-        let standing = Standing::default();
-        let stands = standing.clone();
+        let presence = OwnPresence::default();
+        let stands = presence.clone();
         let metrics = Arc::new(Metrics::new()?);
         let mut mount = Self {
             readiness: Arc::new(Readiness::new(registry.clone(), move || stands.stands())),
             operations: Arc::new(Operations::new(registry.clone())),
             observers: vec![Arc::new(Counted(metrics.clone()))],
             metrics,
-            standing,
+            presence,
             session_secret: spec.session_secret,
             audit_files: spec.audit,
             audit_key,

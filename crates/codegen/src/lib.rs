@@ -86,6 +86,7 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
     std::fs::write(out.join("methods.rs"), method_table(family, &set))?;
     std::fs::write(out.join("rpcs.rs"), rpcs(family, &encoded)?)?;
     std::fs::write(out.join("bounded.rs"), bounded_services(family, &set))?;
+    std::fs::write(out.join("enveloped.rs"), enveloped_messages(family, &set))?;
     Ok(())
 }
 
@@ -247,6 +248,33 @@ fn bounded_services(family: &Family, set: &prost_types::FileDescriptorSet) -> St
         }
     }
     bounded
+}
+
+/// The fields of an envelope; an answer has the first three, and the others where it can be stale.
+const ENVELOPE: [&str; 5] = ["schema_version", "generated_at", "local_node_id", "stale", "stale_ms"];
+
+/// For each answer of a read, how it takes its envelope.
+fn enveloped_messages(family: &Family, set: &prost_types::FileDescriptorSet) -> String {
+    let mut enveloped = String::new();
+    for file in set.file.iter().filter(|file| family.has(file.package())) {
+        for message in &file.message_type {
+            let has = |name: &&&str| message.field.iter().any(|field| field.name() == **name);
+            let fields: Vec<_> = ENVELOPE.iter().filter(has).collect();
+            if fields.len() < 3 {
+                continue;
+            }
+            let path = rust_path(family.module, &format!(".{}.{}", file.package(), message.name()));
+            let taken: String = fields.iter().map(|field| format!("{field}: envelope.{field}, ")).collect();
+            let _ = writeln!(
+                enveloped,
+                "impl {wire}::envelope::Enveloped for {path} {{\n    \
+                     fn within(self, envelope: {wire}::envelope::Envelope) -> Self {{\n        \
+                         Self {{ {taken}..self }}\n    }}\n}}",
+                wire = family.wire,
+            );
+        }
+    }
+    enveloped
 }
 
 /// The services of a file that are made for the family.

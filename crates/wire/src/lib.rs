@@ -6,6 +6,7 @@ pub mod code;
 pub mod codec;
 pub mod descriptors;
 pub mod encoded;
+pub mod envelope;
 pub mod fault;
 pub mod json;
 pub mod pb;

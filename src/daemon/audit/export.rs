@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_store::{Record, StoreError};
+use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::shape::{Filter, decode, millis, oldest_key};
-use super::{Audit, Envelope, pb, unreadable};
+use super::{Audit, envelope, pb, unreadable};
 use crate::core::audit_record::readable;
 use crate::core::audit_seal::{ChainId, open};
 use crate::daemon::audit::store::{newest_revision_of, records_page, seals_of, stored, stored_chains};
@@ -54,14 +55,9 @@ impl Export {
         let chains = stored_chains(store).await.map_err(|error| unreadable(&error))?;
         let filter =
             Filter { actor: asked.actor, action: asked.action, object: asked.object, since: asked.since };
-        let envelope = Envelope::of(&registry);
-        let head = pb::AuditExportHead {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
-            complete: filter.is_open(),
-            sealed,
-        };
+        let envelope = envelope(&registry);
+        let head =
+            pb::AuditExportHead { complete: filter.is_open(), sealed, ..Default::default() }.within(envelope);
         let oldest = oldest_key(filter.since.as_ref());
         Ok(Self {
             ready: VecDeque::from([Item::Head(head)]),

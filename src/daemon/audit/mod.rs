@@ -25,6 +25,7 @@ use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{KEY_BYTES_MAX, PAGE_MAX, Record, StoreError};
 use omnirelay_wire::encoded::Encoded;
+use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -36,7 +37,7 @@ use crate::core::audit_seal::fingerprint;
 use crate::daemon::objects::feed::{Events, Watches};
 use crate::daemon::objects::listing::{self, PageToken};
 use crate::daemon::objects::peers::peer_id;
-use crate::daemon::objects::{Envelope, caller, timestamp};
+use crate::daemon::objects::{caller, envelope, timestamp};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
@@ -92,15 +93,14 @@ impl Audit {
         let (records, after) = self.find(&filter, token.map(|token| token.after.1), size).await?;
         let next_page_token =
             after.map(|after| PageToken::encode(query, cursor, (String::new(), after))).unwrap_or_default();
-        let envelope = Envelope::of(&self.registry);
+        let envelope = envelope(&self.registry);
         Ok(pb::ListAuditRecordsResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
             next_page_token,
             records,
             cursor: cursor.to_string(),
-        })
+            ..Default::default()
+        }
+        .within(envelope))
     }
 
     /// At most `size` records behind `after`, and where the next page begins.
@@ -155,13 +155,8 @@ impl Audit {
             )
             .hint("omnirelay audit list -o wide"));
         };
-        let envelope = Envelope::of(&self.registry);
-        Ok(pb::GetAuditRecordResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
-            record: Some(record),
-        })
+        let envelope = envelope(&self.registry);
+        Ok(pb::GetAuditRecordResponse { record: Some(record), ..Default::default() }.within(envelope))
     }
 
     async fn check(&self, asked: pb::VerifyAuditRequest) -> Result<pb::VerifyAuditResponse, Fault> {
@@ -171,17 +166,16 @@ impl Audit {
         let _place = self.checks.acquire().await.ok();
         let report = verify(&self.registry, &self.heads, since_ms).await;
         let report = report.map_err(|error| unreadable(&error))?;
-        let envelope = Envelope::of(&self.registry);
+        let envelope = envelope(&self.registry);
         Ok(pb::VerifyAuditResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
             ok: report.findings.is_empty(),
             sealed: report.counts.values().map(|count| count.sealed).sum(),
             unsealed: report.counts.values().map(|count| count.unsealed).sum(),
             nodes: tallies(&report),
             findings: report.findings,
-        })
+            ..Default::default()
+        }
+        .within(envelope))
     }
 }
 

@@ -74,7 +74,7 @@ impl Phase {
 }
 
 /// How this node stands in the mesh, as the part knows that keeps it present.
-pub trait Stands: Send + Sync {
+pub trait KnowsPresence: Send + Sync {
     /// Whether it is registered, or is about to be again.
     fn stands(&self) -> bool;
     /// Whether its record says that it is alive, in the session it has.
@@ -85,17 +85,17 @@ pub trait Stands: Send + Sync {
 
 /// How this node stands, for all of its parts. A node without the part that keeps it present has nothing to lose.
 #[derive(Clone, Default)]
-pub struct Standing(Arc<OnceLock<Arc<dyn Stands>>>);
+pub struct OwnPresence(Arc<OnceLock<Arc<dyn KnowsPresence>>>);
 
-impl Standing {
+impl OwnPresence {
     /// Asks there from now on; the first is kept.
-    pub fn ask(&self, known: Arc<dyn Stands>) {
+    pub fn ask(&self, known: Arc<dyn KnowsPresence>) {
         // A second one would be of another node.
         let _ = self.0.set(known);
     }
 }
 
-impl Stands for Standing {
+impl KnowsPresence for OwnPresence {
     fn stands(&self) -> bool {
         self.0.get().is_none_or(|known| known.stands())
     }
@@ -118,7 +118,7 @@ pub struct Mount {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
     pub operations: Arc<Operations>,
-    pub standing: Standing,
+    pub presence: OwnPresence,
     pub session_secret: String,
     pub audit_files: AuditFiles,
     pub audit_key: Arc<AuditKey>,

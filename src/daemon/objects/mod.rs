@@ -18,6 +18,7 @@ pub mod store;
 
 use omnirelay_core::text::is_unseen;
 use omnirelay_store::{Kind, LogEntry, Record};
+use omnirelay_wire::envelope::Envelope;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::Timestamp;
@@ -98,28 +99,16 @@ pub fn expected(caller: &Caller, version: Option<u64>) -> Result<Option<IfMatch>
     }
 }
 
-/// What every answer of a read begins with.
-pub struct Envelope {
-    pub schema_version: String,
-    pub generated_at: Option<Timestamp>,
-    pub local_node_id: String,
-    /// Whether the answer is not of this moment, or lacks what is about to be restored.
-    pub stale: bool,
-    /// For how long the store has been silent.
-    pub stale_ms: Option<u32>,
-}
-
-impl Envelope {
-    /// As the registry stands now; asked for when all is read, for a new epoch may come meanwhile.
-    pub fn of(registry: &Registry) -> Self {
-        let silence = registry.view().silence();
-        Self {
-            schema_version: SCHEMA_VERSION.to_owned(),
-            generated_at: store_time(registry),
-            local_node_id: registry.node_id().to_owned(),
-            stale: registry.is_stale(),
-            stale_ms: silence.map(|age| u32::try_from(age.as_millis()).unwrap_or(u32::MAX)),
-        }
+/// What an answer begins with as the registry stands now; asked for when all is read, for a new epoch may come
+/// meanwhile.
+pub fn envelope(registry: &Registry) -> Envelope {
+    let silence = registry.view().silence();
+    Envelope {
+        schema_version: SCHEMA_VERSION.to_owned(),
+        generated_at: store_time(registry),
+        local_node_id: registry.node_id().to_owned(),
+        stale: registry.is_stale(),
+        stale_ms: silence.map(|age| u32::try_from(age.as_millis()).unwrap_or(u32::MAX)),
     }
 }
 

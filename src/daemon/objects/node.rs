@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
+use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tonic::{Request, Response, Status};
 
-use super::{Envelope, at_cursor, caller, store_time, timestamp};
+use super::{at_cursor, caller, envelope, store_time, timestamp};
 use crate::daemon::identity::caller::Scope;
 use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
@@ -53,17 +54,12 @@ impl NodeService for Node {
         request: Request<pb::GetNodeRequest>,
     ) -> Result<Response<pb::GetNodeResponse>, Status> {
         let caller = caller(&request)?;
-        let envelope = Envelope::of(&self.registry);
+        let envelope = envelope(&self.registry);
         let view = self.registry.view();
         let head = view.head();
         let cursor = Cursor::at(head.epoch, head.revision).to_string();
         let response = pb::GetNodeResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
             cursor: cursor.clone(),
-            stale: envelope.stale,
-            stale_ms: envelope.stale_ms,
             cluster_id: self.cluster_id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             store: self.registry.store().name().to_owned(),
@@ -75,7 +71,9 @@ impl NodeService for Node {
             readiness: self.readiness.items(),
             client_version_min: CLIENT_VERSION_MIN.to_owned(),
             let_in: self.let_in.word().to_owned(),
-        };
+            ..Default::default()
+        }
+        .within(envelope);
         Ok(at_cursor(response, &cursor))
     }
 }

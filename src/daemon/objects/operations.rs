@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::stream::unfold;
 use omnirelay_core::text::{chain, shown};
+use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
@@ -13,7 +14,7 @@ use tonic::{Request, Response, Status};
 use tracing::warn;
 
 use super::feed::{Events, Places};
-use super::{Envelope, SCHEMA_VERSION, caller, check_reason};
+use super::{SCHEMA_VERSION, caller, check_reason, envelope};
 use crate::daemon::operations::{Cancelled, Followed, Operations, has_ended};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::record::Deed;
@@ -143,13 +144,14 @@ impl OperationService for OperationCalls {
             let state = asked.state.is_empty() || asked.state.contains(&operation.state);
             state && (asked.action.is_empty() || asked.action.contains(&operation.action))
         };
-        let envelope = Envelope::of(&self.registry);
-        Ok(Response::new(pb::ListOperationsResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
-            operations: self.operations.list().into_iter().filter(matches).collect(),
-        }))
+        let envelope = envelope(&self.registry);
+        Ok(Response::new(
+            pb::ListOperationsResponse {
+                operations: self.operations.list().into_iter().filter(matches).collect(),
+                ..Default::default()
+            }
+            .within(envelope),
+        ))
     }
 
     async fn get(
@@ -158,13 +160,10 @@ impl OperationService for OperationCalls {
     ) -> Result<Response<pb::GetOperationResponse>, Status> {
         let id = request.into_inner().operation_id;
         let operation = self.operations.get(&id).ok_or_else(|| not_found(&id))?;
-        let envelope = Envelope::of(&self.registry);
-        Ok(Response::new(pb::GetOperationResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
-            operation: Some(operation),
-        }))
+        let envelope = envelope(&self.registry);
+        Ok(Response::new(
+            pb::GetOperationResponse { operation: Some(operation), ..Default::default() }.within(envelope),
+        ))
     }
 
     type WatchStream = Events<pb::OperationEvent>;

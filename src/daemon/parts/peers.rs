@@ -7,7 +7,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::metrics::PeersMetrics;
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName, Stands};
+use crate::daemon::node::{Kinds, KnowsPresence, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::peers::{PEER, Peers};
 use crate::daemon::presence::keep_present;
@@ -22,7 +22,7 @@ pub const PART: Part = Part { kinds: Kinds { mirrored: &[PEER], shared: &[PEER],
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let registry = node.registry.clone();
     let presence = Arc::new(presence(node));
-    node.standing.ask(presence.clone());
+    node.presence.ask(presence.clone());
     node.run(Phase::Leave, keep_present(registry.clone(), presence.clone(), node.config.renew_every()));
     let withdrawn = presence.clone();
     node.at(Phase::Withdraw, async move { withdrawn.withdraw().await });
@@ -73,7 +73,7 @@ fn count(metrics: &PeersMetrics, view: &View) {
     }
 }
 
-impl Stands for Presence {
+impl KnowsPresence for Presence {
     fn stands(&self) -> bool {
         self.stands()
     }

@@ -8,7 +8,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::peer_service;
 use crate::daemon::metrics::{PoolCounts, RegistersMetrics};
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName, Stands};
+use crate::daemon::node::{Kinds, KnowsPresence, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::advertisements::pool::{LocalCounts, Pool, PoolSettings};
 use crate::daemon::objects::advertisements::{ADVERTISEMENT, Advertisements, remote_count};
 use crate::daemon::objects::peers::own_session;
@@ -40,8 +40,8 @@ fn pool(node: &Mount) -> Pool {
         grace: node.config.session_ttl(),
         secret: node.session_secret.clone(),
     };
-    let standing = node.standing.clone();
-    Pool::new(node.registry.clone(), settings, move || standing.has_rival())
+    let presence = node.presence.clone();
+    Pool::new(node.registry.clone(), settings, move || presence.has_rival())
 }
 
 /// What pushes the catalogue to the pool, and to those of others.
@@ -60,14 +60,14 @@ fn resync(node: &Mount, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
         read.set_registers(advertised, catalogue.len() - advertised);
         read.set_pool(count());
     });
-    let (standing, sessions) = (node.standing.clone(), node.registry.clone());
+    let (presence, sessions) = (node.presence.clone(), node.registry.clone());
     let parts = ResyncParts {
         registry: node.registry.clone(),
         pool: pool.clone(),
         operations: node.operations.clone(),
         metrics,
         session: Arc::new(move || {
-            let session = own_session(&sessions).filter(|_| standing.is_registered());
+            let session = own_session(&sessions).filter(|_| presence.is_registered());
             session.map(|session| session.instance)
         }),
         count_pool: Arc::new(count_pool),

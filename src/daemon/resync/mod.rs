@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use omnirelay_core::text::shown;
 use omnirelay_store::{Epoch, Revision};
+use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::reasons;
@@ -29,7 +30,7 @@ use tokio::time::sleep;
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::metrics::{CountPool, RegistersMetrics};
 use crate::daemon::objects::advertisements::Resyncs;
-use crate::daemon::objects::{Envelope, head_cursor, registers};
+use crate::daemon::objects::{envelope, head_cursor, registers};
 use crate::daemon::operations::Operations;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::wait_for;
@@ -249,16 +250,11 @@ impl Resync {
     /// How far all pools agree with the catalogue.
     pub fn state(&self) -> pb::GetSyncStateResponse {
         let registry = &self.parts.registry;
-        let envelope = Envelope::of(registry);
+        let envelope = envelope(registry);
         let catalogue = registers::catalogue(registry.view(), registry.node_id());
         let counts = (self.parts.count_pool)();
         pb::GetSyncStateResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
             cursor: head_cursor(registry.view()),
-            stale: envelope.stale,
-            stale_ms: envelope.stale_ms,
             targets: self.lines.iter().map(|line| line.standing.shown()).collect(),
             registers: target::count(catalogue.len()),
             advertise: target::count(catalogue.iter().filter(|(_, register)| register.advertise).count()),
@@ -266,7 +262,9 @@ impl Resync {
             remote: target::count(counts.remote),
             unverified: target::count(counts.unverified),
             deferred: target::count(counts.deferred),
+            ..Default::default()
         }
+        .within(envelope)
     }
 }
 

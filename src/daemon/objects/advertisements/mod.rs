@@ -8,6 +8,7 @@ mod watching;
 use std::sync::Arc;
 
 use omnirelay_store::{Kind, RecordId};
+use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::reasons;
@@ -17,7 +18,7 @@ use xxhash_rust::xxh64::Xxh64;
 
 use super::feed::{Events, Watches};
 use super::listing::{self, PageToken};
-use super::{Envelope, caller, head_cursor, not_modified, tagged};
+use super::{caller, envelope, head_cursor, not_modified, tagged};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
@@ -110,22 +111,19 @@ impl Advertisements {
             (self.cursor(), total, next, reading::available(&self.pool, &asked.source, &ids))
         };
         let (cursor, total, next, registers) = registry.look(look).await;
-        let envelope = Envelope::of(registry);
+        let envelope = envelope(registry);
         let tag = tag_of(&registers, total, envelope.stale);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
         }
         let response = pb::ListAvailableResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
             cursor: cursor.to_string(),
-            stale: envelope.stale,
-            stale_ms: envelope.stale_ms,
             next_page_token: next.map_or_else(String::new, |after| PageToken::encode(query, cursor, after)),
             total_size: total as u32,
             registers,
-        };
+            ..Default::default()
+        }
+        .within(envelope);
         Ok(tagged(response, &tag, &cursor.to_string()))
     }
 
@@ -147,20 +145,17 @@ impl Advertisements {
         };
         let look = |_: &View| (self.cursor(), reading::all(&self.pool, wanted));
         let (cursor, mut advertisements) = self.pool.registry().look(look).await;
-        let envelope = Envelope::of(self.pool.registry());
+        let envelope = envelope(self.pool.registry());
         let total = advertisements.len();
         let next = page(&mut advertisements, size, token.as_ref(), reading::key);
         Ok(pb::ListAdvertisementsResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
             cursor: cursor.to_string(),
-            stale: envelope.stale,
-            stale_ms: envelope.stale_ms,
             next_page_token: next.map_or_else(String::new, |after| PageToken::encode(query, cursor, after)),
             total_size: total as u32,
             advertisements,
-        })
+            ..Default::default()
+        }
+        .within(envelope))
     }
 
     fn cursor(&self) -> Cursor {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use omnirelay_core::time::{Millis, rfc3339};
+use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use tonic::Response;
 
@@ -10,7 +11,7 @@ use super::known::Known;
 use super::{check_scope, find, pb};
 use crate::core::lease::{Exclusion, Node};
 use crate::daemon::objects::peers::Roster;
-use crate::daemon::objects::{Envelope, at_cursor, head_cursor};
+use crate::daemon::objects::{at_cursor, envelope, head_cursor};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::View;
 use pb::leadership_order::Verb;
@@ -29,18 +30,15 @@ pub(super) async fn explain(
     let nodes = roster.nodes();
     let quarantine_until = view.tenancy().quarantine_until();
     let candidates = candidates(&known, &nodes);
-    let envelope = Envelope::of(registry);
+    let envelope = envelope(registry);
     let response = pb::ExplainLeaderResponse {
-        schema_version: envelope.schema_version,
-        generated_at: envelope.generated_at,
-        local_node_id: envelope.local_node_id,
         cursor: cursor.clone(),
-        stale: envelope.stale,
-        stale_ms: envelope.stale_ms,
         because: because(&known, &candidates, quarantine_until),
         leadership: Some(known.leadership()),
         candidates,
-    };
+        ..Default::default()
+    }
+    .within(envelope);
     Ok(at_cursor(response, &cursor))
 }
 

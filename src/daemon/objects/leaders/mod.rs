@@ -14,6 +14,7 @@ use std::sync::Arc;
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::text::shown;
 use omnirelay_store::{Kind, RecordId};
+use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
@@ -22,7 +23,7 @@ use xxhash_rust::xxh64::Xxh64;
 
 use super::feed::{Events, Watches};
 use super::listing::{self, PageToken};
-use super::{Envelope, at_cursor, caller, head_cursor, not_modified, tagged};
+use super::{at_cursor, caller, envelope, head_cursor, not_modified, tagged};
 use crate::daemon::log::LogLimiter;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
@@ -112,7 +113,7 @@ impl Leaders {
         });
         let token = PageToken::decode(&asked.page_token, query)?;
         let all = AllKnown::of(self.registry.view());
-        let envelope = Envelope::of(&self.registry);
+        let envelope = envelope(&self.registry);
         let cursor = all.reading.cursor;
         let tag = list_tag(&asked, &all, envelope.stale);
         if caller.has_seen(&tag) {
@@ -132,17 +133,14 @@ impl Leaders {
         };
         let cursor = cursor.to_string();
         let response = pb::ListLeadersResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
             cursor: cursor.clone(),
-            stale: envelope.stale,
-            stale_ms: envelope.stale_ms,
             next_page_token,
             total_size: matching.len() as u32,
             tokens: page.iter().filter_map(|known| known.token()).collect(),
             scopes: page.iter().map(|known| known.leadership()).collect(),
-        };
+            ..Default::default()
+        }
+        .within(envelope);
         Ok(tagged(response, &tag, &cursor))
     }
 
@@ -151,16 +149,13 @@ impl Leaders {
         self.registry.ready_for(&request.min_revision).await?;
         let known = find(&self.registry, &request.scope).await?;
         let cursor = head_cursor(self.registry.view());
-        let envelope = Envelope::of(&self.registry);
+        let envelope = envelope(&self.registry);
         let response = pb::GetLeaderResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
             cursor: cursor.clone(),
-            stale: envelope.stale,
-            stale_ms: envelope.stale_ms,
             leadership: Some(known.leadership()),
-        };
+            ..Default::default()
+        }
+        .within(envelope);
         Ok(tagged(response, &format!("\"{}\"", known.record.record.version), &cursor))
     }
 
@@ -183,16 +178,10 @@ impl Leaders {
             (std::cmp::Reverse(at), tenure.scope.clone())
         });
         tenures.truncate(limit);
-        let envelope = Envelope::of(&self.registry);
-        let response = pb::LeadershipHistoryResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
-            cursor: cursor.clone(),
-            stale: envelope.stale,
-            stale_ms: envelope.stale_ms,
-            tenures,
-        };
+        let envelope = envelope(&self.registry);
+        let response =
+            pb::LeadershipHistoryResponse { cursor: cursor.clone(), tenures, ..Default::default() }
+                .within(envelope);
         Ok(at_cursor(response, &cursor))
     }
 }

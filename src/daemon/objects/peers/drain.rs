@@ -1,12 +1,13 @@
 //! How far a peer has come with handing over what it leads.
 
+use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use tonic::Response;
 
 use super::{check_node_id, not_found, pb, peer_id, session_id};
 use crate::daemon::objects::leaders::blocked_by;
-use crate::daemon::objects::{Envelope, at_cursor, head_cursor};
+use crate::daemon::objects::{at_cursor, envelope, head_cursor};
 use crate::daemon::registry::Registry;
 
 /// Says what a peer still leads, and what keeps each scope there.
@@ -26,18 +27,15 @@ pub async fn get(
         tenancy.held_by(&session_id(&request.node_id)).into_iter().map(|lease| lease.scope.clone()).collect()
     };
     let remaining = blocked_by(view, &request.node_id, leads);
-    let envelope = Envelope::of(registry);
+    let envelope = envelope(registry);
     let response = pb::GetDrainResponse {
-        schema_version: envelope.schema_version,
-        generated_at: envelope.generated_at,
-        local_node_id: envelope.local_node_id,
         cursor: cursor.clone(),
-        stale: envelope.stale,
-        stale_ms: envelope.stale_ms,
         node_id: request.node_id,
         draining: value.draining,
         drained: remaining.is_empty(),
         remaining,
-    };
+        ..Default::default()
+    }
+    .within(envelope);
     Ok(at_cursor(response, &cursor))
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{GroupId, GroupRef, Kind, Precondition, RecordId};
+use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -23,7 +24,7 @@ use tonic::{Request, Response, Status};
 
 use super::feed::{Events, Frame, Noun, Shown, Watches};
 use super::listing::{self, PageToken};
-use super::{Envelope, caller, head_cursor, not_modified, tagged, timestamp};
+use super::{caller, envelope, head_cursor, not_modified, tagged, timestamp};
 use crate::core::lease::Node;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
@@ -70,7 +71,7 @@ impl Peers {
         let token = PageToken::decode(&asked.page_token, query)?;
         let Reading { cursor, changed, records } =
             listing::read(&self.registry, &PEER, token.as_ref()).await?;
-        let envelope = Envelope::of(&self.registry);
+        let envelope = envelope(&self.registry);
         let tag = list_tag(&asked, changed, envelope.stale);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
@@ -90,16 +91,13 @@ impl Peers {
             Some(_) | None => String::new(),
         };
         let response = pb::ListPeersResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
             cursor: cursor.to_string(),
-            stale: envelope.stale,
-            stale_ms: envelope.stale_ms,
             next_page_token,
             total_size: total as u32,
             peers: show_all(view, &peers[start..end]),
-        };
+            ..Default::default()
+        }
+        .within(envelope);
         let cursor = response.cursor.clone();
         Ok(tagged(response, &tag, &cursor))
     }
@@ -119,16 +117,13 @@ impl Peers {
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor));
         }
-        let envelope = Envelope::of(&self.registry);
+        let envelope = envelope(&self.registry);
         let response = pb::GetPeerResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
             cursor: cursor.clone(),
-            stale: envelope.stale,
-            stale_ms: envelope.stale_ms,
             peer: Some(peer(self.registry.view(), &record)),
-        };
+            ..Default::default()
+        }
+        .within(envelope);
         Ok(tagged(response, &tag, &cursor))
     }
 

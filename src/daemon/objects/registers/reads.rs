@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 use tonic::{Request, Response};
@@ -10,7 +11,7 @@ use super::filter::{self, Field, RegisterFilter};
 use super::{REGISTER, Registers, check_id, not_found, of_node, pb, register_record, show};
 use crate::daemon::objects::advertisements;
 use crate::daemon::objects::listing::{self, Order, PageToken};
-use crate::daemon::objects::{Envelope, at_cursor, caller, head_cursor, not_modified, tagged};
+use crate::daemon::objects::{at_cursor, caller, envelope, head_cursor, not_modified, tagged};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, View, ViewRecord};
@@ -56,7 +57,7 @@ impl Registers {
             self.check_host(query.node_id).await?;
             reading = listing::read(&self.registry, &REGISTER, token.as_ref()).await?;
         }
-        let envelope = Envelope::of(&self.registry);
+        let envelope = envelope(&self.registry);
         let tag = list_tag(&asked, reading.changed, envelope.stale);
         let cursor = reading.cursor.to_string();
         if caller.has_seen(&tag) {
@@ -64,16 +65,13 @@ impl Registers {
         }
         let page = query.page(&reading, token.as_ref());
         let response = pb::ListRegistersResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
             cursor: cursor.clone(),
-            stale: envelope.stale,
-            stale_ms: envelope.stale_ms,
             next_page_token: page.next,
             total_size: page.total as u32,
             registers: page.registers,
-        };
+            ..Default::default()
+        }
+        .within(envelope);
         Ok(tagged(response, &tag, &cursor))
     }
 
@@ -98,17 +96,14 @@ impl Registers {
             return Err(not_found(node_id, &asked.register_id));
         }
         let tag = register.as_ref().map(|register| format!("\"{}\"", register.version));
-        let envelope = Envelope::of(&self.registry);
+        let envelope = envelope(&self.registry);
         let response = pb::GetRegisterResponse {
-            schema_version: envelope.schema_version,
-            generated_at: envelope.generated_at,
-            local_node_id: envelope.local_node_id,
             cursor: cursor.clone(),
-            stale: envelope.stale,
-            stale_ms: envelope.stale_ms,
             register,
             advertisements,
-        };
+            ..Default::default()
+        }
+        .within(envelope);
         Ok(match tag {
             Some(tag) => tagged(response, &tag, &cursor),
             None => at_cursor(response, &cursor),
