@@ -5,11 +5,13 @@ mod ports;
 mod probes;
 mod serving;
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use omnirelay_store::{Kind, Retention, Store};
 
 use super::audit::files::{AuditFiles, AuditFilesError};
@@ -187,7 +189,9 @@ impl Mount {
             process: spec.process,
             addresses,
             relay: spec.relay,
-            ports: Default::default(),
+            ports: BTreeMap::new(),
+            served: Vec::new(),
+            drained: Vec::new(),
             stopping: Stopping::default(),
             config: spec.config,
             registry: registry.clone(),
@@ -204,11 +208,20 @@ impl Mount {
 
     /// Serves its ports, and begins what it does by itself.
     fn begin(self) -> Result<Node, NodeError> {
-        let Self { registry, readiness, addresses, ports, observers, mut stopping, .. } = self;
-        let observer = Arc::new(Observers(observers));
-        for port in ports.into_values() {
-            let mut serving = Serving::begin(stopping.until_the_end(), port, observer.clone())?;
-            stopping.at(Phase::Drain, async move { serving.stop().await });
+        let Self { registry, readiness, addresses, mut ports, observers, mut stopping, .. } = self;
+        for (name, serve) in self.served {
+            if let Some(port) = ports.get_mut(&name) {
+                serve(&mut port.surface);
+            }
+        }
+        let (observer, mut drained) = (Arc::new(Observers(observers)), self.drained);
+        for (name, port) in ports {
+            let mut serving = Serving::begin(stopping.until(Phase::End), port, observer.clone())?;
+            let after: Vec<_> = drained.extract_if(.., |(of, _)| *of == name).map(|(_, work)| work).collect();
+            stopping.at(Phase::Drain, async move {
+                serving.stop().await;
+                join_all(after).await;
+            });
         }
         stopping.begin();
         Ok(Node { registry, readiness, addresses, stopping })

@@ -1,7 +1,7 @@
 //! Whether a daemon is fit to serve, and what is missing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use omnirelay_core::time::{Millis, rfc3339, whole_ms};
@@ -22,7 +22,7 @@ pub struct Readiness {
     registry: Arc<Registry>,
     stands: Box<dyn Fn() -> bool + Send + Sync>,
     /// What the parts of the node need besides.
-    further: Mutex<Vec<Further>>,
+    further: RwLock<Vec<Further>>,
     draining: AtomicBool,
 }
 
@@ -30,12 +30,12 @@ impl Readiness {
     /// `stands` says whether the node is registered, or is about to be again.
     pub fn new(registry: Arc<Registry>, stands: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         let stands = Box::new(stands);
-        Self { registry, stands, further: Mutex::default(), draining: AtomicBool::new(false) }
+        Self { registry, stands, further: RwLock::default(), draining: AtomicBool::new(false) }
     }
 
     /// Asks for these items as well, each time.
     pub fn add(&self, further: impl Fn() -> Vec<ReadinessItem> + Send + Sync + 'static) {
-        self.further.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(further));
+        self.further.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(further));
     }
 
     /// Whether the daemon is stopping.
@@ -79,7 +79,7 @@ impl Readiness {
             ),
             item("mesh", false, Some("not enrolled".to_owned())),
         ];
-        let further = self.further.lock().unwrap_or_else(PoisonError::into_inner);
+        let further = self.further.read().unwrap_or_else(PoisonError::into_inner);
         items.extend(further.iter().flat_map(|further| further()));
         items
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::objects::OBJECTS;
+use crate::objects::{OBJECTS, TRAIL};
 use crate::paths::{paths, reaches};
 use crate::repository::{File, Finding, expect_findings, refuse, some_rust_files};
 use crate::tokens::{TokenKind, code};
@@ -16,6 +16,8 @@ const CHANNELS: [&str; 6] = [
     "std::sync::mpsc",
     "futures_util::channel",
 ];
+
+const HEADS: &str = "src/daemon/audit/heads.rs";
 
 fn publications(file: &File) -> Vec<Finding> {
     let tokens = code(file);
@@ -37,7 +39,10 @@ fn publications(file: &File) -> Vec<Finding> {
 
 #[test]
 fn objects_publish_nothing() -> Result<()> {
-    let found: Vec<Finding> = some_rust_files(OBJECTS)?.iter().flat_map(publications).collect();
+    let files = [some_rust_files(OBJECTS)?, some_rust_files(TRAIL)?].into_iter().flatten();
+    // What the daemon knows of the seals wakes those who wait for one; no event leaves by it.
+    let files = files.filter(|file| file.path != HEADS);
+    let found: Vec<Finding> = files.flat_map(|file| publications(&file)).collect();
     refuse(&found);
     Ok(())
 }

@@ -19,7 +19,7 @@ const AUDIT: &str = "src/daemon/registry/audit_record.rs";
 const AUDIT_MODULE: &str = "crate::daemon::registry::audit_record";
 
 /// The object that reads those records, and seals them.
-const TRAIL: &str = "src/daemon/audit/";
+pub const TRAIL: &str = "src/daemon/audit/";
 
 /// The kinds that `file` declares with `Kind::of("...")`, and on which lines.
 pub fn kinds_declared(file: &File) -> Vec<(usize, String)> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use crate::objects::{OBJECTS, kinds_declared};
+use crate::objects::{OBJECTS, TRAIL, kinds_declared};
 use crate::paths::{paths, reaches};
 use crate::repository::{File, Finding, expect_findings, refuse, rust_files, some_rust_files};
 use crate::tokens::{Token, TokenKind, code};
@@ -77,7 +77,11 @@ fn ports_know_no_object() -> Result<()> {
 
 #[test]
 fn objects_know_no_backend() -> Result<()> {
-    let found: Vec<Finding> = some_rust_files(OBJECTS)?.iter().flat_map(backends_named).collect();
+    let found: Vec<Finding> = [some_rust_files(OBJECTS)?, some_rust_files(TRAIL)?]
+        .iter()
+        .flatten()
+        .flat_map(backends_named)
+        .collect();
     refuse(&found);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
-use crate::paths::paths;
+use crate::paths::{paths, reaches};
 use crate::repository::{File, Finding, files, refuse, rust_files};
 use crate::tokens::code;
 
@@ -49,7 +49,10 @@ fn unmapped(map: &File, files: &[File]) -> Vec<Finding> {
         gone.map(|(name, _, line)| map.finding(*line, format!("there is no room `{name}`"))).collect();
     for name in rooms {
         let [file, folder] = [format!("{DAEMON}{name}.rs"), format!("{DAEMON}{name}/mod.rs")];
-        let Some(first) = files.iter().find(|one| one.path == file || one.path == folder) else { continue };
+        let Some(first) = files.iter().find(|one| one.path == file || one.path == folder) else {
+            found.push(map.finding(0, format!("room `{name}` has neither `{file}` nor `{folder}`")));
+            continue;
+        };
         let says = first_sentence(first);
         match rows.iter().find(|(known, ..)| *known == name) {
             Some((_, said, _)) if *said == says => {}
@@ -70,6 +73,9 @@ fn upward(map: &File, files: &[File]) -> Vec<Finding> {
             continue;
         };
         for named in paths(file, &code(file)) {
+            if named.path == "crate::daemon::*" || reaches(&named.path, "crate::cli") {
+                found.push(file.finding(named.line, format!("`{}` may hold any room", named.path)));
+            }
             let to = named.path.strip_prefix("crate::daemon::").and_then(|rest| rest.split("::").next());
             let Some((to, other)) = to.and_then(|name| places.get_key_value(name)) else { continue };
             if other < place {
@@ -112,12 +118,14 @@ fn in_daemon(files: Planted) -> Vec<File> {
 
 #[test]
 fn a_way_up_is_found() {
-    let cases: [(&str, Planted, usize); 6] = [
+    let cases: [(&str, Planted, usize); 8] = [
         ("down", &[("a/mod.rs", "use crate::daemon::c::C;"), ("b.rs", "use std::fmt; use super::c;")], 0),
         ("up", &[("c.rs", "use crate::daemon::b::B;")], 1),
         ("up in place, from a folder", &[("b/x.rs", "fn f() { super::super::a::g() }")], 1),
         ("within a room", &[("a/b.rs", "use super::c;"), ("a/c.rs", "use super::b;")], 0),
         ("in a test", &[("b.rs", "#[cfg(test)] mod tests { use crate::daemon::a; }")], 0),
+        ("all rooms at once", &[("b.rs", "use super::*;"), ("c.rs", "use crate::daemon::*;")], 2),
+        ("what is above all", &[("a.rs", "use crate::cli::client::Client;")], 1),
         ("both ways", &[("a.rs", "use super::b::{B, C};"), ("b.rs", "use super::a;")], 1),
     ];
     for (what, files, expected) in cases {
@@ -130,8 +138,9 @@ fn a_way_up_is_found() {
 fn what_the_map_does_not_say_is_found() {
     let (a, b, c) =
         (("a/mod.rs", "//! It is a. And more."), ("b.rs", "//! It is b,"), ("c.rs", "//! It is c."));
-    let cases: [(&str, Planted, usize); 4] = [
+    let cases: [(&str, Planted, usize); 5] = [
         ("all of it", &[a, b, c, ("a/x.rs", "//! A file."), ("a_test.rs", "")], 0),
+        ("a room without a root", &[a, b, c, ("d/x.rs", "//! A file.")], 1),
         ("a room that is gone", &[a, b], 1),
         ("one more", &[a, b, c, ("d.rs", "//! It is d.")], 1),
         ("another sentence, over two lines", &[a, ("b.rs", "//! It is b,\n//! or not."), c], 1),

@@ -2,7 +2,7 @@
 //! all who are sent it.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::encoding::{
@@ -10,30 +10,46 @@ use prost::encoding::{
 };
 use prost::{DecodeError, Message};
 
-/// A message and its bytes; if it was read from them, with the fields that have no name here. A clone shares both.
-#[derive(Debug, Default, PartialEq)]
-pub struct Encoded<M> {
-    message: Arc<M>,
-    bytes: Bytes,
+/// A message and its bytes; if it was read from them, with the fields that have no name here, and otherwise once
+/// somebody asks for them. A clone shares both.
+#[derive(Debug)]
+pub struct Encoded<M>(Arc<Shared<M>>);
+
+#[derive(Debug)]
+struct Shared<M> {
+    message: M,
+    bytes: OnceLock<Bytes>,
 }
 
 impl<M> Clone for Encoded<M> {
     fn clone(&self) -> Self {
-        Self { message: self.message.clone(), bytes: self.bytes.clone() }
+        Self(self.0.clone())
     }
 }
 
-impl<M> Encoded<M> {
+impl<M: Message + Default> Default for Encoded<M> {
+    fn default() -> Self {
+        M::default().into()
+    }
+}
+
+impl<M: Message> PartialEq for Encoded<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl<M: Message> Encoded<M> {
     /// As it came, or goes.
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        self.0.bytes.get_or_init(|| self.0.message.encode_to_vec().into())
     }
 }
 
 impl<M: Clone> Encoded<M> {
     /// The message alone.
     pub fn into_message(self) -> M {
-        Arc::unwrap_or_clone(self.message)
+        Arc::try_unwrap(self.0).map_or_else(|shared| shared.message.clone(), |shared| shared.message)
     }
 }
 
@@ -43,16 +59,16 @@ impl<M: Message + Default> Encoded<M> {
     /// # Errors
     /// When these bytes are none.
     pub fn read(bytes: Bytes) -> Result<Self, DecodeError> {
-        Ok(Self { message: M::decode(bytes.clone())?.into(), bytes })
+        Ok(Self::of(M::decode(bytes.clone())?, bytes))
     }
 
     /// A message that `field` is all of, under this number.
-    pub fn around<F>(message: M, number: u32, field: &Encoded<F>) -> Self {
-        let mut bytes = BytesMut::with_capacity(field.bytes.len() + 16);
+    pub fn around<F: Message>(message: M, number: u32, field: &Encoded<F>) -> Self {
+        let mut bytes = BytesMut::with_capacity(field.bytes().len() + 16);
         encode_key(number, WireType::LengthDelimited, &mut bytes);
-        encode_varint(field.bytes.len() as u64, &mut bytes);
-        bytes.put_slice(&field.bytes);
-        Self { message: message.into(), bytes: bytes.freeze() }
+        encode_varint(field.bytes().len() as u64, &mut bytes);
+        bytes.put_slice(field.bytes());
+        Self::of(message, bytes.freeze())
     }
 
     /// The message in one of its fields, an empty one if there is none.
@@ -60,7 +76,7 @@ impl<M: Message + Default> Encoded<M> {
     /// # Errors
     /// When that is not what the field holds.
     pub fn field<F: Message + Default>(&self, number: u32) -> Result<Encoded<F>, DecodeError> {
-        let mut rest = self.bytes.clone();
+        let mut rest = self.bytes().clone();
         let mut found = BytesMut::new();
         while !rest.is_empty() {
             let (at, wire_type) = decode_key(&mut rest)?;
@@ -77,8 +93,16 @@ impl<M: Message + Default> Encoded<M> {
 
     /// The same in bytes of its own: others may be of a larger message, which they would keep.
     #[must_use]
-    pub fn detached(self) -> Self {
-        Self { bytes: Bytes::copy_from_slice(&self.bytes), ..self }
+    pub fn detached(self) -> Self
+    where
+        M: Clone,
+    {
+        let bytes = Bytes::copy_from_slice(self.bytes());
+        Self::of(self.into_message(), bytes)
+    }
+
+    fn of(message: M, bytes: Bytes) -> Self {
+        Self(Arc::new(Shared { message, bytes: bytes.into() }))
     }
 }
 
@@ -86,24 +110,26 @@ impl<M> Deref for Encoded<M> {
     type Target = M;
 
     fn deref(&self) -> &M {
-        &self.message
+        &self.0.message
     }
 }
 
 impl<M: Message> From<M> for Encoded<M> {
     fn from(message: M) -> Self {
-        let bytes = message.encode_to_vec().into();
-        Self { message: message.into(), bytes }
+        Self(Arc::new(Shared { message, bytes: OnceLock::new() }))
     }
 }
 
 impl<M: Message + Default> Message for Encoded<M> {
     fn encode_raw(&self, buf: &mut impl BufMut) {
-        buf.put_slice(&self.bytes);
+        match self.0.bytes.get() {
+            Some(bytes) => buf.put_slice(bytes),
+            None => self.0.message.encode_raw(buf),
+        }
     }
 
     fn encoded_len(&self) -> usize {
-        self.bytes.len()
+        self.0.bytes.get().map_or_else(|| self.0.message.encoded_len(), Bytes::len)
     }
 
     fn clear(&mut self) {
@@ -122,7 +148,7 @@ impl<M: Message + Default> Message for Encoded<M> {
         context: DecodeContext,
     ) -> Result<(), DecodeError> {
         // Only reached inside another message, where nothing of ours has one of these.
-        let mut message = M::decode(self.bytes.clone())?;
+        let mut message = M::decode(self.bytes().clone())?;
         message.merge_field(tag, wire_type, buf, context)?;
         *self = message.into();
         Ok(())

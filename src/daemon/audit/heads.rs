@@ -10,11 +10,11 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, warn};
 
+use super::AUDIT_SEAL;
 use super::files::AuditFiles;
 use super::published_key;
 use super::store::{newest_of, stored_chains};
 use crate::core::audit_seal::{ChainId, Digest256, Head, Opened, open};
-use crate::daemon::audit::AUDIT_SEAL;
 use crate::daemon::log::FaultLimiter;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::backoff::Failures;

@@ -11,10 +11,10 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditSeal;
 use tokio::time::Instant;
 use tracing::info;
 
+use super::AUDIT_SEAL;
 use super::sealer::{Draft, SealError, Sealer};
 use super::store::seals_of;
 use crate::core::audit_seal::open;
-use crate::daemon::audit::AUDIT_SEAL;
 use crate::daemon::registry::act::Plan;
 use crate::daemon::registry::audit_record::AUDIT;
 

@@ -12,6 +12,7 @@ use prost::Message;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
+use super::AUDIT_SEAL;
 use super::backlog::Backlog;
 use super::files::{AuditFiles, AuditFilesError, AuditKey};
 use super::heads::Heads;
@@ -20,7 +21,6 @@ use super::pending::Pending;
 use super::prune;
 use super::store::{newest_of, seal_of, stored_chains};
 use crate::core::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
-use crate::daemon::audit::AUDIT_SEAL;
 use crate::daemon::log::FaultLimiter;
 use crate::daemon::objects::peers::session_id;
 use crate::daemon::registry::Registry;

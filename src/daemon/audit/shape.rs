@@ -6,8 +6,8 @@ use omnirelay_wire::timestamp::Timestamp;
 use prost::Message;
 
 use super::pb;
+use super::store::stored;
 use crate::core::audit_record::readable;
-use crate::daemon::audit::store::stored;
 use crate::daemon::registry::audit_record;
 
 /// What a caller wants to see of the trail.

@@ -4,8 +4,8 @@ use omnirelay_store::{Kind, PAGE_MAX, Record, Scan, ScanPage, Store, StoreError}
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 
+use super::AUDIT_SEAL;
 use crate::core::audit_seal::{ChainId, Stored};
-use crate::daemon::audit::AUDIT_SEAL;
 use crate::daemon::registry::audit_record::AUDIT;
 
 /// The most chains that are looked at.

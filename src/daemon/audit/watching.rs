@@ -5,9 +5,9 @@ use std::sync::Arc;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
+use super::heads::Heads;
 use super::shape::{Filter, show};
 use super::{Audit, pb};
-use crate::daemon::audit::heads::Heads;
 use crate::daemon::objects::feed::{Events, Frame, Noun, Shown};
 use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::registry::view::ViewRecord;

@@ -19,7 +19,7 @@ use crate::daemon::objects::dev::Process;
 use crate::daemon::operations::Operations;
 use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
-use crate::daemon::surface::{FinishedCall, RequestObserver, Servable};
+use crate::daemon::surface::{FinishedCall, RequestObserver, Servable, SurfaceBuilder};
 
 /// One capability of a node. A node is its parts, in their order.
 #[derive(Clone, Copy, Debug)]
@@ -68,11 +68,6 @@ pub enum Phase {
     End,
 }
 
-impl Phase {
-    const ALL: [Self; 7] =
-        [Self::Withdraw, Self::HandOver, Self::Drain, Self::Settle, Self::Seal, Self::Leave, Self::End];
-}
-
 /// How this node stands in the mesh, as the part knows that keeps it present.
 pub trait KnowsPresence: Send + Sync {
     /// Whether it is registered, or is about to be again.
@@ -83,7 +78,7 @@ pub trait KnowsPresence: Send + Sync {
     fn has_rival(&self) -> bool;
 }
 
-/// How this node stands, for all of its parts. A node without the part that keeps it present has nothing to lose.
+/// How this node stands, for all of its parts. Without the part that keeps it present it is never registered.
 #[derive(Clone, Default)]
 pub struct OwnPresence(Arc<OnceLock<Arc<dyn KnowsPresence>>>);
 
@@ -97,7 +92,7 @@ impl OwnPresence {
 
 impl KnowsPresence for OwnPresence {
     fn stands(&self) -> bool {
-        self.0.get().is_none_or(|known| known.stands())
+        self.0.get().is_some_and(|known| known.stands())
     }
 
     fn is_registered(&self) -> bool {
@@ -109,7 +104,9 @@ impl KnowsPresence for OwnPresence {
     }
 }
 
-type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Adds a service to what a port serves.
+pub(super) type Serve = Box<dyn FnOnce(&mut SurfaceBuilder) + Send>;
 
 /// A node that is being put together.
 pub struct Mount {
@@ -131,6 +128,8 @@ pub struct Mount {
     /// The ports of the relay, where they are taken.
     pub relay: Option<RelayListeners>,
     pub(super) ports: BTreeMap<PortName, Port>,
+    pub(super) served: Vec<(PortName, Serve)>,
+    pub(super) drained: Vec<(PortName, Work)>,
     pub(super) observers: Vec<Arc<dyn RequestObserver>>,
     pub(super) stopping: Stopping,
 }
@@ -141,11 +140,14 @@ impl Mount {
         self.ports.insert(name, port);
     }
 
-    /// Serves a generated tonic service on a port, where that is open.
+    /// Serves a generated tonic service on a port, if a part opens it.
     pub fn serve(&mut self, name: PortName, service: impl Servable) {
-        if let Some(port) = self.ports.get_mut(&name) {
-            port.surface.add(service);
-        }
+        self.served.push((name, Box::new(move |surface| surface.add(service))));
+    }
+
+    /// Has something done as soon as a port is drained, beside what others do until all are.
+    pub fn after_drain(&mut self, name: PortName, work: impl Future<Output = ()> + Send + 'static) {
+        self.drained.push((name, Box::pin(work)));
     }
 
     /// Has finished calls told of, on all ports.
@@ -155,7 +157,7 @@ impl Mount {
 
     /// Has something done from the start on, until `until` at the latest.
     pub fn run(&mut self, until: Phase, work: impl Future<Output = ()> + Send + 'static) {
-        self.stopping.begun.push((until, Box::pin(work)));
+        self.stopping.step(until).begun.push(Box::pin(work));
     }
 
     /// Has something done in a step of the stop, beside what others do then; what runs until that step has ended.
@@ -166,38 +168,46 @@ impl Mount {
 
 /// What runs, and how it stops. Dropping it ends everything as a crash would.
 #[derive(Default)]
-pub(super) struct Stopping {
-    /// What is about to begin.
-    begun: Vec<(Phase, Work)>,
-    running: BTreeMap<Phase, JoinSet<()>>,
-    steps: BTreeMap<Phase, Vec<Work>>,
+pub(super) struct Stopping(BTreeMap<Phase, Step>);
+
+#[derive(Default)]
+struct Step {
+    /// What is about to begin, and is ended when the step begins.
+    begun: Vec<Work>,
+    running: JoinSet<()>,
+    /// What is done then.
+    done: Vec<Work>,
 }
 
 impl Stopping {
-    pub(super) fn at(&mut self, phase: Phase, work: impl Future<Output = ()> + Send + 'static) {
-        self.steps.entry(phase).or_default().push(Box::pin(work));
+    /// What runs until a step.
+    pub(super) fn until(&mut self, phase: Phase) -> &mut JoinSet<()> {
+        &mut self.step(phase).running
     }
 
-    /// What runs as long as the node does.
-    pub(super) fn until_the_end(&mut self) -> &mut JoinSet<()> {
-        self.running.entry(Phase::End).or_default()
+    pub(super) fn at(&mut self, phase: Phase, work: impl Future<Output = ()> + Send + 'static) {
+        self.step(phase).done.push(Box::pin(work));
     }
 
     /// Begins what is to run.
     pub(super) fn begin(&mut self) {
-        for (until, work) in self.begun.drain(..) {
-            self.running.entry(until).or_default().spawn(work);
+        for Step { begun, running, .. } in self.0.values_mut() {
+            for work in begun.drain(..) {
+                running.spawn(work);
+            }
         }
     }
 
     /// Goes through the steps.
     pub(super) async fn stop(mut self) {
-        for phase in Phase::ALL {
-            if let Some(mut running) = self.running.remove(&phase) {
-                running.shutdown().await;
-            }
-            join_all(self.steps.remove(&phase).unwrap_or_default()).await;
+        while let Some((_, mut step)) = self.0.pop_first() {
+            step.running.shutdown().await;
+            join_all(step.done).await;
         }
+    }
+
+    fn step(&mut self, phase: Phase) -> &mut Step {
+        self.0.entry(phase).or_default()
     }
 }
 

@@ -41,9 +41,10 @@ pub trait Noun: Send + 'static {
         1
     }
 
-    /// Waits until a change may be told of.
-    fn settled(&self, _: &Step) -> impl Future<Output = ()> + Send {
-        async {}
+    /// Waits until a change may be told of. False: not all that belongs to it is known yet, and another watcher may be
+    /// told more.
+    fn settled(&self, _: &Step) -> impl Future<Output = bool> + Send {
+        async { true }
     }
 
     /// Told before each look at the registry: what was counted for the events of the last one is old.
@@ -227,10 +228,10 @@ impl<N: Noun> Feed<N> {
             let event = match shown.step() {
                 None => self.noun.event(frame, shown).map(Encoded::from),
                 Some(step) => {
-                    self.noun.settled(step).await;
-                    let id = EventId::of(frame.name, step);
-                    let noun = &mut self.noun;
-                    self.recent.get_or_make(id, || noun.event(frame, shown).map(Encoded::from))
+                    let (is_settled, noun) = (self.noun.settled(step).await, &mut self.noun);
+                    let (id, place) = (EventId::of(frame.name, step), step.place);
+                    let make = || noun.event(frame, shown).map(Encoded::from);
+                    if is_settled { self.recent.get_or_make(id, place, make) } else { make() }
                 }
             };
             if let Some(event) = event {

@@ -132,7 +132,7 @@ fn attach(node: &mut Mount, relay: Relay) {
         let registry = registry.as_ref().map(|trouble| item("registry", false, trouble()));
         std::iter::once(item("sinks", false, sinks())).chain(published).chain(registry).collect()
     });
-    node.at(Phase::Settle, relay.stop());
+    node.after_drain(PortName::Relay, relay.stop());
 }
 
 fn limits(config: &Config) -> Limits {

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use tracing::error;
 
 use super::Registry;
+use super::audit_record;
 use super::follow::SEE_ALL_MAX;
-use crate::daemon::registry::audit_record;
 pub use plan::Plan;
 pub use reader::Reader;
 

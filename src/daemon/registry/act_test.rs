@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep};
 
 use super::Registry;
 use super::act::{Act, Authority, Plan, Reader};
+use super::audit_record::AUDIT;
 use super::faulty::{Call, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
-use crate::daemon::registry::audit_record::AUDIT;
 
 const THING: Kind = Kind::of("thing");
 const OTHER: Kind = Kind::of("other");

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::Registry;
-use crate::daemon::registry::audit_record;
+use super::audit_record;
 
 /// How long a confirmation may take before the next is asked for.
 const CONFIRM_MAX: Duration = Duration::from_secs(2);

@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::Registry;
+use super::audit_record::AUDIT;
 use super::epoch_loss::Loss;
 use super::faulty::{Call, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
 use super::heartbeat::{Pace, beat_heart};
-use crate::daemon::registry::audit_record::AUDIT;
 
 const THING: Kind = Kind::of("thing");
 static MIRRORED: [Kind; 1] = [THING];

@@ -19,11 +19,11 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::Registry;
 use super::act::{Act, Authority, Plan, Reader};
+use super::audit_record;
 use super::cursor::Cursor;
 use super::follow::in_time;
 use super::refusal::{commit_fault, internal, store_fault, unavailable};
 use crate::daemon::identity::caller::{Caller, IfMatch};
-use crate::daemon::registry::audit_record;
 use refused::{Refused, patience, refuse_decided, unexpected};
 
 /// How often a mutation decides, and how often it waits for the view.

@@ -1,41 +1,65 @@
 //! The newest events of a noun, so that a change is encoded once for all who watch it through the same filter.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use omnirelay_wire::encoded::Encoded;
+use prost::Message;
+use tokio::time::Instant;
 
 use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::view::ViewRecord;
 use crate::daemon::registry::watch::Step;
 
 /// How many events are kept for a noun.
-const SLOTS: u64 = 64;
+const SLOTS: u64 = 256;
 /// Longer ones are not kept, in bytes.
-const BYTES_MAX: usize = 16 * 1024;
+const BYTES_MAX: usize = 4096;
+/// How long an event is told as it was made: it also says what does not stand in the log, such as how long something
+/// will last.
+const AGE_MAX: Duration = Duration::from_millis(500);
 
 /// The newest events of a noun, in slots by revision; one that is not there is made again.
+///
+/// Those who have been told of different events before a change are not told the same of it, for an event names the
+/// one before it.
 pub struct Recent<E> {
-    slots: Box<[Slot<E>]>,
+    slots: Box<[Mutex<Option<Kept<E>>>]>,
 }
 
-type Slot<E> = Mutex<Option<(EventId, Encoded<E>)>>;
+struct Kept<E> {
+    id: EventId,
+    made: Instant,
+    event: Encoded<E>,
+}
 
 /// What makes two events the same, whoever is told of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct EventId {
     /// The type: what is new for one filter was changed for another.
     name: &'static str,
     cursor: Cursor,
     previous: Cursor,
-    /// Which change of the commit it is, and which event of that change: behind different filters two of them may
-    /// have one cursor.
-    place: usize,
+    /// What it tells of: behind different filters two changes of a commit may have one cursor. Those who read them off
+    /// the view have the same one in memory.
+    record: Arc<ViewRecord>,
+    /// Which of the events of a change it is.
     part: usize,
 }
 
 impl EventId {
     /// That of a change.
     pub fn of(name: &'static str, step: &Step) -> Self {
-        Self { name, cursor: step.cursor, previous: step.previous, place: step.place, part: step.part }
+        let Step { cursor, previous, part, .. } = *step;
+        Self { name, cursor, previous, record: step.record.clone(), part }
+    }
+}
+
+impl PartialEq for EventId {
+    fn eq(&self, other: &Self) -> bool {
+        (self.name, self.cursor, self.previous, self.part)
+            == (other.name, other.cursor, other.previous, other.part)
+            && Arc::ptr_eq(&self.record, &other.record)
     }
 }
 
@@ -45,19 +69,25 @@ impl<E> Default for Recent<E> {
     }
 }
 
-impl<E> Recent<E> {
-    /// The event as it was made for another watcher, or as `make` makes it.
-    pub fn get_or_make(&self, id: EventId, make: impl FnOnce() -> Option<Encoded<E>>) -> Option<Encoded<E>> {
-        let slot = (id.cursor.revision.0 + id.place as u64 + id.part as u64) % SLOTS;
+impl<E: Message> Recent<E> {
+    /// The event as it was made for another watcher a moment ago, or as `make` makes it.
+    pub fn get_or_make(
+        &self,
+        id: EventId,
+        place: usize,
+        make: impl FnOnce() -> Option<Encoded<E>>,
+    ) -> Option<Encoded<E>> {
+        let slot = (id.cursor.revision.0 + place as u64 + id.part as u64) % SLOTS;
         let Some(slot) = self.slots.get(slot as usize) else { return make() };
         // Held while it is made: whoever wants the same event would only do the same work beside it.
         let mut kept = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, event)) = kept.as_ref().filter(|(kept, _)| *kept == id) {
-            return Some(event.clone());
+        let is_it = |kept: &&Kept<E>| kept.id == id && kept.made.elapsed() < AGE_MAX;
+        if let Some(kept) = kept.as_ref().filter(is_it) {
+            return Some(kept.event.clone());
         }
         let event = make()?;
         if event.bytes().len() <= BYTES_MAX {
-            *kept = Some((id, event.clone()));
+            *kept = Some(Kept { id, made: Instant::now(), event: event.clone() });
         }
         Some(event)
     }

@@ -144,10 +144,10 @@ impl Noun for WatchedScopes {
     }
 
     /// Whoever hears of an election asks until when it may be relied on, and that is known once it is confirmed.
-    async fn settled(&self, step: &Step) {
-        if !step.entry.leases.is_empty() && self.registry.confirmations().lacking().is_none() {
-            self.registry.view().confirmed(step.entry.at, CONFIRMED_WITHIN).await;
-        }
+    async fn settled(&self, step: &Step) -> bool {
+        step.entry.leases.is_empty()
+            || self.registry.confirmations().lacking().is_none()
+                && self.registry.view().confirmed(step.entry.at, CONFIRMED_WITHIN).await
     }
 }
 

@@ -120,13 +120,13 @@ impl View {
         read(&self.state).confirmed.news
     }
 
-    /// Waits at most `limit` until what was granted at `at` counts.
-    pub async fn confirmed(&self, at: Millis, limit: Duration) {
+    /// Waits at most `limit` until what was granted at `at` counts; says whether it does.
+    pub async fn confirmed(&self, at: Millis, limit: Duration) -> bool {
         if !read(&self.state).confirmed.required {
-            return;
+            return true;
         }
         let mut through = self.confirmed.subscribe();
-        let _ = timeout(limit, through.wait_for(|through| *through > at)).await;
+        timeout(limit, through.wait_for(|through| *through > at)).await.is_ok()
     }
 
     /// How many splits were seen since the start.

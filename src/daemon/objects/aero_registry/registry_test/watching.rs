@@ -191,3 +191,45 @@ async fn agents_are_counted_once_for_a_snapshot_and_anew_for_what_comes_later() 
     a.register_relay(Some(relay("s", "elsewhere"))).await.unwrap();
     assert_eq!(held(&mut events).await, Some(1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_one_watch_reads_of_a_commit_is_not_told_to_another() {
+    let store = memory();
+    let a = daemon(&store, "a").await;
+    a.relay("r").await;
+    a.agent("x", "r").await;
+    let since = a.registry.view().list(&RELAY).cursor.to_string();
+    let writes = [RecordId::new(RELAY, "r"), RecordId::new(AGENT, "x")].map(|id| Write::Delete { id });
+    let epoch = a.registry.view().head().epoch;
+    store.commit(Commit { epoch, writes: writes.into(), ..Commit::default() }).await.unwrap();
+    // Its view begins behind the commit, so that each of its watches reads the log of the store for itself.
+    let b = daemon(&store, "b").await;
+    let asked = |object: Asked| pb::WatchRequest {
+        object: vec![object.into()],
+        since: since.clone(),
+        ..Default::default()
+    };
+    let (mut relays, mut agents) =
+        (watch(&b, asked(Asked::Relays)).await, watch(&b, asked(Asked::Agents)).await);
+    assert_eq!(next(&mut relays, 1).await.0, ["removed r:host"]);
+    assert_eq!(next(&mut agents, 1).await.0, ["removed x@r"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_hears_of_a_relay_later_is_told_how_long_it_lives_by_then() {
+    let a = alone().await;
+    let since = a.registry.view().list(&RELAY).cursor.to_string();
+    a.relay("r").await;
+    let left = async || {
+        let asked = pb::WatchRequest { since: since.clone(), ..Default::default() };
+        match &watch(&a, asked).await.next().await.unwrap().unwrap().object {
+            Some(Object::Relay(relay)) => relay.expires_in_ms.unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let at_once = left().await;
+    assert_eq!(at_once, left().await);
+    sleep(SECOND * 5).await;
+    let later = left().await;
+    assert!((4000..6000).contains(&(at_once - later)), "{at_once} {later}");
+}
