@@ -40,6 +40,7 @@ mod table;
 mod tests;
 mod time;
 mod up;
+mod verbs;
 mod version;
 mod watch;
 

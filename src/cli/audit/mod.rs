@@ -7,37 +7,27 @@ mod offline;
 mod tail;
 mod verify;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
-use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::complete;
 use super::document::{flag, items, text};
-use super::error::CliError;
-use super::rpc::Leaf;
-use super::session::Session;
 use super::table::{Column, Moment};
 use super::time;
-
-pub static LEAVES: &[Leaf] = &[list::LEAF, tail::LEAF, get::LEAF, verify::LEAF, export::LEAF];
+use super::verbs::verbs;
 
 /// The kind in the names of audit records.
 const KIND: &str = "audit";
 
-#[derive(Args, Debug)]
-pub struct AuditArgs {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    List(list::ListArgs),
-    Tail(tail::TailArgs),
-    Get(get::GetArgs),
-    Verify(verify::VerifyArgs),
-    Export(export::ExportArgs),
+verbs! {
+    AuditArgs {
+        List: list::ListArgs,
+        Tail: tail::TailArgs,
+        Get: get::GetArgs,
+        Verify: verify::VerifyArgs,
+        Export: export::ExportArgs,
+    }
 }
 
 /// Which records.
@@ -130,20 +120,6 @@ fn summary(record: &Value) -> String {
 fn moment(document: &Value, absolute: bool) -> Moment {
     let now_ms = time::millis(super::document::field(document, "generatedAt")).or_else(time::now_ms);
     Moment { now_ms, absolute }
-}
-
-/// Runs a verb of `audit`.
-///
-/// # Errors
-/// Those of the verb.
-pub async fn run(args: &AuditArgs, session: &mut Session) -> Result<Exit, CliError> {
-    match &args.verb {
-        Verb::List(args) => list::run(args, session).await,
-        Verb::Tail(args) => tail::run(args, session).await,
-        Verb::Get(args) => get::run(args, session).await,
-        Verb::Verify(args) => verify::run(args, session).await,
-        Verb::Export(args) => export::run(args, session).await,
-    }
 }
 
 #[cfg(test)]

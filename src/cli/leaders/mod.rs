@@ -15,74 +15,31 @@ mod step_down;
 mod transfer;
 mod watch;
 
-use clap::{Args, Subcommand};
-use omnirelay_wire::fault::Exit;
 use serde_json::Value;
 
 use super::document::field;
-use super::error::CliError;
-use super::rpc::Leaf;
-use super::session::Session;
 use super::table::Moment;
 use super::time;
+use super::verbs::verbs;
 
 pub use list::LIST;
 
 /// The kind in `leader/SCOPE`.
 pub const KIND: &str = "leader";
 
-pub static LEAVES: &[Leaf] = &[
-    list::LEAF,
-    status::LEAF,
-    get::LEAF,
-    watch::LEAF,
-    history::LEAF,
-    explain::LEAF,
-    transfer::LEAF,
-    step_down::LEAF,
-    create::LEAF,
-    set::LEAF,
-    delete::LEAF,
-];
-
-#[derive(Args, Debug)]
-pub struct LeadersArgs {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    List(list::ListArgs),
-    Status(status::StatusArgs),
-    Get(get::GetArgs),
-    Watch(watch::WatchVerbArgs),
-    History(history::HistoryArgs),
-    Explain(explain::ExplainArgs),
-    Transfer(transfer::TransferArgs),
-    StepDown(step_down::StepDownArgs),
-    Create(create::CreateArgs),
-    Set(set::SetArgs),
-    Delete(delete::DeleteArgs),
-}
-
-/// Runs a verb of `mesh leaders`.
-///
-/// # Errors
-/// Those of the verb.
-pub async fn run(args: &LeadersArgs, session: &mut Session) -> Result<Exit, CliError> {
-    match &args.verb {
-        Verb::List(args) => list::run(args, session).await,
-        Verb::Status(args) => status::run(args, session).await,
-        Verb::Get(args) => get::run(args, session).await,
-        Verb::Watch(args) => watch::run(args, session).await,
-        Verb::History(args) => history::run(args, session).await,
-        Verb::Explain(args) => explain::run(args, session).await,
-        Verb::Transfer(args) => transfer::run(args, session).await,
-        Verb::StepDown(args) => step_down::run(args, session).await,
-        Verb::Create(args) => create::run(args, session).await,
-        Verb::Set(args) => set::run(args, session).await,
-        Verb::Delete(args) => delete::run(args, session).await,
+verbs! {
+    LeadersArgs {
+        List: list::ListArgs,
+        Status: status::StatusArgs,
+        Get: get::GetArgs,
+        Watch: watch::WatchVerbArgs,
+        History: history::HistoryArgs,
+        Explain: explain::ExplainArgs,
+        Transfer: transfer::TransferArgs,
+        StepDown: step_down::StepDownArgs,
+        Create: create::CreateArgs,
+        Set: set::SetArgs,
+        Delete: delete::DeleteArgs,
     }
 }
 

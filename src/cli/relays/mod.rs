@@ -5,8 +5,6 @@ mod get;
 mod list;
 mod watch;
 
-use clap::{Args, Subcommand};
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::aero_registry;
 use serde_json::{Value, json};
@@ -14,41 +12,23 @@ use serde_json::{Value, json};
 use super::args::PageArgs;
 use super::error::CliError;
 use super::list::{PAGE_MAX, Page, fetch};
-use super::rpc::{Call, Leaf, Rpc};
+use super::rpc::{Call, Rpc};
 use super::session::Session;
+use super::verbs::verbs;
 
 pub use get::known;
 
 /// The kind in `relay/ID`.
 pub const KIND: &str = "relay";
 
-pub static LEAVES: &[Leaf] = &[list::LEAF, get::LEAF, watch::LEAF];
-
 pub const LIST: Rpc = aero_registry::LIST_RELAYS;
 pub const WATCH: Rpc = aero_registry::WATCH;
 
-#[derive(Args, Debug)]
-pub struct RelaysArgs {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    List(list::ListArgs),
-    Get(get::GetArgs),
-    Watch(watch::WatchVerbArgs),
-}
-
-/// Runs a verb of `relays`.
-///
-/// # Errors
-/// Those of the verb.
-pub async fn run(args: &RelaysArgs, session: &mut Session) -> Result<Exit, CliError> {
-    match &args.verb {
-        Verb::List(args) => list::run(args, session).await,
-        Verb::Get(args) => get::run(args, session).await,
-        Verb::Watch(args) => watch::run(args, session).await,
+verbs! {
+    RelaysArgs {
+        List: list::ListArgs,
+        Get: get::GetArgs,
+        Watch: watch::WatchVerbArgs,
     }
 }
 
