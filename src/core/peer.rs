@@ -63,18 +63,31 @@ pub fn may_forget(status: Status) -> bool {
 /// Puts together what was `lost` of a peer's record and what was written of it since: `base` is what the
 /// registry fell back to, `now` what it is. What nobody has touched since is as it was lost.
 pub fn restore(lost: &PeerValue, base: &PeerValue, now: &PeerValue) -> PeerValue {
+    // All fields are named: whoever adds one has to say what becomes of it.
+    let PeerValue {
+        status,
+        status_reason,
+        status_since,
+        cordoned,
+        cordon_reason,
+        draining,
+        metadata: _,
+        session: _,
+        restored_epoch: _,
+        restored_version: _,
+    } = now;
     let mut restored = lost.clone();
-    if now.status != base.status {
-        restored.status = now.status;
-        restored.status_reason.clone_from(&now.status_reason);
-        restored.status_since = now.status_since;
+    if *status != base.status {
+        restored.status = *status;
+        restored.status_reason.clone_from(status_reason);
+        restored.status_since = *status_since;
     }
-    if (now.cordoned, &now.cordon_reason) != (base.cordoned, &base.cordon_reason) {
-        restored.cordoned = now.cordoned;
-        restored.cordon_reason.clone_from(&now.cordon_reason);
+    if (*cordoned, cordon_reason) != (base.cordoned, &base.cordon_reason) {
+        restored.cordoned = *cordoned;
+        restored.cordon_reason.clone_from(cordon_reason);
     }
-    if now.draining != base.draining {
-        restored.draining = now.draining;
+    if *draining != base.draining {
+        restored.draining = *draining;
     }
     let labels = |value: &PeerValue| value.metadata.as_ref().map(|says| says.labels.clone());
     let [was, base, now_has] = [lost, base, now].map(|value| labels(value).unwrap_or_default());
@@ -91,10 +104,20 @@ pub fn restore(lost: &PeerValue, base: &PeerValue, now: &PeerValue) -> PeerValue
 pub fn restore_orders(lost: &PeerValue, base: &PeerValue, now: &PeerValue) -> PeerValue {
     let PeerValue { cordoned, cordon_reason, draining, metadata, .. } = restore(lost, base, now);
     let restored = metadata.unwrap_or_default();
-    let mut orders = PeerValue { cordoned, cordon_reason, draining, ..now.clone() };
-    let says = orders.metadata.get_or_insert_default();
+    let mut says = now.metadata.clone().unwrap_or_default();
     (says.labels, says.metadata_version) = (restored.labels, restored.metadata_version);
-    orders
+    PeerValue {
+        status: now.status,
+        status_reason: now.status_reason.clone(),
+        status_since: now.status_since,
+        cordoned,
+        cordon_reason,
+        draining,
+        metadata: Some(says),
+        session: now.session,
+        restored_epoch: now.restored_epoch,
+        restored_version: now.restored_version,
+    }
 }
 
 type Labels = BTreeMap<String, String>;
