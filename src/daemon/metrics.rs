@@ -7,6 +7,7 @@ mod leadership;
 mod peers;
 mod publish;
 mod registers;
+mod registrar;
 mod relay;
 mod reports;
 mod sinks;
@@ -14,9 +15,7 @@ mod sinks;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::{
-    Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, TextEncoder,
-};
+use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, TextEncoder};
 
 pub use aero::AeroMetrics;
 pub use audit::AuditMetrics;
@@ -29,6 +28,7 @@ pub use reports::ReportsMetrics;
 pub use sinks::{SinkCounts, SinkMetrics};
 
 use super::registry::Registry;
+use registrar::{Registrar, level};
 
 /// The metrics of one node.
 pub struct Metrics {
@@ -54,40 +54,32 @@ impl Metrics {
     /// When two metrics have one name: a mistake in this file.
     pub fn new() -> Result<Self, prometheus::Error> {
         let all = prometheus::Registry::new();
-        let calls = IntCounterVec::new(
-            Opts::new("omnirelay_rpc_calls_total", "Finished calls by method, code and protocol"),
+        let calls = all.counters(
+            "omnirelay_rpc_calls_total",
+            "Finished calls by method, code and protocol",
             &["method", "code", "protocol"],
         )?;
-        let call_seconds = HistogramVec::new(
-            HistogramOpts::new(
-                "omnirelay_rpc_duration_seconds",
-                "How long calls took; streams until their end",
-            )
-            .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0]),
+        let call_seconds = all.histograms(
+            "omnirelay_rpc_duration_seconds",
+            "How long calls took; streams until their end",
             &["method"],
+            &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0],
         )?;
-        let revision = IntGauge::new("omnirelay_registry_revision", "The newest revision in the view")?;
-        let store_silence = Gauge::new(
+        let revision = all.gauge("omnirelay_registry_revision", "The newest revision in the view")?;
+        let store_silence = all.seconds(
             "omnirelay_store_silence_seconds",
             "Since when the store has not answered; 0 while it does",
         )?;
-        let ready = IntGauge::new("omnirelay_ready", "1 while the daemon is ready")?;
-        let epoch_changes = IntCounter::new(
+        let ready = all.gauge("omnirelay_ready", "1 while the daemon is ready")?;
+        let epoch_changes = all.counter(
             "mesh_registry_epoch_changes_total",
             "New epochs of the registry that this daemon has met",
         )?;
-        let records_lost = IntCounterVec::new(
-            Opts::new("mesh_registry_records_lost_total", "Records that were gone or older in a new epoch"),
+        let records_lost = all.counters(
+            "mesh_registry_records_lost_total",
+            "Records that were gone or older in a new epoch",
             &["kind"],
         )?;
-        all.register(Box::new(epoch_changes.clone()))?;
-        all.register(Box::new(records_lost.clone()))?;
-        all.register(Box::new(calls.clone()))?;
-        all.register(Box::new(call_seconds.clone()))?;
-        all.register(Box::new(store_silence.clone()))?;
-        for gauge in [&revision, &ready] {
-            all.register(Box::new(gauge.clone()))?;
-        }
         Ok(Self {
             all,
             calls,
@@ -117,7 +109,7 @@ impl Metrics {
         self.count_losses(registry);
         self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|count| count());
         let view = registry.view();
-        self.revision.set(i64::try_from(view.head().revision.0).unwrap_or(i64::MAX));
+        self.revision.set(level(view.head().revision.0));
         let silence = view.silence().unwrap_or_default();
         self.store_silence.set(silence.as_secs_f64());
         self.ready.set(i64::from(ready));

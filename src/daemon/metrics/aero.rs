@@ -2,6 +2,8 @@
 
 use prometheus::IntGauge;
 
+use super::registrar::{Registrar as _, level};
+
 /// What is counted of relays and agents.
 pub struct AeroMetrics {
     relays: IntGauge,
@@ -13,14 +15,10 @@ impl AeroMetrics {
     /// # Errors
     /// When two metrics have one name: a mistake in this file.
     pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            all.register(Box::new(gauge.clone())).map(|()| gauge)
-        };
         Ok(Self {
-            relays: gauge("omnirelay_relays", "Relays that live")?,
-            agents: gauge("omnirelay_agents", "Agents that live, held by relays that live")?,
-            deferred: gauge(
+            relays: all.gauge("omnirelay_relays", "Relays that live")?,
+            agents: all.gauge("omnirelay_agents", "Agents that live, held by relays that live")?,
+            deferred: all.gauge(
                 "omnirelay_heartbeats_deferred",
                 "Relays and agents whose heartbeats wait for the store",
             )?,
@@ -29,9 +27,8 @@ impl AeroMetrics {
 
     /// Notes how many live, and of how many a heartbeat waits.
     pub fn set(&self, relays: usize, agents: usize, deferred: usize) {
-        let set = |gauge: &IntGauge, count: usize| gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-        set(&self.relays, relays);
-        set(&self.agents, agents);
-        set(&self.deferred, deferred);
+        self.relays.set(level(relays));
+        self.agents.set(level(agents));
+        self.deferred.set(level(deferred));
     }
 }

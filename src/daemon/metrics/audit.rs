@@ -2,6 +2,7 @@
 
 use prometheus::{IntCounter, IntGauge};
 
+use super::registrar::{Registrar as _, level};
 use crate::daemon::registry::Registry;
 
 /// What is counted of the audit trail.
@@ -14,22 +15,20 @@ impl AuditMetrics {
     /// # Errors
     /// When two metrics have one name: a mistake in this file.
     pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let unsealed = IntGauge::new(
+        let unsealed = all.gauge(
             "mesh_audit_unsealed_records",
             "Audit records that this daemon has made and not sealed yet; at most 8192 are counted",
         )?;
-        let faults = IntCounter::new(
+        let faults = all.counter(
             "mesh_audit_faults_total",
             "What this daemon has noticed of the audit trail that should not be; its log says what",
         )?;
-        all.register(Box::new(unsealed.clone()))?;
-        all.register(Box::new(faults.clone()))?;
         Ok(Self { unsealed, faults })
     }
 
     /// Brings what is read off the registry up to date.
     pub fn read(&self, registry: &Registry) {
-        self.unsealed.set(i64::try_from(registry.awaiting_seal().count()).unwrap_or(i64::MAX));
+        self.unsealed.set(level(registry.awaiting_seal().count()));
         self.faults.inc_by(registry.audit_faults().noticed().saturating_sub(self.faults.get()));
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::time::Millis;
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts};
+use prometheus::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
+use super::registrar::{Registrar as _, level};
 use crate::daemon::registry::Registry;
 
 /// What is counted of leadership. Each transition is counted by the daemon that committed it.
@@ -33,45 +34,35 @@ impl LeadershipMetrics {
     /// # Errors
     /// When two metrics have one name: a mistake in this file.
     pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let transitions = IntCounterVec::new(
-            Opts::new(
-                "mesh_leadership_transitions_total",
-                "Elections and ends of leadership that this daemon committed",
-            ),
+        let transitions = all.counters(
+            "mesh_leadership_transitions_total",
+            "Elections and ends of leadership that this daemon committed",
             &["mesh_scope", "mesh_scope_kind", "mesh_leader", "mesh_transition"],
         )?;
-        let elections = HistogramVec::new(
-            HistogramOpts::new(
-                "mesh_leadership_election_duration_ms",
-                "From when the leader before was last heard of to this node acting in its place, in milliseconds",
-            )
-            .buckets(vec![5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0, 2500.0, 5000.0, 10_000.0]),
+        let elections = all.histograms(
+            "mesh_leadership_election_duration_ms",
+            "From when the leader before was last heard of to this node acting in its place, in milliseconds",
             &["mesh_scope_kind"],
+            &[5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0, 2500.0, 5000.0, 10_000.0],
         )?;
-        let split_brain = IntCounter::new(
+        let split_brain = all.counter(
             "mesh_leadership_split_brain_total",
             "Commits that were refused because their fence was stale, leases seen with two holders, and scopes seen to be led twice at once or with a smaller token than before",
         )?;
-        let led = IntGauge::new("mesh_leadership_scopes_led", "Scopes that this node leads")?;
-        let lease_age = GaugeVec::new(
-            Opts::new("mesh_leadership_lease_age_seconds", "How long this node has led a scope"),
+        let led = all.gauge("mesh_leadership_scopes_led", "Scopes that this node leads")?;
+        let lease_age = all.seconds_by(
+            "mesh_leadership_lease_age_seconds",
+            "How long this node has led a scope",
             &["mesh_scope"],
         )?;
-        let renewals = IntCounter::new(
+        let renewals = all.counter(
             "mesh_leadership_renewals_total",
             "Renewals of the session that carries all leases of this node",
         )?;
-        let lacked = IntCounter::new(
+        let lacked = all.counter(
             "mesh_leadership_unconfirmed_total",
             "How often too few replicas had what was granted, so that leaders were about to end",
         )?;
-        all.register(Box::new(transitions.clone()))?;
-        all.register(Box::new(elections.clone()))?;
-        all.register(Box::new(lease_age.clone()))?;
-        all.register(Box::new(led.clone()))?;
-        for counter in [&split_brain, &renewals, &lacked] {
-            all.register(Box::new(counter.clone()))?;
-        }
         let (leading, told_apart) = (Mutex::default(), Mutex::default());
         Ok(Self {
             transitions,
@@ -110,7 +101,7 @@ impl LeadershipMetrics {
     /// Brings what is read off the registry up to date.
     pub fn read(&self, registry: &Registry) {
         let leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.led.set(i64::try_from(leading.len()).unwrap_or(i64::MAX));
+        self.led.set(level(leading.len()));
         self.lease_age.reset();
         let now = registry.view().now();
         for (scope, since) in &leading {

@@ -1,6 +1,8 @@
 //! What a node counts of peers.
 
-use prometheus::{IntGaugeVec, Opts};
+use prometheus::IntGaugeVec;
+
+use super::registrar::{Registrar as _, level};
 
 /// What is counted of peers.
 pub struct PeersMetrics {
@@ -11,13 +13,12 @@ impl PeersMetrics {
     /// # Errors
     /// When two metrics have one name: a mistake in this file.
     pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let peers = IntGaugeVec::new(Opts::new("omnirelay_peers", "Peers by status"), &["status"])?;
-        all.register(Box::new(peers.clone()))?;
+        let peers = all.gauges("omnirelay_peers", "Peers by status", &["status"])?;
         Ok(Self { peers })
     }
 
     /// Notes how many peers have a status.
     pub fn set(&self, status: &str, count: usize) {
-        self.peers.with_label_values(&[status]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.peers.with_label_values(&[status]).set(level(count));
     }
 }

@@ -1,6 +1,8 @@
 //! What a node counts of the keys that it publishes for outsiders.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
+
+use super::registrar::{Registrar as _, level};
 
 /// What is counted of published keys.
 pub struct PublishMetrics {
@@ -16,35 +18,23 @@ impl PublishMetrics {
     /// # Errors
     /// When two metrics have one name: a mistake in this file.
     pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            all.register(Box::new(gauge.clone())).map(|()| gauge)
-        };
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            all.register(Box::new(counter.clone())).map(|()| counter)
-        };
-        let operations = IntCounterVec::new(
-            Opts::new(
-                "omnirelay_publish_operations_total",
-                "What was done to published keys, by how it ended; `others`: another's value stood there",
-            ),
+        let operations = all.counters(
+            "omnirelay_publish_operations_total",
+            "What was done to published keys, by how it ended; `others`: another's value stood there",
             &["operation", "result"],
         )?;
-        all.register(Box::new(operations.clone()))?;
         Ok(Self {
-            keys: gauge("omnirelay_published_keys", "Keys that this node has published and that stand")?,
-            waiting: gauge(
-                "omnirelay_publish_waiting",
-                "Keys that wait for the Redis they are published in",
-            )?,
-            up: gauge("omnirelay_publish_up", "1 while the Redis that keys are published in answers")?,
+            keys: all
+                .gauge("omnirelay_published_keys", "Keys that this node has published and that stand")?,
+            waiting: all
+                .gauge("omnirelay_publish_waiting", "Keys that wait for the Redis they are published in")?,
+            up: all.gauge("omnirelay_publish_up", "1 while the Redis that keys are published in answers")?,
             operations,
-            failures: counter(
+            failures: all.counter(
                 "omnirelay_publish_failures_total",
                 "How often that Redis could not be reached or did not answer in time",
             )?,
-            dropped: counter(
+            dropped: all.counter(
                 "omnirelay_publish_dropped_total",
                 "Keys that were not published because there were too many",
             )?,
@@ -68,9 +58,8 @@ impl PublishMetrics {
 
     /// Notes how many keys stand and wait, and whether the Redis answers.
     pub fn set(&self, keys: usize, waiting: usize, is_up: bool) {
-        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.keys.set(gauge(keys));
-        self.waiting.set(gauge(waiting));
+        self.keys.set(level(keys));
+        self.waiting.set(level(waiting));
         self.up.set(i64::from(is_up));
     }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::registers::v1::SyncCounts;
-use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::registrar::{Registrar as _, level};
 
 /// How many advertisements a pool shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,50 +39,38 @@ impl RegistersMetrics {
     /// # Errors
     /// When two metrics have one name: a mistake in this file.
     pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let gauges = |name: &str, help: &str, label: &str| {
-            let gauges = IntGaugeVec::new(Opts::new(name, help), &[label])?;
-            all.register(Box::new(gauges.clone())).map(|()| gauges)
-        };
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
-            all.register(Box::new(counters.clone())).map(|()| counters)
-        };
-        let deferred = IntGauge::new(
+        let deferred = all.gauge(
             "omnirelay_advertisements_deferred",
             "Advertisements of this node that wait for the store",
         )?;
-        let last_success = GaugeVec::new(
-            Opts::new(
-                "omnirelay_resync_last_success_timestamp_seconds",
-                "When the catalogue was last pushed to a pool in full or in part, by the store's clock",
-            ),
+        let last_success = all.seconds_by(
+            "omnirelay_resync_last_success_timestamp_seconds",
+            "When the catalogue was last pushed to a pool in full or in part, by the store's clock",
             &["target"],
         )?;
-        all.register(Box::new(deferred.clone()))?;
-        all.register(Box::new(last_success.clone()))?;
         Ok(Self {
-            registers: gauges("omnirelay_registers", "Registers that this node hosts", "advertise")?,
-            advertisements: gauges(
+            registers: all.gauges("omnirelay_registers", "Registers that this node hosts", &["advertise"])?,
+            advertisements: all.gauges(
                 "omnirelay_advertisements",
                 "Advertisements that this node shows, its own (`local`) and those of others",
-                "origin",
+                &["origin"],
             )?,
             deferred,
-            runs: counters(
+            runs: all.counters(
                 "omnirelay_resync_runs_total",
                 "Runs that pushed the catalogue to a pool, by how they ended",
                 &["target", "result"],
             )?,
-            changes: counters(
+            changes: all.counters(
                 "omnirelay_resync_changes_total",
                 "What those runs have changed, as the pools say",
                 &["kind"],
             )?,
             last_success,
-            drift: gauges(
+            drift: all.gauges(
                 "omnirelay_resync_drift",
                 "Advertisements that should go and that no automatic run dares to remove",
-                "target",
+                &["target"],
             )?,
         })
     }
@@ -109,18 +99,14 @@ impl RegistersMetrics {
 
     /// Notes how many registers this node hosts, advertised and not.
     pub fn set_registers(&self, advertised: usize, others: usize) {
-        self.registers.with_label_values(&["true"]).set(gauge(advertised));
-        self.registers.with_label_values(&["false"]).set(gauge(others));
+        self.registers.with_label_values(&["true"]).set(level(advertised));
+        self.registers.with_label_values(&["false"]).set(level(others));
     }
 
     /// Notes how many advertisements the pool shows.
     pub fn set_pool(&self, counts: PoolCounts) {
-        self.advertisements.with_label_values(&["local"]).set(gauge(counts.local));
-        self.advertisements.with_label_values(&["remote"]).set(gauge(counts.remote));
-        self.deferred.set(gauge(counts.deferred));
+        self.advertisements.with_label_values(&["local"]).set(level(counts.local));
+        self.advertisements.with_label_values(&["remote"]).set(level(counts.remote));
+        self.deferred.set(level(counts.deferred));
     }
-}
-
-fn gauge(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

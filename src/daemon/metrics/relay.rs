@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
+
+use super::registrar::{Registrar as _, level};
 
 /// The most series of messages; what would need more is counted under `other`.
 const SERIES_MAX: usize = 10_000;
@@ -24,31 +26,19 @@ impl RelayMetrics {
     /// # Errors
     /// When two metrics have one name: a mistake in this file.
     pub fn new(all: &Registry) -> Result<Arc<Self>, prometheus::Error> {
-        let messages = IntCounterVec::new(
-            Opts::new(
-                "aero_relay_messages_total",
-                "Frames taken, by agent and type of message; at most 10000 series",
-            ),
+        let messages = all.counters(
+            "aero_relay_messages_total",
+            "Frames taken, by agent and type of message; at most 10000 series",
             &["source", "message_type"],
         )?;
-        let acked = IntCounter::new("aero_relay_frames_acked_total", "Frames acknowledged as taken")?;
-        let refused = IntCounterVec::new(
-            Opts::new(
-                "aero_relay_frames_refused_total",
-                "Frames not taken: invalid ones, and those that a sink had no room for (full) or could not write (failed)",
-            ),
+        let acked = all.counter("aero_relay_frames_acked_total", "Frames acknowledged as taken")?;
+        let refused = all.counters(
+            "aero_relay_frames_refused_total",
+            "Frames not taken: invalid ones, and those that a sink had no room for (full) or could not write (failed)",
             &["reason"],
         )?;
-        let sessions = IntGauge::new("aero_relay_sessions", "Agents that have a session")?;
-        let streams = IntGauge::new("aero_relay_streams", "Telemetry streams that are open")?;
-        for metric in
-            [Box::new(messages.clone()) as Box<dyn prometheus::core::Collector>, Box::new(refused.clone())]
-        {
-            all.register(metric)?;
-        }
-        all.register(Box::new(acked.clone()))?;
-        all.register(Box::new(sessions.clone()))?;
-        all.register(Box::new(streams.clone()))?;
+        let sessions = all.gauge("aero_relay_sessions", "Agents that have a session")?;
+        let streams = all.gauge("aero_relay_streams", "Telemetry streams that are open")?;
         Ok(Arc::new(Self { messages, series: Mutex::default(), acked, refused, sessions, streams }))
     }
 
@@ -69,8 +59,8 @@ impl RelayMetrics {
 
     /// Says how many sessions and streams there are.
     pub fn set(&self, sessions: usize, streams: usize) {
-        self.sessions.set(i64::try_from(sessions).unwrap_or(i64::MAX));
-        self.streams.set(i64::try_from(streams).unwrap_or(i64::MAX));
+        self.sessions.set(level(sessions));
+        self.streams.set(level(streams));
     }
 
     fn counter(&self, source: &Arc<str>, message_type: &str) -> IntCounter {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use prometheus::{Gauge, IntGauge};
 
+use super::registrar::{Registrar as _, level};
+
 /// What is measured of the reports to the registry.
 pub struct ReportsMetrics {
     registered: IntGauge,
@@ -16,23 +18,18 @@ impl ReportsMetrics {
     /// # Errors
     /// When two metrics have one name: a mistake in this file.
     pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            all.register(Box::new(gauge.clone())).map(|()| gauge)
-        };
-        let failing_seconds = Gauge::new(
+        let failing_seconds = all.seconds(
             "aero_relay_registry_failing_seconds",
             "Since when the registry cannot be told of the relay or of an agent; 0 while it can",
         )?;
-        all.register(Box::new(failing_seconds.clone()))?;
         Ok(Self {
-            registered: gauge(
+            registered: all.gauge(
                 "aero_relay_registered",
                 "1 while the registry knows the relay, as far as it has said",
             )?,
             failing_seconds,
-            held: gauge("aero_relay_agents_held", "Agents that have a stream here")?,
-            known: gauge(
+            held: all.gauge("aero_relay_agents_held", "Agents that have a stream here")?,
+            known: all.gauge(
                 "aero_relay_agents_known",
                 "Agents that have a stream here and that the registry has here, as far as it has said",
             )?,
@@ -41,10 +38,9 @@ impl ReportsMetrics {
 
     /// Notes how it stands; `failing_for` is `None` while the registry can be told.
     pub fn set(&self, is_registered: bool, failing_for: Option<Duration>, held: usize, known: usize) {
-        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.registered.set(i64::from(is_registered));
         self.failing_seconds.set(failing_for.unwrap_or_default().as_secs_f64());
-        self.held.set(gauge(held));
-        self.known.set(gauge(known));
+        self.held.set(level(held));
+        self.known.set(level(known));
     }
 }

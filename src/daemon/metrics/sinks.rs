@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::registrar::Registrar as _;
 
 /// What is counted of all sinks.
 pub struct SinkMetrics {
@@ -38,36 +38,44 @@ impl SinkMetrics {
     /// # Errors
     /// When two metrics have one name: a mistake in this file.
     pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let counters = |name: &str, help: &str| {
-            let counters = IntCounterVec::new(Opts::new(name, help), &["sink"])?;
-            all.register(Box::new(counters.clone())).map(|()| counters)
-        };
-        let queue_length = IntGaugeVec::new(
-            Opts::new(
-                "aero_sink_queue_length",
-                "Frames in the queue of a sink, those being written included",
-            ),
+        let queue_length = all.gauges(
+            "aero_sink_queue_length",
+            "Frames in the queue of a sink, those being written included",
             &["sink"],
         )?;
-        let write_seconds = HistogramVec::new(
-            HistogramOpts::new("omnirelay_sink_write_seconds", "How long writes took that succeeded")
-                .buckets(vec![
-                    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0,
-                ]),
+        let write_seconds = all.histograms(
+            "omnirelay_sink_write_seconds",
+            "How long writes took that succeeded",
             &["sink"],
+            &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0],
         )?;
-        all.register(Box::new(queue_length.clone()))?;
-        all.register(Box::new(write_seconds.clone()))?;
         Ok(Self {
-            enqueued: counters("aero_sink_enqueued_total", "Frames that found room in the queue of a sink")?,
-            dropped: counters("aero_sink_dropped_total", "Frames that a sink will never have")?,
-            worker_errors: counters("aero_sink_worker_errors_total", "Writes of a sink that failed")?,
+            enqueued: all.counters(
+                "aero_sink_enqueued_total",
+                "Frames that found room in the queue of a sink",
+                &["sink"],
+            )?,
+            dropped: all.counters(
+                "aero_sink_dropped_total",
+                "Frames that a sink will never have",
+                &["sink"],
+            )?,
+            worker_errors: all.counters(
+                "aero_sink_worker_errors_total",
+                "Writes of a sink that failed",
+                &["sink"],
+            )?,
             queue_length,
-            relay_errors: counters(
+            relay_errors: all.counters(
                 "aero_relay_sink_errors_total",
                 "Frames that a stream could not hand over to a sink",
+                &["sink"],
             )?,
-            bytes: counters("omnirelay_sink_written_bytes_total", "Bytes of frames that a sink has written")?,
+            bytes: all.counters(
+                "omnirelay_sink_written_bytes_total",
+                "Bytes of frames that a sink has written",
+                &["sink"],
+            )?,
             write_seconds,
         })
     }
