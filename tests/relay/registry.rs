@@ -39,34 +39,32 @@ on_both! {
 #[derive(Clone)]
 pub struct Registry(AeroRegistryClient<Channel>);
 
+/// What a call is answered once it need not be made again, or for the last time.
+async fn repeated<T, E>(
+    call: impl AsyncFn() -> Result<T, E>,
+    again: impl Fn(&Result<T, E>) -> bool,
+) -> Result<T, E> {
+    let begun = Instant::now();
+    loop {
+        let answer = call().await;
+        if !again(&answer) || begun.elapsed() >= PATIENCE {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// What a registration is answered when the store answers: on a busy machine it does not for a moment, or not in time.
 /// Whether it was made is unknown then; a second one changes nothing, and callers try again.
 async fn in_the_end<T>(call: impl AsyncFn() -> Result<T, Status>) -> Result<T, Status> {
-    let begun = Instant::now();
-    loop {
-        match call().await {
-            Err(status)
-                if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
-                    && begun.elapsed() < PATIENCE =>
-            {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            answer => return answer,
-        }
-    }
+    let unanswered = |status: &Status| matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded);
+    repeated(call, |answer| answer.as_ref().is_err_and(unanswered)).await
 }
 
 /// What is read when the daemon hears of its store: on a busy machine its heart is late now and then, and it says that
 /// what it shows is old.
 async fn fresh<T>(read: impl AsyncFn() -> Result<T>, is_stale: impl Fn(&T) -> bool) -> Result<T> {
-    let begun = Instant::now();
-    loop {
-        let answer = read().await?;
-        if !is_stale(&answer) || begun.elapsed() >= PATIENCE {
-            return Ok(answer);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    repeated(read, |answer| answer.as_ref().is_ok_and(&is_stale)).await
 }
 
 impl Registry {
