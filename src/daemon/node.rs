@@ -8,7 +8,7 @@ mod serving;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -23,6 +23,7 @@ use super::identity::tls::TlsError;
 use super::metrics::Metrics;
 use super::objects::dev::Process;
 use super::objects::node::LetIn;
+use super::objects::peers::presence::Presence;
 use super::operations::Operations;
 use super::readiness::Readiness;
 use super::registry::Registry;
@@ -33,13 +34,13 @@ use super::surface::{
 };
 use crate::core::audit_seal::mac::MacKey;
 
-pub use mount::{Kinds, KnowsPresence, Mount, Part, Phase};
+pub use mount::{Kinds, Mount, Part, Phase};
 pub use ports::{
     Port, PortName, PortTaken, RELAY_REGISTRY_SERVICE, RELAY_SERVICE, RelayAddresses, RelayListeners,
 };
 pub use serving::{asynchronous, per_address_max};
 
-use mount::{Observers, OwnPresence, Stopping};
+use mount::{AtPort, Observers, Stopping};
 use ports::Addresses;
 use probes::{Probed, probes};
 use serving::Serving;
@@ -173,11 +174,12 @@ impl Mount {
         let addresses = Addresses { control, relay: relay.map_err(NodeError::Listen)? };
         let audit_key = Arc::new(spec.audit.key(&spec.node_id)?);
         let registry = Arc::new(registry(&spec, audit_key.mac()));
-        let presence = OwnPresence::default();
-        let stands = presence.clone();
+        let presence: Arc<OnceLock<Arc<Presence>>> = Arc::default();
+        let present = presence.clone();
+        let stands = move || present.get().is_some_and(|presence| presence.stands());
         let metrics = Arc::new(Metrics::new()?);
         let mut mount = Self {
-            readiness: Arc::new(Readiness::new(registry.clone(), move || stands.stands())),
+            readiness: Arc::new(Readiness::new(registry.clone(), stands)),
             operations: Arc::new(Operations::new(registry.clone())),
             observers: vec![Arc::new(Counted(metrics.clone()))],
             metrics,
@@ -190,8 +192,6 @@ impl Mount {
             addresses,
             relay: spec.relay,
             ports: BTreeMap::new(),
-            served: Vec::new(),
-            drained: Vec::new(),
             stopping: Stopping::default(),
             config: spec.config,
             registry: registry.clone(),
@@ -208,19 +208,15 @@ impl Mount {
 
     /// Serves its ports, and begins what it does by itself.
     fn begin(self) -> Result<Node, NodeError> {
-        let Self { registry, readiness, addresses, mut ports, observers, mut stopping, .. } = self;
-        for (name, serve) in self.served {
-            if let Some(port) = ports.get_mut(&name) {
-                serve(&mut port.surface);
-            }
-        }
-        let (observer, mut drained) = (Arc::new(Observers(observers)), self.drained);
-        for (name, port) in ports {
+        let Self { registry, readiness, addresses, ports, observers, mut stopping, .. } = self;
+        let observer = Arc::new(Observers(observers));
+        for AtPort { port, served, drained } in ports.into_values() {
+            let Some(mut port) = port else { continue };
+            served.into_iter().for_each(|serve| serve(&mut port.surface));
             let mut serving = Serving::begin(stopping.until(Phase::End), port, observer.clone())?;
-            let after: Vec<_> = drained.extract_if(.., |(of, _)| *of == name).map(|(_, work)| work).collect();
             stopping.at(Phase::Drain, async move {
                 serving.stop().await;
-                join_all(after).await;
+                join_all(drained).await;
             });
         }
         stopping.begin();

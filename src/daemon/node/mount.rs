@@ -16,6 +16,7 @@ use crate::daemon::audit::files::{AuditFiles, AuditKey};
 use crate::daemon::config::Config;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::objects::dev::Process;
+use crate::daemon::objects::peers::presence::Presence;
 use crate::daemon::operations::Operations;
 use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
@@ -68,42 +69,6 @@ pub enum Phase {
     End,
 }
 
-/// How this node stands in the mesh, as the part knows that keeps it present.
-pub trait KnowsPresence: Send + Sync {
-    /// Whether it is registered, or is about to be again.
-    fn stands(&self) -> bool;
-    /// Whether its record says that it is alive, in the session it has.
-    fn is_registered(&self) -> bool;
-    /// Whether another daemon is known to have its id.
-    fn has_rival(&self) -> bool;
-}
-
-/// How this node stands, for all of its parts. Without the part that keeps it present it is never registered.
-#[derive(Clone, Default)]
-pub struct OwnPresence(Arc<OnceLock<Arc<dyn KnowsPresence>>>);
-
-impl OwnPresence {
-    /// Asks there from now on; the first is kept.
-    pub fn ask(&self, known: Arc<dyn KnowsPresence>) {
-        // A second one would be of another node.
-        let _ = self.0.set(known);
-    }
-}
-
-impl KnowsPresence for OwnPresence {
-    fn stands(&self) -> bool {
-        self.0.get().is_some_and(|known| known.stands())
-    }
-
-    fn is_registered(&self) -> bool {
-        self.0.get().is_some_and(|known| known.is_registered())
-    }
-
-    fn has_rival(&self) -> bool {
-        self.0.get().is_some_and(|known| known.has_rival())
-    }
-}
-
 pub(super) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Adds a service to what a port serves.
 pub(super) type Serve = Box<dyn FnOnce(&mut SurfaceBuilder) + Send>;
@@ -115,7 +80,8 @@ pub struct Mount {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
     pub operations: Arc<Operations>,
-    pub presence: OwnPresence,
+    /// How this node stands in the mesh; not known before the part of peers is mounted.
+    pub presence: Arc<OnceLock<Arc<Presence>>>,
     pub session_secret: String,
     pub audit_files: AuditFiles,
     pub audit_key: Arc<AuditKey>,
@@ -127,9 +93,7 @@ pub struct Mount {
     pub addresses: Addresses,
     /// The ports of the relay, where they are taken.
     pub relay: Option<RelayListeners>,
-    pub(super) ports: BTreeMap<PortName, Port>,
-    pub(super) served: Vec<(PortName, Serve)>,
-    pub(super) drained: Vec<(PortName, Work)>,
+    pub(super) ports: BTreeMap<PortName, AtPort>,
     pub(super) observers: Vec<Arc<dyn RequestObserver>>,
     pub(super) stopping: Stopping,
 }
@@ -137,17 +101,17 @@ pub struct Mount {
 impl Mount {
     /// Opens a port.
     pub fn open(&mut self, name: PortName, port: Port) {
-        self.ports.insert(name, port);
+        self.port(name).port = Some(port);
     }
 
     /// Serves a generated tonic service on a port, if a part opens it.
     pub fn serve(&mut self, name: PortName, service: impl Servable) {
-        self.served.push((name, Box::new(move |surface| surface.add(service))));
+        self.port(name).served.push(Box::new(move |surface| surface.add(service)));
     }
 
     /// Has something done as soon as a port is drained, beside what others do until all are.
     pub fn after_drain(&mut self, name: PortName, work: impl Future<Output = ()> + Send + 'static) {
-        self.drained.push((name, Box::pin(work)));
+        self.port(name).drained.push(Box::pin(work));
     }
 
     /// Has finished calls told of, on all ports.
@@ -164,6 +128,20 @@ impl Mount {
     pub fn at(&mut self, phase: Phase, work: impl Future<Output = ()> + Send + 'static) {
         self.stopping.at(phase, work);
     }
+
+    fn port(&mut self, name: PortName) -> &mut AtPort {
+        self.ports.entry(name).or_default()
+    }
+}
+
+/// What parts have to do with a port.
+#[derive(Default)]
+pub(super) struct AtPort {
+    /// `None`: no part opens it.
+    pub port: Option<Port>,
+    pub served: Vec<Serve>,
+    /// What is done once it is drained.
+    pub drained: Vec<Work>,
 }
 
 /// What runs, and how it stops. Dropping it ends everything as a crash would.

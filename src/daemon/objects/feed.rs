@@ -224,15 +224,17 @@ impl<N: Noun> Feed<N> {
                 self.noun.begin_look();
             }
             let told = self.watch.next().await;
-            let (frame, shown) = framed(&told);
-            let event = match shown.step() {
-                None => self.noun.event(frame, shown).map(Encoded::from),
-                Some(step) => {
-                    let (is_settled, noun) = (self.noun.settled(step).await, &mut self.noun);
-                    let (id, place) = (EventId::of(frame.name, step), step.place);
-                    let make = || noun.event(frame, shown).map(Encoded::from);
-                    if is_settled { self.recent.get_or_make(id, place, make) } else { make() }
-                }
+            let shared = match told.step() {
+                Some(step) if self.noun.settled(step).await => Some(step),
+                Some(_) | None => None,
+            };
+            let mut make = || {
+                let (frame, shown) = framed(&told);
+                self.noun.event(frame, shown).map(Encoded::from)
+            };
+            let event = match shared {
+                Some(step) => self.recent.get_or_make(EventId::of(&told, step), step.place, make),
+                None => make(),
             };
             if let Some(event) = event {
                 return event;

@@ -7,7 +7,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::metrics::PeersMetrics;
-use crate::daemon::node::{Kinds, KnowsPresence, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::peers::{PEER, Peers};
 use crate::daemon::presence::keep_present;
@@ -22,7 +22,8 @@ pub const PART: Part = Part { kinds: Kinds { mirrored: &[PEER], shared: &[PEER],
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let registry = node.registry.clone();
     let presence = Arc::new(presence(node));
-    node.presence.ask(presence.clone());
+    // The first is kept; a second one would be of another node.
+    node.presence.get_or_init(|| presence.clone());
     node.run(Phase::Leave, keep_present(registry.clone(), presence.clone(), node.config.renew_every()));
     let withdrawn = presence.clone();
     node.at(Phase::Withdraw, async move { withdrawn.withdraw().await });
@@ -70,19 +71,5 @@ fn count(metrics: &PeersMetrics, view: &View) {
         .collect();
     for status in [Status::Unspecified, Status::Alive, Status::Suspect, Status::Dead, Status::Left] {
         metrics.set(status.as_str_name(), found.iter().filter(|found| **found == status).count());
-    }
-}
-
-impl KnowsPresence for Presence {
-    fn stands(&self) -> bool {
-        self.stands()
-    }
-
-    fn is_registered(&self) -> bool {
-        self.is_registered()
-    }
-
-    fn has_rival(&self) -> bool {
-        self.has_rival()
     }
 }

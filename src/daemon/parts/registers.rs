@@ -8,7 +8,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::peer_service;
 use crate::daemon::metrics::{PoolCounts, RegistersMetrics};
-use crate::daemon::node::{Kinds, KnowsPresence, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::advertisements::pool::{LocalCounts, Pool, PoolSettings};
 use crate::daemon::objects::advertisements::{ADVERTISEMENT, Advertisements, remote_count};
 use crate::daemon::objects::peers::own_session;
@@ -41,7 +41,9 @@ fn pool(node: &Mount) -> Pool {
         secret: node.session_secret.clone(),
     };
     let presence = node.presence.clone();
-    Pool::new(node.registry.clone(), settings, move || presence.has_rival())
+    Pool::new(node.registry.clone(), settings, move || {
+        presence.get().is_some_and(|presence| presence.has_rival())
+    })
 }
 
 /// What pushes the catalogue to the pool, and to those of others.
@@ -67,8 +69,8 @@ fn resync(node: &Mount, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
         operations: node.operations.clone(),
         metrics,
         session: Arc::new(move || {
-            let session = own_session(&sessions).filter(|_| presence.is_registered());
-            session.map(|session| session.instance)
+            presence.get().filter(|presence| presence.is_registered())?;
+            own_session(&sessions).map(|session| session.instance)
         }),
         count_pool: Arc::new(count_pool),
     };

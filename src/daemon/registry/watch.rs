@@ -59,6 +59,16 @@ pub enum WatchEvent {
     },
 }
 
+impl WatchEvent {
+    /// The change that it tells of.
+    pub fn step(&self) -> Option<&Step> {
+        match self {
+            Self::Added(step) | Self::Modified(step) | Self::Removed(step) => Some(step),
+            Self::Snapshot(_) | Self::Synced { .. } | Self::Reset(_) | Self::Progress { .. } => None,
+        }
+    }
+}
+
 /// A change and its place in the log.
 #[derive(Clone)]
 pub struct Step {

@@ -24,6 +24,7 @@ use super::target::{Catalogue, Outcome, Target, Trouble, count};
 use crate::core::register::{Held, Plan, Rest, brakes, plan};
 use crate::daemon::config::peer_service;
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::objects::advertisements::Resyncs as _;
 use crate::daemon::objects::advertisements::pool::{BATCH_MAX, Producer, Push};
 use crate::daemon::objects::{SCHEMA_VERSION, check_reason};
 use crate::daemon::operations::{Begun, Repeat, Running};

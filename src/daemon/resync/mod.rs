@@ -230,12 +230,15 @@ impl Resync {
             }
         }
     }
+}
 
-    /// Refuses a request that means another node.
-    ///
-    /// # Errors
-    /// `OTHER_NODE`.
-    pub fn check_node(&self, node_id: &str) -> Result<(), Fault> {
+#[tonic::async_trait]
+impl Resyncs for Resync {
+    async fn demand(&self, caller: &Caller, request: pb::ResyncRequest) -> Result<pb::ResyncResponse, Fault> {
+        self.demand(caller, request).await
+    }
+
+    fn check_node(&self, node_id: &str) -> Result<(), Fault> {
         let own = self.parts.registry.node_id();
         if node_id.is_empty() || node_id == own {
             return Ok(());
@@ -247,8 +250,7 @@ impl Resync {
             .detail("nodeId", own))
     }
 
-    /// How far all pools agree with the catalogue.
-    pub fn state(&self) -> pb::GetSyncStateResponse {
+    fn state(&self) -> pb::GetSyncStateResponse {
         let registry = &self.parts.registry;
         let envelope = envelope(registry);
         let catalogue = registers::catalogue(registry.view(), registry.node_id());
@@ -265,20 +267,5 @@ impl Resync {
             ..Default::default()
         }
         .within(envelope)
-    }
-}
-
-#[tonic::async_trait]
-impl Resyncs for Resync {
-    async fn demand(&self, caller: &Caller, request: pb::ResyncRequest) -> Result<pb::ResyncResponse, Fault> {
-        self.demand(caller, request).await
-    }
-
-    fn check_node(&self, node_id: &str) -> Result<(), Fault> {
-        self.check_node(node_id)
-    }
-
-    fn state(&self) -> pb::GetSyncStateResponse {
-        self.state()
     }
 }

@@ -1,5 +1,6 @@
 //! The newest events of a noun, so that a change is encoded once for all who watch it through the same filter.
 
+use std::mem::{Discriminant, discriminant};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::ViewRecord;
-use crate::daemon::registry::watch::Step;
+use crate::daemon::registry::watch::{Step, WatchEvent};
 
 /// How many events are kept for a noun.
 const SLOTS: u64 = 256;
@@ -34,10 +35,9 @@ struct Kept<E> {
 }
 
 /// What makes two events the same, whoever is told of them.
-#[derive(Clone)]
 pub struct EventId {
-    /// The type: what is new for one filter was changed for another.
-    name: &'static str,
+    /// What is new for one filter was changed for another.
+    sort: Discriminant<WatchEvent>,
     cursor: Cursor,
     previous: Cursor,
     /// What it tells of: behind different filters two changes of a commit may have one cursor. Those who read them off
@@ -48,17 +48,17 @@ pub struct EventId {
 }
 
 impl EventId {
-    /// That of a change.
-    pub fn of(name: &'static str, step: &Step) -> Self {
+    /// That of an event which tells of this change.
+    pub fn of(told: &WatchEvent, step: &Step) -> Self {
         let Step { cursor, previous, part, .. } = *step;
-        Self { name, cursor, previous, record: step.record.clone(), part }
+        Self { sort: discriminant(told), cursor, previous, record: step.record.clone(), part }
     }
 }
 
 impl PartialEq for EventId {
     fn eq(&self, other: &Self) -> bool {
-        (self.name, self.cursor, self.previous, self.part)
-            == (other.name, other.cursor, other.previous, other.part)
+        (self.sort, self.cursor, self.previous, self.part)
+            == (other.sort, other.cursor, other.previous, other.part)
             && Arc::ptr_eq(&self.record, &other.record)
     }
 }
