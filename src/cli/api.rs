@@ -8,15 +8,23 @@ use reqwest::Method;
 use serde_json::{Map, Value};
 
 use super::client::fresh_key;
+use super::entry::{Entry, entry};
 use super::error::CliError;
 use super::failure::Failure;
 use super::global::token;
 use super::output::Format;
 use super::rpc::{Call, Leaf, query};
+use super::schema::documents::message;
 use super::session::Session;
 
-pub const LEAF: Leaf =
-    Leaf::local("api", "sends whatever request it is given").exiting("0 1 2 3 4 5 6 8 9 11");
+const LEAF: Leaf = Leaf::local("api", "sends whatever request it is given").exiting("0 1 2 3 4 5 6 8 9 11");
+pub static ENTRY: Entry = entry!(
+    "api",
+    ApiArgs,
+    asking,
+    &[LEAF],
+    &[message("node", "api GET /control/node", "omnirelay.mesh.control.v1.GetNodeResponse"),]
+);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -91,7 +99,7 @@ fn header(text: &str) -> Result<(String, String), String> {
 ///
 /// # Errors
 /// The daemon's fault; what kept the answer away; a body that cannot be read.
-pub async fn run(args: &ApiArgs, session: &mut Session) -> Result<Exit, CliError> {
+async fn run(args: &ApiArgs, session: &mut Session) -> Result<Exit, CliError> {
     let call = call(args)?;
     if !call.is_read() {
         session.announce_target()?;

@@ -6,12 +6,14 @@ use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::complete::script;
+use super::entry::{Entry, entry};
 use super::error::CliError;
 use super::output::View;
 use super::rpc::Leaf;
 use super::session::Session;
 
-pub const LEAF: Leaf = Leaf::local("completions", "writes a script made from the command tree");
+const LEAF: Leaf = Leaf::local("completions", "writes a script made from the command tree");
+pub static ENTRY: Entry = entry!("completions", CompletionsArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,7 +37,7 @@ pub struct CompletionsArgs {
 ///
 /// # Errors
 /// When standard output does not take it.
-pub fn run(args: &CompletionsArgs, session: &mut Session) -> Result<Exit, CliError> {
+fn run(args: &CompletionsArgs, session: &mut Session) -> Result<Exit, CliError> {
     let script = script(args.shell);
     let shell = args.shell.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     let document = json!({"schemaVersion": "v1", "shell": shell, "script": script});

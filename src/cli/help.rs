@@ -4,13 +4,15 @@ use clap::{Args, Command};
 use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
+use super::entry::{Entry, entry};
 use super::env;
 use super::error::CliError;
 use super::output::View;
 use super::rpc::Leaf;
 use super::session::Session;
 
-pub const LEAF: Leaf = Leaf::local("help", "prints text that is built in");
+const LEAF: Leaf = Leaf::local("help", "prints text that is built in");
+pub static ENTRY: Entry = entry!("help", HelpArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,7 +50,7 @@ static TOPICS: &[Topic] = &[
 ///
 /// # Errors
 /// Usage, when there is neither such a command nor such a topic.
-pub fn run(args: &HelpArgs, session: &mut Session) -> Result<Exit, CliError> {
+fn run(args: &HelpArgs, session: &mut Session) -> Result<Exit, CliError> {
     let name = args.words.join(" ");
     let text = match TOPICS.iter().find(|topic| topic.name == name) {
         Some(topic) => (topic.text)(),

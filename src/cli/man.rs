@@ -8,13 +8,15 @@ use clap_mangen::Man;
 use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
+use super::entry::{Entry, entry};
 use super::error::CliError;
 use super::help::find_command;
 use super::output::View;
 use super::rpc::Leaf;
 use super::session::Session;
 
-pub const LEAF: Leaf = Leaf::local("man", "writes a page made from the command tree");
+const LEAF: Leaf = Leaf::local("man", "writes a page made from the command tree");
+pub static ENTRY: Entry = entry!("man", ManArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +39,7 @@ pub struct ManArgs {
 ///
 /// # Errors
 /// Usage, when there is no such command; when standard output does not take the page.
-pub fn run(args: &ManArgs, session: &mut Session) -> Result<Exit, CliError> {
+fn run(args: &ManArgs, session: &mut Session) -> Result<Exit, CliError> {
     let root = built();
     let command = find_command(&root, &args.words)?;
     let page = page(command);

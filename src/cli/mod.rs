@@ -14,6 +14,7 @@ pub mod context;
 mod dev;
 mod document;
 mod drones;
+mod entry;
 mod env;
 pub mod error;
 mod explain;
@@ -40,19 +41,19 @@ mod table;
 mod tests;
 mod time;
 mod up;
-mod verbs;
 mod version;
 mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser};
 
 pub use self::address::Address;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 
+use self::entry::{Entry, Run};
 use self::env::Env;
 use self::error::CliError;
 use self::global::GlobalArgs;
@@ -78,104 +79,50 @@ use self::settings::{Settings, colored};
 struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
-    #[command(subcommand)]
-    command: Cmd,
 }
 
-#[derive(Debug, Subcommand)]
-enum Cmd {
-    Mesh(MeshArgs),
-    /// The registers that nodes host, and who advertises them
-    #[command(visible_alias = "reg", alias = "register", arg_required_else_help = true)]
-    Registers(Box<registers::RegistersArgs>),
-    /// The relays that live, as the registry knows them
-    #[command(alias = "relay", arg_required_else_help = true)]
-    Relays(relays::RelaysArgs),
-    /// The agents that live, and which relay holds each
-    #[command(alias = "agent", arg_required_else_help = true)]
-    Agents(agents::AgentsArgs),
-    /// The sessions that relays hold, and what drones are told to fly
-    #[command(alias = "drone", arg_required_else_help = true)]
-    Drones(Box<drones::DronesArgs>),
-    /// What takes a daemon longer than a call
-    #[command(alias = "operations", arg_required_else_help = true)]
-    Ops(ops::OpsArgs),
-    /// Read the audit trail
-    #[command(arg_required_else_help = true)]
-    Audit(audit::AuditArgs),
-    /// Choose which mesh to talk to
-    #[command(arg_required_else_help = true)]
-    Context(context::ContextArgs),
-    Up(up::UpArgs),
-    /// Make nodes of `omnirelay up` fail, and come back
-    #[command(arg_required_else_help = true)]
-    Dev(dev::DevArgs),
-    Api(api::ApiArgs),
-    Schema(schema::SchemaArgs),
-    Version(version::VersionArgs),
-    Completions(completions::CompletionsArgs),
-    Man(man::ManArgs),
-    Help(help::HelpArgs),
-    Explain(explain::ExplainArgs),
-}
+/// The commands of `omnirelay mesh`, in the order of its help.
+static MESH: &[&Entry] = &[&peers::ENTRY, &leaders::ENTRY, &store::ENTRY, &check::ENTRY];
 
-/// Look at and change the mesh
-#[derive(Args, Debug)]
-#[command(arg_required_else_help = true)]
-struct MeshArgs {
-    #[command(subcommand)]
-    noun: Noun,
-}
+/// Those beside `mesh`.
+static BESIDE: &[&Entry] = &[
+    &registers::ENTRY,
+    &relays::ENTRY,
+    &agents::ENTRY,
+    &drones::ENTRY,
+    &ops::ENTRY,
+    &audit::ENTRY,
+    &context::ENTRY,
+    &up::ENTRY,
+    &dev::ENTRY,
+    &api::ENTRY,
+    &schema::ENTRY,
+    &version::ENTRY,
+    &completions::ENTRY,
+    &man::ENTRY,
+    &help::ENTRY,
+    &explain::ENTRY,
+];
 
-#[derive(Debug, Subcommand)]
-enum Noun {
-    /// The nodes of the mesh
-    #[command(visible_alias = "p", alias = "peer", arg_required_else_help = true)]
-    Peers(Box<peers::PeersArgs>),
-    /// The scopes of the mesh and who leads them
-    #[command(alias = "leader", arg_required_else_help = true)]
-    Leaders(Box<leaders::LeadersArgs>),
-    /// The store that the mesh shares
-    #[command(arg_required_else_help = true)]
-    Store(store::StoreArgs),
-    Check(check::CheckArgs),
+fn entries() -> impl Iterator<Item = &'static Entry> {
+    MESH.iter().chain(BESIDE).copied()
 }
 
 /// Every leaf of the command tree, what it calls and how it may end.
-pub fn leaves() -> Vec<&'static Leaf> {
-    static SINGLE: &[Leaf] = &[
-        check::LEAF,
-        up::LEAF,
-        api::LEAF,
-        schema::LEAF,
-        version::LEAF,
-        completions::LEAF,
-        man::LEAF,
-        help::LEAF,
-        explain::LEAF,
-    ];
-    [
-        peers::LEAVES,
-        leaders::LEAVES,
-        store::LEAVES,
-        registers::LEAVES,
-        relays::LEAVES,
-        agents::LEAVES,
-        drones::LEAVES,
-        ops::LEAVES,
-        audit::LEAVES,
-        context::LEAVES,
-        dev::LEAVES,
-        SINGLE,
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+pub fn leaves() -> impl Iterator<Item = &'static Leaf> {
+    entries().flat_map(|entry| entry.leaves)
 }
 
 /// The command tree, its help laid out.
 pub fn command() -> Command {
-    dress(Cli::command(), "")
+    let below = |command: Command, entries: &[&Entry]| {
+        command.subcommands(entries.iter().map(|entry| entry.command()))
+    };
+    let mesh = Command::new("mesh")
+        .about("Look at and change the mesh")
+        .subcommand_required(true)
+        .arg_required_else_help(true);
+    dress(below(Cli::command().subcommand(below(mesh, MESH)), BESIDE), "")
 }
 
 /// Examples before the arguments, exit codes after them.
@@ -183,7 +130,7 @@ const TEMPLATE: &str = "{about-with-newline}\n{usage-heading} {usage}\n\n{before
 
 fn dress(command: Command, path: &str) -> Command {
     let mut command = command.help_template(TEMPLATE);
-    if let Some(leaf) = leaves().into_iter().find(|leaf| leaf.path == path) {
+    if let Some(leaf) = leaves().find(|leaf| leaf.path == path) {
         let scopes: std::collections::BTreeSet<&str> = leaf.calls.iter().map(|call| call.scope).collect();
         let scopes = scopes.into_iter().collect::<Vec<_>>().join(", ");
         let scopes = if scopes.is_empty() { scopes } else { format!("Scopes: {scopes}\n") };
@@ -229,9 +176,11 @@ fn last_output_wins(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
 
 fn run(args: &[OsString]) -> Exit {
     let env = Env::of_process();
-    let parsed = command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
-        Ok(cli) => cli,
+    let parsed = command()
+        .try_get_matches_from(args)
+        .and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (cli, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return not_parsed(&error, args, &env),
     };
     let settings = match Settings::resolve(&cli.global, env) {
@@ -244,7 +193,7 @@ fn run(args: &[OsString]) -> Exit {
     let mut session = Session::new(settings);
     let notes = session.notes();
     let json = session.format().is_json();
-    match execute(&cli.command, &mut session).and_then(|exit| session.out.flush().map(|()| exit)) {
+    match execute(&matches, &mut session).and_then(|exit| session.out.flush().map(|()| exit)) {
         Ok(exit) => exit,
         Err(error) => failed(&error, notes, json),
     }
@@ -261,52 +210,23 @@ fn failed(error: &CliError, notes: Notes, json: bool) -> Exit {
     error.exit()
 }
 
-fn execute(command: &Cmd, session: &mut Session) -> Result<Exit, CliError> {
-    match command {
-        Cmd::Up(args) => up::run(args, session),
-        Cmd::Schema(args) => schema::run(args, session),
-        Cmd::Completions(args) => completions::run(args, session),
-        Cmd::Man(args) => man::run(args, session),
-        Cmd::Help(args) => help::run(args, session),
-        Cmd::Explain(args) => explain::run(args, session),
-        Cmd::Mesh(_)
-        | Cmd::Registers(_)
-        | Cmd::Relays(_)
-        | Cmd::Agents(_)
-        | Cmd::Drones(_)
-        | Cmd::Ops(_)
-        | Cmd::Audit(_)
-        | Cmd::Context(_)
-        | Cmd::Dev(_)
-        | Cmd::Api(_)
-        | Cmd::Version(_) => tokio::runtime::Builder::new_current_thread()
+/// Runs the command that was parsed.
+fn execute(matches: &ArgMatches, session: &mut Session) -> Result<Exit, CliError> {
+    let (entries, matches) = match matches.subcommand() {
+        Some(("mesh", matches)) => (MESH, matches),
+        _ => (BESIDE, matches),
+    };
+    let found = matches.subcommand().and_then(|(name, matches)| {
+        entries.iter().find(|entry| entry.name == name).map(|entry| (entry, matches))
+    });
+    let Some((entry, matches)) = found else { return Err(CliError::usage("no command is given")) };
+    match entry.run {
+        Run::Local(run) => run(matches, session),
+        Run::Asking(run) => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| CliError::local(reasons::RUNTIME, "cannot prepare to talk to a daemon", &error))?
-            .block_on(ask(command, session)),
-    }
-}
-
-/// The commands that may talk to a daemon.
-async fn ask(command: &Cmd, session: &mut Session) -> Result<Exit, CliError> {
-    match command {
-        Cmd::Mesh(MeshArgs { noun: Noun::Peers(args) }) => peers::run(args, session).await,
-        Cmd::Mesh(MeshArgs { noun: Noun::Leaders(args) }) => leaders::run(args, session).await,
-        Cmd::Mesh(MeshArgs { noun: Noun::Store(args) }) => store::run(args, session).await,
-        Cmd::Mesh(MeshArgs { noun: Noun::Check(args) }) => check::run(args, session).await,
-        Cmd::Registers(args) => registers::run(args, session).await,
-        Cmd::Relays(args) => relays::run(args, session).await,
-        Cmd::Agents(args) => agents::run(args, session).await,
-        Cmd::Drones(args) => drones::run(args, session).await,
-        Cmd::Ops(args) => ops::run(args, session).await,
-        Cmd::Audit(args) => audit::run(args, session).await,
-        Cmd::Context(args) => context::run(args, session).await,
-        Cmd::Dev(args) => dev::run(args, session).await,
-        Cmd::Api(args) => api::run(args, session).await,
-        Cmd::Version(args) => version::run(args, session).await,
-        Cmd::Up(_) | Cmd::Schema(_) | Cmd::Completions(_) | Cmd::Man(_) | Cmd::Help(_) | Cmd::Explain(_) => {
-            execute(command, session)
-        }
+            .block_on(run(matches, session)),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Going to the daemon of a node that is named: what only that daemon knows is asked there.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
@@ -20,11 +19,17 @@ use super::settings::{Source, Target};
 pub struct NodeArgs {
     /// The node that is meant, where need be by asking its own daemon [default: the one that answers]
     #[arg(long, global = true, value_name = "NODE", help_heading = "Connection options",
-          add = ArgValueCompleter::new(complete::ids))]
+          add = complete::ids(&peers::OBJECTS))]
     pub node: Option<String>,
 }
 
 impl NodeArgs {
+    /// The id that is given; empty: the node that is asked. What `-o name` prints of a peer can be given again.
+    pub fn id(&self) -> &str {
+        let given = self.node.as_deref().unwrap_or_default();
+        given.strip_prefix("peer/").unwrap_or(given)
+    }
+
     /// Goes to the daemon of the node, if one is named, and gives its full id; else stays, and gives an empty one.
     ///
     /// # Errors

@@ -142,7 +142,7 @@ fn calls(line: &str) -> Vec<Vec<String>> {
 #[test]
 fn every_leaf_is_listed_once_and_nothing_else_is() {
     let tree: BTreeSet<String> = leaf_commands().into_iter().map(|(path, _)| path).collect();
-    let listed: Vec<String> = leaves().iter().map(|leaf| leaf.path.to_owned()).collect();
+    let listed: Vec<String> = leaves().map(|leaf| leaf.path.to_owned()).collect();
     let unique: BTreeSet<String> = listed.iter().cloned().collect();
     assert_eq!(unique.len(), listed.len(), "a leaf is listed twice");
     assert_eq!(tree, unique);
@@ -203,8 +203,7 @@ const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
 
 #[test]
 fn method_without_a_command_exists_and_has_none() {
-    let called: BTreeSet<&str> =
-        leaves().iter().flat_map(|leaf| leaf.calls).map(|call| call.method).collect();
+    let called: BTreeSet<&str> = leaves().flat_map(|leaf| leaf.calls).map(|call| call.method).collect();
     for (name, why) in WITHOUT_A_COMMAND {
         assert!(methods().contains_key(*name) && !called.contains(name), "{name}: {why}");
     }
@@ -212,8 +211,7 @@ fn method_without_a_command_exists_and_has_none() {
 
 #[test]
 fn every_method_has_a_command() {
-    let called: BTreeSet<&str> =
-        leaves().iter().flat_map(|leaf| leaf.calls).map(|call| call.method).collect();
+    let called: BTreeSet<&str> = leaves().flat_map(|leaf| leaf.calls).map(|call| call.method).collect();
     for name in methods().keys() {
         let excepted = WITHOUT_A_COMMAND.iter().any(|(known, _)| known == name);
         assert!(excepted || called.contains(name.as_str()), "no command calls {name}");

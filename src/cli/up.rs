@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::address::Address;
 use super::context::put_context;
+use super::entry::{Entry, entry};
 use super::env;
 use super::error::CliError;
 use super::output::{Text, View};
@@ -20,7 +21,8 @@ use crate::daemon::log::LogFormat;
 use crate::daemon::process::fleet::FleetError;
 use crate::daemon::process::up::{self, UpError, UpNode, UpOptions};
 
-pub const LEAF: Leaf = Leaf::local("up", "starts the daemons that others talk to").exiting("0 1 2");
+const LEAF: Leaf = Leaf::local("up", "starts the daemons that others talk to").exiting("0 1 2");
+pub static ENTRY: Entry = entry!("up", UpArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,7 +81,7 @@ static COLUMNS: &[Column] = &[
 ///
 /// # Errors
 /// Why it could not be started.
-pub fn run(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
+fn run(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
     let options = UpOptions {
         nodes: args.nodes,
         data: args.data.clone(),

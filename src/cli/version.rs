@@ -9,12 +9,17 @@ use serde_json::json;
 use super::check::NODE;
 use super::client::Client;
 use super::document::text;
+use super::entry::{Entry, entry};
 use super::error::CliError;
 use super::output::View;
 use super::rpc::{Call, Leaf};
+use super::schema::documents::own;
+use super::schema::schemas;
 use super::session::Session;
 
-pub const LEAF: Leaf = Leaf::read("version", &[&NODE]).exiting("0 1 2");
+const LEAF: Leaf = Leaf::read("version", &[&NODE]).exiting("0 1 2");
+pub static ENTRY: Entry =
+    entry!("version", VersionArgs, asking, &[LEAF], &[own("version", "version", schemas::version),]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,7 +45,7 @@ pub struct VersionArgs {
 ///
 /// # Errors
 /// When standard output does not take them.
-pub async fn run(args: &VersionArgs, session: &mut Session) -> Result<Exit, CliError> {
+async fn run(args: &VersionArgs, session: &mut Session) -> Result<Exit, CliError> {
     let client = env!("CARGO_PKG_VERSION");
     let mut document = json!({"schemaVersion": "v1", "client": {"version": client}});
     let mut lines = format!("client {client}\n");

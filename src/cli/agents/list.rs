@@ -1,7 +1,6 @@
 //! `agents list`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use serde_json::Value;
 
@@ -35,7 +34,7 @@ Examples:
 pub struct ListArgs {
     /// Only the agents of this relay, an id or relay/ID
     #[arg(long, value_name = "ID", value_parser = relays::id, help_heading = "List options",
-          add = ArgValueCompleter::new(complete::relays))]
+          add = complete::ids(&relays::OBJECTS))]
     relay: Option<String>,
     #[command(flatten)]
     page: PageArgs,

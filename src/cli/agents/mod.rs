@@ -11,7 +11,13 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::rpc::{Call, Rpc};
-use super::verbs::verbs;
+use serde_json::Value;
+
+use super::complete::{Kind, Known};
+use super::document::text;
+use super::entry::verbs;
+use super::schema::documents::{headed, own};
+use super::schema::schemas;
 
 pub use placement::placement;
 
@@ -21,13 +27,28 @@ pub const KIND: &str = "agent";
 pub const LIST: Rpc = aero_registry::LIST_AGENTS;
 pub const PLACEMENT: Rpc = aero_registry::GET_AGENT_PLACEMENT;
 
+/// What a shell completes.
+pub static OBJECTS: Kind =
+    Kind { name: KIND, list: "agents", rpc: &LIST, paged: true, of_node: false, known, signs: b"-._:" };
+
+fn known(agent: &Value) -> Known {
+    Known { id: text(agent, "agentId").to_owned(), status: format!("held by {}", text(agent, "relayId")) }
+}
+
 verbs! {
-    AgentsArgs {
+    /// The agents that live, and which relay holds each
+    #[command(alias = "agent", arg_required_else_help = true)]
+    "agents" AgentsArgs {
         List: list::ListArgs,
         Get: get::GetArgs,
         Placement: placement::PlacementArgs,
         Watch: watch::WatchVerbArgs,
     }
+    &[
+        own("agent", "agents get", schemas::agent),
+        headed("agent-placement", "agents placement", "aeroarc.registry.v1.GetAgentPlacementResponse"),
+        headed("agents", "agents list", "aeroarc.registry.v1.ListAgentsResponse"),
+    ]
 }
 
 /// The call for one page of the agents of `relay`, of all relays when it is empty.

@@ -1,7 +1,6 @@
 //! `agents placement`: which relay holds an agent.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
@@ -33,7 +32,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct PlacementArgs {
     /// Ids or agent/ID, in full; - reads them from standard input
-    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::agents))]
+    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
     /// Times in UTC instead of ages
     #[arg(long, hide_short_help = true)]

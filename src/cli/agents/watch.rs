@@ -1,7 +1,6 @@
 //! `agents watch`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
@@ -31,10 +30,10 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct WatchVerbArgs {
     /// Only the agents of this relay, an id or relay/ID
-    #[arg(long, value_name = "ID", value_parser = relays::id, add = ArgValueCompleter::new(complete::relays))]
+    #[arg(long, value_name = "ID", value_parser = relays::id, add = complete::ids(&relays::OBJECTS))]
     relay: Option<String>,
     /// Only this agent, an id or agent/ID
-    #[arg(long, value_name = "ID", value_parser = id, add = ArgValueCompleter::new(complete::agents))]
+    #[arg(long, value_name = "ID", value_parser = id, add = complete::ids(&super::OBJECTS))]
     agent: Option<String>,
     #[command(flatten)]
     watching: WatchArgs,

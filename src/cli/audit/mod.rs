@@ -8,26 +8,36 @@ mod tail;
 mod verify;
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
 use super::complete;
 use super::document::{flag, items, text};
+use super::entry::verbs;
+use super::peers;
+use super::schema::documents::message;
 use super::table::{Column, Moment};
 use super::time;
-use super::verbs::verbs;
 
 /// The kind in the names of audit records.
 const KIND: &str = "audit";
 
 verbs! {
-    AuditArgs {
+    /// Read the audit trail
+    #[command(arg_required_else_help = true)]
+    "audit" AuditArgs {
         List: list::ListArgs,
         Tail: tail::TailArgs,
         Get: get::GetArgs,
         Verify: verify::VerifyArgs,
         Export: export::ExportArgs,
     }
+    &[
+        message("audit", "audit list", "omnirelay.security.v1.ListAuditRecordsResponse"),
+        message("audit-event", "audit tail", "omnirelay.security.v1.AuditEvent"),
+        message("audit-export-line", "audit export", "omnirelay.security.v1.AuditExportItem"),
+        message("audit-record", "audit get", "omnirelay.security.v1.GetAuditRecordResponse"),
+        message("audit-verdict", "audit verify", "omnirelay.security.v1.VerifyAuditResponse"),
+    ]
 }
 
 /// Which records.
@@ -43,7 +53,7 @@ struct RecordArgs {
     #[arg(long, value_name = "ACTION")]
     action: Option<String>,
     /// Only what was done to this object, such as peer/node-2
-    #[arg(long, value_name = "KIND/ID", add = ArgValueCompleter::new(complete::objects))]
+    #[arg(long, value_name = "KIND/ID", add = complete::named(&peers::OBJECTS))]
     object: Option<String>,
 }
 

@@ -14,15 +14,20 @@ use serde_json::{Value, json};
 
 use self::checks::{CATEGORIES, CHECKS, Check, Finding, Verdict};
 use self::facts::Facts;
+use super::entry::{Entry, entry};
 use super::error::CliError;
 use super::global::Span;
 use super::output::{Screen, Text, View, printable};
 use super::peers::LIST;
 use super::rpc::{Leaf, Rpc};
+use super::schema::documents::own;
+use super::schema::schemas;
 use super::session::Session;
 
 pub const NODE: Rpc = node_service::GET;
-pub const LEAF: Leaf = Leaf::read("mesh check", &[&NODE, &LIST]).exiting("0 1 2 5 6 8 9 10 11");
+const LEAF: Leaf = Leaf::read("mesh check", &[&NODE, &LIST]).exiting("0 1 2 5 6 8 9 10 11");
+pub static ENTRY: Entry =
+    entry!("check", CheckArgs, asking, &[LEAF], &[own("check", "mesh check", schemas::check),]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,7 +81,7 @@ struct Report {
 ///
 /// # Errors
 /// Why the daemon could not be asked; the report is printed before.
-pub async fn run(args: &CheckArgs, session: &mut Session) -> Result<Exit, CliError> {
+async fn run(args: &CheckArgs, session: &mut Session) -> Result<Exit, CliError> {
     let deadline = args.wait.map(|span| Instant::now() + span.0);
     let (report, facts) = loop {
         let started = Instant::now();

@@ -112,11 +112,11 @@ mod tests {
 
     use super::*;
     use crate::cli::address::Address;
-    use crate::cli::complete::objects::{PEERS, SCOPES};
     use crate::cli::settings::Source;
+    use crate::cli::{leaders, peers};
 
     fn cache(folder: &Path, context: &str) -> Cache {
-        of_kind(&PEERS, folder, context)
+        of_kind(&peers::OBJECTS, folder, context)
     }
 
     fn of_kind(kind: &'static Kind, folder: &Path, context: &str) -> Cache {
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(prod.read(now, FRESH), None, "each target has its own");
         assert_eq!(std::fs::metadata(dev.path()).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(&dev.folder).unwrap().count(), 1, "nothing is left beside it");
-        assert_eq!(of_kind(&SCOPES, folder.path(), "dev").read(now, FRESH), None, "and each kind");
+        assert_eq!(of_kind(&leaders::OBJECTS, folder.path(), "dev").read(now, FRESH), None, "and each kind");
         std::fs::copy(dev.path(), prod.path()).unwrap();
         assert_eq!(prod.read(now, FRESH), None, "a file of another target is not taken");
     }

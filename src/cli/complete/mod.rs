@@ -15,7 +15,7 @@ use clap_complete::engine::{self, CompletionCandidate};
 
 use super::env::{self, Env};
 
-pub use self::objects::{agents, drones, ids, objects, operations, registers, relays, scopes};
+pub use self::objects::{Kind, Known, ids, named};
 pub use self::script::script;
 
 /// Answers a script of a shell that asks for candidates; `None` when this is an ordinary run.

@@ -3,23 +3,20 @@
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, SystemTime};
 
-use clap_complete::engine::CompletionCandidate;
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use futures_util::future::select_ok;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::cache::{Cache, FRESH, STALE};
 use crate::cli::client::Client;
-use crate::cli::document::{flag, items, number, text};
+use crate::cli::document::items;
 use crate::cli::env::{COMPLETE_TIMEOUT, Env};
 use crate::cli::error::CliError;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::Notes;
 use crate::cli::rpc::{Call, Rpc};
 use crate::cli::settings::{Settings, Target, duration};
-use crate::cli::{
-    agents as placed, drones as flying, leaders, ops, peers, registers as catalogue, relays as live,
-};
 
 /// How long the daemons may take, of the 250 ms that a completion may take in all, unless [`COMPLETE_TIMEOUT`] says
 /// something else.
@@ -33,56 +30,19 @@ pub const OBJECTS_MAX: usize = 1000;
 #[derive(Debug)]
 pub struct Kind {
     /// As in `peer/ID`.
-    name: &'static str,
+    pub name: &'static str,
     /// The field of the list that holds them, and the beginning of their files.
     pub list: &'static str,
-    rpc: &'static Rpc,
+    pub rpc: &'static Rpc,
     /// Whether the list comes in pages.
-    paged: bool,
+    pub paged: bool,
+    /// Whether each node has its own.
+    pub of_node: bool,
     /// The id of one and what is said of it.
-    known: fn(&Value) -> Known,
+    pub known: fn(&Value) -> Known,
     /// What an id may hold besides letters and digits.
-    signs: &'static [u8],
+    pub signs: &'static [u8],
 }
-
-pub static PEERS: Kind =
-    Kind { name: peers::KIND, list: "peers", rpc: &peers::LIST, paged: true, known: peer, signs: b"-._" };
-pub static SCOPES: Kind = Kind {
-    name: leaders::KIND,
-    list: "scopes",
-    rpc: &leaders::LIST,
-    paged: true,
-    known: scope,
-    signs: b"-._/:",
-};
-pub static OPERATIONS: Kind = Kind {
-    name: ops::KIND,
-    list: "operations",
-    rpc: &ops::LIST,
-    paged: false,
-    known: operation,
-    signs: b"_",
-};
-pub static REGISTERS: Kind = Kind {
-    name: catalogue::KIND,
-    list: "registers",
-    rpc: &catalogue::LIST,
-    paged: true,
-    known: register,
-    signs: b"-._:",
-};
-pub static RELAYS: Kind =
-    Kind { name: live::KIND, list: "relays", rpc: &live::LIST, paged: true, known: relay, signs: b"-._:" };
-pub static AGENTS: Kind = Kind {
-    name: placed::KIND,
-    list: "agents",
-    rpc: &placed::LIST,
-    paged: true,
-    known: agent,
-    signs: b"-._:",
-};
-/// Drones are agents; the registry is nearer than all relays.
-pub static DRONES: Kind = Kind { name: flying::KIND, ..AGENTS };
 
 /// What a candidate shows of an object.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -91,50 +51,21 @@ pub struct Known {
     pub status: String,
 }
 
-/// Completes an argument that takes `ID` or `peer/ID`.
-pub fn ids(current: &OsStr) -> Vec<CompletionCandidate> {
-    matching(&PEERS, current, is_prefixed(&PEERS, current))
+/// Completes an argument that takes `ID` or `KIND/ID`.
+pub fn ids(kind: &'static Kind) -> ArgValueCompleter {
+    ArgValueCompleter::new(move |current: &OsStr| {
+        // Those of another node are not asked for.
+        let elsewhere = |word: &OsString| word == "--node" || word.to_string_lossy().starts_with("--node=");
+        if kind.of_node && super::words(std::env::args_os()).iter().any(elsewhere) {
+            return Vec::new();
+        }
+        matching(kind, current, is_prefixed(kind, current))
+    })
 }
 
-/// Completes an argument that takes `SCOPE` or `leader/SCOPE`.
-pub fn scopes(current: &OsStr) -> Vec<CompletionCandidate> {
-    matching(&SCOPES, current, is_prefixed(&SCOPES, current))
-}
-
-/// Completes an argument that takes `ID` or `operation/ID`.
-pub fn operations(current: &OsStr) -> Vec<CompletionCandidate> {
-    matching(&OPERATIONS, current, is_prefixed(&OPERATIONS, current))
-}
-
-/// Completes an argument that takes `ID` or `register/ID` of the node that is asked.
-pub fn registers(current: &OsStr) -> Vec<CompletionCandidate> {
-    // Those of another node are not asked for.
-    let words = super::words(std::env::args_os());
-    let elsewhere = |word: &OsString| word == "--node" || word.to_string_lossy().starts_with("--node=");
-    if words.iter().any(elsewhere) {
-        return Vec::new();
-    }
-    matching(&REGISTERS, current, is_prefixed(&REGISTERS, current))
-}
-
-/// Completes an argument that takes `ID` or `relay/ID`.
-pub fn relays(current: &OsStr) -> Vec<CompletionCandidate> {
-    matching(&RELAYS, current, is_prefixed(&RELAYS, current))
-}
-
-/// Completes an argument that takes `ID` or `agent/ID`.
-pub fn agents(current: &OsStr) -> Vec<CompletionCandidate> {
-    matching(&AGENTS, current, is_prefixed(&AGENTS, current))
-}
-
-/// Completes an argument that takes `ID` or `drone/ID`.
-pub fn drones(current: &OsStr) -> Vec<CompletionCandidate> {
-    matching(&DRONES, current, is_prefixed(&DRONES, current))
-}
-
-/// Completes an argument that takes `peer/ID` only.
-pub fn objects(current: &OsStr) -> Vec<CompletionCandidate> {
-    matching(&PEERS, current, true)
+/// Completes an argument that takes `KIND/ID` only.
+pub fn named(kind: &'static Kind) -> ArgValueCompleter {
+    ArgValueCompleter::new(move |current: &OsStr| matching(kind, current, true))
 }
 
 fn is_prefixed(kind: &Kind, current: &OsStr) -> bool {
@@ -237,41 +168,6 @@ async fn list(kind: &Kind, settings: &Settings, target: Target) -> Result<Vec<Kn
     Ok(found.map(kind.known).filter(|one| one.is_harmless(kind)).collect())
 }
 
-fn scope(scope: &Value) -> Known {
-    let status = match text(scope, "leaderId") {
-        "" => "no leader".to_owned(),
-        leader => format!("led by {leader}"),
-    };
-    Known { id: text(scope, "scope").to_owned(), status }
-}
-
-fn operation(operation: &Value) -> Known {
-    let status = format!("{} {}", text(operation, "action"), text(operation, "state"));
-    Known { id: text(operation, "operationId").to_owned(), status }
-}
-
-fn register(register: &Value) -> Known {
-    let status = if flag(register, "advertise") { "advertised" } else { "hidden" };
-    Known { id: text(register, "registerId").to_owned(), status: status.to_owned() }
-}
-
-fn relay(relay: &Value) -> Known {
-    let status = format!("{} agents", number(relay, "agents"));
-    Known { id: text(relay, "relayId").to_owned(), status }
-}
-
-fn agent(agent: &Value) -> Known {
-    Known { id: text(agent, "agentId").to_owned(), status: format!("held by {}", text(agent, "relayId")) }
-}
-
-fn peer(peer: &Value) -> Known {
-    let status = match (text(peer, "status"), flag(peer, "cordoned")) {
-        (status, true) => format!("{status}, cordoned"),
-        (status, false) => status.to_owned(),
-    };
-    Known { id: text(peer, "nodeId").to_owned(), status }
-}
-
 impl Known {
     /// Whether a shell takes the id for a word and nothing else, whoever claims to be the daemon.
     pub fn is_harmless(&self, kind: &Kind) -> bool {
@@ -285,7 +181,10 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::cli::{leaders, ops, peers, registers};
 
     fn parsed(line: &str) -> GlobalArgs {
         flags(&line.split(' ').map(OsString::from).collect::<Vec<_>>())
@@ -311,21 +210,28 @@ mod tests {
 
     #[test]
     fn ids_that_mean_something_to_a_shell_are_left_out() {
-        let shown = |id: &str| peer(&json!({"nodeId": id, "status": "alive"})).is_harmless(&PEERS);
+        let shown = |id: &str| {
+            (peers::OBJECTS.known)(&json!({"nodeId": id, "status": "alive"})).is_harmless(&peers::OBJECTS)
+        };
         for id in ["node-1", "relay-a7f3.eu_1"] {
             assert!(shown(id), "{id}");
         }
         for id in ["", "-rf", "*", "$(reboot)", "a b", "a\nb", "a;b", "a:b", &"x".repeat(300)] {
             assert!(!shown(id), "{id}");
         }
-        let known =
-            operation(&json!({"operationId": "op_1", "action": "registers.resync", "state": "running"}));
-        assert!(known.is_harmless(&OPERATIONS), "{known:?}");
-        let shown = |id: &str| scope(&json!({"scope": id, "leaderId": "n.1"})).is_harmless(&SCOPES);
+        let known = (ops::OBJECTS.known)(
+            &json!({"operationId": "op_1", "action": "registers.resync", "state": "running"}),
+        );
+        assert!(known.is_harmless(&ops::OBJECTS), "{known:?}");
+        let shown = |id: &str| {
+            (leaders::OBJECTS.known)(&json!({"scope": id, "leaderId": "n.1"})).is_harmless(&leaders::OBJECTS)
+        };
         assert!(shown("shard/orders/03") && shown("jobs:nightly"));
         assert!(!shown("a b") && !shown("a;b") && !shown("-rf") && !shown(""));
-        let shown =
-            |id: &str| register(&json!({"registerId": id, "advertise": true})).is_harmless(&REGISTERS);
+        let shown = |id: &str| {
+            (registers::OBJECTS.known)(&json!({"registerId": id, "advertise": true}))
+                .is_harmless(&registers::OBJECTS)
+        };
         assert!(shown("orders.2026:eu_1") && !shown("a/b") && !shown("a b") && !shown("*"));
     }
 }

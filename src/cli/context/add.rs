@@ -31,7 +31,7 @@ pub struct AddArgs {
     shape: Shape,
 }
 
-pub fn run(args: &AddArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &AddArgs, session: &mut Session) -> Result<Exit, CliError> {
     if args.shape.addresses.is_empty() {
         return Err(CliError::usage("a context needs an address").hint("add --address http://HOST:17420"));
     }

@@ -25,7 +25,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct CurrentArgs {}
 
-pub fn run(_: &CurrentArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(_: &CurrentArgs, session: &mut Session) -> Result<Exit, CliError> {
     let target = session.target()?.clone();
     let addresses: Vec<&str> = target.addresses.iter().map(Address::as_str).collect();
     let cluster = target.cluster.as_deref().unwrap_or_default();

@@ -24,7 +24,7 @@ pub struct DeleteArgs {
     name: String,
 }
 
-pub fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliError> {
     let (context, was_current) = edit::edit(&session.settings.config_path, |file| {
         let context = file.context(&args.name)?.clone();
         let was_current = file.current.as_deref() == Some(&args.name);

@@ -26,7 +26,7 @@ pub struct GetArgs {
     name: String,
 }
 
-pub fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
     let file = ContextFile::load(&session.settings.config_path)?;
     let context = file.context(&args.name)?;
     let current = file.current.as_deref() == Some(&args.name);

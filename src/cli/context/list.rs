@@ -40,7 +40,7 @@ static COLUMNS: &[Column] = &[
     Column::new("protected", |context, _| if flag(context, "protected") { "yes" } else { "no" }.to_owned()),
 ];
 
-pub fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
     let file = ContextFile::load(&session.settings.config_path)?;
     let current = file.current.clone().unwrap_or_default();
     let mut contexts: Vec<Value> =

@@ -14,68 +14,40 @@ mod use_;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
-use omnirelay_wire::fault::Exit;
+use clap::Args;
 use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use self::file::Context;
 use super::address::Address;
+use super::entry::verbs;
 use super::error::CliError;
 use super::peers::get::listing;
-use super::rpc::Leaf;
+use super::schema::documents::own;
+use super::schema::schemas;
 use super::session::Session;
 
 /// Why the verbs that only touch the file call no method.
 const LOCAL: &str = "reads and writes the file of contexts on this machine";
 
-pub static LEAVES: &[Leaf] = &[
-    list::LEAF,
-    current::LEAF,
-    use_::LEAF,
-    get::LEAF,
-    set::LEAF,
-    add::LEAF,
-    rename::LEAF,
-    delete::LEAF,
-    test::LEAF,
-];
-
-#[derive(Args, Debug)]
-pub struct ContextArgs {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    List(list::ListArgs),
-    Current(current::CurrentArgs),
-    Use(use_::UseArgs),
-    Get(get::GetArgs),
-    Set(set::SetArgs),
-    Add(add::AddArgs),
-    Rename(rename::RenameArgs),
-    Delete(delete::DeleteArgs),
-    Test(test::TestArgs),
-}
-
-/// Runs a verb of `context`.
-///
-/// # Errors
-/// Those of the verb.
-pub async fn run(args: &ContextArgs, session: &mut Session) -> Result<Exit, CliError> {
-    match &args.verb {
-        Verb::List(args) => list::run(args, session),
-        Verb::Current(args) => current::run(args, session),
-        Verb::Use(args) => use_::run(args, session),
-        Verb::Get(args) => get::run(args, session),
-        Verb::Set(args) => set::run(args, session),
-        Verb::Add(args) => add::run(args, session),
-        Verb::Rename(args) => rename::run(args, session),
-        Verb::Delete(args) => delete::run(args, session),
-        Verb::Test(args) => test::run(args, session).await,
+verbs! {
+    /// Choose which mesh to talk to
+    #[command(arg_required_else_help = true)]
+    "context" ContextArgs {
+        List: list::ListArgs,
+        Current: current::CurrentArgs,
+        Use: use_::UseArgs,
+        Get: get::GetArgs,
+        Set: set::SetArgs,
+        Add: add::AddArgs,
+        Rename: rename::RenameArgs,
+        Delete: delete::DeleteArgs,
+        Test: test::TestArgs,
     }
+    &[
+        own("context", "context current, get, use, add, set, rename, delete", schemas::context),
+        own("contexts", "context list", schemas::contexts),
+    ]
 }
 
 /// Writes the context `name` with these addresses, and makes it the current one if none is.

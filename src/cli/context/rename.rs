@@ -27,7 +27,7 @@ pub struct RenameArgs {
     new: String,
 }
 
-pub fn run(args: &RenameArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &RenameArgs, session: &mut Session) -> Result<Exit, CliError> {
     let (context, current) = edit::edit(&session.settings.config_path, |file| {
         file.context(&args.name)?;
         if args.name != args.new && file.context(&args.new).is_ok() {

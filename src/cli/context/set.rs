@@ -27,7 +27,7 @@ pub struct SetArgs {
     shape: Shape,
 }
 
-pub fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
     let shape = &args.shape;
     let token_file = token_file(session);
     let says_nothing = shape.addresses.is_empty() && shape.cluster.is_none() && token_file.is_none();

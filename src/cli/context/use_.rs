@@ -25,7 +25,7 @@ pub struct UseArgs {
     name: String,
 }
 
-pub fn run(args: &UseArgs, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &UseArgs, session: &mut Session) -> Result<Exit, CliError> {
     let context = edit::edit(&session.settings.config_path, |file| {
         let context = file.context(&args.name)?.clone();
         file.select(Some(&args.name));

@@ -1,7 +1,6 @@
 //! What kill, pause and resume have in common.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
@@ -11,6 +10,7 @@ use crate::cli::complete;
 use crate::cli::document::{field, flag, text};
 use crate::cli::error::CliError;
 use crate::cli::ids;
+use crate::cli::peers;
 use crate::cli::rpc::{Call, Rpc};
 use crate::cli::session::Session;
 
@@ -20,7 +20,7 @@ const KIND: &str = "node";
 #[derive(Args, Debug)]
 pub struct NodesArgs {
     /// Ids of nodes of `omnirelay up`; - reads them from standard input
-    #[arg(required = true, value_name = "NODE", add = ArgValueCompleter::new(complete::ids))]
+    #[arg(required = true, value_name = "NODE", add = complete::ids(&peers::OBJECTS))]
     nodes: Vec<String>,
 }
 

@@ -6,13 +6,20 @@ mod list;
 mod pause;
 mod resume;
 
-use super::verbs::verbs;
+use super::entry::verbs;
+use super::schema::documents::message;
 
 verbs! {
-    DevArgs {
+    /// Make nodes of `omnirelay up` fail, and come back
+    #[command(arg_required_else_help = true)]
+    "dev" DevArgs {
         List: list::ListArgs,
         Kill: kill::KillArgs,
         Pause: pause::PauseArgs,
         Resume: resume::ResumeArgs,
     }
+    &[
+        message("dev-node-change", "dev kill, pause, resume", "omnirelay.dev.v1.DevNodeChange"),
+        message("dev-nodes", "dev list", "omnirelay.dev.v1.ListDevNodesResponse"),
+    ]
 }

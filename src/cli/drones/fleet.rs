@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use clap_complete::engine::ArgValueCompleter;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use omnirelay_wire::reasons;
@@ -36,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub struct RelayArgs {
     /// Ask only this relay, an id or relay/ID [default: all that live]
     #[arg(long, value_name = "ID", value_parser = relays::id, conflicts_with = "relay_addr",
-          add = ArgValueCompleter::new(complete::relays))]
+          add = complete::ids(&relays::OBJECTS))]
     pub relay: Option<String>,
 
     /// Ask the relay at this gRPC port, whatever the registry says; https://HOST:PORT under TLS

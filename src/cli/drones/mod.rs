@@ -12,8 +12,12 @@ mod watch;
 
 use omnirelay_wire::rpc::relay_control;
 
+use super::agents;
+use super::complete::Kind;
+use super::entry::verbs;
 use super::rpc::Rpc;
-use super::verbs::verbs;
+use super::schema::documents::own;
+use super::schema::schemas;
 
 /// The kind in `drone/ID`.
 pub const KIND: &str = "drone";
@@ -21,12 +25,23 @@ pub const KIND: &str = "drone";
 pub const LIST: Rpc = relay_control::LIST_ACTIVE_DRONES;
 pub const STATUS: Rpc = relay_control::GET_DRONE_STATUS;
 
+/// What a shell completes. Drones are agents; the registry is nearer than all relays.
+pub static OBJECTS: Kind = Kind { name: KIND, ..agents::OBJECTS };
+
 verbs! {
-    DronesArgs {
+    /// The sessions that relays hold, and what drones are told to fly
+    #[command(alias = "drone", arg_required_else_help = true)]
+    "drones" DronesArgs {
         List: list::ListArgs,
         Status: status::StatusArgs,
         Watch: watch::WatchVerbArgs,
         SetContext: set_context::SetContextArgs,
         ClearContext: clear_context::ClearContextArgs,
     }
+    &[
+        own("drone", "drones status", schemas::drone),
+        own("drone-command", "drones set-context, clear-context", schemas::command),
+        own("drone-event", "drones watch", schemas::drone_event),
+        own("drones", "drones list", schemas::drones),
+    ]
 }

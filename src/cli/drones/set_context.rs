@@ -1,7 +1,6 @@
 //! `drones set-context`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::relay_control;
 use serde_json::json;
@@ -34,7 +33,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct SetContextArgs {
     /// The drone, an id or drone/ID, in full
-    #[arg(value_name = "ID", add = ArgValueCompleter::new(complete::drones))]
+    #[arg(value_name = "ID", add = complete::ids(&super::OBJECTS))]
     id: String,
     /// The flight it is on
     #[arg(long, value_name = "FLIGHT")]

@@ -1,7 +1,6 @@
 //! `drones status`: how a session is.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
@@ -38,7 +37,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct StatusArgs {
     /// Ids or drone/ID, in full; - reads them from standard input
-    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::drones))]
+    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
     /// Times in UTC instead of ages
     #[arg(long, hide_short_help = true)]

@@ -6,6 +6,7 @@ use omnirelay_wire::reasons::{self, Reason};
 use serde_json::{Value, json};
 
 use super::document::text;
+use super::entry::{Entry, entry};
 use super::error::CliError;
 use super::output::{Text, View};
 use super::peers::get::listing;
@@ -13,7 +14,8 @@ use super::rpc::Leaf;
 use super::session::Session;
 use super::table::{Column, Layout, Moment, Table};
 
-pub const LEAF: Leaf = Leaf::local("explain", "prints text that is built in").exiting("0 1 2 3");
+const LEAF: Leaf = Leaf::local("explain", "prints text that is built in").exiting("0 1 2 3");
+pub static ENTRY: Entry = entry!("explain", ExplainArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,7 +44,7 @@ static COLUMNS: &[Column] = &[
 ///
 /// # Errors
 /// Not found, when there is no such reason.
-pub fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
+fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
     let Some(wanted) = &args.reason else { return all(session) };
     let wanted = wanted.to_ascii_uppercase().replace('-', "_");
     let Some(known) = reasons::ALL.iter().find(|known| known.name == wanted) else {

@@ -1,7 +1,6 @@
 //! `mesh leaders explain`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
@@ -29,7 +28,7 @@ Examples:
 #[command(visible_alias = "why", before_long_help = EXAMPLES)]
 pub struct ExplainArgs {
     /// A scope or leader/SCOPE, in full
-    #[arg(value_name = "SCOPE", value_parser = super::scope, add = ArgValueCompleter::new(complete::scopes))]
+    #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: String,
     #[command(flatten)]
     table: TableArgs,

@@ -1,7 +1,6 @@
 //! `mesh leaders get`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
@@ -32,7 +31,7 @@ Examples:
 pub struct GetArgs {
     /// Scopes or leader/SCOPE, in full
     #[arg(required = true, value_name = "SCOPE", value_parser = super::scope,
-          add = ArgValueCompleter::new(complete::scopes))]
+          add = complete::ids(&super::OBJECTS))]
     scopes: Vec<String>,
     /// Times in UTC instead of ages
     #[arg(long, hide_short_help = true)]

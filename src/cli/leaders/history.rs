@@ -1,7 +1,6 @@
 //! `mesh leaders history`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
@@ -34,7 +33,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct HistoryArgs {
     /// A scope or leader/SCOPE, in full [default: all]
-    #[arg(value_name = "SCOPE", value_parser = super::scope, add = ArgValueCompleter::new(complete::scopes))]
+    #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: Option<String>,
     /// At most this many, 1 to 1000
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -1,7 +1,6 @@
 //! `mesh leaders list`, and what it has in common with `status` and `watch`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
@@ -17,6 +16,7 @@ use crate::cli::document::{items, text};
 use crate::cli::error::CliError;
 use crate::cli::list::{self, Page};
 use crate::cli::output::{Text, View};
+use crate::cli::peers;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{self, Table};
@@ -66,7 +66,7 @@ pub struct FilterArgs {
     pub kind: Vec<String>,
 
     /// Only what this node leads; not with --watch
-    #[arg(long, value_name = "NODE", value_delimiter = ',', add = ArgValueCompleter::new(complete::ids))]
+    #[arg(long, value_name = "NODE", value_delimiter = ',', add = complete::ids(&peers::OBJECTS))]
     pub leader: Vec<String>,
 }
 

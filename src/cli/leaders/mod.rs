@@ -17,18 +17,34 @@ mod watch;
 
 use serde_json::Value;
 
-use super::document::field;
+use super::complete::{Kind, Known};
+use super::document::{field, text};
+use super::entry::verbs;
+use super::schema::documents::message;
 use super::table::Moment;
 use super::time;
-use super::verbs::verbs;
 
 pub use list::LIST;
 
 /// The kind in `leader/SCOPE`.
 pub const KIND: &str = "leader";
 
+/// What a shell completes.
+pub static OBJECTS: Kind =
+    Kind { name: KIND, list: "scopes", rpc: &LIST, paged: true, of_node: false, known, signs: b"-._/:" };
+
+fn known(scope: &Value) -> Known {
+    let status = match text(scope, "leaderId") {
+        "" => "no leader".to_owned(),
+        leader => format!("led by {leader}"),
+    };
+    Known { id: text(scope, "scope").to_owned(), status }
+}
+
 verbs! {
-    LeadersArgs {
+    /// The scopes of the mesh and who leads them
+    #[command(alias = "leader", arg_required_else_help = true)]
+    "leaders" LeadersArgs {
         List: list::ListArgs,
         Status: status::StatusArgs,
         Get: get::GetArgs,
@@ -41,6 +57,14 @@ verbs! {
         Set: set::SetArgs,
         Delete: delete::DeleteArgs,
     }
+    &[
+        message("leader", "mesh leaders get", "omnirelay.mesh.control.v1.GetLeaderResponse"),
+        message("leader-change", "mesh leaders transfer, step-down, create, set, delete", "omnirelay.mesh.control.v1.LeaderChange"),
+        message("leader-event", "mesh leaders watch, list --watch", "omnirelay.mesh.control.v1.LeaderEvent"),
+        message("leader-explanation", "mesh leaders explain", "omnirelay.mesh.control.v1.ExplainLeaderResponse"),
+        message("leader-history", "mesh leaders history", "omnirelay.mesh.control.v1.LeadershipHistoryResponse"),
+        message("leaders", "mesh leaders list, status", "omnirelay.mesh.control.v1.ListLeadersResponse"),
+    ]
 }
 
 /// A scope as it was given: `leader/` is taken off once, for what `-o name` prints can be given again.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Map, Value, json};
 
 use crate::cli::complete;
 use crate::cli::document::{field, items, plain, text};
 use crate::cli::error::CliError;
+use crate::cli::peers;
 
 /// The priorities a preference may have.
 const PRIORITIES: std::ops::RangeInclusive<i32> = -1000..=1000;
@@ -23,7 +23,7 @@ const SELECTOR: &str = "selector";
 #[command(next_help_heading = "Policy options")]
 pub struct PolicyArgs {
     /// Only these nodes may lead it
-    #[arg(long, value_name = "NODE,...", value_delimiter = ',', add = ArgValueCompleter::new(complete::ids))]
+    #[arg(long, value_name = "NODE,...", value_delimiter = ',', add = complete::ids(&peers::OBJECTS))]
     node: Vec<String>,
 
     /// Only nodes of these roles

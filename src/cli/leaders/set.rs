@@ -1,7 +1,6 @@
 //! `mesh leaders set`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_core::labels::Labels;
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_wire::fault::Exit;
@@ -37,7 +36,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct SetArgs {
     /// A scope or leader/SCOPE, in full
-    #[arg(value_name = "SCOPE", value_parser = super::scope, add = ArgValueCompleter::new(complete::scopes))]
+    #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: String,
     /// Begin with no policy at all, so that every node may lead it
     #[arg(long, help_heading = "Policy options")]

@@ -1,7 +1,6 @@
 //! `mesh leaders status`: who leads which scope, by which token, and for how long yet.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 
 use super::get::GET;
@@ -32,7 +31,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct StatusArgs {
     /// Scopes or leader/SCOPE, in full
-    #[arg(value_name = "SCOPE", value_parser = super::scope, add = ArgValueCompleter::new(complete::scopes))]
+    #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scopes: Vec<String>,
     #[command(flatten)]
     rows: RowArgs,

@@ -1,7 +1,6 @@
 //! `mesh leaders transfer`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::json;
@@ -10,6 +9,7 @@ use super::change::{Change, Told};
 use crate::cli::args::WriteArgs;
 use crate::cli::complete;
 use crate::cli::error::CliError;
+use crate::cli::peers;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
@@ -30,10 +30,10 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct TransferArgs {
     /// A scope or leader/SCOPE, in full
-    #[arg(value_name = "SCOPE", value_parser = super::scope, add = ArgValueCompleter::new(complete::scopes))]
+    #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scope: String,
     /// The node to lead it
-    #[arg(long, value_name = "NODE", required = true, add = ArgValueCompleter::new(complete::ids))]
+    #[arg(long, value_name = "NODE", required = true, add = complete::ids(&peers::OBJECTS))]
     to: String,
     #[command(flatten)]
     write: WriteArgs,

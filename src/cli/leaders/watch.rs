@@ -1,7 +1,6 @@
 //! `mesh leaders watch`: `mesh leaders list --watch --append`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
 
@@ -27,7 +26,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct WatchVerbArgs {
     /// Scopes or leader/SCOPE, in full [default: all]
-    #[arg(value_name = "SCOPE", value_parser = super::scope, add = ArgValueCompleter::new(complete::scopes))]
+    #[arg(value_name = "SCOPE", value_parser = super::scope, add = complete::ids(&super::OBJECTS))]
     scopes: Vec<String>,
     /// Only scopes of this kind: global, shard or custom
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = ["global", "shard", "custom"])]

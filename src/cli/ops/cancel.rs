@@ -1,7 +1,6 @@
 //! `ops cancel`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::operation_service;
 use serde_json::{Value, json};
@@ -37,7 +36,7 @@ Examples:
 #[command(mut_arg("if_match", |argument| argument.hide(true)))]
 pub struct CancelArgs {
     /// Ids or operation/ID; - reads them from standard input
-    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::operations))]
+    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
     #[command(flatten)]
     write: WriteArgs,

@@ -1,7 +1,6 @@
 //! `ops get`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::operation_service;
 use serde_json::{Value, json};
@@ -37,7 +36,7 @@ Examples:
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
 pub struct GetArgs {
     /// Ids or operation/ID; - reads them from standard input
-    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::operations))]
+    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
     /// Times in UTC instead of ages
     #[arg(long, hide_short_help = true)]

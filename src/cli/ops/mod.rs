@@ -7,51 +7,41 @@ pub mod list;
 mod progress;
 mod wait;
 
-use clap::{Args, Subcommand};
-use omnirelay_wire::fault::Exit;
 use serde_json::Value;
 
+use super::complete::{Kind, Known};
 use super::document::{number, text};
-use super::error::CliError;
-use super::node::NodeArgs;
-use super::rpc::Leaf;
-use super::session::Session;
+use super::entry::verbs;
+use super::schema::documents::message;
 
 pub use list::LIST;
 
 /// The kind in `operation/ID`.
 pub const KIND: &str = "operation";
 
-pub static LEAVES: &[Leaf] = &[list::LEAF, get::LEAF, wait::LEAF, cancel::LEAF];
+/// What a shell completes.
+pub static OBJECTS: Kind =
+    Kind { name: KIND, list: "operations", rpc: &LIST, paged: false, of_node: false, known, signs: b"_" };
 
-#[derive(Args, Debug)]
-pub struct OpsArgs {
-    #[command(flatten)]
-    node: NodeArgs,
-    #[command(subcommand)]
-    verb: Verb,
+fn known(operation: &Value) -> Known {
+    let status = format!("{} {}", text(operation, "action"), text(operation, "state"));
+    Known { id: text(operation, "operationId").to_owned(), status }
 }
 
-#[derive(Debug, Subcommand)]
-enum Verb {
-    List(list::ListArgs),
-    Get(get::GetArgs),
-    Wait(wait::WaitVerbArgs),
-    Cancel(cancel::CancelArgs),
-}
-
-/// Runs a verb of `ops`.
-///
-/// # Errors
-/// Those of the verb.
-pub async fn run(args: &OpsArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let node = &args.node;
-    match &args.verb {
-        Verb::List(args) => list::run(args, node, session).await,
-        Verb::Get(args) => get::run(args, node, session).await,
-        Verb::Wait(args) => wait::run(args, node, session).await,
-        Verb::Cancel(args) => cancel::run(args, node, session).await,
+verbs! {
+    /// What takes a daemon longer than a call
+    #[command(alias = "operations", arg_required_else_help = true)]
+    "ops" OpsArgs (node) {
+        List: list::ListArgs,
+        Get: get::GetArgs,
+        Wait: wait::WaitVerbArgs,
+        Cancel: cancel::CancelArgs,
     }
+    &[
+        message("operation", "ops get, wait", "omnirelay.mesh.control.v1.GetOperationResponse"),
+        message("operation-change", "ops cancel", "omnirelay.mesh.control.v1.OperationChange"),
+        message("operations", "ops list", "omnirelay.mesh.control.v1.ListOperationsResponse"),
+    ]
 }
 
 /// `50/101`; empty while nobody knows of how many.

@@ -1,7 +1,6 @@
 //! `ops wait`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
@@ -39,7 +38,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct WaitVerbArgs {
     /// Ids or operation/ID; - reads them from standard input
-    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::operations))]
+    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
     /// End with 8 when one of them goes on after this time; 0s is for ever
     #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = "Wait options")]

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::peer_control_service;
@@ -51,7 +50,7 @@ const NAMED_MAX: usize = 10;
 #[command(before_long_help = EXAMPLES)]
 pub struct DrainArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
-    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::ids))]
+    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
     /// End once the drain is ordered
     #[arg(long, help_heading = "Wait options")]

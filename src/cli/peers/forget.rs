@@ -1,7 +1,6 @@
 //! `mesh peers forget`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
 use serde_json::json;
@@ -31,7 +30,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct ForgetArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
-    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::ids))]
+    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
     #[command(flatten)]
     write: WriteArgs,

@@ -1,7 +1,6 @@
 //! `mesh peers get`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
 use serde_json::{Value, json};
@@ -33,7 +32,7 @@ Examples:
 #[command(visible_aliases = ["show", "inspect"], before_long_help = EXAMPLES)]
 pub struct GetArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
-    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::ids))]
+    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
     /// Times in UTC instead of ages
     #[arg(long, hide_short_help = true)]

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
 use serde_json::json;
@@ -33,7 +32,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct LabelArgs {
     /// Ids (- reads them from standard input), and labels as KEY=VALUE or KEY-
-    #[arg(required = true, value_name = "ID|KEY=VALUE|KEY-", add = ArgValueCompleter::new(complete::ids))]
+    #[arg(required = true, value_name = "ID|KEY=VALUE|KEY-", add = complete::ids(&super::OBJECTS))]
     words: Vec<String>,
     /// The peers with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR")]

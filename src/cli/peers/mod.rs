@@ -14,15 +14,34 @@ mod uncordon;
 mod undrain;
 mod watch;
 
-use super::verbs::verbs;
+use serde_json::Value;
+
+use super::complete::{Kind, Known};
+use super::document::{flag, text};
+use super::entry::verbs;
+use super::schema::documents::message;
 
 pub use list::LIST;
 
 /// The kind in `peer/ID`.
 pub const KIND: &str = "peer";
 
+/// What a shell completes.
+pub static OBJECTS: Kind =
+    Kind { name: KIND, list: "peers", rpc: &LIST, paged: true, of_node: false, known, signs: b"-._" };
+
+fn known(peer: &Value) -> Known {
+    let status = match (text(peer, "status"), flag(peer, "cordoned")) {
+        (status, true) => format!("{status}, cordoned"),
+        (status, false) => status.to_owned(),
+    };
+    Known { id: text(peer, "nodeId").to_owned(), status }
+}
+
 verbs! {
-    PeersArgs {
+    /// The nodes of the mesh
+    #[command(visible_alias = "p", alias = "peer", arg_required_else_help = true)]
+    "peers" PeersArgs {
         List: list::ListArgs,
         Get: get::GetArgs,
         Status: status::StatusArgs,
@@ -34,4 +53,10 @@ verbs! {
         Label: label::LabelArgs,
         Forget: forget::ForgetArgs,
     }
+    &[
+        message("peer", "mesh peers get, status", "omnirelay.mesh.control.v1.GetPeerResponse"),
+        message("peer-change", "mesh peers cordon, uncordon, drain, undrain, label, forget", "omnirelay.mesh.control.v1.PeerChange"),
+        message("peer-event", "mesh peers watch, list --watch", "omnirelay.mesh.control.v1.PeerEvent"),
+        message("peers", "mesh peers list", "omnirelay.mesh.control.v1.ListPeersResponse"),
+    ]
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
@@ -38,7 +37,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct StatusArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
-    #[arg(value_name = "ID", add = ArgValueCompleter::new(complete::ids))]
+    #[arg(value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
 }
 

@@ -1,7 +1,6 @@
 //! `mesh peers undrain`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
 use serde_json::json;
@@ -29,7 +28,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct UndrainArgs {
     /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
-    #[arg(required_unless_present = "selector", value_name = "ID", add = ArgValueCompleter::new(complete::ids))]
+    #[arg(required_unless_present = "selector", value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
     /// The peers with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR")]

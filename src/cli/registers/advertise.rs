@@ -1,7 +1,6 @@
 //! `registers advertise`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
@@ -12,6 +11,7 @@ use crate::cli::args::WriteArgs;
 use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::ids;
+use crate::cli::node::NodeArgs;
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
 
@@ -30,13 +30,14 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct AdvertiseArgs {
     /// Ids or register/ID, in full; - reads them from standard input
-    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::registers))]
+    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &AdvertiseArgs, node: &str, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &AdvertiseArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let node = node.id();
     let ids = ids::expand(&args.ids, KIND)?;
     let change = Change {
         rpc: &UPDATE,

@@ -11,6 +11,7 @@ use super::labels::{labels, setting};
 use crate::cli::args::WriteArgs;
 use crate::cli::error::CliError;
 use crate::cli::ids;
+use crate::cli::node::NodeArgs;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
@@ -52,7 +53,8 @@ pub struct CreateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &CreateArgs, node: &str, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &CreateArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let node = node.id();
     if args.write.if_match.is_some() {
         return Err(
             CliError::usage("a register that is created has no version yet").hint("leave --if-match out")

@@ -1,7 +1,6 @@
 //! `registers delete`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::register_service;
 use serde_json::json;
@@ -12,6 +11,7 @@ use crate::cli::args::WriteArgs;
 use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::ids;
+use crate::cli::node::NodeArgs;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
@@ -31,13 +31,14 @@ Examples:
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
 pub struct DeleteArgs {
     /// Ids or register/ID, in full; - reads them from standard input
-    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::registers))]
+    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
     #[command(flatten)]
     write: WriteArgs,
 }
 
-pub async fn run(args: &DeleteArgs, node: &str, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &DeleteArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let node = node.id();
     const NAMED_MAX: usize = 10;
     let ids = ids::expand(&args.ids, KIND)?;
     if !args.write.is_dry_run() {

@@ -1,7 +1,6 @@
 //! `registers get`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::register_service;
 use serde_json::{Value, json};
@@ -13,6 +12,7 @@ use crate::cli::complete;
 use crate::cli::document::{field, flag, items, pairs, plain, text};
 use crate::cli::error::CliError;
 use crate::cli::ids;
+use crate::cli::node::NodeArgs;
 use crate::cli::peers::get::listing;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
@@ -34,14 +34,15 @@ Examples:
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
 pub struct GetArgs {
     /// Ids or register/ID, in full; - reads them from standard input
-    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::registers))]
+    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
     /// Times in UTC instead of ages
     #[arg(long, hide_short_help = true)]
     absolute: bool,
 }
 
-pub async fn run(args: &GetArgs, node: &str, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &GetArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let node = node.id();
     let ids = ids::expand(&args.ids, KIND)?;
     let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
     for id in ids {

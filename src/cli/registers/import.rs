@@ -16,6 +16,7 @@ use crate::cli::args::WriteArgs;
 use crate::cli::client::count;
 use crate::cli::document::{flag, items, number, text};
 use crate::cli::error::CliError;
+use crate::cli::node::NodeArgs;
 use crate::cli::output::{Text, View, printable};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
@@ -75,7 +76,8 @@ pub struct ImportArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &ImportArgs, node: &str, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ImportArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let node = node.id();
     if args.write.if_match.is_some() {
         return Err(CliError::usage("--if-match is one version, but a file has many registers")
             .hint("leave it out; versions are never lowered"));

@@ -12,6 +12,7 @@ use crate::cli::client::count;
 use crate::cli::document::{field, flag, items, text};
 use crate::cli::error::CliError;
 use crate::cli::list::{self, Page};
+use crate::cli::node::NodeArgs;
 use crate::cli::output::{Text, View};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
@@ -40,7 +41,8 @@ pub struct ListArgs {
     table: TableArgs,
 }
 
-pub async fn run(args: &ListArgs, node: &str, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let node = node.id();
     let advertise = advertised(&args.filter)?;
     let order = args.table.sort_by.as_ref().map(order_by);
     // A column the daemon does not sort by is sorted here, so all of the list is needed first.

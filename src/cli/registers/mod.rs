@@ -19,79 +19,54 @@ mod unadvertise;
 mod update;
 mod watch;
 
-use clap::{Args, Subcommand};
-use omnirelay_wire::fault::Exit;
+use serde_json::Value;
 
-use super::error::CliError;
-use super::node::NodeArgs;
-use super::rpc::Leaf;
-use super::session::Session;
+use super::complete::{Kind, Known};
+use super::document::{flag, text};
+use super::entry::verbs;
+use super::schema::documents::{message, own};
+use super::schema::schemas;
 
 pub use list::LIST;
 
 /// The kind in `register/ID`.
 pub const KIND: &str = "register";
 
-pub static LEAVES: &[Leaf] = &[
-    list::LEAF,
-    get::LEAF,
-    create::LEAF,
-    update::LEAF,
-    delete::LEAF,
-    advertise::LEAF,
-    unadvertise::LEAF,
-    import::LEAF,
-    available::LEAF,
-    watch::LEAF,
-    status::LEAF,
-    resync::LEAF,
-];
+/// What a shell completes.
+pub static OBJECTS: Kind =
+    Kind { name: KIND, list: "registers", rpc: &LIST, paged: true, of_node: true, known, signs: b"-._:" };
 
-#[derive(Args, Debug)]
-pub struct RegistersArgs {
-    #[command(flatten)]
-    node: NodeArgs,
-    #[command(subcommand)]
-    verb: Verb,
+fn known(register: &Value) -> Known {
+    let status = if flag(register, "advertise") { "advertised" } else { "hidden" };
+    Known { id: text(register, "registerId").to_owned(), status: status.to_owned() }
 }
 
-#[derive(Debug, Subcommand)]
-enum Verb {
-    List(list::ListArgs),
-    Get(get::GetArgs),
-    Create(Box<create::CreateArgs>),
-    Update(Box<update::UpdateArgs>),
-    Delete(delete::DeleteArgs),
-    Advertise(advertise::AdvertiseArgs),
-    Unadvertise(unadvertise::UnadvertiseArgs),
-    Import(import::ImportArgs),
-    Available(available::AvailableArgs),
-    Watch(watch::WatchVerbArgs),
-    Status(status::StatusArgs),
-    Resync(resync::ResyncArgs),
-}
-
-/// Runs a verb of `registers`.
-///
-/// # Errors
-/// Those of the verb.
-pub async fn run(args: &RegistersArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let daemon = &args.node;
-    let node = daemon.node.as_deref().unwrap_or_default();
-    // What `-o name` prints of a peer can be given again.
-    let node = node.strip_prefix("peer/").unwrap_or(node);
-    match &args.verb {
-        Verb::List(args) => list::run(args, node, session).await,
-        Verb::Get(args) => get::run(args, node, session).await,
-        Verb::Create(args) => create::run(args, node, session).await,
-        Verb::Update(args) => update::run(args, node, session).await,
-        Verb::Delete(args) => delete::run(args, node, session).await,
-        Verb::Advertise(args) => advertise::run(args, node, session).await,
-        Verb::Unadvertise(args) => unadvertise::run(args, node, session).await,
-        Verb::Import(args) => import::run(args, node, session).await,
-        Verb::Available(args) => available::run(args, daemon, session).await,
-        Verb::Watch(args) => watch::run(args, daemon, session).await,
-        Verb::Status(args) => status::run(args, daemon, session).await,
-        Verb::Resync(args) => resync::run(args, daemon, session).await,
+verbs! {
+    /// The registers that nodes host, and who advertises them
+    #[command(visible_alias = "reg", alias = "register", arg_required_else_help = true)]
+    "registers" RegistersArgs (node) {
+        List: list::ListArgs,
+        Get: get::GetArgs,
+        Create: create::CreateArgs,
+        Update: update::UpdateArgs,
+        Delete: delete::DeleteArgs,
+        Advertise: advertise::AdvertiseArgs,
+        Unadvertise: unadvertise::UnadvertiseArgs,
+        Import: import::ImportArgs,
+        Available: available::AvailableArgs,
+        Watch: watch::WatchVerbArgs,
+        Status: status::StatusArgs,
+        Resync: resync::ResyncArgs,
     }
+    &[
+        message("advertisement-event", "registers watch, available --watch", "omnirelay.registers.v1.AdvertisementEvent"),
+        message("register", "registers get", "omnirelay.registers.v1.GetRegisterResponse"),
+        message("register-change", "registers create, update, delete, advertise, unadvertise", "omnirelay.registers.v1.RegisterChange"),
+        message("register-import", "registers import", "omnirelay.registers.v1.ImportRegistersResponse"),
+        message("registers", "registers list", "omnirelay.registers.v1.ListRegistersResponse"),
+        message("registers-available", "registers available", "omnirelay.registers.v1.ListAvailableResponse"),
+        message("registers-status", "registers status", "omnirelay.registers.v1.GetSyncStateResponse"),
+        own("resync", "registers resync", schemas::resync),
+        message("resync-plan", "registers resync --dry-run, --no-wait", "omnirelay.registers.v1.ResyncResponse"),
+    ]
 }

@@ -1,7 +1,6 @@
 //! `registers update`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::register_service;
 use serde_json::{Map, Value, json};
@@ -13,6 +12,7 @@ use crate::cli::args::WriteArgs;
 use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::ids;
+use crate::cli::node::NodeArgs;
 use crate::cli::rpc::{Leaf, Rpc};
 use crate::cli::session::Session;
 
@@ -32,7 +32,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct UpdateArgs {
     /// Ids or register/ID, in full; - reads them from standard input
-    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::registers))]
+    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
     /// Its name; empty for none
     #[arg(long, value_name = "TEXT")]
@@ -53,7 +53,8 @@ pub struct UpdateArgs {
     write: WriteArgs,
 }
 
-pub async fn run(args: &UpdateArgs, node: &str, session: &mut Session) -> Result<Exit, CliError> {
+pub async fn run(args: &UpdateArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let node = node.id();
     let ids = ids::expand(&args.ids, KIND)?;
     let fields = fields(args)?;
     if fields.as_object().is_some_and(Map::is_empty) {

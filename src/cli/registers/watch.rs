@@ -1,7 +1,6 @@
 //! `registers watch`: changes of advertisements.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::advertisement_service;
 use serde_json::{Value, json};
@@ -42,7 +41,7 @@ pub struct WatchVerbArgs {
     #[arg(long, value_name = "ID,...", value_delimiter = ',', value_parser = register)]
     register: Vec<String>,
     /// Only what this node advertises; several are alternatives
-    #[arg(long, value_name = "NODE,...", value_delimiter = ',', add = ArgValueCompleter::new(complete::ids))]
+    #[arg(long, value_name = "NODE,...", value_delimiter = ',', add = complete::ids(&peers::OBJECTS))]
     source: Vec<String>,
     #[command(flatten)]
     watching: WatchArgs,

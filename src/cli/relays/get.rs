@@ -1,7 +1,6 @@
 //! `relays get`.
 
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
@@ -31,7 +30,7 @@ Examples:
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
 pub struct GetArgs {
     /// Ids, relay/ID, or their first letters if unique; - reads them from standard input
-    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(complete::relays))]
+    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
     ids: Vec<String>,
     /// Times in UTC instead of ages
     #[arg(long, hide_short_help = true)]

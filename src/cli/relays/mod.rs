@@ -10,11 +10,15 @@ use omnirelay_wire::rpc::aero_registry;
 use serde_json::{Value, json};
 
 use super::args::PageArgs;
+use super::complete::{Kind, Known};
+use super::document::{number, text};
+use super::entry::verbs;
 use super::error::CliError;
 use super::list::{PAGE_MAX, Page, fetch};
 use super::rpc::{Call, Rpc};
+use super::schema::documents::{headed, message, own};
+use super::schema::schemas;
 use super::session::Session;
-use super::verbs::verbs;
 
 pub use get::known;
 
@@ -24,12 +28,35 @@ pub const KIND: &str = "relay";
 pub const LIST: Rpc = aero_registry::LIST_RELAYS;
 pub const WATCH: Rpc = aero_registry::WATCH;
 
+/// What a shell completes.
+pub static OBJECTS: Kind = Kind {
+    name: KIND,
+    list: "relays",
+    rpc: &LIST,
+    paged: true,
+    of_node: false,
+    known: completed,
+    signs: b"-._:",
+};
+
+fn completed(relay: &Value) -> Known {
+    let status = format!("{} agents", number(relay, "agents"));
+    Known { id: text(relay, "relayId").to_owned(), status }
+}
+
 verbs! {
-    RelaysArgs {
+    /// The relays that live, as the registry knows them
+    #[command(alias = "relay", arg_required_else_help = true)]
+    "relays" RelaysArgs {
         List: list::ListArgs,
         Get: get::GetArgs,
         Watch: watch::WatchVerbArgs,
     }
+    &[
+        own("relay", "relays get", schemas::relay),
+        message("relay-event", "relays watch, agents watch", "aeroarc.registry.v1.WatchEvent"),
+        headed("relays", "relays list", "aeroarc.registry.v1.ListRelaysResponse"),
+    ]
 }
 
 /// All live relays, as one document.

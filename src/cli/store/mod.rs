@@ -2,10 +2,13 @@
 
 mod switch;
 
-use super::verbs::verbs;
+use super::entry::verbs;
 
 verbs! {
-    StoreArgs {
+    /// The store that the mesh shares
+    #[command(arg_required_else_help = true)]
+    "store" StoreArgs {
         Switch: switch::SwitchArgs,
     }
+    &[]
 }

@@ -1,11 +1,11 @@
-//! The schemas of what relays and their registry are asked for: the command line puts a head before their answers, and
-//! joins those of several.
+//! The schemas of the documents that no message describes: the command line's own, and what relays and their registry are
+//! asked for, to which it puts a head or which it joins.
 
 use omnirelay_wire::descriptors::ENCODED;
 use prost_reflect::DescriptorPool;
 use serde_json::{Map, Value, json};
 
-use super::{error_properties, object, object_of, string};
+use super::documents::object_of;
 
 /// Puts what every document begins with into the schema of a message.
 pub fn put_head(schema: &mut Value) {
@@ -105,6 +105,117 @@ pub fn command() -> Value {
         "result": flat("aeroarc.agent.v1.OperationContextCommandAck"), "agentId": string(), "relayId": string(),
     });
     document(fields, &["result", "agentId", "relayId"])
+}
+
+fn object(properties: Value, required: &[&str]) -> Value {
+    json!({"type": "object", "properties": properties, "required": required})
+}
+
+fn string() -> Value {
+    json!({"type": "string"})
+}
+
+fn context_properties() -> Value {
+    json!({
+        "schemaVersion": string(), "name": string(), "address": string(),
+        "addresses": {"type": "array", "items": string()}, "cluster": string(),
+        "protected": {"type": "boolean"}, "current": {"type": "boolean"},
+    })
+}
+
+pub fn context() -> Value {
+    object(context_properties(), &["schemaVersion", "name", "address", "addresses", "cluster"])
+}
+
+pub fn contexts() -> Value {
+    let context =
+        object(context_properties(), &["name", "address", "addresses", "cluster", "protected", "current"]);
+    object(
+        json!({"schemaVersion": string(), "current": string(), "contexts": {"type": "array", "items": context}}),
+        &["schemaVersion", "current", "contexts"],
+    )
+}
+
+fn error_properties() -> Value {
+    json!({
+        "code": string(), "reason": string(), "message": string(), "cause": string(), "hint": string(),
+        "exitCode": {"type": "integer"}, "retryable": {"type": "boolean"}, "requestId": string(),
+        "target": object(json!({"context": string(), "cluster": string(), "address": string()}), &[]),
+        "details": {"type": "array", "items": {"type": "object"}},
+    })
+}
+
+pub fn error() -> Value {
+    let required = ["code", "reason", "message", "exitCode", "retryable", "details"];
+    object(json!({"error": object(error_properties(), &required)}), &["error"])
+}
+
+pub fn results() -> Value {
+    let result = object(
+        json!({
+            "name": string(), "status": {"type": "string", "examples": ["ok", "error"]},
+            "change": {"type": "object"}, "response": {"type": "object"},
+            "error": object(error_properties(), &["code", "reason", "message", "exitCode", "retryable", "details"]),
+        }),
+        &["name", "status"],
+    );
+    object(
+        json!({"schemaVersion": string(), "results": {"type": "array", "items": result}}),
+        &["schemaVersion", "results"],
+    )
+}
+
+pub fn check() -> Value {
+    let number = || json!({"type": "integer", "minimum": 0});
+    let row = object(
+        json!({
+            "id": string(), "description": string(), "message": string(), "error": string(), "hint": string(),
+            "result": {"type": "string", "examples": ["pass", "warn", "fail", "skip", "unknown"]},
+            "durationMs": number(),
+        }),
+        &["id", "description", "result", "message", "durationMs"],
+    );
+    let category =
+        object(json!({"name": string(), "checks": {"type": "array", "items": row}}), &["name", "checks"]);
+    let summary = ["pass", "warn", "fail", "skip", "unknown", "durationMs"];
+    let counts: Map<String, Value> = summary.iter().map(|name| ((*name).to_owned(), number())).collect();
+    object(
+        json!({
+            "schemaVersion": string(), "kind": string(), "success": {"type": "boolean"},
+            "summary": object(Value::Object(counts), &summary),
+            "categories": {"type": "array", "items": category},
+        }),
+        &["schemaVersion", "kind", "success", "summary", "categories"],
+    )
+}
+
+pub fn resync() -> Value {
+    let counts = ["processed", "added", "updated", "removed", "unchanged", "failed", "deferred"];
+    let result = object(
+        json!({"registerId": string(), "reason": string(), "message": string()}),
+        &["registerId", "reason", "message"],
+    );
+    let mut properties = json!({
+        "schemaVersion": string(), "operationId": string(),
+        "result": {"type": "string", "examples": ["unchanged", "synced", "partial", "failed", "cancelled"]},
+    });
+    for name in counts {
+        properties[name] = json!({"type": "integer", "minimum": 0});
+    }
+    properties["results"] = json!({"type": "array", "items": result});
+    let required = [&["schemaVersion", "operationId", "result"], counts.as_slice(), &["results"]].concat();
+    object(properties, &required)
+}
+
+pub fn version() -> Value {
+    let server = object(
+        json!({"version": string(), "nodeId": string(), "clientVersionMin": string()}),
+        &["version", "nodeId", "clientVersionMin"],
+    );
+    object(
+        json!({"schemaVersion": string(), "client": object(json!({"version": string()}), &["version"]), "server": server}),
+        &["schemaVersion", "client"],
+    )
 }
 
 #[cfg(test)]

@@ -1,0 +1,126 @@
+//! A command right below the root or below `mesh`, as its module says it: a noun with its verbs, or one that stands alone.
+
+use std::pin::Pin;
+
+use clap::{ArgMatches, Command};
+use omnirelay_wire::fault::Exit;
+
+use super::error::CliError;
+use super::rpc::Leaf;
+use super::schema::documents::Document;
+use super::session::Session;
+
+/// What the parser, help, completion and the schemas know of a command, and what it does.
+pub struct Entry {
+    /// As it is typed.
+    pub name: &'static str,
+    /// Puts its help, its aliases and its arguments into a command of this name.
+    pub describe: fn(Command) -> Command,
+    /// It, or its verbs.
+    pub leaves: &'static [Leaf],
+    /// What it prints that scripts may read.
+    pub documents: &'static [Document],
+    pub run: Run,
+}
+
+/// What runs a command, with what was parsed for it.
+pub enum Run {
+    /// One that needs no runtime.
+    Local(fn(&ArgMatches, &mut Session) -> Result<Exit, CliError>),
+    /// One that may talk to a daemon.
+    Asking(for<'a> fn(&'a ArgMatches, &'a mut Session) -> Asked<'a>),
+}
+
+/// What comes of asking.
+pub type Asked<'a> = Pin<Box<dyn Future<Output = Result<Exit, CliError>> + 'a>>;
+
+impl Entry {
+    /// Its part of the command tree.
+    pub fn command(&self) -> Command {
+        (self.describe)(Command::new(self.name))
+    }
+}
+
+/// The arguments of a command, of what was parsed for it.
+///
+/// # Errors
+/// Usage, where the parser did not notice.
+pub fn parsed<A: clap::FromArgMatches>(matches: &ArgMatches) -> Result<A, CliError> {
+    A::from_arg_matches(matches).map_err(|error| CliError::usage(error.to_string()))
+}
+
+/// The entry of a command: its name, its arguments, its `run` in the module, and what it prints for scripts.
+macro_rules! entry {
+    ($name:literal, $args:ident, local, $leaves:expr, $documents:expr) => {
+        $crate::cli::entry::entry!(@ $name, $args, $leaves, $documents, $crate::cli::entry::Run::Local(|matches, session| {
+            run(&$crate::cli::entry::parsed::<$args>(matches)?, session)
+        }))
+    };
+    ($name:literal, $args:ident, asking, $leaves:expr, $documents:expr) => {
+        $crate::cli::entry::entry!(@ $name, $args, $leaves, $documents, $crate::cli::entry::Run::Asking(|matches, session| {
+            Box::pin(async move { run(&$crate::cli::entry::parsed::<$args>(matches)?, session).await })
+        }))
+    };
+    (@ $name:literal, $args:ident, $leaves:expr, $documents:expr, $run:expr) => {
+        $crate::cli::entry::Entry {
+            name: $name,
+            describe: <$args as clap::Args>::augment_args,
+            leaves: $leaves,
+            documents: $documents,
+            run: $run,
+        }
+    };
+}
+
+/// Makes of a list of verbs the arguments of their noun, the `run` that hands on to the verb's own, and its [`Entry`].
+/// With `(node)` the noun takes `--node`, and hands it to each verb.
+macro_rules! verbs {
+    ($(#[$of:meta])* $name:literal $noun:ident (node) $verbs:tt $documents:expr) => {
+        #[derive(clap::Args, Debug)]
+        $(#[$of])*
+        pub struct $noun {
+            #[command(flatten)]
+            node: $crate::cli::node::NodeArgs,
+            #[command(subcommand)]
+            verb: Verb,
+        }
+
+        $crate::cli::entry::verbs!(@ $name $noun (node) $verbs $documents);
+    };
+    ($(#[$of:meta])* $name:literal $noun:ident $verbs:tt $documents:expr) => {
+        #[derive(clap::Args, Debug)]
+        $(#[$of])*
+        pub struct $noun {
+            #[command(subcommand)]
+            verb: Verb,
+        }
+
+        $crate::cli::entry::verbs!(@ $name $noun () $verbs $documents);
+    };
+    (@ $name:literal $noun:ident $node:tt { $($verb:ident: $module:ident::$args:ident),+ $(,)? } $documents:expr) => {
+        pub static ENTRY: $crate::cli::entry::Entry =
+            $crate::cli::entry::entry!($name, $noun, asking, &[$($module::LEAF),+], $documents);
+
+        #[derive(Debug, clap::Subcommand)]
+        enum Verb {
+            $($verb(Box<$module::$args>)),+
+        }
+
+        async fn run(
+            of: &$noun,
+            session: &mut $crate::cli::session::Session,
+        ) -> Result<omnirelay_wire::fault::Exit, $crate::cli::error::CliError> {
+            match &of.verb {
+                $(Verb::$verb(args) => {
+                    $crate::cli::entry::verbs!(@run $module args of $node session).await
+                })+
+            }
+        }
+    };
+    (@run $module:ident $args:ident $of:ident () $session:ident) => { $module::run($args, $session) };
+    (@run $module:ident $args:ident $of:ident (node) $session:ident) => {
+        $module::run($args, &$of.node, $session)
+    };
+}
+
+pub(crate) use {entry, verbs};
