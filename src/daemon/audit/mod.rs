@@ -31,13 +31,14 @@ use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::reasons;
 use tokio::sync::Semaphore;
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 use crate::core::audit_seal::fingerprint;
 use crate::daemon::objects::feed::{Events, Watches};
 use crate::daemon::objects::listing::{self, PageToken};
 use crate::daemon::objects::peers::peer_id;
-use crate::daemon::objects::{caller, envelope, timestamp};
+use crate::daemon::objects::serve::serve;
+use crate::daemon::objects::{envelope, timestamp};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
@@ -159,6 +160,17 @@ impl Audit {
         Ok(pb::GetAuditRecordResponse { record: Some(record), ..Default::default() }.within(envelope))
     }
 
+    async fn begin_export(
+        &self,
+        asked: pb::ExportAuditRequest,
+    ) -> Result<Events<pb::AuditExportItem>, Fault> {
+        let items = unfold(Export::begin(self, asked).await?, |mut export| async move {
+            let item = export.next().await.transpose()?;
+            Some((item.map(Encoded::from).map_err(Status::from), export))
+        });
+        Ok(Box::pin(items))
+    }
+
     async fn check(&self, asked: pb::VerifyAuditRequest) -> Result<pb::VerifyAuditResponse, Fault> {
         self.registry.ready_for("").await?;
         let since_ms = asked.since.as_ref().map_or(0, millis);
@@ -221,53 +233,13 @@ pub fn published_key(view: &View, node_id: &str) -> Option<String> {
     (!key.is_empty()).then(|| fingerprint(key))
 }
 
-#[tonic::async_trait]
-impl AuditService for Audit {
-    type WatchStream = Events<pb::AuditEvent>;
-    type ExportStream = Events<pb::AuditExportItem>;
-
-    async fn list(
-        &self,
-        request: Request<pb::ListAuditRecordsRequest>,
-    ) -> Result<Response<pb::ListAuditRecordsResponse>, Status> {
-        caller(&request)?;
-        Ok(Response::new(self.list_page(request.into_inner()).await?))
-    }
-
-    async fn get(
-        &self,
-        request: Request<pb::GetAuditRecordRequest>,
-    ) -> Result<Response<pb::GetAuditRecordResponse>, Status> {
-        caller(&request)?;
-        Ok(Response::new(self.get_one(request.into_inner()).await?))
-    }
-
-    async fn watch(
-        &self,
-        request: Request<pb::WatchAuditRecordsRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        caller(&request)?;
-        Ok(Response::new(self.serve_watch(request.into_inner()).await?))
-    }
-
-    async fn verify(
-        &self,
-        request: Request<pb::VerifyAuditRequest>,
-    ) -> Result<Response<pb::VerifyAuditResponse>, Status> {
-        caller(&request)?;
-        Ok(Response::new(self.check(request.into_inner()).await?))
-    }
-
-    async fn export(
-        &self,
-        request: Request<pb::ExportAuditRequest>,
-    ) -> Result<Response<Self::ExportStream>, Status> {
-        caller(&request)?;
-        let export = Export::begin(self, request.into_inner()).await?;
-        let items = unfold(export, |mut export| async move {
-            let item = export.next().await.transpose()?;
-            Some((item.map(Encoded::from).map_err(Status::from), export))
-        });
-        Ok(Response::new(Box::pin(items)))
+serve! {
+    AuditService for Audit {
+        list(ListAuditRecordsRequest) -> ListAuditRecordsResponse: |audit, _, asked| audit.list_page(asked);
+        get(GetAuditRecordRequest) -> GetAuditRecordResponse: |audit, _, asked| audit.get_one(asked);
+        verify(VerifyAuditRequest) -> VerifyAuditResponse: |audit, _, asked| audit.check(asked);
+        [WatchStream] watch(WatchAuditRecordsRequest) -> AuditEvent: |audit, _, asked| audit.serve_watch(asked);
+        [ExportStream] export(ExportAuditRequest) -> AuditExportItem:
+            |audit, _, asked| audit.begin_export(asked);
     }
 }

@@ -8,9 +8,9 @@ use omnirelay_wire::pb::omnirelay::dev::v1 as pb;
 use omnirelay_wire::reasons;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tonic::{Request, Response, Status};
 
 use super::SCHEMA_VERSION;
+use super::serve::serve;
 use pb::dev_service_server::DevService;
 
 /// How long the end of a node is waited for.
@@ -53,12 +53,17 @@ pub struct Dev {
 }
 
 impl Dev {
-    async fn decree(&self, node_id: &str, fate: Fate) -> Result<Response<pb::DevNodeChange>, Status> {
+    async fn list_all(&self) -> Result<pb::ListDevNodesResponse, Fault> {
+        let nodes = self.process.nodes();
+        Ok(pb::ListDevNodesResponse { schema_version: SCHEMA_VERSION.to_owned(), nodes })
+    }
+
+    async fn decree(&self, node_id: String, fate: Fate) -> Result<pb::DevNodeChange, Fault> {
         let unknown = || {
             Fault::new(reasons::NODE_NOT_FOUND, "this process does not run that node")
                 .hint("omnirelay dev list")
         };
-        let changed = match self.process.decree(node_id, fate).ok_or_else(unknown)? {
+        let changed = match self.process.decree(&node_id, fate).ok_or_else(unknown)? {
             Decree::Unchanged => false,
             Decree::Done => true,
             Decree::Ending(end) => {
@@ -68,12 +73,12 @@ impl Dev {
             }
             Decree::Starting(end) => {
                 let end = end.await.unwrap_or_else(|_| Err("its thread ended".to_owned()));
-                end.map_err(|what| not_started(node_id, &what))?;
+                end.map_err(|what| not_started(&node_id, &what))?;
                 true
             }
         };
         let node = self.process.nodes().into_iter().find(|node| node.node_id == node_id);
-        Ok(Response::new(pb::DevNodeChange { schema_version: SCHEMA_VERSION.to_owned(), changed, node }))
+        Ok(pb::DevNodeChange { schema_version: SCHEMA_VERSION.to_owned(), changed, node })
     }
 }
 
@@ -82,34 +87,11 @@ fn not_started(node_id: &str, what: &str) -> Fault {
         .hint(format!("omnirelay dev resume {node_id}"))
 }
 
-#[tonic::async_trait]
-impl DevService for Dev {
-    async fn list(
-        &self,
-        _request: Request<pb::ListDevNodesRequest>,
-    ) -> Result<Response<pb::ListDevNodesResponse>, Status> {
-        let nodes = self.process.nodes();
-        Ok(Response::new(pb::ListDevNodesResponse { schema_version: SCHEMA_VERSION.to_owned(), nodes }))
-    }
-
-    async fn kill(
-        &self,
-        request: Request<pb::KillDevNodeRequest>,
-    ) -> Result<Response<pb::DevNodeChange>, Status> {
-        self.decree(&request.into_inner().node_id, Fate::Kill).await
-    }
-
-    async fn pause(
-        &self,
-        request: Request<pb::PauseDevNodeRequest>,
-    ) -> Result<Response<pb::DevNodeChange>, Status> {
-        self.decree(&request.into_inner().node_id, Fate::Pause).await
-    }
-
-    async fn resume(
-        &self,
-        request: Request<pb::ResumeDevNodeRequest>,
-    ) -> Result<Response<pb::DevNodeChange>, Status> {
-        self.decree(&request.into_inner().node_id, Fate::Resume).await
+serve! {
+    DevService for Dev {
+        list(ListDevNodesRequest) -> ListDevNodesResponse: |dev, _, _| dev.list_all();
+        kill(KillDevNodeRequest) -> DevNodeChange: |dev, _, asked| dev.decree(asked.node_id, Fate::Kill);
+        pause(PauseDevNodeRequest) -> DevNodeChange: |dev, _, asked| dev.decree(asked.node_id, Fate::Pause);
+        resume(ResumeDevNodeRequest) -> DevNodeChange: |dev, _, asked| dev.decree(asked.node_id, Fate::Resume);
     }
 }

@@ -14,6 +14,7 @@ pub mod operations;
 pub mod peers;
 pub mod registers;
 pub mod relays;
+pub mod serve;
 pub mod store;
 
 use omnirelay_core::text::is_unseen;

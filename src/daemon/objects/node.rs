@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
 use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
-use tonic::{Request, Response, Status};
+use tonic::Response;
 
-use super::{at_cursor, caller, envelope, store_time, timestamp};
-use crate::daemon::identity::caller::Scope;
+use super::serve::serve;
+use super::{at_cursor, envelope, store_time, timestamp};
+use crate::daemon::identity::caller::{Caller, Scope};
 use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
@@ -47,13 +49,8 @@ pub struct Node {
     pub let_in: LetIn,
 }
 
-#[tonic::async_trait]
-impl NodeService for Node {
-    async fn get(
-        &self,
-        request: Request<pb::GetNodeRequest>,
-    ) -> Result<Response<pb::GetNodeResponse>, Status> {
-        let caller = caller(&request)?;
+impl Node {
+    async fn get_own(&self, caller: &Caller) -> Result<Response<pb::GetNodeResponse>, Fault> {
         let envelope = envelope(&self.registry);
         let view = self.registry.view();
         let head = view.head();
@@ -75,5 +72,11 @@ impl NodeService for Node {
         }
         .within(envelope);
         Ok(at_cursor(response, &cursor))
+    }
+}
+
+serve! {
+    NodeService for Node {
+        get(GetNodeRequest) -> GetNodeResponse: |node, caller, _| node.get_own(caller);
     }
 }

@@ -10,11 +10,12 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::operation_service;
 use tokio::sync::OwnedSemaphorePermit;
-use tonic::{Request, Response, Status};
 use tracing::warn;
 
 use super::feed::{Events, Places};
-use super::{SCHEMA_VERSION, caller, check_reason, envelope};
+use super::serve::serve;
+use super::{SCHEMA_VERSION, check_reason, envelope};
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::operations::{Cancelled, Followed, Operations, has_ended};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::record::Deed;
@@ -36,10 +37,9 @@ impl OperationCalls {
 
     async fn cancel_one(
         &self,
-        request: Request<pb::CancelOperationRequest>,
+        caller: &Caller,
+        asked: pb::CancelOperationRequest,
     ) -> Result<pb::OperationChange, Fault> {
-        let caller = caller(&request)?;
-        let asked = request.into_inner();
         check_reason(&asked.reason)?;
         let id = asked.operation_id.as_str();
         let before = self.operations.get(id).ok_or_else(|| not_found(id))?;
@@ -72,7 +72,28 @@ impl OperationCalls {
         })
     }
 
-    fn begin_watch(&self, id: &str) -> Result<Events<pb::OperationEvent>, Fault> {
+    async fn list_all(&self, asked: pb::ListOperationsRequest) -> Result<pb::ListOperationsResponse, Fault> {
+        let matches = |operation: &pb::Operation| {
+            let state = asked.state.is_empty() || asked.state.contains(&operation.state);
+            state && (asked.action.is_empty() || asked.action.contains(&operation.action))
+        };
+        let envelope = envelope(&self.registry);
+        let operations = self.operations.list().into_iter().filter(matches).collect();
+        Ok(pb::ListOperationsResponse { operations, ..Default::default() }.within(envelope))
+    }
+
+    async fn get_one(&self, asked: pb::GetOperationRequest) -> Result<pb::GetOperationResponse, Fault> {
+        let id = asked.operation_id;
+        let operation = self.operations.get(&id).ok_or_else(|| not_found(&id))?;
+        let envelope = envelope(&self.registry);
+        Ok(pb::GetOperationResponse { operation: Some(operation), ..Default::default() }.within(envelope))
+    }
+
+    async fn begin_watch(
+        &self,
+        asked: pb::WatchOperationRequest,
+    ) -> Result<Events<pb::OperationEvent>, Fault> {
+        let id = asked.operation_id.as_str();
         let followed = self.operations.follow(id).ok_or_else(|| not_found(id))?;
         let place = self.places.take()?;
         let following = Following { followed, told: Told::Nothing, _place: place };
@@ -133,53 +154,12 @@ fn event(kind: Type, operation: pb::Operation) -> pb::OperationEvent {
     pb::OperationEvent { r#type: kind.into(), operation: Some(operation) }
 }
 
-#[tonic::async_trait]
-impl OperationService for OperationCalls {
-    async fn list(
-        &self,
-        request: Request<pb::ListOperationsRequest>,
-    ) -> Result<Response<pb::ListOperationsResponse>, Status> {
-        let asked = request.into_inner();
-        let matches = |operation: &pb::Operation| {
-            let state = asked.state.is_empty() || asked.state.contains(&operation.state);
-            state && (asked.action.is_empty() || asked.action.contains(&operation.action))
-        };
-        let envelope = envelope(&self.registry);
-        Ok(Response::new(
-            pb::ListOperationsResponse {
-                operations: self.operations.list().into_iter().filter(matches).collect(),
-                ..Default::default()
-            }
-            .within(envelope),
-        ))
-    }
-
-    async fn get(
-        &self,
-        request: Request<pb::GetOperationRequest>,
-    ) -> Result<Response<pb::GetOperationResponse>, Status> {
-        let id = request.into_inner().operation_id;
-        let operation = self.operations.get(&id).ok_or_else(|| not_found(&id))?;
-        let envelope = envelope(&self.registry);
-        Ok(Response::new(
-            pb::GetOperationResponse { operation: Some(operation), ..Default::default() }.within(envelope),
-        ))
-    }
-
-    type WatchStream = Events<pb::OperationEvent>;
-
-    async fn watch(
-        &self,
-        request: Request<pb::WatchOperationRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        Ok(Response::new(self.begin_watch(&request.get_ref().operation_id)?))
-    }
-
-    async fn cancel(
-        &self,
-        request: Request<pb::CancelOperationRequest>,
-    ) -> Result<Response<pb::OperationChange>, Status> {
-        Ok(Response::new(self.cancel_one(request).await?))
+serve! {
+    OperationService for OperationCalls {
+        list(ListOperationsRequest) -> ListOperationsResponse: |of, _, asked| of.list_all(asked);
+        get(GetOperationRequest) -> GetOperationResponse: |of, _, asked| of.get_one(asked);
+        cancel(CancelOperationRequest) -> OperationChange: |of, caller, asked| of.cancel_one(caller, asked);
+        [WatchStream] watch(WatchOperationRequest) -> OperationEvent: |of, _, asked| of.begin_watch(asked);
     }
 }
 

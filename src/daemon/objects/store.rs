@@ -11,10 +11,10 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::store_service;
 use tokio::time::{Instant, sleep};
-use tonic::{Request, Response, Status};
 use tracing::warn;
 
-use super::{SCHEMA_VERSION, caller, check_reason};
+use super::serve::serve;
+use super::{SCHEMA_VERSION, check_reason};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::record::Deed;
@@ -32,18 +32,22 @@ pub struct StoreCalls {
 impl StoreCalls {
     async fn switch_once(
         &self,
-        request: Request<pb::SwitchStoreRequest>,
+        caller: &Caller,
+        asked: pb::SwitchStoreRequest,
     ) -> Result<pb::SwitchStoreResponse, Fault> {
-        let caller = caller(&request)?;
-        let asked = request.into_inner();
         check_reason(&asked.reason)?;
         let pb::SwitchStoreRequest { from, dry_run, reason } = asked;
         let order = SwitchOrder { from: Some(from).filter(|from| !from.is_empty()), dry_run: true };
         // What is in the way is told before anything is recorded.
         let plan = self.registry.store().switch(&order).await.map_err(fault)?;
         let told = format!("ordered: master {} -> one of {}", plan.from, names(&plan.standbys));
-        let trail =
-            Trail { registry: Arc::clone(&self.registry), caller, from: plan.from.clone(), reason, dry_run };
+        let trail = Trail {
+            registry: Arc::clone(&self.registry),
+            caller: caller.clone(),
+            from: plan.from.clone(),
+            reason,
+            dry_run,
+        };
         // Before it, so that it is among what the next master has.
         if let Err(error) = trail.record(told).await {
             trail.warn_of(&error);
@@ -151,12 +155,8 @@ fn fault(error: SwitchError) -> Fault {
     }
 }
 
-#[tonic::async_trait]
-impl StoreService for StoreCalls {
-    async fn switch(
-        &self,
-        request: Request<pb::SwitchStoreRequest>,
-    ) -> Result<Response<pb::SwitchStoreResponse>, Status> {
-        Ok(Response::new(self.switch_once(request).await?))
+serve! {
+    StoreService for StoreCalls {
+        switch(SwitchStoreRequest) -> SwitchStoreResponse: |of, caller, asked| of.switch_once(caller, asked);
     }
 }

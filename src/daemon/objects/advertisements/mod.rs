@@ -13,12 +13,13 @@ use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::reasons;
 use prost::Message;
-use tonic::{Request, Response, Status};
+use tonic::Response;
 use xxhash_rust::xxh64::Xxh64;
 
 use super::feed::{Events, Watches};
 use super::listing::{self, PageToken};
-use super::{caller, envelope, head_cursor, not_modified, tagged};
+use super::serve::serve;
+use super::{envelope, head_cursor, not_modified, tagged};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
@@ -94,10 +95,9 @@ impl Advertisements {
 
     async fn available_page(
         &self,
-        request: Request<pb::ListAvailableRequest>,
+        caller: &Caller,
+        asked: pb::ListAvailableRequest,
     ) -> Result<Response<pb::ListAvailableResponse>, Fault> {
-        let caller = caller(&request)?;
-        let asked = request.into_inner();
         let size = listing::page_size(asked.page_size, usize::MAX, PAGE_SIZE_MAX)?;
         self.ready_for(&asked.min_revision).await?;
         let query =
@@ -130,7 +130,8 @@ impl Advertisements {
     async fn list_page(
         &self,
         asked: pb::ListAdvertisementsRequest,
-    ) -> Result<pb::ListAdvertisementsResponse, Fault> {
+    ) -> Result<Response<pb::ListAdvertisementsResponse>, Fault> {
+        let head = head_cursor(self.pool.registry().view());
         let size = listing::page_size(asked.page_size, PAGE_SIZE_MAX, PAGE_SIZE_MAX)?;
         self.ready_for(&asked.min_revision).await?;
         let filters = pb::ListAdvertisementsRequest {
@@ -148,19 +149,30 @@ impl Advertisements {
         let envelope = envelope(self.pool.registry());
         let total = advertisements.len();
         let next = page(&mut advertisements, size, token.as_ref(), reading::key);
-        Ok(pb::ListAdvertisementsResponse {
+        let listed = pb::ListAdvertisementsResponse {
             cursor: cursor.to_string(),
             next_page_token: next.map_or_else(String::new, |after| PageToken::encode(query, cursor, after)),
             total_size: total as u32,
             advertisements,
             ..Default::default()
         }
-        .within(envelope))
+        .within(envelope);
+        Ok(super::at_cursor(listed, &head))
     }
 
     fn cursor(&self) -> Cursor {
         let head = self.pool.registry().view().head();
         Cursor::at(head.epoch, head.revision)
+    }
+
+    async fn demand(&self, caller: &Caller, asked: pb::ResyncRequest) -> Result<pb::ResyncResponse, Fault> {
+        check_items(&asked.advertisements)?;
+        self.resync.demand(caller, asked).await
+    }
+
+    async fn sync_state(&self, asked: pb::GetSyncStateRequest) -> Result<pb::GetSyncStateResponse, Fault> {
+        self.resync.check_node(&asked.node_id)?;
+        Ok(self.resync.state())
     }
 
     async fn serve_watch(
@@ -213,71 +225,20 @@ fn refused(failure: &pb::ItemFailure) -> Fault {
     }
 }
 
-#[tonic::async_trait]
-impl AdvertisementService for Advertisements {
-    type WatchStream = Events<pb::AdvertisementEvent>;
-
-    async fn bulk_advertise(
-        &self,
-        request: Request<pb::BulkAdvertiseRequest>,
-    ) -> Result<Response<pb::BulkAdvertiseResponse>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(change::bulk_advertise(&self.pool, &caller, request.into_inner()).await?))
-    }
-
-    async fn advertise(
-        &self,
-        request: Request<pb::AdvertiseRequest>,
-    ) -> Result<Response<pb::AdvertiseResponse>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(change::advertise(&self.pool, &caller, request.into_inner()).await?))
-    }
-
-    async fn withdraw(
-        &self,
-        request: Request<pb::WithdrawRequest>,
-    ) -> Result<Response<pb::AdvertiseResponse>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(change::withdraw(&self.pool, &caller, request.into_inner()).await?))
-    }
-
-    async fn list_available(
-        &self,
-        request: Request<pb::ListAvailableRequest>,
-    ) -> Result<Response<pb::ListAvailableResponse>, Status> {
-        Ok(self.available_page(request).await?)
-    }
-
-    async fn list(
-        &self,
-        request: Request<pb::ListAdvertisementsRequest>,
-    ) -> Result<Response<pb::ListAdvertisementsResponse>, Status> {
-        let cursor = head_cursor(self.pool.registry().view());
-        Ok(super::at_cursor(self.list_page(request.into_inner()).await?, &cursor))
-    }
-
-    async fn watch(
-        &self,
-        request: Request<pb::WatchAdvertisementsRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        Ok(Response::new(self.serve_watch(request.into_inner()).await?))
-    }
-
-    async fn resync(
-        &self,
-        request: Request<pb::ResyncRequest>,
-    ) -> Result<Response<pb::ResyncResponse>, Status> {
-        let caller = caller(&request)?;
-        let asked = request.into_inner();
-        check_items(&asked.advertisements)?;
-        Ok(Response::new(self.resync.demand(&caller, asked).await?))
-    }
-
-    async fn get_sync_state(
-        &self,
-        request: Request<pb::GetSyncStateRequest>,
-    ) -> Result<Response<pb::GetSyncStateResponse>, Status> {
-        self.resync.check_node(&request.into_inner().node_id)?;
-        Ok(Response::new(self.resync.state()))
+serve! {
+    AdvertisementService for Advertisements {
+        bulk_advertise(BulkAdvertiseRequest) -> BulkAdvertiseResponse:
+            |of, caller, asked| change::bulk_advertise(&of.pool, caller, asked);
+        advertise(AdvertiseRequest) -> AdvertiseResponse:
+            |of, caller, asked| change::advertise(&of.pool, caller, asked);
+        withdraw(WithdrawRequest) -> AdvertiseResponse:
+            |of, caller, asked| change::withdraw(&of.pool, caller, asked);
+        list_available(ListAvailableRequest) -> ListAvailableResponse:
+            |of, caller, asked| of.available_page(caller, asked);
+        list(ListAdvertisementsRequest) -> ListAdvertisementsResponse: |of, _, asked| of.list_page(asked);
+        resync(ResyncRequest) -> ResyncResponse: |of, caller, asked| of.demand(caller, asked);
+        get_sync_state(GetSyncStateRequest) -> GetSyncStateResponse: |of, _, asked| of.sync_state(asked);
+        [WatchStream] watch(WatchAdvertisementsRequest) -> AdvertisementEvent:
+            |of, _, asked| of.serve_watch(asked);
     }
 }

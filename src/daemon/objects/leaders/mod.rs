@@ -18,12 +18,14 @@ use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
-use tonic::{Request, Response, Status};
+use tonic::Response;
 use xxhash_rust::xxh64::Xxh64;
 
-use super::feed::{Events, Watches};
+use super::feed::Watches;
 use super::listing::{self, PageToken};
-use super::{at_cursor, caller, envelope, head_cursor, not_modified, tagged};
+use super::serve::serve;
+use super::{at_cursor, envelope, head_cursor, not_modified, tagged};
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::log::LogLimiter;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
@@ -98,10 +100,9 @@ impl Leaders {
 
     async fn list_page(
         &self,
-        request: Request<pb::ListLeadersRequest>,
+        caller: &Caller,
+        asked: pb::ListLeadersRequest,
     ) -> Result<Response<pb::ListLeadersResponse>, Fault> {
-        let caller = caller(&request)?;
-        let asked = request.into_inner();
         let filter = ScopeFilter::of(&asked.scope, &asked.kind, &asked.leader)?;
         let size = listing::page_size(asked.page_size, PAGE_SIZE_MAX, PAGE_SIZE_MAX)?;
         self.registry.ready_for(&asked.min_revision).await?;
@@ -219,90 +220,28 @@ fn not_found(scope: &str) -> Fault {
         .hint("omnirelay mesh leaders list")
 }
 
-#[tonic::async_trait]
-impl LeadershipControlService for Leaders {
-    type WatchStream = Events<pb::LeaderEvent>;
-    type SubscribeStream = Events<pb::LeadershipEvent>;
-    type EventsStream = Events<pb::LeadershipNotice>;
-
-    async fn list(
-        &self,
-        request: Request<pb::ListLeadersRequest>,
-    ) -> Result<Response<pb::ListLeadersResponse>, Status> {
-        Ok(self.list_page(request).await?)
-    }
-
-    async fn get(
-        &self,
-        request: Request<pb::GetLeaderRequest>,
-    ) -> Result<Response<pb::GetLeaderResponse>, Status> {
-        Ok(self.get_one(request.into_inner()).await?)
-    }
-
-    async fn watch(
-        &self,
-        request: Request<pb::WatchLeadersRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        Ok(Response::new(self.serve_watch(request).await?))
-    }
-
-    async fn subscribe(
-        &self,
-        request: Request<pb::LeadershipSubscribeRequest>,
-    ) -> Result<Response<Self::SubscribeStream>, Status> {
-        Ok(Response::new(self.serve_subscription(request).await?))
-    }
-
-    async fn events(
-        &self,
-        request: Request<pb::LeadershipEventsRequest>,
-    ) -> Result<Response<Self::EventsStream>, Status> {
-        Ok(Response::new(self.serve_events(request).await?))
-    }
-
-    async fn history(
-        &self,
-        request: Request<pb::LeadershipHistoryRequest>,
-    ) -> Result<Response<pb::LeadershipHistoryResponse>, Status> {
-        Ok(self.tell_history(request.into_inner()).await?)
-    }
-
-    async fn explain(
-        &self,
-        request: Request<pb::ExplainLeaderRequest>,
-    ) -> Result<Response<pb::ExplainLeaderResponse>, Status> {
-        Ok(explain::explain(&self.registry, request.into_inner()).await?)
-    }
-
-    async fn transfer(
-        &self,
-        request: Request<pb::TransferLeaderRequest>,
-    ) -> Result<Response<pb::LeaderChange>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(change::transfer(&self.registry, &caller, request.into_inner()).await?))
-    }
-
-    async fn step_down(
-        &self,
-        request: Request<pb::StepDownLeaderRequest>,
-    ) -> Result<Response<pb::LeaderChange>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(change::step_down(&self.registry, &caller, request.into_inner()).await?))
-    }
-
-    async fn set_scope(
-        &self,
-        request: Request<pb::SetScopeRequest>,
-    ) -> Result<Response<pb::LeaderChange>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(change::set(&self.registry, &caller, request.into_inner()).await?))
-    }
-
-    async fn delete_scope(
-        &self,
-        request: Request<pb::DeleteScopeRequest>,
-    ) -> Result<Response<pb::LeaderChange>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(change::delete(&self.registry, &caller, request.into_inner()).await?))
+serve! {
+    LeadershipControlService for Leaders {
+        list(ListLeadersRequest) -> ListLeadersResponse:
+            |leaders, caller, asked| leaders.list_page(caller, asked);
+        get(GetLeaderRequest) -> GetLeaderResponse: |leaders, _, asked| leaders.get_one(asked);
+        history(LeadershipHistoryRequest) -> LeadershipHistoryResponse:
+            |leaders, _, asked| leaders.tell_history(asked);
+        explain(ExplainLeaderRequest) -> ExplainLeaderResponse:
+            |leaders, _, asked| explain::explain(&leaders.registry, asked);
+        transfer(TransferLeaderRequest) -> LeaderChange:
+            |leaders, caller, asked| change::transfer(&leaders.registry, caller, asked);
+        step_down(StepDownLeaderRequest) -> LeaderChange:
+            |leaders, caller, asked| change::step_down(&leaders.registry, caller, asked);
+        set_scope(SetScopeRequest) -> LeaderChange:
+            |leaders, caller, asked| change::set(&leaders.registry, caller, asked);
+        delete_scope(DeleteScopeRequest) -> LeaderChange:
+            |leaders, caller, asked| change::delete(&leaders.registry, caller, asked);
+        [WatchStream] watch(WatchLeadersRequest) -> LeaderEvent:
+            |leaders, caller, asked| leaders.serve_watch(caller, asked);
+        [SubscribeStream] subscribe(LeadershipSubscribeRequest) -> LeadershipEvent:
+            |leaders, caller, asked| leaders.serve_subscription(caller, asked);
+        [EventsStream] events(LeadershipEventsRequest) -> LeadershipNotice:
+            |leaders, caller, asked| leaders.serve_events(caller, asked);
     }
 }

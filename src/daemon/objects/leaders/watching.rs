@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
-use tonic::Request;
 use tracing::info;
 
 use super::known::Known;
 use super::{LEADERSHIP, Leaders, ScopeFilter, pb};
 use crate::core::lease::{Numbers, SCOPE_DELETED, Transition, transitions};
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::log::Turn;
-use crate::daemon::objects::caller;
 use crate::daemon::objects::feed::{Events, Feed, Frame, Noun, Shown};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
@@ -28,39 +27,39 @@ const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
 impl Leaders {
     pub(super) async fn serve_watch(
         &self,
-        request: Request<pb::WatchLeadersRequest>,
+        caller: &Caller,
+        asked: pb::WatchLeadersRequest,
     ) -> Result<Events<pb::LeaderEvent>, Fault> {
-        let asked = request.get_ref();
         let filter = ScopeFilter::of(&asked.scope, &asked.kind, &[])?;
-        Ok(self.begin(&request, filter, &asked.since).await?.events())
+        Ok(self.begin(caller, filter, &asked.since).await?.events())
     }
 
     pub(super) async fn serve_subscription(
         &self,
-        request: Request<pb::LeadershipSubscribeRequest>,
+        caller: &Caller,
+        asked: pb::LeadershipSubscribeRequest,
     ) -> Result<Events<pb::LeadershipEvent>, Fault> {
-        let filter = ScopeFilter::of(std::slice::from_ref(&request.get_ref().scope), &[], &[])?;
+        let filter = ScopeFilter::of(std::slice::from_ref(&asked.scope), &[], &[])?;
         let mut notice_of = notices();
-        let feed = self.begin(&request, filter, "").await?;
+        let feed = self.begin(caller, filter, "").await?;
         Ok(feed.events_as(move |event| notice_of(event)?.event))
     }
 
     pub(super) async fn serve_events(
         &self,
-        request: Request<pb::LeadershipEventsRequest>,
+        caller: &Caller,
+        asked: pb::LeadershipEventsRequest,
     ) -> Result<Events<pb::LeadershipNotice>, Fault> {
-        let asked = request.get_ref();
         let filter = ScopeFilter::of(std::slice::from_ref(&asked.scope), &[], &[])?;
-        Ok(self.begin(&request, filter, &asked.since).await?.events_as(notices()))
+        Ok(self.begin(caller, filter, &asked.since).await?.events_as(notices()))
     }
 
-    async fn begin<T>(
+    async fn begin(
         &self,
-        request: &Request<T>,
+        caller: &Caller,
         filter: ScopeFilter,
         since: &str,
     ) -> Result<Feed<WatchedScopes>, Fault> {
-        let caller = caller(request)?;
         let scopes = shown(&filter.scopes);
         let names = move |record: &ViewRecord| filter.names(&record.record.id.key);
         let begun = self.watches.begin([LEADERSHIP], names, since).await?;

@@ -4,9 +4,9 @@ use futures_util::StreamExt;
 use omnirelay_store::{MemoryStore, Revision, Scan};
 use omnirelay_wire::fault::Code;
 use tokio::task::JoinSet;
+use tonic::{Request, Response};
 
 use super::*;
-use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::registry::faulty::{EVERY_CALL, Faulty, Ill};
 use crate::daemon::registry::follow::{follow_log, wait_for};
@@ -31,13 +31,17 @@ async fn served() -> Served {
     Served { calls, operations, registry, store, _tasks: tasks }
 }
 
+fn called<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(Caller::of_tests("alice"));
+    request
+}
+
 impl Served {
     async fn cancel(&self, id: &str, dry_run: bool) -> Result<pb::OperationChange, Fault> {
         let message =
             pb::CancelOperationRequest { operation_id: id.to_owned(), reason: "enough".to_owned(), dry_run };
-        let mut request = Request::new(message);
-        request.extensions_mut().insert(Caller::of_tests("alice"));
-        let answer = self.calls.cancel(request).await;
+        let answer = self.calls.cancel(called(message)).await;
         answer.map(Response::into_inner).map_err(|status| Fault::from(&status))
     }
 
@@ -83,7 +87,7 @@ async fn a_watch_ends_with_the_operation() {
     let running = served.operations.begin("registers.resync", "bob", "").unwrap();
     let id = running.shown().operation_id;
     let watch = || async {
-        let request = Request::new(pb::WatchOperationRequest { operation_id: id.clone() });
+        let request = called(pb::WatchOperationRequest { operation_id: id.clone() });
         served.calls.watch(request).await.map(Response::into_inner)
     };
     let mut events = watch().await.unwrap();
@@ -114,7 +118,7 @@ async fn lists_are_filtered_and_newest_first() {
         .collect();
     let _other = served.operations.begin("peers.drain", "bob", "").unwrap();
     let list = async |state: Vec<i32>, action: Vec<String>| {
-        let request = Request::new(pb::ListOperationsRequest { state, action });
+        let request = called(pb::ListOperationsRequest { state, action });
         let answer = served.calls.list(request).await.unwrap().into_inner();
         answer.operations.into_iter().map(|operation| operation.operation_id).collect::<Vec<_>>()
     };

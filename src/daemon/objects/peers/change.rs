@@ -12,9 +12,10 @@ use omnirelay_wire::rpc::Rpc;
 use omnirelay_wire::rpc::peer_control_service::{CORDON, DRAIN, FORGET, UNCORDON, UNDRAIN, UPDATE_LABELS};
 use prost::Message;
 
-use super::{PEER, check_node_id, not_found, pb, peer, peer_id};
+use super::{PEER, Peers, check_node_id, drain as draining, not_found, pb, peer, peer_id};
 use crate::core::peer::{difference, may_forget};
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::objects::serve::serve;
 use crate::daemon::objects::{SCHEMA_VERSION, check_reason, expected, timestamp, written};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
@@ -22,6 +23,25 @@ use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
 use crate::daemon::registry::view::ViewRecord;
 use pb::peer::Status;
+use pb::peer_control_service_server::PeerControlService;
+
+serve! {
+    PeerControlService for Peers {
+        list(ListPeersRequest) -> ListPeersResponse: |peers, caller, asked| peers.list_page(caller, asked);
+        get(GetPeerRequest) -> GetPeerResponse: |peers, caller, asked| peers.get_one(caller, asked);
+        get_drain(GetDrainRequest) -> GetDrainResponse: |peers, _, asked| draining::get(&peers.registry, asked);
+        cordon(CordonPeerRequest) -> PeerChange: |peers, caller, asked| cordon(&peers.registry, caller, asked);
+        uncordon(UncordonPeerRequest) -> PeerChange:
+            |peers, caller, asked| uncordon(&peers.registry, caller, asked);
+        drain(DrainPeerRequest) -> PeerChange: |peers, caller, asked| drain(&peers.registry, caller, asked);
+        undrain(UndrainPeerRequest) -> PeerChange:
+            |peers, caller, asked| undrain(&peers.registry, caller, asked);
+        update_labels(UpdatePeerLabelsRequest) -> PeerChange:
+            |peers, caller, asked| update_labels(&peers.registry, caller, asked);
+        forget(ForgetPeerRequest) -> PeerChange: |peers, caller, asked| forget(&peers.registry, caller, asked);
+        [WatchStream] watch(WatchPeersRequest) -> PeerEvent: |peers, _, asked| peers.serve_watch(asked);
+    }
+}
 
 /// Keeps new shards and leases away from a peer. Repeating it changes at most the reason.
 pub async fn cordon(

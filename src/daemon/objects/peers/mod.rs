@@ -20,19 +20,19 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::millis;
-use tonic::{Request, Response, Status};
+use tonic::Response;
 
 use super::feed::{Events, Frame, Noun, Shown, Watches};
 use super::listing::{self, PageToken};
-use super::{caller, envelope, head_cursor, not_modified, tagged, timestamp};
+use super::{envelope, head_cursor, not_modified, tagged, timestamp};
 use crate::core::lease::Node;
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 use filter::PeerFilter;
-use pb::peer_control_service_server::PeerControlService;
 use pb::peer_event::Type;
 
 /// Records of peers; the key is the node id.
@@ -58,10 +58,9 @@ impl Peers {
 
     async fn list_page(
         &self,
-        request: Request<pb::ListPeersRequest>,
+        caller: &Caller,
+        asked: pb::ListPeersRequest,
     ) -> Result<Response<pb::ListPeersResponse>, Fault> {
-        let caller = caller(&request)?;
-        let asked = request.into_inner();
         let filter = PeerFilter::of_list(&asked)?;
         let order = filter::order(&asked.order_by)?;
         let size = listing::page_size(asked.page_size, PAGE_SIZE_MAX, PAGE_SIZE_MAX)?;
@@ -104,10 +103,9 @@ impl Peers {
 
     async fn get_one(
         &self,
-        request: Request<pb::GetPeerRequest>,
+        caller: &Caller,
+        asked: pb::GetPeerRequest,
     ) -> Result<Response<pb::GetPeerResponse>, Fault> {
-        let caller = caller(&request)?;
-        let asked = request.into_inner();
         check_node_id(&asked.node_id)?;
         self.registry.ready_for(&asked.min_revision).await?;
         let record = self.registry.find(&peer_id(&asked.node_id)).await?;
@@ -315,81 +313,4 @@ pub fn check_node_id(node_id: &str) -> Result<(), Fault> {
 fn not_found(node_id: &str) -> Fault {
     Fault::new(reasons::PEER_NOT_FOUND, format!("there is no peer `{node_id}`"))
         .hint("omnirelay mesh peers list")
-}
-
-#[tonic::async_trait]
-impl PeerControlService for Peers {
-    type WatchStream = Events<pb::PeerEvent>;
-
-    async fn list(
-        &self,
-        request: Request<pb::ListPeersRequest>,
-    ) -> Result<Response<pb::ListPeersResponse>, Status> {
-        Ok(self.list_page(request).await?)
-    }
-
-    async fn get(
-        &self,
-        request: Request<pb::GetPeerRequest>,
-    ) -> Result<Response<pb::GetPeerResponse>, Status> {
-        Ok(self.get_one(request).await?)
-    }
-
-    async fn watch(
-        &self,
-        request: Request<pb::WatchPeersRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        Ok(Response::new(self.serve_watch(request.into_inner()).await?))
-    }
-
-    async fn cordon(
-        &self,
-        request: Request<pb::CordonPeerRequest>,
-    ) -> Result<Response<pb::PeerChange>, Status> {
-        Ok(Response::new(change::cordon(&self.registry, &caller(&request)?, request.into_inner()).await?))
-    }
-
-    async fn uncordon(
-        &self,
-        request: Request<pb::UncordonPeerRequest>,
-    ) -> Result<Response<pb::PeerChange>, Status> {
-        Ok(Response::new(change::uncordon(&self.registry, &caller(&request)?, request.into_inner()).await?))
-    }
-
-    async fn drain(
-        &self,
-        request: Request<pb::DrainPeerRequest>,
-    ) -> Result<Response<pb::PeerChange>, Status> {
-        Ok(Response::new(change::drain(&self.registry, &caller(&request)?, request.into_inner()).await?))
-    }
-
-    async fn undrain(
-        &self,
-        request: Request<pb::UndrainPeerRequest>,
-    ) -> Result<Response<pb::PeerChange>, Status> {
-        Ok(Response::new(change::undrain(&self.registry, &caller(&request)?, request.into_inner()).await?))
-    }
-
-    async fn get_drain(
-        &self,
-        request: Request<pb::GetDrainRequest>,
-    ) -> Result<Response<pb::GetDrainResponse>, Status> {
-        Ok(drain::get(&self.registry, request.into_inner()).await?)
-    }
-
-    async fn update_labels(
-        &self,
-        request: Request<pb::UpdatePeerLabelsRequest>,
-    ) -> Result<Response<pb::PeerChange>, Status> {
-        Ok(Response::new(
-            change::update_labels(&self.registry, &caller(&request)?, request.into_inner()).await?,
-        ))
-    }
-
-    async fn forget(
-        &self,
-        request: Request<pb::ForgetPeerRequest>,
-    ) -> Result<Response<pb::PeerChange>, Status> {
-        Ok(Response::new(change::forget(&self.registry, &caller(&request)?, request.into_inner()).await?))
-    }
 }

@@ -17,11 +17,11 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 use omnirelay_wire::reasons;
-use tonic::{Request, Response, Status};
 
 use super::advertisements::pool::Pool;
-use super::{caller, peers};
+use super::peers;
 use crate::core::register::check_register_id;
+use crate::daemon::objects::serve::serve;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::revision_waiter::RevisionWaiter;
@@ -210,47 +210,18 @@ fn too_many(node_id: &str) -> Fault {
         .hint("delete registers that are not needed: omnirelay registers delete ID")
 }
 
-#[tonic::async_trait]
-impl RegisterService for Registers {
-    async fn list(
-        &self,
-        request: Request<pb::ListRegistersRequest>,
-    ) -> Result<Response<pb::ListRegistersResponse>, Status> {
-        Ok(self.list_page(request).await?)
-    }
-
-    async fn get(
-        &self,
-        request: Request<pb::GetRegisterRequest>,
-    ) -> Result<Response<pb::GetRegisterResponse>, Status> {
-        Ok(self.get_one(request.into_inner()).await?)
-    }
-
-    async fn create(
-        &self,
-        request: Request<pb::CreateRegisterRequest>,
-    ) -> Result<Response<pb::RegisterChange>, Status> {
-        Ok(self.create_one(&caller(&request)?, request.into_inner()).await?)
-    }
-
-    async fn update(
-        &self,
-        request: Request<pb::UpdateRegisterRequest>,
-    ) -> Result<Response<pb::RegisterChange>, Status> {
-        Ok(self.update_one(&caller(&request)?, request.into_inner()).await?)
-    }
-
-    async fn delete(
-        &self,
-        request: Request<pb::DeleteRegisterRequest>,
-    ) -> Result<Response<pb::RegisterChange>, Status> {
-        Ok(self.delete_one(&caller(&request)?, request.into_inner()).await?)
-    }
-
-    async fn import(
-        &self,
-        request: Request<pb::ImportRegistersRequest>,
-    ) -> Result<Response<pb::ImportRegistersResponse>, Status> {
-        Ok(self.import_all(&caller(&request)?, request.into_inner()).await?)
+serve! {
+    RegisterService for Registers {
+        list(ListRegistersRequest) -> ListRegistersResponse:
+            |registers, caller, asked| registers.list_page(caller, asked);
+        get(GetRegisterRequest) -> GetRegisterResponse: |registers, _, asked| registers.get_one(asked);
+        create(CreateRegisterRequest) -> RegisterChange:
+            |registers, caller, asked| registers.create_one(caller, asked);
+        update(UpdateRegisterRequest) -> RegisterChange:
+            |registers, caller, asked| registers.update_one(caller, asked);
+        delete(DeleteRegisterRequest) -> RegisterChange:
+            |registers, caller, asked| registers.delete_one(caller, asked);
+        import(ImportRegistersRequest) -> ImportRegistersResponse:
+            |registers, caller, asked| registers.import_all(caller, asked);
     }
 }

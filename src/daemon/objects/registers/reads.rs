@@ -5,13 +5,14 @@ use std::sync::Arc;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
-use tonic::{Request, Response};
+use tonic::Response;
 
 use super::filter::{self, Field, RegisterFilter};
 use super::{REGISTER, Registers, check_id, not_found, of_node, pb, register_record, show};
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::advertisements;
 use crate::daemon::objects::listing::{self, Order, PageToken};
-use crate::daemon::objects::{at_cursor, caller, envelope, head_cursor, not_modified, tagged};
+use crate::daemon::objects::{at_cursor, envelope, head_cursor, not_modified, tagged};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, View, ViewRecord};
@@ -37,10 +38,9 @@ struct Page {
 impl Registers {
     pub(super) async fn list_page(
         &self,
-        request: Request<pb::ListRegistersRequest>,
+        caller: &Caller,
+        asked: pb::ListRegistersRequest,
     ) -> Result<Response<pb::ListRegistersResponse>, Fault> {
-        let caller = caller(&request)?;
-        let asked = request.into_inner();
         let query = Query {
             node_id: self.node(&asked.node_id)?,
             filter: RegisterFilter::of(&asked)?,

@@ -27,6 +27,7 @@ use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::registry::faulty::PausedClock;
 use crate::daemon::registry::follow::{follow_log, wait_for};
 use pb::peer::Status as PeerStatus;
+use pb::peer_control_service_server::PeerControlService as _;
 
 static MIRRORED: [Kind; 1] = [PEER];
 const TTL: Duration = Duration::from_secs(2);

@@ -39,7 +39,8 @@ async fn left(of: &Daemon, read: &str) -> Vec<Option<i64>> {
             listed.registers.into_iter().map(|shown| shown.expires_at).collect()
         }
         "list" => {
-            let request = Request::new(pb::ListAdvertisementsRequest::default());
+            let mut request = Request::new(pb::ListAdvertisementsRequest::default());
+            request.extensions_mut().insert(caller());
             let listed = service.list(request).await.unwrap().into_inner();
             listed.advertisements.into_iter().map(|shown| shown.expires_at).collect()
         }
