@@ -1,11 +1,13 @@
 //! The servers that are measured: a node with peers, and a bare one that answers the same bytes.
 
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use futures_util::stream::Empty;
 use omnirelay::daemon::audit::files::AuditFiles;
 use omnirelay::daemon::config::Config;
 use omnirelay::daemon::identity::Access;
@@ -13,15 +15,18 @@ use omnirelay::daemon::node::{Node, NodeSpec};
 use omnirelay::daemon::objects::peers::PEER;
 use omnirelay::daemon::parts;
 use omnirelay_store::{Commit, Pulse, RecordId, Store, Write};
-use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use prost::Message;
+use tonic::body::Body;
+use tonic::server::{Grpc, NamedService};
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
+use tonic_prost::ProstCodec;
+use tower::{Service, service_fn};
 
 use pb::peer_control_service_client::PeerControlServiceClient;
-use pb::peer_control_service_server::{PeerControlService, PeerControlServiceServer};
+use pb::peer_control_service_server::SERVICE_NAME;
 
 /// A running node and its directory.
 pub struct Served {
@@ -107,54 +112,29 @@ fn peer_value(number: usize) -> PeerValue {
     }
 }
 
-/// Answers every Get with the same message, and nothing else.
+/// Answers every call with the same message, as bare as tonic can.
+#[derive(Clone)]
 struct Bare(pb::GetPeerResponse);
 
-#[tonic::async_trait]
-impl PeerControlService for Bare {
-    type WatchStream = Empty<Result<Encoded<pb::PeerEvent>, Status>>;
+impl NamedService for Bare {
+    const NAME: &'static str = SERVICE_NAME;
+}
 
-    async fn get(&self, _: Request<pb::GetPeerRequest>) -> Result<Response<pb::GetPeerResponse>, Status> {
-        Ok(Response::new(self.0.clone()))
+impl Service<http::Request<Body>> for Bare {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
-    async fn list(
-        &self,
-        _: Request<pb::ListPeersRequest>,
-    ) -> Result<Response<pb::ListPeersResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-    async fn watch(&self, _: Request<pb::WatchPeersRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented(""))
-    }
-    async fn cordon(&self, _: Request<pb::CordonPeerRequest>) -> Result<Response<pb::PeerChange>, Status> {
-        Err(Status::unimplemented(""))
-    }
-    async fn uncordon(
-        &self,
-        _: Request<pb::UncordonPeerRequest>,
-    ) -> Result<Response<pb::PeerChange>, Status> {
-        Err(Status::unimplemented(""))
-    }
-    async fn update_labels(
-        &self,
-        _: Request<pb::UpdatePeerLabelsRequest>,
-    ) -> Result<Response<pb::PeerChange>, Status> {
-        Err(Status::unimplemented(""))
-    }
-    async fn drain(&self, _: Request<pb::DrainPeerRequest>) -> Result<Response<pb::PeerChange>, Status> {
-        Err(Status::unimplemented(""))
-    }
-    async fn undrain(&self, _: Request<pb::UndrainPeerRequest>) -> Result<Response<pb::PeerChange>, Status> {
-        Err(Status::unimplemented(""))
-    }
-    async fn get_drain(
-        &self,
-        _: Request<pb::GetDrainRequest>,
-    ) -> Result<Response<pb::GetDrainResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-    async fn forget(&self, _: Request<pb::ForgetPeerRequest>) -> Result<Response<pb::PeerChange>, Status> {
-        Err(Status::unimplemented(""))
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let reply = self.0.clone();
+        let answer = service_fn(move |_: Request<pb::GetPeerRequest>| {
+            std::future::ready(Ok::<_, Status>(Response::new(reply.clone())))
+        });
+        Box::pin(async move { Ok(Grpc::new(ProstCodec::default()).unary(answer, request).await) })
     }
 }
 
@@ -163,8 +143,7 @@ pub async fn bare(reply: pb::GetPeerResponse) -> Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-    let service = PeerControlServiceServer::new(Bare(reply));
-    tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
+    tokio::spawn(Server::builder().add_service(Bare(reply)).serve_with_incoming(incoming));
     Ok(address)
 }
 

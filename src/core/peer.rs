@@ -60,6 +60,14 @@ pub fn may_forget(status: Status) -> bool {
     }
 }
 
+/// Whether an operator may say of a peer that it has left, although it did not say so itself.
+pub fn may_force_leave(status: Status, session_lives: bool) -> bool {
+    match status {
+        Status::Suspect | Status::Dead | Status::Left => !session_lives,
+        Status::Unspecified | Status::Alive => false,
+    }
+}
+
 /// Puts together what was `lost` of a peer's record and what was written of it since: `base` is what the
 /// registry fell back to, `now` what it is. What nobody has touched since is as it was lost.
 pub fn restore(lost: &PeerValue, base: &PeerValue, now: &PeerValue) -> PeerValue {
@@ -181,6 +189,23 @@ mod tests {
         for (what, peer, expected) in cases {
             let expected = expected.map(|(verdict, at)| (verdict, Millis(at)));
             assert_eq!(next_verdict(&peer, patience), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn only_the_silent_can_be_forced_to_leave() {
+        let cases = [
+            // status, its session lives, it may
+            (Status::Alive, true, false),
+            (Status::Alive, false, false),
+            (Status::Suspect, true, false),
+            (Status::Suspect, false, true),
+            (Status::Dead, false, true),
+            (Status::Left, false, true),
+            (Status::Unspecified, false, false),
+        ];
+        for (status, lives, expected) in cases {
+            assert_eq!(may_force_leave(status, lives), expected, "{status:?}, {lives}");
         }
     }
 

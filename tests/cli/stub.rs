@@ -136,6 +136,7 @@ pub fn mesh(request: &Request) -> Reply {
         ("PATCH", "/control/peers/relay-b119/labels") => {
             change(true, false, &["label tier: \"std\" -> \"gold\""])
         }
+        ("POST", "/control/peers/relay-b119:forceLeave") => change(true, true, &["status: suspect -> left"]),
         ("DELETE", "/control/peers/relay-b119") => change(true, false, &["forgotten"]),
         ("GET", path)
             if let Some(found) = peers.iter().find(|p| path.ends_with(p["nodeId"].as_str().unwrap())) =>

@@ -4,6 +4,7 @@ mod change;
 mod columns;
 mod cordon;
 mod drain;
+mod force_leave;
 mod forget;
 pub mod get;
 mod label;
@@ -51,11 +52,12 @@ verbs! {
         Drain: drain::DrainArgs,
         Undrain: undrain::UndrainArgs,
         Label: label::LabelArgs,
+        ForceLeave: force_leave::ForceLeaveArgs,
         Forget: forget::ForgetArgs,
     }
     &[
         message("peer", "mesh peers get, status", "omnirelay.mesh.control.v1.GetPeerResponse"),
-        message("peer-change", "mesh peers cordon, uncordon, drain, undrain, label, forget", "omnirelay.mesh.control.v1.PeerChange"),
+        message("peer-change", "mesh peers cordon, uncordon, drain, undrain, label, force-leave, forget", "omnirelay.mesh.control.v1.PeerChange"),
         message("peer-event", "mesh peers watch, list --watch", "omnirelay.mesh.control.v1.PeerEvent"),
         message("peers", "mesh peers list", "omnirelay.mesh.control.v1.ListPeersResponse"),
     ]

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_core::labels;
-use omnirelay_store::{LogEntry, Write};
+use omnirelay_store::{GroupRef, LogEntry, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::Rpc;
-use omnirelay_wire::rpc::peer_control_service::{CORDON, DRAIN, FORGET, UNCORDON, UNDRAIN, UPDATE_LABELS};
+use omnirelay_wire::rpc::peer_control_service::{
+    CORDON, DRAIN, FORCE_LEAVE, FORGET, UNCORDON, UNDRAIN, UPDATE_LABELS,
+};
 use prost::Message;
 
-use super::{PEER, Peers, check_node_id, drain as draining, not_found, pb, peer, peer_id};
-use crate::core::peer::{difference, may_forget};
+use super::{PEER, Peers, check_node_id, drain as draining, not_found, pb, peer, peer_id, session_id};
+use crate::core::peer::{difference, may_force_leave, may_forget};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::serve::serve;
 use crate::daemon::objects::{SCHEMA_VERSION, check_reason, expected, timestamp, written};
@@ -38,6 +40,7 @@ serve! {
             |peers, caller, asked| undrain(&peers.registry, caller, asked);
         update_labels(UpdatePeerLabelsRequest) -> PeerChange:
             |peers, caller, asked| update_labels(&peers.registry, caller, asked);
+        force_leave(ForceLeavePeerRequest) -> PeerChange: |peers, caller, asked| force_leave(&peers.registry, caller, asked);
         forget(ForgetPeerRequest) -> PeerChange: |peers, caller, asked| forget(&peers.registry, caller, asked);
         [WatchStream] watch(WatchPeersRequest) -> PeerEvent: |peers, _, asked| peers.serve_watch(asked);
     }
@@ -137,6 +140,36 @@ pub async fn update_labels(
         .await
 }
 
+/// Says of a silent peer that it has left. Repeating it changes nothing.
+pub async fn force_leave(
+    registry: &Registry,
+    caller: &Caller,
+    request: pb::ForceLeavePeerRequest,
+) -> Result<pb::PeerChange, Fault> {
+    let hash = request_hash(&request);
+    let pb::ForceLeavePeerRequest { node_id, reason, expected_version, dry_run } = request;
+    let session = session_id(&node_id);
+    let asked = Asked { caller, rpc: FORCE_LEAVE, node_id, reason, expected_version, dry_run, hash };
+    asked
+        .edit(registry, |value| {
+            let lives = registry.view().is_live(&GroupRef { id: session.clone(), instance: value.session });
+            let status = value.status();
+            if !may_force_leave(status, lives) {
+                return Err(still_there(
+                    &format!("say of peer `{}` that it has left", asked.node_id),
+                    status,
+                ));
+            }
+            if status != Status::Left {
+                value.set_status(Status::Left);
+                "forced".clone_into(&mut value.status_reason);
+                value.status_since = Some(timestamp(registry.view().now()));
+            }
+            Ok(())
+        })
+        .await
+}
+
 /// Removes the record of a peer that is dead or has left.
 pub async fn forget(
     registry: &Registry,
@@ -150,7 +183,7 @@ pub async fn forget(
         .decide(registry, |found| {
             let value = found.value::<PeerValue>().unwrap_or_default();
             if !may_forget(value.status()) {
-                return Err(still_there(&found.record.id.key, value.status()));
+                return Err(still_there(&format!("forget peer `{}`", found.record.id.key), value.status()));
             }
             let answer = answer(peer(registry.view(), found));
             let writes = vec![Write::Delete { id: found.record.id.clone() }];
@@ -185,6 +218,8 @@ impl Asked<'_> {
             let writes = if *before == after {
                 Vec::new()
             } else {
+                (shown.status, shown.status_since) = (after.status, after.status_since);
+                shown.status_reason.clone_from(&after.status_reason);
                 shown.cordoned = after.cordoned;
                 shown.draining = after.draining;
                 shown.cordon_reason.clone_from(&after.cordon_reason);
@@ -237,7 +272,9 @@ fn answer(peer: pb::Peer) -> pb::PeerChange {
 fn differences(before: &PeerValue, after: &PeerValue) -> Vec<String> {
     let labels = |value: &PeerValue| value.metadata.clone().unwrap_or_default().labels;
     let quoted = |text: &String| format!("\"{text}\"");
+    let status = |value: &PeerValue| value.status().as_str_name();
     let mut lines: Vec<String> = [
+        difference("status", status(before), status(after)),
         difference("cordoned", before.cordoned, after.cordoned),
         difference("draining", before.draining, after.draining),
         difference("cordonReason", quoted(&before.cordon_reason), quoted(&after.cordon_reason)),
@@ -261,8 +298,8 @@ fn label_fault(error: labels::LabelError) -> Fault {
     }
 }
 
-fn still_there(node_id: &str, status: Status) -> Fault {
-    let message = format!("cannot forget peer `{node_id}`: it is {}", status.as_str_name());
+fn still_there(what: &str, status: Status) -> Fault {
+    let message = format!("cannot {what}: it is {}", status.as_str_name());
     Fault::new(reasons::PEER_NOT_GONE, message)
         .hint("stop it first; a peer can be forgotten when it has left or is dead")
 }

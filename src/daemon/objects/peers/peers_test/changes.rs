@@ -87,6 +87,33 @@ async fn concurrent_changes_of_different_things_all_happen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_silent_peer_is_said_to_have_left_until_it_comes_back() {
+    let store = store();
+    let (a, b) = (joined(&store, "a").await, joined(&store, "b").await);
+    a.peers.cordon(called(cordon("b", "disk"), |_| {})).await.unwrap();
+    let force = || pb::ForceLeavePeerRequest { node_id: "b".to_owned(), ..Default::default() };
+    assert_eq!(reason_of(a.peers.force_leave(called(force(), |_| {})).await), "PEER_NOT_GONE");
+    drop(b);
+    while status_of(&a, "b") != Some(PeerStatus::Suspect) {
+        sleep(TTL / 10).await;
+    }
+    let left = a.peers.force_leave(called(force(), |_| {})).await.unwrap().into_inner();
+    assert!(left.changed && left.changes == ["status: suspect -> left"], "{left:?}");
+    sleep(TTL * 10).await;
+    let peer = shown(&a, "b").unwrap();
+    assert_eq!((peer.status(), peer.status_reason.as_str()), (PeerStatus::Left, "forced"), "and not dead");
+    assert_eq!(peer.status_since, left.peer.unwrap().status_since, "since it was ordered");
+    assert!(
+        !a.peers.force_leave(called(force(), |_| {})).await.unwrap().into_inner().changed,
+        "it is so already"
+    );
+    let b = joined(&store, "b").await;
+    sleep(TTL).await;
+    assert_eq!(status_of(&a, "b"), Some(PeerStatus::Alive));
+    assert!(shown(&b, "b").unwrap().cordoned, "what was ordered of it stays");
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_a_peer_that_is_gone_can_be_forgotten() {
     let store = store();
     let (a, b) = (joined(&store, "a").await, joined(&store, "b").await);

@@ -1,0 +1,48 @@
+//! `mesh peers force-leave`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::peer_control_service;
+use serde_json::json;
+
+use super::change::Change;
+use super::{KIND, LIST};
+use crate::cli::args::WriteArgs;
+use crate::cli::complete;
+use crate::cli::error::CliError;
+use crate::cli::ids;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+
+const FORCE_LEAVE: Rpc = peer_control_service::FORCE_LEAVE;
+pub const LEAF: Leaf = Leaf::write("mesh peers force-leave", &[&FORCE_LEAVE, &LIST]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh peers force-leave node-3 --reason \"host is gone, INC-4711\"
+  omnirelay mesh peers list --filter status=suspect -o name | omnirelay mesh peers force-leave -";
+
+/// Say of silent peers that they have left, and wait for them no more
+///
+/// Its record, cordon and labels stay. A peer that is alive is refused; one that comes back is alive again.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct ForceLeaveArgs {
+    /// Ids, peer/ID, or their first letters if unique; - reads them from standard input
+    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
+    ids: Vec<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &ForceLeaveArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let change = Change {
+        rpc: &FORCE_LEAVE,
+        write: &args.write,
+        done: "forced to leave",
+        already: "it has left already",
+        failed: "could not be forced to leave",
+        fields: json!({}),
+    };
+    change.run(session, ids::expand(&args.ids, KIND)?).await
+}
