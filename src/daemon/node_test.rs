@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method};
 use omnirelay_store::{MemoryStore, Store};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
@@ -15,7 +16,6 @@ use super::identity::Access;
 use super::node::{Node, NodeSpec};
 use super::objects::peers::own_session;
 use super::parts;
-use super::registry::faulty::{Call, EVERY_CALL, Faulty, Ill};
 
 async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
     let spec = NodeSpec {
@@ -66,8 +66,8 @@ async fn an_unknown_outcome_is_repeated_over_http_on_another_daemon() {
     let path = Faulty::over(shared.clone());
     let directory = tempfile::tempdir().unwrap();
     let (a, b) = (node("a", directory.path(), path.clone()).await, node("b", directory.path(), shared).await);
-    path.fall_ill([Call::Commit], Ill::LosesReplies);
-    path.fall_ill([Call::Recall], Ill::Fails);
+    path.fall_ill([Method::Commit], Ill::LosesReplies);
+    path.fall_ill([Method::Recall], Ill::Fails);
     let (status, problem) = answer(cordon(&a)).await;
     assert_eq!((status, &problem["reason"]), (StatusCode::GATEWAY_TIMEOUT, &"OUTCOME_UNKNOWN".into()));
     let key = problem["details"][0]["idempotencyKey"].as_str().expect("a key to repeat it with");
@@ -100,7 +100,7 @@ async fn a_node_stays_ready_while_a_new_epoch_ends_its_session() {
     let directory = tempfile::tempdir().unwrap();
     let a = node("a", directory.path(), path.clone()).await;
     // So that the node cannot be back at once.
-    path.fall_ill([Call::Open], Ill::Fails);
+    path.fall_ill([Method::Open], Ill::Fails);
     path.swap(Arc::new(MemoryStore::system()));
     let ready = |text: &str| serde_json::from_str::<Value>(text).unwrap()["ready"] == true;
     let mut ended = 0;

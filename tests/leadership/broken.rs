@@ -5,11 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omnirelay_core::time::Millis;
-use omnirelay_store::{
-    Beat, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey, Leases, LogPage,
-    ManualClock, MemoryStore, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store,
-    StoreError,
-};
+use omnirelay_scripted::{Answer, Answered, Call, Script};
+use omnirelay_store::{ManualClock, MemoryStore};
 
 /// When the clocks begin.
 pub const BEGIN: Millis = Millis(1_700_000_000_000);
@@ -61,53 +58,17 @@ impl Broken {
 }
 
 #[async_trait]
-impl Store for Broken {
-    fn name(&self) -> &str {
-        "broken"
-    }
-
-    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
-        let mut beat = self.store().pulse(pulse).await?;
-        if self.defect == Defect::RenewsTheDead {
+impl Script for Broken {
+    async fn pass(&self, mut call: Call) -> Answered {
+        if let (Call::Commit(commit), Defect::ForgetsTheFence) = (&mut call, self.defect) {
+            commit.fence = None;
+        }
+        let mut answer = call.on(&*self.store()).await?;
+        if let (Answer::Beat(beat), Defect::RenewsTheDead) = (&mut answer, self.defect) {
             for renewed in &mut beat.renewed {
                 *renewed = renewed.or(Some(beat.now));
             }
         }
-        Ok(beat)
-    }
-
-    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
-        self.store().open_group(open).await
-    }
-
-    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
-        self.store().close_group(epoch, group).await
-    }
-
-    async fn commit(&self, mut commit: Commit) -> Result<Committed, CommitError> {
-        if self.defect == Defect::ForgetsTheFence {
-            commit.fence = None;
-        }
-        self.store().commit(commit).await
-    }
-
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
-        self.store().recall(key).await
-    }
-
-    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
-        self.store().scan(scan).await
-    }
-
-    async fn leases(&self) -> Result<Leases, StoreError> {
-        self.store().leases().await
-    }
-
-    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
-        self.store().log(after, limit, wait).await
-    }
-
-    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
-        self.store().housekeep(epoch, keep).await
+        Ok(answer)
     }
 }

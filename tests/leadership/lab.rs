@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_scripted::Scripted;
 use omnirelay_store::{
     Commit, CommitError, Committed, Epoch, Fence, GroupId, GroupRef, Kind, LeaseOp, LogEntry, OpenGroup,
     Opened, Pulse, RecordId, Store, Write,
@@ -37,7 +38,7 @@ struct Renewal {
 }
 
 pub struct Lab {
-    store: Arc<Broken>,
+    store: Arc<Scripted<Broken>>,
     recorder: Recorder,
     sessions: BTreeMap<&'static str, Session>,
     tokens: BTreeMap<&'static str, u64>,
@@ -49,7 +50,7 @@ impl Lab {
     fn new(defect: Defect) -> Self {
         let node_ids = NODES.iter().map(|node| (GroupId(format!("session:{node}")), *node)).collect();
         Self {
-            store: Arc::new(Broken::new(defect)),
+            store: Arc::new(Scripted(Broken::new(defect))),
             recorder: Recorder::simulated(),
             sessions: BTreeMap::new(),
             tokens: BTreeMap::new(),

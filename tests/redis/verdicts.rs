@@ -13,11 +13,9 @@ use omnirelay::daemon::presence::keep_present;
 use omnirelay::daemon::registry::Registry;
 use omnirelay::daemon::registry::follow::follow_log;
 use omnirelay_core::time::Millis;
+use omnirelay_scripted::{Answered, Call, Script, Scripted};
 use omnirelay_store::redis::link::RedisOptions;
-use omnirelay_store::{
-    Beat, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogPage,
-    OpenGroup, Opened, Pulse, RedisStore, Retention, Revision, Scan, ScanPage, Store, StoreError,
-};
+use omnirelay_store::{Kind, RedisStore};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::timestamp::millis;
@@ -44,46 +42,12 @@ struct Counted {
 }
 
 #[async_trait]
-impl Store for Counted {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
-        self.inner.pulse(pulse).await
-    }
-
-    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
-        self.inner.open_group(open).await
-    }
-
-    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
-        self.inner.close_group(epoch, group).await
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        self.commits.fetch_add(1, Ordering::SeqCst);
-        self.inner.commit(commit).await
-    }
-
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
-        self.inner.recall(key).await
-    }
-
-    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
-        self.inner.scan(scan).await
-    }
-
-    async fn leases(&self) -> Result<Leases, StoreError> {
-        self.inner.leases().await
-    }
-
-    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
-        self.inner.log(after, limit, wait).await
-    }
-
-    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
-        self.inner.housekeep(epoch, keep).await
+impl Script for Counted {
+    async fn pass(&self, call: Call) -> Answered {
+        if let Call::Commit(_) = call {
+            self.commits.fetch_add(1, Ordering::SeqCst);
+        }
+        call.on(&self.inner).await
     }
 }
 
@@ -96,7 +60,7 @@ struct Node {
 impl Node {
     fn start(server: &RedisServer, id: &str, commits: &Arc<AtomicU64>) -> Result<Self> {
         let inner = RedisStore::new(server.url().parse()?, RedisOptions::default(), "many", Duration::ZERO);
-        let store = Arc::new(Counted { inner, commits: commits.clone() });
+        let store = Arc::new(Scripted(Counted { inner, commits: commits.clone() }));
         let registry = Arc::new(Registry::new(id, store, &MIRRORED));
         let settings = PresenceSettings {
             session_ttl: SESSION_TTL,

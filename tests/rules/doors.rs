@@ -15,9 +15,7 @@ const SESSIONS: [&str; 4] = ["commit", "open_group", "close_group", "pulse"];
 
 fn side_doors(file: &File) -> Vec<Finding> {
     let tokens = code(file);
-    // A store in front of another passes on what it is asked.
-    let is_test_only = file.path.ends_with("/faulty.rs");
-    if !file.is_below(DAEMON) || is_test_only {
+    if !file.is_below(DAEMON) {
         return Vec::new();
     }
     let mut found = Vec::new();

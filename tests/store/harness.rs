@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omnirelay_core::time::Millis;
+use omnirelay_scripted::{Answered, Call, Script, Scripted};
 use omnirelay_store::embedded::Options;
-use omnirelay_store::{
-    Beat, Commit, CommitError, Committed, EmbeddedStore, Epoch, GroupRef, Housekept, IdempotencyKey, Leases,
-    LogPage, ManualClock, MemoryStore, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store,
-    StoreError,
-};
+use omnirelay_store::{Commit, EmbeddedStore, Epoch, ManualClock, MemoryStore, OpenGroup, Pulse, Store};
 use tempfile::TempDir;
 
 /// Passes calls on to a store; those that name no epoch are made in the one it had at first.
@@ -126,57 +123,26 @@ pub async fn epoch(store: &dyn Store) -> Epoch {
 }
 
 impl InEpoch {
-    pub async fn of(store: Arc<dyn Store>) -> Self {
-        Self { epoch: epoch(store.as_ref()).await, store }
-    }
-
-    fn named(&self, epoch: Epoch) -> Epoch {
-        if epoch == Epoch(0) { self.epoch } else { epoch }
+    pub async fn of(store: Arc<dyn Store>) -> Scripted<Self> {
+        Scripted(Self { epoch: epoch(store.as_ref()).await, store })
     }
 }
 
 #[async_trait]
-impl Store for InEpoch {
-    fn name(&self) -> &str {
-        self.store.name()
-    }
-
-    async fn pulse(&self, mut pulse: Pulse) -> Result<Beat, StoreError> {
-        pulse.epoch = pulse.epoch.or(Some(self.epoch));
-        self.store.pulse(pulse).await
-    }
-
-    async fn open_group(&self, mut open: OpenGroup) -> Result<Opened, StoreError> {
-        open.epoch = self.named(open.epoch);
-        self.store.open_group(open).await
-    }
-
-    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
-        self.store.close_group(self.named(epoch), group).await
-    }
-
-    async fn commit(&self, mut commit: Commit) -> Result<Committed, CommitError> {
-        commit.epoch = self.named(commit.epoch);
-        self.store.commit(commit).await
-    }
-
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
-        self.store.recall(key).await
-    }
-
-    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
-        self.store.scan(scan).await
-    }
-
-    async fn leases(&self) -> Result<Leases, StoreError> {
-        self.store.leases().await
-    }
-
-    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
-        self.store.log(after, limit, wait).await
-    }
-
-    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
-        self.store.housekeep(self.named(epoch), keep).await
+impl Script for InEpoch {
+    async fn pass(&self, mut call: Call) -> Answered {
+        match &mut call {
+            Call::Pulse(pulse) => pulse.epoch = pulse.epoch.or(Some(self.epoch)),
+            Call::Open(OpenGroup { epoch, .. })
+            | Call::Close(epoch, _)
+            | Call::Commit(Commit { epoch, .. })
+            | Call::Housekeep(epoch, _)
+                if *epoch == Epoch(0) =>
+            {
+                *epoch = self.epoch;
+            }
+            _ => {}
+        }
+        call.on(&*self.store).await
     }
 }

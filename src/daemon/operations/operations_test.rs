@@ -1,11 +1,11 @@
 //! Operations: what is remembered of them, and what their followers see.
 
+use omnirelay_scripted::PausedClock;
 use omnirelay_store::MemoryStore;
 use omnirelay_wire::fault::Code;
 use tokio::time::Instant;
 
 use super::*;
-use crate::daemon::registry::faulty::PausedClock;
 
 fn operations() -> Arc<Operations> {
     let store = Arc::new(MemoryStore::new(PausedClock(Instant::now())));

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_scripted::{Faulty, Ill, Method, PausedClock};
 use omnirelay_store::{
     CommitError, Committed, Fence, GroupId, Kind, MemoryStore, Opened, RecordId, Revision, Scan, Store,
     StoreError, Version, Write,
@@ -16,7 +17,6 @@ use tokio::time::{Instant, sleep};
 use super::Registry;
 use super::act::{Act, Authority, Plan, Reader};
 use super::audit_record::AUDIT;
-use super::faulty::{Call, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
 
 const THING: Kind = Kind::of("thing");
@@ -127,10 +127,10 @@ async fn what_rests_on_a_session_is_refused_once_that_is_over_and_not_tried_agai
     };
     assert!(d.registry.act(&act, put_it).await.unwrap().is_some());
     sleep(TTL).await;
-    let calls = d.path.count(Call::Commit);
+    let calls = d.path.count(Method::Commit);
     let refused = d.registry.act(&act, put_it).await.unwrap_err();
     assert!(matches!(&refused, CommitError::GroupOver(over) if *over == session.of), "{refused:?}");
-    assert_eq!(d.path.count(Call::Commit), calls + 1);
+    assert_eq!(d.path.count(Method::Commit), calls + 1);
     assert_eq!(d.stored(THING).await, [("x".to_owned(), Version(1))]);
 }
 
@@ -148,7 +148,7 @@ async fn what_rests_on_a_lease_that_nobody_has_is_refused() {
 async fn what_is_not_answered_in_time_may_have_been_done() {
     let d = daemon(memory()).await;
     let write = || Plan::default().write([put(thing("x"), "x")]);
-    d.path.fall_ill([Call::Commit], Ill::Hangs);
+    d.path.fall_ill([Method::Commit], Ill::Hangs);
     let begun = Instant::now();
     let unknown = d.registry.attempt(&free(1), write()).await.unwrap_err();
     assert!(matches!(unknown, CommitError::Store(StoreError::OutcomeUnknown(_))), "{unknown:?}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_scripted::{Faulty, Ill, Method, PausedClock};
 use omnirelay_store::*;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -12,7 +13,6 @@ use tokio::time::{Instant, sleep};
 use super::Registry;
 use super::audit_record::AUDIT;
 use super::epoch_loss::Loss;
-use super::faulty::{Call, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
 use super::heartbeat::{Pace, beat_heart};
 
@@ -134,7 +134,7 @@ async fn what_its_owner_or_who_deletes_it_did_in_the_new_epoch_is_the_last_word(
     put(t.path.as_ref(), "y", "2").await;
     put(t.next.as_ref(), "y", "1").await;
     sleep(SECOND * 2).await;
-    t.path.fall_ill([Call::Pulse], Ill::Fails);
+    t.path.fall_ill([Method::Pulse], Ill::Fails);
     sleep(SECOND).await;
     put(t.next.as_ref(), "x", "its owner's").await;
     t.path.recover();

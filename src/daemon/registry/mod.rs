@@ -30,8 +30,6 @@ mod act_test;
 #[cfg(test)]
 mod epoch_loss_test;
 #[cfg(test)]
-pub mod faulty;
-#[cfg(test)]
 mod mutate_test;
 #[cfg(test)]
 mod outage_test;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use omnirelay_scripted::{Faulty, Ill, Method, PausedClock};
 use omnirelay_store::{
     Commit, Committed, Kind, MemoryStore, Pulse, RecordId, Revision, Store, Version, Write,
 };
@@ -16,7 +17,6 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::Registry;
 use super::act::Reader;
-use super::faulty::{Call, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
 use super::mutate::{Decision, Mutation};
 use super::view::Applied;
@@ -165,7 +165,7 @@ async fn write(store: &dyn Store, writes: Vec<Write>) {
 /// Writes twice past a daemon that cannot read the log.
 async fn fall_behind(store: &Faulty, inner: &MemoryStore, ill: Ill) {
     // The call under way hears of the second write; that of the third falls ill.
-    store.fall_ill([Call::Log], ill);
+    store.fall_ill([Method::Log], ill);
     for value in ["second", "third"] {
         write(inner, vec![put(value)]).await;
         sleep(MS * 10).await;
@@ -213,7 +213,7 @@ fn all_things() -> omnirelay_store::Scan {
 #[tokio::test(start_paused = true)]
 async fn a_change_in_an_epoch_that_cannot_be_read_may_be_repeated() {
     let (store, daemon, next) = before_another_epoch().await;
-    store.fall_ill([Call::Scan], Ill::Hangs);
+    store.fall_ill([Method::Scan], Ill::Hangs);
     store.swap(next);
     let asked = Instant::now();
     let fault = append(&daemon.registry, None).await.unwrap_err();
@@ -283,7 +283,7 @@ async fn a_version_is_refused_for_what_the_store_says_and_not_for_what_the_view_
         "it is the version, but what it is of is not known here: {fault}"
     );
     for ill in [Ill::Fails, Ill::Hangs, Ill::LosesReplies] {
-        store.fall_ill([Call::Commit], ill);
+        store.fall_ill([Method::Commit], ill);
         let fault = append(&daemon.registry, thing_now(1)).await.unwrap_err();
         assert_eq!(fault.reason, "STORE_UNAVAILABLE", "{ill:?}");
         assert!(!fault.details.contains_key("actualVersion"), "{ill:?}: {fault}");

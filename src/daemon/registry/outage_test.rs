@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_scripted::{
+    Answer, Answered, Call, EVERY_CALL, Faulty, Ill, Method, PausedClock, Script, Scripted,
+};
 use omnirelay_store::*;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::Registry;
-use super::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
 use super::heartbeat::{Heard, Pace, beat_heart};
 
@@ -147,7 +149,7 @@ async fn a_log_call_that_hangs_is_asked_again_when_the_store_is_back() {
 async fn a_log_that_hangs_alone_is_given_up_and_said() {
     let store = Faulty::over(memory());
     let a = daemon(store.clone(), "a").await;
-    store.fall_ill([Call::Log, Call::Scan], Ill::Hangs);
+    store.fall_ill([Method::Log, Method::Scan], Ill::Hangs);
     a.put("x", None).await;
     sleep(MS * 30_000).await;
     assert!(a.registry.view().silence().is_some(), "what is shown may be old");
@@ -157,54 +159,32 @@ async fn a_log_that_hangs_alone_is_given_up_and_said() {
 }
 
 /// A store whose log never reaches back.
-struct Forgetful(Arc<MemoryStore>, Arc<Faulty>);
+struct Forgetful(Arc<Faulty>);
 
 #[tonic::async_trait]
-impl Store for Forgetful {
-    fn name(&self) -> &str {
-        "forgetful"
-    }
-    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
-        self.1.pulse(pulse).await
-    }
-    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
-        self.0.open_group(open).await
-    }
-    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
-        self.0.close_group(epoch, group).await
-    }
-    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        self.0.commit(commit).await
-    }
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
-        self.0.recall(key).await
-    }
-    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
-        self.1.scan(scan).await
-    }
-    async fn leases(&self) -> Result<Leases, StoreError> {
-        self.0.leases().await
-    }
-    async fn log(&self, after: Revision, limit: usize, _: Duration) -> Result<LogPage, StoreError> {
-        let mut page = self.1.log(after, limit, Duration::ZERO).await?;
-        page.compacted = true;
-        page.entries.clear();
-        Ok(page)
-    }
-    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
-        self.0.housekeep(epoch, keep).await
+impl Script for Forgetful {
+    async fn pass(&self, mut call: Call) -> Answered {
+        if let Call::Log { wait, .. } = &mut call {
+            *wait = Duration::ZERO;
+        }
+        let mut answer = call.on(&*self.0).await?;
+        if let Answer::Log(page) = &mut answer {
+            page.compacted = true;
+            page.entries.clear();
+        }
+        Ok(answer)
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_log_that_is_always_too_short_is_not_loaded_without_pause() {
-    let inner = memory();
-    let counted = Faulty::over(inner.clone());
-    let registry = Arc::new(Registry::new("a", Arc::new(Forgetful(inner, counted.clone())), &MIRRORED));
+    let counted = Faulty::over(memory());
+    let store = Arc::new(Scripted(Forgetful(counted.clone())));
+    let registry = Arc::new(Registry::new("a", store, &MIRRORED));
     let mut tasks = JoinSet::new();
     tasks.spawn(follow_log(registry));
     sleep(MS * 60_000).await;
-    let loads = counted.count(Call::Scan);
+    let loads = counted.count(Method::Scan);
     assert!((20..=40).contains(&loads), "{loads} loads in a minute");
 }
 
@@ -268,7 +248,7 @@ async fn a_session_that_nobody_confirmed_in_time_is_never_renewed() {
     let group = a.open("a").await;
     sleep(TTL * 2).await;
     // The store goes on renewing, but its holder does not know.
-    store.fall_ill([Call::Pulse], Ill::LosesReplies);
+    store.fall_ill([Method::Pulse], Ill::LosesReplies);
     sleep(TTL + MS * 100).await;
     store.recover();
     sleep(MS * 600).await;
@@ -297,7 +277,7 @@ async fn a_log_call_that_was_lost_alone_is_asked_again_soon() {
     let inner = memory();
     let ill = Faulty::over(inner.clone());
     let (a, b) = (daemon(ill.clone(), "a").await, daemon(inner, "b").await);
-    ill.fall_ill([Call::Log], Ill::Hangs);
+    ill.fall_ill([Method::Log], Ill::Hangs);
     b.put("x", None).await;
     sleep(MS * 100).await;
     assert_eq!(a.keys(), ["x"], "by the call that was under way");
@@ -305,9 +285,9 @@ async fn a_log_call_that_was_lost_alone_is_asked_again_soon() {
     b.put("y", None).await;
     sleep(MS * 3000).await;
     assert_eq!(a.keys(), ["x", "y"], "although the call after it is never answered");
-    let calls = ill.count(Call::Log);
+    let calls = ill.count(Method::Log);
     sleep(MS * 15_000).await;
-    assert_eq!(ill.count(Call::Log), calls, "one that only waits is left alone");
+    assert_eq!(ill.count(Method::Log), calls, "one that only waits is left alone");
 }
 
 /// An empty store in another epoch.
@@ -329,7 +309,7 @@ async fn epochs_that_come_and_go_are_loaded_at_a_bounded_pace() {
         store.swap(one.clone());
         sleep(MS * 300).await;
     }
-    let loads = store.count(Call::Scan);
+    let loads = store.count(Method::Scan);
     assert!((20..=250).contains(&loads), "{loads} loads in a minute");
     let told = a.registry.losses().told(a.registry.view());
     assert!(told.len() <= 8, "the oldest are told no more");
@@ -342,7 +322,7 @@ async fn the_time_of_the_store_is_never_behind() {
     let begun = Instant::now();
     let store = Faulty::over(memory());
     let a = daemon(store.clone(), "a").await;
-    store.fall_ill([Call::Pulse], Ill::AnswersLate);
+    store.fall_ill([Method::Pulse], Ill::AnswersLate);
     for _ in 0..40 {
         sleep(MS * 100).await;
         let (known, is) = (a.registry.view().now(), PausedClock(begun).now());

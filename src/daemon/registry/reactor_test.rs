@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_scripted::{Faulty, Ill, Method, PausedClock};
 use omnirelay_store::{Kind, MemoryStore, RecordId, Revision, Write};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::Registry;
 use super::act::{Act, Authority, Plan};
-use super::faulty::{Call, Faulty, Ill, PausedClock};
 use super::follow::{follow_log, wait_for};
 use super::heartbeat::{Pace, beat_heart};
 
@@ -123,7 +123,7 @@ async fn beats_silence_and_return_wake_whoever_looks_at_them() {
     d.looked();
     sleep(BEAT * 10).await;
     assert_eq!(d.looked(), 10);
-    d.path.fall_ill([Call::Pulse], Ill::Fails);
+    d.path.fall_ill([Method::Pulse], Ill::Fails);
     sleep(BEAT * 10).await;
     assert_eq!(d.looked(), 1, "it has fallen silent");
     d.path.recover();

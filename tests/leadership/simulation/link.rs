@@ -7,10 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omnirelay_store::{
-    Beat, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey, Leases, LogPage,
-    OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store, StoreError,
-};
+use omnirelay_scripted::{Answered, Call, Script};
+use omnirelay_store::StoreError;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -35,12 +33,23 @@ pub enum Cut {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
+enum Sort {
     Read,
     /// It changes something.
     Change,
     Renewal,
     Log,
+}
+
+impl Sort {
+    fn of(call: &Call) -> Self {
+        match call {
+            Call::Pulse(pulse) if !pulse.renew.is_empty() => Self::Renewal,
+            Call::Pulse(_) | Call::Recall(_) | Call::Scan(_) | Call::Leases | Call::Confirm(_) => Self::Read,
+            Call::Open(_) | Call::Close(..) | Call::Commit(_) | Call::Housekeep(..) => Self::Change,
+            Call::Log { .. } => Self::Log,
+        }
+    }
 }
 
 /// What is wrong now.
@@ -98,56 +107,10 @@ impl Link {
     pub fn weather(&self) -> MutexGuard<'_, Weather> {
         self.shared.weather.lock().unwrap()
     }
-
-    async fn pass<T, F>(
-        &self,
-        call: Call,
-        run: impl FnOnce(Arc<Server>) -> F + Send + 'static,
-    ) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: Future<Output = T> + Send,
-    {
-        let fate = self.shared.fate(call);
-        let unavailable = |why: &str| StoreError::Unavailable(why.into());
-        if fate.cut == Some(Cut::Refuses) {
-            sleep(fate.there).await;
-            return Err(unavailable("connection refused"));
-        }
-        let (mut answer, answered) = oneshot::channel();
-        let (server, shared) = (Arc::clone(&self.server), Arc::clone(&self.shared));
-        tokio::spawn(async move {
-            let reply = tokio::select! {
-                biased;
-                reply = carry(call, fate, &server, &shared, run) => reply,
-                // Otherwise readers of the log that nobody waits for any more pile up.
-                () = answer.closed(), if call == Call::Log => return,
-            };
-            drop(answer.send(reply));
-        });
-        let lost = match answered.await {
-            Ok(Ok(reply)) => return Ok(reply),
-            Ok(Err(lost)) => lost,
-            Err(_) => Lost { may_have_arrived: true, hangs: true },
-        };
-        if lost.hangs {
-            std::future::pending::<()>().await;
-        }
-        sleep(GIVES_UP).await;
-        match call {
-            Call::Change if lost.may_have_arrived => Err(StoreError::OutcomeUnknown("no reply".into())),
-            Call::Read | Call::Change | Call::Renewal | Call::Log => Err(unavailable("no reply")),
-        }
-    }
 }
 
-async fn carry<T, F: Future<Output = T>>(
-    call: Call,
-    fate: Fate,
-    server: &Arc<Server>,
-    shared: &Shared,
-    run: impl FnOnce(Arc<Server>) -> F,
-) -> Result<T, Lost> {
+async fn carry(call: Call, fate: Fate, server: &Server, shared: &Shared) -> Result<Answered, Lost> {
+    let sort = Sort::of(&call);
     let hangs = |cut: Option<Cut>| fate.hangs || matches!(cut, Some(Cut::Hangs | Cut::Deaf));
     sleep(fate.there).await;
     let cut = shared.cut();
@@ -156,9 +119,9 @@ async fn carry<T, F: Future<Output = T>>(
     }
     server.running().await;
     let generation = server.generation();
-    let reply = run(Arc::clone(server)).await;
+    let reply = server.pass(call).await;
     sleep(fate.back).await;
-    while call == Call::Log && shared.weather().log_stalls {
+    while sort == Sort::Log && shared.weather().log_stalls {
         sleep(MS * 10).await;
     }
     server.running().await;
@@ -178,7 +141,7 @@ impl Shared {
         self.weather().cut
     }
 
-    fn fate(&self, call: Call) -> Fate {
+    fn fate(&self, sort: Sort) -> Fate {
         let mut chance = self.chance.lock().unwrap();
         let mut weather = self.weather.lock().unwrap();
         let slow = weather.slow;
@@ -189,7 +152,7 @@ impl Shared {
         let mut lost_there = chance.below(1000) < weather.losses;
         let lost_back = chance.below(1000) < weather.losses;
         let hangs = chance.below(2) == 0;
-        if call == Call::Renewal
+        if sort == Sort::Renewal
             && let Some(left) = weather.renewals
         {
             match left.checked_sub(1) {
@@ -209,48 +172,40 @@ impl Shared {
 }
 
 #[async_trait]
-impl Store for Link {
-    fn name(&self) -> &str {
-        "simulated"
-    }
-
-    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
-        let call = if pulse.renew.is_empty() { Call::Read } else { Call::Renewal };
-        self.pass(call, |server| async move { server.pulse(pulse).await }).await?
-    }
-
-    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
-        self.pass(Call::Change, |server| async move { server.store().open_group(open).await }).await?
-    }
-
-    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
-        self.pass(Call::Change, move |server| async move { server.store().close_group(epoch, group).await })
-            .await?
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        self.pass(Call::Change, |server| async move { server.commit(commit).await }).await?
-    }
-
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
-        let key = key.clone();
-        self.pass(Call::Read, |server| async move { server.store().recall(&key).await }).await?
-    }
-
-    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
-        self.pass(Call::Read, |server| async move { server.store().scan(scan).await }).await?
-    }
-
-    async fn leases(&self) -> Result<Leases, StoreError> {
-        self.pass(Call::Read, |server| async move { server.store().leases().await }).await?
-    }
-
-    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
-        self.pass(Call::Log, move |server| async move { server.log(after, limit, wait).await }).await?
-    }
-
-    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
-        self.pass(Call::Change, move |server| async move { server.store().housekeep(epoch, keep).await })
-            .await?
+impl Script for Link {
+    async fn pass(&self, call: Call) -> Answered {
+        let sort = Sort::of(&call);
+        let fate = self.shared.fate(sort);
+        let unavailable = |why: &str| Err(StoreError::Unavailable(why.into()).into());
+        if fate.cut == Some(Cut::Refuses) {
+            sleep(fate.there).await;
+            return unavailable("connection refused");
+        }
+        let (mut answer, answered) = oneshot::channel();
+        let (server, shared) = (Arc::clone(&self.server), Arc::clone(&self.shared));
+        tokio::spawn(async move {
+            let reply = tokio::select! {
+                biased;
+                reply = carry(call, fate, &server, &shared) => reply,
+                // Otherwise readers of the log that nobody waits for any more pile up.
+                () = answer.closed(), if sort == Sort::Log => return,
+            };
+            drop(answer.send(reply));
+        });
+        let lost = match answered.await {
+            Ok(Ok(reply)) => return reply,
+            Ok(Err(lost)) => lost,
+            Err(_) => Lost { may_have_arrived: true, hangs: true },
+        };
+        if lost.hangs {
+            std::future::pending::<()>().await;
+        }
+        sleep(GIVES_UP).await;
+        match sort {
+            Sort::Change if lost.may_have_arrived => {
+                Err(StoreError::OutcomeUnknown("no reply".into()).into())
+            }
+            Sort::Read | Sort::Change | Sort::Renewal | Sort::Log => unavailable("no reply"),
+        }
     }
 }

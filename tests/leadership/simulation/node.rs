@@ -16,6 +16,7 @@ use omnirelay::daemon::presence::keep_present;
 use omnirelay::daemon::registry::Registry;
 use omnirelay::daemon::registry::follow::follow_log;
 use omnirelay_core::labels::Labels;
+use omnirelay_scripted::Scripted;
 use omnirelay_store::{Kind, Retention};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tokio::sync::Notify;
@@ -45,7 +46,7 @@ pub struct Mesh {
 
 /// A node that runs, or has ended.
 pub struct Node {
-    pub link: Arc<Link>,
+    pub link: Arc<Scripted<Link>>,
     pub process: Arc<Process>,
     stop: Arc<Notify>,
     orders: UnboundedSender<Order>,
@@ -54,7 +55,7 @@ pub struct Node {
 impl Node {
     /// Starts a node, or starts it again: with the same id and secret.
     pub fn start(id: &str, mesh: &Mesh, seed: u64) -> Self {
-        let link = Arc::new(Link::new(Arc::clone(&mesh.server), seed));
+        let link = Arc::new(Scripted(Link::new(Arc::clone(&mesh.server), seed)));
         let registry = Arc::new(Registry::new(id, link.clone(), &MIRRORED));
         let presence = Presence::new(registry.clone(), presence_settings(id), profile());
         let settings = campaign_settings(&mesh.scopes, seed);

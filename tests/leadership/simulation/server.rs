@@ -4,9 +4,11 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use omnirelay::daemon::objects::peers::{PEER, node_of_session};
 use omnirelay::daemon::registry::audit_record::AUDIT;
 use omnirelay_core::time::Millis;
+use omnirelay_scripted::{Answer, Answered, Call, Script};
 use omnirelay_store::{
     Beat, Clock, Commit, CommitError, Committed, Epoch, Group, LeaseOp, LogEntry, LogPage, MemoryStore,
     Pulse, Record, Revision, Scan, Store, StoreError,
@@ -156,7 +158,7 @@ impl Server {
         }
     }
 
-    pub async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
         let renew = pulse.renew.clone();
         let mut beat = self.store().pulse(pulse).await?;
         if self.defect == Defect::RenewsTheDead {
@@ -192,7 +194,7 @@ impl Server {
     }
 
     /// Waits here and not in the store, so that readers wake in the order in which they came.
-    pub async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
+    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
         let (until, generation) = (Instant::now() + wait, self.generation());
         loop {
             let grown = self.grown.notified();
@@ -265,6 +267,18 @@ impl Server {
         let state = self.state();
         let is_it = |it: &&Token| it.epoch == epoch.0 && it.scope == scope && it.token == ended;
         state.tokens.iter().rev().find(is_it).map(|it| it.term)
+    }
+}
+
+#[async_trait]
+impl Script for Server {
+    async fn pass(&self, call: Call) -> Answered {
+        Ok(match call {
+            Call::Pulse(pulse) => Answer::Beat(self.pulse(pulse).await?),
+            Call::Commit(commit) => Answer::Committed(self.commit(commit).await?),
+            Call::Log { after, limit, wait } => Answer::Log(self.log(after, limit, wait).await?),
+            other => other.on(&*self.store()).await?,
+        })
     }
 }
 

@@ -129,7 +129,7 @@ async fn a_change_whose_reply_was_lost_leaves_one_record_and_that_is_genuine() {
     let mut unheard = true;
     place.refuse(move |commit| {
         let audited = commit.writes.iter().any(|write| write.id().kind == AUDIT);
-        (audited && std::mem::take(&mut unheard)).then_some(Answer::Unheard)
+        (audited && std::mem::take(&mut unheard)).then_some(Fate::Unheard)
     });
     for _ in 0..3 {
         let (node_id, set) = ("a".to_owned(), [("n".to_owned(), "1".to_owned())].into());
@@ -163,7 +163,7 @@ fn swallow_next(place: &Place) {
     let mut swallowed = false;
     place.refuse(move |commit| {
         let audited = commit.writes.iter().any(|write| write.id().kind == AUDIT);
-        (audited && !std::mem::replace(&mut swallowed, audited)).then_some(Answer::Swallowed)
+        (audited && !std::mem::replace(&mut swallowed, audited)).then_some(Fate::Swallowed)
     });
 }
 

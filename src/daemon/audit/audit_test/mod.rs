@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
+use omnirelay_scripted::{Answer, Answered, Call, PausedClock, Script, Scripted};
 use omnirelay_store::*;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as mesh;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
@@ -45,20 +46,11 @@ const SOON: Duration = Duration::from_millis(4000);
 /// How far what is done is from the seals before and after.
 const BETWEEN: Duration = Duration::from_millis(300);
 
-/// Tokio's time as the store's: both stand still together.
-struct PausedClock(Instant);
-
-impl Clock for PausedClock {
-    fn now(&self) -> Millis {
-        Millis(1_795_000_000_000).after(self.0.elapsed())
-    }
-}
-
 type Warp = Box<dyn Fn(&mut Vec<Record>) + Send>;
-type Refuse = Box<dyn FnMut(&Commit) -> Option<Answer> + Send>;
+type Refuse = Box<dyn FnMut(&Commit) -> Option<Fate> + Send>;
 
 /// What becomes of a commit that does not go well.
-enum Answer {
+enum Fate {
     /// It is not made.
     Lost,
     /// It is made and nobody is told.
@@ -82,49 +74,27 @@ impl Warped {
 }
 
 #[tonic::async_trait]
-impl Store for Warped {
-    fn name(&self) -> &str {
-        "warped"
-    }
-    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
-        self.inner().pulse(pulse).await
-    }
-    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
-        self.inner().open_group(open).await
-    }
-    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
-        self.inner().close_group(epoch, group).await
-    }
-    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        let answer = self.refuse.lock().unwrap().as_mut().and_then(|refuse| refuse(&commit));
-        match answer {
-            None => self.inner().commit(commit).await,
-            Some(Answer::Lost) => Err(StoreError::Unavailable("lost".into()).into()),
-            Some(Answer::Unheard) => {
-                self.inner().commit(commit).await?;
-                Err(StoreError::OutcomeUnknown("unheard".into()).into())
+impl Script for Warped {
+    async fn pass(&self, call: Call) -> Answered {
+        if let Call::Commit(commit) = &call {
+            let fate = self.refuse.lock().unwrap().as_mut().and_then(|refuse| refuse(commit));
+            match fate {
+                None => {}
+                Some(Fate::Lost) => return Err(StoreError::Unavailable("lost".into()).into()),
+                Some(Fate::Unheard) => {
+                    call.on(&*self.inner()).await?;
+                    return Err(StoreError::OutcomeUnknown("unheard".into()).into());
+                }
+                Some(Fate::Swallowed) => {
+                    return Ok(Answer::Committed(Committed::Done(Arc::new(confirmation(commit)))));
+                }
             }
-            Some(Answer::Swallowed) => Ok(Committed::Done(Arc::new(confirmation(&commit)))),
         }
-    }
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
-        self.inner().recall(key).await
-    }
-    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
-        let mut page = self.inner().scan(scan).await?;
-        if let Some(warp) = self.warp.lock().unwrap().as_ref() {
+        let mut answer = call.on(&*self.inner()).await?;
+        if let (Answer::Page(page), Some(warp)) = (&mut answer, self.warp.lock().unwrap().as_ref()) {
             warp(&mut page.records);
         }
-        Ok(page)
-    }
-    async fn leases(&self) -> Result<Leases, StoreError> {
-        self.inner().leases().await
-    }
-    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
-        self.inner().log(after, limit, wait).await
-    }
-    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
-        self.inner().housekeep(epoch, keep).await
+        Ok(answer)
     }
 }
 
@@ -152,14 +122,14 @@ fn confirmation(commit: &Commit) -> LogEntry {
 
 /// A store and the directories of the nodes.
 struct Place {
-    store: Arc<Warped>,
+    store: Arc<Scripted<Warped>>,
     directory: tempfile::TempDir,
 }
 
 impl Place {
     fn new() -> Self {
         let inner = Mutex::new(Arc::new(MemoryStore::new(PausedClock(Instant::now()))));
-        let store = Arc::new(Warped { inner, warp: Mutex::default(), refuse: Mutex::default() });
+        let store = Arc::new(Scripted(Warped { inner, warp: Mutex::default(), refuse: Mutex::default() }));
         Self { store, directory: tempfile::tempdir().unwrap() }
     }
 
@@ -240,7 +210,7 @@ impl Place {
         *self.store.warp.lock().unwrap() = Some(Box::new(warp));
     }
 
-    fn refuse(&self, refuse: impl FnMut(&Commit) -> Option<Answer> + Send + 'static) {
+    fn refuse(&self, refuse: impl FnMut(&Commit) -> Option<Fate> + Send + 'static) {
         *self.store.refuse.lock().unwrap() = Some(Box::new(refuse));
     }
 }

@@ -102,7 +102,7 @@ async fn a_seal_that_was_lost_or_not_confirmed_is_repeated_as_it_was() {
         place.refuse(move |commit| {
             let seals = commit.writes.iter().any(|write| write.id().kind == AUDIT_SEAL);
             trouble -= i32::from(seals && trouble > 0);
-            let answer = if unheard { Answer::Unheard } else { Answer::Lost };
+            let answer = if unheard { Fate::Unheard } else { Fate::Lost };
             (seals && trouble > 0).then_some(answer)
         });
         a.act(1).await;
@@ -121,7 +121,7 @@ async fn a_seal_that_was_signed_before_a_crash_is_the_one_that_is_committed_afte
     let a = place.node("a").await;
     a.act_and_seal(1).await;
     place.refuse(|commit| {
-        commit.writes.iter().any(|write| write.id().kind == AUDIT_SEAL).then_some(Answer::Lost)
+        commit.writes.iter().any(|write| write.id().kind == AUDIT_SEAL).then_some(Fate::Lost)
     });
     a.act(2).await;
     sleep(SOON).await;

@@ -1,6 +1,7 @@
 //! `OperationService` on the memory store.
 
 use futures_util::StreamExt;
+use omnirelay_scripted::{EVERY_CALL, Faulty, Ill};
 use omnirelay_store::{MemoryStore, Revision, Scan};
 use omnirelay_wire::fault::Code;
 use tokio::task::JoinSet;
@@ -8,7 +9,6 @@ use tonic::{Request, Response};
 
 use super::*;
 use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::faulty::{EVERY_CALL, Faulty, Ill};
 use crate::daemon::registry::follow::{follow_log, wait_for};
 use pb::operation::State;
 

@@ -1,9 +1,9 @@
 //! Resyncs on demand: their plans, their operations, and what they wait for.
 
+use omnirelay_scripted::{EVERY_CALL, Ill};
 use omnirelay_wire::fault::Code;
 
 use super::*;
-use crate::daemon::registry::faulty::{EVERY_CALL, Ill};
 use control::operation::State;
 use pb::planned_change::Action;
 

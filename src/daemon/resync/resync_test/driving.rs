@@ -1,7 +1,8 @@
 //! When is pushed, and what.
 
+use omnirelay_scripted::{EVERY_CALL, Ill, Method};
+
 use super::*;
-use crate::daemon::registry::faulty::{Call, EVERY_CALL, Ill};
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_pushed_before_the_node_is_registered() {
@@ -158,7 +159,7 @@ async fn a_new_session_and_a_store_that_is_back_end_a_pause_and_an_interval() {
     assert_eq!(daemon.pool.pushes().len(), quiet);
     daemon.store.recover();
     pushed_within(SECOND * 10, "the store is back").await;
-    assert!(daemon.store.count(Call::Log) > 0);
+    assert!(daemon.store.count(Method::Log) > 0);
 }
 
 #[tokio::test(start_paused = true)]

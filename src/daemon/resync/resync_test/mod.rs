@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_scripted::{Faulty, PausedClock};
 use omnirelay_store::*;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as control;
 use omnirelay_wire::pb::omnirelay::store::v1::{AdvertisementValue, RegisterValue};
@@ -27,7 +28,6 @@ use crate::daemon::objects::advertisements::pool::{Producer, Push, Pushed};
 use crate::daemon::objects::registers::{REGISTER, register_record};
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::faulty::{Faulty, PausedClock};
 use crate::daemon::registry::follow::follow_log;
 use crate::daemon::registry::heartbeat::{Pace, beat_heart};
 use pb::advertisement_sync_state::Status;

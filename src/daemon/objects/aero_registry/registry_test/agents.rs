@@ -1,7 +1,8 @@
 //! RegisterAgent, HeartbeatAgent and GetAgentPlacement.
 
+use omnirelay_scripted::{Ill, Method};
+
 use super::*;
-use crate::daemon::registry::faulty::{Call, Ill};
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_is_refused_in_the_order_of_the_contract() {
@@ -149,7 +150,7 @@ async fn what_was_registered_a_moment_ago_is_found_at_every_daemon() {
     let store = memory();
     let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
     // Here the log is slower than whoever was told of it.
-    b.path.fall_ill([Call::Log], Ill::AnswersLate);
+    b.path.fall_ill([Method::Log], Ill::AnswersLate);
     sleep(SECOND * 21).await;
     a.relay("r").await;
     b.beat_relay("r").await.unwrap();
@@ -173,11 +174,11 @@ async fn an_orphan_that_has_moved_spares_no_other() {
     }
     a.beat_for(SECOND * 3, &["s"], &[]).await;
     // From here on the sweeper knows nothing new, and the other one does not sweep.
-    b.path.fall_ill([Call::Log], Ill::Hangs);
+    b.path.fall_ill([Method::Log], Ill::Hangs);
     a.agent("z", "s").await;
     sleep(MS * 10).await;
     a.agent("x000", "s").await;
-    a.path.fall_ill([Call::Commit], Ill::Hangs);
+    a.path.fall_ill([Method::Commit], Ill::Hangs);
     b.beat_for(SECOND * 9, &["s"], &[]).await;
     assert_eq!(stored(&store, AGENT).await, 1 + 127, "all but those of its batch");
 }

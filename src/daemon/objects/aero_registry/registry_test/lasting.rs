@@ -1,9 +1,9 @@
 //! Heartbeats: many in one pulse, and no event.
 
 use futures_util::future::join_all;
+use omnirelay_scripted::{Ill, Method};
 
 use super::*;
-use crate::daemon::registry::faulty::{Call, Ill};
 
 #[tokio::test(start_paused = true)]
 async fn heartbeats_that_come_together_are_one_pulse() {
@@ -13,12 +13,12 @@ async fn heartbeats_that_come_together_are_one_pulse() {
         a.relay(id).await;
     }
     // A pulse that takes its time has all others wait for the next.
-    a.path.fall_ill([Call::Pulse], Ill::AnswersLate);
-    let before = a.path.count(Call::Pulse);
+    a.path.fall_ill([Method::Pulse], Ill::AnswersLate);
+    let before = a.path.count(Method::Pulse);
     for outcome in join_all(ids.iter().map(|id| a.beat_relay(id))).await {
         outcome.unwrap();
     }
-    let pulses = a.path.count(Call::Pulse) - before;
+    let pulses = a.path.count(Method::Pulse) - before;
     // The heart beats as well meanwhile.
     assert!((1..=5).contains(&pulses), "{pulses} pulses for 500 heartbeats");
     a.path.recover();

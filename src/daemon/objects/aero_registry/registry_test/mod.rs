@@ -7,6 +7,7 @@ mod reading;
 mod relays;
 mod watching;
 
+use omnirelay_scripted::{Faulty, PausedClock};
 use omnirelay_store::*;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as mesh;
 use tokio::task::JoinSet;
@@ -19,7 +20,6 @@ use crate::daemon::objects::peers::PEER;
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::relays::RELAY;
 use crate::daemon::presence::keep_present;
-use crate::daemon::registry::faulty::{Faulty, PausedClock};
 use crate::daemon::registry::follow::{follow_log, wait_for};
 
 static MIRRORED: [Kind; 3] = [PEER, RELAY, AGENT];

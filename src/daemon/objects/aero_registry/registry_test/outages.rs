@@ -1,10 +1,10 @@
 //! While the store is away and when it is back: nobody is lost who speaks.
 
+use omnirelay_scripted::{EVERY_CALL, Ill, LATE, Method};
 use omnirelay_wire::pb::omnirelay::store::v1::RelayValue;
 use prost::Message;
 
 use super::*;
-use crate::daemon::registry::faulty::{Call, EVERY_CALL, Ill, LATE};
 
 /// Every end of a relay or an agent that the log knows.
 async fn ends(daemon: &Daemon) -> Vec<String> {
@@ -107,7 +107,7 @@ async fn registrations_are_refused_while_the_store_is_away() {
         a.agent("y", "r").await;
         a.path.fall_ill(EVERY_CALL, ill);
         sleep(SECOND * 2).await;
-        let asked = a.path.count(Call::Open);
+        let asked = a.path.count(Method::Open);
         for new in [relay("s", "host"), relay("r", "elsewhere")] {
             refused(a.register_relay(Some(new)).await, Code::Unavailable, "nothing was changed");
         }
@@ -120,7 +120,7 @@ async fn registrations_are_refused_while_the_store_is_away() {
         a.relay("r").await;
         a.agent("y", "r").await;
         assert_eq!(a.registry.refreshes_deferred(), 2);
-        assert_eq!(a.path.count(Call::Open), asked, "an outage piles nothing up");
+        assert_eq!(a.path.count(Method::Open), asked, "an outage piles nothing up");
         a.path.recover();
         sleep(SECOND * 3).await;
         assert_eq!(a.relay_ids().await, ["r"]);
@@ -175,7 +175,7 @@ async fn an_agent_that_moves_while_its_relay_is_swept_survives() {
     a.agent("y", "r").await;
     a.beat_for(TTL - SECOND, &["s"], &["x", "y"]).await;
     // The sweeper's view is behind: its path tells nothing of the log any more.
-    b.path.fall_ill([Call::Log], Ill::Hangs);
+    b.path.fall_ill([Method::Log], Ill::Hangs);
     sleep(MS * 500).await;
     a.agent("y", "s").await;
     for _ in 0..4 {
@@ -206,7 +206,7 @@ async fn relays_are_back_before_their_agents_however_many_there_are() {
     // All of them are over by then, and the store has no time for all within the grace.
     sleep(SECOND * 15).await;
     a.path.recover();
-    a.path.fall_ill([Call::Open, Call::Commit], Ill::AnswersLate);
+    a.path.fall_ill([Method::Open, Method::Commit], Ill::AnswersLate);
     sleep(SECOND * 8).await;
     assert_eq!(a.relay_ids().await, ["r"]);
     let back = a.agents().await.len();
@@ -227,7 +227,7 @@ async fn what_a_relay_holds_of_which_the_store_is_yet_to_hear_is_not_deleted() {
     a.beat_agent("x", "r").await.unwrap();
     sleep(SECOND * 10).await;
     a.path.recover();
-    a.path.fall_ill([Call::Open], Ill::Fails);
+    a.path.fall_ill([Method::Open], Ill::Fails);
     // Long enough for the grace to be over.
     a.beat_for(SECOND * 8, &["s"], &[]).await;
     assert!(a.registry.is_deferred(&RecordId::new(RELAY, "r")));
@@ -250,7 +250,7 @@ async fn what_another_daemon_has_just_brought_back_is_not_gone() {
         sleep(MS * 10).await;
     }
     // The call under way hears of this; the next one hangs.
-    a.path.fall_ill([Call::Log], Ill::Hangs);
+    a.path.fall_ill([Method::Log], Ill::Hangs);
     b.relay("s").await;
     sleep(MS * 10).await;
     b.beat_relay("r").await.unwrap();
@@ -301,7 +301,7 @@ async fn an_agent_is_not_placed_with_a_relay_as_it_was_in_the_epoch_before() {
     let a = daemon(&Arc::new(MemoryStore::new(clock)), "a").await;
     a.relay("r").await;
     sleep(HEARD).await;
-    a.path.fall_ill([Call::Open], Ill::AnswersLate);
+    a.path.fall_ill([Method::Open], Ill::AnswersLate);
     let first = Box::pin(a.register_agent(Some("x"), "r"));
     // It has found the relay, and waits for the first.
     let mut second = Box::pin(a.register_agent(Some("x"), "r"));

@@ -1,7 +1,8 @@
 //! Lists: sorted, paged, and as new as they are asked to be.
 
+use omnirelay_scripted::{EVERY_CALL, Ill, Method};
+
 use super::*;
-use crate::daemon::registry::faulty::{Call, EVERY_CALL, Ill};
 
 #[tokio::test(start_paused = true)]
 async fn lists_are_sorted_by_id_and_whole_unless_pages_are_asked_for() {
@@ -96,14 +97,14 @@ async fn what_looks_over_is_shown_only_if_the_store_says_that_it_lives() {
     sleep(TTL - MS * 20).await;
     b.beat_relay("r").await.unwrap();
     sleep(MS * 21).await;
-    let (begun, asked) = (Instant::now(), a.path.count(Call::Pulse));
+    let (begun, asked) = (Instant::now(), a.path.count(Method::Pulse));
     assert_eq!(a.relay_ids().await, ["r"], "no beat has told that somebody has spoken for it");
     assert!(begun.elapsed() <= MS * 51, "it is asked now, and not at the next tick: {:?}", begun.elapsed());
     for _ in 0..100 {
         a.relays().await;
         sleep(MS).await;
     }
-    assert!(a.path.count(Call::Pulse) <= asked + 2, "it is asked once");
+    assert!(a.path.count(Method::Pulse) <= asked + 2, "it is asked once");
 }
 
 /// What one sort of read shows, each with the time that it has left.

@@ -1,11 +1,11 @@
 //! RegisterRelay and HeartbeatRelay.
 
 use bytes::Bytes;
+use omnirelay_scripted::{Ill, Method};
 use omnirelay_wire::pb::omnirelay::store::v1::RelayValue;
 use prost::Message;
 
 use super::*;
-use crate::daemon::registry::faulty::{Call, Ill};
 use crate::daemon::registry::ttl_records::Claim;
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +92,7 @@ async fn many_registrations_at_once_are_one_relay() {
     let (a, b) = (daemon(&store, "a").await, daemon(&store, "b").await);
     let before = a.commits().await;
     // None sees what the others do before it is done.
-    [&a, &b].iter().for_each(|it| it.path.fall_ill([Call::Open, Call::Commit], Ill::AnswersLate));
+    [&a, &b].iter().for_each(|it| it.path.fall_ill([Method::Open, Method::Commit], Ill::AnswersLate));
     let all = (0..20).map(|at| if at % 2 == 0 { &a } else { &b });
     for outcome in
         futures_util::future::join_all(all.map(|it| it.register_relay(Some(relay("r", "host"))))).await
@@ -209,7 +209,7 @@ async fn another_time_to_live_reaches_what_lives() {
 #[tokio::test(start_paused = true)]
 async fn a_registration_takes_five_seconds_and_no_longer() {
     let a = alone().await;
-    a.path.fall_ill([Call::Commit], Ill::Hangs);
+    a.path.fall_ill([Method::Commit], Ill::Hangs);
     let begun = Instant::now();
     let all = (0..10).map(|_| a.register_relay(Some(relay("r", "host"))));
     let mut codes: Vec<Code> =

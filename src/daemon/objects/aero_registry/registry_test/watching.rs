@@ -1,11 +1,11 @@
 //! Watch: both kinds in one stream, without a gap.
 
 use futures_util::StreamExt;
+use omnirelay_scripted::{EVERY_CALL, Ill};
 use pb::watch_event::Object;
 use pb::watch_request::Object as Asked;
 
 use super::*;
-use crate::daemon::registry::faulty::{EVERY_CALL, Ill};
 
 async fn watch(daemon: &Daemon, asked: pb::WatchRequest) -> Events<pb::WatchEvent> {
     daemon.aero.watch(Request::new(asked)).await.unwrap().into_inner()

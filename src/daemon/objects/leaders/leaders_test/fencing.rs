@@ -48,8 +48,8 @@ async fn a_leader_that_does_not_know_whether_it_handed_over_has_no_fence() {
         let b = daemon(shared.clone(), "b", &[SCOPE]).await;
         sleep(TTL).await;
         assert!(a.fence(SCOPE).is_some());
-        path.fall_ill([Call::Commit], commit);
-        path.fall_ill(log.map(|_| Call::Log), log.unwrap_or(Ill::Fails));
+        path.fall_ill([Method::Commit], commit);
+        path.fall_ill(log.map(|_| Method::Log), log.unwrap_or(Ill::Fails));
         let order = async {
             let request = pb::TransferLeaderRequest {
                 scope: SCOPE.to_owned(),
@@ -63,7 +63,7 @@ async fn a_leader_that_does_not_know_whether_it_handed_over_has_no_fence() {
             if let Some(log) = log {
                 // What it tries again is refused, and it does not hear why.
                 path.recover();
-                path.fall_ill([Call::Log], log);
+                path.fall_ill([Method::Log], log);
             }
             for _ in 0..500 {
                 assert!(a.fence(SCOPE).is_none(), "{what}");

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use omnirelay_core::labels::Labels;
+use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock};
 use omnirelay_store::*;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -29,7 +30,6 @@ use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::peers::{PEER, Peers, Roster};
 use crate::daemon::presence::keep_present;
 use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
 use crate::daemon::registry::follow::{follow_log, wait_for};
 use pb::leader_event::Type;
 use pb::peer_control_service_server::PeerControlService;

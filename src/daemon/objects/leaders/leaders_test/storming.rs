@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use omnirelay_scripted::{Answered, Call, Script, Scripted};
+
 use super::*;
 
 /// Answers 200 ms late, and fails one call in ten.
@@ -10,55 +12,16 @@ struct Sluggish {
     calls: AtomicUsize,
 }
 
-impl Sluggish {
-    async fn pass(&self) -> Result<(), StoreError> {
+#[tonic::async_trait]
+impl Script for Sluggish {
+    async fn pass(&self, call: Call) -> Answered {
         sleep(MS * 200).await;
         // Odd enough that no sort of call is spared, and the same each time.
         let mixed = xxhash_rust::xxh64::xxh64(&self.calls.fetch_add(1, Ordering::Relaxed).to_le_bytes(), 7);
-        if mixed.is_multiple_of(10) { Err(StoreError::Unavailable("sluggish".into())) } else { Ok(()) }
-    }
-}
-
-#[tonic::async_trait]
-impl Store for Sluggish {
-    fn name(&self) -> &str {
-        "sluggish"
-    }
-    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
-        self.pass().await?;
-        self.inner.pulse(pulse).await
-    }
-    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
-        self.pass().await?;
-        self.inner.open_group(open).await
-    }
-    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
-        self.pass().await?;
-        self.inner.close_group(epoch, group).await
-    }
-    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        self.pass().await?;
-        self.inner.commit(commit).await
-    }
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
-        self.pass().await?;
-        self.inner.recall(key).await
-    }
-    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
-        self.pass().await?;
-        self.inner.scan(scan).await
-    }
-    async fn leases(&self) -> Result<Leases, StoreError> {
-        self.pass().await?;
-        self.inner.leases().await
-    }
-    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
-        self.pass().await?;
-        self.inner.log(after, limit, wait).await
-    }
-    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
-        self.pass().await?;
-        self.inner.housekeep(epoch, keep).await
+        if mixed.is_multiple_of(10) {
+            return Err(StoreError::Unavailable("sluggish".into()).into());
+        }
+        call.on(&*self.inner).await
     }
 }
 
@@ -96,7 +59,7 @@ impl Watcher {
 
 #[tokio::test(start_paused = true)]
 async fn all_watchers_see_the_same_however_often_they_are_replaced_and_the_store_fails() {
-    let store = Arc::new(Sluggish { inner: memory(), calls: AtomicUsize::new(0) });
+    let store = Arc::new(Scripted(Sluggish { inner: memory(), calls: AtomicUsize::new(0) }));
     let scopes = [SCOPE, "shard/users/1"];
     let reader = reader(store.clone()).await;
     let mut watchers: Vec<Watcher> = (0..64)

@@ -3,7 +3,7 @@
 use super::outages::{self, MS, mesh};
 use super::*;
 use crate::core::lease::place_of;
-use crate::daemon::registry::faulty::{Call, Ill};
+use omnirelay_scripted::{Ill, Method};
 use omnirelay_wire::timestamp::millis;
 
 /// How often a beat comes, and how much later than the one before it each daemon records a verdict.
@@ -69,14 +69,14 @@ async fn a_judge_whose_session_is_over_is_not_heard() {
     drop(mesh.daemons.remove(at(&mesh, "b")));
     let (path, judge, witness) = (&mesh.paths[0], &mesh.daemons[0], &mesh.daemons[1]);
     // The other one lives, and judges nobody.
-    mesh.paths[2].fall_ill([Call::Commit], Ill::Fails);
-    path.fall_ill([Call::Commit], Ill::Waits);
-    let calls = path.count(Call::Commit);
-    while path.count(Call::Commit) == calls {
+    mesh.paths[2].fall_ill([Method::Commit], Ill::Fails);
+    path.fall_ill([Method::Commit], Ill::Waits);
+    let calls = path.count(Method::Commit);
+    while path.count(Method::Commit) == calls {
         sleep(MS).await;
     }
     // It has sent its verdict, and stands still; its session ends meanwhile.
-    path.fall_ill([Call::Pulse, Call::Log, Call::Open], Ill::Waits);
+    path.fall_ill([Method::Pulse, Method::Log, Method::Open], Ill::Waits);
     let session = own_session(&judge.registry).unwrap();
     mesh.paths[2].close_group(judge.registry.view().head().epoch, session).await.unwrap();
     sleep(TURN).await;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use omnirelay_scripted::{Answered, Call, PausedClock, Script, Scripted};
 use omnirelay_store::*;
 use prost::Message as _;
 use tokio::task::JoinSet;
@@ -24,7 +25,6 @@ use crate::daemon::chance::random_secret;
 use crate::daemon::identity::caller::{Caller, IfMatch};
 use crate::daemon::presence::keep_present;
 use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::faulty::PausedClock;
 use crate::daemon::registry::follow::{follow_log, wait_for};
 use pb::peer::Status as PeerStatus;
 use pb::peer_control_service_server::PeerControlService as _;
@@ -33,59 +33,35 @@ static MIRRORED: [Kind; 1] = [PEER];
 const TTL: Duration = Duration::from_secs(2);
 
 /// Counts the calls of a store that are made for reads and changes, not for heartbeats.
-struct Counting {
+struct Counts {
     inner: MemoryStore,
     calls: AtomicUsize,
     /// True: heartbeats fail.
     mute: AtomicBool,
 }
 
+type Counting = Scripted<Counts>;
+
 #[tonic::async_trait]
-impl Store for Counting {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-    async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
-        if self.mute.load(Ordering::Relaxed) {
-            return Err(StoreError::Unavailable("mute".into()));
+impl Script for Counts {
+    async fn pass(&self, call: Call) -> Answered {
+        match &call {
+            Call::Pulse(_) if self.mute.load(Ordering::Relaxed) => {
+                return Err(StoreError::Unavailable("mute".into()).into());
+            }
+            Call::Log { wait, .. } if !wait.is_zero() => {}
+            Call::Commit(_) | Call::Recall(_) | Call::Scan(_) | Call::Log { .. } => {
+                self.calls.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
         }
-        self.inner.pulse(pulse).await
-    }
-    async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
-        self.inner.open_group(open).await
-    }
-    async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
-        self.inner.close_group(epoch, group).await
-    }
-    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.inner.commit(commit).await
-    }
-    async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.inner.recall(key).await
-    }
-    async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.inner.scan(scan).await
-    }
-    async fn leases(&self) -> Result<Leases, StoreError> {
-        self.inner.leases().await
-    }
-    async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
-        if wait.is_zero() {
-            self.calls.fetch_add(1, Ordering::Relaxed);
-        }
-        self.inner.log(after, limit, wait).await
-    }
-    async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
-        self.inner.housekeep(epoch, keep).await
+        call.on(&self.inner).await
     }
 }
 
 fn store() -> Arc<Counting> {
     let inner = MemoryStore::new(PausedClock(Instant::now()));
-    Arc::new(Counting { inner, calls: AtomicUsize::new(0), mute: AtomicBool::new(false) })
+    Arc::new(Scripted(Counts { inner, calls: AtomicUsize::new(0), mute: AtomicBool::new(false) }))
 }
 
 /// A daemon without its listener. Dropping it is a crash.

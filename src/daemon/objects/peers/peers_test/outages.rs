@@ -1,10 +1,10 @@
 //! What an outage of the store does to peers: nothing, except to those who do not come back.
 
+use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 
 use super::*;
-use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill};
 
 /// Nodes whose paths to one store fall ill each on its own.
 pub(super) struct Mesh {
@@ -118,7 +118,7 @@ async fn a_hanging_store_costs_a_node_few_calls() {
     assert!(calls() - before <= 3 * 600, "{} calls in ten minutes", calls() - before);
     assert!(mesh.paths[0].most_at_once() <= 4);
     mesh.paths[0].recover();
-    mesh.paths[0].fall_ill([Call::Open, Call::Commit], Ill::Fails);
+    mesh.paths[0].fall_ill([Method::Open, Method::Commit], Ill::Fails);
     sleep(MS * 10_000).await;
     let before = calls();
     sleep(MS * 60_000).await;
@@ -252,7 +252,7 @@ async fn a_node_stands_while_its_session_is_made_anew_and_no_longer() {
     let a = &mesh.daemons[0].presence;
     assert!(a.stands());
     for (what, lasts) in [("a store that refuses sessions", false), ("a store that is silent", true)] {
-        mesh.paths[0].fall_ill([Call::Open], Ill::Fails);
+        mesh.paths[0].fall_ill([Method::Open], Ill::Fails);
         fail_over(&mesh, &next_store(clock));
         while a.has_session() {
             assert!(a.stands(), "{what}");
@@ -393,18 +393,18 @@ fn repeat_key(fault: &Fault) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_commit_without_a_reply_is_looked_for_before_it_is_called_unknown() {
     let mesh = mesh(&["a", "b"]).await;
-    mesh.paths[0].fall_ill([Call::Commit], Ill::LosesReplies);
+    mesh.paths[0].fall_ill([Method::Commit], Ill::LosesReplies);
     let done = cordoned(&mesh.daemons[0], None).await.unwrap();
     assert!(done.changed, "its answer was there");
-    assert_eq!(mesh.paths[0].count(Call::Recall), 1, "only after the fact");
+    assert_eq!(mesh.paths[0].count(Method::Recall), 1, "only after the fact");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_outcome_can_be_repeated_on_another_daemon_with_the_key_it_names() {
     for ill in [Ill::LosesReplies, Ill::Hangs] {
         let mesh = mesh(&["a", "b"]).await;
-        mesh.paths[0].fall_ill([Call::Commit], ill);
-        mesh.paths[0].fall_ill([Call::Recall], Ill::Fails);
+        mesh.paths[0].fall_ill([Method::Commit], ill);
+        mesh.paths[0].fall_ill([Method::Recall], Ill::Fails);
         let fault = cordoned(&mesh.daemons[0], None).await.unwrap_err();
         assert_eq!(fault.reason, "OUTCOME_UNKNOWN");
         let key = repeat_key(&fault);
@@ -422,7 +422,7 @@ async fn in_an_outage_a_change_is_refused_soon_and_nothing_is_sent() {
     let mesh = mesh(&["a", "b"]).await;
     mesh.paths[0].fall_ill(EVERY_CALL, Ill::Hangs);
     sleep(TTL).await;
-    let sent = mesh.paths[0].count(Call::Commit);
+    let sent = mesh.paths[0].count(Method::Commit);
     let asked = Instant::now();
     for _ in 0..100 {
         let fault = cordoned(&mesh.daemons[0], None).await.unwrap_err();
@@ -430,7 +430,7 @@ async fn in_an_outage_a_change_is_refused_soon_and_nothing_is_sent() {
         assert!(fault.message.contains("nothing was changed"), "{fault}");
     }
     assert!(asked.elapsed() <= MS * 1000 * 101, "{:?}", asked.elapsed());
-    assert_eq!(mesh.paths[0].count(Call::Commit), sent);
+    assert_eq!(mesh.paths[0].count(Method::Commit), sent);
     mesh.paths[0].recover();
     cordoned(&mesh.daemons[0], None).await.expect("as soon as the store is back");
 }

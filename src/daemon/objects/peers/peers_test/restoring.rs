@@ -1,10 +1,10 @@
 //! What several daemons restore of one peer, each by what it has seen of it.
 
+use omnirelay_scripted::{EVERY_CALL, Ill, LATE, Method};
 use prost::Message;
 
 use super::outages::{MS, Mesh, copy, fail_over, label, mesh, next_store, put_peer};
 use super::*;
-use crate::daemon::registry::faulty::{Call, EVERY_CALL, Ill, LATE};
 
 async fn said(daemon: &Daemon, node_id: &str) -> (bool, String) {
     let peer = shown(daemon, node_id).unwrap();
@@ -38,7 +38,7 @@ async fn fell_back(clock: PausedClock) -> Mesh {
     a.peers.cordon(called(cordon("n", "disk"), |_| {})).await.unwrap();
     sleep(TTL).await;
     // The call under way hears of the first change, and the next of nothing.
-    mesh.paths[1].fall_ill([Call::Log], Ill::Hangs);
+    mesh.paths[1].fall_ill([Method::Log], Ill::Hangs);
     label(a, "n", "seen").await;
     sleep(MS).await;
     label(a, "n", "newest").await;
@@ -90,7 +90,7 @@ async fn what_nobody_can_tell_any_more_is_not_called_restored() {
     mesh.daemons[0].peers.cordon(called(cordon("n", "disk"), |_| {})).await.unwrap();
     sleep(TTL).await;
     let next = next_store(clock);
-    mesh.paths[1].fall_ill([Call::Commit], Ill::Fails);
+    mesh.paths[1].fall_ill([Method::Commit], Ill::Fails);
     fail_over(&mesh, &next);
     for daemon in &mesh.daemons {
         knows(daemon, &next).await;
@@ -141,9 +141,9 @@ async fn what_is_restored_in_one_epoch_is_not_written_over_the_same_version_in_t
     put_peer(&second, "c", value.encode_to_vec().into()).await;
     sleep(TTL - MS * 20).await;
     // It looks at what there is of the peer, and comes to know it late.
-    let before = path.count(Call::Log);
-    path.fall_ill([Call::Log], Ill::AnswersLate);
-    while path.count(Call::Log) == before {
+    let before = path.count(Method::Log);
+    path.fall_ill([Method::Log], Ill::AnswersLate);
+    while path.count(Method::Log) == before {
         sleep(MS).await;
     }
     path.recover();
@@ -154,9 +154,9 @@ async fn what_is_restored_in_one_epoch_is_not_written_over_the_same_version_in_t
     put_peer(&third, "c", value.encode_to_vec().into()).await;
     path.swap(third.clone());
     knows(a, &third).await;
-    let commits = path.count(Call::Commit);
+    let commits = path.count(Method::Commit);
     sleep(LATE + MS * 50).await;
-    assert!(path.count(Call::Commit) > commits, "it was tried");
+    assert!(path.count(Method::Commit) > commits, "it was tried");
     let scan = Scan { kind: PEER, after: Some("b".to_owned()), backwards: false, limit: 10 };
     let of_c = third.scan(scan).await.unwrap().records;
     let versions: Vec<_> = of_c.iter().map(|record| record.version).collect();

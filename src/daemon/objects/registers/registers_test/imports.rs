@@ -154,7 +154,7 @@ async fn what_a_dying_store_left_over_is_told_and_repeated_under_the_same_key() 
     let a = daemon(path.clone(), "a").await;
     let request = || called(import(items(1000)), keyed("k"));
     let dying = path.clone();
-    path.fall_ill([Call::Commit], Ill::AnswersLate);
+    path.fall_ill([Method::Commit], Ill::AnswersLate);
     let killer = tokio::spawn(async move {
         sleep(MS * 1000).await;
         dying.fall_ill(EVERY_CALL, Ill::Fails);
@@ -183,8 +183,8 @@ async fn what_a_dying_store_left_over_is_told_and_repeated_under_the_same_key() 
 async fn an_unknown_outcome_is_repeated_with_the_key_of_the_whole() {
     let path = Faulty::over(memory(PausedClock(Instant::now())));
     let a = daemon(path.clone(), "a").await;
-    path.fall_ill([Call::Commit], Ill::LosesReplies);
-    path.fall_ill([Call::Recall], Ill::Fails);
+    path.fall_ill([Method::Commit], Ill::LosesReplies);
+    path.fall_ill([Method::Recall], Ill::Fails);
     let refused = fault(a.registers.import(called(import(items(300)), |_| {})).await);
     assert_eq!(refused.reason, "OUTCOME_UNKNOWN");
     let key = refused.details["idempotencyKey"].clone();

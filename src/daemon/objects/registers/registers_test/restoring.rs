@@ -122,12 +122,12 @@ async fn a_restoration_that_is_refused_is_tried_again() {
     imported(&mesh.a, import(items(1000))).await;
     sleep(TTL).await;
     let next = memory(mesh.clock);
-    mesh.paths[0].fall_ill([Call::Scan], Ill::Fails);
+    mesh.paths[0].fall_ill([Method::Scan], Ill::Fails);
     mesh.paths[0].swap(next.clone());
     sleep(TTL).await;
     assert!(ids(&mesh.b, "a").len() == 1000, "b has not failed over yet");
     mesh.paths[0].recover();
-    mesh.paths[0].fall_ill([Call::Commit], Ill::Fails);
+    mesh.paths[0].fall_ill([Method::Commit], Ill::Fails);
     mesh.fail_over(&next).await;
     assert!(ids(&mesh.b, "a").is_empty(), "b restores nothing of a's");
     mesh.paths[0].recover();

@@ -145,7 +145,7 @@ async fn a_new_session_of_a_running_node_is_confirmed_without_a_push() {
     let (a, b) = (daemon(store.clone(), "a").await, daemon(store.clone(), "b").await);
     a.push(&catalogue(), &["r"], Rest::WithdrawAll).await;
     // Long enough for the sessions to run out, and not for the advertisements.
-    store.fall_ill([Call::Pulse], Ill::Fails);
+    store.fall_ill([Method::Pulse], Ill::Fails);
     sleep(SESSION * 3).await;
     store.recover();
     sleep(SESSION * 2).await;

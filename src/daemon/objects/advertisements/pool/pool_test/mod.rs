@@ -8,6 +8,7 @@ mod serving;
 
 use std::collections::BTreeSet;
 
+use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock};
 use omnirelay_store::*;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as mesh;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
@@ -25,7 +26,6 @@ use crate::daemon::objects::peers::PEER;
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::presence::keep_present;
 use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::faulty::{Call, EVERY_CALL, Faulty, Ill, PausedClock};
 use crate::daemon::registry::follow::{follow_log, wait_for};
 use pb::advertisement::SyncState;
 

@@ -22,7 +22,7 @@ async fn what_is_taken_in_while_the_store_is_away_is_shown_and_written_once() {
     sleep(TTL * 3).await;
     assert_eq!(a.available(), ["new", "stays"], "no deadline passes while the store is away");
     a.push(&outside(), &["stays", "new"], Rest::WithdrawAll).await;
-    let commits = store.count(Call::Commit);
+    let commits = store.count(Method::Commit);
     store.recover();
     sleep(SESSION * 2).await;
     assert_eq!(b.available(), ["new", "stays"]);
@@ -30,7 +30,7 @@ async fn what_is_taken_in_while_the_store_is_away_is_shown_and_written_once() {
     assert_eq!(new.value::<AdvertisementValue>().unwrap().latest_version, 49);
     assert_eq!(a.pool.counts().deferred, 0);
     // The rest are the two nodes' own records.
-    assert!(store.count(Call::Commit) - commits <= 8, "{}", store.count(Call::Commit) - commits);
+    assert!(store.count(Method::Commit) - commits <= 8, "{}", store.count(Method::Commit) - commits);
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,7 +142,7 @@ async fn one_entry_that_the_store_refuses_does_not_keep_others_waiting() {
 async fn a_reply_that_is_lost_loses_nothing() {
     let store = Faulty::over(memory());
     let a = daemon(store.clone(), "a").await;
-    store.fall_ill([Call::Commit], Ill::LosesReplies);
+    store.fall_ill([Method::Commit], Ill::LosesReplies);
     let pushed = a.push(&outside(), &["r1", "r2"], Rest::WithdrawAll).await;
     assert_eq!(pushed, [2, 0, 0, 0, 0, 2]);
     // Nobody knows yet whether r2 is there.
@@ -221,7 +221,7 @@ async fn what_is_pushed_while_the_store_is_compared_is_not_taken_for_lost() {
     let a = daemon(store.clone(), "a").await;
     let many: Vec<AdvertisedRegister> = (0..2000).map(|n| item(&format!("r{n:04}"))).collect();
     a.try_push(&catalogue(), &many, Rest::WithdrawAll).await.unwrap();
-    store.fall_ill([Call::Scan], Ill::AnswersLate);
+    store.fall_ill([Method::Scan], Ill::AnswersLate);
     let pool = a.pool.clone();
     let comparing = tokio::spawn(async move { pool.compare_with_store().await.unwrap() });
     // The first page was read by now.

@@ -23,12 +23,12 @@ async fn what_changes_nothing_writes_nothing() {
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     assert_eq!(a.push(&catalogue(), &ids, Rest::WithdrawAll).await, [1000, 0, 0, 0, 0, 0]);
     let revision = a.registry.view().head().revision;
-    let commits = store.count(Call::Commit);
+    let commits = store.count(Method::Commit);
     for _ in 0..3 {
         assert!(a.pool.compare_with_store().await.unwrap());
         assert_eq!(a.push(&catalogue(), &ids, Rest::WithdrawAll).await, [0, 0, 0, 1000, 0, 0]);
     }
-    assert_eq!(store.count(Call::Commit), commits);
+    assert_eq!(store.count(Method::Commit), commits);
     assert_eq!(a.registry.view().head().revision, revision, "and nobody is told of anything");
 }
 
@@ -161,7 +161,7 @@ async fn a_push_whose_caller_has_gone_and_one_whose_reply_was_lost_are_told_once
     let store = Faulty::over(memory());
     let a = daemon(store.clone(), "a").await;
     let caller = caller();
-    store.fall_ill([Call::Commit], Ill::Hangs);
+    store.fall_ill([Method::Commit], Ill::Hangs);
     let left = tokio::time::timeout(MS * 100, push_as(&a, &caller, &items(&["r"]))).await;
     assert!(left.is_err());
     store.recover();
@@ -169,7 +169,7 @@ async fn a_push_whose_caller_has_gone_and_one_whose_reply_was_lost_are_told_once
     assert_eq!(a.available(), ["r"]);
     let first = "advertisement/a/http:registers added: 1".to_owned();
     assert_eq!(told(&*store).await, std::slice::from_ref(&first));
-    store.fall_ill([Call::Commit], Ill::LosesReplies);
+    store.fall_ill([Method::Commit], Ill::LosesReplies);
     push_as(&a, &caller, &[]).await;
     store.recover();
     sleep(SESSION * 3).await;

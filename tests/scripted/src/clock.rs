@@ -1,0 +1,15 @@
+//! The store's time in a test whose own time stands still.
+
+use omnirelay_core::time::Millis;
+use omnirelay_store::Clock;
+use tokio::time::Instant;
+
+/// Tokio's time as the store's: both stand still together.
+#[derive(Clone, Copy)]
+pub struct PausedClock(pub Instant);
+
+impl Clock for PausedClock {
+    fn now(&self) -> Millis {
+        Millis(1_795_000_000_000).after(self.0.elapsed())
+    }
+}
