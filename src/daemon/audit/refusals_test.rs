@@ -1,12 +1,12 @@
 //! Refusals are counted, spooled and entered once, and never without a bound.
 
-use omnirelay_store::{Kind, MemoryStore, PAGE_MAX, Record, Revision, Scan};
+use omnirelay_store::{Kind, MemoryStore, PAGE_MAX, Record, Scan};
 use prost::Message as _;
 
 use super::*;
 use crate::daemon::audit::store::stored;
 use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::follow::{follow_log, wait_for};
+use crate::daemon::registry::lab::Followed;
 
 const MINUTE: u64 = 29_900_000;
 static NOTHING: [Kind; 0] = [];
@@ -19,7 +19,7 @@ struct Place {
     registry: Arc<Registry>,
     files: AuditFiles,
     _directory: tempfile::TempDir,
-    _task: tokio::task::JoinSet<()>,
+    _tasks: tokio::task::JoinSet<()>,
 }
 
 impl Place {
@@ -28,11 +28,9 @@ impl Place {
         let store = Arc::new(MemoryStore::system());
         let files = AuditFiles::open(directory.path(), "a").unwrap();
         let key = files.key("a").unwrap();
-        let registry = Arc::new(Registry::new("a", store, &NOTHING).marking_audit(key.mac().clone()));
-        let mut task = tokio::task::JoinSet::new();
-        task.spawn(follow_log(registry.clone()));
-        wait_for(registry.view(), Revision(0)).await;
-        Self { registry, files, _directory: directory, _task: task }
+        let registry = Registry::new("a", store, &NOTHING).marking_audit(key.mac().clone());
+        let Followed { registry, tasks } = Followed::new(registry).await;
+        Self { registry, files, _directory: directory, _tasks: tasks }
     }
 
     async fn enter(&self, refusals: &Refusals, now_ms: u64) {

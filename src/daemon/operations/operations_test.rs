@@ -1,14 +1,12 @@
 //! Operations: what is remembered of them, and what their followers see.
 
-use omnirelay_scripted::PausedClock;
-use omnirelay_store::MemoryStore;
+use omnirelay_scripted::memory;
 use omnirelay_wire::fault::Code;
-use tokio::time::Instant;
 
 use super::*;
 
 fn operations() -> Arc<Operations> {
-    let store = Arc::new(MemoryStore::new(PausedClock(Instant::now())));
+    let store = memory();
     Arc::new(Operations::new(Arc::new(Registry::new("node-1", store, &[]))))
 }
 

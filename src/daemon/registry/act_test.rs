@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay_scripted::{Faulty, Ill, Method, PausedClock};
+use omnirelay_scripted::{Faulty, Ill, Method, memory};
 use omnirelay_store::{
-    CommitError, Committed, Fence, GroupId, Kind, MemoryStore, Opened, RecordId, Revision, Scan, Store,
-    StoreError, Version, Write,
+    CommitError, Committed, Fence, GroupId, Kind, Opened, RecordId, Scan, Store, StoreError, Version, Write,
 };
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use tokio::task::JoinSet;
@@ -17,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::Registry;
 use super::act::{Act, Authority, Plan, Reader};
 use super::audit_record::AUDIT;
-use super::follow::{follow_log, wait_for};
+use super::lab::Followed;
 
 const THING: Kind = Kind::of("thing");
 const OTHER: Kind = Kind::of("other");
@@ -27,20 +26,13 @@ const TTL: Duration = Duration::from_secs(2);
 struct Daemon {
     registry: Arc<Registry>,
     path: Arc<Faulty>,
-    _task: JoinSet<()>,
+    _tasks: JoinSet<()>,
 }
 
 async fn daemon(store: Arc<dyn Store>) -> Daemon {
     let path = Faulty::over(store);
-    let registry = Arc::new(Registry::new("a", path.clone(), &MIRRORED));
-    let mut task = JoinSet::new();
-    task.spawn(follow_log(registry.clone()));
-    wait_for(registry.view(), Revision(0)).await;
-    Daemon { registry, path, _task: task }
-}
-
-fn memory() -> Arc<MemoryStore> {
-    Arc::new(MemoryStore::new(PausedClock(Instant::now())))
+    let Followed { registry, tasks } = Followed::new(Registry::new("a", path.clone(), &MIRRORED)).await;
+    Daemon { registry, path, _tasks: tasks }
 }
 
 fn thing(key: &str) -> RecordId {

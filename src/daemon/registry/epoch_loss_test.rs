@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep};
 use super::Registry;
 use super::audit_record::AUDIT;
 use super::epoch_loss::Loss;
-use super::follow::{follow_log, wait_for};
-use super::heartbeat::{Pace, beat_heart};
+use super::heartbeat::Pace;
+use super::lab::Followed;
 
 const THING: Kind = Kind::of("thing");
 static MIRRORED: [Kind; 1] = [THING];
@@ -52,14 +52,9 @@ impl Trial {
         let path = Faulty::over(Arc::new(MemoryStore::new(clock)));
         sleep(SECOND).await;
         let next = Arc::new(MemoryStore::new(clock));
-        let registry = Arc::new(Registry::new("a", path.clone(), &MIRRORED));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(follow_log(registry.clone()));
-        let heart = registry.clone();
-        tasks.spawn(async move {
-            beat_heart(&heart, Pace { renew_every: SECOND, grace: SECOND }, |_| {}).await;
-        });
-        wait_for(registry.view(), Revision(0)).await;
+        let registry = Registry::new("a", path.clone(), &MIRRORED);
+        let pace = Pace { renew_every: SECOND, grace: SECOND };
+        let Followed { registry, tasks } = Followed::beating(registry, pace).await;
         Self { registry, path, next, _tasks: tasks }
     }
 

@@ -30,6 +30,8 @@ mod act_test;
 #[cfg(test)]
 mod epoch_loss_test;
 #[cfg(test)]
+pub mod lab;
+#[cfg(test)]
 mod mutate_test;
 #[cfg(test)]
 mod outage_test;

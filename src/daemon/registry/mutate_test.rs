@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use omnirelay_scripted::{Faulty, Ill, Method, PausedClock};
-use omnirelay_store::{
-    Commit, Committed, Kind, MemoryStore, Pulse, RecordId, Revision, Store, Version, Write,
-};
+use omnirelay_scripted::{Faulty, Ill, Method, PausedClock, memory};
+use omnirelay_store::{Commit, Committed, Kind, MemoryStore, Pulse, RecordId, Store, Version, Write};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerChange;
 use omnirelay_wire::reasons;
@@ -17,7 +15,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::Registry;
 use super::act::Reader;
-use super::follow::{follow_log, wait_for};
+use super::lab::Followed;
 use super::mutate::{Decision, Mutation};
 use super::view::Applied;
 use crate::daemon::identity::caller::{Caller, IfMatch};
@@ -25,21 +23,12 @@ use crate::daemon::identity::caller::{Caller, IfMatch};
 const THING: Kind = Kind::of("thing");
 static MIRRORED: [Kind; 1] = [THING];
 
-struct Daemon {
-    registry: Arc<Registry>,
-    _task: JoinSet<()>,
-}
-
-async fn daemon() -> Daemon {
+async fn daemon() -> Followed {
     over(Arc::new(MemoryStore::system())).await
 }
 
-async fn over(store: Arc<dyn Store>) -> Daemon {
-    let registry = Arc::new(Registry::new("a", store, &MIRRORED));
-    let mut task = JoinSet::new();
-    task.spawn(follow_log(registry.clone()));
-    wait_for(registry.view(), Revision(0)).await;
-    Daemon { registry, _task: task }
+async fn over(store: Arc<dyn Store>) -> Followed {
+    Followed::new(Registry::new("a", store, &MIRRORED)).await
 }
 
 fn thing() -> RecordId {
@@ -152,10 +141,6 @@ async fn a_record_that_was_absent_at_first_must_still_be_absent() {
 
 const MS: Duration = Duration::from_millis(1);
 
-fn memory() -> Arc<MemoryStore> {
-    Arc::new(MemoryStore::new(PausedClock(Instant::now())))
-}
-
 /// Writes past every daemon.
 async fn write(store: &dyn Store, writes: Vec<Write>) {
     let epoch = store.pulse(Pulse::default()).await.unwrap().epoch;
@@ -173,7 +158,7 @@ async fn fall_behind(store: &Faulty, inner: &MemoryStore, ill: Ill) {
 }
 
 /// A store with a thing in it, the daemon over it, and a store of a later epoch.
-async fn before_another_epoch() -> (Arc<Faulty>, Daemon, Arc<MemoryStore>) {
+async fn before_another_epoch() -> (Arc<Faulty>, Followed, Arc<MemoryStore>) {
     let (store, clock) = (Faulty::over(memory()), PausedClock(Instant::now()));
     write(store.as_ref(), vec![put("first")]).await;
     let daemon = over(store.clone()).await;

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_scripted::{
-    Answer, Answered, Call, EVERY_CALL, Faulty, Ill, Method, PausedClock, Script, Scripted,
+    Answer, Answered, Call, EVERY_CALL, Faulty, Ill, Method, PausedClock, Script, Scripted, memory,
 };
 use omnirelay_store::*;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::Registry;
-use super::follow::{follow_log, wait_for};
+use super::follow::follow_log;
 use super::heartbeat::{Heard, Pace, beat_heart};
+use super::lab::Followed;
 
 const THING: Kind = Kind::of("thing");
 static MIRRORED: [Kind; 1] = [THING];
@@ -27,20 +28,9 @@ const KEEP: Retention = Retention {
     idempotency_entries_max: 1000,
 };
 
-fn memory() -> Arc<MemoryStore> {
-    Arc::new(MemoryStore::new(PausedClock(Instant::now())))
-}
-
 /// A registry that follows its store, beats its heart and keeps house, while the value lives.
-struct Daemon {
-    registry: Arc<Registry>,
-    tasks: JoinSet<()>,
-}
-
-async fn daemon(store: Arc<dyn Store>, node_id: &str) -> Daemon {
-    let registry = Arc::new(Registry::new(node_id, store, &MIRRORED));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(follow_log(registry.clone()));
+async fn daemon(store: Arc<dyn Store>, node_id: &str) -> Followed {
+    let Followed { registry, mut tasks } = Followed::new(Registry::new(node_id, store, &MIRRORED)).await;
     tasks.spawn(registry.clone().keep_house(KEEP, Duration::from_secs(5)));
     let heart = registry.clone();
     tasks.spawn(async move {
@@ -52,11 +42,10 @@ async fn daemon(store: Arc<dyn Store>, node_id: &str) -> Daemon {
         };
         beat_heart(&heart, pace, drop_over).await;
     });
-    wait_for(registry.view(), Revision(0)).await;
-    Daemon { registry, tasks }
+    Followed { registry, tasks }
 }
 
-impl Daemon {
+impl Followed {
     async fn open(&self, id: &str) -> GroupRef {
         let epoch = self.registry.view().head().epoch;
         let open = OpenGroup { epoch, id: GroupId(id.to_owned()), ttl: TTL, secret: id.to_owned() };
@@ -237,7 +226,7 @@ async fn a_group_closed_in_a_grace_is_over_at_once() {
     assert!(a.keys().is_empty());
 }
 
-fn group_epoch(daemon: &Daemon) -> Epoch {
+fn group_epoch(daemon: &Followed) -> Epoch {
     daemon.registry.view().head().epoch
 }
 

@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay_scripted::{Faulty, Ill, Method, PausedClock};
-use omnirelay_store::{Kind, MemoryStore, RecordId, Revision, Write};
+use omnirelay_scripted::{Faulty, Ill, Method, memory};
+use omnirelay_store::{Kind, RecordId, Write};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::Registry;
 use super::act::{Act, Authority, Plan};
-use super::follow::{follow_log, wait_for};
-use super::heartbeat::{Pace, beat_heart};
+use super::heartbeat::Pace;
+use super::lab::Followed;
 
 const THING: Kind = Kind::of("thing");
 const OTHER: Kind = Kind::of("other");
@@ -29,14 +29,10 @@ struct Daemon {
 }
 
 async fn daemon() -> Daemon {
-    let path = Faulty::over(Arc::new(MemoryStore::new(PausedClock(Instant::now()))));
-    let registry = Arc::new(Registry::new("a", path.clone(), &MIRRORED));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(follow_log(registry.clone()));
-    let heart = registry.clone();
+    let path = Faulty::over(memory());
     let pace = Pace { renew_every: BEAT, grace: BEAT * 4 };
-    tasks.spawn(async move { beat_heart(&heart, pace, |_| {}).await });
-    wait_for(registry.view(), Revision(0)).await;
+    let registry = Registry::new("a", path.clone(), &MIRRORED);
+    let Followed { registry, tasks } = Followed::beating(registry, pace).await;
     Daemon { registry, path, looks: Arc::default(), tasks }
 }
 

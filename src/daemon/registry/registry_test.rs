@@ -11,7 +11,8 @@ use omnirelay_store::{
 };
 
 use super::cursor::Cursor;
-use super::follow::{follow_log, wait_for};
+use super::follow::wait_for;
+use super::lab::Followed;
 use super::view::{Applied, Loaded, View};
 use super::watch::{ResetReason, Watch, WatchEvent};
 use super::{Registry, parse_cursor};
@@ -20,18 +21,8 @@ const THING: Kind = Kind::of("thing");
 const OTHER: Kind = Kind::of("other");
 static MIRRORED: [Kind; 1] = [THING];
 
-/// A registry that follows its store while the value lives.
-struct Daemon {
-    registry: Arc<Registry>,
-    _task: tokio::task::JoinSet<()>,
-}
-
-async fn daemon(store: &Arc<dyn Store>, node_id: &str) -> Daemon {
-    let registry = Arc::new(Registry::new(node_id, store.clone(), &MIRRORED));
-    let mut task = tokio::task::JoinSet::new();
-    task.spawn(follow_log(registry.clone()));
-    wait_for(registry.view(), Revision(0)).await;
-    Daemon { registry, _task: task }
+async fn daemon(store: &Arc<dyn Store>, node_id: &str) -> Followed {
+    Followed::new(Registry::new(node_id, store.clone(), &MIRRORED)).await
 }
 
 fn memory() -> Arc<dyn Store> {
@@ -51,7 +42,7 @@ async fn commit(registry: &Registry, writes: Vec<Write>) -> Revision {
     }
 }
 
-fn watch_all(daemon: &Daemon, since: Option<Cursor>) -> Watch {
+fn watch_all(daemon: &Followed, since: Option<Cursor>) -> Watch {
     Watch::begin(daemon.registry.clone(), THING, Box::new(|_| true), since)
 }
 

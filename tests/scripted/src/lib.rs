@@ -15,7 +15,7 @@ use omnirelay_store::{
 };
 
 pub use call::{Answer, Answered, Call, Method};
-pub use clock::PausedClock;
+pub use clock::{PausedClock, memory};
 pub use faulty::{EVERY_CALL, Faults, Faulty, Ill, LATE};
 
 /// What becomes of the calls of a store.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_scripted::{Answer, Answered, Call, PausedClock, Script, Scripted};
+use omnirelay_scripted::{Answer, Answered, Call, PausedClock, Script, Scripted, memory};
 use omnirelay_store::*;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as mesh;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
@@ -128,7 +128,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let inner = Mutex::new(Arc::new(MemoryStore::new(PausedClock(Instant::now()))));
+        let inner = Mutex::new(memory());
         let store = Arc::new(Scripted(Warped { inner, warp: Mutex::default(), refuse: Mutex::default() }));
         Self { store, directory: tempfile::tempdir().unwrap() }
     }

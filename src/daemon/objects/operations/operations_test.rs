@@ -2,14 +2,14 @@
 
 use futures_util::StreamExt;
 use omnirelay_scripted::{EVERY_CALL, Faulty, Ill};
-use omnirelay_store::{MemoryStore, Revision, Scan};
+use omnirelay_store::{MemoryStore, Scan};
 use omnirelay_wire::fault::Code;
 use tokio::task::JoinSet;
 use tonic::{Request, Response};
 
 use super::*;
 use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::follow::{follow_log, wait_for};
+use crate::daemon::registry::lab::Followed;
 use pb::operation::State;
 
 struct Served {
@@ -22,10 +22,7 @@ struct Served {
 
 async fn served() -> Served {
     let store = Faulty::over(Arc::new(MemoryStore::system()));
-    let registry = Arc::new(Registry::new("node-1", store.clone(), &[]));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(follow_log(registry.clone()));
-    wait_for(registry.view(), Revision(0)).await;
+    let Followed { registry, tasks } = Followed::new(Registry::new("node-1", store.clone(), &[])).await;
     let operations = Arc::new(Operations::new(registry.clone()));
     let calls = OperationCalls::new(registry.clone(), operations.clone(), 2);
     Served { calls, operations, registry, store, _tasks: tasks }

@@ -28,8 +28,8 @@ use crate::daemon::objects::advertisements::pool::{Producer, Push, Pushed};
 use crate::daemon::objects::registers::{REGISTER, register_record};
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::follow::follow_log;
-use crate::daemon::registry::heartbeat::{Pace, beat_heart};
+use crate::daemon::registry::heartbeat::Pace;
+use crate::daemon::registry::lab::Followed;
 use pb::advertisement_sync_state::Status;
 
 static MIRRORED: [Kind; 1] = [REGISTER];
@@ -181,14 +181,9 @@ struct Daemon {
 async fn unregistered(peer_services: &[&str], every: Duration) -> Daemon {
     let clock = PausedClock(Instant::now());
     let store = Faulty::over(Arc::new(MemoryStore::new(clock)));
-    let registry = Arc::new(Registry::new(NODE, store.clone(), &MIRRORED));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(follow_log(registry.clone()));
-    wait_for(registry.view(), Revision(0)).await;
-    let heart = registry.clone();
-    tasks.spawn(async move {
-        beat_heart(&heart, Pace { renew_every: MS * 500, grace: SECOND * 2 }, |_| {}).await;
-    });
+    let registry = Registry::new(NODE, store.clone(), &MIRRORED);
+    let pace = Pace { renew_every: MS * 500, grace: SECOND * 2 };
+    let Followed { registry, mut tasks } = Followed::beating(registry, pace).await;
     let session = Arc::new(AtomicU64::new(0));
     let seen = session.clone();
     let (pool, operations) = (Arc::<FakePool>::default(), Arc::new(Operations::new(registry.clone())));

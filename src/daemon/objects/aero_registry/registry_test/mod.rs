@@ -7,7 +7,7 @@ mod reading;
 mod relays;
 mod watching;
 
-use omnirelay_scripted::{Faulty, PausedClock};
+use omnirelay_scripted::{Faulty, PausedClock, memory};
 use omnirelay_store::*;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as mesh;
 use tokio::task::JoinSet;
@@ -44,10 +44,6 @@ struct Daemon {
     registry: Arc<Registry>,
     path: Arc<Faulty>,
     _tasks: JoinSet<()>,
-}
-
-fn memory() -> Arc<MemoryStore> {
-    Arc::new(MemoryStore::new(PausedClock(Instant::now())))
 }
 
 /// How a daemon is set up.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use omnirelay_core::labels::Labels;
-use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock};
+use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock, memory};
 use omnirelay_store::*;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -40,10 +40,6 @@ const BACKOFF: Duration = Duration::from_millis(100);
 const MS: Duration = Duration::from_millis(1);
 const SCOPE: &str = "shard/orders/03";
 const WORK: Kind = Kind::of("work");
-
-fn memory() -> Arc<MemoryStore> {
-    Arc::new(MemoryStore::new(PausedClock(Instant::now())))
-}
 
 /// A daemon without its listener. Dropping it is a crash.
 struct Daemon {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use omnirelay_scripted::{Answered, Call, PausedClock, Script, Scripted};
+use omnirelay_scripted::{Answered, Call, PausedClock, Script, Scripted, memory};
 use omnirelay_store::*;
 use prost::Message as _;
 use tokio::task::JoinSet;
@@ -34,7 +34,7 @@ const TTL: Duration = Duration::from_secs(2);
 
 /// Counts the calls of a store that are made for reads and changes, not for heartbeats.
 struct Counts {
-    inner: MemoryStore,
+    inner: Arc<MemoryStore>,
     calls: AtomicUsize,
     /// True: heartbeats fail.
     mute: AtomicBool,
@@ -55,13 +55,12 @@ impl Script for Counts {
             }
             _ => {}
         }
-        call.on(&self.inner).await
+        call.on(&*self.inner).await
     }
 }
 
 fn store() -> Arc<Counting> {
-    let inner = MemoryStore::new(PausedClock(Instant::now()));
-    Arc::new(Scripted(Counts { inner, calls: AtomicUsize::new(0), mute: AtomicBool::new(false) }))
+    Arc::new(Scripted(Counts { inner: memory(), calls: AtomicUsize::new(0), mute: AtomicBool::new(false) }))
 }
 
 /// A daemon without its listener. Dropping it is a crash.

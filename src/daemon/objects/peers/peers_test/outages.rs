@@ -15,7 +15,7 @@ pub(super) struct Mesh {
 pub(super) const MS: Duration = Duration::from_millis(1);
 
 pub(super) async fn mesh(node_ids: &[&str]) -> Mesh {
-    let shared = Arc::new(MemoryStore::new(PausedClock(Instant::now())));
+    let shared = memory();
     let mut mesh = Mesh { paths: Vec::new(), daemons: Vec::new() };
     for node_id in node_ids {
         let path = Faulty::over(shared.clone());
@@ -61,7 +61,7 @@ async fn nobody_is_judged_for_an_outage_however_long_and_of_whatever_kind() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_right_after_the_first_start_judges_nobody_either() {
-    let path = Faulty::over(Arc::new(MemoryStore::new(PausedClock(Instant::now()))));
+    let path = Faulty::over(memory());
     let daemons = [joined(&path, "a").await, joined(&path, "b").await];
     path.fall_ill(EVERY_CALL, Ill::Fails);
     sleep(TTL * 10).await;

@@ -152,7 +152,7 @@ async fn a_repeated_request_gets_the_first_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn registers_of_another_node_need_its_record_to_come_and_not_to_go() {
-    let store = memory(PausedClock(Instant::now()));
+    let store = memory();
     let (a, b) = (daemon(store.clone(), "a").await, daemon(store.clone(), "b").await);
     sleep(MS * 50).await;
     let of = |node_id: &str, id: &str| pb::CreateRegisterRequest {

@@ -150,7 +150,7 @@ async fn large_registers_go_in_smaller_pieces() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_dying_store_left_over_is_told_and_repeated_under_the_same_key() {
-    let path = Faulty::over(memory(PausedClock(Instant::now())));
+    let path = Faulty::over(memory());
     let a = daemon(path.clone(), "a").await;
     let request = || called(import(items(1000)), keyed("k"));
     let dying = path.clone();
@@ -181,7 +181,7 @@ async fn what_a_dying_store_left_over_is_told_and_repeated_under_the_same_key() 
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_outcome_is_repeated_with_the_key_of_the_whole() {
-    let path = Faulty::over(memory(PausedClock(Instant::now())));
+    let path = Faulty::over(memory());
     let a = daemon(path.clone(), "a").await;
     path.fall_ill([Method::Commit], Ill::LosesReplies);
     path.fall_ill([Method::Recall], Ill::Fails);

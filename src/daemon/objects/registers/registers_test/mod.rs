@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock};
+use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock, memory};
 use omnirelay_store::*;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerMetadata;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
@@ -31,10 +31,6 @@ use crate::daemon::registry::follow::{follow_log, wait_for};
 static MIRRORED: [Kind; 2] = [PEER, REGISTER];
 const TTL: Duration = Duration::from_secs(2);
 const MS: Duration = Duration::from_millis(1);
-
-fn memory(clock: PausedClock) -> Arc<MemoryStore> {
-    Arc::new(MemoryStore::new(clock))
-}
 
 /// A daemon without its listener. Dropping it is a crash.
 struct Daemon {
@@ -72,7 +68,7 @@ async fn daemon(store: Arc<dyn Store>, node_id: &str) -> Daemon {
 
 /// A daemon on a store of its own.
 async fn alone() -> (Arc<MemoryStore>, Daemon) {
-    let store = memory(PausedClock(Instant::now()));
+    let store = memory();
     let daemon = daemon(store.clone(), "a").await;
     (store, daemon)
 }

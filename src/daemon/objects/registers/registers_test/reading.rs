@@ -13,7 +13,7 @@ fn shown(response: &pb::ListRegistersResponse) -> Vec<&str> {
 
 /// `a` hosts four registers and `a-b`, whose name begins so too, one.
 async fn stocked() -> Daemon {
-    let store = memory(PausedClock(Instant::now()));
+    let store = memory();
     let (a, b) = (daemon(store.clone(), "a").await, daemon(store, "a-b").await);
     for (id, name, advertise, version) in [
         ("r1", "delta", true, 9),
@@ -124,7 +124,7 @@ async fn a_register_carries_its_version_as_its_tag() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_makes_reads_stale_and_nothing_else() {
-    let path = Faulty::over(memory(PausedClock(Instant::now())));
+    let path = Faulty::over(memory());
     let a = daemon(path.clone(), "a").await;
     created(&a, new("orders")).await;
     path.fall_ill(EVERY_CALL, Ill::Hangs);

@@ -13,7 +13,7 @@ struct Mesh {
 
 async fn mesh() -> Mesh {
     let clock = PausedClock(Instant::now());
-    let shared = memory(clock);
+    let shared = Arc::new(MemoryStore::new(clock));
     let paths = [Faulty::over(shared.clone()), Faulty::over(shared)];
     let a = daemon(paths[0].clone(), "a").await;
     let b = daemon(paths[1].clone(), "b").await;
@@ -58,7 +58,7 @@ async fn ten_thousand_lost_registers_are_restored_by_their_node() {
     imported(&mesh.a, request).await;
     created(&mesh.b, new("of-b")).await;
     sleep(TTL).await;
-    let next = memory(mesh.clock);
+    let next = Arc::new(MemoryStore::new(mesh.clock));
     mesh.fail_over(&next).await;
     for daemon in [&mesh.a, &mesh.b] {
         assert_eq!((ids(daemon, "a").len(), ids(daemon, "b").len()), (10_000, 1));
@@ -86,7 +86,7 @@ async fn what_was_written_or_deleted_in_the_new_epoch_is_left_alone() {
         created(&mesh.a, pb::CreateRegisterRequest { name: "old".to_owned(), ..new(id) }).await;
     }
     sleep(TTL).await;
-    let next = memory(mesh.clock);
+    let next = Arc::new(MemoryStore::new(mesh.clock));
     let record = |id: &str| register_record("a", id);
     for id in ["older", "changed"] {
         put(&next, "a", &record(id), "old").await;
@@ -121,7 +121,7 @@ async fn a_restoration_that_is_refused_is_tried_again() {
     let mesh = mesh().await;
     imported(&mesh.a, import(items(1000))).await;
     sleep(TTL).await;
-    let next = memory(mesh.clock);
+    let next = Arc::new(MemoryStore::new(mesh.clock));
     mesh.paths[0].fall_ill([Method::Scan], Ill::Fails);
     mesh.paths[0].swap(next.clone());
     sleep(TTL).await;

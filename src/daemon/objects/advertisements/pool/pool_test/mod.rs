@@ -8,7 +8,7 @@ mod serving;
 
 use std::collections::BTreeSet;
 
-use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock};
+use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock, memory};
 use omnirelay_store::*;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as mesh;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
@@ -40,10 +40,6 @@ const KEEP: Retention = Retention {
     idempotency_age: Duration::from_secs(3600),
     idempotency_entries_max: 1000,
 };
-
-fn memory() -> Arc<MemoryStore> {
-    Arc::new(MemoryStore::new(PausedClock(Instant::now())))
-}
 
 /// A daemon without its listener. Dropping it is a crash.
 struct Daemon {
