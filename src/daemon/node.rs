@@ -1,11 +1,14 @@
 //! One node: its registry, its ports and its parts, put together.
 
+#[cfg(test)]
+pub mod lab;
 mod mount;
 mod ports;
 mod probes;
 mod serving;
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -110,12 +113,9 @@ impl Node {
     /// # Errors
     /// [`NodeError`]; nothing runs then.
     pub async fn start(spec: NodeSpec) -> Result<Self, NodeError> {
-        let parts = spec.parts;
-        let mut mount = Mount::of(spec)?;
-        for part in parts {
-            (part.mount)(&mut mount)?;
-        }
-        mount.begin()
+        let mut mount = Mount::with_parts(spec)?;
+        mount.listen()?;
+        Ok(mount.begin())
     }
 
     pub fn id(&self) -> &str {
@@ -167,6 +167,16 @@ impl Node {
 }
 
 impl Mount {
+    /// A node with its parts in it.
+    fn with_parts(spec: NodeSpec) -> Result<Self, NodeError> {
+        let parts = spec.parts;
+        let mut mount = Self::of(spec)?;
+        for part in parts {
+            (part.mount)(&mut mount)?;
+        }
+        Ok(mount)
+    }
+
     /// A node without parts.
     fn of(spec: NodeSpec) -> Result<Self, NodeError> {
         let control = spec.listener.local_addr().map_err(NodeError::Listen)?;
@@ -206,21 +216,26 @@ impl Mount {
         Ok(mount)
     }
 
-    /// Serves its ports, and begins what it does by itself.
-    fn begin(self) -> Result<Node, NodeError> {
-        let Self { registry, readiness, addresses, ports, observers, mut stopping, .. } = self;
-        let observer = Arc::new(Observers(observers));
-        for AtPort { port, served, drained } in ports.into_values() {
+    /// Serves its ports.
+    fn listen(&mut self) -> Result<(), NodeError> {
+        let observer = Arc::new(Observers(mem::take(&mut self.observers)));
+        for AtPort { port, served, drained } in mem::take(&mut self.ports).into_values() {
             let Some(mut port) = port else { continue };
             served.into_iter().for_each(|serve| serve(&mut port.surface));
-            let mut serving = Serving::begin(stopping.until(Phase::End), port, observer.clone())?;
-            stopping.at(Phase::Drain, async move {
+            let mut serving = Serving::begin(self.stopping.until(Phase::End), port, observer.clone())?;
+            self.stopping.at(Phase::Drain, async move {
                 serving.stop().await;
                 join_all(drained).await;
             });
         }
+        Ok(())
+    }
+
+    /// Begins what it does by itself.
+    fn begin(self) -> Node {
+        let Self { registry, readiness, addresses, mut stopping, .. } = self;
         stopping.begin();
-        Ok(Node { registry, readiness, addresses, stopping })
+        Node { registry, readiness, addresses, stopping }
     }
 
     fn probed(&self) -> Probed {

@@ -5,7 +5,7 @@ mod dev;
 mod leaders;
 mod node;
 mod operations;
-mod peers;
+pub mod peers;
 mod registers;
 mod relay;
 mod store;

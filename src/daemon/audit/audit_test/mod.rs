@@ -29,17 +29,19 @@ use crate::core::audit_seal::check::{Finding, Wrong};
 use crate::core::audit_seal::{ChainId, open};
 use crate::daemon::audit::{AUDIT_SEAL, Audit};
 use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
-use crate::daemon::objects::peers::{PEER, Peers};
-use crate::daemon::presence::keep_present;
+use crate::daemon::node::lab::{Lab, LabNode};
+use crate::daemon::node::{Kinds, Part};
+use crate::daemon::objects::peers::Peers;
+use crate::daemon::parts;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::follow::{follow_log, wait_for};
 use mesh::peer_control_service_server::PeerControlService as _;
 use pb::audit_service_server::AuditService as _;
 
-static MIRRORED: [Kind; 1] = [PEER];
-static FOLLOWED: [Kind; 2] = [AUDIT, AUDIT_SEAL];
+static PARTS: [Part; 2] = [
+    parts::peers::PART,
+    Part { kinds: Kinds { followed: &[AUDIT, AUDIT_SEAL], ..Kinds::NONE }, mount: |_| Ok(()) },
+];
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 /// Longer than anything takes that happens once a second.
 const SOON: Duration = Duration::from_millis(4000);
@@ -149,33 +151,20 @@ impl Place {
     }
 
     async fn node_that_keeps(&self, node_id: &str, keep: Duration) -> Node {
-        let files = self.files(node_id);
-        let key = files.key(node_id).unwrap();
-        let registry = Registry::new(node_id, self.store.clone(), &MIRRORED).following(&FOLLOWED);
-        let registry = Arc::new(registry.marking_audit(key.mac().clone()));
+        let node = Lab::on(self.store.clone(), node_id).files(self.directory.path()).parts(&PARTS);
+        let (registry, files, key) =
+            (node.registry.clone(), node.audit_files.clone(), node.audit_key.clone());
         let chain = key.chain().clone();
         let heads = Arc::new(Heads::new(files.heads().unwrap()));
-        let settings = PresenceSettings {
-            session_ttl: Duration::from_secs(2),
-            dead_after: Duration::from_secs(10),
-            forget_after: Duration::from_secs(3600),
-            session_secret: node_id.to_owned(),
-        };
-        let profile = mesh::PeerMetadata { audit_key: key.public().to_vec(), ..Default::default() };
-        let presence = Arc::new(Presence::new(registry.clone(), settings, profile));
+        let node = node.start();
+        node.registered().await;
         let mut tasks = JoinSet::new();
-        tasks.spawn(follow_log(registry.clone()));
-        tasks.spawn(keep_present(registry.clone(), presence.clone(), Duration::from_millis(500)));
-        wait_for(registry.view(), Revision(0)).await;
-        while !presence.is_registered() {
-            sleep(Duration::from_millis(10)).await;
-        }
-        tasks.spawn(Sealer::new(registry.clone(), Arc::new(key), files.clone(), heads.clone(), keep).run());
+        tasks.spawn(Sealer::new(registry.clone(), key, files.clone(), heads.clone(), keep).run());
         tasks.spawn(follow_seals(registry.clone(), heads.clone(), files));
         sleep(BETWEEN).await;
         let audit = Audit::new(registry.clone(), heads.clone(), 100);
         let peers = Peers::new(registry.clone(), 100);
-        Node { registry, heads, chain, audit, peers, _tasks: tasks }
+        Node { registry, heads, chain, audit, peers, _sealing: tasks, _node: node }
     }
 
     /// Everything that is stored of a kind, as it is.
@@ -215,14 +204,15 @@ impl Place {
     }
 }
 
-/// A node without its listener. Dropping it is a crash.
+/// A node that seals.
 struct Node {
     registry: Arc<Registry>,
     heads: Arc<Heads>,
     chain: ChainId,
     audit: Audit,
     peers: Peers,
-    _tasks: JoinSet<()>,
+    _sealing: JoinSet<()>,
+    _node: LabNode,
 }
 
 impl Node {

@@ -151,11 +151,11 @@ async fn bad_requests_are_refused_with_the_field_at_fault() {
 #[tokio::test(start_paused = true)]
 async fn a_daemon_that_is_behind_does_not_say_that_it_is_so_already() {
     let store = store();
-    let (a, mut b) = (joined(&store, "a").await, joined(&store, "b").await);
+    let (a, b) = (joined(&store, "a").await, joined(&store, "b").await);
     a.peers.cordon(called(cordon("a", "disk"), |_| {})).await.unwrap();
     sleep(Duration::from_millis(50)).await;
     assert!(shown(&b, "a").unwrap().cordoned);
-    b.tasks.shutdown().await;
+    drop(b.node);
     let uncordon = pb::UncordonPeerRequest { node_id: "a".to_owned(), ..Default::default() };
     a.peers.uncordon(called(uncordon, |_| {})).await.unwrap();
     let outcome = b.peers.cordon(called(cordon("a", "disk"), |_| {})).await;

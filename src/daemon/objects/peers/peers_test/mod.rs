@@ -15,21 +15,20 @@ use futures_util::StreamExt;
 use omnirelay_scripted::{Answered, Call, PausedClock, Script, Scripted, memory};
 use omnirelay_store::*;
 use prost::Message as _;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
 
-use super::presence::{Presence, PresenceSettings};
+use super::presence::Presence;
 use super::*;
 use crate::daemon::chance::random_secret;
+use crate::daemon::config::{Config, Span};
 use crate::daemon::identity::caller::{Caller, IfMatch};
-use crate::daemon::presence::keep_present;
+use crate::daemon::node::lab::{Lab, LabNode};
+use crate::daemon::parts;
 use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::follow::{follow_log, wait_for};
 use pb::peer::Status as PeerStatus;
 use pb::peer_control_service_server::PeerControlService as _;
 
-static MIRRORED: [Kind; 1] = [PEER];
 const TTL: Duration = Duration::from_secs(2);
 
 /// Counts the calls of a store that are made for reads and changes, not for heartbeats.
@@ -63,31 +62,25 @@ fn store() -> Arc<Counting> {
     Arc::new(Scripted(Counts { inner: memory(), calls: AtomicUsize::new(0), mute: AtomicBool::new(false) }))
 }
 
-/// A daemon without its listener. Dropping it is a crash.
+/// A node with the part of peers.
 struct Daemon {
     peers: Peers,
     registry: Arc<Registry>,
     presence: Arc<Presence>,
-    tasks: JoinSet<()>,
+    node: LabNode,
 }
 
 async fn daemon<S: Store>(store: &Arc<S>, node_id: &str, secret: &str) -> Daemon {
-    let registry = Arc::new(Registry::new(node_id, store.clone(), &MIRRORED).restoring(&MIRRORED, TTL));
-    let settings = PresenceSettings {
-        session_ttl: TTL,
-        dead_after: TTL * 5,
-        forget_after: Duration::from_secs(3600),
-        session_secret: secret.to_owned(),
+    let profile = |config: &mut Config| {
+        config.node.role = "worker".to_owned();
+        config.node.labels = BTreeMap::from([("tier".to_owned(), "std".to_owned())]);
+        config.peers.forget_after = Some(Span(Duration::from_secs(3600)));
     };
-    let labels = BTreeMap::from([("tier".to_owned(), "std".to_owned())]);
-    let profile = pb::PeerMetadata { role: "worker".to_owned(), labels, ..Default::default() };
-    let presence = Arc::new(Presence::new(registry.clone(), settings, profile));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(follow_log(registry.clone()));
-    tasks.spawn(keep_present(registry.clone(), presence.clone(), TTL / 4));
-    wait_for(registry.view(), Revision(0)).await;
-    let peers = Peers::new(registry.clone(), 100);
-    Daemon { peers, registry, presence, tasks }
+    let lab = Lab::on(store.clone(), node_id).secret(secret).config(profile);
+    let node = lab.parts(&[parts::peers::PART]).start();
+    node.loaded().await;
+    let peers = Peers::new(node.registry.clone(), 100);
+    Daemon { peers, registry: node.registry.clone(), presence: node.presence.clone(), node }
 }
 
 /// A daemon that has registered.

@@ -10,60 +10,45 @@ use std::time::Duration;
 
 use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock, memory};
 use omnirelay_store::*;
-use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerMetadata;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
 
 use super::*;
 use crate::daemon::chance::random_secret;
 use crate::daemon::identity::caller::{Caller, IfMatch};
+use crate::daemon::node::lab::{Lab, LabNode};
+use crate::daemon::node::{Kinds, Part};
 use crate::daemon::objects::advertisements::pool::PoolSettings;
-use crate::daemon::objects::peers::PEER;
-use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
-use crate::daemon::presence::keep_present;
+use crate::daemon::parts;
 use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::follow::{follow_log, wait_for};
 
-static MIRRORED: [Kind; 2] = [PEER, REGISTER];
+static PARTS: [Part; 2] =
+    [parts::peers::PART, Part { kinds: Kinds { mirrored: &[REGISTER], ..Kinds::NONE }, mount: |_| Ok(()) }];
 const TTL: Duration = Duration::from_secs(2);
 const MS: Duration = Duration::from_millis(1);
 
-/// A daemon without its listener. Dropping it is a crash.
+/// A node that hosts registers, and advertises none by itself.
 struct Daemon {
     registers: Registers,
     registry: Arc<Registry>,
-    presence: Arc<Presence>,
     /// Says how far the catalogue is in the pool.
     pushed: watch::Sender<Revision>,
-    _tasks: JoinSet<()>,
+    node: LabNode,
 }
 
 /// A daemon that has registered.
 async fn daemon(store: Arc<dyn Store>, node_id: &str) -> Daemon {
-    let registry = Arc::new(Registry::new(node_id, store, &MIRRORED));
-    let settings = PresenceSettings {
-        session_ttl: TTL,
-        dead_after: TTL * 5,
-        forget_after: Duration::from_secs(3600),
-        session_secret: node_id.to_owned(),
-    };
-    let presence = Arc::new(Presence::new(registry.clone(), settings, PeerMetadata::default()));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(follow_log(registry.clone()));
-    tasks.spawn(keep_present(registry.clone(), presence.clone(), TTL / 4));
-    wait_for(registry.view(), Revision(0)).await;
+    let node = Lab::on(store, node_id).parts(&PARTS).start();
+    node.registered().await;
+    let registry = node.registry.clone();
     let settings = PoolSettings { ttl: TTL * 100, grace: TTL, secret: node_id.to_owned() };
     let pool = Arc::new(Pool::new(registry.clone(), settings, || false));
     let (pushed, through) = watch::channel(Revision(0));
     let registers = Registers::new(registry.clone(), pool, through);
-    while !presence.is_registered() {
-        sleep(MS * 10).await;
-    }
-    Daemon { registers, registry, presence, pushed, _tasks: tasks }
+    Daemon { registers, registry, pushed, node }
 }
 
 /// A daemon on a store of its own.

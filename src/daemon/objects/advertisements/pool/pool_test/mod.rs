@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 
 use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock, memory};
 use omnirelay_store::*;
-use omnirelay_wire::pb::omnirelay::mesh::control::v1 as mesh;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
@@ -20,64 +19,43 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::core::register::Rest;
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::node::lab::{Lab, LabNode};
+use crate::daemon::node::{Kinds, Part, Phase};
 use crate::daemon::objects::advertisements::reading::{all, available, available_ids, key};
 use crate::daemon::objects::leaders::LEADERSHIP;
-use crate::daemon::objects::peers::PEER;
-use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
-use crate::daemon::presence::keep_present;
+use crate::daemon::parts;
 use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::follow::{follow_log, wait_for};
 use pb::advertisement::SyncState;
 
-static MIRRORED: [Kind; 3] = [PEER, LEADERSHIP, ADVERTISEMENT];
+static PARTS: [Part; 2] = [
+    parts::peers::PART,
+    Part { kinds: Kinds { mirrored: &[LEADERSHIP, ADVERTISEMENT], ..Kinds::NONE }, mount: |_| Ok(()) },
+];
 const SESSION: Duration = Duration::from_secs(2);
 const TTL: Duration = Duration::from_secs(60);
 const MS: Duration = Duration::from_millis(1);
-const KEEP: Retention = Retention {
-    log_age: Duration::from_secs(3600),
-    log_entries_max: 100_000,
-    tombstone_age: Duration::from_secs(3600),
-    idempotency_age: Duration::from_secs(3600),
-    idempotency_entries_max: 1000,
-};
-
-/// A daemon without its listener. Dropping it is a crash.
+/// A node with a pool, to which nobody pushes by himself.
 struct Daemon {
     pool: Arc<Pool>,
     registry: Arc<Registry>,
-    presence: Arc<Presence>,
-    _tasks: JoinSet<()>,
+    node: LabNode,
 }
 
 /// A daemon that has loaded the registry or could not.
 async fn begun(store: Arc<dyn Store>, node_id: &str, secret: &str) -> Daemon {
-    let registry = Arc::new(Registry::new(node_id, store, &MIRRORED));
-    let settings = PresenceSettings {
-        session_ttl: SESSION,
-        dead_after: SESSION * 5,
-        forget_after: Duration::from_secs(36000),
-        session_secret: secret.to_owned(),
-    };
-    let presence = Arc::new(Presence::new(registry.clone(), settings, mesh::PeerMetadata::default()));
+    let mut node = Lab::on(store, node_id).secret(secret).parts(&PARTS);
     let settings = PoolSettings { ttl: TTL, grace: SESSION, secret: secret.to_owned() };
-    let rival = presence.clone();
+    let (registry, rival) = (node.registry.clone(), node.presence());
     let pool = Arc::new(Pool::new(registry.clone(), settings, move || rival.has_rival()));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(follow_log(registry.clone()));
-    tasks.spawn(keep_present(registry.clone(), presence.clone(), SESSION / 4));
-    tasks.spawn(registry.clone().keep_house(KEEP, Duration::from_secs(5)));
     let running = pool.clone();
-    tasks.spawn(async move { running.run().await });
-    Daemon { pool, registry, presence, _tasks: tasks }
+    node.run(Phase::End, async move { running.run().await });
+    Daemon { pool, registry, node: node.start() }
 }
 
 /// A daemon that has registered.
 async fn daemon(store: Arc<dyn Store>, node_id: &str) -> Daemon {
     let daemon = begun(store, node_id, node_id).await;
-    wait_for(daemon.registry.view(), Revision(0)).await;
-    while !daemon.presence.is_registered() {
-        sleep(MS * 10).await;
-    }
+    daemon.node.registered().await;
     daemon
 }
 

@@ -214,7 +214,7 @@ async fn a_daemon_with_anothers_node_id_is_refused_and_told() {
     let a = daemon(store.clone(), "a").await;
     a.push(&outside(), &["r"], Rest::Stays).await;
     let rival = begun(store.clone(), "a", "another secret").await;
-    wait_for(rival.registry.view(), Revision(0)).await;
+    rival.node.loaded().await;
     sleep(SESSION).await;
     let refused = rival.try_push(&outside(), &items(&["x"]), Rest::WithdrawAll).await.unwrap_err();
     assert_eq!(refused.reason, "NODE_ID_HELD");

@@ -1,0 +1,125 @@
+//! The node of the tests: put together as every node is, but that nothing of it is served. Dropping it is a crash.
+
+use std::net::TcpListener;
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnirelay_store::{Revision, Store};
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use super::{Mount, Node, NodeSpec, Part};
+use crate::daemon::audit::files::AuditFiles;
+use crate::daemon::config::Config;
+use crate::daemon::identity::Access;
+use crate::daemon::objects::peers::presence::Presence;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::follow::wait_for;
+
+/// What a node is made of, beside its parts.
+pub struct Lab {
+    store: Arc<dyn Store>,
+    node_id: String,
+    secret: String,
+    config: Config,
+    directory: TempDir,
+    files: PathBuf,
+}
+
+/// A node that is about to start. What a test wants to hold on to, it mounts by hand.
+pub struct Prepared {
+    mount: Mount,
+    directory: TempDir,
+}
+
+/// A node that runs, and has the part of peers.
+pub struct LabNode {
+    pub registry: Arc<Registry>,
+    pub presence: Arc<Presence>,
+    _node: Node,
+    _directory: TempDir,
+}
+
+impl Lab {
+    /// A node with the settings that nodes have by default, and its id for a secret.
+    pub fn on(store: Arc<dyn Store>, node_id: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (node_id, files) = (node_id.to_owned(), directory.path().to_owned());
+        Self { store, secret: node_id.clone(), node_id, config: Config::default(), directory, files }
+    }
+
+    pub fn secret(self, secret: &str) -> Self {
+        Self { secret: secret.to_owned(), ..self }
+    }
+
+    /// Where it keeps its files; by default in a directory that goes with it.
+    pub fn files(self, files: &Path) -> Self {
+        Self { files: files.to_owned(), ..self }
+    }
+
+    pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    pub fn parts(self, parts: &'static [Part]) -> Prepared {
+        let spec = NodeSpec {
+            audit: AuditFiles::open(&self.files, &self.node_id).unwrap(),
+            node_id: self.node_id,
+            config: Arc::new(self.config),
+            store: self.store,
+            session_secret: self.secret,
+            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            access: Access::default(),
+            relay: None,
+            telemetry: PathBuf::new(),
+            process: None,
+            parts,
+        };
+        Prepared { mount: Mount::with_parts(spec).unwrap(), directory: self.directory }
+    }
+}
+
+impl Deref for Prepared {
+    type Target = Mount;
+
+    fn deref(&self) -> &Mount {
+        &self.mount
+    }
+}
+
+impl DerefMut for Prepared {
+    fn deref_mut(&mut self) -> &mut Mount {
+        &mut self.mount
+    }
+}
+
+impl Prepared {
+    /// What the part of peers has made.
+    pub fn presence(&self) -> Arc<Presence> {
+        self.mount.presence.get().expect("the part of peers").clone()
+    }
+
+    /// Begins what it does by itself.
+    pub fn start(self) -> LabNode {
+        let (registry, presence) = (self.registry.clone(), self.presence());
+        LabNode { registry, presence, _node: self.mount.begin(), _directory: self.directory }
+    }
+}
+
+impl LabNode {
+    /// Returns once it has loaded the registry.
+    pub async fn loaded(&self) {
+        wait_for(self.registry.view(), Revision(0)).await;
+    }
+
+    /// Returns once it is registered.
+    pub async fn registered(&self) {
+        self.loaded().await;
+        while !self.presence.is_registered() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
