@@ -6,7 +6,7 @@ use prost::Message as _;
 use super::*;
 use crate::daemon::audit::store::stored;
 use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::lab::Followed;
+use crate::daemon::registry::lab::LabRegistry;
 
 const MINUTE: u64 = 29_900_000;
 static NOTHING: [Kind; 0] = [];
@@ -29,7 +29,7 @@ impl Place {
         let files = AuditFiles::open(directory.path(), "a").unwrap();
         let key = files.key("a").unwrap();
         let registry = Registry::new("a", store, &NOTHING).marking_audit(key.mac().clone());
-        let Followed { registry, tasks } = Followed::new(registry).await;
+        let LabRegistry { registry, tasks } = LabRegistry::new(registry).await;
         Self { registry, files, _directory: directory, _tasks: tasks }
     }
 

@@ -1,7 +1,6 @@
 //! The node of the tests: put together as every node is, but that nothing of it is served. Dropping it is a crash.
 
 use std::net::TcpListener;
-use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +29,7 @@ pub struct Lab {
 
 /// A node that is about to start. What a test wants to hold on to, it mounts by hand.
 pub struct Prepared {
-    mount: Mount,
+    pub mount: Mount,
     directory: TempDir,
 }
 
@@ -82,20 +81,6 @@ impl Lab {
     }
 }
 
-impl Deref for Prepared {
-    type Target = Mount;
-
-    fn deref(&self) -> &Mount {
-        &self.mount
-    }
-}
-
-impl DerefMut for Prepared {
-    fn deref_mut(&mut self) -> &mut Mount {
-        &mut self.mount
-    }
-}
-
 impl Prepared {
     /// What the part of peers has made.
     pub fn presence(&self) -> Arc<Presence> {
@@ -104,7 +89,7 @@ impl Prepared {
 
     /// Begins what it does by itself.
     pub fn start(self) -> LabNode {
-        let (registry, presence) = (self.registry.clone(), self.presence());
+        let (registry, presence) = (self.mount.registry.clone(), self.presence());
         LabNode { registry, presence, _node: self.mount.begin(), _directory: self.directory }
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::Registry;
 use super::act::{Act, Authority, Plan, Reader};
 use super::audit_record::AUDIT;
-use super::lab::Followed;
+use super::lab::LabRegistry;
 
 const THING: Kind = Kind::of("thing");
 const OTHER: Kind = Kind::of("other");
@@ -31,7 +31,7 @@ struct Daemon {
 
 async fn daemon(store: Arc<dyn Store>) -> Daemon {
     let path = Faulty::over(store);
-    let Followed { registry, tasks } = Followed::new(Registry::new("a", path.clone(), &MIRRORED)).await;
+    let LabRegistry { registry, tasks } = LabRegistry::new(Registry::new("a", path.clone(), &MIRRORED)).await;
     Daemon { registry, path, _tasks: tasks }
 }
 

@@ -14,7 +14,7 @@ use super::Registry;
 use super::audit_record::AUDIT;
 use super::epoch_loss::Loss;
 use super::heartbeat::Pace;
-use super::lab::Followed;
+use super::lab::LabRegistry;
 
 const THING: Kind = Kind::of("thing");
 static MIRRORED: [Kind; 1] = [THING];
@@ -54,7 +54,7 @@ impl Trial {
         let next = Arc::new(MemoryStore::new(clock));
         let registry = Registry::new("a", path.clone(), &MIRRORED);
         let pace = Pace { renew_every: SECOND, grace: SECOND };
-        let Followed { registry, tasks } = Followed::beating(registry, pace).await;
+        let LabRegistry { registry, tasks } = LabRegistry::beating(registry, pace).await;
         Self { registry, path, next, _tasks: tasks }
     }
 

@@ -10,12 +10,12 @@ use super::follow::{follow_log, wait_for};
 use super::heartbeat::{Pace, beat_heart};
 
 /// A registry that has loaded what its store holds, and follows it while the value lives.
-pub struct Followed {
+pub struct LabRegistry {
     pub registry: Arc<Registry>,
     pub tasks: JoinSet<()>,
 }
 
-impl Followed {
+impl LabRegistry {
     pub async fn new(registry: Registry) -> Self {
         let (registry, mut tasks) = (Arc::new(registry), JoinSet::new());
         tasks.spawn(follow_log(registry.clone()));

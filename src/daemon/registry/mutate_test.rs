@@ -15,7 +15,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::Registry;
 use super::act::Reader;
-use super::lab::Followed;
+use super::lab::LabRegistry;
 use super::mutate::{Decision, Mutation};
 use super::view::Applied;
 use crate::daemon::identity::caller::{Caller, IfMatch};
@@ -23,12 +23,12 @@ use crate::daemon::identity::caller::{Caller, IfMatch};
 const THING: Kind = Kind::of("thing");
 static MIRRORED: [Kind; 1] = [THING];
 
-async fn daemon() -> Followed {
+async fn daemon() -> LabRegistry {
     over(Arc::new(MemoryStore::system())).await
 }
 
-async fn over(store: Arc<dyn Store>) -> Followed {
-    Followed::new(Registry::new("a", store, &MIRRORED)).await
+async fn over(store: Arc<dyn Store>) -> LabRegistry {
+    LabRegistry::new(Registry::new("a", store, &MIRRORED)).await
 }
 
 fn thing() -> RecordId {
@@ -158,7 +158,7 @@ async fn fall_behind(store: &Faulty, inner: &MemoryStore, ill: Ill) {
 }
 
 /// A store with a thing in it, the daemon over it, and a store of a later epoch.
-async fn before_another_epoch() -> (Arc<Faulty>, Followed, Arc<MemoryStore>) {
+async fn before_another_epoch() -> (Arc<Faulty>, LabRegistry, Arc<MemoryStore>) {
     let (store, clock) = (Faulty::over(memory()), PausedClock(Instant::now()));
     write(store.as_ref(), vec![put("first")]).await;
     let daemon = over(store.clone()).await;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::Registry;
 use super::follow::follow_log;
 use super::heartbeat::{Heard, Pace, beat_heart};
-use super::lab::Followed;
+use super::lab::LabRegistry;
 
 const THING: Kind = Kind::of("thing");
 static MIRRORED: [Kind; 1] = [THING];
@@ -29,8 +29,9 @@ const KEEP: Retention = Retention {
 };
 
 /// A registry that follows its store, beats its heart and keeps house, while the value lives.
-async fn daemon(store: Arc<dyn Store>, node_id: &str) -> Followed {
-    let Followed { registry, mut tasks } = Followed::new(Registry::new(node_id, store, &MIRRORED)).await;
+async fn daemon(store: Arc<dyn Store>, node_id: &str) -> LabRegistry {
+    let LabRegistry { registry, mut tasks } =
+        LabRegistry::new(Registry::new(node_id, store, &MIRRORED)).await;
     tasks.spawn(registry.clone().keep_house(KEEP, Duration::from_secs(5)));
     let heart = registry.clone();
     tasks.spawn(async move {
@@ -42,10 +43,10 @@ async fn daemon(store: Arc<dyn Store>, node_id: &str) -> Followed {
         };
         beat_heart(&heart, pace, drop_over).await;
     });
-    Followed { registry, tasks }
+    LabRegistry { registry, tasks }
 }
 
-impl Followed {
+impl LabRegistry {
     async fn open(&self, id: &str) -> GroupRef {
         let epoch = self.registry.view().head().epoch;
         let open = OpenGroup { epoch, id: GroupId(id.to_owned()), ttl: TTL, secret: id.to_owned() };
@@ -226,7 +227,7 @@ async fn a_group_closed_in_a_grace_is_over_at_once() {
     assert!(a.keys().is_empty());
 }
 
-fn group_epoch(daemon: &Followed) -> Epoch {
+fn group_epoch(daemon: &LabRegistry) -> Epoch {
     daemon.registry.view().head().epoch
 }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::Registry;
 use super::act::{Act, Authority, Plan};
 use super::heartbeat::Pace;
-use super::lab::Followed;
+use super::lab::LabRegistry;
 
 const THING: Kind = Kind::of("thing");
 const OTHER: Kind = Kind::of("other");
@@ -32,7 +32,7 @@ async fn daemon() -> Daemon {
     let path = Faulty::over(memory());
     let pace = Pace { renew_every: BEAT, grace: BEAT * 4 };
     let registry = Registry::new("a", path.clone(), &MIRRORED);
-    let Followed { registry, tasks } = Followed::beating(registry, pace).await;
+    let LabRegistry { registry, tasks } = LabRegistry::beating(registry, pace).await;
     Daemon { registry, path, looks: Arc::default(), tasks }
 }
 

@@ -12,7 +12,7 @@ use omnirelay_store::{
 
 use super::cursor::Cursor;
 use super::follow::wait_for;
-use super::lab::Followed;
+use super::lab::LabRegistry;
 use super::view::{Applied, Loaded, View};
 use super::watch::{ResetReason, Watch, WatchEvent};
 use super::{Registry, parse_cursor};
@@ -21,8 +21,8 @@ const THING: Kind = Kind::of("thing");
 const OTHER: Kind = Kind::of("other");
 static MIRRORED: [Kind; 1] = [THING];
 
-async fn daemon(store: &Arc<dyn Store>, node_id: &str) -> Followed {
-    Followed::new(Registry::new(node_id, store.clone(), &MIRRORED)).await
+async fn daemon(store: &Arc<dyn Store>, node_id: &str) -> LabRegistry {
+    LabRegistry::new(Registry::new(node_id, store.clone(), &MIRRORED)).await
 }
 
 fn memory() -> Arc<dyn Store> {
@@ -42,7 +42,7 @@ async fn commit(registry: &Registry, writes: Vec<Write>) -> Revision {
     }
 }
 
-fn watch_all(daemon: &Followed, since: Option<Cursor>) -> Watch {
+fn watch_all(daemon: &LabRegistry, since: Option<Cursor>) -> Watch {
     Watch::begin(daemon.registry.clone(), THING, Box::new(|_| true), since)
 }
 

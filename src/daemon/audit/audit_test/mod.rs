@@ -152,8 +152,9 @@ impl Place {
 
     async fn node_that_keeps(&self, node_id: &str, keep: Duration) -> Node {
         let node = Lab::on(self.store.clone(), node_id).files(self.directory.path()).parts(&PARTS);
+        let mount = &node.mount;
         let (registry, files, key) =
-            (node.registry.clone(), node.audit_files.clone(), node.audit_key.clone());
+            (mount.registry.clone(), mount.audit_files.clone(), mount.audit_key.clone());
         let chain = key.chain().clone();
         let heads = Arc::new(Heads::new(files.heads().unwrap()));
         let node = node.start();

@@ -9,7 +9,7 @@ use tonic::{Request, Response};
 
 use super::*;
 use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::lab::Followed;
+use crate::daemon::registry::lab::LabRegistry;
 use pb::operation::State;
 
 struct Served {
@@ -22,7 +22,7 @@ struct Served {
 
 async fn served() -> Served {
     let store = Faulty::over(Arc::new(MemoryStore::system()));
-    let Followed { registry, tasks } = Followed::new(Registry::new("node-1", store.clone(), &[])).await;
+    let LabRegistry { registry, tasks } = LabRegistry::new(Registry::new("node-1", store.clone(), &[])).await;
     let operations = Arc::new(Operations::new(registry.clone()));
     let calls = OperationCalls::new(registry.clone(), operations.clone(), 2);
     Served { calls, operations, registry, store, _tasks: tasks }

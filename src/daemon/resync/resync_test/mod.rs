@@ -29,7 +29,7 @@ use crate::daemon::objects::registers::{REGISTER, register_record};
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::registry::heartbeat::Pace;
-use crate::daemon::registry::lab::Followed;
+use crate::daemon::registry::lab::LabRegistry;
 use pb::advertisement_sync_state::Status;
 
 static MIRRORED: [Kind; 1] = [REGISTER];
@@ -183,7 +183,7 @@ async fn unregistered(peer_services: &[&str], every: Duration) -> Daemon {
     let store = Faulty::over(Arc::new(MemoryStore::new(clock)));
     let registry = Registry::new(NODE, store.clone(), &MIRRORED);
     let pace = Pace { renew_every: MS * 500, grace: SECOND * 2 };
-    let Followed { registry, mut tasks } = Followed::beating(registry, pace).await;
+    let LabRegistry { registry, mut tasks } = LabRegistry::beating(registry, pace).await;
     let session = Arc::new(AtomicU64::new(0));
     let seen = session.clone();
     let (pool, operations) = (Arc::<FakePool>::default(), Arc::new(Operations::new(registry.clone())));

@@ -7,43 +7,46 @@ mod reading;
 mod relays;
 mod watching;
 
-use omnirelay_scripted::{Faulty, PausedClock, memory};
+use omnirelay_scripted::{Answer, Answered, Call, Faulty, PausedClock, Script, Scripted, memory};
 use omnirelay_store::*;
-use omnirelay_wire::pb::omnirelay::mesh::control::v1 as mesh;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
 use super::*;
+use crate::daemon::node::lab::{Lab, LabNode};
+use crate::daemon::node::{Kinds, Part, Phase};
 use crate::daemon::objects::agents::AGENT;
-use crate::daemon::objects::peers::PEER;
-use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::relays::RELAY;
-use crate::daemon::presence::keep_present;
-use crate::daemon::registry::follow::{follow_log, wait_for};
+use crate::daemon::parts;
 
-static MIRRORED: [Kind; 3] = [PEER, RELAY, AGENT];
 static CLAIMED: [Kind; 2] = [RELAY, AGENT];
+const KINDS: Kinds = Kinds { mirrored: &CLAIMED, claimed: &CLAIMED, ..Kinds::NONE };
+static PARTS: [Part; 2] = [parts::peers::PART, Part { kinds: KINDS, mount: |_| Ok(()) }];
 const SESSION: Duration = Duration::from_secs(2);
 const TTL: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 /// How long it takes until every daemon knows what has moved.
 const HEARD: Duration = Duration::from_millis(600);
-const KEEP: Retention = Retention {
-    log_age: Duration::from_secs(3600),
-    log_entries_max: 100_000,
-    tombstone_age: Duration::from_secs(3600),
-    idempotency_age: Duration::from_secs(3600),
-    idempotency_entries_max: 1000,
-};
-
-/// A daemon without its listener. Dropping it is a crash.
+/// A node that knows relays and agents.
 struct Daemon {
     aero: AeroRegistry,
     registry: Arc<Registry>,
     path: Arc<Faulty>,
-    _tasks: JoinSet<()>,
+    _node: LabNode,
+}
+
+/// A store that is never tidied.
+struct Untidy(Arc<Faulty>);
+
+#[tonic::async_trait]
+impl Script for Untidy {
+    async fn pass(&self, call: Call) -> Answered {
+        match call {
+            Call::Housekeep(..) => Ok(Answer::Housekept(Housekept::default())),
+            call => call.on(&*self.0).await,
+        }
+    }
 }
 
 /// How a daemon is set up.
@@ -53,39 +56,28 @@ struct Setup {
     agent_ttl: Duration,
     /// How many relays there may be, and how many agents.
     max: usize,
-    /// How often it tidies the store.
-    tidies: Duration,
+    tidies: bool,
 }
 
-const SETUP: Setup = Setup { relay_ttl: TTL, agent_ttl: TTL, max: 10_000, tidies: Duration::from_secs(5) };
+const SETUP: Setup = Setup { relay_ttl: TTL, agent_ttl: TTL, max: 10_000, tidies: true };
 /// Nothing is ever tidied.
-const UNTIDY: Setup = Setup { tidies: Duration::from_secs(1_000_000), ..SETUP };
+const UNTIDY: Setup = Setup { tidies: false, ..SETUP };
 
 async fn daemon_with(store: &Arc<MemoryStore>, node_id: &str, setup: Setup) -> Daemon {
     let path = Faulty::over(store.clone());
-    let registry = Arc::new(Registry::new(node_id, path.clone(), &MIRRORED).claiming(&CLAIMED));
-    let settings = PresenceSettings {
-        session_ttl: SESSION,
-        dead_after: SESSION * 5,
-        forget_after: Duration::from_secs(36000),
-        session_secret: node_id.to_owned(),
-    };
-    let presence = Arc::new(Presence::new(registry.clone(), settings, mesh::PeerMetadata::default()));
     let Setup { relay_ttl, agent_ttl, max, tidies } = setup;
+    let reached: Arc<dyn Store> =
+        if tidies { path.clone() } else { Arc::new(Scripted(Untidy(path.clone()))) };
+    let mut node = Lab::on(reached, node_id).parts(&PARTS);
     let settings =
         AeroRegistrySettings { relay_ttl, agent_ttl, relays_max: max, agents_max: max, grace: SESSION };
+    let registry = node.mount.registry.clone();
     let aero = AeroRegistry::new(registry.clone(), settings, 10);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(follow_log(registry.clone()));
-    tasks.spawn(keep_present(registry.clone(), presence.clone(), SESSION / 4));
-    tasks.spawn(registry.clone().keep_house(KEEP, tidies));
     let running = aero.clone();
-    tasks.spawn(async move { running.run().await });
-    wait_for(registry.view(), Revision(0)).await;
-    while !presence.is_registered() {
-        sleep(MS * 10).await;
-    }
-    Daemon { aero, registry, path, _tasks: tasks }
+    node.mount.run(Phase::End, async move { running.run().await });
+    let node = node.start();
+    node.registered().await;
+    Daemon { aero, registry, path, _node: node }
 }
 
 async fn daemon(store: &Arc<MemoryStore>, node_id: &str) -> Daemon {

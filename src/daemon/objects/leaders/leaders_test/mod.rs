@@ -30,7 +30,7 @@ use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::peers::{PEER, Peers, Roster};
 use crate::daemon::presence::keep_present;
 use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::follow::{follow_log, wait_for};
+use crate::daemon::registry::lab::LabRegistry;
 use pb::leader_event::Type;
 use pb::peer_control_service_server::PeerControlService;
 
@@ -41,7 +41,7 @@ const MS: Duration = Duration::from_millis(1);
 const SCOPE: &str = "shard/orders/03";
 const WORK: Kind = Kind::of("work");
 
-/// A daemon without its listener. Dropping it is a crash.
+/// A node that registers and campaigns when its test says so. Dropping it is a crash.
 struct Daemon {
     leaders: Leaders,
     peers: Peers,
@@ -55,7 +55,7 @@ struct Daemon {
 
 /// A daemon that follows the store, and neither registers nor campaigns yet. Without scopes it never leads.
 async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon {
-    let registry = Arc::new(Registry::new(node_id, store, &MIRRORED));
+    let LabRegistry { registry, tasks } = LabRegistry::new(Registry::new(node_id, store, &MIRRORED)).await;
     let settings = PresenceSettings {
         session_ttl: TTL,
         dead_after: TTL * 5,
@@ -75,9 +75,6 @@ async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon
     let measured = prometheus::Registry::new();
     let metrics = Arc::new(LeadershipMetrics::new(&measured).unwrap());
     let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(follow_log(registry.clone()));
-    wait_for(registry.view(), Revision(0)).await;
     Daemon {
         leaders: Leaders::new(registry.clone(), 100),
         peers: Peers::new(registry.clone(), 100),

@@ -45,10 +45,10 @@ struct Daemon {
 async fn begun(store: Arc<dyn Store>, node_id: &str, secret: &str) -> Daemon {
     let mut node = Lab::on(store, node_id).secret(secret).parts(&PARTS);
     let settings = PoolSettings { ttl: TTL, grace: SESSION, secret: secret.to_owned() };
-    let (registry, rival) = (node.registry.clone(), node.presence());
+    let (registry, rival) = (node.mount.registry.clone(), node.presence());
     let pool = Arc::new(Pool::new(registry.clone(), settings, move || rival.has_rival()));
     let running = pool.clone();
-    node.run(Phase::End, async move { running.run().await });
+    node.mount.run(Phase::End, async move { running.run().await });
     Daemon { pool, registry, node: node.start() }
 }
 
