@@ -35,6 +35,7 @@ pub mod rpc;
 mod schema;
 mod session;
 mod settings;
+mod status;
 mod store;
 mod table;
 #[cfg(test)]
@@ -82,7 +83,7 @@ struct Cli {
 }
 
 /// The commands of `omnirelay mesh`, in the order of its help.
-static MESH: &[&Entry] = &[&peers::ENTRY, &leaders::ENTRY, &store::ENTRY, &check::ENTRY];
+static MESH: &[&Entry] = &[&peers::ENTRY, &leaders::ENTRY, &store::ENTRY, &status::ENTRY, &check::ENTRY];
 
 /// Those beside `mesh`.
 static BESIDE: &[&Entry] = &[

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use self::checks::{CATEGORIES, CHECKS, Check, Finding, Verdict};
 use self::facts::Facts;
+pub use self::facts::gather;
 use super::entry::{Entry, entry};
 use super::error::CliError;
 use super::global::Span;
@@ -104,6 +105,14 @@ async fn run(args: &CheckArgs, session: &mut Session) -> Result<Exit, CliError> 
         _ if report.success() => Ok(Exit::Ok),
         _ => Ok(Exit::Negative),
     }
+}
+
+/// What is wrong, as the report tells it: what has failed, is warned of, or could not be asked.
+pub fn problems(facts: &Facts) -> impl Iterator<Item = Value> {
+    let report = CHECKS.iter().map(|check| (check, (check.judge)(facts), facts.duration_ms(check)));
+    let wrong = report
+        .filter(|(_, found, _)| matches!(found.verdict, Verdict::Fail | Verdict::Warn | Verdict::Unknown));
+    wrong.map(|(check, found, ms)| row_json(check, &found, ms))
 }
 
 fn judge(args: &CheckArgs, facts: &Facts, took: Duration) -> Report {

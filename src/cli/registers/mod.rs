@@ -28,6 +28,7 @@ use super::schema::documents::{message, own};
 use super::schema::schemas;
 
 pub use list::LIST;
+pub use status::SYNC_STATE;
 
 /// The kind in `register/ID`.
 pub const KIND: &str = "register";

@@ -189,6 +189,33 @@ pub fn check() -> Value {
     )
 }
 
+pub fn status() -> Value {
+    let counts = |names: &[&str]| {
+        let number = |name: &&str| ((*name).to_owned(), json!({"type": "integer", "minimum": 0}));
+        object(Value::Object(names.iter().map(number).collect()), names)
+    };
+    let problem = object(
+        json!({
+            "id": string(), "result": {"type": "string", "examples": ["warn", "fail", "unknown"]},
+            "message": string(), "hint": string(),
+        }),
+        &["id", "result", "message"],
+    );
+    let properties = json!({
+        "schemaVersion": string(), "generatedAt": {"type": "string", "format": "date-time"},
+        "localNodeId": string(), "cursor": string(), "stale": {"type": "boolean"}, "clusterId": string(),
+        "version": string(), "store": string(),
+        "peers": counts(&["total", "alive", "suspect", "dead", "left", "cordoned"]),
+        "leaders": counts(&["scopes", "led"]),
+        "registers": counts(&["hosted", "toAdvertise", "local", "remote", "deferred"]),
+        "relays": counts(&["total", "agents"]),
+        "problems": {"type": "array", "items": problem},
+    });
+    let required =
+        ["schemaVersion", "localNodeId", "cursor", "stale", "peers", "leaders", "registers", "problems"];
+    object(properties, &required)
+}
+
 pub fn resync() -> Value {
     let counts = ["processed", "added", "updated", "removed", "unchanged", "failed", "deferred"];
     let result = object(

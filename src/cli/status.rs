@@ -1,0 +1,177 @@
+//! `omnirelay mesh status`: what matters now, on one screen.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use serde_json::{Value, json};
+
+use super::args::PageArgs;
+use super::check::{self, NODE};
+use super::client::count;
+use super::document::{flag, items, number, text};
+use super::entry::{Entry, entry};
+use super::error::CliError;
+use super::list::{self, Page};
+use super::output::{Text, View, printable};
+use super::peers::get::listing;
+use super::registers::SYNC_STATE;
+use super::rpc::{Call, Leaf};
+use super::schema::documents::own;
+use super::schema::schemas;
+use super::session::Session;
+use super::{leaders, peers, relays};
+
+const LEAF: Leaf =
+    Leaf::read("mesh status", &[&NODE, &peers::LIST, &leaders::LIST, &SYNC_STATE, &relays::LIST]);
+pub static ENTRY: Entry =
+    entry!("status", StatusArgs, asking, &[LEAF], &[own("status", "mesh status", schemas::status)]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh status
+  omnirelay mesh status -o json | jq -e '.problems == []'
+  watch -n 2 omnirelay mesh status";
+
+/// Show what matters now on one screen, and what is wrong
+///
+/// Each thing that is wrong comes with the command that tells more. It is what `mesh check` finds, and scopes without a
+/// leader and pools that do not agree; the exit code is 0 all the same.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct StatusArgs {}
+
+async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let facts = check::gather(session).await;
+    let (node, peers) = (facts.node.clone()?, facts.peers.clone()?);
+    let request = |page: &Page| Call::of(&leaders::LIST, &json!({"pageToken": page.token}));
+    let leaders = list::fetch(session, "scopes", &PageArgs::default(), true, request).await?;
+    let registers = session.call(&Call::of(&SYNC_STATE, &json!({}))?).await?;
+    let mut problems: Vec<Value> = check::problems(&facts).collect();
+    let relays = relays::all(session).await;
+    problems.extend(relays.as_ref().err().map(unasked));
+    problems.extend(items(&leaders, "scopes").iter().filter_map(leaderless));
+    problems.extend(items(&registers, "targets").iter().filter_map(disagreeing));
+    let document = json!({
+        "schemaVersion": "v1",
+        "generatedAt": node["generatedAt"],
+        "localNodeId": node["localNodeId"],
+        "cursor": node["cursor"],
+        "stale": node["stale"],
+        "clusterId": node["clusterId"],
+        "version": node["version"],
+        "store": node["store"],
+        "peers": of_peers(items(&peers, "peers")),
+        "leaders": of_leaders(items(&leaders, "scopes")),
+        "registers": {
+            "hosted": registers["registers"], "toAdvertise": registers["advertise"],
+            "local": registers["local"], "remote": registers["remote"], "deferred": registers["deferred"],
+        },
+        "relays": relays.as_ref().map(|relays| of_relays(items(relays, "relays"))).ok(),
+        "problems": problems,
+    });
+    let names = vec![format!("{}/{}", peers::KIND, text(&document, "localNodeId"))];
+    let lines = describe(&document);
+    session.show(&View { document, items: None, names, text: Text::Lines(lines) })?;
+    Ok(Exit::Ok)
+}
+
+fn of_peers(peers: &[Value]) -> Value {
+    let with = |status: &str| peers.iter().filter(|peer| text(peer, "status") == status).count();
+    let cordoned = peers.iter().filter(|peer| flag(peer, "cordoned")).count();
+    json!({
+        "total": peers.len(), "alive": with("alive"), "suspect": with("suspect"), "dead": with("dead"),
+        "left": with("left"), "cordoned": cordoned,
+    })
+}
+
+fn of_leaders(scopes: &[Value]) -> Value {
+    let led = scopes.iter().filter(|scope| !text(scope, "leaderId").is_empty()).count();
+    json!({ "scopes": scopes.len(), "led": led })
+}
+
+fn of_relays(relays: &[Value]) -> Value {
+    let agents: u64 = relays.iter().map(|relay| number(relay, "agents")).sum();
+    json!({ "total": relays.len(), "agents": agents })
+}
+
+fn leaderless(scope: &Value) -> Option<Value> {
+    let name = text(scope, "scope");
+    text(scope, "leaderId").is_empty().then(|| {
+        problem("leaders", format!("nobody leads {name}"), format!("omnirelay mesh leaders explain {name}"))
+    })
+}
+
+fn disagreeing(target: &Value) -> Option<Value> {
+    let (failures, drifted) = (number(target, "failures"), number(target, "drifted"));
+    let name = text(target, "target");
+    let what = match (failures, drifted) {
+        (0, 0) => return None,
+        (0, drifted) => format!("{name} has {} that should go", count(drifted, "advertisement")),
+        (failures, _) => {
+            format!("{name} could not be brought up to date, {} in a row", count(failures, "time"))
+        }
+    };
+    Some(problem("registers", what, "omnirelay registers status".to_owned()))
+}
+
+/// Relays are asked for over gRPC: what stands before a daemon may let through nothing but HTTP/JSON.
+fn unasked(error: &CliError) -> Value {
+    let what = format!("relays could not be asked for: {}", error.body().message);
+    json!({ "id": "relays", "result": "unknown", "message": what, "hint": "omnirelay relays list" })
+}
+
+/// As what `mesh check` finds.
+fn problem(id: &str, message: String, hint: String) -> Value {
+    json!({ "id": id, "result": "warn", "message": message, "hint": hint })
+}
+
+/// The screen: a line for each thing, and below them what is wrong.
+fn describe(document: &Value) -> String {
+    let of = |name: &str| number(document, name);
+    let told = |name: &str, words: &[&str]| {
+        let counts = words.iter().map(|word| (of(&format!("{name}.{word}")), *word));
+        counts
+            .filter(|(times, _)| *times > 0)
+            .map(|(times, word)| format!("{times} {word}"))
+            .collect::<Vec<_>>()
+    };
+    let peers = told("peers", &["alive", "suspect", "dead", "left", "cordoned"]).join(", ");
+    let without = of("leaders.scopes").saturating_sub(of("leaders.led"));
+    let without = if without > 0 { format!("{without} without a leader") } else { "all led".to_owned() };
+    let waiting = of("registers.deferred");
+    let waiting = if waiting > 0 { format!(", {waiting} wait for the store") } else { String::new() };
+    let relays = if document["relays"].is_null() {
+        "unknown".to_owned()
+    } else {
+        format!("{}, {}", of("relays.total"), count(of("relays.agents"), "agent"))
+    };
+    let store = if flag(document, "stale") { "away; answers are from memory" } else { "answers" };
+    let rows = [
+        ("mesh", text(document, "clusterId").to_owned()),
+        ("asked", format!("{}, version {}", text(document, "localNodeId"), text(document, "version"))),
+        ("peers", format!("{}: {peers}", of("peers.total"))),
+        ("leaders", format!("{}, {without}", count(of("leaders.scopes"), "scope"))),
+        (
+            "registers",
+            format!(
+                "{} here, {} advertised; {} of others{waiting}",
+                of("registers.hosted"),
+                of("registers.local"),
+                of("registers.remote"),
+            ),
+        ),
+        ("relays", relays),
+        ("store", format!("{}, {store}", text(document, "store"))),
+    ];
+    let problems: String = items(document, "problems").iter().map(line).collect();
+    let problems = if problems.is_empty() { "nothing is wrong\n".to_owned() } else { problems };
+    format!("{}\n{problems}", listing(&rows))
+}
+
+/// `warn  suspect: node-2`, and below it what tells more.
+fn line(problem: &Value) -> String {
+    let hint = match text(problem, "hint") {
+        "" => String::new(),
+        hint => format!("      try: {}\n", printable(hint)),
+    };
+    format!("{}  {}\n{hint}", text(problem, "result"), printable(text(problem, "message")))
+}
