@@ -6,6 +6,7 @@ mod api;
 mod args;
 mod audit;
 mod batch;
+mod bindings;
 mod check;
 mod client;
 mod complete;
@@ -92,6 +93,7 @@ static BESIDE: &[&Entry] = &[
     &agents::ENTRY,
     &drones::ENTRY,
     &ops::ENTRY,
+    &bindings::ENTRY,
     &audit::ENTRY,
     &context::ENTRY,
     &up::ENTRY,

@@ -21,7 +21,7 @@ use super::audit::files::{AuditFiles, AuditFilesError};
 use super::config::{Config, LoopbackTrust};
 use super::identity::Access;
 use super::identity::authenticate::{Hosts, Insecure, Loopback};
-use super::identity::proof::{ProofNeeded, Proven, Tokens};
+use super::identity::proof::{Grants, ProofNeeded, Proven, Tokens};
 use super::identity::tls::TlsError;
 use super::metrics::Metrics;
 use super::objects::dev::Process;
@@ -194,6 +194,7 @@ impl Mount {
             observers: vec![Arc::new(Counted(metrics.clone()))],
             metrics,
             presence,
+            grants: Arc::default(),
             session_secret: spec.session_secret,
             audit_files: spec.audit,
             audit_key,
@@ -207,7 +208,7 @@ impl Mount {
             registry: registry.clone(),
         };
         let (config, access) = (mount.config.clone(), spec.access);
-        let surface = control_surface(&config, access.tokens).routes(probes(mount.probed()));
+        let surface = control_surface(&config, access.tokens, &mount.grants).routes(probes(mount.probed()));
         let limits = limits(&config);
         let port = Port { listener: spec.listener, socket: access.socket, tls: None, limits, surface };
         mount.open(PortName::Control, port);
@@ -285,13 +286,16 @@ fn limits(config: &Config) -> Limits {
 }
 
 /// The surface of the control port, with nothing served yet.
-fn control_surface(config: &Config, tokens: Arc<Tokens>) -> SurfaceBuilder {
+fn control_surface(config: &Config, tokens: Arc<Tokens>, grants: &Arc<Grants>) -> SurfaceBuilder {
     let builder = Surface::builder([OMNIRELAY]);
     let hosts = Hosts::loopback_and(config.control.hosts.clone());
+    let grants = grants.clone();
     match let_in(config) {
-        LetIn::Anyone => builder.authenticator(Proven::new(tokens, Insecure::default())).hosts(Hosts::any()),
-        LetIn::Host => builder.authenticator(Proven::new(tokens, Loopback::default())).hosts(hosts),
-        LetIn::Nobody => builder.authenticator(Proven::new(tokens, ProofNeeded)).hosts(hosts),
+        LetIn::Anyone => {
+            builder.authenticator(Proven::new(tokens, grants, Insecure::default())).hosts(Hosts::any())
+        }
+        LetIn::Host => builder.authenticator(Proven::new(tokens, grants, Loopback::default())).hosts(hosts),
+        LetIn::Nobody => builder.authenticator(Proven::new(tokens, grants, ProofNeeded)).hosts(hosts),
     }
 }
 

@@ -117,6 +117,7 @@ pub fn mesh(request: &Request) -> Reply {
         (_, path) if path.starts_with("/control/registers") => registers(request, path),
         (_, path) if path.starts_with("/control/advertisements") => registers(request, path),
         (_, path) if path.starts_with("/control/operations") => operations(request, path),
+        (_, path) if path.starts_with("/control/bindings") => bindings(request, path),
         ("POST", "/control/store:switch") => switched(&request.body),
         ("GET", "/control/dev/nodes") => dev_nodes(),
         ("POST", "/control/dev/nodes/node-1:kill") => dev("killed"),
@@ -144,6 +145,50 @@ pub fn mesh(request: &Request) -> Reply {
             answer(json!({ "peer": found }))
         }
         _ => problem("not_found", "PEER_NOT_FOUND", 404),
+    }
+}
+
+/// The role bindings of the mesh: one.
+fn bindings(request: &Request, path: &str) -> Reply {
+    let binding = json!({
+        "principal": "token:deploy", "scopes": ["mesh.operate"], "version": "3", "lastWriterId": "relay-a7f3",
+        "createdAt": "2026-11-20T05:00:00Z", "updatedAt": "2026-11-20T05:31:00Z",
+    });
+    let changed = |line: &str| {
+        Reply::Json(
+            200,
+            json!({
+                "schemaVersion": "v1", "cursor": "7f2c:48214", "changed": true,
+                "dryRun": request.body.contains("\"dryRun\":true") || request.path.contains("dryRun=true"),
+                "binding": binding, "changes": [line],
+            }),
+        )
+    };
+    let deploy = path.ends_with("/token:deploy") || path.ends_with("/token%3Adeploy");
+    match (request.method.as_str(), deploy) {
+        ("GET", false) if request.header("accept").is_some_and(|kind| kind.contains("event-stream")) => {
+            Reply::Events(
+                vec![
+                    event(&json!({"type": "snapshot", "cursor": "", "binding": binding})),
+                    event(&json!({"type": "synced", "cursor": "7f2c:48213", "prevCursor": ""})),
+                    event(&json!({
+                        "type": "modified", "cursor": "7f2c:48214", "prevCursor": "7f2c:48213",
+                        "time": "2026-11-20T06:01:09Z", "binding": binding,
+                    })),
+                ],
+                After::Stay,
+            )
+        }
+        ("GET", false) => Reply::Json(
+            200,
+            json!({
+                "schemaVersion": "v1", "generatedAt": "2026-11-20T06:01:00Z", "localNodeId": "relay-a7f3",
+                "cursor": "7f2c:48213", "stale": false, "bindings": [binding],
+            }),
+        ),
+        ("PUT", true) => changed("scopes: none -> mesh.operate"),
+        ("DELETE", true) => changed("scopes: mesh.operate -> none"),
+        _ => problem("not_found", "BINDING_NOT_FOUND", 404),
     }
 }
 

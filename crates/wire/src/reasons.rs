@@ -57,6 +57,9 @@ reasons! {
     AUDIT_UNREADABLE: DataLoss,
         "the store holds something in the audit trail that is no record; somebody else wrote it",
         "omnirelay audit verify names it";
+    BINDING_NOT_FOUND: NotFound,
+        "the principal was given nothing",
+        "omnirelay bindings list";
     BODY_INCOMPLETE: Cancelled,
         "the connection ended inside the body of a request",
         "repeat the request";
@@ -304,7 +307,7 @@ reasons! {
         "there is no peer of that id",
         "omnirelay mesh peers list";
     PEER_NOT_GONE: FailedPrecondition,
-        "a peer that is alive or suspect cannot be forgotten",
+        "a peer that is alive or suspect cannot be forgotten, and one that is alive cannot be forced to leave",
         "stop it first, or wait until it is dead";
     PEER_SERVICE_FAILED: Unavailable,
         "a peer service elsewhere could not be pushed to, or answered something else than it should",
@@ -396,6 +399,9 @@ reasons! {
     TOO_MANY_AGENTS: ResourceExhausted,
         "as many agents are registered as registry.agentsMax allows",
         "omnirelay agents list shows them; raise registry.agentsMax if all of them are meant to be there";
+    TOO_MANY_BINDINGS: ResourceExhausted,
+        "there are as many role bindings as there may be",
+        "remove those that nobody needs: omnirelay bindings delete PRINCIPAL";
     TOO_MANY_COMMANDS: ResourceExhausted,
         "the relay remembers, or the agent's stream holds, as many commands as it can",
         "try again later";

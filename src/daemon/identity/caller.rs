@@ -109,6 +109,12 @@ impl Scopes {
         self.0 & scope.bit() != 0
     }
 
+    /// Those of both.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     /// The scopes held, from the weakest up.
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         Scope::ALL.into_iter().filter(move |scope| self.contains(*scope))

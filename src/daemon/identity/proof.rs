@@ -4,7 +4,7 @@
 //! certificate will be one more piece of evidence in [`PeerInfo`], and one more question here.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -80,25 +80,50 @@ impl Tokens {
     }
 }
 
+type Granted = Box<dyn Fn(&str) -> Scopes + Send + Sync>;
+
+/// What those who have proved who they are may do besides what their proof says: nothing until somebody knows.
+#[derive(Default)]
+pub struct Grants(OnceLock<Granted>);
+
+impl fmt::Debug for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grants").finish_non_exhaustive()
+    }
+}
+
+impl Grants {
+    /// Asks there from now on; the first is kept.
+    pub fn ask(&self, granted: impl Fn(&str) -> Scopes + Send + Sync + 'static) {
+        self.0.get_or_init(|| Box::new(granted));
+    }
+
+    fn added_to(&self, principal: Principal) -> Principal {
+        let granted = self.0.get().map_or(Scopes::NONE, |granted| granted(&principal.name));
+        Principal { scopes: principal.scopes.and(granted), ..principal }
+    }
+}
+
 /// Asks for proof, and leaves whoever has none to another authenticator.
 ///
 /// A token counts more than a user, since it is sent on purpose and may be of fewer scopes. One that is not known
 /// proves nothing, and what else is proven counts.
 pub struct Proven<A> {
     tokens: Arc<Tokens>,
+    grants: Arc<Grants>,
     otherwise: A,
 }
 
 impl<A> Proven<A> {
-    pub fn new(tokens: Arc<Tokens>, otherwise: A) -> Self {
-        Self { tokens, otherwise }
+    pub fn new(tokens: Arc<Tokens>, grants: Arc<Grants>, otherwise: A) -> Self {
+        Self { tokens, grants, otherwise }
     }
 }
 
 impl<A: Authenticator> Authenticator for Proven<A> {
     fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
         if let Some(holder) = bearer(headers).and_then(|secret| self.tokens.holder(secret)) {
-            return Ok(holder);
+            return Ok(self.grants.added_to(holder));
         }
         match &peer.user {
             // Whoever could open the socket was let in by its mode; the name is for the audit trail.
@@ -166,7 +191,10 @@ mod tests {
         let near = || PeerInfo::at("127.0.0.1:5".parse().unwrap(), None);
         let held = format!("Bearer {SECRET}");
         let (small, other) = (format!("bearer  {SECRET} "), format!("Bearer {SECRET}x"));
-        let (open, proof) = (Proven::new(tokens(), Loopback::default()), Proven::new(tokens(), ProofNeeded));
+        let (open, proof) = (
+            Proven::new(tokens(), Arc::default(), Loopback::default()),
+            Proven::new(tokens(), Arc::default(), ProofNeeded),
+        );
         let cases = [
             // who, what is sent, the principal where loopback is open, and where it needs proof
             (near(), None, Ok("local"), Err("PROOF_NEEDED")),
@@ -194,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_token_has_its_own_scopes_even_at_the_socket() {
-        let proven = Proven::new(tokens(), ProofNeeded);
+        let proven = Proven::new(tokens(), Arc::default(), ProofNeeded);
         let scopes = |value: Option<&str>| {
             proven.authenticate(&PeerInfo::of_user("root"), &sent(value)).unwrap().scopes.to_string()
         };
@@ -203,9 +231,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_granted_is_added_to_what_a_token_has_and_to_nobody_else() {
+        let grants = Arc::new(Grants::default());
+        let proven = Proven::new(tokens(), grants.clone(), Loopback::default());
+        let near = PeerInfo::at("127.0.0.1:5".parse().unwrap(), None);
+        let held = format!("Bearer {SECRET}");
+        let scopes =
+            |value: Option<&str>| proven.authenticate(&near, &sent(value)).unwrap().scopes.to_string();
+        assert_eq!(scopes(Some(&held)), "mesh.read");
+        grants.ask(|name| match name {
+            "token:watcher" => [Scope::MeshOperate].into_iter().collect(),
+            _ => panic!("nobody proved to be {name}"),
+        });
+        assert_eq!(scopes(Some(&held)), "mesh.read, mesh.operate");
+        assert_eq!(scopes(Some("Bearer other")), Scopes::all().to_string(), "whoever is on this host");
+    }
+
+    #[test]
     fn a_token_that_was_taken_away_proves_nothing() {
         let tokens = tokens();
-        let proven = Proven::new(tokens.clone(), ProofNeeded);
+        let proven = Proven::new(tokens.clone(), Arc::default(), ProofNeeded);
         let headers = sent(Some(&format!("Bearer {SECRET}")));
         assert!(proven.authenticate(&PeerInfo::unknown(), &headers).is_ok());
         tokens.replace(&[]);

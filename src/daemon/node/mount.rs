@@ -14,6 +14,7 @@ use super::NodeError;
 use super::ports::{Addresses, Port, PortName, RelayListeners};
 use crate::daemon::audit::files::{AuditFiles, AuditKey};
 use crate::daemon::config::Config;
+use crate::daemon::identity::proof::Grants;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::objects::dev::Process;
 use crate::daemon::objects::peers::presence::Presence;
@@ -82,6 +83,8 @@ pub struct Mount {
     pub operations: Arc<Operations>,
     /// How this node stands in the mesh; not known before the part of peers is mounted.
     pub presence: Arc<OnceLock<Arc<Presence>>>,
+    /// What those who have proved who they are may do besides.
+    pub grants: Arc<Grants>,
     pub session_secret: String,
     pub audit_files: AuditFiles,
     pub audit_key: Arc<AuditKey>,

@@ -1,6 +1,7 @@
 //! The parts that a node is made of: each puts one capability into it.
 
 mod audit;
+mod bindings;
 mod dev;
 mod leaders;
 mod node;
@@ -18,6 +19,7 @@ pub const ALL: &[Part] = &[
     leaders::PART,
     registers::PART,
     relay::PART,
+    bindings::PART,
     audit::PART,
     operations::PART,
     node::PART,

@@ -1,0 +1,67 @@
+//! What set and delete have in common: how one is made and told.
+
+use omnirelay_wire::fault::Exit;
+use serde_json::{Value, json};
+
+use super::KIND;
+use crate::cli::args::WriteArgs;
+use crate::cli::document::{flag, items};
+use crate::cli::error::CliError;
+use crate::cli::output::{View, printable};
+use crate::cli::rpc::{Call, Rpc};
+use crate::cli::session::Session;
+
+/// A change of one binding.
+pub struct Change<'a> {
+    pub rpc: &'a Rpc,
+    pub principal: &'a str,
+    pub write: &'a WriteArgs,
+    /// What is asked before it; `None`: nothing.
+    pub question: Option<String>,
+    /// `set`, as in "binding/token:a set".
+    pub done: &'static str,
+    /// The fields of the request that only this change has.
+    pub fields: Value,
+}
+
+impl Change<'_> {
+    /// Carries the change out and prints the answer.
+    ///
+    /// # Errors
+    /// The daemon's fault; usage, when the flags do not fit or nobody confirms.
+    pub async fn run(&self, session: &mut Session) -> Result<Exit, CliError> {
+        self.write.check(session, 1)?;
+        if let Some(question) = self.question.as_deref().filter(|_| !self.write.is_dry_run()) {
+            self.write.confirm(session, question)?;
+        }
+        session.announce_target()?;
+        let mut request = self.fields.clone();
+        request["principal"] = json!(self.principal);
+        request["reason"] = json!(self.write.reason_text());
+        request["dryRun"] = json!(self.write.is_dry_run());
+        if let Some(version) = self.write.if_match {
+            request["expectedVersion"] = json!(version.to_string());
+        }
+        // One key per request: the same key with another request is a conflict.
+        let part = if self.write.is_dry_run() { "/dry-run" } else { "" };
+        let document = session.call(&Call::of(self.rpc, &request)?.keyed(&self.write.key()?, part)).await?;
+        let changed = flag(&document, "changed");
+        let lines = self.describe(&document);
+        session.show(&View::lines(document, format!("{KIND}/{}", self.principal), lines))?;
+        Ok(if changed && self.write.exit_code { Exit::Negative } else { Exit::Ok })
+    }
+
+    /// `binding/token:a set`, and below it what changes.
+    fn describe(&self, document: &Value) -> String {
+        let name = format!("{KIND}/{}", self.principal);
+        let head = match (flag(document, "changed"), flag(document, "dryRun")) {
+            (true, false) => format!("{name} {}", self.done),
+            (true, true) => format!("{name} would be {} (dry run)", self.done),
+            (false, false) => format!("{name} unchanged"),
+            (false, true) => format!("{name} would stay as it is (dry run)"),
+        };
+        let lines = items(document, "changes").iter().filter_map(Value::as_str);
+        let lines = lines.map(|line| format!("  {}\n", printable(line))).collect::<String>();
+        format!("{}\n{lines}", printable(&head))
+    }
+}

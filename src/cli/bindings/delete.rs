@@ -1,0 +1,46 @@
+//! `bindings delete`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::binding_service;
+use serde_json::json;
+
+use super::change::Change;
+use crate::cli::args::WriteArgs;
+use crate::cli::complete;
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+
+const DELETE: Rpc = binding_service::DELETE;
+pub const LEAF: Leaf = Leaf::write("bindings delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay bindings delete token:deploy --yes --reason \"rollout is over\"
+  omnirelay bindings delete token:deploy --dry-run";
+
+/// Take away what a principal was given; what its token has stays
+///
+/// Asks before it removes anything, unless --yes.
+#[derive(Args, Debug)]
+#[command(visible_alias = "rm", before_long_help = EXAMPLES)]
+pub struct DeleteArgs {
+    /// Who, as the audit trail names it
+    #[arg(value_name = "PRINCIPAL", value_parser = super::principal, add = complete::ids(&super::OBJECTS))]
+    principal: String,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let change = Change {
+        rpc: &DELETE,
+        principal: &args.principal,
+        write: &args.write,
+        question: Some(format!("Delete the binding of {}?", args.principal)),
+        done: "deleted",
+        fields: json!({}),
+    };
+    change.run(session).await
+}

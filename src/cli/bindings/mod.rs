@@ -1,0 +1,65 @@
+//! `omnirelay bindings`: what principals may do besides what their proof says.
+
+mod change;
+mod delete;
+mod list;
+mod set;
+mod watch;
+
+use serde_json::Value;
+
+use super::complete::{Kind, Known};
+use super::document::{field, items, text};
+use super::entry::verbs;
+use super::schema::documents::message;
+use super::table::Column;
+use super::time;
+
+pub use list::LIST;
+
+/// The kind in `binding/PRINCIPAL`.
+pub const KIND: &str = "binding";
+
+/// What a shell completes.
+pub static OBJECTS: Kind =
+    Kind { name: KIND, list: "bindings", rpc: &LIST, paged: false, of_node: false, known, signs: b"-._:@" };
+
+verbs! {
+    /// Scopes that principals have besides those of their tokens
+    #[command(alias = "binding", arg_required_else_help = true)]
+    "bindings" BindingsArgs {
+        List: list::ListArgs,
+        Watch: watch::WatchVerbArgs,
+        Set: set::SetArgs,
+        Delete: delete::DeleteArgs,
+    }
+    &[
+        message("bindings", "bindings list", "omnirelay.security.v1.ListBindingsResponse"),
+        message("binding-change", "bindings set, delete", "omnirelay.security.v1.BindingChange"),
+        message("binding-event", "bindings watch, list --watch", "omnirelay.security.v1.BindingEvent"),
+    ]
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("principal", |binding, _| text(binding, "principal").to_owned()).keep(),
+    Column::new("scopes", |binding, _| scopes(binding)).keep(),
+    Column::new("since", |binding, moment| time::ago(field(binding, "updatedAt"), moment))
+        .ranked(|binding| -(time::millis(field(binding, "updatedAt")).unwrap_or(0) as f64)),
+    Column::new("record", |binding, _| text(binding, "version").to_owned())
+        .number(|binding| text(binding, "version").parse().unwrap_or(0.0))
+        .wide(),
+];
+
+fn scopes(binding: &Value) -> String {
+    items(binding, "scopes").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+}
+
+fn known(binding: &Value) -> Known {
+    Known { id: text(binding, "principal").to_owned(), status: scopes(binding).replace(',', ", ") }
+}
+
+/// A principal as it was given; what `-o name` prints of a binding can be given again.
+#[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
+fn principal(given: &str) -> Result<String, String> {
+    Ok(given.strip_prefix("binding/").unwrap_or(given).to_owned())
+}

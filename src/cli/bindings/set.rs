@@ -1,0 +1,49 @@
+//! `bindings set`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::binding_service;
+use serde_json::json;
+
+use super::change::Change;
+use crate::cli::args::WriteArgs;
+use crate::cli::complete;
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+
+const SET: Rpc = binding_service::SET;
+pub const LEAF: Leaf = Leaf::write("bindings set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay bindings set token:deploy mesh.operate --reason \"rollout, INC-4711\"
+  omnirelay bindings set token:deploy mesh.read mesh.operate --dry-run";
+
+/// Say which scopes a principal has besides those of its token
+///
+/// Every daemon of the mesh judges by it at once. Scopes that it was given before are replaced.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct SetArgs {
+    /// Who, as the audit trail names it: token:NAME or uid:NAME
+    #[arg(value_name = "PRINCIPAL", value_parser = super::principal, add = complete::ids(&super::OBJECTS))]
+    principal: String,
+    /// Such as mesh.read, mesh.operate and mesh.admin
+    #[arg(required = true, value_name = "SCOPE")]
+    scopes: Vec<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let change = Change {
+        rpc: &SET,
+        principal: &args.principal,
+        write: &args.write,
+        question: None,
+        done: "set",
+        fields: json!({ "scopes": args.scopes }),
+    };
+    change.run(session).await
+}

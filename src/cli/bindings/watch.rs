@@ -1,0 +1,32 @@
+//! `bindings watch`: `bindings list --watch --append`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::binding_service;
+
+use super::list;
+use crate::cli::args::{TableArgs, WatchArgs};
+use crate::cli::error::CliError;
+use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::session::Session;
+
+pub const WATCH: Rpc = binding_service::WATCH;
+pub const LEAF: Leaf = Leaf::read("bindings watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay bindings watch
+  omnirelay bindings watch -o jsonl --cursor-file bindings.cursor";
+
+/// Watch changes of role bindings, one line each
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct WatchVerbArgs {
+    #[command(flatten)]
+    watching: WatchArgs,
+}
+
+pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let watching = WatchArgs { append: true, ..args.watching.clone() };
+    list::watch(&watching, &TableArgs::default(), session).await
+}

@@ -1,0 +1,283 @@
+//! Role bindings: what principals may do besides what their proof says.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use omnirelay_core::text::shown;
+use omnirelay_store::{Kind, LogEntry, RecordId, Write};
+use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::security::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::BindingValue;
+use omnirelay_wire::reasons;
+use omnirelay_wire::rpc::binding_service::{DELETE, SET};
+use prost::Message as _;
+use tonic::Response;
+
+use super::feed::{Events, Frame, Noun, Shown, Watches};
+use super::serve::serve;
+use super::{SCHEMA_VERSION, at_cursor, check_reason, envelope, expected, timestamp, written};
+use crate::core::peer::difference;
+use crate::daemon::identity::caller::{Caller, Scope, Scopes};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::act::Reader;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
+use crate::daemon::registry::view::{View, ViewRecord};
+use pb::binding_event::Type;
+use pb::binding_service_server::BindingService;
+
+/// Records of bindings; the key is the principal.
+pub const BINDING: Kind = Kind::of("binding");
+/// How many there may be.
+const BINDINGS_MAX: usize = 1000;
+/// The longest name of a principal in bytes.
+const PRINCIPAL_BYTES_MAX: usize = 200;
+/// How much of a word that is no scope an error shows, in characters.
+const WORD_CHARS_SHOWN: usize = 40;
+/// What the names of those begin with who can be given something: whoever has proved nothing is nobody.
+const PROVEN: [&str; 2] = ["token:", "uid:"];
+
+/// The scopes that a principal was given; none while nobody has said so.
+pub fn granted(view: &View, principal: &str) -> Scopes {
+    view.get(&binding_id(principal)).map_or(Scopes::NONE, |record| scopes(&record))
+}
+
+/// Serves `BindingService` from a registry.
+pub struct Bindings {
+    registry: Arc<Registry>,
+    watches: Watches<pb::BindingEvent>,
+}
+
+serve! {
+    BindingService for Bindings {
+        list(ListBindingsRequest) -> ListBindingsResponse: |bindings, _, asked| bindings.list_all(asked);
+        set(SetBindingRequest) -> BindingChange: |bindings, caller, asked| bindings.set_one(caller, asked);
+        delete(DeleteBindingRequest) -> BindingChange: |bindings, caller, asked| bindings.delete_one(caller, asked);
+        [WatchStream] watch(WatchBindingsRequest) -> BindingEvent: |bindings, _, asked| bindings.serve_watch(asked);
+    }
+}
+
+impl Bindings {
+    /// At most `watches_max` watches are served at once.
+    pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
+        Self { watches: Watches::new(registry.clone(), watches_max), registry }
+    }
+
+    async fn list_all(
+        &self,
+        asked: pb::ListBindingsRequest,
+    ) -> Result<Response<pb::ListBindingsResponse>, Fault> {
+        self.registry.ready_for(&asked.min_revision).await?;
+        let read = self.registry.look(|view| view.list(&BINDING)).await;
+        let envelope = envelope(&self.registry);
+        let cursor = read.cursor.to_string();
+        let bindings = read.records.iter().map(|record| show(record)).collect();
+        let listed = pb::ListBindingsResponse { cursor: cursor.clone(), bindings, ..Default::default() };
+        Ok(at_cursor(listed.within(envelope), &cursor))
+    }
+
+    async fn serve_watch(&self, asked: pb::WatchBindingsRequest) -> Result<Events<pb::BindingEvent>, Fault> {
+        Ok(self.watches.begin([BINDING], |_| true, &asked.since).await?.of(WatchedBindings).events())
+    }
+
+    /// Repeating it changes nothing.
+    async fn set_one(
+        &self,
+        caller: &Caller,
+        asked: pb::SetBindingRequest,
+    ) -> Result<pb::BindingChange, Fault> {
+        let hash = request_hash(&asked);
+        let wanted = checked(&asked.scopes)?;
+        let pb::SetBindingRequest { principal, reason, expected_version, dry_run, .. } = asked;
+        let asked = Asked { action: SET.audit_action, principal, reason, expected_version, dry_run, hash };
+        let registry = &self.registry;
+        asked
+            .decide(registry, caller, |found| {
+                let before = found.map_or(Scopes::NONE, scopes);
+                if found.is_none() && registry.view().list(&BINDING).records.len() >= BINDINGS_MAX {
+                    return Err(too_many());
+                }
+                let words = wanted.iter().map(|scope| scope.word().to_owned()).collect();
+                let value = BindingValue { scopes: words };
+                let mut shown = found.map_or_else(|| new(&asked.principal), show);
+                let mut writes = Vec::new();
+                if before != wanted {
+                    shown.scopes.clone_from(&value.scopes);
+                    shown.version += 1;
+                    registry.node_id().clone_into(&mut shown.last_writer_id);
+                    let (id, value) = (binding_id(&asked.principal), Bytes::from(value.encode_to_vec()));
+                    writes.push(Write::Put { id, value, group: None });
+                }
+                let changes = difference("scopes", before, wanted).into_iter().collect();
+                Ok(Decision { writes, changes, answer: answer(shown) })
+            })
+            .await
+    }
+
+    async fn delete_one(
+        &self,
+        caller: &Caller,
+        asked: pb::DeleteBindingRequest,
+    ) -> Result<pb::BindingChange, Fault> {
+        let hash = request_hash(&asked);
+        let pb::DeleteBindingRequest { principal, reason, expected_version, dry_run } = asked;
+        let asked = Asked { action: DELETE.audit_action, principal, reason, expected_version, dry_run, hash };
+        asked
+            .decide(&self.registry, caller, |found| {
+                let found = found.ok_or_else(|| not_found(&asked.principal))?;
+                let changes = difference("scopes", scopes(found), Scopes::NONE).into_iter().collect();
+                let writes = vec![Write::Delete { id: found.record.id.clone() }];
+                Ok(Decision { writes, changes, answer: answer(show(found)) })
+            })
+            .await
+    }
+}
+
+/// What all mutations of one binding have in common.
+struct Asked {
+    action: &'static str,
+    principal: String,
+    reason: String,
+    expected_version: Option<u64>,
+    dry_run: bool,
+    hash: u64,
+}
+
+impl Asked {
+    async fn decide(
+        &self,
+        registry: &Registry,
+        caller: &Caller,
+        decide: impl Fn(Option<&ViewRecord>) -> Result<Decision<pb::BindingChange>, Fault>,
+    ) -> Result<pb::BindingChange, Fault> {
+        check_principal(&self.principal)?;
+        check_reason(&self.reason)?;
+        let id = binding_id(&self.principal);
+        let mutation = Mutation {
+            caller,
+            action: self.action,
+            object: id.clone(),
+            reason: &self.reason,
+            expected: expected(caller, self.expected_version)?,
+            dry_run: self.dry_run,
+            request_hash: self.hash,
+        };
+        registry
+            .mutate(mutation, |reader: &Reader<'_>| {
+                let mut decision = decide(reader.get(&id).as_deref())?;
+                decision.answer.changes.clone_from(&decision.changes);
+                Ok(decision)
+            })
+            .await
+    }
+}
+
+/// Bindings as those who watch them are told of them.
+struct WatchedBindings;
+
+impl Noun for WatchedBindings {
+    type Event = pb::BindingEvent;
+
+    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
+        Some(pb::BindingEvent {
+            r#type: frame.kind(Type::from_str_name),
+            binding: shown.record().map(|record| show(record)),
+            cursor: frame.cursor,
+            prev_cursor: frame.prev_cursor,
+            time: frame.time,
+            reason: frame.reason,
+        })
+    }
+}
+
+impl Answer for pb::BindingChange {
+    fn set_cursor(&mut self, cursor: Cursor) {
+        self.cursor = cursor.to_string();
+    }
+
+    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>) {
+        self.set_cursor(outcome.cursor);
+        self.changed = outcome.changed;
+        self.dry_run = outcome.dry_run;
+        if let (Some(binding), Some(record)) = (&mut self.binding, written(entry, &BINDING)) {
+            binding.version = record.version.0;
+            binding.created_at = Some(timestamp(record.created_at));
+            binding.updated_at = Some(timestamp(record.updated_at));
+        }
+    }
+}
+
+fn binding_id(principal: &str) -> RecordId {
+    RecordId::new(BINDING, principal)
+}
+
+/// Words that this version does not know give nothing.
+fn scopes(record: &ViewRecord) -> Scopes {
+    let value = record.value::<BindingValue>().unwrap_or_default();
+    value.scopes.iter().filter_map(|word| Scope::from_word(word)).collect()
+}
+
+fn show(record: &ViewRecord) -> pb::Binding {
+    pb::Binding {
+        principal: record.record.id.key.clone(),
+        scopes: record.value::<BindingValue>().unwrap_or_default().scopes.clone(),
+        version: record.record.version.0,
+        last_writer_id: record.record.writer.clone(),
+        created_at: Some(timestamp(record.record.created_at)),
+        updated_at: Some(timestamp(record.record.updated_at)),
+    }
+}
+
+fn new(principal: &str) -> pb::Binding {
+    pb::Binding { principal: principal.to_owned(), ..pb::Binding::default() }
+}
+
+fn answer(binding: pb::Binding) -> pb::BindingChange {
+    pb::BindingChange {
+        schema_version: SCHEMA_VERSION.to_owned(),
+        binding: Some(binding),
+        ..Default::default()
+    }
+}
+
+fn checked(words: &[String]) -> Result<Scopes, Fault> {
+    if words.is_empty() {
+        return Err(Fault::invalid("field `scopes` names no scope; delete the binding to take all away"));
+    }
+    let known = |word: &String| {
+        Scope::from_word(word).ok_or_else(|| {
+            let all = Scope::ALL.map(Scope::word).join(", ");
+            let word = shown(word, WORD_CHARS_SHOWN);
+            Fault::invalid(format!("field `scopes`: there is no scope `{word}`; choose from {all}"))
+        })
+    };
+    words.iter().map(known).collect()
+}
+
+fn check_principal(principal: &str) -> Result<(), Fault> {
+    let visible = principal.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+    let proven = PROVEN.iter().any(|begin| principal.len() > begin.len() && principal.starts_with(begin));
+    if principal.len() <= PRINCIPAL_BYTES_MAX && visible && proven {
+        return Ok(());
+    }
+    Err(Fault::invalid(format!(
+        "field `principal` is nobody who can prove it: token:NAME or uid:NAME, at most {PRINCIPAL_BYTES_MAX} visible \
+         characters without `/`"
+    )))
+}
+
+fn not_found(principal: &str) -> Fault {
+    Fault::new(reasons::BINDING_NOT_FOUND, format!("there is no binding of `{principal}`"))
+        .hint("omnirelay bindings list")
+}
+
+fn too_many() -> Fault {
+    let message = format!("there are {BINDINGS_MAX} bindings already, and no more may be");
+    Fault::new(reasons::TOO_MANY_BINDINGS, message)
+        .hint("remove those that nobody needs: omnirelay bindings delete PRINCIPAL")
+}
+
+#[cfg(test)]
+#[path = "bindings_test.rs"]
+mod tests;
