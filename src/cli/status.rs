@@ -50,12 +50,13 @@ async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
     problems.extend(relays.as_ref().err().map(unasked));
     problems.extend(items(&leaders, "scopes").iter().filter_map(leaderless));
     problems.extend(items(&registers, "targets").iter().filter_map(disagreeing));
-    let document = json!({
+    let mut document = json!({
         "schemaVersion": "v1",
         "generatedAt": node["generatedAt"],
         "localNodeId": node["localNodeId"],
         "cursor": node["cursor"],
         "stale": node["stale"],
+        "staleMs": node["staleMs"],
         "clusterId": node["clusterId"],
         "version": node["version"],
         "store": node["store"],
@@ -68,6 +69,10 @@ async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
         "relays": relays.as_ref().map(|relays| of_relays(items(relays, "relays"))).ok(),
         "problems": problems,
     });
+    if let Some(fields) = document.as_object_mut() {
+        // What is not known is left out.
+        fields.retain(|_, value| !value.is_null());
+    }
     let names = vec![format!("{}/{}", peers::KIND, text(&document, "localNodeId"))];
     let lines = describe(&document);
     session.show(&View { document, items: None, names, text: Text::Lines(lines) })?;
@@ -139,12 +144,16 @@ fn describe(document: &Value) -> String {
     let without = if without > 0 { format!("{without} without a leader") } else { "all led".to_owned() };
     let waiting = of("registers.deferred");
     let waiting = if waiting > 0 { format!(", {waiting} wait for the store") } else { String::new() };
-    let relays = if document["relays"].is_null() {
+    let relays = if document.get("relays").is_none() {
         "unknown".to_owned()
     } else {
         format!("{}, {}", of("relays.total"), count(of("relays.agents"), "agent"))
     };
-    let store = if flag(document, "stale") { "away; answers are from memory" } else { "answers" };
+    let store = match (flag(document, "stale"), document.get("staleMs").is_none()) {
+        (false, _) => "answers",
+        (true, false) => "away; answers are from memory",
+        (true, true) => "in a new epoch, which is being restored",
+    };
     let rows = [
         ("mesh", text(document, "clusterId").to_owned()),
         ("asked", format!("{}, version {}", text(document, "localNodeId"), text(document, "version"))),

@@ -5,6 +5,7 @@ mod process;
 
 mod abuse;
 mod audit;
+mod bindings;
 mod daemon;
 mod lifecycle;
 mod local_users;

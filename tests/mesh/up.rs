@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::process::{PATIENCE, clean};
 use crate::servers::eventually;
@@ -211,6 +211,8 @@ fn three_nodes_are_seen_the_same_everywhere() -> Result<()> {
         let names = mesh.run(&["--addr", address, "mesh", "peers", "list", "-o", "name"])?;
         assert_eq!(names, "peer/node-1\npeer/node-2\npeer/node-3\n", "{address}");
     }
+    let status = mesh.json(&["mesh", "status", "-o", "json"])?;
+    assert_eq!((&status["peers"]["alive"], &status["problems"]), (&json!(3), &json!([])), "{status}");
     Ok(())
 }
 
@@ -259,6 +261,15 @@ fn killed_and_paused_nodes_are_noticed_and_come_back() -> Result<()> {
     mesh.run(&["dev", "kill", "node-3"])?;
     mesh.wait_for("node-3", "suspect")?;
     mesh.wait_for("node-3", "dead")?;
+    let status = mesh.json(&["mesh", "status", "-o", "json"])?;
+    let told = status["problems"].as_array().is_some_and(|problems| {
+        problems
+            .iter()
+            .any(|problem| problem["id"] == "membership-dead" && problem["message"] == "dead: node-3")
+    });
+    assert!(told && status["peers"]["dead"] == 1, "{status}");
+    mesh.run(&["mesh", "peers", "force-leave", "node-3"])?;
+    mesh.wait_for("node-3", "left")?;
     mesh.run(&["dev", "resume", "node-3"])?;
     drop(ports);
     mesh.wait_for("node-3", "alive")?;

@@ -203,7 +203,8 @@ pub fn status() -> Value {
     );
     let properties = json!({
         "schemaVersion": string(), "generatedAt": {"type": "string", "format": "date-time"},
-        "localNodeId": string(), "cursor": string(), "stale": {"type": "boolean"}, "clusterId": string(),
+        "localNodeId": string(), "cursor": string(), "stale": {"type": "boolean"},
+        "staleMs": {"type": "integer", "minimum": 0}, "clusterId": string(),
         "version": string(), "store": string(),
         "peers": counts(&["total", "alive", "suspect", "dead", "left", "cordoned"]),
         "leaders": counts(&["scopes", "led"]),

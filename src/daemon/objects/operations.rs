@@ -53,7 +53,7 @@ impl OperationCalls {
                 changes: vec!["cancel requested: false -> true".to_owned()],
             };
             // Stopping what goes wrong must not wait for a store that may be what is wrong.
-            if let Err(error) = self.registry.record(&caller, deed).await {
+            if let Err(error) = self.registry.record(caller, deed).await {
                 let (operation, request_id) = (id, &caller.request_id);
                 warn!(operation, %request_id, error = %chain(&error), "cancel was not recorded in the audit trail");
             }
