@@ -43,13 +43,20 @@ async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
     let facts = check::gather(session).await;
     let (node, peers) = (facts.node.clone()?, facts.peers.clone()?);
     let request = |page: &Page| Call::of(&leaders::LIST, &json!({"pageToken": page.token}));
-    let leaders = list::fetch(session, "scopes", &PageArgs::default(), true, request).await?;
-    let registers = session.call(&Call::of(&SYNC_STATE, &json!({}))?).await?;
+    let leaders = list::fetch(session, "scopes", &PageArgs::default(), true, request).await;
+    let registers = session.call(&Call::of(&SYNC_STATE, &json!({}))?).await;
     let mut problems: Vec<Value> = check::problems(&facts).collect();
     let relays = relays::all(session).await;
-    problems.extend(relays.as_ref().err().map(unasked));
-    problems.extend(items(&leaders, "scopes").iter().filter_map(leaderless));
-    problems.extend(items(&registers, "targets").iter().filter_map(disagreeing));
+    for (what, asked, next) in [
+        ("leaders", &leaders, "omnirelay mesh leaders list"),
+        ("registers", &registers, "omnirelay registers status"),
+        // Over gRPC: what stands before a daemon may let through nothing but HTTP/JSON.
+        ("relays", &relays, "omnirelay relays list"),
+    ] {
+        problems.extend(asked.as_ref().err().map(|error| unasked(what, error, next)));
+    }
+    problems.extend(leaders.iter().flat_map(|found| items(found, "scopes")).filter_map(leaderless));
+    problems.extend(registers.iter().flat_map(|found| items(found, "targets")).filter_map(disagreeing));
     let mut document = json!({
         "schemaVersion": "v1",
         "generatedAt": node["generatedAt"],
@@ -61,11 +68,8 @@ async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
         "version": node["version"],
         "store": node["store"],
         "peers": of_peers(items(&peers, "peers")),
-        "leaders": of_leaders(items(&leaders, "scopes")),
-        "registers": {
-            "hosted": registers["registers"], "toAdvertise": registers["advertise"],
-            "local": registers["local"], "remote": registers["remote"], "deferred": registers["deferred"],
-        },
+        "leaders": leaders.as_ref().map(|leaders| of_leaders(items(leaders, "scopes"))).ok(),
+        "registers": registers.as_ref().map(of_registers).ok(),
         "relays": relays.as_ref().map(|relays| of_relays(items(relays, "relays"))).ok(),
         "problems": problems,
     });
@@ -93,6 +97,13 @@ fn of_leaders(scopes: &[Value]) -> Value {
     json!({ "scopes": scopes.len(), "led": led })
 }
 
+fn of_registers(state: &Value) -> Value {
+    json!({
+        "hosted": state["registers"], "toAdvertise": state["advertise"], "local": state["local"],
+        "remote": state["remote"], "deferred": state["deferred"],
+    })
+}
+
 fn of_relays(relays: &[Value]) -> Value {
     let agents: u64 = relays.iter().map(|relay| number(relay, "agents")).sum();
     json!({ "total": relays.len(), "agents": agents })
@@ -108,20 +119,20 @@ fn leaderless(scope: &Value) -> Option<Value> {
 fn disagreeing(target: &Value) -> Option<Value> {
     let (failures, drifted) = (number(target, "failures"), number(target, "drifted"));
     let name = text(target, "target");
-    let what = match (failures, drifted) {
-        (0, 0) => return None,
-        (0, drifted) => format!("{name} has {} that should go", count(drifted, "advertisement")),
-        (failures, _) => {
-            format!("{name} could not be brought up to date, {} in a row", count(failures, "time"))
-        }
-    };
+    let failed = (failures > 0)
+        .then(|| format!("{name} could not be brought up to date, {} in a row", count(failures, "time")));
+    let drifted =
+        (drifted > 0).then(|| format!("{name} has {} that should go", count(drifted, "advertisement")));
+    let what = [failed, drifted].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    if what.is_empty() {
+        return None;
+    }
     Some(problem("registers", what, "omnirelay registers status".to_owned()))
 }
 
-/// Relays are asked for over gRPC: what stands before a daemon may let through nothing but HTTP/JSON.
-fn unasked(error: &CliError) -> Value {
-    let what = format!("relays could not be asked for: {}", error.body().message);
-    json!({ "id": "relays", "result": "unknown", "message": what, "hint": "omnirelay relays list" })
+fn unasked(what: &str, error: &CliError, next: &str) -> Value {
+    let message = format!("{what} could not be asked for: {}", error.body().message);
+    json!({ "id": what, "result": "unknown", "message": message, "hint": next })
 }
 
 /// As what `mesh check` finds.
@@ -144,11 +155,14 @@ fn describe(document: &Value) -> String {
     let without = if without > 0 { format!("{without} without a leader") } else { "all led".to_owned() };
     let waiting = of("registers.deferred");
     let waiting = if waiting > 0 { format!(", {waiting} wait for the store") } else { String::new() };
-    let relays = if document.get("relays").is_none() {
-        "unknown".to_owned()
-    } else {
-        format!("{}, {}", of("relays.total"), count(of("relays.agents"), "agent"))
+    let known = |name: &str, told: String| {
+        if document.get(name).is_some() { told } else { "unknown".to_owned() }
     };
+    let relays = format!("{}, {}", of("relays.total"), count(of("relays.agents"), "agent"));
+    let leaders = format!("{}, {without}", count(of("leaders.scopes"), "scope"));
+    let (here, advertised) = (of("registers.hosted"), of("registers.local"));
+    let registers =
+        format!("{here} here, {advertised} advertised; {} of others{waiting}", of("registers.remote"));
     let store = match (flag(document, "stale"), document.get("staleMs").is_none()) {
         (false, _) => "answers",
         (true, false) => "away; answers are from memory",
@@ -158,17 +172,9 @@ fn describe(document: &Value) -> String {
         ("mesh", text(document, "clusterId").to_owned()),
         ("asked", format!("{}, version {}", text(document, "localNodeId"), text(document, "version"))),
         ("peers", format!("{}: {peers}", of("peers.total"))),
-        ("leaders", format!("{}, {without}", count(of("leaders.scopes"), "scope"))),
-        (
-            "registers",
-            format!(
-                "{} here, {} advertised; {} of others{waiting}",
-                of("registers.hosted"),
-                of("registers.local"),
-                of("registers.remote"),
-            ),
-        ),
-        ("relays", relays),
+        ("leaders", known("leaders", leaders)),
+        ("registers", known("registers", registers)),
+        ("relays", known("relays", relays)),
         ("store", format!("{}, {store}", text(document, "store"))),
     ];
     let problems: String = items(document, "problems").iter().map(line).collect();

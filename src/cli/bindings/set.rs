@@ -22,11 +22,11 @@ Examples:
 
 /// Say which scopes a principal has besides those of its token
 ///
-/// Every daemon of the mesh judges by it at once. Scopes that it was given before are replaced.
+/// Every daemon of the mesh judges by it as soon as it hears of it. Scopes that it was given before are replaced.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct SetArgs {
-    /// Who, as the audit trail names it: token:NAME or uid:NAME
+    /// Who, as the audit trail names it: token:NAME
     #[arg(value_name = "PRINCIPAL", value_parser = super::principal, add = complete::ids(&super::OBJECTS))]
     principal: String,
     /// Such as mesh.read, mesh.operate and mesh.admin

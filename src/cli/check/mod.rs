@@ -107,12 +107,18 @@ async fn run(args: &CheckArgs, session: &mut Session) -> Result<Exit, CliError> 
     }
 }
 
-/// What is wrong, as the report tells it: what has failed, is warned of, or could not be asked.
+/// What is wrong: what has failed, is warned of, or could not be asked.
 pub fn problems(facts: &Facts) -> impl Iterator<Item = Value> {
-    let report = CHECKS.iter().map(|check| (check, (check.judge)(facts), facts.duration_ms(check)));
-    let wrong = report
-        .filter(|(_, found, _)| matches!(found.verdict, Verdict::Fail | Verdict::Warn | Verdict::Unknown));
-    wrong.map(|(check, found, ms)| row_json(check, &found, ms))
+    let report = CHECKS.iter().map(|check| (check, (check.judge)(facts)));
+    let wrong =
+        report.filter(|(_, found)| matches!(found.verdict, Verdict::Fail | Verdict::Warn | Verdict::Unknown));
+    wrong.map(|(check, found)| {
+        let mut row = json!({"id": check.id, "result": found.verdict.word(), "message": found.text});
+        if let Some(hint) = found.hint {
+            row["hint"] = json!(hint);
+        }
+        row
+    })
 }
 
 fn judge(args: &CheckArgs, facts: &Facts, took: Duration) -> Report {

@@ -22,9 +22,10 @@ Examples:
   omnirelay mesh peers force-leave node-3 --reason \"host is gone, INC-4711\"
   omnirelay mesh peers list --filter status=suspect -o name | omnirelay mesh peers force-leave -";
 
-/// Say of silent peers that they have left, and wait for them no more
+/// Say of silent peers that they have left
 ///
-/// Its record, cordon and labels stay. A peer that is alive is refused; one that comes back is alive again.
+/// They count as left instead of suspect or dead, and are forgotten `peers.forgetAfter` from now on; until then their
+/// cordon and labels stay. A peer that is alive is refused; one that comes back is alive again.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct ForceLeaveArgs {

@@ -42,7 +42,7 @@ pub const fn own(kind: &'static str, printed_by: &'static str, schema: fn() -> V
 }
 
 impl Document {
-    /// The JSON schema of the self.
+    /// The JSON schema of the document.
     ///
     /// # Errors
     /// When what is built in lacks its message.

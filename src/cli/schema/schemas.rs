@@ -212,8 +212,7 @@ pub fn status() -> Value {
         "relays": counts(&["total", "agents"]),
         "problems": {"type": "array", "items": problem},
     });
-    let required =
-        ["schemaVersion", "localNodeId", "cursor", "stale", "peers", "leaders", "registers", "problems"];
+    let required = ["schemaVersion", "localNodeId", "cursor", "stale", "peers", "problems"];
     object(properties, &required)
 }
 

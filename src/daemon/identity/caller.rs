@@ -111,7 +111,7 @@ impl Scopes {
 
     /// Those of both.
     #[must_use]
-    pub fn and(self, others: Self) -> Self {
+    pub fn union(self, others: Self) -> Self {
         Self(self.0 | others.0)
     }
 

@@ -82,7 +82,7 @@ impl Tokens {
 
 type Granted = Box<dyn Fn(&str) -> Scopes + Send + Sync>;
 
-/// What those who have proved who they are may do besides what their proof says: nothing until somebody knows.
+/// What those who have sent a token may do besides what its line says, by their role bindings: nothing until somebody knows.
 #[derive(Default)]
 pub struct Grants(OnceLock<Granted>);
 
@@ -100,7 +100,7 @@ impl Grants {
 
     fn added_to(&self, principal: Principal) -> Principal {
         let granted = self.0.get().map_or(Scopes::NONE, |granted| granted(&principal.name));
-        Principal { scopes: principal.scopes.and(granted), ..principal }
+        Principal { scopes: principal.scopes.union(granted), ..principal }
     }
 }
 

@@ -35,8 +35,9 @@ const BINDINGS_MAX: usize = 1000;
 const PRINCIPAL_BYTES_MAX: usize = 200;
 /// How much of a word that is no scope an error shows, in characters.
 const WORD_CHARS_SHOWN: usize = 40;
-/// What the names of those begin with who can be given something: whoever has proved nothing is nobody.
-const PROVEN: [&str; 2] = ["token:", "uid:"];
+/// What the names of those begin with who can be given something: whoever comes through the control socket has every
+/// scope, and whoever proves nothing is nobody.
+const BOUND: &str = "token:";
 
 /// The scopes that a principal was given; none while nobody has said so.
 pub fn granted(view: &View, principal: &str) -> Scopes {
@@ -94,22 +95,24 @@ impl Bindings {
         let registry = &self.registry;
         asked
             .decide(registry, caller, |found| {
-                let before = found.map_or(Scopes::NONE, scopes);
                 if found.is_none() && registry.view().list(&BINDING).records.len() >= BINDINGS_MAX {
                     return Err(too_many());
                 }
                 let words = wanted.iter().map(|scope| scope.word().to_owned()).collect();
                 let value = BindingValue { scopes: words };
                 let mut shown = found.map_or_else(|| new(&asked.principal), show);
+                let before = shown.scopes.join(", ");
                 let mut writes = Vec::new();
-                if before != wanted {
+                if shown.scopes != value.scopes {
                     shown.scopes.clone_from(&value.scopes);
-                    shown.version += 1;
+                    // Of one that is new nobody knows it before the commit: it goes on from what was deleted.
+                    shown.version += u64::from(found.is_some());
                     registry.node_id().clone_into(&mut shown.last_writer_id);
                     let (id, value) = (binding_id(&asked.principal), Bytes::from(value.encode_to_vec()));
                     writes.push(Write::Put { id, value, group: None });
                 }
-                let changes = difference("scopes", before, wanted).into_iter().collect();
+                let before = if before.is_empty() { Scopes::NONE.to_string() } else { before };
+                let changes = difference("scopes", before, wanted.to_string()).into_iter().collect();
                 Ok(Decision { writes, changes, answer: answer(shown) })
             })
             .await
@@ -257,12 +260,12 @@ fn checked(words: &[String]) -> Result<Scopes, Fault> {
 
 fn check_principal(principal: &str) -> Result<(), Fault> {
     let visible = principal.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
-    let proven = PROVEN.iter().any(|begin| principal.len() > begin.len() && principal.starts_with(begin));
-    if principal.len() <= PRINCIPAL_BYTES_MAX && visible && proven {
+    let bound = principal.strip_prefix(BOUND).is_some_and(|name| !name.is_empty());
+    if principal.len() <= PRINCIPAL_BYTES_MAX && visible && bound {
         return Ok(());
     }
     Err(Fault::invalid(format!(
-        "field `principal` is nobody who can prove it: token:NAME or uid:NAME, at most {PRINCIPAL_BYTES_MAX} visible \
+        "field `principal` is nobody who can be given scopes: token:NAME, at most {PRINCIPAL_BYTES_MAX} visible \
          characters without `/`"
     )))
 }

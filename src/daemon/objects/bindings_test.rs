@@ -76,7 +76,7 @@ async fn nobody_without_proof_and_no_unknown_scope_is_bound() {
     let (bindings, _tasks) = served().await;
     let long = format!("token:{}", "x".repeat(PRINCIPAL_BYTES_MAX));
     for principal in
-        ["", "local", "anonymous", "token:", "uid:", "token:a b", "token:a/b", "token:\u{e9}", &long]
+        ["", "local", "anonymous", "token:", "uid:ann", "token:a b", "token:a/b", "token:\u{e9}", &long]
     {
         let refused = bindings.set(called(wanted(principal, &["mesh.read"]))).await;
         assert_eq!(reason(refused), "INVALID_ARGUMENT", "{principal}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_core::labels;
-use omnirelay_store::{GroupRef, LogEntry, Write};
+use omnirelay_store::{LogEntry, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::reasons;
@@ -14,7 +14,7 @@ use omnirelay_wire::rpc::peer_control_service::{
 };
 use prost::Message;
 
-use super::{PEER, Peers, check_node_id, drain as draining, not_found, pb, peer, peer_id, session_id};
+use super::{PEER, Peers, check_node_id, drain as draining, not_found, pb, peer, peer_id};
 use crate::core::peer::{difference, may_force_leave, may_forget};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::serve::serve;
@@ -40,7 +40,8 @@ serve! {
             |peers, caller, asked| undrain(&peers.registry, caller, asked);
         update_labels(UpdatePeerLabelsRequest) -> PeerChange:
             |peers, caller, asked| update_labels(&peers.registry, caller, asked);
-        force_leave(ForceLeavePeerRequest) -> PeerChange: |peers, caller, asked| force_leave(&peers.registry, caller, asked);
+        force_leave(ForceLeavePeerRequest) -> PeerChange:
+            |peers, caller, asked| force_leave(&peers.registry, caller, asked);
         forget(ForgetPeerRequest) -> PeerChange: |peers, caller, asked| forget(&peers.registry, caller, asked);
         [WatchStream] watch(WatchPeersRequest) -> PeerEvent: |peers, _, asked| peers.serve_watch(asked);
     }
@@ -140,7 +141,7 @@ pub async fn update_labels(
         .await
 }
 
-/// Says of a silent peer that it has left. Repeating it changes nothing.
+/// Says of a silent peer that it has left: it is not declared dead, and is forgotten as those are that left. Repeating it changes nothing.
 pub async fn force_leave(
     registry: &Registry,
     caller: &Caller,
@@ -148,17 +149,13 @@ pub async fn force_leave(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::ForceLeavePeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let session = session_id(&node_id);
     let asked = Asked { caller, rpc: FORCE_LEAVE, node_id, reason, expected_version, dry_run, hash };
     asked
         .edit(registry, |value| {
-            let lives = registry.view().is_live(&GroupRef { id: session.clone(), instance: value.session });
             let status = value.status();
-            if !may_force_leave(status, lives) {
-                return Err(still_there(
-                    &format!("say of peer `{}` that it has left", asked.node_id),
-                    status,
-                ));
+            if !may_force_leave(status) {
+                let what = format!("say of peer `{}` that it has left", asked.node_id);
+                return Err(still_there(&what, status).hint("stop it, or wait until it is suspect"));
             }
             if status != Status::Left {
                 value.set_status(Status::Left);
@@ -183,7 +180,8 @@ pub async fn forget(
         .decide(registry, |found| {
             let value = found.value::<PeerValue>().unwrap_or_default();
             if !may_forget(value.status()) {
-                return Err(still_there(&format!("forget peer `{}`", found.record.id.key), value.status()));
+                let fault = still_there(&format!("forget peer `{}`", found.record.id.key), value.status());
+                return Err(fault.hint("stop it first; a peer can be forgotten when it has left or is dead"));
             }
             let answer = answer(peer(registry.view(), found));
             let writes = vec![Write::Delete { id: found.record.id.clone() }];
@@ -301,7 +299,6 @@ fn label_fault(error: labels::LabelError) -> Fault {
 fn still_there(what: &str, status: Status) -> Fault {
     let message = format!("cannot {what}: it is {}", status.as_str_name());
     Fault::new(reasons::PEER_NOT_GONE, message)
-        .hint("stop it first; a peer can be forgotten when it has left or is dead")
 }
 
 impl Answer for pb::PeerChange {
