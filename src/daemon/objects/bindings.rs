@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_core::text::shown;
-use omnirelay_store::{Kind, LogEntry, RecordId, Write};
+use omnirelay_store::{Kind, RecordId, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
@@ -14,15 +14,14 @@ use omnirelay_wire::rpc::binding_service::{DELETE, SET};
 use prost::Message as _;
 use tonic::Response;
 
+use super::asked::{Asked, answers};
 use super::feed::{Events, Frame, Noun, Shown, Watches};
 use super::serve::serve;
-use super::{SCHEMA_VERSION, at_cursor, check_reason, envelope, expected, timestamp, written};
+use super::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
 use crate::core::peer::difference;
 use crate::daemon::identity::caller::{Caller, Scope, Scopes};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
+use crate::daemon::registry::mutate::{Decision, request_hash};
 use crate::daemon::registry::view::{View, ViewRecord};
 use pb::binding_event::Type;
 use pb::binding_service_server::BindingService;
@@ -91,16 +90,17 @@ impl Bindings {
         let hash = request_hash(&asked);
         let wanted = checked(&asked.scopes)?;
         let pb::SetBindingRequest { principal, reason, expected_version, dry_run, .. } = asked;
-        let asked = Asked { action: SET.audit_action, principal, reason, expected_version, dry_run, hash };
+        let asked = Asked { caller, rpc: SET, id: principal, reason, expected_version, dry_run, hash };
+        check_principal(&asked.id)?;
         let registry = &self.registry;
         asked
-            .decide(registry, caller, |found| {
+            .of_record(registry, binding_id(&asked.id), |found| {
                 if found.is_none() && registry.view().list(&BINDING).records.len() >= BINDINGS_MAX {
                     return Err(too_many());
                 }
                 let words = wanted.iter().map(|scope| scope.word().to_owned()).collect();
                 let value = BindingValue { scopes: words };
-                let mut shown = found.map_or_else(|| new(&asked.principal), show);
+                let mut shown = found.map_or_else(|| new(&asked.id), |record| show(record));
                 let before = shown.scopes.join(", ");
                 let mut writes = Vec::new();
                 if shown.scopes != value.scopes {
@@ -108,7 +108,7 @@ impl Bindings {
                     // Of one that is new nobody knows it before the commit: it goes on from what was deleted.
                     shown.version += u64::from(found.is_some());
                     registry.node_id().clone_into(&mut shown.last_writer_id);
-                    let (id, value) = (binding_id(&asked.principal), Bytes::from(value.encode_to_vec()));
+                    let (id, value) = (binding_id(&asked.id), Bytes::from(value.encode_to_vec()));
                     writes.push(Write::Put { id, value, group: None });
                 }
                 let before = if before.is_empty() { Scopes::NONE.to_string() } else { before };
@@ -125,52 +125,14 @@ impl Bindings {
     ) -> Result<pb::BindingChange, Fault> {
         let hash = request_hash(&asked);
         let pb::DeleteBindingRequest { principal, reason, expected_version, dry_run } = asked;
-        let asked = Asked { action: DELETE.audit_action, principal, reason, expected_version, dry_run, hash };
+        let asked = Asked { caller, rpc: DELETE, id: principal, reason, expected_version, dry_run, hash };
+        check_principal(&asked.id)?;
         asked
-            .decide(&self.registry, caller, |found| {
-                let found = found.ok_or_else(|| not_found(&asked.principal))?;
+            .of_record(&self.registry, binding_id(&asked.id), |found| {
+                let found = found.ok_or_else(|| not_found(&asked.id))?;
                 let changes = difference("scopes", scopes(found), Scopes::NONE).into_iter().collect();
                 let writes = vec![Write::Delete { id: found.record.id.clone() }];
                 Ok(Decision { writes, changes, answer: answer(show(found)) })
-            })
-            .await
-    }
-}
-
-/// What all mutations of one binding have in common.
-struct Asked {
-    action: &'static str,
-    principal: String,
-    reason: String,
-    expected_version: Option<u64>,
-    dry_run: bool,
-    hash: u64,
-}
-
-impl Asked {
-    async fn decide(
-        &self,
-        registry: &Registry,
-        caller: &Caller,
-        decide: impl Fn(Option<&ViewRecord>) -> Result<Decision<pb::BindingChange>, Fault>,
-    ) -> Result<pb::BindingChange, Fault> {
-        check_principal(&self.principal)?;
-        check_reason(&self.reason)?;
-        let id = binding_id(&self.principal);
-        let mutation = Mutation {
-            caller,
-            action: self.action,
-            object: id.clone(),
-            reason: &self.reason,
-            expected: expected(caller, self.expected_version)?,
-            dry_run: self.dry_run,
-            request_hash: self.hash,
-        };
-        registry
-            .mutate(mutation, |reader: &Reader<'_>| {
-                let mut decision = decide(reader.get(&id).as_deref())?;
-                decision.answer.changes.clone_from(&decision.changes);
-                Ok(decision)
             })
             .await
     }
@@ -194,22 +156,7 @@ impl Noun for WatchedBindings {
     }
 }
 
-impl Answer for pb::BindingChange {
-    fn set_cursor(&mut self, cursor: Cursor) {
-        self.cursor = cursor.to_string();
-    }
-
-    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>) {
-        self.set_cursor(outcome.cursor);
-        self.changed = outcome.changed;
-        self.dry_run = outcome.dry_run;
-        if let (Some(binding), Some(record)) = (&mut self.binding, written(entry, &BINDING)) {
-            binding.version = record.version.0;
-            binding.created_at = Some(timestamp(record.created_at));
-            binding.updated_at = Some(timestamp(record.updated_at));
-        }
-    }
-}
+answers! { pb::BindingChange: binding of BINDING, created_at, updated_at }
 
 fn binding_id(principal: &str) -> RecordId {
     RecordId::new(BINDING, principal)

@@ -5,6 +5,7 @@
 pub mod advertisements;
 pub mod aero_registry;
 pub mod agents;
+pub mod asked;
 pub mod bindings;
 pub mod dev;
 pub mod feed;

@@ -1,16 +1,16 @@
 //! What operators may do to a scope.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::labels::{self, Labels};
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::scope::ScopeKind;
-use omnirelay_store::{LogEntry, Write};
+use omnirelay_store::Write;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 use omnirelay_wire::reasons;
-use omnirelay_wire::rpc::Rpc;
 use omnirelay_wire::rpc::leadership_control_service::{DELETE_SCOPE, SET_SCOPE, STEP_DOWN, TRANSFER};
 use omnirelay_wire::timestamp::millis;
 use prost::Message;
@@ -23,12 +23,11 @@ use super::{LEADERSHIP, check_scope, leadership_id, not_found, pb};
 use crate::core::lease::Policy;
 use crate::daemon::chance::correlation_id;
 use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::{SCHEMA_VERSION, check_reason, expected, head_cursor, timestamp, written};
+use crate::daemon::objects::asked::{Asked, answers};
+use crate::daemon::objects::{SCHEMA_VERSION, head_cursor, timestamp};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
-use crate::daemon::registry::view::View;
+use crate::daemon::registry::mutate::{Decision, request_hash};
+use crate::daemon::registry::view::{View, ViewRecord};
 use pb::leadership_order::Verb;
 
 /// The most scopes of a mesh.
@@ -48,11 +47,11 @@ pub(super) async fn transfer(
         .map_err(|error| Fault::invalid(format!("field `to` is no node id: {error}")))?;
     let hash = request_hash(&request);
     let pb::TransferLeaderRequest { scope, to, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: TRANSFER, scope, reason, expected_version, dry_run, hash };
+    let asked = Asked { caller, rpc: TRANSFER, id: scope, reason, expected_version, dry_run, hash };
     let ordered = asked
-        .decide(registry, |found| {
-            let known = found.ok_or_else(|| not_found(&asked.scope))?;
-            let leader = known.leader().ok_or_else(|| no_leader(&asked.scope))?;
+        .of_scope(registry, |found| {
+            let known = found.ok_or_else(|| not_found(&asked.id))?;
+            let leader = known.leader().ok_or_else(|| no_leader(&asked.id))?;
             if leader == to {
                 return Ok(unchanged(known));
             }
@@ -71,11 +70,11 @@ pub(super) async fn step_down(
 ) -> Result<pb::LeaderChange, Fault> {
     let hash = request_hash(&request);
     let pb::StepDownLeaderRequest { scope, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: STEP_DOWN, scope, reason, expected_version, dry_run, hash };
+    let asked = Asked { caller, rpc: STEP_DOWN, id: scope, reason, expected_version, dry_run, hash };
     let ordered = asked
-        .decide(registry, |found| {
-            let known = found.ok_or_else(|| not_found(&asked.scope))?;
-            let leader = known.leader().ok_or_else(|| no_leader(&asked.scope))?;
+        .of_scope(registry, |found| {
+            let known = found.ok_or_else(|| not_found(&asked.id))?;
+            let leader = known.leader().ok_or_else(|| no_leader(&asked.id))?;
             Ok(asked.order(known, Verb::StepDown, "", vec![format!("leader: {leader} -> (none)")]))
         })
         .await?;
@@ -93,11 +92,11 @@ pub(super) async fn set(
     let labels = labels::update(&Labels::new(), &labels, &[], false)
         .map_err(|error| Fault::invalid(format!("field `labels`: {error}")))?;
     Policy::of(policy.as_ref()).map_err(|error| Fault::invalid(format!("field `policy`: {error}")))?;
-    let asked = Asked { caller, rpc: SET_SCOPE, scope, reason, expected_version, dry_run, hash };
+    let asked = Asked { caller, rpc: SET_SCOPE, id: scope, reason, expected_version, dry_run, hash };
     asked
-        .decide(registry, |found| {
+        .of_scope(registry, |found| {
             if found.is_none() {
-                may_create(registry.view(), &asked.scope)?;
+                may_create(registry.view(), &asked.id)?;
             }
             let before = found.map(|known| LeadershipValue::clone(&known.value));
             let mut after = before.clone().unwrap_or_default();
@@ -117,59 +116,32 @@ pub(super) async fn delete(
 ) -> Result<pb::LeaderChange, Fault> {
     let hash = request_hash(&request);
     let pb::DeleteScopeRequest { scope, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: DELETE_SCOPE, scope, reason, expected_version, dry_run, hash };
+    let asked = Asked { caller, rpc: DELETE_SCOPE, id: scope, reason, expected_version, dry_run, hash };
     let ordered = asked
-        .decide(registry, |found| {
-            let known = found.ok_or_else(|| not_found(&asked.scope))?;
+        .of_scope(registry, |found| {
+            let known = found.ok_or_else(|| not_found(&asked.id))?;
             let changes = vec!["deleted".to_owned()];
             if known.value.current.is_some() {
                 return Ok(asked.order(known, Verb::Delete, "", changes));
             }
-            let writes = vec![Write::Delete { id: leadership_id(&asked.scope) }];
+            let writes = vec![Write::Delete { id: leadership_id(&asked.id) }];
             Ok(Decision { writes, changes, answer: answer(known.leadership()) })
         })
         .await?;
     asked.wait(registry, ordered).await
 }
 
-/// What all mutations of one scope have in common.
-struct Asked<'a> {
-    caller: &'a Caller,
-    rpc: Rpc,
-    scope: String,
-    reason: String,
-    expected_version: Option<u64>,
-    dry_run: bool,
-    hash: u64,
-}
-
 impl Asked<'_> {
-    async fn decide(
+    async fn of_scope(
         &self,
         registry: &Registry,
         decide: impl Fn(Option<&Known>) -> Result<Decision<pb::LeaderChange>, Fault>,
     ) -> Result<pb::LeaderChange, Fault> {
-        check_scope(&self.scope)?;
-        check_reason(&self.reason)?;
-        let id = leadership_id(&self.scope);
-        let mutation = Mutation {
-            caller: self.caller,
-            action: self.rpc.audit_action,
-            object: id.clone(),
-            reason: &self.reason,
-            expected: expected(self.caller, self.expected_version)?,
-            dry_run: self.dry_run,
-            request_hash: self.hash,
+        check_scope(&self.id)?;
+        let decide = |found: Option<&Arc<ViewRecord>>| {
+            decide(found.and_then(|record| Known::of(&registry.view().tenancy(), record)).as_ref())
         };
-        registry
-            .mutate(mutation, |reader: &Reader<'_>| {
-                let record = reader.get(&id);
-                let known = record.and_then(|record| Known::of(&registry.view().tenancy(), &record));
-                let mut decision = decide(known.as_ref())?;
-                decision.answer.changes.clone_from(&decision.changes);
-                Ok(decision)
-            })
-            .await
+        self.of_record(registry, leadership_id(&self.id), decide).await
     }
 
     /// Has the leader of a scope do something.
@@ -193,17 +165,17 @@ impl Asked<'_> {
         after: LeadershipValue,
         changes: Vec<String>,
     ) -> Decision<pb::LeaderChange> {
-        let mut shown = found.map(Known::leadership).unwrap_or_else(|| new(&self.scope));
+        let mut shown = found.map(Known::leadership).unwrap_or_else(|| new(&self.id));
         if found.is_some_and(|known| *known.value == after) {
             return Decision { writes: Vec::new(), changes: Vec::new(), answer: answer(shown) };
         }
-        let kind = ScopeKind::of(&self.scope).unwrap_or(ScopeKind::Custom);
+        let kind = ScopeKind::of(&self.id).unwrap_or(ScopeKind::Custom);
         shown.labels = kind.labels(&after.labels);
         shown.policy.clone_from(&after.policy);
         shown.order.clone_from(&after.order);
         shown.version += 1;
         let value = Bytes::from(after.encode_to_vec());
-        let writes = vec![Write::Put { id: leadership_id(&self.scope), value, group: None }];
+        let writes = vec![Write::Put { id: leadership_id(&self.id), value, group: None }];
         Decision { writes, changes, answer: answer(shown) }
     }
 
@@ -216,7 +188,7 @@ impl Asked<'_> {
         let mut heads = registry.view().follow_head();
         loop {
             heads.mark_unchanged();
-            let known = Known::find(registry.view(), &self.scope);
+            let known = Known::find(registry.view(), &self.id);
             let pending = known.as_ref().and_then(|known| known.value.order.as_ref());
             if pending.is_none_or(|pending| pending.correlation_id != order.correlation_id) {
                 return self.outcome(registry, ordered, &order, known);
@@ -246,19 +218,19 @@ impl Asked<'_> {
             Some(now) => format!("{} leads it in term {}", now.leader_id, now.term),
             None => "it is gone".to_owned(),
         };
-        let message = format!("what was ordered of the leader of `{}` was not done: {instead}", self.scope);
+        let message = format!("what was ordered of the leader of `{}` was not done: {instead}", self.id);
         Err(Fault::new(reasons::ORDER_DROPPED, message)
-            .hint(format!("omnirelay mesh leaders explain {}", self.scope)))
+            .hint(format!("omnirelay mesh leaders explain {}", self.id)))
     }
 
     fn not_yet(&self, order: &pb::LeadershipOrder) -> Fault {
         let message = format!(
             "the leader of `{}` has not done yet what was ordered; it does it as soon as it can, and whoever is elected \
              in its place heeds it",
-            self.scope
+            self.id
         );
         Fault::new(reasons::ORDER_PENDING, message)
-            .hint(format!("omnirelay mesh leaders get {}", self.scope))
+            .hint(format!("omnirelay mesh leaders get {}", self.id))
             .detail("correlationId", &order.correlation_id)
     }
 }
@@ -342,18 +314,4 @@ fn is_done(order: &pb::LeadershipOrder, known: &Known) -> bool {
     }
 }
 
-impl Answer for pb::LeaderChange {
-    fn set_cursor(&mut self, cursor: Cursor) {
-        self.cursor = cursor.to_string();
-    }
-
-    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>) {
-        self.set_cursor(outcome.cursor);
-        self.changed = outcome.changed;
-        self.dry_run = outcome.dry_run;
-        if let (Some(shown), Some(record)) = (&mut self.leadership, written(entry, &LEADERSHIP)) {
-            shown.version = record.version.0;
-            shown.updated_at = Some(timestamp(record.updated_at));
-        }
-    }
-}
+answers! { pb::LeaderChange: leadership of LEADERSHIP, updated_at }

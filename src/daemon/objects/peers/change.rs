@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_core::labels;
-use omnirelay_store::{LogEntry, Write};
+use omnirelay_store::Write;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::reasons;
-use omnirelay_wire::rpc::Rpc;
 use omnirelay_wire::rpc::peer_control_service::{
     CORDON, DRAIN, FORCE_LEAVE, FORGET, UNCORDON, UNDRAIN, UPDATE_LABELS,
 };
@@ -17,12 +16,11 @@ use prost::Message;
 use super::{PEER, Peers, check_node_id, drain as draining, not_found, pb, peer, peer_id};
 use crate::core::peer::{difference, may_force_leave, may_forget};
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::objects::serve::serve;
-use crate::daemon::objects::{SCHEMA_VERSION, check_reason, expected, timestamp, written};
+use crate::daemon::objects::{SCHEMA_VERSION, timestamp};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
+use crate::daemon::registry::mutate::{Decision, request_hash};
 use crate::daemon::registry::view::ViewRecord;
 use pb::peer::Status;
 use pb::peer_control_service_server::PeerControlService;
@@ -55,7 +53,7 @@ pub async fn cordon(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::CordonPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: CORDON, node_id, reason, expected_version, dry_run, hash };
+    let asked = Asked { caller, rpc: CORDON, id: node_id, reason, expected_version, dry_run, hash };
     let why = asked.reason.clone();
     asked
         .edit(registry, |value| {
@@ -76,7 +74,7 @@ pub async fn uncordon(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::UncordonPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: UNCORDON, node_id, reason, expected_version, dry_run, hash };
+    let asked = Asked { caller, rpc: UNCORDON, id: node_id, reason, expected_version, dry_run, hash };
     asked
         .edit(registry, |value| {
             value.cordoned = false;
@@ -95,7 +93,7 @@ pub async fn drain(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::DrainPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: DRAIN, node_id, reason, expected_version, dry_run, hash };
+    let asked = Asked { caller, rpc: DRAIN, id: node_id, reason, expected_version, dry_run, hash };
     asked
         .edit(registry, |value| {
             value.draining = true;
@@ -112,7 +110,7 @@ pub async fn undrain(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::UndrainPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: UNDRAIN, node_id, reason, expected_version, dry_run, hash };
+    let asked = Asked { caller, rpc: UNDRAIN, id: node_id, reason, expected_version, dry_run, hash };
     asked
         .edit(registry, |value| {
             value.draining = false;
@@ -130,7 +128,7 @@ pub async fn update_labels(
     let hash = request_hash(&request);
     let pb::UpdatePeerLabelsRequest { node_id, set, remove, overwrite, reason, expected_version, dry_run } =
         request;
-    let asked = Asked { caller, rpc: UPDATE_LABELS, node_id, reason, expected_version, dry_run, hash };
+    let asked = Asked { caller, rpc: UPDATE_LABELS, id: node_id, reason, expected_version, dry_run, hash };
     asked
         .edit(registry, |value| {
             let metadata = value.metadata.get_or_insert_default();
@@ -149,12 +147,12 @@ pub async fn force_leave(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::ForceLeavePeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: FORCE_LEAVE, node_id, reason, expected_version, dry_run, hash };
+    let asked = Asked { caller, rpc: FORCE_LEAVE, id: node_id, reason, expected_version, dry_run, hash };
     asked
         .edit(registry, |value| {
             let status = value.status();
             if !may_force_leave(status) {
-                let what = format!("say of peer `{}` that it has left", asked.node_id);
+                let what = format!("say of peer `{}` that it has left", asked.id);
                 return Err(still_there(&what, status).hint("stop it, or wait until it is suspect"));
             }
             if status != Status::Left {
@@ -175,9 +173,9 @@ pub async fn forget(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::ForgetPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: FORGET, node_id, reason, expected_version, dry_run, hash };
+    let asked = Asked { caller, rpc: FORGET, id: node_id, reason, expected_version, dry_run, hash };
     asked
-        .decide(registry, |found| {
+        .of_peer(registry, |found| {
             let value = found.value::<PeerValue>().unwrap_or_default();
             if !may_forget(value.status()) {
                 let fault = still_there(&format!("forget peer `{}`", found.record.id.key), value.status());
@@ -190,17 +188,6 @@ pub async fn forget(
         .await
 }
 
-/// What all mutations of one peer have in common.
-struct Asked<'a> {
-    caller: &'a Caller,
-    rpc: Rpc,
-    node_id: String,
-    reason: String,
-    expected_version: Option<u64>,
-    dry_run: bool,
-    hash: u64,
-}
-
 impl Asked<'_> {
     /// Changes the value of the peer's record; nothing is written when it stays the same.
     async fn edit(
@@ -208,7 +195,7 @@ impl Asked<'_> {
         registry: &Registry,
         edit: impl Fn(&mut PeerValue) -> Result<(), Fault>,
     ) -> Result<pb::PeerChange, Fault> {
-        self.decide(registry, |found| {
+        self.of_peer(registry, |found| {
             let before = found.value::<PeerValue>().unwrap_or_default();
             let mut after = PeerValue::clone(&before);
             edit(&mut after)?;
@@ -234,32 +221,14 @@ impl Asked<'_> {
         .await
     }
 
-    async fn decide(
+    async fn of_peer(
         &self,
         registry: &Registry,
         decide: impl Fn(&Arc<ViewRecord>) -> Result<Decision<pb::PeerChange>, Fault>,
     ) -> Result<pb::PeerChange, Fault> {
-        check_node_id(&self.node_id)?;
-        check_reason(&self.reason)?;
-        let expected = expected(self.caller, self.expected_version)?;
-        let id = peer_id(&self.node_id);
-        let mutation = Mutation {
-            caller: self.caller,
-            action: self.rpc.audit_action,
-            object: id.clone(),
-            reason: &self.reason,
-            expected,
-            dry_run: self.dry_run,
-            request_hash: self.hash,
-        };
-        registry
-            .mutate(mutation, |reader: &Reader<'_>| {
-                let found = reader.get(&id).ok_or_else(|| not_found(&self.node_id))?;
-                let mut decision = decide(&found)?;
-                decision.answer.changes.clone_from(&decision.changes);
-                Ok(decision)
-            })
-            .await
+        check_node_id(&self.id)?;
+        let decide = |found: Option<&Arc<ViewRecord>>| decide(found.ok_or_else(|| not_found(&self.id))?);
+        self.of_record(registry, peer_id(&self.id), decide).await
     }
 }
 
@@ -301,18 +270,4 @@ fn still_there(what: &str, status: Status) -> Fault {
     Fault::new(reasons::PEER_NOT_GONE, message)
 }
 
-impl Answer for pb::PeerChange {
-    fn set_cursor(&mut self, cursor: Cursor) {
-        self.cursor = cursor.to_string();
-    }
-
-    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>) {
-        self.set_cursor(outcome.cursor);
-        self.changed = outcome.changed;
-        self.dry_run = outcome.dry_run;
-        if let (Some(peer), Some(record)) = (&mut self.peer, written(entry, &PEER)) {
-            peer.version = record.version.0;
-            peer.updated_at = Some(timestamp(record.updated_at));
-        }
-    }
-}
+answers! { pb::PeerChange: peer of PEER, updated_at }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use omnirelay_store::{LogEntry, Record, RecordId, Revision, Version, Write};
+use omnirelay_store::{Record, RecordId, Revision, Version, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 use omnirelay_wire::reasons;
@@ -17,11 +17,11 @@ use super::{
 };
 use crate::core::catalogue::{Given, Lower, RegisterError, concerns_pool, differences};
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::objects::asked::answers;
 use crate::daemon::objects::peers;
-use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, expected, tagged, timestamp, written};
+use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, expected, tagged};
 use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
+use crate::daemon::registry::mutate::{Decision, Mutation, request_hash};
 use crate::daemon::registry::view::ViewRecord;
 
 impl Registers {
@@ -275,19 +275,4 @@ fn headed(answer: pb::RegisterChange, dry_run: bool) -> Response<pb::RegisterCha
     }
 }
 
-impl Answer for pb::RegisterChange {
-    fn set_cursor(&mut self, cursor: Cursor) {
-        self.cursor = cursor.to_string();
-    }
-
-    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>) {
-        self.set_cursor(outcome.cursor);
-        self.changed = outcome.changed;
-        self.dry_run = outcome.dry_run;
-        if let (Some(shown), Some(record)) = (&mut self.register, written(entry, &REGISTER)) {
-            shown.version = record.version.0;
-            shown.created_at = Some(timestamp(record.created_at));
-            shown.updated_at = Some(timestamp(record.updated_at));
-        }
-    }
-}
+answers! { pb::RegisterChange: register of REGISTER, created_at, updated_at }
