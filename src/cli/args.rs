@@ -126,10 +126,17 @@ pub struct WatchArgs {
 }
 
 impl WatchArgs {
-    /// Whether a flag was given that makes sense for a watch only.
-    pub fn is_set(&self) -> bool {
+    /// That flags which make sense for a watch only were given with `--watch`.
+    ///
+    /// # Errors
+    /// Usage, when they were not.
+    pub fn check(&self, watch: bool) -> Result<(), CliError> {
         let ends = self.until.is_some() || self.max_events.is_some() || self.for_duration.is_some();
-        ends || self.since.is_some() || self.cursor_file.is_some() || self.timeout.is_some() || self.append
+        let begins = self.since.is_some() || self.cursor_file.is_some();
+        if !watch && (ends || begins || self.timeout.is_some() || self.append) {
+            return Err(CliError::usage("options of a watch were given, but not --watch").hint("add --watch"));
+        }
+        Ok(())
     }
 }
 

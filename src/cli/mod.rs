@@ -7,6 +7,7 @@ mod args;
 mod audit;
 mod batch;
 mod bindings;
+mod changed;
 mod check;
 mod client;
 mod complete;

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use super::document::field;
 use super::table::Moment;
 
 /// Milliseconds since the epoch of an RFC 3339 time; `None` when it is none.
@@ -19,6 +20,12 @@ pub fn now_ms() -> Option<i64> {
 
 fn since_epoch(time: SystemTime) -> Option<i64> {
     i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
+/// The moment of a document, for ages: by the clock of the daemon that answered.
+pub fn moment(document: &Value, absolute: bool) -> Moment {
+    let now_ms = millis(field(document, "generatedAt")).or_else(now_ms);
+    Moment { now_ms, absolute }
 }
 
 /// How long ago `value` was: `3s`, `4m`, `19h`, `6d`; or the time itself in UTC to the second.

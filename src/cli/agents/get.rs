@@ -18,7 +18,6 @@ use crate::cli::relays::columns::{address, at, expires, heard};
 use crate::cli::relays::{self, LIST as RELAYS};
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
-use crate::cli::table::Moment;
 use crate::cli::time;
 
 pub const LEAF: Leaf =
@@ -83,7 +82,7 @@ async fn one(session: &Session, relays: &Value, id: &str) -> Result<Value, CliEr
 
 fn describe(document: &Value, absolute: bool) -> String {
     let (agent, placement) = (field(document, "agent"), field(document, "placement"));
-    let moment = Moment { now_ms: time::millis(field(document, "generatedAt")), absolute };
+    let moment = time::moment(document, absolute);
     let ago = |age: String| if age.is_empty() || absolute { age } else { format!("{age} ago") };
     listing(&[
         ("agent", text(agent, "agentId").to_owned()),

@@ -9,14 +9,14 @@ use super::{KIND, LIST, request};
 use crate::cli::args::{PageArgs, TableArgs};
 use crate::cli::client::count;
 use crate::cli::complete;
-use crate::cli::document::{field, items, text};
+use crate::cli::document::{items, text};
 use crate::cli::error::CliError;
 use crate::cli::list::{self, PAGE_MAX, Page};
 use crate::cli::output::{Text, View};
 use crate::cli::relays;
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
-use crate::cli::table::{self, Moment, Table};
+use crate::cli::table::{self, Table};
 use crate::cli::time;
 
 pub const LEAF: Leaf = Leaf::read("agents list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11");
@@ -62,8 +62,7 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
 
 fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
     let agents = items(&document, "agents").to_vec();
-    let moment =
-        Moment { now_ms: time::millis(field(&document, "generatedAt")), absolute: args.table.absolute };
+    let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
     let table = Table::of(COLUMNS, &agents, moment, &args.table.layout())?;
     let empty = agents.is_empty();

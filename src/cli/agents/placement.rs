@@ -14,7 +14,6 @@ use crate::cli::peers::get::listing;
 use crate::cli::relays::columns::{at, expires};
 use crate::cli::rpc::{Call, Leaf};
 use crate::cli::session::Session;
-use crate::cli::table::Moment;
 use crate::cli::time;
 
 pub const LEAF: Leaf = Leaf::read("agents placement", &[&PLACEMENT]).exiting("0 1 2 3 5 6 7 8 9 11");
@@ -72,7 +71,7 @@ pub async fn placement(session: &Session, id: &str) -> Result<Value, CliError> {
 
 fn describe(document: &Value, absolute: bool) -> String {
     let placement = field(document, "placement");
-    let moment = Moment { now_ms: time::millis(field(document, "generatedAt")), absolute };
+    let moment = time::moment(document, absolute);
     let ago = |name: &str| match at(placement, name, moment) {
         age if age.is_empty() || absolute => age,
         age => format!("{age} ago"),

@@ -5,7 +5,7 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::audit_service;
 use serde_json::{Value, json};
 
-use super::{KIND, action, changes, covered, moment};
+use super::{KIND, action, changes, covered};
 use crate::cli::batch::Batch;
 use crate::cli::document::{field, flag, text};
 use crate::cli::error::CliError;
@@ -48,7 +48,7 @@ pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError
 
 fn describe(document: &Value, absolute: bool) -> String {
     let record = field(document, "record");
-    let moment = moment(document, absolute);
+    let moment = time::moment(document, absolute);
     let ago = |path: &str| match time::ago(field(record, path), moment) {
         age if age.is_empty() || absolute => age,
         age => format!("{age} ago"),

@@ -5,7 +5,7 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::audit_service;
 use serde_json::Value;
 
-use super::{COLUMNS, KIND, RecordArgs, moment};
+use super::{COLUMNS, KIND, RecordArgs};
 use crate::cli::args::{PageArgs, TableArgs};
 use crate::cli::document::{items, text};
 use crate::cli::error::CliError;
@@ -14,6 +14,7 @@ use crate::cli::output::{Text, View};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{self, Table};
+use crate::cli::time;
 
 pub const LIST: Rpc = audit_service::LIST;
 pub const LEAF: Leaf = Leaf::read("audit list", &[&LIST]).exiting("0 1 2 5 6 8 9 10 11");
@@ -49,7 +50,7 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
     }
     list::limit(session, &mut document, "records", &args.page);
     let records = items(&document, "records").to_vec();
-    let moment = moment(&document, args.table.absolute);
+    let moment = time::moment(&document, args.table.absolute);
     let table = Table::of(COLUMNS, &records, moment, &args.table.layout())?;
     let empty = records.is_empty();
     if empty && session.format().is_text() {

@@ -15,7 +15,7 @@ use super::document::{flag, items, text};
 use super::entry::verbs;
 use super::peers;
 use super::schema::documents::message;
-use super::table::{Column, Moment};
+use super::table::Column;
 use super::time;
 
 /// The kind in the names of audit records.
@@ -124,12 +124,6 @@ fn summary(record: &Value) -> String {
     let changes = changes.map(|changes| format!(": {changes}")).unwrap_or_default();
     let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     format!("{parts}{changes}{reason}")
-}
-
-/// A moment for ages, by the clock of the daemon that answered.
-fn moment(document: &Value, absolute: bool) -> Moment {
-    let now_ms = time::millis(super::document::field(document, "generatedAt")).or_else(time::now_ms);
-    Moment { now_ms, absolute }
 }
 
 #[cfg(test)]

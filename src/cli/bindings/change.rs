@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use super::KIND;
 use crate::cli::args::WriteArgs;
-use crate::cli::document::{flag, items};
+use crate::cli::changed;
+use crate::cli::document::flag;
 use crate::cli::error::CliError;
-use crate::cli::output::{View, printable};
+use crate::cli::output::View;
 use crate::cli::rpc::{Call, Rpc};
 use crate::cli::session::Session;
 
@@ -53,15 +54,7 @@ impl Change<'_> {
 
     /// `binding/token:a set`, and below it what changes.
     fn describe(&self, document: &Value) -> String {
-        let name = format!("{KIND}/{}", self.principal);
-        let head = match (flag(document, "changed"), flag(document, "dryRun")) {
-            (true, false) => format!("{name} {}", self.done),
-            (true, true) => format!("{name} would be {} (dry run)", self.done),
-            (false, false) => format!("{name} unchanged"),
-            (false, true) => format!("{name} would stay as it is (dry run)"),
-        };
-        let lines = items(document, "changes").iter().filter_map(Value::as_str);
-        let lines = lines.map(|line| format!("  {}\n", printable(line))).collect::<String>();
-        format!("{}\n{lines}", printable(&head))
+        let head = changed::head(&format!("{KIND}/{}", self.principal), document, self.done, "");
+        changed::told(&head, changed::lines(document, self.done))
     }
 }

@@ -5,20 +5,20 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::binding_service;
 use serde_json::{Value, json};
 
-use super::watch::WATCH;
 use super::{COLUMNS, KIND, scopes};
 use crate::cli::args::{TableArgs, WatchArgs};
 use crate::cli::client::count;
-use crate::cli::document::{field, items, text};
+use crate::cli::document::{items, text};
 use crate::cli::error::CliError;
 use crate::cli::output::{Text, View};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::cli::table::{self, Moment, Table};
+use crate::cli::table::{self, Table};
 use crate::cli::time;
 use crate::cli::watch::{self as stream, Feed, Keep};
 
 pub const LIST: Rpc = binding_service::LIST;
+pub const WATCH: Rpc = binding_service::WATCH;
 pub const LEAF: Leaf = Leaf::read("bindings list", &[&LIST, &WATCH]);
 
 const EXAMPLES: &str = "\
@@ -41,9 +41,7 @@ pub struct ListArgs {
 }
 
 pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
-    if args.watching.is_set() && !args.watch {
-        return Err(CliError::usage("options of a watch were given, but not --watch").hint("add --watch"));
-    }
+    args.watching.check(args.watch)?;
     if args.watch {
         return watch(&args.watching, &args.table, session).await;
     }
@@ -54,8 +52,7 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
         table::sort(COLUMNS, bindings, by)?;
     }
     let bindings = items(&document, "bindings").to_vec();
-    let now_ms = time::millis(field(&document, "generatedAt")).or_else(time::now_ms);
-    let moment = Moment { now_ms, absolute: args.table.absolute };
+    let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
     let table = Table::of(COLUMNS, &bindings, moment, &args.table.layout())?;
     if bindings.is_empty() && session.format().is_text() {

@@ -2,15 +2,13 @@
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
-use omnirelay_wire::rpc::binding_service;
 
-use super::list;
+use super::list::{self, WATCH};
 use crate::cli::args::{TableArgs, WatchArgs};
 use crate::cli::error::CliError;
-use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
 
-pub const WATCH: Rpc = binding_service::WATCH;
 pub const LEAF: Leaf = Leaf::read("bindings watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\

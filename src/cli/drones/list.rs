@@ -9,13 +9,13 @@ use super::fleet::{self, Fleet, RelayArgs, Silent, Site};
 use super::{KIND, LIST};
 use crate::cli::args::TableArgs;
 use crate::cli::client::{count, grpc};
-use crate::cli::document::{field, number, text};
+use crate::cli::document::{number, text};
 use crate::cli::error::CliError;
 use crate::cli::output::{Text, View};
 use crate::cli::relays::LIST as RELAYS;
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
-use crate::cli::table::{self, Moment, Table};
+use crate::cli::table::{self, Table};
 use crate::cli::time;
 
 pub const LEAF: Leaf = Leaf::read("drones list", &[&LIST, &RELAYS]).exiting("0 1 2 3 5 6 7 8 9 10 11");
@@ -99,8 +99,7 @@ fn show(
     silent: &[Silent],
 ) -> Result<(), CliError> {
     let mut document = Value::Object(grpc::head());
-    let moment =
-        Moment { now_ms: time::millis(field(&document, "generatedAt")), absolute: args.table.absolute };
+    let moment = time::moment(&document, args.table.absolute);
     let table = Table::of(COLUMNS, drones, moment, &args.table.layout())?;
     if drones.is_empty() && session.format().is_text() {
         session.notes().say(match fleet.sites.len() {

@@ -18,7 +18,6 @@ use crate::cli::peers::get::listing;
 use crate::cli::relays::LIST as RELAYS;
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
-use crate::cli::table::Moment;
 use crate::cli::time;
 
 pub const LEAF: Leaf =
@@ -70,7 +69,7 @@ fn with_address(found: Found) -> Value {
 
 fn describe(document: &Value, absolute: bool) -> String {
     let drone = field(document, "drone");
-    let moment = Moment { now_ms: time::millis(field(document, "generatedAt")), absolute };
+    let moment = time::moment(document, absolute);
     let ago = |name: &str| match at(drone, name, moment) {
         age if age.is_empty() || absolute => age,
         age => format!("{age} ago"),

@@ -1,15 +1,18 @@
 //! What transfer, step-down, create, set and delete have in common: how one is made and told.
 
+use std::iter;
+
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::columns::ms;
 use super::{KIND, explain};
 use crate::cli::args::WriteArgs;
+use crate::cli::changed;
 use crate::cli::client::fresh_key;
-use crate::cli::document::{field, flag, items, text};
+use crate::cli::document::{field, flag, text};
 use crate::cli::error::CliError;
-use crate::cli::output::{View, printable};
+use crate::cli::output::View;
 use crate::cli::rpc::{Call, Rpc};
 use crate::cli::session::Session;
 use crate::cli::time;
@@ -94,18 +97,15 @@ impl Change<'_> {
     /// `leader/a transferred: node-1 -> node-2, ...`, and below it what changes.
     fn describe(&self, document: &Value) -> String {
         let name = format!("{KIND}/{}", self.scope);
-        let head = match (flag(document, "changed"), flag(document, "dryRun"), self.told) {
-            (true, false, Told::Handover) => format!("{name} {}: {}", self.done, handover(document)),
-            (true, false, Told::Lines) => format!("{name} {}", self.done),
-            (true, true, _) => format!("{name} would be {} (dry run)", self.done),
-            (false, false, _) => format!("{name} unchanged: {}", self.already),
-            (false, true, _) => format!("{name} would stay as it is: {} (dry run)", self.already),
-        };
-        let lines = items(document, "changes").iter().filter_map(Value::as_str);
-        let said_above = self.told == Told::Handover && !flag(document, "dryRun");
-        let lines = lines.filter(|line| !said_above && *line != self.done);
-        let lines = lines.map(|line| format!("  {}\n", printable(line))).collect::<String>();
-        format!("{}\n{lines}", printable(&head))
+        let head = changed::head(&name, document, self.done, self.already);
+        let lines = changed::lines(document, self.done);
+        match (self.told, flag(document, "dryRun")) {
+            (Told::Handover, false) if flag(document, "changed") => {
+                changed::told(&format!("{head}: {}", handover(document)), iter::empty())
+            }
+            (Told::Handover, false) => changed::told(&head, iter::empty()),
+            _ => changed::told(&head, lines),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
 
-use super::{KIND, moment};
+use super::KIND;
 use crate::cli::args::TableArgs;
 use crate::cli::complete;
 use crate::cli::document::{field, flag, items, plain, text};
@@ -14,6 +14,7 @@ use crate::cli::output::{Format, View, printable};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{self, Column, Table};
+use crate::cli::time;
 
 pub const EXPLAIN: Rpc = leadership_control_service::EXPLAIN;
 pub const LEAF: Leaf = Leaf::read("mesh leaders explain", &[&EXPLAIN]);
@@ -67,7 +68,7 @@ pub async fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliE
     {
         table::sort(COLUMNS, candidates, by)?;
     }
-    let moment = moment(&document, args.table.absolute);
+    let moment = time::moment(&document, args.table.absolute);
     let table = Table::of(COLUMNS, items(&document, "candidates"), moment, &args.table.layout())?;
     let because = items(&document, "because").iter().filter_map(Value::as_str);
     let because: String = because.map(|sentence| format!("{}\n", printable(sentence))).collect();

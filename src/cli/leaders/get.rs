@@ -6,7 +6,7 @@ use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
 
 use super::columns::{leader, lease, ms};
-use super::{KIND, moment, policy};
+use super::{KIND, policy};
 use crate::cli::batch::Batch;
 use crate::cli::complete;
 use crate::cli::document::{field, pairs, plain, text};
@@ -58,7 +58,7 @@ pub async fn one(session: &Session, scope: &str) -> Result<Value, CliError> {
 /// Everything of a scope, one line per field.
 fn describe(document: &Value, absolute: bool) -> String {
     let scope = field(document, "leadership");
-    let moment = moment(document, absolute);
+    let moment = time::moment(document, absolute);
     let ago = |path: &str| match time::ago(field(scope, path), moment) {
         age if age.is_empty() || absolute => age,
         age => format!("{age} ago"),

@@ -5,8 +5,8 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
 
+use super::KIND;
 use super::columns::{led_ms, ms};
-use super::{KIND, moment};
 use crate::cli::args::TableArgs;
 use crate::cli::complete;
 use crate::cli::document::{field, items, text};
@@ -78,7 +78,8 @@ pub async fn run(args: &HistoryArgs, session: &mut Session) -> Result<Exit, CliE
         table::sort(COLUMNS, tenures, by)?;
     }
     let tenures = items(&document, "tenures").to_vec();
-    let table = Table::of(COLUMNS, &tenures, moment(&document, args.table.absolute), &args.table.layout())?;
+    let table =
+        Table::of(COLUMNS, &tenures, time::moment(&document, args.table.absolute), &args.table.layout())?;
     session.warn_if_stale(&document);
     if tenures.is_empty() && session.format().is_text() {
         let whom = args.scope.as_deref().unwrap_or("any scope");

@@ -6,8 +6,7 @@ use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
 
 use super::columns::{WATCHED, columns, line, news, summary};
-use super::watch::WATCH;
-use super::{KIND, get, moment};
+use super::{KIND, get};
 use crate::cli::args::{PageArgs, TableArgs, WatchArgs};
 use crate::cli::batch::Batch;
 use crate::cli::client::count;
@@ -20,10 +19,12 @@ use crate::cli::peers;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
 use crate::cli::table::{self, Table};
+use crate::cli::time;
 use crate::cli::watch::live::News;
 use crate::cli::watch::{self as stream, Feed, Keep};
 
 pub const LIST: Rpc = leadership_control_service::LIST;
+pub const WATCH: Rpc = leadership_control_service::WATCH;
 pub const LEAF: Leaf = Leaf::read("mesh leaders list", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -86,9 +87,7 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
 
 /// Lists or watches `scopes`, all of them when none is named.
 pub async fn rows(scopes: &[String], args: &RowArgs, session: &mut Session) -> Result<Exit, CliError> {
-    if args.watching.is_set() && !args.watch {
-        return Err(CliError::usage("options of a watch were given, but not --watch").hint("add --watch"));
-    }
+    args.watching.check(args.watch)?;
     if args.watch {
         return watch(scopes, &args.filter, &args.watching, &args.table, session).await;
     }
@@ -156,7 +155,7 @@ async fn absent(
 
 fn show(scopes: &[String], args: &RowArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
     let found = items(&document, "scopes").to_vec();
-    let moment = moment(&document, args.table.absolute);
+    let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
     let table = Table::of(columns(session.out.screen()), &found, moment, &args.table.layout())?;
     let empty = found.is_empty();

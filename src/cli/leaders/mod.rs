@@ -18,11 +18,9 @@ mod watch;
 use serde_json::Value;
 
 use super::complete::{Kind, Known};
-use super::document::{field, text};
+use super::document::text;
 use super::entry::verbs;
 use super::schema::documents::message;
-use super::table::Moment;
-use super::time;
 
 pub use list::LIST;
 
@@ -71,12 +69,6 @@ verbs! {
 fn scope(given: &str) -> Result<String, String> {
     let scope = given.strip_prefix("leader/").unwrap_or(given);
     if scope.is_empty() { Err("an empty text is no scope".to_owned()) } else { Ok(scope.to_owned()) }
-}
-
-/// A moment for ages, by the clock of the daemon that answered.
-fn moment(document: &Value, absolute: bool) -> Moment {
-    let now_ms = time::millis(field(document, "generatedAt")).or_else(time::now_ms);
-    Moment { now_ms, absolute }
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 
 use super::get::GET;
-use super::list::{LIST, RowArgs, rows};
-use super::watch::WATCH;
+use super::list::{LIST, RowArgs, WATCH, rows};
 use crate::cli::complete;
 use crate::cli::error::CliError;
 use crate::cli::rpc::Leaf;

@@ -2,16 +2,14 @@
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
-use omnirelay_wire::rpc::leadership_control_service;
 
-use super::list::{self, FilterArgs};
+use super::list::{self, FilterArgs, WATCH};
 use crate::cli::args::{TableArgs, WatchArgs};
 use crate::cli::complete;
 use crate::cli::error::CliError;
-use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
 
-pub const WATCH: Rpc = leadership_control_service::WATCH;
 pub const LEAF: Leaf = Leaf::read("mesh leaders watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 
 const EXAMPLES: &str = "\

@@ -18,7 +18,6 @@ use crate::cli::output::printable;
 use crate::cli::peers::{self, get::listing};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::cli::table::Moment;
 use crate::cli::time;
 
 pub const GET: Rpc = operation_service::GET;
@@ -63,7 +62,7 @@ pub async fn one(session: &Session, id: &str) -> Result<Value, CliError> {
 /// Everything of an operation, one line per field, and below it what could not be done.
 pub fn describe(document: &Value, absolute: bool) -> String {
     let operation = field(document, "operation");
-    let moment = Moment { now_ms: time::millis(field(document, "generatedAt")), absolute };
+    let moment = time::moment(document, absolute);
     let ago = |path: &str| match (time::ago(field(operation, path), moment), absolute) {
         (age, false) if !age.is_empty() => format!("{age} ago"),
         (age, _) => age,

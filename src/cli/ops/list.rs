@@ -16,7 +16,7 @@ use crate::cli::output::{Text, View};
 use crate::cli::peers;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::cli::table::{self, Column, Moment, Table};
+use crate::cli::table::{self, Column, Table};
 use crate::cli::time;
 
 pub const LIST: Rpc = operation_service::LIST;
@@ -89,8 +89,7 @@ pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut Session) -> Res
 
 fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
     let found = items(&document, "operations").to_vec();
-    let now_ms = time::millis(field(&document, "generatedAt")).or_else(time::now_ms);
-    let moment = Moment { now_ms, absolute: args.table.absolute };
+    let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
     let table = Table::of(COLUMNS, &found, moment, &args.table.layout())?;
     let node = text(&document, "localNodeId").to_owned();

@@ -8,12 +8,12 @@ use super::list::filters;
 use super::{KIND, LIST, resolve};
 use crate::cli::args::{FilterArgs, PageArgs, WriteArgs};
 use crate::cli::batch::Batch;
+use crate::cli::changed;
 use crate::cli::client::fresh_key;
 use crate::cli::document::{flag, items, text};
 use crate::cli::error::CliError;
 use crate::cli::ids;
 use crate::cli::list::{self, Page};
-use crate::cli::output::printable;
 use crate::cli::rpc::{Call, Rpc};
 use crate::cli::session::Session;
 
@@ -135,15 +135,7 @@ impl Change<'_> {
     /// `peer/a cordoned`, and below it what changed.
     pub fn describe(&self, id: &str, document: &Value) -> String {
         let id = document.pointer("/peer/nodeId").and_then(Value::as_str).unwrap_or(id);
-        let head = match (flag(document, "changed"), flag(document, "dryRun")) {
-            (true, false) => format!("{KIND}/{id} {}", self.done),
-            (true, true) => format!("{KIND}/{id} would be {} (dry run)", self.done),
-            (false, false) => format!("{KIND}/{id} unchanged: {}", self.already),
-            (false, true) => format!("{KIND}/{id} would stay as it is: {} (dry run)", self.already),
-        };
-        let lines = items(document, "changes").iter().filter_map(Value::as_str);
-        let lines = lines.filter(|line| *line != self.done);
-        let lines = lines.map(|line| format!("  {}\n", printable(line))).collect::<String>();
-        format!("{}\n{lines}", printable(&head))
+        let head = changed::head(&format!("{KIND}/{id}"), document, self.done, self.already);
+        changed::told(&head, changed::lines(document, self.done))
     }
 }

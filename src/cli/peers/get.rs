@@ -14,7 +14,6 @@ use crate::cli::ids;
 use crate::cli::output::printable;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::cli::table::Moment;
 use crate::cli::time;
 
 pub const GET: Rpc = peer_control_service::GET;
@@ -64,7 +63,7 @@ pub async fn one(session: &Session, id: &str) -> Result<Value, CliError> {
 /// Everything of a peer, one line per field.
 fn describe(document: &Value, absolute: bool) -> String {
     let peer = field(document, "peer");
-    let moment = Moment { now_ms: time::millis(field(document, "generatedAt")), absolute };
+    let moment = time::moment(document, absolute);
     let ago = |path: &str| match (time::ago(field(peer, path), moment), absolute) {
         (age, _) if age.is_empty() => age,
         (age, true) => age,

@@ -8,20 +8,20 @@ use serde_json::Value;
 
 use super::KIND;
 use super::columns::{COLUMNS, summary};
-use super::watch::WATCH;
 use crate::cli::args::{FilterArgs, PageArgs, TableArgs, WatchArgs};
 use crate::cli::client::count;
-use crate::cli::document::{field, flag, items, text};
+use crate::cli::document::{flag, items, text};
 use crate::cli::error::CliError;
 use crate::cli::list::{self, Page};
 use crate::cli::output::{Text, View};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::cli::table::{self, Moment, Table};
+use crate::cli::table::{self, Table};
 use crate::cli::time;
 use crate::cli::watch::{self as stream, Feed, Keep};
 
 pub const LIST: Rpc = peer_control_service::LIST;
+pub const WATCH: Rpc = peer_control_service::WATCH;
 pub const LEAF: Leaf = Leaf::read("mesh peers list", &[&LIST, &WATCH]).exiting("0 1 2 3 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
@@ -50,9 +50,7 @@ pub struct ListArgs {
 }
 
 pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
-    if args.watching.is_set() && !args.watch {
-        return Err(CliError::usage("options of a watch were given, but not --watch").hint("add --watch"));
-    }
+    args.watching.check(args.watch)?;
     if args.watch {
         return watch(&args.filter, &args.watching, &args.table, session).await;
     }
@@ -84,10 +82,7 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
 
 fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
     let peers = items(&document, "peers").to_vec();
-    let moment = Moment {
-        now_ms: time::millis(field(&document, "generatedAt")).or_else(time::now_ms),
-        absolute: args.table.absolute,
-    };
+    let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
     let table = Table::of(COLUMNS, &peers, moment, &args.table.layout())?;
     let empty = peers.is_empty();

@@ -59,7 +59,7 @@ pub async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliEr
         batch.push(id, result);
     }
     batch.finish(session, |_, document| {
-        let moment = Moment { now_ms: time::millis(field(document, "generatedAt")), absolute: false };
+        let moment = time::moment(document, false);
         let peer = field(document, "peer");
         verdict(peer, moment, drains.get(text(peer, "nodeId")))
     })

@@ -2,15 +2,13 @@
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
-use omnirelay_wire::rpc::peer_control_service;
 
-use super::list;
+use super::list::{self, WATCH};
 use crate::cli::args::{FilterArgs, TableArgs, WatchArgs};
 use crate::cli::error::CliError;
-use crate::cli::rpc::{Leaf, Rpc};
+use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
 
-pub const WATCH: Rpc = peer_control_service::WATCH;
 pub const LEAF: Leaf = Leaf::read("mesh peers watch", &[&WATCH]);
 
 const EXAMPLES: &str = "\

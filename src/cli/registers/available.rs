@@ -18,7 +18,7 @@ use crate::cli::output::{Text, View};
 use crate::cli::peers;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::cli::table::{self, Column, Moment, Table};
+use crate::cli::table::{self, Column, Table};
 use crate::cli::time;
 
 pub const LIST: Rpc = advertisement_service::LIST_AVAILABLE;
@@ -115,9 +115,7 @@ pub async fn run(args: &AvailableArgs, node: &NodeArgs, session: &mut Session) -
 
 /// Refuses flags that do not fit, before anybody is asked anything.
 fn check(args: &AvailableArgs, session: &Session) -> Result<(), CliError> {
-    if args.watching.is_set() && !args.watch {
-        return Err(CliError::usage("options of a watch were given, but not --watch").hint("add --watch"));
-    }
+    args.watching.check(args.watch)?;
     let (columns, sort_by) = (&args.table.columns, &args.table.sort_by);
     let known = if args.watch { WATCHED } else { COLUMNS };
     for column in columns.iter().filter(|_| session.format().is_text()) {
@@ -131,8 +129,7 @@ fn check(args: &AvailableArgs, session: &Session) -> Result<(), CliError> {
 
 fn show(args: &AvailableArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
     let found = items(&document, "registers").to_vec();
-    let now_ms = time::millis(field(&document, "generatedAt")).or_else(time::now_ms);
-    let moment = Moment { now_ms, absolute: args.table.absolute };
+    let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
     let table = Table::of(COLUMNS, &found, moment, &args.table.layout())?;
     let empty = found.is_empty();

@@ -7,10 +7,10 @@ use xxhash_rust::xxh64::xxh64;
 use super::KIND;
 use crate::cli::args::WriteArgs;
 use crate::cli::batch::Batch;
+use crate::cli::changed;
 use crate::cli::client::fresh_key;
-use crate::cli::document::{flag, items};
+use crate::cli::document::flag;
 use crate::cli::error::CliError;
-use crate::cli::output::printable;
 use crate::cli::rpc::{Call, Rpc};
 use crate::cli::session::Session;
 
@@ -105,19 +105,10 @@ impl Change<'_> {
 
     /// `register/a updated`, and below it what changed.
     fn describe(&self, id: &str, document: &Value) -> String {
-        let (changed, dry_run) = (flag(document, "changed"), flag(document, "dryRun"));
-        let head = match (changed, dry_run) {
-            (true, false) => format!("{KIND}/{id} {}", self.done),
-            (true, true) => format!("{KIND}/{id} would be {} (dry run)", self.done),
-            (false, false) => format!("{KIND}/{id} unchanged: {}", self.already),
-            (false, true) => format!("{KIND}/{id} would stay as it is: {} (dry run)", self.already),
-        };
-        let lines = items(document, "changes").iter().filter_map(Value::as_str);
-        let lines = lines.filter(|line| *line != self.done);
-        let waits = !dry_run && !flag(document, "advertised");
-        let waits = waits.then(|| not_shown(self.node, self.follows, changed)).flatten();
-        let lines = lines.chain(waits.as_deref());
-        let lines = lines.map(|line| format!("  {}\n", printable(line))).collect::<String>();
-        format!("{}\n{lines}", printable(&head))
+        let head = changed::head(&format!("{KIND}/{id}"), document, self.done, self.already);
+        let (waits, dry_run) = (!flag(document, "advertised"), flag(document, "dryRun"));
+        let changed = flag(document, "changed");
+        let waits = (waits && !dry_run).then(|| not_shown(self.node, self.follows, changed)).flatten();
+        changed::told(&head, changed::lines(document, self.done).chain(waits.as_deref()))
     }
 }

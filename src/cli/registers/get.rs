@@ -16,7 +16,6 @@ use crate::cli::node::NodeArgs;
 use crate::cli::peers::get::listing;
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::cli::table::Moment;
 use crate::cli::time;
 
 pub const GET: Rpc = register_service::GET;
@@ -59,7 +58,7 @@ pub async fn run(args: &GetArgs, node: &NodeArgs, session: &mut Session) -> Resu
 /// Everything of a register, one line per field.
 fn describe(id: &str, document: &Value, absolute: bool) -> String {
     let register = field(document, "register");
-    let moment = Moment { now_ms: time::millis(field(document, "generatedAt")), absolute };
+    let moment = time::moment(document, absolute);
     let ago = |path: &str| match time::ago(field(register, path), moment) {
         age if age.is_empty() || absolute => age,
         age => format!("{age} ago"),

@@ -9,14 +9,14 @@ use super::KIND;
 use super::columns::COLUMNS;
 use crate::cli::args::{FilterArgs, PageArgs, TableArgs};
 use crate::cli::client::count;
-use crate::cli::document::{field, flag, items, text};
+use crate::cli::document::{flag, items, text};
 use crate::cli::error::CliError;
 use crate::cli::list::{self, Page};
 use crate::cli::node::NodeArgs;
 use crate::cli::output::{Text, View};
 use crate::cli::rpc::{Call, Leaf, Rpc};
 use crate::cli::session::Session;
-use crate::cli::table::{self, Moment, Table};
+use crate::cli::table::{self, Table};
 use crate::cli::time;
 
 pub const LIST: Rpc = register_service::LIST;
@@ -71,10 +71,7 @@ pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut Session) -> Res
 
 fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
     let registers = items(&document, "registers").to_vec();
-    let moment = Moment {
-        now_ms: time::millis(field(&document, "generatedAt")).or_else(time::now_ms),
-        absolute: args.table.absolute,
-    };
+    let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
     let table = Table::of(COLUMNS, &registers, moment, &args.table.layout())?;
     let empty = registers.is_empty();

@@ -14,7 +14,6 @@ use crate::cli::ids;
 use crate::cli::peers::get::listing;
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
-use crate::cli::table::Moment;
 use crate::cli::time;
 
 pub const LEAF: Leaf = Leaf::read("relays get", &[&LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
@@ -80,7 +79,7 @@ fn one(document: &Value, relay: &Value) -> Value {
 
 fn describe(document: &Value, absolute: bool) -> String {
     let relay = field(document, "relay");
-    let moment = Moment { now_ms: time::millis(field(document, "generatedAt")), absolute };
+    let moment = time::moment(document, absolute);
     let heard = match heard(relay, moment) {
         age if age.is_empty() || absolute => age,
         age => format!("{age} ago"),

@@ -8,13 +8,13 @@ use super::columns::COLUMNS;
 use super::{KIND, LIST, request};
 use crate::cli::args::{PageArgs, TableArgs};
 use crate::cli::client::count;
-use crate::cli::document::{field, items, number, text};
+use crate::cli::document::{items, number, text};
 use crate::cli::error::CliError;
 use crate::cli::list;
 use crate::cli::output::{Text, View};
 use crate::cli::rpc::Leaf;
 use crate::cli::session::Session;
-use crate::cli::table::{self, Moment, Table};
+use crate::cli::table::{self, Table};
 use crate::cli::time;
 
 pub const LEAF: Leaf = Leaf::read("relays list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11");
@@ -56,8 +56,7 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
 
 fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
     let relays = items(&document, "relays").to_vec();
-    let moment =
-        Moment { now_ms: time::millis(field(&document, "generatedAt")), absolute: args.table.absolute };
+    let moment = time::moment(&document, args.table.absolute);
     // Made before the emptiness check, so that a wrong --columns is an error in any case.
     let table = Table::of(COLUMNS, &relays, moment, &args.table.layout())?;
     let empty = relays.is_empty();
