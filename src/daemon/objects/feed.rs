@@ -115,6 +115,7 @@ impl<'a> Shown<'a> {
 }
 
 /// The places of those who watch, of which there are so many.
+#[derive(Clone)]
 pub struct Places(Arc<Semaphore>);
 
 impl Places {
@@ -147,6 +148,11 @@ impl<E: Message + 'static> Watches<E> {
     /// At most so many are served at once.
     pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
         Self { registry, places: Places::new(watches_max), recent: Arc::default() }
+    }
+
+    /// Those of the same noun in another shape, which take the same places.
+    pub fn reshaped<T: Message + 'static>(&self) -> Watches<T> {
+        Watches { registry: self.registry.clone(), places: self.places.clone(), recent: Arc::default() }
     }
 
     /// Begins to watch what `filter` lets through of these kinds, behind the cursor `since`; with a snapshot of each
@@ -182,6 +188,38 @@ impl<E> Begun<E> {
     }
 }
 
+/// A noun in another shape: what its watchers are sent is made of its events, as far as they are any of theirs. What is
+/// made of a change must not depend on what was made before.
+pub struct Reshaped<N, F> {
+    pub noun: N,
+    pub shape: F,
+}
+
+impl<N, F, T> Noun for Reshaped<N, F>
+where
+    N: Noun + Sync,
+    F: FnMut(N::Event) -> Option<T> + Send + Sync + 'static,
+    T: Message + 'static,
+{
+    type Event = T;
+
+    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<T> {
+        (self.shape)(self.noun.event(frame, shown)?)
+    }
+
+    fn parts(entry: &ViewEntry, change: &ViewChange) -> usize {
+        N::parts(entry, change)
+    }
+
+    fn settled(&self, step: &Step) -> impl Future<Output = bool> + Send {
+        self.noun.settled(step)
+    }
+
+    fn begin_look(&mut self) {
+        self.noun.begin_look();
+    }
+}
+
 /// A watch being served; its place is free again when it is dropped.
 pub struct Feed<N: Noun> {
     watch: Watch,
@@ -193,28 +231,7 @@ pub struct Feed<N: Noun> {
 impl<N: Noun> Feed<N> {
     /// Its events; never ends.
     pub fn events(self) -> Events<N::Event> {
-        self.map(Some)
-    }
-
-    /// Its events in another shape; those that are none in it are left out.
-    pub fn events_as<T: Message + 'static>(
-        self,
-        mut shape: impl FnMut(&N::Event) -> Option<T> + Send + 'static,
-    ) -> Events<T> {
-        self.map(move |event| shape(&event).map(Encoded::from))
-    }
-
-    fn map<T: Message + 'static>(
-        self,
-        shape: impl FnMut(Encoded<N::Event>) -> Option<Encoded<T>> + Send + 'static,
-    ) -> Events<T> {
-        Box::pin(unfold((self, shape), |(mut feed, mut shape)| async {
-            loop {
-                if let Some(event) = shape(feed.next().await) {
-                    return Some((Ok(event), (feed, shape)));
-                }
-            }
-        }))
+        Box::pin(unfold(self, |mut feed| async { Some((Ok(feed.next().await), feed)) }))
     }
 
     /// The next event.

@@ -8,7 +8,8 @@ use omnirelay_store::{Epoch, Revision};
 /// A place in the log: everything up to it has been seen. Opaque to clients.
 ///
 /// Written as `<epoch in hex>:<revision>`, with `.<n>` behind it when only the first `n` events
-/// of the commit after `revision` have been seen.
+/// of the commit after `revision` have been seen. Places in further sources may follow, each as `,<source>=<place>`: a
+/// later release writes them, and whoever does not know a source passes it over (decision 0023).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     pub epoch: Epoch,
@@ -44,7 +45,12 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refuse = || NotACursor(text.chars().take(64).collect());
-        let (epoch, place) = text.split_once(':').ok_or_else(refuse)?;
+        let mut sources = text.split(',');
+        let log = sources.next().unwrap_or_default();
+        if !sources.all(is_further) {
+            return Err(refuse());
+        }
+        let (epoch, place) = log.split_once(':').ok_or_else(refuse)?;
         let (revision, part) = place.split_once('.').unwrap_or((place, "0"));
         Ok(Self {
             epoch: Epoch(u64::from_str_radix(epoch, 16).map_err(|_| refuse())?),
@@ -52,6 +58,14 @@ impl FromStr for Cursor {
             part: part.parse().map_err(|_| refuse())?,
         })
     }
+}
+
+/// Whether it is a place in a further source: `<source>=<place>`.
+fn is_further(text: &str) -> bool {
+    let Some((source, place)) = text.split_once('=') else { return false };
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let of_place = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'-' | b'_');
+    !source.is_empty() && source.bytes().all(letter) && !place.is_empty() && place.bytes().all(of_place)
 }
 
 #[cfg(test)]
@@ -67,8 +81,18 @@ mod tests {
 
     #[test]
     fn what_is_no_cursor_is_refused() {
-        for text in ["", "7", "x:1", "1:x", "1:2.x", "1:-2", "1:2:3"] {
+        for text in
+            ["", "7", "x:1", "1:x", "1:2.x", "1:-2", "1:2:3", "1:2,", "1:2,a", "1:2,a=", "1:2,A=1", "a=1,1:2"]
+        {
             assert!(text.parse::<Cursor>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn sources_of_later_releases_are_passed_over() {
+        for text in ["19a2f:48213,health=7:12", "19a2f:48213,health=7:12,other-one=x_1.2"] {
+            assert_eq!(text.parse::<Cursor>().unwrap().to_string(), "19a2f:48213", "{text}");
+        }
+        assert_eq!("ff:7.3,health=1:1".parse::<Cursor>().unwrap().part, 3);
     }
 }

@@ -45,6 +45,8 @@ pub const RUNBOOK: &str = "docs/runbooks/leadership.md";
 pub struct Leaders {
     registry: Arc<Registry>,
     watches: Watches<pb::LeaderEvent>,
+    notices: Watches<pb::LeadershipNotice>,
+    subscriptions: Watches<pb::LeadershipEvent>,
     /// Of lines about streams, of which a caller may open as many as it likes one after the other.
     told: LogLimiter,
 }
@@ -91,11 +93,9 @@ impl ScopeFilter {
 impl Leaders {
     /// At most `watches_max` watches are served at once.
     pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
-        Self {
-            watches: Watches::new(registry.clone(), watches_max),
-            registry,
-            told: LogLimiter::of_requests(),
-        }
+        let watches = Watches::new(registry.clone(), watches_max);
+        let (notices, subscriptions) = (watches.reshaped(), watches.reshaped());
+        Self { registry, watches, notices, subscriptions, told: LogLimiter::of_requests() }
     }
 
     async fn list_page(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
+use prost::Message;
 use tracing::info;
 
 use super::known::Known;
@@ -12,7 +13,7 @@ use super::{LEADERSHIP, Leaders, ScopeFilter, pb};
 use crate::core::lease::{Numbers, SCOPE_DELETED, Transition, transitions};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::log::Turn;
-use crate::daemon::objects::feed::{Events, Feed, Frame, Noun, Shown};
+use crate::daemon::objects::feed::{Begun, Events, Frame, Noun, Reshaped, Shown, Watches};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
 use crate::daemon::registry::watch::Step;
@@ -31,7 +32,8 @@ impl Leaders {
         asked: pb::WatchLeadersRequest,
     ) -> Result<Events<pb::LeaderEvent>, Fault> {
         let filter = ScopeFilter::of(&asked.scope, &asked.kind, &[])?;
-        Ok(self.begin(caller, filter, &asked.since).await?.events())
+        let (begun, noun) = self.begin(&self.watches, caller, filter, &asked.since).await?;
+        Ok(begun.of(noun).events())
     }
 
     pub(super) async fn serve_subscription(
@@ -40,9 +42,10 @@ impl Leaders {
         asked: pb::LeadershipSubscribeRequest,
     ) -> Result<Events<pb::LeadershipEvent>, Fault> {
         let filter = ScopeFilter::of(std::slice::from_ref(&asked.scope), &[], &[])?;
+        let (begun, noun) = self.begin(&self.subscriptions, caller, filter, "").await?;
         let mut notice_of = notices();
-        let feed = self.begin(caller, filter, "").await?;
-        Ok(feed.events_as(move |event| notice_of(event)?.event))
+        let shape = move |event| notice_of(event)?.event;
+        Ok(begun.of(Reshaped { noun, shape }).events())
     }
 
     pub(super) async fn serve_events(
@@ -51,18 +54,20 @@ impl Leaders {
         asked: pb::LeadershipEventsRequest,
     ) -> Result<Events<pb::LeadershipNotice>, Fault> {
         let filter = ScopeFilter::of(std::slice::from_ref(&asked.scope), &[], &[])?;
-        Ok(self.begin(caller, filter, &asked.since).await?.events_as(notices()))
+        let (begun, noun) = self.begin(&self.notices, caller, filter, &asked.since).await?;
+        Ok(begun.of(Reshaped { noun, shape: notices() }).events())
     }
 
-    async fn begin(
+    async fn begin<E: Message + 'static>(
         &self,
+        watches: &Watches<E>,
         caller: &Caller,
         filter: ScopeFilter,
         since: &str,
-    ) -> Result<Feed<WatchedScopes>, Fault> {
+    ) -> Result<(Begun<E>, WatchedScopes), Fault> {
         let scopes = shown(&filter.scopes);
         let names = move |record: &ViewRecord| filter.names(&record.record.id.key);
-        let begun = self.watches.begin([LEADERSHIP], names, since).await?;
+        let begun = watches.begin([LEADERSHIP], names, since).await?;
         let request_id = caller.request_id.to_string();
         let transport = caller.protocol.negotiated();
         let turn = self.told.turn();
@@ -70,7 +75,7 @@ impl Leaders {
             info!(scope = %scopes, transport, request_id, left_out, "leadership stream opened");
         }
         let open = Open { scopes, transport, request_id, told: turn.is_some() };
-        Ok(begun.of(WatchedScopes { registry: self.registry.clone(), _open: open }))
+        Ok((begun, WatchedScopes { registry: self.registry.clone(), _open: open }))
     }
 }
 
@@ -198,11 +203,11 @@ fn gone(shown: pb::Leadership) -> pb::Leadership {
 ///
 /// A snapshot tells of scopes without a leader only where it comes in the place of what was told before: whoever
 /// listens may believe in leaders that are none.
-fn notices() -> impl FnMut(&pb::LeaderEvent) -> Option<pb::LeadershipNotice> {
+fn notices() -> impl FnMut(pb::LeaderEvent) -> Option<pb::LeadershipNotice> {
     let mut told_before = false;
     move |event| {
         told_before |= event.r#type() == Type::Reset;
-        notice(event, told_before)
+        notice(&event, told_before)
     }
 }
 

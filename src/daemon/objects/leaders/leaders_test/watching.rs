@@ -133,11 +133,15 @@ async fn events_are_written_as_clients_of_the_stream_expect_them() {
     let request = pb::StepDownLeaderRequest { scope: SCOPE.to_owned(), ..Default::default() };
     daemons[0].leaders.step_down(called(request, |_| {})).await.unwrap();
     let request = pb::LeadershipEventsRequest { since: synced.cursor, ..Default::default() };
-    let mut resumed = daemons[0].leaders.events(called(request, |_| {})).await.unwrap().into_inner();
+    let resume =
+        async || daemons[0].leaders.events(called(request.clone(), |_| {})).await.unwrap().into_inner();
+    let (mut resumed, mut other) = (resume().await, resume().await);
     let mut kinds = Vec::new();
     while kinds.len() < 2 {
-        let Some(event) = next(&mut resumed).await.event else { continue };
-        let json = serde_json::to_value(&event).unwrap();
+        let (notice, again) = (resumed.next().await.unwrap().unwrap(), other.next().await.unwrap().unwrap());
+        let Some(event) = &notice.event else { continue };
+        assert!(std::ptr::eq(notice.bytes().as_ptr(), again.bytes().as_ptr()), "encoded twice: {event:?}");
+        let json = serde_json::to_value(event).unwrap();
         kinds.push((json["eventKind"].clone(), json["leaderId"].clone(), json["token"]["leaderId"].clone()));
     }
     let expected = [("steppedDown", "", "a"), ("elected", "a", "a")];
