@@ -35,10 +35,12 @@ fn runbooks(sources: &[File]) -> BTreeMap<String, String> {
     for file in sources {
         let tokens = code(file);
         for (at, token) in tokens.iter().enumerate() {
-            let names = token.kind == TokenKind::Text && token.text.starts_with(FOLDER);
-            let name = tokens[..at].iter().rposition(|token| token.is_word("const"));
-            if let Some(name) = name.filter(|name| names && at - name < 8) {
-                found.insert(tokens[name + 1].text.clone(), token.text.clone());
+            if token.kind != TokenKind::Text || !token.text.starts_with(FOLDER) {
+                continue;
+            }
+            let before = &tokens[at.saturating_sub(7)..at];
+            if let Some(name) = before.iter().rposition(|token| token.is_word("const")) {
+                found.insert(before[name + 1].text.clone(), token.text.clone());
             }
         }
     }

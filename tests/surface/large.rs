@@ -69,7 +69,7 @@ async fn a_method_takes_over_http_what_its_policy_allows() {
 async fn a_body_whose_message_is_larger_than_itself_is_taken() {
     let served = Served::start().await;
     // `-1` is two bytes of JSON and ten of a message.
-    let list = vec![-1; 4 * MIB];
+    let list = vec![-1; 2 * MIB];
     let response = served.post("/origin/a/offers", json!({"offer": {"list": list}}).to_string()).await;
     assert_eq!(response.status(), 200);
 }

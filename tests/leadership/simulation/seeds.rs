@@ -14,7 +14,7 @@ use crate::broken::Defect;
 use crate::checker::{AtLeast, Bounds, Rule, Summary, Violation, check, in_words};
 
 /// How many seeds are run when nobody says how many: a few for every change, hundreds by `scripts/nightly`.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 8;
 const SEED: &str = "OMNIRELAY_LEADERSHIP_SEED";
 
 fn asked<T: FromStr>(name: &str) -> Option<T> {
