@@ -25,11 +25,9 @@ const RESIDENT_BYTES_MAX: usize = 50_000_000;
 const WATCH_BYTES_MAX: usize = 25_000;
 
 /// How many watches are opened: as many as `OMNIRELAY_WATCHES` says. A tenth of them never read.
-fn watches() -> usize {
-    let asked = std::env::var("OMNIRELAY_WATCHES").ok();
-    asked.map_or(WATCHES, |text| {
-        text.parse().unwrap_or_else(|_| panic!("OMNIRELAY_WATCHES={text} is no number"))
-    })
+fn watches() -> Result<usize> {
+    let Ok(asked) = std::env::var("OMNIRELAY_WATCHES") else { return Ok(WATCHES) };
+    asked.parse().with_context(|| format!("OMNIRELAY_WATCHES={asked} is no number"))
 }
 
 /// A registry of peers that have left, so that a snapshot is larger than any socket's buffer.
@@ -75,7 +73,7 @@ async fn open_watch(control: &str, query: &str) -> Result<TcpStream> {
 
 #[tokio::test]
 async fn watches_of_which_a_tenth_never_read_fit_into_memory() -> Result<()> {
-    let watches = watches();
+    let watches = watches()?;
     let silent = watches / 10;
     raise_descriptor_limit(watches)?;
     let place = Place::new(&["--node-id", "a"])?;
