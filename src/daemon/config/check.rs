@@ -2,123 +2,54 @@
 
 use std::time::Duration;
 
-use omnirelay_core::labels::{self, Labels};
-use omnirelay_core::names::check_node_name;
+use super::{Config, Span};
+use crate::daemon::log::{self, LogConfig};
 
-use super::{Config, ControlConfig, NodeConfig, SessionConfig, Span};
-use crate::daemon::log;
+/// The key of a setting that cannot be so, and why.
+pub type Invalid = (&'static str, String);
+
+/// A section of the configuration: the settings of one capability, with their defaults and limits, in a file.
+pub(super) trait Section {
+    /// Checks what types alone cannot say, by itself and beside all else that is configured.
+    ///
+    /// # Errors
+    /// The first key that cannot be so, and why.
+    fn check(&self, all: &Config) -> Result<(), Invalid>;
+}
 
 impl Config {
-    /// Checks what types alone cannot say: the first key that is out of its range, and the range.
-    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
-        self.check_names()?;
-        self.check_addresses()?;
-        self.check_access()?;
-        self.store.check()?;
-        if let Err(error) = log::check_filter(&self.log.filter) {
-            return Err(("log.filter", error.to_string()));
-        }
-        let ms = Duration::from_millis;
-        let hour = Duration::from_secs(3600);
-        within("session.ttl", self.session.ttl, ms(500), Duration::from_secs(600))?;
-        within("session.renewEvery", self.session.renew_every, ms(50), self.session.ttl.0 / 2)?;
-        self.check_leadership()?;
-        within("peers.deadAfter", Span(self.dead_after()), self.session_ttl(), hour * 24)?;
-        within("peers.forgetAfter", Span(self.forget_after()), self.dead_after(), hour * 24 * 365)?;
-        self.check_registers()?;
-        self.check_relay()?;
-        within("control.drainGrace", self.control.drain_grace, ms(0), Duration::from_secs(600))?;
-        within("history.age", self.history.age, Duration::from_secs(1), hour * 24 * 365)?;
-        within("history.tombstoneAge", self.history.tombstone_age, Duration::from_secs(1), hour * 24 * 365)?;
-        within(
-            "history.idempotencyAge",
-            self.history.idempotency_age,
-            Duration::from_secs(1),
-            hour * 24 * 30,
-        )?;
-        within("audit.age", self.audit.age, hour, hour * 24 * 3650)?;
-        count("control.connectionsMax", self.control.connections_max, 1, 100_000)?;
-        if let Some(max) = self.control.connections_per_address_max {
-            count("control.connectionsPerAddressMax", max, 1, 100_000)?;
-        }
-        count("control.watchesMax", self.control.watches_max, 1, 100_000)?;
-        count("history.entriesMax", self.history.entries_max, 1000, 10_000_000)?;
-        count("history.idempotencyEntriesMax", self.history.idempotency_entries_max, 1000, 10_000_000)
+    /// Checks all sections.
+    ///
+    /// # Errors
+    /// As [`Section::check`], of the first that has one.
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        let Self {
+            node,
+            store,
+            control,
+            security,
+            mesh,
+            relay,
+            registry,
+            session,
+            peers,
+            registers,
+            history,
+            audit,
+            log,
+        } = self;
+        // What others are measured by comes before them.
+        let sections: [&dyn Section; 13] = [
+            node, control, security, store, log, session, mesh, peers, registers, registry, relay, history,
+            audit,
+        ];
+        sections.iter().try_for_each(|section| section.check(self))
     }
+}
 
-    fn check_leadership(&self) -> Result<(), (&'static str, String)> {
-        let (ms, leadership) = (Duration::from_millis, &self.mesh.leadership);
-        if let Some(lease) = leadership.lease_duration {
-            within("mesh.leadership.leaseDuration", lease, ms(500), Duration::from_secs(600))?;
-            let default = SessionConfig::default().ttl;
-            if self.session.ttl != default && self.session.ttl != lease {
-                let what =
-                    format!("{lease} contradicts `session.ttl`, {}: a lease lives as long", self.session.ttl);
-                return Err(("mesh.leadership.leaseDuration", what));
-            }
-        }
-        if let Some(lead) = leadership.renewal_lead_time {
-            let ttl = self.session_ttl();
-            within("mesh.leadership.renewalLeadTime", lead, ttl / 2, ttl.saturating_sub(ms(50)))?;
-        }
-        let (second, interval) = (Duration::from_secs(1), leadership.evaluation_interval);
-        within("mesh.leadership.evaluationInterval", interval, ms(100), second * 10)?;
-        within("mesh.leadership.electionBackoff", leadership.election_backoff, ms(10), second * 5)?;
-        within("mesh.leadership.maxElectionWindow", leadership.max_election_window, second, second * 30)?;
-        leadership.check_scopes()
-    }
-
-    fn check_registers(&self) -> Result<(), (&'static str, String)> {
-        let (second, registers) = (Duration::from_secs(1), &self.registers);
-        let day = second * 24 * 3600;
-        within("registers.advertisementTtl", registers.advertisement_ttl, second * 2, day)?;
-        within("registers.resyncInterval", registers.resync_interval, second, day)?;
-        registers.check_peer_services()
-    }
-
-    fn check_names(&self) -> Result<(), (&'static str, String)> {
-        let NodeConfig { id, role, cluster, region, zone, labels, .. } = &self.node;
-        let name = |key, name: &str| check_node_name(name).map_err(|error| (key, error.to_string()));
-        if let Some(id) = id {
-            name("node.id", id)?;
-        }
-        name("node.role", role)?;
-        name("node.cluster", cluster)?;
-        for (key, text) in [("node.region", region), ("node.zone", zone)] {
-            if !text.is_empty() {
-                name(key, text)?;
-            }
-        }
-        let known = |service: &&String| ["relay", "registry"].contains(&service.as_str());
-        if let Some(service) = self.node.services.iter().find(|service| !known(service)) {
-            let what = format!("`{service}` is no service; there are `relay` and `registry`");
-            return Err(("node.services", what));
-        }
-        labels::update(&Labels::new(), labels, &[], false)
-            .map_err(|error| ("node.labels", error.to_string()))?;
-        Ok(())
-    }
-
-    fn check_addresses(&self) -> Result<(), (&'static str, String)> {
-        let ControlConfig { listen, insecure, hosts, .. } = &self.control;
-        if !listen.ip().is_loopback() && !insecure {
-            let what = format!(
-                "{listen} can be reached by others, and no authentication is configured; listen on 127.0.0.1, or \
-                 say --insecure to let whoever reaches the port do anything"
-            );
-            return Err(("control.listen", what));
-        }
-        if let Some(host) = hosts.iter().find(|host| !is_host(host)) {
-            return Err(("control.hosts", format!("`{host}` is no host name; write it without a port")));
-        }
-        let joined = self.mesh.seeds.iter().map(|seed| ("mesh.seeds", seed));
-        let mut all = joined.chain(self.mesh.advertise.iter().map(|address| ("mesh.advertise", address)));
-        match all.find(|(_, address)| !is_host_and_port(address)) {
-            Some((key, address)) => {
-                Err((key, format!("`{address}` is no address; write HOST:PORT or [IPV6]:PORT")))
-            }
-            None => Ok(()),
-        }
+impl Section for LogConfig {
+    fn check(&self, _: &Config) -> Result<(), Invalid> {
+        log::check_filter(&self.filter).map_err(|error| ("log.filter", error.to_string()))
     }
 }
 
@@ -137,24 +68,14 @@ pub(super) fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, after)| is_host(host) && port(after))
 }
 
-pub(super) fn within(
-    key: &'static str,
-    value: Span,
-    min: Duration,
-    max: Duration,
-) -> Result<(), (&'static str, String)> {
+pub(super) fn within(key: &'static str, value: Span, min: Duration, max: Duration) -> Result<(), Invalid> {
     if value.0 >= min && value.0 <= max {
         return Ok(());
     }
     Err((key, format!("{value} is out of range: {} to {}", Span(min), Span(max))))
 }
 
-pub(super) fn count(
-    key: &'static str,
-    value: usize,
-    min: usize,
-    max: usize,
-) -> Result<(), (&'static str, String)> {
+pub(super) fn count(key: &'static str, value: usize, min: usize, max: usize) -> Result<(), Invalid> {
     if (min..=max).contains(&value) {
         Ok(())
     } else {

@@ -7,7 +7,8 @@ use omnirelay_core::labels::{self, Labels};
 use omnirelay_core::scope::{GLOBAL_CONTROL, ScopeKind};
 use serde::{Deserialize, Serialize};
 
-use super::Span;
+use super::check::{Invalid, within};
+use super::{Config, SessionConfig, Span};
 
 /// The most scopes of one configuration.
 const SCOPES_MAX: usize = 10_000;
@@ -111,7 +112,30 @@ impl LeadershipConfig {
         entered
     }
 
-    pub(super) fn check_scopes(&self) -> Result<(), (&'static str, String)> {
+    /// As [`Section::check`](super::check::Section::check) of a section.
+    pub(super) fn check(&self, all: &Config) -> Result<(), Invalid> {
+        let ms = Duration::from_millis;
+        if let Some(lease) = self.lease_duration {
+            within("mesh.leadership.leaseDuration", lease, ms(500), Duration::from_secs(600))?;
+            let default = SessionConfig::default().ttl;
+            if all.session.ttl != default && all.session.ttl != lease {
+                let what =
+                    format!("{lease} contradicts `session.ttl`, {}: a lease lives as long", all.session.ttl);
+                return Err(("mesh.leadership.leaseDuration", what));
+            }
+        }
+        if let Some(lead) = self.renewal_lead_time {
+            let ttl = all.session_ttl();
+            within("mesh.leadership.renewalLeadTime", lead, ttl / 2, ttl.saturating_sub(ms(50)))?;
+        }
+        let (second, interval) = (Duration::from_secs(1), self.evaluation_interval);
+        within("mesh.leadership.evaluationInterval", interval, ms(100), second * 10)?;
+        within("mesh.leadership.electionBackoff", self.election_backoff, ms(10), second * 5)?;
+        within("mesh.leadership.maxElectionWindow", self.max_election_window, second, second * 30)?;
+        self.check_scopes()
+    }
+
+    fn check_scopes(&self) -> Result<(), Invalid> {
         const SCOPES: &str = "mesh.leadership.scopes";
         const SHARDS: &str = "mesh.leadership.shards";
         for scope in &self.scopes {
@@ -146,8 +170,8 @@ impl LeadershipConfig {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Loaded;
     use super::super::layers::{Source, load};
-    use super::super::{Config, Loaded};
     use super::*;
 
     fn with(set: &[&str]) -> Result<Loaded, String> {

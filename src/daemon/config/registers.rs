@@ -5,7 +5,8 @@ use std::time::Duration;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
-use super::Span;
+use super::check::{Invalid, Section, within};
+use super::{Config, Span};
 
 /// The most pools of others.
 const PEER_SERVICES_MAX: usize = 16;
@@ -40,7 +41,7 @@ impl RegistersConfig {
         self.resync_interval.0.min(self.advertisement_ttl.0 / 2)
     }
 
-    pub(super) fn check_peer_services(&self) -> Result<(), (&'static str, String)> {
+    fn check_peer_services(&self) -> Result<(), Invalid> {
         const KEY: &str = "registers.peerServices";
         if self.peer_services.len() > PEER_SERVICES_MAX {
             let what = format!("{} are more than {PEER_SERVICES_MAX}", self.peer_services.len());
@@ -55,6 +56,15 @@ impl RegistersConfig {
             seen.push(url);
         }
         Ok(())
+    }
+}
+
+impl Section for RegistersConfig {
+    fn check(&self, _: &Config) -> Result<(), Invalid> {
+        let (second, day) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
+        within("registers.advertisementTtl", self.advertisement_ttl, second * 2, day)?;
+        within("registers.resyncInterval", self.resync_interval, second, day)?;
+        self.check_peer_services()
     }
 }
 

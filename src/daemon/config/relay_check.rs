@@ -2,48 +2,47 @@
 
 use std::time::Duration;
 
-use super::check::{count, is_host, is_host_and_port, within};
-use super::{Config, RelayRegistryConfig, Span};
+use super::check::{Invalid, Section, count, is_host, is_host_and_port, within};
+use super::{AeroRegistryConfig, Config, RelayConfig, RelayRegistryConfig, Span};
 use omnirelay_core::names::{ID_BYTES_MAX, check_id};
-
-type Checked = Result<(), (&'static str, String)>;
 
 const MIB: usize = 1024 * 1024;
 
-impl Config {
-    pub(super) fn check_relay(&self) -> Checked {
-        let (second, relay) = (Duration::from_secs(1), &self.relay);
-        self.check_relay_names()?;
-        count("relay.connectionsMax", relay.connections_max, 1, 100_000)?;
-        if let Some(max) = relay.connections_per_address_max {
+impl Section for RelayConfig {
+    fn check(&self, all: &Config) -> Result<(), Invalid> {
+        let second = Duration::from_secs(1);
+        self.check_names()?;
+        count("relay.connectionsMax", self.connections_max, 1, 100_000)?;
+        if let Some(max) = self.connections_per_address_max {
             count("relay.connectionsPerAddressMax", max, 1, 100_000)?;
         }
-        count("relay.maxInflight", relay.max_inflight, 1, 100_000)?;
-        count("relay.inflightBytesMax", relay.inflight_bytes_max, 8 * MIB, 16 * 1024 * MIB)?;
-        within("relay.sessionTtl", relay.session_ttl, second * 2, second * 3600)?;
-        count("relay.sessionsMax", relay.sessions_max, 1, 1_000_000)?;
-        relay.sinks.check()?;
-        self.check_aero_registry()
+        count("relay.maxInflight", self.max_inflight, 1, 100_000)?;
+        count("relay.inflightBytesMax", self.inflight_bytes_max, 8 * MIB, 16 * 1024 * MIB)?;
+        within("relay.sessionTtl", self.session_ttl, second * 2, second * 3600)?;
+        count("relay.sessionsMax", self.sessions_max, 1, 1_000_000)?;
+        self.sinks.check()?;
+        self.registry.check(all)
     }
+}
 
-    fn check_relay_names(&self) -> Checked {
-        let relay = &self.relay;
-        if let Some(id) = relay.id.as_ref().filter(|id| check_id(id).is_err()) {
+impl RelayConfig {
+    fn check_names(&self) -> Result<(), Invalid> {
+        if let Some(id) = self.id.as_ref().filter(|id| check_id(id).is_err()) {
             let what = format!(
                 "`{id}` is no id; write 1 to {ID_BYTES_MAX} of A-Z, a-z, 0-9, `.`, `_`, `:`, `-`, no `_` first"
             );
             return Err(("relay.id", what));
         }
         let reachable = |address: &str| is_host(address) || is_host_and_port(address);
-        if let Some(address) = relay.advertise.as_ref().filter(|address| !reachable(address)) {
+        if let Some(address) = self.advertise.as_ref().filter(|address| !reachable(address)) {
             return Err(("relay.advertise", format!("`{address}` is no address; write HOST or HOST:PORT")));
         }
-        match (&relay.tls.cert, &relay.tls.key) {
+        match (&self.tls.cert, &self.tls.key) {
             (Some(_), None) => return Err(("relay.tls.cert", "is given without `relay.tls.key`".to_owned())),
             (None, Some(_)) => return Err(("relay.tls.key", "is given without `relay.tls.cert`".to_owned())),
             (Some(_), Some(_)) | (None, None) => {}
         }
-        match &relay.publish.address {
+        match &self.publish.address {
             Some(address) if !address.is_empty() && !is_host_and_port(address) => {
                 let what =
                     format!("`{address}` is no address; write HOST:PORT, or nothing to publish nothing");
@@ -52,10 +51,12 @@ impl Config {
             Some(_) | None => Ok(()),
         }
     }
+}
 
-    fn check_aero_registry(&self) -> Checked {
+impl RelayRegistryConfig {
+    fn check(&self, all: &Config) -> Result<(), Invalid> {
         let (ms, second) = (Duration::from_millis, Duration::from_secs(1));
-        let RelayRegistryConfig { address, ca, heartbeat_interval, request_timeout } = &self.relay.registry;
+        let Self { address, ca, heartbeat_interval, request_timeout } = self;
         let after = |scheme| address.as_ref().and_then(|address| address.strip_prefix(scheme));
         let (plain, tls) = (after("http://"), after("https://"));
         if let Some(address) = address
@@ -70,17 +71,23 @@ impl Config {
             let what = "it means nothing here: `relay.registry.address` is no https:// address".to_owned();
             return Err(("relay.registry.ca", what));
         }
-        within("registry.relayTtl", self.registry.relay_ttl, second, second * 24 * 3600)?;
-        within("registry.agentTtl", self.registry.agent_ttl, second, second * 24 * 3600)?;
-        count("registry.relaysMax", self.registry.relays_max, 1, 100_000)?;
-        count("registry.agentsMax", self.registry.agents_max, 1, 1_000_000)?;
         let hour = Span(second * 3600);
         // What another registry's times to live are, only that one knows.
-        let own = self.serves("relay") && address.is_none();
-        let ttl = self.registry.relay_ttl.0.min(self.registry.agent_ttl.0);
+        let own = all.serves("relay") && address.is_none();
+        let ttl = all.registry.relay_ttl.0.min(all.registry.agent_ttl.0);
         let max = if own { hour.0.min(ttl / 2) } else { hour.0 };
         within("relay.registry.heartbeatInterval", *heartbeat_interval, ms(100), max)?;
         within("relay.registry.requestTimeout", *request_timeout, ms(100), second * 60)
+    }
+}
+
+impl Section for AeroRegistryConfig {
+    fn check(&self, _: &Config) -> Result<(), Invalid> {
+        let (second, day) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
+        within("registry.relayTtl", self.relay_ttl, second, day)?;
+        within("registry.agentTtl", self.agent_ttl, second, day)?;
+        count("registry.relaysMax", self.relays_max, 1, 100_000)?;
+        count("registry.agentsMax", self.agents_max, 1, 1_000_000)
     }
 }
 

@@ -7,12 +7,9 @@ use omnirelay_core::text::is_unseen;
 use omnirelay_store::redis::url::{RedisUrl, Secret, redacted};
 use reqwest::Url;
 
-use super::check::{count, within};
+use super::check::{Invalid, count, within};
 use super::store::password;
 use super::{HttpSinkConfig, QueueConfig, RedisSinkConfig, SinksConfig};
-
-/// The key of a setting, and what is wrong with it.
-type Fault = (&'static str, String);
 
 /// The longest key of a stream, and the longest prefix of a file's name, in bytes.
 const STREAM_BYTES_MAX: usize = 512;
@@ -25,7 +22,7 @@ const STDOUT_QUEUE: [&str; 2] = ["relay.sinks.stdout.queue.size", "relay.sinks.s
 
 impl SinksConfig {
     /// Checks what can be said without looking into files: the first key that is wrong, and why.
-    pub fn check(&self) -> Result<(), Fault> {
+    pub fn check(&self) -> Result<(), Invalid> {
         let Self { file, redis, http, stdout } = self;
         self.check_files()?;
         if let Some(url) = &redis.url {
@@ -57,7 +54,7 @@ impl SinksConfig {
         self.check_acknowledging()
     }
 
-    fn check_files(&self) -> Result<(), Fault> {
+    fn check_files(&self) -> Result<(), Invalid> {
         let file = &self.file;
         let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         let sound = (1..=PREFIX_BYTES_MAX).contains(&file.prefix.len()) && file.prefix.bytes().all(letter);
@@ -93,7 +90,7 @@ impl SinksConfig {
     }
 
     /// An acknowledgement says that somebody has the frame.
-    fn check_acknowledging(&self) -> Result<(), Fault> {
+    fn check_acknowledging(&self) -> Result<(), Invalid> {
         let file = self.has_file();
         let key = |name: &'static str, on: bool, queue: &QueueConfig, default: bool| {
             (on && !queue.acknowledges.unwrap_or(default)).then_some(name).ok_or(on)
@@ -115,7 +112,7 @@ impl SinksConfig {
 }
 
 impl QueueConfig {
-    fn check(&self, [size, bytes_max]: [&'static str; 2]) -> Result<(), Fault> {
+    fn check(&self, [size, bytes_max]: [&'static str; 2]) -> Result<(), Invalid> {
         count(size, self.size, 1, 1_000_000)?;
         count(bytes_max, self.bytes_max, 64 * 1024, 1 << 30)
     }
@@ -126,7 +123,7 @@ impl RedisSinkConfig {
     ///
     /// # Errors
     /// The key of the setting that is wrong, or of the file that cannot be used, and why.
-    pub fn server(&self) -> Result<Option<(RedisUrl, Option<Secret>)>, Fault> {
+    pub fn server(&self) -> Result<Option<(RedisUrl, Option<Secret>)>, Invalid> {
         let Some(url) = &self.url else { return Ok(None) };
         let password = password("relay.sinks.redis.passwordFile", self.password_file.as_deref())?;
         Ok(Some((redis_sink_url(url)?, password)))
@@ -165,7 +162,7 @@ impl HttpSinkConfig {
     ///
     /// # Errors
     /// The key of the setting, and why it is no address.
-    pub fn server(&self) -> Result<Option<Url>, Fault> {
+    pub fn server(&self) -> Result<Option<Url>, Invalid> {
         self.url.as_deref().map(http_sink_url).transpose()
     }
 }
@@ -178,7 +175,7 @@ pub fn without_query(text: &str) -> String {
     }
 }
 
-fn redis_sink_url(text: &str) -> Result<RedisUrl, Fault> {
+fn redis_sink_url(text: &str) -> Result<RedisUrl, Invalid> {
     let wrong = |error| ("relay.sinks.redis.url", format!("`{}` is no Redis: {error}", redacted(text)));
     text.parse().map_err(wrong)
 }
@@ -188,7 +185,7 @@ fn redis_sink_url(text: &str) -> Result<RedisUrl, Fault> {
 ///
 /// # Errors
 /// The key of the setting, and why it is no address.
-pub fn http_sink_url(text: &str) -> Result<Url, Fault> {
+pub fn http_sink_url(text: &str) -> Result<Url, Invalid> {
     let wrong = |what: String| ("relay.sinks.http.url", what);
     let syntax = || wrong("it is no address of a server: write http://HOST:PORT/PATH".to_owned());
     let url = Url::parse(text).map_err(|_| syntax())?;
@@ -214,7 +211,7 @@ mod tests {
     use super::super::layers::load;
     use super::*;
 
-    fn said(change: fn(&mut SinksConfig)) -> Result<(), Fault> {
+    fn said(change: fn(&mut SinksConfig)) -> Result<(), Invalid> {
         let mut config = SinksConfig::default();
         change(&mut config);
         config.check()

@@ -8,6 +8,9 @@ use omnirelay_store::redis::link::{RedisOptions, TlsFiles};
 use omnirelay_store::redis::url::{RedisUrl, Secret, Servers, redacted};
 use serde::{Deserialize, Serialize};
 
+use super::Config;
+use super::check::{Invalid, Section};
+
 /// The most replicas that leaders can need.
 const REPLICAS_MAX: u32 = 16;
 /// Longer files are no passwords.
@@ -62,9 +65,6 @@ pub struct StoreSentinelConfig {
     pub password_file: Option<PathBuf>,
 }
 
-/// What is wrong with a setting: its key, and what.
-type Fault = (&'static str, String);
-
 impl StoreConfig {
     /// The URL and what belongs to it, with what its files hold; `None` for a store that is not
     /// Redis.
@@ -72,7 +72,7 @@ impl StoreConfig {
     /// # Errors
     /// The key of the setting that is wrong, or of the file that cannot be used, and why.
     pub fn redis(&self) -> Result<Option<(RedisUrl, RedisOptions)>, (&'static str, String)> {
-        self.check()?;
+        self.check_alone()?;
         if !RedisUrl::is_meant(&self.url) {
             return Ok(None);
         }
@@ -97,8 +97,8 @@ impl StoreConfig {
         Ok(Some((parsed(&self.url)?, options)))
     }
 
-    /// Checks what can be said without looking into files.
-    pub(super) fn check(&self) -> Result<(), Fault> {
+    /// Only what can be said without looking into files.
+    fn check_alone(&self) -> Result<(), Invalid> {
         let url = match self.url.as_str() {
             "embedded:" | "memory:" => None,
             text => Some(parsed(text)?),
@@ -133,7 +133,13 @@ impl StoreConfig {
     }
 }
 
-fn parsed(text: &str) -> Result<RedisUrl, Fault> {
+impl Section for StoreConfig {
+    fn check(&self, _: &Config) -> Result<(), Invalid> {
+        self.check_alone()
+    }
+}
+
+fn parsed(text: &str) -> Result<RedisUrl, Invalid> {
     let shown = redacted(text);
     if !RedisUrl::is_meant(text) {
         let what = format!(
@@ -146,7 +152,7 @@ fn parsed(text: &str) -> Result<RedisUrl, Fault> {
 }
 
 /// The only line of a file.
-pub(super) fn password(key: &'static str, path: Option<&Path>) -> Result<Option<Secret>, Fault> {
+pub(super) fn password(key: &'static str, path: Option<&Path>) -> Result<Option<Secret>, Invalid> {
     let Some(path) = path else { return Ok(None) };
     let mut text = String::new();
     std::fs::File::open(path)
@@ -160,7 +166,7 @@ pub(super) fn password(key: &'static str, path: Option<&Path>) -> Result<Option<
     Ok(Some(Secret::new(line)))
 }
 
-fn unreadable(key: &'static str, path: &Path, why: &str) -> Fault {
+fn unreadable(key: &'static str, path: &Path, why: &str) -> Invalid {
     (key, format!("cannot read `{}`: {why}", path.display()))
 }
 
@@ -232,10 +238,10 @@ mod tests {
             }),
         ];
         for (what, key, url, change) in cases {
-            assert_eq!(config(url, change).check().unwrap_err().0, key, "{what}");
+            assert_eq!(config(url, change).check_alone().unwrap_err().0, key, "{what}");
         }
         for url in ["embedded:", "memory:", "redis://a", "rediss://a,b/1", "rediss+sentinel://a/b"] {
-            assert_eq!(config(url, |_| ()).check(), Ok(()), "{url}");
+            assert_eq!(config(url, |_| ()).check_alone(), Ok(()), "{url}");
         }
     }
 
@@ -243,7 +249,7 @@ mod tests {
     fn passwords_are_shown_nowhere() {
         for url in ["redis://me:hunter2@a:0", "redis://me:hunter2@a", "other://me:hunter2@a"] {
             let config = config(url, |_| ());
-            let shown = format!("{config:?} {:?} {:?}", config.check(), config.redis());
+            let shown = format!("{config:?} {:?} {:?}", config.check_alone(), config.redis());
             assert!(!shown.contains("hunter2"), "{shown}");
         }
     }

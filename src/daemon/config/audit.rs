@@ -1,0 +1,30 @@
+//! How long the audit trail is kept.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::check::{Invalid, Section, within};
+use super::{Config, Span};
+
+/// The audit trail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AuditConfig {
+    /// How long the records of this node are kept, 1 h to 10 years; default 400 days. Too low: what happened
+    /// before the last review is gone.
+    pub age: Span,
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self { age: Span(Duration::from_secs(400 * 24 * 3600)) }
+    }
+}
+
+impl Section for AuditConfig {
+    fn check(&self, _: &Config) -> Result<(), Invalid> {
+        let hour = Duration::from_secs(3600);
+        within("audit.age", self.age, hour, hour * 24 * 3650)
+    }
+}

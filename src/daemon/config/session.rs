@@ -1,0 +1,46 @@
+//! The session that carries a node's presence and leases.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::check::{Invalid, Section, within};
+use super::{Config, Span};
+
+/// The session that carries a node's presence and leases.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SessionConfig {
+    /// 500 ms to 10 min. Too low: a busy machine loses its session; too high: a crash is noticed late.
+    pub ttl: Span,
+    /// How often it is renewed; at most half of `ttl`. Too low: needless work in the store.
+    pub renew_every: Span,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self { ttl: Span(Duration::from_secs(2)), renew_every: Span(Duration::from_millis(500)) }
+    }
+}
+
+impl Section for SessionConfig {
+    fn check(&self, _: &Config) -> Result<(), Invalid> {
+        let ms = Duration::from_millis;
+        within("session.ttl", self.ttl, ms(500), Duration::from_secs(600))?;
+        within("session.renewEvery", self.renew_every, ms(50), self.ttl.0 / 2)
+    }
+}
+
+impl Config {
+    /// How long a session, and so a lease, lives without a renewal.
+    pub fn session_ttl(&self) -> Duration {
+        self.mesh.leadership.lease_duration.map_or(self.session.ttl.0, |span| span.0)
+    }
+
+    /// How often a session is renewed.
+    pub fn renew_every(&self) -> Duration {
+        let lead = self.mesh.leadership.renewal_lead_time;
+        let every = lead.map(|lead| self.session_ttl().saturating_sub(lead.0));
+        every.unwrap_or_else(|| self.session.renew_every.0.min(self.session_ttl() / 2))
+    }
+}
