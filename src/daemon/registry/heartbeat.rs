@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::Registry;
-use super::held_groups::Standing;
+use super::held_groups::GroupsByValidity;
 use crate::daemon::log::FaultLimiter;
 
 /// How long a pulse may go unanswered before the store counts as silent. A little more than a store
@@ -112,7 +112,7 @@ impl Heart<'_> {
     async fn beat(&mut self, now: Instant) -> Heard {
         let known = self.registry.view().head().epoch;
         self.known = known;
-        let Standing { valid, mut run_out } = self.registry.held_groups().standing(known);
+        let GroupsByValidity { valid, mut run_out } = self.registry.held_groups().by_validity(known);
         // A tick may come a little early; half a step is nothing to a deadline.
         let due = self.renewed.is_none_or(|last| now + POLL_EVERY / 2 >= last + self.pace.renew_every);
         let renew = if due { valid } else { Vec::new() };

@@ -31,7 +31,7 @@ pub struct HeldGroups {
 }
 
 /// The groups of this node at one instant.
-pub struct Standing {
+pub struct GroupsByValidity {
     /// May be renewed.
     pub valid: Vec<GroupRef>,
     /// Nobody confirmed them in time, or they are of another epoch: the store may already have given
@@ -118,14 +118,14 @@ impl HeldGroups {
     }
 
     /// Which may be renewed now, in `epoch`, and which may not.
-    pub(super) fn standing(&self, epoch: Epoch) -> Standing {
+    pub(super) fn by_validity(&self, epoch: Epoch) -> GroupsByValidity {
         let now = Instant::now();
         let own = self.lock();
         let pick = |valid: bool| {
             let picked = own.iter().filter(|own| (own.epoch == epoch && now < own.valid_until) == valid);
             picked.map(|own| own.of.clone()).collect()
         };
-        Standing { valid: pick(true), run_out: pick(false) }
+        GroupsByValidity { valid: pick(true), run_out: pick(false) }
     }
 
     /// Notes that a renewal which was sent at `asked` was acknowledged.

@@ -337,7 +337,7 @@ impl Resync {
             return finish_fault(running, &fault);
         }
         if let Some(line) = line {
-            line.standing.begin(now());
+            line.status.begin(now());
         }
         let push = Push {
             producer: set.producer,
@@ -350,11 +350,11 @@ impl Resync {
         };
         let pushed = self.parts.pool.push(push).await;
         if let Some(line) = line {
-            let kept = if order.full { 0 } else { line.standing.shown().drifted as usize };
+            let kept = if order.full { 0 } else { line.status.shown().drifted as usize };
             match &pushed {
-                Ok(pushed) if pushed.cancelled => line.standing.stopped(),
-                Ok(pushed) => line.standing.end(now(), &Ok(outcome(pushed.clone(), kept)), true),
-                Err(fault) => line.standing.end(now(), &Err(Trouble::away(&fault.message)), true),
+                Ok(pushed) if pushed.cancelled => line.status.stopped(),
+                Ok(pushed) => line.status.end(now(), &Ok(outcome(pushed.clone(), kept)), true),
+                Err(fault) => line.status.end(now(), &Err(Trouble::away(&fault.message)), true),
             }
         }
         match pushed {
@@ -377,7 +377,7 @@ impl Resync {
             }
         };
         if let Some(line) = line {
-            line.standing.begin(now());
+            line.status.begin(now());
         }
         let pushed = tokio::select! {
             biased;
@@ -386,8 +386,8 @@ impl Resync {
         };
         if let Some(line) = line {
             match &pushed {
-                Some(pushed) => line.standing.end(now(), pushed, true),
-                None => line.standing.stopped(),
+                Some(pushed) => line.status.end(now(), pushed, true),
+                None => line.status.stopped(),
             }
         }
         match pushed {

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::inbox::{Inbox, Patience, Work};
-use super::standing::Standing;
+use super::status::TargetStatus;
 use super::target::{Catalogue, Failing, Outcome, Target};
 use crate::daemon::chance::random_part;
 use crate::daemon::metrics::RegistersMetrics;
@@ -24,7 +24,7 @@ const GATHER: Duration = Duration::from_millis(50);
 pub struct Line {
     pub target: Arc<dyn Target>,
     pub inbox: Inbox,
-    pub standing: Standing,
+    pub status: TargetStatus,
     /// One run at a time.
     pub turn: Mutex<()>,
 }
@@ -37,8 +37,8 @@ pub struct Brought {
 
 impl Line {
     pub fn new(target: Arc<dyn Target>, metrics: Arc<RegistersMetrics>) -> Self {
-        let standing = Standing::new(target.name(), metrics);
-        Self { target, inbox: Inbox::default(), standing, turn: Mutex::default() }
+        let status = TargetStatus::new(target.name(), metrics);
+        Self { target, inbox: Inbox::default(), status, turn: Mutex::default() }
     }
 
     /// Runs whenever there is work or a run is due, for ever; `brought` is told of each that succeeded.
@@ -46,12 +46,12 @@ impl Line {
         let mut pace = Pace { failing: None, failures: 0, next: Instant::now() };
         loop {
             let wait = pace.next.saturating_duration_since(Instant::now());
-            self.standing.set_next(registry.view().now(), Some(wait));
+            self.status.set_next(registry.view().now(), Some(wait));
             self.inbox.wait(pace.next, pace.patience()).await;
             let turn = self.turn.lock().await;
             let mut work = self.inbox.take();
             work.all |= pace.failing == Some(Failing::Away) || Instant::now() >= pace.next;
-            self.standing.set_next(registry.view().now(), None);
+            self.status.set_next(registry.view().now(), None);
             let all = work.all;
             match self.run(registry, &work).await {
                 Ok(head) => {
@@ -69,16 +69,16 @@ impl Line {
 
     /// One run.
     async fn run(&self, registry: &Registry, work: &Work) -> Result<Head, Failing> {
-        self.standing.begin(registry.view().now());
+        self.status.begin(registry.view().now());
         let catalogue = Catalogue::read(registry);
         let run = if work.all {
             self.target.all(&catalogue).await
         } else {
-            let drifted = self.standing.shown().drifted as usize;
+            let drifted = self.status.shown().drifted as usize;
             let run = self.target.some(&catalogue, &work.ids).await;
             run.map(|outcome| Outcome { drifted, ..outcome })
         };
-        self.standing.end(registry.view().now(), &run, work.all);
+        self.status.end(registry.view().now(), &run, work.all);
         match run {
             Ok(outcome) if outcome.failed.is_empty() => Ok(catalogue.head),
             Ok(_) => Err(Failing::Refused),

@@ -5,7 +5,7 @@ mod drive;
 mod foreign;
 mod inbox;
 mod local;
-mod standing;
+mod status;
 mod target;
 
 #[cfg(test)]
@@ -257,7 +257,7 @@ impl Resyncs for Resync {
         let counts = (self.parts.count_pool)();
         pb::GetSyncStateResponse {
             cursor: head_cursor(registry.view()),
-            targets: self.lines.iter().map(|line| line.standing.shown()).collect(),
+            targets: self.lines.iter().map(|line| line.status.shown()).collect(),
             registers: target::count(catalogue.len()),
             advertise: target::count(catalogue.iter().filter(|(_, register)| register.advertise).count()),
             local: target::count(counts.local),

@@ -152,13 +152,13 @@ fn prefer(known: &mut String, said: String, here: bool, from_here: &mut bool) {
 /// Shows advertisements of one moment; what is asked of a group or a source is asked once.
 pub struct Showing<'a> {
     view: &'a View,
-    groups: BTreeMap<GroupRef, Standing>,
+    groups: BTreeMap<GroupRef, GroupEnd>,
     alive_since: BTreeMap<String, Option<Millis>>,
 }
 
-/// How a group stands.
+/// When a group ends, and whether that is confirmed.
 #[derive(Clone, Copy)]
-struct Standing {
+struct GroupEnd {
     /// `None`: nobody knows.
     ends_at: Option<Millis>,
     /// Whether it was refreshed since its source is there.
@@ -174,9 +174,9 @@ impl<'a> Showing<'a> {
     pub fn record(&mut self, record: &ViewRecord) -> Option<pb::Advertisement> {
         let (source, register_id, producer) = parts(&record.record.id)?;
         let value = record.value::<AdvertisementValue>()?;
-        let standing = record.record.group.as_ref().map(|group| self.standing(source, group));
+        let standing = record.record.group.as_ref().map(|group| self.end_of(source, group));
         let state = match standing {
-            Some(Standing { confirmed: true, .. }) => value.sync_state(),
+            Some(GroupEnd { confirmed: true, .. }) => value.sync_state(),
             Some(_) | None => SyncState::Unverified,
         };
         Some(pb::Advertisement {
@@ -194,7 +194,7 @@ impl<'a> Showing<'a> {
         })
     }
 
-    fn standing(&mut self, source: &str, of: &GroupRef) -> Standing {
+    fn end_of(&mut self, source: &str, of: &GroupRef) -> GroupEnd {
         if let Some(known) = self.groups.get(of) {
             return *known;
         }
@@ -207,12 +207,12 @@ impl<'a> Showing<'a> {
             }
         };
         let standing = match self.view.group(&of.id) {
-            Some(group) => Standing {
+            Some(group) => GroupEnd {
                 ends_at: self.view.ends_at(of),
                 confirmed: since.is_some_and(|since| group.renewed_at >= since),
             },
             // It was opened a moment ago: the next beat tells of it.
-            None => Standing { ends_at: None, confirmed: since.is_some() },
+            None => GroupEnd { ends_at: None, confirmed: since.is_some() },
         };
         self.groups.insert(of.clone(), standing);
         standing

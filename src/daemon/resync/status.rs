@@ -16,12 +16,12 @@ use crate::daemon::metrics::RegistersMetrics;
 const REGISTERS_RUNBOOK: &str = "docs/runbooks/registers.md";
 
 /// The state of one target.
-pub struct Standing {
+pub struct TargetStatus {
     state: Mutex<AdvertisementSyncState>,
     metrics: Arc<RegistersMetrics>,
 }
 
-impl Standing {
+impl TargetStatus {
     /// Of a target that nothing was pushed to yet.
     pub fn new(target: &str, metrics: Arc<RegistersMetrics>) -> Self {
         let state = AdvertisementSyncState {
