@@ -7,15 +7,15 @@ use omnirelay_wire::reasons;
 use reqwest::Method;
 use serde_json::{Map, Value};
 
-use super::client::fresh_key;
 use super::entry::{Entry, entry};
-use super::error::CliError;
-use super::failure::Failure;
-use super::global::token;
-use super::output::Format;
-use super::rpc::{Call, Leaf, query};
+use super::frame::client::fresh_key;
+use super::frame::error::CliError;
+use super::frame::failure::Failure;
+use super::frame::global::token;
+use super::frame::output::Format;
+use super::frame::rpc::{Call, Leaf, query};
+use super::frame::session::Session;
 use super::schema::documents::message;
-use super::session::Session;
 
 const LEAF: Leaf = Leaf::local("api", "sends whatever request it is given").exiting("0 1 2 3 4 5 6 8 9 11");
 pub static ENTRY: Entry = entry!(

@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::complete::script;
 use super::entry::{Entry, entry};
-use super::error::CliError;
-use super::output::View;
-use super::rpc::Leaf;
-use super::session::Session;
+use super::frame::error::CliError;
+use super::frame::output::View;
+use super::frame::rpc::Leaf;
+use super::frame::session::Session;
 
 const LEAF: Leaf = Leaf::local("completions", "writes a script made from the command tree");
 pub static ENTRY: Entry = entry!("completions", CompletionsArgs, local, &[LEAF], &[]);

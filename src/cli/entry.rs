@@ -5,10 +5,10 @@ use std::pin::Pin;
 use clap::{ArgMatches, Command};
 use omnirelay_wire::fault::Exit;
 
-use super::error::CliError;
-use super::rpc::Leaf;
+use super::frame::error::CliError;
+use super::frame::rpc::Leaf;
+use super::frame::session::Session;
 use super::schema::documents::Document;
-use super::session::Session;
 
 /// What the parser, help, completion and the schemas know of a command, and what it does.
 pub struct Entry {
@@ -108,8 +108,8 @@ macro_rules! verbs {
 
         async fn run(
             of: &$noun,
-            session: &mut $crate::cli::session::Session,
-        ) -> Result<omnirelay_wire::fault::Exit, $crate::cli::error::CliError> {
+            session: &mut $crate::cli::frame::session::Session,
+        ) -> Result<omnirelay_wire::fault::Exit, $crate::cli::frame::error::CliError> {
             match &of.verb {
                 $(Verb::$verb(args) => {
                     $crate::cli::entry::verbs!(@run $module args of $node session).await

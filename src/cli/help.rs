@@ -5,11 +5,11 @@ use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::entry::{Entry, entry};
-use super::env;
-use super::error::CliError;
-use super::output::View;
-use super::rpc::Leaf;
-use super::session::Session;
+use super::frame::env;
+use super::frame::error::CliError;
+use super::frame::output::View;
+use super::frame::rpc::Leaf;
+use super::frame::session::Session;
 
 const LEAF: Leaf = Leaf::local("help", "prints text that is built in");
 pub static ENTRY: Entry = entry!("help", HelpArgs, local, &[LEAF], &[]);

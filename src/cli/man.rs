@@ -9,11 +9,11 @@ use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::entry::{Entry, entry};
-use super::error::CliError;
+use super::frame::error::CliError;
+use super::frame::output::View;
+use super::frame::rpc::Leaf;
+use super::frame::session::Session;
 use super::help::find_command;
-use super::output::View;
-use super::rpc::Leaf;
-use super::session::Session;
 
 const LEAF: Leaf = Leaf::local("man", "writes a page made from the command tree");
 pub static ENTRY: Entry = entry!("man", ManArgs, local, &[LEAF], &[]);

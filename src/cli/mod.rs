@@ -1,69 +1,51 @@
 //! The operator's command line.
 
-mod address;
 mod agents;
 mod api;
-mod args;
 mod audit;
-mod batch;
 mod bindings;
-mod changed;
 mod check;
-mod client;
 mod complete;
 mod completions;
 pub mod context;
 mod dev;
-mod document;
 mod drones;
 mod entry;
-mod env;
-pub mod error;
 mod explain;
-mod failure;
-mod global;
+pub mod frame;
 mod help;
-mod ids;
 mod leaders;
-mod list;
 mod man;
 mod node;
 mod ops;
-mod output;
 mod peers;
 pub mod registers;
 mod relays;
-pub mod rpc;
 mod schema;
-mod session;
-mod settings;
 mod status;
 mod store;
-mod table;
 #[cfg(test)]
 mod tests;
-mod time;
 mod up;
 mod version;
-mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser};
 
-pub use self::address::Address;
+pub use self::frame::address::Address;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 
 use self::entry::{Entry, Run};
-use self::env::Env;
-use self::error::CliError;
-use self::global::GlobalArgs;
-use self::output::{Color, Format, Notes, Out, Screen};
-use self::rpc::Leaf;
-use self::session::Session;
-use self::settings::{Settings, colored};
+use self::frame::env::Env;
+use self::frame::error::CliError;
+use self::frame::global::GlobalArgs;
+use self::frame::output::{Color, Format, Notes, Out, Screen};
+use self::frame::rpc::Leaf;
+use self::frame::session::Session;
+use self::frame::settings::{Settings, colored};
 
 /// Operate a mesh of OmniRelay daemons
 #[derive(Debug, Parser)]
@@ -282,7 +264,7 @@ fn colour_of(args: &[String]) -> Color {
 
 /// Whether a command line that was not understood asks for JSON.
 fn asks_for_json(args: &[String], env: &Env) -> bool {
-    let mut format = env.get(env::OUTPUT).unwrap_or_default();
+    let mut format = env.get(frame::env::OUTPUT).unwrap_or_default();
     for (at, arg) in args.iter().enumerate() {
         let next = args.get(at + 1).map(String::as_str).unwrap_or_default();
         match arg.as_str() {

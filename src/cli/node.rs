@@ -4,15 +4,15 @@ use clap::Args;
 use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
-use super::address::Address;
 use super::check::NODE;
 use super::complete;
-use super::document::{field, text};
-use super::error::CliError;
+use super::frame::address::Address;
+use super::frame::document::{field, text};
+use super::frame::error::CliError;
+use super::frame::rpc::Call;
+use super::frame::session::Session;
+use super::frame::settings::{Source, Target};
 use super::peers;
-use super::rpc::Call;
-use super::session::Session;
-use super::settings::{Source, Target};
 
 /// Whose daemon is asked.
 #[derive(Args, Clone, Debug, Default)]

@@ -9,13 +9,13 @@ use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use self::documents::{Document, own};
-use super::document::text;
 use super::entry::{Entry, entry};
-use super::error::CliError;
-use super::output::{Text, View};
-use super::rpc::Leaf;
-use super::session::Session;
-use super::table::{Column, Layout, Moment, Table};
+use super::frame::document::text;
+use super::frame::error::CliError;
+use super::frame::output::{Text, View};
+use super::frame::rpc::Leaf;
+use super::frame::session::Session;
+use super::frame::table::{Column, Layout, Moment, Table};
 
 const LEAF: Leaf = Leaf::local("schema", "made from descriptors that are built in").exiting("0 1 2 3");
 pub static ENTRY: Entry = entry!(

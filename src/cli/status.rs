@@ -4,20 +4,20 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-use super::args::PageArgs;
 use super::check::{self, NODE};
-use super::client::count;
-use super::document::{flag, items, number, text};
 use super::entry::{Entry, entry};
-use super::error::CliError;
-use super::list::{self, Page};
-use super::output::{Text, View, printable};
+use super::frame::args::PageArgs;
+use super::frame::client::count;
+use super::frame::document::{flag, items, number, text};
+use super::frame::error::CliError;
+use super::frame::list::{self, Page};
+use super::frame::output::{Text, View, printable};
+use super::frame::rpc::{Call, Leaf};
+use super::frame::session::Session;
 use super::peers::get::listing;
 use super::registers::SYNC_STATE;
-use super::rpc::{Call, Leaf};
 use super::schema::documents::own;
 use super::schema::schemas;
-use super::session::Session;
 use super::{leaders, peers, relays};
 
 const LEAF: Leaf =

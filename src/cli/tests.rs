@@ -6,7 +6,7 @@ use clap::{Command, FromArgMatches as _};
 use omnirelay_wire::descriptors::ENCODED;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
-use super::output::Format;
+use super::frame::output::Format;
 use super::*;
 
 fn parse(args: &[&str]) -> Result<Cli, clap::Error> {

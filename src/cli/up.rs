@@ -8,15 +8,15 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
-use super::address::Address;
 use super::context::put_context;
 use super::entry::{Entry, entry};
-use super::env;
-use super::error::CliError;
-use super::output::{Text, View};
-use super::rpc::Leaf;
-use super::session::Session;
-use super::table::{Column, Layout, Moment, Table};
+use super::frame::address::Address;
+use super::frame::env;
+use super::frame::error::CliError;
+use super::frame::output::{Text, View};
+use super::frame::rpc::Leaf;
+use super::frame::session::Session;
+use super::frame::table::{Column, Layout, Moment, Table};
 use crate::daemon::log::LogFormat;
 use crate::daemon::process::fleet::FleetError;
 use crate::daemon::process::up::{self, UpError, UpNode, UpOptions};
@@ -73,8 +73,8 @@ const CONTEXT: &str = "dev";
 const CLUSTER: &str = "default";
 
 static COLUMNS: &[Column] = &[
-    Column::new("node", |node, _| super::document::text(node, "nodeId").to_owned()).keep(),
-    Column::new("address", |node, _| super::document::text(node, "address").to_owned()).keep(),
+    Column::new("node", |node, _| super::frame::document::text(node, "nodeId").to_owned()).keep(),
+    Column::new("address", |node, _| super::frame::document::text(node, "address").to_owned()).keep(),
 ];
 
 /// Runs the mesh until it is told to stop.

@@ -7,15 +7,15 @@ use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::check::NODE;
-use super::client::Client;
-use super::document::text;
 use super::entry::{Entry, entry};
-use super::error::CliError;
-use super::output::View;
-use super::rpc::{Call, Leaf};
+use super::frame::client::Client;
+use super::frame::document::text;
+use super::frame::error::CliError;
+use super::frame::output::View;
+use super::frame::rpc::{Call, Leaf};
+use super::frame::session::Session;
 use super::schema::documents::own;
 use super::schema::schemas;
-use super::session::Session;
 
 const LEAF: Leaf = Leaf::read("version", &[&NODE]).exiting("0 1 2");
 pub static ENTRY: Entry =

@@ -6,18 +6,18 @@ use serde_json::Value;
 
 use super::columns::COLUMNS;
 use super::{KIND, LIST, request};
-use crate::cli::args::{PageArgs, TableArgs};
-use crate::cli::client::count;
 use crate::cli::complete;
-use crate::cli::document::{items, text};
-use crate::cli::error::CliError;
-use crate::cli::list::{self, PAGE_MAX, Page};
-use crate::cli::output::{Text, View};
+use crate::cli::frame::args::{PageArgs, TableArgs};
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::list::{self, PAGE_MAX, Page};
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{self, Table};
+use crate::cli::frame::time;
 use crate::cli::relays;
-use crate::cli::rpc::Leaf;
-use crate::cli::session::Session;
-use crate::cli::table::{self, Table};
-use crate::cli::time;
 
 pub const LEAF: Leaf = Leaf::read("agents list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11");
 

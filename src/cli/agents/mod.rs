@@ -9,13 +9,13 @@ mod watch;
 use omnirelay_wire::rpc::aero_registry;
 use serde_json::json;
 
-use super::error::CliError;
-use super::rpc::{Call, Rpc};
+use super::frame::error::CliError;
+use super::frame::rpc::{Call, Rpc};
 use serde_json::Value;
 
 use super::complete::{Kind, Known};
-use super::document::text;
 use super::entry::verbs;
+use super::frame::document::text;
 use super::schema::documents::{headed, own};
 use super::schema::schemas;
 

@@ -5,16 +5,16 @@ use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::{KIND, PLACEMENT};
-use crate::cli::batch::Batch;
 use crate::cli::complete;
-use crate::cli::document::{field, text};
-use crate::cli::error::CliError;
-use crate::cli::ids;
+use crate::cli::frame::batch::Batch;
+use crate::cli::frame::document::{field, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::ids;
+use crate::cli::frame::rpc::{Call, Leaf};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
 use crate::cli::peers::get::listing;
 use crate::cli::relays::columns::{at, expires};
-use crate::cli::rpc::{Call, Leaf};
-use crate::cli::session::Session;
-use crate::cli::time;
 
 pub const LEAF: Leaf = Leaf::read("agents placement", &[&PLACEMENT]).exiting("0 1 2 3 5 6 7 8 9 11");
 

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::KIND;
 use super::columns::WATCHED;
-use crate::cli::args::{TableArgs, WatchArgs};
 use crate::cli::complete;
-use crate::cli::document::text;
-use crate::cli::error::CliError;
+use crate::cli::frame::args::{TableArgs, WatchArgs};
+use crate::cli::frame::document::text;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Call, Leaf};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::watch::{self as stream, Feed, Keep};
 use crate::cli::relays::{self, WATCH};
-use crate::cli::rpc::{Call, Leaf};
-use crate::cli::session::Session;
-use crate::cli::watch::{self as stream, Feed, Keep};
 
 pub const LEAF: Leaf = Leaf::read("agents watch", &[&WATCH]);
 

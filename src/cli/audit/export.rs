@@ -16,12 +16,12 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
 use super::RecordArgs;
-use crate::cli::client::count;
-use crate::cli::error::{self, CliError};
-use crate::cli::failure::Failure;
-use crate::cli::output::Out;
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
+use crate::cli::frame::client::count;
+use crate::cli::frame::error::{self, CliError};
+use crate::cli::frame::failure::Failure;
+use crate::cli::frame::output::Out;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
 
 pub const EXPORT: Rpc = audit_service::EXPORT;
 pub const LEAF: Leaf = Leaf::read("audit export", &[&EXPORT]).exiting("0 1 2 5 6 8 9 11");

@@ -6,14 +6,14 @@ use omnirelay_wire::rpc::audit_service;
 use serde_json::{Value, json};
 
 use super::{KIND, action, changes, covered};
-use crate::cli::batch::Batch;
-use crate::cli::document::{field, flag, text};
-use crate::cli::error::CliError;
-use crate::cli::ids;
+use crate::cli::frame::batch::Batch;
+use crate::cli::frame::document::{field, flag, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::ids;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
 use crate::cli::peers::get::listing;
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::time;
 
 pub const GET: Rpc = audit_service::GET;
 pub const LEAF: Leaf = Leaf::read("audit get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");

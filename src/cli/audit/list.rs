@@ -6,15 +6,15 @@ use omnirelay_wire::rpc::audit_service;
 use serde_json::Value;
 
 use super::{COLUMNS, KIND, RecordArgs};
-use crate::cli::args::{PageArgs, TableArgs};
-use crate::cli::document::{items, text};
-use crate::cli::error::CliError;
-use crate::cli::list::{self, Page};
-use crate::cli::output::{Text, View};
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::table::{self, Table};
-use crate::cli::time;
+use crate::cli::frame::args::{PageArgs, TableArgs};
+use crate::cli::frame::document::{items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::list::{self, Page};
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{self, Table};
+use crate::cli::frame::time;
 
 pub const LIST: Rpc = audit_service::LIST;
 pub const LEAF: Leaf = Leaf::read("audit list", &[&LIST]).exiting("0 1 2 5 6 8 9 10 11");

@@ -11,12 +11,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::complete;
-use super::document::{flag, items, text};
 use super::entry::verbs;
+use super::frame::document::{flag, items, text};
+use super::frame::table::Column;
+use super::frame::time;
 use super::peers;
 use super::schema::documents::message;
-use super::table::Column;
-use super::time;
 
 /// The kind in the names of audit records.
 const KIND: &str = "audit";
@@ -78,8 +78,8 @@ fn since(given: &str) -> Result<String, String> {
 }
 
 static COLUMNS: &[Column] = &[
-    Column::new("time", |record, moment| time::ago(super::document::field(record, "time"), moment))
-        .ranked(|record| time::millis(super::document::field(record, "time")).unwrap_or(0) as f64)
+    Column::new("time", |record, moment| time::ago(super::frame::document::field(record, "time"), moment))
+        .ranked(|record| time::millis(super::frame::document::field(record, "time")).unwrap_or(0) as f64)
         .keep(),
     Column::new("actor", |record, _| text(record, "actor").to_owned()),
     Column::new("action", |record, _| action(record)).keep(),
@@ -108,7 +108,7 @@ fn action(record: &Value) -> String {
 
 fn changes(record: &Value) -> String {
     if flag(record, "refused") {
-        let count = super::document::field(record, "count");
+        let count = super::frame::document::field(record, "count");
         return format!("refused {count} times: {}", text(record, "refusal"));
     }
     let lines = items(record, "changes").iter().filter_map(Value::as_str);

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::export::end_line;
-use crate::cli::error::CliError;
+use crate::cli::frame::error::CliError;
 use crate::core::audit_record::readable;
 use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
 use crate::core::audit_seal::trail::{Trail, keep, told};

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::offline::{self, Pin};
 use super::since;
-use crate::cli::client::count;
-use crate::cli::document::{field, flag, items, plain, text};
-use crate::cli::error::CliError;
-use crate::cli::output::{View, printable};
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{field, flag, items, plain, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{View, printable};
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
 
 pub const VERIFY: Rpc = audit_service::VERIFY;
 pub const LEAF: Leaf = Leaf::read("audit verify", &[&VERIFY]).exiting("0 1 2 5 6 8 9 10 11");

@@ -4,13 +4,13 @@ use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::KIND;
-use crate::cli::args::WriteArgs;
-use crate::cli::changed;
-use crate::cli::document::flag;
-use crate::cli::error::CliError;
-use crate::cli::output::View;
-use crate::cli::rpc::{Call, Rpc};
-use crate::cli::session::Session;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::changed;
+use crate::cli::frame::document::flag;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Call, Rpc};
+use crate::cli::frame::session::Session;
 
 /// A change of one binding.
 pub struct Change<'a> {

@@ -6,16 +6,16 @@ use omnirelay_wire::rpc::binding_service;
 use serde_json::{Value, json};
 
 use super::{COLUMNS, KIND, scopes};
-use crate::cli::args::{TableArgs, WatchArgs};
-use crate::cli::client::count;
-use crate::cli::document::{items, text};
-use crate::cli::error::CliError;
-use crate::cli::output::{Text, View};
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::table::{self, Table};
-use crate::cli::time;
-use crate::cli::watch::{self as stream, Feed, Keep};
+use crate::cli::frame::args::{TableArgs, WatchArgs};
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{self, Table};
+use crate::cli::frame::time;
+use crate::cli::frame::watch::{self as stream, Feed, Keep};
 
 pub const LIST: Rpc = binding_service::LIST;
 pub const WATCH: Rpc = binding_service::WATCH;

@@ -9,11 +9,11 @@ mod watch;
 use serde_json::Value;
 
 use super::complete::{Kind, Known};
-use super::document::{field, items, text};
 use super::entry::verbs;
+use super::frame::document::{field, items, text};
+use super::frame::table::Column;
+use super::frame::time;
 use super::schema::documents::message;
-use super::table::Column;
-use super::time;
 
 pub use list::LIST;
 

@@ -4,10 +4,10 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 
 use super::list::{self, WATCH};
-use crate::cli::args::{TableArgs, WatchArgs};
-use crate::cli::error::CliError;
-use crate::cli::rpc::Leaf;
-use crate::cli::session::Session;
+use crate::cli::frame::args::{TableArgs, WatchArgs};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
 
 pub const LEAF: Leaf = Leaf::read("bindings watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 

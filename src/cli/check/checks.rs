@@ -5,10 +5,10 @@ use omnirelay_wire::reasons;
 use serde_json::Value;
 
 use super::facts::Facts;
-use crate::cli::client::count;
-use crate::cli::document::{field, flag, items, text};
-use crate::cli::error::CliError;
-use crate::cli::time;
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{field, flag, items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::time;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,13 +5,13 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::{LIST, NODE};
-use crate::cli::args::PageArgs;
-use crate::cli::context::file::ContextFile;
-use crate::cli::error::CliError;
-use crate::cli::list::{self, Page};
-use crate::cli::rpc::Call;
-use crate::cli::session::Session;
-use crate::cli::time;
+use crate::cli::frame::args::PageArgs;
+use crate::cli::frame::context_file::ContextFile;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::list::{self, Page};
+use crate::cli::frame::rpc::Call;
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
 
 /// What was found out, or why it could not be.
 #[derive(Clone, Debug)]

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::checks::{CHECKS, Finding, Verdict};
 use super::facts::Facts;
 use super::{CATEGORIES_PARSER, CheckArgs, judge};
-use crate::cli::context::file::ContextFile;
-use crate::cli::error::CliError;
-use crate::cli::time;
+use crate::cli::frame::context_file::ContextFile;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::time;
 
 fn node() -> Value {
     json!({

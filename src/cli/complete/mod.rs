@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap_complete::engine::{self, CompletionCandidate};
 
-use super::env::{self, Env};
+use super::frame::env::{self, Env};
 
 pub use self::objects::{Kind, Known, ids, named};
 pub use self::script::script;

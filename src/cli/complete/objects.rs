@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::cache::{Cache, FRESH, STALE};
-use crate::cli::client::Client;
-use crate::cli::document::items;
-use crate::cli::env::{COMPLETE_TIMEOUT, Env};
-use crate::cli::error::CliError;
-use crate::cli::global::GlobalArgs;
-use crate::cli::output::Notes;
-use crate::cli::rpc::{Call, Rpc};
-use crate::cli::settings::{Settings, Target, duration};
+use crate::cli::frame::client::Client;
+use crate::cli::frame::document::items;
+use crate::cli::frame::env::{COMPLETE_TIMEOUT, Env};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::global::GlobalArgs;
+use crate::cli::frame::output::Notes;
+use crate::cli::frame::rpc::{Call, Rpc};
+use crate::cli::frame::settings::{Settings, Target, duration};
 
 /// How long the daemons may take, of the 250 ms that a completion may take in all, unless [`COMPLETE_TIMEOUT`] says
 /// something else.

@@ -4,12 +4,12 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 
 use super::edit;
-use super::file::Context;
 use super::{LOCAL, Shape, checked_name, describe, document, exists, token_file};
-use crate::cli::error::CliError;
-use crate::cli::output::View;
-use crate::cli::rpc::Leaf;
-use crate::cli::session::Session;
+use crate::cli::frame::context_file::Context;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
 
 pub const LEAF: Leaf = Leaf::local("context add", LOCAL).exiting("0 1 2 4");
 

@@ -5,12 +5,12 @@ use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::LOCAL;
-use crate::cli::address::Address;
-use crate::cli::error::CliError;
-use crate::cli::output::{Text, View};
+use crate::cli::frame::address::Address;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
 use crate::cli::peers::get::listing;
-use crate::cli::rpc::Leaf;
-use crate::cli::session::Session;
 
 pub const LEAF: Leaf = Leaf::local("context current", LOCAL);
 

@@ -3,12 +3,12 @@
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 
-use super::file::ContextFile;
 use super::{LOCAL, describe, document};
-use crate::cli::error::CliError;
-use crate::cli::output::View;
-use crate::cli::rpc::Leaf;
-use crate::cli::session::Session;
+use crate::cli::frame::context_file::ContextFile;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
 
 pub const LEAF: Leaf = Leaf::local("context get", LOCAL);
 

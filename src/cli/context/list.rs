@@ -4,15 +4,15 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-use super::file::ContextFile;
 use super::{LOCAL, object};
-use crate::cli::args::TableArgs;
-use crate::cli::document::{flag, items, text};
-use crate::cli::error::CliError;
-use crate::cli::output::{Text, View};
-use crate::cli::rpc::Leaf;
-use crate::cli::session::Session;
-use crate::cli::table::{self, Column, Moment, Table};
+use crate::cli::frame::args::TableArgs;
+use crate::cli::frame::context_file::ContextFile;
+use crate::cli::frame::document::{flag, items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{self, Column, Moment, Table};
 
 pub const LEAF: Leaf = Leaf::local("context list", LOCAL);
 

@@ -4,7 +4,6 @@ mod add;
 mod current;
 mod delete;
 pub mod edit;
-pub mod file;
 mod get;
 mod list;
 mod rename;
@@ -18,14 +17,14 @@ use clap::Args;
 use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
-use self::file::Context;
-use super::address::Address;
 use super::entry::verbs;
-use super::error::CliError;
+use super::frame::address::Address;
+use super::frame::error::CliError;
+use super::frame::session::Session;
 use super::peers::get::listing;
 use super::schema::documents::own;
 use super::schema::schemas;
-use super::session::Session;
+use crate::cli::frame::context_file::Context;
 
 /// Why the verbs that only touch the file call no method.
 const LOCAL: &str = "reads and writes the file of contexts on this machine";
@@ -155,7 +154,7 @@ fn describe(context: &Context) -> String {
 
 /// Says that a variable keeps the current context from being used.
 fn warn_of_override(session: &Session) {
-    use super::env;
+    use super::frame::env;
     for variable in [env::ADDR, env::CONTEXT] {
         if let Some(value) = session.settings.env.get(variable) {
             session.notes().warn(&format!("{} is {value}, which wins in this shell", variable.name));
@@ -165,8 +164,8 @@ fn warn_of_override(session: &Session) {
 
 #[cfg(test)]
 mod tests {
-    use super::file::ContextFile;
     use super::*;
+    use crate::cli::frame::context_file::ContextFile;
 
     #[test]
     fn context_that_is_put_becomes_current_only_if_none_is() {

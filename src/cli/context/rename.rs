@@ -4,10 +4,10 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 
 use super::{LOCAL, checked_name, describe, document, edit, exists};
-use crate::cli::error::CliError;
-use crate::cli::output::View;
-use crate::cli::rpc::Leaf;
-use crate::cli::session::Session;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
 
 pub const LEAF: Leaf = Leaf::local("context rename", LOCAL).exiting("0 1 2 4");
 

@@ -6,16 +6,16 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-use super::file::ContextFile;
 use crate::cli::check::NODE;
-use crate::cli::client::Client;
-use crate::cli::document::text;
-use crate::cli::error::CliError;
-use crate::cli::output::{Text, View};
-use crate::cli::rpc::{Call, Leaf};
-use crate::cli::session::Session;
-use crate::cli::settings::{Source, Target};
-use crate::cli::table::{Column, Layout, Moment, Table};
+use crate::cli::frame::client::Client;
+use crate::cli::frame::context_file::ContextFile;
+use crate::cli::frame::document::text;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::{Call, Leaf};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::settings::{Source, Target};
+use crate::cli::frame::table::{Column, Layout, Moment, Table};
 
 pub const LEAF: Leaf = Leaf::read("context test", &[&NODE]).exiting("0 1 2 5 6 8 9 11");
 

@@ -4,15 +4,15 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-use crate::cli::batch::Batch;
-use crate::cli::client::fresh_key;
 use crate::cli::complete;
-use crate::cli::document::{field, flag, text};
-use crate::cli::error::CliError;
-use crate::cli::ids;
+use crate::cli::frame::batch::Batch;
+use crate::cli::frame::client::fresh_key;
+use crate::cli::frame::document::{field, flag, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::ids;
+use crate::cli::frame::rpc::{Call, Rpc};
+use crate::cli::frame::session::Session;
 use crate::cli::peers;
-use crate::cli::rpc::{Call, Rpc};
-use crate::cli::session::Session;
 
 /// The kind in `node/ID`.
 const KIND: &str = "node";

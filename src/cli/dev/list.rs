@@ -5,12 +5,12 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::dev_service;
 use serde_json::json;
 
-use crate::cli::document::{items, text};
-use crate::cli::error::CliError;
-use crate::cli::output::{Text, View};
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::table::{Column, Layout, Moment, Table};
+use crate::cli::frame::document::{items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{Column, Layout, Moment, Table};
 
 pub const LIST: Rpc = dev_service::LIST;
 pub const LEAF: Leaf = Leaf::read("dev list", &[&LIST]);

@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use super::KIND;
 use super::find::find;
 use super::fleet::{Fleet, RelayArgs};
-use crate::cli::args::WriteArgs;
-use crate::cli::document::text;
-use crate::cli::error::CliError;
-use crate::cli::global::token;
-use crate::cli::ids;
-use crate::cli::output::{View, printable};
-use crate::cli::rpc::{Call, Rpc};
-use crate::cli::session::Session;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::document::text;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::global::token;
+use crate::cli::frame::ids;
+use crate::cli::frame::output::{View, printable};
+use crate::cli::frame::rpc::{Call, Rpc};
+use crate::cli::frame::session::Session;
 
 /// How a command is given.
 #[derive(Args, Clone, Debug, Default)]
@@ -131,9 +131,9 @@ fn fresh_id() -> Result<String, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::env::Env;
-    use crate::cli::global::GlobalArgs;
-    use crate::cli::settings::Settings;
+    use crate::cli::frame::env::Env;
+    use crate::cli::frame::global::GlobalArgs;
+    use crate::cli::frame::settings::Settings;
 
     #[test]
     fn ids_are_uuids_of_chance() {

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::STATUS;
 use super::fleet::{self, Fleet, RelayArgs, Silent, Site};
 use crate::cli::agents::placement;
-use crate::cli::document::{field, flag, number, text};
-use crate::cli::error::CliError;
-use crate::cli::output::printable;
-use crate::cli::rpc::Call;
-use crate::cli::session::Session;
+use crate::cli::frame::document::{field, flag, number, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::printable;
+use crate::cli::frame::rpc::Call;
+use crate::cli::frame::session::Session;
 
 /// A relay that holds a drone, and what it says of it.
 pub struct Found<'a> {

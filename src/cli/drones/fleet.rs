@@ -12,17 +12,17 @@ use rustls::RootCertStore;
 use serde_json::{Value, json};
 
 use super::LIST;
-use crate::cli::address::Address;
-use crate::cli::client::{Client, count};
 use crate::cli::complete;
-use crate::cli::document::{flag, items, text};
-use crate::cli::env;
-use crate::cli::error::{CliError, chain};
+use crate::cli::frame::address::Address;
+use crate::cli::frame::client::{Client, count};
+use crate::cli::frame::document::{flag, items, text};
+use crate::cli::frame::env;
+use crate::cli::frame::error::{CliError, chain};
+use crate::cli::frame::rpc::Call;
+use crate::cli::frame::session::Session;
+use crate::cli::frame::settings::{Source, Target};
 use crate::cli::relays::columns::address as address_of;
 use crate::cli::relays::{self, known};
-use crate::cli::rpc::Call;
-use crate::cli::session::Session;
-use crate::cli::settings::{Source, Target};
 
 /// How many relays are asked at the same time.
 const ASKED_AT_ONCE: usize = 16;

@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 use super::columns::{COLUMNS, state};
 use super::fleet::{self, Fleet, RelayArgs, Silent, Site};
 use super::{KIND, LIST};
-use crate::cli::args::TableArgs;
-use crate::cli::client::{count, grpc};
-use crate::cli::document::{number, text};
-use crate::cli::error::CliError;
-use crate::cli::output::{Text, View};
+use crate::cli::frame::args::TableArgs;
+use crate::cli::frame::client::{count, grpc};
+use crate::cli::frame::document::{number, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{self, Table};
+use crate::cli::frame::time;
 use crate::cli::relays::LIST as RELAYS;
-use crate::cli::rpc::Leaf;
-use crate::cli::session::Session;
-use crate::cli::table::{self, Table};
-use crate::cli::time;
 
 pub const LEAF: Leaf = Leaf::read("drones list", &[&LIST, &RELAYS]).exiting("0 1 2 3 5 6 7 8 9 10 11");
 

@@ -15,7 +15,7 @@ use omnirelay_wire::rpc::relay_control;
 use super::agents;
 use super::complete::Kind;
 use super::entry::verbs;
-use super::rpc::Rpc;
+use super::frame::rpc::Rpc;
 use super::schema::documents::own;
 use super::schema::schemas;
 

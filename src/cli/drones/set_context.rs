@@ -10,10 +10,10 @@ use super::command::{Command, CommandArgs};
 use super::fleet::RelayArgs;
 use crate::cli::agents::PLACEMENT;
 use crate::cli::complete;
-use crate::cli::error::CliError;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
 use crate::cli::relays::LIST as RELAYS;
-use crate::cli::rpc::{Leaf, Rpc};
-use crate::cli::session::Session;
 
 pub const SET: Rpc = relay_control::SET_OPERATION_CONTEXT;
 pub const LEAF: Leaf = Leaf::write("drones set-context", &[&SET, &STATUS, &RELAYS, &PLACEMENT])

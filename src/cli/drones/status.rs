@@ -9,16 +9,16 @@ use super::find::{Found, find};
 use super::fleet::{Fleet, RelayArgs};
 use super::{KIND, STATUS};
 use crate::cli::agents::PLACEMENT;
-use crate::cli::batch::Batch;
 use crate::cli::complete;
-use crate::cli::document::{field, number, text};
-use crate::cli::error::CliError;
-use crate::cli::ids;
+use crate::cli::frame::batch::Batch;
+use crate::cli::frame::document::{field, number, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::ids;
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
 use crate::cli::peers::get::listing;
 use crate::cli::relays::LIST as RELAYS;
-use crate::cli::rpc::Leaf;
-use crate::cli::session::Session;
-use crate::cli::time;
 
 pub const LEAF: Leaf =
     Leaf::read("drones status", &[&STATUS, &RELAYS, &PLACEMENT]).exiting("0 1 2 3 5 6 7 8 9 11");

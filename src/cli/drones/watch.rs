@@ -10,16 +10,16 @@ use super::columns::{COLUMNS, summary};
 use super::fleet::{Fleet, RelayArgs};
 use super::list::gather;
 use super::{KIND, LIST};
-use crate::cli::args::{TableArgs, WatchArgs};
-use crate::cli::document::text;
-use crate::cli::error::CliError;
-use crate::cli::global::Span;
+use crate::cli::frame::args::{TableArgs, WatchArgs};
+use crate::cli::frame::document::text;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::global::Span;
+use crate::cli::frame::rpc::{Call, Leaf};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::watch::poll::{self, Round};
+use crate::cli::frame::watch::until::Until;
+use crate::cli::frame::watch::{Feed, Keep};
 use crate::cli::relays::LIST as RELAYS;
-use crate::cli::rpc::{Call, Leaf};
-use crate::cli::session::Session;
-use crate::cli::watch::poll::{self, Round};
-use crate::cli::watch::until::Until;
-use crate::cli::watch::{Feed, Keep};
 
 pub const LEAF: Leaf = Leaf::read("drones watch", &[&LIST, &RELAYS]);
 

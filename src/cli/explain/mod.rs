@@ -5,14 +5,14 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons::{self, Reason};
 use serde_json::{Value, json};
 
-use super::document::text;
 use super::entry::{Entry, entry};
-use super::error::CliError;
-use super::output::{Text, View};
+use super::frame::document::text;
+use super::frame::error::CliError;
+use super::frame::output::{Text, View};
+use super::frame::rpc::Leaf;
+use super::frame::session::Session;
+use super::frame::table::{Column, Layout, Moment, Table};
 use super::peers::get::listing;
-use super::rpc::Leaf;
-use super::session::Session;
-use super::table::{Column, Layout, Moment, Table};
 
 const LEAF: Leaf = Leaf::local("explain", "prints text that is built in").exiting("0 1 2 3");
 pub static ENTRY: Entry = entry!("explain", ExplainArgs, local, &[LEAF], &[]);

@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use super::columns::ms;
 use super::{KIND, explain};
-use crate::cli::args::WriteArgs;
-use crate::cli::changed;
-use crate::cli::client::fresh_key;
-use crate::cli::document::{field, flag, text};
-use crate::cli::error::CliError;
-use crate::cli::output::View;
-use crate::cli::rpc::{Call, Rpc};
-use crate::cli::session::Session;
-use crate::cli::time;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::changed;
+use crate::cli::frame::client::fresh_key;
+use crate::cli::frame::document::{field, flag, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Call, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
 
 /// A change of one scope.
 pub struct Change<'a> {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cli::document::{field, pairs, text};
-use crate::cli::output::Screen;
-use crate::cli::table::{Column, Moment};
-use crate::cli::time;
+use crate::cli::frame::document::{field, pairs, text};
+use crate::cli::frame::output::Screen;
+use crate::cli::frame::table::{Column, Moment};
+use crate::cli::frame::time;
 
 /// Elections of an hour from which on they are marked.
 const FLAPS: u64 = 2;

@@ -9,11 +9,11 @@ use serde_json::json;
 use super::change::{Change, Told};
 use super::explain::EXPLAIN;
 use super::policy::PolicyArgs;
-use crate::cli::args::WriteArgs;
-use crate::cli::error::CliError;
-use crate::cli::output::printable;
-use crate::cli::rpc::{Leaf, Rpc};
-use crate::cli::session::Session;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::printable;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
 
 pub const SET_SCOPE: Rpc = leadership_control_service::SET_SCOPE;
 pub const LEAF: Leaf =

@@ -6,15 +6,15 @@ use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
 
 use super::KIND;
-use crate::cli::args::TableArgs;
 use crate::cli::complete;
-use crate::cli::document::{field, flag, items, plain, text};
-use crate::cli::error::CliError;
-use crate::cli::output::{Format, View, printable};
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::table::{self, Column, Table};
-use crate::cli::time;
+use crate::cli::frame::args::TableArgs;
+use crate::cli::frame::document::{field, flag, items, plain, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{Format, View, printable};
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{self, Column, Table};
+use crate::cli::frame::time;
 
 pub const EXPLAIN: Rpc = leadership_control_service::EXPLAIN;
 pub const LEAF: Leaf = Leaf::read("mesh leaders explain", &[&EXPLAIN]);

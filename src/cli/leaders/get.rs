@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use super::columns::{leader, lease, ms};
 use super::{KIND, policy};
-use crate::cli::batch::Batch;
 use crate::cli::complete;
-use crate::cli::document::{field, pairs, plain, text};
-use crate::cli::error::CliError;
+use crate::cli::frame::batch::Batch;
+use crate::cli::frame::document::{field, pairs, plain, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
 use crate::cli::peers::get::listing;
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::time;
 
 pub const GET: Rpc = leadership_control_service::GET;
 pub const LEAF: Leaf = Leaf::read("mesh leaders get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");

@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use super::KIND;
 use super::columns::{led_ms, ms};
-use crate::cli::args::TableArgs;
 use crate::cli::complete;
-use crate::cli::document::{field, items, text};
-use crate::cli::error::CliError;
-use crate::cli::output::{Text, View};
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::table::{self, Column, Table};
-use crate::cli::time;
+use crate::cli::frame::args::TableArgs;
+use crate::cli::frame::document::{field, items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{self, Column, Table};
+use crate::cli::frame::time;
 
 pub const HISTORY: Rpc = leadership_control_service::HISTORY;
 pub const LEAF: Leaf = Leaf::read("mesh leaders history", &[&HISTORY]).exiting("0 1 2 3 5 6 8 9 11");

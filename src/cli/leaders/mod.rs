@@ -18,8 +18,8 @@ mod watch;
 use serde_json::Value;
 
 use super::complete::{Kind, Known};
-use super::document::text;
 use super::entry::verbs;
+use super::frame::document::text;
 use super::schema::documents::message;
 
 pub use list::LIST;

@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::cli::complete;
-use crate::cli::document::{field, items, plain, text};
-use crate::cli::error::CliError;
+use crate::cli::frame::document::{field, items, plain, text};
+use crate::cli::frame::error::CliError;
 use crate::cli::peers;
 
 /// The priorities a preference may have.

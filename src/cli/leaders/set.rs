@@ -11,12 +11,12 @@ use super::create::SET_SCOPE;
 use super::explain::EXPLAIN;
 use super::get::{GET, one};
 use super::policy::PolicyArgs;
-use crate::cli::args::WriteArgs;
 use crate::cli::complete;
-use crate::cli::document::{field, text};
-use crate::cli::error::CliError;
-use crate::cli::rpc::Leaf;
-use crate::cli::session::Session;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::document::{field, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
 
 pub const LEAF: Leaf =
     Leaf::write("mesh leaders set", &[&GET, &SET_SCOPE, &EXPLAIN]).exiting("0 1 2 3 4 5 6 8 9 10 11");

@@ -6,9 +6,9 @@ use omnirelay_wire::fault::Exit;
 use super::get::GET;
 use super::list::{LIST, RowArgs, WATCH, rows};
 use crate::cli::complete;
-use crate::cli::error::CliError;
-use crate::cli::rpc::Leaf;
-use crate::cli::session::Session;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
 
 pub const LEAF: Leaf =
     Leaf::read("mesh leaders status", &[&LIST, &GET, &WATCH]).exiting("0 1 2 3 5 6 7 8 9 10 11");

@@ -6,12 +6,12 @@ use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::json;
 
 use super::change::{Change, Told};
-use crate::cli::args::WriteArgs;
 use crate::cli::complete;
-use crate::cli::error::CliError;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
 use crate::cli::peers;
-use crate::cli::rpc::{Leaf, Rpc};
-use crate::cli::session::Session;
 
 pub const TRANSFER: Rpc = leadership_control_service::TRANSFER;
 pub const LEAF: Leaf = Leaf::write("mesh leaders transfer", &[&TRANSFER]).exiting("0 1 2 3 4 5 6 8 9 10 11");

@@ -6,18 +6,18 @@ use omnirelay_wire::rpc::operation_service;
 use serde_json::{Value, json};
 
 use super::{KIND, is_ended};
-use crate::cli::args::WriteArgs;
-use crate::cli::batch::Batch;
 use crate::cli::check::NODE;
 use crate::cli::complete;
-use crate::cli::document::{field, flag, text};
-use crate::cli::error::CliError;
-use crate::cli::ids;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::batch::Batch;
+use crate::cli::frame::document::{field, flag, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::ids;
+use crate::cli::frame::output::printable;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
 use crate::cli::node::NodeArgs;
-use crate::cli::output::printable;
 use crate::cli::peers;
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
 
 pub const CANCEL: Rpc = operation_service::CANCEL;
 pub const LEAF: Leaf = Leaf::write("ops cancel", &[&CANCEL, &peers::get::GET, &peers::LIST, &NODE]);

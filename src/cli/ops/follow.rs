@@ -11,15 +11,15 @@ use tokio::time::Instant;
 
 use super::progress::Progress;
 use super::{KIND, is_ended};
-use crate::cli::client::pause;
-use crate::cli::document::{field, items, text};
-use crate::cli::error::CliError;
-use crate::cli::failure::Failure;
-use crate::cli::global::Span;
-use crate::cli::rpc::{Call, Rpc};
-use crate::cli::session::Session;
-use crate::cli::watch::stream::{self, Ended, Stream};
-use crate::cli::watch::{SILENCE_MAX, pass};
+use crate::cli::frame::client::pause;
+use crate::cli::frame::document::{field, items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::failure::Failure;
+use crate::cli::frame::global::Span;
+use crate::cli::frame::rpc::{Call, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::watch::stream::{self, Ended, Stream};
+use crate::cli::frame::watch::{SILENCE_MAX, pass};
 
 pub const WATCH: Rpc = operation_service::WATCH;
 

@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 
 use super::list::took;
 use super::{KIND, done};
-use crate::cli::batch::Batch;
 use crate::cli::check::NODE;
 use crate::cli::complete;
-use crate::cli::document::{field, flag, items, pairs, text};
-use crate::cli::error::CliError;
-use crate::cli::ids;
+use crate::cli::frame::batch::Batch;
+use crate::cli::frame::document::{field, flag, items, pairs, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::ids;
+use crate::cli::frame::output::printable;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
 use crate::cli::node::NodeArgs;
-use crate::cli::output::printable;
 use crate::cli::peers::{self, get::listing};
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::time;
 
 pub const GET: Rpc = operation_service::GET;
 pub const LEAF: Leaf =

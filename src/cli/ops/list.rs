@@ -6,18 +6,18 @@ use omnirelay_wire::rpc::operation_service;
 use serde_json::{Value, json};
 
 use super::{KIND, done};
-use crate::cli::args::TableArgs;
 use crate::cli::check::NODE;
-use crate::cli::client::count;
-use crate::cli::document::{field, items, text};
-use crate::cli::error::CliError;
+use crate::cli::frame::args::TableArgs;
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{field, items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{self, Column, Table};
+use crate::cli::frame::time;
 use crate::cli::node::NodeArgs;
-use crate::cli::output::{Text, View};
 use crate::cli::peers;
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::table::{self, Column, Table};
-use crate::cli::time;
 
 pub const LIST: Rpc = operation_service::LIST;
 pub const LEAF: Leaf =

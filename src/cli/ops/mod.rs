@@ -10,8 +10,8 @@ mod wait;
 use serde_json::Value;
 
 use super::complete::{Kind, Known};
-use super::document::{number, text};
 use super::entry::verbs;
+use super::frame::document::{number, text};
 use super::schema::documents::message;
 
 pub use list::LIST;

@@ -7,10 +7,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::cli::document::{number, text};
-use crate::cli::env;
-use crate::cli::output::{Notes, printable};
-use crate::cli::session::Session;
+use crate::cli::frame::document::{number, text};
+use crate::cli::frame::env;
+use crate::cli::frame::output::{Notes, printable};
+use crate::cli::frame::session::Session;
 
 /// Without a terminal a line is said at most this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -117,7 +117,7 @@ fn line(operation: &Value) -> String {
 
 /// How many things could not be done: what is counted, or, of an older daemon, what is listed.
 fn failed(operation: &Value) -> u64 {
-    let listed = crate::cli::document::items(operation, "failures").len() as u64;
+    let listed = crate::cli::frame::document::items(operation, "failures").len() as u64;
     number(operation, "counts.failed").max(listed)
 }
 

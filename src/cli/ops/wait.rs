@@ -8,18 +8,18 @@ use super::follow::{Follow, WATCH, verdict};
 use super::get::{GET, failures, one};
 use super::list::took;
 use super::{KIND, done};
-use crate::cli::batch::Batch;
 use crate::cli::check::NODE;
 use crate::cli::complete;
-use crate::cli::document::{field, text};
-use crate::cli::error::CliError;
-use crate::cli::global::Span;
-use crate::cli::ids;
+use crate::cli::frame::batch::Batch;
+use crate::cli::frame::document::{field, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::global::Span;
+use crate::cli::frame::ids;
+use crate::cli::frame::output::{Text, View, printable};
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
 use crate::cli::node::NodeArgs;
-use crate::cli::output::{Text, View, printable};
 use crate::cli::peers;
-use crate::cli::rpc::Leaf;
-use crate::cli::session::Session;
 
 pub const LEAF: Leaf = Leaf::read("ops wait", &[&GET, &WATCH, &peers::get::GET, &peers::LIST, &NODE])
     .exiting("0 1 2 3 4 5 6 7 8 9 11");

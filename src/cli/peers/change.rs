@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 
 use super::list::filters;
 use super::{KIND, LIST, resolve};
-use crate::cli::args::{FilterArgs, PageArgs, WriteArgs};
-use crate::cli::batch::Batch;
-use crate::cli::changed;
-use crate::cli::client::fresh_key;
-use crate::cli::document::{flag, items, text};
-use crate::cli::error::CliError;
-use crate::cli::ids;
-use crate::cli::list::{self, Page};
-use crate::cli::rpc::{Call, Rpc};
-use crate::cli::session::Session;
+use crate::cli::frame::args::{FilterArgs, PageArgs, WriteArgs};
+use crate::cli::frame::batch::Batch;
+use crate::cli::frame::changed;
+use crate::cli::frame::client::fresh_key;
+use crate::cli::frame::document::{flag, items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::ids;
+use crate::cli::frame::list::{self, Page};
+use crate::cli::frame::rpc::{Call, Rpc};
+use crate::cli::frame::session::Session;
 
 /// A change of peers.
 pub struct Change<'a> {

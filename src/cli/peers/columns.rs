@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::cli::document::{field, flag, pairs, text};
-use crate::cli::table::Column;
-use crate::cli::time;
+use crate::cli::frame::document::{field, flag, pairs, text};
+use crate::cli::frame::table::Column;
+use crate::cli::frame::time;
 
 /// The columns, those of `-o wide` last: wide only adds on the right.
 pub static COLUMNS: &[Column] = &[

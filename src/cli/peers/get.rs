@@ -6,15 +6,15 @@ use omnirelay_wire::rpc::peer_control_service;
 use serde_json::{Value, json};
 
 use super::{KIND, resolve};
-use crate::cli::batch::Batch;
 use crate::cli::complete;
-use crate::cli::document::{field, flag, items, pairs, plain, text};
-use crate::cli::error::CliError;
-use crate::cli::ids;
-use crate::cli::output::printable;
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::time;
+use crate::cli::frame::batch::Batch;
+use crate::cli::frame::document::{field, flag, items, pairs, plain, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::ids;
+use crate::cli::frame::output::printable;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
 
 pub const GET: Rpc = peer_control_service::GET;
 pub const LEAF: Leaf = Leaf::read("mesh peers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");

@@ -8,17 +8,17 @@ use serde_json::Value;
 
 use super::KIND;
 use super::columns::{COLUMNS, summary};
-use crate::cli::args::{FilterArgs, PageArgs, TableArgs, WatchArgs};
-use crate::cli::client::count;
-use crate::cli::document::{flag, items, text};
-use crate::cli::error::CliError;
-use crate::cli::list::{self, Page};
-use crate::cli::output::{Text, View};
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::table::{self, Table};
-use crate::cli::time;
-use crate::cli::watch::{self as stream, Feed, Keep};
+use crate::cli::frame::args::{FilterArgs, PageArgs, TableArgs, WatchArgs};
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{flag, items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::list::{self, Page};
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{self, Table};
+use crate::cli::frame::time;
+use crate::cli::frame::watch::{self as stream, Feed, Keep};
 
 pub const LIST: Rpc = peer_control_service::LIST;
 pub const WATCH: Rpc = peer_control_service::WATCH;

@@ -5,13 +5,13 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::ListPeersRequest;
 use serde_json::Value;
 
 use super::LIST;
-use crate::cli::args::PageArgs;
-use crate::cli::document::{items, text};
-use crate::cli::error::CliError;
-use crate::cli::ids;
-use crate::cli::list::{self, Page};
-use crate::cli::rpc::Call;
-use crate::cli::session::Session;
+use crate::cli::frame::args::PageArgs;
+use crate::cli::frame::document::{items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::ids;
+use crate::cli::frame::list::{self, Page};
+use crate::cli::frame::rpc::Call;
+use crate::cli::frame::session::Session;
 
 /// The id that `given` begins, asked for only after `missing` said that it is no id itself.
 ///

@@ -10,18 +10,18 @@ use super::drain::{GET_DRAIN, remaining};
 use super::get::{GET, listing, one};
 use super::list::LIST;
 use super::{KIND, columns};
-use crate::cli::args::PageArgs;
-use crate::cli::client::count;
 use crate::cli::complete;
-use crate::cli::document::{field, flag, items, text};
-use crate::cli::error::CliError;
-use crate::cli::ids;
-use crate::cli::list::{self, Page};
-use crate::cli::output::{Text, View};
-use crate::cli::rpc::{Call, Leaf};
-use crate::cli::session::Session;
-use crate::cli::table::Moment;
-use crate::cli::time;
+use crate::cli::frame::args::PageArgs;
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{field, flag, items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::ids;
+use crate::cli::frame::list::{self, Page};
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::{Call, Leaf};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::Moment;
+use crate::cli::frame::time;
 
 pub const LEAF: Leaf =
     Leaf::read("mesh peers status", &[&GET, &LIST, &GET_DRAIN]).exiting("0 1 2 3 5 6 7 8 9 11");
@@ -46,7 +46,8 @@ pub async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliEr
         return fleet(session).await;
     }
     let ids = ids::expand(&args.ids, KIND)?;
-    let mut batch = crate::cli::batch::Batch::new(KIND, "response", "was not found or could not be read");
+    let mut batch =
+        crate::cli::frame::batch::Batch::new(KIND, "response", "was not found or could not be read");
     let mut drains = BTreeMap::new();
     for id in ids {
         let result = one(session, &id).await;

@@ -7,19 +7,19 @@ use serde_json::{Value, json};
 
 use super::KIND;
 use super::watch::{self, WATCH, WATCHED};
-use crate::cli::args::{PageArgs, TableArgs, WatchArgs};
 use crate::cli::check::NODE;
-use crate::cli::client::count;
-use crate::cli::document::{field, items, number, text};
-use crate::cli::error::CliError;
-use crate::cli::list::{self, Page};
+use crate::cli::frame::args::{PageArgs, TableArgs, WatchArgs};
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{field, items, number, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::list::{self, Page};
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{self, Column, Table};
+use crate::cli::frame::time;
 use crate::cli::node::NodeArgs;
-use crate::cli::output::{Text, View};
 use crate::cli::peers;
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::table::{self, Column, Table};
-use crate::cli::time;
 
 pub const LIST: Rpc = advertisement_service::LIST_AVAILABLE;
 pub const LEAF: Leaf =

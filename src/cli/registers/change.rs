@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh64::xxh64;
 
 use super::KIND;
-use crate::cli::args::WriteArgs;
-use crate::cli::batch::Batch;
-use crate::cli::changed;
-use crate::cli::client::fresh_key;
-use crate::cli::document::flag;
-use crate::cli::error::CliError;
-use crate::cli::rpc::{Call, Rpc};
-use crate::cli::session::Session;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::batch::Batch;
+use crate::cli::frame::changed;
+use crate::cli::frame::client::fresh_key;
+use crate::cli::frame::document::flag;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Call, Rpc};
+use crate::cli::frame::session::Session;
 
 /// What is said of a change that is not shown by the pool of `node` yet; empty: of the node that is asked. That of
 /// another node is never waited for, and it `does` it without being told.

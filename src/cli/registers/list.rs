@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 
 use super::KIND;
 use super::columns::COLUMNS;
-use crate::cli::args::{FilterArgs, PageArgs, TableArgs};
-use crate::cli::client::count;
-use crate::cli::document::{flag, items, text};
-use crate::cli::error::CliError;
-use crate::cli::list::{self, Page};
+use crate::cli::frame::args::{FilterArgs, PageArgs, TableArgs};
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{flag, items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::list::{self, Page};
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{self, Table};
+use crate::cli::frame::time;
 use crate::cli::node::NodeArgs;
-use crate::cli::output::{Text, View};
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::table::{self, Table};
-use crate::cli::time;
 
 pub const LIST: Rpc = register_service::LIST;
 pub const LEAF: Leaf = Leaf::read("registers list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11");

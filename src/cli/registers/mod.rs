@@ -22,8 +22,8 @@ mod watch;
 use serde_json::Value;
 
 use super::complete::{Kind, Known};
-use super::document::{flag, text};
 use super::entry::verbs;
+use super::frame::document::{flag, text};
 use super::schema::documents::{message, own};
 use super::schema::schemas;
 

@@ -11,18 +11,18 @@ use serde_json::{Map, Value};
 
 use super::file::{self, Form};
 use super::{plan, synced};
-use crate::cli::args::WriteArgs;
 use crate::cli::check::NODE;
-use crate::cli::client::fresh_key;
-use crate::cli::document::{field, text};
-use crate::cli::error::CliError;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::client::fresh_key;
+use crate::cli::frame::document::{field, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
 use crate::cli::node::NodeArgs;
 use crate::cli::ops;
 use crate::cli::ops::follow::{Follow, WATCH, WaitArgs};
-use crate::cli::output::{Text, View};
 use crate::cli::peers;
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
 
 pub const RESYNC: Rpc = advertisement_service::RESYNC;
 pub const LEAF: Leaf =

@@ -6,16 +6,16 @@ use omnirelay_wire::rpc::advertisement_service;
 use serde_json::{Value, json};
 
 use crate::cli::check::NODE;
-use crate::cli::client::count;
-use crate::cli::document::{field, flag, items, number, text};
-use crate::cli::error::CliError;
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{field, flag, items, number, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{Text, View, printable};
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{Column, Layout, Moment, Table};
+use crate::cli::frame::time;
 use crate::cli::node::NodeArgs;
-use crate::cli::output::{Text, View, printable};
 use crate::cli::peers::{self, get::listing};
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::table::{Column, Layout, Moment, Table};
-use crate::cli::time;
 
 pub const SYNC_STATE: Rpc = advertisement_service::GET_SYNC_STATE;
 pub const LEAF: Leaf = Leaf::read("registers status", &[&SYNC_STATE, &peers::get::GET, &peers::LIST, &NODE])
@@ -87,7 +87,7 @@ pub async fn run(args: &StatusArgs, node: &NodeArgs, session: &mut Session) -> R
 /// The node, its targets as a table, and what is to be done about them.
 fn describe(document: &Value, moment: Moment, session: &Session) -> Result<String, CliError> {
     let targets = items(document, "targets");
-    let wide = session.format() == crate::cli::output::Format::Wide;
+    let wide = session.format() == crate::cli::frame::output::Format::Wide;
     let table = Table::of(COLUMNS, targets, moment, &Layout::default())?.render(wide, session.out.screen());
     let node = text(document, "localNodeId");
     let next: String = targets.iter().filter_map(|target| next(target, node)).collect();

@@ -3,15 +3,15 @@
 use omnirelay_wire::reasons;
 use serde_json::{Map, Value, json};
 
-use crate::cli::client::count;
-use crate::cli::document::{items, number, text};
-use crate::cli::error::CliError;
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{items, number, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{Screen, View};
+use crate::cli::frame::table::{Column, Layout, Moment, Table};
 use crate::cli::ops::KIND;
 use crate::cli::ops::follow::verdict;
 use crate::cli::ops::get::failures;
 use crate::cli::ops::list::took;
-use crate::cli::output::{Screen, View};
-use crate::cli::table::{Column, Layout, Moment, Table};
 
 /// What can be done about a refusal to remove so many.
 pub const OVERRIDE: &str = "look at the plan with --dry-run; --yes removes them all the same";

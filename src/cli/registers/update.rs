@@ -8,13 +8,13 @@ use serde_json::{Map, Value, json};
 use super::KIND;
 use super::change::Change;
 use super::labels::{labels, word};
-use crate::cli::args::WriteArgs;
 use crate::cli::complete;
-use crate::cli::error::CliError;
-use crate::cli::ids;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::ids;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
 use crate::cli::node::NodeArgs;
-use crate::cli::rpc::{Leaf, Rpc};
-use crate::cli::session::Session;
 
 pub const UPDATE: Rpc = register_service::UPDATE;
 pub const LEAF: Leaf = Leaf::write("registers update", &[&UPDATE]);

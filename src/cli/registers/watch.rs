@@ -6,18 +6,18 @@ use omnirelay_wire::rpc::advertisement_service;
 use serde_json::{Value, json};
 
 use super::KIND;
-use crate::cli::args::{TableArgs, WatchArgs};
 use crate::cli::check::NODE;
 use crate::cli::complete;
-use crate::cli::document::{field, number, text};
-use crate::cli::error::CliError;
+use crate::cli::frame::args::{TableArgs, WatchArgs};
+use crate::cli::frame::document::{field, number, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::Column;
+use crate::cli::frame::time;
+use crate::cli::frame::watch::{self as stream, Feed, Keep};
 use crate::cli::node::NodeArgs;
 use crate::cli::peers;
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::table::Column;
-use crate::cli::time;
-use crate::cli::watch::{self as stream, Feed, Keep};
 
 pub const WATCH: Rpc = advertisement_service::WATCH;
 pub const LEAF: Leaf = Leaf::read("registers watch", &[&WATCH, &peers::get::GET, &peers::LIST, &NODE])

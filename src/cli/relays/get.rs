@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 
 use super::columns::{address, expires, heard};
 use super::{KIND, LIST, all, unknown};
-use crate::cli::batch::Batch;
 use crate::cli::complete;
-use crate::cli::document::{field, items, number, text};
-use crate::cli::error::CliError;
-use crate::cli::ids;
+use crate::cli::frame::batch::Batch;
+use crate::cli::frame::document::{field, items, number, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::ids;
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
 use crate::cli::peers::get::listing;
-use crate::cli::rpc::Leaf;
-use crate::cli::session::Session;
-use crate::cli::time;
 
 pub const LEAF: Leaf = Leaf::read("relays get", &[&LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
 

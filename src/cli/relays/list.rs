@@ -6,16 +6,16 @@ use serde_json::Value;
 
 use super::columns::COLUMNS;
 use super::{KIND, LIST, request};
-use crate::cli::args::{PageArgs, TableArgs};
-use crate::cli::client::count;
-use crate::cli::document::{items, number, text};
-use crate::cli::error::CliError;
-use crate::cli::list;
-use crate::cli::output::{Text, View};
-use crate::cli::rpc::Leaf;
-use crate::cli::session::Session;
-use crate::cli::table::{self, Table};
-use crate::cli::time;
+use crate::cli::frame::args::{PageArgs, TableArgs};
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{items, number, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::list;
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{self, Table};
+use crate::cli::frame::time;
 
 pub const LEAF: Leaf = Leaf::read("relays list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11");
 

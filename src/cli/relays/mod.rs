@@ -9,16 +9,16 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::aero_registry;
 use serde_json::{Value, json};
 
-use super::args::PageArgs;
 use super::complete::{Kind, Known};
-use super::document::{number, text};
 use super::entry::verbs;
-use super::error::CliError;
-use super::list::{PAGE_MAX, Page, fetch};
-use super::rpc::{Call, Rpc};
+use super::frame::args::PageArgs;
+use super::frame::document::{number, text};
+use super::frame::error::CliError;
+use super::frame::list::{PAGE_MAX, Page, fetch};
+use super::frame::rpc::{Call, Rpc};
+use super::frame::session::Session;
 use super::schema::documents::{headed, message, own};
 use super::schema::schemas;
-use super::session::Session;
 
 pub use get::known;
 

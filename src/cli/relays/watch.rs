@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::columns::{WATCHED, address};
 use super::{KIND, WATCH};
-use crate::cli::args::{TableArgs, WatchArgs};
-use crate::cli::document::text;
-use crate::cli::error::CliError;
-use crate::cli::rpc::{Call, Leaf};
-use crate::cli::session::Session;
-use crate::cli::watch::{self as stream, Feed, Keep};
+use crate::cli::frame::args::{TableArgs, WatchArgs};
+use crate::cli::frame::document::text;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Call, Leaf};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::watch::{self as stream, Feed, Keep};
 
 pub const LEAF: Leaf = Leaf::read("relays watch", &[&WATCH]);
 

@@ -6,8 +6,8 @@ use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::schemas;
-use crate::cli::error::CliError;
-use crate::cli::rpc::lower_camel;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::lower_camel;
 
 /// Where the schema of a document is from.
 enum Origin {

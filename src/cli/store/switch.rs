@@ -5,14 +5,14 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::store_service;
 use serde_json::{Value, json};
 
-use crate::cli::args::WriteArgs;
-use crate::cli::client::fresh_key;
-use crate::cli::document::{flag, items, number, text};
-use crate::cli::error::CliError;
-use crate::cli::output::{View, printable};
-use crate::cli::rpc::{Call, Leaf, Rpc};
-use crate::cli::session::Session;
-use crate::cli::time;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::client::fresh_key;
+use crate::cli::frame::document::{flag, items, number, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{View, printable};
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
 
 /// The kind in `store/HOST:PORT`.
 const KIND: &str = "store";

@@ -26,10 +26,10 @@ use tonic::{Request, Status, Streaming};
 use tower::{Service, ServiceExt as _};
 
 use super::{Address, Answer, BODY_BYTES_MAX, Client};
-use crate::cli::error::CliError;
-use crate::cli::failure::Failure;
-use crate::cli::rpc::{Call, Message};
-use crate::cli::time;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::failure::Failure;
+use crate::cli::frame::rpc::{Call, Message};
+use crate::cli::frame::time;
 
 /// The connections for gRPC. No proxy is used for it, on whatever machine the daemon is: hardly one lets it through.
 ///

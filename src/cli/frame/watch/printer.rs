@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::Feed;
 use super::live::Live;
-use crate::cli::document::{field, plain, text};
-use crate::cli::error::CliError;
-use crate::cli::output::{Format, Out, printable};
-use crate::cli::session::Session;
-use crate::cli::table::Layout;
-use crate::cli::time;
+use crate::cli::frame::document::{field, plain, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{Format, Out, printable};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::Layout;
+use crate::cli::frame::time;
 
 /// The objects of a watch by id, as they were last seen.
 pub type Known = BTreeMap<String, Value>;

@@ -11,10 +11,10 @@ use super::cursor::Cursor;
 use super::printer::{Known, Printer};
 use super::stream::Event;
 use super::{Feed, Link, Watch, listen, pass, watch_timeout};
-use crate::cli::args::{TableArgs, WatchArgs};
-use crate::cli::error::CliError;
-use crate::cli::session::Session;
-use crate::cli::time;
+use crate::cli::frame::args::{TableArgs, WatchArgs};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
 
 /// How often is asked, and which differences are none.
 #[derive(Clone, Copy, Debug)]

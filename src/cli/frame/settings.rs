@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::address::Address;
-use super::context::file::{self, ContextFile};
+use super::context_file::{self, ContextFile};
 use super::env::{self, Env};
 use super::error::CliError;
 use super::global::GlobalArgs;
@@ -109,7 +109,7 @@ impl Settings {
     /// # Errors
     /// Usage, when a variable or a default of the file is not what it should be.
     pub fn resolve(flags: &GlobalArgs, env: Env) -> Result<Self, CliError> {
-        let config_path = file::path(flags.config.as_deref(), &env);
+        let config_path = context_file::path(flags.config.as_deref(), &env);
         let config = ContextFile::load(&config_path);
         let defaults = config.as_ref().map(|file| file.defaults.clone()).unwrap_or_default();
         let format = match flags.output {

@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use super::Feed;
 use super::printer::Known;
-use crate::cli::client::count;
-use crate::cli::document::{field, text};
-use crate::cli::error::CliError;
-use crate::cli::output::{Format, Out, Screen, printable};
-use crate::cli::table::{Layout, Moment, Table};
-use crate::cli::time;
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{field, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{Format, Out, Screen, printable};
+use crate::cli::frame::table::{Layout, Moment, Table};
+use crate::cli::frame::time;
 
 /// How long a changed row stays marked.
 const MARKED: Duration = Duration::from_secs(2);
@@ -174,9 +174,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::rpc::{Call, Rpc, Verb};
-    use crate::cli::table::Column;
-    use crate::cli::watch::Keep;
+    use crate::cli::frame::rpc::{Call, Rpc, Verb};
+    use crate::cli::frame::table::Column;
+    use crate::cli::frame::watch::Keep;
 
     const WATCH: Rpc = Rpc { method: "", verb: Verb::Get, path: "/", scope: "mesh.read", audit_action: "" };
     static COLUMNS: &[Column] = &[Column::new("id", |item, _| text(item, "id").to_owned()).keep()];

@@ -5,10 +5,10 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self as streams, BoxStream};
 
 use super::*;
-use crate::cli::env::Env;
-use crate::cli::global::GlobalArgs;
-use crate::cli::rpc::{Rpc, Verb};
-use crate::cli::settings::Settings;
+use crate::cli::frame::env::Env;
+use crate::cli::frame::global::GlobalArgs;
+use crate::cli::frame::rpc::{Rpc, Verb};
+use crate::cli::frame::settings::Settings;
 
 const LIST: Rpc =
     Rpc { method: "a.B/L", verb: Verb::Get, path: "/control/things", scope: "mesh.read", audit_action: "" };

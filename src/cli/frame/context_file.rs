@@ -10,9 +10,9 @@ use omnirelay_wire::reasons;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::cli::address::Address;
-use crate::cli::env::{self, Env};
-use crate::cli::error::{CliError, chain};
+use crate::cli::frame::address::Address;
+use crate::cli::frame::env::{self, Env};
+use crate::cli::frame::error::{CliError, chain};
 
 /// What `apiVersion` says in files of this layout.
 pub const API_VERSION: &str = "omnirelay.io/config/v1";

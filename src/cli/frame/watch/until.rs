@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use crate::cli::document::{field, plain};
+use crate::cli::frame::document::{field, plain};
 
 /// A comparison of one field of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use omnirelay_wire::reasons;
 use reqwest::header::HeaderValue;
 
 use super::grpc;
-use crate::cli::address::Address;
-use crate::cli::error::{CliError, chain};
-use crate::cli::settings::{Source, Target};
+use crate::cli::frame::address::Address;
+use crate::cli::frame::error::{CliError, chain};
+use crate::cli::frame::settings::{Source, Target};
 
 /// Longer files hold no token.
 const TOKEN_FILE_BYTES_MAX: u64 = 256 * 1024;

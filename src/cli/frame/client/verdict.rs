@@ -7,10 +7,10 @@ use omnirelay_wire::reasons;
 use serde_json::json;
 
 use super::{Answer, Attempts, Client, count};
-use crate::cli::error::{self, CliError};
-use crate::cli::failure::{Failure, FailureKind};
-use crate::cli::rpc::{Call, lower_camel};
-use crate::cli::settings::Source;
+use crate::cli::frame::error::{self, CliError};
+use crate::cli::frame::failure::{Failure, FailureKind};
+use crate::cli::frame::rpc::{Call, lower_camel};
+use crate::cli::frame::settings::Source;
 
 impl Client {
     /// The failure when a call that may be repeated freely was answered by none of its addresses.

@@ -1,0 +1,22 @@
+//! What commands are made of: flags, settings, sessions, output, lists and watches. It knows no command.
+
+pub mod address;
+pub mod args;
+pub mod batch;
+pub mod changed;
+pub mod client;
+pub mod context_file;
+pub mod document;
+pub mod env;
+pub mod error;
+pub mod failure;
+pub mod global;
+pub mod ids;
+pub mod list;
+pub mod output;
+pub mod rpc;
+pub mod session;
+pub mod settings;
+pub mod table;
+pub mod time;
+pub mod watch;

@@ -1,0 +1,48 @@
+//! What commands are made of knows no command: a file of `src/cli/frame` names nothing of the command line but what
+//! stands there.
+
+use anyhow::{Result, ensure};
+
+use crate::paths::{paths, reaches};
+use crate::repository::{File, Finding, refuse, rust_files};
+use crate::tokens::code;
+
+const FRAME: &str = "src/cli/frame/";
+
+fn of_commands(files: &[File]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for file in files {
+        for named in paths(file, &code(file)) {
+            if reaches(&named.path, "crate::cli") && !named.path.starts_with("crate::cli::frame::") {
+                found.push(
+                    file.finding(named.line, format!("`{}` is above what commands are made of", named.path)),
+                );
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_frame_names_no_command() -> Result<()> {
+    let files = rust_files(FRAME)?;
+    ensure!(files.len() > 10, "{} files of the frame", files.len());
+    refuse(&of_commands(&files));
+    Ok(())
+}
+
+#[test]
+fn a_command_in_the_frame_is_found() {
+    let cases = [
+        ("its own", "use super::error::CliError; use crate::cli::frame::output::View;", 0),
+        ("another crate", "use omnirelay_wire::fault::Exit;", 0),
+        ("a command", "use crate::cli::peers::LIST;", 1),
+        ("a command in place", "fn f() { super::super::up::run() }", 1),
+        ("all at once", "use crate::cli::*;", 1),
+        ("in a test", "#[cfg(test)] mod tests { use crate::cli::peers; }", 0),
+    ];
+    for (what, text, expected) in cases {
+        let found = of_commands(&[File::planted(&format!("{FRAME}a.rs"), text)]);
+        assert_eq!(found.len(), expected, "{what}: {found:?}");
+    }
+}
