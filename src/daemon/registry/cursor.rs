@@ -1,9 +1,13 @@
 //! Where a reader stands in the log of one epoch.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use omnirelay_store::{Epoch, Revision};
+
+/// The longest text of a cursor, in bytes.
+const TEXT_BYTES_MAX: usize = 1024;
 
 /// A place in the log: everything up to it has been seen. Opaque to clients.
 ///
@@ -45,9 +49,8 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refuse = || NotACursor(text.chars().take(64).collect());
-        let mut sources = text.split(',');
-        let log = sources.next().unwrap_or_default();
-        if !sources.all(is_further) {
+        let (log, further) = text.split_once(',').unwrap_or((text, ""));
+        if text.len() > TEXT_BYTES_MAX || log.len() < text.len() && !are_further(further) {
             return Err(refuse());
         }
         let (epoch, place) = log.split_once(':').ok_or_else(refuse)?;
@@ -60,12 +63,16 @@ impl FromStr for Cursor {
     }
 }
 
-/// Whether it is a place in a further source: `<source>=<place>`.
-fn is_further(text: &str) -> bool {
-    let Some((source, place)) = text.split_once('=') else { return false };
+/// Whether they are places in further sources, each of another: `<source>=<place>,<source>=<place>`.
+fn are_further(text: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let of_place = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'-' | b'_');
-    !source.is_empty() && source.bytes().all(letter) && !place.is_empty() && place.bytes().all(of_place)
+    let mut known = BTreeSet::new();
+    text.split(',').all(|one| {
+        let Some((source, place)) = one.split_once('=') else { return false };
+        let is_source = !source.is_empty() && source.bytes().all(letter) && known.insert(source);
+        is_source && !place.is_empty() && place.bytes().all(of_place)
+    })
 }
 
 #[cfg(test)]
@@ -81,9 +88,23 @@ mod tests {
 
     #[test]
     fn what_is_no_cursor_is_refused() {
-        for text in
-            ["", "7", "x:1", "1:x", "1:2.x", "1:-2", "1:2:3", "1:2,", "1:2,a", "1:2,a=", "1:2,A=1", "a=1,1:2"]
-        {
+        assert!(format!("1:2,a={}", "x".repeat(1024)).parse::<Cursor>().is_err());
+        for text in [
+            "",
+            "7",
+            "x:1",
+            "1:x",
+            "1:2.x",
+            "1:-2",
+            "1:2:3",
+            "1:2,",
+            "1:2,a",
+            "1:2,a=",
+            "1:2,A=1",
+            "1:2,a=1,a=2",
+            "1:2,a=b c",
+            "a=1,1:2",
+        ] {
             assert!(text.parse::<Cursor>().is_err(), "{text}");
         }
     }

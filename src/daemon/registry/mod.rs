@@ -318,7 +318,7 @@ impl Registry {
         if min_revision.is_empty() || cursor.epoch == current {
             return Ok(());
         }
-        let message = format!("the registry has begun a new epoch since cursor `{min_revision}`");
+        let message = format!("the registry has begun a new epoch since cursor `{cursor}`");
         Err(Fault::new(reasons::EPOCH_CHANGED, message)
             .hint("read again without a minimum revision")
             .detail("epoch", format!("{:x}", current.0)))
