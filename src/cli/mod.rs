@@ -12,7 +12,7 @@ mod dev;
 mod drones;
 mod entry;
 mod explain;
-pub mod frame;
+mod frame;
 mod help;
 mod leaders;
 mod man;
@@ -34,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser};
 
-pub use self::frame::address::Address;
+pub use self::frame::{address::Address, error, rpc};
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 

@@ -39,8 +39,9 @@ fn runbooks(sources: &[File]) -> BTreeMap<String, String> {
                 continue;
             }
             let before = &tokens[at.saturating_sub(7)..at];
-            if let Some(name) = before.iter().rposition(|token| token.is_word("const")) {
-                found.insert(before[name + 1].text.clone(), token.text.clone());
+            let name = before.iter().rposition(|token| token.is_word("const"));
+            if let Some(name) = name.and_then(|at| before.get(at + 1)) {
+                found.insert(name.text.clone(), token.text.clone());
             }
         }
     }

@@ -13,10 +13,10 @@ use crate::cli::frame::document::{field, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;
 use crate::cli::frame::list::{self, PAGE_MAX, Page};
+use crate::cli::frame::listing::listing;
 use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
-use crate::cli::peers::get::listing;
 use crate::cli::relays::columns::{address, at, expires, heard};
 use crate::cli::relays::{self, LIST as RELAYS};
 
@@ -83,7 +83,7 @@ async fn one(session: &Session, relays: &Value, id: &str) -> Result<Value, CliEr
 fn describe(document: &Value, absolute: bool) -> String {
     let (agent, placement) = (field(document, "agent"), field(document, "placement"));
     let moment = time::moment(document, absolute);
-    let ago = |age: String| if age.is_empty() || absolute { age } else { format!("{age} ago") };
+    let ago = |age: String| time::back(age, moment);
     listing(&[
         ("agent", text(agent, "agentId").to_owned()),
         ("last heartbeat", ago(heard(agent, moment))),

@@ -10,10 +10,10 @@ use crate::cli::frame::batch::Batch;
 use crate::cli::frame::document::{field, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;
+use crate::cli::frame::listing::listing;
 use crate::cli::frame::rpc::{Call, Leaf};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
-use crate::cli::peers::get::listing;
 use crate::cli::relays::columns::{at, expires};
 
 pub const LEAF: Leaf = Leaf::read("agents placement", &[&PLACEMENT]).exiting("0 1 2 3 5 6 7 8 9 11");
@@ -72,10 +72,7 @@ pub async fn placement(session: &Session, id: &str) -> Result<Value, CliError> {
 fn describe(document: &Value, absolute: bool) -> String {
     let placement = field(document, "placement");
     let moment = time::moment(document, absolute);
-    let ago = |name: &str| match at(placement, name, moment) {
-        age if age.is_empty() || absolute => age,
-        age => format!("{age} ago"),
-    };
+    let ago = |name: &str| time::back(at(placement, name, moment), moment);
     listing(&[
         ("agent", text(placement, "agentId").to_owned()),
         ("relay", text(placement, "relayId").to_owned()),

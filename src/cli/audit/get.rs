@@ -10,10 +10,10 @@ use crate::cli::frame::batch::Batch;
 use crate::cli::frame::document::{field, flag, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;
+use crate::cli::frame::listing::listing;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
-use crate::cli::peers::get::listing;
 
 pub const GET: Rpc = audit_service::GET;
 pub const LEAF: Leaf = Leaf::read("audit get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
@@ -49,10 +49,7 @@ pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError
 fn describe(document: &Value, absolute: bool) -> String {
     let record = field(document, "record");
     let moment = time::moment(document, absolute);
-    let ago = |path: &str| match time::ago(field(record, path), moment) {
-        age if age.is_empty() || absolute => age,
-        age => format!("{age} ago"),
-    };
+    let ago = |path: &str| time::back(time::ago(field(record, path), moment), moment);
     let said = |path: &str| text(record, path).to_owned();
     let mut rows = vec![
         ("record", said("recordId")),

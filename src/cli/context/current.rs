@@ -7,10 +7,10 @@ use serde_json::json;
 use super::LOCAL;
 use crate::cli::frame::address::Address;
 use crate::cli::frame::error::CliError;
+use crate::cli::frame::listing::listing;
 use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::session::Session;
-use crate::cli::peers::get::listing;
 
 pub const LEAF: Leaf = Leaf::local("context current", LOCAL);
 

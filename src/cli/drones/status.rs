@@ -14,10 +14,10 @@ use crate::cli::frame::batch::Batch;
 use crate::cli::frame::document::{field, number, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;
+use crate::cli::frame::listing::listing;
 use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
-use crate::cli::peers::get::listing;
 use crate::cli::relays::LIST as RELAYS;
 
 pub const LEAF: Leaf =
@@ -70,10 +70,7 @@ fn with_address(found: Found) -> Value {
 fn describe(document: &Value, absolute: bool) -> String {
     let drone = field(document, "drone");
     let moment = time::moment(document, absolute);
-    let ago = |name: &str| match at(drone, name, moment) {
-        age if age.is_empty() || absolute => age,
-        age => format!("{age} ago"),
-    };
+    let ago = |name: &str| time::back(at(drone, name, moment), moment);
     listing(&[
         ("drone", text(drone, "droneId").to_owned()),
         ("state", state(drone).to_owned()),

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use super::entry::{Entry, entry};
 use super::frame::document::text;
 use super::frame::error::CliError;
+use super::frame::listing::listing;
 use super::frame::output::{Text, View};
 use super::frame::rpc::Leaf;
 use super::frame::session::Session;
 use super::frame::table::{Column, Layout, Moment, Table};
-use super::peers::get::listing;
 
 const LEAF: Leaf = Leaf::local("explain", "prints text that is built in").exiting("0 1 2 3");
 pub static ENTRY: Entry = entry!("explain", ExplainArgs, local, &[LEAF], &[]);

@@ -1,4 +1,4 @@
-//! What commands are made of: flags, settings, sessions, output, lists and watches. It knows no command.
+//! What commands are made of: flags, settings, sessions, output, lists and watches. It needs none of them.
 
 pub mod address;
 pub mod args;
@@ -13,6 +13,7 @@ pub mod failure;
 pub mod global;
 pub mod ids;
 pub mod list;
+pub mod listing;
 pub mod output;
 pub mod rpc;
 pub mod session;

@@ -28,6 +28,11 @@ pub fn moment(document: &Value, absolute: bool) -> Moment {
     Moment { now_ms, absolute }
 }
 
+/// An age as text says it: `3s ago`; a time and nothing stay what they are.
+pub fn back(age: String, moment: Moment) -> String {
+    if age.is_empty() || moment.absolute { age } else { format!("{age} ago") }
+}
+
 /// How long ago `value` was: `3s`, `4m`, `19h`, `6d`; or the time itself in UTC to the second.
 pub fn ago(value: &Value, moment: Moment) -> String {
     millis(value).map(|then| ago_of(then, moment)).unwrap_or_default()

@@ -11,10 +11,10 @@ use crate::cli::complete;
 use crate::cli::frame::batch::Batch;
 use crate::cli::frame::document::{field, pairs, plain, text};
 use crate::cli::frame::error::CliError;
+use crate::cli::frame::listing::listing;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
-use crate::cli::peers::get::listing;
 
 pub const GET: Rpc = leadership_control_service::GET;
 pub const LEAF: Leaf = Leaf::read("mesh leaders get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
@@ -59,10 +59,7 @@ pub async fn one(session: &Session, scope: &str) -> Result<Value, CliError> {
 fn describe(document: &Value, absolute: bool) -> String {
     let scope = field(document, "leadership");
     let moment = time::moment(document, absolute);
-    let ago = |path: &str| match time::ago(field(scope, path), moment) {
-        age if age.is_empty() || absolute => age,
-        age => format!("{age} ago"),
-    };
+    let ago = |path: &str| time::back(time::ago(field(scope, path), moment), moment);
     let said = |path: &str| text(scope, path).to_owned();
     let is_led = !text(scope, "leaderId").is_empty();
     let mut rows = vec![("scope", said("scope")), ("kind", said("scopeKind")), ("leader", leader(scope))];

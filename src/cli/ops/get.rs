@@ -13,12 +13,13 @@ use crate::cli::frame::batch::Batch;
 use crate::cli::frame::document::{field, flag, items, pairs, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;
+use crate::cli::frame::listing::listing;
 use crate::cli::frame::output::printable;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
 use crate::cli::node::NodeArgs;
-use crate::cli::peers::{self, get::listing};
+use crate::cli::peers;
 
 pub const GET: Rpc = operation_service::GET;
 pub const LEAF: Leaf =
@@ -63,10 +64,7 @@ pub async fn one(session: &Session, id: &str) -> Result<Value, CliError> {
 pub fn describe(document: &Value, absolute: bool) -> String {
     let operation = field(document, "operation");
     let moment = time::moment(document, absolute);
-    let ago = |path: &str| match (time::ago(field(operation, path), moment), absolute) {
-        (age, false) if !age.is_empty() => format!("{age} ago"),
-        (age, _) => age,
-    };
+    let ago = |path: &str| time::back(time::ago(field(operation, path), moment), moment);
     let word = |name: &str| text(operation, name).to_owned();
     let state = match flag(operation, "cancelRequested") && !super::is_ended(operation) {
         true => format!("{}, asked to stop", text(operation, "state")),

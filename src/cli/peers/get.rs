@@ -11,7 +11,7 @@ use crate::cli::frame::batch::Batch;
 use crate::cli::frame::document::{field, flag, items, pairs, plain, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;
-use crate::cli::frame::output::printable;
+use crate::cli::frame::listing::listing;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
@@ -64,11 +64,7 @@ pub async fn one(session: &Session, id: &str) -> Result<Value, CliError> {
 fn describe(document: &Value, absolute: bool) -> String {
     let peer = field(document, "peer");
     let moment = time::moment(document, absolute);
-    let ago = |path: &str| match (time::ago(field(peer, path), moment), absolute) {
-        (age, _) if age.is_empty() => age,
-        (age, true) => age,
-        (age, false) => format!("{age} ago"),
-    };
+    let ago = |path: &str| time::back(time::ago(field(peer, path), moment), moment);
     let cordoned = match (flag(peer, "cordoned"), text(peer, "cordonReason")) {
         (false, _) => "no".to_owned(),
         (true, "") => "yes".to_owned(),
@@ -113,16 +109,6 @@ fn leads(peer: &Value) -> String {
         more => format!(" and {more} more"),
     };
     format!("{}: {}{more}", scopes.len(), named.join(", "))
-}
-
-/// Names and values below each other; empty values are a hyphen.
-pub fn listing(rows: &[(&str, String)]) -> String {
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let line = |(name, value): &(&str, String)| {
-        let value = if value.is_empty() { "-".to_owned() } else { printable(value) };
-        format!("{name:width$}  {value}\n")
-    };
-    rows.iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::drain::{GET_DRAIN, remaining};
-use super::get::{GET, listing, one};
+use super::get::{GET, one};
 use super::list::LIST;
 use super::{KIND, columns};
 use crate::cli::complete;
@@ -17,6 +17,7 @@ use crate::cli::frame::document::{field, flag, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;
 use crate::cli::frame::list::{self, Page};
+use crate::cli::frame::listing::listing;
 use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::{Call, Leaf};
 use crate::cli::frame::session::Session;
@@ -82,7 +83,7 @@ async fn drain(session: &Session, peer: &Value) -> String {
 async fn fleet(session: &mut Session) -> Result<Exit, CliError> {
     let request = |page: &Page| Call::of(&LIST, &json!({"pageToken": page.token}));
     let document = list::fetch(session, "peers", &PageArgs::default(), true, request).await?;
-    let moment = Moment { now_ms: time::millis(field(&document, "generatedAt")), absolute: false };
+    let moment = time::moment(&document, false);
     let peers = items(&document, "peers").to_vec();
     let names = peers.iter().map(|peer| format!("{KIND}/{}", text(peer, "nodeId"))).collect();
     let lines = fleet_lines(&peers, moment);

@@ -12,11 +12,11 @@ use crate::cli::frame::batch::Batch;
 use crate::cli::frame::document::{field, flag, items, pairs, plain, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;
+use crate::cli::frame::listing::listing;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
 use crate::cli::node::NodeArgs;
-use crate::cli::peers::get::listing;
 
 pub const GET: Rpc = register_service::GET;
 pub const LEAF: Leaf = Leaf::read("registers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
@@ -59,10 +59,7 @@ pub async fn run(args: &GetArgs, node: &NodeArgs, session: &mut Session) -> Resu
 fn describe(id: &str, document: &Value, absolute: bool) -> String {
     let register = field(document, "register");
     let moment = time::moment(document, absolute);
-    let ago = |path: &str| match time::ago(field(register, path), moment) {
-        age if age.is_empty() || absolute => age,
-        age => format!("{age} ago"),
-    };
+    let ago = |path: &str| time::back(time::ago(field(register, path), moment), moment);
     let by = advertised_by(items(document, "advertisements"));
     if register.is_null() {
         return listing(&[("id", id.to_owned()), ("hosted", "no".to_owned()), ("advertised by", by)]);

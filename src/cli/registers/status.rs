@@ -9,13 +9,14 @@ use crate::cli::check::NODE;
 use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, flag, items, number, text};
 use crate::cli::frame::error::CliError;
+use crate::cli::frame::listing::listing;
 use crate::cli::frame::output::{Text, View, printable};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::{Column, Layout, Moment, Table};
 use crate::cli::frame::time;
 use crate::cli::node::NodeArgs;
-use crate::cli::peers::{self, get::listing};
+use crate::cli::peers;
 
 pub const SYNC_STATE: Rpc = advertisement_service::GET_SYNC_STATE;
 pub const LEAF: Leaf = Leaf::read("registers status", &[&SYNC_STATE, &peers::get::GET, &peers::LIST, &NODE])
@@ -71,10 +72,7 @@ fn last_run(target: &Value) -> String {
 pub async fn run(args: &StatusArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
     let node = node.go(session).await?;
     let document = session.call(&Call::of(&SYNC_STATE, &json!({ "nodeId": node }))?).await?;
-    let moment = Moment {
-        now_ms: time::millis(field(&document, "generatedAt")).or_else(time::now_ms),
-        absolute: args.absolute,
-    };
+    let moment = time::moment(&document, args.absolute);
     let lines = describe(&document, moment, session)?;
     let targets = items(&document, "targets").to_vec();
     let is_well = !targets.iter().any(|target| has_failed(target) || has_drifted(target));

@@ -11,10 +11,10 @@ use crate::cli::frame::batch::Batch;
 use crate::cli::frame::document::{field, items, number, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;
+use crate::cli::frame::listing::listing;
 use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
-use crate::cli::peers::get::listing;
 
 pub const LEAF: Leaf = Leaf::read("relays get", &[&LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
 
@@ -80,10 +80,7 @@ fn one(document: &Value, relay: &Value) -> Value {
 fn describe(document: &Value, absolute: bool) -> String {
     let relay = field(document, "relay");
     let moment = time::moment(document, absolute);
-    let heard = match heard(relay, moment) {
-        age if age.is_empty() || absolute => age,
-        age => format!("{age} ago"),
-    };
+    let heard = time::back(heard(relay, moment), moment);
     listing(&[
         ("relay", text(relay, "relayId").to_owned()),
         ("address", address(relay)),
