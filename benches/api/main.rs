@@ -19,13 +19,27 @@ use anyhow::Result;
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // `cargo bench --bench api -- commits` measures only what has this in its name.
+    let given = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let asked = |name: &str| name.contains(&given);
     runtime.block_on(async {
-        load::get_peer().await?;
-        load::list_peers().await?;
-        load::commits().await?;
-        load::store_commits().await?;
-        fanout::grpc_watchers(100).await?;
-        fanout::grpc_watchers(4).await?;
-        fanout::sse_watchers().await
+        if asked("get-peer") {
+            load::get_peer().await?;
+        }
+        if asked("list-peers") {
+            load::list_peers().await?;
+        }
+        if asked("commits") {
+            load::commits().await?;
+        }
+        if asked("store-commits") {
+            load::store_commits().await?;
+        }
+        if asked("fanout") {
+            fanout::grpc_watchers(100).await?;
+            fanout::grpc_watchers(4).await?;
+            fanout::sse_watchers().await?;
+        }
+        Ok(())
     })
 }
