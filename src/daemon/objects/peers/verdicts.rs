@@ -8,7 +8,7 @@ use omnirelay_core::time::Millis;
 use omnirelay_store::{CommitError, GroupRef, Precondition, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::timestamp::millis;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
 use super::presence::{Presence, put};
@@ -20,6 +20,10 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::view::{View, ViewRecord};
 use pb::peer::Status;
+
+/// The shortest time between two looks that only changes of peers ask for: a look goes through all peers, and nothing that
+/// a change brings is due any sooner. 40 looks a second through 1000 peers take about 1 % of a core.
+const PACE: Duration = Duration::from_millis(25);
 
 /// Judges the silence of others.
 pub struct Verdicts {
@@ -51,7 +55,13 @@ impl Verdicts {
             // Whoever is spared now is looked at again with each beat.
             (view.changed(&PEER), session, view.spares_all().then(|| view.connectivity().beats()))
         };
-        self.registry.react(sense, || self.look()).await;
+        let look = async || {
+            let again = self.look().await;
+            let paced = Instant::now() + PACE;
+            sleep_until(again.map_or(paced, |again| again.min(paced))).await;
+            again
+        };
+        self.registry.react(sense, look).await;
     }
 
     /// Records what has become of peers that have fallen silent, where it is this node's turn, and answers when to look
