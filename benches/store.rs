@@ -156,18 +156,23 @@ async fn list_and_reopen(dir: &Path) -> Result<()> {
     reopen_after_crash(dir, &store).await
 }
 
-/// Copies the file while it is in use, which is what a kill leaves, and opens the copy.
+/// Copies the files while they are in use, which is what a kill leaves, and opens the copy.
 async fn reopen_after_crash(dir: &Path, store: &EmbeddedStore) -> Result<()> {
     let writes = vec![put("peer", "last", RECORD_BYTES)];
     store.commit(Commit { epoch: epoch(store).await?, writes, ..Commit::default() }).await?;
     let crashed = dir.join("crashed");
     std::fs::create_dir_all(&crashed)?;
-    let name = omnirelay_store::embedded::FILE_NAME;
-    let bytes = std::fs::copy(dir.join(name), crashed.join(name))?;
+    let mut bytes = 0;
+    for file in std::fs::read_dir(dir)? {
+        let file = file?;
+        if file.file_type()?.is_file() {
+            bytes += std::fs::copy(file.path(), crashed.join(file.file_name()))?;
+        }
+    }
     let begin = Instant::now();
     let reopened = EmbeddedStore::open(&crashed)?;
     say(&format!(
-        "reopen   after_crash_ms={:.1} file_mib={:.1}",
+        "reopen   after_crash_ms={:.1} files_mib={:.1}",
         begin.elapsed().as_secs_f64() * 1e3,
         bytes as f64 / f64::from(1 << 20),
     ));

@@ -17,6 +17,7 @@ use omnirelay_core::time::Millis;
 pub mod chance;
 pub mod clock;
 pub mod embedded;
+mod error;
 mod limits;
 pub mod memory;
 pub mod redis;
@@ -27,7 +28,9 @@ pub mod whole_file;
 pub use self::redis::RedisStore;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::EmbeddedStore;
+pub use error::{CommitError, StoreError};
 pub use memory::MemoryStore;
+pub use rules::Inventory;
 pub use switch::{Obstacle, Standby, SwitchError, SwitchOrder, Switched};
 
 /// The most writes and lease operations of one commit together.
@@ -377,6 +380,15 @@ pub struct LogPage {
     pub compacted: bool,
 }
 
+/// What an operator has given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptedLoss {
+    /// The epoch of it; 0 if that is not known.
+    pub epoch: Epoch,
+    /// True: all that was registered. False: the changes that were acknowledged last, nobody knows how many.
+    pub everything: bool,
+}
+
 /// Whether what leaders rely on would outlive the server that granted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmation {
@@ -411,67 +423,6 @@ pub struct Housekept {
     pub tombstones_collected: usize,
     pub answers_forgotten: usize,
     pub more: bool,
-}
-
-/// Why a call of the store failed.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Nothing was changed. Try again.
-    #[error("the store cannot be reached")]
-    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The store does not let this daemon do what it must. Nothing was changed. Try again once it may.
-    #[error("the store does not let this daemon do what it must: {what}")]
-    Denied { what: String },
-    /// The store has no room. Nothing was changed.
-    #[error("the store is full")]
-    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It may or may not have happened; repeat it under the same idempotency key.
-    #[error("the store did not say whether the change was made")]
-    OutcomeUnknown(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// What is stored cannot be understood. Nothing was changed.
-    #[error("the store holds something that this version does not understand: {what}")]
-    Incompatible {
-        what: String,
-        /// The record that it is, when it is one.
-        record: Option<Box<RecordId>>,
-    },
-    /// The call breaks a limit of the port. Nothing was changed.
-    #[error("{what}")]
-    Invalid { what: String },
-    /// The call was made for another epoch. Nothing was changed; what the caller knows of
-    /// records, groups and leases is void.
-    #[error("the registry has begun a new epoch, {current}")]
-    EpochChanged { current: Epoch },
-}
-
-impl StoreError {
-    /// Whether the store turns this daemon away until an operator has done something about it. That it is full is told
-    /// of by whoever commits.
-    pub fn lasts(&self) -> bool {
-        matches!(self, Self::Denied { .. } | Self::Incompatible { .. })
-    }
-}
-
-/// Why a commit was not made. Nothing was changed, except as [`StoreError::OutcomeUnknown`] says.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    #[error("`{id}` has version {actual}, not {expected}")]
-    Conflict { id: RecordId, expected: Version, actual: Version },
-    /// A [`Precondition::GroupLive`] or a write's group.
-    #[error("group `{0}` is over")]
-    GroupOver(GroupRef),
-    /// A [`Precondition::GroupOver`].
-    #[error("group `{group}` is live until {until}")]
-    GroupLive { group: GroupId, until: Millis },
-    /// `current` is `None` when nobody holds the scope.
-    #[error("token {token} of scope `{scope}` is not the current one")]
-    Fenced { scope: String, token: u64, current: Option<u64> },
-    #[error("scope `{scope}` is held until {until}")]
-    LeaseHeld { scope: String, holder: Option<GroupRef>, until: Millis },
-    #[error("the idempotency key was used for another request")]
-    IdempotencyReused,
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// A backend. Calls may be made from any runtime; each is atomic.
@@ -511,9 +462,8 @@ pub trait Store: Send + Sync + 'static {
     /// writes nothing.
     async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError>;
 
-    /// The epoch before this one, 0 if it is not known, where all of it was lost and that was accepted when the store
-    /// was opened.
-    fn lost_before(&self) -> Option<Epoch> {
+    /// What was lost before this epoch began, and was accepted when the store was opened.
+    fn accepted_loss(&self) -> Option<AcceptedLoss> {
         None
     }
 

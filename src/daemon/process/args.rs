@@ -30,7 +30,8 @@ pub struct DaemonArgs {
     pub ready_file: Option<PathBuf>,
 
     /// Begin anew when the embedded registry of the data directory is missing or empty: everything that was
-    /// registered is given up. Without it the daemon does not start then. Give it once
+    /// registered is given up; go on without what its log lacks: the newest changes are. Without it the daemon does
+    /// not start then. Give it once
     #[arg(long)]
     pub accept_data_loss: bool,
 
@@ -50,6 +51,27 @@ pub enum DaemonCommand {
     /// Look at the configuration without starting
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
+    /// Look after an embedded store that no daemon uses
+    #[command(subcommand, arg_required_else_help = true)]
+    Store(StoreCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Read all of a store and change nothing: exit 0 if it is sound, 10 if not
+    #[command(after_help = "Examples:\n  omnirelayd store check /var/lib/omnirelay")]
+    Check {
+        /// Data directory of the daemon
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Give room that a store does not use back to the disk: exit 0 when that is done, 10 if the store is not sound
+    #[command(after_help = "Examples:\n  omnirelayd store compact /var/lib/omnirelay")]
+    Compact {
+        /// Data directory of the daemon
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]

@@ -6,4 +6,5 @@ pub mod open_files;
 pub mod run;
 pub mod signals;
 pub mod store_choice;
+pub mod store_tool;
 pub mod up;

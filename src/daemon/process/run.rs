@@ -17,10 +17,11 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::args::{ConfigCommand, DaemonArgs, DaemonCommand, SettingArgs};
+use super::args::{ConfigCommand, DaemonArgs, DaemonCommand, SettingArgs, StoreCommand};
 use super::open_files;
 use super::signals::EndSignals;
 use super::store_choice::Stores;
+use super::store_tool;
 use crate::daemon::audit::files::AuditFiles;
 use crate::daemon::config::{self, Config, ConfigError, Loaded, LoopbackTrust};
 use crate::daemon::data_dir::DataDir;
@@ -42,11 +43,12 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub fn main() -> ExitCode {
     let args = DaemonArgs::parse();
     let loaded = load(&args.settings);
-    let outcome = match args.command {
+    let outcome = match &args.command {
         Some(DaemonCommand::Config(ConfigCommand::Validate)) => validate(loaded),
         Some(DaemonCommand::Config(ConfigCommand::Print)) => {
             loaded.map_err(Failure::from).and_then(|l| print(&l))
         }
+        Some(DaemonCommand::Store(command)) => look_after(command),
         None => match loaded {
             Ok(loaded) => serve(&args, &loaded).map(|()| Exit::Ok),
             Err(error) => Err(error.into()),
@@ -96,6 +98,12 @@ fn validate(loaded: Result<Loaded, ConfigError>) -> Result<Exit, Failure> {
             Ok(Exit::Negative)
         }
     }
+}
+
+fn look_after(command: &StoreCommand) -> Result<Exit, Failure> {
+    let (told, exit) = store_tool::run(command)?;
+    say(&told)?;
+    Ok(exit)
 }
 
 fn print(loaded: &Loaded) -> Result<Exit, Failure> {

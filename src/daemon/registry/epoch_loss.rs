@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::time::{Millis, rfc3339};
-use omnirelay_store::{Change, Epoch, Kind, Record, RecordId, Revision, StoreError, Version};
+use omnirelay_store::{AcceptedLoss, Change, Epoch, Kind, Record, RecordId, Revision, StoreError, Version};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -83,13 +83,16 @@ pub struct Loss {
     pub at: Millis,
     pub lost: BTreeMap<Kind, usize>,
     pub restored: usize,
-    /// True: all of the epoch before is lost, uncounted, and an operator has accepted that.
-    pub everything: bool,
+    /// What is lost of the epoch before uncounted, and an operator has accepted.
+    pub accepted: Option<AcceptedLoss>,
 }
 
 /// What is said of an epoch that was lost whole.
 const EVERYTHING: &str =
     "everything before it was lost with the store file, which was accepted with --accept-data-loss";
+/// What is said of an epoch whose last changes were lost.
+const NEWEST: &str =
+    "its newest changes were lost with the log of the store, which was accepted with --accept-data-loss";
 
 /// A lost record that may be restored.
 struct Held {
@@ -306,12 +309,13 @@ impl Losses {
         inner.tell(loss, since);
     }
 
-    /// Notes that this daemon began in an epoch before which everything is lost, as an operator has accepted.
-    pub(super) fn note_everything(&self, before: Epoch, after: Epoch, at: Millis) {
+    /// Notes that this daemon began in an epoch before which something is lost, as an operator has accepted.
+    pub(super) fn note_accepted(&self, loss: AcceptedLoss, after: Epoch, at: Millis) {
         let mut inner = self.lock();
         if inner.told.iter().all(|told| told.loss.epoch != after) {
             inner.totals.changes += 1;
-            inner.tell(Loss { everything: true, ..Loss::of_nothing(before, after, at) }, Instant::now());
+            let told = Loss { accepted: Some(loss), ..Loss::of_nothing(loss.epoch, after, at) };
+            inner.tell(told, Instant::now());
         }
     }
 
@@ -396,14 +400,18 @@ impl Registry {
     }
 }
 
+fn accepted_text(loss: AcceptedLoss) -> &'static str {
+    if loss.everything { EVERYTHING } else { NEWEST }
+}
+
 impl Loss {
     fn of_nothing(epoch_before: Epoch, epoch: Epoch, at: Millis) -> Self {
-        Self { epoch_before, epoch, at, lost: BTreeMap::new(), restored: 0, everything: false }
+        Self { epoch_before, epoch, at, lost: BTreeMap::new(), restored: 0, accepted: None }
     }
 
     /// Whether all that was lost is there again.
     pub fn is_restored(&self) -> bool {
-        !self.everything && self.restored >= self.count()
+        self.accepted.is_none() && self.restored >= self.count()
     }
 
     /// How many records were lost.
@@ -416,17 +424,15 @@ impl Loss {
         let epochs = format!("epoch: {:x} -> {:x}", self.epoch_before.0, self.epoch.0);
         let lost = self.lost.iter().map(|(kind, count)| format!("{kind}: {count} lost"));
         let restored = (self.count() > 0).then(|| format!("restored so far: {}", self.restored));
-        let everything = self.everything.then(|| EVERYTHING.to_owned());
-        std::iter::once(epochs).chain(everything).chain(lost).chain(restored).collect()
+        let accepted = self.accepted.map(|loss| accepted_text(loss).to_owned());
+        std::iter::once(epochs).chain(accepted).chain(lost).chain(restored).collect()
     }
 
     fn say(&self) {
         let (before, epoch) = (format!("{:x}", self.epoch_before.0), format!("{:x}", self.epoch.0));
-        if self.everything {
-            warn!(
-                before,
-                epoch, "registry began a new epoch; everything before it was lost, which was accepted"
-            );
+        if let Some(loss) = self.accepted {
+            let what = if loss.everything { "everything before it" } else { "the newest changes before it" };
+            warn!(before, epoch, what, "registry began a new epoch; something was lost, which was accepted");
         } else if self.count() == 0 {
             info!(before, epoch, "registry began a new epoch; nothing was lost");
         } else {
@@ -444,8 +450,10 @@ impl Loss {
 impl std::fmt::Display for Loss {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "the registry began epoch {:x} at {}: ", self.epoch.0, rfc3339(self.at))?;
+        if let Some(loss) = self.accepted {
+            return f.write_str(accepted_text(loss));
+        }
         match self.count() {
-            _ if self.everything => f.write_str(EVERYTHING),
             0 => f.write_str("nothing was lost"),
             1 => write!(f, "1 record was lost ({}), {} restored", self.kinds(), self.restored),
             count => write!(f, "{count} records were lost ({}), {} restored", self.kinds(), self.restored),

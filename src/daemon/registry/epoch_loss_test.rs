@@ -104,7 +104,7 @@ async fn records_that_are_gone_or_older_are_lost_until_someone_writes_them() {
     let told = t.told();
     let lost = BTreeMap::from([(THING, 2)]);
     let at = told[0].at;
-    assert_eq!(told, [Loss { epoch_before: before, epoch, at, lost, restored: 0, everything: false }]);
+    assert_eq!(told, [Loss { epoch_before: before, epoch, at, lost, restored: 0, accepted: None }]);
     assert_eq!((t.lost("gone"), t.lost("older")), (Some("1".into()), Some("2".into())));
     assert_eq!((t.lost("same"), t.lost("kept"), t.lost("new")), (None, None, None));
     put_by(t.path.as_ref(), "operator's", "older", "3").await;

@@ -189,8 +189,8 @@ async fn load_from(registry: &Registry, beat: &Beat, limit: Duration) -> Result<
         return Err(Reload::Behind);
     }
     let count = records.len();
-    if let Some(before) = store.lost_before().filter(|_| !view.head().caught_up) {
-        registry.losses().note_everything(before, beat.epoch, beat.now);
+    if let Some(loss) = store.accepted_loss().filter(|_| !view.head().caught_up) {
+        registry.losses().note_accepted(loss, beat.epoch, beat.now);
     }
     let lose = |change| registry.losses().note(change, beat.now);
     view.replace(beat.epoch, beat.head, Loaded { records, leases }, &log, lose);

@@ -18,20 +18,46 @@ const SECTOR: usize = 512;
 #[derive(Clone, Debug)]
 pub struct SimDisk(Arc<Mutex<Sim>>);
 
+/// The store file and the two segments of its log.
+const FILES: usize = 3;
+
+/// One file of a disk.
+#[derive(Clone, Debug)]
+struct SimFile {
+    disk: SimDisk,
+    which: usize,
+}
+
 #[derive(Debug, Default)]
 struct Sim {
-    /// What a power loss leaves.
-    platter: Vec<u8>,
-    /// What readers see.
-    shown: Vec<u8>,
-    /// What stands between the two, in order.
-    unsynced: VecDeque<Change>,
+    files: [Bytes; FILES],
+    /// What was written and not synced, in order.
+    unsynced: VecDeque<(usize, Change)>,
     faults: Faults,
     operations: u64,
     syncs: u64,
     settled: u64,
     /// What was noted, from the last one that is certainly durable on.
     notes: Vec<Note>,
+}
+
+/// What a file holds.
+#[derive(Clone, Debug, Default)]
+struct Bytes {
+    /// What a power loss leaves.
+    platter: Vec<u8>,
+    /// What readers see.
+    shown: Vec<u8>,
+    /// How far it was ever written to.
+    filled: usize,
+}
+
+/// What a power loss takes of what was not synced.
+#[derive(Clone, Copy, Debug)]
+pub enum Loss {
+    All,
+    /// Any part of it, sector by sector, and of any file without that of another.
+    AnyPart,
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +75,8 @@ pub struct Faults {
     pub failing: Vec<u64>,
     /// Those that fail are syncs only, and what they should have written out is forgotten.
     pub failing_syncs: bool,
+    /// Syncs do nothing, and say that they have.
+    pub lying_syncs: bool,
     /// The most bytes that the disk holds.
     pub bytes_max: Option<usize>,
     /// The disk promises room that it does not have: writing into it fails.
@@ -80,24 +108,31 @@ impl SimDisk {
     }
 
     pub fn bytes(&self) -> usize {
-        self.lock().shown.len()
+        self.lock().bytes()
     }
 
-    /// The disk as it is found when the power is back: any part of what was not synced is lost,
-    /// sector by sector.
-    pub fn after_power_loss(&self, chance: &mut Chance) -> Self {
+    /// The disk as it is found when the power is back.
+    pub fn after_power_loss(&self, loss: Loss, chance: &mut Chance) -> Self {
         let sim = self.lock();
-        let mut platter = sim.platter.clone();
+        let mut platters = sim.files.clone().map(|file| file.platter);
         // Sometimes all or nothing, which a fair coin would hardly ever give.
-        let kept_of_8 = chance.below(9);
-        for change in &sim.unsynced {
+        let kept_of_8 = match loss {
+            Loss::All => 0,
+            Loss::AnyPart => chance.below(9),
+        };
+        for (which, change) in &sim.unsynced {
             if chance.below(8) < kept_of_8 {
-                change.apply_part(&mut platter, chance);
+                change.apply_part(&mut platters[*which], chance);
             }
         }
         let kept = chance.below(sim.notes.len().max(1) as u64) as usize;
         let notes = sim.notes.get(kept).into_iter().copied().collect();
-        Self(Arc::new(Mutex::new(Sim { shown: platter.clone(), platter, notes, ..Sim::default() })))
+        let files = platters.map(|platter| Bytes { shown: platter.clone(), filled: platter.len(), platter });
+        Self(Arc::new(Mutex::new(Sim { files, notes, ..Sim::default() })))
+    }
+
+    fn file(&self, which: usize) -> Box<dyn StorageBackend> {
+        Box::new(SimFile { disk: self.clone(), which })
     }
 
     fn lock(&self) -> MutexGuard<'_, Sim> {
@@ -159,31 +194,46 @@ impl Sim {
         }
     }
 
-    fn room(&self, end: usize) -> io::Result<()> {
+    fn bytes(&self) -> usize {
+        self.files.iter().map(|file| file.shown.len()).sum()
+    }
+
+    /// Whether a file may be as long as `end`, beside what the others take.
+    fn room(&self, which: usize, end: usize, taken: impl Fn(&Bytes) -> usize) -> io::Result<()> {
+        let others = self.files.iter().enumerate().filter(|(other, _)| *other != which);
+        let others: usize = others.map(|(_, file)| taken(file)).sum();
         match self.faults.bytes_max {
-            Some(max) if end > max => Err(io::ErrorKind::StorageFull.into()),
+            Some(max) if end > taken(&self.files[which]) && others + end > max => {
+                Err(io::ErrorKind::StorageFull.into())
+            }
             _ => Ok(()),
         }
     }
 
-    fn change(&mut self, change: Change) {
-        change.apply(&mut self.shown);
-        self.unsynced.push_back(change);
+    fn change(&mut self, which: usize, change: Change) {
+        change.apply(&mut self.files[which].shown);
+        self.unsynced.push_back((which, change));
     }
 }
 
-impl StorageBackend for SimDisk {
+impl SimFile {
+    fn lock(&self) -> MutexGuard<'_, Sim> {
+        self.disk.lock()
+    }
+}
+
+impl StorageBackend for SimFile {
     fn len(&self) -> io::Result<u64> {
         let sim = self.lock();
         sim.powered()?;
-        Ok(sim.shown.len() as u64)
+        Ok(sim.files[self.which].shown.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let sim = self.lock();
         sim.powered()?;
         let offset = offset as usize;
-        let found = sim.shown.get(offset..offset + out.len());
+        let found = sim.files[self.which].shown.get(offset..offset + out.len());
         out.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
@@ -192,9 +242,9 @@ impl StorageBackend for SimDisk {
         let mut sim = self.lock();
         sim.step(false)?;
         if !sim.faults.promises_room {
-            sim.room(len as usize)?;
+            sim.room(self.which, len as usize, |file| file.shown.len())?;
         }
-        sim.change(Change::Resize(len as usize));
+        sim.change(self.which, Change::Resize(len as usize));
         Ok(())
     }
 
@@ -205,16 +255,19 @@ impl StorageBackend for SimDisk {
         }
         let mut sim = self.lock();
         let result = sim.step(true);
-        let changes = std::mem::take(&mut sim.unsynced);
-        if result.is_err() {
-            if sim.faults.failing_syncs {
-                // Shown to readers, but written out by no later sync.
-                return result;
-            }
-            sim.unsynced = changes;
+        if result.is_err() && !sim.faults.failing_syncs {
             return result;
         }
-        changes.iter().for_each(|change| change.apply(&mut sim.platter));
+        if sim.faults.lying_syncs {
+            return Ok(());
+        }
+        let unsynced = std::mem::take(&mut sim.unsynced);
+        let (changes, others) = unsynced.into_iter().partition(|(which, _)| *which == self.which);
+        sim.unsynced = others;
+        // Else shown to readers, but written out by no later sync.
+        result?;
+        let platter = &mut sim.files[self.which].platter;
+        VecDeque::iter(&changes).for_each(|(_, change)| change.apply(platter));
         sim.syncs += 1;
         Ok(())
     }
@@ -222,8 +275,11 @@ impl StorageBackend for SimDisk {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut sim = self.lock();
         sim.step(false)?;
-        sim.room(offset as usize + data.len())?;
-        sim.change(Change::Write { offset: offset as usize, data: data.to_vec() });
+        let end = offset as usize + data.len();
+        sim.room(self.which, end, |file| file.filled)?;
+        let filled = &mut sim.files[self.which].filled;
+        *filled = end.max(*filled);
+        sim.change(self.which, Change::Write { offset: offset as usize, data: data.to_vec() });
         Ok(())
     }
 }
@@ -235,7 +291,16 @@ impl Disk for SimDisk {
 
     fn open(&mut self) -> io::Result<Medium> {
         self.lock().powered()?;
-        Ok(Medium { backend: Box::new(self.clone()), file: None })
+        Ok(Medium { backend: self.file(0), file: None })
+    }
+
+    fn open_segment(&mut self, which: usize) -> io::Result<Box<dyn StorageBackend>> {
+        self.lock().powered()?;
+        Ok(self.file(which + 1))
+    }
+
+    fn set_aside(&mut self) -> io::Result<()> {
+        panic!("no disk of version 0.1 is simulated");
     }
 
     fn settle(&mut self) -> io::Result<()> {

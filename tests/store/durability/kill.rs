@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use omnirelay_store::embedded::Options;
 use omnirelay_store::{Committed, EmbeddedStore, Revision, Store};
 
 use super::{Chance, Counting, Ledger};
@@ -25,8 +26,20 @@ fn child_that_writes_until_it_is_killed() {
     runtime.block_on(write_on(dir.as_ref()));
 }
 
+/// Every second start has a log that is full after a few batches.
+fn options(dir: &Path) -> Options {
+    let starts = dir.join("starts");
+    let started = std::fs::read(&starts).unwrap_or_default();
+    std::fs::write(&starts, [&started, b".".as_slice()].concat()).unwrap();
+    match started.len() % 2 {
+        0 => Options::default(),
+        _ => Options { segment_bytes: 64 * 1024, ..Options::default() },
+    }
+}
+
 async fn write_on(dir: &Path) {
-    let store = std::sync::Arc::new(EmbeddedStore::open(dir).unwrap());
+    let clock = omnirelay_store::SystemClock::start();
+    let store = std::sync::Arc::new(EmbeddedStore::open_with(dir, clock, options(dir)).unwrap());
     let writers = (0..WRITERS).map(|number| {
         let store = store.clone();
         async move {

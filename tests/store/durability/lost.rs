@@ -5,7 +5,9 @@ use std::path::Path;
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::embedded::{FILE_NAME, Missing, OpenError, Options};
-use omnirelay_store::{Commit, EmbeddedStore, Epoch, Kind, ManualClock, Pulse, RecordId, Store, Write};
+use omnirelay_store::{
+    AcceptedLoss, Commit, EmbeddedStore, Epoch, Kind, ManualClock, Pulse, RecordId, Store, Write,
+};
 use redb::{Database, TableDefinition};
 
 use crate::harness::epoch;
@@ -64,10 +66,11 @@ async fn a_file_that_is_gone_is_a_loss_that_must_be_accepted() {
             assert!(beat.epoch > before, "{what}, {version}");
             assert!(beat.quarantine_until > beat.now, "{what}, {version}");
             let lost = if made { before } else { Epoch(0) };
-            assert_eq!(store.lost_before(), Some(lost), "{what}, {version}");
+            let lost = AcceptedLoss { epoch: lost, everything: true };
+            assert_eq!(store.accepted_loss(), Some(lost), "{what}, {version}");
             drop(store);
             let store = EmbeddedStore::open(dir.path()).unwrap();
-            assert_eq!((epoch(&store).await, store.lost_before()), (beat.epoch, None), "{what}, {version}");
+            assert_eq!((epoch(&store).await, store.accepted_loss()), (beat.epoch, None), "{what}, {version}");
         }
     }
 }
@@ -148,7 +151,7 @@ fn a_first_start_is_no_loss() {
             let dir = tempfile::tempdir().unwrap();
             leave(dir.path());
             let store = EmbeddedStore::open_or(dir.path(), missing);
-            let lost = store.map(|store| store.lost_before()).map_err(|error| error.to_string());
+            let lost = store.map(|store| store.accepted_loss()).map_err(|error| error.to_string());
             assert_eq!(lost, Ok(None), "{what}");
         }
     }

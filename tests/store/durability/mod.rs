@@ -6,9 +6,11 @@ mod failing;
 mod file;
 mod kill;
 mod lost;
+mod offline;
 mod power_loss;
 mod restored;
 mod skew;
+mod wal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use omnirelay_store::embedded::Options;
 use omnirelay_store::{EmbeddedStore, Store, SystemClock};
 
-use super::disks::{Faults, SimDisk};
+use super::disks::{Faults, Loss, SimDisk};
 use super::{Chance, Counting, Ledger};
 use crate::harness::epoch;
 
@@ -15,8 +15,8 @@ const LOSSES_PER_DISK: usize = 10;
 const WRITERS: u64 = 4;
 
 pub fn open(disk: &SimDisk) -> EmbeddedStore {
-    // A cache that is too small, so that pages are written before the commit as well.
-    let options = Options { cache_bytes: 64 * 1024 };
+    // A cache that is too small, so that pages are written before the commit as well, and a log that is soon full.
+    let options = Options { cache_bytes: 64 * 1024, segment_bytes: 16 * 1024 };
     EmbeddedStore::open_on(disk.clone(), SystemClock::start(), options).unwrap()
 }
 
@@ -55,7 +55,8 @@ async fn nothing_acknowledged_is_lost_with_the_power() {
         disk.set_faults(Faults { power_lost_at, ..Faults::default() });
         count_on(&store, &ledger, 200).await;
         drop(store);
-        disk = disk.after_power_loss(&mut chance);
+        let loss = if chance.below(4) == 0 { Loss::All } else { Loss::AnyPart };
+        disk = disk.after_power_loss(loss, &mut chance);
         let store = open(&disk);
         assert_eq!(epoch(&store).await, epoch_before, "what was there is no copy");
         ledger.check(&store).await;
@@ -67,4 +68,29 @@ async fn nothing_acknowledged_is_lost_with_the_power() {
     }
     println!("{ROUNDS} power losses, {made} acknowledged commits, {unknown} of unknown outcome");
     assert!(made > ROUNDS && unknown > 0, "the power went while commits were made");
+}
+
+/// Whether a power loss after a few commits is noticed, on a disk that only says that it synced.
+async fn a_lie_is_noticed(chance: &mut Chance) -> bool {
+    let (disk, ledger) = (SimDisk::new(), Ledger::default());
+    let store = Arc::new(open(&disk));
+    disk.set_faults(Faults { lying_syncs: true, ..Faults::default() });
+    count_on(&store, &ledger, 1 + chance.below(20)).await;
+    disk.set_faults(Faults { power_lost_at: Some(0), ..Faults::default() });
+    drop(store);
+    let disk = disk.after_power_loss(Loss::All, chance);
+    let checked = tokio::spawn(async move {
+        let store =
+            EmbeddedStore::open_on(disk, SystemClock::start(), Options::default()).expect("all of it");
+        ledger.check(&store).await;
+    });
+    checked.await.is_err()
+}
+
+#[tokio::test]
+async fn the_check_would_notice_a_store_that_does_not_sync() {
+    let mut chance = Chance::seeded("lying syncs");
+    for round in 0..10 {
+        assert!(a_lie_is_noticed(&mut chance).await, "round {round}");
+    }
 }

@@ -14,7 +14,7 @@ use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
 use super::opening::Note;
-use super::{LOCK_NAME, PREPARED_NAME};
+use super::{ASIDE_NAME, LOCK_NAME, PREPARED_NAME, wal};
 
 /// Only the owner may read what the registry holds.
 const FILE_MODE: u32 = 0o600;
@@ -29,6 +29,19 @@ pub trait Disk: Send + 'static {
     /// # Errors
     /// [`io::ErrorKind::ResourceBusy`] when somebody else has them open.
     fn open(&mut self) -> io::Result<Medium>;
+
+    /// Opens a segment of the write-ahead log, 0 or 1, or makes an empty one.
+    ///
+    /// # Errors
+    /// Whatever stands in the way; the store is not used then.
+    fn open_segment(&mut self, which: usize) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// Keeps a durable copy of the bytes, which nobody has open, under another name, for a program that understands
+    /// only what version 0.1 wrote.
+    ///
+    /// # Errors
+    /// Whatever stands in the way; the store is not used then.
+    fn set_aside(&mut self) -> io::Result<()>;
 
     /// What was noted last beside the bytes; `None` if nothing readable is there.
     ///
@@ -102,6 +115,13 @@ impl FileDisk {
         Ok(file)
     }
 
+    fn sync_directory(&self) -> io::Result<()> {
+        match self.path.parent() {
+            Some(dir) => File::open(dir)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+
     /// Keeps others out for as long as this disk lives, and so between one opening and the next.
     fn lock(&mut self) -> io::Result<&File> {
         let file = match self.locked.take() {
@@ -123,6 +143,22 @@ impl Disk for FileDisk {
         Ok(Medium { backend: Box::new(backend), file: Some(file) })
     }
 
+    fn open_segment(&mut self, which: usize) -> io::Result<Box<dyn StorageBackend>> {
+        let file = open_private(&wal::segment_path(&self.path, which))?;
+        Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+    }
+
+    fn set_aside(&mut self) -> io::Result<()> {
+        let aside = self.path.with_file_name(ASIDE_NAME);
+        let prepared = aside.with_extension("new");
+        let mut copy = open_private(&prepared)?;
+        copy.set_len(0)?;
+        io::copy(&mut File::open(&self.path)?, &mut copy)?;
+        copy.sync_all()?;
+        std::fs::rename(&prepared, &aside)?;
+        self.sync_directory()
+    }
+
     fn noted(&mut self) -> io::Result<Option<Note>> {
         let mut text = [0; Note::BYTES];
         let length = self.lock()?.read_at(&mut text, 0)?;
@@ -138,10 +174,7 @@ impl Disk for FileDisk {
         if !self.path.try_exists()? {
             std::fs::rename(&self.prepared, &self.path)?;
         }
-        match self.path.parent() {
-            Some(dir) => File::open(dir)?.sync_all(),
-            None => Ok(()),
-        }
+        self.sync_directory()
     }
 }
 
@@ -198,9 +231,19 @@ impl Seen {
         self.syncs.load(Ordering::Relaxed)
     }
 
+    /// Counts a sync of what is not watched.
+    pub fn count_sync(&self) {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The first failure since this was asked last.
     pub fn take_failure(&self) -> Option<(io::ErrorKind, String)> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether there was a failure since it was taken last.
+    pub fn has_failed(&self) -> bool {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Writes again what no sync has confirmed, and syncs it.
@@ -243,7 +286,7 @@ impl StorageBackend for Watched {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.seen.syncs.fetch_add(1, Ordering::Relaxed);
+        self.seen.count_sync();
         let mut unsynced = self.seen.unsynced();
         self.note("syncing", self.medium.backend.sync_data())?;
         unsynced.clear();

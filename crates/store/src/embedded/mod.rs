@@ -1,12 +1,17 @@
-//! The embedded backend: one durable file, one process at a time, fsync before the answer.
+//! The embedded backend: a write-ahead log before one durable file, one process at a time, a sync before the answer.
 
+mod base;
+mod checkpoint;
 mod disk;
 mod failure;
+mod offline;
 mod open;
 mod opening;
+mod overlay;
 mod proof;
 mod shared;
 mod tables;
+mod wal;
 mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,20 +22,23 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use omnirelay_core::time::Millis;
 use tokio::sync::{mpsc, oneshot};
 
 use self::disk::FileDisk;
 use self::proof::Past;
 use self::shared::{Shared, log_page};
 use self::tables::{Batch, Snapshot};
-use self::writer::{Fate, Job, Writer};
+use self::writer::{Fate, Job, Log, Writer};
 use super::rules::{self, Behind, State, Step};
 use super::{
-    Beat, Clock, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey, Leases, LogPage,
-    OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store, StoreError, SystemClock, limits,
+    AcceptedLoss, Beat, Clock, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey,
+    Leases, LogPage, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store, StoreError,
+    SystemClock, limits,
 };
 
 pub use self::disk::{Disk, Medium};
+pub use self::offline::{Report, check, compact};
 pub use self::open::OpenError;
 pub use self::opening::Note;
 pub use self::proof::Missing;
@@ -39,6 +47,8 @@ pub use self::proof::Missing;
 pub const FILE_NAME: &str = "registry.redb";
 /// The file that is locked to keep others out; it holds the note.
 const LOCK_NAME: &str = "registry.lock";
+/// What version 0.1 left, as it was before this version wrote to it.
+const ASIDE_NAME: &str = "registry.redb.0.1";
 /// A new file before it is complete.
 const PREPARED_NAME: &str = "registry.new";
 
@@ -47,14 +57,14 @@ const WRITES_WAITING_MAX: usize = 1024;
 /// The most calls that wait for the reader.
 const READS_WAITING_MAX: usize = 64;
 
-/// A store in one file. It owns two threads; dropping it waits for them, and so for the last sync.
+/// A store in one file and its log. It owns three threads; dropping it waits for them, and so for the last sync.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     /// `None` only while it is dropped.
     calls: Option<Calls>,
     threads: Vec<JoinHandle<()>>,
-    /// The epoch whose loss was accepted when this was opened.
-    lost: Option<Epoch>,
+    /// What was given up when this was opened.
+    lost: Option<AcceptedLoss>,
 }
 
 struct Calls {
@@ -71,6 +81,9 @@ pub struct Options {
     /// The most memory for pages of the file, in bytes. Less than the pages that are in use
     /// costs reads from the operating system's cache, more costs memory.
     pub cache_bytes: usize,
+    /// How long each of the two segments of the log becomes, in bytes: what is in one is kept in memory as well, until
+    /// it is written to the file. A batch that is longer makes its segment longer.
+    pub segment_bytes: u64,
 }
 
 /// What a store has done since it was opened.
@@ -78,15 +91,15 @@ pub struct Options {
 pub struct Stats {
     /// Log entries written.
     pub commits: u64,
-    /// Transactions of the file: each holds all that waited when it began.
+    /// Batches that were written to the log: each holds all that waited when it began.
     pub transactions: u64,
-    /// Syncs of the file, those of opening it included.
+    /// Syncs of the file and its log, those of opening them included.
     pub syncs: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 8 * 1024 * 1024 }
+        Self { cache_bytes: 8 * 1024 * 1024, segment_bytes: 4 * 1024 * 1024 }
     }
 }
 
@@ -122,7 +135,7 @@ impl EmbeddedStore {
         let past = proof::past(dir, missing)?;
         let path = dir.join(FILE_NAME);
         open::once_free(|| open::refuse_untouched(&path, past))?;
-        let store = Self::open_after(past, FileDisk::new(path.clone()), clock, options)?;
+        let store = Self::open_after(past, missing, FileDisk::new(path.clone()), clock, options)?;
         let epoch = store.shared.shown().state.epoch;
         proof::note(dir, epoch).map_err(|source| OpenError::Io { path, source })?;
         Ok(store)
@@ -133,25 +146,30 @@ impl EmbeddedStore {
     /// # Errors
     /// As [`EmbeddedStore::open`].
     pub fn open_on(disk: impl Disk, clock: impl Clock, options: Options) -> Result<Self, OpenError> {
-        Self::open_after(Past::Unknown, disk, clock, options)
+        Self::open_after(Past::Unknown, Missing::Refuse, disk, clock, options)
     }
 
     fn open_after(
         past: Past,
+        missing: Missing,
         mut disk: impl Disk,
         clock: impl Clock,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let shared = Arc::new(open::open(&mut disk, Box::new(clock), &options, past)?);
+        let open::Started { shared, wal, file, lost } =
+            open::open(&mut disk, Box::new(clock), options, past, missing)?;
+        let shared = Arc::new(shared);
         let (writes, jobs) = mpsc::channel(WRITES_WAITING_MAX);
         let (reads, reading) = mpsc::channel(READS_WAITING_MAX);
-        let writer = Writer::new(Arc::clone(&shared), Box::new(disk), jobs);
+        let (checkpointer, checkpoints) = checkpoint::pair(&shared);
+        let writer = Writer::new(Arc::clone(&shared), Box::new(disk), Log { wal, file, checkpointer }, jobs);
         let reader = Arc::clone(&shared);
         let threads = vec![
             spawn(&shared, "store-write", move || writer.run())?,
+            spawn(&shared, "store-checkpoint", move || checkpoints.run())?,
             spawn(&shared, "store-read", move || serve_reads(&reader, reading))?,
         ];
-        Ok(Self { shared, calls: Some(Calls { writes, reads }), threads, lost: past.lost() })
+        Ok(Self { shared, calls: Some(Calls { writes, reads }), threads, lost })
     }
 
     /// Counts what it has done.
@@ -194,40 +212,47 @@ impl EmbeddedStore {
         answer.await.map_err(|_| gone())?
     }
 
-    /// Has the reader read a snapshot of the file.
+    /// Has the reader read what is committed; once more if the file has failed, when it was opened again.
     async fn read<R: Send + 'static>(
         &self,
-        read: impl FnOnce(&Shared, &Snapshot<'_>) -> Result<R, StoreError> + Send + 'static,
+        read: impl Fn(&Snapshot<'_>, &State, Millis) -> Result<R, StoreError> + Clone + Send + 'static,
+    ) -> Result<R, StoreError> {
+        let found = self.read_once(read.clone()).await;
+        if !matches!(found, Err(StoreError::Unavailable(_))) {
+            return found;
+        }
+        // The writer finds out what is wrong with the file before it makes a step, and opens it again.
+        self.write(|_| Ok::<_, StoreError>(())).await?;
+        self.read_once(read).await
+    }
+
+    async fn read_once<R: Send + 'static>(
+        &self,
+        read: impl Fn(&Snapshot<'_>, &State, Millis) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
         let (reply, answer) = oneshot::channel();
         // What panics in the engine is an error of `Shared::read`.
         let call: Read = Box::new(move |shared| {
             // Whoever asked may be gone.
-            let _ = reply.send(shared.read(|snapshot| read(shared, snapshot)));
+            let _ = reply.send(shared.read(|snapshot, state| read(snapshot, state, shared.clock.now())));
         });
         let gone = || StoreError::Unavailable("the store gave no answer".into());
         let calls = self.calls.as_ref().ok_or_else(gone)?;
         calls.reads.send(call).await.map_err(|_| gone())?;
-        let result = answer.await.map_err(|_| gone())?;
-        if matches!(result, Err(StoreError::Unavailable(_))) {
-            // The writer finds out what is wrong with the file, and opens it again.
-            let _ = calls.writes.try_send(Box::new(|_| Box::new(|_| {})));
-        }
-        result
+        answer.await.map_err(|_| gone())?
     }
 
     async fn log_now(&self, after: Revision, limit: usize) -> Result<(Behind, LogPage), StoreError> {
         if let Some(found) = self.shared.log_from_memory(after, limit) {
             return Ok(found);
         }
-        self.read(move |_, snapshot| {
-            let state = snapshot.written()?.state;
-            let behind = rules::behind(&state, after);
+        self.read(move |snapshot, state, _| {
+            let behind = rules::behind(state, after);
             let entries = match behind {
                 Behind::Something => rules::log_behind(snapshot, after, limit)?,
                 Behind::Nothing | Behind::Compacted => Vec::new(),
             };
-            Ok((behind, log_page(&state, behind, entries)))
+            Ok((behind, log_page(state, behind, entries)))
         })
         .await
     }
@@ -239,7 +264,7 @@ impl Store for EmbeddedStore {
         "embedded"
     }
 
-    fn lost_before(&self) -> Option<Epoch> {
+    fn accepted_loss(&self) -> Option<AcceptedLoss> {
         self.lost
     }
 
@@ -261,20 +286,15 @@ impl Store for EmbeddedStore {
 
     async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
         let key = key.clone();
-        self.read(move |_, snapshot| rules::recall(snapshot, &key)).await
+        self.read(move |snapshot, _, _| rules::recall(snapshot, &key)).await
     }
 
     async fn scan(&self, scan: Scan) -> Result<ScanPage, StoreError> {
-        self.read(move |shared, snapshot| {
-            let State { heard, grace, .. } = shared.shown().state;
-            let state = State { heard, grace, ..snapshot.written()?.state };
-            rules::scan(snapshot, &state, shared.clock.now(), &scan)
-        })
-        .await
+        self.read(move |snapshot, state, now| rules::scan(snapshot, state, now, &scan)).await
     }
 
     async fn leases(&self) -> Result<Leases, StoreError> {
-        self.read(|_, snapshot| rules::leases(snapshot, &snapshot.written()?.state)).await
+        self.read(|snapshot, state, _| rules::leases(snapshot, state)).await
     }
 
     async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError> {
@@ -296,7 +316,7 @@ impl Store for EmbeddedStore {
 
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
-        // Without callers both threads end; the writer closes the file before it does.
+        // Without callers all threads end; the writer closes the file before it does.
         self.calls = None;
         for thread in self.threads.drain(..) {
             // A panic was reported where it happened.

@@ -1,6 +1,5 @@
 //! Opening the file of an embedded store: for the first time, and again after a failure.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -15,14 +14,17 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
 use tracing::warn;
 
 use super::super::rules::State;
-use super::super::{Clock, Epoch, GroupId, StoreError};
+use super::super::{AcceptedLoss, Clock, Epoch, StoreError};
 use super::Options;
+use super::base::{self, Base, SCHEMA};
 use super::disk::{Disk, Seen, Watched};
 use super::failure::Failure;
 use super::opening::{Note, Opening};
-use super::proof::Past;
+use super::overlay::Overlay;
+use super::proof::{Missing, Past};
 use super::shared::{Groups, Shared, StoreClock};
-use super::tables::{self, SCHEMA, Snapshot, Written};
+use super::tables::{View, Written};
+use super::wal::{Found, Tail, Wal};
 use crate::chance::random_u64;
 
 /// How long a file that is not the one used last grants no scope, at least and at most: as long as
@@ -30,6 +32,8 @@ use crate::chance::random_u64;
 /// lasts the most; sessions much longer than those that the file knows are not foreseen.
 const QUARANTINE_MIN: Duration = Duration::from_secs(60);
 const QUARANTINE_MAX: Duration = Duration::from_secs(600);
+/// The version of the rows of a file that had no log beside it.
+const SCHEMA_WITHOUT_LOG: u32 = 1;
 /// How long a file is waited for that somebody has open: mostly a process that this one has just forked, which has all
 /// that was open here until its own program begins.
 const HELD_MAX: Duration = Duration::from_secs(1);
@@ -60,6 +64,13 @@ pub enum OpenError {
         path.display()
     )]
     Lost { path: PathBuf, what: &'static str },
+    #[error(
+        "the log beside store file `{}` lacks its newest changes, which were acknowledged: it is missing, cut, damaged or of \
+         another state; put `registry.wal.0` and `registry.wal.1` back, or start once with --accept-data-loss, which goes \
+         on with what is there, in a new epoch",
+        path.display()
+    )]
+    Behind { path: PathBuf },
     #[error("cannot open store file `{}`", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -100,7 +111,7 @@ pub(super) fn refuse_untouched(path: &Path, past: Past) -> Result<(), OpenError>
     spared(path, || match Builder::new().open_read_only(path) {
         Ok(database) => {
             let schema =
-                database.begin_read().map_err(redb::Error::from).and_then(|read| tables::schema(&read));
+                database.begin_read().map_err(redb::Error::from).and_then(|read| base::schema(&read));
             check_schema(path, schema, past).map(|_| ())
         }
         Err(DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::Held { path: path.to_path_buf() }),
@@ -108,7 +119,35 @@ pub(super) fn refuse_untouched(path: &Path, past: Past) -> Result<(), OpenError>
     })
 }
 
-/// Opens the file, makes a store of it if it is empty, and shows what it holds.
+/// A store that was opened for the first time.
+pub(super) struct Started {
+    pub shared: Shared,
+    pub wal: Wal,
+    /// The last batch that the file has.
+    pub file: Written,
+    pub lost: Option<AcceptedLoss>,
+}
+
+/// What a store was found to hold, and how it goes on.
+pub(super) struct Opened {
+    pub held: Held,
+    pub wal: Wal,
+    /// The last batch that the file has.
+    pub file: Written,
+}
+
+/// What a store was found to hold.
+pub(super) struct Held {
+    pub database: Database,
+    pub base: Base,
+    /// The last batch.
+    pub written: Written,
+    pub groups: Groups,
+    pub frozen: Option<Overlay>,
+    pub active: Overlay,
+}
+
+/// Opens the file, makes a store of it if it is empty, and shows what it and the log hold.
 ///
 /// A file that is not the one used here last (an older copy was restored, or the file came from
 /// elsewhere without its lock file) begins a new epoch with a quarantine: revisions, terms and
@@ -119,18 +158,23 @@ pub(super) fn refuse_untouched(path: &Path, past: Past) -> Result<(), OpenError>
 pub(super) fn open(
     disk: &mut dyn Disk,
     clock: Box<dyn Clock>,
-    options: &Options,
+    options: Options,
     past: Past,
-) -> Result<Shared, OpenError> {
+    missing: Missing,
+) -> Result<Started, OpenError> {
     let path = disk.path().to_path_buf();
     let seen = Arc::new(Seen::default());
-    let database = once_free(|| open_database(disk, &seen, options.cache_bytes))?;
-    match spared(&path, || begin(disk, &database, clock, past)) {
-        Ok(Begun { written, groups, clock, opening }) => {
-            let shared = Shared::new(path, clock, seen, options.cache_bytes, opening);
-            shared.use_database(Some(database));
-            shared.show_file(&written, groups);
-            Ok(shared)
+    let mut database = once_free(|| open_database(disk, &seen, options.cache_bytes))?;
+    if spared(&path, || Ok(schema(&database).ok().flatten()))? == Some(SCHEMA_WITHOUT_LOG) {
+        close(database);
+        disk.set_aside().map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        database = open_database(disk, &seen, options.cache_bytes)?;
+    }
+    match spared(&path, || begin(disk, &database, clock, &seen, (options, past, missing))) {
+        Ok(Begun { base, clock, opening, written, groups, frozen, active, wal, file, lost }) => {
+            let shared = Shared::new(path, clock, seen, options, opening);
+            shared.show_opened(Held { database, base, written, groups, frozen, active });
+            Ok(Started { shared, wal, file, lost })
         }
         Err(error) => {
             close(database);
@@ -141,50 +185,146 @@ pub(super) fn open(
 
 /// What an opening begins with.
 struct Begun {
-    written: Written,
-    groups: Groups,
+    base: Base,
     clock: StoreClock,
     opening: Opening,
+    written: Written,
+    groups: Groups,
+    frozen: Option<Overlay>,
+    active: Overlay,
+    wal: Wal,
+    file: Written,
+    lost: Option<AcceptedLoss>,
 }
 
 fn begin(
     disk: &mut dyn Disk,
     database: &Database,
     clock: Box<dyn Clock>,
-    past: Past,
+    seen: &Arc<Seen>,
+    (options, past, missing): (Options, Past, Missing),
 ) -> Result<Begun, OpenError> {
     let path = disk.path().to_path_buf();
     let io = |source| OpenError::Io { path: path.clone(), source };
+    let unreadable = |error: StoreError| damaged(&path, error);
     let this = random_u64().map_err(io)?;
-    let schema = database.begin_read().map_err(redb::Error::from).and_then(|read| tables::schema(&read));
-    let created = check_schema(&path, schema, past)?.is_none();
-    if created {
-        create(database, clock.now().0, this).map_err(|error| not_written(&path, error))?;
-    }
-    let (mut written, mut groups) = load(database).map_err(|error| damaged(&path, error))?;
-    let clock = StoreClock::at_least(clock, written.clock);
+    let created = prepare(database, &path, past, clock.now(), this)?;
+    let found = Found::open(disk, options.segment_bytes, seen).map_err(io)?;
+    let mut base = Base::of(database).map_err(|error| damaged(&path, error))?;
+    let mut file = View::of_file(&base).written().map_err(unreadable)?;
     let noted = disk.noted().map_err(io)?;
-    let noted = noted.filter(|noted| noted.agrees_with(&written));
-    let is_other = !created && noted.is_none();
-    let heard = noted.map_or(written.clock, |noted| noted.at.max(written.clock));
-    let lost = past.lost();
-    if is_other || lost.is_some() {
-        written.state.epoch = written.state.epoch.max(lost.unwrap_or_default());
-        begin_epoch(database, &mut written, &groups, clock.now(), this)
-            .map_err(|error| not_written(&path, error))?;
-        say_begun(&path, written.state.epoch, lost);
+    let mut tail = found.tail(&file).map_err(|error| damaged(&path, error))?;
+    let standing = match created {
+        true => Standing::Fresh,
+        false => standing(noted, &file, &tail, missing)
+            .map_err(|Behind| OpenError::Behind { path: path.clone() })?,
+    };
+    if matches!(standing, Standing::Fresh | Standing::Other { with_log: false }) {
+        tail = Tail::nothing_behind(&file);
     }
-    disk.note(Note::of(&written)).and_then(|()| disk.settle()).map_err(io)?;
+    let clock = StoreClock::at_least(clock, tail.last.clock);
+    let heard = noted
+        .filter(|noted| noted.is_in(&tail.last))
+        .map_or(tail.last.clock, |noted| noted.at.max(tail.last.clock));
+    let layers = [None, Some(&tail.active), tail.frozen.as_ref()];
+    let mut groups = View { base: &base, layers }.groups().map_err(unreadable)?;
+    let lost = match standing {
+        Standing::Behind => Some(AcceptedLoss { epoch: tail.last.state.epoch, everything: false }),
+        _ => past.lost().map(|epoch| AcceptedLoss { epoch, everything: true }),
+    };
+    let wal = if standing == Standing::Same {
+        found.resume(&tail).map_err(io)?
+    } else {
+        if standing != Standing::Fresh || lost.is_some() {
+            let written = &mut tail.last;
+            written.state.epoch = written.state.epoch.max(lost.map(|lost| lost.epoch).unwrap_or_default());
+            begin_epoch(written, &groups, clock.now(), this);
+            let layers: Vec<_> = tail.frozen.iter().chain([&tail.active]).collect();
+            base::checkpoint(database, &layers, Some(written)).map_err(|error| not_written(&path, error))?;
+            say_begun(&path, written.state.epoch, lost);
+            (tail.frozen, tail.active, file) = (None, Overlay::default(), *written);
+            base = Base::of(database).map_err(|error| damaged(&path, error))?;
+        }
+        found.begin_anew().map_err(io)?
+    };
+    let Tail { last: written, frozen, active, .. } = tail;
+    disk.note(Note::of(&written, &file)).and_then(|()| disk.settle()).map_err(io)?;
     let opening = Opening { id: this, before: written.opening.id };
     let now = clock.now();
     groups.values_mut().for_each(|group| group.recover(now, heard));
-    Ok(Begun { written, groups, clock, opening })
+    Ok(Begun { base, clock, opening, written, groups, frozen, active, wal, file, lost })
 }
 
-fn say_begun(path: &Path, epoch: Epoch, lost: Option<Epoch>) {
+/// Makes a store of an empty file, and one of this version of an older one. True: it was empty.
+fn prepare(
+    database: &Database,
+    path: &Path,
+    past: Past,
+    now: Millis,
+    opening: u64,
+) -> Result<bool, OpenError> {
+    let (written, created) = match check_schema(path, schema(database), past)? {
+        Some(SCHEMA) => return Ok(false),
+        Some(_) => {
+            let base = Base::of(database).map_err(|error| damaged(path, error))?;
+            (View::of_file(&base).written().map_err(|error| damaged(path, error))?, false)
+        }
+        // Its epoch is the time of its making.
+        None => {
+            let state = State { epoch: Epoch(now.0.max(1)), ..State::default() };
+            (Written { state, opening: Opening { id: opening, before: 0 }, ..Written::default() }, true)
+        }
+    };
+    base::checkpoint(database, &[], Some(&written)).map_err(|error| not_written(path, error))?;
+    Ok(created)
+}
+
+/// What a store is that was opened, by what was noted of the one that was used here last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It was made just now.
+    Fresh,
+    Same,
+    /// Its file is another one; the log beside it goes on from it, or has nothing to do with it.
+    Other {
+        with_log: bool,
+    },
+    /// It lacks what was acknowledged, which was accepted.
+    Behind,
+}
+
+/// The log lacks what was acknowledged.
+struct Behind;
+
+fn standing(noted: Option<Note>, file: &Written, tail: &Tail, missing: Missing) -> Result<Standing, Behind> {
+    let behind = match missing {
+        Missing::Refuse => Err(Behind),
+        Missing::AcceptLoss => Ok(Standing::Behind),
+    };
+    match noted {
+        Some(noted) if noted.is_of_file(file) => {
+            if tail.torn || !noted.is_in(&tail.last) {
+                behind
+            } else {
+                Ok(Standing::Same)
+            }
+        }
+        // A file that was restored alone: the log is of the state that it replaces, and may go on from it by chance.
+        Some(noted) => Ok(Standing::Other { with_log: !tail.torn && tail.last.batch < noted.batch }),
+        None if tail.torn => behind,
+        None => Ok(Standing::Other { with_log: true }),
+    }
+}
+
+fn say_begun(path: &Path, epoch: Epoch, lost: Option<AcceptedLoss>) {
     let path = path.display();
     match lost {
-        Some(_) => warn!(%path, %epoch, "store file was lost, which was accepted; a new epoch has begun"),
+        Some(AcceptedLoss { everything: true, .. }) => {
+            warn!(%path, %epoch, "store file was lost, which was accepted; a new epoch has begun");
+        }
+        Some(_) => {
+            warn!(%path, %epoch, "newest changes were lost with the log, which was accepted; a new epoch has begun");
+        }
         None => warn!(%path, %epoch, "store file is a copy or was moved here; a new epoch has begun"),
     }
 }
@@ -201,20 +341,50 @@ pub(super) fn close(database: Database) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
 }
 
-/// Opens the file again after a failure. Deadlines that only memory knows stay.
-pub(super) fn reopen(disk: &mut dyn Disk, shared: &Shared) -> Result<(Database, Written, Groups), Failure> {
+/// Opens the store again after a failure. Deadlines that only memory knows stay.
+pub(super) fn reopen(disk: &mut dyn Disk, shared: &Shared) -> Result<Opened, Failure> {
     let failure = |error: &dyn std::error::Error| Failure::new(&shared.path, error.to_string());
-    let database = open_database(disk, &shared.seen, shared.cache_bytes).map_err(|error| failure(&error))?;
-    let loaded = spared(&shared.path, || load(&database).map_err(|error| damaged(&shared.path, error)));
-    let (written, mut groups) = match loaded {
-        Ok(loaded) => loaded,
+    let Options { cache_bytes, segment_bytes } = shared.options;
+    let database = open_database(disk, &shared.seen, cache_bytes).map_err(|error| failure(&error))?;
+    let opened = spared(&shared.path, || {
+        let io = |source| OpenError::Io { path: shared.path.to_path_buf(), source };
+        let unreadable = |error| damaged(&shared.path, error);
+        let base = Base::of(&database).map_err(|error| damaged(&shared.path, error))?;
+        let file = View::of_file(&base).written().map_err(unreadable)?;
+        let found = Found::open(disk, segment_bytes, &shared.seen).map_err(io)?;
+        let tail = found.tail(&file).map_err(|error| damaged(&shared.path, error))?;
+        if tail.torn || tail.last.batch < shared.shown().batch {
+            return Err(OpenError::Behind { path: shared.path.to_path_buf() });
+        }
+        let layers = [None, Some(&tail.active), tail.frozen.as_ref()];
+        let groups = View { base: &base, layers }.groups().map_err(|error| damaged(&shared.path, error))?;
+        let wal = found.resume(&tail).map_err(io)?;
+        Ok((base, file, tail, groups, wal))
+    });
+    match opened {
+        Ok((base, file, tail, mut groups, wal)) => {
+            remember(&mut groups, &shared.shown().groups);
+            let Tail { last: written, frozen, active, .. } = tail;
+            Ok(Opened { held: Held { database, base, written, groups, frozen, active }, wal, file })
+        }
         Err(error) => {
             close(database);
-            return Err(failure(&error));
+            Err(failure(&error))
         }
-    };
-    remember(&mut groups, &shared.shown().groups);
-    Ok((database, written, groups))
+    }
+}
+
+/// Gives the room that a file does not use back.
+pub(super) fn compact(disk: &mut dyn Disk, seen: &Arc<Seen>) -> Result<(), OpenError> {
+    let path = disk.path().to_path_buf();
+    let mut database = open_database(disk, seen, Options::default().cache_bytes)?;
+    let compacted = spared(&path, || {
+        // Once may not be enough.
+        while database.compact().map_err(|error| damaged(&path, error))? {}
+        Ok(())
+    });
+    close(database);
+    compacted
 }
 
 /// Takes over what memory knows of renewals that were not written.
@@ -266,23 +436,8 @@ fn check_schema(
     }
 }
 
-/// Makes a store of an empty file; its epoch is the time of its making.
-fn create(database: &Database, now_ms: u64, opening: u64) -> Result<(), redb::Error> {
-    let state = State { epoch: Epoch(now_ms.max(1)), ..State::default() };
-    let opening = Opening { id: opening, before: 0 };
-    let transaction = database.begin_write()?;
-    tables::create(&transaction, &Written { state, opening, ..Written::default() })?;
-    Ok(transaction.commit()?)
-}
-
-/// Begins a new epoch in a file that may be behind what its users have seen.
-fn begin_epoch(
-    database: &Database,
-    written: &mut Written,
-    groups: &Groups,
-    now: Millis,
-    opening: u64,
-) -> Result<(), redb::Error> {
+/// Makes a new epoch begin with `written`, of a store that may be behind what its users have seen.
+fn begin_epoch(written: &mut Written, groups: &Groups, now: Millis, opening: u64) {
     let longest = groups.values().map(|group| group.ttl).max().unwrap_or_default();
     let quarantine = longest.clamp(QUARANTINE_MIN, QUARANTINE_MAX);
     let state = &mut written.state;
@@ -291,9 +446,6 @@ fn begin_epoch(
     written.clock = now;
     written.batch += 1;
     written.opening = Opening { id: opening, before: opening };
-    let transaction = database.begin_write()?;
-    tables::create(&transaction, written)?;
-    Ok(transaction.commit()?)
 }
 
 fn not_written(path: &Path, error: redb::Error) -> OpenError {
@@ -305,13 +457,8 @@ fn not_written(path: &Path, error: redb::Error) -> OpenError {
     }
 }
 
-fn load(database: &Database) -> Result<(Written, Groups), StoreError> {
-    let engine = |error: redb::Error| StoreError::Unavailable(error.into());
-    let transaction = database.begin_read().map_err(|error| engine(error.into()))?;
-    let nobody = |_: &GroupId| None;
-    let snapshot = Snapshot::of(&transaction, &nobody).map_err(|error| engine(error.into()))?;
-    let groups: BTreeMap<_, _> = snapshot.written_groups()?;
-    Ok((snapshot.written()?, groups))
+fn schema(database: &Database) -> Result<Option<u32>, redb::Error> {
+    base::schema(&database.begin_read()?)
 }
 
 fn damaged(path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpenError {

@@ -11,11 +11,12 @@ pub(super) struct Opening {
     pub before: u64,
 }
 
-/// What is noted beside the file after each batch: which one the file held then.
+/// What is noted beside the file after each batch: which one the log held then, and which one the file.
 ///
-/// The file is synced first and the note is never waited for, so a crash may leave a note that is
-/// behind the file, but none that is ahead of it. A file that is behind its note, or was written
-/// by another opening, is not the one that was used here last.
+/// The log is synced first and the note is never waited for, so a crash may leave a note that is
+/// behind the log, but none that is ahead of it. A file that is behind its note, or was written
+/// by another opening, is not the one that was used here last; a log that is behind it lacks
+/// what was acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Note {
     /// The opening that wrote the batch.
@@ -24,36 +25,60 @@ pub struct Note {
     pub batch: u64,
     /// Store time when it was noted: what memory alone knew had been heard until about then. 0: it is not known.
     pub at: Millis,
+    /// The opening that wrote the last batch that the file had.
+    pub file_opening: u64,
+    /// The number of that batch.
+    pub file_batch: u64,
 }
 
 impl Note {
     /// The length of [`Note::to_text`] in bytes.
-    pub const BYTES: usize = 51;
-    /// The length of its first line, which is all that version 0.1 writes and reads.
+    pub const BYTES: usize = 85;
+    /// The length of its first line, which is all that version 0.1 writes and reads. Its file had every batch.
     const LINE_BYTES: usize = 34;
 
-    pub(super) fn of(written: &Written) -> Self {
-        Self { opening: written.opening.id, batch: written.batch, at: written.clock }
+    pub(super) fn of(written: &Written, file: &Written) -> Self {
+        Self {
+            opening: written.opening.id,
+            batch: written.batch,
+            at: written.clock,
+            file_opening: file.opening.id,
+            file_batch: file.batch,
+        }
     }
 
-    /// Whether a file with `written` is the one that was noted, or what was made of it since.
-    pub(super) fn agrees_with(&self, written: &Written) -> bool {
-        let Opening { id, before } = written.opening;
-        (self.opening == id || self.opening == before) && self.batch <= written.batch
+    /// Whether a file that ends with `file` is the one that was noted, or what was made of it since.
+    pub(super) fn is_of_file(&self, file: &Written) -> bool {
+        let Opening { id, before } = file.opening;
+        let is_known = [id, before].contains(&self.opening) || id == self.file_opening;
+        is_known && self.file_batch <= file.batch
     }
 
-    /// The note as two lines, always of the same length.
+    /// Whether all that was noted is in a log, or a file, that ends with `last`.
+    pub(super) fn is_in(&self, last: &Written) -> bool {
+        let Opening { id, before } = last.opening;
+        [id, before].contains(&self.opening) && self.batch <= last.batch
+    }
+
+    /// The note as three lines, always of the same length.
     pub fn to_text(self) -> String {
-        format!("{:016x} {:016x}\n{:016x}\n", self.opening, self.batch, self.at.0)
+        let Self { opening, batch, at, file_opening, file_batch } = self;
+        format!("{opening:016x} {batch:016x}\n{:016x}\n{file_opening:016x} {file_batch:016x}\n", at.0)
     }
 
-    /// Reads what [`Note::to_text`] made, or the first line of it.
+    /// Reads what [`Note::to_text`] made, or the first lines of it.
     pub fn from_text(text: &str) -> Option<Self> {
-        let (line, rest) = text.split_at_checked(Self::LINE_BYTES)?;
-        let (opening, batch) = line.strip_suffix('\n')?.split_once(' ')?;
-        let number = |text| u64::from_str_radix(text, 16).ok();
-        let at = rest.strip_suffix('\n').and_then(number).unwrap_or(0);
-        Some(Self { opening: number(opening)?, batch: number(batch)?, at: Millis(at) })
+        let number = |text: &str| u64::from_str_radix(text, 16).ok();
+        let pair = |line: &str| {
+            let (opening, batch) = line.split_once(' ')?;
+            Some((number(opening)?, number(batch)?))
+        };
+        let mut lines = text.split_inclusive('\n').map_while(|line| line.strip_suffix('\n'));
+        let (opening, batch) =
+            lines.next().filter(|line| line.len() + 1 == Self::LINE_BYTES).and_then(pair)?;
+        let at = lines.next().and_then(number).unwrap_or(0);
+        let (file_opening, file_batch) = lines.next().and_then(pair).unwrap_or((opening, batch));
+        Some(Self { opening, batch, at: Millis(at), file_opening, file_batch })
     }
 }
 
@@ -61,31 +86,52 @@ impl Note {
 mod tests {
     use super::*;
 
+    const NOTE: Note = Note { opening: 5, batch: 10, at: Millis(9), file_opening: 4, file_batch: 8 };
+
+    fn written(id: u64, before: u64, batch: u64) -> Written {
+        Written { opening: Opening { id, before }, batch, ..Written::default() }
+    }
+
     #[test]
     fn a_note_is_read_back() {
-        let note = Note { opening: u64::MAX, batch: 7, at: Millis(9) };
+        let note = Note { opening: u64::MAX, ..NOTE };
         let text = note.to_text();
         assert_eq!(text.len(), Note::BYTES);
         assert_eq!(Note::from_text(&text), Some(note));
-        assert_eq!(Note::from_text(&text[..Note::LINE_BYTES]), Some(Note { at: Millis(0), ..note }));
+        let of_0_1 = Note { at: Millis(0), file_opening: u64::MAX, file_batch: 10, ..note };
+        assert_eq!(Note::from_text(&text[..Note::LINE_BYTES]), Some(of_0_1));
+        assert_eq!(Note::from_text(&text[..51]), Some(Note { at: Millis(9), ..of_0_1 }));
         assert_eq!(Note::from_text(""), None);
+        assert_eq!(Note::from_text("1 2\n"), None);
     }
 
     #[test]
     fn a_file_behind_its_note_or_of_another_opening_is_another_file() {
-        let written =
-            |id, before, batch| Written { opening: Opening { id, before }, batch, ..Written::default() };
-        let note = Note { opening: 5, batch: 10, at: Millis(0) };
+        let cases = [
+            ("as it was left", written(4, 3, 8), true),
+            ("a checkpoint that was not noted any more", written(5, 4, 10), true),
+            ("the first checkpoint of the next opening, not noted", written(6, 5, 11), true),
+            ("a copy from the same opening", written(4, 3, 7), false),
+            ("a copy from the opening before", written(3, 2, 5), false),
+            ("a copy that went on elsewhere", written(9, 8, 30), false),
+        ];
+        for (what, file, is_ours) in cases {
+            assert_eq!(NOTE.is_of_file(&file), is_ours, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_log_behind_its_note_lacks_something() {
         let cases = [
             ("as it was left", written(5, 4, 10), true),
             ("a batch that was not noted any more", written(5, 4, 11), true),
-            ("the first batch of the next opening, not noted", written(6, 5, 11), true),
-            ("a copy from the same opening", written(5, 4, 9), false),
-            ("a copy from the opening before", written(4, 3, 9), false),
-            ("a copy that went on elsewhere", written(9, 8, 30), false),
+            ("one of the next opening", written(6, 5, 11), true),
+            ("without its last frame", written(5, 4, 9), false),
+            ("gone: the file alone", written(4, 3, 8), false),
+            ("of another life", written(9, 8, 30), false),
         ];
-        for (what, written, agrees) in cases {
-            assert_eq!(note.agrees_with(&written), agrees, "{what}");
+        for (what, last, is_whole) in cases {
+            assert_eq!(NOTE.is_in(&last), is_whole, "{what}");
         }
     }
 }

@@ -7,16 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use omnirelay_core::time::Millis;
-use redb::{Database, ReadTransaction, ReadableDatabase};
+use redb::Database;
 use tokio::sync::watch;
 
 use super::super::rules::{self, Behind, GroupState, State};
 use super::super::{Clock, GroupId, LogEntry, LogPage, Revision, StoreError};
+use super::Options;
+use super::base::{self, Base};
 use super::disk::Seen;
 use super::failure::Failure;
-use super::open;
+use super::open::{self, Held};
 use super::opening::Opening;
-use super::tables::{Changed, Snapshot, Written};
+use super::overlay::Overlay;
+use super::tables::{Changed, Snapshot, View, Written};
 
 /// The most log entries that are answered from memory.
 const RING_ENTRIES_MAX: usize = 1024;
@@ -29,7 +32,7 @@ pub(super) struct Shared {
     pub path: Arc<PathBuf>,
     pub clock: StoreClock,
     pub seen: Arc<Seen>,
-    pub cache_bytes: usize,
+    pub options: Options,
     /// This opening, as every batch has it written.
     pub opening: Opening,
     pub head: watch::Sender<Revision>,
@@ -57,6 +60,11 @@ pub(super) struct Shown {
     pub state: State,
     pub batch: u64,
     pub groups: Groups,
+    /// What the file held after the last checkpoint; `None` while it cannot be used.
+    base: Option<Base>,
+    /// What the log holds since then: in the segment that is full, and in the one that is appended to.
+    frozen: Option<Arc<Overlay>>,
+    active: Overlay,
     ring: Ring,
 }
 
@@ -84,14 +92,14 @@ impl Shared {
         path: PathBuf,
         clock: StoreClock,
         seen: Arc<Seen>,
-        cache_bytes: usize,
+        options: Options,
         opening: Opening,
     ) -> Self {
         Self {
             path: Arc::new(path),
             clock,
             seen,
-            cache_bytes,
+            options,
             opening,
             head: watch::Sender::new(Revision(0)),
             counted: Counted::default(),
@@ -118,38 +126,27 @@ impl Shared {
         before.into_iter().for_each(open::close);
     }
 
-    /// Begins to read what is committed now.
-    pub fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
-        let database = self.database();
-        let Some(database) = database.as_ref() else {
-            return Err(Failure::new(&self.path, "it failed, and is not open again yet").not_made());
-        };
-        database.begin_read().map_err(|error| self.read_failure(error).not_made())
-    }
-
-    /// Reads a snapshot of the file.
+    /// Reads what is committed. Nothing is committed meanwhile.
     pub fn read<R>(
         &self,
-        read: impl FnOnce(&Snapshot<'_>) -> Result<R, StoreError>,
+        read: impl FnOnce(&Snapshot<'_>, &State) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        let group = |id: &GroupId| self.shown().groups.get(id).cloned();
         let attempt = catch_unwind(AssertUnwindSafe(|| {
-            let transaction = self.begin_read()?;
-            let snapshot =
-                Snapshot::of(&transaction, &group).map_err(|error| self.read_failure(error).not_made())?;
-            read(&snapshot)
+            let shown = self.shown();
+            let closed = || Failure::new(&self.path, "it failed, and is not open again yet").not_made();
+            read(&shown.snapshot().ok_or_else(closed)?, &shown.state)
         }));
-        let gave_up =
-            |_| Err(self.read_failure("the storage engine gave up reading it: it may be damaged").not_made());
-        attempt.unwrap_or_else(gave_up)
+        let gave_up = |_| self.read_failure("the storage engine gave up reading it: it may be damaged");
+        attempt.unwrap_or_else(|panic| Err(gave_up(panic).not_made()))
     }
 
-    /// Shows what a committed batch has changed, and wakes those who wait for the log.
+    /// Shows what a durable batch has changed, and wakes those who wait for the log.
     pub fn show(&self, written: &Written, changed: Changed) {
         self.counted.commits.fetch_add(changed.entries.len() as u64, Ordering::Relaxed);
         let mut shown = self.shown_mut();
         shown.state = written.state;
         shown.batch = written.batch;
+        shown.active.absorb(changed.rows);
         for (id, group) in changed.groups {
             match group {
                 Some(group) => drop(shown.groups.insert(id, group)),
@@ -161,12 +158,75 @@ impl Shared {
         self.head.send_if_modified(|head| std::mem::replace(head, written.state.head) != written.state.head);
     }
 
-    /// Shows what a file holds that was just opened.
-    pub fn show_file(&self, written: &Written, groups: Groups) {
+    /// Shows what was found in a store that was just opened.
+    pub fn show_opened(&self, held: Held) {
+        let Held { database, base, written, groups, frozen, active } = held;
+        self.use_database(Some(database));
         let mut shown = self.shown_mut();
-        *shown = Shown { state: written.state, batch: written.batch, groups, ring: Ring::default() };
+        *shown = Shown {
+            state: written.state,
+            batch: written.batch,
+            groups,
+            base: Some(base),
+            frozen: frozen.map(Arc::new),
+            active,
+            ring: Ring::default(),
+        };
         drop(shown);
         self.head.send_replace(written.state.head);
+    }
+
+    /// Closes the file. What is in the log stays known to nobody until both are opened again.
+    pub fn shut(&self) {
+        let mut shown = self.shown_mut();
+        (shown.base, shown.frozen, shown.active) = (None, None, Overlay::default());
+        drop(shown);
+        self.use_database(None);
+    }
+
+    /// What is to be written to the file, when the segment that is appended to is full: all that it holds.
+    pub fn freeze(&self) -> Arc<Overlay> {
+        let mut shown = self.shown_mut();
+        let frozen = Arc::new(std::mem::take(&mut shown.active));
+        shown.frozen = Some(Arc::clone(&frozen));
+        frozen
+    }
+
+    /// What is being written to the file, or was to be.
+    pub fn frozen(&self) -> Option<Arc<Overlay>> {
+        self.shown().frozen.clone()
+    }
+
+    /// Writes to the file what was frozen, and reads it from there from now on.
+    pub fn checkpoint(&self, frozen: &Overlay) -> Result<(), redb::Error> {
+        let database = self.database();
+        let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        base::checkpoint(database, &[frozen], None)?;
+        let base = Base::of(database)?;
+        let mut shown = self.shown_mut();
+        let before = (shown.base.replace(base), shown.frozen.take());
+        drop(shown);
+        drop(before);
+        Ok(())
+    }
+
+    /// Closes the file for good, and says whether all checksums in it are right.
+    pub fn verify_file(&self) -> bool {
+        self.shown_mut().base = None;
+        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        let verified = catch_unwind(AssertUnwindSafe(|| {
+            database.is_some_and(|mut it| it.check_integrity().unwrap_or(false))
+        }));
+        verified.unwrap_or(false)
+    }
+
+    /// Writes everything to the file, and last `written`. Nothing is written any more.
+    pub fn checkpoint_all(&self, written: &Written) -> Result<(), redb::Error> {
+        let database = self.database();
+        let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        let shown = self.shown();
+        let layers: Vec<_> = shown.frozen.as_deref().into_iter().chain([&shown.active]).collect();
+        base::checkpoint(database, &layers, Some(written))
     }
 
     /// The log behind `after` as far as memory tells; `None`: only the file can tell.
@@ -197,6 +257,14 @@ pub(super) fn log_page(state: &State, behind: Behind, entries: Vec<Arc<LogEntry>
     LogPage { epoch: state.epoch, head: state.head, entries, compacted: behind == Behind::Compacted }
 }
 
+impl Shown {
+    /// All that may be seen; `None` while the file cannot be used.
+    pub fn snapshot(&self) -> Option<Snapshot<'_>> {
+        let layers = [None, Some(&self.active), self.frozen.as_deref()];
+        Some(Snapshot { view: View { base: self.base.as_ref()?, layers }, groups: &self.groups })
+    }
+}
+
 impl Ring {
     fn push(&mut self, entry: Arc<LogEntry>) {
         self.bytes += entry.value_bytes();
@@ -223,9 +291,10 @@ mod tests {
     #[test]
     fn only_the_file_knows_whether_a_revision_ahead_of_memory_is_there() {
         let clock = StoreClock::at_least(Box::new(ManualClock::at(Millis(1))), Millis(0));
-        let shared = Shared::new(PathBuf::from("test"), clock, Arc::default(), 0, Opening::default());
+        let opening = Opening::default();
+        let shared = Shared::new(PathBuf::from("test"), clock, Arc::default(), Options::default(), opening);
         let state = State { head: Revision(7), ..State::default() };
-        shared.show_file(&Written { state, ..Written::default() }, Groups::new());
+        shared.show(&Written { state, ..Written::default() }, Changed::default());
         assert!(shared.log_from_memory(Revision(8), 10).is_none());
         let (behind, page) = shared.log_from_memory(Revision(7), 10).unwrap();
         assert_eq!((behind, page.head, page.compacted), (Behind::Nothing, Revision(7), false));

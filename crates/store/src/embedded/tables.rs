@@ -1,7 +1,4 @@
-//! The rules' tables in redb.
-//!
-//! Two tables of the file hold everything: the log has its own, because it only grows at its end;
-//! all others share one, because each table that a transaction touches costs pages.
+//! The rules' tables: the rows of the store file, beneath those that were changed since its last checkpoint.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -9,31 +6,25 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use redb::{
-    ReadTransaction, ReadableTable, StorageError, Table as RedbTable, TableDefinition, WriteTransaction,
-};
+use redb::{AccessGuard, Range, ReadableTable, StorageError};
 
 use super::super::rules::{
     self, GroupState, Keep, State, Stretch, Table, Tables, TablesMut, Visit, group_from_row, group_row,
     incompatible, log_row, state_from_row, state_row,
 };
 use super::super::{GroupId, LogEntry, StoreError};
+use super::base::{Base, FileTable};
 use super::failure::Failure;
 use super::opening::Opening;
+use super::overlay::{Overlay, Tree, Walk, is_before};
 use super::shared::Groups;
 
-const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
-const LOG: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("log");
-
-/// The version of the rows that this program writes and reads.
-pub(super) const SCHEMA: u32 = 1;
-
-const SCHEMA_KEY: &[u8] = &[0, 0];
-const STATE_KEY: &[u8] = &[0, 1];
+pub(super) const STATE_KEY: &[u8] = &[0, 1];
 const GROUPS_PREFIX: u8 = 1;
+/// The most overlays of one view: what a batch has changed, what the log holds, and what is being written to the file.
+const LAYERS_MAX: usize = 3;
 
-/// The state as a file has it, the greatest time written to it, the number of its last batch, and
-/// which opening of the file wrote it.
+/// The state as a batch left it, the greatest time written, the batch's number, and which opening of the store wrote it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Written {
     pub state: State,
@@ -42,17 +33,22 @@ pub(super) struct Written {
     pub opening: Opening,
 }
 
-/// A snapshot of the file, with the groups as they are now.
-pub(super) struct Snapshot<'a> {
-    rows: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
-    log: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
-    groups: &'a dyn Fn(&GroupId) -> Option<GroupState>,
+/// All rows: those of the file, and above them what was changed since, the newest layer first.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub base: &'a Base,
+    pub layers: [Option<&'a Overlay>; LAYERS_MAX],
 }
 
-/// The tables inside one write transaction. Nothing of it shows before the transaction is committed.
+/// What is committed and may be seen.
+pub(super) struct Snapshot<'a> {
+    pub view: View<'a>,
+    pub groups: &'a Groups,
+}
+
+/// The tables inside one batch. Nothing of it shows before the batch is durable.
 pub(super) struct Batch<'a> {
-    rows: RedbTable<'a, &'static [u8], &'static [u8]>,
-    log: RedbTable<'a, &'static [u8], &'static [u8]>,
+    view: View<'a>,
     groups: &'a Groups,
     /// If set, nothing is written durably, and this is why.
     refusal: Option<&'a Failure>,
@@ -66,79 +62,187 @@ pub(super) struct Batch<'a> {
 pub(super) struct Changed {
     /// How often something was written durably.
     pub writes: u64,
+    /// About how many bytes that is.
+    pub bytes: usize,
+    pub rows: Overlay,
     /// The groups as they are after it; `None` for a collected one.
     pub groups: BTreeMap<GroupId, Option<GroupState>>,
     pub entries: Vec<Arc<LogEntry>>,
 }
 
-/// Reads the version of the rows; `None` in a file without any.
-pub(super) fn schema(transaction: &ReadTransaction) -> Result<Option<u32>, redb::Error> {
-    let rows = match transaction.open_table(ROWS) {
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-        rows => rows?,
-    };
-    let Some(row) = rows.get(SCHEMA_KEY)? else { return Ok(None) };
-    Ok(Some(row.value().try_into().map_or(u32::MAX, u32::from_be_bytes)))
-}
-
-/// Writes what every store has from its beginning.
-pub(super) fn create(transaction: &WriteTransaction, written: &Written) -> Result<(), redb::Error> {
-    let mut rows = transaction.open_table(ROWS)?;
-    transaction.open_table(LOG)?;
-    rows.insert(SCHEMA_KEY, SCHEMA.to_be_bytes().as_slice())?;
-    rows.insert(STATE_KEY, written.row().as_slice())?;
-    Ok(())
-}
-
 impl Written {
-    fn row(&self) -> Vec<u8> {
+    pub fn row(&self) -> Vec<u8> {
         let Opening { id, before } = self.opening;
         state_row(&self.state, self.clock, self.batch, [id, before])
     }
+
+    fn from_row(row: &[u8]) -> Result<Self, StoreError> {
+        let (state, clock, batch, [id, before]) = state_from_row(row)?;
+        Ok(Self { state, clock, batch, opening: Opening { id, before } })
+    }
 }
 
-impl<'a> Snapshot<'a> {
-    pub fn of(
-        transaction: &ReadTransaction,
-        groups: &'a dyn Fn(&GroupId) -> Option<GroupState>,
-    ) -> Result<Self, redb::TableError> {
-        Ok(Self { rows: transaction.open_table(ROWS)?, log: transaction.open_table(LOG)?, groups })
+/// What a batch wrote about the store itself.
+pub(super) fn written_in(changes: &Overlay) -> Option<Written> {
+    Written::from_row(changes.get(Tree::Rows, STATE_KEY)??).ok()
+}
+
+impl<'a> View<'a> {
+    /// The rows of the file alone.
+    pub fn of_file(base: &'a Base) -> Self {
+        Self { base, layers: [None; LAYERS_MAX] }
     }
 
     pub fn written(&self) -> Result<Written, StoreError> {
-        let row = self.rows.get(STATE_KEY).map_err(unavailable)?;
-        let row = row.ok_or_else(|| incompatible("a file without the row about the store itself"))?;
-        let (state, clock, batch, [id, before]) = state_from_row(row.value())?;
-        Ok(Written { state, clock, batch, opening: Opening { id, before } })
+        let row = self.get(Tree::Rows, STATE_KEY).map_err(unavailable)?;
+        Written::from_row(&row.ok_or_else(|| incompatible("a file without the row about the store itself"))?)
     }
 
-    /// Reads all groups from the file itself.
-    pub fn written_groups(&self) -> Result<BTreeMap<GroupId, GroupState>, StoreError> {
-        let mut groups = BTreeMap::new();
-        let stretch = [GROUPS_PREFIX].as_slice()..[GROUPS_PREFIX + 1].as_slice();
-        for entry in self.rows.range::<&[u8]>(stretch).map_err(unavailable)? {
-            let (key, row) = entry.map_err(unavailable)?;
-            let id = key.value().get(1..).unwrap_or_default();
-            let id = GroupId(String::from_utf8_lossy(id).into_owned());
-            let group = group_from_row(&id, row.value())?;
+    /// Reads all groups.
+    pub fn groups(&self) -> Result<Groups, StoreError> {
+        let mut groups = Groups::new();
+        let (from, to) = ([GROUPS_PREFIX], [GROUPS_PREFIX + 1]);
+        self.walk(Tree::Rows, (&from, Some(&to)), false, &unavailable, &mut |key, row| {
+            let id = GroupId(String::from_utf8_lossy(key.get(1..).unwrap_or_default()).into_owned());
+            let group = group_from_row(&id, row)?;
             groups.insert(id, group);
-        }
+            Ok(std::ops::ControlFlow::Continue(()))
+        })?;
         Ok(groups)
+    }
+
+    fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        if let Some(row) = self.layers.iter().flatten().find_map(|layer| layer.get(tree, key)) {
+            return Ok(row.cloned());
+        }
+        Ok(self.base.table(tree).get(key)?.map(|row| Bytes::copy_from_slice(row.value())))
+    }
+
+    fn visit(
+        &self,
+        stretch: &Stretch,
+        failed: &dyn Fn(StorageError) -> StoreError,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
+        if stretch.is_empty() {
+            return Ok(());
+        }
+        let from = place_key(stretch.table, &stretch.from);
+        let number = from.len() - stretch.from.len();
+        let to = match &stretch.to {
+            Some(to) => Some(place_key(stretch.table, to)),
+            None => rules::end_of_prefix(from.get(..number).unwrap_or_default()),
+        };
+        let ends = (from.as_slice(), to.as_deref());
+        self.walk(tree_of(stretch.table), ends, stretch.backwards, failed, &mut |key, row| {
+            visit(key.get(number..).unwrap_or_default(), row)
+        })
+    }
+
+    /// Goes through a stretch of all layers together; a row of a newer one hides that of an older one.
+    fn walk(
+        &self,
+        tree: Tree,
+        (from, to): (&[u8], Option<&[u8]>),
+        backwards: bool,
+        failed: &dyn Fn(StorageError) -> StoreError,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
+        let layers = self.layers.map(|layer| Some(layer?.walk(tree, from, to, backwards)));
+        let mut file = FileWalk::of(self.base.table(tree), from, to, backwards).map_err(failed)?;
+        if layers.iter().flatten().all(|layer| layer.head().is_none()) {
+            while let Some((key, row)) = file.head() {
+                if visit(key, row)?.is_break() {
+                    return Ok(());
+                }
+                file.advance().map_err(failed)?;
+            }
+            return Ok(());
+        }
+        walk_together(layers, &mut file, backwards, failed, visit)
+    }
+}
+
+fn walk_together(
+    mut layers: [Option<Walk<'_>>; LAYERS_MAX],
+    file: &mut FileWalk<'_>,
+    backwards: bool,
+    failed: &dyn Fn(StorageError) -> StoreError,
+    visit: &mut Visit<'_>,
+) -> Result<(), StoreError> {
+    loop {
+        let in_file = file.head().map(|(key, row)| (key, Some(row)));
+        let heads = layers.iter().flatten().filter_map(Walk::head);
+        // Of equal keys the first stays, which is that of the newest layer.
+        let next = heads
+            .chain(in_file)
+            .reduce(|first, other| if is_before(other.0, first.0, backwards) { other } else { first });
+        let Some((key, row)) = next else { return Ok(()) };
+        if let Some(row) = row
+            && visit(key, row)?.is_break()
+        {
+            return Ok(());
+        }
+        let is_passed = in_file.is_some_and(|(other, _)| other == key);
+        for layer in layers.iter_mut().flatten() {
+            if layer.head().is_some_and(|(other, _)| other == key) {
+                layer.advance();
+            }
+        }
+        if is_passed {
+            file.advance().map_err(failed)?;
+        }
+    }
+}
+
+/// A walk through a stretch of a table of the file.
+struct FileWalk<'a> {
+    range: Range<'a, &'static [u8], &'static [u8]>,
+    backwards: bool,
+    head: Option<(Guard<'a>, Guard<'a>)>,
+}
+
+/// Bytes of the file.
+type Guard<'a> = AccessGuard<'a, &'static [u8]>;
+
+impl<'a> FileWalk<'a> {
+    fn of(
+        table: &'a FileTable,
+        from: &[u8],
+        to: Option<&[u8]>,
+        backwards: bool,
+    ) -> Result<Self, StorageError> {
+        let range = match to {
+            Some(to) => ReadableTable::range::<&[u8]>(table, from..to)?,
+            None => ReadableTable::range::<&[u8]>(table, from..)?,
+        };
+        let mut walk = Self { range, backwards, head: None };
+        walk.advance()?;
+        Ok(walk)
+    }
+
+    fn head(&self) -> Option<(&[u8], &[u8])> {
+        self.head.as_ref().map(|(key, row)| (key.value(), row.value()))
+    }
+
+    fn advance(&mut self) -> Result<(), StorageError> {
+        let next = if self.backwards { self.range.next_back() } else { self.range.next() };
+        self.head = next.transpose()?;
+        Ok(())
     }
 }
 
 impl Tables for Snapshot<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let (redb, key) = (place(table, &self.rows, &self.log), place_key(table, key));
-        Ok(redb.get(key.as_slice()).map_err(unavailable)?.map(|row| Bytes::copy_from_slice(row.value())))
+        self.view.get(tree_of(table), &place_key(table, key)).map_err(unavailable)
     }
 
     fn visit(&self, stretch: &Stretch, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        walk(place(stretch.table, &self.rows, &self.log), stretch, visit, &unavailable)
+        self.view.visit(stretch, &unavailable, visit)
     }
 
     fn group(&self, id: &GroupId) -> Option<GroupState> {
-        (self.groups)(id)
+        self.groups.get(id).cloned()
     }
 
     /// Readers ask for groups one by one.
@@ -146,50 +250,31 @@ impl Tables for Snapshot<'_> {
 }
 
 impl<'a> Batch<'a> {
-    pub fn of(
-        transaction: &'a WriteTransaction,
-        groups: &'a Groups,
-        refusal: Option<&'a Failure>,
-    ) -> Result<Self, redb::TableError> {
-        Ok(Self {
-            rows: transaction.open_table(ROWS)?,
-            log: transaction.open_table(LOG)?,
-            groups,
-            refusal,
-            broken: OnceCell::new(),
-            changed: Changed::default(),
-        })
+    /// A batch on what is committed.
+    pub fn on(snapshot: &Snapshot<'a>, refusal: Option<&'a Failure>) -> Self {
+        let Snapshot { view, groups } = *snapshot;
+        Self { view, groups, refusal, broken: OnceCell::new(), changed: Changed::default() }
     }
 
     pub fn is_broken(&self) -> bool {
         self.broken.get().is_some()
     }
 
-    pub fn put_written(&mut self, written: &Written) -> Result<(), StoreError> {
-        self.insert(STATE_KEY.to_vec(), Table::Records, &written.row())
+    pub fn put_written(&mut self, written: &Written) {
+        let row = Bytes::from(written.row());
+        self.changed.rows.set(Tree::Rows, Bytes::from_static(STATE_KEY), Some(row));
     }
 
-    fn insert(&mut self, key: Vec<u8>, table: Table, row: &[u8]) -> Result<(), StoreError> {
+    fn set(&mut self, tree: Tree, key: Vec<u8>, row: Option<Vec<u8>>) -> Result<(), StoreError> {
         self.refuse()?;
-        let redb = if table == Table::Log { &mut self.log } else { &mut self.rows };
-        let result = redb.insert(key.as_slice(), row).map(|_| ());
-        self.wrote(result)
-    }
-
-    fn remove(&mut self, key: &[u8], table: Table) -> Result<(), StoreError> {
-        self.refuse()?;
-        let redb = if table == Table::Log { &mut self.log } else { &mut self.rows };
-        let result = redb.remove(key).map(|_| ());
-        self.wrote(result)
+        self.changed.writes += 1;
+        self.changed.bytes += key.len() + row.as_ref().map_or(0, Vec::len);
+        self.changed.rows.set(tree, key.into(), row.map(Bytes::from));
+        Ok(())
     }
 
     fn refuse(&self) -> Result<(), StoreError> {
         self.refusal.map_or(Ok(()), |failure| Err(failure.not_made()))
-    }
-
-    fn wrote(&mut self, result: Result<(), StorageError>) -> Result<(), StoreError> {
-        self.changed.writes += 1;
-        result.map_err(|error| self.broke(error))
     }
 
     fn broke(&self, error: StorageError) -> StoreError {
@@ -198,21 +283,21 @@ impl<'a> Batch<'a> {
         let _ = self.broken.set(error);
         shown
     }
+
+    /// All rows as this batch leaves them.
+    fn seen(&self) -> View<'_> {
+        let [_, active, frozen] = self.view.layers;
+        View { base: self.view.base, layers: [Some(&self.changed.rows), active, frozen] }
+    }
 }
 
 impl Tables for Batch<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let key = place_key(table, key);
-        let redb = if table == Table::Log { &self.log } else { &self.rows };
-        match redb.get(key.as_slice()) {
-            Ok(row) => Ok(row.map(|row| Bytes::copy_from_slice(row.value()))),
-            Err(error) => Err(self.broke(error)),
-        }
+        self.seen().get(tree_of(table), &place_key(table, key)).map_err(|error| self.broke(error))
     }
 
     fn visit(&self, stretch: &Stretch, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        let redb = if stretch.table == Table::Log { &self.log } else { &self.rows };
-        walk(redb, stretch, visit, &|error| self.broke(error))
+        self.seen().visit(stretch, &|error| self.broke(error), visit)
     }
 
     fn group(&self, id: &GroupId) -> Option<GroupState> {
@@ -232,15 +317,15 @@ impl Tables for Batch<'_> {
 
 impl TablesMut for Batch<'_> {
     fn put(&mut self, table: Table, key: &[u8], row: &[u8]) -> Result<(), StoreError> {
-        self.insert(place_key(table, key), table, row)
+        self.set(tree_of(table), place_key(table, key), Some(row.to_vec()))
     }
 
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError> {
-        self.remove(&place_key(table, key), table)
+        self.set(tree_of(table), place_key(table, key), None)
     }
 
     fn append(&mut self, key: &[u8], entry: &Arc<LogEntry>) -> Result<(), StoreError> {
-        self.put(Table::Log, key, &log_row(entry))?;
+        self.set(Tree::Log, place_key(Table::Log, key), Some(log_row(entry)))?;
         self.changed.entries.push(Arc::clone(entry));
         Ok(())
     }
@@ -253,21 +338,21 @@ impl TablesMut for Batch<'_> {
 
     fn put_group(&mut self, id: &GroupId, group: GroupState, keep: Keep) -> Result<(), StoreError> {
         if keep == Keep::Durably {
-            self.insert(group_key(id), Table::Records, &group_row(&group))?;
+            self.set(Tree::Rows, group_key(id), Some(group_row(&group)))?;
         }
         self.changed.groups.insert(id.clone(), Some(group));
         Ok(())
     }
 
     fn delete_group(&mut self, id: &GroupId) -> Result<(), StoreError> {
-        self.remove(&group_key(id), Table::Records)?;
+        self.set(Tree::Rows, group_key(id), None)?;
         self.changed.groups.insert(id.clone(), None);
         Ok(())
     }
 }
 
-fn place<'a, T>(table: Table, rows: &'a T, log: &'a T) -> &'a T {
-    if table == Table::Log { log } else { rows }
+fn tree_of(table: Table) -> Tree {
+    if table == Table::Log { Tree::Log } else { Tree::Rows }
 }
 
 /// The table's part of the shared one: its number, then the key. The log needs no number.
@@ -287,36 +372,6 @@ fn place_key(table: Table, key: &[u8]) -> Vec<u8> {
 
 fn group_key(id: &GroupId) -> Vec<u8> {
     [[GROUPS_PREFIX].as_slice(), id.0.as_bytes()].concat()
-}
-
-fn walk(
-    redb: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    stretch: &Stretch,
-    visit: &mut Visit<'_>,
-    failed: &dyn Fn(StorageError) -> StoreError,
-) -> Result<(), StoreError> {
-    if stretch.is_empty() {
-        return Ok(());
-    }
-    let from = place_key(stretch.table, &stretch.from);
-    let number = from.len() - stretch.from.len();
-    let to = match &stretch.to {
-        Some(to) => Some(place_key(stretch.table, to)),
-        None => rules::end_of_prefix(from.get(..number).unwrap_or_default()),
-    };
-    let mut rows = match &to {
-        Some(to) => redb.range(from.as_slice()..to.as_slice()),
-        None => redb.range(from.as_slice()..),
-    }
-    .map_err(failed)?;
-    loop {
-        let next = if stretch.backwards { rows.next_back() } else { rows.next() };
-        let Some(row) = next else { return Ok(()) };
-        let (key, row) = row.map_err(failed)?;
-        if visit(key.value().get(number..).unwrap_or_default(), row.value())?.is_break() {
-            return Ok(());
-        }
-    }
 }
 
 fn unavailable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {

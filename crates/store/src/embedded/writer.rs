@@ -1,5 +1,6 @@
-//! The one thread that writes: it takes all calls that wait and makes them in one transaction.
+//! The one thread that writes: it takes all calls that wait, and makes them durable with one sync of the log.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,20 +8,23 @@ use std::time::{Duration, Instant};
 
 use omnirelay_core::backoff::Backoff;
 use omnirelay_core::time::Millis;
-use redb::WriteTransaction;
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::super::rules::Step;
+use super::checkpoint::{CheckpointFailed, Checkpointer, Made};
 use super::disk::Disk;
 use super::failure::Failure;
-use super::open;
+use super::open::{self, Opened};
 use super::opening::Note;
 use super::shared::{Groups, Shared};
 use super::tables::{Batch, Changed, Written};
+use super::wal::{SEGMENTS, Wal};
 
-/// The most calls that share one transaction.
+/// The most calls that share one batch.
 const BATCH_MAX: usize = 256;
+/// How many bytes a batch has at least that takes no further call.
+const BATCH_BYTES: usize = 1024 * 1024;
 /// From how many calls in a batch on the next one waits for its callers, and for how long.
 const GATHER_FROM: usize = 8;
 const GATHER_TIME: Duration = Duration::from_micros(100);
@@ -34,7 +38,7 @@ pub(super) type Job = Box<dyn for<'a, 'b> FnOnce(Option<&mut Step<'a, Batch<'b>>
 /// Answers the call.
 pub(super) type Finish = Box<dyn FnOnce(&Fate) + Send>;
 
-/// What became of a transaction.
+/// What became of a batch.
 #[derive(Debug)]
 pub(super) enum Fate {
     Kept,
@@ -45,10 +49,25 @@ pub(super) enum Fate {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     disk: Box<dyn Disk>,
+    /// `None` while the store cannot be used.
+    log: Option<Wal>,
+    /// The last batch that is known to be in the file.
+    file: Written,
+    checkpointer: Checkpointer,
     jobs: mpsc::Receiver<Job>,
     pause: Option<Pause>,
+    /// Why the file was not written to when it should have been, and until when that is not tried again.
+    unwritten: Option<Pause>,
     /// Store time of the last note.
     noted_at: Millis,
+}
+
+/// The log of a store that was opened, and what writes it to the file.
+pub(super) struct Log {
+    pub wal: Wal,
+    /// The last batch that the file has.
+    pub file: Written,
+    pub checkpointer: Checkpointer,
 }
 
 /// After a failure: why, and until when nothing is written.
@@ -65,17 +84,19 @@ struct Waiting {
     changed: bool,
 }
 
-/// Where a transaction failed.
+/// Where a batch failed.
 enum Failed {
-    /// Before it was committed: nothing of it is in the file.
+    /// Nothing of it was written, and file and log are sound.
+    Refused(Failure),
+    /// Before it was appended: nothing of it is in the log.
     Before,
-    /// While it was committed.
-    Committing(Attempt),
+    /// While it was appended.
+    Appending(Attempt, Failure),
 }
 
-/// A batch of which only the file knows whether it was committed.
+/// A batch of which only the log knows whether it is in it.
 struct Attempt {
-    /// Its number: the file has this one or a later one if it was.
+    /// Its number: the log has this one if it is.
     batch: u64,
     /// The groups as its callers are told they are, renewals that are not written included.
     groups: Groups,
@@ -87,14 +108,19 @@ impl Attempt {
         Self { batch, groups }
     }
 
-    fn is_in(&self, file: &Written) -> bool {
-        self.batch <= file.batch
+    fn is_in(&self, written: &Written) -> bool {
+        self.batch <= written.batch
     }
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, disk: Box<dyn Disk>, jobs: mpsc::Receiver<Job>) -> Self {
-        Self { shared, disk, jobs, pause: None, noted_at: Millis(0) }
+    pub fn new(shared: Arc<Shared>, disk: Box<dyn Disk>, log: Log, jobs: mpsc::Receiver<Job>) -> Self {
+        let Log { wal, file, checkpointer } = log;
+        let (log, noted_at) = (Some(wal), Millis(0));
+        let mut writer =
+            Self { shared, disk, log, file, checkpointer, jobs, pause: None, unwritten: None, noted_at };
+        writer.order_checkpoint();
+        writer
     }
 
     /// Works until nobody can call any more, then closes the file.
@@ -104,11 +130,15 @@ impl Writer {
         while self.jobs.blocking_recv_many(&mut jobs, BATCH_MAX) > 0 {
             self.gather(&mut jobs, before);
             before = jobs.len();
-            // A panic of the engine below must not end the only writer. Whoever it leaves without
-            // an answer is told that the outcome is unknown.
-            if catch_unwind(AssertUnwindSafe(|| self.carry_out(&mut jobs))).is_err() {
-                jobs.clear();
+            let mut left = std::mem::take(&mut jobs).into();
+            while !VecDeque::is_empty(&left) {
+                // A panic of the engine below must not end the only writer. Whoever it leaves without
+                // an answer is told that the outcome is unknown.
+                if catch_unwind(AssertUnwindSafe(|| self.carry_out(&mut left))).is_err() {
+                    left.clear();
+                }
             }
+            jobs = left.into();
         }
         self.close();
     }
@@ -126,7 +156,8 @@ impl Writer {
         }
     }
 
-    fn carry_out(&mut self, jobs: &mut Vec<Job>) {
+    /// Makes a batch of the first calls, of all if they are not too long.
+    fn carry_out(&mut self, jobs: &mut VecDeque<Job>) {
         if let Err(failure) = self.ready() {
             let fate = Fate::NotMade(failure);
             jobs.drain(..).for_each(|job| job(None)(&fate));
@@ -138,13 +169,15 @@ impl Writer {
             Ok(Ok(())) => Fate::Kept,
             Ok(Err(failed)) => self.judge(failed),
             Err(_) => {
-                self.shared.use_database(None);
+                self.shut();
                 let failure = Failure::new(&self.shared.path, "the storage engine gave up");
                 self.hold_off(failure.clone());
                 Fate::Unknown(failure)
             }
         };
-        jobs.drain(..).for_each(|job| waiting.push(Waiting { finish: job(None), changed: false }));
+        if !matches!(fate, Fate::Kept) {
+            jobs.drain(..).for_each(|job| waiting.push(Waiting { finish: job(None), changed: false }));
+        }
         for Waiting { finish, changed } in waiting {
             match &fate {
                 Fate::Unknown(failure) if !changed => finish(&Fate::NotMade(failure.clone())),
@@ -153,20 +186,21 @@ impl Writer {
         }
     }
 
-    /// Makes all steps in one transaction and commits it, if there is anything to commit.
-    fn transact(&mut self, jobs: &mut Vec<Job>, waiting: &mut Vec<Waiting>) -> Result<(), Failed> {
-        let transaction = self.begin()?;
-        let (written, changed) = self.step_all(&transaction, jobs, waiting)?;
+    /// Makes the steps of one batch and appends it to the log, if there is anything to append.
+    fn transact(&mut self, jobs: &mut VecDeque<Job>, waiting: &mut Vec<Waiting>) -> Result<(), Failed> {
+        let (written, changed) = self.step_all(jobs, waiting)?;
         if changed.writes == 0 {
-            transaction.abort().map_err(|_| Failed::Before)?;
             if !changed.groups.is_empty() && written.clock >= self.noted_at.after(NOTED_EVERY) {
                 self.note(&written);
             }
             self.shared.show(&written, changed);
             return Ok(());
         }
-        if transaction.commit().is_err() {
-            return Err(Failed::Committing(Attempt::of(written.batch, changed)));
+        self.make_room(&changed)?;
+        let appended = self.log.as_mut().ok_or(Failed::Before)?.append(written.batch, &changed.rows);
+        if let Err(error) = appended {
+            let failure = self.medium_failed("writing the log", &error);
+            return Err(Failed::Appending(Attempt::of(written.batch, changed), failure));
         }
         self.note(&written);
         self.shared.counted.transactions.fetch_add(1, Ordering::Relaxed);
@@ -175,28 +209,84 @@ impl Writer {
         Ok(())
     }
 
-    /// Notes what the file holds now. A note that stays behind is no harm.
+    /// Makes sure that there is room for a frame in the log: goes on with the other segment if this one is full, once
+    /// the file has what is in that. On a disk that has no room for it either, this one is free again by then.
+    fn make_room(&mut self, changed: &Changed) -> Result<(), Failed> {
+        let mut refused = None;
+        for _ in 0..=SEGMENTS {
+            let log = self.log.as_mut().ok_or(Failed::Before)?;
+            match log.has_room(&changed.rows) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => refused = Some(self.medium_failed("taking room for the log", &error)),
+            }
+            self.turn()?;
+        }
+        let failure = refused.ok_or(Failed::Before)?;
+        self.hold_off(failure.clone());
+        Err(Failed::Refused(failure))
+    }
+
+    /// Goes on with the other segment, and has what is in this one written to the file.
+    fn turn(&mut self) -> Result<(), Failed> {
+        if let Some(made) = self.checkpointer.wait() {
+            self.checkpointed(made).map_err(|CheckpointFailed| Failed::Before)?;
+        }
+        if self.shared.frozen().is_some() {
+            // It could not be written to the file when that was tried last.
+            let failed = self.unwritten.as_ref().map(|pause| Failed::Refused(pause.failure.clone()));
+            self.order_checkpoint();
+            let made = self.checkpointer.wait().ok_or(failed.unwrap_or(Failed::Before))?;
+            self.checkpointed(made).map_err(|CheckpointFailed| Failed::Before)?;
+        }
+        let log = self.log.as_mut().ok_or(Failed::Before)?;
+        let is_empty = log.is_at_beginning();
+        log.turn();
+        if !is_empty {
+            self.checkpointer.order(self.shared.freeze());
+        }
+        Ok(())
+    }
+
+    /// Has what waits for it written to the file, unless that has just failed.
+    fn order_checkpoint(&mut self) {
+        let is_held_off = self.unwritten.as_ref().is_some_and(|pause| Instant::now() < pause.until);
+        if self.checkpointer.is_busy() || is_held_off {
+            return;
+        }
+        if let Some(frozen) = self.shared.frozen() {
+            self.checkpointer.order(frozen);
+        }
+    }
+
+    fn checkpointed(&mut self, made: Made) -> Result<(), CheckpointFailed> {
+        self.file = made?;
+        self.unwritten = None;
+        Ok(())
+    }
+
+    /// Notes what log and file hold now. A note that stays behind is no harm.
     fn note(&mut self, written: &Written) {
         self.noted_at = written.clock;
-        if let Err(error) = self.disk.note(Note::of(written)) {
+        if let Err(error) = self.disk.note(Note::of(written, &self.file)) {
             debug!(path = %self.shared.path.display(), %error, "batch was not noted beside the store file");
         }
     }
 
     fn step_all(
         &self,
-        transaction: &WriteTransaction,
-        jobs: &mut Vec<Job>,
+        jobs: &mut VecDeque<Job>,
         waiting: &mut Vec<Waiting>,
     ) -> Result<(Written, Changed), Failed> {
         let shown = self.shared.shown();
         let refusal = self.pause.as_ref().filter(|pause| Instant::now() < pause.until);
         let refusal = refusal.map(|pause| &pause.failure);
-        let mut tables = Batch::of(transaction, &shown.groups, refusal).map_err(|_| Failed::Before)?;
+        let mut tables = Batch::on(&shown.snapshot().ok_or(Failed::Before)?, refusal);
         let opening = self.shared.opening;
         let mut written =
             Written { state: shown.state, clock: self.shared.clock.now(), batch: shown.batch, opening };
-        for job in jobs.drain(..) {
+        while tables.changed.bytes < BATCH_BYTES {
+            let Some(job) = jobs.pop_front() else { break };
             let writes = tables.changed.writes;
             let now = self.shared.clock.now();
             let broken = tables.is_broken();
@@ -207,8 +297,7 @@ impl Writer {
         }
         if tables.changed.writes > 0 {
             written.batch += 1;
-            // A failure is remembered by the tables.
-            let _ = tables.put_written(&written);
+            tables.put_written(&written);
         }
         if tables.is_broken() {
             return Err(Failed::Before);
@@ -216,15 +305,14 @@ impl Writer {
         Ok((written, std::mem::take(&mut tables.changed)))
     }
 
-    /// Opens the file anew after a failure, and finds out from it what became of the batch.
+    /// Opens the store anew after a failure, and finds out from it what became of the batch.
     fn judge(&mut self, failed: Failed) -> Fate {
-        let failure = self.failure();
-        self.hold_off(failure.clone());
-        self.shared.use_database(None);
-        let attempt = match failed {
-            Failed::Before => None,
-            Failed::Committing(attempt) => Some(attempt),
+        let (attempt, failure) = match failed {
+            Failed::Refused(failure) => return Fate::NotMade(failure),
+            Failed::Before => (None, self.failure()),
+            Failed::Appending(attempt, failure) => (Some(attempt), failure),
         };
+        self.hold_off(failure.clone());
         let reopened = self.reopen(attempt.as_ref());
         let Some(attempt) = attempt else { return Fate::NotMade(failure) };
         match reopened {
@@ -234,9 +322,19 @@ impl Writer {
         }
     }
 
-    /// Makes sure that the file is open, if it is time to try.
+    /// Makes sure that the store is open, if it is time to try.
     fn ready(&mut self) -> Result<(), Failure> {
-        if self.shared.database().is_some() {
+        // A reader may have met the failure first.
+        let made =
+            if self.shared.seen.has_failed() { self.checkpointer.wait() } else { self.checkpointer.made() };
+        let is_sound = made.is_none_or(|made| self.checkpointed(made).is_ok());
+        if self.log.is_some() && (!is_sound || self.shared.seen.has_failed()) {
+            let failure = self.failure();
+            self.hold_off_file(failure);
+            self.reopen(None).inspect_err(|failure| self.hold_off(failure.clone()))?;
+        }
+        if self.log.is_some() {
+            self.order_checkpoint();
             return Ok(());
         }
         if let Some(pause) = self.pause.as_ref().filter(|pause| Instant::now() < pause.until) {
@@ -245,14 +343,27 @@ impl Writer {
         self.reopen(None).map(|_| ()).inspect_err(|failure| self.hold_off(failure.clone()))
     }
 
-    /// Opens the file; if `attempt` is in it, with the renewals that only memory has of it.
+    /// Closes file and log, which have failed.
+    fn shut(&mut self) {
+        // What became of it is in the file.
+        let _ = self.checkpointer.wait();
+        self.log = None;
+        self.shared.shut();
+    }
+
+    /// Opens file and log; if `attempt` is in the log, with the renewals that only memory has of it.
     fn reopen(&mut self, attempt: Option<&Attempt>) -> Result<Written, Failure> {
-        let (database, written, mut groups) = open::reopen(self.disk.as_mut(), &self.shared)?;
+        self.shut();
+        let Opened { mut held, wal, file } = open::reopen(self.disk.as_mut(), &self.shared)?;
+        let written = held.written;
         if let Some(attempt) = attempt.filter(|attempt| attempt.is_in(&written)) {
-            open::remember(&mut groups, &attempt.groups);
+            open::remember(&mut held.groups, &attempt.groups);
         }
-        self.shared.use_database(Some(database));
-        self.shared.show_file(&written, groups);
+        self.shared.show_opened(held);
+        // What failed before has been made good, or will fail again.
+        self.shared.seen.take_failure();
+        self.log = Some(wal);
+        self.file = file;
         info!(path = %self.shared.path.display(), revision = written.state.head.0, "store file opened again");
         Ok(written)
     }
@@ -266,42 +377,59 @@ impl Writer {
         }
     }
 
+    fn medium_failed(&self, what: &str, error: &std::io::Error) -> Failure {
+        Failure::of_medium(&self.shared.path, error.kind(), format!("{what} failed: {error}"))
+    }
+
     fn hold_off(&mut self, failure: Failure) {
-        let failures = self.pause.as_ref().map_or(1, |pause| pause.failures.saturating_add(1));
         if self.pause.is_none() {
             error!(path = %self.shared.path.display(), error = %failure, "store file failed");
         }
-        self.pause = Some(Pause { failure, failures, until: Instant::now() + BACKOFF.after(failures, 0.0) });
+        self.pause = Some(Pause::after(self.pause.take(), failure));
     }
 
-    /// Writes down the time, so that the next start is not before it, and closes the file. The
-    /// next start copes with what fails here, as it does after a crash.
-    fn close(mut self) {
-        if self.pause.is_none() && self.write_clock().is_err() {
-            warn!(path = %self.shared.path.display(), "store file could not be closed cleanly");
+    /// Does not write to the file for a while; the log goes on as far as it has room.
+    fn hold_off_file(&mut self, failure: Failure) {
+        if self.unwritten.is_none() {
+            error!(path = %self.shared.path.display(), error = %failure, "what is in the log cannot be written to the store file");
         }
-        self.shared.use_database(None);
+        self.unwritten = Some(Pause::after(self.unwritten.take(), failure));
     }
 
-    fn write_clock(&mut self) -> Result<(), Failed> {
-        let transaction = self.begin()?;
-        let groups = Groups::default();
-        let mut tables = Batch::of(&transaction, &groups, None).map_err(|_| Failed::Before)?;
-        let written = {
-            let shown = self.shared.shown();
-            let opening = self.shared.opening;
-            Written { state: shown.state, clock: self.shared.clock.now(), batch: shown.batch + 1, opening }
-        };
-        tables.put_written(&written).map_err(|_| Failed::Before)?;
-        drop(tables);
-        transaction.commit().map_err(|_| Failed::Before)?;
-        self.note(&written);
-        Ok(())
+    /// Writes all that is in the log to the file, and the time, so that the next start is not before it. The next start
+    /// copes with what fails here, as it does after a crash.
+    fn close(mut self) {
+        if let Some(made) = self.checkpointer.wait() {
+            // What was not written to the file is in the log.
+            let _ = self.checkpointed(made);
+        }
+        if self.log.is_some() && self.pause.is_none() {
+            let written = {
+                let shown = self.shared.shown();
+                let opening = self.shared.opening;
+                Written {
+                    state: shown.state,
+                    clock: self.shared.clock.now(),
+                    batch: shown.batch + 1,
+                    opening,
+                }
+            };
+            let made = catch_unwind(AssertUnwindSafe(|| self.shared.checkpoint_all(&written)));
+            if matches!(made, Ok(Ok(()))) {
+                self.file = written;
+                self.note(&written);
+            } else {
+                warn!(path = %self.shared.path.display(), "store file could not be closed cleanly");
+            }
+        }
+        self.shut();
     }
+}
 
-    fn begin(&self) -> Result<WriteTransaction, Failed> {
-        let database = self.shared.database();
-        let database = database.as_ref().ok_or(Failed::Before)?;
-        database.begin_write().map_err(|_| Failed::Before)
+impl Pause {
+    /// The next one after `before`, longer than that.
+    fn after(before: Option<Self>, failure: Failure) -> Self {
+        let failures = before.map_or(1, |before| before.failures.saturating_add(1));
+        Self { failure, failures, until: Instant::now() + BACKOFF.after(failures, 0.0) }
     }
 }

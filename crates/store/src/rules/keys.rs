@@ -63,6 +63,15 @@ pub(super) fn member(group: &GroupRef, record: &[u8]) -> Vec<u8> {
     key
 }
 
+/// The record in a key made by [`member`].
+pub(super) fn record_of_member(key: &[u8]) -> Result<&[u8], StoreError> {
+    let split = || {
+        let (length, rest) = key.split_first_chunk()?;
+        rest.get(usize::from(u16::from_be_bytes(*length)) + size_of::<u64>()..)
+    };
+    split().ok_or_else(|| incompatible("a key of a group's member"))
+}
+
 pub(crate) fn answer(of: &IdempotencyKey) -> Vec<u8> {
     let mut key = Vec::with_capacity(of.principal.len() + of.method.len() + of.id.len() + 4);
     push_part(&mut key, &of.principal);

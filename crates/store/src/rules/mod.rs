@@ -13,6 +13,7 @@ mod log;
 mod records;
 mod replaced;
 mod rows;
+mod verify;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub(super) use log::{Behind, behind, log_behind};
 pub(super) use records::scan;
 use replaced::{Replaced, ReplacedLife};
 pub(super) use rows::{group_from_row, group_row, log_row, state_from_row, state_row};
+pub use verify::Inventory;
+pub(super) use verify::verify;
 
 /// An ordered table of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

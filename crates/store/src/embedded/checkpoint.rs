@@ -1,0 +1,81 @@
+//! Checkpoints: what a full segment of the log holds is written to the store file, beside the commits that go on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+
+use super::overlay::Overlay;
+use super::shared::Shared;
+use super::tables::{Written, written_in};
+
+/// Has checkpoints made, one at a time.
+pub(super) struct Checkpointer {
+    orders: Sender<Arc<Overlay>>,
+    made: Receiver<Made>,
+    is_busy: bool,
+}
+
+/// The thread that makes them.
+pub(super) struct Checkpoints {
+    shared: Arc<Shared>,
+    orders: Receiver<Arc<Overlay>>,
+    made: Sender<Made>,
+}
+
+/// What became of a checkpoint: the last batch in it, or that the file failed.
+pub(super) type Made = Result<Written, CheckpointFailed>;
+
+/// The file must be opened again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CheckpointFailed;
+
+pub(super) fn pair(shared: &Arc<Shared>) -> (Checkpointer, Checkpoints) {
+    let ((orders, ordered), (made, told)) = (channel(), channel());
+    let checkpoints = Checkpoints { shared: Arc::clone(shared), orders: ordered, made };
+    (Checkpointer { orders, made: told, is_busy: false }, checkpoints)
+}
+
+impl Checkpointer {
+    /// Has `frozen` written to the file. Not while another checkpoint is being made.
+    pub fn order(&mut self, frozen: Arc<Overlay>) {
+        self.is_busy = self.orders.send(frozen).is_ok();
+    }
+
+    pub fn is_busy(&self) -> bool {
+        self.is_busy
+    }
+
+    /// What became of the checkpoint, if one was made since this was asked last.
+    pub fn made(&mut self) -> Option<Made> {
+        let made = match self.made.try_recv() {
+            Ok(made) => Some(made),
+            Err(TryRecvError::Empty) => None,
+            // It has ended, which it does only after this.
+            Err(TryRecvError::Disconnected) => self.is_busy.then_some(Err(CheckpointFailed)),
+        };
+        self.is_busy &= made.is_none();
+        made
+    }
+
+    /// Waits for the checkpoint that is being made.
+    pub fn wait(&mut self) -> Option<Made> {
+        if !self.is_busy {
+            return self.made();
+        }
+        self.is_busy = false;
+        Some(self.made.recv().unwrap_or(Err(CheckpointFailed)))
+    }
+}
+
+impl Checkpoints {
+    /// Works until nobody can order any more.
+    pub fn run(self) {
+        while let Ok(frozen) = self.orders.recv() {
+            let made = catch_unwind(AssertUnwindSafe(|| self.shared.checkpoint(&frozen)));
+            let written = written_in(&frozen).filter(|_| matches!(made, Ok(Ok(()))));
+            if self.made.send(written.ok_or(CheckpointFailed)).is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What can be done with a store that no daemon uses: checking it without a change, and giving back unused room.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redb::StorageBackend;
+
+use super::super::rules::{self, Inventory};
+use super::super::{Epoch, Revision, SystemClock};
+use super::disk::{Disk, FileDisk, Medium, Seen};
+use super::open::{self, OpenError};
+use super::opening::Note;
+use super::proof::{Missing, Past};
+use super::{EmbeddedStore, FILE_NAME, LOCK_NAME, Options, proof, wal};
+
+/// What a store holds, and what is wrong with it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub path: PathBuf,
+    pub epoch: Epoch,
+    pub head: Revision,
+    pub groups: usize,
+    pub inventory: Inventory,
+    /// The length of the store file, and of the log beside it, in bytes.
+    pub file_bytes: u64,
+    pub log_bytes: u64,
+    /// How many batches only the log has.
+    pub batches_in_log: u64,
+    /// False: checksums of the file are wrong.
+    pub is_sound: bool,
+}
+
+/// Reads all of a store, as a daemon would that starts, and writes nothing.
+///
+/// # Errors
+/// Those with which a daemon would not start.
+pub fn check(dir: &Path) -> Result<Report, OpenError> {
+    let path = dir.join(FILE_NAME);
+    let io = |source| OpenError::Io { path: path.clone(), source };
+    if !path.try_exists().map_err(io)? && proof::past(dir, Missing::Refuse)? == Past::Unknown {
+        return Err(io(io::ErrorKind::NotFound.into()));
+    }
+    let past = proof::past(dir, Missing::Refuse)?;
+    open::once_free(|| open::refuse_untouched(&path, past))?;
+    let mut disk = Scratch::of(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::ResourceBusy => OpenError::Held { path: path.clone() },
+        _ => io(source),
+    })?;
+    let clock = Box::new(SystemClock::start());
+    let started = open::open(&mut disk, clock, Options::default(), past, Missing::Refuse)?;
+    let shared = started.shared;
+    let batches_in_log = shared.shown().batch.saturating_sub(started.file.batch);
+    let read =
+        shared.read(|snapshot, state| Ok((rules::verify(snapshot, state)?, *state, snapshot.groups.len())));
+    let (inventory, state, groups) =
+        read.map_err(|error| OpenError::Damaged { path: path.clone(), source: error.into() })?;
+    let length = |path: &Path| path.metadata().map_or(0, |file| file.len());
+    Ok(Report {
+        epoch: state.epoch,
+        head: state.head,
+        groups,
+        inventory,
+        file_bytes: length(&path),
+        log_bytes: (0..wal::SEGMENTS).map(|which| length(&wal::segment_path(&path, which))).sum(),
+        batches_in_log,
+        is_sound: shared.verify_file(),
+        path,
+    })
+}
+
+/// Gives the room that a store does not use back to the disk, and says how long file and log were before and are now, in
+/// bytes.
+///
+/// # Errors
+/// As [`EmbeddedStore::open`].
+pub fn compact(dir: &Path) -> Result<(u64, u64), OpenError> {
+    let path = dir.join(FILE_NAME);
+    let io = |source| OpenError::Io { path: path.clone(), source };
+    if !path.try_exists().map_err(io)? && proof::past(dir, Missing::Refuse)? == Past::Unknown {
+        return Err(io(io::ErrorKind::NotFound.into()));
+    }
+    let length = || {
+        let log = (0..wal::SEGMENTS).map(|which| wal::segment_path(&path, which));
+        let files = log.chain([path.clone()]);
+        files.map(|file| file.metadata().map_or(0, |file| file.len())).sum::<u64>()
+    };
+    let before = length();
+    // What is in the log goes into the file.
+    drop(EmbeddedStore::open(dir)?);
+    let mut disk = FileDisk::new(path.clone());
+    open::compact(&mut disk, &Arc::new(Seen::default()))?;
+    for which in 0..wal::SEGMENTS {
+        disk.open_segment(which).and_then(|segment| segment.set_len(0)).map_err(io)?;
+    }
+    Ok((before, length()))
+}
+
+/// The files of a store, of which what is written stays in memory.
+struct Scratch {
+    path: PathBuf,
+    _locked: FileDisk,
+    noted: Option<Note>,
+}
+
+/// A file, and the pages of it that were written to.
+#[derive(Debug)]
+struct ScratchFile {
+    file: Option<File>,
+    written: Mutex<Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    pages: BTreeMap<u64, Box<[u8; PAGE]>>,
+    length: u64,
+    /// How much of the file itself has been part of it all the time.
+    of_file: u64,
+}
+
+const PAGE: usize = 4096;
+
+impl Scratch {
+    fn of(path: &Path) -> io::Result<Self> {
+        let mut disk = FileDisk::new(path.to_path_buf());
+        // It is locked from here on, if there is something to lock.
+        let noted = if path.with_file_name(LOCK_NAME).try_exists()? { disk.noted()? } else { None };
+        Ok(Self { path: path.to_path_buf(), _locked: disk, noted })
+    }
+}
+
+impl Disk for Scratch {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open(&mut self) -> io::Result<Medium> {
+        Ok(Medium { backend: Box::new(ScratchFile::of(&self.path)?), file: None })
+    }
+
+    fn open_segment(&mut self, which: usize) -> io::Result<Box<dyn StorageBackend>> {
+        Ok(Box::new(ScratchFile::of(&wal::segment_path(&self.path, which))?))
+    }
+
+    fn set_aside(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn noted(&mut self) -> io::Result<Option<Note>> {
+        Ok(self.noted)
+    }
+
+    fn note(&mut self, _: Note) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl ScratchFile {
+    /// One that is not there is empty.
+    fn of(path: &Path) -> io::Result<Self> {
+        let file = match File::open(path) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let length = file.as_ref().map_or(Ok(0), |file| file.metadata().map(|file| file.len()))?;
+        Ok(Self { file, written: Mutex::new(Written { pages: BTreeMap::new(), length, of_file: length }) })
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A page as the file has it.
+    fn page(&self, number: u64, of_file: u64) -> io::Result<Box<[u8; PAGE]>> {
+        let mut page = Box::new([0; PAGE]);
+        let begin = number * PAGE as u64;
+        let there = of_file.saturating_sub(begin).min(PAGE as u64) as usize;
+        if let (Some(file), Some(part)) = (&self.file, page.get_mut(..there)) {
+            file.read_exact_at(part, begin)?;
+        }
+        Ok(page)
+    }
+}
+
+/// The pages of a stretch: each with its number, and which of its bytes and of the stretch's they share.
+fn pages(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize, usize)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let at = offset + done as u64;
+        let within = (at % PAGE as u64) as usize;
+        let count = (PAGE - within).min(length - done);
+        let part = (count > 0).then_some((at / PAGE as u64, within, done, count));
+        done += count;
+        part
+    })
+}
+
+impl StorageBackend for ScratchFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.written().length)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let written = self.written();
+        if offset + out.len() as u64 > written.length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        for (number, within, done, count) in pages(offset, out.len()) {
+            let page = match written.pages.get(&number) {
+                Some(page) => page.clone(),
+                None => self.page(number, written.of_file)?,
+            };
+            out[done..done + count].copy_from_slice(&page[within..within + count]);
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        let mut written = self.written();
+        written.length = length;
+        written.of_file = written.of_file.min(length);
+        written.pages.retain(|number, _| number * (PAGE as u64) < length);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut written = self.written();
+        for (number, within, done, count) in pages(offset, data.len()) {
+            let mut page = match written.pages.remove(&number) {
+                Some(page) => page,
+                None => self.page(number, written.of_file)?,
+            };
+            page[within..within + count].copy_from_slice(&data[done..done + count]);
+            written.pages.insert(number, page);
+        }
+        written.length = written.length.max(offset + data.len() as u64);
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! What the write-ahead log holds and the file does not yet: the newest state of each row that was changed.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Range;
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+/// Which of the file's two tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tree {
+    Rows,
+    Log,
+}
+
+/// Rows by key; `None` for one that was deleted.
+type Changes = BTreeMap<Bytes, Option<Bytes>>;
+
+/// Changed rows of both tables.
+#[derive(Debug, Default)]
+pub(super) struct Overlay {
+    rows: Changes,
+    log: Changes,
+}
+
+/// A walk through a stretch of an overlay, in one direction.
+pub(super) struct Walk<'a> {
+    range: Range<'a, Bytes, Option<Bytes>>,
+    backwards: bool,
+    head: Option<(&'a Bytes, &'a Option<Bytes>)>,
+}
+
+impl Overlay {
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.log.is_empty()
+    }
+
+    pub fn of(&self, tree: Tree) -> &Changes {
+        match tree {
+            Tree::Rows => &self.rows,
+            Tree::Log => &self.log,
+        }
+    }
+
+    /// Every change, table by table, in the order of the keys.
+    pub fn changes(&self) -> impl Iterator<Item = (Tree, &Bytes, Option<&Bytes>)> {
+        let changes = |tree| self.of(tree).iter().map(move |(key, row)| (tree, key, row.as_ref()));
+        changes(Tree::Rows).chain(changes(Tree::Log))
+    }
+
+    /// What became of a row; `None`: nothing.
+    pub fn get(&self, tree: Tree, key: &[u8]) -> Option<Option<&Bytes>> {
+        self.of(tree).get(key).map(Option::as_ref)
+    }
+
+    pub fn set(&mut self, tree: Tree, key: Bytes, row: Option<Bytes>) {
+        let changes = match tree {
+            Tree::Rows => &mut self.rows,
+            Tree::Log => &mut self.log,
+        };
+        changes.insert(key, row);
+    }
+
+    /// Takes over all that `newer` has changed.
+    pub fn absorb(&mut self, newer: Self) {
+        self.rows.extend(newer.rows);
+        self.log.extend(newer.log);
+    }
+
+    /// Walks from `from` to `to`, or to the end. `from` is not behind `to`.
+    pub fn walk(&self, tree: Tree, from: &[u8], to: Option<&[u8]>, backwards: bool) -> Walk<'_> {
+        let to = to.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.of(tree).range::<[u8], _>((Bound::Included(from), to));
+        let mut walk = Walk { range, backwards, head: None };
+        walk.advance();
+        walk
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// The next row, and what became of it.
+    pub fn head(&self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+        self.head.map(|(key, row)| (key.as_ref(), row.as_deref()))
+    }
+
+    pub fn advance(&mut self) {
+        self.head = if self.backwards { self.range.next_back() } else { self.range.next() };
+    }
+}
+
+/// Whether a walk comes to `key` before it comes to `other`.
+pub(super) fn is_before(key: &[u8], other: &[u8], backwards: bool) -> bool {
+    let order = key.cmp(other);
+    order == if backwards { Ordering::Greater } else { Ordering::Less }
+}

@@ -1,0 +1,181 @@
+//! The write-ahead log: a batch is durable once its frame is, by one append and one sync.
+//!
+//! It has two segments. One is appended to; what the other holds is meanwhile written to the store file, and then it is
+//! free. So the log never grows beyond two segments, and a disk that is full does not stand in its way.
+
+mod frame;
+mod segment;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::disk::{Disk, Seen};
+use super::opening::Opening;
+use super::overlay::Overlay;
+use super::tables::{self, Written};
+use segment::{Content, Segment};
+
+/// How many segments there are.
+pub(super) const SEGMENTS: usize = 2;
+
+#[derive(Debug)]
+pub(super) struct Wal {
+    segments: [Segment; SEGMENTS],
+    /// Which one is appended to.
+    current: usize,
+    /// How long a segment becomes.
+    limit: u64,
+    buffer: Vec<u8>,
+    seen: Arc<Seen>,
+}
+
+/// What the segments hold that goes on from the store file.
+#[derive(Default)]
+pub(super) struct Tail {
+    /// The batch that it ends with, as if the file had it; the file's own if the log has nothing more.
+    pub last: Written,
+    /// What is in the segment that is full, to be written to the store file.
+    pub frozen: Option<Overlay>,
+    /// What is in the segment that is appended to.
+    pub active: Overlay,
+    /// True: there is a frame behind the last one that does not go on from it. Some of the log is missing.
+    pub torn: bool,
+    segments: Vec<usize>,
+}
+
+/// The segments as they were found.
+pub(super) struct Found {
+    wal: Wal,
+    contents: [Option<Content>; SEGMENTS],
+}
+
+/// Why the log cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("a frame of the log cannot be read")]
+pub(super) struct Unreadable;
+
+impl Tail {
+    /// Of a log that has nothing behind what the file has.
+    pub fn nothing_behind(file: &Written) -> Self {
+        Self { last: *file, ..Self::default() }
+    }
+}
+
+impl Found {
+    /// Opens the segments and reads what they hold.
+    pub fn open(disk: &mut dyn Disk, limit: u64, seen: &Arc<Seen>) -> io::Result<Self> {
+        let mut segments = [Segment::over(disk.open_segment(0)?)?, Segment::over(disk.open_segment(1)?)?];
+        let contents = [segments[0].content()?, segments[1].content()?];
+        segments.iter_mut().for_each(Segment::release);
+        let wal = Wal { segments, current: 0, limit, buffer: Vec::new(), seen: Arc::clone(seen) };
+        Ok(Self { wal, contents })
+    }
+
+    /// What goes on from `base`, the last batch that the store file has.
+    pub fn tail(&self, base: &Written) -> Result<Tail, Unreadable> {
+        let mut tail = Tail::nothing_behind(base);
+        let mut order: Vec<_> = self
+            .contents
+            .iter()
+            .enumerate()
+            .filter_map(|(at, content)| Some((at, content.as_ref()?)))
+            .collect();
+        order.sort_by_key(|(_, content)| content.first);
+        for (at, content) in order {
+            let mut overlay = Overlay::default();
+            for (_, frame) in content.frames() {
+                if frame.batch <= tail.last.batch {
+                    continue;
+                }
+                let mut changes = Overlay::default();
+                frame.replay(&mut changes).ok_or(Unreadable)?;
+                let written = tables::written_in(&changes).ok_or(Unreadable)?;
+                if frame.batch != tail.last.batch + 1 || !follows(tail.last.opening, written.opening) {
+                    break;
+                }
+                overlay.absorb(changes);
+                tail.last = written;
+            }
+            if !overlay.is_empty() {
+                let older = std::mem::replace(&mut tail.active, overlay);
+                tail.frozen = (!older.is_empty()).then_some(older);
+                tail.segments.push(at);
+            }
+        }
+        let newest = self.contents.iter().flatten().filter_map(Content::newest).max();
+        tail.torn = newest.is_some_and(|newest| newest > tail.last.batch);
+        Ok(tail)
+    }
+
+    /// The log that goes on behind `tail`.
+    pub fn resume(self, tail: &Tail) -> io::Result<Wal> {
+        let Self { mut wal, contents } = self;
+        for &at in &tail.segments {
+            if let (Some(segment), Some(Some(content))) = (wal.segments.get_mut(at), contents.get(at)) {
+                segment.resume(content, tail.last.batch)?;
+                wal.seen.count_sync();
+                wal.current = at;
+            }
+        }
+        Ok(wal)
+    }
+
+    /// A log that holds nothing: what was found has nothing to do with the store file, or is in it.
+    pub fn begin_anew(self) -> io::Result<Wal> {
+        let Self { mut wal, .. } = self;
+        wal.segments.iter_mut().try_for_each(Segment::erase)?;
+        Ok(wal)
+    }
+}
+
+/// Whether what one opening wrote may stand behind what another one wrote.
+fn follows(last: Opening, next: Opening) -> bool {
+    next.id == last.id || next.before == last.id
+}
+
+impl Wal {
+    /// Whether the frame of these changes fits into the segment that is appended to.
+    ///
+    /// # Errors
+    /// When the disk has no room for it, or fails. Nothing was appended.
+    pub fn has_room(&mut self, changes: &Overlay) -> io::Result<bool> {
+        let bytes = frame::length(changes);
+        let limit = self.limit;
+        self.segments[self.current].reserve(bytes, limit)
+    }
+
+    /// True if nothing in the segment that is appended to is needed.
+    pub fn is_at_beginning(&self) -> bool {
+        self.segments[self.current].is_free()
+    }
+
+    /// Goes on with the other segment, of which nothing is needed any more.
+    pub fn turn(&mut self) {
+        self.current = (self.current + 1) % SEGMENTS;
+        self.segments[self.current].release();
+    }
+
+    /// Appends the frame of a batch and syncs it.
+    ///
+    /// # Errors
+    /// Nobody knows then whether the frame is there; the log must be opened again.
+    pub fn append(&mut self, batch: u64, changes: &Overlay) -> io::Result<()> {
+        let segment = &mut self.segments[self.current];
+        segment.append(batch, changes, &mut self.buffer)?;
+        self.seen.count_sync();
+        segment.sync()?;
+        if self.buffer.capacity() > BUFFER_BYTES_MAX {
+            self.buffer = Vec::new();
+        }
+        Ok(())
+    }
+}
+
+/// The longest buffer that is kept from one append to the next.
+const BUFFER_BYTES_MAX: usize = 1024 * 1024;
+
+/// What the segments are called, beside the store file.
+pub(super) fn segment_path(store: &std::path::Path, which: usize) -> PathBuf {
+    store.with_file_name(format!("registry.wal.{which}"))
+}
