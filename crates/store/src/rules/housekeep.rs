@@ -119,7 +119,10 @@ impl<T: TablesMut> Step<'_, T> {
         let surplus = surplus(self.state.log_entries, keep.log_entries_max);
         let mut trimmed: Vec<Revision> = Vec::new();
         let mut more = false;
-        self.tables.visit(&Stretch::whole(Table::Log), &mut |key, row| {
+        let mut stretch = Stretch::whole(Table::Log);
+        // What was trimmed before is not looked through again.
+        stretch.from = keys::revision(Revision(self.state.trimmed_through.0.saturating_add(1))).to_vec();
+        self.tables.visit(&stretch, &mut |key, row| {
             let revision = keys::revision_of(key)?;
             let goes = trimmed.len() < surplus || self.is_older(rows::log_at(revision, row)?, keep.log_age);
             more = goes && trimmed.len() == STEP_ROWS_MAX;
