@@ -1,0 +1,101 @@
+//! Calls one after another, and many at a time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use tokio::task::JoinSet;
+
+/// How many calls are under way where calls are many.
+pub const IN_FLIGHT: usize = 64;
+
+/// The median of some figures; 0 of none.
+pub fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or_default()
+}
+
+/// `part` of some times, in microseconds.
+pub fn quantile_us(times: &mut [Duration], part: f64) -> f64 {
+    times.sort();
+    let place = (times.len().saturating_sub(1) as f64 * part).round() as usize;
+    times.get(place).map_or(0.0, |time| time.as_secs_f64() * 1e6)
+}
+
+/// The median time of a call, in microseconds, when one is sent after another.
+pub async fn alone<F, Fut>(turn: Duration, call: F) -> Result<f64>
+where
+    F: Fn(usize, u64) -> Fut,
+    Fut: Future<Output = Result<()>>,
+{
+    let (mut times, end) = (Vec::new(), Instant::now() + turn);
+    for count in 0.. {
+        let begun = Instant::now();
+        if begun >= end {
+            break;
+        }
+        call(0, count).await?;
+        times.push(begun.elapsed());
+    }
+    Ok(quantile_us(&mut times, 0.5))
+}
+
+/// Calls a second when 64 are under way. A call hears which of the 64 it is, and how many went before it there.
+pub async fn together<F, Fut>(turn: Duration, call: F) -> Result<f64>
+where
+    F: Fn(usize, u64) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<()>> + Send,
+{
+    let call = Arc::new(call);
+    let (begun, mut running) = (Instant::now(), JoinSet::new());
+    for number in 0..IN_FLIGHT {
+        let call = Arc::clone(&call);
+        running.spawn(async move {
+            let mut count = 0;
+            while begun.elapsed() < turn {
+                call(number, count).await?;
+                count += 1;
+            }
+            Ok::<_, anyhow::Error>(count)
+        });
+    }
+    let mut all = 0;
+    while let Some(count) = running.join_next().await {
+        all += count??;
+    }
+    Ok(all as f64 / begun.elapsed().as_secs_f64())
+}
+
+/// A stream that answers each message with one.
+pub struct Stream<M, A> {
+    message: M,
+    calls: tokio::sync::mpsc::Sender<M>,
+    answers: tonic::Streaming<A>,
+}
+
+impl<M, A> Stream<M, A>
+where
+    M: prost::Message + Clone + 'static,
+    A: prost::Message + Default + 'static,
+{
+    /// Opens a stream on which `message` is sent again and again.
+    pub async fn open(channel: tonic::transport::Channel, path: &'static str, message: M) -> Result<Self> {
+        let (calls, sent) = tokio::sync::mpsc::channel(1);
+        let answers = crate::etcd::stream(channel, path, sent);
+        // Some servers answer a stream only after its first message.
+        let (answers, sent) = tokio::join!(answers, calls.send(message.clone()));
+        sent?;
+        let mut answers = answers?;
+        answers.message().await?.context("no answer")?;
+        Ok(Self { message, calls, answers })
+    }
+}
+
+impl<M: Clone + Send + Sync + 'static, A> Stream<M, A> {
+    /// Sends the message once more, and waits for its answer.
+    pub async fn call(&mut self) -> Result<()> {
+        self.calls.send(self.message.clone()).await?;
+        self.answers.message().await?.context("the stream ended")?;
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! A process that is measured: started here, ended with its last handle.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tonic::transport::{Channel, Endpoint};
+
+/// How many connections a client has where calls are many.
+pub const CONNECTIONS: usize = 4;
+
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    _data: tempfile::TempDir,
+    pub address: SocketAddr,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address that nobody uses.
+pub fn address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+impl Process {
+    /// Starts `command`, which listens on `address`, and waits until somebody does.
+    pub async fn start(mut command: Command, data: tempfile::TempDir, address: SocketAddr) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        let process = Self { child, _data: data, address };
+        for _ in 0..200 {
+            if endpoint(address)?.connect().await.is_ok() {
+                return Ok(process);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::bail!("{command:?} does not answer")
+    }
+
+    pub async fn channels(&self) -> Result<Vec<Channel>> {
+        let mut channels = Vec::new();
+        for _ in 0..CONNECTIONS {
+            channels.push(endpoint(self.address)?.connect().await?);
+        }
+        Ok(channels)
+    }
+
+    /// Its memory in MB, without what it shares with the files that it has mapped.
+    pub fn resident_mb(&self) -> Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let kb = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        Ok(kb.context("no VmRSS")?.trim().parse::<f64>()? / 1e3)
+    }
+}
+
+fn endpoint(address: SocketAddr) -> Result<Endpoint> {
+    Ok(Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true))
+}

@@ -1,0 +1,409 @@
+//! The rows of the table.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tonic::transport::Channel;
+
+use crate::load::{IN_FLIGHT, Stream, alone, median, quantile_us, together};
+use crate::ours::Ours;
+use crate::process::{CONNECTIONS, Process};
+use crate::table::{Asked, Row, Table};
+use crate::{Plan, echo, etcd, ours};
+
+const PEERS: usize = 1_000;
+/// How often a watched key is changed in one run.
+const CHANGES: u64 = 60;
+
+/// The processes that are measured, and the connections to them.
+struct Subjects {
+    plan: Plan,
+    _ours: Ours,
+    ours: Vec<Channel>,
+    registry: Vec<Channel>,
+    etcd: Option<(Process, Vec<Channel>)>,
+    echo: Vec<Channel>,
+    _echo: Process,
+    table: Table,
+}
+
+/// A call of one of the subjects: by which of the 64 clients, and how many it has made before.
+type Call = Arc<dyn Fn(usize, u64) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> + Send + Sync>;
+
+fn call<F, Fut>(channels: &[Channel], call: F) -> Call
+where
+    F: Fn(Channel, usize, u64) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<()>> + Send + 'static,
+{
+    let channels = channels.to_vec();
+    Arc::new(move |number, count| Box::pin(call(channels[number % CONNECTIONS].clone(), number, count)))
+}
+
+/// A call is one message of a stream and its answer; each of the 64 clients has a stream of its own.
+fn streamed<M, A>(streams: Vec<Stream<M, A>>) -> Call
+where
+    M: Clone + Send + Sync + 'static,
+    A: Send + 'static,
+{
+    let streams: Arc<Vec<_>> = Arc::new(streams.into_iter().map(tokio::sync::Mutex::new).collect());
+    Arc::new(move |number, _| {
+        let streams = Arc::clone(&streams);
+        Box::pin(async move { streams[number].lock().await.call().await })
+    })
+}
+
+/// The same work, for each subject that can do it.
+struct Work {
+    ours: Option<Call>,
+    etcd: Option<Call>,
+    echo: Option<Call>,
+}
+
+/// The figures of all runs, run by run.
+#[derive(Default)]
+struct Figures {
+    ours: Vec<f64>,
+    etcd: Vec<f64>,
+    echo: Vec<f64>,
+}
+
+impl Figures {
+    fn beside(part: &[f64], whole: &[f64]) -> Option<f64> {
+        (!whole.is_empty())
+            .then(|| median(part.iter().zip(whole).map(|(part, whole)| part / whole).collect()))
+    }
+
+    /// A ratio to etcd's figure of the same run.
+    fn to_etcd(&self) -> Option<f64> {
+        Self::beside(&self.ours, &self.etcd)
+    }
+
+    fn to_echo(&self) -> Option<f64> {
+        Self::beside(&self.ours, &self.echo)
+    }
+}
+
+fn most(what: &'static str, is: Option<f64>, figure: f64) -> Asked {
+    Asked { what, is, at_least: false, figure }
+}
+
+fn least(what: &'static str, is: Option<f64>, figure: f64) -> Asked {
+    Asked { what, is, at_least: true, figure }
+}
+
+/// Measures everything that is asked for.
+pub async fn all(plan: &Plan) -> Result<Table> {
+    let mut subjects = Subjects::start(plan).await?;
+    subjects.reads().await?;
+    subjects.lists().await?;
+    subjects.changes().await?;
+    subjects.compared_changes().await?;
+    subjects.heartbeats().await?;
+    subjects.watches(1, "watch, 1 watcher").await?;
+    subjects.watches(100, "watch, last of 100").await?;
+    subjects.memory()?;
+    Ok(subjects.table)
+}
+
+impl Subjects {
+    async fn start(plan: &Plan) -> Result<Self> {
+        let ours = ours::start(PEERS).await?;
+        let echo = echo::start().await?;
+        let etcd = match etcd::start().await? {
+            Some(etcd) => {
+                let channels = etcd.channels().await?;
+                for number in 0..PEERS {
+                    etcd::put(channels[0].clone(), ours::key(number), value(0)).await?;
+                }
+                Some((etcd, channels))
+            }
+            None => None,
+        };
+        Ok(Self {
+            plan: plan.clone(),
+            ours: ours.process.channels().await?,
+            registry: ours.registry().await?,
+            _ours: ours,
+            etcd,
+            echo: echo.channels().await?,
+            _echo: echo,
+            table: Table::default(),
+        })
+    }
+
+    fn is_asked(&self, name: &str) -> bool {
+        name.contains(&self.plan.only)
+    }
+
+    fn etcd(&self) -> Option<&[Channel]> {
+        self.etcd.as_ref().map(|(_, channels)| channels.as_slice())
+    }
+
+    /// Has the subjects take turns, another one first in each run.
+    async fn interleaved(&self, work: &Work, many: bool) -> Result<Figures> {
+        let mut figures: [Vec<f64>; 3] = Default::default();
+        for run in 0..self.plan.runs {
+            for place in 0..3 {
+                let at = (run + place) % 3;
+                let Some(call) = [&work.ours, &work.etcd, &work.echo][at].clone() else { continue };
+                let figure = if many {
+                    together(self.plan.turn, move |number, count| call(number, count)).await?
+                } else {
+                    alone(self.plan.turn, |number, count| call(number, count)).await?
+                };
+                figures[at].push(figure);
+            }
+        }
+        let [ours, etcd, echo] = figures;
+        Ok(Figures { ours, etcd, echo })
+    }
+
+    /// One row of the table, if it is asked for: the time of a call alone, or calls a second of many.
+    async fn row(
+        &mut self,
+        name: &'static str,
+        many: bool,
+        work: &Work,
+        asked: impl FnOnce(&Figures) -> Vec<Asked>,
+    ) -> Result<()> {
+        if self.is_asked(name) {
+            let figures = self.interleaved(work, many).await?;
+            let asked = asked(&figures);
+            self.add(name, if many { "/s" } else { "us" }, &figures, asked);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, name: &'static str, unit: &'static str, figures: &Figures, asked: Vec<Asked>) {
+        let of = |figures: &[f64]| (!figures.is_empty()).then(|| median(figures.to_vec()));
+        let row = Row {
+            name,
+            unit,
+            ours: of(&figures.ours),
+            etcd: of(&figures.etcd),
+            echo: of(&figures.echo),
+            asked,
+        };
+        eprintln!("{}", Table(vec![row.clone()]).to_text().lines().last().unwrap_or_default());
+        self.table.0.push(row);
+    }
+
+    async fn reads(&mut self) -> Result<()> {
+        let bytes = ours::answer_bytes(self.ours[0].clone(), ours::key(7)).await?;
+        let sent = ours::key(7).len() + 2;
+        let work = Work {
+            ours: Some(call(&self.ours, |channel, _, _| ours::get(channel, ours::key(7)))),
+            etcd: self.etcd().map(|etcd| call(etcd, |channel, _, _| etcd::get(channel, ours::key(7)))),
+            echo: Some(call(&self.echo, move |channel, _, _| echo::unary(channel, echo::of(sent, bytes)))),
+        };
+        let asked =
+            |of: &Figures| vec![most("to echo", of.to_echo(), 1.15), most("to etcd", of.to_etcd(), 1.0)];
+        self.row("read one, 1 in flight", false, &work, asked).await?;
+        let asked =
+            |of: &Figures| vec![least("to echo", of.to_echo(), 0.6), least("to etcd", of.to_etcd(), 1.0)];
+        self.row("read one, 64 in flight", true, &work, asked).await
+    }
+
+    async fn lists(&mut self) -> Result<()> {
+        let work = Work {
+            ours: Some(call(&self.ours, |channel, _, _| async {
+                let count = ours::list(channel).await?;
+                ensure!(count == PEERS, "{count} peers");
+                Ok(())
+            })),
+            etcd: self.etcd().map(|etcd| {
+                call(etcd, |channel, _, _| async {
+                    let count = etcd::list(channel).await?;
+                    ensure!(count == PEERS, "{count} keys");
+                    Ok(())
+                })
+            }),
+            echo: None,
+        };
+        self.row("list 1,000", false, &work, |of| vec![most("to etcd", of.to_etcd(), 0.5)]).await
+    }
+
+    async fn changes(&mut self) -> Result<()> {
+        let turns = Arc::new(AtomicU64::new(0));
+        let work = Work {
+            ours: Some(call(&self.ours, move |channel, number, _| {
+                let turn = turns.fetch_add(1, Ordering::Relaxed);
+                async move { ours::cordon(channel, ours::key(number), turn, None).await.map(drop) }
+            })),
+            etcd: self.etcd().map(|etcd| {
+                call(etcd, |channel, number, count| etcd::put(channel, ours::key(number), value(count)))
+            }),
+            echo: Some(call(&self.echo, |channel, _, _| echo::unary(channel, echo::of(256, 256)))),
+        };
+        let asked = |of: &Figures| vec![most("to etcd", of.to_etcd(), 0.7)];
+        self.row("durable change, 1 in flight", false, &work, asked).await?;
+        let asked = |of: &Figures| vec![least("to etcd", of.to_etcd(), 1.3)];
+        self.row("durable change, 64 in flight", true, &work, asked).await
+    }
+
+    /// Each of the 64 changes a record of its own, and says which version it has seen last.
+    async fn compared_changes(&mut self) -> Result<()> {
+        // Nobody else changes these.
+        let first = PEERS - IN_FLIGHT;
+        let versions =
+            |first: u64| Arc::new((0..IN_FLIGHT).map(|_| AtomicU64::new(first)).collect::<Vec<_>>());
+        let (seen, theirs) = (versions(0), versions(1));
+        for (number, seen) in seen.iter().enumerate() {
+            let version = ours::cordon(self.ours[0].clone(), ours::key(first + number), 0, None).await?;
+            seen.store(version, Ordering::Relaxed);
+        }
+        let turns = Arc::new(AtomicU64::new(1));
+        let work = Work {
+            ours: Some(call(&self.ours, move |channel, number, _| {
+                let (seen, turn) = (seen.clone(), turns.fetch_add(1, Ordering::Relaxed));
+                async move {
+                    let expected = Some(seen[number].load(Ordering::Relaxed));
+                    let version = ours::cordon(channel, ours::key(first + number), turn, expected).await?;
+                    seen[number].store(version, Ordering::Relaxed);
+                    Ok(())
+                }
+            })),
+            etcd: self.etcd().map(|etcd| {
+                call(etcd, move |channel, number, count| {
+                    let version = theirs[number].fetch_add(1, Ordering::Relaxed);
+                    etcd::compare_and_put(channel, ours::key(first + number), version as i64, value(count))
+                })
+            }),
+            echo: None,
+        };
+        let asked = |of: &Figures| vec![most("to etcd", of.to_etcd(), 0.7)];
+        self.row("compare and set, 1 in flight", false, &work, asked).await?;
+        let asked = |of: &Figures| vec![least("to etcd", of.to_etcd(), 1.5)];
+        self.row("compare and set, 64 in flight", true, &work, asked).await
+    }
+
+    async fn heartbeats(&mut self) -> Result<()> {
+        let sent = ours::heartbeat_bytes();
+        let work = Work {
+            ours: Some(call(&self.registry, |channel, number, count| {
+                ours::heartbeat(channel, number + count as usize * IN_FLIGHT)
+            })),
+            etcd: None,
+            echo: Some(call(&self.echo, move |channel, _, _| echo::unary(channel, echo::of(sent, 0)))),
+        };
+        let asked = |of: &Figures| vec![most("to echo", of.to_echo(), 1.3)];
+        self.row("heartbeat, 1 in flight", false, &work, asked).await?;
+        let asked = |of: &Figures| vec![least("to echo", of.to_echo(), 0.5)];
+        self.row("heartbeat, 64 in flight", true, &work, asked).await?;
+        let work = Work {
+            ours: None,
+            etcd: match self.etcd() {
+                Some(etcd) => Some(streamed(etcd::keep_alives(etcd).await?)),
+                None => None,
+            },
+            echo: Some(streamed(echo::streams(&self.echo, sent).await?)),
+        };
+        let asked = |of: &Figures| vec![most("to etcd", of.to_etcd(), 1.0)];
+        self.row("streamed heartbeat, 1 in flight", false, &work, asked).await?;
+        let asked = |of: &Figures| vec![least("to etcd", of.to_etcd(), 1.0)];
+        self.row("streamed heartbeat, 64 in flight", true, &work, asked).await
+    }
+
+    /// From the sending of a change to the last of so many watchers that have heard of it.
+    async fn watches(&mut self, watchers: usize, name: &'static str) -> Result<()> {
+        if !self.is_asked(name) {
+            return Ok(());
+        }
+        let changes = if self.plan.runs == 1 { 5 } else { CHANGES };
+        let (say, heard) = mpsc::channel(watchers * 4);
+        let mut heard_here = Heard(heard, watchers);
+        for number in 0..watchers {
+            let mut events = ours::watch(self.ours[number % CONNECTIONS].clone(), &ours::key(3)).await?;
+            let say = say.clone();
+            tokio::spawn(async move {
+                while let Ok(Some(_)) = events.message().await {
+                    if say.send(Instant::now()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        let (say, heard) = mpsc::channel(watchers * 4);
+        let mut heard_there = Heard(heard, watchers);
+        if let Some(channels) = self.etcd() {
+            for number in 0..watchers {
+                let mut events = etcd::watch(channels[number % CONNECTIONS].clone(), &ours::key(3)).await?;
+                let say = say.clone();
+                tokio::spawn(async move {
+                    while let Ok(Some(answer)) = events.message().await {
+                        if !answer.events.is_empty() && say.send(Instant::now()).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        }
+        let (mut figures, mut turn) = (Figures::default(), self.table.0.len() as u64 * 1_000_000);
+        for run in 0..self.plan.runs {
+            for place in 0..2 {
+                let mut times = Vec::new();
+                let is_ours = (run + place) % 2 == 0;
+                for _ in 0..changes {
+                    turn += 1;
+                    let begun = Instant::now();
+                    let last = if is_ours {
+                        let change = ours::cordon(self.ours[0].clone(), ours::key(3), turn, None);
+                        tokio::try_join!(change, heard_here.all())?.1
+                    } else if let Some(channels) = self.etcd() {
+                        let change = etcd::put(channels[0].clone(), ours::key(3), value(turn));
+                        tokio::try_join!(change, heard_there.all())?.1
+                    } else {
+                        break;
+                    };
+                    times.push(last - begun);
+                    tokio::time::sleep(Duration::from_millis(3)).await;
+                }
+                if !times.is_empty() {
+                    let figures = if is_ours { &mut figures.ours } else { &mut figures.etcd };
+                    figures.push(quantile_us(&mut times, 0.5));
+                }
+            }
+        }
+        let asked = vec![most("to etcd", figures.to_etcd(), 0.7)];
+        self.add(name, "us", &figures, asked);
+        Ok(())
+    }
+
+    /// After everything else that was done in this run.
+    fn memory(&mut self) -> Result<()> {
+        if !self.is_asked("resident after the load") {
+            return Ok(());
+        }
+        let etcd = self.etcd.as_ref().map(|(etcd, _)| etcd.resident_mb()).transpose()?;
+        let ours = vec![self._ours.process.resident_mb()?];
+        let figures = Figures { ours, etcd: etcd.into_iter().collect(), echo: Vec::new() };
+        let asked = vec![most("to etcd", figures.to_etcd(), 1.0)];
+        self.add("resident after the load", "MB", &figures, asked);
+        Ok(())
+    }
+}
+
+/// Hears from so many watchers.
+struct Heard(mpsc::Receiver<Instant>, usize);
+
+impl Heard {
+    /// When the last of them had heard.
+    async fn all(&mut self) -> Result<Instant> {
+        let mut last = None;
+        for _ in 0..self.1 {
+            let at = tokio::time::timeout(Duration::from_secs(10), self.0.recv()).await?;
+            last = last.max(Some(at.context("a watcher ended")?));
+        }
+        last.context("there are no watchers")
+    }
+}
+
+/// A value of 256 bytes.
+fn value(turn: u64) -> Bytes {
+    Bytes::from(format!("{turn:0256}"))
+}
