@@ -165,7 +165,8 @@ impl Clock for Gate {
 #[tokio::test]
 async fn a_renewal_beside_a_commit_whose_sync_failed_is_remembered() {
     let (disk, gate) = (SimDisk::new(), Gate::default());
-    let store = EmbeddedStore::open_on(disk.clone(), gate.clone(), Options::default()).unwrap();
+    let options = Options { callers_write: false, ..Options::default() };
+    let store = EmbeddedStore::open_on(disk.clone(), gate.clone(), options).unwrap();
     let id = omnirelay_store::GroupId("s".into());
     let epoch = epoch(&store).await;
     let open = OpenGroup { epoch, id, ttl: Duration::from_secs(2), secret: "secret".into() };

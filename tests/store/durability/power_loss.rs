@@ -1,6 +1,7 @@
 //! The power goes at any point, and any part of what was not synced is lost.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use omnirelay_store::embedded::Options;
 use omnirelay_store::{EmbeddedStore, Store, SystemClock};
@@ -16,7 +17,10 @@ const WRITERS: u64 = 4;
 
 pub fn open(disk: &SimDisk) -> EmbeddedStore {
     // A cache that is too small, so that pages are written before the commit as well, and a log that is soon full.
-    let options = Options { cache_bytes: 64 * 1024, segment_bytes: 16 * 1024 };
+    // In every second round callers write themselves, and batches are of one call.
+    static OPENED: AtomicUsize = AtomicUsize::new(0);
+    let callers_write = OPENED.fetch_add(1, Ordering::Relaxed) / 2 % 2 == 0;
+    let options = Options { cache_bytes: 64 * 1024, segment_bytes: 16 * 1024, callers_write };
     EmbeddedStore::open_on(disk.clone(), SystemClock::start(), options).unwrap()
 }
 

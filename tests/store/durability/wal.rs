@@ -232,7 +232,7 @@ async fn a_file_of_version_0_1_is_kept_aside_and_goes_on() {
 }
 
 /// A log of so little room that every few commits fill a segment.
-const SMALL: Options = Options { cache_bytes: 64 * 1024, segment_bytes: 8 * 1024 };
+const SMALL: Options = Options { cache_bytes: 64 * 1024, segment_bytes: 8 * 1024, callers_write: true };
 
 #[tokio::test]
 async fn what_is_in_log_and_file_is_read_as_one() {

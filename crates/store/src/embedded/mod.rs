@@ -29,12 +29,12 @@ use self::disk::FileDisk;
 use self::proof::Past;
 use self::shared::{Shared, log_page};
 use self::tables::{Batch, Snapshot};
-use self::writer::{Fate, Job, Log, Writer};
+use self::writer::{Desk, Fate, Job, Log, Writer};
 use super::rules::{self, Behind, State, Step};
 use super::{
     AcceptedLoss, Beat, Clock, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey,
     Leases, LogPage, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store, StoreError,
-    SystemClock, limits,
+    SystemClock, Write, limits,
 };
 
 pub use self::disk::{Disk, Medium};
@@ -52,6 +52,8 @@ const ASIDE_NAME: &str = "registry.redb.0.1";
 /// A new file before it is complete.
 const PREPARED_NAME: &str = "registry.new";
 
+/// The longest commit that is made on its caller's thread, in bytes of values.
+const CALLERS_BYTES_MAX: usize = 16 * 1024;
 /// The most calls that wait for the writer; more wait outside.
 const WRITES_WAITING_MAX: usize = 1024;
 /// The most calls that wait for the reader.
@@ -68,6 +70,7 @@ pub struct EmbeddedStore {
 }
 
 struct Calls {
+    desk: Arc<Desk>,
     writes: mpsc::Sender<Job>,
     reads: mpsc::Sender<Read>,
 }
@@ -84,6 +87,9 @@ pub struct Options {
     /// How long each of the two segments of the log becomes, in bytes: what is in one is kept in memory as well, until
     /// it is written to the file. A batch that is longer makes its segment longer.
     pub segment_bytes: u64,
+    /// Whether a short call is made on its caller's thread where nobody else writes and the disk is quick, which saves two
+    /// changes of threads. Else all are made on the thread of the store.
+    pub callers_write: bool,
 }
 
 /// What a store has done since it was opened.
@@ -99,7 +105,7 @@ pub struct Stats {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 8 * 1024 * 1024, segment_bytes: 4 * 1024 * 1024 }
+        Self { cache_bytes: 8 * 1024 * 1024, segment_bytes: 4 * 1024 * 1024, callers_write: true }
     }
 }
 
@@ -162,14 +168,15 @@ impl EmbeddedStore {
         let (writes, jobs) = mpsc::channel(WRITES_WAITING_MAX);
         let (reads, reading) = mpsc::channel(READS_WAITING_MAX);
         let (checkpointer, checkpoints) = checkpoint::pair(&shared);
-        let writer = Writer::new(Arc::clone(&shared), Box::new(disk), Log { wal, file, checkpointer }, jobs);
-        let reader = Arc::clone(&shared);
+        let log = Log { wal, file, checkpointer };
+        let desk = Arc::new(Desk::new(Writer::new(Arc::clone(&shared), Box::new(disk), log)));
+        let (writer, reader) = (Arc::clone(&desk), Arc::clone(&shared));
         let threads = vec![
-            spawn(&shared, "store-write", move || writer.run())?,
+            spawn(&shared, "store-write", move || writer.run(jobs))?,
             spawn(&shared, "store-checkpoint", move || checkpoints.run())?,
             spawn(&shared, "store-read", move || serve_reads(&reader, reading))?,
         ];
-        Ok(Self { shared, calls: Some(Calls { writes, reads }), threads, lost })
+        Ok(Self { shared, calls: Some(Calls { desk, writes, reads }), threads, lost })
     }
 
     /// Counts what it has done.
@@ -186,12 +193,36 @@ impl EmbeddedStore {
     /// # Errors
     /// As a commit's.
     pub async fn quarantine(&self, length: Duration) -> Result<(), StoreError> {
-        self.write(move |step| step.quarantine(length)).await
+        self.write_there(move |step| step.quarantine(length)).await
     }
 
-    /// Has the writer make a step, and waits until it is durable.
+    /// Makes a short step, and waits until it is durable: on this thread, if that is the quickest.
     async fn write<R, E>(
         &self,
+        step: impl for<'a, 'b> FnOnce(&mut Step<'a, Batch<'b>>) -> Result<R, E> + Send + 'static,
+    ) -> Result<R, E>
+    where
+        R: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.make(self.shared.options.callers_write, step).await
+    }
+
+    /// Has the thread of the store make a step that may take its time, and waits until it is durable.
+    async fn write_there<R, E>(
+        &self,
+        step: impl for<'a, 'b> FnOnce(&mut Step<'a, Batch<'b>>) -> Result<R, E> + Send + 'static,
+    ) -> Result<R, E>
+    where
+        R: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.make(false, step).await
+    }
+
+    async fn make<R, E>(
+        &self,
+        may_be_here: bool,
         step: impl for<'a, 'b> FnOnce(&mut Step<'a, Batch<'b>>) -> Result<R, E> + Send + 'static,
     ) -> Result<R, E>
     where
@@ -208,7 +239,12 @@ impl EmbeddedStore {
         });
         let gone = || StoreError::OutcomeUnknown("the store gave no answer".into());
         let calls = self.calls.as_ref().ok_or_else(gone)?;
-        calls.writes.send(job).await.map_err(|_| gone())?;
+        let left = if may_be_here { calls.desk.make_here(job).err() } else { Some(job) };
+        if let Some(job) = left {
+            let place = calls.writes.reserve().await.map_err(|_| gone())?;
+            calls.desk.note_queued();
+            place.send(job);
+        }
         answer.await.map_err(|_| gone())?
     }
 
@@ -222,7 +258,7 @@ impl EmbeddedStore {
             return found;
         }
         // The writer finds out what is wrong with the file before it makes a step, and opens it again.
-        self.write(|_| Ok::<_, StoreError>(())).await?;
+        self.write_there(|_| Ok::<_, StoreError>(())).await?;
         self.read_once(read).await
     }
 
@@ -281,6 +317,9 @@ impl Store for EmbeddedStore {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        if commit_bytes(&commit) > CALLERS_BYTES_MAX {
+            return self.write_there(move |step| step.commit(&commit)).await;
+        }
         self.write(move |step| step.commit(&commit)).await
     }
 
@@ -310,7 +349,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
-        self.write(move |step| step.housekeep(epoch, &keep)).await
+        self.write_there(move |step| step.housekeep(epoch, &keep)).await
     }
 }
 
@@ -339,6 +378,15 @@ fn serve_reads(shared: &Shared, mut reads: mpsc::Receiver<Read>) {
         // Whatever panics must not end the only reader; the caller hears that its call was dropped.
         let _ = catch_unwind(AssertUnwindSafe(|| read(shared)));
     }
+}
+
+/// The bytes of the values that a commit writes.
+fn commit_bytes(commit: &Commit) -> usize {
+    let value = |write: &Write| match write {
+        Write::Put { value, .. } => value.len(),
+        Write::Delete { .. } => 0,
+    };
+    commit.writes.iter().map(value).sum()
 }
 
 /// What the caller of a step is told; `result` is `None` if the file failed before the step.

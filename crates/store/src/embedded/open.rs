@@ -344,7 +344,7 @@ pub(super) fn close(database: Database) {
 /// Opens the store again after a failure. Deadlines that only memory knows stay.
 pub(super) fn reopen(disk: &mut dyn Disk, shared: &Shared) -> Result<Opened, Failure> {
     let failure = |error: &dyn std::error::Error| Failure::new(&shared.path, error.to_string());
-    let Options { cache_bytes, segment_bytes } = shared.options;
+    let Options { cache_bytes, segment_bytes, .. } = shared.options;
     let database = open_database(disk, &shared.seen, cache_bytes).map_err(|error| failure(&error))?;
     let opened = spared(&shared.path, || {
         let io = |source| OpenError::Io { path: shared.path.to_path_buf(), source };

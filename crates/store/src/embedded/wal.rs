@@ -145,6 +145,11 @@ impl Wal {
         self.segments[self.current].reserve(bytes, limit)
     }
 
+    /// How many bytes can be appended without taking room from the disk.
+    pub fn room(&self) -> u64 {
+        self.segments[self.current].room(self.limit)
+    }
+
     /// True if nothing in the segment that is appended to is needed.
     pub fn is_at_beginning(&self) -> bool {
         self.segments[self.current].is_free()

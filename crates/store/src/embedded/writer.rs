@@ -1,9 +1,10 @@
-//! The one thread that writes: it takes all calls that wait, and makes them durable with one sync of the log.
+//! Writing: what waits is made durable with one sync of the log, by the thread of the store, or by a caller's own where
+//! nobody else writes.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use omnirelay_core::backoff::Backoff;
@@ -32,6 +33,10 @@ const GATHER_TIME: Duration = Duration::from_micros(100);
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 /// How often it is noted that renewals are heard which are not written: a restart knows by that until when they were.
 const NOTED_EVERY: Duration = Duration::from_millis(250);
+/// How long an append with its sync may take on average for callers to make batches on their own threads.
+const CALLERS_APPEND_MAX: Duration = Duration::from_millis(1);
+/// How much room a segment must have left for that, in bytes.
+const CALLERS_ROOM: u64 = 64 * 1024;
 
 /// A call: makes its step, unless the file has failed before it, and then waits for its fate.
 pub(super) type Job = Box<dyn for<'a, 'b> FnOnce(Option<&mut Step<'a, Batch<'b>>>) -> Finish + Send>;
@@ -54,7 +59,8 @@ pub(super) struct Writer {
     /// The last batch that is known to be in the file.
     file: Written,
     checkpointer: Checkpointer,
-    jobs: mpsc::Receiver<Job>,
+    /// How long an append with its sync takes, on a moving average.
+    append_takes: Duration,
     pause: Option<Pause>,
     /// Why the file was not written to when it should have been, and until when that is not tried again.
     unwritten: Option<Pause>,
@@ -114,45 +120,38 @@ impl Attempt {
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, disk: Box<dyn Disk>, log: Log, jobs: mpsc::Receiver<Job>) -> Self {
+    pub fn new(shared: Arc<Shared>, disk: Box<dyn Disk>, log: Log) -> Self {
         let Log { wal, file, checkpointer } = log;
-        let (log, noted_at) = (Some(wal), Millis(0));
-        let mut writer =
-            Self { shared, disk, log, file, checkpointer, jobs, pause: None, unwritten: None, noted_at };
+        let mut writer = Self {
+            shared,
+            disk,
+            log: Some(wal),
+            file,
+            checkpointer,
+            append_takes: Duration::ZERO,
+            pause: None,
+            unwritten: None,
+            noted_at: Millis(0),
+        };
         writer.order_checkpoint();
         writer
     }
 
-    /// Works until nobody can call any more, then closes the file.
-    pub fn run(mut self) {
-        let mut jobs = Vec::with_capacity(BATCH_MAX);
-        let mut before = 0;
-        while self.jobs.blocking_recv_many(&mut jobs, BATCH_MAX) > 0 {
-            self.gather(&mut jobs, before);
-            before = jobs.len();
-            let mut left = std::mem::take(&mut jobs).into();
-            while !VecDeque::is_empty(&left) {
-                // A panic of the engine below must not end the only writer. Whoever it leaves without
-                // an answer is told that the outcome is unknown.
-                if catch_unwind(AssertUnwindSafe(|| self.carry_out(&mut left))).is_err() {
-                    left.clear();
-                }
-            }
-            jobs = left.into();
-        }
-        self.close();
+    /// Whether a batch would be made soon enough for the thread of a caller, which may have other things to do.
+    fn is_quick(&self) -> bool {
+        let is_sound = self.pause.is_none() && self.unwritten.is_none();
+        let has_room = self.log.as_ref().is_some_and(|log| log.room() >= CALLERS_ROOM);
+        is_sound && has_room && self.append_takes <= CALLERS_APPEND_MAX
     }
 
-    /// Waits a moment for those who were answered with the last batch and will call again at once:
-    /// the first of them would else have a sync for itself, and all others wait for it.
-    fn gather(&mut self, jobs: &mut Vec<Job>, before: usize) {
-        if before < GATHER_FROM || jobs.len() * 2 > before {
-            return;
-        }
-        std::thread::sleep(GATHER_TIME);
-        while jobs.len() < BATCH_MAX {
-            let Ok(job) = self.jobs.try_recv() else { break };
-            jobs.push(job);
+    /// Makes calls, in as few batches as they fit into.
+    fn carry_out_all(&mut self, mut jobs: VecDeque<Job>) {
+        while !jobs.is_empty() {
+            // A panic of the engine below must not end the only writer. Whoever it leaves without
+            // an answer is told that the outcome is unknown.
+            if catch_unwind(AssertUnwindSafe(|| self.carry_out(&mut jobs))).is_err() {
+                jobs.clear();
+            }
         }
     }
 
@@ -197,7 +196,9 @@ impl Writer {
             return Ok(());
         }
         self.make_room(&changed)?;
+        let begun = Instant::now();
         let appended = self.log.as_mut().ok_or(Failed::Before)?.append(written.batch, &changed.rows);
+        self.append_takes = (self.append_takes * 3 + begun.elapsed()) / 4;
         if let Err(error) = appended {
             let failure = self.medium_failed("writing the log", &error);
             return Err(Failed::Appending(Attempt::of(written.batch, changed), failure));
@@ -398,7 +399,7 @@ impl Writer {
 
     /// Writes all that is in the log to the file, and the time, so that the next start is not before it. The next start
     /// copes with what fails here, as it does after a crash.
-    fn close(mut self) {
+    fn close(&mut self) {
         if let Some(made) = self.checkpointer.wait() {
             // What was not written to the file is in the log.
             let _ = self.checkpointed(made);
@@ -423,6 +424,72 @@ impl Writer {
             }
         }
         self.shut();
+    }
+}
+
+/// Who writes: the thread of the store takes calls from a queue, and a caller who finds nobody there does without it.
+pub(super) struct Desk {
+    writer: Mutex<Writer>,
+    /// How many calls are in the queue, or were taken from it and are not made yet.
+    queued: AtomicUsize,
+}
+
+impl Desk {
+    pub fn new(writer: Writer) -> Self {
+        Self { writer: Mutex::new(writer), queued: AtomicUsize::new(0) }
+    }
+
+    /// Makes a call on this thread; gives it back, to be queued, where that may take long or others are before it.
+    pub fn make_here(&self, job: Job) -> Result<(), Job> {
+        if self.queued.load(Ordering::SeqCst) > 0 {
+            return Err(job);
+        }
+        let mut writer = match self.writer.try_lock() {
+            Ok(writer) => writer,
+            Err(TryLockError::Poisoned(writer)) => writer.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(job),
+        };
+        if !writer.is_quick() {
+            return Err(job);
+        }
+        writer.carry_out_all(VecDeque::from([job]));
+        Ok(())
+    }
+
+    /// Counts a call that is about to be queued.
+    pub fn note_queued(&self) {
+        self.queued.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Makes what is queued until nobody can call any more, then closes the file.
+    pub fn run(&self, mut queue: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::with_capacity(BATCH_MAX);
+        let mut before = 0;
+        while queue.blocking_recv_many(&mut jobs, BATCH_MAX) > 0 {
+            gather(&mut queue, &mut jobs, before);
+            before = jobs.len();
+            self.lock().carry_out_all(jobs.drain(..).collect());
+            self.queued.fetch_sub(before, Ordering::SeqCst);
+        }
+        self.lock().close();
+    }
+
+    /// Nothing of ours panics while it holds this lock.
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits a moment for those who were answered with the last batch and will call again at once: the first of them would
+/// else have a sync for itself, and all others wait for it.
+fn gather(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, before: usize) {
+    if before < GATHER_FROM || jobs.len() * 2 > before {
+        return;
+    }
+    std::thread::sleep(GATHER_TIME);
+    while jobs.len() < BATCH_MAX {
+        let Ok(job) = queue.try_recv() else { break };
+        jobs.push(job);
     }
 }
 

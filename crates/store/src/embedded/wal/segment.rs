@@ -120,6 +120,12 @@ impl Segment {
         Ok(true)
     }
 
+    /// How many bytes below `limit` can be appended that have been written to before.
+    pub fn room(&self, limit: u64) -> u64 {
+        let begin = self.lap.map_or(HEADER_BYTES as u64, |lap| lap.end);
+        self.written.min(limit).saturating_sub(begin)
+    }
+
     /// Appends the frame of a batch, without a sync.
     pub fn append(&mut self, batch: u64, changes: &Overlay, buffer: &mut Vec<u8>) -> io::Result<()> {
         buffer.clear();
