@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use omnirelay_store::Revision;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Registry;
 use super::follow::wait_for;
@@ -11,6 +11,13 @@ use super::view::View;
 
 /// The shortest time between two looks.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// What a look depends on that may change so often that a look at each change is too many.
+pub struct Paced<S> {
+    pub sense: S,
+    /// From the beginning of a look to that of the next one, if nothing else asks for it.
+    pub between: Duration,
+}
 
 impl Registry {
     /// Looks until it finds something: now, whenever the head of the view moves, with each beat that is answered, and
@@ -48,17 +55,50 @@ impl Registry {
     /// As [`Registry::react`]; each look is given what the one before has left, the first one `known`.
     pub async fn react_with<K, S: PartialEq, F: Future<Output = (K, Option<Instant>)>>(
         &self,
+        known: K,
+        sense: impl Fn(&View) -> S,
+        look: impl FnMut(K) -> F,
+    ) {
+        let pace = Paced { sense: |_: &View| (), between: Duration::ZERO };
+        self.react_and_pace(known, sense, pace, look).await;
+    }
+
+    /// As [`Registry::react`], and looks when `pace` senses a change too, but not as often as there are any.
+    pub async fn react_paced<S: PartialEq, P: PartialEq, F: Future<Output = Option<Instant>>>(
+        &self,
+        sense: impl Fn(&View) -> S,
+        pace: Paced<impl Fn(&View) -> P>,
+        mut look: impl FnMut() -> F,
+    ) {
+        let look = |()| {
+            let again = look();
+            async { ((), again.await) }
+        };
+        self.react_and_pace((), sense, pace, look).await;
+    }
+
+    async fn react_and_pace<K, S: PartialEq, P: PartialEq, F: Future<Output = (K, Option<Instant>)>>(
+        &self,
         mut known: K,
         sense: impl Fn(&View) -> S,
+        pace: Paced<impl Fn(&View) -> P>,
         mut look: impl FnMut(K) -> F,
     ) {
         let view = self.view();
         wait_for(view, Revision(0)).await;
         loop {
-            let sensed = sense(view);
+            let (sensed, paced) = (sense(view), (pace.sense)(view));
+            let earliest = Instant::now() + pace.between;
             let until;
             (known, until) = look(known).await;
-            let moved = self.look_until_found(|view| (sense(view) != sensed).then_some(()));
+            let moved = async {
+                let at_once = self.look_until_found(|view| (sense(view) != sensed).then_some(()));
+                let in_time = async {
+                    self.look_until_found(|view| ((pace.sense)(view) != paced).then_some(())).await;
+                    sleep_until(earliest).await;
+                };
+                tokio::select!(() = at_once => {}, () = in_time => {});
+            };
             match until {
                 Some(until) => drop(timeout_at(until.max(Instant::now() + LOOK_AGAIN), moved).await),
                 None => moved.await,

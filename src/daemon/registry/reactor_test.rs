@@ -14,6 +14,8 @@ use super::Registry;
 use super::act::{Act, Authority, Plan};
 use super::heartbeat::Pace;
 use super::lab::LabRegistry;
+use super::reactor::Paced;
+use super::view::View;
 
 const THING: Kind = Kind::of("thing");
 const OTHER: Kind = Kind::of("other");
@@ -126,4 +128,32 @@ async fn beats_silence_and_return_wake_whoever_looks_at_them() {
     sleep(BEAT * 2).await;
     let looked = d.looked();
     assert!((2..=3).contains(&looked), "{looked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_paced_is_looked_at_now_and_then_and_what_is_not_at_once() {
+    let mut d = daemon().await;
+    let (registry, looks) = (d.registry.clone(), d.looks.clone());
+    d.tasks.spawn(async move {
+        let look = async || {
+            looks.fetch_add(1, Ordering::SeqCst);
+            None
+        };
+        let pace = Paced { sense: |view: &View| view.changed(&THING), between: MS * 100 };
+        registry.react_paced(|view| view.changed(&OTHER), pace, look).await;
+    });
+    sleep(MS * 200).await;
+    d.looked();
+    d.put(THING).await;
+    sleep(MS).await;
+    assert_eq!(d.looked(), 1, "the first change is looked at at once");
+    for _ in 0..50 {
+        d.put(THING).await;
+        sleep(MS * 10).await;
+    }
+    let looked = d.looked();
+    assert!((4..=6).contains(&looked), "{looked}");
+    d.put(OTHER).await;
+    sleep(MS).await;
+    assert_eq!(d.looked(), 1, "what is not paced does not wait");
 }

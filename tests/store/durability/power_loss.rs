@@ -19,7 +19,7 @@ pub fn open(disk: &SimDisk) -> EmbeddedStore {
     // A cache that is too small, so that pages are written before the commit as well, and a log that is soon full.
     // In every second round callers write themselves, and batches are of one call.
     static OPENED: AtomicUsize = AtomicUsize::new(0);
-    let callers_write = OPENED.fetch_add(1, Ordering::Relaxed) / 2 % 2 == 0;
+    let callers_write = (OPENED.fetch_add(1, Ordering::Relaxed) / 2).is_multiple_of(2);
     let options = Options { cache_bytes: 64 * 1024, segment_bytes: 16 * 1024, callers_write };
     EmbeddedStore::open_on(disk.clone(), SystemClock::start(), options).unwrap()
 }

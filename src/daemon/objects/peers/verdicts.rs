@@ -8,7 +8,7 @@ use omnirelay_core::time::Millis;
 use omnirelay_store::{CommitError, GroupRef, Precondition, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::timestamp::millis;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::presence::{Presence, put};
@@ -18,6 +18,7 @@ use crate::core::peer::{Silence, Verdict, next_verdict};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
+use crate::daemon::registry::reactor::Paced;
 use crate::daemon::registry::view::{View, ViewRecord};
 use pb::peer::Status;
 
@@ -53,15 +54,10 @@ impl Verdicts {
         let sense = |view: &View| {
             let session = own_session(&self.registry).filter(|_| self.presence.is_registered());
             // Whoever is spared now is looked at again with each beat.
-            (view.changed(&PEER), session, view.spares_all().then(|| view.connectivity().beats()))
+            (session, view.spares_all().then(|| view.connectivity().beats()))
         };
-        let look = async || {
-            let again = self.look().await;
-            let paced = Instant::now() + PACE;
-            sleep_until(again.map_or(paced, |again| again.min(paced))).await;
-            again
-        };
-        self.registry.react(sense, look).await;
+        let pace = Paced { sense: |view: &View| view.changed(&PEER), between: PACE };
+        self.registry.react_paced(sense, pace, || self.look()).await;
     }
 
     /// Records what has become of peers that have fallen silent, where it is this node's turn, and answers when to look

@@ -26,7 +26,7 @@ use crate::daemon::metrics::LeadershipMetrics;
 use crate::daemon::objects::peers::{self, Roster, session_id};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::reactor::LOOK_AGAIN;
+use crate::daemon::registry::reactor::{LOOK_AGAIN, Paced};
 
 /// How long a node that stops may take to hand over what it leads.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);
@@ -101,10 +101,12 @@ struct LeftAlone {
     until: Millis,
 }
 
-/// What a look depends on, apart from time.
+/// The shortest time between two looks that only changes of peers ask for: a look goes through all peers.
+const PEERS_PACE: Duration = Duration::from_millis(25);
+
+/// What a look depends on, apart from time and peers.
 #[derive(PartialEq)]
 struct Seen {
-    peers: Cursor,
     scopes: Cursor,
     session: Option<GroupRef>,
     confirmations: u64,
@@ -131,7 +133,8 @@ impl Campaigner {
 
     /// Campaigns for ever.
     pub async fn run(&self) {
-        self.registry.react(|_| self.seen(), async || Some(self.round().await)).await;
+        let pace = Paced { sense: peers::changed, between: PEERS_PACE };
+        self.registry.react_paced(|_| self.seen(), pace, async || Some(self.round().await)).await;
     }
 
     /// Hands over what the node leads, because it stops: again and again until it leads nothing. Best effort,
@@ -168,7 +171,6 @@ impl Campaigner {
     fn seen(&self) -> Seen {
         let view = self.registry.view();
         Seen {
-            peers: peers::changed(view),
             scopes: view.changed(&LEADERSHIP),
             session: self.session(),
             confirmations: view.confirmations(),
