@@ -74,7 +74,7 @@ struct Figures {
 
 impl Figures {
     fn beside(part: &[f64], whole: &[f64]) -> Option<f64> {
-        (!whole.is_empty())
+        (!part.is_empty() && !whole.is_empty())
             .then(|| median(part.iter().zip(whole).map(|(part, whole)| part / whole).collect()))
     }
 

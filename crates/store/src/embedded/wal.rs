@@ -124,7 +124,7 @@ impl Found {
     /// A log that holds nothing: what was found has nothing to do with the store file, or is in it.
     pub fn begin_anew(self) -> io::Result<Wal> {
         let Self { mut wal, .. } = self;
-        wal.segments.iter_mut().try_for_each(Segment::erase)?;
+        wal.erase()?;
         Ok(wal)
     }
 }
@@ -153,6 +153,11 @@ impl Wal {
     /// True if nothing in the segment that is appended to is needed.
     pub fn is_at_beginning(&self) -> bool {
         self.segments[self.current].is_free()
+    }
+
+    /// Leaves nothing in the log: all of it is in the store file.
+    pub fn erase(&mut self) -> io::Result<()> {
+        self.segments.iter_mut().try_for_each(Segment::erase)
     }
 
     /// Goes on with the other segment, of which nothing is needed any more.

@@ -419,6 +419,10 @@ impl Writer {
             if matches!(made, Ok(Ok(()))) {
                 self.file = written;
                 self.note(&written);
+                // An older file that is put in the place of this one has then no log that could go on from it.
+                if let Some(Err(error)) = self.log.as_mut().map(Wal::erase) {
+                    debug!(path = %self.shared.path.display(), %error, "log was not emptied");
+                }
             } else {
                 warn!(path = %self.shared.path.display(), "store file could not be closed cleanly");
             }
