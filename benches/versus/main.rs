@@ -10,6 +10,7 @@
 
 #![allow(
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a benchmark prints, and stops at the first surprise"
@@ -52,9 +53,9 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let table = runtime.block_on(rows::all(&plan))?;
     if given("--json") {
-        println!("{}", table.to_json())
+        println!("{}", table.to_json());
     } else {
-        println!("{}", table.to_text())
+        println!("{}", table.to_text());
     }
     Ok(())
 }
