@@ -456,6 +456,12 @@ pub trait Store: Send + Sync + 'static {
     /// Reads the log behind `after`; with nothing there, waits up to `wait` for something.
     async fn log(&self, after: Revision, limit: usize, wait: Duration) -> Result<LogPage, StoreError>;
 
+    /// The log behind `after`, where this process has it in memory; `None` says nothing about the log.
+    fn log_in_memory(&self, after: Revision) -> Option<LogPage> {
+        let _ = after;
+        None
+    }
+
     /// Deletes the records of groups that are over (at most [`COMMIT_WRITES_MAX`] with at most
     /// [`COMMIT_BYTES_MAX`], in one log entry, marked `expired`; none during a quarantine or a
     /// [`Grace`]) and trims what `keep` allows, in one bounded step. A store that has nothing to do

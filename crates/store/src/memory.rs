@@ -15,8 +15,8 @@ use super::rules::{
 };
 use super::{
     Beat, Clock, Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Housekept, IdempotencyKey, Leases,
-    LogEntry, LogPage, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store, StoreError,
-    SystemClock, limits,
+    LogEntry, LogPage, OpenGroup, Opened, PAGE_MAX, Pulse, Retention, Revision, Scan, ScanPage, Store,
+    StoreError, SystemClock, limits,
 };
 
 /// A store that ends with its process.
@@ -155,6 +155,10 @@ impl Store for MemoryStore {
         // Whether it came in time or not is in the page.
         let _ = tokio::time::timeout(wait, heads.wait_for(|head| *head > after)).await;
         Ok(self.log_now(after, limit)?.1)
+    }
+
+    fn log_in_memory(&self, after: Revision) -> Option<LogPage> {
+        self.log_now(after, PAGE_MAX).ok().map(|(_, page)| page)
     }
 
     async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {

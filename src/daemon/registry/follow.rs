@@ -141,11 +141,11 @@ fn must_load_again(view: &View, epoch: Epoch, page: &LogPage) -> bool {
         info!(revision = %view.head().revision, "view fell behind the log and is loaded again");
         return true;
     }
-    let gap = page.entries.iter().find(|entry| view.apply(entry) == Applied::Gap);
-    if let Some(entry) = gap {
-        warn!(revision = %entry.revision, "log has a gap; the view is loaded again");
+    let has_gap = view.apply(page.entries.iter().map(Arc::as_ref)) == Applied::Gap;
+    if has_gap {
+        warn!(revision = %view.head().revision, "log has a gap behind this revision; the view is loaded again");
     }
-    gap.is_some()
+    has_gap
 }
 
 /// Gives a call so long to answer.

@@ -268,8 +268,19 @@ impl Registry {
     }
 
     async fn show(&self, epoch: Epoch, entry: &LogEntry) {
+        let head = self.view.head();
         // A reply of another epoch says nothing about this one's log.
-        if self.view.head().epoch == epoch && self.view.apply(entry) == Applied::Gap {
+        if head.epoch != epoch || head.revision >= entry.revision {
+            return;
+        }
+        // What was committed together is shown together.
+        let page =
+            self.store.log_in_memory(head.revision).filter(|page| page.epoch == epoch && !page.compacted);
+        let applied = match &page {
+            Some(page) => self.view.apply(page.entries.iter().map(Arc::as_ref)),
+            None => self.view.apply([entry]),
+        };
+        if applied == Applied::Gap {
             // Others' commits before it are still on their way.
             let shown = follow::wait_for(&self.view, entry.revision);
             let _ = tokio::time::timeout(OWN_COMMIT_WAIT, shown).await;

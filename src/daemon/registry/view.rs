@@ -171,13 +171,13 @@ pub struct View {
     confirmations: Notify,
 }
 
-/// What became of an entry given to [`View::apply`].
+/// What became of the entries given to [`View::apply`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
     Yes,
-    /// It was known already.
+    /// They were known already.
     Known,
-    /// Entries before it are missing.
+    /// Entries before one of them are missing.
     Gap,
 }
 
@@ -416,22 +416,30 @@ impl View {
         state.grace.filter(|grace| now < grace.until).map_or(now, |grace| grace.from)
     }
 
-    /// Takes in one commit.
-    pub fn apply(&self, entry: &LogEntry) -> Applied {
+    /// Takes in a stretch of the log, up to the first gap in it. Whoever waits for the head is woken once.
+    pub fn apply<'a>(&self, entries: impl IntoIterator<Item = &'a LogEntry>) -> Applied {
         let mut state = write(&self.state);
-        if entry.revision <= state.head.revision || entry.changes.is_empty() && entry.leases.is_empty() {
-            return Applied::Known;
+        let (before, mut has_leases, mut applied) = (state.head, false, Applied::Known);
+        for entry in entries {
+            if entry.revision <= state.head.revision || entry.changes.is_empty() && entry.leases.is_empty() {
+                continue;
+            }
+            if entry.previous != state.head.revision {
+                applied = Applied::Gap;
+                break;
+            }
+            state.take_in(&self.mirrored, &self.followed, entry);
+            has_leases |= !entry.leases.is_empty();
+            applied = Applied::Yes;
         }
-        if entry.previous != state.head.revision {
-            return Applied::Gap;
-        }
-        state.take_in(&self.mirrored, &self.followed, entry);
-        if !entry.leases.is_empty() {
+        if has_leases {
             self.ask_confirmation();
         }
-        // Said under the lock, so that heads are heard in order.
-        self.head.send_replace(state.head);
-        Applied::Yes
+        if state.head != before {
+            // Said under the lock, so that heads are heard in order.
+            self.head.send_replace(state.head);
+        }
+        applied
     }
 
     /// Puts a complete load in the place of everything held: the records and leases as they were read at

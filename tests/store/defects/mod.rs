@@ -56,6 +56,8 @@ pub struct Defect {
     page: Option<Alter<ScanPage>>,
     entry: Option<Alter<LogEntry>>,
     log_page: Option<Alter<LogPage>>,
+    /// The log as it is in memory.
+    remembered: Option<Alter<LogPage>>,
     leases: Option<Alter<Vec<Lease>>>,
     beat: Option<Alter<Beat>>,
     opened: Option<Alter<Opened>>,
@@ -211,6 +213,10 @@ impl Store for Broken {
         };
         page.entries = page.entries.iter().map(|entry| self.shown_entry(entry)).collect();
         Ok(alter(&self.defect.log_page, page))
+    }
+
+    fn log_in_memory(&self, after: Revision) -> Option<LogPage> {
+        Some(alter(&self.defect.remembered, self.sound.log_in_memory(after)?))
     }
 
     async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {

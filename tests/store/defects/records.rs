@@ -127,6 +127,10 @@ pub fn drops_a_log_entry() -> Defect {
     Defect { log_page, ..Defect::default() }
 }
 
+pub fn remembers_the_log_with_a_gap() -> Defect {
+    Defect { remembered: drops_a_log_entry().log_page, ..Defect::default() }
+}
+
 pub fn ignores_page_limits() -> Defect {
     Defect { log: altering(|(limit, _): &mut (usize, Duration)| *limit = PAGE_MAX), ..Defect::default() }
 }

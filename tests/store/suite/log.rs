@@ -26,6 +26,17 @@ pub async fn the_log_is_read_behind_a_revision(t: &mut Trial) {
     }
 }
 
+pub async fn memory_tells_the_log_as_it_is(t: &mut Trial) {
+    let made = entries(t, 5).await;
+    let heads = [Revision(0)].into_iter().chain(made.iter().map(|entry| entry.revision));
+    for (seen, head) in heads.enumerate() {
+        // A store in another process has nothing in memory here.
+        let Some(page) = t.plain().log_in_memory(head) else { continue };
+        assert_eq!((page.entries.as_slice(), page.compacted), (&made[seen..], false));
+        assert_eq!((page.head, page.epoch), (made[4].revision, t.log(head).await.epoch));
+    }
+}
+
 pub async fn a_log_page_keeps_to_its_limit(t: &mut Trial) {
     let made = entries(t, 5).await;
     let page = t.store.log(made[0].revision, 2, Duration::ZERO).await.expect("a page");

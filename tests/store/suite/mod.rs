@@ -133,6 +133,7 @@ macro_rules! every_rule {
         }
         log {
             the_log_is_read_behind_a_revision: drops_a_log_entry,
+            memory_tells_the_log_as_it_is: remembers_the_log_with_a_gap,
             a_log_page_keeps_to_its_limit: ignores_page_limits,
             a_waiting_reader_wakes_with_the_next_commit: does_not_wait,
             a_commit_that_races_a_wait_ends_it: subscribes_after_reading,

@@ -26,6 +26,7 @@ use omnirelay_core::time::Millis;
 use tokio::sync::{mpsc, oneshot};
 
 use self::disk::FileDisk;
+use self::open::{Given, Started};
 use self::proof::Past;
 use self::shared::{Shared, log_page};
 use self::tables::{Batch, Snapshot};
@@ -33,8 +34,8 @@ use self::writer::{Desk, Fate, Job, Log, Writer};
 use super::rules::{self, Behind, State, Step};
 use super::{
     AcceptedLoss, Beat, Clock, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey,
-    Leases, LogPage, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store, StoreError,
-    SystemClock, Write, limits,
+    Leases, LogPage, OpenGroup, Opened, PAGE_MAX, Pulse, Retention, Revision, Scan, ScanPage, Store,
+    StoreError, SystemClock, Write, limits,
 };
 
 pub use self::disk::{Disk, Medium};
@@ -73,6 +74,14 @@ struct Calls {
     desk: Arc<Desk>,
     writes: mpsc::Sender<Job>,
     reads: mpsc::Sender<Read>,
+}
+
+/// How long a step may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Length {
+    /// It is made on its caller's thread, if that is the quickest.
+    Short,
+    Long,
 }
 
 /// A call that reads the file.
@@ -141,7 +150,7 @@ impl EmbeddedStore {
         let past = proof::past(dir, missing)?;
         let path = dir.join(FILE_NAME);
         open::once_free(|| open::refuse_untouched(&path, past))?;
-        let store = Self::open_after(past, missing, FileDisk::new(path.clone()), clock, options)?;
+        let store = Self::open_after(Given { options, past, missing }, FileDisk::new(path.clone()), clock)?;
         let epoch = store.shared.shown().state.epoch;
         proof::note(dir, epoch).map_err(|source| OpenError::Io { path, source })?;
         Ok(store)
@@ -152,18 +161,11 @@ impl EmbeddedStore {
     /// # Errors
     /// As [`EmbeddedStore::open`].
     pub fn open_on(disk: impl Disk, clock: impl Clock, options: Options) -> Result<Self, OpenError> {
-        Self::open_after(Past::Unknown, Missing::Refuse, disk, clock, options)
+        Self::open_after(Given { options, past: Past::Unknown, missing: Missing::Refuse }, disk, clock)
     }
 
-    fn open_after(
-        past: Past,
-        missing: Missing,
-        mut disk: impl Disk,
-        clock: impl Clock,
-        options: Options,
-    ) -> Result<Self, OpenError> {
-        let open::Started { shared, wal, file, lost } =
-            open::open(&mut disk, Box::new(clock), options, past, missing)?;
+    fn open_after(given: Given, mut disk: impl Disk, clock: impl Clock) -> Result<Self, OpenError> {
+        let Started { shared, wal, file, lost } = open::open(&mut disk, Box::new(clock), given)?;
         let shared = Arc::new(shared);
         let (writes, jobs) = mpsc::channel(WRITES_WAITING_MAX);
         let (reads, reading) = mpsc::channel(READS_WAITING_MAX);
@@ -193,36 +195,13 @@ impl EmbeddedStore {
     /// # Errors
     /// As a commit's.
     pub async fn quarantine(&self, length: Duration) -> Result<(), StoreError> {
-        self.write_there(move |step| step.quarantine(length)).await
+        self.write(Length::Long, move |step| step.quarantine(length)).await
     }
 
-    /// Makes a short step, and waits until it is durable: on this thread, if that is the quickest.
+    /// Makes a step, and waits until it is durable.
     async fn write<R, E>(
         &self,
-        step: impl for<'a, 'b> FnOnce(&mut Step<'a, Batch<'b>>) -> Result<R, E> + Send + 'static,
-    ) -> Result<R, E>
-    where
-        R: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-    {
-        self.make(self.shared.options.callers_write, step).await
-    }
-
-    /// Has the thread of the store make a step that may take its time, and waits until it is durable.
-    async fn write_there<R, E>(
-        &self,
-        step: impl for<'a, 'b> FnOnce(&mut Step<'a, Batch<'b>>) -> Result<R, E> + Send + 'static,
-    ) -> Result<R, E>
-    where
-        R: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-    {
-        self.make(false, step).await
-    }
-
-    async fn make<R, E>(
-        &self,
-        may_be_here: bool,
+        length: Length,
         step: impl for<'a, 'b> FnOnce(&mut Step<'a, Batch<'b>>) -> Result<R, E> + Send + 'static,
     ) -> Result<R, E>
     where
@@ -239,6 +218,7 @@ impl EmbeddedStore {
         });
         let gone = || StoreError::OutcomeUnknown("the store gave no answer".into());
         let calls = self.calls.as_ref().ok_or_else(gone)?;
+        let may_be_here = length == Length::Short && self.shared.options.callers_write;
         let left = if may_be_here { calls.desk.make_here(job).err() } else { Some(job) };
         if let Some(job) = left {
             let place = calls.writes.reserve().await.map_err(|_| gone())?;
@@ -258,7 +238,7 @@ impl EmbeddedStore {
             return found;
         }
         // The writer finds out what is wrong with the file before it makes a step, and opens it again.
-        self.write_there(|_| Ok::<_, StoreError>(())).await?;
+        self.write(Length::Long, |_| Ok::<_, StoreError>(())).await?;
         self.read_once(read).await
     }
 
@@ -305,22 +285,20 @@ impl Store for EmbeddedStore {
     }
 
     async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
-        self.write(move |step| step.pulse(&pulse)).await
+        self.write(Length::Short, move |step| step.pulse(&pulse)).await
     }
 
     async fn open_group(&self, open: OpenGroup) -> Result<Opened, StoreError> {
-        self.write(move |step| step.open_group(&open)).await
+        self.write(Length::Short, move |step| step.open_group(&open)).await
     }
 
     async fn close_group(&self, epoch: Epoch, group: GroupRef) -> Result<bool, StoreError> {
-        self.write(move |step| step.close_group(epoch, &group)).await
+        self.write(Length::Short, move |step| step.close_group(epoch, &group)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        if commit_bytes(&commit) > CALLERS_BYTES_MAX {
-            return self.write_there(move |step| step.commit(&commit)).await;
-        }
-        self.write(move |step| step.commit(&commit)).await
+        let length = if commit_bytes(&commit) > CALLERS_BYTES_MAX { Length::Long } else { Length::Short };
+        self.write(length, move |step| step.commit(&commit)).await
     }
 
     async fn recall(&self, key: &IdempotencyKey) -> Result<Option<(u64, Committed)>, StoreError> {
@@ -348,8 +326,12 @@ impl Store for EmbeddedStore {
         Ok(self.log_now(after, limit).await?.1)
     }
 
+    fn log_in_memory(&self, after: Revision) -> Option<LogPage> {
+        self.shared.log_from_memory(after, PAGE_MAX).map(|(_, page)| page)
+    }
+
     async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
-        self.write_there(move |step| step.housekeep(epoch, &keep)).await
+        self.write(Length::Long, move |step| step.housekeep(epoch, &keep)).await
     }
 }
 

@@ -12,7 +12,7 @@ use redb::StorageBackend;
 use super::super::rules::{self, Inventory};
 use super::super::{Epoch, Revision, SystemClock};
 use super::disk::{Disk, FileDisk, Medium, Seen};
-use super::open::{self, OpenError};
+use super::open::{self, Given, OpenError, Started};
 use super::opening::Note;
 use super::proof::{Missing, Past};
 use super::{EmbeddedStore, FILE_NAME, LOCK_NAME, Options, proof, wal};
@@ -39,33 +39,28 @@ pub struct Report {
 /// # Errors
 /// Those with which a daemon would not start.
 pub fn check(dir: &Path) -> Result<Report, OpenError> {
-    let path = dir.join(FILE_NAME);
+    let (path, past) = found(dir)?;
     let io = |source| OpenError::Io { path: path.clone(), source };
-    if !path.try_exists().map_err(io)? && proof::past(dir, Missing::Refuse)? == Past::Unknown {
-        return Err(io(io::ErrorKind::NotFound.into()));
-    }
-    let past = proof::past(dir, Missing::Refuse)?;
     open::once_free(|| open::refuse_untouched(&path, past))?;
     let mut disk = Scratch::of(&path).map_err(|source| match source.kind() {
         io::ErrorKind::ResourceBusy => OpenError::Held { path: path.clone() },
         _ => io(source),
     })?;
     let clock = Box::new(SystemClock::start());
-    let started = open::open(&mut disk, clock, Options::default(), past, Missing::Refuse)?;
-    let shared = started.shared;
-    let batches_in_log = shared.shown().batch.saturating_sub(started.file.batch);
+    let given = Given { options: Options::default(), past, missing: Missing::Refuse };
+    let Started { shared, file, .. } = open::open(&mut disk, clock, given)?;
+    let batches_in_log = shared.shown().batch.saturating_sub(file.batch);
     let read =
         shared.read(|snapshot, state| Ok((rules::verify(snapshot, state)?, *state, snapshot.groups.len())));
     let (inventory, state, groups) =
         read.map_err(|error| OpenError::Damaged { path: path.clone(), source: error.into() })?;
-    let length = |path: &Path| path.metadata().map_or(0, |file| file.len());
     Ok(Report {
         epoch: state.epoch,
         head: state.head,
         groups,
         inventory,
         file_bytes: length(&path),
-        log_bytes: (0..wal::SEGMENTS).map(|which| length(&wal::segment_path(&path, which))).sum(),
+        log_bytes: log_length(&path),
         batches_in_log,
         is_sound: shared.verify_file(),
         path,
@@ -78,25 +73,40 @@ pub fn check(dir: &Path) -> Result<Report, OpenError> {
 /// # Errors
 /// As [`EmbeddedStore::open`].
 pub fn compact(dir: &Path) -> Result<(u64, u64), OpenError> {
-    let path = dir.join(FILE_NAME);
-    let io = |source| OpenError::Io { path: path.clone(), source };
-    if !path.try_exists().map_err(io)? && proof::past(dir, Missing::Refuse)? == Past::Unknown {
-        return Err(io(io::ErrorKind::NotFound.into()));
-    }
-    let length = || {
-        let log = (0..wal::SEGMENTS).map(|which| wal::segment_path(&path, which));
-        let files = log.chain([path.clone()]);
-        files.map(|file| file.metadata().map_or(0, |file| file.len())).sum::<u64>()
-    };
+    let (path, _) = found(dir)?;
+    let length = || length(&path) + log_length(&path);
     let before = length();
     // What is in the log goes into the file.
     drop(EmbeddedStore::open(dir)?);
     let mut disk = FileDisk::new(path.clone());
     open::compact(&mut disk, &Arc::new(Seen::default()))?;
     for which in 0..wal::SEGMENTS {
-        disk.open_segment(which).and_then(|segment| segment.set_len(0)).map_err(io)?;
+        disk.open_segment(which)
+            .and_then(|segment| segment.set_len(0))
+            .map_err(|source| OpenError::Io { path: path.clone(), source })?;
     }
     Ok((before, length()))
+}
+
+/// The store file of a directory, which must be there, and what the directory had before.
+fn found(dir: &Path) -> Result<(PathBuf, Past), OpenError> {
+    let path = dir.join(FILE_NAME);
+    let past = proof::past(dir, Missing::Refuse)?;
+    let io = |source| OpenError::Io { path: path.clone(), source };
+    if past == Past::Unknown && !path.try_exists().map_err(io)? {
+        return Err(io(io::ErrorKind::NotFound.into()));
+    }
+    Ok((path, past))
+}
+
+/// The length of a file in bytes.
+fn length(path: &Path) -> u64 {
+    path.metadata().map_or(0, |file| file.len())
+}
+
+/// The length of the log beside a store file, in bytes.
+fn log_length(path: &Path) -> u64 {
+    (0..wal::SEGMENTS).map(|which| length(&wal::segment_path(path, which))).sum()
 }
 
 /// The files of a store, of which what is written stays in memory.

@@ -14,7 +14,7 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
 use tracing::warn;
 
 use super::super::rules::State;
-use super::super::{AcceptedLoss, Clock, Epoch, StoreError};
+use super::super::{AcceptedLoss, Clock, Epoch};
 use super::Options;
 use super::base::{self, Base, SCHEMA};
 use super::disk::{Disk, Seen, Watched};
@@ -109,14 +109,18 @@ pub(super) fn refuse_untouched(path: &Path, past: Past) -> Result<(), OpenError>
         return Ok(());
     }
     spared(path, || match Builder::new().open_read_only(path) {
-        Ok(database) => {
-            let schema =
-                database.begin_read().map_err(redb::Error::from).and_then(|read| base::schema(&read));
-            check_schema(path, schema, past).map(|_| ())
-        }
+        Ok(database) => check_schema(path, schema(&database), past).map(|_| ()),
         Err(DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::Held { path: path.to_path_buf() }),
         Err(_) => Ok(()),
     })
+}
+
+/// What a store is opened with.
+#[derive(Clone, Copy)]
+pub(super) struct Given {
+    pub options: Options,
+    pub past: Past,
+    pub missing: Missing,
 }
 
 /// A store that was opened for the first time.
@@ -138,7 +142,6 @@ pub(super) struct Opened {
 
 /// What a store was found to hold.
 pub(super) struct Held {
-    pub database: Database,
     pub base: Base,
     /// The last batch.
     pub written: Written,
@@ -155,14 +158,9 @@ pub(super) struct Held {
 /// whole directory, the lock file included; and after a power loss a copy taken in the last
 /// moments before it, whose batches the operating system had not noted yet. One that was `lost` and is made
 /// anew begins an epoch above that one, in the same way.
-pub(super) fn open(
-    disk: &mut dyn Disk,
-    clock: Box<dyn Clock>,
-    options: Options,
-    past: Past,
-    missing: Missing,
-) -> Result<Started, OpenError> {
+pub(super) fn open(disk: &mut dyn Disk, clock: Box<dyn Clock>, given: Given) -> Result<Started, OpenError> {
     let path = disk.path().to_path_buf();
+    let options = given.options;
     let seen = Arc::new(Seen::default());
     let mut database = once_free(|| open_database(disk, &seen, options.cache_bytes))?;
     if spared(&path, || Ok(schema(&database).ok().flatten()))? == Some(SCHEMA_WITHOUT_LOG) {
@@ -170,10 +168,10 @@ pub(super) fn open(
         disk.set_aside().map_err(|source| OpenError::Io { path: path.clone(), source })?;
         database = open_database(disk, &seen, options.cache_bytes)?;
     }
-    match spared(&path, || begin(disk, &database, clock, &seen, (options, past, missing))) {
-        Ok(Begun { base, clock, opening, written, groups, frozen, active, wal, file, lost }) => {
+    match spared(&path, || begin(disk, &database, clock, &seen, given)) {
+        Ok(Begun { opened: Opened { held, wal, file }, clock, opening, lost }) => {
             let shared = Shared::new(path, clock, seen, options, opening);
-            shared.show_opened(Held { database, base, written, groups, frozen, active });
+            shared.show_opened(database, held);
             Ok(Started { shared, wal, file, lost })
         }
         Err(error) => {
@@ -183,17 +181,69 @@ pub(super) fn open(
     }
 }
 
+/// What file and log hold.
+struct Recovered {
+    base: Base,
+    /// The last batch that the file has.
+    file: Written,
+    log: Found,
+    tail: Tail,
+}
+
+impl Recovered {
+    fn read(
+        disk: &mut dyn Disk,
+        database: &Database,
+        segment_bytes: u64,
+        seen: &Arc<Seen>,
+    ) -> Result<Self, OpenError> {
+        let path = disk.path().to_path_buf();
+        let base = Base::of(database).map_err(|error| damaged(&path, error))?;
+        let file = View::of_file(&base).written().map_err(|error| damaged(&path, error))?;
+        let log = Found::open(disk, segment_bytes, seen)
+            .map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        let tail = log.tail(&file).map_err(|error| damaged(&path, error))?;
+        Ok(Self { base, file, log, tail })
+    }
+
+    /// All groups, as they were written.
+    fn groups(&self, path: &Path) -> Result<Groups, OpenError> {
+        let layers = [None, Some(&self.tail.active), self.tail.frozen.as_ref()];
+        View { base: &self.base, layers }.groups().map_err(|error| damaged(path, error))
+    }
+
+    /// Goes on as it is, with what the log has behind the file; or with the file alone.
+    fn go_on(self, with_log: bool, groups: Groups) -> io::Result<Opened> {
+        let Self { base, file, log, tail } = self;
+        let wal = if with_log { log.resume(&tail)? } else { log.begin_anew()? };
+        let Tail { last: written, frozen, active, .. } = tail;
+        Ok(Opened { held: Held { base, written, groups, frozen, active }, wal, file })
+    }
+
+    /// Writes to the file what it and the log hold, as the first batch of a new epoch that is above `lost`. Nothing of
+    /// the log is needed any more.
+    fn begin_epoch(
+        &mut self,
+        database: &Database,
+        groups: &Groups,
+        lost: Option<AcceptedLoss>,
+        (now, opening): (Millis, u64),
+    ) -> Result<(), redb::Error> {
+        let mut written = self.tail.last;
+        written.state.epoch = written.state.epoch.max(lost.map(|lost| lost.epoch).unwrap_or_default());
+        begin_epoch(&mut written, groups, now, opening);
+        let layers: Vec<_> = self.tail.frozen.iter().chain([&self.tail.active]).collect();
+        base::checkpoint(database, &layers, Some(&written))?;
+        (self.base, self.file, self.tail) = (Base::of(database)?, written, Tail::nothing_behind(&written));
+        Ok(())
+    }
+}
+
 /// What an opening begins with.
 struct Begun {
-    base: Base,
+    opened: Opened,
     clock: StoreClock,
     opening: Opening,
-    written: Written,
-    groups: Groups,
-    frozen: Option<Overlay>,
-    active: Overlay,
-    wal: Wal,
-    file: Written,
     lost: Option<AcceptedLoss>,
 }
 
@@ -202,57 +252,41 @@ fn begin(
     database: &Database,
     clock: Box<dyn Clock>,
     seen: &Arc<Seen>,
-    (options, past, missing): (Options, Past, Missing),
+    Given { options, past, missing }: Given,
 ) -> Result<Begun, OpenError> {
     let path = disk.path().to_path_buf();
     let io = |source| OpenError::Io { path: path.clone(), source };
-    let unreadable = |error: StoreError| damaged(&path, error);
     let this = random_u64().map_err(io)?;
     let created = prepare(database, &path, past, clock.now(), this)?;
-    let found = Found::open(disk, options.segment_bytes, seen).map_err(io)?;
-    let mut base = Base::of(database).map_err(|error| damaged(&path, error))?;
-    let mut file = View::of_file(&base).written().map_err(unreadable)?;
+    let mut found = Recovered::read(disk, database, options.segment_bytes, seen)?;
     let noted = disk.noted().map_err(io)?;
-    let mut tail = found.tail(&file).map_err(|error| damaged(&path, error))?;
     let standing = match created {
         true => Standing::Fresh,
-        false => standing(noted, &file, &tail, missing)
+        false => standing(noted, &found.file, &found.tail, missing)
             .map_err(|Behind| OpenError::Behind { path: path.clone() })?,
     };
     if matches!(standing, Standing::Fresh | Standing::Other { with_log: false }) {
-        tail = Tail::nothing_behind(&file);
+        found.tail = Tail::nothing_behind(&found.file);
     }
-    let clock = StoreClock::at_least(clock, tail.last.clock);
-    let heard = noted
-        .filter(|noted| noted.is_in(&tail.last))
-        .map_or(tail.last.clock, |noted| noted.at.max(tail.last.clock));
-    let layers = [None, Some(&tail.active), tail.frozen.as_ref()];
-    let mut groups = View { base: &base, layers }.groups().map_err(unreadable)?;
+    let last = found.tail.last;
+    let clock = StoreClock::at_least(clock, last.clock);
+    let heard = noted.filter(|noted| noted.is_in(&last)).map_or(last.clock, |noted| noted.at.max(last.clock));
+    let mut groups = found.groups(&path)?;
     let lost = match standing {
-        Standing::Behind => Some(AcceptedLoss { epoch: tail.last.state.epoch, everything: false }),
+        Standing::Behind => Some(AcceptedLoss { epoch: last.state.epoch, everything: false }),
         _ => past.lost().map(|epoch| AcceptedLoss { epoch, everything: true }),
     };
-    let wal = if standing == Standing::Same {
-        found.resume(&tail).map_err(io)?
-    } else {
-        if standing != Standing::Fresh || lost.is_some() {
-            let written = &mut tail.last;
-            written.state.epoch = written.state.epoch.max(lost.map(|lost| lost.epoch).unwrap_or_default());
-            begin_epoch(written, &groups, clock.now(), this);
-            let layers: Vec<_> = tail.frozen.iter().chain([&tail.active]).collect();
-            base::checkpoint(database, &layers, Some(written)).map_err(|error| not_written(&path, error))?;
-            say_begun(&path, written.state.epoch, lost);
-            (tail.frozen, tail.active, file) = (None, Overlay::default(), *written);
-            base = Base::of(database).map_err(|error| damaged(&path, error))?;
-        }
-        found.begin_anew().map_err(io)?
-    };
-    let Tail { last: written, frozen, active, .. } = tail;
-    disk.note(Note::of(&written, &file)).and_then(|()| disk.settle()).map_err(io)?;
-    let opening = Opening { id: this, before: written.opening.id };
+    if lost.is_some() || !matches!(standing, Standing::Same | Standing::Fresh) {
+        let begun = found.begin_epoch(database, &groups, lost, (clock.now(), this));
+        begun.map_err(|error| not_written(&path, error))?;
+        say_begun(&path, found.tail.last.state.epoch, lost);
+    }
     let now = clock.now();
     groups.values_mut().for_each(|group| group.recover(now, heard));
-    Ok(Begun { base, clock, opening, written, groups, frozen, active, wal, file, lost })
+    let opened = found.go_on(standing == Standing::Same, groups).map_err(io)?;
+    let written = opened.held.written;
+    disk.note(Note::of(&written, &opened.file)).and_then(|()| disk.settle()).map_err(io)?;
+    Ok(Begun { opened, clock, opening: Opening { id: this, before: written.opening.id }, lost })
 }
 
 /// Makes a store of an empty file, and one of this version of an older one. True: it was empty.
@@ -342,31 +376,21 @@ pub(super) fn close(database: Database) {
 }
 
 /// Opens the store again after a failure. Deadlines that only memory knows stay.
-pub(super) fn reopen(disk: &mut dyn Disk, shared: &Shared) -> Result<Opened, Failure> {
+pub(super) fn reopen(disk: &mut dyn Disk, shared: &Shared) -> Result<(Database, Opened), Failure> {
     let failure = |error: &dyn std::error::Error| Failure::new(&shared.path, error.to_string());
     let Options { cache_bytes, segment_bytes, .. } = shared.options;
     let database = open_database(disk, &shared.seen, cache_bytes).map_err(|error| failure(&error))?;
     let opened = spared(&shared.path, || {
-        let io = |source| OpenError::Io { path: shared.path.to_path_buf(), source };
-        let unreadable = |error| damaged(&shared.path, error);
-        let base = Base::of(&database).map_err(|error| damaged(&shared.path, error))?;
-        let file = View::of_file(&base).written().map_err(unreadable)?;
-        let found = Found::open(disk, segment_bytes, &shared.seen).map_err(io)?;
-        let tail = found.tail(&file).map_err(|error| damaged(&shared.path, error))?;
-        if tail.torn || tail.last.batch < shared.shown().batch {
+        let found = Recovered::read(disk, &database, segment_bytes, &shared.seen)?;
+        if found.tail.torn || found.tail.last.batch < shared.shown().batch {
             return Err(OpenError::Behind { path: shared.path.to_path_buf() });
         }
-        let layers = [None, Some(&tail.active), tail.frozen.as_ref()];
-        let groups = View { base: &base, layers }.groups().map_err(|error| damaged(&shared.path, error))?;
-        let wal = found.resume(&tail).map_err(io)?;
-        Ok((base, file, tail, groups, wal))
+        let mut groups = found.groups(&shared.path)?;
+        remember(&mut groups, &shared.shown().groups);
+        found.go_on(true, groups).map_err(|source| OpenError::Io { path: shared.path.to_path_buf(), source })
     });
     match opened {
-        Ok((base, file, tail, mut groups, wal)) => {
-            remember(&mut groups, &shared.shown().groups);
-            let Tail { last: written, frozen, active, .. } = tail;
-            Ok(Opened { held: Held { database, base, written, groups, frozen, active }, wal, file })
-        }
+        Ok(opened) => Ok((database, opened)),
         Err(error) => {
             close(database);
             Err(failure(&error))
@@ -457,7 +481,7 @@ fn not_written(path: &Path, error: redb::Error) -> OpenError {
     }
 }
 
-fn schema(database: &Database) -> Result<Option<u32>, redb::Error> {
+fn schema(database: &impl ReadableDatabase) -> Result<Option<u32>, redb::Error> {
     base::schema(&database.begin_read()?)
 }
 

@@ -118,12 +118,19 @@ impl Shared {
         self.shown.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the next batch goes on from: all that is shown, at this time.
+    pub fn written(&self, shown: &Shown) -> Written {
+        let Shown { state, batch, .. } = *shown;
+        Written { state, clock: self.clock.now(), batch, opening: self.opening }
+    }
+
     /// Takes another database into use, or none; the one before is closed.
-    pub fn use_database(&self, database: Option<Database>) {
-        let mut current = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *current, database);
-        drop(current);
-        before.into_iter().for_each(open::close);
+    fn use_database(&self, database: Option<Database>) {
+        self.replace_database(database).into_iter().for_each(open::close);
+    }
+
+    fn replace_database(&self, database: Option<Database>) -> Option<Database> {
+        std::mem::replace(&mut *self.database.write().unwrap_or_else(PoisonError::into_inner), database)
     }
 
     /// Reads what is committed. Nothing is committed meanwhile.
@@ -159,8 +166,8 @@ impl Shared {
     }
 
     /// Shows what was found in a store that was just opened.
-    pub fn show_opened(&self, held: Held) {
-        let Held { database, base, written, groups, frozen, active } = held;
+    pub fn show_opened(&self, database: Database, held: Held) {
+        let Held { base, written, groups, frozen, active } = held;
         self.use_database(Some(database));
         let mut shown = self.shown_mut();
         *shown = Shown {
@@ -213,7 +220,7 @@ impl Shared {
     /// Closes the file for good, and says whether all checksums in it are right.
     pub fn verify_file(&self) -> bool {
         self.shown_mut().base = None;
-        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        let database = self.replace_database(None);
         let verified = catch_unwind(AssertUnwindSafe(|| {
             database.is_some_and(|mut it| it.check_integrity().unwrap_or(false))
         }));

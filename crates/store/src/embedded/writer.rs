@@ -283,9 +283,7 @@ impl Writer {
         let refusal = self.pause.as_ref().filter(|pause| Instant::now() < pause.until);
         let refusal = refusal.map(|pause| &pause.failure);
         let mut tables = Batch::on(&shown.snapshot().ok_or(Failed::Before)?, refusal);
-        let opening = self.shared.opening;
-        let mut written =
-            Written { state: shown.state, clock: self.shared.clock.now(), batch: shown.batch, opening };
+        let mut written = self.shared.written(&shown);
         while tables.changed.bytes < BATCH_BYTES {
             let Some(job) = jobs.pop_front() else { break };
             let writes = tables.changed.writes;
@@ -355,12 +353,12 @@ impl Writer {
     /// Opens file and log; if `attempt` is in the log, with the renewals that only memory has of it.
     fn reopen(&mut self, attempt: Option<&Attempt>) -> Result<Written, Failure> {
         self.shut();
-        let Opened { mut held, wal, file } = open::reopen(self.disk.as_mut(), &self.shared)?;
+        let (database, Opened { mut held, wal, file }) = open::reopen(self.disk.as_mut(), &self.shared)?;
         let written = held.written;
         if let Some(attempt) = attempt.filter(|attempt| attempt.is_in(&written)) {
             open::remember(&mut held.groups, &attempt.groups);
         }
-        self.shared.show_opened(held);
+        self.shared.show_opened(database, held);
         // What failed before has been made good, or will fail again.
         self.shared.seen.take_failure();
         self.log = Some(wal);
@@ -405,16 +403,8 @@ impl Writer {
             let _ = self.checkpointed(made);
         }
         if self.log.is_some() && self.pause.is_none() {
-            let written = {
-                let shown = self.shared.shown();
-                let opening = self.shared.opening;
-                Written {
-                    state: shown.state,
-                    clock: self.shared.clock.now(),
-                    batch: shown.batch + 1,
-                    opening,
-                }
-            };
+            let mut written = self.shared.written(&self.shared.shown());
+            written.batch += 1;
             let made = catch_unwind(AssertUnwindSafe(|| self.shared.checkpoint_all(&written)));
             if matches!(made, Ok(Ok(()))) {
                 self.file = written;
