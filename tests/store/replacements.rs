@@ -17,7 +17,7 @@ const GROUPS: usize = 2;
 const SCOPES: [&str; 2] = ["x", "y"];
 /// Longer than any walk.
 const FOR_EVER: Duration = Duration::from_secs(100_000_000);
-/// Times to live in instants: in seconds, a restart gives the first two anew.
+/// Times to live in instants.
 const TTLS: [u64; 3] = [2, 4, 12];
 /// How long an instant is where time stands still between two steps, and where it goes on.
 const SECOND: Duration = Duration::from_secs(1);
@@ -57,8 +57,6 @@ struct Life {
     /// The instant of its deadline, and the deadline as the store has told it.
     end: u64,
     told: Millis,
-    /// No restart gives it time again.
-    is_done: bool,
 }
 
 struct Walk {
@@ -120,7 +118,7 @@ impl Walk {
                 }
             }
             Step::Housekeep => self.housekeep().await,
-            Step::Restart => self.restart().await,
+            Step::Restart => self.t.reopen(Duration::ZERO).await,
         }
         for scope in 0..SCOPES.len() {
             self.probe(scope).await;
@@ -137,7 +135,7 @@ impl Walk {
         match (self.t.store.open_group(request).await.expect("an answer"), until) {
             (Opened::Open(Group { of, deadline, .. }), None) => {
                 assert!(lives.iter().all(|life| life.of.instance < of.instance));
-                let life = Life { of, ttl, end: self.now + ttl, told: deadline, is_done: false };
+                let life = Life { of, ttl, end: self.now + ttl, told: deadline };
                 self.lives[group].push(life);
             }
             (Opened::Held { until: told }, Some(until)) => assert_eq!(told, until),
@@ -174,9 +172,6 @@ impl Walk {
             Some((holder, until)) => assert_held(made.err(), SCOPES[scope], Some((holder, until))),
             None => {
                 drop(made.expect("it is free"));
-                if let Some((group, at, _)) = self.leases[scope] {
-                    self.lives[group][at].is_done = true;
-                }
                 self.leases[scope] = Some((group, at, self.t.lease(SCOPES[scope]).await.token));
             }
         }
@@ -186,32 +181,13 @@ impl Walk {
         let Some((at, is_live)) = self.life(group, 0) else { return };
         assert_eq!(self.t.close(self.lives[group][at].of.clone()).await, is_live);
         if is_live {
-            let life = &mut self.lives[group][at];
-            (life.end, life.is_done) = (self.now, true);
+            self.lives[group][at].end = self.now;
         }
     }
 
     /// Forgets every group that nothing waits for.
     async fn housekeep(&mut self) {
         self.t.housekeep(Retention { tombstone_age: Duration::ZERO, ..KEEP_ALL }).await;
-        for lives in &mut self.lives {
-            if lives.iter().all(|life| life.end <= self.now) {
-                lives.iter_mut().for_each(|life| life.is_done = true);
-            }
-        }
-    }
-
-    /// Gives short lives one full time to live.
-    async fn restart(&mut self) {
-        self.t.reopen(Duration::ZERO).await;
-        let present = now(self.t.store.as_ref()).await;
-        for life in self.lives.iter_mut().filter_map(|lives| lives.last_mut()) {
-            let ttl = self.instant * life.ttl as u32;
-            if ttl < 10 * SECOND && !life.is_done {
-                life.end = life.end.max(self.now + life.ttl);
-                life.told = life.told.max(present.after(ttl));
-            }
-        }
     }
 
     /// Who may still trust its lease of a scope, and until when.

@@ -468,6 +468,11 @@ pub trait Store: Send + Sync + 'static {
     /// writes nothing.
     async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError>;
 
+    /// Whether a pulse is a call in this process, so that callers gain nothing by sharing one.
+    fn pulses_at_once(&self) -> bool {
+        false
+    }
+
     /// What was lost before this epoch began, and was accepted when the store was opened.
     fn accepted_loss(&self) -> Option<AcceptedLoss> {
         None

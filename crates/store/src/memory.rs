@@ -11,7 +11,8 @@ use omnirelay_core::time::Millis;
 use tokio::sync::watch;
 
 use super::rules::{
-    self, Behind, GroupState, Keep, State, Step, Stretch, Table, Tables, TablesMut, Visit, log_row,
+    self, Behind, GroupState, GroupTable, GroupTableMut, Keep, State, Step, Stretch, Table, Tables,
+    TablesMut, Visit, log_row,
 };
 use super::{
     Beat, Clock, Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Housekept, IdempotencyKey, Leases,
@@ -157,6 +158,10 @@ impl Store for MemoryStore {
         Ok(self.log_now(after, limit)?.1)
     }
 
+    fn pulses_at_once(&self) -> bool {
+        true
+    }
+
     fn log_in_memory(&self, after: Revision) -> Option<LogPage> {
         self.log_now(after, PAGE_MAX).ok().map(|(_, page)| page)
     }
@@ -184,13 +189,22 @@ impl Tables for MemoryTables {
             }
         }
     }
+}
 
+impl GroupTable for MemoryTables {
     fn group(&self, id: &GroupId) -> Option<GroupState> {
         self.groups.get(id).cloned()
     }
 
     fn visit_groups(&self, visit: &mut dyn FnMut(&GroupId, &GroupState)) {
         self.groups.iter().for_each(|(id, group)| visit(id, group));
+    }
+}
+
+impl GroupTableMut for MemoryTables {
+    fn put_group(&mut self, id: &GroupId, group: GroupState, _: Keep) -> Result<(), StoreError> {
+        self.groups.insert(id.clone(), group);
+        Ok(())
     }
 }
 
@@ -212,11 +226,6 @@ impl TablesMut for MemoryTables {
     }
 
     fn note_state(&mut self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn put_group(&mut self, id: &GroupId, group: GroupState, _: Keep) -> Result<(), StoreError> {
-        self.groups.insert(id.clone(), group);
         Ok(())
     }
 

@@ -1,11 +1,11 @@
 //! Refreshes: somebody has said that a record's group still lives.
 //!
-//! All that wait go in one pulse, one pulse at a time. While the store is away they are taken in memory, and written
+//! Where a pulse is a journey, all that wait share one, one pulse at a time. While the store is away they are taken in memory, and written
 //! once it is heard again: nobody dies of an outage. A refresh changes no record, so it is no event.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -53,6 +53,8 @@ pub struct TooManyWait;
 /// What waits for the next pulse, and what for the store.
 #[derive(Default)]
 pub(super) struct Refreshes {
+    /// What the store is asked for with each pulse, once they are sent.
+    grace: OnceLock<Duration>,
     waiting: Mutex<Vec<Waiting>>,
     added: Notify,
     deferred: Mutex<BTreeMap<RecordId, Deferred>>,
@@ -153,13 +155,16 @@ impl Registry {
         heard: Instant,
     ) -> Result<Refreshed, TooManyWait> {
         let Some(group) = &record.record.group else { return Ok(Refreshed::Lives) };
-        if !self.view().connectivity().is_silent() {
-            let answered = self.refreshes.add(group.clone())?.await;
-            if let Ok(Some(refreshed)) = answered {
-                return Ok(refreshed);
-            }
+        if self.view().connectivity().is_silent() {
+            return self.defer(record, heard);
         }
-        self.defer(record, heard)
+        let answered = match self.refreshes.grace.get().filter(|_| self.store().pulses_at_once()) {
+            Some(grace) => {
+                self.pulse(std::slice::from_ref(group), *grace).await.map(|beat| refreshed(&beat, 0))
+            }
+            None => self.refreshes.add(group.clone())?.await.ok().flatten(),
+        };
+        answered.map_or_else(|| self.defer(record, heard), Ok)
     }
 
     /// Has the store told later that somebody has spoken for a record.
@@ -186,6 +191,7 @@ impl Registry {
 
     /// Sends what is refreshed to the store, for ever; without it every refresh waits. `grace` is that of the heart.
     pub async fn send_refreshes(&self, grace: Duration) {
+        let grace = *self.refreshes.grace.get_or_init(|| grace);
         tokio::join!(self.send_waiting(grace), self.write_back(grace));
     }
 
@@ -195,12 +201,8 @@ impl Registry {
                 self.refreshes.take().await.into_iter().map(|it| (it.group, it.answer)).unzip();
             let beat = self.pulse(&groups, grace).await;
             for (at, answer) in answers.into_iter().enumerate() {
-                let refreshed = beat.as_ref().map(|beat| match beat.renewed.get(at) {
-                    Some(Some(_)) => Refreshed::Lives,
-                    Some(None) | None => Refreshed::Over,
-                });
                 // Whoever has gone meanwhile wants no answer.
-                let _ = answer.send(refreshed);
+                let _ = answer.send(beat.as_ref().map(|beat| refreshed(beat, at)));
             }
         }
     }
@@ -276,6 +278,14 @@ impl Registry {
             self.refreshes.done(&id, of);
         }
         told
+    }
+}
+
+/// What became of the renewal at this place of a pulse.
+fn refreshed(beat: &Beat, at: usize) -> Refreshed {
+    match beat.renewed.get(at) {
+        Some(Some(_)) => Refreshed::Lives,
+        Some(None) | None => Refreshed::Over,
     }
 }
 

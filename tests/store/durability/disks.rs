@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use omnirelay_store::embedded::{Disk, Medium, Note};
+use omnirelay_store::embedded::{Boot, Disk, Medium, Note};
 use redb::StorageBackend;
 
 use super::Chance;
@@ -18,8 +18,9 @@ const SECTOR: usize = 512;
 #[derive(Clone, Debug)]
 pub struct SimDisk(Arc<Mutex<Sim>>);
 
-/// The store file and the two segments of its log.
-const FILES: usize = 3;
+/// The store file, the two segments of its log, and the renewals.
+const FILES: usize = 4;
+const RENEWALS: usize = 3;
 
 /// One file of a disk.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ struct Sim {
     unsynced: VecDeque<(usize, Change)>,
     faults: Faults,
     operations: u64,
+    /// How often the power was lost before.
+    losses: u128,
     syncs: u64,
     settled: u64,
     /// What was noted, from the last one that is certainly durable on.
@@ -128,7 +131,19 @@ impl SimDisk {
         let kept = chance.below(sim.notes.len().max(1) as u64) as usize;
         let notes = sim.notes.get(kept).into_iter().copied().collect();
         let files = platters.map(|platter| Bytes { shown: platter.clone(), filled: platter.len(), platter });
-        Self(Arc::new(Mutex::new(Sim { files, notes, ..Sim::default() })))
+        Self(Arc::new(Mutex::new(Sim { files, notes, losses: sim.losses + 1, ..Sim::default() })))
+    }
+
+    /// The disk as it is found when the process was killed: all that was written is there, synced or not.
+    pub fn after_kill(&self) -> Self {
+        let Sim { files, unsynced, losses, notes, .. } = &*self.lock();
+        let (files, unsynced, notes) = (files.clone(), unsynced.clone(), notes.clone());
+        Self(Arc::new(Mutex::new(Sim { files, unsynced, losses: *losses, notes, ..Sim::default() })))
+    }
+
+    /// Has the renewals be those of another time.
+    pub fn forget_renewals(&self) {
+        self.lock().files[RENEWALS] = Bytes::default();
     }
 
     fn file(&self, which: usize) -> Box<dyn StorageBackend> {
@@ -297,6 +312,15 @@ impl Disk for SimDisk {
     fn open_segment(&mut self, which: usize) -> io::Result<Box<dyn StorageBackend>> {
         self.lock().powered()?;
         Ok(self.file(which + 1))
+    }
+
+    fn open_renewals(&mut self) -> io::Result<Box<dyn StorageBackend>> {
+        self.lock().powered()?;
+        Ok(self.file(RENEWALS))
+    }
+
+    fn boot(&self) -> Option<Boot> {
+        Some((self.lock().losses + 1).to_be_bytes())
     }
 
     fn set_aside(&mut self) -> io::Result<()> {

@@ -1,13 +1,12 @@
 //! The disk fails now and then, or is full; the store says so and goes on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
 use omnirelay_store::embedded::Options;
 use omnirelay_store::{
-    Clock, CommitError, EmbeddedStore, ManualClock, OpenGroup, Opened, Precondition, Pulse, Store, StoreError,
+    CommitError, EmbeddedStore, ManualClock, OpenGroup, Opened, Precondition, Pulse, Store, StoreError,
 };
 
 use super::disks::{Faults, Loss, SimDisk};
@@ -144,52 +143,24 @@ async fn a_failed_transaction_leaves_no_group() {
     store.commit(live).await.unwrap();
 }
 
-/// A clock that makes whoever asks it wait while it is shut.
-#[derive(Clone, Default)]
-struct Gate {
-    clock: ManualClock,
-    shut: Arc<AtomicBool>,
-    reached: Arc<AtomicBool>,
-}
-
-impl Clock for Gate {
-    fn now(&self) -> Millis {
-        while self.shut.load(Ordering::SeqCst) {
-            self.reached.store(true, Ordering::SeqCst);
-            std::thread::yield_now();
-        }
-        self.clock.now()
-    }
-}
-
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_renewal_beside_a_commit_whose_sync_failed_is_remembered() {
-    let (disk, gate) = (SimDisk::new(), Gate::default());
-    let options = Options { callers_write: false, ..Options::default() };
-    let store = EmbeddedStore::open_on(disk.clone(), gate.clone(), options).unwrap();
+    const SYNC: Duration = Duration::from_millis(200);
+    let (disk, clock) = (SimDisk::new(), ManualClock::at(Millis(1_000_000)));
+    let store = EmbeddedStore::open_on(disk.clone(), clock.clone(), Options::default()).unwrap();
     let id = omnirelay_store::GroupId("s".into());
     let epoch = epoch(&store).await;
     let open = OpenGroup { epoch, id, ttl: Duration::from_secs(2), secret: "secret".into() };
     let Opened::Open(group) = store.open_group(open).await.unwrap() else { panic!("held") };
-    gate.clock.advance(Duration::from_millis(500));
-
-    // The writer stands at the gate with one call, so that the next two share a batch.
-    gate.shut.store(true, Ordering::SeqCst);
-    let ahead = store.pulse(Pulse::default());
-    let renewal =
-        store.pulse(Pulse { epoch: Some(epoch), renew: vec![group.of.clone()], ..Pulse::default() });
+    clock.advance(Duration::from_millis(500));
+    disk.set_faults(Faults { failing: vec![0], failing_syncs: true, sync_takes: SYNC, ..Faults::default() });
     let counting = Counting { epoch, writer: "w".into(), count: 0 };
-    let gather = async {
-        while !gate.reached.load(Ordering::SeqCst) {
-            tokio::task::yield_now().await;
-        }
-        let release = async {
-            disk.set_faults(Faults { failing: vec![0], failing_syncs: true, ..Faults::default() });
-            gate.shut.store(false, Ordering::SeqCst);
-        };
-        tokio::join!(biased; renewal, store.commit(counting.commit()), release)
+    let renewal = async {
+        tokio::time::sleep(SYNC / 3).await;
+        let pulse = Pulse { epoch: Some(epoch), renew: vec![group.of.clone()], ..Pulse::default() };
+        store.pulse(pulse).await
     };
-    let (_, (beat, made, ())) = tokio::join!(ahead, gather);
+    let (made, beat) = tokio::join!(store.commit(counting.commit()), renewal);
 
     made.expect("a commit that is in the file");
     let told = beat.expect("a beat").renewed[0].expect("a deadline");

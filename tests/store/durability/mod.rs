@@ -8,6 +8,7 @@ mod kill;
 mod lost;
 mod offline;
 mod power_loss;
+mod renewals;
 mod restored;
 mod skew;
 mod wal;

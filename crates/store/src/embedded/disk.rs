@@ -14,7 +14,8 @@ use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
 use super::opening::Note;
-use super::{ASIDE_NAME, LOCK_NAME, PREPARED_NAME, wal};
+use super::renewals::Boot;
+use super::{ASIDE_NAME, LOCK_NAME, PREPARED_NAME, RENEWALS_NAME, wal};
 
 /// Only the owner may read what the registry holds.
 const FILE_MODE: u32 = 0o600;
@@ -35,6 +36,16 @@ pub trait Disk: Send + 'static {
     /// # Errors
     /// Whatever stands in the way; the store is not used then.
     fn open_segment(&mut self, which: usize) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// Opens the file of the renewals, or makes an empty one.
+    ///
+    /// # Errors
+    /// Whatever stands in the way; the store is not used then.
+    fn open_renewals(&mut self) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// Which boot of the machine this is: what was written without a sync is there as long as it lasts. `None`: nobody
+    /// knows.
+    fn boot(&self) -> Option<Boot>;
 
     /// Keeps a durable copy of the bytes, which nobody has open, under another name, for a program that understands
     /// only what version 0.1 wrote.
@@ -146,6 +157,17 @@ impl Disk for FileDisk {
     fn open_segment(&mut self, which: usize) -> io::Result<Box<dyn StorageBackend>> {
         let file = open_private(&wal::segment_path(&self.path, which))?;
         Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+    }
+
+    fn open_renewals(&mut self) -> io::Result<Box<dyn StorageBackend>> {
+        let file = open_private(&self.path.with_file_name(RENEWALS_NAME))?;
+        Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+    }
+
+    fn boot(&self) -> Option<Boot> {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+        u128::from_str_radix(&digits, 16).ok().map(u128::to_be_bytes)
     }
 
     fn set_aside(&mut self) -> io::Result<()> {

@@ -4,11 +4,13 @@ mod base;
 mod checkpoint;
 mod disk;
 mod failure;
+mod lives;
 mod offline;
 mod open;
 mod opening;
 mod overlay;
 mod proof;
+mod renewals;
 mod shared;
 mod tables;
 mod wal;
@@ -43,6 +45,7 @@ pub use self::offline::{Report, check, compact};
 pub use self::open::OpenError;
 pub use self::opening::Note;
 pub use self::proof::Missing;
+pub use self::renewals::Boot;
 
 /// The name of the file in its directory.
 pub const FILE_NAME: &str = "registry.redb";
@@ -50,6 +53,8 @@ pub const FILE_NAME: &str = "registry.redb";
 const LOCK_NAME: &str = "registry.lock";
 /// What version 0.1 left, as it was before this version wrote to it.
 const ASIDE_NAME: &str = "registry.redb.0.1";
+/// How far the lives of groups were prolonged.
+const RENEWALS_NAME: &str = "registry.renewals";
 /// A new file before it is complete.
 const PREPARED_NAME: &str = "registry.new";
 
@@ -151,7 +156,7 @@ impl EmbeddedStore {
         let path = dir.join(FILE_NAME);
         open::once_free(|| open::refuse_untouched(&path, past))?;
         let store = Self::open_after(Given { options, past, missing }, FileDisk::new(path.clone()), clock)?;
-        let epoch = store.shared.shown().state.epoch;
+        let epoch = store.shared.lives().state.epoch;
         proof::note(dir, epoch).map_err(|source| OpenError::Io { path, source })?;
         Ok(store)
     }
@@ -285,6 +290,9 @@ impl Store for EmbeddedStore {
     }
 
     async fn pulse(&self, pulse: Pulse) -> Result<Beat, StoreError> {
+        if let Some(beat) = self.shared.pulse(&pulse) {
+            return beat;
+        }
         self.write(Length::Short, move |step| step.pulse(&pulse)).await
     }
 
@@ -324,6 +332,10 @@ impl Store for EmbeddedStore {
         // Whether it came in time or not is in the page.
         let _ = tokio::time::timeout(wait, heads.wait_for(|head| *head > after)).await;
         Ok(self.log_now(after, limit).await?.1)
+    }
+
+    fn pulses_at_once(&self) -> bool {
+        true
     }
 
     fn log_in_memory(&self, after: Revision) -> Option<LogPage> {

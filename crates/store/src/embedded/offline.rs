@@ -15,7 +15,8 @@ use super::disk::{Disk, FileDisk, Medium, Seen};
 use super::open::{self, Given, OpenError, Started};
 use super::opening::Note;
 use super::proof::{Missing, Past};
-use super::{EmbeddedStore, FILE_NAME, LOCK_NAME, Options, proof, wal};
+use super::renewals::Boot;
+use super::{EmbeddedStore, FILE_NAME, LOCK_NAME, Options, RENEWALS_NAME, proof, wal};
 
 /// What a store holds, and what is wrong with it.
 #[derive(Clone, Debug)]
@@ -50,8 +51,9 @@ pub fn check(dir: &Path) -> Result<Report, OpenError> {
     let given = Given { options: Options::default(), past, missing: Missing::Refuse };
     let Started { shared, file, .. } = open::open(&mut disk, clock, given)?;
     let batches_in_log = shared.shown().batch.saturating_sub(file.batch);
-    let read =
-        shared.read(|snapshot, state| Ok((rules::verify(snapshot, state)?, *state, snapshot.groups.len())));
+    let read = shared.read(|snapshot, state| {
+        Ok((rules::verify(snapshot, state)?, *state, snapshot.shared.lives().groups.len()))
+    });
     let (inventory, state, groups) =
         read.map_err(|error| OpenError::Damaged { path: path.clone(), source: error.into() })?;
     Ok(Report {
@@ -112,7 +114,7 @@ fn log_length(path: &Path) -> u64 {
 /// The files of a store, of which what is written stays in memory.
 struct Scratch {
     path: PathBuf,
-    _locked: FileDisk,
+    locked: FileDisk,
     noted: Option<Note>,
 }
 
@@ -138,7 +140,7 @@ impl Scratch {
         let mut disk = FileDisk::new(path.to_path_buf());
         // It is locked from here on, if there is something to lock.
         let noted = if path.with_file_name(LOCK_NAME).try_exists()? { disk.noted()? } else { None };
-        Ok(Self { path: path.to_path_buf(), _locked: disk, noted })
+        Ok(Self { path: path.to_path_buf(), locked: disk, noted })
     }
 }
 
@@ -153,6 +155,14 @@ impl Disk for Scratch {
 
     fn open_segment(&mut self, which: usize) -> io::Result<Box<dyn StorageBackend>> {
         Ok(Box::new(ScratchFile::of(&wal::segment_path(&self.path, which))?))
+    }
+
+    fn open_renewals(&mut self) -> io::Result<Box<dyn StorageBackend>> {
+        Ok(Box::new(ScratchFile::of(&self.path.with_file_name(RENEWALS_NAME))?))
+    }
+
+    fn boot(&self) -> Option<Boot> {
+        self.locked.boot()
     }
 
     fn set_aside(&mut self) -> io::Result<()> {

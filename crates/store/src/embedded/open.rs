@@ -19,11 +19,13 @@ use super::Options;
 use super::base::{self, Base, SCHEMA};
 use super::disk::{Disk, Seen, Watched};
 use super::failure::Failure;
+use super::lives::Groups;
 use super::opening::{Note, Opening};
 use super::overlay::Overlay;
 use super::proof::{Missing, Past};
-use super::shared::{Groups, Shared, StoreClock};
-use super::tables::{View, Written};
+use super::renewals::{self, Renewals};
+use super::shared::{Shared, StoreClock};
+use super::tables::{Changed, View, Written};
 use super::wal::{Found, Tail, Wal};
 use crate::chance::random_u64;
 
@@ -146,6 +148,7 @@ pub(super) struct Held {
     /// The last batch.
     pub written: Written,
     pub groups: Groups,
+    pub renewals: Renewals,
     pub frozen: Option<Overlay>,
     pub active: Overlay,
 }
@@ -213,26 +216,22 @@ impl Recovered {
     }
 
     /// Goes on as it is, with what the log has behind the file; or with the file alone.
-    fn go_on(self, with_log: bool, groups: Groups) -> io::Result<Opened> {
+    fn go_on(self, with_log: bool, groups: Groups, renewals: Renewals) -> io::Result<Opened> {
         let Self { base, file, log, tail } = self;
         let wal = if with_log { log.resume(&tail)? } else { log.begin_anew()? };
         let Tail { last: written, frozen, active, .. } = tail;
-        Ok(Opened { held: Held { base, written, groups, frozen, active }, wal, file })
+        Ok(Opened { held: Held { base, written, groups, renewals, frozen, active }, wal, file })
     }
 
-    /// Writes to the file what it and the log hold, as the first batch of a new epoch that is above `lost`. Nothing of
-    /// the log is needed any more.
-    fn begin_epoch(
+    /// Writes to the file what it and the log hold, and these groups as they are, as the batch `written`. Nothing of the
+    /// log is needed any more.
+    fn write_all(
         &mut self,
         database: &Database,
-        groups: &Groups,
-        lost: Option<AcceptedLoss>,
-        (now, opening): (Millis, u64),
+        written: Written,
+        groups: &Overlay,
     ) -> Result<(), redb::Error> {
-        let mut written = self.tail.last;
-        written.state.epoch = written.state.epoch.max(lost.map(|lost| lost.epoch).unwrap_or_default());
-        begin_epoch(&mut written, groups, now, opening);
-        let layers: Vec<_> = self.tail.frozen.iter().chain([&self.tail.active]).collect();
+        let layers: Vec<_> = self.tail.frozen.iter().chain([&self.tail.active, groups]).collect();
         base::checkpoint(database, &layers, Some(&written))?;
         (self.base, self.file, self.tail) = (Base::of(database)?, written, Tail::nothing_behind(&written));
         Ok(())
@@ -270,23 +269,43 @@ fn begin(
     }
     let last = found.tail.last;
     let clock = StoreClock::at_least(clock, last.clock);
-    let heard = noted.filter(|noted| noted.is_in(&last)).map_or(last.clock, |noted| noted.at.max(last.clock));
     let mut groups = found.groups(&path)?;
     let lost = match standing {
         Standing::Behind => Some(AcceptedLoss { epoch: last.state.epoch, everything: false }),
         _ => past.lost().map(|epoch| AcceptedLoss { epoch, everything: true }),
     };
-    if lost.is_some() || !matches!(standing, Standing::Same | Standing::Fresh) {
-        let begun = found.begin_epoch(database, &groups, lost, (clock.now(), this));
-        begun.map_err(|error| not_written(&path, error))?;
-        say_begun(&path, found.tail.last.state.epoch, lost);
+    let begins_epoch = lost.is_some() || !matches!(standing, Standing::Same | Standing::Fresh);
+    let (renewals, boot) = (disk.open_renewals().map_err(io)?, disk.boot());
+    let mut renewed = renewals::Found::read(&*renewals, boot, last.opening).map_err(io)?;
+    renewed.is_whole &= standing == Standing::Same;
+    let heard = renewed.prolong(groups.iter_mut()).max(noted.map_or(last.clock, |noted| noted.at));
+    let mut changed = Overlay::default();
+    if !renewed.is_whole {
+        let now = clock.now();
+        let spared =
+            groups.iter_mut().filter_map(|(id, group)| group.spare(now, heard).then_some((id, &*group)));
+        changed = Changed::group_rows(spared);
     }
-    let now = clock.now();
-    groups.values_mut().for_each(|group| group.recover(now, heard));
-    let opened = found.go_on(standing == Standing::Same, groups).map_err(io)?;
+    if begins_epoch || !changed.is_empty() {
+        let mut written = last;
+        if begins_epoch {
+            begin_epoch(&mut written, &groups, lost, clock.now());
+        }
+        written.clock = clock.now();
+        written.batch += 1;
+        written.opening = Opening { id: this, before: if begins_epoch { this } else { last.opening.id } };
+        found.write_all(database, written, &changed).map_err(|error| not_written(&path, error))?;
+        if begins_epoch {
+            say_begun(&path, written.state.epoch, lost);
+        }
+    }
+    let opening = Opening { id: this, before: found.tail.last.opening.id };
+    let renewals = renewed.go_on(renewals, boot, opening).map_err(io)?;
+    let with_log = standing == Standing::Same && changed.is_empty();
+    let opened = found.go_on(with_log, groups, renewals).map_err(io)?;
     let written = opened.held.written;
     disk.note(Note::of(&written, &opened.file)).and_then(|()| disk.settle()).map_err(io)?;
-    Ok(Begun { opened, clock, opening: Opening { id: this, before: written.opening.id }, lost })
+    Ok(Begun { opened, clock, opening, lost })
 }
 
 /// Makes a store of an empty file, and one of this version of an older one. True: it was empty.
@@ -385,9 +404,11 @@ pub(super) fn reopen(disk: &mut dyn Disk, shared: &Shared) -> Result<(Database, 
         if found.tail.torn || found.tail.last.batch < shared.shown().batch {
             return Err(OpenError::Behind { path: shared.path.to_path_buf() });
         }
+        let io = |source| OpenError::Io { path: shared.path.to_path_buf(), source };
         let mut groups = found.groups(&shared.path)?;
-        remember(&mut groups, &shared.shown().groups);
-        found.go_on(true, groups).map_err(|source| OpenError::Io { path: shared.path.to_path_buf(), source })
+        remember(&mut groups, &shared.lives().groups);
+        let renewals = renewals::begin(disk, shared.opening, &groups).map_err(io)?;
+        found.go_on(true, groups, renewals).map_err(io)
     });
     match opened {
         Ok(opened) => Ok((database, opened)),
@@ -460,16 +481,15 @@ fn check_schema(
     }
 }
 
-/// Makes a new epoch begin with `written`, of a store that may be behind what its users have seen.
-fn begin_epoch(written: &mut Written, groups: &Groups, now: Millis, opening: u64) {
+/// Makes a new epoch begin with `written`, above one that was lost, of a store that may be behind what its users have
+/// seen.
+fn begin_epoch(written: &mut Written, groups: &Groups, lost: Option<AcceptedLoss>, now: Millis) {
     let longest = groups.values().map(|group| group.ttl).max().unwrap_or_default();
     let quarantine = longest.clamp(QUARANTINE_MIN, QUARANTINE_MAX);
     let state = &mut written.state;
-    state.epoch = Epoch(state.epoch.0.saturating_add(1).max(now.0));
+    let before = state.epoch.max(lost.map(|lost| lost.epoch).unwrap_or_default());
+    state.epoch = Epoch(before.0.saturating_add(1).max(now.0));
     state.quarantine_until = state.quarantine_until.max(now.after(quarantine));
-    written.clock = now;
-    written.batch += 1;
-    written.opening = Opening { id: opening, before: opening };
 }
 
 fn not_written(path: &Path, error: redb::Error) -> OpenError {

@@ -1,21 +1,22 @@
 //! What the writer, the reader and the callers of an embedded store share.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use omnirelay_core::time::Millis;
 use redb::Database;
 use tokio::sync::watch;
 
-use super::super::rules::{self, Behind, GroupState, State};
-use super::super::{Clock, GroupId, LogEntry, LogPage, Revision, StoreError};
+use super::super::rules::{self, Behind, State};
+use super::super::{Beat, Clock, LogEntry, LogPage, Pulse, Revision, StoreError};
 use super::Options;
 use super::base::{self, Base};
 use super::disk::Seen;
 use super::failure::Failure;
+use super::lives::Lives;
 use super::open::{self, Held};
 use super::opening::Opening;
 use super::overlay::Overlay;
@@ -25,8 +26,6 @@ use super::tables::{Changed, Snapshot, View, Written};
 const RING_ENTRIES_MAX: usize = 1024;
 /// The most bytes of values in them.
 const RING_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-pub(super) type Groups = BTreeMap<GroupId, GroupState>;
 
 pub(super) struct Shared {
     pub path: Arc<PathBuf>,
@@ -40,6 +39,8 @@ pub(super) struct Shared {
     /// `None` while the file cannot be used.
     database: RwLock<Option<Database>>,
     shown: RwLock<Shown>,
+    /// The groups, and what is known of the store as a whole. Locked after `shown` where both are.
+    lives: Mutex<Lives>,
 }
 
 /// Time that is never behind what an earlier process wrote.
@@ -57,9 +58,7 @@ pub(super) struct Counted {
 /// What is committed and may be seen.
 #[derive(Default)]
 pub(super) struct Shown {
-    pub state: State,
     pub batch: u64,
-    pub groups: Groups,
     /// What the file held after the last checkpoint; `None` while it cannot be used.
     base: Option<Base>,
     /// What the log holds since then: in the segment that is full, and in the one that is appended to.
@@ -105,6 +104,7 @@ impl Shared {
             counted: Counted::default(),
             database: RwLock::new(None),
             shown: RwLock::new(Shown::default()),
+            lives: Mutex::new(Lives::default()),
         }
     }
 
@@ -118,10 +118,21 @@ impl Shared {
         self.shown.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub fn lives(&self) -> MutexGuard<'_, Lives> {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What the next batch goes on from: all that is shown, at this time.
     pub fn written(&self, shown: &Shown) -> Written {
-        let Shown { state, batch, .. } = *shown;
-        Written { state, clock: self.clock.now(), batch, opening: self.opening }
+        let state = self.lives().state;
+        Written { state, clock: self.clock.now(), batch: shown.batch, opening: self.opening }
+    }
+
+    /// Carries out a pulse on this thread; `None`: it must be made in a batch.
+    pub fn pulse(&self, pulse: &Pulse) -> Option<Result<Beat, StoreError>> {
+        let mut lives = self.lives();
+        let now = self.clock.now();
+        lives.pulse(pulse, now)
     }
 
     /// Takes another database into use, or none; the one before is closed.
@@ -141,7 +152,9 @@ impl Shared {
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             let shown = self.shown();
             let closed = || Failure::new(&self.path, "it failed, and is not open again yet").not_made();
-            read(&shown.snapshot().ok_or_else(closed)?, &shown.state)
+            let snapshot = Snapshot { view: shown.view().ok_or_else(closed)?, shared: self };
+            let state = self.lives().state;
+            read(&snapshot, &state)
         }));
         let gave_up = |_| self.read_failure("the storage engine gave up reading it: it may be damaged");
         attempt.unwrap_or_else(|panic| Err(gave_up(panic).not_made()))
@@ -151,15 +164,9 @@ impl Shared {
     pub fn show(&self, written: &Written, changed: Changed) {
         self.counted.commits.fetch_add(changed.entries.len() as u64, Ordering::Relaxed);
         let mut shown = self.shown_mut();
-        shown.state = written.state;
         shown.batch = written.batch;
         shown.active.absorb(changed.rows);
-        for (id, group) in changed.groups {
-            match group {
-                Some(group) => drop(shown.groups.insert(id, group)),
-                None => drop(shown.groups.remove(&id)),
-            }
-        }
+        self.lives().show(written.state, changed.groups);
         changed.entries.into_iter().for_each(|entry| shown.ring.push(entry));
         drop(shown);
         self.head.send_if_modified(|head| std::mem::replace(head, written.state.head) != written.state.head);
@@ -167,13 +174,12 @@ impl Shared {
 
     /// Shows what was found in a store that was just opened.
     pub fn show_opened(&self, database: Database, held: Held) {
-        let Held { base, written, groups, frozen, active } = held;
+        let Held { base, written, groups, renewals, frozen, active } = held;
         self.use_database(Some(database));
         let mut shown = self.shown_mut();
+        *self.lives() = Lives::new(written.state, groups, renewals);
         *shown = Shown {
-            state: written.state,
             batch: written.batch,
-            groups,
             base: Some(base),
             frozen: frozen.map(Arc::new),
             active,
@@ -186,6 +192,7 @@ impl Shared {
     /// Closes the file. What is in the log stays known to nobody until both are opened again.
     pub fn shut(&self) {
         let mut shown = self.shown_mut();
+        self.lives().shut();
         (shown.base, shown.frozen, shown.active) = (None, None, Overlay::default());
         drop(shown);
         self.use_database(None);
@@ -239,16 +246,17 @@ impl Shared {
     /// The log behind `after` as far as memory tells; `None`: only the file can tell.
     pub fn log_from_memory(&self, after: Revision, limit: usize) -> Option<(Behind, LogPage)> {
         let shown = self.shown();
-        if after > shown.state.head {
+        let state = self.lives().state;
+        if after > state.head {
             // The file may be a commit ahead of what is shown, and its readers with it.
             return None;
         }
-        let behind = rules::behind(&shown.state, after);
+        let behind = rules::behind(&state, after);
         let entries = match behind {
             Behind::Something => shown.ring.behind(after, limit)?,
             Behind::Nothing | Behind::Compacted => Vec::new(),
         };
-        Some((behind, log_page(&shown.state, behind, entries)))
+        Some((behind, log_page(&state, behind, entries)))
     }
 
     fn shown_mut(&self) -> RwLockWriteGuard<'_, Shown> {
@@ -266,9 +274,9 @@ pub(super) fn log_page(state: &State, behind: Behind, entries: Vec<Arc<LogEntry>
 
 impl Shown {
     /// All that may be seen; `None` while the file cannot be used.
-    pub fn snapshot(&self) -> Option<Snapshot<'_>> {
+    pub fn view(&self) -> Option<View<'_>> {
         let layers = [None, Some(&self.active), self.frozen.as_deref()];
-        Some(Snapshot { view: View { base: self.base.as_ref()?, layers }, groups: &self.groups })
+        Some(View { base: self.base.as_ref()?, layers })
     }
 }
 

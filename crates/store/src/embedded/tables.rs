@@ -2,22 +2,23 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use redb::{AccessGuard, Range, ReadableTable, StorageError};
 
 use super::super::rules::{
-    self, GroupState, Keep, State, Stretch, Table, Tables, TablesMut, Visit, group_from_row, group_row,
-    incompatible, log_row, state_from_row, state_row,
+    self, GroupState, GroupTable, GroupTableMut, Keep, State, Stretch, Table, Tables, TablesMut, Visit,
+    group_from_row, group_row, incompatible, log_row, state_from_row, state_row,
 };
 use super::super::{GroupId, LogEntry, StoreError};
 use super::base::{Base, FileTable};
 use super::failure::Failure;
+use super::lives::{Groups, Lives};
 use super::opening::Opening;
 use super::overlay::{Overlay, Tree, Walk, is_before};
-use super::shared::Groups;
+use super::shared::Shared;
 
 pub(super) const STATE_KEY: &[u8] = &[0, 1];
 const GROUPS_PREFIX: u8 = 1;
@@ -43,13 +44,15 @@ pub(super) struct View<'a> {
 /// What is committed and may be seen.
 pub(super) struct Snapshot<'a> {
     pub view: View<'a>,
-    pub groups: &'a Groups,
+    /// Whose groups these are: they are looked at one by one, so that renewals go on.
+    pub shared: &'a Shared,
 }
 
 /// The tables inside one batch. Nothing of it shows before the batch is durable.
 pub(super) struct Batch<'a> {
     view: View<'a>,
-    groups: &'a Groups,
+    /// The groups, while a step is made: no renewal comes between what the step reads and what it writes.
+    pub lives: Option<MutexGuard<'a, Lives>>,
     /// If set, nothing is written durably, and this is why.
     refusal: Option<&'a Failure>,
     /// The first failure of the file; nothing that the batch found or wrote may be used then.
@@ -68,6 +71,17 @@ pub(super) struct Changed {
     /// The groups as they are after it; `None` for a collected one.
     pub groups: BTreeMap<GroupId, Option<GroupState>>,
     pub entries: Vec<Arc<LogEntry>>,
+}
+
+impl Changed {
+    /// Writes groups as they are, besides all else.
+    pub fn group_rows<'a>(groups: impl Iterator<Item = (&'a GroupId, &'a GroupState)>) -> Overlay {
+        let mut rows = Overlay::default();
+        for (id, group) in groups {
+            rows.set(Tree::Rows, group_key(id).into(), Some(group_row(group).into()));
+        }
+        rows
+    }
 }
 
 impl Written {
@@ -240,20 +254,22 @@ impl Tables for Snapshot<'_> {
     fn visit(&self, stretch: &Stretch, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         self.view.visit(stretch, &unavailable, visit)
     }
+}
 
+impl GroupTable for Snapshot<'_> {
     fn group(&self, id: &GroupId) -> Option<GroupState> {
-        self.groups.get(id).cloned()
+        self.shared.lives().groups.get(id).cloned()
     }
 
-    /// Readers ask for groups one by one.
-    fn visit_groups(&self, _: &mut dyn FnMut(&GroupId, &GroupState)) {}
+    fn visit_groups(&self, visit: &mut dyn FnMut(&GroupId, &GroupState)) {
+        self.shared.lives().groups.iter().for_each(|(id, group)| visit(id, group));
+    }
 }
 
 impl<'a> Batch<'a> {
     /// A batch on what is committed.
-    pub fn on(snapshot: &Snapshot<'a>, refusal: Option<&'a Failure>) -> Self {
-        let Snapshot { view, groups } = *snapshot;
-        Self { view, groups, refusal, broken: OnceCell::new(), changed: Changed::default() }
+    pub fn on(view: View<'a>, refusal: Option<&'a Failure>) -> Self {
+        Self { view, lives: None, refusal, broken: OnceCell::new(), changed: Changed::default() }
     }
 
     pub fn is_broken(&self) -> bool {
@@ -271,6 +287,13 @@ impl<'a> Batch<'a> {
         self.changed.bytes += key.len() + row.as_ref().map_or(0, Vec::len);
         self.changed.rows.set(tree, key.into(), row.map(Bytes::from));
         Ok(())
+    }
+
+    fn change_group(&mut self, id: &GroupId, group: Option<GroupState>) {
+        self.changed.groups.insert(id.clone(), group);
+        if let Some(lives) = &mut self.lives {
+            lives.hold_up(id);
+        }
     }
 
     fn refuse(&self) -> Result<(), StoreError> {
@@ -299,19 +322,32 @@ impl Tables for Batch<'_> {
     fn visit(&self, stretch: &Stretch, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         self.seen().visit(stretch, &|error| self.broke(error), visit)
     }
+}
 
+impl GroupTable for Batch<'_> {
     fn group(&self, id: &GroupId) -> Option<GroupState> {
         match self.changed.groups.get(id) {
             Some(group) => group.clone(),
-            None => self.groups.get(id).cloned(),
+            None => self.lives.as_ref()?.groups.get(id).cloned(),
         }
     }
 
     fn visit_groups(&self, visit: &mut dyn FnMut(&GroupId, &GroupState)) {
-        let unchanged = self.groups.iter().filter(|(id, _)| !self.changed.groups.contains_key(id));
+        let known = self.lives.iter().flat_map(|lives| &lives.groups);
+        let unchanged = known.filter(|(id, _)| !self.changed.groups.contains_key(*id));
         unchanged.for_each(|(id, group)| visit(id, group));
         let changed = self.changed.groups.iter().filter_map(|(id, group)| Some((id, group.as_ref()?)));
         changed.for_each(|(id, group)| visit(id, group));
+    }
+}
+
+impl GroupTableMut for Batch<'_> {
+    fn put_group(&mut self, id: &GroupId, group: GroupState, keep: Keep) -> Result<(), StoreError> {
+        if keep == Keep::Durably {
+            self.set(Tree::Rows, group_key(id), Some(group_row(&group)))?;
+        }
+        self.change_group(id, Some(group));
+        Ok(())
     }
 }
 
@@ -336,17 +372,9 @@ impl TablesMut for Batch<'_> {
         Ok(())
     }
 
-    fn put_group(&mut self, id: &GroupId, group: GroupState, keep: Keep) -> Result<(), StoreError> {
-        if keep == Keep::Durably {
-            self.set(Tree::Rows, group_key(id), Some(group_row(&group)))?;
-        }
-        self.changed.groups.insert(id.clone(), Some(group));
-        Ok(())
-    }
-
     fn delete_group(&mut self, id: &GroupId) -> Result<(), StoreError> {
         self.set(Tree::Rows, group_key(id), None)?;
-        self.changed.groups.insert(id.clone(), None);
+        self.change_group(id, None);
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use super::disk::{Disk, Seen};
 use super::opening::Opening;
 use super::overlay::Overlay;
 use super::tables::{self, Written};
+pub(super) use frame::{u32_at, u64_at};
 use segment::{Content, Segment};
 
 /// How many segments there are.

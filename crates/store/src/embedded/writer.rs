@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use omnirelay_core::backoff::Backoff;
-use omnirelay_core::time::Millis;
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
@@ -16,9 +15,10 @@ use super::super::rules::Step;
 use super::checkpoint::{CheckpointFailed, Checkpointer, Made};
 use super::disk::Disk;
 use super::failure::Failure;
+use super::lives::Groups;
 use super::open::{self, Opened};
 use super::opening::Note;
-use super::shared::{Groups, Shared};
+use super::shared::Shared;
 use super::tables::{Batch, Changed, Written};
 use super::wal::{SEGMENTS, Wal};
 
@@ -31,8 +31,6 @@ const GATHER_FROM: usize = 8;
 const GATHER_TIME: Duration = Duration::from_micros(100);
 /// How long a file that failed is left alone, at first and at most.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-/// How often it is noted that renewals are heard which are not written: a restart knows by that until when they were.
-const NOTED_EVERY: Duration = Duration::from_millis(250);
 /// How long an append with its sync may take on average for callers to make batches on their own threads.
 const CALLERS_APPEND_MAX: Duration = Duration::from_millis(1);
 /// How much room a segment must have left for that, in bytes.
@@ -64,8 +62,6 @@ pub(super) struct Writer {
     pause: Option<Pause>,
     /// Why the file was not written to when it should have been, and until when that is not tried again.
     unwritten: Option<Pause>,
-    /// Store time of the last note.
-    noted_at: Millis,
 }
 
 /// The log of a store that was opened, and what writes it to the file.
@@ -131,7 +127,6 @@ impl Writer {
             append_takes: Duration::ZERO,
             pause: None,
             unwritten: None,
-            noted_at: Millis(0),
         };
         writer.order_checkpoint();
         writer
@@ -175,6 +170,7 @@ impl Writer {
             }
         };
         if !matches!(fate, Fate::Kept) {
+            self.shared.lives().release();
             jobs.drain(..).for_each(|job| waiting.push(Waiting { finish: job(None), changed: false }));
         }
         for Waiting { finish, changed } in waiting {
@@ -189,9 +185,6 @@ impl Writer {
     fn transact(&mut self, jobs: &mut VecDeque<Job>, waiting: &mut Vec<Waiting>) -> Result<(), Failed> {
         let (written, changed) = self.step_all(jobs, waiting)?;
         if changed.writes == 0 {
-            if !changed.groups.is_empty() && written.clock >= self.noted_at.after(NOTED_EVERY) {
-                self.note(&written);
-            }
             self.shared.show(&written, changed);
             return Ok(());
         }
@@ -268,7 +261,6 @@ impl Writer {
 
     /// Notes what log and file hold now. A note that stays behind is no harm.
     fn note(&mut self, written: &Written) {
-        self.noted_at = written.clock;
         if let Err(error) = self.disk.note(Note::of(written, &self.file)) {
             debug!(path = %self.shared.path.display(), %error, "batch was not noted beside the store file");
         }
@@ -282,15 +274,21 @@ impl Writer {
         let shown = self.shared.shown();
         let refusal = self.pause.as_ref().filter(|pause| Instant::now() < pause.until);
         let refusal = refusal.map(|pause| &pause.failure);
-        let mut tables = Batch::on(&shown.snapshot().ok_or(Failed::Before)?, refusal);
+        let mut tables = Batch::on(shown.view().ok_or(Failed::Before)?, refusal);
         let mut written = self.shared.written(&shown);
         while tables.changed.bytes < BATCH_BYTES {
             let Some(job) = jobs.pop_front() else { break };
             let writes = tables.changed.writes;
-            let now = self.shared.clock.now();
             let broken = tables.is_broken();
+            let lives = tables.lives.insert(self.shared.lives());
+            // Who was heard meanwhile, and after this step who was heard by then.
+            (written.state.heard, written.state.grace) = (lives.state.heard, lives.state.grace);
+            let now = self.shared.clock.now();
             let mut step = Step { tables: &mut tables, state: &mut written.state, now };
             let finish = job((!broken).then_some(&mut step));
+            if let Some(mut lives) = tables.lives.take() {
+                (lives.state.heard, lives.state.grace) = (written.state.heard, written.state.grace);
+            }
             written.clock = now;
             waiting.push(Waiting { finish, changed: tables.changed.writes > writes });
         }
@@ -334,7 +332,10 @@ impl Writer {
         }
         if self.log.is_some() {
             self.order_checkpoint();
-            return Ok(());
+            let promises = self.shared.lives().may_promise();
+            let failed =
+                || Failure::new(&self.shared.path, "renewals can neither be noted nor be said to be missing");
+            return promises.then_some(()).ok_or_else(failed);
         }
         if let Some(pause) = self.pause.as_ref().filter(|pause| Instant::now() < pause.until) {
             return Err(pause.failure.clone());
@@ -409,6 +410,9 @@ impl Writer {
             if matches!(made, Ok(Ok(()))) {
                 self.file = written;
                 self.note(&written);
+                if let Err(error) = self.shared.lives().leave(written.opening) {
+                    debug!(path = %self.shared.path.display(), %error, "renewals were not left cleanly");
+                }
                 // An older file that is put in the place of this one has then no log that could go on from it.
                 if let Some(Err(error)) = self.log.as_mut().map(Wal::erase) {
                     debug!(path = %self.shared.path.display(), %error, "log was not emptied");

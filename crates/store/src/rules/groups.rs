@@ -6,11 +6,7 @@ use omnirelay_core::time::Millis;
 use sha2::{Digest, Sha256};
 
 use super::super::{Beat, Epoch, Group, GroupId, GroupRef, OpenGroup, Opened, Pulse, StoreError, limits};
-use super::{Keep, Replaced, ReplacedLife, Step, Tables, TablesMut};
-
-/// From this TTL on each renewal is written durably. Below it a restart gives one full TTL
-/// instead, so that the heartbeat of a short session costs no fsync.
-pub(crate) const RENEWALS_KEPT_FROM: Duration = Duration::from_secs(10);
+use super::{GroupTable, GroupTableMut, Keep, Replaced, ReplacedLife, Step, TablesMut};
 
 /// A group's current life, and what is left of those before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +19,8 @@ pub(crate) struct GroupState {
     pub closed: bool,
     /// Its end was acted upon: no restart gives it time again.
     pub ended: bool,
+    /// It was given time because nobody knew any more how long it had; not again before it is renewed.
+    pub spared: bool,
     pub secret_hash: [u8; 32],
     /// The lives before whose leases pass to nobody yet. Their deadlines do not move any more:
     /// they were written with the opening that ended them, so a restart has nothing to make good.
@@ -41,14 +39,17 @@ impl GroupState {
         if self.is_live(now) { self.instance.saturating_sub(1) } else { self.instance }
     }
 
-    /// Makes good for the renewals that a crash may have lost: at a start at `now` a short group
-    /// that had not visibly ended gets one full TTL. Its renewals went on until about `heard`, when the store was
-    /// last known to hear any.
-    pub fn recover(&mut self, now: Millis, heard: Millis) {
-        if self.ttl < RENEWALS_KEPT_FROM && !self.closed && !self.ended {
-            self.deadline = self.deadline.max(now.after(self.ttl));
-            self.renewed_at = self.renewed_at.max(heard.min(now));
+    /// Makes good for renewals that were lost with the machine's memory: a life that had not visibly ended gets one
+    /// full TTL from `now`, once. Its renewals went on until about `heard`, when the store was last known to hear any.
+    /// Whether that has changed anything, which must be durable before anybody is told.
+    pub fn spare(&mut self, now: Millis, heard: Millis) -> bool {
+        if self.closed || self.ended || self.spared {
+            return false;
         }
+        self.deadline = self.deadline.max(now.after(self.ttl));
+        self.renewed_at = self.renewed_at.max(heard.min(now));
+        self.spared = true;
+        true
     }
 
     /// Takes over what `known`, the same group in memory, knows of renewals that were not written.
@@ -56,13 +57,16 @@ impl GroupState {
         if known.instance != self.instance || self.closed || self.ended {
             return;
         }
-        self.deadline = self.deadline.max(known.deadline);
-        self.renewed_at = self.renewed_at.max(known.renewed_at);
+        self.prolong(known.deadline, known.renewed_at);
         self.swept_through = self.swept_through.max(known.swept_through);
     }
 
-    fn keep_renewal(&self) -> Keep {
-        if self.ttl < RENEWALS_KEPT_FROM { Keep::WhileRunning } else { Keep::Durably }
+    /// Takes over a renewal of this very life.
+    pub fn prolong(&mut self, deadline: Millis, renewed_at: Millis) {
+        if !self.closed && !self.ended {
+            self.deadline = self.deadline.max(deadline);
+            self.renewed_at = self.renewed_at.max(renewed_at);
+        }
     }
 
     fn moved_at(&self) -> Millis {
@@ -89,11 +93,11 @@ pub(crate) fn secret_hash(secret: &str) -> [u8; 32] {
 ///
 /// A life that `tables` does not know yet counts as live: a reader may see a record a moment
 /// before it sees the group that was opened for it.
-pub(super) fn is_over(tables: &impl Tables, of: &GroupRef, now: Millis) -> bool {
+pub(super) fn is_over(tables: &impl GroupTable, of: &GroupRef, now: Millis) -> bool {
     tables.group(&of.id).is_some_and(|group| group.over_through(now) >= of.instance)
 }
 
-impl<T: TablesMut> Step<'_, T> {
+impl<T: GroupTableMut> Step<'_, T> {
     pub fn pulse(&mut self, pulse: &Pulse) -> Result<Beat, StoreError> {
         limits::pulse(pulse)?;
         pulse.epoch.iter().try_for_each(|epoch| self.check_epoch(*epoch))?;
@@ -124,6 +128,26 @@ impl<T: TablesMut> Step<'_, T> {
         })
     }
 
+    /// The group if this very life of it is live.
+    pub(super) fn live_group(&self, of: &GroupRef) -> Option<GroupState> {
+        self.tables.group(&of.id).filter(|group| group.instance == of.instance && group.is_live(self.now))
+    }
+
+    /// The first renewal after a group was spared is durable: without it another loss would find it spared already, and
+    /// end it before its time.
+    fn renew(&mut self, of: &GroupRef) -> Result<Option<Millis>, StoreError> {
+        let Some(mut group) = self.live_group(of) else { return Ok(None) };
+        group.deadline = group.deadline.max(self.now.after(group.ttl));
+        group.renewed_at = self.now;
+        let keep = if group.spared { Keep::Durably } else { Keep::WhileRunning };
+        group.spared = false;
+        let deadline = group.deadline;
+        self.tables.put_group(&of.id, group, keep)?;
+        Ok(Some(deadline))
+    }
+}
+
+impl<T: TablesMut> Step<'_, T> {
     pub fn open_group(&mut self, open: &OpenGroup) -> Result<Opened, StoreError> {
         limits::open_group(open)?;
         self.check_epoch(open.epoch)?;
@@ -148,6 +172,7 @@ impl<T: TablesMut> Step<'_, T> {
             renewed_at: self.now,
             closed: false,
             ended: false,
+            spared: false,
             secret_hash,
             replaced,
             swept_through: old.map_or(floor, |old| old.swept_through),
@@ -166,11 +191,6 @@ impl<T: TablesMut> Step<'_, T> {
         Ok(true)
     }
 
-    /// The group if this very life of it is live.
-    pub(super) fn live_group(&self, of: &GroupRef) -> Option<GroupState> {
-        self.tables.group(&of.id).filter(|group| group.instance == of.instance && group.is_live(self.now))
-    }
-
     /// Writes down that somebody acted upon the end of this life, so that no restart revives it.
     pub(super) fn keep_end(&mut self, of: &GroupRef) -> Result<(), StoreError> {
         let Some(mut group) = self.tables.group(&of.id) else { return Ok(()) };
@@ -179,14 +199,5 @@ impl<T: TablesMut> Step<'_, T> {
         }
         group.ended = true;
         self.tables.put_group(&of.id, group, Keep::Durably)
-    }
-
-    fn renew(&mut self, of: &GroupRef) -> Result<Option<Millis>, StoreError> {
-        let Some(mut group) = self.live_group(of) else { return Ok(None) };
-        group.deadline = group.deadline.max(self.now.after(group.ttl));
-        group.renewed_at = self.now;
-        let (deadline, keep) = (group.deadline, group.keep_renewal());
-        self.tables.put_group(&of.id, group, keep)?;
-        Ok(Some(deadline))
     }
 }

@@ -71,26 +71,35 @@ pub(super) struct Stretch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keep {
     Durably,
+    /// As long as the machine runs, as a rule: what is lost is made good for.
     WhileRunning,
 }
 
 /// Sees one row; [`ControlFlow::Break`] ends the visit.
 pub(super) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError> + 'a;
 
-/// Tables that can be read.
-pub(super) trait Tables {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
-
-    /// Visits the rows of `stretch` in order.
-    fn visit(&self, stretch: &Stretch, visit: &mut Visit<'_>) -> Result<(), StoreError>;
-
+/// Groups that can be read.
+pub(super) trait GroupTable {
     fn group(&self, id: &GroupId) -> Option<GroupState>;
 
     fn visit_groups(&self, visit: &mut dyn FnMut(&GroupId, &GroupState));
 }
 
+/// Groups that can be written: all that a pulse needs.
+pub(super) trait GroupTableMut: GroupTable {
+    fn put_group(&mut self, id: &GroupId, group: GroupState, keep: Keep) -> Result<(), StoreError>;
+}
+
+/// Tables that can be read.
+pub(super) trait Tables: GroupTable {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// Visits the rows of `stretch` in order.
+    fn visit(&self, stretch: &Stretch, visit: &mut Visit<'_>) -> Result<(), StoreError>;
+}
+
 /// Tables that can be written. What an earlier call wrote, a later one reads.
-pub(super) trait TablesMut: Tables {
+pub(super) trait TablesMut: Tables + GroupTableMut {
     fn put(&mut self, table: Table, key: &[u8], row: &[u8]) -> Result<(), StoreError>;
 
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError>;
@@ -100,8 +109,6 @@ pub(super) trait TablesMut: Tables {
 
     /// Has the state written, although no row is.
     fn note_state(&mut self) -> Result<(), StoreError>;
-
-    fn put_group(&mut self, id: &GroupId, group: GroupState, keep: Keep) -> Result<(), StoreError>;
 
     fn delete_group(&mut self, id: &GroupId) -> Result<(), StoreError>;
 }
@@ -178,13 +185,15 @@ impl State {
     }
 }
 
-impl<T: TablesMut> Step<'_, T> {
+impl<T> Step<'_, T> {
     /// Refuses a call that was made for another epoch.
     fn check_epoch(&self, epoch: Epoch) -> Result<(), StoreError> {
         let current = self.state.epoch;
         if epoch == current { Ok(()) } else { Err(StoreError::EpochChanged { current }) }
     }
+}
 
+impl<T: TablesMut> Step<'_, T> {
     /// Until when nobody is judged gone, if nobody is now.
     fn spared_until(&self) -> Option<Millis> {
         let quarantine = Some(self.state.quarantine_until).filter(|until| self.now < *until);

@@ -1,0 +1,237 @@
+//! What becomes of renewals, which wait for no sync.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use omnirelay_core::time::Millis;
+use omnirelay_store::embedded::Options;
+use omnirelay_store::{
+    EmbeddedStore, Group, GroupId, GroupRef, ManualClock, OpenGroup, Opened, Pulse, Store,
+};
+
+use super::Chance;
+use super::disks::{Faults, Loss, SimDisk};
+use crate::harness::epoch;
+
+const TTL: Duration = Duration::from_secs(90);
+
+/// A store on a disk and a clock that outlive it.
+struct Place {
+    disk: SimDisk,
+    clock: ManualClock,
+    store: Option<Arc<EmbeddedStore>>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let mut place = Self { disk: SimDisk::new(), clock: ManualClock::at(Millis(1_000_000)), store: None };
+        place.open();
+        place
+    }
+
+    fn open(&mut self) {
+        let (disk, clock) = (self.disk.clone(), self.clock.clone());
+        self.store = Some(Arc::new(EmbeddedStore::open_on(disk, clock, Options::default()).unwrap()));
+    }
+
+    fn store(&self) -> &EmbeddedStore {
+        self.store.as_ref().unwrap()
+    }
+
+    fn now(&self) -> Millis {
+        self.clock.advance(Duration::ZERO)
+    }
+
+    /// Ends the process as it is.
+    fn kill(&mut self) {
+        let found = self.disk.after_kill();
+        // What the old one does from here on is done to a disk that is gone.
+        self.disk.set_faults(Faults { power_lost_at: Some(0), ..Faults::default() });
+        self.store = None;
+        self.disk = found;
+        self.open();
+    }
+
+    /// Ends the machine as it is.
+    fn lose_power(&mut self, loss: Loss, chance: &mut Chance) {
+        self.disk.set_faults(Faults { power_lost_at: Some(0), ..Faults::default() });
+        self.store = None;
+        self.disk = self.disk.after_power_loss(loss, chance);
+        self.open();
+    }
+
+    async fn begin(&self, name: &str) -> GroupRef {
+        begin(self.store(), name).await
+    }
+
+    async fn renew(&self, of: &GroupRef) -> Option<Millis> {
+        let epoch = Some(epoch(self.store()).await);
+        let pulse = Pulse { epoch, renew: vec![of.clone()], ..Pulse::default() };
+        self.store().pulse(pulse).await.unwrap().renewed[0]
+    }
+
+    async fn group(&self, of: &GroupRef) -> Group {
+        let moved = self.store().pulse(Pulse::default()).await.unwrap().moved;
+        moved.into_iter().find(|group| group.of == *of).unwrap()
+    }
+}
+
+async fn begin(store: &EmbeddedStore, name: &str) -> GroupRef {
+    let (id, secret) = (GroupId(name.to_owned()), "secret".to_owned());
+    let open = OpenGroup { epoch: epoch(store).await, id, ttl: TTL, secret };
+    let Opened::Open(group) = store.open_group(open).await.unwrap() else { panic!("held") };
+    group.of
+}
+
+#[tokio::test]
+async fn a_renewal_waits_for_no_sync_and_outlives_the_process() {
+    let mut place = Place::new();
+    let of = place.begin("g").await;
+    let syncs = place.disk.syncs();
+    for _ in 0..10 {
+        place.clock.advance(Duration::from_secs(30));
+        let deadline = place.renew(&of).await.unwrap();
+        assert_eq!(deadline, place.now().after(TTL));
+    }
+    assert_eq!(place.disk.syncs(), syncs);
+    let renewed_at = place.now();
+    place.clock.advance(Duration::from_secs(20));
+    place.kill();
+    let found = place.group(&of).await;
+    assert_eq!((found.deadline, found.renewed_at), (renewed_at.after(TTL), renewed_at));
+    place.clock.advance(Duration::from_secs(70));
+    assert_eq!(place.renew(&of).await, None, "it has ended when it was to");
+}
+
+#[tokio::test]
+async fn after_a_power_loss_a_group_ends_at_most_one_ttl_later_once() {
+    let mut chance = Chance::seeded("renewals after a power loss");
+    let mut place = Place::new();
+    let of = place.begin("g").await;
+    place.clock.advance(Duration::from_secs(80));
+    place.renew(&of).await.unwrap();
+    place.clock.advance(Duration::from_secs(10));
+    place.lose_power(Loss::All, &mut chance);
+    let spared = place.now().after(TTL);
+    assert_eq!(place.group(&of).await.deadline, spared);
+    for _ in 0..3 {
+        place.clock.advance(Duration::from_secs(10));
+        place.lose_power(Loss::AnyPart, &mut chance);
+        assert_eq!(place.group(&of).await.deadline, spared, "not again before it is renewed");
+    }
+    let renewed = place.renew(&of).await.unwrap();
+    place.lose_power(Loss::All, &mut chance);
+    assert!(place.group(&of).await.deadline >= renewed);
+    place.clock.advance(Duration::from_secs(5));
+    place.renew(&of).await.unwrap();
+    place.clock.advance(Duration::from_secs(5));
+    place.lose_power(Loss::All, &mut chance);
+    assert_eq!(place.group(&of).await.deadline, place.now().after(TTL), "it was renewed: once more");
+}
+
+#[tokio::test]
+async fn after_a_clean_stop_even_the_machine_may_end() {
+    let mut chance = Chance::seeded("renewals after a clean stop");
+    let mut place = Place::new();
+    let of = place.begin("g").await;
+    place.clock.advance(Duration::from_secs(30));
+    let deadline = place.renew(&of).await.unwrap();
+    place.store = None;
+    place.clock.advance(Duration::from_secs(30));
+    place.lose_power(Loss::AnyPart, &mut chance);
+    assert_eq!(place.group(&of).await.deadline, deadline);
+    // From here on it is not left cleanly any more.
+    place.clock.advance(Duration::from_secs(30));
+    place.renew(&of).await.unwrap();
+    place.lose_power(Loss::All, &mut chance);
+    assert_eq!(place.group(&of).await.deadline, place.now().after(TTL));
+}
+
+#[tokio::test]
+async fn without_the_file_of_the_renewals_nobody_ends_early() {
+    let mut place = Place::new();
+    let of = place.begin("g").await;
+    place.clock.advance(Duration::from_secs(80));
+    place.renew(&of).await.unwrap();
+    place.disk.forget_renewals();
+    place.kill();
+    assert_eq!(place.group(&of).await.deadline, place.now().after(TTL));
+}
+
+/// A renewal of a life that is being replaced must not be promised: the barrier that keeps its leases is where its
+/// deadline was when the replacement was decided.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_waits_for_what_becomes_of_its_group() {
+    const SYNC: Duration = Duration::from_millis(300);
+    let place = Place::new();
+    let (of, other) = (place.begin("g").await, place.begin("other").await);
+    place.clock.advance(Duration::from_secs(30));
+    place.disk.set_faults(Faults { sync_takes: SYNC, ..Faults::default() });
+    let begun = Instant::now();
+    let store = Arc::clone(place.store.as_ref().unwrap());
+    let replacement = tokio::spawn(async move { begin(&store, "g").await });
+    tokio::time::sleep(SYNC / 3).await;
+    assert!(place.renew(&other).await.is_some());
+    assert!(begun.elapsed() < SYNC, "nothing happens to this one");
+    assert_eq!(place.renew(&of).await, None, "it was replaced");
+    assert!(begun.elapsed() >= SYNC, "that is known when the replacement is durable");
+    replacement.await.unwrap();
+}
+
+#[tokio::test]
+async fn no_end_of_process_or_machine_ends_a_group_early() {
+    const ROUNDS: usize = 400;
+    let mut chance = Chance::seeded("renewals");
+    let mut place = Place::new();
+    // The groups by their names: the deadline that was promised last, and whether it was renewed since it was spared.
+    let mut known: BTreeMap<String, (GroupRef, Millis, bool)> = BTreeMap::new();
+    let (mut kept, mut spared) = (0, 0);
+    for _ in 0..ROUNDS {
+        for _ in 0..chance.below(12) {
+            place.clock.advance(Duration::from_millis(chance.below(20_000)));
+            let name = format!("g{}", chance.below(6));
+            let renewed = match known.get(&name) {
+                Some((of, ..)) => place.renew(of).await.map(|deadline| (of.clone(), deadline)),
+                None => None,
+            };
+            let (of, deadline) = match renewed {
+                Some(renewed) => renewed,
+                None => {
+                    let of = place.begin(&name).await;
+                    (of.clone(), place.group(&of).await.deadline)
+                }
+            };
+            known.insert(name, (of, deadline, true));
+        }
+        place.clock.advance(Duration::from_millis(chance.below(20_000)));
+        let exact = match chance.below(4) {
+            0 => {
+                place.store = None;
+                place.lose_power(Loss::AnyPart, &mut chance);
+                true
+            }
+            1 => {
+                place.lose_power(Loss::AnyPart, &mut chance);
+                false
+            }
+            _ => {
+                place.kill();
+                true
+            }
+        };
+        for (of, promised, renewed) in known.values_mut() {
+            let found = place.group(of).await.deadline;
+            if exact || !*renewed {
+                assert_eq!(found, *promised, "{of:?}");
+                kept += 1;
+            } else {
+                assert_eq!(found, (*promised).max(place.now().after(TTL)), "{of:?}");
+                (*promised, *renewed) = (found, false);
+                spared += 1;
+            }
+        }
+    }
+    println!("{ROUNDS} ends: {kept} deadlines kept, {spared} spared");
+    assert!(kept > ROUNDS && spared > ROUNDS / 10);
+}
