@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
 use crate::defects::{self, BrokenHarness, Defect};
-use crate::harness::{Embedded, Harness, Memory, now};
+use crate::harness::{Embedded, Harness, Memory};
 use crate::redis::Redis;
 use crate::suite::{KEEP_ALL, Trial, acquire, leasing, open, release};
 

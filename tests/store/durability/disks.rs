@@ -38,6 +38,8 @@ struct Sim {
     operations: u64,
     /// How often the power was lost before.
     losses: u128,
+    /// By how much its clock was set.
+    clock_ms: i64,
     syncs: u64,
     settled: u64,
     /// What was noted, from the last one that is certainly durable on.
@@ -136,9 +138,15 @@ impl SimDisk {
 
     /// The disk as it is found when the process was killed: all that was written is there, synced or not.
     pub fn after_kill(&self) -> Self {
-        let Sim { files, unsynced, losses, notes, .. } = &*self.lock();
+        let Sim { files, unsynced, losses, clock_ms, notes, .. } = &*self.lock();
         let (files, unsynced, notes) = (files.clone(), unsynced.clone(), notes.clone());
-        Self(Arc::new(Mutex::new(Sim { files, unsynced, losses: *losses, notes, ..Sim::default() })))
+        let (losses, clock_ms) = (*losses, *clock_ms);
+        Self(Arc::new(Mutex::new(Sim { files, unsynced, losses, clock_ms, notes, ..Sim::default() })))
+    }
+
+    /// Sets the clock of the machine.
+    pub fn set_clock(&self, by_ms: i64) {
+        self.lock().clock_ms += by_ms;
     }
 
     /// Has the renewals be those of another time.
@@ -320,7 +328,8 @@ impl Disk for SimDisk {
     }
 
     fn boot(&self) -> Option<Boot> {
-        Some((self.lock().losses + 1).to_be_bytes())
+        let sim = self.lock();
+        Some(Boot { id: (sim.losses + 1).to_be_bytes(), clock_ms: sim.clock_ms })
     }
 
     fn set_aside(&mut self) -> io::Result<()> {

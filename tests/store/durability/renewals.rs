@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use omnirelay_core::time::Millis;
 use omnirelay_store::embedded::Options;
 use omnirelay_store::{
-    EmbeddedStore, Group, GroupId, GroupRef, ManualClock, OpenGroup, Opened, Pulse, Store,
+    EmbeddedStore, Epoch, Group, GroupId, GroupRef, ManualClock, OpenGroup, Opened, Pulse, Retention, Store,
 };
 
 use super::Chance;
 use super::disks::{Faults, Loss, SimDisk};
 use crate::harness::epoch;
+use crate::suite::KEEP_ALL;
 
 const TTL: Duration = Duration::from_secs(90);
 
@@ -66,8 +67,8 @@ impl Place {
     }
 
     async fn renew(&self, of: &GroupRef) -> Option<Millis> {
-        let epoch = Some(epoch(self.store()).await);
-        let pulse = Pulse { epoch, renew: vec![of.clone()], ..Pulse::default() };
+        let (epoch, moved_since) = (Some(epoch_of(self).await), Millis(u64::MAX));
+        let pulse = Pulse { epoch, renew: vec![of.clone()], moved_since, ..Pulse::default() };
         self.store().pulse(pulse).await.unwrap().renewed[0]
     }
 
@@ -75,6 +76,12 @@ impl Place {
         let moved = self.store().pulse(Pulse::default()).await.unwrap().moved;
         moved.into_iter().find(|group| group.of == *of).unwrap()
     }
+}
+
+/// The epoch, asked for in a way that waits for no batch.
+async fn epoch_of(place: &Place) -> Epoch {
+    let pulse = Pulse { moved_since: Millis(u64::MAX), ..Pulse::default() };
+    place.store().pulse(pulse).await.unwrap().epoch
 }
 
 async fn begin(store: &EmbeddedStore, name: &str) -> GroupRef {
@@ -157,6 +164,94 @@ async fn without_the_file_of_the_renewals_nobody_ends_early() {
     place.disk.forget_renewals();
     place.kill();
     assert_eq!(place.group(&of).await.deadline, place.now().after(TTL));
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_ends_nobody_early() {
+    let mut place = Place::new();
+    let of = place.begin("g").await;
+    place.clock.advance(Duration::from_secs(30));
+    place.renew(&of).await.unwrap();
+    // The machine has slept, which the store's clock finds out at its next start.
+    place.disk.set_clock(3_600_000);
+    place.clock.advance(Duration::from_secs(3600));
+    place.kill();
+    assert_eq!(place.group(&of).await.deadline, place.now().after(TTL));
+}
+
+#[tokio::test]
+async fn a_slot_is_not_taken_for_that_of_an_earlier_group() {
+    let mut place = Place::new();
+    let (one, other) = (place.begin("one").await, place.begin("other").await);
+    for of in [&one, &other] {
+        place.renew(of).await.unwrap();
+    }
+    place.clock.advance(2 * TTL);
+    let keep = Retention { tombstone_age: Duration::ZERO, ..KEEP_ALL };
+    for _ in 0..2 {
+        place.store().housekeep(epoch(place.store()).await, keep).await.unwrap();
+    }
+    assert!(place.store().pulse(Pulse::default()).await.unwrap().moved.is_empty(), "both are collected");
+    let (other, one) = (place.begin("other").await, place.begin("one").await);
+    place.clock.advance(Duration::from_secs(60));
+    let promised = [place.renew(&one).await.unwrap(), place.renew(&other).await.unwrap()];
+    place.clock.advance(Duration::from_secs(60));
+    place.kill();
+    let found = [place.group(&one).await.deadline, place.group(&other).await.deadline];
+    assert_eq!(found, promised);
+}
+
+/// A renewal that waits for the batch that it stands in, whose sync fails and is made good for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_in_a_batch_that_failed_and_is_kept_outlives_the_process() {
+    const SYNC: Duration = Duration::from_millis(200);
+    let mut place = Place::new();
+    let (held_up, of) = (place.begin("held up").await, place.begin("g").await);
+    place.clock.advance(Duration::from_secs(30));
+    let (first, second) =
+        (Arc::clone(place.store.as_ref().unwrap()), Arc::clone(place.store.as_ref().unwrap()));
+    place.disk.set_faults(Faults { sync_takes: SYNC, ..Faults::default() });
+    let replacement = tokio::spawn(async move { begin(&first, "held up").await });
+    tokio::time::sleep(SYNC / 4).await;
+    // Both wait for the replacement, and then share a batch.
+    let pulse = Pulse {
+        epoch: Some(epoch_of(&place).await),
+        renew: vec![held_up, of.clone()],
+        moved_since: Millis(u64::MAX),
+        ..Pulse::default()
+    };
+    let waiting = tokio::spawn({
+        let store = Arc::clone(&second);
+        async move { store.pulse(pulse).await.unwrap().renewed[1] }
+    });
+    let another = tokio::spawn(async move { begin(&second, "another").await });
+    tokio::time::sleep(SYNC / 4).await;
+    place.disk.set_faults(Faults {
+        failing: vec![0],
+        failing_syncs: true,
+        sync_takes: SYNC,
+        ..Faults::default()
+    });
+    replacement.await.unwrap();
+    let promised = waiting.await.unwrap().expect("it lives");
+    another.await.unwrap();
+    place.disk.set_faults(Faults::default());
+    place.kill();
+    assert_eq!(place.group(&of).await.deadline, promised);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_batch_under_way_moves_is_told_once_it_is_known() {
+    const SYNC: Duration = Duration::from_millis(300);
+    let place = Place::new();
+    place.clock.advance(Duration::from_secs(30));
+    place.disk.set_faults(Faults { sync_takes: SYNC, ..Faults::default() });
+    let store = Arc::clone(place.store.as_ref().unwrap());
+    let opening = tokio::spawn(async move { begin(&store, "g").await });
+    tokio::time::sleep(SYNC / 3).await;
+    let beat = place.store().pulse(Pulse::default()).await.unwrap();
+    let of = opening.await.unwrap();
+    assert!(beat.moved.iter().any(|group| group.of == of), "a later beat asks only what moved since");
 }
 
 /// A renewal of a life that is being replaced must not be promised: the barrier that keeps its leases is where its

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fs4::fs_std::FileExt;
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::opening::Note;
 use super::renewals::Boot;
@@ -167,7 +168,12 @@ impl Disk for FileDisk {
     fn boot(&self) -> Option<Boot> {
         let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-        u128::from_str_radix(&digits, 16).ok().map(u128::to_be_bytes)
+        let id = u128::from_str_radix(&digits, 16).ok()?.to_be_bytes();
+        let ms = |clock| {
+            let now = clock_gettime(clock);
+            now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+        };
+        Some(Boot { id, clock_ms: ms(ClockId::Realtime) - ms(ClockId::Monotonic) })
     }
 
     fn set_aside(&mut self) -> io::Result<()> {

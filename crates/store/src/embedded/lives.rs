@@ -45,7 +45,12 @@ impl Lives {
     /// Carries out a pulse at `now`, which was read after these were locked; `None`: it needs a batch.
     pub fn pulse(&mut self, pulse: &Pulse, now: Millis) -> Option<Result<Beat, StoreError>> {
         let renewals = self.renewals.as_mut()?;
-        if pulse.renew.iter().any(|of| self.held_up.contains(&of.id)) || !renewals.may_promise() {
+        let asks_for_moves = pulse.moved_since < Millis(u64::MAX);
+        if asks_for_moves && !self.held_up.is_empty() || !renewals.may_promise() {
+            // What the batch under way moves is to be told with the others.
+            return None;
+        }
+        if pulse.renew.iter().any(|of| self.held_up.contains(&of.id)) {
             return None;
         }
         let mut state = self.state;
@@ -58,6 +63,9 @@ impl Lives {
         renewals.note(renewed.iter().map(|(id, group)| (id, group)));
         if !renewals.may_promise() {
             return None;
+        }
+        if !renewed.is_empty() {
+            renewals.note_grace(state.heard.grace);
         }
         self.state = state;
         for (id, group) in renewed {
@@ -85,6 +93,7 @@ impl Lives {
         self.state = State { heard, grace, ..state };
         self.release();
         if let Some(renewals) = &mut self.renewals {
+            renewals.note_grace(heard.grace);
             renewals.note(changed.iter().filter_map(|(id, group)| Some((id, group.as_ref()?))));
             let gone = changed.iter().filter(|(_, group)| group.is_none());
             gone.for_each(|(id, _)| renewals.forget(id));

@@ -268,25 +268,25 @@ fn begin(
         found.tail = Tail::nothing_behind(&found.file);
     }
     let last = found.tail.last;
-    let clock = StoreClock::at_least(clock, last.clock);
     let mut groups = found.groups(&path)?;
+    let (renewals, boot) = (disk.open_renewals().map_err(io)?, disk.boot());
+    let mut renewed = renewals::Found::read(&*renewals, boot, last.opening).map_err(io)?;
+    renewed.is_whole &= standing == Standing::Same;
+    let noted_at = noted.filter(|noted| noted.is_in(&last)).map_or(Millis(0), |noted| noted.at);
+    let renewals_heard = renewed.prolong(&mut groups);
+    let heard = renewals_heard.at.max(noted_at).max(last.clock);
+    let clock = StoreClock::at_least(clock, heard);
     let lost = match standing {
         Standing::Behind => Some(AcceptedLoss { epoch: last.state.epoch, everything: false }),
         _ => past.lost().map(|epoch| AcceptedLoss { epoch, everything: true }),
     };
     let begins_epoch = lost.is_some() || !matches!(standing, Standing::Same | Standing::Fresh);
-    let (renewals, boot) = (disk.open_renewals().map_err(io)?, disk.boot());
-    let mut renewed = renewals::Found::read(&*renewals, boot, last.opening).map_err(io)?;
-    renewed.is_whole &= standing == Standing::Same;
-    let heard = renewed.prolong(groups.iter_mut()).max(noted.map_or(last.clock, |noted| noted.at));
-    let mut changed = Overlay::default();
-    if !renewed.is_whole {
-        let now = clock.now();
-        let spared =
-            groups.iter_mut().filter_map(|(id, group)| group.spare(now, heard).then_some((id, &*group)));
-        changed = Changed::group_rows(spared);
-    }
-    if begins_epoch || !changed.is_empty() {
+    let spared = if renewed.is_whole { Overlay::default() } else { spare(&mut groups, clock.now(), heard) };
+    if begins_epoch || !spared.is_empty() {
+        if standing == Standing::Same {
+            // Else a note of long ago could make this store look like another one.
+            disk.note(Note::of(&last, &found.file)).and_then(|()| disk.settle()).map_err(io)?;
+        }
         let mut written = last;
         if begins_epoch {
             begin_epoch(&mut written, &groups, lost, clock.now());
@@ -294,14 +294,16 @@ fn begin(
         written.clock = clock.now();
         written.batch += 1;
         written.opening = Opening { id: this, before: if begins_epoch { this } else { last.opening.id } };
-        found.write_all(database, written, &changed).map_err(|error| not_written(&path, error))?;
+        found.write_all(database, written, &spared).map_err(|error| not_written(&path, error))?;
         if begins_epoch {
             say_begun(&path, written.state.epoch, lost);
         }
     }
     let opening = Opening { id: this, before: found.tail.last.opening.id };
-    let renewals = renewed.go_on(renewals, boot, opening).map_err(io)?;
-    let with_log = standing == Standing::Same && changed.is_empty();
+    let renewals = renewed.go_on(renewals, boot, opening, &groups).map_err(io)?;
+    // Who was heard before a silence has its grace after it.
+    found.tail.last.state.heard = renewals_heard;
+    let with_log = standing == Standing::Same && spared.is_empty();
     let opened = found.go_on(with_log, groups, renewals).map_err(io)?;
     let written = opened.held.written;
     disk.note(Note::of(&written, &opened.file)).and_then(|()| disk.settle()).map_err(io)?;
@@ -394,8 +396,13 @@ pub(super) fn close(database: Database) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
 }
 
-/// Opens the store again after a failure. Deadlines that only memory knows stay.
-pub(super) fn reopen(disk: &mut dyn Disk, shared: &Shared) -> Result<(Database, Opened), Failure> {
+/// Opens the store again after a failure. Deadlines that only memory knows stay, those among them that are `renewed` in
+/// the batch that failed, if the store ends with it.
+pub(super) fn reopen<'a>(
+    disk: &mut dyn Disk,
+    shared: &Shared,
+    renewed: impl Fn(&Written) -> Option<&'a Groups>,
+) -> Result<(Database, Opened), Failure> {
     let failure = |error: &dyn std::error::Error| Failure::new(&shared.path, error.to_string());
     let Options { cache_bytes, segment_bytes, .. } = shared.options;
     let database = open_database(disk, &shared.seen, cache_bytes).map_err(|error| failure(&error))?;
@@ -407,6 +414,9 @@ pub(super) fn reopen(disk: &mut dyn Disk, shared: &Shared) -> Result<(Database, 
         let io = |source| OpenError::Io { path: shared.path.to_path_buf(), source };
         let mut groups = found.groups(&shared.path)?;
         remember(&mut groups, &shared.lives().groups);
+        if let Some(renewed) = renewed(&found.tail.last) {
+            remember(&mut groups, renewed);
+        }
         let renewals = renewals::begin(disk, shared.opening, &groups).map_err(io)?;
         found.go_on(true, groups, renewals).map_err(io)
     });
@@ -433,7 +443,7 @@ pub(super) fn compact(disk: &mut dyn Disk, seen: &Arc<Seen>) -> Result<(), OpenE
 }
 
 /// Takes over what memory knows of renewals that were not written.
-pub(super) fn remember(groups: &mut Groups, known: &Groups) {
+fn remember(groups: &mut Groups, known: &Groups) {
     for (id, group) in groups {
         if let Some(known) = known.get(id) {
             group.remember(known);
@@ -479,6 +489,13 @@ fn check_schema(
         Ok(schema) => Ok(schema),
         Err(error) => Err(damaged(path, error)),
     }
+}
+
+/// Makes good for renewals that nobody knows any more, and says what is to be written of it.
+fn spare(groups: &mut Groups, now: Millis, heard: Millis) -> Overlay {
+    Changed::group_rows(
+        groups.iter_mut().filter_map(|(id, group)| group.spare(now, heard).then_some((id, &*group))),
+    )
 }
 
 /// Makes a new epoch begin with `written`, above one that was lost, of a store that may be behind what its users have

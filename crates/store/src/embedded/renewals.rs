@@ -1,37 +1,48 @@
 //! Renewals: how far the lives of groups were prolonged, in a file that nobody waits for.
 //!
 //! ```text
-//! magic 8 bytes | boot 16 bytes | opening u64 | before u64 | left cleanly u32 | crc32 u32 | slots ...
-//! slot: group 16 bytes | instance u64 | deadline u64 | renewed at u64 | zeros u32 | crc32 u32
+//! magic 8 bytes | boot 16 bytes | clock i64 | opening u64 | before u64 | grace u64 | left cleanly u32 | crc32 u32
+//! slot: group 16 bytes | instance u64 | deadline u64 | renewed at u64 | zeros 20 bytes | crc32 u32
 //! ```
 //!
-//! Numbers are little-endian; a group is told by the beginning of the SHA-256 of its id. Each group has one slot, which
-//! is written without a sync: what ends the process alone loses none. What ends the machine may lose any, so what is
-//! found after another boot is not all that was promised, unless the file was left cleanly, with a sync.
+//! Numbers are little-endian, times are in ms; a group is told by the beginning of the SHA-256 of its id. Each group has
+//! one slot, which is written without a sync: what ends the process alone loses none. What ends the machine may lose any,
+//! so what is found after another boot is not all that was promised, unless the file was left cleanly, with a sync. Nor
+//! is it where the clock was set meanwhile, for deadlines are read by it.
+//!
+//! A slot never lies on two pages: a process that is killed while it writes leaves it as it was, or as it is to be.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::time::Duration;
 
-use omnirelay_core::time::Millis;
+use omnirelay_core::time::{Millis, whole_ms};
 use redb::StorageBackend;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use super::super::GroupId;
-use super::super::rules::GroupState;
+use super::super::rules::{GroupState, Heard};
 use super::disk::Disk;
 use super::lives::Groups;
 use super::opening::Opening;
 use super::wal::{u32_at, u64_at};
 
 const MAGIC: &[u8; 8] = b"omnirnw1";
-const HEADER_BYTES: usize = 48;
-const SLOT_BYTES: usize = 48;
-/// Slots that are no further apart than this are written together, with what is between them.
-const GAP_MAX: usize = 4096;
+/// How long the header is, and each slot.
+const PLACE_BYTES: usize = 64;
+const SUM_AT: usize = PLACE_BYTES - 4;
+/// By how much the clock may have been set without anybody minding.
+const CLOCK_SET_MAX: Duration = Duration::from_secs(1);
 
-/// Which boot of the machine it is.
-pub type Boot = [u8; 16];
+/// Which boot of the machine it is, and how its clocks stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Boot {
+    pub id: [u8; 16],
+    /// By how much the clock on the wall is ahead of the one that nobody sets and that stands still while the machine
+    /// sleeps, in ms.
+    pub clock_ms: i64,
+}
 
 /// Tells a group without its id.
 type Name = [u8; 16];
@@ -39,10 +50,11 @@ type Name = [u8; 16];
 /// The file, while the store is open.
 pub(super) struct Renewals {
     file: Box<dyn StorageBackend>,
-    /// All that is in it.
-    bytes: Vec<u8>,
-    places: HashMap<Name, usize>,
-    free: Vec<usize>,
+    header: Header,
+    places: HashMap<Name, u64>,
+    free: Vec<u64>,
+    /// How many slots there are.
+    slots: u64,
     state: Keeping,
 }
 
@@ -59,11 +71,19 @@ enum Keeping {
 /// What was found in the file.
 #[derive(Default)]
 pub(super) struct Found {
-    bytes: Vec<u8>,
-    places: HashMap<Name, usize>,
+    slots: Vec<Option<Slot>>,
+    grace: Duration,
     /// Whether that is all that was promised.
     pub is_whole: bool,
-    was_left_cleanly: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Header {
+    boot: Boot,
+    opening: Opening,
+    /// How much grace was asked for with the last renewal.
+    grace: Duration,
+    left_cleanly: bool,
 }
 
 /// A renewal that was noted.
@@ -81,100 +101,125 @@ impl Found {
         let length = usize::try_from(file.len()?).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];
         file.read(0, &mut bytes)?;
-        Ok(Self::of(bytes, boot, last).unwrap_or_default())
+        Ok(Self::of(&bytes, boot, last).unwrap_or_default())
     }
 
-    fn of(bytes: Vec<u8>, boot: Option<Boot>, last: Opening) -> Option<Self> {
-        let header = bytes.get(..HEADER_BYTES)?;
-        let is_sound = crc32fast::hash(header.get(..44)?) == u32_at(header, 44)?;
-        if header.get(..8)? != MAGIC || !is_sound {
+    fn of(bytes: &[u8], boot: Option<Boot>, last: Opening) -> Option<Self> {
+        let header = Header::read(bytes.get(..PLACE_BYTES)?)?;
+        if ![header.opening.id, header.opening.before].contains(&last.id) {
+            // It is of another store.
             return None;
         }
-        let of_this_boot = boot.is_some_and(|boot| header.get(8..24) == Some(&boot[..]));
-        let of_this_store = [u64_at(header, 24)?, u64_at(header, 32)?].contains(&last.id);
-        let was_left_cleanly = u32_at(header, 40)? != 0;
-        let slots = bytes.get(HEADER_BYTES..)?.chunks_exact(SLOT_BYTES);
-        let named = slots.enumerate().filter_map(|(at, slot)| Some((Slot::read(slot)?.name, at)));
-        let places = named.collect();
-        let is_whole = of_this_store && (of_this_boot || was_left_cleanly);
-        Some(Self { places, is_whole, was_left_cleanly, bytes })
+        let places = bytes.get(PLACE_BYTES..)?.chunks_exact(PLACE_BYTES);
+        let are_sound =
+            places.clone().all(|place| Slot::read(place).is_some() || place.iter().all(|byte| *byte == 0));
+        let is_same = boot.is_some_and(|boot| boot.is_same(&header.boot));
+        let is_whole = are_sound && (is_same || header.left_cleanly);
+        Some(Self { slots: places.map(Slot::read).collect(), grace: header.grace, is_whole })
     }
 
-    /// Prolongs the lives of groups by what was noted, whether that is all or not, and says when the last renewal was.
-    pub fn prolong<'a>(&self, groups: impl Iterator<Item = (&'a GroupId, &'a mut GroupState)>) -> Millis {
-        let mut last = Millis(0);
+    /// Prolongs the lives of groups by what was noted, whether that is all or not, and says who was heard last.
+    pub fn prolong(&self, groups: &mut Groups) -> Heard {
+        let slots = newest(&self.slots);
+        let mut at = Millis(0);
         for (id, group) in groups {
-            let Some(slot) = self.places.get(&name_of(id)).and_then(|at| slot_at(&self.bytes, *at)) else {
-                continue;
-            };
+            let Some((_, slot)) = slots.get(&name_of(id)) else { continue };
             if slot.instance == group.instance {
                 group.prolong(slot.deadline, slot.renewed_at);
-                last = last.max(slot.renewed_at);
+                at = at.max(slot.renewed_at);
             }
         }
-        last
+        Heard { at, grace: self.grace }
     }
 
-    /// The file from now on, for `opening` in this boot; what is not whole begins anew.
+    /// The file from now on, for `opening` in this boot, with the slots of these groups; what is not whole begins anew.
     pub fn go_on(
         self,
         file: Box<dyn StorageBackend>,
         boot: Option<Boot>,
         opening: Opening,
+        groups: &Groups,
     ) -> io::Result<Renewals> {
-        let keeps = self.is_whole;
-        let Self { mut bytes, places, was_left_cleanly, .. } = if keeps { self } else { Self::default() };
-        bytes.truncate(bytes.len().saturating_sub(HEADER_BYTES) / SLOT_BYTES * SLOT_BYTES + HEADER_BYTES);
-        bytes.resize(bytes.len().max(HEADER_BYTES), 0);
-        let slots = (bytes.len() - HEADER_BYTES) / SLOT_BYTES;
+        let header =
+            Header { boot: boot.unwrap_or_default(), opening, grace: self.grace, left_cleanly: false };
+        if !self.is_whole {
+            file.set_len(0)?;
+            file.write(0, &header.bytes())?;
+            return Ok(Renewals::new(file, header));
+        }
+        file.write(0, &header.bytes())?;
+        // After a loss of power it must not look as if it had been left cleanly and nothing been renewed since.
+        file.sync_data()?;
+        let kept: HashSet<_> = groups.keys().map(name_of).collect();
+        let places: HashMap<_, _> = newest(&self.slots)
+            .into_iter()
+            .filter(|(name, _)| kept.contains(name))
+            .map(|(name, (at, _))| (name, at))
+            .collect();
         let taken: HashSet<_> = places.values().copied().collect();
+        let slots = self.slots.len() as u64;
         let free = (0..slots).rev().filter(|at| !taken.contains(at)).collect();
-        let mut renewals = Renewals { file, bytes, places, free, state: Keeping::All };
-        if !keeps {
-            renewals.file.set_len(0)?;
-        }
-        renewals.write_header(boot.unwrap_or_default(), opening, false)?;
-        if was_left_cleanly {
-            // After a loss of power it must not look as if nothing had been renewed since.
-            renewals.file.sync_data()?;
-        }
-        Ok(renewals)
+        Ok(Renewals { places, free, slots, ..Renewals::new(file, header) })
     }
+}
+
+/// The newest slot of each group, and where it is: a group that was forgotten has left one behind.
+fn newest(slots: &[Option<Slot>]) -> HashMap<Name, (u64, Slot)> {
+    let mut newest: HashMap<Name, (u64, Slot)> = HashMap::new();
+    for (at, slot) in (0..).zip(slots) {
+        let Some(slot) = *slot else { continue };
+        let known = newest.entry(slot.name).or_insert((at, slot));
+        if (known.1.instance, known.1.deadline) < (slot.instance, slot.deadline) {
+            *known = (at, slot);
+        }
+    }
+    newest
 }
 
 /// Begins the file anew, of groups that memory knows all about.
 pub(super) fn begin(disk: &mut dyn Disk, opening: Opening, groups: &Groups) -> io::Result<Renewals> {
-    let mut renewals = Found::default().go_on(disk.open_renewals()?, None, opening)?;
+    let mut renewals = Found::default().go_on(disk.open_renewals()?, None, opening, groups)?;
     renewals.note(groups.iter());
-    // Only now all of them are in it.
-    renewals.write_header(disk.boot().unwrap_or_default(), opening, false)?;
+    if renewals.state == Keeping::All {
+        // Only now all of them are in it.
+        renewals.header.boot = disk.boot().unwrap_or_default();
+        renewals.write_header();
+    }
     Ok(renewals)
 }
 
+impl Boot {
+    /// Whether what was written then and not synced is there now, and what was said of time holds.
+    fn is_same(&self, then: &Self) -> bool {
+        let set_ms = self.clock_ms.abs_diff(then.clock_ms);
+        self.id == then.id && set_ms <= whole_ms(CLOCK_SET_MAX)
+    }
+}
+
 impl Renewals {
+    fn new(file: Box<dyn StorageBackend>, header: Header) -> Self {
+        Self { file, header, places: HashMap::new(), free: Vec::new(), slots: 0, state: Keeping::All }
+    }
+
     /// Notes how far these groups are prolonged. What cannot be noted is no reason to fail, as long as the next start
     /// knows that it is not all there.
     pub fn note<'a>(&mut self, groups: impl Iterator<Item = (&'a GroupId, &'a GroupState)>) {
-        if self.state == Keeping::Nothing {
-            return;
-        }
-        let mut changed: Vec<usize> = groups.map(|(id, group)| self.set(id, group)).collect();
-        changed.sort_unstable();
-        let offset = |at: usize| HEADER_BYTES + at * SLOT_BYTES;
-        let mut stretches: Vec<(usize, usize)> = Vec::new();
-        for at in changed {
-            let (begin, end) = (offset(at), offset(at + 1));
-            match stretches.last_mut() {
-                Some((_, last)) if begin <= *last + GAP_MAX => *last = end,
-                _ => stretches.push((begin, end)),
+        for (id, group) in groups {
+            if self.state != Keeping::All {
+                return;
             }
+            let GroupState { instance, deadline, renewed_at, .. } = *group;
+            let slot = Slot { name: name_of(id), instance, deadline, renewed_at };
+            let at = self.place(slot.name);
+            self.write((at + 1) * PLACE_BYTES as u64, &slot.bytes());
         }
-        let written = stretches.into_iter().try_for_each(|(begin, end)| {
-            self.file.write(begin as u64, self.bytes.get(begin..end).unwrap_or_default())
-        });
-        if let Err(error) = written {
-            warn!(%error, "renewals cannot be noted; the next start gives every group its time once more");
-            self.give_up();
+    }
+
+    /// Notes how much grace was asked for.
+    pub fn note_grace(&mut self, grace: Duration) {
+        if grace != self.header.grace && self.state == Keeping::All {
+            self.header.grace = grace;
+            self.write_header();
         }
     }
 
@@ -198,71 +243,96 @@ impl Renewals {
         }
         // The slots before the word that they are all there.
         self.file.sync_data()?;
-        self.write_header(Boot::default(), opening, true)?;
+        self.header = Header { boot: Boot::default(), opening, left_cleanly: true, ..self.header };
+        self.write_header();
         self.file.sync_data()
+    }
+
+    /// The slot of a group, which has one from now on.
+    fn place(&mut self, name: Name) -> u64 {
+        *self.places.entry(name).or_insert_with(|| {
+            self.free.pop().unwrap_or_else(|| {
+                self.slots += 1;
+                self.slots - 1
+            })
+        })
+    }
+
+    fn write_header(&mut self) {
+        let header = self.header.bytes();
+        self.write(0, &header);
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) {
+        if let Err(error) = self.file.write(offset, bytes) {
+            warn!(%error, "renewals cannot be noted; the next start gives every group its time once more");
+            self.give_up();
+        }
     }
 
     fn give_up(&mut self) {
         let erased = self.file.set_len(0);
         self.state = if erased.is_ok() { Keeping::Nothing } else { Keeping::Unknown };
     }
+}
 
-    /// Puts a group into its slot, and says which one that is.
-    fn set(&mut self, id: &GroupId, group: &GroupState) -> usize {
-        let name = name_of(id);
-        let next = (self.bytes.len() - HEADER_BYTES) / SLOT_BYTES;
-        let at = *self.places.entry(name).or_insert_with(|| self.free.pop().unwrap_or(next));
-        let begin = HEADER_BYTES + at * SLOT_BYTES;
-        if self.bytes.len() < begin + SLOT_BYTES {
-            self.bytes.resize(begin + SLOT_BYTES, 0);
-        }
-        let GroupState { instance, deadline, renewed_at, .. } = *group;
-        let slot = Slot { name, instance, deadline, renewed_at }.bytes();
-        if let Some(place) = self.bytes.get_mut(begin..begin + SLOT_BYTES) {
-            place.copy_from_slice(&slot);
-        }
-        at
+impl Header {
+    fn bytes(&self) -> [u8; PLACE_BYTES] {
+        let mut bytes = [0; PLACE_BYTES];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..24].copy_from_slice(&self.boot.id);
+        bytes[24..32].copy_from_slice(&self.boot.clock_ms.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.opening.id.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.opening.before.to_le_bytes());
+        bytes[48..56].copy_from_slice(&whole_ms(self.grace).to_le_bytes());
+        bytes[56..SUM_AT].copy_from_slice(&u32::from(self.left_cleanly).to_le_bytes());
+        sealed(bytes)
     }
 
-    fn write_header(&mut self, boot: Boot, opening: Opening, left_cleanly: bool) -> io::Result<()> {
-        let mut header = Vec::with_capacity(HEADER_BYTES);
-        header.extend_from_slice(MAGIC);
-        header.extend_from_slice(&boot);
-        header.extend_from_slice(&opening.id.to_le_bytes());
-        header.extend_from_slice(&opening.before.to_le_bytes());
-        header.extend_from_slice(&u32::from(left_cleanly).to_le_bytes());
-        let sum = crc32fast::hash(&header);
-        header.extend_from_slice(&sum.to_le_bytes());
-        self.file.write(0, &header)
+    fn read(bytes: &[u8]) -> Option<Self> {
+        if !is_sealed(bytes) || !bytes.starts_with(MAGIC) {
+            return None;
+        }
+        let clock_ms = i64::from_le_bytes(*bytes.get(24..)?.first_chunk()?);
+        Some(Self {
+            boot: Boot { id: *bytes.get(8..)?.first_chunk()?, clock_ms },
+            opening: Opening { id: u64_at(bytes, 32)?, before: u64_at(bytes, 40)? },
+            grace: Duration::from_millis(u64_at(bytes, 48)?),
+            left_cleanly: u32_at(bytes, 56)? != 0,
+        })
     }
 }
 
 impl Slot {
-    fn bytes(&self) -> [u8; SLOT_BYTES] {
-        let mut bytes = [0; SLOT_BYTES];
+    fn bytes(&self) -> [u8; PLACE_BYTES] {
+        let mut bytes = [0; PLACE_BYTES];
         bytes[..16].copy_from_slice(&self.name);
         bytes[16..24].copy_from_slice(&self.instance.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.deadline.0.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.renewed_at.0.to_le_bytes());
-        let sum = crc32fast::hash(&bytes[..44]);
-        bytes[44..].copy_from_slice(&sum.to_le_bytes());
-        bytes
+        sealed(bytes)
     }
 
     /// `None`: nothing whole is in it.
     fn read(bytes: &[u8]) -> Option<Self> {
-        if crc32fast::hash(bytes.get(..44)?) != u32_at(bytes, 44)? {
+        if !is_sealed(bytes) {
             return None;
         }
-        let name = *bytes.first_chunk()?;
         let (deadline, renewed_at) = (Millis(u64_at(bytes, 24)?), Millis(u64_at(bytes, 32)?));
-        Some(Self { name, instance: u64_at(bytes, 16)?, deadline, renewed_at })
+        Some(Self { name: *bytes.first_chunk()?, instance: u64_at(bytes, 16)?, deadline, renewed_at })
     }
 }
 
-fn slot_at(bytes: &[u8], at: usize) -> Option<Slot> {
-    let begin = HEADER_BYTES + at * SLOT_BYTES;
-    Slot::read(bytes.get(begin..begin + SLOT_BYTES)?)
+/// With its checksum at its end.
+fn sealed(mut bytes: [u8; PLACE_BYTES]) -> [u8; PLACE_BYTES] {
+    let sum = crc32fast::hash(&bytes[..SUM_AT]);
+    bytes[SUM_AT..].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+fn is_sealed(bytes: &[u8]) -> bool {
+    let sum = bytes.get(..SUM_AT).map(crc32fast::hash);
+    sum.is_some() && sum == u32_at(bytes, SUM_AT)
 }
 
 fn name_of(id: &GroupId) -> Name {

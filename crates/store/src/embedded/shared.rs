@@ -27,6 +27,9 @@ const RING_ENTRIES_MAX: usize = 1024;
 /// The most bytes of values in them.
 const RING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// How often a pulse looks whether the groups are free, before it waits for its turn.
+const PULSE_TRIES: usize = 8;
+
 pub(super) struct Shared {
     pub path: Arc<PathBuf>,
     pub clock: StoreClock,
@@ -128,11 +131,19 @@ impl Shared {
         Written { state, clock: self.clock.now(), batch: shown.batch, opening: self.opening }
     }
 
-    /// Carries out a pulse on this thread; `None`: it must be made in a batch.
+    /// Carries out a pulse on this thread; `None`: it must be made in a batch, or a step is being made that may take its
+    /// time.
     pub fn pulse(&self, pulse: &Pulse) -> Option<Result<Beat, StoreError>> {
-        let mut lives = self.lives();
-        let now = self.clock.now();
-        lives.pulse(pulse, now)
+        for _ in 0..PULSE_TRIES {
+            match self.lives.try_lock() {
+                Ok(mut lives) => {
+                    let now = self.clock.now();
+                    return lives.pulse(pulse, now);
+                }
+                Err(_) => std::thread::yield_now(),
+            }
+        }
+        None
     }
 
     /// Takes another database into use, or none; the one before is closed.

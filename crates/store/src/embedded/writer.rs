@@ -60,6 +60,8 @@ pub(super) struct Writer {
     /// How long an append with its sync takes, on a moving average.
     append_takes: Duration,
     pause: Option<Pause>,
+    /// A batch that was appended, and is noted once its callers are answered.
+    unnoted: Option<Written>,
     /// Why the file was not written to when it should have been, and until when that is not tried again.
     unwritten: Option<Pause>,
 }
@@ -126,6 +128,7 @@ impl Writer {
             checkpointer,
             append_takes: Duration::ZERO,
             pause: None,
+            unnoted: None,
             unwritten: None,
         };
         writer.order_checkpoint();
@@ -173,11 +176,19 @@ impl Writer {
             self.shared.lives().release();
             jobs.drain(..).for_each(|job| waiting.push(Waiting { finish: job(None), changed: false }));
         }
+        let not_noted = (matches!(fate, Fate::Kept) && !self.shared.lives().may_promise()).then(|| {
+            let what = "renewals can neither be noted nor be said to be missing";
+            Fate::NotMade(Failure::new(&self.shared.path, what))
+        });
         for Waiting { finish, changed } in waiting {
             match &fate {
+                Fate::Kept if !changed => finish(not_noted.as_ref().unwrap_or(&fate)),
                 Fate::Unknown(failure) if !changed => finish(&Fate::NotMade(failure.clone())),
                 fate => finish(fate),
             }
+        }
+        if let Some(written) = self.unnoted.take() {
+            self.note(&written);
         }
     }
 
@@ -196,10 +207,10 @@ impl Writer {
             let failure = self.medium_failed("writing the log", &error);
             return Err(Failed::Appending(Attempt::of(written.batch, changed), failure));
         }
-        self.note(&written);
         self.shared.counted.transactions.fetch_add(1, Ordering::Relaxed);
         self.shared.show(&written, changed);
         self.pause = None;
+        self.unnoted = Some(written);
         Ok(())
     }
 
@@ -332,10 +343,7 @@ impl Writer {
         }
         if self.log.is_some() {
             self.order_checkpoint();
-            let promises = self.shared.lives().may_promise();
-            let failed =
-                || Failure::new(&self.shared.path, "renewals can neither be noted nor be said to be missing");
-            return promises.then_some(()).ok_or_else(failed);
+            return Ok(());
         }
         if let Some(pause) = self.pause.as_ref().filter(|pause| Instant::now() < pause.until) {
             return Err(pause.failure.clone());
@@ -354,11 +362,10 @@ impl Writer {
     /// Opens file and log; if `attempt` is in the log, with the renewals that only memory has of it.
     fn reopen(&mut self, attempt: Option<&Attempt>) -> Result<Written, Failure> {
         self.shut();
-        let (database, Opened { mut held, wal, file }) = open::reopen(self.disk.as_mut(), &self.shared)?;
+        let renewed =
+            |written: &Written| attempt.filter(|attempt| attempt.is_in(written)).map(|it| &it.groups);
+        let (database, Opened { held, wal, file }) = open::reopen(self.disk.as_mut(), &self.shared, renewed)?;
         let written = held.written;
-        if let Some(attempt) = attempt.filter(|attempt| attempt.is_in(&written)) {
-            open::remember(&mut held.groups, &attempt.groups);
-        }
         self.shared.show_opened(database, held);
         // What failed before has been made good, or will fail again.
         self.shared.seen.take_failure();

@@ -125,8 +125,7 @@ pub(super) struct State {
     /// The greatest instance of a group that was collected.
     pub instance_floor: u64,
     pub quarantine_until: Millis,
-    /// When something was renewed last and how much grace was asked for then; forgotten when the
-    /// process ends, since the next one gives its groups time of its own accord.
+    /// When something was renewed last and how much grace was asked for then; no row has it.
     pub heard: Heard,
     pub grace: Option<Grace>,
 }
