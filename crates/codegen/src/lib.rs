@@ -108,16 +108,20 @@ fn with_raw_streams(mut set: prost_types::FileDescriptorSet) -> prost_types::Fil
 /// The methods that pass on what they are given and what is answered.
 const PASSED_ON: [&str; 2] = ["SetOperationContext", "ClearOperationContext"];
 
+/// Lists whose items are encoded once for all who read them.
+const LISTS: [&str; 2] = ["ListPeersResponse", "ListRegistersResponse"];
+
 /// Stands for a message beside its bytes.
 fn encoded_name(message: &str) -> String {
     format!(".omnirelay.wire.encoded{message}")
 }
 
 /// Whether a method gets its message with its bytes, and whether it gives its messages so: what is passed on, as later
-/// versions may have put more into it, and events, which are encoded once for all who watch.
+/// versions may have put more into it, and events and lists, which are encoded once for all who watch or read them.
 fn encoded_ends(method: &prost_types::MethodDescriptorProto) -> (bool, bool) {
     let passed_on = PASSED_ON.contains(&method.name());
-    (passed_on, passed_on || (method.server_streaming() && !method.client_streaming()))
+    let is_list = method.output_type().rsplit('.').next().is_some_and(|name| LISTS.contains(&name));
+    (passed_on, passed_on || is_list || (method.server_streaming() && !method.client_streaming()))
 }
 
 fn encoded_messages(set: &prost_types::FileDescriptorSet) -> BTreeSet<&str> {

@@ -1,5 +1,5 @@
-//! An encoded message: what is passed on as it came, with what later versions add to it, and what is encoded once for
-//! all who are sent it.
+//! An encoded message: what is passed on as it came, with what later versions add to it, what is encoded once for all
+//! who are sent it, and what is put together from parts that were.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -10,14 +10,18 @@ use prost::encoding::{
 };
 use prost::{DecodeError, Message};
 
-/// A message and its bytes; if it was read from them, with the fields that have no name here, and otherwise once
-/// somebody asks for them. A clone shares both.
+/// How much an item is expected to be longer than what was encoded of it before, its key and length included.
+const ITEM_BYTES: usize = 32;
+
+/// A message and its bytes; if it was read from them, with the fields that have no name here. What of the two was not
+/// there from the beginning is made once somebody asks for it. A clone shares both.
 #[derive(Debug)]
 pub struct Encoded<M>(Arc<Shared<M>>);
 
+/// One of the two is there.
 #[derive(Debug)]
 struct Shared<M> {
-    message: M,
+    message: OnceLock<M>,
     bytes: OnceLock<Bytes>,
 }
 
@@ -33,27 +37,50 @@ impl<M: Message + Default> Default for Encoded<M> {
     }
 }
 
-impl<M: Message> PartialEq for Encoded<M> {
+impl<M: Message + Default> PartialEq for Encoded<M> {
     fn eq(&self, other: &Self) -> bool {
         self.bytes() == other.bytes()
     }
 }
 
-impl<M: Message> Encoded<M> {
+impl<M: Message + Default> Encoded<M> {
     /// As it came, or goes.
     pub fn bytes(&self) -> &Bytes {
-        self.0.bytes.get_or_init(|| self.0.message.encode_to_vec().into())
+        self.0.bytes.get_or_init(|| self.encode_to_vec().into())
     }
-}
 
-impl<M: Clone> Encoded<M> {
     /// The message alone.
-    pub fn into_message(self) -> M {
-        Arc::try_unwrap(self.0).map_or_else(|shared| shared.message.clone(), |shared| shared.message)
+    pub fn into_message(self) -> M
+    where
+        M: Clone,
+    {
+        let _: &M = &self;
+        let known = |message: OnceLock<M>| message.into_inner().unwrap_or_default();
+        Arc::try_unwrap(self.0)
+            .map_or_else(|shared| known(shared.message.clone()), |shared| known(shared.message))
     }
-}
 
-impl<M: Message + Default> Encoded<M> {
+    /// `message` with more items in its field of this number: each of what was encoded before, and what there is to be
+    /// said `besides`.
+    pub fn with_items<'a, I, F: Message>(
+        message: &M,
+        number: u32,
+        items: impl Iterator<Item = (&'a Bytes, I)> + Clone,
+        besides: impl Fn(I) -> F,
+    ) -> Self {
+        let of_items: usize = items.clone().map(|(item, _)| item.len() + ITEM_BYTES).sum();
+        let mut bytes = BytesMut::with_capacity(message.encoded_len() + of_items);
+        message.encode_raw(&mut bytes);
+        for (item, of) in items {
+            let besides = besides(of);
+            encode_key(number, WireType::LengthDelimited, &mut bytes);
+            encode_varint((item.len() + besides.encoded_len()) as u64, &mut bytes);
+            bytes.put_slice(item);
+            besides.encode_raw(&mut bytes);
+        }
+        Self(Arc::new(Shared { message: OnceLock::new(), bytes: bytes.freeze().into() }))
+    }
+
     /// Reads a message.
     ///
     /// # Errors
@@ -63,7 +90,7 @@ impl<M: Message + Default> Encoded<M> {
     }
 
     /// A message that `field` is all of, under this number.
-    pub fn around<F: Message>(message: M, number: u32, field: &Encoded<F>) -> Self {
+    pub fn around<F: Message + Default>(message: M, number: u32, field: &Encoded<F>) -> Self {
         let mut bytes = BytesMut::with_capacity(field.bytes().len() + 16);
         encode_key(number, WireType::LengthDelimited, &mut bytes);
         encode_varint(field.bytes().len() as u64, &mut bytes);
@@ -102,21 +129,22 @@ impl<M: Message + Default> Encoded<M> {
     }
 
     fn of(message: M, bytes: Bytes) -> Self {
-        Self(Arc::new(Shared { message, bytes: bytes.into() }))
+        Self(Arc::new(Shared { message: message.into(), bytes: bytes.into() }))
     }
 }
 
-impl<M> Deref for Encoded<M> {
+impl<M: Message + Default> Deref for Encoded<M> {
     type Target = M;
 
     fn deref(&self) -> &M {
-        &self.0.message
+        let read = || self.0.bytes.get().and_then(|bytes| M::decode(bytes.clone()).ok()).unwrap_or_default();
+        self.0.message.get_or_init(read)
     }
 }
 
-impl<M: Message> From<M> for Encoded<M> {
+impl<M: Message + Default> From<M> for Encoded<M> {
     fn from(message: M) -> Self {
-        Self(Arc::new(Shared { message, bytes: OnceLock::new() }))
+        Self(Arc::new(Shared { message: message.into(), bytes: OnceLock::new() }))
     }
 }
 
@@ -124,12 +152,12 @@ impl<M: Message + Default> Message for Encoded<M> {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         match self.0.bytes.get() {
             Some(bytes) => buf.put_slice(bytes),
-            None => self.0.message.encode_raw(buf),
+            None => M::encode_raw(self, buf),
         }
     }
 
     fn encoded_len(&self) -> usize {
-        self.0.bytes.get().map_or_else(|| self.0.message.encoded_len(), Bytes::len)
+        self.0.bytes.get().map_or_else(|| M::encoded_len(self), Bytes::len)
     }
 
     fn clear(&mut self) {

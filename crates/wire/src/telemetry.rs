@@ -82,7 +82,7 @@ impl Shape {
 }
 
 /// A command, as it came, which only agents with envelopes can read. `number` is that of its field.
-pub fn command_to_agent<C: Message>(number: u32, command: &Encoded<C>) -> Raw {
+pub fn command_to_agent<C: Message + Default>(number: u32, command: &Encoded<C>) -> Raw {
     Raw(Encoded::around(pb::RelayStreamMessage::default(), number, command).bytes().clone())
 }
 

@@ -31,7 +31,7 @@ pub type Events<T> = Pin<Box<dyn Stream<Item = Result<Encoded<T>, Status>> + Sen
 /// What a noun makes of the log for those who watch it.
 pub trait Noun: Send + 'static {
     /// What they are sent.
-    type Event: Message + 'static;
+    type Event: Message + Default + 'static;
 
     /// The event that tells of something; `None`: it is not for them.
     fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event>;
@@ -144,14 +144,14 @@ pub struct Watches<E> {
     recent: Arc<Recent<E>>,
 }
 
-impl<E: Message + 'static> Watches<E> {
+impl<E: Message + Default + 'static> Watches<E> {
     /// At most so many are served at once.
     pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
         Self { registry, places: Places::new(watches_max), recent: Arc::default() }
     }
 
     /// Those of the same noun in another shape, which take the same places.
-    pub fn reshaped<T: Message + 'static>(&self) -> Watches<T> {
+    pub fn reshaped<T: Message + Default + 'static>(&self) -> Watches<T> {
         Watches { registry: self.registry.clone(), places: self.places.clone(), recent: Arc::default() }
     }
 
@@ -199,7 +199,7 @@ impl<N, F, T> Noun for Reshaped<N, F>
 where
     N: Noun + Sync,
     F: FnMut(N::Event) -> Option<T> + Send + Sync + 'static,
-    T: Message + 'static,
+    T: Message + Default + 'static,
 {
     type Event = T;
 

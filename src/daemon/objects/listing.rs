@@ -76,23 +76,41 @@ impl<F: Copy + PartialEq> Order<F> {
         }
     }
 
-    /// Sorts records that carry what they are sorted by.
-    pub fn sort(&self, records: &mut [(String, Arc<ViewRecord>)]) {
-        // Records come in the order of their keys, so by key alone there is nothing to do.
+    /// Cuts the page that `token` begins, the first when there is none, out of records in the order of their keys, which
+    /// `key` sorts by.
+    pub fn page<'a>(
+        &self,
+        records: impl Iterator<Item = &'a Arc<ViewRecord>>,
+        key: impl Fn(F, &ViewRecord) -> String,
+        size: usize,
+        token: Option<&PageToken>,
+    ) -> OrderedPage<'a> {
+        let key = |record: &ViewRecord| match self.natural {
+            // The record says it.
+            true => String::new(),
+            false => key(self.field, record),
+        };
+        let mut sorted: Vec<_> = records.map(|record| (key(record), record)).collect();
         if !self.natural || self.descending {
-            records.sort_by(|a, b| self.compare((&a.0, &a.1.record.id.key), (&b.0, &b.1.record.id.key)));
+            sorted.sort_by(|a, b| self.compare((&a.0, &a.1.record.id.key), (&b.0, &b.1.record.id.key)));
         }
-    }
-
-    /// The place of the first record behind the last one of the page before.
-    pub fn position_behind(&self, records: &[(String, Arc<ViewRecord>)], after: &(String, String)) -> usize {
-        records.partition_point(|(key, record)| {
+        let is_before = |(key, record): &(String, &Arc<ViewRecord>), after: &(String, String)| {
             self.compare((key, &record.record.id.key), (&after.0, &after.1)) != Ordering::Greater
-        })
+        };
+        let start = token.map_or(0, |token| sorted.partition_point(|it| is_before(it, &token.after)));
+        let total = sorted.len();
+        let end = start.saturating_add(size).min(total);
+        let last = end.checked_sub(1).filter(|last| end < total && *last >= start).map(|last| {
+            let (key, record) = &sorted[last];
+            let id = record.record.id.key.clone();
+            (if self.natural { id.clone() } else { key.clone() }, id)
+        });
+        let records = sorted.drain(start..end).map(|(_, record)| record).collect();
+        OrderedPage { records, total, next: last }
     }
 
     fn compare(&self, a: (&str, &str), b: (&str, &str)) -> Ordering {
-        let ascending = a.cmp(&b);
+        let ascending = if self.natural { a.1.cmp(b.1) } else { a.cmp(&b) };
         if self.descending { ascending.reverse() } else { ascending }
     }
 }
@@ -150,6 +168,15 @@ impl PageToken {
     pub fn cursor(&self) -> Result<Cursor, Fault> {
         self.cursor.parse().map_err(|_| refuse("field `pageToken` is no page token"))
     }
+}
+
+/// Some of a list in an order.
+pub struct OrderedPage<'a> {
+    pub records: Vec<&'a Arc<ViewRecord>>,
+    /// How many there are on all pages.
+    pub total: usize,
+    /// Behind what the next page begins; `None`: this is the last.
+    pub next: Option<(String, String)>,
 }
 
 /// Some of a list that comes in the order of its keys.

@@ -20,11 +20,14 @@ impl<T> Answered<T> for Response<T> {
 }
 
 /// Implements a service of the messages in `pb`: each of its calls, then each of its streams behind the name
-/// of its associated type. Behind a method stands what answers it, of the noun, the caller and the request.
+/// of its associated type. Behind a method stands what answers it, of the noun, the caller and the request. An answer that
+/// is put together from encoded parts is an `Encoded<...>`.
 macro_rules! serve {
+    (@answer $answer:ident) => { pb::$answer };
+    (@answer $_encoded:ident $answer:ident) => { omnirelay_wire::encoded::Encoded<pb::$answer> };
     (
         $service:ident for $noun:ty {
-            $($method:ident($asked:ident) -> $answer:ident: |$of:pat_param, $who:pat_param, $what:pat_param| $by:expr;)*
+            $($method:ident($asked:ident) -> $answer:ident $(<$parts:ident>)?: |$of:pat_param, $who:pat_param, $what:pat_param| $by:expr;)*
             $([$stream:ident] $watch:ident($watched:ident) -> $event:ident:
                 |$watch_of:pat_param, $watch_who:pat_param, $watch_what:pat_param| $watch_by:expr;)*
         }
@@ -35,7 +38,7 @@ macro_rules! serve {
                 async fn $method(
                     &self,
                     request: tonic::Request<pb::$asked>,
-                ) -> Result<tonic::Response<pb::$answer>, tonic::Status> {
+                ) -> Result<tonic::Response<$crate::daemon::objects::serve::serve!(@answer $answer $($parts)?)>, tonic::Status> {
                     let caller = $crate::daemon::objects::caller(&request)?;
                     let ($of, $who, $what) = (self, &caller, request.into_inner());
                     let answer: Result<_, omnirelay_wire::fault::Fault> = $by.await;

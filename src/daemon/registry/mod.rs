@@ -278,7 +278,7 @@ impl Registry {
             self.store.log_in_memory(head.revision).filter(|page| page.epoch == epoch && !page.compacted);
         let applied = match &page {
             Some(page) => self.view.apply(page.entries.iter().map(Arc::as_ref)),
-            None => self.view.apply([entry]),
+            None => self.view.apply(std::iter::once(entry)),
         };
         if applied == Applied::Gap {
             // Others' commits before it are still on their way.

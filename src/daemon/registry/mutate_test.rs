@@ -49,7 +49,7 @@ fn overtake(registry: &Registry, value: &str) {
     };
     let committed = registry.store().commit(commit).now_or_never().expect("memory answers at once");
     let Ok(Committed::Done(entry)) = committed else { panic!("not committed: {committed:?}") };
-    assert_eq!(registry.view().apply([&*entry]), Applied::Yes);
+    assert_eq!(registry.view().apply(std::iter::once(&*entry)), Applied::Yes);
 }
 
 fn version(registry: &Registry) -> u64 {

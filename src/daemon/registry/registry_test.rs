@@ -206,7 +206,11 @@ fn a_view_remembers_commits_by_number_and_by_bytes() {
         for _ in 0..2 {
             view.replace(Epoch(1), Revision(10), Loaded::default(), &[], |_| {});
             for _ in 0..count {
-                assert_eq!(view.apply([&entry(&view, kind.clone(), &values)]), Applied::Yes, "{what}");
+                assert_eq!(
+                    view.apply(std::iter::once(&entry(&view, kind.clone(), &values))),
+                    Applied::Yes,
+                    "{what}"
+                );
             }
             let oldest = Revision(view.head().revision.0 - remembered);
             let recent = view.recent(oldest, usize::MAX).map(|recent| recent.len() as u64);

@@ -7,16 +7,15 @@ mod awaited;
 mod confirmed;
 mod groups;
 mod lock;
+mod record;
 mod tenancy;
 
-use std::any::Any;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
-use prost::Message;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -24,6 +23,7 @@ use awaited::Awaited;
 use confirmed::{Confirmed, Splits};
 pub use confirmed::{Split, ToConfirm};
 use lock::{read, write};
+pub use record::ViewRecord;
 pub use tenancy::Tenancy;
 
 use omnirelay_core::time::Millis;
@@ -40,31 +40,6 @@ const RECENT_MAX: usize = 1024;
 /// How many bytes of values those commits may hold; the newest is kept whatever it holds. A watcher that is
 /// further behind reads the store's log.
 const RECENT_BYTES_MAX: usize = 32 * 1024 * 1024;
-
-/// A record with its value decoded once, on first use.
-pub struct ViewRecord {
-    pub record: Record,
-    /// That it was read in. A commit that demands its version names this epoch, for versions begin anew with
-    /// each.
-    pub epoch: Epoch,
-    decoded: OnceLock<Option<Arc<dyn Any + Send + Sync>>>,
-}
-
-impl ViewRecord {
-    /// Wraps a record as the store gave it in this epoch.
-    pub fn new(epoch: Epoch, record: Record) -> Self {
-        Self { record, epoch, decoded: OnceLock::new() }
-    }
-
-    /// The value as the message it was written as; `None` if it is not one.
-    pub fn value<M: Message + Default + 'static>(&self) -> Option<Arc<M>> {
-        let decoded = self.decoded.get_or_init(|| {
-            let message = M::decode(self.record.value.clone()).ok()?;
-            Some(Arc::new(message))
-        });
-        decoded.clone()?.downcast::<M>().ok()
-    }
-}
 
 /// One commit of the log with its records decoded at most once for all watchers.
 pub struct ViewEntry {
@@ -417,7 +392,12 @@ impl View {
     }
 
     /// Takes in a stretch of the log, up to the first gap in it. Whoever waits for the head is woken once.
-    pub fn apply<'a>(&self, entries: impl IntoIterator<Item = &'a LogEntry>) -> Applied {
+    pub fn apply<'a>(&self, entries: impl DoubleEndedIterator<Item = &'a LogEntry> + Clone) -> Applied {
+        // Whoever has committed has mostly shown it before the log tells of it.
+        let head = self.head().revision;
+        if entries.clone().next_back().is_none_or(|last| last.revision <= head) {
+            return Applied::Known;
+        }
         let mut state = write(&self.state);
         let (before, mut has_leases, mut applied) = (state.head, false, Applied::Known);
         for entry in entries {

@@ -69,7 +69,7 @@ impl<E> Default for Recent<E> {
     }
 }
 
-impl<E: Message> Recent<E> {
+impl<E: Message + Default> Recent<E> {
     /// The event as it was made for another watcher a moment ago, or as `make` makes it.
     pub fn get_or_make(
         &self,

@@ -58,7 +58,7 @@ impl Leaders {
         Ok(begun.of(Reshaped { noun, shape: notices() }).events())
     }
 
-    async fn begin<E: Message + 'static>(
+    async fn begin<E: Message + Default + 'static>(
         &self,
         watches: &Watches<E>,
         caller: &Caller,

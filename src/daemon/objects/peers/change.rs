@@ -27,7 +27,7 @@ use pb::peer_control_service_server::PeerControlService;
 
 serve! {
     PeerControlService for Peers {
-        list(ListPeersRequest) -> ListPeersResponse: |peers, caller, asked| peers.list_page(caller, asked);
+        list(ListPeersRequest) -> Encoded<ListPeersResponse>: |peers, caller, asked| peers.list_page(caller, asked);
         get(GetPeerRequest) -> GetPeerResponse: |peers, caller, asked| peers.get_one(caller, asked);
         get_drain(GetDrainRequest) -> GetDrainResponse: |peers, _, asked| draining::get(&peers.registry, asked);
         cordon(CordonPeerRequest) -> PeerChange: |peers, caller, asked| cordon(&peers.registry, caller, asked);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{GroupId, GroupRef, Kind, Precondition, RecordId};
+use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -60,7 +61,7 @@ impl Peers {
         &self,
         caller: &Caller,
         asked: pb::ListPeersRequest,
-    ) -> Result<Response<pb::ListPeersResponse>, Fault> {
+    ) -> Result<Response<Encoded<pb::ListPeersResponse>>, Fault> {
         let filter = PeerFilter::of_list(&asked)?;
         let order = filter::order(&asked.order_by)?;
         let size = listing::page_size(asked.page_size, PAGE_SIZE_MAX, PAGE_SIZE_MAX)?;
@@ -77,28 +78,16 @@ impl Peers {
         }
         let view = self.registry.view();
         let matching = records.iter().filter(|record| filter.matches(record));
-        let mut peers: Vec<(String, Arc<ViewRecord>)> =
-            matching.map(|record| (filter::key(order.field, record), record.clone())).collect();
-        order.sort(&mut peers);
-        let total = peers.len();
-        let start = token.map_or(0, |token| order.position_behind(&peers, &token.after));
-        let end = (start + size).min(total);
-        let next_page_token = match peers[start..end].last() {
-            Some((key, last)) if end < total => {
-                PageToken::encode(query, cursor, (key.clone(), last.record.id.key.clone()))
-            }
-            Some(_) | None => String::new(),
-        };
+        let page = order.page(matching, filter::key, size, token.as_ref());
+        let next = page.next.map(|after| PageToken::encode(query, cursor, after));
         let response = pb::ListPeersResponse {
             cursor: cursor.to_string(),
-            next_page_token,
-            total_size: total as u32,
-            peers: show_all(view, &peers[start..end]),
+            next_page_token: next.unwrap_or_default(),
+            total_size: page.total as u32,
             ..Default::default()
         }
         .within(envelope);
-        let cursor = response.cursor.clone();
-        Ok(tagged(response, &tag, &cursor))
+        Ok(tagged(with_peers(&response, view, &page.records), &tag, &response.cursor))
     }
 
     async fn get_one(
@@ -258,32 +247,51 @@ fn peer(view: &View, record: &ViewRecord) -> pb::Peer {
     show(&view.tenancy(), record)
 }
 
-fn show_all(view: &View, records: &[(String, Arc<ViewRecord>)]) -> Vec<pb::Peer> {
+/// The list `response` with these peers, each put together from what its record says and what moves without it.
+fn with_peers(
+    response: &pb::ListPeersResponse,
+    view: &View,
+    records: &[&Arc<ViewRecord>],
+) -> Encoded<pb::ListPeersResponse> {
+    /// The number of the field `peers`.
+    const PEERS: u32 = 9;
     let tenancy = view.tenancy();
-    records.iter().map(|(_, record)| show(&tenancy, record)).collect()
+    let peers = records.iter().filter_map(|record| Some((record.shown(|it| Some(recorded(it)))?, record)));
+    Encoded::with_items(response, PEERS, peers, |record| present(&tenancy, record))
 }
 
 fn show(tenancy: &Tenancy<'_>, record: &ViewRecord) -> pb::Peer {
-    let value = record.value::<PeerValue>().unwrap_or_default();
-    let node_id = record.record.id.key.clone();
-    let session = session_id(&node_id);
-    let last_seen = tenancy.renewed_at(&session);
+    let pb::Peer { leads, last_seen, .. } = present(tenancy, record);
+    pb::Peer { leads, last_seen, ..recorded(record) }
+}
+
+/// What is known of a peer besides its record, and moves without a revision.
+fn present(tenancy: &Tenancy<'_>, record: &ViewRecord) -> pb::Peer {
+    let session = session_id(&record.record.id.key);
     pb::Peer {
         leads: tenancy.held_by(&session).into_iter().map(|lease| lease.scope.clone()).collect(),
+        last_seen: tenancy.renewed_at(&session).map(timestamp),
+        ..pb::Peer::default()
+    }
+}
+
+/// What the record of a peer says.
+fn recorded(record: &ViewRecord) -> pb::Peer {
+    let value = record.value::<PeerValue>().unwrap_or_default();
+    pb::Peer {
+        node_id: record.record.id.key.clone(),
         status: value.status,
         status_reason: value.status_reason.clone(),
         status_since: value.status_since,
         cordoned: value.cordoned,
         draining: value.draining,
-        last_seen: last_seen.map(timestamp),
-        rtt_ms: None,
         metadata: value.metadata.clone(),
         version: record.record.version.0,
         last_writer_id: record.record.writer.clone(),
         cordon_reason: value.cordon_reason.clone(),
         created_at: Some(timestamp(record.record.created_at)),
         updated_at: Some(timestamp(record.record.updated_at)),
-        node_id,
+        ..pb::Peer::default()
     }
 }
 

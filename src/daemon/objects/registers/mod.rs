@@ -212,7 +212,7 @@ fn too_many(node_id: &str) -> Fault {
 
 serve! {
     RegisterService for Registers {
-        list(ListRegistersRequest) -> ListRegistersResponse:
+        list(ListRegistersRequest) -> Encoded<ListRegistersResponse>:
             |registers, caller, asked| registers.list_page(caller, asked);
         get(GetRegisterRequest) -> GetRegisterResponse: |registers, _, asked| registers.get_one(asked);
         create(CreateRegisterRequest) -> RegisterChange:

@@ -1,7 +1,6 @@
 //! What a node hosts, listed and looked up.
 
-use std::sync::Arc;
-
+use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
@@ -15,7 +14,7 @@ use crate::daemon::objects::listing::{self, Order, PageToken};
 use crate::daemon::objects::{at_cursor, envelope, head_cursor, not_modified, tagged};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::view::{Reading, View, ViewRecord};
+use crate::daemon::registry::view::{View, ViewRecord};
 
 const PAGE_SIZE_MAX: usize = 1000;
 
@@ -28,19 +27,15 @@ struct Query<'a> {
     hash: u64,
 }
 
-/// Of a list, what one page shows.
-struct Page {
-    registers: Vec<pb::Register>,
-    total: usize,
-    next: String,
-}
+/// The number of the field `registers` of a list.
+const REGISTERS: u32 = 9;
 
 impl Registers {
     pub(super) async fn list_page(
         &self,
         caller: &Caller,
         asked: pb::ListRegistersRequest,
-    ) -> Result<Response<pb::ListRegistersResponse>, Fault> {
+    ) -> Result<Response<Encoded<pb::ListRegistersResponse>>, Fault> {
         let query = Query {
             node_id: self.node(&asked.node_id)?,
             filter: RegisterFilter::of(&asked)?,
@@ -63,16 +58,20 @@ impl Registers {
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor));
         }
-        let page = query.page(&reading, token.as_ref());
+        let own = of_node(&reading.records, query.node_id).iter();
+        let matching = own.filter(|record| query.filter.matches(record));
+        let page = query.order.page(matching, filter::key, query.size, token.as_ref());
+        let next = page.next.map(|after| PageToken::encode(query.hash, reading.cursor, after));
         let response = pb::ListRegistersResponse {
             cursor: cursor.clone(),
-            next_page_token: page.next,
+            next_page_token: next.unwrap_or_default(),
             total_size: page.total as u32,
-            registers: page.registers,
             ..Default::default()
         }
         .within(envelope);
-        Ok(tagged(response, &tag, &cursor))
+        let registers = page.records.iter().filter_map(|record| Some((record.shown(shown_as)?, ())));
+        let listed = Encoded::with_items(&response, REGISTERS, registers, |()| ());
+        Ok(tagged(listed, &tag, &cursor))
     }
 
     pub(super) async fn get_one(
@@ -108,27 +107,6 @@ impl Registers {
             Some(tag) => tagged(response, &tag, &cursor),
             None => at_cursor(response, &cursor),
         })
-    }
-}
-
-impl Query<'_> {
-    fn page(&self, reading: &Reading, token: Option<&PageToken>) -> Page {
-        let own = of_node(&reading.records, self.node_id).iter();
-        let matching = own.filter(|record| self.filter.matches(record));
-        let mut found: Vec<(String, Arc<ViewRecord>)> =
-            matching.map(|record| (filter::key(self.order.field, record), record.clone())).collect();
-        self.order.sort(&mut found);
-        let total = found.len();
-        let start = token.map_or(0, |token| self.order.position_behind(&found, &token.after));
-        let end = (start + self.size).min(total);
-        let shown = &found[start..end];
-        let next = match shown.last() {
-            Some((key, last)) if end < total => {
-                PageToken::encode(self.hash, reading.cursor, (key.clone(), last.record.id.key.clone()))
-            }
-            Some(_) | None => String::new(),
-        };
-        Page { registers: shown.iter().filter_map(|(_, record)| shown_as(record)).collect(), total, next }
     }
 }
 

@@ -10,7 +10,7 @@ async fn watch(daemon: &Daemon, since: &str) -> Watched {
     daemon.leaders.watch(called(request, |_| {})).await.unwrap().into_inner()
 }
 
-async fn next<T: Clone>(events: &mut Events<T>) -> T {
+async fn next<T: prost::Message + Default + Clone>(events: &mut Events<T>) -> T {
     let event = tokio::time::timeout(Duration::from_secs(60), events.next()).await.expect("an event");
     event.unwrap().unwrap().into_message()
 }

@@ -121,7 +121,7 @@ fn reason_of<T: std::fmt::Debug>(outcome: Result<Response<T>, Status>) -> String
 }
 
 async fn list(daemon: &Daemon, request: pb::ListPeersRequest) -> pb::ListPeersResponse {
-    daemon.peers.list(called(request, |_| {})).await.unwrap().into_inner()
+    daemon.peers.list(called(request, |_| {})).await.unwrap().into_inner().into_message()
 }
 
 fn ids(response: &pb::ListPeersResponse) -> Vec<&str> {

@@ -1,5 +1,7 @@
 //! Lists, pages, tags and watches.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +82,7 @@ async fn a_page_token_that_is_too_old_says_so() {
 async fn an_unchanged_list_is_not_sent_again() {
     let store = store();
     let a = joined(&store, "a").await;
-    let tag = |response: &Response<pb::ListPeersResponse>| {
+    let tag = |response: &Response<Encoded<pb::ListPeersResponse>>| {
         response.metadata().get("etag").unwrap().to_str().unwrap().to_owned()
     };
     let first = a.peers.list(called(pb::ListPeersRequest::default(), |_| {})).await.unwrap();
@@ -99,6 +101,23 @@ async fn an_unchanged_list_is_not_sent_again() {
     let changed = a.peers.list(called(pb::ListPeersRequest::default(), with(&held))).await.unwrap();
     assert!(!changed.metadata().contains_key(crate::daemon::objects::NOT_MODIFIED));
     assert_ne!(tag(&changed), held);
+}
+
+/// A list is put together from what was encoded before; what moves without a revision must not stand still in it.
+#[tokio::test(start_paused = true)]
+async fn a_list_shows_what_a_single_peer_shows() {
+    let store = store();
+    let (a, _b) = (joined(&store, "a").await, joined(&store, "b").await);
+    let mut seen = BTreeSet::new();
+    for round in 0..5 {
+        a.peers.cordon(called(cordon("b", &format!("round {}", round / 2)), |_| {})).await.unwrap();
+        sleep(TTL / 3).await;
+        let listed = list(&a, pb::ListPeersRequest::default()).await;
+        let fresh: Vec<_> = ["a", "b"].into_iter().filter_map(|node| shown(&a, node)).collect();
+        assert_eq!(listed.peers, fresh);
+        seen.extend(listed.peers.iter().filter_map(|peer| Some(millis(peer.last_seen.as_ref()?))));
+    }
+    assert!(seen.len() > 2, "they were renewed meanwhile");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use super::*;
 use crate::daemon::objects::NOT_MODIFIED;
 
 async fn list(daemon: &Daemon, request: pb::ListRegistersRequest) -> pb::ListRegistersResponse {
-    daemon.registers.list(called(request, |_| {})).await.unwrap().into_inner()
+    daemon.registers.list(called(request, |_| {})).await.unwrap().into_inner().into_message()
 }
 
 fn shown(response: &pb::ListRegistersResponse) -> Vec<&str> {
