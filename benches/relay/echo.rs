@@ -81,6 +81,7 @@ fn through(raw: Raw) -> Result<Raw, Status> {
 #[tonic::async_trait]
 impl AeroRegistry for Echo {
     type WatchStream = Answers<Encoded<registry::WatchEvent>>;
+    type HeartbeatAgentsStream = Answers<registry::HeartbeatAgentsResponse>;
 
     async fn heartbeat_agent(
         &self,
@@ -107,6 +108,13 @@ impl AeroRegistry for Echo {
         &self,
         _request: Request<registry::HeartbeatRelayRequest>,
     ) -> Result<Response<registry::HeartbeatRelayResponse>, Status> {
+        Err(unused())
+    }
+
+    async fn heartbeat_agents(
+        &self,
+        _request: Request<Streaming<registry::HeartbeatAgentsRequest>>,
+    ) -> Result<Response<Self::HeartbeatAgentsStream>, Status> {
         Err(unused())
     }
 

@@ -9,7 +9,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 
-use crate::load::{IN_FLIGHT, Stream};
+use crate::load::{IN_FLIGHT, Stream, stream};
 use crate::process::{self, Process};
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -168,25 +168,6 @@ pub async fn compare_and_put(channel: Channel, key: String, version: i64, value:
 pub async fn grant(channel: Channel, id: i64) -> Result<()> {
     let request = LeaseGrantRequest { ttl_s: 3600, id };
     unary::<_, LeaseKeepAliveResponse>(channel, "/etcdserverpb.Lease/LeaseGrant", request).await.map(drop)
-}
-
-/// A stream of calls and answers.
-pub async fn stream<M, A>(
-    channel: Channel,
-    path: &'static str,
-    calls: tokio::sync::mpsc::Receiver<M>,
-) -> Result<Streaming<A>>
-where
-    M: prost::Message + 'static,
-    A: prost::Message + Default + 'static,
-{
-    let mut grpc = tonic::client::Grpc::new(channel);
-    grpc.ready().await?;
-    let calls =
-        futures_util::stream::unfold(calls, |mut calls| async move { Some((calls.recv().await?, calls)) });
-    let codec = ProstCodec::<M, A>::default();
-    let path = PathAndQuery::from_static(path);
-    Ok(grpc.streaming(tonic::Request::new(calls), path, codec).await?.into_inner())
 }
 
 /// Watches one key.

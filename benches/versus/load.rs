@@ -4,7 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tonic::Streaming;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
+use tonic_prost::ProstCodec;
 
 /// How many calls are under way where calls are many.
 pub const IN_FLIGHT: usize = 64;
@@ -66,11 +71,30 @@ where
     Ok(all as f64 / begun.elapsed().as_secs_f64())
 }
 
+/// A stream of calls and answers.
+pub async fn stream<M, A>(
+    channel: Channel,
+    path: &'static str,
+    calls: mpsc::Receiver<M>,
+) -> Result<Streaming<A>>
+where
+    M: prost::Message + 'static,
+    A: prost::Message + Default + 'static,
+{
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await?;
+    let calls =
+        futures_util::stream::unfold(calls, |mut calls| async move { Some((calls.recv().await?, calls)) });
+    let codec = ProstCodec::<M, A>::default();
+    let path = PathAndQuery::from_static(path);
+    Ok(grpc.streaming(tonic::Request::new(calls), path, codec).await?.into_inner())
+}
+
 /// A stream that answers each message with one.
 pub struct Stream<M, A> {
     message: M,
-    calls: tokio::sync::mpsc::Sender<M>,
-    answers: tonic::Streaming<A>,
+    calls: mpsc::Sender<M>,
+    answers: Streaming<A>,
 }
 
 impl<M, A> Stream<M, A>
@@ -79,9 +103,9 @@ where
     A: prost::Message + Default + 'static,
 {
     /// Opens a stream on which `message` is sent again and again.
-    pub async fn open(channel: tonic::transport::Channel, path: &'static str, message: M) -> Result<Self> {
-        let (calls, sent) = tokio::sync::mpsc::channel(1);
-        let answers = crate::etcd::stream(channel, path, sent);
+    pub async fn open(channel: Channel, path: &'static str, message: M) -> Result<Self> {
+        let (calls, sent) = mpsc::channel(1);
+        let answers = stream(channel, path, sent);
         // Some servers answer a stream only after its first message.
         let (answers, sent) = tokio::join!(answers, calls.send(message.clone()));
         sent?;

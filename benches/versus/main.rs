@@ -22,6 +22,7 @@ mod load;
 mod ours;
 mod process;
 mod rows;
+mod sizes;
 mod table;
 
 use anyhow::Result;

@@ -11,7 +11,8 @@ use omnirelay_store::{Commit, EmbeddedStore, Pulse, RecordId, Store, Write};
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::pb::aeroarc::registry::v1::aero_registry_client::AeroRegistryClient;
 use omnirelay_wire::pb::aeroarc::registry::v1::{
-    Agent, HeartbeatAgentRequest, RegisterAgentRequest, RegisterRelayRequest, Relay,
+    Agent, HeartbeatAgentRequest, HeartbeatAgentsRequest, HeartbeatAgentsResponse, RegisterAgentRequest,
+    RegisterRelayRequest, Relay,
 };
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -22,9 +23,10 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
+use crate::load::{IN_FLIGHT, Stream};
 use crate::process::{self, CONNECTIONS, Process};
 
-const DAEMON: &str = env!("CARGO_BIN_EXE_omnirelayd");
+pub const DAEMON: &str = env!("CARGO_BIN_EXE_omnirelayd");
 const RELAY: &str = "relay-1";
 /// How many agents have a heart that beats.
 pub const AGENTS: usize = 1_000;
@@ -56,7 +58,7 @@ pub async fn start(peers: usize) -> Result<Ours> {
 }
 
 /// A store with this many peers that have left, each of about 256 bytes.
-async fn fill(data: &Path, peers: usize) -> Result<()> {
+pub async fn fill(data: &Path, peers: usize) -> Result<()> {
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(data)?);
     let epoch = store.pulse(Pulse::default()).await?.epoch;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
@@ -166,6 +168,20 @@ fn drone(number: usize) -> String {
 fn heartbeat_of(number: usize) -> HeartbeatAgentRequest {
     let (agent_id, relay_id) = (drone(number % AGENTS), RELAY.to_owned());
     HeartbeatAgentRequest { agent_id, timestamp_unix_ms: 0, relay_id }
+}
+
+/// Streams of heartbeats, each of an agent of its own.
+pub async fn streams(
+    channels: &[Channel],
+) -> Result<Vec<Stream<HeartbeatAgentsRequest, HeartbeatAgentsResponse>>> {
+    let mut streams = Vec::new();
+    for number in 0..IN_FLIGHT {
+        let channel = channels[number % channels.len()].clone();
+        let message = HeartbeatAgentsRequest { relay_id: RELAY.to_owned(), agent_id: vec![drone(number)] };
+        streams
+            .push(Stream::open(channel, "/aeroarc.registry.v1.AeroRegistry/HeartbeatAgents", message).await?);
+    }
+    Ok(streams)
 }
 
 /// How long a heartbeat is as it is sent.

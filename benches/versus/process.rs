@@ -52,14 +52,19 @@ impl Process {
         Ok(channels)
     }
 
-    /// Its memory in MB, without what it shares with the files that it has mapped.
+    /// Its memory in MB.
     pub fn resident_mb(&self) -> Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kb = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-        Ok(kb.context("no VmRSS")?.trim().parse::<f64>()? / 1e3)
+        resident_mb(self.child.id())
     }
 }
 
-fn endpoint(address: SocketAddr) -> Result<Endpoint> {
+/// The memory of a process in MB, with what it has read of its program.
+pub fn resident_mb(id: u32) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+    let kb = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    Ok(kb.context("no VmRSS")?.trim().parse::<f64>()? / 1e3)
+}
+
+pub fn endpoint(address: SocketAddr) -> Result<Endpoint> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true))
 }

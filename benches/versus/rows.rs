@@ -14,9 +14,11 @@ use crate::load::{IN_FLIGHT, Stream, alone, median, quantile_us, together};
 use crate::ours::Ours;
 use crate::process::{CONNECTIONS, Process};
 use crate::table::{Asked, Row, Table};
-use crate::{Plan, echo, etcd, ours};
+use crate::{Plan, echo, etcd, ours, sizes};
 
 const PEERS: usize = 1_000;
+/// By which names the rows about sizes are asked for: all rows are, or these.
+const SIZES: [&str; 2] = ["", "sizes"];
 /// How often a watched key is changed in one run.
 const CHANGES: u64 = 60;
 
@@ -107,7 +109,15 @@ pub async fn all(plan: &Plan) -> Result<Table> {
     subjects.watches(1, "watch, 1 watcher").await?;
     subjects.watches(100, "watch, last of 100").await?;
     subjects.memory()?;
-    Ok(subjects.table)
+    let Subjects { mut table, .. } = subjects;
+    if SIZES.contains(&plan.only.as_str()) {
+        for size in sizes::all(plan).await? {
+            let asked = vec![most("", Some(size.is), size.at_most)];
+            let (name, unit, ours) = (size.name, size.unit, Some(size.is));
+            say(&mut table, Row { name, unit, ours, etcd: None, echo: None, asked });
+        }
+    }
+    Ok(table)
 }
 
 impl Subjects {
@@ -189,8 +199,7 @@ impl Subjects {
             echo: of(&figures.echo),
             asked,
         };
-        eprintln!("{}", Table(vec![row.clone()]).to_text().lines().last().unwrap_or_default());
-        self.table.0.push(row);
+        say(&mut self.table, row);
     }
 
     async fn reads(&mut self) -> Result<()> {
@@ -296,7 +305,7 @@ impl Subjects {
         let asked = |of: &Figures| vec![least("to echo", of.to_echo(), 0.5)];
         self.row("heartbeat, 64 in flight", true, &work, asked).await?;
         let work = Work {
-            ours: None,
+            ours: Some(streamed(ours::streams(&self.registry).await?)),
             etcd: match self.etcd() {
                 Some(etcd) => Some(streamed(etcd::keep_alives(etcd).await?)),
                 None => None,
@@ -386,6 +395,12 @@ impl Subjects {
         self.add("resident after the load", "MB", &figures, asked);
         Ok(())
     }
+}
+
+/// Adds a row, and shows it at once.
+fn say(table: &mut Table, row: Row) {
+    eprintln!("{}", Table(vec![row.clone()]).to_text().lines().last().unwrap_or_default());
+    table.0.push(row);
 }
 
 /// Hears from so many watchers.

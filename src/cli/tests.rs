@@ -175,6 +175,7 @@ const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
     ("aeroarc.registry.v1.AeroRegistry/HeartbeatRelay", "relays say it of themselves"),
     ("aeroarc.registry.v1.AeroRegistry/RegisterAgent", "relays say it of the agents that they hold"),
     ("aeroarc.registry.v1.AeroRegistry/HeartbeatAgent", "relays say it of the agents that they hold"),
+    ("aeroarc.registry.v1.AeroRegistry/HeartbeatAgents", "relays say it of the agents that they hold"),
     (
         "omnirelay.mesh.control.v1.LeadershipControlService/Subscribe",
         "gRPC clients know it by this name; mesh leaders watch is Watch, which can be resumed",

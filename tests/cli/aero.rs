@@ -17,7 +17,7 @@ use omnirelay_wire::pb::aeroarc::relay::v1::relay_control_server::{RelayControl,
 use omnirelay_wire::pb::aeroarc::relay::v1::*;
 use omnirelay_wire::reasons::{self, Reason};
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// What is known, and what is answered.
 #[derive(Default)]
@@ -170,6 +170,13 @@ fn not_found(reason: Reason, id: &str) -> Fault {
 
 #[tonic::async_trait]
 impl AeroRegistry for Serving {
+    async fn heartbeat_agents(
+        &self,
+        _: Request<Streaming<HeartbeatAgentsRequest>>,
+    ) -> Result<Response<Self::HeartbeatAgentsStream>, Status> {
+        Err(Status::unimplemented("nobody asks here"))
+    }
+
     async fn list_relays(
         &self,
         request: Request<ListRelaysRequest>,
@@ -215,6 +222,7 @@ impl AeroRegistry for Serving {
     }
 
     type WatchStream = BoxStream<'static, Result<Encoded<WatchEvent>, Status>>;
+    type HeartbeatAgentsStream = BoxStream<'static, Result<HeartbeatAgentsResponse, Status>>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();

@@ -2,6 +2,7 @@
 //!
 //! Nothing waits for it: a registry that is away costs a warning, and is told of everything when it is back.
 
+mod heartbeats;
 mod held;
 mod registry;
 #[cfg(test)]

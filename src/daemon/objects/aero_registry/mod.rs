@@ -7,8 +7,10 @@ mod watching;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::agents::{self, Agents};
 use super::at_cursor;
@@ -70,6 +72,7 @@ impl AeroRegistry {
 #[tonic::async_trait]
 impl AeroRegistryCalls for AeroRegistry {
     type WatchStream = Events<pb::WatchEvent>;
+    type HeartbeatAgentsStream = BoxStream<'static, Result<pb::HeartbeatAgentsResponse, Status>>;
 
     async fn register_relay(
         &self,
@@ -110,6 +113,18 @@ impl AeroRegistryCalls for AeroRegistry {
     ) -> Result<Response<pb::HeartbeatAgentResponse>, Status> {
         self.parts.agents.heartbeat(request.into_inner()).await?;
         Ok(Response::new(pb::HeartbeatAgentResponse {}))
+    }
+
+    async fn heartbeat_agents(
+        &self,
+        request: Request<Streaming<pb::HeartbeatAgentsRequest>>,
+    ) -> Result<Response<Self::HeartbeatAgentsStream>, Status> {
+        let parts = Arc::clone(&self.parts);
+        let answers = request.into_inner().then(move |asked| {
+            let parts = Arc::clone(&parts);
+            async move { Ok(parts.agents.heartbeat_all(asked?).await?) }
+        });
+        Ok(Response::new(answers.boxed()))
     }
 
     async fn list_agents(

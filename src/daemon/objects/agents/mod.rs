@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use omnirelay_core::names::check_id;
 use omnirelay_core::placement::{Incarnations, holds};
 use omnirelay_core::time::{Millis, whole_ms};
@@ -18,6 +19,7 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::{millis, timestamp};
 use prost::Message;
 use tokio::time::Instant;
+use tonic::Status;
 
 use super::listing::{self, PageToken};
 use super::relays::{self, LiveRelay, check_relay_id};
@@ -29,6 +31,8 @@ use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 /// Records of agents; the key is the agent's id.
 pub const AGENT: Kind = Kind::of("agent");
 const PAGE_SIZE_MAX: usize = 1000;
+/// The most agents of one message of heartbeats.
+const HEARTBEATS_MAX: usize = 1000;
 /// How often a registration looks again when somebody else was faster.
 const TRIES_MAX: usize = 5;
 const REGISTER: &str = "agents.register";
@@ -204,6 +208,34 @@ impl Agents {
         }
         let record = record?;
         self.keep(&record, "agents.heartbeat").await
+    }
+
+    /// The same of many agents; says which of them are not heard of, and why.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when they are too many.
+    pub async fn heartbeat_all(
+        &self,
+        asked: pb::HeartbeatAgentsRequest,
+    ) -> Result<pb::HeartbeatAgentsResponse, Fault> {
+        let pb::HeartbeatAgentsRequest { relay_id, agent_id: agents } = asked;
+        if agents.len() > HEARTBEATS_MAX {
+            let message =
+                format!("field `agentId` names {} agents, at most {HEARTBEATS_MAX} may be", agents.len());
+            return Err(Fault::invalid(message).hint("say the others in further messages"));
+        }
+        // Together: where the store is far away they share a journey.
+        let heard = join_all(agents.into_iter().map(|agent_id| {
+            let relay_id = relay_id.clone();
+            async move {
+                let asked =
+                    pb::HeartbeatAgentRequest { agent_id: agent_id.clone(), relay_id, timestamp_unix_ms: 0 };
+                let status = Status::from(self.heartbeat(asked).await.err()?);
+                let (code, message) = (status.code().into(), status.message().to_owned());
+                Some(pb::heartbeat_agents_response::Refused { agent_id, code, message })
+            }
+        }));
+        Ok(pb::HeartbeatAgentsResponse { refused: heard.await.into_iter().flatten().collect() })
     }
 
     async fn keep(&self, record: &ViewRecord, action: &str) -> Result<(), Fault> {

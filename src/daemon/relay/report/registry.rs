@@ -14,6 +14,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 
+use super::heartbeats::HeartbeatStream;
 use crate::daemon::identity::caller::Caller;
 use pb::aero_registry_client::AeroRegistryClient;
 use pb::aero_registry_server::AeroRegistry;
@@ -83,9 +84,11 @@ impl<S: AeroRegistry> RelayRegistry for OwnRegistry<S> {
     }
 }
 
-/// A registry elsewhere. All calls share one connection, which is made when it is needed.
+/// A registry elsewhere. All calls share one connection, which is made when it is needed, and the heartbeats of agents
+/// one stream on it, if the registry has such.
 pub struct OtherRegistry {
     client: AeroRegistryClient<Channel>,
+    heartbeats: HeartbeatStream,
 }
 
 impl OtherRegistry {
@@ -95,7 +98,7 @@ impl OtherRegistry {
     /// # Errors
     /// When the address is none.
     pub fn new(address: &str, timeout: Duration) -> Result<Self, tonic::transport::Error> {
-        Ok(Self { client: AeroRegistryClient::new(endpoint(address, timeout)?.connect_lazy()) })
+        Ok(Self::on(endpoint(address, timeout)?.connect_lazy()))
     }
 
     /// The same at `https://HOST:PORT`. Its certificate is signed by an authority of the file `ca`, by default by a
@@ -111,7 +114,12 @@ impl OtherRegistry {
         let ca = ca.map(Path::to_owned);
         let connector = tower::service_fn(move |place: Uri| connect(place, ca.clone()));
         let channel = endpoint(address, timeout)?.connect_with_connector_lazy(connector);
-        Ok(Self { client: AeroRegistryClient::new(channel) })
+        Ok(Self::on(channel))
+    }
+
+    fn on(channel: Channel) -> Self {
+        let client = AeroRegistryClient::new(channel);
+        Self { heartbeats: HeartbeatStream::start(client.clone()), client }
     }
 }
 
@@ -146,6 +154,9 @@ impl RelayRegistry for OtherRegistry {
     }
 
     async fn heartbeat_agent(&self, agent_id: &str, relay_id: &str) -> Result<(), Status> {
+        if let Some(heard) = self.heartbeats.say(agent_id, relay_id).await {
+            return heard;
+        }
         self.client.clone().heartbeat_agent(heartbeat_agent(agent_id, relay_id)).await.map(drop)
     }
 }

@@ -2,6 +2,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use tokio::net::TcpListener;
@@ -9,12 +11,13 @@ use tokio::task::JoinSet;
 use tonic::codegen::BoxStream;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::registry::*;
 use super::trouble::is_away;
 use pb::aero_registry_server::AeroRegistry;
 use pb::aero_registry_server::AeroRegistryServer;
+use pb::heartbeat_agents_response::Refused;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -22,6 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Service {
     heard: Mutex<Vec<String>>,
+    /// Whether it takes streams of heartbeats, as the registry of Aero Arc does not.
+    streams: bool,
 }
 
 impl Service {
@@ -37,6 +42,7 @@ impl Service {
 #[async_trait]
 impl AeroRegistry for Service {
     type WatchStream = BoxStream<Encoded<pb::WatchEvent>>;
+    type HeartbeatAgentsStream = BoxStream<pb::HeartbeatAgentsResponse>;
 
     async fn register_relay(
         &self,
@@ -71,6 +77,23 @@ impl AeroRegistry for Service {
         let request = request.into_inner();
         self.hear(format!("agent {} lives at {}", request.agent_id, request.relay_id));
         Err(Status::not_found("no such agent"))
+    }
+
+    async fn heartbeat_agents(
+        &self,
+        request: Request<Streaming<pb::HeartbeatAgentsRequest>>,
+    ) -> Result<Response<Self::HeartbeatAgentsStream>, Status> {
+        if !self.streams {
+            return Err(Status::unimplemented(""));
+        }
+        self.hear("a stream".to_owned());
+        let answers = request.into_inner().map(|asked| {
+            let gone = asked?.agent_id.into_iter().filter(|agent| agent.starts_with("gone"));
+            let refused =
+                gone.map(|agent_id| Refused { agent_id, code: 5, message: "no such agent".to_owned() });
+            Ok(pb::HeartbeatAgentsResponse { refused: refused.collect() })
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn list_relays(
@@ -128,6 +151,24 @@ async fn the_registry_of_this_process_and_another_are_told_the_same() {
     let mut tasks = JoinSet::new();
     serve(listener, service.clone(), &mut tasks);
     tell(&OtherRegistry::new(&address, TIMEOUT).unwrap(), &service).await;
+}
+
+#[tokio::test]
+async fn heartbeats_share_a_stream_where_there_is_one() {
+    let service = Arc::new(Service { streams: true, ..Service::default() });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    serve(listener, service.clone(), &mut tasks);
+    let registry = OtherRegistry::new(&address, TIMEOUT).unwrap();
+    let agents: Vec<_> =
+        (0..500).map(|number| format!("{}-{number}", if number % 5 == 0 { "gone" } else { "a" })).collect();
+    let heard = join_all(agents.iter().map(|agent| registry.heartbeat_agent(agent, "r"))).await;
+    for (agent, heard) in agents.iter().zip(heard) {
+        let is_gone = heard.is_err_and(|status| status.code() == Code::NotFound);
+        assert_eq!(is_gone, agent.starts_with("gone"), "{agent}");
+    }
+    assert_eq!(service.heard(), ["a stream"]);
 }
 
 #[tokio::test]

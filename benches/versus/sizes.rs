@@ -1,0 +1,141 @@
+//! What a daemon costs that has much to keep: how soon it is back, what it holds in memory, what it does when idle.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::load::{median, together};
+use crate::process::{self, endpoint, resident_mb};
+use crate::{Plan, ours};
+
+/// A figure of ours alone, as it is asked for.
+pub struct Size {
+    pub name: &'static str,
+    pub unit: &'static str,
+    pub is: f64,
+    pub at_most: f64,
+}
+
+/// How long writers fill the log before the process is killed.
+const FILLING: Duration = Duration::from_secs(3);
+
+/// A daemon that can be ended and started again on its data.
+struct Daemon {
+    data: tempfile::TempDir,
+    child: Option<Child>,
+    address: std::net::SocketAddr,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.end("KILL");
+    }
+}
+
+impl Daemon {
+    /// A daemon over a store with so many peers, each of which was changed once.
+    async fn over(peers: usize) -> Result<Self> {
+        let data = tempfile::tempdir()?;
+        for _ in 0..2 {
+            ours::fill(data.path(), peers).await?;
+        }
+        Ok(Self { data, child: None, address: process::address()? })
+    }
+
+    /// Starts it, and says how long it took until it was ready, in ms.
+    fn start(&mut self) -> Result<f64> {
+        let mut command = Command::new(ours::DAEMON);
+        command.arg("--data-dir").arg(self.data.path()).args(["--node-id", "bench", "--control-listen"]);
+        command.arg(self.address.to_string());
+        let begun = Instant::now();
+        self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        while !self.is_ready() {
+            ensure!(begun.elapsed() < Duration::from_secs(60), "the daemon is not ready");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(begun.elapsed().as_secs_f64() * 1e3)
+    }
+
+    fn is_ready(&self) -> bool {
+        let asked = || {
+            let mut stream = TcpStream::connect(self.address)?;
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).map(|()| answer.ends_with(b"200"))
+        };
+        asked().unwrap_or(false)
+    }
+
+    fn end(&mut self, signal: &str) -> Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    fn id(&self) -> Result<u32> {
+        Ok(self.child.as_ref().context("it does not run")?.id())
+    }
+
+    /// Changes peers with 64 in flight, so that the log fills.
+    async fn write_much(&self) -> Result<()> {
+        let channel = endpoint(self.address)?.connect().await?;
+        together(FILLING, move |number, count| {
+            let call = ours::cordon(channel.clone(), ours::key(number), count, None);
+            async move { call.await.map(drop) }
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+/// Measures a small daemon and a large one.
+pub async fn all(plan: &Plan) -> Result<Vec<Size>> {
+    let quick = plan.runs == 1;
+    let (runs, many) = if quick { (1, 2_000) } else { (3, 100_000) };
+    let mut small = Daemon::over(1_000).await?;
+    small.start()?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let resident_small = resident_mb(small.id()?)?;
+    let idle = processor(small.id()?, Duration::from_secs(if quick { 1 } else { 10 })).await?;
+    drop(small);
+
+    let mut large = Daemon::over(many).await?;
+    large.start()?;
+    let (mut clean, mut killed) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        large.end("TERM")?;
+        clean.push(large.start()?);
+        large.write_much().await?;
+        large.end("KILL")?;
+        killed.push(large.start()?);
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let resident_large = resident_mb(large.id()?)?;
+    let size = |name, unit, is, at_most| Size { name, unit, is, at_most };
+    Ok(vec![
+        size("resident, 1,000 records", "MB", resident_small, 20.0),
+        size("resident, 100,000 records", "MB", resident_large, 90.0),
+        size("processor when idle", "%", idle, 0.2),
+        size("restart, 100,000, after a clean stop", "ms", median(clean), 300.0),
+        size("restart, 100,000, after kill -9", "ms", median(killed), 300.0),
+    ])
+}
+
+/// How much of one core a process uses, in percent.
+async fn processor(id: u32, during: Duration) -> Result<f64> {
+    /// Clock ticks in a second, as Linux tells them to processes.
+    const TICKS: f64 = 100.0;
+    let used = || -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+        let behind_name = stat.rsplit_once(") ").context("no stat")?.1;
+        let ticks = behind_name.split(' ').skip(11).take(2).map(|field| field.parse::<f64>().unwrap_or(0.0));
+        Ok(ticks.sum::<f64>() / TICKS)
+    };
+    let before = used()?;
+    tokio::time::sleep(during).await;
+    Ok((used()? - before) / during.as_secs_f64() * 100.0)
+}
