@@ -119,7 +119,7 @@ pub struct Stats {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 4 * 1024 * 1024, segment_bytes: 4 * 1024 * 1024, callers_write: true }
+        Self { cache_bytes: 1024 * 1024, segment_bytes: 4 * 1024 * 1024, callers_write: true }
     }
 }
 

@@ -19,6 +19,8 @@ const MAGIC: &[u8; 8] = b"omniwal1";
 const HEADER_BYTES: usize = 32;
 /// A segment grows by so much at a time: what is appended then finds its blocks written, and its sync moves no metadata.
 const GROWTH_BYTES: u64 = 1024 * 1024;
+/// What it grows by, piece by piece: a large buffer that is freed makes the allocator keep others that are.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -65,6 +67,14 @@ impl Segment {
 
     /// Reads what its lap holds; `None` if there is none.
     pub fn content(&self) -> io::Result<Option<Content>> {
+        let mut header = [0; HEADER_BYTES];
+        if self.written < HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        self.file.read(0, &mut header)?;
+        if lap_of(&header).is_none() {
+            return Ok(None);
+        }
         let length = usize::try_from(self.written).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];
         self.file.read(0, &mut bytes)?;
@@ -112,8 +122,10 @@ impl Segment {
         }
         if end > self.written {
             let to = end.max((self.written + GROWTH_BYTES).min(limit));
-            let zeros = vec![0; usize::try_from(to - self.written).map_err(io::Error::other)?];
-            self.file.write(self.written, &zeros)?;
+            for begin in (self.written..to).step_by(ZEROS.len()) {
+                let length = usize::try_from(to - begin).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+                self.file.write(begin, ZEROS.get(..length).unwrap_or_default())?;
+            }
             self.file.sync_data()?;
             self.written = to;
         }
@@ -150,12 +162,7 @@ impl Segment {
 
 impl Content {
     fn of(bytes: Vec<u8>) -> Option<Self> {
-        let header = bytes.get(..HEADER_BYTES)?;
-        let sound = crc32fast::hash(header.get(..28)?) == u32_at(header, 28)?;
-        if header.get(..8)? != MAGIC || !sound {
-            return None;
-        }
-        let (salt, first) = (u64_at(header, 8)?, u64_at(header, 16)?);
+        let (salt, first) = lap_of(bytes.get(..HEADER_BYTES)?)?;
         let (mut frames, mut offset) = (Vec::new(), HEADER_BYTES);
         while let Some(frame) = frame::read(&bytes, offset, salt) {
             let end = offset + frame.bytes.len();
@@ -180,6 +187,15 @@ impl Content {
     pub fn newest(&self) -> Option<u64> {
         self.frames().map(|(_, frame)| frame.batch).last().max(self.newest_behind)
     }
+}
+
+/// The salt of the lap whose header this is, and its first batch.
+fn lap_of(header: &[u8]) -> Option<(u64, u64)> {
+    let is_sound = crc32fast::hash(header.get(..28)?) == u32_at(header, 28)?;
+    if header.get(..8)? != MAGIC || !is_sound {
+        return None;
+    }
+    Some((u64_at(header, 8)?, u64_at(header, 16)?))
 }
 
 fn write_header(to: &mut Vec<u8>, salt: u64, first: u64) {
