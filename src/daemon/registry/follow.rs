@@ -188,7 +188,7 @@ async fn load_from(registry: &Registry, beat: &Beat, limit: Duration) -> Result<
     if epoch != beat.epoch {
         return Err(Reload::Behind);
     }
-    let count = records.len();
+    let count: usize = records.iter().map(Vec::len).sum();
     if let Some(loss) = store.accepted_loss().filter(|_| !view.head().caught_up) {
         registry.losses().note_accepted(loss, beat.epoch, beat.now);
     }
@@ -204,7 +204,7 @@ async fn read_kind(
     epoch: Epoch,
     kind: &Kind,
     limit: Duration,
-    into: &mut Vec<Record>,
+    into: &mut Vec<Vec<Record>>,
 ) -> Result<(), Reload> {
     let mut after = None;
     loop {
@@ -214,7 +214,7 @@ async fn read_kind(
             return Err(Reload::Behind);
         }
         after = page.records.last().map(|record| record.id.key.clone());
-        into.extend(page.records);
+        into.push(page.records);
         if !page.more || after.is_none() {
             return Ok(());
         }

@@ -159,7 +159,8 @@ pub enum Applied {
 /// What a load has read.
 #[derive(Default)]
 pub struct Loaded {
-    pub records: Vec<Record>,
+    /// Page by page: a vector of all is large, and what is large stays with the process when it is freed.
+    pub records: Vec<Vec<Record>>,
     pub leases: Vec<Lease>,
 }
 
@@ -448,7 +449,7 @@ impl View {
         for lease in loaded.leases {
             state.take_lease(lease);
         }
-        for record in loaded.records.into_iter().filter(|record| !record.deleted) {
+        for record in loaded.records.into_iter().flatten().filter(|record| !record.deleted) {
             let of_kind = state.kinds.entry(record.id.kind.clone()).or_default();
             of_kind.insert(record.id.key.clone(), Arc::new(ViewRecord::new(epoch, record)));
         }
