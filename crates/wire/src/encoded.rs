@@ -5,10 +5,10 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use prost::encoding::{
-    DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
-};
+use prost::encoding::{DecodeContext, WireType, encode_key, encode_varint};
 use prost::{DecodeError, Message};
+
+use crate::fields::{Field, Value, fields};
 
 /// How much an item is expected to be longer than what was encoded of it before, its key and length included.
 const ITEM_BYTES: usize = 32;
@@ -103,17 +103,15 @@ impl<M: Message + Default> Encoded<M> {
     /// # Errors
     /// When that is not what the field holds.
     pub fn field<F: Message + Default>(&self, number: u32) -> Result<Encoded<F>, DecodeError> {
-        let mut rest = self.bytes().clone();
         let mut found = BytesMut::new();
-        while !rest.is_empty() {
-            let (at, wire_type) = decode_key(&mut rest)?;
-            if at != number || wire_type != WireType::LengthDelimited {
-                skip_field(wire_type, at, &mut rest, DecodeContext::default())?;
-                continue;
+        for field in fields(self.bytes()) {
+            // Of more than one of them the fields come together.
+            match field? {
+                Field { number: at, value: Value::Bytes(value), .. } if at == number => {
+                    found.put_slice(value)
+                }
+                _ => {}
             }
-            let length = usize::try_from(decode_varint(&mut rest)?).unwrap_or(usize::MAX);
-            // The message was decoded, so that it has them; of more than one of them the fields come together.
-            found.put_slice(&rest.split_to(length.min(rest.len())));
         }
         Encoded::read(found.freeze())
     }

@@ -8,6 +8,7 @@ pub mod descriptors;
 pub mod encoded;
 pub mod envelope;
 pub mod fault;
+pub mod fields;
 pub mod json;
 pub mod pb;
 pub mod problem;

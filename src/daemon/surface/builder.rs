@@ -17,7 +17,8 @@ use super::in_flight::InFlight;
 use super::method::{self, Definition, Method};
 use super::observe::{RequestObserver, Unobserved};
 use super::openapi::Document;
-use super::pipeline::{Defined, GrpcService, Open, Pipeline, Serves, Target};
+use super::pipeline::{Defined, GrpcService, Open, Pipeline, Target};
+use super::reflection::{self, Reflection};
 use super::routes::Routes;
 use super::{Parts, Surface};
 use crate::daemon::identity::authenticate::{Authenticator, Hosts, Loopback};
@@ -27,6 +28,8 @@ use crate::daemon::identity::caller::RequestIds;
 #[derive(Debug, thiserror::Error)]
 pub enum SurfaceError {
     #[error("the descriptors cannot be read")]
+    Unreadable(#[source] prost::DecodeError),
+    #[error("the descriptors do not fit together")]
     Descriptors(#[source] prost_reflect::DescriptorError),
     #[error("the descriptors lack the option `{option}`")]
     NoOption { option: &'static str },
@@ -40,8 +43,6 @@ pub enum SurfaceError {
     OriginJson { method: String, below: String, why: &'static str },
     #[error("service {service} is served but not defined")]
     Undefined { service: &'static str },
-    #[error("reflection cannot be built from the descriptors")]
-    Reflection(#[source] tonic_reflection::server::Error),
 }
 
 /// A generated tonic service.
@@ -163,8 +164,25 @@ impl SurfaceBuilder {
         let described = method::describe(&self.definitions, |service| self.services.contains_key(service))?;
         let routes = Routes::of(&described)?;
         let (health, health_service) = health_reporter();
-        let mut open = reflection(&self.definitions, &self.services)?;
-        open.insert(named(&health_service), open_target("/grpc.health.v1.Health", health_service));
+        let mut served: Vec<_> = self.services.keys().copied().collect();
+        served.sort_unstable();
+        let open = HashMap::from([
+            (named(&health_service), open_target("/grpc.health.v1.Health", Open(health_service))),
+            (
+                reflection::V1,
+                open_target(
+                    "/grpc.reflection.v1.ServerReflection",
+                    Reflection::v1(&self.definitions, &served),
+                ),
+            ),
+            (
+                reflection::V1ALPHA,
+                open_target(
+                    "/grpc.reflection.v1alpha.ServerReflection",
+                    Reflection::v1alpha(&self.definitions, &served),
+                ),
+            ),
+        ]);
         let mut methods = HashMap::new();
         for described in &described {
             let name = described.descriptor.parent_service().full_name().to_owned();
@@ -191,52 +209,20 @@ impl SurfaceBuilder {
             draining: watch::Sender::new(false),
         };
         let extra = self.extra.fallback(no_route);
-        let document = Document::of(&described);
+        let document = Document::lazy(&self.definitions, described);
         let request_ids = RequestIds::new();
         let parts = Parts { pipeline, routes, hosts: self.hosts, request_ids, extra, health, document };
         Ok(Surface { parts: Arc::new(parts) })
     }
 }
 
-/// Reflection in both its versions, of what is served and of health.
-fn reflection(
-    definitions: &[Definition],
-    services: &HashMap<&'static str, Arc<dyn GrpcService>>,
-) -> Result<HashMap<&'static str, Target>, SurfaceError> {
-    let configured = || {
-        let mut builder = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
-            // Each would add its own only, and list the other all the same.
-            .include_reflection_service(false)
-            .with_service_name("grpc.health.v1.Health")
-            .with_service_name("grpc.reflection.v1.ServerReflection")
-            .with_service_name("grpc.reflection.v1alpha.ServerReflection");
-        let mut names: Vec<_> = services.keys().copied().collect();
-        names.sort_unstable();
-        for name in names {
-            builder = builder.with_service_name(name);
-        }
-        definitions.iter().fold(builder, |builder, definition| {
-            builder.register_encoded_file_descriptor_set(definition.descriptors)
-        })
-    };
-    let v1 = configured().build_v1().map_err(SurfaceError::Reflection)?;
-    let v1alpha = configured().build_v1alpha().map_err(SurfaceError::Reflection)?;
-    Ok(HashMap::from([
-        (named(&v1), open_target("/grpc.reflection.v1.ServerReflection", v1)),
-        (named(&v1alpha), open_target("/grpc.reflection.v1alpha.ServerReflection", v1alpha)),
-    ]))
-}
-
 fn named<S: NamedService>(_service: &S) -> &'static str {
     S::NAME
 }
 
-fn open_target(path: &'static str, service: impl Serves) -> Target {
+fn open_target(path: &'static str, service: impl GrpcService + 'static) -> Target {
     let method = Method { path, policy: None, audit_action: None, streams: true, client_streams: true };
-    Target { method: Arc::new(method), service: Arc::new(Open(service)) }
+    Target { method: Arc::new(method), service: Arc::new(service) }
 }
 
 /// Marks the answer of the fallback of hand-made routes.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use omnirelay_wire::descriptors::without_source_info;
 use omnirelay_wire::json::MethodJson;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, ExtensionDescriptor, MessageDescriptor, MethodDescriptor, Value,
@@ -111,7 +112,8 @@ pub(super) fn describe(
     let mut pool = DescriptorPool::new();
     let mut converters = HashMap::new();
     for definition in definitions {
-        pool.decode_file_descriptor_set(definition.descriptors).map_err(SurfaceError::Descriptors)?;
+        let descriptors = without_source_info(definition.descriptors).map_err(SurfaceError::Unreadable)?;
+        pool.decode_file_descriptor_set(&*descriptors).map_err(SurfaceError::Descriptors)?;
         converters.extend(definition.methods.iter().map(|json| (json.path, json)));
     }
     let options = Options::of(&pool)?;

@@ -24,6 +24,7 @@ mod places;
 mod preface;
 mod query;
 mod received;
+mod reflection;
 mod required;
 mod routes;
 mod serve;
@@ -65,7 +66,7 @@ use crate::daemon::identity::caller::{PeerInfo, Protocol, RequestId, RequestIds}
 
 use answer::Refusal;
 use builder::NoRoute;
-use openapi::Document;
+use openapi::LazyDocument;
 use pipeline::{Pipeline, fault_response, stamp};
 use routes::{Found, Routes};
 
@@ -83,7 +84,7 @@ struct Parts {
     /// Routes made by hand, such as `/healthz`.
     extra: Router,
     health: HealthReporter,
-    document: Document,
+    document: LazyDocument,
 }
 
 impl Surface {
@@ -125,8 +126,7 @@ impl Surface {
             return self.parts.pipeline.grpc(request, peer, request_id).await.map(HttpBody::new);
         }
         let head = request.method() == http::Method::HEAD;
-        // Boxed so that connections, which keep the room of their last call, keep little.
-        let response = Box::pin(self.http(request, peer, request_id)).await;
+        let response = self.http(request, peer, request_id).await;
         if head { without_body(response) } else { response }
     }
 

@@ -326,14 +326,15 @@ where
     let (noted, head_bytes_max) = (Arc::clone(&unread), line.limits.buffer_bytes_max);
     let service = service_fn(move |request: Request<Incoming>| {
         let (surface, peer, unread) = (surface.clone(), Arc::clone(&peer), Arc::clone(&noted));
-        async move {
+        // Boxed so that connections and streams, which keep the room of their last call, keep little.
+        Box::pin(async move {
             let request = request.map(Body::new);
             let response = match head_bytes(&request) > head_bytes_max {
                 true => surface.refuse_head(&request, head_bytes_max),
                 false => surface.handle(request, &peer).await,
             };
             Ok::<_, std::convert::Infallible>(response.map(|body| Metered::new(body, unread)))
-        }
+        })
     });
     let served = async {
         match version {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use omnirelay_core::text::is_unseen;
 use omnirelay_wire::fault::Fault;
+use omnirelay_wire::fields::{Value, fields};
 use omnirelay_wire::json::JsonError;
 use omnirelay_wire::problem::Problem;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost_reflect::{Kind, MessageDescriptor};
 use tokio::time::{Instant, Sleep};
 use tonic::body::Body;
@@ -56,31 +56,22 @@ impl EventFields {
     /// Reads the cursor and the type word off the wire bytes of a message, without decoding the rest.
     fn read<'m>(&'m self, message: &'m [u8]) -> (Option<&'m str>, Option<&'m str>) {
         let (mut cursor, mut kind) = (None, None);
-        let mut rest = message;
-        while let Ok((number, wire)) = decode_key(&mut rest) {
-            if wire == WireType::LengthDelimited && Some(number) == self.cursor {
-                let Some(text) = decode_varint(&mut rest).ok().and_then(|length| take(&mut rest, length))
-                else {
-                    break;
-                };
-                cursor = std::str::from_utf8(text).ok().filter(|text| !text.is_empty());
-            } else if let Some((_, words)) = self.kind.as_ref().filter(|(field, _)| *field == number)
-                && wire == WireType::Varint
-            {
-                let Ok(value) = decode_varint(&mut rest) else { break };
-                kind = words.iter().find(|(known, _)| i64::from(*known) == value.cast_signed());
-            } else if skip_field(wire, number, &mut rest, DecodeContext::default()).is_err() {
-                break;
+        for field in fields(message).map_while(Result::ok) {
+            match field.value {
+                Value::Bytes(text) if Some(field.number) == self.cursor => {
+                    cursor = std::str::from_utf8(text).ok().filter(|text| !text.is_empty());
+                }
+                Value::Varint(value) => {
+                    let Some((number, words)) = &self.kind else { continue };
+                    if *number == field.number {
+                        kind = words.iter().find(|(known, _)| i64::from(*known) == value.cast_signed());
+                    }
+                }
+                _ => {}
             }
         }
         (cursor, kind.map(|(_, word)| word.as_str()))
     }
-}
-
-fn take<'m>(rest: &mut &'m [u8], length: u64) -> Option<&'m [u8]> {
-    let (text, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-    *rest = after;
-    Some(text)
 }
 
 /// The body of a streaming answer over HTTP. Dropping it drops the stream it reads.
@@ -284,8 +275,10 @@ fn event_frame(id: Option<&str>, event: Option<&str>, json: Option<&[u8]>) -> By
 /// The latest events as they were sent, so that one change is encoded once for all its watchers.
 ///
 /// Direct-mapped and bounded: a message that is not there is encoded again.
+#[derive(Default)]
 struct Recent {
-    slots: Box<[Mutex<Option<Sent>>]>,
+    /// Made for the first message: most methods never have one.
+    slots: OnceLock<Box<[Mutex<Option<Sent>>]>>,
 }
 
 struct Sent {
@@ -298,12 +291,6 @@ const RECENT_SLOTS: usize = 256;
 /// Larger messages are not kept.
 const RECENT_BYTES_MAX: usize = 4096;
 
-impl Default for Recent {
-    fn default() -> Self {
-        Self { slots: (0..RECENT_SLOTS).map(|_| Mutex::new(None)).collect() }
-    }
-}
-
 impl Recent {
     fn get_or_encode(
         &self,
@@ -311,7 +298,8 @@ impl Recent {
         encode: impl FnOnce() -> Result<Bytes, JsonError>,
     ) -> Result<Bytes, JsonError> {
         let index = usize::try_from(xxh64(message, 0) % RECENT_SLOTS as u64).unwrap_or(0);
-        let slot = self.slots.get(index).filter(|_| message.len() <= RECENT_BYTES_MAX);
+        let slots = self.slots.get_or_init(|| (0..RECENT_SLOTS).map(|_| Mutex::new(None)).collect());
+        let slot = slots.get(index).filter(|_| message.len() <= RECENT_BYTES_MAX);
         let Some(slot) = slot else { return encode() };
         // Held while encoding: whoever wants the same event would only do the same work beside it.
         let mut sent = slot.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,6 +3,10 @@
 use std::collections::HashMap;
 
 use prost_reflect::FileDescriptor;
+use prost_reflect::prost::Message;
+use prost_reflect::prost_types::FileDescriptorSet;
+
+use super::Definition;
 
 /// Comments by file and by the path of their element in the file's descriptor.
 #[derive(Default)]
@@ -11,21 +15,22 @@ pub(super) struct Comments {
 }
 
 impl Comments {
-    /// Reads the comments of a file and of all it imports; a file is read once.
-    pub(super) fn read(&mut self, file: &FileDescriptor) {
-        if self.files.contains_key(file.name()) {
-            return;
+    /// Reads the comments of every file.
+    pub(super) fn of_files(definitions: &[Definition]) -> Self {
+        let mut files = HashMap::new();
+        for definition in definitions {
+            // Their methods were read from the same bytes.
+            let set = FileDescriptorSet::decode(definition.descriptors).unwrap_or_default();
+            for file in set.file {
+                let located = file.source_code_info.map(|info| info.location).unwrap_or_default();
+                let comments = located.into_iter().filter_map(|location| {
+                    let text = location.leading_comments.or(location.trailing_comments)?;
+                    Some((location.path, tidy(&text)))
+                });
+                files.insert(file.name.unwrap_or_default(), comments.collect());
+            }
         }
-        let info = file.file_descriptor_proto().source_code_info.as_ref();
-        let located = info.map(|info| info.location.as_slice()).unwrap_or_default();
-        let comments = located.iter().filter_map(|location| {
-            let text = location.leading_comments.as_deref().or(location.trailing_comments.as_deref())?;
-            Some((location.path.clone(), tidy(text)))
-        });
-        self.files.insert(file.name().to_owned(), comments.collect());
-        for imported in file.dependencies() {
-            self.read(&imported);
-        }
+        Self { files }
     }
 
     /// What the proto says of an element; `None` when it says nothing.

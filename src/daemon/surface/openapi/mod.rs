@@ -7,6 +7,7 @@ mod operation;
 mod schema;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -27,7 +28,7 @@ pub(super) const PATH: &str = "/control/openapi.json";
 /// [`SurfaceError`] when a definition cannot be served.
 pub fn openapi(definitions: &[Definition]) -> Result<String, SurfaceError> {
     let methods = describe(definitions, |_| true)?;
-    let mut text = serde_json::to_string_pretty(&document(&methods)).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(&document(definitions, &methods)).unwrap_or_default();
     text.push('\n');
     Ok(text)
 }
@@ -38,9 +39,17 @@ pub(super) struct Document {
     pub etag: HeaderValue,
 }
 
+/// The document, put together when it is first asked for: few ever ask.
+pub(super) type LazyDocument = LazyLock<Document, Box<dyn FnOnce() -> Document + Send>>;
+
 impl Document {
-    pub(super) fn of(methods: &[DescribedMethod]) -> Self {
-        let json = serde_json::to_vec(&document(methods)).unwrap_or_default();
+    pub(super) fn lazy(definitions: &[Definition], methods: Vec<DescribedMethod>) -> LazyDocument {
+        let definitions = definitions.to_vec();
+        LazyLock::new(Box::new(move || Self::of(&definitions, &methods)))
+    }
+
+    fn of(definitions: &[Definition], methods: &[DescribedMethod]) -> Self {
+        let json = serde_json::to_vec(&document(definitions, methods)).unwrap_or_default();
         let etag = format!("\"{:016x}\"", xxh64(&json, 0));
         let etag = HeaderValue::try_from(etag).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
         Self { json: json.into(), etag }
@@ -48,12 +57,11 @@ impl Document {
 }
 
 /// The document of these methods.
-pub(super) fn document(methods: &[DescribedMethod]) -> Value {
-    let mut comments = Comments::default();
+fn document(definitions: &[Definition], methods: &[DescribedMethod]) -> Value {
+    let comments = Comments::of_files(definitions);
     let mut schemas = Schemas::default();
     let mut paths: BTreeMap<String, BTreeMap<usize, Vec<operation::Bound<'_>>>> = BTreeMap::new();
     for method in methods {
-        comments.read(&method.descriptor.parent_file());
         for binding in &method.bindings {
             let verbs = paths.entry(operation::path(method, &binding.template)).or_default();
             verbs.entry(rank(&binding.verb)).or_default().push((method, binding));

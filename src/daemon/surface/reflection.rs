@@ -1,0 +1,68 @@
+//! gRPC reflection in both its versions, of what is served and of health.
+//!
+//! Few ever ask, and what it keeps is larger than what most calls need: it is put together when first asked for.
+
+use std::sync::{Arc, LazyLock};
+
+use http::Request;
+use tonic::Status;
+use tonic::body::Body;
+use tonic_reflection::server::{Builder, Error};
+
+use super::method::Definition;
+use super::pipeline::{Answer, GrpcService, Open};
+
+pub(super) const V1: &str = "grpc.reflection.v1.ServerReflection";
+pub(super) const V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
+
+type Built = Result<Arc<dyn GrpcService>, Error>;
+
+/// One version of reflection.
+pub(super) struct Reflection {
+    built: LazyLock<Built, Box<dyn FnOnce() -> Built + Send>>,
+}
+
+impl Reflection {
+    pub(super) fn v1(definitions: &[Definition], served: &[&'static str]) -> Self {
+        let (definitions, served) = (definitions.to_vec(), served.to_vec());
+        Self::built_by(move || Ok(Arc::new(Open(configured(&definitions, &served).build_v1()?))))
+    }
+
+    pub(super) fn v1alpha(definitions: &[Definition], served: &[&'static str]) -> Self {
+        let (definitions, served) = (definitions.to_vec(), served.to_vec());
+        Self::built_by(move || Ok(Arc::new(Open(configured(&definitions, &served).build_v1alpha()?))))
+    }
+
+    fn built_by(build: impl FnOnce() -> Built + Send + 'static) -> Self {
+        Self { built: LazyLock::new(Box::new(build)) }
+    }
+}
+
+impl GrpcService for Reflection {
+    fn call(&self, request: Request<Body>, message_bytes_max: usize) -> Answer {
+        match &*self.built {
+            Ok(service) => service.call(request, message_bytes_max),
+            Err(error) => {
+                let refused =
+                    Status::internal(format!("reflection cannot be built from the descriptors: {error}"));
+                Box::pin(async move { refused.into_http() })
+            }
+        }
+    }
+}
+
+fn configured<'d>(definitions: &'d [Definition], served: &[&'static str]) -> Builder<'d> {
+    let builder = Builder::configure()
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+        // Each would add its own only, and list the other all the same.
+        .include_reflection_service(false)
+        .with_service_name("grpc.health.v1.Health")
+        .with_service_name(V1)
+        .with_service_name(V1ALPHA);
+    let builder = served.iter().fold(builder, |builder, name| builder.with_service_name(*name));
+    definitions.iter().fold(builder, |builder, definition| {
+        builder.register_encoded_file_descriptor_set(definition.descriptors)
+    })
+}
