@@ -11,7 +11,7 @@ use omnirelay_core::time::Millis;
 use tokio::sync::watch;
 
 use super::rules::{
-    self, Behind, GroupState, GroupTable, GroupTableMut, Keep, State, Step, Stretch, Table, Tables,
+    self, Behind, GroupState, GroupTable, GroupTableMut, Groups, Keep, State, Step, Stretch, Table, Tables,
     TablesMut, Visit, log_row,
 };
 use super::{
@@ -38,7 +38,7 @@ struct Kept {
 #[derive(Clone, Default)]
 struct MemoryTables {
     rows: BTreeMap<Table, BTreeMap<Vec<u8>, Bytes>>,
-    groups: BTreeMap<GroupId, GroupState>,
+    groups: Groups,
 }
 
 impl MemoryStore {

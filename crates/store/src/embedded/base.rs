@@ -3,10 +3,12 @@
 //! Two tables hold everything: the log has its own, because it only grows at its end; all others share one, because
 //! each table that a transaction touches costs pages.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition};
 
 use super::overlay::{Overlay, Tree};
-use super::tables::{STATE_KEY, Written};
+use super::written::{STATE_KEY, Written};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const LOG: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("log");
@@ -77,4 +79,10 @@ pub(super) fn checkpoint(
         }
     }
     Ok(transaction.commit()?)
+}
+
+/// Closes a database that may be of a damaged file.
+pub(super) fn close(database: Database) {
+    // There is nothing that could be done about it.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 
 use super::overlay::Overlay;
 use super::shared::Shared;
-use super::tables::{Written, written_in};
+use super::written::{Written, written_in};
 
 /// Has checkpoints made, one at a time.
 pub(super) struct Checkpointer {

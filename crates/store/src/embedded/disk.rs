@@ -12,11 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fs4::fs_std::FileExt;
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
-use rustix::time::{ClockId, clock_gettime};
 
-use super::opening::Note;
-use super::renewals::Boot;
-use super::{ASIDE_NAME, LOCK_NAME, PREPARED_NAME, RENEWALS_NAME, wal};
+use super::boot::Boot;
+use super::files::{ASIDE_NAME, LOCK_NAME, PREPARED_NAME, RENEWALS_NAME, segment_path};
+use super::note::Note;
 
 /// Only the owner may read what the registry holds.
 const FILE_MODE: u32 = 0o600;
@@ -156,7 +155,7 @@ impl Disk for FileDisk {
     }
 
     fn open_segment(&mut self, which: usize) -> io::Result<Box<dyn StorageBackend>> {
-        let file = open_private(&wal::segment_path(&self.path, which))?;
+        let file = open_private(&segment_path(&self.path, which))?;
         Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
     }
 
@@ -166,14 +165,7 @@ impl Disk for FileDisk {
     }
 
     fn boot(&self) -> Option<Boot> {
-        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-        let id = u128::from_str_radix(&digits, 16).ok()?.to_be_bytes();
-        let ms = |clock| {
-            let now = clock_gettime(clock);
-            now.tv_sec * 1000 + now.tv_nsec / 1_000_000
-        };
-        Some(Boot { id, clock_ms: ms(ClockId::Realtime) - ms(ClockId::Monotonic) })
+        Boot::of_machine()
     }
 
     fn set_aside(&mut self) -> io::Result<()> {

@@ -1,10 +1,47 @@
-//! What went wrong with the file, as often as it must be told.
+//! What went wrong with the files of a store, when it was opened and since.
 
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::StoreError;
+use super::base::SCHEMA;
+
+/// Why an embedded store could not be opened. The file is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "store file `{}` is open elsewhere: stop the process that uses it, or choose another data directory",
+        path.display()
+    )]
+    Held { path: PathBuf },
+    #[error(
+        "store file `{}` was written by a newer version of this program (its schema is {found}, this one knows {SCHEMA})",
+        path.display()
+    )]
+    Newer { path: PathBuf, found: u32 },
+    #[error(
+        "store file `{}` is damaged, or is no store file: restore it from a copy; or move it away and start once with \
+         --accept-data-loss, which begins anew without anything that was registered",
+        path.display()
+    )]
+    Damaged { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error(
+        "store file `{}` is {what}, and this directory had a registry: put the file back, or restore it from a copy; or \
+         start once with --accept-data-loss, which begins anew without anything that was registered",
+        path.display()
+    )]
+    Lost { path: PathBuf, what: &'static str },
+    #[error(
+        "the log beside store file `{}` lacks its newest changes, which were acknowledged: it is missing, cut, damaged or of \
+         another state; put `registry.wal.0` and `registry.wal.1` back, or start once with --accept-data-loss, which goes \
+         on with what is there, in a new epoch",
+        path.display()
+    )]
+    Behind { path: PathBuf },
+    #[error("cannot open store file `{}`", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
 
 /// A failure that many callers hear of.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -40,4 +77,8 @@ impl Failure {
     pub fn unknown(&self) -> StoreError {
         StoreError::OutcomeUnknown(Box::new(self.clone()))
     }
+}
+
+pub(super) fn damaged(path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpenError {
+    OpenError::Damaged { path: path.to_path_buf(), source: error.into() }
 }

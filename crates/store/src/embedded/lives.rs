@@ -7,15 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use omnirelay_core::time::Millis;
 
-use super::super::rules::{GroupState, GroupTable, GroupTableMut, Keep, State, Step};
+use super::super::rules::{GroupState, GroupTable, GroupTableMut, Groups, Keep, State, Step};
 use super::super::{Beat, GroupId, Pulse, StoreError};
-use super::opening::Opening;
 use super::renewals::Renewals;
-
-pub(super) type Groups = BTreeMap<GroupId, GroupState>;
+use super::written::Opening;
 
 /// What a pulse reads and moves.
 #[derive(Default)]
@@ -37,6 +36,11 @@ struct Renewing<'a> {
     needs_batch: bool,
 }
 
+/// Nothing of ours panics while it holds the lock: that it is poisoned says nothing.
+pub(super) fn lock(lives: &Mutex<Lives>) -> MutexGuard<'_, Lives> {
+    lives.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Lives {
     pub fn new(state: State, groups: Groups, renewals: Renewals) -> Self {
         Self { state, groups, held_up: BTreeSet::new(), renewals: Some(renewals) }
@@ -45,12 +49,11 @@ impl Lives {
     /// Carries out a pulse at `now`, which was read after these were locked; `None`: it needs a batch.
     pub fn pulse(&mut self, pulse: &Pulse, now: Millis) -> Option<Result<Beat, StoreError>> {
         let renewals = self.renewals.as_mut()?;
+        // What the batch under way moves is to be told with the others.
         let asks_for_moves = pulse.moved_since < Millis(u64::MAX);
-        if asks_for_moves && !self.held_up.is_empty() || !renewals.may_promise() {
-            // What the batch under way moves is to be told with the others.
-            return None;
-        }
-        if pulse.renew.iter().any(|of| self.held_up.contains(&of.id)) {
+        let waits = asks_for_moves && !self.held_up.is_empty()
+            || pulse.renew.iter().any(|of| self.held_up.contains(&of.id));
+        if waits || !renewals.may_promise() {
             return None;
         }
         let mut state = self.state;

@@ -1,13 +1,16 @@
 //! The embedded backend: a write-ahead log before one durable file, one process at a time, a sync before the answer.
 
 mod base;
+mod boot;
 mod checkpoint;
 mod disk;
 mod failure;
+mod files;
 mod lives;
+mod note;
 mod offline;
 mod open;
-mod opening;
+mod options;
 mod overlay;
 mod proof;
 mod renewals;
@@ -15,6 +18,7 @@ mod shared;
 mod tables;
 mod wal;
 mod writer;
+mod written;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -40,23 +44,14 @@ use super::{
     StoreError, SystemClock, Write, limits,
 };
 
+pub use self::boot::Boot;
 pub use self::disk::{Disk, Medium};
+pub use self::failure::OpenError;
+pub use self::files::FILE_NAME;
+pub use self::note::Note;
 pub use self::offline::{Report, check, compact};
-pub use self::open::OpenError;
-pub use self::opening::Note;
+pub use self::options::Options;
 pub use self::proof::Missing;
-pub use self::renewals::Boot;
-
-/// The name of the file in its directory.
-pub const FILE_NAME: &str = "registry.redb";
-/// The file that is locked to keep others out; it holds the note.
-const LOCK_NAME: &str = "registry.lock";
-/// What version 0.1 left, as it was before this version wrote to it.
-const ASIDE_NAME: &str = "registry.redb.0.1";
-/// How far the lives of groups were prolonged.
-const RENEWALS_NAME: &str = "registry.renewals";
-/// A new file before it is complete.
-const PREPARED_NAME: &str = "registry.new";
 
 /// The longest commit that is made on its caller's thread, in bytes of values.
 const CALLERS_BYTES_MAX: usize = 16 * 1024;
@@ -92,20 +87,6 @@ enum Length {
 /// A call that reads the file.
 type Read = Box<dyn FnOnce(&Shared) + Send>;
 
-/// How to use the file.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// The most memory for pages of the file, in bytes. Less than the pages that are in use
-    /// costs reads from the operating system's cache, more costs memory.
-    pub cache_bytes: usize,
-    /// How long each of the two segments of the log becomes, in bytes: what is in one is kept in memory as well, until
-    /// it is written to the file. A batch that is longer makes its segment longer.
-    pub segment_bytes: u64,
-    /// Whether a short call is made on its caller's thread where nobody else writes and the disk is quick, which saves two
-    /// changes of threads. Else all are made on the thread of the store.
-    pub callers_write: bool,
-}
-
 /// What a store has done since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -115,12 +96,6 @@ pub struct Stats {
     pub transactions: u64,
     /// Syncs of the file and its log, those of opening them included.
     pub syncs: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { cache_bytes: 1024 * 1024, segment_bytes: 4 * 1024 * 1024, callers_write: true }
-    }
 }
 
 impl EmbeddedStore {

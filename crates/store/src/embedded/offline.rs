@@ -11,12 +11,15 @@ use redb::StorageBackend;
 
 use super::super::rules::{self, Inventory};
 use super::super::{Epoch, Revision, SystemClock};
+use super::boot::Boot;
 use super::disk::{Disk, FileDisk, Medium, Seen};
-use super::open::{self, Given, OpenError, Started};
-use super::opening::Note;
+use super::failure::OpenError;
+use super::files::{FILE_NAME, LOCK_NAME, RENEWALS_NAME, segment_path};
+use super::note::Note;
+use super::open::{self, Given, Started};
+use super::options::Options;
 use super::proof::{Missing, Past};
-use super::renewals::Boot;
-use super::{EmbeddedStore, FILE_NAME, LOCK_NAME, Options, RENEWALS_NAME, proof, wal};
+use super::{EmbeddedStore, proof, wal};
 
 /// What a store holds, and what is wrong with it.
 #[derive(Clone, Debug)]
@@ -51,9 +54,8 @@ pub fn check(dir: &Path) -> Result<Report, OpenError> {
     let given = Given { options: Options::default(), past, missing: Missing::Refuse };
     let Started { shared, file, .. } = open::open(&mut disk, clock, given)?;
     let batches_in_log = shared.shown().batch.saturating_sub(file.batch);
-    let read = shared.read(|snapshot, state| {
-        Ok((rules::verify(snapshot, state)?, *state, snapshot.shared.lives().groups.len()))
-    });
+    let read = shared
+        .read(|snapshot, state| Ok((rules::verify(snapshot, state)?, *state, shared.lives().groups.len())));
     let (inventory, state, groups) =
         read.map_err(|error| OpenError::Damaged { path: path.clone(), source: error.into() })?;
     Ok(Report {
@@ -108,7 +110,7 @@ fn length(path: &Path) -> u64 {
 
 /// The length of the log beside a store file, in bytes.
 fn log_length(path: &Path) -> u64 {
-    (0..wal::SEGMENTS).map(|which| length(&wal::segment_path(path, which))).sum()
+    (0..wal::SEGMENTS).map(|which| length(&segment_path(path, which))).sum()
 }
 
 /// The files of a store, of which what is written stays in memory.
@@ -154,7 +156,7 @@ impl Disk for Scratch {
     }
 
     fn open_segment(&mut self, which: usize) -> io::Result<Box<dyn StorageBackend>> {
-        Ok(Box::new(ScratchFile::of(&wal::segment_path(&self.path, which))?))
+        Ok(Box::new(ScratchFile::of(&segment_path(&self.path, which))?))
     }
 
     fn open_renewals(&mut self) -> io::Result<Box<dyn StorageBackend>> {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,20 +13,20 @@ use omnirelay_core::time::Millis;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
 use tracing::warn;
 
-use super::super::rules::State;
+use super::super::rules::{Groups, State};
 use super::super::{AcceptedLoss, Clock, Epoch};
-use super::Options;
-use super::base::{self, Base, SCHEMA};
+use super::base::{self, Base, SCHEMA, close};
 use super::disk::{Disk, Seen, Watched};
-use super::failure::Failure;
-use super::lives::Groups;
-use super::opening::{Note, Opening};
+use super::failure::{Failure, OpenError, damaged};
+use super::note::Note;
+use super::options::Options;
 use super::overlay::Overlay;
 use super::proof::{Missing, Past};
 use super::renewals::{self, Renewals};
-use super::shared::{Shared, StoreClock};
-use super::tables::{Changed, View, Written};
+use super::shared::{Held, Shared, StoreClock};
+use super::tables::{Changed, View};
 use super::wal::{Found, Tail, Wal};
+use super::written::{Opening, Written};
 use crate::chance::random_u64;
 
 /// How long a file that is not the one used last grants no scope, at least and at most: as long as
@@ -40,42 +40,6 @@ const SCHEMA_WITHOUT_LOG: u32 = 1;
 /// that was open here until its own program begins.
 const HELD_MAX: Duration = Duration::from_secs(1);
 const HELD_LOOK_EVERY: Duration = Duration::from_millis(10);
-
-/// Why an embedded store could not be opened. The file is as it was.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error(
-        "store file `{}` is open elsewhere: stop the process that uses it, or choose another data directory",
-        path.display()
-    )]
-    Held { path: PathBuf },
-    #[error(
-        "store file `{}` was written by a newer version of this program (its schema is {found}, this one knows {SCHEMA})",
-        path.display()
-    )]
-    Newer { path: PathBuf, found: u32 },
-    #[error(
-        "store file `{}` is damaged, or is no store file: restore it from a copy; or move it away and start once with \
-         --accept-data-loss, which begins anew without anything that was registered",
-        path.display()
-    )]
-    Damaged { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
-    #[error(
-        "store file `{}` is {what}, and this directory had a registry: put the file back, or restore it from a copy; or \
-         start once with --accept-data-loss, which begins anew without anything that was registered",
-        path.display()
-    )]
-    Lost { path: PathBuf, what: &'static str },
-    #[error(
-        "the log beside store file `{}` lacks its newest changes, which were acknowledged: it is missing, cut, damaged or of \
-         another state; put `registry.wal.0` and `registry.wal.1` back, or start once with --accept-data-loss, which goes \
-         on with what is there, in a new epoch",
-        path.display()
-    )]
-    Behind { path: PathBuf },
-    #[error("cannot open store file `{}`", path.display())]
-    Io { path: PathBuf, source: io::Error },
-}
 
 /// Makes sure that the directory is there, readable for its owner only if it is new.
 pub(super) fn make_directory(dir: &Path) -> Result<(), OpenError> {
@@ -140,17 +104,6 @@ pub(super) struct Opened {
     pub wal: Wal,
     /// The last batch that the file has.
     pub file: Written,
-}
-
-/// What a store was found to hold.
-pub(super) struct Held {
-    pub base: Base,
-    /// The last batch.
-    pub written: Written,
-    pub groups: Groups,
-    pub renewals: Renewals,
-    pub frozen: Option<Overlay>,
-    pub active: Overlay,
 }
 
 /// Opens the file, makes a store of it if it is empty, and shows what it and the log hold.
@@ -390,12 +343,6 @@ fn spared<R>(path: &Path, does: impl FnOnce() -> Result<R, OpenError>) -> Result
     catch_unwind(AssertUnwindSafe(does)).unwrap_or_else(gave_up)
 }
 
-/// Closes a database that may be of a damaged file.
-pub(super) fn close(database: Database) {
-    // There is nothing that could be done about it.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
-}
-
 /// Opens the store again after a failure. Deadlines that only memory knows stay, those among them that are `renewed` in
 /// the batch that failed, if the store ends with it.
 pub(super) fn reopen<'a>(
@@ -520,8 +467,4 @@ fn not_written(path: &Path, error: redb::Error) -> OpenError {
 
 fn schema(database: &impl ReadableDatabase) -> Result<Option<u32>, redb::Error> {
     base::schema(&database.begin_read()?)
-}
-
-fn damaged(path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpenError {
-    OpenError::Damaged { path: path.to_path_buf(), source: error.into() }
 }

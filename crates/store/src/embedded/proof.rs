@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::open::OpenError;
-use super::opening::Note;
-use super::{FILE_NAME, LOCK_NAME, PREPARED_NAME};
+use super::failure::OpenError;
+use super::files::{FILE_NAME, LOCK_NAME, PREPARED_NAME};
+use super::note::Note;
 use crate::Epoch;
 use crate::whole_file::write_whole;
 

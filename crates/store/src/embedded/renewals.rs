@@ -22,27 +22,16 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use super::super::GroupId;
-use super::super::rules::{GroupState, Heard};
+use super::super::rules::{GroupState, Groups, Heard};
+use super::boot::Boot;
 use super::disk::Disk;
-use super::lives::Groups;
-use super::opening::Opening;
 use super::wal::{u32_at, u64_at};
+use super::written::Opening;
 
 const MAGIC: &[u8; 8] = b"omnirnw1";
 /// How long the header is, and each slot.
 const PLACE_BYTES: usize = 64;
 const SUM_AT: usize = PLACE_BYTES - 4;
-/// By how much the clock may have been set without anybody minding.
-const CLOCK_SET_MAX: Duration = Duration::from_secs(1);
-
-/// Which boot of the machine it is, and how its clocks stand.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Boot {
-    pub id: [u8; 16],
-    /// By how much the clock on the wall is ahead of the one that nobody sets and that stands still while the machine
-    /// sleeps, in ms.
-    pub clock_ms: i64,
-}
 
 /// Tells a group without its id.
 type Name = [u8; 16];
@@ -71,7 +60,10 @@ enum Keeping {
 /// What was found in the file.
 #[derive(Default)]
 pub(super) struct Found {
-    slots: Vec<Option<Slot>>,
+    /// The newest slot of each group, and where it is: a group that was forgotten has left one behind.
+    newest: HashMap<Name, (u64, Slot)>,
+    /// How many slots there are.
+    slots: u64,
     grace: Duration,
     /// Whether that is all that was promised.
     pub is_whole: bool,
@@ -105,25 +97,40 @@ impl Found {
     }
 
     fn of(bytes: &[u8], boot: Option<Boot>, last: Opening) -> Option<Self> {
-        let header = Header::read(bytes.get(..PLACE_BYTES)?)?;
+        let (header, places) = bytes.as_chunks::<PLACE_BYTES>().0.split_first()?;
+        let header = Header::read(header)?;
         if ![header.opening.id, header.opening.before].contains(&last.id) {
             // It is of another store.
             return None;
         }
-        let places = bytes.get(PLACE_BYTES..)?.chunks_exact(PLACE_BYTES);
-        let are_sound =
-            places.clone().all(|place| Slot::read(place).is_some() || place.iter().all(|byte| *byte == 0));
         let is_same = boot.is_some_and(|boot| boot.is_same(&header.boot));
-        let is_whole = are_sound && (is_same || header.left_cleanly);
-        Some(Self { slots: places.map(Slot::read).collect(), grace: header.grace, is_whole })
+        let mut found = Self {
+            newest: HashMap::new(),
+            slots: places.len() as u64,
+            grace: header.grace,
+            is_whole: is_same || header.left_cleanly,
+        };
+        for (at, place) in (0..).zip(places) {
+            match Slot::read(place) {
+                Some(slot) => found.see(at, slot),
+                None => found.is_whole &= place.iter().all(|byte| *byte == 0),
+            }
+        }
+        Some(found)
+    }
+
+    fn see(&mut self, at: u64, slot: Slot) {
+        let newest = self.newest.entry(slot.name).or_insert((at, slot));
+        if (newest.1.instance, newest.1.deadline) < (slot.instance, slot.deadline) {
+            *newest = (at, slot);
+        }
     }
 
     /// Prolongs the lives of groups by what was noted, whether that is all or not, and says who was heard last.
     pub fn prolong(&self, groups: &mut Groups) -> Heard {
-        let slots = newest(&self.slots);
         let mut at = Millis(0);
         for (id, group) in groups {
-            let Some((_, slot)) = slots.get(&name_of(id)) else { continue };
+            let Some((_, slot)) = self.newest.get(&name_of(id)) else { continue };
             if slot.instance == group.instance {
                 group.prolong(slot.deadline, slot.renewed_at);
                 at = at.max(slot.renewed_at);
@@ -143,42 +150,22 @@ impl Found {
         let header =
             Header { boot: boot.unwrap_or_default(), opening, grace: self.grace, left_cleanly: false };
         if !self.is_whole {
-            file.set_len(0)?;
-            file.write(0, &header.bytes())?;
-            return Ok(Renewals::new(file, header));
+            return Renewals::empty(file, header);
         }
         file.write(0, &header.bytes())?;
         // After a loss of power it must not look as if it had been left cleanly and nothing been renewed since.
         file.sync_data()?;
-        let kept: HashSet<_> = groups.keys().map(name_of).collect();
-        let places: HashMap<_, _> = newest(&self.slots)
-            .into_iter()
-            .filter(|(name, _)| kept.contains(name))
-            .map(|(name, (at, _))| (name, at))
-            .collect();
+        let place = |name: Name| Some((name, self.newest.get(&name)?.0));
+        let places: HashMap<_, _> = groups.keys().map(name_of).filter_map(place).collect();
         let taken: HashSet<_> = places.values().copied().collect();
-        let slots = self.slots.len() as u64;
-        let free = (0..slots).rev().filter(|at| !taken.contains(at)).collect();
-        Ok(Renewals { places, free, slots, ..Renewals::new(file, header) })
+        let free = (0..self.slots).rev().filter(|at| !taken.contains(at)).collect();
+        Ok(Renewals { places, free, slots: self.slots, ..Renewals::new(file, header) })
     }
-}
-
-/// The newest slot of each group, and where it is: a group that was forgotten has left one behind.
-fn newest(slots: &[Option<Slot>]) -> HashMap<Name, (u64, Slot)> {
-    let mut newest: HashMap<Name, (u64, Slot)> = HashMap::new();
-    for (at, slot) in (0..).zip(slots) {
-        let Some(slot) = *slot else { continue };
-        let known = newest.entry(slot.name).or_insert((at, slot));
-        if (known.1.instance, known.1.deadline) < (slot.instance, slot.deadline) {
-            *known = (at, slot);
-        }
-    }
-    newest
 }
 
 /// Begins the file anew, of groups that memory knows all about.
 pub(super) fn begin(disk: &mut dyn Disk, opening: Opening, groups: &Groups) -> io::Result<Renewals> {
-    let mut renewals = Found::default().go_on(disk.open_renewals()?, None, opening, groups)?;
+    let mut renewals = Renewals::empty(disk.open_renewals()?, Header { opening, ..Header::default() })?;
     renewals.note(groups.iter());
     if renewals.state == Keeping::All {
         // Only now all of them are in it.
@@ -188,17 +175,16 @@ pub(super) fn begin(disk: &mut dyn Disk, opening: Opening, groups: &Groups) -> i
     Ok(renewals)
 }
 
-impl Boot {
-    /// Whether what was written then and not synced is there now, and what was said of time holds.
-    fn is_same(&self, then: &Self) -> bool {
-        let set_ms = self.clock_ms.abs_diff(then.clock_ms);
-        self.id == then.id && set_ms <= whole_ms(CLOCK_SET_MAX)
-    }
-}
-
 impl Renewals {
     fn new(file: Box<dyn StorageBackend>, header: Header) -> Self {
         Self { file, header, places: HashMap::new(), free: Vec::new(), slots: 0, state: Keeping::All }
+    }
+
+    /// Has nothing in the file but this header.
+    fn empty(file: Box<dyn StorageBackend>, header: Header) -> io::Result<Self> {
+        file.set_len(0)?;
+        file.write(0, &header.bytes())?;
+        Ok(Self::new(file, header))
     }
 
     /// Notes how far these groups are prolonged. What cannot be noted is no reason to fail, as long as the next start
@@ -289,7 +275,7 @@ impl Header {
         sealed(bytes)
     }
 
-    fn read(bytes: &[u8]) -> Option<Self> {
+    fn read(bytes: &[u8; PLACE_BYTES]) -> Option<Self> {
         if !is_sealed(bytes) || !bytes.starts_with(MAGIC) {
             return None;
         }
@@ -314,7 +300,7 @@ impl Slot {
     }
 
     /// `None`: nothing whole is in it.
-    fn read(bytes: &[u8]) -> Option<Self> {
+    fn read(bytes: &[u8; PLACE_BYTES]) -> Option<Self> {
         if !is_sealed(bytes) {
             return None;
         }
@@ -330,9 +316,8 @@ fn sealed(mut bytes: [u8; PLACE_BYTES]) -> [u8; PLACE_BYTES] {
     bytes
 }
 
-fn is_sealed(bytes: &[u8]) -> bool {
-    let sum = bytes.get(..SUM_AT).map(crc32fast::hash);
-    sum.is_some() && sum == u32_at(bytes, SUM_AT)
+fn is_sealed(bytes: &[u8; PLACE_BYTES]) -> bool {
+    u32_at(bytes, SUM_AT) == Some(crc32fast::hash(&bytes[..SUM_AT]))
 }
 
 fn name_of(id: &GroupId) -> Name {

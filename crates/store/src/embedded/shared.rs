@@ -10,17 +10,17 @@ use omnirelay_core::time::Millis;
 use redb::Database;
 use tokio::sync::watch;
 
-use super::super::rules::{self, Behind, State};
+use super::super::rules::{self, Behind, Groups, State};
 use super::super::{Beat, Clock, LogEntry, LogPage, Pulse, Revision, StoreError};
-use super::Options;
 use super::base::{self, Base};
 use super::disk::Seen;
 use super::failure::Failure;
-use super::lives::Lives;
-use super::open::{self, Held};
-use super::opening::Opening;
+use super::lives::{Lives, lock};
+use super::options::Options;
 use super::overlay::Overlay;
-use super::tables::{Changed, Snapshot, View, Written};
+use super::renewals::Renewals;
+use super::tables::{Changed, Snapshot, View};
+use super::written::{Opening, Written};
 
 /// The most log entries that are answered from memory.
 const RING_ENTRIES_MAX: usize = 1024;
@@ -68,6 +68,17 @@ pub(super) struct Shown {
     frozen: Option<Arc<Overlay>>,
     active: Overlay,
     ring: Ring,
+}
+
+/// What a store was found to hold.
+pub(super) struct Held {
+    pub base: Base,
+    /// The last batch.
+    pub written: Written,
+    pub groups: Groups,
+    pub renewals: Renewals,
+    pub frozen: Option<Overlay>,
+    pub active: Overlay,
 }
 
 /// The newest log entries, without a gap.
@@ -122,7 +133,7 @@ impl Shared {
     }
 
     pub fn lives(&self) -> MutexGuard<'_, Lives> {
-        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.lives)
     }
 
     /// What the next batch goes on from: all that is shown, at this time.
@@ -148,7 +159,7 @@ impl Shared {
 
     /// Takes another database into use, or none; the one before is closed.
     fn use_database(&self, database: Option<Database>) {
-        self.replace_database(database).into_iter().for_each(open::close);
+        self.replace_database(database).into_iter().for_each(base::close);
     }
 
     fn replace_database(&self, database: Option<Database>) -> Option<Database> {
@@ -163,7 +174,7 @@ impl Shared {
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             let shown = self.shown();
             let closed = || Failure::new(&self.path, "it failed, and is not open again yet").not_made();
-            let snapshot = Snapshot { view: shown.view().ok_or_else(closed)?, shared: self };
+            let snapshot = Snapshot { view: shown.view().ok_or_else(closed)?, lives: &self.lives };
             let state = self.lives().state;
             read(&snapshot, &state)
         }));

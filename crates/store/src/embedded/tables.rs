@@ -2,37 +2,25 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use omnirelay_core::time::Millis;
 use redb::{AccessGuard, Range, ReadableTable, StorageError};
 
 use super::super::rules::{
-    self, GroupState, GroupTable, GroupTableMut, Keep, State, Stretch, Table, Tables, TablesMut, Visit,
-    group_from_row, group_row, incompatible, log_row, state_from_row, state_row,
+    self, GroupState, GroupTable, GroupTableMut, Groups, Keep, Stretch, Table, Tables, TablesMut, Visit,
+    group_from_row, group_row, incompatible, log_row,
 };
 use super::super::{GroupId, LogEntry, StoreError};
 use super::base::{Base, FileTable};
 use super::failure::Failure;
-use super::lives::{Groups, Lives};
-use super::opening::Opening;
+use super::lives::{Lives, lock};
 use super::overlay::{Overlay, Tree, Walk, is_before};
-use super::shared::Shared;
+use super::written::{STATE_KEY, Written};
 
-pub(super) const STATE_KEY: &[u8] = &[0, 1];
 const GROUPS_PREFIX: u8 = 1;
 /// The most overlays of one view: what a batch has changed, what the log holds, and what is being written to the file.
 const LAYERS_MAX: usize = 3;
-
-/// The state as a batch left it, the greatest time written, the batch's number, and which opening of the store wrote it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Written {
-    pub state: State,
-    pub clock: Millis,
-    pub batch: u64,
-    pub opening: Opening,
-}
 
 /// All rows: those of the file, and above them what was changed since, the newest layer first.
 #[derive(Clone, Copy)]
@@ -44,8 +32,8 @@ pub(super) struct View<'a> {
 /// What is committed and may be seen.
 pub(super) struct Snapshot<'a> {
     pub view: View<'a>,
-    /// Whose groups these are: they are looked at one by one, so that renewals go on.
-    pub shared: &'a Shared,
+    /// Locked for one group at a time, so that renewals go on.
+    pub lives: &'a Mutex<Lives>,
 }
 
 /// The tables inside one batch. Nothing of it shows before the batch is durable.
@@ -82,23 +70,6 @@ impl Changed {
         }
         rows
     }
-}
-
-impl Written {
-    pub fn row(&self) -> Vec<u8> {
-        let Opening { id, before } = self.opening;
-        state_row(&self.state, self.clock, self.batch, [id, before])
-    }
-
-    fn from_row(row: &[u8]) -> Result<Self, StoreError> {
-        let (state, clock, batch, [id, before]) = state_from_row(row)?;
-        Ok(Self { state, clock, batch, opening: Opening { id, before } })
-    }
-}
-
-/// What a batch wrote about the store itself.
-pub(super) fn written_in(changes: &Overlay) -> Option<Written> {
-    Written::from_row(changes.get(Tree::Rows, STATE_KEY)??).ok()
 }
 
 impl<'a> View<'a> {
@@ -258,11 +229,11 @@ impl Tables for Snapshot<'_> {
 
 impl GroupTable for Snapshot<'_> {
     fn group(&self, id: &GroupId) -> Option<GroupState> {
-        self.shared.lives().groups.get(id).cloned()
+        lock(self.lives).groups.get(id).cloned()
     }
 
     fn visit_groups(&self, visit: &mut dyn FnMut(&GroupId, &GroupState)) {
-        self.shared.lives().groups.iter().for_each(|(id, group)| visit(id, group));
+        lock(self.lives).groups.iter().for_each(|(id, group)| visit(id, group));
     }
 }
 

@@ -7,13 +7,11 @@ mod frame;
 mod segment;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::disk::{Disk, Seen};
-use super::opening::Opening;
 use super::overlay::Overlay;
-use super::tables::{self, Written};
+use super::written::{Opening, Written, written_in};
 pub(super) use frame::{u32_at, u64_at};
 use segment::{Content, Segment};
 
@@ -91,7 +89,7 @@ impl Found {
                 }
                 let mut changes = Overlay::default();
                 frame.replay(&mut changes).ok_or(Unreadable)?;
-                let written = tables::written_in(&changes).ok_or(Unreadable)?;
+                let written = written_in(&changes).ok_or(Unreadable)?;
                 if frame.batch != tail.last.batch + 1 || !follows(tail.last.opening, written.opening) {
                     break;
                 }
@@ -185,8 +183,3 @@ impl Wal {
 
 /// The longest buffer that is kept from one append to the next.
 const BUFFER_BYTES_MAX: usize = 1024 * 1024;
-
-/// What the segments are called, beside the store file.
-pub(super) fn segment_path(store: &std::path::Path, which: usize) -> PathBuf {
-    store.with_file_name(format!("registry.wal.{which}"))
-}

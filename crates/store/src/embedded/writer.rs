@@ -11,16 +11,16 @@ use omnirelay_core::backoff::Backoff;
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
-use super::super::rules::Step;
+use super::super::rules::{Groups, Step};
 use super::checkpoint::{CheckpointFailed, Checkpointer, Made};
 use super::disk::Disk;
 use super::failure::Failure;
-use super::lives::Groups;
+use super::note::Note;
 use super::open::{self, Opened};
-use super::opening::Note;
 use super::shared::Shared;
-use super::tables::{Batch, Changed, Written};
+use super::tables::{Batch, Changed};
 use super::wal::{SEGMENTS, Wal};
+use super::written::Written;
 
 /// The most calls that share one batch.
 const BATCH_MAX: usize = 256;

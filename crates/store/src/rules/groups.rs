@@ -1,5 +1,6 @@
 //! Groups: lives that end at a deadline.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
@@ -7,6 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::super::{Beat, Epoch, Group, GroupId, GroupRef, OpenGroup, Opened, Pulse, StoreError, limits};
 use super::{GroupTable, GroupTableMut, Keep, Replaced, ReplacedLife, Step, TablesMut};
+
+/// Groups in the order of their ids.
+pub(crate) type Groups = BTreeMap<GroupId, GroupState>;
 
 /// A group's current life, and what is left of those before.
 #[derive(Clone, Debug, PartialEq, Eq)]

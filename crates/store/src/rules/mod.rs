@@ -25,7 +25,7 @@ use omnirelay_core::time::Millis;
 use super::{Epoch, Grace, GroupId, LogEntry, Revision, StoreError};
 
 pub(super) use answers::recall;
-pub(super) use groups::{GroupState, secret_hash};
+pub(super) use groups::{GroupState, Groups, secret_hash};
 pub(super) use housekeep::STEP_ROWS_MAX;
 pub(super) use keys::{answer as answer_key, end_of_prefix};
 pub(super) use leases::leases;

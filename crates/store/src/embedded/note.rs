@@ -1,15 +1,8 @@
-//! Which opening of the file wrote what is in it, to find out that an older copy took its place.
+//! What is noted beside the file, to find out that an older copy took its place.
 
 use omnirelay_core::time::Millis;
 
-use super::tables::Written;
-
-/// One opening of the file, by a random number, and the one before that wrote to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Opening {
-    pub id: u64,
-    pub before: u64,
-}
+use super::written::{Opening, Written};
 
 /// What is noted beside the file after each batch: which one the log held then, and which one the file.
 ///
