@@ -42,8 +42,9 @@ use self::entry::{Entry, Run};
 use self::frame::env::Env;
 use self::frame::error::CliError;
 use self::frame::global::GlobalArgs;
-use self::frame::output::{Color, Format, Notes, Out, Screen};
+use self::frame::output::{Color, Format, Notes, Out};
 use self::frame::rpc::Leaf;
+use self::frame::screen::Screen;
 use self::frame::session::Session;
 use self::frame::settings::{Settings, colored};
 

@@ -1,6 +1,7 @@
 //! `omnirelay schema`: JSON schemas of the documents, from the descriptors of the API.
 
 pub mod documents;
+mod message;
 pub mod schemas;
 
 use clap::Args;

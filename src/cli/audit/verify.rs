@@ -13,8 +13,9 @@ use super::since;
 use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, flag, items, plain, text};
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{View, printable};
+use crate::cli::frame::output::View;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 
 pub const VERIFY: Rpc = audit_service::VERIFY;

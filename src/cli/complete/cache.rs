@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
-use super::objects::{Kind, Known, OBJECTS_MAX};
+use super::kind::{Kind, Known, OBJECTS_MAX};
 use crate::cli::frame::env::{self, Env};
 use crate::cli::frame::settings::Target;
 

@@ -4,6 +4,7 @@
 //! silence: no candidates, nothing on standard error, exit code 0.
 
 mod cache;
+mod kind;
 mod objects;
 mod script;
 
@@ -15,7 +16,8 @@ use clap_complete::engine::{self, CompletionCandidate};
 
 use super::frame::env::{self, Env};
 
-pub use self::objects::{Kind, Known, ids, named};
+pub use self::kind::{Kind, Known};
+pub use self::objects::{ids, named};
 pub use self::script::script;
 
 /// Answers a script of a shell that asks for candidates; `None` when this is an ordinary run.

@@ -5,17 +5,17 @@ use std::time::{Duration, SystemTime};
 
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use futures_util::future::select_ok;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::cache::{Cache, FRESH, STALE};
+use super::kind::{Kind, Known, OBJECTS_MAX};
 use crate::cli::frame::client::Client;
 use crate::cli::frame::document::items;
 use crate::cli::frame::env::{COMPLETE_TIMEOUT, Env};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::global::GlobalArgs;
 use crate::cli::frame::output::Notes;
-use crate::cli::frame::rpc::{Call, Rpc};
+use crate::cli::frame::rpc::Call;
 use crate::cli::frame::settings::{Settings, Target, duration};
 
 /// How long the daemons may take, of the 250 ms that a completion may take in all, unless [`COMPLETE_TIMEOUT`] says
@@ -23,34 +23,6 @@ use crate::cli::frame::settings::{Settings, Target, duration};
 const ASK_MAX: Duration = Duration::from_millis(200);
 /// Of the addresses of a context, how many are asked at once.
 const ADDRESSES_MAX: usize = 3;
-/// As many as one page of the list holds.
-pub const OBJECTS_MAX: usize = 1000;
-
-/// A kind of objects that is completed.
-#[derive(Debug)]
-pub struct Kind {
-    /// As in `peer/ID`.
-    pub name: &'static str,
-    /// The field of the list that holds them, and the beginning of their files.
-    pub list: &'static str,
-    pub rpc: &'static Rpc,
-    /// Whether the list comes in pages.
-    pub paged: bool,
-    /// Whether each node has its own.
-    pub of_node: bool,
-    /// The id of one and what is said of it.
-    pub known: fn(&Value) -> Known,
-    /// What an id may hold besides letters and digits.
-    pub signs: &'static [u8],
-}
-
-/// What a candidate shows of an object.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Known {
-    pub id: String,
-    pub status: String,
-}
-
 /// Completes an argument that takes `ID` or `KIND/ID`.
 pub fn ids(kind: &'static Kind) -> ArgValueCompleter {
     ArgValueCompleter::new(move |current: &OsStr| {
@@ -166,17 +138,6 @@ async fn list(kind: &Kind, settings: &Settings, target: Target) -> Result<Vec<Kn
     let found = items(&document, kind.list).iter().take(OBJECTS_MAX);
     // An id that must not be put into a command line is not shown.
     Ok(found.map(kind.known).filter(|one| one.is_harmless(kind)).collect())
-}
-
-impl Known {
-    /// Whether a shell takes the id for a word and nothing else, whoever claims to be the daemon.
-    pub fn is_harmless(&self, kind: &Kind) -> bool {
-        const CHARS_MAX: usize = 256;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || kind.signs.contains(&byte);
-        let id = (1..=CHARS_MAX).contains(&self.id.len()) && self.id.bytes().all(plain);
-        let status = |c: char| c.is_ascii_alphanumeric() || ", -_.".contains(c);
-        id && !self.id.starts_with('-') && self.status.len() <= CHARS_MAX && self.status.chars().all(status)
-    }
 }
 
 #[cfg(test)]

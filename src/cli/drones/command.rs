@@ -13,8 +13,9 @@ use crate::cli::frame::document::text;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::global::token;
 use crate::cli::frame::ids;
-use crate::cli::frame::output::{View, printable};
+use crate::cli::frame::output::View;
 use crate::cli::frame::rpc::{Call, Rpc};
+use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 
 /// How a command is given.

@@ -9,8 +9,8 @@ use super::fleet::{self, Fleet, RelayArgs, Silent, Site};
 use crate::cli::agents::placement;
 use crate::cli::frame::document::{field, flag, number, text};
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::printable;
 use crate::cli::frame::rpc::Call;
+use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 
 /// A relay that holds a drone, and what it says of it.

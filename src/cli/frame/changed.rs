@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::document::{flag, items};
-use super::output::printable;
+use super::screen::printable;
 
 /// `peer/a cordoned`, or why nothing was done or how it would be: `already` says why it stays as it is, if anything does.
 pub fn head(name: &str, document: &Value, done: &str, already: &str) -> String {

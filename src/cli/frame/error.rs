@@ -7,7 +7,7 @@ use omnirelay_wire::fault::{Code, Exit, Fault};
 use omnirelay_wire::reasons::{self, Reason};
 use serde_json::{Map, Value, json};
 
-use super::output::printable;
+use super::screen::printable;
 
 /// A command that failed.
 ///

@@ -1,6 +1,6 @@
 //! One object: its fields, a line each.
 
-use super::output::printable;
+use super::screen::printable;
 
 /// Names and values below each other; empty values are a hyphen.
 pub fn listing(rows: &[(&str, String)]) -> String {

@@ -16,6 +16,7 @@ pub mod list;
 pub mod listing;
 pub mod output;
 pub mod rpc;
+pub mod screen;
 pub mod session;
 pub mod settings;
 pub mod table;

@@ -9,6 +9,7 @@ use omnirelay_wire::reasons;
 use serde_json::Value;
 
 use super::error::CliError;
+use super::screen::Screen;
 use super::table::Table;
 
 /// How data is written.
@@ -73,18 +74,6 @@ impl View {
     pub fn lines(document: Value, name: impl Into<String>, text: impl Into<String>) -> Self {
         Self { document, items: None, names: vec![name.into()], text: Text::Lines(text.into()) }
     }
-}
-
-/// What is known of standard output.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Screen {
-    pub tty: bool,
-    pub color: bool,
-    /// Columns of the terminal; `None`: never cut.
-    pub width: Option<usize>,
-    /// Rows of the terminal.
-    pub height: Option<usize>,
-    pub unicode: bool,
 }
 
 /// Standard output. Every byte of data passes here, and every failure to write comes back.
@@ -258,9 +247,4 @@ impl Notes {
     pub fn can_ask(self) -> bool {
         std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
     }
-}
-
-/// `text` with what cannot be seen written out, so that data cannot drive a terminal.
-pub fn printable(text: &str) -> String {
-    omnirelay_core::text::printable(text).into_owned()
 }

@@ -11,7 +11,8 @@ use super::context_file::{self, ContextFile};
 use super::env::{self, Env};
 use super::error::CliError;
 use super::global::GlobalArgs;
-use super::output::{Color, Format, Notes, Screen};
+use super::output::{Color, Format, Notes};
+use super::screen::Screen;
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

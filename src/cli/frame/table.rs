@@ -10,7 +10,7 @@ use comfy_table::{Cell, CellAlignment, Table as Grid, presets};
 use serde_json::Value;
 
 use super::error::CliError;
-use super::output::{Screen, printable};
+use super::screen::{Screen, printable};
 
 /// What a cell is made from.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cli::frame::document::{field, pairs, text};
-use crate::cli::frame::output::Screen;
+use crate::cli::frame::screen::Screen;
 use crate::cli::frame::table::{Column, Moment};
 use crate::cli::frame::time;
 

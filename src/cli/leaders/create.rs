@@ -11,8 +11,8 @@ use super::explain::EXPLAIN;
 use super::policy::PolicyArgs;
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::printable;
 use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 
 pub const SET_SCOPE: Rpc = leadership_control_service::SET_SCOPE;

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use crate::cli::frame::document::{number, text};
 use crate::cli::frame::env;
-use crate::cli::frame::output::{Notes, printable};
+use crate::cli::frame::output::Notes;
+use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 
 /// Without a terminal a line is said at most this often.

@@ -20,8 +20,8 @@ use crate::cli::frame::document::{field, flag, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::global::Span;
 use crate::cli::frame::ids;
-use crate::cli::frame::output::printable;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 
 pub const DRAIN: Rpc = peer_control_service::DRAIN;

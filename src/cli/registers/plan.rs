@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, items, number, text};
-use crate::cli::frame::output::printable;
+use crate::cli::frame::screen::printable;
 use crate::core::register::brakes;
 
 /// Of each kind of change, how many are named.

@@ -5,7 +5,7 @@ use omnirelay_wire::descriptors::ENCODED;
 use prost_reflect::DescriptorPool;
 use serde_json::{Map, Value, json};
 
-use super::documents::object_of;
+use super::message::object_of;
 
 /// Puts what every document begins with into the schema of a message.
 pub fn put_head(schema: &mut Value) {

@@ -9,8 +9,9 @@ use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::client::fresh_key;
 use crate::cli::frame::document::{flag, items, number, text};
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{View, printable};
+use crate::cli::frame::output::View;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
 

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::Feed;
-use super::printer::Known;
 use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, text};
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Format, Out, Screen, printable};
+use crate::cli::frame::output::{Format, Out};
+use crate::cli::frame::screen::{Screen, printable};
 use crate::cli::frame::table::{Layout, Moment, Table};
 use crate::cli::frame::time;
 
@@ -30,6 +30,9 @@ pub struct News {
     /// What a row is, as in "2 more scopes unchanged".
     pub noun: &'static str,
 }
+
+/// The objects of a watch by id, as they were last seen.
+pub type Known = BTreeMap<String, Value>;
 
 /// A table on a terminal that is drawn again in place.
 #[derive(Debug)]

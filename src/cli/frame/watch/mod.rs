@@ -17,16 +17,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use self::cursor::Cursor;
+use self::live::Known;
 use self::live::News;
-use self::printer::{Known, Printer};
+use self::printer::Printer;
 use self::stream::{Ended, Event, Stream};
 use super::args::{TableArgs, WatchArgs};
 use super::client::pause;
 use super::document::{field, text};
 use super::error::CliError;
 use super::failure::Failure;
-use super::output::printable;
 use super::rpc::Call;
+use super::screen::printable;
 use super::session::Session;
 use super::table::Column;
 

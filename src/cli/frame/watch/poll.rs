@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tokio::signal::unix::SignalKind;
 
 use super::cursor::Cursor;
-use super::printer::{Known, Printer};
+use super::live::Known;
+use super::printer::Printer;
 use super::stream::Event;
 use super::{Feed, Link, Watch, listen, pass, watch_timeout};
 use crate::cli::frame::args::{TableArgs, WatchArgs};

@@ -1,20 +1,16 @@
 //! What a watch prints: a line per event, or a table that is drawn again in place.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::Feed;
-use super::live::Live;
+use super::live::{Known, Live};
 use crate::cli::frame::document::{field, plain, text};
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Format, Out, printable};
+use crate::cli::frame::output::{Format, Out};
+use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::Layout;
 use crate::cli::frame::time;
-
-/// The objects of a watch by id, as they were last seen.
-pub type Known = BTreeMap<String, Value>;
 
 /// Prints events as they come.
 #[derive(Debug)]
