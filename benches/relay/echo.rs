@@ -5,16 +5,12 @@ use std::pin::Pin;
 
 use anyhow::{Context, Result, bail};
 use futures_util::{Stream, StreamExt};
-use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::pb::aeroarc::agent::v1::agent_gateway_server::{AgentGateway, AgentGatewayServer};
 use omnirelay_wire::pb::aeroarc::agent::v1::{RegisterRequest, RegisterResponse, TelemetryFrame};
-use omnirelay_wire::pb::aeroarc::registry::v1 as registry;
 use omnirelay_wire::raw::Raw;
 use prost::Message;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
-
-use registry::aero_registry_server::{AeroRegistry, AeroRegistryServer};
 
 /// What this program is started with to be the server.
 pub const SUBCOMMAND: &str = "echo-server";
@@ -42,8 +38,7 @@ pub async fn serve(kind: &str) -> Result<()> {
     out.flush()?;
     let server = tonic::transport::Server::builder();
     let gateway = AgentGatewayServer::new(echo);
-    let registry = AeroRegistryServer::new(echo);
-    Ok({ server }.add_service(gateway).add_service(registry).serve_with_incoming(incoming).await?)
+    Ok({ server }.add_service(gateway).serve_with_incoming(incoming).await?)
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -76,77 +71,4 @@ impl AgentGateway for Echo {
 fn through(raw: Raw) -> Result<Raw, Status> {
     let frame = TelemetryFrame::decode(raw.0).map_err(|error| Status::internal(error.to_string()))?;
     Ok(Raw(frame.encode_to_vec().into()))
-}
-
-#[tonic::async_trait]
-impl AeroRegistry for Echo {
-    type WatchStream = Answers<Encoded<registry::WatchEvent>>;
-    type HeartbeatAgentsStream = Answers<registry::HeartbeatAgentsResponse>;
-
-    async fn heartbeat_agent(
-        &self,
-        _request: Request<registry::HeartbeatAgentRequest>,
-    ) -> Result<Response<registry::HeartbeatAgentResponse>, Status> {
-        Ok(Response::new(registry::HeartbeatAgentResponse {}))
-    }
-
-    async fn register_relay(
-        &self,
-        _request: Request<registry::RegisterRelayRequest>,
-    ) -> Result<Response<registry::RegisterRelayResponse>, Status> {
-        Ok(Response::new(registry::RegisterRelayResponse {}))
-    }
-
-    async fn register_agent(
-        &self,
-        _request: Request<registry::RegisterAgentRequest>,
-    ) -> Result<Response<registry::RegisterAgentResponse>, Status> {
-        Ok(Response::new(registry::RegisterAgentResponse {}))
-    }
-
-    async fn heartbeat_relay(
-        &self,
-        _request: Request<registry::HeartbeatRelayRequest>,
-    ) -> Result<Response<registry::HeartbeatRelayResponse>, Status> {
-        Err(unused())
-    }
-
-    async fn heartbeat_agents(
-        &self,
-        _request: Request<Streaming<registry::HeartbeatAgentsRequest>>,
-    ) -> Result<Response<Self::HeartbeatAgentsStream>, Status> {
-        Err(unused())
-    }
-
-    async fn list_relays(
-        &self,
-        _request: Request<registry::ListRelaysRequest>,
-    ) -> Result<Response<registry::ListRelaysResponse>, Status> {
-        Err(unused())
-    }
-
-    async fn list_agents(
-        &self,
-        _request: Request<registry::ListAgentsRequest>,
-    ) -> Result<Response<registry::ListAgentsResponse>, Status> {
-        Err(unused())
-    }
-
-    async fn get_agent_placement(
-        &self,
-        _request: Request<registry::GetAgentPlacementRequest>,
-    ) -> Result<Response<registry::GetAgentPlacementResponse>, Status> {
-        Err(unused())
-    }
-
-    async fn watch(
-        &self,
-        _request: Request<registry::WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(unused())
-    }
-}
-
-fn unused() -> Status {
-    Status::unimplemented("not measured")
 }

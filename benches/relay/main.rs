@@ -2,8 +2,8 @@
 //!
 //! Each server is a process of its own, the same client speaks to all of them, and rounds take turns. Nothing is
 //! asserted. Run with `cargo bench --bench relay`, or with the names of some parts behind it: `frames`, `latency` (with
-//! `frames`, whose load it takes half of), `memory`, `heartbeats`; `rounds=N` and `seconds=N` set how often and for how
-//! long each is measured.
+//! `frames`, whose load it takes half of), `memory`; `rounds=N` and `seconds=N` set how often and for how long each is
+//! measured. Heartbeats are rows of `--bench versus`.
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
 #[path = "../../tests/process/mod.rs"]
@@ -13,7 +13,6 @@ mod servers;
 
 mod echo;
 mod frames;
-mod heartbeats;
 mod load;
 mod memory;
 mod ratio;
@@ -58,9 +57,6 @@ fn main() -> Result<()> {
     }
     if asked("memory") {
         runtime.block_on(memory::of_sessions())?;
-    }
-    if asked("heartbeats") {
-        runtime.block_on(heartbeats::per_second(rounds as usize, seconds))?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What wakes a driver, and that nothing else does.
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -50,6 +51,15 @@ impl Daemon {
             };
             registry.react(|view| view.changed(&THING), look).await;
         });
+    }
+
+    /// Only counts that it looks.
+    fn counting(&self) -> impl FnMut() -> Ready<Option<Instant>> + Send + 'static {
+        let looks = self.looks.clone();
+        move || {
+            looks.fetch_add(1, Ordering::SeqCst);
+            ready(None)
+        }
     }
 
     async fn put(&self, kind: Kind) {
@@ -109,12 +119,8 @@ async fn an_instant_wakes_however_much_else_moves() {
 #[tokio::test(start_paused = true)]
 async fn beats_silence_and_return_wake_whoever_looks_at_them() {
     let mut d = daemon().await;
-    let (registry, looks) = (d.registry.clone(), d.looks.clone());
+    let (registry, look) = (d.registry.clone(), d.counting());
     d.tasks.spawn(async move {
-        let look = async || {
-            looks.fetch_add(1, Ordering::SeqCst);
-            None
-        };
         registry.react(|view| (view.connectivity().beats(), view.silence().is_some()), look).await;
     });
     sleep(MS).await;
@@ -133,12 +139,8 @@ async fn beats_silence_and_return_wake_whoever_looks_at_them() {
 #[tokio::test(start_paused = true)]
 async fn what_is_paced_is_looked_at_now_and_then_and_what_is_not_at_once() {
     let mut d = daemon().await;
-    let (registry, looks) = (d.registry.clone(), d.looks.clone());
+    let (registry, look) = (d.registry.clone(), d.counting());
     d.tasks.spawn(async move {
-        let look = async || {
-            looks.fetch_add(1, Ordering::SeqCst);
-            None
-        };
         let pace = Paced { sense: |view: &View| view.changed(&THING), between: MS * 100 };
         registry.react_paced(|view| view.changed(&OTHER), pace, look).await;
     });
