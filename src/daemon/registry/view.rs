@@ -8,6 +8,7 @@ mod confirmed;
 mod groups;
 mod lock;
 mod record;
+mod records;
 mod tenancy;
 
 use std::cmp::Ordering;
@@ -24,6 +25,7 @@ use confirmed::{Confirmed, Splits};
 pub use confirmed::{Split, ToConfirm};
 use lock::{read, write};
 pub use record::ViewRecord;
+use records::Records;
 pub use tenancy::Tenancy;
 
 use omnirelay_core::time::Millis;
@@ -89,8 +91,6 @@ pub struct Head {
     /// False before the first load is complete; what is read before is not the registry.
     pub caught_up: bool,
 }
-
-type Records = BTreeMap<String, Arc<ViewRecord>>;
 
 /// Everything the view holds; changed only under the lock, in the order of the log.
 #[derive(Default)]
@@ -359,12 +359,12 @@ impl View {
             for change in entry.changes.iter().filter(|change| change.after.record.id.kind == *kind) {
                 let key = &change.after.record.id.key;
                 match &change.before {
-                    Some(before) => records.insert(key.clone(), before.clone()),
+                    Some(before) => records.put(before.clone()),
                     None => records.remove(key),
-                };
+                }
             }
         }
-        let records = state.live(Arc::new(records.into_values().collect()), now);
+        let records = state.live(Arc::new(records.iter().cloned().collect()), now);
         let cursor = Cursor::at(state.head.epoch, revision);
         Some(Reading { cursor, changed: cursor, records })
     }
@@ -434,8 +434,14 @@ impl View {
         log: &[Arc<LogEntry>],
         lose: impl FnOnce(EpochChange),
     ) {
+        let mut kinds: BTreeMap<Kind, Vec<Arc<ViewRecord>>> = BTreeMap::new();
+        for record in loaded.records.into_iter().flatten().filter(|record| !record.deleted) {
+            let of_kind = kinds.entry(record.id.kind.clone()).or_default();
+            of_kind.push(Arc::new(ViewRecord::new(epoch, record)));
+        }
+        let kinds = kinds.into_iter().map(|(kind, records)| (kind, records.into_iter().collect())).collect();
         let mut state = write(&self.state);
-        let old = std::mem::take(&mut state.kinds);
+        let old = std::mem::replace(&mut state.kinds, kinds);
         let before = state.head;
         state.lists.values_mut().for_each(|list| *list = OnceLock::new());
         state.recent.clear();
@@ -448,10 +454,6 @@ impl View {
         state.held.clear();
         for lease in loaded.leases {
             state.take_lease(lease);
-        }
-        for record in loaded.records.into_iter().flatten().filter(|record| !record.deleted) {
-            let of_kind = state.kinds.entry(record.id.kind.clone()).or_default();
-            of_kind.insert(record.id.key.clone(), Arc::new(ViewRecord::new(epoch, record)));
         }
         for entry in log {
             state.take_in(&self.mirrored, &self.followed, entry);
@@ -472,7 +474,7 @@ impl State {
 
     fn shared_list(&self, kind: &Kind) -> Arc<Vec<Arc<ViewRecord>>> {
         let make = || {
-            let records = self.kinds.get(kind).into_iter().flat_map(BTreeMap::values);
+            let records = self.kinds.get(kind).into_iter().flat_map(Records::iter);
             Arc::new(records.cloned().collect())
         };
         self.lists.get(kind).map_or_else(make, |list| list.get_or_init(make).clone())
@@ -575,7 +577,7 @@ impl State {
             if change.after.deleted {
                 records.remove(&id.key);
             } else {
-                records.insert(id.key.clone(), after.clone());
+                records.put(after.clone());
             }
         }
         ViewChange { before, after }

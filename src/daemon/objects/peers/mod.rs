@@ -7,13 +7,14 @@ mod filter;
 mod peers_test;
 pub mod presence;
 pub mod restore;
+mod roster;
 pub mod verdicts;
 
 use std::sync::Arc;
 
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::time::Millis;
-use omnirelay_store::{GroupId, GroupRef, Kind, Precondition, RecordId};
+use omnirelay_store::{GroupId, GroupRef, Kind, RecordId};
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -26,7 +27,6 @@ use tonic::Response;
 use super::feed::{Events, Frame, Noun, Shown, Watches};
 use super::listing::{self, PageToken};
 use super::{envelope, head_cursor, not_modified, tagged, timestamp};
-use crate::core::lease::Node;
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
@@ -35,6 +35,7 @@ use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 use filter::PeerFilter;
 use pb::peer_event::Type;
+pub use roster::Roster;
 
 /// Records of peers; the key is the node id.
 pub const PEER: Kind = Kind::of("peer");
@@ -169,56 +170,6 @@ pub fn alive_since(view: &View, node_id: &str) -> Option<Millis> {
     let alive = value.status() == pb::peer::Status::Alive && view.is_live(&session);
     let since = millis(value.status_since.as_ref().filter(|_| alive)?);
     Some(Millis(since.0.saturating_sub(AHEAD_MS)))
-}
-
-/// All nodes, as those see them who elect.
-pub struct Roster {
-    peers: Vec<(Arc<ViewRecord>, Arc<PeerValue>, bool)>,
-}
-
-impl Roster {
-    /// Reads it off a view.
-    pub fn of(view: &View) -> Self {
-        let records = view.list(&PEER).records;
-        let tenancy = view.tenancy();
-        let peers = records.iter().filter_map(|record| {
-            let value = record.value::<PeerValue>()?;
-            let session = GroupRef { id: session_id(&record.record.id.key), instance: value.session };
-            let live = tenancy.is_live(&session);
-            Some((record.clone(), value, live))
-        });
-        Self { peers: peers.collect() }
-    }
-
-    /// That a node's record is still the one that was read.
-    pub fn record_of(&self, node_id: &str) -> Option<Precondition> {
-        let (record, ..) = self.find(node_id)?;
-        Some(Precondition::Version { id: record.record.id.clone(), version: record.record.version })
-    }
-
-    /// The session that a node's record names.
-    pub fn session_of(&self, node_id: &str) -> Option<GroupRef> {
-        let (_, peer, _) = self.find(node_id)?;
-        Some(GroupRef { id: session_id(node_id), instance: peer.session })
-    }
-
-    fn find(&self, node_id: &str) -> Option<&(Arc<ViewRecord>, Arc<PeerValue>, bool)> {
-        let place =
-            self.peers.binary_search_by(|(record, ..)| record.record.id.key.as_str().cmp(node_id)).ok()?;
-        self.peers.get(place)
-    }
-
-    /// The nodes in the order of their ids.
-    pub fn nodes(&self) -> Vec<Node<'_>> {
-        self.peers
-            .iter()
-            .map(|(record, peer, session_live)| Node {
-                id: &record.record.id.key,
-                peer,
-                session_live: *session_live,
-            })
-            .collect()
-    }
 }
 
 /// Checks that a node has a record, whatever its status.

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::presence::{Presence, put};
-use super::{PEER, PEERS_RUNBOOK, Roster, own_session, pb, session_id};
+use super::roster::{Roster, Standing};
+use super::{PEER, PEERS_RUNBOOK, own_session, pb};
 use crate::core::lease::place_of;
 use crate::core::peer::{Silence, Verdict, next_verdict};
 use crate::daemon::objects::timestamp;
@@ -98,11 +99,16 @@ impl Verdicts {
         let (now, me) = (view.now(), self.registry.node_id());
         let others = view.list(&PEER).records;
         let others = others.iter().filter(|record| record.record.id.key != me);
-        let (due, later): (Vec<Due>, Vec<Due>) =
-            others.filter_map(|record| self.due(record)).partition(|due| due.at <= now);
+        let (mut due, mut later) = (Vec::new(), None::<Millis>);
+        for one in others.filter_map(|record| self.due(record)) {
+            match one.at <= now {
+                true => due.push(one),
+                false => later = Some(later.map_or(one.at, |later| later.min(one.at))),
+            }
+        }
         let (mine, theirs): (Vec<Due>, Vec<Due>) =
             self.in_turn(due).into_iter().partition(|due| due.at <= now);
-        (mine, later.iter().chain(&theirs).map(|due| due.at).min())
+        (mine, theirs.iter().map(|due| due.at).chain(later).min())
     }
 
     /// Puts verdicts off for as many turns as there are nodes before this one. Those have turns that are alive: who is
@@ -111,7 +117,7 @@ impl Verdicts {
         if due.is_empty() {
             return due;
         }
-        let roster = Roster::of(self.registry.view());
+        let roster = Roster::of(self.registry.view(), self.registry.node_id());
         let mut judges = roster.nodes();
         judges.retain(|node| node.peer.status() == Status::Alive);
         let me = self.registry.node_id();
@@ -125,16 +131,16 @@ impl Verdicts {
 
     /// What is next to become of a peer if it stays as silent as it is; `None`: nothing.
     fn due(&self, record: &Arc<ViewRecord>) -> Option<Due> {
-        let value = record.value::<PeerValue>()?;
-        let session = GroupRef { id: session_id(&record.record.id.key), instance: value.session };
-        let since = value.status_since.as_ref().map(millis).unwrap_or_default();
+        let standing = Standing::of(record)?;
+        let session = standing.session_of(record);
+        let since = standing.status_since.as_ref().map(millis).unwrap_or_default();
         let (silent_since, last_seen) = match self.registry.view().group(&session.id) {
             // Also that of a newer session: while it lives, its node is about to say so itself.
             Some(group) => (group.deadline, group.renewed_at),
             None => (since, since),
         };
         let silence =
-            Silence { status: value.status(), since, silent_since, last_seen, kept: value.cordoned };
+            Silence { status: standing.status(), since, silent_since, last_seen, kept: standing.cordoned };
         let (verdict, at) = next_verdict(&silence, self.presence.patience())?;
         Some(Due { record: record.clone(), verdict, at, session })
     }

@@ -56,7 +56,7 @@ impl State {
     /// What the present records lack of the `old` ones, which were those of another epoch; what is gone is awaited.
     pub(super) fn lose(&mut self, before: Head, old: &BTreeMap<Kind, Records>) -> EpochChange {
         let reach = Reach { revision: before.revision, at: self.heard_at };
-        let lost = old.values().flat_map(BTreeMap::values).filter_map(|held| {
+        let lost = old.values().flat_map(Records::iter).filter_map(|held| {
             let copy = self.copy_of(&held.record.id);
             Lost::of(held, copy.map(|copy| &copy.record), reach)
         });

@@ -1,13 +1,12 @@
 //! What this daemon knows of groups before a beat tells of them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use omnirelay_core::time::Millis;
 use omnirelay_store::{Beat, Epoch, Grace, Group, GroupRef, Kind, RecordId, Revision};
 
-use super::{State, View, ViewRecord, read, write};
+use super::{Records, State, View, ViewRecord, read, write};
 
 impl View {
     /// One record, whether its group is over or not: until the store has deleted it, it is held.
@@ -17,7 +16,7 @@ impl View {
 
     /// How many records of a kind are held, those among them that are over and not deleted yet.
     pub fn held_count(&self, kind: &Kind) -> usize {
-        read(&self.state).kinds.get(kind).map_or(0, BTreeMap::len)
+        read(&self.state).kinds.get(kind).map_or(0, Records::len)
     }
 
     /// Whether the record is held, over or not.

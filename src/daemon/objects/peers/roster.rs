@@ -1,0 +1,136 @@
+//! The nodes of a mesh, as those see them who elect and judge: all of them are looked at, again and again.
+
+use std::sync::Arc;
+
+use omnirelay_store::{GroupRef, Precondition};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+use omnirelay_wire::timestamp::Timestamp;
+use prost::Message as _;
+
+use super::{PEER, session_id};
+use crate::core::lease::Node;
+use crate::daemon::registry::view::{View, ViewRecord};
+
+/// What of a peer matters however many have left: a part of its `PeerValue`, of which nothing is kept.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct Standing {
+    #[prost(enumeration = "Status", tag = "1")]
+    pub status: i32,
+    #[prost(message, optional, tag = "3")]
+    pub status_since: Option<Timestamp>,
+    #[prost(bool, tag = "4")]
+    pub cordoned: bool,
+    #[prost(uint64, tag = "8")]
+    pub session: u64,
+}
+
+impl Standing {
+    /// `None`: the value is no peer's.
+    pub fn of(record: &ViewRecord) -> Option<Self> {
+        Self::decode(&*record.record.value).ok()
+    }
+
+    /// The session that its record names.
+    pub fn session_of(&self, record: &ViewRecord) -> GroupRef {
+        GroupRef { id: session_id(&record.record.id.key), instance: self.session }
+    }
+}
+
+/// Nodes in the order of their ids.
+pub struct Roster {
+    peers: Vec<(Arc<ViewRecord>, Arc<PeerValue>, bool)>,
+}
+
+impl Roster {
+    /// All nodes but others than `me` that have left: those neither lead nor judge.
+    pub fn of(view: &View, me: &str) -> Self {
+        Self::read(view, |standing, node| standing.status() != Status::Left || node == me)
+    }
+
+    /// All nodes, so that can be told of each why it may not lead.
+    pub fn of_all(view: &View) -> Self {
+        Self::read(view, |_, _| true)
+    }
+
+    fn read(view: &View, is_in: impl Fn(&Standing, &str) -> bool) -> Self {
+        let records = view.list(&PEER).records;
+        let tenancy = view.tenancy();
+        let peers = records.iter().filter_map(|record| {
+            let standing = Standing::of(record).filter(|it| is_in(it, &record.record.id.key))?;
+            let live = tenancy.is_live(&standing.session_of(record));
+            Some((record.clone(), record.value::<PeerValue>()?, live))
+        });
+        Self { peers: peers.collect() }
+    }
+
+    /// That a node's record is still the one that was read.
+    pub fn record_of(&self, node_id: &str) -> Option<Precondition> {
+        let (record, ..) = self.find(node_id)?;
+        Some(Precondition::Version { id: record.record.id.clone(), version: record.record.version })
+    }
+
+    /// The session that a node's record names.
+    pub fn session_of(&self, node_id: &str) -> Option<GroupRef> {
+        let (_, peer, _) = self.find(node_id)?;
+        Some(GroupRef { id: session_id(node_id), instance: peer.session })
+    }
+
+    fn find(&self, node_id: &str) -> Option<&(Arc<ViewRecord>, Arc<PeerValue>, bool)> {
+        let place =
+            self.peers.binary_search_by(|(record, ..)| record.record.id.key.as_str().cmp(node_id)).ok()?;
+        self.peers.get(place)
+    }
+
+    /// The nodes in the order of their ids.
+    pub fn nodes(&self) -> Vec<Node<'_>> {
+        self.peers
+            .iter()
+            .map(|(record, peer, session_live)| Node {
+                id: &record.record.id.key,
+                peer,
+                session_live: *session_live,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use omnirelay_core::time::Millis;
+    use omnirelay_store::{Epoch, Record, RecordId, Revision, Version};
+
+    use super::*;
+
+    #[test]
+    fn a_standing_is_what_the_value_says() {
+        let mut value = PeerValue {
+            status_reason: "stopped".to_owned(),
+            status_since: Some(Timestamp { seconds: 7, nanos: 8 }),
+            cordoned: true,
+            cordon_reason: "disk".to_owned(),
+            draining: true,
+            session: 9,
+            restored_epoch: 10,
+            ..PeerValue::default()
+        };
+        value.set_status(Status::Left);
+        let record = Record {
+            id: RecordId::new(PEER, "n"),
+            value: value.encode_to_vec().into(),
+            version: Version(1),
+            revision: Revision(1),
+            group: None,
+            created_at: Millis(0),
+            updated_at: Millis(0),
+            writer: "a".to_owned(),
+            deleted: false,
+        };
+        let record = ViewRecord::new(Epoch(1), record);
+        let standing = Standing::of(&record).unwrap();
+        assert_eq!(standing.status(), value.status());
+        assert_eq!(standing.status_since, value.status_since);
+        assert_eq!((standing.cordoned, standing.session), (value.cordoned, value.session));
+        assert_eq!(standing.session_of(&record), GroupRef { id: session_id("n"), instance: 9 });
+    }
+}
