@@ -112,7 +112,7 @@ pub async fn all(plan: &Plan) -> Result<Table> {
     let Subjects { mut table, .. } = subjects;
     if SIZES.contains(&plan.only.as_str()) {
         for size in sizes::all(plan).await? {
-            let asked = vec![most("", Some(size.is), size.at_most)];
+            let asked = size.at_most.map(|figure| most("", Some(size.is), figure)).into_iter().collect();
             let (name, unit, ours) = (size.name, size.unit, Some(size.is));
             say(&mut table, Row { name, unit, ours, etcd: None, echo: None, asked });
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::load::{median, together};
+use crate::load::{median, quantile_us, together};
 use crate::process::{self, endpoint, resident_mb};
 use crate::{Plan, ours};
 
@@ -16,11 +16,16 @@ pub struct Size {
     pub name: &'static str,
     pub unit: &'static str,
     pub is: f64,
-    pub at_most: f64,
+    /// `None`: it is only told.
+    pub at_most: Option<f64>,
 }
 
 /// How long writers fill the log before the process is killed.
 const FILLING: Duration = Duration::from_secs(3);
+/// How often is looked whether the store file is being written to.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// A checkpoint goes on for so long after it was last seen to write: it syncs then.
+const CHECKPOINT_SYNC: Duration = Duration::from_millis(30);
 
 /// A daemon that can be ended and started again on its data.
 struct Daemon {
@@ -92,6 +97,44 @@ impl Daemon {
     }
 }
 
+/// Changes one after another for so long: the p99 of those that no checkpoint ran beside, and the p99 and the longest of
+/// the others, in microseconds. A checkpoint is seen by what it writes to the store file.
+async fn beside_checkpoints(daemon: &Daemon, during: Duration) -> Result<[f64; 3]> {
+    let channel = endpoint(daemon.address)?.connect().await?;
+    let (file, until) = (daemon.data.path().join("registry.redb"), Instant::now() + during);
+    let looking = std::thread::spawn(move || {
+        let (mut last, mut written) = (None, Vec::new());
+        while Instant::now() < until {
+            let now = std::fs::metadata(&file).and_then(|it| it.modified()).ok();
+            if last.replace(now).is_some_and(|last| last != now) {
+                written.push(Instant::now());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        written
+    });
+    let mut calls = Vec::new();
+    for turn in 0.. {
+        let begun = Instant::now();
+        if begun >= until {
+            break;
+        }
+        ours::cordon(channel.clone(), ours::key(7), turn, None).await?;
+        calls.push((begun, begun.elapsed()));
+    }
+    let written = looking.join().map_err(|_| anyhow::anyhow!("the look at the file failed"))?;
+    let is_beside = |(begun, took): &(Instant, Duration)| {
+        let next = written.partition_point(|at| *at + CHECKPOINT_SYNC < *begun);
+        written.get(next).is_some_and(|at| *at <= *begun + *took + LOOK_EVERY)
+    };
+    let (beside, quiet): (Vec<_>, Vec<_>) = calls.into_iter().partition(is_beside);
+    ensure!(!beside.is_empty(), "no checkpoint ran");
+    let times = |calls: Vec<(Instant, Duration)>| calls.into_iter().map(|(_, took)| took).collect::<Vec<_>>();
+    let (mut beside, mut quiet) = (times(beside), times(quiet));
+    let worst = quantile_us(&mut beside, 1.0);
+    Ok([quantile_us(&mut quiet, 0.99), quantile_us(&mut beside, 0.99), worst])
+}
+
 /// Measures a small daemon and a large one.
 pub async fn all(plan: &Plan) -> Result<Vec<Size>> {
     let quick = plan.runs == 1;
@@ -101,6 +144,8 @@ pub async fn all(plan: &Plan) -> Result<Vec<Size>> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let resident_small = resident_mb(small.id()?)?;
     let idle = processor(small.id()?, Duration::from_secs(if quick { 1 } else { 10 })).await?;
+    let [quiet, beside, worst] =
+        beside_checkpoints(&small, Duration::from_secs(if quick { 3 } else { 20 })).await?;
     drop(small);
 
     let mut large = Daemon::over(many).await?;
@@ -115,13 +160,18 @@ pub async fn all(plan: &Plan) -> Result<Vec<Size>> {
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     let resident_large = resident_mb(large.id()?)?;
-    let size = |name, unit, is, at_most| Size { name, unit, is, at_most };
+    let size = |name, unit, is, at_most| Size { name, unit, is, at_most: Some(at_most) };
+    let told = |name, unit, is| Size { name, unit, is, at_most: None };
     Ok(vec![
         size("resident, 1,000 records", "MB", resident_small, 20.0),
         size("resident, 100,000 records", "MB", resident_large, 90.0),
         size("processor when idle", "%", idle, 0.2),
         size("restart, 100,000, after a clean stop", "ms", median(clean), 300.0),
         size("restart, 100,000, after kill -9", "ms", median(killed), 300.0),
+        told("p99 of a change, no checkpoint", "us", quiet),
+        told("p99 of a change beside a checkpoint", "us", beside),
+        told("the longest change beside a checkpoint", "us", worst),
+        size("p99 beside a checkpoint to without", "x", beside / quiet, 3.0),
     ])
 }
 

@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 
 use super::Registry;
 use super::backoff::Failures;
-use super::view::{Applied, Loaded, View};
+use super::view::{Applied, Loaded, View, ViewRecord};
 use crate::daemon::log::FaultLimiter;
 
 /// How long one call may wait for the log to grow.
@@ -199,26 +199,35 @@ async fn load_from(registry: &Registry, beat: &Beat, limit: Duration) -> Result<
     Ok(())
 }
 
+/// Reads the records of a kind, page by page. While the store reads one, the one before is made what the view holds.
 async fn read_kind(
     store: &dyn Store,
     epoch: Epoch,
     kind: &Kind,
     limit: Duration,
-    into: &mut Vec<Vec<Record>>,
+    into: &mut Vec<Vec<Arc<ViewRecord>>>,
 ) -> Result<(), Reload> {
-    let mut after = None;
+    let (mut after, mut read) = (None, Vec::new());
     loop {
         let scan = Scan { kind: kind.clone(), after, backwards: false, limit: PAGE_MAX };
-        let page = in_time(limit, store.scan(scan)).await.map_err(Reload::Failed)?;
+        let make = async { into.push(held(epoch, std::mem::take(&mut read))) };
+        let (page, ()) = tokio::join!(in_time(limit, store.scan(scan)), make);
+        let page = page.map_err(Reload::Failed)?;
         if page.epoch != epoch {
             return Err(Reload::Behind);
         }
         after = page.records.last().map(|record| record.id.key.clone());
-        into.push(page.records);
         if !page.more || after.is_none() {
+            into.push(held(epoch, page.records));
             return Ok(());
         }
+        read = page.records;
     }
+}
+
+fn held(epoch: Epoch, records: Vec<Record>) -> Vec<Arc<ViewRecord>> {
+    let there = records.into_iter().filter(|record| !record.deleted);
+    there.map(|record| Arc::new(ViewRecord::new(epoch, record))).collect()
 }
 
 /// The log behind the beat's head; `None` when it no longer reaches back, so the load is void.

@@ -159,8 +159,8 @@ pub enum Applied {
 /// What a load has read.
 #[derive(Default)]
 pub struct Loaded {
-    /// Page by page: a vector of all is large, and what is large stays with the process when it is freed.
-    pub records: Vec<Vec<Record>>,
+    /// Page by page, kind by kind: a vector of all is large, and what is large stays with the process when it is freed.
+    pub records: Vec<Vec<Arc<ViewRecord>>>,
     pub leases: Vec<Lease>,
 }
 
@@ -434,12 +434,13 @@ impl View {
         log: &[Arc<LogEntry>],
         lose: impl FnOnce(EpochChange),
     ) {
-        let mut kinds: BTreeMap<Kind, Vec<Arc<ViewRecord>>> = BTreeMap::new();
-        for record in loaded.records.into_iter().flatten().filter(|record| !record.deleted) {
-            let of_kind = kinds.entry(record.id.kind.clone()).or_default();
-            of_kind.push(Arc::new(ViewRecord::new(epoch, record)));
-        }
-        let kinds = kinds.into_iter().map(|(kind, records)| (kind, records.into_iter().collect())).collect();
+        let of_kind =
+            |one: &Arc<ViewRecord>, other: &Arc<ViewRecord>| one.record.id.kind == other.record.id.kind;
+        let records: Vec<_> = loaded.records.into_iter().flatten().collect();
+        let kinds = records.chunk_by(of_kind).filter_map(|records| {
+            Some((records.first()?.record.id.kind.clone(), records.iter().cloned().collect()))
+        });
+        let kinds = kinds.collect();
         let mut state = write(&self.state);
         let old = std::mem::replace(&mut state.kinds, kinds);
         let before = state.head;

@@ -133,49 +133,36 @@ impl<'a> View<'a> {
         failed: &dyn Fn(StorageError) -> StoreError,
         visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
-        let layers = self.layers.map(|layer| Some(layer?.walk(tree, from, to, backwards)));
+        let mut layers = self.layers.map(|layer| Some(layer?.walk(tree, from, to, backwards)));
         let mut file = FileWalk::of(self.base.table(tree), from, to, backwards).map_err(failed)?;
-        if layers.iter().flatten().all(|layer| layer.head().is_none()) {
-            while let Some((key, row)) = file.head() {
+        loop {
+            // Of equal keys the first stays, which is that of the newest layer.
+            let next =
+                layers.iter().flatten().filter_map(Walk::head).reduce(|first, other| {
+                    if is_before(other.0, first.0, backwards) { other } else { first }
+                });
+            while let Some((key, row)) = file.head()
+                && next.is_none_or(|(next, _)| is_before(key, next, backwards))
+            {
                 if visit(key, row)?.is_break() {
                     return Ok(());
                 }
                 file.advance().map_err(failed)?;
             }
-            return Ok(());
-        }
-        walk_together(layers, &mut file, backwards, failed, visit)
-    }
-}
-
-fn walk_together(
-    mut layers: [Option<Walk<'_>>; LAYERS_MAX],
-    file: &mut FileWalk<'_>,
-    backwards: bool,
-    failed: &dyn Fn(StorageError) -> StoreError,
-    visit: &mut Visit<'_>,
-) -> Result<(), StoreError> {
-    loop {
-        let in_file = file.head().map(|(key, row)| (key, Some(row)));
-        let heads = layers.iter().flatten().filter_map(Walk::head);
-        // Of equal keys the first stays, which is that of the newest layer.
-        let next = heads
-            .chain(in_file)
-            .reduce(|first, other| if is_before(other.0, first.0, backwards) { other } else { first });
-        let Some((key, row)) = next else { return Ok(()) };
-        if let Some(row) = row
-            && visit(key, row)?.is_break()
-        {
-            return Ok(());
-        }
-        let is_passed = in_file.is_some_and(|(other, _)| other == key);
-        for layer in layers.iter_mut().flatten() {
-            if layer.head().is_some_and(|(other, _)| other == key) {
-                layer.advance();
+            let Some((key, row)) = next else { return Ok(()) };
+            if let Some(row) = row
+                && visit(key, row)?.is_break()
+            {
+                return Ok(());
             }
-        }
-        if is_passed {
-            file.advance().map_err(failed)?;
+            if file.head().is_some_and(|(other, _)| other == key) {
+                file.advance().map_err(failed)?;
+            }
+            for layer in layers.iter_mut().flatten() {
+                if layer.head().is_some_and(|(other, _)| other == key) {
+                    layer.advance();
+                }
+            }
         }
     }
 }

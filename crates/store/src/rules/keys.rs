@@ -43,6 +43,15 @@ pub(super) fn record_of(key: &[u8]) -> Result<RecordId, StoreError> {
     split().ok_or_else(|| incompatible(format!("a record's key of {} bytes", key.len())))
 }
 
+/// The record of a kind that `key` is of.
+pub(super) fn record_in(kind: &Kind, key: &[u8]) -> Result<RecordId, StoreError> {
+    let rest = key.strip_prefix(kind.0.as_bytes()).and_then(|rest| rest.strip_prefix(&[KIND_END]));
+    match rest.map(std::str::from_utf8) {
+        Some(Ok(key)) => Ok(RecordId::new(kind.clone(), key)),
+        _ => record_of(key),
+    }
+}
+
 /// What the keys of all members of the lives of a group begin with.
 pub(super) fn members(group: &str) -> Vec<u8> {
     let mut key = Vec::with_capacity(group.len() + 10);

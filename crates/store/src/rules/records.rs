@@ -27,7 +27,7 @@ pub(crate) fn scan(
     let mut records = Vec::new();
     let (mut bytes, mut more) = (0, false);
     tables.visit(&stretch_of(scan), &mut |key, row| {
-        let record = match rows::record(keys::record_of(key)?, row) {
+        let record = match rows::record(keys::record_in(&scan.kind, key)?, row) {
             // It is of the next page.
             Err(_) if records.len() == scan.limit => {
                 more = true;
