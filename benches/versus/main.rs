@@ -5,8 +5,8 @@
 //! of them over gRPC on loopback; they take turns, so that what the machine does otherwise is done to all. Each ratio is
 //! the median of those of five runs. Nothing is asserted: what loses is printed as a loss.
 //!
-//! `-- NAME` measures the rows with this in their name; `--json` prints a document; `--quick` measures for a few seconds,
-//! to see that it works.
+//! `-- NAME` measures the rows with this in their name (`json` and `sizes`: those of ours alone); `--json` prints a
+//! document; `--quick` measures for a few seconds, to see that it works.
 
 #![allow(
     clippy::print_stdout,
@@ -18,6 +18,7 @@
 
 mod echo;
 mod etcd;
+mod json;
 mod load;
 mod ours;
 mod process;

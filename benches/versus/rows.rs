@@ -14,11 +14,12 @@ use crate::load::{IN_FLIGHT, Stream, alone, median, quantile_us, together};
 use crate::ours::Ours;
 use crate::process::{CONNECTIONS, Process};
 use crate::table::{Asked, Row, Table};
-use crate::{Plan, echo, etcd, ours, sizes};
+use crate::{Plan, echo, etcd, json, ours, sizes};
 
 const PEERS: usize = 1_000;
-/// By which names the rows about sizes are asked for: all rows are, or these.
+/// By which names the rows about sizes, and about JSON, are asked for: all rows are, or these.
 const SIZES: [&str; 2] = ["", "sizes"];
+const JSON: [&str; 2] = ["", "json"];
 /// How often a watched key is changed in one run.
 const CHANGES: u64 = 60;
 
@@ -109,13 +110,18 @@ pub async fn all(plan: &Plan) -> Result<Table> {
     subjects.watches(1, "watch, 1 watcher").await?;
     subjects.watches(100, "watch, last of 100").await?;
     subjects.memory()?;
+    let mut sizes = Vec::new();
+    if JSON.contains(&plan.only.as_str()) {
+        sizes.extend(json::all(&subjects._ours, if plan.runs == 1 { 20 } else { 300 }).await?);
+    }
     let Subjects { mut table, .. } = subjects;
     if SIZES.contains(&plan.only.as_str()) {
-        for size in sizes::all(plan).await? {
-            let asked = size.at_most.map(|figure| most("", Some(size.is), figure)).into_iter().collect();
-            let (name, unit, ours) = (size.name, size.unit, Some(size.is));
-            say(&mut table, Row { name, unit, ours, etcd: None, echo: None, asked });
-        }
+        sizes.extend(sizes::all(plan).await?);
+    }
+    for size in sizes {
+        let asked = size.at_most.map(|figure| most("", Some(size.is), figure)).into_iter().collect();
+        let (name, unit, ours) = (size.name, size.unit, Some(size.is));
+        say(&mut table, Row { name, unit, ours, etcd: None, echo: None, asked });
     }
     Ok(table)
 }

@@ -98,7 +98,7 @@ impl Mesh {
         let mesh = Self { nodes: nodes.collect::<Result<_>>()?, commits, _server: server };
         until("all know all", async || {
             let knows_all = |node: &Node| {
-                let roster = Roster::of_all(node.registry.view());
+                let roster = Roster::of(node.registry.view());
                 roster.nodes().iter().filter(|node| node.session_live).count() == NODES
             };
             Ok(mesh.nodes.iter().all(knows_all))
@@ -110,7 +110,7 @@ impl Mesh {
     /// The nodes in the order in which they record verdicts on this one.
     fn order_for(&self, victim: &str) -> Result<Vec<String>> {
         let view = self.nodes.first().context("nobody")?.registry.view();
-        let roster = Roster::of_all(view);
+        let roster = Roster::of(view);
         let nodes = roster.nodes();
         let mut ids: Vec<String> = nodes.iter().map(|node| node.id.to_owned()).collect();
         ids.retain(|id| id != victim);

@@ -31,3 +31,28 @@ pub fn without_source_info(set: &[u8]) -> Result<Vec<u8>, DecodeError> {
     }
     Ok(fewer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fields of each file of a set.
+    fn files(set: &[u8]) -> Vec<Vec<&[u8]>> {
+        let file = |value| match value {
+            Value::Bytes(file) => fields(file).map(|field| field.unwrap().encoded).collect(),
+            Value::Varint(_) | Value::Other => Vec::new(),
+        };
+        fields(set).map(|it| file(it.unwrap().value)).collect()
+    }
+
+    #[test]
+    fn only_the_comments_are_left_out() {
+        let mut kept = files(ENCODED);
+        // The key of field 9, which is a message.
+        kept.iter_mut().for_each(|file| file.retain(|field| field.first() != Some(&0x4a)));
+        let fewer = without_source_info(ENCODED).unwrap();
+        assert!(fewer.len() < ENCODED.len() * 3 / 4, "{} of {} bytes", fewer.len(), ENCODED.len());
+        assert_eq!(files(&fewer), kept);
+        assert!(without_source_info(b"\x0a\x7f").is_err());
+    }
+}

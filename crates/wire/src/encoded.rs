@@ -110,7 +110,7 @@ impl<M: Message + Default> Encoded<M> {
                 Field { number: at, value: Value::Bytes(value), .. } if at == number => {
                     found.put_slice(value)
                 }
-                _ => {}
+                Field { value: Value::Bytes(_) | Value::Varint(_) | Value::Other, .. } => {}
             }
         }
         Encoded::read(found.freeze())

@@ -23,6 +23,7 @@ use crate::cli::frame::settings::{Settings, Target, duration};
 const ASK_MAX: Duration = Duration::from_millis(200);
 /// Of the addresses of a context, how many are asked at once.
 const ADDRESSES_MAX: usize = 3;
+
 /// Completes an argument that takes `ID` or `KIND/ID`.
 pub fn ids(kind: &'static Kind) -> ArgValueCompleter {
     ArgValueCompleter::new(move |current: &OsStr| {

@@ -76,7 +76,7 @@ pub struct Scene<'a> {
     pub changed_at: Millis,
     /// When the node last knew the scope to be led.
     pub last_led: Option<Millis>,
-    /// All nodes of the mesh.
+    /// The nodes of the mesh; of those that have left `me` at the most.
     pub nodes: &'a [Node<'a>],
     pub now: Millis,
     /// Before this nobody is granted the scope.

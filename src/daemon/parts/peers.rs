@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
-use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::metrics::PeersMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
-use crate::daemon::objects::peers::{PEER, Peers};
+use crate::daemon::objects::peers::{PEER, Peers, statuses};
 use crate::daemon::presence::keep_present;
 use crate::daemon::registry::view::View;
 use crate::daemon::relay::identity::endpoint;
@@ -63,12 +62,7 @@ fn presence(node: &Mount) -> Presence {
 }
 
 fn count(metrics: &PeersMetrics, view: &View) {
-    let found: Vec<Status> = view
-        .list(&PEER)
-        .records
-        .iter()
-        .map(|record| record.value::<PeerValue>().map(|value| value.status()).unwrap_or_default())
-        .collect();
+    let found = statuses(view);
     for status in [Status::Unspecified, Status::Alive, Status::Suspect, Status::Dead, Status::Left] {
         metrics.set(status.as_str_name(), found.iter().filter(|found| **found == status).count());
     }

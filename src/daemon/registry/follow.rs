@@ -1,5 +1,6 @@
 //! Keeps the view up to date: loads it and follows the log.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -176,9 +177,9 @@ async fn load(registry: &Registry, limit: Duration) -> Result<(), Reload> {
 /// Reads the records and then the log behind the revision that the beat found.
 async fn load_from(registry: &Registry, beat: &Beat, limit: Duration) -> Result<(), Reload> {
     let (store, view) = (registry.store(), registry.view());
-    let mut records = Vec::new();
+    let mut records = BTreeMap::new();
     for kind in view.mirrored() {
-        read_kind(store, beat.epoch, kind, limit, &mut records).await?;
+        records.insert(kind.clone(), read_kind(store, beat.epoch, kind, limit).await?);
     }
     let Some(log) = read_log(store, beat, limit).await.map_err(Reload::Failed)? else {
         debug!("log was trimmed while the view was being loaded");
@@ -188,7 +189,7 @@ async fn load_from(registry: &Registry, beat: &Beat, limit: Duration) -> Result<
     if epoch != beat.epoch {
         return Err(Reload::Behind);
     }
-    let count: usize = records.iter().map(Vec::len).sum();
+    let count: usize = records.values().flatten().map(Vec::len).sum();
     if let Some(loss) = store.accepted_loss().filter(|_| !view.head().caught_up) {
         registry.losses().note_accepted(loss, beat.epoch, beat.now);
     }
@@ -205,12 +206,11 @@ async fn read_kind(
     epoch: Epoch,
     kind: &Kind,
     limit: Duration,
-    into: &mut Vec<Vec<Arc<ViewRecord>>>,
-) -> Result<(), Reload> {
-    let (mut after, mut read) = (None, Vec::new());
+) -> Result<Vec<Vec<Arc<ViewRecord>>>, Reload> {
+    let (mut after, mut read, mut pages) = (None, None, Vec::new());
     loop {
         let scan = Scan { kind: kind.clone(), after, backwards: false, limit: PAGE_MAX };
-        let make = async { into.push(held(epoch, std::mem::take(&mut read))) };
+        let make = async { pages.extend(read.take().map(|records| view_records(epoch, records))) };
         let (page, ()) = tokio::join!(in_time(limit, store.scan(scan)), make);
         let page = page.map_err(Reload::Failed)?;
         if page.epoch != epoch {
@@ -218,14 +218,14 @@ async fn read_kind(
         }
         after = page.records.last().map(|record| record.id.key.clone());
         if !page.more || after.is_none() {
-            into.push(held(epoch, page.records));
-            return Ok(());
+            pages.push(view_records(epoch, page.records));
+            return Ok(pages);
         }
-        read = page.records;
+        read = Some(page.records);
     }
 }
 
-fn held(epoch: Epoch, records: Vec<Record>) -> Vec<Arc<ViewRecord>> {
+fn view_records(epoch: Epoch, records: Vec<Record>) -> Vec<Arc<ViewRecord>> {
     let there = records.into_iter().filter(|record| !record.deleted);
     there.map(|record| Arc::new(ViewRecord::new(epoch, record))).collect()
 }

@@ -159,8 +159,8 @@ pub enum Applied {
 /// What a load has read.
 #[derive(Default)]
 pub struct Loaded {
-    /// Page by page, kind by kind: a vector of all is large, and what is large stays with the process when it is freed.
-    pub records: Vec<Vec<Arc<ViewRecord>>>,
+    /// Page by page: a vector of all is large, and what is large stays with the process when it is freed.
+    pub records: BTreeMap<Kind, Vec<Vec<Arc<ViewRecord>>>>,
     pub leases: Vec<Lease>,
 }
 
@@ -434,13 +434,8 @@ impl View {
         log: &[Arc<LogEntry>],
         lose: impl FnOnce(EpochChange),
     ) {
-        let of_kind =
-            |one: &Arc<ViewRecord>, other: &Arc<ViewRecord>| one.record.id.kind == other.record.id.kind;
-        let records: Vec<_> = loaded.records.into_iter().flatten().collect();
-        let kinds = records.chunk_by(of_kind).filter_map(|records| {
-            Some((records.first()?.record.id.kind.clone(), records.iter().cloned().collect()))
-        });
-        let kinds = kinds.collect();
+        let of_kind = |(kind, pages): (Kind, Vec<_>)| (kind, pages.into_iter().flatten().collect());
+        let kinds = loaded.records.into_iter().map(of_kind).collect();
         let mut state = write(&self.state);
         let old = std::mem::replace(&mut state.kinds, kinds);
         let before = state.head;

@@ -69,7 +69,7 @@ pub(super) struct Policy {
     pub cacheable: bool,
 }
 
-/// A method with its descriptor: what routes and the OpenAPI document are made of, at start only.
+/// A method with its descriptor: what routes and the OpenAPI document are made of.
 #[derive(Clone)]
 pub(super) struct DescribedMethod {
     pub method: Arc<Method>,

@@ -2,7 +2,7 @@
 //!
 //! Few ever ask, and what it keeps is larger than what most calls need: it is put together when first asked for.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use http::Request;
 use tonic::Status;
@@ -15,7 +15,7 @@ use super::pipeline::{Answer, GrpcService, Open};
 pub(super) const V1: &str = "grpc.reflection.v1.ServerReflection";
 pub(super) const V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
 
-type Built = Result<Arc<dyn GrpcService>, Error>;
+type Built = Result<Box<dyn GrpcService>, Error>;
 
 /// One version of reflection.
 pub(super) struct Reflection {
@@ -25,16 +25,23 @@ pub(super) struct Reflection {
 impl Reflection {
     pub(super) fn v1(definitions: &[Definition], served: &[&'static str]) -> Self {
         let (definitions, served) = (definitions.to_vec(), served.to_vec());
-        Self::built_by(move || Ok(Arc::new(Open(configured(&definitions, &served).build_v1()?))))
+        Self::built_by(move || Ok(Box::new(Open(configured(&definitions, &served).build_v1()?))))
     }
 
     pub(super) fn v1alpha(definitions: &[Definition], served: &[&'static str]) -> Self {
         let (definitions, served) = (definitions.to_vec(), served.to_vec());
-        Self::built_by(move || Ok(Arc::new(Open(configured(&definitions, &served).build_v1alpha()?))))
+        Self::built_by(move || Ok(Box::new(Open(configured(&definitions, &served).build_v1alpha()?))))
     }
 
     fn built_by(build: impl FnOnce() -> Built + Send + 'static) -> Self {
-        Self { built: LazyLock::new(Box::new(build)) }
+        let told = || {
+            let built = build();
+            if let Err(error) = &built {
+                tracing::error!(%error, "reflection cannot be built from the descriptors");
+            }
+            built
+        };
+        Self { built: LazyLock::new(Box::new(told)) }
     }
 }
 
@@ -42,9 +49,8 @@ impl GrpcService for Reflection {
     fn call(&self, request: Request<Body>, message_bytes_max: usize) -> Answer {
         match &*self.built {
             Ok(service) => service.call(request, message_bytes_max),
-            Err(error) => {
-                let refused =
-                    Status::internal(format!("reflection cannot be built from the descriptors: {error}"));
+            Err(_) => {
+                let refused = Status::internal("reflection cannot be built from the descriptors");
                 Box::pin(async move { refused.into_http() })
             }
         }

@@ -67,7 +67,7 @@ impl EventFields {
                         kind = words.iter().find(|(known, _)| i64::from(*known) == value.cast_signed());
                     }
                 }
-                _ => {}
+                Value::Bytes(_) | Value::Other => {}
             }
         }
         (cursor, kind.map(|(_, word)| word.as_str()))

@@ -32,7 +32,7 @@ pub(super) struct View<'a> {
 /// What is committed and may be seen.
 pub(super) struct Snapshot<'a> {
     pub view: View<'a>,
-    /// Locked for one group at a time, so that renewals go on.
+    /// Locked only while groups are looked at, so that renewals go on.
     pub lives: &'a Mutex<Lives>,
 }
 

@@ -43,13 +43,11 @@ pub(super) fn record_of(key: &[u8]) -> Result<RecordId, StoreError> {
     split().ok_or_else(|| incompatible(format!("a record's key of {} bytes", key.len())))
 }
 
-/// The record of a kind that `key` is of.
+/// The record of this kind that `key` is of. All records of a scan share the text of their kind.
 pub(super) fn record_in(kind: &Kind, key: &[u8]) -> Result<RecordId, StoreError> {
     let rest = key.strip_prefix(kind.0.as_bytes()).and_then(|rest| rest.strip_prefix(&[KIND_END]));
-    match rest.map(std::str::from_utf8) {
-        Some(Ok(key)) => Ok(RecordId::new(kind.clone(), key)),
-        _ => record_of(key),
-    }
+    let record = rest.and_then(|key| Some(RecordId::new(kind.clone(), std::str::from_utf8(key).ok()?)));
+    record.ok_or_else(|| incompatible(format!("a record's key of {} bytes", key.len())))
 }
 
 /// What the keys of all members of the lives of a group begin with.

@@ -17,8 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use self::cursor::Cursor;
-use self::live::Known;
-use self::live::News;
+use self::live::{Known, News};
 use self::printer::Printer;
 use self::stream::{Ended, Event, Stream};
 use super::args::{TableArgs, WatchArgs};

@@ -26,7 +26,7 @@ pub(super) async fn explain(
     let view = registry.view();
     let known = find(registry, &request.scope).await?;
     let cursor = head_cursor(view);
-    let roster = Roster::of_all(view);
+    let roster = Roster::of(view);
     let nodes = roster.nodes();
     let quarantine_until = view.tenancy().quarantine_until();
     let candidates = candidates(&known, &nodes);
@@ -140,7 +140,7 @@ fn why_nobody(candidates: &[pb::LeadershipCandidate], leader: &str) -> String {
 
 /// What keeps each of these scopes at the node that leads it.
 pub fn blocked_by(view: &View, leader: &str, scopes: Vec<String>) -> Vec<pb::DrainRemainder> {
-    let roster = Roster::of_all(view);
+    let roster = Roster::of(view);
     let nodes = roster.nodes();
     let blocked = |scope: &str| {
         let known = Known::find(view, scope)?;
@@ -155,8 +155,6 @@ pub fn blocked_by(view: &View, leader: &str, scopes: Vec<String>) -> Vec<pb::Dra
 
 /// Why a node may not lead a scope now; empty when it may.
 pub(super) fn exclusions_of(view: &View, known: &Known, node_id: &str) -> Option<Vec<Exclusion>> {
-    let roster = Roster::of_all(view);
-    let nodes = roster.nodes();
-    let policy = known.policy();
-    nodes.iter().find(|node| node.id == node_id).map(|node| policy.exclusions(node))
+    let roster = Roster::of_one(view, node_id);
+    roster.nodes().first().map(|node| known.policy().exclusions(node))
 }

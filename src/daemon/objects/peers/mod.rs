@@ -35,7 +35,7 @@ use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 use filter::PeerFilter;
 use pb::peer_event::Type;
-pub use roster::Roster;
+pub use roster::{Roster, statuses};
 
 /// Records of peers; the key is the node id.
 pub const PEER: Kind = Kind::of("peer");

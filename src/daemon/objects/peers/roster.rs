@@ -8,13 +8,13 @@ use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::timestamp::Timestamp;
 use prost::Message as _;
 
-use super::{PEER, session_id};
+use super::{PEER, peer_id, session_id};
 use crate::core::lease::Node;
 use crate::daemon::registry::view::{View, ViewRecord};
 
 /// What of a peer matters however many have left: a part of its `PeerValue`, of which nothing is kept.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
-pub(super) struct Standing {
+pub(super) struct PeerStanding {
     #[prost(enumeration = "Status", tag = "1")]
     pub status: i32,
     #[prost(message, optional, tag = "3")]
@@ -25,7 +25,7 @@ pub(super) struct Standing {
     pub session: u64,
 }
 
-impl Standing {
+impl PeerStanding {
     /// `None`: the value is no peer's.
     pub fn of(record: &ViewRecord) -> Option<Self> {
         Self::decode(&*record.record.value).ok()
@@ -37,29 +37,46 @@ impl Standing {
     }
 }
 
+/// How each peer stands.
+pub fn statuses(view: &View) -> Vec<Status> {
+    let status =
+        |record: &Arc<ViewRecord>| PeerStanding::of(record).map(|it| it.status()).unwrap_or_default();
+    view.list(&PEER).records.iter().map(status).collect()
+}
+
 /// Nodes in the order of their ids.
 pub struct Roster {
     peers: Vec<(Arc<ViewRecord>, Arc<PeerValue>, bool)>,
 }
 
 impl Roster {
-    /// All nodes but others than `me` that have left: those neither lead nor judge.
-    pub fn of(view: &View, me: &str) -> Self {
-        Self::read(view, |standing, node| standing.status() != Status::Left || node == me)
+    /// All nodes.
+    pub fn of(view: &View) -> Self {
+        Self::read(view, &view.list(&PEER).records, |_, _| true)
     }
 
-    /// All nodes, so that can be told of each why it may not lead.
-    pub fn of_all(view: &View) -> Self {
-        Self::read(view, |_, _| true)
+    /// Those that may lead or judge, and `me`: others that have left are not read.
+    pub fn of_candidates(view: &View, me: &str) -> Self {
+        let is_in = |standing: &PeerStanding, node: &str| standing.status() != Status::Left || node == me;
+        Self::read(view, &view.list(&PEER).records, is_in)
     }
 
-    fn read(view: &View, is_in: impl Fn(&Standing, &str) -> bool) -> Self {
-        let records = view.list(&PEER).records;
+    /// One node alone, if it has a record.
+    pub fn of_one(view: &View, node_id: &str) -> Self {
+        Self::read(view, view.get(&peer_id(node_id)).as_slice(), |_, _| true)
+    }
+
+    fn read(view: &View, records: &[Arc<ViewRecord>], is_in: impl Fn(&PeerStanding, &str) -> bool) -> Self {
         let tenancy = view.tenancy();
         let peers = records.iter().filter_map(|record| {
-            let standing = Standing::of(record).filter(|it| is_in(it, &record.record.id.key))?;
+            let standing = PeerStanding::of(record).filter(|it| is_in(it, &record.record.id.key))?;
             let live = tenancy.is_live(&standing.session_of(record));
-            Some((record.clone(), record.value::<PeerValue>()?, live))
+            // There may be many that have left, of which nobody asks anything else.
+            let value = match standing.status() {
+                Status::Left => record.read::<PeerValue>().map(Arc::new)?,
+                _ => record.value::<PeerValue>()?,
+            };
+            Some((record.clone(), value, live))
         });
         Self { peers: peers.collect() }
     }
@@ -101,6 +118,22 @@ mod tests {
     use omnirelay_store::{Epoch, Record, RecordId, Revision, Version};
 
     use super::*;
+    use crate::daemon::registry::view::Loaded;
+
+    fn record(node: &str, value: &PeerValue) -> ViewRecord {
+        let record = Record {
+            id: RecordId::new(PEER, node),
+            value: value.encode_to_vec().into(),
+            version: Version(1),
+            revision: Revision(1),
+            group: None,
+            created_at: Millis(0),
+            updated_at: Millis(0),
+            writer: "a".to_owned(),
+            deleted: false,
+        };
+        ViewRecord::new(Epoch(1), record)
+    }
 
     #[test]
     fn a_standing_is_what_the_value_says() {
@@ -115,22 +148,31 @@ mod tests {
             ..PeerValue::default()
         };
         value.set_status(Status::Left);
-        let record = Record {
-            id: RecordId::new(PEER, "n"),
-            value: value.encode_to_vec().into(),
-            version: Version(1),
-            revision: Revision(1),
-            group: None,
-            created_at: Millis(0),
-            updated_at: Millis(0),
-            writer: "a".to_owned(),
-            deleted: false,
-        };
-        let record = ViewRecord::new(Epoch(1), record);
-        let standing = Standing::of(&record).unwrap();
+        let record = record("n", &value);
+        let standing = PeerStanding::of(&record).unwrap();
         assert_eq!(standing.status(), value.status());
         assert_eq!(standing.status_since, value.status_since);
         assert_eq!((standing.cordoned, standing.session), (value.cordoned, value.session));
         assert_eq!(standing.session_of(&record), GroupRef { id: session_id("n"), instance: 9 });
+    }
+
+    #[test]
+    fn of_those_that_have_left_only_oneself_is_a_candidate() {
+        let peers = [("a", Status::Left), ("b", Status::Alive), ("c", Status::Left), ("d", Status::Dead)];
+        let records = peers.map(|(node, status)| {
+            Arc::new(record(node, &PeerValue { status: status.into(), ..PeerValue::default() }))
+        });
+        let view = View::new(&[PEER]);
+        let records = [(PEER, vec![records.to_vec()])].into();
+        view.replace(Epoch(1), Revision(1), Loaded { records, leases: Vec::new() }, &[], |_| {});
+        let names = |roster: Roster| {
+            roster.nodes().iter().map(|node| node.id.to_owned()).collect::<Vec<_>>().concat()
+        };
+        assert_eq!(names(Roster::of_candidates(&view, "a")), "abd");
+        assert_eq!(names(Roster::of_candidates(&view, "b")), "bd");
+        assert_eq!(names(Roster::of(&view)), "abcd");
+        assert_eq!(names(Roster::of_one(&view, "c")), "c");
+        assert_eq!(names(Roster::of_one(&view, "x")), "");
+        assert_eq!(statuses(&view), peers.map(|(_, status)| status));
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::presence::{Presence, put};
-use super::roster::{Roster, Standing};
+use super::roster::{PeerStanding, Roster};
 use super::{PEER, PEERS_RUNBOOK, own_session, pb};
 use crate::core::lease::place_of;
 use crate::core::peer::{Silence, Verdict, next_verdict};
@@ -24,7 +24,7 @@ use crate::daemon::registry::view::{View, ViewRecord};
 use pb::peer::Status;
 
 /// The shortest time between two looks that only changes of peers ask for: a look goes through all peers, and nothing that
-/// a change brings is due any sooner. 40 looks a second through 1000 peers take about 1 % of a core.
+/// a change brings is due any sooner.
 const PACE: Duration = Duration::from_millis(25);
 
 /// Judges the silence of others.
@@ -102,7 +102,8 @@ impl Verdicts {
         let (mut due, mut later) = (Vec::new(), None::<Millis>);
         for one in others.filter_map(|record| self.due(record)) {
             match one.at <= now {
-                true => due.push(one),
+                // What cannot be read stays as it is.
+                true => due.extend(one.record.value::<PeerValue>().is_some().then_some(one)),
                 false => later = Some(later.map_or(one.at, |later| later.min(one.at))),
             }
         }
@@ -117,7 +118,7 @@ impl Verdicts {
         if due.is_empty() {
             return due;
         }
-        let roster = Roster::of(self.registry.view(), self.registry.node_id());
+        let roster = Roster::of_candidates(self.registry.view(), self.registry.node_id());
         let mut judges = roster.nodes();
         judges.retain(|node| node.peer.status() == Status::Alive);
         let me = self.registry.node_id();
@@ -131,7 +132,7 @@ impl Verdicts {
 
     /// What is next to become of a peer if it stays as silent as it is; `None`: nothing.
     fn due(&self, record: &Arc<ViewRecord>) -> Option<Due> {
-        let standing = Standing::of(record)?;
+        let standing = PeerStanding::of(record)?;
         let session = standing.session_of(record);
         let since = standing.status_since.as_ref().map(millis).unwrap_or_default();
         let (silent_since, last_seen) = match self.registry.view().group(&session.id) {

@@ -13,6 +13,13 @@ pub struct ViewRecord {
     /// That it was read in. A commit that demands its version names this epoch, for versions begin anew with
     /// each.
     pub epoch: Epoch,
+    /// Boxed: of most records nothing is asked.
+    derived: OnceLock<Box<Derived>>,
+}
+
+/// What was made of a record.
+#[derive(Default)]
+struct Derived {
     decoded: OnceLock<Option<Arc<dyn Any + Send + Sync>>>,
     shown: OnceLock<Option<Bytes>>,
 }
@@ -20,20 +27,29 @@ pub struct ViewRecord {
 impl ViewRecord {
     /// Wraps a record as the store gave it in this epoch.
     pub fn new(epoch: Epoch, record: Record) -> Self {
-        Self { record, epoch, decoded: OnceLock::new(), shown: OnceLock::new() }
+        Self { record, epoch, derived: OnceLock::new() }
     }
 
     /// What answers show of the record alone, as bytes: `show` makes the message, on first use. `None`: nothing.
     pub fn shown<M: Message>(&self, show: impl FnOnce(&Self) -> Option<M>) -> Option<&Bytes> {
-        self.shown.get_or_init(|| Some(show(self)?.encode_to_vec().into())).as_ref()
+        self.derived().shown.get_or_init(|| Some(show(self)?.encode_to_vec().into())).as_ref()
     }
 
     /// The value as the message it was written as; `None` if it is not one.
     pub fn value<M: Message + Default + 'static>(&self) -> Option<Arc<M>> {
-        let decoded = self.decoded.get_or_init(|| {
-            let message = M::decode(self.record.value.clone()).ok()?;
+        let decoded = self.derived().decoded.get_or_init(|| {
+            let message: M = self.read()?;
             Some(Arc::new(message))
         });
         decoded.clone()?.downcast::<M>().ok()
+    }
+
+    /// As [`ViewRecord::value`], and keeps nothing of it.
+    pub fn read<M: Message + Default>(&self) -> Option<M> {
+        M::decode(self.record.value.clone()).ok()
+    }
+
+    fn derived(&self) -> &Derived {
+        self.derived.get_or_init(Box::default)
     }
 }

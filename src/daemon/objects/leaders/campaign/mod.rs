@@ -143,7 +143,7 @@ impl Campaigner {
         let left = timeout(LEAVE_WAIT, async {
             while self.registry.view().silence().is_none() {
                 let all = AllKnown::of(self.registry.view());
-                let roster = Roster::of(self.registry.view(), self.registry.node_id());
+                let roster = Roster::of_candidates(self.registry.view(), self.registry.node_id());
                 if !self.give_all_up(&all, &roster).await {
                     return;
                 }

@@ -37,7 +37,7 @@ impl Campaigner {
         let again = session.as_ref().map_or(again, |(_, until)| again.min(*until));
         let session = session.map(|(session, _)| session);
         let all = AllKnown::of(self.registry.view());
-        let roster = Roster::of(self.registry.view(), self.registry.node_id());
+        let roster = Roster::of_candidates(self.registry.view(), self.registry.node_id());
         let nodes = roster.nodes();
         self.note_leading(&all, session.as_ref());
         self.note_doubts(&all, &nodes);

@@ -225,7 +225,7 @@ async fn what_was_read_of_scopes_in_one_epoch_changes_nothing_in_the_next() {
     let view = a.registry.view();
     let enter = async |all: &AllKnown| {
         let (roster, session) =
-            (Roster::of_all(view), a.registry.held_groups().life_of(&session_id("a")).unwrap());
+            (Roster::of(view), a.registry.held_groups().life_of(&session_id("a")).unwrap());
         a.campaigner.enter_scopes(all, &roster.nodes(), &session).await
     };
     let of_first = AllKnown::of(view);

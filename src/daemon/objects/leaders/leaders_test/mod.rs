@@ -117,7 +117,7 @@ async fn mesh(store: &Arc<MemoryStore>, node_ids: &[&str]) -> Vec<Daemon> {
 /// Waits until each of them has heard of the sessions of all.
 async fn acquainted(daemons: &[Daemon]) {
     let knows_all = |daemon: &Daemon| {
-        let roster = Roster::of_all(daemon.registry.view());
+        let roster = Roster::of(daemon.registry.view());
         roster.nodes().iter().filter(|node| node.session_live).count() >= daemons.len()
     };
     until("they know each other", || daemons.iter().all(knows_all)).await;

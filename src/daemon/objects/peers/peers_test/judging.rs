@@ -21,7 +21,7 @@ async fn lateness(by: &Daemon, victim: &str) -> Duration {
 
 /// The nodes in the order in which they judge this one.
 fn judges(by: &Daemon, victim: &str) -> Vec<String> {
-    let roster = Roster::of_all(by.registry.view());
+    let roster = Roster::of(by.registry.view());
     let mut nodes = roster.nodes();
     nodes.retain(|node| node.id != victim && node.peer.status() == PeerStatus::Alive);
     let mut ids: Vec<String> = nodes.iter().map(|node| node.id.to_owned()).collect();
