@@ -106,11 +106,10 @@ impl<M: Message + Default> Encoded<M> {
         let mut found = BytesMut::new();
         for field in fields(self.bytes()) {
             // Of more than one of them the fields come together.
-            match field? {
-                Field { number: at, value: Value::Bytes(value), .. } if at == number => {
-                    found.put_slice(value)
-                }
-                Field { value: Value::Bytes(_) | Value::Varint(_) | Value::Other, .. } => {}
+            if let Field { number: at, value: Value::Bytes(value), .. } = field?
+                && at == number
+            {
+                found.put_slice(value);
             }
         }
         Encoded::read(found.freeze())
