@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::load::quantile_us;
+use crate::load::{Heard, quantile_us};
 use crate::ours::{self, Ours};
 use crate::process::endpoint;
 use crate::sizes::Size;
@@ -31,7 +31,7 @@ pub async fn all(ours: &Ours, rounds: usize) -> Result<Vec<Size>> {
         unchanged.push(begun.elapsed());
         ensure!(status == 304, "{status}");
     }
-    let mut heard = events(ours, rounds.min(100)).await?;
+    let heard = events(ours, rounds.min(100)).await?;
     let size = |name, mut times: Vec<Duration>, at_most| Size {
         name,
         unit: "us",
@@ -41,13 +41,14 @@ pub async fn all(ours: &Ours, rounds: usize) -> Result<Vec<Size>> {
     Ok(vec![
         size("JSON list of 1,000, p99", whole, 5_000.0),
         size("JSON list that has not changed, p99", unchanged, 500.0),
-        size("server-sent event, last of 1,000, p99", std::mem::take(&mut heard), 50_000.0),
+        size("server-sent event, last of 1,000, p99", heard, 50_000.0),
     ])
 }
 
 /// How long changes took until the last of all watchers had heard of each.
 async fn events(ours: &Ours, rounds: usize) -> Result<Vec<Duration>> {
-    let (say, mut heard) = mpsc::channel(WATCHERS * 4);
+    let (say, heard) = mpsc::channel(WATCHERS * 4);
+    let mut heard = Heard(heard, WATCHERS);
     for _ in 0..WATCHERS {
         let mut stream = TcpStream::connect(ours.process.address).await?;
         let head = "GET /control/peers?nodeId=peer-00003 HTTP/1.1\r\nhost: localhost\r\n\
@@ -70,12 +71,7 @@ async fn events(ours: &Ours, rounds: usize) -> Result<Vec<Duration>> {
         let begun = Instant::now();
         // No row before has used these reasons.
         ours::cordon(channel.clone(), ours::key(3), u64::MAX - round as u64, None).await?;
-        let mut last = begun;
-        for _ in 0..WATCHERS {
-            let at = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await?;
-            last = last.max(at.context("a watcher ended")?);
-        }
-        took.push(last - begun);
+        took.push(heard.all().await? - begun);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(took)

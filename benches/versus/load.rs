@@ -71,6 +71,21 @@ where
     Ok(all as f64 / begun.elapsed().as_secs_f64())
 }
 
+/// Hears from so many watchers.
+pub struct Heard(pub mpsc::Receiver<Instant>, pub usize);
+
+impl Heard {
+    /// When the last of them had heard.
+    pub async fn all(&mut self) -> Result<Instant> {
+        let mut last = None;
+        for _ in 0..self.1 {
+            let at = tokio::time::timeout(Duration::from_secs(10), self.0.recv()).await?;
+            last = last.max(Some(at.context("a watcher ended")?));
+        }
+        last.context("there are no watchers")
+    }
+}
+
 /// A stream of calls and answers.
 pub async fn stream<M, A>(
     channel: Channel,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tonic::transport::Channel;
 
-use crate::load::{IN_FLIGHT, Stream, alone, median, quantile_us, together};
+use crate::load::{Heard, IN_FLIGHT, Stream, alone, median, quantile_us, together};
 use crate::ours::Ours;
 use crate::process::{CONNECTIONS, Process};
 use crate::table::{Asked, Row, Table};
@@ -407,21 +407,6 @@ impl Subjects {
 fn say(table: &mut Table, row: Row) {
     eprintln!("{}", Table(vec![row.clone()]).to_text().lines().last().unwrap_or_default());
     table.0.push(row);
-}
-
-/// Hears from so many watchers.
-struct Heard(mpsc::Receiver<Instant>, usize);
-
-impl Heard {
-    /// When the last of them had heard.
-    async fn all(&mut self) -> Result<Instant> {
-        let mut last = None;
-        for _ in 0..self.1 {
-            let at = tokio::time::timeout(Duration::from_secs(10), self.0.recv()).await?;
-            last = last.max(Some(at.context("a watcher ended")?));
-        }
-        last.context("there are no watchers")
-    }
 }
 
 /// A value of 256 bytes.

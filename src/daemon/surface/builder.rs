@@ -18,7 +18,7 @@ use super::method::{self, Definition, Method};
 use super::observe::{RequestObserver, Unobserved};
 use super::openapi::Document;
 use super::pipeline::{Defined, GrpcService, Open, Pipeline, Target};
-use super::reflection::{self, Reflection};
+use super::reflection::Reflection;
 use super::routes::Routes;
 use super::{Parts, Surface};
 use crate::daemon::identity::authenticate::{Authenticator, Hosts, Loopback};
@@ -167,20 +167,11 @@ impl SurfaceBuilder {
         let mut served: Vec<_> = self.services.keys().copied().collect();
         served.sort_unstable();
         let open = HashMap::from([
-            (named(&health_service), open_target("/grpc.health.v1.Health", Open(health_service))),
-            (
-                reflection::V1,
-                open_target(
-                    "/grpc.reflection.v1.ServerReflection",
-                    Reflection::v1(&self.definitions, &served),
-                ),
-            ),
-            (
-                reflection::V1ALPHA,
-                open_target(
-                    "/grpc.reflection.v1alpha.ServerReflection",
-                    Reflection::v1alpha(&self.definitions, &served),
-                ),
+            open_target("/grpc.health.v1.Health", Open(health_service)),
+            open_target("/grpc.reflection.v1.ServerReflection", Reflection::v1(&self.definitions, &served)),
+            open_target(
+                "/grpc.reflection.v1alpha.ServerReflection",
+                Reflection::v1alpha(&self.definitions, &served),
             ),
         ]);
         let mut methods = HashMap::new();
@@ -216,13 +207,11 @@ impl SurfaceBuilder {
     }
 }
 
-fn named<S: NamedService>(_service: &S) -> &'static str {
-    S::NAME
-}
-
-fn open_target(path: &'static str, service: impl GrpcService + 'static) -> Target {
+/// A service that anyone may call, by its name.
+fn open_target(path: &'static str, service: impl GrpcService + 'static) -> (&'static str, Target) {
     let method = Method { path, policy: None, audit_action: None, streams: true, client_streams: true };
-    Target { method: Arc::new(method), service: Arc::new(service) }
+    let name = path.trim_start_matches('/');
+    (name, Target { method: Arc::new(method), service: Arc::new(service) })
 }
 
 /// Marks the answer of the fallback of hand-made routes.

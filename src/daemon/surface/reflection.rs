@@ -12,9 +12,6 @@ use tonic_reflection::server::{Builder, Error};
 use super::method::Definition;
 use super::pipeline::{Answer, GrpcService, Open};
 
-pub(super) const V1: &str = "grpc.reflection.v1.ServerReflection";
-pub(super) const V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
-
 type Built = Result<Box<dyn GrpcService>, Error>;
 
 /// One version of reflection.
@@ -65,8 +62,8 @@ fn configured<'d>(definitions: &'d [Definition], served: &[&'static str]) -> Bui
         // Each would add its own only, and list the other all the same.
         .include_reflection_service(false)
         .with_service_name("grpc.health.v1.Health")
-        .with_service_name(V1)
-        .with_service_name(V1ALPHA);
+        .with_service_name("grpc.reflection.v1.ServerReflection")
+        .with_service_name("grpc.reflection.v1alpha.ServerReflection");
     let builder = served.iter().fold(builder, |builder, name| builder.with_service_name(*name));
     definitions.iter().fold(builder, |builder, definition| {
         builder.register_encoded_file_descriptor_set(definition.descriptors)
