@@ -5,7 +5,7 @@
 //! of them over gRPC on loopback; they take turns, so that what the machine does otherwise is done to all. Each ratio is
 //! the median of those of five runs. Nothing is asserted: what loses is printed as a loss.
 //!
-//! `-- NAME` measures the rows with this in their name (`json` and `sizes`: those of ours alone); `--json` prints a
+//! `-- NAME` measures the rows with this in their name (`json`, `sizes` and `fleet`: those of ours alone); `--json` prints a
 //! document; `--quick` measures for a few seconds, to see that it works.
 
 #![allow(
@@ -16,8 +16,12 @@
     reason = "a benchmark prints, and stops at the first surprise"
 )]
 
+#[path = "../../tests/servers/mod.rs"]
+mod servers;
+
 mod echo;
 mod etcd;
+mod fleet;
 mod json;
 mod load;
 mod ours;

@@ -27,19 +27,30 @@ use crate::load::{IN_FLIGHT, Stream};
 use crate::process::{self, CONNECTIONS, Process};
 
 pub const DAEMON: &str = env!("CARGO_BIN_EXE_omnirelayd");
+/// The stream by which a relay says of its agents that they live.
+pub const HEARTBEATS: &str = "/aeroarc.registry.v1.AeroRegistry/HeartbeatAgents";
 const RELAY: &str = "relay-1";
 /// How many agents have a heart that beats.
 pub const AGENTS: usize = 1_000;
 
 pub struct Ours {
     pub process: Process,
-    relay_port: std::net::SocketAddr,
+    pub relay_port: std::net::SocketAddr,
 }
 
-/// Starts a daemon over a store that has this many peers.
+/// Starts a daemon over an embedded store that has this many peers.
 pub async fn start(peers: usize) -> Result<Ours> {
     let data = tempfile::tempdir()?;
     fill(data.path(), peers).await?;
+    start_on(data, &["--set", "registry.agentTtl=1h"]).await
+}
+
+/// Starts a daemon over a store that has nothing.
+pub async fn empty(options: &[&str]) -> Result<Ours> {
+    start_on(tempfile::tempdir()?, options).await
+}
+
+async fn start_on(data: tempfile::TempDir, options: &[&str]) -> Result<Ours> {
     let (control, relay_port, http) = (process::address()?, process::address()?, process::address()?);
     let mut command = Command::new(DAEMON);
     command
@@ -47,7 +58,8 @@ pub async fn start(peers: usize) -> Result<Ours> {
         .arg(data.path())
         .args(["--node-id", "bench", "--control-listen", &control.to_string()])
         .args(["--relay-listen", &relay_port.to_string(), "--relay-http-listen", &http.to_string()])
-        .args(["--service", "registry", "--set", "registry.relayTtl=1h", "--set", "registry.agentTtl=1h"]);
+        .args(["--service", "registry", "--set", "registry.relayTtl=1h"])
+        .args(options);
     let process = Process::start(command, data, control).await?;
     let ours = Ours { process, relay_port };
     let channel = ours.process.channels().await?.swap_remove(0);
@@ -86,7 +98,7 @@ pub async fn fill(data: &Path, peers: usize) -> Result<()> {
             group: None,
         });
         let writes = writes.collect();
-        store.commit(Commit { epoch, writes, writer: "bench".to_owned(), ..Commit::default() }).await?;
+        store.commit(Commit { epoch, writes, writer: "bench".into(), ..Commit::default() }).await?;
     }
     Ok(())
 }
@@ -178,8 +190,7 @@ pub async fn streams(
     for number in 0..IN_FLIGHT {
         let channel = channels[number % channels.len()].clone();
         let message = HeartbeatAgentsRequest { relay_id: RELAY.to_owned(), agent_id: vec![drone(number)] };
-        streams
-            .push(Stream::open(channel, "/aeroarc.registry.v1.AeroRegistry/HeartbeatAgents", message).await?);
+        streams.push(Stream::open(channel, HEARTBEATS, message).await?);
     }
     Ok(streams)
 }

@@ -52,6 +52,11 @@ impl Process {
         Ok(channels)
     }
 
+    /// How much of one core it uses, in percent.
+    pub async fn processor(&self, during: Duration) -> Result<f64> {
+        processor(self.child.id(), during).await
+    }
+
     /// Its memory in MB.
     pub fn resident_mb(&self) -> Result<f64> {
         resident_mb(self.child.id())
@@ -67,4 +72,19 @@ pub fn resident_mb(id: u32) -> Result<f64> {
 
 pub fn endpoint(address: SocketAddr) -> Result<Endpoint> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true))
+}
+
+/// How much of one core a process uses, in percent.
+pub async fn processor(id: u32, during: Duration) -> Result<f64> {
+    /// Clock ticks in a second, as Linux tells them to processes.
+    const TICKS: f64 = 100.0;
+    let used = || -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+        let behind_name = stat.rsplit_once(") ").context("no stat")?.1;
+        let ticks = behind_name.split(' ').skip(11).take(2).map(|field| field.parse::<f64>().unwrap_or(0.0));
+        Ok(ticks.sum::<f64>() / TICKS)
+    };
+    let before = used()?;
+    tokio::time::sleep(during).await;
+    Ok((used()? - before) / during.as_secs_f64() * 100.0)
 }

@@ -14,12 +14,13 @@ use crate::load::{Heard, IN_FLIGHT, Stream, alone, median, quantile_us, together
 use crate::ours::Ours;
 use crate::process::{CONNECTIONS, Process};
 use crate::table::{Asked, Row, Table};
-use crate::{Plan, echo, etcd, json, ours, sizes};
+use crate::{Plan, echo, etcd, fleet, json, ours, sizes};
 
 const PEERS: usize = 1_000;
-/// By which names the rows about sizes, and about JSON, are asked for: all rows are, or these.
+/// By which names the rows about sizes, JSON, and a fleet are asked for: all rows are, or these.
 const SIZES: [&str; 2] = ["", "sizes"];
 const JSON: [&str; 2] = ["", "json"];
+const FLEET: [&str; 2] = ["", "fleet"];
 /// How often a watched key is changed in one run.
 const CHANGES: u64 = 60;
 
@@ -114,7 +115,11 @@ pub async fn all(plan: &Plan) -> Result<Table> {
     if JSON.contains(&plan.only.as_str()) {
         sizes.extend(json::all(&subjects._ours, if plan.runs == 1 { 20 } else { 300 }).await?);
     }
+    // The others end here, with what they need of the machine.
     let Subjects { mut table, .. } = subjects;
+    if FLEET.contains(&plan.only.as_str()) {
+        sizes.extend(fleet::all(plan).await?);
+    }
     if SIZES.contains(&plan.only.as_str()) {
         sizes.extend(sizes::all(plan).await?);
     }

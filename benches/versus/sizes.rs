@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::load::{median, quantile_us, together};
-use crate::process::{self, endpoint, resident_mb};
+use crate::process::{self, endpoint, processor, resident_mb};
 use crate::{Plan, ours};
 
 /// A figure of ours alone, as it is asked for.
@@ -179,19 +179,4 @@ pub async fn all(plan: &Plan) -> Result<Vec<Size>> {
         ]);
     }
     Ok(sizes)
-}
-
-/// How much of one core a process uses, in percent.
-async fn processor(id: u32, during: Duration) -> Result<f64> {
-    /// Clock ticks in a second, as Linux tells them to processes.
-    const TICKS: f64 = 100.0;
-    let used = || -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
-        let behind_name = stat.rsplit_once(") ").context("no stat")?.1;
-        let ticks = behind_name.split(' ').skip(11).take(2).map(|field| field.parse::<f64>().unwrap_or(0.0));
-        Ok(ticks.sum::<f64>() / TICKS)
-    };
-    let before = used()?;
-    tokio::time::sleep(during).await;
-    Ok((used()? - before) / during.as_secs_f64() * 100.0)
 }
