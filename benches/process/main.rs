@@ -111,8 +111,7 @@ fn filled(data: &Path, records: usize) -> Result<()> {
             value: value.clone(),
             group: None,
         });
-        let commit =
-            Commit { epoch, writes: writes.collect(), writer: "bench".to_owned(), ..Commit::default() };
+        let commit = Commit { epoch, writes: writes.collect(), writer: "bench".into(), ..Commit::default() };
         runtime.block_on(store.commit(commit))?;
     }
     Ok(())

@@ -90,7 +90,7 @@ async fn client(store: Arc<RedisStore>, what: What, name: String, until: Instant
                     epoch: *epoch,
                     preconditions: vec![Precondition::Version { id: id.clone(), version: Version(version) }],
                     writes: vec![Write::Put { id, value: value.clone(), group: None }],
-                    writer: "node-1".to_owned(),
+                    writer: "node-1".into(),
                     ..Commit::default()
                 };
                 store.commit(commit).await?;

@@ -164,7 +164,7 @@ async fn fill(store: &RedisStore) -> Result<()> {
             group: None,
         };
         let writes = (first..RECORDS.min(first + 250)).map(put).collect();
-        store.commit(Commit { epoch, writes, writer: "bench".to_owned(), ..Commit::default() }).await?;
+        store.commit(Commit { epoch, writes, writer: "bench".into(), ..Commit::default() }).await?;
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ async fn write(store: &EmbeddedStore, epoch: Epoch, number: u32) {
     let commit = Commit {
         epoch,
         writes: vec![Write::Put { id, value, group: None }],
-        writer: "fuzz".to_owned(),
+        writer: "fuzz".into(),
         ..Commit::default()
     };
     let _ = store.commit(commit).await;

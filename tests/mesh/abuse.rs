@@ -49,12 +49,7 @@ async fn fill(data: &Path) -> Result<()> {
             group: None,
         });
         store
-            .commit(Commit {
-                epoch,
-                writes: writes.collect(),
-                writer: "test".to_owned(),
-                ..Commit::default()
-            })
+            .commit(Commit { epoch, writes: writes.collect(), writer: "test".into(), ..Commit::default() })
             .await?;
     }
     Ok(())

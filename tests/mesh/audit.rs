@@ -97,7 +97,7 @@ impl Intruder {
 
     async fn write(&self, writes: Vec<Write>) -> Result<()> {
         let epoch = self.0.pulse(Pulse::default()).await?.epoch;
-        self.0.commit(Commit { epoch, writes, writer: "a".to_owned(), ..Commit::default() }).await?;
+        self.0.commit(Commit { epoch, writes, writer: "a".into(), ..Commit::default() }).await?;
         Ok(())
     }
 }

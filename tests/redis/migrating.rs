@@ -77,7 +77,7 @@ fn put(epoch: Epoch, key: &str) -> Commit {
     let id = IdempotencyKey { principal: of("p"), method: of("m"), id: of(key) };
     let idempotency = Some(Idempotency { key: id, request_hash: 1, answer: Bytes::from("a") });
     let write = Write::Put { id: RecordId::new(NOTE, key), value: Bytes::from("x"), group: None };
-    Commit { epoch, writes: vec![write], idempotency, writer: of("w"), ..Commit::default() }
+    Commit { epoch, writes: vec![write], idempotency, writer: "w".into(), ..Commit::default() }
 }
 
 fn scan() -> Scan {
@@ -168,7 +168,7 @@ async fn a_slot_on_its_way_makes_the_store_unavailable() -> Result<()> {
     store.commit(put(epoch, "before")).await?;
     store.commit(put(epoch, "gone")).await?;
     let gone = vec![Write::Delete { id: RecordId::new(NOTE, "gone") }];
-    store.commit(Commit { epoch, writes: gone, writer: "w".to_owned(), ..Commit::default() }).await?;
+    store.commit(Commit { epoch, writes: gone, writer: "w".into(), ..Commit::default() }).await?;
     let open = OpenGroup { epoch, id: GroupId("g".into()), ttl: TTL, secret: "s".to_owned() };
     store.open_group(open).await?;
     let (link, _) = link_with(&url, options())?;

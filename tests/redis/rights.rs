@@ -56,7 +56,7 @@ impl Scene {
         let key =
             IdempotencyKey { principal: "p".to_owned(), method: "m".to_owned(), id: self.number.to_string() };
         let idempotency = Some(Idempotency { key, request_hash: 1, answer: Bytes::from_static(b"answer") });
-        Commit { epoch: self.epoch, writes, idempotency, writer: "a".to_owned(), ..Commit::default() }
+        Commit { epoch: self.epoch, writes, idempotency, writer: "a".into(), ..Commit::default() }
     }
 
     /// Goes on with a group that nobody has had: a group has a few lives only.

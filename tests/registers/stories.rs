@@ -176,7 +176,7 @@ async fn remove_from_file(node: &Node, record: &str) -> Result<()> {
     let commit = Commit {
         epoch: page.epoch,
         writes: vec![Write::Delete { id: RecordId::new(kind, record) }],
-        writer: "test".to_owned(),
+        writer: "test".into(),
         ..Commit::default()
     };
     store.commit(commit).await?;

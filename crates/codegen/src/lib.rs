@@ -73,6 +73,8 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
         .extern_path(".google.protobuf", "::pbjson_types")
         .extern_path(RAW, format!("{}::raw::Raw", family.wire))
         .bytes(".aeroarc.agent")
+        .bytes(".omnirelay.store.v1.RecordRow")
+        .bytes(".omnirelay.store.v1.AnswerRow")
         .btree_map(".")
         .compile_fds(with_encoded_messages(with_raw_streams(set.clone())))?;
     pbjson_build::Builder::new()

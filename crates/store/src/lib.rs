@@ -97,9 +97,19 @@ pub struct Record {
     pub created_at: Millis,
     pub updated_at: Millis,
     /// The node that wrote it last; empty where the store itself did, at the end of a group.
-    pub writer: String,
+    pub writer: Arc<str>,
     /// True: a tombstone, kept so that versions go on and watchers hear of the end.
     pub deleted: bool,
+}
+
+impl Record {
+    /// This record; where the one before has the same writer, its name is kept once.
+    pub(crate) fn beside(self, before: Option<&Self>) -> Self {
+        match before {
+            Some(before) if before.writer == self.writer => Self { writer: before.writer.clone(), ..self },
+            Some(_) | None => self,
+        }
+    }
 }
 
 /// Names a group: a node's session, or a set of records that live and die together.
@@ -230,7 +240,7 @@ pub struct Commit {
     pub fence: Option<Fence>,
     pub idempotency: Option<Idempotency>,
     /// The node that commits.
-    pub writer: String,
+    pub writer: Arc<str>,
 }
 
 /// What became of a commit.
@@ -250,7 +260,7 @@ pub struct LogEntry {
     /// The revision of the entry before; a reader that does not know it has missed something.
     pub previous: Revision,
     pub at: Millis,
-    pub writer: String,
+    pub writer: Arc<str>,
     pub changes: Vec<Change>,
     /// The leases that were acquired (by a new holder) or released, as they are after it, in the
     /// order of their scopes.
@@ -468,8 +478,8 @@ pub trait Store: Send + Sync + 'static {
     /// writes nothing.
     async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError>;
 
-    /// Whether a pulse is a call in this process, so that callers gain nothing by sharing one.
-    fn pulses_at_once(&self) -> bool {
+    /// Whether the store is in this process: no answer is lost on its way, and callers gain nothing by sharing a call.
+    fn is_in_process(&self) -> bool {
         false
     }
 

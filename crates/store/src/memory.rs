@@ -158,7 +158,7 @@ impl Store for MemoryStore {
         Ok(self.log_now(after, limit)?.1)
     }
 
-    fn pulses_at_once(&self) -> bool {
+    fn is_in_process(&self) -> bool {
         true
     }
 

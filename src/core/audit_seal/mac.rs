@@ -14,6 +14,8 @@ pub const MAC_BYTES: usize = 16;
 /// What a key is derived for, and what a MAC is of.
 const KEY_DOMAIN: &[u8] = b"omnirelay audit mac key v1\0";
 const MAC_DOMAIN: &[u8] = b"omnirelay audit record mac v1\0";
+/// What stands before a MAC in an encoded `AuditValue`: the key of its field, 1000, and its length.
+const FIELD: [u8; 3] = [0xC2, 0x3E, MAC_BYTES as u8];
 
 /// The key of a node's MACs. Cheap to clone; it does not show itself.
 #[derive(Clone)]
@@ -28,21 +30,22 @@ impl MacKey {
     }
 
     /// What is stored of an audit record under this key: its value with the MAC behind it.
-    pub fn mark(&self, key: &str, value: &AuditValue) -> Vec<u8> {
-        let bare = AuditValue { mac: Vec::new(), ..value.clone() };
-        let mut stored = bare.encode_to_vec();
-        let mac = self.mac(key, &stored).to_vec();
+    pub fn mark(&self, key: &str, value: AuditValue) -> Vec<u8> {
+        let bare = AuditValue { mac: Vec::new(), ..value };
+        let mut stored = Vec::with_capacity(bare.encoded_len() + FIELD.len() + MAC_BYTES);
+        bare.encode_raw(&mut stored);
+        let mac = self.mac(key, &stored);
         // The MAC has the highest number of all fields, so that it stands last in any encoding.
-        stored.extend(last_field(mac));
+        stored.extend_from_slice(&FIELD);
+        stored.extend_from_slice(&mac);
         stored
     }
 
     /// Whether a record is as [`MacKey::mark`] made it, and nobody has written it again since.
     pub fn made(&self, record: &Stored<'_>) -> bool {
-        let Ok(value) = AuditValue::decode(record.value) else { return false };
-        let expected = value.mac.clone();
-        let Some(body) = record.value.strip_suffix(last_field(value.mac).as_slice()) else { return false };
-        record.version == 1 && are_equal(&self.mac(record.key, body), &expected)
+        let Some((before, mac)) = record.value.split_last_chunk::<MAC_BYTES>() else { return false };
+        let Some(body) = before.strip_suffix(&FIELD) else { return false };
+        record.version == 1 && are_equal(&self.mac(record.key, body), mac)
     }
 
     fn mac(&self, key: &str, body: &[u8]) -> [u8; MAC_BYTES] {
@@ -68,9 +71,4 @@ impl fmt::Debug for MacKey {
 fn are_equal(a: &[u8], b: &[u8]) -> bool {
     let differing = a.iter().zip(b).fold(0, |differing, (a, b)| differing | (a ^ b));
     a.len() == b.len() && differing == 0
-}
-
-/// How a MAC is encoded.
-fn last_field(mac: Vec<u8>) -> Vec<u8> {
-    AuditValue { mac, ..AuditValue::default() }.encode_to_vec()
 }

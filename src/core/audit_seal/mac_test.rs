@@ -22,7 +22,7 @@ fn stored<'a>(key: &'a str, value: &'a [u8], version: u64) -> Stored<'a> {
 #[test]
 fn a_record_is_its_nodes_only_as_the_node_made_it() {
     let (own, other) = (MacKey::derive(b"own"), MacKey::derive(b"other"));
-    let marked = own.mark(KEY, &value());
+    let marked = own.mark(KEY, value());
     let with = |mac: Vec<u8>| AuditValue { mac, ..value() }.encode_to_vec();
     let mac = AuditValue::decode(marked.as_slice()).unwrap().mac;
     assert_eq!((mac.len(), marked.clone()), (MAC_BYTES, with(mac.clone())), "it is an ordinary value");
@@ -31,7 +31,7 @@ fn a_record_is_its_nodes_only_as_the_node_made_it() {
         ("under another key", "01a2b3c4d5e6f-0000000000000002", marked.clone(), 1, false),
         ("written again", KEY, marked.clone(), 2, false),
         ("without a MAC", KEY, with(Vec::new()), 1, false),
-        ("by another node", KEY, other.mark(KEY, &value()), 1, false),
+        ("by another node", KEY, other.mark(KEY, value()), 1, false),
         ("a MAC cut short", KEY, with(mac[..MAC_BYTES - 1].to_vec()), 1, false),
         ("a MAC of one byte", KEY, with(mac[..1].to_vec()), 1, false),
         ("a MAC with more behind it", KEY, with([mac.as_slice(), &[0]].concat()), 1, false),
@@ -46,9 +46,9 @@ fn a_record_is_its_nodes_only_as_the_node_made_it() {
 
 #[test]
 fn the_key_of_a_secret_is_always_the_same() {
-    let marked = MacKey::derive(b"own").mark(KEY, &value());
+    let marked = MacKey::derive(b"own").mark(KEY, value());
     assert!(MacKey::derive(b"own").made(&stored(KEY, &marked, 1)), "after a restart");
-    let again = MacKey::derive(b"own").mark(KEY, &AuditValue::decode(marked.as_slice()).unwrap());
+    let again = MacKey::derive(b"own").mark(KEY, AuditValue::decode(marked.as_slice()).unwrap());
     assert_eq!(again, marked, "what is marked twice is marked once");
 }
 
@@ -61,7 +61,7 @@ proptest! {
     #[test]
     fn any_changed_byte_is_noticed(at in any::<prop::sample::Index>(), by in 1..=255_u8, in_key: bool) {
         let own = MacKey::derive(b"own");
-        let (mut key, mut value) = (KEY.as_bytes().to_vec(), own.mark(KEY, &value()));
+        let (mut key, mut value) = (KEY.as_bytes().to_vec(), own.mark(KEY, value()));
         let part = if in_key { &mut key } else { &mut value };
         let at = at.index(part.len());
         part[at] ^= if in_key { by & 0x7f | 1 } else { by };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use omnirelay_store::{Record, Store, StoreError};
-use omnirelay_wire::pb::omnirelay::store::v1::{AuditLeaf, AuditValue};
+use omnirelay_wire::pb::omnirelay::store::v1::AuditLeaf;
 use prost::Message;
 use tracing::error;
 
@@ -84,6 +84,14 @@ impl Backlog {
     }
 }
 
-fn is_of(record: &Record, node_id: &str) -> bool {
-    AuditValue::decode(record.value.clone()).is_ok_and(|value| value.node_id == node_id)
+/// Whether a record says that it was made on this node.
+pub fn is_of(record: &Record, node_id: &str) -> bool {
+    Maker::decode(&*record.value).is_ok_and(|maker| maker.node_id == node_id)
+}
+
+/// Who has made an audit record: the part of its `AuditValue` that says so.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Maker {
+    #[prost(string, tag = "5")]
+    node_id: String,
 }

@@ -121,7 +121,7 @@ impl Export {
                     version: record.version.0,
                     created_at_ms: record.created_at.0,
                     updated_at_ms: record.updated_at.0,
-                    writer: record.writer,
+                    writer: record.writer.to_string(),
                 }));
             }
         }

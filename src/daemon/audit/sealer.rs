@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_store::{CommitError, Epoch, Kind, RecordId, Revision, StoreError, Version, Write};
-use omnirelay_wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal, AuditValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal};
 use prost::Message;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::AUDIT_SEAL;
-use super::backlog::Backlog;
+use super::backlog::{Backlog, is_of};
 use super::files::{AuditFiles, AuditFilesError, AuditKey};
 use super::heads::Heads;
 use super::missing::missing;
@@ -292,8 +292,7 @@ impl Sealer {
             }
         };
         let own = self.registry.node_id().to_owned();
-        let is_own =
-            move |record: &ViewRecord| record.value::<AuditValue>().is_some_and(|value| value.node_id == own);
+        let is_own = move |record: &ViewRecord| is_of(&record.record, &own);
         let mut watch = Watch::begin(self.registry.clone(), AUDIT, Box::new(is_own), Some(since));
         let mut pending = Pending::default();
         let mut ticks = interval(SEAL_EVERY);

@@ -173,7 +173,7 @@ fn show(record: &ViewRecord) -> pb::Binding {
         principal: record.record.id.key.clone(),
         scopes: record.value::<BindingValue>().unwrap_or_default().scopes.clone(),
         version: record.record.version.0,
-        last_writer_id: record.record.writer.clone(),
+        last_writer_id: record.record.writer.to_string(),
         created_at: Some(timestamp(record.record.created_at)),
         updated_at: Some(timestamp(record.record.updated_at)),
     }

@@ -126,8 +126,8 @@ impl Registry {
         };
         let (now, mac) = (self.view().now(), self.audit_mac());
         writes.extend(audits.into_iter().map(|(key, body)| match key {
-            Some(key) => audit_record::write_under(key, &body, mac),
-            None => audit_record::write(now, &body, mac),
+            Some(key) => audit_record::write_under(key, body, mac),
+            None => audit_record::write(now, body, mac),
         }));
         Commit {
             epoch: epoch.unwrap_or_else(|| self.view().head().epoch),
@@ -136,7 +136,7 @@ impl Registry {
             leases,
             fence,
             idempotency,
-            writer: self.node_id().to_owned(),
+            writer: self.writer(),
         }
     }
 }

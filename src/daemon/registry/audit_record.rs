@@ -9,7 +9,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::mutate::Mutation;
 use crate::core::audit_seal::mac::MacKey;
-use crate::daemon::chance::random_u64;
+use crate::daemon::chance::unique_u64;
 
 /// Audit records; not mirrored, because there are many and few are read.
 pub const AUDIT: Kind = Kind::of("audit");
@@ -47,8 +47,8 @@ pub fn own_body(node_id: &str, action: &str, object: String, changes: Vec<String
 /// A new key for a record of this time: keys sort by it. `else_by` tells records apart where there is no chance.
 pub fn record_key(now: Millis, else_by: &[u8]) -> String {
     // Without chance, what is different of two records of one millisecond keeps them apart.
-    let number = random_u64().unwrap_or_else(|_| xxh64(else_by, now.0));
-    format!("{}-{number:016x}", oldest_key(now.0))
+    let number = unique_u64().unwrap_or_else(|| xxh64(else_by, now.0));
+    format!("{:013x}-{number:016x}", now.0)
 }
 
 /// The smallest key that a record of this time or later can have.
@@ -64,12 +64,15 @@ pub fn made_at(key: &str) -> u64 {
 /// The write that records it, under a key that sorts by time.
 ///
 /// Without a key for its MAC, where nothing is sealed, a record has none.
-pub fn write(now: Millis, body: &AuditValue, mac: Option<&MacKey>) -> Write {
+pub fn write(now: Millis, body: AuditValue, mac: Option<&MacKey>) -> Write {
     write_under(record_key(now, body.request_id.as_bytes()), body, mac)
 }
 
 /// The write that records it under this key.
-pub fn write_under(key: String, body: &AuditValue, mac: Option<&MacKey>) -> Write {
-    let value = mac.map_or_else(|| body.encode_to_vec(), |mac| mac.mark(&key, body));
+pub fn write_under(key: String, body: AuditValue, mac: Option<&MacKey>) -> Write {
+    let value = match mac {
+        Some(mac) => mac.mark(&key, body),
+        None => body.encode_to_vec(),
+    };
     Write::Put { id: RecordId::new(AUDIT, key), value: Bytes::from(value), group: None }
 }

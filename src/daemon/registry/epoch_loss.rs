@@ -183,7 +183,7 @@ impl Lost {
 
 /// Whether the owner of a record wrote it last.
 fn is_owners(record: &Record) -> bool {
-    record.writer == owner(&record.id)
+    &*record.writer == owner(&record.id)
 }
 
 /// The node that owns a record: what stands in its key before the first `/`, the whole key when there is none.

@@ -42,7 +42,7 @@ async fn put_by(store: &dyn Store, writer: &str, key: &str, value: &str) {
     let epoch = epoch_of(store).await;
     let value = Bytes::copy_from_slice(value.as_bytes());
     let writes = vec![Write::Put { id: RecordId::new(THING, key), value, group: None }];
-    let writer = writer.to_owned();
+    let writer = writer.into();
     store.commit(Commit { epoch, writes, writer, ..Commit::default() }).await.unwrap();
 }
 

@@ -80,7 +80,7 @@ const HOUSEKEEPING_STEPS_MAX: usize = 1000;
 
 /// One daemon's registry.
 pub struct Registry {
-    node_id: String,
+    node_id: Arc<str>,
     store: Arc<dyn Store>,
     view: View,
     held_groups: HeldGroups,
@@ -106,10 +106,10 @@ pub struct Registry {
 impl Registry {
     /// A registry of `node_id` over a store, mirroring these kinds. Nothing runs until
     /// [`follow::follow_log`] and [`heartbeat::beat_heart`] do.
-    pub fn new(node_id: impl Into<String>, store: Arc<dyn Store>, mirrored: &[Kind]) -> Self {
-        let node_id = node_id.into();
+    pub fn new(node_id: impl Into<Arc<str>>, store: Arc<dyn Store>, mirrored: &[Kind]) -> Self {
+        let node_id: Arc<str> = node_id.into();
         Self {
-            losses: Losses::new(node_id.clone()),
+            losses: Losses::new(node_id.to_string()),
             confirmations: Confirmations::default(),
             node_id,
             view: View::new(mirrored).confirming(store.confirms()),
@@ -172,6 +172,11 @@ impl Registry {
     /// The node whose daemon this is.
     pub fn node_id(&self) -> &str {
         &self.node_id
+    }
+
+    /// The same, as records name who wrote them.
+    pub(super) fn writer(&self) -> Arc<str> {
+        Arc::clone(&self.node_id)
     }
 
     pub fn store(&self) -> &dyn Store {

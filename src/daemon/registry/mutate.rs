@@ -2,6 +2,7 @@
 
 mod refused;
 
+use std::mem;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -175,18 +176,21 @@ impl Registry {
         if let Some(shown) = unexpected(mutation, &reader) {
             return Err(self.refuse_unexpected(mutation, epoch, shown).await);
         }
-        let decision = match decide(&reader) {
+        let mut decision = match decide(&reader) {
             Ok(decision) => decision,
             Err(refusal) => return Err(refuse_decided(mutation, &reader, refusal)),
         };
         // What changes nothing is committed too: only the store knows that it still is so.
-        let plan = self.plan_of(mutation, &decision, reader.plan());
+        let changed = !decision.writes.is_empty();
+        let plan = self.plan_of(mutation, &mut decision, reader.plan());
         let act = mutation.act();
         if plan.check_kinds(&act).is_err() {
             return Err(Refused::Finally(internal(mutation)));
         }
         match self.attempt(&act, plan).await {
-            Ok(committed) => self.answer(mutation, decision, epoch, committed).map_err(Refused::Finally),
+            Ok(committed) => {
+                self.answer(mutation, (decision.answer, changed), epoch, committed).map_err(Refused::Finally)
+            }
             Err(error @ CommitError::Conflict { .. }) if may_decide_again(mutation) => {
                 Err(Refused::Behind(error))
             }
@@ -228,7 +232,8 @@ impl Registry {
         }
     }
 
-    fn plan_of<A: Answer>(&self, mutation: &Mutation<'_>, decision: &Decision<A>, plan: Plan) -> Plan {
+    /// What a decision writes, which it has no more then, with its audit record and its answer for whoever asks again.
+    fn plan_of<A: Answer>(&self, mutation: &Mutation<'_>, decision: &mut Decision<A>, plan: Plan) -> Plan {
         let changed = !decision.writes.is_empty();
         let body = changed.then(|| audit_record::body(mutation, &decision.changes, self.node_id()));
         let plan = plan.audit(body);
@@ -243,21 +248,20 @@ impl Registry {
             let answer = Bytes::from(answer.encode_to_vec());
             Idempotency { key, request_hash: mutation.request_hash, answer }
         });
-        plan.write(decision.writes.clone()).answering(idempotency)
+        plan.write(mem::take(&mut decision.writes)).answering(idempotency)
     }
 
     fn answer<A: Answer>(
         &self,
         mutation: &Mutation<'_>,
-        decision: Decision<A>,
+        (mut answer, changed): (A, bool),
         epoch: Epoch,
         committed: Committed,
     ) -> Result<A, Fault> {
         match committed {
             Committed::Done(entry) => {
-                let Decision { writes, mut answer, .. } = decision;
                 let cursor = Cursor::at(epoch, entry.revision);
-                let settled = Settled { cursor, ..self.settled(mutation, !writes.is_empty()) };
+                let settled = Settled { cursor, ..self.settled(mutation, changed) };
                 answer.settle(&settled, (!mutation.dry_run).then_some(&entry));
                 Ok(answer)
             }

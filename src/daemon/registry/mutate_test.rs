@@ -44,7 +44,7 @@ fn overtake(registry: &Registry, value: &str) {
     let commit = Commit {
         epoch: registry.view().head().epoch,
         writes: vec![put(value)],
-        writer: "b".to_owned(),
+        writer: "b".into(),
         ..Commit::default()
     };
     let committed = registry.store().commit(commit).now_or_never().expect("memory answers at once");
@@ -144,7 +144,7 @@ const MS: Duration = Duration::from_millis(1);
 /// Writes past every daemon.
 async fn write(store: &dyn Store, writes: Vec<Write>) {
     let epoch = store.pulse(Pulse::default()).await.unwrap().epoch;
-    store.commit(Commit { epoch, writes, writer: "b".to_owned(), ..Commit::default() }).await.unwrap();
+    store.commit(Commit { epoch, writes, writer: "b".into(), ..Commit::default() }).await.unwrap();
 }
 
 /// Writes twice past a daemon that cannot read the log.

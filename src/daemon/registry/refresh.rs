@@ -158,7 +158,7 @@ impl Registry {
         if self.view().connectivity().is_silent() {
             return self.defer(record, heard);
         }
-        let answered = match self.refreshes.grace.get().filter(|_| self.store().pulses_at_once()) {
+        let answered = match self.refreshes.grace.get().filter(|_| self.store().is_in_process()) {
             Some(grace) => {
                 self.pulse(std::slice::from_ref(group), *grace).await.map(|beat| refreshed(&beat, 0))
             }

@@ -34,7 +34,7 @@ fn put(kind: Kind, key: &str, value: &str) -> Write {
 }
 
 async fn commit(registry: &Registry, writes: Vec<Write>) -> Revision {
-    let writer = registry.node_id().to_owned();
+    let writer = registry.node_id().into();
     let epoch = registry.view().head().epoch;
     match registry.commit(Commit { epoch, writes, writer, ..Commit::default() }).await.unwrap() {
         Committed::Done(entry) => entry.revision,
@@ -78,7 +78,7 @@ async fn a_commit_is_seen_at_once_by_its_daemon_and_soon_by_the_other() {
     let id = RecordId::new(THING, "x");
     assert_eq!(a.registry.view().get(&id).unwrap().record.value, "1");
     wait_for(b.registry.view(), revision).await;
-    assert_eq!(b.registry.view().get(&id).unwrap().record.writer, "a");
+    assert_eq!(&*b.registry.view().get(&id).unwrap().record.writer, "a");
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ fn entry(view: &View, kind: Kind, values: &[usize]) -> LogEntry {
             group: None,
             created_at: Millis(0),
             updated_at: Millis(0),
-            writer: String::new(),
+            writer: Arc::default(),
             deleted: false,
         };
         Change { before: None, after, expired: false }

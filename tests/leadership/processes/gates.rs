@@ -70,7 +70,7 @@ impl Gates {
             epoch,
             writes: vec![Write::Put { id, value: Bytes::from(node.to_owned()), group: None }],
             fence: Some(Fence { scope: scope.to_owned(), token }),
-            writer: node.to_owned(),
+            writer: node.into(),
             ..Commit::default()
         };
         let sent = self.recorder.sending(Gate::Store, node, scope, token);

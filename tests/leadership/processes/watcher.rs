@@ -141,7 +141,7 @@ impl Reader {
             let node = node_of(&lease.holder);
             // A leader that commits the lease of somebody else has given back its own in the same step.
             let handed_over =
-                before.get(&lease.scope).filter(|last| last.node == entry.writer && last.node != node);
+                before.get(&lease.scope).filter(|last| *last.node == *entry.writer && last.node != node);
             if let Some(last) = handed_over {
                 let (scope, epoch, token) = (lease.scope.clone(), self.epoch.0, last.token);
                 let revision = entry.revision.0;

@@ -192,7 +192,7 @@ fn fenced(node: &str, epoch: Epoch, scope: &str, token: u64) -> Commit {
         epoch,
         writes: vec![Write::Put { id, value, group: None }],
         fence: Some(Fence { scope: scope.to_owned(), token }),
-        writer: node.to_owned(),
+        writer: node.into(),
         ..Commit::default()
     }
 }

@@ -1,7 +1,7 @@
 //! Defects of records, scans, the log and housekeeping.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use omnirelay_store::{
@@ -70,7 +70,7 @@ pub fn forgets_when_records_were_created() -> Defect {
 }
 
 pub fn forgets_writers() -> Defect {
-    Defect { record: altering(|record: &mut Record| record.writer.clear()), ..Defect::default() }
+    Defect { record: altering(|record: &mut Record| record.writer = Arc::default()), ..Defect::default() }
 }
 
 pub fn ignores_the_direction() -> Defect {

@@ -61,7 +61,7 @@ impl Counting {
                 Write::Put { id: audit, value, group: None },
             ],
             idempotency: Some(Idempotency { key: key(&self.id()), request_hash: 1, answer: Bytes::new() }),
-            writer: self.writer.clone(),
+            writer: self.writer.as_str().into(),
             epoch: self.epoch,
             ..Commit::default()
         }

@@ -136,7 +136,7 @@ impl Round {
             for entry in &page.entries {
                 for change in &entry.changes {
                     let Some(key) = self.key(&change.after.id) else { continue };
-                    let (revision, writer) = (entry.revision, entry.writer.clone());
+                    let (revision, writer) = (entry.revision, entry.writer.to_string());
                     logged.push(Logged { revision, writer, key, found: found(&change.after) });
                 }
             }
@@ -233,7 +233,7 @@ impl Client {
             epoch: self.epoch,
             preconditions: version.into_iter().collect(),
             writes: vec![write],
-            writer: name.to_owned(),
+            writer: name.into(),
             ..Commit::default()
         }
     }

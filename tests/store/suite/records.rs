@@ -69,8 +69,8 @@ pub async fn a_record_names_its_last_writer(t: &mut Trial) {
     t.put("a", "one").await;
     let mut by_b = commit(vec![put("a", "two")]);
     by_b.writer = "node-b".into();
-    assert_eq!(t.done(by_b).await.writer, "node-b");
-    assert_eq!(t.record("a").await.expect("a record").writer, "node-b");
+    assert_eq!(&*t.done(by_b).await.writer, "node-b");
+    assert_eq!(&*t.record("a").await.expect("a record").writer, "node-b");
 }
 
 pub async fn a_scan_goes_both_ways(t: &mut Trial) {

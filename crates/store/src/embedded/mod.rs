@@ -309,7 +309,7 @@ impl Store for EmbeddedStore {
         Ok(self.log_now(after, limit).await?.1)
     }
 
-    fn pulses_at_once(&self) -> bool {
+    fn is_in_process(&self) -> bool {
         true
     }
 

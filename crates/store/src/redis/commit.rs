@@ -16,7 +16,7 @@ use super::reply::{self, Reply, incompatible};
 pub(super) fn add_arguments(command: &mut Cmd, commit: &Commit) {
     let (fence_scope, fence_token) =
         commit.fence.as_ref().map_or(("", 0), |fence| (fence.scope.as_str(), fence.token));
-    command.arg(commit.epoch.0).arg(&commit.writer).arg(fence_scope).arg(fence_token);
+    command.arg(commit.epoch.0).arg(commit.writer.as_ref()).arg(fence_scope).arg(fence_token);
     match &commit.idempotency {
         Some(of) => {
             command.arg(answer_key(&of.key)).arg(&of.request_hash.to_be_bytes()).arg(of.answer.as_ref())
@@ -153,7 +153,7 @@ fn change_of(
     mut reply: Reply,
     revision: Revision,
     at: omnirelay_core::time::Millis,
-    writer: &str,
+    writer: &Arc<str>,
 ) -> Result<Change, StoreError> {
     let (version, created_at, before) = (Version(reply.number()?), reply.millis()?, reply.bytes()?);
     let (key, kind) = (reply.text()?, reply.text()?);
@@ -173,7 +173,7 @@ fn change_of(
         group,
         created_at,
         updated_at: at,
-        writer: writer.to_owned(),
+        writer: Arc::clone(writer),
         deleted,
     };
     Ok(Change { before, after, expired: false })

@@ -356,7 +356,8 @@ impl Store for RedisStore {
         while !keys.is_empty() {
             let id = RecordId { kind: Kind::clone(&scan.kind), key: keys.text()? };
             let row = rows.bytes()?;
-            records.push(reply::record(id.clone(), row).map_err(|_| self.not_a_record(id))?);
+            let record = reply::record(id.clone(), row).map_err(|_| self.not_a_record(id))?;
+            records.push(record.beside(records.last()));
         }
         Ok(ScanPage { epoch, head, records, more })
     }

@@ -166,7 +166,17 @@ pub(super) fn record(id: RecordId, row: Bytes) -> Result<Record, StoreError> {
     };
     let writer = row.text()?;
     let deleted = flags == DELETED;
-    Ok(Record { id, value: row.bytes, version, revision, group, created_at, updated_at, writer, deleted })
+    Ok(Record {
+        id,
+        value: row.bytes,
+        version,
+        revision,
+        group,
+        created_at,
+        updated_at,
+        writer: writer.into(),
+        deleted,
+    })
 }
 
 /// The group that `row` is of.
@@ -251,7 +261,7 @@ fn log_fields(revision: Revision, mut fields: Reply) -> Result<(LogHead, Arc<Log
     }
     let (head, at, writer) = head.ok_or_else(|| incompatible("it has no head"))?;
     leases.sort_by(|one, other| one.scope.cmp(&other.scope));
-    let entry = LogEntry { revision, previous: head.previous, at, writer, changes, leases };
+    let entry = LogEntry { revision, previous: head.previous, at, writer: writer.into(), changes, leases };
     Ok((head, Arc::new(entry)))
 }
 

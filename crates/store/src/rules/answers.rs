@@ -10,7 +10,7 @@ pub(crate) fn recall(
     key: &IdempotencyKey,
 ) -> Result<Option<(u64, Committed)>, StoreError> {
     let Some(row) = tables.get(Table::Answers, &keys::answer(key))? else { return Ok(None) };
-    let Answer { request_hash, answer, revision, .. } = rows::answer(&row)?;
+    let Answer { request_hash, answer, revision, .. } = rows::answer(row)?;
     Ok(Some((request_hash, Committed::Replayed { revision, answer })))
 }
 

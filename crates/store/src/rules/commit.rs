@@ -108,7 +108,7 @@ impl<T: TablesMut> Step<'_, T> {
     fn plan_write<'a>(
         &self,
         write: &'a Write,
-        writer: &str,
+        writer: &Arc<str>,
         seen: &mut Seen<'a>,
         plan: &mut Plan,
     ) -> Result<(), CommitError> {
@@ -133,7 +133,7 @@ impl<T: TablesMut> Step<'_, T> {
                     group: group.clone(),
                     created_at: there.map_or(self.now, |there| there.created_at),
                     updated_at: self.now,
-                    writer: writer.to_owned(),
+                    writer: Arc::clone(writer),
                     deleted: false,
                 }
             }
@@ -147,7 +147,7 @@ impl<T: TablesMut> Step<'_, T> {
     }
 
     /// What `record` leaves behind when it is deleted in the next entry.
-    pub(super) fn tombstone(&self, record: &Record, writer: &str) -> Record {
+    pub(super) fn tombstone(&self, record: &Record, writer: &Arc<str>) -> Record {
         Record {
             id: record.id.clone(),
             value: bytes::Bytes::new(),
@@ -156,7 +156,7 @@ impl<T: TablesMut> Step<'_, T> {
             group: None,
             created_at: record.created_at,
             updated_at: self.now,
-            writer: writer.to_owned(),
+            writer: Arc::clone(writer),
             deleted: true,
         }
     }
@@ -166,7 +166,7 @@ impl<T: TablesMut> Step<'_, T> {
         &mut self,
         changes: Vec<Planned>,
         leases: Vec<Lease>,
-        writer: &str,
+        writer: &Arc<str>,
     ) -> Result<Arc<LogEntry>, StoreError> {
         let previous = self.state.head;
         let revision = if changes.is_empty() && leases.is_empty() { previous } else { self.next_revision() };
@@ -181,7 +181,7 @@ impl<T: TablesMut> Step<'_, T> {
             revision,
             previous,
             at: self.now,
-            writer: writer.to_owned(),
+            writer: Arc::clone(writer),
             changes,
             leases,
         });

@@ -1,6 +1,7 @@
 //! Housekeeping: what has ended or grown old goes, a bounded piece at a time.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
@@ -38,6 +39,7 @@ impl<T: TablesMut> Step<'_, T> {
         if self.spared_until().is_some() {
             return Ok(());
         }
+        let nobody: Arc<str> = Arc::default();
         let mut room = Room { records: COMMIT_WRITES_MAX, bytes: COMMIT_BYTES_MAX };
         let mut changes = Vec::new();
         let mut ends = Vec::new();
@@ -52,7 +54,7 @@ impl<T: TablesMut> Step<'_, T> {
                 ends.push(GroupRef { id, instance: over_through });
             }
             for stored in members {
-                let after = self.tombstone(&stored, "");
+                let after = self.tombstone(&stored, &nobody);
                 changes.push(Planned { stored: Some(stored), after, expired: true });
             }
             if !whole {
@@ -64,7 +66,7 @@ impl<T: TablesMut> Step<'_, T> {
         for end in &ends {
             self.keep_end(end)?;
         }
-        self.write(changes, Vec::new(), "")?;
+        self.write(changes, Vec::new(), &nobody)?;
         Ok(())
     }
 

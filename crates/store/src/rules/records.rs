@@ -43,7 +43,7 @@ pub(crate) fn scan(
             return Ok(ControlFlow::Break(()));
         }
         bytes += record.value.len();
-        records.push(record);
+        records.push(record.beside(records.last()));
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(ScanPage { epoch: state.epoch, head: state.head, records, more })
@@ -69,7 +69,7 @@ fn stretch_of(scan: &Scan) -> Stretch {
 impl<T: TablesMut> Step<'_, T> {
     pub(super) fn stored(&self, id: &RecordId) -> Result<Option<Record>, StoreError> {
         let row = self.tables.get(Table::Records, &keys::record(id))?;
-        row.map(|row| rows::record(id.clone(), &row)).transpose()
+        row.map(|row| rows::record(id.clone(), row)).transpose()
     }
 
     /// True if a reader finds this record: no tombstone, and no record whose group is over.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_wire::pb::omnirelay::store::v1 as pb;
 use prost::Message;
@@ -21,7 +21,8 @@ pub(super) struct Answer {
     pub at: Millis,
 }
 
-pub(super) fn record(id: RecordId, row: &[u8]) -> Result<Record, StoreError> {
+/// The record that `row` is of; its value is a part of that where the row is shared bytes.
+pub(super) fn record(id: RecordId, row: impl Buf) -> Result<Record, StoreError> {
     match pb::RecordRow::decode(row) {
         Ok(row) => Ok(record_from(id, row)),
         Err(_) => {
@@ -44,11 +45,11 @@ pub(super) fn lease_row(lease: &Lease) -> Vec<u8> {
     lease_to(lease).encode_to_vec()
 }
 
-pub(super) fn answer(row: &[u8]) -> Result<Answer, StoreError> {
+pub(super) fn answer(row: impl Buf) -> Result<Answer, StoreError> {
     let row = pb::AnswerRow::decode(row).map_err(|_| incompatible("an answer under an idempotency key"))?;
     Ok(Answer {
         request_hash: row.request_hash,
-        answer: row.answer.into(),
+        answer: row.answer,
         revision: Revision(row.revision),
         at: Millis(row.at_ms),
     })
@@ -57,7 +58,7 @@ pub(super) fn answer(row: &[u8]) -> Result<Answer, StoreError> {
 pub(super) fn answer_row(of: &Answer) -> Vec<u8> {
     pb::AnswerRow {
         request_hash: of.request_hash,
-        answer: of.answer.to_vec(),
+        answer: of.answer.clone(),
         revision: of.revision.0,
         at_ms: of.at.0,
     }
@@ -70,7 +71,7 @@ pub(super) fn log_entry(revision: Revision, row: &[u8]) -> Result<LogEntry, Stor
         revision,
         previous: Revision(row.previous),
         at: Millis(row.at_ms),
-        writer: row.writer,
+        writer: row.writer.into(),
         changes: row.changes.into_iter().map(change_from).collect(),
         leases: row.leases.into_iter().map(|of| lease_from(of.scope, of.lease.unwrap_or_default())).collect(),
     })
@@ -86,7 +87,7 @@ pub(crate) fn log_row(entry: &LogEntry) -> Vec<u8> {
     pb::LogRow {
         previous: entry.previous.0,
         at_ms: entry.at.0,
-        writer: entry.writer.clone(),
+        writer: entry.writer.to_string(),
         changes: entry.changes.iter().map(change_to).collect(),
         leases: entry
             .leases
@@ -171,26 +172,26 @@ pub(crate) fn state_row(state: &State, clock: Millis, batch: u64, openings: [u64
 fn record_from(id: RecordId, row: pb::RecordRow) -> Record {
     Record {
         id,
-        value: row.value.into(),
+        value: row.value,
         version: Version(row.version),
         revision: Revision(row.revision),
         group: row.group.map(life_from),
         created_at: Millis(row.created_at_ms),
         updated_at: Millis(row.updated_at_ms),
-        writer: row.writer,
+        writer: row.writer.into(),
         deleted: row.deleted,
     }
 }
 
 fn record_to(record: &Record) -> pb::RecordRow {
     pb::RecordRow {
-        value: record.value.to_vec(),
+        value: record.value.clone(),
         version: record.version.0,
         revision: record.revision.0,
         group: record.group.as_ref().map(life_to),
         created_at_ms: record.created_at.0,
         updated_at_ms: record.updated_at.0,
-        writer: record.writer.clone(),
+        writer: record.writer.to_string(),
         deleted: record.deleted,
     }
 }

@@ -22,7 +22,7 @@ fn forgeries(genuine: &Record) -> Vec<(&'static str, Write)> {
     altered.actor = "mallory".to_owned();
     vec![
         ("without a MAC", put(FORGED, claim("a").encode_to_vec())),
-        ("with a MAC of another key", put(FORGED, MacKey::derive(b"other").mark(FORGED, &claim("a")))),
+        ("with a MAC of another key", put(FORGED, MacKey::derive(b"other").mark(FORGED, claim("a")))),
         ("with the MAC of a genuine one", put(FORGED, altered.encode_to_vec())),
         ("a genuine one under another key", put(FORGED, genuine.value.clone())),
         ("dated back", put("0000000000001-0000000000000001", claim("a").encode_to_vec())),

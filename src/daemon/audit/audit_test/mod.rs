@@ -178,7 +178,7 @@ impl Place {
     /// Writes to the store behind the daemons' backs.
     async fn write(&self, writes: Vec<Write>) {
         let epoch = self.store.inner().pulse(Pulse::default()).await.unwrap().epoch;
-        let commit = Commit { epoch, writes, writer: "intruder".to_owned(), ..Commit::default() };
+        let commit = Commit { epoch, writes, writer: "intruder".into(), ..Commit::default() };
         self.store.inner().commit(commit).await.unwrap();
     }
 

@@ -67,7 +67,7 @@ async fn leave_records(place: &Place, node_id: &str, count: u64) {
         let reason = number.to_string();
         let value = AuditValue { node_id: node_id.to_owned(), reason, ..Default::default() };
         let id = format!("{:013x}-{number:016x}", 1_700_000_000_000 + number * 60_000);
-        let value = Bytes::from(key.mac().mark(&id, &value));
+        let value = Bytes::from(key.mac().mark(&id, value.clone()));
         Write::Put { id: RecordId::new(AUDIT, id), value, group: None }
     });
     let records: Vec<Write> = records.collect();

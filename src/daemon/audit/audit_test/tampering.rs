@@ -22,7 +22,7 @@ async fn any_changed_byte_of_any_part_of_a_sealed_record_is_found() {
         ("revision", |record| record.revision.0 ^= 1),
         ("created_at", |record| record.created_at.0 ^= 1),
         ("updated_at", |record| record.updated_at.0 ^= 1),
-        ("writer", |record| record.writer = "b".to_owned()),
+        ("writer", |record| record.writer = "b".into()),
     ];
     for record in [&records[0], &records[4], &records[8]] {
         let key = record.id.key.clone();

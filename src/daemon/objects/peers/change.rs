@@ -1,5 +1,6 @@
 //! What operators may do to a peer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use omnirelay_wire::rpc::peer_control_service::{
 };
 use prost::Message;
 
-use super::{PEER, Peers, check_node_id, drain as draining, not_found, pb, peer, peer_id};
+use super::{PEER, Peers, check_node_id, drain as draining, not_found, pb, peer, peer_id, show};
 use crate::core::peer::{difference, may_force_leave, may_forget};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::asked::{Asked, answers};
@@ -196,27 +197,20 @@ impl Asked<'_> {
         edit: impl Fn(&mut PeerValue) -> Result<(), Fault>,
     ) -> Result<pb::PeerChange, Fault> {
         self.of_peer(registry, |found| {
-            let before = found.value::<PeerValue>().unwrap_or_default();
-            let mut after = PeerValue::clone(&before);
+            let before = found.read::<PeerValue>().unwrap_or_default();
+            let mut after = before.clone();
             edit(&mut after)?;
-            let mut shown = peer(registry.view(), found);
-            let writes = if *before == after {
-                Vec::new()
-            } else {
-                (shown.status, shown.status_since) = (after.status, after.status_since);
-                shown.status_reason.clone_from(&after.status_reason);
-                shown.cordoned = after.cordoned;
-                shown.draining = after.draining;
-                shown.cordon_reason.clone_from(&after.cordon_reason);
-                shown.metadata.clone_from(&after.metadata);
+            let (is_changed, changes) = (before != after, differences(&before, &after));
+            let value = is_changed.then(|| Bytes::from(after.encode_to_vec()));
+            let write = value.map(|value| Write::Put { id: found.record.id.clone(), value, group: None });
+            let mut shown = show(&registry.view().tenancy(), found, after);
+            if is_changed {
                 shown.version += 1;
                 registry.node_id().clone_into(&mut shown.last_writer_id);
                 // For a dry run and a repetition; a commit's own answer gets the exact time.
                 shown.updated_at = Some(timestamp(registry.view().now()));
-                let value = Bytes::from(after.encode_to_vec());
-                vec![Write::Put { id: found.record.id.clone(), value, group: None }]
-            };
-            Ok(Decision { writes, changes: differences(&before, &after), answer: answer(shown) })
+            }
+            Ok(Decision { writes: write.into_iter().collect(), changes, answer: answer(shown) })
         })
         .await
     }
@@ -237,7 +231,10 @@ fn answer(peer: pb::Peer) -> pb::PeerChange {
 }
 
 fn differences(before: &PeerValue, after: &PeerValue) -> Vec<String> {
-    let labels = |value: &PeerValue| value.metadata.clone().unwrap_or_default().labels;
+    static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+    fn labels(value: &PeerValue) -> &BTreeMap<String, String> {
+        value.metadata.as_ref().map_or(&NO_LABELS, |metadata| &metadata.labels)
+    }
     let quoted = |text: &String| format!("\"{text}\"");
     let status = |value: &PeerValue| value.status().as_str_name();
     let mut lines: Vec<String> = [
@@ -249,7 +246,7 @@ fn differences(before: &PeerValue, after: &PeerValue) -> Vec<String> {
     .into_iter()
     .flatten()
     .collect();
-    lines.extend(labels::differences(&labels(before), &labels(after)));
+    lines.extend(labels::differences(labels(before), labels(after)));
     lines
 }
 

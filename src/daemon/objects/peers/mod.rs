@@ -195,7 +195,7 @@ pub fn changed(view: &View) -> Cursor {
 
 /// A peer as the API shows it: the record, when its session was renewed last, and what it leads.
 fn peer(view: &View, record: &ViewRecord) -> pb::Peer {
-    show(&view.tenancy(), record)
+    show(&view.tenancy(), record, record.read().unwrap_or_default())
 }
 
 /// The list `response` with these peers, each put together from what its record says and what moves without it.
@@ -207,13 +207,15 @@ fn with_peers(
     /// The number of the field `peers`.
     const PEERS: u32 = 9;
     let tenancy = view.tenancy();
-    let peers = records.iter().filter_map(|record| Some((record.shown(|it| Some(recorded(it)))?, record)));
+    let shown = |it: &ViewRecord| Some(recorded(it, it.read().unwrap_or_default()));
+    let peers = records.iter().filter_map(|record| Some((record.shown(shown)?, record)));
     Encoded::with_items(response, PEERS, peers, |record| present(&tenancy, record))
 }
 
-fn show(tenancy: &Tenancy<'_>, record: &ViewRecord) -> pb::Peer {
+/// The same of a record whose value is this one, or is to be.
+fn show(tenancy: &Tenancy<'_>, record: &ViewRecord, value: PeerValue) -> pb::Peer {
     let pb::Peer { leads, last_seen, .. } = present(tenancy, record);
-    pb::Peer { leads, last_seen, ..recorded(record) }
+    pb::Peer { leads, last_seen, ..recorded(record, value) }
 }
 
 /// What is known of a peer besides its record, and moves without a revision.
@@ -226,20 +228,19 @@ fn present(tenancy: &Tenancy<'_>, record: &ViewRecord) -> pb::Peer {
     }
 }
 
-/// What the record of a peer says.
-fn recorded(record: &ViewRecord) -> pb::Peer {
-    let value = record.value::<PeerValue>().unwrap_or_default();
+/// What the record of a peer says with this value.
+fn recorded(record: &ViewRecord, value: PeerValue) -> pb::Peer {
     pb::Peer {
         node_id: record.record.id.key.clone(),
         status: value.status,
-        status_reason: value.status_reason.clone(),
+        status_reason: value.status_reason,
         status_since: value.status_since,
         cordoned: value.cordoned,
         draining: value.draining,
-        metadata: value.metadata.clone(),
+        metadata: value.metadata,
         version: record.record.version.0,
-        last_writer_id: record.record.writer.clone(),
-        cordon_reason: value.cordon_reason.clone(),
+        last_writer_id: record.record.writer.to_string(),
+        cordon_reason: value.cordon_reason,
         created_at: Some(timestamp(record.record.created_at)),
         updated_at: Some(timestamp(record.record.updated_at)),
         ..pb::Peer::default()

@@ -129,7 +129,7 @@ mod tests {
             group: None,
             created_at: Millis(0),
             updated_at: Millis(0),
-            writer: "a".to_owned(),
+            writer: "a".into(),
             deleted: false,
         };
         ViewRecord::new(Epoch(1), record)

@@ -210,14 +210,14 @@ impl Registers {
             group: None,
             created_at: now,
             updated_at: now,
-            writer: String::new(),
+            writer: Arc::default(),
             deleted: false,
         };
         let mut record = found.map_or_else(none, |found| found.record.clone());
         if changes {
             record.version.0 += 1;
             record.updated_at = now;
-            self.registry.node_id().clone_into(&mut record.writer);
+            record.writer = self.registry.node_id().into();
         }
         record
     }

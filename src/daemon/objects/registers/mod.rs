@@ -187,7 +187,7 @@ fn show(record: &Record, value: &RegisterValue) -> Option<pb::Register> {
         latest_docket_version: value.latest_docket_version,
         labels: value.labels.clone(),
         version: record.version.0,
-        last_writer_id: record.writer.clone(),
+        last_writer_id: record.writer.to_string(),
         created_at: Some(super::timestamp(record.created_at)),
         updated_at: Some(super::timestamp(record.updated_at)),
     })

@@ -302,7 +302,7 @@ async fn begun_anew(clock: PausedClock, registers: &[&str]) -> Arc<MemoryStore> 
         let value = RegisterValue { name: format!("name of {id}"), advertise, ..RegisterValue::default() };
         let value = Bytes::from(value.encode_to_vec());
         let writes = vec![Write::Put { id: register_record(NODE, id), value, group: None }];
-        next.commit(Commit { epoch, writes, writer: NODE.to_owned(), ..Commit::default() }).await.unwrap();
+        next.commit(Commit { epoch, writes, writer: NODE.into(), ..Commit::default() }).await.unwrap();
     }
     next
 }

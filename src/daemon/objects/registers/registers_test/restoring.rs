@@ -32,7 +32,7 @@ async fn put(store: &MemoryStore, writer: &str, id: &RecordId, name: &str) {
     let epoch = store.pulse(Pulse::default()).await.unwrap().epoch;
     let value = RegisterValue { name: name.to_owned(), ..RegisterValue::default() };
     let writes = vec![Write::Put { id: id.clone(), value: value.encode_to_vec().into(), group: None }];
-    store.commit(Commit { epoch, writes, writer: writer.to_owned(), ..Commit::default() }).await.unwrap();
+    store.commit(Commit { epoch, writes, writer: writer.into(), ..Commit::default() }).await.unwrap();
 }
 
 async fn remove(store: &MemoryStore, id: &RecordId) {
@@ -72,7 +72,7 @@ async fn ten_thousand_lost_registers_are_restored_by_their_node() {
     let pieces: Vec<usize> = log.entries.iter().filter(of_a).map(|entry| entry.changes.len()).collect();
     assert_eq!((pieces.len(), pieces.iter().sum::<usize>()), (40, 10_000));
     assert!(
-        log.entries.iter().filter(of_a).all(|entry| entry.writer == "a"),
+        log.entries.iter().filter(of_a).all(|entry| &*entry.writer == "a"),
         "nobody restores what is another's"
     );
     let lines: Vec<String> = audited(next.as_ref()).await.into_iter().flat_map(|it| it.changes).collect();
