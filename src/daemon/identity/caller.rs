@@ -261,7 +261,8 @@ pub struct Caller {
     pub protocol: Protocol,
     /// 1 to 128 visible ASCII characters.
     pub idempotency_key: Option<String>,
-    /// Stands in for the key that the caller of a mutation did not give: nobody has used it before.
+    /// Stands in for the key that the caller of a mutation did not give, where the store's answer can be lost on its
+    /// way: nobody has used it before.
     pub generated_key: Option<String>,
     pub if_match: Option<IfMatch>,
     /// As it came; ask [`Caller::has_seen`].

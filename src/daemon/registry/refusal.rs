@@ -96,6 +96,9 @@ fn outcome_unknown(mutation: &Mutation<'_>) -> Fault {
         Some(key) => fault
             .hint(format!("repeat it with the idempotency key {key}; it is applied at most once"))
             .detail("idempotencyKey", key),
-        None => fault.hint("read what it was about to see whether it was made"),
+        None => fault.hint(format!(
+            "`omnirelay audit list --object {}` shows whether it was made, before you repeat it",
+            mutation.object
+        )),
     }
 }

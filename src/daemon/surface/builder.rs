@@ -77,6 +77,7 @@ pub struct SurfaceBuilder {
     hosts: Hosts,
     deadlines: Deadlines,
     in_flight_bytes_max: usize,
+    names_changes: bool,
     extra: Router,
 }
 
@@ -93,6 +94,7 @@ impl SurfaceBuilder {
             hosts: Hosts::default(),
             deadlines: Deadlines::default(),
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
+            names_changes: false,
             extra: Router::new(),
         }
     }
@@ -149,6 +151,12 @@ impl SurfaceBuilder {
         self
     }
 
+    /// Says whether a change whose caller gave no idempotency key is given one, under which its answer is kept: worth its
+    /// price only where that answer can be lost between the daemon and its store.
+    pub fn name_changes(&mut self, names_changes: bool) {
+        self.names_changes = names_changes;
+    }
+
     /// Adds routes made by hand, such as `/healthz`: they pass the host check, but no authentication.
     #[must_use]
     pub fn routes(mut self, routes: Router) -> Self {
@@ -196,6 +204,7 @@ impl SurfaceBuilder {
             lines: Arc::default(),
             deadlines: self.deadlines,
             in_flight: InFlight::new(self.in_flight_bytes_max),
+            names_changes: self.names_changes,
             unknown: "-".into(),
             draining: watch::Sender::new(false),
         };

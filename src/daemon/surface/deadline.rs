@@ -92,7 +92,7 @@ pub(super) fn elapsed(method: &str, mutates: bool, caller: Option<&Caller>) -> F
         Some(key) => fault
             .hint(format!("repeat it with the same idempotency key, {key}: it is applied at most once"))
             .detail("idempotencyKey", key),
-        None => fault.hint("read the object to see whether it was applied, before repeating it"),
+        None => fault.hint("`omnirelay audit list` shows whether it was applied, before you repeat it"),
     }
 }
 

@@ -126,7 +126,8 @@ impl Surface {
             return self.parts.pipeline.grpc(request, peer, request_id).await.map(HttpBody::new);
         }
         let head = request.method() == http::Method::HEAD;
-        let response = self.http(request, peer, request_id).await;
+        // Boxed so that a call by gRPC does not keep room for it.
+        let response = Box::pin(self.http(request, peer, request_id)).await;
         if head { without_body(response) } else { response }
     }
 

@@ -116,6 +116,8 @@ pub(super) struct Pipeline {
     pub lines: Arc<Lines>,
     pub deadlines: Deadlines,
     pub in_flight: InFlight,
+    /// Whether a change whose caller gave no idempotency key is given one.
+    pub names_changes: bool,
     /// What a caller is called before it is known: `-`.
     pub unknown: Arc<str>,
     /// True once the daemon drains: streams end.
@@ -188,7 +190,7 @@ impl Pipeline {
             return Err(missing_scope(method.path, policy.scope, &principal));
         }
         let conditions = Conditions::from_headers(headers)?;
-        let unnamed = method.mutates() && conditions.idempotency_key.is_none();
+        let unnamed = self.names_changes && method.mutates() && conditions.idempotency_key.is_none();
         Ok(Some(Caller {
             principal: principal.name,
             scopes: principal.scopes,
