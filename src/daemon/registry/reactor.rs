@@ -1,5 +1,7 @@
 //! The reactor: wakes what a daemon does by itself when there may be something to do, and lets it sleep otherwise.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::time::Duration;
 
 use omnirelay_store::Revision;
@@ -12,10 +14,15 @@ use super::view::View;
 /// The shortest time between two looks.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
+/// Of how many parts of the time paced looks work in one, however much there is to look at.
+const PARTS: u32 = 20;
+/// The longest time between two looks because they are much work.
+const BETWEEN_MAX: Duration = Duration::from_secs(1);
+
 /// What a look depends on that may change so often that a look at each change is too many.
 pub struct Paced<S> {
     pub sense: S,
-    /// From the beginning of a look to that of the next one, if nothing else asks for it.
+    /// From the beginning of a look to that of the next one, if nothing else asks for it; longer where a look is much work.
     pub between: Duration,
 }
 
@@ -88,9 +95,10 @@ impl Registry {
         wait_for(view, Revision(0)).await;
         loop {
             let (sensed, paced) = (sense(view), (pace.sense)(view));
-            let earliest = Instant::now() + pace.between;
-            let until;
-            (known, until) = look(known).await;
+            let begun = Instant::now();
+            let ((left, until), work) = measured(look(known)).await;
+            known = left;
+            let earliest = begun + pace.between.max((work * PARTS).min(BETWEEN_MAX));
             let moved = async {
                 let at_once = self.look_until_found(|view| (sense(view) != sensed).then_some(()));
                 let in_time = async {
@@ -105,4 +113,16 @@ impl Registry {
             }
         }
     }
+}
+
+/// What comes of a future, and how long it has worked for it, without the time that it waited.
+async fn measured<F: Future>(future: F) -> (F::Output, Duration) {
+    let (mut future, mut work) = (pin!(future), Duration::ZERO);
+    let output = poll_fn(|context| {
+        let begun = Instant::now();
+        let polled = future.as_mut().poll(context);
+        work += begun.elapsed();
+        polled
+    });
+    (output.await, work)
 }

@@ -40,8 +40,14 @@ struct Due {
     record: Arc<ViewRecord>,
     verdict: Verdict,
     at: Millis,
+    standing: PeerStanding,
+}
+
+impl Due {
     /// The session that must be over.
-    session: GroupRef,
+    fn session(&self) -> GroupRef {
+        self.standing.session_of(&self.record)
+    }
 }
 
 impl Verdicts {
@@ -72,10 +78,10 @@ impl Verdicts {
         }
         let view = self.registry.view();
         let act = Act::new("peers.judge", [PEER], Authority::Session(own_session(&self.registry)?));
-        for Due { record, verdict, session, .. } in due {
-            let now = view.now();
-            match self.registry.attempt(&act, plan(&record, verdict, session, now)).await {
-                Ok(_) => tell(&record, verdict),
+        for due in due {
+            let (now, record) = (view.now(), &due.record);
+            match self.registry.attempt(&act, plan(&due, now)).await {
+                Ok(_) => tell(record, due.verdict),
                 Err(error) => {
                     debug!(peer = record.record.id.key, error = %chain(&error), "verdict was not recorded");
                     // Somebody else was faster, or it has come back: the view is about to show it.
@@ -100,7 +106,7 @@ impl Verdicts {
         let others = view.list(&PEER).records;
         let others = others.iter().filter(|record| record.record.id.key != me);
         let (mut due, mut later) = (Vec::new(), None::<Millis>);
-        for one in others.filter_map(|record| self.due(record)) {
+        for one in others.filter_map(|record| self.due(record, now)) {
             match one.at <= now {
                 // What cannot be read stays as it is.
                 true => due.extend(one.record.value::<PeerValue>().is_some().then_some(one)),
@@ -130,27 +136,34 @@ impl Verdicts {
         due
     }
 
-    /// What is next to become of a peer if it stays as silent as it is; `None`: nothing.
-    fn due(&self, record: &Arc<ViewRecord>) -> Option<Due> {
+    /// What is next to become of a peer if it stays as silent as it is, and no earlier than that; `None`: nothing.
+    fn due(&self, record: &Arc<ViewRecord>, now: Millis) -> Option<Due> {
         let standing = PeerStanding::of(record)?;
-        let session = standing.session_of(record);
         let since = standing.status_since.as_ref().map(millis).unwrap_or_default();
-        let (silent_since, last_seen) = match self.registry.view().group(&session.id) {
-            // Also that of a newer session: while it lives, its node is about to say so itself.
-            Some(group) => (group.deadline, group.renewed_at),
-            None => (since, since),
+        let of = |silent_since, last_seen| {
+            let (status, kept) = (standing.status(), standing.cordoned);
+            let silence = Silence { status, since, silent_since, last_seen, kept };
+            let (verdict, at) = next_verdict(&silence, self.presence.patience())?;
+            Some(Due { record: record.clone(), verdict, at, standing })
         };
-        let silence =
-            Silence { status: standing.status(), since, silent_since, last_seen, kept: standing.cordoned };
-        let (verdict, at) = next_verdict(&silence, self.presence.patience())?;
-        Some(Due { record: record.clone(), verdict, at, session })
+        // What was heard of it puts that off at most: of those that are long gone nobody asks.
+        let unheard = of(Millis(0), Millis(0))?;
+        if unheard.at > now {
+            return Some(unheard);
+        }
+        match self.registry.view().group(&unheard.session().id) {
+            // Also that of a newer session: while it lives, its node is about to say so itself.
+            Some(group) => of(group.deadline, group.renewed_at),
+            None => of(since, since),
+        }
     }
 }
 
-fn plan(record: &ViewRecord, verdict: Verdict, session: GroupRef, now: Millis) -> Plan {
-    let (id, over) = (&record.record.id, Precondition::GroupOver(session));
+fn plan(due: &Due, now: Millis) -> Plan {
+    let (record, over) = (&due.record, Precondition::GroupOver(due.session()));
+    let id = &record.record.id;
     let plan = Plan::read_in(record.epoch).expect([(id.clone(), record.record.version)]).require([over]);
-    let (status, reason) = match verdict {
+    let (status, reason) = match due.verdict {
         Verdict::Suspect => (Status::Suspect, "session_expired"),
         Verdict::Dead => (Status::Dead, "silent"),
         Verdict::Forgotten => return plan.write([Write::Delete { id: id.clone() }]),
