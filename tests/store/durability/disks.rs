@@ -267,6 +267,8 @@ impl StorageBackend for SimFile {
         if !sim.faults.promises_room {
             sim.room(self.which, len as usize, |file| file.shown.len())?;
         }
+        let filled = &mut sim.files[self.which].filled;
+        *filled = (len as usize).min(*filled);
         sim.change(self.which, Change::Resize(len as usize));
         Ok(())
     }

@@ -111,11 +111,16 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
         let mut first_epoch = None;
         for _ in 0..ROUNDS {
             write_and_kill(dir.path(), &ledger, &mut chance);
+            // Mostly it is killed again before it was ever closed.
+            if chance.below(3) > 0 {
+                continue;
+            }
             let store = EmbeddedStore::open(dir.path()).unwrap();
             let found = epoch(&store).await;
             assert_eq!(found, *first_epoch.get_or_insert(found), "a killed process leaves no copy");
             ledger.check(&store).await;
         }
+        ledger.check(&EmbeddedStore::open(dir.path()).unwrap()).await;
         acknowledged += ledger.counts().0;
     }
     println!("{} kills, {acknowledged} acknowledged commits", DIRS * ROUNDS);

@@ -66,6 +66,12 @@ impl Place {
         begin(self.store(), name).await
     }
 
+    /// Has the next sync fail, and the store open itself again: the batch that it was of is made all the same.
+    async fn fail_a_sync(&self, faults: Faults) {
+        self.disk.set_faults(Faults { failing: vec![0], failing_syncs: true, ..faults });
+        self.begin("beside").await;
+    }
+
     async fn renew(&self, of: &GroupRef) -> Option<Millis> {
         let (epoch, moved_since) = (Some(epoch_of(self).await), Millis(u64::MAX));
         let pulse = Pulse { epoch, renew: vec![of.clone()], moved_since, ..Pulse::default() };
@@ -177,6 +183,86 @@ async fn a_clock_that_was_set_ends_nobody_early() {
     place.clock.advance(Duration::from_secs(3600));
     place.kill();
     assert_eq!(place.group(&of).await.deadline, place.now().after(TTL));
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_before_the_store_opened_itself_again_ends_nobody_early() {
+    let mut place = Place::new();
+    let of = place.begin("g").await;
+    place.clock.advance(Duration::from_secs(30));
+    place.renew(&of).await.unwrap();
+    place.disk.set_clock(3_600_000);
+    place.fail_a_sync(Faults::default()).await;
+    place.clock.advance(Duration::from_secs(3600));
+    place.kill();
+    assert_eq!(place.group(&of).await.deadline, place.now().after(TTL));
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_after_a_clean_stop_ends_nobody_early() {
+    let mut place = Place::new();
+    let of = place.begin("g").await;
+    place.clock.advance(Duration::from_secs(30));
+    place.renew(&of).await.unwrap();
+    place.store = None;
+    place.disk.set_clock(600_000);
+    place.clock.advance(Duration::from_secs(600));
+    place.open();
+    assert_eq!(place.group(&of).await.deadline, place.now().after(TTL));
+}
+
+#[tokio::test]
+async fn a_stop_after_a_failure_that_was_made_good_is_clean() {
+    let mut chance = Chance::seeded("a stop after a failure");
+    let mut place = Place::new();
+    let of = place.begin("g").await;
+    place.clock.advance(Duration::from_secs(30));
+    let deadline = place.renew(&of).await.unwrap();
+    place.fail_a_sync(Faults::default()).await;
+    place.clock.advance(Duration::from_secs(30));
+    place.store = None;
+    place.lose_power(Loss::AnyPart, &mut chance);
+    assert_eq!(place.group(&of).await.deadline, deadline);
+}
+
+#[tokio::test]
+async fn on_a_full_disk_the_store_opens_itself_again_and_renewals_go_on_in_memory() {
+    let mut place = Place::new();
+    let of = place.begin("g").await;
+    place.clock.advance(Duration::from_secs(80));
+    place.fail_a_sync(Faults { bytes_max: Some(0), ..Faults::default() }).await;
+    let deadline = place.renew(&of).await.unwrap();
+    assert_eq!((deadline, place.group(&of).await.deadline), (place.now().after(TTL), deadline));
+    place.disk.set_faults(Faults::default());
+    place.clock.advance(Duration::from_secs(60));
+    place.kill();
+    assert_eq!(place.group(&of).await.deadline, place.now().after(TTL), "nobody knows how long it had");
+}
+
+#[tokio::test]
+async fn a_disk_that_has_failed_for_long_ends_nobody_who_could_not_be_heard() {
+    let place = Place::new();
+    let of = place.begin("g").await;
+    let pulse = |epoch| {
+        let renew = vec![of.clone()];
+        Pulse { epoch: Some(epoch), renew, moved_since: Millis(u64::MAX), grace: TTL / 3 }
+    };
+    let found = epoch_of(&place).await;
+    place.store().pulse(pulse(found)).await.unwrap();
+    place.disk.set_faults(Faults { power_lost_at: Some(0), ..Faults::default() });
+    let id = GroupId("beside".to_owned());
+    let open = OpenGroup { epoch: found, id, ttl: TTL, secret: "secret".to_owned() };
+    assert!(place.store().open_group(open.clone()).await.is_err());
+    place.clock.advance(TTL * 10);
+    place.disk.set_faults(Faults::default());
+    let begun = Instant::now();
+    while place.store().open_group(open.clone()).await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it opens itself again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let beat = place.store().pulse(pulse(found)).await.unwrap();
+    let grace = beat.grace.expect("nobody is judged before all had their grace to be heard");
+    assert!(grace.from <= place.now() && place.now() < grace.until, "{grace:?}");
 }
 
 #[tokio::test]

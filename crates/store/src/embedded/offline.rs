@@ -271,3 +271,28 @@ impl StorageBackend for ScratchFile {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Commit, Kind, Pulse, RecordId, Store, Write};
+
+    #[tokio::test]
+    async fn a_log_that_could_not_be_written_to_the_file_is_not_given_up() {
+        let (used, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store = EmbeddedStore::open(used.path()).unwrap();
+        let epoch = store.pulse(Pulse::default()).await.unwrap().epoch;
+        let id = RecordId::new(Kind::of("thing"), "a");
+        let writes = vec![Write::Put { id, value: bytes::Bytes::from_static(b"a"), group: None }];
+        store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
+        for file in std::fs::read_dir(used.path()).unwrap().map(Result::unwrap) {
+            std::fs::copy(file.path(), killed.path().join(file.file_name())).unwrap();
+        }
+        let path = killed.path().join(FILE_NAME);
+        let compacted = open::compact(&mut FileDisk::new(path), &Arc::default());
+        assert!(matches!(compacted, Err(OpenError::Io { .. })), "{compacted:?}");
+        drop(store);
+        let path = used.path().join(FILE_NAME);
+        open::compact(&mut FileDisk::new(path), &Arc::default()).expect("all is in the file");
+    }
+}

@@ -22,7 +22,7 @@ use super::note::Note;
 use super::options::Options;
 use super::overlay::Overlay;
 use super::proof::{Missing, Past};
-use super::renewals::{self, Renewals};
+use super::renewals::{self, Header, Renewals};
 use super::shared::{Held, Shared, StoreClock};
 use super::tables::{Changed, View};
 use super::wal::{Found, Tail, Wal};
@@ -47,7 +47,8 @@ pub(super) fn make_directory(dir: &Path) -> Result<(), OpenError> {
         let missing: Vec<_> = dir.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         // What a power loss must not take is reached through these.
-        for parent in missing.iter().filter_map(|made| made.parent()).filter(|parent| parent.is_dir()) {
+        for parent in missing.iter().filter_map(|made| made.parent()) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             File::open(parent)?.sync_all()?;
         }
         Ok(())
@@ -228,7 +229,7 @@ fn begin(
     let noted_at = noted.filter(|noted| noted.is_in(&last)).map_or(Millis(0), |noted| noted.at);
     let renewals_heard = renewed.prolong(&mut groups);
     let heard = renewals_heard.at.max(noted_at).max(last.clock);
-    let clock = StoreClock::at_least(clock, heard);
+    let clock = StoreClock::at_least(clock, heard).in_boot(boot);
     let lost = match standing {
         Standing::Behind => Some(AcceptedLoss { epoch: last.state.epoch, everything: false }),
         _ => past.lost().map(|epoch| AcceptedLoss { epoch, everything: true }),
@@ -309,13 +310,13 @@ fn standing(noted: Option<Note>, file: &Written, tail: &Tail, missing: Missing) 
         Missing::Refuse => Err(Behind),
         Missing::AcceptLoss => Ok(Standing::Behind),
     };
+    // Whichever opening the last checkpoint is of: the log goes on from there up to what was noted.
+    let is_followed = |noted: &Note| {
+        noted.file_batch <= file.batch && file.batch < tail.last.batch && noted.is_in(&tail.last)
+    };
     match noted {
-        Some(noted) if noted.is_of_file(file) => {
-            if tail.torn || !noted.is_in(&tail.last) {
-                behind
-            } else {
-                Ok(Standing::Same)
-            }
+        Some(noted) if noted.is_of_file(file) || is_followed(&noted) => {
+            if tail.torn || !noted.is_in(&tail.last) { behind } else { Ok(Standing::Same) }
         }
         // A file that was restored alone: the log is of the state that it replaces, and may go on from it by chance.
         Some(noted) => Ok(Standing::Other { with_log: !tail.torn && tail.last.batch < noted.batch }),
@@ -354,7 +355,7 @@ pub(super) fn reopen<'a>(
     let Options { cache_bytes, segment_bytes, .. } = shared.options;
     let database = open_database(disk, &shared.seen, cache_bytes).map_err(|error| failure(&error))?;
     let opened = spared(&shared.path, || {
-        let found = Recovered::read(disk, &database, segment_bytes, &shared.seen)?;
+        let mut found = Recovered::read(disk, &database, segment_bytes, &shared.seen)?;
         if found.tail.torn || found.tail.last.batch < shared.shown().batch {
             return Err(OpenError::Behind { path: shared.path.to_path_buf() });
         }
@@ -364,7 +365,11 @@ pub(super) fn reopen<'a>(
         if let Some(renewed) = renewed(&found.tail.last) {
             remember(&mut groups, renewed);
         }
-        let renewals = renewals::begin(disk, shared.opening, &groups).map_err(io)?;
+        // Who was heard before the failure has its grace after it.
+        let State { heard, grace, .. } = shared.lives().state;
+        (found.tail.last.state.heard, found.tail.last.state.grace) = (heard, grace);
+        let header = Header::of(shared.clock.boot(), shared.opening, heard.grace);
+        let renewals = renewals::begin(disk, header, &groups).map_err(io)?;
         found.go_on(true, groups, renewals).map_err(io)
     });
     match opened {
@@ -376,11 +381,20 @@ pub(super) fn reopen<'a>(
     }
 }
 
-/// Gives the room that a file does not use back.
+/// Gives the room that a file does not use back. Nothing of its log is needed any more then.
+///
+/// # Errors
+/// As of opening it; when the log holds what the file does not.
 pub(super) fn compact(disk: &mut dyn Disk, seen: &Arc<Seen>) -> Result<(), OpenError> {
     let path = disk.path().to_path_buf();
     let mut database = open_database(disk, seen, Options::default().cache_bytes)?;
     let compacted = spared(&path, || {
+        let Recovered { file, tail, .. } =
+            Recovered::read(disk, &database, Options::default().segment_bytes, seen)?;
+        if tail.torn || file.batch < tail.last.batch {
+            let what = "what its log holds could not be written to it";
+            return Err(OpenError::Io { path: path.clone(), source: io::Error::other(what) });
+        }
         // Once may not be enough.
         while database.compact().map_err(|error| damaged(&path, error))? {}
         Ok(())

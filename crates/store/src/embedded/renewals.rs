@@ -70,7 +70,8 @@ pub(super) struct Found {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Header {
+pub(super) struct Header {
+    /// That in which the store's clock was set: deadlines are told by it.
     boot: Boot,
     opening: Opening,
     /// How much grace was asked for with the last renewal.
@@ -103,12 +104,11 @@ impl Found {
             // It is of another store.
             return None;
         }
-        let is_same = boot.is_some_and(|boot| boot.is_same(&header.boot));
         let mut found = Self {
             newest: HashMap::new(),
             slots: places.len() as u64,
             grace: header.grace,
-            is_whole: is_same || header.left_cleanly,
+            is_whole: header.is_whole(boot),
         };
         for (at, place) in (0..).zip(places) {
             match Slot::read(place) {
@@ -147,8 +147,7 @@ impl Found {
         opening: Opening,
         groups: &Groups,
     ) -> io::Result<Renewals> {
-        let header =
-            Header { boot: boot.unwrap_or_default(), opening, grace: self.grace, left_cleanly: false };
+        let header = Header::of(boot, opening, self.grace);
         if !self.is_whole {
             return Renewals::empty(file, header);
         }
@@ -164,12 +163,13 @@ impl Found {
 }
 
 /// Begins the file anew, of groups that memory knows all about.
-pub(super) fn begin(disk: &mut dyn Disk, opening: Opening, groups: &Groups) -> io::Result<Renewals> {
-    let mut renewals = Renewals::empty(disk.open_renewals()?, Header { opening, ..Header::default() })?;
+pub(super) fn begin(disk: &mut dyn Disk, header: Header, groups: &Groups) -> io::Result<Renewals> {
+    let of_no_boot = Header { boot: Boot::default(), ..header };
+    let mut renewals = Renewals::empty(disk.open_renewals()?, of_no_boot)?;
     renewals.note(groups.iter());
     if renewals.state == Keeping::All {
         // Only now all of them are in it.
-        renewals.header.boot = disk.boot().unwrap_or_default();
+        renewals.header = header;
         renewals.write_header();
     }
     Ok(renewals)
@@ -183,8 +183,10 @@ impl Renewals {
     /// Has nothing in the file but this header.
     fn empty(file: Box<dyn StorageBackend>, header: Header) -> io::Result<Self> {
         file.set_len(0)?;
-        file.write(0, &header.bytes())?;
-        Ok(Self::new(file, header))
+        let mut renewals = Self::new(file, header);
+        // Where there is no room even for this, renewals go on in memory.
+        renewals.write_header();
+        Ok(renewals)
     }
 
     /// Notes how far these groups are prolonged. What cannot be noted is no reason to fail, as long as the next start
@@ -229,7 +231,7 @@ impl Renewals {
         }
         // The slots before the word that they are all there.
         self.file.sync_data()?;
-        self.header = Header { boot: Boot::default(), opening, left_cleanly: true, ..self.header };
+        self.header = Header { opening, left_cleanly: true, ..self.header };
         self.write_header();
         self.file.sync_data()
     }
@@ -263,6 +265,19 @@ impl Renewals {
 }
 
 impl Header {
+    pub fn of(boot: Option<Boot>, opening: Opening, grace: Duration) -> Self {
+        Self { boot: boot.unwrap_or_default(), opening, grace, left_cleanly: false }
+    }
+
+    /// Whether all that was promised is in a file with this header.
+    fn is_whole(&self, now: Option<Boot>) -> bool {
+        match now.filter(|now| now.id == self.boot.id) {
+            // However it was left: deadlines are told by a clock that may have been set.
+            Some(now) => now.is_same(&self.boot),
+            None => self.left_cleanly,
+        }
+    }
+
     fn bytes(&self) -> [u8; PLACE_BYTES] {
         let mut bytes = [0; PLACE_BYTES];
         bytes[..8].copy_from_slice(MAGIC);

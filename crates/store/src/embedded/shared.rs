@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+};
 
 use omnirelay_core::time::Millis;
 use redb::Database;
@@ -13,6 +15,7 @@ use tokio::sync::watch;
 use super::super::rules::{self, Behind, Groups, State};
 use super::super::{Beat, Clock, LogEntry, LogPage, Pulse, Revision, StoreError};
 use super::base::{self, Base};
+use super::boot::Boot;
 use super::disk::Seen;
 use super::failure::Failure;
 use super::lives::{Lives, lock};
@@ -50,6 +53,8 @@ pub(super) struct Shared {
 pub(super) struct StoreClock {
     clock: Box<dyn Clock>,
     ahead_ms: u64,
+    /// In which boot of the machine, and by which clock, it was set.
+    boot: Option<Boot>,
 }
 
 #[derive(Default)]
@@ -92,7 +97,18 @@ impl StoreClock {
     /// A clock that shows `written` or later.
     pub fn at_least(clock: Box<dyn Clock>, written: Millis) -> Self {
         let ahead_ms = written.0.saturating_sub(clock.now().0);
-        Self { clock, ahead_ms }
+        Self { clock, ahead_ms, boot: None }
+    }
+
+    /// The same, set in this boot.
+    #[must_use]
+    pub fn in_boot(self, boot: Option<Boot>) -> Self {
+        Self { boot, ..self }
+    }
+
+    /// In which boot of the machine, and by which clock, it was set.
+    pub fn boot(&self) -> Option<Boot> {
+        self.boot
     }
 
     pub fn now(&self) -> Millis {
@@ -146,13 +162,16 @@ impl Shared {
     /// time.
     pub fn pulse(&self, pulse: &Pulse) -> Option<Result<Beat, StoreError>> {
         for _ in 0..PULSE_TRIES {
-            match self.lives.try_lock() {
-                Ok(mut lives) => {
-                    let now = self.clock.now();
-                    return lives.pulse(pulse, now);
+            let mut lives = match self.lives.try_lock() {
+                Ok(lives) => lives,
+                Err(TryLockError::Poisoned(lives)) => lives.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    std::thread::yield_now();
+                    continue;
                 }
-                Err(_) => std::thread::yield_now(),
-            }
+            };
+            let now = self.clock.now();
+            return lives.pulse(pulse, now);
         }
         None
     }

@@ -410,23 +410,23 @@ impl Writer {
             // What was not written to the file is in the log.
             let _ = self.checkpointed(made);
         }
-        if self.log.is_some() && self.pause.is_none() {
+        // However it has failed before.
+        let is_closed = self.log.is_some() && {
             let mut written = self.shared.written(&self.shared.shown());
             written.batch += 1;
             let made = catch_unwind(AssertUnwindSafe(|| self.shared.checkpoint_all(&written)));
-            if matches!(made, Ok(Ok(()))) {
+            matches!(made, Ok(Ok(()))) && {
                 self.file = written;
                 self.note(&written);
                 if let Err(error) = self.shared.lives().leave(written.opening) {
                     debug!(path = %self.shared.path.display(), %error, "renewals were not left cleanly");
                 }
                 // An older file that is put in the place of this one has then no log that could go on from it.
-                if let Some(Err(error)) = self.log.as_mut().map(Wal::erase) {
-                    debug!(path = %self.shared.path.display(), %error, "log was not emptied");
-                }
-            } else {
-                warn!(path = %self.shared.path.display(), "store file could not be closed cleanly");
+                matches!(self.log.as_mut().map(Wal::erase), Some(Ok(())))
             }
+        };
+        if !is_closed {
+            warn!(path = %self.shared.path.display(), "store file could not be closed cleanly: it needs its log");
         }
         self.shut();
     }
