@@ -32,8 +32,8 @@ pub async fn all(ours: &Ours, rounds: usize) -> Result<Vec<Size>> {
         ensure!(status == 304, "{status}");
     }
     let heard = events(ours, rounds.min(100)).await?;
-    let size = |name, mut times: Vec<Duration>, at_most| Size {
-        name,
+    let size = |name: &'static str, mut times: Vec<Duration>, at_most| Size {
+        name: name.into(),
         unit: "us",
         is: quantile_us(&mut times, 0.99),
         at_most: Some(at_most),

@@ -5,8 +5,9 @@
 //! of them over gRPC on loopback; they take turns, so that what the machine does otherwise is done to all. Each ratio is
 //! the median of those of five runs. Nothing is asserted: what loses is printed as a loss.
 //!
-//! `-- NAME` measures the rows with this in their name (`json`, `sizes` and `fleet`: those of ours alone); `--json` prints a
-//! document; `--quick` measures for a few seconds, to see that it works.
+//! `-- NAME` measures the rows with this in their name (`json`, `sizes` and `fleet`: those of ours alone; `growth`: what
+//! they cost where there is more, which is measured only when it is asked for); `--json` prints a document; `--quick`
+//! measures for a few seconds, to see that it works.
 
 #![allow(
     clippy::print_stdout,
@@ -22,6 +23,7 @@ mod servers;
 mod echo;
 mod etcd;
 mod fleet;
+mod growth;
 mod json;
 mod load;
 mod ours;

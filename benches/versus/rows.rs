@@ -14,7 +14,7 @@ use crate::load::{Heard, IN_FLIGHT, Stream, alone, median, quantile_us, together
 use crate::ours::Ours;
 use crate::process::{CONNECTIONS, Process};
 use crate::table::{Asked, Row, Table};
-use crate::{Plan, echo, etcd, fleet, json, ours, sizes};
+use crate::{Plan, echo, etcd, fleet, growth, json, ours, sizes};
 
 const PEERS: usize = 1_000;
 /// By which names the rows about sizes, JSON, and a fleet are asked for: all rows are, or these.
@@ -120,6 +120,10 @@ pub async fn all(plan: &Plan) -> Result<Table> {
     if FLEET.contains(&plan.only.as_str()) {
         sizes.extend(fleet::all(plan).await?);
     }
+    // Only where it is asked for: it takes some minutes.
+    if plan.only == "growth" || plan.runs == 1 && plan.only.is_empty() {
+        sizes.extend(growth::all(plan).await?);
+    }
     if SIZES.contains(&plan.only.as_str()) {
         sizes.extend(sizes::all(plan).await?);
     }
@@ -203,7 +207,7 @@ impl Subjects {
     fn add(&mut self, name: &'static str, unit: &'static str, figures: &Figures, asked: Vec<Asked>) {
         let of = |figures: &[f64]| (!figures.is_empty()).then(|| median(figures.to_vec()));
         let row = Row {
-            name,
+            name: name.into(),
             unit,
             ours: of(&figures.ours),
             etcd: of(&figures.etcd),

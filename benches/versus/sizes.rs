@@ -1,5 +1,6 @@
 //! What a daemon costs that has much to keep: how soon it is back, what it holds in memory, what it does when idle.
 
+use std::borrow::Cow;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +14,7 @@ use crate::{Plan, ours};
 
 /// A figure of ours alone, as it is asked for.
 pub struct Size {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub unit: &'static str,
     pub is: f64,
     /// `None`: it is only told.
@@ -28,10 +29,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 const CHECKPOINT_SYNC: Duration = Duration::from_millis(30);
 
 /// A daemon that can be ended and started again on its data.
-struct Daemon {
+pub struct Daemon {
     data: tempfile::TempDir,
     child: Option<Child>,
-    address: std::net::SocketAddr,
+    pub address: std::net::SocketAddr,
 }
 
 impl Drop for Daemon {
@@ -42,7 +43,7 @@ impl Drop for Daemon {
 
 impl Daemon {
     /// A daemon over a store with so many peers, each of which was changed once.
-    async fn over(peers: usize) -> Result<Self> {
+    pub async fn over(peers: usize) -> Result<Self> {
         let data = tempfile::tempdir()?;
         for _ in 0..2 {
             ours::fill(data.path(), peers).await?;
@@ -51,7 +52,7 @@ impl Daemon {
     }
 
     /// Starts it, and says how long it took until it was ready, in ms.
-    fn start(&mut self) -> Result<f64> {
+    pub fn start(&mut self) -> Result<f64> {
         let mut command = Command::new(ours::DAEMON);
         command.arg("--data-dir").arg(self.data.path()).args(["--node-id", "bench", "--control-listen"]);
         command.arg(self.address.to_string());
@@ -74,14 +75,14 @@ impl Daemon {
         asked().unwrap_or(false)
     }
 
-    fn end(&mut self, signal: &str) -> Result<()> {
+    pub fn end(&mut self, signal: &str) -> Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status()?;
         child.wait()?;
         Ok(())
     }
 
-    fn id(&self) -> Result<u32> {
+    pub fn id(&self) -> Result<u32> {
         Ok(self.child.as_ref().context("it does not run")?.id())
     }
 
@@ -161,8 +162,9 @@ pub async fn all(plan: &Plan) -> Result<Vec<Size>> {
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     let resident_large = resident_mb(large.id()?)?;
-    let size = |name, unit, is, at_most| Size { name, unit, is, at_most: Some(at_most) };
-    let told = |name, unit, is| Size { name, unit, is, at_most: None };
+    let of = |name: &'static str, unit, is, at_most| Size { name: name.into(), unit, is, at_most };
+    let size = |name, unit, is, at_most| of(name, unit, is, Some(at_most));
+    let told = |name, unit, is| of(name, unit, is, None);
     let mut sizes = vec![
         size("resident, 1,000 records", "MB", resident_small, 20.0),
         size("resident, 100,000 records", "MB", resident_large, 90.0),

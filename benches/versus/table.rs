@@ -1,11 +1,13 @@
 //! The table of what was measured.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 /// One row: the same work, done by each subject.
 #[derive(Clone, Debug)]
 pub struct Row {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub unit: &'static str,
     pub ours: Option<f64>,
     pub etcd: Option<f64>,
@@ -58,7 +60,7 @@ impl Table {
         lines.extend(self.0.iter().map(|row| {
             let asked: Vec<_> = row.asked.iter().map(Asked::to_text).collect();
             [
-                row.name.to_owned(),
+                row.name.to_string(),
                 row.unit.to_owned(),
                 figure(row.ours),
                 figure(row.etcd),
