@@ -11,6 +11,9 @@ use xxhash_rust::xxh64::xxh64;
 /// How long an agent waits of which the registry did not hear for the first time; each time twice as long.
 const FAILED_WAITS: Duration = Duration::from_secs(1);
 
+/// How many places an interval has.
+const PLACES: u64 = 40;
+
 /// What the registry is to be told of one agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Word {
@@ -204,10 +207,11 @@ impl Held {
         }
     }
 
-    /// When it is an agent's turn after `now`: agents have their own places in the interval.
+    /// When it is an agent's turn after `now`: agents have their own places in the interval, which many share, so that what
+    /// is said of them is one message.
     fn own_turn(&self, agent_id: &str, now: Instant) -> Instant {
-        let interval = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let place = xxh64(agent_id.as_bytes(), 0) % interval;
+        let interval = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX).max(PLACES);
+        let place = xxh64(agent_id.as_bytes(), 0) % PLACES * (interval / PLACES);
         let passed = u64::try_from(now.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
             % interval;
         let wait = if place > passed { place - passed } else { interval - passed + place };
