@@ -1,8 +1,6 @@
 //! Random numbers of the operating system.
 
 use std::io;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh64::xxh64;
 
@@ -22,14 +20,6 @@ pub fn random_part() -> f64 {
 /// As of [`random_u64`].
 pub fn random_secret() -> io::Result<String> {
     Ok(format!("{:016x}{:016x}", random_u64()?, random_u64()?))
-}
-
-/// A number that only chance gives twice, here or in another process: the first is random, and each is one above the last.
-/// Whoever has seen one can guess the next. `None` where the operating system has no chance to give.
-pub fn unique_u64() -> Option<u64> {
-    static NEXT: OnceLock<Option<AtomicU64>> = OnceLock::new();
-    let next = NEXT.get_or_init(|| random_u64().ok().map(AtomicU64::new));
-    next.as_ref().map(|next| next.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A new id for what belongs together, in the form of a UUID; without chance it is made of `else_of`.

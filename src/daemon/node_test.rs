@@ -80,6 +80,24 @@ async fn an_unknown_outcome_is_repeated_over_http_on_another_daemon() {
 }
 
 #[tokio::test]
+async fn a_change_gets_no_key_where_no_answer_is_lost_on_its_way() {
+    let store = Faulty::in_process(Arc::new(MemoryStore::system()));
+    let directory = tempfile::tempdir().unwrap();
+    let a = node("a", directory.path(), store.clone()).await;
+    store.fall_ill([Method::Commit], Ill::LosesReplies);
+    let (status, problem) = answer(cordon(&a)).await;
+    assert_eq!((status, &problem["reason"]), (StatusCode::GATEWAY_TIMEOUT, &"OUTCOME_UNKNOWN".into()));
+    assert_eq!(problem["details"][0]["idempotencyKey"], Value::Null, "{problem}");
+    let hint = problem["hint"].as_str().unwrap();
+    assert!(hint.contains("may still be made") && hint.contains("--object peer/a"), "{hint}");
+    assert_eq!(store.count(Method::Recall), 0, "nothing is kept to ask for");
+    let (status, _) = answer(cordon(&a).header("idempotency-key", "k-1")).await;
+    assert_eq!((status, store.count(Method::Recall)), (StatusCode::OK, 2), "before it is made, and after");
+    store.recover();
+    a.stop().await;
+}
+
+#[tokio::test]
 async fn a_store_that_has_never_answered_has_no_time_of_its_last_answer() {
     let path = Faulty::over(Arc::new(MemoryStore::system()));
     path.fall_ill(EVERY_CALL, Ill::Fails);

@@ -9,7 +9,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::mutate::Mutation;
 use crate::core::audit_seal::mac::MacKey;
-use crate::daemon::chance::unique_u64;
+use crate::daemon::chance::random_u64;
 
 /// Audit records; not mirrored, because there are many and few are read.
 pub const AUDIT: Kind = Kind::of("audit");
@@ -44,11 +44,11 @@ pub fn own_body(node_id: &str, action: &str, object: String, changes: Vec<String
     }
 }
 
-/// A new key for a record of this time: keys sort by it. `else_by` tells records apart where there is no chance.
+/// A new key for a record of this time: keys sort by it, and nobody can guess one, to stand there first. `else_by` tells records apart where there is no chance.
 pub fn record_key(now: Millis, else_by: &[u8]) -> String {
     // Without chance, what is different of two records of one millisecond keeps them apart.
-    let number = unique_u64().unwrap_or_else(|| xxh64(else_by, now.0));
-    format!("{:013x}-{number:016x}", now.0)
+    let number = random_u64().unwrap_or_else(|_| xxh64(else_by, now.0));
+    format!("{}-{number:016x}", oldest_key(now.0))
 }
 
 /// The smallest key that a record of this time or later can have.

@@ -175,7 +175,7 @@ impl Registry {
     }
 
     /// The same, as records name who wrote them.
-    pub(super) fn writer(&self) -> Arc<str> {
+    pub fn writer(&self) -> Arc<str> {
         Arc::clone(&self.node_id)
     }
 

@@ -2,7 +2,6 @@
 
 mod refused;
 
-use std::mem;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -104,7 +103,7 @@ impl Registry {
     ///
     /// # Errors
     /// What `decide` refuses; `VERSION_CONFLICT`, `EPOCH_CHANGED`; `STORE_UNAVAILABLE` (nothing was changed);
-    /// `OUTCOME_UNKNOWN` (repeat with the same idempotency key).
+    /// `OUTCOME_UNKNOWN` (repeat with the same idempotency key, or look first).
     pub async fn mutate<A: Answer>(
         &self,
         mutation: Mutation<'_>,
@@ -176,20 +175,20 @@ impl Registry {
         if let Some(shown) = unexpected(mutation, &reader) {
             return Err(self.refuse_unexpected(mutation, epoch, shown).await);
         }
-        let mut decision = match decide(&reader) {
+        let Decision { writes, changes, answer } = match decide(&reader) {
             Ok(decision) => decision,
             Err(refusal) => return Err(refuse_decided(mutation, &reader, refusal)),
         };
         // What changes nothing is committed too: only the store knows that it still is so.
-        let changed = !decision.writes.is_empty();
-        let plan = self.plan_of(mutation, &mut decision, reader.plan());
+        let changed = !writes.is_empty();
+        let plan = self.plan_of(mutation, (writes, &changes, &answer), reader.plan());
         let act = mutation.act();
         if plan.check_kinds(&act).is_err() {
             return Err(Refused::Finally(internal(mutation)));
         }
         match self.attempt(&act, plan).await {
             Ok(committed) => {
-                self.answer(mutation, (decision.answer, changed), epoch, committed).map_err(Refused::Finally)
+                self.answer(mutation, (answer, changed), epoch, committed).map_err(Refused::Finally)
             }
             Err(error @ CommitError::Conflict { .. }) if may_decide_again(mutation) => {
                 Err(Refused::Behind(error))
@@ -232,10 +231,15 @@ impl Registry {
         }
     }
 
-    /// What a decision writes, which it has no more then, with its audit record and its answer for whoever asks again.
-    fn plan_of<A: Answer>(&self, mutation: &Mutation<'_>, decision: &mut Decision<A>, plan: Plan) -> Plan {
-        let changed = !decision.writes.is_empty();
-        let body = changed.then(|| audit_record::body(mutation, &decision.changes, self.node_id()));
+    /// What a decision writes, with its audit record and its answer for whoever asks again.
+    fn plan_of<A: Answer>(
+        &self,
+        mutation: &Mutation<'_>,
+        (writes, changes, answer): (Vec<Write>, &[String], &A),
+        plan: Plan,
+    ) -> Plan {
+        let changed = !writes.is_empty();
+        let body = changed.then(|| audit_record::body(mutation, changes, self.node_id()));
         let plan = plan.audit(body);
         // Of a dry run only the audit record is written.
         if mutation.dry_run {
@@ -243,12 +247,12 @@ impl Registry {
         }
         let idempotency = mutation.caller.repeat_key().map(|key| {
             let key = idempotency_key(mutation, key);
-            let mut answer = decision.answer.clone();
+            let mut answer = answer.clone();
             answer.settle(&self.settled(mutation, changed), None);
             let answer = Bytes::from(answer.encode_to_vec());
             Idempotency { key, request_hash: mutation.request_hash, answer }
         });
-        plan.write(mem::take(&mut decision.writes)).answering(idempotency)
+        plan.write(writes).answering(idempotency)
     }
 
     fn answer<A: Answer>(

@@ -14,10 +14,10 @@ use super::view::View;
 /// The shortest time between two looks.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// Of how many parts of the time paced looks work in one, however much there is to look at.
+/// Of how many parts of the time looks that only pace asks for work in one.
 const PARTS: u32 = 20;
-/// The longest time between two looks because they are much work.
-const BETWEEN_MAX: Duration = Duration::from_secs(1);
+/// The longest time between two of them because they are much work.
+const BETWEEN_MAX: Duration = Duration::from_millis(250);
 
 /// What a look depends on that may change so often that a look at each change is too many.
 pub struct Paced<S> {

@@ -159,3 +159,31 @@ async fn what_is_paced_is_looked_at_now_and_then_and_what_is_not_at_once() {
     sleep(MS).await;
     assert_eq!(d.looked(), 1, "what is not paced does not wait");
 }
+
+#[tokio::test(start_paused = true)]
+async fn looks_that_are_much_work_are_further_apart() {
+    for (work, expected) in [(MS, 25), (MS * 5, 10), (MS * 100, 3)] {
+        let mut d = daemon().await;
+        let (registry, mut look) = (d.registry.clone(), d.counting());
+        d.tasks.spawn(async move {
+            let pace = Paced { sense: |view: &View| view.changed(&THING), between: MS * 40 };
+            let look = || {
+                let looked = look();
+                async move {
+                    tokio::time::advance(work).await;
+                    looked.await
+                }
+            };
+            registry.react_paced(|view| view.changed(&OTHER), pace, look).await;
+        });
+        sleep(MS * 500).await;
+        d.looked();
+        let until = Instant::now() + MS * 1000;
+        while Instant::now() < until {
+            d.put(THING).await;
+            sleep(MS).await;
+        }
+        let looked = d.looked();
+        assert!(looked.abs_diff(expected) <= 1 + expected / 5, "{work:?}: {looked}");
+    }
+}

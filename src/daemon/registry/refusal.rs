@@ -97,7 +97,8 @@ fn outcome_unknown(mutation: &Mutation<'_>) -> Fault {
             .hint(format!("repeat it with the idempotency key {key}; it is applied at most once"))
             .detail("idempotencyKey", key),
         None => fault.hint(format!(
-            "`omnirelay audit list --object {}` shows whether it was made, before you repeat it",
+            "it may still be made: read `{0}` in a moment, or `omnirelay audit list --object {0}`, before you repeat it; \
+             with an idempotency key it can be repeated at once",
             mutation.object
         )),
     }

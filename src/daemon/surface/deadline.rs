@@ -92,7 +92,10 @@ pub(super) fn elapsed(method: &str, mutates: bool, caller: Option<&Caller>) -> F
         Some(key) => fault
             .hint(format!("repeat it with the same idempotency key, {key}: it is applied at most once"))
             .detail("idempotencyKey", key),
-        None => fault.hint("`omnirelay audit list` shows whether it was applied, before you repeat it"),
+        None => fault.hint(
+            "it may still be applied: read the object in a moment, or the audit trail, before you repeat it; with an \
+             idempotency key it can be repeated at once",
+        ),
     }
 }
 

@@ -53,6 +53,7 @@ pub struct Faults {
     under_way: AtomicUsize,
     most: AtomicUsize,
     confirms: bool,
+    is_in_process: bool,
     lacks: AtomicBool,
 }
 
@@ -70,6 +71,11 @@ impl Faulty {
         Arc::new(Self(Faults::over(inner)))
     }
 
+    /// One that is in the process of who calls it.
+    pub fn in_process(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self(Faults { is_in_process: true, ..Faults::over(inner) }))
+    }
+
     /// One that confirms what was granted, as a store with replicas does.
     pub fn confirming(inner: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self(Faults { confirms: true, ..Faults::over(inner) }))
@@ -85,6 +91,7 @@ impl Faults {
             under_way: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
             confirms: false,
+            is_in_process: false,
             lacks: AtomicBool::new(false),
         }
     }
@@ -170,6 +177,10 @@ impl Script for Faults {
                 answer
             }
         }
+    }
+
+    fn is_in_process(&self) -> bool {
+        self.is_in_process
     }
 
     fn confirms(&self) -> bool {

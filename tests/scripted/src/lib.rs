@@ -30,6 +30,11 @@ pub trait Script: Send + Sync + 'static {
         false
     }
 
+    /// As [`Store::is_in_process`].
+    fn is_in_process(&self) -> bool {
+        false
+    }
+
     /// As [`Store::advice`].
     fn advice(&self) -> Vec<String> {
         Vec::new()
@@ -106,6 +111,10 @@ impl<S: Script> Store for Scripted<S> {
 
     async fn housekeep(&self, epoch: Epoch, keep: Retention) -> Result<Housekept, StoreError> {
         answer!(self.pass(Call::Housekeep(epoch, keep)).await, Housekept).map_err(plain)
+    }
+
+    fn is_in_process(&self) -> bool {
+        self.0.is_in_process()
     }
 
     fn confirms(&self) -> bool {

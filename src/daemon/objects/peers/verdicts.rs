@@ -23,8 +23,8 @@ use crate::daemon::registry::reactor::Paced;
 use crate::daemon::registry::view::{View, ViewRecord};
 use pb::peer::Status;
 
-/// The shortest time between two looks that only changes of peers ask for: a look goes through all peers, and nothing that
-/// a change brings is due any sooner.
+/// The shortest time between two looks that only changes of peers ask for: a look goes through all peers, and what a
+/// change brings is mostly due much later.
 const PACE: Duration = Duration::from_millis(25);
 
 /// Judges the silence of others.

@@ -217,7 +217,7 @@ impl Registers {
         if changes {
             record.version.0 += 1;
             record.updated_at = now;
-            record.writer = self.registry.node_id().into();
+            record.writer = self.registry.writer();
         }
         record
     }
