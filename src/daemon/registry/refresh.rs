@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -27,6 +27,8 @@ const WAITING_MAX: usize = 65_536;
 const DEFERRED_MAX: usize = 200_000;
 /// How many of them are written back at once.
 const WRITING_BACK: usize = 256;
+/// How many groups are renewed together at most.
+const TOGETHER: usize = 64;
 /// How long a pulse may take before what it should have renewed waits for the next.
 const PULSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often it is tried to write back what waits.
@@ -160,11 +162,29 @@ impl Registry {
         }
         let answered = match self.refreshes.grace.get().filter(|_| self.store().is_in_process()) {
             Some(grace) => {
-                self.pulse(std::slice::from_ref(group), *grace).await.map(|beat| refreshed(&beat, 0))
+                self.pulse(std::slice::from_ref(group), *grace).await.map(|beat| refreshed_in(&beat, 0))
             }
             None => self.refreshes.add(group.clone())?.await.ok().flatten(),
         };
         answered.map_or_else(|| self.defer(record, heard), Ok)
+    }
+
+    /// The same of many records, in one pulse where that is a call in this process; else, and of those that are not known
+    /// to live by it, `None`: each is to be refreshed by itself.
+    pub(super) async fn refresh_together(&self, records: &[Arc<ViewRecord>]) -> Vec<Option<Refreshed>> {
+        let mut refreshed = vec![None; records.len()];
+        let grace = self.refreshes.grace.get().filter(|_| self.store().is_in_process());
+        let Some(grace) = grace.filter(|_| !self.view().connectivity().is_silent()) else { return refreshed };
+        // The groups are locked for as long as a pulse takes.
+        for (first, records) in (0..).step_by(TOGETHER).zip(records.chunks(TOGETHER)) {
+            let bound = (first..).zip(records).filter_map(|(at, it)| Some((at, it.record.group.clone()?)));
+            let (places, groups): (Vec<usize>, Vec<_>) = bound.unzip();
+            let Some(beat) = self.pulse(&groups, *grace).await else { continue };
+            for (at, place) in places.into_iter().enumerate() {
+                refreshed[place] = Some(refreshed_in(&beat, at));
+            }
+        }
+        refreshed
     }
 
     /// Has the store told later that somebody has spoken for a record.
@@ -202,7 +222,7 @@ impl Registry {
             let beat = self.pulse(&groups, grace).await;
             for (at, answer) in answers.into_iter().enumerate() {
                 // Whoever has gone meanwhile wants no answer.
-                let _ = answer.send(beat.as_ref().map(|beat| refreshed(beat, at)));
+                let _ = answer.send(beat.as_ref().map(|beat| refreshed_in(beat, at)));
             }
         }
     }
@@ -282,7 +302,7 @@ impl Registry {
 }
 
 /// What became of the renewal at this place of a pulse.
-fn refreshed(beat: &Beat, at: usize) -> Refreshed {
+fn refreshed_in(beat: &Beat, at: usize) -> Refreshed {
     match beat.renewed.get(at) {
         Some(Some(_)) => Refreshed::Lives,
         Some(None) | None => Refreshed::Over,

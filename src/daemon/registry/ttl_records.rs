@@ -6,9 +6,11 @@
 mod error;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -150,6 +152,16 @@ impl Registry {
     /// [`LifeError`]; the record may live all the same, until its deadline.
     pub async fn keep_alive(&self, record: &ViewRecord) -> Result<Kept, LifeError> {
         self.keep_heard(record, Instant::now()).await
+    }
+
+    /// The same of many.
+    pub async fn keep_all_alive(&self, records: &[Arc<ViewRecord>]) -> Vec<Result<Kept, LifeError>> {
+        let refreshed = self.refresh_together(records).await;
+        let kept = records.iter().zip(refreshed).map(async |(record, refreshed)| match refreshed {
+            Some(Refreshed::Lives) => Ok(Kept::Lives),
+            Some(Refreshed::Over | Refreshed::Deferred) | None => self.keep_alive(record).await,
+        });
+        join_all(kept).await
     }
 
     /// The same of somebody who spoke at `heard`.

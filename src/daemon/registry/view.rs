@@ -12,7 +12,7 @@ mod records;
 mod tenancy;
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
@@ -107,7 +107,8 @@ struct State {
     changed: BTreeMap<Kind, Revision>,
     /// The revision of the last load.
     loaded: Revision,
-    groups: BTreeMap<GroupId, Group>,
+    /// In no order: there may be many, and each renewal looks for one.
+    groups: HashMap<GroupId, Group>,
     /// The epoch of `groups`: what was heard in another says nothing about them.
     groups_epoch: Epoch,
     quarantine_until: Millis,

@@ -1,6 +1,6 @@
 //! Groups: lives that end at a deadline.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use super::super::{Beat, Epoch, Group, GroupId, GroupRef, OpenGroup, Opened, Pulse, StoreError, limits};
 use super::{GroupTable, GroupTableMut, Keep, Replaced, ReplacedLife, Step, TablesMut};
 
-/// Groups in the order of their ids.
-pub(crate) type Groups = BTreeMap<GroupId, GroupState>;
+/// Groups in no order: there may be many, whose ids begin alike, and each renewal looks for one.
+pub(crate) type Groups = HashMap<GroupId, GroupState>;
 
 /// A group's current life, and what is left of those before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +120,7 @@ impl<T: GroupTableMut> Step<'_, T> {
                     moved.push(group.shown(id));
                 }
             });
+            moved.sort_by(|one, other| one.of.id.cmp(&other.of.id));
         }
         Ok(Beat {
             now: self.now,

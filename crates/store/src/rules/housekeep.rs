@@ -77,6 +77,7 @@ impl<T: TablesMut> Step<'_, T> {
                 found.push((id.clone(), group.clone()));
             }
         });
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
         found
     }
 
@@ -184,6 +185,7 @@ impl<T: TablesMut> Step<'_, T> {
                 old.push((id.clone(), group.instance));
             }
         });
+        old.sort();
         done.more |= old.len() > STEP_ROWS_MAX;
         for (id, instance) in old.into_iter().take(STEP_ROWS_MAX) {
             self.tables.delete_group(&id)?;

@@ -36,6 +36,7 @@ const HEARTBEATS_MAX: usize = 1000;
 /// How often a registration looks again when somebody else was faster.
 const TRIES_MAX: usize = 5;
 const REGISTER: &str = "agents.register";
+const HEARTBEAT: &str = "agents.heartbeat";
 
 /// The kind of these records, for those who watch them.
 pub fn kind() -> Kind {
@@ -194,20 +195,8 @@ impl Agents {
     /// # Errors
     /// `INVALID_ARGUMENT`; `AGENT_NOT_FOUND` when no live relay holds it; `AGENT_MOVED` when another one does.
     pub async fn heartbeat(&self, asked: pb::HeartbeatAgentRequest) -> Result<(), Fault> {
-        let id = asked.agent_id;
-        check_agent_id("agentId", &id)?;
-        if !asked.relay_id.is_empty() {
-            check_relay_id("relayId", &asked.relay_id)?;
-        }
-        self.registry.ready_for("").await?;
-        let mut record = self.held_by(&id, &asked.relay_id);
-        if record.is_err() {
-            // It may have been registered at another daemon a moment ago.
-            self.registry.see_all().await;
-            record = self.held_by(&id, &asked.relay_id);
-        }
-        let record = record?;
-        self.keep(&record, "agents.heartbeat").await
+        let record = self.heard_of(&asked.agent_id, &asked.relay_id).await?;
+        self.keep(&record, HEARTBEAT).await
     }
 
     /// The same of many agents; says which of them are not heard of, and why.
@@ -224,25 +213,40 @@ impl Agents {
                 format!("field `agentId` names {} agents, at most {HEARTBEATS_MAX} may be", agents.len());
             return Err(Fault::invalid(message).hint("say the others in further messages"));
         }
-        // Together: where the store is far away they share a journey.
-        let heard = join_all(agents.into_iter().map(|agent_id| {
-            let relay_id = relay_id.clone();
-            async move {
-                let asked =
-                    pb::HeartbeatAgentRequest { agent_id: agent_id.clone(), relay_id, timestamp_unix_ms: 0 };
-                let status = Status::from(self.heartbeat(asked).await.err()?);
-                let (code, message) = (status.code().into(), status.message().to_owned());
-                Some(pb::heartbeat_agents_response::Refused { agent_id, code, message })
+        // Together: where the store is far away they share a journey, and where it is here a lock.
+        let held = join_all(agents.iter().map(|agent_id| self.heard_of(agent_id, &relay_id))).await;
+        let (mut refused, mut records) = (Vec::new(), Vec::new());
+        for (agent_id, held) in agents.into_iter().zip(held) {
+            match held {
+                Ok(record) => records.push(record),
+                Err(fault) => refused.push(refusal(agent_id, fault)),
             }
+        }
+        let kept = self.registry.keep_all_alive(&records).await;
+        refused.extend(records.iter().zip(kept).filter_map(|(record, kept)| {
+            Some(refusal(record.record.id.key.clone(), told(record, kept, HEARTBEAT).err()?))
         }));
-        Ok(pb::HeartbeatAgentsResponse { refused: heard.await.into_iter().flatten().collect() })
+        Ok(pb::HeartbeatAgentsResponse { refused })
     }
 
     async fn keep(&self, record: &ViewRecord, action: &str) -> Result<(), Fault> {
-        match self.registry.keep_alive(record).await {
-            Ok(Kept::Lives | Kept::Deferred) => Ok(()),
-            Ok(Kept::Gone) => Err(not_found(&record.record.id.key)),
-            Err(error) => Err(error.fault(action)),
+        told(record, self.registry.keep_alive(record).await, action)
+    }
+
+    /// The record of an agent that is heard of, which this relay holds.
+    async fn heard_of(&self, id: &str, relay_id: &str) -> Result<Arc<ViewRecord>, Fault> {
+        check_agent_id("agentId", id)?;
+        if !relay_id.is_empty() {
+            check_relay_id("relayId", relay_id)?;
+        }
+        self.registry.ready_for("").await?;
+        match self.held_by(id, relay_id) {
+            Ok(record) => Ok(record),
+            Err(_) => {
+                // It may have been registered at another daemon a moment ago.
+                self.registry.see_all().await;
+                self.held_by(id, relay_id)
+            }
         }
     }
 
@@ -321,6 +325,21 @@ impl Agents {
 }
 
 /// The record of an agent that a live relay holds.
+fn refusal(agent_id: String, fault: Fault) -> pb::heartbeat_agents_response::Refused {
+    let status = Status::from(fault);
+    let (code, message) = (status.code().into(), status.message().to_owned());
+    pb::heartbeat_agents_response::Refused { agent_id, code, message }
+}
+
+/// What is said to whoever has kept a record alive.
+fn told(record: &ViewRecord, kept: Result<Kept, LifeError>, action: &str) -> Result<(), Fault> {
+    match kept {
+        Ok(Kept::Lives | Kept::Deferred) => Ok(()),
+        Ok(Kept::Gone) => Err(not_found(&record.record.id.key)),
+        Err(error) => Err(error.fault(action)),
+    }
+}
+
 fn find(view: &View, id: &str) -> Result<Arc<ViewRecord>, Fault> {
     let record = view.get(&agent_id(id)).filter(|record| is_placed(view, record));
     record.ok_or_else(|| not_found(id))

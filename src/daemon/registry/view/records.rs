@@ -2,44 +2,53 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::ViewRecord;
 
-/// Records in the order of their keys, which are kept in the records alone.
+/// Records in the order of their keys, and by them; the keys are kept in the records alone.
 #[derive(Clone, Default)]
-pub(super) struct Records(BTreeSet<ByKey>);
+pub(super) struct Records {
+    ordered: BTreeSet<ByKey>,
+    /// Where there are many, whose keys begin alike, one is found sooner so.
+    by_key: HashSet<ByKey>,
+}
 
 #[derive(Clone)]
 struct ByKey(Arc<ViewRecord>);
 
 impl Records {
     pub fn get(&self, key: &str) -> Option<&Arc<ViewRecord>> {
-        self.0.get(key).map(|ByKey(record)| record)
+        self.by_key.get(key).map(|ByKey(record)| record)
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.ordered.len()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<ViewRecord>> {
-        self.0.iter().map(|ByKey(record)| record)
+        self.ordered.iter().map(|ByKey(record)| record)
     }
 
     /// Puts a record in the place of the one with its key.
     pub fn put(&mut self, record: Arc<ViewRecord>) {
-        self.0.replace(ByKey(record));
+        self.ordered.replace(ByKey(record.clone()));
+        self.by_key.replace(ByKey(record));
     }
 
     pub fn remove(&mut self, key: &str) {
-        self.0.remove(key);
+        self.ordered.remove(key);
+        self.by_key.remove(key);
     }
 }
 
 impl FromIterator<Arc<ViewRecord>> for Records {
     fn from_iter<I: IntoIterator<Item = Arc<ViewRecord>>>(records: I) -> Self {
-        Self(records.into_iter().map(ByKey).collect())
+        let mut all = Self { ordered: records.into_iter().map(ByKey).collect(), ..Self::default() };
+        all.by_key = all.ordered.iter().cloned().collect();
+        all
     }
 }
 
@@ -69,3 +78,11 @@ impl PartialEq for ByKey {
 }
 
 impl Eq for ByKey {}
+
+/// As its key, by which it is looked for.
+impl Hash for ByKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let key: &str = self.borrow();
+        key.hash(state);
+    }
+}
