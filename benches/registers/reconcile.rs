@@ -12,7 +12,7 @@ use crate::mesh::{Kind, Service, register};
 
 const REGISTERS: usize = 10_000;
 /// How often another call is made.
-const CALL_EVERY: Duration = Duration::from_millis(5);
+const CALL_EVERY: Duration = Duration::from_millis(20);
 /// For how long they are measured alone.
 const ALONE: Duration = Duration::from_secs(5);
 

@@ -31,6 +31,11 @@ pub struct SelectorError {
 }
 
 impl Selector {
+    /// Whether it selects everything, because it asks for nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Reads a selector; blanks do not matter, an empty text selects everything.
     ///
     /// # Errors

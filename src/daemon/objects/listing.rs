@@ -85,15 +85,16 @@ impl<F: Copy + PartialEq> Order<F> {
         size: usize,
         token: Option<&PageToken>,
     ) -> OrderedPage<'a> {
+        if self.natural && !self.descending {
+            return natural_page(records, size, token);
+        }
         let key = |record: &ViewRecord| match self.natural {
             // The record says it.
             true => String::new(),
             false => key(self.field, record),
         };
         let mut sorted: Vec<_> = records.map(|record| (key(record), record)).collect();
-        if !self.natural || self.descending {
-            sorted.sort_by(|a, b| self.compare((&a.0, &a.1.record.id.key), (&b.0, &b.1.record.id.key)));
-        }
+        sorted.sort_by(|a, b| self.compare((&a.0, &a.1.record.id.key), (&b.0, &b.1.record.id.key)));
         let is_before = |(key, record): &(String, &Arc<ViewRecord>), after: &(String, String)| {
             self.compare((key, &record.record.id.key), (&after.0, &after.1)) != Ordering::Greater
         };
@@ -113,6 +114,28 @@ impl<F: Copy + PartialEq> Order<F> {
         let ascending = if self.natural { a.1.cmp(b.1) } else { a.cmp(&b) };
         if self.descending { ascending.reverse() } else { ascending }
     }
+}
+
+/// A page of records in the order in which they come, that of their keys: nothing is gathered but the page.
+fn natural_page<'a>(
+    records: impl Iterator<Item = &'a Arc<ViewRecord>>,
+    size: usize,
+    token: Option<&PageToken>,
+) -> OrderedPage<'a> {
+    let (mut page, mut total, mut more) = (Vec::new(), 0, false);
+    for record in records {
+        total += 1;
+        if token.is_some_and(|token| record.record.id.key <= token.after.1) {
+            continue;
+        }
+        if page.len() < size {
+            page.push(record);
+        } else {
+            more = true;
+        }
+    }
+    let last = page.last().filter(|_| more).map(|last| last.record.id.key.clone());
+    OrderedPage { records: page, total, next: last.map(|last| (last.clone(), last)) }
 }
 
 /// `nodeId` and `node_id` name the same field.

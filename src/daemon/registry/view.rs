@@ -92,13 +92,29 @@ pub struct Head {
     pub caught_up: bool,
 }
 
+/// The records of a kind in the order of their keys.
+#[derive(Clone)]
+struct List {
+    records: Arc<Vec<Arc<ViewRecord>>>,
+    /// Whether the life of any of them is that of a group.
+    has_bound: bool,
+}
+
+impl List {
+    fn of<'a>(records: impl Iterator<Item = &'a Arc<ViewRecord>>) -> Self {
+        let records: Vec<_> = records.cloned().collect();
+        let has_bound = records.iter().any(|record| record.record.group.is_some());
+        Self { records: Arc::new(records), has_bound }
+    }
+}
+
 /// Everything the view holds; changed only under the lock, in the order of the log.
 #[derive(Default)]
 struct State {
     head: Head,
     kinds: BTreeMap<Kind, Records>,
     /// The records of each kind as a list, made when it is first asked for after a change.
-    lists: BTreeMap<Kind, OnceLock<Arc<Vec<Arc<ViewRecord>>>>>,
+    lists: BTreeMap<Kind, OnceLock<List>>,
     /// The newest commits, each one's `previous` the revision before it.
     recent: VecDeque<Arc<ViewEntry>>,
     /// The bytes of the values in `recent`.
@@ -365,7 +381,7 @@ impl View {
                 }
             }
         }
-        let records = state.live(Arc::new(records.iter().cloned().collect()), now);
+        let records = state.live(List::of(records.iter()), now);
         let cursor = Cursor::at(state.head.epoch, revision);
         Some(Reading { cursor, changed: cursor, records })
     }
@@ -469,17 +485,14 @@ impl State {
         self.recent.front().map_or(self.head.revision, |entry| entry.previous)
     }
 
-    fn shared_list(&self, kind: &Kind) -> Arc<Vec<Arc<ViewRecord>>> {
-        let make = || {
-            let records = self.kinds.get(kind).into_iter().flat_map(Records::iter);
-            Arc::new(records.cloned().collect())
-        };
+    fn shared_list(&self, kind: &Kind) -> List {
+        let make = || List::of(self.kinds.get(kind).into_iter().flat_map(Records::iter));
         self.lists.get(kind).map_or_else(make, |list| list.get_or_init(make).clone())
     }
 
     /// The list without the records whose group is over; itself when there are none.
-    fn live(&self, records: Arc<Vec<Arc<ViewRecord>>>, now: Millis) -> Arc<Vec<Arc<ViewRecord>>> {
-        if records.iter().all(|record| self.is_live(record, now)) {
+    fn live(&self, List { records, has_bound }: List, now: Millis) -> Arc<Vec<Arc<ViewRecord>>> {
+        if !has_bound || records.iter().all(|record| self.is_live(record, now)) {
             return records;
         }
         Arc::new(records.iter().filter(|record| self.is_live(record, now)).cloned().collect())

@@ -207,7 +207,7 @@ fn with_peers(
     /// The number of the field `peers`.
     const PEERS: u32 = 9;
     let tenancy = view.tenancy();
-    let shown = |it: &ViewRecord| Some(recorded(it, it.read().unwrap_or_default()));
+    let shown = |it: &ViewRecord| Some(recorded(it, it.read()?));
     let peers = records.iter().filter_map(|record| Some((record.shown(shown)?, record)));
     Encoded::with_items(response, PEERS, peers, |record| present(&tenancy, record))
 }

@@ -27,6 +27,9 @@ impl RegisterFilter {
 
     /// Whether the record of a register passes.
     pub fn matches(&self, record: &ViewRecord) -> bool {
+        if self.advertise.is_none() && self.selector.is_empty() {
+            return true;
+        }
         let Some(value) = record.value::<RegisterValue>() else { return false };
         self.advertise.is_none_or(|advertise| value.advertise == advertise)
             && self.selector.matches(&value.labels)
