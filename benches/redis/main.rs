@@ -63,9 +63,3 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
-
-/// The server's CPU time in seconds.
-fn cpu_seconds(server: &servers::RedisServer) -> Result<f64> {
-    let of = |field: &str| -> Result<f64> { Ok(server.info(field)?.parse()?) };
-    Ok(of("used_cpu_sys")? + of("used_cpu_user")?)
-}

@@ -8,7 +8,7 @@ use omnirelay_core::time::Millis;
 use omnirelay_store::{GroupId, GroupRef, OpenGroup, Opened, Pulse, RedisStore, Store};
 
 use crate::servers::RedisServer;
-use crate::{ROUNDS, cpu_seconds, epoch, median, store};
+use crate::{ROUNDS, epoch, median, store};
 
 const DAEMONS: usize = 200;
 const TTL: Duration = Duration::from_secs(2);
@@ -42,9 +42,9 @@ pub async fn of_200_daemons() -> Result<()> {
         .collect();
     let mut shares = Vec::new();
     for _ in 0..ROUNDS {
-        let (before, at) = (cpu_seconds(&server)?, Instant::now());
+        let (before, at) = (server.cpu_seconds()?, Instant::now());
         tokio::time::sleep(MEASURED).await;
-        shares.push((cpu_seconds(&server)? - before) / at.elapsed().as_secs_f64() * 100.0);
+        shares.push((server.cpu_seconds()? - before) / at.elapsed().as_secs_f64() * 100.0);
     }
     let worst = shares.iter().copied().fold(0.0, f64::max);
     for heart in beating {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use bytes::Bytes;
 use omnirelay::daemon::objects::peers::{PEER, session_id};
 use omnirelay_core::time::Millis;
@@ -14,7 +14,6 @@ use omnirelay_store::{
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use prost::Message as _;
-use tokio::sync::mpsc;
 
 use crate::Plan;
 use crate::load::{Heard, alone, median, quantile_us};
@@ -76,26 +75,17 @@ async fn of_records(records: usize, plan: &Plan) -> Result<Vec<Size>> {
     ])
 }
 
-/// From the sending of a change to the last of so many that watch all peers.
+/// From the sending of a change to the last of so many that watch its peer.
 async fn of_watchers(watchers: usize, changes: u64) -> Result<Vec<Size>> {
     let Ours { process, .. } = ours::start(100).await?;
-    let (say, heard) = mpsc::channel(watchers * 2);
-    let mut heard = Heard(heard, watchers);
+    let (ear, mut heard) = Heard::from(watchers);
     let mut channel = endpoint(process.address)?.connect().await?;
     let change = channel.clone();
     for number in 0..watchers {
         if number % WATCHES_OF_ONE == 0 {
             channel = endpoint(process.address)?.connect().await?;
         }
-        let mut events = ours::watch(channel.clone(), &ours::key(3)).await?;
-        let say = say.clone();
-        tokio::spawn(async move {
-            while let Ok(Some(_)) = events.message().await {
-                if say.send(Instant::now()).await.is_err() {
-                    return;
-                }
-            }
-        });
+        ear.listen(ours::watch(channel.clone(), &ours::key(3)).await?, |_| true);
     }
     let mut times = Vec::new();
     for turn in 0..changes {
@@ -123,9 +113,9 @@ async fn of_peers(peers: usize, during: Duration) -> Result<Vec<Size>> {
     let beating = tokio::spawn(renew(Arc::clone(&store), epoch, sessions));
     let channel = registry.process.channels().await?.swap_remove(0);
     tokio::time::sleep(during / 2).await;
-    let used_by_redis = cpu_seconds(&server)?;
+    let used_by_redis = server.cpu_seconds()?;
     let used = registry.process.processor(during).await?;
-    let used_by_redis = (cpu_seconds(&server)? - used_by_redis) / during.as_secs_f64() * 100.0;
+    let used_by_redis = (server.cpu_seconds()? - used_by_redis) / during.as_secs_f64() * 100.0;
     let list =
         alone(Duration::from_secs(1), async |_, _| ours::list(channel.clone()).await.map(drop)).await?;
     if beating.is_finished() {
@@ -179,10 +169,4 @@ async fn renew(store: Arc<dyn Store>, epoch: Epoch, sessions: Vec<GroupRef>) -> 
         anyhow::ensure!(beat.renewed.iter().all(Option::is_some), "a session is over");
     }
     Ok(())
-}
-
-/// The server's processor time.
-fn cpu_seconds(server: &RedisServer) -> Result<f64> {
-    let of = |field: &str| -> Result<f64> { server.info(field)?.parse().context("no number") };
-    Ok(of("used_cpu_sys")? + of("used_cpu_user")?)
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 
 use crate::load::{Heard, quantile_us};
 use crate::ours::{self, Ours};
@@ -47,8 +46,7 @@ pub async fn all(ours: &Ours, rounds: usize) -> Result<Vec<Size>> {
 
 /// How long changes took until the last of all watchers had heard of each.
 async fn events(ours: &Ours, rounds: usize) -> Result<Vec<Duration>> {
-    let (say, heard) = mpsc::channel(WATCHERS * 4);
-    let mut heard = Heard(heard, WATCHERS);
+    let (ear, mut heard) = Heard::from(WATCHERS);
     for _ in 0..WATCHERS {
         let mut stream = TcpStream::connect(ours.process.address).await?;
         let head = "GET /control/peers?nodeId=peer-00003 HTTP/1.1\r\nhost: localhost\r\n\
@@ -56,10 +54,10 @@ async fn events(ours: &Ours, rounds: usize) -> Result<Vec<Duration>> {
         stream.write_all(head.as_bytes()).await?;
         let mut lines = BufReader::new(stream).lines();
         while lines.next_line().await?.context("the stream ended")? != "event: synced" {}
-        let say = say.clone();
+        let ear = ear.clone();
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                if line == "event: modified" && say.send(Instant::now()).await.is_err() {
+                if line == "event: modified" && !ear.heard().await {
                     return;
                 }
             }

@@ -72,9 +72,38 @@ where
 }
 
 /// Hears from so many watchers.
-pub struct Heard(pub mpsc::Receiver<Instant>, pub usize);
+pub struct Heard(mpsc::Receiver<Instant>, usize);
+
+/// Says when a watcher has heard of a change.
+#[derive(Clone)]
+pub struct Ear(mpsc::Sender<Instant>);
+
+impl Ear {
+    /// A watcher has heard. False: nobody asks any more.
+    pub async fn heard(&self) -> bool {
+        self.0.send(Instant::now()).await.is_ok()
+    }
+
+    /// Listens to a watch until it ends; what is no change is not told of.
+    pub fn listen<E: Send + 'static>(&self, mut events: Streaming<E>, is_change: fn(&E) -> bool) {
+        let ear = self.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(event)) = events.message().await {
+                if is_change(&event) && !ear.heard().await {
+                    return;
+                }
+            }
+        });
+    }
+}
 
 impl Heard {
+    /// What so many watchers hear with.
+    pub fn from(watchers: usize) -> (Ear, Self) {
+        let (say, heard) = mpsc::channel(watchers * 4);
+        (Ear(say), Self(heard, watchers))
+    }
+
     /// When the last of them had heard.
     pub async fn all(&mut self) -> Result<Instant> {
         let mut last = None;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
-use tokio::sync::mpsc;
 use tonic::transport::Channel;
 
 use crate::load::{Heard, IN_FLIGHT, Stream, alone, median, quantile_us, together};
@@ -339,32 +338,15 @@ impl Subjects {
             return Ok(());
         }
         let changes = if self.plan.runs == 1 { 5 } else { CHANGES };
-        let (say, heard) = mpsc::channel(watchers * 4);
-        let mut heard_here = Heard(heard, watchers);
+        let (ear, mut heard_here) = Heard::from(watchers);
         for number in 0..watchers {
-            let mut events = ours::watch(self.ours[number % CONNECTIONS].clone(), &ours::key(3)).await?;
-            let say = say.clone();
-            tokio::spawn(async move {
-                while let Ok(Some(_)) = events.message().await {
-                    if say.send(Instant::now()).await.is_err() {
-                        return;
-                    }
-                }
-            });
+            ear.listen(ours::watch(self.ours[number % CONNECTIONS].clone(), &ours::key(3)).await?, |_| true);
         }
-        let (say, heard) = mpsc::channel(watchers * 4);
-        let mut heard_there = Heard(heard, watchers);
+        let (ear, mut heard_there) = Heard::from(watchers);
         if let Some(channels) = self.etcd() {
             for number in 0..watchers {
-                let mut events = etcd::watch(channels[number % CONNECTIONS].clone(), &ours::key(3)).await?;
-                let say = say.clone();
-                tokio::spawn(async move {
-                    while let Ok(Some(answer)) = events.message().await {
-                        if !answer.events.is_empty() && say.send(Instant::now()).await.is_err() {
-                            return;
-                        }
-                    }
-                });
+                let events = etcd::watch(channels[number % CONNECTIONS].clone(), &ours::key(3)).await?;
+                ear.listen(events, |answer| !answer.events.is_empty());
             }
         }
         let (mut figures, mut turn) = (Figures::default(), self.table.0.len() as u64 * 1_000_000);

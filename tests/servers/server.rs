@@ -197,6 +197,12 @@ impl RedisServer {
         Ok(found.with_context(|| format!("INFO has no {field}"))?.to_owned())
     }
 
+    /// Its processor time.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let of = |field: &str| -> Result<f64> { Ok(self.info(field)?.parse()?) };
+        Ok(of("used_cpu_sys")? + of("used_cpu_user")?)
+    }
+
     /// How many connections have the name that daemons give theirs.
     pub fn connections(&self) -> Result<usize> {
         let clients: String = self.cli(&["CLIENT", "LIST"])?;

@@ -16,9 +16,6 @@ pub struct MethodJson {
     pub response: fn(&[u8]) -> Result<Vec<u8>, JsonError>,
 }
 
-/// How many bytes of JSON most bytes of a message come to, at most.
-const JSON_BYTES: usize = 3;
-
 /// A message that could not be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
@@ -66,10 +63,7 @@ fn request_from_json<M: Message + DeserializeOwned>(json: Value) -> Result<Vec<u
 
 fn response_to_json<M: Message + Serialize + Default>(bytes: &[u8]) -> Result<Vec<u8>, JsonError> {
     let message = M::decode(bytes).map_err(JsonError::Decode)?;
-    // What is longer grows, by copying all of it.
-    let mut json = Vec::with_capacity(bytes.len().saturating_mul(JSON_BYTES));
-    serde_json::to_writer(&mut json, &message).map_err(JsonError::Encode)?;
-    Ok(json)
+    serde_json::to_vec(&message).map_err(JsonError::Encode)
 }
 
 /// Every method of the daemon's own services.

@@ -44,7 +44,8 @@ pub fn own_body(node_id: &str, action: &str, object: String, changes: Vec<String
     }
 }
 
-/// A new key for a record of this time: keys sort by it, and nobody can guess one, to stand there first. `else_by` tells records apart where there is no chance.
+/// A new key for a record of this time: keys sort by it, and nobody can guess one, to stand there first. `else_by` tells
+/// records apart where there is no chance.
 pub fn record_key(now: Millis, else_by: &[u8]) -> String {
     // Without chance, what is different of two records of one millisecond keeps them apart.
     let number = random_u64().unwrap_or_else(|_| xxh64(else_by, now.0));

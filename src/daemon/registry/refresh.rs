@@ -160,31 +160,38 @@ impl Registry {
         if self.view().connectivity().is_silent() {
             return self.defer(record, heard);
         }
-        let answered = match self.refreshes.grace.get().filter(|_| self.store().is_in_process()) {
+        let answered = match self.grace_here() {
             Some(grace) => {
-                self.pulse(std::slice::from_ref(group), *grace).await.map(|beat| refreshed_in(&beat, 0))
+                self.pulse(std::slice::from_ref(group), grace).await.map(|beat| refreshed_in(&beat, 0))
             }
             None => self.refreshes.add(group.clone())?.await.ok().flatten(),
         };
         answered.map_or_else(|| self.defer(record, heard), Ok)
     }
 
-    /// The same of many records, in one pulse where that is a call in this process; else, and of those that are not known
-    /// to live by it, `None`: each is to be refreshed by itself.
+    /// The same of many records, where a pulse is a call in this process; elsewhere, and of those of which the store did not
+    /// say it, `None`: each is to be refreshed by itself.
     pub(super) async fn refresh_together(&self, records: &[Arc<ViewRecord>]) -> Vec<Option<Refreshed>> {
         let mut refreshed = vec![None; records.len()];
-        let grace = self.refreshes.grace.get().filter(|_| self.store().is_in_process());
-        let Some(grace) = grace.filter(|_| !self.view().connectivity().is_silent()) else { return refreshed };
+        let is_silent = self.view().connectivity().is_silent();
+        let Some(grace) = self.grace_here().filter(|_| !is_silent) else { return refreshed };
+        let places = records.iter().zip(&mut refreshed);
+        let mut bound: Vec<_> =
+            places.filter_map(|(it, place)| Some((it.record.group.clone()?, place))).collect();
         // The groups are locked for as long as a pulse takes.
-        for (first, records) in (0..).step_by(TOGETHER).zip(records.chunks(TOGETHER)) {
-            let bound = (first..).zip(records).filter_map(|(at, it)| Some((at, it.record.group.clone()?)));
-            let (places, groups): (Vec<usize>, Vec<_>) = bound.unzip();
-            let Some(beat) = self.pulse(&groups, *grace).await else { continue };
-            for (at, place) in places.into_iter().enumerate() {
-                refreshed[place] = Some(refreshed_in(&beat, at));
+        for together in bound.chunks_mut(TOGETHER) {
+            let groups: Vec<_> = together.iter().map(|(group, _)| group.clone()).collect();
+            let Some(beat) = self.pulse(&groups, grace).await else { continue };
+            for (at, (_, place)) in together.iter_mut().enumerate() {
+                **place = Some(refreshed_in(&beat, at));
             }
         }
         refreshed
+    }
+
+    /// What a pulse asks for that is a call in this process; `None`: it is a journey, or refreshes are not sent yet.
+    fn grace_here(&self) -> Option<Duration> {
+        self.refreshes.grace.get().filter(|_| self.store().is_in_process()).copied()
     }
 
     /// Has the store told later that somebody has spoken for a record.

@@ -156,17 +156,29 @@ impl Registry {
 
     /// The same of many.
     pub async fn keep_all_alive(&self, records: &[Arc<ViewRecord>]) -> Vec<Result<Kept, LifeError>> {
+        let heard = Instant::now();
         let refreshed = self.refresh_together(records).await;
         let kept = records.iter().zip(refreshed).map(async |(record, refreshed)| match refreshed {
-            Some(Refreshed::Lives) => Ok(Kept::Lives),
-            Some(Refreshed::Over | Refreshed::Deferred) | None => self.keep_alive(record).await,
+            Some(refreshed) => self.keep_refreshed(record, heard, refreshed).await,
+            None => self.keep_heard(record, heard).await,
         });
         join_all(kept).await
     }
 
     /// The same of somebody who spoke at `heard`.
     pub(super) async fn keep_heard(&self, record: &ViewRecord, heard: Instant) -> Result<Kept, LifeError> {
-        match self.refresh_heard(record, heard).await? {
+        let refreshed = self.refresh_heard(record, heard).await?;
+        self.keep_refreshed(record, heard, refreshed).await
+    }
+
+    /// Sees to it that a record lives of which the store has said this.
+    async fn keep_refreshed(
+        &self,
+        record: &ViewRecord,
+        heard: Instant,
+        refreshed: Refreshed,
+    ) -> Result<Kept, LifeError> {
+        match refreshed {
             Refreshed::Lives => return Ok(Kept::Lives),
             Refreshed::Deferred => return Ok(Kept::Deferred),
             Refreshed::Over => {}

@@ -25,7 +25,7 @@ use confirmed::{Confirmed, Splits};
 pub use confirmed::{Split, ToConfirm};
 use lock::{read, write};
 pub use record::ViewRecord;
-use records::Records;
+use records::{List, Records};
 pub use tenancy::Tenancy;
 
 use omnirelay_core::time::Millis;
@@ -90,22 +90,6 @@ pub struct Head {
     pub revision: Revision,
     /// False before the first load is complete; what is read before is not the registry.
     pub caught_up: bool,
-}
-
-/// The records of a kind in the order of their keys.
-#[derive(Clone)]
-struct List {
-    records: Arc<Vec<Arc<ViewRecord>>>,
-    /// Whether the life of any of them is that of a group.
-    has_bound: bool,
-}
-
-impl List {
-    fn of<'a>(records: impl Iterator<Item = &'a Arc<ViewRecord>>) -> Self {
-        let records: Vec<_> = records.cloned().collect();
-        let has_bound = records.iter().any(|record| record.record.group.is_some());
-        Self { records: Arc::new(records), has_bound }
-    }
 }
 
 /// Everything the view holds; changed only under the lock, in the order of the log.
@@ -381,7 +365,7 @@ impl View {
                 }
             }
         }
-        let records = state.live(List::of(records.iter()), now);
+        let records = state.live(records.list(), now);
         let cursor = Cursor::at(state.head.epoch, revision);
         Some(Reading { cursor, changed: cursor, records })
     }
@@ -486,7 +470,7 @@ impl State {
     }
 
     fn shared_list(&self, kind: &Kind) -> List {
-        let make = || List::of(self.kinds.get(kind).into_iter().flat_map(Records::iter));
+        let make = || self.kinds.get(kind).map(Records::list).unwrap_or_default();
         self.lists.get(kind).map_or_else(make, |list| list.get_or_init(make).clone())
     }
 

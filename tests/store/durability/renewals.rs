@@ -31,6 +31,13 @@ impl Place {
         place
     }
 
+    /// One with a group of 90 s.
+    async fn with_a_group() -> (Self, GroupRef) {
+        let place = Self::new();
+        let of = place.begin("g").await;
+        (place, of)
+    }
+
     fn open(&mut self) {
         let (disk, clock) = (self.disk.clone(), self.clock.clone());
         self.store = Some(Arc::new(EmbeddedStore::open_on(disk, clock, Options::default()).unwrap()));
@@ -99,8 +106,7 @@ async fn begin(store: &EmbeddedStore, name: &str) -> GroupRef {
 
 #[tokio::test]
 async fn a_renewal_waits_for_no_sync_and_outlives_the_process() {
-    let mut place = Place::new();
-    let of = place.begin("g").await;
+    let (mut place, of) = Place::with_a_group().await;
     let syncs = place.disk.syncs();
     for _ in 0..10 {
         place.clock.advance(Duration::from_secs(30));
@@ -120,8 +126,7 @@ async fn a_renewal_waits_for_no_sync_and_outlives_the_process() {
 #[tokio::test]
 async fn after_a_power_loss_a_group_ends_at_most_one_ttl_later_once() {
     let mut chance = Chance::seeded("renewals after a power loss");
-    let mut place = Place::new();
-    let of = place.begin("g").await;
+    let (mut place, of) = Place::with_a_group().await;
     place.clock.advance(Duration::from_secs(80));
     place.renew(&of).await.unwrap();
     place.clock.advance(Duration::from_secs(10));
@@ -146,8 +151,7 @@ async fn after_a_power_loss_a_group_ends_at_most_one_ttl_later_once() {
 #[tokio::test]
 async fn after_a_clean_stop_even_the_machine_may_end() {
     let mut chance = Chance::seeded("renewals after a clean stop");
-    let mut place = Place::new();
-    let of = place.begin("g").await;
+    let (mut place, of) = Place::with_a_group().await;
     place.clock.advance(Duration::from_secs(30));
     let deadline = place.renew(&of).await.unwrap();
     place.store = None;
@@ -163,8 +167,7 @@ async fn after_a_clean_stop_even_the_machine_may_end() {
 
 #[tokio::test]
 async fn without_the_file_of_the_renewals_nobody_ends_early() {
-    let mut place = Place::new();
-    let of = place.begin("g").await;
+    let (mut place, of) = Place::with_a_group().await;
     place.clock.advance(Duration::from_secs(80));
     place.renew(&of).await.unwrap();
     place.disk.forget_renewals();
@@ -174,8 +177,7 @@ async fn without_the_file_of_the_renewals_nobody_ends_early() {
 
 #[tokio::test]
 async fn a_clock_that_was_set_ends_nobody_early() {
-    let mut place = Place::new();
-    let of = place.begin("g").await;
+    let (mut place, of) = Place::with_a_group().await;
     place.clock.advance(Duration::from_secs(30));
     place.renew(&of).await.unwrap();
     // The machine has slept, which the store's clock finds out at its next start.
@@ -187,8 +189,7 @@ async fn a_clock_that_was_set_ends_nobody_early() {
 
 #[tokio::test]
 async fn a_clock_that_was_set_before_the_store_opened_itself_again_ends_nobody_early() {
-    let mut place = Place::new();
-    let of = place.begin("g").await;
+    let (mut place, of) = Place::with_a_group().await;
     place.clock.advance(Duration::from_secs(30));
     place.renew(&of).await.unwrap();
     place.disk.set_clock(3_600_000);
@@ -200,8 +201,7 @@ async fn a_clock_that_was_set_before_the_store_opened_itself_again_ends_nobody_e
 
 #[tokio::test]
 async fn a_clock_that_was_set_after_a_clean_stop_ends_nobody_early() {
-    let mut place = Place::new();
-    let of = place.begin("g").await;
+    let (mut place, of) = Place::with_a_group().await;
     place.clock.advance(Duration::from_secs(30));
     place.renew(&of).await.unwrap();
     place.store = None;
@@ -214,8 +214,7 @@ async fn a_clock_that_was_set_after_a_clean_stop_ends_nobody_early() {
 #[tokio::test]
 async fn a_stop_after_a_failure_that_was_made_good_is_clean() {
     let mut chance = Chance::seeded("a stop after a failure");
-    let mut place = Place::new();
-    let of = place.begin("g").await;
+    let (mut place, of) = Place::with_a_group().await;
     place.clock.advance(Duration::from_secs(30));
     let deadline = place.renew(&of).await.unwrap();
     place.fail_a_sync(Faults::default()).await;
@@ -227,8 +226,7 @@ async fn a_stop_after_a_failure_that_was_made_good_is_clean() {
 
 #[tokio::test]
 async fn on_a_full_disk_the_store_opens_itself_again_and_renewals_go_on_in_memory() {
-    let mut place = Place::new();
-    let of = place.begin("g").await;
+    let (mut place, of) = Place::with_a_group().await;
     place.clock.advance(Duration::from_secs(80));
     place.fail_a_sync(Faults { bytes_max: Some(0), ..Faults::default() }).await;
     let deadline = place.renew(&of).await.unwrap();

@@ -410,25 +410,31 @@ impl Writer {
             // What was not written to the file is in the log.
             let _ = self.checkpointed(made);
         }
-        // However it has failed before.
-        let is_closed = self.log.is_some() && {
-            let mut written = self.shared.written(&self.shared.shown());
-            written.batch += 1;
-            let made = catch_unwind(AssertUnwindSafe(|| self.shared.checkpoint_all(&written)));
-            matches!(made, Ok(Ok(()))) && {
-                self.file = written;
-                self.note(&written);
-                if let Err(error) = self.shared.lives().leave(written.opening) {
-                    debug!(path = %self.shared.path.display(), %error, "renewals were not left cleanly");
-                }
-                // An older file that is put in the place of this one has then no log that could go on from it.
-                matches!(self.log.as_mut().map(Wal::erase), Some(Ok(())))
-            }
-        };
-        if !is_closed {
+        if !self.leave() {
             warn!(path = %self.shared.path.display(), "store file could not be closed cleanly: it needs its log");
         }
         self.shut();
+    }
+
+    /// Leaves everything in the file, however it has failed before, and nothing in the log. False: the next start needs the
+    /// log.
+    fn leave(&mut self) -> bool {
+        if self.log.is_none() {
+            return false;
+        }
+        let mut written = self.shared.written(&self.shared.shown());
+        written.batch += 1;
+        let made = catch_unwind(AssertUnwindSafe(|| self.shared.checkpoint_all(&written)));
+        if !matches!(made, Ok(Ok(()))) {
+            return false;
+        }
+        self.file = written;
+        self.note(&written);
+        if let Err(error) = self.shared.lives().leave(written.opening) {
+            debug!(path = %self.shared.path.display(), %error, "renewals were not left cleanly");
+        }
+        // An older file that is put in the place of this one has then no log that could go on from it.
+        self.log.as_mut().is_some_and(|log| log.erase().is_ok())
     }
 }
 

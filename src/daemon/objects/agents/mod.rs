@@ -324,7 +324,6 @@ impl Agents {
     }
 }
 
-/// The record of an agent that a live relay holds.
 fn refusal(agent_id: String, fault: Fault) -> pb::heartbeat_agents_response::Refused {
     let status = Status::from(fault);
     let (code, message) = (status.code().into(), status.message().to_owned());
@@ -340,6 +339,7 @@ fn told(record: &ViewRecord, kept: Result<Kept, LifeError>, action: &str) -> Res
     }
 }
 
+/// The record of an agent that a live relay holds.
 fn find(view: &View, id: &str) -> Result<Arc<ViewRecord>, Fault> {
     let record = view.get(&agent_id(id)).filter(|record| is_placed(view, record));
     record.ok_or_else(|| not_found(id))

@@ -16,6 +16,14 @@ pub(super) struct Records {
     by_key: HashSet<ByKey>,
 }
 
+/// Records in the order of their keys, shared by all who read them.
+#[derive(Clone, Default)]
+pub(super) struct List {
+    pub records: Arc<Vec<Arc<ViewRecord>>>,
+    /// Whether the life of any of them is that of a group.
+    pub has_bound: bool,
+}
+
 #[derive(Clone)]
 struct ByKey(Arc<ViewRecord>);
 
@@ -30,6 +38,12 @@ impl Records {
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<ViewRecord>> {
         self.ordered.iter().map(|ByKey(record)| record)
+    }
+
+    pub fn list(&self) -> List {
+        let records: Vec<_> = self.iter().cloned().collect();
+        let has_bound = records.iter().any(|record| record.record.group.is_some());
+        List { records: Arc::new(records), has_bound }
     }
 
     /// Puts a record in the place of the one with its key.
