@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::iter;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
@@ -169,22 +170,30 @@ impl Registry {
         answered.map_or_else(|| self.defer(record, heard), Ok)
     }
 
-    /// The same of many records, where a pulse is a call in this process; elsewhere, and of those of which the store did not
-    /// say it, `None`: each is to be refreshed by itself.
-    pub(super) async fn refresh_together(&self, records: &[Arc<ViewRecord>]) -> Vec<Option<Refreshed>> {
-        let mut refreshed = vec![None; records.len()];
-        let is_silent = self.view().connectivity().is_silent();
-        let Some(grace) = self.grace_here().filter(|_| !is_silent) else { return refreshed };
-        let places = records.iter().zip(&mut refreshed);
-        let mut bound: Vec<_> =
-            places.filter_map(|(it, place)| Some((it.record.group.clone()?, place))).collect();
+    /// The same of many records whose owners spoke at `heard`, together where a pulse is a call in this process.
+    pub(super) async fn refresh_all(
+        &self,
+        records: &[Arc<ViewRecord>],
+        heard: Instant,
+    ) -> Vec<Result<Refreshed, TooManyWait>> {
+        let Some(grace) = self.grace_here() else {
+            return join_all(records.iter().map(|record| self.refresh_heard(record, heard))).await;
+        };
+        let mut refreshed = Vec::with_capacity(records.len());
+        let mut is_heard = true;
         // The groups are locked for as long as a pulse takes.
-        for together in bound.chunks_mut(TOGETHER) {
-            let groups: Vec<_> = together.iter().map(|(group, _)| group.clone()).collect();
-            let Some(beat) = self.pulse(&groups, grace).await else { continue };
-            for (at, (_, place)) in together.iter_mut().enumerate() {
-                **place = Some(refreshed_in(&beat, at));
-            }
+        for together in records.chunks(TOGETHER) {
+            let groups: Vec<_> = together.iter().filter_map(|it| it.record.group.clone()).collect();
+            is_heard = is_heard && !self.view().connectivity().is_silent();
+            // A store that does not answer is not waited for again: whoever waits may not have the time.
+            let beat = if is_heard { self.pulse(&groups, grace).await } else { None };
+            is_heard = beat.is_some();
+            let mut places = 0..;
+            refreshed.extend(together.iter().map(|record| match (&record.record.group, &beat) {
+                (None, _) => Ok(Refreshed::Lives),
+                (Some(_), Some(beat)) => Ok(refreshed_in(beat, places.next().unwrap_or_default())),
+                (Some(_), None) => self.defer(record, heard),
+            }));
         }
         refreshed
     }

@@ -157,11 +157,11 @@ impl Registry {
     /// The same of many.
     pub async fn keep_all_alive(&self, records: &[Arc<ViewRecord>]) -> Vec<Result<Kept, LifeError>> {
         let heard = Instant::now();
-        let refreshed = self.refresh_together(records).await;
-        let kept = records.iter().zip(refreshed).map(async |(record, refreshed)| match refreshed {
-            Some(refreshed) => self.keep_refreshed(record, heard, refreshed).await,
-            None => self.keep_heard(record, heard).await,
-        });
+        let refreshed = self.refresh_all(records, heard).await;
+        let kept = records
+            .iter()
+            .zip(refreshed)
+            .map(async |(record, refreshed)| self.keep_refreshed(record, heard, refreshed?).await);
         join_all(kept).await
     }
 

@@ -355,17 +355,18 @@ impl View {
             let cursor = Cursor::at(state.head.epoch, revision);
             return Some(Reading { cursor, changed: cursor, records });
         }
-        let mut records = state.kinds.get(kind).cloned().unwrap_or_default();
+        // As they were before the oldest change since.
+        let mut changed = BTreeMap::new();
         for entry in state.recent.iter().rev().take_while(|entry| entry.revision > revision) {
             for change in entry.changes.iter().filter(|change| change.after.record.id.kind == *kind) {
-                let key = &change.after.record.id.key;
-                match &change.before {
-                    Some(before) => records.put(before.clone()),
-                    None => records.remove(key),
-                }
+                changed.insert(change.after.record.id.key.as_str(), change.before.as_ref());
             }
         }
-        let records = state.live(records.list(), now);
+        let all = state.kinds.get(kind).into_iter().flat_map(Records::iter);
+        let others = all.filter(|record| !changed.contains_key(record.record.id.key.as_str()));
+        let mut records: Vec<_> = others.chain(changed.values().copied().flatten()).cloned().collect();
+        records.sort_by(|one, other| one.record.id.key.cmp(&other.record.id.key));
+        let records = state.live(List::of(records), now);
         let cursor = Cursor::at(state.head.epoch, revision);
         Some(Reading { cursor, changed: cursor, records })
     }

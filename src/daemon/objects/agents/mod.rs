@@ -14,6 +14,7 @@ use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_store::{Kind, RecordId, StoreError};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
+use omnirelay_wire::pb::aeroarc::registry::v1::heartbeat_agents_response::Refused;
 use omnirelay_wire::pb::omnirelay::store::v1::AgentValue;
 use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::{millis, timestamp};
@@ -213,8 +214,23 @@ impl Agents {
                 format!("field `agentId` names {} agents, at most {HEARTBEATS_MAX} may be", agents.len());
             return Err(Fault::invalid(message).hint("say the others in further messages"));
         }
-        // Together: where the store is far away they share a journey, and where it is here a lock.
-        let held = join_all(agents.iter().map(|agent_id| self.heard_of(agent_id, &relay_id))).await;
+        let (mut records, mut unseen) = (Vec::new(), Vec::new());
+        for agent_id in agents {
+            match self.held_by(&agent_id, &relay_id) {
+                Ok(record) => records.push(record),
+                Err(_) => unseen.push(agent_id),
+            }
+        }
+        // Nobody waits until those who are not seen have been looked for: their time may be short.
+        let (mut refused, unheard) =
+            tokio::join!(self.keep_all(&records), self.look_and_keep(unseen, &relay_id));
+        refused.extend(unheard);
+        Ok(pb::HeartbeatAgentsResponse { refused })
+    }
+
+    /// Says of agents that are not seen here that they live, if they are found.
+    async fn look_and_keep(&self, agents: Vec<String>, relay_id: &str) -> Vec<Refused> {
+        let held = join_all(agents.iter().map(|agent_id| self.heard_of(agent_id, relay_id))).await;
         let (mut refused, mut records) = (Vec::new(), Vec::new());
         for (agent_id, held) in agents.into_iter().zip(held) {
             match held {
@@ -222,11 +238,17 @@ impl Agents {
                 Err(fault) => refused.push(refusal(agent_id, fault)),
             }
         }
-        let kept = self.registry.keep_all_alive(&records).await;
-        refused.extend(records.iter().zip(kept).filter_map(|(record, kept)| {
+        refused.extend(self.keep_all(&records).await);
+        refused
+    }
+
+    /// Together: where the store is far away they share a journey, and where it is here a lock.
+    async fn keep_all(&self, records: &[Arc<ViewRecord>]) -> Vec<Refused> {
+        let kept = self.registry.keep_all_alive(records).await;
+        let refused = records.iter().zip(kept).filter_map(|(record, kept)| {
             Some(refusal(record.record.id.key.clone(), told(record, kept, HEARTBEAT).err()?))
-        }));
-        Ok(pb::HeartbeatAgentsResponse { refused })
+        });
+        refused.collect()
     }
 
     async fn keep(&self, record: &ViewRecord, action: &str) -> Result<(), Fault> {
@@ -324,10 +346,10 @@ impl Agents {
     }
 }
 
-fn refusal(agent_id: String, fault: Fault) -> pb::heartbeat_agents_response::Refused {
+fn refusal(agent_id: String, fault: Fault) -> Refused {
     let status = Status::from(fault);
     let (code, message) = (status.code().into(), status.message().to_owned());
-    pb::heartbeat_agents_response::Refused { agent_id, code, message }
+    Refused { agent_id, code, message }
 }
 
 /// What is said to whoever has kept a record alive.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::ViewRecord;
 
 /// Records in the order of their keys, and by them; the keys are kept in the records alone.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Records {
     ordered: BTreeSet<ByKey>,
     /// Where there are many, whose keys begin alike, one is found sooner so.
@@ -27,6 +27,14 @@ pub(super) struct List {
 #[derive(Clone)]
 struct ByKey(Arc<ViewRecord>);
 
+impl List {
+    /// Of records in this order.
+    pub fn of(records: Vec<Arc<ViewRecord>>) -> Self {
+        let has_bound = records.iter().any(|record| record.record.group.is_some());
+        Self { records: Arc::new(records), has_bound }
+    }
+}
+
 impl Records {
     pub fn get(&self, key: &str) -> Option<&Arc<ViewRecord>> {
         self.by_key.get(key).map(|ByKey(record)| record)
@@ -41,9 +49,7 @@ impl Records {
     }
 
     pub fn list(&self) -> List {
-        let records: Vec<_> = self.iter().cloned().collect();
-        let has_bound = records.iter().any(|record| record.record.group.is_some());
-        List { records: Arc::new(records), has_bound }
+        List::of(self.iter().cloned().collect())
     }
 
     /// Puts a record in the place of the one with its key.

@@ -64,7 +64,10 @@ const SETUP: Setup = Setup { relay_ttl: TTL, agent_ttl: TTL, max: 10_000, tidies
 const UNTIDY: Setup = Setup { tidies: false, ..SETUP };
 
 async fn daemon_with(store: &Arc<MemoryStore>, node_id: &str, setup: Setup) -> Daemon {
-    let path = Faulty::over(store.clone());
+    daemon_on(Faulty::over(store.clone()), node_id, setup).await
+}
+
+async fn daemon_on(path: Arc<Faulty>, node_id: &str, setup: Setup) -> Daemon {
     let Setup { relay_ttl, agent_ttl, max, tidies } = setup;
     let reached: Arc<dyn Store> =
         if tidies { path.clone() } else { Arc::new(Scripted(Untidy(path.clone()))) };
