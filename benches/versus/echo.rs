@@ -1,7 +1,8 @@
 //! A server that does nothing: any unary call is answered with as many bytes as it names, and any message of a stream
-//! with as many.
+//! with as many; what it is told, it tells all who watch.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::process::Command;
@@ -9,7 +10,8 @@ use std::task::{Context, Poll};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::broadcast;
 use tonic::body::Body;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::server::{Grpc, NamedService};
@@ -42,8 +44,12 @@ fn answer(call: &Call) -> Answer {
     Answer { payload: Bytes::from(vec![7; call.answer_bytes as usize]) }
 }
 
+/// Tells those who watch.
 #[derive(Clone)]
-struct Echo;
+struct Echo(broadcast::Sender<Bytes>);
+
+/// How many messages a watcher may be behind.
+const BEHIND_MAX: usize = 64;
 
 impl NamedService for Echo {
     const NAME: &'static str = "echo.Echo";
@@ -59,20 +65,41 @@ impl Service<http::Request<Body>> for Echo {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let is_stream = request.uri().path() == "/echo.Echo/Stream";
+        let told = self.0.clone();
         Box::pin(async move {
             let mut grpc = Grpc::new(ProstCodec::<Answer, Call>::default());
-            Ok(if is_stream {
-                let stream = tower::service_fn(|calls: Request<Streaming<Call>>| async move {
-                    let answers = calls.into_inner().map(|call| call.map(|call| answer(&call)));
-                    Ok::<_, Status>(Response::new(answers))
-                });
-                grpc.streaming(stream, request).await
-            } else {
-                let unary = tower::service_fn(|call: Request<Call>| async move {
-                    Ok::<_, Status>(Response::new(answer(call.get_ref())))
-                });
-                grpc.unary(unary, request).await
+            Ok(match request.uri().path() {
+                "/echo.Echo/Stream" => {
+                    let stream = tower::service_fn(|calls: Request<Streaming<Call>>| async move {
+                        let answers = calls.into_inner().map(|call| call.map(|call| answer(&call)));
+                        Ok::<_, Status>(Response::new(answers))
+                    });
+                    grpc.streaming(stream, request).await
+                }
+                "/echo.Echo/Watch" => {
+                    let watch = tower::service_fn(|_: Request<Call>| {
+                        let answers = stream::unfold(told.subscribe(), async |mut told| {
+                            let payload = told.recv().await.ok()?;
+                            Some((Ok::<_, Status>(Answer { payload }), told))
+                        });
+                        ready(Ok::<_, Status>(Response::new(answers)))
+                    });
+                    grpc.server_streaming(watch, request).await
+                }
+                "/echo.Echo/Tell" => {
+                    let tell = tower::service_fn(|call: Request<Call>| {
+                        // Nobody may watch.
+                        let _ = told.send(call.get_ref().payload.clone());
+                        ready(Ok::<_, Status>(Response::new(answer(call.get_ref()))))
+                    });
+                    grpc.unary(tell, request).await
+                }
+                _ => {
+                    let unary = tower::service_fn(|call: Request<Call>| async move {
+                        Ok::<_, Status>(Response::new(answer(call.get_ref())))
+                    });
+                    grpc.unary(unary, request).await
+                }
             })
         })
     }
@@ -82,10 +109,11 @@ impl Service<http::Request<Body>> for Echo {
 pub fn serve() -> Result<()> {
     let address: SocketAddr = std::env::var("ECHO_LISTEN").context("ECHO_LISTEN")?.parse()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (told, _) = broadcast::channel(BEHIND_MAX);
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(address).await?;
         let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-        Ok(Server::builder().add_service(Echo).serve_with_incoming(incoming).await?)
+        Ok(Server::builder().add_service(Echo(told)).serve_with_incoming(incoming).await?)
     })
 }
 
@@ -103,11 +131,29 @@ pub fn of(sent: usize, answered: usize) -> Call {
 }
 
 pub async fn unary(channel: Channel, call: Call) -> Result<()> {
+    called(channel, call, "/echo.Echo/Unary").await
+}
+
+/// Has all who watch told of it.
+pub async fn tell(channel: Channel, call: Call) -> Result<()> {
+    called(channel, call, "/echo.Echo/Tell").await
+}
+
+async fn called(channel: Channel, call: Call, path: &'static str) -> Result<()> {
     let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready().await?;
     let codec = ProstCodec::<Call, Answer>::default();
-    grpc.unary(Request::new(call), PathAndQuery::from_static("/echo.Echo/Unary"), codec).await?;
+    grpc.unary(Request::new(call), PathAndQuery::from_static(path), codec).await?;
     Ok(())
+}
+
+/// What is told from now on.
+pub async fn watch(channel: Channel) -> Result<Streaming<Answer>> {
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await?;
+    let codec = ProstCodec::<Call, Answer>::default();
+    let path = PathAndQuery::from_static("/echo.Echo/Watch");
+    Ok(grpc.server_streaming(Request::new(of(0, 0)), path, codec).await?.into_inner())
 }
 
 /// A stream for each client, of messages of so many bytes.

@@ -22,6 +22,8 @@ const JSON: [&str; 2] = ["", "json"];
 const FLEET: [&str; 2] = ["", "fleet"];
 /// How often a watched key is changed in one run.
 const CHANGES: u64 = 60;
+/// About what an event of a changed peer has.
+const EVENT_BYTES: usize = 512;
 
 /// The processes that are measured, and the connections to them.
 struct Subjects {
@@ -338,46 +340,60 @@ impl Subjects {
             return Ok(());
         }
         let changes = if self.plan.runs == 1 { 5 } else { CHANGES };
-        let (ear, mut heard_here) = Heard::from(watchers);
-        for number in 0..watchers {
-            ear.listen(ours::watch(self.ours[number % CONNECTIONS].clone(), &ours::key(3)).await?, |_| true);
-        }
-        let (ear, mut heard_there) = Heard::from(watchers);
-        if let Some(channels) = self.etcd() {
-            for number in 0..watchers {
-                let events = etcd::watch(channels[number % CONNECTIONS].clone(), &ours::key(3)).await?;
-                ear.listen(events, |answer| !answer.events.is_empty());
-            }
-        }
-        let (mut figures, mut turn) = (Figures::default(), self.table.0.len() as u64 * 1_000_000);
+        let mut heard = self.watchers(watchers).await?;
+        let mut figures = Figures::default();
+        let mut turn = self.table.0.len() as u64 * 1_000_000;
         for run in 0..self.plan.runs {
-            for place in 0..2 {
+            for place in 0..heard.len() {
+                let subject = (run + place) % heard.len();
                 let mut times = Vec::new();
-                let is_ours = (run + place) % 2 == 0;
                 for _ in 0..changes {
                     turn += 1;
                     let begun = Instant::now();
-                    let last = if is_ours {
-                        let change = ours::cordon(self.ours[0].clone(), ours::key(3), turn, None);
-                        tokio::try_join!(change, heard_here.all())?.1
-                    } else if let Some(channels) = self.etcd() {
-                        let change = etcd::put(channels[0].clone(), ours::key(3), value(turn));
-                        tokio::try_join!(change, heard_there.all())?.1
-                    } else {
-                        break;
+                    let last = match self.change(subject, turn) {
+                        Some(change) => tokio::try_join!(change, heard[subject].all())?.1,
+                        None => break,
                     };
                     times.push(last - begun);
                     tokio::time::sleep(Duration::from_millis(3)).await;
                 }
                 if !times.is_empty() {
-                    let figures = if is_ours { &mut figures.ours } else { &mut figures.etcd };
-                    figures.push(quantile_us(&mut times, 0.5));
+                    let of_subject = [&mut figures.ours, &mut figures.etcd, &mut figures.echo];
+                    of_subject[subject].push(quantile_us(&mut times, 0.5));
                 }
             }
         }
         let asked = vec![most("to etcd", figures.to_etcd(), 0.7)];
         self.add(name, "us", &figures, asked);
         Ok(())
+    }
+
+    /// So many who watch each of us, etcd and the echo.
+    async fn watchers(&self, watchers: usize) -> Result<[Heard; 3]> {
+        let [(ear, heard), (etcd_ear, heard_etcd), (echo_ear, heard_echo)] =
+            [(); 3].map(|()| Heard::from(watchers));
+        for number in 0..watchers {
+            let connection = number % CONNECTIONS;
+            ear.listen(ours::watch(self.ours[connection].clone(), &ours::key(3)).await?, |_| true);
+            if let Some(channels) = self.etcd() {
+                let events = etcd::watch(channels[connection].clone(), &ours::key(3)).await?;
+                etcd_ear.listen(events, |answer| !answer.events.is_empty());
+            }
+            echo_ear.listen(echo::watch(self.echo[connection].clone()).await?, |_| true);
+        }
+        Ok([heard, heard_etcd, heard_echo])
+    }
+
+    /// A change that those who watch this subject hear of; `None`: it is not there.
+    fn change(&self, subject: usize, turn: u64) -> Option<Pin<Box<dyn Future<Output = Result<()>>>>> {
+        Some(match subject {
+            0 => {
+                let cordon = ours::cordon(self.ours[0].clone(), ours::key(3), turn, None);
+                Box::pin(async { cordon.await.map(drop) })
+            }
+            1 => Box::pin(etcd::put(self.etcd()?[0].clone(), ours::key(3), value(turn))),
+            _ => Box::pin(echo::tell(self.echo[0].clone(), echo::of(EVENT_BYTES, 0))),
+        })
     }
 
     /// After everything else that was done in this run.

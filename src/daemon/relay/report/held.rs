@@ -208,7 +208,7 @@ impl Held {
     }
 
     /// When it is an agent's turn after `now`: agents have their own places in the interval, which many share, so that what
-    /// is said of them is one message.
+    /// is said of them is one message, or few.
     fn own_turn(&self, agent_id: &str, now: Instant) -> Instant {
         let interval = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX).max(PLACES);
         let place = xxh64(agent_id.as_bytes(), 0) % PLACES * (interval / PLACES);
