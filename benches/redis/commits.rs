@@ -75,7 +75,8 @@ pub async fn beside_a_bare_script() -> Result<()> {
         let worst = to_bare.iter().copied().fold(f64::INFINITY, f64::min);
         let [bare, commands, ours] = rates.map(median);
         println!(
-            "commits   in_flight={in_flight:<3} commits/s={ours:<7.0} bare_script/s={bare:<7.0} ratio={:.2} worst={worst:.2} same_commands/s={commands:<7.0} ratio={:.2}",
+            "commits   in_flight={in_flight:<3} commits/s={ours:<7.0} bare_script/s={bare:<7.0} ratio={:.2} \
+             worst={worst:.2} same_commands/s={commands:<7.0} ratio={:.2}",
             median(to_bare),
             median(to_commands),
         );

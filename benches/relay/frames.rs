@@ -90,7 +90,8 @@ pub async fn latency(streams: usize, frames_s: f64, rounds: usize, seconds: Dura
     for ((subject, took), p99) in subjects.iter().zip(&all).zip(&p99) {
         let worst = p99.iter().copied().fold(0.0, f64::max);
         println!(
-            "  {}: p50 {:.2} ms, p99 {:.2} ms, p99 of the worst round {worst:.2} ms, {} frames (asked of half load: p99 {asked} ms)",
+            "  {}: p50 {:.2} ms, p99 {:.2} ms, p99 of the worst round {worst:.2} ms, {} frames \
+             (asked of half load: p99 {asked} ms)",
             subject.name,
             percentile(took, 50.0),
             percentile(took, 99.0),

@@ -2,8 +2,8 @@
 //!
 //! Each server is a process of its own, the same client speaks to all of them, and rounds take turns. Nothing is
 //! asserted. Run with `cargo bench --bench relay`, or with the names of some parts behind it: `frames`, `latency` (with
-//! `frames`, whose load it takes a half and a quarter of), `memory`; `rounds=N` and `seconds=N` set how often and for how long each is
-//! measured. Heartbeats are rows of `--bench versus`.
+//! `frames`, whose load it takes a half and a quarter of), `memory`; `rounds=N` and `seconds=N` set how often and for how
+//! long each is measured. Heartbeats are rows of `--bench versus`.
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
 #[path = "../../tests/process/mod.rs"]

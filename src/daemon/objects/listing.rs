@@ -84,9 +84,9 @@ impl<F: Copy + PartialEq> Order<F> {
         key: impl Fn(F, &ViewRecord) -> String,
         size: usize,
         token: Option<&PageToken>,
-    ) -> OrderedPage<'a> {
+    ) -> Page<'a> {
         if self.natural && !self.descending {
-            return natural_page(records, size, token);
+            return page_of(records, size, token);
         }
         let key = |record: &ViewRecord| match self.natural {
             // The record says it.
@@ -107,35 +107,13 @@ impl<F: Copy + PartialEq> Order<F> {
             (if self.natural { id.clone() } else { key.clone() }, id)
         });
         let records = sorted.drain(start..end).map(|(_, record)| record).collect();
-        OrderedPage { records, total, next: last }
+        Page { records, total, next: last }
     }
 
     fn compare(&self, a: (&str, &str), b: (&str, &str)) -> Ordering {
         let ascending = if self.natural { a.1.cmp(b.1) } else { a.cmp(&b) };
         if self.descending { ascending.reverse() } else { ascending }
     }
-}
-
-/// A page of records in the order in which they come, that of their keys: nothing is gathered but the page.
-fn natural_page<'a>(
-    records: impl Iterator<Item = &'a Arc<ViewRecord>>,
-    size: usize,
-    token: Option<&PageToken>,
-) -> OrderedPage<'a> {
-    let (mut page, mut total, mut more) = (Vec::new(), 0, false);
-    for record in records {
-        total += 1;
-        if token.is_some_and(|token| record.record.id.key <= token.after.1) {
-            continue;
-        }
-        if page.len() < size {
-            page.push(record);
-        } else {
-            more = true;
-        }
-    }
-    let last = page.last().filter(|_| more).map(|last| last.record.id.key.clone());
-    OrderedPage { records: page, total, next: last.map(|last| (last.clone(), last)) }
 }
 
 /// `nodeId` and `node_id` name the same field.
@@ -194,7 +172,7 @@ impl PageToken {
 }
 
 /// Some of a list in an order.
-pub struct OrderedPage<'a> {
+pub struct Page<'a> {
     pub records: Vec<&'a Arc<ViewRecord>>,
     /// How many there are on all pages.
     pub total: usize,
@@ -202,21 +180,27 @@ pub struct OrderedPage<'a> {
     pub next: Option<(String, String)>,
 }
 
-/// Some of a list that comes in the order of its keys.
-pub struct Page<'a> {
-    pub records: &'a [Arc<ViewRecord>],
-    /// Behind what the next page begins; `None`: this is the last.
-    pub next: Option<(String, String)>,
-}
-
-/// Cuts the page that `token` begins, the first when there is none, out of a list in the order of its keys.
-pub fn page_of<'a>(records: &'a [Arc<ViewRecord>], size: usize, token: Option<&PageToken>) -> Page<'a> {
-    let after = token.map_or("", |token| token.after.1.as_str());
-    let start = records.partition_point(|record| record.record.id.key.as_str() <= after);
-    let end = start.saturating_add(size).min(records.len());
-    let page = records.get(start..end).unwrap_or_default();
-    let last = page.last().filter(|_| end < records.len());
-    Page { records: page, next: last.map(|last| (String::new(), last.record.id.key.clone())) }
+/// Cuts the page that `token` begins, the first when there is none, out of records in the order of their keys; nothing is
+/// gathered but the page.
+pub fn page_of<'a>(
+    records: impl Iterator<Item = &'a Arc<ViewRecord>>,
+    size: usize,
+    token: Option<&PageToken>,
+) -> Page<'a> {
+    let (mut page, mut total, mut more) = (Vec::new(), 0, false);
+    for record in records {
+        total += 1;
+        if token.is_some_and(|token| record.record.id.key <= token.after.1) {
+            continue;
+        }
+        if page.len() < size {
+            page.push(record);
+        } else {
+            more = true;
+        }
+    }
+    let last = page.last().filter(|_| more).map(|last| last.record.id.key.clone());
+    Page { records: page, total, next: last.map(|last| (last.clone(), last)) }
 }
 
 /// Whether one is among those that are wanted; none are named: all are.

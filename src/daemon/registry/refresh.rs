@@ -1,7 +1,7 @@
 //! Refreshes: somebody has said that a record's group still lives.
 //!
-//! Where a pulse is a journey, all that wait share one, one pulse at a time. While the store is away they are taken in memory, and written
-//! once it is heard again: nobody dies of an outage. A refresh changes no record, so it is no event.
+//! Where a pulse is a journey, all that wait share one, one pulse at a time. While the store is away they are taken in
+//! memory, and written once it is heard again: nobody dies of an outage. A refresh changes no record, so it is no event.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

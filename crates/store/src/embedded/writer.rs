@@ -416,8 +416,8 @@ impl Writer {
         self.shut();
     }
 
-    /// Leaves everything in the file, however it has failed before, and nothing in the log. False: the next start needs the
-    /// log.
+    /// Leaves everything in the file, however it has failed before, and nothing in the log. False: the next start needs
+    /// the log.
     fn leave(&mut self) -> bool {
         if self.log.is_none() {
             return false;

@@ -299,9 +299,8 @@ impl Agents {
         let view = self.registry.view();
         let wanted = placed(&reading, &live)
             .filter(|(_, value)| asked.relay_id.is_empty() || asked.relay_id == value.relay_id);
-        let records: Vec<Arc<ViewRecord>> = wanted.map(|(record, _)| record.clone()).collect();
         let stale = view.silence();
-        let page = listing::page_of(&records, size, token.as_ref());
+        let page = listing::page_of(wanted.map(|(record, _)| record), size, token.as_ref());
         let next =
             page.next.map_or_else(String::new, |after| PageToken::encode(query, reading.cursor, after));
         let is_stale = self.registry.is_stale();

@@ -214,7 +214,7 @@ impl Relays {
         let (reading, agents) = listing::read_with(&self.registry, &RELAY, token.as_ref(), agents).await?;
         let Reading { cursor, records, .. } = reading;
         let stale = self.registry.view().silence();
-        let page = listing::page_of(&records, size, token.as_ref());
+        let page = listing::page_of(records.iter(), size, token.as_ref());
         let next = page.next.map_or_else(String::new, |after| PageToken::encode(query, cursor, after));
         let is_stale = self.registry.is_stale();
         let tenancy = self.registry.view().tenancy();
