@@ -2,17 +2,20 @@
 
 use clap::Args;
 use omnirelay_wire::reasons;
+use omnirelay_wire::rpc::node_service;
 use serde_json::{Value, json};
 
-use super::check::NODE;
 use super::complete;
 use super::frame::address::Address;
 use super::frame::document::{field, text};
 use super::frame::error::CliError;
-use super::frame::rpc::Call;
+use super::frame::rpc::{Call, Rpc};
 use super::frame::session::Session;
 use super::frame::settings::{Source, Target};
 use super::peers;
+
+/// What a daemon says of itself.
+pub const NODE: Rpc = node_service::GET;
 
 /// Whose daemon is asked.
 #[derive(Args, Clone, Debug, Default)]
@@ -76,7 +79,10 @@ impl Session {
 }
 
 /// Where the daemon of `peer` says it can be asked.
-fn control_address(id: &str, peer: &Value) -> Result<Address, CliError> {
+///
+/// # Errors
+/// When it does not live, or says no address.
+pub fn control_address(id: &str, peer: &Value) -> Result<Address, CliError> {
     let status = text(peer, "status");
     if status != "alive" {
         return Err(CliError::new(

@@ -4,18 +4,18 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-use super::check::{self, NODE};
+use super::check::{self, PEERS};
 use super::entry::{Entry, entry};
-use super::frame::args::PageArgs;
 use super::frame::client::count;
 use super::frame::document::{flag, items, number, text};
 use super::frame::error::CliError;
-use super::frame::list::{self, Page};
 use super::frame::listing::listing;
 use super::frame::output::{Text, View};
 use super::frame::rpc::{Call, Leaf};
 use super::frame::screen::printable;
 use super::frame::session::Session;
+use super::leaders::checks::SCOPES;
+use super::node::NODE;
 use super::registers::SYNC_STATE;
 use super::schema::documents::own;
 use super::schema::schemas;
@@ -34,30 +34,26 @@ Examples:
 
 /// Show what matters now on one screen, and what is wrong
 ///
-/// Each thing that is wrong comes with the command that tells more. It is what `mesh check` finds, and scopes without a
-/// leader and pools that do not agree; the exit code is 0 all the same.
+/// Each thing that is wrong comes with the command to run next. It is what `mesh check` finds; the exit code is 0 all the
+/// same.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct StatusArgs {}
 
 async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
     let facts = check::gather(session).await;
-    let (node, peers) = (facts.node.clone()?, facts.peers.clone()?);
-    let request = |page: &Page| Call::of(&leaders::LIST, &json!({"pageToken": page.token}));
-    let leaders = list::fetch(session, "scopes", &PageArgs::default(), true, request).await;
+    let (node, peers) = (facts.node().map_err(Clone::clone)?, facts.of(&PEERS).map_err(Clone::clone)?);
+    let leaders = facts.of(&SCOPES);
     let registers = session.call(&Call::of(&SYNC_STATE, &json!({}))?).await;
-    let mut problems: Vec<Value> = check::problems(&facts).collect();
     let relays = relays::all(session).await;
+    let mut problems: Vec<Value> = check::problems(&facts).collect();
     for (what, asked, next) in [
-        ("leaders", &leaders, "omnirelay mesh leaders list"),
         ("registers", &registers, "omnirelay registers status"),
         // Over gRPC: what stands before a daemon may let through nothing but HTTP/JSON.
         ("relays", &relays, "omnirelay relays list"),
     ] {
         problems.extend(asked.as_ref().err().map(|error| unasked(what, error, next)));
     }
-    problems.extend(leaders.iter().flat_map(|found| items(found, "scopes")).filter_map(leaderless));
-    problems.extend(registers.iter().flat_map(|found| items(found, "targets")).filter_map(disagreeing));
     let mut document = json!({
         "schemaVersion": "v1",
         "generatedAt": node["generatedAt"],
@@ -68,8 +64,8 @@ async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
         "clusterId": node["clusterId"],
         "version": node["version"],
         "store": node["store"],
-        "peers": of_peers(items(&peers, "peers")),
-        "leaders": leaders.as_ref().map(|leaders| of_leaders(items(leaders, "scopes"))).ok(),
+        "peers": of_peers(items(peers, "peers")),
+        "leaders": leaders.map(|leaders| of_leaders(items(leaders, "scopes"))).ok(),
         "registers": registers.as_ref().map(of_registers).ok(),
         "relays": relays.as_ref().map(|relays| of_relays(items(relays, "relays"))).ok(),
         "problems": problems,
@@ -110,35 +106,9 @@ fn of_relays(relays: &[Value]) -> Value {
     json!({ "total": relays.len(), "agents": agents })
 }
 
-fn leaderless(scope: &Value) -> Option<Value> {
-    let name = text(scope, "scope");
-    text(scope, "leaderId").is_empty().then(|| {
-        problem("leaders", format!("nobody leads {name}"), format!("omnirelay mesh leaders explain {name}"))
-    })
-}
-
-fn disagreeing(target: &Value) -> Option<Value> {
-    let (failures, drifted) = (number(target, "failures"), number(target, "drifted"));
-    let name = text(target, "target");
-    let failed = (failures > 0)
-        .then(|| format!("{name} could not be brought up to date, {} in a row", count(failures, "time")));
-    let drifted =
-        (drifted > 0).then(|| format!("{name} has {} that should go", count(drifted, "advertisement")));
-    let what = [failed, drifted].into_iter().flatten().collect::<Vec<_>>().join("; ");
-    if what.is_empty() {
-        return None;
-    }
-    Some(problem("registers", what, "omnirelay registers status".to_owned()))
-}
-
 fn unasked(what: &str, error: &CliError, next: &str) -> Value {
     let message = format!("{what} could not be asked for: {}", error.body().message);
     json!({ "id": what, "result": "unknown", "message": message, "hint": next })
-}
-
-/// As what `mesh check` finds.
-fn problem(id: &str, message: String, hint: String) -> Value {
-    json!({ "id": id, "result": "warn", "message": message, "hint": hint })
 }
 
 /// The screen: a line for each thing, and below them what is wrong.

@@ -53,6 +53,9 @@ pub struct UpArgs {
     /// Services to switch on besides the control plane, such as relay
     #[arg(long = "service", value_name = "NAME")]
     services: Vec<String>,
+    /// A setting of all nodes, as of omnirelayd; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Form of the log on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormatArg,
@@ -89,6 +92,7 @@ fn run(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
         ready_file: args.ready_file.clone(),
         store: args.store.clone(),
         services: args.services.clone(),
+        set: args.set.clone(),
         log_format: match args.log_format {
             LogFormatArg::Text => LogFormat::Text,
             LogFormatArg::Json => LogFormat::Json,

@@ -6,7 +6,6 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
-use super::check::NODE;
 use super::entry::{Entry, entry};
 use super::frame::client::Client;
 use super::frame::document::text;
@@ -14,6 +13,7 @@ use super::frame::error::CliError;
 use super::frame::output::View;
 use super::frame::rpc::{Call, Leaf};
 use super::frame::session::Session;
+use super::node::NODE;
 use super::schema::documents::own;
 use super::schema::schemas;
 

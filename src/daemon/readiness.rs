@@ -72,6 +72,7 @@ impl Readiness {
             item("leaders-replicas", false, too_few(&self.registry)),
             item("leaders-split", false, splits(&self.registry)),
             item("audit", false, self.registry.audit_faults().stopped().map(str::to_owned)),
+            item("audit-trail", false, audit_trail(&self.registry)),
             item(
                 "session",
                 true,
@@ -119,6 +120,17 @@ fn too_few(registry: &Registry) -> Option<String> {
         "leaders rely on nothing that {needs} replicas do not have, and {has} have what was granted: nobody leads until \
          more follow the master (store.redis.leadersNeedReplicas)"
     ))
+}
+
+/// How often the trail was found otherwise than it was written, since the daemon started.
+fn audit_trail(registry: &Registry) -> Option<String> {
+    match registry.audit_faults().noticed() {
+        0 => None,
+        1 => Some("the trail was found otherwise than it was written once since the start".to_owned()),
+        times => {
+            Some(format!("the trail was found otherwise than it was written {times} times since the start"))
+        }
+    }
 }
 
 /// The splits of the last day.

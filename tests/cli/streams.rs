@@ -52,7 +52,7 @@ const CALLS: &[&str] = &[
     "ops get op_01JD8Z4Q6W00000SYNCED00000 op_01JD8Z4Q6W0000PARTIAL00000",
     "ops wait op_01JD8Z4Q6W00000SYNCED00000",
     "ops cancel op_01JD8Z4Q6W00000SYNCED00000",
-    "mesh check --skip client-clock",
+    "mesh check --skip client-clock,leadership-led",
     "audit list",
     "dev list",
     "dev kill node-1",

@@ -237,9 +237,11 @@ fn nobody_is_asked_where_questions_are_unwelcome() {
 #[test]
 fn check_uses_signs_where_they_can_be_shown() {
     let (stub, program) = program();
-    let (_, seen) = Terminal::start(&program, "mesh check --skip client-clock --color never", 100).end();
+    let (_, seen) =
+        Terminal::start(&program, "mesh check --skip client-clock,leadership-led --color never", 100).end();
     assert!(seen.contains("  ✓ ") && seen.contains("  ! suspect: relay-b119"), "{seen}");
     let ascii = Program::at(&stub.url()).with("LANG", "C");
-    let (_, seen) = Terminal::start(&ascii, "mesh check --skip client-clock --color never", 100).end();
+    let (_, seen) =
+        Terminal::start(&ascii, "mesh check --skip client-clock,leadership-led --color never", 100).end();
     assert!(seen.contains("  ok   ") && seen.is_ascii(), "{seen}");
 }

@@ -6,6 +6,7 @@ mod process;
 mod abuse;
 mod audit;
 mod bindings;
+mod check;
 mod daemon;
 mod lifecycle;
 mod local_users;

@@ -67,7 +67,7 @@ impl Mesh {
     }
 
     /// The command line, with this user's contexts.
-    fn omnirelay(&self, arguments: &[&str]) -> Command {
+    pub fn omnirelay(&self, arguments: &[&str]) -> Command {
         let mut command = clean(env!("CARGO_BIN_EXE_omnirelay"));
         command.env("OMNIRELAY_CONFIG", self.path("config.yaml")).args(arguments);
         command

@@ -1,56 +1,199 @@
 //! What the checks judge: gathered once, so that judging needs no daemon.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use futures_util::stream;
 use serde_json::{Value, json};
 
-use super::{LIST, NODE};
+use super::PEERS;
 use crate::cli::frame::args::PageArgs;
 use crate::cli::frame::context_file::ContextFile;
+use crate::cli::frame::document::{flag, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::list::{self, Page};
-use crate::cli::frame::rpc::Call;
+use crate::cli::frame::rpc::{Call, Rpc};
 use crate::cli::frame::session::Session;
+use crate::cli::frame::settings::{Source, Target};
 use crate::cli::frame::time;
+use crate::cli::node::{self, control_address};
+
+/// The most nodes that are asked themselves.
+const NODES_MAX: usize = 100;
+const ASKED_AT_ONCE: usize = 32;
+/// How long one of them may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the daemon that answers is asked.
+#[derive(Debug)]
+pub struct Question {
+    pub rpc: &'static Rpc,
+    /// The field that holds the items, where it is a list.
+    pub list: Option<&'static str>,
+}
+
+/// What the daemon that answers says of itself; it is asked first.
+pub static NODE: Question = Question { rpc: &node::NODE, list: None };
+
+/// An answer, or why there is none.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub said: Result<Value, CliError>,
+    pub took_ms: u64,
+}
+
+/// What a node says of itself when it is asked at its own address.
+#[derive(Clone, Debug)]
+pub struct NodeSaid {
+    pub id: String,
+    /// Where it was asked; empty when nobody knows.
+    pub address: String,
+    pub said: Result<Value, CliError>,
+    /// This machine's time then, half of the round trip taken off.
+    pub now_ms: Option<i64>,
+}
 
 /// What was found out, or why it could not be.
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub config: Result<ContextFile, CliError>,
-    /// The answer about the daemon itself.
-    pub node: Result<Value, CliError>,
-    pub node_ms: u64,
-    pub peers: Result<Value, CliError>,
-    pub peers_ms: u64,
-    /// This machine's time when the daemon answered, half of the round trip taken off.
-    pub now_ms: Option<i64>,
     /// Where the answers are from.
     pub address: String,
+    pub is_loopback: bool,
+    /// This machine's time when the daemon answered, half of the round trip taken off.
+    pub now_ms: Option<i64>,
+    pub answers: Vec<(&'static Question, Answer)>,
+    /// The other nodes that live, at most [`NODES_MAX`] of them.
+    pub others: Vec<NodeSaid>,
+    pub nodes_ms: u64,
+}
+
+impl Facts {
+    /// The answer to a question.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn of(&self, question: &Question) -> Result<&Value, &CliError> {
+        let found = self.answers.iter().find(|(asked, _)| std::ptr::eq(*asked, question));
+        // Every question of a check is asked; a test asks of each check what it says when nothing was.
+        found.map_or_else(|| self.node(), |(_, answer)| answer.said.as_ref())
+    }
+
+    /// What the daemon that answers says of itself.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub fn node(&self) -> Result<&Value, &CliError> {
+        self.answers[0].1.said.as_ref()
+    }
+
+    pub fn took_ms(&self, question: &Question) -> u64 {
+        let found = self.answers.iter().find(|(asked, _)| std::ptr::eq(*asked, question));
+        found.map_or(0, |(_, answer)| answer.took_ms)
+    }
+
+    /// Why the daemon could not be asked everything.
+    pub fn failure(&self) -> Option<&CliError> {
+        self.answers.iter().find_map(|(_, answer)| answer.said.as_ref().err())
+    }
+
+    /// Every node that said something of itself, with its id, the one that answers first.
+    pub fn nodes(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let own = self.node().ok().map(|node| (text(node, "localNodeId"), node));
+        let others = self.others.iter().filter_map(|node| Some((node.id.as_str(), node.said.as_ref().ok()?)));
+        own.into_iter().chain(others)
+    }
+
+    /// Whether any node that was asked has this item of readiness.
+    pub fn has_item(&self, name: &str) -> bool {
+        self.nodes().any(|(_, node)| items(node, "readiness").iter().any(|item| text(item, "name") == name))
+    }
+
+    /// What is wrong with this item of readiness, and on which nodes; `None` where nothing is.
+    pub fn trouble(&self, name: &str) -> Option<String> {
+        let mut told: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (id, node) in self.nodes() {
+            let of_name = items(node, "readiness").iter().filter(|item| text(item, "name") == name);
+            for message in of_name.filter(|item| !flag(item, "ok")).map(|item| text(item, "message")) {
+                match told.iter_mut().find(|(known, _)| *known == message) {
+                    Some((_, ids)) => ids.push(id),
+                    None => told.push((message, vec![id])),
+                }
+            }
+        }
+        let told: Vec<String> =
+            told.iter().map(|(message, ids)| format!("{}: {message}", ids.join(", "))).collect();
+        (!told.is_empty()).then(|| told.join("; "))
+    }
 }
 
 /// Asks everything the checks need.
 pub async fn gather(session: &Session) -> Facts {
     let config = session.settings.config.clone();
-    let started = Instant::now();
-    let node = match Call::of(&NODE, &json!({})) {
-        Ok(call) => session.call(&call).await,
-        Err(error) => Err(error),
-    };
-    let node_ms = elapsed_ms(started);
-    let now_ms = time::now_ms().map(|now| now - i64::try_from(node_ms / 2).unwrap_or(0));
-    let started = Instant::now();
-    let peers = match &node {
-        Ok(_) => all_peers(session).await,
+    let node = ask(session, &NODE).await;
+    let now_ms = time::now_ms().map(|now| now - i64::try_from(node.took_ms / 2).unwrap_or(0));
+    let others: Vec<&Question> =
+        super::questions().filter(|question| !std::ptr::eq(*question, &NODE)).collect();
+    let answers = match &node.said {
+        Ok(_) => join_all(others.iter().map(|question| ask(session, question))).await,
         // Whoever does not answer one question is not asked the next.
-        Err(error) => Err(error.clone()),
+        Err(error) => vec![Answer { said: Err(error.clone()), took_ms: 0 }; others.len()],
     };
-    let address = session.client().map(|client| client.address().to_string()).unwrap_or_default();
-    Facts { config, node, node_ms, peers, peers_ms: elapsed_ms(started), now_ms, address }
+    let client = session.client().ok();
+    let mut facts = Facts {
+        config,
+        address: client.map(|client| client.address().to_string()).unwrap_or_default(),
+        is_loopback: client.is_some_and(|client| client.address().is_loopback()),
+        now_ms,
+        answers: std::iter::once((&NODE, node)).chain(others.into_iter().zip(answers)).collect(),
+        others: Vec::new(),
+        nodes_ms: 0,
+    };
+    let began = Instant::now();
+    facts.others = ask_others(session, &facts).await;
+    facts.nodes_ms = elapsed_ms(began);
+    facts
 }
 
-async fn all_peers(session: &Session) -> Result<Value, CliError> {
-    let request = |page: &Page| Call::of(&LIST, &json!({"pageToken": page.token}));
-    list::fetch(session, "peers", &PageArgs::default(), true, request).await
+async fn ask(session: &Session, question: &Question) -> Answer {
+    let began = Instant::now();
+    let said = match question.list {
+        Some(name) => {
+            let request = |page: &Page| Call::of(question.rpc, &json!({"pageToken": page.token}));
+            list::fetch(session, name, &PageArgs::default(), true, request).await
+        }
+        None => match Call::of(question.rpc, &json!({})) {
+            Ok(call) => session.call(&call).await,
+            Err(error) => Err(error),
+        },
+    };
+    Answer { said, took_ms: elapsed_ms(began) }
+}
+
+/// Asks the other nodes that live what they say of themselves.
+async fn ask_others(session: &Session, facts: &Facts) -> Vec<NodeSaid> {
+    let (Ok(node), Ok(peers)) = (facts.node(), facts.of(&PEERS)) else { return Vec::new() };
+    let own = text(node, "localNodeId");
+    let alive = items(peers, "peers").iter().filter(|peer| text(peer, "status") == "alive");
+    let others = alive.filter(|peer| text(peer, "nodeId") != own).take(NODES_MAX);
+    stream::iter(others.map(|peer| ask_node(session, peer))).buffered(ASKED_AT_ONCE).collect().await
+}
+
+async fn ask_node(session: &Session, peer: &Value) -> NodeSaid {
+    let id = text(peer, "nodeId").to_owned();
+    let address = text(peer, "metadata.endpoints.control").to_owned();
+    let began = Instant::now();
+    let said = say(session, &id, peer).await;
+    let half_ms = i64::try_from(elapsed_ms(began) / 2).unwrap_or(0);
+    NodeSaid { id, address, said, now_ms: time::now_ms().map(|now| now - half_ms) }
+}
+
+async fn say(session: &Session, id: &str, peer: &Value) -> Result<Value, CliError> {
+    let address = control_address(id, peer)?;
+    let target = Target { addresses: vec![address], source: Source::Peer, ..session.target()?.clone() };
+    let patience = PATIENCE.min(session.settings.request_timeout);
+    session.client()?.towards(target, patience)?.call(&Call::of(NODE.rpc, &json!({}))?).await
 }
 
 fn elapsed_ms(since: Instant) -> u64 {

@@ -1,33 +1,39 @@
 //! `omnirelay mesh check`: is this mesh fit, and if not, what to do.
 
-mod checks;
+mod client;
+mod control_api;
 mod facts;
+mod finding;
+mod nodes;
+mod registry;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use omnirelay_wire::fault::Exit;
-use omnirelay_wire::rpc::node_service;
 use serde_json::{Value, json};
 
-use self::checks::{CATEGORIES, CHECKS, Check, Finding, Verdict};
-use self::facts::Facts;
-pub use self::facts::gather;
+pub use self::facts::{Facts, Question, gather};
+pub use self::finding::{Category, Check, Finding, Judge, Verdict};
 use super::entry::{Entry, entry};
 use super::frame::error::CliError;
 use super::frame::global::Span;
 use super::frame::output::{Text, View};
-use super::frame::rpc::{Leaf, Rpc};
+use super::frame::rpc::Leaf;
 use super::frame::screen::{Screen, printable};
 use super::frame::session::Session;
-use super::peers::LIST;
+use super::node::NODE;
+pub use super::peers::checks::PEERS;
 use super::schema::documents::own;
 use super::schema::schemas;
+use super::{audit, leaders, peers, registers, relays};
 
-pub const NODE: Rpc = node_service::GET;
-const LEAF: Leaf = Leaf::read("mesh check", &[&NODE, &LIST]).exiting("0 1 2 5 6 8 9 10 11");
+const LEAF: Leaf =
+    Leaf::read("mesh check", &[&NODE, &peers::LIST, &leaders::LIST]).exiting("0 1 2 5 6 8 9 10 11");
 pub static ENTRY: Entry =
     entry!("check", CheckArgs, asking, &[LEAF], &[own("check", "mesh check", schemas::check),]);
 
@@ -49,7 +55,7 @@ pub struct CheckArgs {
     #[arg(long)]
     short: bool,
     /// Only the checks of these categories
-    #[arg(long, value_name = "CATEGORY,...", value_delimiter = ',', value_parser = CATEGORIES_PARSER)]
+    #[arg(long, value_name = "CATEGORY,...", value_delimiter = ',', value_parser = categories())]
     category: Vec<String>,
     /// Leave these checks or categories out
     #[arg(long, value_name = "ID|CATEGORY,...", value_delimiter = ',', value_parser = skippable)]
@@ -62,19 +68,63 @@ pub struct CheckArgs {
     wait: Option<Span>,
 }
 
-const CATEGORIES_PARSER: [&str; 5] = ["client", "control-api", "registry", "membership", "versions"];
+/// Every category, in the order of the report.
+pub static CATEGORIES: &[&Category] = &[
+    &client::CATEGORY,
+    &control_api::CATEGORY,
+    &registry::CATEGORY,
+    &peers::checks::CATEGORY,
+    &nodes::CATEGORY,
+    &leaders::checks::CATEGORY,
+    &registers::checks::CATEGORY,
+    &relays::checks::CATEGORY,
+    &audit::checks::CATEGORY,
+    &versions::CATEGORY,
+];
+
+/// Every check with its category, in the order of the report.
+pub fn all() -> impl Iterator<Item = (&'static Category, &'static Check)> {
+    CATEGORIES.iter().flat_map(|category| category.checks.iter().map(|check| (*category, check)))
+}
+
+/// What is asked for the checks, each question once.
+fn questions() -> impl Iterator<Item = &'static Question> {
+    let asked = all().filter_map(|(_, check)| match check.judge {
+        Judge::Answer(question, _) => Some(question),
+        Judge::Facts(_) | Judge::Nodes(_) => None,
+    });
+    let mut distinct: Vec<&'static Question> = Vec::new();
+    for question in asked {
+        if !distinct.iter().any(|known| std::ptr::eq(*known, question)) {
+            distinct.push(question);
+        }
+    }
+    distinct.into_iter()
+}
+
+fn categories() -> PossibleValuesParser {
+    PossibleValuesParser::new(CATEGORIES.iter().map(|category| category.name))
+}
 
 fn skippable(text: &str) -> Result<String, String> {
-    if CATEGORIES.contains(&text) || CHECKS.iter().any(|check| check.id == text) {
+    if all().any(|(category, check)| [category.name, check.id].contains(&text)) {
         return Ok(text.to_owned());
     }
-    let ids: Vec<&str> = CHECKS.iter().map(|check| check.id).collect();
+    let ids: Vec<&str> = all().map(|(_, check)| check.id).collect();
     Err(format!("there is no check `{text}`; checks: {}", ids.join(", ")))
+}
+
+/// What one check found, and how long what it judges took, in milliseconds.
+struct Row {
+    category: &'static Category,
+    check: &'static Check,
+    finding: Finding,
+    took_ms: u64,
 }
 
 /// The findings of one round.
 struct Report {
-    rows: Vec<(&'static Check, Finding, u64)>,
+    rows: Vec<Row>,
     took: Duration,
     strict: bool,
 }
@@ -97,7 +147,7 @@ async fn run(args: &CheckArgs, session: &mut Session) -> Result<Exit, CliError> 
         tokio::time::sleep(Duration::from_secs(1)).await;
     };
     let text = report.to_text(args.short, session.out.screen());
-    let names = report.rows.iter().map(|(check, ..)| format!("check/{}", check.id)).collect();
+    let names = report.rows.iter().map(|row| format!("check/{}", row.check.id)).collect();
     session.show(&View { document: report.to_json(), items: None, names, text: Text::Lines(text) })?;
     match facts.failure() {
         Some(error) if report.counts(Verdict::Unknown) + report.counts(Verdict::Fail) > 0 => {
@@ -110,11 +160,11 @@ async fn run(args: &CheckArgs, session: &mut Session) -> Result<Exit, CliError> 
 
 /// What is wrong: what has failed, is warned of, or could not be asked.
 pub fn problems(facts: &Facts) -> impl Iterator<Item = Value> {
-    let report = CHECKS.iter().map(|check| (check, (check.judge)(facts)));
-    let wrong =
-        report.filter(|(_, found)| matches!(found.verdict, Verdict::Fail | Verdict::Warn | Verdict::Unknown));
-    wrong.map(|(check, found)| {
-        let mut row = json!({"id": check.id, "result": found.verdict.word(), "message": found.text});
+    let report = all().map(|(_, check)| (check, check.judge(facts)));
+    report.filter(|(_, found)| found.is_wrong()).map(|(check, found)| {
+        let mut row = json!({
+            "id": check.id, "result": found.verdict.word(), "message": found.text, "page": page(check),
+        });
         if let Some(hint) = found.hint {
             row["hint"] = json!(hint);
         }
@@ -122,41 +172,30 @@ pub fn problems(facts: &Facts) -> impl Iterator<Item = Value> {
     })
 }
 
+/// Where the documents explain a check.
+fn page(check: &Check) -> String {
+    format!("docs/reference/checks.md#{}", check.id)
+}
+
 fn judge(args: &CheckArgs, facts: &Facts, took: Duration) -> Report {
-    let wanted =
-        |check: &&Check| args.category.is_empty() || args.category.iter().any(|name| name == check.category);
-    let skipped = |check: &Check| args.skip.iter().any(|name| name == check.id || name == check.category);
-    let rows = CHECKS.iter().filter(wanted).map(|check| {
-        let finding = if skipped(check) {
-            Finding { verdict: Verdict::Skip, text: "left out".to_owned(), hint: None }
-        } else {
-            (check.judge)(facts)
-        };
-        (check, finding, facts.duration_ms(check))
+    let wanted = |name: &str| args.category.is_empty() || args.category.iter().any(|wanted| wanted == name);
+    let skipped = |row: &Category, check: &Check| {
+        args.skip.iter().any(|name| [check.id, row.name].contains(&name.as_str()))
+    };
+    let rows = all().filter(|(category, _)| wanted(category.name)).map(|(category, check)| {
+        let finding = if skipped(category, check) { Finding::skip("left out") } else { check.judge(facts) };
+        Row { category, check, finding, took_ms: check.took_ms(facts) }
     });
     Report { rows: rows.collect(), took, strict: args.strict }
 }
 
-impl Facts {
-    /// Why the daemon could not be asked everything.
-    fn failure(&self) -> Option<&CliError> {
-        self.node.as_ref().err().or(self.peers.as_ref().err())
-    }
-
-    /// How long the question behind a check took, in milliseconds.
-    fn duration_ms(&self, check: &Check) -> u64 {
-        match check.category {
-            "membership" => self.peers_ms,
-            "client" if check.id == "client-config" => 0,
-            _ if check.id == "versions-peers" => self.peers_ms,
-            _ => self.node_ms,
-        }
-    }
-}
-
 impl Report {
     fn counts(&self, verdict: Verdict) -> usize {
-        self.rows.iter().filter(|(_, finding, _)| finding.verdict == verdict).count()
+        self.rows.iter().filter(|row| row.finding.verdict == verdict).count()
+    }
+
+    fn of(&self, category: &'static Category) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| std::ptr::eq(row.category, category))
     }
 
     fn success(&self) -> bool {
@@ -172,10 +211,8 @@ impl Report {
         let categories: Vec<Value> = CATEGORIES
             .iter()
             .filter_map(|category| {
-                let rows = self.rows.iter().filter(|(check, ..)| check.category == *category);
-                let checks: Vec<Value> =
-                    rows.map(|(check, finding, ms)| row_json(check, finding, *ms)).collect();
-                (!checks.is_empty()).then(|| json!({"name": category, "checks": checks}))
+                let checks: Vec<Value> = self.of(category).map(Row::to_json).collect();
+                (!checks.is_empty()).then(|| json!({"name": category.name, "checks": checks}))
             })
             .collect();
         json!({
@@ -197,11 +234,10 @@ impl Report {
     fn to_text(&self, short: bool, screen: Screen) -> String {
         let mut lines = String::new();
         for category in CATEGORIES {
-            let rows = self.rows.iter().filter(|(check, ..)| check.category == *category);
-            let shown = rows.filter(|(_, finding, _)| !short || finding.verdict != Verdict::Pass);
-            let text: String = shown.map(|(check, finding, _)| row_text(check, finding, screen)).collect();
+            let shown = self.of(category).filter(|row| !short || row.finding.is_bad());
+            let text: String = shown.map(|row| row.to_text(screen)).collect();
             if !text.is_empty() {
-                lines.push_str(&format!("{category}\n{text}"));
+                lines.push_str(&format!("{}\n{text}", category.name));
             }
         }
         let result = if self.success() { "OK" } else { "FAILED" };
@@ -226,42 +262,46 @@ impl Report {
     }
 }
 
-fn row_json(check: &Check, finding: &Finding, duration_ms: u64) -> Value {
-    let mut row = json!({
-        "id": check.id,
-        "description": check.description,
-        "result": finding.verdict.word(),
-        "message": finding.text,
-    });
-    if matches!(finding.verdict, Verdict::Fail | Verdict::Warn | Verdict::Unknown) {
-        row["error"] = json!(finding.text);
+impl Row {
+    fn to_json(&self) -> Value {
+        let Self { check, finding, took_ms, .. } = self;
+        let mut row = json!({
+            "id": check.id,
+            "description": check.description,
+            "result": finding.verdict.word(),
+            "message": finding.text,
+        });
+        if finding.is_wrong() {
+            row["error"] = json!(finding.text);
+            row["page"] = json!(page(check));
+        }
+        if let Some(hint) = &finding.hint {
+            row["hint"] = json!(hint);
+        }
+        row["durationMs"] = json!(took_ms);
+        row
     }
-    if let Some(hint) = &finding.hint {
-        row["hint"] = json!(hint);
-    }
-    row["durationMs"] = json!(duration_ms);
-    row
-}
 
-/// `  ✓ text`, and below it what to do.
-fn row_text(check: &Check, finding: &Finding, screen: Screen) -> String {
-    let (sign, plain, color) = match finding.verdict {
-        Verdict::Pass => ("✓", "ok  ", "32"),
-        Verdict::Warn => ("!", "warn", "33"),
-        Verdict::Fail => ("✗", "FAIL", "31"),
-        Verdict::Skip => ("-", "skip", "2"),
-        Verdict::Unknown => ("?", "?   ", "33"),
-    };
-    let sign = if screen.unicode { sign } else { plain };
-    let sign = if screen.color { format!("\x1b[{color}m{sign}\x1b[0m") } else { sign.to_owned() };
-    let what = match finding.verdict {
-        Verdict::Pass | Verdict::Warn | Verdict::Fail => printable(&finding.text),
-        Verdict::Skip | Verdict::Unknown => format!("{}: {}", check.description, printable(&finding.text)),
-    };
-    let id = match finding.verdict {
-        Verdict::Pass => String::new(),
-        Verdict::Warn | Verdict::Fail | Verdict::Skip | Verdict::Unknown => format!("  [{}]", check.id),
-    };
-    let hint = finding.hint.as_ref().map(|hint| format!("      try: {}\n", printable(hint)));
-    format!("  {sign} {what}{id}\n{}", hint.unwrap_or_default())
+    /// `  ✓ text`, and below it what to do and what explains it.
+    fn to_text(&self, screen: Screen) -> String {
+        let Self { check, finding, .. } = self;
+        let (sign, plain, color) = match finding.verdict {
+            Verdict::Pass => ("✓", "ok  ", "32"),
+            Verdict::Warn => ("!", "warn", "33"),
+            Verdict::Fail => ("✗", "FAIL", "31"),
+            Verdict::Skip => ("-", "skip", "2"),
+            Verdict::Unknown => ("?", "?   ", "33"),
+        };
+        let sign = if screen.unicode { sign } else { plain };
+        let sign = if screen.color { format!("\x1b[{color}m{sign}\x1b[0m") } else { sign.to_owned() };
+        let what = match finding.verdict {
+            Verdict::Pass | Verdict::Warn | Verdict::Fail => printable(&finding.text),
+            Verdict::Skip | Verdict::Unknown => {
+                format!("{}: {}  [{}]", check.description, printable(&finding.text), check.id)
+            }
+        };
+        let hint = finding.hint.as_ref().map(|hint| format!("      try: {}\n", printable(hint)));
+        let see = finding.is_bad().then(|| format!("      see: omnirelay explain {}\n", check.id));
+        format!("  {sign} {what}\n{}{}", hint.unwrap_or_default(), see.unwrap_or_default())
+    }
 }

@@ -4,12 +4,12 @@ use omnirelay_wire::fault::Code;
 use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
-use super::checks::{CHECKS, Finding, Verdict};
-use super::facts::Facts;
-use super::{CATEGORIES_PARSER, CheckArgs, judge};
+use super::facts::{Answer, NODE, NodeSaid};
+use super::{Check, CheckArgs, Facts, Finding, PEERS, Verdict, all, judge};
 use crate::cli::frame::context_file::ContextFile;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::time;
+use crate::cli::leaders::checks::SCOPES;
 
 fn node() -> Value {
     json!({
@@ -22,6 +22,12 @@ fn node() -> Value {
             {"name": "history", "ok": true, "message": "", "required": false},
             {"name": "leaders-replicas", "ok": true, "message": "", "required": false},
             {"name": "leaders-split", "ok": true, "message": "", "required": false},
+            {"name": "audit", "ok": true, "message": "", "required": false},
+            {"name": "audit-trail", "ok": true, "message": "", "required": false},
+            {"name": "registers", "ok": true, "message": "", "required": false},
+            {"name": "sinks", "ok": true, "message": "", "required": false},
+            {"name": "publication", "ok": true, "message": "", "required": false},
+            {"name": "registry", "ok": true, "message": "", "required": false},
         ],
         "clientVersionMin": "0.1.0", "letIn": "nobody",
     })
@@ -31,46 +37,103 @@ fn peer(id: &str, status: &str, cordoned: bool, version: &str) -> Value {
     json!({"nodeId": id, "status": status, "cordoned": cordoned, "metadata": {"meshVersion": version}})
 }
 
-fn facts() -> Facts {
-    Facts {
-        config: Ok(ContextFile::default()),
-        node: Ok(node()),
-        node_ms: 2,
-        peers: Ok(
-            json!({"peers": [peer("node-1", "alive", false, "0.1.0"), peer("node-2", "alive", true, "0.1.0")]}),
-        ),
-        peers_ms: 3,
+fn scope(name: &str, leader: &str, flaps: u64) -> Value {
+    json!({"scope": name, "leaderId": leader, "flapsLastHour": flaps})
+}
+
+/// A node that is another one, as it says of itself.
+fn other() -> NodeSaid {
+    let mut said = node();
+    said["localNodeId"] = json!("node-2");
+    NodeSaid {
+        id: "node-2".into(),
+        address: "127.0.0.1:2".into(),
+        said: Ok(said),
         now_ms: time::millis(&json!("2026-11-20T06:00:00.010Z")),
-        address: "http://127.0.0.1:1".into(),
     }
 }
 
+fn facts() -> Facts {
+    let peers = json!([peer("node-1", "alive", false, "0.1.0"), peer("node-2", "alive", true, "0.1.0")]);
+    let answer = |said| Answer { said: Ok(said), took_ms: 2 };
+    Facts {
+        config: Ok(ContextFile::default()),
+        address: "http://127.0.0.1:1".into(),
+        is_loopback: true,
+        now_ms: time::millis(&json!("2026-11-20T06:00:00.010Z")),
+        answers: vec![
+            (&NODE, answer(node())),
+            (&PEERS, answer(json!({ "peers": peers }))),
+            (&SCOPES, answer(json!({"scopes": [scope("global-control", "node-1", 0)]}))),
+        ],
+        others: vec![other()],
+        nodes_ms: 3,
+    }
+}
+
+fn check(id: &str) -> &'static Check {
+    all().map(|(_, check)| check).find(|check| check.id == id).unwrap()
+}
+
 fn found(id: &str, facts: &Facts) -> Finding {
-    let check = CHECKS.iter().find(|check| check.id == id).unwrap();
-    (check.judge)(facts)
+    check(id).judge(facts)
+}
+
+fn with_answer(place: usize, said: Value) -> Facts {
+    let mut facts = facts();
+    facts.answers[place].1.said = Ok(said);
+    facts
 }
 
 fn with_node(change: impl FnOnce(&mut Value)) -> Facts {
     let mut node = node();
     change(&mut node);
-    Facts { node: Ok(node), ..facts() }
+    with_answer(0, node)
 }
 
 /// An item of readiness that is not fine.
-fn with_trouble(place: usize, message: &str) -> Facts {
-    with_node(|node| {
-        node["readiness"][place]["ok"] = json!(false);
-        node["readiness"][place]["message"] = json!(message);
-    })
+fn with_trouble(name: &str, message: &str) -> Facts {
+    with_node(|node| trouble(node, name, message))
+}
+
+fn trouble(node: &mut Value, name: &str, message: &str) {
+    let items = node["readiness"].as_array_mut().unwrap();
+    items.retain(|item| item["name"] != name);
+    items.push(json!({"name": name, "ok": false, "message": message, "required": name == "view"}));
+}
+
+/// The other node says or is something else.
+fn with_other(change: impl FnOnce(&mut NodeSaid)) -> Facts {
+    let mut facts = facts();
+    change(&mut facts.others[0]);
+    facts
+}
+
+fn with_other_trouble(name: &str, message: &str) -> Facts {
+    with_other(|other| trouble(other.said.as_mut().unwrap(), name, message))
 }
 
 fn with_peers(peers: Value) -> Facts {
-    Facts { peers: Ok(json!({ "peers": peers })), ..facts() }
+    with_answer(1, json!({ "peers": peers }))
+}
+
+/// A mesh of one peer.
+fn alone(id: &str, status: &str, cordoned: bool) -> Facts {
+    with_peers(json!([peer(id, status, cordoned, "0.1.0")]))
+}
+
+fn with_scopes(scopes: Value) -> Facts {
+    with_answer(2, json!({ "scopes": scopes }))
 }
 
 fn refused(code: Code) -> Facts {
     let error = CliError::new(reasons::INTERNAL, "the daemon said no").with_code(code).cause("because");
-    Facts { node: Err(error.clone()), peers: Err(error), ..facts() }
+    let mut facts = facts();
+    for (_, answer) in &mut facts.answers {
+        answer.said = Err(error.clone());
+    }
+    facts.others.clear();
+    facts
 }
 
 /// A check, facts in which it does not pass, what it says then, and what its text names.
@@ -79,6 +142,8 @@ type Case = (&'static str, Facts, Verdict, &'static str);
 fn bad_cases() -> Vec<Case> {
     let mut cases = bad_cases_of_the_client();
     cases.extend(bad_cases_of_the_mesh());
+    cases.extend(bad_cases_of_nodes());
+    cases.extend(bad_cases_of_parts());
     cases
 }
 
@@ -114,10 +179,10 @@ fn bad_cases_of_the_mesh() -> Vec<Case> {
             "control-api-ready",
             with_node(|node| {
                 node["ready"] = json!(false);
-                node["readiness"][0]["ok"] = json!(false);
+                trouble(node, "view", "still being loaded");
             }),
             Verdict::Fail,
-            "store",
+            "view: still",
         ),
         (
             "registry-store",
@@ -130,35 +195,27 @@ fn bad_cases_of_the_mesh() -> Vec<Case> {
         ),
         ("registry-store", with_node(|node| node["store"] = json!("memory")), Verdict::Warn, "lost"),
         ("registry-store", with_node(|node| node["stale"] = json!(true)), Verdict::Warn, "is being restored"),
-        ("registry-settings", with_trouble(1, "set appendonly yes"), Verdict::Warn, "appendonly"),
-        ("registry-history", with_trouble(2, "3 records were lost"), Verdict::Warn, "3 records"),
-        ("registry-replicas", with_trouble(3, "0 have what was granted"), Verdict::Warn, "0 have"),
-        ("registry-splits", with_trouble(4, "`x` is held by a"), Verdict::Warn, "held by a"),
-        ("membership-known", with_peers(json!([])), Verdict::Fail, "no peer"),
         (
-            "membership-known",
-            with_peers(json!([peer("node-1", "dead", false, "0.1.0")])),
-            Verdict::Fail,
-            "dead",
-        ),
-        (
-            "membership-suspect",
-            with_peers(json!([peer("node-9", "suspect", false, "0.1.0")])),
+            "registry-settings",
+            with_trouble("store-settings", "set appendonly yes"),
             Verdict::Warn,
-            "node-9",
+            "appendonly",
         ),
+        ("registry-history", with_trouble("history", "3 records were lost"), Verdict::Warn, "3 records"),
         (
-            "membership-dead",
-            with_peers(json!([peer("node-9", "dead", false, "0.1.0")])),
-            Verdict::Fail,
-            "node-9",
+            "registry-replicas",
+            with_trouble("leaders-replicas", "0 have what was granted"),
+            Verdict::Warn,
+            "0 have",
         ),
-        (
-            "membership-capacity",
-            with_peers(json!([peer("a", "alive", true, "0.1.0")])),
-            Verdict::Fail,
-            "none of 1",
-        ),
+        ("registry-splits", with_trouble("leaders-split", "`x` is held by a"), Verdict::Warn, "held by a"),
+        ("registry-store", with_other_trouble("store", "never answered"), Verdict::Fail, "node-2: never"),
+        ("membership-known", with_peers(json!([])), Verdict::Fail, "no peer"),
+        ("membership-known", alone("node-1", "dead", false), Verdict::Fail, "dead"),
+        ("membership-suspect", alone("node-9", "suspect", false), Verdict::Warn, "node-9"),
+        ("membership-dead", alone("node-9", "dead", false), Verdict::Fail, "node-9"),
+        ("membership-capacity", alone("a", "alive", true), Verdict::Fail, "none of 1"),
+        ("membership-capacity", with_peers(json!([])), Verdict::Fail, "no live peer"),
         (
             "versions-client",
             with_node(|node| node["clientVersionMin"] = json!("99.0.0")),
@@ -175,6 +232,58 @@ fn bad_cases_of_the_mesh() -> Vec<Case> {
     ]
 }
 
+fn bad_cases_of_nodes() -> Vec<Case> {
+    let away = CliError::new(reasons::CONNECTION_REFUSED, "cannot reach it").cause("connection refused");
+    let silent = with_other(|other| other.said = Err(away));
+    let later = |text: &str| {
+        let text = text.to_owned();
+        with_other(move |other| other.said.as_mut().unwrap()["generatedAt"] = json!(text))
+    };
+    vec![
+        ("nodes-answer", silent, Verdict::Warn, "node-2 at 127.0.0.1:2: connection refused"),
+        ("nodes-ready", with_other_trouble("view", "being loaded"), Verdict::Fail, "node-2: view: being"),
+        ("nodes-fit", with_other_trouble("later", "no part yet"), Verdict::Warn, "later on node-2: no part"),
+        ("nodes-fit", with_trouble("later", "no part yet"), Verdict::Warn, "later on node-1: no part"),
+        ("nodes-clocks", later("2026-11-20T06:00:01Z"), Verdict::Warn, "node-2 is 1000ms"),
+        ("nodes-clocks", later("2026-11-20T05:00:00Z"), Verdict::Fail, "node-2 is 3600000ms"),
+    ]
+}
+
+fn bad_cases_of_parts() -> Vec<Case> {
+    let led_by = |leader: &str, peers: Value| {
+        let mut facts = with_scopes(json!([scope("a", leader, 1)]));
+        facts.answers[1].1.said = Ok(json!({ "peers": peers }));
+        facts
+    };
+    let mut drains = peer("b", "alive", true, "0.1.0");
+    drains["draining"] = json!(true);
+    let both = json!([scope("a", "", 1), scope("b", "", 1), scope("c", "node-1", 1)]);
+    vec![
+        ("leadership-led", with_scopes(json!([scope("a", "", 1)])), Verdict::Fail, "nobody leads a"),
+        ("leadership-led", with_scopes(both), Verdict::Fail, "2 of 3 scopes"),
+        (
+            "leadership-incumbents",
+            led_by("b", json!([peer("b", "dead", false, "1")])),
+            Verdict::Warn,
+            "b, which is dead",
+        ),
+        ("leadership-incumbents", led_by("b", json!([])), Verdict::Warn, "which is unknown"),
+        ("leadership-drained", led_by("b", json!([drains])), Verdict::Warn, "b drains, and still leads a"),
+        ("leadership-stable", with_scopes(json!([scope("a", "b", 3)])), Verdict::Warn, "a lost its leader 3"),
+        (
+            "registers-synced",
+            with_other_trouble("registers", "the pool x"),
+            Verdict::Warn,
+            "node-2: the pool",
+        ),
+        ("relays-sinks", with_other_trouble("sinks", "full"), Verdict::Warn, "node-2: full"),
+        ("relays-registered", with_trouble("registry", "away"), Verdict::Warn, "node-1: away"),
+        ("relays-published", with_trouble("publication", "old"), Verdict::Warn, "node-1: old"),
+        ("audit-trail", with_trouble("audit-trail", "once"), Verdict::Warn, "node-1: once"),
+        ("audit-sealed", with_other_trouble("audit", "no disk"), Verdict::Fail, "node-2: no disk"),
+    ]
+}
+
 /// Facts in which the check cannot be made.
 fn unknown_cases() -> Vec<(&'static str, Facts)> {
     let unreadable = CliError::new(reasons::CONFIG_UNREADABLE, "cannot read c.yaml");
@@ -183,32 +292,16 @@ fn unknown_cases() -> Vec<(&'static str, Facts)> {
         // No target, so there is nobody to reach.
         ("control-api-reachable", refused(Code::InvalidArgument)),
     ];
-    let dependants = [
-        "client-clock",
-        "control-api-access",
-        "control-api-proof",
-        "control-api-ready",
-        "registry-store",
-        "registry-settings",
-        "registry-history",
-        "registry-replicas",
-        "registry-splits",
-        "membership-known",
-        "membership-suspect",
-        "membership-dead",
-        "membership-capacity",
-        "versions-client",
-        "versions-daemon",
-        "versions-peers",
-    ];
+    let alone = ["client-config", "control-api-reachable"];
+    let dependants = all().map(|(_, check)| check.id).filter(|id| !alone.contains(id));
     cases.extend(dependants.map(|id| (id, refused(Code::Unavailable))));
     cases
 }
 
 #[test]
 fn everything_passes_on_a_fit_mesh() {
-    for check in CHECKS {
-        let finding = (check.judge)(&facts());
+    for (_, check) in all() {
+        let finding = check.judge(&facts());
         assert_eq!(finding.verdict, Verdict::Pass, "{}: {}", check.id, finding.text);
     }
 }
@@ -219,6 +312,7 @@ fn each_check_fails_when_it_should() {
         let finding = found(id, &facts);
         assert_eq!(finding.verdict, verdict, "{id}: {}", finding.text);
         assert!(finding.text.contains(names), "{id}: {}", finding.text);
+        assert!(finding.hint.is_some(), "{id} does not say what to do");
     }
 }
 
@@ -232,7 +326,7 @@ fn each_check_is_unknown_when_it_cannot_be_made() {
 
 #[test]
 fn no_check_lacks_a_bad_and_an_unknown_case() {
-    for check in CHECKS {
+    for (_, check) in all() {
         assert!(
             bad_cases().iter().any(|(id, ..)| *id == check.id),
             "{} has no case in which it fails",
@@ -243,11 +337,36 @@ fn no_check_lacks_a_bad_and_an_unknown_case() {
 }
 
 #[test]
-fn what_is_not_required_is_told_and_does_not_count() {
-    let item = json!([{"name": "mesh", "ok": false, "message": "not enrolled", "required": false}]);
-    let finding = found("control-api-ready", &with_node(|node| node["readiness"] = item));
-    assert_eq!(finding.verdict, Verdict::Pass);
-    assert!(finding.text.contains("not enrolled"), "{}", finding.text);
+fn every_item_of_readiness_is_judged_once() {
+    let mut claimed: Vec<&str> =
+        super::CATEGORIES.iter().flat_map(|category| category.items).copied().collect();
+    claimed.sort_unstable();
+    let all = claimed.len();
+    claimed.dedup();
+    assert_eq!(claimed.len(), all);
+    for item in claimed.iter().filter(|item| **item != "mesh" && **item != "serving") {
+        let told = all_bad(&with_other_trouble(item, "planted"));
+        assert!(told.iter().any(|text| text.contains("planted")) || *item == "session", "{item}: {told:?}");
+    }
+}
+
+fn all_bad(facts: &Facts) -> Vec<String> {
+    all().map(|(_, check)| check.judge(facts)).filter(Finding::is_bad).map(|found| found.text).collect()
+}
+
+#[test]
+fn a_node_that_cannot_be_asked_from_here_is_named() {
+    let mut elsewhere = with_other(|other| {
+        other.said = Err(CliError::new(reasons::CONNECTION_REFUSED, "away"));
+    });
+    elsewhere.is_loopback = false;
+    let another = with_other(|other| other.said.as_mut().unwrap()["localNodeId"] = json!("node-7"));
+    for facts in [elsewhere, another] {
+        let finding = found("nodes-answer", &facts);
+        assert_eq!(finding.verdict, Verdict::Skip);
+        assert!(finding.text.contains("not to be asked from here: node-2"), "{}", finding.text);
+        assert_eq!(found("nodes-ready", &facts).verdict, Verdict::Skip);
+    }
 }
 
 #[test]
@@ -256,10 +375,10 @@ fn refusing_daemon_is_reachable() {
 }
 
 #[test]
-fn categories_of_the_flag_are_those_of_the_checks() {
-    assert_eq!(CATEGORIES_PARSER.as_slice(), super::CATEGORIES);
-    for check in CHECKS {
-        assert!(super::CATEGORIES.contains(&check.category), "{}", check.id);
+fn pages_that_explain_are_there() {
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    for category in super::CATEGORIES {
+        assert!(docs.join(category.page).is_file(), "{}: {}", category.name, category.page);
     }
 }
 
@@ -292,14 +411,25 @@ fn warnings_fail_only_when_strict() {
     }
 }
 
+/// Nodes that say no more of themselves than this.
+fn older(readiness: Value) -> Facts {
+    let mut facts = with_node(|node| node["readiness"] = readiness);
+    facts.others.clear();
+    facts
+}
+
 #[test]
 fn settings_and_history_are_said_once() {
-    let said =
-        [(1, "registry-settings"), (2, "registry-history"), (3, "registry-replicas"), (4, "registry-splits")];
-    for (place, id) in said {
-        let older = with_node(|node| node["readiness"] = json!([]));
+    let said = [
+        ("store-settings", "registry-settings"),
+        ("history", "registry-history"),
+        ("leaders-replicas", "registry-replicas"),
+        ("leaders-split", "registry-splits"),
+    ];
+    for (name, id) in said {
+        let older = older(json!([]));
         assert_eq!(found(id, &older).verdict, Verdict::Skip, "an older daemon");
-        let ready = found("control-api-ready", &with_trouble(place, "set it"));
+        let ready = found("control-api-ready", &with_trouble(name, "set it"));
         assert_eq!(ready.text, "node-1 is ready");
     }
 }
@@ -317,4 +447,50 @@ fn who_comes_in_without_proof_is_told() {
         assert_eq!((finding.verdict, finding.hint.is_some()), (verdict, hints), "{word}: {finding:?}");
         assert!(finding.text.contains(text), "{word}: {finding:?}");
     }
+}
+
+/// The page of the documents that says what each check means.
+fn page_of_all() -> String {
+    let mut page = "# What `mesh check` asks\n\n\
+        Each check by its id, which scripts may name in `--skip`. `omnirelay explain ID` says the same. Exit code 10 says \
+        that\none of them failed; what could not be asked is `unknown`, and the exit code says why.\n"
+        .to_owned();
+    for category in super::CATEGORIES {
+        page.push_str(&format!("\n## {}\n\n[What to do](../{}).\n", category.name, category.page));
+        for check in category.checks {
+            page.push_str(&format!("\n### {}\n\nPasses when {}.\n\n", check.id, check.description));
+            page.push_str(&wrapped(check.means));
+        }
+    }
+    page
+}
+
+/// In lines that are no longer than those of the other pages.
+fn wrapped(text: &str) -> String {
+    const COLUMNS: usize = 116;
+    let (mut lines, mut line) = (String::new(), String::new());
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.len() + 1 + word.len() > COLUMNS {
+            lines.push_str(&std::mem::take(&mut line));
+            lines.push('\n');
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines + &line + "\n"
+}
+
+#[test]
+fn page_of_all_checks_is_fresh() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/checks.md");
+    if std::env::var_os("OMNIRELAY_GENERATE").is_some() {
+        std::fs::write(&path, page_of_all()).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == page_of_all(),
+        "docs/reference/checks.md is stale: run the tests with OMNIRELAY_GENERATE=1"
+    );
 }

@@ -6,7 +6,6 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-use crate::cli::check::NODE;
 use crate::cli::frame::client::Client;
 use crate::cli::frame::context_file::ContextFile;
 use crate::cli::frame::document::text;
@@ -16,6 +15,7 @@ use crate::cli::frame::rpc::{Call, Leaf};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::settings::{Source, Target};
 use crate::cli::frame::table::{Column, Layout, Moment, Table};
+use crate::cli::node::NODE;
 
 pub const LEAF: Leaf = Leaf::read("context test", &[&NODE]).exiting("0 1 2 5 6 8 9 11");
 

@@ -1,10 +1,11 @@
-//! `omnirelay explain`: what a reason in an error means and what to do about it.
+//! `omnirelay explain`: what a reason in an error means, or a check that did not pass, and what to do about it.
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons::{self, Reason};
 use serde_json::{Value, json};
 
+use super::check;
 use super::entry::{Entry, entry};
 use super::frame::document::text;
 use super::frame::error::CliError;
@@ -21,14 +22,15 @@ const EXAMPLES: &str = "\
 Examples:
   omnirelay explain
   omnirelay explain OUTCOME_UNKNOWN
+  omnirelay explain membership-dead
   omnirelay explain $(omnirelay mesh peers get nobody -o json 2>&1 | jq -r .error.reason)";
 
-/// Explain the reason of an error; without one, list them
+/// Explain the reason of an error, or a check; without one, list them
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct ExplainArgs {
-    /// The reason, such as PEER_NOT_FOUND
-    #[arg(value_name = "REASON")]
+    /// The reason, such as PEER_NOT_FOUND, or the id of a check of `mesh check`
+    #[arg(value_name = "REASON|CHECK")]
     reason: Option<String>,
 }
 
@@ -46,9 +48,22 @@ static COLUMNS: &[Column] = &[
 /// Not found, when there is no such reason.
 fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
     let Some(wanted) = &args.reason else { return all(session) };
+    if let Some((category, known)) = check::all().find(|(_, known)| known.id == wanted) {
+        let text = listing(&[
+            ("check", known.id.to_owned()),
+            ("passes when", known.description.to_owned()),
+            ("else", known.means.to_owned()),
+            ("read", format!("docs/{}", category.page)),
+        ]);
+        let document = json!({
+            "schemaVersion": "v1", "check": known.id, "description": known.description, "meaning": known.means,
+            "page": format!("docs/{}", category.page),
+        });
+        return session.show(&View::lines(document, format!("check/{}", known.id), text)).map(|()| Exit::Ok);
+    }
     let wanted = wanted.to_ascii_uppercase().replace('-', "_");
     let Some(known) = reasons::ALL.iter().find(|known| known.name == wanted) else {
-        let message = format!("there is no reason `{wanted}`");
+        let message = format!("there is no reason and no check `{wanted}`");
         return Err(CliError::new(reasons::REASON_UNKNOWN, message)
             .cause("this version does not know it; a newer daemon may")
             .hint("omnirelay explain    # lists those it knows"));

@@ -9,7 +9,7 @@ use crate::cli::frame::screen::Screen;
 use crate::cli::frame::table::{Column, Moment};
 use crate::cli::frame::time;
 
-/// Elections of an hour from which on they are marked.
+/// Leaders lost within an hour from which on they are marked.
 const FLAPS: u64 = 2;
 /// The daemon counts no further.
 const FLAPS_MAX: u64 = 16;
@@ -43,9 +43,8 @@ const FENCE: Column =
 const SINCE: Column = Column::new("since", |scope, moment| time::ago(since(scope), moment))
     // What has been so for longer has the greater age.
     .ranked(|scope| -(time::millis(since(scope)).unwrap_or(0) as f64));
-const FLAPS_1H: Column = Column::new("flaps", |scope, _| flaps(scope))
-    .titled("FLAPS/1h")
-    .number(|scope| number(scope, "electionsLastHour"));
+const FLAPS_1H: Column =
+    Column::new("flaps", |scope, _| flaps(scope)).titled("FLAPS/1h").number(|scope| times(scope) as f64);
 const KIND: Column = Column::new("kind", |scope, _| text(scope, "scopeKind").to_owned()).wide();
 const POLICY: Column = Column::new("eligible", |scope, _| super::policy::eligible(scope)).wide();
 const VERSION: Column = Column::new("version", |scope, _| text(scope, "version").to_owned())
@@ -83,8 +82,14 @@ fn number(scope: &Value, name: &str) -> f64 {
     value.as_f64().or_else(|| value.as_str()?.parse().ok()).unwrap_or(0.0)
 }
 
+/// How often a scope lost its leader within an hour; a daemon of 0.1 counts all elections.
+pub fn times(scope: &Value) -> u64 {
+    let flaps = field(scope, "flapsLastHour").as_u64();
+    flaps.or_else(|| field(scope, "electionsLastHour").as_u64()).unwrap_or(0)
+}
+
 fn flaps(scope: &Value) -> String {
-    match field(scope, "electionsLastHour").as_u64().unwrap_or(0) {
+    match times(scope) {
         few if few < FLAPS => few.to_string(),
         some if some < FLAPS_MAX => format!("{some} !"),
         many => format!("{many}+ !"),
@@ -256,6 +261,7 @@ mod tests {
     fn flaps_are_marked_and_say_when_they_were_not_all_counted() {
         for (elections, expected) in [(0, "0"), (1, "1"), (2, "2 !"), (15, "15 !"), (16, "16+ !")] {
             assert_eq!(flaps(&json!({"electionsLastHour": elections})), expected);
+            assert_eq!(flaps(&json!({"electionsLastHour": 16, "flapsLastHour": elections})), expected);
         }
         assert_eq!(flaps(&json!({})), "0");
     }

@@ -6,7 +6,6 @@ use omnirelay_wire::rpc::operation_service;
 use serde_json::{Value, json};
 
 use super::{KIND, is_ended};
-use crate::cli::check::NODE;
 use crate::cli::complete;
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::batch::Batch;
@@ -16,6 +15,7 @@ use crate::cli::frame::ids;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
+use crate::cli::node::NODE;
 use crate::cli::node::NodeArgs;
 use crate::cli::peers;
 

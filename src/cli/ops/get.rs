@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::list::took;
 use super::{KIND, done};
-use crate::cli::check::NODE;
 use crate::cli::complete;
 use crate::cli::frame::batch::Batch;
 use crate::cli::frame::document::{field, flag, items, pairs, text};
@@ -18,6 +17,7 @@ use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
+use crate::cli::node::NODE;
 use crate::cli::node::NodeArgs;
 use crate::cli::peers;
 

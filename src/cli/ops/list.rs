@@ -6,7 +6,6 @@ use omnirelay_wire::rpc::operation_service;
 use serde_json::{Value, json};
 
 use super::{KIND, done};
-use crate::cli::check::NODE;
 use crate::cli::frame::args::TableArgs;
 use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, items, text};
@@ -16,6 +15,7 @@ use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::{self, Column, Table};
 use crate::cli::frame::time;
+use crate::cli::node::NODE;
 use crate::cli::node::NodeArgs;
 use crate::cli::peers;
 

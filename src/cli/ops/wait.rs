@@ -8,7 +8,6 @@ use super::follow::{Follow, WATCH, verdict};
 use super::get::{GET, failures, one};
 use super::list::took;
 use super::{KIND, done};
-use crate::cli::check::NODE;
 use crate::cli::complete;
 use crate::cli::frame::batch::Batch;
 use crate::cli::frame::document::{field, text};
@@ -19,6 +18,7 @@ use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
+use crate::cli::node::NODE;
 use crate::cli::node::NodeArgs;
 use crate::cli::peers;
 

@@ -1,6 +1,7 @@
 //! `omnirelay mesh peers`: the nodes of a mesh.
 
 mod change;
+pub mod checks;
 mod columns;
 mod cordon;
 mod drain;

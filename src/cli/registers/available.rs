@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::KIND;
 use super::watch::{self, WATCH, WATCHED};
-use crate::cli::check::NODE;
 use crate::cli::frame::args::{PageArgs, TableArgs, WatchArgs};
 use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, items, number, text};
@@ -18,6 +17,7 @@ use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::{self, Column, Table};
 use crate::cli::frame::time;
+use crate::cli::node::NODE;
 use crate::cli::node::NodeArgs;
 use crate::cli::peers;
 

@@ -3,6 +3,7 @@
 mod advertise;
 mod available;
 mod change;
+pub mod checks;
 mod columns;
 mod create;
 mod delete;

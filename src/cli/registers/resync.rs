@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 
 use super::file::{self, Form};
 use super::{plan, synced};
-use crate::cli::check::NODE;
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::client::fresh_key;
 use crate::cli::frame::document::{field, text};
@@ -19,6 +18,7 @@ use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
+use crate::cli::node::NODE;
 use crate::cli::node::NodeArgs;
 use crate::cli::ops;
 use crate::cli::ops::follow::{Follow, WATCH, WaitArgs};

@@ -5,7 +5,6 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::advertisement_service;
 use serde_json::{Value, json};
 
-use crate::cli::check::NODE;
 use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, flag, items, number, text};
 use crate::cli::frame::error::CliError;
@@ -16,6 +15,7 @@ use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::{Column, Layout, Moment, Table};
 use crate::cli::frame::time;
+use crate::cli::node::NODE;
 use crate::cli::node::NodeArgs;
 use crate::cli::peers;
 

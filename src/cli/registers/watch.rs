@@ -6,7 +6,6 @@ use omnirelay_wire::rpc::advertisement_service;
 use serde_json::{Value, json};
 
 use super::KIND;
-use crate::cli::check::NODE;
 use crate::cli::complete;
 use crate::cli::frame::args::{TableArgs, WatchArgs};
 use crate::cli::frame::document::{field, number, text};
@@ -16,6 +15,7 @@ use crate::cli::frame::session::Session;
 use crate::cli::frame::table::Column;
 use crate::cli::frame::time;
 use crate::cli::frame::watch::{self as stream, Feed, Keep};
+use crate::cli::node::NODE;
 use crate::cli::node::NodeArgs;
 use crate::cli::peers;
 

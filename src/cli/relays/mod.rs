@@ -1,5 +1,6 @@
 //! `omnirelay relays`: the relays that the registry knows to live.
 
+pub mod checks;
 pub mod columns;
 mod get;
 mod list;

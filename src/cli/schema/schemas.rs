@@ -170,6 +170,7 @@ pub fn check() -> Value {
     let row = object(
         json!({
             "id": string(), "description": string(), "message": string(), "error": string(), "hint": string(),
+            "page": string(),
             "result": {"type": "string", "examples": ["pass", "warn", "fail", "skip", "unknown"]},
             "durationMs": number(),
         }),

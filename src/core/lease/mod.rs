@@ -20,8 +20,8 @@ use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 use pb::leadership_order::Verb;
 use pb::tenure::End;
 pub use tenure::{
-    Numbers, PAST_MAX, SCOPE_DELETED, Transition, current, elect, elections_since, end, signed, transitions,
-    vacate,
+    Numbers, PAST_MAX, SCOPE_DELETED, Transition, current, elect, elections_since, end, flaps_since, signed,
+    transitions, vacate,
 };
 
 /// Why a leader is elected anew that has a smaller token than one that was seen.

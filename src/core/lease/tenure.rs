@@ -115,6 +115,13 @@ pub fn elections_since(value: &LeadershipValue, elected_at: Option<Millis>, sinc
     u32::try_from(all).unwrap_or(u32::MAX)
 }
 
+/// How many tenures ended at `since` or later without their leader having handed over.
+pub fn flaps_since(value: &LeadershipValue, since: Millis) -> u32 {
+    let lately = |tenure: &&pb::Tenure| tenure.ended_at.as_ref().is_some_and(|at| millis(at) >= since);
+    let flaps = value.past.iter().filter(lately).filter(|tenure| tenure.end() != End::SteppedDown).count();
+    u32::try_from(flaps).unwrap_or(u32::MAX)
+}
+
 /// What happened between two states of a record. `numbers` are those of the lease that the commit granted or
 /// released, `at` is when it was made.
 pub fn transitions(

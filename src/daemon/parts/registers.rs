@@ -13,6 +13,7 @@ use crate::daemon::objects::advertisements::pool::{LocalCounts, Pool, PoolSettin
 use crate::daemon::objects::advertisements::{ADVERTISEMENT, Advertisements, remote_count};
 use crate::daemon::objects::peers::own_session;
 use crate::daemon::objects::registers::{REGISTER, Registers, catalogue};
+use crate::daemon::readiness::item;
 use crate::daemon::resync::{Resync, ResyncParts, ResyncSettings};
 
 pub const PART: Part = Part { kinds: Kinds { mirrored: &[REGISTER, ADVERTISEMENT], ..Kinds::NONE }, mount };
@@ -21,6 +22,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, watches_max) = (node.registry.clone(), node.config.control.watches_max);
     let pool = Arc::new(pool(node));
     let resync = Arc::new(resync(node, &pool)?);
+    let pushed = resync.clone();
+    node.readiness.add(move || vec![item("registers", false, pushed.trouble())]);
     node.run(Phase::End, resync.clone().run());
     let kept = pool.clone();
     node.run(Phase::End, async move { kept.run().await });

@@ -49,6 +49,8 @@ pub struct UpOptions {
     pub store: Option<String>,
     /// Services to switch on.
     pub services: Vec<String>,
+    /// Settings of all nodes, each `KEY=VALUE` as of `omnirelayd --set`.
+    pub set: Vec<String>,
     pub log_format: LogFormat,
     /// What to log; `warn` leaves the terminal to the operator.
     pub log_filter: String,
@@ -170,7 +172,7 @@ fn configured(options: &UpOptions) -> Result<Config, UpError> {
     let environment = std::env::vars_os().filter(|(name, _)| config::is_foreign(name));
     let services = serde_json::to_string(&options.services).unwrap_or_default();
     let given = [("--service", "node.services", services)];
-    let mut loaded = config::load(None, environment, &[], &given)?;
+    let mut loaded = config::load(None, environment, &options.set, &given)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

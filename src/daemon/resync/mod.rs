@@ -126,6 +126,22 @@ impl Resync {
         self.through.subscribe()
     }
 
+    /// What keeps the pools from being as the catalogue says.
+    pub fn trouble(&self) -> Option<String> {
+        let of_line = |line: &Arc<Line>| {
+            let state = line.status.shown();
+            let name = &state.target;
+            match (state.failures, state.drifted) {
+                (0, 0) => None,
+                (0, 1) => Some(format!("the pool {name} has an advertisement that should go")),
+                (0, drifted) => Some(format!("the pool {name} has {drifted} advertisements that should go")),
+                (_, _) => Some(format!("the pool {name} cannot be brought up to date: {}", state.error)),
+            }
+        };
+        let told: Vec<String> = self.lines.iter().filter_map(of_line).collect();
+        (!told.is_empty()).then(|| told.join("; "))
+    }
+
     /// Keeps all pools as the catalogue says, and carries out what is demanded, for ever.
     pub async fn run(self: Arc<Self>) {
         let demanded = self.clone().carry_out();

@@ -97,6 +97,19 @@ fn elections_are_counted_since_an_instant() {
     }
 }
 
+#[test]
+fn only_what_was_not_handed_over_is_a_flap() {
+    let mut value = LeadershipValue::default();
+    let over = Ending { end: End::SteppedDown, reason: "transferred", at: Millis(2000) };
+    for (term, ending) in [(1, expired(1)), (2, over), (3, expired(3))] {
+        value = vacate(SCOPE, &elect(&value, "a", 1, "c"), numbers(term), ending, "c");
+    }
+    let at = |ending: Ending| ending.at.0;
+    assert_eq!(flaps_since(&value, Millis(0)), 2);
+    assert_eq!(flaps_since(&value, Millis(at(expired(3)))), 1, "the instant counts");
+    assert_eq!(flaps_since(&value, Millis(at(expired(3)) + 1)), 0);
+}
+
 /// A transition as `elected a 1/10 because` or `ended a 1/10 because`.
 fn told(before: Option<&LeadershipValue>, after: Option<&LeadershipValue>, granted: Numbers) -> Vec<String> {
     let line = |word: &str, tenure: &Tenure, because: &str| {

@@ -11,7 +11,7 @@ use omnirelay_wire::timestamp::{millis, timestamp};
 
 use super::{LEADERSHIP, leadership_id, pb};
 use crate::core::lease::{
-    Ending, Held, Numbers, Policy, Standing, current, elections_since, end, ending, signed,
+    Ending, Held, Numbers, Policy, Standing, current, elections_since, end, ending, flaps_since, signed,
 };
 use crate::daemon::objects::peers::node_of_session;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
@@ -174,6 +174,7 @@ impl Known {
             leaderless_ms,
             vacant_since: self.vacant_since().map(timestamp),
             elections_last_hour: elections_since(value, acquired_at, since),
+            flaps_last_hour: flaps_since(value, since),
             order: value.order.clone(),
             version: record.version.0,
             updated_at: Some(timestamp(record.updated_at)),

@@ -1,0 +1,45 @@
+//! What `mesh check` asks of the audit trail.
+
+use crate::cli::check::{Category, Check, Facts, Finding, Judge};
+
+/// The items of a node's readiness: whether its records are sealed, and whether it found any that were changed.
+const SEALED: &str = "audit";
+const TRAIL: &str = "audit-trail";
+
+pub static CATEGORY: Category = Category {
+    name: "audit",
+    page: "guides/operations.md",
+    checks: &[
+        Check::new(
+            "audit-sealed",
+            "every node seals its records",
+            "A node has stopped to seal the records of what was done there, so that they could be changed unnoticed, \
+             until somebody has looked and starts it again.",
+            Judge::Nodes(sealed),
+        ),
+        Check::new(
+            "audit-trail",
+            "no node has found the trail changed",
+            "Records or seals were gone, or were not as they were written, when a node looked: the store has lost \
+             them, or somebody changed them.",
+            Judge::Nodes(trail),
+        ),
+    ],
+    items: &[SEALED, TRAIL],
+};
+
+fn sealed(facts: &Facts) -> Finding {
+    match facts.trouble(SEALED) {
+        Some(trouble) => Finding::fail(trouble).hint("omnirelay audit verify"),
+        None if facts.has_item(SEALED) => Finding::pass("records are sealed"),
+        None => Finding::skip("the daemon does not say"),
+    }
+}
+
+fn trail(facts: &Facts) -> Finding {
+    match facts.trouble(TRAIL) {
+        Some(trouble) => Finding::warn(trouble).hint("omnirelay audit verify"),
+        None if facts.has_item(TRAIL) => Finding::pass("no node has found the trail changed"),
+        None => Finding::skip("the daemon does not say"),
+    }
+}

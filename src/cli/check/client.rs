@@ -1,0 +1,76 @@
+//! Checks of this machine: what the command line itself needs.
+
+use omnirelay_wire::reasons;
+use serde_json::Value;
+
+use super::facts::{Facts, NODE};
+use super::finding::{Category, Check, Finding, Judge};
+use crate::cli::frame::document::field;
+use crate::cli::frame::time;
+
+pub static CATEGORY: Category = Category {
+    name: "client",
+    page: "guides/scripting.md",
+    checks: &[
+        Check::new(
+            "client-config",
+            "the configuration file is valid and private",
+            "The file with the contexts cannot be used as it is, or others can read it, and so learn where meshes are.",
+            Judge::Facts(config),
+        ),
+        Check::new(
+            "client-clock",
+            "this machine's clock agrees with the daemon's",
+            "Ages that are shown, and --since with a duration, are wrong by the difference. Nothing in the mesh \
+             depends on this machine's clock.",
+            Judge::Answer(&NODE, clock),
+        ),
+    ],
+    items: &[],
+};
+
+fn config(facts: &Facts) -> Finding {
+    let file = match &facts.config {
+        Ok(file) => file,
+        Err(error) if error.is(reasons::CONFIG_UNREADABLE) => {
+            return Finding::unknown(error.body().message.clone());
+        }
+        Err(error) => {
+            let cause = error.body().cause.clone().unwrap_or_default();
+            let found = Finding::fail(format!("{}: {cause}", error.body().message));
+            return match error.body().hints.first() {
+                Some(hint) => found.hint(hint.clone()),
+                None => found.hint("mend it, or name another file with --config"),
+            };
+        }
+    };
+    let path = file.path.display();
+    match file.mode {
+        None => Finding::pass("there is no configuration file; what is built in applies"),
+        Some(mode) if file.is_loose() => Finding::warn(format!("{path} can be read by others ({mode:04o})"))
+            .hint(format!("chmod 600 {path}")),
+        Some(_) if !file.unknown_keys.is_empty() => {
+            Finding::warn(format!("{path} has unknown keys: {}", file.unknown_keys.join(", ")))
+                .hint(format!("take them out of {path}, or use the version that knows them"))
+        }
+        Some(mode) => Finding::pass(format!("{path} is valid and private ({mode:04o})")),
+    }
+}
+
+/// More than this and ages look wrong, in milliseconds.
+pub const SKEW_WARN_MS: i64 = 250;
+/// More than this is no clock.
+pub const SKEW_FAIL_MS: i64 = 5_000;
+
+fn clock(node: &Value, facts: &Facts) -> Finding {
+    let (Some(theirs), Some(ours)) = (time::millis(field(node, "generatedAt")), facts.now_ms) else {
+        return Finding::unknown("the daemon did not say what time it is");
+    };
+    let skew = (ours - theirs).abs();
+    let text = format!("clocks are {skew}ms apart (limit {SKEW_WARN_MS}ms)");
+    match skew {
+        SKEW_FAIL_MS.. => Finding::fail(text).hint("synchronise the clocks, for example with chrony"),
+        SKEW_WARN_MS.. => Finding::warn(text).hint("synchronise the clocks, for example with chrony"),
+        _ => Finding::pass(format!("clocks are {skew}ms apart")),
+    }
+}

@@ -1,0 +1,144 @@
+//! What a check is, and what it finds.
+
+use serde_json::Value;
+
+use super::facts::{Facts, Question};
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Pass,
+    Warn,
+    Fail,
+    Skip,
+    /// It could not be asked; that is no failure of what was to be checked.
+    Unknown,
+}
+
+impl Verdict {
+    /// As in `result`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub verdict: Verdict,
+    pub text: String,
+    /// The command to run next.
+    pub hint: Option<String>,
+}
+
+impl Finding {
+    fn new(verdict: Verdict, text: impl Into<String>) -> Self {
+        Self { verdict, text: text.into(), hint: None }
+    }
+
+    pub fn pass(text: impl Into<String>) -> Self {
+        Self::new(Verdict::Pass, text)
+    }
+
+    pub fn warn(text: impl Into<String>) -> Self {
+        Self::new(Verdict::Warn, text)
+    }
+
+    pub fn fail(text: impl Into<String>) -> Self {
+        Self::new(Verdict::Fail, text)
+    }
+
+    pub fn skip(text: impl Into<String>) -> Self {
+        Self::new(Verdict::Skip, text)
+    }
+
+    pub fn unknown(text: impl Into<String>) -> Self {
+        Self::new(Verdict::Unknown, text)
+    }
+
+    /// The report tells once, where it belongs, why nobody could be asked.
+    pub fn not_asked() -> Self {
+        Self::unknown("could not be asked")
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Whether something was looked at and is not as it should be.
+    pub fn is_bad(&self) -> bool {
+        matches!(self.verdict, Verdict::Fail | Verdict::Warn)
+    }
+
+    /// Whether it is to be told where only what is wrong is.
+    pub fn is_wrong(&self) -> bool {
+        self.is_bad() || self.verdict == Verdict::Unknown
+    }
+}
+
+/// What is judged.
+#[derive(Clone, Copy)]
+pub enum Judge {
+    /// All that is known, and what is not.
+    Facts(fn(&Facts) -> Finding),
+    /// The answer to a question; where there is none, nothing is known.
+    Answer(&'static Question, fn(&Value, &Facts) -> Finding),
+    /// What the nodes that could be asked say of themselves, the one that answers first.
+    Nodes(fn(&Facts) -> Finding),
+}
+
+/// One check. Its id is stable: scripts name it in `--skip`.
+pub struct Check {
+    pub id: &'static str,
+    /// What is so when it passes.
+    pub description: &'static str,
+    /// What it means when it is not so.
+    pub means: &'static str,
+    pub judge: Judge,
+}
+
+impl Check {
+    pub const fn new(id: &'static str, description: &'static str, means: &'static str, judge: Judge) -> Self {
+        Self { id, description, means, judge }
+    }
+
+    pub fn judge(&self, facts: &Facts) -> Finding {
+        match self.judge {
+            Judge::Facts(judge) => judge(facts),
+            Judge::Answer(question, judge) => match facts.of(question) {
+                Ok(answer) => judge(answer, facts),
+                Err(_) => Finding::not_asked(),
+            },
+            Judge::Nodes(judge) if facts.node().is_ok() => judge(facts),
+            Judge::Nodes(_) => Finding::not_asked(),
+        }
+    }
+
+    /// How long what it judges took to find out, in milliseconds.
+    pub fn took_ms(&self, facts: &Facts) -> u64 {
+        match self.judge {
+            Judge::Facts(_) => 0,
+            Judge::Answer(question, _) => facts.took_ms(question),
+            Judge::Nodes(_) => facts.nodes_ms,
+        }
+    }
+}
+
+/// Checks that belong together: those of the command line itself, or those that a noun brings.
+pub struct Category {
+    /// As in `--category`.
+    pub name: &'static str,
+    /// What to read when one of them does not pass, below the root of the documents.
+    pub page: &'static str,
+    pub checks: &'static [Check],
+    /// The items of a node's readiness that are theirs; what nobody claims is judged by `nodes-fit`.
+    pub items: &'static [&'static str],
+}

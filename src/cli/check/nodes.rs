@@ -1,0 +1,171 @@
+//! Checks of the other nodes: each is asked itself, where it can be reached from here.
+
+use std::sync::OnceLock;
+
+use omnirelay_wire::fault::Exit;
+
+use super::CATEGORIES;
+use super::client::{SKEW_FAIL_MS, SKEW_WARN_MS};
+use super::control_api::open;
+use super::facts::{Facts, NodeSaid};
+use super::finding::{Category, Check, Finding, Judge};
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{field, items, text};
+use crate::cli::frame::{address::Address, time};
+
+pub static CATEGORY: Category = Category {
+    name: "nodes",
+    page: "runbooks/peers.md",
+    checks: &[
+        Check::new(
+            "nodes-answer",
+            "every node that lives answers at its own address",
+            "A node renews its session, so it lives, and yet its control port does not answer from here: the network \
+             between, a firewall, or a daemon that has stalled.",
+            Judge::Nodes(answer),
+        ),
+        Check::new(
+            "nodes-ready",
+            "every other node that could be asked is ready",
+            "A node lives and needs something before it can serve.",
+            Judge::Nodes(ready),
+        ),
+        Check::new(
+            "nodes-fit",
+            "no node lacks anything else",
+            "A part of a node says that something is wrong which no other check names.",
+            Judge::Nodes(fit),
+        ),
+        Check::new(
+            "nodes-clocks",
+            "the clocks of the nodes agree",
+            "Leases hold whatever clocks say, but logs, ages and audit records of different nodes do not line up.",
+            Judge::Nodes(clocks),
+        ),
+    ],
+    items: &[],
+};
+
+/// How one of the others was reached.
+enum Reached {
+    Asked,
+    /// It answers, and not to this caller; or its address means something else from here.
+    NotFromHere,
+    Silent(String),
+}
+
+fn reached(facts: &Facts, node: &NodeSaid) -> Reached {
+    let address = node.address.parse::<Address>();
+    let is_loopback = address.as_ref().is_ok_and(Address::is_loopback);
+    match &node.said {
+        Ok(said) if text(said, "localNodeId") == node.id => Reached::Asked,
+        // Another one's loopback is not ours.
+        Ok(_) => Reached::NotFromHere,
+        Err(_) if is_loopback && !facts.is_loopback => Reached::NotFromHere,
+        Err(error) if matches!(error.exit(), Exit::Denied | Exit::Unauthenticated) => Reached::NotFromHere,
+        Err(_) if address.is_err() => Reached::NotFromHere,
+        Err(error) => {
+            let cause = error.body().cause.as_ref().and_then(|cause| cause.lines().next());
+            Reached::Silent(format!(
+                "{} at {}: {}",
+                node.id,
+                node.address,
+                cause.unwrap_or(&error.body().message)
+            ))
+        }
+    }
+}
+
+fn answer(facts: &Facts) -> Finding {
+    let (mut silent, mut elsewhere, mut asked) = (Vec::new(), Vec::new(), 0u64);
+    for node in &facts.others {
+        match reached(facts, node) {
+            Reached::Asked => asked += 1,
+            Reached::NotFromHere => elsewhere.push(node.id.as_str()),
+            Reached::Silent(why) => silent.push(why),
+        }
+    }
+    if let Some(first) = facts.others.iter().find(|node| matches!(reached(facts, node), Reached::Silent(_))) {
+        return Finding::warn(format!("live, but silent: {}", silent.join("; ")))
+            .hint(format!("omnirelay doctor on its host; omnirelay mesh peers status {}", first.id));
+    }
+    match (asked, elsewhere.as_slice()) {
+        (0, []) => Finding::skip("there is no other live node"),
+        (_, []) => Finding::pass(format!("{} answered", count(asked, "other live node"))),
+        (0, ids) => Finding::skip(format!("not to be asked from here: {}", ids.join(", "))),
+        (_, ids) => Finding::pass(format!(
+            "{} answered; not to be asked from here: {}",
+            count(asked, "other live node"),
+            ids.join(", ")
+        )),
+    }
+}
+
+/// The others that could be asked.
+fn asked(facts: &Facts) -> impl Iterator<Item = (&NodeSaid, &serde_json::Value)> {
+    let asked = facts.others.iter().filter(|node| matches!(reached(facts, node), Reached::Asked));
+    asked.filter_map(|node| Some((node, node.said.as_ref().ok()?)))
+}
+
+fn ready(facts: &Facts) -> Finding {
+    let told: Vec<(&str, Vec<String>)> =
+        asked(facts).map(|(node, said)| (node.id.as_str(), open(said, true))).collect();
+    let not: Vec<String> = told
+        .iter()
+        .filter(|(_, open)| !open.is_empty())
+        .map(|(id, open)| format!("{id}: {}", open.join("; ")))
+        .collect();
+    match (told.len() as u64, not.as_slice()) {
+        (0, _) => Finding::skip("no other node could be asked"),
+        (asked, []) => Finding::pass(format!("{} ready", count(asked, "other node"))),
+        (_, not) => Finding::fail(format!("not ready: {}", not.join("; ")))
+            .hint("read the log of omnirelayd on its host; omnirelay mesh check --wait 30s waits for it"),
+    }
+}
+
+/// The items that another check judges.
+fn claimed() -> &'static [&'static str] {
+    static CLAIMED: OnceLock<Vec<&'static str>> = OnceLock::new();
+    CLAIMED.get_or_init(|| CATEGORIES.iter().flat_map(|category| category.items).copied().collect())
+}
+
+fn fit(facts: &Facts) -> Finding {
+    let readiness = facts.nodes().flat_map(|(_, node)| items(node, "readiness"));
+    let mut names: Vec<&str> =
+        readiness.map(|item| text(item, "name")).filter(|name| !claimed().contains(name)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let told: Vec<String> = names
+        .iter()
+        .filter_map(|name| facts.trouble(name).map(|trouble| format!("{name} on {trouble}")))
+        .collect();
+    if told.is_empty() {
+        return Finding::pass("no node says that it lacks anything else");
+    }
+    Finding::warn(told.join("; ")).hint("read the log of omnirelayd on that host")
+}
+
+fn clocks(facts: &Facts) -> Finding {
+    let skews = asked(facts).filter_map(|(node, said)| {
+        let theirs = time::millis(field(said, "generatedAt"))?;
+        Some((node.id.as_str(), (node.now_ms? - theirs) - own_skew(facts)))
+    });
+    let Some((id, skew)) = skews.max_by_key(|(_, skew)| skew.abs()) else {
+        return Finding::skip("no other node could be asked");
+    };
+    let ms = skew.abs();
+    let text = format!(
+        "the clock of {id} is {ms}ms off the one of the daemon that answers (limit {SKEW_WARN_MS}ms)"
+    );
+    match ms {
+        SKEW_FAIL_MS.. => Finding::fail(text).hint("synchronise the clocks, for example with chrony"),
+        SKEW_WARN_MS.. => Finding::warn(text).hint("synchronise the clocks, for example with chrony"),
+        _ => Finding::pass(format!("clocks of nodes are at most {ms}ms apart")),
+    }
+}
+
+/// How far this machine's clock is before that of the daemon that answers, in milliseconds.
+fn own_skew(facts: &Facts) -> i64 {
+    let theirs = facts.node().ok().and_then(|node| time::millis(field(node, "generatedAt")));
+    facts.now_ms.zip(theirs).map_or(0, |(ours, theirs)| ours - theirs)
+}

@@ -1,0 +1,117 @@
+//! Checks of the registry: its store answers, is set up as it should be, and has lost nothing.
+
+use serde_json::Value;
+
+use super::facts::{Facts, NODE};
+use super::finding::{Category, Check, Finding, Judge};
+use crate::cli::frame::document::{field, flag, items, text};
+
+/// What readiness says of each of these is a check of its own.
+const SETTINGS: &str = "store-settings";
+const HISTORY: &str = "history";
+const REPLICAS: &str = "leaders-replicas";
+const SPLITS: &str = "leaders-split";
+const STORE: &str = "store";
+
+pub static CATEGORY: Category = Category {
+    name: "registry",
+    page: "runbooks/store.md",
+    checks: &[
+        Check::new(
+            "registry-store",
+            "the store answers and keeps what it is given",
+            "Reads and watches go on from memory, changes are refused, and nobody is judged gone until the store \
+             answers again. With memory only, everything is lost when the daemon stops.",
+            Judge::Nodes(store),
+        ),
+        Check::new(
+            "registry-settings",
+            "the store is set up as it should be",
+            "The store runs, and with its settings may lose what it has acknowledged, or fill up.",
+            Judge::Nodes(settings),
+        ),
+        Check::new(
+            "registry-history",
+            "the registry has lost nothing in the last day",
+            "The store came back with less than it had: a flush, an older copy, a fail-over to a replica that lagged.",
+            Judge::Answer(&NODE, history),
+        ),
+        Check::new(
+            "registry-replicas",
+            "as many replicas have a lease as leaders need",
+            "A lease counts only once the configured number of replicas has it, and fewer have: nobody leads until \
+             more follow the master.",
+            Judge::Nodes(replicas),
+        ),
+        Check::new(
+            "registry-splits",
+            "no scope was led twice at once in the last day",
+            "The network or the store was split, and two nodes were told that they lead one scope. Fences still \
+             tell them apart.",
+            Judge::Nodes(splits),
+        ),
+    ],
+    items: &[STORE, SETTINGS, HISTORY, REPLICAS, SPLITS],
+};
+
+fn store(facts: &Facts) -> Finding {
+    let Ok(node) = facts.node() else { return Finding::not_asked() };
+    let kind = text(node, "store");
+    if flag(node, "stale") {
+        let Some(ms) = field(node, "staleMs").as_u64() else {
+            return Finding::warn(format!("the {kind} store has begun a new epoch, which is being restored"))
+                .hint("omnirelay mesh check --wait 30s    # registry-history says what was lost");
+        };
+        return Finding::fail(format!("the {kind} store has not answered for {ms}ms"))
+            .hint("answers are from memory until it does; changes are refused");
+    }
+    if let Some(trouble) = facts.trouble(STORE) {
+        return Finding::fail(trouble).hint("the way from that host to the store: omnirelay doctor there");
+    }
+    match kind {
+        "memory" => Finding::warn("the store is memory only: everything is lost when the daemon stops")
+            .hint("omnirelay up --store embedded: --data DIR"),
+        "" => Finding::unknown("the daemon did not name its store"),
+        kind => Finding::pass(format!("the {kind} store answers")),
+    }
+}
+
+fn settings(facts: &Facts) -> Finding {
+    of_item(facts, SETTINGS, "the store has no advice")
+        .hint_unless_fine("set it so in the store's configuration")
+}
+
+fn replicas(facts: &Facts) -> Finding {
+    of_item(facts, REPLICAS, "leaders have the replicas they need")
+        .hint_unless_fine("redis-cli info replication    # on the master: who follows it")
+}
+
+fn splits(facts: &Facts) -> Finding {
+    of_item(facts, SPLITS, "no split of leadership was seen in the last day")
+        .hint_unless_fine("omnirelay mesh leaders history    # who led what, and with which fence")
+}
+
+fn history(node: &Value, facts: &Facts) -> Finding {
+    let said = items(node, "readiness").iter().find(|item| text(item, "name") == HISTORY);
+    match said.map(|item| text(item, "message")) {
+        // What was lost and restored is worth knowing for a day.
+        Some(told) if !told.is_empty() && facts.trouble(HISTORY).is_none() => Finding::pass(told.to_owned()),
+        _ => of_item(facts, HISTORY, "no new epoch of the registry in the last day")
+            .hint_unless_fine("omnirelay audit list    # what was ordered before; order it again"),
+    }
+}
+
+/// Judges what readiness says of one item, on all nodes; daemons that do not know it are older than this check.
+fn of_item(facts: &Facts, name: &str, fine: &str) -> Finding {
+    match facts.trouble(name) {
+        Some(trouble) => Finding::warn(trouble),
+        None if facts.has_item(name) => Finding::pass(fine),
+        None => Finding::skip("the daemon does not say"),
+    }
+}
+
+impl Finding {
+    fn hint_unless_fine(self, hint: &str) -> Self {
+        if self.is_wrong() { self.hint(hint) } else { self }
+    }
+}

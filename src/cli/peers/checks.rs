@@ -1,0 +1,102 @@
+//! What `mesh check` asks of peers.
+
+use serde_json::Value;
+
+use super::LIST;
+use crate::cli::check::{Category, Check, Facts, Finding, Judge, Question};
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{flag, items, text};
+
+/// All peers.
+pub static PEERS: Question = Question { rpc: &LIST, list: Some("peers") };
+
+pub static CATEGORY: Category = Category {
+    name: "membership",
+    page: "runbooks/peers.md",
+    checks: &[
+        Check::new(
+            "membership-known",
+            "the daemon that answers is a live peer",
+            "The daemon answers and the mesh does not count on it: it is not registered, or was judged gone.",
+            Judge::Answer(&PEERS, known),
+        ),
+        Check::new(
+            "membership-suspect",
+            "no peer is suspect",
+            "The store has not heard from a node for the length of its session. It is dead soon, or back.",
+            Judge::Answer(&PEERS, suspect),
+        ),
+        Check::new(
+            "membership-dead",
+            "no peer is dead",
+            "The store has not heard from a node for long. What it led has gone to others.",
+            Judge::Answer(&PEERS, dead),
+        ),
+        Check::new(
+            "membership-capacity",
+            "a live peer takes new work",
+            "Every live node is cordoned: nothing new can be placed, and no scope without a leader gets one.",
+            Judge::Answer(&PEERS, capacity),
+        ),
+    ],
+    items: &[],
+};
+
+fn known(peers: &Value, facts: &Facts) -> Finding {
+    let local = facts.node().map(|node| text(node, "localNodeId")).unwrap_or_default();
+    let peers = items(peers, "peers");
+    match peers.iter().find(|peer| text(peer, "nodeId") == local) {
+        Some(peer) if text(peer, "status") == "alive" => {
+            Finding::pass(format!("{} known, {local} among them", count(peers.len() as u64, "peer")))
+        }
+        Some(peer) => Finding::fail(format!("{local} answers but is {}", text(peer, "status")))
+            .hint(format!("omnirelay mesh peers status {local}")),
+        None => Finding::fail(format!("{local} answers but is no peer"))
+            .hint("read the log of omnirelayd on its host: it says why it could not register"),
+    }
+}
+
+fn suspect(peers: &Value, _: &Facts) -> Finding {
+    match with(peers, |peer| text(peer, "status") == "suspect").as_slice() {
+        [] => Finding::pass("no peer is suspect"),
+        ids => Finding::warn(format!("suspect: {}", told(ids)))
+            .hint(format!("omnirelay mesh peers status {}", ids[0])),
+    }
+}
+
+fn dead(peers: &Value, _: &Facts) -> Finding {
+    match with(peers, |peer| text(peer, "status") == "dead").as_slice() {
+        [] => Finding::pass("no peer is dead"),
+        ids => Finding::fail(format!("dead: {}", told(ids)))
+            .hint(format!("start it again, or, gone for good: omnirelay mesh peers forget {}", ids[0])),
+    }
+}
+
+fn capacity(peers: &Value, _: &Facts) -> Finding {
+    let alive: Vec<&Value> =
+        items(peers, "peers").iter().filter(|peer| text(peer, "status") == "alive").collect();
+    let open = alive.iter().filter(|peer| !flag(peer, "cordoned")).count();
+    let of = count(alive.len() as u64, "live peer");
+    match (open, alive.first()) {
+        (0, Some(first)) => Finding::fail(format!("none of {of} takes new work"))
+            .hint(format!("omnirelay mesh peers uncordon {}", text(first, "nodeId"))),
+        (0, None) => Finding::fail("there is no live peer").hint("omnirelay mesh peers status"),
+        (open, _) => Finding::pass(format!("{open} of {of} take new work")),
+    }
+}
+
+fn with(peers: &Value, is: impl Fn(&Value) -> bool) -> Vec<&str> {
+    items(peers, "peers").iter().filter(|peer| is(peer)).map(|peer| text(peer, "nodeId")).collect()
+}
+
+/// So many ids are named.
+const NAMED_MAX: usize = 5;
+
+/// `a, b, c and 12 more`
+fn told(ids: &[&str]) -> String {
+    let named = ids[..ids.len().min(NAMED_MAX)].join(", ");
+    match ids.len().saturating_sub(NAMED_MAX) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}

@@ -1,0 +1,60 @@
+//! What `mesh check` asks of relays.
+
+use crate::cli::check::{Category, Check, Facts, Finding, Judge};
+
+/// The items of a relay's readiness: where telemetry goes, what it says of itself to others, and by which way.
+const SINKS: &str = "sinks";
+const PUBLICATION: &str = "publication";
+const REGISTRY: &str = "registry";
+
+pub static CATEGORY: Category = Category {
+    name: "relays",
+    page: "runbooks/relay.md",
+    checks: &[
+        Check::new(
+            "relays-sinks",
+            "every sink of every relay takes telemetry",
+            "A relay cannot write somewhere. Where it must be written before it is acknowledged, agents keep it and \
+             send it again.",
+            Judge::Nodes(sinks),
+        ),
+        Check::new(
+            "relays-registered",
+            "every relay is known to the registry",
+            "A relay cannot tell the registry of itself and its agents: who asks where a drone is, is not sent there.",
+            Judge::Nodes(registered),
+        ),
+        Check::new(
+            "relays-published",
+            "the keys that others read are fresh",
+            "The mirror of who flies where in a Redis for outsiders is not written; the registry itself is right.",
+            Judge::Nodes(published),
+        ),
+    ],
+    items: &[SINKS, PUBLICATION, REGISTRY],
+};
+
+fn sinks(facts: &Facts) -> Finding {
+    of_item(facts, SINKS, "every sink takes telemetry", "omnirelay drones list    # which relay is behind")
+}
+
+fn registered(facts: &Facts) -> Finding {
+    of_item(
+        facts,
+        REGISTRY,
+        "relays are known to the registry",
+        "omnirelay relays list    # those that are known",
+    )
+}
+
+fn published(facts: &Facts) -> Finding {
+    of_item(facts, PUBLICATION, "published keys are fresh", "the relay's log, and the Redis of relay.publish")
+}
+
+fn of_item(facts: &Facts, name: &str, fine: &str, next: &str) -> Finding {
+    match facts.trouble(name) {
+        Some(trouble) => Finding::warn(trouble).hint(next),
+        None if facts.has_item(name) => Finding::pass(fine),
+        None => Finding::skip("no node that was asked runs a relay"),
+    }
+}
