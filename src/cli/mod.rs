@@ -2,6 +2,7 @@
 
 mod agents;
 mod api;
+mod arguments;
 mod audit;
 mod bindings;
 mod check;
@@ -32,17 +33,19 @@ mod version;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser};
 
 pub use self::frame::{address::Address, error, rpc};
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 
+use self::arguments::{asks_for_json, colour_of, last_output_wins, usage_error, written_out};
 use self::entry::{Entry, Run};
 use self::frame::env::Env;
 use self::frame::error::CliError;
 use self::frame::global::GlobalArgs;
-use self::frame::output::{Color, Format, Notes, Out};
+use self::frame::output::{Format, Notes, Out};
 use self::frame::rpc::Leaf;
 use self::frame::screen::Screen;
 use self::frame::session::Session;
@@ -145,20 +148,10 @@ pub fn main() -> ExitCode {
         let text = format!("error: a bug in omnirelay: {info}\n  try: report it, with the command you ran");
         Notes { quiet: false, machine: false, verbose: 0, color: false }.write(&text);
     }));
-    let args = last_output_wins(std::env::args_os());
+    let args = written_out(last_output_wins(std::env::args_os()));
     // Whatever panics is told by the hook above; the code 101 would mean nothing to scripts.
     let exit = std::panic::catch_unwind(|| run(&args)).unwrap_or(Exit::Error);
     ExitCode::from(exit as u8)
-}
-
-/// Rewrites `--json` to `--output=json`: with `-o`, the last of the two wins, at whatever level they stand.
-fn last_output_wins(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut options = true;
-    args.map(|arg| {
-        options &= arg != "--";
-        if options && arg == "--json" { "--output=json".into() } else { arg }
-    })
-    .collect()
 }
 
 fn run(args: &[OsString]) -> Exit {
@@ -226,11 +219,12 @@ fn not_parsed(error: &clap::Error, args: &[OsString], env: &Env) -> Exit {
         let json = asks_for_json(&args, env);
         let colored = colored(color, env, std::io::IsTerminal::is_terminal(&std::io::stderr()));
         let notes = Notes { quiet: false, machine: json, verbose: 0, color: colored };
-        if json {
-            return failed(&usage_error(&text.to_string()), notes, true);
+        // A noun without a verb: its help says more than an error.
+        if !json && error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            notes.write(if colored { text.ansi().to_string() } else { text.to_string() }.trim_end());
+            return Exit::Usage;
         }
-        notes.write(if colored { text.ansi().to_string() } else { text.to_string() }.trim_end());
-        return Exit::Usage;
+        return failed(&usage_error(error, &args), notes, json);
     }
     let tty = std::io::IsTerminal::is_terminal(&std::io::stdout());
     let mut out = Out::new(Format::Table, Screen { tty, ..Screen::default() });
@@ -239,43 +233,4 @@ fn not_parsed(error: &clap::Error, args: &[OsString], env: &Env) -> Exit {
         Ok(()) => Exit::Ok,
         Err(error) => failed(&error, Notes { quiet: false, machine: false, verbose: 0, color: false }, false),
     }
-}
-
-/// The parser's complaint as an error of ours: its first line, and the rest as the cause.
-fn usage_error(text: &str) -> CliError {
-    let text = text.trim().trim_start_matches("error: ");
-    let (message, rest) = text.split_once('\n').unwrap_or((text, ""));
-    let error = CliError::usage(message);
-    match rest.trim() {
-        "" => error,
-        rest => error.hint(rest),
-    }
-}
-
-/// What `--color` says on a command line that was not understood.
-fn colour_of(args: &[String]) -> Color {
-    let after = args.iter().position(|arg| arg == "--color").and_then(|at| args.get(at + 1));
-    let joined = args.iter().find_map(|arg| arg.strip_prefix("--color="));
-    match after.map(String::as_str).or(joined) {
-        Some("always") => Color::Always,
-        Some("never") => Color::Never,
-        _ => Color::Auto,
-    }
-}
-
-/// Whether a command line that was not understood asks for JSON.
-fn asks_for_json(args: &[String], env: &Env) -> bool {
-    let mut format = env.get(frame::env::OUTPUT).unwrap_or_default();
-    for (at, arg) in args.iter().enumerate() {
-        let next = args.get(at + 1).map(String::as_str).unwrap_or_default();
-        match arg.as_str() {
-            "-o" | "--output" => format = next,
-            joined => {
-                if let Some(value) = joined.strip_prefix("--output=").or_else(|| joined.strip_prefix("-o")) {
-                    format = value;
-                }
-            }
-        }
-    }
-    matches!(format, "json" | "jsonl")
 }

@@ -248,18 +248,3 @@ fn generated_files_are_fresh() {
         }
     }
 }
-
-#[test]
-fn usage_errors_know_when_json_is_wanted() {
-    let env = Env::default();
-    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    for (line, expected) in [
-        ("omnirelay mesh -o json --nope", true),
-        ("omnirelay mesh --output=jsonl --nope", true),
-        ("omnirelay mesh -ojson --nope", true),
-        ("omnirelay mesh -o json -o yaml --nope", false),
-        ("omnirelay mesh --nope", false),
-    ] {
-        assert_eq!(asks_for_json(&words(line), &env), expected, "{line}");
-    }
-}

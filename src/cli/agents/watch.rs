@@ -48,6 +48,7 @@ fn id(given: &str) -> Result<String, String> {
 pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
     let request = json!({ "object": ["agents"], "relayId": args.relay, "agentId": args.agent });
     let feed = Feed {
+        rpc: &WATCH,
         call: Call::of(&WATCH, &request)?,
         object: "placement",
         kind: KIND,

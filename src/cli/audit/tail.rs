@@ -58,6 +58,7 @@ pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliErro
     // What is new is later than any time in the past.
     request["since"] = Value::Null;
     let mut feed = Feed {
+        rpc: &WATCH,
         call: Call::of(&WATCH, &request)?,
         object: "record",
         kind: KIND,

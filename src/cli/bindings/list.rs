@@ -75,6 +75,7 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
 /// Watches instead of listing.
 pub async fn watch(watching: &WatchArgs, table: &TableArgs, session: &mut Session) -> Result<Exit, CliError> {
     let feed = Feed {
+        rpc: &WATCH,
         call: Call::of(&WATCH, &json!({}))?,
         object: KIND,
         kind: KIND,

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use clap_complete::engine::{self, CompletionCandidate};
 
+use super::arguments::written_out;
 use super::frame::env::{self, Env};
 
 pub use self::kind::{Kind, Known};
@@ -85,6 +86,12 @@ fn candidates(shell: Shell, mut words: Vec<OsString>, env: &Env) -> Option<Strin
         words.resize(index.checked_add(1).filter(|&count| count <= WORDS_MAX)?, OsString::new());
     }
     let typed = words.get(index)?.to_string_lossy().into_owned();
+    let many = words.len();
+    // The word that is being typed is no command yet.
+    let rest = words.split_off(index);
+    let mut words = written_out(words);
+    words.extend(rest);
+    let index = index + (words.len() - many);
     let folder = std::env::current_dir().ok();
     let found = engine::complete(&mut super::command(), words, index, folder.as_deref()).ok()?;
     // Thirty flags would hide the names among them; a hyphen shows them.

@@ -80,6 +80,7 @@ pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, Cl
         ..WatchArgs::default()
     };
     let feed = Feed {
+        rpc: &LIST,
         call: Call::of(&LIST, &Value::Object(Map::new()))?,
         object: KIND,
         kind: KIND,

@@ -212,6 +212,7 @@ pub async fn watch(
         }
     }
     let feed = Feed {
+        rpc: &WATCH,
         call: Call::of(&WATCH, &json!({ "scope": scopes, "kind": filter.kind }))?,
         object: "leadership",
         kind: KIND,

@@ -156,6 +156,7 @@ pub async fn watch(
         ..WatchPeersRequest::default()
     };
     let feed = Feed {
+        rpc: &WATCH,
         call: Call::of(&WATCH, &request)?,
         object: KIND,
         kind: KIND,

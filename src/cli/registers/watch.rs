@@ -84,6 +84,7 @@ pub async fn watch(
     session: &mut Session,
 ) -> Result<Exit, CliError> {
     let feed = Feed {
+        rpc: &WATCH,
         call: Call::of(&WATCH, &json!({ "registerId": registers, "source": sources }))?,
         object: "advertisement",
         kind: "advertisement",

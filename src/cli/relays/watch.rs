@@ -33,6 +33,7 @@ pub struct WatchVerbArgs {
 
 pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
     let feed = Feed {
+        rpc: &WATCH,
         call: Call::of(&WATCH, &json!({ "object": ["relays"] }))?,
         object: "relay",
         kind: KIND,

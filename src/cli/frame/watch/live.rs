@@ -190,6 +190,7 @@ mod tests {
 
     fn feed(news: Option<News>) -> Feed<'static> {
         Feed {
+            rpc: &WATCH,
             call: Call::of(&WATCH, &json!({})).unwrap(),
             object: "item",
             kind: "item",

@@ -25,7 +25,7 @@ use super::client::pause;
 use super::document::{field, text};
 use super::error::CliError;
 use super::failure::Failure;
-use super::rpc::Call;
+use super::rpc::{Call, Rpc};
 use super::screen::printable;
 use super::session::Session;
 use super::table::Column;
@@ -43,6 +43,8 @@ const DRAW_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is watched.
 pub struct Feed<'a> {
+    /// What is called, which says what is known of an object.
+    pub rpc: &'static Rpc,
     /// The call that opens the stream, without a cursor.
     pub call: Call,
     /// The object's field in an event: `peer`.
@@ -116,6 +118,9 @@ pub async fn run(
     args: &WatchArgs,
     table: &TableArgs,
 ) -> Result<Exit, CliError> {
+    if let Some(until) = &args.until {
+        until.check(feed.rpc, feed.object)?;
+    }
     let cursor = Cursor::begin(args.since.as_deref(), args.cursor_file.as_deref())?;
     let mut watch = Watch {
         synced: !cursor.at().is_empty(),

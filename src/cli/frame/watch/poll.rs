@@ -46,6 +46,9 @@ pub async fn run(
     pace: Pace,
     ask: impl AsyncFn(&Session) -> Result<Round, CliError>,
 ) -> Result<Exit, CliError> {
+    if let Some(until) = &args.until {
+        until.check(feed.rpc, feed.object)?;
+    }
     let mut watch = Watch {
         synced: false,
         cursor: Cursor::default(),

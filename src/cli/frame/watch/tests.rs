@@ -33,6 +33,7 @@ fn session() -> Session {
 fn watch<'a>(session: &Session, args: &'a WatchArgs) -> Watch<'a> {
     Watch {
         feed: Feed {
+            rpc: &LIST,
             call: Call::of(&LIST, &serde_json::json!({})).unwrap(),
             kind: "thing",
             named: &[],

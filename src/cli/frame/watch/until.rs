@@ -2,9 +2,13 @@
 
 use std::str::FromStr;
 
+use omnirelay_wire::descriptors::ENCODED;
+use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::Value;
 
 use crate::cli::frame::document::{field, plain};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Rpc, lower_camel};
 
 /// A comparison of one field of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +39,70 @@ impl FromStr for Until {
 }
 
 impl Until {
+    /// That an object of what `rpc` answers has this field, and that the field can have this value.
+    ///
+    /// # Errors
+    /// Usage, with the fields or the values there are.
+    pub fn check(&self, rpc: &Rpc, object: &str) -> Result<(), CliError> {
+        let Some(mut message) = message_of(rpc, object) else { return Ok(()) };
+        let mut names = self.field.split('.').peekable();
+        while let Some(name) = names.next() {
+            let Some(known) = message.fields().find(|known| lower_camel(known.name()) == name) else {
+                return Err(self.no_such_field(name, &message, object));
+            };
+            match known.kind() {
+                // A key of a map may be any, and holds text.
+                Kind::Message(_) if known.is_map() && names.peek().is_some() => return Ok(()),
+                Kind::Message(below) if names.peek().is_some() && !known.is_list() => message = below,
+                _ if names.peek().is_some() => return Err(self.no_such_field(&self.field, &message, object)),
+                _ => return self.check_value(&known),
+            }
+        }
+        Ok(())
+    }
+
+    fn no_such_field(&self, name: &str, message: &MessageDescriptor, object: &str) -> CliError {
+        let fields: Vec<String> = message.fields().map(|field| lower_camel(field.name())).collect();
+        CliError::usage(format!("--until {self}: a {object} has no field `{name}`"))
+            .cause(format!("there are {}", fields.join(", ")))
+            .hint("--until status==alive; the fields are those of the JSON, with a dot between one and what is in it")
+    }
+
+    fn check_value(&self, known: &FieldDescriptor) -> Result<(), CliError> {
+        let values: Vec<String> = match known.kind() {
+            Kind::Enum(words) => {
+                words.values().filter(|word| word.number() != 0).map(|word| word.name().to_owned()).collect()
+            }
+            Kind::Bool => vec!["true".to_owned(), "false".to_owned()],
+            _ => return Ok(()),
+        };
+        // Fields that are not there equal the empty text.
+        if self.value.is_empty() || values.contains(&self.value) {
+            return Ok(());
+        }
+        Err(CliError::usage(format!("--until {self}: `{}` is never `{}`", self.field, self.value))
+            .cause(format!("it can be {}", values.join(", ")))
+            .hint(format!("--until {}{}{}", self.field, if self.equal { "==" } else { "!=" }, values[0])))
+    }
+
     /// Whether `object` meets the condition. A field that is not there equals the empty text.
     pub fn holds(&self, object: &Value) -> bool {
         (plain(field(object, &self.field)) == self.value) == self.equal
+    }
+}
+
+/// The message that stands for an object in what `rpc` answers; `None` where nobody knows.
+fn message_of(rpc: &Rpc, object: &str) -> Option<MessageDescriptor> {
+    let pool = DescriptorPool::decode(ENCODED).ok()?;
+    let (service, method) = rpc.method.split_once('/')?;
+    let method = pool.get_service_by_name(service)?.methods().find(|known| known.name() == method)?;
+    let named = |field: &FieldDescriptor| {
+        let name = lower_camel(field.name());
+        name == object || name.strip_suffix('s') == Some(object)
+    };
+    match method.output().fields().find(named)?.kind() {
+        Kind::Message(message) => Some(message),
+        _ => None,
     }
 }
 
@@ -49,6 +114,7 @@ impl std::fmt::Display for Until {
 
 #[cfg(test)]
 mod tests {
+    use omnirelay_wire::rpc::peer_control_service;
     use serde_json::json;
 
     use super::*;
@@ -70,6 +136,20 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(text.parse::<Until>().unwrap().holds(&peer), expected, "{text}");
         }
+        let check = |text: &str| text.parse::<Until>().unwrap().check(&peer_control_service::WATCH, "peer");
+        for (text, _) in cases.iter().filter(|(text, _)| !text.starts_with("nothing")) {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+        for (text, told) in [
+            ("nothing!=x", "a peer has no field `nothing`"),
+            ("metadata.nothing==x", "a peer has no field `nothing`"),
+            ("status.alive==true", "a peer has no field `status.alive`"),
+            ("status==sleeping", "`status` is never `sleeping`"),
+            ("cordoned==yes", "`cordoned` is never `yes`"),
+        ] {
+            assert!(check(text).unwrap_err().body().message.contains(told), "{text}: {:?}", check(text));
+        }
+        assert_eq!(check("metadata.labels.tier==gold"), Ok(()));
         assert!("status=alive".parse::<Until>().is_err());
         assert!("==alive".parse::<Until>().is_err());
     }
