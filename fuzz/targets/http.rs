@@ -2,7 +2,7 @@
 #![no_main]
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
@@ -47,7 +47,8 @@ const ROUTES: [(&str, &str); 24] = [
 struct Daemon {
     runtime: Runtime,
     control: SocketAddr,
-    _node: Node,
+    /// Behind a lock because what it stops with may not be shared between threads; nobody takes it.
+    _node: Mutex<Node>,
     _directory: TempDir,
 }
 
@@ -78,7 +79,7 @@ fn daemon() -> Daemon {
         node.ready().await;
         node
     });
-    Daemon { runtime, control: node.control(), _node: node, _directory: directory }
+    Daemon { runtime, control: node.control(), _node: Mutex::new(node), _directory: directory }
 }
 
 /// The status of the answer; `None`: the connection was closed without one.

@@ -158,7 +158,7 @@ fn meant(word: &str, args: &[String]) -> Vec<String> {
     let verb = VERBS.iter().find(|(theirs, _)| *theirs == word).map(|(_, ours)| *ours);
     let of_noun = verb.zip(noun).and_then(|(verb, noun)| with_verb(noun, verb));
     let known = WORDS.iter().find(|(theirs, _)| *theirs == word).map(|(_, ours)| (*ours).to_owned());
-    let verb_alone = verb.filter(|_| noun.is_none()).map(|verb| with_this_verb(verb));
+    let verb_alone = verb.filter(|_| noun.is_none()).map(with_this_verb);
     of_noun.map(|found| vec![found]).or(verb_alone).unwrap_or_else(|| known.into_iter().collect())
 }
 

@@ -10,6 +10,7 @@ mod complete;
 mod completions;
 pub mod context;
 mod dev;
+mod down;
 mod drones;
 mod entry;
 mod explain;
@@ -84,6 +85,7 @@ static BESIDE: &[&Entry] = &[
     &audit::ENTRY,
     &context::ENTRY,
     &up::ENTRY,
+    &down::ENTRY,
     &dev::ENTRY,
     &api::ENTRY,
     &schema::ENTRY,

@@ -63,6 +63,7 @@ async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
         "staleMs": node["staleMs"],
         "clusterId": node["clusterId"],
         "version": node["version"],
+        "development": node["development"],
         "store": node["store"],
         "peers": of_peers(items(peers, "peers")),
         "leaders": leaders.map(|leaders| of_leaders(items(leaders, "scopes"))).ok(),
@@ -141,7 +142,7 @@ fn describe(document: &Value) -> String {
     };
     let rows = [
         ("mesh", text(document, "clusterId").to_owned()),
-        ("asked", format!("{}, version {}", text(document, "localNodeId"), text(document, "version"))),
+        ("asked", asked(document)),
         ("peers", format!("{}: {peers}", of("peers.total"))),
         ("leaders", known("leaders", leaders)),
         ("registers", known("registers", registers)),
@@ -151,6 +152,12 @@ fn describe(document: &Value) -> String {
     let problems: String = items(document, "problems").iter().map(line).collect();
     let problems = if problems.is_empty() { "nothing is wrong\n".to_owned() } else { problems };
     format!("{}\n{problems}", listing(&rows))
+}
+
+/// `node-1, version 0.2.0`, and what sort of mesh it is of.
+fn asked(document: &Value) -> String {
+    let of = if flag(document, "development") { ", of a development mesh (omnirelay up)" } else { "" };
+    format!("{}, version {}{of}", text(document, "localNodeId"), text(document, "version"))
 }
 
 /// `warn  suspect: node-2`, and below it what tells more.

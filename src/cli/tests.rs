@@ -16,7 +16,8 @@ fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
 
 fn leaf_commands() -> Vec<(String, Command)> {
     fn walk(command: &Command, path: &str, found: &mut Vec<(String, Command)>) {
-        if !command.has_subcommands() {
+        // One that does something by itself may have verbs besides.
+        if !command.has_subcommands() || command.is_args_conflicts_with_subcommands_set() {
             found.push((path.to_owned(), command.clone()));
         }
         for sub in command.get_subcommands() {

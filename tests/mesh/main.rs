@@ -5,6 +5,7 @@ mod process;
 
 mod abuse;
 mod audit;
+mod background;
 mod bindings;
 mod check;
 mod daemon;

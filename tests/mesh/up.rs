@@ -287,8 +287,10 @@ fn a_directory_serves_one_mesh_at_a_time() -> Result<()> {
     let mesh = Mesh::new()?;
     let _up = mesh.up()?;
     let data = mesh.path("mesh");
-    let output =
-        mesh.omnirelay(&["up", "--data", &data.to_string_lossy()]).stderr(Stdio::piped()).output()?;
+    let output = mesh
+        .omnirelay(&["up", "--name", "other", "--data", &data.to_string_lossy()])
+        .stderr(Stdio::piped())
+        .output()?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{complaint}");
     assert!(complaint.contains("in use"), "{complaint}");

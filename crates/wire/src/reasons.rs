@@ -195,6 +195,9 @@ reasons! {
     LABEL_TAKEN: FailedPrecondition,
         "a label has another value",
         "add --overwrite to change it";
+    LAST_NODE: FailedPrecondition,
+        "of all nodes of omnirelay up only this one runs, so that nobody could bring any of them back",
+        "omnirelay dev resume NODE for another one first; omnirelay down ends the mesh";
     MALFORMED_BODY: InvalidArgument,
         "the chunks that the body comes in are malformed",
         "send it with a content-length, or in chunks as RFC 9112 has them";
@@ -210,6 +213,9 @@ reasons! {
     MASTER_DIFFERS: FailedPrecondition,
         "another server is the master of the store than the one that was to be replaced",
         "omnirelay mesh store switch --dry-run says who is";
+    MESH_NOT_FOUND: NotFound,
+        "no mesh of omnirelay up with this name runs on this machine",
+        "omnirelay up status";
     METHOD_UNKNOWN: Unimplemented,
         "the daemon does not know this method",
         "bring the daemon up to date";
@@ -441,6 +447,15 @@ reasons! {
     UP_FAILED: Unknown,
         "the development mesh could not be started or served",
         "read the cause; name another folder with --data";
+    UP_NOT_READY: DeadlineExceeded,
+        "a mesh of omnirelay up runs in the background and is not ready yet",
+        "read its log; omnirelay up status says when it is";
+    UP_NOT_STOPPED: DeadlineExceeded,
+        "a mesh of omnirelay up was told to end and still runs",
+        "read its log; omnirelay up status says where";
+    UP_RUNNING: AlreadyExists,
+        "a mesh of omnirelay up with this name runs already",
+        "omnirelay up status; omnirelay down, or another --name";
     USAGE: InvalidArgument,
         "a flag or an argument is wrong",
         "omnirelay COMMAND --help";

@@ -49,7 +49,8 @@ verbs! {
     ]
 }
 
-/// Writes the context `name` with these addresses, and makes it the current one if none is.
+/// Writes the context `name` with these addresses, all of this machine, and makes it the current one if none is. One that
+/// is protected or leads to another machine stays as it is.
 ///
 /// `path` is the file of contexts, see [`file::path`]. Returns whether it is the current one now
 /// because of this call or was so before.
@@ -70,11 +71,31 @@ pub fn put_context(
         token_file: None,
     };
     edit::edit(path, |file| {
+        let foreign = |known: &&Context| known.protected || !known.addresses.iter().all(Address::is_loopback);
+        if let Some(known) = file.contexts.iter().find(|known| known.name == name).filter(foreign) {
+            let leads = known.addresses.first().map(ToString::to_string).unwrap_or_default();
+            return Err(CliError::usage(format!(
+                "the context `{name}` leads to {leads}, which is left as it is"
+            )));
+        }
         file.put(context);
         if file.current.is_none() {
             file.select(Some(name));
         }
         Ok(file.current.as_deref() == Some(name))
+    })
+}
+
+/// Takes the context `name` out, if it still leads to these addresses and no others.
+///
+/// # Errors
+/// As of [`put_context`].
+pub fn drop_context(path: &Path, name: &str, addresses: &[Address]) -> Result<(), CliError> {
+    edit::edit(path, |file| {
+        if file.context(name).is_ok_and(|context| context.addresses == addresses) {
+            file.remove(name);
+        }
+        Ok(())
     })
 }
 
@@ -96,7 +117,7 @@ struct Shape {
 }
 
 /// The name of a context: something that can be typed.
-fn checked_name(name: &str) -> Result<String, String> {
+pub fn checked_name(name: &str) -> Result<String, String> {
     let good = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
     if name.is_empty() || name.len() > 63 || !good {
         return Err(format!("`{name}` is no name: 1 to 63 letters, digits, `-`, `.` or `_`"));

@@ -206,7 +206,7 @@ pub fn status() -> Value {
         "schemaVersion": string(), "generatedAt": {"type": "string", "format": "date-time"},
         "localNodeId": string(), "cursor": string(), "stale": {"type": "boolean"},
         "staleMs": {"type": "integer", "minimum": 0}, "clusterId": string(),
-        "version": string(), "store": string(),
+        "version": string(), "development": {"type": "boolean"}, "store": string(),
         "peers": counts(&["total", "alive", "suspect", "dead", "left", "cordoned"]),
         "leaders": counts(&["scopes", "led"]),
         "registers": counts(&["hosted", "toAdvertise", "local", "remote", "deferred"]),

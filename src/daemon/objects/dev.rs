@@ -31,6 +31,8 @@ pub enum Fate {
 pub enum Decree {
     /// The node was so already, or is not in a state from which it could become so.
     Unchanged,
+    /// Of all nodes only this one runs: nobody could be asked to bring any of them back.
+    Last,
     Done,
     /// The node is being ended; told, or dropped, once its sockets are closed.
     Ending(oneshot::Receiver<()>),
@@ -65,6 +67,7 @@ impl Dev {
         };
         let changed = match self.process.decree(&node_id, fate).ok_or_else(unknown)? {
             Decree::Unchanged => false,
+            Decree::Last => return Err(last(&node_id)),
             Decree::Done => true,
             Decree::Ending(end) => {
                 // One that does not end in time is being ended still.
@@ -80,6 +83,12 @@ impl Dev {
         let node = self.process.nodes().into_iter().find(|node| node.node_id == node_id);
         Ok(pb::DevNodeChange { schema_version: SCHEMA_VERSION.to_owned(), changed, node })
     }
+}
+
+fn last(node_id: &str) -> Fault {
+    let message = format!("node `{node_id}` is the only one that runs: nobody could bring any of them back");
+    Fault::new(reasons::LAST_NODE, message)
+        .hint("omnirelay dev resume NODE     # another one first; omnirelay down ends the mesh")
 }
 
 fn not_started(node_id: &str, what: &str) -> Fault {

@@ -47,6 +47,8 @@ pub struct Node {
     pub cluster_id: String,
     pub started_at: Millis,
     pub let_in: LetIn,
+    /// Whether its process is one of `omnirelay up`.
+    pub development: bool,
 }
 
 impl Node {
@@ -68,6 +70,7 @@ impl Node {
             readiness: self.readiness.items(),
             client_version_min: CLIENT_VERSION_MIN.to_owned(),
             let_in: self.let_in.word().to_owned(),
+            development: self.development,
             ..Default::default()
         }
         .within(envelope);

@@ -16,6 +16,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         cluster_id: node.config.node.cluster.clone(),
         started_at: started_at(),
         let_in: let_in(&node.config),
+        development: node.process.is_some(),
     };
     let told = NodeServiceServer::new(told).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, told);

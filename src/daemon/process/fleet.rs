@@ -3,6 +3,8 @@
 //! A node can be ended as a crash would end it, or frozen: its thread is held, so that its
 //! timers, sockets and heartbeats stand still together.
 
+#[cfg(test)]
+mod fleet_test;
 mod freezer;
 
 use std::future::Future;
@@ -50,6 +52,8 @@ pub struct MemberSpec {
 /// The nodes of this process.
 pub struct Fleet {
     members: Vec<Arc<Member>>,
+    /// Held while a decree is carried out.
+    decrees: Mutex<()>,
     /// Why a node was started that is not ready: what it has heard of its store.
     awaited: OnceLock<String>,
 }
@@ -132,7 +136,7 @@ impl Fleet {
     ) -> Result<Arc<Self>, FleetError> {
         let waiting = tokio::runtime::Builder::new_current_thread().build().map_err(FleetError::Wait)?;
         let members = specs.into_iter().map(|spec| Arc::new(Member::new(spec, stores.clone()))).collect();
-        let fleet = Arc::new(Self { members, awaited: OnceLock::new() });
+        let fleet = Arc::new(Self { members, decrees: Mutex::default(), awaited: OnceLock::new() });
         let (said, heard) = mpsc::unbounded_channel();
         for member in &fleet.members {
             let _ = member.fleet.set(Arc::downgrade(&fleet));
@@ -470,7 +474,14 @@ impl Fleet {
 
     /// `own`: whether the node that it is about was asked itself.
     fn decree(&self, node_id: &str, fate: Fate, own: bool) -> Option<Decree> {
+        // One after the other, or two could each take the other for the one that is left.
+        let _one_at_a_time = lock(&self.decrees);
         let member = self.members.iter().find(|member| member.node_id == node_id)?;
+        let mut others = self.members.iter().filter(|other| other.node_id != node_id);
+        let runs = |member: &Arc<Member>| lock(&member.life).state == State::Running;
+        if fate != Fate::Resume && runs(member) && !others.any(runs) {
+            return Some(Decree::Last);
+        }
         Some(match fate {
             Fate::Kill => member.kill(own),
             Fate::Pause => member.pause(),
@@ -481,119 +492,4 @@ impl Fleet {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use omnirelay_store::MemoryStore;
-
-    use super::*;
-
-    /// A fleet and the directory of its nodes.
-    struct Running {
-        fleet: Arc<Fleet>,
-        _place: tempfile::TempDir,
-    }
-
-    impl std::ops::Deref for Running {
-        type Target = Arc<Fleet>;
-
-        fn deref(&self) -> &Arc<Fleet> {
-            &self.fleet
-        }
-    }
-
-    fn start(count: usize, asked: impl Future<Output = ()>) -> Result<Running, FleetError> {
-        let stores = Stores::One(Arc::new(MemoryStore::system()));
-        let place = tempfile::tempdir().unwrap();
-        let specs = (0..count).map(|number| {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            MemberSpec {
-                node_id: format!("n{number}"),
-                config: Arc::default(),
-                session_secret: format!("secret {number}"),
-                control: listener.local_addr().unwrap(),
-                audit: AuditFiles::open(place.path(), &format!("n{number}")).unwrap(),
-                telemetry: place.path().to_owned(),
-                listener,
-                relay: None,
-            }
-        });
-        let fleet = Fleet::start(specs.collect(), &stores, asked)?;
-        Ok(Running { fleet, _place: place })
-    }
-
-    fn running(count: usize) -> Running {
-        start(count, std::future::pending()).unwrap()
-    }
-
-    fn resume(fleet: &Fleet, node_id: &str) -> Option<Result<(), String>> {
-        match fleet.decree(node_id, Fate::Resume, false).unwrap() {
-            Decree::Starting(end) => Some(end.blocking_recv().unwrap()),
-            Decree::Unchanged | Decree::Done | Decree::Ending(_) => None,
-        }
-    }
-
-    fn states(fleet: &Fleet) -> Vec<State> {
-        fleet.nodes().iter().map(pb::DevNode::state).collect()
-    }
-
-    #[test]
-    fn a_fleet_that_is_dropped_ends_its_nodes() {
-        let fleet = running(2);
-        let controls: Vec<_> = fleet.members.iter().map(|member| member.control).collect();
-        drop(fleet);
-        for control in controls {
-            assert!(TcpListener::bind(control).is_ok(), "{control} is still served");
-        }
-    }
-
-    #[test]
-    fn a_stop_is_heard_before_all_are_ready() {
-        assert!(matches!(start(1, std::future::ready(())), Err(FleetError::Stopped)));
-    }
-
-    #[test]
-    fn a_node_that_cannot_come_back_stays_killed() {
-        let fleet = running(2);
-        let control = fleet.members[0].control;
-        let Some(Decree::Ending(end)) = fleet.decree("n0", Fate::Kill, false) else { panic!("not killed") };
-        end.blocking_recv().unwrap();
-        let taken = TcpListener::bind(control).unwrap();
-        let end = resume(&fleet, "n0").unwrap();
-        assert!(end.unwrap_err().contains("cannot listen"));
-        let thread = lock(&fleet.members[0].life).thread.take().unwrap();
-        thread.join().unwrap();
-        assert_eq!(states(&fleet), [State::Killed, State::Running]);
-        assert!(matches!(fleet.decree("n0", Fate::Pause, false), Some(Decree::Unchanged)));
-        drop(taken);
-        assert_eq!(resume(&fleet, "n0"), Some(Ok(())));
-        assert_eq!(states(&fleet), [State::Running, State::Running]);
-    }
-
-    #[test]
-    fn who_ends_a_node_hears_when_its_ports_are_closed() {
-        let fleet = running(2);
-        let control = fleet.members[1].control;
-        for _ in 0..5 {
-            let Some(Decree::Ending(end)) = fleet.decree("n1", Fate::Kill, false) else {
-                panic!("not killed")
-            };
-            end.blocking_recv().unwrap();
-            assert!(TcpListener::bind(control).is_ok(), "{control} is still served");
-            assert_eq!(resume(&fleet, "n1"), Some(Ok(())));
-        }
-    }
-
-    #[test]
-    fn a_resume_on_the_heels_of_a_kill_is_a_new_life() {
-        let fleet = running(1);
-        assert!(matches!(fleet.decree("n0", Fate::Kill, true), Some(Decree::Done)));
-        // The old life is still to hear of its end; of two resumes only one begins the next.
-        let decrees = [Fate::Resume; 2].map(|fate| fleet.decree("n0", fate, false).unwrap());
-        let [Decree::Starting(end), Decree::Unchanged] = decrees else { panic!("two lives at once") };
-        assert_eq!(end.blocking_recv(), Ok(Ok(())));
-        std::thread::sleep(2 * DECREE_DELAY);
-        assert_eq!(states(&fleet), [State::Running], "the old life's end is not the new one's");
-    }
 }

@@ -100,6 +100,17 @@ pub struct UpNode {
     secret: String,
 }
 
+/// A port that somebody else had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub node_id: String,
+    pub wanted: SocketAddr,
+    pub instead: SocketAddr,
+}
+
+/// The nodes to start, each with its ports taken, and those that are not where they were to be.
+type Chosen = (Vec<UpNode>, Vec<Listeners>, Vec<Moved>);
+
 #[derive(Default, Serialize, Deserialize)]
 struct State {
     nodes: Vec<UpNode>,
@@ -111,6 +122,7 @@ type Listeners = (TcpListener, Option<RelayListeners>);
 /// A running mesh.
 pub struct Up {
     nodes: Vec<UpNode>,
+    moved: Vec<Moved>,
     fleet: Arc<Fleet>,
     end: EndSignals,
     ready_file: Option<PathBuf>,
@@ -138,7 +150,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
     let directory = Directory::open(options.data.as_deref())?;
     let stores = Stores::open(&config, redis, directory.data.path(), options.missing)?;
     let relays = !config.node.services.is_empty();
-    let (nodes, listeners) = choose_nodes(&directory, options.nodes, relays)?;
+    let (nodes, listeners, moved) = choose_nodes(&directory, options.nodes, relays)?;
     if let Some(id) = config.relay.id.as_ref().filter(|_| relays && nodes.len() > 1) {
         tracing::warn!(
             id,
@@ -164,7 +176,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
         });
     }
     let fleet = Fleet::start(members, &stores, end.asked())?;
-    Ok(Up { nodes, fleet, end, ready_file: options.ready_file.clone(), _directory: directory })
+    Ok(Up { nodes, moved, fleet, end, ready_file: options.ready_file.clone(), _directory: directory })
 }
 
 /// The settings that all nodes share.
@@ -199,6 +211,11 @@ impl Up {
         &self.nodes
     }
 
+    /// The ports that somebody else had, of those that were chosen or kept.
+    pub fn moved(&self) -> &[Moved] {
+        &self.moved
+    }
+
     /// Why the store was away at the start, if it was: the nodes wait for it.
     pub fn awaited(&self) -> Option<&str> {
         self.fleet.awaited()
@@ -209,16 +226,18 @@ impl Up {
     ///
     /// # Errors
     /// When signals cannot be waited for, or the ready file cannot be written.
-    pub fn serve(self) -> Result<Exit, UpError> {
+    pub fn serve(self, on_ready: impl FnOnce()) -> Result<Exit, UpError> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(UpError::Signals)?;
         let said = async {
             self.fleet.ready().await;
-            self.say_ready()
+            self.say_ready()?;
+            on_ready();
+            std::future::pending().await
         };
         let served = runtime.block_on(async {
             tokio::select! {
                 () = self.end.asked() => Ok(()),
-                Err(error) = said => Err(error),
+                error = said => error,
             }
         });
         drop(self);
@@ -282,11 +301,7 @@ fn make_ephemeral() -> Result<PathBuf, UpError> {
 
 /// The nodes to start, each with its port taken: the first that the directory knows, and as many
 /// new ones as are missing. Those that are not started now keep their ids, ports and secrets.
-fn choose_nodes(
-    directory: &Directory,
-    asked: Option<u16>,
-    relays: bool,
-) -> Result<(Vec<UpNode>, Vec<Listeners>), UpError> {
+fn choose_nodes(directory: &Directory, asked: Option<u16>, relays: bool) -> Result<Chosen, UpError> {
     let path = directory.data.path().join(UP_STATE);
     let refuse = |source| UpError::Directory { path: path.clone(), source };
     let mut state = read_state(&path)?;
@@ -304,10 +319,14 @@ fn choose_nodes(
             secret: random_secret().map_err(refuse)?,
         });
     }
-    let mut listeners = Vec::new();
+    let (mut listeners, mut moved) = (Vec::new(), Vec::new());
     for (number, node) in state.nodes[..count].iter_mut().enumerate() {
         let listener = listen(node.control).map_err(refuse)?;
-        node.control = listener.local_addr().map_err(refuse)?;
+        let (wanted, instead) = (node.control, listener.local_addr().map_err(refuse)?);
+        if wanted != instead {
+            moved.push(Moved { node_id: node.node_id.clone(), wanted, instead });
+        }
+        node.control = instead;
         let relay = relays.then(|| listen_as_relay(number, node.relay)).transpose().map_err(refuse)?;
         if let Some(relay) = &relay {
             node.relay = Some(relay.addresses().map_err(refuse)?);
@@ -321,7 +340,7 @@ fn choose_nodes(
         // They are kept for another time; now nobody listens there.
         node.relay = node.relay.filter(|_| relay.is_some());
     }
-    Ok((state.nodes, listeners))
+    Ok((state.nodes, listeners, moved))
 }
 
 fn read_state(path: &Path) -> Result<State, UpError> {

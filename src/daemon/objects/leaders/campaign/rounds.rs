@@ -153,7 +153,12 @@ impl Campaigner {
             Ok(Committed::Done(entry)) => self.note_done(&piece, &entry),
             Ok(Committed::Replayed { .. }) => {}
             Err(error) => {
-                warn!(scope = piece.scope, error = %chain(&error), "what a leader wanted to do was not done; trying again");
+                let (scope, why) = (&piece.scope, chain(&error));
+                match error {
+                    // Another node was entered, or left, meanwhile.
+                    CommitError::Conflict { .. } => debug!(scope, error = why, "a leader decides again"),
+                    _ => warn!(scope, error = why, "what a leader wanted to do was not done; trying again"),
+                }
                 let again = self.registry.view().now().after(self.settings.election_backoff);
                 self.leave_alone(&piece, again);
                 self.note_not_yielded(&piece, &error);

@@ -1,0 +1,143 @@
+//! A mesh in the background: `omnirelay up -d` starts it, waits until it is ready, and goes.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
+
+use super::record;
+use super::{UpArgs, running_already, tell};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::session::Session;
+
+/// How long the nodes may take until they are ready; one whose store is away takes longer.
+const READY_MAX: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// So much of the log of a mesh that did not come up is shown.
+const LOG_LINES: usize = 10;
+
+/// Starts the mesh in a process of its own, and tells of it once it is ready.
+///
+/// # Errors
+/// When one of this name runs, or it does not come up.
+pub fn start(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let folder = record::folder(&session.settings.config_path);
+    if let Some(found) = record::running(&folder, &args.name) {
+        return Err(running_already(&found));
+    }
+    let log = record::log_of(&folder, &args.name);
+    let interrupted = interrupted()?;
+    let mut child = spawn(args, session, &log).map_err(|error| {
+        CliError::local(
+            reasons::UP_FAILED,
+            format!("cannot start a mesh that logs to {}", log.display()),
+            &error,
+        )
+    })?;
+    let began = Instant::now();
+    loop {
+        let found = record::running(&folder, &args.name).filter(|found| found.pid == child.id());
+        if let Some(record) = found.filter(|found| found.ready) {
+            tell(session, &record)?;
+            return Ok(Exit::Ok);
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(ended(&log, status));
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            end(&mut child);
+            return Ok(Exit::Interrupted);
+        }
+        if began.elapsed() > READY_MAX {
+            return Err(waits(&args.name, &log));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn interrupted() -> Result<Arc<AtomicBool>, CliError> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(number, flag.clone())
+            .map_err(|error| CliError::local(reasons::SIGNALS, "cannot listen for signals", &error))?;
+    }
+    Ok(flag)
+}
+
+/// Who interrupts the start wants no mesh.
+fn end(child: &mut Child) {
+    terminate(child.id());
+    let _ = child.wait();
+}
+
+/// Asks a process to stop; one that is gone needs no asking.
+pub fn terminate(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+/// Leaves the terminal that the process was started from: what ends there does not end it.
+pub fn leave_terminal() {
+    // It fails where the process leads a session already, which is what is wanted.
+    let _ = rustix::process::setsid();
+}
+
+fn spawn(args: &UpArgs, session: &Session, log: &Path) -> std::io::Result<Child> {
+    if let Some(folder) = log.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(log)?;
+    let config = std::path::absolute(&session.settings.config_path)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("up").arg("--detached").arg("--config").arg(config).arg("--name").arg(&args.name);
+    let absolute = |path: &PathBuf| std::path::absolute(path);
+    for (flag, path) in [("--data", &args.data), ("--ready-file", &args.ready_file)] {
+        if let Some(path) = path {
+            command.arg(flag).arg(absolute(path)?);
+        }
+    }
+    if let Some(nodes) = args.nodes {
+        command.arg("--nodes").arg(nodes.to_string());
+    }
+    if let Some(store) = &args.store {
+        command.arg("--store").arg(store);
+    }
+    for (flag, values) in [("--service", &args.services), ("--set", &args.set)] {
+        for value in values {
+            command.arg(flag).arg(value);
+        }
+    }
+    command.arg("--log-format").arg(args.log_format.word());
+    if args.accept_data_loss {
+        command.arg("--accept-data-loss");
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).current_dir("/");
+    command.spawn()
+}
+
+fn ended(log: &Path, status: ExitStatus) -> CliError {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+    let last = last.trim_start_matches("error: ").to_owned();
+    CliError::new(reasons::UP_FAILED, format!("the mesh did not come up ({status})"))
+        .exiting(if status.code() == Some(Exit::Usage as i32) { Exit::Usage } else { Exit::Error })
+        .cause(if last.is_empty() { "it said nothing".to_owned() } else { last })
+        .hint("omnirelay up     # without -d: in this terminal")
+}
+
+fn waits(name: &str, log: &Path) -> CliError {
+    let waited = humantime::format_duration(READY_MAX);
+    CliError::new(reasons::UP_NOT_READY, format!("the mesh `{name}` runs and is not ready after {waited}"))
+        .cause(format!("its log is {}", log.display()))
+        .hint("omnirelay up status")
+        .hint("omnirelay down")
+}

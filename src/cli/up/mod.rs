@@ -1,0 +1,316 @@
+//! `omnirelay up`: a whole mesh in one process.
+
+pub mod detached;
+pub mod record;
+mod status;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use omnirelay_core::time::{Millis, rfc3339};
+use omnirelay_store::embedded::Missing;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
+use serde_json::{Value, json};
+
+use self::record::{Held, NodeAt, NotTaken, Record};
+use super::context::{drop_context, put_context};
+use super::entry::{Entry, entry};
+use super::frame::address::Address;
+use super::frame::context_file::ContextFile;
+use super::frame::env;
+use super::frame::error::{CliError, chain};
+use super::frame::output::{Text, View};
+use super::frame::rpc::Leaf;
+use super::frame::session::Session;
+use super::frame::table::{Column, Layout, Moment, Table};
+use super::frame::time;
+use crate::daemon::log::LogFormat;
+use crate::daemon::process::fleet::FleetError;
+use crate::daemon::process::up::{self, Up, UpError, UpNode, UpOptions};
+
+const LEAF: Leaf = Leaf::local("up", "starts the daemons that others talk to").exiting("0 1 2 4 8");
+pub static ENTRY: Entry = entry!("up", UpArgs, local, &[LEAF, status::LEAF], &[]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay up
+  omnirelay up -d
+  omnirelay up --nodes 5 --data ./mesh
+  omnirelay up --store redis://127.0.0.1:6379
+  omnirelay up --data ./mesh --ready-file ./mesh/ready.json";
+
+/// Run a development mesh until Ctrl-C, or in the background
+///
+/// Starts complete nodes that share one store, embedded or in Redis, writes a context with their addresses, and prints
+/// what to try next. Ctrl-C, or `omnirelay down`, is a clean leave of all of them; the context goes with them.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct UpArgs {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    /// Go to the background once all nodes are ready; `omnirelay down` ends them
+    #[arg(short, long)]
+    detach: bool,
+    /// Is in the background
+    #[arg(long, hide = true)]
+    detached: bool,
+    /// What the mesh and its context are called
+    #[arg(long, value_name = "NAME", default_value = CONTEXT, value_parser = super::context::checked_name)]
+    name: String,
+    /// How many nodes, 1 to 64 [default: as many as DIR knows, else 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(up::NODES_MAX)))]
+    nodes: Option<u16>,
+    /// Folder that keeps store, ids and ports; without it nothing outlives the process
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// File to write once all nodes are ready; removed at start and stop
+    #[arg(long, value_name = "PATH")]
+    ready_file: Option<PathBuf>,
+    /// Store that the nodes share: embedded:, memory: or the URL of a Redis store [default: embedded:]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Services to switch on besides the control plane, such as relay
+    #[arg(long = "service", value_name = "NAME")]
+    services: Vec<String>,
+    /// A setting of all nodes, as of omnirelayd; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Form of the log on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormatArg,
+    /// Begin anew when the registry that DIR had is missing or empty: everything that was registered is given up
+    #[arg(long)]
+    accept_data_loss: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormatArg {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Status(status::StatusArgs),
+}
+
+impl LogFormatArg {
+    /// As the flag takes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// The context that leads to the nodes, unless they are called otherwise.
+const CONTEXT: &str = "dev";
+/// The cluster that nodes are of when nothing says otherwise.
+const CLUSTER: &str = "default";
+
+static COLUMNS: &[Column] = &[
+    Column::new("node", |node, _| super::frame::document::text(node, "nodeId").to_owned()).keep(),
+    Column::new("address", |node, _| super::frame::document::text(node, "address").to_owned()).keep(),
+];
+
+/// Runs the mesh until it is told to stop, or has another process do so.
+///
+/// # Errors
+/// Why it could not be started.
+fn run(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
+    match &args.verb {
+        Some(Verb::Status(args)) => return status::run(args, session),
+        None if args.detach => return detached::start(args, session),
+        None => {}
+    }
+    if args.detached {
+        detached::leave_terminal();
+    }
+    let folder = record::folder(&session.settings.config_path);
+    let mut held = match Held::take(&folder, &args.name) {
+        Ok(held) => Some(held),
+        Err(NotTaken::Running(found)) => return Err(running_already(&found)),
+        // A home that cannot be written to is no reason to run nothing.
+        Err(NotTaken::Io(path, error)) => {
+            session.notes().warn(&format!("others cannot find this mesh: {}: {error}", path.display()));
+            None
+        }
+    };
+    let mesh = match up::start(&options(args, session)) {
+        Ok(mesh) => mesh,
+        // Asked to stop while it started: that is a clean end too.
+        Err(UpError::Fleet(FleetError::Stopped)) => return Ok(Exit::Ok),
+        Err(error) => return Err(not_started(&error)),
+    };
+    let mut record = record_of(args, &folder, &mesh);
+    let context = Context::write(session, &mut record);
+    keep(session, held.as_mut(), &record);
+    if !args.detached {
+        tell(session, &record)?;
+        session.notes().say("Ctrl-C stops them all.");
+    }
+    if let Some(why) = mesh.awaited() {
+        session.notes().warn(&format!("the nodes wait for their store: {why}"));
+    }
+    let ended = mesh.serve(|| {
+        record.ready = true;
+        keep(session, held.as_mut(), &record);
+    });
+    drop(context);
+    ended.map_err(|error| not_started(&error))
+}
+
+fn options(args: &UpArgs, session: &Session) -> UpOptions {
+    UpOptions {
+        nodes: args.nodes,
+        data: args.data.clone(),
+        missing: if args.accept_data_loss { Missing::AcceptLoss } else { Missing::Refuse },
+        ready_file: args.ready_file.clone(),
+        store: args.store.clone(),
+        services: args.services.clone(),
+        set: args.set.clone(),
+        log_format: match args.log_format {
+            LogFormatArg::Text => LogFormat::Text,
+            LogFormatArg::Json => LogFormat::Json,
+        },
+        // By default only what needs attention comes between the operator and the terminal.
+        log_filter: session.settings.env.get(env::LOG).unwrap_or("warn").to_owned(),
+    }
+}
+
+/// What is known of the mesh before it is ready.
+fn record_of(args: &UpArgs, folder: &std::path::Path, mesh: &Up) -> Record {
+    let node =
+        |node: &UpNode| NodeAt { node_id: node.node_id.clone(), address: format!("http://{}", node.control) };
+    let moved = mesh.moved().iter().map(|moved| {
+        format!(
+            "{} is taken by another process: {} listens on {}",
+            moved.wanted, moved.node_id, moved.instead
+        )
+    });
+    Record {
+        name: args.name.clone(),
+        pid: std::process::id(),
+        started_at: rfc3339(Millis(u64::try_from(time::now_ms().unwrap_or(0)).unwrap_or(0))),
+        ready: false,
+        data: args.data.clone(),
+        log: args.detached.then(|| record::log_of(folder, &args.name)),
+        nodes: mesh.nodes().iter().map(node).collect(),
+        warnings: moved.collect(),
+    }
+}
+
+/// Writes the record, where there is one.
+fn keep(session: &Session, held: Option<&mut Held>, record: &Record) {
+    if let Some(Err(error)) = held.map(|held| held.write(record)) {
+        session.notes().warn(&format!("others cannot find this mesh: {error}"));
+    }
+}
+
+/// The context of a mesh that runs; it goes with it.
+struct Context {
+    path: PathBuf,
+    name: String,
+    addresses: Vec<Address>,
+}
+
+impl Context {
+    /// Writes it; that it cannot be written is a warning of the record.
+    fn write(session: &Session, record: &mut Record) -> Option<Self> {
+        let path = session.settings.config_path.clone();
+        let addresses: Vec<Address> =
+            record.nodes.iter().filter_map(|node| node.address.parse().ok()).collect();
+        match put_context(&path, &record.name, addresses.clone(), CLUSTER) {
+            Ok(_) => Some(Self { path, name: record.name.clone(), addresses }),
+            Err(error) => {
+                record.warnings.push(format!("no context was written: {}", error.body().message));
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // Somebody may have given it another meaning meanwhile. One that stays leads nowhere, which is said when it is
+        // used.
+        let _ = drop_context(&self.path, &self.name, &self.addresses);
+    }
+}
+
+/// Prints the nodes, and says on standard error what to try next.
+///
+/// # Errors
+/// When standard output does not take it.
+fn tell(session: &mut Session, record: &Record) -> Result<(), CliError> {
+    let file = ContextFile::load(&session.settings.config_path).ok();
+    let has_context = file.as_ref().is_some_and(|file| file.context(&record.name).is_ok());
+    let is_current = file.is_some_and(|file| file.current.as_deref() == Some(record.name.as_str()));
+    let rows: Vec<Value> = record.nodes.iter().map(|node| json!(node)).collect();
+    let moment = Moment { now_ms: None, absolute: false };
+    let table = Table::of(COLUMNS, &rows, moment, &Layout::default())?;
+    session.show(&View {
+        document: json!({
+            "schemaVersion": "v1",
+            "context": if has_context { record.name.as_str() } else { "" },
+            "current": is_current,
+            "nodes": rows,
+        }),
+        items: Some(rows),
+        names: record.nodes.iter().map(|node| format!("node/{}", node.node_id)).collect(),
+        text: Text::Table(table),
+    })?;
+    session.out.flush()?;
+    let notes = session.notes();
+    for warning in &record.warnings {
+        notes.warn(warning);
+    }
+    let name = &record.name;
+    match (has_context, is_current) {
+        (true, true) => notes.say(&format!("\nContext `{name}` leads to these nodes. In another shell:")),
+        (true, false) => {
+            notes.say(&format!(
+                "\nContext `{name}` leads to these nodes; another one is current. In another shell:"
+            ));
+            notes.say(&format!("  omnirelay context use {name}"));
+        }
+        (false, _) => {
+            let first = record.nodes.first().map(|node| node.address.as_str()).unwrap_or_default();
+            notes.say(&format!("In another shell:\n  export OMNIRELAY_ADDR={first}"));
+        }
+    }
+    notes.say(
+        "  omnirelay mesh peers list\n  omnirelay mesh peers watch\n  omnirelay mesh leaders status --watch",
+    );
+    if let (Some(first), Some(last)) = (record.nodes.first(), record.nodes.last()) {
+        let (first, last) = (&first.node_id, &last.node_id);
+        notes.say(&format!(
+            "  omnirelay mesh peers cordon {last} --reason test\n  omnirelay dev kill {first}"
+        ));
+    }
+    if record.log.is_some() {
+        notes.say("It runs in the background: omnirelay up status, omnirelay down");
+    }
+    Ok(())
+}
+
+fn running_already(found: &Record) -> CliError {
+    CliError::new(reasons::UP_RUNNING, format!("the mesh `{}` runs already (pid {})", found.name, found.pid))
+        .hint("omnirelay up status")
+        .hint("omnirelay down            # end it")
+        .hint("omnirelay up --name OTHER # run another one beside it")
+}
+
+fn not_started(error: &UpError) -> CliError {
+    match error {
+        UpError::Nodes(_) | UpError::Store(_) | UpError::Config(_) => {
+            CliError::usage(chain(error)).hint("omnirelay up --help")
+        }
+        other => {
+            let error = CliError::local(reasons::UP_FAILED, "cannot run the mesh", other);
+            error.hint("another process may be using the folder: name another with --data")
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The record of a running mesh: a file beside the contexts, locked by the process that runs it.
+//!
+//! It says where the nodes are, so that another process can show and end the mesh. A file that nobody holds is what a
+//! crash left, and is removed by whoever finds it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// What is known of a mesh that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Also the name of its context.
+    pub name: String,
+    pub pid: u32,
+    /// RFC 3339.
+    pub started_at: String,
+    /// Whether every node has been ready.
+    pub ready: bool,
+    /// Where its store, ids and ports are kept; `None`: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// Where a mesh in the background logs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
+    pub nodes: Vec<NodeAt>,
+    /// What its operator is to know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// A node of such a mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeAt {
+    pub node_id: String,
+    /// `http://HOST:PORT`
+    pub address: String,
+}
+
+/// The record of the mesh of this process: locked, and gone with this value.
+#[derive(Debug)]
+pub struct Held {
+    file: File,
+    path: PathBuf,
+}
+
+/// Why a record could not be taken.
+#[derive(Debug)]
+pub enum NotTaken {
+    /// A mesh of this name runs.
+    Running(Box<Record>),
+    Io(PathBuf, std::io::Error),
+}
+
+/// Where the records are: beside the file of contexts.
+pub fn folder(contexts: &Path) -> PathBuf {
+    contexts.with_file_name("up")
+}
+
+fn path_of(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.json"))
+}
+
+/// Where a mesh of this name logs to in the background.
+pub fn log_of(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.log"))
+}
+
+impl Held {
+    /// Takes the record of this name for the mesh of this process.
+    ///
+    /// # Errors
+    /// [`NotTaken::Running`] when another process has it; else when the file cannot be made or locked.
+    pub fn take(folder: &Path, name: &str) -> Result<Self, NotTaken> {
+        let path = path_of(folder, name);
+        let failed = |error| NotTaken::Io(path.clone(), error);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        loop {
+            let file = open(&path, true).map_err(failed)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let running = Record { name: name.to_owned(), ..Record::default() };
+                    return Err(NotTaken::Running(Box::new(read(&file).unwrap_or(running))));
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+            // Whoever had it may have removed it since it was opened.
+            if is_at(&file, &path) {
+                return Ok(Self { file, path });
+            }
+        }
+    }
+
+    /// Writes what is known.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write(&mut self, record: &Record) -> std::io::Result<()> {
+        let text = serde_json::to_vec_pretty(record)?;
+        self.file.rewind()?;
+        self.file.set_len(0)?;
+        self.file.write_all(&text)?;
+        self.file.flush()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Before the lock goes: nobody is to find it without its process.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The mesh of this name, if it runs.
+pub fn running(folder: &Path, name: &str) -> Option<Record> {
+    let path = path_of(folder, name);
+    let file = open(&path, false).ok()?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => read(&file),
+        Err(TryLockError::Error(_)) => None,
+        Ok(()) => {
+            if is_at(&file, &path) {
+                let _ = std::fs::remove_file(&path);
+            }
+            None
+        }
+    }
+}
+
+/// Every mesh that runs, by name.
+pub fn all(folder: &Path) -> Vec<Record> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".json")?.to_owned()))
+        .collect();
+    names.sort();
+    names.iter().filter_map(|name| running(folder, name)).collect()
+}
+
+fn open(path: &Path, create: bool) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(create).truncate(false).mode(0o600).open(path)
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let inode =
+        |found: std::io::Result<std::fs::Metadata>| found.ok().map(|found| (found.dev(), found.ino()));
+    inode(file.metadata()) == inode(std::fs::metadata(path))
+}
+
+/// What is in it; one that is just being written is read again.
+fn read(mut file: &File) -> Option<Record> {
+    const TRIES: u32 = 20;
+    for _ in 0..TRIES {
+        let mut text = String::new();
+        file.rewind().ok()?;
+        file.read_to_string(&mut text).ok()?;
+        if let Ok(record) = serde_json::from_str(&text) {
+            return Some(record);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_there_while_its_process_holds_it() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("up");
+        assert_eq!(all(&folder), []);
+        let mut held = Held::take(&folder, "dev").unwrap();
+        let record = Record { name: "dev".into(), pid: 7, ..Record::default() };
+        held.write(&Record { started_at: "longer than what comes".into(), ..record.clone() }).unwrap();
+        held.write(&record).unwrap();
+        assert_eq!(all(&folder), std::slice::from_ref(&record));
+        let Err(NotTaken::Running(found)) = Held::take(&folder, "dev") else { panic!("taken twice") };
+        assert_eq!(*found, record);
+        assert!(Held::take(&folder, "other").is_ok());
+        drop(held);
+        assert_eq!(running(&folder, "dev"), None);
+        assert!(std::fs::read_dir(&folder).unwrap().next().is_none(), "nothing is left behind");
+    }
+
+    #[test]
+    fn what_a_crash_left_is_removed() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("dev.json"), "{}").unwrap();
+        assert_eq!(all(place.path()), []);
+        assert!(!place.path().join("dev.json").exists());
+    }
+}

@@ -1,0 +1,71 @@
+//! `up status`: the meshes of `omnirelay up` that run on this machine.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use serde_json::{Value, json};
+
+use super::record::{self, Record};
+use crate::cli::frame::document::{field, flag, items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{Column, Layout, Moment, Table};
+use crate::cli::frame::time;
+
+pub const LEAF: Leaf =
+    Leaf::local("up status", "reads what the processes on this machine have left").exiting("0 1 2 10");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay up status
+  omnirelay up status --fail-empty -o json | jq -r '.meshes[].nodes[].address'";
+
+/// Show the meshes of `omnirelay up` that run here
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct StatusArgs {
+    /// Exit with 10 when none runs
+    #[arg(long)]
+    fail_empty: bool,
+    /// Times in UTC instead of ages
+    #[arg(long, hide_short_help = true)]
+    absolute: bool,
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("mesh", |mesh, _| text(mesh, "name").to_owned()).keep(),
+    Column::new("nodes", |mesh, _| items(mesh, "nodes").len().to_string()),
+    Column::new("ready", |mesh, _| if flag(mesh, "ready") { "yes" } else { "no" }.to_owned()),
+    Column::new("age", |mesh, moment| time::ago(field(mesh, "startedAt"), moment)),
+    Column::new("pid", |mesh, _| field(mesh, "pid").to_string()),
+    Column::new("address", |mesh, _| items(mesh, "nodes").first().map(first).unwrap_or_default()),
+    Column::new("data", |mesh, _| text(mesh, "data").to_owned()),
+    Column::new("log", |mesh, _| text(mesh, "log").to_owned()).wide(),
+];
+
+fn first(node: &Value) -> String {
+    text(node, "address").to_owned()
+}
+
+/// # Errors
+/// When standard output does not take it.
+pub fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let meshes: Vec<Record> = record::all(&record::folder(&session.settings.config_path));
+    let rows: Vec<Value> = meshes.iter().map(|mesh| json!(mesh)).collect();
+    let moment = Moment { now_ms: time::now_ms(), absolute: args.absolute };
+    let table = Table::of(COLUMNS, &rows, moment, &Layout::default())?;
+    session.show(&View {
+        document: json!({"schemaVersion": "v1", "meshes": rows}),
+        items: Some(rows),
+        names: meshes.iter().map(|mesh| format!("mesh/{}", mesh.name)).collect(),
+        text: if meshes.is_empty() { Text::Lines(String::new()) } else { Text::Table(table) },
+    })?;
+    let told = match meshes.len() as u64 {
+        0 => "No mesh of `omnirelay up` runs here.".to_owned(),
+        1 => "omnirelay down     # ends it".to_owned(),
+        more => format!("{more} meshes; omnirelay down NAME ends one"),
+    };
+    session.notes().say(&told);
+    Ok(if meshes.is_empty() && args.fail_empty { Exit::Negative } else { Exit::Ok })
+}
