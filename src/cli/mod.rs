@@ -10,6 +10,7 @@ mod complete;
 mod completions;
 pub mod context;
 mod dev;
+mod doctor;
 mod down;
 mod drones;
 mod entry;
@@ -86,6 +87,7 @@ static BESIDE: &[&Entry] = &[
     &context::ENTRY,
     &up::ENTRY,
     &down::ENTRY,
+    &doctor::ENTRY,
     &dev::ENTRY,
     &api::ENTRY,
     &schema::ENTRY,

@@ -5,7 +5,9 @@ use serde_json::Value;
 
 use super::facts::{Facts, NODE};
 use super::finding::{Category, Check, Finding, Judge};
+use crate::cli::frame::context_file::ContextFile;
 use crate::cli::frame::document::field;
+use crate::cli::frame::error::CliError;
 use crate::cli::frame::time;
 
 pub static CATEGORY: Category = Category {
@@ -30,7 +32,12 @@ pub static CATEGORY: Category = Category {
 };
 
 fn config(facts: &Facts) -> Finding {
-    let file = match &facts.config {
+    file(&facts.config)
+}
+
+/// Judges the file with the contexts.
+pub fn file(file: &Result<ContextFile, CliError>) -> Finding {
+    let file = match file {
         Ok(file) => file,
         Err(error) if error.is(reasons::CONFIG_UNREADABLE) => {
             return Finding::unknown(error.body().message.clone());

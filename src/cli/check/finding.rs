@@ -95,21 +95,23 @@ pub enum Judge {
     Nodes(fn(&Facts) -> Finding),
 }
 
-/// One check. Its id is stable: scripts name it in `--skip`.
-pub struct Check {
+/// One check. Its id is stable: scripts name it in `--skip`. What it judges is the mesh, unless it is said.
+pub struct Check<J: 'static = Judge> {
     pub id: &'static str,
     /// What is so when it passes.
     pub description: &'static str,
     /// What it means when it is not so.
     pub means: &'static str,
-    pub judge: Judge,
+    pub judge: J,
+}
+
+impl<J: Copy> Check<J> {
+    pub const fn new(id: &'static str, description: &'static str, means: &'static str, judge: J) -> Self {
+        Self { id, description, means, judge }
+    }
 }
 
 impl Check {
-    pub const fn new(id: &'static str, description: &'static str, means: &'static str, judge: Judge) -> Self {
-        Self { id, description, means, judge }
-    }
-
     pub fn judge(&self, facts: &Facts) -> Finding {
         match self.judge {
             Judge::Facts(judge) => judge(facts),
@@ -133,12 +135,12 @@ impl Check {
 }
 
 /// Checks that belong together: those of the command line itself, or those that a noun brings.
-pub struct Category {
+pub struct Category<J: 'static = Judge> {
     /// As in `--category`.
     pub name: &'static str,
     /// What to read when one of them does not pass, below the root of the documents.
     pub page: &'static str,
-    pub checks: &'static [Check],
+    pub checks: &'static [Check<J>],
     /// The items of a node's readiness that are theirs; what nobody claims is judged by `nodes-fit`.
     pub items: &'static [&'static str],
 }

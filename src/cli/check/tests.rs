@@ -5,7 +5,7 @@ use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use super::facts::{Answer, NODE, NodeSaid};
-use super::{Check, CheckArgs, Facts, Finding, PEERS, Verdict, all, judge};
+use super::{Check, CheckArgs, Facts, Finding, PEERS, Verdict, all, explained, judge};
 use crate::cli::frame::context_file::ContextFile;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::time;
@@ -377,8 +377,8 @@ fn refusing_daemon_is_reachable() {
 #[test]
 fn pages_that_explain_are_there() {
     let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    for category in super::CATEGORIES {
-        assert!(docs.join(category.page).is_file(), "{}: {}", category.name, category.page);
+    for check in explained() {
+        assert!(docs.join(check.page).is_file(), "{}: {}", check.id, check.page);
     }
 }
 
@@ -451,16 +451,18 @@ fn who_comes_in_without_proof_is_told() {
 
 /// The page of the documents that says what each check means.
 fn page_of_all() -> String {
-    let mut page = "# What `mesh check` asks\n\n\
-        Each check by its id, which scripts may name in `--skip`. `omnirelay explain ID` says the same. Exit code 10 says \
+    let mut page = "# What `mesh check` and `doctor` ask\n\n\
+        Each check by its id, which scripts may name in `mesh check --skip`. `omnirelay explain ID` says the same. Exit code 10 says \
         that\none of them failed; what could not be asked is `unknown`, and the exit code says why.\n"
         .to_owned();
-    for category in super::CATEGORIES {
-        page.push_str(&format!("\n## {}\n\n[What to do](../{}).\n", category.name, category.page));
-        for check in category.checks {
-            page.push_str(&format!("\n### {}\n\nPasses when {}.\n\n", check.id, check.description));
-            page.push_str(&wrapped(check.means));
+    let mut category = "";
+    for check in explained() {
+        if check.category != category {
+            category = check.category;
+            page.push_str(&format!("\n## {category}\n\n[What to do](../{}).\n", check.page));
         }
+        page.push_str(&format!("\n### {}\n\nPasses when {}.\n\n", check.id, check.description));
+        page.push_str(&wrapped(check.means));
     }
     page
 }

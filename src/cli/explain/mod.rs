@@ -29,7 +29,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct ExplainArgs {
-    /// The reason, such as PEER_NOT_FOUND, or the id of a check of `mesh check`
+    /// The reason, such as PEER_NOT_FOUND, or the id of a check
     #[arg(value_name = "REASON|CHECK")]
     reason: Option<String>,
 }
@@ -48,16 +48,17 @@ static COLUMNS: &[Column] = &[
 /// Not found, when there is no such reason.
 fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
     let Some(wanted) = &args.reason else { return all(session) };
-    if let Some((category, known)) = check::all().find(|(_, known)| known.id == wanted) {
+    if let Some(known) = check::explained().find(|known| known.id == wanted) {
         let text = listing(&[
             ("check", known.id.to_owned()),
+            ("category", known.category.to_owned()),
             ("passes when", known.description.to_owned()),
             ("else", known.means.to_owned()),
-            ("read", format!("docs/{}", category.page)),
+            ("read", format!("docs/{}", known.page)),
         ]);
         let document = json!({
-            "schemaVersion": "v1", "check": known.id, "description": known.description, "meaning": known.means,
-            "page": format!("docs/{}", category.page),
+            "schemaVersion": "v1", "check": known.id, "category": known.category, "description": known.description, "meaning": known.means,
+            "page": format!("docs/{}", known.page),
         });
         return session.show(&View::lines(document, format!("check/{}", known.id), text)).map(|()| Exit::Ok);
     }

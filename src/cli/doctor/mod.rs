@@ -1,0 +1,63 @@
+//! `omnirelay doctor`: is this machine fit for a daemon and for the command line, and if not, what to do.
+
+pub mod checks;
+mod machine;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args, ValueHint};
+use omnirelay_wire::fault::Exit;
+
+use self::checks::CATEGORIES;
+use super::check::{Report, Row};
+use super::entry::{Entry, entry};
+use super::frame::error::CliError;
+use super::frame::rpc::Leaf;
+use super::frame::session::Session;
+use super::schema::documents::own;
+use super::schema::schemas;
+
+const LEAF: Leaf = Leaf::local("doctor", "looks at this machine only").exiting("0 1 2 10");
+pub static ENTRY: Entry =
+    entry!("doctor", DoctorArgs, asking, &[LEAF], &[own("doctor", "doctor", schemas::check)]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay doctor
+  omnirelay doctor --short
+  omnirelay doctor --daemon-config ./omnirelayd.yaml --data-dir ./data";
+
+/// Check this machine: configuration, names, ports, disk, limits, clock
+///
+/// It asks no daemon and no mesh; `omnirelay mesh check` does. Exits with 10 when a check fails.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct DoctorArgs {
+    /// Print only what did not pass, and the result
+    #[arg(long)]
+    short: bool,
+    /// Count warnings as failures
+    #[arg(long)]
+    strict: bool,
+    /// The daemon's configuration [default: /etc/omnirelay/omnirelayd.yaml, where it is]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    daemon_config: Option<PathBuf>,
+    /// The daemon's data directory, instead of the one of its configuration
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    data_dir: Option<PathBuf>,
+}
+
+/// # Errors
+/// When standard output does not take the report.
+async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let began = Instant::now();
+    let machine = machine::examine(args, session).await;
+    let rows = CATEGORIES.iter().flat_map(|category| {
+        category.checks.iter().map(|check| Row::of(category, check, (check.judge)(&machine), 0))
+    });
+    let rows = rows.collect();
+    let report = Report { kind: "DoctorReport", rows, took: began.elapsed(), strict: args.strict };
+    report.show(args.short, session)?;
+    Ok(if report.success() { Exit::Ok } else { Exit::Negative })
+}
