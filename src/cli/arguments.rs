@@ -45,9 +45,11 @@ fn command_at(args: &[OsString]) -> Option<usize> {
             (Some(""), _) => return None,
             (Some(long), _) if takes_value(&|known| known.get_long() == Some(long)) => 2,
             (Some(_), _) => 1,
-            (None, Some(short)) => {
-                let alone = short.chars().count() == 1;
-                if alone && takes_value(&|known| known.get_short() == short.chars().next()) { 2 } else { 1 }
+            (None, Some(cluster)) => {
+                // The first of them that takes a value has the rest as its value, or else the next word.
+                let taking =
+                    cluster.chars().position(|one| takes_value(&|known| known.get_short() == Some(one)));
+                if taking.is_some_and(|at| at + 1 == cluster.chars().count()) { 2 } else { 1 }
             }
             (None, None) => return Some(at),
         };
@@ -79,7 +81,9 @@ pub fn usage_error(error: &clap::Error, args: &[String]) -> CliError {
             hints.push(usage.to_owned());
         } else if let Some(values) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             cause.push(values);
-        } else if !line.starts_with("Usage: ") && !line.starts_with("For more information") {
+        } else if line.starts_with("Usage: ") || line.starts_with("For more information") {
+            break;
+        } else {
             cause.push(line);
         }
     }
@@ -243,6 +247,8 @@ mod tests {
                 "omnirelay -q --context peers -o json mesh status",
             ),
             ("omnirelay --context=peers -ojson check", "omnirelay --context=peers -ojson mesh check"),
+            ("omnirelay -qo json peers list", "omnirelay -qo json mesh peers list"),
+            ("omnirelay -vojson peers list", "omnirelay -vojson mesh peers list"),
             ("omnirelay mesh peers list", "omnirelay mesh peers list"),
             ("omnirelay registers status", "omnirelay registers status"),
             ("omnirelay help peers", "omnirelay help peers"),

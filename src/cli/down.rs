@@ -16,7 +16,7 @@ use super::frame::session::Session;
 use super::up::detached::terminate;
 use super::up::record::{self, Record};
 
-const LEAF: Leaf = Leaf::local("down", "ends a process on this machine").exiting("0 1 2 3 8");
+const LEAF: Leaf = Leaf::local("down", "ends a process on this machine").exiting("0 1 2 8");
 pub static ENTRY: Entry = entry!("down", DownArgs, local, &[LEAF], &[]);
 
 const EXAMPLES: &str = "\
@@ -44,9 +44,10 @@ pub struct DownArgs {
 }
 
 /// # Errors
-/// Usage, when several run and none is named; not found; when one does not end in time.
+/// Usage, when several run and none is named; when one does not end in time.
 fn run(args: &DownArgs, session: &mut Session) -> Result<Exit, CliError> {
     let folder = record::folder(&session.settings.config_path);
+    super::up::sweep(&session.settings.config_path);
     let meshes = meant(args, record::all(&folder))?;
     for mesh in &meshes {
         session.notes().step(1, || format!("ending {} (pid {})", mesh.name, mesh.pid));
@@ -64,7 +65,8 @@ fn run(args: &DownArgs, session: &mut Session) -> Result<Exit, CliError> {
         text: Text::Lines(lines),
     })?;
     if meshes.is_empty() {
-        session.notes().say("No mesh of `omnirelay up` runs here.");
+        let named = args.name.as_ref().map(|name| format!(" called {name}")).unwrap_or_default();
+        session.notes().say(&format!("No mesh of `omnirelay up`{named} runs here."));
     }
     Ok(Exit::Ok)
 }
@@ -72,15 +74,7 @@ fn run(args: &DownArgs, session: &mut Session) -> Result<Exit, CliError> {
 fn meant(args: &DownArgs, running: Vec<Record>) -> Result<Vec<Record>, CliError> {
     let names = running.iter().map(|mesh| mesh.name.as_str()).collect::<Vec<_>>().join(", ");
     match &args.name {
-        Some(name) => {
-            let found: Vec<Record> = running.into_iter().filter(|mesh| mesh.name == *name).collect();
-            if found.is_empty() && !names.is_empty() {
-                return Err(CliError::new(reasons::MESH_NOT_FOUND, format!("no mesh `{name}` runs here"))
-                    .cause(format!("there are {names}"))
-                    .hint("omnirelay up status"));
-            }
-            Ok(found)
-        }
+        Some(name) => Ok(running.into_iter().filter(|mesh| mesh.name == *name).collect()),
         None if running.len() > 1 && !args.all => {
             Err(CliError::usage(format!("several meshes run here: {names}"))
                 .hint("omnirelay down NAME")

@@ -206,11 +206,16 @@ fn execute(matches: &ArgMatches, session: &mut Session) -> Result<Exit, CliError
     let Some((entry, matches)) = found else { return Err(CliError::usage("no command is given")) };
     match entry.run {
         Run::Local(run) => run(matches, session),
-        Run::Asking(run) => tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| CliError::local(reasons::RUNTIME, "cannot prepare to talk to a daemon", &error))?
-            .block_on(run(matches, session)),
+        Run::Asking(run) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error| {
+                CliError::local(reasons::RUNTIME, "cannot prepare to talk to a daemon", &error)
+            })?;
+            let ended = runtime.block_on(run(matches, session));
+            // A name server that does not answer is not waited for.
+            runtime.shutdown_background();
+            ended
+        }
     }
 }
 

@@ -41,7 +41,7 @@ Examples:
 pub struct StatusArgs {}
 
 async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let facts = check::gather(session).await;
+    let facts = check::gather(session, true).await;
     let (node, peers) = (facts.node().map_err(Clone::clone)?, facts.of(&PEERS).map_err(Clone::clone)?);
     let leaders = facts.of(&SCOPES);
     let registers = session.call(&Call::of(&SYNC_STATE, &json!({}))?).await;

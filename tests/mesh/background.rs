@@ -67,7 +67,10 @@ fn a_mesh_that_was_killed_is_not_taken_for_one_that_runs() -> Result<()> {
     let pid = shown["meshes"][0]["pid"].to_string();
     ensure!(std::process::Command::new("kill").args(["-KILL", &pid]).status()?.success());
     eventually("it is gone", || Ok(names(&mesh)?.is_empty()))?;
-    // Its context leads nowhere until the next one takes it.
+    // Somebody starts or ends another one.
+    mesh.run(&["down"])?;
+    let contexts = mesh.json(&["context", "list", "-o", "json"])?;
+    assert_eq!(contexts["contexts"], Value::Array(Vec::new()), "it led to nobody");
     mesh.run(&["up", "-d", "--nodes", "1"])?;
     assert_eq!(mesh.run(&["mesh", "peers", "list", "-o", "name"])?, "peer/node-1\n");
     Ok(())
@@ -78,7 +81,23 @@ fn a_mesh_that_does_not_come_up_says_why() -> Result<()> {
     let mesh = Mesh::new()?;
     let (code, told) = ended(&mesh, &["up", "-d", "--set", "nothing=3"])?;
     assert!(code == Some(2) && told.contains("nothing"), "{code:?}: {told}");
+    let (code, told) = ended(&mesh, &["up", "-d", "--set", "node.id=x"])?;
+    assert!(code == Some(2) && told.contains("for `up` to decide"), "{code:?}: {told}");
     assert_eq!(names(&mesh)?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn a_mesh_that_starts_can_be_ended() -> Result<()> {
+    let (mesh, _ports) = (Mesh::new()?, hold_ports());
+    let _ended = Ended(&mesh);
+    // It waits for its store.
+    let mut up = mesh.omnirelay(&["up", "-d", "--nodes", "1", "--store", "redis://127.0.0.1:9"]);
+    let mut up = up.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    eventually("it is seen", || Ok(names(&mesh)? == ["dev"]))?;
+    mesh.run(&["down"])?;
+    assert_eq!(names(&mesh)?, [""; 0]);
+    assert!(!up.wait()?.success(), "who waits for it is told");
     Ok(())
 }
 
@@ -87,8 +106,9 @@ fn a_context_of_somebody_else_is_left_as_it_is() -> Result<()> {
     let (mesh, _ports) = (Mesh::new()?, hold_ports());
     let _ended = Ended(&mesh);
     mesh.run(&["context", "add", "dev", "--address", "http://10.9.8.7:17420"])?;
-    let (code, told) = ended(&mesh, &["up", "-d", "--nodes", "1"])?;
-    assert!(code == Some(0) && told.contains("no context was written"), "{code:?}: {told}");
+    let up = mesh.json(&["up", "-d", "--nodes", "1", "-o", "json"])?;
+    assert_eq!((&up["context"], &up["current"]), (&"".into(), &false.into()), "{up}");
+    assert!(up["warnings"][0].as_str().is_some_and(|told| told.contains("no context was written")), "{up}");
     mesh.run(&["down"])?;
     let context = mesh.json(&["context", "get", "dev", "-o", "json"])?;
     assert_eq!(context["addresses"][0], "http://10.9.8.7:17420", "{context}");

@@ -153,6 +153,9 @@ reasons! {
     FILE: Unknown,
         "a file of registers cannot be read",
         "see the cause; check its path and its rights";
+    FILE_EXISTS: AlreadyExists,
+        "a file that is to be written is there already",
+        "name another one, or write over it with --force";
     GARBLED_TELEMETRY: InvalidArgument,
         "a message on a telemetry stream is none, or is of another shape than those before",
         "send TelemetryFrame or AgentStreamMessage, one of them on a stream";
@@ -213,9 +216,6 @@ reasons! {
     MASTER_DIFFERS: FailedPrecondition,
         "another server is the master of the store than the one that was to be replaced",
         "omnirelay mesh store switch --dry-run says who is";
-    MESH_NOT_FOUND: NotFound,
-        "no mesh of omnirelay up with this name runs on this machine",
-        "omnirelay up status";
     METHOD_UNKNOWN: Unimplemented,
         "the daemon does not know this method",
         "bring the daemon up to date";

@@ -5,6 +5,7 @@ use crate::cli::check::{Category, Check, Facts, Finding, Judge};
 /// The items of a node's readiness: whether its records are sealed, and whether it found any that were changed.
 const SEALED: &str = "audit";
 const TRAIL: &str = "audit-trail";
+const UNSAID: &str = "the daemon does not say";
 
 pub static CATEGORY: Category = Category {
     name: "audit",
@@ -31,15 +32,11 @@ pub static CATEGORY: Category = Category {
 fn sealed(facts: &Facts) -> Finding {
     match facts.trouble(SEALED) {
         Some(trouble) => Finding::fail(trouble).hint("omnirelay audit verify"),
-        None if facts.has_item(SEALED) => Finding::pass("records are sealed"),
-        None => Finding::skip("the daemon does not say"),
+        None => Finding::of_item(facts, SEALED, "records are sealed", UNSAID),
     }
 }
 
 fn trail(facts: &Facts) -> Finding {
-    match facts.trouble(TRAIL) {
-        Some(trouble) => Finding::warn(trouble).hint("omnirelay audit verify"),
-        None if facts.has_item(TRAIL) => Finding::pass("no node has found the trail changed"),
-        None => Finding::skip("the daemon does not say"),
-    }
+    let found = Finding::of_item(facts, TRAIL, "no node has found the trail changed", UNSAID);
+    found.next("omnirelay audit verify")
 }

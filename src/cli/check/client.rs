@@ -76,8 +76,10 @@ fn clock(node: &Value, facts: &Facts) -> Finding {
     let skew = (ours - theirs).abs();
     let text = format!("clocks are {skew}ms apart (limit {SKEW_WARN_MS}ms)");
     match skew {
-        SKEW_FAIL_MS.. => Finding::fail(text).hint("synchronise the clocks, for example with chrony"),
-        SKEW_WARN_MS.. => Finding::warn(text).hint("synchronise the clocks, for example with chrony"),
+        SKEW_FAIL_MS.. => Finding::fail(text)
+            .hint("omnirelay doctor    # here, and on the daemon's host: what keeps the clock"),
+        SKEW_WARN_MS.. => Finding::warn(text)
+            .hint("omnirelay doctor    # here, and on the daemon's host: what keeps the clock"),
         _ => Finding::pass(format!("clocks are {skew}ms apart")),
     }
 }

@@ -111,6 +111,6 @@ fn ready(node: &Value, _: &Facts) -> Finding {
     match flag(node, "ready") {
         true => Finding::pass(format!("{id} is ready")),
         false => Finding::fail(format!("{id} is not ready: {}", open(node, true).join("; ")))
-            .hint("read the log of omnirelayd on its host; omnirelay mesh check --wait 30s waits for it"),
+            .hint("omnirelay mesh check --wait 30s    # and the log of omnirelayd on its host"),
     }
 }

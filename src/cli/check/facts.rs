@@ -66,7 +66,29 @@ pub struct Facts {
     pub answers: Vec<(&'static Question, Answer)>,
     /// The other nodes that live, at most [`NODES_MAX`] of them.
     pub others: Vec<NodeSaid>,
+    /// How many more there are.
+    pub not_asked: usize,
     pub nodes_ms: u64,
+}
+
+impl NodeSaid {
+    /// What it said, with its id; `None` where nobody answered, or another one.
+    pub fn itself(&self) -> Option<(&str, &Value)> {
+        let said = self.said.as_ref().ok().filter(|said| text(said, "localNodeId") == self.id)?;
+        Some((&self.id, said))
+    }
+}
+
+/// So many are named where there are more.
+const NAMED_MAX: usize = 5;
+
+/// `a, b, c and 12 more`
+pub fn some_of<T: AsRef<str>>(all: &[T]) -> String {
+    let named: Vec<&str> = all.iter().take(NAMED_MAX).map(AsRef::as_ref).collect();
+    match all.len().saturating_sub(NAMED_MAX) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
 }
 
 impl Facts {
@@ -101,8 +123,13 @@ impl Facts {
     /// Every node that said something of itself, with its id, the one that answers first.
     pub fn nodes(&self) -> impl Iterator<Item = (&str, &Value)> {
         let own = self.node().ok().map(|node| (text(node, "localNodeId"), node));
-        let others = self.others.iter().filter_map(|node| Some((node.id.as_str(), node.said.as_ref().ok()?)));
-        own.into_iter().chain(others)
+        own.into_iter().chain(self.others.iter().filter_map(NodeSaid::itself))
+    }
+
+    /// ` (1 of 3 live nodes said so)`, unless all did.
+    pub fn coverage(&self) -> String {
+        let (said, all) = (self.nodes().count(), 1 + self.others.len() + self.not_asked);
+        if said == all { String::new() } else { format!(" ({said} of {all} live nodes said so)") }
     }
 
     /// Whether any node that was asked has this item of readiness.
@@ -123,15 +150,22 @@ impl Facts {
             }
         }
         let told: Vec<String> =
-            told.iter().map(|(message, ids)| format!("{}: {message}", ids.join(", "))).collect();
+            told.iter().map(|(message, ids)| format!("{}: {message}", some_of(ids))).collect();
         (!told.is_empty()).then(|| told.join("; "))
     }
 }
 
-/// Asks everything the checks need.
-pub async fn gather(session: &Session) -> Facts {
+/// Above this, the first question has not only asked, in milliseconds: it has tried addresses, or been put off.
+const ASKING_MAX_MS: u64 = 50;
+
+/// Asks everything the checks need; the other nodes only where what they say is wanted.
+pub async fn gather(session: &Session, others_too: bool) -> Facts {
     let config = session.settings.config.clone();
-    let node = ask(session, &NODE).await;
+    let mut node = ask(session, &NODE).await;
+    if node.said.is_ok() && node.took_ms > ASKING_MAX_MS {
+        // Clocks are compared by what one answer took.
+        node = ask(session, &NODE).await;
+    }
     let now_ms = time::now_ms().map(|now| now - i64::try_from(node.took_ms / 2).unwrap_or(0));
     let others: Vec<&Question> =
         super::questions().filter(|question| !std::ptr::eq(*question, &NODE)).collect();
@@ -148,10 +182,13 @@ pub async fn gather(session: &Session) -> Facts {
         now_ms,
         answers: std::iter::once((&NODE, node)).chain(others.into_iter().zip(answers)).collect(),
         others: Vec::new(),
+        not_asked: 0,
         nodes_ms: 0,
     };
     let began = Instant::now();
-    facts.others = ask_others(session, &facts).await;
+    if others_too {
+        (facts.others, facts.not_asked) = ask_others(session, &facts).await;
+    }
     facts.nodes_ms = elapsed_ms(began);
     facts
 }
@@ -171,13 +208,15 @@ async fn ask(session: &Session, question: &Question) -> Answer {
     Answer { said, took_ms: elapsed_ms(began) }
 }
 
-/// Asks the other nodes that live what they say of themselves.
-async fn ask_others(session: &Session, facts: &Facts) -> Vec<NodeSaid> {
-    let (Ok(node), Ok(peers)) = (facts.node(), facts.of(&PEERS)) else { return Vec::new() };
+/// Asks the other nodes that live what they say of themselves; and how many were not asked.
+async fn ask_others(session: &Session, facts: &Facts) -> (Vec<NodeSaid>, usize) {
+    let (Ok(node), Ok(peers)) = (facts.node(), facts.of(&PEERS)) else { return (Vec::new(), 0) };
     let own = text(node, "localNodeId");
-    let alive = items(peers, "peers").iter().filter(|peer| text(peer, "status") == "alive");
-    let others = alive.filter(|peer| text(peer, "nodeId") != own).take(NODES_MAX);
-    stream::iter(others.map(|peer| ask_node(session, peer))).buffered(ASKED_AT_ONCE).collect().await
+    let is_other = |peer: &&Value| text(peer, "status") == "alive" && text(peer, "nodeId") != own;
+    let others: Vec<&Value> = items(peers, "peers").iter().filter(is_other).collect();
+    let asked = others.iter().take(NODES_MAX).map(|peer| ask_node(session, peer));
+    let said = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
+    (said, others.len().saturating_sub(NODES_MAX))
 }
 
 async fn ask_node(session: &Session, peer: &Value) -> NodeSaid {
@@ -185,8 +224,11 @@ async fn ask_node(session: &Session, peer: &Value) -> NodeSaid {
     let address = text(peer, "metadata.endpoints.control").to_owned();
     let began = Instant::now();
     let said = say(session, &id, peer).await;
-    let half_ms = i64::try_from(elapsed_ms(began) / 2).unwrap_or(0);
-    NodeSaid { id, address, said, now_ms: time::now_ms().map(|now| now - half_ms) }
+    let took_ms = elapsed_ms(began);
+    let half_ms = i64::try_from(took_ms / 2).unwrap_or(0);
+    // What took long says nothing of a clock.
+    let now_ms = time::now_ms().filter(|_| took_ms <= ASKING_MAX_MS).map(|now| now - half_ms);
+    NodeSaid { id, address, said, now_ms }
 }
 
 async fn say(session: &Session, id: &str, peer: &Value) -> Result<Value, CliError> {

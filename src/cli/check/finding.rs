@@ -67,6 +67,22 @@ impl Finding {
         Self::unknown("could not be asked")
     }
 
+    /// What readiness says of one item, on all nodes that were asked: a warning, or `fine`. Daemons that do not know it
+    /// are older than the check, or have no such part.
+    pub fn of_item(facts: &Facts, name: &str, fine: &str, absent: &str) -> Self {
+        match facts.trouble(name) {
+            Some(trouble) => Self::warn(trouble),
+            None if facts.has_item(name) => Self::pass(format!("{fine}{}", facts.coverage())),
+            None => Self::skip(absent),
+        }
+    }
+
+    /// With the command to run next, where something is wrong.
+    #[must_use]
+    pub fn next(self, hint: impl Into<String>) -> Self {
+        if self.is_wrong() { self.hint(hint) } else { self }
+    }
+
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

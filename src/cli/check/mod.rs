@@ -18,7 +18,7 @@ use clap::builder::PossibleValuesParser;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-pub use self::facts::{Facts, Question, gather};
+pub use self::facts::{Facts, Question, gather, some_of};
 pub use self::finding::{Category, Check, Finding, Judge, Verdict};
 pub use self::report::{Report, Row};
 use super::entry::{Entry, entry};
@@ -147,7 +147,7 @@ async fn run(args: &CheckArgs, session: &mut Session) -> Result<Exit, CliError> 
     let deadline = args.wait.map(|span| Instant::now() + span.0);
     let (report, facts) = loop {
         let started = Instant::now();
-        let facts = facts::gather(session).await;
+        let facts = facts::gather(session, wants_nodes(args)).await;
         let report = judge(args, &facts, started.elapsed());
         let time_left = deadline.is_some_and(|deadline| Instant::now() < deadline);
         if report.is_good(facts.failure()) || !time_left {
@@ -180,12 +180,24 @@ pub fn problems(facts: &Facts) -> impl Iterator<Item = Value> {
     })
 }
 
+fn is_wanted(args: &CheckArgs, category: &Category) -> bool {
+    args.category.is_empty() || args.category.iter().any(|wanted| wanted == category.name)
+}
+
+/// Whether any check that is wanted judges what the other nodes say.
+fn wants_nodes(args: &CheckArgs) -> bool {
+    let judged = |(category, check): (&Category, &Check)| {
+        let skipped = args.skip.iter().any(|name| [check.id, category.name].contains(&name.as_str()));
+        is_wanted(args, category) && !skipped && matches!(check.judge, Judge::Nodes(_))
+    };
+    all().any(judged)
+}
+
 fn judge(args: &CheckArgs, facts: &Facts, took: Duration) -> Report {
-    let wanted = |name: &str| args.category.is_empty() || args.category.iter().any(|wanted| wanted == name);
     let skipped = |row: &Category, check: &Check| {
         args.skip.iter().any(|name| [check.id, row.name].contains(&name.as_str()))
     };
-    let rows = all().filter(|(category, _)| wanted(category.name)).map(|(category, check)| {
+    let rows = all().filter(|(category, _)| is_wanted(args, category)).map(|(category, check)| {
         let finding = if skipped(category, check) { Finding::skip("left out") } else { check.judge(facts) };
         Row::of(category, check, finding, check.took_ms(facts))
     });

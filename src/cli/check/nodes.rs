@@ -7,7 +7,7 @@ use omnirelay_wire::fault::Exit;
 use super::CATEGORIES;
 use super::client::{SKEW_FAIL_MS, SKEW_WARN_MS};
 use super::control_api::open;
-use super::facts::{Facts, NodeSaid};
+use super::facts::{Facts, NodeSaid, some_of};
 use super::finding::{Category, Check, Finding, Judge};
 use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, items, text};
@@ -58,7 +58,7 @@ fn reached(facts: &Facts, node: &NodeSaid) -> Reached {
     let address = node.address.parse::<Address>();
     let is_loopback = address.as_ref().is_ok_and(Address::is_loopback);
     match &node.said {
-        Ok(said) if text(said, "localNodeId") == node.id => Reached::Asked,
+        Ok(_) if node.itself().is_some() => Reached::Asked,
         // Another one's loopback is not ours.
         Ok(_) => Reached::NotFromHere,
         Err(_) if is_loopback && !facts.is_loopback => Reached::NotFromHere,
@@ -86,25 +86,28 @@ fn answer(facts: &Facts) -> Finding {
         }
     }
     if let Some(first) = facts.others.iter().find(|node| matches!(reached(facts, node), Reached::Silent(_))) {
-        return Finding::warn(format!("live, but silent: {}", silent.join("; ")))
-            .hint(format!("omnirelay doctor on its host; omnirelay mesh peers status {}", first.id));
+        return Finding::warn(format!("live, but silent: {}", some_of(&silent)))
+            .hint(format!("omnirelay mesh peers status {}    # and omnirelay doctor on its host", first.id));
+    }
+    if facts.not_asked > 0 {
+        let asked = count(asked, "other live node");
+        return Finding::pass(format!("{asked} answered; {} more were not asked", facts.not_asked));
     }
     match (asked, elsewhere.as_slice()) {
         (0, []) => Finding::skip("there is no other live node"),
         (_, []) => Finding::pass(format!("{} answered", count(asked, "other live node"))),
-        (0, ids) => Finding::skip(format!("not to be asked from here: {}", ids.join(", "))),
+        (0, ids) => Finding::skip(format!("not to be asked from here: {}", some_of(ids))),
         (_, ids) => Finding::pass(format!(
             "{} answered; not to be asked from here: {}",
             count(asked, "other live node"),
-            ids.join(", ")
+            some_of(ids)
         )),
     }
 }
 
 /// The others that could be asked.
 fn asked(facts: &Facts) -> impl Iterator<Item = (&NodeSaid, &serde_json::Value)> {
-    let asked = facts.others.iter().filter(|node| matches!(reached(facts, node), Reached::Asked));
-    asked.filter_map(|node| Some((node, node.said.as_ref().ok()?)))
+    facts.others.iter().filter_map(|node| Some((node, node.itself()?.1)))
 }
 
 fn ready(facts: &Facts) -> Finding {
@@ -118,8 +121,8 @@ fn ready(facts: &Facts) -> Finding {
     match (told.len() as u64, not.as_slice()) {
         (0, _) => Finding::skip("no other node could be asked"),
         (asked, []) => Finding::pass(format!("{} ready", count(asked, "other node"))),
-        (_, not) => Finding::fail(format!("not ready: {}", not.join("; ")))
-            .hint("read the log of omnirelayd on its host; omnirelay mesh check --wait 30s waits for it"),
+        (_, not) => Finding::fail(format!("not ready: {}", some_of(not)))
+            .hint("omnirelay mesh check --wait 30s    # and the log of omnirelayd on its host"),
     }
 }
 
@@ -142,7 +145,7 @@ fn fit(facts: &Facts) -> Finding {
     if told.is_empty() {
         return Finding::pass("no node says that it lacks anything else");
     }
-    Finding::warn(told.join("; ")).hint("read the log of omnirelayd on that host")
+    Finding::warn(told.join("; ")).hint("journalctl -u omnirelayd    # on that host")
 }
 
 fn clocks(facts: &Facts) -> Finding {
@@ -158,8 +161,12 @@ fn clocks(facts: &Facts) -> Finding {
         "the clock of {id} is {ms}ms off the one of the daemon that answers (limit {SKEW_WARN_MS}ms)"
     );
     match ms {
-        SKEW_FAIL_MS.. => Finding::fail(text).hint("synchronise the clocks, for example with chrony"),
-        SKEW_WARN_MS.. => Finding::warn(text).hint("synchronise the clocks, for example with chrony"),
+        SKEW_FAIL_MS.. => {
+            Finding::fail(text).hint("omnirelay doctor    # on that host: what keeps its clock")
+        }
+        SKEW_WARN_MS.. => {
+            Finding::warn(text).hint("omnirelay doctor    # on that host: what keeps its clock")
+        }
         _ => Finding::pass(format!("clocks of nodes are at most {ms}ms apart")),
     }
 }

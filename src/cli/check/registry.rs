@@ -12,6 +12,7 @@ const HISTORY: &str = "history";
 const REPLICAS: &str = "leaders-replicas";
 const SPLITS: &str = "leaders-split";
 const STORE: &str = "store";
+const UNSAID: &str = "the daemon does not say";
 
 pub static CATEGORY: Category = Category {
     name: "registry",
@@ -63,10 +64,11 @@ fn store(facts: &Facts) -> Finding {
                 .hint("omnirelay mesh check --wait 30s    # registry-history says what was lost");
         };
         return Finding::fail(format!("the {kind} store has not answered for {ms}ms"))
-            .hint("answers are from memory until it does; changes are refused");
+            .hint("omnirelay mesh check --wait 30s    # answers are from memory until then, and changes are refused");
     }
     if let Some(trouble) = facts.trouble(STORE) {
-        return Finding::fail(trouble).hint("the way from that host to the store: omnirelay doctor there");
+        return Finding::fail(trouble)
+            .hint("omnirelay doctor    # on that host: the way from there to the store");
     }
     match kind {
         "memory" => Finding::warn("the store is memory only: everything is lost when the daemon stops")
@@ -77,18 +79,18 @@ fn store(facts: &Facts) -> Finding {
 }
 
 fn settings(facts: &Facts) -> Finding {
-    of_item(facts, SETTINGS, "the store has no advice")
-        .hint_unless_fine("set it so in the store's configuration")
+    Finding::of_item(facts, SETTINGS, "the store has no advice", UNSAID)
+        .next("omnirelay explain registry-settings    # then set it so where the store is configured")
 }
 
 fn replicas(facts: &Facts) -> Finding {
-    of_item(facts, REPLICAS, "leaders have the replicas they need")
-        .hint_unless_fine("redis-cli info replication    # on the master: who follows it")
+    Finding::of_item(facts, REPLICAS, "leaders have the replicas they need", UNSAID)
+        .next("redis-cli info replication    # on the master: who follows it")
 }
 
 fn splits(facts: &Facts) -> Finding {
-    of_item(facts, SPLITS, "no split of leadership was seen in the last day")
-        .hint_unless_fine("omnirelay mesh leaders history    # who led what, and with which fence")
+    Finding::of_item(facts, SPLITS, "no split of leadership was seen in the last day", UNSAID)
+        .next("omnirelay mesh leaders history    # who led what, and with which fence")
 }
 
 fn history(node: &Value, facts: &Facts) -> Finding {
@@ -96,22 +98,7 @@ fn history(node: &Value, facts: &Facts) -> Finding {
     match said.map(|item| text(item, "message")) {
         // What was lost and restored is worth knowing for a day.
         Some(told) if !told.is_empty() && facts.trouble(HISTORY).is_none() => Finding::pass(told.to_owned()),
-        _ => of_item(facts, HISTORY, "no new epoch of the registry in the last day")
-            .hint_unless_fine("omnirelay audit list    # what was ordered before; order it again"),
-    }
-}
-
-/// Judges what readiness says of one item, on all nodes; daemons that do not know it are older than this check.
-fn of_item(facts: &Facts, name: &str, fine: &str) -> Finding {
-    match facts.trouble(name) {
-        Some(trouble) => Finding::warn(trouble),
-        None if facts.has_item(name) => Finding::pass(fine),
-        None => Finding::skip("the daemon does not say"),
-    }
-}
-
-impl Finding {
-    fn hint_unless_fine(self, hint: &str) -> Self {
-        if self.is_wrong() { self.hint(hint) } else { self }
+        _ => Finding::of_item(facts, HISTORY, "no new epoch of the registry in the last day", UNSAID)
+            .next("omnirelay audit list    # what was ordered before; order it again"),
     }
 }

@@ -67,6 +67,7 @@ fn facts() -> Facts {
             (&SCOPES, answer(json!({"scopes": [scope("global-control", "node-1", 0)]}))),
         ],
         others: vec![other()],
+        not_asked: 0,
         nodes_ms: 3,
     }
 }
@@ -356,6 +357,9 @@ fn all_bad(facts: &Facts) -> Vec<String> {
 
 #[test]
 fn a_node_that_cannot_be_asked_from_here_is_named() {
+    let many = Facts { not_asked: 900, ..facts() };
+    assert!(found("nodes-answer", &many).text.contains("900 more were not asked"));
+    assert!(found("audit-sealed", &many).text.ends_with("(2 of 902 live nodes said so)"));
     let mut elsewhere = with_other(|other| {
         other.said = Err(CliError::new(reasons::CONNECTION_REFUSED, "away"));
     });
@@ -366,6 +370,7 @@ fn a_node_that_cannot_be_asked_from_here_is_named() {
         assert_eq!(finding.verdict, Verdict::Skip);
         assert!(finding.text.contains("not to be asked from here: node-2"), "{}", finding.text);
         assert_eq!(found("nodes-ready", &facts).verdict, Verdict::Skip);
+        assert!(found("audit-sealed", &facts).text.ends_with("(1 of 2 live nodes said so)"));
     }
 }
 

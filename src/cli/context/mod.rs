@@ -50,7 +50,7 @@ verbs! {
 }
 
 /// Writes the context `name` with these addresses, all of this machine, and makes it the current one if none is. One that
-/// is protected or leads to another machine stays as it is.
+/// somebody else wrote stays as it is: it is protected, has a token, another cluster or leads to another machine.
 ///
 /// `path` is the file of contexts, see [`file::path`]. Returns whether it is the current one now
 /// because of this call or was so before.
@@ -71,7 +71,7 @@ pub fn put_context(
         token_file: None,
     };
     edit::edit(path, |file| {
-        let foreign = |known: &&Context| known.protected || !known.addresses.iter().all(Address::is_loopback);
+        let foreign = |known: &&Context| !is_like(known, cluster);
         if let Some(known) = file.contexts.iter().find(|known| known.name == name).filter(foreign) {
             let leads = known.addresses.first().map(ToString::to_string).unwrap_or_default();
             return Err(CliError::usage(format!(
@@ -84,6 +84,12 @@ pub fn put_context(
         }
         Ok(file.current.as_deref() == Some(name))
     })
+}
+
+/// Whether a context is as those that are written for nodes of this machine.
+fn is_like(known: &Context, cluster: &str) -> bool {
+    let here = known.addresses.iter().all(Address::is_loopback);
+    here && !known.protected && known.token_file.is_none() && known.cluster.as_deref() == Some(cluster)
 }
 
 /// Takes the context `name` out, if it still leads to these addresses and no others.

@@ -133,7 +133,7 @@ fn data(machine: &Machine) -> Finding {
         DataState::Open(mode) => Finding::fail(format!("anybody may write to {path} ({mode:04o})"))
             .hint(format!("chmod 700 {path}")),
         DataState::Unreadable(why) => {
-            Finding::unknown(format!("{path}: {why}")).hint("omnirelay doctor as root")
+            Finding::unknown(format!("{path}: {why}")).hint("sudo omnirelay doctor")
         }
     }
 }

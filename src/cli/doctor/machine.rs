@@ -113,7 +113,8 @@ fn daemon_config(args: &DoctorArgs) -> Option<(PathBuf, Result<Config, String>)>
 
 /// Whether the folder can be written, or made.
 fn home(contexts: &Path) -> (PathBuf, Result<(), String>) {
-    let folder = contexts.parent().map(Path::to_path_buf).unwrap_or_default();
+    let folder =
+        std::path::absolute(contexts).unwrap_or_default().parent().map(Path::to_path_buf).unwrap_or_default();
     let existing = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
     let can = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).map_err(|error| error.to_string());
     (folder, can)

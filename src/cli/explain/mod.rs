@@ -48,7 +48,7 @@ static COLUMNS: &[Column] = &[
 /// Not found, when there is no such reason.
 fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
     let Some(wanted) = &args.reason else { return all(session) };
-    if let Some(known) = check::explained().find(|known| known.id == wanted) {
+    if let Some(known) = check::explained().find(|known| known.id.eq_ignore_ascii_case(wanted)) {
         let text = listing(&[
             ("check", known.id.to_owned()),
             ("category", known.category.to_owned()),

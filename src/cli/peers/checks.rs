@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::LIST;
-use crate::cli::check::{Category, Check, Facts, Finding, Judge, Question};
+use crate::cli::check::{Category, Check, Facts, Finding, Judge, Question, some_of};
 use crate::cli::frame::client::count;
 use crate::cli::frame::document::{flag, items, text};
 
@@ -52,14 +52,14 @@ fn known(peers: &Value, facts: &Facts) -> Finding {
         Some(peer) => Finding::fail(format!("{local} answers but is {}", text(peer, "status")))
             .hint(format!("omnirelay mesh peers status {local}")),
         None => Finding::fail(format!("{local} answers but is no peer"))
-            .hint("read the log of omnirelayd on its host: it says why it could not register"),
+            .hint("journalctl -u omnirelayd    # on its host: why it could not register"),
     }
 }
 
 fn suspect(peers: &Value, _: &Facts) -> Finding {
     match with(peers, |peer| text(peer, "status") == "suspect").as_slice() {
         [] => Finding::pass("no peer is suspect"),
-        ids => Finding::warn(format!("suspect: {}", told(ids)))
+        ids => Finding::warn(format!("suspect: {}", some_of(ids)))
             .hint(format!("omnirelay mesh peers status {}", ids[0])),
     }
 }
@@ -67,8 +67,10 @@ fn suspect(peers: &Value, _: &Facts) -> Finding {
 fn dead(peers: &Value, _: &Facts) -> Finding {
     match with(peers, |peer| text(peer, "status") == "dead").as_slice() {
         [] => Finding::pass("no peer is dead"),
-        ids => Finding::fail(format!("dead: {}", told(ids)))
-            .hint(format!("start it again, or, gone for good: omnirelay mesh peers forget {}", ids[0])),
+        ids => Finding::fail(format!("dead: {}", some_of(ids))).hint(format!(
+            "omnirelay mesh peers forget {}    # if it is gone for good; else start it again",
+            ids[0]
+        )),
     }
 }
 
@@ -87,16 +89,4 @@ fn capacity(peers: &Value, _: &Facts) -> Finding {
 
 fn with(peers: &Value, is: impl Fn(&Value) -> bool) -> Vec<&str> {
     items(peers, "peers").iter().filter(|peer| is(peer)).map(|peer| text(peer, "nodeId")).collect()
-}
-
-/// So many ids are named.
-const NAMED_MAX: usize = 5;
-
-/// `a, b, c and 12 more`
-fn told(ids: &[&str]) -> String {
-    let named = ids[..ids.len().min(NAMED_MAX)].join(", ");
-    match ids.len().saturating_sub(NAMED_MAX) {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    }
 }

@@ -19,9 +19,6 @@ pub static CATEGORY: Category = Category {
 };
 
 fn synced(facts: &Facts) -> Finding {
-    match facts.trouble(ITEM) {
-        Some(trouble) => Finding::warn(trouble).hint("omnirelay registers status --node NODE"),
-        None if facts.has_item(ITEM) => Finding::pass("pools are as the catalogues say"),
-        None => Finding::skip("the daemon does not say"),
-    }
+    let found = Finding::of_item(facts, ITEM, "pools are as the catalogues say", "the daemon does not say");
+    found.next("omnirelay registers status    # with --node, of the one that is named")
 }

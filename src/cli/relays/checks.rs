@@ -48,13 +48,14 @@ fn registered(facts: &Facts) -> Finding {
 }
 
 fn published(facts: &Facts) -> Finding {
-    of_item(facts, PUBLICATION, "published keys are fresh", "the relay's log, and the Redis of relay.publish")
+    of_item(
+        facts,
+        PUBLICATION,
+        "published keys are fresh",
+        "omnirelay explain relays-published    # then the relay's log, and the Redis that it publishes to",
+    )
 }
 
 fn of_item(facts: &Facts, name: &str, fine: &str, next: &str) -> Finding {
-    match facts.trouble(name) {
-        Some(trouble) => Finding::warn(trouble).hint(next),
-        None if facts.has_item(name) => Finding::pass(fine),
-        None => Finding::skip("no node that was asked runs a relay"),
-    }
+    Finding::of_item(facts, name, fine, "no node that was asked runs a relay").next(next)
 }

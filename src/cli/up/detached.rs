@@ -86,15 +86,17 @@ pub fn terminate(pid: u32) {
 
 /// Leaves the terminal that the process was started from: what ends there does not end it.
 pub fn leave_terminal() {
-    // It fails where the process leads a session already, which is what is wanted.
+    // It fails where the process leads a group already, whose terminal is then not left.
     let _ = rustix::process::setsid();
 }
 
 fn spawn(args: &UpArgs, session: &Session, log: &Path) -> std::io::Result<Child> {
     if let Some(folder) = log.parent() {
-        std::fs::create_dir_all(folder)?;
+        record::make_folder(folder)?;
     }
-    let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(log)?;
+    // What the one before said is kept once.
+    let _ = std::fs::rename(log, log.with_extension("log.1"));
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
     let config = std::path::absolute(&session.settings.config_path)?;
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("up").arg("--detached").arg("--config").arg(config).arg("--name").arg(&args.name);
@@ -125,11 +127,16 @@ fn spawn(args: &UpArgs, session: &Session, log: &Path) -> std::io::Result<Child>
 
 fn ended(log: &Path, status: ExitStatus) -> CliError {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
+    // What to try is said below, for the command that was typed.
+    let lines: Vec<&str> = text.lines().take_while(|line| !line.starts_with("  try:")).collect();
     let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
     let last = last.trim_start_matches("error: ").to_owned();
     CliError::new(reasons::UP_FAILED, format!("the mesh did not come up ({status})"))
-        .exiting(if status.code() == Some(Exit::Usage as i32) { Exit::Usage } else { Exit::Error })
+        .exiting(match status.code() {
+            Some(code) if code == Exit::Usage as i32 => Exit::Usage,
+            Some(code) if code == Exit::Conflict as i32 => Exit::Conflict,
+            _ => Exit::Error,
+        })
         .cause(if last.is_empty() { "it said nothing".to_owned() } else { last })
         .hint("omnirelay up     # without -d: in this terminal")
 }

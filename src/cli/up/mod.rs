@@ -138,6 +138,12 @@ fn run(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
             None
         }
     };
+    if let Some(held) = &mut held {
+        // From here on others see that it starts, and can end it.
+        let starting = Record { name: args.name.clone(), pid: std::process::id(), ..Record::default() };
+        keep(session, Some(held), &Record { started_at: now(), ..starting });
+    }
+    sweep(&session.settings.config_path);
     let mesh = match up::start(&options(args, session)) {
         Ok(mesh) => mesh,
         // Asked to stop while it started: that is a clean end too.
@@ -180,6 +186,21 @@ fn options(args: &UpArgs, session: &Session) -> UpOptions {
     }
 }
 
+/// The time, as records have it.
+fn now() -> String {
+    rfc3339(Millis(u64::try_from(time::now_ms().unwrap_or(0)).unwrap_or(0)))
+}
+
+/// Takes away what meshes that have crashed left: their records, and the contexts that lead to nobody.
+pub fn sweep(contexts: &std::path::Path) {
+    for left in record::sweep(&record::folder(contexts)) {
+        let addresses: Vec<Address> =
+            left.nodes.iter().filter_map(|node| node.address.parse().ok()).collect();
+        // One that stays leads nowhere, which is said when it is used.
+        let _ = drop_context(contexts, &left.name, &addresses);
+    }
+}
+
 /// What is known of the mesh before it is ready.
 fn record_of(args: &UpArgs, folder: &std::path::Path, mesh: &Up) -> Record {
     let node =
@@ -193,8 +214,9 @@ fn record_of(args: &UpArgs, folder: &std::path::Path, mesh: &Up) -> Record {
     Record {
         name: args.name.clone(),
         pid: std::process::id(),
-        started_at: rfc3339(Millis(u64::try_from(time::now_ms().unwrap_or(0)).unwrap_or(0))),
+        started_at: now(),
         ready: false,
+        context: None,
         data: args.data.clone(),
         log: args.detached.then(|| record::log_of(folder, &args.name)),
         nodes: mesh.nodes().iter().map(node).collect(),
@@ -223,7 +245,10 @@ impl Context {
         let addresses: Vec<Address> =
             record.nodes.iter().filter_map(|node| node.address.parse().ok()).collect();
         match put_context(&path, &record.name, addresses.clone(), CLUSTER) {
-            Ok(_) => Some(Self { path, name: record.name.clone(), addresses }),
+            Ok(_) => {
+                record.context = Some(record.name.clone());
+                Some(Self { path, name: record.name.clone(), addresses })
+            }
             Err(error) => {
                 record.warnings.push(format!("no context was written: {}", error.body().message));
                 None
@@ -245,18 +270,19 @@ impl Drop for Context {
 /// # Errors
 /// When standard output does not take it.
 fn tell(session: &mut Session, record: &Record) -> Result<(), CliError> {
+    let has_context = record.context.is_some();
     let file = ContextFile::load(&session.settings.config_path).ok();
-    let has_context = file.as_ref().is_some_and(|file| file.context(&record.name).is_ok());
-    let is_current = file.is_some_and(|file| file.current.as_deref() == Some(record.name.as_str()));
+    let is_current = has_context && file.is_some_and(|file| file.current == record.context);
     let rows: Vec<Value> = record.nodes.iter().map(|node| json!(node)).collect();
     let moment = Moment { now_ms: None, absolute: false };
     let table = Table::of(COLUMNS, &rows, moment, &Layout::default())?;
     session.show(&View {
         document: json!({
             "schemaVersion": "v1",
-            "context": if has_context { record.name.as_str() } else { "" },
+            "context": record.context.as_deref().unwrap_or_default(),
             "current": is_current,
             "nodes": rows,
+            "warnings": record.warnings,
         }),
         items: Some(rows),
         names: record.nodes.iter().map(|node| format!("node/{}", node.node_id)).collect(),
@@ -305,7 +331,7 @@ fn running_already(found: &Record) -> CliError {
 
 fn not_started(error: &UpError) -> CliError {
     match error {
-        UpError::Nodes(_) | UpError::Store(_) | UpError::Config(_) => {
+        UpError::Nodes(_) | UpError::Store(_) | UpError::Own(_) | UpError::Config(_) => {
             CliError::usage(chain(error)).hint("omnirelay up --help")
         }
         other => {

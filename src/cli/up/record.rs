@@ -1,7 +1,7 @@
 //! The record of a running mesh: a file beside the contexts, locked by the process that runs it.
 //!
-//! It says where the nodes are, so that another process can show and end the mesh. A file that nobody holds is what a
-//! crash left, and is removed by whoever finds it.
+//! It says where the nodes are, so that another process can show and end the mesh. A record that nobody holds is what a
+//! crash left: whoever starts or ends a mesh removes it, and the context that it is about.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -21,6 +21,9 @@ pub struct Record {
     pub started_at: String,
     /// Whether every node has been ready.
     pub ready: bool,
+    /// The context that leads to the nodes; `None`: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
     /// Where its store, ids and ports are kept; `None`: nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
@@ -59,7 +62,7 @@ pub enum NotTaken {
 
 /// Where the records are: beside the file of contexts.
 pub fn folder(contexts: &Path) -> PathBuf {
-    contexts.with_file_name("up")
+    contexts.with_file_name("omnirelay-up")
 }
 
 fn path_of(folder: &Path, name: &str) -> PathBuf {
@@ -71,6 +74,18 @@ pub fn log_of(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.log"))
 }
 
+/// Whoever looks whether a mesh runs has its lock for a moment, so that it is asked for so often.
+const LOOKERS_MAX: u32 = 5;
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// Makes the folder of records, which is for this user alone.
+///
+/// # Errors
+/// Those of the file system.
+pub fn make_folder(folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
 impl Held {
     /// Takes the record of this name for the mesh of this process.
     ///
@@ -79,11 +94,17 @@ impl Held {
     pub fn take(folder: &Path, name: &str) -> Result<Self, NotTaken> {
         let path = path_of(folder, name);
         let failed = |error| NotTaken::Io(path.clone(), error);
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        make_folder(folder).map_err(failed)?;
+        let mut refused = 0;
         loop {
             let file = open(&path, true).map_err(failed)?;
             match file.try_lock() {
                 Ok(()) => {}
+                Err(TryLockError::WouldBlock) if refused < LOOKERS_MAX => {
+                    refused += 1;
+                    std::thread::sleep(LOOK_EVERY);
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => {
                     let running = Record { name: name.to_owned(), ..Record::default() };
                     return Err(NotTaken::Running(Box::new(read(&file).unwrap_or(running))));
@@ -113,34 +134,43 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         // Before the lock goes: nobody is to find it without its process.
-        let _ = std::fs::remove_file(&self.path);
+        if is_at(&self.file, &self.path) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
 /// The mesh of this name, if it runs.
 pub fn running(folder: &Path, name: &str) -> Option<Record> {
-    let path = path_of(folder, name);
-    let file = open(&path, false).ok()?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => read(&file),
-        Err(TryLockError::Error(_)) => None,
-        Ok(()) => {
-            if is_at(&file, &path) {
-                let _ = std::fs::remove_file(&path);
-            }
-            None
-        }
-    }
+    let file = open(&path_of(folder, name), false).ok()?;
+    matches!(file.try_lock(), Err(TryLockError::WouldBlock)).then(|| read(&file))?
+}
+
+/// Removes the records that crashes left, and gives them.
+pub fn sweep(folder: &Path) -> Vec<Record> {
+    let left = |name: &String| {
+        let path = path_of(folder, name);
+        let file = open(&path, false).ok()?;
+        file.try_lock().ok()?;
+        let record = is_at(&file, &path).then(|| read(&file))??;
+        std::fs::remove_file(&path).ok()?;
+        Some(record)
+    };
+    names(folder).iter().filter_map(left).collect()
 }
 
 /// Every mesh that runs, by name.
 pub fn all(folder: &Path) -> Vec<Record> {
+    names(folder).iter().filter_map(|name| running(folder, name)).collect()
+}
+
+fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
         .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".json")?.to_owned()))
         .collect();
     names.sort();
-    names.iter().filter_map(|name| running(folder, name)).collect()
+    names
 }
 
 fn open(path: &Path, create: bool) -> std::io::Result<File> {
@@ -163,7 +193,7 @@ fn read(mut file: &File) -> Option<Record> {
         if let Ok(record) = serde_json::from_str(&text) {
             return Some(record);
         }
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(LOOK_EVERY);
     }
     None
 }
@@ -193,8 +223,14 @@ mod tests {
     #[test]
     fn what_a_crash_left_is_removed() {
         let place = tempfile::tempdir().unwrap();
-        std::fs::write(place.path().join("dev.json"), "{}").unwrap();
+        let record = Record { name: "dev".into(), pid: 7, ..Record::default() };
+        std::fs::write(place.path().join("dev.json"), serde_json::to_string(&record).unwrap()).unwrap();
+        std::fs::write(place.path().join("other.json"), "{\"a\": 1}").unwrap();
         assert_eq!(all(place.path()), []);
+        let held = Held::take(place.path(), "runs").unwrap();
+        assert_eq!(sweep(place.path()), [record]);
         assert!(!place.path().join("dev.json").exists());
+        assert!(place.path().join("other.json").exists(), "it is nobody's record");
+        drop(held);
     }
 }

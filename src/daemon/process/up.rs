@@ -34,6 +34,18 @@ const PORT_STEP: u16 = 10;
 /// The ports of the relay of the first node, and of its metrics; the others take what is free.
 const FIRST_RELAY_PORTS: [u16; 2] = [50051, 2112];
 
+/// What it decides for each node itself.
+const OWN: [&str; 8] = [
+    "control.listen",
+    "control.socket",
+    "node.id",
+    "node.dataDir",
+    "relay.listen",
+    "relay.httpListen",
+    "security.tokenFile",
+    "store.url",
+];
+
 /// What to start.
 #[derive(Clone, Debug)]
 pub struct UpOptions {
@@ -61,6 +73,8 @@ pub struct UpOptions {
 pub enum UpError {
     #[error("--nodes is {0}; a process runs 1 to {NODES_MAX} nodes")]
     Nodes(u16),
+    #[error("--set {0}: that is for `up` to decide, for each node; see --nodes, --data and --store")]
+    Own(String),
     #[error("cannot use the settings")]
     Config(#[from] ConfigError),
     #[error("cannot use the directory `{path}`")]
@@ -182,9 +196,14 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
 /// The settings that all nodes share.
 fn configured(options: &UpOptions) -> Result<Config, UpError> {
     let environment = std::env::vars_os().filter(|(name, _)| config::is_foreign(name));
+    if let Some(set) = options.set.iter().find(|set| OWN.contains(&set.split('=').next().unwrap_or_default()))
+    {
+        return Err(UpError::Own(set.clone()));
+    }
     let services = serde_json::to_string(&options.services).unwrap_or_default();
     let given = [("--service", "node.services", services)];
-    let mut loaded = config::load(None, environment, &options.set, &given)?;
+    let given = if options.services.is_empty() { &[][..] } else { &given };
+    let mut loaded = config::load(None, environment, &options.set, given)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
