@@ -164,8 +164,11 @@ fn failing_command_leaves_standard_output_empty_and_one_object_on_standard_error
 #[test]
 fn change_names_its_target_on_standard_error_only() {
     let (stub, program) = program();
-    program.write_config(&format!("contexts: [{{name: prod, address: '{}', cluster: eu-1}}]", stub.url()));
-    let ended = program.run("mesh peers cordon relay-b119 -c prod");
+    program.write_config(&format!(
+        "contexts: [{{name: prod, address: '{}', cluster: eu-1, protected: true}}]",
+        stub.url()
+    ));
+    let ended = program.run("mesh peers cordon relay-b119 -c prod --reason x");
     assert!(
         ended.stderr.starts_with(&format!("Target: prod (cluster eu-1, {})\n", stub.url())),
         "{}",

@@ -24,7 +24,7 @@ use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 
 pub const EXPORT: Rpc = audit_service::EXPORT;
-pub const LEAF: Leaf = Leaf::read("audit export", &[&EXPORT]).exiting("0 1 2 5 6 8 9 11");
+pub const LEAF: Leaf = Leaf::read("audit export", &[&EXPORT]).exiting("0 1 2 4 5 6 8 9 11");
 
 /// The longest line: a seal or a record with its largest value twice, in base64 and to read.
 const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -35,6 +35,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const EXAMPLES: &str = "\
 Examples:
   omnirelay audit export audit.jsonl
+  omnirelay audit export audit.jsonl --force
   omnirelay audit export --since 24h | gzip > audit.jsonl.gz";
 
 /// Write the trail and its seals as JSON lines
@@ -46,6 +47,9 @@ pub struct ExportArgs {
     /// Where to write; standard output if it is not given, or -
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Write over a file that is there
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     records: RecordArgs,
 }
@@ -64,6 +68,12 @@ enum Target<'a> {
 }
 
 pub async fn run(args: &ExportArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let file = args.file.as_deref().filter(|file| file.as_os_str() != "-");
+    // What is no file, such as /dev/null, cannot be lost.
+    if let Some(path) = file.filter(|path| path.is_file() && !args.force) {
+        return Err(CliError::new(reasons::FILE_EXISTS, format!("`{}` is there already", path.display()))
+            .hint("name another file, or write over it with --force"));
+    }
     let mut call = Call::of(&EXPORT, &args.records.request())?;
     call.headers.push(("accept".to_owned(), "application/x-ndjson".to_owned()));
     let response = session.client()?.open(&call).await?;
@@ -72,7 +82,6 @@ pub async fn run(args: &ExportArgs, session: &mut Session) -> Result<Exit, CliEr
         session.client()?.send(&call).await?;
     }
     let notes = session.notes();
-    let file = args.file.as_deref().filter(|file| file.as_os_str() != "-");
     let mut writer = Writer::to(file, &mut session.out)?;
     let mut sealed = true;
     let mut chunks = response.bytes_stream();

@@ -10,6 +10,7 @@ use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::View;
 use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::session::Session;
+use crate::cli::frame::settings::Source;
 
 pub const LEAF: Leaf = Leaf::local("context add", LOCAL).exiting("0 1 2 4");
 
@@ -32,12 +33,19 @@ pub struct AddArgs {
 }
 
 pub async fn run(args: &AddArgs, session: &mut Session) -> Result<Exit, CliError> {
-    if args.shape.addresses.is_empty() {
+    let mut addresses = args.shape.addresses.clone();
+    if let (true, Ok(target)) = (addresses.is_empty(), session.target())
+        && target.source == Source::Flag("--addr")
+    {
+        // What is meant is plain, although that flag says whom to ask.
+        addresses.clone_from(&target.addresses);
+    }
+    if addresses.is_empty() {
         return Err(CliError::usage("a context needs an address").hint("add --address http://HOST:17420"));
     }
     let context = Context {
         name: args.name.clone(),
-        addresses: args.shape.addresses.clone(),
+        addresses,
         cluster: args.shape.cluster.clone(),
         protected: args.shape.protected,
         token_file: token_file(session),

@@ -13,18 +13,29 @@ pub const LEAF: Leaf = Leaf::local("context delete", LOCAL);
 
 const EXAMPLES: &str = "\
 Examples:
-  omnirelay context delete dev";
+  omnirelay context delete dev
+  omnirelay context delete prod-eu --yes";
 
 /// Delete a context; the mesh it leads to is left alone
+///
+/// Asks before, on a terminal; one that is protected is not deleted without --yes elsewhere.
 #[derive(Args, Debug)]
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
 pub struct DeleteArgs {
     /// Name of the context
     #[arg(value_name = "NAME")]
     name: String,
+    /// Confirm without being asked
+    #[arg(short, long)]
+    yes: bool,
 }
 
 pub async fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let protected = session.settings.config.clone()?.context(&args.name)?.protected;
+    let can_ask = session.notes().can_ask() && !session.settings.no_input;
+    if !args.yes && (protected || can_ask) {
+        session.confirm(&format!("Delete context/{}? [y/N]", args.name), &["y", "yes"], "--yes")?;
+    }
     let (context, was_current) = edit::edit(&session.settings.config_path, |file| {
         let context = file.context(&args.name)?.clone();
         let was_current = file.current.as_deref() == Some(&args.name);

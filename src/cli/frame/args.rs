@@ -232,6 +232,9 @@ impl WriteArgs {
     /// Usage, when nobody confirmed and nobody can be asked.
     pub fn confirm(&self, session: &Session, question: &str) -> Result<(), CliError> {
         let target = session.target()?;
+        if !self.yes {
+            session.announce_target()?;
+        }
         if !target.protected {
             return if self.yes {
                 Ok(())

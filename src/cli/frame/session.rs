@@ -1,6 +1,6 @@
 //! One run of one command: its settings, its output and its client.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::io::BufRead as _;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -20,12 +20,14 @@ pub struct Session {
     pub settings: Settings,
     pub out: Out,
     client: OnceCell<Client>,
+    /// It was said whom a change goes to.
+    announced: Cell<bool>,
 }
 
 impl Session {
     pub fn new(settings: Settings) -> Self {
         let out = Out::new(settings.format, settings.screen);
-        Self { settings, out, client: OnceCell::new() }
+        Self { settings, out, client: OnceCell::new(), announced: Cell::default() }
     }
 
     pub fn notes(&self) -> Notes {
@@ -95,23 +97,28 @@ impl Session {
         self.out.show(view)?;
         if let (Text::Table(table), true) = (&view.text, self.format().is_text()) {
             let hidden = table.render(self.format() == Format::Wide, self.out.screen()).hidden;
-            if hidden > 0 {
-                let columns = super::client::count(hidden as u64, "column");
+            if let Some(first) = hidden.first() {
                 self.notes().say(&format!(
-                    "{columns} hidden, the terminal is too narrow (see --no-trunc, --columns)"
+                    "The terminal is too narrow for {}: --columns {},{first}, or --no-trunc for all",
+                    hidden.join(", "),
+                    table.first(),
                 ));
             }
         }
         Ok(())
     }
 
-    /// Says on standard error whom a mutation goes to.
+    /// Says on standard error, once, whom a mutation goes to. A daemon of this machine that is not protected is what
+    /// everybody expects.
     ///
     /// # Errors
     /// When there is no target.
     pub fn announce_target(&self) -> Result<(), CliError> {
-        let address = self.client()?.address().to_string();
-        self.notes().say(&format!("Target: {}", self.target()?.describe(&address)));
+        let (target, address) = (self.target()?, self.client()?.address());
+        let is_expected = address.is_loopback() && !target.protected && self.notes().verbose == 0;
+        if !self.announced.replace(true) && !is_expected {
+            self.notes().say(&format!("Target: {}", target.describe(&address.to_string())));
+        }
         Ok(())
     }
 

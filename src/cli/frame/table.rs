@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 
 use comfy_table::{Cell, CellAlignment, Table as Grid, presets};
 use serde_json::Value;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::error::CliError;
 use super::screen::{Screen, printable};
@@ -34,6 +35,8 @@ pub struct Column {
     pub rank: Option<fn(&Value) -> f64>,
     /// Shown with `-o wide` only.
     pub wide: bool,
+    /// Shown only when a row has something in it, unless it is asked for.
+    pub seldom: bool,
     /// Stays when others are dropped.
     pub keep: bool,
     pub right: bool,
@@ -41,7 +44,7 @@ pub struct Column {
 
 impl Column {
     pub const fn new(name: &'static str, cell: fn(&Value, Moment) -> String) -> Self {
-        Self { name, title: None, cell, rank: None, wide: false, keep: false, right: false }
+        Self { name, title: None, cell, rank: None, wide: false, seldom: false, keep: false, right: false }
     }
 
     #[must_use]
@@ -53,6 +56,12 @@ impl Column {
     #[must_use]
     pub const fn wide(mut self) -> Self {
         self.wide = true;
+        self
+    }
+
+    #[must_use]
+    pub const fn seldom(mut self) -> Self {
+        self.seldom = true;
         self
     }
 
@@ -104,8 +113,8 @@ pub struct Table {
 #[derive(Clone, Debug, Default)]
 pub struct Rendered {
     pub lines: String,
-    /// How many columns did not fit.
-    pub hidden: usize,
+    /// The columns that did not fit.
+    pub hidden: Vec<&'static str>,
 }
 
 impl Table {
@@ -125,19 +134,29 @@ impl Table {
         Ok(Self { columns, rows, layout: layout.clone() })
     }
 
+    /// What its first column is called.
+    pub fn first(&self) -> &'static str {
+        self.columns.first().map_or("", |column| column.name)
+    }
+
     /// The text of the table for `screen`.
     pub fn render(&self, wide: bool, screen: Screen) -> Rendered {
         let explicit = !self.layout.columns.is_empty();
+        let is_usual = |index: &usize| {
+            let column = &self.columns[*index];
+            !column.wide && (!column.seldom || self.rows.iter().any(|row| row[*index] != EMPTY))
+        };
         let mut shown: Vec<usize> =
-            (0..self.columns.len()).filter(|&index| explicit || wide || !self.columns[index].wide).collect();
+            (0..self.columns.len()).filter(|index| explicit || wide || is_usual(index)).collect();
         let width = screen.width.filter(|_| !self.layout.no_trunc && !explicit);
-        let before = shown.len();
+        let before = shown.clone();
         let mut last_max = None;
         if let Some(width) = width {
             self.drop_until_fits(&mut shown, width);
             last_max = self.room_of_last(&shown, width);
         }
-        let hidden = before - shown.len();
+        let lost = before.iter().filter(|index| !shown.contains(index));
+        let hidden = lost.map(|&index| self.columns[index].name).collect();
         Rendered { lines: self.draw(&shown, last_max, screen.color), hidden }
     }
 
@@ -168,7 +187,7 @@ impl Table {
 
     fn width(&self, index: usize) -> usize {
         let heading = if self.layout.no_headers { 0 } else { self.columns[index].heading().len() };
-        self.rows.iter().map(|row| row[index].chars().count()).max().unwrap_or(0).max(heading)
+        self.rows.iter().map(|row| row[index].width()).max().unwrap_or(0).max(heading)
     }
 
     fn draw(&self, shown: &[usize], last_max: Option<usize>, color: bool) -> String {
@@ -210,10 +229,12 @@ impl Table {
 
 /// Spaces between two columns.
 const GAP: usize = 2;
+/// What stands where there is nothing.
+const EMPTY: &str = "-";
 
 fn cell(column: &Column, item: &Value, moment: Moment) -> String {
     let text = printable(&(column.cell)(item, moment));
-    if text.is_empty() { "-".to_owned() } else { text }
+    if text.is_empty() { EMPTY.to_owned() } else { text }
 }
 
 /// The cells of `row` that are shown, the last one shortened to `last_max`.
@@ -225,16 +246,25 @@ fn cut(row: &[String], shown: &[usize], last_max: Option<usize>) -> Vec<String> 
     cells
 }
 
-/// `text` with its middle replaced by an ellipsis when it has more than `max` characters.
+/// `text` with its middle replaced by an ellipsis when it takes more than `max` columns of the terminal.
 fn shorten(text: &str, max: usize) -> String {
-    let length = text.chars().count();
-    if length <= max {
+    if text.width() <= max {
         return text.to_owned();
     }
     let kept = max.saturating_sub(1);
-    let head: String = text.chars().take(kept.div_ceil(2)).collect();
-    let tail: String = text.chars().skip(length - kept / 2).collect();
-    format!("{head}…{tail}")
+    let head = within(text.chars(), kept.div_ceil(2));
+    let tail = within(text.chars().rev(), kept / 2);
+    format!("{head}…{}", tail.chars().rev().collect::<String>())
+}
+
+/// As many of the characters as fit into so many columns.
+fn within(characters: impl Iterator<Item = char>, columns: usize) -> String {
+    let mut used = 0;
+    let fits = |character: &char| {
+        used += character.width().unwrap_or(0);
+        used <= columns
+    };
+    characters.take_while(fits).collect()
 }
 
 /// Colours the words of a row that say how a thing is.
@@ -371,12 +401,36 @@ relay-b119                alive,cordoned  -            2.0  -
     }
 
     #[test]
+    fn what_is_wide_takes_two_columns_and_what_combines_none() {
+        assert_eq!(shorten("注文台帳の名前", 9), "注文…名前");
+        assert_eq!(shorten("e\u{301}e\u{301}e\u{301}", 3), "e\u{301}e\u{301}e\u{301}");
+        assert!(shorten("注文台帳の名前", 6).width() <= 6);
+    }
+
+    #[test]
+    fn a_column_that_says_nothing_is_left_out_unless_it_is_asked_for() {
+        let columns = [COLUMNS[0], Column::new("zone", |_, _| String::new()).seldom()];
+        let items = [json!({"id": "a"})];
+        let moment = Moment { now_ms: None, absolute: false };
+        let shown = |columns: &[Column], layout: &Layout, wide| {
+            let table = Table::of(columns, &items, moment, layout).unwrap();
+            table.render(wide, Screen::default()).lines.lines().next().unwrap().to_owned()
+        };
+        assert_eq!(shown(&columns, &Layout::default(), false), "ID");
+        assert_eq!(shown(&columns, &Layout::default(), true), "ID  ZONE");
+        let asked = Layout { columns: vec!["zone".into()], ..Layout::default() };
+        assert_eq!(shown(&columns, &asked, false), "ZONE");
+        let full = [COLUMNS[0], Column::new("zone", |_, _| "x".to_owned()).seldom()];
+        assert_eq!(shown(&full, &Layout::default(), false), "ID  ZONE");
+    }
+
+    #[test]
     fn narrow_terminal_loses_columns_from_the_right() {
         let text = render(&Layout::default(), true, Some(60));
-        assert_eq!(text.hidden, 1);
+        assert_eq!(text.hidden.len(), 1);
         assert!(text.lines.lines().next().unwrap().ends_with("RTT"), "{}", text.lines);
         let text = render(&Layout::default(), true, Some(45));
-        assert_eq!(text.hidden, 3);
+        assert_eq!(text.hidden.len(), 3);
         assert!(text.lines.starts_with("ID                        STATUS\n"), "{}", text.lines);
     }
 

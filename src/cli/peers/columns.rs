@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cli::frame::document::{field, flag, pairs, text};
+use crate::cli::frame::document::{field, flag, items, pairs, text};
 use crate::cli::frame::table::Column;
 use crate::cli::frame::time;
 
@@ -12,13 +12,16 @@ pub static COLUMNS: &[Column] = &[
     Column::new("role", |peer, _| text(peer, "metadata.role").to_owned()),
     Column::new("status", |peer, _| status(peer)).keep(),
     Column::new("cluster", |peer, _| text(peer, "metadata.clusterId").to_owned()),
-    Column::new("zone", |peer, _| text(peer, "metadata.zone").to_owned()),
-    Column::new("rtt", |peer, _| rtt(peer)).number(|peer| field(peer, "rttMs").as_f64().unwrap_or(f64::MAX)),
+    Column::new("zone", |peer, _| text(peer, "metadata.zone").to_owned()).seldom(),
+    Column::new("rtt", |peer, _| rtt(peer))
+        .number(|peer| field(peer, "rttMs").as_f64().unwrap_or(f64::MAX))
+        .seldom(),
     Column::new("version", |peer, _| text(peer, "metadata.meshVersion").to_owned()),
     Column::new("age", |peer, moment| time::ago(field(peer, "createdAt"), moment)).ranked(|peer| {
         // An older peer has the greater age.
         -(time::millis(field(peer, "createdAt")).unwrap_or(0) as f64)
     }),
+    Column::new("leads", |peer, _| leads(peer)).number(|peer| items(peer, "leads").len() as f64),
     Column::new("endpoint", |peer, _| text(peer, "metadata.endpoint").to_owned()).wide(),
     Column::new("control", |peer, _| text(peer, "metadata.endpoints.control").to_owned()).wide(),
     Column::new("region", |peer, _| text(peer, "metadata.region").to_owned()).wide(),
@@ -38,6 +41,14 @@ pub fn status(peer: &Value) -> String {
     words.extend(flag(peer, "cordoned").then_some("cordoned"));
     words.extend(flag(peer, "draining").then_some("draining"));
     words.join(",")
+}
+
+/// How many scopes it leads; nothing where it leads none.
+fn leads(peer: &Value) -> String {
+    match items(peer, "leads").len() {
+        0 => String::new(),
+        scopes => scopes.to_string(),
+    }
 }
 
 fn rtt(peer: &Value) -> String {
