@@ -34,6 +34,10 @@ pub fn written_out(mut args: Vec<OsString>) -> Vec<OsString> {
 
 /// Where the first word stands that is neither an option nor its value.
 fn command_at(args: &[OsString]) -> Option<usize> {
+    // Mostly it is the first one, and no option has to be known.
+    if !args.get(1)?.to_string_lossy().starts_with('-') {
+        return Some(1);
+    }
     let root = Cli::command();
     let takes_value = |wanted: &dyn Fn(&clap::Arg) -> bool| {
         root.get_arguments().any(|known| wanted(known) && known.get_action().takes_values())

@@ -4,7 +4,7 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-use super::check::{self, PEERS};
+use super::check;
 use super::entry::{Entry, entry};
 use super::frame::client::count;
 use super::frame::document::{flag, items, number, text};
@@ -16,6 +16,7 @@ use super::frame::screen::printable;
 use super::frame::session::Session;
 use super::leaders::checks::SCOPES;
 use super::node::NODE;
+use super::peers::checks::PEERS;
 use super::registers::SYNC_STATE;
 use super::schema::documents::own;
 use super::schema::schemas;

@@ -1,6 +1,7 @@
 //! What `mesh check` asks of the audit trail.
 
-use crate::cli::check::{Category, Check, Facts, Finding, Judge};
+use crate::cli::check::facts::Facts;
+use crate::cli::check::finding::{Category, Check, Finding, Judge};
 
 /// The items of a node's readiness: whether its records are sealed, and whether it found any that were changed.
 const SEALED: &str = "audit";

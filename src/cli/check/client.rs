@@ -4,11 +4,9 @@ use omnirelay_wire::reasons;
 use serde_json::Value;
 
 use super::facts::{Facts, NODE};
-use super::finding::{Category, Check, Finding, Judge};
+use super::finding::{Category, Check, Finding, Judge, SKEW_WARN_MS};
 use crate::cli::frame::context_file::ContextFile;
-use crate::cli::frame::document::field;
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::time;
 
 pub static CATEGORY: Category = Category {
     name: "client",
@@ -44,11 +42,8 @@ pub fn file(file: &Result<ContextFile, CliError>) -> Finding {
         }
         Err(error) => {
             let cause = error.body().cause.clone().unwrap_or_default();
-            let found = Finding::fail(format!("{}: {cause}", error.body().message));
-            return match error.body().hints.first() {
-                Some(hint) => found.hint(hint.clone()),
-                None => found.hint("mend it, or name another file with --config"),
-            };
+            return Finding::fail(format!("{}: {cause}", error.body().message))
+                .hint_of(error, "mend it, or name another file with --config");
         }
     };
     let path = file.path.display();
@@ -64,22 +59,11 @@ pub fn file(file: &Result<ContextFile, CliError>) -> Finding {
     }
 }
 
-/// More than this and ages look wrong, in milliseconds.
-pub const SKEW_WARN_MS: i64 = 250;
-/// More than this is no clock.
-pub const SKEW_FAIL_MS: i64 = 5_000;
-
-fn clock(node: &Value, facts: &Facts) -> Finding {
-    let (Some(theirs), Some(ours)) = (time::millis(field(node, "generatedAt")), facts.now_ms) else {
+fn clock(_: &Value, facts: &Facts) -> Finding {
+    let Some(skew) = facts.skew_ms().map(i64::abs) else {
         return Finding::unknown("the daemon did not say what time it is");
     };
-    let skew = (ours - theirs).abs();
     let text = format!("clocks are {skew}ms apart (limit {SKEW_WARN_MS}ms)");
-    match skew {
-        SKEW_FAIL_MS.. => Finding::fail(text)
-            .hint("omnirelay doctor    # here, and on the daemon's host: what keeps the clock"),
-        SKEW_WARN_MS.. => Finding::warn(text)
-            .hint("omnirelay doctor    # here, and on the daemon's host: what keeps the clock"),
-        _ => Finding::pass(format!("clocks are {skew}ms apart")),
-    }
+    let hint = "omnirelay doctor    # here, and on the daemon's host: what keeps the clock";
+    Finding::of_skew(skew, text, format!("clocks are {skew}ms apart"), hint)
 }

@@ -55,11 +55,8 @@ fn reachable(facts: &Facts) -> Finding {
         Err(error) if error.exit() == Exit::Usage => Finding::not_asked(),
         Err(error) => {
             let cause = error.body().cause.clone().unwrap_or_default().replace('\n', "; ");
-            let found = Finding::fail(format!("{}: {cause}", error.body().message));
-            match error.body().hints.first() {
-                Some(hint) => found.hint(hint.clone()),
-                None => found.hint("omnirelay context current -v    # where this address comes from"),
-            }
+            Finding::fail(format!("{}: {cause}", error.body().message))
+                .hint_of(error, "omnirelay context current -v    # where this address comes from")
         }
     }
 }
@@ -77,11 +74,8 @@ fn access(facts: &Facts) -> Finding {
             }
         }
         Err(error) if matches!(error.exit(), Exit::Denied | Exit::Unauthenticated) => {
-            let found = Finding::fail(error.body().message.clone());
-            match error.body().hints.first() {
-                Some(hint) => found.hint(hint.clone()),
-                None => found.hint("name a file with a token that the daemon knows: --token-file"),
-            }
+            Finding::fail(error.body().message.clone())
+                .hint_of(error, "name a file with a token that the daemon knows: --token-file")
         }
         Err(_) => Finding::not_asked(),
     }

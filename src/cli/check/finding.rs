@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::facts::{Facts, Question};
+use crate::cli::frame::error::CliError;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,11 @@ impl Verdict {
         }
     }
 }
+
+/// Clocks that differ by more make ages look wrong, in milliseconds.
+pub const SKEW_WARN_MS: i64 = 250;
+/// More than this is no clock.
+const SKEW_FAIL_MS: i64 = 5_000;
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +81,22 @@ impl Finding {
             None if facts.has_item(name) => Self::pass(format!("{fine}{}", facts.coverage())),
             None => Self::skip(absent),
         }
+    }
+
+    /// Judges by how many milliseconds two clocks differ; `fine` is said where that is little.
+    pub fn of_skew(ms: i64, text: String, fine: String, hint: &str) -> Self {
+        match ms {
+            SKEW_FAIL_MS.. => Self::fail(text).hint(hint),
+            SKEW_WARN_MS.. => Self::warn(text).hint(hint),
+            _ => Self::pass(fine),
+        }
+    }
+
+    /// With what a failure says is to be done, or else this.
+    #[must_use]
+    pub fn hint_of(self, error: &CliError, or: &str) -> Self {
+        let first = error.body().hints.first();
+        self.hint(first.map_or(or, String::as_str))
     }
 
     /// With the command to run next, where something is wrong.

@@ -2,11 +2,12 @@
 
 pub mod client;
 mod control_api;
-mod facts;
-mod finding;
+pub mod facts;
+pub mod finding;
+mod gather;
 mod nodes;
 mod registry;
-mod report;
+pub mod report;
 #[cfg(test)]
 mod tests;
 mod versions;
@@ -18,19 +19,18 @@ use clap::builder::PossibleValuesParser;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-pub use self::facts::{Facts, Question, gather, some_of};
-pub use self::finding::{Category, Check, Finding, Judge, Verdict};
-pub use self::report::{Report, Row};
+use self::facts::{Facts, Question};
+use self::finding::{Category, Check, Finding, Judge, Verdict};
+use self::report::{Report, Row};
 use super::entry::{Entry, entry};
 use super::frame::error::CliError;
 use super::frame::global::Span;
 use super::frame::rpc::Leaf;
 use super::frame::session::Session;
 use super::node::NODE;
-pub use super::peers::checks::PEERS;
 use super::schema::documents::own;
 use super::schema::schemas;
-use super::{audit, doctor, leaders, peers, registers, relays};
+use super::{audit, leaders, peers, registers, relays};
 
 const LEAF: Leaf =
     Leaf::read("mesh check", &[&NODE, &peers::LIST, &leaders::LIST]).exiting("0 1 2 5 6 8 9 10 11");
@@ -87,33 +87,8 @@ pub fn all() -> impl Iterator<Item = (&'static Category, &'static Check)> {
     CATEGORIES.iter().flat_map(|category| category.checks.iter().map(|check| (*category, check)))
 }
 
-/// What a check is, whatever it judges.
-pub struct Explained {
-    pub category: &'static str,
-    /// What to read when it does not pass, below the documents.
-    pub page: &'static str,
-    pub id: &'static str,
-    pub description: &'static str,
-    pub means: &'static str,
-}
-
-impl Explained {
-    fn of<J>(category: &Category<J>, check: &Check<J>) -> Self {
-        let Category { name, page, .. } = *category;
-        Self { category: name, page, id: check.id, description: check.description, means: check.means }
-    }
-}
-
-/// Every check of `mesh check` and of `doctor`.
-pub fn explained() -> impl Iterator<Item = Explained> {
-    let of_machine = doctor::checks::CATEGORIES.iter();
-    let of_machine =
-        of_machine.flat_map(|category| category.checks.iter().map(|check| Explained::of(category, check)));
-    all().map(|(category, check)| Explained::of(category, check)).chain(of_machine)
-}
-
 /// What is asked for the checks, each question once.
-fn questions() -> impl Iterator<Item = &'static Question> {
+fn questions() -> Vec<&'static Question> {
     let asked = all().filter_map(|(_, check)| match check.judge {
         Judge::Answer(question, _) => Some(question),
         Judge::Facts(_) | Judge::Nodes(_) => None,
@@ -124,7 +99,13 @@ fn questions() -> impl Iterator<Item = &'static Question> {
             distinct.push(question);
         }
     }
-    distinct.into_iter()
+    distinct
+}
+
+/// Asks what all checks need; the other nodes only where what they say is wanted.
+pub async fn gather(session: &Session, others_too: bool) -> Facts {
+    let claimed = CATEGORIES.iter().flat_map(|category| category.items).copied().collect();
+    gather::gather(session, &questions(), claimed, others_too).await
 }
 
 fn categories() -> PossibleValuesParser {
@@ -147,7 +128,7 @@ async fn run(args: &CheckArgs, session: &mut Session) -> Result<Exit, CliError> 
     let deadline = args.wait.map(|span| Instant::now() + span.0);
     let (report, facts) = loop {
         let started = Instant::now();
-        let facts = facts::gather(session, wants_nodes(args)).await;
+        let facts = gather(session, wants_nodes(args)).await;
         let report = judge(args, &facts, started.elapsed());
         let time_left = deadline.is_some_and(|deadline| Instant::now() < deadline);
         if report.is_good(facts.failure()) || !time_left {

@@ -1,15 +1,11 @@
 //! Checks of the other nodes: each is asked itself, where it can be reached from here.
 
-use std::sync::OnceLock;
-
 use omnirelay_wire::fault::Exit;
 
-use super::CATEGORIES;
-use super::client::{SKEW_FAIL_MS, SKEW_WARN_MS};
 use super::control_api::open;
-use super::facts::{Facts, NodeSaid, some_of};
-use super::finding::{Category, Check, Finding, Judge};
-use crate::cli::frame::client::count;
+use super::facts::{Facts, NAMED_MAX, NodeSaid};
+use super::finding::{Category, Check, Finding, Judge, SKEW_WARN_MS};
+use crate::cli::frame::client::{count, some_of};
 use crate::cli::frame::document::{field, items, text};
 use crate::cli::frame::{address::Address, time};
 
@@ -86,7 +82,7 @@ fn answer(facts: &Facts) -> Finding {
         }
     }
     if let Some(first) = facts.others.iter().find(|node| matches!(reached(facts, node), Reached::Silent(_))) {
-        return Finding::warn(format!("live, but silent: {}", some_of(&silent)))
+        return Finding::warn(format!("live, but silent: {}", some_of(&silent, NAMED_MAX)))
             .hint(format!("omnirelay mesh peers status {}    # and omnirelay doctor on its host", first.id));
     }
     if facts.not_asked > 0 {
@@ -96,11 +92,11 @@ fn answer(facts: &Facts) -> Finding {
     match (asked, elsewhere.as_slice()) {
         (0, []) => Finding::skip("there is no other live node"),
         (_, []) => Finding::pass(format!("{} answered", count(asked, "other live node"))),
-        (0, ids) => Finding::skip(format!("not to be asked from here: {}", some_of(ids))),
+        (0, ids) => Finding::skip(format!("not to be asked from here: {}", some_of(ids, NAMED_MAX))),
         (_, ids) => Finding::pass(format!(
             "{} answered; not to be asked from here: {}",
             count(asked, "other live node"),
-            some_of(ids)
+            some_of(ids, NAMED_MAX)
         )),
     }
 }
@@ -121,21 +117,15 @@ fn ready(facts: &Facts) -> Finding {
     match (told.len() as u64, not.as_slice()) {
         (0, _) => Finding::skip("no other node could be asked"),
         (asked, []) => Finding::pass(format!("{} ready", count(asked, "other node"))),
-        (_, not) => Finding::fail(format!("not ready: {}", some_of(not)))
+        (_, not) => Finding::fail(format!("not ready: {}", some_of(not, NAMED_MAX)))
             .hint("omnirelay mesh check --wait 30s    # and the log of omnirelayd on its host"),
     }
-}
-
-/// The items that another check judges.
-fn claimed() -> &'static [&'static str] {
-    static CLAIMED: OnceLock<Vec<&'static str>> = OnceLock::new();
-    CLAIMED.get_or_init(|| CATEGORIES.iter().flat_map(|category| category.items).copied().collect())
 }
 
 fn fit(facts: &Facts) -> Finding {
     let readiness = facts.nodes().flat_map(|(_, node)| items(node, "readiness"));
     let mut names: Vec<&str> =
-        readiness.map(|item| text(item, "name")).filter(|name| !claimed().contains(name)).collect();
+        readiness.map(|item| text(item, "name")).filter(|name| !facts.claimed.contains(name)).collect();
     names.sort_unstable();
     names.dedup();
     let told: Vec<String> = names
@@ -151,7 +141,7 @@ fn fit(facts: &Facts) -> Finding {
 fn clocks(facts: &Facts) -> Finding {
     let skews = asked(facts).filter_map(|(node, said)| {
         let theirs = time::millis(field(said, "generatedAt"))?;
-        Some((node.id.as_str(), (node.now_ms? - theirs) - own_skew(facts)))
+        Some((node.id.as_str(), (node.now_ms? - theirs) - facts.skew_ms().unwrap_or(0)))
     });
     let Some((id, skew)) = skews.max_by_key(|(_, skew)| skew.abs()) else {
         return Finding::skip("no other node could be asked");
@@ -160,19 +150,6 @@ fn clocks(facts: &Facts) -> Finding {
     let text = format!(
         "the clock of {id} is {ms}ms off the one of the daemon that answers (limit {SKEW_WARN_MS}ms)"
     );
-    match ms {
-        SKEW_FAIL_MS.. => {
-            Finding::fail(text).hint("omnirelay doctor    # on that host: what keeps its clock")
-        }
-        SKEW_WARN_MS.. => {
-            Finding::warn(text).hint("omnirelay doctor    # on that host: what keeps its clock")
-        }
-        _ => Finding::pass(format!("clocks of nodes are at most {ms}ms apart")),
-    }
-}
-
-/// How far this machine's clock is before that of the daemon that answers, in milliseconds.
-fn own_skew(facts: &Facts) -> i64 {
-    let theirs = facts.node().ok().and_then(|node| time::millis(field(node, "generatedAt")));
-    facts.now_ms.zip(theirs).map_or(0, |(ours, theirs)| ours - theirs)
+    let hint = "omnirelay doctor    # on that host: what keeps its clock";
+    Finding::of_skew(ms, text, format!("clocks of nodes are at most {ms}ms apart"), hint)
 }

@@ -65,7 +65,10 @@ impl Report {
     }
 
     fn to_json(&self) -> Value {
-        let category = |rows: &[Row]| json!({"name": rows[0].category, "checks": rows.iter().map(Row::to_json).collect::<Vec<_>>()});
+        let category = |rows: &[Row]| {
+            let checks: Vec<Value> = rows.iter().map(Row::to_json).collect();
+            json!({"name": rows[0].category, "checks": checks})
+        };
         let categories: Vec<Value> = self.categories().map(category).collect();
         json!({
             "schemaVersion": "v1",

@@ -5,11 +5,12 @@ use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use super::facts::{Answer, NODE, NodeSaid};
-use super::{Check, CheckArgs, Facts, Finding, PEERS, Verdict, all, explained, judge};
+use super::{Check, CheckArgs, Facts, Finding, Verdict, all, judge, questions};
 use crate::cli::frame::context_file::ContextFile;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::time;
 use crate::cli::leaders::checks::SCOPES;
+use crate::cli::peers::checks::PEERS;
 
 fn node() -> Value {
     json!({
@@ -69,6 +70,7 @@ fn facts() -> Facts {
         others: vec![other()],
         not_asked: 0,
         nodes_ms: 3,
+        claimed: super::CATEGORIES.iter().flat_map(|category| category.items).copied().collect(),
     }
 }
 
@@ -380,14 +382,6 @@ fn refusing_daemon_is_reachable() {
 }
 
 #[test]
-fn pages_that_explain_are_there() {
-    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    for check in explained() {
-        assert!(docs.join(check.page).is_file(), "{}: {}", check.id, check.page);
-    }
-}
-
-#[test]
 fn skipped_and_unwanted_checks_do_not_count() {
     let args = CheckArgs {
         short: false,
@@ -455,49 +449,11 @@ fn who_comes_in_without_proof_is_told() {
 }
 
 /// The page of the documents that says what each check means.
-fn page_of_all() -> String {
-    let mut page = "# What `mesh check` and `doctor` ask\n\n\
-        Each check by its id, which scripts may name in `mesh check --skip`. `omnirelay explain ID` says the same. Exit code 10 says \
-        that\none of them failed; what could not be asked is `unknown`, and the exit code says why.\n"
-        .to_owned();
-    let mut category = "";
-    for check in explained() {
-        if check.category != category {
-            category = check.category;
-            page.push_str(&format!("\n## {category}\n\n[What to do](../{}).\n", check.page));
-        }
-        page.push_str(&format!("\n### {}\n\nPasses when {}.\n\n", check.id, check.description));
-        page.push_str(&wrapped(check.means));
-    }
-    page
-}
-
-/// In lines that are no longer than those of the other pages.
-fn wrapped(text: &str) -> String {
-    const COLUMNS: usize = 116;
-    let (mut lines, mut line) = (String::new(), String::new());
-    for word in text.split_whitespace() {
-        if !line.is_empty() && line.len() + 1 + word.len() > COLUMNS {
-            lines.push_str(&std::mem::take(&mut line));
-            lines.push('\n');
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    lines + &line + "\n"
-}
 
 #[test]
-fn page_of_all_checks_is_fresh() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/checks.md");
-    if std::env::var_os("OMNIRELAY_GENERATE").is_some() {
-        std::fs::write(&path, page_of_all()).unwrap();
+fn the_command_names_every_method_that_is_asked() {
+    for question in questions() {
+        let named = super::LEAF.calls.iter().any(|rpc| rpc.method == question.rpc.method);
+        assert!(named, "{}", question.rpc.method);
     }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        kept == page_of_all(),
-        "docs/reference/checks.md is stale: run the tests with OMNIRELAY_GENERATE=1"
-    );
 }

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::PEERS;
 use super::facts::{Facts, NODE};
 use super::finding::{Category, Check, Finding, Judge};
 use crate::cli::frame::document::{items, text};
+use crate::cli::peers::checks::PEERS;
 
 pub static CATEGORY: Category = Category {
     name: "versions",

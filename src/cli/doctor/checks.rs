@@ -1,7 +1,8 @@
 //! What the doctor checks.
 
 use super::machine::{Clock, DataState, Machine, Taken};
-use crate::cli::check::{Category, Check, Finding, client};
+use crate::cli::check::client;
+use crate::cli::check::finding::{Category, Check, Finding};
 
 /// Judges this machine.
 pub type Examine = fn(&Machine) -> Finding;
@@ -209,7 +210,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::cli::check::Verdict;
+    use crate::cli::check::finding::Verdict;
     use crate::cli::doctor::machine::Data;
     use crate::cli::frame::context_file::ContextFile;
     use crate::daemon::config::Config;

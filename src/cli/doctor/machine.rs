@@ -6,15 +6,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use omnirelay_wire::fault::Exit;
 use rustix::process::{Resource, getrlimit};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use serde_json::json;
 use tokio::time::timeout;
 
-use super::DoctorArgs;
 use crate::cli::frame::address::Address;
+use crate::cli::frame::client::Client;
 use crate::cli::frame::context_file::ContextFile;
+use crate::cli::frame::document::text;
 use crate::cli::frame::error::{CliError, chain};
+use crate::cli::frame::rpc::Call;
 use crate::cli::frame::session::Session;
+use crate::cli::frame::settings::{Source, Target};
+use crate::cli::node::NODE;
 use crate::daemon::config::{self, Config};
 
 /// How long a name server or a port may take.
@@ -75,10 +80,11 @@ pub enum Clock {
     Nobody,
 }
 
-/// Looks at everything.
-pub async fn examine(args: &DoctorArgs, session: &Session) -> Machine {
+/// Looks at everything: with the daemon's configuration at `config`, or where an installed one has it, and its data
+/// directory, or the one of its configuration.
+pub async fn examine(session: &Session, config: Option<&Path>, data_dir: Option<&Path>) -> Machine {
     let contexts = session.settings.config.clone();
-    let daemon = daemon_config(args);
+    let daemon = daemon_config(config);
     let config = daemon.as_ref().and_then(|(_, config)| config.as_ref().ok());
     let mut names = BTreeSet::new();
     names.extend(
@@ -93,8 +99,8 @@ pub async fn examine(args: &DoctorArgs, session: &Session) -> Machine {
     Machine {
         home: home(&session.settings.config_path),
         names: join_all(names.into_iter().map(resolved)).await,
-        data: data(args, config),
-        ports: join_all(listens.into_iter().map(taken)).await,
+        data: data(data_dir, config),
+        ports: join_all(listens.into_iter().map(|address| taken(session, address))).await,
         files: getrlimit(Resource::Nofile).maximum,
         clock: clock(),
         contexts,
@@ -102,9 +108,9 @@ pub async fn examine(args: &DoctorArgs, session: &Session) -> Machine {
     }
 }
 
-fn daemon_config(args: &DoctorArgs) -> Option<(PathBuf, Result<Config, String>)> {
-    let path = match &args.daemon_config {
-        Some(path) => path.clone(),
+fn daemon_config(given: Option<&Path>) -> Option<(PathBuf, Result<Config, String>)> {
+    let path = match given {
+        Some(path) => path.to_path_buf(),
         None => Some(PathBuf::from(CONFIG)).filter(|path| path.exists())?,
     };
     let loaded = config::load(Some(&path), std::iter::empty(), &[], &[]);
@@ -141,8 +147,8 @@ async fn resolved(name: String) -> (String, Result<(), String>) {
     (name, found)
 }
 
-fn data(args: &DoctorArgs, config: Option<&Config>) -> Option<Data> {
-    let path = args.data_dir.clone().or_else(|| config?.node.data_dir.clone())?;
+fn data(given: Option<&Path>, config: Option<&Config>) -> Option<Data> {
+    let path = given.map(Path::to_path_buf).or_else(|| config?.node.data_dir.clone())?;
     let state = match std::fs::metadata(&path) {
         Ok(found) if !found.is_dir() => DataState::NoFolder,
         Ok(found) => {
@@ -158,38 +164,37 @@ fn data(args: &DoctorArgs, config: Option<&Config>) -> Option<Data> {
     Some(Data { path, state, free })
 }
 
-async fn taken(address: SocketAddr) -> (SocketAddr, Taken) {
-    let state = match TcpListener::bind(address) {
-        Ok(_) => Taken::Free,
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            if timeout(PATIENCE, is_daemon(address)).await.is_ok_and(|found| found) {
-                Taken::ByDaemon
-            } else {
-                Taken::ByAnother
+async fn taken(session: &Session, address: SocketAddr) -> (SocketAddr, Taken) {
+    let state =
+        match TcpListener::bind(address) {
+            Ok(_) => Taken::Free,
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                if is_daemon(session, address).await { Taken::ByDaemon } else { Taken::ByAnother }
             }
-        }
-        Err(error) => Taken::Refused(error.to_string()),
-    };
+            Err(error) => Taken::Refused(error.to_string()),
+        };
     (address, state)
 }
 
-/// Whether a daemon answers there.
-async fn is_daemon(address: SocketAddr) -> bool {
-    const REQUEST: &str = "GET /control/node HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-    const ANSWER_MAX: usize = 4096;
-    let asked = async {
-        let mut stream = tokio::net::TcpStream::connect(address).await?;
-        stream.write_all(REQUEST.as_bytes()).await?;
-        let (mut answer, mut chunk) = (Vec::new(), [0; 1024]);
-        while answer.len() < ANSWER_MAX {
-            match stream.read(&mut chunk).await? {
-                0 => break,
-                read => answer.extend_from_slice(&chunk[..read]),
-            }
-        }
-        Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer).to_ascii_lowercase())
+/// Whether a daemon answers there, be it that it refuses the caller.
+async fn is_daemon(session: &Session, address: SocketAddr) -> bool {
+    let Ok(address) = format!("http://{address}").parse() else { return false };
+    let target = Target {
+        context: String::new(),
+        addresses: vec![address],
+        cluster: None,
+        protected: false,
+        token_file: None,
+        source: Source::BuiltIn,
+        named_by_flag: false,
     };
-    asked.await.is_ok_and(|answer| answer.contains("omnirelay-server-version"))
+    let Ok(client) = Client::new(&session.settings, target) else { return false };
+    let Ok(call) = Call::of(&NODE, &json!({})) else { return false };
+    match timeout(PATIENCE, client.call(&call)).await {
+        Ok(Ok(node)) => !text(&node, "localNodeId").is_empty(),
+        Ok(Err(error)) => matches!(error.exit(), Exit::Denied | Exit::Unauthenticated),
+        Err(_) => false,
+    }
 }
 
 /// The services that say that they keep the clock, by what they leave behind.

@@ -10,7 +10,7 @@ use clap::{Args, ValueHint};
 use omnirelay_wire::fault::Exit;
 
 use self::checks::CATEGORIES;
-use super::check::{Report, Row};
+use super::check::report::{Report, Row};
 use super::entry::{Entry, entry};
 use super::frame::error::CliError;
 use super::frame::rpc::Leaf;
@@ -52,7 +52,7 @@ pub struct DoctorArgs {
 /// When standard output does not take the report.
 async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliError> {
     let began = Instant::now();
-    let machine = machine::examine(args, session).await;
+    let machine = machine::examine(session, args.daemon_config.as_deref(), args.data_dir.as_deref()).await;
     let rows = CATEGORIES.iter().flat_map(|category| {
         category.checks.iter().map(|check| Row::of(category, check, (check.judge)(&machine), 0))
     });

@@ -1,11 +1,12 @@
 //! `omnirelay explain`: what a reason in an error means, or a check that did not pass, and what to do about it.
 
+mod checks;
+
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons::{self, Reason};
 use serde_json::{Value, json};
 
-use super::check;
 use super::entry::{Entry, entry};
 use super::frame::document::text;
 use super::frame::error::CliError;
@@ -48,7 +49,7 @@ static COLUMNS: &[Column] = &[
 /// Not found, when there is no such reason.
 fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
     let Some(wanted) = &args.reason else { return all(session) };
-    if let Some(known) = check::explained().find(|known| known.id.eq_ignore_ascii_case(wanted)) {
+    if let Some(known) = checks::explained().find(|known| known.id.eq_ignore_ascii_case(wanted)) {
         let text = listing(&[
             ("check", known.id.to_owned()),
             ("category", known.category.to_owned()),

@@ -4,9 +4,11 @@ use serde_json::Value;
 
 use super::LIST;
 use super::columns::times;
-use crate::cli::check::{Category, Check, Facts, Finding, Judge, PEERS, Question};
+use crate::cli::check::facts::{Facts, Question};
+use crate::cli::check::finding::{Category, Check, Finding, Judge};
 use crate::cli::frame::client::count;
 use crate::cli::frame::document::{flag, items, text};
+use crate::cli::peers::checks::PEERS;
 
 /// All scopes.
 pub static SCOPES: Question = Question { rpc: &LIST, list: Some("scopes") };

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::LIST;
-use crate::cli::check::{Category, Check, Facts, Finding, Judge, Question, some_of};
-use crate::cli::frame::client::count;
+use crate::cli::check::facts::{Facts, NAMED_MAX, Question};
+use crate::cli::check::finding::{Category, Check, Finding, Judge};
+use crate::cli::frame::client::{count, some_of};
 use crate::cli::frame::document::{flag, items, text};
 
 /// All peers.
@@ -59,7 +60,7 @@ fn known(peers: &Value, facts: &Facts) -> Finding {
 fn suspect(peers: &Value, _: &Facts) -> Finding {
     match with(peers, |peer| text(peer, "status") == "suspect").as_slice() {
         [] => Finding::pass("no peer is suspect"),
-        ids => Finding::warn(format!("suspect: {}", some_of(ids)))
+        ids => Finding::warn(format!("suspect: {}", some_of(ids, NAMED_MAX)))
             .hint(format!("omnirelay mesh peers status {}", ids[0])),
     }
 }
@@ -67,7 +68,7 @@ fn suspect(peers: &Value, _: &Facts) -> Finding {
 fn dead(peers: &Value, _: &Facts) -> Finding {
     match with(peers, |peer| text(peer, "status") == "dead").as_slice() {
         [] => Finding::pass("no peer is dead"),
-        ids => Finding::fail(format!("dead: {}", some_of(ids))).hint(format!(
+        ids => Finding::fail(format!("dead: {}", some_of(ids, NAMED_MAX))).hint(format!(
             "omnirelay mesh peers forget {}    # if it is gone for good; else start it again",
             ids[0]
         )),

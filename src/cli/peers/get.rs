@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{KIND, resolve};
 use crate::cli::complete;
 use crate::cli::frame::batch::Batch;
+use crate::cli::frame::client::some_of;
 use crate::cli::frame::document::{field, flag, items, pairs, plain, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;
@@ -103,12 +104,8 @@ fn leads(peer: &Value) -> String {
     if scopes.is_empty() {
         return "nothing".to_owned();
     }
-    let named: Vec<&str> = scopes.iter().take(NAMED_MAX).filter_map(Value::as_str).collect();
-    let more = match scopes.len().saturating_sub(NAMED_MAX) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("{}: {}{more}", scopes.len(), named.join(", "))
+    let scopes: Vec<&str> = scopes.iter().filter_map(Value::as_str).collect();
+    format!("{}: {}", scopes.len(), some_of(&scopes, NAMED_MAX))
 }
 
 #[cfg(test)]

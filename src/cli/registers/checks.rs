@@ -1,6 +1,7 @@
 //! What `mesh check` asks of registers.
 
-use crate::cli::check::{Category, Check, Facts, Finding, Judge};
+use crate::cli::check::facts::Facts;
+use crate::cli::check::finding::{Category, Check, Finding, Judge};
 
 /// The item of a node's readiness that says how far its pools are as its catalogue says.
 const ITEM: &str = "registers";

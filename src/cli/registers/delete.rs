@@ -9,6 +9,7 @@ use super::KIND;
 use super::change::Change;
 use crate::cli::complete;
 use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::client::some_of;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;
 use crate::cli::frame::rpc::{Leaf, Rpc};
@@ -47,12 +48,8 @@ pub async fn run(args: &DeleteArgs, node: &NodeArgs, session: &mut Session) -> R
             let write = args.write.for_preview();
             delete(&write, node).preview(session, &ids).await?;
         }
-        let named: Vec<String> = ids.iter().take(NAMED_MAX).map(|id| format!("{KIND}/{id}")).collect();
-        let more = match ids.len().saturating_sub(NAMED_MAX) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        args.write.confirm(session, &format!("Delete {}{more}?", named.join(", ")))?;
+        let names: Vec<String> = ids.iter().map(|id| format!("{KIND}/{id}")).collect();
+        args.write.confirm(session, &format!("Delete {}?", some_of(&names, NAMED_MAX)))?;
     }
     delete(&args.write, node).run(session, ids).await
 }

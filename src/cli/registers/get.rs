@@ -9,6 +9,7 @@ use super::KIND;
 use super::columns::yes_or_no;
 use crate::cli::complete;
 use crate::cli::frame::batch::Batch;
+use crate::cli::frame::client::some_of;
 use crate::cli::frame::document::{field, flag, items, pairs, plain, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;
@@ -87,16 +88,12 @@ fn advertised_by(advertisements: &[Value]) -> String {
     if advertisements.is_empty() {
         return "nobody".to_owned();
     }
-    let named = advertisements.iter().take(NAMED_MAX).map(|advertisement| {
+    let named = advertisements.iter().map(|advertisement| {
         let hidden = if flag(advertisement, "isPublic") { "" } else { ", hidden" };
         format!("{} ({}{hidden})", text(advertisement, "source"), text(advertisement, "producer"))
     });
     let named: Vec<String> = named.collect();
-    let more = match advertisements.len().saturating_sub(NAMED_MAX) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("{}: {}{more}", advertisements.len(), named.join(", "))
+    format!("{}: {}", named.len(), some_of(&named, NAMED_MAX))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What `mesh check` asks of relays.
 
-use crate::cli::check::{Category, Check, Facts, Finding, Judge};
+use crate::cli::check::facts::Facts;
+use crate::cli::check::finding::{Category, Check, Finding, Judge};
 
 /// The items of a relay's readiness: where telemetry goes, what it says of itself to others, and by which way.
 const SINKS: &str = "sinks";

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ pub fn start(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
     }
     let log = record::log_of(&folder, &args.name);
     let interrupted = interrupted()?;
-    let mut child = spawn(args, session, &log).map_err(|error| {
+    let mut child = spawn(session, &log).map_err(|error| {
         CliError::local(
             reasons::UP_FAILED,
             format!("cannot start a mesh that logs to {}", log.display()),
@@ -84,45 +84,26 @@ pub fn terminate(pid: u32) {
     }
 }
 
-/// Leaves the terminal that the process was started from: what ends there does not end it.
-pub fn leave_terminal() {
+/// Leaves the terminal and the folder that the process was started from: what ends there does not end it, and a file
+/// system can be taken away.
+pub fn leave() {
     // It fails where the process leads a group already, whose terminal is then not left.
     let _ = rustix::process::setsid();
+    let _ = std::env::set_current_dir("/");
 }
 
-fn spawn(args: &UpArgs, session: &Session, log: &Path) -> std::io::Result<Child> {
+fn spawn(session: &Session, log: &Path) -> std::io::Result<Child> {
     if let Some(folder) = log.parent() {
         record::make_folder(folder)?;
     }
     // What the one before said is kept once.
     let _ = std::fs::rename(log, log.with_extension("log.1"));
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
-    let config = std::path::absolute(&session.settings.config_path)?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("up").arg("--detached").arg("--config").arg(config).arg("--name").arg(&args.name);
-    let absolute = |path: &PathBuf| std::path::absolute(path);
-    for (flag, path) in [("--data", &args.data), ("--ready-file", &args.ready_file)] {
-        if let Some(path) = path {
-            command.arg(flag).arg(absolute(path)?);
-        }
-    }
-    if let Some(nodes) = args.nodes {
-        command.arg("--nodes").arg(nodes.to_string());
-    }
-    if let Some(store) = &args.store {
-        command.arg("--store").arg(store);
-    }
-    for (flag, values) in [("--service", &args.services), ("--set", &args.set)] {
-        for value in values {
-            command.arg(flag).arg(value);
-        }
-    }
-    command.arg("--log-format").arg(args.log_format.word());
-    if args.accept_data_loss {
-        command.arg("--accept-data-loss");
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).current_dir("/");
-    command.spawn()
+    // As it was typed, and what wins over that: its log is for people.
+    command.args(std::env::args_os().skip(1)).args(["--detached", "--output=table", "--config"]);
+    command.arg(std::path::absolute(&session.settings.config_path)?);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn()
 }
 
 fn ended(log: &Path, status: ExitStatus) -> CliError {

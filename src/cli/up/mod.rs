@@ -4,7 +4,7 @@ pub mod detached;
 pub mod record;
 mod status;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use omnirelay_core::time::{Millis, rfc3339};
@@ -43,7 +43,8 @@ Examples:
 /// Run a development mesh until Ctrl-C, or in the background
 ///
 /// Starts complete nodes that share one store, embedded or in Redis, writes a context with their addresses, and prints
-/// what to try next. Ctrl-C, or `omnirelay down`, is a clean leave of all of them; the context goes with them.
+/// what to try next. Ctrl-C, or `omnirelay down`, is a clean leave of all of them. The context goes with them, but for
+/// nodes of a folder (`--data`): they come back to where they were, and until then a command says that they are gone.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct UpArgs {
@@ -95,16 +96,6 @@ enum Verb {
     Status(status::StatusArgs),
 }
 
-impl LogFormatArg {
-    /// As the flag takes it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        }
-    }
-}
-
 /// The context that leads to the nodes, unless they are called otherwise.
 const CONTEXT: &str = "dev";
 /// The cluster that nodes are of when nothing says otherwise.
@@ -122,11 +113,12 @@ static COLUMNS: &[Column] = &[
 fn run(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
     match &args.verb {
         Some(Verb::Status(args)) => return status::run(args, session),
-        None if args.detach => return detached::start(args, session),
+        None if args.detach && !args.detached => return detached::start(args, session),
         None => {}
     }
+    let options = options(args, session);
     if args.detached {
-        detached::leave_terminal();
+        detached::leave();
     }
     let folder = record::folder(&session.settings.config_path);
     let mut held = match Held::take(&folder, &args.name) {
@@ -138,19 +130,24 @@ fn run(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
             None
         }
     };
-    if let Some(held) = &mut held {
-        // From here on others see that it starts, and can end it.
-        let starting = Record { name: args.name.clone(), pid: std::process::id(), ..Record::default() };
-        keep(session, Some(held), &Record { started_at: now(), ..starting });
-    }
+    let mut record = Record {
+        name: args.name.clone(),
+        pid: std::process::id(),
+        started_at: rfc3339(Millis(u64::try_from(time::now_ms().unwrap_or(0)).unwrap_or(0))),
+        data: options.data.clone(),
+        log: args.detached.then(|| record::log_of(&folder, &args.name)),
+        ..Record::default()
+    };
+    // From here on others see that it starts, and can end it.
+    keep(session, held.as_mut(), &record);
     sweep(&session.settings.config_path);
-    let mesh = match up::start(&options(args, session)) {
+    let mesh = match up::start(&options) {
         Ok(mesh) => mesh,
         // Asked to stop while it started: that is a clean end too.
         Err(UpError::Fleet(FleetError::Stopped)) => return Ok(Exit::Ok),
         Err(error) => return Err(not_started(&error)),
     };
-    let mut record = record_of(args, &folder, &mesh);
+    tell_of_nodes(&mut record, &mesh);
     let context = Context::write(session, &mut record);
     keep(session, held.as_mut(), &record);
     if !args.detached {
@@ -169,11 +166,13 @@ fn run(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
 }
 
 fn options(args: &UpArgs, session: &Session) -> UpOptions {
+    // Wherever the process goes, and for whoever reads them elsewhere.
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     UpOptions {
         nodes: args.nodes,
-        data: args.data.clone(),
+        data: args.data.as_ref().map(absolute),
         missing: if args.accept_data_loss { Missing::AcceptLoss } else { Missing::Refuse },
-        ready_file: args.ready_file.clone(),
+        ready_file: args.ready_file.as_ref().map(absolute),
         store: args.store.clone(),
         services: args.services.clone(),
         set: args.set.clone(),
@@ -186,42 +185,26 @@ fn options(args: &UpArgs, session: &Session) -> UpOptions {
     }
 }
 
-/// The time, as records have it.
-fn now() -> String {
-    rfc3339(Millis(u64::try_from(time::now_ms().unwrap_or(0)).unwrap_or(0)))
-}
-
 /// Takes away what meshes that have crashed left: their records, and the contexts that lead to nobody.
-pub fn sweep(contexts: &std::path::Path) {
-    for left in record::sweep(&record::folder(contexts)) {
-        let addresses: Vec<Address> =
-            left.nodes.iter().filter_map(|node| node.address.parse().ok()).collect();
+pub fn sweep(contexts: &Path) {
+    for left in record::sweep(&record::folder(contexts)).iter().filter(|left| left.data.is_none()) {
         // One that stays leads nowhere, which is said when it is used.
-        let _ = drop_context(contexts, &left.name, &addresses);
+        let _ = drop_context(contexts, &left.name, &left.addresses());
     }
 }
 
-/// What is known of the mesh before it is ready.
-fn record_of(args: &UpArgs, folder: &std::path::Path, mesh: &Up) -> Record {
+/// Enters where the nodes are, and that they are not where they were to be.
+fn tell_of_nodes(record: &mut Record, mesh: &Up) {
     let node =
         |node: &UpNode| NodeAt { node_id: node.node_id.clone(), address: format!("http://{}", node.control) };
+    record.nodes = mesh.nodes().iter().map(node).collect();
     let moved = mesh.moved().iter().map(|moved| {
         format!(
             "{} is taken by another process: {} listens on {}",
             moved.wanted, moved.node_id, moved.instead
         )
     });
-    Record {
-        name: args.name.clone(),
-        pid: std::process::id(),
-        started_at: now(),
-        ready: false,
-        context: None,
-        data: args.data.clone(),
-        log: args.detached.then(|| record::log_of(folder, &args.name)),
-        nodes: mesh.nodes().iter().map(node).collect(),
-        warnings: moved.collect(),
-    }
+    record.warnings = moved.collect();
 }
 
 /// Writes the record, where there is one.
@@ -231,7 +214,7 @@ fn keep(session: &Session, held: Option<&mut Held>, record: &Record) {
     }
 }
 
-/// The context of a mesh that runs; it goes with it.
+/// The context of a mesh that does not come back to its addresses; it goes with it.
 struct Context {
     path: PathBuf,
     name: String,
@@ -239,15 +222,18 @@ struct Context {
 }
 
 impl Context {
-    /// Writes it; that it cannot be written is a warning of the record.
+    /// Writes the context of any mesh, and returns it if it is to go; that it cannot be written is a warning of the
+    /// record.
+    ///
+    /// That of a folder stays, since its nodes keep their ports: without it, a command that was meant for them would go
+    /// to whatever answers at the default address.
     fn write(session: &Session, record: &mut Record) -> Option<Self> {
         let path = session.settings.config_path.clone();
-        let addresses: Vec<Address> =
-            record.nodes.iter().filter_map(|node| node.address.parse().ok()).collect();
+        let addresses = record.addresses();
         match put_context(&path, &record.name, addresses.clone(), CLUSTER) {
             Ok(_) => {
                 record.context = Some(record.name.clone());
-                Some(Self { path, name: record.name.clone(), addresses })
+                record.data.is_none().then(|| Self { path, name: record.name.clone(), addresses })
             }
             Err(error) => {
                 record.warnings.push(format!("no context was written: {}", error.body().message));

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cli::frame::address::Address;
+
 /// What is known of a mesh that runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,6 +60,13 @@ pub enum NotTaken {
     /// A mesh of this name runs.
     Running(Box<Record>),
     Io(PathBuf, std::io::Error),
+}
+
+impl Record {
+    /// Where the nodes are.
+    pub fn addresses(&self) -> Vec<Address> {
+        self.nodes.iter().filter_map(|node| node.address.parse().ok()).collect()
+    }
 }
 
 /// Where the records are: beside the file of contexts.

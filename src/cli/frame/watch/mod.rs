@@ -118,23 +118,8 @@ pub async fn run(
     args: &WatchArgs,
     table: &TableArgs,
 ) -> Result<Exit, CliError> {
-    if let Some(until) = &args.until {
-        until.check(feed.rpc, feed.object)?;
-    }
     let cursor = Cursor::begin(args.since.as_deref(), args.cursor_file.as_deref())?;
-    let mut watch = Watch {
-        synced: !cursor.at().is_empty(),
-        cursor,
-        printer: Printer::of(session, args.append, table.layout(), table.absolute),
-        feed,
-        args,
-        known: Known::new(),
-        in_snapshot: false,
-        changes: 0,
-        show_progress: session.notes().verbose > 0,
-        dirty: false,
-        link: Link::default(),
-    };
+    let mut watch = Watch::new(session, feed, args, table, cursor)?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let ended = tokio::select! {
@@ -169,6 +154,37 @@ fn watch_timeout(args: &WatchArgs) -> CliError {
     };
     CliError::new(reasons::WATCH_TIMEOUT, format!("waited {span} for {waited_for} in vain"))
         .hint("wait longer with --timeout")
+}
+
+impl<'a> Watch<'a> {
+    /// A watch that has seen nothing yet.
+    ///
+    /// # Errors
+    /// Usage, when it would wait for what cannot be.
+    fn new(
+        session: &Session,
+        feed: Feed<'a>,
+        args: &'a WatchArgs,
+        table: &TableArgs,
+        cursor: Cursor,
+    ) -> Result<Self, CliError> {
+        if let Some(until) = &args.until {
+            until.check(feed.rpc, feed.object)?;
+        }
+        Ok(Self {
+            synced: !cursor.at().is_empty(),
+            cursor,
+            printer: Printer::of(session, args.append, table.layout(), table.absolute),
+            feed,
+            args,
+            known: Known::new(),
+            in_snapshot: false,
+            changes: 0,
+            show_progress: session.notes().verbose > 0,
+            dirty: false,
+            link: Link::default(),
+        })
+    }
 }
 
 impl Watch<'_> {

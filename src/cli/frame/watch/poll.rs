@@ -8,10 +8,8 @@ use serde_json::{Value, json};
 use tokio::signal::unix::SignalKind;
 
 use super::cursor::Cursor;
-use super::live::Known;
-use super::printer::Printer;
 use super::stream::Event;
-use super::{Feed, Link, Watch, listen, pass, watch_timeout};
+use super::{Feed, Watch, listen, pass, watch_timeout};
 use crate::cli::frame::args::{TableArgs, WatchArgs};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::session::Session;
@@ -46,22 +44,9 @@ pub async fn run(
     pace: Pace,
     ask: impl AsyncFn(&Session) -> Result<Round, CliError>,
 ) -> Result<Exit, CliError> {
-    if let Some(until) = &args.until {
-        until.check(feed.rpc, feed.object)?;
-    }
-    let mut watch = Watch {
-        synced: false,
-        cursor: Cursor::default(),
-        printer: Printer::of(session, args.append, table.layout(), table.absolute),
-        feed,
-        args,
-        known: Known::new(),
-        in_snapshot: false,
-        changes: 0,
-        show_progress: false,
-        dirty: false,
-        link: Link::default(),
-    };
+    // Nothing that is asked again and again has a cursor, nor progress of one to tell.
+    let mut watch = Watch::new(session, feed, args, table, Cursor::default())?;
+    watch.show_progress = false;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     tokio::select! {
