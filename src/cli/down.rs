@@ -38,9 +38,18 @@ pub struct DownArgs {
     /// The mesh, as `omnirelay up status` calls it [default: the one that runs]
     #[arg(value_name = "NAME", conflicts_with = "all")]
     name: Option<String>,
+    /// As `omnirelay up` takes it
+    #[arg(long = "name", value_name = "NAME", hide = true, conflicts_with_all = ["name", "all"])]
+    named: Option<String>,
     /// Every mesh that runs here
     #[arg(long)]
     all: bool,
+}
+
+impl DownArgs {
+    fn name(&self) -> Option<&String> {
+        self.name.as_ref().or(self.named.as_ref())
+    }
 }
 
 /// # Errors
@@ -65,7 +74,7 @@ fn run(args: &DownArgs, session: &mut Session) -> Result<Exit, CliError> {
         text: Text::Lines(lines),
     })?;
     if meshes.is_empty() {
-        let named = args.name.as_ref().map(|name| format!(" called {name}")).unwrap_or_default();
+        let named = args.name().map(|name| format!(" called {name}")).unwrap_or_default();
         session.notes().say(&format!("No mesh of `omnirelay up`{named} runs here."));
     }
     Ok(Exit::Ok)
@@ -73,7 +82,7 @@ fn run(args: &DownArgs, session: &mut Session) -> Result<Exit, CliError> {
 
 fn meant(args: &DownArgs, running: Vec<Record>) -> Result<Vec<Record>, CliError> {
     let names = running.iter().map(|mesh| mesh.name.as_str()).collect::<Vec<_>>().join(", ");
-    match &args.name {
+    match args.name() {
         Some(name) => Ok(running.into_iter().filter(|mesh| mesh.name == *name).collect()),
         None if running.len() > 1 && !args.all => {
             Err(CliError::usage(format!("several meshes run here: {names}"))

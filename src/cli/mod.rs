@@ -14,6 +14,7 @@ mod doctor;
 mod down;
 mod drones;
 mod entry;
+mod events;
 mod explain;
 mod frame;
 mod help;
@@ -83,6 +84,7 @@ static BESIDE: &[&Entry] = &[
     &drones::ENTRY,
     &ops::ENTRY,
     &bindings::ENTRY,
+    &events::ENTRY,
     &audit::ENTRY,
     &context::ENTRY,
     &up::ENTRY,

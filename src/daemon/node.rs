@@ -191,6 +191,7 @@ impl Mount {
         let mut mount = Self {
             readiness: Arc::new(Readiness::new(registry.clone(), stands)),
             operations: Arc::new(Operations::new(registry.clone())),
+            topics: Arc::default(),
             observers: vec![Arc::new(Counted(metrics.clone()))],
             metrics,
             presence,

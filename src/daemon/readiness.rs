@@ -1,5 +1,7 @@
 //! Whether a daemon is fit to serve, and what is missing.
 
+pub mod changes;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;

@@ -116,6 +116,7 @@ pub fn mesh(request: &Request) -> Reply {
             "clientVersionMin": "0.1.0",
         })),
         ("GET", path) if path.starts_with("/control/audit") => audit(request, path),
+        ("GET", path) if path.starts_with("/control/events") => happenings(request),
         (_, path) if path.starts_with("/control/leaders") => leaders(request, path),
         (_, path) if path.starts_with("/control/registers") => registers(request, path),
         (_, path) if path.starts_with("/control/advertisements") => registers(request, path),
@@ -252,6 +253,44 @@ fn audit(request: &Request, path: &str) -> Reply {
         }
         _ => problem("not_found", "AUDIT_RECORD_NOT_FOUND", 404),
     }
+}
+
+/// What happens in the mesh: an operator drains a peer that leads, and the store falls silent.
+fn happenings(request: &Request) -> Reply {
+    if request.path.contains("nope") {
+        return problem("invalid_argument", "INVALID_ARGUMENT", 400);
+    }
+    let happened = |of: &str, subject: &str, revision: u32, data: Value| {
+        json!({
+            "specversion": "1.0", "id": format!("7f2c:{revision}/{subject}"), "source": "/clusters/eu-1",
+            "type": format!("omnirelay.{of}"), "subject": subject, "time": "2026-11-20T06:01:09.120Z",
+            "datacontenttype": "application/json", "data": data,
+            "cursor": format!("7f2c:{revision},readiness=0"),
+            "prevcursor": format!("7f2c:{},readiness=0", revision - 1),
+        })
+    };
+    let synced = json!({
+        "specversion": "1.0", "id": "synced@7f2c:48212", "source": "/clusters/eu-1",
+        "type": "omnirelay.events.synced", "cursor": "7f2c:48212,readiness=0",
+        "prevcursor": "7f2c:48212,readiness=0",
+    });
+    let mut draining = peer("relay-b119", "alive", false);
+    draining["draining"] = json!(true);
+    let mut drain = happened("peers.modified", "peer/relay-b119", 48213, json!({"peer": draining}));
+    for (name, value) in [("actor", "local"), ("action", "peers.drain"), ("reason", "kernel update")] {
+        drain[name] = json!(value);
+    }
+    let tenure = json!({
+        "leaderId": "relay-a7f3", "term": "5", "fenceToken": "1795155507427", "reason": "transfer",
+        "leaderlessMs": "4", "scope": "global-control",
+    });
+    let leadership = json!({"scope": "global-control", "previousLeaderId": "relay-b119"});
+    let data = json!({"leadership": leadership, "tenure": tenure});
+    let elected = happened("leadership.elected", "leadership/global-control", 48214, data);
+    let need =
+        json!({"name": "store", "ok": false, "message": "the store has not answered", "required": false});
+    let silent = happened("store.degraded", "node/relay-a7f3", 48215, json!({"readiness": need}));
+    Reply::Events([synced, drain, elected, silent].iter().map(event).collect(), After::Stay)
 }
 
 fn dev(state: &str) -> Reply {

@@ -108,7 +108,7 @@ fn a_context_of_somebody_else_is_left_as_it_is() -> Result<()> {
     mesh.run(&["context", "add", "dev", "--address", "http://10.9.8.7:17420"])?;
     let up = mesh.json(&["up", "-d", "--nodes", "1", "-o", "json"])?;
     assert_eq!((&up["context"], &up["current"]), (&"".into(), &false.into()), "{up}");
-    assert!(up["warnings"][0].as_str().is_some_and(|told| told.contains("no context was written")), "{up}");
+    assert!(up["warnings"].to_string().contains("no context was written"), "{up}");
     mesh.run(&["down"])?;
     let context = mesh.json(&["context", "get", "dev", "-o", "json"])?;
     assert_eq!(context["addresses"][0], "http://10.9.8.7:17420", "{context}");

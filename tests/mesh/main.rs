@@ -9,6 +9,7 @@ mod background;
 mod bindings;
 mod check;
 mod daemon;
+mod events;
 mod lifecycle;
 mod local_users;
 mod lost;

@@ -20,6 +20,7 @@ use super::schema::documents::{headed, own};
 use super::schema::schemas;
 
 pub use placement::placement;
+pub use watch::summary;
 
 /// The kind in `agent/ID`.
 pub const KIND: &str = "agent";

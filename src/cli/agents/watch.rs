@@ -64,7 +64,7 @@ pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, Cl
 }
 
 /// What a line says of a placement that is new or gone.
-fn summary(placement: &Value) -> String {
+pub fn summary(placement: &Value) -> String {
     match text(placement, "previousRelayId") {
         "" => format!("relay={}", text(placement, "relayId")),
         previous => format!("relay={} previous={previous}", text(placement, "relayId")),

@@ -117,7 +117,7 @@ fn changes(record: &Value) -> String {
 }
 
 /// What a line says of a record that is new.
-fn summary(record: &Value) -> String {
+pub fn summary(record: &Value) -> String {
     let parts = [text(record, "actor").to_owned(), action(record), text(record, "object").to_owned()];
     let parts = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
     let changes = Some(changes(record)).filter(|changes| !changes.is_empty());

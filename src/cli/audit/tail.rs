@@ -16,7 +16,7 @@ use crate::cli::frame::global::Span;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::watch::printer::Printer;
-use crate::cli::frame::watch::{self, Feed, Keep};
+use crate::cli::frame::watch::{self, Feed, Keep, cursor};
 
 pub const WATCH: Rpc = audit_service::WATCH;
 pub const LEAF: Leaf = Leaf::read("audit tail", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 11");
@@ -71,7 +71,7 @@ pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliErro
         keep: Keep::Nothing(Default::default()),
     };
     let mut since = None;
-    let resumes = resumes(args);
+    let resumes = cursor::is_kept(args.cursor_file.as_deref());
     if args.no_follow || !resumes {
         let (cursor, told) = show_newest(args, session, &feed).await?;
         since = Some(cursor).filter(|cursor| !cursor.is_empty());
@@ -95,12 +95,6 @@ pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliErro
         append: true,
     };
     watch::run(session, feed, &watching, &TableArgs::default()).await
-}
-
-/// Whether there is a cursor to go on from.
-fn resumes(args: &TailArgs) -> bool {
-    let kept = args.cursor_file.as_deref().and_then(|file| std::fs::read_to_string(file).ok());
-    kept.is_some_and(|kept| !kept.trim().is_empty())
 }
 
 /// Prints the newest records, oldest first; returns where to go on and what was told.

@@ -5,6 +5,7 @@
 
 mod cache;
 mod kind;
+mod list;
 mod objects;
 mod script;
 
@@ -18,6 +19,7 @@ use super::arguments::written_out;
 use super::frame::env::{self, Env};
 
 pub use self::kind::{Kind, Known};
+pub use self::list::list;
 pub use self::objects::{ids, named};
 pub use self::script::script;
 

@@ -96,8 +96,8 @@ impl FilterArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Watch options")]
 pub struct WatchArgs {
-    /// Resume after this cursor instead of beginning with a snapshot
-    #[arg(long, value_name = "EPOCH:REVISION")]
+    /// Begin with what has changed since instead of with a snapshot: a cursor, a time in UTC, or how long ago, such as 10m
+    #[arg(long, value_name = "CURSOR|TIME|DURATION")]
     pub since: Option<String>,
 
     /// Resume from the cursor in this file, and keep it up to date

@@ -138,20 +138,23 @@ fn token(scope: &Value) -> String {
 
 /// `shard/orders/04  elected       relay-b119  term=6 fence=1795155507427 prev=relay-c0de cause=... took=1.9s`
 pub fn line(event: &Value) -> String {
-    let scope = field(event, "leadership");
-    let tenure = field(event, "tenure");
-    let word = text(event, "type");
-    let what = match word {
+    let (scope, tenure) = (field(event, "leadership"), field(event, "tenure"));
+    let name = Some(text(scope, "scope")).filter(|name| !name.is_empty());
+    let name = name.or(Some(text(tenure, "scope"))).filter(|name| !name.is_empty()).unwrap_or("-");
+    format!("{name}  {:<12}  {}", text(event, "type"), what(event))
+}
+
+/// What has happened: who leads or has led, and why.
+pub fn what(event: &Value) -> String {
+    let (scope, tenure) = (field(event, "leadership"), field(event, "tenure"));
+    match text(event, "type") {
         "synced" | "progress" => format!("cursor: {}", text(event, "cursor")),
         "reset" => format!("reason: {}", text(event, "reason")),
         "elected" => elected(scope, tenure),
         "lost" | "expired" | "stepped_down" => ended(tenure),
         "changed" => changed(scope),
         _ => summary(scope),
-    };
-    let name = Some(text(scope, "scope")).filter(|name| !name.is_empty());
-    let name = name.or(Some(text(tenure, "scope"))).filter(|name| !name.is_empty()).unwrap_or("-");
-    format!("{name}  {word:<12}  {what}")
+    }
 }
 
 /// `shard/orders/04  relay-c0de -> relay-b119  cause=lease_expired  without a leader 1.9s`: the line below a

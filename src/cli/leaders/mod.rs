@@ -23,6 +23,7 @@ use super::entry::verbs;
 use super::frame::document::text;
 use super::schema::documents::message;
 
+pub use columns::what;
 pub use list::LIST;
 
 /// The kind in `leader/SCOPE`.

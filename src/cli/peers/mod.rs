@@ -23,6 +23,7 @@ use super::entry::verbs;
 use super::frame::document::{flag, text};
 use super::schema::documents::message;
 
+pub use columns::summary;
 pub use list::LIST;
 
 /// The kind in `peer/ID`.

@@ -16,7 +16,7 @@ mod seals;
 pub mod shape;
 pub mod store;
 pub mod verify;
-mod watching;
+pub mod watching;
 
 use std::sync::Arc;
 

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
 use super::heads::Heads;
 use super::shape::{Filter, show};
 use super::{Audit, pb};
+use crate::daemon::identity::caller::Scope;
+use crate::daemon::objects::events::topic::{CHANGES, Told, Topic};
 use crate::daemon::objects::feed::{Events, Frame, Noun, Shown};
 use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::registry::view::ViewRecord;
@@ -26,6 +29,16 @@ impl Audit {
         let begun = self.watches.begin([AUDIT], filter, &asked.since).await?;
         Ok(begun.of(Trail { heads: self.heads.clone() }).events())
     }
+}
+
+/// What is told of the trail in the stream of events.
+pub fn topic(heads: Arc<Heads>) -> Topic {
+    let noun = move || Trail { heads: heads.clone() };
+    let topic = Topic::of("audit", CHANGES, [AUDIT], noun, |event| Told {
+        what: event.r#type().as_str_name(),
+        data: EventData { record: event.record, ..EventData::default() },
+    });
+    topic.for_holders_of(Scope::MeshAdmin)
 }
 
 /// The trail as those who watch it are told of it.

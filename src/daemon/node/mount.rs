@@ -17,6 +17,7 @@ use crate::daemon::config::Config;
 use crate::daemon::identity::proof::Grants;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::objects::dev::Process;
+use crate::daemon::objects::events::topic::Topics;
 use crate::daemon::objects::peers::presence::Presence;
 use crate::daemon::operations::Operations;
 use crate::daemon::readiness::Readiness;
@@ -81,6 +82,8 @@ pub struct Mount {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
     pub operations: Arc<Operations>,
+    /// What parts tell in the stream of events.
+    pub topics: Arc<Topics>,
     /// How this node stands in the mesh; not known before the part of peers is mounted.
     pub presence: Arc<OnceLock<Arc<Presence>>>,
     /// What those who have proved who they are may do besides.

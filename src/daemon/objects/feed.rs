@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use omnirelay_store::Kind;
+use omnirelay_store::{Kind, Revision};
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -18,10 +18,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use self::recent::{EventId, Recent};
+use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::since::{Since, Start};
 use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
-use crate::daemon::registry::watch::{ResetReason, Step, Watch, WatchEvent};
-use crate::daemon::registry::{Registry, parse_cursor};
+use crate::daemon::registry::watch::{Parts, ResetReason, Step, Watch, WatchEvent};
 
 mod recent;
 
@@ -52,7 +53,7 @@ pub trait Noun: Send + 'static {
 }
 
 /// What is the same in the events of all nouns.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Frame {
     /// The name that the type of the event has in every noun.
     name: &'static str,
@@ -68,6 +69,21 @@ impl Frame {
     /// numbers. 0 when it has no such name.
     pub fn kind<T: Into<i32>>(&self, from_str_name: fn(&str) -> Option<T>) -> i32 {
         from_str_name(self.name).map_or(0, Into::into)
+    }
+
+    /// The name that the type of the event has in every noun.
+    pub fn word(&self) -> &'static str {
+        self.name
+    }
+
+    /// That a watch begins anew.
+    pub fn reset(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), ..Self::of("reset") }
+    }
+
+    /// That what comes behind `cursor` is told.
+    pub fn synced(cursor: &Cursor) -> Self {
+        at("synced", cursor, None)
     }
 
     fn of(name: &'static str) -> Self {
@@ -155,22 +171,42 @@ impl<E: Message + Default + 'static> Watches<E> {
         Watches { registry: self.registry.clone(), places: self.places.clone(), recent: Arc::default() }
     }
 
-    /// Begins to watch what `filter` lets through of these kinds, behind the cursor `since`; with a snapshot of each
-    /// kind, in this order, when it is empty.
+    /// Begins to watch what `filter` lets through of these kinds, from `since` on, a cursor or a time; with a snapshot of
+    /// each kind, in this order, when it is empty.
     ///
     /// # Errors
-    /// When `since` is no cursor, no place is free, or the registry was never read.
+    /// When `since` is none, no place is free, or the registry was never read.
     pub async fn begin(
         &self,
         kinds: impl Into<Vec<Kind>>,
         filter: impl Fn(&ViewRecord) -> bool + Send + Sync + 'static,
         since: &str,
     ) -> Result<Begun<E>, Fault> {
-        let since = parse_cursor(since)?;
+        let since = Since::of(since)?;
         let place = self.places.take()?;
         self.registry.ready_for("").await?;
-        let watch = Watch::begin_all(self.registry.clone(), kinds.into(), Box::new(filter), since);
-        Ok(Begun { watch, recent: self.recent.clone(), place })
+        let start = match since {
+            Some(since) => Some(self.registry.start_of(since).await?),
+            None => None,
+        };
+        // Whoever was shown nothing of what is not kept any more begins with what is there.
+        let behind = |start: Start| match start {
+            Start { cursor, gap: true } => Cursor { revision: Revision(0), part: 0, ..cursor },
+            Start { cursor, gap: false } => cursor,
+        };
+        Ok(self.begun(kinds, filter, start.map(behind), place))
+    }
+
+    /// The same of whoever has a place.
+    pub fn begun(
+        &self,
+        kinds: impl Into<Vec<Kind>>,
+        filter: impl Fn(&ViewRecord) -> bool + Send + Sync + 'static,
+        behind: Option<Cursor>,
+        place: OwnedSemaphorePermit,
+    ) -> Begun<E> {
+        let watch = Watch::begin_all(self.registry.clone(), kinds.into(), Box::new(filter), behind);
+        Begun { watch, recent: self.recent.clone(), place }
     }
 }
 
@@ -184,7 +220,12 @@ pub struct Begun<E> {
 impl<E> Begun<E> {
     /// What it tells of a noun.
     pub fn of<N: Noun<Event = E>>(self, noun: N) -> Feed<N> {
-        Feed { watch: self.watch.with_parts(N::parts), recent: self.recent, noun, _place: self.place }
+        Feed {
+            watch: self.watch.with_parts(Box::new(N::parts)),
+            recent: self.recent,
+            noun,
+            _place: self.place,
+        }
     }
 }
 
@@ -234,6 +275,29 @@ impl<N: Noun> Feed<N> {
         Box::pin(unfold(self, |mut feed| async { Some((Ok(feed.next().await), feed)) }))
     }
 
+    /// Tells each change as so many events.
+    #[must_use]
+    pub fn with_parts(self, parts: Parts) -> Self {
+        Self { watch: self.watch.with_parts(parts), ..self }
+    }
+
+    /// The next event, made for this watcher alone.
+    pub async fn next_made(&mut self) -> N::Event {
+        loop {
+            if !self.watch.has_more() {
+                self.noun.begin_look();
+            }
+            let told = self.watch.next().await;
+            if let Some(step) = told.step() {
+                self.noun.settled(step).await;
+            }
+            let (frame, shown) = framed(&told);
+            if let Some(event) = self.noun.event(frame, shown) {
+                return event;
+            }
+        }
+    }
+
     /// The next event.
     async fn next(&mut self) -> Encoded<N::Event> {
         loop {
@@ -263,13 +327,11 @@ impl<N: Noun> Feed<N> {
 fn framed(told: &WatchEvent) -> (Frame, Shown<'_>) {
     match told {
         WatchEvent::Snapshot(record) => (Frame::of("snapshot"), Shown::Record(record)),
-        WatchEvent::Synced { cursor } => (at("synced", cursor, None), Shown::Nothing),
+        WatchEvent::Synced { cursor } => (Frame::synced(cursor), Shown::Nothing),
         WatchEvent::Added(step) => (Frame::of_step("added", step), Shown::Changed(step)),
         WatchEvent::Modified(step) => (Frame::of_step("modified", step), Shown::Changed(step)),
         WatchEvent::Removed(step) => (Frame::of_step("removed", step), Shown::Removed(step)),
-        WatchEvent::Reset(reason) => {
-            (Frame { reason: word_of(*reason).to_owned(), ..Frame::of("reset") }, Shown::Nothing)
-        }
+        WatchEvent::Reset(reason) => (Frame::reset(word_of(*reason)), Shown::Nothing),
         WatchEvent::Progress { cursor, previous } => (at("progress", cursor, Some(previous)), Shown::Nothing),
     }
 }

@@ -8,6 +8,7 @@ pub mod agents;
 pub mod asked;
 pub mod bindings;
 pub mod dev;
+pub mod events;
 pub mod feed;
 pub mod leaders;
 pub mod listing;

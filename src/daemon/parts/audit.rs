@@ -12,6 +12,7 @@ use crate::daemon::audit::heads::{Heads, follow_seals};
 use crate::daemon::audit::refusals::{Refusals, enter_refusals};
 use crate::daemon::audit::sealer::Sealer;
 use crate::daemon::audit::store::newest_revision_of;
+use crate::daemon::audit::watching::topic;
 use crate::daemon::audit::{AUDIT_SEAL, Audit};
 use crate::daemon::metrics::AuditMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
@@ -36,6 +37,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (metrics, counted) = (AuditMetrics::new(node.metrics.all())?, registry.clone());
     node.metrics.before_scrape(move || metrics.read(&counted));
     node.observe(Arc::new(Refused(refusals)));
+    node.topics.add(topic(heads.clone()));
     let audit = Audit::new(registry, heads, node.config.control.watches_max);
     let audit = AuditServiceServer::new(audit).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, audit);

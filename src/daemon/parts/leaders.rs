@@ -10,6 +10,7 @@ use crate::daemon::config::Config;
 use crate::daemon::metrics::LeadershipMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::leaders::campaign::{CampaignSettings, Campaigner};
+use crate::daemon::objects::leaders::watching::topic;
 use crate::daemon::objects::leaders::{LEADERSHIP, Leaders};
 
 pub const PART: Part = Part { kinds: Kinds { mirrored: &[LEADERSHIP], ..Kinds::NONE }, mount };
@@ -27,6 +28,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         let leader = campaigner.clone();
         node.at(phase, async move { leader.leave().await });
     }
+    node.topics.add(topic(registry.clone()));
     let leaders = Leaders::new(registry, node.config.control.watches_max);
     let leaders = LeadershipControlServiceServer::new(leaders).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, leaders);

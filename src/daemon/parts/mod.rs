@@ -3,6 +3,7 @@
 mod audit;
 mod bindings;
 mod dev;
+mod events;
 mod leaders;
 mod node;
 mod operations;
@@ -22,6 +23,7 @@ pub const ALL: &[Part] = &[
     bindings::PART,
     audit::PART,
     operations::PART,
+    events::PART,
     node::PART,
     store::PART,
     dev::PART,

@@ -8,7 +8,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 use crate::daemon::metrics::PeersMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
-use crate::daemon::objects::peers::{PEER, Peers, statuses};
+use crate::daemon::objects::peers::{PEER, Peers, statuses, topic};
 use crate::daemon::presence::keep_present;
 use crate::daemon::registry::view::View;
 use crate::daemon::relay::identity::endpoint;
@@ -29,6 +29,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.at(Phase::Leave, async move { presence.leave().await });
     let (metrics, counted) = (PeersMetrics::new(node.metrics.all())?, registry.clone());
     node.metrics.before_scrape(move || count(&metrics, counted.view()));
+    node.topics.add(topic(registry.clone()));
     let peers = Peers::new(registry, node.config.control.watches_max);
     let peers = PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, peers);

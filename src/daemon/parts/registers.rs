@@ -13,6 +13,7 @@ use crate::daemon::objects::advertisements::pool::{LocalCounts, Pool, PoolSettin
 use crate::daemon::objects::advertisements::{ADVERTISEMENT, Advertisements, remote_count};
 use crate::daemon::objects::peers::own_session;
 use crate::daemon::objects::registers::{REGISTER, Registers, catalogue};
+use crate::daemon::objects::{advertisements, registers};
 use crate::daemon::readiness::item;
 use crate::daemon::resync::{Resync, ResyncParts, ResyncSettings};
 
@@ -27,6 +28,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.run(Phase::End, resync.clone().run());
     let kept = pool.clone();
     node.run(Phase::End, async move { kept.run().await });
+    node.topics.add(registers::reads::topic());
+    node.topics.add(advertisements::watching::topic(registry.clone()));
     let registers = Registers::new(registry, pool.clone(), resync.pushed_through());
     let registers = RegisterServiceServer::new(registers).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, registers);

@@ -16,6 +16,7 @@ use crate::daemon::node::{
     Kinds, Mount, NodeError, Part, Phase, Port, PortName, RELAY_REGISTRY_SERVICE, RELAY_SERVICE,
     asynchronous, per_address_max,
 };
+use crate::daemon::objects::aero_registry::watching::topics;
 use crate::daemon::objects::aero_registry::{AeroRegistry, AeroRegistrySettings};
 use crate::daemon::objects::agents::{self, AGENT};
 use crate::daemon::objects::relays::{self, RELAY};
@@ -38,6 +39,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let registry = registry(node);
     let refreshed = registry.clone();
     node.run(Phase::End, async move { refreshed.run().await });
+    topics(&node.registry).into_iter().for_each(|topic| node.topics.add(topic));
     let (metrics, counted) = (AeroMetrics::new(node.metrics.all())?, node.registry.clone());
     node.metrics.before_scrape(move || {
         let view = counted.view();

@@ -1,5 +1,7 @@
 //! The audit record of a mutation, which is committed together with it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{Kind, RecordId, Write};
@@ -8,6 +10,7 @@ use prost::Message;
 use xxhash_rust::xxh64::xxh64;
 
 use super::mutate::Mutation;
+use super::view::ViewEntry;
 use crate::core::audit_seal::mac::MacKey;
 use crate::daemon::chance::random_u64;
 
@@ -41,6 +44,19 @@ pub fn own_body(node_id: &str, action: &str, object: String, changes: Vec<String
         node_id: node_id.to_owned(),
         changes,
         ..AuditValue::default()
+    }
+}
+
+/// Who had a record changed by a commit, and why: the audit record of the commit that is about it, or else the first.
+pub fn cause_of(entry: &ViewEntry, object: &RecordId) -> Option<Arc<AuditValue>> {
+    let records = entry.changes.iter().filter(|change| change.after.record.id.kind == AUDIT);
+    let mut causes = records.filter_map(|change| change.live()?.value::<AuditValue>());
+    let object = object.to_string();
+    let first = causes.next()?;
+    if first.object == object {
+        Some(first)
+    } else {
+        causes.find(|cause| cause.object == object).or(Some(first))
     }
 }
 

@@ -63,6 +63,16 @@ impl FromStr for Cursor {
     }
 }
 
+/// The place in a further source that the text of a cursor names.
+pub fn place_in<'c>(cursor: &'c str, source: &str) -> Option<&'c str> {
+    cursor
+        .split(',')
+        .skip(1)
+        .filter_map(|one| one.split_once('='))
+        .find(|(name, _)| *name == source)
+        .map(|(_, at)| at)
+}
+
 /// Whether they are places in further sources, each of another: `<source>=<place>,<source>=<place>`.
 fn are_further(text: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -115,5 +125,7 @@ mod tests {
             assert_eq!(text.parse::<Cursor>().unwrap().to_string(), "19a2f:48213", "{text}");
         }
         assert_eq!("ff:7.3,health=1:1".parse::<Cursor>().unwrap().part, 3);
+        assert_eq!(place_in("ff:7.3,health=1:1,x=2", "x"), Some("2"));
+        assert_eq!(place_in("ff:7,health=1:1", "ff:7"), None);
     }
 }

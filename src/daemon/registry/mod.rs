@@ -21,6 +21,7 @@ pub mod refresh;
 mod refusal;
 pub mod revision_waiter;
 pub mod session;
+pub mod since;
 pub mod ttl_records;
 pub mod view;
 pub mod watch;

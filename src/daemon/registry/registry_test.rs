@@ -13,6 +13,7 @@ use omnirelay_store::{
 use super::cursor::Cursor;
 use super::follow::wait_for;
 use super::lab::LabRegistry;
+use super::since::{Since, Start};
 use super::view::{Applied, Loaded, View};
 use super::watch::{ResetReason, Watch, WatchEvent};
 use super::{Registry, parse_cursor};
@@ -251,6 +252,44 @@ async fn a_watch_that_is_too_old_is_reset_and_gets_a_snapshot() {
     let elsewhere = Cursor::at(Epoch(1), Revision(1));
     let (mut watch, mut last) = (watch_all(&a, Some(elsewhere)), elsewhere);
     assert_eq!(told(&mut watch, &mut last).await, format!("reset {:?}", ResetReason::EpochChanged));
+}
+
+#[tokio::test]
+async fn a_watch_begins_at_a_time_as_far_as_the_log_reaches_back() {
+    let store = memory();
+    let a = daemon(&store, "a").await;
+    let start = async |time: Millis| a.registry.start_of(Since::Time(time)).await.unwrap();
+    assert_eq!(start(Millis(0)).await.cursor.revision, Revision(0));
+    let mut times = Vec::new();
+    for n in 0..7 {
+        let revision = commit(&a.registry, vec![put(THING, "x", &n.to_string())]).await;
+        let page = store.log(Revision(revision.0 - 1), 1, Duration::ZERO).await.unwrap();
+        times.push((revision, page.entries[0].at));
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    for (revision, at) in &times {
+        let (this, next) = (start(*at).await, start(Millis(at.0 + 1)).await);
+        assert_eq!((this.cursor.revision.0, this.gap), (revision.0 - 1, false));
+        assert_eq!((next.cursor.revision, next.gap), (*revision, false));
+    }
+    assert_eq!(start(Millis(u64::MAX)).await.cursor.revision, times[6].0);
+
+    let none = Duration::ZERO;
+    let keep = Retention {
+        log_age: Duration::from_secs(3600),
+        log_entries_max: 3,
+        tombstone_age: none,
+        idempotency_age: none,
+        idempotency_entries_max: 0,
+    };
+    let epoch = a.registry.view().head().epoch;
+    while store.housekeep(epoch, keep).await.unwrap().more {}
+    let kept = start(Millis(0)).await;
+    assert!(kept.gap && kept.cursor.revision > Revision(0), "{kept:?}");
+    let page = store.log(kept.cursor.revision, 1, none).await.unwrap();
+    assert!(!page.compacted, "it is in the log");
+    let (revision, at) = times[6];
+    assert_eq!(start(at).await, Start { cursor: Cursor::at(epoch, Revision(revision.0 - 1)), gap: false });
 }
 
 #[tokio::test]

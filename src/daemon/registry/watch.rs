@@ -13,6 +13,7 @@ use omnirelay_store::{Kind, LogEntry, StoreError};
 use tokio::time::Instant;
 
 use super::Registry;
+use super::audit_record::AUDIT;
 use super::cursor::Cursor;
 use super::view::{Head, ViewChange, ViewEntry, ViewRecord};
 
@@ -104,7 +105,7 @@ type Filter = Box<dyn Fn(&ViewRecord) -> bool + Send + Sync>;
 /// Makes the event of a step.
 type Make = fn(Step) -> WatchEvent;
 /// Says how many events a change of a commit is.
-pub type Parts = fn(&ViewEntry, &ViewChange) -> usize;
+pub type Parts = Box<dyn Fn(&ViewEntry, &ViewChange) -> usize + Send + Sync>;
 
 /// A running watch.
 pub struct Watch {
@@ -144,7 +145,7 @@ impl Watch {
             registry,
             kinds,
             filter,
-            parts: |_, _| 1,
+            parts: Box::new(|_, _| 1),
             examined: since.unwrap_or_default(),
             sent: since.unwrap_or_default(),
             ready: VecDeque::new(),
@@ -245,7 +246,9 @@ impl Watch {
     }
 
     fn of_interest(&self, entry: &LogEntry) -> ViewEntry {
-        let changes = entry.changes.iter().filter(|change| self.kinds.contains(&change.after.id.kind));
+        // And who had them made.
+        let of_interest = |kind: &Kind| *kind == AUDIT || self.kinds.contains(kind);
+        let changes = entry.changes.iter().filter(|change| of_interest(&change.after.id.kind));
         ViewEntry {
             revision: entry.revision,
             previous: entry.previous,

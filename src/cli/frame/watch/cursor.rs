@@ -69,6 +69,12 @@ impl Cursor {
     }
 }
 
+/// Whether a file holds a cursor to go on from.
+pub fn is_kept(file: Option<&Path>) -> bool {
+    let kept = file.and_then(|file| std::fs::read_to_string(file).ok());
+    kept.is_some_and(|kept| !kept.trim().is_empty())
+}
+
 fn unusable(what: &str, file: Option<&Path>, error: &std::io::Error) -> CliError {
     let file = file.unwrap_or(Path::new("")).display();
     CliError::local(reasons::CURSOR_FILE, format!("cannot {what} the cursor file {file}"), error)

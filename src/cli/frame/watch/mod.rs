@@ -47,7 +47,7 @@ pub struct Feed<'a> {
     pub rpc: &'static Rpc,
     /// The call that opens the stream, without a cursor.
     pub call: Call,
-    /// The object's field in an event: `peer`.
+    /// The object's field in an event: `peer`; empty: what is watched are the events themselves.
     pub object: &'static str,
     /// The kind in its name: `peer`.
     pub kind: &'static str,
@@ -58,12 +58,26 @@ pub struct Feed<'a> {
     pub named: &'a [String],
     /// What a line says of an object that is new.
     pub summary: fn(&Value) -> String,
-    /// What a line says of an event behind its time to the millisecond; `None`: its type, the id, and what differs or is new.
+    /// What a line says of an event behind its time to the millisecond; nothing when that is nothing for
+    /// people; `None`: its type, the id, and what differs or is new.
     pub line: Option<fn(&Value) -> String>,
     /// What a live table tells below its rows; `None`: only the rows.
     pub news: Option<News>,
     /// What is kept of the objects.
     pub keep: Keep,
+}
+
+impl Feed<'_> {
+    /// What an event tells of.
+    pub fn object_of<'e>(&self, event: &'e Value) -> &'e Value {
+        if self.object.is_empty() { event } else { field(event, self.object) }
+    }
+}
+
+/// What an event is: `added`, or `synced` where it is about the stream, in the stream of all events as well.
+pub fn word(event: &Value) -> &str {
+    let named = text(event, "type");
+    named.strip_prefix("omnirelay.events.").unwrap_or(named)
 }
 
 /// Which objects of a watch are kept in memory.
@@ -305,8 +319,8 @@ impl Watch<'_> {
 
     fn take(&mut self, session: &mut Session, event: Event) -> Result<(), CliError> {
         let event = event.document;
-        let kind = text(&event, "type").to_owned();
-        let object = field(&event, self.feed.object);
+        let kind = word(&event).to_owned();
+        let object = self.feed.object_of(&event);
         let id = (self.feed.id)(object);
         let object = object.clone();
         let mut before = None;
@@ -326,6 +340,7 @@ impl Watch<'_> {
                 self.synced = false;
                 self.cursor.forget();
             }
+            "progress" => {}
             _ if object.is_null() => {}
             change if !self.keeps() => {
                 // That it is there was told; that it was changed or removed since was not.

@@ -55,12 +55,16 @@ impl Printer {
             }
             Self::Records => out.line(event)?,
             Self::Names => {
-                let id = (feed.id)(field(event, feed.object));
+                let id = (feed.id)(feed.object_of(event));
+                let kind = if feed.kind.is_empty() { String::new() } else { format!("{}/", feed.kind) };
                 if !id.is_empty() {
-                    out.write_line(&format!("{}/{}", feed.kind, printable(&id)))?;
+                    out.write_line(&format!("{kind}{}", printable(&id)))?;
                 }
             }
-            Self::Log => out.write_line(&log_line(feed, event, before))?,
+            Self::Log => match log_line(feed, event, before) {
+                line if line.is_empty() => {}
+                line => out.write_line(&line)?,
+            },
             Self::Live(live) => {
                 live.take(feed, event, out.screen());
                 return Ok(());
@@ -97,11 +101,15 @@ fn log_line(feed: &Feed, event: &Value, before: Option<&Value>) -> String {
     let at = time::millis(field(event, "time")).or_else(time::now_ms);
     if let Some(line) = feed.line {
         let at = at.map(time::exact_clock).unwrap_or_default();
-        return format!("{at}  {}", printable(&line(event))).trim_end().to_owned();
+        let line = line(event);
+        if line.is_empty() {
+            return line;
+        }
+        return format!("{at}  {}", printable(&line)).trim_end().to_owned();
     }
     let at = at.map(time::clock).unwrap_or_default();
     let kind = text(event, "type");
-    let object = field(event, feed.object);
+    let object = feed.object_of(event);
     let what = match (kind, before) {
         ("modified", Some(before)) => differences(before, object).join(", "),
         ("reset", _) => format!("reason: {}", text(event, "reason")),

@@ -3,7 +3,7 @@
 mod change;
 pub mod pool;
 mod reading;
-mod watching;
+pub mod watching;
 
 use std::sync::Arc;
 

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 
-use super::parts;
 use super::pb;
 use super::reading::Showing;
+use super::{ADVERTISEMENT, parts};
+use crate::daemon::objects::events::topic::{CHANGES, Told, Topic};
 use crate::daemon::objects::feed::{Frame, Noun, Shown};
 use crate::daemon::objects::listing::is_among;
 use crate::daemon::registry::Registry;
@@ -18,10 +20,22 @@ pub fn filter(asked: &pb::WatchAdvertisementsRequest) -> impl Fn(&ViewRecord) ->
     let (registers, sources) = (asked.register_id.clone(), asked.source.clone());
     move |record| {
         let Some((source, register, _)) = parts(&record.record.id) else { return false };
-        is_among(&registers, register)
-            && is_among(&sources, source)
-            && record.value::<AdvertisementValue>().is_some_and(|value| value.is_public)
+        is_among(&registers, register) && is_among(&sources, source) && is_public(record)
     }
+}
+
+/// What is told of them in the stream of events.
+pub fn topic(registry: Arc<Registry>) -> Topic {
+    let noun = move || PublicAdvertisements { registry: registry.clone() };
+    let topic = Topic::of("advertisements", CHANGES, [ADVERTISEMENT], noun, |event| Told {
+        what: event.r#type().as_str_name(),
+        data: EventData { advertisement: event.advertisement, ..EventData::default() },
+    });
+    topic.showing(is_public)
+}
+
+fn is_public(record: &ViewRecord) -> bool {
+    record.value::<AdvertisementValue>().is_some_and(|value| value.is_public)
 }
 
 /// Public advertisements as those who watch them are told of them.

@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 mod registry_test;
-mod watching;
+pub mod watching;
 
 use std::sync::Arc;
 use std::time::Duration;

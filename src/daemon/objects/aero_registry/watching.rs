@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use omnirelay_store::Kind;
 use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 use omnirelay_wire::pb::omnirelay::store::v1::AgentValue;
 
 use super::pb;
 use crate::daemon::objects::agents::{self, check_agent_id};
+use crate::daemon::objects::events::topic::{CHANGES, Told, Topic};
 use crate::daemon::objects::feed::{Frame, Noun, Shown};
 use crate::daemon::objects::relays::{self, check_relay_id};
 use crate::daemon::registry::Registry;
@@ -66,6 +68,27 @@ impl Watched {
         let holds = |value: Arc<AgentValue>| any(&self.relay_id, &value.relay_id);
         any(&self.agent_id, key) && record.value::<AgentValue>().is_some_and(holds)
     }
+}
+
+/// What is told of relays in the stream of events, and what of agents.
+pub fn topics(registry: &Arc<Registry>) -> [Topic; 2] {
+    let noun = |registry: Arc<Registry>| move || RelaysAndAgents::new(registry.clone());
+    [
+        Topic::of("relays", CHANGES, [relays::kind()], noun(registry.clone()), told),
+        Topic::of("agents", CHANGES, [agents::kind()], noun(registry.clone()), told),
+    ]
+}
+
+fn told(event: pb::WatchEvent) -> Told {
+    let what = event.r#type().as_str_name();
+    let data = match event.object {
+        Some(Object::Relay(relay)) => EventData { relay: Some(relay), ..EventData::default() },
+        Some(Object::Placement(placement)) => {
+            EventData { placement: Some(placement), ..EventData::default() }
+        }
+        None => EventData::default(),
+    };
+    Told { what, data }
 }
 
 /// What was written again as it was, in another life, is no news.

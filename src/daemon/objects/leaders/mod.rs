@@ -7,7 +7,7 @@ mod explain;
 mod known;
 #[cfg(test)]
 mod leaders_test;
-mod watching;
+pub mod watching;
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ use super::{LEADERSHIP, Leaders, ScopeFilter, pb};
 use crate::core::lease::{Numbers, SCOPE_DELETED, Transition, transitions};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::log::Turn;
+use crate::daemon::objects::events::topic::{Told, Topic};
 use crate::daemon::objects::feed::{Begun, Events, Frame, Noun, Reshaped, Shown, Watches};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
@@ -24,6 +25,9 @@ use pb::leadership_event::Kind;
 const SCOPES_SHOWN: usize = 4;
 /// How long an election waits to be told of until the store has confirmed it.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
+
+/// What can happen to the leadership of a scope.
+const WHAT: &[&str] = &["elected", "lost", "expired", "stepped_down", "changed", "removed"];
 
 impl Leaders {
     pub(super) async fn serve_watch(
@@ -75,8 +79,21 @@ impl Leaders {
             info!(scope = %scopes, transport, request_id, left_out, "leadership stream opened");
         }
         let open = Open { scopes, transport, request_id, told: turn.is_some() };
-        Ok((begun, WatchedScopes { registry: self.registry.clone(), _open: open }))
+        Ok((begun, WatchedScopes { registry: self.registry.clone(), _open: Some(open) }))
     }
+}
+
+/// What is told of leadership in the stream of events.
+pub fn topic(registry: Arc<Registry>) -> Topic {
+    let noun = move || WatchedScopes { registry: registry.clone(), _open: None };
+    Topic::of("leadership", WHAT, [LEADERSHIP], noun, |event| Told {
+        what: event.r#type().as_str_name(),
+        data: pb::EventData {
+            leadership: event.leadership,
+            tenure: event.tenure,
+            ..pb::EventData::default()
+        },
+    })
 }
 
 /// The scopes of a stream as the log has them: `*` for all, the first few of many.
@@ -111,7 +128,8 @@ impl Drop for Open {
 /// Scopes as those who watch them are told of them.
 struct WatchedScopes {
     registry: Arc<Registry>,
-    _open: Open,
+    /// `None`: it is part of another stream.
+    _open: Option<Open>,
 }
 
 impl Noun for WatchedScopes {

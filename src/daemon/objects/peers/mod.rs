@@ -24,6 +24,7 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::millis;
 use tonic::Response;
 
+use super::events::topic::{CHANGES, Told, Topic};
 use super::feed::{Events, Frame, Noun, Shown, Watches};
 use super::listing::{self, PageToken};
 use super::{envelope, head_cursor, not_modified, tagged, timestamp};
@@ -141,6 +142,15 @@ impl Noun for WatchedPeers {
             reason: frame.reason,
         })
     }
+}
+
+/// What is told of peers in the stream of events.
+pub fn topic(registry: Arc<Registry>) -> Topic {
+    let noun = move || WatchedPeers { registry: registry.clone() };
+    Topic::of("peers", CHANGES, [PEER], noun, |event| Told {
+        what: event.r#type().as_str_name(),
+        data: pb::EventData { peer: event.peer, ..pb::EventData::default() },
+    })
 }
 
 /// The record of a peer.

@@ -3,7 +3,7 @@
 mod change;
 mod filter;
 mod import;
-mod reads;
+pub mod reads;
 #[cfg(test)]
 mod registers_test;
 pub mod restore;

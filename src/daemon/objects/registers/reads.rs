@@ -3,6 +3,7 @@
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 use tonic::Response;
 
@@ -10,6 +11,7 @@ use super::filter::{self, Field, RegisterFilter};
 use super::{REGISTER, Registers, check_id, not_found, of_node, pb, register_record, show};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::advertisements;
+use crate::daemon::objects::events::topic::Topic;
 use crate::daemon::objects::listing::{self, Order, PageToken};
 use crate::daemon::objects::{at_cursor, envelope, head_cursor, not_modified, tagged};
 use crate::daemon::registry::cursor::Cursor;
@@ -108,6 +110,13 @@ impl Registers {
             None => at_cursor(response, &cursor),
         })
     }
+}
+
+/// What is told of registers in the stream of events.
+pub fn topic() -> Topic {
+    Topic::of_records("registers", [REGISTER], |record| {
+        Some(EventData { register: Some(shown_as(record)?), ..EventData::default() })
+    })
 }
 
 fn shown_as(record: &ViewRecord) -> Option<pb::Register> {

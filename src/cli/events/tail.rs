@@ -1,0 +1,99 @@
+//! `events tail`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use serde_json::json;
+
+use super::{WATCH, line};
+use crate::cli::complete;
+use crate::cli::frame::args::{TableArgs, WatchArgs};
+use crate::cli::frame::document::text;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::global::Span;
+use crate::cli::frame::rpc::{Call, Leaf};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::watch::{self, Feed, Keep, cursor};
+use crate::cli::peers;
+
+pub const LEAF: Leaf = Leaf::read("events tail", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay events tail
+  omnirelay events tail --since 10m --type leadership,peers
+  omnirelay events tail --type audit,store --subject peer/node-2
+  omnirelay events tail -o jsonl --cursor-file events.cursor";
+
+/// Show what happens, as it does
+///
+/// One line for each event: to peers, leadership, registers, advertisements, relays and agents, to the store and the
+/// node that is asked; of the audit trail when it is asked for with --type audit. With -o jsonl each is an event of
+/// CloudEvents 1.0. It goes on at any node where the connection was lost, and misses nothing that the history reaches
+/// back to.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct TailArgs {
+    /// Only these, such as leadership or peers.added
+    #[arg(long = "type", visible_alias = "topic", value_name = "TOPIC[.WHAT],...", value_delimiter = ',',
+          add = complete::list(topics))]
+    types: Vec<String>,
+    /// Only what happens to these, such as peer/node-2
+    #[arg(long, value_name = "KIND/KEY,...", value_delimiter = ',',
+          add = complete::named(&peers::OBJECTS))]
+    subject: Vec<String>,
+    /// Begin with what has happened since: a time in UTC, how long ago, such as 10m, or a cursor
+    #[arg(long, value_name = "TIME|DURATION|CURSOR")]
+    since: Option<String>,
+    /// Resume from the cursor in this file, and keep it up to date; --since is for the first time
+    #[arg(long, value_name = "FILE")]
+    cursor_file: Option<PathBuf>,
+    /// End with 0 after this many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_events: Option<u64>,
+    /// End with 0 after this time
+    #[arg(long = "for", value_name = "DURATION")]
+    for_duration: Option<Span>,
+    /// End with 8 when --max-events is not met after this time
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Span>,
+}
+
+/// What can be asked for, for completion; the daemon says what it knows.
+fn topics() -> Vec<String> {
+    const TOPICS: &[&str] =
+        &["peers", "leadership", "registers", "advertisements", "relays", "agents", "store", "node", "audit"];
+    TOPICS.iter().map(|&topic| topic.to_owned()).collect()
+}
+
+pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let resumes = cursor::is_kept(args.cursor_file.as_deref());
+    if let Some(file) = args.cursor_file.as_deref().filter(|_| resumes && args.since.is_some()) {
+        let file = file.display();
+        session.notes().progress(&format!("going on from the cursor in {file}; --since does not apply"));
+    }
+    let feed = Feed {
+        rpc: &WATCH,
+        call: Call::of(&WATCH, &json!({"type": args.types, "subject": args.subject}))?,
+        object: "",
+        kind: "",
+        id: |event| text(event, "subject").to_owned(),
+        columns: &[],
+        summary: |_| String::new(),
+        line: Some(line::of),
+        named: &[],
+        news: None,
+        keep: Keep::Nothing(Default::default()),
+    };
+    let watching = WatchArgs {
+        since: args.since.clone().filter(|_| !resumes),
+        cursor_file: args.cursor_file.clone(),
+        until: None,
+        max_events: args.max_events,
+        for_duration: args.for_duration,
+        timeout: args.timeout,
+        append: true,
+    };
+    watch::run(session, feed, &watching, &TableArgs::default()).await
+}

@@ -1,0 +1,85 @@
+//! Where a watcher of events stands in each of their sources, and what it is told from there.
+
+use omnirelay_core::time::Millis;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use tokio::time::Instant;
+
+use super::request::Wanted;
+use super::telling::{STREAM, TYPE};
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::watch::PROGRESS_EVERY;
+
+/// What the changes of readiness are called in a cursor.
+pub const READINESS: &str = "readiness";
+
+/// Something that has happened, and where it stands.
+pub enum Happened {
+    /// In the log of the registry, at the event's cursor.
+    InLog(pb::Event),
+    /// In the changes of readiness.
+    Noticed(Millis, pb::Event),
+}
+
+/// The places of one watcher.
+pub struct Places {
+    /// As the text of a cursor.
+    log: String,
+    noticed: Millis,
+    /// The cursor of the last event.
+    last: String,
+    told_at: Instant,
+}
+
+impl Places {
+    pub fn new(log: Cursor, noticed: Millis) -> Self {
+        let mut places = Self { log: log.to_string(), noticed, last: String::new(), told_at: Instant::now() };
+        places.last = places.cursor();
+        places
+    }
+
+    /// What is told of something: the event, or that nothing else has happened for long, or nothing.
+    pub fn pass(&mut self, happened: Happened, wanted: &Wanted) -> Option<pb::Event> {
+        let event = match happened {
+            Happened::InLog(event) => {
+                // Inside a snapshot there is none.
+                if !event.cursor.is_empty() {
+                    self.log.clone_from(&event.cursor);
+                }
+                event
+            }
+            Happened::Noticed(at, event) => {
+                self.noticed = at;
+                event
+            }
+        };
+        if wanted.is_wanted(&event) {
+            return Some(self.put(event));
+        }
+        // Much may happen that is not for this watcher, and its place is to move with it.
+        (self.told_at.elapsed() >= PROGRESS_EVERY).then(|| self.put(progress(&event)))
+    }
+
+    /// The event with its cursors.
+    pub fn put(&mut self, event: pb::Event) -> pb::Event {
+        let cursor = self.cursor();
+        let prevcursor = std::mem::replace(&mut self.last, cursor.clone());
+        self.told_at = Instant::now();
+        pb::Event { cursor, prevcursor, ..event }
+    }
+
+    fn cursor(&self) -> String {
+        format!("{},{READINESS}={}", self.log, self.noticed)
+    }
+}
+
+/// That everything up to here was looked at.
+fn progress(event: &pb::Event) -> pb::Event {
+    pb::Event {
+        specversion: event.specversion.clone(),
+        id: format!("progress@{}", event.id),
+        source: event.source.clone(),
+        r#type: format!("{TYPE}{STREAM}.progress"),
+        datacontenttype: event.datacontenttype.clone(),
+        ..pb::Event::default()
+    }
+}

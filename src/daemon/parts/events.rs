@@ -1,0 +1,25 @@
+//! The part of events: notes what this node lacks and has again, and serves what all parts tell.
+
+use std::sync::Arc;
+
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::event_service_server::EventServiceServer;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::events::Events;
+use crate::daemon::readiness::changes::Changes;
+
+pub const PART: Part = Part { kinds: Kinds::NONE, mount };
+
+fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let changes = Arc::new(Changes::default());
+    let (noted, readiness) = (changes.clone(), node.readiness.clone());
+    node.run(Phase::End, async move { noted.follow(&readiness).await });
+    let (cluster, watches_max) = (&node.config.node.cluster, node.config.control.watches_max);
+    let events = Events::new(node.registry.clone(), node.topics.clone(), changes, cluster, watches_max);
+    node.serve(
+        PortName::Control,
+        EventServiceServer::new(events).send_compressed(Gzip).accept_compressed(Gzip),
+    );
+    Ok(())
+}
