@@ -1,8 +1,11 @@
 //! `registers`: what it asks of the daemon, and what it makes of the answers.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::program::Program;
+use crate::program::{Program, ended, signal};
 use crate::stub::{Reply, Request, Stub, answer, mesh, problem};
 
 fn register(id: &str, advertise: bool) -> Value {
@@ -59,8 +62,31 @@ pub fn registers(request: &Request, path: &str) -> Reply {
         }
         ("DELETE", "/control/registers/orders") => change("orders", true, true, &["deleted"]),
         ("POST", "/control/registers:import") => import(request, dry),
+        ("POST", "/control/registers:batchUpdate" | "/control/registers:batchDelete") => batch(request, dry),
         (_, _) => problem("not_found", "REGISTER_NOT_FOUND", 404),
     }
+}
+
+/// Changes each, except for one called `full` and one called `gone`.
+fn batch(request: &Request, dry: bool) -> Reply {
+    let body: Value = serde_json::from_str(&request.body).unwrap();
+    let line = if request.path.contains("Delete") { "deleted" } else { "advertise: false -> true" };
+    let outcome = |id: &Value| {
+        let failed = |reason: &str, message: &str| json!({"registerId": id, "failure": {"registerId": id, "reason": reason, "message": message}});
+        match id.as_str() {
+            Some("full") => failed("STORE_FULL", "the store is full"),
+            Some("gone") => failed("REGISTER_NOT_FOUND", "`relay-a7f3` hosts no register `gone`"),
+            _ => json!({
+                "registerId": id,
+                "change": {
+                    "schemaVersion": "v1", "cursor": "7f2c:48214", "changed": true, "dryRun": dry,
+                    "changes": [line], "advertised": true,
+                },
+            }),
+        }
+    };
+    let results: Vec<Value> = body["registerId"].as_array().unwrap().iter().map(outcome).collect();
+    Reply::Json(200, json!({"schemaVersion": "v1", "cursor": "7f2c:48214", "results": results}))
 }
 
 /// Takes in what comes, except for a register called `full`.
@@ -250,4 +276,107 @@ fn flags_that_do_not_fit_are_told_before_anybody_is_asked() {
         assert_eq!(ended.code, 2, "{line}: {ended:?}");
     }
     assert!(stub.requests().is_empty(), "{:?}", stub.requests().len());
+}
+
+/// The ids of a request about many registers.
+fn ids_of(request: &Request) -> Vec<String> {
+    let body: Value = serde_json::from_str(&request.body).unwrap();
+    let ids = body["registerId"].as_array().unwrap().iter();
+    ids.map(|id| id.as_str().unwrap().to_owned()).collect()
+}
+
+fn many(count: usize) -> String {
+    (0..count).map(|at| format!("register/r{at:05}\n")).collect()
+}
+
+#[test]
+fn several_registers_go_in_requests_of_a_thousand_each_under_its_own_key() {
+    let stub = Stub::start(|request, _| mesh(request));
+    let program = Program::at(&stub.url());
+    let line = "registers delete - --yes --idempotency-key k --reason why -o json";
+    let ended = program.run_with_input(line, &many(2500));
+    assert_eq!(
+        (ended.code, ended.json()["results"].as_array().unwrap().len()),
+        (0, 2500),
+        "{}",
+        ended.stderr
+    );
+    let requests = stub.requests();
+    let sent: Vec<usize> = requests.iter().map(|request| ids_of(request).len()).collect();
+    let keys: Vec<_> = requests.iter().filter_map(|request| request.header("idempotency-key")).collect();
+    assert_eq!((sent, keys), (vec![1000, 1000, 500], vec!["k/0", "k/1", "k/2"]));
+    assert!(requests.iter().all(|request| request.path == "/control/registers:batchDelete"));
+    assert!(requests.iter().all(|request| request.body.contains(r#""reason":"why""#)));
+}
+
+#[test]
+fn each_register_of_several_has_its_outcome() {
+    let stub = Stub::start(|request, _| mesh(request));
+    let program = Program::at(&stub.url());
+    let ended = program.run("registers delete a gone full b --yes");
+    assert_eq!((ended.code, ended.stdout.as_str()), (7, "register/a deleted\nregister/b deleted\n"));
+    for line in
+        ["register/gone: `relay-a7f3` hosts no register `gone`", "register/full: the store is full", "2 of 4"]
+    {
+        assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    }
+    let ended = program.run("registers delete a gone b --yes --ignore-not-found");
+    let told = "register/a deleted\nregister/gone unchanged: it was gone already\nregister/b deleted\n";
+    assert_eq!((ended.code, ended.stdout.as_str()), (0, told), "{}", ended.stderr);
+}
+
+#[test]
+fn registers_with_labels_are_listed_first() {
+    let stub = Stub::start(|request, _| mesh(request));
+    let ended = Program::at(&stub.url()).run("registers advertise -l tier=std --node n-2");
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let requests = stub.requests();
+    assert!(requests[0].path.contains("selector=tier%3Dstd") && requests[0].path.contains("nodeId=n-2"));
+    assert_eq!(ids_of(&requests[1]), ["invoices", "orders", "payroll"]);
+    let nothing = Stub::start(|_, _| answer(json!({"nextPageToken": "", "totalSize": 0, "registers": []})));
+    let ended = Program::at(&nothing.url()).run("registers delete -l tier=std --yes");
+    assert_eq!((ended.code, ended.stdout.as_str(), nothing.requests().len()), (0, "", 1));
+    assert!(ended.stderr.contains("No registers match tier=std."), "{}", ended.stderr);
+}
+
+#[test]
+fn a_daemon_that_knows_no_batch_is_asked_one_by_one() {
+    let stub = Stub::start(|request, _| match request.path.as_str() {
+        "/control/registers:batchUpdate" => problem("unimplemented", "ROUTE_UNKNOWN", 404),
+        _ => Reply::Json(200, json!({"changed": true, "dryRun": false, "changes": [], "advertised": true})),
+    });
+    let ended = Program::at(&stub.url()).run("registers unadvertise a b");
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (0, "register/a hidden\nregister/b hidden\n"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(stub.requests().len(), 3);
+}
+
+#[test]
+fn whoever_interrupts_is_told_what_was_done_and_what_may_have_been() {
+    for (sent, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let stub = Stub::start(|request, count| match count {
+            0 => mesh(request),
+            _ => Reply::Hang(Duration::from_secs(60)),
+        });
+        let program = Program::at(&stub.url());
+        let child = program.start_with_input("registers delete - --yes", &many(2500));
+        while stub.requests().len() < 2 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        signal(&child, sent);
+        let told = ended(child.wait_with_output().unwrap());
+        assert_eq!(told.code, code, "{told:?}");
+        assert_eq!(told.stdout.lines().count(), 1000, "what was done");
+        for line in [
+            "register/r01000, register/r01001, register/r01002 and 997 more: interrupted before it was answered",
+            "register/r02000, register/r02001, register/r02002 and 497 more: interrupted before it was sent",
+            "1500 of 2500 registers could not be deleted",
+        ] {
+            assert!(told.stderr.contains(line), "{}", told.stderr);
+        }
+    }
 }

@@ -72,15 +72,16 @@ impl Program {
     }
 
     pub fn run_with_input(&self, line: &str, input: &str) -> Ended {
-        let mut child = self
-            .command(line)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        ended(self.start_with_input(line, input).wait_with_output().unwrap())
+    }
+
+    /// Starts it with `input`, both outputs piped.
+    pub fn start_with_input(&self, line: &str, input: &str) -> Child {
+        let mut command = self.command(line);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        ended(child.wait_with_output().unwrap())
+        child
     }
 
     /// Starts it with both outputs piped.

@@ -180,6 +180,9 @@ reasons! {
     INTERNAL: Internal,
         "the daemon failed in a way it did not foresee",
         "look into its log for the request id; report it as a bug";
+    INTERRUPTED: Cancelled,
+        "the command was interrupted before this was sent",
+        "repeat the command: what is done already stays so";
     INVALID_ARGUMENT: InvalidArgument,
         "the daemon refuses the request as it is",
         "correct what the message names";

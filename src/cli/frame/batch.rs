@@ -1,12 +1,17 @@
 //! One command on several objects: all are tried, every failure is told.
 
 use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
+use omnirelay_wire::reasons::{self, Reason};
 use serde_json::{Value, json};
 
+use super::client::some_of;
 use super::error::CliError;
 use super::output::{Text, View};
 use super::session::Session;
+
+/// How many failures a person is told of, and how many names of those that failed alike.
+const TOLD_MAX: usize = 100;
+const NAMED_MAX: usize = 3;
 
 /// The outcomes of one command, one per object.
 #[derive(Debug)]
@@ -29,6 +34,11 @@ impl Batch {
     }
 
     /// The outcomes in the order in which they came.
+    pub fn outcomes(&self) -> &[(String, Result<Value, CliError>)] {
+        &self.outcomes
+    }
+
+    /// As [`Batch::outcomes`].
     pub fn into_outcomes(self) -> Vec<(String, Result<Value, CliError>)> {
         self.outcomes
     }
@@ -88,6 +98,31 @@ impl Batch {
         }
     }
 
+    /// A line per failure, and one for many that have failed alike.
+    fn told(&self, failures: &[(&String, &CliError)]) -> Vec<String> {
+        let alike = |one: &(&String, &CliError), other: &(&String, &CliError)| {
+            one.1.body().message == other.1.body().message
+        };
+        let names = failures.chunk_by(alike).map(|group| {
+            let names = group.iter().map(|(id, _)| format!("{}/{id}", self.kind));
+            (some_of(&names.collect::<Vec<_>>(), NAMED_MAX), &group[0].1.body().message)
+        });
+        names.map(|(names, message)| format!("{names}: {message}")).collect()
+    }
+
+    /// Takes a failure for this reason for nothing to be done.
+    #[must_use]
+    pub fn forgiving(self, reason: Reason) -> Self {
+        let forgiven = |outcome: Result<Value, CliError>| match outcome {
+            Err(error) if error.is(reason) => {
+                Ok(json!({"schemaVersion": "v1", "changed": false, "changes": [], "advertised": true}))
+            }
+            outcome => outcome,
+        };
+        let outcomes = self.outcomes.into_iter().map(|(id, outcome)| (id, forgiven(outcome))).collect();
+        Self { outcomes, ..self }
+    }
+
     /// What the outcomes come to, without their documents; a person is told of each failure.
     ///
     /// # Errors
@@ -97,8 +132,10 @@ impl Batch {
             self.outcomes.iter().filter_map(|(id, outcome)| Some((id, outcome.as_ref().err()?))).collect();
         let Some((_, first)) = failures.first() else { return Ok(Exit::Ok) };
         if !session.format().is_json() {
-            for (id, error) in &failures {
-                session.notes().write(&format!("{}/{id}: {}", self.kind, error.body().message));
+            let lines = self.told(&failures);
+            lines.iter().take(TOLD_MAX).for_each(|line| session.notes().write(line));
+            if lines.len() > TOLD_MAX {
+                session.notes().write(&format!("and {} more; -o json names all", lines.len() - TOLD_MAX));
             }
         }
         let (failed, all) = (failures.len(), self.outcomes.len());

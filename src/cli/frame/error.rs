@@ -230,6 +230,15 @@ impl From<Fault> for CliError {
     }
 }
 
+/// What an answer about many objects says of one that failed; `None` when it did not.
+pub fn from_failure(failure: &Value) -> Option<CliError> {
+    let text = |name: &str| failure.get(name).and_then(Value::as_str).map(str::to_owned);
+    let (reason, message) = (text("reason")?, text("message")?);
+    let known = reasons::ALL.iter().find(|known| known.name == reason);
+    let code = known.map_or(Code::Unknown, |known| known.code);
+    Some(CliError::stated(code, reason.into(), message))
+}
+
 /// The failure a daemon reports as `application/problem+json`; `None` when the document is not one.
 pub fn from_problem(problem: &Value) -> Option<CliError> {
     let text = |name: &str| problem.get(name).and_then(Value::as_str);

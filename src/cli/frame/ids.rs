@@ -1,28 +1,37 @@
 //! Ids as they are given: several, `kind/id`, from standard input, or the beginning of one.
 
-use omnirelay_wire::reasons;
+use std::collections::HashSet;
 use std::io::Read as _;
+
+use omnirelay_wire::reasons;
 
 use super::error::CliError;
 
 /// The fewest characters that may stand for a longer id.
 pub const PREFIX_MIN: usize = 4;
-const IDS_MAX: usize = 10_000;
-const INPUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const IDS_MAX: usize = 100_000;
+const INPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The ids of `given`: `-` is replaced by those of standard input, `kind/` is taken off, each once.
 ///
 /// # Errors
 /// Usage, when an id is empty or of another kind, or there are none or too many.
 pub fn expand(given: &[String], kind: &str) -> Result<Vec<String>, CliError> {
-    let mut ids: Vec<String> = Vec::new();
+    let (mut ids, mut known) = (Vec::new(), HashSet::new());
+    let mut push = |given: &str| -> Result<(), CliError> {
+        let id = id_of(given, kind)?;
+        if known.insert(id.to_owned()) {
+            ids.push(id.to_owned());
+        }
+        Ok(())
+    };
     for id in given {
         if id == "-" {
             for line in read_stdin()?.split_whitespace() {
-                push(&mut ids, line, kind)?;
+                push(line)?;
             }
         } else {
-            push(&mut ids, id, kind)?;
+            push(id)?;
         }
     }
     match ids.len() {
@@ -32,19 +41,14 @@ pub fn expand(given: &[String], kind: &str) -> Result<Vec<String>, CliError> {
     }
 }
 
-fn push(ids: &mut Vec<String>, given: &str, kind: &str) -> Result<(), CliError> {
+/// An id without its kind.
+fn id_of<'g>(given: &'g str, kind: &str) -> Result<&'g str, CliError> {
     let id = match given.split_once('/') {
         Some((prefix, id)) if prefix == kind => id,
         Some(_) => return Err(CliError::usage(format!("`{given}` is no {kind}/ID"))),
         None => given,
     };
-    if id.is_empty() {
-        return Err(CliError::usage(format!("an empty text is no id of a {kind}")));
-    }
-    if !ids.iter().any(|known| known == id) {
-        ids.push(id.to_owned());
-    }
-    Ok(())
+    if id.is_empty() { Err(CliError::usage(format!("an empty text is no id of a {kind}"))) } else { Ok(id) }
 }
 
 fn read_stdin() -> Result<String, CliError> {

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod args;
+pub mod bar;
 pub mod batch;
 pub mod changed;
 pub mod client;
@@ -19,6 +20,7 @@ pub mod rpc;
 pub mod screen;
 pub mod session;
 pub mod settings;
+pub mod signals;
 pub mod table;
 pub mod time;
 pub mod watch;

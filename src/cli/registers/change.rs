@@ -1,18 +1,26 @@
 //! What create, update, delete, advertise and unadvertise have in common: how one is made and told.
 
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 use xxhash_rust::xxh64::xxh64;
 
 use super::KIND;
 use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::bar::Bar;
 use crate::cli::frame::batch::Batch;
 use crate::cli::frame::changed;
 use crate::cli::frame::client::fresh_key;
-use crate::cli::frame::document::flag;
-use crate::cli::frame::error::CliError;
+use crate::cli::frame::document::{field, flag, text};
+use crate::cli::frame::error::{self, CliError};
 use crate::cli::frame::rpc::{Call, Rpc};
 use crate::cli::frame::session::Session;
+use crate::cli::frame::signals::Stops;
+
+/// The most registers of one request.
+const REQUEST_ITEMS_MAX: usize = 1000;
+/// How many are shown before a question.
+const PREVIEWED_MAX: usize = 20;
 
 /// What is said of a change that is not shown by the pool of `node` yet; empty: of the node that is asked. That of
 /// another node is never waited for, and it `does` it without being told.
@@ -27,6 +35,8 @@ pub fn not_shown(node: &str, does: &str, changed: bool) -> Option<String> {
 /// A change of registers.
 pub struct Change<'a> {
     pub rpc: &'a Rpc,
+    /// The same of many; `None`: it is of one only.
+    pub batch: Option<&'a Rpc>,
     /// Whose registers; empty: of the node that is asked.
     pub node: &'a str,
     pub write: &'a WriteArgs,
@@ -38,12 +48,14 @@ pub struct Change<'a> {
     pub already: &'static str,
     /// `could not be updated`, for the summary of failures.
     pub failed: &'static str,
+    /// A register that is not there is as it should be.
+    pub forgives_missing: bool,
     /// The fields of the request that every register's has, reason and the like apart.
     pub fields: Value,
 }
 
 impl Change<'_> {
-    /// Carries the change out on every one of `ids`.
+    /// Carries the change out on every one of `ids`: one by itself, several in requests of a thousand.
     ///
     /// # Errors
     /// As of [`Batch::finish`]; usage, when the flags do not fit.
@@ -51,19 +63,89 @@ impl Change<'_> {
         self.write.check(session, ids.len())?;
         session.announce_target()?;
         let key = self.write.key()?;
-        let several = ids.len() > 1;
-        let mut changed = false;
         let mut batch = Batch::new(KIND, "change", self.failed);
+        let mut stopped = None;
+        match ids.as_slice() {
+            [id] => batch.push(id.clone(), session.call(&self.call(id, &key, false)?).await),
+            ids => stopped = self.send(session, ids, &key, &mut batch).await?,
+        }
+        if self.forgives_missing {
+            batch = batch.forgiving(reasons::REGISTER_NOT_FOUND);
+        }
+        let outcomes = batch.outcomes();
+        let changed =
+            outcomes.iter().any(|(_, outcome)| outcome.as_ref().is_ok_and(|it| flag(it, "changed")));
+        let finished = batch.finish(session, |id, document| self.describe(id, document));
+        if let Some(stopped) = stopped {
+            // What was not done is the failure that is told.
+            return finished.map(|_| stopped).map_err(|error| error.exiting(stopped));
+        }
+        match finished {
+            Ok(Exit::Ok) if changed && self.write.exit_code => Ok(Exit::Negative),
+            finished => finished,
+        }
+    }
+
+    /// Sends several; with which exit, if somebody did not want to wait for all.
+    async fn send(
+        &self,
+        session: &Session,
+        ids: &[String],
+        key: &str,
+        batch: &mut Batch,
+    ) -> Result<Option<Exit>, CliError> {
+        let Some(rpc) = self.batch else {
+            self.send_one_by_one(session, ids, key, batch).await?;
+            return Ok(None);
+        };
+        let (mut bar, mut stops) = (Bar::of(session, "registers", ids.len()), Stops::listen()?);
+        for (number, part) in ids.chunks(REQUEST_ITEMS_MAX).enumerate() {
+            let call = self.call_of_many(rpc, part, key, number)?;
+            let answered = tokio::select! {
+                answered = session.call(&call) => answered,
+                stopped = stops.wait() => {
+                    let sent = number * REQUEST_ITEMS_MAX + part.len();
+                    part.iter().for_each(|id| batch.push(id.clone(), Err(in_flight())));
+                    ids[sent..].iter().for_each(|id| batch.push(id.clone(), Err(not_sent())));
+                    return Ok(Some(stopped));
+                }
+            };
+            match answered {
+                Ok(document) => take(batch, document),
+                // One of 0.1 changes them one by one.
+                Err(error) if number == 0 && error.is(reasons::ROUTE_UNKNOWN) => {
+                    self.send_one_by_one(session, ids, key, batch).await?;
+                    return Ok(None);
+                }
+                Err(error) => {
+                    part.iter().for_each(|id| batch.push(id.clone(), Err(error.clone())));
+                }
+            }
+            if let Some(error) = batch.hopeless() {
+                let rest = &ids[number * REQUEST_ITEMS_MAX + part.len()..];
+                rest.iter().for_each(|id| batch.push(id.clone(), Err(error.clone())));
+                break;
+            }
+            bar.show(number * REQUEST_ITEMS_MAX + part.len());
+        }
+        Ok(None)
+    }
+
+    async fn send_one_by_one(
+        &self,
+        session: &Session,
+        ids: &[String],
+        key: &str,
+        batch: &mut Batch,
+    ) -> Result<(), CliError> {
         for id in ids {
             let outcome = match batch.hopeless() {
                 Some(error) => Err(error),
-                None => session.call(&self.call(&id, &key, several)?).await,
+                None => session.call(&self.call(id, key, true)?).await,
             };
-            changed |= outcome.as_ref().is_ok_and(|document| flag(document, "changed"));
-            batch.push(id, outcome);
+            batch.push(id.clone(), outcome);
         }
-        let exit = batch.finish(session, |id, document| self.describe(id, document))?;
-        Ok(if changed && self.write.exit_code && exit == Exit::Ok { Exit::Negative } else { exit })
+        Ok(())
     }
 
     /// Shows what would change, as the daemon computes it, before a question.
@@ -72,34 +154,53 @@ impl Change<'_> {
     /// The first refusal.
     pub async fn preview(&self, session: &Session, ids: &[String]) -> Result<(), CliError> {
         let key = fresh_key()?;
-        for id in ids {
+        for id in ids.iter().take(PREVIEWED_MAX) {
             let document = session.call(&self.call(id, &key, ids.len() > 1)?).await?;
             session.notes().write(self.describe(id, &document).trim_end());
+        }
+        if ids.len() > PREVIEWED_MAX {
+            session.notes().write(&format!("and {} more; --dry-run shows all", ids.len() - PREVIEWED_MAX));
         }
         Ok(())
     }
 
     fn call(&self, id: &str, key: &str, several: bool) -> Result<Call, CliError> {
+        let mut request = self.request(json!(id));
+        if let Some(version) = self.write.if_match {
+            request["expectedVersion"] = json!(version.to_string());
+        }
+        // One key per request: the same key with another request is a conflict. An id may be longer than a
+        // key may be.
+        let part = if several { format!("/{:016x}", xxh64(id.as_bytes(), 0)) } else { String::new() };
+        self.keyed(self.rpc, &request, key, part)
+    }
+
+    fn call_of_many(&self, rpc: &Rpc, ids: &[String], key: &str, number: usize) -> Result<Call, CliError> {
+        self.keyed(rpc, &self.request(json!(ids)), key, format!("/{number}"))
+    }
+
+    /// What is asked of these registers.
+    fn request(&self, ids: Value) -> Value {
         let mut request = self.fields.clone();
-        request["registerId"] = json!(id);
+        request["registerId"] = ids;
         for (name, value) in [
             ("nodeId", (!self.node.is_empty()).then(|| json!(self.node))),
             ("reason", self.write.reason.as_ref().map(|reason| json!(reason))),
             ("dryRun", self.write.is_dry_run().then(|| json!(true))),
-            ("expectedVersion", self.write.if_match.map(|version| json!(version.to_string()))),
         ] {
             if let Some(value) = value {
                 request[name] = value;
             }
         }
-        // One key per request: the same key with another request is a conflict. An id may be longer than a
-        // key may be.
-        let mut part = if several { format!("/{:016x}", xxh64(id.as_bytes(), 0)) } else { String::new() };
+        request
+    }
+
+    fn keyed(&self, rpc: &Rpc, request: &Value, key: &str, mut part: String) -> Result<Call, CliError> {
         if self.write.is_dry_run() {
             part.push_str("/dry-run");
         }
         // What is given is sent, whatever it is: absent would leave it as it was.
-        let call = Call::exactly(self.rpc, &request)?.keyed(key, &part);
+        let call = Call::exactly(rpc, request)?.keyed(key, &part);
         Ok(Call { awaits_work: true, ..call })
     }
 
@@ -111,4 +212,24 @@ impl Change<'_> {
         let waits = (waits && !dry_run).then(|| not_shown(self.node, self.follows, changed)).flatten();
         changed::told(&head, changed::lines(document, self.done).chain(waits.as_deref()))
     }
+}
+
+/// Takes the outcomes of a request apart.
+fn take(batch: &mut Batch, mut document: Value) {
+    for outcome in document["results"].as_array_mut().into_iter().flatten() {
+        let id = text(outcome, "registerId").to_owned();
+        let failed = error::from_failure(field(outcome, "failure"));
+        batch.push(id, failed.map_or_else(|| Ok(outcome["change"].take()), Err));
+    }
+}
+
+/// What is known of registers whose request nobody waited for.
+pub fn in_flight() -> CliError {
+    let message = "interrupted before it was answered: it may have been done or not";
+    CliError::new(reasons::OUTCOME_UNKNOWN, message).hint("repeat the command: what is done already stays so")
+}
+
+/// The same of those that were not sent.
+pub fn not_sent() -> CliError {
+    CliError::new(reasons::INTERRUPTED, "interrupted before it was sent: nothing was done")
 }

@@ -64,12 +64,14 @@ pub async fn run(args: &CreateArgs, node: &NodeArgs, session: &mut Session) -> R
     let labels = labels(args.label.iter().cloned().map(|(key, value)| (key, Some(value))))?;
     let change = Change {
         rpc: &CREATE,
+        batch: None,
         node,
         write: &args.write,
         done: "created",
         follows: "advertise it",
         already: "it is there already",
         failed: "could not be created",
+        forgives_missing: false,
         fields: json!({
             "name": args.name, "description": args.description, "advertise": args.advertise,
             "latestVersion": args.latest_version.to_string(),

@@ -5,25 +5,26 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::register_service;
 use serde_json::json;
 
-use super::KIND;
 use super::change::Change;
-use crate::cli::complete;
+use super::which::WhichArgs;
+use super::{KIND, LIST};
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::client::some_of;
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
 use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::node::NodeArgs;
 
 pub const DELETE: Rpc = register_service::DELETE;
-pub const LEAF: Leaf = Leaf::write("registers delete", &[&DELETE]);
+pub const BATCH_DELETE: Rpc = register_service::BATCH_DELETE;
+pub const LEAF: Leaf = Leaf::write("registers delete", &[&LIST, &DELETE, &BATCH_DELETE]);
 
 const EXAMPLES: &str = "\
 Examples:
   omnirelay registers delete orders --reason \"closed, INC-4711\"
   omnirelay registers delete orders --dry-run
-  omnirelay registers list -l legacy=true -o name | omnirelay registers delete - --yes";
+  omnirelay registers delete -l legacy=true --yes
+  omnirelay registers delete - --yes --ignore-not-found <ids.txt";
 
 /// Remove registers from the catalogue; they are advertised no more
 ///
@@ -31,9 +32,11 @@ Examples:
 #[derive(Args, Debug)]
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
 pub struct DeleteArgs {
-    /// Ids or register/ID, in full; - reads them from standard input
-    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
-    ids: Vec<String>,
+    #[command(flatten)]
+    which: WhichArgs,
+    /// Registers that are gone already are no failure
+    #[arg(long)]
+    ignore_not_found: bool,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -41,28 +44,30 @@ pub struct DeleteArgs {
 pub async fn run(args: &DeleteArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
     let node = node.id();
     const NAMED_MAX: usize = 10;
-    let ids = ids::expand(&args.ids, KIND)?;
-    if !args.write.is_dry_run() {
+    let ids = args.which.ids(node, session).await?;
+    if !args.write.is_dry_run() && !ids.is_empty() {
         args.write.check(session, ids.len())?;
         if !args.write.yes && !session.settings.no_input && session.notes().can_ask() {
             let write = args.write.for_preview();
-            delete(&write, node).preview(session, &ids).await?;
+            delete(&write, node, args.ignore_not_found).preview(session, &ids).await?;
         }
         let names: Vec<String> = ids.iter().map(|id| format!("{KIND}/{id}")).collect();
         args.write.confirm(session, &format!("Delete {}?", some_of(&names, NAMED_MAX)))?;
     }
-    delete(&args.write, node).run(session, ids).await
+    delete(&args.write, node, args.ignore_not_found).run(session, ids).await
 }
 
-fn delete<'a>(write: &'a WriteArgs, node: &'a str) -> Change<'a> {
+fn delete<'a>(write: &'a WriteArgs, node: &'a str, forgives_missing: bool) -> Change<'a> {
     Change {
         rpc: &DELETE,
+        batch: Some(&BATCH_DELETE),
         node,
         write,
         done: "deleted",
         follows: "withdraw it",
         already: "it was gone already",
         failed: "could not be deleted",
+        forgives_missing,
         fields: json!({}),
     }
 }

@@ -10,9 +10,10 @@ use omnirelay_wire::rpc::register_service;
 use serde_json::{Value, json};
 
 use super::KIND;
-use super::change::not_shown;
+use super::change::{in_flight, not_sent, not_shown};
 use super::file::{self, Form};
 use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::bar::Bar;
 use crate::cli::frame::client::count;
 use crate::cli::frame::document::{flag, items, number, text};
 use crate::cli::frame::error::CliError;
@@ -20,6 +21,7 @@ use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
+use crate::cli::frame::signals::Stops;
 use crate::cli::node::NodeArgs;
 use crate::core::catalogue::{check_imported, counting, pieces};
 
@@ -88,14 +90,15 @@ pub async fn run(args: &ImportArgs, node: &NodeArgs, session: &mut Session) -> R
     session.announce_target()?;
     let key = args.write.key()?;
     let import = Import { args, node, key, registers: &registers, items: counting(&registers) };
-    let document = import.send(session).await?;
+    let (document, stopped) = import.send(session).await?;
     let failed = number(&document, "failed");
     let changed = ["added", "updated"].iter().any(|name| number(&document, name) > 0);
     show(session, &document, node)?;
     if failed > 0 {
         let all = count(registers.len() as u64, KIND);
-        return Err(CliError::partial(format!("{failed} of {all} could not be imported"))
-            .hint("repeat the command: what is there already is not changed again"));
+        let error = CliError::partial(format!("{failed} of {all} could not be imported"))
+            .hint("repeat the command: what is there already is not changed again");
+        return Err(stopped.into_iter().fold(error, CliError::exiting));
     }
     Ok(if changed && args.write.exit_code { Exit::Negative } else { Exit::Ok })
 }
@@ -110,11 +113,11 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    /// Sends all of it, and adds up the answers.
+    /// Sends all of it, and adds up the answers; with which exit, if somebody did not want to wait for all.
     ///
     /// # Errors
     /// What was answered to the first request; what is answered to a later one is told of its registers.
-    async fn send(&self, session: &Session) -> Result<Value, CliError> {
+    async fn send(&self, session: &Session) -> Result<(Value, Option<Exit>), CliError> {
         let encoded = self.items.iter().map(|&at| json!(self.registers[at])).collect::<Vec<Value>>();
         let sizes: Vec<usize> = encoded.iter().map(|item| item.to_string().len() + 1).collect();
         let mut requests = pieces(&sizes, REQUEST_ITEMS_MAX, REQUEST_BYTES_MAX);
@@ -122,10 +125,21 @@ impl Import<'_> {
         if requests.is_empty() {
             requests.push(0..0);
         }
-        let mut total: Option<Value> = None;
+        let (mut bar, mut stops) = (Bar::of(session, "registers", self.items.len()), Stops::listen()?);
+        let (mut total, mut stopped): (Option<Value>, Option<Exit>) = (None, None);
         for (number, range) in requests.iter().enumerate() {
             let call = self.call(&encoded[range.clone()], number)?;
-            match (session.call(&call).await, &mut total) {
+            let answered = tokio::select! {
+                answered = session.call(&call) => answered,
+                exit = stops.wait() => {
+                    stopped = Some(exit);
+                    let total = total.get_or_insert_with(nothing);
+                    self.fail(total, range.clone(), &in_flight());
+                    self.fail(total, range.end..self.items.len(), &not_sent());
+                    break;
+                }
+            };
+            match (answered, &mut total) {
                 (Ok(document), None) => total = Some(document),
                 (Ok(document), Some(total)) => add(total, document),
                 (Err(error), None) => return Err(error),
@@ -134,16 +148,13 @@ impl Import<'_> {
                     break;
                 }
             }
-            if requests.len() > 1 {
-                let all = count(self.items.len() as u64, KIND);
-                session.notes().progress(&format!("{} of {all} sent", range.end));
-            }
+            bar.show(range.end);
         }
         let mut total = total.unwrap_or_default();
         let overridden = self.registers.len() - self.items.len();
         total["unchanged"] = json!(number(&total, "unchanged") + overridden as u64);
         total["processed"] = json!(self.registers.len());
-        Ok(total)
+        Ok((total, stopped))
     }
 
     fn call(&self, registers: &[Value], number: usize) -> Result<Call, CliError> {
@@ -170,6 +181,14 @@ impl Import<'_> {
             results.extend(failures);
         }
     }
+}
+
+/// The answer before any.
+fn nothing() -> Value {
+    json!({
+        "schemaVersion": "v1", "cursor": "", "dryRun": false, "processed": 0, "added": 0, "updated": 0,
+        "unchanged": 0, "failed": 0, "results": [], "advertised": true,
+    })
 }
 
 /// Adds the answer to a request to those before it.

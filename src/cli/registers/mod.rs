@@ -19,6 +19,7 @@ mod synced;
 mod unadvertise;
 mod update;
 mod watch;
+mod which;
 
 use serde_json::Value;
 

@@ -5,19 +5,19 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::register_service;
 use serde_json::{Map, Value, json};
 
-use super::KIND;
+use super::LIST;
 use super::change::Change;
 use super::labels::{labels, word};
-use crate::cli::complete;
+use super::which::WhichArgs;
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
 use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::node::NodeArgs;
 
 pub const UPDATE: Rpc = register_service::UPDATE;
-pub const LEAF: Leaf = Leaf::write("registers update", &[&UPDATE]);
+pub const BATCH_UPDATE: Rpc = register_service::BATCH_UPDATE;
+pub const LEAF: Leaf = Leaf::write("registers update", &[&LIST, &UPDATE, &BATCH_UPDATE]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,9 +31,8 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct UpdateArgs {
-    /// Ids or register/ID, in full; - reads them from standard input
-    #[arg(required = true, value_name = "ID", add = complete::ids(&super::OBJECTS))]
-    ids: Vec<String>,
+    #[command(flatten)]
+    which: WhichArgs,
     /// Its name; empty for none
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
@@ -55,7 +54,7 @@ pub struct UpdateArgs {
 
 pub async fn run(args: &UpdateArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
     let node = node.id();
-    let ids = ids::expand(&args.ids, KIND)?;
+    let ids = args.which.ids(node, session).await?;
     let fields = fields(args)?;
     if fields.as_object().is_some_and(Map::is_empty) {
         return Err(CliError::usage("nothing was given to change")
@@ -63,12 +62,14 @@ pub async fn run(args: &UpdateArgs, node: &NodeArgs, session: &mut Session) -> R
     }
     let change = Change {
         rpc: &UPDATE,
+        batch: Some(&BATCH_UPDATE),
         node,
         write: &args.write,
         done: "updated",
         follows: "advertise it",
         already: "it is so already",
         failed: "could not be updated",
+        forgives_missing: false,
         fields,
     };
     change.run(session, ids).await

@@ -13,7 +13,6 @@ use std::time::Duration;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use self::cursor::Cursor;
@@ -28,6 +27,7 @@ use super::failure::Failure;
 use super::rpc::{Call, Rpc};
 use super::screen::printable;
 use super::session::Session;
+use super::signals::Stops;
 use super::table::Column;
 
 /// The daemon says something at least every 15 s; three times that without a word is a dead peer.
@@ -134,21 +134,15 @@ pub async fn run(
 ) -> Result<Exit, CliError> {
     let cursor = Cursor::begin(args.since.as_deref(), args.cursor_file.as_deref())?;
     let mut watch = Watch::new(session, feed, args, table, cursor)?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
+    let mut stops = Stops::listen()?;
     let ended = tokio::select! {
         ended = watch.follow(session) => ended.map(|()| Exit::Ok),
-        _ = interrupt.recv() => Ok(Exit::Interrupted),
-        _ = terminate.recv() => Ok(Exit::Terminated),
+        stopped = stops.wait() => Ok(stopped),
         () = pass(args.for_duration.map(|span| span.0)) => Ok(Exit::Ok),
         () = pass(args.timeout.map(|span| span.0)) => Err(watch_timeout(args)),
     };
     watch.cursor.save()?;
     ended
-}
-
-fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
-    signal(kind).map_err(|error| CliError::local(reasons::SIGNALS, "cannot listen for signals", &error))
 }
 
 /// Waits for `time`; for ever when there is none.

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
-use tokio::signal::unix::SignalKind;
 
 use super::cursor::Cursor;
 use super::stream::Event;
-use super::{Feed, Watch, listen, pass, watch_timeout};
+use super::{Feed, Watch, pass, watch_timeout};
 use crate::cli::frame::args::{TableArgs, WatchArgs};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::session::Session;
+use crate::cli::frame::signals::Stops;
 use crate::cli::frame::time;
 
 /// How often is asked, and which differences are none.
@@ -47,12 +47,10 @@ pub async fn run(
     // Nothing that is asked again and again has a cursor, nor progress of one to tell.
     let mut watch = Watch::new(session, feed, args, table, Cursor::default())?;
     watch.show_progress = false;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
+    let mut stops = Stops::listen()?;
     tokio::select! {
         ended = watch.poll(session, pace, ask) => ended.map(|()| Exit::Ok),
-        _ = interrupt.recv() => Ok(Exit::Interrupted),
-        _ = terminate.recv() => Ok(Exit::Terminated),
+        stopped = stops.wait() => Ok(stopped),
         () = pass(args.for_duration.map(|span| span.0)) => Ok(Exit::Ok),
         () = pass(args.timeout.map(|span| span.0)) => Err(watch_timeout(args)),
     }

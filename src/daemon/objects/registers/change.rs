@@ -156,7 +156,8 @@ impl Registers {
         Ok(headed(answer, asked.dry_run))
     }
 
-    fn decision(
+    /// What becomes of a register as it was found.
+    pub(super) fn decision(
         &self,
         id: &RecordId,
         found: Option<&ViewRecord>,
@@ -224,7 +225,7 @@ impl Registers {
 }
 
 /// What becomes of a register.
-enum Change {
+pub(super) enum Change {
     Put(RegisterValue),
     Delete,
 }
@@ -251,7 +252,7 @@ impl Asked<'_> {
 }
 
 /// The fault of a register that cannot be so.
-fn refused(error: RegisterError) -> Fault {
+pub(super) fn refused(error: RegisterError) -> Fault {
     let message = format!("field `{}`: {error}", error.field());
     match error {
         RegisterError::GoesBack { held, given, .. } => Fault::new(reasons::VERSION_GOES_BACK, message)

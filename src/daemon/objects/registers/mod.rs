@@ -1,5 +1,7 @@
 //! Registers: what the nodes of a mesh host.
 
+mod batch;
+mod bulk;
 mod change;
 mod filter;
 mod import;
@@ -221,6 +223,10 @@ serve! {
             |registers, caller, asked| registers.update_one(caller, asked);
         delete(DeleteRegisterRequest) -> RegisterChange:
             |registers, caller, asked| registers.delete_one(caller, asked);
+        batch_update(BatchUpdateRegistersRequest) -> BatchRegistersResponse:
+            |registers, caller, asked| registers.update_all(caller, asked);
+        batch_delete(BatchDeleteRegistersRequest) -> BatchRegistersResponse:
+            |registers, caller, asked| registers.delete_all(caller, asked);
         import(ImportRegistersRequest) -> ImportRegistersResponse:
             |registers, caller, asked| registers.import_all(caller, asked);
     }

@@ -1,4 +1,5 @@
 //! Registers on the memory store, in paused time: several daemons, one mesh.
+mod batches;
 mod changes;
 mod imports;
 mod reading;

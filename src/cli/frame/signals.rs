@@ -1,0 +1,35 @@
+//! Signals that end a command which has something to say before it does.
+
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::error::CliError;
+
+/// Ctrl-C and SIGTERM.
+pub struct Stops {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stops {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// When this process cannot have it.
+    pub fn listen() -> Result<Self, CliError> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| CliError::local(reasons::SIGNALS, "cannot listen for signals", &error))
+        };
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Waits for one of them; with which exit the command ends.
+    pub async fn wait(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.interrupt.recv() => Exit::Interrupted,
+            _ = self.terminate.recv() => Exit::Terminated,
+        }
+    }
+}

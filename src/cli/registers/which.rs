@@ -1,0 +1,48 @@
+//! Which registers a change is of: those that are named, or all with some labels.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{KIND, LIST};
+use crate::cli::complete;
+use crate::cli::frame::args::PageArgs;
+use crate::cli::frame::document::{items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::ids;
+use crate::cli::frame::list::{self, Page};
+use crate::cli::frame::rpc::Call;
+use crate::cli::frame::session::Session;
+
+#[derive(Args, Clone, Debug)]
+pub struct WhichArgs {
+    /// Ids or register/ID, in full, at most 100000; - reads them from standard input
+    #[arg(required_unless_present = "selector", value_name = "ID", add = complete::ids(&super::OBJECTS))]
+    ids: Vec<String>,
+    /// All registers of the node with these labels, such as tier=std,!legacy
+    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "ids")]
+    selector: Option<String>,
+}
+
+impl WhichArgs {
+    /// Their ids, each once. None, which is said, when no register has the labels.
+    ///
+    /// # Errors
+    /// Usage, when an id is none; those of the list.
+    pub async fn ids(&self, node: &str, session: &Session) -> Result<Vec<String>, CliError> {
+        let Some(selector) = &self.selector else { return ids::expand(&self.ids, KIND) };
+        let request = |page: &Page| {
+            let Page { size, token } = page;
+            Call::of(
+                &LIST,
+                &json!({"nodeId": node, "selector": selector, "pageSize": size, "pageToken": token}),
+            )
+        };
+        let document = list::fetch(session, "registers", &PageArgs::default(), true, request).await?;
+        let of = |register: &Value| text(register, "registerId").to_owned();
+        let found: Vec<String> = items(&document, "registers").iter().map(of).collect();
+        if found.is_empty() {
+            session.notes().say(&format!("No registers match {selector}."));
+        }
+        Ok(found)
+    }
+}
