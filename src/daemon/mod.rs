@@ -20,4 +20,5 @@ pub mod readiness;
 pub mod registry;
 pub mod relay;
 pub mod resync;
+pub mod stalls;
 pub mod surface;

@@ -14,6 +14,7 @@ mod lifecycle;
 mod local_users;
 mod lost;
 mod relay;
+mod service;
 mod up;
 mod up_redis;
 

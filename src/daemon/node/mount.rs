@@ -1,6 +1,7 @@
 //! Mounting: what a part of a node is given, and where it puts what it serves, does by itself, needs, and does at the
 //! end.
 
+use std::any::type_name;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use crate::daemon::objects::peers::presence::Presence;
 use crate::daemon::operations::Operations;
 use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
+use crate::daemon::stalls::doing;
 use crate::daemon::surface::{FinishedCall, RequestObserver, Servable, SurfaceBuilder};
 
 /// One capability of a node. A node is its parts, in their order.
@@ -126,8 +128,8 @@ impl Mount {
     }
 
     /// Has something done from the start on, until `until` at the latest.
-    pub fn run(&mut self, until: Phase, work: impl Future<Output = ()> + Send + 'static) {
-        self.stopping.step(until).begun.push(Box::pin(work));
+    pub fn run<W: Future<Output = ()> + Send + 'static>(&mut self, until: Phase, work: W) {
+        self.stopping.step(until).begun.push(Box::pin(doing(type_name::<W>(), work)));
     }
 
     /// Has something done in a step of the stop, beside what others do then; what runs until that step has ended.

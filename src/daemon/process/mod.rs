@@ -4,6 +4,7 @@ pub mod args;
 pub mod fleet;
 pub mod open_files;
 pub mod run;
+pub mod service;
 pub mod signals;
 pub mod store_choice;
 pub mod store_tool;

@@ -13,12 +13,14 @@ use omnirelay_core::text::chain;
 use omnirelay_store::embedded::Missing;
 use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::fault::Exit;
+use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::args::{ConfigCommand, DaemonArgs, DaemonCommand, SettingArgs, StoreCommand};
 use super::open_files;
+use super::service;
 use super::signals::EndSignals;
 use super::store_choice::Stores;
 use super::store_tool;
@@ -33,6 +35,7 @@ use crate::daemon::log::{self, LogControl};
 use crate::daemon::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use crate::daemon::parts;
 use crate::daemon::relay::assembly::STOP_LIMIT;
+use crate::daemon::stalls::{Stalls, doing};
 
 /// How long leaving may take once running calls have had their time.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
@@ -163,9 +166,13 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
         process: None,
         parts: parts::ALL,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (mut builder, stalls) = (tokio::runtime::Builder::new_multi_thread(), Arc::<Stalls>::default());
+    stalls.look_at(builder.enable_all());
+    let runtime = builder.build()?;
+    runtime.spawn(service::show_life(stalls.clone()));
+    stalls.watch()?;
     let reloaded = Reloaded { log, directory: directory.path(), tokens: spec.access.tokens.clone() };
-    let outcome = runtime.block_on(live(spec, args, &reloaded, end));
+    let outcome = runtime.block_on(doing("live", live(spec, args, &reloaded, end)));
     runtime.shutdown_background();
     outcome
 }
@@ -241,6 +248,7 @@ async fn live(
     say_who_comes_in(&spec);
     let node = Node::start(spec).await?;
     say_ports(&node);
+    service::tell(&[NotifyState::Status("waits until it is ready, as /readyz says")]);
     let (mut is_ready, mut ready) = (false, Box::pin(node.ready()));
     loop {
         tokio::select! {
@@ -285,6 +293,8 @@ fn say_ports(node: &Node) {
 /// and does not end for a file.
 fn say_ready(args: &DaemonArgs, node: &Node) {
     info!(peer = node.id(), control = %node.control(), "daemon ready");
+    let status = format!("ready at {}", node.control());
+    service::tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
     let Some(path) = &args.ready_file else { return };
     let nodes = [ready_row(node.id(), &node.control().to_string(), node.relay())];
     if let Err(error) = write_ready(path, &nodes) {
@@ -346,6 +356,7 @@ fn remove_if_there(path: &Path) -> Result<(), Failure> {
 
 async fn stop(node: Node, args: &DaemonArgs) {
     info!(peer = node.id(), "daemon stopping");
+    service::tell(&[NotifyState::Stopping]);
     withdraw_ready(args.ready_file.as_deref());
     node.stop().await;
     info!("daemon stopped");

@@ -32,6 +32,7 @@ use crate::daemon::identity::caller::Protocol;
 use crate::daemon::identity::caller::{
     Caller, Conditions, PeerInfo, Principal, REQUEST_ID, RequestId, Scope, generated_key,
 };
+use crate::daemon::stalls::doing;
 
 /// Says which version of the daemon answers.
 pub(super) const SERVER_VERSION: (HeaderName, HeaderValue) = (
@@ -221,7 +222,8 @@ impl Pipeline {
             request.extensions_mut().insert(caller.clone());
         }
         let call = AssertUnwindSafe(target.service.call(request, message_bytes_max)).catch_unwind();
-        let response = match tokio::time::timeout_at(begin_by, call).await {
+        let call = tokio::time::timeout_at(begin_by, doing(method.path, call));
+        let response = match call.await {
             Ok(Ok(response)) => response,
             Ok(Err(panic)) => {
                 let cause = panic_text(panic.as_ref());
