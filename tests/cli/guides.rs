@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::flying::Flying;
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, give_ports};
 use crate::ports::free;
 use crate::program::{Program, ended};
 
@@ -105,7 +105,8 @@ fn printed(program: &Program, before: &str, examples: &[Example]) -> Vec<Vec<Str
     };
     let script: Vec<String> = examples.iter().map(line).collect();
     let folder = tempfile::tempdir().unwrap();
-    let programs = Path::new(env!("CARGO_BIN_EXE_omnirelay")).parent().unwrap();
+    let built = Path::new(env!("CARGO_BIN_EXE_omnirelay")).parent().unwrap().to_owned();
+    let programs = std::env::var_os("OMNIRELAY_PROGRAMS").map_or(built, Into::into);
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     // What waits for something that never comes ends as well.
     let mut command = Command::new("timeout");
@@ -196,6 +197,24 @@ fn operations() {
     examples.iter_mut().for_each(|example| example.command = example.command.replace("6379", &redis));
     let end = format!("trap 'kill $(jobs -p); redis-cli -p {redis} shutdown nosave' EXIT");
     check(&program, &end, &examples).unwrap();
+}
+
+/// From an empty folder, with free ports in place of those of the guide; in the programs of this build, or those that
+/// `OMNIRELAY_PROGRAMS` names the folder of.
+#[test]
+fn first_ten_minutes() {
+    let program = Program::new();
+    let folder = program.home.path().join("mesh");
+    give_ports(&folder);
+    let mut examples = document("guides/first-ten-minutes.md");
+    assert!(examples.len() > 40, "the examples were found");
+    let ports = ["6379", "17420", "17430", "17440"].map(|port| (port, free().unwrap().to_string()));
+    for (port, other) in &ports {
+        examples.iter_mut().for_each(|example| example.command = example.command.replace(port, other));
+    }
+    let end = "trap 'omnirelay down --all -q; kill -KILL $(jobs -p); kill -KILL $(cat redis.pid)' EXIT";
+    let before = format!("mkdir mesh; cp '{}/up.json' mesh/; {end}", folder.display());
+    check(&program, &before, &examples).unwrap();
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl Drop for Mesh {
 }
 
 /// Gives the nodes of a folder ports that no other mesh takes while they are down, as if they had had them before.
-fn give_ports(folder: &Path) {
+pub fn give_ports(folder: &Path) {
     let address = || format!("127.0.0.1:{}", ports::free().unwrap());
     let node = |number: usize| {
         let secret = format!("{:032x}", u128::from(std::process::id()) << 64 | number as u128);

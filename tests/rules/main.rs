@@ -13,6 +13,7 @@ mod frame;
 mod glossary;
 mod links;
 mod objects;
+mod packaging;
 mod paths;
 mod ports;
 mod repository;

@@ -109,7 +109,7 @@ pub fn drop_context(path: &Path, name: &str, addresses: &[Address]) -> Result<()
 #[derive(Args, Clone, Debug)]
 struct Shape {
     /// Address of a daemon; repeatable, tried in order
-    #[arg(long = "address", value_name = "URL")]
+    #[arg(long = "address", value_name = "URL", value_delimiter = ',')]
     addresses: Vec<Address>,
     /// Name of the cluster
     #[arg(long, value_name = "NAME")]

@@ -65,7 +65,10 @@ fn what(event: &Value) -> String {
 /// Whose call it follows from.
 fn cause(event: &Value) -> String {
     let (action, actor) = (text(event, "action"), text(event, "actor"));
-    if action.is_empty() || text(event, "type").starts_with("omnirelay.audit.") {
+    let named = text(event, "type");
+    // Of what a node does by itself the type says all there is to say.
+    let verb = action.rsplit('.').next().unwrap_or_default().replace('-', "_");
+    if action.is_empty() || named.starts_with("omnirelay.audit.") || named.ends_with(&format!(".{verb}")) {
         return String::new();
     }
     let reason = Some(text(event, "reason")).filter(|reason| !reason.is_empty());

@@ -47,17 +47,18 @@ pub fn own_body(node_id: &str, action: &str, object: String, changes: Vec<String
     }
 }
 
-/// Who had a record changed by a commit, and why: the audit record of the commit that is about it, or else the first.
-pub fn cause_of(entry: &ViewEntry, object: &RecordId) -> Option<Arc<AuditValue>> {
+/// Who had a record changed by a commit, and why: the audit record of the commit that is about it and calls it the same,
+/// or is about it, or else the first.
+pub fn cause_of(entry: &ViewEntry, object: &RecordId, verb: &str) -> Option<Arc<AuditValue>> {
     let records = entry.changes.iter().filter(|change| change.after.record.id.kind == AUDIT);
-    let mut causes = records.filter_map(|change| change.live()?.value::<AuditValue>());
-    let object = object.to_string();
-    let first = causes.next()?;
-    if first.object == object {
-        Some(first)
-    } else {
-        causes.find(|cause| cause.object == object).or(Some(first))
-    }
+    let causes: Vec<Arc<AuditValue>> =
+        records.filter_map(|change| change.live()?.value::<AuditValue>()).collect();
+    let (object, suffix) = (object.to_string(), format!(".{}", verb.replace('_', "-")));
+    let fit = |cause: &&Arc<AuditValue>| {
+        (usize::from(cause.object == object) << 1) + usize::from(cause.action.ends_with(&suffix))
+    };
+    // Of several that fit alike the first.
+    causes.iter().rev().max_by_key(fit).cloned()
 }
 
 /// A new key for a record of this time: keys sort by it, and nobody can guess one, to stand there first. `else_by` tells

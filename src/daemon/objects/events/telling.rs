@@ -65,7 +65,8 @@ impl Noun for Telling {
         let at = self.topic_of(&step.record)?;
         let (step, topic) = (step.clone(), self.wanted.topics.get(at)?.clone());
         let told = self.tellers.get_mut(at)?.event(frame.clone(), shown)?;
-        let cause = self.sees_audit.then(|| cause_of(&step.entry, &step.record.record.id)).flatten();
+        let cause =
+            self.sees_audit.then(|| cause_of(&step.entry, &step.record.record.id, told.what)).flatten();
         Some(of_step(&self.source, frame, &step, &topic, told, cause.as_deref()))
     }
 
