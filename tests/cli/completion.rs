@@ -329,3 +329,39 @@ fn flags_are_offered_once_a_hyphen_is_typed() {
     let program = program.with("OMNIRELAY_COMPLETE", "bash");
     assert!(program.run("version --client").stdout.starts_with("client "), "the variable alone is nothing");
 }
+
+#[test]
+fn words_that_the_program_knows_itself_are_offered_without_a_daemon() {
+    let program = Program::at("http://127.0.0.1:9");
+    let has = |words: &[&str], expected: &[&str]| {
+        let offered = offered(&program, words);
+        for word in expected {
+            assert!(offered.iter().any(|one| one == word), "{words:?}: {word} is not among {offered:?}");
+        }
+    };
+    has(&["mesh", "peers", "list", "--columns", ""], &["id", "status", "zone"]);
+    has(&["peers", "list", "--columns", "id,st"], &["id,status"]);
+    has(&["mesh", "leaders", "list", "--sort-by", ""], &["scope", "fence"]);
+    has(&["registers", "ls", "--sort-by", "updated:"], &["updated:desc"]);
+    has(&["registers", "--node", "n-2", "list", "--filter", ""], &["advertise="]);
+    has(&["mesh", "peers", "list", "--filter", "ro"], &["role="]);
+    has(&["audit", "list", "--action", "peers."], &["peers.cordon", "peers.drain"]);
+    has(&["explain", "OUTCOME"], &["OUTCOME_UNKNOWN"]);
+    has(&["explain", "membership-"], &["membership-dead"]);
+    has(&["events", "tail", "--type", "peers,st"], &["peers,store"]);
+    assert_eq!(offered(&program, &["mesh", "peers", "list", "--columns", "nope"]), [""; 0]);
+}
+
+#[test]
+fn contexts_are_offered_with_where_they_lead() {
+    let program = Program::new();
+    for (name, address) in [("dev", "http://127.0.0.1:17420"), ("prod-eu", "http://eu-1:17420")] {
+        assert_eq!(program.run(&format!("context add {name} --address {address}")).code, 0);
+    }
+    for words in
+        [&["context", "use", ""][..], &["context", "delete", ""], &["mesh", "peers", "list", "-c", ""]]
+    {
+        assert_eq!(offered(&program, words), ["dev", "prod-eu"], "{words:?}");
+    }
+    assert_eq!(offered(&program, &["mesh", "status", "--context", "p"]), ["prod-eu"]);
+}

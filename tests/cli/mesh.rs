@@ -137,6 +137,11 @@ fn operator_sees_changes_marks_and_survives_a_restart() {
     assert_eq!(program.run("context current -o name").stdout, "context/dev\n");
     let peers = mesh.until("mesh peers list -o json", |list| list["totalSize"] == 3);
     assert_eq!(peers["peers"][1]["nodeId"], "node-2");
+    // As far as a shell completes it.
+    for line in ["mesh peers get node-", "mesh peers cordon node-"] {
+        let ended = program.run(line);
+        assert!(ended.code == 2 && ended.stderr.contains("node-1, node-2, node-3"), "{ended:?}");
+    }
 
     let mut watch = program.start("mesh peers list --watch -o jsonl");
     let lines = Lines::of(&mut watch);

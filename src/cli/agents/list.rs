@@ -19,7 +19,8 @@ use crate::cli::frame::table::{self, Table};
 use crate::cli::frame::time;
 use crate::cli::relays;
 
-pub const LEAF: Leaf = Leaf::read("agents list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11");
+pub const LEAF: Leaf =
+    Leaf::read("agents list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:

@@ -17,7 +17,8 @@ use crate::cli::frame::table::{self, Table};
 use crate::cli::frame::time;
 
 pub const LIST: Rpc = audit_service::LIST;
-pub const LEAF: Leaf = Leaf::read("audit list", &[&LIST]).exiting("0 1 2 5 6 8 9 10 11");
+pub const LEAF: Leaf =
+    Leaf::read("audit list", &[&LIST]).exiting("0 1 2 5 6 8 9 10 11").listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:

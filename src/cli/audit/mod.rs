@@ -51,7 +51,7 @@ struct RecordArgs {
     #[arg(long, value_name = "PRINCIPAL")]
     actor: Option<String>,
     /// Only this action, such as peers.cordon; peers.* is all of an object's
-    #[arg(long, value_name = "ACTION")]
+    #[arg(long, value_name = "ACTION", add = complete::actions())]
     action: Option<String>,
     /// Only what was done to this object, such as peer/node-2
     #[arg(long, value_name = "KIND/ID", add = complete::named(&peers::OBJECTS))]

@@ -19,7 +19,7 @@ use crate::cli::frame::watch::{self as stream, Feed, Keep};
 
 pub const LIST: Rpc = binding_service::LIST;
 pub const WATCH: Rpc = binding_service::WATCH;
-pub const LEAF: Leaf = Leaf::read("bindings list", &[&LIST, &WATCH]);
+pub const LEAF: Leaf = Leaf::read("bindings list", &[&LIST, &WATCH]).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:

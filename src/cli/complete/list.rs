@@ -1,12 +1,95 @@
-//! Completion of words that the program knows by itself: columns, fields of filters, types of events.
+//! Completion of words that the program knows by itself: columns, fields of filters, contexts, actions, reasons.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 
+use clap::{Arg, Command};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+
+use super::objects;
+use crate::cli::arguments::written_out;
+use crate::cli::frame::context_file::{Context, ContextFile};
+use crate::cli::frame::env::Env;
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::settings::Settings;
 
 /// Completes words of `known`, separated by commas: each once.
 pub fn list(known: fn() -> Vec<String>) -> ArgValueCompleter {
     ArgValueCompleter::new(move |typed: &OsStr| candidates(typed, known()))
+}
+
+/// The command tree with completers for the flags that many commands share.
+pub fn dressed(command: Command) -> Command {
+    let of = |arg: Arg| match arg.get_id().as_str() {
+        "columns" => arg.add(columns()),
+        "sort_by" => arg.add(sort_keys()),
+        "filter" => arg.add(filters()),
+        "context" => arg.add(contexts()),
+        _ => arg,
+    };
+    command.mut_args(of).mut_subcommands(dressed)
+}
+
+/// Completes the columns of the command's table.
+fn columns() -> ArgValueCompleter {
+    list(|| leaf().map(column_names).unwrap_or_default())
+}
+
+/// Completes what its table is sorted by.
+fn sort_keys() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let typed = typed.to_string_lossy();
+        let names = leaf().map(column_names).unwrap_or_default();
+        let keys = names.iter().flat_map(|name| [name.clone(), format!("{name}:desc")]);
+        let fit = keys.filter(|key| key.starts_with(&*typed) && (typed.contains(':') || !key.contains(':')));
+        fit.map(CompletionCandidate::new).collect()
+    })
+}
+
+/// Completes the fields that its list is filtered by.
+fn filters() -> ArgValueCompleter {
+    list(|| {
+        leaf().map(|leaf| leaf.filters.iter().map(|name| format!("{name}=")).collect()).unwrap_or_default()
+    })
+}
+
+/// Completes the names of contexts.
+pub fn contexts() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let words = super::words(std::env::args_os());
+        let settings = Settings::resolve(&objects::flags(&words), Env::of_process());
+        let file = settings.ok().and_then(|settings| ContextFile::load(&settings.config_path).ok());
+        let names = file.map(|file| file.contexts).unwrap_or_default();
+        let fit = names.iter().filter(|context| context.name.starts_with(&*typed.to_string_lossy()));
+        let address = |context: &Context| context.addresses.first().map(|address| address.to_string().into());
+        fit.map(|context| CompletionCandidate::new(context.name.clone()).help(address(context))).collect()
+    })
+}
+
+/// Completes what the audit trail calls what was done.
+pub fn actions() -> ArgValueCompleter {
+    list(|| {
+        let calls = crate::cli::leaves().flat_map(|leaf| leaf.calls);
+        let actions: BTreeSet<&str> =
+            calls.map(|call| call.audit_action).filter(|it| !it.is_empty()).collect();
+        actions.into_iter().map(str::to_owned).collect()
+    })
+}
+
+/// The command of the line.
+fn leaf() -> Option<&'static Leaf> {
+    let typed = written_out(super::words(std::env::args_os()));
+    let words: Vec<&str> = typed.iter().skip(1).filter_map(|word| word.to_str()).collect();
+    // Flags and their values may stand between the words of a command.
+    let is_of = |leaf: &&Leaf| {
+        let mut rest = words.iter();
+        leaf.path.split(' ').all(|part| rest.any(|word| *word == part || part == "list" && *word == "ls"))
+    };
+    crate::cli::leaves().filter(is_of).max_by_key(|leaf| leaf.path.len())
+}
+
+fn column_names(leaf: &Leaf) -> Vec<String> {
+    leaf.columns.iter().map(|column| column.name.to_owned()).collect()
 }
 
 fn candidates(typed: &OsStr, known: Vec<String>) -> Vec<CompletionCandidate> {

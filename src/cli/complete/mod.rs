@@ -19,7 +19,7 @@ use super::arguments::written_out;
 use super::frame::env::{self, Env};
 
 pub use self::kind::{Kind, Known};
-pub use self::list::list;
+pub use self::list::{actions, contexts, list};
 pub use self::objects::{ids, named};
 pub use self::script::script;
 
@@ -95,7 +95,8 @@ fn candidates(shell: Shell, mut words: Vec<OsString>, env: &Env) -> Option<Strin
     words.extend(rest);
     let index = index + (words.len() - many);
     let folder = std::env::current_dir().ok();
-    let found = engine::complete(&mut super::command(), words, index, folder.as_deref()).ok()?;
+    let found =
+        engine::complete(&mut list::dressed(super::command()), words, index, folder.as_deref()).ok()?;
     // Thirty flags would hide the names among them; a hyphen shows them.
     let is_flag =
         |candidate: &CompletionCandidate| candidate.get_value().as_encoded_bytes().starts_with(b"-");

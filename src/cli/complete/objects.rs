@@ -83,7 +83,7 @@ fn known(kind: &'static Kind, words: &[OsString], env: Env) -> Option<Vec<Known>
 ///
 /// Not the parser's work: it stops at the first word that is wrong or unfinished, and a list of another
 /// mesh than the line names would be worse than none.
-fn flags(words: &[OsString]) -> GlobalArgs {
+pub fn flags(words: &[OsString]) -> GlobalArgs {
     let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
     let mut flags = GlobalArgs::default();
     for (at, &word) in words.iter().enumerate() {

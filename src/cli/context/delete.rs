@@ -23,7 +23,7 @@ Examples:
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
 pub struct DeleteArgs {
     /// Name of the context
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::cli::complete::contexts())]
     name: String,
     /// Confirm without being asked
     #[arg(short, long)]

@@ -22,7 +22,7 @@ Examples:
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
 pub struct GetArgs {
     /// Name of the context
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::cli::complete::contexts())]
     name: String,
 }
 

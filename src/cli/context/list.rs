@@ -14,7 +14,7 @@ use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::{self, Column, Moment, Table};
 
-pub const LEAF: Leaf = Leaf::local("context list", LOCAL);
+pub const LEAF: Leaf = Leaf::local("context list", LOCAL).listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:

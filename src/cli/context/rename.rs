@@ -20,7 +20,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct RenameArgs {
     /// Name of the context
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::cli::complete::contexts())]
     name: String,
     /// Its new name
     #[arg(value_name = "NEW", value_parser = checked_name)]

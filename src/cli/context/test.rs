@@ -31,7 +31,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct TestArgs {
     /// Name of the context [default: the current one]
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::cli::complete::contexts())]
     name: Option<String>,
 }
 

@@ -21,7 +21,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct UseArgs {
     /// Name of the context
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = crate::cli::complete::contexts())]
     name: String,
 }
 

@@ -18,7 +18,8 @@ use crate::cli::frame::table::{self, Table};
 use crate::cli::frame::time;
 use crate::cli::relays::LIST as RELAYS;
 
-pub const LEAF: Leaf = Leaf::read("drones list", &[&LIST, &RELAYS]).exiting("0 1 2 3 5 6 7 8 9 10 11");
+pub const LEAF: Leaf =
+    Leaf::read("drones list", &[&LIST, &RELAYS]).exiting("0 1 2 3 5 6 7 8 9 10 11").listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:

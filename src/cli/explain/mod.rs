@@ -7,6 +7,7 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons::{self, Reason};
 use serde_json::{Value, json};
 
+use super::complete;
 use super::entry::{Entry, entry};
 use super::frame::document::text;
 use super::frame::error::CliError;
@@ -31,7 +32,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct ExplainArgs {
     /// The reason, such as PEER_NOT_FOUND, or the id of a check
-    #[arg(value_name = "REASON|CHECK")]
+    #[arg(value_name = "REASON|CHECK", add = complete::list(known))]
     reason: Option<String>,
 }
 
@@ -42,6 +43,12 @@ static COLUMNS: &[Column] = &[
         .number(|row| row["exitCode"].as_f64().unwrap_or(0.0)),
     Column::new("meaning", |row, _| text(row, "meaning").to_owned()),
 ];
+
+/// All that can be explained.
+fn known() -> Vec<String> {
+    let checks = checks::explained().map(|check| check.id.to_owned());
+    reasons::ALL.iter().map(|reason| reason.name.to_owned()).chain(checks).collect()
+}
 
 /// Prints the explanation.
 ///

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::CliError;
+use super::table::Column;
 
 /// What a leaf of the command tree does and which methods it calls.
 #[derive(Clone, Copy, Debug)]
@@ -20,22 +21,40 @@ pub struct Leaf {
     pub local: Option<&'static str>,
     /// The exit codes it may end with, signals apart.
     pub exits: &'static str,
+    /// The columns of its table, and the fields that it is filtered by, for completion.
+    pub columns: &'static &'static [Column],
+    pub filters: &'static [&'static str],
 }
 
 impl Leaf {
+    const NONE: Self =
+        Self { path: "", calls: &[], local: None, exits: "", columns: &(&[] as &[Column]), filters: &[] };
+
     /// A command that reads.
     pub const fn read(path: &'static str, calls: &'static [&'static Rpc]) -> Self {
-        Self { path, calls, local: None, exits: "0 1 2 3 5 6 8 9 11" }
+        Self { path, calls, exits: "0 1 2 3 5 6 8 9 11", ..Self::NONE }
     }
 
     /// A command that changes something.
     pub const fn write(path: &'static str, calls: &'static [&'static Rpc]) -> Self {
-        Self { path, calls, local: None, exits: "0 1 2 3 4 5 6 7 8 9 10 11" }
+        Self { path, calls, exits: "0 1 2 3 4 5 6 7 8 9 10 11", ..Self::NONE }
     }
 
     /// A command that needs no daemon, and why.
     pub const fn local(path: &'static str, reason: &'static str) -> Self {
-        Self { path, calls: &[], local: Some(reason), exits: "0 1 2" }
+        Self { path, local: Some(reason), exits: "0 1 2", ..Self::NONE }
+    }
+
+    /// One that prints a table with these columns, of what fits these fields.
+    #[must_use]
+    pub const fn listing(
+        mut self,
+        columns: &'static &'static [Column],
+        filters: &'static [&'static str],
+    ) -> Self {
+        self.columns = columns;
+        self.filters = filters;
+        self
     }
 
     #[must_use]

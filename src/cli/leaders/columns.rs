@@ -15,7 +15,7 @@ const FLAPS: u64 = 2;
 const FLAPS_MAX: u64 = 16;
 
 /// For pipes: the lease is a number.
-static COLUMNS: &[Column] = &[
+pub static COLUMNS: &[Column] = &[
     SCOPE,
     LEADER,
     TERM,

@@ -18,7 +18,8 @@ use crate::cli::frame::table::{self, Column, Table};
 use crate::cli::frame::time;
 
 pub const HISTORY: Rpc = leadership_control_service::HISTORY;
-pub const LEAF: Leaf = Leaf::read("mesh leaders history", &[&HISTORY]).exiting("0 1 2 3 5 6 8 9 11");
+pub const LEAF: Leaf =
+    Leaf::read("mesh leaders history", &[&HISTORY]).exiting("0 1 2 3 5 6 8 9 11").listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:

@@ -25,7 +25,9 @@ use crate::cli::peers;
 
 pub const LIST: Rpc = leadership_control_service::LIST;
 pub const WATCH: Rpc = leadership_control_service::WATCH;
-pub const LEAF: Leaf = Leaf::read("mesh leaders list", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 10 11");
+pub const LEAF: Leaf = Leaf::read("mesh leaders list", &[&LIST, &WATCH])
+    .exiting("0 1 2 5 6 8 9 10 11")
+    .listing(&super::columns::COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:

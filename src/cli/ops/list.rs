@@ -20,8 +20,9 @@ use crate::cli::node::NodeArgs;
 use crate::cli::peers;
 
 pub const LIST: Rpc = operation_service::LIST;
-pub const LEAF: Leaf =
-    Leaf::read("ops list", &[&LIST, &peers::get::GET, &peers::LIST, &NODE]).exiting("0 1 2 3 5 6 8 9 10 11");
+pub const LEAF: Leaf = Leaf::read("ops list", &[&LIST, &peers::get::GET, &peers::LIST, &NODE])
+    .exiting("0 1 2 3 5 6 8 9 10 11")
+    .listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:

@@ -108,7 +108,7 @@ impl Change<'_> {
         version: Option<u64>,
     ) -> Result<Value, CliError> {
         match session.call(&self.call(id, key, several, version)?).await {
-            Err(error) if error.exit() == Exit::NotFound => {
+            Err(error) if resolve::may_be_cut(id, &error) => {
                 let id = resolve::by_prefix(session, id, error).await?;
                 session.call(&self.call(&id, key, several, version)?).await
             }

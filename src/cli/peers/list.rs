@@ -22,7 +22,9 @@ use crate::cli::frame::watch::{self as stream, Feed, Keep};
 
 pub const LIST: Rpc = peer_control_service::LIST;
 pub const WATCH: Rpc = peer_control_service::WATCH;
-pub const LEAF: Leaf = Leaf::read("mesh peers list", &[&LIST, &WATCH]).exiting("0 1 2 3 5 6 8 9 10 11");
+pub const LEAF: Leaf = Leaf::read("mesh peers list", &[&LIST, &WATCH])
+    .exiting("0 1 2 3 5 6 8 9 10 11")
+    .listing(&COLUMNS, &["cluster", "region", "role", "status", "version", "zone"]);
 
 const EXAMPLES: &str = "\
 Examples:

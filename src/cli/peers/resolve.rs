@@ -2,6 +2,7 @@
 
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::ListPeersRequest;
+use omnirelay_wire::reasons;
 use serde_json::Value;
 
 use super::LIST;
@@ -13,12 +14,18 @@ use crate::cli::frame::list::{self, Page};
 use crate::cli::frame::rpc::Call;
 use crate::cli::frame::session::Session;
 
+/// Whether a refusal may come of an id that was not given in full. A shell completes as far as all ids are alike: `node-`,
+/// which is the id of nobody.
+pub fn may_be_cut(given: &str, refusal: &CliError) -> bool {
+    refusal.exit() == Exit::NotFound || refusal.is(reasons::INVALID_ARGUMENT) && given.ends_with(['-', '.'])
+}
+
 /// The id that `given` begins, asked for only after `missing` said that it is no id itself.
 ///
 /// # Errors
 /// `missing`, when no id begins so; usage, when several do.
 pub async fn by_prefix(session: &Session, given: &str, missing: CliError) -> Result<String, CliError> {
-    let names_the_peer = missing.exit() == Exit::NotFound;
+    let names_the_peer = may_be_cut(given, &missing);
     if !names_the_peer || given.chars().count() < ids::PREFIX_MIN {
         return Err(missing);
     }

@@ -24,7 +24,8 @@ use crate::cli::peers;
 pub const LIST: Rpc = advertisement_service::LIST_AVAILABLE;
 pub const LEAF: Leaf =
     Leaf::read("registers available", &[&LIST, &WATCH, &peers::get::GET, &peers::LIST, &NODE])
-        .exiting("0 1 2 3 5 6 8 9 10 11");
+        .exiting("0 1 2 3 5 6 8 9 10 11")
+        .listing(&COLUMNS, &["source"]);
 
 const EXAMPLES: &str = "\
 Examples:

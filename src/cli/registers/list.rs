@@ -20,7 +20,8 @@ use crate::cli::frame::time;
 use crate::cli::node::NodeArgs;
 
 pub const LIST: Rpc = register_service::LIST;
-pub const LEAF: Leaf = Leaf::read("registers list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11");
+pub const LEAF: Leaf =
+    Leaf::read("registers list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &["advertise"]);
 
 const EXAMPLES: &str = "\
 Examples:
