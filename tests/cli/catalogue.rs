@@ -380,3 +380,29 @@ fn whoever_interrupts_is_told_what_was_done_and_what_may_have_been() {
         }
     }
 }
+
+#[test]
+fn what_is_exported_and_what_is_listed_is_imported_as_it_is() {
+    let stub = Stub::start(|request, _| mesh(request));
+    let program = Program::at(&stub.url());
+    let file = program.home.path().join("registers.jsonl");
+    let exported = program.run(&format!("registers export {}", file.display()));
+    assert_eq!((exported.code, exported.stdout.as_str()), (0, ""), "{}", exported.stderr);
+    assert_eq!(program.run(&format!("registers export {}", file.display())).code, 2, "it is there already");
+    let listed = program.run("registers list -o json").stdout;
+    let lines = std::fs::read_to_string(&file).unwrap();
+    for document in [lines, listed, program.run("registers list -o jsonl").stdout] {
+        let ended = program.run_with_input("registers import -f -", &document);
+        assert_eq!(
+            ended.stdout, "3 registers: 3 added, 0 updated, 0 unchanged, 0 failed\n",
+            "{}",
+            ended.stderr
+        );
+    }
+    let sent: Value = serde_json::from_str(&stub.requests().last().unwrap().body).unwrap();
+    let first = json!({
+        "registerId": "invoices", "name": "The invoices", "description": "of the shop", "advertise": true,
+        "latestVersion": "48211", "latestDocketVersion": "913", "labels": {"team": "sales"},
+    });
+    assert_eq!(sent["registers"][0], first);
+}

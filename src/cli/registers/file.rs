@@ -90,8 +90,18 @@ fn parsed(text: &str, name: &str) -> Result<Value, CliError> {
     }
 }
 
+/// What stands beside the list in the answer of a daemon.
+const ENVELOPE: [&str; 7] =
+    ["schemaVersion", "generatedAt", "localNodeId", "cursor", "stale", "staleMs", "totalSize"];
+
 /// The items of an object with a list in it, and nothing else that would be passed over in silence.
 fn listed(mut fields: Map<String, Value>, name: &str) -> Result<Vec<Value>, CliError> {
+    if fields.get("nextPageToken").and_then(Value::as_str).is_some_and(|token| !token.is_empty()) {
+        return Err(CliError::usage(format!("{name} is one page of a list of more"))
+            .hint("nothing was sent; list all of it, without --limit"));
+    }
+    fields.shift_remove("nextPageToken");
+    ENVELOPE.iter().for_each(|name| drop(fields.shift_remove(*name)));
     let list = LISTS.iter().find_map(|list| fields.shift_remove(*list));
     match (list, fields.keys().next()) {
         (Some(_), Some(other)) => Err(CliError::usage(format!("{name}: `{other}` stands beside the list"))
@@ -166,6 +176,9 @@ mod tests {
             assert_eq!(told, [("a", Some(7)), ("b", None)], "{shape}");
         }
         assert_eq!(parse(r#"{"registerId": "a"}"#).unwrap().len(), 1, "JSON Lines with one line");
+        let listed = r#"{"schemaVersion": "v1", "cursor": "1:2", "nextPageToken": "", "totalSize": 1,
+                         "stale": false, "registers": [{"registerId": "a"}]}"#;
+        assert_eq!(parse(listed).unwrap().len(), 1, "what a daemon answers");
         let long = format!("[{}]", " ".repeat(1024 * 1024));
         assert!(parse(&long).unwrap_err().to_text().contains("larger than 1 MiB"));
         assert!(parse("[]").unwrap().is_empty() && parse(r#"{"registers": []}"#).unwrap().is_empty());
@@ -182,6 +195,7 @@ mod tests {
             (r#"[{"registerId": "a"}, {"registerId": "wrong"}]"#, "item 2 (wrong)", "so it is"),
             (r#"{"registrs": []}"#, "item 1", "`registrs`"),
             (r#"{"registers": [], "fullSync": true}"#, "`fullSync` stands beside the list", "--full"),
+            (r#"{"registers": [], "nextPageToken": "x"}"#, "one page of a list", "--limit"),
             (r#"{"registers": {}}"#, "no list of registers", "one JSON object per line"),
             ("hello", "no list of registers", ""),
             ("[{\"registerId\": \"a\"}", "cannot understand", "line 1"),

@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::registers::v1::ImportedRegister;
 use omnirelay_wire::rpc::register_service;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::KIND;
 use super::change::{in_flight, not_sent, not_shown};
@@ -31,21 +31,33 @@ pub const LEAF: Leaf = Leaf::write("registers import", &[&IMPORT]);
 /// The most registers of one request, and the most bytes of them.
 const REQUEST_ITEMS_MAX: usize = 5000;
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How many failures a person is told of by name.
+/// How many failures a person is told of by name, and how many of what a dry run would do.
 const TOLD_MAX: usize = 10;
+const NAMED_MAX: usize = 100;
 const COUNTS: [&str; 4] = ["added", "updated", "unchanged", "failed"];
+const LISTS: [&str; 4] = ["results", "addedIds", "updatedIds", "outdatedIds"];
 
 /// A hundred thousand registers with a page of text each. What a daemon would refuse is refused here, so that a file is
 /// sent in order or not at all.
 const FORM: Form<ImportedRegister> = Form {
     bytes_max: 256 * 1024 * 1024,
     too_long: "import it in parts",
-    prepare: |_| {},
+    prepare: as_imported,
     check: |register| match check_imported(register) {
         Ok(()) => Ok(()),
         Err(error) => Err(format!("field `{}`: {error}", error.field())),
     },
 };
+
+/// Takes what a list, an export or a file for `resync` says besides what is imported.
+fn as_imported(register: &mut Map<String, Value>) {
+    for name in ["nodeId", "version", "lastWriterId", "createdAt", "updatedAt", "syncState"] {
+        register.shift_remove(name);
+    }
+    if let Some(public) = register.shift_remove("isPublic") {
+        register.entry("advertise").or_insert(public);
+    }
+}
 
 /// The registers of a file; `-` is standard input.
 ///
@@ -59,15 +71,15 @@ const EXAMPLES: &str = "\
 Examples:
   omnirelay registers import -f registers.yaml --dry-run
   omnirelay registers import -f registers.jsonl --reason \"moved, INC-4711\"
-  omnirelay registers list -o json | jq '.registers | map({registerId, name})' | \
-omnirelay registers import -f - --node node-2
+  omnirelay registers export | omnirelay registers import -f - --node node-2
   echo '{\"registerId\": \"orders\", \"name\": \"Orders\", \"advertise\": true}' | omnirelay registers import -f -";
 
 /// Create and update registers from a file
 ///
 /// The file is a JSON array, a JSON object with registers, JSON lines, or YAML. Fields are registerId, name,
 /// description, advertise, latestVersion, latestDocketVersion and labels; what is absent stays as it is, what
-/// is not in the file as well, and a lower version is left out. Of two with one id the last counts. A second
+/// is not in the file as well, and a lower version is left out. What `registers export`
+/// and `registers list -o json` print is taken as it is. Of two with one id the last counts. A second
 /// import of the same file changes nothing.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
@@ -187,7 +199,8 @@ impl Import<'_> {
 fn nothing() -> Value {
     json!({
         "schemaVersion": "v1", "cursor": "", "dryRun": false, "processed": 0, "added": 0, "updated": 0,
-        "unchanged": 0, "failed": 0, "results": [], "advertised": true,
+        "unchanged": 0, "failed": 0, "results": [], "advertised": true, "addedIds": [], "updatedIds": [],
+        "outdatedIds": [],
     })
 }
 
@@ -198,10 +211,11 @@ fn add(total: &mut Value, mut more: Value) {
     }
     total["advertised"] = json!(flag(total, "advertised") && flag(&more, "advertised"));
     total["cursor"] = more["cursor"].take();
-    if let (Some(results), Some(found)) =
-        (total.get_mut("results").and_then(Value::as_array_mut), more["results"].as_array_mut())
-    {
-        results.append(found);
+    for name in LISTS {
+        let found = more.get_mut(name).and_then(Value::as_array_mut);
+        if let (Some(known), Some(found)) = (total.get_mut(name).and_then(Value::as_array_mut), found) {
+            known.append(found);
+        }
     }
 }
 
@@ -211,6 +225,18 @@ fn show(session: &mut Session, document: &Value, node: &str) -> Result<(), CliEr
     let dry_run = if flag(document, "dryRun") { " (dry run)" } else { "" };
     let all = count(number(document, "processed"), KIND);
     let mut lines = format!("{all}: {}{dry_run}\n", counts.join(", "));
+    for (list, what) in [
+        ("addedIds", "would be added"),
+        ("updatedIds", "would be updated"),
+        ("outdatedIds", "has a higher version already, which stays"),
+    ] {
+        let ids = items(document, list);
+        let named = ids.iter().take(NAMED_MAX).filter_map(Value::as_str);
+        lines.extend(named.map(|id| format!("  {KIND}/{} {what}\n", printable(id))));
+        if ids.len() > NAMED_MAX {
+            lines.push_str(&format!("  and {} more {what}; -o json names all\n", ids.len() - NAMED_MAX));
+        }
+    }
     if !flag(document, "advertised") && dry_run.is_empty() {
         let changed = number(document, "added") + number(document, "updated") > 0;
         let said = not_shown(node, "advertise them", changed);

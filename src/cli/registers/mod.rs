@@ -7,6 +7,7 @@ pub mod checks;
 mod columns;
 mod create;
 mod delete;
+mod export;
 mod file;
 mod get;
 pub mod import;
@@ -56,6 +57,7 @@ verbs! {
         Advertise: advertise::AdvertiseArgs,
         Unadvertise: unadvertise::UnadvertiseArgs,
         Import: import::ImportArgs,
+        Export: export::ExportArgs,
         Available: available::AvailableArgs,
         Watch: watch::WatchVerbArgs,
         Status: status::StatusArgs,

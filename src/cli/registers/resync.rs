@@ -143,8 +143,15 @@ const FORM: Form<AdvertisedRegister> = Form {
     check: |_| Ok(()),
 };
 
-/// A producer must say whether a register is public; who writes a file means that it is.
+/// A producer must say whether a register is public; who writes a file means that it is. What a list of registers says
+/// besides is left out.
 fn public_unless_said(register: &mut Map<String, Value>) {
+    for name in ["nodeId", "version", "lastWriterId", "createdAt", "updatedAt", "labels"] {
+        register.shift_remove(name);
+    }
+    if let Some(advertise) = register.shift_remove("advertise") {
+        register.entry("isPublic").or_insert(advertise);
+    }
     register.entry("isPublic").or_insert(Value::Bool(true));
 }
 

@@ -97,14 +97,22 @@ impl Registers {
             // Nothing is written on a dry run, of which all is one piece, so nothing is insisted on.
             let found = if import.dry_run { self.registry.view().get(&id) } else { reader.get(&id) };
             let held = found.and_then(|found| found.value::<RegisterValue>());
+            let item = &import.registers[at];
             let after = import.after(at, held.as_deref().unwrap_or(&RegisterValue::default()))?;
-            match held.as_deref() {
+            if held.as_deref().is_some_and(|held| is_outdated(item, held)) {
+                answer.outdated_ids.push(item.register_id.clone());
+            }
+            let (count, ids) = match held.as_deref() {
                 Some(held) if *held == after => {
                     answer.unchanged += 1;
                     continue;
                 }
-                Some(_) => answer.updated += 1,
-                None => answer.added += 1,
+                Some(_) => (&mut answer.updated, &mut answer.updated_ids),
+                None => (&mut answer.added, &mut answer.added_ids),
+            };
+            *count += 1;
+            if import.dry_run {
+                ids.push(item.register_id.clone());
             }
             answer.advertised &= !concerns_pool(held.as_deref(), Some(&after));
             writes.push(Write::Put { id, value: Bytes::from(after.encode_to_vec()), group: None });
@@ -121,6 +129,13 @@ impl Import<'_> {
         let given = Given::of_import(&self.registers[at]);
         given.applied_to(held, Lower::LeftOut).map_err(|error| refused(at, &error))
     }
+}
+
+/// Whether the register has come further than an item says.
+fn is_outdated(item: &pb::ImportedRegister, held: &RegisterValue) -> bool {
+    let lower = |given: Option<u64>, held: u64| given.is_some_and(|given| given < held);
+    lower(item.latest_version, held.latest_version)
+        || lower(item.latest_docket_version, held.latest_docket_version)
 }
 
 /// Checks each item by itself.
@@ -150,6 +165,9 @@ impl PieceAnswer for pb::ImportRegistersResponse {
         self.added += piece.added;
         self.updated += piece.updated;
         self.unchanged += piece.unchanged;
+        self.added_ids.extend(piece.added_ids);
+        self.updated_ids.extend(piece.updated_ids);
+        self.outdated_ids.extend(piece.outdated_ids);
     }
 
     fn fail(&mut self, failures: Vec<pb::ItemFailure>) {

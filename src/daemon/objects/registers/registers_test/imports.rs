@@ -196,3 +196,24 @@ async fn an_unknown_outcome_is_repeated_with_the_key_of_the_whole() {
     let done = a.registers.import(called(import(items(300)), keyed(&key))).await.unwrap().into_inner();
     assert_eq!(counts(&done), [300, 300, 0, 0, 0]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_names_its_registers_and_what_is_outdated_is_named_always() {
+    let (_store, a) = alone().await;
+    created(&a, pb::CreateRegisterRequest { latest_version: 7, ..new("r000001") }).await;
+    let mut request = import(items(3));
+    request.registers[1].latest_version = Some(5);
+    request.registers[1].name = Some("N".to_owned());
+    let dry = imported(&a, pb::ImportRegistersRequest { dry_run: true, ..request.clone() }).await;
+    assert_eq!(
+        (counts(&dry), dry.added_ids, dry.updated_ids),
+        ([3, 2, 1, 0, 0], vec!["r000000".to_owned(), "r000002".to_owned()], vec!["r000001".to_owned()])
+    );
+    assert_eq!(dry.outdated_ids, ["r000001"]);
+    let done = imported(&a, request).await;
+    assert_eq!(
+        (counts(&done), done.outdated_ids, done.added_ids),
+        ([3, 2, 1, 0, 0], dry.outdated_ids, vec![])
+    );
+    assert_eq!(value(&a, "a", "r000001").unwrap().latest_version, 7);
+}

@@ -1,0 +1,82 @@
+//! `registers export`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use omnirelay_store::whole_file::write_whole;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
+use serde_json::{Map, Value, json};
+
+use super::{KIND, LIST};
+use crate::cli::frame::args::PageArgs;
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::items;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::list::{self, Page};
+use crate::cli::frame::rpc::{Call, Leaf};
+use crate::cli::frame::session::Session;
+use crate::cli::node::NodeArgs;
+
+pub const LEAF: Leaf = Leaf::read("registers export", &[&LIST]);
+
+/// What is exported of a register: what an import takes.
+const FIELDS: [&str; 7] =
+    ["registerId", "name", "description", "advertise", "latestVersion", "latestDocketVersion", "labels"];
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay registers export registers.jsonl
+  omnirelay registers export -l tier=std | wc -l
+  omnirelay registers export --node node-1 | omnirelay registers import -f - --node node-2";
+
+/// Write the registers of a node so that they can be imported
+///
+/// One JSON object a line, whatever --output says: what `registers import` takes, in the order of the ids.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct ExportArgs {
+    /// The file; without it, or with -, standard output
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    file: Option<PathBuf>,
+    /// Only registers with these labels, such as tier=std,!legacy
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Option<String>,
+    /// Write over a file that is there
+    #[arg(long)]
+    force: bool,
+}
+
+pub async fn run(args: &ExportArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let file = args.file.as_deref().filter(|file| file.as_os_str() != "-");
+    if let Some(file) = file.filter(|file| !args.force && file.exists()) {
+        let message = format!("{} is there already", file.display());
+        return Err(CliError::usage(message).hint("add --force to write over it"));
+    }
+    let request = |page: &Page| {
+        let Page { size, token } = page;
+        let asked = json!({
+            "nodeId": node.id(), "selector": args.selector, "pageSize": size, "pageToken": token,
+        });
+        Call::of(&LIST, &asked)
+    };
+    let document = list::fetch(session, "registers", &PageArgs::default(), true, request).await?;
+    let registers = items(&document, "registers");
+    let lines: String = registers.iter().map(|register| format!("{}\n", exported(register))).collect();
+    match file {
+        Some(file) => write_whole(file, lines.as_bytes()).map_err(|error| {
+            CliError::local(reasons::FILE, format!("cannot write {}", file.display()), &error)
+        })?,
+        None => {
+            session.out.write(lines.as_bytes())?;
+            session.out.flush()?;
+        }
+    }
+    session.notes().say(&format!("{} exported", count(registers.len() as u64, KIND)));
+    Ok(Exit::Ok)
+}
+
+fn exported(register: &Value) -> Value {
+    let fields = FIELDS.iter().filter_map(|name| Some(((*name).to_owned(), register.get(*name)?.clone())));
+    Value::Object(fields.collect::<Map<String, Value>>())
+}
