@@ -94,18 +94,18 @@ impl Change<'_> {
         key: &str,
         batch: &mut Batch,
     ) -> Result<Option<Exit>, CliError> {
-        let Some(rpc) = self.batch else {
-            self.send_one_by_one(session, ids, key, batch).await?;
-            return Ok(None);
-        };
         let (mut bar, mut stops) = (Bar::of(session, "registers", ids.len()), Stops::listen()?);
+        let Some(rpc) = self.batch else {
+            return self.send_one_by_one(session, ids, key, batch, &mut stops).await;
+        };
         for (number, part) in ids.chunks(REQUEST_ITEMS_MAX).enumerate() {
             let call = self.call_of_many(rpc, part, key, number)?;
             let answered = tokio::select! {
                 answered = session.call(&call) => answered,
                 stopped = stops.wait() => {
+                    let dry_run = self.write.is_dry_run();
                     let sent = number * REQUEST_ITEMS_MAX + part.len();
-                    part.iter().for_each(|id| batch.push(id.clone(), Err(in_flight())));
+                    part.iter().for_each(|id| batch.push(id.clone(), Err(in_flight(dry_run))));
                     ids[sent..].iter().for_each(|id| batch.push(id.clone(), Err(not_sent())));
                     return Ok(Some(stopped));
                 }
@@ -114,8 +114,7 @@ impl Change<'_> {
                 Ok(document) => take(batch, document),
                 // One of 0.1 changes them one by one.
                 Err(error) if number == 0 && error.is(reasons::ROUTE_UNKNOWN) => {
-                    self.send_one_by_one(session, ids, key, batch).await?;
-                    return Ok(None);
+                    return self.send_one_by_one(session, ids, key, batch, &mut stops).await;
                 }
                 Err(error) => {
                     part.iter().for_each(|id| batch.push(id.clone(), Err(error.clone())));
@@ -137,15 +136,24 @@ impl Change<'_> {
         ids: &[String],
         key: &str,
         batch: &mut Batch,
-    ) -> Result<(), CliError> {
-        for id in ids {
-            let outcome = match batch.hopeless() {
-                Some(error) => Err(error),
-                None => session.call(&self.call(id, key, true)?).await,
-            };
-            batch.push(id.clone(), outcome);
+        stops: &mut Stops,
+    ) -> Result<Option<Exit>, CliError> {
+        for (at, id) in ids.iter().enumerate() {
+            if let Some(error) = batch.hopeless() {
+                batch.push(id.clone(), Err(error));
+                continue;
+            }
+            let call = self.call(id, key, true)?;
+            tokio::select! {
+                outcome = session.call(&call) => batch.push(id.clone(), outcome),
+                stopped = stops.wait() => {
+                    batch.push(id.clone(), Err(in_flight(self.write.is_dry_run())));
+                    ids[at + 1..].iter().for_each(|id| batch.push(id.clone(), Err(not_sent())));
+                    return Ok(Some(stopped));
+                }
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Shows what would change, as the daemon computes it, before a question.
@@ -224,7 +232,13 @@ fn take(batch: &mut Batch, mut document: Value) {
 }
 
 /// What is known of registers whose request nobody waited for.
-pub fn in_flight() -> CliError {
+pub fn in_flight(dry_run: bool) -> CliError {
+    if dry_run {
+        return CliError::new(
+            reasons::INTERRUPTED,
+            "interrupted before it was answered: nothing was to be done",
+        );
+    }
     let message = "interrupted before it was answered: it may have been done or not";
     CliError::new(reasons::OUTCOME_UNKNOWN, message).hint("repeat the command: what is done already stays so")
 }

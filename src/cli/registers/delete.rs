@@ -44,7 +44,7 @@ pub struct DeleteArgs {
 pub async fn run(args: &DeleteArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
     let node = node.id();
     const NAMED_MAX: usize = 10;
-    let ids = args.which.ids(node, session).await?;
+    let ids = args.which.ids(node, &args.write, session).await?;
     if !args.write.is_dry_run() && !ids.is_empty() {
         args.write.check(session, ids.len())?;
         if !args.write.yes && !session.settings.no_input && session.notes().can_ask() {

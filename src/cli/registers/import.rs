@@ -145,8 +145,8 @@ impl Import<'_> {
                 answered = session.call(&call) => answered,
                 exit = stops.wait() => {
                     stopped = Some(exit);
-                    let total = total.get_or_insert_with(nothing);
-                    self.fail(total, range.clone(), &in_flight());
+                    let total = total.get_or_insert_with(|| nothing(self.args.write.is_dry_run()));
+                    self.fail(total, range.clone(), &in_flight(self.args.write.is_dry_run()));
                     self.fail(total, range.end..self.items.len(), &not_sent());
                     break;
                 }
@@ -196,9 +196,9 @@ impl Import<'_> {
 }
 
 /// The answer before any.
-fn nothing() -> Value {
+fn nothing(dry_run: bool) -> Value {
     json!({
-        "schemaVersion": "v1", "cursor": "", "dryRun": false, "processed": 0, "added": 0, "updated": 0,
+        "schemaVersion": "v1", "cursor": "", "dryRun": dry_run, "processed": 0, "added": 0, "updated": 0,
         "unchanged": 0, "failed": 0, "results": [], "advertised": true, "addedIds": [], "updatedIds": [],
         "outdatedIds": [],
     })

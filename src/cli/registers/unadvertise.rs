@@ -36,7 +36,7 @@ pub struct UnadvertiseArgs {
 
 pub async fn run(args: &UnadvertiseArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
     let node = node.id();
-    let ids = args.which.ids(node, session).await?;
+    let ids = args.which.ids(node, &args.write, session).await?;
     let change = Change {
         rpc: &UPDATE,
         batch: Some(&BATCH_UPDATE),

@@ -54,7 +54,7 @@ pub struct UpdateArgs {
 
 pub async fn run(args: &UpdateArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
     let node = node.id();
-    let ids = args.which.ids(node, session).await?;
+    let ids = args.which.ids(node, &args.write, session).await?;
     let fields = fields(args)?;
     if fields.as_object().is_some_and(Map::is_empty) {
         return Err(CliError::usage("nothing was given to change")

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{KIND, LIST};
 use crate::cli::complete;
-use crate::cli::frame::args::PageArgs;
+use crate::cli::frame::args::{PageArgs, WriteArgs};
 use crate::cli::frame::document::{items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;
@@ -28,8 +28,18 @@ impl WhichArgs {
     ///
     /// # Errors
     /// Usage, when an id is none; those of the list.
-    pub async fn ids(&self, node: &str, session: &Session) -> Result<Vec<String>, CliError> {
+    pub async fn ids(
+        &self,
+        node: &str,
+        write: &WriteArgs,
+        session: &Session,
+    ) -> Result<Vec<String>, CliError> {
         let Some(selector) = &self.selector else { return ids::expand(&self.ids, KIND) };
+        if write.idempotency_key.is_some() {
+            return Err(CliError::usage("which registers have the labels may differ when this is repeated")
+                .hint("name them: omnirelay registers list -l SELECTOR -o name")
+                .hint("or leave --idempotency-key out: what is done already is not done again"));
+        }
         let request = |page: &Page| {
             let Page { size, token } = page;
             Call::of(

@@ -261,6 +261,8 @@ async fn live(
         }
     }
     drop(ready);
+    let limit = u32::try_from(stop_limit(&running).as_micros()).unwrap_or(u32::MAX);
+    service::tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(limit)]);
     stop(node, args).await;
     Ok(())
 }
@@ -356,7 +358,6 @@ fn remove_if_there(path: &Path) -> Result<(), Failure> {
 
 async fn stop(node: Node, args: &DaemonArgs) {
     info!(peer = node.id(), "daemon stopping");
-    service::tell(&[NotifyState::Stopping]);
     withdraw_ready(args.ready_file.as_deref());
     node.stop().await;
     info!("daemon stopped");

@@ -12,6 +12,8 @@ pub struct Cursor {
     /// Empty before the first.
     at: String,
     saved: String,
+    /// It is what a daemon said, and not what somebody asked to begin with.
+    advanced: bool,
     file: Option<PathBuf>,
 }
 
@@ -28,7 +30,7 @@ impl Cursor {
             None => String::new(),
         };
         let at = since.map_or_else(|| saved.clone(), str::to_owned);
-        Ok(Self { at, saved, file: file.map(Path::to_path_buf) })
+        Ok(Self { at, saved, advanced: false, file: file.map(Path::to_path_buf) })
     }
 
     pub fn at(&self) -> &str {
@@ -39,6 +41,7 @@ impl Cursor {
     pub fn advance(&mut self, cursor: &str) {
         if !cursor.is_empty() {
             cursor.clone_into(&mut self.at);
+            self.advanced = true;
         }
     }
 
@@ -49,7 +52,7 @@ impl Cursor {
 
     /// Whether the file is behind.
     pub fn is_unsaved(&self) -> bool {
-        self.file.is_some() && !self.at.is_empty() && self.at != self.saved
+        self.file.is_some() && self.advanced && !self.at.is_empty() && self.at != self.saved
     }
 
     /// Saves the cursor; a crash leaves either the old or the new one.
@@ -98,6 +101,18 @@ mod tests {
         assert_eq!(Cursor::begin(None, Some(&file)).unwrap().at(), "1:7");
         assert_eq!(Cursor::begin(Some("1:3"), Some(&file)).unwrap().at(), "1:3");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_watch_was_to_begin_with_is_not_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cur");
+        let mut cursor = Cursor::begin(Some("10m"), Some(&file)).unwrap();
+        cursor.save().unwrap();
+        assert!(!file.exists() && !cursor.is_unsaved(), "an hour later it would mean something else");
+        cursor.advance("1:3");
+        cursor.save().unwrap();
+        assert!(is_kept(Some(&file)));
     }
 
     #[test]

@@ -331,8 +331,11 @@ impl Watch<'_> {
             }
             "reset" => {
                 self.known.clear();
-                self.synced = false;
-                self.cursor.forget();
+                // Without a cursor events begin with what comes next; with the old one there is a reset again.
+                if !self.feed.object.is_empty() {
+                    self.synced = false;
+                    self.cursor.forget();
+                }
             }
             "progress" => {}
             _ if object.is_null() => {}

@@ -19,6 +19,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
 use super::feed::{Events as Stream, Frame, Watches};
 use super::serve::serve;
+use crate::daemon::chance::random_u64;
 use crate::daemon::identity::caller::{Caller, Scope};
 use crate::daemon::readiness::changes::Changes;
 use crate::daemon::registry::Registry;
@@ -75,7 +76,7 @@ impl Events {
         let feed = begun.of(telling).with_parts(Box::new(move |entry, change| parts.parts(entry, change)));
         let in_log = unfold(feed, |mut feed| async { Some((Happened::InLog(feed.next_made().await), feed)) });
 
-        let mut places = Places::new(start.cursor, noticed);
+        let mut places = Places::new(start.cursor, noticed, random_u64().unwrap_or(0));
         let begins = first_words(since, start).map(|frame| of_stream(&self.source, &frame));
         let begins: Vec<pb::Event> = begins.map(|event| places.put(event)).collect();
         let goes_on = select(in_log, self.noticed_behind(noticed))
@@ -100,7 +101,9 @@ impl Events {
         let place = match since {
             None => None,
             Some(Since::Cursor(_)) => {
-                place_in(text, READINESS).and_then(|place| place.parse().ok()).map(Millis)
+                // A clock that was set back since has not been there yet.
+                let now = self.registry.view().connectivity().now();
+                place_in(text, READINESS).and_then(|place| place.parse().ok()).map(|at| Millis(at).min(now))
             }
             Some(Since::Time(time)) => Some(before(time)),
             Some(Since::Ago(ago)) => {

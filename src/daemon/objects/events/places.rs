@@ -28,11 +28,21 @@ pub struct Places {
     /// The cursor of the last event.
     last: String,
     told_at: Instant,
+    /// Tells this stream from others, and what it says of itself each time from the last.
+    stream: u64,
+    said: u64,
 }
 
 impl Places {
-    pub fn new(log: Cursor, noticed: Millis) -> Self {
-        let mut places = Self { log: log.to_string(), noticed, last: String::new(), told_at: Instant::now() };
+    pub fn new(log: Cursor, noticed: Millis, stream: u64) -> Self {
+        let mut places = Self {
+            log: log.to_string(),
+            noticed,
+            last: String::new(),
+            told_at: Instant::now(),
+            stream,
+            said: 0,
+        };
         places.last = places.cursor();
         places
     }
@@ -64,7 +74,12 @@ impl Places {
         let cursor = self.cursor();
         let prevcursor = std::mem::replace(&mut self.last, cursor.clone());
         self.told_at = Instant::now();
-        pb::Event { cursor, prevcursor, ..event }
+        let mut id = event.id;
+        if event.r#type.strip_prefix(TYPE).is_some_and(|of| of.starts_with(STREAM)) {
+            self.said += 1;
+            id = format!("{cursor}/{:x}-{}", self.stream, self.said);
+        }
+        pb::Event { id, cursor, prevcursor, ..event }
     }
 
     fn cursor(&self) -> String {
@@ -76,7 +91,6 @@ impl Places {
 fn progress(event: &pb::Event) -> pb::Event {
     pb::Event {
         specversion: event.specversion.clone(),
-        id: format!("progress@{}", event.id),
         source: event.source.clone(),
         r#type: format!("{TYPE}{STREAM}.progress"),
         datacontenttype: event.datacontenttype.clone(),

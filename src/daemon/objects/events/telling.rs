@@ -129,11 +129,11 @@ fn of_step(
 
 /// What is to be known of the stream itself: `synced`, `reset` or `progress`.
 pub fn of_stream(source: &str, frame: &Frame) -> pb::Event {
-    let id = format!("{}@{}", frame.word(), frame.cursor);
     pb::Event {
         cursor: frame.cursor.clone(),
         reason: Some(frame.reason.clone()).filter(|reason| !reason.is_empty()),
-        ..event(source, id, STREAM, frame.word())
+        // It is given an id with its place.
+        ..event(source, String::new(), STREAM, frame.word())
     }
 }
 

@@ -24,6 +24,11 @@ use pb::RegisterOutcome;
 /// The most registers of one call: each has its outcome in the answer.
 const BATCH_MAX: usize = 1000;
 
+/// How many bytes longer a change makes a register at most: a name, a description and labels.
+const TEXTS_BYTES_MAX: usize = 40 * 1024;
+/// What an answer says of a register besides what is kept of it, in bytes.
+const SHOWN_BYTES: usize = 512;
+
 type Answered = Result<Response<pb::BatchRegistersResponse>, Fault>;
 
 impl Registers {
@@ -53,7 +58,8 @@ impl Registers {
             dry_run: request.dry_run,
             hash: request_hash(&request),
         };
-        let added = request.encoded_len();
+        let ids: usize = request.register_id.iter().map(|id| id.len() + 2).sum();
+        let added = request.encoded_len().saturating_sub(ids);
         let change =
             |held: &RegisterValue| given.applied_to(held, Lower::Refused).map(Change::Put).map_err(refused);
         self.batch(&bulk, added, change).await
@@ -87,11 +93,15 @@ impl Registers {
         check_reason(bulk.reason)?;
         check_ids(&bulk.ids)?;
         self.registry.ready_for("").await?;
-        self.check_host(bulk.node_id).await?;
         let held = |id: &&str| self.registry.view().get(&register_record(bulk.node_id, id));
         let value_bytes = |id| held(id).map_or(0, |found| found.record.value.len());
-        // As it was, as it is to be, and in the answer that is kept.
-        let sizes: Vec<usize> = bulk.ids.iter().map(|id| 3 * value_bytes(id) + 2 * added.min(8192)).collect();
+        // The store keeps the answer of a piece, which shows all of each register, and takes a seventh for it of what it
+        // takes for a commit.
+        let sizes: Vec<usize> = bulk
+            .ids
+            .iter()
+            .map(|id| 7 * (value_bytes(id) + added.min(TEXTS_BYTES_MAX) + SHOWN_BYTES))
+            .collect();
         let decide =
             |piece: &Range<usize>, reader: &Reader<'_>| self.decide_batch(bulk, piece, reader, &change);
         let Done { mut answer, cursor, advertised } = self.carry_out_all(bulk, &sizes, decide).await?;
@@ -121,7 +131,8 @@ impl Registers {
             let Some(found) = found else {
                 let fault = not_found(bulk.node_id, register_id);
                 // It may be about to be restored, which is told of the whole piece.
-                if self.registry.losses().of(self.registry.view(), &id).is_some() {
+                if self.registry.view().awaits(&id) {
+                    reader.knows(&id);
                     return Err(fault);
                 }
                 answer.fail(vec![failure(register_id, &fault)]);

@@ -123,3 +123,24 @@ async fn a_register_whose_version_would_go_back_is_the_only_one_that_fails() {
     let done = changed(&a, request).await;
     assert_eq!(outcomes(&done), [("r000000", "VERSION_GOES_BACK"), ("r000001", "changed")]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn registers_as_long_as_may_be_are_changed_and_deleted_all_the_same() {
+    let (_store, a) = alone().await;
+    let long = |item: pb::ImportedRegister| pb::ImportedRegister {
+        description: Some("\u{1F6F0}".repeat(4096)),
+        name: Some("\u{1F6F0}".repeat(256)),
+        ..item
+    };
+    imported(&a, import(items(300).into_iter().map(long).collect())).await;
+    assert_eq!(counts(&changed(&a, advertise(many(300))).await), [300, 0, 0]);
+    let gone = deleted(&a, delete_of(many(300))).await;
+    assert_eq!((counts(&gone), gone.results.len(), ids(&a, "a").len()), ([300, 0, 0], 300, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn registers_of_a_node_that_nobody_knows_any_more_can_be_deleted() {
+    let (_store, a) = alone().await;
+    let of_gone = pb::BatchDeleteRegistersRequest { node_id: "gone".to_owned(), ..delete_of(many(2)) };
+    assert_eq!(outcomes(&deleted(&a, of_gone).await).len(), 2, "not that the node is not there");
+}
