@@ -12,8 +12,8 @@ pub struct Cursor {
     /// Empty before the first.
     at: String,
     saved: String,
-    /// It is what a daemon said, and not what somebody asked to begin with.
-    advanced: bool,
+    /// It is a place, and not a time or a duration that somebody asked to begin with.
+    is_place: bool,
     file: Option<PathBuf>,
 }
 
@@ -30,7 +30,7 @@ impl Cursor {
             None => String::new(),
         };
         let at = since.map_or_else(|| saved.clone(), str::to_owned);
-        Ok(Self { at, saved, advanced: false, file: file.map(Path::to_path_buf) })
+        Ok(Self { is_place: is_place(&at), at, saved, file: file.map(Path::to_path_buf) })
     }
 
     pub fn at(&self) -> &str {
@@ -41,7 +41,7 @@ impl Cursor {
     pub fn advance(&mut self, cursor: &str) {
         if !cursor.is_empty() {
             cursor.clone_into(&mut self.at);
-            self.advanced = true;
+            self.is_place = true;
         }
     }
 
@@ -52,7 +52,7 @@ impl Cursor {
 
     /// Whether the file is behind.
     pub fn is_unsaved(&self) -> bool {
-        self.file.is_some() && self.advanced && !self.at.is_empty() && self.at != self.saved
+        self.file.is_some() && self.is_place && !self.at.is_empty() && self.at != self.saved
     }
 
     /// Saves the cursor; a crash leaves either the old or the new one.
@@ -70,6 +70,12 @@ impl Cursor {
         self.saved.clone_from(&self.at);
         Ok(())
     }
+}
+
+/// Whether a text is a cursor, `<epoch>:<revision>`, rather than a time or a duration.
+fn is_place(text: &str) -> bool {
+    let epoch = text.split_once(':').map_or("", |(epoch, _)| epoch);
+    !epoch.is_empty() && epoch.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Whether a file holds a cursor to go on from.
@@ -107,12 +113,16 @@ mod tests {
     fn what_a_watch_was_to_begin_with_is_not_saved() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("cur");
+        for since in ["10m", "2026-11-20T06:00:00Z"] {
+            let mut cursor = Cursor::begin(Some(since), Some(&file)).unwrap();
+            cursor.save().unwrap();
+            assert!(!file.exists() && !cursor.is_unsaved(), "an hour later it would mean something else");
+        }
         let mut cursor = Cursor::begin(Some("10m"), Some(&file)).unwrap();
-        cursor.save().unwrap();
-        assert!(!file.exists() && !cursor.is_unsaved(), "an hour later it would mean something else");
         cursor.advance("1:3");
         cursor.save().unwrap();
         assert!(is_kept(Some(&file)));
+        assert!(Cursor::begin(Some("1a:3.1,readiness=7"), Some(&file)).unwrap().is_unsaved());
     }
 
     #[test]
