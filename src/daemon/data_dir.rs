@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::chance::{random_secret, random_u64};
 use super::identity::permissions::{is_writable_by_all, is_writable_by_group, make_private, mode};
+use super::identity::users::Uid;
 
 const LOCK: &str = "omnirelayd.lock";
 const NODE_ID: &str = "node-id";
@@ -39,6 +40,17 @@ pub enum DataDirError {
     OpenToAll { path: PathBuf, mode: u32 },
     #[error("`{path}` does not hold a node id: {what}; correct it, or give --node-id")]
     NodeId { path: PathBuf, what: String },
+}
+
+/// Where a daemon that the user of this process starts keeps what it must, if its configuration does not say.
+pub fn default_path() -> PathBuf {
+    if Uid::of_process() == Uid::ROOT {
+        return PathBuf::from("/var/lib/omnirelay");
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_else(|| PathBuf::from("."));
+    let state = std::env::var_os("XDG_STATE_HOME").filter(|path| !path.is_empty());
+    let state = state.map_or_else(|| home.join(".local/state"), PathBuf::from);
+    state.join("omnirelay")
 }
 
 /// A locked data directory. The lock ends with the process or with this value.

@@ -182,3 +182,25 @@ pub struct Category<J: 'static = Judge> {
     /// The items of a node's readiness that are theirs; what nobody claims is judged by `nodes-fit`.
     pub items: &'static [&'static str],
 }
+
+impl<J> Category<J> {
+    /// Whether a check of this category is named, or the category itself is.
+    pub fn is_left_out(&self, check: &Check<J>, skip: &[String]) -> bool {
+        skip.iter().any(|name| [check.id, self.name].contains(&name.as_str()))
+    }
+
+    /// A name that can be left out.
+    ///
+    /// # Errors
+    /// The names that there are.
+    pub fn skippable(
+        text: &str,
+        all: impl Iterator<Item = (&'static Self, &'static Check<J>)> + Clone,
+    ) -> Result<String, String> {
+        if all.clone().any(|(category, check)| [category.name, check.id].contains(&text)) {
+            return Ok(text.to_owned());
+        }
+        let ids: Vec<&str> = all.map(|(_, check)| check.id).collect();
+        Err(format!("there is no check `{text}`; checks: {}", ids.join(", ")))
+    }
+}

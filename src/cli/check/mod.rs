@@ -83,7 +83,7 @@ pub static CATEGORIES: &[&Category] = &[
 ];
 
 /// Every check with its category, in the order of the report.
-pub fn all() -> impl Iterator<Item = (&'static Category, &'static Check)> {
+pub fn all() -> impl Iterator<Item = (&'static Category, &'static Check)> + Clone {
     CATEGORIES.iter().flat_map(|category| category.checks.iter().map(|check| (*category, check)))
 }
 
@@ -113,11 +113,7 @@ fn categories() -> PossibleValuesParser {
 }
 
 fn skippable(text: &str) -> Result<String, String> {
-    if all().any(|(category, check)| [category.name, check.id].contains(&text)) {
-        return Ok(text.to_owned());
-    }
-    let ids: Vec<&str> = all().map(|(_, check)| check.id).collect();
-    Err(format!("there is no check `{text}`; checks: {}", ids.join(", ")))
+    Category::skippable(text, all())
 }
 
 /// Runs the checks.
@@ -168,18 +164,16 @@ fn is_wanted(args: &CheckArgs, category: &Category) -> bool {
 /// Whether any check that is wanted judges what the other nodes say.
 fn wants_nodes(args: &CheckArgs) -> bool {
     let judged = |(category, check): (&Category, &Check)| {
-        let skipped = args.skip.iter().any(|name| [check.id, category.name].contains(&name.as_str()));
+        let skipped = category.is_left_out(check, &args.skip);
         is_wanted(args, category) && !skipped && matches!(check.judge, Judge::Nodes(_))
     };
     all().any(judged)
 }
 
 fn judge(args: &CheckArgs, facts: &Facts, took: Duration) -> Report {
-    let skipped = |row: &Category, check: &Check| {
-        args.skip.iter().any(|name| [check.id, row.name].contains(&name.as_str()))
-    };
     let rows = all().filter(|(category, _)| is_wanted(args, category)).map(|(category, check)| {
-        let finding = if skipped(category, check) { Finding::skip("left out") } else { check.judge(facts) };
+        let left_out = category.is_left_out(check, &args.skip);
+        let finding = if left_out { Finding::skip("left out") } else { check.judge(facts) };
         Row::of(category, check, finding, check.took_ms(facts))
     });
     Report { kind: "CheckReport", rows: rows.collect(), took, strict: args.strict }

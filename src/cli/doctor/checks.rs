@@ -1,6 +1,7 @@
 //! What the doctor checks.
 
-use super::machine::{Clock, DataState, Machine, Taken};
+use super::daemons::Daemon;
+use super::machine::{Clock, DataState, Machine, Port, SocketState, Taken};
 use crate::cli::check::client;
 use crate::cli::check::finding::{Category, Check, Finding};
 
@@ -49,8 +50,9 @@ static DAEMON: Category<Examine> = Category {
         Check::new(
             "doctor-data",
             "the data directory is the daemon's own",
-            "The folder that holds the registry, the node's id and its keys is not there, or anybody may change what is \
-             in it.",
+            "The folder that holds the registry, the node's id and its keys cannot be used, or others than the daemon's \
+             user may read or change what is in it. A daemon that was started once as root leaves files there that it \
+             cannot open later.",
             data,
         ),
         Check::new(
@@ -61,9 +63,15 @@ static DAEMON: Category<Examine> = Category {
         ),
         Check::new(
             "doctor-ports",
-            "the daemon's port is free, or a daemon has it",
-            "omnirelayd does not start while another process listens on its port.",
+            "the daemon's ports are free, or a daemon has them",
+            "omnirelayd does not start while another process listens on one of its ports.",
             ports,
+        ),
+        Check::new(
+            "doctor-socket",
+            "the daemon can make its unix socket",
+            "omnirelayd does not start where its socket has no folder, and takes no other file's place.",
+            socket,
         ),
     ],
     items: &[],
@@ -78,6 +86,12 @@ static HOST: Category<Examine> = Category {
             "a process may open enough files",
             "Each agent, watch and client is an open file: with few of them a daemon turns connections away.",
             files,
+        ),
+        Check::new(
+            "doctor-limits",
+            "the daemons that run here have files left to open",
+            "A daemon that has as many files open as it may turns connections away, and a watch or an agent with them.",
+            limits,
         ),
         Check::new(
             "doctor-clock",
@@ -100,20 +114,21 @@ fn home(machine: &Machine) -> Finding {
 }
 
 fn names(machine: &Machine) -> Finding {
-    let failed = machine.names.iter().filter_map(|(name, found)| Some((name, found.as_ref().err()?)));
-    let told: Vec<String> = failed.map(|(name, why)| format!("{name}: {why}")).collect();
-    match (machine.names.len(), told.as_slice()) {
+    let failed: Vec<(&String, &String)> =
+        machine.names.iter().filter_map(|(name, found)| Some((name, found.as_ref().err()?))).collect();
+    let told: Vec<String> = failed.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+    match (machine.names.len(), failed.first()) {
         (0, _) => Finding::skip("no name has to be looked up"),
-        (_, []) => Finding::pass("every name has an address"),
-        (_, told) => Finding::fail(told.join("; ")).hint(
-            "getent hosts NAME; then correct the name: omnirelay context list, omnirelayd config print",
-        ),
+        (_, None) => Finding::pass("every name has an address"),
+        (_, Some((name, _))) => Finding::fail(told.join("; ")).hint(format!(
+            "getent hosts {name}     # then mend the name: omnirelay context list, omnirelayd config print"
+        )),
     }
 }
 
 fn config(machine: &Machine) -> Finding {
     match &machine.daemon {
-        None => Finding::skip("there is no configuration of a daemon here (--daemon-config FILE)"),
+        None => Finding::skip("there is none here, so what is built in applies (--daemon-config FILE)"),
         Some((path, Ok(_))) => Finding::pass(format!("{} is valid", path.display())),
         Some((path, Err(why))) => {
             Finding::fail(why.clone()).hint(format!("omnirelayd config validate --config {}", path.display()))
@@ -123,16 +138,22 @@ fn config(machine: &Machine) -> Finding {
 
 fn data(machine: &Machine) -> Finding {
     let Some(data) = &machine.data else {
-        return Finding::skip("no data directory is configured (--data-dir DIR)");
+        return Finding::skip("where it is says a configuration that cannot be read (--data-dir DIR)");
     };
     let path = data.path.display();
     match &data.state {
-        DataState::Fine => Finding::pass(format!("{path} is there, and not open to all")),
+        DataState::Fine => Finding::pass(format!("{path} is there, and its owner's alone")),
         DataState::Absent => Finding::pass(format!("{path} is not there yet; the daemon makes it")),
         DataState::NoFolder => Finding::fail(format!("{path} is no folder"))
             .hint("name another one: node.dataDir in the daemon's configuration"),
         DataState::Open(mode) => Finding::fail(format!("anybody may write to {path} ({mode:04o})"))
             .hint(format!("chmod 700 {path}")),
+        DataState::Shared(mode) => Finding::warn(format!("others may look into {path} ({mode:04o})"))
+            .hint(format!("chmod 700 {path}")),
+        DataState::Foreign { file, of, dir_of } => {
+            Finding::fail(format!("{} belongs to {of}, and {path} to {dir_of}", file.display()))
+                .hint(format!("chown -R {dir_of}: {path}"))
+        }
         DataState::Unreadable(why) => {
             Finding::unknown(format!("{path}: {why}")).hint("sudo omnirelay doctor")
         }
@@ -146,7 +167,7 @@ const FREE_FAIL: u64 = 100 << 20;
 
 fn space(machine: &Machine) -> Finding {
     let Some((data, free)) = machine.data.as_ref().and_then(|data| Some((data, data.free?))) else {
-        return Finding::skip("no data directory is configured (--data-dir DIR)");
+        return Finding::skip("where it is says a configuration that cannot be read (--data-dir DIR)");
     };
     let text = format!("{} MiB are free at {}", free >> 20, data.path.display());
     let hint = format!("df -h {}", data.path.display());
@@ -159,25 +180,40 @@ fn space(machine: &Machine) -> Finding {
 
 fn ports(machine: &Machine) -> Finding {
     let mut fine = Vec::new();
-    for (address, taken) in &machine.ports {
+    for Port { address, key, taken } in &machine.ports {
         let port = address.port();
         match taken {
             Taken::Free => fine.push(format!("{address} is free")),
             Taken::ByDaemon => fine.push(format!("a daemon answers at {address}")),
             Taken::ByAnother => {
                 return Finding::fail(format!("another process listens on {address}"))
-                    .hint(format!("ss -ltnp 'sport = :{port}'     # which; or set control.listen"));
+                    .hint(format!("ss -ltnp 'sport = :{port}'     # which; or set {key}"));
             }
             Taken::Refused(why) => {
                 return Finding::fail(format!("nobody can listen on {address}: {why}"))
-                    .hint("set control.listen to an address of this host");
+                    .hint(format!("set {key} to an address of this host"));
             }
         }
     }
     if fine.is_empty() {
-        Finding::skip("there is no configuration of a daemon here")
+        Finding::skip("which they are says a configuration that cannot be read")
     } else {
         Finding::pass(fine.join("; "))
+    }
+}
+
+fn socket(machine: &Machine) -> Finding {
+    let Some((path, state)) = &machine.socket else {
+        return Finding::skip("none is configured (control.socket)");
+    };
+    let shown = path.display();
+    match state {
+        SocketState::Fine => Finding::pass(format!("{shown} is one, or can be made")),
+        SocketState::NoFolder(folder) => Finding::fail(format!("{} is no folder", folder.display()))
+            .hint(format!("install -d -m 755 {}     # or set control.socket", folder.display())),
+        SocketState::NoSocket => {
+            Finding::fail(format!("{shown} is something else")).hint("set control.socket to another path")
+        }
     }
 }
 
@@ -192,6 +228,30 @@ fn files(machine: &Machine) -> Finding {
         ))
         .hint(format!("LimitNOFILE={FILES_WARN} in the unit of omnirelayd, or ulimit -n {FILES_WARN}")),
         Some(files) => Finding::pass(format!("a process may open {files} files")),
+    }
+}
+
+fn limits(machine: &Machine) -> Finding {
+    // Who opens connections needs some left; more than this share of them in use are many.
+    let is_short = |files: u64, most: u64| files > most / 10 * 8;
+    for Daemon { pid, files_max, files } in &machine.running {
+        let hint = format!("LimitNOFILE={FILES_WARN} in the unit of omnirelayd, or ulimit -n {FILES_WARN}");
+        match (files_max, files) {
+            (Some(most), Some(files)) if is_short(*files, *most) => {
+                let text = format!("omnirelayd (process {pid}) has {files} files open of {most} that it may");
+                return Finding::fail(text).hint(hint);
+            }
+            (Some(most), _) if *most < FILES_WARN => {
+                let text = format!("omnirelayd (process {pid}) may open {most} files at most");
+                return Finding::warn(text).hint(hint);
+            }
+            _ => {}
+        }
+    }
+    match machine.running.as_slice() {
+        [] => Finding::skip("no daemon runs here"),
+        [one] => Finding::pass(format!("omnirelayd (process {}) has files left to open", one.pid)),
+        many => Finding::pass(format!("{} daemons have files left to open", many.len())),
     }
 }
 
@@ -222,7 +282,13 @@ mod tests {
             names: vec![("relay.example".into(), Ok(()))],
             daemon: Some((PathBuf::from("d.yaml"), Ok(Config::default()))),
             data: Some(Data { path: "/data".into(), state: DataState::Fine, free: Some(FREE_WARN) }),
-            ports: vec![(([127, 0, 0, 1], 17420).into(), Taken::Free)],
+            ports: vec![Port {
+                address: ([127, 0, 0, 1], 17420).into(),
+                key: "control.listen",
+                taken: Taken::Free,
+            }],
+            socket: Some((PathBuf::from("/run/o.sock"), SocketState::Fine)),
+            running: vec![Daemon { pid: 7, files_max: Some(FILES_WARN), files: Some(20) }],
             files: Some(FILES_WARN),
             clock: Clock::Kept("chrony"),
         }
@@ -244,7 +310,12 @@ mod tests {
     }
 
     fn with_port(taken: Taken) -> Machine {
-        with(|machine| machine.ports[0].1 = taken)
+        with(|machine| machine.ports[0].taken = taken)
+    }
+
+    fn with_running(most: u64, files: u64) -> Machine {
+        let daemon = Daemon { pid: 7, files_max: Some(most), files: Some(files) };
+        with(|machine| machine.running = vec![daemon])
     }
 
     #[test]
@@ -255,40 +326,58 @@ mod tests {
         }
     }
 
-    #[test]
-    fn each_check_fails_when_it_should_and_says_what_to_do() {
-        let mut loose = ContextFile::default();
-        loose.mode = Some(0o644);
-        let cases = [
-            ("doctor-contexts", with(|machine| machine.contexts = Ok(loose)), Verdict::Warn, "0644"),
-            (
-                "doctor-home",
-                with(|machine| machine.home.1 = Err("read-only".into())),
-                Verdict::Warn,
-                "read-only",
-            ),
-            (
-                "doctor-names",
-                with(|machine| machine.names[0].1 = Err("unknown".into())),
-                Verdict::Fail,
-                "relay.ex",
-            ),
-            (
-                "doctor-config",
-                with(|machine| machine.daemon.as_mut().unwrap().1 = Err("no".into())),
-                Verdict::Fail,
-                "no",
-            ),
+    /// A check, a machine that it finds fault with, its verdict and what it names.
+    type Unfit = (&'static str, Machine, Verdict, &'static str);
+
+    fn without_room() -> Vec<Unfit> {
+        let foreign =
+            DataState::Foreign { file: "/data/log".into(), of: "root".into(), dir_of: "omnirelay".into() };
+        vec![
             ("doctor-data", with_data(DataState::Open(0o777), FREE_WARN), Verdict::Fail, "0777"),
             ("doctor-data", with_data(DataState::NoFolder, FREE_WARN), Verdict::Fail, "no folder"),
             ("doctor-data", with_data(DataState::Unreadable("denied".into()), 0), Verdict::Unknown, "denied"),
+            ("doctor-data", with_data(DataState::Shared(0o750), FREE_WARN), Verdict::Warn, "0750"),
+            ("doctor-data", with_data(foreign, FREE_WARN), Verdict::Fail, "/data/log belongs to root"),
             ("doctor-space", with_data(DataState::Fine, FREE_WARN - 1), Verdict::Warn, "1023 MiB"),
             ("doctor-space", with_data(DataState::Fine, FREE_FAIL - 1), Verdict::Fail, "99 MiB"),
+        ]
+    }
+
+    fn unreached() -> Vec<Unfit> {
+        let socket = |state| with(|machine| machine.socket = Some(("/run/o/o.sock".into(), state)));
+        let no_folder = SocketState::NoFolder("/run/o".into());
+        let unnamed = with(|machine| machine.names[0].1 = Err("unknown".into()));
+        vec![
+            ("doctor-names", unnamed, Verdict::Fail, "relay.ex"),
             ("doctor-ports", with_port(Taken::ByAnother), Verdict::Fail, "another process"),
             ("doctor-ports", with_port(Taken::Refused("not ours".into())), Verdict::Fail, "not ours"),
+            ("doctor-socket", socket(SocketState::NoSocket), Verdict::Fail, "/run/o/o.sock"),
+            ("doctor-socket", socket(no_folder), Verdict::Fail, "/run/o is no folder"),
+        ]
+    }
+
+    fn unfit() -> Vec<Unfit> {
+        let mut loose = ContextFile::default();
+        loose.mode = Some(0o644);
+        let homeless = with(|machine| machine.home.1 = Err("read-only".into()));
+        let misconfigured = with(|machine| machine.daemon.as_mut().unwrap().1 = Err("no".into()));
+        let mut unfit = vec![
+            ("doctor-contexts", with(|machine| machine.contexts = Ok(loose)), Verdict::Warn, "0644"),
+            ("doctor-home", homeless, Verdict::Warn, "read-only"),
+            ("doctor-config", misconfigured, Verdict::Fail, "no"),
+            ("doctor-limits", with_running(1024, 20), Verdict::Warn, "1024 files"),
+            ("doctor-limits", with_running(FILES_WARN, FILES_WARN - 1), Verdict::Fail, "16383 files open"),
             ("doctor-files", with(|machine| machine.files = Some(1024)), Verdict::Warn, "1024"),
             ("doctor-clock", with(|machine| machine.clock = Clock::Nobody), Verdict::Warn, "keeps the clock"),
         ];
+        unfit.extend(without_room());
+        unfit.extend(unreached());
+        unfit
+    }
+
+    #[test]
+    fn each_check_fails_when_it_should_and_says_what_to_do() {
+        let cases = unfit();
         for (id, machine, verdict, names) in &cases {
             let finding = found(id, machine);
             assert_eq!(finding.verdict, *verdict, "{id}: {}", finding.text);
@@ -306,11 +395,14 @@ mod tests {
     #[test]
     fn what_is_not_configured_is_left_out() {
         let bare = with(|machine| {
-            (machine.daemon, machine.data) = (None, None);
+            (machine.daemon, machine.data, machine.socket) = (None, None, None);
             machine.names.clear();
             machine.ports.clear();
+            machine.running.clear();
         });
-        for id in ["doctor-names", "doctor-config", "doctor-data", "doctor-space", "doctor-ports"] {
+        let parts = ["names", "config", "data", "space", "ports", "socket", "limits"];
+        for id in parts.map(|part| format!("doctor-{part}")) {
+            let id = id.as_str();
             assert_eq!(found(id, &bare).verdict, Verdict::Skip, "{id}");
         }
         assert_eq!(found("doctor-data", &with_data(DataState::Absent, 0)).verdict, Verdict::Pass);

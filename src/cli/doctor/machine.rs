@@ -1,7 +1,9 @@
 //! What the doctor judges: found out once, on this machine alone.
 
 use std::collections::BTreeSet;
+use std::fs::Metadata;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +13,6 @@ use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::cli::frame::address::Address;
 use crate::cli::frame::client::Client;
 use crate::cli::frame::context_file::ContextFile;
 use crate::cli::frame::document::text;
@@ -21,11 +22,17 @@ use crate::cli::frame::session::Session;
 use crate::cli::frame::settings::{Source, Target};
 use crate::cli::node::NODE;
 use crate::daemon::config::{self, Config};
+use crate::daemon::data_dir;
+use crate::daemon::identity::permissions::mode;
+use crate::daemon::identity::users::{Uid, user_name};
+use omnirelay_store::redis::url::{RedisUrl, Servers};
+
+use super::daemons::{Daemon, daemons};
 
 /// How long a name server or a port may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Where a daemon that was installed is configured, and keeps what it must.
-const CONFIG: &str = "/etc/omnirelay/omnirelayd.yaml";
+const INSTALLED: (&str, &str) = ("/etc/omnirelay/omnirelayd.yaml", "/var/lib/omnirelay");
 
 /// What is known of this machine.
 pub struct Machine {
@@ -38,9 +45,13 @@ pub struct Machine {
     pub daemon: Option<(PathBuf, Result<Config, String>)>,
     /// Where a daemon keeps what it must.
     pub data: Option<Data>,
-    pub ports: Vec<(SocketAddr, Taken)>,
+    pub ports: Vec<Port>,
+    /// The unix socket of the control port; `None`: there is to be none.
+    pub socket: Option<(PathBuf, SocketState)>,
     /// The most files that a process may open; `None`: without limit.
     pub files: Option<u64>,
+    /// The daemons that run here.
+    pub running: Vec<Daemon>,
     pub clock: Clock,
 }
 
@@ -57,10 +68,36 @@ pub struct Data {
 pub enum DataState {
     Absent,
     NoFolder,
-    /// With its mode, where others than its owner and group may write to it.
+    /// With its mode, where anybody may write to it.
     Open(u32),
+    /// With its mode, where others than its owner may read it, or its group write to it.
+    Shared(u32),
+    /// A file in it belongs to another user than it, as when a daemon was once started by root.
+    Foreign {
+        file: PathBuf,
+        of: String,
+        dir_of: String,
+    },
     Fine,
     Unreadable(String),
+}
+
+/// A port that a daemon is to listen on.
+pub struct Port {
+    pub address: SocketAddr,
+    /// The setting that says so.
+    pub key: &'static str,
+    pub taken: Taken,
+}
+
+/// What stands in the way of a unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SocketState {
+    Fine,
+    /// Its folder is not there.
+    NoFolder(PathBuf),
+    /// Something else is there.
+    NoSocket,
 }
 
 /// Whether a port can be taken.
@@ -85,23 +122,25 @@ pub enum Clock {
 pub async fn examine(session: &Session, config: Option<&Path>, data_dir: Option<&Path>) -> Machine {
     let contexts = session.settings.config.clone();
     let daemon = daemon_config(config);
-    let config = daemon.as_ref().and_then(|(_, config)| config.as_ref().ok());
-    let mut names = BTreeSet::new();
-    names.extend(
-        contexts
-            .iter()
-            .flat_map(|file| &file.contexts)
-            .flat_map(|context| &context.addresses)
-            .filter_map(host),
-    );
-    names.extend(config.map(|config| config.store.url.as_str()).and_then(host_of_url));
-    let listens = config.map(|config| config.control.listen);
+    // Where no file says anything, what is built in applies.
+    let built_in = Config::default();
+    let config = match &daemon {
+        Some((_, config)) => config.as_ref().ok(),
+        None => Some(&built_in),
+    };
+    let addresses = contexts.iter().flat_map(|file| &file.contexts).flat_map(|context| &context.addresses);
+    let mut names: BTreeSet<String> =
+        addresses.filter_map(|address| named(&host_of(address.as_str())?)).collect();
+    names.extend(config.into_iter().flat_map(hosts).filter_map(|host| named(&host)));
+    let installed = daemon.as_ref().is_some_and(|(path, _)| path == Path::new(INSTALLED.0));
     Machine {
         home: home(&session.settings.config_path),
         names: join_all(names.into_iter().map(resolved)).await,
-        data: data(data_dir, config),
-        ports: join_all(listens.into_iter().map(|address| taken(session, address))).await,
+        data: data_dir.map(Path::to_path_buf).or_else(|| data_path(config?, installed)).map(data),
+        ports: ports(session, config).await,
+        socket: config.and_then(|config| config.control.socket.clone()).map(socket),
         files: getrlimit(Resource::Nofile).maximum,
+        running: daemons(Path::new("/proc")),
         clock: clock(),
         contexts,
         daemon,
@@ -111,7 +150,7 @@ pub async fn examine(session: &Session, config: Option<&Path>, data_dir: Option<
 fn daemon_config(given: Option<&Path>) -> Option<(PathBuf, Result<Config, String>)> {
     let path = match given {
         Some(path) => path.to_path_buf(),
-        None => Some(PathBuf::from(CONFIG)).filter(|path| path.exists())?,
+        None => Some(PathBuf::from(INSTALLED.0)).filter(|path| path.exists())?,
     };
     let loaded = config::load(Some(&path), std::iter::empty(), &[], &[]);
     Some((path, loaded.map(|loaded| loaded.config).map_err(|error| chain(&error))))
@@ -126,15 +165,34 @@ fn home(contexts: &Path) -> (PathBuf, Result<(), String>) {
     (folder, can)
 }
 
-/// The name in an address, where it is one that has to be looked up.
-fn host(address: &Address) -> Option<String> {
-    host_of_url(address.as_str())
+fn host_of(url: &str) -> Option<String> {
+    reqwest::Url::parse(url).ok()?.host_str().map(str::to_owned)
 }
 
-fn host_of_url(url: &str) -> Option<String> {
-    let host = reqwest::Url::parse(url).ok()?.host_str()?.to_owned();
+/// A host that has to be looked up.
+fn named(host: &str) -> Option<String> {
     let is_number = host.parse::<std::net::IpAddr>().is_ok() || host.starts_with('[');
-    (!is_number && host != "localhost").then_some(host)
+    (!host.is_empty() && !is_number && host != "localhost").then(|| host.to_owned())
+}
+
+/// The hosts that a daemon with this configuration connects to.
+fn hosts(config: &Config) -> Vec<String> {
+    let relay = &config.relay;
+    let of_redis = [Some(&config.store.url), relay.sinks.redis.url.as_ref()];
+    let of_redis = of_redis.into_iter().flatten().filter_map(|url| url.parse::<RedisUrl>().ok());
+    let mut hosts: Vec<String> = of_redis
+        .flat_map(|url| match url.servers {
+            Servers::Redis(servers) | Servers::Sentinels { sentinels: servers, .. } => servers,
+        })
+        .map(|server| server.host)
+        .collect();
+    let urls = relay.sinks.http.url.iter().chain(&config.registers.peer_services);
+    hosts.extend(urls.filter_map(|url| host_of(url)));
+    // These have no scheme, or may have none.
+    let plain = config.mesh.seeds.iter().chain(&relay.registry.address);
+    let bare = plain.map(|address| address.split_once("://").map_or(address.as_str(), |(_, rest)| rest));
+    hosts.extend(bare.filter_map(|address| Some(address.rsplit_once(':')?.0.to_owned())));
+    hosts
 }
 
 async fn resolved(name: String) -> (String, Result<(), String>) {
@@ -147,33 +205,90 @@ async fn resolved(name: String) -> (String, Result<(), String>) {
     (name, found)
 }
 
-fn data(given: Option<&Path>, config: Option<&Config>) -> Option<Data> {
-    let path = given.map(Path::to_path_buf).or_else(|| config?.node.data_dir.clone())?;
+fn data_path(config: &Config, installed: bool) -> Option<PathBuf> {
+    match &config.node.data_dir {
+        Some(path) => Some(path.clone()),
+        None if installed => Some(PathBuf::from(INSTALLED.1)),
+        None => Some(data_dir::default_path()),
+    }
+}
+
+fn data(path: PathBuf) -> Data {
     let state = match std::fs::metadata(&path) {
         Ok(found) if !found.is_dir() => DataState::NoFolder,
-        Ok(found) => {
-            let mode = std::os::unix::fs::MetadataExt::mode(&found) & 0o7777;
-            if mode & 0o002 != 0 { DataState::Open(mode) } else { DataState::Fine }
-        }
+        Ok(found) => data_state(&path, &found),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => DataState::Absent,
         Err(error) => DataState::Unreadable(error.to_string()),
     };
     let existing = path.ancestors().find(|path| path.exists());
     let free =
         existing.and_then(|path| rustix::fs::statvfs(path).ok()).map(|found| found.f_bavail * found.f_frsize);
-    Some(Data { path, state, free })
+    Data { path, state, free }
 }
 
-async fn taken(session: &Session, address: SocketAddr) -> (SocketAddr, Taken) {
-    let state =
-        match TcpListener::bind(address) {
-            Ok(_) => Taken::Free,
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                if is_daemon(session, address).await { Taken::ByDaemon } else { Taken::ByAnother }
-            }
-            Err(error) => Taken::Refused(error.to_string()),
-        };
-    (address, state)
+/// Of a folder that is there: who may do what in it, and whose the files in it are.
+fn data_state(path: &Path, found: &Metadata) -> DataState {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) => return DataState::Unreadable(error.to_string()),
+    };
+    let files = entries.flatten().filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)));
+    let foreign = files.into_iter().find(|(_, file)| file.uid() != found.uid());
+    match (mode(found), foreign) {
+        (mode, _) if mode & 0o002 != 0 => DataState::Open(mode),
+        (_, Some((file, metadata))) => {
+            let name = |metadata: &Metadata| user_name(Uid(metadata.uid()));
+            DataState::Foreign { file, of: name(&metadata), dir_of: name(found) }
+        }
+        (mode, None) if mode & 0o077 != 0 => DataState::Shared(mode),
+        (_, None) => DataState::Fine,
+    }
+}
+
+/// Whether a daemon could make its socket there.
+fn socket(path: PathBuf) -> (PathBuf, SocketState) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let state = match std::fs::symlink_metadata(&path) {
+        Ok(found) if !found.file_type().is_socket() => SocketState::NoSocket,
+        Err(_) if !folder.is_dir() => SocketState::NoFolder(folder.to_path_buf()),
+        Ok(_) | Err(_) => SocketState::Fine,
+    };
+    (path, state)
+}
+
+/// The ports of a daemon. Where one answers at its control port, the others that are taken are taken by it.
+async fn ports(session: &Session, config: Option<&Config>) -> Vec<Port> {
+    let Some(config) = config else { return Vec::new() };
+    let port = |key, address, taken| Port { address, key, taken };
+    let control = taken(session, config.control.listen).await;
+    let runs = control == Taken::ByDaemon;
+    let mut ports = vec![port("control.listen", config.control.listen, control)];
+    if config.serves("relay") {
+        let relay = &config.relay;
+        for (key, address) in [("relay.listen", relay.listen), ("relay.httpListen", relay.http_listen)] {
+            let taken = match free(address) {
+                Taken::ByAnother if runs => Taken::ByDaemon,
+                taken => taken,
+            };
+            ports.push(port(key, address, taken));
+        }
+    }
+    ports
+}
+
+async fn taken(session: &Session, address: SocketAddr) -> Taken {
+    match free(address) {
+        Taken::ByAnother if is_daemon(session, address).await => Taken::ByDaemon,
+        taken => taken,
+    }
+}
+
+fn free(address: SocketAddr) -> Taken {
+    match TcpListener::bind(address) {
+        Ok(_) => Taken::Free,
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Taken::ByAnother,
+        Err(error) => Taken::Refused(error.to_string()),
+    }
 }
 
 /// Whether a daemon answers there, be it that it refuses the caller.

@@ -1,6 +1,7 @@
 //! `omnirelay doctor`: is this machine fit for a daemon and for the command line, and if not, what to do.
 
 pub mod checks;
+mod daemons;
 mod machine;
 
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use std::time::Instant;
 use clap::{Args, ValueHint};
 use omnirelay_wire::fault::Exit;
 
-use self::checks::CATEGORIES;
+use self::checks::{CATEGORIES, Examine};
+use super::check::finding::{Category, Check, Finding};
 use super::check::report::{Report, Row};
 use super::entry::{Entry, entry};
 use super::frame::error::CliError;
@@ -25,7 +27,7 @@ pub static ENTRY: Entry =
 const EXAMPLES: &str = "\
 Examples:
   omnirelay doctor
-  omnirelay doctor --short
+  omnirelay doctor --short --skip doctor-clock
   omnirelay doctor --daemon-config ./omnirelayd.yaml --data-dir ./data";
 
 /// Check this machine: configuration, names, ports, disk, limits, clock
@@ -37,6 +39,9 @@ pub struct DoctorArgs {
     /// Print only what did not pass, and the result
     #[arg(long)]
     short: bool,
+    /// Leave these checks or categories out
+    #[arg(long, value_name = "ID|CATEGORY,...", value_delimiter = ',', value_parser = skippable)]
+    skip: Vec<String>,
     /// Count warnings as failures
     #[arg(long)]
     strict: bool,
@@ -48,13 +53,24 @@ pub struct DoctorArgs {
     data_dir: Option<PathBuf>,
 }
 
+/// Every check with its category, in the order of the report.
+fn all() -> impl Iterator<Item = (&'static Category<Examine>, &'static Check<Examine>)> + Clone {
+    CATEGORIES.iter().flat_map(|category| category.checks.iter().map(|check| (*category, check)))
+}
+
+fn skippable(text: &str) -> Result<String, String> {
+    Category::skippable(text, all())
+}
+
 /// # Errors
 /// When standard output does not take the report.
 async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliError> {
     let began = Instant::now();
     let machine = machine::examine(session, args.daemon_config.as_deref(), args.data_dir.as_deref()).await;
-    let rows = CATEGORIES.iter().flat_map(|category| {
-        category.checks.iter().map(|check| Row::of(category, check, (check.judge)(&machine), 0))
+    let rows = all().map(|(category, check)| {
+        let left_out = category.is_left_out(check, &args.skip);
+        let finding = if left_out { Finding::skip("left out") } else { (check.judge)(&machine) };
+        Row::of(category, check, finding, 0)
     });
     let rows = rows.collect();
     let report = Report { kind: "DoctorReport", rows, took: began.elapsed(), strict: args.strict };

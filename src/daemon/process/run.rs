@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,7 +25,7 @@ use super::store_choice::Stores;
 use super::store_tool;
 use crate::daemon::audit::files::AuditFiles;
 use crate::daemon::config::{self, Config, ConfigError, Loaded, LoopbackTrust};
-use crate::daemon::data_dir::DataDir;
+use crate::daemon::data_dir::{self, DataDir};
 use crate::daemon::identity::Access;
 use crate::daemon::identity::proof::{Token, Tokens};
 use crate::daemon::identity::socket::ControlSocket;
@@ -147,7 +146,8 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     if let Some(path) = &args.ready_file {
         make_way(path)?;
     }
-    let directory = DataDir::open(&data_dir(&config))?;
+    let path = config.node.data_dir.clone().unwrap_or_else(data_dir::default_path);
+    let directory = DataDir::open(&path)?;
     let node_id = directory.node_id(config.node.id.as_deref())?;
     let audit = AuditFiles::open(directory.path(), &node_id)?;
     if config.store.url == "memory:" {
@@ -181,19 +181,6 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
 pub fn stop_limit(config: &Config) -> Duration {
     let relay = if config.serves("relay") { STOP_LIMIT } else { Duration::ZERO };
     config.control.drain_grace.0 + relay + LEAVE_LIMIT
-}
-
-fn data_dir(config: &Config) -> PathBuf {
-    if let Some(path) = &config.node.data_dir {
-        return path.clone();
-    }
-    if std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
-        return PathBuf::from("/var/lib/omnirelay");
-    }
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_else(|| PathBuf::from("."));
-    let state = std::env::var_os("XDG_STATE_HOME").filter(|path| !path.is_empty());
-    let state = state.map_or_else(|| home.join(".local/state"), PathBuf::from);
-    state.join("omnirelay")
 }
 
 fn open_stores(loaded: &Loaded, directory: &Path, missing: Missing) -> Result<Stores, Failure> {
