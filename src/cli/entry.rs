@@ -1,5 +1,6 @@
 //! A command right below the root or below `mesh`, as its module says it: a noun with its verbs, or one that stands alone.
 
+use std::ffi::OsString;
 use std::pin::Pin;
 
 use clap::{ArgMatches, Command};
@@ -16,6 +17,8 @@ pub struct Entry {
     pub name: &'static str,
     /// Puts its help, its aliases and its arguments into a command of this name.
     pub describe: fn(Command) -> Command,
+    /// The same without its arguments and verbs, where those are many.
+    pub outline: fn(Command) -> Command,
     /// It, or its verbs.
     pub leaves: &'static [Leaf],
     /// What it prints that scripts may read.
@@ -39,6 +42,16 @@ impl Entry {
     pub fn command(&self) -> Command {
         (self.describe)(Command::new(self.name))
     }
+
+    /// Its part of the command tree where these are the words of the line: one that is not named has no arguments.
+    pub fn command_in(&self, words: &[OsString]) -> Command {
+        let outline = (self.outline)(Command::new(self.name));
+        let is_named = |name: &str| words.iter().any(|word| word == name);
+        match is_named(self.name) || outline.get_all_aliases().any(is_named) {
+            true => self.command(),
+            false => outline,
+        }
+    }
 }
 
 /// The arguments of a command, of what was parsed for it.
@@ -52,19 +65,23 @@ pub fn parsed<A: clap::FromArgMatches>(matches: &ArgMatches) -> Result<A, CliErr
 /// The entry of a command: its name, its arguments, its `run` in the module, and what it prints for scripts.
 macro_rules! entry {
     ($name:literal, $args:ident, local, $leaves:expr, $documents:expr) => {
-        $crate::cli::entry::entry!(@ $name, $args, $leaves, $documents, $crate::cli::entry::Run::Local(|matches, session| {
+        $crate::cli::entry::entry!(@ $name, $args, $args, $leaves, $documents, $crate::cli::entry::Run::Local(|matches, session| {
             run(&$crate::cli::entry::parsed::<$args>(matches)?, session)
         }))
     };
     ($name:literal, $args:ident, asking, $leaves:expr, $documents:expr) => {
-        $crate::cli::entry::entry!(@ $name, $args, $leaves, $documents, $crate::cli::entry::Run::Asking(|matches, session| {
+        $crate::cli::entry::entry!($name, $args, $args, asking, $leaves, $documents)
+    };
+    ($name:literal, $args:ident, $outline:ident, asking, $leaves:expr, $documents:expr) => {
+        $crate::cli::entry::entry!(@ $name, $args, $outline, $leaves, $documents, $crate::cli::entry::Run::Asking(|matches, session| {
             Box::pin(async move { run(&$crate::cli::entry::parsed::<$args>(matches)?, session).await })
         }))
     };
-    (@ $name:literal, $args:ident, $leaves:expr, $documents:expr, $run:expr) => {
+    (@ $name:literal, $args:ident, $outline:ident, $leaves:expr, $documents:expr, $run:expr) => {
         $crate::cli::entry::Entry {
             name: $name,
             describe: <$args as clap::Args>::augment_args,
+            outline: <$outline as clap::Args>::augment_args,
             leaves: $leaves,
             documents: $documents,
             run: $run,
@@ -85,6 +102,10 @@ macro_rules! verbs {
             verb: Verb,
         }
 
+        #[derive(clap::Args, Debug)]
+        $(#[$of])*
+        struct Outline;
+
         $crate::cli::entry::verbs!(@ $name $noun (node) $verbs $documents);
     };
     ($(#[$of:meta])* $name:literal $noun:ident $verbs:tt $documents:expr) => {
@@ -95,11 +116,15 @@ macro_rules! verbs {
             verb: Verb,
         }
 
+        #[derive(clap::Args, Debug)]
+        $(#[$of])*
+        struct Outline;
+
         $crate::cli::entry::verbs!(@ $name $noun () $verbs $documents);
     };
     (@ $name:literal $noun:ident $node:tt { $($verb:ident: $module:ident::$args:ident),+ $(,)? } $documents:expr) => {
         pub static ENTRY: $crate::cli::entry::Entry =
-            $crate::cli::entry::entry!($name, $noun, asking, &[$($module::LEAF),+], $documents);
+            $crate::cli::entry::entry!($name, $noun, Outline, asking, &[$($module::LEAF),+], $documents);
 
         #[derive(Debug, clap::Subcommand)]
         enum Verb {

@@ -111,8 +111,17 @@ pub fn leaves() -> impl Iterator<Item = &'static Leaf> {
 
 /// The command tree, its help laid out.
 pub fn command() -> Command {
-    let below = |command: Command, entries: &[&Entry]| {
-        command.subcommands(entries.iter().map(|entry| entry.command()))
+    tree(Entry::command)
+}
+
+/// The command tree as far as a line of these words can go: to make all of it takes longer than most commands.
+fn command_in(words: &[OsString]) -> Command {
+    tree(|entry| entry.command_in(words))
+}
+
+fn tree(of: impl Fn(&Entry) -> Command) -> Command {
+    let below = |command: Command, entries: &[&'static Entry]| {
+        command.subcommands(entries.iter().map(|entry| of(entry)))
     };
     let mesh = Command::new("mesh")
         .about("Look at and change the mesh")
@@ -162,7 +171,7 @@ pub fn main() -> ExitCode {
 
 fn run(args: &[OsString]) -> Exit {
     let env = Env::of_process();
-    let parsed = command()
+    let parsed = command_in(args)
         .try_get_matches_from(args)
         .and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (cli, matches)));
     let (cli, matches) = match parsed {

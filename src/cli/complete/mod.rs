@@ -95,8 +95,8 @@ fn candidates(shell: Shell, mut words: Vec<OsString>, env: &Env) -> Option<Strin
     words.extend(rest);
     let index = index + (words.len() - many);
     let folder = std::env::current_dir().ok();
-    let found =
-        engine::complete(&mut list::dressed(super::command()), words, index, folder.as_deref()).ok()?;
+    let mut command = list::dressed(super::command_in(&words));
+    let found = engine::complete(&mut command, words, index, folder.as_deref()).ok()?;
     // Thirty flags would hide the names among them; a hyphen shows them.
     let is_flag =
         |candidate: &CompletionCandidate| candidate.get_value().as_encoded_bytes().starts_with(b"-");
