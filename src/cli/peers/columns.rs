@@ -37,10 +37,14 @@ pub static COLUMNS: &[Column] = &[
 
 /// `alive`, `alive,cordoned`, `suspect,draining`.
 pub fn status(peer: &Value) -> String {
-    let mut words = vec![text(peer, "status")];
-    words.extend(flag(peer, "cordoned").then_some("cordoned"));
-    words.extend(flag(peer, "draining").then_some("draining"));
+    let mut words: Vec<&str> = vec![text(peer, "status")];
+    orders(peer).for_each(|order| words.push(order));
     words.join(",")
+}
+
+/// What an operator has ordered of it: `cordoned`, `draining`.
+pub fn orders(peer: &Value) -> impl Iterator<Item = &'static str> {
+    ["cordoned", "draining"].into_iter().filter(|order| flag(peer, order))
 }
 
 /// How many scopes it leads; nothing where it leads none.

@@ -106,15 +106,16 @@ fn fleet_lines(peers: &[Value], moment: Moment) -> String {
     lines
 }
 
-/// `node-2  suspect for 14s (session_expired), last seen 16s ago`
+/// `node-2  suspect for 14s (session_expired), draining, last seen 16s ago`: how long is known of the status alone.
 fn headline(peer: &Value, moment: Moment) -> String {
     let since = time::ago(field(peer, "statusSince"), moment);
     let seen = time::ago(field(peer, "lastSeen"), moment);
+    let (status, orders) = (text(peer, "status"), columns::orders(peer).map(|order| format!(" {order},")));
     format!(
-        "{}  {} for {since} ({}), last seen {seen} ago",
+        "{}  {status} for {since} ({}),{} last seen {seen} ago",
         text(peer, "nodeId"),
-        columns::status(peer),
         text(peer, "statusReason"),
+        orders.collect::<String>(),
     )
 }
 
