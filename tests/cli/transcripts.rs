@@ -53,8 +53,8 @@ fn hold(files: &str, url: &str, relay: &str) {
     cases.run();
 }
 
-#[test]
-fn every_command_has_a_transcript() {
+/// The text of all transcripts.
+fn transcripts() -> String {
     let mut texts = String::new();
     for below in ["", "/contexts", "/relays"] {
         let folder = format!("tests/cli/transcripts{below}");
@@ -65,9 +65,46 @@ fn every_command_has_a_transcript() {
             }
         }
     }
+    texts
+}
+
+#[test]
+fn every_command_has_a_transcript() {
+    let texts = transcripts();
     for leaf in omnirelay::cli::leaves() {
         let call = format!("$ omnirelay {}", leaf.path);
         let found = texts.lines().any(|line| line == call || line.starts_with(&format!("{call} ")));
         assert!(found, "no transcript shows `omnirelay {}`", leaf.path);
+    }
+}
+
+/// The commands that a line advises: what stands behind `try:`, or behind a colon of a hint.
+fn advised(line: &str) -> Vec<&str> {
+    let is_advice = ["try: ", "hint: ", "next "].iter().any(|word| line.trim_start().starts_with(word));
+    if !is_advice {
+        return Vec::new();
+    }
+    let ends = ["  #", " #", ";", ", ", " or ", " and ", " to ", " | ", ")", " (", "`", "..."];
+    line.match_indices("omnirelay ")
+        .filter(|(at, _)| {
+            !line[..*at].ends_with(|before: char| before.is_alphanumeric() || "/-".contains(before))
+        })
+        .map(|(at, _)| ends.iter().fold(&line[at..], |rest, end| rest.split(end).next().unwrap()).trim())
+        .collect()
+}
+
+#[test]
+fn every_command_that_is_advised_can_be_typed() {
+    let texts = transcripts();
+    let advised: Vec<&str> = texts.lines().flat_map(advised).collect();
+    assert!(advised.len() > 50, "{advised:?}");
+    for command in advised {
+        let words = command.split_whitespace().map(|word| word.trim_matches('\''));
+        let parsed = omnirelay::cli::command().try_get_matches_from(words);
+        let is_fine = match &parsed {
+            Ok(_) => true,
+            Err(error) => !error.use_stderr(),
+        };
+        assert!(is_fine, "`{command}` cannot be typed: {}", parsed.unwrap_err());
     }
 }
