@@ -15,6 +15,7 @@ mod guides;
 mod handover;
 mod leaders;
 mod leadership;
+mod live;
 mod mesh;
 mod pool;
 #[path = "../servers/ports.rs"]

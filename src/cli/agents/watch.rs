@@ -58,6 +58,7 @@ pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, Cl
         line: None,
         named: args.agent.as_slice(),
         news: None,
+        present: None,
         keep: Keep::Latest,
     };
     stream::run(session, feed, &args.watching, &TableArgs::default()).await

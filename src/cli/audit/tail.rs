@@ -68,6 +68,7 @@ pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliErro
         line: None,
         named: &[],
         news: None,
+        present: None,
         keep: Keep::Nothing(Default::default()),
     };
     let mut since = None;

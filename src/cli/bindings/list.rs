@@ -85,6 +85,7 @@ pub async fn watch(watching: &WatchArgs, table: &TableArgs, session: &mut Sessio
         line: None,
         named: &[],
         news: None,
+        present: None,
         keep: Keep::Latest,
     };
     stream::run(session, feed, watching, table).await

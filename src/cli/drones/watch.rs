@@ -90,6 +90,7 @@ pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, Cl
         line: None,
         named: &[],
         news: None,
+        present: None,
         keep: Keep::Latest,
     };
     let (relays, table) = (&args.relays, TableArgs::default());

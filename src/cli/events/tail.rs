@@ -84,6 +84,7 @@ pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliErro
         line: Some(line::of),
         named: &[],
         news: None,
+        present: None,
         keep: Keep::Nothing(Default::default()),
     };
     let watching = WatchArgs {

@@ -126,6 +126,11 @@ pub struct WatchArgs {
 }
 
 impl WatchArgs {
+    /// Whether something is waited for.
+    pub fn has_aim(&self) -> bool {
+        self.until.is_some() || self.max_events.is_some()
+    }
+
     /// That flags which make sense for a watch only were given with `--watch`.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ pub mod error;
 pub mod failure;
 pub mod global;
 pub mod ids;
+pub mod keys;
 pub mod list;
 pub mod listing;
 pub mod output;

@@ -97,6 +97,12 @@ impl Out {
         self.screen
     }
 
+    /// The same, with the size it has now.
+    pub fn measure(&mut self) -> Screen {
+        self.screen = self.screen.measured();
+        self.screen
+    }
+
     /// Writes `view` in the chosen form.
     ///
     /// # Errors

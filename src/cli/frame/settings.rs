@@ -267,15 +267,17 @@ fn parse_duration(source: &str, text: &str) -> Result<Duration, CliError> {
 
 fn screen(color: Color, env: &Env) -> Screen {
     let tty = std::io::stdout().is_terminal();
-    let size = if tty { terminal_size::terminal_size_of(std::io::stdout()) } else { None };
     let columns = env.get(env::COLUMNS).and_then(|text| text.parse().ok()).filter(|&width: &usize| width > 0);
-    Screen {
+    let screen = Screen {
         tty,
+        redraws: tty && env.get(env::TERM) != Some("dumb"),
         color: colored(color, env, tty),
-        width: if tty { columns.or(size.map(|(width, _)| usize::from(width.0))) } else { None },
-        height: size.map(|(_, height)| usize::from(height.0)),
+        width: columns.filter(|_| tty),
+        pinned: columns.is_some(),
+        height: None,
         unicode: tty && env.is_utf8(),
-    }
+    };
+    screen.measured()
 }
 
 /// Whether to colour a stream: flag, `NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`, `TERM`, the stream itself.

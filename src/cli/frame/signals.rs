@@ -1,4 +1,4 @@
-//! Signals that end a command which has something to say before it does.
+//! Signals that end a command which has something to say before it does, and that the terminal has another size.
 
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
@@ -30,6 +30,24 @@ impl Stops {
         tokio::select! {
             _ = self.interrupt.recv() => Exit::Interrupted,
             _ = self.terminate.recv() => Exit::Terminated,
+        }
+    }
+}
+
+/// The terminal has another size.
+pub struct Resized(Option<Signal>);
+
+impl Resized {
+    /// Listens from now on; one that cannot be listened for does not come.
+    pub fn listen() -> Self {
+        Self(signal(SignalKind::window_change()).ok())
+    }
+
+    /// Waits for it.
+    pub async fn wait(&mut self) {
+        match &mut self.0 {
+            Some(resized) => _ = resized.recv().await,
+            None => std::future::pending().await,
         }
     }
 }

@@ -8,10 +8,10 @@ use std::cmp::Ordering;
 
 use comfy_table::{Cell, CellAlignment, Table as Grid, presets};
 use serde_json::Value;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::error::CliError;
-use super::screen::{Screen, printable};
+use super::screen::{Screen, printable, within};
 
 /// What a cell is made from.
 #[derive(Clone, Copy, Debug)]
@@ -255,16 +255,6 @@ fn shorten(text: &str, max: usize) -> String {
     let head = within(text.chars(), kept.div_ceil(2));
     let tail = within(text.chars().rev(), kept / 2);
     format!("{head}…{}", tail.chars().rev().collect::<String>())
-}
-
-/// As many of the characters as fit into so many columns.
-fn within(characters: impl Iterator<Item = char>, columns: usize) -> String {
-    let mut used = 0;
-    let fits = |character: &char| {
-        used += character.width().unwrap_or(0);
-        used <= columns
-    };
-    characters.take_while(fits).collect()
 }
 
 /// Colours the words of a row that say how a thing is.

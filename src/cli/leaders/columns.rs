@@ -31,8 +31,6 @@ pub static COLUMNS: &[Column] = &[
 /// For a terminal: a bar beside it.
 static BARRED: &[Column] =
     &[SCOPE, LEADER, TERM, FENCE, Column::new("lease", bar), SINCE, FLAPS_1H, KIND, POLICY, VERSION, LABELS];
-/// For a watch, which hears of no renewal and so does not know when a lease ends.
-pub static WATCHED: &[Column] = &[SCOPE, LEADER, TERM, FENCE, SINCE, FLAPS_1H, KIND, POLICY, VERSION, LABELS];
 
 const SCOPE: Column = Column::new("scope", |scope, _| text(scope, "scope").to_owned()).keep();
 const LEADER: Column = Column::new("leader", |scope, _| leader(scope)).keep();

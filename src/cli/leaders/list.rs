@@ -5,7 +5,7 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
 
-use super::columns::{WATCHED, columns, line, news, summary};
+use super::columns::{columns, line, news, summary};
 use super::{KIND, get};
 use crate::cli::complete;
 use crate::cli::frame::args::{PageArgs, TableArgs, WatchArgs};
@@ -20,6 +20,7 @@ use crate::cli::frame::session::Session;
 use crate::cli::frame::table::{self, Table};
 use crate::cli::frame::time;
 use crate::cli::frame::watch::live::News;
+use crate::cli::frame::watch::present::Present;
 use crate::cli::frame::watch::{self as stream, Feed, Keep};
 use crate::cli::peers;
 
@@ -208,9 +209,10 @@ pub async fn watch(
         return Err(CliError::usage("--leader narrows a list, not a watch: who leads is what changes")
             .hint("name scopes, or use --kind"));
     }
+    let columns = columns(session.out.screen());
     if session.format().is_text() {
         for column in &table.columns {
-            table::find(WATCHED, column, "--columns")?;
+            table::find(columns, column, "--columns")?;
         }
     }
     let feed = Feed {
@@ -219,11 +221,16 @@ pub async fn watch(
         object: "leadership",
         kind: KIND,
         id: |scope| text(scope, "scope").to_owned(),
-        columns: WATCHED,
+        columns,
         named: scopes,
         summary,
         line: Some(line),
         news: Some(News { line: news, noun: "scope" }),
+        present: Some(Present {
+            call: |scopes| Call::of(&LIST, &json!({ "scope": scopes })),
+            list: "scopes",
+            fields: &["renewedAt", "expiresAt"],
+        }),
         keep: Keep::Latest,
     };
     stream::run(session, feed, watching, table).await

@@ -23,9 +23,8 @@ Examples:
 /// Show who leads scopes, their leases and how often they changed hands
 ///
 /// Without a scope it shows all of them. A scope that nobody leads has `-` for a leader and says why,
-/// and SINCE is since when. `!` marks two elections or more in the last hour. A watch hears of no renewal,
-/// so it has no LEASE; on a terminal it tells below the table who has followed whom, why, and for how long
-/// nobody led.
+/// and SINCE is since when. `!` marks two elections or more in the last hour. A watch on a terminal tells below
+/// the table who has followed whom, why, and for how long nobody led.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct StatusArgs {

@@ -4,7 +4,7 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{ListPeersRequest, WatchPeersRequest, peer};
 use omnirelay_wire::rpc::peer_control_service;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::KIND;
 use super::columns::{COLUMNS, summary};
@@ -18,6 +18,7 @@ use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::{self, Table};
 use crate::cli::frame::time;
+use crate::cli::frame::watch::present::Present;
 use crate::cli::frame::watch::{self as stream, Feed, Keep};
 
 pub const LIST: Rpc = peer_control_service::LIST;
@@ -168,6 +169,12 @@ pub async fn watch(
         line: None,
         named: &[],
         news: None,
+        present: Some(Present {
+            // The daemon takes no ids here; a mesh of more than a page has no such columns on a terminal.
+            call: |_| Call::of(&LIST, &json!({})),
+            list: "peers",
+            fields: &["leads", "lastSeen", "rttMs"],
+        }),
         keep: Keep::Latest,
     };
     stream::run(session, feed, watching, table).await

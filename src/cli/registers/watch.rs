@@ -94,6 +94,7 @@ pub async fn watch(
         line: None,
         named: &[],
         news: None,
+        present: None,
         keep: Keep::Latest,
     };
     stream::run(session, feed, watching, table).await

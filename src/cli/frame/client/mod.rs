@@ -120,6 +120,15 @@ impl Client {
         })
     }
 
+    /// The same for one address, that which would be asked next.
+    ///
+    /// # Errors
+    /// As of [`Client::new`].
+    pub fn alone(&self) -> Result<Self, CliError> {
+        let target = Target { addresses: vec![self.address().clone()], ..self.target.clone() };
+        self.towards(target, self.request_timeout)
+    }
+
     /// The same, whose target is one address under TLS: who answers there must prove it to one of `authorities`. Must
     /// be called inside a runtime.
     ///

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr as _};
 
 use super::Feed;
 use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Format, Out};
-use crate::cli::frame::screen::{Screen, printable};
+use crate::cli::frame::screen::{Screen, fitted, printable};
 use crate::cli::frame::table::{Layout, Moment, Table};
 use crate::cli::frame::time;
 
@@ -39,19 +40,70 @@ pub type Known = BTreeMap<String, Value>;
 pub struct Live {
     layout: Layout,
     absolute: bool,
-    /// Lines on the screen that are ours.
-    drawn: usize,
+    /// The lines on the screen that are ours, without colours.
+    drawn: Vec<String>,
+    /// The ids that have a row on it.
+    shown: Vec<String>,
     since: Instant,
     /// When each object changed last.
     touched: BTreeMap<String, Instant>,
     /// The newest last.
     news: VecDeque<String>,
+    /// Since when there is no connection, and why.
+    lost: Option<(Instant, String)>,
+    /// The daemon's clock less that of this machine, in milliseconds.
+    clock_ms: i64,
+    /// How a person ends it.
+    ends_by: &'static str,
+}
+
+/// A line of the screen: with its colours, and without.
+struct Line {
+    colored: String,
+    plain: String,
+}
+
+impl Line {
+    fn of(plain: String) -> Self {
+        Self { colored: plain.clone(), plain }
+    }
 }
 
 impl Live {
     pub fn new(layout: Layout, absolute: bool) -> Self {
-        let (touched, news) = (BTreeMap::new(), VecDeque::new());
-        Self { layout, absolute, drawn: 0, since: Instant::now(), touched, news }
+        Self {
+            layout,
+            absolute,
+            drawn: Vec::new(),
+            shown: Vec::new(),
+            since: Instant::now(),
+            touched: BTreeMap::new(),
+            news: VecDeque::new(),
+            lost: None,
+            clock_ms: 0,
+            ends_by: "Ctrl-C to stop",
+        }
+    }
+
+    /// `q` ends it.
+    pub fn ends_by_key(&mut self) {
+        self.ends_by = "q to quit";
+    }
+
+    /// The connection is lost, and why; `None`: it is there.
+    pub fn lost(&mut self, cause: Option<&str>) {
+        let since = self.lost.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        self.lost = cause.map(|cause| (since, printable(cause)));
+    }
+
+    /// The daemon's clock showed `daemon_ms` just now.
+    pub fn set_clock(&mut self, daemon_ms: i64) {
+        self.clock_ms = daemon_ms.saturating_sub(time::now_ms().unwrap_or(daemon_ms));
+    }
+
+    /// The ids that have a row on the screen.
+    pub fn shown(&self) -> &[String] {
+        &self.shown
     }
 
     /// Notes what an event changes; nothing is drawn yet.
@@ -75,48 +127,104 @@ impl Live {
     /// When standard output does not take it.
     pub fn draw(&mut self, out: &mut Out, feed: &Feed, known: &Known, status: &str) -> Result<(), CliError> {
         self.touched.retain(|id, _| known.contains_key(id));
+        self.clear(out)?;
         let lines = self.lines(feed, known, status, out.screen(), out.format() == Format::Wide)?;
-        if self.drawn > 0 {
-            out.write(format!("\x1b[{}A\x1b[J", self.drawn).as_bytes())?;
-        }
-        self.drawn = lines.len();
-        lines.iter().try_for_each(|line| out.write_line(line))?;
+        lines.iter().try_for_each(|line| out.write_line(&line.colored))?;
+        self.drawn = lines.into_iter().map(|line| line.plain).collect();
         out.flush()
+    }
+
+    /// Takes away what was drawn, as before something else is written. The terminal may have got another size since,
+    /// and broken the lines anew.
+    ///
+    /// # Errors
+    /// When standard output does not take it.
+    pub fn clear(&mut self, out: &mut Out) -> Result<(), CliError> {
+        let width = out.measure().width;
+        let rows: usize = self.drawn.drain(..).map(|line| rows_of(&line, width)).sum();
+        if rows == 0 { Ok(()) } else { out.write(format!("\r\x1b[{rows}A\x1b[J").as_bytes()) }
     }
 
     /// Everything that is to be on the screen: rows, how many are hidden, news, status.
     fn lines(
-        &self,
+        &mut self,
         feed: &Feed,
         known: &Known,
         status: &str,
         screen: Screen,
         wide: bool,
-    ) -> Result<Vec<String>, CliError> {
+    ) -> Result<Vec<Line>, CliError> {
         let headings = usize::from(!self.layout.no_headers);
         let room = screen.height.map_or(usize::MAX, |height| height.saturating_sub(LINES_BESIDES));
         let all = known.len() + headings;
         // A table that needs all of the room leaves a third to what has happened.
         let news = self.newest((room / 3).max(room.saturating_sub(all)), screen.width);
         let rows = room.saturating_sub(news.len());
-        let ids = self.order(feed, known, rows < all);
+        let mut ids = self.order(feed, known, rows < all);
+        let hidden = ids.split_off(rows.saturating_sub(headings).min(ids.len()));
+        let mut lines = self.rows(feed, known, &ids, screen, wide)?;
+        // Lines that are broken take more room.
+        while lines.iter().map(|line| rows_of(&line.plain, screen.width)).sum::<usize>() > rows {
+            lines.pop();
+        }
+        let hidden =
+            ids.split_off(lines.len().saturating_sub(headings).min(ids.len())).into_iter().chain(hidden);
+        let hidden = self.hidden(feed, &hidden.collect::<Vec<_>>());
+        self.shown = ids.into_iter().cloned().collect();
+        lines.extend(hidden.map(|line| Line::of(cut(line, screen.width))));
+        lines.extend(news.into_iter().map(Line::of));
+        lines.push(Line::of(cut(self.status(status, screen), screen.width)));
+        // The cursor has a line of its own.
+        lines.truncate(screen.height.map_or(usize::MAX, |height| height.saturating_sub(1)));
+        Ok(lines)
+    }
+
+    /// The table of the objects with these ids, those that changed marked.
+    fn rows(
+        &self,
+        feed: &Feed,
+        known: &Known,
+        ids: &[&String],
+        screen: Screen,
+        wide: bool,
+    ) -> Result<Vec<Line>, CliError> {
+        const MARK: &str = "  <";
         let items: Vec<Value> = ids.iter().filter_map(|id| known.get(*id)).cloned().collect();
-        let moment = Moment { now_ms: time::now_ms(), absolute: self.absolute };
-        let text = Table::of(feed.columns, &items, moment, &self.layout)?.render(wide, screen).lines;
-        let mut lines: Vec<String> = text.lines().take(rows).map(str::to_owned).collect();
-        let shown = lines.len().saturating_sub(headings);
-        for (line, id) in lines.iter_mut().skip(headings).zip(&ids) {
-            if self.touched.get(*id).is_some_and(|at| at.elapsed() < MARKED) {
-                *line = format!("{}{line}", if screen.color { "\x1b[1m" } else { "" });
-                line.push_str(if screen.color { "\x1b[0m" } else { "  <" });
+        let now_ms = time::now_ms().map(|now| now.saturating_add(self.clock_ms));
+        let moment = Moment { now_ms, absolute: self.absolute };
+        let table = Table::of(feed.columns, &items, moment, &self.layout)?;
+        let width = screen.width.map(|width| width - if screen.color { 0 } else { MARK.len().min(width) });
+        let text = |color| table.render(wide, Screen { color, width, ..screen }).lines;
+        let (plain, colored) = (text(false), text(screen.color));
+        let pairs = plain.lines().zip(colored.lines());
+        let mut lines: Vec<Line> = pairs
+            .map(|(plain, colored)| Line { plain: plain.to_owned(), colored: colored.to_owned() })
+            .collect();
+        let headings = usize::from(!self.layout.no_headers);
+        for (line, id) in lines.iter_mut().skip(headings).zip(ids) {
+            match self.touched.get(*id).is_some_and(|at| at.elapsed() < MARKED) {
+                true if screen.color => line.colored = format!("\x1b[1m{}\x1b[0m", line.colored),
+                true => *line = Line::of(format!("{}{MARK}", line.plain)),
+                false => {}
             }
         }
-        lines.extend(self.hidden(feed, ids.get(shown..).unwrap_or_default()));
-        lines.extend(news);
-        let live = time::short(Duration::from_secs(self.since.elapsed().as_secs().max(1)));
-        let dot = if screen.unicode { "·" } else { "-" };
-        lines.push(format!("{status} {dot} live {live} {dot} Ctrl-C to stop"));
         Ok(lines)
+    }
+
+    /// `rev 7f2c:48240 · live 2m · q to quit`
+    fn status(&self, status: &str, screen: Screen) -> String {
+        let dot = if screen.unicode { "·" } else { "-" };
+        let now = match &self.lost {
+            Some((at, cause)) => format!("connection lost {} ago, trying again: {cause}", passed(*at)),
+            None => format!("live {}", passed(self.since)),
+        };
+        let joined = |parts: &[&str]| parts.join(&format!(" {dot} "));
+        let whole = joined(&[status, &now, self.ends_by]);
+        // Where the terminal is narrow, how long and how to end it say more than the place in the stream.
+        match status.is_empty() || screen.width.is_some_and(|width| whole.width() > width) {
+            true => joined(&[&now, self.ends_by]),
+            false => whole,
+        }
     }
 
     /// As many of the newest news as fit into `room` lines, the newest last.
@@ -157,19 +265,42 @@ impl Live {
     }
 }
 
-/// A line in as many as the terminal needs, for what is drawn over is counted in lines: it is broken
-/// between its parts, which two spaces separate, and cut only if one part alone is too wide.
+/// How long ago, in whole seconds.
+fn passed(since: Instant) -> String {
+    time::short(Duration::from_secs(since.elapsed().as_secs().max(1)))
+}
+
+/// `line` without what does not fit.
+fn cut(line: String, width: Option<usize>) -> String {
+    width.map_or_else(|| line.clone(), |width| fitted(&line, width))
+}
+
+/// How many rows of a terminal a line takes that is broken where it ends.
+fn rows_of(line: &str, width: Option<usize>) -> usize {
+    let Some(width) = width else { return 1 };
+    let (mut rows, mut used) = (1, 0);
+    for columns in line.chars().filter_map(UnicodeWidthChar::width) {
+        used += columns;
+        if used > width {
+            (rows, used) = (rows + 1, columns);
+        }
+    }
+    rows
+}
+
+/// A line in as many as the terminal needs: it is broken between its parts, which two spaces separate, and cut only
+/// if one part alone is too wide.
 fn folded(line: &str, width: Option<usize>) -> Vec<String> {
-    let width = width.unwrap_or(usize::MAX);
+    let most = width.unwrap_or(usize::MAX);
     let mut lines: Vec<String> = Vec::new();
     for part in line.split("  ").filter(|part| !part.is_empty()) {
         let indent = if lines.is_empty() { "  " } else { "    " };
-        match lines.last_mut().filter(|last| last.chars().count() + part.chars().count() + 2 <= width) {
+        match lines.last_mut().filter(|last| last.width() + part.width() + 2 <= most) {
             Some(last) => last.push_str(&format!("  {part}")),
             None => lines.push(format!("{indent}{part}")),
         }
     }
-    lines.into_iter().map(|line| line.chars().take(width).collect()).collect()
+    lines.into_iter().map(|line| cut(line, width)).collect()
 }
 
 #[cfg(test)]
@@ -200,6 +331,7 @@ mod tests {
             line: None,
             named: &[],
             news,
+            present: None,
             keep: Keep::Latest,
         }
     }
@@ -221,9 +353,10 @@ mod tests {
             });
             live.take(&feed, &event, screen);
         }
-        let mut lines = live.lines(&feed, &known, "rev 1:1", screen, false).unwrap();
+        let lines = live.lines(&feed, &known, "rev 1:1", screen, false).unwrap();
+        let mut lines: Vec<String> = lines.into_iter().map(|line| line.plain).collect();
         assert!(lines.len() < height, "{lines:?}");
-        assert!(lines.pop().unwrap().starts_with("rev 1:1 - live "));
+        assert!(lines.pop().unwrap().starts_with("live "), "the state stands last");
         lines
     }
 

@@ -3,11 +3,13 @@
 pub mod cursor;
 pub mod live;
 pub mod poll;
+pub mod present;
 pub mod printer;
 pub mod stream;
 pub mod until;
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use omnirelay_wire::fault::Exit;
@@ -17,6 +19,7 @@ use tokio::time::Instant;
 
 use self::cursor::Cursor;
 use self::live::{Known, News};
+use self::present::{Asking, Present};
 use self::printer::Printer;
 use self::stream::{Ended, Event, Stream};
 use super::args::{TableArgs, WatchArgs};
@@ -24,10 +27,11 @@ use super::client::pause;
 use super::document::{field, text};
 use super::error::CliError;
 use super::failure::Failure;
+use super::keys::Keys;
 use super::rpc::{Call, Rpc};
 use super::screen::printable;
 use super::session::Session;
-use super::signals::Stops;
+use super::signals::{Resized, Stops};
 use super::table::Column;
 
 /// The daemon says something at least every 15 s; three times that without a word is a dead peer.
@@ -40,6 +44,8 @@ const FIRST_TRIES: u32 = 3;
 const BATCH_PAUSE: Duration = Duration::from_millis(20);
 /// A live table is drawn at most ten times a second.
 const DRAW_PAUSE: Duration = Duration::from_millis(100);
+/// It is drawn at least this often, for ages and leases go on.
+const REDRAW: Duration = Duration::from_secs(1);
 
 /// What is watched.
 pub struct Feed<'a> {
@@ -63,6 +69,8 @@ pub struct Feed<'a> {
     pub line: Option<fn(&Value) -> String>,
     /// What a live table tells below its rows; `None`: only the rows.
     pub news: Option<News>,
+    /// What a live table shows that moves without an event.
+    pub present: Option<Present>,
     /// What is kept of the objects.
     pub keep: Keep,
 }
@@ -103,6 +111,10 @@ struct Watch<'a> {
     show_progress: bool,
     /// Something was not drawn yet.
     dirty: bool,
+    /// When everything was drawn last.
+    settled: Instant,
+    resized: Resized,
+    asking: Asking,
     /// Where the watch is with its connections.
     link: Link,
 }
@@ -134,15 +146,33 @@ pub async fn run(
 ) -> Result<Exit, CliError> {
     let cursor = Cursor::begin(args.since.as_deref(), args.cursor_file.as_deref())?;
     let mut watch = Watch::new(session, feed, args, table, cursor)?;
-    let mut stops = Stops::listen()?;
+    let end = told_to_end(args, watch.keys())?;
     let ended = tokio::select! {
         ended = watch.follow(session) => ended.map(|()| Exit::Ok),
-        stopped = stops.wait() => Ok(stopped),
-        () = pass(args.for_duration.map(|span| span.0)) => Ok(Exit::Ok),
-        () = pass(args.timeout.map(|span| span.0)) => Err(watch_timeout(args)),
+        ended = end => ended,
     };
     watch.cursor.save()?;
     ended
+}
+
+/// Waits for what ends a watch from outside: a signal, a key, its time.
+///
+/// # Errors
+/// When this process cannot have signals; as it ends, that the time was over before the condition was met.
+fn told_to_end(
+    args: &WatchArgs,
+    mut keys: Option<Keys>,
+) -> Result<impl Future<Output = Result<Exit, CliError>>, CliError> {
+    let mut stops = Stops::listen()?;
+    Ok(async move {
+        tokio::select! {
+            stopped = stops.wait() => Ok(stopped),
+            // Whoever waits for something must not go on as if it had come.
+            () = Keys::quit(&mut keys) => Ok(if args.has_aim() { Exit::Interrupted } else { Exit::Ok }),
+            () = pass(args.for_duration.map(|span| span.0)) => Ok(Exit::Ok),
+            () = pass(args.timeout.map(|span| span.0)) => Err(watch_timeout(args)),
+        }
+    })
 }
 
 /// Waits for `time`; for ever when there is none.
@@ -190,6 +220,9 @@ impl<'a> Watch<'a> {
             changes: 0,
             show_progress: session.notes().verbose > 0,
             dirty: false,
+            settled: Instant::now(),
+            resized: Resized::listen(),
+            asking: Asking::default(),
             link: Link::default(),
         })
     }
@@ -219,8 +252,8 @@ impl Watch<'_> {
             session.client()?.turn_away();
             self.interrupt_snapshot(session)?;
             self.give_up_at_the_start(session, &address, started)?;
-            self.say_lost(session, &cause);
-            tokio::time::sleep(pause(self.link.tries)).await;
+            self.say_lost(session, &cause)?;
+            self.idle(session, pause(self.link.tries)).await?;
         }
     }
 
@@ -256,17 +289,33 @@ impl Watch<'_> {
         let mut heard = opened;
         loop {
             let wait = self.next_pause(heard);
-            match tokio::time::timeout(wait, stream.next()).await {
+            self.ask_present(session)?;
+            let next = tokio::select! {
+                next = tokio::time::timeout(wait, stream.next()) => next,
+                answer = self.asking.answered() => {
+                    self.take_present(session, answer)?;
+                    continue;
+                }
+                () = self.resized.wait() => {
+                    self.settle(session)?;
+                    continue;
+                }
+            };
+            match next {
                 Ok(Ok(event)) => {
                     heard = Instant::now();
                     self.link.tries = 0;
-                    self.say_back(session, address);
+                    self.say_back(session, address)?;
                     if let Some(event) = event {
                         self.take(session, event)?;
                         if self.is_over() {
                             self.settle(session)?;
                             return Ok(None);
                         }
+                    }
+                    // Where there is no pause between events there is none to draw in.
+                    if self.printer.is_live() && self.settled.elapsed() >= DRAW_PAUSE {
+                        self.settle(session)?;
                     }
                 }
                 Ok(Err(ended)) => {
@@ -279,12 +328,54 @@ impl Watch<'_> {
                 }
                 Err(_) => {
                     if opened.elapsed() >= BACK_AFTER {
-                        self.say_back(session, address);
+                        self.say_back(session, address)?;
                     }
                     self.settle(session)?;
                 }
             }
         }
+    }
+
+    /// Waits without a stream; a live table goes on being drawn.
+    async fn idle(&mut self, session: &mut Session, time: Duration) -> Result<(), CliError> {
+        let until = Instant::now() + time;
+        while self.printer.is_live() && Instant::now() + REDRAW < until {
+            self.settle(session)?;
+            tokio::select! {
+                () = tokio::time::sleep(REDRAW) => {}
+                () = self.resized.wait() => {}
+            }
+        }
+        tokio::time::sleep_until(until).await;
+        Ok(())
+    }
+
+    /// Asks for what moves without an event, where it is shown and time.
+    fn ask_present(&mut self, session: &Session) -> Result<(), CliError> {
+        match (&self.feed.present, self.printer.live()) {
+            (Some(present), Some(live)) if self.synced => self.asking.ask(present, live, session.client()?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Draws what was answered at once: a lease that was renewed looks as good as it is.
+    fn take_present(
+        &mut self,
+        session: &mut Session,
+        answer: Result<Value, CliError>,
+    ) -> Result<(), CliError> {
+        if let (Some(present), Some(live)) = (&self.feed.present, self.printer.live()) {
+            present.take(answer, self.feed.id, &mut self.known, live);
+        }
+        self.settle(session)
+    }
+
+    /// The keyboard, where a live table is looked at.
+    fn keys(&mut self) -> Option<Keys> {
+        let live = self.printer.live()?;
+        let keys = Keys::take()?;
+        live.ends_by_key();
+        Some(keys)
     }
 
     /// How long to wait for the next event before something else is due.
@@ -294,7 +385,7 @@ impl Watch<'_> {
             match (self.dirty && self.printer.is_live(), self.cursor.is_unsaved(), self.printer.is_live()) {
                 (true, _, _) => DRAW_PAUSE,
                 (false, true, _) => BATCH_PAUSE,
-                (false, false, true) => Duration::from_secs(1),
+                (false, false, true) => REDRAW,
                 (false, false, false) => until_dead,
             };
         let due = if self.link.away { due.min(BACK_AFTER) } else { due };
@@ -304,8 +395,11 @@ impl Watch<'_> {
     /// Draws and saves what is due once a batch is complete.
     fn settle(&mut self, session: &mut Session) -> Result<(), CliError> {
         if self.printer.is_live() {
-            let status = format!("rev {}", self.cursor.at());
+            // What is asked again and again has no cursor.
+            let at = self.cursor.at();
+            let status = if at.is_empty() { String::new() } else { format!("rev {at}") };
             self.printer.settle(&mut session.out, &self.feed, &self.known, &status)?;
+            self.settled = Instant::now();
         }
         self.dirty = false;
         self.cursor.save()
@@ -325,7 +419,7 @@ impl Watch<'_> {
                 self.known.insert(id, object);
             }
             "synced" => {
-                self.say_absent(session);
+                self.say_absent(session)?;
                 self.synced = true;
                 self.in_snapshot = false;
             }
@@ -370,11 +464,17 @@ impl Watch<'_> {
     }
 
     /// Says which of the objects that were named are not there, once a snapshot is complete.
-    fn say_absent(&self, session: &Session) {
+    fn say_absent(&mut self, session: &mut Session) -> Result<(), CliError> {
         let is_known = |id: &String| self.known.keys().any(|known| known.eq_ignore_ascii_case(id));
-        for id in self.feed.named.iter().filter(|id| !self.synced && !is_known(id)) {
+        let absent: Vec<&String> =
+            self.feed.named.iter().filter(|id| !self.synced && !is_known(id)).collect();
+        if !absent.is_empty() {
+            self.printer.step_aside(&mut session.out)?;
+        }
+        for id in absent {
             session.notes().say(&format!("There is no {}/{} yet.", self.feed.kind, printable(id)));
         }
+        Ok(())
     }
 
     fn keeps(&self) -> bool {
@@ -409,23 +509,45 @@ impl Watch<'_> {
         self.printer.event(&mut session.out, &self.feed, &event, None)
     }
 
-    /// Says once that the connection is lost, however many tries it takes.
-    fn say_lost(&mut self, session: &Session, cause: &str) {
+    /// Says once that the connection is lost, however many tries it takes; a live table says so as long as it is.
+    fn say_lost(&mut self, session: &mut Session, cause: &str) -> Result<(), CliError> {
         let tries = self.link.tries;
-        if self.link.away || !self.link.connected_once {
+        if !self.link.connected_once {
             session.notes().step(1, || format!("trying again (after {tries}): {cause}"));
-            return;
+            return Ok(());
         }
-        self.link.away = true;
-        let from = if self.cursor.at().is_empty() { "the beginning" } else { self.cursor.at() };
-        session.notes().progress(&format!("connection lost, reconnecting from {from}: {cause}"));
+        let first = !std::mem::replace(&mut self.link.away, true);
+        if let Some(live) = self.printer.live() {
+            live.lost(Some(cause));
+            self.settle(session)?;
+        }
+        if first && !self.shares_terminal() {
+            let from = if self.cursor.at().is_empty() { "the beginning" } else { self.cursor.at() };
+            session.notes().progress(&format!("connection lost, reconnecting from {from}: {cause}"));
+        } else if !self.shares_terminal() {
+            session.notes().step(1, || format!("trying again (after {tries}): {cause}"));
+        }
+        Ok(())
     }
 
     /// Says that the connection is back, if it was said to be lost.
-    fn say_back(&mut self, session: &Session, address: &str) {
-        if std::mem::take(&mut self.link.away) {
+    fn say_back(&mut self, session: &mut Session, address: &str) -> Result<(), CliError> {
+        if !std::mem::take(&mut self.link.away) {
+            return Ok(());
+        }
+        if let Some(live) = self.printer.live() {
+            live.lost(None);
+            self.dirty = true;
+        }
+        if !self.shares_terminal() {
             session.notes().progress(&format!("connected again, to {address}"));
         }
+        Ok(())
+    }
+
+    /// Whether a note would stand in the middle of what is drawn again.
+    fn shares_terminal(&self) -> bool {
+        self.printer.is_live() && std::io::stderr().is_terminal()
     }
 }
 

@@ -8,11 +8,10 @@ use serde_json::{Value, json};
 
 use super::cursor::Cursor;
 use super::stream::Event;
-use super::{Feed, Watch, pass, watch_timeout};
+use super::{Feed, Watch, told_to_end};
 use crate::cli::frame::args::{TableArgs, WatchArgs};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::session::Session;
-use crate::cli::frame::signals::Stops;
 use crate::cli::frame::time;
 
 /// How often is asked, and which differences are none.
@@ -47,12 +46,10 @@ pub async fn run(
     // Nothing that is asked again and again has a cursor, nor progress of one to tell.
     let mut watch = Watch::new(session, feed, args, table, Cursor::default())?;
     watch.show_progress = false;
-    let mut stops = Stops::listen()?;
+    let end = told_to_end(args, watch.keys())?;
     tokio::select! {
         ended = watch.poll(session, pace, ask) => ended.map(|()| Exit::Ok),
-        stopped = stops.wait() => Ok(stopped),
-        () = pass(args.for_duration.map(|span| span.0)) => Ok(Exit::Ok),
-        () = pass(args.timeout.map(|span| span.0)) => Err(watch_timeout(args)),
+        ended = end => ended,
     }
 }
 
@@ -67,7 +64,7 @@ impl Watch<'_> {
             match ask(session).await {
                 Ok(round) => {
                     let address = session.client()?.address().to_string();
-                    self.say_back(session, &address);
+                    self.say_back(session, &address)?;
                     self.link.connected_once = true;
                     for event in self.differences(round, pace.counters) {
                         self.take(session, Event { document: event })?;
@@ -78,9 +75,9 @@ impl Watch<'_> {
                     self.settle(session)?;
                 }
                 Err(error) if !self.link.connected_once || !may_pass(&error) => return Err(error),
-                Err(error) => self.say_lost(session, &error.body().message.clone()),
+                Err(error) => self.say_lost(session, &error.body().message.clone())?,
             }
-            tokio::time::sleep(pace.interval).await;
+            self.idle(session, pace.interval).await?;
         }
     }
 

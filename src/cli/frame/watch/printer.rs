@@ -22,7 +22,7 @@ pub enum Printer {
     /// A line for people.
     Log,
     /// The table, drawn again in place.
-    Live(Live),
+    Live(Box<Live>),
 }
 
 impl Printer {
@@ -30,8 +30,8 @@ impl Printer {
         match session.format() {
             Format::Json | Format::Jsonl | Format::Yaml => Self::Records,
             Format::Name => Self::Names,
-            Format::Table | Format::Wide if session.out.screen().tty && !append => {
-                Self::Live(Live::new(layout, absolute))
+            Format::Table | Format::Wide if session.out.screen().redraws && !append => {
+                Self::Live(Box::new(Live::new(layout, absolute)))
             }
             Format::Table | Format::Wide => Self::Log,
         }
@@ -90,9 +90,28 @@ impl Printer {
         }
     }
 
+    /// Makes room for a note on the same terminal.
+    ///
+    /// # Errors
+    /// When standard output does not take it.
+    pub fn step_aside(&mut self, out: &mut Out) -> Result<(), CliError> {
+        match self {
+            Self::Live(live) => live.clear(out).and_then(|()| out.flush()),
+            Self::Records | Self::Names | Self::Log => Ok(()),
+        }
+    }
+
     /// Whether the screen changes by itself as time passes.
     pub fn is_live(&self) -> bool {
         matches!(self, Self::Live(_))
+    }
+
+    /// The table that is drawn again, where there is one.
+    pub fn live(&mut self) -> Option<&mut Live> {
+        match self {
+            Self::Live(live) => Some(live),
+            Self::Records | Self::Names | Self::Log => None,
+        }
     }
 }
 

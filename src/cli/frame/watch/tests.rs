@@ -38,6 +38,7 @@ fn watch<'a>(session: &Session, args: &'a WatchArgs) -> Watch<'a> {
             kind: "thing",
             named: &[],
             news: None,
+            present: None,
             keep: Keep::Latest,
             object: "thing",
             id: |item| text(item, "id").to_owned(),
@@ -54,6 +55,9 @@ fn watch<'a>(session: &Session, args: &'a WatchArgs) -> Watch<'a> {
         changes: 0,
         show_progress: false,
         dirty: false,
+        settled: Instant::now(),
+        resized: Resized::listen(),
+        asking: Asking::default(),
         link: Link::default(),
     }
 }
