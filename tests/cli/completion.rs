@@ -345,6 +345,10 @@ fn words_that_the_program_knows_itself_are_offered_without_a_daemon() {
     has(&["registers", "ls", "--sort-by", "updated:"], &["updated:desc"]);
     has(&["registers", "--node", "n-2", "list", "--filter", ""], &["advertise="]);
     has(&["mesh", "peers", "list", "--filter", "ro"], &["role="]);
+    has(&["mesh", "peers", "watch", "--until", ""], &["status==", "metadata."]);
+    has(&["mesh", "peers", "list", "--watch", "--until", "status==a"], &["status==alive"]);
+    has(&["mesh", "leaders", "status", "--until", "leader"], &["leaderId=="]);
+    has(&["relays", "watch", "--until", "a"], &["agents=="]);
     has(&["audit", "list", "--action", "peers."], &["peers.cordon", "peers.drain"]);
     has(&["explain", "OUTCOME"], &["OUTCOME_UNKNOWN"]);
     has(&["explain", "membership-"], &["membership-dead"]);

@@ -12,6 +12,7 @@ use crate::cli::frame::context_file::{Context, ContextFile};
 use crate::cli::frame::env::Env;
 use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::settings::Settings;
+use crate::cli::frame::watch::until;
 
 /// Completes words of `known`, separated by commas: each once.
 pub fn list(known: fn() -> Vec<String>) -> ArgValueCompleter {
@@ -24,6 +25,7 @@ pub fn dressed(command: Command) -> Command {
         "columns" => arg.add(columns()),
         "sort_by" => arg.add(sort_keys()),
         "filter" => arg.add(filters()),
+        "until" => arg.add(conditions()),
         "context" => arg.add(contexts()),
         _ => arg,
     };
@@ -50,6 +52,16 @@ fn sort_keys() -> ArgValueCompleter {
 fn filters() -> ArgValueCompleter {
     list(|| {
         leaf().map(|leaf| leaf.filters.iter().map(|name| format!("{name}=")).collect()).unwrap_or_default()
+    })
+}
+
+/// Completes what its watch can wait for.
+fn conditions() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let calls = leaf().map(|leaf| leaf.calls).unwrap_or_default();
+        let watch = calls.iter().find(|call| call.method.ends_with("/Watch")).or(calls.first());
+        let known = watch.map(|watch| until::offered(watch, &typed.to_string_lossy()));
+        known.unwrap_or_default().into_iter().map(CompletionCandidate::new).collect()
     })
 }
 

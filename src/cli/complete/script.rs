@@ -60,7 +60,7 @@ _omnirelay() {
     while IFS= read -r candidate; do
         COMPREPLY+=("${candidate#"$before"}")
     done < <(OMNIRELAY_COMPLETE=bash _CLAP_COMPLETE_INDEX=$last omnirelay -- "${words[@]}" 2>/dev/null)
-    if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=/:] ]]; then
+    if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=/:.] ]]; then
         compopt -o nospace 2>/dev/null
     fi
 }

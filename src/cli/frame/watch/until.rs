@@ -44,21 +44,15 @@ impl Until {
     /// # Errors
     /// Usage, with the fields or the values there are.
     pub fn check(&self, rpc: &Rpc, object: &str) -> Result<(), CliError> {
-        let Some(mut message) = message_of(rpc, object) else { return Ok(()) };
-        let mut names = self.field.split('.').peekable();
-        while let Some(name) = names.next() {
-            let Some(known) = message.fields().find(|known| lower_camel(known.name()) == name) else {
-                return Err(self.no_such_field(name, &message, object));
-            };
-            match known.kind() {
-                // A key of a map may be any, and holds text.
-                Kind::Message(_) if known.is_map() && names.peek().is_some() => return Ok(()),
-                Kind::Message(below) if names.peek().is_some() && !known.is_list() => message = below,
-                _ if names.peek().is_some() => return Err(self.no_such_field(&self.field, &message, object)),
-                _ => return self.check_value(&known),
-            }
+        let Some(message) = message_of(rpc, |name| name == object || name.strip_suffix('s') == Some(object))
+        else {
+            return Ok(());
+        };
+        match find(&message, &self.field) {
+            Ok(Some(known)) => self.check_value(&known),
+            Ok(None) => Ok(()),
+            Err((name, message)) => Err(self.no_such_field(name, &message, object)),
         }
-        Ok(())
     }
 
     fn no_such_field(&self, name: &str, message: &MessageDescriptor, object: &str) -> CliError {
@@ -69,13 +63,7 @@ impl Until {
     }
 
     fn check_value(&self, known: &FieldDescriptor) -> Result<(), CliError> {
-        let values: Vec<String> = match known.kind() {
-            Kind::Enum(words) => {
-                words.values().filter(|word| word.number() != 0).map(|word| word.name().to_owned()).collect()
-            }
-            Kind::Bool => vec!["true".to_owned(), "false".to_owned()],
-            _ => return Ok(()),
-        };
+        let Some(values) = values(known) else { return Ok(()) };
         // Fields that are not there equal the empty text.
         if self.value.is_empty() || values.contains(&self.value) {
             return Ok(());
@@ -91,19 +79,86 @@ impl Until {
     }
 }
 
-/// The message that stands for an object in what `rpc` answers; `None` where nobody knows.
-fn message_of(rpc: &Rpc, object: &str) -> Option<MessageDescriptor> {
+/// Conditions that begin with `typed`, on the objects that `rpc` streams.
+pub fn offered(rpc: &Rpc, typed: &str) -> Vec<String> {
+    let Some(message) = message_of(rpc, |_| true) else { return Vec::new() };
+    for operator in ["==", "!="] {
+        if let Some((field, begun)) = typed.split_once(operator) {
+            let known = find(&message, field).ok().flatten();
+            let values = known.and_then(|known| values(&known)).unwrap_or_default();
+            let fit = values.into_iter().filter(|value| value.starts_with(begun));
+            return fit.map(|value| format!("{field}{operator}{value}")).collect();
+        }
+    }
+    let (above, begun) = typed.rsplit_once('.').unwrap_or(("", typed));
+    let message = match find(&message, above).map(|known| known.map(|known| known.kind())) {
+        Ok(Some(Kind::Message(below))) => below,
+        Err(_) if above.is_empty() => message,
+        _ => return Vec::new(),
+    };
+    let dot = if above.is_empty() { "" } else { "." };
+    let fields = message.fields().filter(|known| !known.is_list());
+    fields
+        .map(|known| (lower_camel(known.name()), if inner(&known) { "." } else { "==" }))
+        .filter(|(name, _)| name.starts_with(begun))
+        .map(|(name, ends)| format!("{above}{dot}{name}{ends}"))
+        .collect()
+}
+
+/// The field of `message` with this path, `None` where a map may have it, or what it has not, and where.
+fn find<'a>(
+    message: &MessageDescriptor,
+    path: &'a str,
+) -> Result<Option<FieldDescriptor>, (&'a str, MessageDescriptor)> {
+    let mut message = message.clone();
+    let mut names = path.split('.').peekable();
+    while let Some(name) = names.next() {
+        let known = message.fields().find(|known| lower_camel(known.name()) == name);
+        let known = known.ok_or_else(|| (name, message.clone()))?;
+        match known.kind() {
+            _ if names.peek().is_none() => return Ok(Some(known)),
+            // A key of a map may be any, and holds text.
+            Kind::Message(_) if known.is_map() => return Ok(None),
+            Kind::Message(below) if inner(&known) => message = below,
+            _ => return Err((path, message)),
+        }
+    }
+    Ok(None)
+}
+
+/// Whether there are fields in this one.
+fn inner(known: &FieldDescriptor) -> bool {
+    !known.is_list() && matches!(known.kind(), Kind::Message(message) if !is_well_known(&message))
+}
+
+/// Whether JSON has text or a number for it, such as for a time.
+fn is_well_known(message: &MessageDescriptor) -> bool {
+    message.full_name().starts_with("google.protobuf.")
+}
+
+/// The values that a field can have, where they are few.
+fn values(known: &FieldDescriptor) -> Option<Vec<String>> {
+    match known.kind() {
+        Kind::Enum(words) => Some(
+            words.values().filter(|word| word.number() != 0).map(|word| word.name().to_owned()).collect(),
+        ),
+        Kind::Bool => Some(vec!["true".to_owned(), "false".to_owned()]),
+        _ => None,
+    }
+}
+
+/// The first message in what `rpc` answers whose field has a name that `fits`: an object; `None` where nobody knows.
+fn message_of(rpc: &Rpc, fits: impl Fn(&str) -> bool) -> Option<MessageDescriptor> {
     let pool = DescriptorPool::decode(ENCODED).ok()?;
     let (service, method) = rpc.method.split_once('/')?;
     let method = pool.get_service_by_name(service)?.methods().find(|known| known.name() == method)?;
-    let named = |field: &FieldDescriptor| {
-        let name = lower_camel(field.name());
-        name == object || name.strip_suffix('s') == Some(object)
-    };
-    match method.output().fields().find(named)?.kind() {
-        Kind::Message(message) => Some(message),
+    let answer = method.output();
+    answer.fields().find_map(|field| match field.kind() {
+        Kind::Message(message) if !is_well_known(&message) && fits(&lower_camel(field.name())) => {
+            Some(message)
+        }
         _ => None,
-    }
+    })
 }
 
 impl std::fmt::Display for Until {
@@ -152,5 +207,24 @@ mod tests {
         assert_eq!(check("metadata.labels.tier==gold"), Ok(()));
         assert!("status=alive".parse::<Until>().is_err());
         assert!("==alive".parse::<Until>().is_err());
+    }
+
+    #[test]
+    fn what_is_offered_is_a_condition_that_can_be_met() {
+        for (typed, expected) in [
+            ("statusR", &["statusReason=="][..]),
+            ("status==s", &["status==suspect"]),
+            ("cordoned!=", &["cordoned!=true", "cordoned!=false"]),
+            ("metadata.zo", &["metadata.zone=="]),
+            ("metad", &["metadata."]),
+            ("metadata.labels.x", &[]),
+            ("nothing", &[]),
+            ("nothing.", &[]),
+            ("nothing==", &[]),
+            ("==", &[]),
+        ] {
+            assert_eq!(offered(&peer_control_service::WATCH, typed), expected, "{typed}");
+        }
+        assert!(offered(&peer_control_service::WATCH, "").len() > 10);
     }
 }
