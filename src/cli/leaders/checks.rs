@@ -116,5 +116,8 @@ fn stable(scopes: &Value, _: &Facts) -> Finding {
         return Finding::warn(format!("{name} lost its leader {flaps} times within an hour"))
             .hint(format!("omnirelay mesh leaders history {name}"));
     }
-    Finding::pass(format!("no scope lost its leader more than {} within an hour", count(flaps, "time")))
+    Finding::pass(match flaps {
+        0 => "no scope lost its leader within an hour".to_owned(),
+        _ => format!("no scope lost its leader more than {} within an hour", count(flaps, "time")),
+    })
 }

@@ -9,7 +9,7 @@ use super::change::Change;
 use super::which::WhichArgs;
 use super::{KIND, LIST};
 use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::client::some_of;
+use crate::cli::frame::client::count;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::session::Session;
@@ -43,7 +43,7 @@ pub struct DeleteArgs {
 
 pub async fn run(args: &DeleteArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
     let node = node.id();
-    const NAMED_MAX: usize = 10;
+    const NAMED_MAX: usize = 3;
     let ids = args.which.ids(node, &args.write, session).await?;
     if !args.write.is_dry_run() && !ids.is_empty() {
         args.write.check(session, ids.len())?;
@@ -51,8 +51,9 @@ pub async fn run(args: &DeleteArgs, node: &NodeArgs, session: &mut Session) -> R
             let write = args.write.for_preview();
             delete(&write, node, args.ignore_not_found).preview(session, &ids).await?;
         }
-        let names: Vec<String> = ids.iter().map(|id| format!("{KIND}/{id}")).collect();
-        args.write.confirm(session, &format!("Delete {}?", some_of(&names, NAMED_MAX)))?;
+        let names = ids.iter().take(NAMED_MAX).map(|id| format!("{KIND}/{id}")).collect::<Vec<_>>();
+        let what = if ids.len() > NAMED_MAX { count(ids.len() as u64, KIND) } else { names.join(", ") };
+        args.write.confirm(session, &format!("Delete {what}?"))?;
     }
     delete(&args.write, node, args.ignore_not_found).run(session, ids).await
 }

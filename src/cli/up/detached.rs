@@ -50,8 +50,8 @@ pub fn start(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
         if let Ok(Some(status)) = child.try_wait() {
             return Err(ended(&log, status));
         }
-        if interrupted.load(Ordering::Relaxed) {
-            end(&mut child);
+        if interrupted.swap(false, Ordering::Relaxed) {
+            end(&mut child, &interrupted);
             return Ok(Exit::Interrupted);
         }
         if began.elapsed() > READY_MAX {
@@ -70,10 +70,15 @@ fn interrupted() -> Result<Arc<AtomicBool>, CliError> {
     Ok(flag)
 }
 
-/// Who interrupts the start wants no mesh.
-fn end(child: &mut Child) {
+/// Who interrupts the start wants no mesh, and who does it again does not want to wait for its stop.
+fn end(child: &mut Child, interrupted: &AtomicBool) {
     terminate(child.id());
-    let _ = child.wait();
+    while let Ok(None) = child.try_wait() {
+        if interrupted.load(Ordering::Relaxed) {
+            let _ = child.kill();
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
 }
 
 /// Asks a process to stop; one that is gone needs no asking.
@@ -106,26 +111,31 @@ fn spawn(session: &Session, log: &Path) -> std::io::Result<Child> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn()
 }
 
-fn ended(log: &Path, status: ExitStatus) -> CliError {
+/// The last lines of a log, but for what it says to try: that is said here, for the command that was typed.
+fn last_of(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    // What to try is said below, for the command that was typed.
     let lines: Vec<&str> = text.lines().take_while(|line| !line.starts_with("  try:")).collect();
-    let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
-    let last = last.trim_start_matches("error: ").to_owned();
+    match &lines[lines.len().saturating_sub(LOG_LINES)..] {
+        [] => "it said nothing".to_owned(),
+        last => last.join("\n").trim_start_matches("error: ").to_owned(),
+    }
+}
+
+fn ended(log: &Path, status: ExitStatus) -> CliError {
     CliError::new(reasons::UP_FAILED, format!("the mesh did not come up ({status})"))
         .exiting(match status.code() {
             Some(code) if code == Exit::Usage as i32 => Exit::Usage,
             Some(code) if code == Exit::Conflict as i32 => Exit::Conflict,
             _ => Exit::Error,
         })
-        .cause(if last.is_empty() { "it said nothing".to_owned() } else { last })
+        .cause(last_of(log))
         .hint("omnirelay up     # without -d: in this terminal")
 }
 
 fn waits(name: &str, log: &Path) -> CliError {
     let waited = humantime::format_duration(READY_MAX);
     CliError::new(reasons::UP_NOT_READY, format!("the mesh `{name}` runs and is not ready after {waited}"))
-        .cause(format!("its log is {}", log.display()))
+        .cause(format!("{} ends with\n{}", log.display(), last_of(log)))
         .hint("omnirelay up status")
         .hint("omnirelay down")
 }
