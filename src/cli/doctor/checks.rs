@@ -3,7 +3,7 @@
 use super::daemons::Daemon;
 use super::machine::{Clock, DataState, Machine, Port, SocketState, Taken};
 use crate::cli::check::client;
-use crate::cli::check::finding::{Category, Check, Finding};
+use crate::cli::check::finding::{Category, Check, Finding, Verdict};
 
 /// Judges this machine.
 pub type Examine = fn(&Machine) -> Finding;
@@ -184,11 +184,15 @@ fn ports(machine: &Machine) -> Finding {
         let port = address.port();
         match taken {
             Taken::Free => fine.push(format!("{address} is free")),
-            Taken::ByDaemon => fine.push(format!("a daemon answers at {address}")),
+            Taken::ByDaemon if *key == "control.listen" => {
+                fine.push(format!("a daemon answers at {address}"))
+            }
+            Taken::ByDaemon => fine.push(format!("{address} is taken, as where a daemon runs")),
             Taken::ByAnother => {
                 return Finding::fail(format!("another process listens on {address}"))
                     .hint(format!("ss -ltnp 'sport = :{port}'     # which; or set {key}"));
             }
+            Taken::Reserved => fine.push(format!("{address} is for root to try")),
             Taken::Refused(why) => {
                 return Finding::fail(format!("nobody can listen on {address}: {why}"))
                     .hint(format!("set {key} to an address of this host"));
@@ -208,9 +212,17 @@ fn socket(machine: &Machine) -> Finding {
     };
     let shown = path.display();
     match state {
-        SocketState::Fine => Finding::pass(format!("{shown} is one, or can be made")),
+        SocketState::There => Finding::pass(format!("{shown} is there")),
+        SocketState::CanBeMade => Finding::pass(format!("{shown} can be made")),
+        SocketState::OfService => Finding::pass(format!("{shown} is made when the service starts")),
+        SocketState::Unreadable(why) => Finding::skip(format!("{shown}: {why}")),
+        SocketState::Open(folder, mode) => {
+            let folder = folder.display();
+            Finding::fail(format!("anybody may put another socket into {folder} ({mode:04o})"))
+                .hint(format!("chmod 755 {folder}     # or set control.socket"))
+        }
         SocketState::NoFolder(folder) => Finding::fail(format!("{} is no folder", folder.display()))
-            .hint(format!("install -d -m 755 {}     # or set control.socket", folder.display())),
+            .hint(format!("make {} as the daemon's user, mode 755; or set control.socket", folder.display())),
         SocketState::NoSocket => {
             Finding::fail(format!("{shown} is something else")).hint("set control.socket to another path")
         }
@@ -232,26 +244,34 @@ fn files(machine: &Machine) -> Finding {
 }
 
 fn limits(machine: &Machine) -> Finding {
+    let grave = |found: &Finding| (found.verdict == Verdict::Fail, found.verdict == Verdict::Warn);
+    let found = machine.running.iter().map(limit);
+    match (machine.running.as_slice(), found.max_by_key(grave)) {
+        ([_], Some(one)) => one,
+        (many, Some(worst)) if worst.verdict == Verdict::Pass => {
+            Finding::pass(format!("{} daemons have files left to open", many.len()))
+        }
+        (_, Some(worst)) => worst,
+        (_, None) => Finding::skip("no daemon is seen to run here"),
+    }
+}
+
+fn limit(daemon: &Daemon) -> Finding {
     // Who opens connections needs some left; more than this share of them in use are many.
     let is_short = |files: u64, most: u64| files > most / 10 * 8;
-    for Daemon { pid, files_max, files } in &machine.running {
-        let hint = format!("LimitNOFILE={FILES_WARN} in the unit of omnirelayd, or ulimit -n {FILES_WARN}");
-        match (files_max, files) {
-            (Some(most), Some(files)) if is_short(*files, *most) => {
-                let text = format!("omnirelayd (process {pid}) has {files} files open of {most} that it may");
-                return Finding::fail(text).hint(hint);
-            }
-            (Some(most), _) if *most < FILES_WARN => {
-                let text = format!("omnirelayd (process {pid}) may open {most} files at most");
-                return Finding::warn(text).hint(hint);
-            }
-            _ => {}
+    let hint = format!("LimitNOFILE={FILES_WARN} in the unit of omnirelayd, or ulimit -n {FILES_WARN}");
+    let who = format!("omnirelayd (process {})", daemon.pid);
+    match (daemon.files_max, daemon.files) {
+        (Some(most), Some(files)) if is_short(files, most) => {
+            Finding::fail(format!("{who} has {files} files open of {most} that it may")).hint(hint)
         }
-    }
-    match machine.running.as_slice() {
-        [] => Finding::skip("no daemon runs here"),
-        [one] => Finding::pass(format!("omnirelayd (process {}) has files left to open", one.pid)),
-        many => Finding::pass(format!("{} daemons have files left to open", many.len())),
+        (Some(most), _) if most < FILES_WARN => {
+            Finding::warn(format!("{who} may open {most} files at most")).hint(hint)
+        }
+        (Some(most), None) => {
+            Finding::pass(format!("{who} may open {most} files; how many it has is root's to see"))
+        }
+        (_, _) => Finding::pass(format!("{who} has files left to open")),
     }
 }
 
@@ -270,7 +290,6 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::cli::check::finding::Verdict;
     use crate::cli::doctor::machine::Data;
     use crate::cli::frame::context_file::ContextFile;
     use crate::daemon::config::Config;
@@ -287,7 +306,7 @@ mod tests {
                 key: "control.listen",
                 taken: Taken::Free,
             }],
-            socket: Some((PathBuf::from("/run/o.sock"), SocketState::Fine)),
+            socket: Some((PathBuf::from("/run/o.sock"), SocketState::There)),
             running: vec![Daemon { pid: 7, files_max: Some(FILES_WARN), files: Some(20) }],
             files: Some(FILES_WARN),
             clock: Clock::Kept("chrony"),
@@ -352,6 +371,7 @@ mod tests {
             ("doctor-ports", with_port(Taken::ByAnother), Verdict::Fail, "another process"),
             ("doctor-ports", with_port(Taken::Refused("not ours".into())), Verdict::Fail, "not ours"),
             ("doctor-socket", socket(SocketState::NoSocket), Verdict::Fail, "/run/o/o.sock"),
+            ("doctor-socket", socket(SocketState::Open("/run/o".into(), 0o777)), Verdict::Fail, "0777"),
             ("doctor-socket", socket(no_folder), Verdict::Fail, "/run/o is no folder"),
         ]
     }
@@ -390,6 +410,25 @@ mod tests {
                 check.id
             );
         }
+    }
+
+    #[test]
+    fn of_several_daemons_the_worst_is_told() {
+        let daemon = |pid, files_max, files| Daemon { pid, files_max, files };
+        let fine = daemon(7, Some(FILES_WARN), Some(20));
+        for (second, verdict, names) in [
+            (daemon(8, Some(1024), None), Verdict::Warn, "process 8"),
+            (daemon(9, Some(FILES_WARN), Some(FILES_WARN)), Verdict::Fail, "process 9"),
+            (daemon(10, None, Some(1 << 20)), Verdict::Pass, "2 daemons"),
+        ] {
+            for running in [vec![fine.clone(), second.clone()], vec![second.clone(), fine.clone()]] {
+                let finding = found("doctor-limits", &with(|machine| machine.running = running));
+                assert_eq!(finding.verdict, verdict, "{}", finding.text);
+                assert!(finding.text.contains(names), "{}", finding.text);
+            }
+        }
+        let unseen = with(|machine| machine.running = vec![daemon(7, Some(FILES_WARN), None)]);
+        assert!(found("doctor-limits", &unseen).text.contains("root's to see"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ use crate::cli::frame::settings::{Source, Target};
 use crate::cli::node::NODE;
 use crate::daemon::config::{self, Config};
 use crate::daemon::data_dir;
-use crate::daemon::identity::permissions::mode;
+use crate::daemon::identity::permissions::{is_writable_by_all, mode};
 use crate::daemon::identity::users::{Uid, user_name};
 use omnirelay_store::redis::url::{RedisUrl, Servers};
 
@@ -72,7 +73,7 @@ pub enum DataState {
     Open(u32),
     /// With its mode, where others than its owner may read it, or its group write to it.
     Shared(u32),
-    /// A file in it belongs to another user than it, as when a daemon was once started by root.
+    /// A file in it belongs to another user than it, who is not root, as when a daemon was once started by root.
     Foreign {
         file: PathBuf,
         of: String,
@@ -93,11 +94,17 @@ pub struct Port {
 /// What stands in the way of a unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SocketState {
-    Fine,
+    There,
+    CanBeMade,
+    /// The service makes its folder when it starts.
+    OfService,
     /// Its folder is not there.
     NoFolder(PathBuf),
+    /// With its mode, a folder in which anybody may put another socket in its place.
+    Open(PathBuf, u32),
     /// Something else is there.
     NoSocket,
+    Unreadable(String),
 }
 
 /// Whether a port can be taken.
@@ -106,6 +113,8 @@ pub enum Taken {
     Free,
     ByDaemon,
     ByAnother,
+    /// For who asks, and maybe not for a daemon.
+    Reserved,
     Refused(String),
 }
 
@@ -118,8 +127,14 @@ pub enum Clock {
 }
 
 /// Looks at everything: with the daemon's configuration at `config`, or where an installed one has it, and its data
-/// directory, or the one of its configuration.
-pub async fn examine(session: &Session, config: Option<&Path>, data_dir: Option<&Path>) -> Machine {
+/// directory, or the one of its configuration. What waits for others, or is in their way, is left out unless the check
+/// with this id is `wanted`.
+pub async fn examine(
+    session: &Session,
+    config: Option<&Path>,
+    data_dir: Option<&Path>,
+    wanted: impl Fn(&str) -> bool,
+) -> Machine {
     let contexts = session.settings.config.clone();
     let daemon = daemon_config(config);
     // Where no file says anything, what is built in applies.
@@ -132,13 +147,17 @@ pub async fn examine(session: &Session, config: Option<&Path>, data_dir: Option<
     let mut names: BTreeSet<String> =
         addresses.filter_map(|address| named(&host_of(address.as_str())?)).collect();
     names.extend(config.into_iter().flat_map(hosts).filter_map(|host| named(&host)));
+    if !wanted("doctor-names") {
+        names.clear();
+    }
+    let ports = if wanted("doctor-ports") { ports(session, config).await } else { Vec::new() };
     let installed = daemon.as_ref().is_some_and(|(path, _)| path == Path::new(INSTALLED.0));
     Machine {
         home: home(&session.settings.config_path),
         names: join_all(names.into_iter().map(resolved)).await,
         data: data_dir.map(Path::to_path_buf).or_else(|| data_path(config?, installed)).map(data),
-        ports: ports(session, config).await,
-        socket: config.and_then(|config| config.control.socket.clone()).map(socket),
+        ports,
+        socket: config.and_then(|config| config.control.socket.clone()).map(|path| socket(path, installed)),
         files: getrlimit(Resource::Nofile).maximum,
         running: daemons(Path::new("/proc")),
         clock: clock(),
@@ -207,8 +226,9 @@ async fn resolved(name: String) -> (String, Result<(), String>) {
 
 fn data_path(config: &Config, installed: bool) -> Option<PathBuf> {
     match &config.node.data_dir {
+        // Its unit names it, and that wins.
+        _ if installed => Some(PathBuf::from(INSTALLED.1)),
         Some(path) => Some(path.clone()),
-        None if installed => Some(PathBuf::from(INSTALLED.1)),
         None => Some(data_dir::default_path()),
     }
 }
@@ -217,7 +237,7 @@ fn data(path: PathBuf) -> Data {
     let state = match std::fs::metadata(&path) {
         Ok(found) if !found.is_dir() => DataState::NoFolder,
         Ok(found) => data_state(&path, &found),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => DataState::Absent,
+        Err(error) if error.kind() == ErrorKind::NotFound => DataState::Absent,
         Err(error) => DataState::Unreadable(error.to_string()),
     };
     let existing = path.ancestors().find(|path| path.exists());
@@ -226,37 +246,51 @@ fn data(path: PathBuf) -> Data {
     Data { path, state, free }
 }
 
-/// Of a folder that is there: who may do what in it, and whose the files in it are.
+/// Of a folder that is there: who may do what in it, and whose the files in it are, as far as who asks may see them.
 fn data_state(path: &Path, found: &Metadata) -> DataState {
     let entries = match std::fs::read_dir(path) {
-        Ok(entries) => entries,
+        Ok(entries) => Some(entries),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
         Err(error) => return DataState::Unreadable(error.to_string()),
     };
-    let files = entries.flatten().filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)));
-    let foreign = files.into_iter().find(|(_, file)| file.uid() != found.uid());
-    match (mode(found), foreign) {
+    let entries = entries.into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| Some((entry.path(), Uid(entry.metadata().ok()?.uid()))));
+    let owner = Uid(found.uid());
+    match (mode(found), foreign(owner, files)) {
         (mode, _) if mode & 0o002 != 0 => DataState::Open(mode),
-        (_, Some((file, metadata))) => {
-            let name = |metadata: &Metadata| user_name(Uid(metadata.uid()));
-            DataState::Foreign { file, of: name(&metadata), dir_of: name(found) }
-        }
+        (_, Some((file, of))) => DataState::Foreign { file, of: user_name(of), dir_of: user_name(owner) },
         (mode, None) if mode & 0o077 != 0 => DataState::Shared(mode),
         (_, None) => DataState::Fine,
     }
 }
 
+/// The first of these files that `owner` of their folder may not be able to open.
+fn foreign(owner: Uid, mut files: impl Iterator<Item = (PathBuf, Uid)>) -> Option<(PathBuf, Uid)> {
+    // A file system puts this into its root by itself.
+    let is_its_own = |path: &Path| path.ends_with("lost+found");
+    files.find(|(path, of)| owner != Uid::ROOT && *of != owner && !is_its_own(path))
+}
+
 /// Whether a daemon could make its socket there.
-fn socket(path: PathBuf) -> (PathBuf, SocketState) {
+fn socket(path: PathBuf, installed: bool) -> (PathBuf, SocketState) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let state = match std::fs::symlink_metadata(&path) {
-        Ok(found) if !found.file_type().is_socket() => SocketState::NoSocket,
-        Err(_) if !folder.is_dir() => SocketState::NoFolder(folder.to_path_buf()),
-        Ok(_) | Err(_) => SocketState::Fine,
+    let state = match (std::fs::symlink_metadata(&path), std::fs::metadata(folder)) {
+        (Ok(found), _) if !found.file_type().is_socket() => SocketState::NoSocket,
+        (_, Ok(folder_is)) if folder_is.is_dir() && is_writable_by_all(&folder_is) => {
+            SocketState::Open(folder.to_path_buf(), mode(&folder_is))
+        }
+        (Ok(_), _) => SocketState::There,
+        (Err(error), _) if error.kind() == ErrorKind::PermissionDenied => {
+            SocketState::Unreadable(error.to_string())
+        }
+        (Err(_), Ok(folder)) if folder.is_dir() => SocketState::CanBeMade,
+        _ if installed && folder.starts_with("/run") => SocketState::OfService,
+        _ => SocketState::NoFolder(folder.to_path_buf()),
     };
     (path, state)
 }
 
-/// The ports of a daemon. Where one answers at its control port, the others that are taken are taken by it.
+/// The ports of a daemon. Where one answers at its control port, the others that are taken are likely to be its own.
 async fn ports(session: &Session, config: Option<&Config>) -> Vec<Port> {
     let Some(config) = config else { return Vec::new() };
     let port = |key, address, taken| Port { address, key, taken };
@@ -286,7 +320,8 @@ async fn taken(session: &Session, address: SocketAddr) -> Taken {
 fn free(address: SocketAddr) -> Taken {
     match TcpListener::bind(address) {
         Ok(_) => Taken::Free,
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Taken::ByAnother,
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Taken::ByAnother,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Taken::Reserved,
         Err(error) => Taken::Refused(error.to_string()),
     }
 }
@@ -325,4 +360,87 @@ const KEEPERS: [(&str, &str); 6] = [
 fn clock() -> Clock {
     let found = KEEPERS.iter().find(|(path, _)| Path::new(path).exists());
     found.map_or(Clock::Nobody, |(_, name)| Clock::Kept(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn state(path: &Path) -> DataState {
+        data(path.to_path_buf()).state
+    }
+
+    fn let_in(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_data_directory_is_judged_by_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        assert_eq!(state(&path), DataState::Absent);
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("node-id"), "node-1").unwrap();
+        for (mode, expected) in
+            [(0o700, DataState::Fine), (0o750, DataState::Shared(0o750)), (0o777, DataState::Open(0o777))]
+        {
+            let_in(&path, mode);
+            assert_eq!(state(&path), expected);
+        }
+        assert_eq!(state(&path.join("node-id")), DataState::NoFolder);
+        assert!(data(path).free.is_some());
+    }
+
+    #[test]
+    fn files_of_another_user_are_foreign_but_not_to_root() {
+        let (root, daemon) = (Uid::ROOT, Uid(1234));
+        let of = |owner, files: &[(&str, Uid)]| {
+            foreign(owner, files.iter().map(|(path, of)| (Path::new("/data").join(path), *of)))
+        };
+        assert_eq!(of(daemon, &[("node-id", daemon), ("lost+found", root)]), None);
+        assert_eq!(of(root, &[("node-id", daemon)]), None);
+        let log = ("/data/log".into(), root);
+        assert_eq!(of(daemon, &[("node-id", daemon), ("log", root)]), Some(log));
+    }
+
+    #[test]
+    fn a_socket_needs_a_folder_that_others_cannot_write_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |path: &Path, installed| socket(path.to_path_buf(), installed).1;
+        let path = folder.path().join("o.sock");
+        let_in(folder.path(), 0o700);
+        assert_eq!(of(&path, false), SocketState::CanBeMade);
+        let _listener = UnixListener::bind(&path).unwrap();
+        assert_eq!(of(&path, false), SocketState::There);
+        let_in(folder.path(), 0o777);
+        assert_eq!(of(&path, false), SocketState::Open(folder.path().to_path_buf(), 0o777));
+        let_in(folder.path(), 0o700);
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        assert_eq!(of(&folder.path().join("file"), false), SocketState::NoSocket);
+        let nowhere = Path::new("/run/omnirelay-nowhere/o.sock");
+        assert_eq!(of(nowhere, false), SocketState::NoFolder("/run/omnirelay-nowhere".into()));
+        assert_eq!(of(nowhere, true), SocketState::OfService);
+    }
+
+    #[test]
+    fn a_port_is_free_or_taken_or_of_another_host() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(free(address), Taken::ByAnother);
+        drop(listener);
+        assert_eq!(free(address), Taken::Free);
+        assert!(matches!(free(([192, 0, 2, 1], 17420).into()), Taken::Refused(_)));
+    }
+
+    #[test]
+    fn every_host_of_a_configuration_is_looked_up() {
+        let mut config = Config::default();
+        config.store.url = "redis://cache.example:6379".to_owned();
+        config.mesh.seeds = vec!["seed.example:17421".to_owned(), "192.0.2.7:17421".to_owned()];
+        let named: Vec<String> = hosts(&config).iter().filter_map(|host| named(host)).collect();
+        assert_eq!(named, ["cache.example", "seed.example"]);
+    }
 }
