@@ -66,7 +66,8 @@ fn is_below_mesh(word: &str) -> bool {
     if named(word, MESH) {
         return true;
     }
-    let aliased = |entry: &&super::Entry| entry.command().get_all_aliases().any(|alias| alias == word);
+    let outline = |entry: &super::Entry| (entry.outline)(clap::Command::new(entry.name));
+    let aliased = |entry: &&super::Entry| outline(entry).get_all_aliases().any(|alias| alias == word);
     word != "mesh" && !named(word, BESIDE) && MESH.iter().any(aliased)
 }
 

@@ -112,7 +112,7 @@ Exit codes. They follow from the fault the daemon states, never from the HTTP st
                          --exit-code, registers status of a pool that has failed or drifted,
                          an agent that refuses a command
   11    incompatible     the daemon does not know this request, or no longer serves this client
-  130   interrupted      Ctrl-C, or a question answered with no
+  130   interrupted      Ctrl-C, a question answered with no, or q before what a watch waits for
   141   broken pipe      the reader of standard output went away
   143   terminated       SIGTERM
 ";
@@ -136,11 +136,12 @@ A failure with -o json or jsonl leaves standard output empty and prints one obje
 error: {\"error\":{code,reason,message,hint,exitCode,retryable,target,requestId,details}}. Of several
 objects, those that failed are in results[] on standard output as well.
 
-A watch prints one line per event into a pipe and redraws a table on a terminal; --append prints
-lines there as well, and -o json means -o jsonl. Its types: snapshot for each object at the start,
-synced once that is complete, then added, modified and removed; reset when all before is void and a
-snapshot follows; progress, with -v only. Of leaders it is elected, lost, expired, stepped_down and
-changed instead of added and modified. Each carries the cursor to resume from with --since.
+A watch prints one line per event into a pipe and redraws a table on a terminal until q or Ctrl-C;
+--append, -v and TERM=dumb print lines there as well, and -o json means -o jsonl. Its types:
+snapshot for each object at the start, synced once that is complete, then added, modified and
+removed; reset when all before is void and a snapshot follows; progress, with -v only. Of leaders
+it is elected, lost, expired, stepped_down and changed instead of added and modified. Each carries
+the cursor to resume from with --since.
 
 Tables on a terminal drop columns that do not fit, the rightmost first, and never shorten an id.
 Into a pipe nothing is cut.

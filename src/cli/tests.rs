@@ -41,6 +41,37 @@ fn tree_is_sound() {
     command().debug_assert();
 }
 
+/// Every noun by every name it has, with what is typed behind it.
+#[test]
+fn a_line_is_read_as_the_whole_tree_reads_it() {
+    let read = |mut command: Command, words: &[OsString]| match command.try_get_matches_from_mut(words) {
+        Ok(matches) => format!("{matches:?}"),
+        Err(error) => error.render().to_string(),
+    };
+    for (entries, below) in [(MESH, &["mesh"][..]), (BESIDE, &[])] {
+        for entry in entries {
+            let whole = entry.command();
+            let names = whole.get_all_aliases().chain([entry.name]);
+            let verbs =
+                whole.get_subcommands().flat_map(|verb| verb.get_all_aliases().chain([verb.get_name()]));
+            let behind: Vec<&str> = verbs.chain(["nonsense", "--nonsense"]).collect();
+            for name in names {
+                for (before, behind) in
+                    behind.iter().map(|verb| (&["--context", "x"][..], *verb)).chain([(&[][..], "--help")])
+                {
+                    let words = ["omnirelay"].iter().chain(before).chain(below).chain([&name, &behind]);
+                    let words: Vec<OsString> = words.map(OsString::from).collect();
+                    assert_eq!(read(command_in(&words), &words), read(command(), &words), "{words:?}");
+                }
+            }
+        }
+    }
+    for words in [&["omnirelay", "mseh"][..], &["omnirelay", "--help"], &["omnirelay", "mesh", "pers"]] {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        assert_eq!(read(command_in(&words), &words), read(command(), &words), "{words:?}");
+    }
+}
+
 #[test]
 fn last_output_flag_wins_at_every_level() {
     let cases: &[(&[&str], Format)] = &[

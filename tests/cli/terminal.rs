@@ -70,6 +70,17 @@ impl Terminal {
         kill_process_group(tcgetpgrp(&self.master).unwrap(), signal).unwrap();
     }
 
+    /// Waits until what runs in the foreground of the terminal is stopped.
+    pub fn wait_until_stopped(&self) {
+        let process = tcgetpgrp(&self.master).unwrap().as_raw_nonzero();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let state = || std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+        while !state().contains(") T ") {
+            assert!(Instant::now() < deadline, "it is not stopped: {}", state());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits for `words` that are shown behind the first `seen` bytes.
     pub fn wait_for_after(&mut self, seen: usize, words: &str) {
         let before = self.seen.drain(..seen).collect::<String>();

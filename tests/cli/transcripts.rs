@@ -78,13 +78,24 @@ fn every_command_has_a_transcript() {
     }
 }
 
-/// The commands that a line advises: what stands behind `try:`, or behind a colon of a hint.
-fn advised(line: &str) -> Vec<&str> {
-    let is_advice = ["try: ", "hint: ", "next "].iter().any(|word| line.trim_start().starts_with(word));
-    if !is_advice {
-        return Vec::new();
+/// The lines that advise something: `try:` with those below it, a hint, what is next.
+fn advice(texts: &str) -> Vec<&str> {
+    let mut lines = Vec::new();
+    let mut tries = false;
+    for line in texts.lines() {
+        let said = line.trim_start();
+        let goes_on = tries && line.starts_with("       ");
+        tries = goes_on || said.starts_with("try: ");
+        if tries || said.starts_with("hint: ") || said.starts_with("next ") {
+            lines.push(line);
+        }
     }
-    let ends = ["  #", " #", ";", ", ", " or ", " and ", " to ", " | ", ")", " (", "`", "..."];
+    lines
+}
+
+/// The commands in a line.
+fn commands(line: &str) -> Vec<&str> {
+    let ends = ["  #", " #", ";", ": ", ", ", " or ", " and ", " to ", " | ", ")", " (", "`", "..."];
     line.match_indices("omnirelay ")
         .filter(|(at, _)| {
             !line[..*at].ends_with(|before: char| before.is_alphanumeric() || "/-".contains(before))
@@ -96,7 +107,9 @@ fn advised(line: &str) -> Vec<&str> {
 #[test]
 fn every_command_that_is_advised_can_be_typed() {
     let texts = transcripts();
-    let advised: Vec<&str> = texts.lines().flat_map(advised).collect();
+    let lines = advice(&texts);
+    assert!(lines.iter().any(|line| line.starts_with("       ")), "of several tries all are looked at");
+    let advised: Vec<&str> = lines.into_iter().flat_map(commands).collect();
     assert!(advised.len() > 50, "{advised:?}");
     for command in advised {
         let words = command.split_whitespace().map(|word| word.trim_matches('\''));

@@ -185,7 +185,7 @@ fn ports(machine: &Machine) -> Finding {
         match taken {
             Taken::Free => fine.push(format!("{address} is free")),
             Taken::ByDaemon if *key == "control.listen" => {
-                fine.push(format!("a daemon answers at {address}"))
+                fine.push(format!("a daemon answers at {address}"));
             }
             Taken::ByDaemon => fine.push(format!("{address} is taken, as where a daemon runs")),
             Taken::ByAnother => {

@@ -9,10 +9,12 @@ pub struct Screen {
     /// What was written can be drawn over: a terminal, and not a dumb one.
     pub redraws: bool,
     pub color: bool,
-    /// Columns of the terminal; `None`: never cut.
+    /// Columns that may be written to; `None`: never cut.
     pub width: Option<usize>,
-    /// The environment says the width, whatever the terminal has.
-    pub pinned: bool,
+    /// The environment says that width.
+    pub pinned: Option<usize>,
+    /// Columns of the terminal, whatever the environment says.
+    pub columns: Option<usize>,
     /// Rows of the terminal.
     pub height: Option<usize>,
     pub unicode: bool,
@@ -24,8 +26,16 @@ impl Screen {
     pub fn measured(self) -> Self {
         let size = if self.tty { terminal_size::terminal_size_of(std::io::stdout()) } else { None };
         let Some((width, height)) = size else { return self };
-        let width = if self.pinned { self.width } else { Some(usize::from(width.0)) };
-        Self { width, height: Some(usize::from(height.0)), ..self }
+        let columns = usize::from(width.0);
+        let width = self.pinned.unwrap_or(columns);
+        Self { width: Some(width), columns: Some(columns), height: Some(usize::from(height.0)), ..self }
+    }
+
+    /// The same for what is drawn over later: no line is longer than the terminal, which would break it.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let width = [self.width, self.columns].into_iter().flatten().min();
+        Self { width, ..self }
     }
 }
 

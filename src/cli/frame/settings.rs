@@ -273,7 +273,8 @@ fn screen(color: Color, env: &Env) -> Screen {
         redraws: tty && env.get(env::TERM) != Some("dumb"),
         color: colored(color, env, tty),
         width: columns.filter(|_| tty),
-        pinned: columns.is_some(),
+        pinned: columns,
+        columns: None,
         height: None,
         unicode: tty && env.is_utf8(),
     };

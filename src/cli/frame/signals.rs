@@ -1,4 +1,4 @@
-//! Signals that end a command which has something to say before it does, and that the terminal has another size.
+//! Signals that end a command which has something to say before it does, and those that disturb what was drawn.
 
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
@@ -34,20 +34,39 @@ impl Stops {
     }
 }
 
-/// The terminal has another size.
-pub struct Resized(Option<Signal>);
+/// What was drawn may not be on the screen as it was drawn: the terminal has another size, or the process was stopped
+/// for a while.
+pub struct Disturbed {
+    resized: Option<Signal>,
+    continued: Option<Signal>,
+}
 
-impl Resized {
-    /// Listens from now on; one that cannot be listened for does not come.
+/// What has happened to the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disturbance {
+    Resized,
+    /// Others have written on it since.
+    Continued,
+}
+
+impl Disturbed {
+    /// Listens from now on; what cannot be listened for does not come.
     pub fn listen() -> Self {
-        Self(signal(SignalKind::window_change()).ok())
+        let continued = signal(SignalKind::from_raw(signal_hook::consts::SIGCONT)).ok();
+        Self { resized: signal(SignalKind::window_change()).ok(), continued }
     }
 
     /// Waits for it.
-    pub async fn wait(&mut self) {
-        match &mut self.0 {
-            Some(resized) => _ = resized.recv().await,
-            None => std::future::pending().await,
+    pub async fn wait(&mut self) -> Disturbance {
+        async fn next(signal: &mut Option<Signal>) {
+            match signal {
+                Some(signal) => _ = signal.recv().await,
+                None => std::future::pending().await,
+            }
+        }
+        tokio::select! {
+            () = next(&mut self.continued) => Disturbance::Continued,
+            () = next(&mut self.resized) => Disturbance::Resized,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `mesh leaders list`, and what it has in common with `status` and `watch`.
 
+use std::time::Duration;
+
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
@@ -227,7 +229,9 @@ pub async fn watch(
         line: Some(line),
         news: Some(News { line: news, noun: "scope" }),
         present: Some(Present {
-            call: |scopes| Call::of(&LIST, &json!({ "scope": scopes })),
+            call: Box::new(|scopes| Call::of(&LIST, &json!({ "scope": scopes }))),
+            // Of a lease, which is the shortest-lived of what is shown, it leaves a few looks.
+            every: Duration::from_millis(500),
             list: "scopes",
             fields: &["renewedAt", "expiresAt"],
         }),

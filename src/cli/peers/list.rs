@@ -1,10 +1,12 @@
 //! `mesh peers list`.
 
+use std::time::Duration;
+
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{ListPeersRequest, WatchPeersRequest, peer};
 use omnirelay_wire::rpc::peer_control_service;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::KIND;
 use super::columns::{COLUMNS, summary};
@@ -149,13 +151,13 @@ pub async fn watch(
     }
     let filters = filters(filter)?;
     let request = WatchPeersRequest {
-        role: filters.role,
-        cluster: filters.cluster,
-        status: filters.status,
-        version: filters.version,
-        region: filters.region,
-        zone: filters.zone,
-        selector: filters.selector,
+        role: filters.role.clone(),
+        cluster: filters.cluster.clone(),
+        status: filters.status.clone(),
+        version: filters.version.clone(),
+        region: filters.region.clone(),
+        zone: filters.zone.clone(),
+        selector: filters.selector.clone(),
         ..WatchPeersRequest::default()
     };
     let feed = Feed {
@@ -170,8 +172,9 @@ pub async fn watch(
         named: &[],
         news: None,
         present: Some(Present {
-            // The daemon takes no ids here; a mesh of more than a page has no such columns on a terminal.
-            call: |_| Call::of(&LIST, &json!({})),
+            // The daemon takes no ids here; of a mesh of more than a page the rest is as its events told.
+            call: Box::new(move |_| Call::of(&LIST, &filters)),
+            every: Duration::from_secs(2),
             list: "peers",
             fields: &["leads", "lastSeen", "rttMs"],
         }),

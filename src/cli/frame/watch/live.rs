@@ -8,8 +8,9 @@ use serde_json::Value;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr as _};
 
 use super::Feed;
+use super::present::Present;
 use crate::cli::frame::client::count;
-use crate::cli::frame::document::{field, text};
+use crate::cli::frame::document::{field, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Format, Out};
 use crate::cli::frame::screen::{Screen, fitted, printable};
@@ -40,8 +41,11 @@ pub type Known = BTreeMap<String, Value>;
 pub struct Live {
     layout: Layout,
     absolute: bool,
-    /// The lines on the screen that are ours, without colours.
-    drawn: Vec<String>,
+    /// The lines on the screen that are ours, and its columns when they were drawn.
+    drawn: Vec<Line>,
+    drawn_at: Option<usize>,
+    /// What was asked of each object besides what its events told.
+    present: Known,
     /// The ids that have a row on it.
     shown: Vec<String>,
     since: Instant,
@@ -58,6 +62,7 @@ pub struct Live {
 }
 
 /// A line of the screen: with its colours, and without.
+#[derive(Debug, PartialEq, Eq)]
 struct Line {
     colored: String,
     plain: String,
@@ -75,6 +80,8 @@ impl Live {
             layout,
             absolute,
             drawn: Vec::new(),
+            drawn_at: None,
+            present: Known::new(),
             shown: Vec::new(),
             since: Instant::now(),
             touched: BTreeMap::new(),
@@ -96,9 +103,36 @@ impl Live {
         self.lost = cause.map(|cause| (since, printable(cause)));
     }
 
-    /// The daemon's clock showed `daemon_ms` just now.
-    pub fn set_clock(&mut self, daemon_ms: i64) {
-        self.clock_ms = daemon_ms.saturating_sub(time::now_ms().unwrap_or(daemon_ms));
+    /// Takes over what was answered just now.
+    pub fn set_present(&mut self, present: &Present, id: fn(&Value) -> String, answer: &Value) {
+        if let Some(daemon_ms) = time::millis(field(answer, "generatedAt")) {
+            self.clock_ms = daemon_ms.saturating_sub(time::now_ms().unwrap_or(daemon_ms));
+        }
+        let moving = |one: &Value| {
+            let fields = present.fields.iter().map(|&name| (name.to_owned(), field(one, name).clone()));
+            Value::Object(fields.collect())
+        };
+        self.present = items(answer, present.list).iter().map(|one| (id(one), moving(one))).collect();
+    }
+
+    /// An object as its events and the last answer have it.
+    fn now(&self, id: &str, object: &Value) -> Value {
+        let mut now = object.clone();
+        let present = self.present.get(id).and_then(Value::as_object);
+        if let (Some(now), Some(present)) = (now.as_object_mut(), present) {
+            now.extend(present.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        now
+    }
+
+    /// What was drawn may not look as it did.
+    pub fn draw_again(&mut self) {
+        self.drawn_at = None;
+    }
+
+    /// Leaves what was drawn as it stands: others have written below it.
+    pub fn begin_below(&mut self) {
+        self.drawn.clear();
     }
 
     /// The ids that have a row on the screen.
@@ -108,6 +142,8 @@ impl Live {
 
     /// Notes what an event changes; nothing is drawn yet.
     pub fn take(&mut self, feed: &Feed, event: &Value, screen: Screen) {
+        // The event knows better than an answer before it.
+        self.present.remove(&(feed.id)(field(event, feed.object)));
         // With news a change is what has happened, not what is shown for the first time.
         if feed.news.is_none() || text(event, "type") != "snapshot" {
             self.touched.insert((feed.id)(field(event, feed.object)), Instant::now());
@@ -127,10 +163,14 @@ impl Live {
     /// When standard output does not take it.
     pub fn draw(&mut self, out: &mut Out, feed: &Feed, known: &Known, status: &str) -> Result<(), CliError> {
         self.touched.retain(|id, _| known.contains_key(id));
+        let screen = out.measure().bounded();
+        let lines = self.lines(feed, known, status, screen, out.format() == Format::Wide)?;
+        if self.drawn_at == screen.width && self.drawn == lines {
+            return Ok(());
+        }
         self.clear(out)?;
-        let lines = self.lines(feed, known, status, out.screen(), out.format() == Format::Wide)?;
         lines.iter().try_for_each(|line| out.write_line(&line.colored))?;
-        self.drawn = lines.into_iter().map(|line| line.plain).collect();
+        (self.drawn, self.drawn_at) = (lines, screen.width);
         out.flush()
     }
 
@@ -140,8 +180,8 @@ impl Live {
     /// # Errors
     /// When standard output does not take it.
     pub fn clear(&mut self, out: &mut Out) -> Result<(), CliError> {
-        let width = out.measure().width;
-        let rows: usize = self.drawn.drain(..).map(|line| rows_of(&line, width)).sum();
+        let width = out.measure().columns;
+        let rows: usize = self.drawn.drain(..).map(|line| rows_of(&line.plain, width)).sum();
         if rows == 0 { Ok(()) } else { out.write(format!("\r\x1b[{rows}A\x1b[J").as_bytes()) }
     }
 
@@ -175,8 +215,8 @@ impl Live {
         lines.extend(news.into_iter().map(Line::of));
         lines.push(Line::of(cut(self.status(status, screen), screen.width)));
         // The cursor has a line of its own.
-        lines.truncate(screen.height.map_or(usize::MAX, |height| height.saturating_sub(1)));
-        Ok(lines)
+        let most = screen.height.map_or(usize::MAX, |height| height.saturating_sub(1));
+        Ok(lines.split_off(lines.len().saturating_sub(most)))
     }
 
     /// The table of the objects with these ids, those that changed marked.
@@ -189,7 +229,7 @@ impl Live {
         wide: bool,
     ) -> Result<Vec<Line>, CliError> {
         const MARK: &str = "  <";
-        let items: Vec<Value> = ids.iter().filter_map(|id| known.get(*id)).cloned().collect();
+        let items: Vec<Value> = ids.iter().filter_map(|id| Some(self.now(id, known.get(*id)?))).collect();
         let now_ms = time::now_ms().map(|now| now.saturating_add(self.clock_ms));
         let moment = Moment { now_ms, absolute: self.absolute };
         let table = Table::of(feed.columns, &items, moment, &self.layout)?;
@@ -211,14 +251,16 @@ impl Live {
         Ok(lines)
     }
 
-    /// `rev 7f2c:48240 · live 2m · q to quit`
+    /// `rev 7f2c:48240 · live 2m · q to quit`, or why it is not live.
     fn status(&self, status: &str, screen: Screen) -> String {
         let dot = if screen.unicode { "·" } else { "-" };
-        let now = match &self.lost {
-            Some((at, cause)) => format!("connection lost {} ago, trying again: {cause}", passed(*at)),
-            None => format!("live {}", passed(self.since)),
-        };
         let joined = |parts: &[&str]| parts.join(&format!(" {dot} "));
+        if let Some((at, cause)) = &self.lost {
+            // The cause may be long, and then is cut.
+            let lost = format!("connection lost {} ago", passed(*at));
+            return joined(&[&lost, self.ends_by, &format!("trying again: {cause}")]);
+        }
+        let now = format!("live {}", passed(self.since));
         let whole = joined(&[status, &now, self.ends_by]);
         // Where the terminal is narrow, how long and how to end it say more than the place in the stream.
         match status.is_empty() || screen.width.is_some_and(|width| whole.width() > width) {
@@ -419,5 +461,21 @@ mod tests {
             (lines[2].as_str(), lines.last().unwrap().as_str()),
             ("  > 06:02:11  e3", "  > 06:02:11  e12")
         );
+    }
+
+    #[test]
+    fn line_that_a_terminal_breaks_takes_as_many_rows_as_it_shows() {
+        for (line, width, rows) in [
+            ("", Some(40), 1),
+            ("x".repeat(40).as_str(), Some(40), 1),
+            ("x".repeat(41).as_str(), Some(40), 2),
+            ("x".repeat(100).as_str(), Some(40), 3),
+            // A wide character is not split, and a combining one needs no room.
+            ("\u{6f22}\u{5b57}", Some(3), 2),
+            ("e\u{301}e\u{301}", Some(2), 1),
+            ("x".repeat(100).as_str(), None, 1),
+        ] {
+            assert_eq!(rows_of(line, width), rows, "{line:?} at {width:?}");
+        }
     }
 }

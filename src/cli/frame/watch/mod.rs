@@ -31,7 +31,7 @@ use super::keys::Keys;
 use super::rpc::{Call, Rpc};
 use super::screen::printable;
 use super::session::Session;
-use super::signals::{Resized, Stops};
+use super::signals::{Disturbance, Disturbed, Stops};
 use super::table::Column;
 
 /// The daemon says something at least every 15 s; three times that without a word is a dead peer.
@@ -70,7 +70,7 @@ pub struct Feed<'a> {
     /// What a live table tells below its rows; `None`: only the rows.
     pub news: Option<News>,
     /// What a live table shows that moves without an event.
-    pub present: Option<Present>,
+    pub present: Option<Present<'a>>,
     /// What is kept of the objects.
     pub keep: Keep,
 }
@@ -113,7 +113,7 @@ struct Watch<'a> {
     dirty: bool,
     /// When everything was drawn last.
     settled: Instant,
-    resized: Resized,
+    disturbed: Disturbed,
     asking: Asking,
     /// Where the watch is with its connections.
     link: Link,
@@ -146,33 +146,13 @@ pub async fn run(
 ) -> Result<Exit, CliError> {
     let cursor = Cursor::begin(args.since.as_deref(), args.cursor_file.as_deref())?;
     let mut watch = Watch::new(session, feed, args, table, cursor)?;
-    let end = told_to_end(args, watch.keys())?;
+    let end = watch.told_to_end()?;
     let ended = tokio::select! {
         ended = watch.follow(session) => ended.map(|()| Exit::Ok),
         ended = end => ended,
     };
     watch.cursor.save()?;
     ended
-}
-
-/// Waits for what ends a watch from outside: a signal, a key, its time.
-///
-/// # Errors
-/// When this process cannot have signals; as it ends, that the time was over before the condition was met.
-fn told_to_end(
-    args: &WatchArgs,
-    mut keys: Option<Keys>,
-) -> Result<impl Future<Output = Result<Exit, CliError>>, CliError> {
-    let mut stops = Stops::listen()?;
-    Ok(async move {
-        tokio::select! {
-            stopped = stops.wait() => Ok(stopped),
-            // Whoever waits for something must not go on as if it had come.
-            () = Keys::quit(&mut keys) => Ok(if args.has_aim() { Exit::Interrupted } else { Exit::Ok }),
-            () = pass(args.for_duration.map(|span| span.0)) => Ok(Exit::Ok),
-            () = pass(args.timeout.map(|span| span.0)) => Err(watch_timeout(args)),
-        }
-    })
 }
 
 /// Waits for `time`; for ever when there is none.
@@ -221,9 +201,30 @@ impl<'a> Watch<'a> {
             show_progress: session.notes().verbose > 0,
             dirty: false,
             settled: Instant::now(),
-            resized: Resized::listen(),
+            disturbed: Disturbed::listen(),
             asking: Asking::default(),
             link: Link::default(),
+        })
+    }
+}
+
+impl<'a> Watch<'a> {
+    /// Waits for what ends a watch from outside: a signal, a key, its time.
+    ///
+    /// # Errors
+    /// When this process cannot have signals; as it ends, that the time was over before the condition was met.
+    fn told_to_end(&mut self) -> Result<impl Future<Output = Result<Exit, CliError>> + use<'a>, CliError> {
+        let args = self.args;
+        let mut stops = Stops::listen()?;
+        let mut keys = self.keys()?;
+        Ok(async move {
+            tokio::select! {
+                stopped = stops.wait() => Ok(stopped),
+                // Whoever waits for something must not go on as if it had come.
+                () = Keys::quit(&mut keys) => Ok(if args.has_aim() { Exit::Interrupted } else { Exit::Ok }),
+                () = pass(args.for_duration.map(|span| span.0)) => Ok(Exit::Ok),
+                () = pass(args.timeout.map(|span| span.0)) => Err(watch_timeout(args)),
+            }
         })
     }
 }
@@ -289,15 +290,15 @@ impl Watch<'_> {
         let mut heard = opened;
         loop {
             let wait = self.next_pause(heard);
-            self.ask_present(session)?;
+            let every = self.ask_present(session)?;
             let next = tokio::select! {
                 next = tokio::time::timeout(wait, stream.next()) => next,
-                answer = self.asking.answered() => {
+                answer = self.asking.answered(every) => {
                     self.take_present(session, answer)?;
                     continue;
                 }
-                () = self.resized.wait() => {
-                    self.settle(session)?;
+                disturbance = self.disturbed.wait() => {
+                    self.draw_again(session, disturbance)?;
                     continue;
                 }
             };
@@ -343,39 +344,31 @@ impl Watch<'_> {
             self.settle(session)?;
             tokio::select! {
                 () = tokio::time::sleep(REDRAW) => {}
-                () = self.resized.wait() => {}
+                disturbance = self.disturbed.wait() => self.draw_again(session, disturbance)?,
             }
         }
         tokio::time::sleep_until(until).await;
         Ok(())
     }
 
-    /// Asks for what moves without an event, where it is shown and time.
-    fn ask_present(&mut self, session: &Session) -> Result<(), CliError> {
-        match (&self.feed.present, self.printer.live()) {
-            (Some(present), Some(live)) if self.synced => self.asking.ask(present, live, session.client()?),
-            _ => Ok(()),
+    /// The keyboard, where a live table is looked at.
+    fn keys(&mut self) -> Result<Option<Keys>, CliError> {
+        let Some(live) = self.printer.live() else { return Ok(None) };
+        let keys = Keys::take()?;
+        if keys.is_some() {
+            live.ends_by_key();
         }
+        Ok(keys)
     }
 
-    /// Draws what was answered at once: a lease that was renewed looks as good as it is.
-    fn take_present(
-        &mut self,
-        session: &mut Session,
-        answer: Result<Value, CliError>,
-    ) -> Result<(), CliError> {
-        if let (Some(present), Some(live)) = (&self.feed.present, self.printer.live()) {
-            present.take(answer, self.feed.id, &mut self.known, live);
+    /// Draws what may not stand on the screen as it was drawn.
+    fn draw_again(&mut self, session: &mut Session, disturbance: Disturbance) -> Result<(), CliError> {
+        match (self.printer.live(), disturbance) {
+            (Some(live), Disturbance::Continued) => live.begin_below(),
+            (Some(live), Disturbance::Resized) => live.draw_again(),
+            (None, _) => return Ok(()),
         }
         self.settle(session)
-    }
-
-    /// The keyboard, where a live table is looked at.
-    fn keys(&mut self) -> Option<Keys> {
-        let live = self.printer.live()?;
-        let keys = Keys::take()?;
-        live.ends_by_key();
-        Some(keys)
     }
 
     /// How long to wait for the next event before something else is due.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::cursor::Cursor;
 use super::stream::Event;
-use super::{Feed, Watch, told_to_end};
+use super::{Feed, Watch};
 use crate::cli::frame::args::{TableArgs, WatchArgs};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::session::Session;
@@ -46,7 +46,7 @@ pub async fn run(
     // Nothing that is asked again and again has a cursor, nor progress of one to tell.
     let mut watch = Watch::new(session, feed, args, table, Cursor::default())?;
     watch.show_progress = false;
-    let end = told_to_end(args, watch.keys())?;
+    let end = watch.told_to_end()?;
     tokio::select! {
         ended = watch.poll(session, pace, ask) => ended.map(|()| Exit::Ok),
         ended = end => ended,

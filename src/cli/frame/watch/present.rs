@@ -3,36 +3,46 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use omnirelay_wire::fault::Exit;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::live::{Known, Live};
+use super::Watch;
+use super::live::Live;
 use crate::cli::frame::client::Client;
-use crate::cli::frame::document::{field, items};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::Call;
-use crate::cli::frame::time;
+use crate::cli::frame::session::Session;
 
-/// How often is asked: of a lease, which is the shortest-lived of what is shown, it leaves a few looks.
-const EVERY: Duration = Duration::from_millis(500);
+/// So many objects are asked for at most: no screen shows more.
+const ASKED_MAX: usize = 100;
+/// How much longer than usual is waited after a failure.
+const PATIENCE: u32 = 8;
 
 /// What of an object moves without an event, and who knows it.
-pub struct Present {
-    /// The call that answers it for the objects with these ids.
-    pub call: fn(&[String]) -> Result<Call, CliError>,
+pub struct Present<'a> {
+    /// The call that answers it for the objects with these ids, or for more.
+    pub call: Ask<'a>,
+    /// How often that is asked.
+    pub every: Duration,
     /// The field of the answer in which they are.
     pub list: &'static str,
     /// The fields of an object that move.
     pub fields: &'static [&'static str],
 }
 
+/// Makes a question of ids.
+pub type Ask<'a> = Box<dyn Fn(&[String]) -> Result<Call, CliError> + 'a>;
 type Answer = Pin<Box<dyn Future<Output = Result<Value, CliError>>>>;
 
 /// A question at a time.
 #[derive(Default)]
 pub struct Asking {
     answer: Option<Answer>,
-    answered: Option<Instant>,
+    /// When the next question is due; `None` at the beginning.
+    due: Option<Instant>,
+    /// Whoever asks may not know.
+    refused: bool,
 }
 
 impl Asking {
@@ -41,12 +51,13 @@ impl Asking {
     /// # Errors
     /// When the call cannot be made.
     pub fn ask(&mut self, present: &Present, live: &Live, client: &Client) -> Result<(), CliError> {
-        if self.answer.is_some() || live.shown().is_empty() {
+        let shown = live.shown();
+        if self.answer.is_some() || self.refused || shown.is_empty() {
             return Ok(());
         }
-        let call = (present.call)(live.shown())?;
+        let call = (present.call)(&shown[..shown.len().min(ASKED_MAX)])?;
         let client = client.alone()?;
-        let due = self.answered.map_or_else(Instant::now, |answered| answered + EVERY);
+        let due = self.due.unwrap_or_else(Instant::now);
         self.answer = Some(Box::pin(async move {
             tokio::time::sleep_until(due).await;
             client.call(&call).await
@@ -54,41 +65,42 @@ impl Asking {
         Ok(())
     }
 
-    /// Waits for the answer; for ever where nothing was asked.
-    pub async fn answered(&mut self) -> Result<Value, CliError> {
-        match self.answer.as_mut() {
-            Some(answer) => {
-                let answer = answer.await;
-                (self.answer, self.answered) = (None, Some(Instant::now()));
-                answer
-            }
-            None => std::future::pending().await,
-        }
+    /// Waits for the answer to a question that is asked `every` so often; for ever where nothing was asked.
+    pub async fn answered(&mut self, every: Duration) -> Result<Value, CliError> {
+        let Some(answer) = self.answer.as_mut() else { return std::future::pending().await };
+        let answer = answer.await;
+        self.answer = None;
+        let pause = if answer.is_ok() { every } else { every * PATIENCE };
+        self.due = Some(Instant::now() + pause);
+        self.refused =
+            answer.as_ref().is_err_and(|error| matches!(error.exit(), Exit::Denied | Exit::Unauthenticated));
+        answer
     }
 }
 
-impl Present {
-    /// Takes over what was answered. What was not told of is not known any more.
-    pub fn take(
-        &self,
-        answer: Result<Value, CliError>,
-        id: fn(&Value) -> String,
-        known: &mut Known,
-        live: &mut Live,
-    ) {
-        let answer = answer.unwrap_or_default();
-        if let Some(now_ms) = time::millis(field(&answer, "generatedAt")) {
-            live.set_clock(now_ms);
-        }
-        let told: Known = items(&answer, self.list).iter().map(|one| (id(one), one.clone())).collect();
-        for (id, object) in known {
-            let Some(object) = object.as_object_mut() else { continue };
-            for &name in self.fields {
-                match told.get(id).and_then(|one| one.get(name)) {
-                    Some(value) => object.insert(name.to_owned(), value.clone()),
-                    None => object.remove(name),
-                };
+impl Watch<'_> {
+    /// Asks for what moves without an event, where it is shown and time; how often that is.
+    pub(super) fn ask_present(&mut self, session: &Session) -> Result<Duration, CliError> {
+        match (&self.feed.present, self.printer.live()) {
+            (Some(present), Some(live)) if self.synced => {
+                self.asking.ask(present, live, session.client()?)?;
+                Ok(present.every)
             }
+            _ => Ok(Duration::MAX),
         }
+    }
+
+    /// Draws what was answered at once: a lease that was renewed looks as good as it is.
+    pub(super) fn take_present(
+        &mut self,
+        session: &mut Session,
+        answer: Result<Value, CliError>,
+    ) -> Result<(), CliError> {
+        match (&self.feed.present, self.printer.live(), answer) {
+            (Some(present), Some(live), Ok(answer)) => live.set_present(present, self.feed.id, &answer),
+            // What was known stands until it is known better.
+            _ => return Ok(()),
+        }
+        self.settle(session)
     }
 }

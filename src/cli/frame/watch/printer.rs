@@ -1,5 +1,7 @@
 //! What a watch prints: a line per event, or a table that is drawn again in place.
 
+use std::io::IsTerminal as _;
+
 use serde_json::{Value, json};
 
 use super::Feed;
@@ -27,9 +29,12 @@ pub enum Printer {
 
 impl Printer {
     pub fn of(session: &Session, append: bool, layout: Layout, absolute: bool) -> Self {
+        let tells_steps = session.notes().verbose > 0 && std::io::stderr().is_terminal();
         match session.format() {
             Format::Json | Format::Jsonl | Format::Yaml => Self::Records,
             Format::Name => Self::Names,
+            // What is told step by step on the same terminal would stand in the middle of the table.
+            Format::Table | Format::Wide if tells_steps => Self::Log,
             Format::Table | Format::Wide if session.out.screen().redraws && !append => {
                 Self::Live(Box::new(Live::new(layout, absolute)))
             }

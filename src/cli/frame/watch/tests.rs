@@ -56,7 +56,7 @@ fn watch<'a>(session: &Session, args: &'a WatchArgs) -> Watch<'a> {
         show_progress: false,
         dirty: false,
         settled: Instant::now(),
-        resized: Resized::listen(),
+        disturbed: Disturbed::listen(),
         asking: Asking::default(),
         link: Link::default(),
     }
