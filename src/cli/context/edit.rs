@@ -79,6 +79,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
         format!("cannot write {}; no context was changed", path.display()),
         error,
     )
+    .hint("name a file that can be written with OMNIRELAY_CONFIG, or do without: --addr URL")
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ fn home(machine: &Machine) -> Finding {
     match can {
         Ok(()) => Finding::pass(format!("{path} can be written")),
         Err(why) => Finding::warn(format!("{path} cannot be written: {why}"))
-            .hint("name a file that can be with OMNIRELAY_CONFIG"),
+            .hint("name a file that can be written with OMNIRELAY_CONFIG"),
     }
 }
 

@@ -39,6 +39,7 @@ pub fn start(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
             format!("cannot start a mesh that logs to {}", log.display()),
             &error,
         )
+        .hint("name a file beside which it may be with OMNIRELAY_CONFIG, or omnirelay up, in this terminal")
     })?;
     let began = Instant::now();
     loop {
