@@ -4,11 +4,13 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod backoff;
+pub mod join;
 pub mod labels;
 pub mod names;
 pub mod placement;
 pub mod replicas;
 pub mod scope;
 pub mod selector;
+pub mod spiffe;
 pub mod text;
 pub mod time;

@@ -1,0 +1,184 @@
+//! Join policies: who may become a node of the mesh. The first rule that matches decides; where none does, nobody joins.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::labels::Labels;
+use crate::selector::Selector;
+
+/// Rules in the order in which they are asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JoinPolicy {
+    pub rules: Vec<JoinRule>,
+}
+
+/// Who it is about, and what becomes of them. What is empty matches everybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JoinRule {
+    /// As refusals and audit records call it.
+    pub name: String,
+    pub allow: bool,
+    pub clusters: Vec<String>,
+    pub roles: Vec<String>,
+    pub environments: Vec<String>,
+    /// Every namespace that is asked for is among these.
+    pub namespaces: Vec<String>,
+    pub labels: Selector,
+    /// Who attested it, one of these.
+    pub attesters: Vec<String>,
+    /// What was attested, all of it.
+    pub claims: BTreeMap<String, String>,
+    /// Nobody is let in by this rule without evidence that was verified.
+    pub needs_attestation: bool,
+    /// How long a certificate lives; `None`: as long as others do.
+    pub lifetime: Option<Duration>,
+}
+
+/// Who wants to join, as far as it is proven or of no weight: the cluster and the role are those of its token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Candidate {
+    pub cluster: String,
+    pub role: String,
+    pub environment: String,
+    pub namespaces: Vec<String>,
+    pub labels: Labels,
+    /// What was attested and verified; nothing that was only said.
+    pub attested: Option<Attested>,
+}
+
+/// Evidence that was verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attested {
+    pub attester: String,
+    pub claims: BTreeMap<String, String>,
+}
+
+/// What the policy says of a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision<'a> {
+    Allowed(&'a JoinRule),
+    Denied(&'a JoinRule),
+    /// The rule that matches asks for evidence, and none was verified.
+    NotAttested(&'a JoinRule),
+    /// No rule matches.
+    Unmatched,
+}
+
+impl JoinPolicy {
+    /// What becomes of `candidate`.
+    pub fn decide(&self, candidate: &Candidate) -> Decision<'_> {
+        match self.rules.iter().find(|rule| rule.matches(candidate)) {
+            None => Decision::Unmatched,
+            Some(rule) if !rule.allow => Decision::Denied(rule),
+            Some(rule) if rule.needs_attestation && candidate.attested.is_none() => {
+                Decision::NotAttested(rule)
+            }
+            Some(rule) => Decision::Allowed(rule),
+        }
+    }
+}
+
+impl JoinRule {
+    fn matches(&self, candidate: &Candidate) -> bool {
+        let among = |all: &[String], one: &str| all.is_empty() || all.iter().any(|known| known == one);
+        let attester = candidate.attested.as_ref().map_or("", |attested| &attested.attester);
+        let claims = candidate.attested.as_ref().map(|attested| &attested.claims);
+        let claimed = |(name, value): (&String, &String)| claims.and_then(|all| all.get(name)) == Some(value);
+        among(&self.clusters, &candidate.cluster)
+            && among(&self.roles, &candidate.role)
+            && among(&self.environments, &candidate.environment)
+            && candidate.namespaces.iter().all(|namespace| among(&self.namespaces, namespace))
+            && self.labels.matches(&candidate.labels)
+            && among(&self.attesters, attester)
+            && self.claims.iter().all(claimed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(name: &str, allow: bool) -> JoinRule {
+        JoinRule { name: name.to_owned(), allow, ..JoinRule::default() }
+    }
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    fn worker() -> Candidate {
+        Candidate {
+            cluster: "default".into(),
+            role: "worker".into(),
+            environment: "prod".into(),
+            namespaces: words(&["orders"]),
+            labels: [("tier".to_owned(), "std".to_owned())].into(),
+            attested: None,
+        }
+    }
+
+    fn decided(rules: &[&JoinRule], candidate: &Candidate) -> String {
+        let policy = JoinPolicy { rules: rules.iter().copied().cloned().collect() };
+        match policy.decide(candidate) {
+            Decision::Allowed(rule) => format!("allowed by {}", rule.name),
+            Decision::Denied(rule) => format!("denied by {}", rule.name),
+            Decision::NotAttested(rule) => format!("not attested for {}", rule.name),
+            Decision::Unmatched => "unmatched".to_owned(),
+        }
+    }
+
+    #[test]
+    fn nobody_joins_where_no_rule_is() {
+        assert_eq!(decided(&[], &worker()), "unmatched");
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let gateways = JoinRule { roles: words(&["gateway"]), ..rule("gateways", true) };
+        let (nobody, all) = (rule("nobody", false), rule("all", true));
+        assert_eq!(decided(&[&gateways, &nobody, &all], &worker()), "denied by nobody");
+        assert_eq!(decided(&[&gateways, &all, &nobody], &worker()), "allowed by all");
+    }
+
+    #[test]
+    fn every_part_of_a_rule_must_match() {
+        let fits = JoinRule {
+            clusters: words(&["default"]),
+            roles: words(&["gateway", "worker"]),
+            environments: words(&["prod"]),
+            namespaces: words(&["orders", "billing"]),
+            labels: Selector::parse("tier=std").unwrap(),
+            ..rule("fits", true)
+        };
+        assert_eq!(decided(&[&fits], &worker()), "allowed by fits");
+        let changes: [fn(&mut Candidate); 5] = [
+            |one| one.cluster = "other".into(),
+            |one| one.role = "control".into(),
+            |one| one.environment = String::new(),
+            |one| one.namespaces.push("secrets".into()),
+            |one| one.labels.clear(),
+        ];
+        for change in changes {
+            let mut other = worker();
+            change(&mut other);
+            assert_eq!(decided(&[&fits], &other), "unmatched", "{other:?}");
+        }
+    }
+
+    #[test]
+    fn evidence_counts_only_where_it_was_verified() {
+        let needs = JoinRule { needs_attestation: true, ..rule("needs", true) };
+        let claims: BTreeMap<_, _> = [("image".to_owned(), "sha256:1".to_owned())].into();
+        let claimed = JoinRule { claims: claims.clone(), attesters: words(&["ci"]), ..rule("claimed", true) };
+        assert_eq!(decided(&[&needs], &worker()), "not attested for needs");
+        assert_eq!(decided(&[&claimed], &worker()), "unmatched");
+        let by = |attester: &str, claims: &BTreeMap<String, String>| Candidate {
+            attested: Some(Attested { attester: attester.to_owned(), claims: claims.clone() }),
+            ..worker()
+        };
+        assert_eq!(decided(&[&needs], &by("anybody", &BTreeMap::new())), "allowed by needs");
+        assert_eq!(decided(&[&claimed], &by("ci", &claims)), "allowed by claimed");
+        assert_eq!(decided(&[&claimed], &by("other", &claims)), "unmatched");
+        assert_eq!(decided(&[&claimed], &by("ci", &BTreeMap::new())), "unmatched");
+    }
+}
