@@ -1,0 +1,179 @@
+//! What a certificate says: its number, whose it is, from when to when, and for which key.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use omnirelay_core::spiffe::{SpiffeId, SpiffeIdError};
+use pem::{EncodeConfig, LineEnding, Pem};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer as _;
+
+use crate::key::Fingerprint;
+
+/// The longest serial number in bytes (RFC 5280, 4.1.2.2).
+pub const SERIAL_BYTES_MAX: usize = 20;
+
+/// Why a certificate is none of a mesh.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    #[error("it is no X.509 certificate")]
+    Malformed,
+    #[error("it has {0} names that are URIs, and one of a mesh has one, its SPIFFE ID")]
+    Ids(usize),
+    #[error("its SPIFFE ID: {0}")]
+    Id(#[from] SpiffeIdError),
+    #[error("it has a name that is neither a URI nor a DNS name nor an address")]
+    Name,
+}
+
+/// The number of a certificate, which no other of its issuer has.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Serial(Vec<u8>);
+
+impl Serial {
+    /// The one with these bytes, leading zeros apart.
+    pub fn of(bytes: &[u8]) -> Self {
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        Self(bytes[zeros..].to_vec())
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl FromStr for Serial {
+    type Err = SerialError;
+
+    /// Of hex digits, as it is printed; colons between them are passed over.
+    fn from_str(text: &str) -> Result<Self, SerialError> {
+        let digits: Option<Vec<u8>> =
+            text.chars().filter(|c| *c != ':').map(|c| Some(c.to_digit(16)? as u8)).collect();
+        let digits = digits.filter(|digits| (1..=2 * SERIAL_BYTES_MAX).contains(&digits.len()));
+        let digits = digits.ok_or(SerialError)?;
+        let (odd, pairs) = digits.split_at(digits.len() % 2);
+        let bytes: Vec<u8> =
+            odd.iter().copied().chain(pairs.chunks(2).map(|pair| pair[0] << 4 | pair[1])).collect();
+        Ok(Self::of(&bytes))
+    }
+}
+
+/// A text that is no serial number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a serial number is 1 to 40 hex digits")]
+pub struct SerialError;
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A leaf of a mesh. Reading one proves nothing; [`crate::trust::Bundle::verify`] does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    pub serial: Serial,
+    pub id: SpiffeId,
+    pub names: Names,
+    /// The first second of its life, of the Unix time.
+    pub not_before: i64,
+    /// The last second of its life.
+    pub not_after: i64,
+    /// Of its public key.
+    pub key: Fingerprint,
+}
+
+/// By what names a TLS client may find the holder, besides the SPIFFE ID.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    pub dns: Vec<String>,
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Certificate {
+    /// The leaf with this DER.
+    ///
+    /// # Errors
+    /// What makes it none of a mesh.
+    pub fn read(der: &[u8]) -> Result<Self, CertificateError> {
+        let (rest, found) = X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
+        if !rest.is_empty() {
+            return Err(CertificateError::Malformed);
+        }
+        let named = found.subject_alternative_name().map_err(|_| CertificateError::Malformed)?;
+        let (id, names) = names_of(named.map_or(&[], |named| named.value.general_names.as_slice()))?;
+        Ok(Self {
+            serial: Serial::of(found.raw_serial()),
+            id: id.ok_or(CertificateError::Ids(0))?,
+            names,
+            not_before: found.validity().not_before.timestamp(),
+            not_after: found.validity().not_after.timestamp(),
+            key: Fingerprint::of(found.public_key().raw),
+        })
+    }
+}
+
+/// A certificate as PEM.
+pub fn to_pem(der: &[u8]) -> String {
+    pem::encode_config(&Pem::new("CERTIFICATE", der), EncodeConfig::new().set_line_ending(LineEnding::LF))
+}
+
+/// The SPIFFE ID, where there is one, and the other names.
+///
+/// # Errors
+/// A second SPIFFE ID, or a name of another kind.
+pub(crate) fn names_of(all: &[GeneralName]) -> Result<(Option<SpiffeId>, Names), CertificateError> {
+    let mut names = Names::default();
+    let mut ids = Vec::new();
+    for name in all {
+        match name {
+            GeneralName::URI(uri) => ids.push(*uri),
+            GeneralName::DNSName(dns) => names.dns.push((*dns).to_owned()),
+            GeneralName::IPAddress(bytes) => {
+                names.addresses.push(address(bytes).ok_or(CertificateError::Name)?);
+            }
+            _ => return Err(CertificateError::Name),
+        }
+    }
+    match ids[..] {
+        [] => Ok((None, names)),
+        [id] => Ok((Some(id.parse()?), names)),
+        _ => Err(CertificateError::Ids(ids.len())),
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let sixteen = <[u8; 16]>::try_from(bytes).map(IpAddr::from);
+    four.or(sixteen).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_serial_number_is_read_as_it_is_printed() {
+        for (text, printed) in [("0a", "0a"), ("A", "0a"), ("00:01:fF", "01ff"), ("123", "0123")] {
+            assert_eq!(text.parse::<Serial>().unwrap().to_string(), printed, "{text}");
+        }
+        for text in ["", ":", "0x10", "g", &"1".repeat(41)] {
+            assert_eq!(text.parse::<Serial>(), Err(SerialError), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_refused() {
+        for der in [&b""[..], b"x", &[0x30, 0x80], &[0x30; 64]] {
+            assert_eq!(Certificate::read(der), Err(CertificateError::Malformed));
+        }
+    }
+}

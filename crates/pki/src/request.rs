@@ -1,0 +1,239 @@
+//! Requests for certificates (PKCS#10): made where the key is, checked where it is signed.
+
+use omnirelay_core::spiffe::SpiffeId;
+use rcgen::{CertificateParams, DistinguishedName, SanType, SubjectPublicKeyInfo};
+use rustls_pki_types::CertificateSigningRequestDer;
+use rustls_pki_types::pem::PemObject as _;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::public_key::PublicKey;
+
+use crate::certificate::{CertificateError, Names, names_of};
+use crate::key::{Fingerprint, Key};
+
+/// The longest request in bytes.
+pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
+/// The most names that one may ask for.
+pub const NAMES_MAX: usize = 32;
+/// The least bits of an RSA key.
+pub const RSA_BITS_MIN: usize = 2048;
+
+/// Why a request is refused before anybody looks at who asks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    #[error("it is {0} bytes long, the limit is {REQUEST_BYTES_MAX}")]
+    TooLong(usize),
+    #[error("it is no certificate request (PKCS#10)")]
+    Malformed,
+    #[error("its signature is not of its key: whoever made it does not hold the key")]
+    NotProven,
+    #[error(
+        "its key is neither ECDSA on P-256 or P-384, nor Ed25519, nor RSA of {RSA_BITS_MIN} bits or more"
+    )]
+    Key,
+    #[error("it asks for {0} names, the limit is {NAMES_MAX}")]
+    TooManyNames(usize),
+    #[error("its names: {0}")]
+    Names(#[from] CertificateError),
+    #[error("`{0}` is no DNS name that a certificate may have: wildcards are not issued")]
+    DnsName(String),
+    #[error("it asks to be an authority")]
+    Authority,
+}
+
+/// A request whose maker holds the key, and what it asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The SPIFFE ID that is asked for, if one is.
+    pub id: Option<SpiffeId>,
+    pub names: Names,
+    /// Of the public key.
+    pub key: Fingerprint,
+    public_key: SubjectPublicKeyInfo,
+}
+
+impl Request {
+    /// A request for `key` with these names, as DER.
+    ///
+    /// # Errors
+    /// A name that cannot stand in one.
+    pub fn make(key: &Key, id: Option<&SpiffeId>, names: &Names) -> Result<Vec<u8>, rcgen::Error> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.subject_alt_names = alternative_names(id, names)?;
+        Ok(params.serialize_request(key.pair())?.der().to_vec())
+    }
+
+    /// Checks a request in PEM.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn from_pem(pem: &str) -> Result<Self, RequestError> {
+        if pem.len() > 2 * REQUEST_BYTES_MAX {
+            return Err(RequestError::TooLong(pem.len()));
+        }
+        let der = CertificateSigningRequestDer::from_pem_slice(pem.as_bytes());
+        Self::read(&der.map_err(|_| RequestError::Malformed)?)
+    }
+
+    /// Checks a request.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn read(der: &[u8]) -> Result<Self, RequestError> {
+        if der.len() > REQUEST_BYTES_MAX {
+            return Err(RequestError::TooLong(der.len()));
+        }
+        let (rest, found) = X509CertificationRequest::from_der(der).map_err(|_| RequestError::Malformed)?;
+        if !rest.is_empty() {
+            return Err(RequestError::Malformed);
+        }
+        let key = &found.certification_request_info.subject_pki;
+        let public_key = match key.parsed() {
+            Ok(PublicKey::RSA(rsa)) if rsa.key_size() < RSA_BITS_MIN => return Err(RequestError::Key),
+            Ok(PublicKey::RSA(_) | PublicKey::EC(_) | PublicKey::Unknown(_)) => {
+                SubjectPublicKeyInfo::from_der(key.raw).map_err(|_| RequestError::Key)?
+            }
+            _ => return Err(RequestError::Key),
+        };
+        found.verify_signature().map_err(|_| RequestError::NotProven)?;
+        let (id, names) = asked(&found)?;
+        Ok(Self { id, names, key: Fingerprint::of(key.raw), public_key })
+    }
+
+    pub(crate) fn public_key(&self) -> &SubjectPublicKeyInfo {
+        &self.public_key
+    }
+}
+
+/// What a request asks for.
+fn asked(request: &X509CertificationRequest) -> Result<(Option<SpiffeId>, Names), RequestError> {
+    let mut asked = (None, Names::default());
+    for extension in request.requested_extensions().into_iter().flatten() {
+        match extension {
+            ParsedExtension::SubjectAlternativeName(named) => {
+                let all = &named.general_names;
+                if all.len() > NAMES_MAX {
+                    return Err(RequestError::TooManyNames(all.len()));
+                }
+                asked = names_of(all)?;
+            }
+            ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
+                return Err(RequestError::Authority);
+            }
+            // What a leaf is for is not the asker's to say.
+            _ => {}
+        }
+    }
+    match asked.1.dns.iter().find(|name| !is_dns_name(name)) {
+        Some(name) => Err(RequestError::DnsName(omnirelay_core::text::printable(name).into_owned())),
+        None => Ok(asked),
+    }
+}
+
+/// Whether a text is a DNS name in lower case without wildcards (RFC 1123): at most 253 bytes, of labels of at most 63.
+pub fn is_dns_name(name: &str) -> bool {
+    let of_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(of_label)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+/// The names as rcgen has them.
+pub(crate) fn alternative_names(id: Option<&SpiffeId>, names: &Names) -> Result<Vec<SanType>, rcgen::Error> {
+    let mut all = Vec::new();
+    if let Some(id) = id {
+        all.push(SanType::URI(id.to_string().try_into()?));
+    }
+    for name in &names.dns {
+        all.push(SanType::DnsName(name.as_str().try_into()?));
+    }
+    all.extend(names.addresses.iter().copied().map(SanType::IpAddress));
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, IsCa, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+
+    use super::*;
+
+    fn id() -> SpiffeId {
+        "spiffe://m/mesh/default/worker/node-1".parse().unwrap()
+    }
+
+    fn made(params: &CertificateParams, key: &KeyPair) -> Vec<u8> {
+        params.serialize_request(key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_request_says_what_was_asked() {
+        let key = Key::make().unwrap();
+        let names = Names { dns: vec!["node-1.mesh".into()], addresses: vec!["::1".parse().unwrap()] };
+        let request = Request::read(&Request::make(&key, Some(&id()), &names).unwrap()).unwrap();
+        assert_eq!((request.id, request.names, request.key), (Some(id()), names, key.fingerprint()));
+        let bare = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
+        assert_eq!((bare.id, bare.names), (None, Names::default()));
+    }
+
+    #[test]
+    fn keys_that_are_sound_elsewhere_are_taken() {
+        for algorithm in [&PKCS_ECDSA_P384_SHA384, &PKCS_ED25519] {
+            let key = KeyPair::generate_for(algorithm).unwrap();
+            Request::read(&made(&CertificateParams::default(), &key)).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_changed_byte_is_refused_or_changes_nothing() {
+        let key = Key::make().unwrap();
+        let der = Request::make(&key, Some(&id()), &Names::default()).unwrap();
+        let sound = Request::read(&der).unwrap();
+        for at in 0..der.len() {
+            let mut changed = der.clone();
+            changed[at] ^= 1;
+            if let Ok(read) = Request::read(&changed) {
+                assert_eq!(read, sound, "byte {at}");
+            }
+        }
+        for end in 0..der.len() {
+            assert!(Request::read(&der[..end]).is_err());
+        }
+        assert_eq!(Request::read(&[&der[..], b"x"].concat()), Err(RequestError::Malformed));
+    }
+
+    #[test]
+    fn what_may_not_be_asked_is_refused() {
+        let key = KeyPair::generate().unwrap();
+        let with = |change: &dyn Fn(&mut CertificateParams)| {
+            let mut params = CertificateParams::default();
+            change(&mut params);
+            Request::read(&made(&params, &key)).unwrap_err()
+        };
+        let uri = |text: &str| SanType::URI(text.try_into().unwrap());
+        let dns = |text: &str| SanType::DnsName(text.try_into().unwrap());
+        let authority = with(&|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+        assert_eq!(authority, RequestError::Authority);
+        let two = [uri("spiffe://m/operator/a"), uri("spiffe://m/operator/b")];
+        let two = with(&|params| params.subject_alt_names = two.to_vec());
+        assert_eq!(two, RequestError::Names(CertificateError::Ids(2)));
+        let other = with(&|params| params.subject_alt_names = vec![uri("https://m/operator/a")]);
+        assert!(matches!(other, RequestError::Names(CertificateError::Id(_))));
+        for name in ["*.mesh", "Node.mesh", "a..b", "-a.b", "a b"] {
+            let refused = with(&|params| params.subject_alt_names = vec![dns(name)]);
+            assert_eq!(refused, RequestError::DnsName(name.to_owned()));
+        }
+        let mail = SanType::Rfc822Name("a@m".try_into().unwrap());
+        let mail = with(&|params| params.subject_alt_names = vec![mail.clone()]);
+        assert_eq!(mail, RequestError::Names(CertificateError::Name));
+        let many = with(&|params| params.subject_alt_names = vec![dns("a"); NAMES_MAX + 1]);
+        assert_eq!(many, RequestError::TooManyNames(NAMES_MAX + 1));
+        let long = with(&|params| params.subject_alt_names = vec![dns("a.mesh"); 4000]);
+        assert!(matches!(long, RequestError::TooLong(_)));
+    }
+}

@@ -1,0 +1,105 @@
+//! Trust: the roots of a trust domain, and whether a chain leads to one of them.
+
+use std::time::Duration;
+
+use omnirelay_core::spiffe::{SpiffeId, TrustDomain};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+
+use crate::certificate::{Certificate, CertificateError};
+
+/// The algorithms that an authority of a mesh may sign with.
+static SIGNATURES: &[&dyn rustls_pki_types::SignatureVerificationAlgorithm] =
+    &[webpki::ring::ECDSA_P256_SHA256, webpki::ring::ECDSA_P384_SHA384];
+
+/// Why a chain is not trusted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    #[error("no certificate was sent")]
+    Empty,
+    #[error("{0}")]
+    Certificate(#[from] CertificateError),
+    #[error("`{id}` is of another trust domain than `{trusted}`")]
+    TrustDomain { id: SpiffeId, trusted: TrustDomain },
+    #[error("it ended before now")]
+    Expired,
+    #[error("it begins after now")]
+    NotYet,
+    #[error("it leads to no root that is trusted here")]
+    UnknownIssuer,
+    #[error("it is not valid: {0}")]
+    Invalid(String),
+}
+
+/// For what a chain is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    Client,
+    Server,
+}
+
+/// The roots of one trust domain. Several during a change of the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    trust_domain: TrustDomain,
+    roots: Vec<CertificateDer<'static>>,
+}
+
+impl Bundle {
+    /// The bundle of these roots.
+    ///
+    /// # Errors
+    /// The first of them that is no certificate.
+    pub fn new(
+        trust_domain: TrustDomain,
+        roots: Vec<CertificateDer<'static>>,
+    ) -> Result<Self, CertificateError> {
+        let is_root = |root: &CertificateDer| anchor_from_trusted_cert(root).is_ok();
+        if roots.iter().all(is_root) {
+            Ok(Self { trust_domain, roots })
+        } else {
+            Err(CertificateError::Malformed)
+        }
+    }
+
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    pub fn roots(&self) -> &[CertificateDer<'static>] {
+        &self.roots
+    }
+
+    /// The leaf at the head of `chain`, if that leads to one of these roots at the second `now` of the Unix time. Whether
+    /// it was revoked is asked elsewhere.
+    ///
+    /// # Errors
+    /// Why it is not trusted.
+    pub fn verify(
+        &self,
+        chain: &[CertificateDer],
+        now: i64,
+        usage: Usage,
+    ) -> Result<Certificate, TrustError> {
+        let (leaf, between) = chain.split_first().ok_or(TrustError::Empty)?;
+        let read = Certificate::read(leaf)?;
+        if *read.id.trust_domain() != self.trust_domain {
+            return Err(TrustError::TrustDomain { id: read.id, trusted: self.trust_domain.clone() });
+        }
+        let anchors: Vec<_> =
+            self.roots.iter().filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
+        let usage = match usage {
+            Usage::Client => KeyUsage::client_auth(),
+            Usage::Server => KeyUsage::server_auth(),
+        };
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or(0)));
+        let leaf = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::Malformed)?;
+        match leaf.verify_for_usage(SIGNATURES, &anchors, between, at, usage, None, None) {
+            Ok(_) => Ok(read),
+            Err(webpki::Error::CertExpired { .. }) => Err(TrustError::Expired),
+            Err(webpki::Error::CertNotValidYet { .. }) => Err(TrustError::NotYet),
+            Err(webpki::Error::UnknownIssuer) => Err(TrustError::UnknownIssuer),
+            Err(error) => Err(TrustError::Invalid(error.to_string())),
+        }
+    }
+}
