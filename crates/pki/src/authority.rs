@@ -3,7 +3,7 @@
 use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SerialNumber,
+    KeyPair, KeyUsagePurpose, SerialNumber, SigningKey as _,
 };
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustls_pki_types::CertificateDer;
@@ -139,6 +139,14 @@ impl Authority {
         Ok(Issued { serial, validity, der })
     }
 
+    /// Signs `message` as a `what`, so that no signature of one thing stands for another.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness.
+    pub fn sign(&self, what: &str, message: &[u8]) -> Result<Vec<u8>, AuthorityError> {
+        Ok(self.issuer.key().sign(&to_be_signed(what, message))?)
+    }
+
     /// Its private key as PEM, for whoever keeps it.
     pub fn key_pem(&self) -> Zeroizing<String> {
         Zeroizing::new(self.issuer.key().serialize_pem())
@@ -164,6 +172,11 @@ impl Authority {
         let not_before = asked.not_before.max(self.validity.not_before);
         Ok(Validity { not_before, not_after: asked.not_after.min(self.validity.not_after) })
     }
+}
+
+/// What is signed of a message: its kind, a zero, and the message.
+pub(crate) fn to_be_signed(what: &str, message: &[u8]) -> Vec<u8> {
+    [what.as_bytes(), &[0], message].concat()
 }
 
 /// `ROLE.CLUSTER` of a node, the name of others. Nobody decides by it.
@@ -305,6 +318,33 @@ mod tests {
         let bundle = Bundle::new(domain(), vec![root.certificate().clone()]).unwrap();
         let refused = bundle.verify(&chain, NOW, Usage::Client);
         assert!(matches!(refused, Err(TrustError::Invalid(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn what_an_authority_signs_is_known_as_its_own() {
+        let root = Authority::root(domain(), days(30)).unwrap();
+        let issuer = root.intermediate(days(10)).unwrap();
+        let bundle = Bundle::new(domain(), vec![root.certificate().clone()]).unwrap();
+        let signature = issuer.sign("list", b"message").unwrap();
+        let verify = |what: &str, message: &[u8], by: &Authority, now| {
+            bundle.verify_signed(what, message, &signature, by.certificate(), now)
+        };
+        assert_eq!(verify("list", b"message", &issuer, NOW), Ok(()));
+        assert_eq!(verify("token", b"message", &issuer, NOW), Err(TrustError::Signature));
+        assert_eq!(verify("list", b"massage", &issuer, NOW), Err(TrustError::Signature));
+        assert_eq!(verify("list", b"message", &root, NOW), Err(TrustError::Signature));
+        assert_eq!(verify("list", b"message", &issuer, NOW + 11 * DAY), Err(TrustError::Expired));
+        let stranger = Authority::root(domain(), days(30)).unwrap().intermediate(days(30)).unwrap();
+        let by_stranger = stranger.sign("list", b"message").unwrap();
+        let refused = bundle.verify_signed("list", b"message", &by_stranger, stranger.certificate(), NOW);
+        assert_eq!(refused, Err(TrustError::UnknownIssuer));
+        // A node signs with its own key, and is no authority.
+        let key = Key::make().unwrap();
+        let request = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
+        let leaf = issuer.issue(&request, &node(), &Names::default(), days(1)).unwrap();
+        let forged = key.pair().sign(&to_be_signed("list", b"message")).unwrap();
+        let refused = bundle.verify_signed("list", b"message", &forged, &leaf.der, NOW);
+        assert_eq!(refused, Err(TrustError::NoAuthority));
     }
 
     #[test]

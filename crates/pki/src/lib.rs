@@ -8,5 +8,6 @@ pub mod certificate;
 pub mod join_token;
 pub mod key;
 pub mod request;
+pub mod revocation;
 pub mod sealed;
 pub mod trust;

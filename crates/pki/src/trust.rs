@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use omnirelay_core::spiffe::{SpiffeId, TrustDomain};
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::authority::to_be_signed;
 use crate::certificate::{Certificate, CertificateError};
 
 /// The algorithms that an authority of a mesh may sign with.
@@ -29,6 +32,10 @@ pub enum TrustError {
     UnknownIssuer,
     #[error("it is not valid: {0}")]
     Invalid(String),
+    #[error("the signature is not of whoever is said to have signed")]
+    Signature,
+    #[error("it is of no authority")]
+    NoAuthority,
 }
 
 /// For what a chain is shown.
@@ -102,4 +109,40 @@ impl Bundle {
             Err(error) => Err(TrustError::Invalid(error.to_string())),
         }
     }
+
+    /// That the authority with this certificate, one of these roots or one that they signed, signed `message` as a `what`.
+    ///
+    /// # Errors
+    /// Why it is not trusted.
+    pub fn verify_signed(
+        &self,
+        what: &str,
+        message: &[u8],
+        signature: &[u8],
+        authority: &CertificateDer,
+        now: i64,
+    ) -> Result<(), TrustError> {
+        let signer = parsed(authority)?;
+        if !signer.is_ca() {
+            return Err(TrustError::NoAuthority);
+        }
+        if now < signer.validity().not_before.timestamp() {
+            return Err(TrustError::NotYet);
+        }
+        if now > signer.validity().not_after.timestamp() {
+            return Err(TrustError::Expired);
+        }
+        let roots = self.roots.iter().filter_map(|root| parsed(root).ok());
+        let is_of = |root: X509Certificate| signer.verify_signature(Some(root.public_key())).is_ok();
+        if !roots.into_iter().any(is_of) {
+            return Err(TrustError::UnknownIssuer);
+        }
+        let key =
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &signer.public_key().subject_public_key.data);
+        key.verify(&to_be_signed(what, message), signature).map_err(|_| TrustError::Signature)
+    }
+}
+
+fn parsed<'a>(der: &'a CertificateDer) -> Result<X509Certificate<'a>, CertificateError> {
+    X509Certificate::from_der(der).map(|(_, found)| found).map_err(|_| CertificateError::Malformed)
 }
