@@ -30,6 +30,9 @@ pub struct Report {
     pub strict: bool,
 }
 
+/// Of more checks than these only the number is told, when none of them could be asked: one cause stands above them.
+const NOT_ASKED_MAX: usize = 5;
+
 /// Where the documents explain a check.
 pub fn page(id: &str) -> String {
     format!("docs/reference/checks.md#{id}")
@@ -88,12 +91,18 @@ impl Report {
 
     fn to_text(&self, short: bool, screen: Screen) -> String {
         let mut lines = String::new();
+        let not_asked = self.rows.iter().filter(|row| row.finding == Finding::not_asked()).count();
+        let is_counted = |row: &Row| not_asked > NOT_ASKED_MAX && row.finding == Finding::not_asked();
         for rows in self.categories() {
-            let shown = rows.iter().filter(|row| !short || row.finding.is_bad());
+            let shown =
+                rows.iter().filter(|row| !short || row.finding.is_bad()).filter(|row| !is_counted(row));
             let text: String = shown.map(|row| row.to_text(screen)).collect();
             if !text.is_empty() {
                 lines.push_str(&format!("{}\n{text}", rows[0].category));
             }
+        }
+        if not_asked > NOT_ASKED_MAX {
+            lines.push_str(&format!("? {not_asked} more checks could not be asked; -o json names them\n"));
         }
         let result = if self.success() { "OK" } else { "FAILED" };
         let mut parts = vec![format!("{} passed", self.counts(Verdict::Pass))];
