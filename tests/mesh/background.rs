@@ -1,6 +1,7 @@
 //! `omnirelay up -d`, `up status` and `down`, as two people on one machine use them.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -98,6 +99,32 @@ fn a_mesh_that_starts_can_be_ended() -> Result<()> {
     mesh.run(&["down"])?;
     assert_eq!(names(&mesh)?, [""; 0]);
     assert!(!up.wait()?.success(), "who waits for it is told");
+    Ok(())
+}
+
+#[test]
+fn who_interrupts_the_start_twice_does_not_wait_for_its_end() -> Result<()> {
+    let (mesh, _ports) = (Mesh::new()?, hold_ports());
+    let _ended = Ended(&mesh);
+    // It waits for its store.
+    let mut up = mesh.omnirelay(&["up", "-d", "--nodes", "1", "--store", "redis://127.0.0.1:9"]);
+    let mut up = up.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    eventually("it is seen", || Ok(names(&mesh)? == ["dev"]))?;
+    let pid = mesh.json(&["up", "status", "-o", "json"])?["meshes"][0]["pid"].to_string();
+    let signal = |signal: &str, pid: &str| -> Result<()> {
+        let sent = std::process::Command::new("kill").args([signal, pid]).status()?;
+        ensure!(sent.success(), "cannot send {signal}");
+        Ok(())
+    };
+    // It cannot stop when it is told to.
+    signal("-STOP", &pid)?;
+    signal("-INT", &up.id().to_string())?;
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(up.try_wait()?.is_none(), "it waits for the mesh to end");
+    signal("-INT", &up.id().to_string())?;
+    eventually("it has ended", || Ok(up.try_wait()?.is_some()))?;
+    assert_eq!(up.wait()?.code(), Some(130));
+    assert_eq!(names(&mesh)?, [""; 0]);
     Ok(())
 }
 
