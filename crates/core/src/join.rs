@@ -21,7 +21,7 @@ pub struct JoinRule {
     pub clusters: Vec<String>,
     pub roles: Vec<String>,
     pub environments: Vec<String>,
-    /// Every namespace that is asked for is among these.
+    /// Of a rule that allows: all that it asks for, and it asks for one at least. Of one that denies: any of them.
     pub namespaces: Vec<String>,
     pub labels: Selector,
     /// Who attested it, one of these.
@@ -81,16 +81,32 @@ impl JoinPolicy {
 impl JoinRule {
     fn matches(&self, candidate: &Candidate) -> bool {
         let among = |all: &[String], one: &str| all.is_empty() || all.iter().any(|known| known == one);
-        let attester = candidate.attested.as_ref().map_or("", |attested| &attested.attester);
-        let claims = candidate.attested.as_ref().map(|attested| &attested.claims);
-        let claimed = |(name, value): (&String, &String)| claims.and_then(|all| all.get(name)) == Some(value);
         among(&self.clusters, &candidate.cluster)
             && among(&self.roles, &candidate.role)
             && among(&self.environments, &candidate.environment)
-            && candidate.namespaces.iter().all(|namespace| among(&self.namespaces, namespace))
+            && self.is_of(&candidate.namespaces)
             && self.labels.matches(&candidate.labels)
-            && among(&self.attesters, attester)
-            && self.claims.iter().all(claimed)
+            && self.is_attested_by(candidate.attested.as_ref())
+    }
+
+    /// Whoever asks for one namespace more is not let through by that.
+    fn is_of(&self, namespaces: &[String]) -> bool {
+        let mut named = namespaces.iter().map(|namespace| self.namespaces.contains(namespace));
+        match (self.namespaces.is_empty(), self.allow) {
+            (true, _) => true,
+            (false, true) => !namespaces.is_empty() && named.all(|named| named),
+            (false, false) => namespaces.is_empty() || named.any(|named| named),
+        }
+    }
+
+    /// Whoever shows no evidence is not let through by that: it matches what denies by evidence.
+    fn is_attested_by(&self, attested: Option<&Attested>) -> bool {
+        if self.attesters.is_empty() && self.claims.is_empty() {
+            return true;
+        }
+        let Some(attested) = attested else { return !self.allow };
+        let by = self.attesters.is_empty() || self.attesters.contains(&attested.attester);
+        by && self.claims.iter().all(|(name, value)| attested.claims.get(name) == Some(value))
     }
 }
 
@@ -180,5 +196,27 @@ mod tests {
         assert_eq!(decided(&[&claimed], &by("ci", &claims)), "allowed by claimed");
         assert_eq!(decided(&[&claimed], &by("other", &claims)), "unmatched");
         assert_eq!(decided(&[&claimed], &by("ci", &BTreeMap::new())), "unmatched");
+    }
+
+    #[test]
+    fn nobody_passes_a_rule_that_denies_by_asking_for_more_or_showing_less() {
+        let all = rule("all", true);
+        let secrets = JoinRule { namespaces: words(&["secrets"]), ..rule("secrets", false) };
+        for (asked, expected) in [
+            (&["secrets"][..], "denied by secrets"),
+            (&["secrets", "orders"], "denied by secrets"),
+            (&[], "denied by secrets"),
+            (&["orders"], "allowed by all"),
+        ] {
+            let candidate = Candidate { namespaces: words(asked), ..worker() };
+            assert_eq!(decided(&[&secrets, &all], &candidate), expected, "{asked:?}");
+        }
+        let orders = JoinRule { namespaces: words(&["orders"]), ..rule("orders", true) };
+        let asks_nothing = Candidate { namespaces: Vec::new(), ..worker() };
+        assert_eq!(decided(&[&orders], &asks_nothing), "unmatched");
+        let bad = JoinRule { claims: [("image".to_owned(), "bad".to_owned())].into(), ..rule("bad", false) };
+        assert_eq!(decided(&[&bad, &all], &worker()), "denied by bad", "it shows nothing");
+        let unset = JoinRule { attesters: words(&[""]), ..rule("unset", true) };
+        assert_eq!(decided(&[&unset], &worker()), "unmatched");
     }
 }

@@ -1,19 +1,21 @@
 //! The certificate authority: a root that signs intermediates, and an intermediate that issues leaves.
 
 use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
+use omnirelay_core::text::printable;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SerialNumber, SigningKey as _,
+    KeyPair, KeyUsagePurpose, SanType, SerialNumber, SigningKey as _,
 };
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 use crate::certificate::{Names, Serial};
 use crate::key::{Fingerprint, Key, KeyError};
-use crate::request::{Request, alternative_names};
+use crate::request::{NAMES_MAX, Request, alternative_names, is_dns_name};
 
 /// Why nothing was issued.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +32,14 @@ pub enum AuthorityError {
     TrustDomain { asked: SpiffeId, own: TrustDomain },
     #[error("the authority's own certificate ends before the leaf would begin")]
     Ended,
-    #[error("key and certificate are not of each other, or the certificate is of no authority")]
+    #[error(
+        "key and certificate are not of each other, or the certificate is of no authority of this trust domain"
+    )]
     Mismatch,
+    #[error("`{0}` is no DNS name that a certificate may have")]
+    DnsName(String),
+    #[error("it would have {0} names, the limit is {NAMES_MAX}")]
+    TooManyNames(usize),
 }
 
 /// From when to when, in seconds of the Unix time, both included.
@@ -97,7 +105,7 @@ impl Authority {
         let validity = {
             let (_, found) = X509Certificate::from_der(&certificate).map_err(|_| AuthorityError::Mismatch)?;
             let own = Fingerprint::of(found.public_key().raw);
-            if own != key.fingerprint() || !found.is_ca() {
+            if own != key.fingerprint() || !found.is_ca() || !is_of(&found, &trust_domain) {
                 return Err(AuthorityError::Mismatch);
             }
             let validity = found.validity();
@@ -125,6 +133,13 @@ impl Authority {
         if *id.trust_domain() != self.trust_domain {
             return Err(AuthorityError::TrustDomain { asked: id.clone(), own: self.trust_domain.clone() });
         }
+        let count = names.dns.len() + names.addresses.len();
+        if count > NAMES_MAX {
+            return Err(AuthorityError::TooManyNames(count));
+        }
+        if let Some(name) = names.dns.iter().find(|name| !is_dns_name(name)) {
+            return Err(AuthorityError::DnsName(printable(name).into_owned()));
+        }
         let validity = self.within(validity)?;
         let serial = serial()?;
         let mut params = params(&common_name(id.holder()), validity)?;
@@ -144,7 +159,7 @@ impl Authority {
     /// # Errors
     /// When the operating system has no randomness.
     pub fn sign(&self, what: &str, message: &[u8]) -> Result<Vec<u8>, AuthorityError> {
-        Ok(self.issuer.key().sign(&to_be_signed(what, message))?)
+        Ok(self.issuer.key().sign(&to_be_signed(what, &self.trust_domain, message))?)
     }
 
     /// Its private key as PEM, for whoever keeps it.
@@ -166,29 +181,34 @@ impl Authority {
 
     /// As much of `asked` as this authority lives.
     fn within(&self, asked: Validity) -> Result<Validity, AuthorityError> {
-        if asked.not_before > self.validity.not_after || asked.not_before > asked.not_after {
+        let not_before = asked.not_before.max(self.validity.not_before);
+        let not_after = asked.not_after.min(self.validity.not_after);
+        if not_before > not_after {
             return Err(AuthorityError::Ended);
         }
-        let not_before = asked.not_before.max(self.validity.not_before);
-        Ok(Validity { not_before, not_after: asked.not_after.min(self.validity.not_after) })
+        Ok(Validity { not_before, not_after })
     }
 }
 
-/// What is signed of a message: its kind, a zero, and the message.
-pub(crate) fn to_be_signed(what: &str, message: &[u8]) -> Vec<u8> {
-    [what.as_bytes(), &[0], message].concat()
+/// What is signed of a message: its kind, the trust domain, and the message, with a zero after each but the last.
+pub(crate) fn to_be_signed(what: &str, domain: &TrustDomain, message: &[u8]) -> Vec<u8> {
+    [what.as_bytes(), &[0], domain.as_str().as_bytes(), &[0], message].concat()
 }
 
-/// `ROLE.CLUSTER` of a node, the name of others. Nobody decides by it.
+/// Who it is, for people. It is no host name: some clients take one for the name of a server.
 fn common_name(holder: &Holder) -> String {
     match holder {
-        Holder::Node { cluster, role, .. } => format!("{role}.{cluster}"),
-        Holder::Operator(name) | Holder::Service(name) => name.clone(),
+        Holder::Node { node, .. } => format!("node {node}"),
+        Holder::Operator(name) => format!("operator {name}"),
+        Holder::Service(name) => format!("service {name}"),
     }
 }
 
 fn params(common_name: &str, validity: Validity) -> Result<CertificateParams, AuthorityError> {
-    let moment = |seconds| OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| AuthorityError::Time);
+    let moment = |seconds: i64| {
+        let moment = OffsetDateTime::from_unix_timestamp(seconds).ok().filter(|_| seconds >= 0);
+        moment.ok_or(AuthorityError::Time)
+    };
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     // No longer than the standard has it (RFC 5280, ub-common-name).
@@ -210,11 +230,24 @@ fn authority_params(
     let domain: String = trust_domain.as_str().chars().take(40).collect();
     let mut params = params(&format!("{domain} {kind} {which}"), validity)?;
     params.serial_number = Some(SerialNumber::from_slice(serial()?.as_bytes()));
+    params.subject_alt_names = vec![SanType::URI(id_of(trust_domain).try_into()?)];
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
 }
 
-/// A number that nobody can foresee: 127 random bits, positive.
+/// The SPIFFE ID of the authorities of a trust domain.
+fn id_of(trust_domain: &TrustDomain) -> String {
+    format!("spiffe://{trust_domain}")
+}
+
+/// Whether a certificate is of an authority of this trust domain.
+fn is_of(certificate: &X509Certificate, trust_domain: &TrustDomain) -> bool {
+    let id = id_of(trust_domain);
+    let named = certificate.subject_alternative_name().ok().flatten();
+    named.is_some_and(|named| named.value.general_names == [GeneralName::URI(&id)])
+}
+
+/// A number that nobody can foresee: 126 random bits, positive and always as long.
 fn serial() -> Result<Serial, AuthorityError> {
     let mut bytes = [0; 16];
     SystemRandom::new().fill(&mut bytes).map_err(|_| AuthorityError::Chance)?;
@@ -225,7 +258,7 @@ fn serial() -> Result<Serial, AuthorityError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::certificate::Certificate;
+    use crate::certificate::{Certificate, CertificateError};
     use crate::trust::{Bundle, TrustError, Usage};
 
     const DAY: i64 = 86_400;
@@ -273,8 +306,30 @@ mod tests {
         assert_eq!(verify(&bundle(&other), NOW), Err(TrustError::UnknownIssuer));
         assert_eq!(own.verify(&chain[..1], NOW, Usage::Client), Err(TrustError::UnknownIssuer));
         assert_eq!(own.verify(&[], NOW, Usage::Client), Err(TrustError::Empty));
+        for leaf_or_issuer in &chain {
+            let refused = Bundle::new(domain(), vec![leaf_or_issuer.clone()]);
+            assert_eq!(refused, Err(CertificateError::NoRoot));
+        }
         let elsewhere = Bundle::new("other".parse().unwrap(), own.roots().to_vec()).unwrap();
         assert!(matches!(verify(&elsewhere, NOW), Err(TrustError::TrustDomain { .. })));
+    }
+
+    /// Whoever comes by the key of a root that has ended signs what lives longer.
+    #[test]
+    fn a_root_that_has_ended_is_trusted_no_more() {
+        let mut root = Authority::root(domain(), days(30)).unwrap();
+        root.validity = days(365);
+        let issuer = root.intermediate(days(365)).unwrap();
+        let issued = issuer.issue(&request(), &node(), &Names::default(), days(365)).unwrap();
+        let chain = [issued.der, issuer.certificate().clone()];
+        let bundle = Bundle::new(domain(), vec![root.certificate().clone()]).unwrap();
+        let verify = |now| bundle.verify(&chain, now, Usage::Client).map(drop);
+        assert_eq!(verify(NOW + 30 * DAY), Ok(()));
+        assert_eq!(verify(NOW + 31 * DAY), Err(TrustError::UnknownIssuer));
+        let signature = issuer.sign("list", b"message").unwrap();
+        let late = NOW + 31 * DAY;
+        let refused = bundle.verify_signed("list", b"message", &signature, issuer.certificate(), late);
+        assert_eq!(refused, Err(TrustError::UnknownIssuer));
     }
 
     #[test]
@@ -286,6 +341,13 @@ mod tests {
         assert_eq!(issue(&node(), days(40)).unwrap().validity, days(30));
         let foreign = id("spiffe://other.example/operator/alice");
         assert!(matches!(issue(&foreign, days(1)), Err(AuthorityError::TrustDomain { .. })));
+        let before = Validity { not_before: NOW - 2, not_after: NOW - 1 };
+        assert!(matches!(issue(&node(), before), Err(AuthorityError::Ended)));
+        for name in ["*.mesh", "a..b", "Node", "node.", "10.0.0.1"] {
+            let names = Names { dns: vec![name.to_owned()], ..Names::default() };
+            let refused = issuer.issue(&request(), &node(), &names, days(1));
+            assert!(matches!(refused, Err(AuthorityError::DnsName(_))), "{name}");
+        }
         let late = Validity { not_before: NOW + 31 * DAY, not_after: NOW + 32 * DAY };
         assert!(matches!(issue(&node(), late), Err(AuthorityError::Ended)));
     }
@@ -301,6 +363,9 @@ mod tests {
         let bundle = Bundle::new(domain(), vec![root.certificate().clone()]).unwrap();
         let chain = [issued.der.clone(), kept.certificate().clone()];
         bundle.verify(&chain, NOW, Usage::Client).unwrap();
+        let key = Key::from_pem(&issuer.key_pem()).unwrap();
+        let elsewhere = Authority::kept("staging".parse().unwrap(), issuer.certificate().clone(), key);
+        assert!(matches!(elsewhere, Err(AuthorityError::Mismatch)));
         let another = Authority::kept(domain(), issuer.certificate().clone(), Key::make().unwrap());
         assert!(matches!(another, Err(AuthorityError::Mismatch)));
         let key = Key::from_pem(&issuer.key_pem()).unwrap();
@@ -342,7 +407,7 @@ mod tests {
         let key = Key::make().unwrap();
         let request = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
         let leaf = issuer.issue(&request, &node(), &Names::default(), days(1)).unwrap();
-        let forged = key.pair().sign(&to_be_signed("list", b"message")).unwrap();
+        let forged = key.pair().sign(&to_be_signed("list", &domain(), b"message")).unwrap();
         let refused = bundle.verify_signed("list", b"message", &forged, &leaf.der, NOW);
         assert_eq!(refused, Err(TrustError::NoAuthority));
     }

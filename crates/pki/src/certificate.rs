@@ -26,6 +26,8 @@ pub enum CertificateError {
     Id(#[from] SpiffeIdError),
     #[error("it has a name that is neither a URI nor a DNS name nor an address")]
     Name,
+    #[error("it is no root: an authority that signed itself")]
+    NoRoot,
 }
 
 /// The number of a certificate, which no other of its issuer has.
@@ -67,6 +69,9 @@ pub struct SerialError;
 
 impl fmt::Display for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("00");
+        }
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
@@ -121,6 +126,25 @@ impl Certificate {
     }
 }
 
+/// The fingerprint of the key of any certificate, an authority's too.
+///
+/// # Errors
+/// When it is no certificate.
+pub fn key_of(der: &[u8]) -> Result<Fingerprint, CertificateError> {
+    let (_, found) = X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
+    Ok(Fingerprint::of(found.public_key().raw))
+}
+
+/// From when to when any certificate is valid, an authority's too: its first and its last second of the Unix time.
+///
+/// # Errors
+/// When it is no certificate.
+pub fn validity_of(der: &[u8]) -> Result<(i64, i64), CertificateError> {
+    let (_, found) = X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
+    let validity = found.validity();
+    Ok((validity.not_before.timestamp(), validity.not_after.timestamp()))
+}
+
 /// A certificate as PEM.
 pub fn to_pem(der: &[u8]) -> String {
     pem::encode_config(&Pem::new("CERTIFICATE", der), EncodeConfig::new().set_line_ending(LineEnding::LF))
@@ -162,7 +186,8 @@ mod tests {
 
     #[test]
     fn a_serial_number_is_read_as_it_is_printed() {
-        for (text, printed) in [("0a", "0a"), ("A", "0a"), ("00:01:fF", "01ff"), ("123", "0123")] {
+        for (text, printed) in [("0a", "0a"), ("A", "0a"), ("00:01:fF", "01ff"), ("123", "0123"), ("0", "00")]
+        {
             assert_eq!(text.parse::<Serial>().unwrap().to_string(), printed, "{text}");
         }
         for text in ["", ":", "0x10", "g", &"1".repeat(41)] {

@@ -1,13 +1,20 @@
 //! Requests for certificates (PKCS#10): made where the key is, checked where it is signed.
 
 use omnirelay_core::spiffe::SpiffeId;
-use rcgen::{CertificateParams, DistinguishedName, SanType, SubjectPublicKeyInfo};
+use rcgen::{CertificateParams, DistinguishedName, PublicKeyData as _, SanType, SubjectPublicKeyInfo};
 use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject as _;
 use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::cri_attributes::ParsedCriAttribute;
 use x509_parser::extensions::ParsedExtension;
+use x509_parser::oid_registry::{
+    OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION,
+    OID_PKCS1_SHA256WITHRSA, OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA, OID_PKCS9_EXTENSION_REQUEST,
+    OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ED25519, Oid,
+};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo as FoundKey;
 
 use crate::certificate::{CertificateError, Names, names_of};
 use crate::key::{Fingerprint, Key};
@@ -90,16 +97,15 @@ impl Request {
             return Err(RequestError::Malformed);
         }
         let key = &found.certification_request_info.subject_pki;
-        let public_key = match key.parsed() {
-            Ok(PublicKey::RSA(rsa)) if rsa.key_size() < RSA_BITS_MIN => return Err(RequestError::Key),
-            Ok(PublicKey::RSA(_) | PublicKey::EC(_) | PublicKey::Unknown(_)) => {
-                SubjectPublicKeyInfo::from_der(key.raw).map_err(|_| RequestError::Key)?
-            }
-            _ => return Err(RequestError::Key),
-        };
+        if !is_taken(key, &found.signature_algorithm.algorithm) {
+            return Err(RequestError::Key);
+        }
         found.verify_signature().map_err(|_| RequestError::NotProven)?;
+        let public_key = SubjectPublicKeyInfo::from_der(key.raw).map_err(|_| RequestError::Key)?;
         let (id, names) = asked(&found)?;
-        Ok(Self { id, names, key: Fingerprint::of(key.raw), public_key })
+        // Of the key as it will stand in the certificate: there may be several ways to write one.
+        let key = Fingerprint::of(&public_key.subject_public_key_info());
+        Ok(Self { id, names, key, public_key })
     }
 
     pub(crate) fn public_key(&self) -> &SubjectPublicKeyInfo {
@@ -107,25 +113,54 @@ impl Request {
     }
 }
 
-/// What a request asks for.
+/// Whether a key is of a kind that is issued for, and signs as such keys do.
+fn is_taken(key: &FoundKey<'_>, signature: &Oid<'_>) -> bool {
+    let curve = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
+    if key.algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY {
+        let sound = [&OID_SIG_ECDSA_WITH_SHA256, &OID_SIG_ECDSA_WITH_SHA384].contains(&signature);
+        return sound && curve.is_some_and(|curve| curve == OID_EC_P256 || curve == OID_NIST_EC_P384);
+    }
+    if key.algorithm.algorithm == OID_SIG_ED25519 {
+        return *signature == OID_SIG_ED25519;
+    }
+    let sound = [&OID_PKCS1_SHA256WITHRSA, &OID_PKCS1_SHA384WITHRSA, &OID_PKCS1_SHA512WITHRSA];
+    let long = |key| matches!(key, PublicKey::RSA(rsa) if rsa.key_size() >= RSA_BITS_MIN);
+    key.algorithm.algorithm == OID_PKCS1_RSAENCRYPTION
+        && sound.contains(&signature)
+        && key.parsed().is_ok_and(long)
+}
+
+/// What a request asks for, once.
 fn asked(request: &X509CertificationRequest) -> Result<(Option<SpiffeId>, Names), RequestError> {
-    let mut asked = (None, Names::default());
-    for extension in request.requested_extensions().into_iter().flatten() {
-        match extension {
+    let mut asked = None;
+    let attributes = request.certification_request_info.iter_attributes();
+    let mut requests = attributes.filter(|attribute| attribute.oid == OID_PKCS9_EXTENSION_REQUEST);
+    let (first, more) = (requests.next(), requests.next());
+    let extensions = match first.map(|attribute| attribute.parsed_attribute()) {
+        _ if more.is_some() => return Err(RequestError::Malformed),
+        None => &[][..],
+        Some(ParsedCriAttribute::ExtensionRequest(requested)) => &requested.extensions,
+        Some(_) => return Err(RequestError::Malformed),
+    };
+    for extension in extensions {
+        match extension.parsed_extension() {
             ParsedExtension::SubjectAlternativeName(named) => {
                 let all = &named.general_names;
                 if all.len() > NAMES_MAX {
                     return Err(RequestError::TooManyNames(all.len()));
                 }
-                asked = names_of(all)?;
+                if asked.replace(names_of(all)?).is_some() {
+                    return Err(RequestError::Malformed);
+                }
             }
             ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
                 return Err(RequestError::Authority);
             }
-            // What a leaf is for is not the asker's to say.
+            ParsedExtension::ParseError { .. } => return Err(RequestError::Malformed),
             _ => {}
         }
     }
+    let asked = asked.unwrap_or_default();
     match asked.1.dns.iter().find(|name| !is_dns_name(name)) {
         Some(name) => Err(RequestError::DnsName(omnirelay_core::text::printable(name).into_owned())),
         None => Ok(asked),
@@ -141,7 +176,9 @@ pub fn is_dns_name(name: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    name.len() <= 253 && name.split('.').all(is_label)
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    // One that ends in a number is taken for an address.
+    name.len() <= 253 && name.split('.').all(is_label) && !name.rsplit('.').next().is_some_and(is_number)
 }
 
 /// The names as rcgen has them.

@@ -21,14 +21,27 @@ pub enum Revoked {
     Holder(SpiffeId),
 }
 
+/// For how long it is remembered that somebody was let back in, in seconds: a list that was kept somewhere since before
+/// says nothing of it.
+const REINSTATED_FOR: i64 = 90 * 86_400;
+
 /// Since when and why, and how long it has to be remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
     /// In seconds of the Unix time.
     pub since: i64,
-    /// The end of the last certificate that it is about, and grace; nothing is trusted by then anyhow.
+    /// The end of the last certificate that it is about, and grace; the number of a certificate is forgotten then.
     pub until: i64,
     pub reason: String,
+    /// When it was taken back; one that was made later holds.
+    pub reinstated: Option<i64>,
+}
+
+impl Revocation {
+    /// Whether what it is about is out.
+    pub fn holds(&self) -> bool {
+        self.reinstated.is_none_or(|reinstated| self.since > reinstated)
+    }
 }
 
 /// All revocations of a trust domain.
@@ -41,7 +54,9 @@ pub struct Revocations {
 impl Revocations {
     /// The list that has this number and these entries.
     pub fn new(number: u64, entries: impl IntoIterator<Item = (Revoked, Revocation)>) -> Self {
-        Self { number, entries: entries.into_iter().collect() }
+        let mut list = Self { number, entries: BTreeMap::new() };
+        entries.into_iter().for_each(|(what, revocation)| list.merge(what, revocation));
+        list
     }
 
     /// Rises with every change.
@@ -49,62 +64,105 @@ impl Revocations {
         self.number
     }
 
+    /// Those that hold, and those that were taken back.
     pub fn iter(&self) -> impl Iterator<Item = (&Revoked, &Revocation)> {
         self.entries.iter()
     }
 
     /// Why this certificate is out; `None` if it is not.
     pub fn of(&self, certificate: &Certificate) -> Option<&Revocation> {
+        if self.entries.is_empty() {
+            return None;
+        }
         let ways = [
             Revoked::Serial(certificate.serial.clone()),
             Revoked::Key(certificate.key),
             Revoked::Holder(certificate.id.clone()),
         ];
-        ways.iter().find_map(|way| self.entries.get(way))
+        ways.iter().find_map(|way| self.about(way))
     }
 
-    /// Notes a revocation. One that is there already stays as old as it is, and lasts as long as either.
-    pub fn revoke(&mut self, what: Revoked, revocation: Revocation) {
-        let before = self.entries.get(&what).cloned();
-        let merged = before.clone().map_or_else(|| revocation.clone(), |known| later(known, &revocation));
-        if before.as_ref() != Some(&merged) {
-            self.entries.insert(what, merged);
-            self.number += 1;
+    /// Why this is out; `None` if it is not.
+    pub fn about(&self, what: &Revoked) -> Option<&Revocation> {
+        self.entries.get(what).filter(|revocation| revocation.holds())
+    }
+
+    /// Notes a revocation. One that holds already stays as old as it is, and lasts as long as either.
+    pub fn revoke(&mut self, what: Revoked, since: i64, until: i64, reason: &str) {
+        let known = self.entries.get(&what).cloned();
+        let until = known.as_ref().map_or(until, |known| known.until.max(until));
+        let noted = match known.clone() {
+            Some(known) if known.holds() => Revocation { until, ..known },
+            taken_back => {
+                let reinstated = taken_back.and_then(|known| known.reinstated);
+                let since = reinstated.map_or(since, |at| since.max(at.saturating_add(1)));
+                Revocation { since, until, reason: reason.to_owned(), reinstated }
+            }
+        };
+        if known.as_ref() != Some(&noted) {
+            self.entries.insert(what, noted);
+            self.rise();
         }
     }
 
-    /// Lets a holder or a key back in; whether it was out. The number of a certificate stays out.
-    pub fn reinstate(&mut self, what: &Revoked) -> bool {
-        let found = !matches!(what, Revoked::Serial(_)) && self.entries.remove(what).is_some();
-        self.number += u64::from(found);
-        found
+    /// Lets a holder or a key back in at the second `now`; whether it was out. The number of a certificate stays out.
+    pub fn reinstate(&mut self, what: &Revoked, now: i64) -> bool {
+        let is_serial = matches!(what, Revoked::Serial(_));
+        let found = self.entries.get_mut(what).filter(|known| !is_serial && known.holds());
+        let Some(known) = found else { return false };
+        known.reinstated = Some(now.max(known.since));
+        self.rise();
+        true
     }
 
-    /// Takes over what `other` has of the same trust domain, as after a store was restored; whether that was news.
-    pub fn unite(&mut self, other: &Self) -> bool {
-        let before = self.entries.clone();
+    /// Takes over what `other` has of the same trust domain, as after a store was restored; whether that was news. In
+    /// whatever order lists are united, the same comes of it.
+    pub fn unite(&mut self, other: &Self, now: i64) -> bool {
+        let before = self.clone();
         for (what, revocation) in &other.entries {
-            let known = self.entries.entry(what.clone()).or_insert_with(|| revocation.clone());
-            *known = later(known.clone(), revocation);
+            if !is_over(what, revocation, now) || self.entries.contains_key(what) {
+                self.merge(what.clone(), revocation.clone());
+            }
         }
-        let news = self.entries != before;
-        let number = self.number.max(other.number);
-        // What neither of the two was has a number of its own.
-        self.number = if self.entries == other.entries || !news { number } else { number + 1 };
-        news
+        // Two lists that differ have two numbers.
+        let number = before.number.max(other.number);
+        let is_own = |list: &Self| list.number < number || list.entries == self.entries;
+        let alike = is_own(&before) && is_own(other);
+        self.number = if alike { number } else { number.saturating_add(1) };
+        self.entries != before.entries
     }
 
-    /// Forgets what has outlived what it is about at the second `now`.
+    /// Forgets what has outlived what it is about at the second `now`. Holders and keys are out until somebody lets them
+    /// back in.
     pub fn prune(&mut self, now: i64) {
         let before = self.entries.len();
-        self.entries.retain(|_, revocation| revocation.until >= now);
-        self.number += u64::from(self.entries.len() != before);
+        self.entries.retain(|what, revocation| !is_over(what, revocation, now));
+        if self.entries.len() != before {
+            self.rise();
+        }
+    }
+
+    fn merge(&mut self, what: Revoked, other: Revocation) {
+        let known = self.entries.entry(what).or_insert_with(|| other.clone());
+        known.until = known.until.max(other.until);
+        known.reinstated = known.reinstated.max(other.reinstated);
+        if (other.since, &other.reason) > (known.since, &known.reason) {
+            (known.since, known.reason) = (other.since, other.reason);
+        }
+    }
+
+    fn rise(&mut self) {
+        self.number = self.number.saturating_add(1);
     }
 }
 
-fn later(known: Revocation, other: &Revocation) -> Revocation {
-    let first = if other.since < known.since { other.reason.clone() } else { known.reason };
-    Revocation { since: known.since.min(other.since), until: known.until.max(other.until), reason: first }
+/// Whether nothing depends on a revocation any more.
+fn is_over(what: &Revoked, revocation: &Revocation, now: i64) -> bool {
+    match (what, revocation.reinstated) {
+        (Revoked::Serial(_), _) => revocation.until < now,
+        (_, Some(at)) => !revocation.holds() && at.saturating_add(REINSTATED_FOR) < now,
+        (_, None) => false,
+    }
 }
 
 #[cfg(test)]
@@ -124,18 +182,21 @@ mod tests {
     }
 
     fn at(since: i64, until: i64) -> Revocation {
-        Revocation { since, until, reason: format!("at {since}") }
+        Revocation { since, until, reason: format!("at {since}"), reinstated: None }
     }
 
     fn serial(number: u8) -> Revoked {
         Revoked::Serial(Serial::of(&[number]))
     }
 
+    fn holder() -> Revoked {
+        Revoked::Holder(certificate(1).id)
+    }
+
     #[test]
     fn a_certificate_is_out_by_its_number_its_key_or_its_holder() {
         let of = |what: Revoked| Revocations::new(1, [(what, at(5, 100))]).of(&certificate(1)).is_some();
-        assert!(of(serial(1)) && of(Revoked::Key(Fingerprint::of(b"key"))));
-        assert!(of(Revoked::Holder(certificate(1).id)));
+        assert!(of(serial(1)) && of(Revoked::Key(Fingerprint::of(b"key"))) && of(holder()));
         assert!(!of(serial(2)) && !of(Revoked::Key(Fingerprint::of(b"another"))));
         assert!(!of(Revoked::Holder("spiffe://m/mesh/default/worker/node-2".parse().unwrap())));
     }
@@ -143,48 +204,91 @@ mod tests {
     #[test]
     fn the_number_rises_with_each_change_and_with_no_other() {
         let mut list = Revocations::default();
-        list.revoke(serial(1), at(5, 100));
-        list.revoke(serial(1), at(5, 100));
+        list.revoke(serial(1), 5, 100, "at 5");
+        list.revoke(serial(1), 7, 100, "at 7");
         assert_eq!(list.number(), 1);
-        list.revoke(serial(1), at(7, 120));
+        list.revoke(serial(1), 7, 120, "at 7");
         assert_eq!((list.number(), list.of(&certificate(1))), (2, Some(&at(5, 120))));
         list.prune(120);
         assert_eq!(list.number(), 2);
         list.prune(121);
         assert_eq!((list.number(), list.iter().count()), (3, 0));
+        let mut last = Revocations::new(u64::MAX, []);
+        last.revoke(serial(1), 5, 100, "the number cannot rise");
+        assert_eq!(last.number(), u64::MAX);
     }
 
     #[test]
-    fn a_holder_is_let_back_in_and_a_number_never() {
-        let holder = Revoked::Holder(certificate(1).id);
-        let mut list = Revocations::new(4, [(holder.clone(), at(5, 100)), (serial(1), at(5, 100))]);
-        assert!(list.reinstate(&holder) && !list.reinstate(&holder));
-        assert!(!list.reinstate(&serial(1)) && list.of(&certificate(1)).is_some());
-        assert_eq!(list.number(), 5);
+    fn a_holder_is_out_until_it_is_let_back_in_and_a_number_for_ever() {
+        let mut list = Revocations::new(4, [(holder(), at(5, 100)), (serial(1), at(5, 100))]);
+        list.prune(1_000_000);
+        assert!(list.of(&certificate(2)).is_some(), "its certificates have ended, and it gets no other");
+        assert!(list.reinstate(&holder(), 1_000_000) && !list.reinstate(&holder(), 1_000_000));
+        assert!(list.of(&certificate(2)).is_none());
+        list.revoke(holder(), 1_000_000, 1_000_100, "again, in the same second");
+        assert!(list.of(&certificate(2)).is_some());
+        let mut list = Revocations::new(4, [(serial(1), at(5, 100))]);
+        assert!(!list.reinstate(&serial(1), 6) && list.of(&certificate(1)).is_some());
+    }
+
+    #[test]
+    fn whoever_comes_late_does_not_undo_what_was_taken_back() {
+        let old = Revocations::new(7, [(holder(), at(5, 100))]);
+        let mut list = old.clone();
+        assert!(list.reinstate(&holder(), 20));
+        assert!(!list.unite(&old, 30) && list.about(&holder()).is_none() && list.number() == 8);
+        let mut late = old;
+        assert!(late.unite(&list, 30) && late.about(&holder()).is_none() && late.number() == 8);
+        list.prune(20 + REINSTATED_FOR + 1);
+        assert_eq!(list.iter().count(), 0);
+        let mut list = Revocations::default();
+        assert!(!list.unite(&Revocations::new(3, [(serial(1), at(5, 100))]), 101), "that is over");
     }
 
     #[test]
     fn whoever_unites_lists_in_whatever_order_has_the_same() {
         let lists = [
             Revocations::new(7, [(serial(1), at(5, 100)), (serial(2), at(9, 100))]),
-            Revocations::new(3, [(serial(2), at(4, 90))]),
-            Revocations::new(9, [(serial(3), at(1, 50))]),
+            Revocations::new(3, [(serial(2), at(4, 90)), (holder(), at(4, 90))]),
+            Revocations::new(9, [(serial(3), at(1, 50)), (holder(), at(5, 50))]),
         ];
         let united = |order: [usize; 3]| {
             let mut all = Revocations::default();
             for one in order {
-                all.unite(&lists[one]);
+                all.unite(&lists[one], 0);
             }
             all.entries
         };
         let all = united([0, 1, 2]);
-        assert_eq!(all[&serial(2)], Revocation { since: 4, until: 100, reason: "at 4".into() });
+        assert_eq!(
+            (&all[&serial(2)], &all[&holder()]),
+            (&at(9, 100), &Revocation { until: 90, ..at(5, 90) })
+        );
         for order in [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
             assert_eq!(united(order), all);
         }
-        let mut known = lists[0].clone();
-        assert!(!known.unite(&Revocations::new(7, [(serial(1), at(5, 100))])));
-        assert_eq!(known, lists[0]);
-        assert!(known.unite(&lists[2]) && known.number() > 9, "what neither was has a number of its own");
+    }
+
+    #[test]
+    fn two_lists_that_differ_have_two_numbers() {
+        let (x, y) = ((serial(1), at(5, 100)), (serial(2), at(5, 100)));
+        let list = |number, entries: &[&(Revoked, Revocation)]| {
+            Revocations::new(number, entries.iter().map(|entry| (*entry).clone()))
+        };
+        let cases = [
+            // own, other, what comes of both
+            (list(7, &[&x]), list(6, &[&x, &y]), 8),
+            (list(6, &[&x, &y]), list(9, &[&x]), 10),
+            (list(7, &[&x]), list(7, &[&y]), 8),
+            (list(7, &[&x]), list(7, &[&x]), 7),
+            (list(7, &[&x, &y]), list(6, &[&x]), 7),
+            (list(6, &[&x]), list(7, &[&x, &y]), 7),
+        ];
+        for (own, other, number) in cases {
+            for (mut one, two) in [(own.clone(), &other), (other.clone(), &own)] {
+                one.unite(two, 0);
+                assert_eq!(one.number(), number, "{own:?} and {other:?}");
+            }
+        }
     }
 }

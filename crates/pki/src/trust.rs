@@ -56,16 +56,15 @@ impl Bundle {
     /// The bundle of these roots.
     ///
     /// # Errors
-    /// The first of them that is no certificate.
+    /// When one of them is no authority that signed itself.
     pub fn new(
         trust_domain: TrustDomain,
         roots: Vec<CertificateDer<'static>>,
     ) -> Result<Self, CertificateError> {
-        let is_root = |root: &CertificateDer| anchor_from_trusted_cert(root).is_ok();
         if roots.iter().all(is_root) {
             Ok(Self { trust_domain, roots })
         } else {
-            Err(CertificateError::Malformed)
+            Err(CertificateError::NoRoot)
         }
     }
 
@@ -94,7 +93,7 @@ impl Bundle {
             return Err(TrustError::TrustDomain { id: read.id, trusted: self.trust_domain.clone() });
         }
         let anchors: Vec<_> =
-            self.roots.iter().filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
+            self.living(now).filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
         let usage = match usage {
             Usage::Client => KeyUsage::client_auth(),
             Usage::Server => KeyUsage::server_auth(),
@@ -132,15 +131,38 @@ impl Bundle {
         if now > signer.validity().not_after.timestamp() {
             return Err(TrustError::Expired);
         }
-        let roots = self.roots.iter().filter_map(|root| parsed(root).ok());
+        let roots = self.living(now).filter_map(|root| parsed(root).ok());
         let is_of = |root: X509Certificate| signer.verify_signature(Some(root.public_key())).is_ok();
         if !roots.into_iter().any(is_of) {
             return Err(TrustError::UnknownIssuer);
         }
         let key =
             UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &signer.public_key().subject_public_key.data);
-        key.verify(&to_be_signed(what, message), signature).map_err(|_| TrustError::Signature)
+        let signed = to_be_signed(what, &self.trust_domain, message);
+        key.verify(&signed, signature).map_err(|_| TrustError::Signature)
     }
+
+    /// The roots that have begun and have not ended: nobody else looks at that.
+    fn living(&self, now: i64) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.roots.iter().filter(move |root| {
+            parsed(root).is_ok_and(|root| {
+                let validity = root.validity();
+                (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now)
+            })
+        })
+    }
+}
+
+/// Whether a certificate is of an authority that signed itself. Whatever is trusted may sign: a leaf must not be.
+fn is_root(der: &CertificateDer) -> bool {
+    let Ok((rest, root)) = X509Certificate::from_der(der) else { return false };
+    let signs = root.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign());
+    rest.is_empty()
+        && root.is_ca()
+        && signs
+        && root.subject() == root.issuer()
+        && root.verify_signature(None).is_ok()
+        && anchor_from_trusted_cert(der).is_ok()
 }
 
 fn parsed<'a>(der: &'a CertificateDer) -> Result<X509Certificate<'a>, CertificateError> {

@@ -72,7 +72,7 @@ fn openssl_verifies_what_is_issued() {
         "TLS Web Server Authentication, TLS Web Client Authentication",
         "CA:FALSE",
         "Digital Signature",
-        "CN = worker.default",
+        "CN = node node-1",
         "ecdsa-with-SHA256",
     ] {
         assert!(text.contains(words), "{words} is not in {text}");
