@@ -24,7 +24,7 @@ mod span;
 mod store;
 
 pub use audit::AuditConfig;
-pub use control::{ControlConfig, FileMode};
+pub use control::{ControlConfig, ControlTlsConfig, FileMode, TlsSource};
 pub use foreign::is_foreign;
 pub use history::HistoryConfig;
 pub use layers::{ConfigError, Loaded, Source, load};

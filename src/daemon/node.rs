@@ -18,11 +18,13 @@ use futures_util::future::join_all;
 use omnirelay_store::{Kind, Retention, Store};
 
 use super::audit::files::{AuditFiles, AuditFilesError};
-use super::config::{Config, LoopbackTrust};
+use super::config::{Config, LoopbackTrust, TlsSource};
 use super::identity::Access;
-use super::identity::authenticate::{Hosts, Insecure, Loopback};
-use super::identity::proof::{Grants, ProofNeeded, Proven, Tokens};
-use super::identity::tls::TlsError;
+use super::identity::authenticate::{self, Hosts, Insecure};
+use super::identity::own::IdentityFiles;
+use super::identity::proof::{ProofNeeded, Proven, Tokens, UntilAuthority};
+use super::identity::tls::{Tls, TlsError};
+use super::identity::trust::Trust;
 use super::metrics::Metrics;
 use super::objects::dev::Process;
 use super::objects::node::LetIn;
@@ -70,6 +72,8 @@ pub struct NodeSpec {
     pub relay: Option<RelayListeners>,
     /// Where it keeps what it knows of the audit trail.
     pub audit: AuditFiles,
+    /// Where it keeps who it is and whom it trusts.
+    pub identity: IdentityFiles,
     /// Where a relay keeps telemetry, unless its configuration says where.
     pub telemetry: PathBuf,
     /// The process, where it serves faults on demand.
@@ -89,7 +93,7 @@ pub enum NodeError {
     Relay(#[from] RelayError),
     #[error("cannot use the registry that the relay is to tell")]
     RelayRegistry(#[source] tonic::transport::Error),
-    #[error("cannot serve the relay's port under TLS")]
+    #[error("cannot serve a port under TLS")]
     Tls(#[from] TlsError),
     #[error("cannot keep the audit trail")]
     Audit(#[from] AuditFilesError),
@@ -196,6 +200,8 @@ impl Mount {
             metrics,
             presence,
             grants: Arc::default(),
+            trust: Arc::default(),
+            identity_files: spec.identity,
             session_secret: spec.session_secret,
             audit_files: spec.audit,
             audit_key,
@@ -209,9 +215,12 @@ impl Mount {
             registry: registry.clone(),
         };
         let (config, access) = (mount.config.clone(), spec.access);
-        let surface = control_surface(&config, access.tokens, &mount.grants).routes(probes(mount.probed()));
-        let limits = limits(&config);
-        let port = Port { listener: spec.listener, socket: access.socket, tls: None, limits, surface };
+        let surface = control_surface(&mount, access.tokens).routes(probes(mount.probed()));
+        let (limits, tls) = (limits(&config), control_tls(&config, &mount.trust)?);
+        if let Some(tls) = &tls {
+            mount.run(Phase::End, tls.clone().keep());
+        }
+        let port = Port { listener: spec.listener, socket: access.socket, tls, limits, surface };
         mount.open(PortName::Control, port);
         mount.run(Phase::End, follow_log(registry.clone()));
         mount.run(Phase::End, registry.keep_house(retention(&config), HOUSEKEEPING_EVERY));
@@ -287,26 +296,68 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
+/// TLS of the control port; `None`: there is none.
+fn control_tls(config: &Config, trust: &Arc<Trust>) -> Result<Option<Arc<Tls>>, TlsError> {
+    let tls = &config.control.tls;
+    Ok(match (tls.source, &tls.cert, &tls.key) {
+        (TlsSource::Off, ..) => None,
+        (TlsSource::Files, Some(cert), Some(key)) => Some(Tls::open(cert, key)?.judging(trust.clone())),
+        (TlsSource::Mesh | TlsSource::Files, ..) => Some(Tls::of_node(trust.clone())),
+        (TlsSource::Auto, ..) => Some(Tls::of_node(trust.clone()).beside_plaintext()),
+    }
+    .map(Arc::new))
+}
+
 /// The surface of the control port, with nothing served yet.
-fn control_surface(config: &Config, tokens: Arc<Tokens>, grants: &Arc<Grants>) -> SurfaceBuilder {
+fn control_surface(mount: &Mount, tokens: Arc<Tokens>) -> SurfaceBuilder {
     let builder = Surface::builder([OMNIRELAY]);
-    let hosts = Hosts::loopback_and(config.control.hosts.clone());
-    let grants = grants.clone();
-    match let_in(config) {
-        LetIn::Anyone => {
+    let (control, grants) = (&mount.config.control, mount.grants.clone());
+    // Under TLS a page that calls the daemon by a name of its own finds no certificate of that name.
+    let hosts = match control.tls.source.is_demanded() {
+        true => Hosts::any(),
+        false => Hosts::loopback_and(control.hosts.clone()),
+    };
+    match loopback(&mount.config) {
+        Loopback::Anyone => {
             builder.authenticator(Proven::new(tokens, grants, Insecure::default())).hosts(Hosts::any())
         }
-        LetIn::Host => builder.authenticator(Proven::new(tokens, grants, Loopback::default())).hosts(hosts),
-        LetIn::Nobody => builder.authenticator(Proven::new(tokens, grants, ProofNeeded)).hosts(hosts),
+        Loopback::Host => {
+            let otherwise = authenticate::Loopback::default();
+            builder.authenticator(Proven::new(tokens, grants, otherwise)).hosts(hosts)
+        }
+        Loopback::HostUntilAuthority => {
+            let otherwise = UntilAuthority::new(mount.trust.clone());
+            builder.authenticator(Proven::new(tokens, grants, otherwise)).hosts(hosts)
+        }
+        Loopback::Nobody => builder.authenticator(Proven::new(tokens, grants, ProofNeeded)).hosts(hosts),
     }
 }
 
-/// Who comes in at the control port without proof.
-pub fn let_in(config: &Config) -> LetIn {
+/// Who comes in at the control port without proof, as it is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loopback {
+    Anyone,
+    Host,
+    HostUntilAuthority,
+    Nobody,
+}
+
+fn loopback(config: &Config) -> Loopback {
     match config.security.loopback {
-        LoopbackTrust::Open if config.control.insecure => LetIn::Anyone,
-        LoopbackTrust::Open => LetIn::Host,
-        LoopbackTrust::Proof => LetIn::Nobody,
+        _ if config.control.insecure => Loopback::Anyone,
+        Some(LoopbackTrust::Open) => Loopback::Host,
+        None if config.control.listen.ip().is_loopback() => Loopback::HostUntilAuthority,
+        None | Some(LoopbackTrust::Proof) => Loopback::Nobody,
+    }
+}
+
+/// Who comes in at the control port without proof now.
+pub fn let_in(config: &Config, trust: &Trust) -> LetIn {
+    match loopback(config) {
+        Loopback::Anyone => LetIn::Anyone,
+        Loopback::Host => LetIn::Host,
+        Loopback::HostUntilAuthority if !trust.has_authority() => LetIn::Host,
+        Loopback::HostUntilAuthority | Loopback::Nobody => LetIn::Nobody,
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::audit::files::AuditFiles;
 use super::config::Config;
 use super::identity::Access;
+use super::identity::own::IdentityFiles;
 use super::node::{Node, NodeSpec};
 use super::objects::peers::own_session;
 use super::parts;
@@ -27,6 +28,7 @@ async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
         listener: TcpListener::bind("127.0.0.1:0").unwrap(),
         access: Access::default(),
         relay: None,
+        identity: IdentityFiles::of(directory, None),
         telemetry: std::path::PathBuf::new(),
         process: None,
         parts: parts::ALL,

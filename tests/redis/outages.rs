@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use omnirelay::daemon::audit::files::AuditFiles;
 use omnirelay::daemon::config::Config;
 use omnirelay::daemon::identity::Access;
+use omnirelay::daemon::identity::own::IdentityFiles;
 use omnirelay::daemon::node::{Node, NodeSpec};
 use omnirelay::daemon::parts;
 use omnirelay_core::time::{Millis, whole_ms};
@@ -35,6 +36,7 @@ async fn node(node_id: &str, server: &RedisServer) -> Result<Node> {
         listener: TcpListener::bind("127.0.0.1:0")?,
         access: Access::default(),
         relay: None,
+        identity: IdentityFiles::of(server.directory(), None),
         telemetry: std::path::PathBuf::new(),
         process: None,
         parts: parts::ALL,

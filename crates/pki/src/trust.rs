@@ -6,6 +6,7 @@ use omnirelay_core::spiffe::{SpiffeId, TrustDomain};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::authority::to_be_signed;
@@ -66,6 +67,19 @@ impl Bundle {
         } else {
             Err(CertificateError::NoRoot)
         }
+    }
+
+    /// The bundle of these roots, which say themselves of which trust domain they are.
+    ///
+    /// # Errors
+    /// As of [`Self::new`]; when there is none, or they are of several trust domains.
+    pub fn of(roots: Vec<CertificateDer<'static>>) -> Result<Self, CertificateError> {
+        let mut domains = roots.iter().map(|root| trust_domain_of(root));
+        let first = domains.next().flatten().ok_or(CertificateError::NoRoot)?;
+        if domains.any(|domain| domain.as_ref() != Some(&first)) {
+            return Err(CertificateError::NoRoot);
+        }
+        Self::new(first, roots)
     }
 
     pub fn trust_domain(&self) -> &TrustDomain {
@@ -150,6 +164,16 @@ impl Bundle {
                 (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now)
             })
         })
+    }
+}
+
+/// The trust domain of an authority's certificate, by its one name.
+fn trust_domain_of(der: &CertificateDer) -> Option<TrustDomain> {
+    let certificate = parsed(der).ok()?;
+    let names = certificate.subject_alternative_name().ok()??;
+    match names.value.general_names[..] {
+        [GeneralName::URI(id)] => id.strip_prefix("spiffe://")?.parse().ok(),
+        _ => None,
     }
 }
 

@@ -57,6 +57,15 @@ reasons! {
     AUDIT_UNREADABLE: DataLoss,
         "the store holds something in the audit trail that is no record; somebody else wrote it",
         "omnirelay audit verify names it";
+    AUTHORITY_ENDED: FailedPrecondition,
+        "the issuer of the certificate authority has ended, or does before what was asked for would begin",
+        "look at it with omnirelay cert ca show";
+    AUTHORITY_EXISTS: AlreadyExists,
+        "there is a certificate authority already, and a mesh has one",
+        "look at it with omnirelay cert ca show";
+    AUTHORITY_UNREADABLE: DataLoss,
+        "the registry holds something in the place of the certificate authority, or of what it has revoked, that is neither; somebody else wrote it",
+        "restore the store; omnirelay audit list says who changed it last";
     BINDING_NOT_FOUND: NotFound,
         "the principal was given nothing",
         "omnirelay bindings list";
@@ -72,6 +81,12 @@ reasons! {
     CA_FILE: InvalidArgument,
         "the file with the authorities of relays cannot be read, or holds no certificate",
         "name a PEM file with --relay-ca";
+    CERTIFICATE_NEEDED: Unauthenticated,
+        "the call is for whoever shows a certificate, and none was shown",
+        "call under TLS with the certificate (omnirelay --tls-cert FILE --tls-key FILE)";
+    CERTIFICATE_NOT_FOUND: NotFound,
+        "no certificate was issued to a holder of that name, or it was forgotten since it ended",
+        "omnirelay cert list --all";
     CERTIFICATE_NOT_TRUSTED: Unavailable,
         "who answers at that address shows a certificate of another name, or of nobody who is trusted",
         "name whoever signed it with --relay-ca, and ask under a name that is in it";
@@ -168,6 +183,12 @@ reasons! {
     HEADERS_TOO_LARGE: ResourceExhausted,
         "the headers of the request, or its metadata, are larger than is taken",
         "send less of them";
+    HOLDER_HAS_A_CERTIFICATE: FailedPrecondition,
+        "the holder has a valid certificate of another key: two hosts may believe to be the same",
+        "if the key is lost or the host was replaced, say so with --replace";
+    HOLDER_REVOKED: PermissionDenied,
+        "the holder was revoked and gets no certificate",
+        "if it is to be let back in, an administrator says so: omnirelay cert reinstate";
     HOST_NOT_ALLOWED: PermissionDenied,
         "the request names a host that this loopback listener does not answer to",
         "call it as localhost or 127.0.0.1";
@@ -198,6 +219,9 @@ reasons! {
     INVALID_PAGE_TOKEN: InvalidArgument,
         "the page token is of another list, or damaged",
         "begin with the first page";
+    KEY_REVOKED: PermissionDenied,
+        "the key of the request was revoked",
+        "make a new key; others may know the one that was revoked";
     LABEL_TAKEN: FailedPrecondition,
         "a label has another value",
         "add --overwrite to change it";
@@ -249,6 +273,9 @@ reasons! {
     NOT_ACCEPTABLE: InvalidArgument,
         "the method cannot answer in the form that was asked for",
         "leave the accept header out";
+    NOT_AN_ISSUER: FailedPrecondition,
+        "the daemon that was asked cannot issue certificates: it has not the secret that the issuer's key is sealed with",
+        "ask one that can: omnirelay cert ca show says of each whether it issues";
     NOT_ELIGIBLE: FailedPrecondition,
         "that node may not lead the scope: it is not alive, it is cordoned or draining, or the policy of the scope excludes it",
         "omnirelay mesh leaders explain SCOPE says why, and who may";
@@ -264,6 +291,9 @@ reasons! {
     NO_ADDRESS: Internal,
         "there is no address to ask",
         "report it as a bug";
+    NO_AUTHORITY: FailedPrecondition,
+        "the mesh has no certificate authority",
+        "make one through the control socket of a daemon: omnirelay cert ca init";
     NO_LEADER: FailedPrecondition,
         "nobody leads the scope now, so nobody can hand it over or step down",
         "omnirelay mesh leaders explain SCOPE says why";

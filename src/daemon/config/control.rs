@@ -16,8 +16,9 @@ use crate::daemon::identity::socket::PATH_BYTES_MAX;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ControlConfig {
-    /// Where the API listens. Beyond loopback it needs `insecure` until TLS is configured.
+    /// Where the API listens. Beyond loopback it needs `tls.source`, or `insecure`.
     pub listen: SocketAddr,
+    pub tls: ControlTlsConfig,
     /// Serves without authentication on any address: whoever reaches the port may do anything.
     pub insecure: bool,
     /// A unix socket beside the port, an absolute path of at most 107 bytes: whoever can open it may do anything, under
@@ -38,6 +39,40 @@ pub struct ControlConfig {
     pub watches_max: usize,
     /// How long running calls may take to end when the daemon stops. Too low: they are cut off.
     pub drain_grace: Span,
+}
+
+/// TLS of the control port. No version before 1.3 is spoken.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ControlTlsConfig {
+    /// What the port shows.
+    pub source: TlsSource,
+    /// The certificate with its chain, in PEM, of `files`.
+    pub cert: Option<PathBuf>,
+    /// The private key of `cert`.
+    pub key: Option<PathBuf>,
+}
+
+/// Where the certificate of the control port comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsSource {
+    /// The identity of the node, as soon as it has one; clients that speak no TLS are served as well. For loopback.
+    #[default]
+    Auto,
+    /// The identity of the node. Without TLS nobody is served, and before the node has one nobody at all.
+    Mesh,
+    /// The files `cert` and `key`, read again when they change. Without TLS nobody is served.
+    Files,
+    /// There is no TLS.
+    Off,
+}
+
+impl TlsSource {
+    /// Whether nobody is served without TLS.
+    pub fn is_demanded(self) -> bool {
+        matches!(self, Self::Mesh | Self::Files)
+    }
 }
 
 /// The permission bits of a socket: its owner may use it, and perhaps its group.
@@ -86,6 +121,7 @@ impl Default for ControlConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 17420)),
+            tls: ControlTlsConfig::default(),
             insecure: false,
             socket: None,
             socket_mode: FileMode::default(),
@@ -101,14 +137,15 @@ impl Default for ControlConfig {
 
 impl Section for ControlConfig {
     fn check(&self, _: &Config) -> Result<(), Invalid> {
-        let Self { listen, insecure, hosts, .. } = self;
-        if !listen.ip().is_loopback() && !insecure {
+        let Self { listen, insecure, hosts, tls, .. } = self;
+        if !listen.ip().is_loopback() && !insecure && !tls.source.is_demanded() {
             let what = format!(
-                "{listen} can be reached by others, and no authentication is configured; listen on 127.0.0.1, or \
-                 say --insecure to let whoever reaches the port do anything"
+                "{listen} can be reached by others, and no TLS is configured; set control.tls.source to mesh or files, \
+                 listen on 127.0.0.1, or say --insecure to let whoever reaches the port do anything"
             );
             return Err(("control.listen", what));
         }
+        tls.check()?;
         if let Some(host) = hosts.iter().find(|host| !is_host(host)) {
             return Err(("control.hosts", format!("`{host}` is no host name; write it without a port")));
         }
@@ -127,6 +164,28 @@ impl Section for ControlConfig {
             count("control.connectionsPerAddressMax", max, 1, 100_000)?;
         }
         count("control.watchesMax", self.watches_max, 1, 100_000)
+    }
+}
+
+impl ControlTlsConfig {
+    fn check(&self) -> Result<(), Invalid> {
+        let given = self.cert.is_some() || self.key.is_some();
+        match (self.source, &self.cert, &self.key) {
+            (TlsSource::Files, Some(_), Some(_)) => Ok(()),
+            (TlsSource::Files, None, _) => {
+                Err(("control.tls.cert", "`files` needs the certificate and its chain, in PEM".to_owned()))
+            }
+            (TlsSource::Files, _, None) => Err((
+                "control.tls.key",
+                "`files` needs the private key of the certificate, in PEM".to_owned(),
+            )),
+            (TlsSource::Auto | TlsSource::Mesh | TlsSource::Off, ..) if given => {
+                let what =
+                    "only `files` has a certificate and a key of its own; set control.tls.source to it";
+                Err(("control.tls.source", what.to_owned()))
+            }
+            (TlsSource::Auto | TlsSource::Mesh | TlsSource::Off, ..) => Ok(()),
+        }
     }
 }
 

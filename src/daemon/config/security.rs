@@ -11,19 +11,22 @@ use super::check::{Invalid, Section};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SecurityConfig {
-    /// Whether being on this host is proof enough.
-    pub loopback: LoopbackTrust,
+    /// Whether being on this host is proof enough; default: as long as the mesh has no certificate authority and the
+    /// control port listens on a loopback address.
+    pub loopback: Option<LoopbackTrust>,
     /// The tokens that prove somebody, a line `NAME TOKEN [SCOPE...]` each; default `control-token` in the data
     /// directory, which is made with one token in it. Read again on SIGHUP.
     pub token_file: Option<PathBuf>,
+    /// The secret that the key of the certificate authority is sealed with, at least 32 bytes; only nodes that have it
+    /// issue certificates. Default `identity/issuer-secret` in the data directory, which making an authority makes.
+    pub issuer_secret_file: Option<PathBuf>,
 }
 
 /// What a caller on this host is without proof.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoopbackTrust {
     /// `local`, with every scope: any user and any program of this host.
-    #[default]
     Open,
     /// Nobody.
     Proof,
@@ -31,7 +34,7 @@ pub enum LoopbackTrust {
 
 impl Section for SecurityConfig {
     fn check(&self, all: &Config) -> Result<(), Invalid> {
-        if all.control.insecure && self.loopback == LoopbackTrust::Proof {
+        if all.control.insecure && self.loopback == Some(LoopbackTrust::Proof) {
             let what =
                 "`proof` contradicts `control.insecure`, which lets everybody in; leave one of them out";
             return Err(("security.loopback", what.to_owned()));
@@ -47,7 +50,7 @@ mod tests {
     #[test]
     fn proof_and_no_proof_contradict_each_other() {
         let mut config = Config::default();
-        config.security.loopback = LoopbackTrust::Proof;
+        config.security.loopback = Some(LoopbackTrust::Proof);
         assert_eq!(config.check(), Ok(()));
         config.control.insecure = true;
         assert_eq!(config.check().unwrap_err().0, "security.loopback");

@@ -60,27 +60,22 @@ impl Authenticator for Insecure {
 
 /// Takes everyone on this host for `local`, with all scopes, and everyone else for `agent`, which may connect and
 /// read: what a relay's port is open for.
-#[derive(Debug)]
 pub struct HostAndAgents {
-    /// `None`: whoever is on this host may be a proxy that speaks for anybody.
-    local: Option<Principal>,
+    /// Whether anybody is `local`: whoever is on this host may be a proxy that speaks for anybody.
+    trusts_host: Box<dyn Fn() -> bool + Send + Sync>,
+    local: Principal,
     agent: Principal,
 }
 
 impl HostAndAgents {
-    /// `trust_local`: whether anybody is `local` at all.
-    pub fn new(trust_local: bool) -> Self {
+    /// `trusts_host`: whether anybody is `local` at all, asked for each call.
+    pub fn new(trusts_host: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         let agent = [Scope::MeshConnect, Scope::MeshRead].into_iter().collect();
         Self {
-            local: trust_local.then(|| Principal { name: "local".into(), scopes: Scopes::all() }),
+            trusts_host: Box::new(trusts_host),
+            local: Principal { name: "local".into(), scopes: Scopes::all() },
             agent: Principal { name: "agent".into(), scopes: agent },
         }
-    }
-}
-
-impl Default for HostAndAgents {
-    fn default() -> Self {
-        Self::new(true)
     }
 }
 
@@ -88,8 +83,8 @@ impl Authenticator for HostAndAgents {
     fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
         // A web page is on this host too, but nobody of it: any name may lead it to this port.
         let page = headers.contains_key(http::header::ORIGIN) || headers.contains_key(SEC_FETCH_SITE);
-        let own = peer.is_of_this_host() && !page;
-        Ok(self.local.as_ref().filter(|_| own).unwrap_or(&self.agent).clone())
+        let own = peer.is_of_this_host() && !page && (self.trusts_host)();
+        Ok(if own { &self.local } else { &self.agent }.clone())
     }
 }
 
@@ -295,16 +290,16 @@ mod tests {
             if page {
                 headers.insert("origin", "http://evil.example:50051".parse().unwrap());
             }
-            let who = HostAndAgents::default().authenticate(&peer, &headers).unwrap();
+            let who = HostAndAgents::new(|| true).authenticate(&peer, &headers).unwrap();
             assert_eq!(who.name.as_ref(), expected, "{remote} calls {local:?}");
             assert!(who.scopes.contains(Scope::MeshConnect) && who.scopes.contains(Scope::MeshRead));
             assert_eq!(who.scopes.contains(Scope::MeshOperate), expected == "local", "{remote}");
-            let who = HostAndAgents::new(false).authenticate(&peer, &headers).unwrap();
+            let who = HostAndAgents::new(|| false).authenticate(&peer, &headers).unwrap();
             assert_eq!(who.name.as_ref(), "agent", "{remote}, where this host is not trusted");
             assert!(!who.scopes.contains(Scope::MeshOperate) && !who.scopes.contains(Scope::MeshAdmin));
         }
         assert_eq!(
-            HostAndAgents::default()
+            HostAndAgents::new(|| true)
                 .authenticate(&PeerInfo::unknown(), &HeaderMap::new())
                 .unwrap()
                 .name

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use omnirelay_pki::certificate::Certificate;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tokio::time::Instant;
@@ -157,12 +158,14 @@ pub struct PeerInfo {
     pub local: Option<SocketAddr>,
     /// The user that has connected to a unix socket, as the kernel says: by name, else by number.
     pub user: Option<Arc<str>>,
+    /// What it has shown under TLS, judged.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 impl PeerInfo {
     /// A peer at an address.
     pub fn at(remote: SocketAddr, local: Option<SocketAddr>) -> Self {
-        Self { remote, local, user: None }
+        Self { remote, local, user: None, certificate: None }
     }
 
     /// A peer behind a unix socket.
@@ -256,6 +259,8 @@ pub struct Caller {
     /// The proven identity, such as `local`.
     pub principal: Arc<str>,
     pub scopes: Scopes,
+    /// What the caller has shown under TLS, whether or not it is what proves the principal.
+    pub certificate: Option<Arc<Certificate>>,
     pub request_id: RequestId,
     /// What the call came by; of a stream, for as long as it lasts.
     pub protocol: Protocol,
@@ -299,6 +304,7 @@ impl Caller {
         Self {
             principal: principal.into(),
             scopes: Scopes::all(),
+            certificate: None,
             request_id: RequestId::of_static("test"),
             protocol: Protocol::Http1,
             idempotency_key: None,

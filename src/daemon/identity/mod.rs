@@ -2,11 +2,14 @@
 
 pub mod authenticate;
 pub mod caller;
+mod client_judge;
+pub mod own;
 pub mod permissions;
 pub mod proof;
 pub mod socket;
 pub mod tls;
 pub mod tokens;
+pub mod trust;
 pub mod users;
 
 use std::sync::Arc;

@@ -1,19 +1,20 @@
-//! What callers prove: a token that they send, or the user that a unix socket says they are.
+//! What callers prove: a token that they send, a certificate that they show, or the user that a unix socket says they are.
 //!
-//! Each proof makes a principal with scopes, the most exact one first; the rest of the daemon knows only that. A client
-//! certificate will be one more piece of evidence in [`PeerInfo`], and one more question here.
+//! Each proof makes a principal with scopes, the most exact one first; the rest of the daemon knows only that.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use omnirelay_core::spiffe::Holder;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use ring::hmac;
 
-use super::authenticate::Authenticator;
-use super::caller::{PeerInfo, Principal, Scopes};
+use super::authenticate::{Authenticator, Loopback};
+use super::caller::{PeerInfo, Principal, Scope, Scopes};
+use super::trust::Trust;
 
 /// A secret that proves who sends it.
 #[derive(Clone)]
@@ -106,7 +107,7 @@ impl Grants {
 
 /// Asks for proof, and leaves whoever has none to another authenticator.
 ///
-/// A token counts more than a user, since it is sent on purpose and may be of fewer scopes. One that is not known
+/// A token counts more than a certificate or a user, since it is sent on purpose and may be of fewer scopes. One that is not known
 /// proves nothing, and what else is proven counts.
 pub struct Proven<A> {
     tokens: Arc<Tokens>,
@@ -125,10 +126,51 @@ impl<A: Authenticator> Authenticator for Proven<A> {
         if let Some(holder) = bearer(headers).and_then(|secret| self.tokens.holder(secret)) {
             return Ok(self.grants.added_to(holder));
         }
+        if let Some(certificate) = &peer.certificate {
+            let holder = certificate.id.holder();
+            let principal = of_holder(holder);
+            // What a node may do is said here and nowhere else.
+            return Ok(match holder {
+                Holder::Node { .. } => principal,
+                Holder::Operator(_) | Holder::Service(_) => self.grants.added_to(principal),
+            });
+        }
         match &peer.user {
             // Whoever could open the socket was let in by its mode; the name is for the audit trail.
             Some(user) => Ok(Principal { name: format!("uid:{user}").into(), scopes: Scopes::all() }),
             None => self.otherwise.authenticate(peer, headers),
+        }
+    }
+}
+
+/// Who shows a certificate of this holder, and what may be done with it alone.
+fn of_holder(holder: &Holder) -> Principal {
+    let scopes: &[Scope] = match holder {
+        Holder::Operator(_) => &[Scope::MeshRead],
+        Holder::Node { .. } | Holder::Service(_) => &[Scope::MeshConnect, Scope::MeshRead],
+    };
+    let name = format!("{}:{}", holder.kind(), holder.name());
+    Principal { name: name.into(), scopes: scopes.iter().copied().collect() }
+}
+
+/// Takes whoever is on this host until the mesh has an authority, and nobody from then on.
+#[derive(Debug)]
+pub struct UntilAuthority {
+    trust: Arc<Trust>,
+    loopback: Loopback,
+}
+
+impl UntilAuthority {
+    pub fn new(trust: Arc<Trust>) -> Self {
+        Self { trust, loopback: Loopback::default() }
+    }
+}
+
+impl Authenticator for UntilAuthority {
+    fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
+        match self.trust.has_authority() {
+            true => ProofNeeded.authenticate(peer, headers),
+            false => self.loopback.authenticate(peer, headers),
         }
     }
 }
@@ -151,8 +193,8 @@ impl Authenticator for ProofNeeded {
             "this daemon takes nobody without proof, callers on its own host neither",
         )
         .hint(
-            "call its control socket (omnirelay --addr unix:PATH), or send the token of its token file \
-             (omnirelay --token-file FILE)",
+            "call its control socket (omnirelay --addr unix:PATH), show a certificate (omnirelay --tls-cert FILE \
+             --tls-key FILE), or send the token of its token file (omnirelay --token-file FILE)",
         ))
     }
 }
@@ -169,8 +211,6 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 mod tests {
     use omnirelay_wire::fault::Code;
 
-    use super::super::authenticate::Loopback;
-    use super::super::caller::Scope;
     use super::*;
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";

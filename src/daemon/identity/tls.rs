@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use omnirelay_pki::certificate::Certificate;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use super::client_judge::ClientJudge;
+use super::trust::{Trust, Trusted};
 
 /// Longer files are neither certificates nor keys.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -38,34 +42,94 @@ pub enum TlsError {
     Pair { cert: PathBuf, source: rustls::Error },
 }
 
-/// The certificate of a listener with its key.
+/// TLS of a listener: what it shows, and whose certificates it takes.
 pub struct Tls {
+    /// What it shows; `None`: the identity of the node, as soon as there is one.
+    files: Option<Files>,
+    /// By what certificates of clients are judged; `None`: they are asked for none.
+    trust: Option<Arc<Trust>>,
+    /// Whether clients that speak no TLS are served as well.
+    beside_plaintext: bool,
+    current: RwLock<Current>,
+}
+
+/// A certificate with its key, in files.
+struct Files {
     cert: PathBuf,
     key: PathBuf,
-    /// What the files were when they were read first.
+    /// What they were when they were read first.
     opened: Stamp,
-    current: RwLock<Arc<ServerConfig>>,
+}
+
+/// What connections begin with.
+#[derive(Default)]
+struct Current {
+    /// Of the files.
+    pair: Option<Pair>,
+    /// What `config` was made for.
+    trusted: Option<Arc<Trusted>>,
+    /// `None`: it has to be made.
+    config: Option<Arc<ServerConfig>>,
+}
+
+/// A certificate with its chain, and its key.
+struct Pair {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+/// A client that shook hands.
+pub struct Shaken {
+    pub stream: TlsStream<TcpStream>,
+    /// What it showed, judged; `None`: it showed nothing.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 /// Tells one state of the files from another.
 type Stamp = [Option<(SystemTime, u64)>; 2];
 
 impl Tls {
-    /// Reads both files, in PEM.
+    /// Reads both files, in PEM. Clients are asked for no certificate.
     ///
     /// # Errors
     /// [`TlsError`], with the file that cannot be used.
     pub fn open(cert: &Path, key: &Path) -> Result<Self, TlsError> {
         // Before they are read: whoever replaces them meanwhile has them read again.
         let opened = stamp(cert, key);
-        let current = RwLock::new(Arc::new(read_config(cert, key)?));
-        Ok(Self { cert: cert.to_owned(), key: key.to_owned(), opened, current })
+        let pair = read_pair(cert, key)?;
+        let config = Some(config(&pair, None, cert)?);
+        let current = RwLock::new(Current { pair: Some(pair), trusted: None, config });
+        let files = Files { cert: cert.to_owned(), key: key.to_owned(), opened };
+        Ok(Self { files: Some(files), trust: None, beside_plaintext: false, current })
+    }
+
+    /// Shows the identity of the node, and judges certificates of clients.
+    pub fn of_node(trust: Arc<Trust>) -> Self {
+        Self { files: None, trust: Some(trust), beside_plaintext: false, current: RwLock::default() }
+    }
+
+    /// Judges certificates of clients too. Nobody is served by a version before 1.3 then.
+    #[must_use]
+    pub fn judging(mut self, trust: Arc<Trust>) -> Self {
+        self.current.get_mut().unwrap_or_else(PoisonError::into_inner).config = None;
+        Self { trust: Some(trust), ..self }
+    }
+
+    /// Serves clients that speak no TLS as well.
+    #[must_use]
+    pub fn beside_plaintext(self) -> Self {
+        Self { beside_plaintext: true, ..self }
+    }
+
+    pub fn is_beside_plaintext(&self) -> bool {
+        self.beside_plaintext
     }
 
     /// Looks at the files now and then, and takes what they hold for new connections. What cannot be used is
-    /// told once, and the old goes on.
+    /// told once, and the old goes on. Ends at once where there are no files.
     pub async fn keep(self: Arc<Self>) {
-        let mut seen = self.opened;
+        let Some(files) = &self.files else { return };
+        let mut seen = files.opened;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let looking = Arc::clone(&self);
@@ -74,7 +138,7 @@ impl Tls {
             let Ok(Some((now, read))) = looked.await else { continue };
             seen = now;
             match read {
-                Ok(()) => tracing::info!(path = %self.cert.display(), "certificate read again"),
+                Ok(()) => tracing::info!(path = %files.cert.display(), "certificate read again"),
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(error, "certificate not read again; the old one stays");
@@ -85,7 +149,8 @@ impl Tls {
 
     /// Reads the files again if they are not those that were seen. Blocks.
     fn look(&self, seen: Stamp) -> Option<(Stamp, Result<(), TlsError>)> {
-        let now = stamp(&self.cert, &self.key);
+        let files = self.files.as_ref()?;
+        let now = stamp(&files.cert, &files.key);
         (now != seen).then(|| (now, self.reload()))
     }
 
@@ -94,18 +159,65 @@ impl Tls {
     /// # Errors
     /// [`TlsError`]; what was read before is used on then.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let config = Arc::new(read_config(&self.cert, &self.key)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+        let Some(Files { cert, key, .. }) = &self.files else { return Ok(()) };
+        let pair = read_pair(cert, key)?;
+        let trusted = self.trust.as_ref().map(|trust| trust.current());
+        let config = Some(config(&pair, trusted.as_ref(), cert)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) =
+            Current { pair: Some(pair), trusted, config };
         Ok(())
     }
 
     /// Takes a client in.
     ///
     /// # Errors
-    /// When the client does not shake hands.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
-        TlsAcceptor::from(config).accept(stream).await
+    /// When the client does not shake hands, or there is nothing to show it yet.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<Shaken> {
+        let stream = TlsAcceptor::from(self.config()?).accept(stream).await?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let certificate = match shown {
+            Some(leaf) => Some(Arc::new(Certificate::read(leaf).map_err(io::Error::other)?)),
+            None => None,
+        };
+        Ok(Shaken { stream, certificate })
+    }
+
+    /// Returns once a certificate that was judged here proves nobody any more, and says why.
+    pub async fn ended(&self, certificate: &Certificate) -> &'static str {
+        match &self.trust {
+            Some(trust) => trust.ended(certificate).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What connections begin with now. All of it is new when anything is, so that no session of before is resumed.
+    fn config(&self) -> io::Result<Arc<ServerConfig>> {
+        let trusted = self.trust.as_ref().map(|trust| trust.current());
+        let is_current = |current: &Current| match (&current.trusted, &trusted) {
+            (Some(made_for), Some(trusted)) => Arc::ptr_eq(made_for, trusted),
+            (None, None) => true,
+            _ => false,
+        };
+        {
+            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(config) = current.config.as_ref().filter(|_| is_current(&current)) {
+                return Ok(Arc::clone(config));
+            }
+        }
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let own = trusted.as_ref().and_then(|trusted| Pair::of_node(trusted));
+        let pair = current.pair.as_ref().or(own.as_ref());
+        let pair = pair.ok_or_else(|| io::Error::other("this node has no certificate yet"))?;
+        let made = config(pair, trusted.as_ref(), Path::new("identity.pem")).map_err(io::Error::other)?;
+        (current.config, current.trusted) = (Some(Arc::clone(&made)), trusted);
+        Ok(made)
+    }
+}
+
+impl Pair {
+    fn of_node(trusted: &Trusted) -> Option<Self> {
+        let own = trusted.own.as_ref()?;
+        Some(Self { chain: own.chain.clone(), key: own.private_key()? })
     }
 }
 
@@ -116,25 +228,40 @@ fn stamp(cert: &Path, key: &Path) -> Stamp {
     })
 }
 
-fn read_config(cert: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
+fn read_pair(cert: &Path, key: &Path) -> Result<Pair, TlsError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(cert)?).collect();
     let chain = chain.map_err(|source| TlsError::Certificate { path: cert.to_owned(), source })?;
     if chain.is_empty() {
         return Err(TlsError::NoCertificate { path: cert.to_owned() });
     }
-    let private = PrivateKeyDer::from_pem_slice(&read(key)?)
+    let key = PrivateKeyDer::from_pem_slice(&read(key)?)
         .map_err(|source| TlsError::Key { path: key.to_owned(), source })?;
+    Ok(Pair { chain, key })
+}
+
+/// What shows `pair`, and judges certificates of clients where it is said by what.
+fn config(pair: &Pair, trusted: Option<&Arc<Trusted>>, cert: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     // The provider is given here and not installed for the whole process.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let refuse = |source| TlsError::Pair { cert: cert.to_owned(), source };
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(refuse)?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(refuse)?;
+    let builder = ServerConfig::builder_with_provider(provider.clone());
+    let builder = match trusted {
+        Some(_) => builder.with_protocol_versions(&[&rustls::version::TLS13]),
+        None => builder.with_safe_default_protocol_versions(),
+    };
+    let builder = builder.map_err(refuse)?;
+    let builder = match trusted.filter(|trusted| trusted.bundle.is_some()) {
+        Some(trusted) => builder.with_client_cert_verifier(Arc::new(ClientJudge::of(trusted, &provider))),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(pair.chain.clone(), pair.key.clone_key()).map_err(refuse)?;
     config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
-    Ok(config)
+    if trusted.is_some() {
+        // Whoever resumes a session shows no certificate: nobody would judge it.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    }
+    Ok(Arc::new(config))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
@@ -205,8 +332,8 @@ mod tests {
             let _guard = captured(tracing_subscriber::registry().with(told.clone()));
             let tls = Arc::new(Tls::open(&paths[0], &paths[1]).unwrap());
             let keeping = tokio::spawn(tls.clone().keep());
-            let first = Arc::clone(&tls.current.read().unwrap());
-            let is_first = || Arc::ptr_eq(&first, &tls.current.read().unwrap());
+            let first = tls.config().unwrap();
+            let is_first = || Arc::ptr_eq(&first, &tls.config().unwrap());
             look().await;
             assert!(is_first() && told.take().is_empty(), "nothing is new");
             let newer = pair();

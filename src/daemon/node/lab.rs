@@ -13,6 +13,7 @@ use super::{Mount, Node, NodeSpec, Part};
 use crate::daemon::audit::files::AuditFiles;
 use crate::daemon::config::Config;
 use crate::daemon::identity::Access;
+use crate::daemon::identity::own::IdentityFiles;
 use crate::daemon::objects::peers::presence::Presence;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::follow::wait_for;
@@ -73,6 +74,7 @@ impl Lab {
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             access: Access::default(),
             relay: None,
+            identity: IdentityFiles::of(&self.files.join("identity"), None),
             telemetry: PathBuf::new(),
             process: None,
             parts,

@@ -15,7 +15,9 @@ use super::NodeError;
 use super::ports::{Addresses, Port, PortName, RelayListeners};
 use crate::daemon::audit::files::{AuditFiles, AuditKey};
 use crate::daemon::config::Config;
+use crate::daemon::identity::own::IdentityFiles;
 use crate::daemon::identity::proof::Grants;
+use crate::daemon::identity::trust::Trust;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::objects::dev::Process;
 use crate::daemon::objects::events::topic::Topics;
@@ -90,6 +92,10 @@ pub struct Mount {
     pub presence: Arc<OnceLock<Arc<Presence>>>,
     /// What those who have proved who they are may do besides.
     pub grants: Arc<Grants>,
+    /// By what certificates are judged, and who the node is by its own.
+    pub trust: Arc<Trust>,
+    /// Where both are kept.
+    pub identity_files: IdentityFiles,
     pub session_secret: String,
     pub audit_files: AuditFiles,
     pub audit_key: Arc<AuditKey>,

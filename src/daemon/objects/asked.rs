@@ -48,6 +48,7 @@ impl Asked<'_> {
             caller: self.caller,
             action: self.rpc.audit_action,
             object: record.clone(),
+            also: &[],
             reason: &self.reason,
             expected: expected(self.caller, self.expected_version)?,
             dry_run: self.dry_run,

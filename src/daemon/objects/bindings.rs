@@ -35,8 +35,8 @@ const PRINCIPAL_BYTES_MAX: usize = 200;
 /// How much of a word that is no scope an error shows, in characters.
 const WORD_CHARS_SHOWN: usize = 40;
 /// What the names of those begin with who can be given something: whoever comes through the control socket has every
-/// scope, and whoever proves nothing is nobody.
-const BOUND: &str = "token:";
+/// scope, whoever proves nothing is nobody, and what a node may do is the same for all nodes.
+const BOUND: [&str; 3] = ["token:", "operator:", "service:"];
 
 /// The scopes that a principal was given; none while nobody has said so.
 pub fn granted(view: &View, principal: &str) -> Scopes {
@@ -207,13 +207,13 @@ fn checked(words: &[String]) -> Result<Scopes, Fault> {
 
 fn check_principal(principal: &str) -> Result<(), Fault> {
     let visible = principal.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
-    let bound = principal.strip_prefix(BOUND).is_some_and(|name| !name.is_empty());
+    let bound = BOUND.iter().any(|of| principal.strip_prefix(of).is_some_and(|name| !name.is_empty()));
     if principal.len() <= PRINCIPAL_BYTES_MAX && visible && bound {
         return Ok(());
     }
     Err(Fault::invalid(format!(
-        "field `principal` is nobody who can be given scopes: token:NAME, at most {PRINCIPAL_BYTES_MAX} visible \
-         characters without `/`"
+        "field `principal` is nobody who can be given scopes: operator:NAME, service:NAME or token:NAME, at most \
+         {PRINCIPAL_BYTES_MAX} visible characters without `/`"
     )))
 }
 

@@ -7,6 +7,7 @@ pub mod aero_registry;
 pub mod agents;
 pub mod asked;
 pub mod bindings;
+pub mod certificates;
 pub mod dev;
 pub mod events;
 pub mod feed;

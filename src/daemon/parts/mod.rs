@@ -2,6 +2,7 @@
 
 mod audit;
 mod bindings;
+mod certificates;
 mod dev;
 mod events;
 mod leaders;
@@ -21,6 +22,7 @@ pub const ALL: &[Part] = &[
     registers::PART,
     relay::PART,
     bindings::PART,
+    certificates::PART,
     audit::PART,
     operations::PART,
     events::PART,

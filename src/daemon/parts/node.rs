@@ -10,12 +10,13 @@ use crate::daemon::objects::node::Node;
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let (config, trust) = (node.config.clone(), node.trust.clone());
     let told = Node {
         registry: node.registry.clone(),
         readiness: node.readiness.clone(),
         cluster_id: node.config.node.cluster.clone(),
         started_at: started_at(),
-        let_in: let_in(&node.config),
+        let_in: Box::new(move || let_in(&config, &trust)),
         development: node.process.is_some(),
     };
     let told = NodeServiceServer::new(told).send_compressed(Gzip).accept_compressed(Gzip);

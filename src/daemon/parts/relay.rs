@@ -8,17 +8,18 @@ use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use omnirelay_wire::pb::aeroarc::relay::v1::relay_control_server::RelayControlServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::daemon::config::{Config, LoopbackTrust, RelayConfig, RelayTlsConfig};
+use crate::daemon::config::{Config, RelayConfig, RelayTlsConfig};
 use crate::daemon::identity::authenticate::{HostAndAgents, Hosts};
 use crate::daemon::identity::tls::Tls;
 use crate::daemon::metrics::AeroMetrics;
 use crate::daemon::node::{
     Kinds, Mount, NodeError, Part, Phase, Port, PortName, RELAY_REGISTRY_SERVICE, RELAY_SERVICE,
-    asynchronous, per_address_max,
+    asynchronous, let_in, per_address_max,
 };
 use crate::daemon::objects::aero_registry::watching::topics;
 use crate::daemon::objects::aero_registry::{AeroRegistry, AeroRegistrySettings};
 use crate::daemon::objects::agents::{self, AGENT};
+use crate::daemon::objects::node::LetIn;
 use crate::daemon::objects::relays::{self, RELAY};
 use crate::daemon::readiness::item;
 use crate::daemon::relay::assembly::Relay;
@@ -104,13 +105,14 @@ fn open_ports(node: &mut Mount, relay: Option<&Relay>) -> Result<(), NodeError> 
     let Some(listeners) = node.relay.take() else { return Ok(()) };
     let config = node.config.clone();
     // Where being on this host is no proof, it is none on this port either.
-    let trust_local = config.relay.trust_local && config.security.loopback == LoopbackTrust::Open;
+    let (trust, own) = (node.trust.clone(), config.clone());
+    let trusts_host = move || own.relay.trust_local && let_in(&own, &trust) != LetIn::Nobody;
     let tls = tls(&config.relay.tls)?;
     if let Some(tls) = &tls {
         node.run(Phase::End, tls.clone().keep());
     }
     let surface =
-        Surface::builder([OMNIRELAY]).authenticator(HostAndAgents::new(trust_local)).hosts(Hosts::any());
+        Surface::builder([OMNIRELAY]).authenticator(HostAndAgents::new(trusts_host)).hosts(Hosts::any());
     let port = Port { listener: listeners.grpc, socket: None, tls, limits: limits(&config), surface };
     node.open(PortName::Relay, port);
     // A sink that nobody waits for is no reason to send agents elsewhere.

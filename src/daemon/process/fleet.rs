@@ -24,6 +24,7 @@ use super::store_choice::Stores;
 use crate::daemon::audit::files::AuditFiles;
 use crate::daemon::config::Config;
 use crate::daemon::identity::Access;
+use crate::daemon::identity::own::IdentityFiles;
 use crate::daemon::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use crate::daemon::objects::dev::{Decree, Fate, Process};
 use crate::daemon::parts;
@@ -41,6 +42,8 @@ pub struct MemberSpec {
     pub control: SocketAddr,
     /// Where the node keeps what it knows of the audit trail.
     pub audit: AuditFiles,
+    /// Where it keeps who it is and whom it trusts.
+    pub identity: IdentityFiles,
     /// Where its relay keeps telemetry.
     pub telemetry: PathBuf,
     /// Bound to `control`: taken when the address was chosen, so that nobody takes it in between.
@@ -65,6 +68,7 @@ struct Member {
     session_secret: String,
     control: SocketAddr,
     audit: AuditFiles,
+    identity: IdentityFiles,
     telemetry: PathBuf,
     relay: Option<RelayAddresses>,
     /// Of the first life; later ones bind anew.
@@ -221,7 +225,17 @@ type Say = Box<dyn FnOnce(Result<Option<String>, String>) + Send>;
 
 impl Member {
     fn new(spec: MemberSpec, stores: Stores) -> Self {
-        let MemberSpec { node_id, config, session_secret, control, audit, telemetry, listener, relay } = spec;
+        let MemberSpec {
+            node_id,
+            config,
+            session_secret,
+            control,
+            audit,
+            identity,
+            telemetry,
+            listener,
+            relay,
+        } = spec;
         let (relay, relay_listeners) = relay.unzip();
         let listener = Mutex::new(Some((listener, relay_listeners)));
         let (fleet, life) = (OnceLock::new(), Mutex::default());
@@ -231,6 +245,7 @@ impl Member {
             session_secret,
             control,
             audit,
+            identity,
             telemetry,
             relay,
             listener,
@@ -320,6 +335,7 @@ impl Member {
             access: Access::default(),
             relay,
             audit: self.audit.clone(),
+            identity: self.identity.clone(),
             telemetry: self.telemetry.clone(),
             process: Some(Arc::new(Reach { fleet, own: self.node_id.clone() })),
             parts: parts::ALL,

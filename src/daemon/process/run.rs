@@ -27,6 +27,7 @@ use crate::daemon::audit::files::AuditFiles;
 use crate::daemon::config::{self, Config, ConfigError, Loaded, LoopbackTrust};
 use crate::daemon::data_dir::{self, DataDir};
 use crate::daemon::identity::Access;
+use crate::daemon::identity::own::{IDENTITY_FOLDER, IdentityFiles};
 use crate::daemon::identity::proof::{Token, Tokens};
 use crate::daemon::identity::socket::ControlSocket;
 use crate::daemon::identity::tokens::{self, TokenFileError};
@@ -161,6 +162,10 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
         listener: listen(&config)?,
         access: access(&config, directory.path())?,
         relay: RelayListeners::of(&config)?,
+        identity: IdentityFiles::of(
+            &directory.path().join(IDENTITY_FOLDER),
+            config.security.issuer_secret_file.as_deref(),
+        ),
         telemetry: directory.path().join(TELEMETRY_FOLDER),
         config,
         process: None,
@@ -258,11 +263,14 @@ async fn live(
 fn say_who_comes_in(spec: &NodeSpec) {
     let config = &spec.config;
     match config.security.loopback {
-        LoopbackTrust::Open if config.control.insecure => {
+        _ if config.control.insecure => {
             warn!(listen = %config.control.listen, "control port open to whoever reaches it");
         }
-        LoopbackTrust::Open => info!("control port open to every user of this host"),
-        LoopbackTrust::Proof => info!("control port needs proof"),
+        Some(LoopbackTrust::Open) => info!("control port open to every user of this host"),
+        None if config.control.listen.ip().is_loopback() => {
+            info!("control port open to every user of this host until the mesh has an authority");
+        }
+        None | Some(LoopbackTrust::Proof) => info!("control port needs proof"),
     }
     if let Some(socket) = &spec.access.socket {
         let (path, mode) = (socket.path().display(), config.control.socket_mode);

@@ -18,8 +18,9 @@ use super::signals::EndSignals;
 use super::store_choice::Stores;
 use crate::daemon::audit::files::{AuditFiles, AuditFilesError};
 use crate::daemon::chance::{random_secret, random_u64};
-use crate::daemon::config::{self, Config, ConfigError};
+use crate::daemon::config::{self, Config, ConfigError, LoopbackTrust};
 use crate::daemon::data_dir::{DataDir, DataDirError, UP_STATE};
+use crate::daemon::identity::own::{IDENTITY_FOLDER, ISSUER_SECRET, IdentityFiles};
 use crate::daemon::log::{self, LogError};
 use crate::daemon::log::{LogConfig, LogFormat};
 use crate::daemon::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
@@ -172,6 +173,8 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
             "relays are called as their nodes: one id cannot name several"
         );
     }
+    let identities = directory.data.path().join(IDENTITY_FOLDER);
+    let issuer_secret = identities.join(ISSUER_SECRET);
     let mut members = Vec::new();
     for (node, (listener, relay)) in nodes.iter().zip(listeners) {
         let audit = AuditFiles::open(directory.data.path(), &node.node_id)?;
@@ -181,6 +184,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
         members.push(MemberSpec {
             node_id: node.node_id.clone(),
             config: Arc::new(of_node(&config, node, nodes.len())),
+            identity: IdentityFiles::of(&identities.join(&node.node_id), Some(&issuer_secret)),
             telemetry: directory.data.path().join(TELEMETRY_FOLDER).join(&node.node_id),
             session_secret: node.secret.clone(),
             control: node.control,
@@ -210,6 +214,8 @@ fn configured(options: &UpOptions) -> Result<Config, UpError> {
     if let Some(url) = &options.store {
         loaded.config.store.url.clone_from(url);
     }
+    // A mesh for trying things out is open to its host, whether or not it has an authority.
+    loaded.config.security.loopback.get_or_insert(LoopbackTrust::Open);
     Ok(loaded.config)
 }
 

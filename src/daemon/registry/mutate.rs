@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_store::{
-    CommitError, Committed, Epoch, Idempotency, IdempotencyKey, LogEntry, RecordId, Revision, StoreError,
-    Write,
+    CommitError, Committed, Epoch, Idempotency, IdempotencyKey, Kind, LogEntry, RecordId, Revision,
+    StoreError, Write,
 };
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -47,6 +47,8 @@ pub struct Mutation<'a> {
     /// What the request names; the record is reported with the audit and checked against
     /// `expected`.
     pub object: RecordId,
+    /// Under what else of the same object's kinds it may write.
+    pub also: &'static [Kind],
     pub reason: &'a str,
     /// What the caller expects `object` to be; `None` takes it as it is.
     pub expected: Option<IfMatch>,
@@ -58,7 +60,7 @@ pub struct Mutation<'a> {
 impl Mutation<'_> {
     /// As the one thing that its object's kind has done to it.
     fn act(&self) -> Act {
-        let kinds = [self.object.kind.clone()];
+        let kinds = std::iter::once(&self.object.kind).chain(self.also).cloned();
         Act { within: COMMIT_TIMEOUT, ..Act::new(self.action, kinds, Authority::Unfenced) }
     }
 }

@@ -74,6 +74,7 @@ async fn try_change(
         caller: &caller,
         action: "things.change",
         object: thing(),
+        also: &[],
         reason: "",
         expected,
         dry_run: false,

@@ -195,6 +195,7 @@ impl Pipeline {
         Ok(Some(Caller {
             principal: principal.name,
             scopes: principal.scopes,
+            certificate: peer.certificate.clone(),
             request_id: watched.request_id.clone(),
             protocol: watched.protocol,
             idempotency_key: conditions.idempotency_key,

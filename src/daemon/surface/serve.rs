@@ -22,7 +22,7 @@ use super::places::{Place, Places};
 use super::preface::{self, Peek, Version};
 use super::unread::{self, Metered, Unread};
 use crate::daemon::identity::caller::PeerInfo;
-use crate::daemon::identity::tls::Tls;
+use crate::daemon::identity::tls::{Shaken, Tls};
 use crate::daemon::log::{LogLimiter, Turn};
 
 /// What one listener allows.
@@ -280,12 +280,25 @@ async fn connection(line: Arc<Line>, admitted: Admitted, watcher: Watcher) {
     // Small answers go out at once; an error here would only make them slower.
     let _ = stream.set_nodelay(true);
     unread::bound(&stream, line.limits.send_bytes_max, line.limits.write_timeout);
-    let peer = Arc::new(PeerInfo::at(remote, stream.local_addr().ok()));
-    if let Some(tls) = &line.tls {
+    let peer = PeerInfo::at(remote, stream.local_addr().ok());
+    match &line.tls {
         // Boxed so that connections without TLS do not keep room for it.
-        return Box::pin(encrypted(&line, tls, stream, peer, watcher)).await;
+        Some(tls) if !tls.is_beside_plaintext() || speaks_tls(&line, &stream).await => {
+            Box::pin(encrypted(&line, tls, stream, peer, watcher)).await;
+        }
+        Some(_) | None => converse(&line, stream, Arc::new(peer), watcher).await,
     }
-    converse(&line, stream, peer, watcher).await;
+}
+
+/// Whether a client begins as TLS does, and no HTTP.
+async fn speaks_tls(line: &Line, stream: &TcpStream) -> bool {
+    const HANDSHAKE: u8 = 0x16;
+    let mut begun = [0; 1];
+    tokio::select! {
+        peeked = stream.peek(&mut begun) => peeked.is_ok_and(|count| count == 1 && begun[0] == HANDSHAKE),
+        () = line.surface.draining() => false,
+        () = tokio::time::sleep(line.limits.header_read_timeout) => false,
+    }
 }
 
 /// Serves a connection that is not encrypted.
@@ -300,20 +313,30 @@ where
     speak(line, version, stream, peer, watcher).await;
 }
 
-async fn encrypted(line: &Line, tls: &Tls, stream: TcpStream, peer: Arc<PeerInfo>, watcher: Watcher) {
+async fn encrypted(line: &Line, tls: &Tls, stream: TcpStream, mut peer: PeerInfo, watcher: Watcher) {
     let remote = peer.remote;
     let shaken = tokio::select! {
         shaken = tls.accept(stream) => shaken,
         () = line.surface.draining() => return,
         () = tokio::time::sleep(line.limits.header_read_timeout) => Err(io::ErrorKind::TimedOut.into()),
     };
-    match shaken {
-        Ok(stream) => {
-            let agreed = stream.get_ref().1.alpn_protocol();
-            let version = if agreed == Some(b"h2") { Version::Http2 } else { Version::Http1 };
-            speak(line, version, stream, peer, watcher).await;
+    let Shaken { stream, certificate } = match shaken {
+        Ok(shaken) => shaken,
+        Err(error) => return tracing::debug!(%remote, %error, "connection closed: no TLS"),
+    };
+    let version = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => Version::Http2,
+        _ => Version::Http1,
+    };
+    peer.certificate.clone_from(&certificate);
+    let served = speak(line, version, stream, Arc::new(peer), watcher);
+    let Some(certificate) = certificate else { return served.await };
+    // What it calls ends with it: whoever is out has nothing answered any more.
+    tokio::select! {
+        () = served => {}
+        why = tls.ended(&certificate) => {
+            tracing::info!(%remote, id = %certificate.id, serial = %certificate.serial, why, "connection cut");
         }
-        Err(error) => tracing::debug!(%remote, %error, "connection closed: no TLS"),
     }
 }
 

@@ -87,6 +87,7 @@ impl Door for Daemon {
             caller: &caller,
             action: "things.change",
             object: id.clone(),
+            also: &[],
             reason: "",
             expected: Some(IfMatch::Version(expected)),
             dry_run: false,

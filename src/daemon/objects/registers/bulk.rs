@@ -135,6 +135,7 @@ impl Registers {
             caller: &caller,
             action: bulk.action,
             object: RecordId::new(REGISTER, bulk.node_id),
+            also: &[],
             reason: bulk.reason,
             expected: expected(&caller, None)?,
             dry_run: bulk.dry_run,

@@ -138,6 +138,7 @@ impl Registers {
             caller: asked.caller,
             action: asked.action,
             object: id.clone(),
+            also: &[],
             reason: asked.reason,
             expected: expected(asked.caller, asked.expected_version)?,
             dry_run: asked.dry_run,

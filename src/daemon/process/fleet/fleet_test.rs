@@ -28,6 +28,7 @@ fn start(count: usize, asked: impl Future<Output = ()>) -> Result<Running, Fleet
             config: Arc::default(),
             session_secret: format!("secret {number}"),
             control: listener.local_addr().unwrap(),
+            identity: IdentityFiles::of(place.path(), None),
             audit: AuditFiles::open(place.path(), &format!("n{number}")).unwrap(),
             telemetry: place.path().to_owned(),
             listener,

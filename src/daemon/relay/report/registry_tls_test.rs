@@ -19,7 +19,7 @@ async fn listener(place: &Path, tasks: &mut JoinSet<()>) -> (u16, PathBuf) {
     std::fs::write(&key, signing_key.serialize_pem()).unwrap();
     let tls = Arc::new(Tls::open(&chain, &key).unwrap());
     let surface = Surface::builder([OMNIRELAY])
-        .authenticator(HostAndAgents::default())
+        .authenticator(HostAndAgents::new(|| true))
         .hosts(Hosts::any())
         .build()
         .unwrap();

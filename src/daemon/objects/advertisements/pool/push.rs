@@ -102,6 +102,7 @@ impl Pool {
             caller,
             action: advertisement_service::BULK_ADVERTISE.audit_action,
             object: RecordId::new(ADVERTISEMENT, place),
+            also: &[],
             reason: "",
             expected: None,
             dry_run: false,

@@ -1,0 +1,96 @@
+//! Judges what clients show in a TLS handshake.
+
+use std::fmt;
+use std::sync::Arc;
+
+use omnirelay_pki::trust::Usage;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
+};
+
+use super::trust::{Refused, Trusted};
+
+/// Takes clients without a certificate, and those whose certificate the node believes.
+pub struct ClientJudge {
+    trusted: Arc<Trusted>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ClientJudge {
+    pub fn of(trusted: &Arc<Trusted>, provider: &CryptoProvider) -> Self {
+        Self { trusted: Arc::clone(trusted), algorithms: provider.signature_verification_algorithms }
+    }
+}
+
+impl fmt::Debug for ClientJudge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientJudge").finish_non_exhaustive()
+    }
+}
+
+impl ClientCertVerifier for ClientJudge {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    /// None: clients have one identity, and send it.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let chain: Vec<_> = std::iter::once(leaf).chain(between).cloned().collect();
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        match self.trusted.judge(&chain, now, Usage::Client) {
+            Ok(_) => Ok(ClientCertVerified::assertion()),
+            Err(refused) => Err(Error::InvalidCertificate(alert(refused))),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// By which the client is told: what helps the honest and tells an attacker nothing.
+fn alert(refused: Refused) -> CertificateError {
+    use omnirelay_pki::trust::TrustError;
+    match refused {
+        Refused::Revoked => CertificateError::Revoked,
+        Refused::Untrusted(TrustError::Expired) => CertificateError::Expired,
+        Refused::Untrusted(TrustError::NotYet) => CertificateError::NotValidYet,
+        Refused::Untrusted(TrustError::UnknownIssuer) | Refused::NoAuthority => {
+            CertificateError::UnknownIssuer
+        }
+        other => CertificateError::Other(OtherError(Arc::new(other))),
+    }
+}

@@ -1,0 +1,246 @@
+//! The identity of a node: its key, its certificate and what leads from there to a root; and the files that keep it.
+
+use std::fmt;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use omnirelay_pki::certificate::{Certificate, CertificateError, to_pem};
+use omnirelay_pki::key::{Key, KeyError};
+use omnirelay_pki::sealed::{SealError, SealingKey};
+use omnirelay_store::whole_file::write_whole;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
+
+use super::permissions::{is_open_to_others, is_own, mode};
+use crate::daemon::chance::random_secret;
+
+/// The folder of a node's identity in its data directory.
+pub const IDENTITY_FOLDER: &str = "identity";
+/// The key, the certificate and its issuer, in one file so that they are always of each other.
+const IDENTITY: &str = "identity.pem";
+/// The roots.
+const BUNDLE: &str = "bundle.pem";
+/// The list of revocations as it was signed.
+const REVOCATIONS: &str = "revocations";
+/// What the issuer's key is sealed with, where the configuration names no other file.
+pub const ISSUER_SECRET: &str = "issuer-secret";
+/// Longer files are not ours.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Why what is kept of an identity cannot be used. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("cannot use `{path}`")]
+    Use { path: PathBuf, source: io::Error },
+    #[error("`{path}` holds no certificate with its chain in PEM")]
+    Chain { path: PathBuf },
+    #[error("`{path}`: {source}")]
+    Key { path: PathBuf, source: KeyError },
+    #[error("`{path}`: {source}")]
+    Certificate { path: PathBuf, source: CertificateError },
+    #[error("the key in `{path}` is not that of its certificate")]
+    Pair { path: PathBuf },
+    #[error("`{path}` is open to others (mode {mode:04o}), and holds a secret; chmod 600 it")]
+    Open { path: PathBuf, mode: u32 },
+    #[error("`{path}` belongs to another user")]
+    Foreign { path: PathBuf },
+    #[error("`{path}`: {source}")]
+    Secret { path: PathBuf, source: SealError },
+}
+
+/// Who a node is, and what proves it.
+pub struct OwnIdentity {
+    /// What the certificate says.
+    pub leaf: Certificate,
+    /// The certificate, then its issuer.
+    pub chain: Vec<CertificateDer<'static>>,
+    key: Zeroizing<String>,
+}
+
+impl fmt::Debug for OwnIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnIdentity").field("leaf", &self.leaf).finish_non_exhaustive()
+    }
+}
+
+impl OwnIdentity {
+    /// The identity of this key and chain.
+    ///
+    /// # Errors
+    /// `None` when they are not of each other, or the chain is of nobody.
+    pub fn of(key: &Key, chain: Vec<CertificateDer<'static>>) -> Option<Self> {
+        let leaf = Certificate::read(chain.first()?).ok()?;
+        (leaf.key == key.fingerprint()).then(|| Self { leaf, chain, key: key.to_pem() })
+    }
+
+    /// The private key, as TLS wants it; `None` never, as it was one.
+    pub fn private_key(&self) -> Option<PrivateKeyDer<'static>> {
+        PrivateKeyDer::from_pem_slice(self.key.as_bytes()).ok()
+    }
+
+    /// As it is kept.
+    fn to_pem(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(self.key.to_string());
+        for certificate in &self.chain {
+            text.push_str(&to_pem(certificate));
+        }
+        text
+    }
+}
+
+/// Where a node keeps who it is and whom it trusts.
+#[derive(Clone, Debug, Default)]
+pub struct IdentityFiles {
+    folder: PathBuf,
+    issuer_secret: PathBuf,
+}
+
+impl IdentityFiles {
+    /// Those in this folder, which is made when it is needed. The secret of the issuer may be elsewhere.
+    pub fn of(folder: &Path, issuer_secret: Option<&Path>) -> Self {
+        let issuer_secret = issuer_secret.map_or_else(|| folder.join(ISSUER_SECRET), Path::to_owned);
+        Self { folder: folder.to_owned(), issuer_secret }
+    }
+
+    /// Who the node is; `None` before it was enrolled.
+    ///
+    /// # Errors
+    /// [`IdentityError`], with the file.
+    pub fn identity(&self) -> Result<Option<OwnIdentity>, IdentityError> {
+        let path = self.folder.join(IDENTITY);
+        let Some(text) = read_private(&path)? else { return Ok(None) };
+        let text = Zeroizing::new(String::from_utf8_lossy(&text).into_owned());
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+        let chain = chain.ok().filter(|chain| !chain.is_empty());
+        let chain = chain.ok_or_else(|| IdentityError::Chain { path: path.clone() })?;
+        let key = Key::from_pem(&text).map_err(|source| IdentityError::Key { path: path.clone(), source })?;
+        Certificate::read(&chain[0])
+            .map_err(|source| IdentityError::Certificate { path: path.clone(), source })?;
+        OwnIdentity::of(&key, chain).map(Some).ok_or(IdentityError::Pair { path })
+    }
+
+    /// Keeps who the node is, and by what roots it was made.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn keep_identity(&self, identity: &OwnIdentity) -> Result<(), IdentityError> {
+        self.write(IDENTITY, identity.to_pem().as_bytes())
+    }
+
+    /// The roots that were trusted last, in PEM.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn bundle(&self) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+        let path = self.folder.join(BUNDLE);
+        let bytes = read_short(&path)?.unwrap_or_default();
+        let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+        roots.map_err(|_| IdentityError::Chain { path })
+    }
+
+    /// Keeps whom the node trusts.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn keep_bundle(&self, roots: &[CertificateDer]) -> Result<(), IdentityError> {
+        let text: String = roots.iter().map(|root| to_pem(root)).collect();
+        self.write(BUNDLE, text.as_bytes())
+    }
+
+    /// The list of revocations that was kept last; empty if none was.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn revocations(&self) -> Result<Vec<u8>, IdentityError> {
+        Ok(read_short(&self.folder.join(REVOCATIONS))?.unwrap_or_default())
+    }
+
+    /// Keeps a list of revocations, as it was signed.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn keep_revocations(&self, signed: &[u8]) -> Result<(), IdentityError> {
+        self.write(REVOCATIONS, signed)
+    }
+
+    /// What the issuer's key is sealed with; `None` where this node has none and so cannot issue.
+    ///
+    /// # Errors
+    /// [`IdentityError`], when others may read it among them.
+    pub fn sealing_key(&self) -> Result<Option<SealingKey>, IdentityError> {
+        let path = &self.issuer_secret;
+        let Some(bytes) = read_private(path)? else { return Ok(None) };
+        let secret = bytes.trim_ascii();
+        let key =
+            SealingKey::of(secret).map_err(|source| IdentityError::Secret { path: path.clone(), source })?;
+        Ok(Some(key))
+    }
+
+    /// As [`Self::sealing_key`], and makes the secret when there is none.
+    ///
+    /// # Errors
+    /// As of [`Self::sealing_key`].
+    pub fn make_sealing_key(&self) -> Result<SealingKey, IdentityError> {
+        if let Some(key) = self.sealing_key()? {
+            return Ok(key);
+        }
+        let path = &self.issuer_secret;
+        let refuse = |source| IdentityError::Use { path: path.clone(), source };
+        let (high, low) = (random_secret().map_err(refuse)?, random_secret().map_err(refuse)?);
+        let secret = Zeroizing::new(format!("{high}{low}\n"));
+        self.make_folder()?;
+        write_whole(path, secret.as_bytes()).map_err(refuse)?;
+        let made = SealingKey::of(secret.trim().as_bytes());
+        made.map_err(|source| IdentityError::Secret { path: path.clone(), source })
+    }
+
+    /// Where the secret of the issuer is, or would be.
+    pub fn issuer_secret(&self) -> &Path {
+        &self.issuer_secret
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), IdentityError> {
+        self.make_folder()?;
+        let path = self.folder.join(name);
+        write_whole(&path, bytes).map_err(|source| IdentityError::Use { path, source })
+    }
+
+    fn make_folder(&self) -> Result<(), IdentityError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        made.map_err(|source| IdentityError::Use { path: self.folder.clone(), source })
+    }
+}
+
+/// A file that nobody else may read; `None` when it is not there.
+fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
+    let Some(bytes) = read_short(path)? else { return Ok(None) };
+    let refuse = |source| IdentityError::Use { path: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(refuse)?;
+    if is_open_to_others(&metadata) {
+        return Err(IdentityError::Open { path: path.to_owned(), mode: mode(&metadata) });
+    }
+    if !is_own(&metadata) {
+        return Err(IdentityError::Foreign { path: path.to_owned() });
+    }
+    Ok(Some(Zeroizing::new(bytes)))
+}
+
+/// A file that is not too long; `None` when it is not there.
+fn read_short(path: &Path) -> Result<Option<Vec<u8>>, IdentityError> {
+    use std::io::Read as _;
+    let refuse = |source| IdentityError::Use { path: path.to_owned(), source };
+    let file = match std::fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(refuse)?,
+    };
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(refuse)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let what = format!("it is longer than {FILE_BYTES_MAX} bytes");
+        return Err(refuse(io::Error::new(io::ErrorKind::InvalidData, what)));
+    }
+    Ok(Some(bytes))
+}

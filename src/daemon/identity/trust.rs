@@ -1,0 +1,125 @@
+//! Trust: whose certificates a node believes, which of them are out, and who the node is itself.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use omnirelay_core::spiffe::Holder;
+use omnirelay_pki::certificate::{Certificate, key_of};
+use omnirelay_pki::revocation::{Revocations, Revoked};
+use omnirelay_pki::trust::{Bundle, TrustError, Usage};
+use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
+
+use super::own::OwnIdentity;
+
+/// How often it is looked whether a certificate has ended: clocks of hosts jump.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+
+/// What a node judges certificates by at one time.
+#[derive(Clone, Debug, Default)]
+pub struct Trusted {
+    /// The roots of the mesh; `None` while it has no authority.
+    pub bundle: Option<Bundle>,
+    /// Of the node. Nodes of other clusters are nobody here.
+    pub cluster: String,
+    pub revocations: Revocations,
+    /// Who the node is; `None` before it is enrolled.
+    pub own: Option<Arc<OwnIdentity>>,
+}
+
+/// Why a certificate proves nobody.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("this daemon trusts no authority")]
+    NoAuthority,
+    #[error("{0}")]
+    Untrusted(#[from] TrustError),
+    #[error("it was revoked")]
+    Revoked,
+    #[error("it is of a node of another cluster")]
+    Cluster,
+}
+
+impl Trusted {
+    /// Whose chain this is, shown for `usage` at the second `now` of the Unix time.
+    ///
+    /// # Errors
+    /// Why it proves nobody.
+    pub fn judge(&self, chain: &[CertificateDer], now: i64, usage: Usage) -> Result<Certificate, Refused> {
+        let bundle = self.bundle.as_ref().ok_or(Refused::NoAuthority)?;
+        let certificate = bundle.verify(chain, now, usage)?;
+        if matches!(certificate.id.holder(), Holder::Node { cluster, .. } if *cluster != self.cluster) {
+            return Err(Refused::Cluster);
+        }
+        // What was between leaf and root may be revoked as well: an issuer whose key was stolen.
+        let by = chain.iter().skip(1).any(|issuer| {
+            key_of(issuer).is_ok_and(|key| self.revocations.about(&Revoked::Key(key)).is_some())
+        });
+        if by || self.revocations.of(&certificate).is_some() {
+            return Err(Refused::Revoked);
+        }
+        Ok(certificate)
+    }
+
+    /// Whether a certificate that was judged before is none any more, and why.
+    fn ends(&self, certificate: &Certificate, now: i64) -> Option<&'static str> {
+        if self.revocations.of(certificate).is_some() {
+            return Some("its certificate was revoked");
+        }
+        if certificate.not_after < now {
+            return Some("its certificate has ended");
+        }
+        let domain = self.bundle.as_ref().map(Bundle::trust_domain);
+        (domain != Some(certificate.id.trust_domain())).then_some("its authority is not trusted any more")
+    }
+}
+
+/// What a node judges certificates by, as it changes.
+#[derive(Debug)]
+pub struct Trust(watch::Sender<Arc<Trusted>>);
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self(watch::Sender::new(Arc::default()))
+    }
+}
+
+impl Trust {
+    /// By what it judges now.
+    pub fn current(&self) -> Arc<Trusted> {
+        self.0.borrow().clone()
+    }
+
+    /// Changes it; connections of those who are out by then end.
+    pub fn update(&self, change: impl FnOnce(&mut Trusted)) {
+        self.0.send_modify(|current| change(Arc::make_mut(current)));
+    }
+
+    /// Whether the mesh has an authority, as far as the node knows.
+    pub fn has_authority(&self) -> bool {
+        self.0.borrow().bundle.is_some()
+    }
+
+    /// Returns once a certificate proves nobody any more, and says why.
+    pub async fn ended(&self, certificate: &Certificate) -> &'static str {
+        let mut changes = self.0.subscribe();
+        loop {
+            let ends = changes.borrow_and_update().ends(certificate, unix_now());
+            if let Some(why) = ends {
+                return why;
+            }
+            let left = u64::try_from(certificate.not_after.saturating_sub(unix_now())).unwrap_or(0);
+            let look = LOOK_EVERY.min(Duration::from_secs(left + 1));
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(look) => {}
+            }
+        }
+    }
+}
+
+/// The second of the Unix time by this host's clock; 0 before 1970.
+pub fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

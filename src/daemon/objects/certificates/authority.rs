@@ -1,0 +1,160 @@
+//! The authority: how it is made and shown.
+
+use bytes::Bytes;
+use omnirelay_core::spiffe::TrustDomain;
+use omnirelay_pki::authority::Validity;
+use omnirelay_pki::certificate::{to_pem, validity_of};
+use omnirelay_pki::key::Fingerprint;
+use omnirelay_store::Write;
+use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, SigningValue};
+use omnirelay_wire::reasons;
+use omnirelay_wire::rpc::certificate_service::INIT_AUTHORITY;
+use prost::Message as _;
+use tonic::Response;
+
+use super::{Certificates, authority_id, pb};
+use crate::daemon::identity::caller::Caller;
+use crate::daemon::objects::asked::Asked;
+use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
+use crate::daemon::registry::mutate::{Decision, request_hash};
+use crate::daemon::registry::view::ViewRecord;
+
+/// The trust domain of an authority whose maker names none.
+const DOMAIN: &str = "mesh.local";
+const DAY: i64 = 86_400;
+const ROOT_DAYS: u32 = 3650;
+const ROOT_DAYS_MAX: u32 = 36_500;
+const ISSUER_DAYS: u32 = 365;
+/// How much earlier than now what is issued begins, in seconds: clocks differ.
+pub const BACKDATED: i64 = 300;
+
+impl Certificates {
+    pub(super) async fn show_authority(
+        &self,
+        asked: pb::GetAuthorityRequest,
+    ) -> Result<Response<pb::GetAuthorityResponse>, Fault> {
+        self.registry.ready_for(&asked.min_revision).await?;
+        let record = self.registry.look(|view| view.get(&authority_id())).await;
+        let value = record.as_ref().and_then(|record| record.value::<AuthorityValue>());
+        let cursor = head_cursor(self.registry.view());
+        let shown = pb::GetAuthorityResponse {
+            cursor: cursor.clone(),
+            issues: value.as_ref().is_some_and(|value| self.signer.can_issue(value)),
+            bundle_pem: value.as_ref().map(|value| bundle_pem(value)).unwrap_or_default(),
+            authority: record.as_ref().zip(value.as_ref()).map(|(record, value)| show(record, value)),
+            ..Default::default()
+        };
+        Ok(at_cursor(shown.within(envelope(&self.registry)), &cursor))
+    }
+
+    /// Makes the authority once.
+    pub(super) async fn init(
+        &self,
+        caller: &Caller,
+        asked: pb::InitAuthorityRequest,
+    ) -> Result<pb::AuthorityChange, Fault> {
+        let hash = request_hash(&asked);
+        let (domain, root, issuer) = checked(&asked, self.now())?;
+        let pb::InitAuthorityRequest { reason, dry_run, .. } = asked;
+        let rpc = INIT_AUTHORITY;
+        let (id, expected_version) = (domain.to_string(), None);
+        let asked = Asked { caller, rpc, id, reason, expected_version, dry_run, hash };
+        let exists = |record: &ViewRecord| {
+            let known = record.value::<AuthorityValue>().unwrap_or_default();
+            let message = format!("this mesh has a certificate authority, of `{}`", known.trust_domain);
+            Fault::new(reasons::AUTHORITY_EXISTS, message).hint("omnirelay cert ca show")
+        };
+        asked
+            .of_record(&self.registry, authority_id(), |found| {
+                if let Some(found) = found {
+                    return Err(exists(found));
+                }
+                let value = self.signer.make(domain.clone(), root, issuer)?;
+                let put = Bytes::from(value.encode_to_vec());
+                let answer = pb::AuthorityChange {
+                    schema_version: SCHEMA_VERSION.to_owned(),
+                    authority: Some(shown(&value)),
+                    ..Default::default()
+                };
+                let fingerprint = Fingerprint::of(&value.roots[0].certificate);
+                let changes =
+                    vec![format!("trustDomain: none -> {domain}"), format!("root: none -> {fingerprint}")];
+                let writes = vec![Write::Put { id: authority_id(), value: put, group: None }];
+                Ok(Decision { writes, changes, answer })
+            })
+            .await
+    }
+
+    /// The second of the Unix time by the store's clock, which is that of the whole mesh.
+    pub(super) fn now(&self) -> i64 {
+        unix(&self.registry)
+    }
+}
+
+/// The second of the Unix time by the store's clock.
+pub fn unix(registry: &crate::daemon::registry::Registry) -> i64 {
+    i64::try_from(registry.view().now().0 / 1000).unwrap_or(i64::MAX)
+}
+
+/// Whose it is to be, and how long its two certificates live.
+fn checked(asked: &pb::InitAuthorityRequest, now: i64) -> Result<(TrustDomain, Validity, Validity), Fault> {
+    let domain = if asked.trust_domain.is_empty() { DOMAIN } else { &asked.trust_domain };
+    let domain = domain.parse().map_err(|error| Fault::invalid(format!("field `trustDomain`: {error}")))?;
+    let or = |given: u32, default: u32| if given == 0 { default } else { given };
+    let root = or(asked.root_days, ROOT_DAYS);
+    let issuer = or(asked.issuer_days, ISSUER_DAYS.min(root));
+    if root > ROOT_DAYS_MAX {
+        return Err(Fault::invalid(format!(
+            "field `rootDays` is {root}: at most {ROOT_DAYS_MAX} are allowed"
+        )));
+    }
+    if issuer > root {
+        let message = format!("field `issuerDays` is {issuer}: the root lives {root}, and no issuer longer");
+        return Err(Fault::invalid(message));
+    }
+    let not_before = now - BACKDATED;
+    let of = |days: u32| Validity { not_before, not_after: now + i64::from(days) * DAY };
+    Ok((domain, of(root), of(issuer)))
+}
+
+/// The roots in PEM.
+pub fn bundle_pem(value: &AuthorityValue) -> String {
+    value.roots.iter().map(|root| to_pem(&root.certificate)).collect()
+}
+
+fn shown(value: &AuthorityValue) -> pb::Authority {
+    pb::Authority {
+        trust_domain: value.trust_domain.clone(),
+        roots: value.roots.iter().map(certificate).collect(),
+        issuers: value.issuers.iter().map(certificate).collect(),
+        ..Default::default()
+    }
+}
+
+fn show(record: &ViewRecord, value: &AuthorityValue) -> pb::Authority {
+    pb::Authority {
+        version: record.record.version.0,
+        last_writer_id: record.record.writer.to_string(),
+        created_at: Some(timestamp(record.record.created_at)),
+        updated_at: Some(timestamp(record.record.updated_at)),
+        ..shown(value)
+    }
+}
+
+fn certificate(of: &SigningValue) -> pb::AuthorityCertificate {
+    let (not_before, not_after) = validity_of(&of.certificate).unwrap_or_default();
+    pb::AuthorityCertificate {
+        fingerprint: Fingerprint::of(&of.certificate).to_string(),
+        pem: to_pem(&of.certificate),
+        not_before: Some(at(not_before)),
+        not_after: Some(at(not_after)),
+        key_in_registry: !of.sealed_key.is_empty(),
+    }
+}
+
+/// A second of the Unix time.
+pub fn at(seconds: i64) -> omnirelay_wire::timestamp::Timestamp {
+    timestamp(omnirelay_core::time::Millis(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000)))
+}

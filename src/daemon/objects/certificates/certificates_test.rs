@@ -1,0 +1,336 @@
+//! `CertificateService` on the memory store, and the keeper of a node's own identity.
+
+use std::time::Duration;
+
+use omnirelay_core::spiffe::Holder;
+use omnirelay_pki::certificate::{Certificate, Names};
+use omnirelay_pki::key::Key;
+use omnirelay_pki::request::Request as Csr;
+use omnirelay_pki::revocation::Revocations;
+use omnirelay_pki::trust::{Bundle, Usage};
+use omnirelay_store::{MemoryStore, Store};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tonic::{Request, Response, Status};
+
+use super::own::Keeper;
+use super::*;
+use crate::daemon::identity::caller::Caller;
+use crate::daemon::identity::own::IdentityFiles;
+use crate::daemon::identity::trust::{Refused, unix_now};
+use crate::daemon::registry::follow::{follow_log, wait_for};
+
+/// A node that serves certificates, and keeps its own.
+struct Node {
+    served: Certificates,
+    trust: Arc<Trust>,
+    _tasks: tokio::task::JoinSet<()>,
+}
+
+async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Node {
+    let kinds = [AUTHORITY, CERTIFICATE, REVOCATION];
+    let registry = Arc::new(Registry::new(node_id, store, &kinds));
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(follow_log(registry.clone()));
+    wait_for(registry.view(), omnirelay_store::Revision(0)).await;
+    let secret = place.join("issuer-secret");
+    let files = IdentityFiles::of(&place.join(node_id), Some(&secret));
+    let (signer, trust) = (Arc::new(Signer::new(files.clone())), Arc::new(Trust::default()));
+    trust.update(|trusted| trusted.cluster = "default".to_owned());
+    let keeper = Keeper {
+        registry: registry.clone(),
+        signer: signer.clone(),
+        trust: trust.clone(),
+        files,
+        node: Holder::Node { cluster: "default".into(), role: "worker".into(), node: node_id.into() },
+        names: Names { dns: vec!["localhost".into()], addresses: Vec::new() },
+    };
+    keeper.load();
+    tasks.spawn(async move { keeper.run().await });
+    let served = Certificates { registry, signer, trust: trust.clone(), cluster: "default".into() };
+    Node { served, trust, _tasks: tasks }
+}
+
+fn called<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(Caller::of_tests("alice"));
+    request
+}
+
+fn called_with<T>(message: T, certificate: &Certificate) -> Request<T> {
+    let mut request = Request::new(message);
+    let certificate = Some(Arc::new(certificate.clone()));
+    request.extensions_mut().insert(Caller { certificate, ..Caller::of_tests("node:b") });
+    request
+}
+
+fn reason<T: std::fmt::Debug>(outcome: Result<Response<T>, Status>) -> String {
+    Fault::from(&outcome.unwrap_err()).reason.into_owned()
+}
+
+fn csr(key: &Key, names: &Names) -> String {
+    let der = Csr::make(key, None, names).unwrap();
+    let body = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, der);
+    format!("-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n")
+}
+
+fn of_node(name: &str, key: &Key) -> pb::IssueCertificateRequest {
+    pb::IssueCertificateRequest { node: name.into(), csr: csr(key, &Names::default()), ..Default::default() }
+}
+
+fn of_operator(name: &str, key: &Key) -> pb::IssueCertificateRequest {
+    pb::IssueCertificateRequest { node: String::new(), operator: name.into(), ..of_node("", key) }
+}
+
+fn chain(issued: &pb::IssuedCertificate) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(issued.chain_pem.as_bytes()).map(Result::unwrap).collect()
+}
+
+fn leaf(issued: &pb::IssuedCertificate) -> Certificate {
+    Certificate::read(&chain(issued)[0]).unwrap()
+}
+
+/// Waits for what the keeper does.
+async fn until(what: &str, is: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if is() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
+async fn initialised(node: &Node) {
+    node.served.init_authority(called(pb::InitAuthorityRequest::default())).await.unwrap();
+    until("the node has an identity", || node.trust.current().own.is_some()).await;
+}
+
+fn judged(node: &Node, issued: &pb::IssuedCertificate) -> Result<Certificate, Refused> {
+    node.trust.current().judge(&chain(issued), unix_now(), Usage::Client)
+}
+
+#[tokio::test]
+async fn an_authority_is_made_once_and_its_node_enrolled() {
+    let place = tempfile::tempdir().unwrap();
+    let node = node("node-1", Arc::new(MemoryStore::system()), place.path()).await;
+    let ask = || called(pb::GetAuthorityRequest::default());
+    assert!(node.served.get_authority(ask()).await.unwrap().into_inner().authority.is_none());
+    let key = Key::make().unwrap();
+    assert_eq!(reason(node.served.issue(called(of_node("b", &key))).await), "NO_AUTHORITY");
+    let dry = pb::InitAuthorityRequest { dry_run: true, ..Default::default() };
+    assert!(node.served.init_authority(called(dry)).await.unwrap().into_inner().changed);
+    initialised(&node).await;
+    let again = node.served.init_authority(called(pb::InitAuthorityRequest::default())).await;
+    assert_eq!(reason(again), "AUTHORITY_EXISTS");
+    let shown = node.served.get_authority(ask()).await.unwrap().into_inner();
+    let authority = shown.authority.unwrap();
+    assert!(shown.issues && authority.trust_domain == "mesh.local" && authority.version == 1);
+    assert!(!format!("{authority:?}").contains("PRIVATE KEY"));
+    let own = node.trust.current().own.clone().unwrap();
+    assert_eq!(own.leaf.id.to_string(), "spiffe://mesh.local/mesh/default/worker/node-1");
+    assert_eq!(own.leaf.names.dns, ["localhost", "node-1", "node-1.mesh"]);
+}
+
+#[tokio::test]
+async fn what_is_asked_of_an_authority_is_checked() {
+    let place = tempfile::tempdir().unwrap();
+    let node = node("node-1", Arc::new(MemoryStore::system()), place.path()).await;
+    let cases = [
+        pb::InitAuthorityRequest { trust_domain: "Mesh".into(), ..Default::default() },
+        pb::InitAuthorityRequest { root_days: 36_501, ..Default::default() },
+        pb::InitAuthorityRequest { root_days: 10, issuer_days: 11, ..Default::default() },
+        pb::InitAuthorityRequest { reason: "a\nb".into(), ..Default::default() },
+    ];
+    for asked in cases {
+        let outcome = node.served.init_authority(called(asked.clone())).await;
+        assert_eq!(reason(outcome), "INVALID_ARGUMENT", "{asked:?}");
+    }
+    initialised(&node).await;
+    let key = Key::make().unwrap();
+    let sound = of_node("b", &key);
+    let wildcard = csr(&key, &Names { dns: vec!["*.mesh".into()], addresses: Vec::new() });
+    let cases = [
+        pb::IssueCertificateRequest { node: String::new(), ..sound.clone() },
+        pb::IssueCertificateRequest { operator: "ann".into(), ..sound.clone() },
+        pb::IssueCertificateRequest { node: "B".into(), ..sound.clone() },
+        pb::IssueCertificateRequest { role: "a/b".into(), ..sound.clone() },
+        pb::IssueCertificateRequest { csr: String::new(), ..sound.clone() },
+        pb::IssueCertificateRequest { csr: "x".into(), ..sound.clone() },
+        pb::IssueCertificateRequest { csr: wildcard, ..sound.clone() },
+        pb::IssueCertificateRequest { lifetime_seconds: 3599, ..sound.clone() },
+        pb::IssueCertificateRequest { lifetime_seconds: 604_801, ..sound.clone() },
+        pb::IssueCertificateRequest { role: "worker".into(), ..of_operator("ann", &key) },
+    ];
+    for asked in cases {
+        assert_eq!(reason(node.served.issue(called(asked.clone())).await), "INVALID_ARGUMENT", "{asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_issued_is_believed_until_it_is_revoked() {
+    let place = tempfile::tempdir().unwrap();
+    let node = node("node-1", Arc::new(MemoryStore::system()), place.path()).await;
+    initialised(&node).await;
+    let keys = [Key::make().unwrap(), Key::make().unwrap()];
+    let issued = node.served.issue(called(of_node("b", &keys[0]))).await.unwrap().into_inner();
+    let operator = node.served.issue(called(of_operator("ann", &keys[1]))).await.unwrap().into_inner();
+    let believed = judged(&node, &issued).unwrap();
+    assert_eq!((believed.key, believed.not_after - believed.not_before), (keys[0].fingerprint(), 86_700));
+    assert_eq!(judged(&node, &operator).unwrap().id.to_string(), "spiffe://mesh.local/operator/ann");
+    let other = Key::make().unwrap();
+    assert_eq!(reason(node.served.issue(called(of_node("b", &other))).await), "HOLDER_HAS_A_CERTIFICATE");
+    let gateway = pb::IssueCertificateRequest { role: "gateway".into(), ..of_node("b", &other) };
+    assert_eq!(reason(node.served.issue(called(gateway)).await), "HOLDER_HAS_A_CERTIFICATE");
+    let replaced = pb::IssueCertificateRequest { replace: true, ..of_node("b", &other) };
+    let replaced = node.served.issue(called(replaced)).await.unwrap().into_inner();
+    let revoked =
+        pb::RevokeCertificateRequest { node: "b".into(), reason: "stolen".into(), ..Default::default() };
+    let change = node.served.revoke(called(revoked.clone())).await.unwrap().into_inner();
+    assert!(change.changed && change.changes.len() == 5, "{:?}", change.changes);
+    until("it is out", || judged(&node, &issued) == Err(Refused::Revoked)).await;
+    assert_eq!(judged(&node, &replaced), Err(Refused::Revoked));
+    judged(&node, &operator).unwrap();
+    assert!(!node.served.revoke(called(revoked)).await.unwrap().into_inner().changed, "it is so already");
+    let fresh = Key::make().unwrap();
+    assert_eq!(reason(node.served.issue(called(of_node("b", &fresh))).await), "HOLDER_REVOKED");
+    let back = pb::ReinstateHolderRequest { node: "b".into(), ..Default::default() };
+    assert!(node.served.reinstate(called(back)).await.unwrap().into_inner().changed);
+    assert_eq!(reason(node.served.issue(called(of_node("b", &other))).await), "KEY_REVOKED");
+    let fresh = node.served.issue(called(of_node("b", &fresh))).await.unwrap().into_inner();
+    until("it is let back in", || judged(&node, &fresh).is_ok()).await;
+    assert_eq!(judged(&node, &issued), Err(Refused::Revoked));
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_by_whoever_holds_it_and_only_as_it_is() {
+    let place = tempfile::tempdir().unwrap();
+    let node = node("node-1", Arc::new(MemoryStore::system()), place.path()).await;
+    initialised(&node).await;
+    let key = Key::make().unwrap();
+    let issued = node.served.issue(called(of_node("b", &key))).await.unwrap().into_inner();
+    let before = leaf(&issued);
+    let renewal = |names: &Names| {
+        let key = Key::make().unwrap();
+        pb::RenewCertificateRequest { csr: csr(&key, names) }
+    };
+    assert_eq!(reason(node.served.renew(called(renewal(&Names::default()))).await), "CERTIFICATE_NEEDED");
+    let foreign = Names { dns: vec!["other.mesh".into()], addresses: Vec::new() };
+    assert_eq!(reason(node.served.renew(called_with(renewal(&foreign), &before)).await), "INVALID_ARGUMENT");
+    let renewed = node.served.renew(called_with(renewal(&Names::default()), &before)).await.unwrap();
+    let renewed = leaf(&renewed.into_inner());
+    assert_eq!((&renewed.id, &renewed.names), (&before.id, &before.names));
+    assert!(renewed.key != before.key && renewed.serial != before.serial);
+    let listed = |all| called(pb::ListCertificatesRequest { name: "b".into(), all, ..Default::default() });
+    let shown = node.served.list(listed(true)).await.unwrap().into_inner().certificates;
+    let statuses: Vec<i32> = shown.iter().map(|one| one.status).collect();
+    assert_eq!(statuses, [pb::certificate::Status::Valid as i32, pb::certificate::Status::Superseded as i32]);
+    assert_eq!(node.served.list(listed(false)).await.unwrap().into_inner().certificates.len(), 1);
+    let serial = before.serial.to_string();
+    let revoked = pb::RevokeCertificateRequest { serial, ..Default::default() };
+    node.served.revoke(called(revoked)).await.unwrap();
+    let late = node.served.renew(called_with(renewal(&Names::default()), &before)).await;
+    assert_eq!(reason(late), "HOLDER_REVOKED");
+    node.served.renew(called_with(renewal(&Names::default()), &renewed)).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_whoever_has_the_secret_issues() {
+    let place = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::system());
+    let first = node("node-1", store.clone(), place.path()).await;
+    initialised(&first).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let second = node("node-2", store, elsewhere.path()).await;
+    until("it trusts the authority", || second.trust.has_authority()).await;
+    let key = Key::make().unwrap();
+    assert_eq!(reason(second.served.issue(called(of_node("b", &key))).await), "NOT_AN_ISSUER");
+    let shown = second.served.get_authority(called(pb::GetAuthorityRequest::default())).await.unwrap();
+    assert!(!shown.into_inner().issues && second.trust.current().own.is_none());
+    std::fs::write(elsewhere.path().join("issuer-secret"), "another secret, as long as one has to be")
+        .unwrap();
+    let path = elsewhere.path().join("issuer-secret");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert_eq!(reason(second.served.issue(called(of_node("b", &key))).await), "NOT_AN_ISSUER");
+    std::fs::copy(place.path().join("issuer-secret"), &path).unwrap();
+    second.served.issue(called(of_node("b", &key))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restart_without_the_store_believes_nobody_who_was_out() {
+    let place = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::system());
+    let first = node("node-1", store, place.path()).await;
+    initialised(&first).await;
+    let keys = [Key::make().unwrap(), Key::make().unwrap()];
+    let out = first.served.issue(called(of_node("b", &keys[0]))).await.unwrap().into_inner();
+    let fine = first.served.issue(called(of_node("c", &keys[1]))).await.unwrap().into_inner();
+    let revoked = pb::RevokeCertificateRequest { node: "b".into(), ..Default::default() };
+    first.served.revoke(called(revoked)).await.unwrap();
+    until("it is out", || judged(&first, &out) == Err(Refused::Revoked)).await;
+    let own = first.trust.current().own.clone().unwrap().leaf.serial.clone();
+    drop(first);
+    // An empty registry says nothing of an authority.
+    let again = node("node-1", Arc::new(MemoryStore::system()), place.path()).await;
+    judged(&again, &fine).unwrap();
+    assert_eq!(judged(&again, &out), Err(Refused::Revoked));
+    assert_eq!(again.trust.current().own.clone().unwrap().leaf.serial, own, "it is the one that was kept");
+    // Whoever changes what was kept has not the key that signs it.
+    let kept = place.path().join("node-1/revocations");
+    let mut bytes = std::fs::read(&kept).unwrap();
+    bytes[10] ^= 1;
+    std::fs::write(&kept, bytes).unwrap();
+    let forged = node("node-1", Arc::new(MemoryStore::system()), place.path()).await;
+    assert_eq!(forged.trust.current().revocations, Revocations::default());
+}
+
+#[tokio::test]
+async fn a_registry_that_lost_revocations_gets_them_back() {
+    let place = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::system());
+    let first = node("node-1", store.clone(), place.path()).await;
+    initialised(&first).await;
+    let key = Key::make().unwrap();
+    let out = first.served.issue(called(of_node("b", &key))).await.unwrap().into_inner();
+    let restored = first.served.registry.view().get(&revocation_id());
+    assert!(restored.is_none(), "the copy that the store goes back to");
+    let revoked = pb::RevokeCertificateRequest { node: "b".into(), ..Default::default() };
+    first.served.revoke(called(revoked)).await.unwrap();
+    until("it is out", || judged(&first, &out) == Err(Refused::Revoked)).await;
+    let list = first.trust.current().revocations.clone();
+    // What a restored store looks like: the list is not there any more.
+    let commit = omnirelay_store::Commit {
+        epoch: first.served.registry.view().head().epoch,
+        preconditions: Vec::new(),
+        writes: vec![omnirelay_store::Write::Delete { id: revocation_id() }],
+        leases: Vec::new(),
+        fence: None,
+        idempotency: None,
+        writer: "somebody".into(),
+    };
+    store.commit(commit).await.unwrap();
+    let back = || {
+        let record = first.served.registry.view().get(&revocation_id());
+        let value = record.and_then(|record| record.value::<RevocationValue>());
+        value.and_then(|value| revoke::known(Some(&value)).ok())
+    };
+    until("the list is back", || back().is_some_and(|back| back.iter().eq(list.iter()))).await;
+    assert!(back().unwrap().number() >= list.number());
+    assert_eq!(judged(&first, &out), Err(Refused::Revoked));
+}
+
+#[tokio::test]
+async fn a_list_that_somebody_else_signed_is_passed_over() {
+    let place = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::system());
+    let first = node("node-1", store, place.path()).await;
+    initialised(&first).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = node("node-1", Arc::new(MemoryStore::system()), elsewhere.path()).await;
+    initialised(&other).await;
+    let roots = |of: &Node| of.trust.current().bundle.clone().unwrap().roots().to_vec();
+    assert!(Bundle::of([roots(&first), roots(&other)].concat()).is_ok(), "they are of one trust domain");
+    let key = Key::make().unwrap();
+    let foreign = other.served.issue(called(of_node("b", &key))).await.unwrap().into_inner();
+    assert!(matches!(judged(&first, &foreign), Err(Refused::Untrusted(_))));
+}

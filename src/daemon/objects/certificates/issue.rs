@@ -1,0 +1,291 @@
+//! Issuing: a certificate for the key of a request, on the strength of an administrator's word or of the one before.
+
+use bytes::Bytes;
+use omnirelay_core::spiffe::{Holder, SpiffeId};
+use omnirelay_pki::authority::Validity;
+use omnirelay_pki::certificate::{Certificate, Names, to_pem};
+use omnirelay_pki::request::Request;
+use omnirelay_pki::revocation::{Revocations, Revoked};
+use omnirelay_store::{LogEntry, Write};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
+use omnirelay_wire::reasons;
+use omnirelay_wire::rpc::certificate_service::{ISSUE, RENEW};
+use prost::Message as _;
+
+use super::authority::{BACKDATED, bundle_pem};
+use super::holder::{Named, certificate_of, id_of, record_of, remembered, show, with};
+use super::revoke::known;
+use super::signer::{Signer, not_made};
+use super::{Certificates, authority_in, held_in, pb};
+use crate::daemon::identity::caller::Caller;
+use crate::daemon::objects::{SCHEMA_VERSION, check_reason};
+use crate::daemon::registry::act::Reader;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
+use pb::certificate::Status;
+
+const HOUR: u32 = 3600;
+/// How long a certificate lives whose request says nothing of it, in seconds.
+pub const LIFETIME: u32 = 24 * HOUR;
+const LIFETIME_MAX: u32 = 7 * 24 * HOUR;
+
+/// What is to be issued, once it is certain that it may be.
+pub struct Order<'a> {
+    pub holder: Holder,
+    pub request: &'a Request,
+    /// What it may be called.
+    pub names: Names,
+    /// In seconds.
+    pub lifetime: u32,
+    /// Whether the holder may have a certificate of another key that is valid.
+    pub replace: bool,
+    /// Who asks for it.
+    pub by: &'a str,
+    pub now: i64,
+}
+
+impl Certificates {
+    /// Issues on the word of an administrator, which is what the scope is for.
+    pub(super) async fn issue_one(
+        &self,
+        caller: &Caller,
+        asked: pb::IssueCertificateRequest,
+    ) -> Result<pb::IssuedCertificate, Fault> {
+        let request_hash = request_hash(&asked);
+        let pb::IssueCertificateRequest { node, operator, service, role, cluster, csr, reason, .. } = &asked;
+        check_reason(reason)?;
+        let holder = Named { node, operator, service, cluster, role }.holder(&self.cluster)?;
+        let holder = holder.ok_or_else(|| {
+            Fault::invalid("none of the fields `node`, `operator` and `service` says who it is for")
+        })?;
+        let lifetime = lifetime(asked.lifetime_seconds)?;
+        let request = requested(csr)?;
+        let object = record_of(&holder);
+        let (action, dry_run) = (ISSUE.audit_action, asked.dry_run);
+        let mutation =
+            Mutation { caller, action, object, also: &[], reason, expected: None, dry_run, request_hash };
+        self.registry
+            .mutate(mutation, |reader| {
+                let order = Order {
+                    names: with_own(&holder, request.names.clone()),
+                    holder: holder.clone(),
+                    request: &request,
+                    lifetime,
+                    replace: asked.replace,
+                    by: &caller.principal,
+                    now: self.now(),
+                };
+                issue(&self.signer, reader, &order)
+            })
+            .await
+    }
+
+    /// Issues to whoever holds the certificate before, what that one says.
+    pub(super) async fn renew_one(
+        &self,
+        caller: &Caller,
+        asked: pb::RenewCertificateRequest,
+    ) -> Result<pb::IssuedCertificate, Fault> {
+        let request_hash = request_hash(&asked);
+        let before = caller.certificate.clone().ok_or_else(|| {
+            Fault::new(reasons::CERTIFICATE_NEEDED, "only a certificate can be renewed, and none was shown")
+                .hint("call under TLS with the certificate that is to be renewed")
+        })?;
+        let request = requested(&asked.csr)?;
+        let names = renewed_names(&before, &request.names)?;
+        let (holder, object) = (before.id.holder().clone(), record_of(before.id.holder()));
+        let mutation = Mutation {
+            caller,
+            action: RENEW.audit_action,
+            object,
+            also: &[],
+            reason: "",
+            expected: None,
+            dry_run: false,
+            request_hash,
+        };
+        self.registry
+            .mutate(mutation, |reader| {
+                let now = self.now();
+                // The certificate may have been revoked since the handshake.
+                if known(super::revoked_in(reader).as_deref())?.of(&before).is_some()
+                    || before.not_after < now
+                {
+                    return Err(barred(&before.id));
+                }
+                let lifetime = u32::try_from(before.not_after - before.not_before - BACKDATED);
+                let order = Order {
+                    holder: holder.clone(),
+                    request: &request,
+                    names: names.clone(),
+                    lifetime: lifetime.unwrap_or(LIFETIME).clamp(HOUR, LIFETIME_MAX),
+                    replace: true,
+                    by: &caller.principal,
+                    now,
+                };
+                issue(&self.signer, reader, &order)
+            })
+            .await
+    }
+}
+
+/// Issues what is ordered, and remembers it.
+///
+/// # Errors
+/// When there is no authority or this node is no issuer; when the holder or the key is barred, or the holder has a valid
+/// certificate of another key.
+pub fn issue(
+    signer: &Signer,
+    reader: &Reader<'_>,
+    order: &Order<'_>,
+) -> Result<Decision<pb::IssuedCertificate>, Fault> {
+    let authority = authority_in(reader)?;
+    let issuer = signer.issuer(&authority)?;
+    let (record, id) = (record_of(&order.holder), id_of(issuer.trust_domain(), order.holder.clone())?);
+    if order.request.id.as_ref().is_some_and(|asked| *asked != id) {
+        return Err(Fault::invalid(format!("field `csr` asks for another SPIFFE ID than `{id}`")));
+    }
+    let (held, revoked) = (held_in(reader, &record), known(super::revoked_in(reader).as_deref())?);
+    check_key(order, &revoked)?;
+    check_holder(order, &id, held.as_deref(), &revoked)?;
+    let Order { now, lifetime, .. } = *order;
+    let validity = Validity { not_before: now - BACKDATED, not_after: now + i64::from(lifetime) };
+    let issued = issuer.issue(order.request, &id, &order.names, validity);
+    let issued = issued.map_err(|error| not_made(&error))?;
+    let certificate = Certificate {
+        serial: issued.serial,
+        id,
+        names: order.names.clone(),
+        not_before: issued.validity.not_before,
+        not_after: issued.validity.not_after,
+        key: order.request.key,
+    };
+    let value = remembered(&certificate, order.by);
+    let changes = told(&certificate);
+    let answer = pb::IssuedCertificate {
+        schema_version: SCHEMA_VERSION.to_owned(),
+        certificate: Some(show(&value, Status::Valid)),
+        chain_pem: to_pem(&issued.der) + &to_pem(issuer.certificate()),
+        bundle_pem: bundle_pem(&authority),
+        changes: changes.clone(),
+        ..Default::default()
+    };
+    let value = Bytes::from(with(held.as_deref(), value, now).encode_to_vec());
+    Ok(Decision { writes: vec![Write::Put { id: record, value, group: None }], changes, answer })
+}
+
+fn check_key(order: &Order<'_>, revoked: &Revocations) -> Result<(), Fault> {
+    match revoked.about(&Revoked::Key(order.request.key)) {
+        None => Ok(()),
+        Some(_) => Err(Fault::new(reasons::KEY_REVOKED, "the key of the request was revoked")
+            .hint("make a new key: what was revoked may be known to others")),
+    }
+}
+
+/// That the holder is not barred, and lives with no other key, unless that may be replaced.
+fn check_holder(
+    order: &Order<'_>,
+    id: &SpiffeId,
+    held: Option<&CertificateValue>,
+    revoked: &Revocations,
+) -> Result<(), Fault> {
+    if revoked.about(&Revoked::Holder(id.clone())).is_some() || held.is_some_and(|held| held.barred) {
+        return Err(barred(id));
+    }
+    let issued = held.into_iter().flat_map(|held| &held.issued).filter_map(certificate_of);
+    let mut valid = issued.filter(|one| one.not_after >= order.now && revoked.of(one).is_none());
+    match valid.find(|one| one.key != order.request.key) {
+        Some(other) if !order.replace => {
+            let message = format!("`{id}` has a valid certificate of another key, {}", other.serial);
+            Err(Fault::new(reasons::HOLDER_HAS_A_CERTIFICATE, message)
+                .hint("if that key is lost or the host was replaced, an administrator says so: --replace"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn barred(id: &SpiffeId) -> Fault {
+    Fault::new(reasons::HOLDER_REVOKED, format!("`{id}` was revoked and gets no certificate"))
+        .hint("an administrator can let it back in: omnirelay cert reinstate")
+}
+
+/// What the audit trail says of it, and the caller is told.
+fn told(certificate: &Certificate) -> Vec<String> {
+    let Certificate { serial, id, names, not_after, key, .. } = certificate;
+    let names: Vec<String> =
+        names.dns.iter().cloned().chain(names.addresses.iter().map(ToString::to_string)).collect();
+    let until = omnirelay_core::time::Millis(u64::try_from(*not_after).unwrap_or(0).saturating_mul(1000));
+    let mut lines = vec![
+        format!("serial: none -> {serial}"),
+        format!("id: {id}"),
+        format!("key: {key}"),
+        format!("until: {}", omnirelay_core::time::rfc3339(until)),
+    ];
+    if !names.is_empty() {
+        lines.push(format!("names: {}", names.join(", ")));
+    }
+    lines
+}
+
+/// A request that was checked, but not who may ask so.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, with what is wrong with it.
+pub fn requested(csr: &str) -> Result<Request, Fault> {
+    if csr.is_empty() {
+        return Err(Fault::invalid("field `csr` is empty: it takes a certificate request in PEM"));
+    }
+    Request::from_pem(csr).map_err(|error| Fault::invalid(format!("field `csr`: {error}")))
+}
+
+fn lifetime(seconds: u32) -> Result<u32, Fault> {
+    match seconds {
+        0 => Ok(LIFETIME),
+        HOUR..=LIFETIME_MAX => Ok(seconds),
+        _ => Err(Fault::invalid(format!(
+            "field `lifetimeSeconds` is {seconds}: {HOUR} to {LIFETIME_MAX} are allowed"
+        ))),
+    }
+}
+
+/// A node is found by its id as well.
+pub fn with_own(holder: &Holder, mut names: Names) -> Names {
+    let Holder::Node { node, .. } = holder else { return names };
+    for name in [node.clone(), format!("{node}.mesh")] {
+        if omnirelay_pki::request::is_dns_name(&name) && !names.dns.contains(&name) {
+            names.dns.push(name);
+        }
+    }
+    names
+}
+
+/// The names of the certificate before, or as many of them as the request asks for.
+fn renewed_names(before: &Certificate, asked: &Names) -> Result<Names, Fault> {
+    let (dns, addresses) = (&before.names.dns, &before.names.addresses);
+    let foreign = asked.dns.iter().find(|name| !dns.contains(name)).cloned();
+    let foreign = foreign.or_else(|| {
+        asked.addresses.iter().find(|address| !addresses.contains(address)).map(ToString::to_string)
+    });
+    match foreign {
+        Some(name) => {
+            Err(Fault::invalid(format!("field `csr` asks for `{name}`, which the certificate has not")))
+        }
+        None => Ok(before.names.clone()),
+    }
+}
+
+impl Answer for pb::IssuedCertificate {
+    fn settle(&mut self, outcome: &Settled, _: Option<&LogEntry>) {
+        self.set_cursor(outcome.cursor);
+        (self.changed, self.dry_run) = (outcome.changed, outcome.dry_run);
+        if outcome.dry_run {
+            // It was signed to find out whether it can be; nobody has it.
+            self.chain_pem.clear();
+        }
+    }
+
+    fn set_cursor(&mut self, cursor: Cursor) {
+        self.cursor = cursor.to_string();
+    }
+}

@@ -1,0 +1,105 @@
+//! Certificates: the authority of a mesh, what it has issued, and what of that is revoked.
+//!
+//! What is issued and what it is issued on the strength of change in one commit, so that nobody gets a certificate beside
+//! a revocation that was made meanwhile.
+
+mod authority;
+mod holder;
+mod issue;
+mod list;
+pub mod own;
+mod revoke;
+pub mod signer;
+
+use std::sync::Arc;
+
+use omnirelay_core::spiffe::TrustDomain;
+use omnirelay_store::{Kind, RecordId};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::security::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, RevocationValue};
+use omnirelay_wire::reasons;
+
+use super::asked::answers;
+use super::serve::serve;
+use crate::daemon::identity::trust::Trust;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::act::Reader;
+use pb::certificate_service_server::CertificateService;
+use signer::Signer;
+
+/// The record of the certificate authority; there is one.
+pub const AUTHORITY: Kind = Kind::of("authority");
+/// Records of what was issued; the key is the holder.
+pub const CERTIFICATE: Kind = Kind::of("certificate");
+/// The record of what is revoked; there is one.
+pub const REVOCATION: Kind = Kind::of("revocation");
+
+/// The key of records of which there is one.
+const ONLY: &str = "mesh";
+
+/// Serves `CertificateService` from a registry.
+pub struct Certificates {
+    pub registry: Arc<Registry>,
+    pub signer: Arc<Signer>,
+    pub trust: Arc<Trust>,
+    /// The cluster of the daemon.
+    pub cluster: String,
+}
+
+serve! {
+    CertificateService for Certificates {
+        get_authority(GetAuthorityRequest) -> GetAuthorityResponse: |of, _, asked| of.show_authority(asked);
+        init_authority(InitAuthorityRequest) -> AuthorityChange: |of, caller, asked| of.init(caller, asked);
+        list(ListCertificatesRequest) -> ListCertificatesResponse: |of, _, asked| of.list_all(asked);
+        issue(IssueCertificateRequest) -> IssuedCertificate: |of, caller, asked| of.issue_one(caller, asked);
+        renew(RenewCertificateRequest) -> IssuedCertificate: |of, caller, asked| of.renew_one(caller, asked);
+        revoke(RevokeCertificateRequest) -> RevocationChange: |of, caller, asked| of.revoke_one(caller, asked);
+        reinstate(ReinstateHolderRequest) -> RevocationChange: |of, caller, asked| of.reinstate_one(caller, asked);
+        list_revocations(ListRevocationsRequest) -> ListRevocationsResponse: |of, _, asked| of.show_revoked(asked);
+    }
+}
+
+answers! { pb::AuthorityChange: authority of AUTHORITY, created_at, updated_at }
+
+fn authority_id() -> RecordId {
+    RecordId::new(AUTHORITY, ONLY)
+}
+
+fn revocation_id() -> RecordId {
+    RecordId::new(REVOCATION, ONLY)
+}
+
+/// The authority as a decision reads it.
+fn authority_in(reader: &Reader<'_>) -> Result<Arc<AuthorityValue>, Fault> {
+    reader.get(&authority_id()).and_then(|record| record.value()).ok_or_else(no_authority)
+}
+
+/// What was issued to a holder, as a decision reads it.
+fn held_in(reader: &Reader<'_>, id: &RecordId) -> Option<Arc<CertificateValue>> {
+    reader.get(id).and_then(|record| record.value())
+}
+
+/// What is revoked, as a decision reads it; nothing when there is no list.
+fn revoked_in(reader: &Reader<'_>) -> Option<Arc<RevocationValue>> {
+    reader.get(&revocation_id()).and_then(|record| record.value())
+}
+
+/// Of a record that a daemon wrote.
+fn trust_domain(authority: &AuthorityValue) -> Result<TrustDomain, Fault> {
+    authority.trust_domain.parse().map_err(|_| unreadable())
+}
+
+fn no_authority() -> Fault {
+    Fault::new(reasons::NO_AUTHORITY, "this mesh has no certificate authority")
+        .hint("make one through the control socket of a daemon: omnirelay cert ca init")
+}
+
+/// Somebody else wrote it.
+fn unreadable() -> Fault {
+    Fault::new(reasons::AUTHORITY_UNREADABLE, "the registry holds something that is no certificate authority")
+}
+
+#[cfg(test)]
+#[path = "certificates_test.rs"]
+mod tests;

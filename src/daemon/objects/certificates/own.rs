@@ -1,0 +1,298 @@
+//! The node's own identity: issued where the node can, kept in its data directory, and renewed in time; and whom it trusts,
+//! as the registry says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use omnirelay_core::spiffe::Holder;
+use omnirelay_pki::certificate::{Names, key_of};
+use omnirelay_pki::key::Key;
+use omnirelay_pki::request::Request;
+use omnirelay_pki::revocation::{Revocations, Revoked};
+use omnirelay_pki::trust::Bundle;
+use omnirelay_store::{CommitError, Version, Write};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, RevocationValue};
+use prost::Message as _;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::authority::unix;
+use super::issue::{LIFETIME, Order, issue, with_own};
+use super::revoke::known;
+use super::signer::{REVOCATIONS, Signer};
+use super::{CERTIFICATE, REVOCATION, authority_id, authority_in, revocation_id, revoked_in};
+use crate::daemon::identity::own::{IdentityFiles, OwnIdentity};
+use crate::daemon::identity::trust::{Trust, unix_now};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::act::{Act, Authority, Reader};
+use crate::daemon::registry::audit_record::own_body;
+use crate::daemon::registry::view::View;
+
+/// How long after a failure it is tried again.
+const AGAIN: Duration = Duration::from_secs(15);
+
+/// Keeps who a node is, and whom it trusts.
+pub struct Keeper {
+    pub registry: Arc<Registry>,
+    pub signer: Arc<Signer>,
+    pub trust: Arc<Trust>,
+    pub files: IdentityFiles,
+    /// Who the node is to be.
+    pub node: Holder,
+    /// By what it can be called, besides its id.
+    pub names: Names,
+}
+
+/// Why nothing was issued or written.
+#[derive(Debug, thiserror::Error)]
+enum KeepError {
+    #[error("{}", .0.message)]
+    Refused(Fault),
+    #[error("the registry did not take it")]
+    Commit(#[from] CommitError),
+    #[error("{0}")]
+    Files(#[from] crate::daemon::identity::own::IdentityError),
+    #[error("{0}")]
+    Key(#[from] omnirelay_pki::key::KeyError),
+    #[error("what was issued is no certificate of its key")]
+    Pair,
+}
+
+impl From<Fault> for KeepError {
+    fn from(fault: Fault) -> Self {
+        Self::Refused(fault)
+    }
+}
+
+/// What this depends on: the versions of the authority and of the list.
+fn sense(view: &View) -> [Version; 2] {
+    [authority_id(), revocation_id()].map(|id| view.get(&id).map_or(Version(0), |found| found.record.version))
+}
+
+impl Keeper {
+    /// Takes up what was kept, so that a node that is cut off from the store believes nobody whom it did not believe.
+    pub fn load(&self) {
+        let (bundle, identity) = (self.files.bundle(), self.files.identity());
+        for error in [bundle.as_ref().err(), identity.as_ref().err()].into_iter().flatten() {
+            error!(
+                error = error as &dyn std::error::Error,
+                "identity not read; it is made anew where this can be"
+            );
+        }
+        let bundle = bundle.ok().filter(|roots| !roots.is_empty()).and_then(|roots| Bundle::of(roots).ok());
+        let list = bundle.as_ref().and_then(|bundle| self.kept_list(bundle));
+        self.trust.update(|trusted| {
+            trusted.own = identity.ok().flatten().map(Arc::new);
+            trusted.bundle = bundle;
+            trusted.revocations = list.unwrap_or_default();
+        });
+    }
+
+    fn kept_list(&self, bundle: &Bundle) -> Option<Revocations> {
+        let bytes = self.files.revocations();
+        let bytes = bytes.inspect_err(|error| warn!(%error, "list of revocations not read")).ok()?;
+        let value = RevocationValue::decode(&*bytes).ok().filter(|value| !value.body.is_empty())?;
+        // Until when its signer was valid does not matter: it was taken while it was.
+        let begun = omnirelay_pki::certificate::validity_of(&value.signer).ok()?.0;
+        let list = signed_list(bundle, &value, begun);
+        if list.is_none() {
+            warn!("the list of revocations that was kept is not signed by the authority");
+        }
+        list
+    }
+
+    /// Keeps both for ever.
+    pub async fn run(&self) {
+        self.registry.react(sense, || self.look()).await;
+    }
+
+    async fn look(&self) -> Option<Instant> {
+        let view = self.registry.view();
+        let authority = view.get(&authority_id()).and_then(|record| record.value::<AuthorityValue>())?;
+        self.take_roots(&authority);
+        let revoked = view.get(&revocation_id()).and_then(|record| record.value::<RevocationValue>());
+        let mut again = None;
+        if let Err(error) = self.take_list(&authority, revoked.as_deref()).await {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "revocations that the registry has lost not restored"
+            );
+            again = Some(Instant::now() + AGAIN);
+        }
+        let due = self.due();
+        if due > unix_now() {
+            let left = u64::try_from(due - unix_now()).unwrap_or(0);
+            let renewal = Instant::now() + Duration::from_secs(left.min(3600));
+            return Some(again.map_or(renewal, |again: Instant| again.min(renewal)));
+        }
+        if !self.signer.can_issue(&authority) {
+            return again;
+        }
+        if let Err(error) = self.issue_own().await {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "no certificate for this node; it is tried again"
+            );
+        }
+        Some(Instant::now() + AGAIN)
+    }
+
+    /// When the certificate of this node is to be renewed, by the second of the Unix time; 0: at once.
+    fn due(&self) -> i64 {
+        let trusted = self.trust.current();
+        let domain = trusted.bundle.as_ref().map(Bundle::trust_domain);
+        match &trusted.own {
+            Some(own) if domain == Some(own.leaf.id.trust_domain()) => renewal(own),
+            Some(_) | None => 0,
+        }
+    }
+
+    fn take_roots(&self, authority: &AuthorityValue) {
+        let roots = authority.roots.iter().map(|root| CertificateDer::from(root.certificate.clone()));
+        let bundle = match Bundle::of(roots.collect()) {
+            Ok(bundle) => bundle,
+            Err(error) => return error!(%error, "the authority in the registry is none; the known one stays"),
+        };
+        if self.trust.current().bundle.as_ref() == Some(&bundle) {
+            return;
+        }
+        if let Err(error) = self.files.keep_bundle(bundle.roots()) {
+            error!(
+                error = &error as &dyn std::error::Error,
+                "roots not kept; a restart without the store has none"
+            );
+        }
+        info!(trust_domain = %bundle.trust_domain(), roots = bundle.roots().len(), "authority trusted");
+        self.trust.update(|trusted| trusted.bundle = Some(bundle));
+    }
+
+    /// Takes over what the registry has revoked, and gives it back what it has lost.
+    async fn take_list(
+        &self,
+        authority: &AuthorityValue,
+        value: Option<&RevocationValue>,
+    ) -> Result<(), KeepError> {
+        let trusted = self.trust.current();
+        let Some(bundle) = &trusted.bundle else { return Ok(()) };
+        let now = unix_now();
+        let theirs = match value {
+            Some(value) => {
+                match signed_list(bundle, value, now).filter(|_| is_sound(&trusted.revocations, value)) {
+                    Some(list) => list,
+                    None => {
+                        error!(
+                            "the list of revocations in the registry is not signed by the authority; it is passed over"
+                        );
+                        return Ok(());
+                    }
+                }
+            }
+            None => Revocations::default(),
+        };
+        let mut united = trusted.revocations.clone();
+        united.unite(&theirs, now);
+        if united != trusted.revocations {
+            info!(number = united.number(), "revocations taken over");
+            self.trust.update(|trusted| trusted.revocations = united.clone());
+        }
+        if united == theirs {
+            if let Some(value) = value
+                && let Err(error) = self.files.keep_revocations(&value.encode_to_vec())
+            {
+                error!(
+                    error = &error as &dyn std::error::Error,
+                    "revocations not kept; a restart without the store has them not"
+                );
+            }
+            return Ok(());
+        }
+        if !self.signer.can_issue(authority) {
+            return Ok(());
+        }
+        self.restore(&united).await
+    }
+
+    /// Writes what this node knows to be revoked, together with what the registry has by then.
+    async fn restore(&self, own: &Revocations) -> Result<(), KeepError> {
+        let act = Act::new("certificates.restore-revocations", [REVOCATION], Authority::Unfenced);
+        let act = Act { tries: 5, ..act };
+        let written = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
+            let authority = authority_in(&reader)?;
+            let theirs = known(revoked_in(&reader).as_deref())?;
+            let mut united = theirs.clone();
+            united.unite(own, unix_now());
+            if united == theirs {
+                return Ok(None);
+            }
+            let value = Bytes::from(self.signer.signed(&authority, &united)?.encode_to_vec());
+            let changes = vec![format!("number: {} -> {}", theirs.number(), united.number())];
+            let body = own_body(self.registry.node_id(), act.action, revocation_id().to_string(), changes);
+            let write = Write::Put { id: revocation_id(), value, group: None };
+            Ok(Some((reader.plan().write([write]).audit([body]), united.number())))
+        });
+        if let Some((_, number)) = written.await? {
+            warn!(number, "revocations that the registry had lost were restored");
+        }
+        Ok(())
+    }
+
+    /// Issues a certificate to this node itself.
+    async fn issue_own(&self) -> Result<(), KeepError> {
+        let key = Key::make()?;
+        let request = Request::make(&key, None, &self.names).ok().and_then(|der| Request::read(&der).ok());
+        let request = request.ok_or(KeepError::Pair)?;
+        let act = Act::new("certificates.issue", [CERTIFICATE], Authority::Unfenced);
+        let act = Act { tries: 5, ..act };
+        let node_id = self.registry.node_id();
+        let issued = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
+            let order = Order {
+                holder: self.node.clone(),
+                request: &request,
+                names: with_own(&self.node, self.names.clone()),
+                lifetime: LIFETIME,
+                replace: true,
+                by: node_id,
+                now: unix(&self.registry),
+            };
+            let decided = issue(&self.signer, &reader, &order)?;
+            let object = decided.writes.first().map(|write| write.id().to_string());
+            let body = own_body(node_id, act.action, object.unwrap_or_default(), decided.changes);
+            Ok(Some((reader.plan().write(decided.writes).audit([body]), decided.answer.chain_pem)))
+        });
+        let Some((_, chain)) = issued.await? else { return Ok(()) };
+        self.take_own(&key, &chain)
+    }
+
+    fn take_own(&self, key: &Key, chain: &str) -> Result<(), KeepError> {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
+        let own = chain.ok().and_then(|chain| OwnIdentity::of(key, chain)).ok_or(KeepError::Pair)?;
+        self.files.keep_identity(&own)?;
+        info!(id = %own.leaf.id, serial = %own.leaf.serial, "certificate of this node issued");
+        self.trust.update(|trusted| trusted.own = Some(Arc::new(own)));
+        Ok(())
+    }
+}
+
+/// When an identity is to be renewed: at two thirds of its life, and up to a tenth of it later, so that nodes that began
+/// together do not all come at once.
+fn renewal(own: &OwnIdentity) -> i64 {
+    let life = own.leaf.not_after - own.leaf.not_before;
+    let drawn = own.leaf.serial.as_bytes().last().copied().unwrap_or(0);
+    own.leaf.not_before + life * 2 / 3 + life / 10 * i64::from(drawn) / 255
+}
+
+/// The list, if the authority signed it.
+fn signed_list(bundle: &Bundle, value: &RevocationValue, now: i64) -> Option<Revocations> {
+    let signer = CertificateDer::from(value.signer.as_slice());
+    bundle.verify_signed(REVOCATIONS, &value.body, &value.signature, &signer, now).ok()?;
+    known(Some(value)).ok()
+}
+
+/// Whether the signer of a list is not revoked itself.
+fn is_sound(revoked: &Revocations, value: &RevocationValue) -> bool {
+    key_of(&value.signer).is_ok_and(|key| revoked.about(&Revoked::Key(key)).is_none())
+}

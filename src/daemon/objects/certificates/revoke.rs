@@ -1,0 +1,291 @@
+//! Revoking: what is out before its time, as one signed list.
+
+use bytes::Bytes;
+use omnirelay_core::spiffe::TrustDomain;
+use omnirelay_pki::certificate::{Certificate, Serial};
+use omnirelay_pki::key::Fingerprint;
+use omnirelay_pki::revocation::{Revocation, Revocations, Revoked};
+use omnirelay_store::{Kind, LogEntry, RecordId, Write};
+use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::revoked_value::What;
+use omnirelay_wire::pb::omnirelay::store::v1::{
+    CertificateValue, RevocationList, RevocationValue, RevokedValue,
+};
+use omnirelay_wire::reasons;
+use omnirelay_wire::rpc::certificate_service::{REINSTATE, REVOKE};
+use prost::Message as _;
+use tonic::Response;
+
+use super::authority::at;
+use super::holder::{Named, certificate_of, record_of};
+use super::{CERTIFICATE, Certificates, authority_in, held_in, pb, revocation_id, revoked_in};
+use crate::daemon::identity::caller::Caller;
+use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, envelope, head_cursor};
+use crate::daemon::registry::act::Reader;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
+
+/// How long a revocation is remembered after the end of what it is about, in seconds: clocks differ.
+const GRACE: i64 = 24 * 3600;
+/// The longest that a certificate lives, in seconds.
+const LIFETIME_MAX: i64 = 7 * 24 * 3600;
+
+/// What is to be revoked or let back in.
+enum Target {
+    Serial(Serial),
+    Holder(RecordId),
+}
+
+impl Certificates {
+    pub(super) async fn revoke_one(
+        &self,
+        caller: &Caller,
+        asked: pb::RevokeCertificateRequest,
+    ) -> Result<pb::RevocationChange, Fault> {
+        let hash = request_hash(&asked);
+        let pb::RevokeCertificateRequest { serial, node, operator, service, cluster, reason, dry_run } =
+            &asked;
+        let named = Named { node, operator, service, cluster, role: "" }.holder(&self.cluster)?;
+        let target = match (serial.as_str(), named) {
+            ("", Some(holder)) => Target::Holder(record_of(&holder)),
+            ("", None) => {
+                return Err(Fault::invalid(
+                    "none of the fields `serial`, `node`, `operator` and `service` is given",
+                ));
+            }
+            (serial, None) => {
+                let serial =
+                    serial.parse().map_err(|error| Fault::invalid(format!("field `serial`: {error}")))?;
+                Target::Serial(serial)
+            }
+            (_, Some(_)) => return Err(Fault::invalid("field `serial` and one that names a holder")),
+        };
+        let change = Change { caller, action: REVOKE.audit_action, reason, dry_run: *dry_run, hash };
+        self.change(change, |reader, list, now| match &target {
+            Target::Serial(serial) => {
+                let known = self.certificate(serial);
+                let until = known.map_or(now + LIFETIME_MAX, |certificate| certificate.not_after) + GRACE;
+                list.revoke(Revoked::Serial(serial.clone()), now, until, reason);
+                Ok(Vec::new())
+            }
+            Target::Holder(record) => {
+                let held = held_in(reader, record).ok_or_else(|| no_holder(record))?;
+                bar(&held, list, now, reason);
+                let barred = CertificateValue { barred: true, ..(*held).clone() };
+                Ok(if held.barred { Vec::new() } else { vec![put(record, &barred)] })
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn reinstate_one(
+        &self,
+        caller: &Caller,
+        asked: pb::ReinstateHolderRequest,
+    ) -> Result<pb::RevocationChange, Fault> {
+        let hash = request_hash(&asked);
+        let pb::ReinstateHolderRequest { node, operator, service, cluster, reason, dry_run } = &asked;
+        let named = Named { node, operator, service, cluster, role: "" }.holder(&self.cluster)?;
+        let holder = named
+            .ok_or_else(|| Fault::invalid("none of the fields `node`, `operator` and `service` is given"))?;
+        let record = record_of(&holder);
+        let change = Change { caller, action: REINSTATE.audit_action, reason, dry_run: *dry_run, hash };
+        self.change(change, |reader, list, now| {
+            let held = held_in(reader, &record).ok_or_else(|| no_holder(&record))?;
+            // Its certificates stay out by their numbers and their keys; only who it is, is let back in.
+            for certificate in held.issued.iter().filter_map(certificate_of) {
+                list.reinstate(&Revoked::Holder(certificate.id), now);
+            }
+            let free = CertificateValue { barred: false, ..(*held).clone() };
+            Ok(if held.barred { vec![put(&record, &free)] } else { Vec::new() })
+        })
+        .await
+    }
+
+    /// Commits what becomes of the list, signed, and what else `change` says.
+    async fn change(
+        &self,
+        asked: Change<'_>,
+        change: impl Fn(&Reader<'_>, &mut Revocations, i64) -> Result<Vec<Write>, Fault>,
+    ) -> Result<pb::RevocationChange, Fault> {
+        check_reason(asked.reason)?;
+        let Change { caller, action, reason, dry_run, hash } = asked;
+        const ALSO: &[Kind] = &[CERTIFICATE];
+        let mutation = Mutation {
+            caller,
+            action,
+            object: revocation_id(),
+            also: ALSO,
+            reason,
+            expected: None,
+            dry_run,
+            request_hash: hash,
+        };
+        self.registry
+            .mutate(mutation, |reader| {
+                let (authority, now) = (authority_in(reader)?, self.now());
+                let before = known(revoked_in(reader).as_deref())?;
+                let mut list = before.clone();
+                let mut writes = change(reader, &mut list, now)?;
+                let changes = differences(&before, &list);
+                if list != before {
+                    list.prune(now);
+                    let signed = self.signer.signed(&authority, &list)?;
+                    let value = Bytes::from(signed.encode_to_vec());
+                    writes.push(Write::Put { id: revocation_id(), value, group: None });
+                }
+                let answer = pb::RevocationChange {
+                    schema_version: SCHEMA_VERSION.to_owned(),
+                    number: list.number(),
+                    changes: changes.clone(),
+                    ..Default::default()
+                };
+                Ok(Decision { writes, changes, answer })
+            })
+            .await
+    }
+
+    /// The certificate with this number, as far as it is remembered.
+    fn certificate(&self, serial: &Serial) -> Option<Certificate> {
+        let records = self.registry.view().list(&CERTIFICATE).records;
+        let values = records.iter().filter_map(|record| record.value::<CertificateValue>());
+        let mut all = values.flat_map(|value| value.issued.clone());
+        all.find(|issued| Serial::of(&issued.serial) == *serial).as_ref().and_then(certificate_of)
+    }
+
+    pub(super) async fn show_revoked(
+        &self,
+        asked: pb::ListRevocationsRequest,
+    ) -> Result<Response<pb::ListRevocationsResponse>, Fault> {
+        self.registry.ready_for(&asked.min_revision).await?;
+        let record = self.registry.look(|view| view.get(&revocation_id())).await;
+        let value = record.and_then(|record| record.value::<RevocationValue>());
+        let list = known(value.as_deref())?;
+        let cursor = head_cursor(self.registry.view());
+        let listed = pb::ListRevocationsResponse {
+            cursor: cursor.clone(),
+            number: list.number(),
+            enforced_number: self.trust.current().revocations.number(),
+            revocations: list.iter().filter(|(_, revocation)| revocation.holds()).map(show).collect(),
+            ..Default::default()
+        };
+        Ok(at_cursor(listed.within(envelope(&self.registry)), &cursor))
+    }
+}
+
+/// What all changes of the list are asked with.
+struct Change<'a> {
+    caller: &'a Caller,
+    action: &'static str,
+    reason: &'a str,
+    dry_run: bool,
+    hash: u64,
+}
+
+/// Puts a holder out: under every name it was issued a certificate for, and with every key.
+fn bar(held: &CertificateValue, list: &mut Revocations, now: i64, reason: &str) {
+    let certificates: Vec<Certificate> = held.issued.iter().filter_map(certificate_of).collect();
+    let until = certificates.iter().map(|one| one.not_after).max().unwrap_or(now) + GRACE;
+    for certificate in certificates {
+        list.revoke(Revoked::Holder(certificate.id), now, until, reason);
+        list.revoke(Revoked::Key(certificate.key), now, until, reason);
+        list.revoke(Revoked::Serial(certificate.serial), now, until, reason);
+    }
+}
+
+/// What holds in one and not in the other, a line each.
+fn differences(before: &Revocations, after: &Revocations) -> Vec<String> {
+    let newly = |from: &Revocations, to: &Revocations| -> Vec<String> {
+        let held = to.iter().filter(|(what, revocation)| revocation.holds() && from.about(what).is_none());
+        held.map(|(what, _)| word(what)).collect()
+    };
+    let (out, back) = (newly(before, after), newly(after, before));
+    let out = out.into_iter().map(|what| format!("{what}: valid -> revoked"));
+    out.chain(back.into_iter().map(|what| format!("{what}: revoked -> reinstated"))).collect()
+}
+
+fn word(what: &Revoked) -> String {
+    match what {
+        Revoked::Serial(serial) => format!("serial {serial}"),
+        Revoked::Key(key) => format!("key {key}"),
+        Revoked::Holder(id) => format!("holder {id}"),
+    }
+}
+
+fn put(id: &RecordId, value: &CertificateValue) -> Write {
+    Write::Put { id: id.clone(), value: Bytes::from(value.encode_to_vec()), group: None }
+}
+
+fn show((what, revocation): (&Revoked, &Revocation)) -> pb::Revocation {
+    let mut shown = pb::Revocation {
+        since: Some(at(revocation.since)),
+        until: Some(at(revocation.until)),
+        reason: revocation.reason.clone(),
+        ..Default::default()
+    };
+    match what {
+        Revoked::Serial(serial) => shown.serial = serial.to_string(),
+        Revoked::Key(key) => shown.key_fingerprint = key.to_string(),
+        Revoked::Holder(id) => shown.id = id.to_string(),
+    }
+    shown
+}
+
+fn no_holder(record: &RecordId) -> Fault {
+    Fault::new(reasons::CERTIFICATE_NOT_FOUND, format!("nothing was issued to `{}`", record.key))
+        .hint("omnirelay cert list --all")
+}
+
+/// The list as it is signed and kept.
+pub fn encoded(domain: &TrustDomain, list: &Revocations) -> Vec<u8> {
+    let entries = list.iter().map(|(what, revocation)| RevokedValue {
+        what: Some(match what {
+            Revoked::Serial(serial) => What::Serial(serial.as_bytes().to_vec()),
+            Revoked::Key(key) => What::Key(key.as_bytes().to_vec()),
+            Revoked::Holder(id) => What::Holder(id.to_string()),
+        }),
+        since: revocation.since,
+        until: revocation.until,
+        reason: revocation.reason.clone(),
+        reinstated: revocation.reinstated,
+    });
+    let (trust_domain, entries) = (domain.to_string(), entries.collect());
+    RevocationList { trust_domain, number: list.number(), entries }.encode_to_vec()
+}
+
+/// The list that was kept; an empty one where there is none.
+///
+/// # Errors
+/// `AUTHORITY_UNREADABLE`, when somebody else wrote it: nobody goes on as if nothing were revoked.
+pub fn known(value: Option<&RevocationValue>) -> Result<Revocations, Fault> {
+    let Some(value) = value else { return Ok(Revocations::default()) };
+    let unreadable = || {
+        let message = "the registry holds something that is no list of revocations";
+        Fault::new(reasons::AUTHORITY_UNREADABLE, message)
+    };
+    let list = RevocationList::decode(&*value.body).map_err(|_| unreadable())?;
+    let entries: Option<Vec<_>> = list.entries.into_iter().map(entry).collect();
+    Ok(Revocations::new(list.number, entries.ok_or_else(unreadable)?))
+}
+
+fn entry(value: RevokedValue) -> Option<(Revoked, Revocation)> {
+    let RevokedValue { what, since, until, reason, reinstated } = value;
+    let what = match what? {
+        What::Serial(bytes) => Revoked::Serial(Serial::of(&bytes)),
+        What::Key(bytes) => Revoked::Key(Fingerprint::from_bytes(&bytes)?),
+        What::Holder(id) => Revoked::Holder(id.parse().ok()?),
+    };
+    Some((what, Revocation { since, until, reason, reinstated }))
+}
+
+impl Answer for pb::RevocationChange {
+    fn settle(&mut self, outcome: &Settled, _: Option<&LogEntry>) {
+        self.set_cursor(outcome.cursor);
+        (self.changed, self.dry_run) = (outcome.changed, outcome.dry_run);
+    }
+
+    fn set_cursor(&mut self, cursor: Cursor) {
+        self.cursor = cursor.to_string();
+    }
+}

@@ -1,0 +1,65 @@
+//! The part of certificates: issues them where the node can, keeps its own, and has others judged by them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use omnirelay_core::spiffe::Holder;
+use omnirelay_pki::certificate::Names;
+use omnirelay_pki::request::is_dns_name;
+use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use crate::daemon::config::Config;
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::certificates::own::Keeper;
+use crate::daemon::objects::certificates::signer::Signer;
+use crate::daemon::objects::certificates::{AUTHORITY, CERTIFICATE, Certificates, REVOCATION};
+
+pub const PART: Part =
+    Part { kinds: Kinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION], ..Kinds::NONE }, mount };
+
+fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let (registry, trust, config) = (node.registry.clone(), node.trust.clone(), node.config.clone());
+    let signer = Arc::new(Signer::new(node.identity_files.clone()));
+    trust.update(|trusted| trusted.cluster.clone_from(&config.node.cluster));
+    let keeper = Keeper {
+        registry: registry.clone(),
+        signer: signer.clone(),
+        trust: trust.clone(),
+        files: node.identity_files.clone(),
+        node: Holder::Node {
+            cluster: config.node.cluster.clone(),
+            role: config.node.role.clone(),
+            node: registry.node_id().to_owned(),
+        },
+        names: names(&config, node.addresses.control.ip()),
+    };
+    keeper.load();
+    node.run(Phase::End, async move { keeper.run().await });
+    let certificates = Certificates { registry, signer, trust, cluster: config.node.cluster.clone() };
+    let certificates =
+        CertificateServiceServer::new(certificates).send_compressed(Gzip).accept_compressed(Gzip);
+    node.serve(PortName::Control, certificates);
+    Ok(())
+}
+
+/// By what clients call the node: its addresses, as far as they are known, and what is configured.
+fn names(config: &Config, listen: IpAddr) -> Names {
+    let advertised = config.mesh.advertise.as_deref().and_then(|address| address.rsplit_once(':'));
+    let configured = config.control.hosts.iter().map(String::as_str).chain(advertised.map(|(host, _)| host));
+    let mut names = Names {
+        dns: vec!["localhost".to_owned()],
+        addresses: vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])],
+    };
+    if !listen.is_unspecified() && !names.addresses.contains(&listen) {
+        names.addresses.push(listen);
+    }
+    for host in configured.map(str::to_ascii_lowercase) {
+        match host.trim_start_matches('[').trim_end_matches(']').parse() {
+            Ok(address) if !names.addresses.contains(&address) => names.addresses.push(address),
+            Err(_) if is_dns_name(&host) && !names.dns.contains(&host) => names.dns.push(host),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    names
+}
