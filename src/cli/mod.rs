@@ -5,6 +5,7 @@ mod api;
 mod arguments;
 mod audit;
 mod bindings;
+mod cert;
 mod check;
 mod complete;
 mod completions;
@@ -84,6 +85,7 @@ static BESIDE: &[&Entry] = &[
     &drones::ENTRY,
     &ops::ENTRY,
     &bindings::ENTRY,
+    &cert::ENTRY,
     &events::ENTRY,
     &audit::ENTRY,
     &context::ENTRY,

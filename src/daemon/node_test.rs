@@ -1,5 +1,6 @@
 //! Whole nodes over HTTP, on a store that falls ill.
 
+use omnirelay_wire::tls::nobody;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
 
 fn cordon(node: &Node) -> RequestBuilder {
     let url = format!("http://{}/control/peers/a:cordon", node.control());
-    let client = Client::builder().no_proxy().build().unwrap();
+    let client = Client::builder().tls_backend_preconfigured(nobody()).no_proxy().build().unwrap();
     client.post(url).header("content-type", "application/json").body(r#"{"reason":"disk"}"#)
 }
 
@@ -51,7 +52,7 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
 }
 
 async fn get(node: &Node, path: &str) -> String {
-    let client = Client::builder().no_proxy().build().unwrap();
+    let client = Client::builder().tls_backend_preconfigured(nobody()).no_proxy().build().unwrap();
     let response = client.get(format!("http://{}{path}", node.control())).send().await.unwrap();
     String::from_utf8(response.bytes().await.unwrap().to_vec()).unwrap()
 }

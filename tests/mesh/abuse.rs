@@ -1,5 +1,6 @@
 //! Clients that mean no good, or do not know better.
 
+use omnirelay_wire::tls::nobody;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -121,7 +122,7 @@ fn lines_with<'l>(log: &'l str, what: &str) -> Vec<&'l str> {
 async fn a_get_can_neither_forge_the_log_nor_flood_it() -> Result<()> {
     let place = Place::new(&[])?;
     let daemon = place.start()?;
-    let http = reqwest::Client::builder().no_proxy().build()?;
+    let http = reqwest::Client::builder().tls_backend_preconfigured(nobody()).no_proxy().build()?;
     let events =
         |query: &str| http.get(format!("http://{}/control/events/leadership?{query}", daemon.control));
 

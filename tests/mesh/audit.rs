@@ -1,5 +1,6 @@
 //! The audit trail of real daemons: killed, restarted, tampered with, exported.
 
+use omnirelay_wire::tls::nobody;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -323,10 +324,18 @@ async fn a_refused_change_is_in_the_trail_once_its_minute_is_over() -> Result<()
     let place = place()?;
     let daemon = place.start()?;
     for _ in 0..3 {
-        let request = reqwest::Client::new().post(daemon.url("/control/peers/a:cordon"));
+        let request = reqwest::Client::builder()
+            .tls_backend_preconfigured(nobody())
+            .build()
+            .unwrap()
+            .post(daemon.url("/control/peers/a:cordon"));
         let response = request.header("origin", "https://evil.example").send().await?;
         assert_eq!(response.status(), 403);
-        let read = reqwest::Client::new().get(daemon.url("/control/peers"));
+        let read = reqwest::Client::builder()
+            .tls_backend_preconfigured(nobody())
+            .build()
+            .unwrap()
+            .get(daemon.url("/control/peers"));
         assert_eq!(read.header("origin", "https://evil.example").send().await?.status(), 403);
     }
     let spool = place.data_dir().join("audit/a/refusals.json");

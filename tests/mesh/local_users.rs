@@ -1,5 +1,6 @@
 //! Users of one host: the control socket, the file of tokens, and whom the audit trail names.
 
+use omnirelay_wire::tls::nobody;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -131,8 +132,16 @@ async fn the_socket_speaks_all_that_the_port_speaks_and_knows_its_user() -> Resu
     assert_eq!(std::fs::metadata(&socket)?.mode() & 0o777, 0o600, "for its user alone");
     let me = own_principal()?;
 
-    let http1 = reqwest::Client::builder().unix_socket(socket.clone()).http1_only().build()?;
-    let http2 = reqwest::Client::builder().unix_socket(socket.clone()).http2_prior_knowledge().build()?;
+    let http1 = reqwest::Client::builder()
+        .tls_backend_preconfigured(nobody())
+        .unix_socket(socket.clone())
+        .http1_only()
+        .build()?;
+    let http2 = reqwest::Client::builder()
+        .tls_backend_preconfigured(nobody())
+        .unix_socket(socket.clone())
+        .http2_prior_knowledge()
+        .build()?;
     for client in [&http1, &http2] {
         let node: Value = serde_json::from_slice(
             &client.get("http://localhost/control/node").send().await?.bytes().await?,
@@ -220,7 +229,8 @@ fn made_token(place: &Place) -> Result<String> {
 }
 
 async fn status(daemon: &Daemon, path: &str, token: Option<&str>) -> Result<(u16, Value)> {
-    let mut request = reqwest::Client::new().get(daemon.url(path));
+    let mut request =
+        reqwest::Client::builder().tls_backend_preconfigured(nobody()).build().unwrap().get(daemon.url(path));
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
@@ -244,7 +254,8 @@ async fn where_loopback_is_no_proof_a_token_is_asked_for() -> Result<()> {
     assert_eq!((code, &node["principal"]), (200, &json!("token:control")));
     assert_eq!(status(&daemon, "/healthz", None).await?.0, 200, "probes need no proof");
 
-    let http2 = reqwest::Client::builder().http2_prior_knowledge().build()?;
+    let http2 =
+        reqwest::Client::builder().tls_backend_preconfigured(nobody()).http2_prior_knowledge().build()?;
     let method = "omnirelay.mesh.control.v1.NodeService/Get";
     assert!(holds(&grpc(&http2, &daemon.url(""), method, Some(&token)).await?, "token:control"));
     assert!(!holds(&grpc(&http2, &daemon.url(""), method, None).await?, "embedded"));

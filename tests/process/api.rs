@@ -1,6 +1,7 @@
 //! A client of one daemon, as simple as can be: it repeats nothing.
 
 use anyhow::{Context, Result, ensure};
+use omnirelay_wire::tls::nobody;
 use serde_json::{Value, json};
 
 use super::PATIENCE;
@@ -34,7 +35,8 @@ impl Answer {
 
 impl Api {
     pub fn new(control: &str) -> Result<Self> {
-        let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
+        let client =
+            reqwest::Client::builder().tls_backend_preconfigured(nobody()).timeout(PATIENCE).build()?;
         Ok(Self { client, control: control.to_owned() })
     }
 
@@ -44,7 +46,8 @@ impl Api {
 
     /// Begins to watch the peers, behind `since` if it is given.
     pub async fn watch(&self, since: Option<&str>) -> Result<reqwest::Response> {
-        let client = reqwest::Client::builder().read_timeout(PATIENCE).build()?;
+        let client =
+            reqwest::Client::builder().tls_backend_preconfigured(nobody()).read_timeout(PATIENCE).build()?;
         let mut request = client.get(self.url("/control/peers")).header("accept", "text/event-stream");
         if let Some(since) = since {
             request = request.header("last-event-id", since);

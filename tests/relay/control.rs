@@ -1,5 +1,6 @@
 //! RelayControl: what is told of drones, and commands to them.
 
+use omnirelay_wire::tls::nobody;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -279,7 +280,8 @@ async fn status_within(relay: &Relay, timeout: &str, request: SetOperationContex
     let mut body = vec![0];
     body.extend(u32::try_from(message.len())?.to_be_bytes());
     body.extend(message);
-    let client = reqwest::Client::builder().http2_prior_knowledge().build()?;
+    let client =
+        reqwest::Client::builder().tls_backend_preconfigured(nobody()).http2_prior_knowledge().build()?;
     let request = client.post(format!("{}/aeroarc.relay.v1.RelayControl/SetOperationContext", relay.url()));
     let request = request.header("content-type", "application/grpc").header("te", "trailers");
     let answer = request.header("grpc-timeout", timeout).timeout(PATIENCE).body(body).send().await?;

@@ -1,5 +1,6 @@
 //! Clients that mean no good, on real sockets: they do not read, send what is no body, and say too much.
 
+use omnirelay_wire::tls::nobody;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -145,7 +146,12 @@ async fn too_much_metadata_is_refused_in_the_words_of_its_protocol() {
     let status = served.grpc().await.find(request).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     assert_eq!(Fault::from(&status).reason, "HEADERS_TOO_LARGE");
-    let http2 = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let http2 = reqwest::Client::builder()
+        .tls_backend_preconfigured(nobody())
+        .http2_prior_knowledge()
+        .no_proxy()
+        .build()
+        .unwrap();
     let response =
         http2.get(served.url("/fixture/x")).header("x-much", "x".repeat(60_000)).send().await.unwrap();
     assert_eq!(response.status(), 431);

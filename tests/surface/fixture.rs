@@ -1,5 +1,6 @@
 //! The fixture's operations, a daemon that serves them on a real socket, and clients to call it with.
 
+use omnirelay_wire::tls::nobody;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -308,7 +309,7 @@ impl Served {
         let running = tokio::spawn(serve_with(listener, tls, surface.clone(), limits, async move {
             let _ = stopped.await;
         }));
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = reqwest::Client::builder().tls_backend_preconfigured(nobody()).no_proxy().build().unwrap();
         Self { address, surface, operations, http, stop: Some(stop), running }
     }
 

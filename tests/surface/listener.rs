@@ -1,5 +1,6 @@
 //! The listener: one port for all, bounded, slow clients dropped, drained at the end.
 
+use omnirelay_wire::tls::nobody;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -168,7 +169,12 @@ async fn calls_that_outlast_the_grace_are_cut() {
 #[tokio::test]
 async fn http2_without_grpc_is_served_on_the_same_port() {
     let served = Served::start().await;
-    let http2 = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let http2 = reqwest::Client::builder()
+        .tls_backend_preconfigured(nobody())
+        .http2_prior_knowledge()
+        .no_proxy()
+        .build()
+        .unwrap();
     let response = http2.get(served.url("/fixture/x")).send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.version()), (200, reqwest::Version::HTTP_2));
     assert_eq!(document(response).await["request"]["name"], "x");
@@ -180,7 +186,12 @@ async fn http2_without_grpc_is_served_on_the_same_port() {
 #[tokio::test]
 async fn an_operation_is_told_what_its_call_came_by() {
     let served = Served::start().await;
-    let http2 = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let http2 = reqwest::Client::builder()
+        .tls_backend_preconfigured(nobody())
+        .http2_prior_knowledge()
+        .no_proxy()
+        .build()
+        .unwrap();
     for (http, expected) in [(&served.http, "http/1.1"), (&http2, "http/2")] {
         let unary = document(http.get(served.url("/scopes/a/b")).send().await.unwrap()).await;
         assert_eq!(unary["protocol"], expected);

@@ -130,6 +130,14 @@ fn is_taken(key: &FoundKey<'_>, signature: &Oid<'_>) -> bool {
         && key.parsed().is_ok_and(long)
 }
 
+/// A request as PEM.
+pub fn to_pem(der: &[u8]) -> String {
+    pem::encode_config(
+        &pem::Pem::new("CERTIFICATE REQUEST", der),
+        pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF),
+    )
+}
+
 /// What a request asks for, once.
 fn asked(request: &X509CertificationRequest) -> Result<(Option<SpiffeId>, Names), RequestError> {
     let mut asked = None;

@@ -355,8 +355,8 @@ reasons! {
         "the agent moved to another relay, or ended, between two questions of one command",
         "repeat the command";
     PROOF_NEEDED: Unauthenticated,
-        "the daemon takes nobody without proof (security.loopback: proof), and nothing was proven",
-        "call its control socket with --addr unix:PATH, or send its token with --token-file FILE";
+        "the daemon takes nobody without proof, as the mesh has a certificate authority or security.loopback is proof, and nothing was proven",
+        "call its control socket with --addr unix:PATH, show a certificate with --tls-cert FILE --tls-key FILE, or send a token with --token-file FILE";
     RANDOM: Unknown,
         "the operating system gave no random numbers",
         "give --idempotency-key; check the system";
@@ -426,6 +426,9 @@ reasons! {
     TELEMETRY_NOT_TAKEN: Unavailable,
         "a sink of the relay has no room for frames, or cannot write them; they were not acknowledged",
         "send them again on a new stream; the relay's /readyz and docs/runbooks/relay.md say what is wrong";
+    TLS_FILE: InvalidArgument,
+        "a file with certificates or a key, for TLS, cannot be used",
+        "name files in PEM with --tls-ca, --tls-cert and --tls-key";
     TOKEN_FILE: InvalidArgument,
         "the file that should hold a token cannot be read, or holds none",
         "name the token file of the daemon with --token-file: control-token in its data directory";

@@ -5,9 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    WantsVerifier,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -39,16 +45,120 @@ pub fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, rustls::E
     ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
 }
 
+/// Trusts nobody and shows nothing: for clients that speak plaintext only, and would look for the authorities of the
+/// system else.
+///
+/// # Panics
+/// Never with the provider that is built in.
+#[expect(clippy::expect_used, reason = "the provider that is built in speaks what is asked for")]
+pub fn nobody() -> ClientConfig {
+    ClientTls::default().config().expect("a provider that speaks TLS")
+}
+
+/// Whom a client believes, and what it shows.
+#[derive(Debug, Default)]
+pub struct ClientTls {
+    /// Whom it believes; `None`: nobody.
+    pub roots: Option<RootCertStore>,
+    /// What it shows: its certificate with the chain, and the key.
+    pub identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    /// Of whom the server's certificate must be, where that is not the host that is called.
+    pub server_name: Option<ServerName<'static>>,
+    /// Whether any certificate will do.
+    pub believes_anybody: bool,
+}
+
+impl ClientTls {
+    /// The configuration of a client that offers HTTP/2 and HTTP/1.1.
+    ///
+    /// # Errors
+    /// When its key is of no kind that is known, or not that of its certificate.
+    pub fn config(self) -> Result<ClientConfig, rustls::Error> {
+        let Self { roots, identity, server_name, believes_anybody } = self;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let algorithms = provider.signature_verification_algorithms;
+        let verifier = |roots: RootCertStore| {
+            let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            built.map_err(|error| rustls::Error::General(error.to_string()))
+        };
+        let inner = roots.filter(|_| !believes_anybody).map(verifier).transpose()?;
+        let judge = ServerJudge { inner, server_name, believes_anybody, algorithms };
+        let builder = builder()?.dangerous().with_custom_certificate_verifier(Arc::new(judge));
+        let mut config = match identity {
+            Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+/// Judges the certificates of servers.
+#[derive(Debug)]
+struct ServerJudge {
+    /// `None`: nobody is believed, or anybody.
+    inner: Option<Arc<WebPkiServerVerifier>>,
+    server_name: Option<ServerName<'static>>,
+    believes_anybody: bool,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for ServerJudge {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        called: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match &self.inner {
+            Some(inner) => {
+                let name = self.server_name.as_ref().unwrap_or(called);
+                inner.verify_server_cert(leaf, between, name, ocsp, now)
+            }
+            None if self.believes_anybody => Ok(ServerCertVerified::assertion()),
+            None => Err(CertificateError::UnknownIssuer.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// The authorities that browsers believe.
+pub fn public_authorities() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    roots
+}
+
 /// The authorities of a file, or the public ones.
 ///
 /// # Errors
 /// [`PemError`].
 pub async fn authorities(ca: Option<&Path>) -> Result<RootCertStore, PemError> {
+    let Some(path) = ca else { return Ok(public_authorities()) };
     let mut roots = RootCertStore::empty();
-    let Some(path) = ca else {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        return Ok(roots);
-    };
     for certificate in certificates(path).await? {
         let added = roots.add(certificate);
         added.map_err(|source| PemError::Authority { path: path.to_owned(), source })?;

@@ -126,6 +126,7 @@ mod tests {
             cluster: None,
             protected: false,
             token_file: None,
+            tls: crate::cli::frame::tls_files::TlsFiles::default(),
             source: Source::File,
             named_by_flag: false,
         };

@@ -19,7 +19,8 @@ Examples:
   omnirelay context add dev --address http://127.0.0.1:17420
   omnirelay context add prod-eu --address http://eu-1:17420 --cluster eu-1 --protected
   omnirelay context add here --address unix:/run/omnirelay/control.sock
-  omnirelay context add here --address 127.0.0.1:17420 --token-file ~/.omnirelay-token";
+  omnirelay context add here --address 127.0.0.1:17420 --token-file ~/.omnirelay-token
+  omnirelay context add prod --address https://eu-1:17420 --tls-ca bundle.pem --tls-cert chain.pem --tls-key key.pem";
 
 /// Add a context; the first one becomes the current one
 #[derive(Args, Debug)]
@@ -49,6 +50,7 @@ pub async fn run(args: &AddArgs, session: &mut Session) -> Result<Exit, CliError
         cluster: args.shape.cluster.clone(),
         protected: args.shape.protected,
         token_file: token_file(session),
+        tls: session.settings.tls.clone().absolute(),
     };
     let current = edit::edit(&session.settings.config_path, |file| {
         if file.context(&args.name).is_ok() {

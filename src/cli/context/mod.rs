@@ -22,6 +22,7 @@ use super::frame::address::Address;
 use super::frame::error::CliError;
 use super::frame::listing::listing;
 use super::frame::session::Session;
+use super::frame::tls_files::TlsFiles;
 use super::schema::documents::own;
 use super::schema::schemas;
 use crate::cli::frame::context_file::Context;
@@ -69,6 +70,7 @@ pub fn put_context(
         cluster: Some(cluster.to_owned()).filter(|cluster| !cluster.is_empty()),
         protected: false,
         token_file: None,
+        tls: TlsFiles::default(),
     };
     edit::edit(path, |file| {
         let foreign = |known: &&Context| !is_like(known, cluster);
@@ -158,6 +160,9 @@ fn object(context: &Context, current: bool) -> Value {
     if let Some(path) = &context.token_file {
         object["tokenFile"] = json!(path);
     }
+    if let Some(tls) = context.tls.to_json() {
+        object["tls"] = tls;
+    }
     object
 }
 
@@ -176,6 +181,11 @@ fn describe(context: &Context) -> String {
         ("protected", if context.protected { "yes" } else { "no" }.to_owned()),
     ];
     rows.extend(context.token_file.as_ref().map(|path| ("token file", path.display().to_string())));
+    let tls = &context.tls;
+    for (name, path) in [("authorities", &tls.ca), ("certificate", &tls.cert), ("key", &tls.key)] {
+        rows.extend(path.as_ref().map(|path| (name, path.display().to_string())));
+    }
+    rows.extend(tls.server_name.as_ref().map(|name| ("server name", name.clone())));
     listing(&rows)
 }
 

@@ -8,6 +8,7 @@ use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::View;
 use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::session::Session;
+use crate::cli::frame::tls_files::TlsFiles;
 
 pub const LEAF: Leaf = Leaf::local("context set", LOCAL);
 
@@ -29,11 +30,14 @@ pub struct SetArgs {
 
 pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
     let shape = &args.shape;
-    let token_file = token_file(session);
-    let says_nothing = shape.addresses.is_empty() && shape.cluster.is_none() && token_file.is_none();
+    let (token_file, tls) = (token_file(session), session.settings.tls.clone().absolute());
+    let says_nothing = shape.addresses.is_empty()
+        && shape.cluster.is_none()
+        && token_file.is_none()
+        && tls == TlsFiles::default();
     if says_nothing && !shape.protected && !shape.no_protected {
         return Err(CliError::usage("nothing to set")
-            .hint("add --address, --cluster, --token-file or --[no-]protected"));
+            .hint("add --address, --cluster, --token-file, --tls-... or --[no-]protected"));
     }
     let (context, current) = edit::edit(&session.settings.config_path, |file| {
         let mut context = file.context(&args.name)?.clone();
@@ -46,6 +50,7 @@ pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError
         if token_file.is_some() {
             context.token_file.clone_from(&token_file);
         }
+        context.tls = tls.clone().over(&context.tls);
         context.protected = (context.protected || shape.protected) && !shape.no_protected;
         file.put(context.clone());
         Ok((context, file.current.as_deref() == Some(&args.name)))

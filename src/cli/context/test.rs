@@ -84,6 +84,7 @@ fn named(session: &Session, name: &str) -> Result<Target, CliError> {
         cluster: context.cluster,
         protected: context.protected,
         token_file: session.settings.own_token_file().or(context.token_file),
+        tls: session.settings.own_tls().over(&context.tls),
         source: Source::File,
         named_by_flag: true,
     })

@@ -21,6 +21,7 @@ use crate::cli::frame::error::{CliError, chain};
 use crate::cli::frame::rpc::Call;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::settings::{Source, Target};
+use crate::cli::frame::tls_files::TlsFiles;
 use crate::cli::node::NODE;
 use crate::daemon::config::{self, Config};
 use crate::daemon::data_dir;
@@ -335,6 +336,7 @@ async fn is_daemon(session: &Session, address: SocketAddr) -> bool {
         cluster: None,
         protected: false,
         token_file: None,
+        tls: TlsFiles::default(),
         source: Source::BuiltIn,
         named_by_flag: false,
     };

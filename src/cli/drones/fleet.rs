@@ -39,7 +39,7 @@ pub struct RelayArgs {
     pub relay: Option<String>,
 
     /// Ask the relay at this gRPC port, whatever the registry says; https://HOST:PORT under TLS
-    #[arg(long, value_name = "HOST:PORT", value_parser = Address::of_relay)]
+    #[arg(long, value_name = "HOST:PORT")]
     pub relay_addr: Option<Address>,
 
     /// Trust the relays under TLS whose certificate is signed by one of this PEM file [default: public authorities]
@@ -152,7 +152,7 @@ impl Site {
         trusted: &RootCertStore,
     ) -> Result<Self, CliError> {
         let (relay_id, address) = (text(relay, "relayId").to_owned(), address_of(relay));
-        let client = match Address::of_relay(&address) {
+        let client = match address.parse::<Address>() {
             Ok(parsed) => {
                 let target =
                     Target { addresses: vec![parsed], source: Source::Relay, ..session.target()?.clone() };

@@ -28,9 +28,9 @@ pub struct Address {
 /// Text that is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    #[error("`{0}` is no address: write http://HOST:PORT or unix:/PATH")]
+    #[error("`{0}` is no address: write http://HOST:PORT, https://HOST:PORT or unix:/PATH")]
     Syntax(String),
-    #[error("`{0}`: this version speaks http only, not {1}")]
+    #[error("`{0}`: this version speaks http and https, not {1}")]
     Scheme(String, String),
     #[error("`{0}`: the path of a unix socket begins with a slash and has at most {SOCKET_BYTES_MAX} bytes")]
     Socket(String),
@@ -40,16 +40,6 @@ impl Address {
     /// The built-in address of a development daemon.
     pub fn built_in() -> Self {
         Self { text: BUILT_IN.to_owned(), loopback: true, tls: false, socket: None }
-    }
-
-    /// Reads where a relay's port is: `HOST:PORT`, with `https://` before it where it speaks TLS.
-    ///
-    /// # Errors
-    /// [`AddressError`].
-    pub fn of_relay(text: &str) -> Result<Self, AddressError> {
-        let Some(rest) = text.strip_prefix("https://") else { return text.parse() };
-        let plain: Self = format!("http://{rest}").parse()?;
-        Ok(Self { text: plain.text.replacen("http", "https", 1), tls: true, ..plain })
     }
 
     /// With scheme, without a trailing slash.
@@ -89,16 +79,18 @@ impl FromStr for Address {
         let syntax = || AddressError::Syntax(text.to_owned());
         let url = Url::parse(&full).map_err(|_| syntax())?;
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(syntax)?;
-        if url.scheme() != "http" {
-            return Err(AddressError::Scheme(text.to_owned(), url.scheme().to_owned()));
-        }
+        let tls = match url.scheme() {
+            "http" => false,
+            "https" => true,
+            other => return Err(AddressError::Scheme(text.to_owned(), other.to_owned())),
+        };
         let plain = url.username().is_empty() && url.password().is_none();
         if !plain || url.query().is_some() || url.fragment().is_some() {
             return Err(syntax());
         }
         let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         let loopback = ip.map_or(host == "localhost", |ip| ip.is_loopback());
-        Ok(Self { text: full.trim_end_matches('/').to_owned(), loopback, tls: false, socket: None })
+        Ok(Self { text: full.trim_end_matches('/').to_owned(), loopback, tls, socket: None })
     }
 }
 
@@ -132,7 +124,8 @@ mod tests {
             ("a relative socket", "unix:omnirelay.sock", Err("begins with a slash")),
             ("no socket", "unix:", Err("begins with a slash")),
             ("a long socket", &long, Err("at most 107 bytes")),
-            ("other scheme", "https://a:1", Err("speaks http only")),
+            ("TLS", "https://a:1/", Ok(("https://a:1", false))),
+            ("other scheme", "ftp://a:1", Err("speaks http and https")),
             ("nothing", "", Err("is no address")),
             ("password", "http://u:p@a:1", Err("is no address")),
         ];
@@ -148,8 +141,8 @@ mod tests {
     }
 
     #[test]
-    fn relays_may_speak_tls() {
-        let told = |text| Address::of_relay(text).map(|address| (address.to_string(), address.is_tls()));
+    fn tls_is_spoken_where_it_is_said() {
+        let told = |text: &str| text.parse().map(|address: Address| (address.to_string(), address.is_tls()));
         assert_eq!(told("relay-1:50051"), Ok(("http://relay-1:50051".to_owned(), false)));
         assert_eq!(told("https://[fd00::7]:50051/"), Ok(("https://[fd00::7]:50051".to_owned(), true)));
         assert!(told("https://").is_err() && told("http://u:p@h:1").is_err());

@@ -13,11 +13,13 @@ use serde_json::{Map, Value, json};
 use crate::cli::frame::address::Address;
 use crate::cli::frame::env::{self, Env};
 use crate::cli::frame::error::{CliError, chain};
+use crate::cli::frame::tls_files::TlsFiles;
 
 /// What `apiVersion` says in files of this layout.
 pub const API_VERSION: &str = "omnirelay.io/config/v1";
 const KEYS: &[&str] = &["apiVersion", "currentContext", "defaults", "contexts"];
 const DEFAULTS_KEYS: &[&str] = &["output", "color", "requestTimeout", "connectTimeout"];
+const TLS_KEYS: &[&str] = &["ca", "cert", "key", "serverName"];
 const CONTEXT_KEYS: &[&str] =
     &["name", "address", "addresses", "cluster", "namespace", "protected", "tokenFile", "tls", "auth"];
 
@@ -32,6 +34,8 @@ pub struct Context {
     pub protected: bool,
     /// The file whose first token proves the caller.
     pub token_file: Option<PathBuf>,
+    /// Whom it believes and what it shows, where TLS is spoken.
+    pub tls: TlsFiles,
 }
 
 /// What applies where neither flag nor variable says otherwise.
@@ -54,6 +58,17 @@ struct RawContext {
     #[serde(default)]
     protected: bool,
     token_file: Option<PathBuf>,
+    #[serde(default)]
+    tls: RawTls,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct RawTls {
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    server_name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -261,7 +276,9 @@ fn checked(path: &Path, raw: RawContext) -> Result<Context, CliError> {
     let parsed = addresses.iter().map(|address| address.parse()).collect::<Result<_, _>>();
     let addresses = parsed.map_err(|error| invalid(path, format!("context `{name}`: {error}")))?;
     let token_file = raw.token_file.filter(|path| !path.as_os_str().is_empty());
-    Ok(Context { name, addresses, cluster: raw.cluster, protected: raw.protected, token_file })
+    let RawTls { ca, cert, key, server_name } = raw.tls;
+    let tls = TlsFiles { ca, cert, key, server_name };
+    Ok(Context { name, addresses, cluster: raw.cluster, protected: raw.protected, token_file, tls })
 }
 
 /// Writes what this version knows of `context` over `fields`, leaving the rest alone.
@@ -282,6 +299,10 @@ fn write_fields(fields: &mut Map<String, Value>, context: &Context) {
         Some(path) => drop(fields.insert("tokenFile".into(), json!(path))),
         None => drop(fields.shift_remove("tokenFile")),
     }
+    match context.tls.to_json() {
+        Some(tls) => drop(fields.insert("tls".into(), tls)),
+        None => drop(fields.shift_remove("tls")),
+    }
     if context.protected {
         fields.insert("protected".into(), json!(true));
     } else {
@@ -300,6 +321,9 @@ fn unknown_keys(tree: &Map<String, Value>) -> Vec<String> {
     for (index, context) in tree.get("contexts").and_then(Value::as_array).into_iter().flatten().enumerate() {
         if let Value::Object(context) = context {
             keys.extend(stray(context, CONTEXT_KEYS, &format!("contexts[{index}].")));
+            if let Some(Value::Object(tls)) = context.get("tls") {
+                keys.extend(stray(tls, TLS_KEYS, &format!("contexts[{index}].tls.")));
+            }
         }
     }
     keys

@@ -19,6 +19,11 @@ const fn var(name: &'static str, help: &'static str) -> Variable {
 pub const ADDR: Variable = var("OMNIRELAY_ADDR", "address of the daemon, instead of a context's");
 pub const CONTEXT: Variable = var("OMNIRELAY_CONTEXT", "context to use, instead of the current one");
 pub const TOKEN_FILE: Variable = var("OMNIRELAY_TOKEN_FILE", "file with the token that proves you");
+pub const TLS_CA: Variable = var("OMNIRELAY_TLS_CA", "file with the authorities of daemons under TLS");
+pub const TLS_CERT: Variable = var("OMNIRELAY_TLS_CERT", "file with the certificate that proves you");
+pub const TLS_KEY: Variable = var("OMNIRELAY_TLS_KEY", "file with its private key, if that is another");
+pub const TLS_SERVER_NAME: Variable =
+    var("OMNIRELAY_TLS_SERVER_NAME", "of whom the certificate of the daemon must be");
 pub const RELAY_CA: Variable = var("OMNIRELAY_RELAY_CA", "file with the authorities of relays under TLS");
 pub const CONFIG: Variable = var("OMNIRELAY_CONFIG", "file that holds the contexts");
 pub const OUTPUT: Variable = var("OMNIRELAY_OUTPUT", "output format, as of --output");
@@ -48,6 +53,10 @@ pub static ALL: &[Variable] = &[
     ADDR,
     CONTEXT,
     TOKEN_FILE,
+    TLS_CA,
+    TLS_CERT,
+    TLS_KEY,
+    TLS_SERVER_NAME,
     RELAY_CA,
     CONFIG,
     OUTPUT,

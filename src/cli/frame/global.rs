@@ -63,11 +63,11 @@ pub struct GlobalArgs {
     #[arg(short, long, global = true, value_name = "NAME", help_heading = "Connection options")]
     pub context: Option<String>,
 
-    /// Address of the daemon, instead of the context's: http://HOST:PORT or unix:/PATH
+    /// Address of the daemon, instead of the context's: http(s)://HOST:PORT or unix:/PATH
     #[arg(long, global = true, value_name = "URL", help_heading = "Connection options")]
     pub addr: Option<String>,
 
-    /// File with the token that proves you to a daemon of this machine
+    /// File with the token that proves you: to a daemon of this machine, or under TLS
     #[arg(
         long,
         global = true,
@@ -76,6 +76,50 @@ pub struct GlobalArgs {
         hide_short_help = true
     )]
     pub token_file: Option<PathBuf>,
+
+    /// File with the authorities of daemons under TLS, in PEM [default: the public ones]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Connection options",
+        hide_short_help = true
+    )]
+    pub tls_ca: Option<PathBuf>,
+
+    /// File with the certificate that proves you, and its chain, in PEM
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Connection options",
+        hide_short_help = true
+    )]
+    pub tls_cert: Option<PathBuf>,
+
+    /// File with its private key, in PEM [default: the file of the certificate]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Connection options",
+        hide_short_help = true
+    )]
+    pub tls_key: Option<PathBuf>,
+
+    /// Of whom the certificate of the daemon must be [default: the host of its address]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        help_heading = "Connection options",
+        hide_short_help = true
+    )]
+    pub tls_server_name: Option<String>,
+
+    /// Believe whoever answers, and so show everything to whoever stands between: for finding faults only
+    #[arg(long, global = true, help_heading = "Connection options", hide_short_help = true)]
+    pub insecure_skip_tls_verify: bool,
 
     /// File that holds the contexts
     #[arg(

@@ -24,4 +24,5 @@ pub mod settings;
 pub mod signals;
 pub mod table;
 pub mod time;
+pub mod tls_files;
 pub mod watch;

@@ -13,6 +13,7 @@ use super::error::CliError;
 use super::global::GlobalArgs;
 use super::output::{Color, Format, Notes};
 use super::screen::Screen;
+use super::tls_files::TlsFiles;
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Target {
     pub protected: bool,
     /// Whose first token proves the caller.
     pub token_file: Option<PathBuf>,
+    /// Whom it believes and what it shows, where TLS is spoken.
+    pub tls: TlsFiles,
     pub source: Source,
     /// Whether the context was named on the command line itself.
     pub named_by_flag: bool,
@@ -84,6 +87,10 @@ pub struct Settings {
     pub target: Result<Target, CliError>,
     /// The token file that a flag names, instead of the context's.
     pub token_file: Option<PathBuf>,
+    /// What flags say of TLS, instead of the context.
+    pub tls: TlsFiles,
+    /// Whoever answers under TLS is believed.
+    pub believes_anybody: bool,
     pub config_path: PathBuf,
     /// The configuration; the failure to read it is in `target`, unless an address was given.
     pub config: Result<ContextFile, CliError>,
@@ -136,6 +143,8 @@ impl Settings {
         Ok(Self {
             target: target(flags, &env, &config),
             token_file: flags.token_file.clone(),
+            tls: TlsFiles::of_flags(flags),
+            believes_anybody: flags.insecure_skip_tls_verify,
             config_path,
             config,
             format,
@@ -165,11 +174,16 @@ impl Settings {
     pub fn own_token_file(&self) -> Option<PathBuf> {
         self.token_file.clone().or_else(|| self.env.get(env::TOKEN_FILE).map(PathBuf::from))
     }
+
+    /// What flags and variables say of TLS, whatever the context.
+    pub fn own_tls(&self) -> TlsFiles {
+        self.tls.clone().over(&TlsFiles::of_env(&self.env))
+    }
 }
 
 /// Whom to talk to. A context that does not exist is an error, never another target.
 fn target(flags: &GlobalArgs, env: &Env, config: &Result<ContextFile, CliError>) -> Result<Target, CliError> {
-    let given = token_file(flags, env);
+    let (given, tls) = (token_file(flags, env), TlsFiles::of_flags(flags).over(&TlsFiles::of_env(env)));
     let direct = |text: &str, source: Source| {
         let address = text
             .parse()
@@ -180,6 +194,7 @@ fn target(flags: &GlobalArgs, env: &Env, config: &Result<ContextFile, CliError>)
             cluster: None,
             protected: false,
             token_file: given.clone(),
+            tls: tls.clone(),
             source,
             named_by_flag: false,
         })
@@ -192,6 +207,7 @@ fn target(flags: &GlobalArgs, env: &Env, config: &Result<ContextFile, CliError>)
             cluster: context.cluster.clone(),
             protected: context.protected,
             token_file: given.clone().or_else(|| context.token_file.clone()),
+            tls: tls.clone().over(&context.tls),
             source,
             named_by_flag: matches!(source, Source::Flag(_)),
         })

@@ -1,5 +1,6 @@
 //! A pool of others, behind the HTTP API of a peer service.
 
+use omnirelay_wire::tls::nobody;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -86,6 +87,7 @@ impl Foreign {
     /// When the HTTP client cannot be made.
     pub fn new(registry: Arc<Registry>, url: Url, every: Duration) -> Result<Self, reqwest::Error> {
         let http = Client::builder()
+            .tls_backend_preconfigured(nobody())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             // What is advertised goes to the host that was named, and to no other.

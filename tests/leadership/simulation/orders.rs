@@ -89,6 +89,7 @@ fn request<T>(number: u64, asked: T) -> Request<T> {
     request.extensions_mut().insert(Caller {
         principal: "operator".into(),
         scopes: Scopes::all(),
+        certificate: None,
         request_id: RequestId::of_static("simulated"),
         protocol: Protocol::Grpc,
         idempotency_key: None,

@@ -18,7 +18,7 @@ use omnirelay_wire::problem::{CONTENT_TYPE, Problem};
 use omnirelay_wire::raw::Raw;
 use omnirelay_wire::reasons;
 use omnirelay_wire::tls;
-use rustls::RootCertStore;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Map, Value, json};
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
@@ -35,8 +35,13 @@ use crate::cli::frame::time;
 ///
 /// # Errors
 /// When they cannot be prepared.
-pub fn transport(connect_timeout: Duration, socket: Option<&Path>) -> Result<reqwest::Client, CliError> {
+pub fn transport(
+    connect_timeout: Duration,
+    socket: Option<&Path>,
+    tls: &ClientConfig,
+) -> Result<reqwest::Client, CliError> {
     let mut builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls.clone())
         .connect_timeout(connect_timeout)
         .redirect(reqwest::redirect::Policy::none())
         .tcp_nodelay(true)

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use omnirelay_wire::reasons;
 use reqwest::header::HeaderValue;
+use rustls::ClientConfig;
 
 use super::grpc;
 use crate::cli::frame::address::Address;
 use crate::cli::frame::error::{CliError, chain};
-use crate::cli::frame::settings::{Source, Target};
+use crate::cli::frame::settings::{Settings, Source, Target};
+use crate::cli::frame::tls_files;
 
 /// Longer files hold no token.
 const TOKEN_FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -23,8 +25,14 @@ pub struct Line {
 }
 
 impl Line {
-    fn of(connect_timeout: Duration, no_proxy: bool, socket: Option<&Path>) -> Result<Self, CliError> {
+    fn of(
+        connect_timeout: Duration,
+        no_proxy: bool,
+        socket: Option<&Path>,
+        tls: &ClientConfig,
+    ) -> Result<Self, CliError> {
         let mut http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.clone())
             .connect_timeout(connect_timeout)
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
@@ -38,7 +46,7 @@ impl Line {
         let http = http
             .build()
             .map_err(|error| CliError::local(reasons::CLIENT, "cannot prepare the HTTP client", &error))?;
-        Ok(Self { http, grpc: grpc::transport(connect_timeout, socket)? })
+        Ok(Self { http, grpc: grpc::transport(connect_timeout, socket, tls)? })
     }
 }
 
@@ -46,23 +54,30 @@ impl Line {
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
     connect_timeout: Duration,
+    /// Whom connections under TLS believe, and what they show.
+    tls: ClientConfig,
     tcp: Line,
     sockets: BTreeMap<PathBuf, Line>,
 }
 
 impl Lines {
     /// Those to these addresses. Connects to nothing yet.
-    pub(super) fn of(connect_timeout: Duration, addresses: &[Address]) -> Result<Self, CliError> {
+    pub(super) fn of(settings: &Settings, target: &Target) -> Result<Self, CliError> {
+        let (connect_timeout, addresses) = (settings.connect_timeout, &target.addresses);
         let no_proxy = addresses.iter().all(Address::is_loopback);
-        let tcp = Line::of(connect_timeout, no_proxy, None)?;
-        Self { connect_timeout, tcp, sockets: BTreeMap::new() }.and(addresses)
+        let tls = match addresses.iter().any(Address::is_tls) {
+            true => target.tls.config(settings.believes_anybody)?,
+            false => tls_files::plaintext(),
+        };
+        let tcp = Line::of(connect_timeout, no_proxy, None, &tls)?;
+        Self { connect_timeout, tls, tcp, sockets: BTreeMap::new() }.and(addresses)
     }
 
     /// With those to these addresses as well.
     pub(super) fn and(mut self, addresses: &[Address]) -> Result<Self, CliError> {
         for path in addresses.iter().filter_map(Address::socket) {
             if !self.sockets.contains_key(path) {
-                let line = Line::of(self.connect_timeout, true, Some(path))?;
+                let line = Line::of(self.connect_timeout, true, Some(path), &self.tls)?;
                 self.sockets.insert(path.to_owned(), line);
             }
         }
@@ -148,6 +163,7 @@ mod tests {
             cluster: None,
             protected: false,
             token_file: Some(file.path().to_owned()),
+            tls: tls_files::TlsFiles::default(),
             source,
             named_by_flag: false,
         };

@@ -92,7 +92,7 @@ impl Client {
     /// When the HTTP client cannot be built, or the token file cannot be read.
     pub fn new(settings: &Settings, target: Target) -> Result<Self, CliError> {
         Ok(Self {
-            lines: Lines::of(settings.connect_timeout, &target.addresses)?,
+            lines: Lines::of(settings, &target)?,
             under_tls: None,
             proof: line::proof(&target)?,
             target,
@@ -139,9 +139,9 @@ impl Client {
         Ok(Self { under_tls: Some(channel), ..self })
     }
 
-    /// What proves the caller at an address: this version speaks plaintext, so that no token leaves this machine.
+    /// The token that proves the caller at an address: in plaintext none leaves this machine.
     fn proof_at(&self, address: &Address) -> Option<&HeaderValue> {
-        self.proof.as_ref().filter(|_| address.is_loopback())
+        self.proof.as_ref().filter(|_| address.is_loopback() || address.is_tls())
     }
 
     pub fn target(&self) -> &Target {

@@ -1,11 +1,12 @@
 //! The authority: how it is made and shown.
 
 use bytes::Bytes;
-use omnirelay_core::spiffe::TrustDomain;
+use omnirelay_core::spiffe::{Holder, TrustDomain};
 use omnirelay_pki::authority::Validity;
 use omnirelay_pki::certificate::{to_pem, validity_of};
 use omnirelay_pki::key::Fingerprint;
-use omnirelay_store::Write;
+use omnirelay_pki::request::Request;
+use omnirelay_store::{Kind, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, SigningValue};
@@ -14,11 +15,11 @@ use omnirelay_wire::rpc::certificate_service::INIT_AUTHORITY;
 use prost::Message as _;
 use tonic::Response;
 
-use super::{Certificates, authority_id, pb};
+use super::issue::{LIFETIME, Order, issue_by, requested};
+use super::{CERTIFICATE, Certificates, authority_id, pb};
 use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::asked::Asked;
-use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
-use crate::daemon::registry::mutate::{Decision, request_hash};
+use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, envelope, head_cursor, timestamp};
+use crate::daemon::registry::mutate::{Decision, Mutation, request_hash};
 use crate::daemon::registry::view::ViewRecord;
 
 /// The trust domain of an authority whose maker names none.
@@ -55,33 +56,58 @@ impl Certificates {
         caller: &Caller,
         asked: pb::InitAuthorityRequest,
     ) -> Result<pb::AuthorityChange, Fault> {
-        let hash = request_hash(&asked);
-        let (domain, root, issuer) = checked(&asked, self.now())?;
-        let pb::InitAuthorityRequest { reason, dry_run, .. } = asked;
-        let rpc = INIT_AUTHORITY;
-        let (id, expected_version) = (domain.to_string(), None);
-        let asked = Asked { caller, rpc, id, reason, expected_version, dry_run, hash };
-        let exists = |record: &ViewRecord| {
-            let known = record.value::<AuthorityValue>().unwrap_or_default();
-            let message = format!("this mesh has a certificate authority, of `{}`", known.trust_domain);
-            Fault::new(reasons::AUTHORITY_EXISTS, message).hint("omnirelay cert ca show")
+        let request_hash = request_hash(&asked);
+        check_reason(&asked.reason)?;
+        let now = self.now();
+        let (domain, root, issuer) = checked(&asked, now)?;
+        let first = first_operator(&asked)?;
+        const ALSO: &[Kind] = &[CERTIFICATE];
+        let mutation = Mutation {
+            caller,
+            action: INIT_AUTHORITY.audit_action,
+            object: authority_id(),
+            also: ALSO,
+            reason: &asked.reason,
+            expected: None,
+            dry_run: asked.dry_run,
+            request_hash,
         };
-        asked
-            .of_record(&self.registry, authority_id(), |found| {
-                if let Some(found) = found {
-                    return Err(exists(found));
+        self.registry
+            .mutate(mutation, |reader| {
+                if let Some(found) = reader.get(&authority_id()) {
+                    return Err(exists(&found));
                 }
                 let value = self.signer.make(domain.clone(), root, issuer)?;
+                let fingerprint = Fingerprint::of(&value.roots[0].certificate);
                 let put = Bytes::from(value.encode_to_vec());
+                let mut writes = vec![Write::Put { id: authority_id(), value: put, group: None }];
+                let mut changes =
+                    vec![format!("trustDomain: none -> {domain}"), format!("root: none -> {fingerprint}")];
+                let mut issued = pb::IssuedCertificate::default();
+                if let Some((operator, request)) = &first {
+                    let order = Order {
+                        holder: Holder::Operator(operator.clone()),
+                        request,
+                        names: request.names.clone(),
+                        lifetime: LIFETIME,
+                        replace: false,
+                        by: &caller.principal,
+                        now,
+                    };
+                    let decided = issue_by(&self.signer, &value, reader, &order)?;
+                    writes.extend(decided.writes);
+                    changes.extend(decided.changes);
+                    issued = decided.answer;
+                }
                 let answer = pb::AuthorityChange {
                     schema_version: SCHEMA_VERSION.to_owned(),
                     authority: Some(shown(&value)),
+                    changes: changes.clone(),
+                    certificate: issued.certificate,
+                    chain_pem: if asked.dry_run { String::new() } else { issued.chain_pem },
+                    bundle_pem: bundle_pem(&value),
                     ..Default::default()
                 };
-                let fingerprint = Fingerprint::of(&value.roots[0].certificate);
-                let changes =
-                    vec![format!("trustDomain: none -> {domain}"), format!("root: none -> {fingerprint}")];
-                let writes = vec![Write::Put { id: authority_id(), value: put, group: None }];
                 Ok(Decision { writes, changes, answer })
             })
             .await
@@ -90,6 +116,27 @@ impl Certificates {
     /// The second of the Unix time by the store's clock, which is that of the whole mesh.
     pub(super) fn now(&self) -> i64 {
         unix(&self.registry)
+    }
+}
+
+fn exists(record: &ViewRecord) -> Fault {
+    let known = record.value::<AuthorityValue>().unwrap_or_default();
+    let message = format!("this mesh has a certificate authority, of `{}`", known.trust_domain);
+    Fault::new(reasons::AUTHORITY_EXISTS, message).hint("omnirelay cert ca show")
+}
+
+/// Whom the first certificate is issued to, and the request for it; `None`: nobody.
+fn first_operator(asked: &pb::InitAuthorityRequest) -> Result<Option<(String, Request)>, Fault> {
+    match (asked.operator.as_str(), asked.csr.as_str()) {
+        ("", "") => Ok(None),
+        ("", _) | (_, "") => {
+            Err(Fault::invalid("fields `operator` and `csr` are given together or not at all"))
+        }
+        (name, csr) => {
+            let holder = Holder::Operator(name.to_owned());
+            holder.check().map_err(|error| Fault::invalid(format!("field `operator`: {error}")))?;
+            Ok(Some((name.to_owned(), requested(csr)?)))
+        }
     }
 }
 

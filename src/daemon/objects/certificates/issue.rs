@@ -8,7 +8,7 @@ use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::{Revocations, Revoked};
 use omnirelay_store::{LogEntry, Write};
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
+use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service::{ISSUE, RENEW};
 use prost::Message as _;
@@ -140,8 +140,20 @@ pub fn issue(
     reader: &Reader<'_>,
     order: &Order<'_>,
 ) -> Result<Decision<pb::IssuedCertificate>, Fault> {
-    let authority = authority_in(reader)?;
-    let issuer = signer.issuer(&authority)?;
+    issue_by(signer, &*authority_in(reader)?, reader, order)
+}
+
+/// As [`issue`], of an authority that is not in the registry yet.
+///
+/// # Errors
+/// As of [`issue`].
+pub fn issue_by(
+    signer: &Signer,
+    authority: &AuthorityValue,
+    reader: &Reader<'_>,
+    order: &Order<'_>,
+) -> Result<Decision<pb::IssuedCertificate>, Fault> {
+    let issuer = signer.issuer(authority)?;
     let (record, id) = (record_of(&order.holder), id_of(issuer.trust_domain(), order.holder.clone())?);
     if order.request.id.as_ref().is_some_and(|asked| *asked != id) {
         return Err(Fault::invalid(format!("field `csr` asks for another SPIFFE ID than `{id}`")));
@@ -167,7 +179,7 @@ pub fn issue(
         schema_version: SCHEMA_VERSION.to_owned(),
         certificate: Some(show(&value, Status::Valid)),
         chain_pem: to_pem(&issued.der) + &to_pem(issuer.certificate()),
-        bundle_pem: bundle_pem(&authority),
+        bundle_pem: bundle_pem(authority),
         changes: changes.clone(),
         ..Default::default()
     };

@@ -14,17 +14,19 @@ pub mod signer;
 use std::sync::Arc;
 
 use omnirelay_core::spiffe::TrustDomain;
-use omnirelay_store::{Kind, RecordId};
+use omnirelay_store::{Kind, LogEntry, RecordId};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, RevocationValue};
 use omnirelay_wire::reasons;
 
-use super::asked::answers;
 use super::serve::serve;
+use super::{timestamp, written};
 use crate::daemon::identity::trust::Trust;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::mutate::{Answer, Settled};
 use pb::certificate_service_server::CertificateService;
 use signer::Signer;
 
@@ -60,7 +62,21 @@ serve! {
     }
 }
 
-answers! { pb::AuthorityChange: authority of AUTHORITY, created_at, updated_at }
+impl Answer for pb::AuthorityChange {
+    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>) {
+        self.set_cursor(outcome.cursor);
+        (self.changed, self.dry_run) = (outcome.changed, outcome.dry_run);
+        if let (Some(shown), Some(record)) = (&mut self.authority, written(entry, &AUTHORITY)) {
+            shown.version = record.version.0;
+            shown.created_at = Some(timestamp(record.created_at));
+            shown.updated_at = Some(timestamp(record.updated_at));
+        }
+    }
+
+    fn set_cursor(&mut self, cursor: Cursor) {
+        self.cursor = cursor.to_string();
+    }
+}
 
 fn authority_id() -> RecordId {
     RecordId::new(AUTHORITY, ONLY)

@@ -1,0 +1,31 @@
+//! `cert ca`: the authority.
+
+use clap::{Args, Subcommand};
+use omnirelay_wire::fault::Exit;
+
+use super::{export, init, show};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::session::Session;
+
+/// Make and look at the certificate authority
+#[derive(Args, Debug)]
+#[command(arg_required_else_help = true, alias = "authority")]
+pub struct CaArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Init(Box<init::InitArgs>),
+    Show(Box<show::ShowArgs>),
+    Export(Box<export::ExportArgs>),
+}
+
+pub async fn run(of: &CaArgs, session: &mut Session) -> Result<Exit, CliError> {
+    match &of.verb {
+        Verb::Init(args) => init::run(args, session).await,
+        Verb::Show(args) => show::run(args, session).await,
+        Verb::Export(args) => export::run(args, session).await,
+    }
+}

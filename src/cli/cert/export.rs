@@ -1,0 +1,34 @@
+//! `cert ca export`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use serde_json::json;
+
+use super::show::{GET, no_authority};
+use crate::cli::frame::document::text;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Call, Leaf};
+use crate::cli::frame::session::Session;
+
+pub const LEAF: Leaf = Leaf::read("cert ca export", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay cert ca export > bundle.pem
+  omnirelay cert ca export | openssl x509 -noout -fingerprint -sha256";
+
+/// Print the roots that are trusted, in PEM
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct ExportArgs {}
+
+pub async fn run(_: &ExportArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let document = session.call(&Call::of(&GET, &json!({}))?).await?;
+    let bundle = text(&document, "bundlePem").to_owned();
+    if bundle.is_empty() {
+        return Err(no_authority());
+    }
+    session.show(&View::lines(document, "authority/mesh", bundle))?;
+    Ok(Exit::Ok)
+}

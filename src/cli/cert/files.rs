@@ -1,0 +1,141 @@
+//! The files of a certificate: its key, its chain and the roots, in one folder.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use omnirelay_pki::certificate::Names;
+use omnirelay_pki::key::Key;
+use omnirelay_pki::request::Request;
+use omnirelay_wire::reasons;
+
+use crate::cli::frame::error::CliError;
+
+const KEY: &str = "key.pem";
+const CHAIN: &str = "chain.pem";
+const BUNDLE: &str = "bundle.pem";
+
+/// A key that was made here, and the request for its certificate.
+pub struct Made {
+    key: Key,
+    /// In PEM.
+    pub csr: String,
+}
+
+impl Made {
+    /// A new key, and a request with these names.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness, or a name cannot stand in a certificate.
+    pub fn of(names: &Names) -> Result<Self, CliError> {
+        let key = Key::make()
+            .map_err(|error| CliError::new(reasons::CLIENT, "cannot make a key").cause(error.to_string()))?;
+        let csr = Request::make(&key, None, names).map_err(|error| {
+            CliError::usage("the names cannot stand in a certificate").cause(error.to_string())
+        })?;
+        Ok(Self { csr: omnirelay_pki::request::to_pem(&csr), key })
+    }
+}
+
+/// Where the files of a certificate are.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// This one, which is made when it is not there.
+    pub fn of(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    pub fn key(&self) -> PathBuf {
+        self.0.join(KEY)
+    }
+
+    pub fn chain(&self) -> PathBuf {
+        self.0.join(CHAIN)
+    }
+
+    pub fn bundle(&self) -> PathBuf {
+        self.0.join(BUNDLE)
+    }
+
+    /// That nothing is lost when files are written here; asked before anything is issued.
+    ///
+    /// # Errors
+    /// When the folder cannot be written to, or there is a key and `force` is not given.
+    pub fn prepare(&self, force: bool) -> Result<(), CliError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
+        made.map_err(|error| refuse(&self.0, &error))?;
+        let key = self.key();
+        if !force && key.try_exists().map_err(|error| refuse(&key, &error))? {
+            let message = format!("{} is there already, and would be lost", key.display());
+            return Err(CliError::new(reasons::FILE_EXISTS, message)
+                .hint("choose another folder with --out, or add --force"));
+        }
+        Ok(())
+    }
+
+    /// Writes what was issued: the key for nobody but its owner, and last, so that it is never there without its chain.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write(&self, made: &Made, chain_pem: &str, bundle_pem: &str) -> Result<(), CliError> {
+        self.write_public(chain_pem, bundle_pem)?;
+        write(&self.key(), made.key.to_pem().as_bytes(), 0o600)
+    }
+
+    /// As [`Self::write`], of a key that is elsewhere.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write_public(&self, chain_pem: &str, bundle_pem: &str) -> Result<(), CliError> {
+        write(&self.bundle(), bundle_pem.as_bytes(), 0o644)?;
+        write(&self.chain(), chain_pem.as_bytes(), 0o644)
+    }
+}
+
+/// Writes a file whole or not at all.
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CliError> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let written = (|| {
+        // What is left there of a former try may have another mode.
+        match std::fs::remove_file(&temporary) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    })();
+    written.map_err(|error| refuse(path, &error))
+}
+
+fn refuse(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::local(reasons::FILE, format!("cannot write {}", path.display()), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_its_owners_alone_and_is_not_lost() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::of(&place.path().join("ann"));
+        folder.prepare(false).unwrap();
+        let made = Made::of(&Names::default()).unwrap();
+        assert!(made.csr.starts_with("-----BEGIN CERTIFICATE REQUEST-----\n"), "{}", made.csr);
+        assert_eq!(Request::from_pem(&made.csr).unwrap().key, made.key.fingerprint());
+        folder.write(&made, "chain", "bundle").unwrap();
+        let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(folder.key()), mode(folder.0.clone())), (0o600, 0o700));
+        assert_eq!(std::fs::read_to_string(folder.chain()).unwrap(), "chain");
+        assert!(folder.prepare(false).unwrap_err().to_text().contains("--force"));
+        folder.prepare(true).unwrap();
+    }
+}

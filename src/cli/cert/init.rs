@@ -1,0 +1,130 @@
+//! `cert ca init`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use omnirelay_pki::certificate::Names;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::{binding_service, certificate_service};
+use serde_json::{Value, json};
+
+use super::files::{Folder, Made};
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::changed;
+use crate::cli::frame::document::{field, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+const INIT: Rpc = certificate_service::INIT_AUTHORITY;
+const GET: Rpc = certificate_service::GET_AUTHORITY;
+const BIND: Rpc = binding_service::SET;
+pub const LEAF: Leaf = Leaf::write("cert ca init", &[&INIT, &GET, &BIND]).exiting("0 1 2 4 5 6 8 9 10 11");
+
+/// All that there is.
+const SCOPES: [&str; 4] = ["mesh.connect", "mesh.read", "mesh.operate", "mesh.admin"];
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay --addr unix:/run/omnirelay/control.sock cert ca init --trust-domain mesh.example
+  omnirelay cert ca init --operator ann --out ~/.omnirelay/ann --yes
+  omnirelay cert ca init --dry-run";
+
+/// Make the certificate authority of the mesh, and the first operator's certificate
+///
+/// The daemon that is asked makes the keys of the authority and keeps them in the registry, sealed with a secret in its
+/// data directory: whoever has that secret can issue. The operator's key is made here and stays here. From then on being
+/// on a daemon's host proves nothing, unless security.loopback is open; its control socket stays.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct InitArgs {
+    /// Whose certificates they are; it stands in each of them [default: mesh.local]
+    #[arg(long, value_name = "DOMAIN")]
+    trust_domain: Option<String>,
+    /// Who gets the first certificate, and every scope
+    #[arg(long, value_name = "NAME", default_value = "admin")]
+    operator: String,
+    /// Folder for that certificate [default: certs/OPERATOR beside the file of contexts]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// How many days the root lives [default: 3650]
+    #[arg(long, value_name = "DAYS")]
+    root_days: Option<u32>,
+    /// How many days the issuer lives that the root signs [default: 365]
+    #[arg(long, value_name = "DAYS")]
+    issuer_days: Option<u32>,
+    /// Write over a key that is in the folder
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &InitArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let (write, dry_run) = (&args.write, args.write.is_dry_run());
+    write.check(session, 1)?;
+    write.without_version("an authority that is made")?;
+    let folder = Folder::of(&out(args, session));
+    if !dry_run {
+        let known = session.call(&Call::of(&GET, &json!({}))?).await?;
+        if field(&known, "authority").is_object() {
+            let domain = text(&known, "authority.trustDomain");
+            return Err(CliError::new(
+                omnirelay_wire::reasons::AUTHORITY_EXISTS,
+                format!("this mesh has a certificate authority, of `{domain}`"),
+            )
+            .hint("omnirelay cert ca show"));
+        }
+        write.confirm(session, "Make the certificate authority of this mesh?")?;
+        folder.prepare(args.force)?;
+    }
+    session.announce_target()?;
+    let made = Made::of(&Names::default())?;
+    // Before there is an authority: afterwards whoever asks may be nobody any more.
+    if !dry_run {
+        bind(args, session).await?;
+    }
+    let request = json!({
+        "trustDomain": args.trust_domain, "rootDays": args.root_days, "issuerDays": args.issuer_days,
+        "operator": args.operator, "csr": made.csr, "reason": write.reason_text(), "dryRun": dry_run,
+    });
+    let document = session.call(&Call::of(&INIT, &request)?.keyed(&write.key()?, "")).await?;
+    if !dry_run {
+        folder.write(&made, text(&document, "chainPem"), text(&document, "bundlePem"))?;
+    }
+    let head = changed::head("authority/mesh", &document, "made", "");
+    let lines = changed::told(&head, changed::lines(&document, "made"));
+    session.show(&View::lines(document, "authority/mesh", lines))?;
+    if !dry_run {
+        say_next(&folder, session);
+    }
+    Ok(if write.exit_code { Exit::Negative } else { Exit::Ok })
+}
+
+async fn bind(args: &InitArgs, session: &Session) -> Result<Value, CliError> {
+    let principal = format!("operator:{}", args.operator);
+    let reason = format!("the first operator; {}", args.write.reason_text());
+    let request = json!({
+        "principal": principal, "scopes": SCOPES, "reason": reason.trim_end_matches("; "),
+    });
+    session.call(&Call::of(&BIND, &request)?.keyed(&args.write.key()?, "/binding")).await
+}
+
+/// Where the files go.
+fn out(args: &InitArgs, session: &Session) -> PathBuf {
+    let beside = || session.settings.config_path.with_file_name("certs").join(&args.operator);
+    args.out.clone().unwrap_or_else(beside)
+}
+
+fn say_next(folder: &Folder, session: &Session) {
+    let (key, chain, bundle) = (folder.key(), folder.chain(), folder.bundle());
+    let notes = session.notes();
+    notes.say(&format!("The operator's key is {}; nobody else has it.", key.display()));
+    notes.say(&format!(
+        "hint: omnirelay context add secure --address https://HOST:17420 --tls-ca {} --tls-cert {} --tls-key {}",
+        bundle.display(),
+        chain.display(),
+        key.display()
+    ));
+}

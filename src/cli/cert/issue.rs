@@ -1,0 +1,135 @@
+//! `cert issue`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use omnirelay_pki::certificate::Names;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::certificate_service;
+use serde_json::{Value, json};
+
+use super::KIND;
+use super::files::{Folder, Made};
+use super::target::Who;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::changed;
+use crate::cli::frame::document::text;
+use crate::cli::frame::error::{CliError, chain};
+use crate::cli::frame::global::Span;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+const ISSUE: Rpc = certificate_service::ISSUE;
+pub const LEAF: Leaf = Leaf::write("cert issue", &[&ISSUE]).exiting("0 1 2 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay cert issue --operator ann --out ~/.omnirelay/ann
+  omnirelay cert issue --node relay-a --role gateway --name relay-a.eu.example --out relay-a
+  omnirelay cert issue --service billing --csr billing.csr --out billing
+  omnirelay cert issue --operator deploy --lifetime 1h --out deploy --reason \"rollout, INC-4711\"";
+
+/// Issue a certificate to a node, a service or an operator
+///
+/// The key is made here and stays here, unless --csr names a request that was made elsewhere. What an operator or a service
+/// may do besides reading is said by a binding: omnirelay bindings set operator:NAME SCOPE.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct IssueArgs {
+    #[command(flatten)]
+    who: Who,
+    /// Role of a node [default: worker]
+    #[arg(long)]
+    role: Option<String>,
+    /// Cluster of a node [default: that of the daemon]
+    #[arg(long)]
+    cluster: Option<String>,
+    /// Folder for key.pem, chain.pem and bundle.pem
+    #[arg(long, value_name = "DIR", required_unless_present = "csr")]
+    out: Option<PathBuf>,
+    /// A DNS name or an address that it is good for (repeatable)
+    #[arg(long, value_name = "NAME", conflicts_with = "csr")]
+    name: Vec<String>,
+    /// File with a request that was made elsewhere, in PEM; only its certificate is written
+    #[arg(long, value_name = "FILE")]
+    csr: Option<PathBuf>,
+    /// How long it lives, 1h to 7d [default: 24h]
+    #[arg(long, value_name = "DURATION")]
+    lifetime: Option<Span>,
+    /// Although the holder has a valid certificate of another key
+    #[arg(long)]
+    replace: bool,
+    /// Write over a key that is in the folder
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &IssueArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let (write, dry_run) = (&args.write, args.write.is_dry_run());
+    write.check(session, 1)?;
+    write.without_version("a certificate that is issued")?;
+    let folder = args.out.as_deref().map(Folder::of);
+    if let Some(folder) = folder.as_ref().filter(|_| !dry_run) {
+        folder.prepare(args.force || args.csr.is_some())?;
+    }
+    session.announce_target()?;
+    let made = if args.csr.is_none() { Some(Made::of(&names(&args.name))?) } else { None };
+    let csr = match (&made, &args.csr) {
+        (Some(made), _) => made.csr.clone(),
+        (None, path) => read(path.as_deref().unwrap_or(std::path::Path::new("")))?,
+    };
+    let mut request = args.who.request();
+    request["role"] = json!(args.role);
+    request["cluster"] = json!(args.cluster);
+    request["csr"] = json!(csr);
+    request["lifetimeSeconds"] = json!(args.lifetime.map(|span| span.0.as_secs()));
+    request["replace"] = json!(args.replace);
+    request["reason"] = json!(write.reason_text());
+    request["dryRun"] = json!(dry_run);
+    let document = session.call(&Call::of(&ISSUE, &request)?.keyed(&write.key()?, "")).await?;
+    let (chain_pem, bundle_pem) = (text(&document, "chainPem"), text(&document, "bundlePem"));
+    match (&folder, &made) {
+        _ if dry_run => {}
+        (Some(folder), Some(made)) => folder.write(made, chain_pem, bundle_pem)?,
+        (Some(folder), None) => folder.write_public(chain_pem, bundle_pem)?,
+        (None, _) => {}
+    }
+    let name = args.who.shown();
+    let lines = match &folder {
+        // A request from elsewhere, and no folder: what is wanted is the certificate.
+        None if !dry_run => chain_pem.to_owned(),
+        Some(_) | None => told(&name, &document),
+    };
+    session.show(&View::lines(document, format!("{KIND}/{name}"), lines))?;
+    if let (Some(path), false) = (&args.out, dry_run) {
+        session.notes().say(&format!("Written to {}", path.display()));
+    }
+    Ok(if write.exit_code { Exit::Negative } else { Exit::Ok })
+}
+
+/// `certificate/operator/ann issued`, and below it what it says.
+pub fn told(name: &str, document: &Value) -> String {
+    let head = changed::head(&format!("{KIND}/{name}"), document, "issued", "");
+    changed::told(&head, changed::lines(document, "issued"))
+}
+
+fn names(given: &[String]) -> Names {
+    let mut names = Names::default();
+    for name in given {
+        match name.parse::<IpAddr>() {
+            Ok(address) => names.addresses.push(address),
+            Err(_) => names.dns.push(name.to_ascii_lowercase()),
+        }
+    }
+    names
+}
+
+fn read(path: &std::path::Path) -> Result<String, CliError> {
+    std::fs::read_to_string(path).map_err(|error| {
+        CliError::usage(format!("cannot read the request {}", path.display())).cause(chain(&error))
+    })
+}

@@ -1,0 +1,117 @@
+//! `omnirelay cert`: the certificate authority of a mesh, and the certificates that it issues.
+
+mod ca;
+mod export;
+mod files;
+mod init;
+mod inspect;
+mod issue;
+mod list;
+mod reinstate;
+mod renew;
+mod revocations;
+mod revoke;
+mod show;
+mod target;
+
+use clap::{Args, Subcommand};
+use omnirelay_wire::fault::Exit;
+use serde_json::Value;
+
+use super::entry::{Entry, entry};
+use super::frame::document::{field, items, text};
+use super::frame::error::CliError;
+use super::frame::session::Session;
+use super::frame::table::Column;
+use super::frame::time;
+use super::schema::documents::message;
+
+/// The kind in the names of certificates.
+const KIND: &str = "certificate";
+
+/// Issue, look at and revoke certificates, and look after the authority
+#[derive(Args, Debug)]
+#[command(alias = "certs", alias = "certificates", arg_required_else_help = true)]
+pub struct CertArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Issue, look at and revoke certificates, and look after the authority
+#[derive(Args, Debug)]
+#[command(alias = "certs", alias = "certificates", arg_required_else_help = true)]
+struct Outline;
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Ca(ca::CaArgs),
+    Issue(Box<issue::IssueArgs>),
+    Renew(Box<renew::RenewArgs>),
+    List(Box<list::ListArgs>),
+    Inspect(Box<inspect::InspectArgs>),
+    Revoke(Box<revoke::RevokeArgs>),
+    Reinstate(Box<reinstate::ReinstateArgs>),
+    Revocations(Box<revocations::RevocationsArgs>),
+}
+
+pub static ENTRY: Entry = entry!(
+    "cert",
+    CertArgs,
+    Outline,
+    asking,
+    &[
+        init::LEAF,
+        show::LEAF,
+        export::LEAF,
+        issue::LEAF,
+        renew::LEAF,
+        list::LEAF,
+        inspect::LEAF,
+        revoke::LEAF,
+        reinstate::LEAF,
+        revocations::LEAF,
+    ],
+    &[
+        message("authority", "cert ca show", "omnirelay.security.v1.GetAuthorityResponse"),
+        message("authority-change", "cert ca init", "omnirelay.security.v1.AuthorityChange"),
+        message("certificates", "cert list", "omnirelay.security.v1.ListCertificatesResponse"),
+        message("issued-certificate", "cert issue, renew", "omnirelay.security.v1.IssuedCertificate"),
+        message("revocation-change", "cert revoke, reinstate", "omnirelay.security.v1.RevocationChange"),
+        message("revocations", "cert revocations", "omnirelay.security.v1.ListRevocationsResponse"),
+    ]
+);
+
+async fn run(of: &CertArgs, session: &mut Session) -> Result<Exit, CliError> {
+    match &of.verb {
+        Verb::Ca(args) => ca::run(args, session).await,
+        Verb::Issue(args) => issue::run(args, session).await,
+        Verb::Renew(args) => renew::run(args, session).await,
+        Verb::List(args) => list::run(args, session).await,
+        Verb::Inspect(args) => inspect::run(args, session).await,
+        Verb::Revoke(args) => revoke::run(args, session).await,
+        Verb::Reinstate(args) => reinstate::run(args, session).await,
+        Verb::Revocations(args) => revocations::run(args, session).await,
+    }
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("holder", |certificate, _| holder(certificate)).keep(),
+    Column::new("role", |certificate, _| text(certificate, "holder.role").to_owned()),
+    Column::new("cluster", |certificate, _| text(certificate, "holder.cluster").to_owned()).wide(),
+    Column::new("status", |certificate, _| text(certificate, "status").to_owned()).keep(),
+    Column::new("expires", |certificate, moment| time::left(field(certificate, "notAfter"), moment))
+        .ranked(|certificate| time::millis(field(certificate, "notAfter")).unwrap_or(0) as f64),
+    Column::new("serial", |certificate, _| text(certificate, "serial").to_owned()),
+    Column::new("names", |certificate, _| names(certificate)).wide(),
+    Column::new("issued by", |certificate, _| text(certificate, "issuedBy").to_owned()).wide(),
+];
+
+/// `node/node-1`, `operator/ann`: what `-o name` prints, and what is revoked by.
+fn holder(certificate: &Value) -> String {
+    format!("{}/{}", text(certificate, "holder.kind"), text(certificate, "holder.name"))
+}
+
+fn names(certificate: &Value) -> String {
+    let all = items(certificate, "dnsNames").iter().chain(items(certificate, "addresses"));
+    all.filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+}

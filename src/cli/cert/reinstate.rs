@@ -1,0 +1,41 @@
+//! `cert reinstate`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::certificate_service;
+use serde_json::json;
+
+use super::revoke::change;
+use super::target::Who;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+const REINSTATE: Rpc = certificate_service::REINSTATE;
+pub const LEAF: Leaf = Leaf::write("cert reinstate", &[&REINSTATE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay cert reinstate --node relay-b119 --reason \"new disk, wiped\"";
+
+/// Let a holder that was revoked have certificates again
+///
+/// Those that it had, and their keys, stay revoked.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct ReinstateArgs {
+    #[command(flatten)]
+    who: Who,
+    /// Cluster of the node [default: that of the daemon]
+    #[arg(long)]
+    cluster: Option<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &ReinstateArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let mut request = args.who.request();
+    request["cluster"] = json!(args.cluster);
+    change(&REINSTATE, request, &args.who.shown(), "reinstated", None, &args.write, session).await
+}

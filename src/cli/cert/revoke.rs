@@ -1,0 +1,106 @@
+//! `cert revoke`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::certificate_service;
+use serde_json::{Value, json};
+
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::changed;
+use crate::cli::frame::document::flag;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+const REVOKE: Rpc = certificate_service::REVOKE;
+pub const LEAF: Leaf = Leaf::write("cert revoke", &[&REVOKE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay cert revoke --operator ann --yes --reason \"laptop stolen\"
+  omnirelay cert revoke --node relay-b119 --dry-run
+  omnirelay cert revoke --serial 4b7c19e02f5d8a61 --yes --reason \"key in a log\"";
+
+/// Put a holder, or one certificate, out before their time
+///
+/// Of a holder every certificate and every key is out, and it gets none until it is reinstated. Connections end within
+/// seconds, with the calls that are under way on them. Asks before, unless --yes.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct RevokeArgs {
+    #[command(flatten)]
+    which: Which,
+    /// Cluster of the node [default: that of the daemon]
+    #[arg(long)]
+    cluster: Option<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+/// A holder, or a certificate by its number.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// A node, by its id
+    #[arg(long, value_name = "ID")]
+    node: Option<String>,
+    /// A service, by its name
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// An operator, by name
+    #[arg(long, value_name = "NAME")]
+    operator: Option<String>,
+    /// One certificate, by its number
+    #[arg(long, value_name = "SERIAL")]
+    serial: Option<String>,
+}
+
+impl Which {
+    fn shown(&self) -> String {
+        let all = [
+            ("node", &self.node),
+            ("service", &self.service),
+            ("operator", &self.operator),
+            ("serial", &self.serial),
+        ];
+        let given = all.into_iter().find_map(|(kind, name)| Some(format!("{kind}/{}", name.as_ref()?)));
+        given.unwrap_or_default()
+    }
+}
+
+pub async fn run(args: &RevokeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let Which { node, service, operator, serial } = &args.which;
+    let request = json!({
+        "node": node, "service": service, "operator": operator, "serial": serial, "cluster": args.cluster,
+    });
+    let shown = args.which.shown();
+    let question = format!("Revoke {shown}?");
+    change(&REVOKE, request, &shown, "revoked", Some(question), &args.write, session).await
+}
+
+/// Carries out a change of what is revoked, and tells of it.
+pub async fn change(
+    rpc: &Rpc,
+    mut request: Value,
+    shown: &str,
+    done: &str,
+    question: Option<String>,
+    write: &WriteArgs,
+    session: &mut Session,
+) -> Result<Exit, CliError> {
+    write.check(session, 1)?;
+    write.without_version("the list of revocations")?;
+    if let Some(question) = question.as_deref().filter(|_| !write.is_dry_run()) {
+        write.confirm(session, question)?;
+    }
+    session.announce_target()?;
+    request["reason"] = json!(write.reason_text());
+    request["dryRun"] = json!(write.is_dry_run());
+    let document = session.call(&Call::of(rpc, &request)?.keyed(&write.key()?, "")).await?;
+    let changed = flag(&document, "changed");
+    let head = changed::head(shown, &document, done, "");
+    let lines = changed::told(&head, changed::lines(&document, done));
+    session.show(&View::lines(document, shown, lines))?;
+    Ok(if changed && write.exit_code { Exit::Negative } else { Exit::Ok })
+}

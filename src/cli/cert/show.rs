@@ -1,0 +1,66 @@
+//! `cert ca show`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::certificate_service;
+use serde_json::{Value, json};
+
+use crate::cli::frame::document::{field, flag, items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::listing::listing;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::Moment;
+use crate::cli::frame::time;
+
+pub const GET: Rpc = certificate_service::GET_AUTHORITY;
+pub const LEAF: Leaf = Leaf::read("cert ca show", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay cert ca show
+  omnirelay cert ca show -o json | jq -r '.authority.roots[0].fingerprint'";
+
+/// Show the certificate authority: its roots and issuers, and whether the daemon that answers issues
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct ShowArgs {
+    /// Times in UTC instead of how far they are
+    #[arg(long, hide_short_help = true)]
+    absolute: bool,
+}
+
+pub async fn run(args: &ShowArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let document = session.call(&Call::of(&GET, &json!({}))?).await?;
+    if !field(&document, "authority").is_object() {
+        return Err(no_authority());
+    }
+    let lines = describe(&document, time::moment(&document, args.absolute));
+    session.show(&View::lines(document.clone(), "authority/mesh", lines))?;
+    session.warn_if_stale(&document);
+    Ok(Exit::Ok)
+}
+
+pub fn no_authority() -> CliError {
+    CliError::new(omnirelay_wire::reasons::NO_AUTHORITY, "this mesh has no certificate authority")
+        .hint("omnirelay cert ca init")
+}
+
+fn describe(document: &Value, moment: Moment) -> String {
+    let node = text(document, "localNodeId");
+    let issues = if flag(document, "issues") { "yes" } else { "no" };
+    let mut rows = vec![
+        ("trust domain", text(document, "authority.trustDomain").to_owned()),
+        ("issues", format!("{issues}, {node}")),
+    ];
+    for (name, path) in [("root", "authority.roots"), ("issuer", "authority.issuers")] {
+        for certificate in items(document, path) {
+            let ends = time::left(field(certificate, "notAfter"), moment);
+            let kept =
+                if flag(certificate, "keyInRegistry") { "key in the registry" } else { "key elsewhere" };
+            rows.push((name, format!("{} ends in {ends}, {kept}", text(certificate, "fingerprint"))));
+        }
+    }
+    listing(&rows)
+}

@@ -1,0 +1,33 @@
+//! Who a certificate is of, as commands are told.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+/// One holder.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub struct Who {
+    /// A node, by its id
+    #[arg(long, value_name = "ID")]
+    pub node: Option<String>,
+    /// A service, by its name
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// A person or a program that operates the mesh, by name
+    #[arg(long, value_name = "NAME")]
+    pub operator: Option<String>,
+}
+
+impl Who {
+    /// The fields of a request.
+    pub fn request(&self) -> Value {
+        json!({"node": self.node, "service": self.service, "operator": self.operator})
+    }
+
+    /// `node/node-1`.
+    pub fn shown(&self) -> String {
+        let of = |kind: &str, name: &Option<String>| name.as_ref().map(|name| format!("{kind}/{name}"));
+        let named = of("node", &self.node).or_else(|| of("service", &self.service));
+        named.or_else(|| of("operator", &self.operator)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,191 @@
+//! TLS of the command line: whom it believes and what it shows, in files.
+
+use std::path::{Path, PathBuf};
+
+use omnirelay_wire::reasons;
+use omnirelay_wire::tls::{ClientTls, nobody, public_authorities};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Map, Value, json};
+
+use super::env::{self, Env};
+use super::error::{CliError, chain};
+use super::global::GlobalArgs;
+
+/// Longer files hold neither certificates nor keys.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Where certificates and keys are: of a context, or of flags and variables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The authorities that are believed; `None`: the public ones.
+    pub ca: Option<PathBuf>,
+    /// The certificate that is shown, with its chain.
+    pub cert: Option<PathBuf>,
+    /// Its private key; `None`: in the file of the certificate.
+    pub key: Option<PathBuf>,
+    /// Of whom the daemon's certificate must be, where that is not the host of its address.
+    pub server_name: Option<String>,
+}
+
+impl TlsFiles {
+    /// What flags say.
+    pub fn of_flags(flags: &GlobalArgs) -> Self {
+        let GlobalArgs { tls_ca, tls_cert, tls_key, tls_server_name, .. } = flags.clone();
+        Self { ca: tls_ca, cert: tls_cert, key: tls_key, server_name: tls_server_name }
+    }
+
+    /// What variables say.
+    pub fn of_env(env: &Env) -> Self {
+        let path = |variable| env.get(variable).map(PathBuf::from);
+        let server_name = env.get(env::TLS_SERVER_NAME).map(str::to_owned);
+        Self { ca: path(env::TLS_CA), cert: path(env::TLS_CERT), key: path(env::TLS_KEY), server_name }
+    }
+
+    /// With paths that can be found from everywhere.
+    #[must_use]
+    pub fn absolute(self) -> Self {
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let Self { ca, cert, key, server_name } = self;
+        Self { ca: ca.map(absolute), cert: cert.map(absolute), key: key.map(absolute), server_name }
+    }
+
+    /// These, and where they say nothing, what `below` says.
+    #[must_use]
+    pub fn over(self, below: &Self) -> Self {
+        // A certificate and its key are of each other.
+        let (cert, key) = match self.cert {
+            Some(cert) => (Some(cert), self.key),
+            None => (below.cert.clone(), self.key.or_else(|| below.key.clone())),
+        };
+        Self {
+            ca: self.ca.or_else(|| below.ca.clone()),
+            cert,
+            key,
+            server_name: self.server_name.or_else(|| below.server_name.clone()),
+        }
+    }
+
+    /// As a context has them; `None`: it says nothing of them.
+    pub fn to_json(&self) -> Option<Value> {
+        let rows = [
+            ("ca", self.ca.as_ref().map(|path| json!(path))),
+            ("cert", self.cert.as_ref().map(|path| json!(path))),
+            ("key", self.key.as_ref().map(|path| json!(path))),
+            ("serverName", self.server_name.as_ref().map(|name| json!(name))),
+        ];
+        let map: Map<String, Value> =
+            rows.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        (!map.is_empty()).then_some(Value::Object(map))
+    }
+
+    /// What connections begin with. Blocks.
+    ///
+    /// # Errors
+    /// `TLS_FILE`, with the file that cannot be used.
+    pub fn config(&self, believes_anybody: bool) -> Result<ClientConfig, CliError> {
+        let mut roots = RootCertStore::empty();
+        match &self.ca {
+            Some(path) => {
+                for authority in certificates(path)? {
+                    roots.add(authority).map_err(|error| refuse(path, chain(&error)))?;
+                }
+            }
+            None => roots = public_authorities(),
+        }
+        let name = self.server_name.clone().map(|name| {
+            let message = format!("`{name}` is no name of a server");
+            ServerName::try_from(name).map_err(|_| CliError::usage(message))
+        });
+        let shown = self.cert.as_deref();
+        let tls = ClientTls {
+            roots: Some(roots),
+            identity: shown.map(|cert| self.identity(cert)).transpose()?,
+            server_name: name.transpose()?,
+            believes_anybody,
+        };
+        tls.config().map_err(|error| refuse(shown.unwrap_or(Path::new("")), chain(&error)))
+    }
+
+    fn identity(
+        &self,
+        cert: &Path,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), CliError> {
+        let path = self.key.as_deref().unwrap_or(cert);
+        let key = PrivateKeyDer::from_pem_slice(&read(path)?);
+        let key = key.map_err(|_| refuse(path, "it holds no private key in PEM".to_owned()))?;
+        Ok((certificates(cert)?, key))
+    }
+}
+
+/// What connections without TLS begin with: to look for the authorities of the system takes longer than most commands.
+pub fn plaintext() -> ClientConfig {
+    nobody()
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CliError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
+    let found = found.ok().filter(|found| !found.is_empty());
+    found.ok_or_else(|| refuse(path, "it holds no certificate in PEM".to_owned()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    let length = std::fs::metadata(path).map_err(|error| refuse(path, chain(&error)))?.len();
+    if length > FILE_BYTES_MAX {
+        return Err(refuse(path, format!("it is longer than {FILE_BYTES_MAX} bytes")));
+    }
+    std::fs::read(path).map_err(|error| refuse(path, chain(&error)))
+}
+
+fn refuse(path: &Path, cause: String) -> CliError {
+    CliError::new(reasons::TLS_FILE, format!("cannot use {} for TLS", path.display()))
+        .cause(cause)
+        .hint("name files in PEM with --tls-ca, --tls-cert and --tls-key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(ca: &str, cert: &str, key: &str) -> TlsFiles {
+        let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+        TlsFiles { ca: path(ca), cert: path(cert), key: path(key), server_name: None }
+    }
+
+    #[test]
+    fn a_key_stays_with_its_certificate() {
+        let context = files("ca", "cert", "key");
+        let cases = [
+            ("nothing is given", files("", "", ""), files("ca", "cert", "key")),
+            ("another authority", files("other", "", ""), files("other", "cert", "key")),
+            ("another certificate, with its key in it", files("", "mine", ""), files("ca", "mine", "")),
+            ("another pair", files("", "mine", "own"), files("ca", "mine", "own")),
+        ];
+        for (what, given, expected) in cases {
+            assert_eq!(given.over(&context), expected, "{what}");
+        }
+        assert_eq!(files("", "", "").to_json(), None);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let empty = place.path().join("empty.pem");
+        std::fs::write(&empty, "").unwrap();
+        let missing = place.path().join("missing.pem");
+        let of = |ca: Option<&PathBuf>, cert: Option<&PathBuf>| {
+            let files = TlsFiles { ca: ca.cloned(), cert: cert.cloned(), ..TlsFiles::default() };
+            files.config(false).unwrap_err().to_text()
+        };
+        for (text, expected) in [
+            (of(Some(&empty), None), "no certificate"),
+            (of(Some(&missing), None), "missing.pem"),
+            (of(None, Some(&empty)), "no private key"),
+        ] {
+            assert!(text.contains(expected), "{text}");
+        }
+        let named = TlsFiles { server_name: Some("a b".into()), ..TlsFiles::default() };
+        assert!(named.config(false).unwrap_err().to_text().contains("no name of a server"));
+    }
+}
