@@ -90,6 +90,9 @@ reasons! {
     CERTIFICATE_NOT_TRUSTED: Unavailable,
         "who answers at that address shows a certificate of another name, or of nobody who is trusted",
         "name whoever signed it with --relay-ca, and ask under a name that is in it";
+    CERTIFICATE_REJECTED: Unauthenticated,
+        "the daemon does not take the certificate that was shown: it was revoked, has ended, or is of another authority",
+        "show one that is valid with --tls-cert FILE and --tls-key FILE; omnirelay cert inspect FILE says what one is";
     CLIENT: Unknown,
         "the HTTP client could not be prepared",
         "report it as a bug";
@@ -429,6 +432,9 @@ reasons! {
     TLS_FILE: InvalidArgument,
         "a file with certificates or a key, for TLS, cannot be used",
         "name files in PEM with --tls-ca, --tls-cert and --tls-key";
+    TLS_NEEDED: FailedPrecondition,
+        "the port speaks TLS only, and was called without",
+        "call it as https://HOST:PORT";
     TOKEN_FILE: InvalidArgument,
         "the file that should hold a token cannot be read, or holds none",
         "name the token file of the daemon with --token-file: control-token in its data directory";

@@ -4,6 +4,8 @@ use omnirelay_wire::reasons::{self, Reason};
 use std::error::Error;
 use std::io;
 
+use rustls::AlertDescription;
+
 use super::error::chain;
 
 /// What kept the answer away.
@@ -18,6 +20,8 @@ pub enum FailureKind {
     NotHttp,
     /// What answered has shown a certificate that proves nothing.
     Untrusted,
+    /// What answered does not take the certificate that this command has shown, or wants one.
+    Rejected,
     /// Connected and sent, but no answer in time.
     Timeout,
     /// The connection was cut before the answer was complete.
@@ -43,16 +47,22 @@ impl FailureKind {
             Self::Unreachable => reasons::CONNECT_FAILED,
             Self::NotHttp => reasons::NOT_HTTP,
             Self::Untrusted => reasons::CERTIFICATE_NOT_TRUSTED,
+            Self::Rejected => reasons::CERTIFICATE_REJECTED,
             Self::Timeout => reasons::REQUEST_TIMEOUT,
             Self::Lost => reasons::CONNECTION_LOST,
         }
+    }
+
+    /// Whether another try would end as this one.
+    pub fn lasts(self) -> bool {
+        matches!(self, Self::NotHttp | Self::Untrusted | Self::Rejected)
     }
 
     /// Whether the request may have reached a daemon that carried it out.
     pub fn may_have_arrived(self) -> bool {
         match self {
             Self::Refused | Self::UnknownName | Self::ConnectTimeout => false,
-            Self::Unreachable | Self::NotHttp | Self::Untrusted => false,
+            Self::Unreachable | Self::NotHttp | Self::Untrusted | Self::Rejected => false,
             Self::Timeout | Self::Lost => true,
         }
     }
@@ -86,6 +96,9 @@ impl Failure {
     /// What `error` means.
     pub fn of(error: &reqwest::Error) -> Self {
         let io_kind = find::<io::Error>(error).map(io::Error::kind);
+        if let Some(failure) = find_tls(error).and_then(Self::of_handshake) {
+            return failure;
+        }
         if error.is_connect() {
             return Self::of_connect(error, io_kind);
         }
@@ -131,6 +144,22 @@ impl Failure {
             (None, _) if chain(error).contains("failed to lookup") => Self::unknown_name(),
             (None, Some(kind)) => Self::new(FailureKind::Unreachable, describe_io(Some(kind), error)),
             (None, None) => Self::new(FailureKind::Lost, describe_io(None, error)),
+        }
+    }
+
+    /// What a failure of TLS means; `None`: nothing that has a word of its own.
+    fn of_handshake(error: &rustls::Error) -> Option<Self> {
+        match error {
+            rustls::Error::InvalidCertificate(why) => Some(Self::new(FailureKind::Untrusted, distrust(why))),
+            rustls::Error::InvalidMessage(_) => {
+                Some(Self::new(FailureKind::NotHttp, "what answers there does not speak TLS"))
+            }
+            rustls::Error::AlertReceived(alert) => {
+                let cause =
+                    format!("it does not take the certificate of this command: {}", rejection(*alert)?);
+                Some(Self::new(FailureKind::Rejected, cause))
+            }
+            _ => None,
         }
     }
 
@@ -190,6 +219,35 @@ fn describe_io(kind: Option<io::ErrorKind>, error: &(dyn Error + 'static)) -> St
             text.split(" (os error").next().unwrap_or_default().to_owned()
         }
     }
+}
+
+/// Why a certificate that was shown is not taken; `None`: the alert is about something else.
+fn rejection(alert: AlertDescription) -> Option<&'static str> {
+    match alert {
+        AlertDescription::CertificateRevoked => Some("it was revoked"),
+        AlertDescription::CertificateExpired => Some("it has ended, or not begun"),
+        AlertDescription::UnknownCA => Some("no authority that the daemon trusts has signed it"),
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::AccessDenied => Some("it proves nobody there"),
+        AlertDescription::CertificateRequired => Some("there is none, and one is needed"),
+        _ => None,
+    }
+}
+
+/// The failure of TLS in the chain of `error`, which may be inside one of a connection.
+fn find_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        let inside = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
+        let found = inside.and_then(|error| error.downcast_ref::<rustls::Error>());
+        if let Some(found) = found.or_else(|| error.downcast_ref::<rustls::Error>()) {
+            return Some(found);
+        }
+        current = error.source();
+    }
+    None
 }
 
 /// The first error of type `T` in the chain of `error`.

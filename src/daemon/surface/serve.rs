@@ -12,7 +12,10 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncRead, AsyncWrite};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::problem::{CONTENT_TYPE, Problem};
+use omnirelay_wire::reasons;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tonic::body::Body;
@@ -82,6 +85,9 @@ pub struct Drained {
 
 /// How often is told, at most, that connections are turned away.
 const REFUSED_EVERY: Duration = Duration::from_secs(10);
+
+/// How long somebody who does not speak TLS may take to read that.
+const AWAY_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long accepting pauses when the system is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -281,23 +287,41 @@ async fn connection(line: Arc<Line>, admitted: Admitted, watcher: Watcher) {
     let _ = stream.set_nodelay(true);
     unread::bound(&stream, line.limits.send_bytes_max, line.limits.write_timeout);
     let peer = PeerInfo::at(remote, stream.local_addr().ok());
-    match &line.tls {
+    let Some(tls) = &line.tls else { return converse(&line, stream, Arc::new(peer), watcher).await };
+    match speaks_tls(&line, &stream).await {
         // Boxed so that connections without TLS do not keep room for it.
-        Some(tls) if !tls.is_beside_plaintext() || speaks_tls(&line, &stream).await => {
-            Box::pin(encrypted(&line, tls, stream, peer, watcher)).await;
-        }
-        Some(_) | None => converse(&line, stream, Arc::new(peer), watcher).await,
+        Some(true) => Box::pin(encrypted(&line, tls, stream, peer, watcher)).await,
+        Some(false) if tls.is_beside_plaintext() => converse(&line, stream, Arc::new(peer), watcher).await,
+        Some(false) => send_away(stream).await,
+        None => tracing::debug!(%remote, "connection closed: it said nothing"),
     }
 }
 
-/// Whether a client begins as TLS does, and no HTTP.
-async fn speaks_tls(line: &Line, stream: &TcpStream) -> bool {
+/// Tells a client that begins in plaintext that TLS is spoken here, as HTTP/1.1 has it.
+async fn send_away(mut stream: TcpStream) {
+    let fault = Fault::new(reasons::TLS_NEEDED, "this port speaks TLS only").hint("call it as https://");
+    let problem = Problem::new(fault, "");
+    let body = problem.to_json();
+    let head = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    // Whoever does not read it has no use for it.
+    let _ = tokio::time::timeout(AWAY_WITHIN, async {
+        stream.write_all(&[head.as_bytes(), body.as_ref()].concat()).await?;
+        stream.shutdown().await
+    })
+    .await;
+}
+
+/// Whether a client begins as TLS does, and no HTTP; `None` when it does not say in time, or the daemon stops meanwhile.
+async fn speaks_tls(line: &Line, stream: &TcpStream) -> Option<bool> {
     const HANDSHAKE: u8 = 0x16;
     let mut begun = [0; 1];
     tokio::select! {
-        peeked = stream.peek(&mut begun) => peeked.is_ok_and(|count| count == 1 && begun[0] == HANDSHAKE),
-        () = line.surface.draining() => false,
-        () = tokio::time::sleep(line.limits.header_read_timeout) => false,
+        peeked = stream.peek(&mut begun) => (peeked.ok()? == 1).then_some(begun[0] == HANDSHAKE),
+        () = line.surface.draining() => None,
+        () = tokio::time::sleep(line.limits.header_read_timeout) => None,
     }
 }
 

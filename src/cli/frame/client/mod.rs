@@ -203,8 +203,7 @@ impl Client {
                     self.say_retry(&attempts, &error.body().message);
                 }
                 None => {
-                    let lasting =
-                        matches!(attempts.last_kind(), Some(FailureKind::NotHttp | FailureKind::Untrusted));
+                    let lasting = attempts.last_kind().is_some_and(FailureKind::lasts);
                     if !may_repeat || lasting {
                         return Err(self.no_answer(call, &attempts, started.elapsed()));
                     }

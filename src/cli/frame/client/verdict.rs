@@ -107,6 +107,16 @@ impl Client {
             _ => error,
         };
         match kind {
+            FailureKind::Untrusted if !of_relay => error
+                .hint(
+                    "name the authority of the mesh with --tls-ca FILE  # omnirelay cert ca export prints it",
+                )
+                .hint("ask under a name that is in the certificate, or give that one: --tls-server-name NAME")
+                .hint(origin),
+            FailureKind::Rejected => error
+                .hint("show one that is valid with --tls-cert FILE and --tls-key FILE")
+                .hint("omnirelay cert inspect FILE   # what the one that was shown says")
+                .hint(origin),
             FailureKind::Untrusted => error
                 .hint("name whoever signed it with --relay-ca FILE, in PEM")
                 .hint("ask under a name that is in the certificate, with relay.advertise or --relay-addr")
