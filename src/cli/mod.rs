@@ -19,6 +19,7 @@ mod events;
 mod explain;
 mod frame;
 mod help;
+mod join;
 mod leaders;
 mod man;
 mod node;
@@ -31,6 +32,7 @@ mod status;
 mod store;
 #[cfg(test)]
 mod tests;
+mod token;
 mod up;
 mod version;
 
@@ -75,7 +77,8 @@ struct Cli {
 }
 
 /// The commands of `omnirelay mesh`, in the order of its help.
-static MESH: &[&Entry] = &[&peers::ENTRY, &leaders::ENTRY, &store::ENTRY, &status::ENTRY, &check::ENTRY];
+static MESH: &[&Entry] =
+    &[&peers::ENTRY, &leaders::ENTRY, &store::ENTRY, &join::ENTRY, &status::ENTRY, &check::ENTRY];
 
 /// Those beside `mesh`.
 static BESIDE: &[&Entry] = &[
@@ -86,6 +89,7 @@ static BESIDE: &[&Entry] = &[
     &ops::ENTRY,
     &bindings::ENTRY,
     &cert::ENTRY,
+    &token::ENTRY,
     &events::ENTRY,
     &audit::ENTRY,
     &context::ENTRY,

@@ -122,6 +122,18 @@ pub fn mesh(request: &Request) -> Reply {
         (_, path) if path.starts_with("/control/advertisements") => registers(request, path),
         (_, path) if path.starts_with("/control/operations") => operations(request, path),
         (_, path) if path.starts_with("/control/bindings") => bindings(request, path),
+        (_, path) if path.starts_with("/control/authority") => authority(request),
+        (_, path) if path.starts_with("/control/certificates") => certificates(request, path),
+        (_, path) if path.starts_with("/control/join-tokens") => join_tokens(request),
+        ("GET", "/control/revocations") => answer(json!({
+            "number": "3", "enforcedNumber": "3",
+            "revocations": [
+                {"serial": "4b7c19e02f5d8a61", "keyFingerprint": "", "id": "", "since": "2026-11-20T05:31:00Z",
+                    "until": "2026-11-22T05:31:00Z", "reason": "laptop stolen"},
+                {"serial": "", "keyFingerprint": "", "id": "spiffe://mesh.example/operator/bob",
+                    "since": "2026-11-20T05:31:00Z", "until": "2026-11-22T05:31:00Z", "reason": "laptop stolen"},
+            ],
+        })),
         ("POST", "/control/store:switch") => switched(&request.body),
         ("GET", "/control/dev/nodes") => dev_nodes(),
         ("POST", "/control/dev/nodes/node-1:kill") => dev("killed"),
@@ -149,6 +161,77 @@ pub fn mesh(request: &Request) -> Reply {
             answer(json!({ "peer": found }))
         }
         _ => problem("not_found", "PEER_NOT_FOUND", 404),
+    }
+}
+
+/// A root or an issuer.
+fn signing(digit: &str, ends: &str) -> Value {
+    json!({
+        "fingerprint": digit.repeat(64), "pem": "-----BEGIN CERTIFICATE-----\n...\n-----END CERTIFICATE-----\n",
+        "notBefore": "2026-11-20T00:00:00Z", "notAfter": ends, "keyInRegistry": true,
+    })
+}
+
+fn authority(request: &Request) -> Reply {
+    let authority = json!({
+        "trustDomain": "mesh.example", "roots": [signing("a", "2036-11-17T00:00:00Z")],
+        "issuers": [signing("b", "2027-11-20T00:00:00Z")], "version": "1", "lastWriterId": "relay-a7f3",
+    });
+    let bundle = include_str!("../data/root.pem");
+    match request.method.as_str() {
+        "GET" => answer(json!({"authority": authority, "issues": true, "bundlePem": bundle})),
+        _ => changed(request, json!({
+            "authority": authority, "chainPem": "", "bundlePem": bundle,
+            "changes": ["trustDomain: none -> mesh.example", format!("root: none -> {}", "a".repeat(64))],
+        })),
+    }
+}
+
+/// The answer to a change, with what every one has.
+fn changed(request: &Request, mut fields: Value) -> Reply {
+    let dry_run = request.body.contains("\"dryRun\":true") || request.path.contains("dryRun=true");
+    fields["schemaVersion"] = json!("v1");
+    fields["cursor"] = json!("7f2c:48214");
+    fields["changed"] = json!(true);
+    fields["dryRun"] = json!(dry_run);
+    Reply::Json(200, fields)
+}
+
+fn certificates(request: &Request, path: &str) -> Reply {
+    let certificate = |kind: &str, name: &str, role: &str, serial: &str| {
+        json!({
+            "serial": serial, "id": format!("spiffe://mesh.example/{kind}/{name}"),
+            "holder": {"kind": kind, "name": name, "role": role, "cluster": if role.is_empty() { "" } else { "eu-1" }},
+            "status": "valid", "notBefore": "2026-11-20T05:55:00Z", "notAfter": "2026-11-21T06:00:00Z",
+            "dnsNames": [], "addresses": [], "keyFingerprint": "c".repeat(64), "issuedBy": "operator:ann",
+        })
+    };
+    let ann = certificate("operator", "ann", "", "4b7c19e02f5d8a61");
+    let lines = |lines: &[&str]| changed(request, json!({"number": "4", "changes": lines}));
+    match path {
+        "/control/certificates" => answer(json!({
+            "certificates": [certificate("node", "relay-a7f3", "gateway", "5f0c9a7b3e1d2486"), ann],
+        })),
+        "/control/certificates:issue" => changed(request, json!({
+            "certificate": ann, "chainPem": include_str!("../data/operator.pem"),
+            "bundlePem": include_str!("../data/root.pem"),
+            "changes": ["serial: none -> 4b7c19e02f5d8a61", "id: spiffe://mesh.example/operator/ann"],
+        })),
+        "/control/certificates:revoke" => lines(&["serial 4b7c19e02f5d8a61: valid -> revoked"]),
+        _ => lines(&["holder spiffe://mesh.example/operator/bob: revoked -> reinstated"]),
+    }
+}
+
+fn join_tokens(request: &Request) -> Reply {
+    let token = json!({
+        "tokenId": "5f0c9a7b3e1d2486", "status": "valid", "cluster": "eu-1", "role": "gateway", "usesMax": 3,
+        "usedBy": ["relay-b119"], "nodes": [], "names": [], "replace": false, "createdBy": "operator:ann",
+        "createdAt": "2026-11-20T05:31:00Z", "expiresAt": "2026-11-20T06:31:00Z", "version": "2",
+    });
+    match request.method.as_str() {
+        "GET" => answer(json!({"tokens": [token]})),
+        "PUT" => changed(request, json!({"token": token, "changes": ["lets in: gateway of eu-1, 3 times"]})),
+        _ => changed(request, json!({"token": token, "changes": ["revoked: false -> true"]})),
     }
 }
 

@@ -222,6 +222,15 @@ reasons! {
     INVALID_PAGE_TOKEN: InvalidArgument,
         "the page token is of another list, or damaged",
         "begin with the first page";
+    JOIN_DENIED: PermissionDenied,
+        "the join token does not let in who asks: it was used up, has ended, or is for other nodes",
+        "have an administrator of the mesh make another: omnirelay token create";
+    JOIN_REFUSED: Unauthenticated,
+        "whoever asks to join has no join token of this mesh",
+        "have an administrator of the mesh make one: omnirelay token create";
+    JOIN_TOKEN_NOT_FOUND: NotFound,
+        "there is no join token of that id: it never was, or was forgotten a day after its end",
+        "omnirelay token list --all";
     KEY_REVOKED: PermissionDenied,
         "the key of the request was revoked",
         "make a new key; others may know the one that was revoked";
@@ -420,6 +429,9 @@ reasons! {
     STORE_NOT_PERMITTED: FailedPrecondition,
         "the Redis user of the daemon lacks a permission that the command needs",
         "add the permission that the message names on each server";
+    STORE_OF_ONE_HOST: FailedPrecondition,
+        "the registry of the mesh is in a store of one host, which another host cannot use",
+        "run the daemons of the mesh with a Redis: omnirelayd --store redis://...";
     STORE_UNAVAILABLE: Unavailable,
         "the store is out of reach, or has begun anew and is being restored; nothing was changed",
         "repeat it later; omnirelay mesh check";
@@ -435,6 +447,9 @@ reasons! {
     TLS_NEEDED: FailedPrecondition,
         "the port speaks TLS only, and was called without",
         "call it as https://HOST:PORT";
+    TOKEN_EXISTS: AlreadyExists,
+        "there is a join token of that id already",
+        "make another: omnirelay token create";
     TOKEN_FILE: InvalidArgument,
         "the file that should hold a token cannot be read, or holds none",
         "name the token file of the daemon with --token-file: control-token in its data directory";
@@ -453,6 +468,9 @@ reasons! {
     TOO_MANY_COMMANDS: ResourceExhausted,
         "the relay remembers, or the agent's stream holds, as many commands as it can",
         "try again later";
+    TOO_MANY_JOINS: ResourceExhausted,
+        "too many hosts ask to join from one address",
+        "wait a second, then try again";
     TOO_MANY_OPERATIONS: ResourceExhausted,
         "the daemon carries out as many operations as it may",
         "wait until one has ended, or cancel one";
@@ -468,6 +486,9 @@ reasons! {
     TOO_MANY_SESSIONS: ResourceExhausted,
         "the relay has as many sessions as it may",
         "use another relay, or raise relay.sessionsMax";
+    TOO_MANY_TOKENS: ResourceExhausted,
+        "there are as many join tokens as there may be",
+        "they are forgotten a day after their end; make one for several nodes (--uses)";
     TOO_MANY_WATCHES: ResourceExhausted,
         "the daemon serves as many watches as it can",
         "close some, or ask another daemon";

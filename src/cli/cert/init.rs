@@ -118,13 +118,14 @@ fn out(args: &InitArgs, session: &Session) -> PathBuf {
 }
 
 fn say_next(folder: &Folder, session: &Session) {
-    let (key, chain, bundle) = (folder.key(), folder.chain(), folder.bundle());
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let (key, chain, bundle) = (folder.key(), absolute(folder.chain()), absolute(folder.bundle()));
     let notes = session.notes();
     notes.say(&format!("The operator's key is {}; nobody else has it.", key.display()));
     notes.say(&format!(
         "hint: omnirelay context add secure --address https://HOST:17420 --tls-ca {} --tls-cert {} --tls-key {}",
         bundle.display(),
         chain.display(),
-        key.display()
+        absolute(folder.key()).display()
     ));
 }

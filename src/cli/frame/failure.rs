@@ -240,12 +240,12 @@ fn rejection(alert: AlertDescription) -> Option<&'static str> {
 fn find_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut current = Some(error);
     while let Some(error) = current {
-        let inside = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
-        let found = inside.and_then(|error| error.downcast_ref::<rustls::Error>());
-        if let Some(found) = found.or_else(|| error.downcast_ref::<rustls::Error>()) {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
             return Some(found);
         }
-        current = error.source();
+        // What is inside an error of a connection is not what it names as its cause.
+        let inside = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
+        current = inside.map(|error| error as &(dyn Error + 'static)).or_else(|| error.source());
     }
     None
 }

@@ -261,6 +261,8 @@ pub struct Caller {
     pub scopes: Scopes,
     /// What the caller has shown under TLS, whether or not it is what proves the principal.
     pub certificate: Option<Arc<Certificate>>,
+    /// Where it calls from; `0.0.0.0:0` where that is no address, as behind a unix socket.
+    pub remote: SocketAddr,
     pub request_id: RequestId,
     /// What the call came by; of a stream, for as long as it lasts.
     pub protocol: Protocol,
@@ -305,6 +307,7 @@ impl Caller {
             principal: principal.into(),
             scopes: Scopes::all(),
             certificate: None,
+            remote: SocketAddr::from(([127, 0, 0, 1], 5)),
             request_id: RequestId::of_static("test"),
             protocol: Protocol::Http1,
             idempotency_key: None,

@@ -141,6 +141,11 @@ impl IdentityFiles {
         roots.map_err(|_| IdentityError::Chain { path })
     }
 
+    /// Where the roots are.
+    pub fn bundle_path(&self) -> PathBuf {
+        self.folder.join(BUNDLE)
+    }
+
     /// Keeps whom the node trusts.
     ///
     /// # Errors

@@ -7,16 +7,23 @@ use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::request::is_dns_name;
 use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
+use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::EnrollmentServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::Config;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::certificates::join::controls_of;
 use crate::daemon::objects::certificates::own::Keeper;
 use crate::daemon::objects::certificates::signer::Signer;
-use crate::daemon::objects::certificates::{AUTHORITY, CERTIFICATE, Certificates, REVOCATION};
+use crate::daemon::objects::certificates::{
+    AUTHORITY, CERTIFICATE, Certificates, Enrollment, Gate, JOIN_TOKEN, REVOCATION,
+};
+use crate::daemon::objects::peers::PEER;
 
-pub const PART: Part =
-    Part { kinds: Kinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION], ..Kinds::NONE }, mount };
+pub const PART: Part = Part {
+    kinds: Kinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN], ..Kinds::NONE },
+    mount,
+};
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, trust, config) = (node.registry.clone(), node.trust.clone(), node.config.clone());
@@ -36,11 +43,29 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     };
     keeper.load();
     node.run(Phase::End, async move { keeper.run().await });
-    let certificates = Certificates { registry, signer, trust, cluster: config.node.cluster.clone() };
-    let certificates =
-        CertificateServiceServer::new(certificates).send_compressed(Gzip).accept_compressed(Gzip);
-    node.serve(PortName::Control, certificates);
+    let of_peers = registry.clone();
+    let certificates = Arc::new(Certificates {
+        registry,
+        signer,
+        trust,
+        cluster: config.node.cluster.clone(),
+        store_url: shared_store(&config),
+        controls: Box::new(move |max| controls_of(&of_peers, &PEER, max)),
+        gate: Gate::default(),
+        joining: tokio::sync::Mutex::default(),
+    });
+    let enrollment = EnrollmentServiceServer::new(Enrollment(certificates.clone()));
+    let certificates = CertificateServiceServer::from_arc(certificates);
+    node.serve(PortName::Control, certificates.send_compressed(Gzip).accept_compressed(Gzip));
+    node.serve(PortName::Control, enrollment.send_compressed(Gzip).accept_compressed(Gzip));
     Ok(())
+}
+
+/// Where the registry is, for nodes that join; `None`: in a store of one host.
+fn shared_store(config: &Config) -> Option<String> {
+    let url = &config.store.url;
+    let is_shared = !matches!(url.split_once(':'), Some(("embedded" | "memory", _)) | None);
+    is_shared.then(|| url.clone())
 }
 
 /// By what clients call the node: its addresses, as far as they are known, and what is configured.

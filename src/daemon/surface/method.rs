@@ -25,6 +25,9 @@ pub struct Definition {
 pub static OMNIRELAY: Definition =
     Definition { descriptors: omnirelay_wire::descriptors::ENCODED, methods: omnirelay_wire::json::METHODS };
 
+/// What a method declares that anybody may call.
+pub(super) const NO_SCOPE: &str = "none";
+
 /// The largest HTTP body or gRPC message of a method that sets no limit of its own, in bytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -62,7 +65,8 @@ impl Method {
 /// The `omnirelay.api.v1.policy` option of a method.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policy {
-    pub scope: Scope,
+    /// `None`: anybody may call it.
+    pub scope: Option<Scope>,
     pub body_bytes_max: usize,
     pub ignore_unknown_fields: bool,
     /// Whether its answers have an ETag and `If-None-Match` is heard.
@@ -170,8 +174,10 @@ impl Options {
         let value = options.get_extension(&self.policy);
         let message = value.as_message();
         let scope = message.map(|policy| text(policy, "scope")).unwrap_or_default();
-        let Some(scope) = Scope::from_word(&scope) else {
-            return Err(SurfaceError::UnknownScope { method: path.to_owned(), scope });
+        let scope = match (scope.as_str(), Scope::from_word(&scope)) {
+            (NO_SCOPE, None) => None,
+            (_, Some(scope)) => Some(scope),
+            (_, None) => return Err(SurfaceError::UnknownScope { method: path.to_owned(), scope }),
         };
         let flag = |name| message.and_then(|policy| policy.get_field_by_name(name)?.as_bool());
         let limit = message.and_then(|policy| policy.get_field_by_name("body_bytes_max")?.as_u32());

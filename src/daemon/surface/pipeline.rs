@@ -30,7 +30,7 @@ use super::received::{self, Received};
 use crate::daemon::identity::authenticate::Authenticator;
 use crate::daemon::identity::caller::Protocol;
 use crate::daemon::identity::caller::{
-    Caller, Conditions, PeerInfo, Principal, REQUEST_ID, RequestId, Scope, generated_key,
+    Caller, Conditions, PeerInfo, Principal, REQUEST_ID, RequestId, Scope, Scopes, generated_key,
 };
 use crate::daemon::stalls::doing;
 
@@ -185,10 +185,16 @@ impl Pipeline {
         watched: &mut Watched,
     ) -> Result<Option<Caller>, Fault> {
         let Some(policy) = method.policy else { return Ok(None) };
-        let principal = self.authenticator.authenticate(peer, headers)?;
+        let authenticated = self.authenticator.authenticate(peer, headers);
+        let principal = match policy.scope {
+            Some(_) => authenticated?,
+            // Who it is, if anybody, is proven by what is asked.
+            None => authenticated
+                .unwrap_or_else(|_| Principal { name: Arc::clone(&self.unknown), scopes: Scopes::NONE }),
+        };
         watched.principal = Arc::clone(&principal.name);
-        if !principal.scopes.contains(policy.scope) {
-            return Err(missing_scope(method.path, policy.scope, &principal));
+        if let Some(scope) = policy.scope.filter(|scope| !principal.scopes.contains(*scope)) {
+            return Err(missing_scope(method.path, scope, &principal));
         }
         let conditions = Conditions::from_headers(headers)?;
         let unnamed = self.names_changes && method.mutates() && conditions.idempotency_key.is_none();
@@ -196,6 +202,7 @@ impl Pipeline {
             principal: principal.name,
             scopes: principal.scopes,
             certificate: peer.certificate.clone(),
+            remote: peer.remote,
             request_id: watched.request_id.clone(),
             protocol: watched.protocol,
             idempotency_key: conditions.idempotency_key,

@@ -7,7 +7,7 @@ use omnirelay_pki::certificate::{Certificate, Names};
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request as Csr;
 use omnirelay_pki::revocation::Revocations;
-use omnirelay_pki::trust::{Bundle, Usage};
+use omnirelay_pki::trust::Usage;
 use omnirelay_store::{MemoryStore, Store};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -21,14 +21,14 @@ use crate::daemon::identity::trust::{Refused, unix_now};
 use crate::daemon::registry::follow::{follow_log, wait_for};
 
 /// A node that serves certificates, and keeps its own.
-struct Node {
-    served: Certificates,
-    trust: Arc<Trust>,
+pub(super) struct Node {
+    pub(super) served: Arc<Certificates>,
+    pub(super) trust: Arc<Trust>,
     _tasks: tokio::task::JoinSet<()>,
 }
 
-async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Node {
-    let kinds = [AUTHORITY, CERTIFICATE, REVOCATION];
+pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Node {
+    let kinds = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN];
     let registry = Arc::new(Registry::new(node_id, store, &kinds));
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(follow_log(registry.clone()));
@@ -47,11 +47,20 @@ async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> 
     };
     keeper.load();
     tasks.spawn(async move { keeper.run().await });
-    let served = Certificates { registry, signer, trust: trust.clone(), cluster: "default".into() };
-    Node { served, trust, _tasks: tasks }
+    let served = Certificates {
+        registry,
+        signer,
+        trust: trust.clone(),
+        cluster: "default".into(),
+        store_url: Some("redis://127.0.0.1:1".into()),
+        controls: Box::new(|_| Vec::new()),
+        gate: Gate::default(),
+        joining: tokio::sync::Mutex::default(),
+    };
+    Node { served: Arc::new(served), trust, _tasks: tasks }
 }
 
-fn called<T>(message: T) -> Request<T> {
+pub(super) fn called<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.extensions_mut().insert(Caller::of_tests("alice"));
     request
@@ -64,7 +73,7 @@ fn called_with<T>(message: T, certificate: &Certificate) -> Request<T> {
     request
 }
 
-fn reason<T: std::fmt::Debug>(outcome: Result<Response<T>, Status>) -> String {
+pub(super) fn reason<T: std::fmt::Debug>(outcome: Result<Response<T>, Status>) -> String {
     Fault::from(&outcome.unwrap_err()).reason.into_owned()
 }
 
@@ -91,7 +100,7 @@ fn leaf(issued: &pb::IssuedCertificate) -> Certificate {
 }
 
 /// Waits for what the keeper does.
-async fn until(what: &str, is: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, is: impl Fn() -> bool) {
     for _ in 0..500 {
         if is() {
             return;
@@ -101,12 +110,12 @@ async fn until(what: &str, is: impl Fn() -> bool) {
     panic!("never: {what}");
 }
 
-async fn initialised(node: &Node) {
+pub(super) async fn initialised(node: &Node) {
     node.served.init_authority(called(pb::InitAuthorityRequest::default())).await.unwrap();
     until("the node has an identity", || node.trust.current().own.is_some()).await;
 }
 
-fn judged(node: &Node, issued: &pb::IssuedCertificate) -> Result<Certificate, Refused> {
+pub(super) fn judged(node: &Node, issued: &pb::IssuedCertificate) -> Result<Certificate, Refused> {
     node.trust.current().judge(&chain(issued), unix_now(), Usage::Client)
 }
 
@@ -299,16 +308,7 @@ async fn a_registry_that_lost_revocations_gets_them_back() {
     until("it is out", || judged(&first, &out) == Err(Refused::Revoked)).await;
     let list = first.trust.current().revocations.clone();
     // What a restored store looks like: the list is not there any more.
-    let commit = omnirelay_store::Commit {
-        epoch: first.served.registry.view().head().epoch,
-        preconditions: Vec::new(),
-        writes: vec![omnirelay_store::Write::Delete { id: revocation_id() }],
-        leases: Vec::new(),
-        fence: None,
-        idempotency: None,
-        writer: "somebody".into(),
-    };
-    store.commit(commit).await.unwrap();
+    put(&first, store.as_ref(), None).await;
     let back = || {
         let record = first.served.registry.view().get(&revocation_id());
         let value = record.and_then(|record| record.value::<RevocationValue>());
@@ -319,18 +319,45 @@ async fn a_registry_that_lost_revocations_gets_them_back() {
     assert_eq!(judged(&first, &out), Err(Refused::Revoked));
 }
 
+/// Another mesh may have the same name: what its authority signs is nothing here.
 #[tokio::test]
-async fn a_list_that_somebody_else_signed_is_passed_over() {
+async fn what_an_authority_of_the_same_name_signs_is_passed_over() {
     let place = tempfile::tempdir().unwrap();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::system());
-    let first = node("node-1", store, place.path()).await;
+    let first = node("node-1", store.clone(), place.path()).await;
     initialised(&first).await;
     let elsewhere = tempfile::tempdir().unwrap();
     let other = node("node-1", Arc::new(MemoryStore::system()), elsewhere.path()).await;
     initialised(&other).await;
-    let roots = |of: &Node| of.trust.current().bundle.clone().unwrap().roots().to_vec();
-    assert!(Bundle::of([roots(&first), roots(&other)].concat()).is_ok(), "they are of one trust domain");
     let key = Key::make().unwrap();
     let foreign = other.served.issue(called(of_node("b", &key))).await.unwrap().into_inner();
     assert!(matches!(judged(&first, &foreign), Err(Refused::Untrusted(_))));
+    let own = first.served.issue(called(of_node("b", &key))).await.unwrap().into_inner();
+    let revoked = pb::RevokeCertificateRequest { node: "b".into(), ..Default::default() };
+    other.served.revoke(called(revoked.clone())).await.unwrap();
+    until("it is out there", || other.trust.current().revocations.number() > 0).await;
+    let forged = other.served.registry.view().get(&revocation_id()).unwrap().record.value.clone();
+    put(&first, store.as_ref(), Some(forged)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    judged(&first, &own).unwrap();
+    assert_eq!(first.trust.current().revocations.number(), 0);
+}
+
+/// Has the store hold something else in the place of the list.
+async fn put(node: &Node, store: &dyn Store, value: Option<bytes::Bytes>) {
+    let id = revocation_id();
+    let write = match value {
+        Some(value) => omnirelay_store::Write::Put { id, value, group: None },
+        None => omnirelay_store::Write::Delete { id },
+    };
+    let commit = omnirelay_store::Commit {
+        epoch: node.served.registry.view().head().epoch,
+        preconditions: Vec::new(),
+        writes: vec![write],
+        leases: Vec::new(),
+        fence: None,
+        idempotency: None,
+        writer: "somebody".into(),
+    };
+    store.commit(commit).await.unwrap();
 }

@@ -4,12 +4,15 @@
 //! a revocation that was made meanwhile.
 
 mod authority;
+mod gate;
 mod holder;
 mod issue;
+pub mod join;
 mod list;
 pub mod own;
 mod revoke;
 pub mod signer;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -27,7 +30,9 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Settled};
+pub use gate::Gate;
 use pb::certificate_service_server::CertificateService;
+use pb::enrollment_service_server::EnrollmentService;
 use signer::Signer;
 
 /// The record of the certificate authority; there is one.
@@ -36,18 +41,42 @@ pub const AUTHORITY: Kind = Kind::of("authority");
 pub const CERTIFICATE: Kind = Kind::of("certificate");
 /// The record of what is revoked; there is one.
 pub const REVOCATION: Kind = Kind::of("revocation");
+/// Records of join tokens; the key is the token's id.
+pub const JOIN_TOKEN: Kind = Kind::of("join-token");
+
+serve! {
+    EnrollmentService for Enrollment {
+        list_tokens(ListJoinTokensRequest) -> ListJoinTokensResponse: |of, _, asked| of.0.tokens(asked);
+        create_token(CreateJoinTokenRequest) -> JoinTokenChange: |of, caller, asked| of.0.create_token(caller, asked);
+        revoke_token(RevokeJoinTokenRequest) -> JoinTokenChange: |of, caller, asked| of.0.revoke_token(caller, asked);
+        join(JoinRequest) -> JoinResponse: |of, caller, asked| of.0.join_one(caller, asked);
+        get_bundle(GetBundleRequest) -> GetBundleResponse: |of, _, asked| of.0.show_bundle(asked);
+    }
+}
 
 /// The key of records of which there is one.
 const ONLY: &str = "mesh";
 
-/// Serves `CertificateService` from a registry.
+/// The control ports of the mesh, at most so many.
+pub type Controls = Box<dyn Fn(usize) -> Vec<String> + Send + Sync>;
+
+/// Serves `CertificateService` and `EnrollmentService` from a registry.
 pub struct Certificates {
     pub registry: Arc<Registry>,
     pub signer: Arc<Signer>,
     pub trust: Arc<Trust>,
     /// The cluster of the daemon.
     pub cluster: String,
+    /// Where the registry is, for nodes that join; `None`: in a store of one host.
+    pub store_url: Option<String>,
+    pub controls: Controls,
+    pub gate: Gate,
+    /// One join after the other: those with one token would only be in each other's way.
+    pub joining: tokio::sync::Mutex<()>,
 }
+
+/// The same, as the other service.
+pub struct Enrollment(pub Arc<Certificates>);
 
 serve! {
     CertificateService for Certificates {
@@ -119,3 +148,7 @@ fn unreadable() -> Fault {
 #[cfg(test)]
 #[path = "certificates_test.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "join_test.rs"]
+mod join_tests;

@@ -6,9 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::comments::{Comments, summary};
 use super::schema::Schemas;
+use crate::daemon::identity::caller::Scope;
 use crate::daemon::surface::accept::Form;
 use crate::daemon::surface::dialect::Dialect;
-use crate::daemon::surface::method::{DescribedMethod, HttpBinding};
+use crate::daemon::surface::method::{DescribedMethod, HttpBinding, NO_SCOPE};
 use crate::daemon::surface::query::{FieldPath, resolve, takes_text};
 use crate::daemon::surface::required::is_required;
 use crate::daemon::surface::shape::is_well_known;
@@ -49,7 +50,7 @@ pub(super) fn operation(bindings: &[Bound<'_>], comments: &Comments, schemas: &m
         insert("summary", json!(summary(&text)));
         insert("description", json!(text));
     }
-    insert("x-omnirelay-scope", json!(main.policy.scope.word()));
+    insert("x-omnirelay-scope", json!(main.policy.scope.map_or(NO_SCOPE, Scope::word)));
     insert("x-omnirelay-method", json!(main.method.path));
     if let (Some(_), Some((stream, _))) = (unary, stream) {
         insert("x-omnirelay-stream-method", json!(stream.method.path));

@@ -1,0 +1,150 @@
+//! `mesh join`.
+
+mod node;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use omnirelay_pki::join_token::JoinToken;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
+use omnirelay_wire::rpc::enrollment_service;
+use serde_json::{Value, json};
+
+use self::node::Host;
+use super::entry::{Entry, entry};
+use super::frame::address::Address;
+use super::frame::document::text;
+use super::frame::error::{CliError, chain};
+use super::frame::output::View;
+use super::frame::rpc::{Call, Leaf, Rpc};
+use super::frame::session::Session;
+use super::frame::settings::{Settings, Source, Target};
+use super::frame::tls_files::TlsFiles;
+use super::schema::documents::own;
+
+const JOIN: Rpc = enrollment_service::JOIN;
+const BUNDLE: Rpc = enrollment_service::GET_BUNDLE;
+pub const LEAF: Leaf = Leaf::write("mesh join", &[&JOIN, &BUNDLE]).exiting("0 1 2 4 5 6 8 9 11");
+
+/// Where a daemon listens whose address has no port.
+const PORT: u16 = 17420;
+
+pub static ENTRY: Entry =
+    entry!("join", JoinArgs, asking, &[LEAF], &[own("joined-node", "mesh join", node::schema)]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh join --server eu-1.example --token-file token
+  omnirelay mesh join --server 10.0.0.1:17420 --token-file token --node-id relay-b --listen 10.0.0.2:17420
+  omnirelay token create | ssh host-b omnirelay mesh join --server eu-1.example --token-file -";
+
+/// Make this host a node of a mesh: its key, its certificate and the configuration of its daemon
+///
+/// The mesh must show the authority that the token names before anything is asked of it; the token is not sent. Repeating
+/// it changes nothing. The file with the token is that of --token-file, and - is standard input.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct JoinArgs {
+    /// A daemon of the mesh: HOST or HOST:PORT
+    #[arg(long, value_name = "HOST")]
+    server: String,
+    /// What the node is to be called [default: host name and four hex digits, kept]
+    #[arg(long, value_name = "ID")]
+    node_id: Option<String>,
+    /// The role it wants; refused if the token is for another
+    #[arg(long)]
+    role: Option<String>,
+    /// Data directory of its daemon [default: /var/lib/omnirelay for root]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// File for the configuration of its daemon [default: omnirelayd.yaml in the data directory]
+    #[arg(long, value_name = "FILE")]
+    config_file: Option<PathBuf>,
+    /// Where its daemon is to listen [default: 127.0.0.1:17420]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// A DNS name or an address that it is called by (repeatable)
+    #[arg(long, value_name = "NAME")]
+    name: Vec<String>,
+    /// Join anew, with another key, although it is a node already; write over the configuration
+    #[arg(long)]
+    force: bool,
+}
+
+pub async fn run(args: &JoinArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let token = read_token(session)?;
+    let host = Host::open(args)?;
+    if let Some(known) = host.joined(&token, args.force)? {
+        session.show(&View::lines(
+            known,
+            format!("node/{}", host.node_id),
+            format!("node/{} is joined already\n", host.node_id),
+        ))?;
+        return Ok(Exit::Ok);
+    }
+    let address = address(&args.server)?;
+    host.keep_bundle(&bundle(session, &address).await?, &token)?;
+    let own = TlsFiles { ca: Some(host.bundle_path()), ..session.settings.own_tls() };
+    session.turn_to(at(address, own))?;
+    let asked = host.ask(args, &token)?;
+    let answer = session
+        .call(&Call::of(&JOIN, &asked.request)?.keyed(&super::frame::client::fresh_key()?, ""))
+        .await?;
+    let joined = host.take(args, &token, &asked, &answer)?;
+    for warning in &joined.warnings {
+        session.notes().warn(warning);
+    }
+    let lines = joined.lines();
+    session.show(&View::lines(joined.document(), format!("node/{}", host.node_id), lines))?;
+    session.notes().say(&format!("hint: omnirelayd --config {}", joined.config.display()));
+    Ok(Exit::Ok)
+}
+
+fn read_token(session: &Session) -> Result<JoinToken, CliError> {
+    let path = session.settings.own_token_file().ok_or_else(|| {
+        CliError::usage("a host joins with a token")
+            .hint("add --token-file FILE; omnirelay token create makes one")
+    })?;
+    let read = match path.as_os_str() == "-" {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(&path),
+    };
+    let refuse = |cause: String| {
+        let message = format!("cannot use the join token of {}", path.display());
+        CliError::new(reasons::TOKEN_FILE, message).cause(cause).hint("omnirelay token create makes one")
+    };
+    let text = zeroize::Zeroizing::new(read.map_err(|error| refuse(chain(&error)))?);
+    text.parse().map_err(|error: omnirelay_pki::join_token::JoinTokenError| refuse(error.to_string()))
+}
+
+fn address(server: &str) -> Result<Address, CliError> {
+    let plain = server.strip_prefix("https://").unwrap_or(server);
+    let has_port = plain.rsplit_once(':').is_some_and(|(host, port)| {
+        port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
+    });
+    let full = if has_port { format!("https://{plain}") } else { format!("https://{plain}:{PORT}") };
+    full.parse().map_err(|error| CliError::usage(format!("--server: {error}")))
+}
+
+fn at(address: Address, tls: TlsFiles) -> Target {
+    Target {
+        context: String::new(),
+        addresses: vec![address],
+        cluster: None,
+        protected: false,
+        token_file: None,
+        tls,
+        source: Source::Flag("--server"),
+        named_by_flag: false,
+    }
+}
+
+/// The roots that the server shows, whoever it is: what it says is believed only as far as the token names it.
+async fn bundle(session: &Session, address: &Address) -> Result<String, CliError> {
+    let settings = Settings { believes_anybody: true, ..session.settings.clone() };
+    let client = super::frame::client::Client::new(&settings, at(address.clone(), TlsFiles::default()))?;
+    let document: Value = client.call(&Call::of(&BUNDLE, &json!({}))?).await?;
+    Ok(text(&document, "bundlePem").to_owned())
+}

@@ -1,0 +1,302 @@
+//! The host that joins: what it keeps, what it asks for, and what it takes of the answer.
+
+use std::net::{IpAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use omnirelay_pki::certificate::Names;
+use omnirelay_pki::join_token::JoinToken;
+use omnirelay_pki::key::{Fingerprint, Key};
+use omnirelay_pki::request::Request;
+use omnirelay_pki::trust::{Bundle, Usage};
+use omnirelay_store::whole_file::write_whole;
+use omnirelay_wire::pb::omnirelay::security::v1::{JoinBody, JoinGrant};
+use omnirelay_wire::reasons;
+use prost::Message as _;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde_json::{Value, json};
+
+use super::JoinArgs;
+use crate::cli::frame::document::text;
+use crate::cli::frame::error::{CliError, chain};
+use crate::cli::frame::listing::listing;
+use crate::cli::frame::time;
+use crate::daemon::data_dir::{self, DataDir};
+use crate::daemon::identity::own::{IDENTITY_FOLDER, IdentityError, IdentityFiles, OwnIdentity};
+use crate::daemon::identity::trust::unix_now;
+use crate::daemon::objects::certificates::join::GRANT;
+
+/// How far the clock of this host may be from that of the mesh, in milliseconds, before it is said.
+const CLOCKS_APART_MS: u64 = 60_000;
+
+/// This host, its data directory locked: no daemon runs on it meanwhile.
+pub struct Host {
+    pub node_id: String,
+    directory: DataDir,
+    files: IdentityFiles,
+    config: PathBuf,
+}
+
+/// What is asked for.
+pub struct Asked {
+    key: Key,
+    pub request: Value,
+}
+
+/// What came of it.
+pub struct Joined {
+    node_id: String,
+    id: String,
+    not_after: i64,
+    data_dir: PathBuf,
+    pub config: PathBuf,
+    pub warnings: Vec<String>,
+}
+
+impl Host {
+    pub fn open(args: &JoinArgs) -> Result<Self, CliError> {
+        let path = args.data_dir.clone().unwrap_or_else(data_dir::default_path);
+        let refuse = |error: data_dir::DataDirError| {
+            CliError::local(
+                reasons::FILE,
+                format!("cannot use the data directory {}", path.display()),
+                &error,
+            )
+        };
+        let directory = DataDir::open(&path).map_err(refuse)?;
+        let node_id = directory.node_id(args.node_id.as_deref()).map_err(refuse)?;
+        omnirelay_core::names::check_node_name(&node_id)
+            .map_err(|error| CliError::usage(format!("--node-id: {error}")))?;
+        let absolute = std::path::absolute(directory.path()).unwrap_or_else(|_| path.clone());
+        let config = args.config_file.clone().unwrap_or_else(|| absolute.join("omnirelayd.yaml"));
+        let files = IdentityFiles::of(&absolute.join(IDENTITY_FOLDER), None);
+        Ok(Self { node_id, directory, files, config })
+    }
+
+    /// The node that it is already, in the mesh that the token is of, while its certificate is valid.
+    pub fn joined(&self, token: &JoinToken, force: bool) -> Result<Option<Value>, CliError> {
+        if force {
+            return Ok(None);
+        }
+        let known = self.files.identity().map_err(unusable)?;
+        let roots = self.files.bundle().map_err(unusable)?;
+        let is_of = roots.iter().any(|root| Fingerprint::of(root) == token.authority());
+        let Some(own) = known.filter(|own| is_of && own.leaf.not_after > unix_now()) else { return Ok(None) };
+        if own.leaf.id.holder().name() != self.node_id {
+            let message = format!("this host is a node already, `{}`", own.leaf.id);
+            return Err(CliError::new(reasons::FILE_EXISTS, message).hint("add --force to make it another"));
+        }
+        let joined = Joined {
+            node_id: self.node_id.clone(),
+            id: own.leaf.id.to_string(),
+            not_after: own.leaf.not_after,
+            data_dir: self.directory.path().to_owned(),
+            config: self.config.clone(),
+            warnings: Vec::new(),
+        };
+        Ok(Some(joined.document()))
+    }
+
+    /// Keeps the roots, if the one that the token names is among them; no other is kept.
+    pub fn keep_bundle(&self, pem: &str, token: &JoinToken) -> Result<(), CliError> {
+        let roots = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
+        let named: Vec<_> = roots.filter(|root| Fingerprint::of(root) == token.authority()).collect();
+        if named.is_empty() {
+            return Err(CliError::new(
+                reasons::CERTIFICATE_NOT_TRUSTED,
+                "the server is not of the mesh that the token is for: its authority is another",
+            )
+            .hint("compare with omnirelay cert ca show, and ask under the address of that mesh"));
+        }
+        self.files.keep_bundle(&named).map_err(unusable)
+    }
+
+    pub fn bundle_path(&self) -> PathBuf {
+        self.files.bundle_path()
+    }
+
+    /// A new key, and what is asked for it, signed by the token.
+    pub fn ask(&self, args: &JoinArgs, token: &JoinToken) -> Result<Asked, CliError> {
+        let unmade = |cause: String| CliError::new(reasons::CLIENT, "cannot ask to join").cause(cause);
+        let key = Key::make().map_err(|error| unmade(error.to_string()))?;
+        let csr = Request::make(&key, None, &names(args)).map_err(|error| unmade(error.to_string()))?;
+        let body = JoinBody {
+            token_id: token.id().to_string(),
+            node_id: self.node_id.clone(),
+            csr,
+            role: args.role.clone().unwrap_or_default(),
+            ..JoinBody::default()
+        };
+        let body = body.encode_to_vec();
+        let signature = token.sign(&body).map_err(|error| unmade(error.to_string()))?;
+        let request =
+            json!({"body": BASE64_STANDARD.encode(body), "signature": BASE64_STANDARD.encode(signature)});
+        Ok(Asked { key, request })
+    }
+
+    /// Checks the answer and keeps it: the certificate, the roots, and the configuration.
+    pub fn take(
+        &self,
+        args: &JoinArgs,
+        token: &JoinToken,
+        asked: &Asked,
+        answer: &Value,
+    ) -> Result<Joined, CliError> {
+        let bytes = |path: &str| BASE64_STANDARD.decode(text(answer, path)).ok();
+        let (grant, signature) =
+            bytes("grant").zip(bytes("grantSignature")).ok_or_else(|| forged("its grant"))?;
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(text(answer, "chainPem").as_bytes())
+            .filter_map(Result::ok)
+            .collect();
+        let root = self.files.bundle().map_err(unusable)?;
+        let root = root.into_iter().find(|root| Fingerprint::of(root) == token.authority());
+        let bundle =
+            root.and_then(|root| Bundle::of(vec![root]).ok()).ok_or_else(|| forged("its authority"))?;
+        let leaf = bundle.verify(&chain, unix_now(), Usage::Server).map_err(|error| {
+            forged("its certificate")
+                .cause(error.to_string())
+                .hint("compare the clock of this host with others")
+        })?;
+        let issuer = chain.get(1).ok_or_else(|| forged("its chain"))?;
+        bundle
+            .verify_signed(GRANT, &grant, &signature, issuer, unix_now())
+            .map_err(|error| forged("its grant").cause(error.to_string()))?;
+        let grant = JoinGrant::decode(&*grant).map_err(|_| forged("its grant"))?;
+        let is_ours = grant.key == asked.key.fingerprint().as_bytes()
+            && grant.node_id == self.node_id
+            && leaf.key == asked.key.fingerprint()
+            && leaf.id.holder().name() == self.node_id;
+        if !is_ours {
+            return Err(forged("who it is for"));
+        }
+        let own = OwnIdentity::of(&asked.key, chain).ok_or_else(|| forged("its certificate"))?;
+        self.files.keep_identity(&own).map_err(unusable)?;
+        let mut warnings = self.write_config(args, &grant)?;
+        warnings.extend(posture(args, &grant));
+        Ok(Joined {
+            node_id: self.node_id.clone(),
+            id: leaf.id.to_string(),
+            not_after: leaf.not_after,
+            data_dir: self.directory.path().to_owned(),
+            config: self.config.clone(),
+            warnings,
+        })
+    }
+
+    /// Writes the configuration, unless there is one; returns what has to be said of it.
+    fn write_config(&self, args: &JoinArgs, grant: &JoinGrant) -> Result<Vec<String>, CliError> {
+        let path = &self.config;
+        if !args.force && path.exists() {
+            return Ok(vec![format!(
+                "{} is there already and is left as it is (--force writes it)",
+                path.display()
+            )]);
+        }
+        let directory = std::path::absolute(self.directory.path()).unwrap_or_default();
+        let mut config = json!({
+            "node": {
+                "id": grant.node_id, "role": grant.role, "cluster": grant.cluster, "dataDir": directory,
+            },
+            "control": {"tls": {"source": "mesh"}},
+        });
+        if let Some(listen) = args.listen {
+            config["control"]["listen"] = json!(listen.to_string());
+        }
+        if !grant.store_url.is_empty() {
+            config["store"] = json!({"url": grant.store_url});
+        }
+        let yaml = serde_yaml::to_string(&config).unwrap_or_default();
+        let written =
+            format!("# Of `omnirelay mesh join`. Who can read this file can use the registry.\n{yaml}");
+        write_whole(path, written.as_bytes()).map_err(|error| cannot_write(path, &error))?;
+        match grant.store_url.is_empty() {
+            true => Ok(vec![
+                "the registry is in a store of one host: the daemon of this node needs a Redis that it shares with others"
+                    .to_owned(),
+            ]),
+            false => Ok(Vec::new()),
+        }
+    }
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::local(reasons::FILE, format!("cannot write {}", path.display()), error)
+}
+
+/// What of this host may keep its daemon from being a good node.
+fn posture(args: &JoinArgs, grant: &JoinGrant) -> Vec<String> {
+    let mut found = Vec::new();
+    let here = time::now_ms().and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
+    let apart = here.abs_diff(grant.at_ms);
+    if apart > CLOCKS_APART_MS {
+        let seconds = apart / 1000;
+        found.push(format!("the clock of this host is {seconds}s from that of the mesh: certificates seem ended, or not begun"));
+    }
+    if let Some(Err(error)) = args.listen.map(TcpListener::bind) {
+        found.push(format!("its daemon could not listen now: {}", chain(&error)));
+    }
+    found
+}
+
+/// By what it is to be called.
+fn names(args: &JoinArgs) -> Names {
+    let mut names = Names {
+        dns: vec!["localhost".to_owned()],
+        addresses: vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])],
+    };
+    let listen = args.listen.map(|listen| listen.ip()).filter(|ip| !ip.is_unspecified());
+    for name in args.name.iter().cloned().chain(listen.map(|ip| ip.to_string())) {
+        match name.parse::<IpAddr>() {
+            Ok(address) if !names.addresses.contains(&address) => names.addresses.push(address),
+            Ok(_) => {}
+            Err(_) => names.dns.push(name.to_ascii_lowercase()),
+        }
+    }
+    names
+}
+
+fn forged(what: &str) -> CliError {
+    CliError::new(reasons::CERTIFICATE_NOT_TRUSTED, format!("the answer of the mesh proves nothing: {what}"))
+}
+
+fn unusable(error: IdentityError) -> CliError {
+    CliError::local(reasons::FILE, "cannot use the identity of this node", &error)
+}
+
+impl Joined {
+    pub fn document(&self) -> Value {
+        let until =
+            omnirelay_core::time::Millis(u64::try_from(self.not_after).unwrap_or(0).saturating_mul(1000));
+        json!({
+            "schemaVersion": "v1", "nodeId": self.node_id, "id": self.id,
+            "notAfter": omnirelay_core::time::rfc3339(until), "dataDir": self.data_dir, "config": self.config,
+            "warnings": self.warnings,
+        })
+    }
+
+    /// `node/b joined`, and below it what it is.
+    pub fn lines(&self) -> String {
+        let rows = [
+            ("id", self.id.clone()),
+            ("data directory", self.data_dir.display().to_string()),
+            ("configuration", self.config.display().to_string()),
+        ];
+        format!("node/{} joined\n{}", self.node_id, listing(&rows))
+    }
+}
+
+/// The schema of the document.
+pub fn schema() -> Value {
+    let word = || json!({"type": "string"});
+    json!({
+        "type": "object",
+        "required": ["schemaVersion", "nodeId", "id", "notAfter", "dataDir", "config", "warnings"],
+        "properties": {
+            "schemaVersion": {"const": "v1"}, "nodeId": word(), "id": word(),
+            "notAfter": {"type": "string", "format": "date-time"}, "dataDir": word(), "config": word(),
+            "warnings": {"type": "array", "items": word()},
+        },
+    })
+}

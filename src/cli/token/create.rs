@@ -1,0 +1,137 @@
+//! `token create`.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use clap::Args;
+use omnirelay_pki::join_token::JoinToken;
+use omnirelay_pki::key::Fingerprint;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
+use omnirelay_wire::rpc::{certificate_service, enrollment_service};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde_json::{Value, json};
+
+use super::KIND;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::changed;
+use crate::cli::frame::document::text;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::global::Span;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+const CREATE: Rpc = enrollment_service::CREATE_TOKEN;
+const GET: Rpc = certificate_service::GET_AUTHORITY;
+pub const LEAF: Leaf = Leaf::write("token create", &[&CREATE, &GET]).exiting("0 1 2 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay token create > token
+  omnirelay token create --role gateway --node relay-a --out token --reason \"INC-4711\"
+  omnirelay token create --uses 20 --ttl 30m --name '*.eu.example' --out token";
+
+/// Make a join token, and print it: who has it can have a host join the mesh
+///
+/// It is made here, and the mesh learns only what tells whether somebody has it. It is printed this once.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct CreateArgs {
+    /// Role of the nodes that join with it [default: worker]
+    #[arg(long)]
+    role: Option<String>,
+    /// Cluster of the nodes that join with it [default: that of the daemon]
+    #[arg(long)]
+    cluster: Option<String>,
+    /// How long it lets nodes in, 1m to 7d [default: 1h]
+    #[arg(long, value_name = "DURATION")]
+    ttl: Option<Span>,
+    /// How many nodes may join with it, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    uses: u32,
+    /// Only a node with this id (repeatable)
+    #[arg(long, value_name = "ID")]
+    node: Vec<String>,
+    /// A further DNS name or address that the node may be called by, or all below *.DOMAIN (repeatable)
+    #[arg(long, value_name = "NAME")]
+    name: Vec<String>,
+    /// Although the node has a valid certificate of another key: a host that was set up anew
+    #[arg(long)]
+    replace: bool,
+    /// Write it to this file, which nobody else can read, instead of printing it
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let (write, dry_run) = (&args.write, args.write.is_dry_run());
+    write.check(session, 1)?;
+    write.without_version("a token that is made")?;
+    session.announce_target()?;
+    let token = JoinToken::make(root(session).await?).map_err(unmade)?;
+    let verifier = token.verifier().map_err(unmade)?;
+    let id = token.id().to_string();
+    let request = json!({
+        "tokenId": id, "verifier": BASE64_STANDARD.encode(verifier.as_bytes()), "cluster": args.cluster,
+        "role": args.role, "lifetimeSeconds": args.ttl.map(|span| span.0.as_secs()), "usesMax": args.uses,
+        "nodes": args.node, "names": args.name, "replace": args.replace,
+        "reason": write.reason_text(), "dryRun": dry_run,
+    });
+    let document = session.call(&Call::of(&CREATE, &request)?.keyed(&write.key()?, "")).await?;
+    let name = format!("{KIND}/{id}");
+    let head = changed::head(&name, &document, "made", "");
+    let told = changed::told(&head, changed::lines(&document, "made"));
+    match &args.out {
+        _ if dry_run => session.show(&View::lines(document, name, told))?,
+        Some(path) => {
+            keep(path, &token)?;
+            session.show(&View::lines(document, name, told))?;
+            session.notes().say(&format!("Written to {}: who has it can join.", path.display()));
+        }
+        None => show(session, document, &name, &told, &token)?,
+    }
+    Ok(if write.exit_code { Exit::Negative } else { Exit::Ok })
+}
+
+/// Prints the token as data, and what it is for beside it.
+fn show(
+    session: &mut Session,
+    mut document: Value,
+    name: &str,
+    told: &str,
+    token: &JoinToken,
+) -> Result<(), CliError> {
+    let secret = token.text();
+    if session.format().is_text() {
+        session.notes().say(told.trim_end());
+    }
+    document["joinToken"] = json!(*secret);
+    session.show(&View::lines(document, name, format!("{}\n", *secret)))?;
+    session.notes().say("It is not shown again: who has it can join.");
+    Ok(())
+}
+
+/// The fingerprint of the root that hosts must find.
+async fn root(session: &Session) -> Result<Fingerprint, CliError> {
+    let authority = session.call(&Call::of(&GET, &json!({}))?).await?;
+    let root = CertificateDer::from_pem_slice(text(&authority, "bundlePem").as_bytes());
+    root.map(|root| Fingerprint::of(&root)).map_err(|_| {
+        CliError::new(reasons::NO_AUTHORITY, "this mesh has no certificate authority")
+            .hint("omnirelay cert ca init")
+    })
+}
+
+fn keep(path: &Path, token: &JoinToken) -> Result<(), CliError> {
+    let text = format!("{}\n", *token.text());
+    omnirelay_store::whole_file::write_whole(path, text.as_bytes())
+        .map_err(|error| CliError::local(reasons::FILE, format!("cannot write {}", path.display()), &error))
+}
+
+fn unmade(error: omnirelay_pki::join_token::JoinTokenError) -> CliError {
+    CliError::new(reasons::RANDOM, "cannot make a token").cause(error.to_string())
+}

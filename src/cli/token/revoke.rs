@@ -1,0 +1,47 @@
+//! `token revoke`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::enrollment_service;
+use serde_json::json;
+
+use super::KIND;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::changed;
+use crate::cli::frame::document::flag;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+const REVOKE: Rpc = enrollment_service::REVOKE_TOKEN;
+pub const LEAF: Leaf = Leaf::write("token revoke", &[&REVOKE]).exiting("0 1 2 3 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay token revoke 5f0c9a7b3e1d2486 --reason \"in a log\"";
+
+/// Have a join token let nobody in any more; who joined with it stays
+#[derive(Args, Debug)]
+#[command(visible_alias = "rm", before_long_help = EXAMPLES)]
+pub struct RevokeArgs {
+    /// Id of the token
+    #[arg(value_name = "ID", value_parser = super::token_id)]
+    id: String,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &RevokeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let write = &args.write;
+    write.check(session, 1)?;
+    write.without_version("a join token")?;
+    session.announce_target()?;
+    let request = json!({"tokenId": args.id, "reason": write.reason_text(), "dryRun": write.is_dry_run()});
+    let document = session.call(&Call::of(&REVOKE, &request)?.keyed(&write.key()?, "")).await?;
+    let (changed, name) = (flag(&document, "changed"), format!("{KIND}/{}", args.id));
+    let head = changed::head(&name, &document, "revoked", "");
+    let lines = changed::told(&head, changed::lines(&document, "revoked"));
+    session.show(&View::lines(document, name, lines))?;
+    Ok(if changed && write.exit_code { Exit::Negative } else { Exit::Ok })
+}

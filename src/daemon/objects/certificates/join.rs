@@ -1,0 +1,286 @@
+//! Joining: a host becomes a node on the strength of a token, which it proves to have and does not show.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use omnirelay_core::spiffe::Holder;
+use omnirelay_pki::certificate::Names;
+use omnirelay_pki::join_token::{TokenId, TokenVerifier};
+use omnirelay_pki::request::Request;
+use omnirelay_store::{Kind, LogEntry, RecordId, Write};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status as PeerStatus;
+use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, JoinTokenUse, JoinTokenValue};
+use omnirelay_wire::reasons;
+use omnirelay_wire::rpc::enrollment_service::JOIN;
+use prost::Message as _;
+
+use super::authority::bundle_pem;
+use super::holder::record_of;
+use super::issue::{LIFETIME, Order, issue, with_own};
+use super::signer::not_made;
+use super::tokens::{status, token_id};
+use super::{Certificates, JOIN_TOKEN, authority_in, no_authority, pb};
+use crate::daemon::identity::caller::Caller;
+use crate::daemon::objects::SCHEMA_VERSION;
+use crate::daemon::registry::act::Reader;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
+use pb::join_token::Status;
+
+/// As what grants are signed.
+pub const GRANT: &str = "join 1";
+/// How many control ports a node is told of.
+const CONTROLS_MAX: usize = 8;
+
+/// What a host asks for, as far as it could be read.
+struct Asked {
+    body: pb::JoinBody,
+    token: TokenId,
+    request: Request,
+    /// Where it calls from.
+    from: Option<IpAddr>,
+}
+
+impl Certificates {
+    /// Lets a host in, once for each key.
+    pub(super) async fn join_one(
+        &self,
+        caller: &Caller,
+        asked: pb::JoinRequest,
+    ) -> Result<pb::JoinResponse, Fault> {
+        self.gate.pass(caller.remote.ip())?;
+        let request_hash = request_hash(&asked);
+        let of = read(&asked, caller)?;
+        self.check_store(caller)?;
+        let record = token_id(of.token);
+        // Whoever proves to have the token is called by it; until then it is nobody.
+        let caller = Caller { principal: format!("join-token:{}", of.token).into(), ..caller.clone() };
+        const ALSO: &[Kind] = &[JOIN_TOKEN];
+        let node = |role: &str, cluster: &str| Holder::Node {
+            cluster: cluster.to_owned(),
+            role: role.to_owned(),
+            node: of.body.node_id.clone(),
+        };
+        // Under which record a node stands does not depend on its role.
+        let token = self.registry.view().get(&record).and_then(|found| found.value::<JoinTokenValue>());
+        let cluster = token.map_or_else(|| self.cluster.clone(), |token| token.cluster.clone());
+        let mutation = Mutation {
+            caller: &caller,
+            action: JOIN.audit_action,
+            object: record_of(&node("", &cluster)),
+            also: ALSO,
+            reason: "",
+            expected: None,
+            dry_run: false,
+            request_hash,
+        };
+        let in_turn = self.joining.lock().await;
+        let answer = self
+            .registry
+            .mutate(mutation, |reader| {
+                let (now, token) = (self.now(), proven(reader, &record, &of, &asked)?);
+                check_token(&token, &of, reader.epoch().0, now)?;
+                let order = Order {
+                    holder: node(&token.role, &token.cluster),
+                    request: &of.request,
+                    names: names(&token, &of)?,
+                    lifetime: LIFETIME,
+                    replace: token.replace || is_again(&token, &of),
+                    by: &caller.principal,
+                    now,
+                };
+                let decided = issue(&self.signer, reader, &order)?;
+                let mut writes = decided.writes;
+                if !is_again(&token, &of) {
+                    writes.push(counted(&record, &token, &of));
+                }
+                let answer = pb::JoinResponse {
+                    schema_version: SCHEMA_VERSION.to_owned(),
+                    certificate: decided.answer.certificate,
+                    chain_pem: decided.answer.chain_pem,
+                    ..Default::default()
+                };
+                Ok(Decision { writes, changes: decided.changes, answer })
+            })
+            .await?;
+        drop(in_turn);
+        // Not among what is committed: an answer is kept in the registry, and this has what it takes to use it.
+        self.granted(answer, &of)
+    }
+
+    /// Adds what the node is configured with, signed.
+    fn granted(&self, mut answer: pb::JoinResponse, of: &Asked) -> Result<pb::JoinResponse, Fault> {
+        let record = self.registry.view().get(&super::authority_id()).ok_or_else(no_authority)?;
+        let authority = record.value().ok_or_else(super::unreadable)?;
+        let issuer = self.signer.issuer(&authority)?;
+        let holder = answer.certificate.as_ref().and_then(|issued| issued.holder.clone()).unwrap_or_default();
+        let grant = pb::JoinGrant {
+            key: of.request.key.as_bytes().to_vec(),
+            node_id: of.body.node_id.clone(),
+            cluster: holder.cluster,
+            role: holder.role,
+            trust_domain: authority.trust_domain.clone(),
+            bundle_pem: bundle_pem(&authority),
+            store_url: self.store_url.clone().unwrap_or_default(),
+            controls: (self.controls)(CONTROLS_MAX),
+            at_ms: self.registry.view().now().0,
+        };
+        let grant = grant.encode_to_vec();
+        answer.grant_signature = issuer.sign(GRANT, &grant).map_err(|error| not_made(&error))?;
+        answer.grant = grant;
+        Ok(answer)
+    }
+
+    /// A store of one host can be used from that host only.
+    fn check_store(&self, caller: &Caller) -> Result<(), Fault> {
+        let own = caller.remote.ip().to_canonical();
+        if self.store_url.is_some() || own.is_loopback() || own.is_unspecified() {
+            return Ok(());
+        }
+        let message = "the registry of this mesh is in a store of one host, which another host cannot use";
+        Err(Fault::new(reasons::STORE_OF_ONE_HOST, message)
+            .hint("run the daemons of the mesh with a Redis: omnirelayd --store redis://..."))
+    }
+
+    pub(super) async fn show_bundle(&self, _: pb::GetBundleRequest) -> Result<pb::GetBundleResponse, Fault> {
+        self.registry.ready_for("").await?;
+        let record = self.registry.view().get(&super::authority_id());
+        let authority = record.and_then(|record| record.value::<AuthorityValue>()).unwrap_or_default();
+        Ok(pb::GetBundleResponse {
+            schema_version: SCHEMA_VERSION.to_owned(),
+            trust_domain: authority.trust_domain.clone(),
+            bundle_pem: bundle_pem(&authority),
+        })
+    }
+}
+
+/// What is asked, before anybody knows who asks.
+fn read(asked: &pb::JoinRequest, caller: &Caller) -> Result<Asked, Fault> {
+    let body =
+        pb::JoinBody::decode(&*asked.body).map_err(|_| Fault::invalid("field `body` is no JoinBody"))?;
+    let token = body.token_id.parse().map_err(|_| refused())?;
+    let request = Request::read(&body.csr)
+        .map_err(|error| Fault::invalid(format!("field `csr` of the body: {error}")))?;
+    let node = |node: &str| Holder::Node { cluster: "c".into(), role: "r".into(), node: node.to_owned() };
+    node(&body.node_id)
+        .check()
+        .map_err(|error| Fault::invalid(format!("what it is to be called: {error}")))?;
+    let from = Some(caller.remote.ip().to_canonical()).filter(|from| !from.is_unspecified());
+    Ok(Asked { body, token, request, from })
+}
+
+/// The token, if whoever asks has it. Nobody else learns whether there is one.
+fn proven(
+    reader: &Reader<'_>,
+    record: &RecordId,
+    of: &Asked,
+    asked: &pb::JoinRequest,
+) -> Result<JoinTokenValue, Fault> {
+    authority_in(reader)?;
+    let found = reader.get(record).and_then(|found| found.value::<JoinTokenValue>()).ok_or_else(refused)?;
+    let verifier = TokenVerifier::from_bytes(&found.verifier).ok_or_else(refused)?;
+    if verifier.is_asked(of.token, &asked.body, &asked.signature) {
+        Ok((*found).clone())
+    } else {
+        Err(refused())
+    }
+}
+
+fn refused() -> Fault {
+    Fault::new(reasons::JOIN_REFUSED, "the join token is not one of this mesh")
+        .hint("have an administrator of the mesh make one: omnirelay token create")
+}
+
+/// That the token lets in who asks. By now it is certain that they have it, and they may know why not.
+fn check_token(token: &JoinTokenValue, of: &Asked, epoch: u64, now: i64) -> Result<(), Fault> {
+    let why = match status(token, epoch, now) {
+        Status::Valid => None,
+        Status::Used if is_again(token, of) => None,
+        Status::Used => Some("was used as often as it may be"),
+        Status::Expired => Some("has ended"),
+        Status::Revoked => Some("was revoked"),
+        Status::Stale => {
+            Some("was made before the registry was restored, and nobody knows who used it since")
+        }
+        Status::Unspecified => Some("cannot be read"),
+    };
+    if let Some(why) = why {
+        return Err(not_let_in(&format!("the join token {why}")));
+    }
+    let Asked { body, .. } = of;
+    if !token.nodes.is_empty() && !token.nodes.contains(&body.node_id) {
+        return Err(not_let_in(&format!("the join token does not let in a node called `{}`", body.node_id)));
+    }
+    if !body.role.is_empty() && body.role != token.role {
+        let message =
+            format!("the join token lets in nodes of role `{}`, and not `{}`", token.role, body.role);
+        return Err(not_let_in(&message));
+    }
+    Ok(())
+}
+
+fn not_let_in(why: &str) -> Fault {
+    Fault::new(reasons::JOIN_DENIED, why)
+        .hint("have an administrator of the mesh make another: omnirelay token create")
+}
+
+/// Whether the same node was let in with the same key: its answer may have been lost.
+fn is_again(token: &JoinTokenValue, of: &Asked) -> bool {
+    let is = |used: &JoinTokenUse| used.node_id == of.body.node_id && used.key == of.request.key.as_bytes();
+    token.uses.iter().any(is)
+}
+
+fn counted(record: &RecordId, token: &JoinTokenValue, of: &Asked) -> Write {
+    let mut token = token.clone();
+    let key = of.request.key.as_bytes().to_vec();
+    token.uses.push(JoinTokenUse { node_id: of.body.node_id.clone(), key });
+    Write::Put { id: record.clone(), value: Bytes::from(token.encode_to_vec()), group: None }
+}
+
+/// What the node may be called: by its id, by where it calls from, and by what the token allows.
+fn names(token: &JoinTokenValue, of: &Asked) -> Result<Names, Fault> {
+    let asked = &of.request.names;
+    let below = |name: &str, suffix: &str| {
+        suffix.strip_prefix('*').is_some_and(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
+    };
+    let id = &of.body.node_id;
+    let is_own = |name: &str| name == "localhost" || name == id || name == format!("{id}.mesh");
+    let allowed = |name: &str| token.names.iter().any(|known| known == name || below(name, known));
+    let is_here = |address: &IpAddr| address.is_loopback() || Some(*address) == of.from;
+    let foreign = asked.dns.iter().find(|name| !is_own(name) && !allowed(name)).cloned();
+    let foreign = foreign.or_else(|| {
+        let foreign = |address: &&IpAddr| !is_here(address) && !allowed(&address.to_string());
+        asked.addresses.iter().find(foreign).map(ToString::to_string)
+    });
+    if let Some(name) = foreign {
+        return Err(not_let_in(&format!("the join token does not allow the name `{name}`")));
+    }
+    let holder = Holder::Node { cluster: String::new(), role: String::new(), node: id.clone() };
+    let mut names = with_own(&holder, asked.clone());
+    if let Some(from) = of.from.filter(|from| !names.addresses.contains(from)) {
+        names.addresses.push(from);
+    }
+    Ok(names)
+}
+
+/// The control ports of nodes that are alive, at most so many.
+pub fn controls_of(registry: &crate::daemon::registry::Registry, peers: &Kind, max: usize) -> Vec<String> {
+    use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+    let records = registry.view().list(peers).records;
+    let alive = records.iter().filter_map(|record| record.value::<PeerValue>());
+    let alive = alive.filter(|peer| peer.status == PeerStatus::Alive as i32);
+    let controls = alive.filter_map(|peer| peer.metadata.as_ref()?.endpoints.as_ref()?.control.clone());
+    controls.take(max).collect()
+}
+
+impl Answer for pb::JoinResponse {
+    fn settle(&mut self, outcome: &Settled, _: Option<&LogEntry>) {
+        self.set_cursor(outcome.cursor);
+        self.changed = outcome.changed;
+    }
+
+    fn set_cursor(&mut self, cursor: Cursor) {
+        self.cursor = cursor.to_string();
+    }
+}

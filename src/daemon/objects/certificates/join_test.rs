@@ -1,0 +1,245 @@
+//! `EnrollmentService` on the memory store.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use omnirelay_pki::certificate::Names;
+use omnirelay_pki::join_token::JoinToken;
+use omnirelay_pki::key::{Fingerprint, Key};
+use omnirelay_pki::request::Request as Csr;
+use omnirelay_store::MemoryStore;
+use prost::Message as _;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tonic::{Request, Response, Status};
+
+use super::join::GRANT;
+use super::tests::{Node, called, initialised, judged, node, reason};
+use super::{Enrollment, pb};
+use crate::daemon::identity::caller::{Caller, Scopes};
+use crate::daemon::identity::trust::unix_now;
+use pb::enrollment_service_server::EnrollmentService as _;
+
+struct Mesh {
+    node: Node,
+    enrollment: Enrollment,
+    token: JoinToken,
+    _place: tempfile::TempDir,
+}
+
+async fn mesh(change: impl FnOnce(&mut pb::CreateJoinTokenRequest)) -> Mesh {
+    let place = tempfile::tempdir().unwrap();
+    let node = node("node-1", Arc::new(MemoryStore::system()), place.path()).await;
+    initialised(&node).await;
+    let enrollment = Enrollment(node.served.clone());
+    let root = node.trust.current().bundle.clone().unwrap().roots()[0].clone();
+    let token = JoinToken::make(Fingerprint::of(&root)).unwrap();
+    let mut asked = pb::CreateJoinTokenRequest {
+        token_id: token.id().to_string(),
+        verifier: token.verifier().unwrap().as_bytes().to_vec(),
+        ..Default::default()
+    };
+    change(&mut asked);
+    enrollment.create_token(called(asked)).await.unwrap();
+    Mesh { node, enrollment, token, _place: place }
+}
+
+fn body(token: &JoinToken, node_id: &str, key: &Key) -> pb::JoinBody {
+    with_names(token, node_id, key, &Names::default())
+}
+
+fn with_names(token: &JoinToken, node_id: &str, key: &Key, names: &Names) -> pb::JoinBody {
+    let csr = Csr::make(key, None, names).unwrap();
+    let (token_id, node_id) = (token.id().to_string(), node_id.to_owned());
+    pb::JoinBody { token_id, node_id, csr, ..Default::default() }
+}
+
+fn signed(token: &JoinToken, body: &pb::JoinBody) -> pb::JoinRequest {
+    let body = body.encode_to_vec();
+    pb::JoinRequest { signature: token.sign(&body).unwrap(), body }
+}
+
+/// A call of somebody who has proven nothing, from another host.
+fn from_afar(message: pb::JoinRequest) -> Request<pb::JoinRequest> {
+    let mut request = Request::new(message);
+    let remote = ([10, 0, 0, 7], 5).into();
+    let nobody = Caller { scopes: Scopes::NONE, remote, ..Caller::of_tests("-") };
+    request.extensions_mut().insert(nobody);
+    request
+}
+
+impl Mesh {
+    async fn join(&self, request: pb::JoinRequest) -> Result<Response<pb::JoinResponse>, Status> {
+        self.enrollment.join(from_afar(request)).await
+    }
+
+    async fn uses(&self) -> Vec<String> {
+        let asked = pb::ListJoinTokensRequest { all: true, ..Default::default() };
+        let listed = self.enrollment.list_tokens(called(asked)).await.unwrap().into_inner();
+        listed.tokens[0].used_by.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_host_with_a_token_becomes_a_node_once() {
+    let mesh = mesh(|asked| asked.role = "gateway".into()).await;
+    let key = Key::make().unwrap();
+    let request = signed(&mesh.token, &body(&mesh.token, "b", &key));
+    let joined = mesh.join(request.clone()).await.unwrap().into_inner();
+    let grant = pb::JoinGrant::decode(&*joined.grant).unwrap();
+    assert_eq!(
+        (grant.node_id.as_str(), grant.role.as_str(), grant.cluster.as_str()),
+        ("b", "gateway", "default")
+    );
+    assert_eq!(
+        (grant.key.as_slice(), grant.store_url.as_str()),
+        (&key.fingerprint().as_bytes()[..], "redis://127.0.0.1:1")
+    );
+    let chain: Vec<CertificateDer> =
+        CertificateDer::pem_slice_iter(joined.chain_pem.as_bytes()).map(Result::unwrap).collect();
+    let bundle = mesh.node.trust.current().bundle.clone().unwrap();
+    bundle.verify_signed(GRANT, &joined.grant, &joined.grant_signature, &chain[1], unix_now()).unwrap();
+    let issued = pb::IssuedCertificate { chain_pem: joined.chain_pem.clone(), ..Default::default() };
+    let leaf = judged(&mesh.node, &issued).unwrap();
+    assert_eq!(leaf.id.to_string(), "spiffe://mesh.local/mesh/default/gateway/b");
+    assert_eq!(
+        (leaf.names.dns.join(","), leaf.names.addresses),
+        ("b,b.mesh".into(), vec!["10.0.0.7".parse().unwrap()])
+    );
+    // Its answer may have been lost: the same key is let in again, and counted once.
+    mesh.join(request).await.unwrap();
+    assert_eq!(mesh.uses().await, ["b"]);
+    let other = signed(&mesh.token, &body(&mesh.token, "c", &Key::make().unwrap()));
+    assert_eq!(reason(mesh.join(other).await), "JOIN_DENIED");
+}
+
+#[tokio::test]
+async fn whoever_has_no_token_learns_nothing() {
+    let mesh = mesh(|asked| asked.nodes = vec!["b".into()]).await;
+    let key = Key::make().unwrap();
+    let sound = body(&mesh.token, "b", &key);
+    let stranger = JoinToken::make(mesh.token.authority()).unwrap();
+    let unknown = signed(&stranger, &body(&stranger, "b", &key));
+    let forged = signed(&stranger, &sound);
+    let mut tampered = signed(&mesh.token, &sound);
+    tampered.body = body(&mesh.token, "c", &key).encode_to_vec();
+    let mut unsigned = signed(&mesh.token, &sound);
+    unsigned.signature.clear();
+    for (what, request) in
+        [("unknown", unknown), ("forged", forged), ("tampered", tampered), ("unsigned", unsigned)]
+    {
+        let refused = mesh.join(request).await;
+        let message = refused.as_ref().unwrap_err().message().to_owned();
+        assert_eq!(
+            (reason(refused).as_str(), message.as_str()),
+            ("JOIN_REFUSED", "the join token is not one of this mesh"),
+            "{what}"
+        );
+    }
+    assert!(mesh.uses().await.is_empty(), "nothing was counted");
+    mesh.join(signed(&mesh.token, &sound)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_lets_in_whom_it_names_as_what_it_names() {
+    let mesh = mesh(|asked| {
+        asked.nodes = vec!["b".into(), "c".into()];
+        asked.names = vec!["*.eu.example".into(), "192.0.2.1".into()];
+        asked.uses_max = 2;
+    })
+    .await;
+    let key = Key::make().unwrap();
+    let of = |node: &str, dns: &[&str], addresses: &[&str]| {
+        let names = Names {
+            dns: dns.iter().map(|name| (*name).to_owned()).collect(),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        };
+        with_names(&mesh.token, node, &key, &names)
+    };
+    let denied = [
+        of("d", &[], &[]),
+        of("b", &["api.mesh"], &[]),
+        of("b", &["eu.example"], &[]),
+        of("b", &["c"], &[]),
+        of("b", &[], &["192.0.2.2"]),
+        pb::JoinBody { role: "control".into(), ..of("b", &[], &[]) },
+    ];
+    for body in denied {
+        assert_eq!(reason(mesh.join(signed(&mesh.token, &body)).await), "JOIN_DENIED", "{body:?}");
+    }
+    assert!(mesh.uses().await.is_empty());
+    let body = of("b", &["b.eu.example", "b", "localhost"], &["192.0.2.1", "10.0.0.7"]);
+    mesh.join(signed(&mesh.token, &body)).await.unwrap();
+    // A node that lives with another key is another host that believes to be the same.
+    let other = signed(&mesh.token, &super::join_tests::body(&mesh.token, "b", &Key::make().unwrap()));
+    assert_eq!(reason(mesh.join(other).await), "HOLDER_HAS_A_CERTIFICATE");
+    assert_eq!(mesh.uses().await, ["b"]);
+}
+
+#[tokio::test]
+async fn of_a_hundred_with_one_token_one_is_let_in() {
+    let mesh = mesh(|_| {}).await;
+    let joins = (0..100).map(|number| {
+        let key = Key::make().unwrap();
+        mesh.join(signed(&mesh.token, &body(&mesh.token, &format!("n{number}"), &key)))
+    });
+    let outcomes = join_all(joins).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    for refused in outcomes.into_iter().filter(Result::is_err) {
+        assert_eq!(reason(refused), "JOIN_DENIED");
+    }
+    assert_eq!(mesh.uses().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_or_of_another_epoch_lets_nobody_in() {
+    let mesh = mesh(|_| {}).await;
+    let token_id = mesh.token.id().to_string();
+    let revoked = pb::RevokeJoinTokenRequest { token_id, ..Default::default() };
+    let change = mesh.enrollment.revoke_token(called(revoked)).await.unwrap().into_inner();
+    assert_eq!(change.changes, ["revoked: false -> true"]);
+    let request = signed(&mesh.token, &body(&mesh.token, "b", &Key::make().unwrap()));
+    assert_eq!(reason(mesh.join(request).await), "JOIN_DENIED");
+    let value = omnirelay_wire::pb::omnirelay::store::v1::JoinTokenValue {
+        epoch: 3,
+        uses_max: 1,
+        not_after: 100,
+        ..Default::default()
+    };
+    let status = |epoch, now| super::tokens::status(&value, epoch, now);
+    use pb::join_token::Status;
+    assert_eq!(
+        [status(3, 100), status(3, 101), status(4, 100)],
+        [Status::Valid, Status::Expired, Status::Stale]
+    );
+}
+
+#[tokio::test]
+async fn what_is_asked_of_a_token_is_checked() {
+    let mesh = mesh(|_| {}).await;
+    let fresh = || JoinToken::make(mesh.token.authority()).unwrap();
+    let token = fresh();
+    let sound = pb::CreateJoinTokenRequest {
+        token_id: token.id().to_string(),
+        verifier: token.verifier().unwrap().as_bytes().to_vec(),
+        ..Default::default()
+    };
+    let cases = [
+        pb::CreateJoinTokenRequest { token_id: "x".into(), ..sound.clone() },
+        pb::CreateJoinTokenRequest { verifier: vec![1; 31], ..sound.clone() },
+        pb::CreateJoinTokenRequest { role: "a/b".into(), ..sound.clone() },
+        pb::CreateJoinTokenRequest { nodes: vec!["B".into()], ..sound.clone() },
+        pb::CreateJoinTokenRequest { names: vec!["*".into()], ..sound.clone() },
+        pb::CreateJoinTokenRequest { uses_max: 1001, ..sound.clone() },
+        pb::CreateJoinTokenRequest { lifetime_seconds: 59, ..sound.clone() },
+        pb::CreateJoinTokenRequest { lifetime_seconds: 604_801, ..sound.clone() },
+    ];
+    for asked in cases {
+        let outcome = mesh.enrollment.create_token(called(asked.clone())).await;
+        assert_eq!(reason(outcome), "INVALID_ARGUMENT", "{asked:?}");
+    }
+    mesh.enrollment.create_token(called(sound.clone())).await.unwrap();
+    assert_eq!(reason(mesh.enrollment.create_token(called(sound)).await), "TOKEN_EXISTS");
+    let gone = pb::RevokeJoinTokenRequest { token_id: fresh().id().to_string(), ..Default::default() };
+    assert_eq!(reason(mesh.enrollment.revoke_token(called(gone)).await), "JOIN_TOKEN_NOT_FOUND");
+}
