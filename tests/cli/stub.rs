@@ -180,10 +180,13 @@ fn authority(request: &Request) -> Reply {
     let bundle = include_str!("../data/root.pem");
     match request.method.as_str() {
         "GET" => answer(json!({"authority": authority, "issues": true, "bundlePem": bundle})),
-        _ => changed(request, json!({
-            "authority": authority, "chainPem": "", "bundlePem": bundle,
-            "changes": ["trustDomain: none -> mesh.example", format!("root: none -> {}", "a".repeat(64))],
-        })),
+        _ => changed(
+            request,
+            json!({
+                "authority": authority, "chainPem": "", "bundlePem": bundle,
+                "changes": ["trustDomain: none -> mesh.example", format!("root: none -> {}", "a".repeat(64))],
+            }),
+        ),
     }
 }
 
@@ -212,11 +215,14 @@ fn certificates(request: &Request, path: &str) -> Reply {
         "/control/certificates" => answer(json!({
             "certificates": [certificate("node", "relay-a7f3", "gateway", "5f0c9a7b3e1d2486"), ann],
         })),
-        "/control/certificates:issue" => changed(request, json!({
-            "certificate": ann, "chainPem": include_str!("../data/operator.pem"),
-            "bundlePem": include_str!("../data/root.pem"),
-            "changes": ["serial: none -> 4b7c19e02f5d8a61", "id: spiffe://mesh.example/operator/ann"],
-        })),
+        "/control/certificates:issue" => changed(
+            request,
+            json!({
+                "certificate": ann, "chainPem": include_str!("../data/operator.pem"),
+                "bundlePem": include_str!("../data/root.pem"),
+                "changes": ["serial: none -> 4b7c19e02f5d8a61", "id: spiffe://mesh.example/operator/ann"],
+            }),
+        ),
         "/control/certificates:revoke" => lines(&["serial 4b7c19e02f5d8a61: valid -> revoked"]),
         _ => lines(&["holder spiffe://mesh.example/operator/bob: revoked -> reinstated"]),
     }

@@ -67,7 +67,7 @@ fn bye() -> Vec<Raw> {
 
 #[tokio::test]
 async fn messages_go_and_come_as_they_are() {
-    let served = Served::start_as(HostAndAgents::default()).await;
+    let served = Served::start_as(HostAndAgents::new(|| true)).await;
     let mut talk = Talk::with(&served).await;
     for bytes in [0, 1, 300, MESSAGE_BYTES_MAX, 5] {
         talk.echo(bytes).await;

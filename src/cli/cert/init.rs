@@ -31,7 +31,7 @@ Examples:
   omnirelay cert ca init --operator ann --out ~/.omnirelay/ann --yes
   omnirelay cert ca init --dry-run";
 
-/// Make the certificate authority of the mesh, and the first operator's certificate
+/// Make the certificate authority of the mesh, and a first operator
 ///
 /// The daemon that is asked makes the keys of the authority and keeps them in the registry, sealed with a secret in its
 /// data directory: whoever has that secret can issue. The operator's key is made here and stays here. From then on being

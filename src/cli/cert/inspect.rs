@@ -49,8 +49,8 @@ pub async fn run(args: &InspectArgs, session: &mut Session) -> Result<Exit, CliE
     let rows = [
         ("id", text(of, "id").to_owned()),
         ("serial", text(of, "serial").to_owned()),
-        ("begins", time::ago(field(of, "notBefore"), moment)),
-        ("ends in", time::left(field(of, "notAfter"), moment)),
+        ("since", time::ago(field(of, "notBefore"), moment)),
+        ("ends", time::left(field(of, "notAfter"), moment)),
         ("names", names(of).replace(',', ", ")),
         ("key", text(of, "keyFingerprint").to_owned()),
         ("fingerprint", text(of, "fingerprint").to_owned()),
@@ -58,6 +58,24 @@ pub async fn run(args: &InspectArgs, session: &mut Session) -> Result<Exit, CliE
     let lines = listing(&rows);
     session.show(&View::lines(document, format!("{KIND}/{}", certificate.0.serial), lines))?;
     Ok(Exit::Ok)
+}
+
+/// The schema of the document.
+pub fn schema() -> Value {
+    let (word, time) = (json!({"type": "string"}), json!({"type": "string", "format": "date-time"}));
+    let words = json!({"type": "array", "items": {"type": "string"}});
+    let certificate = json!({
+        "type": "object",
+        "properties": {
+            "serial": word, "id": word, "notBefore": time, "notAfter": time, "dnsNames": words, "addresses": words,
+            "keyFingerprint": word, "fingerprint": word,
+        },
+    });
+    json!({
+        "type": "object",
+        "required": ["schemaVersion", "certificate"],
+        "properties": {"schemaVersion": {"const": "v1"}, "certificate": certificate},
+    })
 }
 
 /// The first certificate of a file, and its own fingerprint.

@@ -47,7 +47,7 @@ pub struct IssueArgs {
     #[arg(long)]
     cluster: Option<String>,
     /// Folder for key.pem, chain.pem and bundle.pem
-    #[arg(long, value_name = "DIR", required_unless_present = "csr")]
+    #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// A DNS name or an address that it is good for (repeatable)
     #[arg(long, value_name = "NAME", conflicts_with = "csr")]
@@ -72,6 +72,10 @@ pub async fn run(args: &IssueArgs, session: &mut Session) -> Result<Exit, CliErr
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("a certificate that is issued")?;
+    if args.out.is_none() && args.csr.is_none() {
+        return Err(CliError::usage("a key is made, and it is not said where it goes")
+            .hint("add --out DIR, or --csr FILE if the key is elsewhere"));
+    }
     let folder = args.out.as_deref().map(Folder::of);
     if let Some(folder) = folder.as_ref().filter(|_| !dry_run) {
         folder.prepare(args.force || args.csr.is_some())?;

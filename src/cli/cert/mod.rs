@@ -24,7 +24,7 @@ use super::frame::error::CliError;
 use super::frame::session::Session;
 use super::frame::table::Column;
 use super::frame::time;
-use super::schema::documents::message;
+use super::schema::documents::{message, own};
 
 /// The kind in the names of certificates.
 const KIND: &str = "certificate";
@@ -74,6 +74,7 @@ pub static ENTRY: Entry = entry!(
     &[
         message("authority", "cert ca show", "omnirelay.security.v1.GetAuthorityResponse"),
         message("authority-change", "cert ca init", "omnirelay.security.v1.AuthorityChange"),
+        own("certificate", "cert inspect", inspect::schema),
         message("certificates", "cert list", "omnirelay.security.v1.ListCertificatesResponse"),
         message("issued-certificate", "cert issue, renew", "omnirelay.security.v1.IssuedCertificate"),
         message("revocation-change", "cert revoke, reinstate", "omnirelay.security.v1.RevocationChange"),

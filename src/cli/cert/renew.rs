@@ -26,6 +26,7 @@ pub const LEAF: Leaf = Leaf::write("cert renew", &[&RENEW]).exiting("0 1 2 4 5 6
 
 const EXAMPLES: &str = "\
 Examples:
+  omnirelay cert renew ~/.omnirelay/ann
   omnirelay --addr https://eu-1:17420 cert renew ~/.omnirelay/ann";
 
 /// Renew a certificate, proven by the one before

@@ -40,9 +40,9 @@ Examples:
   omnirelay mesh join --server 10.0.0.1:17420 --token-file token --node-id relay-b --listen 10.0.0.2:17420
   omnirelay token create | ssh host-b omnirelay mesh join --server eu-1.example --token-file -";
 
-/// Make this host a node of a mesh: its key, its certificate and the configuration of its daemon
+/// Make this host a node of a mesh
 ///
-/// The mesh must show the authority that the token names before anything is asked of it; the token is not sent. Repeating
+/// Its key is made here, and what it gets is a certificate and the configuration of its daemon. The mesh must show the authority that the token names before anything is asked of it; the token is not sent. Repeating
 /// it changes nothing. The file with the token is that of --token-file, and - is standard input.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]

@@ -123,6 +123,8 @@ fn caller() -> Caller {
     Caller {
         principal: "local".into(),
         scopes: Scopes::all(),
+        certificate: None,
+        remote: ([127, 0, 0, 1], 5).into(),
         request_id: RequestId::of_static("loops"),
         protocol: Protocol::Grpc,
         idempotency_key: None,
