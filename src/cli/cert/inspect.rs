@@ -29,7 +29,7 @@ Examples:
   omnirelay cert inspect ~/.omnirelay/ann/chain.pem
   omnirelay cert inspect chain.pem -o json | jq -r .certificate.notAfter";
 
-/// Show what a certificate says: who holds it, for how long, and by what names
+/// Show what a certificate says: who holds it, until when, by what names
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct InspectArgs {

@@ -25,7 +25,7 @@ Examples:
   omnirelay cert list --kind operator --all
   omnirelay cert list -o json | jq -r '.certificates[] | [.id, .notAfter] | @tsv'";
 
-/// List what was issued: the newest certificate of each holder, or all that are remembered
+/// List certificates: the newest of each holder, or all
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
 pub struct ListArgs {

@@ -22,7 +22,7 @@ Examples:
   omnirelay cert ca show
   omnirelay cert ca show -o json | jq -r '.authority.roots[0].fingerprint'";
 
-/// Show the certificate authority: its roots and issuers, and whether the daemon that answers issues
+/// Show the certificate authority, and whether this daemon issues
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct ShowArgs {

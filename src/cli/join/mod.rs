@@ -105,7 +105,8 @@ pub async fn run(args: &JoinArgs, session: &mut Session) -> Result<Exit, CliErro
 fn read_token(session: &Session) -> Result<JoinToken, CliError> {
     let path = session.settings.own_token_file().ok_or_else(|| {
         CliError::usage("a host joins with a token")
-            .hint("add --token-file FILE; omnirelay token create makes one")
+            .hint("add --token-file FILE")
+            .hint("omnirelay token create --out FILE   # by an administrator of the mesh")
     })?;
     let read = match path.as_os_str() == "-" {
         true => std::io::read_to_string(std::io::stdin()),
@@ -113,7 +114,9 @@ fn read_token(session: &Session) -> Result<JoinToken, CliError> {
     };
     let refuse = |cause: String| {
         let message = format!("cannot use the join token of {}", path.display());
-        CliError::new(reasons::TOKEN_FILE, message).cause(cause).hint("omnirelay token create makes one")
+        CliError::new(reasons::TOKEN_FILE, message)
+            .cause(cause)
+            .hint("omnirelay token create --out FILE   # by an administrator of the mesh")
     };
     let text = zeroize::Zeroizing::new(read.map_err(|error| refuse(chain(&error)))?);
     text.parse().map_err(|error: omnirelay_pki::join_token::JoinTokenError| refuse(error.to_string()))

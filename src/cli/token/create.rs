@@ -34,7 +34,7 @@ Examples:
   omnirelay token create --role gateway --node relay-a --out token --reason \"INC-4711\"
   omnirelay token create --uses 20 --ttl 30m --name '*.eu.example' --out token";
 
-/// Make a join token, and print it: who has it can have a host join the mesh
+/// Make a join token, and print it: who has it can join a host
 ///
 /// It is made here, and the mesh learns only what tells whether somebody has it. It is printed this once.
 #[derive(Args, Debug)]
