@@ -3,6 +3,7 @@
 
 mod aero;
 mod audit;
+mod identity;
 mod leadership;
 mod peers;
 mod publish;
@@ -19,6 +20,7 @@ use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, TextE
 
 pub use aero::AeroMetrics;
 pub use audit::AuditMetrics;
+pub use identity::IdentityMetrics;
 pub use leadership::LeadershipMetrics;
 pub use peers::PeersMetrics;
 pub use publish::PublishMetrics;

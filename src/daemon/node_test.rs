@@ -6,16 +6,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_pki::authority::{Authority, Validity};
+use omnirelay_pki::certificate::Names;
+use omnirelay_pki::key::Key;
+use omnirelay_pki::request;
+use omnirelay_pki::trust::Bundle;
 use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method};
 use omnirelay_store::{MemoryStore, Store};
 use reqwest::{Client, RequestBuilder, StatusCode};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::Value;
 
 use super::audit::files::AuditFiles;
 use super::config::Config;
 use super::identity::Access;
-use super::identity::own::IdentityFiles;
+use super::identity::own::{IdentityFiles, OwnIdentity};
 use super::node::{Node, NodeSpec};
+use super::objects::certificates::remote::renew;
 use super::objects::peers::own_session;
 use super::parts;
 
@@ -174,4 +182,47 @@ async fn readiness_tells_of_settings_silence_and_lost_history() {
     assert!(metrics.contains("mesh_audit_unsealed_records "), "{metrics}");
     assert!(metrics.contains("mesh_registry_records_lost_total{kind=\"peer\"} 1"), "{metrics}");
     a.stop().await;
+}
+
+/// A request for the key, in PEM.
+fn csr(key: &Key) -> String {
+    request::to_pem(&request::Request::make(key, None, &Names::default()).unwrap())
+}
+
+/// What an issuer on the control port of another daemon renews, over real connections under TLS.
+#[tokio::test]
+async fn a_certificate_is_renewed_by_another_daemon() {
+    let directory = tempfile::tempdir().unwrap();
+    let issuer = node("a", directory.path(), Arc::new(MemoryStore::system())).await;
+    let (key, address) = (Key::make().unwrap(), issuer.control().to_string());
+    let client = Client::builder().tls_backend_preconfigured(nobody()).no_proxy().build().unwrap();
+    let asked = serde_json::json!({"operator": "ann", "csr": csr(&key)}).to_string();
+    let init = client.post(format!("http://{address}/control/authority:init"));
+    let (status, made) = answer(init.header("content-type", "application/json").body(asked)).await;
+    assert_eq!(status, StatusCode::OK, "{made}");
+    let certificates = |field: &str| -> Vec<CertificateDer<'static>> {
+        let pem = made[field].as_str().unwrap().as_bytes();
+        CertificateDer::pem_slice_iter(pem).map(Result::unwrap).collect()
+    };
+    let own = OwnIdentity::of(&key, certificates("chainPem")).unwrap();
+    let bundle = Bundle::of(certificates("bundlePem")).unwrap();
+    while item(&get(&issuer, "/readyz").await, "identity")["ok"] != true {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let next = Key::make().unwrap();
+    // One that does not answer is passed over.
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let chain = renew(&own, &bundle, &csr(&next), vec![gone, address.clone()]).await.unwrap();
+    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
+    let renewed = OwnIdentity::of(&next, chain).expect("a certificate of the key that was sent");
+    assert_eq!(renewed.leaf.id, own.leaf.id);
+    assert_ne!(renewed.leaf.serial, own.leaf.serial);
+    let nobody = renew(&own, &bundle, &csr(&next), Vec::new()).await.unwrap_err();
+    assert!(nobody.to_string().contains("no other daemon"), "{nobody}");
+    let other =
+        Authority::root("mesh.local".parse().unwrap(), Validity { not_before: 0, not_after: 4_000_000_000 });
+    let other = Bundle::of(vec![other.unwrap().certificate().clone()]).unwrap();
+    let refused = renew(&own, &other, &csr(&next), vec![address]).await.unwrap_err();
+    assert!(refused.to_string().contains("invalid peer certificate"), "{refused}");
+    issuer.stop().await;
 }

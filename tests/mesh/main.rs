@@ -10,6 +10,7 @@ mod bindings;
 mod check;
 mod daemon;
 mod events;
+mod identity;
 mod lifecycle;
 mod local_users;
 mod lost;

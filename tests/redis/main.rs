@@ -9,6 +9,7 @@ mod process;
 
 mod daemons;
 mod encrypted;
+mod enrolment;
 mod faults;
 mod fencing;
 mod linked;

@@ -187,11 +187,22 @@ pub async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, P
 /// # Errors
 /// Those of the connection; a [`rustls::Error`] is inside where TLS was not agreed on.
 pub async fn connect(place: Uri, roots: RootCertStore) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
-    let host = place.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
     let mut config = builder().map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
+    connect_with(place, Arc::new(config)).await
+}
+
+/// As [`connect`], as this configuration has it.
+///
+/// # Errors
+/// As of [`connect`].
+pub async fn connect_with(
+    place: Uri,
+    config: Arc<ClientConfig>,
+) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+    let host = place.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
     let stream = TcpStream::connect((host.as_str(), place.port_u16().unwrap_or(HTTPS_PORT))).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from(host).map_err(io::Error::other)?;
-    Ok(TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, stream).await?))
+    Ok(TokioIo::new(TlsConnector::from(config).connect(name, stream).await?))
 }

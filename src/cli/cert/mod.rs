@@ -1,6 +1,7 @@
 //! `omnirelay cert`: the certificate authority of a mesh, and the certificates that it issues.
 
 mod ca;
+pub mod checks;
 mod export;
 mod files;
 mod init;

@@ -25,6 +25,7 @@ fn node() -> Value {
             {"name": "leaders-split", "ok": true, "message": "", "required": false},
             {"name": "audit", "ok": true, "message": "", "required": false},
             {"name": "audit-trail", "ok": true, "message": "", "required": false},
+            {"name": "identity", "ok": true, "message": "", "required": false},
             {"name": "registers", "ok": true, "message": "", "required": false},
             {"name": "sinks", "ok": true, "message": "", "required": false},
             {"name": "publication", "ok": true, "message": "", "required": false},
@@ -284,6 +285,12 @@ fn bad_cases_of_parts() -> Vec<Case> {
         ("relays-published", with_trouble("publication", "old"), Verdict::Warn, "node-1: old"),
         ("audit-trail", with_trouble("audit-trail", "once"), Verdict::Warn, "node-1: once"),
         ("audit-sealed", with_other_trouble("audit", "no disk"), Verdict::Fail, "node-2: no disk"),
+        (
+            "identity-certificate",
+            with_other_trouble("identity", "it ended"),
+            Verdict::Warn,
+            "node-2: it ended",
+        ),
     ]
 }
 

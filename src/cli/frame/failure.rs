@@ -99,6 +99,10 @@ impl Failure {
         if let Some(failure) = find_tls(error).and_then(Self::of_handshake) {
             return failure;
         }
+        // HTTP/2 keeps no more of a failure than its words.
+        if let Some(why) = told_rejection(&chain(error)) {
+            return Self::rejected(why);
+        }
         if error.is_connect() {
             return Self::of_connect(error, io_kind);
         }
@@ -154,13 +158,14 @@ impl Failure {
             rustls::Error::InvalidMessage(_) => {
                 Some(Self::new(FailureKind::NotHttp, "what answers there does not speak TLS"))
             }
-            rustls::Error::AlertReceived(alert) => {
-                let cause =
-                    format!("it does not take the certificate of this command: {}", rejection(*alert)?);
-                Some(Self::new(FailureKind::Rejected, cause))
-            }
+            rustls::Error::AlertReceived(alert) => Some(Self::rejected(rejection(*alert)?)),
             _ => None,
         }
+    }
+
+    fn rejected(why: &str) -> Self {
+        let cause = format!("it does not take the certificate of this command: {why}");
+        Self::new(FailureKind::Rejected, cause)
     }
 
     fn refused() -> Self {
@@ -234,6 +239,23 @@ fn rejection(alert: AlertDescription) -> Option<&'static str> {
         AlertDescription::CertificateRequired => Some("there is none, and one is needed"),
         _ => None,
     }
+}
+
+/// The same of a failure of which only the words are left.
+fn told_rejection(words: &str) -> Option<&'static str> {
+    const ALERTS: [AlertDescription; 8] = [
+        AlertDescription::CertificateRevoked,
+        AlertDescription::CertificateExpired,
+        AlertDescription::UnknownCA,
+        AlertDescription::BadCertificate,
+        AlertDescription::UnsupportedCertificate,
+        AlertDescription::CertificateUnknown,
+        AlertDescription::AccessDenied,
+        AlertDescription::CertificateRequired,
+    ];
+    let named =
+        |alert: &&AlertDescription| words.contains(&rustls::Error::AlertReceived(**alert).to_string());
+    ALERTS.iter().find(named).and_then(|alert| rejection(*alert))
 }
 
 /// The failure of TLS in the chain of `error`, which may be inside one of a connection.

@@ -11,14 +11,17 @@ use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::Enro
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::Config;
+use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::certificates::join::controls_of;
-use crate::daemon::objects::certificates::own::Keeper;
+use crate::daemon::objects::certificates::own::{Expiries, Keeper};
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::{
-    AUTHORITY, CERTIFICATE, Certificates, Enrollment, Gate, JOIN_TOKEN, REVOCATION,
+    AUTHORITY, CERTIFICATE, Certificates, Controls, Enrollment, Gate, JOIN_TOKEN, REVOCATION,
 };
 use crate::daemon::objects::peers::PEER;
+use crate::daemon::readiness::item;
+use crate::daemon::registry::Registry;
 
 pub const PART: Part = Part {
     kinds: Kinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN], ..Kinds::NONE },
@@ -40,17 +43,26 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
             node: registry.node_id().to_owned(),
         },
         names: names(&config, node.addresses.control.ip()),
+        controls: controls(&registry),
+        failed: std::sync::Mutex::default(),
     };
     keeper.load();
+    let keeper = Arc::new(keeper);
+    let (asked, counted, metrics) =
+        (keeper.clone(), keeper.clone(), IdentityMetrics::new(node.metrics.all())?);
+    node.readiness.add(move || vec![item("identity", false, asked.trouble())]);
+    node.metrics.before_scrape(move || {
+        let Expiries { node, issuer, root, behind } = counted.expiries();
+        metrics.read([("node", node), ("issuer", issuer), ("root", root)], behind);
+    });
     node.run(Phase::End, async move { keeper.run().await });
-    let of_peers = registry.clone();
     let certificates = Arc::new(Certificates {
         registry,
         signer,
         trust,
         cluster: config.node.cluster.clone(),
         store_url: shared_store(&config),
-        controls: Box::new(move |max| controls_of(&of_peers, &PEER, max)),
+        controls: controls(&node.registry),
         gate: Gate::default(),
         joining: tokio::sync::Mutex::default(),
     });
@@ -59,6 +71,12 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.serve(PortName::Control, certificates.send_compressed(Gzip).accept_compressed(Gzip));
     node.serve(PortName::Control, enrollment.send_compressed(Gzip).accept_compressed(Gzip));
     Ok(())
+}
+
+/// The control ports of other nodes that live, as the registry has them.
+fn controls(registry: &Arc<Registry>) -> Controls {
+    let registry = registry.clone();
+    Box::new(move |max| controls_of(&registry, &PEER, max))
 }
 
 /// Where the registry is, for nodes that join; `None`: in a store of one host.

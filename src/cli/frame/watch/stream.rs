@@ -17,7 +17,7 @@ use sync_wrapper::{SyncFuture, SyncStream};
 use crate::cli::frame::client::grpc::{GrpcStream, Lost};
 use crate::cli::frame::client::{Client, EventRequest};
 use crate::cli::frame::error::{self, CliError};
-use crate::cli::frame::failure::Failure;
+use crate::cli::frame::failure::{Failure, FailureKind};
 use crate::cli::frame::rpc::{Call, Message};
 
 /// The largest error document that is read.
@@ -51,6 +51,19 @@ pub struct Stream {
 enum Events {
     Sse(BoxStream<Result<SSE, SseError>>),
     Grpc(Box<GrpcStream>),
+}
+
+impl From<Failure> for Ended {
+    /// Whoever is not believed now is not believed a second later.
+    fn from(failure: Failure) -> Self {
+        match failure.kind {
+            FailureKind::Rejected => {
+                let message = "the daemon takes the certificate of this command no more";
+                Self::Refused(CliError::new(failure.kind.reason(), message).cause(failure.cause))
+            }
+            _ => Self::Failed(failure),
+        }
+    }
 }
 
 impl Ended {
@@ -95,7 +108,7 @@ async fn connect_grpc(client: &Client, call: &Call, cursor: &str) -> Result<Stre
 
 fn lost_to(lost: Lost, address: &str) -> Ended {
     match lost {
-        Lost::Failed(failure) => Ended::Failed(failure),
+        Lost::Failed(failure) => failure.into(),
         Lost::Answered(answer) => {
             let id = answer.header("x-request-id").map(str::to_owned);
             refusal_of(answer.status, &answer.body, address, id)
@@ -185,7 +198,7 @@ async fn ended(error: SseError, address: &str) -> Ended {
         None => Failure::garbled(error.to_string()),
     };
     match error {
-        SseError::Transport(error) => Ended::Failed(failure(&error)),
+        SseError::Transport(error) => failure(&error).into(),
         SseError::UnexpectedResponse(response, body) => {
             refusal(response.status(), body.into_stream(), address).await
         }

@@ -44,6 +44,8 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         files,
         node: Holder::Node { cluster: "default".into(), role: "worker".into(), node: node_id.into() },
         names: Names { dns: vec!["localhost".into()], addresses: Vec::new() },
+        controls: Box::new(|_| Vec::new()),
+        failed: std::sync::Mutex::default(),
     };
     keeper.load();
     tasks.spawn(async move { keeper.run().await });

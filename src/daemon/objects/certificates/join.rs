@@ -264,11 +264,12 @@ fn names(token: &JoinTokenValue, of: &Asked) -> Result<Names, Fault> {
     Ok(names)
 }
 
-/// The control ports of nodes that are alive, at most so many.
+/// The control ports of other nodes that are alive, at most so many.
 pub fn controls_of(registry: &crate::daemon::registry::Registry, peers: &Kind, max: usize) -> Vec<String> {
     use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
     let records = registry.view().list(peers).records;
-    let alive = records.iter().filter_map(|record| record.value::<PeerValue>());
+    let others = records.iter().filter(|record| record.record.id.key != registry.node_id());
+    let alive = others.filter_map(|record| record.value::<PeerValue>());
     let alive = alive.filter(|peer| peer.status == PeerStatus::Alive as i32);
     let controls = alive.filter_map(|peer| peer.metadata.as_ref()?.endpoints.as_ref()?.control.clone());
     controls.take(max).collect()

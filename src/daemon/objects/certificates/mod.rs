@@ -10,6 +10,7 @@ mod issue;
 pub mod join;
 mod list;
 pub mod own;
+pub mod remote;
 mod revoke;
 pub mod signer;
 mod tokens;

@@ -1,12 +1,12 @@
 //! The node's own identity: issued where the node can, kept in its data directory, and renewed in time; and whom it trusts,
 //! as the registry says.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::spiffe::Holder;
-use omnirelay_pki::certificate::{Names, key_of};
+use omnirelay_pki::certificate::{Names, key_of, validity_of};
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::{Revocations, Revoked};
@@ -22,9 +22,10 @@ use tracing::{error, info, warn};
 
 use super::authority::unix;
 use super::issue::{LIFETIME, Order, issue, with_own};
+use super::remote::{self, RenewalError};
 use super::revoke::known;
 use super::signer::{REVOCATIONS, Signer};
-use super::{CERTIFICATE, REVOCATION, authority_id, authority_in, revocation_id, revoked_in};
+use super::{CERTIFICATE, Controls, REVOCATION, authority_id, authority_in, revocation_id, revoked_in};
 use crate::daemon::identity::own::{IdentityFiles, OwnIdentity};
 use crate::daemon::identity::trust::{Trust, unix_now};
 use crate::daemon::registry::Registry;
@@ -32,6 +33,8 @@ use crate::daemon::registry::act::{Act, Authority, Reader};
 use crate::daemon::registry::audit_record::own_body;
 use crate::daemon::registry::view::View;
 
+/// How many daemons are asked for a renewal at a time.
+const ASKED_MAX: usize = 8;
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(15);
 
@@ -45,6 +48,10 @@ pub struct Keeper {
     pub node: Holder,
     /// By what it can be called, besides its id.
     pub names: Names,
+    /// The control ports of others, for a node that cannot issue.
+    pub controls: Controls,
+    /// Why the certificate was not renewed when it was tried last.
+    pub failed: Mutex<Option<String>>,
 }
 
 /// Why nothing was issued or written.
@@ -60,6 +67,8 @@ enum KeepError {
     Key(#[from] omnirelay_pki::key::KeyError),
     #[error("what was issued is no certificate of its key")]
     Pair,
+    #[error("{0}")]
+    Renewal(#[from] RenewalError),
 }
 
 impl From<Fault> for KeepError {
@@ -129,16 +138,76 @@ impl Keeper {
             let renewal = Instant::now() + Duration::from_secs(left.min(3600));
             return Some(again.map_or(renewal, |again: Instant| again.min(renewal)));
         }
-        if !self.signer.can_issue(&authority) {
-            return again;
-        }
-        if let Err(error) = self.issue_own().await {
+        let tried = match self.signer.can_issue(&authority) {
+            true => self.issue_own().await,
+            false => match self.renewable() {
+                Some(own) => self.renew(&own).await,
+                None => return again,
+            },
+        };
+        let failed = tried.err().map(|error| {
             warn!(
                 error = &error as &dyn std::error::Error,
-                "no certificate for this node; it is tried again"
+                "no new certificate for this node; it is tried again"
             );
-        }
+            error.to_string()
+        });
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
         Some(Instant::now() + AGAIN)
+    }
+
+    /// What is wrong with the identity of this node; `None`: nothing, or the mesh has no authority.
+    pub fn trouble(&self) -> Option<String> {
+        let (trusted, now) = (self.trust.current(), unix_now());
+        trusted.bundle.as_ref()?;
+        let Some(own) = &trusted.own else {
+            return Some("this node has no certificate of the mesh: it was not enrolled".to_owned());
+        };
+        if trusted.revocations.of(&own.leaf).is_some() {
+            return Some("the certificate of this node was revoked".to_owned());
+        }
+        let left = own.leaf.not_after - now;
+        if left < 0 {
+            return Some("the certificate of this node has ended".to_owned());
+        }
+        let why = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        is_behind(own, now).then(|| {
+            let left = short(Duration::from_secs(u64::try_from(left).unwrap_or(0)));
+            let why = why.unwrap_or_else(|| "nobody has tried".to_owned());
+            format!("the certificate of this node ends in {left} and was not renewed: {why}")
+        })
+    }
+
+    /// When certificates end, in seconds from now, and whether this node's should have been renewed long ago.
+    pub fn expiries(&self) -> Expiries {
+        let (trusted, now) = (self.trust.current(), unix_now());
+        let ends = |der: &CertificateDer<'_>| validity_of(der).ok().map(|(_, end)| end - now);
+        let own = trusted.own.as_ref();
+        Expiries {
+            node: own.map(|own| own.leaf.not_after - now),
+            issuer: own.and_then(|own| ends(own.chain.get(1)?)),
+            root: trusted.bundle.as_ref().and_then(|bundle| bundle.roots().iter().filter_map(ends).min()),
+            behind: own.is_some_and(|own| is_behind(own, now)),
+        }
+    }
+
+    /// Who this node is, while that can be shown to somebody.
+    fn renewable(&self) -> Option<Arc<OwnIdentity>> {
+        let trusted = self.trust.current();
+        let own = trusted.own.clone()?;
+        let is_valid = own.leaf.not_after >= unix_now() && trusted.revocations.of(&own.leaf).is_none();
+        is_valid.then_some(own)
+    }
+
+    /// Has another daemon renew it.
+    async fn renew(&self, own: &OwnIdentity) -> Result<(), KeepError> {
+        let trusted = self.trust.current();
+        let Some(bundle) = &trusted.bundle else { return Ok(()) };
+        let key = Key::make()?;
+        let csr = Request::make(&key, None, &Names::default()).map_err(|_| KeepError::Pair)?;
+        let csr = omnirelay_pki::request::to_pem(&csr);
+        let chain = remote::renew(own, bundle, &csr, (self.controls)(ASKED_MAX)).await?;
+        self.take_own(&key, &chain)
     }
 
     /// When the certificate of this node is to be renewed, by the second of the Unix time; 0: at once.
@@ -274,6 +343,30 @@ impl Keeper {
         info!(id = %own.leaf.id, serial = %own.leaf.serial, "certificate of this node issued");
         self.trust.update(|trusted| trusted.own = Some(Arc::new(own)));
         Ok(())
+    }
+}
+
+/// When certificates end, in seconds from now; `None`: there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expiries {
+    pub node: Option<i64>,
+    pub issuer: Option<i64>,
+    /// Of several the first.
+    pub root: Option<i64>,
+    /// Whether the node's should have been renewed long ago.
+    pub behind: bool,
+}
+
+/// Whether an identity should have been renewed long ago: a tenth of its life, when it was tried many times.
+fn is_behind(own: &OwnIdentity, now: i64) -> bool {
+    now > renewal(own) + (own.leaf.not_after - own.leaf.not_before) / 10
+}
+
+/// A time of hours or minutes, for people.
+fn short(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..3600 => format!("{}min", seconds / 60),
+        seconds => format!("{}h", seconds / 3600),
     }
 }
 

@@ -1,0 +1,27 @@
+//! What `mesh check` asks of the identity of nodes.
+
+use crate::cli::check::facts::Facts;
+use crate::cli::check::finding::{Category, Check, Finding, Judge};
+
+/// The item of a node's readiness.
+const ITEM: &str = "identity";
+
+pub static CATEGORY: Category = Category {
+    name: "identity",
+    page: "security/threat-model.md",
+    checks: &[Check::new(
+        "identity-certificate",
+        "every node has a certificate that lives and is renewed",
+        "The mesh has a certificate authority, and a node has no certificate of it, or one that was revoked, has ended, or \
+         should have been renewed long ago: soon nobody believes who it is.",
+        Judge::Nodes(certificate),
+    )],
+    items: &[ITEM],
+};
+
+fn certificate(facts: &Facts) -> Finding {
+    match facts.trouble(ITEM) {
+        Some(trouble) => Finding::warn(trouble).hint("omnirelay cert list --kind node --all"),
+        None => Finding::of_item(facts, ITEM, "certificates live and are renewed", "the daemon does not say"),
+    }
+}

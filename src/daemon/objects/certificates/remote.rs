@@ -1,0 +1,77 @@
+//! Renewal by another daemon: of a node that cannot issue, proven by the certificate before.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnirelay_pki::trust::Bundle;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::tls::{self, ClientTls};
+use rustls::{ClientConfig, RootCertStore};
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use super::pb;
+use crate::daemon::identity::own::OwnIdentity;
+use pb::certificate_service_client::CertificateServiceClient;
+
+/// How long one daemon may take.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// Why no daemon has renewed a certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewalError {
+    #[error("no other daemon is known that could be asked")]
+    Nobody,
+    #[error("the identity of this node cannot be shown")]
+    Identity(#[from] rustls::Error),
+    #[error("{address}: {what}")]
+    Daemon { address: String, what: String },
+}
+
+/// Has a certificate renewed by one of these daemons, for the key of a request; answers its chain.
+///
+/// # Errors
+/// What the last daemon said that was asked.
+pub async fn renew(
+    own: &OwnIdentity,
+    bundle: &Bundle,
+    csr: &str,
+    controls: Vec<String>,
+) -> Result<String, RenewalError> {
+    let config = Arc::new(client(own, bundle)?);
+    let mut last = RenewalError::Nobody;
+    for address in controls {
+        match ask(&address, config.clone(), csr).await {
+            Ok(chain) => return Ok(chain),
+            Err(what) => last = RenewalError::Daemon { address, what },
+        }
+    }
+    Err(last)
+}
+
+/// Shows who this node is, and believes the authority of the mesh.
+fn client(own: &OwnIdentity, bundle: &Bundle) -> Result<ClientConfig, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    for root in bundle.roots() {
+        roots.add(root.clone())?;
+    }
+    let key = own.private_key().ok_or_else(|| rustls::Error::General("the key is none".to_owned()))?;
+    let identity = Some((own.chain.clone(), key));
+    ClientTls { roots: Some(roots), identity, ..ClientTls::default() }.config()
+}
+
+async fn ask(address: &str, config: Arc<ClientConfig>, csr: &str) -> Result<String, String> {
+    let told = |error: tonic::transport::Error| omnirelay_core::text::chain(&error);
+    let endpoint = Endpoint::from_shared(format!("https://{address}")).map_err(told)?.timeout(WITHIN);
+    let connector = tower::service_fn(move |place: Uri| {
+        let config = config.clone();
+        async move {
+            let connecting = tokio::time::timeout(WITHIN, tls::connect_with(place, config));
+            connecting.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        }
+    });
+    let channel: Channel = endpoint.connect_with_connector_lazy(connector);
+    let asked = pb::RenewCertificateRequest { csr: csr.to_owned() };
+    let answered = CertificateServiceClient::new(channel).renew(asked).await;
+    answered.map(|answer| answer.into_inner().chain_pem).map_err(|status| Fault::from(&status).message)
+}

@@ -1,0 +1,155 @@
+//! Who may do what, proven: certificates of operators on the control port, as other software sees it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process::PATIENCE;
+use crate::process::secured::{Secured, ended};
+
+/// How long a revoked caller may go on.
+const REVOKED_WITHIN: Duration = Duration::from_secs(5);
+
+fn start() -> Result<Secured> {
+    Secured::start("a", "127.0.0.1:0", &["--set", "mesh.leadership.enabled=false"])
+}
+
+/// What the system's `openssl` says, with this on its standard input.
+fn openssl(arguments: &[&str], input: &str) -> Result<(bool, String)> {
+    let mut child = Command::new("openssl")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("openssl")?;
+    // It may have ended before it has read.
+    let _ = child.stdin.take().context("no input")?.write_all(input.as_bytes());
+    let output = child.wait_with_output()?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+}
+
+#[test]
+fn only_the_proven_come_in_and_do_what_they_may() -> Result<()> {
+    let mesh = start()?;
+    let listed = mesh.by("admin", "mesh peers list -o name")?;
+    ensure!((listed.code, listed.output.as_str()) == (Some(0), "peer/a\n"), "{}", listed.complaint);
+    let nobody = mesh.by_nobody("mesh peers list")?;
+    ensure!(nobody.code == Some(9) && nobody.complaint.contains("without proof"), "{}", nobody.complaint);
+    for (name, scope) in [("reader", None), ("changer", Some("mesh.operate"))] {
+        let issued = mesh.by("admin", &format!("cert issue --operator {name} --out {name}"))?;
+        ensure!(issued.code == Some(0), "{}", issued.complaint);
+        if let Some(scope) = scope {
+            let bound = mesh.by("admin", &format!("bindings set operator:{name} {scope}"))?;
+            ensure!(bound.code == Some(0), "{}", bound.complaint);
+        }
+    }
+    let denied = mesh.by("reader", "mesh peers cordon a")?;
+    ensure!(
+        denied.code == Some(5) && denied.complaint.contains("operator:reader has mesh.read"),
+        "{}",
+        denied.complaint
+    );
+    let done = mesh.by("changer", "mesh peers cordon a")?;
+    ensure!(done.code == Some(0), "{}", done.complaint);
+    let denied = mesh.by("changer", "cert issue --operator changer --replace --out again")?;
+    ensure!(denied.code == Some(5), "{}", denied.complaint);
+    let trail = mesh.by("admin", "audit list -o json")?.output;
+    for actor in ["operator:changer", "operator:admin"] {
+        ensure!(trail.contains(&format!("\"actor\":\"{actor}\"")), "{actor} is not in {trail}");
+    }
+    Ok(())
+}
+
+/// Plaintext of this host proves nothing, but is answered; a certificate of elsewhere is not taken.
+#[test]
+fn what_proves_nothing_is_refused_before_anything_is_done() -> Result<()> {
+    let mesh = start()?;
+    let (control, folder) = (mesh.daemon.control.clone(), mesh.folder.path());
+    let plain =
+        crate::process::secured::command("mesh peers list", folder).args(["--addr", &control]).output()?;
+    ensure!(plain.status.code() == Some(9), "{}", String::from_utf8_lossy(&plain.stderr));
+    let other = Secured::start("b", "127.0.0.1:0", &[])?;
+    let foreign = other.path("admin");
+    let files = ["chain.pem", "key.pem"].map(|name| foreign.join(name).display().to_string());
+    let bundle = mesh.path("admin").join("bundle.pem").display().to_string();
+    let line = format!("mesh peers list --tls-cert {} --tls-key {} --tls-ca {bundle}", files[0], files[1]);
+    let refused = ended(crate::process::secured::command(&line, folder).args(["--addr", &mesh.url()]))?;
+    ensure!(refused.code == Some(9) && refused.complaint.contains("no authority"), "{}", refused.complaint);
+    let unknown =
+        ended(crate::process::secured::command("mesh peers list", folder).args(["--addr", &mesh.url()]))?;
+    ensure!(unknown.complaint.contains("--tls-ca"), "{}", unknown.complaint);
+    Ok(())
+}
+
+#[test]
+fn openssl_believes_what_is_issued_and_is_not_served_below_1_3() -> Result<()> {
+    let mesh = start()?;
+    let folder = mesh.path("admin");
+    let [chain, key, bundle] =
+        ["chain.pem", "key.pem", "bundle.pem"].map(|name| folder.join(name).display().to_string());
+    let control = mesh.daemon.control.as_str();
+    let verified = openssl(&["verify", "-CAfile", &bundle, "-untrusted", &chain, &chain], "")?;
+    ensure!(verified.0, "{}", verified.1);
+    let connect = [
+        "s_client",
+        "-connect",
+        control,
+        "-CAfile",
+        &bundle,
+        "-cert",
+        &chain,
+        "-cert_chain",
+        &chain,
+        "-key",
+        &key,
+    ];
+    let asked = "GET /control/node HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let secure =
+        [&connect[..], &["-verify_return_error", "-verify_hostname", "localhost", "-ign_eof", "-quiet"]]
+            .concat();
+    let served = openssl(&secure, asked)?.1;
+    ensure!(served.contains("\"principal\":\"operator:admin\""), "{served}");
+    let (done, told) = openssl(&[&connect[..], &["-tls1_2"]].concat(), "")?;
+    ensure!(!done && told.contains("protocol version"), "{told}");
+    Ok(())
+}
+
+#[test]
+fn whoever_is_revoked_is_out_with_what_is_under_way() -> Result<()> {
+    let mesh = start()?;
+    ensure!(mesh.by("admin", "cert issue --operator bob --out bob")?.code == Some(0));
+    let mut watch = mesh.begin("bob", "mesh peers watch -o jsonl")?;
+    let mut lines = BufReader::new(watch.stdout.take().context("no output")?).lines();
+    let first = lines.next().context("the watch says nothing")??;
+    ensure!(first.contains("\"snapshot\""), "{first}");
+    ensure!(mesh.by("admin", "cert revoke --operator bob --yes --reason stolen")?.code == Some(0));
+    let revoked = Instant::now();
+    let status = loop {
+        if let Some(status) = watch.try_wait()? {
+            break status;
+        }
+        ensure!(revoked.elapsed() < PATIENCE, "the watch goes on");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    ensure!(
+        revoked.elapsed() < REVOKED_WITHIN && !status.success(),
+        "{status} after {:?}",
+        revoked.elapsed()
+    );
+    let refused = mesh.by("bob", "mesh peers list")?;
+    ensure!(refused.code == Some(9) && refused.complaint.contains("revoked"), "{}", refused.complaint);
+    let again = mesh.by("admin", "cert issue --operator bob --out bob2")?;
+    ensure!(again.code == Some(5), "{}", again.complaint);
+    // A daemon that begins anew judges as it did.
+    let Secured { place, daemon, folder } = mesh;
+    daemon.kill()?;
+    let mesh = Secured { daemon: place.start()?, place, folder };
+    let refused = mesh.by("bob", "mesh peers list")?;
+    ensure!(refused.code == Some(9) && refused.complaint.contains("revoked"), "{}", refused.complaint);
+    ensure!(mesh.by("admin", "mesh peers list")?.code == Some(0));
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Daemons of a mesh that has a certificate authority, and operators of it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Daemon, Place, clean};
+
+/// How a command ended, and what it printed.
+pub struct Ended {
+    pub code: Option<i32>,
+    pub output: String,
+    pub complaint: String,
+}
+
+/// A daemon that speaks TLS, and whose mesh has an authority.
+pub struct Secured {
+    pub place: Place,
+    pub daemon: Daemon,
+    /// Where what operators have is written.
+    pub folder: tempfile::TempDir,
+}
+
+impl Secured {
+    /// Starts it and makes the authority, and the certificate of `admin`.
+    pub fn start(node_id: &str, listen: &str, arguments: &[&str]) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let socket = folder.path().join("control.sock");
+        let socket = socket.to_str().context("no UTF-8")?;
+        let own = ["--node-id", node_id, "--control-socket", socket];
+        let mut place = Place::new(&[&own, arguments].concat())?;
+        listen.clone_into(&mut place.listen);
+        let daemon = place.start()?;
+        let secured = Self { place, daemon, folder };
+        let made = secured.at_socket("cert ca init --yes --out admin")?;
+        ensure!(made.code == Some(0), "{}", made.complaint);
+        secured.await_identity()?;
+        Ok(secured)
+    }
+
+    fn await_identity(&self) -> Result<()> {
+        let path = self.place.data_dir().join("identity/identity.pem");
+        let begun = std::time::Instant::now();
+        while !path.exists() {
+            ensure!(begun.elapsed() < super::PATIENCE, "no identity: {}", self.place.log());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    pub fn url(&self) -> String {
+        format!("https://{}", self.daemon.control)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A command at the control socket.
+    pub fn at_socket(&self, line: &str) -> Result<Ended> {
+        ended(self.command(line).arg("--addr").arg(format!("unix:{}", self.path("control.sock").display())))
+    }
+
+    /// A command of somebody who shows this certificate, at the port.
+    pub fn by(&self, who: &str, line: &str) -> Result<Ended> {
+        ended(&mut self.shown(who, line))
+    }
+
+    /// The same, under way.
+    pub fn begin(&self, who: &str, line: &str) -> Result<Child> {
+        Ok(self.shown(who, line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+    }
+
+    /// The same of somebody who shows nothing.
+    pub fn by_nobody(&self, line: &str) -> Result<Ended> {
+        let bundle = self.path("admin").join("bundle.pem");
+        ended(self.command(line).args(["--addr", &self.url()]).arg("--tls-ca").arg(bundle))
+    }
+
+    fn shown(&self, who: &str, line: &str) -> Command {
+        let folder = self.path(who);
+        let mut command = self.command(line);
+        command.args(["--addr", &self.url()]);
+        for (flag, name) in
+            [("--tls-ca", "bundle.pem"), ("--tls-cert", "chain.pem"), ("--tls-key", "key.pem")]
+        {
+            command.arg(flag).arg(folder.join(name));
+        }
+        command
+    }
+
+    fn command(&self, line: &str) -> Command {
+        command(line, self.folder.path())
+    }
+}
+
+/// The program with the words of a line, in a folder.
+pub fn command(line: &str, folder: &Path) -> Command {
+    let mut command = clean(env!("CARGO_BIN_EXE_omnirelay"));
+    command.args(line.split(' ')).current_dir(folder).env("HOME", folder).env_remove("XDG_CONFIG_HOME");
+    command
+}
+
+/// Runs a command to its end.
+pub fn ended(command: &mut Command) -> Result<Ended> {
+    let output = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).output()?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Ended { code: output.status.code(), output: text(output.stdout), complaint: text(output.stderr) })
+}

@@ -1,0 +1,142 @@
+//! Hosts that join a mesh whose registry is in a Redis: two daemons, an address each.
+
+use std::process::{Child, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process::PATIENCE;
+use crate::process::secured::{Ended, Secured, command, ended};
+use crate::servers::RedisServer;
+
+const TLS: [&str; 4] = ["--set", "control.tls.source=mesh", "--set", "mesh.leadership.enabled=false"];
+
+fn first(server: &RedisServer) -> Result<Secured> {
+    Secured::start("a", "127.0.0.2:0", &[&TLS[..], &["--store", &server.url()]].concat())
+}
+
+fn join(mesh: &Secured, node: &str) -> std::process::Command {
+    let line = format!(
+        "mesh join --server {} --token-file token --node-id {node} --data-dir {node}",
+        mesh.daemon.control
+    );
+    command(&line, mesh.folder.path())
+}
+
+fn token(mesh: &Secured, flags: &str) -> Result<()> {
+    let made = mesh.by("admin", &format!("token create --out token{flags}"))?;
+    ensure!(made.code == Some(0), "{}", made.complaint);
+    Ok(())
+}
+
+/// A daemon with what `mesh join` has written.
+struct Joined(Child);
+
+impl Joined {
+    fn start(mesh: &Secured, node: &str, listen: &str) -> Result<Self> {
+        let folder = mesh.folder.path().join(node);
+        let log = std::fs::File::create(folder.join("log"))?;
+        let mut daemon = crate::process::omnirelayd();
+        daemon.arg("--config").arg(folder.join("omnirelayd.yaml")).args(["--control-listen", listen]);
+        daemon.args(["--set", "mesh.leadership.enabled=false"]);
+        Ok(Self(daemon.stdout(Stdio::null()).stderr(log).spawn()?))
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn until(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    while !is()? {
+        ensure!(begun.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_host_joins_with_a_token_and_is_a_node_from_then_on() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let mesh = first(&server)?;
+    token(&mesh, " --role gateway --node b")?;
+    let other = ended(&mut join(&mesh, "c"))?;
+    ensure!(other.code == Some(5) && other.complaint.contains("called `c`"), "{}", other.complaint);
+    let joined = ended(&mut join(&mesh, "b"))?;
+    ensure!(joined.code == Some(0) && joined.output.contains("gateway/b"), "{}", joined.complaint);
+    let again = ended(&mut join(&mesh, "b"))?;
+    ensure!(again.code == Some(0) && again.output.contains("joined already"), "{}", again.complaint);
+    let listen = format!("127.0.0.3:{}", mesh.daemon.control.rsplit_once(':').context("no port")?.1);
+    let _b = Joined::start(&mesh, "b", &listen)?;
+    until("both live", || Ok(mesh.by("admin", "mesh peers list -o name")?.output == "peer/a\npeer/b\n"))?;
+    // What b shows is believed, by the address that it was called from when it joined or by its name.
+    let at_b = |line: &str| -> Result<Ended> {
+        let admin = mesh.path("admin");
+        let file = |name: &str| admin.join(name).display().to_string();
+        let flags = format!(
+            "--tls-ca {} --tls-cert {} --tls-key {} --tls-server-name b",
+            file("bundle.pem"),
+            file("chain.pem"),
+            file("key.pem")
+        );
+        let line = format!("{line} --addr https://{listen} {flags}");
+        ended(&mut command(&line, mesh.folder.path()))
+    };
+    until("b serves", || Ok(at_b("mesh peers list")?.code == Some(0)))?;
+    let cannot = at_b("cert issue --operator x --out x")?;
+    ensure!(cannot.code == Some(4) && cannot.complaint.contains("cannot issue"), "{}", cannot.complaint);
+    ensure!(mesh.by("admin", "cert revoke --operator admin --serial 1 --yes")?.code == Some(2));
+    ensure!(mesh.by("admin", "cert revoke --operator admin --yes --reason lost")?.code == Some(0));
+    until("b has heard of it", || Ok(at_b("mesh peers list")?.complaint.contains("revoked")))
+}
+
+/// Many hosts at once, each a process of its own, and one token for one of them.
+#[test]
+fn of_many_hosts_with_one_token_one_joins() -> Result<()> {
+    const HOSTS: usize = 40;
+    let server = RedisServer::start(&[])?;
+    let mesh = first(&server)?;
+    token(&mesh, "")?;
+    let children: Result<Vec<Child>> = (0..HOSTS)
+        .map(|number| {
+            let mut join = join(&mesh, &format!("n{number}"));
+            Ok(join.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?)
+        })
+        .collect();
+    let mut joined = 0;
+    for child in children? {
+        let output = child.wait_with_output()?;
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        match output.status.code() {
+            Some(0) => joined += 1,
+            code => ensure!(
+                code == Some(5) && complaint.contains("as often as it may be"),
+                "{code:?}: {complaint}"
+            ),
+        }
+    }
+    ensure!(joined == 1, "{joined} hosts joined");
+    let nodes = mesh.by("admin", "cert list --kind node -o name")?.output;
+    ensure!(nodes.lines().count() == 2, "{nodes}");
+    Ok(())
+}
+
+#[test]
+fn a_server_of_another_mesh_is_told_nothing() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let mesh = first(&server)?;
+    token(&mesh, "")?;
+    let elsewhere = RedisServer::start(&[])?;
+    let other = first(&elsewhere)?;
+    let line =
+        format!("mesh join --server {} --token-file token --node-id b --data-dir b", other.daemon.control);
+    let refused = ended(&mut command(&line, mesh.folder.path()))?;
+    ensure!(refused.complaint.contains("its authority is another"), "{}", refused.complaint);
+    ensure!(!other.place.log().contains("join"), "{}", other.place.log());
+    Ok(())
+}
