@@ -55,7 +55,7 @@ pub async fn on_embedded(rounds: usize) -> Result<Figures> {
     let mut up = Up {
         child,
         controls: Vec::new(),
-        client: reqwest::Client::builder().tls_backend_preconfigured(nobody()).build().unwrap(),
+        client: reqwest::Client::builder().tls_backend_preconfigured(nobody()).build()?,
     };
     let begun = Instant::now();
     while up.controls.is_empty() {

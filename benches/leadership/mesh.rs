@@ -28,7 +28,7 @@ impl Mesh {
         let mut mesh = Self {
             places: BTreeMap::new(),
             daemons: BTreeMap::new(),
-            client: reqwest::Client::builder().tls_backend_preconfigured(nobody()).build().unwrap(),
+            client: reqwest::Client::builder().tls_backend_preconfigured(nobody()).build()?,
         };
         for number in 1..=nodes {
             let node = format!("node-{number}");

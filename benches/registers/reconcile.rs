@@ -66,8 +66,7 @@ async fn push(url: &str, version: usize) -> Result<Duration> {
     let body = json!({"advertisements": items, "fullSync": true}).to_string();
     let request = reqwest::Client::builder()
         .tls_backend_preconfigured(nobody())
-        .build()
-        .unwrap()
+        .build()?
         .post(format!("{url}/api/registers/bulk-advertise"));
     let begun = Instant::now();
     let response = request.header("content-type", "application/json").body(body).send().await?;
@@ -78,7 +77,7 @@ async fn push(url: &str, version: usize) -> Result<Duration> {
 
 /// Makes other calls until told to stop, and returns how long each took.
 async fn calls(url: &str, done: Arc<AtomicBool>, limit: Option<Duration>) -> Result<Vec<Duration>> {
-    let client = reqwest::Client::builder().tls_backend_preconfigured(nobody()).build().unwrap();
+    let client = reqwest::Client::builder().tls_backend_preconfigured(nobody()).build()?;
     let begun = Instant::now();
     let mut ticks = tokio::time::interval(CALL_EVERY);
     // Each is measured from when it was due: a call that waits for the one before it is slow as well.

@@ -24,7 +24,7 @@ use super::identity::authenticate::{self, Hosts, Insecure};
 use super::identity::own::IdentityFiles;
 use super::identity::proof::{ProofNeeded, Proven, Tokens, UntilAuthority};
 use super::identity::tls::{Tls, TlsError};
-use super::identity::trust::Trust;
+use super::identity::trust::{HasAuthority, Trust};
 use super::metrics::Metrics;
 use super::objects::dev::Process;
 use super::objects::node::LetIn;
@@ -356,7 +356,7 @@ pub fn let_in(config: &Config, trust: &Trust) -> LetIn {
     match loopback(config) {
         Loopback::Anyone => LetIn::Anyone,
         Loopback::Host => LetIn::Host,
-        Loopback::HostUntilAuthority if !trust.has_authority() => LetIn::Host,
+        Loopback::HostUntilAuthority if trust.has_authority() == HasAuthority::No => LetIn::Host,
         Loopback::HostUntilAuthority | Loopback::Nobody => LetIn::Nobody,
     }
 }

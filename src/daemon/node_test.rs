@@ -22,6 +22,7 @@ use super::audit::files::AuditFiles;
 use super::config::Config;
 use super::identity::Access;
 use super::identity::own::{IdentityFiles, OwnIdentity};
+use super::identity::trust::Trusted;
 use super::node::{Node, NodeSpec};
 use super::objects::certificates::remote::renew;
 use super::objects::peers::own_session;
@@ -205,7 +206,9 @@ async fn a_certificate_is_renewed_by_another_daemon() {
         CertificateDer::pem_slice_iter(pem).map(Result::unwrap).collect()
     };
     let own = OwnIdentity::of(&key, certificates("chainPem")).unwrap();
-    let bundle = Bundle::of(certificates("bundlePem")).unwrap();
+    let trusted =
+        |bundle| Arc::new(Trusted { bundle: Some(bundle), cluster: "default".into(), ..Trusted::default() });
+    let bundle = trusted(Bundle::of(certificates("bundlePem")).unwrap());
     while item(&get(&issuer, "/readyz").await, "identity")["ok"] != true {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -221,7 +224,7 @@ async fn a_certificate_is_renewed_by_another_daemon() {
     assert!(nobody.to_string().contains("no other daemon"), "{nobody}");
     let other =
         Authority::root("mesh.local".parse().unwrap(), Validity { not_before: 0, not_after: 4_000_000_000 });
-    let other = Bundle::of(vec![other.unwrap().certificate().clone()]).unwrap();
+    let other = trusted(Bundle::of(vec![other.unwrap().certificate().clone()]).unwrap());
     let refused = renew(&own, &other, &csr(&next), vec![address]).await.unwrap_err();
     assert!(refused.to_string().contains("invalid peer certificate"), "{refused}");
     issuer.stop().await;

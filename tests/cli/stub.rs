@@ -122,18 +122,7 @@ pub fn mesh(request: &Request) -> Reply {
         (_, path) if path.starts_with("/control/advertisements") => registers(request, path),
         (_, path) if path.starts_with("/control/operations") => operations(request, path),
         (_, path) if path.starts_with("/control/bindings") => bindings(request, path),
-        (_, path) if path.starts_with("/control/authority") => authority(request),
-        (_, path) if path.starts_with("/control/certificates") => certificates(request, path),
-        (_, path) if path.starts_with("/control/join-tokens") => join_tokens(request),
-        ("GET", "/control/revocations") => answer(json!({
-            "number": "3", "enforcedNumber": "3",
-            "revocations": [
-                {"serial": "4b7c19e02f5d8a61", "keyFingerprint": "", "id": "", "since": "2026-11-20T05:31:00Z",
-                    "until": "2026-11-22T05:31:00Z", "reason": "laptop stolen"},
-                {"serial": "", "keyFingerprint": "", "id": "spiffe://mesh.example/operator/bob",
-                    "since": "2026-11-20T05:31:00Z", "until": "2026-11-22T05:31:00Z", "reason": "laptop stolen"},
-            ],
-        })),
+        (_, path) if is_of_identity(path) => identity(request, path),
         ("POST", "/control/store:switch") => switched(&request.body),
         ("GET", "/control/dev/nodes") => dev_nodes(),
         ("POST", "/control/dev/nodes/node-1:kill") => dev("killed"),
@@ -161,6 +150,29 @@ pub fn mesh(request: &Request) -> Reply {
             answer(json!({ "peer": found }))
         }
         _ => problem("not_found", "PEER_NOT_FOUND", 404),
+    }
+}
+
+fn is_of_identity(path: &str) -> bool {
+    let nouns = ["authority", "certificates", "join-tokens", "revocations"];
+    nouns.iter().any(|noun| path.starts_with(&format!("/control/{noun}")))
+}
+
+/// What is proven in the mesh, and by whom.
+fn identity(request: &Request, path: &str) -> Reply {
+    match path {
+        path if path.starts_with("/control/authority") => authority(request),
+        path if path.starts_with("/control/certificates") => certificates(request, path),
+        path if path.starts_with("/control/join-tokens") => join_tokens(request),
+        _ => answer(json!({
+            "number": "3", "enforcedNumber": "3",
+            "revocations": [
+                {"serial": "4b7c19e02f5d8a61", "keyFingerprint": "", "id": "", "since": "2026-11-20T05:31:00Z",
+                    "until": "2026-11-22T05:31:00Z", "reason": "laptop stolen"},
+                {"serial": "", "keyFingerprint": "", "id": "spiffe://mesh.example/operator/bob",
+                    "since": "2026-11-20T05:31:00Z", "until": "2026-11-22T05:31:00Z", "reason": "laptop stolen"},
+            ],
+        })),
     }
 }
 

@@ -326,15 +326,13 @@ async fn a_refused_change_is_in_the_trail_once_its_minute_is_over() -> Result<()
     for _ in 0..3 {
         let request = reqwest::Client::builder()
             .tls_backend_preconfigured(nobody())
-            .build()
-            .unwrap()
+            .build()?
             .post(daemon.url("/control/peers/a:cordon"));
         let response = request.header("origin", "https://evil.example").send().await?;
         assert_eq!(response.status(), 403);
         let read = reqwest::Client::builder()
             .tls_backend_preconfigured(nobody())
-            .build()
-            .unwrap()
+            .build()?
             .get(daemon.url("/control/peers"));
         assert_eq!(read.header("origin", "https://evil.example").send().await?.status(), 403);
     }

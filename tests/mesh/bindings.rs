@@ -17,8 +17,7 @@ const ADMIN: &str = "fedcba9876543210fedcba9876543210";
 async fn call(method: Method, url: &str, token: &str, body: Option<Value>) -> Result<StatusCode> {
     let mut request = Client::builder()
         .tls_backend_preconfigured(nobody())
-        .build()
-        .unwrap()
+        .build()?
         .request(method, url)
         .bearer_auth(token);
     if let Some(body) = body {

@@ -1,5 +1,6 @@
 //! A daemon's life: crashes, stops, restarts, reloads.
 
+use omnirelay_wire::tls::nobody;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -200,7 +201,14 @@ async fn probes_and_metrics_answer() -> Result<()> {
     let ready = daemon.get("/readyz").await?;
     let mesh = ready["items"].as_array().context("items")?.iter().find(|item| item["name"] == "mesh");
     assert_eq!(mesh.context("mesh")?["message"], "not enrolled");
-    let metrics = reqwest::get(daemon.url("/metrics")).await?.text().await?;
+    let metrics = reqwest::Client::builder()
+        .tls_backend_preconfigured(nobody())
+        .build()?
+        .get(daemon.url("/metrics"))
+        .send()
+        .await?
+        .text()
+        .await?;
     for line in ["omnirelay_ready 1", "omnirelay_peers{status=\"alive\"} 1"] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }

@@ -230,7 +230,7 @@ fn made_token(place: &Place) -> Result<String> {
 
 async fn status(daemon: &Daemon, path: &str, token: Option<&str>) -> Result<(u16, Value)> {
     let mut request =
-        reqwest::Client::builder().tls_backend_preconfigured(nobody()).build().unwrap().get(daemon.url(path));
+        reqwest::Client::builder().tls_backend_preconfigured(nobody()).build()?.get(daemon.url(path));
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }

@@ -256,7 +256,12 @@ impl Daemon {
     }
 
     pub async fn get(&self, path: &str) -> Result<Value> {
-        let response = reqwest::get(self.url(path)).await?;
+        let response = reqwest::Client::builder()
+            .tls_backend_preconfigured(nobody())
+            .build()?
+            .get(self.url(path))
+            .send()
+            .await?;
         let status = response.status();
         let body = response.bytes().await?;
         ensure!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&body));
@@ -267,8 +272,7 @@ impl Daemon {
     pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
         let request = reqwest::Client::builder()
             .tls_backend_preconfigured(nobody())
-            .build()
-            .unwrap()
+            .build()?
             .post(self.url(path))
             .header("content-type", "application/json")
             .body(body.to_string());

@@ -25,6 +25,12 @@ pub enum Revoked {
 /// says nothing of it.
 const REINSTATED_FOR: i64 = 90 * 86_400;
 
+/// For how long after its end a key is remembered that nobody let back in, in seconds.
+const KEYS_FOR: i64 = 180 * 86_400;
+
+/// How much earlier than it is issued a certificate begins, in seconds: clocks differ.
+pub const BACKDATED: i64 = 300;
+
 /// Since when and why, and how long it has to be remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
@@ -74,12 +80,20 @@ impl Revocations {
         if self.entries.is_empty() {
             return None;
         }
-        let ways = [
-            Revoked::Serial(certificate.serial.clone()),
-            Revoked::Key(certificate.key),
-            Revoked::Holder(certificate.id.clone()),
-        ];
-        ways.iter().find_map(|way| self.about(way))
+        let holder = Revoked::Holder(certificate.id.clone());
+        let ways = [Revoked::Serial(certificate.serial.clone()), Revoked::Key(certificate.key)];
+        let one = ways.iter().chain([&holder]).find_map(|way| self.about(way));
+        // A holder that was let back in is so with what it gets from then on: nobody remembers all that it had.
+        one.or_else(|| {
+            let known = self.entries.get(&holder)?;
+            let reinstated = known.reinstated?;
+            (certificate.not_before < reinstated - BACKDATED).then_some(known)
+        })
+    }
+
+    /// Whether all of `other` that matters at the second `now` is in this list.
+    pub fn has_all_of(&self, other: &Self, now: i64) -> bool {
+        !self.clone().unite(other, now)
     }
 
     /// Why this is out; `None` if it is not.
@@ -132,8 +146,7 @@ impl Revocations {
         self.entries != before.entries
     }
 
-    /// Forgets what has outlived what it is about at the second `now`. Holders and keys are out until somebody lets them
-    /// back in.
+    /// Forgets what has outlived what it is about at the second `now`. Holders are out until somebody lets them back in.
     pub fn prune(&mut self, now: i64) {
         let before = self.entries.len();
         self.entries.retain(|what, revocation| !is_over(what, revocation, now));
@@ -161,7 +174,8 @@ fn is_over(what: &Revoked, revocation: &Revocation, now: i64) -> bool {
     match (what, revocation.reinstated) {
         (Revoked::Serial(_), _) => revocation.until < now,
         (_, Some(at)) => !revocation.holds() && at.saturating_add(REINSTATED_FOR) < now,
-        (_, None) => false,
+        (Revoked::Key(_), None) => revocation.until.saturating_add(KEYS_FOR) < now,
+        (Revoked::Holder(_), None) => false,
     }
 }
 
@@ -224,9 +238,11 @@ mod tests {
         list.prune(1_000_000);
         assert!(list.of(&certificate(2)).is_some(), "its certificates have ended, and it gets no other");
         assert!(list.reinstate(&holder(), 1_000_000) && !list.reinstate(&holder(), 1_000_000));
-        assert!(list.of(&certificate(2)).is_none());
+        assert!(list.of(&certificate(2)).is_some(), "it was issued before");
+        let fresh = Certificate { not_before: 1_000_000 - BACKDATED, ..certificate(2) };
+        assert!(list.of(&fresh).is_none());
         list.revoke(holder(), 1_000_000, 1_000_100, "again, in the same second");
-        assert!(list.of(&certificate(2)).is_some());
+        assert!(list.of(&fresh).is_some());
         let mut list = Revocations::new(4, [(serial(1), at(5, 100))]);
         assert!(!list.reinstate(&serial(1), 6) && list.of(&certificate(1)).is_some());
     }
@@ -267,6 +283,16 @@ mod tests {
         for order in [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
             assert_eq!(united(order), all);
         }
+    }
+
+    /// What the mesh has forgotten is no news to it: otherwise whoever remembers it would write for ever.
+    #[test]
+    fn what_is_over_is_not_missed() {
+        let own = Revocations::new(1, [(serial(1), at(5, 100))]);
+        let mut theirs = Revocations::new(3, [(serial(2), at(90, 300))]);
+        assert!(!theirs.has_all_of(&own, 100) && theirs.has_all_of(&own, 101));
+        assert!(!theirs.unite(&own, 101), "there is nothing to write");
+        assert!(!own.has_all_of(&theirs, 101));
     }
 
     #[test]

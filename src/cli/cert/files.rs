@@ -75,13 +75,19 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes what was issued: the key for nobody but its owner, and last, so that it is never there without its chain.
+    /// Writes what was issued: the key for nobody but its owner. All is on the disk before anything of it takes the place
+    /// of what was there.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn write(&self, made: &Made, chain_pem: &str, bundle_pem: &str) -> Result<(), CliError> {
-        self.write_public(chain_pem, bundle_pem)?;
-        write(&self.key(), made.key.to_pem().as_bytes(), 0o600)
+        let key = made.key.to_pem();
+        let files = [
+            (self.bundle(), bundle_pem.as_bytes(), 0o644),
+            (self.chain(), chain_pem.as_bytes(), 0o644),
+            (self.key(), key.as_bytes(), 0o600),
+        ];
+        put(&files)
     }
 
     /// As [`Self::write`], of a key that is elsewhere.
@@ -89,28 +95,36 @@ impl Folder {
     /// # Errors
     /// Those of the file system.
     pub fn write_public(&self, chain_pem: &str, bundle_pem: &str) -> Result<(), CliError> {
-        write(&self.bundle(), bundle_pem.as_bytes(), 0o644)?;
-        write(&self.chain(), chain_pem.as_bytes(), 0o644)
+        put(&[(self.bundle(), bundle_pem.as_bytes(), 0o644), (self.chain(), chain_pem.as_bytes(), 0o644)])
     }
 }
 
-/// Writes a file whole or not at all.
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CliError> {
+/// Writes files with these modes, all beside their places first.
+fn put(files: &[(PathBuf, &[u8], u32)]) -> Result<(), CliError> {
+    for (path, bytes, mode) in files {
+        write_new(&beside(path), bytes, *mode).map_err(|error| refuse(path, &error))?;
+    }
+    for (path, ..) in files {
+        std::fs::rename(beside(path), path).map_err(|error| refuse(path, &error))?;
+    }
+    Ok(())
+}
+
+fn beside(path: &Path) -> PathBuf {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    let written = (|| {
-        // What is left there of a former try may have another mode.
-        match std::fs::remove_file(&temporary) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    })();
-    written.map_err(|error| refuse(path, &error))
+    temporary.into()
+}
+
+/// Writes a file that was not there before: what a former try left may have another mode.
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 fn refuse(path: &Path, error: &std::io::Error) -> CliError {

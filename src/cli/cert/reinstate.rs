@@ -5,7 +5,7 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::certificate_service;
 use serde_json::json;
 
-use super::revoke::change;
+use super::revoke::Change;
 use super::target::Who;
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::error::CliError;
@@ -37,5 +37,13 @@ pub struct ReinstateArgs {
 pub async fn run(args: &ReinstateArgs, session: &mut Session) -> Result<Exit, CliError> {
     let mut request = args.who.request();
     request["cluster"] = json!(args.cluster);
-    change(&REINSTATE, request, &args.who.shown(), "reinstated", None, &args.write, session).await
+    let change = Change {
+        rpc: &REINSTATE,
+        request,
+        shown: &args.who.shown(),
+        done: "reinstated",
+        asks: false,
+        write: &args.write,
+    };
+    change.run(session).await
 }

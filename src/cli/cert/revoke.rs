@@ -74,33 +74,47 @@ pub async fn run(args: &RevokeArgs, session: &mut Session) -> Result<Exit, CliEr
     let request = json!({
         "node": node, "service": service, "operator": operator, "serial": serial, "cluster": args.cluster,
     });
-    let shown = args.which.shown();
-    let question = format!("Revoke {shown}?");
-    change(&REVOKE, request, &shown, "revoked", Some(question), &args.write, session).await
+    let change = Change {
+        rpc: &REVOKE,
+        request,
+        shown: &args.which.shown(),
+        done: "revoked",
+        asks: true,
+        write: &args.write,
+    };
+    change.run(session).await
 }
 
-/// Carries out a change of what is revoked, and tells of it.
-pub async fn change(
-    rpc: &Rpc,
-    mut request: Value,
-    shown: &str,
-    done: &str,
-    question: Option<String>,
-    write: &WriteArgs,
-    session: &mut Session,
-) -> Result<Exit, CliError> {
-    write.check(session, 1)?;
-    write.without_version("the list of revocations")?;
-    if let Some(question) = question.as_deref().filter(|_| !write.is_dry_run()) {
-        write.confirm(session, question)?;
+/// A change of what is revoked.
+pub struct Change<'a> {
+    pub rpc: &'a Rpc,
+    pub request: Value,
+    /// What it is about.
+    pub shown: &'a str,
+    /// `revoked`, as in "operator/ann revoked".
+    pub done: &'static str,
+    /// Whether somebody has to confirm it.
+    pub asks: bool,
+    pub write: &'a WriteArgs,
+}
+
+impl Change<'_> {
+    /// Carries it out, and tells of it.
+    pub async fn run(self, session: &mut Session) -> Result<Exit, CliError> {
+        let Self { rpc, mut request, shown, done, asks, write } = self;
+        write.check(session, 1)?;
+        write.without_version("the list of revocations")?;
+        if asks && !write.is_dry_run() {
+            write.confirm(session, &format!("Revoke {shown}?"))?;
+        }
+        session.announce_target()?;
+        request["reason"] = json!(write.reason_text());
+        request["dryRun"] = json!(write.is_dry_run());
+        let document = session.call(&Call::of(rpc, &request)?.keyed(&write.key()?, "")).await?;
+        let changed = flag(&document, "changed");
+        let head = changed::head(shown, &document, done, "");
+        let lines = changed::told(&head, changed::lines(&document, done));
+        session.show(&View::lines(document, shown, lines))?;
+        Ok(if changed && write.exit_code { Exit::Negative } else { Exit::Ok })
     }
-    session.announce_target()?;
-    request["reason"] = json!(write.reason_text());
-    request["dryRun"] = json!(write.is_dry_run());
-    let document = session.call(&Call::of(rpc, &request)?.keyed(&write.key()?, "")).await?;
-    let changed = flag(&document, "changed");
-    let head = changed::head(shown, &document, done, "");
-    let lines = changed::told(&head, changed::lines(&document, done));
-    session.show(&View::lines(document, shown, lines))?;
-    Ok(if changed && write.exit_code { Exit::Negative } else { Exit::Ok })
 }

@@ -83,7 +83,13 @@ impl Host {
         let known = self.files.identity().map_err(unusable)?;
         let roots = self.files.bundle().map_err(unusable)?;
         let is_of = roots.iter().any(|root| Fingerprint::of(root) == token.authority());
-        let Some(own) = known.filter(|own| is_of && own.leaf.not_after > unix_now()) else { return Ok(None) };
+        let Some(own) = known.filter(|own| own.leaf.not_after > unix_now()) else { return Ok(None) };
+        if !is_of {
+            let message = format!("this host is a node of another mesh, `{}`", own.leaf.id);
+            return Err(
+                CliError::new(reasons::FILE_EXISTS, message).hint("add --force to have it leave that one")
+            );
+        }
         if own.leaf.id.holder().name() != self.node_id {
             let message = format!("this host is a node already, `{}`", own.leaf.id);
             return Err(CliError::new(reasons::FILE_EXISTS, message).hint("add --force to make it another"));
@@ -120,7 +126,8 @@ impl Host {
     /// A new key, and what is asked for it, signed by the token.
     pub fn ask(&self, args: &JoinArgs, token: &JoinToken) -> Result<Asked, CliError> {
         let unmade = |cause: String| CliError::new(reasons::CLIENT, "cannot ask to join").cause(cause);
-        let key = Key::make().map_err(|error| unmade(error.to_string()))?;
+        // That of a try whose answer was lost, if there was one: for the same key it is given again.
+        let key = self.files.pending_key().map_err(unusable)?;
         let csr = Request::make(&key, None, &names(args)).map_err(|error| unmade(error.to_string()))?;
         let body = JoinBody {
             token_id: token.id().to_string(),
@@ -172,8 +179,10 @@ impl Host {
             return Err(forged("who it is for"));
         }
         let own = OwnIdentity::of(&asked.key, chain).ok_or_else(|| forged("its certificate"))?;
-        self.files.keep_identity(&own).map_err(unusable)?;
+        // What says that the host is a node comes last.
         let mut warnings = self.write_config(args, &grant)?;
+        self.files.keep_identity(&own).map_err(unusable)?;
+        self.files.forget_pending_key().map_err(unusable)?;
         warnings.extend(posture(args, &grant));
         Ok(Joined {
             node_id: self.node_id.clone(),

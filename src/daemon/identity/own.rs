@@ -21,6 +21,8 @@ use crate::daemon::chance::random_secret;
 pub const IDENTITY_FOLDER: &str = "identity";
 /// The key, the certificate and its issuer, in one file so that they are always of each other.
 const IDENTITY: &str = "identity.pem";
+/// A key that has no certificate yet.
+const PENDING: &str = "pending-key.pem";
 /// The roots.
 const BUNDLE: &str = "bundle.pem";
 /// The list of revocations as it was signed.
@@ -139,6 +141,36 @@ impl IdentityFiles {
         let bytes = read_short(&path)?.unwrap_or_default();
         let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
         roots.map_err(|_| IdentityError::Chain { path })
+    }
+
+    /// The key that is to be certified: the one that is kept since an earlier try, or a new one, which is kept.
+    ///
+    /// # Errors
+    /// [`IdentityError`], with the file.
+    pub fn pending_key(&self) -> Result<Key, IdentityError> {
+        let path = self.folder.join(PENDING);
+        let refuse = |source| IdentityError::Key { path: path.clone(), source };
+        if let Some(kept) = read_private(&path)? {
+            let text = Zeroizing::new(String::from_utf8_lossy(&kept).into_owned());
+            return Key::from_pem(&text).map_err(refuse);
+        }
+        let key = Key::make().map_err(refuse)?;
+        self.write(PENDING, key.to_pem().as_bytes())?;
+        Ok(key)
+    }
+
+    /// Forgets that key: it stands in the identity.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn forget_pending_key(&self) -> Result<(), IdentityError> {
+        let path = self.folder.join(PENDING);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(IdentityError::Use { path, source: error })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Where the roots are.

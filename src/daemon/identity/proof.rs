@@ -14,7 +14,7 @@ use ring::hmac;
 
 use super::authenticate::{Authenticator, Loopback};
 use super::caller::{PeerInfo, Principal, Scope, Scopes};
-use super::trust::Trust;
+use super::trust::{HasAuthority, Trust};
 
 /// A secret that proves who sends it.
 #[derive(Clone)]
@@ -153,7 +153,8 @@ fn of_holder(holder: &Holder) -> Principal {
     Principal { name: name.into(), scopes: scopes.iter().copied().collect() }
 }
 
-/// Takes whoever is on this host until the mesh has an authority, and nobody from then on.
+/// Takes whoever is on this host until the mesh has an authority, and nobody from then on. Before that is known they
+/// may read: what there is to know of a daemon that cannot reach its store.
 #[derive(Debug)]
 pub struct UntilAuthority {
     trust: Arc<Trust>,
@@ -169,8 +170,12 @@ impl UntilAuthority {
 impl Authenticator for UntilAuthority {
     fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
         match self.trust.has_authority() {
-            true => ProofNeeded.authenticate(peer, headers),
-            false => self.loopback.authenticate(peer, headers),
+            HasAuthority::Yes => ProofNeeded.authenticate(peer, headers),
+            HasAuthority::No => self.loopback.authenticate(peer, headers),
+            HasAuthority::Unknown => {
+                let local = self.loopback.authenticate(peer, headers)?;
+                Ok(Principal { scopes: [Scope::MeshRead].into_iter().collect(), ..local })
+            }
         }
     }
 }
@@ -258,6 +263,50 @@ mod tests {
             assert_eq!(who(open.authenticate(&peer, &headers)), expected(where_open), "{case}");
             assert_eq!(who(proof.authenticate(&peer, &headers)), expected(where_proof), "{case}");
         }
+    }
+
+    #[test]
+    fn whoever_is_on_this_host_is_somebody_only_where_it_is_certain_that_there_is_no_authority() {
+        use std::sync::Mutex;
+        let trust = Arc::new(Trust::default());
+        let said = Arc::new(Mutex::new(HasAuthority::Unknown));
+        let asked = said.clone();
+        trust.ask(move || *asked.lock().unwrap());
+        let until = UntilAuthority::new(trust);
+        let scopes = |remote: &str| {
+            let peer = PeerInfo::at(remote.parse().unwrap(), None);
+            until.authenticate(&peer, &HeaderMap::new()).map(|who| who.scopes.to_string())
+        };
+        assert_eq!(scopes("127.0.0.1:5").unwrap(), "mesh.read");
+        *said.lock().unwrap() = HasAuthority::No;
+        assert_eq!(scopes("127.0.0.1:5").unwrap(), Scopes::all().to_string());
+        assert!(scopes("10.0.0.7:5").is_err());
+        *said.lock().unwrap() = HasAuthority::Yes;
+        assert_eq!(scopes("127.0.0.1:5").unwrap_err().reason, "PROOF_NEEDED");
+    }
+
+    #[test]
+    fn a_certificate_is_who_it_says_and_a_node_no_more() {
+        let grants = Arc::new(Grants::default());
+        grants.ask(|_| Scopes::all());
+        let proven = Proven::new(tokens(), grants, ProofNeeded);
+        let shown = |id: &str| {
+            let certificate = omnirelay_pki::certificate::Certificate {
+                serial: omnirelay_pki::certificate::Serial::of(&[1]),
+                id: id.parse().unwrap(),
+                names: Default::default(),
+                not_before: 0,
+                not_after: 1,
+                key: omnirelay_pki::key::Fingerprint::of(b"key"),
+            };
+            let peer = PeerInfo { certificate: Some(Arc::new(certificate)), ..PeerInfo::unknown() };
+            let who = proven.authenticate(&peer, &HeaderMap::new()).unwrap();
+            format!("{} {}", who.name, who.scopes)
+        };
+        let all = Scopes::all();
+        assert_eq!(shown("spiffe://m/operator/ann"), format!("operator:ann {all}"));
+        assert_eq!(shown("spiffe://m/service/billing"), format!("service:billing {all}"));
+        assert_eq!(shown("spiffe://m/mesh/default/worker/a"), "node:a mesh.connect, mesh.read");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Trust: whose certificates a node believes, which of them are out, and who the node is itself.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use omnirelay_core::spiffe::Holder;
@@ -74,35 +75,63 @@ impl Trusted {
     }
 }
 
+/// Whether the mesh has an authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HasAuthority {
+    Yes,
+    No,
+    /// The registry was not read yet, and nothing was kept.
+    Unknown,
+}
+
+type Asked = Box<dyn Fn() -> HasAuthority + Send + Sync>;
+
 /// What a node judges certificates by, as it changes.
-#[derive(Debug)]
-pub struct Trust(watch::Sender<Arc<Trusted>>);
+pub struct Trust {
+    current: watch::Sender<Arc<Trusted>>,
+    /// What the registry says of an authority, as far as it was read.
+    registry: OnceLock<Asked>,
+}
 
 impl Default for Trust {
     fn default() -> Self {
-        Self(watch::Sender::new(Arc::default()))
+        Self { current: watch::Sender::new(Arc::default()), registry: OnceLock::new() }
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust").field("current", &self.current).finish_non_exhaustive()
     }
 }
 
 impl Trust {
     /// By what it judges now.
     pub fn current(&self) -> Arc<Trusted> {
-        self.0.borrow().clone()
+        self.current.borrow().clone()
     }
 
     /// Changes it; connections of those who are out by then end.
     pub fn update(&self, change: impl FnOnce(&mut Trusted)) {
-        self.0.send_modify(|current| change(Arc::make_mut(current)));
+        self.current.send_modify(|current| change(Arc::make_mut(current)));
     }
 
-    /// Whether the mesh has an authority, as far as the node knows.
-    pub fn has_authority(&self) -> bool {
-        self.0.borrow().bundle.is_some()
+    /// Asks there what the registry says of an authority, from now on; the first is kept.
+    pub fn ask(&self, registry: impl Fn() -> HasAuthority + Send + Sync + 'static) {
+        self.registry.get_or_init(|| Box::new(registry));
+    }
+
+    /// Whether the mesh has an authority: one that was kept counts, whatever the registry says.
+    pub fn has_authority(&self) -> HasAuthority {
+        match self.current.borrow().bundle {
+            Some(_) => HasAuthority::Yes,
+            None => self.registry.get().map_or(HasAuthority::No, |registry| registry()),
+        }
     }
 
     /// Returns once a certificate proves nobody any more, and says why.
     pub async fn ended(&self, certificate: &Certificate) -> &'static str {
-        let mut changes = self.0.subscribe();
+        let mut changes = self.current.subscribe();
         loop {
             let ends = changes.borrow_and_update().ends(certificate, unix_now());
             if let Some(why) = ends {

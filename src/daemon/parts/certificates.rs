@@ -13,6 +13,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 use crate::daemon::config::Config;
 use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::certificates::has_authority;
 use crate::daemon::objects::certificates::join::controls_of;
 use crate::daemon::objects::certificates::own::{Expiries, Keeper};
 use crate::daemon::objects::certificates::signer::Signer;
@@ -32,6 +33,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, trust, config) = (node.registry.clone(), node.trust.clone(), node.config.clone());
     let signer = Arc::new(Signer::new(node.identity_files.clone()));
     trust.update(|trusted| trusted.cluster.clone_from(&config.node.cluster));
+    let read = registry.clone();
+    trust.ask(move || has_authority(&read));
     let keeper = Keeper {
         registry: registry.clone(),
         signer: signer.clone(),
@@ -45,6 +48,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         names: names(&config, node.addresses.control.ip()),
         controls: controls(&registry),
         failed: std::sync::Mutex::default(),
+        renewed: std::sync::Mutex::default(),
     };
     keeper.load();
     let keeper = Arc::new(keeper);

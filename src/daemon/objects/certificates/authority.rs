@@ -6,6 +6,7 @@ use omnirelay_pki::authority::Validity;
 use omnirelay_pki::certificate::{to_pem, validity_of};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::Request;
+use omnirelay_pki::revocation::BACKDATED;
 use omnirelay_store::{Kind, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -15,7 +16,7 @@ use omnirelay_wire::rpc::certificate_service::INIT_AUTHORITY;
 use prost::Message as _;
 use tonic::Response;
 
-use super::issue::{LIFETIME, Order, issue_by, requested};
+use super::issue::{LIFETIME, Order, Others, issue_by, requested};
 use super::{CERTIFICATE, Certificates, authority_id, pb};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, envelope, head_cursor, timestamp};
@@ -28,8 +29,6 @@ const DAY: i64 = 86_400;
 const ROOT_DAYS: u32 = 3650;
 const ROOT_DAYS_MAX: u32 = 36_500;
 const ISSUER_DAYS: u32 = 365;
-/// How much earlier than now what is issued begins, in seconds: clocks differ.
-pub const BACKDATED: i64 = 300;
 
 impl Certificates {
     pub(super) async fn show_authority(
@@ -90,7 +89,7 @@ impl Certificates {
                         request,
                         names: request.names.clone(),
                         lifetime: LIFETIME,
-                        replace: false,
+                        others: Others::Refuse,
                         by: &caller.principal,
                         now,
                     };

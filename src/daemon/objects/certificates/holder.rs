@@ -46,7 +46,8 @@ impl Named<'_> {
             _ => return Err(Fault::invalid("more than one of the fields `node`, `operator` and `service`")),
         };
         let is_node = matches!(holder, Holder::Node { .. });
-        if !is_node && !(self.cluster.is_empty() && self.role.is_empty()) {
+        let says_more = !self.cluster.is_empty() || !self.role.is_empty();
+        if !is_node && says_more {
             return Err(Fault::invalid("fields `cluster` and `role` are for a node"));
         }
         holder.check().map_err(|error| Fault::invalid(format!("who it is for: {error}")))?;

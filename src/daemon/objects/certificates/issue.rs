@@ -5,19 +5,19 @@ use omnirelay_core::spiffe::{Holder, SpiffeId};
 use omnirelay_pki::authority::Validity;
 use omnirelay_pki::certificate::{Certificate, Names, to_pem};
 use omnirelay_pki::request::Request;
-use omnirelay_pki::revocation::{Revocations, Revoked};
-use omnirelay_store::{LogEntry, Write};
+use omnirelay_pki::revocation::{BACKDATED, Revocations, Revoked};
+use omnirelay_store::{Kind, LogEntry, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service::{ISSUE, RENEW};
 use prost::Message as _;
 
-use super::authority::{BACKDATED, bundle_pem};
+use super::authority::bundle_pem;
 use super::holder::{Named, certificate_of, id_of, record_of, remembered, show, with};
-use super::revoke::known;
+use super::revoke::{GRACE, known};
 use super::signer::{Signer, not_made};
-use super::{Certificates, authority_in, held_in, pb};
+use super::{Certificates, REVOCATION, authority_in, held_in, pb, revocation_id};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::{SCHEMA_VERSION, check_reason};
 use crate::daemon::registry::act::Reader;
@@ -38,11 +38,29 @@ pub struct Order<'a> {
     pub names: Names,
     /// In seconds.
     pub lifetime: u32,
-    /// Whether the holder may have a certificate of another key that is valid.
-    pub replace: bool,
+    /// What becomes of valid certificates of other keys.
+    pub others: Others,
     /// Who asks for it.
     pub by: &'a str,
     pub now: i64,
+}
+
+/// What becomes of the certificates of other keys that a holder has and that are valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// Nothing is issued beside them: two hosts may believe to be the same.
+    Refuse,
+    /// They and their keys are revoked, in the same commit: the host was replaced.
+    Revoke,
+    /// They stay: the holder itself asks, and goes over to the new one.
+    Keep,
+}
+
+impl Others {
+    /// As an administrator says.
+    pub fn replaced(replace: bool) -> Self {
+        if replace { Self::Revoke } else { Self::Refuse }
+    }
 }
 
 impl Certificates {
@@ -61,10 +79,11 @@ impl Certificates {
         })?;
         let lifetime = lifetime(asked.lifetime_seconds)?;
         let request = requested(csr)?;
+        const ALSO: &[Kind] = &[REVOCATION];
         let object = record_of(&holder);
         let (action, dry_run) = (ISSUE.audit_action, asked.dry_run);
         let mutation =
-            Mutation { caller, action, object, also: &[], reason, expected: None, dry_run, request_hash };
+            Mutation { caller, action, object, also: ALSO, reason, expected: None, dry_run, request_hash };
         self.registry
             .mutate(mutation, |reader| {
                 let order = Order {
@@ -72,7 +91,7 @@ impl Certificates {
                     holder: holder.clone(),
                     request: &request,
                     lifetime,
-                    replace: asked.replace,
+                    others: Others::replaced(asked.replace),
                     by: &caller.principal,
                     now: self.now(),
                 };
@@ -120,7 +139,7 @@ impl Certificates {
                     request: &request,
                     names: names.clone(),
                     lifetime: lifetime.unwrap_or(LIFETIME).clamp(HOUR, LIFETIME_MAX),
-                    replace: true,
+                    others: Others::Keep,
                     by: &caller.principal,
                     now,
                 };
@@ -160,7 +179,7 @@ pub fn issue_by(
     }
     let (held, revoked) = (held_in(reader, &record), known(super::revoked_in(reader).as_deref())?);
     check_key(order, &revoked)?;
-    check_holder(order, &id, held.as_deref(), &revoked)?;
+    let others = check_holder(order, &id, held.as_deref(), &revoked)?;
     let Order { now, lifetime, .. } = *order;
     let validity = Validity { not_before: now - BACKDATED, not_after: now + i64::from(lifetime) };
     let issued = issuer.issue(order.request, &id, &order.names, validity);
@@ -184,7 +203,9 @@ pub fn issue_by(
         ..Default::default()
     };
     let value = Bytes::from(with(held.as_deref(), value, now).encode_to_vec());
-    Ok(Decision { writes: vec![Write::Put { id: record, value, group: None }], changes, answer })
+    let mut writes = vec![Write::Put { id: record, value, group: None }];
+    writes.extend(replaced(signer, authority, revoked, &others, now)?);
+    Ok(Decision { writes, changes, answer })
 }
 
 fn check_key(order: &Order<'_>, revoked: &Revocations) -> Result<(), Fault> {
@@ -195,26 +216,48 @@ fn check_key(order: &Order<'_>, revoked: &Revocations) -> Result<(), Fault> {
     }
 }
 
-/// That the holder is not barred, and lives with no other key, unless that may be replaced.
+/// That the holder is not barred, and lives with no other key, unless that may be; answers what is replaced.
 fn check_holder(
     order: &Order<'_>,
     id: &SpiffeId,
     held: Option<&CertificateValue>,
     revoked: &Revocations,
-) -> Result<(), Fault> {
+) -> Result<Vec<Certificate>, Fault> {
     if revoked.about(&Revoked::Holder(id.clone())).is_some() || held.is_some_and(|held| held.barred) {
         return Err(barred(id));
     }
     let issued = held.into_iter().flat_map(|held| &held.issued).filter_map(certificate_of);
-    let mut valid = issued.filter(|one| one.not_after >= order.now && revoked.of(one).is_none());
-    match valid.find(|one| one.key != order.request.key) {
-        Some(other) if !order.replace => {
+    let valid = issued.filter(|one| one.not_after >= order.now && revoked.of(one).is_none());
+    let others: Vec<Certificate> = valid.filter(|one| one.key != order.request.key).collect();
+    match (order.others, others.first()) {
+        (Others::Refuse, Some(other)) => {
             let message = format!("`{id}` has a valid certificate of another key, {}", other.serial);
             Err(Fault::new(reasons::HOLDER_HAS_A_CERTIFICATE, message)
                 .hint("if that key is lost or the host was replaced, an administrator says so: --replace"))
         }
-        Some(_) | None => Ok(()),
+        (Others::Revoke, _) => Ok(others),
+        (Others::Refuse | Others::Keep, _) => Ok(Vec::new()),
     }
+}
+
+/// The write by which what is replaced is out; none when nothing is.
+fn replaced(
+    signer: &Signer,
+    authority: &AuthorityValue,
+    mut list: Revocations,
+    others: &[Certificate],
+    now: i64,
+) -> Result<Option<Write>, Fault> {
+    if others.is_empty() {
+        return Ok(None);
+    }
+    for Certificate { serial, key, not_after, .. } in others {
+        list.revoke(Revoked::Key(*key), now, not_after + GRACE, "replaced");
+        list.revoke(Revoked::Serial(serial.clone()), now, not_after + GRACE, "replaced");
+    }
+    list.prune(now);
+    let value = Bytes::from(signer.signed(authority, &list)?.encode_to_vec());
+    Ok(Some(Write::Put { id: revocation_id(), value, group: None }))
 }
 
 fn barred(id: &SpiffeId) -> Fault {
@@ -264,6 +307,10 @@ fn lifetime(seconds: u32) -> Result<u32, Fault> {
 /// A node is found by its id as well.
 pub fn with_own(holder: &Holder, mut names: Names) -> Names {
     let Holder::Node { node, .. } = holder else { return names };
+    // One with a dot in it may be another's name.
+    if node.contains('.') {
+        return names;
+    }
     for name in [node.clone(), format!("{node}.mesh")] {
         if omnirelay_pki::request::is_dns_name(&name) && !names.dns.contains(&name) {
             names.dns.push(name);

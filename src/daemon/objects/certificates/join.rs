@@ -17,10 +17,10 @@ use prost::Message as _;
 
 use super::authority::bundle_pem;
 use super::holder::record_of;
-use super::issue::{LIFETIME, Order, issue, with_own};
+use super::issue::{LIFETIME, Order, Others, issue, with_own};
 use super::signer::not_made;
 use super::tokens::{status, token_id};
-use super::{Certificates, JOIN_TOKEN, authority_in, no_authority, pb};
+use super::{Certificates, JOIN_TOKEN, REVOCATION, authority_in, no_authority, pb};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::SCHEMA_VERSION;
 use crate::daemon::registry::act::Reader;
@@ -52,19 +52,28 @@ impl Certificates {
         self.gate.pass(caller.remote.ip())?;
         let request_hash = request_hash(&asked);
         let of = read(&asked, caller)?;
-        self.check_store(caller)?;
         let record = token_id(of.token);
         // Whoever proves to have the token is called by it; until then it is nobody.
-        let caller = Caller { principal: format!("join-token:{}", of.token).into(), ..caller.clone() };
-        const ALSO: &[Kind] = &[JOIN_TOKEN];
+        // No answer of before is given again: whether the token still holds is asked anew.
+        let caller = Caller {
+            principal: format!("join-token:{}", of.token).into(),
+            idempotency_key: None,
+            generated_key: None,
+            ..caller.clone()
+        };
+        const ALSO: &[Kind] = &[JOIN_TOKEN, REVOCATION];
         let node = |role: &str, cluster: &str| Holder::Node {
             cluster: cluster.to_owned(),
             role: role.to_owned(),
             node: of.body.node_id.clone(),
         };
         // Under which record a node stands does not depend on its role.
+        self.registry.ready_for("").await?;
         let token = self.registry.view().get(&record).and_then(|found| found.value::<JoinTokenValue>());
-        let cluster = token.map_or_else(|| self.cluster.clone(), |token| token.cluster.clone());
+        // Asked again when it is decided; here so that nobody waits for those who have no token.
+        let cluster =
+            token.filter(|token| has_token(token, &of, &asked)).ok_or_else(refused)?.cluster.clone();
+        self.check_store(&caller)?;
         let mutation = Mutation {
             caller: &caller,
             action: JOIN.audit_action,
@@ -86,7 +95,10 @@ impl Certificates {
                     request: &of.request,
                     names: names(&token, &of)?,
                     lifetime: LIFETIME,
-                    replace: token.replace || is_again(&token, &of),
+                    others: match is_again(&token, &of) {
+                        true => Others::Keep,
+                        false => Others::replaced(token.replace),
+                    },
                     by: &caller.principal,
                     now,
                 };
@@ -135,7 +147,7 @@ impl Certificates {
     /// A store of one host can be used from that host only.
     fn check_store(&self, caller: &Caller) -> Result<(), Fault> {
         let own = caller.remote.ip().to_canonical();
-        if self.store_url.is_some() || own.is_loopback() || own.is_unspecified() {
+        if self.store_url.as_deref().is_some_and(is_reachable) || own.is_loopback() || own.is_unspecified() {
             return Ok(());
         }
         let message = "the registry of this mesh is in a store of one host, which another host cannot use";
@@ -153,6 +165,14 @@ impl Certificates {
             bundle_pem: bundle_pem(&authority),
         })
     }
+}
+
+/// Whether another host can reach a store: none that is on this one alone.
+fn is_reachable(url: &str) -> bool {
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    let hosts = authority.split('/').next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
+    let is_here = |host: &str| ["localhost", "127.", "[::1]"].iter().any(|here| host.starts_with(here));
+    !hosts.is_empty() && !hosts.split(',').any(is_here)
 }
 
 /// What is asked, before anybody knows who asks.
@@ -179,12 +199,13 @@ fn proven(
 ) -> Result<JoinTokenValue, Fault> {
     authority_in(reader)?;
     let found = reader.get(record).and_then(|found| found.value::<JoinTokenValue>()).ok_or_else(refused)?;
-    let verifier = TokenVerifier::from_bytes(&found.verifier).ok_or_else(refused)?;
-    if verifier.is_asked(of.token, &asked.body, &asked.signature) {
-        Ok((*found).clone())
-    } else {
-        Err(refused())
-    }
+    if has_token(&found, of, asked) { Ok((*found).clone()) } else { Err(refused()) }
+}
+
+/// Whether whoever asks proves to have the token.
+fn has_token(token: &JoinTokenValue, of: &Asked, asked: &pb::JoinRequest) -> bool {
+    let verifier = TokenVerifier::from_bytes(&token.verifier);
+    verifier.is_some_and(|verifier| verifier.is_asked(of.token, &asked.body, &asked.signature))
 }
 
 fn refused() -> Fault {
@@ -245,7 +266,9 @@ fn names(token: &JoinTokenValue, of: &Asked) -> Result<Names, Fault> {
         suffix.strip_prefix('*').is_some_and(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
     };
     let id = &of.body.node_id;
-    let is_own = |name: &str| name == "localhost" || name == id || name == format!("{id}.mesh");
+    // An id with a dot in it may be the name of somebody else.
+    let of_id = |name: &str| !id.contains('.') && (name == id || name == format!("{id}.mesh"));
+    let is_own = |name: &str| name == "localhost" || of_id(name);
     let allowed = |name: &str| token.names.iter().any(|known| known == name || below(name, known));
     let is_here = |address: &IpAddr| address.is_loopback() || Some(*address) == of.from;
     let foreign = asked.dns.iter().find(|name| !is_own(name) && !allowed(name)).cloned();

@@ -93,7 +93,7 @@ async fn a_host_with_a_token_becomes_a_node_once() {
     );
     assert_eq!(
         (grant.key.as_slice(), grant.store_url.as_str()),
-        (&key.fingerprint().as_bytes()[..], "redis://127.0.0.1:1")
+        (&key.fingerprint().as_bytes()[..], "redis://10.0.0.1:1")
     );
     let chain: Vec<CertificateDer> =
         CertificateDer::pem_slice_iter(joined.chain_pem.as_bytes()).map(Result::unwrap).collect();
@@ -174,6 +174,37 @@ async fn a_token_lets_in_whom_it_names_as_what_it_names() {
     let other = signed(&mesh.token, &super::join_tests::body(&mesh.token, "b", &Key::make().unwrap()));
     assert_eq!(reason(mesh.join(other).await), "HOLDER_HAS_A_CERTIFICATE");
     assert_eq!(mesh.uses().await, ["b"]);
+}
+
+/// Whoever recorded a join, its idempotency key included, has nothing from it once the token is revoked.
+#[tokio::test]
+async fn an_answer_of_before_is_not_given_again() {
+    let mesh = mesh(|_| {}).await;
+    let request = signed(&mesh.token, &body(&mesh.token, "b", &Key::make().unwrap()));
+    let keyed = |message: pb::JoinRequest| {
+        let mut request = from_afar(message);
+        let caller: &mut Caller = request.extensions_mut().get_mut().unwrap();
+        caller.idempotency_key = Some("recorded".to_owned());
+        request
+    };
+    mesh.enrollment.join(keyed(request.clone())).await.unwrap();
+    let token_id = mesh.token.id().to_string();
+    let revoked = pb::RevokeJoinTokenRequest { token_id, ..Default::default() };
+    mesh.enrollment.revoke_token(called(revoked)).await.unwrap();
+    assert_eq!(reason(mesh.enrollment.join(keyed(request)).await), "JOIN_DENIED");
+}
+
+#[tokio::test]
+async fn an_id_that_is_the_name_of_another_is_none_in_the_certificate() {
+    let mesh = mesh(|asked| asked.uses_max = 3).await;
+    for id in ["eu-1.example", "a.mesh"] {
+        let key = Key::make().unwrap();
+        let joined = mesh.join(signed(&mesh.token, &body(&mesh.token, id, &key))).await.unwrap().into_inner();
+        assert_eq!(joined.certificate.unwrap().dns_names, Vec::<String>::new(), "{id}");
+        let names = Names { dns: vec![id.to_owned()], addresses: Vec::new() };
+        let asked = signed(&mesh.token, &with_names(&mesh.token, id, &key, &names));
+        assert_eq!(reason(mesh.join(asked).await), "JOIN_DENIED", "{id}");
+    }
 }
 
 #[tokio::test]

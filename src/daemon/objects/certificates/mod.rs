@@ -26,7 +26,7 @@ use omnirelay_wire::reasons;
 
 use super::serve::serve;
 use super::{timestamp, written};
-use crate::daemon::identity::trust::Trust;
+use crate::daemon::identity::trust::{HasAuthority, Trust};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::cursor::Cursor;
@@ -114,6 +114,16 @@ fn authority_id() -> RecordId {
 
 fn revocation_id() -> RecordId {
     RecordId::new(REVOCATION, ONLY)
+}
+
+/// Whether the registry has an authority, as far as it was read.
+pub fn has_authority(registry: &Registry) -> HasAuthority {
+    let view = registry.view();
+    match (view.head().caught_up, view.get(&authority_id())) {
+        (false, _) => HasAuthority::Unknown,
+        (true, Some(_)) => HasAuthority::Yes,
+        (true, None) => HasAuthority::No,
+    }
 }
 
 /// The authority as a decision reads it.

@@ -10,7 +10,7 @@ use omnirelay_pki::certificate::{Names, key_of, validity_of};
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::{Revocations, Revoked};
-use omnirelay_pki::trust::Bundle;
+use omnirelay_pki::trust::{Bundle, Usage};
 use omnirelay_store::{CommitError, Version, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, RevocationValue};
@@ -21,13 +21,13 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::authority::unix;
-use super::issue::{LIFETIME, Order, issue, with_own};
+use super::issue::{LIFETIME, Order, Others, issue, with_own};
 use super::remote::{self, RenewalError};
 use super::revoke::known;
 use super::signer::{REVOCATIONS, Signer};
 use super::{CERTIFICATE, Controls, REVOCATION, authority_id, authority_in, revocation_id, revoked_in};
 use crate::daemon::identity::own::{IdentityFiles, OwnIdentity};
-use crate::daemon::identity::trust::{Trust, unix_now};
+use crate::daemon::identity::trust::{Refused, Trust, unix_now};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Reader};
 use crate::daemon::registry::audit_record::own_body;
@@ -35,6 +35,8 @@ use crate::daemon::registry::view::View;
 
 /// How many daemons are asked for a renewal at a time.
 const ASKED_MAX: usize = 8;
+/// How long a new certificate is used at least, whatever this host's clock says of it.
+const BETWEEN: Duration = Duration::from_secs(600);
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(15);
 
@@ -52,6 +54,8 @@ pub struct Keeper {
     pub controls: Controls,
     /// Why the certificate was not renewed when it was tried last.
     pub failed: Mutex<Option<String>>,
+    /// When it was renewed last, in this life.
+    pub renewed: Mutex<Option<Instant>>,
 }
 
 /// Why nothing was issued or written.
@@ -69,6 +73,8 @@ enum KeepError {
     Pair,
     #[error("{0}")]
     Renewal(#[from] RenewalError),
+    #[error("what was issued is not believed: {0}")]
+    Unbelieved(#[from] Refused),
 }
 
 impl From<Fault> for KeepError {
@@ -138,6 +144,13 @@ impl Keeper {
             let renewal = Instant::now() + Duration::from_secs(left.min(3600));
             return Some(again.map_or(renewal, |again: Instant| again.min(renewal)));
         }
+        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(earliest) =
+            renewed.map(|renewed| renewed + BETWEEN).filter(|earliest| *earliest > Instant::now())
+        {
+            // Its clock may be so wrong that whatever is issued has ended.
+            return Some(earliest);
+        }
         let tried = match self.signer.can_issue(&authority) {
             true => self.issue_own().await,
             false => match self.renewable() {
@@ -202,21 +215,22 @@ impl Keeper {
     /// Has another daemon renew it.
     async fn renew(&self, own: &OwnIdentity) -> Result<(), KeepError> {
         let trusted = self.trust.current();
-        let Some(bundle) = &trusted.bundle else { return Ok(()) };
         let key = Key::make()?;
         let csr = Request::make(&key, None, &Names::default()).map_err(|_| KeepError::Pair)?;
         let csr = omnirelay_pki::request::to_pem(&csr);
-        let chain = remote::renew(own, bundle, &csr, (self.controls)(ASKED_MAX)).await?;
+        let chain = remote::renew(own, &trusted, &csr, (self.controls)(ASKED_MAX)).await?;
         self.take_own(&key, &chain)
     }
 
     /// When the certificate of this node is to be renewed, by the second of the Unix time; 0: at once.
     fn due(&self) -> i64 {
-        let trusted = self.trust.current();
-        let domain = trusted.bundle.as_ref().map(Bundle::trust_domain);
-        match &trusted.own {
-            Some(own) if domain == Some(own.leaf.id.trust_domain()) => renewal(own),
-            Some(_) | None => 0,
+        let (trusted, now) = (self.trust.current(), unix_now());
+        let Some(own) = &trusted.own else { return 0 };
+        match trusted.judge(&own.chain, now, Usage::Server) {
+            Ok(_) => renewal(own),
+            // It gets no other, until somebody says so.
+            Err(Refused::Revoked) => now.saturating_add(3600),
+            Err(_) => 0,
         }
     }
 
@@ -262,20 +276,21 @@ impl Keeper {
             }
             None => Revocations::default(),
         };
-        let mut united = trusted.revocations.clone();
+        let own = &trusted.revocations;
+        let has_all = theirs.has_all_of(own, now);
+        let mut united = if has_all { theirs.clone() } else { own.clone() };
         united.unite(&theirs, now);
-        if united != trusted.revocations {
+        if united != *own {
             info!(number = united.number(), "revocations taken over");
             self.trust.update(|trusted| trusted.revocations = united.clone());
         }
-        if united == theirs {
+        if has_all {
             if let Some(value) = value
+                && united != *own
                 && let Err(error) = self.files.keep_revocations(&value.encode_to_vec())
             {
-                error!(
-                    error = &error as &dyn std::error::Error,
-                    "revocations not kept; a restart without the store has them not"
-                );
+                let error = &error as &dyn std::error::Error;
+                error!(error, "revocations not kept; a restart without the store has them not");
             }
             return Ok(());
         }
@@ -293,8 +308,7 @@ impl Keeper {
             let authority = authority_in(&reader)?;
             let theirs = known(revoked_in(&reader).as_deref())?;
             let mut united = theirs.clone();
-            united.unite(own, unix_now());
-            if united == theirs {
+            if !united.unite(own, unix_now()) {
                 return Ok(None);
             }
             let value = Bytes::from(self.signer.signed(&authority, &united)?.encode_to_vec());
@@ -323,7 +337,7 @@ impl Keeper {
                 request: &request,
                 names: with_own(&self.node, self.names.clone()),
                 lifetime: LIFETIME,
-                replace: true,
+                others: Others::Keep,
                 by: node_id,
                 now: unix(&self.registry),
             };
@@ -339,9 +353,23 @@ impl Keeper {
     fn take_own(&self, key: &Key, chain: &str) -> Result<(), KeepError> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
         let own = chain.ok().and_then(|chain| OwnIdentity::of(key, chain)).ok_or(KeepError::Pair)?;
-        self.files.keep_identity(&own)?;
+        let trusted = self.trust.current();
+        // Whoever has answered may be anybody: what is kept is what the authority has signed, for who this node is.
+        trusted.judge(&own.chain, own.leaf.not_before, Usage::Server)?;
+        let known = trusted.own.as_ref().map(|known| known.leaf.id.holder());
+        if *own.leaf.id.holder() != self.node && known != Some(own.leaf.id.holder()) {
+            return Err(KeepError::Pair);
+        }
         info!(id = %own.leaf.id, serial = %own.leaf.serial, "certificate of this node issued");
-        self.trust.update(|trusted| trusted.own = Some(Arc::new(own)));
+        let own = Arc::new(own);
+        self.trust.update(|trusted| trusted.own = Some(own.clone()));
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        if let Err(error) = self.files.keep_identity(&own) {
+            error!(
+                error = &error as &dyn std::error::Error,
+                "identity not kept; a restart has the one before"
+            );
+        }
         Ok(())
     }
 }

@@ -27,7 +27,7 @@ use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
 
 /// How long a revocation is remembered after the end of what it is about, in seconds: clocks differ.
-const GRACE: i64 = 24 * 3600;
+pub const GRACE: i64 = 24 * 3600;
 /// The longest that a certificate lives, in seconds.
 const LIFETIME_MAX: i64 = 7 * 24 * 3600;
 

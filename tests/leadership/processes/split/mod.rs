@@ -6,6 +6,7 @@ mod judge;
 mod load;
 mod world;
 
+use omnirelay_wire::tls::nobody;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -145,7 +146,14 @@ async fn a_split_without_replicas_is_found_told_and_mended() -> Result<()> {
         Ok(trail.iter().any(|record| record["action"] == "leaders.split-seen"))
     })
     .await?;
-    let metrics = reqwest::get(alone.daemon.url("/metrics")).await?.text().await?;
+    let metrics = reqwest::Client::builder()
+        .tls_backend_preconfigured(nobody())
+        .build()?
+        .get(alone.daemon.url("/metrics"))
+        .send()
+        .await?
+        .text()
+        .await?;
     let counted = metrics.lines().find_map(|line| line.strip_prefix("mesh_leadership_split_brain_total "));
     ensure!(counted.context("not counted")?.parse::<u64>()? > 0, "{counted:?}");
     Ok(())
