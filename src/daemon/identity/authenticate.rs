@@ -1,6 +1,8 @@
 //! Who the caller is proven to be, and which hosts a browser may call us by.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, Uri};
 use omnirelay_wire::fault::Fault;
@@ -18,6 +20,34 @@ pub trait Authenticator: Send + Sync + 'static {
     /// # Errors
     /// A fault of code `Unauthenticated` when no identity is proven.
     fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault>;
+
+    /// What has to be asked again before this principal changes anything that others depend on: it is taken for what it is
+    /// only as long as nothing else is known. `None` for those who are proven.
+    fn provisional(&self, _: &Principal) -> Option<Provisional> {
+        None
+    }
+}
+
+/// Asks again whether somebody is who they were taken for.
+#[derive(Clone)]
+pub struct Provisional(Arc<dyn Fn() -> Result<(), Fault> + Send + Sync>);
+
+impl Provisional {
+    pub fn new(holds: impl Fn() -> Result<(), Fault> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(holds))
+    }
+
+    /// # Errors
+    /// When they are not.
+    pub fn check(&self) -> Result<(), Fault> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Provisional {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provisional").finish_non_exhaustive()
+    }
 }
 
 /// Takes everyone who comes over the loopback interface for `local`, with all scopes.

@@ -12,6 +12,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tokio::time::Instant;
 
+use super::authenticate::Provisional;
 use crate::daemon::chance::random_secret;
 
 pub(in crate::daemon) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -261,6 +262,8 @@ pub struct Caller {
     pub scopes: Scopes,
     /// What the caller has shown under TLS, whether or not it is what proves the principal.
     pub certificate: Option<Arc<Certificate>>,
+    /// What is asked again before anything is committed for it.
+    pub provisional: Option<Provisional>,
     /// Where it calls from; `0.0.0.0:0` where that is no address, as behind a unix socket.
     pub remote: SocketAddr,
     pub request_id: RequestId,
@@ -307,6 +310,7 @@ impl Caller {
             principal: principal.into(),
             scopes: Scopes::all(),
             certificate: None,
+            provisional: None,
             remote: SocketAddr::from(([127, 0, 0, 1], 5)),
             request_id: RequestId::of_static("test"),
             protocol: Protocol::Http1,

@@ -12,7 +12,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use ring::hmac;
 
-use super::authenticate::{Authenticator, Loopback};
+use super::authenticate::{Authenticator, Loopback, Provisional};
 use super::caller::{PeerInfo, Principal, Scope, Scopes};
 use super::trust::{HasAuthority, Trust};
 
@@ -141,6 +141,12 @@ impl<A: Authenticator> Authenticator for Proven<A> {
             None => self.otherwise.authenticate(peer, headers),
         }
     }
+
+    fn provisional(&self, principal: &Principal) -> Option<Provisional> {
+        // Whoever has proved something is `token:NAME`, `operator:NAME` and the like.
+        let is_proven = principal.name.contains(':');
+        if is_proven { None } else { self.otherwise.provisional(principal) }
+    }
 }
 
 /// Who shows a certificate of this holder, and what may be done with it alone.
@@ -153,8 +159,8 @@ fn of_holder(holder: &Holder) -> Principal {
     Principal { name: name.into(), scopes: scopes.iter().copied().collect() }
 }
 
-/// Takes whoever is on this host until the mesh has an authority, and nobody from then on. Before that is known they
-/// may read: what there is to know of a daemon that cannot reach its store.
+/// Takes whoever is on this host until the mesh has an authority, and nobody from then on. Before that is known they are
+/// taken provisionally: by the time anything is committed the registry was read.
 #[derive(Debug)]
 pub struct UntilAuthority {
     trust: Arc<Trust>,
@@ -171,12 +177,17 @@ impl Authenticator for UntilAuthority {
     fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
         match self.trust.has_authority() {
             HasAuthority::Yes => ProofNeeded.authenticate(peer, headers),
-            HasAuthority::No => self.loopback.authenticate(peer, headers),
-            HasAuthority::Unknown => {
-                let local = self.loopback.authenticate(peer, headers)?;
-                Ok(Principal { scopes: [Scope::MeshRead].into_iter().collect(), ..local })
-            }
+            HasAuthority::No | HasAuthority::Unknown => self.loopback.authenticate(peer, headers),
         }
+    }
+
+    fn provisional(&self, _: &Principal) -> Option<Provisional> {
+        let trust = self.trust.clone();
+        let holds = move || match trust.has_authority() {
+            HasAuthority::Yes => Err(proof_needed()),
+            HasAuthority::No | HasAuthority::Unknown => Ok(()),
+        };
+        (self.trust.has_authority() == HasAuthority::Unknown).then(|| Provisional::new(holds))
     }
 }
 
@@ -193,15 +204,16 @@ impl Authenticator for ProofNeeded {
             )
             .hint("send one that its token file holds now (omnirelay --token-file FILE)"));
         }
-        Err(Fault::new(
-            reasons::PROOF_NEEDED,
-            "this daemon takes nobody without proof, callers on its own host neither",
-        )
-        .hint(
-            "call its control socket (omnirelay --addr unix:PATH), show a certificate (omnirelay --tls-cert FILE \
-             --tls-key FILE), or send the token of its token file (omnirelay --token-file FILE)",
-        ))
+        Err(proof_needed())
     }
+}
+
+fn proof_needed() -> Fault {
+    let message = "this daemon takes nobody without proof, callers on its own host neither";
+    Fault::new(reasons::PROOF_NEEDED, message).hint(
+        "call its control socket (omnirelay --addr unix:PATH), show a certificate (omnirelay --tls-cert FILE \
+         --tls-key FILE), or send the token of its token file (omnirelay --token-file FILE)",
+    )
 }
 
 /// What a caller sends as its token, if it sends one.
@@ -277,12 +289,23 @@ mod tests {
             let peer = PeerInfo::at(remote.parse().unwrap(), None);
             until.authenticate(&peer, &HeaderMap::new()).map(|who| who.scopes.to_string())
         };
-        assert_eq!(scopes("127.0.0.1:5").unwrap(), "mesh.read");
+        assert_eq!(scopes("127.0.0.1:5").unwrap(), Scopes::all().to_string());
+        let who = |name: &str| Principal { name: name.into(), scopes: Scopes::all() };
+        let provisional = until.provisional(&who("local")).expect("it is not known");
+        provisional.check().unwrap();
         *said.lock().unwrap() = HasAuthority::No;
         assert_eq!(scopes("127.0.0.1:5").unwrap(), Scopes::all().to_string());
-        assert!(scopes("10.0.0.7:5").is_err());
+        assert!(scopes("10.0.0.7:5").is_err() && until.provisional(&who("local")).is_none());
         *said.lock().unwrap() = HasAuthority::Yes;
         assert_eq!(scopes("127.0.0.1:5").unwrap_err().reason, "PROOF_NEEDED");
+        assert_eq!(
+            provisional.check().unwrap_err().reason,
+            "PROOF_NEEDED",
+            "it was asked before that was known"
+        );
+        *said.lock().unwrap() = HasAuthority::Unknown;
+        let proven = Proven::new(tokens(), Arc::default(), until);
+        assert!(proven.provisional(&who("local")).is_some() && proven.provisional(&who("uid:ann")).is_none());
     }
 
     #[test]

@@ -125,6 +125,12 @@ impl Tls {
         self.beside_plaintext
     }
 
+    /// Whether there is something to show.
+    pub fn has_certificate(&self) -> bool {
+        let own = || self.trust.as_ref().is_some_and(|trust| trust.current().own.is_some());
+        self.files.is_some() || own()
+    }
+
     /// Looks at the files now and then, and takes what they hold for new connections. What cannot be used is
     /// told once, and the old goes on. Ends at once where there are no files.
     pub async fn keep(self: Arc<Self>) {

@@ -112,6 +112,9 @@ impl Registry {
         decide: impl Fn(&Reader<'_>) -> Result<Decision<A>, Fault>,
     ) -> Result<A, Fault> {
         self.reachable(&mutation).await?;
+        if let Some(provisional) = &mutation.caller.provisional {
+            provisional.check()?;
+        }
         if let Some(key) = &mutation.caller.idempotency_key
             && let Some(answer) = self.answered_before(&mutation, key).await?
         {

@@ -198,7 +198,9 @@ impl Pipeline {
         }
         let conditions = Conditions::from_headers(headers)?;
         let unnamed = self.names_changes && method.mutates() && conditions.idempotency_key.is_none();
+        let provisional = self.authenticator.provisional(&principal);
         Ok(Some(Caller {
+            provisional,
             principal: principal.name,
             scopes: principal.scopes,
             certificate: peer.certificate.clone(),

@@ -289,6 +289,10 @@ async fn connection(line: Arc<Line>, admitted: Admitted, watcher: Watcher) {
     let peer = PeerInfo::at(remote, stream.local_addr().ok());
     let Some(tls) = &line.tls else { return converse(&line, stream, Arc::new(peer), watcher).await };
     match speaks_tls(&line, &stream).await {
+        // What speaks no TLS yet says so as it says everything.
+        Some(true) if tls.is_beside_plaintext() && !tls.has_certificate() => {
+            converse(&line, stream, Arc::new(peer), watcher).await;
+        }
         // Boxed so that connections without TLS do not keep room for it.
         Some(true) => Box::pin(encrypted(&line, tls, stream, peer, watcher)).await,
         Some(false) if tls.is_beside_plaintext() => converse(&line, stream, Arc::new(peer), watcher).await,
